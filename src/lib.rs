@@ -1,0 +1,3 @@
+//! rosterd.
+pub mod model;
+pub mod reconcile;

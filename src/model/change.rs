@@ -1,0 +1,360 @@
+//! A change: one thing a plan proposes for one user. Every write to a user is one.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::Digest as _;
+
+use super::{Address, Cause, Causes, Evidence, Guid, Link, Profile, Reason, Tier, UserId};
+
+/// What the limits are counted by (DESIGN 8).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// Suspension as disabled or expired.
+    Confirmed,
+    /// Suspension as deleted.
+    Deleted,
+    /// Suspension as out of scope, without group or vanished.
+    Gone,
+    /// Pro becomes basic.
+    Downgrade,
+    /// Basic becomes pro.
+    Upgrade,
+    /// A user comes to be, is linked, or comes back from released.
+    Create,
+    /// Addresses of an existing user change.
+    Readdress,
+    /// A suspension ends.
+    Reactivate,
+}
+
+impl Class {
+    /// All of them, in the order of the configuration.
+    pub const ALL: [Self; 8] = [
+        Self::Confirmed,
+        Self::Deleted,
+        Self::Gone,
+        Self::Downgrade,
+        Self::Upgrade,
+        Self::Create,
+        Self::Readdress,
+        Self::Reactivate,
+    ];
+
+    /// The word in configuration, store and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Deleted => "deleted",
+            Self::Gone => "gone",
+            Self::Downgrade => "downgrade",
+            Self::Upgrade => "upgrade",
+            Self::Create => "create",
+            Self::Readdress => "readdress",
+            Self::Reactivate => "reactivate",
+        }
+    }
+
+    /// The class of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.as_str() == word)
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The addresses of one user.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Addresses {
+    /// The one shown.
+    pub primary: Option<Address>,
+    /// The others that sign-in accepts, in order.
+    pub secondary: BTreeSet<Address>,
+}
+
+impl Addresses {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Address> {
+        self.primary.iter().chain(&self.secondary)
+    }
+
+    /// The keys of all of them.
+    pub fn keys(&self) -> BTreeSet<super::AddressKey> {
+        self.iter().map(Address::key).collect()
+    }
+}
+
+/// What a user is when it comes to be, or is linked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Joined {
+    /// Tier.
+    pub tier: Tier,
+    /// Addresses.
+    pub addresses: Addresses,
+    /// What describes it.
+    pub profile: Profile,
+    /// The person behind it.
+    pub link: Option<Link>,
+    /// Why it is suspended from the start; empty unless it is linked and barred.
+    pub causes: Causes,
+}
+
+/// What happens to the user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ChangeKind {
+    /// The user comes to be, or comes back from released.
+    Create(Box<Joined>),
+    /// An unmanaged user of the account is linked to a person.
+    Link {
+        /// What it was.
+        before: Box<Joined>,
+        /// What it becomes.
+        after: Box<Joined>,
+    },
+    /// A cause is added.
+    Suspend {
+        /// The cause.
+        cause: Cause,
+        /// Whether the user could sign in until then; a second cause takes nothing away.
+        was_active: bool,
+    },
+    /// Causes are lifted.
+    Reactivate {
+        /// What is lifted.
+        lifted: Causes,
+        /// What stays, by reason.
+        remaining: BTreeSet<Reason>,
+        /// What was seen that refutes them.
+        evidence: Vec<Evidence>,
+        /// Whether the same reasons are overruled from now on, until AD changes.
+        pin: bool,
+    },
+    /// Another tier.
+    Tier {
+        /// What it was.
+        before: Tier,
+        /// What it becomes.
+        after: Tier,
+        /// What was seen.
+        evidence: Evidence,
+    },
+    /// Other addresses.
+    Readdress {
+        /// What they were.
+        before: Addresses,
+        /// What they become.
+        after: Addresses,
+    },
+    /// Other attributes.
+    Update {
+        /// What they were.
+        before: Box<Profile>,
+        /// What they become.
+        after: Box<Profile>,
+    },
+    /// Overruled reasons are forgotten, because AD has changed.
+    Unpin {
+        /// Which.
+        reasons: BTreeSet<Reason>,
+    },
+}
+
+impl ChangeKind {
+    /// The word in store and output.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Link { .. } => "link",
+            Self::Suspend { .. } => "suspend",
+            Self::Reactivate { .. } => "reactivate",
+            Self::Tier { .. } => "tier",
+            Self::Readdress { .. } | Self::Update { .. } | Self::Unpin { .. } => "update",
+        }
+    }
+}
+
+/// One change of one user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Whom it changes.
+    pub user: UserId,
+    /// The person, for managed users.
+    pub guid: Option<Guid>,
+    /// The address to show it by.
+    pub email: Option<Address>,
+    /// What happens.
+    pub kind: ChangeKind,
+    /// What it counts as; `None` has no limit.
+    pub class: Option<Class>,
+    /// The version of the user it was decided on; `None` where there was none.
+    pub version: Option<i64>,
+    /// What many changes of one plan can have in common (a group, a parent OU, a filter attribute); see the guard's clusters.
+    pub cluster: Option<String>,
+}
+
+/// What a change is recognised by from plan to plan: user, kind, before, after and reason, never times or servers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of a plan: of its changes' digests in order.
+    pub fn of_all(mut digests: Vec<Self>) -> Self {
+        digests.sort_unstable();
+        let mut hash = sha2::Sha256::new();
+        for digest in digests {
+            hash.update(digest.0);
+        }
+        Self(hash.finalize().into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl Change {
+    /// The reason of a suspension, or of what is lifted.
+    pub fn reason(&self) -> Option<Reason> {
+        match &self.kind {
+            ChangeKind::Suspend { cause, .. } => Some(cause.reason),
+            ChangeKind::Reactivate { lifted, .. } => lifted.weightiest().map(|c| c.reason),
+            ChangeKind::Link { after, .. } => after.causes.weightiest().map(|c| c.reason),
+            _ => None,
+        }
+    }
+
+    /// Whether this suspends on something that was seen.
+    pub fn is_positive(&self) -> bool {
+        match &self.kind {
+            ChangeKind::Suspend { cause, .. } => cause.reason.is_positive(),
+            ChangeKind::Link { after, .. } => after.causes.iter().any(|c| c.reason.is_positive()),
+            _ => false,
+        }
+    }
+
+    /// The evidence behind it.
+    pub fn evidence(&self) -> Vec<&Evidence> {
+        match &self.kind {
+            ChangeKind::Suspend { cause, .. } => vec![&cause.evidence],
+            ChangeKind::Reactivate { evidence, .. } => evidence.iter().collect(),
+            ChangeKind::Tier { evidence, .. } => vec![evidence],
+            ChangeKind::Link { after, .. } => after.causes.iter().map(|c| &c.evidence).collect(),
+            ChangeKind::Create(_) | ChangeKind::Readdress { .. } | ChangeKind::Update { .. } | ChangeKind::Unpin { .. } => Vec::new(),
+        }
+    }
+
+    /// What was, as JSON; `null` where nothing was.
+    pub fn before(&self) -> Value {
+        match &self.kind {
+            ChangeKind::Create(_) => Value::Null,
+            ChangeKind::Link { before, .. } => joined(before),
+            ChangeKind::Suspend { was_active, .. } => json!({ "status": if *was_active { "active" } else { "suspended" } }),
+            ChangeKind::Reactivate { lifted, remaining, .. } => {
+                json!({ "status": "suspended", "causes": lifted.iter().map(|c| c.reason).chain(remaining.iter().copied()).collect::<BTreeSet<_>>() })
+            }
+            ChangeKind::Tier { before, .. } => json!({ "tier": before }),
+            ChangeKind::Readdress { before, .. } => addresses(before),
+            ChangeKind::Update { before, after } => profile_difference(before, after),
+            ChangeKind::Unpin { reasons } => json!({ "pinned": reasons }),
+        }
+    }
+
+    /// What is afterwards, as JSON.
+    pub fn after(&self) -> Value {
+        match &self.kind {
+            ChangeKind::Create(after) | ChangeKind::Link { after, .. } => joined(after),
+            ChangeKind::Suspend { cause, .. } => json!({ "status": "suspended", "cause": cause.reason }),
+            ChangeKind::Reactivate { remaining, .. } => {
+                json!({ "status": if remaining.is_empty() { "active" } else { "suspended" }, "causes": remaining })
+            }
+            ChangeKind::Tier { after, .. } => json!({ "tier": after }),
+            ChangeKind::Readdress { after, .. } => addresses(after),
+            ChangeKind::Update { before, after } => profile_difference(after, before),
+            ChangeKind::Unpin { .. } => json!({ "pinned": [] }),
+        }
+    }
+
+    /// What it is recognised by.
+    pub fn digest(&self) -> Digest {
+        let shown = json!([self.user, self.kind.as_str(), self.before(), self.after(), self.reason()]);
+        Digest(sha2::Sha256::digest(shown.to_string().as_bytes()).into())
+    }
+
+    /// Address keys that this change gives up, and those it takes.
+    pub fn address_moves(&self) -> (BTreeSet<super::AddressKey>, BTreeSet<super::AddressKey>) {
+        match &self.kind {
+            ChangeKind::Create(after) => (BTreeSet::new(), after.addresses.keys()),
+            ChangeKind::Link { before, after } => moves(&before.addresses, &after.addresses),
+            ChangeKind::Readdress { before, after } => moves(before, after),
+            _ => (BTreeSet::new(), BTreeSet::new()),
+        }
+    }
+}
+
+fn moves(before: &Addresses, after: &Addresses) -> (BTreeSet<super::AddressKey>, BTreeSet<super::AddressKey>) {
+    let (before, after) = (before.keys(), after.keys());
+    (before.difference(&after).cloned().collect(), after.difference(&before).cloned().collect())
+}
+
+fn addresses(a: &Addresses) -> Value {
+    json!({ "primary_email": a.primary, "secondary_emails": a.secondary })
+}
+
+fn joined(j: &Joined) -> Value {
+    let Joined { tier, addresses, profile, link, causes } = j;
+    json!({
+        "tier": tier,
+        "primary_email": addresses.primary,
+        "secondary_emails": addresses.secondary,
+        "profile": profile,
+        "object_guid": link.as_ref().map(|l| l.guid),
+        "causes": causes.iter().map(|c| c.reason).collect::<Vec<_>>(),
+    })
+}
+
+fn profile_difference(of: &Profile, against: &Profile) -> Value {
+    let different = of.fields().into_iter().zip(against.fields()).filter(|((_, a), (_, b))| a != b);
+    Value::Object(different.map(|((name, value), _)| (name.to_owned(), json!(value))).collect())
+}
+
+/// Who wants a change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A directory's run.
+    Run,
+    /// An operator, or whoever the actor is.
+    Operator(Actor),
+}
+
+/// Who did something: the name of the local user, or rosterd itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Actor(pub String);
+
+impl Actor {
+    /// rosterd itself.
+    pub fn rosterd() -> Self {
+        Self("rosterd".to_owned())
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,30 @@
+//! The nouns: what rosterd talks about, without I/O, clock or async.
+//!
+//! Everything here is a value that can be compared, ordered and printed. What these values mean for
+//! each other is decided in [`crate::reconcile`]; nothing in this module reads or writes anything.
+
+mod account;
+mod cause;
+mod change;
+mod claim;
+mod dn;
+mod email;
+mod event;
+mod ids;
+mod person;
+mod plan;
+mod time;
+mod user;
+
+pub use account::{Account, AccountKind, Handle, HandleError, Policies, PolicyError};
+pub use cause::{By, Cause, Causes, Evidence, Reason};
+pub use change::{Actor, Addresses, Change, ChangeKind, Class, Digest, Joined, Origin};
+pub use claim::{Claim, ClaimState, ClaimedDomains};
+pub use dn::Dn;
+pub use email::{Address, AddressError, AddressKey, Domain, DomainError};
+pub use event::{Event, EventCause, Subject};
+pub use ids::{AccountId, ClaimId, DirectoryName, EventId, Guid, PlanId, RunId, UserId};
+pub use person::{Expiry, Field, Person, Placement, Profile, UserAccountControl};
+pub use plan::{ChangeCounts, HeldChange, HoldReason, Plan, PlanState, Quarantine, QuarantineReason, RunState, Trigger};
+pub use time::Timestamp;
+pub use user::{Link, Standing, Status, Tier, User};

@@ -1,0 +1,293 @@
+//! Plans, runs, and what keeps a change from being applied.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Change, ChangeKind, Guid};
+
+/// Why an entry, or an aspect of it, cannot be used.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QuarantineReason {
+    /// An existing user's entry has no primary address any more.
+    NoAddress,
+    /// The primary address cannot be parsed.
+    MalformedAddress,
+    /// An existing user's primary address is in a domain the account has not claimed.
+    UnclaimedDomain,
+    /// Somebody else holds, or wants, the same primary address.
+    ContestedAddress,
+    /// The address belongs to a suspended user with another GUID: the same person re-created, or someone new.
+    AddressHeld,
+    /// userAccountControl, accountExpires or primaryGroupID could not be read.
+    UnreadableState,
+    /// The entry could not be decoded.
+    MalformedEntry,
+    /// Outside base or filter, but nothing readable says why.
+    UnknownScope,
+}
+
+impl QuarantineReason {
+    /// The word in store and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoAddress => "no-address",
+            Self::MalformedAddress => "malformed-address",
+            Self::UnclaimedDomain => "unclaimed-domain",
+            Self::ContestedAddress => "contested-address",
+            Self::AddressHeld => "address-held",
+            Self::UnreadableState => "unreadable-state",
+            Self::MalformedEntry => "malformed-entry",
+            Self::UnknownScope => "unknown-scope",
+        }
+    }
+
+    /// The reason of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [
+            Self::NoAddress,
+            Self::MalformedAddress,
+            Self::UnclaimedDomain,
+            Self::ContestedAddress,
+            Self::AddressHeld,
+            Self::UnreadableState,
+            Self::MalformedEntry,
+            Self::UnknownScope,
+        ]
+        .into_iter()
+        .find(|r| r.as_str() == word)
+    }
+}
+
+/// An entry of which an aspect cannot be used.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// The person; all zero where even that could not be read.
+    pub object_guid: Guid,
+    /// Where it stands.
+    pub dn: String,
+    /// Why.
+    pub reason: QuarantineReason,
+}
+
+/// What a run proposes, in order. It leaves no choice for whoever applies it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Plan {
+    /// What changes, ordered by person; within one person suspensions first.
+    pub changes: Vec<Change>,
+    /// What cannot be used, ordered by person.
+    pub quarantined: Vec<Quarantine>,
+}
+
+/// Why a change waits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HoldReason {
+    /// Its class exceeds its limit.
+    Limit,
+    /// Too many changes have one cause.
+    Cluster,
+    /// The person is on the `protect` list.
+    Protected,
+    /// Nothing proves that the person's absence could have been seen.
+    NoWitness,
+    /// The directory is in plan-only mode, or its scope has changed.
+    PlanOnly,
+    /// A gate did not let it pass.
+    Gate,
+    /// It must still hold at a second look.
+    Settling,
+}
+
+impl HoldReason {
+    /// The word in store and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Cluster => "cluster",
+            Self::Protected => "protected",
+            Self::NoWitness => "no-witness",
+            Self::PlanOnly => "plan-only",
+            Self::Gate => "gate",
+            Self::Settling => "settling",
+        }
+    }
+
+    /// The reason of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Limit, Self::Cluster, Self::Protected, Self::NoWitness, Self::PlanOnly, Self::Gate, Self::Settling]
+            .into_iter()
+            .find(|r| r.as_str() == word)
+    }
+}
+
+impl fmt::Display for HoldReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A change that waits, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeldChange {
+    /// What.
+    pub change: Change,
+    /// Why.
+    pub hold: HoldReason,
+}
+
+/// What became of a held plan.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlanState {
+    /// Waits for an operator.
+    Open,
+    /// Approved; waits to be applied on a fresh look.
+    Approved,
+    /// Applied.
+    Applied,
+    /// Refused; stays closed until its digest changes.
+    Rejected,
+    /// Nothing of it is left.
+    Withdrawn,
+    /// Another plan took its place.
+    Superseded,
+    /// The approval was not carried out in time.
+    Expired,
+}
+
+impl PlanState {
+    /// The word in store and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Approved => "approved",
+            Self::Applied => "applied",
+            Self::Rejected => "rejected",
+            Self::Withdrawn => "withdrawn",
+            Self::Superseded => "superseded",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// The state of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Open, Self::Approved, Self::Applied, Self::Rejected, Self::Withdrawn, Self::Superseded, Self::Expired]
+            .into_iter()
+            .find(|s| s.as_str() == word)
+    }
+}
+
+/// What set a run off.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trigger {
+    /// The configured schedule.
+    Schedule,
+    /// An operator.
+    Manual,
+    /// A change notification.
+    Live,
+    /// The daemon started.
+    Startup,
+    /// An account's expiry came.
+    Expiry,
+    /// What settled is due.
+    SecondLook,
+    /// A held plan was approved.
+    Approval,
+    /// A run is taken back.
+    Undo,
+    /// Somebody signed in.
+    SignIn,
+    /// An operator's write; no directory was read.
+    Operator,
+}
+
+impl Trigger {
+    /// The word in store and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Manual => "manual",
+            Self::Live => "live",
+            Self::Startup => "startup",
+            Self::Expiry => "expiry",
+            Self::SecondLook => "second-look",
+            Self::Approval => "approval",
+            Self::Undo => "undo",
+            Self::SignIn => "sign-in",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// How a run stands or ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Under way.
+    Running,
+    /// Applied whole.
+    Succeeded,
+    /// What was admitted is applied, the rest waits.
+    Held,
+    /// The read was not complete, or something broke.
+    Failed,
+    /// Stopped with the daemon.
+    Cancelled,
+}
+
+impl RunState {
+    /// The word in store and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Held => "held",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// How many changes of each kind were applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ChangeCounts {
+    /// Users that came to be.
+    pub create: u64,
+    /// Users whose attributes or addresses changed.
+    pub update: u64,
+    /// Causes added.
+    pub suspend: u64,
+    /// Causes lifted.
+    pub reactivate: u64,
+    /// Tiers changed.
+    pub tier: u64,
+    /// Users linked.
+    pub link: u64,
+    /// Users released.
+    pub release: u64,
+}
+
+impl ChangeCounts {
+    /// Counts one more.
+    pub fn count(&mut self, kind: &ChangeKind) {
+        let slot = match kind {
+            ChangeKind::Create(_) => &mut self.create,
+            ChangeKind::Link { .. } => &mut self.link,
+            ChangeKind::Suspend { .. } => &mut self.suspend,
+            ChangeKind::Reactivate { .. } => &mut self.reactivate,
+            ChangeKind::Tier { .. } => &mut self.tier,
+            ChangeKind::Readdress { .. } | ChangeKind::Update { .. } | ChangeKind::Unpin { .. } => &mut self.update,
+        };
+        *slot += 1;
+    }
+
+    /// All of them together.
+    pub fn total(&self) -> u64 {
+        let Self { create, update, suspend, reactivate, tier, link, release } = *self;
+        create + update + suspend + reactivate + tier + link + release
+    }
+}

@@ -1,0 +1,202 @@
+//! A user: one person's place in an account.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AccountId, Addresses, Causes, ChangeKind, DirectoryName, Dn, Guid, Joined, Profile, Reason, Timestamp, UserId};
+
+/// Basic or Pro.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Basic.
+    Basic,
+    /// Pro.
+    Pro,
+}
+
+impl Tier {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Pro => "pro",
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A user's standing in the account, leaving causes aside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Asked to join, has not yet.
+    Invited,
+    /// A member.
+    Active,
+    /// No longer of this account; keeps its GUID, shows its last address, holds none.
+    Released,
+}
+
+impl Standing {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invited => "invited",
+            Self::Active => "active",
+            Self::Released => "released",
+        }
+    }
+}
+
+/// What users are counted and listed by: the standing, or suspended while there is a cause.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Asked to join, has not yet.
+    Invited,
+    /// May sign in.
+    Active,
+    /// May not sign in, for its causes.
+    Suspended,
+    /// No longer of this account.
+    Released,
+}
+
+impl Status {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invited => "invited",
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Released => "released",
+        }
+    }
+
+    /// The status of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Invited, Self::Active, Self::Suspended, Self::Released].into_iter().find(|s| s.as_str() == word)
+    }
+}
+
+/// What makes a user managed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Link {
+    /// The directory.
+    pub directory: DirectoryName,
+    /// The person in it.
+    pub guid: Guid,
+    /// Where the person was last seen.
+    pub dn: Dn,
+}
+
+/// One user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// The account it is in.
+    pub account: AccountId,
+    /// Its standing.
+    pub standing: Standing,
+    /// Its tier.
+    pub tier: Tier,
+    /// Its addresses.
+    pub addresses: Addresses,
+    /// What describes it.
+    pub profile: Profile,
+    /// The person it is linked to.
+    pub link: Option<Link>,
+    /// Why it is suspended.
+    pub causes: Causes,
+    /// Reasons an operator has overruled until AD changes.
+    pub pins: BTreeSet<Reason>,
+    /// Rises with every write; a write names the version it was decided on.
+    pub version: i64,
+    /// When the observation behind the last directory change began.
+    pub observed_from: Timestamp,
+    /// When it was invited.
+    pub invited_at: Option<Timestamp>,
+    /// When it first signed in.
+    pub joined_at: Option<Timestamp>,
+    /// When it came to be.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+impl User {
+    /// What it is listed as.
+    pub fn status(&self) -> Status {
+        match (self.standing, self.causes.is_empty()) {
+            (Standing::Released, _) => Status::Released,
+            (_, false) => Status::Suspended,
+            (Standing::Invited, true) => Status::Invited,
+            (Standing::Active, true) => Status::Active,
+        }
+    }
+
+    /// The user that a creation makes.
+    pub fn created(id: UserId, account: AccountId, joined: &Joined, at: Timestamp) -> Self {
+        let Joined { tier, addresses, profile, link, causes } = joined.clone();
+        Self {
+            id,
+            account,
+            standing: Standing::Active,
+            tier,
+            addresses,
+            profile,
+            link,
+            causes,
+            pins: BTreeSet::new(),
+            version: 0,
+            observed_from: at,
+            invited_at: None,
+            joined_at: None,
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
+    /// What the change makes of the user; the one place that knows.
+    pub fn apply(&mut self, change: &ChangeKind, at: Timestamp) {
+        match change {
+            ChangeKind::Create(joined) | ChangeKind::Link { after: joined, .. } => {
+                let Joined { tier, addresses, profile, link, causes } = (**joined).clone();
+                self.standing = Standing::Active;
+                self.tier = tier;
+                self.addresses = addresses;
+                self.profile = profile;
+                self.link = link;
+                for cause in causes.iter() {
+                    self.causes.add(cause.clone());
+                }
+            }
+            ChangeKind::Suspend { cause, .. } => {
+                self.causes.add(cause.clone());
+                self.pins.remove(&cause.reason);
+            }
+            ChangeKind::Reactivate { lifted, pin, .. } => {
+                for cause in lifted.iter() {
+                    self.causes.lift(cause.reason);
+                    if *pin {
+                        self.pins.insert(cause.reason);
+                    }
+                }
+            }
+            ChangeKind::Tier { after, .. } => self.tier = *after,
+            ChangeKind::Readdress { after, .. } => self.addresses = after.clone(),
+            ChangeKind::Update { after, .. } => self.profile = (**after).clone(),
+            ChangeKind::Unpin { reasons } => self.pins.retain(|r| !reasons.contains(r)),
+        }
+        self.updated_at = at;
+    }
+}

@@ -1,0 +1,388 @@
+//! From one entry to what ought to be: per person, without regard to anybody else or to what is stored.
+
+use std::collections::BTreeSet;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{Closure, Membership, TierRules, TierWish, WithoutGroup};
+use crate::model::{AccountId, Address, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry, Field, Guid, Person, Placement, Profile, Reason, Timestamp, UserAccountControl};
+
+/// Where and when an entry was seen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Observation {
+    /// The server, as configured.
+    pub server: String,
+    /// When the read began.
+    pub at: Timestamp,
+}
+
+/// Primary addresses nobody is provisioned for: `svc-*@example.com`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Exclude(Vec<String>);
+
+impl Exclude {
+    /// From patterns in which `*` stands for any text.
+    pub fn new(patterns: impl IntoIterator<Item = String>) -> Self {
+        Self(patterns.into_iter().map(|p| p.to_ascii_lowercase()).collect())
+    }
+
+    /// The pattern that matches the address.
+    pub fn matching(&self, address: &Address) -> Option<&str> {
+        let key = address.key().0;
+        self.0.iter().find(|pattern| glob(pattern, &key)).map(String::as_str)
+    }
+}
+
+/// Whether `*` in the pattern, standing for any text, makes it the text.
+fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// What people are measured against in one run.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The directory.
+    pub directory: DirectoryName,
+    /// The account it is connected to.
+    pub account: AccountId,
+    /// The domains the account holds.
+    pub claims: ClaimedDomains,
+    /// The groups that give a tier.
+    pub closure: Closure,
+    /// How they give it.
+    pub tiers: TierRules,
+    /// Who is not provisioned.
+    pub exclude: Exclude,
+    /// The DC's clock; `None` when it and ours are too far apart to say what has expired.
+    pub now: Option<Timestamp>,
+    /// Where and when.
+    pub observed: Observation,
+}
+
+/// Whether a reason to be suspended applies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Finding {
+    /// It was seen.
+    Holds,
+    /// Its opposite was seen.
+    Refuted,
+    /// Neither was.
+    Unknown,
+}
+
+/// The primary address an entry shows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Primary {
+    /// In a claimed domain.
+    Usable(Address),
+    /// A good address of a domain that is not claimed.
+    Unclaimed(Address),
+    /// Not parseable.
+    Malformed,
+    /// None.
+    Absent,
+    /// The entry itself was not read: no statement.
+    Unseen,
+}
+
+/// What was looked at, kept for evidence.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Facts {
+    /// The entry.
+    Alive { control: Option<UserAccountControl>, expires: Option<Expiry>, placement: Placement, excluded_by: Option<String> },
+    /// The tombstone.
+    Tombstone,
+    /// Nothing was found by GUID.
+    Nowhere,
+}
+
+/// What ought to be, for one person.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Desired {
+    /// Who.
+    pub guid: Guid,
+    /// Where the entry (or its tombstone) stands, or last stood.
+    pub dn: Dn,
+    pub(super) facts: Facts,
+    /// The tier.
+    pub tier: TierWish,
+    /// The primary address.
+    pub primary: Primary,
+    /// Further addresses of claimed domains.
+    pub secondary: BTreeSet<Address>,
+    /// What describes the person; `None` when the entry was not read.
+    pub profile: Option<Profile>,
+    findings: [Finding; 7],
+    /// Whether nothing proves that the absence could have been seen.
+    pub(super) unwitnessed: bool,
+}
+
+/// Decides one entry.
+pub fn decide(person: &Person, policy: &Policy) -> Desired {
+    let primary = match &person.mail {
+        Field::Absent => Primary::Absent,
+        Field::Malformed => Primary::Malformed,
+        Field::Text(text) => match Address::parse(text) {
+            Ok(address) if policy.claims.covers(&address) => Primary::Usable(address),
+            Ok(address) => Primary::Unclaimed(address),
+            Err(crate::model::AddressError::Empty) => Primary::Absent,
+            Err(_) => Primary::Malformed,
+        },
+    };
+    let excluded_by = match &primary {
+        Primary::Usable(a) | Primary::Unclaimed(a) => policy.exclude.matching(a).map(str::to_owned),
+        _ => None,
+    };
+    let tier = policy.tiers.wish(&policy.closure, &person.groups, !person.groups_unknown);
+    let mut desired = Desired {
+        guid: person.guid,
+        dn: person.dn.clone(),
+        secondary: secondaries(person, &primary, policy),
+        facts: Facts::Alive { control: person.control, expires: person.expires, placement: person.placement.clone(), excluded_by },
+        tier,
+        primary,
+        profile: Some(person.profile.clone()),
+        findings: [Finding::Unknown; 7],
+        unwitnessed: false,
+    };
+    desired.set(Reason::Disabled, person.control.map_or(Finding::Unknown, |c| if c.is_disabled() { Finding::Holds } else { Finding::Refuted }));
+    desired.set(
+        Reason::Expired,
+        match (person.expires, policy.now) {
+            (Some(Expiry::Never), _) => Finding::Refuted,
+            (Some(Expiry::At(end)), Some(now)) => if end <= now { Finding::Holds } else { Finding::Refuted },
+            (Some(Expiry::At(_)), None) | (None, _) => Finding::Unknown,
+        },
+    );
+    desired.set(Reason::Deleted, Finding::Refuted);
+    desired.set(Reason::Vanished, Finding::Refuted);
+    desired.set(Reason::OutOfScope, match &desired.facts {
+        Facts::Alive { excluded_by: Some(_), .. } | Facts::Alive { placement: Placement::Outside { .. }, .. } => Finding::Holds,
+        Facts::Alive { placement: Placement::Inside, .. } => Finding::Refuted,
+        _ => Finding::Unknown,
+    });
+    desired.judge_tier(policy);
+    desired
+}
+
+fn secondaries(person: &Person, primary: &Primary, policy: &Policy) -> BTreeSet<Address> {
+    let first = match primary {
+        Primary::Usable(address) => Some(address.key()),
+        _ => None,
+    };
+    let mut seen = BTreeSet::new();
+    person
+        .proxy_addresses
+        .iter()
+        .filter_map(|value| value.split_once(':').filter(|(kind, _)| kind.eq_ignore_ascii_case("smtp")))
+        .filter_map(|(_, text)| Address::parse(text).ok())
+        .filter(|a| policy.claims.covers(a) && Some(a.key()) != first && seen.insert(a.key()))
+        .collect()
+}
+
+impl Desired {
+    /// A person of whom only the tombstone is left.
+    pub(super) fn gone(guid: Guid, dn: Dn, facts: Facts, reason: Reason, unwitnessed: bool) -> Self {
+        let mut desired = Self {
+            guid,
+            dn,
+            facts,
+            tier: TierWish::Unknown,
+            primary: Primary::Unseen,
+            secondary: BTreeSet::new(),
+            profile: None,
+            findings: [Finding::Unknown; 7],
+            unwitnessed,
+        };
+        desired.set(reason, Finding::Holds);
+        desired
+    }
+
+    fn set(&mut self, reason: Reason, finding: Finding) {
+        self.findings[reason as usize] = finding;
+    }
+
+    fn judge_tier(&mut self, policy: &Policy) {
+        let finding = match self.tier {
+            TierWish::Unknown => Finding::Unknown,
+            TierWish::Without if policy.tiers.without_group == WithoutGroup::Suspend => Finding::Holds,
+            TierWish::Without | TierWish::Entitled { .. } => Finding::Refuted,
+        };
+        self.set(Reason::NoGroup, finding);
+    }
+
+    /// What was found about one reason.
+    pub fn finding(&self, reason: Reason) -> Finding {
+        self.findings[reason as usize]
+    }
+
+    /// The reasons that hold, by weight.
+    pub fn holding(&self) -> impl Iterator<Item = Reason> {
+        Reason::ALL.into_iter().filter(|r| self.finding(*r) == Finding::Holds)
+    }
+
+    /// Whether the entry itself was read.
+    pub fn is_alive(&self) -> bool {
+        matches!(self.facts, Facts::Alive { .. })
+    }
+
+    /// When the account will expire, if that is still to come or has come.
+    pub fn expires(&self) -> Option<Timestamp> {
+        match &self.facts {
+            Facts::Alive { expires: Some(Expiry::At(at)), .. } => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// The group that gives the tier.
+    pub fn entitled_by(&self) -> Option<Guid> {
+        match self.tier {
+            TierWish::Entitled { by, .. } => by,
+            _ => None,
+        }
+    }
+
+    /// Replaces what `memberOf` said by what the groups themselves answered.
+    pub fn confirm_membership(&mut self, answer: &Membership, policy: &Policy) {
+        self.tier = match answer {
+            Membership::In(groups) => policy.tiers.wish(&policy.closure, groups, true),
+            Membership::NotIn => self.tier,
+            Membership::Unknown => TierWish::Unknown,
+        };
+        self.judge_tier(policy);
+    }
+
+    /// Whether an unknown person like this would get a user.
+    pub fn is_provisionable(&self, policy: &Policy) -> bool {
+        let present = [Reason::Disabled, Reason::Expired, Reason::OutOfScope].into_iter().all(|r| self.finding(r) == Finding::Refuted);
+        present && matches!(self.primary, Primary::Usable(_)) && self.joining_tier(policy).is_some()
+    }
+
+    /// The tier a newcomer gets, if any.
+    pub(super) fn joining_tier(&self, policy: &Policy) -> Option<crate::model::Tier> {
+        match (self.tier, policy.tiers.without_group) {
+            (TierWish::Entitled { tier, .. }, _) => Some(tier),
+            (TierWish::Without, WithoutGroup::Keep | WithoutGroup::Basic) => Some(crate::model::Tier::Basic),
+            (TierWish::Without, WithoutGroup::Suspend) | (TierWish::Unknown, _) => None,
+        }
+    }
+
+    /// What was seen that makes the reason hold, or refutes it.
+    pub fn evidence(&self, reason: Reason, observed: &Observation) -> Evidence {
+        let (attribute, value) = match (reason, &self.facts) {
+            (Reason::Disabled, Facts::Alive { control, .. }) => ("userAccountControl", control.map_or_else(String::new, |c| c.0.to_string())),
+            (Reason::Expired, Facts::Alive { expires, .. }) => (
+                "accountExpires",
+                match expires {
+                    Some(Expiry::At(at)) => at.to_string(),
+                    Some(Expiry::Never) => "never".to_owned(),
+                    None => String::new(),
+                },
+            ),
+            (Reason::OutOfScope, Facts::Alive { excluded_by: Some(pattern), .. }) => ("mail", format!("excluded by {pattern}")),
+            (Reason::OutOfScope, Facts::Alive { placement: Placement::Outside { attribute, value }, .. }) => (attribute.as_str(), value.clone()),
+            (Reason::NoGroup, Facts::Alive { .. }) => (
+                "member",
+                match self.tier {
+                    TierWish::Entitled { by: Some(group), .. } => format!("in {group}"),
+                    _ => "in no configured group".to_owned(),
+                },
+            ),
+            (Reason::Deleted, Facts::Tombstone) => ("isDeleted", "TRUE".to_owned()),
+            (Reason::Vanished, Facts::Nowhere) => {
+                ("objectGUID", if self.unwitnessed { "neither alive nor deleted; nothing proves it could be seen" } else { "neither alive nor deleted" }.to_owned())
+            }
+            _ => ("distinguishedName", self.dn.as_str().to_owned()),
+        };
+        Evidence {
+            server: observed.server.clone(),
+            object: Some(self.guid),
+            dn: Some(self.dn.as_str().to_owned()),
+            attribute: attribute.to_owned(),
+            value,
+            seen_at: observed.at,
+        }
+    }
+
+    /// A number that differs when the decision does: the same in every build, never 0.
+    ///
+    /// Covers everything a plan could be made of, so that a new claim, another closure or a passed
+    /// expiry shows as a change although the entry is the same. The format has a version; a new one
+    /// makes every person look changed once, which costs one slow run and nothing else.
+    pub fn fingerprint(&self) -> u64 {
+        let Self { guid, dn, facts, tier, primary, secondary, profile, findings, unwitnessed } = self;
+        let mut hash = Xxh3::new();
+        let mut text = |tag: u8, value: &str| {
+            hash.update(&[tag]);
+            hash.update(&(value.len() as u64).to_le_bytes());
+            hash.update(value.as_bytes());
+        };
+        text(1, "rosterd decision v1");
+        text(2, dn.as_str());
+        match primary {
+            Primary::Usable(a) => text(3, a.as_str()),
+            Primary::Unclaimed(a) => text(4, a.as_str()),
+            Primary::Malformed => text(5, ""),
+            Primary::Absent => text(6, ""),
+            Primary::Unseen => text(7, ""),
+        }
+        for address in secondary {
+            text(8, address.as_str());
+        }
+        for (name, value) in profile.iter().flat_map(Profile::fields) {
+            if let Some(value) = value {
+                text(9, name);
+                text(10, value);
+            }
+        }
+        hash.update(&guid.0);
+        hash.update(&findings.map(|f| f as u8));
+        match tier {
+            TierWish::Entitled { tier, by } => {
+                hash.update(&[11, *tier as u8]);
+                hash.update(&by.map_or([0; 16], |g| g.0));
+            }
+            TierWish::Without => hash.update(&[12]),
+            TierWish::Unknown => hash.update(&[13]),
+        }
+        let kind = match facts {
+            Facts::Alive { .. } => 0,
+            Facts::Tombstone => 1,
+            Facts::Nowhere => 2,
+        };
+        hash.update(&[kind, u8::from(*unwitnessed)]);
+        hash.update(&self.expires().map_or(i64::MAX, |t| t.0).to_le_bytes());
+        hash.digest().max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_addresses() {
+        let table = [
+            ("svc-*@example.com", "svc-backup@example.com", true),
+            ("svc-*@example.com", "svc-backup@example.com.evil.com", false),
+            ("svc-*@example.com", "mysvc-x@example.com", false),
+            ("*@example.com", "a@example.com", true),
+            ("a*b*c@x.de", "a1b2b3c@x.de", true),
+            ("bob@example.com", "bob@example.com", true),
+            ("bob@example.com", "bobby@example.com", false),
+        ];
+        for (pattern, text, matches) in table {
+            assert_eq!(glob(pattern, text), matches, "{pattern} {text}");
+        }
+    }
+}

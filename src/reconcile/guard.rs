@@ -1,0 +1,341 @@
+//! Splits a plan into what is admitted and what is held. The only way to [`Admitted`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Limits, PersonRow, Proposal, Used};
+use crate::model::{Actor, AddressKey, Change, ChangeKind, Class, Digest, Guid, HeldChange, HoldReason, Origin, Quarantine, Reason, Timestamp, UserId};
+
+/// A cluster is an event of its own from this many changes on ...
+const CLUSTER_CHANGES: u64 = 5;
+/// ... and from this share, in percent, of the active users who belonged to it.
+const CLUSTER_PERCENT: u64 = 30;
+/// After a change of server, what another replica may not know yet waits at least this long.
+pub const DEFERRAL: Duration = Duration::from_mins(10);
+
+/// Whether everything is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HoldAll {
+    /// Nothing is held as a whole.
+    No,
+    /// Everything but positive suspensions: who is in scope has changed.
+    ExceptPositive,
+    /// Everything: the directory is in plan-only mode.
+    Everything(HoldReason),
+}
+
+/// What is stored of somebody who waits: held, or for a second look.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// Who.
+    pub user: UserId,
+    /// The class of what waits.
+    pub class: Class,
+    /// Its cluster.
+    pub cluster: Option<String>,
+}
+
+/// What a plan is measured against.
+#[derive(Debug)]
+pub struct Situation<'a> {
+    /// The limits.
+    pub limits: &'a Limits,
+    /// Managed active users at the window's start.
+    pub active: u64,
+    /// What automatic runs have applied.
+    pub used: BTreeMap<Class, Used>,
+    /// Held and settling changes of people this plan says nothing about.
+    pub waiting: Vec<Waiting>,
+    /// When each "gone" or "downgrade" candidate was first seen.
+    pub first_seen: BTreeMap<(UserId, Class), Timestamp>,
+    /// How many active managed users belonged to each cluster before the run.
+    pub cluster_sizes: BTreeMap<String, u64>,
+    /// The people whose automatic suspension is always held.
+    pub protected: &'a BTreeSet<Guid>,
+    /// Whether all is held.
+    pub hold_all: HoldAll,
+    /// The changes an operator has approved.
+    pub approved: BTreeSet<Digest>,
+    /// Until when a newly chosen server is not believed about what may be stale.
+    pub deferred_until: Option<Timestamp>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What may be applied. Only [`guard`] and [`Admitted::by_operator`] make one.
+#[derive(Debug)]
+pub struct Admitted {
+    changes: Vec<(Change, bool)>,
+    people: Vec<PersonRow>,
+    origin: Origin,
+}
+
+/// A candidate that has to hold at a second look.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settling {
+    /// Who.
+    pub user: UserId,
+    /// The person.
+    pub guid: Guid,
+    /// What class.
+    pub class: Class,
+    /// Since when.
+    pub first_seen: Timestamp,
+    /// When to look again; `None` when it is held for another reason too, and waits for an operator.
+    pub due: Option<Timestamp>,
+    /// Its cluster.
+    pub cluster: Option<String>,
+}
+
+/// What the guard says.
+#[derive(Debug)]
+pub struct Verdict {
+    /// What may be applied.
+    pub admitted: Admitted,
+    /// What waits, and why.
+    pub held: Vec<HeldChange>,
+    /// The candidates for a second look among the people of this plan.
+    pub settling: Vec<Settling>,
+    /// What cannot be used.
+    pub quarantined: Vec<Quarantine>,
+}
+
+impl Admitted {
+    /// An operator's changes: admitted as such, because somebody answers for them.
+    pub fn by_operator(changes: Vec<Change>, actor: Actor) -> Self {
+        Self { changes: changes.into_iter().map(|c| (c, true)).collect(), people: Vec::new(), origin: Origin::Operator(actor) }
+    }
+
+    /// The changes, each with whether an operator approved it.
+    pub fn changes(&self) -> impl Iterator<Item = (&Change, bool)> {
+        self.changes.iter().map(|(c, approved)| (c, *approved))
+    }
+
+    /// What is to be written about the people.
+    pub fn people(&self) -> &[PersonRow] {
+        &self.people
+    }
+
+    /// Who wants this.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// How many changes.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether there is nothing to change.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The changes in transactions of at most `size`: all of one user together, and with whoever it exchanges an address with.
+    pub fn batches(&self, size: usize) -> Vec<Vec<(&Change, bool)>> {
+        let components = components(self.changes.iter().map(|(c, _)| c), true);
+        let mut grouped: BTreeMap<usize, Vec<(&Change, bool)>> = BTreeMap::new();
+        for (at, component) in components.into_iter().enumerate() {
+            grouped.entry(component).or_default().push((&self.changes[at].0, self.changes[at].1));
+        }
+        let mut batches: Vec<Vec<(&Change, bool)>> = Vec::new();
+        for group in grouped.into_values() {
+            match batches.last_mut() {
+                Some(batch) if batch.len() + group.len() <= size => batch.extend(group),
+                _ => batches.push(group),
+            }
+        }
+        batches
+    }
+}
+
+fn root(parent: &mut [usize], mut at: usize) -> usize {
+    while parent[at] != at {
+        parent[at] = parent[parent[at]];
+        at = parent[at];
+    }
+    at
+}
+
+fn join(parent: &mut [usize], a: usize, b: usize) {
+    let (a, b) = (root(parent, a), root(parent, b));
+    parent[a.max(b)] = a.min(b);
+}
+
+/// Numbers the changes by component: changes that pass an address from one to the other belong together;
+/// with `by_user`, so do all of one user. The number is the position of the component's first change.
+fn components<'a>(changes: impl Iterator<Item = &'a Change>, by_user: bool) -> Vec<usize> {
+    let mut parent: Vec<usize> = Vec::new();
+    let mut users: BTreeMap<UserId, usize> = BTreeMap::new();
+    let mut leaving: BTreeMap<AddressKey, usize> = BTreeMap::new();
+    let mut taking: BTreeMap<AddressKey, usize> = BTreeMap::new();
+    for (at, change) in changes.enumerate() {
+        parent.push(at);
+        if by_user {
+            let first = *users.entry(change.user).or_insert(at);
+            join(&mut parent, first, at);
+        }
+        let (leaves, takes) = change.address_moves();
+        for key in leaves {
+            if let Some(other) = taking.get(&key) {
+                join(&mut parent, *other, at);
+            }
+            leaving.insert(key, at);
+        }
+        for key in takes {
+            if let Some(other) = leaving.get(&key) {
+                join(&mut parent, *other, at);
+            }
+            taking.insert(key, at);
+        }
+    }
+    (0..parent.len()).map(|at| root(&mut parent, at)).collect()
+}
+
+/// Whether the class has to hold at a second look.
+fn settles(class: Option<Class>) -> Option<Class> {
+    class.filter(|c| matches!(c, Class::Gone | Class::Downgrade))
+}
+
+/// Judges a proposal.
+pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
+    let Proposal { plan, mut people, unwitnessed } = proposal;
+    let approved: Vec<bool> = plan.changes.iter().map(|c| situation.approved.contains(&c.digest())).collect();
+    let mut holds: Vec<Option<HoldReason>> = vec![None; plan.changes.len()];
+    let mut settling = Vec::new();
+
+    for (at, change) in plan.changes.iter().enumerate() {
+        if !approved[at] {
+            holds[at] = hold_alone(change, &unwitnessed, situation);
+        }
+    }
+    hold_clusters(&plan.changes, &approved, situation, &mut holds);
+    hold_classes(&plan.changes, &approved, situation, &mut holds);
+    for (at, change) in plan.changes.iter().enumerate() {
+        if approved[at] {
+            continue;
+        }
+        if let Some(candidate) = second_look(change, holds[at], situation) {
+            if candidate.due.is_some() {
+                holds[at] = Some(HoldReason::Settling);
+            }
+            settling.push(candidate);
+        } else if holds[at].is_none() && is_deferred(change) && situation.deferred_until.is_some_and(|until| situation.now < until) {
+            holds[at] = Some(HoldReason::Settling);
+        }
+    }
+    hold_components(&plan.changes, &mut holds);
+
+    let waiting: BTreeSet<Option<Guid>> = plan.changes.iter().zip(&holds).filter(|(_, h)| h.is_some()).map(|(c, _)| c.guid).collect();
+    for person in people.iter_mut().filter(|p| waiting.contains(&Some(p.guid))) {
+        person.fingerprint = 0;
+    }
+    // A person whose user is not created yet has no row to point to.
+    let uncreated: BTreeSet<UserId> =
+        plan.changes.iter().zip(&holds).filter(|(c, h)| h.is_some() && matches!(c.kind, ChangeKind::Create(_)) && c.version.is_none()).map(|(c, _)| c.user).collect();
+    people.retain(|p| p.quarantine.is_some() || p.user.is_none_or(|u| !uncreated.contains(&u)));
+    let unlinked: BTreeSet<UserId> = plan.changes.iter().zip(&holds).filter(|(c, h)| h.is_some() && matches!(c.kind, ChangeKind::Link { .. })).map(|(c, _)| c.user).collect();
+    people.retain(|p| p.user.is_none_or(|u| !unlinked.contains(&u)));
+
+    let mut admitted = Vec::new();
+    let mut held = Vec::new();
+    for ((change, hold), approved) in plan.changes.into_iter().zip(holds).zip(approved) {
+        match hold {
+            None => admitted.push((change, approved)),
+            Some(hold) => held.push(HeldChange { change, hold }),
+        }
+    }
+    Verdict { admitted: Admitted { changes: admitted, people, origin: Origin::Run }, held, settling, quarantined: plan.quarantined }
+}
+
+/// What holds a change whatever the others are.
+fn hold_alone(change: &Change, unwitnessed: &BTreeSet<UserId>, situation: &Situation<'_>) -> Option<HoldReason> {
+    let is_suspension = matches!(change.kind, ChangeKind::Suspend { .. }) || matches!(&change.kind, ChangeKind::Link { after, .. } if !after.causes.is_empty());
+    match situation.hold_all {
+        HoldAll::Everything(reason) => return Some(reason),
+        HoldAll::ExceptPositive if !change.is_positive() => return Some(HoldReason::PlanOnly),
+        HoldAll::ExceptPositive | HoldAll::No => {}
+    }
+    if is_suspension && change.guid.is_some_and(|g| situation.protected.contains(&g)) {
+        return Some(HoldReason::Protected);
+    }
+    (change.reason() == Some(Reason::Vanished) && unwitnessed.contains(&change.user)).then_some(HoldReason::NoWitness)
+}
+
+/// Holds the changes that have one cause, when they are too many of those whom it could concern.
+fn hold_clusters(changes: &[Change], approved: &[bool], situation: &Situation<'_>, holds: &mut [Option<HoldReason>]) {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for cluster in changes.iter().zip(approved).filter(|(_, approved)| !**approved).filter_map(|(c, _)| c.cluster.as_deref()) {
+        *counts.entry(cluster).or_default() += 1;
+    }
+    for cluster in situation.waiting.iter().filter_map(|w| w.cluster.as_deref()) {
+        if let Some(count) = counts.get_mut(cluster) {
+            *count += 1;
+        }
+    }
+    for (at, change) in changes.iter().enumerate().filter(|(at, _)| !approved[*at]) {
+        let Some(cluster) = change.cluster.as_deref().filter(|_| holds[at].is_none()) else { continue };
+        let count = counts[cluster];
+        let size = situation.cluster_sizes.get(cluster).copied().unwrap_or(count);
+        if count >= CLUSTER_CHANGES && count * 100 >= size * CLUSTER_PERCENT {
+            holds[at] = Some(HoldReason::Cluster);
+        }
+    }
+}
+
+/// Holds the classes that exceed their limit: whole, except `confirmed`, of which the limit goes through.
+fn hold_classes(changes: &[Change], approved: &[bool], situation: &Situation<'_>, holds: &mut [Option<HoldReason>]) {
+    for class in Class::ALL {
+        let of_class: Vec<usize> = (0..changes.len()).filter(|at| changes[*at].class == Some(class) && holds[*at].is_none() && !approved[*at]).collect();
+        let used = situation.used.get(&class).copied().unwrap_or_default();
+        let allowed = situation.limits.allowed(class, situation.active);
+        if class == Class::Confirmed {
+            let left = allowed.saturating_sub(used.window).max(situation.limits.hourly(class).saturating_sub(used.hour));
+            for at in of_class.into_iter().skip(usize::try_from(left).unwrap_or(usize::MAX)) {
+                holds[at] = Some(HoldReason::Limit);
+            }
+            continue;
+        }
+        let waiting = situation.waiting.iter().filter(|w| w.class == class).count() as u64;
+        if used.window + waiting + of_class.len() as u64 > allowed {
+            for at in of_class {
+                holds[at] = Some(HoldReason::Limit);
+            }
+        }
+    }
+}
+
+/// The candidate a change is, if its class has to hold at a second look that is still to come.
+fn second_look(change: &Change, hold: Option<HoldReason>, situation: &Situation<'_>) -> Option<Settling> {
+    let class = settles(change.class)?;
+    let guid = change.guid?;
+    let first_seen = situation.first_seen.get(&(change.user, class)).copied().unwrap_or(situation.now);
+    let settled = first_seen.plus(situation.limits.settle).max(situation.deferred_until.unwrap_or(first_seen));
+    let is_settled = situation.now >= settled;
+    if is_settled && hold.is_none() {
+        return None;
+    }
+    let due = (hold.is_none() && !is_settled).then_some(settled);
+    Some(Settling { user: change.user, guid, class, first_seen, due, cluster: change.cluster.clone() })
+}
+
+/// Whether a server that lags behind could wrongly ask for this.
+fn is_deferred(change: &Change) -> bool {
+    matches!(change.class, Some(Class::Gone | Class::Downgrade)) || matches!(change.kind, ChangeKind::Reactivate { .. })
+}
+
+/// Changes linked by an address wait together; a suspension is never among them.
+fn hold_components(changes: &[Change], holds: &mut [Option<HoldReason>]) {
+    let component = components(changes.iter(), false);
+    let mut held: BTreeMap<usize, HoldReason> = BTreeMap::new();
+    for (at, hold) in holds.iter().enumerate() {
+        if let Some(hold) = hold {
+            held.entry(component[at]).or_insert(*hold);
+        }
+    }
+    for (at, hold) in holds.iter_mut().enumerate() {
+        if hold.is_none() && !changes[at].is_positive() {
+            *hold = held.get(&component[at]).copied();
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The verbs: from what was read to what may be done. Synchronous, deterministic functions of values.
+//!
+//! ```text
+//! Person ── decide ─► Desired ── Index::observe ─► Same | Changed | New
+//! what was seen ── Ledger ─► Complete | Incomplete
+//! Changed, New, absent + what is stored ── plan ─► Proposal ── guard ─► Admitted + held
+//! ```
+//!
+//! Nothing here reads a clock, a socket or the store, and nothing here can write: time, answers and
+//! stored rows are arguments. Two types carry the safety of the whole program and cannot be made
+//! elsewhere: [`Complete`], without which nobody is absent, and [`Admitted`], without which nothing is
+//! applied.
+
+mod absence;
+mod addresses;
+mod completeness;
+mod decide;
+mod guard;
+mod index;
+mod limits;
+mod plan;
+mod scope;
+mod tiers;
+
+pub use absence::{Absent, Confirmation, Look};
+pub use completeness::{AttributeCounts, Canary, Complete, Expectation, Incomplete, Ledger, Moment, PageEnd, Presence, Problem, ServerIdentity};
+pub use decide::{Desired, Exclude, Finding, Observation, Policy, Primary, decide};
+pub use guard::{Admitted, DEFERRAL, HoldAll, Settling, Situation, Verdict, Waiting, guard};
+pub use index::{Index, IndexRow, Observed, address_hash};
+pub use limits::{Limit, Limits, Used};
+pub use plan::{Known, PersonRow, Proposal, StoredPerson, plan, suspects};
+pub use scope::{Filter, FilterError, Truth};
+pub use tiers::{Closure, ClosureGroup, Membership, TierRules, TierWish, WithoutGroup};

@@ -1,0 +1,366 @@
+//! From what ought to be and what is stored to the ordered list of changes that makes one the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::addresses::{self, Wish};
+use super::decide::{Facts, Finding};
+use super::{Desired, Policy, Primary, TierWish, WithoutGroup};
+use crate::model::{
+    Addresses, AddressKey, By, Cause, Causes, Change, ChangeKind, Class, Dn, Guid, Joined, Link, Plan, Quarantine, QuarantineReason, Reason, Standing, Status, Tier, Timestamp, User, UserId,
+};
+
+/// A suspension that rosterd itself made this recently is lifted without counting against a limit.
+const FREE_REACTIVATION: Duration = Duration::from_hours(7 * 24);
+
+/// What is remembered of a person beside its user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredPerson {
+    /// Where it was last seen alive.
+    pub dn: Dn,
+    /// The group that gave its tier then.
+    pub entitled_by: Option<Guid>,
+    /// Its user; `None` for somebody quarantined before there was one.
+    pub user: Option<UserId>,
+    /// When it was last seen alive by a run that wrote it down.
+    pub seen_at: Timestamp,
+}
+
+/// What is stored about the people a plan concerns, and about whoever holds the addresses they want.
+#[derive(Debug, Default)]
+pub struct Known {
+    users: BTreeMap<UserId, User>,
+    by_guid: BTreeMap<Guid, UserId>,
+    by_key: BTreeMap<AddressKey, UserId>,
+    /// The stored people.
+    pub people: BTreeMap<Guid, StoredPerson>,
+}
+
+impl Known {
+    /// Adds a user; found by its GUID when it is of this directory, and by each address it holds.
+    pub fn add(&mut self, user: User, directory: &crate::model::DirectoryName) {
+        if let Some(link) = user.link.as_ref().filter(|l| l.directory == *directory) {
+            self.by_guid.insert(link.guid, user.id);
+        }
+        if user.standing != Standing::Released {
+            for key in user.addresses.keys() {
+                self.by_key.insert(key, user.id);
+            }
+        }
+        self.users.insert(user.id, user);
+    }
+
+    /// The user linked to the person.
+    pub fn of_person(&self, guid: Guid) -> Option<&User> {
+        self.users.get(self.by_guid.get(&guid)?)
+    }
+
+    /// The user that holds the address.
+    pub fn holder(&self, key: &AddressKey) -> Option<&User> {
+        self.users.get(self.by_key.get(key)?)
+    }
+
+    /// The user of this id.
+    pub fn user(&self, id: UserId) -> Option<&User> {
+        self.users.get(&id)
+    }
+}
+
+/// What is to be written about one person beside the changes of its user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PersonRow {
+    /// Who.
+    pub guid: Guid,
+    /// The user it has after the plan.
+    pub user: Option<UserId>,
+    /// The fingerprint of the decision; 0 when not all of it was applied, so that the next run looks again.
+    pub fingerprint: u64,
+    /// Where it stands; `None` when it was not seen alive.
+    pub dn: Option<Dn>,
+    /// When it will expire.
+    pub expires: Option<Timestamp>,
+    /// The group that gives its tier.
+    pub entitled_by: Option<Guid>,
+    /// What of it cannot be used.
+    pub quarantine: Option<QuarantineReason>,
+}
+
+/// A plan with what the guard and the store need beside it.
+#[derive(Debug, Default)]
+pub struct Proposal {
+    /// The plan.
+    pub plan: Plan,
+    /// What is to be written about each person the plan was made for.
+    pub people: Vec<PersonRow>,
+    /// Suspensions that nothing proves.
+    pub unwitnessed: BTreeSet<UserId>,
+}
+
+/// The people whose tier would fall, or who would lose the last group: `memberOf` does not suffice for that.
+pub fn suspects(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSet<Guid> {
+    let loses = |d: &Desired, user: &User| match d.tier {
+        TierWish::Without => !user.causes.has(Reason::NoGroup),
+        TierWish::Entitled { tier, .. } => tier < user.tier,
+        TierWish::Unknown => false,
+    };
+    desired.values().filter(|d| known.of_person(d.guid).is_some_and(|u| loses(d, u))).map(|d| d.guid).collect()
+}
+
+/// Makes the plan for these people.
+pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -> Proposal {
+    let wishes = wishes(desired, known, policy);
+    let settled = addresses::settle(&wishes, known);
+    let mut proposal = Proposal::default();
+    for d in desired.values() {
+        let user = known.of_person(d.guid);
+        let linked = wishes.get(&d.guid).and_then(|w| w.user).filter(|u| user.is_none_or(|own| own.id != u.id));
+        let refused = settled.refused.get(&d.guid).copied();
+        let granted = settled.granted.get(&d.guid);
+        let quarantine = quarantine(d, user.is_some(), refused);
+        let planned = Planned { d, known, policy, quarantine };
+        let start = proposal.plan.changes.len();
+        let mut whole = quarantine.is_none();
+        let owner = match (user, linked) {
+            (Some(user), _) if user.standing == Standing::Released => planned.come_back(user, granted, &mut proposal.plan.changes),
+            (Some(user), _) => {
+                whole &= planned.existing(user, granted, &mut proposal.plan.changes);
+                Some(user.id)
+            }
+            (None, Some(unmanaged)) => planned.link(unmanaged, granted, &mut proposal.plan.changes),
+            (None, None) => planned.create(granted, &mut proposal.plan.changes),
+        };
+        if d.unwitnessed {
+            proposal.unwitnessed.extend(owner);
+        }
+        if let Some(reason) = quarantine {
+            proposal.plan.quarantined.push(Quarantine { object_guid: d.guid, dn: d.dn.as_str().to_owned(), reason });
+        }
+        whole &= !d.is_alive() || [Reason::Disabled, Reason::Expired].into_iter().all(|r| d.finding(r) != Finding::Unknown);
+        whole &= d.tier != TierWish::Unknown || !d.is_alive();
+        let changed = proposal.plan.changes.len() > start;
+        if owner.is_some() || quarantine.is_some() || changed || known.people.contains_key(&d.guid) {
+            proposal.people.push(PersonRow {
+                guid: d.guid,
+                user: owner,
+                fingerprint: if whole && d.is_alive() { d.fingerprint() } else { 0 },
+                dn: d.is_alive().then(|| d.dn.clone()),
+                expires: d.expires(),
+                entitled_by: d.entitled_by(),
+                quarantine,
+            });
+        }
+    }
+    proposal
+}
+
+/// Everybody who wants addresses: existing users, newcomers, and people who turn out to be an unmanaged user.
+fn wishes<'a>(desired: &'a BTreeMap<Guid, Desired>, known: &'a Known, policy: &Policy) -> BTreeMap<Guid, Wish<'a>> {
+    let mut linked = BTreeMap::<UserId, u32>::new();
+    let mut wishes = BTreeMap::new();
+    for d in desired.values() {
+        let Primary::Usable(primary) = &d.primary else { continue };
+        let own = known.of_person(d.guid);
+        let is_barred = [Reason::Disabled, Reason::Expired].into_iter().any(|r| d.finding(r) == Finding::Holds);
+        let user = match own {
+            Some(user) if user.standing == Standing::Released && !d.is_provisionable(policy) => continue,
+            Some(user) => Some(user),
+            None => match known.holder(&primary.key()).filter(|u| is_linkable(u, primary, policy)) {
+                Some(user) if d.is_provisionable(policy) || (is_barred && d.joining_tier(policy).is_some()) => {
+                    *linked.entry(user.id).or_default() += 1;
+                    Some(user)
+                }
+                _ if d.is_provisionable(policy) => None,
+                _ => continue,
+            },
+        };
+        wishes.insert(d.guid, Wish { primary, secondary: &d.secondary, user });
+    }
+    // Two people with the address of one unmanaged user: neither is linked, and the address is contested.
+    for wish in wishes.values_mut() {
+        if wish.user.is_some_and(|u| linked.get(&u.id).is_some_and(|n| *n > 1)) {
+            wish.user = None;
+        }
+    }
+    wishes
+}
+
+fn is_linkable(user: &User, primary: &crate::model::Address, policy: &Policy) -> bool {
+    user.link.is_none() && user.account == policy.account && user.addresses.primary.as_ref().is_some_and(|a| a.key() == primary.key())
+}
+
+fn quarantine(d: &Desired, has_user: bool, refused: Option<QuarantineReason>) -> Option<QuarantineReason> {
+    if d.is_alive() && [Reason::Disabled, Reason::Expired].into_iter().all(|r| d.finding(r) == Finding::Unknown) {
+        return Some(QuarantineReason::UnreadableState);
+    }
+    if has_user && d.is_alive() && d.finding(Reason::OutOfScope) == Finding::Unknown {
+        return Some(QuarantineReason::UnknownScope);
+    }
+    refused.or_else(|| addresses::trouble(d, has_user))
+}
+
+/// One person being planned.
+struct Planned<'a> {
+    d: &'a Desired,
+    known: &'a Known,
+    policy: &'a Policy,
+    quarantine: Option<QuarantineReason>,
+}
+
+impl Planned<'_> {
+    fn joined(&self, tier: Tier, addresses: &Addresses, causes: Causes) -> Box<Joined> {
+        Box::new(Joined {
+            tier,
+            addresses: addresses.clone(),
+            profile: self.d.profile.clone().unwrap_or_default(),
+            link: Some(Link { directory: self.policy.directory.clone(), guid: self.d.guid, dn: self.d.dn.clone() }),
+            causes,
+        })
+    }
+
+    fn cause(&self, reason: Reason) -> Cause {
+        Cause {
+            reason,
+            since: self.policy.observed.at,
+            by: By::Directory(self.policy.directory.to_string()),
+            evidence: self.d.evidence(reason, &self.policy.observed),
+        }
+    }
+
+    fn change(&self, user: Option<&User>, id: UserId, kind: ChangeKind, class: Option<Class>) -> Change {
+        let email = match (&self.d.primary, user.and_then(|u| u.addresses.primary.as_ref())) {
+            (_, Some(address)) | (Primary::Usable(address), None) => Some(address.clone()),
+            _ => None,
+        };
+        let cluster = self.cluster(&kind, class);
+        Change { user: id, guid: Some(self.d.guid), email, kind, class, version: user.map(|u| u.version), cluster }
+    }
+
+    /// What a mass event would have in common: the group that was lost, the attribute that excludes, the parent.
+    fn cluster(&self, kind: &ChangeKind, class: Option<Class>) -> Option<String> {
+        if !matches!(class, Some(Class::Deleted | Class::Gone | Class::Downgrade)) {
+            return None;
+        }
+        let stored = self.known.people.get(&self.d.guid);
+        let group = || stored.and_then(|s| s.entitled_by).map(|g| format!("group:{g}"));
+        let parent = || stored.and_then(|s| s.dn.parent()).map(|p| format!("ou:{}", p.key()));
+        match kind {
+            ChangeKind::Tier { .. } => group(),
+            ChangeKind::Suspend { cause, .. } if cause.reason == Reason::NoGroup => group(),
+            ChangeKind::Suspend { cause, .. } if cause.reason == Reason::OutOfScope && cause.evidence.attribute != "distinguishedName" => {
+                Some(format!("attribute:{}", cause.evidence.attribute.to_ascii_lowercase()))
+            }
+            ChangeKind::Suspend { .. } => parent(),
+            _ => None,
+        }
+    }
+
+    fn create(&self, granted: Option<&Addresses>, changes: &mut Vec<Change>) -> Option<UserId> {
+        let (Some(addresses), Some(tier), None) = (granted, self.d.joining_tier(self.policy), self.quarantine) else { return None };
+        let id = UserId::of_person(self.policy.account, self.d.guid);
+        changes.push(self.change(None, id, ChangeKind::Create(self.joined(tier, addresses, Causes::default())), Some(Class::Create)));
+        Some(id)
+    }
+
+    fn come_back(&self, user: &User, granted: Option<&Addresses>, changes: &mut Vec<Change>) -> Option<UserId> {
+        if let (Some(addresses), Some(tier), None) = (granted, self.d.joining_tier(self.policy), self.quarantine) {
+            changes.push(self.change(Some(user), user.id, ChangeKind::Create(self.joined(tier, addresses, Causes::default())), Some(Class::Create)));
+        }
+        Some(user.id)
+    }
+
+    fn link(&self, user: &User, granted: Option<&Addresses>, changes: &mut Vec<Change>) -> Option<UserId> {
+        let (Some(addresses), Some(tier), None) = (granted, self.d.joining_tier(self.policy), self.quarantine) else { return None };
+        let causes: Vec<Cause> = [Reason::Disabled, Reason::Expired].into_iter().filter(|r| self.d.finding(*r) == Finding::Holds).map(|r| self.cause(r)).collect();
+        let class = if causes.is_empty() { Class::Create } else { Class::Confirmed };
+        let before = Joined { tier: user.tier, addresses: user.addresses.clone(), profile: user.profile.clone(), link: None, causes: user.causes.clone() };
+        let kind = ChangeKind::Link { before: Box::new(before), after: self.joined(tier, addresses, causes.into()) };
+        changes.push(self.change(Some(user), user.id, kind, Some(class)));
+        Some(user.id)
+    }
+
+    /// Plans an existing user; returns whether the plan says all there is to say.
+    fn existing(&self, user: &User, granted: Option<&Addresses>, changes: &mut Vec<Change>) -> bool {
+        let mut push = |kind, class| changes.push(self.change(Some(user), user.id, kind, class));
+        let was_active = user.status() != Status::Suspended;
+
+        let new: Vec<Reason> = self.d.holding().filter(|r| !user.causes.has(*r) && !user.pins.contains(r)).collect();
+        // Of an active user only the weightiest reason is planned, so that one limit decides whether it is
+        // suspended; the others follow once it is, and take nothing more away.
+        let (now, later) = new.split_at(if was_active { new.len().min(1) } else { new.len() });
+        for reason in now {
+            push(ChangeKind::Suspend { cause: self.cause(*reason), was_active }, if was_active { reason.class() } else { None });
+        }
+        let unpinned: BTreeSet<Reason> = user.pins.iter().copied().filter(|r| self.d.finding(*r) == Finding::Refuted).collect();
+        if !unpinned.is_empty() {
+            push(ChangeKind::Unpin { reasons: unpinned }, None);
+        }
+        if self.quarantine.is_none() {
+            self.lift(user, now, &mut push);
+        }
+        self.retier(user, &mut push);
+        if let (Some(after), None) = (granted, self.quarantine) {
+            if *after != user.addresses {
+                push(ChangeKind::Readdress { before: user.addresses.clone(), after: after.clone() }, Some(Class::Readdress));
+            }
+        }
+        if let Some(profile) = self.d.profile.as_ref().filter(|p| **p != user.profile) {
+            push(ChangeKind::Update { before: Box::new(user.profile.clone()), after: Box::new(profile.clone()) }, None);
+        }
+        later.is_empty()
+    }
+
+    fn lift(&self, user: &User, added: &[Reason], push: &mut impl FnMut(ChangeKind, Option<Class>)) {
+        let is_lifted = |c: &&Cause| c.reason != Reason::Operator && self.d.finding(c.reason) == Finding::Refuted;
+        let lifted: Vec<Cause> = user.causes.iter().filter(is_lifted).cloned().collect();
+        if lifted.is_empty() {
+            return;
+        }
+        let remaining: BTreeSet<Reason> =
+            user.causes.iter().map(|c| c.reason).filter(|r| !lifted.iter().any(|l| l.reason == *r)).chain(added.iter().copied()).collect();
+        let is_free = lifted.iter().all(|c| self.policy.observed.at.since(c.since) <= FREE_REACTIVATION);
+        let class = (remaining.is_empty() && !is_free).then_some(Class::Reactivate);
+        let evidence = lifted.iter().map(|c| self.d.evidence(c.reason, &self.policy.observed)).collect();
+        push(ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence, pin: false }, class);
+    }
+
+    fn retier(&self, user: &User, push: &mut impl FnMut(ChangeKind, Option<Class>)) {
+        let after = match (self.d.tier, self.policy.tiers.without_group) {
+            (TierWish::Entitled { tier, .. }, _) => tier,
+            (TierWish::Without, WithoutGroup::Basic) => Tier::Basic,
+            (TierWish::Without, WithoutGroup::Suspend | WithoutGroup::Keep) | (TierWish::Unknown, _) => return,
+        };
+        if after != user.tier && matches!(self.d.facts, Facts::Alive { .. }) {
+            let class = if after > user.tier { Class::Upgrade } else { Class::Downgrade };
+            let evidence = self.d.evidence(Reason::NoGroup, &self.policy.observed);
+            push(ChangeKind::Tier { before: user.tier, after, evidence }, Some(class));
+        }
+    }
+}
+
+impl Proposal {
+    /// Keeps what was judged, and of the others only the suspensions for something that was seen.
+    ///
+    /// This is what an incomplete read may do: the brakes against mistakes must not keep a leaver active.
+    pub fn restrict(&mut self, is_judged: impl Fn(Guid) -> bool) {
+        let judged = |guid: Option<Guid>| guid.is_some_and(&is_judged);
+        self.plan.changes.retain(|c| c.is_positive() || judged(c.guid));
+        self.plan.quarantined.retain(|q| judged(Some(q.object_guid)));
+        let suspended: BTreeSet<Guid> = self.plan.changes.iter().filter_map(|c| c.guid).collect();
+        self.people.retain(|p| judged(Some(p.guid)) || suspended.contains(&p.guid));
+        for person in self.people.iter_mut().filter(|p| !is_judged(p.guid)) {
+            person.fingerprint = 0;
+        }
+    }
+
+    /// Drops the downgrades and no-group suspensions: the groups did not stand still while people were read.
+    pub fn without_group_losses(&mut self) -> u64 {
+        let is_loss = |c: &Change| c.class == Some(Class::Downgrade) || c.reason() == Some(Reason::NoGroup) && matches!(c.kind, ChangeKind::Suspend { .. });
+        let dropped: BTreeSet<Option<Guid>> = self.plan.changes.iter().filter(|c| is_loss(c)).map(|c| c.guid).collect();
+        let before = self.plan.changes.len();
+        self.plan.changes.retain(|c| !is_loss(c));
+        for person in self.people.iter_mut().filter(|p| dropped.contains(&Some(p.guid))) {
+            person.fingerprint = 0;
+        }
+        (before - self.plan.changes.len()) as u64
+    }
+}

@@ -1,0 +1,13 @@
+//! The only caller of "now".
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The machine's time.
+pub(crate) fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// The machine's time in seconds since 1970.
+pub(crate) fn seconds() -> u64 {
+    now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

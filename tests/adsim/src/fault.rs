@@ -1,0 +1,331 @@
+//! Misbehaviour: what goes wrong, and at which moment.
+//!
+//! ```
+//! use adsim::{Fault, What, When};
+//! // The connection is cut after the 1500th entry of the first search for people, once.
+//! let fault = Fault::new(When::search().containing("objectCategory=person").after_entries(1500), What::Cut);
+//! // Every second page repeats the cookie it was asked with, for ever.
+//! let endless = Fault::new(When::page(2), What::RepeatCookie).always();
+//! ```
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::directory::Ad;
+
+/// A moment of a connection's life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum When {
+    /// A TCP connection has been accepted; nothing has been read, and TLS has not begun.
+    Connect,
+    /// A StartTLS request has arrived.
+    StartTls,
+    /// A bind request has arrived.
+    Bind,
+    /// A search request has arrived, or some entries of its answer have been sent.
+    Search(Moment),
+}
+
+/// Which search, and how far into its answer. Every page is a search request of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// The n-th request (from 1) that fits the rest, counted since the fault was pushed.
+    pub nth: Option<usize>,
+    /// The page of a paged search, from 1.
+    pub page: Option<usize>,
+    /// The filter's text contains this, in any case.
+    pub filter: Option<String>,
+    /// The base contains this, in any case.
+    pub base: Option<String>,
+    /// After so many entries of the whole search, over all its pages (of this page, where `page` is given).
+    pub after_entries: Option<usize>,
+}
+
+impl When {
+    /// Any search request.
+    pub fn search() -> Self {
+        Self::Search(Moment::default())
+    }
+
+    /// The n-th search request (from 1) since the fault was pushed.
+    pub fn nth_search(n: usize) -> Self {
+        Self::Search(Moment { nth: Some(n), ..Moment::default() })
+    }
+
+    /// The n-th page (from 1) of a paged search.
+    pub fn page(n: usize) -> Self {
+        Self::Search(Moment { page: Some(n), ..Moment::default() })
+    }
+
+    fn with(self, change: impl FnOnce(&mut Moment)) -> Self {
+        match self {
+            Self::Search(mut moment) => {
+                change(&mut moment);
+                Self::Search(moment)
+            }
+            other => other,
+        }
+    }
+
+    /// Only the n-th of the requests that fit.
+    #[must_use]
+    pub fn nth(self, n: usize) -> Self {
+        self.with(|moment| moment.nth = Some(n))
+    }
+
+    /// Only searches whose filter contains this text.
+    #[must_use]
+    pub fn containing(self, filter: &str) -> Self {
+        self.with(|moment| moment.filter = Some(filter.to_lowercase()))
+    }
+
+    /// Only searches whose base contains this text.
+    #[must_use]
+    pub fn based_at(self, base: &str) -> Self {
+        self.with(|moment| moment.base = Some(base.to_lowercase()))
+    }
+
+    /// Not at the beginning of the answer, but after so many entries.
+    #[must_use]
+    pub fn after_entries(self, count: usize) -> Self {
+        self.with(|moment| moment.after_entries = Some(count))
+    }
+}
+
+/// What goes wrong.
+#[derive(Clone)]
+pub enum What {
+    /// The connection is dropped, without TLS's farewell.
+    Cut,
+    /// Half of the next frame is sent, then the connection is dropped.
+    CutInsideFrame,
+    /// Nothing is ever sent again on this connection, which stays open.
+    Stall,
+    /// The answer comes this much later.
+    Delay(Duration),
+    /// From here on every byte is sent alone, this far apart.
+    Drip(Duration),
+    /// This result (code and message) ends the operation; with `after_entries`, after those.
+    Result(u32, String),
+    /// A bind is refused with result 49 and this AD sub-code, such as `"532"`.
+    BindRefused(&'static str),
+    /// Result 0 with no entries, as if nobody were there.
+    EmptySuccess,
+    /// The answer lacks the paging control.
+    OmitPagingControl,
+    /// The answer's cookie is the one the request came with (or a made-up one on page 1), and this page comes again.
+    RepeatCookie,
+    /// These bytes are sent at this moment; then all goes on.
+    Raw(Vec<u8>),
+    /// These bytes are sent instead of the answer (or of the rest of it).
+    RawInstead(Vec<u8>),
+    /// Like [`Raw`](Self::Raw), made from the request's message id; see [`frames`](crate::frames).
+    Frames(fn(i64) -> Vec<u8>),
+    /// Like [`RawInstead`](Self::RawInstead), made from the request's message id.
+    FramesInstead(fn(i64) -> Vec<u8>),
+    /// AD's Notice of Disconnection, then the connection is closed.
+    NoticeOfDisconnection,
+    /// A SearchResultReference to this URL is sent at this moment.
+    Referral(String),
+    /// The entry at this moment is sent once more (renamed while paging).
+    RepeatEntry,
+    /// The next entry is left out, with nothing to show for it.
+    SkipEntry,
+    /// StartTLS is refused with result 52.
+    RefuseStartTls,
+    /// The StartTLS response is followed by these bytes in plain text, as an attacker would inject them.
+    PlaintextAfterStartTls(Vec<u8>),
+    /// The connection is anonymous whatever the bind (which succeeds), and its searches find nothing, with result 0.
+    Anonymous,
+    /// The directory is edited at this moment: between two pages, between two ranges.
+    Edit(Arc<dyn Fn(&mut Ad) + Send + Sync>),
+}
+
+impl What {
+    /// An edit at the moment.
+    pub fn edit(change: impl Fn(&mut Ad) + Send + Sync + 'static) -> Self {
+        Self::Edit(Arc::new(change))
+    }
+
+    /// A result instead of success.
+    pub fn result(code: u32, text: impl Into<String>) -> Self {
+        Self::Result(code, text.into())
+    }
+}
+
+impl fmt::Debug for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cut => "Cut",
+            Self::CutInsideFrame => "CutInsideFrame",
+            Self::Stall => "Stall",
+            Self::Delay(_) => "Delay",
+            Self::Drip(_) => "Drip",
+            Self::Result(code, text) => return write!(f, "Result({code}, {text:?})"),
+            Self::BindRefused(code) => return write!(f, "BindRefused({code})"),
+            Self::EmptySuccess => "EmptySuccess",
+            Self::OmitPagingControl => "OmitPagingControl",
+            Self::RepeatCookie => "RepeatCookie",
+            Self::Raw(_) => "Raw",
+            Self::RawInstead(_) => "RawInstead",
+            Self::Frames(_) => "Frames",
+            Self::FramesInstead(_) => "FramesInstead",
+            Self::NoticeOfDisconnection => "NoticeOfDisconnection",
+            Self::Referral(url) => return write!(f, "Referral({url})"),
+            Self::RepeatEntry => "RepeatEntry",
+            Self::SkipEntry => "SkipEntry",
+            Self::RefuseStartTls => "RefuseStartTls",
+            Self::PlaintextAfterStartTls(_) => "PlaintextAfterStartTls",
+            Self::Anonymous => "Anonymous",
+            Self::Edit(_) => "Edit",
+        })
+    }
+}
+
+/// A misbehaviour at a moment: once, unless told otherwise.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Fault {
+    /// The moment.
+    pub at: When,
+    /// The misbehaviour.
+    pub what: What,
+    /// How often it still happens; `None`: always.
+    pub times: Option<usize>,
+}
+
+impl Fault {
+    /// This once.
+    pub fn new(at: When, what: What) -> Self {
+        Self { at, what, times: Some(1) }
+    }
+
+    /// This so many times.
+    pub fn times(mut self, times: usize) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// This every time.
+    pub fn always(mut self) -> Self {
+        self.times = None;
+        self
+    }
+}
+
+/// The script of faults of one server.
+#[derive(Debug, Default)]
+pub struct Faults {
+    armed: Mutex<Vec<Armed>>,
+}
+
+#[derive(Debug)]
+struct Armed {
+    fault: Fault,
+    /// Requests that fitted so far.
+    seen: usize,
+    fired: usize,
+}
+
+/// A search request as faults see it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// From 1; 0 where the search is not paged.
+    pub(crate) page: usize,
+    pub(crate) filter: String,
+    pub(crate) base: String,
+    /// Entries sent on the pages before.
+    pub(crate) before: usize,
+}
+
+impl Faults {
+    /// Adds a fault. Several at one moment happen in the order they were added.
+    pub fn push(&self, fault: Fault) {
+        self.lock().push(Armed { fault, seen: 0, fired: 0 });
+    }
+
+    /// Takes all faults away.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// How many faults have yet to happen (those that always happen included).
+    pub fn pending(&self) -> usize {
+        self.lock().iter().filter(|armed| armed.fault.times != Some(0)).count()
+    }
+
+    /// How often faults have happened.
+    pub fn fired(&self) -> usize {
+        self.lock().iter().map(|armed| armed.fired).sum()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Armed>> {
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What happens at a moment that is no search.
+    pub(crate) fn take(&self, at: &When) -> Vec<What> {
+        let mut armed = self.lock();
+        armed.iter_mut().filter(|armed| armed.fault.at == *at).filter_map(Armed::fire).collect()
+    }
+
+    /// What happens when a search request arrives.
+    pub(crate) fn at_request(&self, seen: &Seen) -> Vec<What> {
+        let mut happening = Vec::new();
+        for armed in self.lock().iter_mut() {
+            let When::Search(moment) = &armed.fault.at else { continue };
+            if !moment.fits(seen) {
+                continue;
+            }
+            armed.seen += 1;
+            let its_turn = moment.nth.is_none_or(|nth| nth == armed.seen);
+            if its_turn && moment.after_entries.is_none() {
+                happening.extend(armed.fire());
+            }
+        }
+        happening
+    }
+
+    /// What happens between the `count` entries of an answer, and after how many of them.
+    pub(crate) fn between_entries(&self, seen: &Seen, count: usize) -> Vec<(usize, What)> {
+        let mut happening = Vec::new();
+        for armed in self.lock().iter_mut() {
+            let When::Search(moment) = &armed.fault.at else { continue };
+            let Some(after) = moment.after_entries else { continue };
+            if !moment.fits(seen) || moment.nth.is_some_and(|nth| nth != armed.seen) {
+                continue;
+            }
+            let before = if moment.page.is_some() { 0 } else { seen.before };
+            let here = match after.checked_sub(before) {
+                Some(here) if here <= count && (here > 0 || before == 0) => here,
+                _ => continue,
+            };
+            happening.extend(armed.fire().map(|what| (here, what)));
+        }
+        happening.sort_by_key(|(here, _)| *here);
+        happening
+    }
+}
+
+impl Armed {
+    fn fire(&mut self) -> Option<What> {
+        if let Some(times) = &mut self.fault.times {
+            *times = times.checked_sub(1)?;
+        }
+        self.fired += 1;
+        Some(self.fault.what.clone())
+    }
+}
+
+impl Moment {
+    /// Whether a request is of the kind meant; `nth` and `after_entries` are counted elsewhere.
+    fn fits(&self, seen: &Seen) -> bool {
+        let within = |wanted: &Option<String>, text: &str| {
+            wanted.as_ref().is_none_or(|wanted| text.contains(&wanted.to_lowercase()))
+        };
+        self.page.is_none_or(|page| page == seen.page)
+            && within(&self.filter, &seen.filter)
+            && within(&self.base, &seen.base)
+    }
+}

@@ -1,0 +1,362 @@
+//! Searches: from a request to the bytes of its answer.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::PoisonError;
+
+use crate::ber;
+use crate::directory::{Ad, ROOT};
+use crate::dn;
+use crate::encode::Selection;
+use crate::entry::Id;
+use crate::frames::{Outcome, reference};
+use crate::matching::Test;
+use crate::request::{Control, PageRequest, Scope, Search, oid};
+use crate::rootdse::{self, Server};
+
+/// Open paged searches of one connection; the oldest is forgotten beyond that.
+const OPEN_SEARCHES: usize = 10;
+/// Bytes of a cookie.
+const COOKIE: usize = 20;
+
+/// What a connection has been up to, as far as searches mind.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    pub(crate) connection: u64,
+    pub(crate) bound: Option<Id>,
+    /// Finds nothing, with result 0.
+    pub(crate) blind: bool,
+    open: VecDeque<OpenSearch>,
+    next: u64,
+}
+
+#[derive(Debug, Clone)]
+struct OpenSearch {
+    serial: u64,
+    /// What was searched for: a cookie goes with its search.
+    print: u64,
+    /// The first entry of the next page.
+    position: Id,
+    pages: usize,
+    sent: usize,
+}
+
+/// A search's answer: frames of entries, then the result.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) frames: Vec<u8>,
+    /// Where each entry's frame ends.
+    pub(crate) ends: Vec<usize>,
+    /// SearchResultReferences, after the entries.
+    pub(crate) references: Vec<u8>,
+    pub(crate) outcome: Outcome,
+    /// The cookie of the paging control, empty on the last page; `None` where none is due.
+    pub(crate) cookie: Option<Vec<u8>>,
+}
+
+impl Answer {
+    fn failed(outcome: Outcome) -> Self {
+        Self { outcome, ..Self::default() }
+    }
+}
+
+impl Session {
+    /// Which page a request asks for (0: not paged) and how many entries were sent before.
+    pub(crate) fn progress(&self, controls: &[Control]) -> (usize, usize) {
+        match PageRequest::of(controls) {
+            Some(Ok(page)) if !page.cookie.is_empty() => {
+                let open = self.find(&page.cookie);
+                open.map_or((1, 0), |open| (open.pages + 1, open.sent))
+            }
+            Some(_) => (1, 0),
+            None => (0, 0),
+        }
+    }
+
+    fn find(&self, cookie: &[u8]) -> Option<&OpenSearch> {
+        if cookie.len() != COOKIE || cookie[..8] != self.connection.to_le_bytes() {
+            return None;
+        }
+        let serial = u64::from_le_bytes(cookie[8..16].try_into().ok()?);
+        let position = Id::from_le_bytes(cookie[16..].try_into().ok()?);
+        self.open.iter().find(|open| open.serial == serial && open.position == position)
+    }
+
+    /// Keeps a search open and returns its cookie.
+    fn keep(&mut self, open: OpenSearch) -> Vec<u8> {
+        let mut cookie = Vec::with_capacity(COOKIE);
+        cookie.extend_from_slice(&self.connection.to_le_bytes());
+        cookie.extend_from_slice(&open.serial.to_le_bytes());
+        cookie.extend_from_slice(&open.position.to_le_bytes());
+        self.open.push_back(open);
+        if self.open.len() > OPEN_SEARCHES {
+            self.open.pop_front();
+        }
+        cookie
+    }
+
+    /// Forgets everything, as a new bind does.
+    pub(crate) fn rebind(&mut self, bound: Option<Id>) {
+        self.bound = bound;
+        self.open.clear();
+    }
+}
+
+/// The fingerprint of what is searched for.
+fn print(search: &Search, filter: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    search.base.to_lowercase().hash(&mut hasher);
+    search.scope.hash(&mut hasher);
+    filter.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Answers a search.
+pub(crate) fn run(
+    ad: &Ad,
+    server: &Server,
+    session: &mut Session,
+    id: i64,
+    search: &Search,
+    filter: &str,
+    controls: &[Control],
+) -> Answer {
+    let unknown = |control: &Control| control.critical && !oid::CONTROLS.contains(&control.oid.as_str());
+    if controls.iter().any(unknown) {
+        return Answer::failed(Outcome::new(
+            12,
+            "00000057: LdapErr: DSID-0C0907EE, comment: Error processing control, data 0, v4563",
+        ));
+    }
+    if search.base.is_empty() && search.scope == Scope::Base {
+        let mut answer = Answer::default();
+        frame(&mut answer, id, |out| {
+            rootdse::write(ad, server, session.bound, &search.attributes, out);
+        });
+        return answer;
+    }
+    if session.blind {
+        let cookie = PageRequest::of(controls).map(|_| Vec::new());
+        return Answer { cookie, ..Answer::default() };
+    }
+    if session.bound.is_none() {
+        return Answer::failed(Outcome::new(
+            1,
+            "000004DC: LdapErr: DSID-0C090A5C, comment: In order to perform this operation a successful bind must be completed on the connection., data 0, v4563",
+        ));
+    }
+    let deleted_too = has(controls, oid::SHOW_DELETED) || has(controls, oid::SHOW_RECYCLED);
+    let base = ad.resolve(&search.base).filter(|base| ad.visible(*base, deleted_too));
+    let Some(base) = base else {
+        return Answer::failed(missing(ad, server, &search.base));
+    };
+    let paging = match PageRequest::of(controls) {
+        None => None,
+        Some(Ok(page)) => Some(page),
+        Some(Err(_)) => return Answer::failed(Outcome::new(2, "the paging control cannot be read")),
+    };
+    let print = print(search, filter);
+    let started = match resume(session, paging.as_ref(), print) {
+        Ok(started) => started,
+        Err(outcome) => return Answer::failed(outcome),
+    };
+    let walk = Walk { ad, server, search, base, deleted_too };
+    let mut answer = walk.page(id, session, paging.as_ref(), started);
+    let last = answer.cookie.as_ref().is_none_or(Vec::is_empty);
+    let refers = base == ROOT && search.scope == Scope::Subtree && !has(controls, oid::DOMAIN_SCOPE);
+    if refers && last && answer.outcome.code == 0 {
+        let url = format!("ldap://{}/CN=Configuration,{}", ad.domain, ad.root_dn);
+        answer.references = reference(id, &url);
+    }
+    answer
+}
+
+fn has(controls: &[Control], oid: &str) -> bool {
+    controls.iter().any(|control| control.oid == oid)
+}
+
+/// Where a page begins.
+fn resume(session: &mut Session, paging: Option<&PageRequest>, print: u64) -> Result<OpenSearch, Outcome> {
+    let Some(page) = paging.filter(|page| !page.cookie.is_empty()) else {
+        session.next += 1;
+        return Ok(OpenSearch { serial: session.next, print, position: 0, pages: 0, sent: 0 });
+    };
+    let Some(open) = session.find(&page.cookie).cloned() else {
+        return Err(Outcome::new(
+            53,
+            "00002035: LdapErr: DSID-0C090FC0, comment: Error processing control, data 0, v4563",
+        ));
+    };
+    if open.print != print {
+        return Err(Outcome::new(
+            12,
+            "0000202C: LdapErr: DSID-0C090FC0, comment: Error processing control, data 0, v4563",
+        ));
+    }
+    session.open.retain(|other| other.serial != open.serial);
+    Ok(open)
+}
+
+/// What a base that is not there is answered: the nearest entry above it, or another forest's referral.
+fn missing(ad: &Ad, server: &Server, base: &str) -> Outcome {
+    let parts = dn::parse(base).unwrap_or_default();
+    let domain = |text: &str| {
+        let parts = dn::parse(text).unwrap_or_default();
+        let labels = parts.into_iter().filter(|part| part.kind == "dc").map(|part| part.value.to_lowercase());
+        labels.collect::<Vec<_>>().join(".")
+    };
+    let asked = domain(base);
+    if !asked.is_empty() && asked != ad.domain.to_lowercase() {
+        return Outcome {
+            code: 10,
+            text: format!("0000202B: RefErr: DSID-0310084A, data 0, 1 access points\n\tref 1: '{asked}'\n"),
+            matched: String::new(),
+            referral: vec![format!("ldap://{asked}/{base}")],
+        };
+    }
+    let mut best = String::new();
+    for skip in 1..parts.len() {
+        let above: Vec<String> = parts[skip..]
+            .iter()
+            .map(|part| format!("{}={}", part.kind, dn::escape(&part.value)))
+            .collect();
+        if let Some(id) = ad.by_dn(&above.join(",")).filter(|id| ad.visible(*id, false)) {
+            best = ad.dn_of(id);
+            break;
+        }
+    }
+    let _ = server;
+    Outcome {
+        code: 32,
+        text: format!("0000208D: NameErr: DSID-0310028C, problem 2001 (NO_OBJECT), data 0, best match of:\n\t'{best}'\n"),
+        matched: best,
+        referral: Vec::new(),
+    }
+}
+
+/// Appends an entry's frame.
+fn frame(answer: &mut Answer, id: i64, body: impl FnOnce(&mut Vec<u8>)) {
+    let out = &mut answer.frames;
+    let begun = ber::begin(out, ber::SEQUENCE);
+    ber::put_number(out, ber::INTEGER, id);
+    body(out);
+    ber::end(out, begun);
+    answer.ends.push(out.len());
+}
+
+struct Walk<'a> {
+    ad: &'a Ad,
+    server: &'a Server,
+    search: &'a Search,
+    base: Id,
+    deleted_too: bool,
+}
+
+impl Walk<'_> {
+    /// One page, or all of an unpaged search.
+    fn page(&self, id: i64, session: &mut Session, paging: Option<&PageRequest>, mut open: OpenSearch) -> Answer {
+        let Self { ad, server, search, base, deleted_too } = *self;
+        let mut answer = Answer::default();
+        if let Some(page) = paging
+            && page.size == 0
+        {
+            // Size 0: the client gives the search up (or only asks for an estimate).
+            answer.cookie = Some(Vec::new());
+            return answer;
+        }
+        let page_size = paging.map_or(usize::MAX, |page| page.size).min(server.max_page_size);
+        let limit = if search.size_limit == 0 { page_size } else { page_size.min(search.size_limit) };
+        let cut_by_limit = paging.is_none() || (search.size_limit != 0 && search.size_limit < page_size);
+
+        let test = Test::new(ad, &search.filter);
+        let selection = Selection::new(ad, &search.attributes, search.types_only);
+        let candidates = if search.scope == Scope::Base {
+            Some(std::borrow::Cow::Owned(vec![base]))
+        } else {
+            test.candidates(ad, deleted_too)
+        };
+        let mut cache = ad.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bodies: Option<&mut [Option<Box<[u8]>>]> = None;
+        let mut next = None;
+        let mut look = |at: Id, answer: &mut Answer| -> bool {
+            if !ad.visible(at, deleted_too) || !self.in_scope(at) || test.matches(ad, at) != Some(true) {
+                return true;
+            }
+            if answer.ends.len() == limit {
+                next = Some(at);
+                return false;
+            }
+            let kind = ad.entry(at).kind;
+            if selection.cacheable(kind) {
+                // The list is opened with the first person, so that other searches do not push out a big one.
+                let bodies = bodies.get_or_insert_with(|| cache_list(&mut cache, &selection, ad));
+                let slot = &mut bodies[at as usize];
+                let body = slot.get_or_insert_with(|| {
+                    let mut body = Vec::with_capacity(512);
+                    let encoded = ad.encode(at, &selection, server.max_values, &mut body);
+                    debug_assert!(encoded.is_ok(), "only ranges can lie beyond the last value");
+                    body.into_boxed_slice()
+                });
+                frame(answer, id, |out| out.extend_from_slice(body));
+                return true;
+            }
+            let mut encoded = Ok(());
+            let before = answer.frames.len();
+            frame(answer, id, |out| encoded = ad.encode(at, &selection, server.max_values, out));
+            if encoded.is_err() {
+                answer.frames.truncate(before);
+                answer.ends.pop();
+                answer.outcome = Outcome::new(1, "00000057: LdapErr: DSID-0C090C3D, comment: Error in attribute conversion operation, data 0, v4563");
+                return false;
+            }
+            true
+        };
+        match candidates {
+            Some(ids) => {
+                let start = ids.partition_point(|id| *id < open.position);
+                for at in &ids[start..] {
+                    if !look(*at, &mut answer) {
+                        break;
+                    }
+                }
+            }
+            None => {
+                for at in open.position..ad.entries.len() as Id {
+                    if !look(at, &mut answer) {
+                        break;
+                    }
+                }
+            }
+        }
+        if paging.is_some() {
+            answer.cookie = Some(Vec::new());
+        }
+        if let Some(position) = next {
+            if cut_by_limit {
+                answer.outcome = Outcome::new(4, "");
+            } else {
+                open.position = position;
+                open.pages += 1;
+                open.sent += answer.ends.len();
+                answer.cookie = Some(session.keep(open));
+            }
+        }
+        answer
+    }
+
+    fn in_scope(&self, at: Id) -> bool {
+        match self.search.scope {
+            Scope::Base => at == self.base,
+            Scope::One => at != self.base && self.ad.get(at).is_some_and(|entry| entry.parent == self.base),
+            Scope::Subtree => self.ad.is_under(at, self.base),
+        }
+    }
+}
+
+fn cache_list<'a>(
+    cache: &'a mut crate::encode::Cache,
+    selection: &Selection,
+    ad: &Ad,
+) -> &'a mut [Option<Box<[u8]>>] {
+    cache.list(&selection.key, ad.entries.len())
+}

@@ -1,0 +1,347 @@
+//! A company in memory: a true directory, what a reader can see of it, and the users rosterd keeps.
+//!
+//! `Company::run` takes the steps of `engine::run` with the directory and the store replaced by maps, so
+//! that laws can be tried on thousands of histories.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rosterd::model::*;
+use rosterd::reconcile::*;
+
+pub const BASE: &str = "DC=corp,DC=example,DC=com";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Life {
+    Alive,
+    Tombstone,
+    Purged,
+}
+
+/// What is true of one person.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub life: Life,
+    pub ou: String,
+    pub mail: String,
+    pub proxies: Vec<String>,
+    pub name: String,
+    pub disabled: bool,
+    pub expires: Expiry,
+    pub pro: bool,
+    pub basic: bool,
+}
+
+/// What the reader cannot see, or is told wrongly, in one run.
+#[derive(Clone, Debug, Default)]
+pub struct Loss {
+    pub hidden_ous: BTreeSet<String>,
+    /// Missing from the stream although there; found by GUID.
+    pub skipped: BTreeSet<Guid>,
+    /// Not to be seen at all.
+    pub hidden: BTreeSet<Guid>,
+    pub no_control: BTreeSet<Guid>,
+    pub no_mail: BTreeSet<Guid>,
+    pub no_member_of: BTreeSet<Guid>,
+    pub groups_blind: bool,
+    pub tombstones_visible: bool,
+    pub end: Option<PageEnd>,
+}
+
+pub struct Company {
+    pub truth: BTreeMap<Guid, Facts>,
+    pub users: BTreeMap<UserId, User>,
+    pub people: BTreeMap<Guid, (IndexRow, StoredPerson)>,
+    pub first_seen: BTreeMap<(UserId, Class), Timestamp>,
+    pub applied: Vec<(Timestamp, Class)>,
+    pub counts: AttributeCounts,
+    pub held: Vec<HeldChange>,
+    pub quarantined: Vec<Quarantine>,
+    pub settling: Vec<Settling>,
+    pub claims: Vec<&'static str>,
+    pub limits: Limits,
+    pub without: WithoutGroup,
+    pub protected: BTreeSet<Guid>,
+    pub now: Timestamp,
+    pub started_with: Option<u64>,
+}
+
+pub fn guid(n: u32) -> Guid {
+    let mut bytes = [0; 16];
+    bytes[12..].copy_from_slice(&n.to_be_bytes());
+    Guid(bytes)
+}
+
+const PRO: Guid = Guid([0xaa; 16]);
+const BASIC: Guid = Guid([0xbb; 16]);
+
+impl Company {
+    /// A company of `n` people in three OUs, every third of them pro, not yet read.
+    pub fn of(n: u32) -> Self {
+        let truth = (0..n).map(|i| {
+            let truth = Facts {
+                life: Life::Alive,
+                ou: ["Engineering", "Sales", "Operations"][i as usize % 3].to_owned(),
+                mail: format!("p{i}@example.com"),
+                proxies: vec![format!("SMTP:p{i}@example.com"), format!("smtp:alias{i}@example.org"), format!("X500:/o={i}")],
+                name: format!("Person {i}"),
+                disabled: false,
+                expires: Expiry::Never,
+                pro: i % 3 == 0,
+                basic: true,
+            };
+            (guid(i), truth)
+        });
+        Self {
+            truth: truth.collect(),
+            users: BTreeMap::new(),
+            people: BTreeMap::new(),
+            first_seen: BTreeMap::new(),
+            applied: Vec::new(),
+            counts: AttributeCounts::default(),
+            held: Vec::new(),
+            quarantined: Vec::new(),
+            settling: Vec::new(),
+            claims: vec!["example.com", "example.org"],
+            limits: Limits::default(),
+            without: WithoutGroup::Suspend,
+            protected: BTreeSet::new(),
+            now: Timestamp(1_700_000_000_000_000),
+            started_with: None,
+        }
+    }
+
+    /// The same, with everybody provisioned.
+    pub fn running(n: u32) -> Self {
+        let mut company = Self::of(n);
+        company.run(&Loss::default());
+        company.approve_all(&Loss::default());
+        company.applied.clear();
+        company.started_with = Some(company.active());
+        company
+    }
+
+    pub fn active(&self) -> u64 {
+        self.users.values().filter(|u| u.status() == Status::Active).count() as u64
+    }
+
+    pub fn person(&mut self, n: u32) -> &mut Facts {
+        self.truth.get_mut(&guid(n)).expect("somebody of the company")
+    }
+
+    pub fn user(&self, n: u32) -> &User {
+        self.users.values().find(|u| u.link.as_ref().is_some_and(|l| l.guid == guid(n))).expect("a user")
+    }
+
+    pub fn status(&self, n: u32) -> Status {
+        self.user(n).status()
+    }
+
+    pub fn later(&mut self, by: Duration) {
+        self.now = self.now.plus(by);
+    }
+
+    fn dn(truth: &Facts, guid: Guid) -> Dn {
+        Dn::new(format!("CN={guid},OU={},{BASE}", truth.ou))
+    }
+
+    fn visible(&self, guid: Guid, loss: &Loss) -> Option<&Facts> {
+        self.truth.get(&guid).filter(|t| t.life == Life::Alive && !loss.hidden.contains(&guid) && !loss.hidden_ous.contains(&t.ou))
+    }
+
+    fn person_of(guid: Guid, truth: &Facts, loss: &Loss) -> Person {
+        let mut groups = Vec::new();
+        if !loss.no_member_of.contains(&guid) {
+            groups.extend(truth.pro.then_some(PRO));
+            groups.extend(truth.basic.then_some(BASIC));
+        }
+        Person {
+            guid,
+            dn: Self::dn(truth, guid),
+            placement: if truth.ou == "Elsewhere" {
+                Placement::Outside { attribute: "distinguishedName".to_owned(), value: "OU=Elsewhere".to_owned() }
+            } else {
+                Placement::Inside
+            },
+            control: (!loss.no_control.contains(&guid)).then_some(UserAccountControl(if truth.disabled { 514 } else { 512 })),
+            expires: (!loss.no_control.contains(&guid)).then_some(truth.expires),
+            groups,
+            groups_unknown: false,
+            mail: if loss.no_mail.contains(&guid) { Field::Absent } else { Field::Text(truth.mail.clone()) },
+            proxy_addresses: truth.proxies.clone(),
+            profile: Profile { display_name: Some(truth.name.clone()), ..Profile::default() },
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        let mut closure = Closure::default();
+        closure.add(ClosureGroup { guid: PRO, dn: Dn::new("CN=Pro"), rid: None, gives: Tier::Pro });
+        closure.add(ClosureGroup { guid: BASIC, dn: Dn::new("CN=Basic"), rid: None, gives: Tier::Basic });
+        Policy {
+            directory: DirectoryName::parse("corp").expect("a name"),
+            account: "00000000-0000-0000-0000-000000000001".parse().expect("an id"),
+            claims: ClaimedDomains(self.claims.iter().map(|d| Domain::parse(d).expect("a domain")).collect()),
+            closure,
+            tiers: TierRules { grouped: true, without_group: self.without, default_tier: Tier::Pro },
+            exclude: Exclude::new(["svc-*@example.com".to_owned()]),
+            now: Some(self.now),
+            observed: Observation { server: "ldaps://dc1".to_owned(), at: self.now },
+        }
+    }
+
+    /// One run over the whole directory, as the engine makes it.
+    pub fn run(&mut self, loss: &Loss) {
+        self.run_with(loss, BTreeSet::new());
+    }
+
+    /// Approves all that is held, on a fresh look.
+    pub fn approve_all(&mut self, loss: &Loss) {
+        let approved = self.held.iter().map(|h| h.change.digest()).collect();
+        self.run_with(loss, approved);
+    }
+
+    fn run_with(&mut self, loss: &Loss, approved: BTreeSet<Digest>) {
+        let policy = self.policy();
+        let everybody: Vec<Guid> = self.truth.keys().copied().collect();
+        let mut index = Index::new(self.people.values().map(|(row, _)| *row).collect(), BTreeSet::new());
+        let mut ledger = Ledger::new(Expectation {
+            bases: vec![Dn::new(BASE)],
+            people: vec![self.people.len() as u64],
+            attributes: vec!["userAccountControl".to_owned(), "mail".to_owned()],
+            universal: ["userAccountControl".to_owned()].into(),
+            counts: self.counts.clone(),
+            ..Expectation::default()
+        });
+        let me = ServerIdentity { ds_service_name: "CN=DC1".to_owned(), invocation_id: None };
+        ledger.server(Moment::Before, me.clone());
+        let mut desired = BTreeMap::new();
+        for guid in &everybody {
+            let Some(truth) = self.visible(*guid, loss).filter(|t| !loss.skipped.contains(guid) && t.ou != "Elsewhere") else { continue };
+            let person = Self::person_of(*guid, truth, loss);
+            ledger.entry(0, Presence(u32::from(person.control.is_some()) | u32::from(person.mail != Field::Absent) << 1));
+            let decision = decide(&person, &policy);
+            match index.observe(&decision, &policy) {
+                Observed::Changed | Observed::New => drop(desired.insert(*guid, decision)),
+                Observed::Same | Observed::Stranger => {}
+                Observed::Twice => panic!("twice"),
+            }
+        }
+        ledger.page(0, loss.end.unwrap_or(PageEnd::Last));
+        ledger.server(Moment::After, me);
+        let complete = ledger.finish();
+        let (proof, failed) = match &complete {
+            Ok(complete) => (Some(complete), false),
+            Err(incomplete) => (incomplete.partial.as_ref(), true),
+        };
+        let mut found = BTreeMap::new();
+        let mut last_seen = BTreeMap::new();
+        for guid in index.unseen() {
+            let stored = &self.people[&guid].1;
+            last_seen.insert(guid, stored.dn.clone());
+            let confirmation = if let Some(truth) = self.visible(guid, loss) {
+                Confirmation::Alive(Box::new(Self::person_of(guid, truth, loss)))
+            } else if loss.tombstones_visible && self.truth.get(&guid).is_some_and(|t| t.life == Life::Tombstone) {
+                Confirmation::Tombstone(Dn::new(format!("CN={guid}\\0ADEL:{guid},CN=Deleted Objects,{BASE}")))
+            } else {
+                let parent = stored.dn.parent();
+                let witness = everybody.iter().any(|g| self.visible(*g, loss).is_some_and(|t| Self::dn(t, *g).parent() == parent));
+                Confirmation::Nowhere(if witness && !loss.tombstones_visible { Look::Witnessed } else { Look::Unwitnessed })
+            };
+            found.insert(guid, confirmation);
+        }
+        desired.extend(Absent::decide(&found, &last_seen, proof, &policy).desired);
+
+        let mut known = Known::default();
+        for user in self.users.values() {
+            known.add(user.clone(), &policy.directory);
+        }
+        known.people = self.people.iter().map(|(g, (_, p))| (*g, p.clone())).collect();
+        for guid in suspects(&desired, &known) {
+            let truth = &self.truth[&guid];
+            let answer = match (loss.groups_blind, truth.pro, truth.basic) {
+                (true, ..) => Membership::Unknown,
+                (_, false, false) => Membership::NotIn,
+                (_, pro, basic) => Membership::In([(pro, PRO), (basic, BASIC)].into_iter().filter_map(|(is, g)| is.then_some(g)).collect()),
+            };
+            desired.get_mut(&guid).expect("a suspect was decided").confirm_membership(&answer, &policy);
+        }
+        let mut proposal = plan(&desired, &known, &policy);
+        if failed {
+            proposal.restrict(|_| false);
+        } else if let Ok(complete) = &complete {
+            self.counts = complete.counts().clone();
+        }
+        self.judge_and_apply(proposal, &known, approved);
+    }
+
+    fn judge_and_apply(&mut self, proposal: Proposal, known: &Known, approved: BTreeSet<Digest>) {
+        let window = self.now.minus(self.limits.window);
+        let hour = self.now.minus(Duration::from_hours(1));
+        let used = Class::ALL.into_iter().map(|class| {
+            let count = |since| self.applied.iter().filter(|(at, c)| *c == class && *at > since).count() as u64;
+            (class, Used { window: count(window), hour: count(hour) })
+        });
+        let mut cluster_sizes = BTreeMap::new();
+        for (guid, (_, person)) in &self.people {
+            if known.of_person(*guid).is_some_and(|u| u.status() == Status::Active) {
+                let clusters = [person.dn.parent().map(|p| format!("ou:{}", p.key())), person.entitled_by.map(|g| format!("group:{g}"))];
+                for cluster in clusters.into_iter().flatten() {
+                    *cluster_sizes.entry(cluster).or_insert(0) += 1;
+                }
+            }
+        }
+        let situation = Situation {
+            limits: &self.limits,
+            active: self.started_with.unwrap_or(0),
+            used: used.collect(),
+            waiting: Vec::new(),
+            first_seen: self.first_seen.clone(),
+            cluster_sizes,
+            protected: &self.protected,
+            hold_all: HoldAll::No,
+            approved,
+            deferred_until: None,
+            now: self.now,
+        };
+        let verdict = guard(proposal, &situation);
+        for (change, approved) in verdict.admitted.changes() {
+            match self.users.get_mut(&change.user) {
+                Some(user) => user.apply(&change.kind, self.now),
+                None => match &change.kind {
+                    ChangeKind::Create(joined) => {
+                        let account = "00000000-0000-0000-0000-000000000001".parse().expect("an id");
+                        self.users.insert(change.user, User::created(change.user, account, joined, self.now));
+                    }
+                    other => panic!("{} of a user that does not exist", other.as_str()),
+                },
+            }
+            if let (Some(class), false) = (change.class, approved) {
+                self.applied.push((self.now, class));
+            }
+        }
+        for row in verdict.admitted.people() {
+            let stood = self.people.get(&row.guid).map(|(_, p)| p.clone());
+            let dn = row.dn.clone().or_else(|| stood.as_ref().map(|s| s.dn.clone())).expect("seen once");
+            let entitled_by = row.entitled_by.or_else(|| stood.and_then(|s| s.entitled_by));
+            let stored = StoredPerson { dn, entitled_by, user: row.user, seen_at: self.now };
+            self.people.insert(row.guid, (IndexRow { guid: row.guid, fingerprint: row.fingerprint }, stored));
+        }
+        let judged: BTreeSet<UserId> = verdict.settling.iter().map(|s| s.user).collect();
+        self.first_seen.retain(|(user, _), _| judged.contains(user));
+        self.first_seen.extend(verdict.settling.iter().map(|s| ((s.user, s.class), s.first_seen)));
+        self.held = verdict.held;
+        self.quarantined = verdict.quarantined;
+        self.settling = verdict.settling;
+        let mut holders: BTreeMap<AddressKey, UserId> = BTreeMap::new();
+        for user in self.users.values() {
+            for key in user.addresses.keys() {
+                assert_eq!(holders.insert(key.clone(), user.id), None, "two users hold {}", key.0);
+            }
+        }
+    }
+
+    /// What waits, in a line each.
+    pub fn waiting(&self) -> Vec<String> {
+        self.held.iter().map(|h| format!("{} {} {}", h.change.email.as_ref().map_or("-", |e| e.as_str()), h.change.kind.as_str(), h.hold)).collect()
+    }
+}
