@@ -1,3 +1,6 @@
 //! rosterd.
+pub mod clock;
+pub mod directory;
 pub mod model;
 pub mod reconcile;
+pub mod store;

@@ -81,7 +81,9 @@ pub struct Policies {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     /// No such key.
-    #[error("there is no policy \"{0}\"; the policies are screen-share-control, outbound-calling, external-app-sign-in, external-users and regions")]
+    #[error(
+        "there is no policy \"{0}\"; the policies are screen-share-control, outbound-calling, external-app-sign-in, external-users and regions"
+    )]
     UnknownKey(String),
     /// A value of another type.
     #[error("policy {key} takes true or false, not \"{value}\"")]
@@ -95,7 +97,13 @@ pub enum PolicyError {
 
 impl Default for Policies {
     fn default() -> Self {
-        Self { screen_share_control: true, outbound_calling: true, external_app_sign_in: true, external_users: true, regions: BTreeSet::new() }
+        Self {
+            screen_share_control: true,
+            outbound_calling: true,
+            external_app_sign_in: true,
+            external_users: true,
+            regions: BTreeSet::new(),
+        }
     }
 }
 

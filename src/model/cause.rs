@@ -29,7 +29,8 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, by weight.
-    pub const ALL: [Self; 7] = [Self::Operator, Self::Disabled, Self::Expired, Self::Deleted, Self::OutOfScope, Self::NoGroup, Self::Vanished];
+    pub const ALL: [Self; 7] =
+        [Self::Operator, Self::Disabled, Self::Expired, Self::Deleted, Self::OutOfScope, Self::NoGroup, Self::Vanished];
 
     /// The word in output and store.
     pub fn as_str(self) -> &'static str {

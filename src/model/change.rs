@@ -33,16 +33,8 @@ pub enum Class {
 
 impl Class {
     /// All of them, in the order of the configuration.
-    pub const ALL: [Self; 8] = [
-        Self::Confirmed,
-        Self::Deleted,
-        Self::Gone,
-        Self::Downgrade,
-        Self::Upgrade,
-        Self::Create,
-        Self::Readdress,
-        Self::Reactivate,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Confirmed, Self::Deleted, Self::Gone, Self::Downgrade, Self::Upgrade, Self::Create, Self::Readdress, Self::Reactivate];
 
     /// The word in configuration, store and output.
     pub fn as_str(self) -> &'static str {

@@ -36,10 +36,11 @@ impl Dn {
 
     /// Whether this is `base` or stands below it.
     pub fn is_within(&self, base: &Self) -> bool {
-        self.key == base.key || (self.key.ends_with(&base.key) && self.key[..self.key.len() - base.key.len()].ends_with(',') && {
-            let cut = self.key.len() - base.key.len() - 1;
-            !ends_in_escape(&self.key[..cut])
-        })
+        self.key == base.key
+            || (self.key.ends_with(&base.key) && self.key[..self.key.len() - base.key.len()].ends_with(',') && {
+                let cut = self.key.len() - base.key.len() - 1;
+                !ends_in_escape(&self.key[..cut])
+            })
     }
 
     /// The value of the first RDN, unescaped: what people call the entry.

@@ -154,7 +154,16 @@ mod tests {
 
     #[test]
     fn disabled_is_one_bit_and_not_a_number() {
-        let table = [(512, false), (514, true), (66048, false), (66050, true), (0x10222, true), (-2_147_483_646, true), (16, false), (0x80_0000, false)];
+        let table = [
+            (512, false),
+            (514, true),
+            (66048, false),
+            (66050, true),
+            (0x10222, true),
+            (-2_147_483_646, true),
+            (16, false),
+            (0x80_0000, false),
+        ];
         for (value, disabled) in table {
             assert_eq!(UserAccountControl(value).is_disabled(), disabled, "{value}");
         }

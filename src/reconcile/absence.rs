@@ -42,11 +42,15 @@ impl Absent {
     ///
     /// `last_seen` is where each stood when it was last seen. `complete` is `None` after an incomplete
     /// read: then what was found positively counts, and missing counts as nothing.
-    pub fn decide(found: &BTreeMap<Guid, Confirmation>, last_seen: &BTreeMap<Guid, Dn>, complete: Option<&Complete>, policy: &Policy) -> Self {
+    pub fn decide(
+        found: &BTreeMap<Guid, Confirmation>,
+        last_seen: &BTreeMap<Guid, Dn>,
+        complete: Option<&Complete>,
+        policy: &Policy,
+    ) -> Self {
         // A base that shows nobody although it had somebody is believed only if everybody of it was found somewhere.
-        let emptied_and_unexplained = |dn: &Dn| {
-            complete.is_some_and(|c| c.emptied().iter().any(|base| dn.is_within(base) && !all_found(base, found, last_seen)))
-        };
+        let emptied_and_unexplained =
+            |dn: &Dn| complete.is_some_and(|c| c.emptied().iter().any(|base| dn.is_within(base) && !all_found(base, found, last_seen)));
         let mut absent = Self::default();
         for (guid, confirmation) in found {
             let stood = last_seen.get(guid);
@@ -71,7 +75,10 @@ impl Absent {
 }
 
 fn all_found(base: &Dn, found: &BTreeMap<Guid, Confirmation>, last_seen: &BTreeMap<Guid, Dn>) -> bool {
-    last_seen.iter().filter(|(_, dn)| dn.is_within(base)).all(|(guid, _)| matches!(found.get(guid), Some(Confirmation::Alive(_) | Confirmation::Tombstone(_))))
+    last_seen
+        .iter()
+        .filter(|(_, dn)| dn.is_within(base))
+        .all(|(guid, _)| matches!(found.get(guid), Some(Confirmation::Alive(_) | Confirmation::Tombstone(_))))
 }
 
 impl Desired {

@@ -72,7 +72,8 @@ pub(super) fn settle(wishes: &BTreeMap<Guid, Wish<'_>>, known: &Known) -> Settle
     }
 
     // Primaries are settled; secondaries take what is left, and whoever holds one keeps it.
-    let primaries: BTreeSet<AddressKey> = wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)).map(|(_, w)| w.primary.key()).collect();
+    let primaries: BTreeSet<AddressKey> =
+        wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)).map(|(_, w)| w.primary.key()).collect();
     let mut asking: BTreeMap<AddressKey, Vec<Guid>> = BTreeMap::new();
     for (guid, wish) in wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)) {
         for address in wish.secondary {

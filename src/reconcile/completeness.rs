@@ -135,12 +135,21 @@ impl fmt::Display for Problem {
                 }
             }
             Self::Unread(base) => write!(f, "{base} was not read to its end"),
-            Self::ServerChanged => write!(f, "another server, or another copy of its database, answered at the end of the read than at its beginning"),
+            Self::ServerChanged => {
+                write!(f, "another server, or another copy of its database, answered at the end of the read than at its beginning")
+            }
             Self::ServerUnknown => write!(f, "the server does not show dsServiceName, so nothing says that one server answered throughout"),
-            Self::CanaryGone(name) => write!(f, "the canary {name} was not found: the service account has lost rights, or another server answers"),
-            Self::CanaryBlind(name, attribute) => write!(f, "the canary {name} no longer shows {attribute}: the service account has lost the right to read it"),
+            Self::CanaryGone(name) => {
+                write!(f, "the canary {name} was not found: the service account has lost rights, or another server answers")
+            }
+            Self::CanaryBlind(name, attribute) => {
+                write!(f, "the canary {name} no longer shows {attribute}: the service account has lost the right to read it")
+            }
             Self::RightsLost { attribute, seen, people } => {
-                write!(f, "rights lost: {attribute} was seen on only {seen} of {people} people; give the service account the right to read it again")
+                write!(
+                    f,
+                    "rights lost: {attribute} was seen on only {seen} of {people} people; give the service account the right to read it again"
+                )
             }
         }
     }
@@ -238,7 +247,11 @@ impl Ledger {
         let whole: Vec<usize> = (0..self.expected.bases.len()).filter(|b| !damaged.contains(&Some(*b))).collect();
         let complete = (!damaged.contains(&None) && !whole.is_empty()).then(|| Complete {
             bases: whole.iter().map(|b| self.expected.bases[*b].clone()).collect(),
-            emptied: whole.iter().filter(|b| self.entries[**b] == 0 && self.expected.people[**b] > 0).map(|b| self.expected.bases[*b].clone()).collect(),
+            emptied: whole
+                .iter()
+                .filter(|b| self.entries[**b] == 0 && self.expected.people[**b] > 0)
+                .map(|b| self.expected.bases[*b].clone())
+                .collect(),
             everywhere: damaged.is_empty(),
             unidentified: self.unidentified,
             counts,
@@ -257,7 +270,9 @@ impl Ledger {
     fn global_problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         match (self.servers.get(&Moment::Before), self.servers.get(&Moment::After)) {
-            (Some(before), Some(after)) if before.ds_service_name.is_empty() || after.ds_service_name.is_empty() => problems.push(Problem::ServerUnknown),
+            (Some(before), Some(after)) if before.ds_service_name.is_empty() || after.ds_service_name.is_empty() => {
+                problems.push(Problem::ServerUnknown)
+            }
             (Some(before), Some(after)) if before == after => {}
             // A read that broke off before the end has said so already.
             (Some(_), None) if !self.problems.is_empty() => {}
@@ -277,16 +292,20 @@ impl Ledger {
     fn rights_lost(&self) -> impl Iterator<Item = Problem> {
         let people = self.entries();
         let before = &self.expected.counts;
-        self.expected.attributes.iter().zip(self.seen).filter(move |(attribute, seen)| {
-            if self.expected.universal.contains(*attribute) {
-                return people - seen > (people / 100).max(5);
-            }
-            let had = before.seen.get(*attribute).copied().unwrap_or(0);
-            // Measured by the people read, so that half of the company leaving is not taken for lost rights.
-            let share_halved = u128::from(*seen) * 2 * u128::from(before.people) <= u128::from(had) * u128::from(people);
-            people > 0 && had >= 20 && share_halved && !self.expected.exempt.contains(*attribute)
-        })
-        .map(move |(attribute, seen)| Problem::RightsLost { attribute: attribute.clone(), seen, people })
+        self.expected
+            .attributes
+            .iter()
+            .zip(self.seen)
+            .filter(move |(attribute, seen)| {
+                if self.expected.universal.contains(*attribute) {
+                    return people - seen > (people / 100).max(5);
+                }
+                let had = before.seen.get(*attribute).copied().unwrap_or(0);
+                // Measured by the people read, so that half of the company leaving is not taken for lost rights.
+                let share_halved = u128::from(*seen) * 2 * u128::from(before.people) <= u128::from(had) * u128::from(people);
+                people > 0 && had >= 20 && share_halved && !self.expected.exempt.contains(*attribute)
+            })
+            .map(move |(attribute, seen)| Problem::RightsLost { attribute: attribute.clone(), seen, people })
     }
 }
 
@@ -383,7 +402,15 @@ mod tests {
 
     #[test]
     fn nothing_short_of_an_empty_cookie_ends_a_base() {
-        for end in [PageEnd::More, PageEnd::NoControl, PageEnd::SameCookie, PageEnd::Cut, PageEnd::Refused(4), PageEnd::Refused(3), PageEnd::Refused(51)] {
+        for end in [
+            PageEnd::More,
+            PageEnd::NoControl,
+            PageEnd::SameCookie,
+            PageEnd::Cut,
+            PageEnd::Refused(4),
+            PageEnd::Refused(3),
+            PageEnd::Refused(51),
+        ] {
             let incomplete = read(ledger(1), |l| l.page(0, end)).expect_err("incomplete");
             assert!(incomplete.partial.is_none(), "{end:?}");
         }

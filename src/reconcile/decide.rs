@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{Closure, Membership, TierRules, TierWish, WithoutGroup};
-use crate::model::{AccountId, Address, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry, Field, Guid, Person, Placement, Profile, Reason, Timestamp, UserAccountControl};
+use crate::model::{
+    AccountId, Address, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry, Field, Guid, Person, Placement, Profile, Reason, Timestamp,
+    UserAccountControl,
+};
 
 /// Where and when an entry was seen.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -155,22 +158,34 @@ pub fn decide(person: &Person, policy: &Policy) -> Desired {
         findings: [Finding::Unknown; 7],
         unwitnessed: false,
     };
-    desired.set(Reason::Disabled, person.control.map_or(Finding::Unknown, |c| if c.is_disabled() { Finding::Holds } else { Finding::Refuted }));
+    desired.set(
+        Reason::Disabled,
+        person.control.map_or(Finding::Unknown, |c| if c.is_disabled() { Finding::Holds } else { Finding::Refuted }),
+    );
     desired.set(
         Reason::Expired,
         match (person.expires, policy.now) {
             (Some(Expiry::Never), _) => Finding::Refuted,
-            (Some(Expiry::At(end)), Some(now)) => if end <= now { Finding::Holds } else { Finding::Refuted },
+            (Some(Expiry::At(end)), Some(now)) => {
+                if end <= now {
+                    Finding::Holds
+                } else {
+                    Finding::Refuted
+                }
+            }
             (Some(Expiry::At(_)), None) | (None, _) => Finding::Unknown,
         },
     );
     desired.set(Reason::Deleted, Finding::Refuted);
     desired.set(Reason::Vanished, Finding::Refuted);
-    desired.set(Reason::OutOfScope, match &desired.facts {
-        Facts::Alive { excluded_by: Some(_), .. } | Facts::Alive { placement: Placement::Outside { .. }, .. } => Finding::Holds,
-        Facts::Alive { placement: Placement::Inside, .. } => Finding::Refuted,
-        _ => Finding::Unknown,
-    });
+    desired.set(
+        Reason::OutOfScope,
+        match &desired.facts {
+            Facts::Alive { excluded_by: Some(_), .. } | Facts::Alive { placement: Placement::Outside { .. }, .. } => Finding::Holds,
+            Facts::Alive { placement: Placement::Inside, .. } => Finding::Refuted,
+            _ => Finding::Unknown,
+        },
+    );
     desired.judge_tier(policy);
     desired
 }
@@ -280,7 +295,9 @@ impl Desired {
     /// What was seen that makes the reason hold, or refutes it.
     pub fn evidence(&self, reason: Reason, observed: &Observation) -> Evidence {
         let (attribute, value) = match (reason, &self.facts) {
-            (Reason::Disabled, Facts::Alive { control, .. }) => ("userAccountControl", control.map_or_else(String::new, |c| c.0.to_string())),
+            (Reason::Disabled, Facts::Alive { control, .. }) => {
+                ("userAccountControl", control.map_or_else(String::new, |c| c.0.to_string()))
+            }
             (Reason::Expired, Facts::Alive { expires, .. }) => (
                 "accountExpires",
                 match expires {
@@ -290,7 +307,9 @@ impl Desired {
                 },
             ),
             (Reason::OutOfScope, Facts::Alive { excluded_by: Some(pattern), .. }) => ("mail", format!("excluded by {pattern}")),
-            (Reason::OutOfScope, Facts::Alive { placement: Placement::Outside { attribute, value }, .. }) => (attribute.as_str(), value.clone()),
+            (Reason::OutOfScope, Facts::Alive { placement: Placement::Outside { attribute, value }, .. }) => {
+                (attribute.as_str(), value.clone())
+            }
             (Reason::NoGroup, Facts::Alive { .. }) => (
                 "member",
                 match self.tier {
@@ -299,9 +318,11 @@ impl Desired {
                 },
             ),
             (Reason::Deleted, Facts::Tombstone) => ("isDeleted", "TRUE".to_owned()),
-            (Reason::Vanished, Facts::Nowhere) => {
-                ("objectGUID", if self.unwitnessed { "neither alive nor deleted; nothing proves it could be seen" } else { "neither alive nor deleted" }.to_owned())
-            }
+            (Reason::Vanished, Facts::Nowhere) => (
+                "objectGUID",
+                if self.unwitnessed { "neither alive nor deleted; nothing proves it could be seen" } else { "neither alive nor deleted" }
+                    .to_owned(),
+            ),
             _ => ("distinguishedName", self.dn.as_str().to_owned()),
         };
         Evidence {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Limits, PersonRow, Proposal, Used};
-use crate::model::{Actor, AddressKey, Change, ChangeKind, Class, Digest, Guid, HeldChange, HoldReason, Origin, Quarantine, Reason, Timestamp, UserId};
+use crate::model::{
+    Actor, AddressKey, Change, ChangeKind, Class, Digest, Guid, HeldChange, HoldReason, Origin, Quarantine, Reason, Timestamp, UserId,
+};
 
 /// A cluster is an event of its own from this many changes on ...
 const CLUSTER_CHANGES: u64 = 5;
@@ -231,10 +233,21 @@ pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
         person.fingerprint = 0;
     }
     // A person whose user is not created yet has no row to point to.
-    let uncreated: BTreeSet<UserId> =
-        plan.changes.iter().zip(&holds).filter(|(c, h)| h.is_some() && matches!(c.kind, ChangeKind::Create(_)) && c.version.is_none()).map(|(c, _)| c.user).collect();
+    let uncreated: BTreeSet<UserId> = plan
+        .changes
+        .iter()
+        .zip(&holds)
+        .filter(|(c, h)| h.is_some() && matches!(c.kind, ChangeKind::Create(_)) && c.version.is_none())
+        .map(|(c, _)| c.user)
+        .collect();
     people.retain(|p| p.quarantine.is_some() || p.user.is_none_or(|u| !uncreated.contains(&u)));
-    let unlinked: BTreeSet<UserId> = plan.changes.iter().zip(&holds).filter(|(c, h)| h.is_some() && matches!(c.kind, ChangeKind::Link { .. })).map(|(c, _)| c.user).collect();
+    let unlinked: BTreeSet<UserId> = plan
+        .changes
+        .iter()
+        .zip(&holds)
+        .filter(|(c, h)| h.is_some() && matches!(c.kind, ChangeKind::Link { .. }))
+        .map(|(c, _)| c.user)
+        .collect();
     people.retain(|p| p.user.is_none_or(|u| !unlinked.contains(&u)));
 
     let mut admitted = Vec::new();
@@ -250,7 +263,8 @@ pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
 
 /// What holds a change whatever the others are.
 fn hold_alone(change: &Change, unwitnessed: &BTreeSet<UserId>, situation: &Situation<'_>) -> Option<HoldReason> {
-    let is_suspension = matches!(change.kind, ChangeKind::Suspend { .. }) || matches!(&change.kind, ChangeKind::Link { after, .. } if !after.causes.is_empty());
+    let is_suspension = matches!(change.kind, ChangeKind::Suspend { .. })
+        || matches!(&change.kind, ChangeKind::Link { after, .. } if !after.causes.is_empty());
     match situation.hold_all {
         HoldAll::Everything(reason) => return Some(reason),
         HoldAll::ExceptPositive if !change.is_positive() => return Some(HoldReason::PlanOnly),
@@ -286,7 +300,8 @@ fn hold_clusters(changes: &[Change], approved: &[bool], situation: &Situation<'_
 /// Holds the classes that exceed their limit: whole, except `confirmed`, of which the limit goes through.
 fn hold_classes(changes: &[Change], approved: &[bool], situation: &Situation<'_>, holds: &mut [Option<HoldReason>]) {
     for class in Class::ALL {
-        let of_class: Vec<usize> = (0..changes.len()).filter(|at| changes[*at].class == Some(class) && holds[*at].is_none() && !approved[*at]).collect();
+        let of_class: Vec<usize> =
+            (0..changes.len()).filter(|at| changes[*at].class == Some(class) && holds[*at].is_none() && !approved[*at]).collect();
         let used = situation.used.get(&class).copied().unwrap_or_default();
         let allowed = situation.limits.allowed(class, situation.active);
         if class == Class::Confirmed {

@@ -23,7 +23,9 @@ mod scope;
 mod tiers;
 
 pub use absence::{Absent, Confirmation, Look};
-pub use completeness::{AttributeCounts, Canary, Complete, Expectation, Incomplete, Ledger, Moment, PageEnd, Presence, Problem, ServerIdentity};
+pub use completeness::{
+    AttributeCounts, Canary, Complete, Expectation, Incomplete, Ledger, Moment, PageEnd, Presence, Problem, ServerIdentity,
+};
 pub use decide::{Desired, Exclude, Finding, Observation, Policy, Primary, decide};
 pub use guard::{Admitted, DEFERRAL, HoldAll, Settling, Situation, Verdict, Waiting, guard};
 pub use index::{Index, IndexRow, Observed, address_hash};

@@ -7,7 +7,8 @@ use super::addresses::{self, Wish};
 use super::decide::{Facts, Finding};
 use super::{Desired, Policy, Primary, TierWish, WithoutGroup};
 use crate::model::{
-    Addresses, AddressKey, By, Cause, Causes, Change, ChangeKind, Class, Dn, Guid, Joined, Link, Plan, Quarantine, QuarantineReason, Reason, Standing, Status, Tier, Timestamp, User, UserId,
+    AddressKey, Addresses, By, Cause, Causes, Change, ChangeKind, Class, Dn, Guid, Joined, Link, Plan, Quarantine, QuarantineReason,
+    Reason, Standing, Status, Tier, Timestamp, User, UserId,
 };
 
 /// A suspension that rosterd itself made this recently is lifted without counting against a limit.
@@ -18,6 +19,8 @@ const FREE_REACTIVATION: Duration = Duration::from_hours(7 * 24);
 pub struct StoredPerson {
     /// Where it was last seen alive.
     pub dn: Dn,
+    /// The normal form of the parent it had when its last change was applied whole: where it belongs, for clusters.
+    pub home: String,
     /// The group that gave its tier then.
     pub entitled_by: Option<Guid>,
     /// Its user; `None` for somebody quarantined before there was one.
@@ -121,7 +124,10 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
         let start = proposal.plan.changes.len();
         let mut whole = quarantine.is_none();
         let owner = match (user, linked) {
-            (Some(user), _) if user.standing == Standing::Released => planned.come_back(user, granted, &mut proposal.plan.changes),
+            (Some(user), _) if user.standing == Standing::Released => {
+                planned.come_back(user, granted, &mut proposal.plan.changes);
+                Some(user.id)
+            }
             (Some(user), _) => {
                 whole &= planned.existing(user, granted, &mut proposal.plan.changes);
                 Some(user.id)
@@ -242,7 +248,7 @@ impl Planned<'_> {
         }
         let stored = self.known.people.get(&self.d.guid);
         let group = || stored.and_then(|s| s.entitled_by).map(|g| format!("group:{g}"));
-        let parent = || stored.and_then(|s| s.dn.parent()).map(|p| format!("ou:{}", p.key()));
+        let parent = || stored.map(|s| format!("ou:{}", s.home));
         match kind {
             ChangeKind::Tier { .. } => group(),
             ChangeKind::Suspend { cause, .. } if cause.reason == Reason::NoGroup => group(),
@@ -261,18 +267,33 @@ impl Planned<'_> {
         Some(id)
     }
 
-    fn come_back(&self, user: &User, granted: Option<&Addresses>, changes: &mut Vec<Change>) -> Option<UserId> {
+    fn come_back(&self, user: &User, granted: Option<&Addresses>, changes: &mut Vec<Change>) {
         if let (Some(addresses), Some(tier), None) = (granted, self.d.joining_tier(self.policy), self.quarantine) {
-            changes.push(self.change(Some(user), user.id, ChangeKind::Create(self.joined(tier, addresses, Causes::default())), Some(Class::Create)));
+            changes.push(self.change(
+                Some(user),
+                user.id,
+                ChangeKind::Create(self.joined(tier, addresses, Causes::default())),
+                Some(Class::Create),
+            ));
         }
         Some(user.id)
     }
 
     fn link(&self, user: &User, granted: Option<&Addresses>, changes: &mut Vec<Change>) -> Option<UserId> {
         let (Some(addresses), Some(tier), None) = (granted, self.d.joining_tier(self.policy), self.quarantine) else { return None };
-        let causes: Vec<Cause> = [Reason::Disabled, Reason::Expired].into_iter().filter(|r| self.d.finding(*r) == Finding::Holds).map(|r| self.cause(r)).collect();
+        let causes: Vec<Cause> = [Reason::Disabled, Reason::Expired]
+            .into_iter()
+            .filter(|r| self.d.finding(*r) == Finding::Holds)
+            .map(|r| self.cause(r))
+            .collect();
         let class = if causes.is_empty() { Class::Create } else { Class::Confirmed };
-        let before = Joined { tier: user.tier, addresses: user.addresses.clone(), profile: user.profile.clone(), link: None, causes: user.causes.clone() };
+        let before = Joined {
+            tier: user.tier,
+            addresses: user.addresses.clone(),
+            profile: user.profile.clone(),
+            link: None,
+            causes: user.causes.clone(),
+        };
         let kind = ChangeKind::Link { before: Box::new(before), after: self.joined(tier, addresses, causes.into()) };
         changes.push(self.change(Some(user), user.id, kind, Some(class)));
         Some(user.id)
@@ -354,7 +375,9 @@ impl Proposal {
 
     /// Drops the downgrades and no-group suspensions: the groups did not stand still while people were read.
     pub fn without_group_losses(&mut self) -> u64 {
-        let is_loss = |c: &Change| c.class == Some(Class::Downgrade) || c.reason() == Some(Reason::NoGroup) && matches!(c.kind, ChangeKind::Suspend { .. });
+        let is_loss = |c: &Change| {
+            c.class == Some(Class::Downgrade) || c.reason() == Some(Reason::NoGroup) && matches!(c.kind, ChangeKind::Suspend { .. })
+        };
         let dropped: BTreeSet<Option<Guid>> = self.plan.changes.iter().filter(|c| is_loss(c)).map(|c| c.guid).collect();
         let before = self.plan.changes.len();
         self.plan.changes.retain(|c| !is_loss(c));

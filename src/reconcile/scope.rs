@@ -141,9 +141,14 @@ mod tests {
 
     #[test]
     fn a_filter_comes_apart_into_its_assertions() {
-        let filter = Filter::parse("(&(employeeType=staff)(!(extensionAttribute1=nosync*))(|(userAccountControl:1.2.840.113556.1.4.803:=2)(l>=A)))").expect("a filter");
+        let filter =
+            Filter::parse("(&(employeeType=staff)(!(extensionAttribute1=nosync*))(|(userAccountControl:1.2.840.113556.1.4.803:=2)(l>=A)))")
+                .expect("a filter");
         let parts: Vec<_> = filter.assertions().into_iter().map(|(_, text)| text).collect();
-        assert_eq!(parts, ["(employeeType=staff)", "(extensionAttribute1=nosync*)", "(userAccountControl:1.2.840.113556.1.4.803:=2)", "(l>=A)"]);
+        assert_eq!(
+            parts,
+            ["(employeeType=staff)", "(extensionAttribute1=nosync*)", "(userAccountControl:1.2.840.113556.1.4.803:=2)", "(l>=A)"]
+        );
         assert_eq!(filter.attributes().into_iter().collect::<Vec<_>>(), ["employeeType", "extensionAttribute1", "l", "userAccountControl"]);
     }
 
@@ -159,7 +164,14 @@ mod tests {
     fn a_person_is_out_only_when_the_unknown_parts_cannot_matter() {
         use Truth::{False, True, Unknown};
         let filter = Filter::parse("(&(a=1)(!(b=2)))").expect("a filter");
-        let table = [(True, False, True), (False, Unknown, False), (True, Unknown, Unknown), (Unknown, True, False), (Unknown, False, Unknown), (True, True, False)];
+        let table = [
+            (True, False, True),
+            (False, Unknown, False),
+            (True, Unknown, Unknown),
+            (Unknown, True, False),
+            (Unknown, False, Unknown),
+            (True, True, False),
+        ];
         for (a, b, whole) in table {
             assert_eq!(filter.value(|n| if n == 0 { a } else { b }), whole, "{a:?} {b:?}");
         }

@@ -37,7 +37,10 @@ fn a_disabled_person_is_suspended_at_once_and_comes_back_when_enabled() {
     company.run(&NOTHING_LOST());
     assert_eq!(company.status(7), Status::Suspended);
     let cause = company.user(7).causes.weightiest().expect("a cause").clone();
-    assert_eq!((cause.reason, cause.evidence.attribute.as_str(), cause.evidence.value.as_str()), (Reason::Disabled, "userAccountControl", "514"));
+    assert_eq!(
+        (cause.reason, cause.evidence.attribute.as_str(), cause.evidence.value.as_str()),
+        (Reason::Disabled, "userAccountControl", "514")
+    );
     company.person(7).disabled = false;
     company.run(&NOTHING_LOST());
     assert_eq!(company.status(7), Status::Active);
@@ -158,7 +161,14 @@ fn slices_do_not_add_up_past_the_limit() {
 fn an_operators_suspension_outlives_every_sync() {
     let mut company = Company::running(20);
     let id = company.user(3).id;
-    let evidence = Evidence { server: "rosterd".into(), object: None, dn: None, attribute: "operator".into(), value: "left badly".into(), seen_at: company.now };
+    let evidence = Evidence {
+        server: "rosterd".into(),
+        object: None,
+        dn: None,
+        attribute: "operator".into(),
+        value: "left badly".into(),
+        seen_at: company.now,
+    };
     let cause = Cause { reason: Reason::Operator, since: company.now, by: By::Operator("alice".into()), evidence };
     company.users.get_mut(&id).expect("a user").apply(&ChangeKind::Suspend { cause, was_active: true }, Timestamp(0));
     company.person(3).disabled = true;
@@ -180,7 +190,10 @@ fn addresses_can_be_swapped_and_passed_on_in_one_run() {
     }
     company.run(&NOTHING_LOST());
     let primary = |n| company.user(n).addresses.primary.as_ref().map(|a| a.as_str().to_owned()).unwrap_or_default();
-    assert_eq!([primary(1), primary(2), primary(3), primary(4)], ["p2@example.com", "p1@example.com", "fresh@example.com", "p3@example.com"]);
+    assert_eq!(
+        [primary(1), primary(2), primary(3), primary(4)],
+        ["p2@example.com", "p1@example.com", "fresh@example.com", "p3@example.com"]
+    );
     assert_eq!((company.held.len(), company.quarantined.len()), (0, 0));
 }
 
@@ -209,7 +222,10 @@ fn a_recreated_person_waits_for_an_operator() {
     company.run(&seeing);
     company.run(&seeing);
     assert_eq!(company.status(1), Status::Suspended);
-    assert_eq!(company.quarantined.iter().map(|q| (q.object_guid, q.reason)).collect::<Vec<_>>(), [(guid(100), QuarantineReason::AddressHeld)]);
+    assert_eq!(
+        company.quarantined.iter().map(|q| (q.object_guid, q.reason)).collect::<Vec<_>>(),
+        [(guid(100), QuarantineReason::AddressHeld)]
+    );
 }
 
 #[test]

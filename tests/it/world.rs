@@ -284,7 +284,7 @@ impl Company {
         let mut cluster_sizes = BTreeMap::new();
         for (guid, (_, person)) in &self.people {
             if known.of_person(*guid).is_some_and(|u| u.status() == Status::Active) {
-                let clusters = [person.dn.parent().map(|p| format!("ou:{}", p.key())), person.entitled_by.map(|g| format!("group:{g}"))];
+                let clusters = [Some(format!("ou:{}", person.home)), person.entitled_by.map(|g| format!("group:{g}"))];
                 for cluster in clusters.into_iter().flatten() {
                     *cluster_sizes.entry(cluster).or_insert(0) += 1;
                 }
@@ -322,8 +322,12 @@ impl Company {
         for row in verdict.admitted.people() {
             let stood = self.people.get(&row.guid).map(|(_, p)| p.clone());
             let dn = row.dn.clone().or_else(|| stood.as_ref().map(|s| s.dn.clone())).expect("seen once");
-            let entitled_by = row.entitled_by.or_else(|| stood.and_then(|s| s.entitled_by));
-            let stored = StoredPerson { dn, entitled_by, user: row.user, seen_at: self.now };
+            let entitled_by = row.entitled_by.or_else(|| stood.as_ref().and_then(|s| s.entitled_by));
+            let home = match &stood {
+                Some(stood) if row.fingerprint == 0 => stood.home.clone(),
+                _ => dn.parent().map(|p| p.key().to_owned()).unwrap_or_default(),
+            };
+            let stored = StoredPerson { dn, home, entitled_by, user: row.user, seen_at: self.now };
             self.people.insert(row.guid, (IndexRow { guid: row.guid, fingerprint: row.fingerprint }, stored));
         }
         let judged: BTreeSet<UserId> = verdict.settling.iter().map(|s| s.user).collect();
@@ -342,6 +346,9 @@ impl Company {
 
     /// What waits, in a line each.
     pub fn waiting(&self) -> Vec<String> {
-        self.held.iter().map(|h| format!("{} {} {}", h.change.email.as_ref().map_or("-", |e| e.as_str()), h.change.kind.as_str(), h.hold)).collect()
+        self.held
+            .iter()
+            .map(|h| format!("{} {} {}", h.change.email.as_ref().map_or("-", |e| e.as_str()), h.change.kind.as_str(), h.hold))
+            .collect()
     }
 }

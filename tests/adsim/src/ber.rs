@@ -60,10 +60,7 @@ pub fn put(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
 pub fn put_number(out: &mut Vec<u8>, tag: u8, value: i64) {
     let bytes = value.to_be_bytes();
     let mut first = 0;
-    while first < 7
-        && ((bytes[first] == 0 && bytes[first + 1] & 0x80 == 0)
-            || (bytes[first] == 0xff && bytes[first + 1] & 0x80 != 0))
-    {
+    while first < 7 && ((bytes[first] == 0 && bytes[first + 1] & 0x80 == 0) || (bytes[first] == 0xff && bytes[first + 1] & 0x80 != 0)) {
         first += 1;
     }
     put(out, tag, &bytes[first..]);
@@ -88,9 +85,7 @@ pub fn whole_frame(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     let Some(digits) = bytes.get(2..2 + count) else {
         return Ok(None);
     };
-    let length = digits
-        .iter()
-        .fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
+    let length = digits.iter().fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
     if length > 16 * 1024 * 1024 {
         return Err(Malformed("the message is too long"));
     }
@@ -133,9 +128,7 @@ impl<'a> Reader<'a> {
                 return Err(Malformed("a length of this form is not taken"));
             }
             let (digits, rest) = rest.split_at(count);
-            let length = digits
-                .iter()
-                .fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
+            let length = digits.iter().fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
             (length, rest)
         };
         if rest.len() < length {
@@ -179,7 +172,5 @@ pub fn number(value: &[u8]) -> Result<i64, Malformed> {
         return Err(Malformed("a number is too long"));
     }
     let start = if first & 0x80 == 0 { 0 } else { -1 };
-    Ok(value
-        .iter()
-        .fold(start, |sum, byte| sum << 8 | i64::from(*byte)))
+    Ok(value.iter().fold(start, |sum, byte| sum << 8 | i64::from(*byte)))
 }

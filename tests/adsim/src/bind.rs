@@ -12,10 +12,7 @@ const BAD_PASSWORD: &str = "52e";
 
 /// A refusal as AD words it.
 pub(crate) fn refused(code: &str) -> Outcome {
-    Outcome::new(
-        49,
-        format!("80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data {code}, v1db1"),
-    )
+    Outcome::new(49, format!("80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data {code}, v1db1"))
 }
 
 /// What a simple bind without TLS is answered.

@@ -100,11 +100,7 @@ pub struct Ad {
 
 impl Ad {
     pub(crate) fn new(domain: &str, seed: u64) -> Self {
-        let root_dn = domain
-            .split('.')
-            .map(|label| format!("DC={label}"))
-            .collect::<Vec<_>>()
-            .join(",");
+        let root_dn = domain.split('.').map(|label| format!("DC={label}")).collect::<Vec<_>>().join(",");
         let root_parts = dn::parse(&root_dn).unwrap_or_default();
         let mut ad = Self {
             schema: Schema::new(),
@@ -204,10 +200,7 @@ impl Ad {
     }
 
     pub(crate) fn insert_group(&mut self, parent: Id, name: &str, rid: u32) -> Id {
-        let packed = Packed::pack([
-            (at::S_AM_ACCOUNT_NAME, name.as_bytes()),
-            (at::GROUP_TYPE, &b"-2147483646"[..]),
-        ]);
+        let packed = Packed::pack([(at::S_AM_ACCOUNT_NAME, name.as_bytes()), (at::GROUP_TYPE, &b"-2147483646"[..])]);
         self.insert(parent, Kind::Group, name, rid, packed)
     }
 
@@ -258,22 +251,14 @@ impl Ad {
     pub(crate) fn index(&mut self, id: Id) {
         let Some(entry) = self.get(id) else { return };
         let key = self.rdn_key(entry.parent, entry.kind.rdn(), &entry.name);
-        assert!(
-            id == ROOT || !self.by_rdn.contains_key(&key),
-            "there already is an entry {}",
-            self.dn_of(id)
-        );
+        assert!(id == ROOT || !self.by_rdn.contains_key(&key), "there already is an entry {}", self.dn_of(id));
         let living = !entry.deleted;
         let sam = entry.attributes.text(at::S_AM_ACCOUNT_NAME).filter(|_| living).map(fold_name);
         let name = (living && !entry.kind.signs_in()).then(|| entry.name.to_lowercase());
         self.by_rdn.insert(key, id);
         if let Some(sam) = sam {
             let before = self.by_sam.insert(sam, id);
-            assert!(
-                before.is_none_or(|other| other == id),
-                "the sAMAccountName of {} is taken",
-                self.dn_of(id)
-            );
+            assert!(before.is_none_or(|other| other == id), "the sAMAccountName of {} is taken", self.dn_of(id));
         }
         if let Some(name) = name {
             self.by_name.entry(name).or_default().insert(id);
@@ -331,9 +316,7 @@ impl Ad {
         self.usn += 1;
         self.forget(id);
         let usn = self.usn;
-        let entry = self.entries[id as usize]
-            .as_mut()
-            .unwrap_or_else(|| panic!("entry {id} has been purged"));
+        let entry = self.entries[id as usize].as_mut().unwrap_or_else(|| panic!("entry {id} has been purged"));
         entry.usn = usn;
         entry.changed = clock::seconds();
         entry
@@ -341,18 +324,24 @@ impl Ad {
 
     /// Forgets how an entry was encoded.
     pub(crate) fn forget(&mut self, id: Id) {
-        self.cache
-            .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .forget(id);
+        self.cache.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).forget(id);
+    }
+
+    /// Forgets what an entry's name, once changed, makes wrong in others: a group's and a container's is in everybody's
+    /// memberOf or DN, a person's in their reports' manager.
+    pub(crate) fn forget_name(&mut self, id: Id) {
+        if self.get(id).is_some_and(|entry| !entry.kind.signs_in()) {
+            self.forget_all();
+        } else {
+            let cache = self.cache.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+            cache.forget_showing(at::MANAGER);
+            cache.forget_showing(at::MANAGED_BY);
+        }
     }
 
     /// Forgets how all entries were encoded.
     pub(crate) fn forget_all(&mut self) {
-        self.cache
-            .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clear();
+        self.cache.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
     }
 
     pub(crate) fn by_guid(&self, guid: Uuid) -> Option<Id> {
@@ -371,9 +360,7 @@ impl Ad {
     pub(crate) fn by_dn(&self, text: &str) -> Option<Id> {
         let parts = dn::parse(text)?;
         let own = parts.len().checked_sub(self.root_parts.len())?;
-        let same = |(given, root): (&dn::Rdn, &dn::Rdn)| {
-            given.kind == root.kind && given.value.eq_ignore_ascii_case(&root.value)
-        };
+        let same = |(given, root): (&dn::Rdn, &dn::Rdn)| given.kind == root.kind && given.value.eq_ignore_ascii_case(&root.value);
         if !parts[own..].iter().zip(&self.root_parts).all(same) {
             return None;
         }
@@ -481,9 +468,5 @@ impl Ad {
 
 /// A sAMAccountName as it is compared.
 fn fold_name(name: &str) -> Box<str> {
-    if name.is_ascii() {
-        name.to_ascii_lowercase().into()
-    } else {
-        name.to_lowercase().into()
-    }
+    if name.is_ascii() { name.to_ascii_lowercase().into() } else { name.to_lowercase().into() }
 }

@@ -1,6 +1,7 @@
 //! Distinguished names as text: parts, and escaping as in RFC 4514.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 /// One part of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +28,8 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Rdn>> {
                 at += 1;
                 continue;
             }
-            let hex = bytes
-                .get(at + 1..at + 3)
-                .and_then(|two| std::str::from_utf8(two).ok())
-                .and_then(|two| u8::from_str_radix(two, 16).ok());
+            let hex =
+                bytes.get(at + 1..at + 3).and_then(|two| std::str::from_utf8(two).ok()).and_then(|two| u8::from_str_radix(two, 16).ok());
             if let Some(byte) = hex {
                 value.push(byte);
                 at += 3;
@@ -43,13 +42,8 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Rdn>> {
         while value.len() > kept && value.last() == Some(&b' ') {
             value.pop();
         }
-        parts.push(Rdn {
-            kind: kind.trim().to_ascii_lowercase(),
-            value: String::from_utf8_lossy(&value).into_owned(),
-        });
-        rest = std::str::from_utf8(bytes.get(at + 1..).unwrap_or_default())
-            .ok()?
-            .trim_start();
+        parts.push(Rdn { kind: kind.trim().to_ascii_lowercase(), value: String::from_utf8_lossy(&value).into_owned() });
+        rest = std::str::from_utf8(bytes.get(at + 1..).unwrap_or_default()).ok()?.trim_start();
     }
     Some(parts)
 }
@@ -58,9 +52,7 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Rdn>> {
 pub(crate) fn escape(value: &str) -> Cow<'_, str> {
     let plain = !value.starts_with([' ', '#'])
         && !value.ends_with(' ')
-        && !value
-            .bytes()
-            .any(|byte| matches!(byte, b',' | b'+' | b'"' | b'\\' | b'<' | b'>' | b';' | b'=') || byte < 0x20);
+        && !value.bytes().any(|byte| matches!(byte, b',' | b'+' | b'"' | b'\\' | b'<' | b'>' | b';' | b'=') || byte < 0x20);
     if plain {
         return Cow::Borrowed(value);
     }
@@ -75,7 +67,7 @@ pub(crate) fn escape(value: &str) -> Cow<'_, str> {
             ' ' if at == 0 || at == last => out.push_str("\\ "),
             '#' if at == 0 => out.push_str("\\#"),
             control if (control as u32) < 0x20 => {
-                out.push_str(&format!("\\{:02X}", control as u32));
+                let _ = write!(out, "\\{:02X}", control as u32);
             }
             other => out.push(other),
         }

@@ -52,10 +52,8 @@ impl Ad {
     pub fn add_computer(&mut self, parent: impl Into<Who>, name: &str) -> Uuid {
         let person = NewPerson::new(format!("{name}$")).cn(name).ou(parent).control(4096);
         let guid = self.add_person(person.kind(Kind::Computer));
-        let rid = Packed::pack([(at::PRIMARY_GROUP_ID, &b"515"[..])]);
         let id = self.need(guid);
-        let value = rid.first(at::PRIMARY_GROUP_ID).unwrap_or_default().to_vec();
-        self.change(id).attributes.set(at::PRIMARY_GROUP_ID, &[&value]);
+        self.change(id).attributes.set(at::PRIMARY_GROUP_ID, &[b"515"]);
         guid
     }
 
@@ -142,12 +140,7 @@ impl Ad {
     }
 
     /// Sets an attribute to several values, text or bytes of any kind.
-    pub fn set_values<V: Into<Vec<u8>>>(
-        &mut self,
-        who: impl Into<Who>,
-        attribute: &str,
-        values: impl IntoIterator<Item = V>,
-    ) {
+    pub fn set_values<V: Into<Vec<u8>>>(&mut self, who: impl Into<Who>, attribute: &str, values: impl IntoIterator<Item = V>) {
         let id = self.need(who);
         let attribute = self.settable(attribute);
         let values: Vec<Vec<u8>> = values.into_iter().map(|value| self.stored(attribute, value.into())).collect();
@@ -177,7 +170,7 @@ impl Ad {
         self.unindex(id);
         self.change(id).name = name.into();
         self.index(id);
-        self.forget_all();
+        self.forget_name(id);
     }
 
     /// Moves an entry, with all below it, into another container.
@@ -187,7 +180,7 @@ impl Ad {
         self.unindex(id);
         self.change(id).parent = parent;
         self.index(id);
-        self.forget_all();
+        self.forget_name(id);
     }
 
     /// Enables an account.
@@ -285,6 +278,7 @@ impl Ad {
         for gone in self.below(id).into_iter().chain([id]) {
             self.sever(gone);
             self.forget(gone);
+            self.forget_name(gone);
             self.erase(gone);
             self.usn += 1;
         }
@@ -296,8 +290,9 @@ impl Ad {
         if kind.signs_in() || kind == Kind::Group {
             return Vec::new();
         }
-        let mut all: Vec<Id> =
-            (0..self.entries.len() as Id).filter(|other| *other != id && self.is_within(*other, id) && self.get(*other).is_some()).collect();
+        let mut all: Vec<Id> = (0..self.entries.len() as Id)
+            .filter(|other| *other != id && self.is_within(*other, id) && self.get(*other).is_some())
+            .collect();
         all.sort_by_key(|below| std::cmp::Reverse(self.dn_of(*below).matches(',').count()));
         all
     }
@@ -336,9 +331,7 @@ impl Ad {
         entry.parent = grave;
         entry.deleted = true;
         self.index(id);
-        if self.entry(id).kind == Kind::Group || !self.entry(id).kind.signs_in() {
-            self.forget_all();
-        }
+        self.forget_name(id);
     }
 
     /// Brings a deleted entry (named by its GUID) back to where it was. With the recycle bin whole, with its groups;
@@ -367,6 +360,7 @@ impl Ad {
             entry.attributes.set(at::PRIMARY_GROUP_ID, &[b"513"]);
         }
         self.index(id);
+        self.forget_name(id);
         let (groups, members) = remembered.unwrap_or_default();
         for group in groups {
             if self.get(group).is_some_and(|group| !group.deleted) {

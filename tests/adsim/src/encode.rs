@@ -9,7 +9,7 @@ use crate::identity::generalized;
 use crate::schema::{AttributeId, Kind, Syntax, at};
 
 /// At most this many attribute lists keep their encoded entries.
-const KEPT_LISTS: usize = 2;
+const KEPT_LISTS: usize = 3;
 
 /// Encoded entries by attribute list, so that reading a million people twice encodes them once.
 #[derive(Debug, Default)]
@@ -18,14 +18,21 @@ pub(crate) struct Cache {
 }
 
 #[derive(Debug)]
-struct List {
+pub(crate) struct List {
     key: String,
+    encoded: usize,
     bodies: Vec<Option<Box<[u8]>>>,
 }
 
 impl Cache {
     pub(crate) fn clear(&mut self) {
         self.lists.clear();
+    }
+
+    /// Forgets the lists that show an attribute.
+    pub(crate) fn forget_showing(&mut self, attribute: AttributeId) {
+        let shown = attribute.to_string();
+        self.lists.retain(|list| !list.key.split(' ').any(|one| one == shown));
     }
 
     pub(crate) fn forget(&mut self, id: Id) {
@@ -36,21 +43,34 @@ impl Cache {
         }
     }
 
-    /// The encoded entries for an attribute list, with room for `entries`.
-    pub(crate) fn list(&mut self, key: &str, entries: usize) -> &mut [Option<Box<[u8]>>] {
+    /// The encoded entries for an attribute list.
+    pub(crate) fn list(&mut self, key: &str) -> &mut List {
         let place = self.lists.iter().position(|list| list.key == key);
         let place = place.unwrap_or_else(|| {
             if self.lists.len() == KEPT_LISTS {
-                self.lists.remove(0);
+                let least = (0..KEPT_LISTS).min_by_key(|place| self.lists[*place].encoded);
+                self.lists.remove(least.unwrap_or(0));
             }
-            self.lists.push(List { key: key.to_owned(), bodies: Vec::new() });
+            self.lists.push(List { key: key.to_owned(), encoded: 0, bodies: Vec::new() });
             self.lists.len() - 1
         });
-        let bodies = &mut self.lists[place].bodies;
-        if bodies.len() < entries {
-            bodies.resize_with(entries, || None);
+        &mut self.lists[place]
+    }
+}
+
+impl List {
+    /// An entry's bytes, encoded now if they are not known; `entries` is how many there are in all.
+    pub(crate) fn get_or_encode(&mut self, id: Id, entries: usize, encode: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+        if self.bodies.len() < entries {
+            self.bodies.resize_with(entries, || None);
         }
-        bodies
+        let encoded = &mut self.encoded;
+        self.bodies[id as usize].get_or_insert_with(|| {
+            *encoded += 1;
+            let mut body = Vec::with_capacity(1024);
+            encode(&mut body);
+            body.into_boxed_slice()
+        })
     }
 }
 
@@ -125,13 +145,7 @@ fn parse_range(option: &str) -> Option<(usize, Option<usize>)> {
 
 impl Ad {
     /// Writes an entry as the body of a SearchResultEntry.
-    pub(crate) fn encode(
-        &self,
-        id: Id,
-        selection: &Selection,
-        max_values: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), BeyondLastValue> {
+    pub(crate) fn encode(&self, id: Id, selection: &Selection, max_values: usize, out: &mut Vec<u8>) -> Result<(), BeyondLastValue> {
         let entry = ber::begin(out, 0x64);
         let mut dn = Vec::with_capacity(96);
         self.write_dn(id, &mut dn);
@@ -145,14 +159,7 @@ impl Ad {
         Ok(())
     }
 
-    fn encode_attribute(
-        &self,
-        id: Id,
-        item: &Item,
-        types_only: bool,
-        max_values: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), BeyondLastValue> {
+    fn encode_attribute(&self, id: Id, item: &Item, types_only: bool, max_values: usize, out: &mut Vec<u8>) -> Result<(), BeyondLastValue> {
         if !self.readable(id, item.attribute) {
             return Ok(());
         }
@@ -302,9 +309,7 @@ impl Ad {
         let mut seen = std::collections::BTreeSet::new();
         let mut open = vec![id];
         let primary = self.get(id).and_then(|entry| entry.attributes.number(at::PRIMARY_GROUP_ID));
-        let primary = primary
-            .and_then(|rid| u32::try_from(rid).ok())
-            .and_then(|rid| self.by_rid(rid));
+        let primary = primary.and_then(|rid| u32::try_from(rid).ok()).and_then(|rid| self.by_rid(rid));
         if let Some(primary) = primary
             && seen.insert(primary)
         {
@@ -324,11 +329,7 @@ impl Ad {
     /// The RIDs of all groups in an entry's token.
     pub(crate) fn token_rids(&self, id: Id) -> Vec<u32> {
         let groups = self.closure(id);
-        groups
-            .into_iter()
-            .filter_map(|group| self.get(group).map(|entry| entry.rid))
-            .filter(|rid| *rid != 0)
-            .collect()
+        groups.into_iter().filter_map(|group| self.get(group).map(|entry| entry.rid)).filter(|rid| *rid != 0).collect()
     }
 }
 

@@ -33,9 +33,7 @@ impl DomainSid {
     /// The RID in a SID of this domain (binary or `S-1-5-21-…`).
     pub(crate) fn rid(self, sid: &[u8]) -> Option<u32> {
         if let Ok(text) = std::str::from_utf8(sid)
-            && let Some(rid) = text
-                .strip_prefix(&self.text())
-                .and_then(|rest| rest.strip_prefix('-'))
+            && let Some(rid) = text.strip_prefix(&self.text()).and_then(|rest| rest.strip_prefix('-'))
         {
             return rid.parse().ok();
         }
@@ -107,12 +105,7 @@ pub(crate) fn generalized(at: SystemTime) -> String {
     let day = of_year - (153 * month_index + 2) / 5 + 1;
     let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!(
-        "{year:04}{month:02}{day:02}{:02}{:02}{:02}.0Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
+    format!("{year:04}{month:02}{day:02}{:02}{:02}{:02}.0Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
 #[cfg(test)]

@@ -22,7 +22,10 @@ pub(crate) enum Test {
     /// The entry is this one (or nobody).
     Is(AttributeId, Option<Id>),
     /// The entry is of one of these kinds.
-    Kinds { attribute: AttributeId, mask: u32 },
+    Kinds {
+        attribute: AttributeId,
+        mask: u32,
+    },
     /// A linked attribute names this entry.
     Links(AttributeId, Option<Id>),
     /// The same through any number of groups.
@@ -30,8 +33,17 @@ pub(crate) enum Test {
     Equal(AttributeId, Folded),
     AtLeast(AttributeId, Folded),
     AtMost(AttributeId, Folded),
-    Substrings { attribute: AttributeId, first: Folded, middle: Vec<Folded>, last: Folded },
-    Bits { attribute: AttributeId, mask: i64, all: bool },
+    Substrings {
+        attribute: AttributeId,
+        first: Folded,
+        middle: Vec<Folded>,
+        last: Folded,
+    },
+    Bits {
+        attribute: AttributeId,
+        mask: i64,
+        all: bool,
+    },
 }
 
 /// A value as it is compared.
@@ -97,15 +109,11 @@ impl Test {
             Filter::Or(parts) => Self::Or(all(parts)),
             Filter::Not(part) => Self::Not(Box::new(Self::new(ad, part))),
             Filter::Present(name) => known(name).map_or(Self::Undefined, Self::Present),
-            Filter::Equal(name, value) => {
-                known(name).map_or(Self::Undefined, |attribute| Self::equal(ad, attribute, value))
-            }
-            Filter::AtLeast(name, value) => known(name).map_or(Self::Undefined, |attribute| {
-                Self::AtLeast(attribute, Folded::new(value, ad.schema.get(attribute).syntax))
-            }),
-            Filter::AtMost(name, value) => known(name).map_or(Self::Undefined, |attribute| {
-                Self::AtMost(attribute, Folded::new(value, ad.schema.get(attribute).syntax))
-            }),
+            Filter::Equal(name, value) => known(name).map_or(Self::Undefined, |attribute| Self::equal(ad, attribute, value)),
+            Filter::AtLeast(name, value) => known(name)
+                .map_or(Self::Undefined, |attribute| Self::AtLeast(attribute, Folded::new(value, ad.schema.get(attribute).syntax))),
+            Filter::AtMost(name, value) => known(name)
+                .map_or(Self::Undefined, |attribute| Self::AtMost(attribute, Folded::new(value, ad.schema.get(attribute).syntax))),
             Filter::Substrings { attribute, first, middle, last } => {
                 known(attribute).map_or(Self::Undefined, |attribute| {
                     let syntax = ad.schema.get(attribute).syntax;
@@ -123,9 +131,7 @@ impl Test {
             }
             Filter::Extensible { rule, attribute, value } => {
                 let attribute = attribute.as_deref().and_then(known);
-                attribute.map_or(Self::Undefined, |attribute| {
-                    Self::extensible(ad, rule.as_deref(), attribute, value)
-                })
+                attribute.map_or(Self::Undefined, |attribute| Self::extensible(ad, rule.as_deref(), attribute, value))
             }
         }
     }
@@ -137,9 +143,7 @@ impl Test {
                 Ok(mask) => Self::Bits { attribute, mask, all: rule == oid::BIT_AND },
                 Err(_) => Self::Undefined,
             },
-            Some(oid::IN_CHAIN) if matches!(attribute, at::MEMBER | at::MEMBER_OF) => {
-                Self::Chain(attribute, ad.resolve(text))
-            }
+            Some(oid::IN_CHAIN) if matches!(attribute, at::MEMBER | at::MEMBER_OF) => Self::Chain(attribute, ad.resolve(text)),
             None => Self::equal(ad, attribute, value),
             Some(_) => Self::Undefined,
         }
@@ -162,13 +166,9 @@ impl Test {
                 Self::Kinds { attribute, mask: mask(has) }
             }
             at::OBJECT_CATEGORY => {
-                let named = crate::dn::parse(text)
-                    .filter(|parts| parts.len() > 3)
-                    .map(|parts| parts[0].value.clone());
+                let named = crate::dn::parse(text).filter(|parts| parts.len() > 3).map(|parts| parts[0].value.clone());
                 let category = named.or_else(|| category_of_class(text).map(str::to_owned));
-                let is = |kind: Kind| {
-                    category.as_deref().is_some_and(|category| kind.category().eq_ignore_ascii_case(category))
-                };
+                let is = |kind: Kind| category.as_deref().is_some_and(|category| kind.category().eq_ignore_ascii_case(category));
                 Self::Kinds { attribute, mask: mask(is) }
             }
             _ if ad.schema.get(attribute).syntax == Syntax::Name => Self::Links(attribute, ad.resolve(text)),
@@ -234,31 +234,22 @@ impl Test {
         match self {
             Self::Present(attribute) => any(*attribute, &|_| true),
             Self::Is(_, target) => *target == Some(id),
-            Self::Kinds { attribute, mask } => {
-                mask & bit(entry.kind) != 0 && !(entry.deleted && *attribute == at::OBJECT_CATEGORY)
-            }
+            Self::Kinds { attribute, mask } => mask & bit(entry.kind) != 0 && !(entry.deleted && *attribute == at::OBJECT_CATEGORY),
             Self::Links(attribute, target) => target.is_some_and(|target| match *attribute {
                 at::MEMBER => entry.members.binary_search(&target).is_ok(),
                 at::MEMBER_OF => entry.groups.binary_search(&target).is_ok(),
-                other => entry
-                    .attributes
-                    .iter()
-                    .any(|(found, value)| found == other && value == target.to_le_bytes()),
+                other => entry.attributes.iter().any(|(found, value)| found == other && value == target.to_le_bytes()),
             }),
             Self::Chain(attribute, target) => target.is_some_and(|target| {
                 let (from, to) = if *attribute == at::MEMBER { (target, id) } else { (id, target) };
-                from != to && ad.nested(from, to)
+                ad.nested(from, to)
             }),
             Self::Equal(attribute, wanted) => {
                 let syntax = syntax(*attribute);
                 any(*attribute, &|value| *fold(value, syntax) == *wanted.0)
             }
-            Self::AtLeast(attribute, bound) => {
-                any(*attribute, &|value| compare(value, &bound.0, syntax(*attribute)).is_ge())
-            }
-            Self::AtMost(attribute, bound) => {
-                any(*attribute, &|value| compare(value, &bound.0, syntax(*attribute)).is_le())
-            }
+            Self::AtLeast(attribute, bound) => any(*attribute, &|value| compare(value, &bound.0, syntax(*attribute)).is_ge()),
+            Self::AtMost(attribute, bound) => any(*attribute, &|value| compare(value, &bound.0, syntax(*attribute)).is_le()),
             Self::Substrings { attribute, first, middle, last } => {
                 let syntax = syntax(*attribute);
                 any(*attribute, &|value| has_parts(&fold(value, syntax), first, middle, last))
@@ -275,10 +266,7 @@ impl Test {
     pub(crate) fn candidates<'a>(&self, ad: &'a Ad, deleted_too: bool) -> Option<Cow<'a, [Id]>> {
         let one = |id: Option<Id>| Some(Cow::Owned(id.into_iter().collect()));
         match self {
-            Self::And(parts) => parts
-                .iter()
-                .filter_map(|part| part.candidates(ad, deleted_too))
-                .min_by_key(|ids| ids.len()),
+            Self::And(parts) => parts.iter().filter_map(|part| part.candidates(ad, deleted_too)).min_by_key(|ids| ids.len()),
             Self::Or(parts) => {
                 let mut all = Vec::new();
                 for part in parts {
@@ -345,13 +333,10 @@ impl Ad {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 || !text.is_ascii() {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
-    (0..text.len())
-        .step_by(2)
-        .map(|place| u8::from_str_radix(&text[place..place + 2], 16).ok())
-        .collect()
+    (0..text.len()).step_by(2).map(|place| u8::from_str_radix(&text[place..place + 2], 16).ok()).collect()
 }
 
 fn compare(value: &[u8], bound: &[u8], syntax: Syntax) -> std::cmp::Ordering {

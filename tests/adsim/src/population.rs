@@ -3,25 +3,75 @@
 use crate::directory::{Ad, Who};
 use crate::entry::Id;
 use crate::person::NewPerson;
-use crate::schema::at;
 
 const GIVEN: [(&str, &str); 32] = [
-    ("Anna", "anna"), ("Ben", "ben"), ("Clara", "clara"), ("David", "david"), ("Élodie", "elodie"), ("Felix", "felix"),
-    ("Grace", "grace"), ("Hugo", "hugo"), ("Ivana", "ivana"), ("Jürgen", "juergen"), ("Katarzyna", "katarzyna"),
-    ("Liam", "liam"), ("María", "maria"), ("Noah", "noah"), ("Olga", "olga"), ("Pedro", "pedro"), ("Quentin", "quentin"),
-    ("Renée", "renee"), ("Søren", "soeren"), ("Tomáš", "tomas"), ("Ursula", "ursula"), ("Viktor", "viktor"),
-    ("Wanda", "wanda"), ("Xavier", "xavier"), ("Yuki", "yuki"), ("Zoë", "zoe"), ("Aisha", "aisha"), ("Bruno", "bruno"),
-    ("Chen", "chen"), ("Dmitri", "dmitri"), ("Emma", "emma"), ("Farid", "farid"),
+    ("Anna", "anna"),
+    ("Ben", "ben"),
+    ("Clara", "clara"),
+    ("David", "david"),
+    ("Élodie", "elodie"),
+    ("Felix", "felix"),
+    ("Grace", "grace"),
+    ("Hugo", "hugo"),
+    ("Ivana", "ivana"),
+    ("Jürgen", "juergen"),
+    ("Katarzyna", "katarzyna"),
+    ("Liam", "liam"),
+    ("María", "maria"),
+    ("Noah", "noah"),
+    ("Olga", "olga"),
+    ("Pedro", "pedro"),
+    ("Quentin", "quentin"),
+    ("Renée", "renee"),
+    ("Søren", "soeren"),
+    ("Tomáš", "tomas"),
+    ("Ursula", "ursula"),
+    ("Viktor", "viktor"),
+    ("Wanda", "wanda"),
+    ("Xavier", "xavier"),
+    ("Yuki", "yuki"),
+    ("Zoë", "zoe"),
+    ("Aisha", "aisha"),
+    ("Bruno", "bruno"),
+    ("Chen", "chen"),
+    ("Dmitri", "dmitri"),
+    ("Emma", "emma"),
+    ("Farid", "farid"),
 ];
 
 const SURNAMES: [(&str, &str); 32] = [
-    ("Smith", "smith"), ("Müller", "mueller"), ("García", "garcia"), ("Nowak", "nowak"), ("Rossi", "rossi"),
-    ("Dubois", "dubois"), ("Jensen", "jensen"), ("Kovács", "kovacs"), ("Novák", "novak"), ("Silva", "silva"),
-    ("O'Brien", "obrien"), ("Schmidt", "schmidt"), ("Weiß", "weiss"), ("Łukasik", "lukasik"), ("Tanaka", "tanaka"),
-    ("Wang", "wang"), ("Ivanov", "ivanov"), ("Haddad", "haddad"), ("Andersson", "andersson"), ("Bakker", "bakker"),
-    ("Costa", "costa"), ("Doyle", "doyle"), ("Eriksen", "eriksen"), ("Fischer", "fischer"), ("Green", "green"),
-    ("Hughes", "hughes"), ("Ito", "ito"), ("Jansen", "jansen"), ("King", "king"), ("Lopez", "lopez"),
-    ("Martin", "martin"), ("Nagy", "nagy"),
+    ("Smith", "smith"),
+    ("Müller", "mueller"),
+    ("García", "garcia"),
+    ("Nowak", "nowak"),
+    ("Rossi", "rossi"),
+    ("Dubois", "dubois"),
+    ("Jensen", "jensen"),
+    ("Kovács", "kovacs"),
+    ("Novák", "novak"),
+    ("Silva", "silva"),
+    ("O'Brien", "obrien"),
+    ("Schmidt", "schmidt"),
+    ("Weiß", "weiss"),
+    ("Łukasik", "lukasik"),
+    ("Tanaka", "tanaka"),
+    ("Wang", "wang"),
+    ("Ivanov", "ivanov"),
+    ("Haddad", "haddad"),
+    ("Andersson", "andersson"),
+    ("Bakker", "bakker"),
+    ("Costa", "costa"),
+    ("Doyle", "doyle"),
+    ("Eriksen", "eriksen"),
+    ("Fischer", "fischer"),
+    ("Green", "green"),
+    ("Hughes", "hughes"),
+    ("Ito", "ito"),
+    ("Jansen", "jansen"),
+    ("King", "king"),
+    ("Lopez", "lopez"),
+    ("Martin", "martin"),
+    ("Nagy", "nagy"),
 ];
 
 /// Departments, each an OU below Staff; Platform is nested one deeper.
@@ -57,7 +107,7 @@ pub(crate) fn populate(ad: &mut Ad, people: usize, mail_domain: &str) {
     ad.add_member(names::PRO, names::PRO_NESTED);
 
     ad.reserve(people);
-    let places = DEPARTMENTS.map(|name| Who::Guid(ad.guid(ad.dn_by_ou(name))));
+    let places = DEPARTMENTS.map(|name| Who::Guid(ad.guid(name)));
     let groups = [names::BASIC, names::PRO, names::PRO_NESTED].map(|name| Who::Guid(ad.guid(name)));
     let mut manager: Option<Who> = None;
     for number in 0..people {
@@ -72,11 +122,8 @@ fn person(number: usize, mail_domain: &str, places: &[Who], groups: &[Who; 3], m
     let (given, given_ascii) = GIVEN[number % GIVEN.len()];
     let (surname, surname_ascii) = SURNAMES[(number / GIVEN.len() + number) % SURNAMES.len()];
     let round = number / (GIVEN.len() * SURNAMES.len());
-    let (suffix, cn_suffix) = if round == 0 {
-        (String::new(), String::new())
-    } else {
-        ((round + 1).to_string(), format!(" {}", round + 1))
-    };
+    let (suffix, cn_suffix) =
+        if round == 0 { (String::new(), String::new()) } else { ((round + 1).to_string(), format!(" {}", round + 1)) };
     let local = format!("{given_ascii}.{surname_ascii}{suffix}");
     let place = number % DEPARTMENTS.len();
     let mut sam = local.clone();
@@ -85,10 +132,10 @@ fn person(number: usize, mail_domain: &str, places: &[Who], groups: &[Who; 3], m
         sam = format!("{}{number}", &given_ascii[..2]);
     }
     let mut proxies = vec![format!("SMTP:{local}@{mail_domain}")];
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         proxies.push(format!("smtp:{given_ascii}{number}@{mail_domain}"));
     }
-    if number % 7 == 0 {
+    if number.is_multiple_of(7) {
         proxies.push(format!("X500:/o=Corp/ou=Exchange/cn=Recipients/cn={local}"));
     }
     let mut person = NewPerson::new(sam)
@@ -99,7 +146,7 @@ fn person(number: usize, mail_domain: &str, places: &[Who], groups: &[Who; 3], m
         .with_values("proxyAddresses", proxies)
         .with("title", TITLES[place])
         .with("department", DEPARTMENTS[place])
-        .with("telephoneNumber", &format!("+49 30 {:07}", number))
+        .with("telephoneNumber", &format!("+49 30 {number:07}"))
         .with("employeeID", &format!("{:07}", 100_000 + number))
         .ou(&places[place]);
     if let Some(manager) = manager {
@@ -118,11 +165,6 @@ fn person(number: usize, mail_domain: &str, places: &[Who], groups: &[Who; 3], m
 }
 
 impl Ad {
-    /// The DN of a department's OU.
-    fn dn_by_ou(&self, name: &str) -> String {
-        self.dn(name)
-    }
-
     /// Adds the account that programs bind with, in an OU of its own.
     pub(crate) fn add_service(&mut self, sam: &str, password: &str) -> Id {
         self.add_ou("", "Service Accounts");
@@ -133,8 +175,6 @@ impl Ad {
             .control(0x10200)
             .password(password);
         let guid = self.add_person(person);
-        let id = self.need(guid);
-        debug_assert!(self.entry(id).attributes.first(at::S_AM_ACCOUNT_NAME).is_some());
-        id
+        self.need(guid)
     }
 }

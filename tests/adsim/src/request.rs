@@ -59,13 +59,20 @@ pub(crate) struct Message {
 
 #[derive(Debug)]
 pub(crate) enum Request {
-    Bind { name: String, password: Option<Vec<u8>> },
+    Bind {
+        name: String,
+        password: Option<Vec<u8>>,
+    },
     Unbind,
     Search(Search),
     Abandon,
-    Extended { oid: String },
+    Extended {
+        oid: String,
+    },
     /// Something that is not offered; the tag of the answer it expects.
-    Other { answer: u8 },
+    Other {
+        answer: u8,
+    },
 }
 
 #[derive(Debug)]

@@ -49,7 +49,7 @@ macro_rules! attributes {
         /// The attributes that code here names.
         #[derive(Clone, Copy)]
         #[repr(u8)]
-        #[expect(non_camel_case_types, reason = "they become constants of these names")]
+        #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "they become constants of these names")]
         enum Place { $($id),* }
         /// Attribute ids by name.
         #[expect(dead_code, reason = "the schema knows more attributes than the code names")]
@@ -157,15 +157,8 @@ impl Schema {
     }
 
     fn add(&mut self, name: &str, oid: &str, syntax: Syntax, single: bool) -> AttributeId {
-        let id = AttributeId::try_from(self.attributes.len())
-            .unwrap_or_else(|_| panic!("no room for another attribute in the schema"));
-        self.attributes.push(Attribute {
-            name: name.into(),
-            oid: oid.into(),
-            syntax,
-            single,
-            constructed: false,
-        });
+        let id = AttributeId::try_from(self.attributes.len()).unwrap_or_else(|_| panic!("no room for another attribute in the schema"));
+        self.attributes.push(Attribute { name: name.into(), oid: oid.into(), syntax, single, constructed: false });
         self.by_name.insert(name.to_ascii_lowercase(), id);
         id
     }
@@ -246,14 +239,9 @@ impl Kind {
             Self::Person => &["top", "person", "organizationalPerson", "user"],
             Self::InetOrgPerson => &["top", "person", "organizationalPerson", "user", "inetOrgPerson"],
             Self::Computer => &["top", "person", "organizationalPerson", "user", "computer"],
-            Self::ManagedServiceAccount => &[
-                "top",
-                "person",
-                "organizationalPerson",
-                "user",
-                "computer",
-                "msDS-GroupManagedServiceAccount",
-            ],
+            Self::ManagedServiceAccount => {
+                &["top", "person", "organizationalPerson", "user", "computer", "msDS-GroupManagedServiceAccount"]
+            }
             Self::Contact => &["top", "person", "organizationalPerson", "contact"],
             Self::ForeignSecurityPrincipal => &["top", "foreignSecurityPrincipal"],
             Self::Configuration => &["top", "configuration"],
@@ -309,10 +297,7 @@ impl Kind {
 
     /// Whether entries of this kind have a `userAccountControl` and can be disabled.
     pub(crate) fn signs_in(self) -> bool {
-        matches!(
-            self,
-            Self::Person | Self::InetOrgPerson | Self::Computer | Self::ManagedServiceAccount
-        )
+        matches!(self, Self::Person | Self::InetOrgPerson | Self::Computer | Self::ManagedServiceAccount)
     }
 }
 

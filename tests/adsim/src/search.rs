@@ -31,7 +31,7 @@ pub(crate) struct Session {
 }
 
 #[derive(Debug, Clone)]
-struct OpenSearch {
+pub(crate) struct OpenSearch {
     serial: u64,
     /// What was searched for: a cookie goes with its search.
     print: u64,
@@ -61,6 +61,10 @@ impl Answer {
 }
 
 impl Session {
+    pub(crate) fn new(connection: u64) -> Self {
+        Self { connection, ..Self::default() }
+    }
+
     /// Which page a request asks for (0: not paged) and how many entries were sent before.
     pub(crate) fn progress(&self, controls: &[Control]) -> (usize, usize) {
         match PageRequest::of(controls) {
@@ -95,6 +99,25 @@ impl Session {
         cookie
     }
 
+    /// The search a cookie continues, to be put back with [`repeat`](Self::repeat).
+    pub(crate) fn remember(&self, controls: &[Control]) -> Option<(Vec<u8>, OpenSearch)> {
+        let cookie = PageRequest::of(controls)?.ok()?.cookie;
+        let open = self.find(&cookie)?.clone();
+        Some((cookie, open))
+    }
+
+    /// A cookie that brings the same page for ever: the one before, or (on a first page) the answer's own.
+    pub(crate) fn repeat(&mut self, before: Option<(Vec<u8>, OpenSearch)>, own: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        match before {
+            Some((cookie, open)) => {
+                self.open.retain(|other| other.serial != open.serial);
+                self.keep(open);
+                Some(cookie)
+            }
+            None => own,
+        }
+    }
+
     /// Forgets everything, as a new bind does.
     pub(crate) fn rebind(&mut self, bound: Option<Id>) {
         self.bound = bound;
@@ -112,21 +135,10 @@ fn print(search: &Search, filter: &str) -> u64 {
 }
 
 /// Answers a search.
-pub(crate) fn run(
-    ad: &Ad,
-    server: &Server,
-    session: &mut Session,
-    id: i64,
-    search: &Search,
-    filter: &str,
-    controls: &[Control],
-) -> Answer {
+pub(crate) fn run(ad: &Ad, server: &Server, session: &mut Session, id: i64, search: &Search, filter: &str, controls: &[Control]) -> Answer {
     let unknown = |control: &Control| control.critical && !oid::CONTROLS.contains(&control.oid.as_str());
     if controls.iter().any(unknown) {
-        return Answer::failed(Outcome::new(
-            12,
-            "00000057: LdapErr: DSID-0C0907EE, comment: Error processing control, data 0, v4563",
-        ));
+        return Answer::failed(Outcome::new(12, "00000057: LdapErr: DSID-0C0907EE, comment: Error processing control, data 0, v4563"));
     }
     if search.base.is_empty() && search.scope == Scope::Base {
         let mut answer = Answer::default();
@@ -148,7 +160,7 @@ pub(crate) fn run(
     let deleted_too = has(controls, oid::SHOW_DELETED) || has(controls, oid::SHOW_RECYCLED);
     let base = ad.resolve(&search.base).filter(|base| ad.visible(*base, deleted_too));
     let Some(base) = base else {
-        return Answer::failed(missing(ad, server, &search.base));
+        return Answer::failed(missing(ad, &search.base));
     };
     let paging = match PageRequest::of(controls) {
         None => None,
@@ -182,23 +194,17 @@ fn resume(session: &mut Session, paging: Option<&PageRequest>, print: u64) -> Re
         return Ok(OpenSearch { serial: session.next, print, position: 0, pages: 0, sent: 0 });
     };
     let Some(open) = session.find(&page.cookie).cloned() else {
-        return Err(Outcome::new(
-            53,
-            "00002035: LdapErr: DSID-0C090FC0, comment: Error processing control, data 0, v4563",
-        ));
+        return Err(Outcome::new(53, "00002035: LdapErr: DSID-0C090FC0, comment: Error processing control, data 0, v4563"));
     };
     if open.print != print {
-        return Err(Outcome::new(
-            12,
-            "0000202C: LdapErr: DSID-0C090FC0, comment: Error processing control, data 0, v4563",
-        ));
+        return Err(Outcome::new(12, "0000202C: LdapErr: DSID-0C090FC0, comment: Error processing control, data 0, v4563"));
     }
     session.open.retain(|other| other.serial != open.serial);
     Ok(open)
 }
 
 /// What a base that is not there is answered: the nearest entry above it, or another forest's referral.
-fn missing(ad: &Ad, server: &Server, base: &str) -> Outcome {
+fn missing(ad: &Ad, base: &str) -> Outcome {
     let parts = dn::parse(base).unwrap_or_default();
     let domain = |text: &str| {
         let parts = dn::parse(text).unwrap_or_default();
@@ -216,16 +222,12 @@ fn missing(ad: &Ad, server: &Server, base: &str) -> Outcome {
     }
     let mut best = String::new();
     for skip in 1..parts.len() {
-        let above: Vec<String> = parts[skip..]
-            .iter()
-            .map(|part| format!("{}={}", part.kind, dn::escape(&part.value)))
-            .collect();
+        let above: Vec<String> = parts[skip..].iter().map(|part| format!("{}={}", part.kind, dn::escape(&part.value))).collect();
         if let Some(id) = ad.by_dn(&above.join(",")).filter(|id| ad.visible(*id, false)) {
             best = ad.dn_of(id);
             break;
         }
     }
-    let _ = server;
     Outcome {
         code: 32,
         text: format!("0000208D: NameErr: DSID-0310028C, problem 2001 (NO_OBJECT), data 0, best match of:\n\t'{best}'\n"),
@@ -270,13 +272,11 @@ impl Walk<'_> {
 
         let test = Test::new(ad, &search.filter);
         let selection = Selection::new(ad, &search.attributes, search.types_only);
-        let candidates = if search.scope == Scope::Base {
-            Some(std::borrow::Cow::Owned(vec![base]))
-        } else {
-            test.candidates(ad, deleted_too)
-        };
+        let candidates =
+            if search.scope == Scope::Base { Some(std::borrow::Cow::Owned(vec![base])) } else { test.candidates(ad, deleted_too) };
+        // Only walks over everybody are worth remembering.
         let mut cache = ad.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut bodies: Option<&mut [Option<Box<[u8]>>]> = None;
+        let mut kept = candidates.is_none().then(|| cache.list(&selection.key));
         let mut next = None;
         let mut look = |at: Id, answer: &mut Answer| -> bool {
             if !ad.visible(at, deleted_too) || !self.in_scope(at) || test.matches(ad, at) != Some(true) {
@@ -286,16 +286,12 @@ impl Walk<'_> {
                 next = Some(at);
                 return false;
             }
-            let kind = ad.entry(at).kind;
-            if selection.cacheable(kind) {
-                // The list is opened with the first person, so that other searches do not push out a big one.
-                let bodies = bodies.get_or_insert_with(|| cache_list(&mut cache, &selection, ad));
-                let slot = &mut bodies[at as usize];
-                let body = slot.get_or_insert_with(|| {
-                    let mut body = Vec::with_capacity(512);
-                    let encoded = ad.encode(at, &selection, server.max_values, &mut body);
+            if let Some(list) = &mut kept
+                && selection.cacheable(ad.entry(at).kind)
+            {
+                let body = list.get_or_encode(at, ad.entries.len(), |body| {
+                    let encoded = ad.encode(at, &selection, server.max_values, body);
                     debug_assert!(encoded.is_ok(), "only ranges can lie beyond the last value");
-                    body.into_boxed_slice()
                 });
                 frame(answer, id, |out| out.extend_from_slice(body));
                 return true;
@@ -306,7 +302,8 @@ impl Walk<'_> {
             if encoded.is_err() {
                 answer.frames.truncate(before);
                 answer.ends.pop();
-                answer.outcome = Outcome::new(1, "00000057: LdapErr: DSID-0C090C3D, comment: Error in attribute conversion operation, data 0, v4563");
+                answer.outcome =
+                    Outcome::new(1, "00000057: LdapErr: DSID-0C090C3D, comment: Error in attribute conversion operation, data 0, v4563");
                 return false;
             }
             true
@@ -347,16 +344,8 @@ impl Walk<'_> {
     fn in_scope(&self, at: Id) -> bool {
         match self.search.scope {
             Scope::Base => at == self.base,
-            Scope::One => at != self.base && self.ad.get(at).is_some_and(|entry| entry.parent == self.base),
+            Scope::One => at != self.base && self.ad.get(at).is_some_and(|entry| entry.parent == self.base && !entry.kind.is_head()),
             Scope::Subtree => self.ad.is_under(at, self.base),
         }
     }
-}
-
-fn cache_list<'a>(
-    cache: &'a mut crate::encode::Cache,
-    selection: &Selection,
-    ad: &Ad,
-) -> &'a mut [Option<Box<[u8]>>] {
-    cache.list(&selection.key, ad.entries.len())
 }

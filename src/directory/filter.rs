@@ -1,0 +1,82 @@
+//! Filters built from typed parts, so that no value can become syntax (RFC 4515).
+
+use std::fmt::Write as _;
+
+use crate::model::Guid;
+
+/// A filter under construction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Assertion(String);
+
+impl Assertion {
+    /// A filter that is already one: our own constants, and the configured one, which was parsed.
+    pub fn raw(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// `(attribute=value)`, the value escaped.
+    pub fn equals(attribute: &str, value: &str) -> Self {
+        let mut text = format!("({attribute}=");
+        for byte in value.bytes() {
+            match byte {
+                b'*' | b'(' | b')' | b'\\' | 0 | 0x80.. => {
+                    // Writing to a String cannot fail.
+                    let _ = write!(text, "\\{byte:02x}");
+                }
+                _ => text.push(byte as char),
+            }
+        }
+        text.push(')');
+        Self(text)
+    }
+
+    /// `(objectGUID=…)`.
+    pub fn guid(guid: Guid) -> Self {
+        let mut text = String::from("(objectGUID=");
+        for byte in guid.to_ad() {
+            let _ = write!(text, "\\{byte:02x}");
+        }
+        text.push(')');
+        Self(text)
+    }
+
+    /// Any of them.
+    pub fn any(parts: impl IntoIterator<Item = Self>) -> Self {
+        Self::join('|', parts)
+    }
+
+    /// All of them.
+    pub fn all(parts: impl IntoIterator<Item = Self>) -> Self {
+        Self::join('&', parts)
+    }
+
+    fn join(how: char, parts: impl IntoIterator<Item = Self>) -> Self {
+        let parts: Vec<Self> = parts.into_iter().collect();
+        match <[Self; 1]>::try_from(parts) {
+            Ok([only]) => only,
+            Err(parts) => Self(format!("({how}{})", parts.into_iter().map(|p| p.0).collect::<String>())),
+        }
+    }
+
+    /// The filter as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_can_become_syntax() {
+        let hostile = "x)(objectClass=*)(cn=\\2a\0é";
+        assert_eq!(Assertion::equals("mail", hostile).as_str(), "(mail=x\\29\\28objectClass=\\2a\\29\\28cn=\\5c2a\\00\\c3\\a9)");
+    }
+
+    #[test]
+    fn a_guid_is_compared_by_the_bytes_ad_holds() {
+        let guid: Guid = "00112233-4455-6677-8899-aabbccddeeff".parse().expect("a GUID");
+        assert_eq!(Assertion::guid(guid).as_str(), "(objectGUID=\\33\\22\\11\\00\\55\\44\\77\\66\\88\\99\\aa\\bb\\cc\\dd\\ee\\ff)");
+    }
+}

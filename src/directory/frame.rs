@@ -1,0 +1,405 @@
+//! Cuts the byte stream of a connection into LDAP messages, and lets through only those that cannot hurt what reads them.
+//!
+//! ldap3 stands behind this. Its parser recurses without a limit, waits for ever for an inner element that is longer than its parent,
+//! collects an endless message, and panics on results and controls of another shape than it knows. So a message is admitted
+//! whole and checked to its end, or not at all; after a refusal the connection is of no use any more.
+//!
+//! What is *not* checked is the shape of a SearchResultEntry: one malformed entry must cost that entry and not the connection, and
+//! [`EntryRef`](super::ber::EntryRef) tells. Entries must therefore never reach ldap3's `SearchEntry::construct`.
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+
+use super::ber::{self, BOOLEAN, BerError, CONSTRUCTED, ENUMERATED, Elements, Header, INTEGER, NUMBER, OCTET_STRING, SEQUENCE};
+
+#[cfg(test)]
+mod tests;
+
+/// The most bytes a message may have, header included. Servers send at most 1,500 values of an attribute at once, and 5,000 where
+/// somebody raised the limit: of names, that is about 2 MB. The rest is for photos and certificates.
+pub const MAX_FRAME: usize = 16 << 20;
+
+/// The most bytes a message may have that is no entry, header included. ldap3 makes about fifty bytes of each two-byte element, twice, so at
+/// [`MAX_FRAME`] one answer would take a gigabyte. The largest honest one carries a DirSync cookie of 32 bytes for each
+/// domain controller there ever was.
+pub const MAX_RESULT: usize = 256 << 10;
+
+/// The most constructed elements that may lie within each other, the message itself included. An entry needs 5, a control 3, a search
+/// request 3 and its filter's own depth.
+pub const MAX_DEPTH: usize = 12;
+
+/// How much room there is made for at least, in bytes, when the next read needs some: one TLS record.
+const CHUNK: usize = 16 << 10;
+
+/// The room, in bytes, that a read is worth doing with.
+const MIN_ROOM: usize = 4 << 10;
+
+/// `[0]`, constructed: the controls of a message.
+const CONTROLS: u8 = 0xa0;
+/// `[3]`, constructed: the referral of a result.
+const REFERRAL: u8 = 0xa3;
+/// `[7]`: the serverSaslCreds of a BindResponse.
+const SERVER_SASL_CREDS: u8 = 0x87;
+/// `[10]`: the responseName of an ExtendedResponse.
+const RESPONSE_NAME: u8 = 0x8a;
+/// `[11]`: the responseValue of an ExtendedResponse.
+const RESPONSE_VALUE: u8 = 0x8b;
+/// `[0]`: the responseName of an IntermediateResponse.
+const INTERMEDIATE_NAME: u8 = 0x80;
+/// `[1]`: the responseValue of an IntermediateResponse.
+const INTERMEDIATE_VALUE: u8 = 0x81;
+/// The bits of an identifier octet that hold the class.
+const CLASS: u8 = 0xc0;
+/// The application class, which all protocolOps have and nothing else.
+const APPLICATION: u8 = 0x40;
+
+/// Why a message is refused. The connection it came from has to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// What arrives is not LDAP, or not any more.
+    #[error("an LDAP message begins with the byte 0x30, and here is {tag:#04x}")]
+    NotAMessage {
+        /// The byte that is there.
+        tag: u8,
+    },
+    /// The message is larger than it may be.
+    #[error("LDAP message of {bytes} bytes exceeds the limit of {limit}")]
+    TooLarge {
+        /// Its size with header, in bytes.
+        bytes: usize,
+        /// [`MAX_FRAME`] or [`MAX_RESULT`].
+        limit: usize,
+    },
+    /// Elements lie within elements beyond [`MAX_DEPTH`].
+    #[error("LDAP message nested deeper than the limit of {limit} levels")]
+    TooDeep {
+        /// [`MAX_DEPTH`].
+        limit: usize,
+    },
+    /// Where the protocolOp must be is something else.
+    #[error("LDAP message {message_id} has an operation with the identifier {tag:#04x}")]
+    NotAnOperation {
+        /// The messageID.
+        message_id: i32,
+        /// The identifier octet that is there.
+        tag: u8,
+    },
+    /// Not BER, or not the frame that every message has: messageID, protocolOp, controls.
+    #[error("malformed LDAP message")]
+    Malformed(#[from] BerError),
+    /// The operation is not of the shape that RFC 4511 gives it.
+    #[error("malformed {op} in LDAP message {message_id}")]
+    MalformedOperation {
+        /// The messageID.
+        message_id: i32,
+        /// Which operation.
+        op: Op,
+        /// What is wrong with it.
+        source: BerError,
+    },
+}
+
+/// The operation of a message: responses by name, requests by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// `[APPLICATION 1]`.
+    BindResponse,
+    /// `[APPLICATION 4]`.
+    SearchResultEntry,
+    /// `[APPLICATION 5]`.
+    SearchResultDone,
+    /// `[APPLICATION 7]`.
+    ModifyResponse,
+    /// `[APPLICATION 9]`.
+    AddResponse,
+    /// `[APPLICATION 11]`.
+    DelResponse,
+    /// `[APPLICATION 13]`.
+    ModifyDnResponse,
+    /// `[APPLICATION 15]`.
+    CompareResponse,
+    /// `[APPLICATION 19]`.
+    SearchResultReference,
+    /// `[APPLICATION 24]`. With message id 0 it is unsolicited, and then its contents are unchecked: see [`Frame::is_notice`].
+    ExtendedResponse,
+    /// `[APPLICATION 25]`.
+    IntermediateResponse,
+    /// Any other application tag number, 0 to 30, with unchecked contents.
+    Other(u8),
+}
+
+impl Op {
+    /// The operation with this identifier octet. Responses are all constructed; requests are what they are.
+    fn from_tag(tag: u8) -> Option<Self> {
+        if tag & CLASS != APPLICATION {
+            return None;
+        }
+        let op = match tag & NUMBER {
+            1 => Self::BindResponse,
+            4 => Self::SearchResultEntry,
+            5 => Self::SearchResultDone,
+            7 => Self::ModifyResponse,
+            9 => Self::AddResponse,
+            11 => Self::DelResponse,
+            13 => Self::ModifyDnResponse,
+            15 => Self::CompareResponse,
+            19 => Self::SearchResultReference,
+            24 => Self::ExtendedResponse,
+            25 => Self::IntermediateResponse,
+            number => return Some(Self::Other(number)),
+        };
+        (tag & CONSTRUCTED != 0).then_some(op)
+    }
+
+    /// Whether this may come as an answer to `request`. ldap3 panics on another answer to a search, and takes whatever comes to any
+    /// other request for its result, so an IntermediateResponse answers searches only.
+    pub fn answers(self, request: Self) -> bool {
+        match request {
+            Self::Other(0) => self == Self::BindResponse,
+            Self::Other(3) => {
+                matches!(self, Self::SearchResultEntry | Self::SearchResultDone | Self::SearchResultReference | Self::IntermediateResponse)
+            }
+            Self::Other(6) => self == Self::ModifyResponse,
+            Self::Other(8) => self == Self::AddResponse,
+            Self::Other(10) => self == Self::DelResponse,
+            Self::Other(12) => self == Self::ModifyDnResponse,
+            Self::Other(14) => self == Self::CompareResponse,
+            Self::Other(23) => self == Self::ExtendedResponse,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BindResponse => "BindResponse",
+            Self::SearchResultEntry => "SearchResultEntry",
+            Self::SearchResultDone => "SearchResultDone",
+            Self::ModifyResponse => "ModifyResponse",
+            Self::AddResponse => "AddResponse",
+            Self::DelResponse => "DelResponse",
+            Self::ModifyDnResponse => "ModifyDNResponse",
+            Self::CompareResponse => "CompareResponse",
+            Self::SearchResultReference => "SearchResultReference",
+            Self::ExtendedResponse => "ExtendedResponse",
+            Self::IntermediateResponse => "IntermediateResponse",
+            Self::Other(number) => return write!(f, "operation {number}"),
+        })
+    }
+}
+
+/// One checked LDAPMessage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Which request it belongs to, 0 to 2³¹−1; 0 for what the server says unasked.
+    pub message_id: i32,
+    /// What it is.
+    pub op: Op,
+    /// All of it, header included.
+    pub bytes: Bytes,
+}
+
+impl Frame {
+    /// Whether the server says this unasked: in practice, that it is about to close the connection. [`result`](Self::result) says why.
+    pub fn is_notice(&self) -> bool {
+        self.message_id == 0 && self.op == Op::ExtendedResponse
+    }
+
+    /// The result in it. Always there for the responses that are results, except a notice, which may be malformed; never for others.
+    pub fn result(&self) -> Option<ResultRef<'_>> {
+        let mut message = Elements::new(Elements::new(&self.bytes).expect(SEQUENCE, "LDAPMessage").ok()?);
+        message.expect(INTEGER, "messageID").ok()?;
+        let op = message.require("protocolOp").ok()?;
+        if has_result(self.op) { ResultRef::parse(op.content).ok() } else { None }
+    }
+}
+
+/// The parts that all results have, still in the bytes they arrived in: LDAPResult in RFC 4511, 4.1.9.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResultRef<'a> {
+    /// resultCode; 0 is success.
+    pub code: u32,
+    /// matchedDN.
+    pub matched_dn: &'a str,
+    /// diagnosticMessage. Active Directory ends it with a NUL.
+    pub diagnostic: &'a str,
+}
+
+impl<'a> ResultRef<'a> {
+    /// Reads the contents of an operation that is a result, checking everything that ldap3 will rely on.
+    fn parse(content: &'a [u8]) -> Result<Self, BerError> {
+        let mut parts = Elements::new(content);
+        let code = ber::number(parts.expect(ENUMERATED, "resultCode")?, "resultCode")?;
+        let matched_dn = text(parts.expect(OCTET_STRING, "matchedDN")?, "matchedDN")?;
+        let diagnostic = text(parts.expect(OCTET_STRING, "diagnosticMessage")?, "diagnosticMessage")?;
+        while let Some(part) = parts.take()? {
+            // ldap3 goes by the number alone. Other numbers it ignores, as RFC 4511 (section 4) wants it for parts to come.
+            match part.tag & NUMBER {
+                3 => check_uris(part.of(REFERRAL, "referral")?)?,
+                7 => _ = part.of(SERVER_SASL_CREDS, "serverSaslCreds")?,
+                10 => _ = text(part.of(RESPONSE_NAME, "responseName")?, "responseName")?,
+                11 => _ = part.of(RESPONSE_VALUE, "responseValue")?,
+                _ => {}
+            }
+        }
+        Ok(Self { code, matched_dn, diagnostic })
+    }
+}
+
+/// Takes one message off the front of `buf` when all of it is there; nothing when it needs more bytes, for which there is room then.
+///
+/// A call that needs more bytes looks at the first six only. The buffer grows with what has arrived, not with what
+/// is announced. A refusal leaves `buf` as it is, so that it stays refused.
+pub fn split(buf: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+    let size = announced_size(buf)?;
+    match size {
+        Some(size) if size <= buf.len() => {
+            let (message_id, op) = check(&buf[..size])?;
+            Ok(Some(Frame { message_id, op, bytes: buf.split_to(size).freeze() }))
+        }
+        _ => {
+            if buf.capacity() - buf.len() < MIN_ROOM {
+                let missing = size.map_or(0, |size| size - buf.len());
+                buf.reserve(missing.min(buf.len()).max(CHUNK));
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// The size of the message at the front of `buf`, header included, in bytes; nothing while its header is incomplete.
+fn announced_size(buf: &[u8]) -> Result<Option<usize>, FrameError> {
+    match buf.first() {
+        Some(&tag) if tag != SEQUENCE => return Err(FrameError::NotAMessage { tag }),
+        _ => {}
+    }
+    let Some(Header { tag: _, octets, length }) = Header::read(buf)? else { return Ok(None) };
+    let bytes = length.saturating_add(octets);
+    if bytes > MAX_FRAME { Err(FrameError::TooLarge { bytes, limit: MAX_FRAME }) } else { Ok(Some(bytes)) }
+}
+
+/// Checks one whole message and says its id and operation.
+fn check(frame: &[u8]) -> Result<(i32, Op), FrameError> {
+    let mut bytes = Elements::new(frame);
+    let message = bytes.expect(SEQUENCE, "LDAPMessage")?;
+    bytes.end("LDAPMessage")?;
+    check_nesting(message, 1)?;
+
+    let mut parts = Elements::new(message);
+    let message_id = ber::number(parts.expect(INTEGER, "messageID")?, "messageID")?.cast_signed();
+    let operation = parts.require("protocolOp")?;
+    let op = Op::from_tag(operation.tag).ok_or(FrameError::NotAnOperation { message_id, tag: operation.tag })?;
+    let is_notice = message_id == 0 && op == Op::ExtendedResponse;
+
+    let limit = if matches!(op, Op::SearchResultEntry | Op::Other(_)) { MAX_FRAME } else { MAX_RESULT };
+    if frame.len() > limit {
+        return Err(FrameError::TooLarge { bytes: frame.len(), limit });
+    }
+    if let Some(last) = parts.take()? {
+        // Active Directory puts the name of its Notice of Disconnection behind the operation instead of into it. ldap3 knows.
+        if !(is_notice && last.tag == RESPONSE_NAME) {
+            check_controls(last.of(CONTROLS, "controls")?)?;
+        }
+        parts.end("controls")?;
+    }
+    // ldap3 drops a message with id 0 without looking into it, and why the server hangs up is worth telling even if told badly.
+    if !is_notice {
+        check_operation(op, operation.content).map_err(|source| FrameError::MalformedOperation { message_id, op, source })?;
+    }
+    Ok((message_id, op))
+}
+
+/// Checks that elements fit their parents exactly, to the innermost, and that the innermost is not deeper than [`MAX_DEPTH`].
+fn check_nesting(content: &[u8], depth: usize) -> Result<(), FrameError> {
+    let mut elements = Elements::new(content);
+    while let Some(element) = elements.take()? {
+        if element.tag & CONSTRUCTED != 0 {
+            if depth == MAX_DEPTH {
+                return Err(FrameError::TooDeep { limit: MAX_DEPTH });
+            }
+            check_nesting(element.content, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a response of this kind is an LDAPResult, with or without more behind it.
+fn has_result(op: Op) -> bool {
+    match op {
+        Op::BindResponse
+        | Op::SearchResultDone
+        | Op::ModifyResponse
+        | Op::AddResponse
+        | Op::DelResponse
+        | Op::ModifyDnResponse
+        | Op::CompareResponse
+        | Op::ExtendedResponse => true,
+        Op::SearchResultEntry | Op::SearchResultReference | Op::IntermediateResponse | Op::Other(_) => false,
+    }
+}
+
+/// Checks that the contents of a response are what ldap3 takes for granted.
+fn check_operation(op: Op, content: &[u8]) -> Result<(), BerError> {
+    match op {
+        Op::SearchResultReference => check_uris(content),
+        Op::IntermediateResponse => check_intermediate(content),
+        _ if has_result(op) => ResultRef::parse(content).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+/// Checks a referral or SearchResultReference: one or more URIs.
+fn check_uris(content: &[u8]) -> Result<(), BerError> {
+    let mut uris = Elements::new(content);
+    text(uris.expect(OCTET_STRING, "URI")?, "URI")?;
+    while let Some(uri) = uris.take()? {
+        text(uri.of(OCTET_STRING, "URI")?, "URI")?;
+    }
+    Ok(())
+}
+
+/// Checks an IntermediateResponse: a name and a value, both optional.
+fn check_intermediate(content: &[u8]) -> Result<(), BerError> {
+    let mut parts = Elements::new(content);
+    let mut part = parts.take()?;
+    if let Some(name) = part
+        && name.tag == INTERMEDIATE_NAME
+    {
+        text(name.content, "responseName")?;
+        part = parts.take()?;
+    }
+    if let Some(value) = part {
+        value.of(INTERMEDIATE_VALUE, "responseValue")?;
+    }
+    parts.end("responseValue")
+}
+
+/// Checks the controls of a message, each with a name, then a criticality and a value, both optional.
+fn check_controls(content: &[u8]) -> Result<(), BerError> {
+    let mut controls = Elements::new(content);
+    while let Some(control) = controls.take()? {
+        let mut parts = Elements::new(control.of(SEQUENCE, "Control")?);
+        text(parts.expect(OCTET_STRING, "controlType")?, "controlType")?;
+        let mut part = parts.take()?;
+        if let Some(criticality) = part
+            && criticality.tag == BOOLEAN
+        {
+            if criticality.content.len() != 1 {
+                return Err(BerError::Size { what: "criticality", octets: criticality.content.len() });
+            }
+            part = parts.take()?;
+        }
+        if let Some(value) = part {
+            value.of(OCTET_STRING, "controlValue")?;
+        }
+        parts.end("controlValue")?;
+    }
+    Ok(())
+}
+
+/// The text with these contents.
+fn text<'a>(content: &'a [u8], what: &'static str) -> Result<&'a str, BerError> {
+    std::str::from_utf8(content).map_err(|error| BerError::NotUtf8 { what, at: error.valid_up_to() })
+}

@@ -1,0 +1,225 @@
+//! The groups that give a tier: found by name, followed by GUID, nested ones with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use ldap3::Scope;
+
+use super::session::{Query, rid};
+use super::{Assertion, DirectoryError, Object, Session};
+use crate::model::{Dn, Guid, Tier};
+use crate::reconcile::{Closure, ClosureGroup, Membership};
+
+/// Names in one filter.
+const CHUNK: usize = 50;
+/// Deeper nesting than this is a mistake that would take a search for every level.
+const MAX_LEVELS: usize = 100;
+
+/// A group as it is configured: its name, or its DN.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum GroupName {
+    /// sAMAccountName or cn, compared as AD compares.
+    Name(String),
+    /// Distinguished name.
+    Dn(String),
+}
+
+impl GroupName {
+    /// A text with `=` in it is a DN.
+    pub fn parse(text: &str) -> Self {
+        if text.contains('=') { Self::Dn(text.to_owned()) } else { Self::Name(text.to_owned()) }
+    }
+
+    /// As configured.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Name(text) | Self::Dn(text) => text,
+        }
+    }
+}
+
+/// Why a configured group does not say anything.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GroupTrouble {
+    /// Nothing has that name.
+    NotFound(String),
+    /// More than one thing has it.
+    Ambiguous(String, Vec<String>),
+    /// The group that the name was pinned to is gone.
+    Gone(String, Guid),
+}
+
+impl fmt::Display for GroupTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound(name) => write!(
+                f,
+                "there is no group \"{name}\": check the name in pro-groups and basic-groups, and that the service account may read it"
+            ),
+            Self::Ambiguous(name, dns) => {
+                write!(f, "several groups are called \"{name}\": write the distinguished name of one of {}", dns.join(" | "))
+            }
+            Self::Gone(name, guid) => {
+                write!(
+                    f,
+                    "the group \"{name}\" ({guid}) can no longer be found: tiers and no-group suspensions are frozen; restore it, or accept a successor with rosterctl directory repin"
+                )
+            }
+        }
+    }
+}
+
+fn attributes() -> [String; 2] {
+    ["objectGUID".to_owned(), "objectSid".to_owned()]
+}
+
+impl Session {
+    /// Finds one configured group: by the GUID it is pinned to, else by its name.
+    pub async fn resolve_group(&mut self, name: &GroupName, pinned: Option<Guid>) -> Result<Result<Object, GroupTrouble>, DirectoryError> {
+        let attributes = attributes();
+        if let Some(guid) = pinned {
+            let found = self.object(&format!("<GUID={guid}>"), &attributes).await?;
+            return Ok(found.ok_or_else(|| GroupTrouble::Gone(name.as_str().to_owned(), guid)));
+        }
+        match name {
+            GroupName::Dn(dn) => Ok(self.object(dn, &attributes).await?.ok_or_else(|| GroupTrouble::NotFound(dn.clone()))),
+            GroupName::Name(text) => {
+                for attribute in ["sAMAccountName", "cn"] {
+                    let filter = Assertion::all([Assertion::raw("(objectCategory=group)"), Assertion::equals(attribute, text)]);
+                    let base = self.root.default_naming_context.clone();
+                    let mut found = self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &attributes)).await?;
+                    match (found.len(), found.pop()) {
+                        (_, None) => {}
+                        (1, Some(group)) => return Ok(Ok(group)),
+                        (_, Some(last)) => {
+                            let dns = found.into_iter().chain([last]).map(|g| g.dn).collect();
+                            return Ok(Err(GroupTrouble::Ambiguous(text.clone(), dns)));
+                        }
+                    }
+                }
+                Ok(Err(GroupTrouble::NotFound(text.clone())))
+            }
+        }
+    }
+
+    /// The closure of these groups: level by level, the groups that are members of one known already.
+    pub async fn closure(&mut self, roots: &[(Tier, Object)]) -> Result<Closure, DirectoryError> {
+        let mut closure = Closure::default();
+        for tier in [Tier::Pro, Tier::Basic] {
+            let mut level: Vec<String> = Vec::new();
+            for (_, object) in roots.iter().filter(|(t, _)| *t == tier) {
+                level.extend(add(&mut closure, object, tier));
+            }
+            let mut levels = 0;
+            while !level.is_empty() && levels < MAX_LEVELS {
+                levels += 1;
+                let mut next = Vec::new();
+                for piece in level.chunks(CHUNK) {
+                    let parents = Assertion::any(piece.iter().map(|dn| Assertion::equals("memberOf", dn)));
+                    let filter = Assertion::all([Assertion::raw("(objectCategory=group)"), parents]);
+                    let base = self.root.default_naming_context.clone();
+                    for object in self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &attributes())).await? {
+                        next.extend(add(&mut closure, &object, tier));
+                    }
+                }
+                level = next;
+            }
+        }
+        Ok(closure)
+    }
+
+    /// Where the groups of a closure stand now.
+    pub async fn reread_closure(&mut self, closure: &Closure) -> Result<Closure, DirectoryError> {
+        let mut now = Closure::default();
+        let groups: Vec<&ClosureGroup> = closure.groups().collect();
+        for piece in groups.chunks(CHUNK) {
+            let filter = Assertion::any(piece.iter().map(|g| Assertion::guid(g.guid)));
+            let base = self.root.default_naming_context.clone();
+            for object in self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &attributes())).await? {
+                let gives = object.guid().and_then(|guid| groups.iter().find(|g| g.guid == guid)).map_or(Tier::Basic, |g| g.gives);
+                add(&mut now, &object, gives);
+            }
+        }
+        Ok(now)
+    }
+
+    /// Which of these groups show no member at all: emptied, or no longer readable.
+    pub async fn groups_without_members(&mut self, groups: &BTreeSet<Guid>) -> Result<BTreeSet<Guid>, DirectoryError> {
+        let mut silent = groups.clone();
+        let groups: Vec<Guid> = groups.iter().copied().collect();
+        for piece in groups.chunks(CHUNK) {
+            let filter = Assertion::all([Assertion::any(piece.iter().map(|g| Assertion::guid(*g))), Assertion::raw("(member=*)")]);
+            let base = self.root.default_naming_context.clone();
+            for object in self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &["objectGUID".to_owned()])).await? {
+                silent.retain(|g| Some(*g) != object.guid());
+            }
+        }
+        Ok(silent)
+    }
+
+    /// Asks the groups themselves whether they hold these people.
+    ///
+    /// `in_use` are the groups that gave somebody a tier before: one of them that shows no member now is
+    /// unknown, and so is whoever got the tier from it, or shows no group at all.
+    pub async fn memberships(
+        &mut self,
+        people: &BTreeMap<Guid, Suspect>,
+        closure: &Closure,
+        silent: &BTreeSet<Guid>,
+    ) -> Result<BTreeMap<Guid, Membership>, DirectoryError> {
+        let groups: Vec<&ClosureGroup> = closure.groups().collect();
+        let mut inside: BTreeMap<Guid, Vec<Guid>> = BTreeMap::new();
+        let suspects: Vec<(&Guid, &Suspect)> = people.iter().collect();
+        for piece in suspects.chunks(CHUNK) {
+            // One question for fifty people; only if some group answers is each asked for on its own.
+            if self.holders(&groups, piece).await?.is_empty() {
+                continue;
+            }
+            for one in piece {
+                let holders = self.holders(&groups, std::slice::from_ref(one)).await?;
+                inside.insert(*one.0, holders);
+            }
+        }
+        let answers = people.iter().map(|(guid, suspect)| {
+            let mut held_by = inside.remove(guid).unwrap_or_default();
+            held_by.extend(suspect.groups.iter().filter(|g| closure.groups().any(|c| c.guid == **g)));
+            let could_be_hidden = !silent.is_empty() && suspect.entitled_by.is_none_or(|g| silent.contains(&g));
+            let answer = match (held_by.is_empty(), could_be_hidden) {
+                (_, true) => Membership::Unknown,
+                (true, false) => Membership::NotIn,
+                (false, false) => Membership::In(held_by),
+            };
+            (*guid, answer)
+        });
+        Ok(answers.collect())
+    }
+
+    async fn holders(&mut self, groups: &[&ClosureGroup], people: &[(&Guid, &Suspect)]) -> Result<Vec<Guid>, DirectoryError> {
+        let mut holders = Vec::new();
+        let members = Assertion::any(people.iter().map(|(_, s)| Assertion::equals("member", s.dn.as_str())));
+        for piece in groups.chunks(CHUNK) {
+            let filter = Assertion::all([Assertion::any(piece.iter().map(|g| Assertion::guid(g.guid))), members.clone()]);
+            let base = self.root.default_naming_context.clone();
+            let found = self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &["objectGUID".to_owned()])).await?;
+            holders.extend(found.iter().filter_map(Object::guid));
+        }
+        Ok(holders)
+    }
+}
+
+/// Somebody who seems to have lost a group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Suspect {
+    /// Where the entry stands.
+    pub dn: Dn,
+    /// The groups it showed itself (its primary group never lists it as a member).
+    pub groups: Vec<Guid>,
+    /// The group that gave the tier.
+    pub entitled_by: Option<Guid>,
+}
+
+/// Adds a group to a closure; its DN if that taught anything.
+fn add(closure: &mut Closure, object: &Object, gives: Tier) -> Option<String> {
+    let group = ClosureGroup { guid: object.guid()?, dn: Dn::new(object.dn.clone()), rid: object.bytes("objectSid").and_then(rid), gives };
+    closure.add(group).then(|| object.dn.clone())
+}

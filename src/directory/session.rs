@@ -1,0 +1,434 @@
+//! One bound connection: who we are, who the server is, and one search at a time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ldap3::Scope;
+use ldap3::controls::RawControl;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
+
+use super::ber::{self, EntryRef};
+use super::wire::{Wire, WireError};
+use super::{Assertion, DirectoryError, ServerUrl, Settings, parse_refusal};
+use crate::model::{Guid, Timestamp};
+use crate::reconcile::ServerIdentity;
+
+/// LDAP_PAGED_RESULT_OID_STRING.
+const PAGED: &str = "1.2.840.113556.1.4.319";
+/// LDAP_SERVER_DOMAIN_SCOPE_OID: no references to other naming contexts.
+const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
+/// LDAP_SERVER_SHOW_DELETED_OID.
+const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
+/// The SID of whoever is nobody.
+const ANONYMOUS: &str = "S-1-5-7";
+
+/// One entry with the attributes that were asked for, by lower-case name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Object {
+    /// Its distinguished name.
+    pub dn: String,
+    /// Its attributes.
+    pub attributes: BTreeMap<String, Vec<Vec<u8>>>,
+}
+
+impl Object {
+    /// Reads all of an entry.
+    pub(super) fn read(entry: Option<&EntryRef<'_>>) -> Option<Self> {
+        let entry = entry?;
+        let mut object = Self { dn: String::from_utf8_lossy(entry.dn()).into_owned(), attributes: BTreeMap::new() };
+        for attribute in entry.attributes() {
+            let attribute = attribute.ok()?;
+            let name = String::from_utf8_lossy(attribute.name).to_ascii_lowercase();
+            object.attributes.entry(name).or_default().extend(attribute.values().map(<[u8]>::to_vec));
+        }
+        Some(object)
+    }
+
+    /// The first value of an attribute, as text.
+    pub fn text(&self, attribute: &str) -> Option<&str> {
+        std::str::from_utf8(self.bytes(attribute)?).ok()
+    }
+
+    /// The first value of an attribute.
+    pub fn bytes(&self, attribute: &str) -> Option<&[u8]> {
+        self.attributes.get(&attribute.to_ascii_lowercase())?.first().map(Vec::as_slice)
+    }
+
+    /// Its GUID.
+    pub fn guid(&self) -> Option<Guid> {
+        Guid::from_ad(self.bytes("objectGUID")?)
+    }
+}
+
+/// What the rootDSE says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RootDse {
+    /// The domain's naming context.
+    pub default_naming_context: String,
+    /// The configuration's.
+    pub configuration_naming_context: String,
+    /// The schema's.
+    pub schema_naming_context: String,
+    /// The DC's clock.
+    pub current_time: Option<Timestamp>,
+    /// Who the server is.
+    pub identity: ServerIdentity,
+}
+
+/// How a search ended.
+#[derive(Debug)]
+pub(super) struct SearchEnd {
+    pub code: u32,
+    pub text: String,
+    /// The paging control's cookie, if the control came back.
+    pub cookie: Option<Vec<u8>>,
+}
+
+/// What a search asks for.
+#[derive(Debug, Clone)]
+pub(super) struct Query<'a> {
+    pub base: &'a str,
+    pub scope: Scope,
+    pub filter: &'a str,
+    pub attributes: &'a [String],
+    /// Page size and cookie.
+    pub page: Option<(u32, &'a [u8])>,
+    pub show_deleted: bool,
+    /// The most entries wanted; 0 for all.
+    pub size_limit: i32,
+}
+
+impl<'a> Query<'a> {
+    pub(super) fn new(base: &'a str, scope: Scope, filter: &'a str, attributes: &'a [String]) -> Self {
+        Self { base, scope, filter, attributes, page: None, show_deleted: false, size_limit: 0 }
+    }
+}
+
+/// A bound connection to one server.
+#[derive(Debug)]
+pub struct Session {
+    /// The server, as configured.
+    pub server: String,
+    /// What it says of itself.
+    pub root: RootDse,
+    /// Our own entry.
+    pub me: Object,
+    wire: Option<Wire>,
+    wait: Duration,
+}
+
+impl Session {
+    /// Connects and binds to one server, and makes sure of who both sides are.
+    pub async fn open(url: &ServerUrl, settings: &Settings) -> Result<Self, DirectoryError> {
+        let server = url.to_string();
+        let password = password(settings)?;
+        let wire = Wire::connect(url, settings).await.map_err(|source| DirectoryError::Wire { server: server.clone(), source })?;
+        let mut session =
+            Self { server, root: RootDse::default(), me: Object::default(), wire: Some(wire), wait: settings.timeouts.operation };
+        session.bind(&settings.bind_dn, &password).await?;
+        session.identify().await?;
+        Ok(session)
+    }
+
+    /// Opens the first server that serves, each tried once, `preferred` before the others.
+    pub async fn open_any(settings: &Settings, preferred: Option<&str>) -> Result<Self, DirectoryError> {
+        let mut urls: Vec<&ServerUrl> = settings.servers.iter().collect();
+        urls.sort_by_key(|url| Some(url.to_string().as_str()) != preferred);
+        let mut errors = Vec::new();
+        for url in urls {
+            match Self::open(url, settings).await {
+                Ok(session) => return Ok(session),
+                Err(error) => {
+                    tracing::warn!(server = %url, %error, "server cannot be used");
+                    // Another server would count the same wrong password once more.
+                    let is_final = error.refusal().is_some_and(super::BindRefusal::is_final);
+                    errors.push(error);
+                    if is_final {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(DirectoryError::NoServer(errors))
+    }
+
+    async fn bind(&mut self, name: &str, password: &SecretString) -> Result<(), DirectoryError> {
+        let wait = self.wait;
+        let Some(wire) = self.wire.as_mut() else { return Err(self.fail(None)) };
+        let answer = timeout(wait, wire.ldap.simple_bind(name, password.expose_secret())).await;
+        match answer {
+            Ok(Ok(result)) if result.rc == 0 => Ok(()),
+            Ok(Ok(result)) => Err(DirectoryError::Refused { server: self.server.clone(), refusal: parse_refusal(result.rc, &result.text) }),
+            Ok(Err(error)) => Err(self.fail(Some(&error))),
+            Err(_) => Err(self.late("the bind")),
+        }
+    }
+
+    /// Reads the rootDSE, who the server is, and our own entry: the first SID of `tokenGroups` is ours.
+    async fn identify(&mut self) -> Result<(), DirectoryError> {
+        let unsuitable = |server: &str, problem: String| DirectoryError::Unsuitable { server: server.to_owned(), problem };
+        self.root = self.read_root().await?;
+        let names = ["tokenGroups".to_owned()];
+        let token = self.object("", &names).await?.unwrap_or_default();
+        let me = match token.attributes.get("tokengroups").and_then(|sids| sids.first()).and_then(|sid| sid_text(sid)) {
+            Some(sid) if sid == ANONYMOUS => return Err(DirectoryError::Anonymous { server: self.server.clone() }),
+            Some(sid) => self.object(&format!("<SID={sid}>"), &["*".to_owned()]).await?,
+            None => {
+                return Err(unsuitable(
+                    &self.server,
+                    "the rootDSE does not show tokenGroups, so nothing says who we are: is this Active Directory?".into(),
+                ));
+            }
+        };
+        self.me =
+            me.ok_or_else(|| unsuitable(&self.server, "the service account cannot read its own entry: give it the right to".into()))?;
+        Ok(())
+    }
+
+    /// The rootDSE now, with the identity of the database behind it.
+    pub async fn read_root(&mut self) -> Result<RootDse, DirectoryError> {
+        let names = ["defaultNamingContext", "configurationNamingContext", "schemaNamingContext", "currentTime", "dsServiceName"]
+            .map(str::to_owned);
+        let root = self.object("", &names).await?.unwrap_or_default();
+        let text = |name: &str| root.text(name).unwrap_or_default().to_owned();
+        let ds_service_name = text("dsServiceName");
+        let mut identity = ServerIdentity { ds_service_name: ds_service_name.clone(), invocation_id: None };
+        if !ds_service_name.is_empty() {
+            let settings = self.object(&ds_service_name, &["invocationId".to_owned()]).await?.unwrap_or_default();
+            identity.invocation_id = settings.bytes("invocationId").and_then(Guid::from_ad);
+        }
+        let default_naming_context = text("defaultNamingContext");
+        if default_naming_context.is_empty() {
+            let problem = "the rootDSE shows no defaultNamingContext: is this Active Directory?".to_owned();
+            return Err(DirectoryError::Unsuitable { server: self.server.clone(), problem });
+        }
+        Ok(RootDse {
+            default_naming_context,
+            configuration_naming_context: text("configurationNamingContext"),
+            schema_naming_context: text("schemaNamingContext"),
+            current_time: root.text("currentTime").and_then(generalized_time),
+            identity,
+        })
+    }
+
+    /// One object by its name (`<GUID=…>` and `<SID=…>` too); `None` where there is none, or none we may see.
+    pub async fn object(&mut self, name: &str, attributes: &[String]) -> Result<Option<Object>, DirectoryError> {
+        let mut found = None;
+        let query = Query::new(name, Scope::Base, "(objectClass=*)", attributes);
+        let end = self.search(&query, |entry| found = Object::read(entry)).await?;
+        match end.code {
+            0 | 32 => Ok(found),
+            // A malformed DN, or one in another domain, names nothing here.
+            10 | 34 => Ok(None),
+            code => Err(self.refused(name, code, end.text)),
+        }
+    }
+
+    /// All objects a filter finds, in pages.
+    pub(super) async fn objects(&mut self, query: &Query<'_>) -> Result<Vec<Object>, DirectoryError> {
+        let mut found = Vec::new();
+        let mut cookie: Vec<u8> = Vec::new();
+        loop {
+            let query = Query { page: Some((1_000, &cookie)), ..query.clone() };
+            let mut broken = false;
+            let end = self.search(&query, |entry| match Object::read(entry) {
+                Some(object) => found.push(object),
+                None => broken = true,
+            });
+            let end = end.await?;
+            match end {
+                SearchEnd { code: 0, cookie: Some(next), .. } if next.is_empty() && !broken => return Ok(found),
+                SearchEnd { code: 0, cookie: Some(next), .. } if !broken && found.len() < 1_000_000 => cookie = next,
+                SearchEnd { code: 0, .. } => {
+                    return Err(self.refused(query.base, 80, "the answer has no paging control, or an entry that cannot be read".into()));
+                }
+                SearchEnd { code, text, .. } => return Err(self.refused(query.base, code, text)),
+            }
+        }
+    }
+
+    /// Whether a filter finds anything at all below a base.
+    pub(super) async fn finds(
+        &mut self,
+        base: &str,
+        scope: Scope,
+        filter: &Assertion,
+        show_deleted: bool,
+        is_it: impl Fn(&Object) -> bool,
+    ) -> Result<bool, DirectoryError> {
+        let attributes = ["objectGUID".to_owned()];
+        // Two, because the first may be the container of deleted objects itself.
+        let query = Query { show_deleted, size_limit: 2, ..Query::new(base, scope, filter.as_str(), &attributes) };
+        let mut is_found = false;
+        let end = self.search(&query, |entry| is_found |= Object::read(entry).is_some_and(|o| is_it(&o))).await?;
+        match end.code {
+            // 4: there are more than two. 32: the base cannot be seen.
+            0 | 4 | 32 => Ok(is_found),
+            code => Err(self.refused(base, code, end.text)),
+        }
+    }
+
+    /// One search, one page; every entry is handed over as it comes, and `None` for one that is none inside.
+    pub(super) async fn search(
+        &mut self,
+        query: &Query<'_>,
+        mut on_entry: impl FnMut(Option<&EntryRef<'_>>),
+    ) -> Result<SearchEnd, DirectoryError> {
+        let wait = self.wait;
+        let Some(wire) = self.wire.as_mut() else { return Err(self.fail(None)) };
+        let Query { base, scope, filter, attributes, page, show_deleted, size_limit } = query;
+        let mut controls = vec![RawControl { ctype: DOMAIN_SCOPE.into(), crit: false, val: None }];
+        if let Some((size, cookie)) = page {
+            controls.push(RawControl { ctype: PAGED.into(), crit: true, val: Some(paged_request(*size, cookie)) });
+        }
+        if *show_deleted {
+            controls.push(RawControl { ctype: SHOW_DELETED.into(), crit: true, val: None });
+        }
+        let mut ldap = wire.ldap.clone();
+        ldap.with_controls(controls);
+        if *size_limit > 0 {
+            ldap.with_search_options(ldap3::SearchOptions::new().sizelimit(*size_limit));
+        }
+        let asked = ldap.search(base, *scope, filter, attributes);
+        tokio::pin!(asked);
+        let mut hand_over = |batch: Vec<Bytes>| {
+            for frame in batch {
+                // The relay lets through what is well-formed BER; what is no entry inside still counts as somebody.
+                on_entry(EntryRef::parse(&frame).ok().as_ref());
+            }
+        };
+        let ended = loop {
+            let step = timeout(wait, async {
+                tokio::select! {
+                    biased;
+                    Some(batch) = wire.entries.recv() => Ok(batch),
+                    ended = &mut asked => Err(ended),
+                }
+            });
+            match step.await {
+                Ok(Ok(batch)) => hand_over(batch),
+                Ok(Err(ended)) => break ended,
+                Err(_) => return Err(self.late("a search")),
+            }
+        };
+        while let Ok(batch) = wire.entries.try_recv() {
+            hand_over(batch);
+        }
+        match ended {
+            Ok(ldap3::SearchResult(_, result)) => {
+                let control = result.ctrls.iter().find(|c| c.1.ctype == PAGED).and_then(|c| c.1.val.as_ref());
+                let cookie = control.and_then(|value| ber::paged_results(value).ok()).map(|p| p.cookie.to_vec());
+                Ok(SearchEnd { code: result.rc, text: result.text.trim_end_matches('\0').to_owned(), cookie })
+            }
+            Err(error) => Err(self.fail(Some(&error))),
+        }
+    }
+
+    pub(super) fn refused(&self, base: &str, code: u32, text: String) -> DirectoryError {
+        DirectoryError::Search { server: self.server.clone(), base: base.to_owned(), code, text }
+    }
+
+    /// The connection is over; says why.
+    fn fail(&mut self, error: Option<&ldap3::LdapError>) -> DirectoryError {
+        let source = self.wire.take().map_or(WireError::Cut, |wire| wire.explain(error));
+        DirectoryError::Wire { server: self.server.clone(), source }
+    }
+
+    /// Nothing answered in time: the connection is of no more use.
+    fn late(&mut self, what: &'static str) -> DirectoryError {
+        if self.wire.as_ref().is_some_and(Wire::has_failed) {
+            return self.fail(None);
+        }
+        self.wire = None;
+        DirectoryError::Wire { server: self.server.clone(), source: WireError::Timeout { what, after: self.wait } }
+    }
+}
+
+/// Reads the password file: one line, not empty, not readable by others.
+fn password(settings: &Settings) -> Result<SecretString, DirectoryError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = &settings.password_file;
+    let bad = |problem: &str| DirectoryError::Secret { path: path.display().to_string(), problem: problem.to_owned() };
+    let meta = std::fs::metadata(path).map_err(|e| bad(&format!("cannot be read: {e}")))?;
+    if meta.mode() & 0o007 != 0 {
+        return Err(bad("can be read by everybody: chmod 600"));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| bad(&format!("cannot be read: {e}")))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    // A bind with an empty password succeeds as nobody (RFC 4513, 5.1.2), and nobody sees anybody.
+    if text.trim().is_empty() {
+        return Err(bad("is empty: write the service account's password into it"));
+    }
+    Ok(SecretString::from(text.to_owned()))
+}
+
+/// realSearchControlValue (RFC 2696).
+fn paged_request(size: u32, cookie: &[u8]) -> Vec<u8> {
+    let size = size.to_be_bytes();
+    let significant = &size[size.iter().position(|b| *b != 0).unwrap_or(3)..];
+    let mut integer = Vec::with_capacity(5);
+    if significant[0] & 0x80 != 0 {
+        integer.push(0);
+    }
+    integer.extend_from_slice(significant);
+    let mut inside = Vec::with_capacity(cookie.len() + 16);
+    push_element(0x02, &integer, &mut inside);
+    push_element(0x04, cookie, &mut inside);
+    let mut whole = Vec::with_capacity(inside.len() + 6);
+    push_element(0x30, &inside, &mut whole);
+    whole
+}
+
+fn push_element(tag: u8, content: &[u8], into: &mut Vec<u8>) {
+    into.push(tag);
+    match content.len() {
+        short @ 0..=127 => into.push(short as u8),
+        long => {
+            into.push(0x84);
+            into.extend_from_slice(&(long as u32).to_be_bytes());
+        }
+    }
+    into.extend_from_slice(content);
+}
+
+/// A binary SID (MS-DTYP 2.4.2.2) as text.
+pub(super) fn sid_text(sid: &[u8]) -> Option<String> {
+    let (head, rest) = sid.split_at_checked(8)?;
+    let authority = head[2..].iter().fold(0_u64, |n, b| n << 8 | u64::from(*b));
+    if rest.len() != usize::from(head[1]) * 4 {
+        return None;
+    }
+    let parts = rest.chunks_exact(4).map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]));
+    Some(parts.fold(format!("S-{}-{authority}", head[0]), |text, part| format!("{text}-{part}")))
+}
+
+/// The last subauthority of a binary SID.
+pub(super) fn rid(sid: &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(*sid.last_chunk::<4>()?)).filter(|_| sid.len() >= 12)
+}
+
+/// `20260102030405.0Z` (RFC 4517, 3.3.13).
+fn generalized_time(text: &str) -> Option<Timestamp> {
+    let digits = text.split(['.', 'Z']).next()?;
+    let time = chrono::NaiveDateTime::parse_from_str(digits, "%Y%m%d%H%M%S").ok()?;
+    Some(Timestamp::from(time.and_utc()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sids_times_and_page_requests_are_what_ad_writes_and_reads() {
+        let sid = [1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 80, 4, 0, 0];
+        assert_eq!(sid_text(&sid).as_deref(), Some("S-1-5-21-1-2-3-1104"));
+        assert_eq!(rid(&sid), Some(1104));
+        assert_eq!(sid_text(&sid[..9]), None);
+        assert_eq!(generalized_time("20260102030405.0Z").map(|t| t.to_string()).as_deref(), Some("2026-01-02T03:04:05.000Z"));
+        assert_eq!(paged_request(1000, b""), [0x30, 6, 2, 2, 3, 0xe8, 4, 0]);
+        assert_eq!(paged_request(200, b"ab"), [0x30, 8, 2, 2, 0, 0xc8, 4, 2, b'a', b'b']);
+    }
+}

@@ -1,0 +1,283 @@
+//! The wire: dial, TLS, and the relay that lets only checked frames through to the LDAP driver.
+//!
+//! ldap3 keeps requests, message ids, controls and results. It trusts what it is sent: deep nesting ends
+//! the process, bad lengths hang it, some answers make it panic. So it never sees the network. It talks to
+//! one end of a socket pair, and the relay at the other end passes on only whole LDAP messages that are
+//! well-formed and answer a request of that id. Search entries do not go through it at all: they go as
+//! bytes over a bounded channel to our own reader, which gives back-pressure up to the server's socket.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, StdStream};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::frame::{self, Frame, FrameError, Op};
+use super::{ServerUrl, Settings};
+
+/// Batches of entries between the relay and the reader; one batch is what one read of the socket brought.
+const ENTRY_BATCHES: usize = 16;
+/// What one read of the socket takes at most.
+const READ_SIZE: usize = 64 * 1024;
+/// ExtendedRequest with message id 1 and requestName 1.3.6.1.4.1.1466.20037 (RFC 4511, 4.14).
+const START_TLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
+
+/// What went wrong between us and a server.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// No TCP connection.
+    #[error("cannot connect: {0}")]
+    Connect(#[source] io::Error),
+    /// Nothing answered in time.
+    #[error("no answer to {what} within {}", humantime::format_duration(*.after))]
+    Timeout {
+        /// What was asked.
+        what: &'static str,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// A password would cross the network in the clear.
+    #[error("{0} without TLS is refused: use ldaps://, or starttls = true")]
+    Plaintext(ServerUrl),
+    /// StartTLS was refused.
+    #[error("the server refuses StartTLS (result {0}): use ldaps://, or install a certificate on it")]
+    StartTlsRefused(u32),
+    /// Bytes came behind the StartTLS answer and before the handshake.
+    #[error("the server sent something in the clear behind its StartTLS answer: the connection may be tampered with")]
+    StartTlsInjection,
+    /// TLS did not come about.
+    #[error("TLS failed: {0}")]
+    Tls(#[source] io::Error),
+    /// The host is no name that a certificate can be for.
+    #[error("\"{0}\" is not a name a certificate can be checked against")]
+    ServerName(String),
+    /// The CA file.
+    #[error("the CA file {path} cannot be used: {problem}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// No CA at all.
+    #[error("the system's trust store holds no certificates: install ca-certificates, or set ca-file")]
+    NoTrust,
+    /// What the server sent is no LDAP that can be let through.
+    #[error("the server sent what is no valid LDAP message: {0}")]
+    Frame(#[from] FrameError),
+    /// An answer to nothing.
+    #[error("the server answered message {0}, which asked for nothing of the kind")]
+    Unexpected(i32),
+    /// Notice of Disconnection (RFC 4511, 4.4.1).
+    #[error("the server ended the connection (Notice of Disconnection)")]
+    Notice,
+    /// The connection ended.
+    #[error("the connection was cut")]
+    Cut,
+    /// The LDAP driver gave up.
+    #[error("the LDAP driver failed: {0}")]
+    Driver(String),
+}
+
+/// A connection: the driver's handle, and the entries that come in answer to its searches.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub ldap: Ldap,
+    pub entries: mpsc::Receiver<Vec<Bytes>>,
+    failure: Arc<OnceLock<WireError>>,
+    tasks: [AbortOnDropHandle<()>; 2],
+}
+
+impl Wire {
+    /// Connects to one server, with TLS or not at all.
+    pub(super) async fn connect(url: &ServerUrl, settings: &Settings) -> Result<Self, WireError> {
+        if !url.implicit_tls && !settings.starttls {
+            return Err(WireError::Plaintext(url.clone()));
+        }
+        let config = tls_config(settings.ca_file.as_deref())?;
+        let name = ServerName::try_from(url.host.clone()).map_err(|_| WireError::ServerName(url.host.clone()))?;
+        let wait = settings.timeouts.connect;
+        let late = |what| move |_| WireError::Timeout { what, after: wait };
+        let mut tcp = timeout(wait, TcpStream::connect((url.host.as_str(), url.port)))
+            .await
+            .map_err(late("a TCP connection"))?
+            .map_err(WireError::Connect)?;
+        // Requests are small and each waits for its answer.
+        tcp.set_nodelay(true).map_err(WireError::Connect)?;
+        if !url.implicit_tls {
+            timeout(wait, start_tls(&mut tcp)).await.map_err(late("StartTLS"))??;
+        }
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let tls = timeout(wait, connector.connect(name, tcp)).await.map_err(late("the TLS handshake"))?.map_err(WireError::Tls)?;
+        Self::over(tls).await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Result<Self, WireError> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(WireError::Connect)?;
+        for end in [&ours, &theirs] {
+            end.set_nonblocking(true).map_err(WireError::Connect)?;
+        }
+        let ours = UnixStream::from_std(ours).map_err(WireError::Connect)?;
+        let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(theirs));
+        let driver = |e: ldap3::LdapError| WireError::Driver(e.to_string());
+        let (conn, ldap) = LdapConnAsync::with_settings(settings, "ldapi://rosterd").await.map_err(driver)?;
+        let (sender, entries) = mpsc::channel(ENTRY_BATCHES);
+        let failure = Arc::new(OnceLock::new());
+        let told = Arc::clone(&failure);
+        let relay = tokio::spawn(async move {
+            if let Err(error) = relay(stream, ours, sender).await {
+                tracing::debug!(%error, "LDAP connection ended");
+                // Only the first error counts, and there is only one relay.
+                let _ = told.set(error);
+            }
+        });
+        let driver = tokio::spawn(async move {
+            if let Err(error) = conn.drive().await {
+                tracing::debug!(%error, "LDAP driver ended");
+            }
+        });
+        Ok(Self { ldap, entries, failure, tasks: [AbortOnDropHandle::new(relay), AbortOnDropHandle::new(driver)] })
+    }
+
+    /// Why an operation failed: what the relay saw, if it saw anything.
+    pub(super) fn explain(self, error: Option<&ldap3::LdapError>) -> WireError {
+        let Self { failure, tasks, ldap, entries } = self;
+        drop((tasks, ldap, entries));
+        match (Arc::into_inner(failure).and_then(OnceLock::into_inner), error) {
+            (Some(seen), _) => seen,
+            (None, Some(error)) => WireError::Driver(error.to_string()),
+            (None, None) => WireError::Cut,
+        }
+    }
+
+    /// Whether the relay has ended with an error.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.get().is_some()
+    }
+}
+
+fn tls_config(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, WireError> {
+    let mut roots = rustls::RootCertStore::empty();
+    if let Some(path) = ca_file {
+        let bad = |problem: String| WireError::CaFile { path: path.to_owned(), problem };
+        for cert in CertificateDer::pem_file_iter(path).map_err(|e| bad(e.to_string()))? {
+            roots.add(cert.map_err(|e| bad(e.to_string()))?).map_err(|e| bad(e.to_string()))?;
+        }
+        if roots.is_empty() {
+            return Err(bad("it holds no certificate".into()));
+        }
+    } else {
+        for cert in rustls_native_certs::load_native_certs().certs {
+            // The system's store may hold certificates that rustls does not take; the others still count.
+            let _ = roots.add(cert);
+        }
+        if roots.is_empty() {
+            return Err(WireError::NoTrust);
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|e| WireError::Tls(io::Error::other(e)))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Asks for TLS on a plain connection. Not a byte may be left over when the answer has come.
+async fn start_tls(tcp: &mut TcpStream) -> Result<(), WireError> {
+    tcp.write_all(START_TLS).await.map_err(WireError::Connect)?;
+    let mut buffer = BytesMut::new();
+    let answer = loop {
+        if let Some(answer) = frame::split(&mut buffer)? {
+            break answer;
+        }
+        if tcp.read_buf(&mut buffer).await.map_err(WireError::Connect)? == 0 {
+            return Err(WireError::Cut);
+        }
+    };
+    match (answer.message_id, answer.op, answer.result().map(|r| r.code)) {
+        (1, Op::ExtendedResponse, Some(0)) if buffer.is_empty() => Ok(()),
+        (1, Op::ExtendedResponse, Some(0)) => Err(WireError::StartTlsInjection),
+        (1, Op::ExtendedResponse, Some(code)) => Err(WireError::StartTlsRefused(code)),
+        (0, ..) => Err(WireError::Notice),
+        (id, ..) => Err(WireError::Unexpected(id)),
+    }
+}
+
+/// Passes requests to the server, and checked answers to the driver, until either side ends.
+async fn relay(
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    driver: UnixStream,
+    entries: mpsc::Sender<Vec<Bytes>>,
+) -> Result<(), WireError> {
+    let (mut from_server, mut to_server) = tokio::io::split(stream);
+    let (mut from_driver, mut to_driver) = driver.into_split();
+    let asked = std::sync::Mutex::new(HashMap::<i32, Op>::new());
+    let outgoing = async {
+        let mut buffer = BytesMut::with_capacity(4096);
+        loop {
+            while let Some(request) = frame::split(&mut buffer)? {
+                if let Ok(mut asked) = asked.lock() {
+                    asked.insert(request.message_id, request.op);
+                }
+                to_server.write_all(&request.bytes).await.map_err(|_| WireError::Cut)?;
+            }
+            to_server.flush().await.map_err(|_| WireError::Cut)?;
+            if from_driver.read_buf(&mut buffer).await.map_err(|_| WireError::Cut)? == 0 {
+                return Ok(());
+            }
+        }
+    };
+    let incoming = async {
+        let mut buffer = BytesMut::with_capacity(READ_SIZE);
+        loop {
+            buffer.reserve(READ_SIZE);
+            if from_server.read_buf(&mut buffer).await.map_err(|_| WireError::Cut)? == 0 {
+                return Err(WireError::Cut);
+            }
+            let mut batch = Vec::new();
+            while let Some(answer) = frame::split(&mut buffer)? {
+                let is_expected = asked.lock().is_ok_and(|mut asked| expects(&mut asked, &answer));
+                if answer.is_notice() {
+                    return Err(WireError::Notice);
+                }
+                if !is_expected {
+                    return Err(WireError::Unexpected(answer.message_id));
+                }
+                if answer.op == Op::SearchResultEntry {
+                    batch.push(answer.bytes);
+                    continue;
+                }
+                // Entries go ahead of the result that ends their search.
+                if !batch.is_empty() && entries.send(std::mem::take(&mut batch)).await.is_err() {
+                    return Ok(());
+                }
+                to_driver.write_all(&answer.bytes).await.map_err(|_| WireError::Cut)?;
+            }
+            if !batch.is_empty() && entries.send(batch).await.is_err() {
+                return Ok(());
+            }
+        }
+    };
+    tokio::select! {
+        ended = outgoing => ended,
+        ended = incoming => ended,
+    }
+}
+
+/// Whether the answer is one its request may get; a final answer ends the request.
+fn expects(asked: &mut HashMap<i32, Op>, answer: &Frame) -> bool {
+    let is_expected = asked.get(&answer.message_id).is_some_and(|request| answer.op.answers(*request));
+    if is_expected && !matches!(answer.op, Op::SearchResultEntry | Op::SearchResultReference | Op::IntermediateResponse) {
+        asked.remove(&answer.message_id);
+    }
+    is_expected
+}

@@ -1,0 +1,303 @@
+//! The one write path of users: what the guard admitted, with its events, in transactions of at most 500.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::sql::{Sql, Value, insert};
+use super::{Doing as _, Store, StoreError, Writing, events, users};
+use crate::clock::Clock;
+use crate::model::{AccountId, Actor, Change, ChangeCounts, ChangeKind, DirectoryName, Event, EventCause, RunId, Timestamp, User, UserId};
+use crate::reconcile::{Admitted, PersonRow, Settling};
+
+/// Changes in one transaction, unless more belong together.
+const BATCH: usize = 500;
+
+/// In whose name, and on what observation, changes are written.
+#[derive(Debug, Clone)]
+pub struct Writer<'a> {
+    /// The run.
+    pub run: RunId,
+    /// The directory; none for an operator's write.
+    pub directory: Option<&'a DirectoryName>,
+    /// Where new users go.
+    pub account: AccountId,
+    /// Who.
+    pub actor: Actor,
+    /// When the observation behind the changes began.
+    pub observed_from: Timestamp,
+    /// The clock.
+    pub clock: &'a Clock,
+}
+
+/// What was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// By kind.
+    pub counts: ChangeCounts,
+    /// Changes whose user had become another one in the meantime.
+    pub dropped: u64,
+    /// Changes written so far, applied or dropped: the next one's number.
+    pub written: u64,
+}
+
+impl Store {
+    /// Applies what was admitted. Each transaction leaves the store consistent, so a cut between two loses nothing:
+    /// the next run's plan is the rest.
+    pub async fn apply(&self, admitted: &Admitted, writer: &Writer<'_>) -> Result<Applied, StoreError> {
+        let mut applied = Applied::default();
+        let mut people: BTreeMap<Option<UserId>, Vec<&PersonRow>> = BTreeMap::new();
+        for person in admitted.people() {
+            people.entry(person.user).or_default().push(person);
+        }
+        for batch in admitted.batches(BATCH) {
+            let ids: BTreeSet<UserId> = batch.iter().map(|(c, _)| c.user).collect();
+            let rows: Vec<&PersonRow> = ids.iter().filter_map(|id| people.remove(&Some(*id))).flatten().collect();
+            let mut writing = self.begin().await?;
+            let dropped = apply_batch(&mut writing, &batch, writer, &mut applied).await?;
+            write_people(&mut writing, &rows, &dropped, writer).await?;
+            writing.commit().await?;
+        }
+        let rest: Vec<&PersonRow> = people.into_values().flatten().collect();
+        for rows in rest.chunks(BATCH) {
+            let mut writing = self.begin().await?;
+            write_people(&mut writing, rows, &BTreeSet::new(), writer).await?;
+            writing.commit().await?;
+        }
+        Ok(applied)
+    }
+
+    /// Remembers who waits for a second look, among the people that were judged; the others' rows stay.
+    pub async fn save_settling(
+        &self,
+        directory: &DirectoryName,
+        candidates: &[Settling],
+        is_judged: impl Fn(crate::model::Guid) -> bool,
+    ) -> Result<(), StoreError> {
+        let stored = self.settling(directory).await?;
+        let gone: Vec<&Settling> =
+            stored.iter().filter(|s| is_judged(s.guid) && !candidates.iter().any(|c| (c.user, c.class) == (s.user, s.class))).collect();
+        let fresh: Vec<&Settling> = candidates.iter().filter(|c| !stored.contains(c)).collect();
+        if gone.is_empty() && fresh.is_empty() {
+            return Ok(());
+        }
+        let mut writing = self.begin().await?;
+        for row in gone {
+            let sql = Sql::new("DELETE FROM settling WHERE directory = ").bind(directory.as_str()).push(" AND user_id = ").bind(row.user.0);
+            sql.push(" AND class = ").bind(row.class.as_str()).execute(&mut *writing.tx).await.doing("forget what settled")?;
+        }
+        let rows = fresh.into_iter().map(|s| {
+            let Settling { user, guid, class, first_seen, due, cluster } = s;
+            vec![
+                directory.as_str().into(),
+                user.0.into(),
+                class.as_str().into(),
+                (*guid).into(),
+                (*first_seen).into(),
+                (*due).into(),
+                cluster.as_deref().into(),
+            ]
+        });
+        let tail = "ON CONFLICT (directory, user_id, class) DO UPDATE SET due = excluded.due, cluster = excluded.cluster";
+        insert(&mut writing.tx, "INSERT INTO settling (directory, user_id, class, guid, first_seen, due, cluster)", tail, rows)
+            .await
+            .doing("write what is settling")?;
+        writing.commit().await
+    }
+
+    /// Makes the next run look at these people again, whatever their fingerprint.
+    pub async fn forget_fingerprints(&self, user: UserId) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        let sql = Sql::new("UPDATE people SET fingerprint = 0 WHERE user_id = ").bind(user.0);
+        sql.execute(&mut *writing.tx).await.doing("forget a fingerprint")?;
+        writing.commit().await
+    }
+}
+
+/// Applies one batch; returns the users that had become others in the meantime.
+async fn apply_batch(
+    writing: &mut Writing<'_>,
+    batch: &[(&Change, bool)],
+    writer: &Writer<'_>,
+    applied: &mut Applied,
+) -> Result<BTreeSet<UserId>, StoreError> {
+    let now = writer.clock.now();
+    let ids: Vec<UserId> = batch.iter().map(|(c, _)| c.user).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut stored: BTreeMap<UserId, User> = users::by_ids(&mut *writing.tx, &ids).await?.into_iter().map(|u| (u.id, u)).collect();
+    let before = stored.clone();
+    let is_current = |change: &Change| match (before.get(&change.user), change.version) {
+        (Some(user), Some(version)) => {
+            user.version == version && (writer.directory.is_none() || user.observed_from <= writer.observed_from)
+        }
+        (None, None) => matches!(change.kind, ChangeKind::Create(_)),
+        _ => false,
+    };
+    let cause = EventCause { actor: writer.actor.clone(), run: Some(writer.run), at: now };
+    let mut dropped = BTreeSet::new();
+    let mut events = Vec::new();
+    let mut rows: Vec<Vec<Value>> = Vec::new();
+    for (change, approved) in batch {
+        let outcome = if is_current(change) {
+            match (stored.get_mut(&change.user), &change.kind) {
+                (Some(user), kind) => user.apply(kind, now),
+                (None, ChangeKind::Create(joined)) => {
+                    drop(stored.insert(change.user, User::created(change.user, writer.account, joined, now)))
+                }
+                (None, _) => {}
+            }
+            applied.counts.count(&change.kind);
+            events.extend(Event::of(change, &cause));
+            "applied"
+        } else {
+            applied.dropped += 1;
+            dropped.insert(change.user);
+            "dropped"
+        };
+        rows.push(super::plans::change_row(change, writer.run, applied.written, None, writer.directory, None, outcome, *approved, now));
+        applied.written += 1;
+    }
+    let changed: Vec<&mut User> = stored.values_mut().filter(|u| before.get(&u.id) != Some(u)).collect();
+    write_users(writing, changed, &before, writer).await?;
+    insert(&mut writing.tx, super::plans::INSERT_CHANGES, "", rows).await.doing("write changes")?;
+    events::append(writing, &events, writer.clock).await?;
+    Ok(dropped)
+}
+
+async fn write_users(
+    writing: &mut Writing<'_>,
+    mut changed: Vec<&mut User>,
+    before: &BTreeMap<UserId, User>,
+    writer: &Writer<'_>,
+) -> Result<(), StoreError> {
+    for user in &mut changed {
+        user.version += 1;
+        if writer.directory.is_some() {
+            user.observed_from = writer.observed_from;
+        }
+    }
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let tail = "ON CONFLICT (id) DO UPDATE SET account_id = excluded.account_id, standing = excluded.standing, tier = excluded.tier, addresses = excluded.addresses, \
+         profile = excluded.profile, directory = excluded.directory, guid = excluded.guid, dn = excluded.dn, causes = excluded.causes, pins = excluded.pins, \
+         version = excluded.version, observed_from = excluded.observed_from, invited_at = excluded.invited_at, joined_at = excluded.joined_at, \
+         updated_at = excluded.updated_at, status = excluded.status";
+    let head = format!("INSERT INTO users ({})", users::COLUMNS);
+    insert(&mut writing.tx, &head, tail, changed.iter().map(|u| users::values(u))).await.doing("write users")?;
+
+    // Leaving addresses come off first, so that somebody else in this batch can take them.
+    let readdressed: Vec<&User> = changed
+        .iter()
+        .map(|u| &**u)
+        .filter(|u| before.get(&u.id).is_none_or(|b| b.addresses != u.addresses || b.standing != u.standing))
+        .collect();
+    let known: Vec<_> = readdressed.iter().filter(|u| before.contains_key(&u.id)).map(|u| u.id.0).collect();
+    if !known.is_empty() {
+        Sql::new("DELETE FROM addresses WHERE user_id IN ").list(known).execute(&mut *writing.tx).await.doing("take addresses off")?;
+    }
+    let rows = readdressed.iter().filter(|u| u.standing != crate::model::Standing::Released).flat_map(|user| {
+        let primary = user.addresses.primary.as_ref().map(|a| a.key());
+        user.addresses.keys().into_iter().map(move |key| {
+            let is_primary = Some(&key) == primary.as_ref();
+            vec![key.0.into(), user.id.0.into(), is_primary.into()]
+        })
+    });
+    insert(&mut writing.tx, "INSERT INTO addresses (address_key, user_id, is_primary)", "", rows).await.doing("write addresses")?;
+
+    let renamed: Vec<&User> =
+        changed.iter().map(|u| &**u).filter(|u| before.get(&u.id).is_none_or(|b| users::search_keys(b) != users::search_keys(u))).collect();
+    let known: Vec<_> = renamed.iter().filter(|u| before.contains_key(&u.id)).map(|u| u.id.0).collect();
+    if !known.is_empty() {
+        Sql::new("DELETE FROM name_keys WHERE user_id IN ").list(known).execute(&mut *writing.tx).await.doing("take search keys off")?;
+    }
+    let rows = renamed.iter().flat_map(|user| users::search_keys(user).into_iter().map(|key| vec![Value::from(key), user.id.0.into()]));
+    insert(&mut writing.tx, "INSERT INTO name_keys (name_key, user_id)", "", rows).await.doing("write search keys")
+}
+
+async fn write_people(
+    writing: &mut Writing<'_>,
+    people: &[&PersonRow],
+    dropped: &BTreeSet<UserId>,
+    writer: &Writer<'_>,
+) -> Result<(), StoreError> {
+    let (Some(directory), false) = (writer.directory, people.is_empty()) else { return Ok(()) };
+    let now = writer.clock.now();
+    let (gone, kept): (Vec<&&PersonRow>, Vec<&&PersonRow>) = people.iter().partition(|p| p.user.is_none() && p.quarantine.is_none());
+    if !gone.is_empty() {
+        let sql = Sql::new("DELETE FROM people WHERE directory = ")
+            .bind(directory.as_str())
+            .push(" AND guid IN ")
+            .list(gone.iter().map(|p| p.guid));
+        sql.execute(&mut *writing.tx).await.doing("forget people")?;
+    }
+    let quarantined: Vec<&&PersonRow> = kept.iter().copied().filter(|p| p.quarantine.is_some()).collect();
+    tell_quarantine(writing, directory, &quarantined, writer, now).await?;
+    let rows = kept.iter().map(|person| {
+        let PersonRow { guid, user, fingerprint, dn, expires, entitled_by, quarantine } = **person;
+        let fingerprint = if user.is_some_and(|u| dropped.contains(&u)) { 0 } else { *fingerprint };
+        let parent = dn.as_ref().and_then(crate::model::Dn::parent).map_or_else(String::new, |p| p.key().to_owned());
+        vec![
+            directory.as_str().into(),
+            (*guid).into(),
+            (fingerprint as i64).into(),
+            user.map(|u| u.0).into(),
+            dn.as_ref().map_or("", |d| d.as_str()).into(),
+            parent.into(),
+            (*expires).into(),
+            (*entitled_by).into(),
+            quarantine.map(|q| q.as_str()).into(),
+            quarantine.map(|_| now).into(),
+            writer.observed_from.into(),
+        ]
+    });
+    // Where somebody belonged (parent, group) is kept until all of its change was applied: it is what a mass event is measured by.
+    let tail = "ON CONFLICT (directory, guid) DO UPDATE SET fingerprint = excluded.fingerprint, user_id = excluded.user_id, expires = excluded.expires, \
+         quarantine = excluded.quarantine, \
+         quarantined_at = CASE WHEN people.quarantine = excluded.quarantine THEN people.quarantined_at ELSE excluded.quarantined_at END, \
+         dn = CASE WHEN excluded.dn = '' THEN people.dn ELSE excluded.dn END, \
+         seen_at = CASE WHEN excluded.dn = '' THEN people.seen_at ELSE excluded.seen_at END, \
+         parent_key = CASE WHEN excluded.fingerprint = 0 THEN people.parent_key ELSE excluded.parent_key END, \
+         entitled_by = COALESCE(excluded.entitled_by, people.entitled_by)";
+    let head = "INSERT INTO people (directory, guid, fingerprint, user_id, dn, parent_key, expires, entitled_by, quarantine, quarantined_at, seen_at)";
+    insert(&mut writing.tx, head, tail, rows).await.doing("write people")?;
+    let moved: Vec<_> = kept.iter().filter(|p| p.dn.is_some()).filter_map(|p| p.user.map(|u| u.0)).collect();
+    if !moved.is_empty() {
+        let sql = Sql::new(
+            "UPDATE users SET dn = (SELECT p.dn FROM people p WHERE p.directory = users.directory AND p.guid = users.guid) WHERE directory = ",
+        );
+        sql.bind(directory.as_str()).push(" AND id IN ").list(moved).execute(&mut *writing.tx).await.doing("write where people stand")?;
+    }
+    Ok(())
+}
+
+/// One event for each quarantine that is new.
+async fn tell_quarantine(
+    writing: &mut Writing<'_>,
+    directory: &DirectoryName,
+    people: &[&&PersonRow],
+    writer: &Writer<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if people.is_empty() {
+        return Ok(());
+    }
+    let sql = Sql::new("SELECT guid, quarantine FROM people WHERE quarantine IS NOT NULL AND directory = ").bind(directory.as_str());
+    let known = sql.push(" AND guid IN ").list(people.iter().map(|p| p.guid)).all(&mut *writing.tx).await.doing("read the quarantine")?;
+    let known: Result<BTreeSet<_>, StoreError> = known
+        .iter()
+        .map(|row| {
+            let mut c = super::sql::Columns::of(row);
+            Ok((c.guid()?, c.text()?))
+        })
+        .collect();
+    let known = known?;
+    let cause = EventCause { actor: writer.actor.clone(), run: Some(writer.run), at: now };
+    let fresh =
+        people.iter().filter_map(|p| p.quarantine.map(|q| (p, q))).filter(|(p, q)| !known.contains(&(p.guid, q.as_str().to_owned())));
+    let told: Vec<Event> = fresh
+        .map(|(person, reason)| {
+            let subject = person.user.map_or_else(|| person.guid.to_string(), |u| u.to_string());
+            let after = serde_json::json!({ "object_guid": person.guid, "reason": reason });
+            Event::about("user.quarantined", subject, &cause, serde_json::Value::Null, after)
+        })
+        .collect();
+    events::append(writing, &told, writer.clock).await
+}

@@ -1,0 +1,170 @@
+//! What is remembered of a directory beside its people: its server, its pins, its attention.
+
+use std::collections::BTreeMap;
+
+use super::sql::{Columns, Sql, Value, json};
+use super::{Doing as _, Store, StoreError};
+use crate::model::{DirectoryName, Guid, Timestamp};
+use crate::reconcile::{AttributeCounts, ServerIdentity};
+
+/// What is remembered of one directory.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DirectoryState {
+    /// No runs by themselves until then.
+    pub paused_until: Option<Timestamp>,
+    /// The server of the last successful run, as configured.
+    pub server: Option<String>,
+    /// Who that server was.
+    pub identity: Option<ServerIdentity>,
+    /// When another server was chosen last.
+    pub server_changed_at: Option<Timestamp>,
+    /// On how many people each attribute was seen in the last complete read.
+    pub counts: AttributeCounts,
+    /// The hash of what decides who is in scope.
+    pub scope_hash: Option<String>,
+    /// Since when runs only plan, because the scope has changed.
+    pub plan_only_since: Option<Timestamp>,
+    /// What the last full read found rights lost for.
+    pub rights_lost: Option<String>,
+    /// When a run last began.
+    pub last_attempt: Option<Timestamp>,
+    /// When one last ended well.
+    pub last_success: Option<Timestamp>,
+    /// When one last read everything.
+    pub last_complete_read: Option<Timestamp>,
+    /// How many entries it read.
+    pub entries: u64,
+    /// Why AD refused the service account; no bind is tried with the same secret again.
+    pub bind_refused: Option<String>,
+}
+
+/// What a pin binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PinKind {
+    /// A base.
+    Base,
+    /// A Pro or Basic group.
+    Group,
+    /// A canary; its detail lists the attributes it showed.
+    Canary,
+    /// A protected person.
+    Protected,
+}
+
+impl PinKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Group => "group",
+            Self::Canary => "canary",
+            Self::Protected => "protected",
+        }
+    }
+}
+
+/// A configured name and the object it meant when it was first resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// The name as configured, folded.
+    pub name: String,
+    /// The object.
+    pub guid: Guid,
+    /// What else is to be remembered: a distinguished name, a list of attributes.
+    pub detail: String,
+}
+
+const COLUMNS: &str = "name, paused_until, server, identity, server_changed_at, counts, scope_hash, plan_only_since, rights_lost, last_attempt, \
+     last_success, last_complete_read, entries, bind_refused";
+
+impl Store {
+    /// What is remembered of a directory; nothing, the first time.
+    pub async fn directory(&self, name: &DirectoryName) -> Result<DirectoryState, StoreError> {
+        let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM directories WHERE name = ").bind(name.as_str());
+        let Some(row) = sql.first(&self.readers).await.doing("read a directory's state")? else { return Ok(DirectoryState::default()) };
+        let mut c = Columns::of(&row);
+        c.text()?;
+        let parsed = |text: Option<String>| text.and_then(|t| serde_json::from_str(&t).ok());
+        Ok(DirectoryState {
+            paused_until: c.maybe_time()?,
+            server: c.maybe_text()?,
+            identity: parsed(c.maybe_text()?),
+            server_changed_at: c.maybe_time()?,
+            counts: c.maybe_text()?.and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default(),
+            scope_hash: c.maybe_text()?,
+            plan_only_since: c.maybe_time()?,
+            rights_lost: c.maybe_text()?,
+            last_attempt: c.maybe_time()?,
+            last_success: c.maybe_time()?,
+            last_complete_read: c.maybe_time()?,
+            entries: c.maybe_int()?.unwrap_or(0) as u64,
+            bind_refused: c.maybe_text()?,
+        })
+    }
+
+    /// Remembers it.
+    pub async fn save_directory(&self, name: &DirectoryName, state: &DirectoryState) -> Result<(), StoreError> {
+        let DirectoryState {
+            paused_until,
+            server,
+            identity,
+            server_changed_at,
+            counts,
+            scope_hash,
+            plan_only_since,
+            rights_lost,
+            last_attempt,
+            last_success,
+            last_complete_read,
+            entries,
+            bind_refused,
+        } = state;
+        let values: Vec<Value> = vec![
+            name.as_str().into(),
+            (*paused_until).into(),
+            server.as_deref().into(),
+            identity.as_ref().map(json).into(),
+            (*server_changed_at).into(),
+            json(counts).into(),
+            scope_hash.as_deref().into(),
+            (*plan_only_since).into(),
+            rights_lost.as_deref().into(),
+            (*last_attempt).into(),
+            (*last_success).into(),
+            (*last_complete_read).into(),
+            (*entries).into(),
+            bind_refused.as_deref().into(),
+        ];
+        let columns: Vec<String> = COLUMNS.split(", ").skip(1).map(|c| format!("{c} = excluded.{c}")).collect();
+        let update = format!(" ON CONFLICT (name) DO UPDATE SET {}", columns.join(", "));
+        let mut writing = self.begin().await?;
+        let sql = Sql::new("INSERT INTO directories (").push(COLUMNS).push(") VALUES ").list(values).push(&update);
+        sql.execute(&mut *writing.tx).await.doing("write a directory's state")?;
+        writing.commit().await
+    }
+
+    /// The pins of one kind, by name.
+    pub async fn pins(&self, directory: &DirectoryName, kind: PinKind) -> Result<BTreeMap<String, Vec<Pin>>, StoreError> {
+        let sql = Sql::new("SELECT name, guid, detail FROM pins WHERE directory = ")
+            .bind(directory.as_str())
+            .push(" AND kind = ")
+            .bind(kind.as_str());
+        let mut pins: BTreeMap<String, Vec<Pin>> = BTreeMap::new();
+        for row in sql.push(" ORDER BY name, guid").all(&self.readers).await.doing("read pins")? {
+            let mut c = Columns::of(&row);
+            let pin = Pin { name: c.text()?, guid: c.guid()?, detail: c.text()? };
+            pins.entry(pin.name.clone()).or_default().push(pin);
+        }
+        Ok(pins)
+    }
+
+    /// Pins a name; one that is already pinned to the object gets the new detail.
+    pub async fn pin(&self, directory: &DirectoryName, kind: PinKind, pin: &Pin) -> Result<(), StoreError> {
+        let values: Vec<Value> =
+            vec![directory.as_str().into(), kind.as_str().into(), pin.name.as_str().into(), pin.guid.into(), pin.detail.as_str().into()];
+        let mut writing = self.begin().await?;
+        let sql = Sql::new("INSERT INTO pins (directory, kind, name, guid, detail) VALUES ").list(values);
+        let sql = sql.push(" ON CONFLICT (directory, kind, name, guid) DO UPDATE SET detail = excluded.detail");
+        sql.execute(&mut *writing.tx).await.doing("pin a name")?;
+        writing.commit().await
+    }
+}

@@ -1,0 +1,232 @@
+//! People: the index of a scope, what a plan needs to know, and what is due.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::TryStreamExt as _;
+use sqlx::Row as _;
+
+use super::sql::{Columns, Sql};
+use super::{Doing as _, Store, StoreError, users};
+use crate::model::{AccountId, AddressKey, Class, DirectoryName, Dn, Guid, QuarantineReason, Timestamp, UserId};
+use crate::reconcile::{IndexRow, Known, Settling, StoredPerson, Waiting, address_hash};
+
+/// Ids in one `IN` list.
+const LIST: usize = 1_000;
+
+fn pieces<T: Clone>(all: impl IntoIterator<Item = T>) -> Vec<Vec<T>> {
+    all.into_iter().collect::<Vec<_>>().chunks(LIST).map(<[T]>::to_vec).collect()
+}
+
+impl Store {
+    /// The index of a directory, in order of GUID.
+    pub async fn index(&self, directory: &DirectoryName) -> Result<Vec<IndexRow>, StoreError> {
+        let mut rows = sqlx::query("SELECT guid, fingerprint FROM people WHERE directory = $1 ORDER BY guid")
+            .bind(directory.as_str())
+            .fetch(&self.readers);
+        let mut index = Vec::new();
+        while let Some(row) = rows.try_next().await.doing("load the index")? {
+            let bytes: &[u8] = row.try_get(0).doing("load the index")?;
+            let guid = Guid(bytes.try_into().map_err(|_| StoreError::Corrupt { what: "guid" })?);
+            index.push(IndexRow { guid, fingerprint: row.try_get::<i64, _>(1).doing("load the index")? as u64 });
+        }
+        Ok(index)
+    }
+
+    /// The index of some people of a directory.
+    pub async fn index_of(&self, directory: &DirectoryName, guids: &BTreeSet<Guid>) -> Result<Vec<IndexRow>, StoreError> {
+        let mut index = Vec::new();
+        for piece in pieces(guids.iter().copied()) {
+            let sql = Sql::new("SELECT guid, fingerprint FROM people WHERE directory = ")
+                .bind(directory.as_str())
+                .push(" AND guid IN ")
+                .list(piece);
+            for row in sql.all(&self.readers).await.doing("load the index")? {
+                let mut c = Columns::of(&row);
+                index.push(IndexRow { guid: c.guid()?, fingerprint: c.int()? as u64 });
+            }
+        }
+        Ok(index)
+    }
+
+    /// What stands for the addresses of the account's unmanaged users.
+    pub async fn unmanaged(&self, account: AccountId) -> Result<BTreeSet<u64>, StoreError> {
+        let sql = Sql::new("SELECT a.address_key FROM addresses a JOIN users u ON u.id = a.user_id WHERE a.is_primary = 1 AND u.directory IS NULL AND u.account_id = ").bind(account.0);
+        let rows = sql.all(&self.readers).await.doing("load addresses")?;
+        rows.iter().map(|row| Ok(address_hash(&AddressKey(Columns::of(row).text()?)))).collect()
+    }
+
+    /// How many people are stored below each base.
+    pub async fn people_below(&self, directory: &DirectoryName, bases: &[Dn]) -> Result<Vec<u64>, StoreError> {
+        let sql = Sql::new("SELECT parent_key, COUNT(*) FROM people WHERE directory = ")
+            .bind(directory.as_str())
+            .push(" AND user_id IS NOT NULL GROUP BY parent_key");
+        let mut below = vec![0; bases.len()];
+        for row in sql.all(&self.readers).await.doing("count people")? {
+            let mut c = Columns::of(&row);
+            let (parent, count) = (Dn::new(c.text()?), c.int()? as u64);
+            for (base, n) in bases.iter().zip(&mut below) {
+                *n += if parent.is_within(base) { count } else { 0 };
+            }
+        }
+        Ok(below)
+    }
+
+    /// What is remembered of these people.
+    pub async fn people(
+        &self,
+        directory: &DirectoryName,
+        guids: impl IntoIterator<Item = Guid>,
+    ) -> Result<BTreeMap<Guid, StoredPerson>, StoreError> {
+        let mut people = BTreeMap::new();
+        for piece in pieces(guids) {
+            let sql = Sql::new("SELECT guid, dn, parent_key, entitled_by, user_id, seen_at FROM people WHERE directory = ")
+                .bind(directory.as_str());
+            for row in sql.push(" AND guid IN ").list(piece).all(&self.readers).await.doing("load people")? {
+                let mut c = Columns::of(&row);
+                let guid = c.guid()?;
+                let person = StoredPerson {
+                    dn: Dn::new(c.text()?),
+                    home: c.text()?,
+                    entitled_by: c.maybe_guid()?,
+                    user: c.maybe_uuid()?.map(UserId),
+                    seen_at: c.time()?,
+                };
+                people.insert(guid, person);
+            }
+        }
+        Ok(people)
+    }
+
+    /// Everything a plan about these people, and whoever holds the addresses they want, has to know.
+    pub async fn load(
+        &self,
+        directory: &DirectoryName,
+        guids: &BTreeSet<Guid>,
+        wanted: &BTreeSet<AddressKey>,
+    ) -> Result<Known, StoreError> {
+        let mut known = Known::default();
+        known.people = self.people(directory, guids.iter().copied()).await?;
+        for piece in pieces(guids.iter().copied()) {
+            let sql = Sql::new("SELECT ")
+                .push(users::COLUMNS)
+                .push(" FROM users WHERE directory = ")
+                .bind(directory.as_str())
+                .push(" AND guid IN ")
+                .list(piece);
+            for row in sql.all(&self.readers).await.doing("load users")? {
+                known.add(users::user(&row)?, directory);
+            }
+        }
+        for piece in pieces(wanted.iter().cloned()) {
+            let sql = Sql::new("SELECT ")
+                .push(users::COLUMNS)
+                .push(" FROM users WHERE id IN (SELECT user_id FROM addresses WHERE address_key IN ");
+            for row in sql.list(piece.into_iter().map(|k| k.0)).push(")").all(&self.readers).await.doing("load users")? {
+                known.add(users::user(&row)?, directory);
+            }
+        }
+        Ok(known)
+    }
+
+    /// How many active managed users belong to each of these clusters.
+    pub async fn cluster_sizes(&self, directory: &DirectoryName, clusters: &BTreeSet<String>) -> Result<BTreeMap<String, u64>, StoreError> {
+        let mut sizes = BTreeMap::new();
+        for cluster in clusters {
+            let sql =
+                Sql::new("SELECT COUNT(*) FROM people p JOIN users u ON u.id = p.user_id WHERE u.status = 'active' AND p.directory = ")
+                    .bind(directory.as_str());
+            let sql = match cluster.split_once(':') {
+                Some(("ou", parent)) => sql.push(" AND p.parent_key = ").bind(parent),
+                Some(("group", guid)) => sql.push(" AND p.entitled_by = ").bind(guid.parse::<Guid>().ok()),
+                _ => sql,
+            };
+            sizes.insert(cluster.clone(), sql.count(&self.readers).await.doing("count a cluster")?);
+        }
+        Ok(sizes)
+    }
+
+    /// Which of these groups gave somebody a tier.
+    pub async fn groups_in_use(&self, directory: &DirectoryName) -> Result<BTreeSet<Guid>, StoreError> {
+        let sql =
+            Sql::new("SELECT DISTINCT entitled_by FROM people WHERE entitled_by IS NOT NULL AND directory = ").bind(directory.as_str());
+        sql.all(&self.readers).await.doing("load groups")?.iter().map(|row| Columns::of(row).guid()).collect()
+    }
+
+    /// The earliest expiry after this instant.
+    pub async fn next_expiry(&self, directory: &DirectoryName, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let sql =
+            Sql::new("SELECT MIN(expires) FROM people WHERE directory = ").bind(directory.as_str()).push(" AND expires > ").bind(after);
+        let row = sql.first(&self.readers).await.doing("look up the next expiry")?;
+        row.map_or(Ok(None), |row| Columns::of(&row).maybe_time())
+    }
+
+    /// Who expired after one instant and not after the other.
+    pub async fn expired_between(
+        &self,
+        directory: &DirectoryName,
+        after: Timestamp,
+        until: Timestamp,
+    ) -> Result<BTreeSet<Guid>, StoreError> {
+        let sql = Sql::new("SELECT guid FROM people WHERE directory = ").bind(directory.as_str());
+        let sql = sql.push(" AND expires > ").bind(after).push(" AND expires <= ").bind(until);
+        sql.all(&self.readers).await.doing("look up who expired")?.iter().map(|row| Columns::of(row).guid()).collect()
+    }
+
+    /// What is quarantined in a directory, oldest first.
+    pub async fn quarantined(&self, directory: &DirectoryName) -> Result<Vec<(Guid, Dn, QuarantineReason, Option<UserId>)>, StoreError> {
+        let sql = Sql::new("SELECT guid, dn, quarantine, user_id FROM people WHERE quarantine IS NOT NULL AND directory = ")
+            .bind(directory.as_str());
+        let rows = sql.push(" ORDER BY quarantined_at, guid").all(&self.readers).await.doing("list the quarantine")?;
+        rows.iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok((c.guid()?, Dn::new(c.text()?), c.word("quarantine", QuarantineReason::parse)?, c.maybe_uuid()?.map(UserId)))
+            })
+            .collect()
+    }
+
+    /// The quarantine of one user.
+    pub async fn quarantine_of(&self, user: UserId) -> Result<Vec<QuarantineReason>, StoreError> {
+        let sql = Sql::new("SELECT quarantine FROM people WHERE quarantine IS NOT NULL AND user_id = ").bind(user.0);
+        sql.all(&self.readers)
+            .await
+            .doing("look up a quarantine")?
+            .iter()
+            .map(|row| Columns::of(row).word("quarantine", QuarantineReason::parse))
+            .collect()
+    }
+
+    /// All candidates that wait for a second look.
+    pub async fn settling(&self, directory: &DirectoryName) -> Result<Vec<Settling>, StoreError> {
+        let sql = Sql::new("SELECT user_id, class, guid, first_seen, due, cluster FROM settling WHERE directory = ")
+            .bind(directory.as_str())
+            .push(" ORDER BY user_id");
+        let rows = sql.all(&self.readers).await.doing("load what is settling")?;
+        rows.iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok(Settling {
+                    user: UserId(c.uuid()?),
+                    class: c.word("class", Class::parse)?,
+                    guid: c.guid()?,
+                    first_seen: c.time()?,
+                    due: c.maybe_time()?,
+                    cluster: c.maybe_text()?,
+                })
+            })
+            .collect()
+    }
+
+    /// What waits in the open plan of a directory, with whom it is about.
+    pub async fn waiting(&self, directory: &DirectoryName) -> Result<Vec<(Option<Guid>, Waiting)>, StoreError> {
+        let sql = Sql::new("SELECT c.guid, c.user_id, c.class, c.cluster FROM changes c JOIN plans p ON p.id = c.plan_id WHERE c.outcome = 'held' AND c.class IS NOT NULL \
+             AND p.state IN ('open', 'approved', 'rejected') AND p.directory = ").bind(directory.as_str());
+        let rows = sql.all(&self.readers).await.doing("load what is held")?;
+        rows.iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok((c.maybe_guid()?, Waiting { user: UserId(c.uuid()?), class: c.word("class", Class::parse)?, cluster: c.maybe_text()? }))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,374 @@
+//! Held plans: rows of `changes` with outcome `held`, recognised from run to run by their digests.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value as Json;
+use sqlx::any::AnyRow;
+
+use super::sql::{Columns, Sql, Value, insert, json};
+use super::{Doing as _, Store, StoreError, Writing, events};
+use crate::clock::Clock;
+use crate::model::{
+    Actor, Change, Class, Digest, DirectoryName, Event, EventCause, Guid, HeldChange, HoldReason, PlanId, PlanState, RunId, Timestamp,
+    UserId,
+};
+
+/// A plan that is, or was, held.
+#[derive(Debug, Clone)]
+pub struct HeldPlan {
+    /// Its id.
+    pub id: PlanId,
+    /// The directory.
+    pub directory: String,
+    /// The run that made it.
+    pub run: RunId,
+    /// What it is recognised by.
+    pub digest: Digest,
+    /// What became of it.
+    pub state: PlanState,
+    /// When it was first held.
+    pub created_at: Timestamp,
+    /// Who approved or rejected it.
+    pub actor: Option<Actor>,
+    /// When it was approved.
+    pub approved_at: Option<Timestamp>,
+    /// How many changes it has.
+    pub count: u64,
+}
+
+/// One line of a held plan's summary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldSummary {
+    /// The class of the changes; none has no limit.
+    pub class: Option<Class>,
+    /// Why they wait.
+    pub hold: Option<HoldReason>,
+    /// What they have in common.
+    pub cluster: Option<String>,
+    /// The suspension's reason.
+    pub reason: Option<String>,
+    /// How many.
+    pub count: u64,
+}
+
+/// One change as it was written down.
+#[derive(Debug, Clone)]
+pub struct StoredChange {
+    /// Whom.
+    pub user: UserId,
+    /// The person.
+    pub guid: Option<Guid>,
+    /// The address it was shown by.
+    pub email: Option<String>,
+    /// What.
+    pub kind: String,
+    /// Counted as.
+    pub class: Option<Class>,
+    /// The suspension's reason.
+    pub reason: Option<String>,
+    /// What was.
+    pub before: Json,
+    /// What is, or would be.
+    pub after: Json,
+    /// What was seen.
+    pub evidence: Json,
+    /// Why it waits.
+    pub hold: Option<HoldReason>,
+    /// `applied`, `held` or `dropped`.
+    pub outcome: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What became of a directory's held plan in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reheld {
+    /// The plan that now waits, if one does.
+    pub plan: Option<PlanId>,
+    /// How many changes it has.
+    pub count: u64,
+    /// Whether an operator has not been told of it yet.
+    pub is_new: bool,
+}
+
+pub(super) const INSERT_CHANGES: &str = "INSERT INTO changes (run_id, seq, plan_id, directory, kind, class, user_id, guid, email, reason, before, after, evidence, digest, \
+     cluster, hold, outcome, approved, at)";
+const SHOWN: &str = "user_id, guid, email, kind, class, reason, before, after, evidence, hold, outcome, at";
+const PLAN: &str = "SELECT p.id, p.directory, p.run_id, p.digest, p.state, p.created_at, p.actor, p.approved_at, \
+     (SELECT COUNT(*) FROM changes c WHERE c.plan_id = p.id AND c.outcome = 'held') FROM plans p";
+
+#[expect(clippy::too_many_arguments, reason = "one for each column that does not come from the change itself")]
+pub(super) fn change_row(
+    change: &Change,
+    run: RunId,
+    seq: u64,
+    plan: Option<PlanId>,
+    directory: Option<&DirectoryName>,
+    hold: Option<HoldReason>,
+    outcome: &str,
+    approved: bool,
+    at: Timestamp,
+) -> Vec<Value> {
+    vec![
+        run.0.into(),
+        seq.into(),
+        plan.map(|p| p.0).into(),
+        directory.map_or("", |d| d.as_str()).into(),
+        change.kind.as_str().into(),
+        change.class.map(Class::as_str).into(),
+        change.user.0.into(),
+        change.guid.into(),
+        change.email.as_ref().map(|e| e.as_str()).into(),
+        change.reason().map(|r| r.as_str()).into(),
+        change.before().to_string().into(),
+        change.after().to_string().into(),
+        json(&change.evidence()).into(),
+        change.digest().0.into(),
+        change.cluster.as_deref().into(),
+        hold.map(HoldReason::as_str).into(),
+        outcome.into(),
+        approved.into(),
+        at.into(),
+    ]
+}
+
+fn plan(row: &AnyRow) -> Result<HeldPlan, StoreError> {
+    let mut c = Columns::of(row);
+    Ok(HeldPlan {
+        id: PlanId(c.uuid()?),
+        directory: c.text()?,
+        run: RunId(c.uuid()?),
+        digest: Digest(c.hash()?),
+        state: c.word("plan state", PlanState::parse)?,
+        created_at: c.time()?,
+        actor: c.maybe_text()?.map(Actor),
+        approved_at: c.maybe_time()?,
+        count: c.int()? as u64,
+    })
+}
+
+fn change(row: &AnyRow) -> Result<StoredChange, StoreError> {
+    let mut c = Columns::of(row);
+    Ok(StoredChange {
+        user: UserId(c.uuid()?),
+        guid: c.maybe_guid()?,
+        email: c.maybe_text()?,
+        kind: c.text()?,
+        class: c.maybe_word("class", Class::parse)?,
+        reason: c.maybe_text()?,
+        before: c.json("change")?,
+        after: c.json("change")?,
+        evidence: c.json("evidence")?,
+        hold: c.maybe_word("hold", HoldReason::parse)?,
+        outcome: c.text()?,
+        at: c.time()?,
+    })
+}
+
+impl Store {
+    /// Settles what waits for an operator after a run that judged these people.
+    ///
+    /// A plan that loses changes keeps its id; one that gains or alters any becomes a new one; an empty
+    /// one is withdrawn. A rejected plan stays closed until something new is asked.
+    pub async fn rehold(
+        &self,
+        directory: &DirectoryName,
+        run: RunId,
+        first_seq: u64,
+        held: &[HeldChange],
+        is_judged: impl Fn(Guid) -> bool,
+        clock: &Clock,
+    ) -> Result<Reheld, StoreError> {
+        let now = clock.now();
+        let current = self.current_plan(directory).await?;
+        let stored: Vec<(Digest, Option<Guid>)> = match &current {
+            Some(plan) => self.held_digests(plan.id).await?,
+            None => Vec::new(),
+        };
+        let proposed: BTreeMap<Digest, &HeldChange> = held.iter().map(|h| (h.change.digest(), h)).collect();
+        let carried: BTreeSet<Digest> =
+            stored.iter().filter(|(d, guid)| !guid.is_some_and(&is_judged) && !proposed.contains_key(d)).map(|(d, _)| *d).collect();
+        let known: BTreeSet<Digest> = stored.iter().map(|(d, _)| *d).collect();
+        let wanted: BTreeSet<Digest> = proposed.keys().copied().chain(carried.iter().copied()).collect();
+        let count = wanted.len() as u64;
+        if wanted == known {
+            let is_open = current.as_ref().is_some_and(|p| p.state != PlanState::Rejected);
+            return Ok(Reheld { plan: current.filter(|_| is_open).map(|p| p.id), count: if is_open { count } else { 0 }, is_new: false });
+        }
+        let mut writing = self.begin().await?;
+        let result = match current {
+            Some(plan) if wanted.is_subset(&known) => {
+                let lost: Vec<Digest> = known.difference(&wanted).copied().collect();
+                let state = match (wanted.is_empty(), plan.state) {
+                    (true, PlanState::Approved) => PlanState::Applied,
+                    (true, _) => PlanState::Withdrawn,
+                    (false, state) => state,
+                };
+                lose(&mut writing, &plan, &lost, state, Digest::of_all(wanted.into_iter().collect()), now).await?;
+                let waits = !matches!(state, PlanState::Rejected | PlanState::Applied | PlanState::Withdrawn);
+                Reheld { plan: waits.then_some(plan.id), count: if waits { count } else { 0 }, is_new: false }
+            }
+            current => {
+                let id = PlanId(clock.new_id());
+                let digest = Digest::of_all(wanted.into_iter().collect());
+                let row: Vec<Value> = vec![
+                    id.0.into(),
+                    directory.as_str().into(),
+                    run.0.into(),
+                    digest.0.into(),
+                    PlanState::Open.as_str().into(),
+                    now.into(),
+                    now.into(),
+                ];
+                let sql = Sql::new("INSERT INTO plans (id, directory, run_id, digest, state, created_at, updated_at) VALUES ").list(row);
+                sql.execute(&mut *writing.tx).await.doing("hold a plan")?;
+                let rows = held.iter().enumerate().map(|(n, h)| {
+                    change_row(&h.change, run, first_seq + n as u64, Some(id), Some(directory), Some(h.hold), "held", false, now)
+                });
+                insert(&mut writing.tx, INSERT_CHANGES, "", rows).await.doing("hold changes")?;
+                if let Some(old) = &current {
+                    carry(&mut writing, old.id, id, &carried).await?;
+                    set_state(&mut writing, old.id, PlanState::Superseded, now).await?;
+                }
+                let cause = EventCause { actor: Actor::rosterd(), run: Some(run), at: now };
+                let after = serde_json::json!({ "plan": id, "directory": directory, "count": count });
+                events::append(&mut writing, &[Event::about("run.held", run.to_string(), &cause, Json::Null, after)], clock).await?;
+                Reheld { plan: Some(id), count, is_new: true }
+            }
+        };
+        writing.commit().await?;
+        Ok(result)
+    }
+
+    /// The plan of a directory that has not ended: open, approved or rejected.
+    pub async fn current_plan(&self, directory: &DirectoryName) -> Result<Option<HeldPlan>, StoreError> {
+        let sql = Sql::new(PLAN).push(" WHERE p.state IN ('open', 'approved', 'rejected') AND p.directory = ").bind(directory.as_str());
+        let sql = sql.push(" ORDER BY p.created_at DESC, p.id DESC LIMIT 1");
+        sql.first(&self.readers).await.doing("read the held plan")?.as_ref().map(plan).transpose()
+    }
+
+    /// A plan by its id, whatever became of it.
+    pub async fn plan(&self, id: PlanId) -> Result<Option<HeldPlan>, StoreError> {
+        let sql = Sql::new(PLAN).push(" WHERE p.id = ").bind(id.0);
+        sql.first(&self.readers).await.doing("read a plan")?.as_ref().map(plan).transpose()
+    }
+
+    /// All plans that wait, newest first; with `closed`, the newest of the others too.
+    pub async fn plans(&self, closed: bool) -> Result<Vec<HeldPlan>, StoreError> {
+        let sql = Sql::new(PLAN).push(if closed { "" } else { " WHERE p.state IN ('open', 'approved', 'rejected')" });
+        let rows = sql.push(" ORDER BY p.created_at DESC, p.id DESC LIMIT 200").all(&self.readers).await.doing("list plans")?;
+        rows.iter().map(plan).collect()
+    }
+
+    /// What a plan amounts to, by class, reason and cause.
+    pub async fn plan_summary(&self, id: PlanId) -> Result<Vec<HeldSummary>, StoreError> {
+        let sql = Sql::new("SELECT class, hold, cluster, reason, COUNT(*) FROM changes WHERE plan_id = ").bind(id.0);
+        let rows = sql
+            .push(" GROUP BY class, hold, cluster, reason ORDER BY 5 DESC, 1, 2, 3")
+            .all(&self.readers)
+            .await
+            .doing("summarise a plan")?;
+        rows.iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok(HeldSummary {
+                    class: c.maybe_word("class", Class::parse)?,
+                    hold: c.maybe_word("hold", HoldReason::parse)?,
+                    cluster: c.maybe_text()?,
+                    reason: c.maybe_text()?,
+                    count: c.int()? as u64,
+                })
+            })
+            .collect()
+    }
+
+    /// The changes of a plan, in order.
+    pub async fn plan_changes(&self, id: PlanId) -> Result<Vec<StoredChange>, StoreError> {
+        let sql = Sql::new("SELECT ").push(SHOWN).push(" FROM changes WHERE plan_id = ").bind(id.0).push(" ORDER BY run_id, seq");
+        sql.all(&self.readers).await.doing("read a plan's changes")?.iter().map(change).collect()
+    }
+
+    /// The changes of a run, in order.
+    pub async fn run_changes(&self, id: RunId, limit: u64) -> Result<Vec<StoredChange>, StoreError> {
+        let sql = Sql::new("SELECT ").push(SHOWN).push(" FROM changes WHERE run_id = ").bind(id.0).push(" ORDER BY seq LIMIT ").bind(limit);
+        sql.all(&self.readers).await.doing("read a run's changes")?.iter().map(change).collect()
+    }
+
+    /// The changes of a user, newest first.
+    pub async fn user_changes(&self, id: UserId, limit: u64) -> Result<Vec<StoredChange>, StoreError> {
+        let sql = Sql::new("SELECT ")
+            .push(SHOWN)
+            .push(" FROM changes WHERE user_id = ")
+            .bind(id.0)
+            .push(" ORDER BY at DESC, seq DESC LIMIT ")
+            .bind(limit);
+        sql.all(&self.readers).await.doing("read a user's changes")?.iter().map(change).collect()
+    }
+
+    /// The digests of a plan's changes, with the people they are about.
+    pub async fn held_digests(&self, id: PlanId) -> Result<Vec<(Digest, Option<Guid>)>, StoreError> {
+        let sql = Sql::new("SELECT digest, guid FROM changes WHERE plan_id = ").bind(id.0);
+        let rows = sql.all(&self.readers).await.doing("read a plan's digests")?;
+        rows.iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok((Digest(c.hash()?), c.maybe_guid()?))
+            })
+            .collect()
+    }
+
+    /// An operator decides about a plan.
+    pub async fn decide_plan(&self, plan: &HeldPlan, state: PlanState, actor: &Actor, clock: &Clock) -> Result<(), StoreError> {
+        let now = clock.now();
+        let mut writing = self.begin().await?;
+        let approved_at = (state == PlanState::Approved).then_some(now);
+        let sql = Sql::new("UPDATE plans SET state = ").bind(state.as_str()).push(", actor = ").bind(actor.0.as_str());
+        let sql = sql.push(", approved_at = ").bind(approved_at).push(", updated_at = ").bind(now).push(" WHERE id = ").bind(plan.id.0);
+        sql.execute(&mut *writing.tx).await.doing("decide about a plan")?;
+        let kind = match state {
+            PlanState::Approved => "plan.approved",
+            PlanState::Rejected => "plan.rejected",
+            PlanState::Expired => "plan.expired",
+            _ => return writing.commit().await,
+        };
+        let cause = EventCause { actor: actor.clone(), run: None, at: now };
+        let after = serde_json::json!({ "directory": plan.directory, "digest": plan.digest.to_string(), "count": plan.count });
+        events::append(&mut writing, &[Event::about(kind, plan.id.to_string(), &cause, Json::Null, after)], clock).await?;
+        writing.commit().await
+    }
+}
+
+async fn set_state(writing: &mut Writing<'_>, plan: PlanId, state: PlanState, now: Timestamp) -> Result<(), StoreError> {
+    let sql =
+        Sql::new("UPDATE plans SET state = ").bind(state.as_str()).push(", updated_at = ").bind(now).push(" WHERE id = ").bind(plan.0);
+    sql.execute(&mut *writing.tx).await.doing("write what became of a plan")?;
+    Ok(())
+}
+
+/// A plan loses changes: they were applied, or are no longer wanted.
+async fn lose(
+    writing: &mut Writing<'_>,
+    plan: &HeldPlan,
+    lost: &[Digest],
+    state: PlanState,
+    digest: Digest,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for piece in lost.chunks(1_000) {
+        let sql = Sql::new("DELETE FROM changes WHERE outcome = 'held' AND plan_id = ").bind(plan.id.0);
+        sql.push(" AND digest IN ").list(piece.iter().map(|d| d.0)).execute(&mut *writing.tx).await.doing("take changes off a plan")?;
+    }
+    let sql = Sql::new("UPDATE plans SET digest = ").bind(digest.0).push(" WHERE id = ").bind(plan.id.0);
+    sql.execute(&mut *writing.tx).await.doing("write a plan's digest")?;
+    set_state(writing, plan.id, state, now).await
+}
+
+/// The changes of people that were not read this time go over into the new plan.
+async fn carry(writing: &mut Writing<'_>, from: PlanId, to: PlanId, carried: &BTreeSet<Digest>) -> Result<(), StoreError> {
+    let carried: Vec<Digest> = carried.iter().copied().collect();
+    for piece in carried.chunks(1_000) {
+        let sql = Sql::new("UPDATE changes SET plan_id = ").bind(to.0).push(" WHERE plan_id = ").bind(from.0);
+        sql.push(" AND digest IN ").list(piece.iter().map(|d| d.0)).execute(&mut *writing.tx).await.doing("carry changes over")?;
+    }
+    Ok(())
+}

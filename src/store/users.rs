@@ -1,0 +1,191 @@
+//! Users: rows read back, lists, and search by folded prefixes.
+
+use std::collections::BTreeSet;
+
+use sqlx::any::AnyRow;
+use sqlx::{Any, Executor};
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::sql::{Columns, Sql, Value, json};
+use super::{Doing as _, Store, StoreError};
+use crate::model::{AccountId, AddressKey, DirectoryName, Dn, Guid, Link, Standing, Status, Tier, User, UserId};
+
+pub(super) const COLUMNS: &str = "id, account_id, standing, tier, addresses, profile, directory, guid, dn, causes, pins, version, \
+     observed_from, invited_at, joined_at, created_at, updated_at, status";
+
+/// Which users to list.
+#[derive(Debug, Clone, Default)]
+pub struct UserFilter {
+    /// Of this account.
+    pub account: Option<AccountId>,
+    /// With this status.
+    pub status: Option<Status>,
+    /// After this one, in order of id.
+    pub after: Option<UserId>,
+    /// At most so many.
+    pub limit: Option<u64>,
+}
+
+pub(super) fn user(row: &AnyRow) -> Result<User, StoreError> {
+    let mut c = Columns::of(row);
+    let user = User {
+        id: UserId(c.uuid()?),
+        account: AccountId(c.uuid()?),
+        standing: c
+            .word("standing", |w| [Standing::Invited, Standing::Active, Standing::Released].into_iter().find(|s| s.as_str() == w))?,
+        tier: c.word("tier", |w| [Tier::Basic, Tier::Pro].into_iter().find(|t| t.as_str() == w))?,
+        addresses: c.json("addresses")?,
+        profile: c.json("profile")?,
+        link: match (c.maybe_text()?, c.maybe_guid()?, c.maybe_text()?) {
+            (Some(directory), Some(guid), Some(dn)) => {
+                let directory = DirectoryName::parse(&directory).ok_or(StoreError::Corrupt { what: "directory name" })?;
+                Some(Link { directory, guid, dn: Dn::new(dn) })
+            }
+            _ => None,
+        },
+        causes: c.json("cause")?,
+        pins: c.json("pins")?,
+        version: c.int()?,
+        observed_from: c.time()?,
+        invited_at: c.maybe_time()?,
+        joined_at: c.maybe_time()?,
+        created_at: c.time()?,
+        updated_at: c.time()?,
+    };
+    Ok(user)
+}
+
+pub(super) fn values(user: &User) -> Vec<Value> {
+    let User {
+        id,
+        account,
+        standing,
+        tier,
+        addresses,
+        profile,
+        link,
+        causes,
+        pins,
+        version,
+        observed_from,
+        invited_at,
+        joined_at,
+        created_at,
+        updated_at,
+    } = user;
+    vec![
+        id.0.into(),
+        account.0.into(),
+        standing.as_str().into(),
+        tier.as_str().into(),
+        json(addresses).into(),
+        json(profile).into(),
+        link.as_ref().map(|l| l.directory.as_str()).into(),
+        link.as_ref().map(|l| l.guid).into(),
+        link.as_ref().map(|l| l.dn.as_str()).into(),
+        json(causes).into(),
+        json(pins).into(),
+        (*version).into(),
+        (*observed_from).into(),
+        (*invited_at).into(),
+        (*joined_at).into(),
+        (*created_at).into(),
+        (*updated_at).into(),
+        user.status().as_str().into(),
+    ]
+}
+
+/// A word as it is compared in search: decomposed, without marks, lower case.
+pub(super) fn fold(word: &str) -> String {
+    word.nfkd().filter(|c| !unicode_normalization::char::is_combining_mark(*c)).flat_map(char::to_lowercase).collect()
+}
+
+/// What a user is found by: each word of its names, and each of its addresses.
+pub(super) fn search_keys(user: &User) -> BTreeSet<String> {
+    let profile = &user.profile;
+    let names = [&profile.display_name, &profile.given_name, &profile.surname].into_iter().flatten();
+    let words = names.flat_map(|name| name.split_whitespace().map(fold)).filter(|w| !w.is_empty());
+    words.chain(user.addresses.keys().into_iter().map(|k| k.0)).collect()
+}
+
+/// The first text that no longer begins with `prefix`, in byte order.
+fn end_of_prefix(prefix: &str) -> String {
+    // No key holds the last code point, so everything that begins with the prefix sorts before this.
+    format!("{prefix}\u{10FFFF}")
+}
+
+pub(super) async fn by_ids<'e>(db: impl Executor<'e, Database = Any>, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE id IN ").list(ids.iter().map(|id| id.0));
+    sql.all(db).await.doing("read users")?.iter().map(user).collect()
+}
+
+impl Store {
+    /// The user of this id.
+    pub async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        Ok(by_ids(&self.readers, &[id]).await?.pop())
+    }
+
+    /// The user that holds this address.
+    pub async fn user_by_address(&self, key: &AddressKey) -> Result<Option<User>, StoreError> {
+        let sql = Sql::new("SELECT ")
+            .push(COLUMNS)
+            .push(" FROM users WHERE id = (SELECT user_id FROM addresses WHERE address_key = ")
+            .bind(key.0.as_str())
+            .push(")");
+        sql.first(&self.readers).await.doing("read a user")?.as_ref().map(user).transpose()
+    }
+
+    /// The users linked to this person, in whatever directory.
+    pub async fn users_by_guid(&self, guid: Guid) -> Result<Vec<User>, StoreError> {
+        let sql =
+            Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE directory IS NOT NULL AND guid = ").bind(guid).push(" ORDER BY id");
+        sql.all(&self.readers).await.doing("read a user")?.iter().map(user).collect()
+    }
+
+    /// Users in order of their id.
+    pub async fn users(&self, filter: &UserFilter) -> Result<Vec<User>, StoreError> {
+        let UserFilter { account, status, after, limit } = filter;
+        let mut sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE id > ").bind(after.map_or(uuid::Uuid::nil(), |a| a.0));
+        if let Some(account) = account {
+            sql = sql.push(" AND account_id = ").bind(account.0);
+        }
+        if let Some(status) = status {
+            sql = sql.push(" AND status = ").bind(status.as_str());
+        }
+        sql = sql.push(" ORDER BY id LIMIT ").bind(limit.unwrap_or(1_000));
+        sql.all(&self.readers).await.doing("list users")?.iter().map(user).collect()
+    }
+
+    /// Users of whom every word begins a name or an address, accents and case aside.
+    pub async fn search(&self, text: &str, limit: u64) -> Result<Vec<User>, StoreError> {
+        let words: Vec<String> = text.split_whitespace().map(fold).filter(|w| !w.is_empty()).collect();
+        if words.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE 1 = 1");
+        for word in &words {
+            sql = sql.push(" AND id IN (SELECT user_id FROM name_keys WHERE name_key >= ").bind(word.as_str());
+            sql = sql.push(" AND name_key < ").bind(end_of_prefix(word)).push(")");
+        }
+        sql = sql.push(" ORDER BY id LIMIT ").bind(limit);
+        sql.all(&self.readers).await.doing("search users")?.iter().map(user).collect()
+    }
+
+    /// How many users of each status a directory manages.
+    pub async fn managed_counts(&self, directory: &DirectoryName) -> Result<std::collections::BTreeMap<Status, u64>, StoreError> {
+        let sql = Sql::new("SELECT status, COUNT(*) FROM users WHERE directory = ").bind(directory.as_str()).push(" GROUP BY status");
+        counts(&sql.all(&self.readers).await.doing("count users")?)
+    }
+}
+
+pub(super) fn counts(rows: &[AnyRow]) -> Result<std::collections::BTreeMap<Status, u64>, StoreError> {
+    rows.iter()
+        .map(|row| {
+            let mut c = Columns::of(row);
+            Ok((c.word("status", Status::parse)?, c.int()? as u64))
+        })
+        .collect()
+}

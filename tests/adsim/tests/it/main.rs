@@ -1,0 +1,16 @@
+//! The simulator, judged from outside.
+
+mod binding;
+mod client;
+mod deleting;
+mod faults;
+mod filter;
+mod paging;
+mod searching;
+
+use adsim::Sim;
+
+/// A small company.
+async fn company(people: usize) -> Sim {
+    Sim::builder().people(people).start().await.expect("starts")
+}
