@@ -226,6 +226,18 @@ impl Session {
         }
     }
 
+    /// A canary by its DN, UPN, or logon name.
+    pub async fn find_canary(&mut self, name: &str) -> Result<Option<Object>, DirectoryError> {
+        let all = ["*".to_owned()];
+        if name.contains('=') {
+            return self.object(name, &all).await;
+        }
+        let attribute = if name.contains('@') { "userPrincipalName" } else { "sAMAccountName" };
+        let base = self.root.default_naming_context.clone();
+        let filter = Assertion::equals(attribute, name);
+        Ok(self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &all)).await?.pop())
+    }
+
     /// All objects a filter finds, in pages.
     pub(super) async fn objects(&mut self, query: &Query<'_>) -> Result<Vec<Object>, DirectoryError> {
         let mut found = Vec::new();

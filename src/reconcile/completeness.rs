@@ -309,7 +309,9 @@ impl Ledger {
     }
 }
 
-/// Proof that all bases it names were read to the end. Its only constructor is [`Ledger::finish`].
+/// Proof that all bases it names were read to the end, or that everybody who was asked for was answered.
+///
+/// Made by [`Ledger::finish`] and [`Complete::of_people`] only: both fold over what was seen.
 #[derive(Debug)]
 pub struct Complete {
     bases: Vec<Dn>,
@@ -320,6 +322,17 @@ pub struct Complete {
 }
 
 impl Complete {
+    /// The proof for people that were asked for by GUID: every one of them was answered.
+    pub fn of_people(asked: &BTreeSet<Guid>, answered: &BTreeMap<Guid, super::Confirmation>) -> Option<Self> {
+        asked.iter().all(|guid| answered.contains_key(guid)).then(|| Self {
+            bases: Vec::new(),
+            emptied: Vec::new(),
+            everywhere: true,
+            unidentified: 0,
+            counts: AttributeCounts::default(),
+        })
+    }
+
     /// Whether somebody whose entry last stood there, and was not seen, is a candidate for absence.
     pub fn covers(&self, dn: &Dn) -> bool {
         self.everywhere || self.bases.iter().any(|b| dn.is_within(b))

@@ -276,7 +276,6 @@ impl Planned<'_> {
                 Some(Class::Create),
             ));
         }
-        Some(user.id)
     }
 
     fn link(&self, user: &User, granted: Option<&Addresses>, changes: &mut Vec<Change>) -> Option<UserId> {

@@ -75,7 +75,7 @@ impl Store {
     pub async fn people(
         &self,
         directory: &DirectoryName,
-        guids: impl IntoIterator<Item = Guid>,
+        guids: Vec<Guid>,
     ) -> Result<BTreeMap<Guid, StoredPerson>, StoreError> {
         let mut people = BTreeMap::new();
         for piece in pieces(guids) {
@@ -105,7 +105,7 @@ impl Store {
         wanted: &BTreeSet<AddressKey>,
     ) -> Result<Known, StoreError> {
         let mut known = Known::default();
-        known.people = self.people(directory, guids.iter().copied()).await?;
+        known.people = self.people(directory, guids.iter().copied().collect()).await?;
         for piece in pieces(guids.iter().copied()) {
             let sql = Sql::new("SELECT ")
                 .push(users::COLUMNS)

@@ -114,23 +114,28 @@ impl Sql {
 }
 
 /// Executes `head VALUES (…), (…) tail` for all rows, in as many statements as that takes.
-pub(super) async fn insert(
-    tx: &mut sqlx::Transaction<'static, Any>,
-    head: &str,
-    tail: &str,
+///
+/// No `async fn`: the rows are collected at once, so that the future does not hold on to their closures.
+pub(super) fn insert<'a>(
+    tx: &'a mut sqlx::Transaction<'static, Any>,
+    head: &'a str,
+    tail: &'a str,
     rows: impl IntoIterator<Item = Vec<Value>>,
-) -> Result<(), sqlx::Error> {
-    let mut rows = rows.into_iter().peekable();
-    while let Some(first) = rows.peek() {
-        let width = first.len();
-        let mut sql = Sql::new(head).push(" VALUES ");
-        // 400 rows a statement is where inserting is fastest; wide rows hit the limit of bound values first.
-        for (at, row) in rows.by_ref().take((MAX_VALUES / width).min(400)).enumerate() {
-            sql = sql.push(if at > 0 { "," } else { "" }).list(row);
+) -> impl Future<Output = Result<(), sqlx::Error>> + Send + 'a {
+    let rows: Vec<Vec<Value>> = rows.into_iter().collect();
+    async move {
+        let mut rows = rows.into_iter().peekable();
+        while let Some(first) = rows.peek() {
+            // 400 rows a statement is where inserting is fastest; wide rows meet the limit of bound values first.
+            let at_most = (MAX_VALUES / first.len()).min(400);
+            let mut sql = Sql::new(head).push(" VALUES ");
+            for (at, row) in rows.by_ref().take(at_most).enumerate() {
+                sql = sql.push(if at > 0 { "," } else { "" }).list(row);
+            }
+            sql.push(" ").push(tail).execute(&mut **tx).await?;
         }
-        sql.push(" ").push(tail).execute(&mut **tx).await?;
+        Ok(())
     }
-    Ok(())
 }
 
 /// One row, read from left to right.

@@ -1,0 +1,559 @@
+//! The wire types of the control socket: what scripts rely on. Imports nothing of rosterd.
+//!
+//! Times are RFC 3339 UTC as text, GUIDs dashed lower-case, ids UUIDs. Unknown fields may be added.
+//! Routes, all below `/v1`:
+//!
+//! | Route | Role | Body, answer |
+//! |---|---|---|
+//! | `GET /status` | viewer | [`Status`] |
+//! | `POST /sync?wait=true` | operator | [`Runs`] |
+//! | `GET /directories` | viewer | [`Directories`] |
+//! | `POST /directories/{name}/sync?wait=true` | operator | [`Run`] (202 without waiting) |
+//! | `GET /directories/{name}/progress` | viewer | [`Progress`] |
+//! | `GET /directories/{name}/plan` | viewer | [`Plan`] |
+//! | `POST /directories/{name}/pause`, `/resume` | operator | [`Pause`] → [`DirectoryStatus`] |
+//! | `GET /held?all=true` | viewer | [`HeldPlans`] |
+//! | `GET /held/{id}` | viewer | [`HeldPlan`] with its changes |
+//! | `POST /held/{id}/approve`, `/reject` | operator | [`Approval`], [`HeldPlan`] |
+//! | `GET /runs?directory=&limit=` | viewer | [`Runs`] |
+//! | `GET /runs/{id}` | viewer | [`RunDetail`] |
+//! | `GET`, `POST /accounts` | viewer, operator | [`Accounts`]; [`NewAccount`] → [`Account`] |
+//! | `GET /accounts/{handle}` | viewer | [`Account`] |
+//! | `GET /domains?account=` | viewer | [`Domains`] |
+//! | `POST /accounts/{handle}/domains` | operator | [`NewClaim`] → [`Domain`] |
+//! | `POST /domains/{domain}/verify?account=` | operator | [`Domain`] |
+//! | `GET /users?account=&status=&after=&limit=&quarantined=` | viewer | [`Users`] |
+//! | `GET /users/search?q=&limit=` | viewer | [`Users`] |
+//! | `GET /users/{who}` | viewer | [`User`] |
+//! | `POST /users/{who}/sync` | operator | [`Run`] |
+//! | `POST /users/{who}/suspend` | operator | [`Suspension`] → [`User`] |
+//! | `POST /users/{who}/activate` | operator | [`Activation`] |
+//! | `GET /events?after=&type=&subject=&run=&since=&limit=` | viewer | [`Events`] |
+//!
+//! Errors are [`Problem`] documents (RFC 9457).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// rosterd's version.
+    pub version: String,
+    /// When the daemon started.
+    pub started_at: String,
+    /// Every configured directory.
+    pub directories: Vec<DirectoryStatus>,
+    /// Deliveries.
+    pub hooks: HookCounts,
+}
+
+/// Deliveries that are not done.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct HookCounts {
+    /// Waiting.
+    pub pending: u64,
+    /// Dead-lettered.
+    pub failed: u64,
+}
+
+/// How one directory stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DirectoryStatus {
+    /// Its name.
+    pub name: String,
+    /// The handle of its account.
+    pub account: String,
+    /// `ok`, `no-account`, `no-domain`, `paused`, `degraded`, `plan-only` or `starting`.
+    pub state: String,
+    /// The server of the last successful run.
+    pub server: Option<String>,
+    /// Whether change notifications are followed.
+    pub live: bool,
+    /// When a run last began.
+    pub last_attempt: Option<String>,
+    /// When one last ended well.
+    pub last_success: Option<String>,
+    /// When one last read everything.
+    pub last_complete_read: Option<String>,
+    /// When the next scheduled one is due.
+    pub next_run: Option<String>,
+    /// Until when it is paused.
+    pub paused_until: Option<String>,
+    /// Managed users.
+    pub users: ManagedCounts,
+    /// Changes that wait for an operator.
+    pub held: u64,
+    /// Entries that cannot be used.
+    pub quarantined: u64,
+    /// What needs attention, as sentences.
+    pub attention: Vec<String>,
+}
+
+/// Managed users of a directory.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ManagedCounts {
+    /// Who may sign in.
+    pub active: u64,
+    /// Who may not.
+    pub suspended: u64,
+}
+
+/// `GET /v1/directories`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Directories {
+    /// By name.
+    pub directories: Vec<DirectoryStatus>,
+}
+
+/// How far the run in progress has come.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Progress {
+    /// Entries read.
+    pub entries: u64,
+    /// Entries of the last complete read; 0 when there was none.
+    pub expected: u64,
+    /// `connecting`, `reading`, `confirming`, `applying`.
+    pub phase: String,
+}
+
+/// One run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id.
+    pub id: String,
+    /// The directory; `null` for an operator's write.
+    pub directory: Option<String>,
+    /// What set it off.
+    pub trigger: String,
+    /// `full`, `delta` or `scoped`.
+    pub mode: String,
+    /// `running`, `succeeded`, `held`, `failed` or `cancelled`.
+    pub state: String,
+    /// Who asked for it.
+    pub actor: Option<String>,
+    /// When it began.
+    pub started_at: String,
+    /// When it ended.
+    pub finished_at: Option<String>,
+    /// What was read.
+    pub read: Read,
+    /// What was applied.
+    pub changes: Changes,
+    /// How many changes of the directory wait for approval afterwards.
+    pub held: u64,
+    /// How many entries were quarantined.
+    pub quarantined: u64,
+    /// How many changes were dropped.
+    pub dropped: u64,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// What an operator should know although it went on.
+    pub warnings: Vec<String>,
+}
+
+/// What a run read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Read {
+    /// How many entries.
+    pub entries: u64,
+    /// Whether that was all.
+    pub complete: bool,
+    /// From which server.
+    pub server: Option<String>,
+}
+
+/// How many changes of each kind.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Changes {
+    /// Users that came to be.
+    pub create: u64,
+    /// Users whose attributes or addresses changed.
+    pub update: u64,
+    /// Suspensions.
+    pub suspend: u64,
+    /// Suspensions lifted.
+    pub reactivate: u64,
+    /// Tiers changed.
+    pub tier: u64,
+    /// Users linked.
+    pub link: u64,
+    /// Users released.
+    pub release: u64,
+}
+
+/// A list of runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Runs {
+    /// Newest first.
+    pub runs: Vec<Run>,
+}
+
+/// `GET /v1/runs/{id}`: the run with its changes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunDetail {
+    /// The run.
+    #[serde(flatten)]
+    pub run: Run,
+    /// Its changes, applied, held and dropped, in order; at most 10,000.
+    pub applied: Vec<Change>,
+}
+
+/// One change of a plan or run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Change {
+    /// `create`, `link`, `suspend`, `reactivate`, `tier`, `update` or `release`.
+    pub kind: String,
+    /// What it counts as.
+    pub class: Option<String>,
+    /// Whom.
+    pub user_id: String,
+    /// The address it is shown by.
+    pub email: Option<String>,
+    /// The person.
+    pub object_guid: Option<String>,
+    /// The reason of a suspension, or of what is lifted.
+    pub reason: Option<String>,
+    /// What was seen.
+    pub evidence: Value,
+    /// Why it waits: `limit`, `cluster`, `protected`, `no-witness`, `plan-only`, `gate`, `settling`.
+    pub held: Option<String>,
+    /// What was.
+    pub before: Value,
+    /// What is, or would be.
+    pub after: Value,
+    /// `applied`, `held`, `dropped`; absent in a plan that was only made.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub outcome: Option<String>,
+}
+
+/// An entry that cannot be used.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// The person.
+    pub object_guid: String,
+    /// Where it stands.
+    pub dn: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// `GET /v1/directories/{name}/plan`: what a run would do now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Plan {
+    /// `null`: this plan is nowhere but here.
+    pub id: Option<String>,
+    /// The directory.
+    pub directory: String,
+    /// The changes, in order.
+    pub changes: Vec<Change>,
+    /// What cannot be used.
+    pub quarantined: Vec<Quarantined>,
+    /// Why the read was not complete, if it was not.
+    pub error: Option<String>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// One held plan.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeldPlan {
+    /// Its id.
+    pub id: String,
+    /// The directory.
+    pub directory: String,
+    /// The run that made it.
+    pub run: String,
+    /// What it is recognised by.
+    pub digest: String,
+    /// `open`, `approved`, `applied`, `rejected`, `withdrawn`, `superseded` or `expired`.
+    pub state: String,
+    /// When it was first held.
+    pub created_at: String,
+    /// Who approved or rejected it.
+    pub actor: Option<String>,
+    /// How many changes.
+    pub count: u64,
+    /// What they amount to.
+    pub by: Vec<HeldGroup>,
+    /// The changes; only when one plan is asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub changes: Option<Vec<Change>>,
+}
+
+/// Held changes that have something in common.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeldGroup {
+    /// Their class.
+    pub class: Option<String>,
+    /// The suspension's reason.
+    pub reason: Option<String>,
+    /// What they have in common: `ou:…`, `group:…` or `attribute:…`.
+    pub cause: Option<String>,
+    /// Why they wait.
+    pub held: Option<String>,
+    /// How many.
+    pub count: u64,
+}
+
+/// `GET /v1/held`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeldPlans {
+    /// Newest first.
+    pub held: Vec<HeldPlan>,
+}
+
+/// `POST /v1/held/{id}/approve`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Approval {
+    /// The run that applied it, or tried to.
+    #[serde(flatten)]
+    pub run: Run,
+    /// What waits of the directory afterwards.
+    pub waiting: Option<HeldPlan>,
+}
+
+/// `POST /v1/accounts`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAccount {
+    /// `[a-z0-9-]{1,63}`.
+    pub handle: String,
+    /// The name.
+    pub name: String,
+}
+
+/// One account.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Account {
+    /// Its id.
+    pub id: String,
+    /// Its handle.
+    pub handle: String,
+    /// Its name.
+    pub name: String,
+    /// `team` or `enterprise`.
+    pub kind: String,
+    /// The domains it holds or claims.
+    pub domains: Vec<Domain>,
+    /// The directories connected to it.
+    pub directories: Vec<String>,
+    /// Its policies.
+    pub policies: Value,
+    /// Its users.
+    pub users: UserCounts,
+    /// When it was created.
+    pub created_at: String,
+}
+
+/// Users of an account by status.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct UserCounts {
+    /// Who may sign in.
+    pub active: u64,
+    /// Who may not.
+    pub suspended: u64,
+    /// Asked to join.
+    pub invited: u64,
+    /// No longer of the account.
+    pub released: u64,
+}
+
+/// `GET /v1/accounts`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Accounts {
+    /// By handle.
+    pub accounts: Vec<Account>,
+}
+
+/// `POST /v1/accounts/{handle}/domains`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewClaim {
+    /// The domain.
+    pub domain: String,
+}
+
+/// One domain claim.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Domain {
+    /// Its id.
+    pub id: String,
+    /// The handle of its account.
+    pub account: String,
+    /// The domain, as an A-label.
+    pub domain: String,
+    /// `pending`, `verified`, `lapsed` or `released`.
+    pub state: String,
+    /// The TXT record to add.
+    pub record: TxtRecord,
+    /// When it was claimed.
+    pub claimed_at: String,
+    /// When it was verified.
+    pub verified_at: Option<String>,
+    /// When the record was last looked up.
+    pub checked_at: Option<String>,
+    /// What that found.
+    pub finding: Option<String>,
+}
+
+/// A DNS TXT record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TxtRecord {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// `GET /v1/domains`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Domains {
+    /// By domain.
+    pub domains: Vec<Domain>,
+}
+
+/// One user.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct User {
+    /// Its id.
+    pub id: String,
+    /// The handle of its account.
+    pub account: String,
+    /// `invited`, `active`, `suspended` or `released`.
+    pub status: String,
+    /// `basic` or `pro`.
+    pub tier: String,
+    /// The address shown.
+    pub primary_email: Option<String>,
+    /// The others.
+    pub secondary_emails: Vec<String>,
+    /// Name to show.
+    pub display_name: Option<String>,
+    /// First name.
+    pub given_name: Option<String>,
+    /// Family name.
+    pub surname: Option<String>,
+    /// Job title, department and so on, where known.
+    pub profile: Value,
+    /// The person it is linked to.
+    pub directory: Option<UserLink>,
+    /// Why it is suspended.
+    pub suspension: Option<UserSuspension>,
+    /// What of its entry cannot be used.
+    pub quarantine: Vec<String>,
+    /// Reasons an operator has overruled until AD changes.
+    pub pinned: Vec<String>,
+    /// When it was invited.
+    pub invited_at: Option<String>,
+    /// When it first signed in.
+    pub joined_at: Option<String>,
+    /// When it came to be.
+    pub created_at: String,
+    /// When it last changed.
+    pub updated_at: String,
+}
+
+/// The person behind a user.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UserLink {
+    /// The directory.
+    pub name: String,
+    /// The person.
+    pub object_guid: String,
+    /// Where it was last seen.
+    pub dn: String,
+}
+
+/// Why a user is suspended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UserSuspension {
+    /// The weightiest reason.
+    pub reason: String,
+    /// Since when.
+    pub since: String,
+    /// All causes.
+    pub causes: Vec<UserCause>,
+}
+
+/// One cause.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UserCause {
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: String,
+    /// By whom.
+    pub by: String,
+    /// What was seen.
+    pub evidence: Value,
+}
+
+/// A list of users.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Users {
+    /// In order of id.
+    pub users: Vec<User>,
+    /// Give this as `after` for the next page; `null` at the end.
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
+/// `POST /v1/users/{who}/suspend`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suspension {
+    /// Why, in the operator's words.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `POST /v1/users/{who}/activate`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Activation {
+    /// The user afterwards.
+    #[serde(flatten)]
+    pub user: User,
+    /// Why it is still suspended, as sentences.
+    pub remains: Vec<String>,
+}
+
+/// `POST /v1/directories/{name}/pause`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    /// For how long, such as `4h`; without it, until resumed.
+    #[serde(rename = "for", default)]
+    pub duration: Option<String>,
+}
+
+/// `GET /v1/events`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Events {
+    /// Oldest first.
+    pub events: Vec<Event>,
+}
+
+/// One event: its place in the log, and the CloudEvents document.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place in the log.
+    pub seq: u64,
+    /// The CloudEvents 1.0 document.
+    #[serde(flatten)]
+    pub document: Value,
+}
+
+/// An error (RFC 9457).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Problem {
+    /// What kind of error: `about:blank`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The HTTP status in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened, to what, and what to do.
+    pub detail: String,
+}

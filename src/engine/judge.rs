@@ -1,0 +1,148 @@
+//! Judging: what was seen, against what is stored and what the limits allow. One at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::look::Sight;
+use super::run::Request;
+use super::{Directory, Engine, EngineError, Mode};
+use crate::model::{Actor, AddressKey, Guid, HoldReason, PlanState, Quarantine, QuarantineReason, Trigger};
+use crate::reconcile::{DEFERRAL, HoldAll, Membership, PersonRow, Primary, Situation, Verdict, guard, plan, suspects};
+use crate::store::{Pin, PinKind};
+
+/// What a run may do, and what it may not.
+#[derive(Debug)]
+pub struct Judged {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// Plans what was seen, and guards the plan.
+    pub(super) async fn judge(&self, directory: &Directory, request: &Request, sight: &Sight) -> Result<Judged, EngineError> {
+        let config = &directory.config;
+        let name = &config.name;
+        let mut warnings = Vec::new();
+        let guids: BTreeSet<Guid> = sight.desired.keys().copied().chain(sight.malformed.iter().filter_map(|(g, _)| *g)).collect();
+        let wanted: BTreeSet<AddressKey> = sight
+            .desired
+            .values()
+            .flat_map(|d| match &d.primary {
+                Primary::Usable(address) => Some(address.key()).into_iter().chain(d.secondary.iter().map(crate::model::Address::key)).collect::<Vec<_>>(),
+                _ => Vec::new(),
+            })
+            .collect();
+        let known = self.store.load(name, &guids, &wanted).await?;
+
+        // A tier may have changed since the groups were asked: whoever was not asked about loses nothing.
+        let unasked: Vec<Guid> = suspects(&sight.desired, &known).into_iter().filter(|g| !sight.confirmed.contains(g)).collect();
+        let mut proposal = if unasked.is_empty() {
+            plan(&sight.desired, &known, &sight.policy)
+        } else {
+            let mut desired = sight.desired.clone();
+            for guid in unasked {
+                if let Some(d) = desired.get_mut(&guid) {
+                    d.confirm_membership(&Membership::Unknown, &sight.policy);
+                }
+            }
+            plan(&desired, &known, &sight.policy)
+        };
+        if sight.failure.is_some() {
+            proposal.restrict(|guid| sight.is_judged(guid));
+        }
+        if !sight.groups_stood {
+            let lost = proposal.without_group_losses();
+            warnings.push(format!("{lost} changes that take a tier away were dropped"));
+        }
+        for (guid, dn) in &sight.malformed {
+            let quarantine = Quarantine { object_guid: guid.unwrap_or(Guid([0; 16])), dn: dn.as_str().to_owned(), reason: QuarantineReason::MalformedEntry };
+            proposal.plan.quarantined.push(quarantine);
+            if let Some((guid, stored)) = guid.and_then(|g| Some((g, known.people.get(&g)?))) {
+                let row = PersonRow {
+                    guid,
+                    user: stored.user,
+                    fingerprint: 0,
+                    dn: None,
+                    expires: None,
+                    entitled_by: None,
+                    quarantine: Some(QuarantineReason::MalformedEntry),
+                };
+                proposal.people.push(row);
+            }
+        }
+
+        let state = self.store.directory(name).await?;
+        let now = self.clock.now();
+        let budget = self.store.budget(name, config.limits.window, now).await?;
+        let clusters: BTreeSet<String> = proposal.plan.changes.iter().filter_map(|c| c.cluster.clone()).collect();
+        let settling = self.store.settling(name).await?;
+        let mut waiting: Vec<_> = self.store.waiting(name).await?.into_iter().filter(|(guid, _)| !guid.is_some_and(|g| sight.is_judged(g))).map(|(_, w)| w).collect();
+        let elsewhere = settling.iter().filter(|s| s.due.is_some() && !sight.is_judged(s.guid));
+        waiting.extend(elsewhere.map(|s| crate::reconcile::Waiting { user: s.user, class: s.class, cluster: s.cluster.clone() }));
+        let scope_changed = state.scope_hash.as_ref().is_some_and(|h| *h != config.scope_hash());
+        let server_changed = state.server.as_ref().is_some_and(|s| *s != sight.server) || state.identity.as_ref().is_some_and(|i| *i != sight.identity);
+        let changed_at = if server_changed { Some(now) } else { state.server_changed_at };
+        let protected = self.protected(directory).await?;
+        let situation = Situation {
+            limits: &config.limits,
+            active: budget.active,
+            used: budget.used,
+            waiting,
+            first_seen: settling.into_iter().map(|s| ((s.user, s.class), s.first_seen)).collect(),
+            cluster_sizes: self.store.cluster_sizes(name, &clusters).await?,
+            protected: &protected,
+            hold_all: match (config.mode, config.gated) {
+                (_, true) => HoldAll::Everything(HoldReason::Gate),
+                (Mode::PlanOnly, false) => HoldAll::Everything(HoldReason::PlanOnly),
+                (Mode::Apply, false) if scope_changed => HoldAll::ExceptPositive,
+                (Mode::Apply, false) => HoldAll::No,
+            },
+            approved: self.approved(directory, request).await?,
+            deferred_until: changed_at.map(|at| at.plus(config.limits.settle.max(DEFERRAL))).filter(|until| *until > now),
+            now,
+        };
+        if scope_changed {
+            warnings.push("who is in scope has changed in the configuration: this run only plans; look at rosterctl held show, and approve it".to_owned());
+        }
+        Ok(Judged { verdict: guard(proposal, &situation), warnings })
+    }
+
+    /// The changes an operator has approved: of the plan this run is for, and of one whose approval could not be carried out yet.
+    async fn approved(&self, directory: &Directory, request: &Request) -> Result<BTreeSet<crate::model::Digest>, EngineError> {
+        let mut plans: BTreeSet<_> = request.approves.into_iter().collect();
+        if let Some(plan) = self.store.current_plan(&directory.config.name).await?.filter(|p| p.state == PlanState::Approved) {
+            let expires = plan.approved_at.map(|at| at.plus(directory.config.limits.approval_expires));
+            if request.trigger != Trigger::Approval && expires.is_some_and(|at| at < self.clock.now()) {
+                self.store.decide_plan(&plan, PlanState::Expired, &Actor::rosterd(), &self.clock).await?;
+            } else {
+                plans.insert(plan.id);
+            }
+        }
+        let mut approved = BTreeSet::new();
+        for plan in plans {
+            approved.extend(self.store.held_digests(plan).await?.into_iter().map(|(digest, _)| digest));
+        }
+        Ok(approved)
+    }
+
+    /// The protected people: each configured address is pinned to whoever has it when it is first found.
+    async fn protected(&self, directory: &Directory) -> Result<BTreeSet<Guid>, EngineError> {
+        let name = &directory.config.name;
+        let pins: BTreeMap<String, Vec<Pin>> = self.store.pins(name, PinKind::Protected).await?;
+        let mut protected = BTreeSet::new();
+        for address in &directory.config.protect {
+            let key = address.key();
+            if let Some(found) = pins.get(&key.0) {
+                protected.extend(found.iter().map(|p| p.guid));
+                continue;
+            }
+            let link = self.store.user_by_address(&key).await?.and_then(|u| u.link).filter(|l| l.directory == *name);
+            if let Some(link) = link {
+                self.store.pin(name, PinKind::Protected, &Pin { name: key.0, guid: link.guid, detail: String::new() }).await?;
+                protected.insert(link.guid);
+            }
+        }
+        Ok(protected)
+    }
+}

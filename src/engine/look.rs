@@ -1,0 +1,459 @@
+//! Looking: everything a run learns from the directory, before anything is concluded for anybody's user.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::run::{Request, Scope};
+use super::{Directory, Engine, EngineError};
+use crate::directory::{Decoder, DirectoryError, GroupTrouble, Object, ServerUrl, Session, Settings, Suspect};
+use crate::dns::Answer;
+use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Tier, Timestamp};
+use crate::reconcile::{
+    Absent, Canary, Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger, Membership, Moment, Observation, Observed, Policy, Problem, ServerIdentity, TierWish,
+    decide, suspects,
+};
+use crate::store::{DirectoryState, Pin, PinKind};
+
+/// Clocks further apart than this say nothing about what has expired.
+const MAX_SKEW: std::time::Duration = std::time::Duration::from_mins(5);
+
+/// What was seen, decided per person.
+#[derive(Debug)]
+pub struct Sight {
+    /// The server.
+    pub server: String,
+    /// Who it was.
+    pub identity: ServerIdentity,
+    /// When looking began.
+    pub began_at: Timestamp,
+    /// What people were measured against.
+    pub policy: Policy,
+    /// The people that are new, changed or absent.
+    pub desired: BTreeMap<Guid, Desired>,
+    /// The proof that what was not seen is not there.
+    pub proof: Option<Complete>,
+    /// Why the run has failed all the same.
+    pub failure: Option<String>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+    /// The people whose loss of a group was put to the groups, or needs not be.
+    pub confirmed: BTreeSet<Guid>,
+    /// Whether the groups stood still.
+    pub groups_stood: bool,
+    /// Entries that could not be decoded, of stored people and others.
+    pub malformed: Vec<(Option<Guid>, Dn)>,
+    /// How many entries were read.
+    pub entries: u64,
+    /// The name of what rights were lost for.
+    pub rights_lost: Option<String>,
+    scope: Scope,
+    unknown: BTreeSet<Guid>,
+}
+
+impl Sight {
+    /// Whether everything was read.
+    pub fn is_complete(&self) -> bool {
+        self.failure.is_none() && (self.proof.is_some() || !self.is_full())
+    }
+
+    /// Whether the whole directory was to be read.
+    pub fn is_full(&self) -> bool {
+        self.scope == Scope::All
+    }
+
+    /// Whether this run has an opinion about the person: what was stored of it waits no longer than this run says.
+    pub fn is_judged(&self, guid: Guid) -> bool {
+        if self.unknown.contains(&guid) {
+            return false;
+        }
+        match (&self.scope, &self.failure) {
+            (Scope::People(people), None) => people.contains(&guid),
+            (Scope::All, None) => true,
+            (_, Some(_)) => self.proof.as_ref().is_some_and(|p| self.desired.get(&guid).is_some_and(|d| p.covers(&d.dn))),
+        }
+    }
+}
+
+impl Engine {
+    /// Looks at what the request covers, within the time a run may take.
+    pub(super) async fn look(&self, directory: &Directory, request: &Request) -> Result<Sight, EngineError> {
+        let limit = directory.config.settings.timeouts.run;
+        tokio::time::timeout(limit, self.look_now(directory, request)).await.map_err(|_| EngineError::TooLong(limit))?
+    }
+
+    async fn look_now(&self, directory: &Directory, request: &Request) -> Result<Sight, EngineError> {
+        let config = &directory.config;
+        let began_at = self.clock.now();
+        let state = self.store.directory(&config.name).await?;
+        let settings = self.with_servers(directory).await?;
+        refuse_known_refusal(&state, &settings)?;
+        let mut session = Session::open_any(&settings, state.server.as_deref()).await?;
+        let mut warnings = Vec::new();
+        let bases = self.bases(directory, &mut session, &mut warnings).await?;
+        let (closure, trouble) = self.groups(directory, &mut session).await?;
+        let policy = self.policy(directory, &session, closure, began_at, &mut warnings).await?;
+        let decoder = Decoder::new(&settings.attributes, &policy.closure);
+        let mut sight = Sight {
+            server: session.server.clone(),
+            identity: session.root.identity.clone(),
+            began_at,
+            policy,
+            desired: BTreeMap::new(),
+            proof: None,
+            failure: None,
+            warnings,
+            confirmed: BTreeSet::new(),
+            groups_stood: true,
+            malformed: Vec::new(),
+            entries: 0,
+            rights_lost: state.rights_lost.clone(),
+            scope: request.scope.clone(),
+            unknown: BTreeSet::new(),
+        };
+        let absent = match &request.scope {
+            Scope::All => self.read_all(directory, &settings, &mut session, &bases, &decoder, &state, &mut sight).await?,
+            Scope::People(people) => {
+                sight.failure = state.rights_lost.as_ref().map(|what| format!("{what}; only a full run can tell whether the right is back"));
+                people.clone()
+            }
+        };
+        self.confirm_absent(directory, &settings, &mut session, &bases, &decoder, absent, &mut sight).await?;
+        self.confirm_groups(directory, &mut session, &mut sight).await?;
+        if let Some(trouble) = trouble {
+            sight.failure.get_or_insert(trouble.to_string());
+        }
+        Ok(sight)
+    }
+
+    /// The settings with servers found through DNS, where none are configured.
+    async fn with_servers(&self, directory: &Directory) -> Result<Settings, EngineError> {
+        let mut settings = directory.config.settings.clone();
+        if let Some((domain, site)) = &directory.config.discover {
+            match self.resolver.ldap_servers(domain, site.as_deref()).await {
+                Answer::Records(found) if !found.is_empty() => {
+                    // SRV records name the port of plain LDAP; the same servers listen for TLS on 636.
+                    settings.servers = found.into_iter().map(|s| ServerUrl { host: s.target, port: 636, implicit_tls: true }).collect();
+                }
+                Answer::Records(_) => return Err(EngineError::Refused(format!("DNS knows no domain controllers of {domain}: check discover, or list servers"))),
+                Answer::None(why) => return Err(EngineError::Refused(format!("the domain controllers of {domain} cannot be looked up: {why}"))),
+            }
+        }
+        Ok(settings)
+    }
+
+    /// Where the bases stand now: each is pinned to the object it meant first.
+    async fn bases(&self, directory: &Directory, session: &mut Session, warnings: &mut Vec<String>) -> Result<Vec<Dn>, EngineError> {
+        let name = &directory.config.name;
+        let pins = self.store.pins(name, PinKind::Base).await?;
+        let attributes = ["objectGUID".to_owned()];
+        let mut bases = Vec::new();
+        for configured in &directory.config.settings.bases {
+            let key = Dn::new(configured.as_str()).key().to_owned();
+            let pinned = pins.get(&key).and_then(|p| p.first());
+            let found = match pinned {
+                Some(pin) => session.object(&format!("<GUID={}>", pin.guid), &attributes).await?,
+                None => session.object(configured, &attributes).await?,
+            };
+            let Some(object) = found else {
+                let what = if pinned.is_some() { "can no longer be read: it was deleted, or the service account has lost the right to see it" } else { "was not found: check base" };
+                return Err(EngineError::Refused(format!("the base {configured} {what}")));
+            };
+            let dn = Dn::new(object.dn.clone());
+            match (pinned, object.guid()) {
+                (None, Some(guid)) => self.store.pin(name, PinKind::Base, &Pin { name: key, guid, detail: object.dn.clone() }).await?,
+                _ if dn.key() != key => warnings.push(format!("the base {configured} is now {}: update the configuration", object.dn)),
+                _ => {}
+            }
+            bases.push(dn);
+        }
+        Ok(bases)
+    }
+
+    /// The closure of the configured groups; what is wrong with one of them, if something is.
+    async fn groups(&self, directory: &Directory, session: &mut Session) -> Result<(Closure, Option<GroupTrouble>), EngineError> {
+        let name = &directory.config.name;
+        let pins = self.store.pins(name, PinKind::Group).await?;
+        let mut roots: Vec<(Tier, Object)> = Vec::new();
+        let mut trouble = None;
+        for (tier, group) in &directory.config.settings.groups {
+            let key = group.as_str().to_lowercase();
+            let pinned = pins.get(&key).and_then(|p| p.first()).map(|p| p.guid);
+            match session.resolve_group(group, pinned).await? {
+                Ok(object) => {
+                    if let (None, Some(guid)) = (pinned, object.guid()) {
+                        self.store.pin(name, PinKind::Group, &Pin { name: key, guid, detail: object.dn.clone() }).await?;
+                    }
+                    roots.push((*tier, object));
+                }
+                Err(problem) => trouble = Some(problem),
+            }
+        }
+        Ok((session.closure(&roots).await?, trouble))
+    }
+
+    async fn policy(&self, directory: &Directory, session: &Session, closure: Closure, at: Timestamp, warnings: &mut Vec<String>) -> Result<Policy, EngineError> {
+        let config = &directory.config;
+        let account = self.store.account(&config.account).await?;
+        let claims = match &account {
+            Some(account) => self.store.claimed_domains(account.id).await?,
+            None => ClaimedDomains::default(),
+        };
+        let theirs = session.root.current_time;
+        let now = theirs.filter(|t| t.distance(at) <= MAX_SKEW);
+        if now.is_none() {
+            let by = theirs.map_or_else(|| "unknown".to_owned(), |t| t.to_string());
+            warnings.push(format!("the server's clock says {by}, ours {at}: set one of them right; until then nobody expires"));
+        }
+        Ok(Policy {
+            directory: config.name.clone(),
+            account: account.map_or(AccountId(uuid::Uuid::nil()), |a| a.id),
+            claims,
+            closure,
+            tiers: config.tiers,
+            exclude: Exclude::new(config.exclude.iter().cloned()),
+            now,
+            observed: Observation { server: session.server.clone(), at },
+        })
+    }
+
+    /// Reads everybody; returns whom to ask for by GUID: the stored people that were not seen, and those seen badly.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one look, each owned by its caller")]
+    async fn read_all(
+        &self, directory: &Directory, settings: &Settings, session: &mut Session, bases: &[Dn], decoder: &Decoder, state: &DirectoryState, sight: &mut Sight,
+    ) -> Result<BTreeSet<Guid>, EngineError> {
+        let name = &directory.config.name;
+        let mut index = Index::new(self.store.index(name).await?, self.store.unmanaged(sight.policy.account).await?);
+        let canaries = self.canaries(directory, session).await?;
+        let mut ledger = Ledger::new(Expectation {
+            bases: bases.to_vec(),
+            people: self.store.people_below(name, bases).await?,
+            canaries: canaries.clone(),
+            attributes: decoder.attributes(),
+            universal: Decoder::universal(),
+            exempt: ["memberOf".to_owned()].into(),
+            counts: state.counts.clone(),
+        });
+        note(session, &canaries, Moment::Before, &mut ledger).await?;
+        directory.progress.send_modify(|p| p.phase = "reading");
+        let mut again = BTreeSet::new();
+        let policy = &sight.policy;
+        let (desired, malformed, entries) = (&mut sight.desired, &mut sight.malformed, &mut sight.entries);
+        let filter = settings.filter.as_ref().map(|(text, _)| text.as_str());
+        let read = session
+            .read_people(bases, filter, settings.page_size, decoder, &mut ledger, |entry| {
+                *entries += 1;
+                // A progress bar needs no more than this.
+                if entries.is_multiple_of(256) {
+                    directory.progress.send_modify(|p| p.entries = *entries);
+                }
+                match entry {
+                    Ok(person) => {
+                        let decision = decide(&person, policy);
+                        match index.observe(&decision, policy) {
+                            Observed::Same | Observed::Stranger => {}
+                            Observed::Changed | Observed::New => drop(desired.insert(person.guid, decision)),
+                            Observed::Twice => drop(again.insert(person.guid)),
+                        }
+                    }
+                    Err(bad) => {
+                        if let Some(guid) = bad.guid {
+                            index.mark_seen(guid);
+                        }
+                        malformed.push((bad.guid, bad.dn));
+                    }
+                }
+            })
+            .await;
+        directory.progress.send_modify(|p| p.entries = *entries);
+        let after = match read {
+            Ok(()) => note(session, &canaries, Moment::After, &mut ledger).await.err().map(EngineError::from),
+            Err(error) => Some(error.into()),
+        };
+        match ledger.finish() {
+            Ok(complete) => {
+                sight.rights_lost = None;
+                sight.proof = Some(complete);
+            }
+            Err(incomplete) => {
+                sight.rights_lost = incomplete.problems.iter().find(|p| matches!(p, Problem::RightsLost { .. } | Problem::CanaryBlind(..))).map(ToString::to_string);
+                let why = after.map_or_else(|| incomplete.to_string(), |error| format!("{incomplete} ({error})"));
+                sight.failure = Some(why);
+                sight.proof = incomplete.partial;
+            }
+        }
+        let is_useful = sight.proof.is_some();
+        again.extend(index.unseen().filter(|_| is_useful));
+        Ok(again)
+    }
+
+    /// The canaries with what each showed when it was pinned; our own entry when none is configured.
+    async fn canaries(&self, directory: &Directory, session: &mut Session) -> Result<Vec<Canary>, EngineError> {
+        let name = &directory.config.name;
+        let pins = self.store.pins(name, PinKind::Canary).await?;
+        let mut configured: Vec<String> = directory.config.settings.canaries.clone();
+        if configured.is_empty() {
+            configured.push(session.me.dn.clone());
+        }
+        let mut canaries = Vec::new();
+        for canary in configured {
+            let key = canary.to_lowercase();
+            if let Some(pin) = pins.get(&key).and_then(|p| p.first()) {
+                let attributes = pin.detail.split(',').filter(|a| !a.is_empty()).map(str::to_owned).collect();
+                canaries.push(Canary { guid: pin.guid, name: canary, attributes });
+                continue;
+            }
+            let found = session.find_canary(&canary).await?;
+            let Some((guid, object)) = found.and_then(|o| Some((o.guid()?, o))) else {
+                return Err(EngineError::Refused(format!("the canary {canary} was not found: check canaries, and that the service account may read it")));
+            };
+            let attributes: BTreeSet<String> = shown(&object);
+            let detail = attributes.iter().cloned().collect::<Vec<_>>().join(",");
+            self.store.pin(name, PinKind::Canary, &Pin { name: key, guid, detail }).await?;
+            canaries.push(Canary { guid, name: canary, attributes });
+        }
+        Ok(canaries)
+    }
+
+    /// Asks for these people by GUID and decides what their absence means.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one look, each owned by its caller")]
+    async fn confirm_absent(
+        &self, directory: &Directory, settings: &Settings, session: &mut Session, bases: &[Dn], decoder: &Decoder, absent: BTreeSet<Guid>, sight: &mut Sight,
+    ) -> Result<(), EngineError> {
+        if absent.is_empty() {
+            return Ok(());
+        }
+        directory.progress.send_modify(|p| p.phase = "confirming");
+        let stored = self.store.people(&directory.config.name, absent.iter().copied().collect()).await?;
+        let now = sight.began_at;
+        let mut found = match session.confirm(&absent, bases, settings, decoder, &stored, now).await {
+            Ok(found) => found,
+            Err(error) => {
+                sight.failure.get_or_insert(format!("people could not be asked for by GUID: {error}"));
+                sight.proof = None;
+                return Ok(());
+            }
+        };
+        if directory.config.limits.settle.is_zero() {
+            // No second look later: so both looks are now.
+            let nowhere: BTreeSet<Guid> = found.people.iter().filter(|(_, c)| matches!(c, Confirmation::Nowhere(_))).map(|(g, _)| *g).collect();
+            found.people.extend(session.confirm(&nowhere, bases, settings, decoder, &stored, now).await?.people);
+        }
+        if !sight.is_full() {
+            sight.entries += found.people.len() as u64;
+        }
+        let last_seen = stored.into_iter().map(|(guid, person)| (guid, person.dn)).collect();
+        let elsewhere = self.alive_elsewhere(directory, &found.people).await?;
+        let scoped = if sight.is_full() { None } else { Complete::of_people(&absent, &found.people) };
+        found.people.retain(|guid, _| !elsewhere.contains(guid));
+        sight.malformed.extend(found.people.iter().filter_map(|(guid, c)| match c {
+            Confirmation::Malformed(dn) => Some((Some(*guid), dn.clone())),
+            _ => None,
+        }));
+        let decided = Absent::decide(&found.people, &last_seen, sight.proof.as_ref().or(scoped.as_ref()), &sight.policy);
+        sight.unknown.extend(decided.unknown);
+        sight.unknown.extend(elsewhere);
+        sight.desired.extend(decided.desired);
+        Ok(())
+    }
+
+    /// Who of these is alive in another directory of the same account: absence here is void.
+    async fn alive_elsewhere(&self, directory: &Directory, found: &BTreeMap<Guid, Confirmation>) -> Result<BTreeSet<Guid>, EngineError> {
+        let missing: BTreeSet<Guid> = found.iter().filter(|(_, c)| !matches!(c, Confirmation::Alive(_))).map(|(g, _)| *g).collect();
+        let mut elsewhere = BTreeSet::new();
+        let others = self.directories.values().filter(|d| d.config.account == directory.config.account && d.config.name != directory.config.name);
+        for other in others.filter(|_| !missing.is_empty()) {
+            let settings = self.with_servers(other).await?;
+            // A directory that cannot be asked might have any of them.
+            match Session::open_any(&settings, None).await {
+                Ok(mut session) => {
+                    for guid in &missing {
+                        if session.object(&format!("<GUID={guid}>"), &["objectGUID".to_owned()]).await?.is_some() {
+                            elsewhere.insert(*guid);
+                        }
+                    }
+                }
+                Err(_) => elsewhere.extend(missing.iter().copied()),
+            }
+        }
+        Ok(elsewhere)
+    }
+
+    /// Puts to the groups themselves whether they hold those who seem to have left them; then looks whether the groups stood still.
+    async fn confirm_groups(&self, directory: &Directory, session: &mut Session, sight: &mut Sight) -> Result<(), EngineError> {
+        if sight.policy.closure.is_empty() {
+            return Ok(());
+        }
+        let name = &directory.config.name;
+        let losing: BTreeSet<Guid> = sight.desired.values().filter(|d| !matches!(d.tier, TierWish::Entitled { tier: Tier::Pro, .. })).map(|d| d.guid).collect();
+        let known = self.store.load(name, &losing, &BTreeSet::new()).await?;
+        let suspects: BTreeMap<Guid, Suspect> = suspects(&sight.desired, &known)
+            .into_iter()
+            .map(|guid| {
+                let d = &sight.desired[&guid];
+                let entitled_by = known.people.get(&guid).and_then(|p| p.entitled_by);
+                (guid, Suspect { dn: d.dn.clone(), groups: d.entitled_by().into_iter().collect(), entitled_by })
+            })
+            .collect();
+        if !suspects.is_empty() {
+            let in_use: BTreeSet<Guid> = self.store.groups_in_use(name).await?;
+            let answers = async {
+                let silent = session.groups_without_members(&in_use).await?;
+                Ok::<_, DirectoryError>((session.memberships(&suspects, &sight.policy.closure, &silent).await?, silent))
+            };
+            match answers.await {
+                Ok((answers, silent)) => {
+                    for group in silent.iter().filter(|g| suspects.values().any(|s| s.entitled_by == Some(**g))) {
+                        sight.warnings.push(format!(
+                            "the group {group} shows no member although it gave people their tier: emptied, or no longer readable; nobody loses anything by it until rosterctl directory repin accepts it"
+                        ));
+                    }
+                    for (guid, answer) in &answers {
+                        if let Some(desired) = sight.desired.get_mut(guid) {
+                            desired.confirm_membership(answer, &sight.policy);
+                        }
+                    }
+                    sight.confirmed.extend(answers.into_iter().filter(|(_, a)| *a != Membership::Unknown).map(|(g, _)| g));
+                }
+                Err(error) => sight.warnings.push(format!("the groups could not be asked for their members: {error}")),
+            }
+            sight.groups_stood = match session.reread_closure(&sight.policy.closure).await {
+                Ok(later) => sight.policy.closure.stands_as(&later),
+                Err(_) => false,
+            };
+            if !sight.groups_stood {
+                sight.warnings.push("groups were renamed or moved while people were read: nobody loses a tier in this run".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Notes who the server is and what the canaries show.
+async fn note(session: &mut Session, canaries: &[Canary], moment: Moment, ledger: &mut Ledger) -> Result<(), DirectoryError> {
+    ledger.server(moment, session.read_root().await?.identity);
+    for canary in canaries {
+        if let Some(object) = session.object(&format!("<GUID={}>", canary.guid), &["*".to_owned()]).await? {
+            ledger.canary(moment, canary.guid, &shown(&object));
+        }
+    }
+    Ok(())
+}
+
+/// The attributes an object shows, without those that come and go by themselves.
+fn shown(object: &Object) -> BTreeSet<String> {
+    const VOLATILE: [&str; 11] = [
+        "lastlogon", "lastlogontimestamp", "logoncount", "badpwdcount", "badpasswordtime", "lastlogoff", "memberof", "lockouttime", "dscorepropagationdata", "whenchanged", "usnchanged",
+    ];
+    object.attributes.keys().filter(|a| !VOLATILE.contains(&a.as_str())).cloned().collect()
+}
+
+/// After AD has refused the service account, nothing is tried until the secret changes: it would lock the account.
+fn refuse_known_refusal(state: &DirectoryState, settings: &Settings) -> Result<(), EngineError> {
+    match &state.bind_refused {
+        Some(refused) => {
+            let (stamp, what) = refused.split_once(' ').unwrap_or((refused, ""));
+            let still = super::status::secret_stamp(settings) == stamp;
+            if still { Err(EngineError::Refused(format!("{what}; no further bind is tried until the password file changes"))) } else { Ok(()) }
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,215 @@
+//! The use cases: what a run is, when runs happen, and what operators may do.
+//!
+//! [`run`](mod@run) is the whole pipeline on one screen; the other modules are its steps and its neighbours.
+
+mod accounts;
+mod claims;
+mod held;
+mod judge;
+mod look;
+mod operator;
+pub mod run;
+mod schedule;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::directory::{DirectoryError, Settings};
+use crate::dns::Resolver;
+use crate::model::{Address, Domain, DirectoryName, Handle, Timestamp};
+use crate::reconcile::{Limits, TierRules};
+use crate::store::{ClaimRefused, Run, Store, StoreError};
+
+pub use held::Approval;
+pub use judge::Judged;
+pub use run::{Request, Scope};
+pub use schedule::{Cron, CronError};
+pub use status::{Attention, DirectoryStatus, Health};
+
+/// Whether a directory's runs apply what they plan.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// They do.
+    #[default]
+    Apply,
+    /// They only plan; an operator approves each plan.
+    PlanOnly,
+}
+
+/// One directory as it is configured.
+#[derive(Clone, Debug)]
+pub struct DirectoryConfig {
+    /// Its name.
+    pub name: DirectoryName,
+    /// The account it is connected to.
+    pub account: Handle,
+    /// Whether plans are applied.
+    pub mode: Mode,
+    /// How it is read.
+    pub settings: Settings,
+    /// The AD domain (and site) to find servers of, when none are configured.
+    pub discover: Option<(String, Option<String>)>,
+    /// How groups become tiers.
+    pub tiers: TierRules,
+    /// Addresses nobody is provisioned for.
+    pub exclude: Vec<String>,
+    /// People whose automatic suspension is always held.
+    pub protect: Vec<Address>,
+    /// The limits.
+    pub limits: Limits,
+    /// When runs are due.
+    pub schedule: Cron,
+    /// How old the last complete read may become.
+    pub stale_after: Duration,
+    /// Whether change notifications were asked for.
+    pub live: bool,
+    /// Whether a gate is configured: without an answer from it nothing is applied.
+    pub gated: bool,
+}
+
+impl DirectoryConfig {
+    /// What decides who is in scope, as a hash: when it differs from the last run's, that run only plans.
+    pub fn scope_hash(&self) -> String {
+        let s = &self.settings;
+        let scope = serde_json::json!([s.bases, s.filter.as_ref().map(|f| &f.0), s.groups.iter().map(|(t, g)| (t.as_str(), g.as_str())).collect::<Vec<_>>(), self.exclude, s.attributes.email, self.account]);
+        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(scope.to_string().as_bytes()))
+    }
+}
+
+/// How far a run has come; what a progress bar shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Entries read.
+    pub entries: u64,
+    /// Entries of the last complete read, 0 when there was none.
+    pub expected: u64,
+    /// What is being done.
+    pub phase: &'static str,
+}
+
+/// One directory at run time.
+#[derive(Debug)]
+pub struct Directory {
+    /// As configured.
+    pub config: DirectoryConfig,
+    /// Two full runs of one directory never read at once.
+    reading: Mutex<()>,
+    /// Manual runs that wait share the next one: how many have begun.
+    queue: Mutex<Queue>,
+    progress: watch::Sender<Progress>,
+    wake: Notify,
+    /// What went wrong at the last attempt, for `status`.
+    health: watch::Sender<Health>,
+    /// When the next scheduled run is due, for `status`.
+    next_run: watch::Sender<Option<Timestamp>>,
+}
+
+/// Runs of one directory that were asked for and not begun.
+#[derive(Debug, Default)]
+struct Queue {
+    next: Option<watch::Receiver<Option<Run>>>,
+}
+
+impl Directory {
+    /// A directory that nothing has happened to yet.
+    pub fn new(config: DirectoryConfig) -> Self {
+        Self {
+            config,
+            reading: Mutex::default(),
+            queue: Mutex::default(),
+            progress: watch::Sender::default(),
+            wake: Notify::new(),
+            health: watch::Sender::default(),
+            next_run: watch::Sender::default(),
+        }
+    }
+
+    /// How far the run in progress has come.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+}
+
+/// Why a use case did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is none of that name.
+    #[error("there is no {what} \"{name}\"")]
+    NotFound {
+        /// What.
+        what: &'static str,
+        /// Which.
+        name: String,
+    },
+    /// It is not possible as things stand.
+    #[error("{0}")]
+    Refused(String),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The run took longer than its time limit.
+    #[error("the run took longer than {}: raise timeouts.run, or look at what slows the server", humantime::format_duration(*.0))]
+    TooLong(Duration),
+    /// The daemon is stopping.
+    #[error("rosterd is stopping")]
+    Stopping,
+}
+
+impl From<ClaimRefused> for EngineError {
+    fn from(error: ClaimRefused) -> Self {
+        match error {
+            ClaimRefused::Store(error) => Self::Store(error),
+            refused => Self::Refused(refused.to_string()),
+        }
+    }
+}
+
+/// Everything the daemon does, without sockets and signals.
+#[derive(Debug)]
+pub struct Engine {
+    /// The store.
+    pub store: Arc<Store>,
+    /// The clock.
+    pub clock: Clock,
+    /// The directories, by name.
+    pub directories: BTreeMap<DirectoryName, Arc<Directory>>,
+    /// Domains whose claim needs no record.
+    pub trusted: BTreeSet<Domain>,
+    /// Who answers DNS questions.
+    pub resolver: Resolver,
+    /// When the engine was made.
+    pub started_at: Timestamp,
+    /// Ends everything.
+    pub stop: CancellationToken,
+    /// Plan-and-apply never overlap.
+    turn: Mutex<()>,
+}
+
+impl Engine {
+    /// An engine over an open store.
+    pub fn new(store: Arc<Store>, clock: Clock, directories: Vec<DirectoryConfig>, trusted: BTreeSet<Domain>, resolver: Resolver, stop: CancellationToken) -> Self {
+        let started_at = clock.now();
+        let directories = directories.into_iter().map(|c| (c.name.clone(), Arc::new(Directory::new(c)))).collect();
+        Self { store, clock, directories, trusted, resolver, started_at, stop, turn: Mutex::default() }
+    }
+
+    /// The directory of this name.
+    pub fn directory(&self, name: &str) -> Result<&Arc<Directory>, EngineError> {
+        let found = DirectoryName::parse(name).and_then(|n| self.directories.get(&n));
+        found.ok_or_else(|| EngineError::NotFound { what: "directory", name: name.to_owned() })
+    }
+}

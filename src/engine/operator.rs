@@ -1,0 +1,173 @@
+//! What operators do to single users: suspend, activate, look again.
+
+use std::collections::BTreeSet;
+
+use super::run::{Request, Scope};
+use super::{Engine, EngineError};
+use crate::model::{
+    Actor, Address, By, Cause, Change, ChangeCounts, ChangeKind, Evidence, Guid, Reason, RunId, RunState, Status, Trigger, User, UserId,
+};
+use crate::reconcile::Admitted;
+use crate::store::{Run, Writer};
+
+impl Engine {
+    /// The user that is meant by an address, a user id or an objectGUID.
+    pub async fn find_user(&self, who: &str) -> Result<User, EngineError> {
+        let missing = || EngineError::NotFound { what: "user", name: who.to_owned() };
+        if who.contains('@') {
+            let address = Address::parse(who).map_err(|e| EngineError::Invalid(e.to_string()))?;
+            return self.store.user_by_address(&address.key()).await?.ok_or_else(missing);
+        }
+        if let Ok(id) = who.parse::<UserId>()
+            && let Some(user) = self.store.user(id).await?
+        {
+            return Ok(user);
+        }
+        let mut linked = match who.parse::<Guid>() {
+            Ok(guid) => self.store.users_by_guid(guid).await?,
+            Err(_) => return Err(EngineError::Invalid(format!("\"{who}\" is no address, user id or objectGUID"))),
+        };
+        linked.pop().ok_or_else(missing)
+    }
+
+    /// The emergency brake: the cause `operator`, which no sync touches.
+    pub async fn suspend(&self, who: &str, why: &str, actor: &Actor) -> Result<User, EngineError> {
+        let user = self.find_user(who).await?;
+        match user.status() {
+            _ if user.causes.has(Reason::Operator) => return Err(EngineError::Refused(format!("{who} is suspended by an operator already"))),
+            Status::Released | Status::Invited => return Err(EngineError::Refused(format!("{who} is {}, and has nothing to be suspended from", user.status().as_str()))),
+            Status::Active | Status::Suspended => {}
+        }
+        let now = self.clock.now();
+        let evidence = Evidence {
+            server: "rosterd".to_owned(),
+            object: user.link.as_ref().map(|l| l.guid),
+            dn: None,
+            attribute: "operator".to_owned(),
+            value: why.to_owned(),
+            seen_at: now,
+        };
+        let cause = Cause { reason: Reason::Operator, since: now, by: By::Operator(actor.0.clone()), evidence };
+        let was_active = user.status() == Status::Active;
+        self.write(&user, vec![ChangeKind::Suspend { cause, was_active }], actor).await
+    }
+
+    /// Lifts an operator's suspension, and what AD's causes allow; says what remains.
+    pub async fn activate(&self, who: &str, actor: &Actor) -> Result<(User, Vec<String>), EngineError> {
+        let user = self.find_user(who).await?;
+        if user.status() != Status::Suspended {
+            return Err(EngineError::Refused(format!("{who} is {}, not suspended", user.status().as_str())));
+        }
+        let user = self.lift(user, |r| r == Reason::Operator, false, actor).await?;
+        if user.causes.is_empty() {
+            return Ok((user, Vec::new()));
+        }
+        // AD may say otherwise by now.
+        let looked = self.look_again(&user, actor).await;
+        let user = self.reread(user.id).await?;
+        let user = self.lift(user, |r| matches!(r, Reason::Vanished | Reason::OutOfScope | Reason::NoGroup), true, actor).await?;
+        let mut remains: Vec<String> = user
+            .causes
+            .iter()
+            .map(|c| format!("{}: {} was {} on {}; AD has to say otherwise first", c.reason, c.evidence.attribute, c.evidence.value, c.evidence.server))
+            .collect();
+        if let Err(error) = looked {
+            remains.push(format!("the person could not be read again: {error}"));
+        }
+        Ok((user, remains))
+    }
+
+    async fn lift(&self, user: User, is_lifted: impl Fn(Reason) -> bool, pin: bool, actor: &Actor) -> Result<User, EngineError> {
+        let (lifted, kept): (Vec<Cause>, Vec<Cause>) = user.causes.iter().cloned().partition(|c| is_lifted(c.reason));
+        if lifted.is_empty() {
+            return Ok(user);
+        }
+        let remaining: BTreeSet<Reason> = kept.iter().map(|c| c.reason).collect();
+        // A cause of AD that an operator overrules while another remains would be overruled for nothing.
+        if pin && !remaining.is_empty() {
+            return Ok(user);
+        }
+        self.write(&user, vec![ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence: Vec::new(), pin }], actor).await
+    }
+
+    /// Reads one person again, and applies what is to be done.
+    pub async fn sync_user(&self, who: &str, actor: &Actor) -> Result<Run, EngineError> {
+        let user = match self.find_user(who).await {
+            Ok(user) => user,
+            // Somebody rosterd does not have may be meant by the GUID.
+            Err(EngineError::NotFound { .. }) => return self.sync_stranger(who, actor).await,
+            Err(error) => return Err(error),
+        };
+        self.look_again(&user, actor).await
+    }
+
+    async fn look_again(&self, user: &User, actor: &Actor) -> Result<Run, EngineError> {
+        let Some(link) = &user.link else { return Err(EngineError::Refused("no directory manages this user".to_owned())) };
+        let directory = self.directory(link.directory.as_str())?.clone();
+        let request = Request { trigger: Trigger::Manual, scope: Scope::People([link.guid].into()), actor: Some(actor.clone()), approves: None };
+        self.run(&directory, request).await
+    }
+
+    async fn sync_stranger(&self, who: &str, actor: &Actor) -> Result<Run, EngineError> {
+        let guid: Guid = who.parse().map_err(|_| EngineError::NotFound { what: "user", name: who.to_owned() })?;
+        let mut last = Err(EngineError::NotFound { what: "user", name: who.to_owned() });
+        for directory in self.directories.values() {
+            let request = Request { trigger: Trigger::Manual, scope: Scope::People([guid].into()), actor: Some(actor.clone()), approves: None };
+            last = self.run(directory, request).await;
+            if last.as_ref().is_ok_and(|run| run.counts.total() > 0 || run.held > 0) {
+                break;
+            }
+        }
+        last
+    }
+
+    async fn reread(&self, id: UserId) -> Result<User, EngineError> {
+        self.store.user(id).await?.ok_or_else(|| EngineError::NotFound { what: "user", name: id.to_string() })
+    }
+
+    /// Writes an operator's changes of one user, as a run of their own.
+    async fn write(&self, user: &User, kinds: Vec<ChangeKind>, actor: &Actor) -> Result<User, EngineError> {
+        let _turn = self.turn.lock().await;
+        let now = self.clock.now();
+        let change = |kind| Change {
+            user: user.id,
+            guid: user.link.as_ref().map(|l| l.guid),
+            email: user.addresses.primary.clone(),
+            kind,
+            class: None,
+            version: Some(user.version),
+            cluster: None,
+        };
+        let admitted = Admitted::by_operator(kinds.into_iter().map(change).collect(), actor.clone());
+        let id = RunId(self.clock.new_id());
+        let writer = Writer { run: id, directory: None, account: user.account, actor: actor.clone(), observed_from: now, clock: &self.clock };
+        let applied = self.store.apply(&admitted, &writer).await?;
+        self.store.forget_fingerprints(user.id).await?;
+        let run = Run {
+            id,
+            directory: String::new(),
+            trigger: Trigger::Operator,
+            mode: "scoped".to_owned(),
+            state: RunState::Succeeded,
+            actor: Some(actor.clone()),
+            started_at: now,
+            finished_at: Some(self.clock.now()),
+            entries: 0,
+            complete: true,
+            server: None,
+            counts: ChangeCounts { ..applied.counts },
+            held: 0,
+            quarantined: 0,
+            dropped: applied.dropped,
+            error: None,
+            warnings: Vec::new(),
+            active_after: None,
+            approves: None,
+        };
+        self.store.save_run(&run).await?;
+        if applied.dropped > 0 {
+            return Err(EngineError::Refused("somebody else changed this user in the same moment: look again".to_owned()));
+        }
+        self.reread(user.id).await
+    }
+}

@@ -1,0 +1,239 @@
+//! A run: read, plan, guard, apply. A scheduled full run, a second look, an approval and
+//! `rosterctl user sync` are this same pipeline with another scope.
+//!
+//! ```text
+//! look    read(scope) ─► decide ─► Index ─► absent ones by GUID ─► suspects at the groups      (may overlap)
+//! judge   store.load ─► plan ─► guard ─► Admitted + held                                       (one at a time)
+//! apply   users + people + events, in transactions; then what waits, and what is remembered
+//! ```
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::judge::Judged;
+use super::look::Sight;
+use super::{Directory, Engine, EngineError, Health, Progress};
+use crate::model::{Actor, ChangeCounts, Event, EventCause, Guid, PlanId, RunId, RunState, Trigger};
+use crate::store::{Run, Writer};
+
+/// What a run covers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// The whole directory.
+    All,
+    /// These people.
+    People(BTreeSet<Guid>),
+}
+
+/// A run that is asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// What set it off.
+    pub trigger: Trigger,
+    /// What it covers.
+    pub scope: Scope,
+    /// Who asked for it; rosterd itself, where nobody did.
+    pub actor: Option<Actor>,
+    /// The plan it is to apply, if that is still what ought to be.
+    pub approves: Option<PlanId>,
+}
+
+impl Request {
+    /// A full run.
+    pub fn full(trigger: Trigger, actor: Option<Actor>) -> Self {
+        Self { trigger, scope: Scope::All, actor, approves: None }
+    }
+}
+
+/// What a run would do, and what the read behind it was.
+#[derive(Debug)]
+pub struct Proposed {
+    /// What was seen.
+    pub sight: Sight,
+    /// What is to be made of it.
+    pub judged: Judged,
+}
+
+impl Engine {
+    /// What a run would do now. Changes nothing.
+    pub async fn propose(&self, directory: &Directory, request: &Request) -> Result<Proposed, EngineError> {
+        let sight = self.look(directory, request).await?;
+        let _turn = self.turn.lock().await;
+        let judged = self.judge(directory, request, &sight).await?;
+        Ok(Proposed { sight, judged })
+    }
+
+    /// One run, from its beginning to its end. A run that failed is a run, too.
+    pub async fn run(&self, directory: &Directory, request: Request) -> Result<Run, EngineError> {
+        let _reading = match request.scope {
+            Scope::All => Some(directory.reading.lock().await),
+            Scope::People(_) => None,
+        };
+        let mut run = self.begin(directory, &request).await?;
+        tracing::info!(run_id = %run.id, directory = %directory.config.name, trigger = run.trigger.as_str(), mode = run.mode, "run begins");
+        let done = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(EngineError::Stopping),
+            done = self.pipeline(directory, &request, &mut run) => done,
+        };
+        self.conclude(directory, &mut run, done).await?;
+        Ok(run)
+    }
+
+    /// The pipeline.
+    async fn pipeline(&self, directory: &Directory, request: &Request, run: &mut Run) -> Result<Option<String>, EngineError> {
+        let sight = self.look(directory, request).await?;
+        run.entries = sight.entries;
+        run.complete = sight.is_complete();
+        run.server = Some(sight.server.clone());
+        run.warnings.clone_from(&sight.warnings);
+
+        directory.progress.send_modify(|p| p.phase = "applying");
+        let _turn = self.turn.lock().await;
+        let Judged { verdict, warnings } = self.judge(directory, request, &sight).await?;
+        run.warnings.extend(warnings);
+        run.quarantined = verdict.quarantined.len() as u64;
+
+        let name = &directory.config.name;
+        let actor = run.actor.clone().unwrap_or_else(Actor::rosterd);
+        let writer = Writer { run: run.id, directory: Some(name), account: sight.policy.account, actor, observed_from: sight.began_at, clock: &self.clock };
+        let applied = self.store.apply(&verdict.admitted, &writer).await?;
+        run.counts = applied.counts;
+        run.dropped = applied.dropped;
+        self.store.save_settling(name, &verdict.settling, |guid| sight.is_judged(guid)).await?;
+        let waiting: Vec<_> = verdict.held.into_iter().filter(|h| h.hold != crate::model::HoldReason::Settling).collect();
+        let reheld = self.store.rehold(name, run.id, applied.written, &waiting, |guid| sight.is_judged(guid), &self.clock).await?;
+        run.held = reheld.count;
+        self.remember(directory, &sight, run).await?;
+        if applied.counts.total() > 0 || sight.is_full() {
+            run.active_after = Some(self.store.managed_counts(name).await?.get(&crate::model::Status::Active).copied().unwrap_or(0));
+        }
+        Ok(sight.failure)
+    }
+
+    async fn begin(&self, directory: &Directory, request: &Request) -> Result<Run, EngineError> {
+        let name = &directory.config.name;
+        let now = self.clock.now();
+        let mut state = self.store.directory(name).await?;
+        state.last_attempt = Some(now);
+        self.store.save_directory(name, &state).await?;
+        directory.progress.send_replace(Progress { entries: 0, expected: state.entries, phase: "connecting" });
+        let run = Run {
+            id: RunId(self.clock.new_id()),
+            directory: name.to_string(),
+            trigger: request.trigger,
+            mode: if request.scope == Scope::All { "full" } else { "scoped" }.to_owned(),
+            state: RunState::Running,
+            actor: request.actor.clone(),
+            started_at: now,
+            finished_at: None,
+            entries: 0,
+            complete: false,
+            server: None,
+            counts: ChangeCounts::default(),
+            held: 0,
+            quarantined: 0,
+            dropped: 0,
+            error: None,
+            warnings: Vec::new(),
+            active_after: None,
+            approves: request.approves,
+        };
+        self.store.save_run(&run).await?;
+        Ok(run)
+    }
+
+    async fn conclude(&self, directory: &Directory, run: &mut Run, done: Result<Option<String>, EngineError>) -> Result<(), EngineError> {
+        let finished = self.clock.now();
+        run.finished_at = Some(finished);
+        (run.state, run.error) = match done {
+            Ok(Some(failure)) => (RunState::Failed, Some(failure)),
+            Ok(None) if run.held > 0 => (RunState::Held, None),
+            Ok(None) => (RunState::Succeeded, None),
+            Err(EngineError::Stopping) => (RunState::Cancelled, Some(EngineError::Stopping.to_string())),
+            Err(error) => {
+                self.note_refusal(directory, &error).await?;
+                (RunState::Failed, Some(error.to_string()))
+            }
+        };
+        self.store.save_run(run).await?;
+        let health = Health::after(run);
+        let was = directory.health.send_replace(health.clone());
+        let cause = EventCause { actor: run.actor.clone().unwrap_or_else(Actor::rosterd), run: Some(run.id), at: finished };
+        let kind = if run.state == RunState::Failed { "run.failed" } else { "run.succeeded" };
+        let after = json!({ "directory": run.directory, "trigger": run.trigger, "changes": run.counts, "held": run.held, "error": run.error });
+        let mut told = vec![Event::about(kind, run.id.to_string(), &cause, serde_json::Value::Null, after)];
+        told.extend(health.transition(&was, &run.directory, &cause));
+        // What did nothing and failed at nothing is in the list of runs; the log is for what happened.
+        if run.state == RunState::Failed || run.counts.total() > 0 || told.len() > 1 {
+            self.store.record(&told, &self.clock).await?;
+        }
+        match &run.error {
+            Some(error) => tracing::warn!(run_id = %run.id, directory = %run.directory, %error, "run failed"),
+            None => tracing::info!(run_id = %run.id, directory = %run.directory, changes = run.counts.total(), held = run.held, entries = run.entries, "run ended"),
+        }
+        directory.wake.notify_one();
+        Ok(())
+    }
+
+    /// What a run leaves behind for the next one.
+    async fn remember(&self, directory: &Directory, sight: &Sight, run: &Run) -> Result<(), EngineError> {
+        let name = &directory.config.name;
+        let mut state = self.store.directory(name).await?;
+        if state.server.as_ref() != Some(&sight.server) || state.identity.as_ref() != Some(&sight.identity) {
+            if state.server.is_some() {
+                state.server_changed_at = Some(run.started_at);
+            }
+            state.server = Some(sight.server.clone());
+            state.identity = Some(sight.identity.clone());
+        }
+        state.bind_refused = None;
+        if sight.is_full() {
+            state.rights_lost.clone_from(&sight.rights_lost);
+        }
+        if let Some(proof) = sight.proof.as_ref().filter(|_| sight.is_complete() && sight.is_full()) {
+            state.counts = proof.counts().clone();
+            state.entries = sight.entries;
+            state.last_complete_read = Some(self.clock.now());
+        }
+        if sight.failure.is_none() {
+            state.last_success = Some(self.clock.now());
+            if sight.is_full() {
+                self.note_scope(directory, &mut state, run.started_at, run.held > 0);
+            }
+        }
+        Ok(self.store.save_directory(name, &state).await?)
+    }
+
+    /// A full run now, which begins its read after this call; whoever waits at the same time shares it.
+    pub async fn sync(self: &Arc<Self>, directory: &Arc<Directory>, actor: Actor) -> Result<Run, EngineError> {
+        let mut outcome = {
+            let mut queue = directory.queue.lock().await;
+            match &queue.next {
+                Some(next) => next.clone(),
+                None => {
+                    let (sender, receiver) = watch::channel(None);
+                    queue.next = Some(receiver.clone());
+                    let (engine, directory) = (Arc::clone(self), Arc::clone(directory));
+                    tokio::spawn(async move {
+                        // The run in progress ends first; whoever asks until then joins this one.
+                        let reading = directory.reading.lock().await;
+                        directory.queue.lock().await.next = None;
+                        drop(reading);
+                        let run = engine.run(&directory, Request::full(Trigger::Manual, Some(actor))).await;
+                        match run {
+                            Ok(run) => drop(sender.send(Some(run))),
+                            Err(error) => tracing::error!(%error, "a run could not be written down"),
+                        }
+                    });
+                    receiver
+                }
+            }
+        };
+        let run = outcome.wait_for(Option::is_some).await.map_err(|_| EngineError::Stopping)?;
+        run.clone().ok_or(EngineError::Stopping)
+    }
+}

@@ -1,0 +1,222 @@
+//! How everything stands: what an operator sees first.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Directory, Engine, EngineError};
+use crate::directory::Settings;
+use crate::model::{Event, EventCause, PlanState, RunState, Status, Timestamp};
+use crate::store::Run;
+
+/// One thing that needs attention, as a sentence.
+pub type Attention = String;
+
+/// How the last attempt to read a directory went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// There was none yet.
+    #[default]
+    Unknown,
+    /// It went well; with what should be known all the same.
+    Well(Vec<Attention>),
+    /// It failed, for this reason.
+    Failing(String),
+}
+
+impl Health {
+    /// After a run. A scoped run that went well says nothing about what an earlier full run complained of.
+    pub(super) fn after(run: &Run) -> Self {
+        match (&run.error, run.state) {
+            (Some(error), RunState::Failed) => Self::Failing(error.clone()),
+            _ => Self::Well(run.warnings.clone()),
+        }
+    }
+
+    /// The event of getting better or worse.
+    pub(super) fn transition(&self, was: &Self, directory: &str, cause: &EventCause) -> Option<Event> {
+        let kind = match (was, self) {
+            (Self::Failing(_), Self::Failing(_)) => return None,
+            (_, Self::Failing(_)) => "directory.unreachable",
+            (Self::Failing(_), _) => "directory.recovered",
+            (before, Self::Well(now)) if !now.is_empty() && before != self => "directory.attention",
+            _ => return None,
+        };
+        let after = match self {
+            Self::Failing(error) => json!({ "error": error }),
+            Self::Well(attention) => json!({ "attention": attention }),
+            Self::Unknown => json!({}),
+        };
+        Some(Event::about(kind, directory, cause, serde_json::Value::Null, after))
+    }
+}
+
+/// How one directory stands.
+#[derive(Debug, Clone)]
+pub struct DirectoryStatus {
+    /// Its name.
+    pub name: String,
+    /// The account it is connected to.
+    pub account: String,
+    /// `ok`, `no-account`, `no-domain`, `paused`, `degraded`, `plan-only`, `starting`.
+    pub state: &'static str,
+    /// The server of the last successful run.
+    pub server: Option<String>,
+    /// Whether change notifications are followed.
+    pub live: bool,
+    /// When a run last began.
+    pub last_attempt: Option<Timestamp>,
+    /// When one last ended well.
+    pub last_success: Option<Timestamp>,
+    /// When one last read everything.
+    pub last_complete_read: Option<Timestamp>,
+    /// When the next one is due.
+    pub next_run: Option<Timestamp>,
+    /// Until when it is paused.
+    pub paused_until: Option<Timestamp>,
+    /// Managed active users.
+    pub active: u64,
+    /// Managed suspended users.
+    pub suspended: u64,
+    /// Changes that wait for an operator.
+    pub held: u64,
+    /// Entries that cannot be used.
+    pub quarantined: u64,
+    /// What needs attention.
+    pub attention: Vec<Attention>,
+}
+
+impl Engine {
+    /// How a directory stands.
+    pub async fn directory_status(&self, directory: &Directory) -> Result<DirectoryStatus, EngineError> {
+        let config = &directory.config;
+        let name = &config.name;
+        let now = self.clock.now();
+        let state = self.store.directory(name).await?;
+        let counts = self.store.managed_counts(name).await?;
+        let count = |status| counts.get(&status).copied().unwrap_or(0);
+        let plan = self.store.current_plan(name).await?;
+        let quarantined = self.store.quarantined(name).await?.len() as u64;
+        let account = self.store.account(&config.account).await?;
+        let has_domain = match &account {
+            Some(account) => !self.store.claimed_domains(account.id).await?.is_empty(),
+            None => false,
+        };
+        let health = directory.health.borrow().clone();
+        let paused_until = state.paused_until.filter(|until| *until > now);
+        let mut attention = Vec::new();
+        let short = match (&account, &health) {
+            (None, _) => {
+                attention.push(format!("there is no account {}: create it with rosterctl account create {} --name …; until then nobody is provisioned", config.account, config.account));
+                "no-account"
+            }
+            (Some(_), _) if !has_domain => {
+                attention.push(format!("the account {} holds no domain: claim one with rosterctl domain claim {} DOMAIN; until then nobody is provisioned", config.account, config.account));
+                "no-domain"
+            }
+            _ if paused_until.is_some() => "paused",
+            (_, Health::Failing(_)) => "degraded",
+            (_, Health::Unknown) if state.last_success.is_none() => "starting",
+            _ if config.mode == super::Mode::PlanOnly => "plan-only",
+            _ => "ok",
+        };
+        match &health {
+            Health::Failing(error) => attention.push(error.clone()),
+            Health::Well(warnings) => attention.extend(warnings.iter().cloned()),
+            Health::Unknown => {}
+        }
+        let held = plan.as_ref().filter(|p| p.state != PlanState::Rejected);
+        if let Some(plan) = &plan {
+            attention.push(match plan.state {
+                PlanState::Rejected => format!("{} changes were rejected and are not applied (plan {})", plan.count, plan.id),
+                PlanState::Approved => format!("{} approved changes wait for the directory to be readable (plan {})", plan.count, plan.id),
+                _ => format!("{} changes wait for approval: rosterctl held show {}", plan.count, plan.id),
+            });
+        }
+        if quarantined > 0 {
+            attention.push(format!("{quarantined} entries cannot be used as they are: rosterctl user list --quarantined"));
+        }
+        let stale = state.last_complete_read.is_some_and(|at| now.since(at) > config.stale_after) || (state.last_complete_read.is_none() && now.since(self.started_at) > config.stale_after);
+        if stale {
+            attention.push(format!("the directory was last read completely {}", state.last_complete_read.map_or_else(|| "never".to_owned(), |at| format!("{} ago", ago(now.since(at))))));
+        }
+        if config.live {
+            attention.push("live = true: this version does not follow change notifications yet; changes are seen by scheduled runs".to_owned());
+        }
+        if config.gated {
+            attention.push("a gate is configured: this version cannot ask it, so every change waits for rosterctl held approve".to_owned());
+        }
+        Ok(DirectoryStatus {
+            name: name.to_string(),
+            account: config.account.to_string(),
+            state: short,
+            server: state.server,
+            live: false,
+            last_attempt: state.last_attempt,
+            last_success: state.last_success,
+            last_complete_read: state.last_complete_read,
+            next_run: *directory.next_run.borrow(),
+            paused_until,
+            active: count(Status::Active),
+            suspended: count(Status::Suspended),
+            held: held.map_or(0, |p| p.count),
+            quarantined,
+            attention,
+        })
+    }
+
+    /// No runs by themselves, for so long.
+    pub async fn pause(&self, name: &str, for_: Option<Duration>) -> Result<DirectoryStatus, EngineError> {
+        let directory = self.directory(name)?.clone();
+        let mut state = self.store.directory(&directory.config.name).await?;
+        state.paused_until = Some(for_.map_or(Timestamp(i64::MAX), |d| self.clock.now().plus(d)));
+        self.store.save_directory(&directory.config.name, &state).await?;
+        self.directory_status(&directory).await
+    }
+
+    /// Ends a pause.
+    pub async fn resume(&self, name: &str) -> Result<DirectoryStatus, EngineError> {
+        let directory = self.directory(name)?.clone();
+        let mut state = self.store.directory(&directory.config.name).await?;
+        state.paused_until = None;
+        self.store.save_directory(&directory.config.name, &state).await?;
+        directory.wake.notify_one();
+        self.directory_status(&directory).await
+    }
+
+    /// Remembers that AD refused the service account, so that it is not tried again with the same secret.
+    pub(super) async fn note_refusal(&self, directory: &Directory, error: &EngineError) -> Result<(), EngineError> {
+        let EngineError::Directory(error) = error else { return Ok(()) };
+        if let Some(refusal) = error.refusal().filter(|r| r.is_final()) {
+            let name = &directory.config.name;
+            let mut state = self.store.directory(name).await?;
+            state.bind_refused = Some(format!("{} {refusal}", secret_stamp(&directory.config.settings)));
+            self.store.save_directory(name, &state).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of the scope that a full run went by. A new one is accepted when it changes nobody, or when its plan is approved.
+    pub(super) fn note_scope(&self, directory: &Directory, state: &mut crate::store::DirectoryState, at: Timestamp, is_held: bool) {
+        let hash = directory.config.scope_hash();
+        match &state.scope_hash {
+            Some(known) if *known != hash && is_held => {
+                state.plan_only_since.get_or_insert(at);
+            }
+            _ => {
+                state.scope_hash = Some(hash);
+                state.plan_only_since = None;
+            }
+        }
+    }
+}
+
+/// Which secret it is, without telling it: when the file was written, and how long it is.
+pub(super) fn secret_stamp(settings: &Settings) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(&settings.password_file).map_or_else(|_| "none".to_owned(), |m| format!("{}.{}.{}", m.mtime(), m.mtime_nsec(), m.size()))
+}
+
+fn ago(age: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(age.as_secs() / 60 * 60)).to_string()
+}
