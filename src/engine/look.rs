@@ -89,7 +89,12 @@ impl Engine {
         let mut session = Session::open_any(&settings, state.server.as_deref()).await?;
         let mut warnings = Vec::new();
         let bases = self.bases(directory, &mut session, &mut warnings).await?;
-        let (closure, trouble) = self.groups(directory, &mut session).await?;
+        let (closure, trouble) = match self.groups(directory, &mut session).await {
+            Ok((closure, trouble)) => (closure, trouble.map(|t| t.to_string())),
+            // People are still read: who was disabled must not stay because a group could not be looked up.
+            Err(EngineError::Directory(error @ DirectoryError::Search { .. })) => (Closure::default(), Some(format!("the groups could not be read: {error}"))),
+            Err(error) => return Err(error),
+        };
         let policy = self.policy(directory, &session, closure, began_at, &mut warnings).await?;
         let decoder = Decoder::new(&settings.attributes, &policy.closure);
         let mut sight = Sight {
@@ -119,7 +124,7 @@ impl Engine {
         self.confirm_absent(directory, &settings, &mut session, &bases, &decoder, absent, &mut sight).await?;
         self.confirm_groups(directory, &mut session, &mut sight).await?;
         if let Some(trouble) = trouble {
-            sight.failure.get_or_insert(trouble.to_string());
+            sight.failure.get_or_insert(trouble);
         }
         Ok(sight)
     }
@@ -155,7 +160,10 @@ impl Engine {
             };
             let Some(object) = found else {
                 let what = if pinned.is_some() { "can no longer be read: it was deleted, or the service account has lost the right to see it" } else { "was not found: check base" };
-                return Err(EngineError::Refused(format!("the base {configured} {what}")));
+                warnings.push(format!("the base {configured} {what}"));
+                // It is read all the same: the refusal makes this base, and no other, incomplete.
+                bases.push(Dn::new(configured.as_str()));
+                continue;
             };
             let dn = Dn::new(object.dn.clone());
             match (pinned, object.guid()) {

@@ -9,10 +9,10 @@ use std::time::Duration;
 use rosterd::model::*;
 use rosterd::reconcile::*;
 
-pub const BASE: &str = "DC=corp,DC=example,DC=com";
+pub(crate) const BASE: &str = "DC=corp,DC=example,DC=com";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Life {
+pub(crate) enum Life {
     Alive,
     Tombstone,
     Purged,
@@ -20,7 +20,7 @@ pub enum Life {
 
 /// What is true of one person.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub(crate) struct Facts {
     pub life: Life,
     pub ou: String,
     pub mail: String,
@@ -34,7 +34,7 @@ pub struct Facts {
 
 /// What the reader cannot see, or is told wrongly, in one run.
 #[derive(Clone, Debug, Default)]
-pub struct Loss {
+pub(crate) struct Loss {
     pub hidden_ous: BTreeSet<String>,
     /// Missing from the stream although there; found by GUID.
     pub skipped: BTreeSet<Guid>,
@@ -48,7 +48,7 @@ pub struct Loss {
     pub end: Option<PageEnd>,
 }
 
-pub struct Company {
+pub(crate) struct Company {
     pub truth: BTreeMap<Guid, Facts>,
     pub users: BTreeMap<UserId, User>,
     pub people: BTreeMap<Guid, (IndexRow, StoredPerson)>,
@@ -66,7 +66,7 @@ pub struct Company {
     pub started_with: Option<u64>,
 }
 
-pub fn guid(n: u32) -> Guid {
+pub(crate) fn guid(n: u32) -> Guid {
     let mut bytes = [0; 16];
     bytes[12..].copy_from_slice(&n.to_be_bytes());
     Guid(bytes)
@@ -77,7 +77,7 @@ const BASIC: Guid = Guid([0xbb; 16]);
 
 impl Company {
     /// A company of `n` people in three OUs, every third of them pro, not yet read.
-    pub fn of(n: u32) -> Self {
+    pub(crate) fn of(n: u32) -> Self {
         let truth = (0..n).map(|i| {
             let truth = Facts {
                 life: Life::Alive,
@@ -112,7 +112,7 @@ impl Company {
     }
 
     /// The same, with everybody provisioned.
-    pub fn running(n: u32) -> Self {
+    pub(crate) fn running(n: u32) -> Self {
         let mut company = Self::of(n);
         company.run(&Loss::default());
         company.approve_all(&Loss::default());
@@ -121,23 +121,23 @@ impl Company {
         company
     }
 
-    pub fn active(&self) -> u64 {
+    pub(crate) fn active(&self) -> u64 {
         self.users.values().filter(|u| u.status() == Status::Active).count() as u64
     }
 
-    pub fn person(&mut self, n: u32) -> &mut Facts {
+    pub(crate) fn person(&mut self, n: u32) -> &mut Facts {
         self.truth.get_mut(&guid(n)).expect("somebody of the company")
     }
 
-    pub fn user(&self, n: u32) -> &User {
+    pub(crate) fn user(&self, n: u32) -> &User {
         self.users.values().find(|u| u.link.as_ref().is_some_and(|l| l.guid == guid(n))).expect("a user")
     }
 
-    pub fn status(&self, n: u32) -> Status {
+    pub(crate) fn status(&self, n: u32) -> Status {
         self.user(n).status()
     }
 
-    pub fn later(&mut self, by: Duration) {
+    pub(crate) fn later(&mut self, by: Duration) {
         self.now = self.now.plus(by);
     }
 
@@ -190,12 +190,12 @@ impl Company {
     }
 
     /// One run over the whole directory, as the engine makes it.
-    pub fn run(&mut self, loss: &Loss) {
+    pub(crate) fn run(&mut self, loss: &Loss) {
         self.run_with(loss, BTreeSet::new());
     }
 
     /// Approves all that is held, on a fresh look.
-    pub fn approve_all(&mut self, loss: &Loss) {
+    pub(crate) fn approve_all(&mut self, loss: &Loss) {
         let approved = self.held.iter().map(|h| h.change.digest()).collect();
         self.run_with(loss, approved);
     }
@@ -345,7 +345,7 @@ impl Company {
     }
 
     /// What waits, in a line each.
-    pub fn waiting(&self) -> Vec<String> {
+    pub(crate) fn waiting(&self) -> Vec<String> {
         self.held
             .iter()
             .map(|h| format!("{} {} {}", h.change.email.as_ref().map_or("-", |e| e.as_str()), h.change.kind.as_str(), h.hold))

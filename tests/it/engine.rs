@@ -1,0 +1,263 @@
+//! Whole runs against the simulated directory.
+
+use std::time::Duration;
+
+use adsim::{Fault, NewPerson, What, When};
+use rosterd::model::{Reason, RunState, Status};
+
+use crate::firm::{Firm, alice};
+
+const SETTLE: Duration = Duration::from_mins(11);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_import_waits_for_approval_and_is_applied_exactly() {
+    let firm = Firm::of(200, |_| {}).await;
+    let run = firm.sync().await;
+    assert_eq!((run.state, run.complete), (RunState::Held, true), "{run:?}");
+    assert!(run.held > 50 && firm.users().await.is_empty());
+    let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
+    let again = firm.sync().await;
+    assert_eq!(again.held, run.held);
+    assert_eq!(firm.engine.store.plans(false).await.unwrap()[0].id, plan.id, "the same plan keeps its id");
+    let approval = firm.engine.approve(plan.id, alice()).await.unwrap();
+    assert_eq!((approval.run.state, approval.run.counts.create), (RunState::Succeeded, run.held), "{approval:?}");
+    assert_eq!(firm.active().await as u64, run.held);
+    let quiet = firm.sync().await;
+    assert_eq!((quiet.state, quiet.counts.total(), quiet.held), (RunState::Succeeded, 0, 0), "{quiet:?}");
+    assert_eq!(firm.engine.store.verify_events().await.unwrap().map(|n| n > run.held), Ok(true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unchanged_run_asks_no_more_than_its_pages_and_a_few_and_writes_no_user() {
+    let firm = Firm::running(200, |c| c.settings.page_size = 1000).await;
+    let before = firm.users().await;
+    firm.sim.clear_log();
+    firm.sync().await;
+    let searches = firm.sim.log().searches().len();
+    assert!(searches <= 1 + 15 + 4, "{searches} searches");
+    assert_eq!(firm.users().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_who_are_disabled_leave_and_people_who_are_enabled_come_back() {
+    let firm = Firm::running(100, |_| {}).await;
+    let user = firm.users().await.remove(0);
+    let dn = user.link.as_ref().unwrap().dn.as_str().to_owned();
+    firm.sim.edit(|ad| ad.disable(dn.as_str()));
+    let run = firm.sync().await;
+    assert_eq!((run.counts.suspend, run.counts.total()), (1, 1), "{run:?}");
+    let gone = firm.user(&user.id.to_string()).await;
+    assert_eq!(gone.causes.weightiest().map(|c| (c.reason, c.evidence.value.clone())), Some((Reason::Disabled, "514".to_owned())));
+    firm.sim.edit(|ad| ad.enable(dn.as_str()));
+    firm.sync().await;
+    assert_eq!(firm.user(&user.id.to_string()).await.status(), Status::Active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_deleted_is_suspended_at_once_where_tombstones_can_be_seen_and_after_two_looks_where_not() {
+    for visible in [true, false] {
+        let firm = Firm::running(100, |_| {}).await;
+        firm.sim.edit(|ad| ad.show_tombstones(visible));
+        let user = firm.users().await.remove(0);
+        firm.sim.edit(|ad| ad.delete(user.link.as_ref().unwrap().dn.as_str()));
+        let run = firm.sync().await;
+        let after = firm.user(&user.id.to_string()).await;
+        if visible {
+            assert_eq!(after.causes.weightiest().map(|c| c.reason), Some(Reason::Deleted), "{run:?}");
+            continue;
+        }
+        assert_eq!(after.status(), Status::Active, "{run:?}");
+        assert_eq!(run.held, 0, "settling is not held");
+        firm.later(SETTLE);
+        firm.sync().await;
+        assert_eq!(firm.user(&user.id.to_string()).await.causes.weightiest().map(|c| c.reason), Some(Reason::Vanished));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ou_that_vanishes_from_sight_is_held_and_nobody_is_suspended() {
+    let firm = Firm::running(200, |_| {}).await;
+    let before = firm.active().await;
+    firm.sim.edit(|ad| ad.hide_subtree("Sales"));
+    let run = firm.sync().await;
+    firm.later(SETTLE);
+    let later = firm.sync().await;
+    assert_eq!(firm.active().await, before);
+    assert_eq!(later.state, RunState::Held, "{run:?}\n{later:?}");
+    firm.sim.edit(|ad| ad.show_subtree("Sales"));
+    let back = firm.sync().await;
+    assert_eq!((back.held, firm.active().await), (0, before), "{back:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_server_does_to_a_read_nobody_enabled_is_suspended_and_who_was_seen_disabled_is() {
+    let done = |code: u32| What::result(code, "simulated");
+    let table: Vec<(&str, When, What)> = vec![
+        ("cut on page 2", When::page(2), What::Cut),
+        ("cut inside a frame", When::search().containing("objectCategory").after_entries(150), What::CutInsideFrame),
+        ("size limit", When::page(2), done(4)),
+        ("time limit", When::page(2), done(3)),
+        ("busy", When::page(2), done(51)),
+        ("no paging control", When::page(1).containing("objectcategory=person"), What::OmitPagingControl),
+        ("groups that cannot be read", When::search().containing("objectcategory=group"), done(51)),
+        ("success without entries", When::page(2), What::EmptySuccess),
+        ("notice of disconnection", When::page(2), What::NoticeOfDisconnection),
+        ("deep BER", When::page(2), What::Raw(adsim::frames::nested(20_000))),
+        ("not BER", When::page(2), What::Raw(vec![0x30, 0x00])),
+        ("endless length", When::page(2), What::Raw(vec![0x30, 0x84, 0x7f, 0xff, 0xff, 0xff])),
+    ];
+    for (what, when, fault) in table {
+        let firm = Firm::running(300, |_| {}).await;
+        let before = firm.active().await;
+        // People are read in order, the service account first; the next who has a user is on the first page.
+        let users: Vec<_> = firm.users().await.into_iter().filter_map(|u| u.link).map(|l| l.guid.to_string()).collect();
+        let first = firm.sim.look(|ad| ad.people().into_iter().find(|p| users.contains(&p.to_string()))).unwrap();
+        firm.sim.edit(|ad| ad.disable(first));
+        firm.sim.faults().push(Fault::new(when, fault));
+        let run = firm.sync().await;
+        assert_eq!(firm.sim.faults().fired(), 1, "{what}");
+        if what != "success without entries" {
+            assert_eq!(run.state, RunState::Failed, "{what}: {run:?}");
+        }
+        let gone = before - firm.active().await;
+        assert_eq!(gone, 1, "{what}: people who were suspended, {run:?}");
+        firm.sim.faults().clear();
+        let well = firm.sync().await;
+        assert_eq!(well.error, None, "{what}: the next run is well");
+        assert!(before - firm.active().await <= 1, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stalls_or_goes_in_circles_ends_the_run_in_time() {
+    for (when, what) in [(When::page(2), What::Stall), (When::page(2), What::RepeatCookie), (When::Bind, What::Stall), (When::Connect, What::Stall)] {
+        let firm = Firm::running(300, |c| c.settings.timeouts.operation = Duration::from_secs(1)).await;
+        firm.sim.faults().push(Fault::new(when, what).always());
+        let run = firm.sync().await;
+        assert_eq!(run.state, RunState::Failed, "{run:?}");
+        assert_eq!(run.counts.total(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_crashed_is_failed_runs_until_it_is_back() {
+    let firm = Firm::running(100, |_| {}).await;
+    let before = firm.active().await;
+    firm.sim.crash().await.unwrap();
+    assert_eq!(firm.sync().await.state, RunState::Failed);
+    firm.sim.restart().await.unwrap();
+    assert_eq!(firm.sync().await.state, RunState::Succeeded);
+    assert_eq!(firm.active().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_that_are_lost_for_an_attribute_fail_the_run_by_that_name() {
+    for attribute in ["userAccountControl", "mail", "primaryGroupID", "displayName"] {
+        let firm = Firm::running(100, |_| {}).await;
+        let before = firm.users().await;
+        firm.sim.edit(|ad| ad.hide_attribute(attribute, None));
+        let run = firm.sync().await;
+        assert_eq!(run.state, RunState::Failed, "{attribute}");
+        assert!(run.error.as_ref().unwrap().contains(attribute), "{run:?}");
+        assert_eq!(firm.users().await, before, "{attribute}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_whose_members_are_hidden_takes_nothing_from_anybody() {
+    let firm = Firm::running(100, |_| {}).await;
+    let before = firm.active().await;
+    firm.sim.edit(|ad| {
+        ad.hide_members(adsim::names::BASIC);
+        ad.hide_members(adsim::names::PRO);
+        ad.hide_attribute("memberOf", None);
+    });
+    firm.sync().await;
+    firm.later(SETTLE);
+    firm.sync().await;
+    assert_eq!(firm.active().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_tried_once_and_not_again_until_it_changes() {
+    let firm = Firm::running(10, |_| {}).await;
+    let file = firm.folder.path().join("password");
+    std::fs::write(&file, "wrong").unwrap();
+    firm.sim.clear_log();
+    for _ in 0..3 {
+        let run = firm.sync().await;
+        assert_eq!(run.state, RunState::Failed);
+        assert!(run.error.as_ref().unwrap().contains("52e"), "{run:?}");
+    }
+    assert_eq!(firm.sim.log().binds().len(), 1);
+    std::fs::write(&file, format!("{}\n", firm.sim.service_password())).unwrap();
+    assert_eq!(firm.sync().await.state, RunState::Succeeded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_password_is_never_sent() {
+    let firm = Firm::running(10, |_| {}).await;
+    std::fs::write(firm.folder.path().join("password"), "\n").unwrap();
+    firm.sim.clear_log();
+    let run = firm.sync().await;
+    assert!(run.error.as_ref().unwrap().contains("is empty"), "{run:?}");
+    assert!(firm.sim.log().binds().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_narrowed_base_only_plans_until_it_is_approved() {
+    let firm = Firm::running(60, |_| {}).await;
+    let before = firm.active().await;
+    let engine = narrowed(&firm);
+    let directory = engine.directory("corp").unwrap().clone();
+    let run = engine.run(&directory, rosterd::engine::Request::full(rosterd::model::Trigger::Schedule, None)).await.unwrap();
+    assert_eq!(run.state, RunState::Held, "{run:?}");
+    firm.later(SETTLE);
+    let run = engine.run(&directory, rosterd::engine::Request::full(rosterd::model::Trigger::Schedule, None)).await.unwrap();
+    assert_eq!((run.state, firm.active().await), (RunState::Held, before), "{run:?}");
+}
+
+fn narrowed(firm: &Firm) -> rosterd::engine::Engine {
+    let mut config = firm.engine.directory("corp").unwrap().config.clone();
+    config.settings.bases = vec![firm.sim.look(|ad| ad.dn("Engineering")).to_string()];
+    rosterd::engine::Engine::new(
+        firm.engine.store.clone(),
+        firm.clock.clone(),
+        vec![config],
+        std::collections::BTreeSet::new(),
+        rosterd::dns::Resolver::System,
+        tokio_util::sync::CancellationToken::new(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_excludes_somebody_visibly_suspends_and_an_attribute_that_cannot_be_read_does_not() {
+    let text = "(!(employeeType=robot))";
+    let filter = rosterd::reconcile::Filter::parse(text).unwrap();
+    let firm = Firm::running(60, |c| c.settings.filter = Some((text.to_owned(), filter))).await;
+    let user = firm.users().await.remove(0);
+    let dn = user.link.as_ref().unwrap().dn.as_str().to_owned();
+    firm.sim.edit(|ad| ad.set(dn.as_str(), "employeeType", "robot"));
+    firm.sync().await;
+    firm.later(SETTLE);
+    let run = firm.sync().await;
+    let cause = firm.user(&user.id.to_string()).await.causes.weightiest().cloned();
+    assert_eq!(cause.map(|c| (c.reason, c.evidence.attribute, c.evidence.value)), Some((Reason::OutOfScope, "employeeType".into(), "robot".into())), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joiners_come_in_and_an_operator_can_suspend_and_activate() {
+    let firm = Firm::running(60, |_| {}).await;
+    firm.sim.edit(|ad| {
+        let new = ad.add_person(NewPerson::new("newbie").name("New", "Bie").mail("new.bie@example.com").ou("Engineering"));
+        ad.add_member(adsim::names::BASIC, new);
+    });
+    let run = firm.sync().await;
+    assert_eq!(run.counts.create, 1, "{run:?}");
+    let suspended = firm.engine.suspend("new.bie@example.com", "left in anger", &alice()).await.unwrap();
+    assert_eq!(suspended.status(), Status::Suspended);
+    firm.sync().await;
+    assert_eq!(firm.user("new.bie@example.com").await.status(), Status::Suspended);
+    let (active, remains) = firm.engine.activate("new.bie@example.com", &alice()).await.unwrap();
+    assert_eq!((active.status(), remains.len()), (Status::Active, 0));
+}

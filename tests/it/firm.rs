@@ -1,0 +1,117 @@
+//! A company on a simulated directory: a real engine over a real store, reading over real LDAPS.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adsim::Sim;
+use rosterd::clock::Clock;
+use rosterd::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts};
+use rosterd::dns::Resolver;
+use rosterd::engine::{Cron, DirectoryConfig, Engine, Mode, Request};
+use rosterd::model::{Actor, Handle, Status, Tier, Trigger, User};
+use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
+use rosterd::store::{Run, Store, UserFilter};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct Firm {
+    pub(crate) sim: Sim,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) clock: Clock,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+pub(crate) fn alice() -> Actor {
+    Actor("alice".to_owned())
+}
+
+/// The settings of a directory that is this simulator.
+pub(crate) fn config(sim: &Sim, folder: &Path) -> DirectoryConfig {
+    std::fs::write(folder.join("ca.pem"), sim.ca_pem()).expect("a file");
+    let password = folder.join("password");
+    std::fs::write(&password, format!("{}\n", sim.service_password())).expect("a file");
+    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a mode");
+    DirectoryConfig {
+        name: rosterd::model::DirectoryName::parse("corp").expect("a name"),
+        account: Handle::parse("acme").expect("a handle"),
+        mode: Mode::Apply,
+        settings: Settings {
+            servers: vec![ServerUrl::parse(&sim.ldaps_url()).expect("a URL")],
+            starttls: false,
+            ca_file: Some(folder.join("ca.pem")),
+            bind_dn: sim.service_upn(),
+            password_file: password,
+            bases: vec![sim.root_dn()],
+            filter: None,
+            timeouts: Timeouts { connect: Duration::from_secs(2), operation: Duration::from_secs(5), run: Duration::from_secs(60) },
+            page_size: 100,
+            groups: vec![(Tier::Pro, GroupName::parse(adsim::names::PRO)), (Tier::Basic, GroupName::parse(adsim::names::BASIC))],
+            canaries: Vec::new(),
+            attributes: AttributeNames::default(),
+        },
+        discover: None,
+        tiers: TierRules { grouped: true, without_group: WithoutGroup::Suspend, default_tier: Tier::Pro },
+        exclude: Vec::new(),
+        protect: Vec::new(),
+        limits: Limits::default(),
+        schedule: Cron::parse("@hourly", chrono_tz::Tz::UTC).expect("a schedule"),
+        stale_after: Duration::from_hours(6),
+        live: false,
+        gated: false,
+    }
+}
+
+impl Firm {
+    /// A company of so many people, its account created and its domain claimed, nothing read yet.
+    pub(crate) async fn of(people: usize, adapt: impl FnOnce(&mut DirectoryConfig)) -> Self {
+        let sim = Sim::builder().people(people).start().await.expect("a simulator");
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = config(&sim, folder.path());
+        adapt(&mut config);
+        let clock = Clock::system();
+        let url = format!("sqlite://{}", folder.path().join("rosterd.db").display());
+        let store = Arc::new(Store::open(&url).await.expect("a store"));
+        let trusted = BTreeSet::from([rosterd::model::Domain::parse("example.com").expect("a domain")]);
+        let engine = Engine::new(store, clock.clone(), vec![config], trusted, Resolver::System, CancellationToken::new());
+        engine.create_account("acme", "Acme", &alice()).await.expect("an account");
+        engine.claim("acme", "example.com", &alice()).await.expect("a claim");
+        Self { sim, engine: Arc::new(engine), clock, folder }
+    }
+
+    /// The same, with everybody provisioned and the first day over, so that limits are those of every day.
+    pub(crate) async fn running(people: usize, adapt: impl FnOnce(&mut DirectoryConfig)) -> Self {
+        let firm = Self::of(people, adapt).await;
+        firm.sync().await;
+        if let Some(plan) = firm.engine.store.plans(false).await.expect("plans").first() {
+            firm.engine.approve(plan.id, alice()).await.expect("an approval");
+        }
+        let run = firm.sync().await;
+        assert_eq!(run.error, None);
+        firm
+    }
+
+    pub(crate) async fn sync(&self) -> Run {
+        let directory = self.engine.directory("corp").expect("corp").clone();
+        self.engine.run(&directory, Request::full(Trigger::Manual, Some(alice()))).await.expect("a run")
+    }
+
+    /// Lets what settles settle: the directory's clock goes with ours.
+    pub(crate) fn later(&self, by: Duration) {
+        self.clock.advance(by);
+        let ahead = self.clock.now().0 - Clock::system().now().0;
+        self.sim.set_clock_skew(ahead / 1_000_000);
+    }
+
+    pub(crate) async fn users(&self) -> Vec<User> {
+        self.engine.store.users(&UserFilter { limit: Some(1_000_000), ..UserFilter::default() }).await.expect("users")
+    }
+
+    pub(crate) async fn active(&self) -> usize {
+        self.users().await.iter().filter(|u| u.status() == Status::Active).count()
+    }
+
+    pub(crate) async fn user(&self, who: &str) -> User {
+        self.engine.find_user(who).await.expect("a user")
+    }
+}
