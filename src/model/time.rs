@@ -72,7 +72,8 @@ impl fmt::Debug for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        // To the microsecond, so that what is stored as JSON comes back equal.
+        serializer.collect_str(&self.to_utc().to_rfc3339_opts(SecondsFormat::Micros, true))
     }
 }
 

@@ -1,1 +1,297 @@
-//! The queries, on both databases.
+//! The queries, on SQLite and on PostgreSQL alike.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::clock::Clock;
+use crate::model::{
+    Account, AccountId, AccountKind, Actor, Address, Addresses, By, Cause, Causes, Change, ChangeKind, Claim, ClaimId, ClaimState, Class, DirectoryName, Dn, Domain, Evidence, Guid,
+    Handle, HeldChange, HoldReason, Joined, Link, PlanState, Policies, Profile, Reason, RunId, Status, Tier, User, UserId,
+};
+use crate::reconcile::Admitted;
+
+/// A store of its own for one test, and the account in it.
+struct Fresh {
+    store: Store,
+    account: AccountId,
+    clock: Clock,
+    _folder: tempfile::TempDir,
+}
+
+async fn on(flavour: &str) -> Option<Fresh> {
+    let folder = tempfile::tempdir().unwrap();
+    let url = match flavour {
+        "sqlite" => format!("sqlite://{}", folder.path().join("rosterd.db").display()),
+        _ => postgres().await?,
+    };
+    let store = Store::open(&url).await.unwrap();
+    let clock = Clock::system();
+    let account = AccountId(clock.new_id());
+    let new = Account {
+        id: account,
+        handle: Handle::parse("acme").unwrap(),
+        name: "Acme".into(),
+        kind: AccountKind::Team,
+        policies: Policies::default(),
+        users: BTreeMap::new(),
+        created_at: clock.now(),
+    };
+    store.create_account(&new, &alice(), &clock).await.unwrap();
+    Some(Fresh { store, account, clock, _folder: folder })
+}
+
+/// A database of its own on the server that `tests/run` starts. Without one, only SQLite is tried, and said so.
+async fn postgres() -> Option<String> {
+    let Ok(server) = std::env::var("ROSTERD_TEST_POSTGRES") else {
+        assert!(std::env::var_os("ROSTERD_LAB").is_none(), "the lab has no PostgreSQL: tests/run starts one");
+        eprintln!("PostgreSQL is skipped: tests/run starts one");
+        return None;
+    };
+    #[cfg(not(feature = "postgres"))]
+    return None;
+    #[cfg(feature = "postgres")]
+    {
+        sqlx::any::install_default_drivers();
+        let name = format!("t{}", uuid::Uuid::new_v4().simple());
+        let admin = AnyPoolOptions::new().max_connections(1).connect(&server).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&admin).await.unwrap();
+        let (base, query) = server.split_once('?').map_or((server.as_str(), String::new()), |(b, q)| (b, format!("?{q}")));
+        let (base, _) = base.rsplit_once('/').unwrap();
+        Some(format!("{base}/{name}{query}"))
+    }
+}
+
+macro_rules! on_both {
+    ($($name:ident)*) => {$(
+        mod $name {
+            #[tokio::test]
+            async fn on_sqlite() {
+                super::$name(super::on("sqlite").await.unwrap()).await;
+            }
+            #[tokio::test]
+            async fn on_postgres() {
+                if let Some(fresh) = super::on("postgres").await {
+                    super::$name(fresh).await;
+                }
+            }
+        }
+    )*};
+}
+
+on_both! {
+    what_is_applied_is_read_back_with_its_events
+    addresses_are_swapped_in_one_transaction
+    a_change_of_another_version_is_dropped_and_told
+    a_held_plan_keeps_its_id_while_it_loses_and_gets_another_when_it_gains
+    a_rejected_plan_stays_closed_until_something_new_is_asked
+    a_domain_belongs_to_one_account_and_converts_it
+    search_finds_words_by_their_beginning_without_accents
+    only_automatic_changes_count_against_the_budget
+    an_edited_event_breaks_the_chain_where_it_was_edited
+}
+
+fn alice() -> Actor {
+    Actor("alice".into())
+}
+
+fn corp() -> DirectoryName {
+    DirectoryName::parse("corp").unwrap()
+}
+
+fn guid(n: u8) -> Guid {
+    Guid([n; 16])
+}
+
+fn addresses(primary: &str) -> Addresses {
+    Addresses { primary: Some(Address::parse(primary).unwrap()), secondary: BTreeSet::new() }
+}
+
+impl Fresh {
+    fn change(&self, user: UserId, n: u8, kind: ChangeKind, class: Option<Class>, version: Option<i64>) -> Change {
+        Change { user, guid: Some(guid(n)), email: None, kind, class, version, cluster: None }
+    }
+
+    fn creation(&self, n: u8, name: &str, email: &str) -> Change {
+        let joined = Joined {
+            tier: Tier::Basic,
+            addresses: addresses(email),
+            profile: Profile { display_name: Some(name.into()), ..Profile::default() },
+            link: Some(Link { directory: corp(), guid: guid(n), dn: Dn::new(format!("CN={name},DC=corp")) }),
+            causes: Causes::default(),
+        };
+        self.change(UserId::of_person(self.account, guid(n)), n, ChangeKind::Create(Box::new(joined)), Some(Class::Create), None)
+    }
+
+    async fn apply(&self, changes: Vec<Change>) -> Applied {
+        let writer =
+            Writer { run: RunId(self.clock.new_id()), directory: None, account: self.account, actor: alice(), observed_from: self.clock.now(), clock: &self.clock };
+        self.store.apply(&Admitted::by_operator(changes, alice()), &writer).await.unwrap()
+    }
+
+    async fn user(&self, n: u8) -> User {
+        self.store.user(UserId::of_person(self.account, guid(n))).await.unwrap().unwrap()
+    }
+
+    fn cause(&self, reason: Reason) -> Cause {
+        let evidence = Evidence {
+            server: "dc1".into(),
+            object: None,
+            dn: None,
+            attribute: "userAccountControl".into(),
+            value: "514".into(),
+            seen_at: self.clock.now(),
+        };
+        Cause { reason, since: self.clock.now(), by: By::Directory("corp".into()), evidence }
+    }
+
+    fn held(&self, n: u8) -> HeldChange {
+        HeldChange { change: self.creation(n, "Bob", &format!("b{n}@example.com")), hold: HoldReason::Limit }
+    }
+
+    async fn rehold(&self, people: &[u8]) -> Reheld {
+        let held: Vec<HeldChange> = people.iter().map(|n| self.held(*n)).collect();
+        self.store.rehold(&corp(), RunId(self.clock.new_id()), 0, &held, |_| true, &self.clock).await.unwrap()
+    }
+}
+
+async fn what_is_applied_is_read_back_with_its_events(f: Fresh) {
+    let applied = f.apply(vec![f.creation(1, "Zoë Müller", "Zoe@Example.com"), f.creation(2, "Bob", "bob@example.com")]).await;
+    assert_eq!((applied.counts.create, applied.dropped), (2, 0));
+    let zoe = f.user(1).await;
+    assert_eq!((zoe.status(), zoe.version, zoe.addresses.primary.unwrap().as_str()), (Status::Active, 1, "Zoe@example.com"));
+    let cause = f.cause(Reason::Disabled);
+    f.apply(vec![f.change(zoe.id, 1, ChangeKind::Suspend { cause: cause.clone(), was_active: true }, Some(Class::Confirmed), Some(1))]).await;
+    let zoe = f.user(1).await;
+    assert_eq!((zoe.status(), zoe.causes.weightiest().cloned()), (Status::Suspended, Some(cause)));
+    let told = f.store.events(&EventFilter { kind: Some("user.*".into()), limit: 10, ..EventFilter::default() }).await.unwrap();
+    let kinds: Vec<_> = told.iter().map(|e| e.document["type"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(kinds, ["user.created", "user.created", "user.suspended"]);
+    assert_eq!(told[2].document["data"]["evidence"][0]["value"], "514");
+    assert_eq!(f.store.verify_events().await.unwrap(), Ok(4), "with the account's own");
+}
+
+async fn addresses_are_swapped_in_one_transaction(f: Fresh) {
+    f.apply(vec![f.creation(1, "A", "a@example.com"), f.creation(2, "B", "b@example.com")]).await;
+    let swap = |n, from, to| {
+        let kind = ChangeKind::Readdress { before: addresses(from), after: addresses(to) };
+        f.change(UserId::of_person(f.account, guid(n)), n, kind, Some(Class::Readdress), Some(1))
+    };
+    let applied = f.apply(vec![swap(1, "a@example.com", "b@example.com"), swap(2, "b@example.com", "a@example.com")]).await;
+    assert_eq!(applied.counts.update, 2);
+    let holder = f.store.user_by_address(&Address::parse("A@example.com").unwrap().key()).await.unwrap().unwrap();
+    assert_eq!(holder.id, f.user(2).await.id);
+}
+
+async fn a_change_of_another_version_is_dropped_and_told(f: Fresh) {
+    f.apply(vec![f.creation(1, "A", "a@example.com")]).await;
+    let tier = |version| {
+        let evidence = f.cause(Reason::NoGroup).evidence;
+        let kind = ChangeKind::Tier { before: Tier::Basic, after: Tier::Pro, evidence };
+        f.change(UserId::of_person(f.account, guid(1)), 1, kind, Some(Class::Upgrade), Some(version))
+    };
+    assert_eq!(f.apply(vec![tier(1)]).await.dropped, 0);
+    let late = f.apply(vec![tier(1)]).await;
+    assert_eq!((late.dropped, late.counts.total()), (1, 0));
+    assert_eq!(f.apply(vec![f.creation(1, "A", "a@example.com")]).await.dropped, 1, "created twice");
+}
+
+async fn a_held_plan_keeps_its_id_while_it_loses_and_gets_another_when_it_gains(f: Fresh) {
+    let first = f.rehold(&[1, 2, 3]).await;
+    assert!(first.is_new && first.count == 3);
+    assert_eq!(f.rehold(&[1, 2, 3]).await, Reheld { is_new: false, ..first });
+    let fewer = f.rehold(&[1, 2]).await;
+    assert_eq!((fewer.plan, fewer.count), (first.plan, 2));
+    let more = f.rehold(&[1, 2, 4]).await;
+    assert!(more.plan != first.plan && more.count == 3 && more.is_new);
+    assert_eq!(f.store.plan(first.plan.unwrap()).await.unwrap().unwrap().state, PlanState::Superseded);
+    assert_eq!(f.store.plan_changes(more.plan.unwrap()).await.unwrap().len(), 3);
+    assert_eq!(f.store.waiting(&corp()).await.unwrap().len(), 3);
+    assert_eq!(f.rehold(&[]).await.plan, None);
+    assert_eq!(f.store.plan(more.plan.unwrap()).await.unwrap().unwrap().state, PlanState::Withdrawn);
+}
+
+async fn a_rejected_plan_stays_closed_until_something_new_is_asked(f: Fresh) {
+    let id = f.rehold(&[1, 2]).await.plan.unwrap();
+    let plan = f.store.plan(id).await.unwrap().unwrap();
+    f.store.decide_plan(&plan, PlanState::Rejected, &alice(), &f.clock).await.unwrap();
+    assert_eq!(f.rehold(&[1, 2]).await, Reheld { plan: None, count: 0, is_new: false });
+    let new = f.rehold(&[1, 2, 3]).await;
+    assert!(new.is_new && new.plan != Some(id));
+}
+
+async fn a_domain_belongs_to_one_account_and_converts_it(f: Fresh) {
+    let claim = |account, state: ClaimState| Claim {
+        id: ClaimId(f.clock.new_id()),
+        account,
+        domain: Domain::parse("example.com").unwrap(),
+        state,
+        token: "t".into(),
+        claimed_at: f.clock.now(),
+        verified_at: state.holds().then(|| f.clock.now()),
+        checked_at: None,
+        finding: None,
+    };
+    f.store.add_claim(&claim(f.account, ClaimState::Pending), &alice(), &f.clock).await.unwrap();
+    assert!(f.store.claimed_domains(f.account).await.unwrap().is_empty());
+    assert!(matches!(f.store.add_claim(&claim(f.account, ClaimState::Pending), &alice(), &f.clock).await, Err(ClaimRefused::ClaimedAlready(_))));
+    let mut pending = f.store.claims(Some(f.account)).await.unwrap().remove(0);
+    let now = Some(f.clock.now());
+    (pending.state, pending.verified_at, pending.checked_at) = (ClaimState::Verified, now, now);
+    f.store.check_claim(&pending, &alice(), &f.clock).await.unwrap();
+    assert_eq!(f.store.account(&Handle::parse("acme").unwrap()).await.unwrap().unwrap().kind, AccountKind::Enterprise);
+    let other = Account {
+        id: AccountId(f.clock.new_id()),
+        handle: Handle::parse("other").unwrap(),
+        name: "Other".into(),
+        kind: AccountKind::Team,
+        policies: Policies::default(),
+        users: BTreeMap::new(),
+        created_at: f.clock.now(),
+    };
+    f.store.create_account(&other, &alice(), &f.clock).await.unwrap();
+    let refused = f.store.add_claim(&claim(other.id, ClaimState::Pending), &alice(), &f.clock).await.unwrap_err();
+    assert!(!refused.to_string().contains("acme"), "the holder is not named: {refused}");
+}
+
+async fn search_finds_words_by_their_beginning_without_accents(f: Fresh) {
+    f.apply(vec![f.creation(1, "Zoë Müller", "zoe@example.com"), f.creation(2, "Zora Neale", "zora@example.com")]).await;
+    let found = |text: &'static str| async { f.store.search(text, 10).await.unwrap().len() };
+    assert_eq!([found("zo").await, found("zoe mull").await, found("MÜLL").await, found("zora@").await, found("eale").await, found("").await], [2, 1, 1, 1, 0, 0]);
+}
+
+async fn only_automatic_changes_count_against_the_budget(f: Fresh) {
+    f.apply(vec![f.creation(1, "A", "a@example.com")]).await;
+    let budget = f.store.budget(&corp(), Duration::from_hours(24), f.clock.now()).await.unwrap();
+    assert_eq!((budget.active, budget.used.len()), (0, 0), "an operator's change");
+}
+
+async fn an_edited_event_breaks_the_chain_where_it_was_edited(f: Fresh) {
+    f.apply((1..6).map(|n| f.creation(n, "A", &format!("a{n}@example.com"))).collect()).await;
+    assert!(f.store.verify_events().await.unwrap().is_ok());
+    let writer = f.store.writer.lock().await;
+    sqlx::query("UPDATE events SET document = '{}' WHERE seq = 3").execute(&*writer).await.unwrap();
+    drop(writer);
+    assert_eq!(f.store.verify_events().await.unwrap(), Err(ChainBreak { seq: 3 }));
+}
+
+#[tokio::test]
+async fn a_second_rosterd_on_one_store_is_refused() {
+    let f = on("sqlite").await.unwrap();
+    let url = format!("sqlite://{}", f._folder.path().join("rosterd.db").display());
+    assert!(matches!(Store::open(&url).await, Err(StoreError::InUse { .. })));
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_version_is_refused_with_a_sentence() {
+    let f = on("sqlite").await.unwrap();
+    let url = format!("sqlite://{}", f._folder.path().join("rosterd.db").display());
+    let Fresh { store, _folder, .. } = f;
+    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'later', true, x'00', 0)")
+        .execute(&*store.writer.lock().await)
+        .await
+        .unwrap();
+    store.close().await;
+    drop(store);
+    let refused = Store::open(&url).await.unwrap_err();
+    assert!(refused.to_string().contains("newer rosterd"), "{refused}");
+}

@@ -4,5 +4,6 @@
 mod engine;
 mod firm;
 mod laws;
+mod layers;
 mod plans;
 mod world;

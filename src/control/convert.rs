@@ -1,0 +1,304 @@
+//! The engine's values as the wire shows them. Pure: asks nobody, decides nothing.
+
+use serde_json::{Value, json};
+
+use super::api;
+use crate::engine::run::Proposed;
+use crate::engine::{DirectoryStatus, Progress};
+use crate::model::{Account, Cause, Causes, Change, ChangeCounts, Claim, Class, Guid, Handle, HoldReason, Link, QuarantineReason, Status, Timestamp, User};
+use crate::store::{HeldPlan, HeldSummary, Run, StoredChange, StoredEvent};
+
+/// RFC 3339 has four digits for the year; "for ever" is the last instant they can tell.
+const FOR_EVER: &str = "9999-12-31T23:59:59.999Z";
+
+/// The first instant after that one, in microseconds.
+const YEAR_10_000: Timestamp = Timestamp(253_402_300_800_000_000);
+
+fn time(at: Timestamp) -> String {
+    if at < YEAR_10_000 { at.to_string() } else { FOR_EVER.to_owned() }
+}
+
+fn class(class: Class) -> String {
+    class.as_str().to_owned()
+}
+
+fn hold(hold: HoldReason) -> String {
+    hold.as_str().to_owned()
+}
+
+/// How a directory stands.
+pub(super) fn directory(status: DirectoryStatus) -> api::DirectoryStatus {
+    let DirectoryStatus {
+        name,
+        account,
+        state,
+        server,
+        live,
+        last_attempt,
+        last_success,
+        last_complete_read,
+        next_run,
+        paused_until,
+        active,
+        suspended,
+        held,
+        quarantined,
+        attention,
+    } = status;
+    api::DirectoryStatus {
+        name,
+        account,
+        state: state.to_owned(),
+        server,
+        live,
+        last_attempt: last_attempt.map(time),
+        last_success: last_success.map(time),
+        last_complete_read: last_complete_read.map(time),
+        next_run: next_run.map(time),
+        paused_until: paused_until.map(time),
+        users: api::ManagedCounts { active, suspended },
+        held,
+        quarantined,
+        attention,
+    }
+}
+
+/// The daemon, with its directories.
+pub(super) fn status(started_at: Timestamp, directories: Vec<api::DirectoryStatus>) -> api::Status {
+    // Nothing is delivered yet, so nothing waits to be.
+    let hooks = api::HookCounts::default();
+    api::Status { version: env!("CARGO_PKG_VERSION").to_owned(), started_at: time(started_at), directories, hooks }
+}
+
+/// How far a run has come.
+pub(super) fn progress(progress: &Progress) -> api::Progress {
+    let Progress { entries, expected, phase } = *progress;
+    api::Progress { entries, expected, phase: phase.to_owned() }
+}
+
+fn counts(counts: ChangeCounts) -> api::Changes {
+    let ChangeCounts { create, update, suspend, reactivate, tier, link, release } = counts;
+    api::Changes { create, update, suspend, reactivate, tier, link, release }
+}
+
+/// A run.
+pub(super) fn run(run: Run) -> api::Run {
+    let Run {
+        id,
+        directory,
+        trigger,
+        mode,
+        state,
+        actor,
+        started_at,
+        finished_at,
+        entries,
+        complete,
+        server,
+        counts: applied,
+        held,
+        quarantined,
+        dropped,
+        error,
+        warnings,
+        active_after: _,
+        approves: _,
+    } = run;
+    api::Run {
+        id: id.to_string(),
+        directory: Some(directory).filter(|d| !d.is_empty()),
+        trigger: trigger.as_str().to_owned(),
+        mode,
+        state: state.as_str().to_owned(),
+        actor: actor.map(|a| a.0),
+        started_at: time(started_at),
+        finished_at: finished_at.map(time),
+        read: api::Read { entries, complete, server },
+        changes: counts(applied),
+        held,
+        quarantined,
+        dropped,
+        error,
+        warnings,
+    }
+}
+
+/// A change that was written down.
+pub(super) fn stored_change(change: StoredChange) -> api::Change {
+    let StoredChange { user, guid, email, kind, class: counted, reason, before, after, evidence, hold: held, outcome, at: _ } = change;
+    api::Change {
+        kind,
+        class: counted.map(class),
+        user_id: user.to_string(),
+        email,
+        object_guid: guid.map(|g| g.to_string()),
+        reason,
+        evidence,
+        held: held.map(hold),
+        before,
+        after,
+        outcome: Some(outcome),
+    }
+}
+
+fn planned(change: &Change, held: Option<HoldReason>) -> api::Change {
+    api::Change {
+        kind: change.kind.as_str().to_owned(),
+        class: change.class.map(class),
+        user_id: change.user.to_string(),
+        email: change.email.as_ref().map(|e| e.as_str().to_owned()),
+        object_guid: change.guid.map(|g| g.to_string()),
+        reason: change.reason().map(|r| r.as_str().to_owned()),
+        evidence: json!(change.evidence()),
+        held: held.map(hold),
+        before: change.before(),
+        after: change.after(),
+        outcome: None,
+    }
+}
+
+/// What a run would do: first what would be applied, then what would wait.
+pub(super) fn plan(directory: &str, proposed: Proposed) -> api::Plan {
+    let Proposed { sight, judged } = proposed;
+    let verdict = judged.verdict;
+    let admitted = verdict.admitted.changes().map(|(change, _)| planned(change, None));
+    let changes = admitted.chain(verdict.held.iter().map(|h| planned(&h.change, Some(h.hold)))).collect();
+    let quarantined = verdict.quarantined.into_iter().map(|q| api::Quarantined {
+        object_guid: guid(q.object_guid),
+        dn: q.dn,
+        reason: q.reason.as_str().to_owned(),
+    });
+    let warnings = sight.warnings.into_iter().chain(judged.warnings).collect();
+    api::Plan { id: None, directory: directory.to_owned(), changes, quarantined: quarantined.collect(), error: sight.failure, warnings }
+}
+
+fn guid(guid: Guid) -> String {
+    guid.to_string()
+}
+
+/// A held plan; with its changes where they were asked for.
+pub(super) fn held(plan: HeldPlan, summary: Vec<HeldSummary>, changes: Option<Vec<StoredChange>>) -> api::HeldPlan {
+    let HeldPlan { id, directory, run, digest, state, created_at, actor, approved_at: _, count } = plan;
+    api::HeldPlan {
+        id: id.to_string(),
+        directory,
+        run: run.to_string(),
+        digest: digest.to_string(),
+        state: state.as_str().to_owned(),
+        created_at: time(created_at),
+        actor: actor.map(|a| a.0),
+        count,
+        by: summary.into_iter().map(group).collect(),
+        changes: changes.map(|c| c.into_iter().map(stored_change).collect()),
+    }
+}
+
+fn group(summary: HeldSummary) -> api::HeldGroup {
+    let HeldSummary { class: counted, hold: held, cluster, reason, count } = summary;
+    api::HeldGroup { class: counted.map(class), reason, cause: cluster, held: held.map(hold), count }
+}
+
+/// An account, with the claims and the directories that are its own.
+pub(super) fn account(account: Account, domains: Vec<api::Domain>, directories: Vec<String>) -> api::Account {
+    let Account { id, handle, name, kind, policies, users, created_at } = account;
+    let count = |status| users.get(&status).copied().unwrap_or(0);
+    api::Account {
+        id: id.to_string(),
+        handle: handle.to_string(),
+        name,
+        kind: kind.as_str().to_owned(),
+        domains,
+        directories,
+        policies: json!(policies),
+        users: api::UserCounts {
+            active: count(Status::Active),
+            suspended: count(Status::Suspended),
+            invited: count(Status::Invited),
+            released: count(Status::Released),
+        },
+        created_at: time(created_at),
+    }
+}
+
+/// A claim of the account with this handle.
+pub(super) fn domain(claim: Claim, account: &Handle) -> api::Domain {
+    let record = api::TxtRecord { name: claim.record_name(), value: claim.record_value() };
+    let Claim { id, account: _, domain, state, token: _, claimed_at, verified_at, checked_at, finding } = claim;
+    api::Domain {
+        id: id.to_string(),
+        account: account.to_string(),
+        domain: domain.to_string(),
+        state: state.as_str().to_owned(),
+        record,
+        claimed_at: time(claimed_at),
+        verified_at: verified_at.map(time),
+        checked_at: checked_at.map(time),
+        finding,
+    }
+}
+
+/// A user of the account with this handle.
+pub(super) fn user(user: User, account: &Handle, quarantine: &[QuarantineReason]) -> api::User {
+    let status = user.status();
+    let User {
+        id,
+        account: _,
+        standing: _,
+        tier,
+        addresses,
+        mut profile,
+        link,
+        causes,
+        pins,
+        version: _,
+        observed_from: _,
+        invited_at,
+        joined_at,
+        created_at,
+        updated_at,
+    } = user;
+    let (display_name, given_name, surname) = (profile.display_name.take(), profile.given_name.take(), profile.surname.take());
+    api::User {
+        id: id.to_string(),
+        account: account.to_string(),
+        status: status.as_str().to_owned(),
+        tier: tier.as_str().to_owned(),
+        primary_email: addresses.primary.map(|a| a.as_str().to_owned()),
+        secondary_emails: addresses.secondary.iter().map(|a| a.as_str().to_owned()).collect(),
+        display_name,
+        given_name,
+        surname,
+        // Names have fields of their own.
+        profile: json!(profile),
+        directory: link.map(|Link { directory, guid, dn }| api::UserLink {
+            name: directory.to_string(),
+            object_guid: guid.to_string(),
+            dn: dn.as_str().to_owned(),
+        }),
+        suspension: suspension(&causes),
+        quarantine: quarantine.iter().map(|q| q.as_str().to_owned()).collect(),
+        pinned: pins.iter().map(|r| r.as_str().to_owned()).collect(),
+        invited_at: invited_at.map(time),
+        joined_at: joined_at.map(time),
+        created_at: time(created_at),
+        updated_at: time(updated_at),
+    }
+}
+
+fn suspension(causes: &Causes) -> Option<api::UserSuspension> {
+    let reason = causes.weightiest()?.reason.as_str().to_owned();
+    // Suspended since the first of the causes that still hold.
+    let since = causes.iter().map(|c| c.since).min()?;
+    Some(api::UserSuspension { reason, since: time(since), causes: causes.iter().map(cause).collect() })
+}
+
+fn cause(cause: &Cause) -> api::UserCause {
+    let Cause { reason, since, by, evidence } = cause;
+    api::UserCause { reason: reason.as_str().to_owned(), since: time(*since), by: by.to_string(), evidence: json!(evidence) }
+}
+
+/// An event.
+pub(super) fn event(event: StoredEvent) -> api::Event {
+    let StoredEvent { seq, document } = event;
+    api::Event { seq, document: if document.is_object() { document } else { Value::Object(serde_json::Map::new()) } }
+}

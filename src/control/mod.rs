@@ -1,0 +1,37 @@
+//! The control socket: HTTP with JSON over a Unix socket, for operators and their scripts.
+//!
+//! It only asks the engine and puts the answers into words that scripts rely on ([`api`]). Who may do
+//! what is decided by the kernel's word about the caller and the groups of the user database
+//! ([`peer`]), on the router and never in a handler. It must never hold up a run: connections are
+//! bounded in number, size and time, and what an operator has set going goes on without him.
+
+pub mod api;
+pub mod client;
+mod convert;
+mod line;
+pub mod peer;
+mod problem;
+mod read;
+mod server;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::path::PathBuf;
+
+pub use server::serve;
+pub use socket::{Listening, ServeError, bind};
+
+/// Where the socket is, and who may use it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Where the socket is; the directory it is in must exist.
+    pub socket: PathBuf,
+    /// The Unix group that may change things (root and the daemon's own user always may).
+    pub operators: String,
+    /// The Unix group that may only look.
+    pub viewers: String,
+    /// The Unix group that may ask for sign-in decisions.
+    pub authenticators: String,
+}

@@ -1,0 +1,195 @@
+//! Who is calling, and what they may do.
+//!
+//! The kernel says which user is at the other end; the user database says which groups that user is in
+//! *now* (the peer's credentials carry no supplementary groups). Nothing the caller sends counts.
+//!
+//! The unit must not set `PrivateUsers=`: it makes every caller the overflow user, 65534.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::CString;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::Settings;
+use crate::model::Actor;
+
+/// Long enough for a script's hundred requests, short enough that nobody waits for a new membership.
+const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// The user database may be a directory on the network.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A user database that hangs takes no more threads than this.
+const LOOK_UPS: usize = 8;
+
+/// Whom the kernel cannot name in this user namespace: anybody.
+const OVERFLOW: u32 = 65_534;
+
+/// What a caller may do; each may do what the one before may.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Role {
+    /// Ask for sign-in decisions.
+    Authenticator,
+    /// Look.
+    Viewer,
+    /// Change things.
+    Operator,
+}
+
+/// The groups behind the roles, by number; `None` where there is no such group, which then is simply empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RoleGroups {
+    /// Of operators.
+    pub operators: Option<u32>,
+    /// Of viewers.
+    pub viewers: Option<u32>,
+    /// Of authenticators.
+    pub authenticators: Option<u32>,
+}
+
+impl RoleGroups {
+    /// What the user `uid`, in these groups, may do to a daemon that runs as `own`.
+    pub fn role(&self, uid: u32, groups: &BTreeSet<u32>, own: u32) -> Option<Role> {
+        let Self { operators, viewers, authenticators } = *self;
+        let is_in = |group: Option<u32>| group.is_some_and(|g| groups.contains(&g));
+        let is_own = uid == own && uid != OVERFLOW;
+        if uid == 0 || is_own || is_in(operators) {
+            Some(Role::Operator)
+        } else if is_in(viewers) {
+            Some(Role::Viewer)
+        } else if is_in(authenticators) {
+            Some(Role::Authenticator)
+        } else {
+            None
+        }
+    }
+}
+
+/// A caller.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Caller {
+    /// The name it goes by in events: the user's, else `uid:1234`.
+    pub actor: Actor,
+    /// What it may do.
+    pub role: Option<Role>,
+}
+
+/// Why a caller is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The user database said no.
+    #[error("the groups of uid {uid} cannot be looked up in the user database")]
+    Database {
+        /// Whose.
+        uid: u32,
+        /// Why.
+        #[source]
+        source: Errno,
+    },
+    /// The user database does not answer.
+    #[error("the user database did not answer about uid {uid} within {}", humantime::format_duration(PATIENCE))]
+    Silent {
+        /// Who was asked about.
+        uid: u32,
+    },
+}
+
+/// Looks callers up, and remembers them for a moment.
+#[derive(Debug)]
+pub struct Callers {
+    names: Names,
+    own: u32,
+    look_ups: Arc<Semaphore>,
+    known: Mutex<HashMap<(u32, u32), (Instant, Caller)>>,
+}
+
+/// The names of the groups behind the roles.
+#[derive(Debug, Clone)]
+struct Names {
+    operators: String,
+    viewers: String,
+    authenticators: String,
+}
+
+impl Callers {
+    /// With these groups; a daemon's own user is an operator.
+    pub fn new(settings: &Settings) -> Self {
+        let Settings { socket: _, operators, viewers, authenticators } = settings.clone();
+        Self {
+            names: Names { operators, viewers, authenticators },
+            own: Uid::effective().as_raw(),
+            look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The groups that have this role, for a sentence.
+    pub fn groups_with(&self, role: Role) -> String {
+        let Names { operators, viewers, authenticators } = &self.names;
+        match role {
+            Role::Operator => operators.clone(),
+            Role::Viewer => format!("{viewers} or {operators}"),
+            Role::Authenticator => format!("{authenticators}, {viewers} or {operators}"),
+        }
+    }
+
+    /// Who the user `uid` is that connected with the group `gid`.
+    pub async fn identify(&self, uid: u32, gid: u32) -> Result<Caller, PeerError> {
+        if uid == 0 {
+            // Whatever has become of the user database, root gets in.
+            return Ok(Caller { actor: Actor("root".to_owned()), role: Some(Role::Operator) });
+        }
+        let now = Instant::now();
+        if let Some((until, caller)) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&(uid, gid))
+            && *until > now
+        {
+            return Ok(caller.clone());
+        }
+        let caller = tokio::time::timeout(PATIENCE, self.ask(uid, gid)).await.map_err(|_| PeerError::Silent { uid })??;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (until, _)| *until > now);
+        known.insert((uid, gid), (now + REMEMBERED, caller.clone()));
+        Ok(caller)
+    }
+
+    async fn ask(&self, uid: u32, gid: u32) -> Result<Caller, PeerError> {
+        let silent = || PeerError::Silent { uid };
+        let permit = Arc::clone(&self.look_ups).acquire_owned().await.map_err(|_| silent())?;
+        let (names, own) = (self.names.clone(), self.own);
+        let asked = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            look_up(uid, gid, own, &names)
+        });
+        asked.await.map_err(|_| silent())?.map_err(|source| PeerError::Database { uid, source })
+    }
+}
+
+fn look_up(uid: u32, gid: u32, own: u32, names: &Names) -> Result<Caller, Errno> {
+    let user = or_none(User::from_uid(Uid::from_raw(uid)))?;
+    let mut groups = BTreeSet::from([gid]);
+    if let Some(user) = &user {
+        let name = CString::new(user.name.as_str()).map_err(|_| Errno::EINVAL)?;
+        groups.extend(getgrouplist(&name, user.gid)?.into_iter().map(Gid::as_raw));
+    }
+    let group = |name: &str| match name {
+        "" => Ok(None),
+        name => Ok(or_none(Group::from_name(name))?.map(|g| g.gid.as_raw())),
+    };
+    let Names { operators, viewers, authenticators } = names;
+    let ids = RoleGroups { operators: group(operators)?, viewers: group(viewers)?, authenticators: group(authenticators)? };
+    let actor = Actor(user.map_or_else(|| format!("uid:{uid}"), |u| u.name));
+    Ok(Caller { actor, role: ids.role(uid, &groups, own) })
+}
+
+/// What getpwuid_r(3) lists as ways to say that there is none.
+fn or_none<T>(found: Result<Option<T>, Errno>) -> Result<Option<T>, Errno> {
+    match found {
+        Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM) => Ok(None),
+        found => found,
+    }
+}

@@ -1,0 +1,122 @@
+//! Errors as they are answered: problem documents (RFC 9457) that say what happened, to what, and what to do.
+//!
+//! Nothing leaves the socket as plain text, not even what the HTTP library answers by itself.
+
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::api;
+use crate::engine::EngineError;
+use crate::store::StoreError;
+
+/// RFC 9457, section 6.1.
+const MEDIA_TYPE: &str = "application/problem+json";
+
+/// More than any sentence of the HTTP library.
+const LONGEST_TEXT: usize = 16 * 1024;
+
+/// What is answered instead of what was asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    detail: String,
+}
+
+impl Refusal {
+    /// With this status, for this reason.
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into() }
+    }
+
+    /// What was asked for makes no sense.
+    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// There is none of that name.
+    pub(super) fn not_found(what: &'static str, name: &str) -> Self {
+        EngineError::NotFound { what, name: name.to_owned() }.into()
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self { status, detail } = self;
+        let title = status.canonical_reason().unwrap_or("Error").to_owned();
+        let problem = api::Problem { kind: "about:blank".to_owned(), title, status: status.as_u16(), detail };
+        // A struct of texts and a number always becomes JSON.
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
+    }
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        let status = match &error {
+            EngineError::NotFound { .. } => StatusCode::NOT_FOUND,
+            EngineError::Invalid(_) => StatusCode::BAD_REQUEST,
+            EngineError::Refused(_) => StatusCode::CONFLICT,
+            EngineError::Directory(_) => StatusCode::BAD_GATEWAY,
+            EngineError::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
+            EngineError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            EngineError::Store(_) => {
+                tracing::error!(error = chain(&error), "a request failed in the store");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self::new(status, chain(&error))
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        EngineError::Store(error).into()
+    }
+}
+
+/// An error with everything behind it. What a message already ends with is not said twice.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = error.source();
+    }
+    text
+}
+
+/// Turns what the HTTP library refuses by itself (no such method, a malformed query) into problem documents.
+pub(super) async fn as_problems(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t == MEDIA_TYPE);
+    if !is_error || is_problem {
+        return response;
+    }
+    let allow = response.headers().get(header::ALLOW).cloned();
+    let detail = match &allow {
+        Some(allow) if status == StatusCode::METHOD_NOT_ALLOWED => no_such_method(&method, &path, allow),
+        _ => {
+            let text = to_bytes(response.into_body(), LONGEST_TEXT).await.unwrap_or_default();
+            String::from_utf8_lossy(&text).into_owned()
+        }
+    };
+    let mut answer = Refusal::new(status, detail).into_response();
+    if let Some(allow) = allow {
+        answer.headers_mut().insert(header::ALLOW, allow);
+    }
+    answer
+}
+
+fn no_such_method(method: &Method, path: &str, allow: &HeaderValue) -> String {
+    format!("{path} does not take {method}, but {}", allow.to_str().unwrap_or("other methods"))
+}

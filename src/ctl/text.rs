@@ -1,0 +1,272 @@
+//! Text for people: colours, tables, times, counts, and the escaping of whatever came from elsewhere.
+//!
+//! Nothing here writes. Colours are zero-width marks until a page is printed, so that tables measure only
+//! what is seen; the same marks are escaped in everything that comes from the daemon, so nobody else's
+//! text can colour anything, move the cursor or start a line of its own.
+
+use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
+
+use chrono::{DateTime, Utc};
+use comfy_table::{ContentArrangement, Row, Table, presets};
+use serde_json::Value;
+
+/// What text is laid out for.
+#[derive(Debug, Clone, Copy)]
+pub struct View {
+    /// How many columns a line may have; `usize::MAX` where nothing limits it.
+    pub width: usize,
+    /// What "3 minutes ago" is counted from.
+    pub now: DateTime<Utc>,
+}
+
+/// Text that is ready to be printed, with its colours still as marks.
+#[derive(Debug, Clone, Default)]
+pub struct Page(String);
+
+/// Ends every colour.
+const PLAIN: char = '\u{2060}';
+/// The marks and what a terminal is sent for them.
+const COLOURS: [(char, &str); 5] =
+    [('\u{2061}', "\u{1b}[31m"), ('\u{2062}', "\u{1b}[32m"), ('\u{2063}', "\u{1b}[33m"), ('\u{2064}', "\u{1b}[2m"), ('\u{206a}', "\u{1b}[1m")];
+
+fn marked(colour: usize, text: impl Display) -> String {
+    format!("{}{text}{PLAIN}", COLOURS[colour].0)
+}
+
+pub(super) fn red(text: impl Display) -> String {
+    marked(0, text)
+}
+
+pub(super) fn green(text: impl Display) -> String {
+    marked(1, text)
+}
+
+pub(super) fn yellow(text: impl Display) -> String {
+    marked(2, text)
+}
+
+pub(super) fn dim(text: impl Display) -> String {
+    marked(3, text)
+}
+
+pub(super) fn bold(text: impl Display) -> String {
+    marked(4, text)
+}
+
+fn is_mark(c: char) -> bool {
+    c == PLAIN || COLOURS.iter().any(|(mark, _)| *mark == c)
+}
+
+impl Page {
+    /// Adds a line.
+    pub(super) fn line(&mut self, text: impl Display) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{text}");
+    }
+
+    /// Adds a sentence below `indent` columns, broken at the width, its first line led by `lead`.
+    pub(super) fn sentence(&mut self, lead: &str, text: &str, view: &View) {
+        let indent = seen_width(lead);
+        for (n, line) in wrapped(text, view.width.saturating_sub(indent)).iter().enumerate() {
+            if n == 0 { self.line(format!("{lead}{line}")) } else { self.line(format!("{:indent$}{line}", "")) }
+        }
+    }
+
+    /// Adds names and values in two columns; values are broken at the width.
+    pub(super) fn fields(&mut self, fields: &[(&str, String)], view: &View) {
+        let names = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in fields {
+            self.sentence(&format!("  {}  ", dim(format!("{name:names$}"))), value, view);
+        }
+    }
+
+    /// Adds another page below.
+    pub(super) fn append(&mut self, page: &Self) {
+        self.0.push_str(&page.0);
+    }
+
+    /// Whether there is nothing on it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As text without colours.
+    pub fn plain(&self) -> String {
+        self.0.chars().filter(|c| !is_mark(*c)).collect()
+    }
+
+    /// As text with a terminal's colour sequences.
+    pub fn coloured(&self) -> String {
+        let mut text = String::with_capacity(self.0.len());
+        for c in self.0.chars() {
+            match COLOURS.iter().find(|(mark, _)| *mark == c) {
+                Some((_, sequence)) => text.push_str(sequence),
+                None if c == PLAIN => text.push_str("\u{1b}[0m"),
+                None => text.push(c),
+            }
+        }
+        text
+    }
+}
+
+impl From<String> for Page {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+fn seen_width(text: &str) -> usize {
+    text.chars().filter(|c| !is_mark(*c)).count()
+}
+
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    // Narrower than this, broken lines help nobody.
+    let width = width.max(24);
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.len() - 1;
+        if !lines[line].is_empty() && seen_width(&lines[line]) + 1 + seen_width(word) > width {
+            lines.push(word.to_owned());
+        } else {
+            if !lines[line].is_empty() {
+                lines[line].push(' ');
+            }
+            lines[line].push_str(word);
+        }
+    }
+    lines
+}
+
+/// Rows below a header, in aligned columns without borders.
+pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>, view: &View) -> Page {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.map(dim));
+    match u16::try_from(view.width) {
+        Ok(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+        Err(_) => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    for row in rows {
+        table.add_row(Row::from(row));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let mut page = Page::default();
+    for line in table.lines() {
+        page.line(line.trim_end());
+    }
+    page
+}
+
+/// Whether a character may reach a terminal as it is. Not: control characters, line separators, marks that
+/// reorder text, and invisible ones. The joiners that some scripts and emoji are written with are fine.
+fn is_harmless(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
+/// The text with everything escaped that would do something to a terminal rather than be seen on it.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_harmless) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_harmless(c) { escaped.push(c) } else { escaped.extend(c.escape_default()) }
+    }
+    Cow::Owned(escaped)
+}
+
+/// The same document with every string in it made harmless; what views are given.
+pub fn harmless_value(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(harmless(&text).into_owned()),
+        Value::Array(items) => Value::Array(items.into_iter().map(harmless_value).collect()),
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().map(|(name, value)| (harmless(&name).into_owned(), harmless_value(value))).collect())
+        }
+        other => other,
+    }
+}
+
+/// `2026-11-24 02:58 UTC`; what is no time stays as it is.
+pub(super) fn time(rfc3339: &str) -> String {
+    match DateTime::parse_from_rfc3339(rfc3339) {
+        Ok(time) => time.to_utc().format("%Y-%m-%d %H:%M UTC").to_string(),
+        Err(_) => rfc3339.to_owned(),
+    }
+}
+
+/// `2026-11-24 02:58 UTC, 3 minutes ago`.
+pub(super) fn time_and_age(rfc3339: &str, view: &View) -> String {
+    match DateTime::parse_from_rfc3339(rfc3339) {
+        Ok(at) => format!("{}, {}", time(rfc3339), age(at.to_utc(), view.now)),
+        Err(_) => rfc3339.to_owned(),
+    }
+}
+
+/// The same, or `never`.
+pub(super) fn time_or_never(rfc3339: Option<&str>, view: &View) -> String {
+    rfc3339.map_or_else(|| "never".to_owned(), |at| time_and_age(at, view))
+}
+
+/// `3 minutes ago`, or `in 3 minutes`.
+pub(super) fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let seconds = (now - at).num_seconds();
+    let (n, unit) = match seconds.unsigned_abs() {
+        0..5 => return "just now".to_owned(),
+        s @ 5..100 => (s, "second"),
+        s @ 100..5_400 => ((s + 30) / 60, "minute"),
+        s @ 5_400..129_600 => ((s + 1_800) / 3_600, "hour"),
+        s => ((s + 43_200) / 86_400, "day"),
+    };
+    let span = count(n, unit);
+    if seconds < 0 { format!("in {span}") } else { format!("{span} ago") }
+}
+
+/// How long something took: `2.3 s`, `4 min 10 s`.
+pub(super) fn took(from: &str, to: &str) -> Option<String> {
+    let (from, to) = (DateTime::parse_from_rfc3339(from).ok()?, DateTime::parse_from_rfc3339(to).ok()?);
+    let tenths = (to - from).num_milliseconds().max(0) / 100;
+    Some(match tenths {
+        0..600 => format!("{}.{} s", tenths / 10, tenths % 10),
+        _ => format!("{} min {} s", tenths / 600, tenths % 600 / 10),
+    })
+}
+
+/// `1,204`.
+pub(super) fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 user`, `1,204 users`, `2 entries`.
+pub(super) fn count(n: u64, noun: &str) -> String {
+    let noun = match (n, noun.strip_suffix('y')) {
+        (1, _) => noun.to_owned(),
+        (_, Some(stem)) if !noun.ends_with("ay") => format!("{stem}ies"),
+        _ => format!("{noun}s"),
+    };
+    format!("{} {noun}", number(n))
+}
+
+/// A value of a document in words: lists with commas, `nothing` where there is none.
+pub(super) fn value(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::String(text) if text.is_empty() => "nothing".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "nothing".to_owned(),
+        Value::Array(items) => items.iter().map(self::value).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => fields.iter().map(|(name, v)| format!("{name} {}", self::value(v))).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,62 @@
+//! Imports point one way.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What each room may use of the others.
+fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
+    BTreeMap::from([
+        ("model", &[][..]),
+        ("clock", &["model"]),
+        ("reconcile", &["model"]),
+        ("directory", &["model", "reconcile"]),
+        ("dns", &["model"]),
+        ("store", &["clock", "model", "reconcile"]),
+        ("config", &["model"]),
+        ("engine", &["clock", "directory", "dns", "model", "reconcile", "store"]),
+        ("control", &["clock", "dns", "engine", "model", "reconcile", "store"]),
+        ("ctl", &["control"]),
+        ("telemetry", &[]),
+        ("daemon", &["clock", "config", "control", "directory", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
+    ])
+}
+
+fn sources(folder: &Path, into: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn imports_point_one_way() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let allowed = allowed();
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut wrong = Vec::new();
+    for file in files {
+        let inside = file.strip_prefix(&root).unwrap();
+        let room = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        if matches!(room.as_str(), "lib" | "main" | "bin") {
+            continue;
+        }
+        let may = allowed.get(room.as_str()).unwrap_or_else(|| panic!("{} is in a room without a rule", inside.display()));
+        let text = std::fs::read_to_string(&file).unwrap();
+        // Test modules may reach further: they build whole worlds.
+        if inside.to_string_lossy().contains("tests") {
+            continue;
+        }
+        for used in text.split("crate::").skip(1) {
+            let other: String = used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            if allowed.contains_key(other.as_str()) && other != room && !may.contains(&other.as_str()) {
+                wrong.push(format!("{} uses {other}", inside.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
