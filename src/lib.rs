@@ -1,8 +1,26 @@
-//! rosterd.
+//! rosterd keeps the people of an Active Directory reconciled into enterprise accounts.
+//!
+//! ```text
+//! directory ── read(scope) ─► decide (per entry) ─► Index: Same | Changed | New
+//!                     └─ what was seen ─► Ledger ─► Complete | Incomplete
+//! Complete: Index.unseen ─► confirm by GUID ─► absences
+//! store.load ─► plan ─► guard ─► Admitted ─► apply: users + events, one transaction
+//!                          └───► Held (waits for an operator)
+//! ```
+//!
+//! [`engine::run`] is this pipeline, on one screen. [`model`] has the nouns, [`reconcile`] the verbs, both
+//! pure; [`directory`], [`dns`] and [`store`] are the adapters, which do not know each other; [`control`] is the
+//! socket, [`ctl`] the operator's tool, [`daemon`] the wiring.
+
 pub mod clock;
+pub mod config;
+pub mod control;
+pub mod ctl;
+pub mod daemon;
 pub mod directory;
 pub mod dns;
 pub mod engine;
 pub mod model;
 pub mod reconcile;
 pub mod store;
+pub mod telemetry;

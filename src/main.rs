@@ -1,1 +1,78 @@
-fn main() {}
+//! The daemon. `rosterd [--config F]` runs in the foreground; `rosterd check-config` only looks at the file.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use rosterd::clock::Clock;
+use rosterd::config::Config;
+use rosterd::{daemon, telemetry};
+use tokio_util::sync::CancellationToken;
+
+/// EX_CONFIG of sysexits.h.
+const BAD_CONFIG: u8 = 78;
+
+/// Keeps the people of an Active Directory reconciled into enterprise accounts.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/rosterd/rosterd.toml", global = true)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say all that is wrong with the configuration, and change nothing.
+    CheckConfig,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match Config::load(&cli.config, &daemon::checks()) {
+        Ok(config) => config,
+        Err(problems) => {
+            say(&problems.to_string());
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    match cli.command {
+        Some(Command::CheckConfig) => {
+            say(&format!("{}: no problems found", cli.config.display()));
+            ExitCode::SUCCESS
+        }
+        None => run(&config, &cli.config),
+    }
+}
+
+fn run(config: &Config, file: &Path) -> ExitCode {
+    telemetry::init();
+    tracing::info!(config = %file.display(), "starting");
+    let outcome = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
+        runtime.block_on(async {
+            let stop = CancellationToken::new();
+            daemon::watch_signals(stop.clone())?;
+            let ready = || {
+                // Without systemd there is nobody to tell.
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            };
+            let ended = daemon::run(daemon::setup(config), Clock::system(), stop, ready).await;
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+            ended.map_err(anyhow::Error::from)
+        })
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("rosterd: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "before and after logging there is nothing else to say it with")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,1 +1,13 @@
-fn main() {}
+//! The operator's tool of rosterd.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use rosterd::clock::Clock;
+use rosterd::ctl::{Cli, Terminal, run};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let clock = Clock::system();
+    run(Cli::parse(), &mut Terminal::standard(move || clock.now().to_utc())).await.into()
+}

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::api;
 use crate::engine::run::Proposed;
 use crate::engine::{DirectoryStatus, Progress};
-use crate::model::{Account, Cause, Causes, Change, ChangeCounts, Claim, Class, Guid, Handle, HoldReason, Link, QuarantineReason, Status, Timestamp, User};
+use crate::model::{
+    Account, Cause, Causes, Change, ChangeCounts, Claim, Class, Guid, Handle, HoldReason, Link, QuarantineReason, Status, Timestamp, User,
+};
 use crate::store::{HeldPlan, HeldSummary, Run, StoredChange, StoredEvent};
 
 /// RFC 3339 has four digits for the year; "for ever" is the last instant they can tell.

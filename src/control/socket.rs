@@ -48,8 +48,8 @@ pub enum ServeError {
 /// A socket that callers can connect to; they are answered once it is served.
 #[derive(Debug)]
 pub struct Listening {
-    pub(super) listener: UnixListener,
-    _file: File,
+    listener: UnixListener,
+    file: File,
 }
 
 /// The socket's file, which goes when it is listened to no longer.
@@ -71,7 +71,7 @@ impl Drop for File {
 impl Listening {
     /// The listener, and its file.
     pub(super) fn into_parts(self) -> (UnixListener, File) {
-        (self.listener, self._file)
+        (self.listener, self.file)
     }
 }
 
@@ -87,7 +87,7 @@ pub async fn bind(path: &Path) -> Result<Listening, ServeError> {
     let metadata = fs::symlink_metadata(&newborn).map_err(failed)?;
     fs::rename(&newborn, path).map_err(failed)?;
     let file = File { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) };
-    Ok(Listening { listener, _file: file })
+    Ok(Listening { listener, file })
 }
 
 async fn refuse_occupied(path: &Path) -> Result<(), ServeError> {

@@ -198,6 +198,11 @@ pub(super) fn time(rfc3339: &str) -> String {
     }
 }
 
+/// Whether this is the wire's way of saying that no end is set.
+pub(super) fn is_for_ever(rfc3339: &str) -> bool {
+    rfc3339.starts_with("9999-12-31")
+}
+
 /// `2026-11-24 02:58 UTC, 3 minutes ago`.
 pub(super) fn time_and_age(rfc3339: &str, view: &View) -> String {
     match DateTime::parse_from_rfc3339(rfc3339) {

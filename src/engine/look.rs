@@ -460,7 +460,7 @@ fn refuse_known_refusal(state: &DirectoryState, settings: &Settings) -> Result<(
         Some(refused) => {
             let (stamp, what) = refused.split_once(' ').unwrap_or((refused, ""));
             let still = super::status::secret_stamp(settings) == stamp;
-            if still { Err(EngineError::Refused(format!("{what}; no further bind is tried until the password file changes"))) } else { Ok(()) }
+            if still { Err(EngineError::Refused(format!("{what}; no further bind is tried until the password file changes, or rosterctl directory unlock"))) } else { Ok(()) }
         }
         None => Ok(()),
     }

@@ -102,7 +102,7 @@ pub struct Directory {
     pub config: DirectoryConfig,
     /// Two full runs of one directory never read at once.
     reading: Mutex<()>,
-    /// Manual runs that wait share the next one: how many have begun.
+    /// Manual runs that wait share the next one.
     queue: Mutex<Queue>,
     progress: watch::Sender<Progress>,
     wake: Notify,
@@ -115,7 +115,7 @@ pub struct Directory {
 /// Runs of one directory that were asked for and not begun.
 #[derive(Debug, Default)]
 struct Queue {
-    next: Option<watch::Receiver<Option<Run>>>,
+    next: Option<watch::Receiver<Option<Result<Run, String>>>>,
 }
 
 impl Directory {

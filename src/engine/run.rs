@@ -160,8 +160,9 @@ impl Engine {
             }
         };
         self.store.save_run(run).await?;
-        let health = Health::after(run);
-        let was = directory.health.send_replace(health.clone());
+        let was = directory.health.borrow().clone();
+        let health = Health::after(run, &was);
+        directory.health.send_replace(health.clone());
         let cause = EventCause { actor: run.actor.clone().unwrap_or_else(Actor::rosterd), run: Some(run.id), at: finished };
         let kind = if run.state == RunState::Failed { "run.failed" } else { "run.succeeded" };
         let after = json!({ "directory": run.directory, "trigger": run.trigger, "changes": run.counts, "held": run.held, "error": run.error });
@@ -224,16 +225,13 @@ impl Engine {
                         directory.queue.lock().await.next = None;
                         drop(reading);
                         let run = engine.run(&directory, Request::full(Trigger::Manual, Some(actor))).await;
-                        match run {
-                            Ok(run) => drop(sender.send(Some(run))),
-                            Err(error) => tracing::error!(%error, "a run could not be written down"),
-                        }
+                        sender.send_replace(Some(run.map_err(|error| error.to_string())));
                     });
                     receiver
                 }
             }
         };
-        let run = outcome.wait_for(Option::is_some).await.map_err(|_| EngineError::Stopping)?;
-        run.clone().ok_or(EngineError::Stopping)
+        let run = outcome.wait_for(Option::is_some).await.map_err(|_| EngineError::Stopping)?.clone();
+        run.ok_or(EngineError::Stopping)?.map_err(EngineError::Refused)
     }
 }

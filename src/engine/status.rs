@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Directory, Engine, EngineError};
 use crate::directory::Settings;
-use crate::model::{Event, EventCause, PlanState, RunState, Status, Timestamp};
+use crate::model::{Actor, Event, EventCause, PlanState, RunState, Status, Timestamp};
 use crate::store::Run;
 
 /// One thing that needs attention, as a sentence.
@@ -26,9 +26,11 @@ pub enum Health {
 
 impl Health {
     /// After a run. A scoped run that went well says nothing about what an earlier full run complained of.
-    pub(super) fn after(run: &Run) -> Self {
-        match (&run.error, run.state) {
-            (Some(error), RunState::Failed) => Self::Failing(error.clone()),
+    pub(super) fn after(run: &Run, was: &Self) -> Self {
+        match (&run.error, run.state, was) {
+            (Some(error), RunState::Failed, _) => Self::Failing(error.clone()),
+            (_, RunState::Cancelled, was) => was.clone(),
+            (_, _, Self::Well(warnings)) if run.mode != "full" => Self::Well(warnings.clone()),
             _ => Self::Well(run.warnings.clone()),
         }
     }
@@ -181,6 +183,30 @@ impl Engine {
         state.paused_until = None;
         self.store.save_directory(&directory.config.name, &state).await?;
         directory.wake.notify_one();
+        self.directory_status(&directory).await
+    }
+
+    /// Forgets that AD refused the service account: the bind is tried again.
+    pub async fn unlock(&self, name: &str) -> Result<DirectoryStatus, EngineError> {
+        let directory = self.directory(name)?.clone();
+        let mut state = self.store.directory(&directory.config.name).await?;
+        state.bind_refused = None;
+        self.store.save_directory(&directory.config.name, &state).await?;
+        self.directory_status(&directory).await
+    }
+
+    /// Accepts bases, groups, canaries and attributes as they are now; the next run only plans what that changes.
+    pub async fn repin(&self, name: &str, actor: &Actor) -> Result<DirectoryStatus, EngineError> {
+        let directory = self.directory(name)?.clone();
+        let _turn = self.turn.lock().await;
+        self.store.forget_pins(&directory.config.name).await?;
+        let mut state = self.store.directory(&directory.config.name).await?;
+        state.counts = crate::reconcile::AttributeCounts::default();
+        state.rights_lost = None;
+        // No configuration has this hash, so the scope counts as changed.
+        state.scope_hash = state.scope_hash.map(|_| "repinned".to_owned());
+        self.store.save_directory(&directory.config.name, &state).await?;
+        tracing::info!(directory = %directory.config.name, %actor, "what names mean is taken anew");
         self.directory_status(&directory).await
     }
 

@@ -249,7 +249,8 @@ async fn write_people(
         ]
     });
     // Where somebody belonged (parent, group) is kept until all of its change was applied: it is what a mass event is measured by.
-    let tail = "ON CONFLICT (directory, guid) DO UPDATE SET fingerprint = excluded.fingerprint, user_id = excluded.user_id, expires = excluded.expires, \
+    let tail = "ON CONFLICT (directory, guid) DO UPDATE SET fingerprint = excluded.fingerprint, user_id = excluded.user_id, \
+         expires = CASE WHEN excluded.dn = '' THEN people.expires ELSE excluded.expires END, \
          quarantine = excluded.quarantine, \
          quarantined_at = CASE WHEN people.quarantine = excluded.quarantine THEN people.quarantined_at ELSE excluded.quarantined_at END, \
          dn = CASE WHEN excluded.dn = '' THEN people.dn ELSE excluded.dn END, \

@@ -167,4 +167,15 @@ impl Store {
         sql.execute(&mut *writing.tx).await.doing("pin a name")?;
         writing.commit().await
     }
+
+    /// Forgets what names meant and what was seen of attributes and groups, so that the next run takes things as they are.
+    pub async fn forget_pins(&self, directory: &DirectoryName) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        // Protected people stay protected: their pin is about somebody, not about what can be seen.
+        let sql = Sql::new("DELETE FROM pins WHERE kind <> 'protected' AND directory = ").bind(directory.as_str());
+        sql.execute(&mut *writing.tx).await.doing("forget pins")?;
+        let sql = Sql::new("UPDATE people SET entitled_by = NULL, fingerprint = 0 WHERE directory = ").bind(directory.as_str());
+        sql.execute(&mut *writing.tx).await.doing("forget groups")?;
+        writing.commit().await
+    }
 }

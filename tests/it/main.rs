@@ -1,6 +1,7 @@
 //! The one integration test binary. `world` is the language of the planner's tests: build a company,
 //! change one thing, look at what a run does. `firm` is the same on a simulated directory.
 
+mod config;
 mod engine;
 mod firm;
 mod laws;

@@ -1,0 +1,192 @@
+//! The main job, as an operator sees it: a simulated Active Directory with a thousand people, the real daemon
+//! with its store in a temporary folder, and `rosterctl` typed on its socket.
+//!
+//! `cargo run --release --example demo` stays up afterwards; `-- --once` ends instead.
+#![allow(clippy::print_stdout, clippy::expect_used, reason = "an example talks to whoever runs it")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use adsim::{NewPerson, Sim};
+use clap::Parser as _;
+use rosterd::clock::Clock;
+use rosterd::config::Config;
+use rosterd::ctl::{self, Terminal};
+use rosterd::daemon;
+use tokio_util::sync::CancellationToken;
+
+/// Types commands, shows what they print.
+struct Operator {
+    socket: String,
+}
+
+impl Operator {
+    async fn types(&self, command: &str) -> ctl::Exit {
+        println!("\n\x1b[1m$ rosterctl {command}\x1b[0m");
+        let words = shell_words(command);
+        let line = ["rosterctl", "--socket", &self.socket, "--yes"].into_iter().map(str::to_owned).chain(words);
+        let cli = ctl::Cli::parse_from(line);
+        let clock = Clock::system();
+        let mut terminal = Terminal::standard(move || clock.now().to_utc());
+        terminal.interactive = false;
+        let exit = ctl::run(cli, &mut terminal).await;
+        if exit != ctl::Exit::Done {
+            println!("\x1b[2m(exit status {})\x1b[0m", exit.code());
+        }
+        exit
+    }
+
+    /// The short id of the newest held plan.
+    async fn held(&self) -> String {
+        let client = rosterd::control::client::Client::new(Path::new(&self.socket)).expect("a client");
+        let held: rosterd::control::api::HeldPlans = client.get(&rosterd::control::client::Route::to(["held"])).await.expect("the held plans");
+        held.held.first().map_or_else(|| "none".to_owned(), |plan| plan.id.clone())
+    }
+}
+
+/// Words, with "quoted ones" kept together.
+fn shell_words(line: &str) -> Vec<String> {
+    line.split('"').enumerate().flat_map(|(n, part)| if n % 2 == 1 { vec![part.to_owned()] } else { part.split_whitespace().map(str::to_owned).collect() }).collect()
+}
+
+fn tell(text: &str) {
+    println!("\n\x1b[36m── {text}\x1b[0m");
+}
+
+fn configuration(sim: &Sim, folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        r#"
+[store]
+url = "sqlite://{folder}/rosterd.db"
+
+[control]
+socket = "{folder}/control.sock"
+
+[domains]
+trusted = ["example.com"]      # in real life a DNS TXT record proves it
+
+[safety]
+settle = "3s"                  # ten minutes by default: "gone" must still hold at a second look
+
+[[directory]]
+name = "corp"
+account = "acme"
+servers = ["{url}"]
+ca-file = "{folder}/ca.pem"
+bind-dn = "{upn}"
+password-file = "{folder}/password"
+base = ["{root}"]
+schedule = "*/15 * * * *"
+pro-groups = ["Roster Pro"]
+basic-groups = ["Roster Basic"]
+"#,
+        url = sim.ldaps_url(),
+        upn = sim.service_upn(),
+        root = sim.root_dn(),
+    )
+}
+
+#[tokio::main]
+async fn main() {
+    let once = std::env::args().any(|a| a == "--once");
+    tell("A company with a thousand people in Active Directory (simulated; LDAPS on the loopback)");
+    let sim = Sim::builder().people(1000).start().await.expect("a simulator");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("ca.pem"), sim.ca_pem()).expect("a file");
+    let password = folder.path().join("password");
+    std::fs::write(&password, format!("{}\n", sim.service_password())).expect("a file");
+    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a mode");
+    let file = folder.path().join("rosterd.toml");
+    std::fs::write(&file, configuration(&sim, folder.path())).expect("a file");
+    println!("{}", configuration(&sim, folder.path()).trim());
+
+    tell("The daemon starts");
+    let config = Config::load(&file, &daemon::checks()).unwrap_or_else(|problems| panic!("{problems}"));
+    let stop = CancellationToken::new();
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let running = tokio::spawn(daemon::run(daemon::setup(&config), Clock::system(), stop.clone(), move || {
+        let _ = ready.send(());
+    }));
+    if is_ready.await.is_err() {
+        let error = running.await.expect("the daemon").expect_err("it did not start");
+        panic!("{error}");
+    }
+    let operator = Operator { socket: folder.path().join("control.sock").display().to_string() };
+    story(&operator, &sim).await;
+    if !once {
+        daemon::watch_signals(stop.clone()).expect("signals");
+        stay(&operator.socket, &stop).await;
+    }
+    stop.cancel();
+    running.await.expect("the daemon ends").expect("it ends well");
+}
+
+async fn story(operator: &Operator, sim: &Sim) {
+    operator.types("status").await;
+
+    tell("An account, and its domain. The first verified domain makes it an enterprise");
+    operator.types("account create acme --name \"Acme Ltd\"").await;
+    operator.types("domain claim acme example.com").await;
+
+    tell("The first import is more than fifty people: it is planned, shown, and waits");
+    operator.types("sync corp").await;
+    operator.types(&format!("held show {}", operator.held().await)).await;
+    operator.types(&format!("held approve {}", operator.held().await)).await;
+    operator.types("status").await;
+
+    tell("In Active Directory: two people join, one is disabled, one marries, one is deleted, one becomes Pro");
+    let people = sim.look(|ad| {
+        let of = |group: &str| ad.members(group);
+        of(adsim::names::BASIC).into_iter().filter(|p| ad.value(*p, "mail").is_some()).take(4).collect::<Vec<_>>()
+    });
+    sim.edit(|ad| {
+        for (sam, given, surname) in [("ada", "Ada", "Lovelace"), ("grace", "Grace", "Hopper")] {
+            let mail = format!("{given}.{surname}@example.com").to_lowercase();
+            let new = ad.add_person(NewPerson::new(sam).name(given, surname).mail(&mail).ou("Engineering"));
+            ad.add_member(adsim::names::BASIC, new);
+        }
+        ad.show_tombstones(true);
+        ad.disable(people[0]);
+        ad.set(people[1], "sn", "Married-Name");
+        ad.set(people[1], "displayName", "Newly Married-Name");
+        ad.set(people[1], "mail", "newly.married-name@example.com");
+        ad.rename(people[1], "Newly Married-Name");
+        ad.delete(people[2]);
+        ad.add_member(adsim::names::PRO, people[3]);
+    });
+    operator.types("plan corp").await;
+    operator.types("sync corp").await;
+    operator.types(&format!("user show {}", people[0])).await;
+
+    tell("Somebody takes away the right to see OU=Sales. Active Directory answers with success, and without its people");
+    sim.edit(|ad| ad.hide_subtree("Sales"));
+    operator.types("sync corp").await;
+    operator.types(&format!("held show {}", operator.held().await)).await;
+    tell("Nobody was suspended. The right comes back, and nothing waits any more");
+    sim.edit(|ad| ad.show_subtree("Sales"));
+    operator.types("sync corp").await;
+
+    tell("A connection that is cut in the middle of the read, while somebody is disabled on the first page");
+    let early = sim.look(|ad| ad.people().into_iter().filter(|p| ad.members(adsim::names::BASIC).contains(p)).nth(1).expect("somebody"));
+    sim.edit(|ad| ad.disable(early));
+    sim.faults().push(adsim::Fault::new(adsim::When::search().containing("objectcategory=person").after_entries(600), adsim::What::Cut));
+    operator.types("sync corp").await;
+
+    tell("An operator's own brake, which no sync lifts");
+    operator.types("user suspend ada.lovelace@example.com --reason \"asked by the works council\"").await;
+    operator.types("sync corp").await;
+    operator.types("user activate ada.lovelace@example.com").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    operator.types("run list --limit 8").await;
+    operator.types("event list --limit 6").await;
+    operator.types("status").await;
+}
+
+async fn stay(socket: &str, stop: &CancellationToken) {
+    tell("The daemon stays up. In another terminal:");
+    println!(
+        "\n  export ROSTERD_SOCKET={socket}\n  cargo build --release && PATH=$PWD/target/release:$PATH\n\n  rosterctl status\n  rosterctl user search ada\n  rosterctl user show ada.lovelace@example.com\n  rosterctl plan\n  rosterctl run list\n  rosterctl event list --type 'user.*'\n  rosterctl --json status\n\nCtrl-C ends it."
+    );
+    stop.cancelled().await;
+}

@@ -1,0 +1,71 @@
+//! The files a configuration names: looked at when it is checked, so that a mistake shows before it matters.
+//!
+//! What they hold is not kept: a secret is read again whenever it is used.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+/// Any access for those who are neither the owner nor in the group.
+const OTHERS: u32 = 0o007;
+
+/// A file that holds a password which nobody else can read.
+pub(super) fn password(path: &Path) -> Result<(), String> {
+    if secret(path)?.trim().is_empty() {
+        return Err(format!("{} is empty: write the password into it", path.display()));
+    }
+    Ok(())
+}
+
+/// A file of signing keys which nobody else can read: `whsec_` and Base64 on each line (Standard Webhooks).
+pub(super) fn signing_keys(path: &Path) -> Result<(), String> {
+    let text = secret(path)?;
+    let is_key = |line: &str| {
+        let base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
+        line.strip_prefix("whsec_").is_some_and(|key| !key.is_empty() && key.chars().all(base64))
+    };
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
+    if lines.peek().is_none() {
+        return Err(format!("{} is empty: write whsec_ and a key in Base64 into it", path.display()));
+    }
+    match lines.find(|(_, line)| !is_key(line.trim())) {
+        Some((n, _)) => Err(format!("line {} of {} is not a signing key: write whsec_ and the key in Base64", n + 1, path.display())),
+        None => Ok(()),
+    }
+}
+
+/// A file of CA certificates that can be trusted.
+pub(super) fn certificates(path: &Path) -> Result<(), String> {
+    let bad = |problem: String| format!("{} {problem}", path.display());
+    let pem = fs::read(path).map_err(|e| unreadable(path, &e))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|e| bad(format!("is damaged: {e}")))?;
+        roots.add(certificate).map_err(|e| bad(format!("holds a certificate that cannot be used: {e}")))?;
+    }
+    if roots.is_empty() {
+        return Err(bad("holds no certificate: write the CA's certificate into it in PEM form (-----BEGIN CERTIFICATE-----)".to_owned()));
+    }
+    Ok(())
+}
+
+fn secret(path: &Path) -> Result<String, String> {
+    let mode = fs::metadata(path).map_err(|e| unreadable(path, &e))?.mode();
+    if mode & OTHERS != 0 {
+        return Err(format!("{} is open to everybody on this machine: chmod o= it, and change the secret", path.display()));
+    }
+    fs::read_to_string(path).map_err(|e| unreadable(path, &e))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    let advice = match error.kind() {
+        std::io::ErrorKind::NotFound => "create it, or correct the path",
+        std::io::ErrorKind::PermissionDenied => "let the user or group that rosterd runs as read it",
+        _ => "see that it is a plain text file",
+    };
+    format!("{} cannot be read ({error}): {advice}", path.display())
+}

@@ -1,0 +1,178 @@
+//! `[[hook]]` and `[[gate]]`: the administrator's programs and web servers.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::files;
+use super::table::Table;
+use super::values::{duration, hook_name, nearest, path, web_url};
+
+/// Every type of event that hooks can ask for.
+pub const EVENT_TYPES: [&str; 33] = [
+    "account.created",
+    "account.renamed",
+    "account.converted",
+    "account.deleted",
+    "account.policy_changed",
+    "domain.claimed",
+    "domain.verified",
+    "domain.lapsed",
+    "domain.released",
+    "user.created",
+    "user.updated",
+    "user.suspended",
+    "user.reactivated",
+    "user.tier_changed",
+    "user.linked",
+    "user.transferred",
+    "user.released",
+    "user.invited",
+    "user.registered",
+    "user.removed",
+    "user.quarantined",
+    "run.succeeded",
+    "run.failed",
+    "run.held",
+    "run.undone",
+    "plan.approved",
+    "plan.rejected",
+    "plan.expired",
+    "directory.unreachable",
+    "directory.recovered",
+    "directory.stale",
+    "directory.attention",
+    "hook.dead_lettered",
+];
+
+/// What is told of events.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hook {
+    /// Its name; no other hook has it.
+    pub name: String,
+    /// Which events: a type, a family (`user.*`) or all (`*`); at least one.
+    pub events: Vec<String>,
+    /// How it is told.
+    pub target: Target,
+    /// How long one delivery may take; more than zero.
+    pub timeout: Duration,
+    /// How long a delivery is tried before it is given up; more than zero.
+    pub max_age: Duration,
+    /// How many deliveries may be under way at once.
+    pub concurrency: u32,
+}
+
+/// How a hook is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// A program, which gets the event on stdin.
+    Exec(Vec<String>),
+    /// A web server, which gets the event as a POST.
+    Webhook(Webhook),
+}
+
+/// A web server that is told of events.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Webhook {
+    /// Where: http or https.
+    pub url: String,
+    /// The file of the keys that deliveries are signed with, one a line, to be read again for each; unsigned when there is none.
+    pub secret_file: Option<PathBuf>,
+    /// A PEM file of the CAs to trust; the system's when there is none.
+    pub ca_file: Option<PathBuf>,
+    /// The URL of the proxy to go through.
+    pub proxy: Option<String>,
+}
+
+/// A program that is asked about each plan before it is applied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gate {
+    /// Its name; no other gate has it.
+    pub name: String,
+    /// The program, by absolute path, and its arguments.
+    pub exec: Vec<String>,
+    /// How long it may take to answer; after that the plan is held.
+    pub timeout: Duration,
+}
+
+const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reads one; `None` when something it needs is wrong or missing, which has been noted.
+pub(super) fn read_hook(mut table: Table<'_>) -> Option<Hook> {
+    table.require(&[("name", "\"revoke-vpn\""), ("events", "[\"user.suspended\"]")]);
+    let name = table.text("name", hook_name);
+    let events = table.texts("events", event);
+    if events.as_ref().is_some_and(Vec::is_empty) {
+        table.problem_at("events", "events is empty, so this hook is never told anything: write [\"*\"] for all events");
+    }
+    let target = read_target(&mut table);
+    let timeout = table.text("timeout", duration);
+    let max_age = table.text("max-age", duration);
+    let concurrency = table.integer("concurrency", &(1..=100)).and_then(|n| u32::try_from(n).ok());
+    table.finish();
+    Some(Hook {
+        name: name?,
+        events: events?,
+        target: target?,
+        timeout: timeout.unwrap_or(HOOK_TIMEOUT),
+        max_age: max_age.unwrap_or(Duration::from_hours(7 * 24)),
+        concurrency: concurrency.unwrap_or(4),
+    })
+}
+
+/// Reads one; `None` when something it needs is wrong or missing, which has been noted.
+pub(super) fn read_gate(mut table: Table<'_>) -> Option<Gate> {
+    table.require(&[("name", "\"change-board\""), ("exec", "[\"/usr/libexec/rosterd/change-board\"]")]);
+    let name = table.text("name", hook_name);
+    let exec = read_exec(&mut table);
+    let timeout = table.text("timeout", duration);
+    table.finish();
+    Some(Gate { name: name?, exec: exec?, timeout: timeout.unwrap_or(HOOK_TIMEOUT) })
+}
+
+fn read_target(table: &mut Table<'_>) -> Option<Target> {
+    let exec = read_exec(table);
+    let url = table.text("url", web_url);
+    let secret_file = table.text("secret-file", |text| path(text).and_then(|path| files::signing_keys(&path).map(|()| path)));
+    let ca_file = table.text("ca-file", |text| path(text).and_then(|path| files::certificates(&path).map(|()| path)));
+    let proxy = table.text("proxy", web_url);
+    match (table.has("exec"), table.has("url")) {
+        (true, true) => table.problem_at("url", "there are both exec and url: make two hooks of them"),
+        (false, false) => table.missing("exec", "[\"/usr/libexec/rosterd/revoke-vpn\"], or url = \"https://siem.example.com/rosterd\""),
+        (true, false) => {
+            for key in ["secret-file", "ca-file", "proxy"].into_iter().filter(|key| table.has(key)) {
+                table.problem_at(key, format!("{key} is for hooks with a url, and this one has exec: remove it"));
+            }
+        }
+        (false, true) => {}
+    }
+    exec.map(Target::Exec).or(url.map(|url| Target::Webhook(Webhook { url, secret_file, ca_file, proxy })))
+}
+
+fn read_exec(table: &mut Table<'_>) -> Option<Vec<String>> {
+    let mut is_first = true;
+    let exec = table.texts("exec", |text| {
+        if !std::mem::take(&mut is_first) {
+            return Ok(text.to_owned());
+        }
+        path(text).map(|_| text.to_owned()).map_err(|e| format!("{e}; no shell looks for the program, nor takes a command line apart"))
+    });
+    if exec.as_ref().is_some_and(Vec::is_empty) {
+        table.problem_at("exec", "exec is empty: write the absolute path of the program, then its arguments");
+    }
+    exec
+}
+
+fn event(text: &str) -> Result<String, String> {
+    let family = |kind: &'static str| kind.split_once('.').map_or(kind, |(family, _)| family);
+    let is_known = match text.strip_suffix(".*") {
+        Some(wanted) => EVENT_TYPES.iter().any(|kind| family(kind) == wanted),
+        None => text == "*" || EVENT_TYPES.contains(&text),
+    };
+    if is_known {
+        return Ok(text.to_owned());
+    }
+    Err(match nearest(text, EVENT_TYPES.into_iter()) {
+        Some(kind) => format!("there is no event \"{text}\": did you mean {kind}?"),
+        None => format!("there is no event \"{text}\": write a type such as user.suspended, a family such as user.*, or *"),
+    })
+}

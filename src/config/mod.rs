@@ -1,0 +1,253 @@
+//! The configuration: one TOML file becomes a [`Config`] that cannot be wrong, or a list of all its problems.
+//!
+//! An administrator corrects a file once, not once for each mistake: nothing here stops at the first
+//! one. What is wrong is noted with its place and reads as absent ([`table`]); only a reading without
+//! any note yields a [`Config`]. `rosterd check-config` and a reload are this same code.
+//!
+//! Secrets are looked at, so that an empty or a public one is told at once, and never kept. Nothing
+//! here connects to anything, and nothing is changed.
+
+mod directory;
+mod files;
+mod hooks;
+mod problems;
+mod safety;
+mod table;
+mod values;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use toml::de::DeTable;
+
+use crate::model::Domain;
+use table::{Reading, Table};
+
+pub use directory::{Attributes, Directory, Mode, Servers, Timeouts, WithoutGroup};
+pub use hooks::{EVENT_TYPES, Gate, Hook, Target, Webhook};
+pub use problems::{Place, Problem, Problems};
+pub use safety::{Limit, Safety};
+
+/// What other parts of rosterd know better, and what surrounds the process.
+#[derive(Clone, Debug)]
+pub struct Checks {
+    /// Whether a text is the URL of a domain controller; the error says what to write instead.
+    pub server: fn(&str) -> Result<(), String>,
+    /// Whether a text is a filter that can be taken apart; the error says what to write instead.
+    pub filter: fn(&str) -> Result<(), String>,
+    /// Whether a text is a cron expression that fires in this time zone; the error says what to write instead.
+    pub schedule: fn(&str, Tz) -> Result<(), String>,
+    /// Where systemd put the unit's credentials (`$CREDENTIALS_DIRECTORY`).
+    pub credentials_directory: Option<PathBuf>,
+}
+
+/// Everything the administrator says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Where the store is: a URL, `sqlite://` and an absolute path.
+    pub store_url: String,
+    /// The control socket.
+    pub control: Control,
+    /// Who answers DNS questions.
+    pub resolver: Resolver,
+    /// Domains whose claim needs no TXT record.
+    pub trusted: BTreeSet<Domain>,
+    /// The time zone of all schedules.
+    pub timezone: Tz,
+    /// Sign-in decisions.
+    pub sign_in: SignIn,
+    /// What is forgotten, and when.
+    pub retention: Retention,
+    /// The directories, in the order of the file; their names differ.
+    pub directories: Vec<Directory>,
+    /// The hooks, in the order of the file; their names differ.
+    pub hooks: Vec<Hook>,
+    /// The gates, in the order of the file, all of which are asked; their names differ.
+    pub gates: Vec<Gate>,
+    /// Where Prometheus finds the metrics, besides the control socket.
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+/// The control socket, and who may do what on it; root may do everything.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Control {
+    /// Its path, absolute.
+    pub socket: PathBuf,
+    /// The Unix group that may change things.
+    pub operators: String,
+    /// The Unix group that may only look.
+    pub viewers: String,
+    /// The Unix group that may only ask for sign-in decisions.
+    pub authenticators: String,
+}
+
+/// Who answers DNS questions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resolver {
+    /// The system's (`/etc/resolv.conf`).
+    System,
+    /// This one.
+    At(SocketAddr),
+}
+
+/// Sign-in decisions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SignIn {
+    /// Passwords that AD refuses for one user in 15 minutes before rosterd stops asking it; at least 1.
+    pub max_failures: u32,
+}
+
+/// What is forgotten, and when; `None` is never.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retention {
+    /// How long after users were suspended as deleted or vanished others can have their addresses.
+    pub release_address_after: Option<Duration>,
+    /// How long after users were suspended their personal data is removed.
+    pub remove_after: Option<Duration>,
+    /// How old events become.
+    pub events: Option<Duration>,
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn load(file: &Path, checks: &Checks) -> Result<Self, Problems> {
+        match std::fs::read_to_string(file) {
+            Ok(text) => Self::parse(&text, file, checks),
+            Err(error) => {
+                let message = format!("the configuration cannot be read ({error}): create it, or name another with --config");
+                Err(Problems::new(file, vec![Problem { place: None, message }]))
+            }
+        }
+    }
+
+    /// Reads the text of a file. The files it names are looked at.
+    pub fn parse(text: &str, file: &Path, checks: &Checks) -> Result<Self, Problems> {
+        let (config, problems, _) = read(text, checks);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(Problems::new(file, problems)),
+        }
+    }
+}
+
+/// Every key there is, dotted, tables included: `directory.safety.gone.percent`, for example.
+pub fn keys(checks: &Checks) -> BTreeSet<String> {
+    // Tables that can be several are only read where there is one.
+    read("[[directory]]\n[[hook]]\n[[gate]]\n", checks).2
+}
+
+fn read(text: &str, checks: &Checks) -> (Option<Config>, Vec<Problem>, BTreeSet<String>) {
+    let (root, syntax) = DeTable::parse_recoverable(text);
+    let reading = Reading::new(text, &syntax);
+    let config = read_root(Table::root(&reading, root.get_ref()), checks);
+    let (problems, keys) = reading.finish();
+    (config, problems, keys)
+}
+
+fn read_root(mut root: Table<'_>, checks: &Checks) -> Option<Config> {
+    let store_url = read_store(root.table("store"));
+    let control = read_control(root.table("control"));
+    let resolver = read_dns(root.table("dns"));
+    let trusted = read_domains(root.table("domains"));
+    let timezone = read_schedule(root.table("schedule"));
+    let safety = safety::read(root.table("safety"), &Safety::default());
+    let sign_in = read_sign_in(root.table("sign-in"));
+    let retention = read_retention(root.table("retention"));
+    let directories = named(&mut root, "directory", |table| directory::read(table, checks, timezone, &safety));
+    let hooks = named(&mut root, "hook", hooks::read_hook);
+    let gates = named(&mut root, "gate", hooks::read_gate);
+    let metrics_listen = read_metrics(root.table("metrics"));
+    root.finish();
+    Some(Config {
+        store_url,
+        control,
+        resolver,
+        trusted,
+        timezone,
+        sign_in,
+        retention,
+        directories: directories?,
+        hooks: hooks?,
+        gates: gates?,
+        metrics_listen,
+    })
+}
+
+/// Reads tables that are told apart by their names.
+fn named<'a, T>(root: &mut Table<'a>, key: &'static str, mut read: impl FnMut(Table<'a>) -> Option<T>) -> Option<Vec<T>> {
+    let mut names = BTreeSet::new();
+    let read_one = |table: Table<'a>| {
+        if let Some(name) = table.peek_text("name")
+            && !names.insert(name)
+        {
+            table.problem_at("name", format!("there is another {key} \"{name}\": give this one another name"));
+        }
+        read(table)
+    };
+    // All are read before one that is wrong decides.
+    root.tables(key).into_iter().map(read_one).collect::<Vec<_>>().into_iter().collect()
+}
+
+fn read_store(mut table: Table<'_>) -> String {
+    let url = table.text("url", values::store_url);
+    table.finish();
+    url.unwrap_or_else(|| "sqlite:///var/lib/rosterd/rosterd.db".to_owned())
+}
+
+fn read_control(mut table: Table<'_>) -> Control {
+    let socket = table.text("socket", values::path);
+    let mut group = |key, default: &str| table.text(key, values::some_text).unwrap_or_else(|| default.to_owned());
+    let control = Control {
+        socket: socket.unwrap_or_else(|| "/run/rosterd/control.sock".into()),
+        operators: group("operators", "rosterd"),
+        viewers: group("viewers", "adm"),
+        authenticators: group("authenticators", "rosterd-auth"),
+    };
+    table.finish();
+    control
+}
+
+fn read_dns(mut table: Table<'_>) -> Resolver {
+    let resolver = table.text("resolver", values::resolver);
+    table.finish();
+    resolver.unwrap_or(Resolver::System)
+}
+
+fn read_domains(mut table: Table<'_>) -> BTreeSet<Domain> {
+    let trusted = table.texts("trusted", values::claimable);
+    table.finish();
+    trusted.unwrap_or_default().into_iter().collect()
+}
+
+fn read_schedule(mut table: Table<'_>) -> Tz {
+    let timezone = table.text("timezone", values::timezone);
+    table.finish();
+    timezone.unwrap_or(Tz::UTC)
+}
+
+fn read_sign_in(mut table: Table<'_>) -> SignIn {
+    // AD's own lockout threshold goes up to 999.
+    let max_failures = table.integer("max-failures", &(1..=999)).and_then(|n| u32::try_from(n).ok());
+    table.finish();
+    SignIn { max_failures: max_failures.unwrap_or(3) }
+}
+
+fn read_retention(mut table: Table<'_>) -> Retention {
+    let mut after = |key| table.text(key, values::duration_or_off).flatten();
+    let retention = Retention {
+        release_address_after: after("release-address-after"),
+        remove_after: after("remove-after"),
+        events: after("events"),
+    };
+    table.finish();
+    retention
+}
+
+fn read_metrics(mut table: Table<'_>) -> Option<SocketAddr> {
+    let listen = table.text("listen", values::listener);
+    table.finish();
+    listen
+}

@@ -1,0 +1,255 @@
+//! The reader: takes values out of one TOML table and notes what is wrong, instead of stopping at it.
+//!
+//! serde ends at the first mistake and knows no line for what is missing. Here every key is asked for
+//! by name; a value that is wrong is noted and reads as absent, so the reading goes on with defaults.
+//! [`Table::finish`] then reports the keys that nobody asked for.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problems::{Place, Problem};
+use super::values::nearest;
+
+/// One reading of one file: the text, and what was found so far.
+pub(super) struct Reading<'a> {
+    text: &'a str,
+    /// Whether the text is TOML throughout. In what could be recovered of one that is not, nothing counts as missing.
+    is_whole: bool,
+    problems: RefCell<Vec<Problem>>,
+    keys: RefCell<BTreeSet<String>>,
+}
+
+impl<'a> Reading<'a> {
+    /// Begins with what the TOML parser itself complained about.
+    pub(super) fn new(text: &'a str, syntax: &[toml::de::Error]) -> Self {
+        let reading = Self { text, is_whole: syntax.is_empty(), problems: RefCell::default(), keys: RefCell::default() };
+        let mut last = 0;
+        for error in syntax {
+            let place = reading.place(error.span().map_or(0, |s| s.start));
+            // After one mistake the parser stumbles over the rest of the line.
+            if place.line != last {
+                let message = error.message().lines().collect::<Vec<_>>().join(" ");
+                let advice = if message == "duplicate key" { "remove one of the two" } else { "text stands in double quotes, lists in [ ]" };
+                reading.problems.borrow_mut().push(Problem { place: Some(place), message: format!("not TOML here: {message}; {advice}") });
+            }
+            last = place.line;
+        }
+        reading
+    }
+
+    /// What was wrong, and every key that was asked for.
+    pub(super) fn finish(self) -> (Vec<Problem>, BTreeSet<String>) {
+        (self.problems.into_inner(), self.keys.into_inner())
+    }
+
+    fn problem(&self, at: usize, message: impl Into<String>) {
+        self.problems.borrow_mut().push(Problem { place: Some(self.place(at)), message: message.into() });
+    }
+
+    fn place(&self, at: usize) -> Place {
+        let before = self.text.get(..at).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+        Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    }
+}
+
+/// One table that is being read. A table that is not in the file reads as an empty one.
+pub(super) struct Table<'a> {
+    reading: &'a Reading<'a>,
+    /// Dotted, empty for the file itself.
+    path: String,
+    /// Where it begins.
+    at: usize,
+    entries: Option<&'a DeTable<'a>>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Table<'a> {
+    /// The file itself.
+    pub(super) fn root(reading: &'a Reading<'a>, entries: &'a DeTable<'a>) -> Self {
+        Self { reading, path: String::new(), at: 0, entries: Some(entries), known: Vec::new() }
+    }
+
+    /// Whether the file has this table.
+    pub(super) fn is_present(&self) -> bool {
+        self.entries.is_some()
+    }
+
+    /// Whether the key is there, right or wrong.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// A text, as the function reads it. Its error says what is wrong and what to do.
+    pub(super) fn text<T>(&mut self, key: &'static str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let (span, value) = self.take(key)?;
+        match value.as_str() {
+            Some(text) => self.note(span.start, read(text)),
+            None => self.wrong_type(span.start, key, "text in double quotes", value),
+        }
+    }
+
+    /// A list of texts, each as the function reads it.
+    pub(super) fn texts<T>(&mut self, key: &'static str, mut read: impl FnMut(&str) -> Result<T, String>) -> Option<Vec<T>> {
+        let (span, value) = self.take(key)?;
+        let DeValue::Array(items) = value else {
+            return self.wrong_type(span.start, key, "a list in [ ]", value);
+        };
+        let read_one = |item: &Spanned<DeValue<'_>>| match item.get_ref().as_str() {
+            Some(text) => self.note(item.span().start, read(text)),
+            None => self.wrong_type(item.span().start, key, "a list of texts in double quotes", item.get_ref()),
+        };
+        // All are read before one that is wrong decides.
+        items.iter().map(read_one).collect::<Vec<_>>().into_iter().collect()
+    }
+
+    /// A whole number within the range.
+    pub(super) fn integer(&mut self, key: &'static str, range: &RangeInclusive<u64>) -> Option<u64> {
+        let (span, value) = self.take(key)?;
+        let Some(digits) = value.as_integer() else {
+            return self.wrong_type(span.start, key, "a whole number", value);
+        };
+        let number = i64::from_str_radix(digits.as_str(), digits.radix()).ok().and_then(|n| u64::try_from(n).ok());
+        let number = number.filter(|n| range.contains(n));
+        self.note(span.start, number.ok_or_else(|| format!("{key} is a number from {} to {}, not {digits}", range.start(), range.end())))
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let (span, value) = self.take(key)?;
+        value.as_bool().or_else(|| self.wrong_type(span.start, key, "true or false", value))
+    }
+
+    /// A table within this one.
+    pub(super) fn table(&mut self, key: &'static str) -> Table<'a> {
+        let found = self.take(key);
+        let (at, entries) = match found {
+            None => (self.at, None),
+            Some((span, DeValue::Table(entries))) => (span.start, Some(entries)),
+            Some((span, other)) => {
+                self.wrong_type::<()>(span.start, key, &format!("a table: write [{}] above its keys", self.full(key)), other);
+                (span.start, None)
+            }
+        };
+        Table { reading: self.reading, path: self.full(key), at, entries, known: Vec::new() }
+    }
+
+    /// The tables under a heading in double brackets.
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Table<'a>> {
+        let Some((span, value)) = self.take(key) else { return Vec::new() };
+        let items: Option<Vec<_>> = value.as_array().and_then(|items| {
+            items.iter().map(|item| item.get_ref().as_table().map(|table| (item.span().start, table))).collect()
+        });
+        let Some(items) = items else {
+            self.reading.problem(span.start, format!("there can be several: write [[{key}]], in double brackets"));
+            return Vec::new();
+        };
+        let table = |(at, entries)| Table { reading: self.reading, path: self.full(key), at, entries: Some(entries), known: Vec::new() };
+        items.into_iter().map(table).collect()
+    }
+
+    /// What a key will be read as, a text; mistakes are noted when it is.
+    pub(super) fn peek_text(&self, key: &str) -> Option<&'a str> {
+        self.find(key)?.1.get_ref().as_str()
+    }
+
+    /// Whether a key is set to true; mistakes are noted when it is read.
+    pub(super) fn peek_flag(&self, key: &str) -> bool {
+        self.find(key).is_some_and(|(_, value)| value.get_ref().as_bool() == Some(true))
+    }
+
+    /// Notes the keys that are not there and have no default; each with what to write.
+    pub(super) fn require(&self, keys: &[(&str, &str)]) {
+        for (key, example) in keys.iter().filter(|(key, _)| !self.has(key)) {
+            self.missing(key, example);
+        }
+    }
+
+    /// Notes that a key is not there, with what to write.
+    pub(super) fn missing(&self, key: &str, example: &str) {
+        if self.reading.is_whole {
+            self.problem(format!("{key} is missing: write {key} = {example}"));
+        }
+    }
+
+    /// Notes a problem of the table as a whole.
+    pub(super) fn problem(&self, message: impl Into<String>) {
+        self.reading.problem(self.at, message);
+    }
+
+    /// Notes a problem of one key, which is there.
+    pub(super) fn problem_at(&self, key: &str, message: impl Into<String>) {
+        let at = self.find(key).map_or(self.at, |(name, _)| name.span().start);
+        self.reading.problem(at, message);
+    }
+
+    /// Ends the reading: what nobody asked for is unknown.
+    pub(super) fn finish(self) {
+        for (name, _) in self.entries.into_iter().flatten() {
+            let key = name.get_ref().as_ref();
+            if self.known.contains(&key) {
+                continue;
+            }
+            let place = match self.path.as_str() {
+                "" => "at the top of the file".to_owned(),
+                path => format!("in [{path}]"),
+            };
+            let message = match nearest(key, self.known.iter().copied()) {
+                Some(known) => format!("there is no key {key} {place}: did you mean {known}?"),
+                None if is_secret(key) => self.never_inline(key),
+                None => format!("there is no key {key} {place}; there are {}", self.known.join(", ")),
+            };
+            self.reading.problem(name.span().start, message);
+        }
+    }
+
+    fn never_inline(&self, key: &str) -> String {
+        let instead = match self.known.iter().find(|k| ["password-file", "secret-file"].contains(k)) {
+            Some(key) => format!("write it to a file that only rosterd can read, and name that in {key}"),
+            None => "write it to a file that only rosterd can read".to_owned(),
+        };
+        format!("{key} is never inline: {instead}")
+    }
+
+    fn find(&self, key: &str) -> Option<(&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
+        self.entries?.iter().find(|(name, _)| name.get_ref() == key)
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<(Range<usize>, &'a DeValue<'a>)> {
+        self.known.push(key);
+        self.reading.keys.borrow_mut().insert(self.full(key));
+        self.find(key).map(|(_, value)| (value.span(), value.get_ref()))
+    }
+
+    fn full(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn note<T>(&self, at: usize, result: Result<T, String>) -> Option<T> {
+        result.map_err(|message| self.reading.problem(at, message)).ok()
+    }
+
+    fn wrong_type<T>(&self, at: usize, key: &str, wanted: impl Display, found: &DeValue<'_>) -> Option<T> {
+        let found = match found {
+            DeValue::String(_) => "text",
+            DeValue::Integer(_) | DeValue::Float(_) => "a number",
+            DeValue::Boolean(_) => "true or false",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        self.reading.problem(at, format!("{key} takes {wanted}; this is {found}"));
+        None
+    }
+}
+
+/// Whether somebody meant to write a secret here.
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["passw", "secret", "bindpw", "bind-pw", "pwd", "token"].iter().any(|word| key.contains(word))
+}

@@ -1,0 +1,278 @@
+//! What viewers may ask. Nothing here changes anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
+use serde::Deserialize;
+
+use super::peer::Caller;
+use super::problem::Refusal;
+use super::server::{Answer, Control, handle};
+use super::{api, convert};
+use crate::engine::{EngineError, Request};
+use crate::model::{AccountId, DirectoryName, PlanId, QuarantineReason, RunId, Status, Timestamp, Trigger, User, UserId};
+use crate::store::{EventFilter, HeldPlan, UserFilter};
+
+/// The longest list in one answer, and how long one is when nothing is said.
+const LONGEST: u64 = 1_000;
+const USUAL: u64 = 200;
+
+/// A run of a whole company fits; more than this is for the store.
+const CHANGES_OF_RUN: u64 = 10_000;
+
+fn limit(asked: Option<u64>) -> u64 {
+    asked.unwrap_or(USUAL).clamp(1, LONGEST)
+}
+
+type Shared = State<Arc<Control>>;
+
+impl Control {
+    /// How all directories stand.
+    pub(super) async fn directories(&self) -> Result<Vec<api::DirectoryStatus>, Refusal> {
+        let mut all = Vec::with_capacity(self.engine.directories.len());
+        for directory in self.engine.directories.values() {
+            all.push(convert::directory(self.engine.directory_status(directory).await?));
+        }
+        Ok(all)
+    }
+
+    /// A held plan with what it amounts to.
+    pub(super) async fn show_held(&self, plan: HeldPlan) -> Result<api::HeldPlan, Refusal> {
+        let summary = self.engine.store.plan_summary(plan.id).await?;
+        Ok(convert::held(plan, summary, None))
+    }
+
+    /// An account with its domains and directories.
+    pub(super) async fn show_account(&self, account: crate::model::Account) -> Result<api::Account, Refusal> {
+        let claims = self.engine.store.claims(Some(account.id)).await?;
+        let domains = claims.into_iter().map(|c| convert::domain(c, &account.handle)).collect();
+        let connected = self.engine.directories.values().filter(|d| d.config.account == account.handle);
+        let directories = connected.map(|d| d.config.name.to_string()).collect();
+        Ok(convert::account(account, domains, directories))
+    }
+
+    /// A user with the handle of its account and its quarantine.
+    pub(super) async fn show_user(&self, user: User) -> Result<api::User, Refusal> {
+        let quarantine = self.engine.store.quarantine_of(user.id).await?;
+        let handles = self.handles([user.account]).await?;
+        let account = handle(&handles, user.account)?;
+        Ok(convert::user(user, account, &quarantine))
+    }
+
+    async fn show_users(&self, users: Vec<User>) -> Result<Vec<api::User>, Refusal> {
+        let handles = self.handles(users.iter().map(|u| u.account).collect::<BTreeSet<_>>()).await?;
+        let quarantined = self.quarantined(users.iter().filter_map(|u| u.link.as_ref()).map(|l| l.directory.clone())).await?;
+        let show = |user: User| {
+            let account = handle(&handles, user.account)?;
+            let quarantine = quarantined.get(&user.id).map_or(&[][..], Vec::as_slice);
+            Ok(convert::user(user, account, quarantine))
+        };
+        users.into_iter().map(show).collect()
+    }
+
+    /// The users with a quarantine, of the configured directories and these.
+    async fn quarantined(&self, more: impl Iterator<Item = DirectoryName>) -> Result<BTreeMap<UserId, Vec<QuarantineReason>>, Refusal> {
+        let directories: BTreeSet<DirectoryName> = self.engine.directories.keys().cloned().chain(more).collect();
+        let mut users: BTreeMap<UserId, Vec<QuarantineReason>> = BTreeMap::new();
+        for directory in &directories {
+            for (_, _, reason, user) in self.engine.store.quarantined(directory).await? {
+                if let Some(user) = user {
+                    users.entry(user).or_default().push(reason);
+                }
+            }
+        }
+        Ok(users)
+    }
+
+    async fn account_id(&self, account: Option<&str>) -> Result<Option<AccountId>, EngineError> {
+        match account {
+            Some(account) => Ok(Some(self.engine.account(account).await?.id)),
+            None => Ok(None),
+        }
+    }
+}
+
+pub(super) async fn status(State(control): Shared) -> Answer<api::Status> {
+    Ok(Json(convert::status(control.engine.started_at, control.directories().await?)))
+}
+
+pub(super) async fn directories(State(control): Shared) -> Answer<api::Directories> {
+    Ok(Json(api::Directories { directories: control.directories().await? }))
+}
+
+pub(super) async fn progress(State(control): Shared, Path(name): Path<String>) -> Answer<api::Progress> {
+    let progress = control.engine.directory(&name)?.progress();
+    let progress = convert::progress(&progress.borrow());
+    Ok(Json(progress))
+}
+
+pub(super) async fn plan(State(control): Shared, Path(name): Path<String>, Extension(caller): Extension<Caller>) -> Answer<api::Plan> {
+    let directory = control.engine.directory(&name)?;
+    let _turn = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
+    let request = Request::full(Trigger::Manual, Some(caller.actor));
+    let proposed = tokio::select! {
+        () = control.engine.stop.cancelled() => return Err(EngineError::Stopping.into()),
+        proposed = control.engine.propose(directory, &request) => proposed?,
+    };
+    Ok(Json(convert::plan(&name, proposed)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhichPlans {
+    #[serde(default)]
+    all: bool,
+}
+
+pub(super) async fn held_plans(State(control): Shared, Query(WhichPlans { all }): Query<WhichPlans>) -> Answer<api::HeldPlans> {
+    let mut held = Vec::new();
+    for plan in control.engine.store.plans(all).await? {
+        held.push(control.show_held(plan).await?);
+    }
+    Ok(Json(api::HeldPlans { held }))
+}
+
+pub(super) async fn held_plan(State(control): Shared, Path(id): Path<String>) -> Answer<api::HeldPlan> {
+    let store = &control.engine.store;
+    let id = plan_id(&id)?;
+    let plan = store.plan(id).await?.ok_or_else(|| Refusal::not_found("held plan", &id.to_string()))?;
+    let (summary, changes) = (store.plan_summary(id).await?, store.plan_changes(id).await?);
+    Ok(Json(convert::held(plan, summary, Some(changes))))
+}
+
+/// The id of a held plan; what is none names no plan.
+pub(super) fn plan_id(id: &str) -> Result<PlanId, Refusal> {
+    id.parse().map_err(|_| Refusal::not_found("held plan", id))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhichRuns {
+    directory: Option<String>,
+    limit: Option<u64>,
+}
+
+pub(super) async fn runs(State(control): Shared, Query(which): Query<WhichRuns>) -> Answer<api::Runs> {
+    let runs = control.engine.store.runs(which.directory.as_deref(), limit(which.limit)).await?;
+    Ok(Json(api::Runs { runs: runs.into_iter().map(convert::run).collect() }))
+}
+
+pub(super) async fn run(State(control): Shared, Path(id): Path<String>) -> Answer<api::RunDetail> {
+    let missing = || Refusal::not_found("run", &id);
+    let parsed: RunId = id.parse().map_err(|_| missing())?;
+    let run = control.engine.store.run(parsed).await?.ok_or_else(missing)?;
+    let changes = control.engine.store.run_changes(parsed, CHANGES_OF_RUN).await?;
+    Ok(Json(api::RunDetail { run: convert::run(run), applied: changes.into_iter().map(convert::stored_change).collect() }))
+}
+
+pub(super) async fn accounts(State(control): Shared) -> Answer<api::Accounts> {
+    let mut accounts = Vec::new();
+    for account in control.engine.store.accounts().await? {
+        accounts.push(control.show_account(account).await?);
+    }
+    Ok(Json(api::Accounts { accounts }))
+}
+
+pub(super) async fn account(State(control): Shared, Path(handle): Path<String>) -> Answer<api::Account> {
+    let account = control.engine.account(&handle).await?;
+    Ok(Json(control.show_account(account).await?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhichDomains {
+    account: Option<String>,
+}
+
+pub(super) async fn domains(State(control): Shared, Query(which): Query<WhichDomains>) -> Answer<api::Domains> {
+    let of = control.account_id(which.account.as_deref()).await?;
+    let claims = control.engine.store.claims(of).await?;
+    let handles = control.handles(claims.iter().map(|c| c.account).collect::<BTreeSet<_>>()).await?;
+    let show = |claim: crate::model::Claim| {
+        let account = handle(&handles, claim.account)?;
+        Ok(convert::domain(claim, account))
+    };
+    Ok(Json(api::Domains { domains: claims.into_iter().map(show).collect::<Result<_, Refusal>>()? }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhichUsers {
+    account: Option<String>,
+    status: Option<String>,
+    after: Option<UserId>,
+    limit: Option<u64>,
+    #[serde(default)]
+    quarantined: bool,
+}
+
+pub(super) async fn users(State(control): Shared, Query(which): Query<WhichUsers>) -> Answer<api::Users> {
+    let limit = limit(which.limit);
+    let status = match which.status.as_deref() {
+        None => None,
+        Some(word) => Some(
+            Status::parse(word)
+                .ok_or_else(|| Refusal::invalid(format!("\"{word}\" is no status: use invited, active, suspended or released")))?,
+        ),
+    };
+    let filter =
+        UserFilter { account: control.account_id(which.account.as_deref()).await?, status, after: which.after, limit: Some(limit) };
+    let users =
+        if which.quarantined { quarantined_users(&control, &filter, limit).await? } else { control.engine.store.users(&filter).await? };
+    let next = users.last().filter(|_| users.len() as u64 >= limit).map(|u| u.id.to_string());
+    Ok(Json(api::Users { users: control.show_users(users).await?, next }))
+}
+
+async fn quarantined_users(control: &Control, filter: &UserFilter, limit: u64) -> Result<Vec<User>, Refusal> {
+    let UserFilter { account, status, after, limit: _ } = filter;
+    let mut users = Vec::new();
+    for id in control.quarantined(std::iter::empty()).await?.into_keys().filter(|id| after.is_none_or(|a| *id > a)) {
+        let Some(user) = control.engine.store.user(id).await? else { continue };
+        if account.is_none_or(|a| user.account == a) && status.is_none_or(|s| user.status() == s) {
+            users.push(user);
+        }
+        if users.len() as u64 >= limit {
+            break;
+        }
+    }
+    Ok(users)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhatToFind {
+    q: String,
+    limit: Option<u64>,
+}
+
+pub(super) async fn search(State(control): Shared, Query(what): Query<WhatToFind>) -> Answer<api::Users> {
+    let found = control.engine.store.search(&what.q, limit(what.limit)).await?;
+    Ok(Json(api::Users { users: control.show_users(found).await?, next: None }))
+}
+
+pub(super) async fn user(State(control): Shared, Path(who): Path<String>) -> Answer<api::User> {
+    let user = control.engine.find_user(&who).await?;
+    Ok(Json(control.show_user(user).await?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhichEvents {
+    #[serde(default)]
+    after: u64,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    subject: Option<String>,
+    run: Option<RunId>,
+    since: Option<Timestamp>,
+    limit: Option<u64>,
+}
+
+pub(super) async fn events(State(control): Shared, Query(which): Query<WhichEvents>) -> Answer<api::Events> {
+    let WhichEvents { after, kind, subject, run, since, limit: asked } = which;
+    let filter = EventFilter { after, kind, subject, run, since, limit: limit(asked) };
+    let events = control.engine.store.events(&filter).await?;
+    Ok(Json(api::Events { events: events.into_iter().map(convert::event).collect() }))
+}

@@ -1,0 +1,237 @@
+//! The control socket over a real socket, on an engine that has no directories.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Client, ClientError, Route};
+use super::peer::{Caller, Role, RoleGroups};
+use super::server::permit;
+use super::socket::ServeError;
+use super::{Settings, api, bind, serve};
+use crate::clock::Clock;
+use crate::dns::Resolver;
+use crate::engine::Engine;
+use crate::model::Actor;
+use crate::store::Store;
+
+const NOBODY: &str = "no-such-group-of-rosterd";
+
+struct Daemon {
+    home: TempDir,
+    socket: PathBuf,
+    client: Client,
+    stop: CancellationToken,
+    serving: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Daemon {
+    async fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let socket = home.path().join("control.sock");
+        let listening = bind(&socket).await.unwrap();
+        let store = Store::open(&format!("sqlite://{}", home.path().join("rosterd.db").display())).await.unwrap();
+        let stop = CancellationToken::new();
+        let engine = Arc::new(Engine::new(Arc::new(store), Clock::system(), Vec::new(), BTreeSet::new(), Resolver::System, stop.clone()));
+        let settings = Settings { socket: socket.clone(), operators: NOBODY.into(), viewers: NOBODY.into(), authenticators: String::new() };
+        let serving = tokio::spawn({
+            let stop = stop.clone();
+            async move { serve(listening, engine, &settings, stop).await }
+        });
+        Self { client: Client::new(&socket).unwrap(), home, socket, stop, serving }
+    }
+
+    /// What comes back for these bytes, until the daemon hangs up.
+    async fn say(&self, bytes: &str) -> String {
+        let mut stream = UnixStream::connect(&self.socket).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+fn refused(error: ClientError) -> api::Problem {
+    match error {
+        ClientError::Problem(problem) => problem,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_status_is_told_and_the_socket_is_open_to_everybody() {
+    let daemon = Daemon::start().await;
+    let status: api::Status = daemon.client.get(&Route::to(["status"])).await.unwrap();
+    assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
+    assert!(status.directories.is_empty());
+    assert!(status.started_at.ends_with('Z'));
+    assert_eq!(fs::metadata(&daemon.socket).unwrap().permissions().mode() & 0o777, 0o666);
+    let left: Vec<_> = fs::read_dir(daemon.home.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .filter(|n| n.to_string_lossy().starts_with('.'))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_there_or_not_understood_is_told_in_a_problem_document() {
+    let daemon = Daemon::start().await;
+    let unknown = refused(daemon.client.get_raw(&Route::to(["nowhere"])).await.unwrap_err());
+    assert_eq!((unknown.status, unknown.kind.as_str()), (404, "about:blank"));
+    assert!(unknown.detail.contains("/v1/nowhere"), "{}", unknown.detail);
+
+    let missing = refused(daemon.client.get_raw(&Route::to(["accounts", "acme"])).await.unwrap_err());
+    assert_eq!((missing.status, missing.detail.as_str()), (404, "there is no account \"acme\""));
+    let missing = refused(daemon.client.get_raw(&Route::to(["runs", "x"])).await.unwrap_err());
+    assert_eq!((missing.status, missing.detail.as_str()), (404, "there is no run \"x\""));
+    let missing = refused(daemon.client.post_raw(&Route::to(["directories", "corp", "sync"]).with("wait", false), &()).await.unwrap_err());
+    assert_eq!(missing.status, 404);
+
+    let method = refused(daemon.client.post_raw(&Route::to(["status"]), &()).await.unwrap_err());
+    assert_eq!(method.status, 405);
+    assert!(method.detail.contains("GET"), "{}", method.detail);
+
+    let query = refused(daemon.client.get_raw(&Route::to(["users"]).with("colour", "red")).await.unwrap_err());
+    assert_eq!(query.status, 400);
+    assert!(query.detail.contains("colour"), "{}", query.detail);
+    let status = refused(daemon.client.get_raw(&Route::to(["users"]).with("status", "gone")).await.unwrap_err());
+    assert_eq!(status.status, 400);
+
+    let answer = daemon.say("POST /v1/accounts HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello").await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("application/problem+json"), "{answer}");
+    let field =
+        refused(daemon.client.post_raw(&Route::to(["accounts"]), &json!({ "handle": "a", "name": "A", "x": 1 })).await.unwrap_err());
+    assert_eq!(field.status, 400);
+    assert!(field.detail.contains("unknown field"), "{}", field.detail);
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_refused() {
+    let daemon = Daemon::start().await;
+    let long = json!({ "handle": "acme", "name": "x".repeat(1024 * 1024) });
+    let problem = refused(daemon.client.post_raw(&Route::to(["accounts"]), &long).await.unwrap_err());
+    assert_eq!(problem.status, 413);
+}
+
+#[tokio::test]
+async fn an_account_is_created_by_whoever_asked_and_listed() {
+    let daemon = Daemon::start().await;
+    let new = api::NewAccount { handle: "acme".to_owned(), name: "Acme".to_owned() };
+    let account: api::Account = daemon.client.post(&Route::to(["accounts"]), &new).await.unwrap();
+    assert_eq!((account.kind.as_str(), account.domains.len()), ("team", 0));
+    let again = refused(daemon.client.post_raw(&Route::to(["accounts"]), &new).await.unwrap_err());
+    assert_eq!((again.status, again.detail.as_str()), (409, "there is an account \"acme\" already"));
+    let bad = api::NewAccount { handle: "Acme!".to_owned(), name: "Acme".to_owned() };
+    assert_eq!(refused(daemon.client.post_raw(&Route::to(["accounts"]), &bad).await.unwrap_err()).status, 400);
+
+    let claim: api::Domain =
+        daemon.client.post(&Route::to(["accounts", "acme", "domains"]), &json!({ "domain": "Example.com" })).await.unwrap();
+    assert_eq!((claim.account.as_str(), claim.domain.as_str(), claim.state.as_str()), ("acme", "example.com", "pending"));
+    let domains: api::Domains = daemon.client.get(&Route::to(["domains"])).await.unwrap();
+    assert_eq!(domains.domains.len(), 1);
+
+    let me =
+        nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().map_or_else(|| format!("uid:{}", nix::unistd::geteuid()), |u| u.name);
+    let events: api::Events = daemon.client.get(&Route::to(["events"]).with("type", "account.*")).await.unwrap();
+    assert_eq!(events.events.len(), 1);
+    assert_eq!(events.events[0].document["type"], "account.created");
+    assert_eq!(events.events[0].document["data"]["actor"], json!(me));
+    let users: api::Users = daemon.client.get(&Route::to(["users"]).with("account", "acme").with("quarantined", true)).await.unwrap();
+    assert!(users.users.is_empty() && users.next.is_none());
+}
+
+#[tokio::test]
+async fn a_socket_nobody_answers_on_is_replaced_and_one_in_use_is_not() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("control.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let listening = bind(&path).await.unwrap();
+    assert!(matches!(bind(&path).await, Err(ServeError::InUse { .. })));
+    drop(listening);
+    assert!(!path.exists(), "it goes with the daemon");
+}
+
+#[tokio::test]
+async fn links_and_files_are_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let (link, target, file) = (home.path().join("link"), home.path().join("target"), home.path().join("file"));
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    fs::write(&file, "precious").unwrap();
+    assert!(matches!(bind(&link).await, Err(ServeError::Symlink { .. })));
+    assert!(matches!(bind(&file).await, Err(ServeError::NotASocket { .. })));
+    assert!(!target.exists());
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+    assert!(matches!(bind(&home.path().join("absent/control.sock")).await, Err(ServeError::Bind { .. })));
+}
+
+#[test]
+fn a_role_comes_from_the_user_and_its_groups() {
+    let groups = RoleGroups { operators: Some(10), viewers: Some(20), authenticators: Some(30) };
+    let of = |uid, in_groups: &[u32]| groups.role(uid, &in_groups.iter().copied().collect(), 999);
+    assert_eq!(of(0, &[]), Some(Role::Operator));
+    assert_eq!(of(999, &[]), Some(Role::Operator));
+    assert_eq!(of(1000, &[20, 10]), Some(Role::Operator));
+    assert_eq!(of(1000, &[30, 20]), Some(Role::Viewer));
+    assert_eq!(of(1000, &[30]), Some(Role::Authenticator));
+    assert_eq!(of(1000, &[1, 2, 3]), None);
+    let none = RoleGroups::default();
+    assert_eq!(none.role(1000, &[0, 10].into(), 999), None, "a group that does not exist is empty");
+    assert_eq!(none.role(65_534, &BTreeSet::new(), 65_534), None, "everybody the kernel cannot name is nobody's own");
+}
+
+#[tokio::test]
+async fn who_has_no_role_is_told_which_group_is_needed() {
+    let caller = |role| Caller { actor: Actor("anna".to_owned()), role };
+    assert!(permit(&caller(Some(Role::Operator)), 1000, Role::Viewer, "adm").is_ok());
+    for (role, needed) in [(None, Role::Viewer), (Some(Role::Viewer), Role::Operator), (Some(Role::Authenticator), Role::Viewer)] {
+        let refusal = permit(&caller(role), 1000, needed, "rosterd").unwrap_err().into_response();
+        assert_eq!(refusal.status(), StatusCode::FORBIDDEN);
+        let body = axum::body::to_bytes(refusal.into_body(), 10_000).await.unwrap();
+        let problem: api::Problem = serde_json::from_slice(&body).unwrap();
+        assert!(problem.detail.contains("anna (uid 1000)") && problem.detail.contains("group rosterd"), "{}", problem.detail);
+    }
+}
+
+#[tokio::test]
+async fn the_daemon_stops_within_its_grace_although_a_caller_dawdles() {
+    let daemon = Daemon::start().await;
+    let mut dawdler = UnixStream::connect(&daemon.socket).await.unwrap();
+    dawdler.write_all(b"POST /v1/accounts HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{").await.unwrap();
+    // Others are answered meanwhile.
+    let _: api::Status = daemon.client.get(&Route::to(["status"])).await.unwrap();
+    daemon.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(4), daemon.serving).await.unwrap().unwrap().unwrap();
+    assert!(!daemon.socket.exists());
+    let mut rest = Vec::new();
+    drop(tokio::time::timeout(Duration::from_secs(1), dawdler.read_to_end(&mut rest)).await.expect("it is cut off"));
+    assert!(matches!(daemon.client.get_raw(&Route::to(["status"])).await, Err(ClientError::NoDaemon { .. })));
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_others_out() {
+    let daemon = Daemon::start().await;
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(UnixStream::connect(&daemon.socket).await.unwrap());
+        if idle.len() == 20 {
+            let _: api::Status = daemon.client.get(&Route::to(["status"])).await.unwrap();
+        }
+    }
+    drop(idle);
+    let answered = tokio::time::timeout(Duration::from_secs(5), daemon.client.get_raw(&Route::to(["status"]))).await.unwrap();
+    assert!(answered.is_ok(), "seats are given back: {answered:?}");
+}

@@ -1,0 +1,155 @@
+//! What operators may do. Who did it goes along to the engine, which writes it into the event.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
+use futures_util::future::try_join_all;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::peer::Caller;
+use super::problem::Refusal;
+use super::read::plan_id;
+use super::server::{Answer, Control, document, handle, optional_document};
+use super::{api, convert};
+use crate::engine::Directory;
+use crate::model::Actor;
+
+type Shared = State<Arc<Control>>;
+type By = Extension<Caller>;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Waiting {
+    #[serde(default = "yes")]
+    wait: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Sets a run going, and answers at once. How it ends is in the list of runs.
+fn set_going(control: &Arc<Control>, directory: &Arc<Directory>, actor: Actor) {
+    let (engine, directory) = (Arc::clone(&control.engine), Arc::clone(directory));
+    tokio::spawn(async move {
+        if let Err(error) = engine.sync(&directory, actor).await {
+            tracing::warn!(directory = %directory.config.name, %error, "a run that was asked for did not take place");
+        }
+    });
+}
+
+fn accepted() -> Response {
+    (StatusCode::ACCEPTED, Json(json!({}))).into_response()
+}
+
+pub(super) async fn sync_all(
+    State(control): Shared,
+    Extension(by): By,
+    Query(Waiting { wait }): Query<Waiting>,
+) -> Result<Response, Refusal> {
+    let directories = control.engine.directories.values();
+    if !wait {
+        directories.for_each(|d| set_going(&control, d, by.actor.clone()));
+        return Ok(accepted());
+    }
+    let runs = try_join_all(directories.map(|d| control.engine.sync(d, by.actor.clone()))).await?;
+    Ok(Json(api::Runs { runs: runs.into_iter().map(convert::run).collect() }).into_response())
+}
+
+pub(super) async fn sync(
+    State(control): Shared,
+    Extension(by): By,
+    Path(name): Path<String>,
+    Query(Waiting { wait }): Query<Waiting>,
+) -> Result<Response, Refusal> {
+    let directory = control.engine.directory(&name)?;
+    if !wait {
+        set_going(&control, directory, by.actor);
+        return Ok(accepted());
+    }
+    let run = control.engine.sync(directory, by.actor).await?;
+    Ok(Json(convert::run(run)).into_response())
+}
+
+pub(super) async fn pause(State(control): Shared, Path(name): Path<String>, body: Bytes) -> Answer<api::DirectoryStatus> {
+    let api::Pause { duration } = optional_document(&body)?;
+    let duration = match duration {
+        None => None,
+        Some(text) => {
+            Some(humantime::parse_duration(&text).map_err(|e| Refusal::invalid(format!("\"{text}\" is no duration such as 4h: {e}")))?)
+        }
+    };
+    Ok(Json(convert::directory(control.engine.pause(&name, duration).await?)))
+}
+
+pub(super) async fn resume(State(control): Shared, Path(name): Path<String>) -> Answer<api::DirectoryStatus> {
+    Ok(Json(convert::directory(control.engine.resume(&name).await?)))
+}
+
+pub(super) async fn approve(State(control): Shared, Extension(by): By, Path(id): Path<String>) -> Answer<api::Approval> {
+    let approval = control.engine.approve(plan_id(&id)?, by.actor).await?;
+    let waiting = match approval.waiting {
+        Some(plan) => Some(control.show_held(plan).await?),
+        None => None,
+    };
+    Ok(Json(api::Approval { run: convert::run(approval.run), waiting }))
+}
+
+pub(super) async fn reject(State(control): Shared, Extension(by): By, Path(id): Path<String>) -> Answer<api::HeldPlan> {
+    let plan = control.engine.reject(plan_id(&id)?, &by.actor).await?;
+    Ok(Json(control.show_held(plan).await?))
+}
+
+pub(super) async fn create_account(State(control): Shared, Extension(by): By, body: Bytes) -> Answer<api::Account> {
+    let api::NewAccount { handle, name } = document(&body)?;
+    let account = control.engine.create_account(&handle, &name, &by.actor).await?;
+    Ok(Json(control.show_account(account).await?))
+}
+
+pub(super) async fn claim(State(control): Shared, Extension(by): By, Path(account): Path<String>, body: Bytes) -> Answer<api::Domain> {
+    let api::NewClaim { domain } = document(&body)?;
+    let claim = control.engine.claim(&account, &domain, &by.actor).await?;
+    show_claim(&control, claim).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhoseClaim {
+    account: Option<String>,
+}
+
+pub(super) async fn verify(
+    State(control): Shared,
+    Extension(by): By,
+    Path(domain): Path<String>,
+    Query(whose): Query<WhoseClaim>,
+) -> Answer<api::Domain> {
+    let claim = control.engine.verify(&domain, whose.account.as_deref(), &by.actor).await?;
+    show_claim(&control, claim).await
+}
+
+async fn show_claim(control: &Control, claim: crate::model::Claim) -> Answer<api::Domain> {
+    let handles = control.handles([claim.account]).await?;
+    let account = handle(&handles, claim.account)?;
+    Ok(Json(convert::domain(claim, account)))
+}
+
+pub(super) async fn sync_user(State(control): Shared, Extension(by): By, Path(who): Path<String>) -> Answer<api::Run> {
+    Ok(Json(convert::run(control.engine.sync_user(&who, &by.actor).await?)))
+}
+
+pub(super) async fn suspend(State(control): Shared, Extension(by): By, Path(who): Path<String>, body: Bytes) -> Answer<api::User> {
+    let api::Suspension { reason } = optional_document(&body)?;
+    let user = control.engine.suspend(&who, &reason, &by.actor).await?;
+    Ok(Json(control.show_user(user).await?))
+}
+
+pub(super) async fn activate(State(control): Shared, Extension(by): By, Path(who): Path<String>) -> Answer<api::Activation> {
+    let (user, remains) = control.engine.activate(&who, &by.actor).await?;
+    Ok(Json(api::Activation { user: control.show_user(user).await?, remains }))
+}

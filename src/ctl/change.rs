@@ -1,0 +1,206 @@
+//! Changes as a diff for people: grouped by kind, each with what it rests on, and why it waits if it does.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::text::{Page, View, bold, count, dim, green, number, red, time, value, yellow};
+use crate::control::api::{Change, Quarantined};
+
+/// More changes of one kind than this are cut short …
+const MANY: usize = 50;
+/// … to so many.
+const SHOWN: usize = 20;
+
+/// The kinds in the order they are shown: what takes something away comes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Suspend,
+    Reactivate,
+    Create,
+    Link,
+    Tier,
+    Readdress,
+    Update,
+    Release,
+}
+
+impl Kind {
+    fn of(change: &Change) -> Self {
+        match (change.kind.as_str(), change.class.as_deref()) {
+            ("suspend", _) => Self::Suspend,
+            ("reactivate", _) => Self::Reactivate,
+            ("create", _) => Self::Create,
+            ("link", _) => Self::Link,
+            ("tier", _) => Self::Tier,
+            ("release", _) => Self::Release,
+            (_, Some("readdress")) => Self::Readdress,
+            _ => Self::Update,
+        }
+    }
+
+    fn heading(self) -> &'static str {
+        match self {
+            Self::Suspend => "suspend",
+            Self::Reactivate => "reactivate",
+            Self::Create => "create",
+            Self::Link => "link to the directory",
+            Self::Tier => "change tier",
+            Self::Readdress => "change addresses",
+            Self::Update => "update",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// The changes, grouped by kind.
+pub(super) fn diff(changes: &[Change], view: &View) -> Page {
+    let mut kinds: BTreeMap<Kind, Vec<&Change>> = BTreeMap::new();
+    for change in changes {
+        kinds.entry(Kind::of(change)).or_default().push(change);
+    }
+    let mut page = Page::default();
+    for (n, (kind, changes)) in kinds.iter().enumerate() {
+        if n > 0 {
+            page.line("");
+        }
+        let waiting = changes.iter().filter(|c| c.held.is_some()).count() as u64;
+        let waiting = if waiting > 0 { yellow(format!(", {} of them held", number(waiting))) } else { String::new() };
+        page.line(format!("{} {}{waiting}", bold(kind.heading()), number(changes.len() as u64)));
+        let shown = if changes.len() > MANY { SHOWN } else { changes.len() };
+        for change in &changes[..shown] {
+            one(*kind, change, &mut page, view);
+        }
+        if shown < changes.len() {
+            page.line(dim(format!("  … and {} more (use --json for all)", number((changes.len() - shown) as u64))));
+        }
+    }
+    page.append(&reasons_to_wait(changes, view));
+    page
+}
+
+fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
+    let who = who(change);
+    let mark = waiting_mark(change);
+    let reason = change.reason.as_deref().unwrap_or("no reason given");
+    match kind {
+        Kind::Suspend => page.sentence("  ", &format!("{}{mark}", red(format!("- {who}  {reason}"))), view),
+        Kind::Reactivate => page.sentence("  ", &format!("{}{mark}", green(format!("+ {who}  no longer {reason}"))), view),
+        Kind::Create => page.sentence("  ", &format!("{}{mark}", green(format!("+ {who}  {}", newcomer(&change.after)))), view),
+        Kind::Link => {
+            let barred = change.reason.as_ref().map(|r| red(format!(", suspended as {r}"))).unwrap_or_default();
+            page.sentence("  ", &format!("{}{barred}{mark}", green(format!("+ {who}  {}", newcomer(&change.after)))), view);
+        }
+        Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => {
+            let differences = differences(&change.before, &change.after);
+            page.sentence("  ", &format!("~ {who}  {}{mark}", differences.join("; ")), view);
+        }
+    }
+    for seen in evidence(&change.evidence) {
+        page.sentence("      ", &dim(seen), view);
+    }
+}
+
+fn who(change: &Change) -> &str {
+    change.email.as_deref().or(change.object_guid.as_deref()).unwrap_or(&change.user_id)
+}
+
+fn waiting_mark(change: &Change) -> String {
+    match (change.outcome.as_deref(), &change.held) {
+        (Some("dropped"), _) => yellow("  [dropped]"),
+        (Some("applied"), _) | (_, None) => String::new(),
+        (_, Some(why)) => yellow(format!("  [held: {why}]")),
+    }
+}
+
+/// What a user starts as: name and tier.
+fn newcomer(after: &Value) -> String {
+    let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
+    let name = after.get("profile").and_then(|p| text(p, "display_name")).or_else(|| text(after, "display_name"));
+    [name, text(after, "tier")].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// `tier: pro → basic`, for each field that differs.
+fn differences(before: &Value, after: &Value) -> Vec<String> {
+    let (Some(was), Some(is)) = (before.as_object(), after.as_object()) else {
+        return vec![format!("{} → {}", value(before), value(after))];
+    };
+    let names = was.keys().chain(is.keys().filter(|name| !was.contains_key(*name)));
+    names
+        .filter_map(|name| {
+            let (was, is) = (was.get(name).unwrap_or(&Value::Null), is.get(name).unwrap_or(&Value::Null));
+            (was != is).then(|| format!("{}: {} → {}", name.replace('_', " "), value(was), value(is)))
+        })
+        .collect()
+}
+
+/// What was seen, a sentence each. Evidence is one object or a list of them.
+pub(super) fn evidence(evidence: &Value) -> Vec<String> {
+    match evidence {
+        Value::Array(all) => all.iter().filter_map(one_evidence).collect(),
+        one => one_evidence(one).into_iter().collect(),
+    }
+}
+
+fn one_evidence(evidence: &Value) -> Option<String> {
+    let field = |name| evidence.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let attribute = field("attribute")?;
+    let seen = field("value").unwrap_or("nothing");
+    let at = field("seen_at").map(|at| format!(", {}", time(at))).unwrap_or_default();
+    if attribute == "operator" {
+        return Some(match field("value") {
+            Some(why) => format!("\"{why}\"{at}"),
+            None => format!("no reason was given{at}"),
+        });
+    }
+    let object = field("dn").or_else(|| field("object")).map(|dn| format!(" at {dn}")).unwrap_or_default();
+    let server = field("server").map(|server| format!(", seen on {server}")).unwrap_or_default();
+    Some(format!("{attribute} = {seen}{object}{server}{at}"))
+}
+
+/// Why changes wait, in words.
+pub(super) fn why_held(held: &str) -> &str {
+    match held {
+        "limit" => "more of their class than may happen unasked",
+        "cluster" => "many changes of one cause, unusual for it",
+        "protected" => "the person is on the protect list",
+        "no-witness" => "nothing proves that the person could have been seen",
+        "plan-only" => "the directory is plan-only, or who is in scope has changed",
+        "gate" => "a gate did not let it pass",
+        "settling" => "it must still hold at a second look, which rosterd takes by itself",
+        other => other,
+    }
+}
+
+fn reasons_to_wait(changes: &[Change], view: &View) -> Page {
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for held in changes.iter().filter(|c| c.outcome.as_deref() != Some("applied")).filter_map(|c| c.held.as_deref()) {
+        *reasons.entry(held).or_default() += 1;
+    }
+    let mut page = Page::default();
+    if !reasons.is_empty() {
+        page.line("");
+    }
+    for (held, n) in reasons {
+        page.sentence(&format!("{}  ", yellow(format!("held: {held}"))), &format!("{}; {}", count(n, "change"), why_held(held)), view);
+    }
+    page
+}
+
+/// What of the directory cannot be used.
+pub(super) fn quarantined(entries: &[Quarantined], view: &View) -> Page {
+    let mut page = Page::default();
+    if entries.is_empty() {
+        return page;
+    }
+    page.line(format!("{} {}", bold("cannot be used as it is"), number(entries.len() as u64)));
+    let shown = if entries.len() > MANY { SHOWN } else { entries.len() };
+    for Quarantined { object_guid, dn, reason } in &entries[..shown] {
+        let at = if dn.is_empty() { object_guid } else { dn };
+        page.sentence("  ", &format!("{}  {reason}", yellow(format!("? {at}"))), view);
+    }
+    if shown < entries.len() {
+        page.line(dim(format!("  … and {} more (use --json for all)", number((entries.len() - shown) as u64))));
+    }
+    page
+}

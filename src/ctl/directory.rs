@@ -1,0 +1,76 @@
+//! `rosterctl directory`: the directories, and a pause for one.
+
+use clap::Subcommand;
+
+use super::link::{Answer, Daemon, Failure};
+use super::text::{Page, View, number, table, time};
+use super::{Exit, Output, status};
+use crate::control::api::{Directories, DirectoryStatus, Pause};
+use crate::control::client::Route;
+
+/// The configured directories
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// All of them
+    List,
+    /// Start no runs of it; what people do at sign-in stays as it is
+    Pause {
+        /// The directory
+        name: String,
+        /// For how long, such as 4h; without it, until it is resumed
+        #[arg(long = "for", value_name = "TIME")]
+        duration: Option<String>,
+    },
+    /// Start runs of it again
+    Resume {
+        /// The directory
+        name: String,
+    },
+}
+
+pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    match command {
+        Command::List => {
+            let directories: Answer<Directories> = daemon.get(&Route::to(["directories"])).await?;
+            output.data(&directories.raw, |view| list(&directories.value, view))?;
+        }
+        Command::Pause { name, duration } => {
+            let body = Pause { duration: duration.clone() };
+            let directory: Answer<DirectoryStatus> = daemon.post(&Route::to(["directories", name, "pause"]), &body).await?;
+            output.data(&directory.raw, |view| status::block(&directory.value, view))?;
+        }
+        Command::Resume { name } => {
+            let directory: Answer<DirectoryStatus> = daemon.post(&Route::to(["directories", name, "resume"]), &()).await?;
+            output.data(&directory.raw, |view| status::block(&directory.value, view))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The names of all directories.
+pub(super) async fn names(daemon: &Daemon) -> Result<Vec<String>, Failure> {
+    let directories: Answer<Directories> = daemon.get(&Route::to(["directories"])).await?;
+    Ok(directories.value.directories.into_iter().map(|d| d.name).collect())
+}
+
+/// The directories of a list.
+pub fn list(directories: &Directories, view: &View) -> Page {
+    if directories.directories.is_empty() {
+        return Page::from("no directory is configured: add a [[directory]] to /etc/rosterd/rosterd.toml\n".to_owned());
+    }
+    let at = |t: &Option<String>| t.as_deref().map_or_else(String::new, time);
+    let rows = directories.directories.iter().map(|d| {
+        [
+            d.name.clone(),
+            d.account.clone(),
+            status::coloured_state(&d.state),
+            number(d.users.active),
+            number(d.users.suspended),
+            number(d.held),
+            number(d.quarantined),
+            at(&d.last_success),
+            at(&d.next_run),
+        ]
+    });
+    table(["NAME", "ACCOUNT", "STATE", "ACTIVE", "SUSPENDED", "HELD", "QUARANTINED", "LAST RUN", "NEXT RUN"], rows, view)
+}

@@ -1,0 +1,186 @@
+//! `rosterctl held`: what waits for an operator, and the operator's word on it.
+
+use clap::Subcommand;
+
+use super::link::{Answer, Daemon, Failure};
+use super::text::{Page, View, bold, count, dim, number, table, time, time_and_age, yellow};
+use super::{Exit, Output, change, id, run};
+use crate::control::api::{Approval, HeldGroup, HeldPlan, HeldPlans, Run};
+use crate::control::client::Route;
+
+/// Changes that wait for approval
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The plans that wait, newest first
+    List {
+        /// Those that are closed, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// One plan with its changes
+    Show {
+        /// Its id, or at least four characters of its beginning or end
+        id: String,
+    },
+    /// Read its people again and apply what is still true of it; asks first
+    Approve {
+        /// Its id, or at least four characters of its beginning or end
+        id: String,
+    },
+    /// Keep it closed until it would be another plan
+    Reject {
+        /// Its id, or at least four characters of its beginning or end
+        id: String,
+    },
+}
+
+pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    match command {
+        Command::List { all } => {
+            let plans: Answer<HeldPlans> = daemon.get(&Route::to(["held"]).with_some("all", all.then_some(true))).await?;
+            output.data(&plans.raw, |view| list(&plans.value, view))?;
+        }
+        Command::Show { id } => {
+            let id = resolve(id, daemon).await?;
+            let plan: Answer<HeldPlan> = daemon.get(&Route::to(["held", &id])).await?;
+            output.data(&plan.raw, |view| show(&plan.value, view))?;
+        }
+        Command::Approve { id } => return approve(id, daemon, output).await,
+        Command::Reject { id } => {
+            let id = resolve(id, daemon).await?;
+            let plan: Answer<HeldPlan> = daemon.post(&Route::to(["held", &id, "reject"]), &()).await?;
+            output.data(&plan.raw, |view| rejected(&plan.value, view))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn approve(given: &str, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    output.can_ask("held approve")?;
+    let id = resolve(given, daemon).await?;
+    if !output.yes {
+        let plan: Answer<HeldPlan> = daemon.get(&Route::to(["held", &id])).await?;
+        let shown = show(&plan.value, &output.terminal.view());
+        output.note(&shown);
+        output.ask(&format!("Apply what is still true of {}?", these(plan.value.count)))?;
+    }
+    let approval: Answer<Approval> = daemon.post(&Route::to(["held", &id, "approve"]), &()).await?;
+    output.data(&approval.raw, |view| approved(&approval.value, view))?;
+    Ok(exit(&approval.value))
+}
+
+fn these(n: u64) -> String {
+    if n == 1 { "this change".to_owned() } else { format!("these {}", count(n, "change")) }
+}
+
+async fn resolve(given: &str, daemon: &Daemon) -> Result<String, Failure> {
+    if id::is_whole(given) {
+        return Ok(given.to_owned());
+    }
+    let plans: Answer<HeldPlans> = daemon.get(&Route::to(["held"]).with("all", true)).await?;
+    id::resolved(given, "held plan", "rosterctl held list --all", plans.value.held.iter().map(|p| p.id.as_str()))
+}
+
+/// 3 when something of the directory waits afterwards; a run that failed is a failure first.
+pub fn exit(approval: &Approval) -> Exit {
+    let of_run = run::exit(&approval.run);
+    if approval.waiting.is_some() { of_run.max(Exit::Held) } else { of_run }
+}
+
+/// The plans of a list.
+pub fn list(plans: &HeldPlans, view: &View) -> Page {
+    if plans.held.is_empty() {
+        return Page::from("nothing is held\n".to_owned());
+    }
+    let rows = plans.held.iter().map(|plan| {
+        [
+            bold(id::short(&plan.id)),
+            plan.directory.clone(),
+            state(&plan.state),
+            time(&plan.created_at),
+            number(plan.count),
+            plan.by.iter().map(group).collect::<Vec<_>>().join("; "),
+        ]
+    });
+    table(["ID", "DIRECTORY", "STATE", "SINCE", "CHANGES", "WHAT"], rows, view)
+}
+
+/// One plan with its changes.
+pub fn show(plan: &HeldPlan, view: &View) -> Page {
+    let HeldPlan { id, directory, run, digest: _, state: is, created_at, actor, count: n, by, changes } = plan;
+    let mut page = Page::default();
+    let by_whom = actor.as_ref().map(|a| format!(" by {a}")).unwrap_or_default();
+    page.line(format!("held plan {} of {}: {}{by_whom}, {}", bold(id::short(id)), bold(directory), state(is), count(*n, "change")));
+    page.fields(&[("id", id.clone()), ("held since", time_and_age(created_at, view)), ("made by run", id::short(run).to_owned())], view);
+    page.line("");
+    let rows = by.iter().map(|g| [format!("  {}", number(g.count)), what(g), cause(g), why(g)]);
+    page.append(&table(["  CHANGES", "WHAT", "CAUSE", "HELD BECAUSE"], rows, view));
+    if let Some(changes) = changes {
+        page.line("");
+        page.append(&change::diff(changes, view));
+    }
+    if matches!(is.as_str(), "open" | "approved" | "rejected") {
+        page.line("");
+        page.line(format!("{} rosterctl held approve {}", dim("to apply: "), id::short(id)));
+        if is != "rejected" {
+            page.line(format!("{} rosterctl held reject {}", dim("to refuse:"), id::short(id)));
+        }
+    }
+    page
+}
+
+/// What came of an approval.
+pub fn approved(approval: &Approval, view: &View) -> Page {
+    let Approval { run, waiting } = approval;
+    // What waits is told with its id below.
+    let mut page = run::summary(&Run { held: if waiting.is_some() { 0 } else { run.held }, ..run.clone() }, view);
+    if let Some(plan) = waiting {
+        let text = format!("{} of {}: rosterctl held show {}", run::wait(plan.count), plan.directory, id::short(&plan.id));
+        page.sentence(&format!("  {} ", yellow("!")), &text, view);
+    }
+    page
+}
+
+fn rejected(plan: &HeldPlan, view: &View) -> Page {
+    let mut page = Page::default();
+    let changes = these(plan.count);
+    let text = format!("plan {} of {} is {}: {changes} will not be applied, until a run makes another plan", id::short(&plan.id), plan.directory, plan.state);
+    page.sentence("", &text, view);
+    page
+}
+
+fn state(state: &str) -> String {
+    match state {
+        "open" => yellow("waits for approval"),
+        "applied" | "withdrawn" | "superseded" | "expired" => dim(state),
+        other => other.to_owned(),
+    }
+}
+
+fn what(group: &HeldGroup) -> String {
+    match (&group.reason, group.class.as_deref()) {
+        (Some(reason), Some("reactivate")) => format!("reactivate, no longer {reason}"),
+        (Some(reason), Some("create")) => format!("link, {reason}"),
+        (Some(reason), _) => format!("suspend as {reason}"),
+        (None, class) => class.unwrap_or("update").to_owned(),
+    }
+}
+
+fn cause(group: &HeldGroup) -> String {
+    match group.cause.as_deref().and_then(|c| c.split_once(':')) {
+        Some(("ou", dn)) => format!("all below {dn}"),
+        Some(("group", name)) => format!("group {name}"),
+        Some(("attribute", name)) => format!("attribute {name}"),
+        _ => group.cause.clone().unwrap_or_default(),
+    }
+}
+
+fn why(group: &HeldGroup) -> String {
+    group.held.as_deref().map(|held| format!("{}: {}", yellow(held), change::why_held(held))).unwrap_or_default()
+}
+
+fn group(group: &HeldGroup) -> String {
+    let cause = cause(group);
+    let cause = if cause.is_empty() { cause } else { format!(" ({cause})") };
+    format!("{} {}{cause}", number(group.count), what(group))
+}

@@ -1,0 +1,194 @@
+//! `rosterctl`: what operators type, and what they read.
+//!
+//! It knows the socket and nothing else: no configuration, no store, no secrets. Each noun has a file with
+//! its commands and the views of its documents; a view is a function of a document and never asks or writes.
+//! Data goes to standard output, everything else to standard error. With `--json` the data is exactly one
+//! document, as the daemon sent it; on failure that is a problem (RFC 9457).
+
+pub mod account;
+mod change;
+pub mod directory;
+pub mod domain;
+pub mod event;
+pub mod held;
+pub mod id;
+mod link;
+pub mod plan;
+mod progress;
+pub mod run;
+mod shell;
+pub mod status;
+pub mod sync;
+pub mod terminal;
+pub mod text;
+pub mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde_json::{Value, json};
+
+use crate::control::api::Status;
+use crate::control::client::Route;
+use link::{Daemon, Failure};
+use text::{Page, View};
+
+pub use terminal::Terminal;
+
+/// Operates rosterd, which keeps the people of an Active Directory in enterprise accounts
+#[derive(Debug, Parser)]
+#[command(name = "rosterctl", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// The control socket of rosterd
+    #[arg(long, global = true, env = "ROSTERD_SOCKET", default_value = "/run/rosterd/control.sock", hide_env_values = true)]
+    socket: PathBuf,
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Do not ask
+    #[arg(long, short, global = true)]
+    yes: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 changes are held for approval, 4 no daemon answers, 5 not allowed";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// How everything stands: last and next runs, what is held, what needs attention
+    Status,
+    Sync(sync::Arguments),
+    Plan(plan::Arguments),
+    #[command(subcommand)]
+    Held(held::Command),
+    #[command(subcommand)]
+    Run(run::Command),
+    #[command(subcommand)]
+    User(user::Command),
+    #[command(subcommand)]
+    Account(account::Command),
+    #[command(subcommand)]
+    Domain(domain::Command),
+    #[command(subcommand)]
+    Directory(directory::Command),
+    #[command(subcommand)]
+    Event(event::Command),
+    Completions(shell::Completions),
+    #[command(hide = true)]
+    Man(shell::Man),
+}
+
+/// How a call ended. Ordered by how bad it is, so that the worst of several is their maximum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// 0: done.
+    Done,
+    /// 3: changes of the directory wait for approval.
+    Held,
+    /// 1: it failed, or the daemon refused.
+    Failed,
+    /// 2: rosterctl itself refused.
+    Usage,
+    /// 4: no daemon answers.
+    NoDaemon,
+    /// 5: not allowed.
+    NotAllowed,
+}
+
+impl Exit {
+    /// The exit status.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Held => 3,
+            Self::NoDaemon => 4,
+            Self::NotAllowed => 5,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Does what was asked, and says so.
+pub async fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
+    let Cli { socket, json, yes, command } = cli;
+    let mut output = Output { terminal, json, yes };
+    let result = match Daemon::on(&socket) {
+        Ok(daemon) => command.run(&daemon, &mut output).await,
+        Err(failure) => Err(failure),
+    };
+    result.unwrap_or_else(|failure| output.fail(&failure))
+}
+
+impl Command {
+    async fn run(&self, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+        match self {
+            Self::Status => {
+                let status = daemon.get::<Status>(&Route::to(["status"])).await?;
+                output.data(&status.raw, |view| status::page(&status.value, view))?;
+                Ok(Exit::Done)
+            }
+            Self::Sync(arguments) => sync::call(arguments, daemon, output).await,
+            Self::Plan(arguments) => plan::call(arguments, daemon, output).await,
+            Self::Held(command) => held::call(command, daemon, output).await,
+            Self::Run(command) => run::call(command, daemon, output).await,
+            Self::User(command) => user::call(command, daemon, output).await,
+            Self::Account(command) => account::call(command, daemon, output).await,
+            Self::Domain(command) => domain::call(command, daemon, output).await,
+            Self::Directory(command) => directory::call(command, daemon, output).await,
+            Self::Event(command) => event::call(command, daemon, output).await,
+            Self::Completions(arguments) => shell::completions(arguments, output),
+            Self::Man(arguments) => shell::man(arguments, output),
+        }
+    }
+}
+
+/// Where a command's results go, and in which form.
+struct Output<'a> {
+    terminal: &'a mut Terminal,
+    json: bool,
+    yes: bool,
+}
+
+impl Output<'_> {
+    /// Prints the data: the document, or what a view makes of it.
+    fn data(&mut self, raw: &Value, page: impl FnOnce(&View) -> Page) -> Result<(), Failure> {
+        let page = if self.json { Page::from(format!("{raw}\n")) } else { page(&self.terminal.view()) };
+        Ok(self.terminal.print(&page)?)
+    }
+
+    /// Says something beside the data.
+    fn note(&mut self, page: &Page) {
+        self.terminal.note(page);
+    }
+
+    /// Refuses what has to be asked where there is nobody to ask. Comes before anything is sent.
+    fn can_ask(&self, command: &str) -> Result<(), Failure> {
+        if self.yes || self.terminal.interactive {
+            return Ok(());
+        }
+        Err(Failure::Usage(format!("{command} asks first, and there is no terminal to ask on: add --yes")))
+    }
+
+    /// Asks, unless `--yes` has answered already.
+    fn ask(&mut self, question: &str) -> Result<(), Failure> {
+        if self.yes || self.terminal.ask(question) { Ok(()) } else { Err(Failure::Declined) }
+    }
+
+    fn fail(&mut self, failure: &Failure) -> Exit {
+        self.terminal.note(&failure.page());
+        if self.json {
+            // When this cannot be written either, the exit status still tells.
+            let _ = self.terminal.print(&Page::from(format!("{}\n", json!(failure.problem()))));
+        }
+        failure.exit()
+    }
+}

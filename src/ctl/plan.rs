@@ -1,0 +1,74 @@
+//! `rosterctl plan`: what a run would do now.
+
+use clap::Args;
+use serde_json::json;
+
+use super::link::{Answer, Daemon, Failure};
+use super::text::{Page, View, bold, count, yellow};
+use super::{Exit, Output, change, directory};
+use crate::control::api::Plan;
+use crate::control::client::Route;
+
+/// What a run would do now; changes nothing
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The directory; all of them if it is left out
+    pub(super) directory: Option<String>,
+}
+
+pub(super) async fn call(Arguments { directory }: &Arguments, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    let names = match directory {
+        Some(name) => vec![name.clone()],
+        None => directory::names(daemon).await?,
+    };
+    let mut plans: Vec<Answer<Plan>> = Vec::new();
+    for name in &names {
+        plans.push(daemon.get(&Route::to(["directories", name, "plan"])).await?);
+    }
+    let raw = match plans.as_slice() {
+        [one] => one.raw.clone(),
+        all => json!({ "plans": all.iter().map(|p| &p.raw).collect::<Vec<_>>() }),
+    };
+    output.data(&raw, |view| {
+        let mut whole = Page::default();
+        for (n, plan) in plans.iter().enumerate() {
+            if n > 0 {
+                whole.line("");
+            }
+            whole.append(&page(&plan.value, view));
+        }
+        whole
+    })?;
+    Ok(plans.iter().map(|p| exit(&p.value)).max().unwrap_or(Exit::Done))
+}
+
+/// 3 when something would wait for an operator; a second look is rosterd's own business.
+pub fn exit(plan: &Plan) -> Exit {
+    let waits = plan.changes.iter().filter_map(|c| c.held.as_deref()).any(|held| held != "settling");
+    if waits { Exit::Held } else { Exit::Done }
+}
+
+/// The plan as a diff.
+pub fn page(plan: &Plan, view: &View) -> Page {
+    let Plan { id: _, directory, changes, quarantined, error, warnings } = plan;
+    let mut page = Page::default();
+    match changes.len() as u64 {
+        0 => page.line(format!("{}: nothing would change", bold(directory))),
+        n => page.line(format!("{}: {} would be made or held", bold(directory), count(n, "change"))),
+    }
+    if let Some(error) = error {
+        page.sentence(&format!("{} ", yellow("! not everything could be read:")), error, view);
+    }
+    for warning in warnings {
+        page.sentence(&format!("{} ", yellow("!")), warning, view);
+    }
+    if !changes.is_empty() {
+        page.line("");
+        page.append(&change::diff(changes, view));
+    }
+    if !quarantined.is_empty() {
+        page.line("");
+        page.append(&change::quarantined(quarantined, view));
+    }
+    page
+}

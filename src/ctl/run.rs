@@ -1,0 +1,191 @@
+//! `rosterctl run`: what was done, and the summary that every command shows of a run.
+
+use clap::Subcommand;
+
+use super::link::{Answer, Daemon, Failure};
+use super::text::{Page, View, bold, count, dim, green, number, red, table, time, time_and_age, took, yellow};
+use super::{Exit, Output, change, id};
+use crate::control::api::{Changes, Run, RunDetail, Runs};
+use crate::control::client::Route;
+
+/// What was done, run by run
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The latest runs, newest first
+    List {
+        /// Only runs of this directory
+        directory: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// One run with its changes
+    Show {
+        /// Its id, or at least four characters of its beginning or end
+        id: String,
+    },
+}
+
+/// How many runs are looked through for an abbreviated id.
+const LOOKED_THROUGH: u32 = 1_000;
+
+pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    match command {
+        Command::List { directory, limit } => {
+            let route = Route::to(["runs"]).with_some("directory", directory.as_ref()).with("limit", limit);
+            let runs: Answer<Runs> = daemon.get(&route).await?;
+            output.data(&runs.raw, |view| list(&runs.value, view))?;
+        }
+        Command::Show { id } => {
+            let id = resolve(id, daemon).await?;
+            let run: Answer<RunDetail> = daemon.get(&Route::to(["runs", &id])).await?;
+            output.data(&run.raw, |view| detail(&run.value, view))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The whole id of a run.
+pub(super) async fn resolve(given: &str, daemon: &Daemon) -> Result<String, Failure> {
+    if id::is_whole(given) {
+        return Ok(given.to_owned());
+    }
+    let runs: Answer<Runs> = daemon.get(&Route::to(["runs"]).with("limit", LOOKED_THROUGH)).await?;
+    id::resolved(given, "recent run", "rosterctl run list", runs.value.runs.iter().map(|r| r.id.as_str()))
+}
+
+/// The code of a run that was waited for: a failed run is a failure, whatever else waits.
+pub fn exit(run: &Run) -> Exit {
+    match run.state.as_str() {
+        "failed" | "cancelled" => Exit::Failed,
+        "held" => Exit::Held,
+        _ if run.held > 0 => Exit::Held,
+        _ => Exit::Done,
+    }
+}
+
+/// The runs of a list.
+pub fn list(runs: &Runs, view: &View) -> Page {
+    if runs.runs.is_empty() {
+        return Page::from("no runs yet\n".to_owned());
+    }
+    let rows = runs.runs.iter().map(|run| {
+        let mut waits = Vec::new();
+        for (n, what) in [(run.held, "held"), (run.dropped, "dropped"), (run.quarantined, "quarantined")] {
+            if n > 0 {
+                waits.push(yellow(format!("{} {what}", number(n))));
+            }
+        }
+        if let Some(error) = &run.error {
+            waits.push(red(error));
+        }
+        [
+            id::short(&run.id).to_owned(),
+            time(&run.started_at),
+            of(run).to_owned(),
+            format!("{}, {}", run.trigger, run.mode),
+            state(&run.state),
+            if run.read.entries > 0 { number(run.read.entries) } else { String::new() },
+            applied(&run.changes).unwrap_or_else(|| dim("nothing")),
+            waits.join(", "),
+        ]
+    });
+    table(["ID", "STARTED", "DIRECTORY", "WHY", "STATE", "READ", "APPLIED", "ALSO"], rows, view)
+}
+
+/// One run and its changes.
+pub fn detail(detail: &RunDetail, view: &View) -> Page {
+    let RunDetail { run, applied } = detail;
+    let mut page = summary(run, view);
+    let mut fields = vec![("id", run.id.clone()), ("started", time_and_age(&run.started_at, view)), ("set off by", run.trigger.clone())];
+    if let Some(actor) = &run.actor {
+        fields.push(("asked for by", actor.clone()));
+    }
+    page.fields(&fields, view);
+    if !applied.is_empty() {
+        page.line("");
+        page.append(&change::diff(applied, view));
+    }
+    page
+}
+
+/// What came of a run: one line, and one more for each thing an operator should know.
+pub fn summary(run: &Run, view: &View) -> Page {
+    let mut page = Page::default();
+    let lasted = run.finished_at.as_ref().and_then(|end| took(&run.started_at, end)).map(|t| format!(" in {t}")).unwrap_or_default();
+    let ended = match run.state.as_str() {
+        "running" => dim("under way"),
+        "succeeded" => format!("{}{lasted}", green("done")),
+        "held" => format!("{}{lasted}", yellow("done, with changes held")),
+        "failed" => format!("{}{lasted}", red("failed")),
+        other => format!("{}{lasted}", yellow(other)),
+    };
+    let from = run.read.server.as_ref().map(|s| format!(" from {s}")).unwrap_or_default();
+    let read = match (run.directory.is_some(), run.read.entries, run.state.as_str()) {
+        (false, ..) | (_, _, "running") => String::new(),
+        (_, n, _) => format!("; {} read{from} ({})", count(n, "entry"), run.mode),
+    };
+    page.line(format!("{}: {ended}{read}", bold(of(run))));
+    if let Some(error) = &run.error {
+        page.sentence(&format!("  {} ", red("✗")), error, view);
+    }
+    match applied(&run.changes) {
+        Some(changes) => page.sentence(&format!("  {} ", green("✓")), &changes, view),
+        None if matches!(run.state.as_str(), "succeeded" | "held") => page.line(dim("  nothing changed")),
+        None => {}
+    }
+    if run.held > 0 {
+        page.line(format!("  {} {} for approval: rosterctl held list", yellow("!"), wait(run.held)));
+    }
+    if run.dropped > 0 {
+        let text = format!("{} dropped, because something else came first; the next run looks again", were(run.dropped, "change"));
+        page.sentence(&format!("  {} ", yellow("!")), &text, view);
+    }
+    if run.quarantined > 0 {
+        let as_found = if run.quarantined == 1 { "it is" } else { "they are" };
+        let text = format!("{} cannot be used as {as_found}: rosterctl user list --quarantined", count(run.quarantined, "entry"));
+        page.sentence(&format!("  {} ", yellow("!")), &text, view);
+    }
+    for warning in &run.warnings {
+        page.sentence(&format!("  {} ", yellow("!")), warning, view);
+    }
+    page
+}
+
+/// `3 changes wait`.
+pub(super) fn wait(n: u64) -> String {
+    format!("{} {}", count(n, "change"), if n == 1 { "waits" } else { "wait" })
+}
+
+fn were(n: u64, noun: &str) -> String {
+    format!("{} {}", count(n, noun), if n == 1 { "was" } else { "were" })
+}
+
+fn of(run: &Run) -> &str {
+    run.directory.as_deref().unwrap_or("operator")
+}
+
+fn state(state: &str) -> String {
+    match state {
+        "succeeded" => green(state),
+        "failed" => red(state),
+        "running" => dim(state),
+        _ => yellow(state),
+    }
+}
+
+/// `2 created, 1 suspended`; nothing when nothing was.
+fn applied(changes: &Changes) -> Option<String> {
+    let Changes { create, update, suspend, reactivate, tier, link, release } = *changes;
+    let kinds = [
+        (suspend, "suspended"),
+        (reactivate, "reactivated"),
+        (create, "created"),
+        (link, "linked"),
+        (tier, "moved to another tier"),
+        (update, "updated"),
+        (release, "released"),
+    ];
+    let parts: Vec<String> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", number(*n))).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}

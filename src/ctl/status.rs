@@ -1,0 +1,101 @@
+//! `rosterctl status`: the page an operator sees first.
+
+use super::text::{Page, View, bold, count, dim, green, is_for_ever, number, red, time_and_age, time_or_never, yellow};
+use crate::control::api::{DirectoryStatus, Status};
+
+/// How everything stands.
+pub fn page(status: &Status, view: &View) -> Page {
+    let Status { version, started_at, directories, hooks } = status;
+    let mut page = Page::default();
+    page.line(format!("rosterd {version}, running since {}", time_and_age(started_at, view)));
+    if directories.is_empty() {
+        page.line("");
+        page.sentence("", "No directory is configured: add a [[directory]] to /etc/rosterd/rosterd.toml, then systemctl reload rosterd", view);
+    }
+    for directory in directories {
+        page.line("");
+        page.append(&block(directory, view));
+    }
+    if hooks.pending + hooks.failed > 0 {
+        page.line("");
+        let failed = count(hooks.failed, "delivery");
+        let failed = if hooks.failed > 0 { red(format!("{failed} failed")) } else { format!("{failed} failed") };
+        page.line(format!("hooks: {} pending, {failed}", number(hooks.pending)));
+    }
+    page
+}
+
+/// How one directory stands.
+pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
+    let DirectoryStatus {
+        name,
+        account,
+        state,
+        server,
+        live,
+        last_attempt,
+        last_success,
+        last_complete_read,
+        next_run,
+        paused_until,
+        users,
+        held,
+        quarantined,
+        attention,
+    } = directory;
+    let mut page = Page::default();
+    let live = if *live { ", follows changes live" } else { "" };
+    page.line(format!("{} {} → account {account}: {}{live}", light(state), bold(name), coloured_state(state)));
+
+    let mut people = format!("{} active, {} suspended", number(users.active), number(users.suspended));
+    if *held > 0 {
+        people = format!("{people}, {}", yellow(format!("{} held", count(*held, "change"))));
+    }
+    if *quarantined > 0 {
+        people = format!("{people}, {}", yellow(format!("{} quarantined", number(*quarantined))));
+    }
+    let mut fields = vec![("users", people)];
+    let from = server.as_ref().map(|s| format!(", from {s}")).unwrap_or_default();
+    if last_attempt == last_success || last_success.is_none() || !is_failing(state) {
+        fields.push(("last run", last_success.as_ref().map_or_else(|| "none yet".to_owned(), |at| format!("{}{from}", time_and_age(at, view)))));
+    } else {
+        fields.push(("last success", format!("{}{from}", time_or_never(last_success.as_deref(), view))));
+    }
+    if is_failing(state) {
+        fields.push(("last attempt", time_or_never(last_attempt.as_deref(), view)));
+    }
+    fields.push(("read whole", time_or_never(last_complete_read.as_deref(), view)));
+    fields.push(("next run", next_run.as_ref().map_or_else(|| "none is scheduled".to_owned(), |at| time_and_age(at, view))));
+    if let Some(until) = paused_until {
+        let until = if is_for_ever(until) { format!("resumed: rosterctl directory resume {name}") } else { time_and_age(until, view) };
+        fields.push(("paused until", yellow(until)));
+    }
+    page.fields(&fields, view);
+    for sentence in attention {
+        page.sentence(&format!("  {} ", yellow("!")), sentence, view);
+    }
+    page
+}
+
+fn is_failing(state: &str) -> bool {
+    state == "degraded"
+}
+
+fn light(state: &str) -> String {
+    match state {
+        "ok" => green("●"),
+        "degraded" => red("●"),
+        "starting" => dim("●"),
+        _ => yellow("●"),
+    }
+}
+
+/// The state in its colour.
+pub(super) fn coloured_state(state: &str) -> String {
+    match state {
+        "ok" => green(state),
+        "degraded" => red(state),
+        "starting" => dim(state),
+        _ => yellow(state),
+    }
+}

@@ -1,0 +1,102 @@
+//! From what the configuration says to what each part is told.
+
+use crate::config::{self, Checks, Config};
+use crate::control;
+use crate::daemon::Setup;
+use crate::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts};
+use crate::dns::Resolver;
+use crate::engine::{Cron, DirectoryConfig, Mode};
+use crate::model::Tier;
+use crate::reconcile::{Filter, Limit, Limits, TierRules, WithoutGroup};
+
+/// The parsers of the parts, for the configuration to ask.
+pub fn checks() -> Checks {
+    Checks {
+        server: |text| ServerUrl::parse(text).map(drop),
+        filter: |text| {
+            Filter::parse(text).map_err(|e| e.to_string())?;
+            ldap3::parse_filter(text).map(drop).map_err(|()| format!("\"{text}\" is not a filter (RFC 4515)"))
+        },
+        schedule: |text, zone| Cron::parse(text, zone).map(drop).map_err(|e| e.to_string()),
+        credentials_directory: std::env::var_os("CREDENTIALS_DIRECTORY").map(Into::into),
+    }
+}
+
+/// What the daemon is told. Whatever could be wrong was refused by [`checks`].
+pub fn setup(config: &Config) -> Setup {
+    Setup {
+        store: config.store_url.clone(),
+        control: control::Settings {
+            socket: config.control.socket.clone(),
+            operators: config.control.operators.clone(),
+            viewers: config.control.viewers.clone(),
+            authenticators: config.control.authenticators.clone(),
+        },
+        resolver: match config.resolver {
+            config::Resolver::System => Resolver::System,
+            config::Resolver::At(address) => Resolver::At(address),
+        },
+        trusted: config.trusted.clone(),
+        directories: config.directories.iter().filter_map(|d| directory(d, config)).collect(),
+    }
+}
+
+/// One directory; `None` only for a schedule that was not checked.
+fn directory(d: &config::Directory, config: &Config) -> Option<DirectoryConfig> {
+    let (servers, discover) = match &d.servers {
+        config::Servers::Listed(urls) => (urls.iter().filter_map(|url| ServerUrl::parse(url).ok()).collect(), None),
+        config::Servers::Discovered { domain, site } => (Vec::new(), Some((domain.to_string(), site.clone()))),
+    };
+    let groups = |tier: Tier, names: &[String]| names.iter().map(|n| (tier, GroupName::parse(n))).collect::<Vec<_>>();
+    let groups = [groups(Tier::Pro, &d.pro_groups), groups(Tier::Basic, &d.basic_groups)].concat();
+    Some(DirectoryConfig {
+        name: d.name.clone(),
+        account: d.account.clone(),
+        mode: match d.mode {
+            config::Mode::Apply => Mode::Apply,
+            config::Mode::PlanOnly => Mode::PlanOnly,
+        },
+        discover,
+        tiers: TierRules {
+            grouped: !groups.is_empty(),
+            without_group: match d.without_group {
+                config::WithoutGroup::Suspend => WithoutGroup::Suspend,
+                config::WithoutGroup::Keep => WithoutGroup::Keep,
+                config::WithoutGroup::Basic => WithoutGroup::Basic,
+            },
+            default_tier: d.default_tier,
+        },
+        settings: Settings {
+            servers,
+            starttls: d.starttls,
+            ca_file: d.ca_file.clone(),
+            bind_dn: d.bind_dn.clone(),
+            password_file: d.password_file.clone(),
+            bases: d.bases.iter().map(|b| b.as_str().to_owned()).collect(),
+            filter: d.filter.as_ref().and_then(|text| Some((text.clone(), Filter::parse(text).ok()?))),
+            timeouts: Timeouts { connect: d.timeouts.connect, operation: d.timeouts.operation, run: d.timeouts.run },
+            page_size: d.page_size,
+            groups,
+            canaries: d.canaries.clone(),
+            attributes: attributes(&d.attributes),
+        },
+        exclude: d.exclude.clone(),
+        protect: d.protect.clone(),
+        limits: limits(&d.safety),
+        schedule: Cron::parse(&d.schedule, config.timezone).ok()?,
+        stale_after: d.stale_after,
+        live: d.live,
+        gated: !config.gates.is_empty(),
+    })
+}
+
+fn attributes(a: &config::Attributes) -> AttributeNames {
+    let config::Attributes { email, display_name, given_name, surname, title, department, phone, employee_id, manager } = a.clone();
+    AttributeNames { email, display_name, given_name, surname, title, department, phone, employee_id, manager }
+}
+
+fn limits(s: &config::Safety) -> Limits {
+    let config::Safety { window, settle, approval_expires, classes } = s;
+    let classes = classes.iter().map(|(class, l)| (*class, Limit { percent: l.percent, at_least: l.at_least, at_most: l.at_most })).collect();
+    Limits { window: *window, settle: *settle, approval_expires: *approval_expires, classes }
+}

@@ -1,0 +1,301 @@
+//! The configuration: what is wrong is told at once and in its place, and the shipped files say what is true.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+use rosterd::config::{self, Checks, Config, Problems, Servers, Target};
+use rosterd::directory::{AttributeNames, ServerUrl};
+use rosterd::engine::Cron;
+use rosterd::model::Class;
+use rosterd::reconcile::{Filter, Limits};
+
+const SHIPPED: &str = include_str!("../../config/rosterd.toml");
+const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
+
+/// A machine whose `/etc/rosterd` is elsewhere.
+struct Machine {
+    etc: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Self { etc: tempfile::tempdir().expect("a directory") };
+        let ca = rcgen::generate_simple_self_signed(["ca.example.com".to_owned()]).expect("a certificate");
+        machine.file("corp.password", "correct horse\n", 0o640);
+        machine.file("corp-ca.pem", &ca.cert.pem(), 0o644);
+        machine.file("siem.secret", "whsec_c2VjcmV0\nwhsec_b2xkZXI=\n", 0o600);
+        machine
+    }
+
+    fn file(&self, name: &str, text: &str, mode: u32) {
+        let path = self.etc.path().join(name);
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+    }
+
+    fn checks(&self) -> Checks {
+        Checks {
+            server: |text| ServerUrl::parse(text).map(drop),
+            filter: |text| Filter::parse(text).map(drop).map_err(|e| e.to_string()),
+            schedule: |text, zone| Cron::parse(text, zone).map(drop).map_err(|e| e.to_string()),
+            credentials_directory: Some(self.etc.path().to_owned()),
+        }
+    }
+
+    fn prefix(&self) -> String {
+        format!("{}/", self.etc.path().display())
+    }
+
+    fn parse(&self, text: &str) -> Result<Config, Problems> {
+        Config::parse(&text.replace("/etc/rosterd/", &self.prefix()), Path::new("rosterd.toml"), &self.checks())
+    }
+
+    /// The configuration of a file without mistakes.
+    fn config(&self, text: &str) -> Config {
+        self.parse(text).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    /// What is wrong, as it prints.
+    fn problems(&self, text: &str) -> String {
+        self.parse(text).expect_err("problems").to_string().replace(&self.prefix(), "/etc/rosterd/")
+    }
+}
+
+/// The text with the comment signs gone before everything that is a key or a section.
+fn uncomment(text: &str, sign: &str) -> String {
+    let is_setting = |rest: &str| {
+        let key = rest.split(" = ").next().unwrap_or_default();
+        rest.starts_with("[[") || (rest.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+    };
+    let line = |line: &str| match line.strip_prefix(sign) {
+        // The two lines of the legend are about keys and are none.
+        Some(rest) if is_setting(rest) && !rest.starts_with("key = ") => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The shipped file with all its defaults and examples in force.
+fn everything() -> String {
+    uncomment(&uncomment(SHIPPED, "# "), "#")
+}
+
+#[test]
+fn the_shipped_file_is_the_minimal_one_with_every_default_written_out() {
+    let machine = Machine::new();
+    let minimal = machine.config(MINIMAL);
+    assert_eq!(machine.config(SHIPPED), minimal);
+    let written_out = uncomment(SHIPPED, "#");
+    assert!(written_out.lines().count() == SHIPPED.lines().count() && written_out.len() + 40 < SHIPPED.len(), "nothing was uncommented");
+    assert_eq!(machine.config(&written_out), minimal);
+}
+
+#[test]
+fn the_shipped_examples_are_right_but_for_what_excludes_each_other() {
+    insta::assert_snapshot!(Machine::new().problems(&everything()), @"");
+}
+
+#[test]
+fn every_key_there_is_occurs_in_the_shipped_file() {
+    let text = everything();
+    let file: toml::Value = toml::from_str(&text).expect("TOML");
+    for key in config::keys(&Machine::new().checks()) {
+        // What can be overridden for a directory is explained once.
+        let path = key.replace("directory.safety.", "safety.");
+        let mut found = vec![&file];
+        for part in path.split('.') {
+            found = found.iter().flat_map(|v| v.get(part)).flat_map(|v| v.as_array().filter(|a| a.iter().all(toml::Value::is_table) && !a.is_empty()).map_or(vec![v], |a| a.iter().collect())).collect();
+        }
+        assert!(!found.is_empty() || path == "safety.confirmed.at-most", "{key} is missing from config/rosterd.toml");
+    }
+}
+
+#[test]
+fn the_defaults_are_those_of_the_parts_they_are_for() {
+    let machine = Machine::new();
+    let corp = machine.config(MINIMAL).directories.remove(0);
+    let limits = Limits::default();
+    assert_eq!((corp.safety.window, corp.safety.settle, corp.safety.approval_expires), (limits.window, limits.settle, limits.approval_expires));
+    for (class, limit) in corp.safety.classes {
+        let theirs = limits.classes[&class];
+        assert_eq!((limit.percent, limit.at_least, limit.at_most), (theirs.percent, theirs.at_least, theirs.at_most), "{class}");
+    }
+    let names = AttributeNames::default();
+    assert_eq!((corp.attributes.email, corp.attributes.employee_id, corp.attributes.manager), (names.email, names.employee_id, names.manager));
+    assert_eq!(machine.config("").directories, []);
+}
+
+#[test]
+fn a_file_with_ten_mistakes_reports_ten_problems_each_in_its_line() {
+    let text = r#"
+[schedule]
+timezone = "Berlin"
+
+[safety]
+settle = "ten minutes"
+gone = { percent = 120 }
+downgrade = { at-least = 300 }
+
+[[directory]]
+name = "corp"
+account = "Acme Inc"
+servers = ["ldap://dc1.example.com", "ldaps://dc2.example.com:3268"]
+bind_dn = "svc-rosterd@corp.example.com"
+bind-dn = "svc-rosterd@corp.example.com"
+password = "correct horse"
+base = ["DC=example,DC=com", "OU=Staff,DC=example,DC=com"]
+schedule = "61 * * * *"
+"#;
+    let machine = Machine::new();
+    insta::assert_snapshot!(machine.problems(text), @"");
+}
+
+#[test]
+fn every_single_mistake_is_told_with_its_remedy() {
+    let machine = Machine::new();
+    machine.file("empty", " \n", 0o600);
+    machine.file("public", "correct horse", 0o644);
+    machine.file("no.pem", "not a certificate", 0o644);
+    machine.file("bad.secret", "whsec_c2VjcmV0\nsecret\n", 0o600);
+    // What stands in the minimal file, and what is written in its place.
+    let name = "name = \"corp\"";
+    let servers = "servers = [\"ldaps://dc1.corp.example.com\"]";
+    let password = "password-file = \"/etc/rosterd/corp.password\"";
+    let base = "base = [\"DC=corp,DC=example,DC=com\"]";
+    let table = [
+        (name, "name = \"Corp\""),
+        (name, ""),
+        (name, "name = 5"),
+        (name, "name = \"corp\"\nmode = \"dry-run\""),
+        (name, "name = \"corp\"\nlive = \"yes\""),
+        (name, "name = \"corp\"\npage-size = 0"),
+        (name, "name = \"corp\"\nnonsense = 0"),
+        (name, "name = \"corp\"\nfilter = \"(a=b\""),
+        (name, "name = \"corp\"\nfull = \"0 0 30 2 *\""),
+        (name, "name = \"corp\"\nexclude = [\"svc-*\", \"*@*\", \"a@b\"]"),
+        (name, "name = \"corp\"\nprotect = [\"boss\"]"),
+        (name, "name = \"corp\"\ncanaries = [\"svc\"]"),
+        (name, "name = \"corp\"\nca-file = \"/etc/rosterd/no.pem\""),
+        (name, "name = \"corp\"\nca-file = \"/etc/rosterd/none.pem\""),
+        (name, "name = \"corp\"\ntimeouts = { connect = \"0s\", write = \"5s\" }"),
+        (name, "name = \"corp\"\nsite = \"Berlin\""),
+        (name, "name = \"corp\"\ndiscover = \"corp.example.com\""),
+        (servers, ""),
+        (servers, "servers = []"),
+        (servers, "servers = \"ldaps://dc1\""),
+        (servers, "servers = [\"dc1\", 5]"),
+        (servers, "discover = \"corp example\""),
+        (password, ""),
+        (password, "password-file = \"corp.password\""),
+        (password, "password-file = \"/etc/rosterd/none\""),
+        (password, "password-file = \"/etc/rosterd/empty\""),
+        (password, "password-file = \"/etc/rosterd/public\""),
+        (password, "password-file = \"/etc/rosterd\""),
+        (password, "password-credential = \"../corp\""),
+        (password, "password-credential = \"missing\""),
+        (base, "base = []"),
+        (base, "base = [\"corp.example.com\"]"),
+        (base, "base = [\"DC=corp\", \"dc=CORP\"]"),
+        ("[[directory]]", "[store]\nurl = \"mysql://root:hunter2@db\"\n[[directory]]"),
+        ("[[directory]]", "[control]\nsocket = \"control.sock\"\nviewers = \"\"\n[[directory]]"),
+        ("[[directory]]", "[dns]\nresolver = \"dns.example.com\"\n[[directory]]"),
+        ("[[directory]]", "[domains]\ntrusted = [\"co.uk\"]\n[[directory]]"),
+        ("[[directory]]", "[sign-in]\nmax-failures = 0\n[[directory]]"),
+        ("[[directory]]", "[retention]\nevents = \"never\"\n[[directory]]"),
+        ("[[directory]]", "[metrics]\nlisten = \"9464\"\n[[directory]]"),
+        ("[[directory]]", "[safty]\n[[directory]]"),
+        ("[[directory]]", "safety = 5\n[[directory]]"),
+        ("[[directory]]", "[directory]"),
+        ("[[directory]]", "[[hook]]\nname = \"a\"\nevents = [\"*\"]\n[[directory]]"),
+        ("[[directory]]", "[[hook]]\nname = \"a\"\nevents = [\"user.suspend\", \"people.*\"]\nexec = [\"revoke vpn\"]\n[[directory]]"),
+        ("[[directory]]", "[[hook]]\nname = \"a b\"\nevents = []\nexec = []\nsecret-file = \"/etc/rosterd/siem.secret\"\n[[directory]]"),
+        ("[[directory]]", "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nexec = [\"/a\"]\nurl = \"https://a:b@example.com\"\n[[directory]]"),
+        ("[[directory]]", "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nurl = \"siem\"\nsecret-file = \"/etc/rosterd/bad.secret\"\nsecret = \"x\"\n[[directory]]"),
+        ("[[directory]]", "[[gate]]\nname = \"a\"\n[[directory]]"),
+    ];
+    let told = table.map(|(there, instead)| {
+        let told = machine.problems(&MINIMAL.replacen(there, instead, 1));
+        let told = told.lines().map(|line| format!("\n    {}", line.strip_prefix("rosterd.toml:").unwrap_or(line))).collect::<String>();
+        format!("{}{told}", if instead.is_empty() { format!("without {there}") } else { instead.replace("\n[[directory]]", "") })
+    });
+    insta::assert_snapshot!(told.join("\n"), @"");
+}
+
+#[test]
+fn names_are_given_once() {
+    let machine = Machine::new();
+    let hook = "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nexec = [\"/a\"]\n";
+    insta::assert_snapshot!(machine.problems(&format!("{MINIMAL}{MINIMAL}{hook}{hook}")), @"");
+}
+
+#[test]
+fn what_is_not_toml_is_told_with_its_line_and_the_rest_is_checked_all_the_same() {
+    let machine = Machine::new();
+    let text = "[store\nurl = 5\n[[directory]]\nname = corp\naccount = \"Acme\"\naccount = \"acme\"\nstale-after = \"soon\"\n";
+    insta::assert_snapshot!(machine.problems(text), @"");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_with_its_name() {
+    let problems = Config::load(Path::new("/nonexistent/rosterd.toml"), &Machine::new().checks()).expect_err("no file");
+    assert_eq!(problems.len(), 1);
+    insta::assert_snapshot!(problems, @"");
+}
+
+#[test]
+fn a_secret_may_be_a_symbolic_link_and_a_systemd_credential() {
+    let machine = Machine::new();
+    symlink(machine.etc.path().join("corp.password"), machine.etc.path().join("corp")).expect("a link");
+    let linked = machine.config(&MINIMAL.replace("corp.password", "corp")).directories.remove(0);
+    let credential = machine.config(&MINIMAL.replace("password-file = \"/etc/rosterd/corp.password\"", "password-credential = \"corp\""));
+    assert_eq!(linked.password_file, machine.etc.path().join("corp"));
+    assert_eq!(credential.directories[0].password_file, linked.password_file);
+    let outside = Checks { credentials_directory: None, ..machine.checks() };
+    let problems = Config::parse("[[directory]]\npassword-credential = \"corp\"", Path::new("f"), &outside).expect_err("no credentials");
+    assert!(problems.iter().any(|p| p.message.contains("add LoadCredential=corp:/etc/rosterd/corp.password")), "{problems}");
+}
+
+#[test]
+fn what_is_said_for_a_directory_overrides_the_general_limits_key_by_key() {
+    let machine = Machine::new();
+    let general = "[safety]\nwindow = \"12h\"\ngone = { percent = 3, at-most = 20 }\n";
+    let own = "[directory.safety]\nsettle = \"0s\"\ngone = { at-most = 10 }\nconfirmed = { at-most = 99 }\n";
+    let safety = machine.config(&format!("{general}{MINIMAL}{own}")).directories.remove(0).safety;
+    assert_eq!((safety.window, safety.settle), (Duration::from_hours(12), Duration::ZERO));
+    let limit = |class| (safety.classes[&class].percent, safety.classes[&class].at_least, safety.classes[&class].at_most);
+    assert_eq!(limit(Class::Gone), (3, 5, Some(10)));
+    assert_eq!(limit(Class::Confirmed), (20, 10, Some(99)));
+    assert_eq!(limit(Class::Deleted), (10, 5, Some(100)));
+    let text = format!("{general}{MINIMAL}[directory.safety.gone]\nat-least = 30\n");
+    insta::assert_snapshot!(machine.problems(&text), @"");
+}
+
+#[test]
+fn directories_hooks_and_gates_are_carried_as_they_are_written() {
+    let machine = Machine::new();
+    let text = everything()
+        .replace("discover = \"corp.example.com\"", "")
+        .replace("site = \"Berlin\"", "")
+        .replace("password-credential = \"corp\"", "")
+        .replace("\"svc-*@example.com\"", "\"svc-*@Bücher.example\"");
+    let config = machine.config(&text);
+    let corp = &config.directories[0];
+    assert_eq!(corp.servers, Servers::Listed(vec!["ldaps://dc1.corp.example.com".to_owned()]));
+    assert_eq!(corp.filter.as_deref(), Some("(!(employeeType=robot))"));
+    assert_eq!(corp.exclude, ["svc-*@xn--bcher-kva.example"]);
+    assert_eq!(corp.ca_file.as_deref(), Some(&*machine.etc.path().join("corp-ca.pem")));
+    let [vpn, siem] = &*config.hooks else { panic!("{:?}", config.hooks) };
+    assert_eq!(vpn.target, Target::Exec(vec!["/usr/libexec/rosterd/revoke-vpn".to_owned()]));
+    let Target::Webhook(webhook) = &siem.target else { panic!("{siem:?}") };
+    assert_eq!(webhook.proxy.as_deref(), Some("http://proxy.example.com:3128"));
+    // The first has its defaults written out, the second has none written.
+    assert_eq!((vpn.timeout, vpn.max_age, vpn.concurrency), (siem.timeout, siem.max_age, siem.concurrency));
+    assert_eq!(config.gates[0].timeout, siem.timeout);
+    assert_eq!(config.metrics_listen.map(|a| a.port()), Some(9464));
+
+    let discovered = MINIMAL.replace("servers = [\"ldaps://dc1.corp.example.com\"]", "discover = \"corp.example.com\"\nsite = \"Berlin\"");
+    let found = machine.config(&discovered).directories.remove(0).servers;
+    assert!(matches!(found, Servers::Discovered { domain, site } if domain.as_str() == "corp.example.com" && site.as_deref() == Some("Berlin")));
+}

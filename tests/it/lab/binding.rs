@@ -1,0 +1,96 @@
+//! Getting in: TLS, certificates, passwords, and servers that are not there.
+
+use std::path::PathBuf;
+
+use rosterd::directory::ServerUrl;
+use rosterd::engine::DirectoryConfig;
+use rosterd::model::RunState;
+
+use super::branch::{Branch, EVERYBODY};
+use super::{Lab, branch};
+
+/// The error of a first run with settings made from the lab's.
+async fn error(adapt: impl FnOnce(&mut DirectoryConfig)) -> String {
+    let branch = Branch::of(adapt).await;
+    let run = branch.sync().await;
+    assert_eq!(run.state, RunState::Failed, "{run:?}");
+    run.error.expect("an error")
+}
+
+fn plain(config: &mut DirectoryConfig, starttls: bool) {
+    let host = config.settings.servers[0].host.clone();
+    config.settings.servers = vec![ServerUrl::parse(&format!("ldap://{host}")).expect("a URL")];
+    config.settings.starttls = starttls;
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn starttls_carries_a_whole_run_and_plain_ldap_never_a_password() {
+    Branch::running(|c| plain(c, true)).await;
+    let refused = error(|c| plain(c, false)).await;
+    assert!(refused.contains("without TLS is refused"), "{refused}");
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_another_authority_or_for_another_name_is_refused() {
+    let other = rcgen::generate_simple_self_signed(["another.example".to_owned()]).expect("a certificate");
+    for starttls in [false, true] {
+        let refused = error(|c| {
+            let file = c.settings.password_file.with_file_name("other-ca.pem");
+            std::fs::write(&file, other.cert.pem()).expect("a file");
+            c.settings.ca_file = Some(file);
+            if starttls {
+                plain(c, true);
+            }
+        })
+        .await;
+        assert!(refused.contains("TLS failed") && refused.contains("UnknownIssuer"), "{refused}");
+    }
+    // All of 127.0.0.0/8 reaches this machine, and the certificate names the addresses of labs only; `localhost` is not one.
+    let refused = error(|c| c.settings.ca_file = Some(PathBuf::from("/dev/null"))).await;
+    assert!(refused.contains("/dev/null"), "{refused}");
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_told_and_not_tried_again_until_it_changes() {
+    let branch = Branch::running(|_| {}).await;
+    let file = PathBuf::from(branch.lab.fact("LAB_PASSWORD_FILE"));
+    let right = std::fs::read(&file).expect("a password");
+    std::fs::write(&file, "wrong").expect("a file");
+    for _ in 0..3 {
+        let run = branch.sync().await;
+        assert!(run.error.as_deref().is_some_and(|e| e.contains("52e")), "{run:?}");
+    }
+    let found = branch.lab.samba("search", &["(sAMAccountName=svc-rosterd)", "badPwdCount"]);
+    assert!(found.contains("badPwdCount: 1\n"), "one attempt, so that nobody locks the account: {found}");
+    std::fs::write(&file, right).expect("a file");
+    branch.quiet("the password is right again").await;
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_service_account_is_told_by_that_name() {
+    let branch = Branch::running(|_| {}).await;
+    let account = branch.lab.fact("LAB_BIND_DN").to_owned();
+    branch.lab.disable(&account);
+    let run = branch.sync().await;
+    assert!(run.error.as_deref().is_some_and(|e| e.contains("disabled (533)")), "{run:?}");
+    assert_eq!(branch.active().await, EVERYBODY);
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_server_that_serves_is_used_and_a_crash_is_got_over() {
+    let gone = Lab::start();
+    let nowhere = gone.fact("LAB_URL").to_owned();
+    drop(gone);
+    let branch = Branch::running(|c| c.settings.servers.insert(0, ServerUrl::parse(&nowhere).expect("a URL"))).await;
+    branch.lab.samba("crash", &[]);
+    let run = branch.sync().await;
+    assert_eq!((run.state, run.counts.total()), (RunState::Failed, 0), "{run:?}");
+    branch.lab.samba("restart", &[]);
+    branch.quiet("the controller is back").await;
+    let _ = branch::config;
+}

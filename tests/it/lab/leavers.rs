@@ -1,0 +1,116 @@
+//! Leaving, in all the ways AD knows, and coming back.
+
+use rosterd::model::{Reason, RunState, Status, Tier};
+
+use super::branch::{Branch, EVERYBODY};
+use super::{DOMAIN, file_time, staff};
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_people_of_the_lab_come_in_with_their_tiers_names_and_addresses() {
+    let branch = Branch::of(|_| {}).await;
+    let run = branch.sync().await;
+    assert_eq!((run.state, run.complete, run.error.as_deref()), (RunState::Succeeded, true, None), "{run:?}");
+    let users = branch.users().await;
+    let pro: Vec<&str> = users.iter().filter(|u| u.tier == Tier::Pro).filter_map(|u| u.profile.surname.as_deref()).collect();
+    assert_eq!((users.len(), pro.len()), (EVERYBODY, 15), "{pro:?}");
+    for (who, tier, why) in [
+        ("grace.hopper", Tier::Pro, "by primary group"),
+        ("margaret.hamilton", Tier::Pro, "by a group in a group in Roster Pro"),
+        ("dennis.ritchie", Tier::Pro, "Pro wins over Basic"),
+        ("oskar.nilsson", Tier::Basic, "by primary group"),
+        ("sam.o'brien", Tier::Basic, "an apostrophe is no matter"),
+    ] {
+        assert_eq!(branch.user(&format!("{who}@example.com")).await.tier, tier, "{who}: {why}");
+    }
+    let ada = branch.user("ada@example.com").await;
+    let secondary: Vec<&str> = ada.addresses.secondary.iter().map(rosterd::model::Address::as_str).collect();
+    assert_eq!(secondary, ["ada@example.com"], "countess@example.org is of a domain nobody claimed");
+    assert_eq!(branch.user("chloe.martin@example.com").await.profile.display_name.as_deref(), Some("Chloé Martin"));
+    assert_eq!(branch.user("elif.yilmaz@example.com").await.profile.surname.as_deref(), Some("Yılmaz"));
+    for absent in ["victor.hugo", "tom.becker", "uma.patel", "ivan.petrov", "rita", "quentin.roy", "administrator"] {
+        assert!(branch.engine.find_user(&format!("{absent}@example.com")).await.is_err(), "{absent} is not provisioned");
+    }
+    assert!(branch.engine.find_user("rita@partner.test").await.is_err(), "a domain nobody claimed provisions nobody");
+    branch.quiet("the second run has nothing to do").await;
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_disabled_or_expires_is_suspended_and_comes_back_as_the_same_user() {
+    let branch = Branch::running(|_| {}).await;
+    let (alan, hana) = (staff("Engineering", "Alan Turing"), staff("Sales", "Hana Suzuki"));
+    let before = branch.user("alan.turing@example.com").await;
+    branch.lab.disable(&alan);
+    branch.lab.set(&hana, &[("accountExpires", &file_time(1_600_000_000))]);
+    let run = branch.sync().await;
+    assert_eq!((run.counts.suspend, run.counts.total()), (2, 2), "{run:?}");
+    assert_eq!(branch.reason("alan.turing@example.com").await, Some(Reason::Disabled));
+    assert_eq!(branch.reason("hana.suzuki@example.com").await, Some(Reason::Expired));
+    branch.lab.enable(&alan);
+    branch.lab.set(&hana, &[("accountExpires", "0")]);
+    let run = branch.sync().await;
+    assert_eq!((run.counts.reactivate, run.counts.total()), (2, 2), "{run:?}");
+    assert_eq!(branch.user("alan.turing@example.com").await.id, before.id);
+    branch.quiet("all is well").await;
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_deleted_is_suspended_with_or_without_the_right_to_see_tombstones() {
+    for (can_see, reason) in [(true, Reason::Deleted), (false, Reason::Vanished)] {
+        let branch = Branch::running(|_| {}).await;
+        if can_see {
+            branch.lab.samba("grant-tombstones", &[]);
+        }
+        branch.lab.delete(&staff("Sales", "George Smith"));
+        let run = branch.sync().await;
+        assert_eq!((run.state, run.counts.suspend, run.counts.total()), (RunState::Succeeded, 1, 1), "{run:?}");
+        assert_eq!(branch.reason("george.smith@example.com").await, Some(reason), "tombstones visible: {can_see}");
+        branch.quiet("once is enough").await;
+        assert_eq!(branch.active().await, EVERYBODY - 1);
+    }
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_object_is_the_same_user_again() {
+    let branch = Branch::running(|_| {}).await;
+    branch.lab.samba("grant-tombstones", &[]);
+    let george = staff("Sales", "George Smith");
+    let before = branch.user("george.smith@example.com").await;
+    branch.lab.delete(&george);
+    branch.sync().await;
+    assert_eq!(branch.reason("george.smith@example.com").await, Some(Reason::Deleted));
+    let guid = before.link.as_ref().expect("a link").guid;
+    let found = branch.lab.samba("search", &["-E", "1.2.840.113556.1.4.417", "(&(isDeleted=TRUE)(sAMAccountName=george.smith))", "dn"]);
+    let tombstone = found.lines().find(|l| l.starts_with("dn")).expect("a tombstone");
+    branch.lab.ldif(&format!(
+        "{tombstone}\ncontrol: 1.2.840.113556.1.4.417 true\nchangetype: modify\ndelete: isDeleted\n-\nreplace: distinguishedName\ndistinguishedName: {george}\n-\n"
+    ));
+    // What a tombstone loses: what it was, and its groups.
+    branch.lab.set(&george, &[("mail", "george.smith@example.com"), ("userAccountControl", "544")]);
+    branch.lab.join(super::BASIC, &george);
+    let run = branch.sync().await;
+    let after = branch.user("george.smith@example.com").await;
+    assert_eq!((after.id, after.link.map(|l| l.guid), after.causes.is_empty()), (before.id, Some(guid), true), "{run:?}");
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_within_the_base_changes_nothing_and_a_move_out_of_it_suspends() {
+    let base = format!("OU=Staff,{DOMAIN}");
+    let branch = Branch::running(|c| c.settings.bases = vec![base]).await;
+    let amy = staff("Sales", "Amy Farah");
+    branch.lab.move_to(&amy, &format!("OU=Operations,OU=Staff,{DOMAIN}"));
+    let run = branch.sync().await;
+    assert_eq!((run.counts.suspend, run.counts.reactivate, run.held), (0, 0, 0), "{run:?}");
+    branch.lab.move_to(&staff("Operations", "Amy Farah"), &format!("OU=Leavers,{DOMAIN}"));
+    let run = branch.sync().await;
+    assert_eq!(run.counts.suspend, 1, "{run:?}");
+    let amy = branch.user("amy.farah@example.com").await;
+    let cause = amy.causes.weightiest().expect("a cause");
+    assert_eq!((cause.reason, cause.evidence.attribute.as_str()), (Reason::OutOfScope, "distinguishedName"));
+    assert!(cause.evidence.value.contains("OU=Leavers"), "{cause:?}");
+    assert_eq!(amy.status(), Status::Suspended);
+}

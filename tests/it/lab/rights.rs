@@ -1,0 +1,64 @@
+//! Rights that are lost: what cannot be seen takes nothing from anybody.
+
+use rosterd::model::{HoldReason, Reason, RunState, Status};
+
+use super::branch::{Branch, EVERYBODY};
+use super::{DOMAIN, staff};
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ou_that_can_no_longer_be_listed_suspends_nobody_until_it_can_be_seen_again() {
+    for can_see_tombstones in [false, true] {
+        let branch = Branch::running(|_| {}).await;
+        if can_see_tombstones {
+            // Visibility is proven by a tombstone that was read.
+            branch.lab.samba("grant-tombstones", &[]);
+            branch.lab.delete(&staff("Operations", "Rita Costa"));
+        }
+        let sales = format!("OU=Sales,OU=Staff,{DOMAIN}");
+        branch.lab.samba("deny-list", &[&sales]);
+        let run = branch.sync().await;
+        assert_eq!((run.state, run.counts.suspend), (RunState::Held, 0), "tombstones {can_see_tombstones}: {run:?}");
+        assert_eq!(branch.active().await, EVERYBODY);
+        let plan = branch.engine.store.plans(false).await.expect("plans").remove(0);
+        let held = branch.engine.store.plan_changes(plan.id).await.expect("changes");
+        assert_eq!(held.len(), 9, "the people of Sales who have users");
+        assert!(held.iter().all(|c| c.change.reason() == Some(Reason::Vanished)), "{held:?}");
+        assert!(held.iter().all(|c| matches!(c.hold, Some(HoldReason::NoWitness | HoldReason::Cluster))), "{held:?}");
+        branch.lab.samba("allow-list", &[&sales]);
+        branch.quiet("what is seen again was never gone").await;
+        assert!(branch.engine.store.plans(false).await.expect("plans").is_empty(), "the plan is withdrawn");
+    }
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_of_one_person_that_can_no_longer_be_read_leave_the_user_as_it_is() {
+    let branch = Branch::running(|_| {}).await;
+    let ken = staff("Engineering", "Ken Thompson");
+    let before = branch.user("ken.thompson@example.com").await;
+    for attribute in ["mail", "userAccountControl", "accountExpires", "memberOf", "primaryGroupID", "displayName"] {
+        branch.lab.samba("deny-attribute", &[&ken, attribute]);
+        let run = branch.sync().await;
+        let now = branch.user(&before.id.to_string()).await;
+        assert_eq!((now.status(), now.tier, now.addresses), (Status::Active, before.tier, before.addresses.clone()), "{attribute}: {run:?}");
+        assert_eq!(run.state, RunState::Succeeded, "{attribute}: {run:?}");
+        branch.lab.samba("allow-attribute", &[&ken, attribute]);
+    }
+    branch.sync().await;
+    branch.quiet("all can be read again").await;
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attribute_that_nobody_shows_any_more_fails_the_run_by_its_name() {
+    let branch = Branch::running(|_| {}).await;
+    let before = branch.users().await;
+    branch.lab.samba("deny-attribute", &[DOMAIN, "userAccountControl"]);
+    let run = branch.sync().await;
+    assert_eq!((run.state, run.counts.total()), (RunState::Failed, 0), "{run:?}");
+    assert!(run.error.as_deref().is_some_and(|e| e.contains("userAccountControl")), "{run:?}");
+    assert_eq!(branch.users().await, before);
+    branch.lab.samba("allow-attribute", &[DOMAIN, "userAccountControl"]);
+    branch.quiet("the right is back").await;
+}
