@@ -39,14 +39,18 @@ impl Operator {
     /// The short id of the newest held plan.
     async fn held(&self) -> String {
         let client = rosterd::control::client::Client::new(Path::new(&self.socket)).expect("a client");
-        let held: rosterd::control::api::HeldPlans = client.get(&rosterd::control::client::Route::to(["held"])).await.expect("the held plans");
+        let held: rosterd::control::api::HeldPlans =
+            client.get(&rosterd::control::client::Route::to(["held"])).await.expect("the held plans");
         held.held.first().map_or_else(|| "none".to_owned(), |plan| plan.id.clone())
     }
 }
 
 /// Words, with "quoted ones" kept together.
 fn shell_words(line: &str) -> Vec<String> {
-    line.split('"').enumerate().flat_map(|(n, part)| if n % 2 == 1 { vec![part.to_owned()] } else { part.split_whitespace().map(str::to_owned).collect() }).collect()
+    line.split('"')
+        .enumerate()
+        .flat_map(|(n, part)| if n % 2 == 1 { vec![part.to_owned()] } else { part.split_whitespace().map(str::to_owned).collect() })
+        .collect()
 }
 
 fn tell(text: &str) {

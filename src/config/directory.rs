@@ -6,9 +6,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 
 use super::table::Table;
-use super::values::{
-    ad_domain, address, attribute, base, directory_name, duration, handle, one_of, path, pattern, principal, some_text,
-};
+use super::values::{ad_domain, address, attribute, base, directory_name, duration, handle, one_of, path, pattern, principal, some_text};
 use super::{Checks, Safety, files, safety};
 use crate::model::{Address, DirectoryName, Dn, Domain, Handle, Tier};
 
@@ -161,10 +159,8 @@ pub(super) fn read(mut table: Table<'_>, checks: &Checks, zone: Tz, general: &Sa
     let stale_after = table.text("stale-after", duration);
     let pro_groups = table.texts("pro-groups", some_text);
     let basic_groups = table.texts("basic-groups", some_text);
-    let without_group = table.text(
-        "without-group",
-        one_of(&[("suspend", WithoutGroup::Suspend), ("keep", WithoutGroup::Keep), ("basic", WithoutGroup::Basic)]),
-    );
+    let without_group = table
+        .text("without-group", one_of(&[("suspend", WithoutGroup::Suspend), ("keep", WithoutGroup::Keep), ("basic", WithoutGroup::Basic)]));
     let default_tier = table.text("default-tier", one_of(&[("pro", Tier::Pro), ("basic", Tier::Basic)]));
     let exclude = table.texts("exclude", pattern);
     let protect = table.texts("protect", address);
@@ -206,7 +202,10 @@ fn read_servers(table: &mut Table<'_>, checks: &Checks) -> Option<Servers> {
     let servers = table.texts("servers", |text| {
         (checks.server)(text)?;
         if text.starts_with("ldap://") && !starttls {
-            return Err(format!("a password is never sent without TLS: write {}, or starttls = true", text.replacen("ldap://", "ldaps://", 1)));
+            return Err(format!(
+                "a password is never sent without TLS: write {}, or starttls = true",
+                text.replacen("ldap://", "ldaps://", 1)
+            ));
         }
         Ok(text.to_owned())
     });
@@ -219,7 +218,10 @@ fn read_servers(table: &mut Table<'_>, checks: &Checks) -> Option<Servers> {
     match (is_listed, is_discovered) {
         (true, true) => table.problem_at("discover", "there are both servers and discover: remove one of them"),
         (true, false) if servers.as_ref().is_some_and(Vec::is_empty) => {
-            table.problem_at("servers", "servers is empty: write [\"ldaps://dc1.corp.example.com\"], or discover = \"corp.example.com\" instead");
+            table.problem_at(
+                "servers",
+                "servers is empty: write [\"ldaps://dc1.corp.example.com\"], or discover = \"corp.example.com\" instead",
+            );
         }
         (false, false) => table.missing("servers", "[\"ldaps://dc1.corp.example.com\"], or discover = \"corp.example.com\""),
         _ => {}
@@ -233,10 +235,12 @@ fn read_password(table: &mut Table<'_>, checks: &Checks) -> Option<PathBuf> {
         if name.is_empty() || name.contains('/') || name == ".." {
             return Err(format!("\"{name}\" is not the name of a systemd credential: write the name that LoadCredential= gives it"));
         }
-        let Some(directory) = &checks.credentials_directory else {
-            return Err(format!("systemd gave no credentials: add LoadCredential={name}:/etc/rosterd/{name}.password to the unit, or use password-file"));
+        let path = checks.credentials_directory.as_ref().map(|directory| directory.join(name)).filter(|path| path.exists());
+        let Some(path) = path else {
+            return Err(format!(
+                "systemd gave no credential \"{name}\": add LoadCredential={name}:/etc/rosterd/{name}.password to the unit, or use password-file"
+            ));
         };
-        let path = directory.join(name);
         files::password(&path).map(|()| path)
     });
     match (table.has("password-file"), table.has("password-credential")) {

@@ -56,16 +56,20 @@ pub(super) fn certificates(path: &Path) -> Result<(), String> {
 fn secret(path: &Path) -> Result<String, String> {
     let mode = fs::metadata(path).map_err(|e| unreadable(path, &e))?.mode();
     if mode & OTHERS != 0 {
-        return Err(format!("{} is open to everybody on this machine: chmod o= it, and change the secret", path.display()));
+        return Err(format!("{} is open to everybody on this machine: run chmod o= on it, and change the secret", path.display()));
     }
     fs::read_to_string(path).map_err(|e| unreadable(path, &e))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> String {
-    let advice = match error.kind() {
+    format!("{} cannot be read ({error}): {}", path.display(), remedy(error))
+}
+
+/// What to do about a file that cannot be read.
+pub(super) fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
         std::io::ErrorKind::NotFound => "create it, or correct the path",
         std::io::ErrorKind::PermissionDenied => "let the user or group that rosterd runs as read it",
-        _ => "see that it is a plain text file",
-    };
-    format!("{} cannot be read ({error}): {advice}", path.display())
+        _ => "see that it is a plain file of UTF-8 text",
+    }
 }

@@ -117,7 +117,7 @@ impl Config {
         match std::fs::read_to_string(file) {
             Ok(text) => Self::parse(&text, file, checks),
             Err(error) => {
-                let message = format!("the configuration cannot be read ({error}): create it, or name another with --config");
+                let message = format!("the configuration cannot be read ({error}): {}", files::remedy(&error));
                 Err(Problems::new(file, vec![Problem { place: None, message }]))
             }
         }
@@ -237,11 +237,8 @@ fn read_sign_in(mut table: Table<'_>) -> SignIn {
 
 fn read_retention(mut table: Table<'_>) -> Retention {
     let mut after = |key| table.text(key, values::duration_or_off).flatten();
-    let retention = Retention {
-        release_address_after: after("release-address-after"),
-        remove_after: after("remove-after"),
-        events: after("events"),
-    };
+    let retention =
+        Retention { release_address_after: after("release-address-after"), remove_after: after("remove-after"), events: after("events") };
     table.finish();
     retention
 }

@@ -78,7 +78,8 @@ fn read_limit(mut table: Table<'_>, general: Limit) -> Limit {
         && at_least > at_most
         && table.is_present()
     {
-        let inherited = if table.has("at-least") && table.has("at-most") { "" } else { " (what is not written here keeps its general value)" };
+        let inherited =
+            if table.has("at-least") && table.has("at-most") { "" } else { " (what is not written here keeps its general value)" };
         table.problem(format!("at-least {at_least} is more than at-most {at_most}{inherited}: raise at-most, or lower at-least"));
     }
     table.finish();

@@ -34,7 +34,8 @@ impl<'a> Reading<'a> {
             // After one mistake the parser stumbles over the rest of the line.
             if place.line != last {
                 let message = error.message().lines().collect::<Vec<_>>().join(" ");
-                let advice = if message == "duplicate key" { "remove one of the two" } else { "text stands in double quotes, lists in [ ]" };
+                let advice =
+                    if message == "duplicate key" { "remove one of the two" } else { "text stands in double quotes, lists in [ ]" };
                 reading.problems.borrow_mut().push(Problem { place: Some(place), message: format!("not TOML here: {message}; {advice}") });
             }
             last = place.line;
@@ -57,6 +58,9 @@ impl<'a> Reading<'a> {
         Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
     }
 }
+
+/// More keys than this are not listed in one sentence.
+const MANY: usize = 12;
 
 /// One table that is being read. A table that is not in the file reads as an empty one.
 pub(super) struct Table<'a> {
@@ -142,11 +146,13 @@ impl<'a> Table<'a> {
     /// The tables under a heading in double brackets.
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<Table<'a>> {
         let Some((span, value)) = self.take(key) else { return Vec::new() };
-        let items: Option<Vec<_>> = value.as_array().and_then(|items| {
-            items.iter().map(|item| item.get_ref().as_table().map(|table| (item.span().start, table))).collect()
-        });
+        let items: Option<Vec<_>> = value
+            .as_array()
+            .and_then(|items| items.iter().map(|item| item.get_ref().as_table().map(|table| (item.span().start, table))).collect());
         let Some(items) = items else {
-            self.reading.problem(span.start, format!("there can be several: write [[{key}]], in double brackets"));
+            if self.reading.is_whole {
+                self.reading.problem(span.start, format!("there can be several: write [[{key}]], in double brackets"));
+            }
             return Vec::new();
         };
         let table = |(at, entries)| Table { reading: self.reading, path: self.full(key), at, entries: Some(entries), known: Vec::new() };
@@ -202,7 +208,8 @@ impl<'a> Table<'a> {
             let message = match nearest(key, self.known.iter().copied()) {
                 Some(known) => format!("there is no key {key} {place}: did you mean {known}?"),
                 None if is_secret(key) => self.never_inline(key),
-                None => format!("there is no key {key} {place}; there are {}", self.known.join(", ")),
+                None if self.known.len() <= MANY => format!("there is no key {key} {place}; there are {}", self.known.join(", ")),
+                None => format!("there is no key {key} {place}: remove it; the rosterd.toml that rosterd comes with shows all there are"),
             };
             self.reading.problem(name.span().start, message);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::Resolver;
-use crate::model::{Address, DirectoryName, Domain, Dn, Handle};
+use crate::model::{Address, DirectoryName, Dn, Domain, Handle};
 
 /// Longer than this is a mistake, and near it instants cannot be counted in microseconds any more.
 const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
@@ -36,7 +36,11 @@ pub(super) fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
 pub(super) fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&str) -> Result<T, String> {
     move |text| {
         let list = || words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
-        words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| format!("\"{text}\" is not known here: write {}", list()))
+        words
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| *value)
+            .ok_or_else(|| format!("\"{text}\" is not known here: write {}", list()))
     }
 }
 
@@ -76,7 +80,8 @@ pub(super) fn resolver(text: &str) -> Result<Resolver, String> {
 
 /// An IP address and a port to listen on.
 pub(super) fn listener(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("\"{text}\" is not an address to listen on: write an IP address and a port, such as \"127.0.0.1:9464\""))
+    text.parse()
+        .map_err(|_| format!("\"{text}\" is not an address to listen on: write an IP address and a port, such as \"127.0.0.1:9464\""))
 }
 
 /// A domain that accounts may claim.
@@ -159,7 +164,10 @@ pub(super) fn pattern(text: &str) -> Result<String, String> {
     if domain.contains('*') {
         return Ok(text.to_owned());
     }
-    Domain::parse(domain).map(|domain| format!("{local}@{domain}")).map_err(|e| format!("{e}, so \"{text}\" matches no address"))
+    match Domain::parse(domain) {
+        Ok(domain) => Ok(format!("{local}@{domain}")),
+        Err(_) => bad("matches no address"),
+    }
 }
 
 /// The name of an LDAP attribute (RFC 4512, `keystring`).

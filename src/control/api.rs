@@ -11,7 +11,7 @@
 //! | `POST /directories/{name}/sync?wait=true` | operator | [`Run`] (202 without waiting) |
 //! | `GET /directories/{name}/progress` | viewer | [`Progress`] |
 //! | `GET /directories/{name}/plan` | viewer | [`Plan`] |
-//! | `POST /directories/{name}/pause`, `/resume` | operator | [`Pause`] → [`DirectoryStatus`] |
+//! | `POST /directories/{name}/pause`, `/resume`, `/unlock`, `/repin` | operator | [`Pause`] → [`DirectoryStatus`] |
 //! | `GET /held?all=true` | viewer | [`HeldPlans`] |
 //! | `GET /held/{id}` | viewer | [`HeldPlan`] with its changes |
 //! | `POST /held/{id}/approve`, `/reject` | operator | [`Approval`], [`HeldPlan`] |

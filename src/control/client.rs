@@ -73,6 +73,7 @@ impl Route {
 
     /// With a query parameter.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "numbers and words are given as they are")]
     pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         self.query.push((name, value.to_string()));
         self

@@ -99,14 +99,12 @@ pub async fn serve(listening: Listening, engine: Arc<Engine>, settings: &Setting
         control.changing.wait().await;
         served
     });
-    match finished.await {
-        Ok(served) => served.map_err(ServeError::Serve),
-        Err(_) => {
-            cut.cancel();
-            tracing::info!("requests on the control socket were cut off");
-            Ok(())
-        }
+    if let Ok(served) = finished.await {
+        return served.map_err(ServeError::Serve);
     }
+    cut.cancel();
+    tracing::info!("requests on the control socket were cut off");
+    Ok(())
 }
 
 /// Every route, with what guards it.
@@ -133,6 +131,8 @@ fn routes(control: &Arc<Control>) -> Router {
         .route("/directories/{name}/sync", post(write::sync))
         .route("/directories/{name}/pause", post(write::pause))
         .route("/directories/{name}/resume", post(write::resume))
+        .route("/directories/{name}/unlock", post(write::unlock))
+        .route("/directories/{name}/repin", post(write::repin))
         .route("/held/{id}/approve", post(write::approve))
         .route("/held/{id}/reject", post(write::reject))
         .route("/accounts", post(write::create_account))
@@ -142,13 +142,9 @@ fn routes(control: &Arc<Control>) -> Router {
         .route("/users/{who}/suspend", post(write::suspend))
         .route("/users/{who}/activate", post(write::activate))
         .route_layer(from_fn_with_state(Arc::clone(control), operators_only));
-    Router::new()
-        .nest("/v1", read.merge(write))
-        .fallback(nowhere)
-        .with_state(Arc::clone(control))
-        .layer(from_fn(receive))
-        .layer(from_fn(as_problems))
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+    let all = Router::new().nest("/v1", read.merge(write)).fallback(nowhere).with_state(Arc::clone(control));
+    // Around the router as a whole, so that what it answers by itself is seen complete, with its Allow header.
+    Router::new().fallback_service(all).layer(from_fn(receive)).layer(from_fn(as_problems)).layer(DefaultBodyLimit::max(LARGEST_BODY))
 }
 
 async fn nowhere(uri: Uri) -> Refusal {

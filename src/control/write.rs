@@ -91,6 +91,14 @@ pub(super) async fn resume(State(control): Shared, Path(name): Path<String>) -> 
     Ok(Json(convert::directory(control.engine.resume(&name).await?)))
 }
 
+pub(super) async fn unlock(State(control): Shared, Path(name): Path<String>) -> Answer<api::DirectoryStatus> {
+    Ok(Json(convert::directory(control.engine.unlock(&name).await?)))
+}
+
+pub(super) async fn repin(State(control): Shared, Extension(by): By, Path(name): Path<String>) -> Answer<api::DirectoryStatus> {
+    Ok(Json(convert::directory(control.engine.repin(&name, &by.actor).await?)))
+}
+
 pub(super) async fn approve(State(control): Shared, Extension(by): By, Path(id): Path<String>) -> Answer<api::Approval> {
     let approval = control.engine.approve(plan_id(&id)?, by.actor).await?;
     let waiting = match approval.waiting {

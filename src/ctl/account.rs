@@ -51,7 +51,11 @@ fn created(account: &Account, view: &View) -> Page {
     let mut page = Page::default();
     page.line(format!("{} ({}) was created as a {}", bold(&account.handle), account.name, account.kind));
     if account.domains.is_empty() {
-        page.sentence("", &format!("Next: rosterctl domain claim {} DOMAIN, with the domain of its people's addresses", account.handle), view);
+        page.sentence(
+            "",
+            &format!("Next: rosterctl domain claim {} DOMAIN, with the domain of its people's addresses", account.handle),
+            view,
+        );
     }
     page
 }

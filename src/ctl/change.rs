@@ -64,9 +64,9 @@ pub(super) fn diff(changes: &[Change], view: &View) -> Page {
         if n > 0 {
             page.line("");
         }
-        let waiting = changes.iter().filter(|c| c.held.is_some()).count() as u64;
-        let waiting = if waiting > 0 { yellow(format!(", {} of them held", number(waiting))) } else { String::new() };
-        page.line(format!("{} {}{waiting}", bold(kind.heading()), number(changes.len() as u64)));
+        let waiting = changes.iter().filter(|c| waits(c)).count() as u64;
+        let waiting = if waiting > 0 { yellow(format!(" ({} held)", number(waiting))) } else { String::new() };
+        page.line(format!("{}: {}{waiting}", bold(kind.heading()), number(changes.len() as u64)));
         let shown = if changes.len() > MANY { SHOWN } else { changes.len() };
         for change in &changes[..shown] {
             one(*kind, change, &mut page, view);
@@ -75,7 +75,6 @@ pub(super) fn diff(changes: &[Change], view: &View) -> Page {
             page.line(dim(format!("  … and {} more (use --json for all)", number((changes.len() - shown) as u64))));
         }
     }
-    page.append(&reasons_to_wait(changes, view));
     page
 }
 
@@ -93,7 +92,7 @@ fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
         }
         Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => {
             let differences = differences(&change.before, &change.after);
-            page.sentence("  ", &format!("~ {who}  {}{mark}", differences.join("; ")), view);
+            page.sentence("  ~ ", &format!("{who}  {}{mark}", differences.join("; ")), view);
         }
     }
     for seen in evidence(&change.evidence) {
@@ -105,11 +104,16 @@ fn who(change: &Change) -> &str {
     change.email.as_deref().or(change.object_guid.as_deref()).unwrap_or(&change.user_id)
 }
 
+/// Whether it was, or would be, held; what an approval applied no longer waits.
+fn waits(change: &Change) -> bool {
+    change.held.is_some() && !matches!(change.outcome.as_deref(), Some("applied" | "dropped"))
+}
+
 fn waiting_mark(change: &Change) -> String {
-    match (change.outcome.as_deref(), &change.held) {
-        (Some("dropped"), _) => yellow("  [dropped]"),
-        (Some("applied"), _) | (_, None) => String::new(),
-        (_, Some(why)) => yellow(format!("  [held: {why}]")),
+    match &change.held {
+        Some(why) if waits(change) => yellow(format!("  [held: {why}]")),
+        _ if change.outcome.as_deref() == Some("dropped") => yellow("  [dropped]"),
+        _ => String::new(),
     }
 }
 
@@ -172,9 +176,10 @@ pub(super) fn why_held(held: &str) -> &str {
     }
 }
 
-fn reasons_to_wait(changes: &[Change], view: &View) -> Page {
+/// The reasons to wait that occur, each in words.
+pub(super) fn reasons_to_wait(changes: &[Change], view: &View) -> Page {
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
-    for held in changes.iter().filter(|c| c.outcome.as_deref() != Some("applied")).filter_map(|c| c.held.as_deref()) {
+    for held in changes.iter().filter(|c| waits(c)).filter_map(|c| c.held.as_deref()) {
         *reasons.entry(held).or_default() += 1;
     }
     let mut page = Page::default();
@@ -182,7 +187,7 @@ fn reasons_to_wait(changes: &[Change], view: &View) -> Page {
         page.line("");
     }
     for (held, n) in reasons {
-        page.sentence(&format!("{}  ", yellow(format!("held: {held}"))), &format!("{}; {}", count(n, "change"), why_held(held)), view);
+        page.sentence(&format!("{}  ", yellow(format!("held: {held}"))), &format!("{}: {}", count(n, "change"), why_held(held)), view);
     }
     page
 }
@@ -193,7 +198,7 @@ pub(super) fn quarantined(entries: &[Quarantined], view: &View) -> Page {
     if entries.is_empty() {
         return page;
     }
-    page.line(format!("{} {}", bold("cannot be used as it is"), number(entries.len() as u64)));
+    page.line(format!("{}: {}", bold("quarantined"), number(entries.len() as u64)));
     let shown = if entries.len() > MANY { SHOWN } else { entries.len() };
     for Quarantined { object_guid, dn, reason } in &entries[..shown] {
         let at = if dn.is_empty() { object_guid } else { dn };

@@ -26,6 +26,16 @@ pub enum Command {
         /// The directory
         name: String,
     },
+    /// Try the bind again, after Active Directory has refused the service account
+    Unlock {
+        /// The directory
+        name: String,
+    },
+    /// Accept bases, groups, canaries and readable attributes as they are now; the next run only plans
+    Repin {
+        /// The directory
+        name: String,
+    },
 }
 
 pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -39,12 +49,17 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             let directory: Answer<DirectoryStatus> = daemon.post(&Route::to(["directories", name, "pause"]), &body).await?;
             output.data(&directory.raw, |view| status::block(&directory.value, view))?;
         }
-        Command::Resume { name } => {
-            let directory: Answer<DirectoryStatus> = daemon.post(&Route::to(["directories", name, "resume"]), &()).await?;
-            output.data(&directory.raw, |view| status::block(&directory.value, view))?;
-        }
+        Command::Resume { name } => change(name, "resume", daemon, output).await?,
+        Command::Unlock { name } => change(name, "unlock", daemon, output).await?,
+        Command::Repin { name } => change(name, "repin", daemon, output).await?,
     }
     Ok(Exit::Done)
+}
+
+/// Does something to a directory that takes no more than its name, and shows how it stands then.
+async fn change(name: &str, what: &str, daemon: &Daemon, output: &mut Output<'_>) -> Result<(), Failure> {
+    let directory: Answer<DirectoryStatus> = daemon.post(&Route::to(["directories", name, what]), &()).await?;
+    output.data(&directory.raw, |view| status::block(&directory.value, view))
 }
 
 /// The names of all directories.

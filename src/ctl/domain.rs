@@ -67,11 +67,15 @@ pub fn claimed(claim: &Domain, view: &View) -> Page {
         return page;
     }
     page.line("");
-    page.line(format!("Add this record to the DNS of {}:", claim.domain));
+    page.line(format!("Add this record to the DNS of {}, and keep it there:", claim.domain));
     page.line("");
     page.line(record(claim));
     page.line("");
-    page.sentence("", &format!("Then: rosterctl domain verify {} (rosterd also looks for it by itself from time to time)", claim.domain), view);
+    page.sentence(
+        "",
+        &format!("Then: rosterctl domain verify {} (rosterd also looks for it by itself from time to time)", claim.domain),
+        view,
+    );
     page
 }
 
@@ -129,7 +133,7 @@ pub(super) fn coloured_state(state: &str) -> String {
     match state {
         "verified" => green(state),
         "lapsed" => red(state),
-        "pending" => yellow("pending, until the TXT record is found"),
+        "pending" => yellow(state),
         other => other.to_owned(),
     }
 }

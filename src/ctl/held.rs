@@ -135,7 +135,7 @@ pub fn approved(approval: &Approval, view: &View) -> Page {
     // What waits is told with its id below.
     let mut page = run::summary(&Run { held: if waiting.is_some() { 0 } else { run.held }, ..run.clone() }, view);
     if let Some(plan) = waiting {
-        let text = format!("{} of {}: rosterctl held show {}", run::wait(plan.count), plan.directory, id::short(&plan.id));
+        let text = format!("{} for approval: rosterctl held show {}", run::wait(plan.count), id::short(&plan.id));
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
     }
     page
@@ -144,7 +144,12 @@ pub fn approved(approval: &Approval, view: &View) -> Page {
 fn rejected(plan: &HeldPlan, view: &View) -> Page {
     let mut page = Page::default();
     let changes = these(plan.count);
-    let text = format!("plan {} of {} is {}: {changes} will not be applied, until a run makes another plan", id::short(&plan.id), plan.directory, plan.state);
+    let text = format!(
+        "plan {} of {} is {}: {changes} will not be applied, until a run makes another plan",
+        id::short(&plan.id),
+        plan.directory,
+        plan.state
+    );
     page.sentence("", &text, view);
     page
 }
@@ -160,8 +165,8 @@ fn state(state: &str) -> String {
 fn what(group: &HeldGroup) -> String {
     match (&group.reason, group.class.as_deref()) {
         (Some(reason), Some("reactivate")) => format!("reactivate, no longer {reason}"),
-        (Some(reason), Some("create")) => format!("link, {reason}"),
         (Some(reason), _) => format!("suspend as {reason}"),
+        (None, Some("readdress")) => "change addresses".to_owned(),
         (None, class) => class.unwrap_or("update").to_owned(),
     }
 }

@@ -53,7 +53,8 @@ pub struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 changes are held for approval, 4 no daemon answers, 5 not allowed";
+const EXIT_CODES: &str =
+    "Exit status: 0 done, 1 failed, 2 wrong usage, 3 changes are held for approval, 4 no daemon answers, 5 not allowed";
 
 #[derive(Debug, Subcommand)]
 enum Command {

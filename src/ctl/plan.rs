@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, bold, count, yellow};
+use super::text::{Page, View, bold, count, number, yellow};
 use super::{Exit, Output, change, directory};
 use crate::control::api::Plan;
 use crate::control::client::Route;
@@ -54,7 +54,15 @@ pub fn page(plan: &Plan, view: &View) -> Page {
     let mut page = Page::default();
     match changes.len() as u64 {
         0 => page.line(format!("{}: nothing would change", bold(directory))),
-        n => page.line(format!("{}: {} would be made or held", bold(directory), count(n, "change"))),
+        n => {
+            let held = changes.iter().filter(|c| c.held.is_some()).count() as u64;
+            let split = if held == 0 {
+                "all would be applied".to_owned()
+            } else {
+                format!("{} would be applied, {} held", number(n - held), number(held))
+            };
+            page.line(format!("{}: {}, {split}", bold(directory), count(n, "change")));
+        }
     }
     if let Some(error) = error {
         page.sentence(&format!("{} ", yellow("! not everything could be read:")), error, view);
@@ -65,6 +73,7 @@ pub fn page(plan: &Plan, view: &View) -> Page {
     if !changes.is_empty() {
         page.line("");
         page.append(&change::diff(changes, view));
+        page.append(&change::reasons_to_wait(changes, view));
     }
     if !quarantined.is_empty() {
         page.line("");

@@ -105,6 +105,7 @@ pub fn detail(detail: &RunDetail, view: &View) -> Page {
     if !applied.is_empty() {
         page.line("");
         page.append(&change::diff(applied, view));
+        page.append(&change::reasons_to_wait(applied, view));
     }
     page
 }
@@ -116,7 +117,7 @@ pub fn summary(run: &Run, view: &View) -> Page {
     let ended = match run.state.as_str() {
         "running" => dim("under way"),
         "succeeded" => format!("{}{lasted}", green("done")),
-        "held" => format!("{}{lasted}", yellow("done, with changes held")),
+        "held" => format!("{}{lasted}, {}", green("done"), yellow("with changes held")),
         "failed" => format!("{}{lasted}", red("failed")),
         other => format!("{}{lasted}", yellow(other)),
     };

@@ -10,7 +10,11 @@ pub fn page(status: &Status, view: &View) -> Page {
     page.line(format!("rosterd {version}, running since {}", time_and_age(started_at, view)));
     if directories.is_empty() {
         page.line("");
-        page.sentence("", "No directory is configured: add a [[directory]] to /etc/rosterd/rosterd.toml, then systemctl reload rosterd", view);
+        page.sentence(
+            "",
+            "No directory is configured: add a [[directory]] to /etc/rosterd/rosterd.toml, then systemctl reload rosterd",
+            view,
+        );
     }
     for directory in directories {
         page.line("");
@@ -57,14 +61,17 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
     let mut fields = vec![("users", people)];
     let from = server.as_ref().map(|s| format!(", from {s}")).unwrap_or_default();
     if last_attempt == last_success || last_success.is_none() || !is_failing(state) {
-        fields.push(("last run", last_success.as_ref().map_or_else(|| "none yet".to_owned(), |at| format!("{}{from}", time_and_age(at, view)))));
+        fields.push((
+            "last run",
+            last_success.as_ref().map_or_else(|| "none yet".to_owned(), |at| format!("{}{from}", time_and_age(at, view))),
+        ));
     } else {
         fields.push(("last success", format!("{}{from}", time_or_never(last_success.as_deref(), view))));
     }
     if is_failing(state) {
         fields.push(("last attempt", time_or_never(last_attempt.as_deref(), view)));
     }
-    fields.push(("read whole", time_or_never(last_complete_read.as_deref(), view)));
+    fields.push(("complete read", time_or_never(last_complete_read.as_deref(), view)));
     fields.push(("next run", next_run.as_ref().map_or_else(|| "none is scheduled".to_owned(), |at| time_and_age(at, view))));
     if let Some(until) = paused_until {
         let until = if is_for_ever(until) { format!("resumed: rosterctl directory resume {name}") } else { time_and_age(until, view) };

@@ -23,14 +23,14 @@ pub struct Arguments {
     no_wait: bool,
 }
 
-pub(super) async fn call(Arguments { directory, full, no_wait }: &Arguments, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(arguments: &Arguments, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    // Every run that an operator asks for reads everything, so `full` asks for nothing more.
+    let Arguments { directory, full: _, no_wait } = arguments;
     let route = match directory {
         Some(name) => Route::to(["directories", name, "sync"]),
         None => Route::to(["sync"]),
     };
     let route = route.with("wait", !no_wait);
-    // A run that an operator asks for reads everything so far, so there is nothing to tell the daemon.
-    let _ = full;
     if *no_wait {
         let accepted: Answer<Value> = daemon.post(&route, &()).await?;
         output.data(&accepted.raw, |_| asked_for(directory.as_deref()))?;

@@ -34,7 +34,8 @@ impl Terminal {
     /// The process's own. `NO_COLOR` and `COLUMNS` are honoured.
     pub fn standard(now: impl Fn() -> DateTime<Utc> + Send + 'static) -> Self {
         let shown = io::stdout().is_terminal();
-        let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+        let wants_colour =
+            std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
         Self {
             out: Box::new(io::stdout()),
             err: Box::new(io::stderr()),

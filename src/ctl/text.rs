@@ -27,8 +27,13 @@ pub struct Page(String);
 /// Ends every colour.
 const PLAIN: char = '\u{2060}';
 /// The marks and what a terminal is sent for them.
-const COLOURS: [(char, &str); 5] =
-    [('\u{2061}', "\u{1b}[31m"), ('\u{2062}', "\u{1b}[32m"), ('\u{2063}', "\u{1b}[33m"), ('\u{2064}', "\u{1b}[2m"), ('\u{206a}', "\u{1b}[1m")];
+const COLOURS: [(char, &str); 5] = [
+    ('\u{2061}', "\u{1b}[31m"),
+    ('\u{2062}', "\u{1b}[32m"),
+    ('\u{2063}', "\u{1b}[33m"),
+    ('\u{2064}', "\u{1b}[2m"),
+    ('\u{206a}', "\u{1b}[1m"),
+];
 
 fn marked(colour: usize, text: impl Display) -> String {
     format!("{}{text}{PLAIN}", COLOURS[colour].0)

@@ -124,20 +124,21 @@ async fn all(List { account, status, quarantined }: &List, daemon: &Daemon) -> R
         .with_some("status", status)
         .with_some("quarantined", quarantined.then_some(true))
         .with("limit", PAGE);
-    let mut users = Vec::new();
+    let (mut raw, mut users) = (Vec::new(), Vec::new());
     let mut after: Option<String> = None;
     loop {
         let mut page: Answer<Users> = daemon.get(&first.clone().with_some("after", after.as_ref())).await?;
         if let Some(Value::Array(more)) = page.raw.get_mut("users").map(Value::take) {
-            users.extend(more);
+            raw.extend(more);
         }
+        users.append(&mut page.value.users);
         // A page that leads to itself would never end.
         if page.value.next.is_none() || page.value.next == after {
             break;
         }
         after = page.value.next;
     }
-    Answer::read(json!({ "users": users }))
+    Ok(Answer { raw: json!({ "users": raw }), value: Users { users, next: None } })
 }
 
 /// The users of a list.
@@ -209,7 +210,9 @@ pub fn show(user: &User, view: &View) -> Page {
         }
         None => fields.push(("person", dim("not managed by a directory"))),
     }
-    for (what, at) in [("invited", invited_at.as_ref()), ("joined", joined_at.as_ref()), ("created", Some(created_at)), ("updated", Some(updated_at))] {
+    for (what, at) in
+        [("invited", invited_at.as_ref()), ("joined", joined_at.as_ref()), ("created", Some(created_at)), ("updated", Some(updated_at))]
+    {
         fields.extend(at.map(|at| (what, time_and_age(at, view))));
     }
     if !pinned.is_empty() {
@@ -227,7 +230,8 @@ pub fn show(user: &User, view: &View) -> Page {
 
 fn one_cause(UserCause { reason, since, by, evidence }: &UserCause, view: &View) -> Page {
     let mut page = Page::default();
-    page.sentence(&format!("  {} ", red("✗")), &format!("suspended as {} since {}, by {by}", red(reason), time_and_age(since, view)), view);
+    let as_what = if reason == "operator" { String::new() } else { format!(" as {}", red(reason)) };
+    page.sentence(&format!("  {} ", red("✗")), &format!("suspended{as_what} by {by} since {}", time_and_age(since, view)), view);
     for seen in change::evidence(evidence) {
         page.sentence("      ", &dim(seen), view);
     }

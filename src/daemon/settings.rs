@@ -97,6 +97,7 @@ fn attributes(a: &config::Attributes) -> AttributeNames {
 
 fn limits(s: &config::Safety) -> Limits {
     let config::Safety { window, settle, approval_expires, classes } = s;
-    let classes = classes.iter().map(|(class, l)| (*class, Limit { percent: l.percent, at_least: l.at_least, at_most: l.at_most })).collect();
+    let classes =
+        classes.iter().map(|(class, l)| (*class, Limit { percent: l.percent, at_least: l.at_least, at_most: l.at_most })).collect();
     Limits { window: *window, settle: *settle, approval_expires: *approval_expires, classes }
 }

@@ -11,9 +11,11 @@ pub fn watch_signals(stop: CancellationToken) -> std::io::Result<()> {
     let mut signals = SignalsInfo::<WithOrigin>::new([SIGTERM, SIGINT, SIGHUP])?;
     tokio::spawn(async move {
         while let Some(origin) = signals.next().await {
-            let sender = origin.process.map(|p| format!("process {} of uid {}", p.pid, p.uid)).unwrap_or_else(|| "the kernel".to_owned());
+            let sender = origin.process.map_or_else(|| "the kernel".to_owned(), |p| format!("process {} of uid {}", p.pid, p.uid));
             match origin.signal {
-                SIGHUP => tracing::warn!(%sender, "SIGHUP: this version reads its configuration at start only; restart it: systemctl restart rosterd"),
+                SIGHUP => {
+                    tracing::warn!(%sender, "SIGHUP: this version reads its configuration at start only; restart it: systemctl restart rosterd")
+                }
                 signal => {
                     tracing::info!(signal, %sender, "stopping");
                     stop.cancel();

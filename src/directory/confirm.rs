@@ -74,9 +74,10 @@ impl Session {
                 let has_witness = parent.is_some_and(|p| witnesses[&p]);
                 // Where tombstones can be seen and this one cannot, it is the person that cannot be seen.
                 let could_have_expired = !visible || known.is_some_and(|p| now.since(p.seen_at) > lifetime);
-                let confirmation = match has_witness && could_have_expired {
-                    true => self.find_unreadable(guid).await?.unwrap_or(Confirmation::Nowhere(Look::Witnessed)),
-                    false => Confirmation::Nowhere(Look::Unwitnessed),
+                let confirmation = if has_witness && could_have_expired {
+                    self.find_unreadable(guid).await?.unwrap_or(Confirmation::Nowhere(Look::Witnessed))
+                } else {
+                    Confirmation::Nowhere(Look::Unwitnessed)
                 };
                 found.people.insert(guid, confirmation);
             }

@@ -96,7 +96,10 @@ impl Resolver {
     /// The LDAP servers of an AD domain, by priority and weight; those of a site first, if one is named.
     pub async fn ldap_servers(self, domain: &str, site: Option<&str>) -> Answer<Srv> {
         let mut all = Vec::new();
-        let names = site.map(|s| format!("_ldap._tcp.{s}._sites.dc._msdcs.{domain}")).into_iter().chain([format!("_ldap._tcp.dc._msdcs.{domain}"), format!("_ldap._tcp.{domain}")]);
+        let names = site
+            .map(|s| format!("_ldap._tcp.{s}._sites.dc._msdcs.{domain}"))
+            .into_iter()
+            .chain([format!("_ldap._tcp.dc._msdcs.{domain}"), format!("_ldap._tcp.{domain}")]);
         for name in names {
             match self.look_up(&name, RecordType::SRV).await {
                 Answer::None(why) if all.is_empty() => return Answer::None(why),

@@ -62,7 +62,9 @@ impl Engine {
                 }
             }
             Answer::Records(found) if found.is_empty() => claim.finding = Some(format!("DNS has no TXT record {name}")),
-            Answer::Records(found) => claim.finding = Some(format!("{name} has {} TXT record(s), none of them with the token", found.len())),
+            Answer::Records(found) => {
+                claim.finding = Some(format!("{name} has {} TXT record(s), none of them with the token", found.len()))
+            }
             Answer::None(why) => claim.finding = Some(format!("no answer from DNS: {why}")),
         }
         self.store.check_claim(&claim, actor, &self.clock).await?;
@@ -72,7 +74,7 @@ impl Engine {
     /// Looks up the pending claims that are due; returns when to come back.
     pub(super) async fn check_pending(&self) -> Result<Duration, StoreError> {
         let now = self.clock.now();
-        let mut soonest = Duration::from_secs(60);
+        let mut soonest = Duration::from_mins(1);
         for claim in self.store.claims(None).await? {
             if claim.state != ClaimState::Pending {
                 continue;

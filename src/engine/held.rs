@@ -28,7 +28,9 @@ impl Engine {
     pub async fn approve(&self, id: PlanId, actor: Actor) -> Result<Approval, EngineError> {
         let plan = self.held_plan(id).await?;
         match plan.state {
-            PlanState::Open | PlanState::Rejected | PlanState::Approved => self.store.decide_plan(&plan, PlanState::Approved, &actor, &self.clock).await?,
+            PlanState::Open | PlanState::Rejected | PlanState::Approved => {
+                self.store.decide_plan(&plan, PlanState::Approved, &actor, &self.clock).await?
+            }
             // What an older plan and the present one both hold was shown, and may be applied.
             PlanState::Superseded => {}
             ended => return Err(EngineError::Refused(format!("the plan {id} is {} already; see rosterctl held list", ended.as_str()))),

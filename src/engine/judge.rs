@@ -29,7 +29,9 @@ impl Engine {
             .desired
             .values()
             .flat_map(|d| match &d.primary {
-                Primary::Usable(address) => Some(address.key()).into_iter().chain(d.secondary.iter().map(crate::model::Address::key)).collect::<Vec<_>>(),
+                Primary::Usable(address) => {
+                    Some(address.key()).into_iter().chain(d.secondary.iter().map(crate::model::Address::key)).collect::<Vec<_>>()
+                }
                 _ => Vec::new(),
             })
             .collect();
@@ -56,7 +58,11 @@ impl Engine {
             warnings.push(format!("{lost} changes that take a tier away were dropped"));
         }
         for (guid, dn) in &sight.malformed {
-            let quarantine = Quarantine { object_guid: guid.unwrap_or(Guid([0; 16])), dn: dn.as_str().to_owned(), reason: QuarantineReason::MalformedEntry };
+            let quarantine = Quarantine {
+                object_guid: guid.unwrap_or(Guid([0; 16])),
+                dn: dn.as_str().to_owned(),
+                reason: QuarantineReason::MalformedEntry,
+            };
             proposal.plan.quarantined.push(quarantine);
             if let Some((guid, stored)) = guid.and_then(|g| Some((g, known.people.get(&g)?))) {
                 let row = PersonRow {
@@ -77,11 +83,19 @@ impl Engine {
         let budget = self.store.budget(name, config.limits.window, now).await?;
         let clusters: BTreeSet<String> = proposal.plan.changes.iter().filter_map(|c| c.cluster.clone()).collect();
         let settling = self.store.settling(name).await?;
-        let mut waiting: Vec<_> = self.store.waiting(name).await?.into_iter().filter(|(guid, _)| !guid.is_some_and(|g| sight.is_judged(g))).map(|(_, w)| w).collect();
+        let mut waiting: Vec<_> = self
+            .store
+            .waiting(name)
+            .await?
+            .into_iter()
+            .filter(|(guid, _)| !guid.is_some_and(|g| sight.is_judged(g)))
+            .map(|(_, w)| w)
+            .collect();
         let elsewhere = settling.iter().filter(|s| s.due.is_some() && !sight.is_judged(s.guid));
         waiting.extend(elsewhere.map(|s| crate::reconcile::Waiting { user: s.user, class: s.class, cluster: s.cluster.clone() }));
         let scope_changed = state.scope_hash.as_ref().is_some_and(|h| *h != config.scope_hash());
-        let server_changed = state.server.as_ref().is_some_and(|s| *s != sight.server) || state.identity.as_ref().is_some_and(|i| *i != sight.identity);
+        let server_changed =
+            state.server.as_ref().is_some_and(|s| *s != sight.server) || state.identity.as_ref().is_some_and(|i| *i != sight.identity);
         let changed_at = if server_changed { Some(now) } else { state.server_changed_at };
         let protected = self.protected(directory).await?;
         let situation = Situation {
@@ -103,7 +117,10 @@ impl Engine {
             now,
         };
         if scope_changed {
-            warnings.push("who is in scope has changed in the configuration: this run only plans; look at rosterctl held show, and approve it".to_owned());
+            warnings.push(
+                "who is in scope has changed in the configuration: this run only plans; look at rosterctl held show, and approve it"
+                    .to_owned(),
+            );
         }
         Ok(Judged { verdict: guard(proposal, &situation), warnings })
     }

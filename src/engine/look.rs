@@ -8,8 +8,8 @@ use crate::directory::{Decoder, DirectoryError, GroupTrouble, Object, ServerUrl,
 use crate::dns::Answer;
 use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Tier, Timestamp};
 use crate::reconcile::{
-    Absent, Canary, Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger, Membership, Moment, Observation, Observed, Policy, Problem, ServerIdentity, TierWish,
-    decide, suspects,
+    Absent, Canary, Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger, Membership, Moment, Observation,
+    Observed, Policy, Problem, ServerIdentity, TierWish, decide, suspects,
 };
 use crate::store::{DirectoryState, Pin, PinKind};
 
@@ -92,7 +92,9 @@ impl Engine {
         let (closure, trouble) = match self.groups(directory, &mut session).await {
             Ok((closure, trouble)) => (closure, trouble.map(|t| t.to_string())),
             // People are still read: who was disabled must not stay because a group could not be looked up.
-            Err(EngineError::Directory(error @ DirectoryError::Search { .. })) => (Closure::default(), Some(format!("the groups could not be read: {error}"))),
+            Err(EngineError::Directory(error @ DirectoryError::Search { .. })) => {
+                (Closure::default(), Some(format!("the groups could not be read: {error}")))
+            }
             Err(error) => return Err(error),
         };
         let policy = self.policy(directory, &session, closure, began_at, &mut warnings).await?;
@@ -117,7 +119,8 @@ impl Engine {
         let absent = match &request.scope {
             Scope::All => self.read_all(directory, &settings, &mut session, &bases, &decoder, &state, &mut sight).await?,
             Scope::People(people) => {
-                sight.failure = state.rights_lost.as_ref().map(|what| format!("{what}; only a full run can tell whether the right is back"));
+                sight.failure =
+                    state.rights_lost.as_ref().map(|what| format!("{what}; only a full run can tell whether the right is back"));
                 people.clone()
             }
         };
@@ -138,8 +141,14 @@ impl Engine {
                     // SRV records name the port of plain LDAP; the same servers listen for TLS on 636.
                     settings.servers = found.into_iter().map(|s| ServerUrl { host: s.target, port: 636, implicit_tls: true }).collect();
                 }
-                Answer::Records(_) => return Err(EngineError::Refused(format!("DNS knows no domain controllers of {domain}: check discover, or list servers"))),
-                Answer::None(why) => return Err(EngineError::Refused(format!("the domain controllers of {domain} cannot be looked up: {why}"))),
+                Answer::Records(_) => {
+                    return Err(EngineError::Refused(format!(
+                        "DNS knows no domain controllers of {domain}: check discover, or list servers"
+                    )));
+                }
+                Answer::None(why) => {
+                    return Err(EngineError::Refused(format!("the domain controllers of {domain} cannot be looked up: {why}")));
+                }
             }
         }
         Ok(settings)
@@ -159,7 +168,11 @@ impl Engine {
                 None => session.object(configured, &attributes).await?,
             };
             let Some(object) = found else {
-                let what = if pinned.is_some() { "can no longer be read: it was deleted, or the service account has lost the right to see it" } else { "was not found: check base" };
+                let what = if pinned.is_some() {
+                    "can no longer be read: it was deleted, or the service account has lost the right to see it"
+                } else {
+                    "was not found: check base"
+                };
                 warnings.push(format!("the base {configured} {what}"));
                 // It is read all the same: the refusal makes this base, and no other, incomplete.
                 bases.push(Dn::new(configured.as_str()));
@@ -198,7 +211,14 @@ impl Engine {
         Ok((session.closure(&roots).await?, trouble))
     }
 
-    async fn policy(&self, directory: &Directory, session: &Session, closure: Closure, at: Timestamp, warnings: &mut Vec<String>) -> Result<Policy, EngineError> {
+    async fn policy(
+        &self,
+        directory: &Directory,
+        session: &Session,
+        closure: Closure,
+        at: Timestamp,
+        warnings: &mut Vec<String>,
+    ) -> Result<Policy, EngineError> {
         let config = &directory.config;
         let account = self.store.account(&config.account).await?;
         let claims = match &account {
@@ -226,7 +246,14 @@ impl Engine {
     /// Reads everybody; returns whom to ask for by GUID: the stored people that were not seen, and those seen badly.
     #[expect(clippy::too_many_arguments, reason = "the parts of one look, each owned by its caller")]
     async fn read_all(
-        &self, directory: &Directory, settings: &Settings, session: &mut Session, bases: &[Dn], decoder: &Decoder, state: &DirectoryState, sight: &mut Sight,
+        &self,
+        directory: &Directory,
+        settings: &Settings,
+        session: &mut Session,
+        bases: &[Dn],
+        decoder: &Decoder,
+        state: &DirectoryState,
+        sight: &mut Sight,
     ) -> Result<BTreeSet<Guid>, EngineError> {
         let name = &directory.config.name;
         let mut index = Index::new(self.store.index(name).await?, self.store.unmanaged(sight.policy.account).await?);
@@ -282,7 +309,11 @@ impl Engine {
                 sight.proof = Some(complete);
             }
             Err(incomplete) => {
-                sight.rights_lost = incomplete.problems.iter().find(|p| matches!(p, Problem::RightsLost { .. } | Problem::CanaryBlind(..))).map(ToString::to_string);
+                sight.rights_lost = incomplete
+                    .problems
+                    .iter()
+                    .find(|p| matches!(p, Problem::RightsLost { .. } | Problem::CanaryBlind(..)))
+                    .map(ToString::to_string);
                 let why = after.map_or_else(|| incomplete.to_string(), |error| format!("{incomplete} ({error})"));
                 sight.failure = Some(why);
                 sight.proof = incomplete.partial;
@@ -311,7 +342,9 @@ impl Engine {
             }
             let found = session.find_canary(&canary).await?;
             let Some((guid, object)) = found.and_then(|o| Some((o.guid()?, o))) else {
-                return Err(EngineError::Refused(format!("the canary {canary} was not found: check canaries, and that the service account may read it")));
+                return Err(EngineError::Refused(format!(
+                    "the canary {canary} was not found: check canaries, and that the service account may read it"
+                )));
             };
             let attributes: BTreeSet<String> = shown(&object);
             let detail = attributes.iter().cloned().collect::<Vec<_>>().join(",");
@@ -324,7 +357,14 @@ impl Engine {
     /// Asks for these people by GUID and decides what their absence means.
     #[expect(clippy::too_many_arguments, reason = "the parts of one look, each owned by its caller")]
     async fn confirm_absent(
-        &self, directory: &Directory, settings: &Settings, session: &mut Session, bases: &[Dn], decoder: &Decoder, absent: BTreeSet<Guid>, sight: &mut Sight,
+        &self,
+        directory: &Directory,
+        settings: &Settings,
+        session: &mut Session,
+        bases: &[Dn],
+        decoder: &Decoder,
+        absent: BTreeSet<Guid>,
+        sight: &mut Sight,
     ) -> Result<(), EngineError> {
         if absent.is_empty() {
             return Ok(());
@@ -342,7 +382,8 @@ impl Engine {
         };
         if directory.config.limits.settle.is_zero() {
             // No second look later: so both looks are now.
-            let nowhere: BTreeSet<Guid> = found.people.iter().filter(|(_, c)| matches!(c, Confirmation::Nowhere(_))).map(|(g, _)| *g).collect();
+            let nowhere: BTreeSet<Guid> =
+                found.people.iter().filter(|(_, c)| matches!(c, Confirmation::Nowhere(_))).map(|(g, _)| *g).collect();
             found.people.extend(session.confirm(&nowhere, bases, settings, decoder, &stored, now).await?.people);
         }
         if !sight.is_full() {
@@ -367,7 +408,8 @@ impl Engine {
     async fn alive_elsewhere(&self, directory: &Directory, found: &BTreeMap<Guid, Confirmation>) -> Result<BTreeSet<Guid>, EngineError> {
         let missing: BTreeSet<Guid> = found.iter().filter(|(_, c)| !matches!(c, Confirmation::Alive(_))).map(|(g, _)| *g).collect();
         let mut elsewhere = BTreeSet::new();
-        let others = self.directories.values().filter(|d| d.config.account == directory.config.account && d.config.name != directory.config.name);
+        let others =
+            self.directories.values().filter(|d| d.config.account == directory.config.account && d.config.name != directory.config.name);
         for other in others.filter(|_| !missing.is_empty()) {
             let settings = self.with_servers(other).await?;
             // A directory that cannot be asked might have any of them.
@@ -391,7 +433,8 @@ impl Engine {
             return Ok(());
         }
         let name = &directory.config.name;
-        let losing: BTreeSet<Guid> = sight.desired.values().filter(|d| !matches!(d.tier, TierWish::Entitled { tier: Tier::Pro, .. })).map(|d| d.guid).collect();
+        let losing: BTreeSet<Guid> =
+            sight.desired.values().filter(|d| !matches!(d.tier, TierWish::Entitled { tier: Tier::Pro, .. })).map(|d| d.guid).collect();
         let known = self.store.load(name, &losing, &BTreeSet::new()).await?;
         let suspects: BTreeMap<Guid, Suspect> = suspects(&sight.desired, &known)
             .into_iter()
@@ -449,7 +492,17 @@ async fn note(session: &mut Session, canaries: &[Canary], moment: Moment, ledger
 /// The attributes an object shows, without those that come and go by themselves.
 fn shown(object: &Object) -> BTreeSet<String> {
     const VOLATILE: [&str; 11] = [
-        "lastlogon", "lastlogontimestamp", "logoncount", "badpwdcount", "badpasswordtime", "lastlogoff", "memberof", "lockouttime", "dscorepropagationdata", "whenchanged", "usnchanged",
+        "lastlogon",
+        "lastlogontimestamp",
+        "logoncount",
+        "badpwdcount",
+        "badpasswordtime",
+        "lastlogoff",
+        "memberof",
+        "lockouttime",
+        "dscorepropagationdata",
+        "whenchanged",
+        "usnchanged",
     ];
     object.attributes.keys().filter(|a| !VOLATILE.contains(&a.as_str())).cloned().collect()
 }
@@ -460,7 +513,13 @@ fn refuse_known_refusal(state: &DirectoryState, settings: &Settings) -> Result<(
         Some(refused) => {
             let (stamp, what) = refused.split_once(' ').unwrap_or((refused, ""));
             let still = super::status::secret_stamp(settings) == stamp;
-            if still { Err(EngineError::Refused(format!("{what}; no further bind is tried until the password file changes, or rosterctl directory unlock"))) } else { Ok(()) }
+            if still {
+                Err(EngineError::Refused(format!(
+                    "{what}; no further bind is tried until the password file changes, or rosterctl directory unlock"
+                )))
+            } else {
+                Ok(())
+            }
         }
         None => Ok(()),
     }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::directory::{DirectoryError, Settings};
 use crate::dns::Resolver;
-use crate::model::{Address, Domain, DirectoryName, Handle, Timestamp};
+use crate::model::{Address, DirectoryName, Domain, Handle, Timestamp};
 use crate::reconcile::{Limits, TierRules};
 use crate::store::{ClaimRefused, Run, Store, StoreError};
 
@@ -79,7 +79,14 @@ impl DirectoryConfig {
     /// What decides who is in scope, as a hash: when it differs from the last run's, that run only plans.
     pub fn scope_hash(&self) -> String {
         let s = &self.settings;
-        let scope = serde_json::json!([s.bases, s.filter.as_ref().map(|f| &f.0), s.groups.iter().map(|(t, g)| (t.as_str(), g.as_str())).collect::<Vec<_>>(), self.exclude, s.attributes.email, self.account]);
+        let scope = serde_json::json!([
+            s.bases,
+            s.filter.as_ref().map(|f| &f.0),
+            s.groups.iter().map(|(t, g)| (t.as_str(), g.as_str())).collect::<Vec<_>>(),
+            self.exclude,
+            s.attributes.email,
+            self.account
+        ]);
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(scope.to_string().as_bytes()))
     }
 }
@@ -201,7 +208,14 @@ pub struct Engine {
 
 impl Engine {
     /// An engine over an open store.
-    pub fn new(store: Arc<Store>, clock: Clock, directories: Vec<DirectoryConfig>, trusted: BTreeSet<Domain>, resolver: Resolver, stop: CancellationToken) -> Self {
+    pub fn new(
+        store: Arc<Store>,
+        clock: Clock,
+        directories: Vec<DirectoryConfig>,
+        trusted: BTreeSet<Domain>,
+        resolver: Resolver,
+        stop: CancellationToken,
+    ) -> Self {
         let started_at = clock.now();
         let directories = directories.into_iter().map(|c| (c.name.clone(), Arc::new(Directory::new(c)))).collect();
         Self { store, clock, directories, trusted, resolver, started_at, stop, turn: Mutex::default() }

@@ -34,8 +34,12 @@ impl Engine {
     pub async fn suspend(&self, who: &str, why: &str, actor: &Actor) -> Result<User, EngineError> {
         let user = self.find_user(who).await?;
         match user.status() {
-            _ if user.causes.has(Reason::Operator) => return Err(EngineError::Refused(format!("{who} is suspended by an operator already"))),
-            Status::Released | Status::Invited => return Err(EngineError::Refused(format!("{who} is {}, and has nothing to be suspended from", user.status().as_str()))),
+            _ if user.causes.has(Reason::Operator) => {
+                return Err(EngineError::Refused(format!("{who} is suspended by an operator already")));
+            }
+            Status::Released | Status::Invited => {
+                return Err(EngineError::Refused(format!("{who} is {}, and has nothing to be suspended from", user.status().as_str())));
+            }
             Status::Active | Status::Suspended => {}
         }
         let now = self.clock.now();
@@ -69,7 +73,12 @@ impl Engine {
         let mut remains: Vec<String> = user
             .causes
             .iter()
-            .map(|c| format!("{}: {} was {} on {}; AD has to say otherwise first", c.reason, c.evidence.attribute, c.evidence.value, c.evidence.server))
+            .map(|c| {
+                format!(
+                    "{}: {} was {} on {}; AD has to say otherwise first",
+                    c.reason, c.evidence.attribute, c.evidence.value, c.evidence.server
+                )
+            })
             .collect();
         if let Err(error) = looked {
             remains.push(format!("the person could not be read again: {error}"));
@@ -104,7 +113,8 @@ impl Engine {
     async fn look_again(&self, user: &User, actor: &Actor) -> Result<Run, EngineError> {
         let Some(link) = &user.link else { return Err(EngineError::Refused("no directory manages this user".to_owned())) };
         let directory = self.directory(link.directory.as_str())?.clone();
-        let request = Request { trigger: Trigger::Manual, scope: Scope::People([link.guid].into()), actor: Some(actor.clone()), approves: None };
+        let request =
+            Request { trigger: Trigger::Manual, scope: Scope::People([link.guid].into()), actor: Some(actor.clone()), approves: None };
         self.run(&directory, request).await
     }
 
@@ -112,7 +122,8 @@ impl Engine {
         let guid: Guid = who.parse().map_err(|_| EngineError::NotFound { what: "user", name: who.to_owned() })?;
         let mut last = Err(EngineError::NotFound { what: "user", name: who.to_owned() });
         for directory in self.directories.values() {
-            let request = Request { trigger: Trigger::Manual, scope: Scope::People([guid].into()), actor: Some(actor.clone()), approves: None };
+            let request =
+                Request { trigger: Trigger::Manual, scope: Scope::People([guid].into()), actor: Some(actor.clone()), approves: None };
             last = self.run(directory, request).await;
             if last.as_ref().is_ok_and(|run| run.counts.total() > 0 || run.held > 0) {
                 break;
@@ -140,7 +151,8 @@ impl Engine {
         };
         let admitted = Admitted::by_operator(kinds.into_iter().map(change).collect(), actor.clone());
         let id = RunId(self.clock.new_id());
-        let writer = Writer { run: id, directory: None, account: user.account, actor: actor.clone(), observed_from: now, clock: &self.clock };
+        let writer =
+            Writer { run: id, directory: None, account: user.account, actor: actor.clone(), observed_from: now, clock: &self.clock };
         let applied = self.store.apply(&admitted, &writer).await?;
         self.store.forget_fingerprints(user.id).await?;
         let run = Run {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::judge::Judged;
 use super::look::Sight;
+use super::status::note_scope;
 use super::{Directory, Engine, EngineError, Health, Progress};
 use crate::model::{Actor, ChangeCounts, Event, EventCause, Guid, PlanId, RunId, RunState, Trigger};
 use crate::store::{Run, Writer};
@@ -99,7 +100,14 @@ impl Engine {
 
         let name = &directory.config.name;
         let actor = run.actor.clone().unwrap_or_else(Actor::rosterd);
-        let writer = Writer { run: run.id, directory: Some(name), account: sight.policy.account, actor, observed_from: sight.began_at, clock: &self.clock };
+        let writer = Writer {
+            run: run.id,
+            directory: Some(name),
+            account: sight.policy.account,
+            actor,
+            observed_from: sight.began_at,
+            clock: &self.clock,
+        };
         let applied = self.store.apply(&verdict.admitted, &writer).await?;
         run.counts = applied.counts;
         run.dropped = applied.dropped;
@@ -165,7 +173,8 @@ impl Engine {
         directory.health.send_replace(health.clone());
         let cause = EventCause { actor: run.actor.clone().unwrap_or_else(Actor::rosterd), run: Some(run.id), at: finished };
         let kind = if run.state == RunState::Failed { "run.failed" } else { "run.succeeded" };
-        let after = json!({ "directory": run.directory, "trigger": run.trigger, "changes": run.counts, "held": run.held, "error": run.error });
+        let after =
+            json!({ "directory": run.directory, "trigger": run.trigger, "changes": run.counts, "held": run.held, "error": run.error });
         let mut told = vec![Event::about(kind, run.id.to_string(), &cause, serde_json::Value::Null, after)];
         told.extend(health.transition(&was, &run.directory, &cause));
         // What did nothing and failed at nothing is in the list of runs; the log is for what happened.
@@ -174,7 +183,9 @@ impl Engine {
         }
         match &run.error {
             Some(error) => tracing::warn!(run_id = %run.id, directory = %run.directory, %error, "run failed"),
-            None => tracing::info!(run_id = %run.id, directory = %run.directory, changes = run.counts.total(), held = run.held, entries = run.entries, "run ended"),
+            None => {
+                tracing::info!(run_id = %run.id, directory = %run.directory, changes = run.counts.total(), held = run.held, entries = run.entries, "run ended")
+            }
         }
         directory.wake.notify_one();
         Ok(())
@@ -203,7 +214,7 @@ impl Engine {
         if sight.failure.is_none() {
             state.last_success = Some(self.clock.now());
             if sight.is_full() {
-                self.note_scope(directory, &mut state, run.started_at, run.held > 0);
+                note_scope(directory, &mut state, run.started_at, run.held > 0);
             }
         }
         Ok(self.store.save_directory(name, &state).await?)

@@ -25,7 +25,9 @@ pub struct Cron {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CronError {
     /// Not cron.
-    #[error("\"{0}\" is not a schedule: write five fields (minute hour day month weekday), six with seconds first, or @hourly, @daily, @weekly")]
+    #[error(
+        "\"{0}\" is not a schedule: write five fields (minute hour day month weekday), six with seconds first, or @hourly, @daily, @weekly"
+    )]
     Malformed(String),
     /// Cron that never fires.
     #[error("\"{0}\" never comes")]
@@ -132,6 +134,7 @@ impl Engine {
     /// Runs a directory for as long as the daemon runs: once at the start, then whenever something is due.
     pub async fn keep(self: Arc<Self>, directory: Arc<Directory>) {
         let mut looked_until = self.clock.now();
+        directory.next_run.send_replace(directory.config.schedule.next(looked_until));
         if !self.is_paused(&directory).await {
             self.run_unasked(&directory, Request::full(Trigger::Startup, None)).await;
         }
@@ -220,7 +223,12 @@ impl Engine {
         }
     }
 
-    async fn next_due(&self, directory: &Directory, scheduled_after: Timestamp, expiry_after: Timestamp) -> Result<(Option<Timestamp>, Next), StoreError> {
+    async fn next_due(
+        &self,
+        directory: &Directory,
+        scheduled_after: Timestamp,
+        expiry_after: Timestamp,
+    ) -> Result<(Option<Timestamp>, Next), StoreError> {
         let name = &directory.config.name;
         let scheduled = directory.config.schedule.next(scheduled_after).map(|at| (at, Next::Scheduled));
         let expiry = self.store.next_expiry(name, expiry_after).await?.map(|at| (at, Next::Expiry));

@@ -109,11 +109,17 @@ impl Engine {
         let mut attention = Vec::new();
         let short = match (&account, &health) {
             (None, _) => {
-                attention.push(format!("there is no account {}: create it with rosterctl account create {} --name …; until then nobody is provisioned", config.account, config.account));
+                attention.push(format!(
+                    "there is no account {}: create it with rosterctl account create {} --name …; until then nobody is provisioned",
+                    config.account, config.account
+                ));
                 "no-account"
             }
             (Some(_), _) if !has_domain => {
-                attention.push(format!("the account {} holds no domain: claim one with rosterctl domain claim {} DOMAIN; until then nobody is provisioned", config.account, config.account));
+                attention.push(format!(
+                    "the account {} holds no domain: claim one with rosterctl domain claim {} DOMAIN; until then nobody is provisioned",
+                    config.account, config.account
+                ));
                 "no-domain"
             }
             _ if paused_until.is_some() => "paused",
@@ -136,14 +142,19 @@ impl Engine {
             });
         }
         if quarantined > 0 {
-            attention.push(format!("{quarantined} entries cannot be used as they are: rosterctl user list --quarantined"));
+            attention.push(format!("{quarantined} entries cannot be used as they are: rosterctl plan {name} lists them"));
         }
-        let stale = state.last_complete_read.is_some_and(|at| now.since(at) > config.stale_after) || (state.last_complete_read.is_none() && now.since(self.started_at) > config.stale_after);
+        let stale = state.last_complete_read.is_some_and(|at| now.since(at) > config.stale_after)
+            || (state.last_complete_read.is_none() && now.since(self.started_at) > config.stale_after);
         if stale {
-            attention.push(format!("the directory was last read completely {}", state.last_complete_read.map_or_else(|| "never".to_owned(), |at| format!("{} ago", ago(now.since(at))))));
+            attention.push(format!(
+                "the directory was last read completely {}",
+                state.last_complete_read.map_or_else(|| "never".to_owned(), |at| format!("{} ago", ago(now.since(at))))
+            ));
         }
         if config.live {
-            attention.push("live = true: this version does not follow change notifications yet; changes are seen by scheduled runs".to_owned());
+            attention
+                .push("live = true: this version does not follow change notifications yet; changes are seen by scheduled runs".to_owned());
         }
         if config.gated {
             attention.push("a gate is configured: this version cannot ask it, so every change waits for rosterctl held approve".to_owned());
@@ -221,18 +232,18 @@ impl Engine {
         }
         Ok(())
     }
+}
 
-    /// Takes note of the scope that a full run went by. A new one is accepted when it changes nobody, or when its plan is approved.
-    pub(super) fn note_scope(&self, directory: &Directory, state: &mut crate::store::DirectoryState, at: Timestamp, is_held: bool) {
-        let hash = directory.config.scope_hash();
-        match &state.scope_hash {
-            Some(known) if *known != hash && is_held => {
-                state.plan_only_since.get_or_insert(at);
-            }
-            _ => {
-                state.scope_hash = Some(hash);
-                state.plan_only_since = None;
-            }
+/// Takes note of the scope that a full run went by. A new one is accepted when it changes nobody, or when its plan is approved.
+pub(super) fn note_scope(directory: &Directory, state: &mut crate::store::DirectoryState, at: Timestamp, is_held: bool) {
+    let hash = directory.config.scope_hash();
+    match &state.scope_hash {
+        Some(known) if *known != hash && is_held => {
+            state.plan_only_since.get_or_insert(at);
+        }
+        _ => {
+            state.scope_hash = Some(hash);
+            state.plan_only_since = None;
         }
     }
 }
@@ -240,7 +251,8 @@ impl Engine {
 /// Which secret it is, without telling it: when the file was written, and how long it is.
 pub(super) fn secret_stamp(settings: &Settings) -> String {
     use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata(&settings.password_file).map_or_else(|_| "none".to_owned(), |m| format!("{}.{}.{}", m.mtime(), m.mtime_nsec(), m.size()))
+    std::fs::metadata(&settings.password_file)
+        .map_or_else(|_| "none".to_owned(), |m| format!("{}.{}.{}", m.mtime(), m.mtime_nsec(), m.size()))
 }
 
 fn ago(age: Duration) -> String {

@@ -293,7 +293,9 @@ impl Desired {
     }
 
     /// What was seen that makes the reason hold, or refutes it.
-    pub fn evidence(&self, reason: Reason, observed: &Observation) -> Evidence {
+    pub fn evidence(&self, reason: Reason, policy: &Policy) -> Evidence {
+        let observed = &policy.observed;
+        let group = |guid: Guid| policy.closure.groups().find(|g| g.guid == guid).map_or_else(|| guid.to_string(), |g| g.dn.name());
         let (attribute, value) = match (reason, &self.facts) {
             (Reason::Disabled, Facts::Alive { control, .. }) => {
                 ("userAccountControl", control.map_or_else(String::new, |c| c.0.to_string()))
@@ -313,7 +315,7 @@ impl Desired {
             (Reason::NoGroup, Facts::Alive { .. }) => (
                 "member",
                 match self.tier {
-                    TierWish::Entitled { by: Some(group), .. } => format!("in {group}"),
+                    TierWish::Entitled { by: Some(group_guid), .. } => format!("in {}", group(group_guid)),
                     _ => "in no configured group".to_owned(),
                 },
             ),

@@ -228,7 +228,7 @@ impl Planned<'_> {
             reason,
             since: self.policy.observed.at,
             by: By::Directory(self.policy.directory.to_string()),
-            evidence: self.d.evidence(reason, &self.policy.observed),
+            evidence: self.d.evidence(reason, self.policy),
         }
     }
 
@@ -318,10 +318,8 @@ impl Planned<'_> {
             self.lift(user, now, &mut push);
         }
         self.retier(user, &mut push);
-        if let (Some(after), None) = (granted, self.quarantine) {
-            if *after != user.addresses {
-                push(ChangeKind::Readdress { before: user.addresses.clone(), after: after.clone() }, Some(Class::Readdress));
-            }
+        if let Some(after) = granted.filter(|after| self.quarantine.is_none() && **after != user.addresses) {
+            push(ChangeKind::Readdress { before: user.addresses.clone(), after: after.clone() }, Some(Class::Readdress));
         }
         if let Some(profile) = self.d.profile.as_ref().filter(|p| **p != user.profile) {
             push(ChangeKind::Update { before: Box::new(user.profile.clone()), after: Box::new(profile.clone()) }, None);
@@ -339,7 +337,7 @@ impl Planned<'_> {
             user.causes.iter().map(|c| c.reason).filter(|r| !lifted.iter().any(|l| l.reason == *r)).chain(added.iter().copied()).collect();
         let is_free = lifted.iter().all(|c| self.policy.observed.at.since(c.since) <= FREE_REACTIVATION);
         let class = (remaining.is_empty() && !is_free).then_some(Class::Reactivate);
-        let evidence = lifted.iter().map(|c| self.d.evidence(c.reason, &self.policy.observed)).collect();
+        let evidence = lifted.iter().map(|c| self.d.evidence(c.reason, self.policy)).collect();
         push(ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence, pin: false }, class);
     }
 
@@ -351,7 +349,7 @@ impl Planned<'_> {
         };
         if after != user.tier && matches!(self.d.facts, Facts::Alive { .. }) {
             let class = if after > user.tier { Class::Upgrade } else { Class::Downgrade };
-            let evidence = self.d.evidence(Reason::NoGroup, &self.policy.observed);
+            let evidence = self.d.evidence(Reason::NoGroup, self.policy);
             push(ChangeKind::Tier { before: user.tier, after, evidence }, Some(class));
         }
     }

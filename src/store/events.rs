@@ -89,7 +89,7 @@ impl Store {
         writing.commit().await
     }
 
-    /// The events that pass the filter: the newest ones, oldest first.
+    /// The events that pass the filter, oldest first: the newest ones, or the first ones after a place.
     pub async fn events(&self, filter: &EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
         let EventFilter { after, kind, subject, run, since, limit } = filter;
         let mut sql = Sql::new("SELECT seq, document FROM events WHERE seq > ").bind(*after);
@@ -110,9 +110,13 @@ impl Store {
         if let Some(since) = since {
             sql = sql.push(" AND at >= ").bind(*since);
         }
-        let rows = sql.push(" ORDER BY seq DESC LIMIT ").bind(*limit).all(&self.readers).await.doing("list events")?;
+        // Whoever follows the log reads on from where it was; whoever looks wants the newest.
+        let order = if *after > 0 { " ORDER BY seq LIMIT " } else { " ORDER BY seq DESC LIMIT " };
+        let mut rows = sql.push(order).bind(*limit).all(&self.readers).await.doing("list events")?;
+        if *after == 0 {
+            rows.reverse();
+        }
         rows.iter()
-            .rev()
             .map(|row| {
                 let mut c = Columns::of(row);
                 Ok(StoredEvent { seq: c.int()? as u64, document: c.json("event")? })

@@ -72,11 +72,7 @@ impl Store {
     }
 
     /// What is remembered of these people.
-    pub async fn people(
-        &self,
-        directory: &DirectoryName,
-        guids: Vec<Guid>,
-    ) -> Result<BTreeMap<Guid, StoredPerson>, StoreError> {
+    pub async fn people(&self, directory: &DirectoryName, guids: Vec<Guid>) -> Result<BTreeMap<Guid, StoredPerson>, StoreError> {
         let mut people = BTreeMap::new();
         for piece in pieces(guids) {
             let sql = Sql::new("SELECT guid, dn, parent_key, entitled_by, user_id, seen_at FROM people WHERE directory = ")

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::clock::Clock;
 use crate::model::{
-    Account, AccountId, AccountKind, Actor, Address, Addresses, By, Cause, Causes, Change, ChangeKind, Claim, ClaimId, ClaimState, Class, DirectoryName, Dn, Domain, Evidence, Guid,
-    Handle, HeldChange, HoldReason, Joined, Link, PlanState, Policies, Profile, Reason, RunId, Status, Tier, User, UserId,
+    Account, AccountId, AccountKind, Actor, Address, Addresses, By, Cause, Causes, Change, ChangeKind, Claim, ClaimId, ClaimState, Class,
+    DirectoryName, Dn, Domain, Evidence, Guid, Handle, HeldChange, HoldReason, Joined, Link, PlanState, Policies, Profile, Reason, RunId,
+    Status, Tier, User, UserId,
 };
 use crate::reconcile::Admitted;
 
@@ -15,7 +16,7 @@ struct Fresh {
     store: Store,
     account: AccountId,
     clock: Clock,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 async fn on(flavour: &str) -> Option<Fresh> {
@@ -37,7 +38,7 @@ async fn on(flavour: &str) -> Option<Fresh> {
         created_at: clock.now(),
     };
     store.create_account(&new, &alice(), &clock).await.unwrap();
-    Some(Fresh { store, account, clock, _folder: folder })
+    Some(Fresh { store, account, clock, folder: folder })
 }
 
 /// A database of its own on the server that `tests/run` starts. Without one, only SQLite is tried, and said so.
@@ -106,11 +107,11 @@ fn addresses(primary: &str) -> Addresses {
     Addresses { primary: Some(Address::parse(primary).unwrap()), secondary: BTreeSet::new() }
 }
 
-impl Fresh {
-    fn change(&self, user: UserId, n: u8, kind: ChangeKind, class: Option<Class>, version: Option<i64>) -> Change {
-        Change { user, guid: Some(guid(n)), email: None, kind, class, version, cluster: None }
-    }
+fn change(user: UserId, n: u8, kind: ChangeKind, class: Option<Class>, version: Option<i64>) -> Change {
+    Change { user, guid: Some(guid(n)), email: None, kind, class, version, cluster: None }
+}
 
+impl Fresh {
     fn creation(&self, n: u8, name: &str, email: &str) -> Change {
         let joined = Joined {
             tier: Tier::Basic,
@@ -119,12 +120,18 @@ impl Fresh {
             link: Some(Link { directory: corp(), guid: guid(n), dn: Dn::new(format!("CN={name},DC=corp")) }),
             causes: Causes::default(),
         };
-        self.change(UserId::of_person(self.account, guid(n)), n, ChangeKind::Create(Box::new(joined)), Some(Class::Create), None)
+        change(UserId::of_person(self.account, guid(n)), n, ChangeKind::Create(Box::new(joined)), Some(Class::Create), None)
     }
 
     async fn apply(&self, changes: Vec<Change>) -> Applied {
-        let writer =
-            Writer { run: RunId(self.clock.new_id()), directory: None, account: self.account, actor: alice(), observed_from: self.clock.now(), clock: &self.clock };
+        let writer = Writer {
+            run: RunId(self.clock.new_id()),
+            directory: None,
+            account: self.account,
+            actor: alice(),
+            observed_from: self.clock.now(),
+            clock: &self.clock,
+        };
         self.store.apply(&Admitted::by_operator(changes, alice()), &writer).await.unwrap()
     }
 
@@ -160,7 +167,7 @@ async fn what_is_applied_is_read_back_with_its_events(f: Fresh) {
     let zoe = f.user(1).await;
     assert_eq!((zoe.status(), zoe.version, zoe.addresses.primary.unwrap().as_str()), (Status::Active, 1, "Zoe@example.com"));
     let cause = f.cause(Reason::Disabled);
-    f.apply(vec![f.change(zoe.id, 1, ChangeKind::Suspend { cause: cause.clone(), was_active: true }, Some(Class::Confirmed), Some(1))]).await;
+    f.apply(vec![change(zoe.id, 1, ChangeKind::Suspend { cause: cause.clone(), was_active: true }, Some(Class::Confirmed), Some(1))]).await;
     let zoe = f.user(1).await;
     assert_eq!((zoe.status(), zoe.causes.weightiest().cloned()), (Status::Suspended, Some(cause)));
     let told = f.store.events(&EventFilter { kind: Some("user.*".into()), limit: 10, ..EventFilter::default() }).await.unwrap();
@@ -174,7 +181,7 @@ async fn addresses_are_swapped_in_one_transaction(f: Fresh) {
     f.apply(vec![f.creation(1, "A", "a@example.com"), f.creation(2, "B", "b@example.com")]).await;
     let swap = |n, from, to| {
         let kind = ChangeKind::Readdress { before: addresses(from), after: addresses(to) };
-        f.change(UserId::of_person(f.account, guid(n)), n, kind, Some(Class::Readdress), Some(1))
+        change(UserId::of_person(f.account, guid(n)), n, kind, Some(Class::Readdress), Some(1))
     };
     let applied = f.apply(vec![swap(1, "a@example.com", "b@example.com"), swap(2, "b@example.com", "a@example.com")]).await;
     assert_eq!(applied.counts.update, 2);
@@ -187,7 +194,7 @@ async fn a_change_of_another_version_is_dropped_and_told(f: Fresh) {
     let tier = |version| {
         let evidence = f.cause(Reason::NoGroup).evidence;
         let kind = ChangeKind::Tier { before: Tier::Basic, after: Tier::Pro, evidence };
-        f.change(UserId::of_person(f.account, guid(1)), 1, kind, Some(Class::Upgrade), Some(version))
+        change(UserId::of_person(f.account, guid(1)), 1, kind, Some(Class::Upgrade), Some(version))
     };
     assert_eq!(f.apply(vec![tier(1)]).await.dropped, 0);
     let late = f.apply(vec![tier(1)]).await;
@@ -233,7 +240,10 @@ async fn a_domain_belongs_to_one_account_and_converts_it(f: Fresh) {
     };
     f.store.add_claim(&claim(f.account, ClaimState::Pending), &alice(), &f.clock).await.unwrap();
     assert!(f.store.claimed_domains(f.account).await.unwrap().is_empty());
-    assert!(matches!(f.store.add_claim(&claim(f.account, ClaimState::Pending), &alice(), &f.clock).await, Err(ClaimRefused::ClaimedAlready(_))));
+    assert!(matches!(
+        f.store.add_claim(&claim(f.account, ClaimState::Pending), &alice(), &f.clock).await,
+        Err(ClaimRefused::ClaimedAlready(_))
+    ));
     let mut pending = f.store.claims(Some(f.account)).await.unwrap().remove(0);
     let now = Some(f.clock.now());
     (pending.state, pending.verified_at, pending.checked_at) = (ClaimState::Verified, now, now);
@@ -256,7 +266,10 @@ async fn a_domain_belongs_to_one_account_and_converts_it(f: Fresh) {
 async fn search_finds_words_by_their_beginning_without_accents(f: Fresh) {
     f.apply(vec![f.creation(1, "Zoë Müller", "zoe@example.com"), f.creation(2, "Zora Neale", "zora@example.com")]).await;
     let found = |text: &'static str| async { f.store.search(text, 10).await.unwrap().len() };
-    assert_eq!([found("zo").await, found("zoe mull").await, found("MÜLL").await, found("zora@").await, found("eale").await, found("").await], [2, 1, 1, 1, 0, 0]);
+    assert_eq!(
+        [found("zo").await, found("zoe mull").await, found("MÜLL").await, found("zora@").await, found("eale").await, found("").await],
+        [2, 1, 1, 1, 0, 0]
+    );
 }
 
 async fn only_automatic_changes_count_against_the_budget(f: Fresh) {
@@ -277,19 +290,21 @@ async fn an_edited_event_breaks_the_chain_where_it_was_edited(f: Fresh) {
 #[tokio::test]
 async fn a_second_rosterd_on_one_store_is_refused() {
     let f = on("sqlite").await.unwrap();
-    let url = format!("sqlite://{}", f._folder.path().join("rosterd.db").display());
+    let url = format!("sqlite://{}", f.folder.path().join("rosterd.db").display());
     assert!(matches!(Store::open(&url).await, Err(StoreError::InUse { .. })));
 }
 
 #[tokio::test]
 async fn a_store_of_a_newer_version_is_refused_with_a_sentence() {
     let f = on("sqlite").await.unwrap();
-    let url = format!("sqlite://{}", f._folder.path().join("rosterd.db").display());
-    let Fresh { store, _folder, .. } = f;
-    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'later', true, x'00', 0)")
-        .execute(&*store.writer.lock().await)
-        .await
-        .unwrap();
+    let url = format!("sqlite://{}", f.folder.path().join("rosterd.db").display());
+    let Fresh { store, folder, .. } = f;
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'later', true, x'00', 0)",
+    )
+    .execute(&*store.writer.lock().await)
+    .await
+    .unwrap();
     store.close().await;
     drop(store);
     let refused = Store::open(&url).await.unwrap_err();

@@ -94,7 +94,11 @@ fn the_shipped_file_is_the_minimal_one_with_every_default_written_out() {
 
 #[test]
 fn the_shipped_examples_are_right_but_for_what_excludes_each_other() {
-    insta::assert_snapshot!(Machine::new().problems(&everything()), @"");
+    insta::assert_snapshot!(Machine::new().problems(&everything()), @r#"
+    rosterd.toml:63:1: there are both servers and discover: remove one of them
+    rosterd.toml:69:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:69:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    "#);
 }
 
 #[test]
@@ -106,7 +110,13 @@ fn every_key_there_is_occurs_in_the_shipped_file() {
         let path = key.replace("directory.safety.", "safety.");
         let mut found = vec![&file];
         for part in path.split('.') {
-            found = found.iter().flat_map(|v| v.get(part)).flat_map(|v| v.as_array().filter(|a| a.iter().all(toml::Value::is_table) && !a.is_empty()).map_or(vec![v], |a| a.iter().collect())).collect();
+            found = found
+                .iter()
+                .flat_map(|v| v.get(part))
+                .flat_map(|v| {
+                    v.as_array().filter(|a| a.iter().all(toml::Value::is_table) && !a.is_empty()).map_or(vec![v], |a| a.iter().collect())
+                })
+                .collect();
         }
         assert!(!found.is_empty() || path == "safety.confirmed.at-most", "{key} is missing from config/rosterd.toml");
     }
@@ -117,13 +127,19 @@ fn the_defaults_are_those_of_the_parts_they_are_for() {
     let machine = Machine::new();
     let corp = machine.config(MINIMAL).directories.remove(0);
     let limits = Limits::default();
-    assert_eq!((corp.safety.window, corp.safety.settle, corp.safety.approval_expires), (limits.window, limits.settle, limits.approval_expires));
+    assert_eq!(
+        (corp.safety.window, corp.safety.settle, corp.safety.approval_expires),
+        (limits.window, limits.settle, limits.approval_expires)
+    );
     for (class, limit) in corp.safety.classes {
         let theirs = limits.classes[&class];
         assert_eq!((limit.percent, limit.at_least, limit.at_most), (theirs.percent, theirs.at_least, theirs.at_most), "{class}");
     }
     let names = AttributeNames::default();
-    assert_eq!((corp.attributes.email, corp.attributes.employee_id, corp.attributes.manager), (names.email, names.employee_id, names.manager));
+    assert_eq!(
+        (corp.attributes.email, corp.attributes.employee_id, corp.attributes.manager),
+        (names.email, names.employee_id, names.manager)
+    );
     assert_eq!(machine.config("").directories, []);
 }
 
@@ -136,7 +152,6 @@ timezone = "Berlin"
 [safety]
 settle = "ten minutes"
 gone = { percent = 120 }
-downgrade = { at-least = 300 }
 
 [[directory]]
 name = "corp"
@@ -145,11 +160,24 @@ servers = ["ldap://dc1.example.com", "ldaps://dc2.example.com:3268"]
 bind_dn = "svc-rosterd@corp.example.com"
 bind-dn = "svc-rosterd@corp.example.com"
 password = "correct horse"
+password-file = "/etc/rosterd/corp.password"
 base = ["DC=example,DC=com", "OU=Staff,DC=example,DC=com"]
 schedule = "61 * * * *"
 "#;
     let machine = Machine::new();
-    insta::assert_snapshot!(machine.problems(text), @"");
+    assert_eq!(machine.parse(text).map_err(|problems| problems.len()), Err(10));
+    insta::assert_snapshot!(machine.problems(text), @r#"
+    rosterd.toml:3:12: there is no time zone "Berlin": did you mean Europe/Berlin?
+    rosterd.toml:6:10: "ten minutes" is not a duration: write a number and a unit, such as "30s", "10m", "24h" or "7d"
+    rosterd.toml:7:20: percent is a number from 0 to 100, not 120
+    rosterd.toml:11:11: "Acme Inc" is not an account handle: use 1 to 63 of a-z, 0-9 and -
+    rosterd.toml:12:12: a password is never sent without TLS: write ldaps://dc1.example.com, or starttls = true
+    rosterd.toml:12:38: "ldaps://dc2.example.com:3268" is the global catalog, which does not hold accountExpires and other attributes that rosterd decides by: use port 636
+    rosterd.toml:13:1: there is no key bind_dn in [directory]: did you mean bind-dn?
+    rosterd.toml:15:1: password is never inline: write it to a file that only rosterd can read, and name that in password-file
+    rosterd.toml:17:30: the bases "DC=example,DC=com" and "OU=Staff,DC=example,DC=com" overlap: remove the inner one
+    rosterd.toml:18:12: "61 * * * *" is not a schedule: write five fields (minute hour day month weekday), six with seconds first, or @hourly, @daily, @weekly
+    "#);
 }
 
 #[test]
@@ -192,7 +220,7 @@ fn every_single_mistake_is_told_with_its_remedy() {
         (password, "password-file = \"/etc/rosterd/none\""),
         (password, "password-file = \"/etc/rosterd/empty\""),
         (password, "password-file = \"/etc/rosterd/public\""),
-        (password, "password-file = \"/etc/rosterd\""),
+        (password, "password-file = \"/etc/rosterd/.\""),
         (password, "password-credential = \"../corp\""),
         (password, "password-credential = \"missing\""),
         (base, "base = []"),
@@ -212,7 +240,10 @@ fn every_single_mistake_is_told_with_its_remedy() {
         ("[[directory]]", "[[hook]]\nname = \"a\"\nevents = [\"user.suspend\", \"people.*\"]\nexec = [\"revoke vpn\"]\n[[directory]]"),
         ("[[directory]]", "[[hook]]\nname = \"a b\"\nevents = []\nexec = []\nsecret-file = \"/etc/rosterd/siem.secret\"\n[[directory]]"),
         ("[[directory]]", "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nexec = [\"/a\"]\nurl = \"https://a:b@example.com\"\n[[directory]]"),
-        ("[[directory]]", "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nurl = \"siem\"\nsecret-file = \"/etc/rosterd/bad.secret\"\nsecret = \"x\"\n[[directory]]"),
+        (
+            "[[directory]]",
+            "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nurl = \"siem\"\nsecret-file = \"/etc/rosterd/bad.secret\"\nsecret = \"x\"\n[[directory]]",
+        ),
         ("[[directory]]", "[[gate]]\nname = \"a\"\n[[directory]]"),
     ];
     let told = table.map(|(there, instead)| {
@@ -220,28 +251,192 @@ fn every_single_mistake_is_told_with_its_remedy() {
         let told = told.lines().map(|line| format!("\n    {}", line.strip_prefix("rosterd.toml:").unwrap_or(line))).collect::<String>();
         format!("{}{told}", if instead.is_empty() { format!("without {there}") } else { instead.replace("\n[[directory]]", "") })
     });
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    name = "Corp"
+        3:8: "Corp" is not a name for a directory: use 1 to 63 of a-z, 0-9 and -
+    without name = "corp"
+        2:1: name is missing: write name = "corp"
+    name = 5
+        3:8: name takes text in double quotes; this is a number
+    name = "corp"
+    mode = "dry-run"
+        4:8: "dry-run" is not known here: write "apply" or "plan-only"
+    name = "corp"
+    live = "yes"
+        4:8: live takes true or false; this is text
+    name = "corp"
+    page-size = 0
+        4:13: page-size is a number from 1 to 10000, not 0
+    name = "corp"
+    nonsense = 0
+        4:1: there is no key nonsense in [directory]: remove it; the rosterd.toml that rosterd comes with shows all there are
+    name = "corp"
+    filter = "(a=b"
+        4:10: the filter "(a=b" has unbalanced parentheses
+    name = "corp"
+    full = "0 0 30 2 *"
+        4:8: "0 0 30 2 *" never comes
+    name = "corp"
+    exclude = ["svc-*", "*@*", "a@b"]
+        4:12: "svc-*" matches no address: write a whole address in which * stands for any text, such as svc-*@example.com
+        4:21: "*@*" excludes everybody: write a whole address in which * stands for any text, such as svc-*@example.com
+        4:28: "a@b" matches no address: write a whole address in which * stands for any text, such as svc-*@example.com
+    name = "corp"
+    protect = ["boss"]
+        4:12: "boss" has no @: write a whole address, such as ceo@example.com
+    name = "corp"
+    canaries = ["svc"]
+        4:13: "svc" is neither a DN nor a UPN: write svc-rosterd@corp.example.com, for example
+    name = "corp"
+    ca-file = "/etc/rosterd/no.pem"
+        4:11: /etc/rosterd/no.pem holds no certificate: write the CA's certificate into it in PEM form (-----BEGIN CERTIFICATE-----)
+    name = "corp"
+    ca-file = "/etc/rosterd/none.pem"
+        4:11: /etc/rosterd/none.pem cannot be read (No such file or directory (os error 2)): create it, or correct the path
+    name = "corp"
+    timeouts = { connect = "0s", write = "5s" }
+        4:24: "0s" is no time at all: write more than zero, "30s" for example
+        4:30: there is no key write in [directory.timeouts]; there are connect, operation, run
+    name = "corp"
+    site = "Berlin"
+        4:1: site only says which servers discover prefers: remove it, or write discover = "corp.example.com"
+    name = "corp"
+    discover = "corp.example.com"
+        4:1: there are both servers and discover: remove one of them
+    without servers = ["ldaps://dc1.corp.example.com"]
+        2:1: servers is missing: write servers = ["ldaps://dc1.corp.example.com"], or discover = "corp.example.com"
+    servers = []
+        5:1: servers is empty: write ["ldaps://dc1.corp.example.com"], or discover = "corp.example.com" instead
+    servers = "ldaps://dc1"
+        5:11: servers takes a list in [ ]; this is text
+    servers = ["dc1", 5]
+        5:12: "dc1" is not a server: write ldaps://dc1.example.com
+        5:19: servers takes a list of texts in double quotes; this is a number
+    discover = "corp example"
+        5:12: "corp example" is not the DNS name of an AD domain, such as corp.example.com
+    without password-file = "/etc/rosterd/corp.password"
+        2:1: password-file is missing: write password-file = "/etc/rosterd/corp.password", a file that only rosterd can read
+    password-file = "corp.password"
+        7:17: "corp.password" is not an absolute path: begin it with /
+    password-file = "/etc/rosterd/none"
+        7:17: /etc/rosterd/none cannot be read (No such file or directory (os error 2)): create it, or correct the path
+    password-file = "/etc/rosterd/empty"
+        7:17: /etc/rosterd/empty is empty: write the password into it
+    password-file = "/etc/rosterd/public"
+        7:17: /etc/rosterd/public is open to everybody on this machine: run chmod o= on it, and change the secret
+    password-file = "/etc/rosterd/."
+        7:17: /etc/rosterd/. is open to everybody on this machine: run chmod o= on it, and change the secret
+    password-credential = "../corp"
+        7:23: "../corp" is not the name of a systemd credential: write the name that LoadCredential= gives it
+    password-credential = "missing"
+        7:23: systemd gave no credential "missing": add LoadCredential=missing:/etc/rosterd/missing.password to the unit, or use password-file
+    base = []
+        8:1: base is empty: write the DN below which people are, ["DC=corp,DC=example,DC=com"] for example
+    base = ["corp.example.com"]
+        8:9: "corp.example.com" is not a DN: write DC=corp,DC=example,DC=com, for example
+    base = ["DC=corp", "dc=CORP"]
+        8:20: the bases "DC=corp" and "dc=CORP" overlap: remove the inner one
+    [store]
+    url = "mysql://root:hunter2@db"
+        3:7: this is not a store: write sqlite:// and an absolute path, sqlite:///var/lib/rosterd/rosterd.db for example
+    [control]
+    socket = "control.sock"
+    viewers = ""
+        3:10: "control.sock" is not an absolute path: begin it with /
+        4:11: this is empty: write something, or remove it
+    [dns]
+    resolver = "dns.example.com"
+        3:12: "dns.example.com" is not a resolver: write "system", or an address such as "127.0.0.1:53"
+    [domains]
+    trusted = ["co.uk"]
+        3:12: "co.uk" is a public suffix under which anybody can register; claim the domain below it that is yours
+    [sign-in]
+    max-failures = 0
+        3:16: max-failures is a number from 1 to 999, not 0
+    [retention]
+    events = "never"
+        3:10: "never" is not a duration: write a number and a unit, such as "30s", "10m", "24h" or "7d"; or "off"
+    [metrics]
+    listen = "9464"
+        3:10: "9464" is not an address to listen on: write an IP address and a port, such as "127.0.0.1:9464"
+    [safty]
+        2:2: there is no key safty at the top of the file: did you mean safety?
+    safety = 5
+        2:10: safety takes a table: write [safety] above its keys; this is a number
+    [directory]
+        2:1: there can be several: write [[directory]], in double brackets
+    [[hook]]
+    name = "a"
+    events = ["*"]
+        2:1: exec is missing: write exec = ["/usr/libexec/rosterd/revoke-vpn"], or url = "https://siem.example.com/rosterd"
+    [[hook]]
+    name = "a"
+    events = ["user.suspend", "people.*"]
+    exec = ["revoke vpn"]
+        4:11: there is no event "user.suspend": did you mean user.suspended?
+        4:27: there is no event "people.*": write a type such as user.suspended, a family such as user.*, or *
+        5:9: "revoke vpn" is not an absolute path: begin it with /; no shell looks for the program, nor takes a command line apart
+    [[hook]]
+    name = "a b"
+    events = []
+    exec = []
+    secret-file = "/etc/rosterd/siem.secret"
+        3:8: "a b" is not a name: use 1 to 63 letters, digits, dots and dashes
+        4:1: events is empty, so this hook is never told anything: write ["*"] for all events
+        5:1: exec is empty: write the absolute path of the program, then its arguments
+        6:1: secret-file is for hooks with a url, and this one has exec: remove it
+    [[hook]]
+    name = "a"
+    events = ["*"]
+    exec = ["/a"]
+    url = "https://a:b@example.com"
+        6:1: there are both exec and url: make two hooks of them
+        6:7: a password is never inline: take it out of the URL
+    [[hook]]
+    name = "a"
+    events = ["*"]
+    url = "siem"
+    secret-file = "/etc/rosterd/bad.secret"
+    secret = "x"
+        5:7: this is not a URL: write https://siem.example.com/rosterd, for example
+        6:15: line 2 of /etc/rosterd/bad.secret is not a signing key: write whsec_ and the key in Base64
+        7:1: secret is never inline: write it to a file that only rosterd can read, and name that in secret-file
+    [[gate]]
+    name = "a"
+        2:1: exec is missing: write exec = ["/usr/libexec/rosterd/change-board"]
+    "#);
 }
 
 #[test]
 fn names_are_given_once() {
     let machine = Machine::new();
     let hook = "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nexec = [\"/a\"]\n";
-    insta::assert_snapshot!(machine.problems(&format!("{MINIMAL}{MINIMAL}{hook}{hook}")), @"");
+    insta::assert_snapshot!(machine.problems(&format!("{MINIMAL}{MINIMAL}{hook}{hook}")), @r#"
+    rosterd.toml:13:1: there is another directory "corp": give this one another name
+    rosterd.toml:26:1: there is another hook "a": give this one another name
+    "#);
 }
 
 #[test]
 fn what_is_not_toml_is_told_with_its_line_and_the_rest_is_checked_all_the_same() {
     let machine = Machine::new();
-    let text = "[store\nurl = 5\n[[directory]]\nname = corp\naccount = \"Acme\"\naccount = \"acme\"\nstale-after = \"soon\"\n";
-    insta::assert_snapshot!(machine.problems(text), @"");
+    let text = "[store]\nurl = sqlite:///x\n[[directory]]\nname = corp\naccount = \"Acme\"\naccount = \"acme\"\nstale-after = \"soon\"\n";
+    insta::assert_snapshot!(machine.problems(text), @r#"
+    rosterd.toml:2:7: not TOML here: string values must be quoted, expected literal string; text stands in double quotes, lists in [ ]
+    rosterd.toml:4:8: not TOML here: string values must be quoted, expected literal string; text stands in double quotes, lists in [ ]
+    rosterd.toml:5:11: "Acme" is not an account handle: use 1 to 63 of a-z, 0-9 and -
+    rosterd.toml:6:1: not TOML here: duplicate key; remove one of the two
+    rosterd.toml:7:15: "soon" is not a duration: write a number and a unit, such as "30s", "10m", "24h" or "7d"
+    "#);
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_told_with_its_name() {
     let problems = Config::load(Path::new("/nonexistent/rosterd.toml"), &Machine::new().checks()).expect_err("no file");
     assert_eq!(problems.len(), 1);
-    insta::assert_snapshot!(problems, @"");
+    insta::assert_snapshot!(problems, @r#"
+    /nonexistent/rosterd.toml: the configuration cannot be read (No such file or directory (os error 2)): create it, or correct the path
+    "#);
 }
 
 #[test]
@@ -269,7 +464,9 @@ fn what_is_said_for_a_directory_overrides_the_general_limits_key_by_key() {
     assert_eq!(limit(Class::Confirmed), (20, 10, Some(99)));
     assert_eq!(limit(Class::Deleted), (10, 5, Some(100)));
     let text = format!("{general}{MINIMAL}[directory.safety.gone]\nat-least = 30\n");
-    insta::assert_snapshot!(machine.problems(&text), @"");
+    insta::assert_snapshot!(machine.problems(&text), @r#"
+    rosterd.toml:14:1: at-least 30 is more than at-most 20 (what is not written here keeps its general value): raise at-most, or lower at-least
+    "#);
 }
 
 #[test]
@@ -297,5 +494,7 @@ fn directories_hooks_and_gates_are_carried_as_they_are_written() {
 
     let discovered = MINIMAL.replace("servers = [\"ldaps://dc1.corp.example.com\"]", "discover = \"corp.example.com\"\nsite = \"Berlin\"");
     let found = machine.config(&discovered).directories.remove(0).servers;
-    assert!(matches!(found, Servers::Discovered { domain, site } if domain.as_str() == "corp.example.com" && site.as_deref() == Some("Berlin")));
+    assert!(
+        matches!(found, Servers::Discovered { domain, site } if domain.as_str() == "corp.example.com" && site.as_deref() == Some("Berlin"))
+    );
 }

@@ -1,10 +1,13 @@
 //! What operators read. Views are functions of a document, so no daemon is needed here.
 
-use clap::CommandFactory as _;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use clap::{CommandFactory as _, Parser as _};
 use rosterd::control::api;
 use rosterd::ctl::id::{Meaning, resolve, short};
 use rosterd::ctl::text::{View, harmless, harmless_value};
-use rosterd::ctl::{Cli, Exit, domain, held, plan, run, status, sync, user};
+use rosterd::ctl::{Cli, Exit, Terminal, domain, held, plan, run, status, sync, user};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -27,7 +30,7 @@ fn a_run(state: &str) -> Value {
     })
 }
 
-fn with(mut document: Value, fields: Value) -> Value {
+fn with(mut document: Value, fields: &Value) -> Value {
     for (name, value) in fields.as_object().expect("fields") {
         document[name] = value.clone();
     }
@@ -39,7 +42,7 @@ fn seen(attribute: &str, value: &str) -> Value {
         "dn": "CN=Ben,OU=Sales,DC=corp,DC=example,DC=com", "attribute": attribute, "value": value, "seen_at": "2026-11-24T02:57:00.000Z" }])
 }
 
-fn change(kind: &str, email: &str, more: Value) -> Value {
+fn change(kind: &str, email: &str, more: &Value) -> Value {
     with(
         json!({ "kind": kind, "class": null, "user_id": "b1", "email": email, "object_guid": null, "reason": null,
             "evidence": [], "held": null, "before": null, "after": null }),
@@ -49,15 +52,39 @@ fn change(kind: &str, email: &str, more: Value) -> Value {
 
 fn changes() -> Value {
     json!([
-        change("create", "carla@example.com", json!({ "class": "create", "after": { "tier": "pro", "profile": { "display_name": "Carla Example" } } })),
-        change("suspend", "ben@example.com", json!({ "class": "confirmed", "reason": "disabled", "evidence": seen("userAccountControl", "514") })),
-        change("suspend", "gone@example.com", json!({ "class": "gone", "reason": "no-group", "evidence": seen("memberOf", "none of 2 groups"), "held": "cluster" })),
-        change("tier", "dora@example.com", json!({ "class": "downgrade", "held": "settling", "before": { "tier": "pro" }, "after": { "tier": "basic" } })),
-        change("update", "emil@example.org", json!({ "class": "readdress",
+        change(
+            "create",
+            "carla@example.com",
+            &json!({ "class": "create", "after": { "tier": "pro", "profile": { "display_name": "Carla Example" } } })
+        ),
+        change(
+            "suspend",
+            "ben@example.com",
+            &json!({ "class": "confirmed", "reason": "disabled", "evidence": seen("userAccountControl", "514") })
+        ),
+        change(
+            "suspend",
+            "gone@example.com",
+            &json!({ "class": "gone", "reason": "no-group", "evidence": seen("memberOf", "none of 2 groups"), "held": "cluster" })
+        ),
+        change(
+            "tier",
+            "dora@example.com",
+            &json!({ "class": "downgrade", "held": "settling", "before": { "tier": "pro" }, "after": { "tier": "basic" } })
+        ),
+        change(
+            "update",
+            "emil@example.org",
+            &json!({ "class": "readdress",
             "before": { "primary_email": "emil@example.com", "secondary_emails": [] },
-            "after": { "primary_email": "emil@example.org", "secondary_emails": ["emil@example.com"] } })),
-        change("update", "fay@example.com", json!({ "before": { "title": null }, "after": { "title": "Head of Sales" } })),
-        change("reactivate", "gus@example.com", json!({ "class": "reactivate", "reason": "disabled", "evidence": seen("userAccountControl", "512") })),
+            "after": { "primary_email": "emil@example.org", "secondary_emails": ["emil@example.com"] } })
+        ),
+        change("update", "fay@example.com", &json!({ "before": { "title": null }, "after": { "title": "Head of Sales" } })),
+        change(
+            "reactivate",
+            "gus@example.com",
+            &json!({ "class": "reactivate", "reason": "disabled", "evidence": seen("userAccountControl", "512") })
+        ),
     ])
 }
 
@@ -97,22 +124,92 @@ fn status_is_one_page() {
               "users": { "active": 0, "suspended": 0 }, "held": 0, "quarantined": 0, "attention": ["no server answers: connection refused"] }
         ]
     }));
-    insta::assert_snapshot!(status::page(&status, &view()).plain(), @"");
+    insta::assert_snapshot!(status::page(&status, &view()).plain(), @"
+    rosterd 0.1.0, running since 2026-11-21 03:00 UTC, 3 days ago
+
+    ● corp → account acme: ok, follows changes live
+      users          1,204 active, 17 suspended, 23 changes held, 2 quarantined
+      last run       2026-11-24 02:58 UTC, 3 minutes ago, from ldaps://dc1.corp.example.com
+      complete read  2026-11-24 02:58 UTC, 3 minutes ago
+      next run       2026-11-24 03:15 UTC, in 14 minutes
+      ! 23 changes wait for approval: rosterctl held show 019ab4c1-7d10-7c3a-9a51-0d6f4e2b8c22
+      ! 2 entries cannot be used as they are: rosterctl user list --quarantined
+
+    ● lab → account acme-lab: degraded
+      users          0 active, 0 suspended
+      last success   2026-11-23 03:00 UTC, 24 hours ago, from ldaps://lab
+      last attempt   2026-11-24 03:00 UTC, 30 seconds ago
+      complete read  never
+      next run       none is scheduled
+      paused until   resumed: rosterctl directory resume lab
+      ! no server answers: connection refused
+
+    hooks: 0 pending, 2 deliveries failed
+    ");
 }
 
 #[test]
 fn a_sync_is_summed_up() {
-    let quiet = with(a_run("succeeded"), json!({ "directory": "lab", "changes": api::Changes::default() }));
-    let held = with(a_run("held"), json!({ "held": 23, "quarantined": 1, "dropped": 2, "warnings": ["a canary has moved"] }));
-    let failed = with(a_run("failed"), json!({ "directory": "branch", "error": "ldaps://dc9: the connection was refused", "changes": api::Changes::default() }));
+    let quiet = with(a_run("succeeded"), &json!({ "directory": "lab", "changes": api::Changes::default() }));
+    let held = with(a_run("held"), &json!({ "held": 23, "quarantined": 1, "dropped": 2, "warnings": ["a canary has moved"] }));
+    let failed = with(
+        a_run("failed"),
+        &json!({ "directory": "branch", "error": "ldaps://dc9: the connection was refused", "changes": api::Changes::default() }),
+    );
     let runs: api::Runs = sent(json!({ "runs": [quiet, held, failed] }));
-    insta::assert_snapshot!(sync::page(&runs, &view()).plain(), @"");
+    insta::assert_snapshot!(sync::page(&runs, &view()).plain(), @"
+    lab: done in 2.3 s; 1,204 entries read from ldaps://dc1.corp.example.com (full)
+      nothing changed
+    corp: done in 2.3 s, with changes held; 1,204 entries read from ldaps://dc1.corp.example.com (full)
+      ✓ 1 suspended, 12 created, 2 moved to another tier, 3 updated
+      ! 23 changes wait for approval: rosterctl held list
+      ! 2 changes were dropped, because something else came first; the next run looks again
+      ! 1 entry cannot be used as it is: rosterctl user list --quarantined
+      ! a canary has moved
+    branch: failed in 2.3 s; 1,204 entries read from ldaps://dc1.corp.example.com (full)
+      ✗ ldaps://dc9: the connection was refused
+    ");
 }
 
 #[test]
 fn a_plan_is_a_diff() {
     let plan: api::Plan = sent(a_plan(&changes()));
-    insta::assert_snapshot!(plan::page(&plan, &view()).plain(), @"");
+    insta::assert_snapshot!(plan::page(&plan, &view()).plain(), @"
+    corp: 7 changes, 5 would be applied, 2 held
+    ! a group of the configuration has been renamed
+
+    suspend: 2 (1 held)
+      - ben@example.com  disabled
+          userAccountControl = 514 at CN=Ben,OU=Sales,DC=corp,DC=example,DC=com, seen on
+          ldaps://dc1.corp.example.com, 2026-11-24 02:57 UTC
+      - gone@example.com  no-group  [held: cluster]
+          memberOf = none of 2 groups at CN=Ben,OU=Sales,DC=corp,DC=example,DC=com, seen on
+          ldaps://dc1.corp.example.com, 2026-11-24 02:57 UTC
+
+    reactivate: 1
+      + gus@example.com  no longer disabled
+          userAccountControl = 512 at CN=Ben,OU=Sales,DC=corp,DC=example,DC=com, seen on
+          ldaps://dc1.corp.example.com, 2026-11-24 02:57 UTC
+
+    create: 1
+      + carla@example.com  Carla Example, pro
+
+    change tier: 1 (1 held)
+      ~ dora@example.com  tier: pro → basic  [held: settling]
+
+    change addresses: 1
+      ~ emil@example.org  primary email: emil@example.com → emil@example.org; secondary emails: nothing
+        → emil@example.com
+
+    update: 1
+      ~ fay@example.com  title: nothing → Head of Sales
+
+    held: cluster  1 change: many changes of one cause, unusual for it
+    held: settling  1 change: it must still hold at a second look, which rosterd takes by itself
+
+    quarantined: 1
+      ? CN=Hal,DC=corp,DC=example,DC=com  contested-address
+    ");
 }
 
 #[test]
@@ -125,7 +222,9 @@ fn suspensions_are_red_and_creations_green() {
 
 #[test]
 fn many_changes_of_one_kind_are_cut_short_and_fifty_are_not() {
-    let people = |n: usize| (0..n).map(|i| change("create", &format!("p{i}@example.com"), json!({ "after": { "tier": "pro" } }))).collect::<Vec<_>>();
+    let people = |n: usize| {
+        (0..n).map(|i| change("create", &format!("p{i}@example.com"), &json!({ "after": { "tier": "pro" } }))).collect::<Vec<_>>()
+    };
     let lines = |n: usize| plan::page(&sent(a_plan(&json!(people(n)))), &view()).plain().lines().filter(|l| l.starts_with("  + ")).count();
     assert_eq!((lines(50), lines(51)), (50, 20));
     let text = plan::page(&sent(a_plan(&json!(people(1234)))), &view()).plain();
@@ -134,20 +233,48 @@ fn many_changes_of_one_kind_are_cut_short_and_fifty_are_not() {
 
 #[test]
 fn a_held_plan_says_what_waits_why_and_what_to_type() {
-    let plan: api::HeldPlan = sent(with(a_held_plan(), json!({ "changes": [changes()[2]] })));
-    insta::assert_snapshot!(held::show(&plan, &view()).plain(), @"");
+    let plan: api::HeldPlan = sent(with(a_held_plan(), &json!({ "changes": [changes()[2]] })));
+    insta::assert_snapshot!(held::show(&plan, &view()).plain(), @"
+    held plan 4e2b8c22 of corp: waits for approval, 23 changes
+      id           019ab4c1-7d10-7c3a-9a51-0d6f4e2b8c22
+      held since   2026-11-24 02:58 UTC, 3 minutes ago
+      made by run  4e2b8c11
+
+      CHANGES  WHAT                 CAUSE             HELD BECAUSE
+      20       suspend as no-group  group Roster Pro  cluster: many changes of one cause, unusual for
+                                                      it
+      3        downgrade                              limit: more of their class than may happen
+                                                      unasked
+
+    suspend: 1 (1 held)
+      - gone@example.com  no-group  [held: cluster]
+          memberOf = none of 2 groups at CN=Ben,OU=Sales,DC=corp,DC=example,DC=com, seen on
+          ldaps://dc1.corp.example.com, 2026-11-24 02:57 UTC
+
+    to apply:  rosterctl held approve 4e2b8c22
+    to refuse: rosterctl held reject 4e2b8c22
+    ");
 }
 
 #[test]
 fn held_plans_are_listed_by_their_short_ids() {
     let plans: api::HeldPlans = sent(json!({ "held": [a_held_plan()] }));
-    insta::assert_snapshot!(held::list(&plans, &view()).plain(), @"");
+    insta::assert_snapshot!(held::list(&plans, &view()).plain(), @"
+    ID        DIRECTORY  STATE               SINCE                 CHANGES  WHAT
+    4e2b8c22  corp       waits for approval  2026-11-24 02:58 UTC  23       20 suspend as no-group
+                                                                            (group Roster Pro); 3
+                                                                            downgrade
+    ");
 }
 
 #[test]
 fn an_approval_tells_what_still_waits() {
-    let approval: api::Approval = sent(with(with(a_run("held"), json!({ "held": 23 })), json!({ "waiting": a_held_plan() })));
-    insta::assert_snapshot!(held::approved(&approval, &view()).plain(), @"");
+    let approval: api::Approval = sent(with(with(a_run("held"), &json!({ "held": 23 })), &json!({ "waiting": a_held_plan() })));
+    insta::assert_snapshot!(held::approved(&approval, &view()).plain(), @"
+    corp: done in 2.3 s, with changes held; 1,204 entries read from ldaps://dc1.corp.example.com (full)
+      ✓ 1 suspended, 12 created, 2 moved to another tier, 3 updated
+      ! 23 changes wait for approval: rosterctl held show 4e2b8c22
+    ");
 }
 
 fn a_user() -> Value {
@@ -166,26 +293,58 @@ fn a_user() -> Value {
 
 #[test]
 fn a_user_is_shown_with_every_cause_and_what_was_seen() {
-    insta::assert_snapshot!(user::show(&sent(a_user()), &view()).plain(), @"");
+    insta::assert_snapshot!(user::show(&sent(a_user()), &view()).plain(), @r#"
+    ben@example.com: suspended, pro, in acme
+      name     Ben Example
+      also     b.example@example.com
+               ben@example.org
+      title    Head of Sales
+      id       5d41402a-bc4b-8a76-b971-9d911017c592
+      person   6f9619ff-8b86-d011-b42d-00c04fc964ff in directory corp
+               CN=Ben,OU=Sales,DC=corp,DC=example,DC=com
+      joined   2026-03-02 09:00 UTC, 267 days ago
+      created  2026-03-01 09:00 UTC, 268 days ago
+      updated  2026-11-24 02:57 UTC, 4 minutes ago
+      ✗ suspended by operator root since 2026-11-24 02:00 UTC, 61 minutes ago
+          "stolen laptop", 2026-11-24 02:00 UTC
+      ✗ suspended as disabled by directory corp since 2026-11-24 02:57 UTC, 4 minutes ago
+          userAccountControl = 514 at CN=Ben,OU=Sales,DC=corp,DC=example,DC=com, seen on
+          ldaps://dc1.corp.example.com, 2026-11-24 02:57 UTC
+      ! the directory entry cannot be used as it is: contested-address
+    "#);
 }
 
 #[test]
 fn users_are_listed() {
     let users: api::Users = sent(json!({ "users": [a_user()] }));
-    insta::assert_snapshot!(user::list(&users, &view()).plain(), @"");
+    insta::assert_snapshot!(user::list(&users, &view()).plain(), @"
+    ADDRESS          NAME         ACCOUNT  STATUS     TIER  DIRECTORY  WHY
+    ben@example.com  Ben Example  acme     suspended  pro   corp       operator since 2026-11-24 02:00
+                                                                       UTC, quarantined:
+                                                                       contested-address
+    ");
 }
 
 #[test]
 fn activating_says_what_remains() {
-    let activation: api::Activation = sent(with(a_user(), json!({ "remains": ["disabled: AD has to say otherwise first"] })));
-    insta::assert_snapshot!(user::activated(&activation, &view()).plain(), @"");
+    let activation: api::Activation = sent(with(a_user(), &json!({ "remains": ["disabled: AD has to say otherwise first"] })));
+    insta::assert_snapshot!(user::activated(&activation, &view()).plain(), @"
+    ben@example.com: suspended
+      one thing keeps it suspended:
+      ✗ disabled: AD has to say otherwise first
+    ");
 }
 
 #[test]
 fn runs_are_listed() {
-    let failed = with(a_run("failed"), json!({ "trigger": "schedule", "error": "no server answers", "changes": api::Changes::default() }));
-    let runs: api::Runs = sent(json!({ "runs": [failed, with(a_run("held"), json!({ "held": 23 })), a_run("succeeded")] }));
-    insta::assert_snapshot!(run::list(&runs, &View { width: usize::MAX, ..view() }).plain(), @"");
+    let failed = with(a_run("failed"), &json!({ "trigger": "schedule", "error": "no server answers", "changes": api::Changes::default() }));
+    let runs: api::Runs = sent(json!({ "runs": [failed, with(a_run("held"), &json!({ "held": 23 })), a_run("succeeded")] }));
+    insta::assert_snapshot!(run::list(&runs, &View { width: usize::MAX, ..view() }).plain(), @"
+    ID        STARTED               DIRECTORY  WHY             STATE      READ   APPLIED                                                      ALSO
+    4e2b8c11  2026-11-24 02:58 UTC  corp       schedule, full  failed     1,204  nothing                                                      no server answers
+    4e2b8c11  2026-11-24 02:58 UTC  corp       manual, full    held       1,204  1 suspended, 12 created, 2 moved to another tier, 3 updated  23 held
+    4e2b8c11  2026-11-24 02:58 UTC  corp       manual, full    succeeded  1,204  1 suspended, 12 created, 2 moved to another tier, 3 updated
+    ");
 }
 
 fn a_claim(state: &str) -> Value {
@@ -196,21 +355,40 @@ fn a_claim(state: &str) -> Value {
 
 #[test]
 fn a_claim_prints_the_record_to_paste() {
-    insta::assert_snapshot!(domain::claimed(&sent(a_claim("pending")), &view()).plain(), @"");
+    insta::assert_snapshot!(domain::claimed(&sent(a_claim("pending")), &view()).plain(), @r#"
+    example.com is claimed for acme: pending
+
+    Add this record to the DNS of example.com, and keep it there:
+
+    _rosterd-challenge.example.com. 3600 IN TXT "rosterd-domain-verification=3f2a"
+
+    Then: rosterctl domain verify example.com (rosterd also looks for it by itself from time to time)
+    "#);
 }
 
 #[test]
 fn a_verification_that_failed_says_what_was_found() {
-    insta::assert_snapshot!(domain::verified(&sent(a_claim("pending")), &view()).plain(), @"");
+    insta::assert_snapshot!(domain::verified(&sent(a_claim("pending")), &view()).plain(), @r#"
+    example.com of acme: pending
+      found   DNS has no TXT record _rosterd-challenge.example.com
+      looked  2026-11-24 03:00 UTC, 5 seconds ago
+
+    The record that is looked for:
+
+    _rosterd-challenge.example.com. 3600 IN TXT "rosterd-domain-verification=3f2a"
+    "#);
 }
 
 #[test]
 fn every_way_to_end_has_its_exit_status() {
-    let run_ends = |state: &str, held: u64| run::exit(&sent(with(a_run(state), json!({ "held": held })))).code();
-    assert_eq!([run_ends("succeeded", 0), run_ends("succeeded", 1), run_ends("held", 2), run_ends("failed", 2), run_ends("cancelled", 0)], [0, 3, 3, 1, 1]);
-    let plan_ends = |held: Value| plan::exit(&sent(a_plan(&json!([change("suspend", "a@b.c", json!({ "held": held }))])))).code();
+    let run_ends = |state: &str, held: u64| run::exit(&sent(with(a_run(state), &json!({ "held": held })))).code();
+    assert_eq!(
+        [run_ends("succeeded", 0), run_ends("succeeded", 1), run_ends("held", 2), run_ends("failed", 2), run_ends("cancelled", 0)],
+        [0, 3, 3, 1, 1]
+    );
+    let plan_ends = |held: Value| plan::exit(&sent(a_plan(&json!([change("suspend", "a@b.c", &json!({ "held": held }))])))).code();
     assert_eq!([plan_ends(Value::Null), plan_ends(json!("settling")), plan_ends(json!("limit"))], [0, 0, 3]);
-    let approval_ends = |waiting: Value| held::exit(&sent(with(a_run("succeeded"), json!({ "waiting": waiting })))).code();
+    let approval_ends = |waiting: Value| held::exit(&sent(with(a_run("succeeded"), &json!({ "waiting": waiting })))).code();
     assert_eq!([approval_ends(Value::Null), approval_ends(a_held_plan())], [0, 3]);
     assert_eq!([domain::exit(&sent(a_claim("verified"))).code(), domain::exit(&sent(a_claim("pending"))).code()], [0, 1]);
     let all = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Held, Exit::NoDaemon, Exit::NotAllowed].map(Exit::code);
@@ -220,14 +398,94 @@ fn every_way_to_end_has_its_exit_status() {
 
 #[test]
 fn what_came_from_the_directory_does_nothing_to_the_terminal() {
-    assert_eq!(harmless("Ren\u{e9}e \u{5c71}\u{7530} \u{1f469}\u{200d}\u{1f52c}"), "Ren\u{e9}e \u{5c71}\u{7530} \u{1f469}\u{200d}\u{1f52c}");
+    assert_eq!(
+        harmless("Ren\u{e9}e \u{5c71}\u{7530} \u{1f469}\u{200d}\u{1f52c}"),
+        "Ren\u{e9}e \u{5c71}\u{7530} \u{1f469}\u{200d}\u{1f52c}"
+    );
     assert_eq!(harmless("a\u{1b}[2Jb\r\nc\u{9b}\u{202e}d\u{2061}e"), r"a\u{1b}[2Jb\r\nc\u{9b}\u{202e}d\u{2061}e");
     let evil = "Ben\u{1b}]0;owned\u{7}\nrosterd: all is well\u{202e}";
-    let user: api::User = sent(with(a_user(), json!({ "display_name": evil, "directory": { "name": "corp", "object_guid": "g", "dn": evil } })));
+    let user: api::User =
+        sent(with(a_user(), &json!({ "display_name": evil, "directory": { "name": "corp", "object_guid": "g", "dn": evil } })));
     for text in [user::show(&user, &view()).plain(), user::list(&api::Users { users: vec![user], next: None }, &view()).plain()] {
         assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text}");
         assert!(!text.lines().any(|l| l.starts_with("rosterd:")), "{text}");
     }
+}
+
+/// What is written to it can be read afterwards.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Paper {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("a lock").clone()).expect("text")
+    }
+}
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("a lock").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A reader that has gone away.
+struct Gone;
+
+impl Write for Gone {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn typed(out: impl Write + Send + 'static, err: &Paper, words: &[&str]) -> Exit {
+    let cli = Cli::try_parse_from(["rosterctl", "--socket", "/nonexistent/control.sock"].iter().chain(words)).expect("a command");
+    let (out, err) = (Box::new(out), Box::new(err.clone()));
+    let mut terminal = Terminal { out, err, width: 100, colour: false, interactive: false, now: Box::new(|| view().now) };
+    run(cli, &mut terminal).await
+}
+
+#[tokio::test]
+async fn without_a_daemon_the_message_says_where_it_looked_and_what_to_do() {
+    let (out, err) = (Paper::default(), Paper::default());
+    assert_eq!(typed(out.clone(), &err, &["status"]).await, Exit::NoDaemon);
+    assert_eq!(out.text(), "");
+    insta::assert_snapshot!(err.text(), @"
+    error: no rosterd answers on /nonexistent/control.sock (there is no such socket): is it running? systemctl status rosterd
+    ");
+}
+
+#[tokio::test]
+async fn with_json_a_failure_is_a_problem_on_standard_output() {
+    let (out, err) = (Paper::default(), Paper::default());
+    assert_eq!(typed(out.clone(), &err, &["status", "--json"]).await, Exit::NoDaemon);
+    let problem: api::Problem = serde_json::from_str(&out.text()).expect("one document");
+    assert_eq!((problem.status, problem.kind.as_str()), (503, "about:blank"));
+}
+
+#[tokio::test]
+async fn what_suspends_needs_a_yes_where_nobody_can_be_asked() {
+    for words in [["held", "approve", "4e2b8c22"], ["user", "suspend", "ben@example.com"]] {
+        let (out, err) = (Paper::default(), Paper::default());
+        assert_eq!(typed(out, &err, &words).await, Exit::Usage);
+        assert!(err.text().contains("add --yes"), "{}", err.text());
+        let with_yes = [words.as_slice(), &["--yes"]].concat();
+        assert_eq!(typed(Paper::default(), &Paper::default(), &with_yes).await, Exit::NoDaemon, "it was asked for");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_is_no_failure() {
+    let err = Paper::default();
+    assert_eq!(typed(Gone, &err, &["completions", "bash"]).await, Exit::Done);
+    assert_eq!(err.text(), "");
 }
 
 #[test]

@@ -130,7 +130,9 @@ async fn whatever_a_server_does_to_a_read_nobody_enabled_is_suspended_and_who_wa
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stalls_or_goes_in_circles_ends_the_run_in_time() {
-    for (when, what) in [(When::page(2), What::Stall), (When::page(2), What::RepeatCookie), (When::Bind, What::Stall), (When::Connect, What::Stall)] {
+    for (when, what) in
+        [(When::page(2), What::Stall), (When::page(2), What::RepeatCookie), (When::Bind, What::Stall), (When::Connect, What::Stall)]
+    {
         let firm = Firm::running(300, |c| c.settings.timeouts.operation = Duration::from_secs(1)).await;
         firm.sim.faults().push(Fault::new(when, what).always());
         let run = firm.sync().await;
@@ -219,7 +221,7 @@ async fn a_narrowed_base_only_plans_until_it_is_approved() {
 
 fn narrowed(firm: &Firm) -> rosterd::engine::Engine {
     let mut config = firm.engine.directory("corp").unwrap().config.clone();
-    config.settings.bases = vec![firm.sim.look(|ad| ad.dn("Engineering")).to_string()];
+    config.settings.bases = vec![firm.sim.look(|ad| ad.dn("Engineering").clone())];
     rosterd::engine::Engine::new(
         firm.engine.store.clone(),
         firm.clock.clone(),
@@ -242,7 +244,11 @@ async fn a_filter_that_excludes_somebody_visibly_suspends_and_an_attribute_that_
     firm.later(SETTLE);
     let run = firm.sync().await;
     let cause = firm.user(&user.id.to_string()).await.causes.weightiest().cloned();
-    assert_eq!(cause.map(|c| (c.reason, c.evidence.attribute, c.evidence.value)), Some((Reason::OutOfScope, "employeeType".into(), "robot".into())), "{run:?}");
+    assert_eq!(
+        cause.map(|c| (c.reason, c.evidence.attribute, c.evidence.value)),
+        Some((Reason::OutOfScope, "employeeType".into(), "robot".into())),
+        "{run:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

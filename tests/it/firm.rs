@@ -44,7 +44,7 @@ pub(crate) fn config(sim: &Sim, folder: &Path) -> DirectoryConfig {
             password_file: password,
             bases: vec![sim.root_dn()],
             filter: None,
-            timeouts: Timeouts { connect: Duration::from_secs(2), operation: Duration::from_secs(5), run: Duration::from_secs(60) },
+            timeouts: Timeouts { connect: Duration::from_secs(2), operation: Duration::from_secs(5), run: Duration::from_mins(1) },
             page_size: 100,
             groups: vec![(Tier::Pro, GroupName::parse(adsim::names::PRO)), (Tier::Basic, GroupName::parse(adsim::names::BASIC))],
             canaries: Vec::new(),

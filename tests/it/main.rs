@@ -1,7 +1,9 @@
 //! The one integration test binary. `world` is the language of the planner's tests: build a company,
 //! change one thing, look at what a run does. `firm` is the same on a simulated directory.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 mod config;
+mod ctl;
 mod engine;
 mod firm;
 mod laws;

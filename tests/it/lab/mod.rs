@@ -10,8 +10,11 @@ use std::process::{Command, Output, Stdio};
 
 mod binding;
 mod branch;
+mod day;
 mod groups;
 mod leavers;
+mod office;
+mod outage;
 mod rights;
 
 /// The domain's naming context.
@@ -137,7 +140,7 @@ impl Lab {
     /// Moves an object to another parent.
     pub(crate) fn move_to(&self, dn: &str, parent: &str) {
         let rdn = dn.split(',').next().unwrap_or(dn);
-        self.ldif(&format!("dn: {dn}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 0\nnewsuperior: {parent}\n"));
+        self.ldif(&format!("dn: {dn}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 1\nnewsuperior: {parent}\n"));
     }
 
     /// Adds a member to a group.

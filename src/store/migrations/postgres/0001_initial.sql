@@ -79,6 +79,7 @@ CREATE TABLE people (
     seen_at        BIGINT NOT NULL,
     PRIMARY KEY (directory, guid)
 );
+CREATE INDEX people_user ON people (user_id) WHERE user_id IS NOT NULL;
 CREATE INDEX people_quarantined ON people (directory, quarantined_at) WHERE quarantine IS NOT NULL;
 CREATE INDEX people_expiring ON people (directory, expires) WHERE expires IS NOT NULL;
 

@@ -1,0 +1,217 @@
+//! The head office: `rosterd` as a process of its own over a domain controller, driven and looked at
+//! through `rosterctl --json` and nothing else.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::{DOMAIN, Lab};
+
+/// Whatever has to come to pass does within this time.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A daemon at work.
+#[derive(Debug)]
+pub(crate) struct Office {
+    // First, so that it is ended before what it reads.
+    daemon: Daemon,
+    pub(crate) lab: Lab,
+}
+
+/// The process.
+#[derive(Debug)]
+struct Daemon {
+    child: Child,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+/// The configuration of a directory that is this lab; `directory` are further keys of it.
+fn configuration(lab: &Lab, directory: &str) -> String {
+    let (folder, dns) = (lab.folder().display(), lab.fact("LAB_DNS_SERVER"));
+    let [url, ca, who, password] = ["LAB_URL", "LAB_CA_FILE", "LAB_BIND_UPN", "LAB_PASSWORD_FILE"].map(|name| lab.fact(name));
+    format!(
+        r#"
+        [store]
+        url = "sqlite://{folder}/rosterd.db"
+        [control]
+        socket = "{folder}/control.sock"
+        [dns]
+        resolver = "{dns}"
+        [domains]
+        trusted = ["example.com"]
+        [[directory]]
+        name = "corp"
+        account = "acme"
+        servers = ["{url}"]
+        ca-file = "{ca}"
+        bind-dn = "{who}"
+        password-file = "{password}"
+        base = ["{DOMAIN}"]
+        pro-groups = ["Roster Pro"]
+        basic-groups = ["Roster Basic"]
+        timeouts = {{ connect = "2s", operation = "2s", run = "30s" }}
+        page-size = 20
+        live = false
+        {directory}
+        "#
+    )
+}
+
+impl Office {
+    /// A daemon that answers, over a controller of its own. `directory` are further keys of the directory.
+    pub(crate) fn open(directory: &str) -> Self {
+        let lab = Lab::start();
+        std::fs::write(lab.folder().join("rosterd.toml"), configuration(&lab, directory)).expect("a configuration");
+        let daemon = Daemon::start(lab.folder());
+        Self { daemon, lab }
+    }
+
+    /// The same with the account `acme`, which holds example.com.
+    pub(crate) fn of_acme(directory: &str) -> Self {
+        let office = Self::open(directory);
+        office.done("account create acme --name Acme");
+        office.done("domain claim acme example.com");
+        office
+    }
+
+    /// What `rosterctl` answers: its exit status, and the document it printed.
+    pub(crate) fn ctl(&self, command: &str) -> (i32, Value) {
+        self.daemon.ctl(command)
+    }
+
+    /// The document of a command that has to succeed.
+    pub(crate) fn done(&self, command: &str) -> Value {
+        let (code, document) = self.ctl(command);
+        assert_eq!(code, 0, "rosterctl {command}: {document:#}");
+        document
+    }
+
+    /// How the directory stands.
+    pub(crate) fn status(&self) -> Value {
+        self.done("status")["directories"][0].clone()
+    }
+
+    /// A user, by an address.
+    pub(crate) fn user(&self, who: &str) -> Value {
+        self.done(&format!("user show {who}"))
+    }
+
+    /// A run in which all went well and nothing waits; how many changes of each kind it made.
+    pub(crate) fn sync(&self) -> Value {
+        let run = self.done("sync corp");
+        assert_eq!((&run["state"], &run["held"]), (&Value::from("succeeded"), &Value::from(0)), "{run:#}");
+        run["changes"].clone()
+    }
+
+    /// All users.
+    pub(crate) fn users(&self) -> Vec<Value> {
+        self.done("user list")["users"].as_array().expect("users").clone()
+    }
+
+    /// Events of one type.
+    pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
+        self.done(&format!("event list --type {kind} --limit 1000"))["events"].as_array().expect("events").clone()
+    }
+
+    /// Ends the daemon without a warning, as a power cut does.
+    pub(crate) fn kill(&mut self) {
+        self.daemon.signal(Signal::SIGKILL);
+        self.daemon.wait();
+    }
+
+    /// Asks the daemon to stop, as systemd does.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.daemon.signal(Signal::SIGTERM);
+        self.daemon.wait()
+    }
+
+    /// Starts it again.
+    pub(crate) fn start(&mut self) {
+        self.daemon = Daemon::start(self.lab.folder());
+    }
+
+    /// A second daemon on the same store, and what it says.
+    pub(crate) fn second_daemon(&self) -> (ExitStatus, String) {
+        let done = Daemon::command(self.lab.folder()).output().expect("rosterd");
+        (done.status, String::from_utf8_lossy(&done.stderr).into_owned())
+    }
+
+    /// What the daemon has said so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.daemon.log).unwrap_or_default()
+    }
+}
+
+impl Daemon {
+    fn command(folder: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rosterd"));
+        command.arg("--config").arg(folder.join("rosterd.toml")).stdin(Stdio::null());
+        command
+    }
+
+    fn start(folder: &Path) -> Self {
+        let log = folder.join("rosterd.log");
+        let file = File::options().create(true).append(true).open(&log).expect("a log");
+        let child = Self::command(folder).stdout(file.try_clone().expect("a log")).stderr(file).spawn().expect("rosterd");
+        let mut daemon = Self { child, socket: folder.join("control.sock"), log };
+        until("rosterd answers", || {
+            let ended = daemon.child.try_wait().expect("a child");
+            assert_eq!(ended, None, "rosterd has ended");
+            (daemon.ctl("status").0 == 0).then_some(())
+        });
+        daemon
+    }
+
+    fn ctl(&self, command: &str) -> (i32, Value) {
+        let done = Command::new(env!("CARGO_BIN_EXE_rosterctl"))
+            .args(["--json", "--yes", "--socket"])
+            .arg(&self.socket)
+            .args(command.split_whitespace())
+            .stdin(Stdio::null())
+            .output()
+            .expect("rosterctl");
+        let document = serde_json::from_slice(&done.stdout)
+            .unwrap_or_else(|e| panic!("rosterctl {command} printed no single document: {e}\n{}", String::from_utf8_lossy(&done.stdout)));
+        (done.status.code().expect("an exit status"), document)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("a signal");
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let ended = until("rosterd ends", || self.child.try_wait().expect("a child"));
+        self.child = Command::new("true").spawn().expect("a process that is nobody's");
+        ended
+    }
+}
+
+impl Drop for Daemon {
+    #[expect(clippy::print_stderr, reason = "a test that fails shows what the daemon had to say")]
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}", std::fs::read_to_string(&self.log).unwrap_or_default());
+        }
+    }
+}
+
+/// Asks again and again until there is an answer.
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

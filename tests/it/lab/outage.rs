@@ -1,0 +1,122 @@
+//! Everything that ends: the controller, its answers, and the daemon itself.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::branch::EVERYBODY;
+use super::office::{Office, until};
+
+#[ignore = "needs the lab: tests/run"]
+#[test]
+fn a_crashed_controller_is_an_outage_that_ends_by_itself() {
+    // Every second.
+    let office = Office::of_acme("schedule = \"* * * * * *\"");
+    until("everybody is in", || (office.users().len() == EVERYBODY).then_some(()));
+    office.lab.samba("crash", &[]);
+    let status = until("the outage is told", || Some(office.status()).filter(|s| s["state"] == "degraded"));
+    assert_eq!(status["users"], json!({"active": EVERYBODY, "suspended": 0}), "{status:#}");
+    assert!(status["attention"].to_string().contains("cannot connect"), "{status:#}");
+    assert_eq!(office.events("directory.unreachable").len(), 1, "told once, not every second");
+    office.lab.samba("restart", &[]);
+    let status = until("the recovery is told", || Some(office.status()).filter(|s| s["state"] == "ok"));
+    assert_eq!(status["users"], json!({"active": EVERYBODY, "suspended": 0}));
+    assert_eq!(office.events("directory.recovered").len(), 1);
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[test]
+fn a_frozen_controller_fails_the_run_in_time_and_stalls_nothing_else() {
+    let office = Office::of_acme("");
+    assert_eq!(office.sync()["create"], EVERYBODY);
+    office.lab.samba("freeze", &[]);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| office.ctl("sync corp"));
+        let mut asked = 0;
+        while !run.is_finished() {
+            let before = Instant::now();
+            assert_eq!(office.users().len(), EVERYBODY);
+            assert!(before.elapsed() < Duration::from_secs(1), "the socket answers while a run waits");
+            asked += 1;
+        }
+        let (code, run) = run.join().expect("a run");
+        assert_eq!((code, &run["state"]), (1, &json!("failed")), "{run:#}");
+        assert!(run["error"].as_str().is_some_and(|e| e.contains("within 2s")), "{run:#}");
+        assert!(asked > 3, "{asked} questions in {:?}", begun.elapsed());
+    });
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    office.lab.samba("thaw", &[]);
+    assert_eq!(office.done("sync corp")["state"], "succeeded");
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[test]
+fn a_second_daemon_on_the_same_store_is_refused() {
+    let office = Office::open("");
+    let (status, told) = office.second_daemon();
+    assert!(!status.success() && told.contains("another rosterd"), "{status}: {told}");
+    office.status();
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[test]
+fn a_stop_in_the_middle_of_a_run_takes_seconds_and_is_well() {
+    let mut office = Office::of_acme("");
+    office.lab.samba("freeze", &[]);
+    office.ctl("sync corp --no-wait");
+    until("the run waits for the controller", || {
+        office.done("run list corp")["runs"].as_array().is_some_and(|r| r.iter().any(|r| r["state"] == "running")).then_some(())
+    });
+    let begun = Instant::now();
+    assert!(office.stop().success());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    office.lab.samba("thaw", &[]);
+    office.start();
+    assert_eq!(office.done("run list corp")["runs"].as_array().map(|r| r.iter().filter(|r| r["state"] == "running").count() <= 1), Some(true));
+    office.sync();
+    assert_eq!(office.users().len(), EVERYBODY);
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[test]
+fn a_daemon_killed_at_any_moment_of_a_first_import_loses_nothing_and_repeats_nothing() {
+    for (after, limit) in [(0, 10), (5, 10), (10, 1_000), (20, 10), (40, 1_000), (80, 10), (120, 1_000), (200, 10)] {
+        let mut office = Office::of_acme(&format!("[directory.safety]\ncreate = {{ percent = 1, at-least = 1, at-most = {limit} }}"));
+        let is_held = limit < EVERYBODY;
+        let _ = is_held;
+        std::thread::scope(|scope| {
+            let office = &office;
+            let run = scope.spawn(move || approve(office));
+            std::thread::sleep(Duration::from_millis(after));
+            let _ = run;
+        });
+        office.kill();
+        office.start();
+        until("everybody is in", || {
+            approve(&office);
+            (office.users().len() >= EVERYBODY).then_some(())
+        });
+        check(&office, &format!("killed after {after} ms"));
+    }
+}
+
+/// Runs, and approves what waits.
+fn approve(office: &Office) {
+    office.ctl("sync corp");
+    if let Some(id) = office.ctl("held list").1["held"][0]["id"].as_str() {
+        office.ctl(&format!("held approve {id}"));
+    }
+}
+
+fn check(office: &Office, when: &str) {
+    let users = office.users();
+    assert_eq!(users.len(), EVERYBODY, "{when}");
+    let mut people: Vec<&Value> = users.iter().map(|u| &u["directory"]["object_guid"]).collect();
+    people.sort_by_key(ToString::to_string);
+    people.dedup();
+    assert_eq!(people.len(), EVERYBODY, "{when}: one user each");
+    assert_eq!(office.events("user.created").len(), EVERYBODY, "{when}: one event each");
+    let changes = office.sync();
+    assert!(changes.as_object().is_some_and(|c| c.values().all(|n| *n == 0)), "{when}: {changes}");
+}
