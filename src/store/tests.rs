@@ -38,7 +38,7 @@ async fn on(flavour: &str) -> Option<Fresh> {
         created_at: clock.now(),
     };
     store.create_account(&new, &alice(), &clock).await.unwrap();
-    Some(Fresh { store, account, clock, folder: folder })
+    Some(Fresh { store, account, clock, folder })
 }
 
 /// A database of its own on the server that `tests/run` starts. Without one, only SQLite is tried, and said so.
@@ -298,7 +298,7 @@ async fn a_second_rosterd_on_one_store_is_refused() {
 async fn a_store_of_a_newer_version_is_refused_with_a_sentence() {
     let f = on("sqlite").await.unwrap();
     let url = format!("sqlite://{}", f.folder.path().join("rosterd.db").display());
-    let Fresh { store, folder, .. } = f;
+    let Fresh { store, folder: _folder, .. } = f;
     sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'later', true, x'00', 0)",
     )

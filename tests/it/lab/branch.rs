@@ -82,15 +82,6 @@ impl Branch {
         branch
     }
 
-    /// The same branch with other settings, after a restart.
-    pub(crate) fn restarted(self, adapt: impl FnOnce(&mut DirectoryConfig)) -> Self {
-        let mut config = self.engine.directory("corp").expect("corp").config.clone();
-        adapt(&mut config);
-        let (store, clock) = (Arc::clone(&self.engine.store), self.engine.clock.clone());
-        let engine = Engine::new(store, clock, vec![config], BTreeSet::new(), Resolver::System, CancellationToken::new());
-        Self { lab: self.lab, engine: Arc::new(engine) }
-    }
-
     /// A full run.
     pub(crate) async fn sync(&self) -> Run {
         let directory = self.engine.directory("corp").expect("corp").clone();

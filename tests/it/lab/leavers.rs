@@ -3,7 +3,7 @@
 use rosterd::model::{Reason, RunState, Status, Tier};
 
 use super::branch::{Branch, EVERYBODY};
-use super::{DOMAIN, file_time, staff};
+use super::{BASIC, DOMAIN, file_time, staff};
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +90,7 @@ async fn a_restored_object_is_the_same_user_again() {
     ));
     // What a tombstone loses: what it was, and its groups.
     branch.lab.set(&george, &[("mail", "george.smith@example.com"), ("userAccountControl", "544")]);
-    branch.lab.join(super::BASIC, &george);
+    branch.lab.join(BASIC, &george);
     let run = branch.sync().await;
     let after = branch.user("george.smith@example.com").await;
     assert_eq!((after.id, after.link.map(|l| l.guid), after.causes.is_empty()), (before.id, Some(guid), true), "{run:?}");
@@ -113,4 +113,74 @@ async fn a_move_within_the_base_changes_nothing_and_a_move_out_of_it_suspends() 
     assert_eq!((cause.reason, cause.evidence.attribute.as_str()), (Reason::OutOfScope, "distinguishedName"));
     assert!(cause.evidence.value.contains("OU=Leavers"), "{cause:?}");
     assert_eq!(amy.status(), Status::Suspended);
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_ou_changes_nothing_and_its_people_can_still_leave() {
+    let branch = Branch::running(|_| {}).await;
+    branch.lab.rename(&format!("OU=Sales,OU=Staff,{DOMAIN}"), "OU=Vertrieb");
+    let run = branch.sync().await;
+    assert_eq!((run.counts.suspend, run.counts.tier, run.held), (0, 0, 0), "{run:?}");
+    branch.quiet("the new names are known").await;
+    branch.lab.delete(&staff("Vertrieb", "George Smith"));
+    let run = branch.sync().await;
+    assert_eq!((run.counts.suspend, run.held), (1, 0), "there is a witness where he stood last: {run:?}");
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn names_full_of_syntax_are_names() {
+    let branch = Branch::running(|_| {}).await;
+    let group = format!("CN=Night\\, Shift (A/B) *\\#1+,OU=Groups,{DOMAIN}");
+    branch.lab.ldif(&format!("dn: {group}\nchangetype: add\nobjectClass: group\nsAMAccountName: night\n"));
+    branch.lab.join(BASIC, &group);
+    for (n, name) in ["Becker\\, Tom (ext.)", "O\\\"Neil \\<x\\>\\;", "\\#1 \\\\ Łódź *", "a\\=b\\+c/d"].iter().enumerate() {
+        branch.lab.hire(&staff("Operations", name), &format!("odd{n}"), &group);
+    }
+    let run = branch.sync().await;
+    assert_eq!((run.counts.create, run.held), (4, 0), "{run:?}");
+    branch.quiet("once").await;
+    branch.lab.set(&group, &[("description", "still there")]);
+    for name in ["Becker\\, Tom (ext.)", "\\#1 \\\\ Łódź *"] {
+        branch.lab.leave(&group, &staff("Operations", name));
+    }
+    let run = branch.sync().await;
+    assert_eq!((run.counts.suspend, run.held), (2, 0), "{run:?}");
+    branch.lab.delete(&staff("Operations", "a\\=b\\+c/d"));
+    let run = branch.sync().await;
+    assert_eq!((run.counts.suspend, run.held), (1, 0), "{run:?}");
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_is_evaluated_by_ad_and_a_disabled_leaver_is_a_disabled_leaver_whatever_it_says() {
+    // As many write it; Ivan Petrov is an intern.
+    let text = "(&(mail=*)(!(userAccountControl:1.2.840.113556.1.4.803:=2))(!(title=Architect)))";
+    let filter = rosterd::reconcile::Filter::parse(text).expect("a filter");
+    let branch = Branch::of(|c| c.settings.filter = Some((text.to_owned(), filter))).await;
+    let run = branch.sync().await;
+    assert_eq!((run.state, run.counts.create), (RunState::Succeeded, EVERYBODY as u64 - 1), "all but the architect: {run:?}");
+    branch.lab.disable(&staff("Engineering", "Alan Turing"));
+    branch.lab.set(&staff("Engineering", "Donald Knuth"), &[("title", "Architect")]);
+    let run = branch.sync().await;
+    assert_eq!((run.counts.suspend, run.held), (2, 0), "{run:?}");
+    assert_eq!(branch.reason("alan.turing@example.com").await, Some(Reason::Disabled));
+    let donald = branch.user("donald.knuth@example.com").await;
+    let cause = donald.causes.weightiest().expect("a cause");
+    assert_eq!((cause.reason, cause.evidence.attribute.as_str(), cause.evidence.value.as_str()), (Reason::OutOfScope, "title", "Architect"));
+    branch.quiet("once").await;
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_password_and_a_recycle_bin_change_nothing_of_this() {
+    let branch = Branch::running(|_| {}).await;
+    branch.lab.samba("recycle-bin", &[]);
+    branch.lab.samba("grant-tombstones", &[]);
+    branch.lab.set(&staff("Engineering", "Hedy Lamarr"), &[("pwdLastSet", "0")]);
+    branch.quiet("who must change the password is no leaver").await;
+    branch.lab.delete(&staff("Sales", "George Smith"));
+    branch.sync().await;
+    assert_eq!(branch.reason("george.smith@example.com").await, Some(Reason::Deleted));
 }

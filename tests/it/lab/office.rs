@@ -75,14 +75,24 @@ impl Office {
     /// The same with the account `acme`, which holds example.com.
     pub(crate) fn of_acme(directory: &str) -> Self {
         let office = Self::open(directory);
-        office.done("account create acme --name Acme");
-        office.done("domain claim acme example.com");
+        office.found_acme();
         office
+    }
+
+    /// Creates the account `acme`, which holds example.com.
+    pub(crate) fn found_acme(&self) {
+        self.done("account create acme --name Acme");
+        self.done("domain claim acme example.com");
     }
 
     /// What `rosterctl` answers: its exit status, and the document it printed.
     pub(crate) fn ctl(&self, command: &str) -> (i32, Value) {
         self.daemon.ctl(command)
+    }
+
+    /// Begins a command without waiting for what comes of it.
+    pub(crate) fn begin(&self, command: &str) -> Child {
+        self.daemon.client(command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("rosterctl")
     }
 
     /// The document of a command that has to succeed.
@@ -136,15 +146,20 @@ impl Office {
         self.daemon = Daemon::start(self.lab.folder());
     }
 
+    /// Deletes the store of a daemon that does not run.
+    pub(crate) fn forget(&self) {
+        for file in std::fs::read_dir(self.lab.folder()).expect("the folder") {
+            let file = file.expect("a file");
+            if file.file_name().to_string_lossy().starts_with("rosterd.db") {
+                std::fs::remove_file(file.path()).expect("a file of the store");
+            }
+        }
+    }
+
     /// A second daemon on the same store, and what it says.
     pub(crate) fn second_daemon(&self) -> (ExitStatus, String) {
         let done = Daemon::command(self.lab.folder()).output().expect("rosterd");
         (done.status, String::from_utf8_lossy(&done.stderr).into_owned())
-    }
-
-    /// What the daemon has said so far.
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(&self.daemon.log).unwrap_or_default()
     }
 }
 
@@ -168,14 +183,14 @@ impl Daemon {
         daemon
     }
 
+    fn client(&self, command: &str) -> Command {
+        let mut client = Command::new(env!("CARGO_BIN_EXE_rosterctl"));
+        client.args(["--json", "--yes", "--socket"]).arg(&self.socket).args(command.split_whitespace()).stdin(Stdio::null());
+        client
+    }
+
     fn ctl(&self, command: &str) -> (i32, Value) {
-        let done = Command::new(env!("CARGO_BIN_EXE_rosterctl"))
-            .args(["--json", "--yes", "--socket"])
-            .arg(&self.socket)
-            .args(command.split_whitespace())
-            .stdin(Stdio::null())
-            .output()
-            .expect("rosterctl");
+        let done = self.client(command).output().expect("rosterctl");
         let document = serde_json::from_slice(&done.stdout)
             .unwrap_or_else(|e| panic!("rosterctl {command} printed no single document: {e}\n{}", String::from_utf8_lossy(&done.stdout)));
         (done.status.code().expect("an exit status"), document)

@@ -37,7 +37,18 @@ async fn attributes_of_one_person_that_can_no_longer_be_read_leave_the_user_as_i
     let branch = Branch::running(|_| {}).await;
     let ken = staff("Engineering", "Ken Thompson");
     let before = branch.user("ken.thompson@example.com").await;
-    for attribute in ["mail", "userAccountControl", "accountExpires", "memberOf", "primaryGroupID", "displayName"] {
+    for attribute in [
+        "mail",
+        "userAccountControl",
+        "accountExpires",
+        "memberOf",
+        "primaryGroupID",
+        "displayName",
+        "objectGUID",
+        "objectClass",
+        "objectCategory",
+        "sAMAccountType",
+    ] {
         branch.lab.samba("deny-attribute", &[&ken, attribute]);
         let run = branch.sync().await;
         let now = branch.user(&before.id.to_string()).await;
@@ -61,4 +72,44 @@ async fn an_attribute_that_nobody_shows_any_more_fails_the_run_by_its_name() {
     assert_eq!(branch.users().await, before);
     branch.lab.samba("allow-attribute", &[DOMAIN, "userAccountControl"]);
     branch.quiet("the right is back").await;
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nested_group_that_can_no_longer_be_seen_takes_nothing_from_its_members() {
+    let (hidden, groups) = (format!("OU=Hidden,{DOMAIN}"), format!("OU=Groups,{DOMAIN}"));
+    let platform = format!("CN=Platform Team,{groups}");
+    for what in ["the group", "the groups' memberOf", "the groups' member", "all memberOf"] {
+        let branch = Branch::running(|_| {}).await;
+        branch.lab.ldif(&format!("dn: {hidden}\nchangetype: add\nobjectClass: organizationalUnit\n"));
+        match what {
+            "the group" => {
+                branch.lab.move_to(&platform, &hidden);
+                branch.quiet("a group may stand anywhere").await;
+                branch.lab.samba("deny-list", &[&hidden]);
+            }
+            "the groups' memberOf" => drop(branch.lab.samba("deny-attribute", &[&groups, "memberOf"])),
+            "the groups' member" => drop(branch.lab.samba("deny-attribute", &[&groups, "member"])),
+            _ => drop(branch.lab.samba("deny-attribute", &[DOMAIN, "memberOf"])),
+        }
+        for _ in 0..2 {
+            let run = branch.sync().await;
+            assert_eq!((run.counts.suspend, run.counts.tier), (0, 0), "{what}: {run:?}");
+        }
+        assert_eq!(branch.active().await, EVERYBODY, "{what}");
+    }
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_moves_to_where_nothing_can_be_seen_is_held_and_not_suspended() {
+    let branch = Branch::running(|_| {}).await;
+    let hidden = format!("OU=Hidden,{DOMAIN}");
+    branch.lab.ldif(&format!("dn: {hidden}\nchangetype: add\nobjectClass: organizationalUnit\n"));
+    branch.lab.samba("deny-list", &[&hidden]);
+    branch.lab.samba("grant-tombstones", &[]);
+    branch.lab.delete(&staff("Operations", "Rita Costa"));
+    branch.lab.move_to(&staff("Engineering", "Ken Thompson"), &hidden);
+    let run = branch.sync().await;
+    assert_eq!((run.state, run.counts.suspend, run.held), (RunState::Held, 0, 1), "where tombstones can be seen, no tombstone means invisible: {run:?}");
 }
