@@ -84,7 +84,7 @@ fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
     let reason = change.reason.as_deref().unwrap_or("no reason given");
     match kind {
         Kind::Suspend => page.sentence("  ", &format!("{}{mark}", red(format!("- {who}  {reason}"))), view),
-        Kind::Reactivate => page.sentence("  ", &format!("{}{mark}", green(format!("+ {who}  no longer {reason}"))), view),
+        Kind::Reactivate => page.sentence("  ", &format!("{}{mark}", green(format!("+ {who}  {}", lifted(reason)))), view),
         Kind::Create => page.sentence("  ", &format!("{}{mark}", green(format!("+ {who}  {}", newcomer(&change.after)))), view),
         Kind::Link => {
             let barred = change.reason.as_ref().map(|r| red(format!(", suspended as {r}"))).unwrap_or_default();
@@ -98,6 +98,10 @@ fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
     for seen in evidence(&change.evidence) {
         page.sentence("      ", &dim(seen), view);
     }
+}
+
+fn lifted(reason: &str) -> String {
+    if reason == "operator" { "no longer suspended by an operator".to_owned() } else { format!("no longer {reason}") }
 }
 
 fn who(change: &Change) -> &str {

@@ -72,6 +72,20 @@ fn instant(text: &str, now: DateTime<Utc>) -> Result<String, Failure> {
     }
 }
 
+/// What an event left behind, without what says nothing.
+fn brief(after: &Value) -> String {
+    match after {
+        Value::Object(fields) => {
+            let told = fields.iter().map(|(name, field)| (name, brief(field))).filter(|(_, text)| !text.is_empty());
+            told.map(|(name, text)| format!("{} {text}", name.replace('_', " "))).collect::<Vec<_>>().join(", ")
+        }
+        Value::Null => String::new(),
+        Value::Array(items) if items.is_empty() => String::new(),
+        Value::Number(n) if n.as_u64() == Some(0) => String::new(),
+        other => value(other),
+    }
+}
+
 /// The events of a list.
 pub fn list(events: &Events, view: &View) -> Page {
     if events.events.is_empty() {
@@ -89,7 +103,7 @@ pub fn list(events: &Events, view: &View) -> Page {
             if bad { red(kind) } else { kind.to_owned() },
             field("subject").to_owned(),
             data("actor").as_str().unwrap_or_default().to_owned(),
-            if after.is_null() { String::new() } else { dim(value(after)) },
+            dim(brief(after)),
         ]
     });
     table(["SEQ", "TIME", "TYPE", "SUBJECT", "BY", "NOW"], rows, view)

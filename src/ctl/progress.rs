@@ -81,8 +81,7 @@ impl Bars {
 fn show(bar: &ProgressBar, Progress { entries, expected, phase }: &Progress) {
     // The expectation is the last read's number; a directory may have grown since.
     let known = *expected > 0 && phase == "reading";
-    let template =
-        if known { "{prefix}  {msg} [{bar:30}] {human_pos} of about {human_len}" } else { "{prefix}  {spinner} {msg} {human_pos}" };
+    let template = if known { "{prefix}  {msg} [{bar:30}] {human_pos} of about {human_len}" } else { "{prefix}  {spinner} {msg}" };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }

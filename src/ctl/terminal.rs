@@ -76,13 +76,6 @@ impl Terminal {
 /// The terminal's width: `COLUMNS` where it is exported, else what the terminal says, else the 80 of old.
 fn columns() -> usize {
     let exported = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
-    exported.or_else(asked_columns).filter(|c| *c > 0).unwrap_or(80)
-}
-
-/// `stty` is in coreutils, and asking the terminal otherwise takes an unsafe call.
-fn asked_columns() -> Option<usize> {
-    use std::process::{Command, Stdio};
-    let tty = std::fs::File::open("/dev/tty").ok()?;
-    let said = Command::new("stty").arg("size").stdin(tty).stderr(Stdio::null()).output().ok()?;
-    String::from_utf8(said.stdout).ok()?.split_whitespace().nth(1)?.parse().ok()
+    let asked = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    exported.or_else(asked).filter(|c| *c > 0).unwrap_or(80)
 }

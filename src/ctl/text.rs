@@ -235,12 +235,14 @@ pub(super) fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     if seconds < 0 { format!("in {span}") } else { format!("{span} ago") }
 }
 
-/// How long something took: `2.3 s`, `4 min 10 s`.
+/// How long something took: `42 ms`, `2.3 s`, `4 min 10 s`.
 pub(super) fn took(from: &str, to: &str) -> Option<String> {
     let (from, to) = (DateTime::parse_from_rfc3339(from).ok()?, DateTime::parse_from_rfc3339(to).ok()?);
-    let tenths = (to - from).num_milliseconds().max(0) / 100;
+    let milliseconds = (to - from).num_milliseconds().max(0);
+    let tenths = milliseconds / 100;
     Some(match tenths {
-        0..600 => format!("{}.{} s", tenths / 10, tenths % 10),
+        0..10 => format!("{milliseconds} ms"),
+        10..600 => format!("{}.{} s", tenths / 10, tenths % 10),
         _ => format!("{} min {} s", tenths / 600, tenths % 600 / 10),
     })
 }

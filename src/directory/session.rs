@@ -338,6 +338,11 @@ impl Session {
         }
     }
 
+    /// Ends the connection: a search was given up, and its answers may still come.
+    pub fn hang_up(&mut self) {
+        self.wire = None;
+    }
+
     pub(super) fn refused(&self, base: &str, code: u32, text: String) -> DirectoryError {
         DirectoryError::Search { server: self.server.clone(), base: base.to_owned(), code, text }
     }

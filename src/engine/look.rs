@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::pins::shown;
 use super::run::{Request, Scope};
 use super::{Directory, Engine, EngineError};
-use crate::directory::{Decoder, DirectoryError, GroupTrouble, Object, ServerUrl, Session, Settings, Suspect};
+use crate::directory::{Decoder, DirectoryError, ServerUrl, Session, Settings, Suspect};
 use crate::dns::Answer;
 use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Tier, Timestamp};
 use crate::reconcile::{
     Absent, Canary, Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger, Membership, Moment, Observation,
     Observed, Policy, Problem, ServerIdentity, TierWish, decide, suspects,
 };
-use crate::store::{DirectoryState, Pin, PinKind};
+use crate::store::DirectoryState;
 
 /// Clocks further apart than this say nothing about what has expired.
 const MAX_SKEW: std::time::Duration = std::time::Duration::from_mins(5);
@@ -74,10 +75,13 @@ impl Sight {
 }
 
 impl Engine {
-    /// Looks at what the request covers, within the time a run may take.
+    /// Looks at what the request covers.
+    ///
+    /// Reading everybody may take as long as a run may, and what was seen by then counts; asking for who is
+    /// missing may take as long again.
     pub(super) async fn look(&self, directory: &Directory, request: &Request) -> Result<Sight, EngineError> {
         let limit = directory.config.settings.timeouts.run;
-        tokio::time::timeout(limit, self.look_now(directory, request)).await.map_err(|_| EngineError::TooLong(limit))?
+        tokio::time::timeout(limit * 2, self.look_now(directory, request)).await.map_err(|_| EngineError::TooLong(limit))?
     }
 
     async fn look_now(&self, directory: &Directory, request: &Request) -> Result<Sight, EngineError> {
@@ -154,63 +158,6 @@ impl Engine {
         Ok(settings)
     }
 
-    /// Where the bases stand now: each is pinned to the object it meant first.
-    async fn bases(&self, directory: &Directory, session: &mut Session, warnings: &mut Vec<String>) -> Result<Vec<Dn>, EngineError> {
-        let name = &directory.config.name;
-        let pins = self.store.pins(name, PinKind::Base).await?;
-        let attributes = ["objectGUID".to_owned()];
-        let mut bases = Vec::new();
-        for configured in &directory.config.settings.bases {
-            let key = Dn::new(configured.as_str()).key().to_owned();
-            let pinned = pins.get(&key).and_then(|p| p.first());
-            let found = match pinned {
-                Some(pin) => session.object(&format!("<GUID={}>", pin.guid), &attributes).await?,
-                None => session.object(configured, &attributes).await?,
-            };
-            let Some(object) = found else {
-                let what = if pinned.is_some() {
-                    "can no longer be read: it was deleted, or the service account has lost the right to see it"
-                } else {
-                    "was not found: check base"
-                };
-                warnings.push(format!("the base {configured} {what}"));
-                // It is read all the same: the refusal makes this base, and no other, incomplete.
-                bases.push(Dn::new(configured.as_str()));
-                continue;
-            };
-            let dn = Dn::new(object.dn.clone());
-            match (pinned, object.guid()) {
-                (None, Some(guid)) => self.store.pin(name, PinKind::Base, &Pin { name: key, guid, detail: object.dn.clone() }).await?,
-                _ if dn.key() != key => warnings.push(format!("the base {configured} is now {}: update the configuration", object.dn)),
-                _ => {}
-            }
-            bases.push(dn);
-        }
-        Ok(bases)
-    }
-
-    /// The closure of the configured groups; what is wrong with one of them, if something is.
-    async fn groups(&self, directory: &Directory, session: &mut Session) -> Result<(Closure, Option<GroupTrouble>), EngineError> {
-        let name = &directory.config.name;
-        let pins = self.store.pins(name, PinKind::Group).await?;
-        let mut roots: Vec<(Tier, Object)> = Vec::new();
-        let mut trouble = None;
-        for (tier, group) in &directory.config.settings.groups {
-            let key = group.as_str().to_lowercase();
-            let pinned = pins.get(&key).and_then(|p| p.first()).map(|p| p.guid);
-            match session.resolve_group(group, pinned).await? {
-                Ok(object) => {
-                    if let (None, Some(guid)) = (pinned, object.guid()) {
-                        self.store.pin(name, PinKind::Group, &Pin { name: key, guid, detail: object.dn.clone() }).await?;
-                    }
-                    roots.push((*tier, object));
-                }
-                Err(problem) => trouble = Some(problem),
-            }
-        }
-        Ok((session.closure(&roots).await?, trouble))
-    }
-
     async fn policy(
         &self,
         directory: &Directory,
@@ -273,35 +220,39 @@ impl Engine {
         let policy = &sight.policy;
         let (desired, malformed, entries) = (&mut sight.desired, &mut sight.malformed, &mut sight.entries);
         let filter = settings.filter.as_ref().map(|(text, _)| text.as_str());
-        let read = session
-            .read_people(bases, filter, settings.page_size, decoder, &mut ledger, |entry| {
-                *entries += 1;
-                // A progress bar needs no more than this.
-                if entries.is_multiple_of(256) {
-                    directory.progress.send_modify(|p| p.entries = *entries);
-                }
-                match entry {
-                    Ok(person) => {
-                        let decision = decide(&person, policy);
-                        match index.observe(&decision, policy) {
-                            Observed::Same | Observed::Stranger => {}
-                            Observed::Changed | Observed::New => drop(desired.insert(person.guid, decision)),
-                            Observed::Twice => drop(again.insert(person.guid)),
-                        }
-                    }
-                    Err(bad) => {
-                        if let Some(guid) = bad.guid {
-                            index.mark_seen(guid);
-                        }
-                        malformed.push((bad.guid, bad.dn));
+        let limit = settings.timeouts.run;
+        let read = session.read_people(bases, filter, settings.page_size, decoder, &mut ledger, |entry| {
+            *entries += 1;
+            // A progress bar needs no more than this.
+            if entries.is_multiple_of(256) {
+                directory.progress.send_modify(|p| p.entries = *entries);
+            }
+            match entry {
+                Ok(person) => {
+                    let decision = decide(&person, policy);
+                    match index.observe(&decision, policy) {
+                        Observed::Same | Observed::Stranger => {}
+                        Observed::Changed | Observed::New => drop(desired.insert(person.guid, decision)),
+                        Observed::Twice => drop(again.insert(person.guid)),
                     }
                 }
-            })
-            .await;
+                Err(bad) => {
+                    if let Some(guid) = bad.guid {
+                        index.mark_seen(guid);
+                    }
+                    malformed.push((bad.guid, bad.dn));
+                }
+            }
+        });
+        let read = tokio::time::timeout(limit, read).await;
         directory.progress.send_modify(|p| p.entries = *entries);
         let after = match read {
-            Ok(()) => note(session, &canaries, Moment::After, &mut ledger).await.err().map(EngineError::from),
-            Err(error) => Some(error.into()),
+            Ok(Ok(())) => note(session, &canaries, Moment::After, &mut ledger).await.err().map(EngineError::from),
+            Ok(Err(error)) => Some(error.into()),
+            Err(_) => {
+                session.hang_up();
+                Some(EngineError::TooLong(limit))
+            }
         };
         match ledger.finish() {
             Ok(complete) => {
@@ -322,36 +273,6 @@ impl Engine {
         let is_useful = sight.proof.is_some();
         again.extend(index.unseen().filter(|_| is_useful));
         Ok(again)
-    }
-
-    /// The canaries with what each showed when it was pinned; our own entry when none is configured.
-    async fn canaries(&self, directory: &Directory, session: &mut Session) -> Result<Vec<Canary>, EngineError> {
-        let name = &directory.config.name;
-        let pins = self.store.pins(name, PinKind::Canary).await?;
-        let mut configured: Vec<String> = directory.config.settings.canaries.clone();
-        if configured.is_empty() {
-            configured.push(session.me.dn.clone());
-        }
-        let mut canaries = Vec::new();
-        for canary in configured {
-            let key = canary.to_lowercase();
-            if let Some(pin) = pins.get(&key).and_then(|p| p.first()) {
-                let attributes = pin.detail.split(',').filter(|a| !a.is_empty()).map(str::to_owned).collect();
-                canaries.push(Canary { guid: pin.guid, name: canary, attributes });
-                continue;
-            }
-            let found = session.find_canary(&canary).await?;
-            let Some((guid, object)) = found.and_then(|o| Some((o.guid()?, o))) else {
-                return Err(EngineError::Refused(format!(
-                    "the canary {canary} was not found: check canaries, and that the service account may read it"
-                )));
-            };
-            let attributes: BTreeSet<String> = shown(&object);
-            let detail = attributes.iter().cloned().collect::<Vec<_>>().join(",");
-            self.store.pin(name, PinKind::Canary, &Pin { name: key, guid, detail }).await?;
-            canaries.push(Canary { guid, name: canary, attributes });
-        }
-        Ok(canaries)
     }
 
     /// Asks for these people by GUID and decides what their absence means.
@@ -487,24 +408,6 @@ async fn note(session: &mut Session, canaries: &[Canary], moment: Moment, ledger
         }
     }
     Ok(())
-}
-
-/// The attributes an object shows, without those that come and go by themselves.
-fn shown(object: &Object) -> BTreeSet<String> {
-    const VOLATILE: [&str; 11] = [
-        "lastlogon",
-        "lastlogontimestamp",
-        "logoncount",
-        "badpwdcount",
-        "badpasswordtime",
-        "lastlogoff",
-        "memberof",
-        "lockouttime",
-        "dscorepropagationdata",
-        "whenchanged",
-        "usnchanged",
-    ];
-    object.attributes.keys().filter(|a| !VOLATILE.contains(&a.as_str())).cloned().collect()
 }
 
 /// After AD has refused the service account, nothing is tried until the secret changes: it would lock the account.

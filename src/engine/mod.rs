@@ -8,11 +8,10 @@ mod held;
 mod judge;
 mod look;
 mod operator;
+mod pins;
 pub mod run;
 mod schedule;
 mod status;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

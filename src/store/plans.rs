@@ -95,7 +95,7 @@ pub(super) const INSERT_CHANGES: &str = "INSERT INTO changes (run_id, seq, plan_
      cluster, hold, outcome, approved, at)";
 const SHOWN: &str = "user_id, guid, email, kind, class, reason, before, after, evidence, hold, outcome, at";
 const PLAN: &str = "SELECT p.id, p.directory, p.run_id, p.digest, p.state, p.created_at, p.actor, p.approved_at, \
-     (SELECT COUNT(*) FROM changes c WHERE c.plan_id = p.id AND c.outcome = 'held') FROM plans p";
+     p.size, (SELECT COUNT(*) FROM changes c WHERE c.plan_id = p.id) FROM plans p";
 
 #[expect(clippy::too_many_arguments, reason = "one for each column that does not come from the change itself")]
 pub(super) fn change_row(
@@ -143,7 +143,11 @@ fn plan(row: &AnyRow) -> Result<HeldPlan, StoreError> {
         created_at: c.time()?,
         actor: c.maybe_text()?.map(Actor),
         approved_at: c.maybe_time()?,
-        count: c.int()? as u64,
+        // What was applied or withdrawn is no longer held, but it is what the plan was about.
+        count: match (c.int()? as u64, c.int()? as u64) {
+            (size, 0) => size,
+            (_, waiting) => waiting,
+        },
     })
 }
 
@@ -216,11 +220,13 @@ impl Store {
                     directory.as_str().into(),
                     run.0.into(),
                     digest.0.into(),
+                    count.into(),
                     PlanState::Open.as_str().into(),
                     now.into(),
                     now.into(),
                 ];
-                let sql = Sql::new("INSERT INTO plans (id, directory, run_id, digest, state, created_at, updated_at) VALUES ").list(row);
+                let sql =
+                    Sql::new("INSERT INTO plans (id, directory, run_id, digest, size, state, created_at, updated_at) VALUES ").list(row);
                 sql.execute(&mut *writing.tx).await.doing("hold a plan")?;
                 let rows = held.iter().enumerate().map(|(n, h)| {
                     change_row(&h.change, run, first_seq + n as u64, Some(id), Some(directory), Some(h.hold), "held", false, now)

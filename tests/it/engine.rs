@@ -267,3 +267,16 @@ async fn joiners_come_in_and_an_operator_can_suspend_and_activate() {
     let (active, remains) = firm.engine.activate("new.bie@example.com", &alice()).await.unwrap();
     assert_eq!((active.status(), remains.len()), (Status::Active, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_takes_too_long_fails_the_run_and_still_suspends_whom_it_saw_disabled() {
+    let firm = Firm::running(300, |c| c.settings.timeouts.run = Duration::from_secs(1)).await;
+    let before = firm.active().await;
+    let users: Vec<_> = firm.users().await.into_iter().filter_map(|u| u.link).map(|l| l.guid.to_string()).collect();
+    let first = firm.sim.look(|ad| ad.people().into_iter().find(|p| users.contains(&p.to_string()))).unwrap();
+    firm.sim.edit(|ad| ad.disable(first));
+    firm.sim.faults().push(Fault::new(When::page(2).containing("objectcategory=person"), What::Delay(Duration::from_secs(3))));
+    let run = firm.sync().await;
+    assert_eq!((run.state, run.counts.suspend, before - firm.active().await), (RunState::Failed, 1, 1), "{run:?}");
+    assert!(run.error.unwrap().contains("longer than 1s"));
+}

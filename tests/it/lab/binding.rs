@@ -1,6 +1,8 @@
 //! Getting in: TLS, certificates, passwords, and servers that are not there.
 
+use std::io::{BufRead as _, BufReader, Lines};
 use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rosterd::directory::ServerUrl;
 use rosterd::engine::DirectoryConfig;
@@ -47,14 +49,52 @@ async fn a_certificate_of_another_authority_or_for_another_name_is_refused() {
         .await;
         assert!(refused.contains("TLS failed") && refused.contains("UnknownIssuer"), "{refused}");
     }
-    // The lab's address, written so that it is a name to the certificate check and an address to the resolver.
+    let lab = Lab::start();
+    let mut impostor = impostor(&lab);
     let refused = error(|c| {
-        let server = &mut c.settings.servers[0];
-        let address: std::net::Ipv4Addr = server.host.parse().expect("an address");
-        server.host = format!("0x{:08x}", u32::from(address));
+        c.settings.ca_file = Some(PathBuf::from(lab.fact("LAB_CA_FILE")));
+        c.settings.servers = vec![ServerUrl::parse(&impostor.url).expect("a URL")];
     })
     .await;
     assert!(refused.contains("TLS failed") && refused.contains("not valid for"), "{refused}");
+    impostor.process.kill().expect("a process");
+    impostor.process.wait().expect("its end");
+}
+
+/// A server whose certificate is of the lab's own authority, for another name.
+struct Impostor {
+    process: Child,
+    _told: Lines<BufReader<ChildStdout>>,
+    url: String,
+}
+
+fn impostor(lab: &Lab) -> Impostor {
+    let [key, certificate] = ["impostor.key", "impostor.pem"].map(|name| lab.folder().join(name));
+    let (ca, ca_key) = (lab.fact("LAB_CA_FILE"), lab.fact("LAB_CA_KEY_FILE"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=impostor"])
+        .args(["-addext", "subjectAltName=DNS:impostor.example", "-addext", "basicConstraints=critical,CA:FALSE", "-CA", ca, "-CAkey", ca_key])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .expect("openssl");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mut process = Command::new("openssl")
+        .args(["s_server", "-accept", "127.0.0.1:0", "-key"])
+        .arg(&key)
+        .arg("-cert")
+        .arg(&certificate)
+        // It ends when it can neither read nor write.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl");
+    let mut told = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+    let port = told.by_ref().map_while(Result::ok).find_map(|line| Some(line.strip_prefix("ACCEPT ")?.rsplit_once(':')?.1.to_owned()));
+    Impostor { process, _told: told, url: format!("ldaps://127.0.0.1:{}", port.expect("a port")) }
 }
 
 #[ignore = "needs the lab: tests/run"]

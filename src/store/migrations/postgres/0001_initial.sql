@@ -150,6 +150,7 @@ CREATE TABLE plans (
     directory   TEXT NOT NULL,
     run_id      BYTEA NOT NULL,
     digest      BYTEA NOT NULL,
+    size        BIGINT NOT NULL,
     state       TEXT NOT NULL,
     created_at  BIGINT NOT NULL,
     updated_at  BIGINT NOT NULL,

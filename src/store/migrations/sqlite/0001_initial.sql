@@ -150,6 +150,7 @@ CREATE TABLE plans (
     directory   TEXT NOT NULL,
     run_id      BLOB NOT NULL,
     digest      BLOB NOT NULL,
+    size        INTEGER NOT NULL,
     state       TEXT NOT NULL,
     created_at  INTEGER NOT NULL,
     updated_at  INTEGER NOT NULL,
