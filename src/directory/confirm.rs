@@ -183,8 +183,14 @@ impl Session {
             if filter.value(answer) != Truth::False {
                 continue;
             }
-            // The first attribute that can be seen at all stands for the reason.
-            let shown = assertions.iter().find_map(|(name, _)| Some((*name, visible.get(&name.to_ascii_lowercase())?)));
+            // The assertion that excludes is the one that would let the person in, were it otherwise.
+            let decides = |n: usize| {
+                let otherwise = if answer(n) == Truth::True { Truth::False } else { Truth::True };
+                filter.value(|m| if m == n { otherwise } else { answer(m) }) != Truth::False
+            };
+            let seen = |n: usize| Some((assertions[n].0, visible.get(&assertions[n].0.to_ascii_lowercase())?));
+            let all = || 0..assertions.len();
+            let shown = all().filter(|n| decides(*n)).find_map(seen).or_else(|| all().find_map(seen));
             if let Some((attribute, value)) = shown {
                 placements.insert(*guid, Placement::Outside { attribute: attribute.to_owned(), value: value.clone() });
             }

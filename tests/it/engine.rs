@@ -280,3 +280,91 @@ async fn a_read_that_takes_too_long_fails_the_run_and_still_suspends_whom_it_saw
     assert_eq!((run.state, run.counts.suspend, before - firm.active().await), (RunState::Failed, 1, 1), "{run:?}");
     assert!(run.error.unwrap().contains("longer than 1s"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starttls_is_used_when_it_is_asked_for_and_nothing_goes_on_without_it() {
+    let starttls = |c: &mut rosterd::engine::DirectoryConfig, url: &str, on: bool| {
+        c.settings.servers = vec![rosterd::directory::ServerUrl::parse(url).unwrap()];
+        c.settings.starttls = on;
+    };
+    let firm = Firm::running(20, |_| {}).await;
+    let url = firm.sim.ldap_url();
+    let table: Vec<(Option<What>, bool, &str)> = vec![
+        (None, true, ""),
+        (None, false, "without TLS is refused"),
+        (Some(What::RefuseStartTls), true, "refuses StartTLS"),
+        (Some(What::PlaintextAfterStartTls(vec![0x30, 0x05])), true, "in the clear"),
+    ];
+    for (fault, on, told) in table {
+        let mut config = firm.engine.directory("corp").unwrap().config.clone();
+        starttls(&mut config, &url, on);
+        if let Some(what) = fault {
+            firm.sim.faults().push(Fault::new(When::StartTls, what));
+        }
+        firm.sim.clear_log();
+        let outcome = rosterd::directory::Session::open_any(&config.settings, None).await;
+        match (told, outcome) {
+            ("", Ok(_)) => assert_eq!(firm.sim.log().binds().len(), 1),
+            (told, Err(error)) => {
+                assert!(error.to_string().contains(told), "{error}");
+                assert!(firm.sim.log().binds().is_empty(), "{told}: no password was sent");
+            }
+            (told, Ok(_)) => panic!("{told}: it went on"),
+        }
+        firm.sim.faults().clear();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_does_not_fit_is_refused_before_the_password_is_sent() {
+    for certificate in [adsim::Certificate::Expired, adsim::Certificate::WrongName, adsim::Certificate::UnknownAuthority] {
+        let firm = Firm::running(20, |_| {}).await;
+        firm.sim.set_certificate(certificate).unwrap();
+        firm.sim.clear_log();
+        let run = firm.sync().await;
+        assert!(run.error.as_ref().unwrap().contains("TLS failed"), "{run:?}");
+        assert!(firm.sim.log().binds().is_empty());
+        firm.sim.set_certificate(adsim::Certificate::Valid).unwrap();
+        assert_eq!(firm.sync().await.state, RunState::Succeeded);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bind_that_ends_as_anonymous_is_no_bind() {
+    let firm = Firm::running(20, |_| {}).await;
+    let before = firm.active().await;
+    firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
+    let run = firm.sync().await;
+    assert_eq!((run.state, firm.active().await), (RunState::Failed, before), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_server_serves_and_what_it_may_not_know_yet_waits() {
+    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let other = firm.sim.replica("DC2").unwrap();
+    let mut config = firm.engine.directory("corp").unwrap().config.clone();
+    config.settings.servers.push(rosterd::directory::ServerUrl::parse(&other.ldaps_url()).unwrap());
+    let engine = rosterd::engine::Engine::new(
+        firm.engine.store.clone(),
+        firm.clock.clone(),
+        vec![config],
+        std::collections::BTreeSet::new(),
+        rosterd::dns::Resolver::System,
+        tokio_util::sync::CancellationToken::new(),
+    );
+    let directory = engine.directory("corp").unwrap().clone();
+    let sync = || engine.run(&directory, rosterd::engine::Request::full(rosterd::model::Trigger::Manual, None));
+    let users = firm.users().await;
+    let dn = |n: usize| users[n].link.as_ref().unwrap().dn.as_str().to_owned();
+    firm.sim.crash().await.unwrap();
+    firm.sim.edit(|ad| {
+        ad.disable(dn(0).as_str());
+        ad.purge(dn(1).as_str());
+    });
+    let run = sync().await.unwrap();
+    assert_eq!((run.error.as_deref(), run.counts.suspend), (None, 1), "disabled was seen, gone waits: {run:?}");
+    firm.clock.advance(SETTLE);
+    other.set_clock_skew(11 * 60);
+    let later = sync().await.unwrap();
+    assert_eq!(later.counts.suspend, 1, "{later:?}");
+}

@@ -6,6 +6,7 @@ mod config;
 mod ctl;
 mod engine;
 mod firm;
+mod lab;
 mod laws;
 mod layers;
 mod plans;

@@ -278,3 +278,56 @@ fn secondary_addresses_are_those_of_claimed_domains() {
     company.run(&NOTHING_LOST());
     assert_eq!(company.user(0).addresses.secondary.iter().map(|a| a.as_str().to_owned()).collect::<Vec<_>>(), ["alias0@example.org"]);
 }
+
+#[test]
+fn an_unmanaged_user_is_linked_when_the_directory_shows_the_address_and_suspended_at_once_if_it_is_disabled() {
+    for disabled in [false, true] {
+        let mut company = Company::of(10);
+        company.unmanaged("p3@example.com");
+        company.person(3).disabled = disabled;
+        company.run(&NOTHING_LOST());
+        assert_eq!(company.users.len(), 10, "nobody twice");
+        assert_eq!(company.status(3), if disabled { Status::Suspended } else { Status::Active });
+    }
+}
+
+#[test]
+fn people_without_a_group_are_what_the_configuration_says() {
+    let table = [(WithoutGroup::Suspend, None), (WithoutGroup::Keep, Some(Tier::Pro)), (WithoutGroup::Basic, Some(Tier::Basic))];
+    for (without, tier) in table {
+        let mut company = Company::running(60);
+        company.without = without;
+        for n in [0, 3] {
+            let truth = company.person(n);
+            (truth.pro, truth.basic) = (false, false);
+        }
+        for _ in 0..2 {
+            company.run(&NOTHING_LOST());
+            company.later(SETTLE);
+        }
+        assert_eq!((company.status(0) == Status::Active).then(|| company.user(0).tier), tier, "{without:?}");
+    }
+}
+
+#[test]
+fn an_operator_who_overrules_absence_is_not_overruled_until_the_directory_changes() {
+    let mut company = Company::running(60);
+    company.person(1).life = Life::Purged;
+    let id = company.user(1).id;
+    for _ in 0..2 {
+        company.run(&NOTHING_LOST());
+        company.later(SETTLE);
+    }
+    let lifted: Vec<Cause> = company.user(1).causes.iter().cloned().collect();
+    let pin =
+        ChangeKind::Reactivate { lifted: lifted.into(), remaining: std::collections::BTreeSet::new(), evidence: Vec::new(), pin: true };
+    company.users.get_mut(&id).unwrap().apply(&pin, Timestamp(0));
+    for _ in 0..3 {
+        company.run(&NOTHING_LOST());
+        company.later(SETTLE);
+    }
+    assert_eq!(company.status(1), Status::Active);
+    company.person(1).life = Life::Alive;
+    company.run(&NOTHING_LOST());
+    assert!(company.user(1).pins.is_empty(), "seen again, the pin is over");
+}

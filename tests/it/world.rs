@@ -203,7 +203,8 @@ impl Company {
     fn run_with(&mut self, loss: &Loss, approved: BTreeSet<Digest>) {
         let policy = self.policy();
         let everybody: Vec<Guid> = self.truth.keys().copied().collect();
-        let mut index = Index::new(self.people.values().map(|(row, _)| *row).collect(), BTreeSet::new());
+        let unmanaged = self.users.values().filter(|u| u.link.is_none()).flat_map(|u| u.addresses.keys()).map(|k| address_hash(&k));
+        let mut index = Index::new(self.people.values().map(|(row, _)| *row).collect(), unmanaged.collect());
         let mut ledger = Ledger::new(Expectation {
             bases: vec![Dn::new(BASE)],
             people: vec![self.people.len() as u64],
@@ -342,6 +343,15 @@ impl Company {
                 assert_eq!(holders.insert(key.clone(), user.id), None, "two users hold {}", key.0);
             }
         }
+    }
+
+    /// Adds a user of the account that no directory manages.
+    pub(crate) fn unmanaged(&mut self, address: &str) {
+        let account = "00000000-0000-0000-0000-000000000001".parse().expect("an id");
+        let addresses = Addresses { primary: Some(Address::parse(address).expect("an address")), secondary: BTreeSet::new() };
+        let joined = Joined { tier: Tier::Pro, addresses, profile: Profile::default(), link: None, causes: Causes::default() };
+        let id = UserId::of_person(account, Guid([0xee; 16]));
+        self.users.insert(id, User::created(id, account, &joined, self.now));
     }
 
     /// What waits, in a line each.

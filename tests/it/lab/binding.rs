@@ -8,8 +8,9 @@ use rosterd::directory::ServerUrl;
 use rosterd::engine::DirectoryConfig;
 use rosterd::model::RunState;
 
-use super::branch::{Branch, EVERYBODY};
 use super::Lab;
+use super::branch::{Branch, EVERYBODY};
+use super::office::Office;
 
 /// The error of a first run with settings made from the lab's.
 async fn error(adapt: impl FnOnce(&mut DirectoryConfig)) -> String {
@@ -73,7 +74,16 @@ fn impostor(lab: &Lab) -> Impostor {
     let (ca, ca_key) = (lab.fact("LAB_CA_FILE"), lab.fact("LAB_CA_KEY_FILE"));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=impostor"])
-        .args(["-addext", "subjectAltName=DNS:impostor.example", "-addext", "basicConstraints=critical,CA:FALSE", "-CA", ca, "-CAkey", ca_key])
+        .args([
+            "-addext",
+            "subjectAltName=DNS:impostor.example",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-CA",
+            ca,
+            "-CAkey",
+            ca_key,
+        ])
         .arg("-keyout")
         .arg(&key)
         .arg("-out")
@@ -115,14 +125,20 @@ async fn a_wrong_password_is_told_and_not_tried_again_until_it_changes() {
 }
 
 #[ignore = "needs the lab: tests/run"]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_disabled_service_account_is_told_by_that_name() {
-    let branch = Branch::running(|_| {}).await;
-    let account = branch.lab.fact("LAB_BIND_DN").to_owned();
-    branch.lab.disable(&account);
-    let run = branch.sync().await;
-    assert!(run.error.as_deref().is_some_and(|e| e.contains("disabled (533)")), "{run:?}");
-    assert_eq!(branch.active().await, EVERYBODY);
+#[test]
+fn a_disabled_service_account_is_told_by_that_name_and_tried_again_when_an_operator_says_so() {
+    let office = Office::of_acme("");
+    office.sync();
+    let account = office.lab.fact("LAB_BIND_DN").to_owned();
+    office.lab.disable(&account);
+    let (code, run) = office.ctl("sync corp");
+    assert!(code == 1 && run["error"].as_str().is_some_and(|e| e.contains("disabled (533)")), "{code} {run:#}");
+    office.lab.enable(&account);
+    let (code, run) = office.ctl("sync corp");
+    assert!(code == 1 && run["error"].as_str().is_some_and(|e| e.contains("no further bind is tried")), "{code} {run:#}");
+    office.done("directory unlock corp");
+    office.sync();
+    assert_eq!(office.status()["users"], serde_json::json!({"active": EVERYBODY, "suspended": 0}));
 }
 
 #[ignore = "needs the lab: tests/run"]

@@ -32,6 +32,7 @@ fn a_day_in_the_life_of_a_company() {
     assert_eq!(users.len(), expected + 1);
     assert_eq!(office.events("user.created").len(), expected + 1, "one event for each user that came to be");
     assert!(office.stop().success(), "SIGTERM ends it well");
+    office.verify_events();
     office.start();
     assert_eq!(office.users(), users, "everything is as it was");
     assert_eq!(made(&office.sync()), json!({}), "and nothing is left to do");
@@ -85,7 +86,8 @@ fn marry(office: &Office) {
     let before = office.user("fatima.khan@example.com");
     let fatima = staff("Sales", "Fatima Khan");
     office.lab.rename(&fatima, "CN=Fatima Garcia");
-    let changes = [("sn", "Garcia"), ("displayName", "Fatima Garcia"), ("mail", "fatima.garcia@example.com"), ("sAMAccountName", "fatima.garcia")];
+    let changes =
+        [("sn", "Garcia"), ("displayName", "Fatima Garcia"), ("mail", "fatima.garcia@example.com"), ("sAMAccountName", "fatima.garcia")];
     office.lab.set(&staff("Sales", "Fatima Garcia"), &changes);
     let changes = made(&office.sync());
     assert_eq!(changes.as_object().map(|c| c.keys().cloned().collect::<Vec<_>>()), Some(vec!["update".to_owned()]), "{changes}");
@@ -145,10 +147,15 @@ fn expire_unannounced(office: &Office) {
     office.lab.set(&paula, &[("accountExpires", &file_time(now + 3))]);
     assert_eq!(office.user(who)["status"], "active");
     office.sync();
-    let gone = until("rosterd notices by itself that an account has expired", || Some(office.user(who)).filter(|u| u["status"] == "suspended"));
+    let gone =
+        until("rosterd notices by itself that an account has expired", || Some(office.user(who)).filter(|u| u["status"] == "suspended"));
     assert_eq!(gone["suspension"]["reason"], "expired");
     let runs = office.done("run list corp");
-    assert_eq!((&runs["runs"][0]["trigger"], &runs["runs"][0]["changes"]["suspend"]), (&json!("expiry"), &json!(1)), "nothing in AD announced it");
+    assert_eq!(
+        (&runs["runs"][0]["trigger"], &runs["runs"][0]["changes"]["suspend"]),
+        (&json!("expiry"), &json!(1)),
+        "nothing in AD announced it"
+    );
     office.lab.set(&paula, &[("accountExpires", "0")]);
     assert_eq!(made(&office.sync()), json!({"reactivate": 1}));
 }
@@ -196,7 +203,10 @@ fn who_leaves_the_last_group_is_suspended_by_a_second_look_that_nobody_asked_for
     office.sync();
     office.lab.join(BASIC, &staff("Operations", "Lena Fischer"));
     until("the second look at Lena", || {
-        office.done("run list corp")["runs"].as_array().is_some_and(|r| r.iter().filter(|r| r["trigger"] == "second-look").count() == 2).then_some(())
+        office.done("run list corp")["runs"]
+            .as_array()
+            .is_some_and(|r| r.iter().filter(|r| r["trigger"] == "second-look").count() == 2)
+            .then_some(())
     });
     assert_eq!(office.user("lena.fischer@example.com")["status"], "active", "who came back in time never left");
 }

@@ -1,8 +1,10 @@
 //! Groups: nested deeper, left, renamed, emptied, deleted, made primary.
 
 use rosterd::model::{Reason, RunState, Tier};
+use serde_json::Value;
 
 use super::branch::{Branch, EVERYBODY};
+use super::office::Office;
 use super::{BASIC, DOMAIN, PRO, staff};
 
 #[ignore = "needs the lab: tests/run"]
@@ -108,4 +110,27 @@ async fn a_group_that_does_not_exist_is_an_error_that_names_it() {
     let run = branch.sync().await;
     assert_eq!(run.state, RunState::Failed, "{run:?}");
     assert!(run.error.as_deref().is_some_and(|e| e.contains("Rooster Basic")), "{run:?}");
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[test]
+fn a_successor_of_a_deleted_group_counts_once_an_operator_accepts_it() {
+    let office = Office::of_acme("[directory.safety]\nsettle = \"0s\"");
+    office.sync();
+    let users = office.users();
+    office.lab.set(&staff("Operations", "Oskar Nilsson"), &[("primaryGroupID", "513")]);
+    let found = office.lab.samba("search", &["-t", "(sAMAccountName=Roster Basic)", "member"]);
+    let members: Vec<String> = found.lines().filter(|l| l.starts_with("member:")).map(str::to_owned).collect();
+    assert!(members.len() > 15, "{found}");
+    office.lab.delete(BASIC);
+    assert_eq!(office.ctl("sync corp").0, 1);
+    let members = members.join("\n");
+    office.lab.ldif(&format!("dn: {BASIC}\nchangetype: add\nobjectClass: group\nsAMAccountName: Roster Basic\n{members}\n"));
+    let (code, run) = office.ctl("sync corp");
+    assert_eq!(code, 1, "a group of the same name is not the same group: {run:#}");
+    office.done("directory repin corp");
+    office.sync();
+    let now = office.users();
+    let shown = |users: &[Value]| users.iter().map(|u| (u["id"].clone(), u["status"].clone(), u["tier"].clone())).collect::<Vec<_>>();
+    assert_eq!(shown(&now), shown(&users), "nobody noticed");
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rosterd::store::Store;
 use serde_json::Value;
 
 use super::{DOMAIN, Lab};
@@ -144,6 +145,19 @@ impl Office {
     /// Starts it again.
     pub(crate) fn start(&mut self) {
         self.daemon = Daemon::start(self.lab.folder());
+    }
+
+    /// Checks the chain of the event log, of a daemon that does not run.
+    pub(crate) fn verify_events(&self) {
+        let url = format!("sqlite://{}", self.lab.folder().join("rosterd.db").display());
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let verified = runtime.block_on(async {
+            let store = Store::open(&url).await.expect("the store is free, and whole");
+            let verified = store.verify_events().await.expect("events");
+            store.close().await;
+            verified
+        });
+        assert!(verified.is_ok(), "the event log is broken: {verified:?}");
     }
 
     /// Deletes the store of a daemon that does not run.

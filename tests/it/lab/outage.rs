@@ -74,7 +74,10 @@ fn a_stop_in_the_middle_of_a_run_takes_seconds_and_is_well() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     office.lab.samba("thaw", &[]);
     office.start();
-    assert_eq!(office.done("run list corp")["runs"].as_array().map(|r| r.iter().filter(|r| r["state"] == "running").count() <= 1), Some(true));
+    assert_eq!(
+        office.done("run list corp")["runs"].as_array().map(|r| r.iter().filter(|r| r["state"] == "running").count() <= 1),
+        Some(true)
+    );
     office.sync();
     assert_eq!(office.users().len(), EVERYBODY);
 }
@@ -83,9 +86,9 @@ fn a_stop_in_the_middle_of_a_run_takes_seconds_and_is_well() {
 #[test]
 fn a_daemon_killed_at_any_moment_of_a_first_import_loses_nothing_and_repeats_nothing() {
     let mut office = Office::open("[directory.safety]\ncreate = { percent = 1, at-least = 1, at-most = 10 }");
+    office.kill();
     // From before the request arrives until after the approved plan was applied, in milliseconds.
     for after in [0, 10, 20, 30, 45, 60, 80, 120, 200] {
-        office.kill();
         office.forget();
         office.start();
         office.found_acme();
@@ -104,6 +107,8 @@ fn a_daemon_killed_at_any_moment_of_a_first_import_loses_nothing_and_repeats_not
             (office.users().len() >= EVERYBODY).then_some(())
         });
         check(&office, &format!("killed after {after} ms"));
+        office.kill();
+        office.verify_events();
     }
 }
 

@@ -52,7 +52,11 @@ async fn attributes_of_one_person_that_can_no_longer_be_read_leave_the_user_as_i
         branch.lab.samba("deny-attribute", &[&ken, attribute]);
         let run = branch.sync().await;
         let now = branch.user(&before.id.to_string()).await;
-        assert_eq!((now.status(), now.tier, now.addresses), (Status::Active, before.tier, before.addresses.clone()), "{attribute}: {run:?}");
+        assert_eq!(
+            (now.status(), now.tier, now.addresses),
+            (Status::Active, before.tier, before.addresses.clone()),
+            "{attribute}: {run:?}"
+        );
         assert_eq!(run.state, RunState::Succeeded, "{attribute}: {run:?}");
         branch.lab.samba("allow-attribute", &[&ken, attribute]);
     }
@@ -111,5 +115,25 @@ async fn who_moves_to_where_nothing_can_be_seen_is_held_and_not_suspended() {
     branch.lab.delete(&staff("Operations", "Rita Costa"));
     branch.lab.move_to(&staff("Engineering", "Ken Thompson"), &hidden);
     let run = branch.sync().await;
-    assert_eq!((run.state, run.counts.suspend, run.held), (RunState::Held, 0, 1), "where tombstones can be seen, no tombstone means invisible: {run:?}");
+    assert_eq!(
+        (run.state, run.counts.suspend, run.held),
+        (RunState::Held, 0, 1),
+        "where tombstones can be seen, no tombstone means invisible: {run:?}"
+    );
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_that_shows_nobody_any_more_suspends_nobody() {
+    let bases = ["Engineering", "Sales", "Operations"].map(|ou| format!("OU={ou},OU=Staff,{DOMAIN}"));
+    let branch = Branch::running(|c| c.settings.bases = bases.to_vec()).await;
+    branch.lab.samba("deny-list", &[&bases[1]]);
+    branch.lab.disable(&staff("Engineering", "Ken Thompson"));
+    for _ in 0..2 {
+        let run = branch.sync().await;
+        assert!(matches!(run.state, RunState::Held | RunState::Failed), "{run:?}");
+        assert_eq!(branch.active().await, EVERYBODY - 1, "only who was seen disabled: {run:?}");
+    }
+    branch.lab.samba("allow-list", &[&bases[1]]);
+    branch.quiet("it shows them again").await;
 }
