@@ -30,6 +30,14 @@ impl GroupName {
         if text.contains('=') { Self::Dn(text.to_owned()) } else { Self::Name(text.to_owned()) }
     }
 
+    /// Whether the name no longer says where the group is: a name does not when the group was renamed, a DN when it was moved.
+    pub fn is_outdated(&self, was: &Dn, is: &Dn) -> bool {
+        match self {
+            Self::Name(_) => was.name() != is.name(),
+            Self::Dn(_) => was != is,
+        }
+    }
+
     /// As configured.
     pub fn as_str(&self) -> &str {
         match self {
@@ -155,6 +163,31 @@ impl Session {
             }
         }
         Ok(silent)
+    }
+
+    /// Which of these groups are still nested below the closure, by `member`, although the closure has them no more:
+    /// the right to read their `memberOf` is lost, and with it the way down to them.
+    pub async fn detached(&mut self, groups: &BTreeSet<Guid>, closure: &Closure) -> Result<BTreeSet<Guid>, DirectoryError> {
+        let inside: BTreeSet<Guid> = closure.groups().map(|g| g.guid).collect();
+        let base = self.root.default_naming_context.clone();
+        let mut detached = BTreeSet::new();
+        for guid in groups.difference(&inside) {
+            let mut level: Vec<String> = self.object(&format!("<GUID={guid}>"), &attributes()).await?.into_iter().map(|o| o.dn).collect();
+            let mut known = BTreeSet::from([*guid]);
+            while !level.is_empty() && !detached.contains(guid) {
+                let mut above = Vec::new();
+                for piece in level.chunks(CHUNK) {
+                    let members = Assertion::any(piece.iter().map(|dn| Assertion::equals("member", dn)));
+                    let filter = Assertion::all([Assertion::raw("(objectCategory=group)"), members]);
+                    above.extend(self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &attributes())).await?);
+                }
+                if above.iter().filter_map(Object::guid).any(|g| inside.contains(&g)) {
+                    detached.insert(*guid);
+                }
+                level = above.into_iter().filter(|o| o.guid().is_some_and(|g| known.insert(g))).map(|o| o.dn).collect();
+            }
+        }
+        Ok(detached)
     }
 
     /// Asks the groups themselves whether they hold these people.

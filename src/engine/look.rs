@@ -7,7 +7,7 @@ use super::run::{Request, Scope};
 use super::{Directory, Engine, EngineError};
 use crate::directory::{Decoder, DirectoryError, ServerUrl, Session, Settings, Suspect};
 use crate::dns::Answer;
-use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Tier, Timestamp};
+use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Status, Tier, Timestamp};
 use crate::reconcile::{
     Absent, Canary, Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger, Membership, Moment, Observation,
     Observed, Policy, Problem, ServerIdentity, TierWish, decide, suspects,
@@ -93,7 +93,7 @@ impl Engine {
         let mut session = Session::open_any(&settings, state.server.as_deref()).await?;
         let mut warnings = Vec::new();
         let bases = self.bases(directory, &mut session, &mut warnings).await?;
-        let (closure, trouble) = match self.groups(directory, &mut session).await {
+        let (closure, trouble) = match self.groups(directory, &mut session, &mut warnings).await {
             Ok((closure, trouble)) => (closure, trouble.map(|t| t.to_string())),
             // People are still read: who was disabled must not stay because a group could not be looked up.
             Err(EngineError::Directory(error @ DirectoryError::Search { .. })) => {
@@ -311,6 +311,8 @@ impl Engine {
             sight.entries += found.people.len() as u64;
         }
         let last_seen = stored.into_iter().map(|(guid, person)| (guid, person.dn)).collect();
+        let known = self.store.load(&directory.config.name, &absent, &BTreeSet::new()).await?;
+        let is_suspended = |guid| known.of_person(guid).is_none_or(|user| user.status() != Status::Active);
         let elsewhere = self.alive_elsewhere(directory, &found.people).await?;
         let scoped = if sight.is_full() { None } else { Complete::of_people(&absent, &found.people) };
         found.people.retain(|guid, _| !elsewhere.contains(guid));
@@ -318,7 +320,12 @@ impl Engine {
             Confirmation::Malformed(dn) => Some((Some(*guid), dn.clone())),
             _ => None,
         }));
-        let decided = Absent::decide(&found.people, &last_seen, sight.proof.as_ref().or(scoped.as_ref()), &sight.policy);
+        let decided = Absent::decide(&found.people, &last_seen, sight.proof.as_ref().or(scoped.as_ref()), is_suspended, &sight.policy);
+        if let Some(base) = decided.unexplained.first() {
+            sight.failure.get_or_insert(format!(
+                "{base} shows nobody although it had people, and not all of them are elsewhere: give the service account the right to list it, or correct base"
+            ));
+        }
         sight.unknown.extend(decided.unknown);
         sight.unknown.extend(elsewhere);
         sight.desired.extend(decided.desired);
@@ -368,14 +375,15 @@ impl Engine {
         if !suspects.is_empty() {
             let in_use: BTreeSet<Guid> = self.store.groups_in_use(name).await?;
             let answers = async {
-                let silent = session.groups_without_members(&in_use).await?;
+                let mut silent = session.groups_without_members(&in_use).await?;
+                silent.extend(session.detached(&in_use, &sight.policy.closure).await?);
                 Ok::<_, DirectoryError>((session.memberships(&suspects, &sight.policy.closure, &silent).await?, silent))
             };
             match answers.await {
                 Ok((answers, silent)) => {
                     for group in silent.iter().filter(|g| suspects.values().any(|s| s.entitled_by == Some(**g))) {
                         sight.warnings.push(format!(
-                            "the group {group} shows no member although it gave people their tier: emptied, or no longer readable; nobody loses anything by it until rosterctl directory repin accepts it"
+                            "the group {group} shows no member, or not what it is a member of, although it gave people their tier: emptied, or no longer readable; nobody loses anything by it until rosterctl directory repin accepts it"
                         ));
                     }
                     for (guid, answer) in &answers {

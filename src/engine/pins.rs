@@ -57,6 +57,7 @@ impl Engine {
         &self,
         directory: &Directory,
         session: &mut Session,
+        warnings: &mut Vec<String>,
     ) -> Result<(Closure, Option<GroupTrouble>), EngineError> {
         let name = &directory.config.name;
         let pins = self.store.pins(name, PinKind::Group).await?;
@@ -64,11 +65,17 @@ impl Engine {
         let mut trouble = None;
         for (tier, group) in &directory.config.settings.groups {
             let key = group.as_str().to_lowercase();
-            let pinned = pins.get(&key).and_then(|p| p.first()).map(|p| p.guid);
-            match session.resolve_group(group, pinned).await? {
+            let pinned = pins.get(&key).and_then(|p| p.first());
+            match session.resolve_group(group, pinned.map(|p| p.guid)).await? {
                 Ok(object) => {
-                    if let (None, Some(guid)) = (pinned, object.guid()) {
-                        self.store.pin(name, PinKind::Group, &Pin { name: key, guid, detail: object.dn.clone() }).await?;
+                    match (pinned, object.guid()) {
+                        (None, Some(guid)) => {
+                            self.store.pin(name, PinKind::Group, &Pin { name: key, guid, detail: object.dn.clone() }).await?;
+                        }
+                        (Some(pin), _) if group.is_outdated(&Dn::new(pin.detail.as_str()), &Dn::new(object.dn.as_str())) => {
+                            warnings.push(format!("the group \"{}\" is now {}: update the configuration", group.as_str(), object.dn));
+                        }
+                        _ => {}
                     }
                     roots.push((*tier, object));
                 }

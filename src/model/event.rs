@@ -42,10 +42,13 @@ impl Event {
         let kind = match &change.kind {
             ChangeKind::Create(_) => "user.created",
             ChangeKind::Link { .. } => "user.linked",
-            ChangeKind::Suspend { .. } => "user.suspended",
+            ChangeKind::Suspend { was_active: true, .. } => "user.suspended",
             ChangeKind::Reactivate { remaining, .. } if remaining.is_empty() => "user.reactivated",
             ChangeKind::Tier { .. } => "user.tier_changed",
-            ChangeKind::Reactivate { .. } | ChangeKind::Readdress { .. } | ChangeKind::Update { .. } => "user.updated",
+            // A further cause takes nothing more away, and one of several that is lifted gives nothing back.
+            ChangeKind::Suspend { .. } | ChangeKind::Reactivate { .. } | ChangeKind::Readdress { .. } | ChangeKind::Update { .. } => {
+                "user.updated"
+            }
             ChangeKind::Unpin { .. } => return None,
         };
         Some(Self {

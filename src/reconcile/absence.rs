@@ -35,22 +35,26 @@ pub struct Absent {
     pub desired: BTreeMap<Guid, Desired>,
     /// The people about whom nothing can be concluded.
     pub unknown: Vec<Guid>,
+    /// The bases that show nobody although they had somebody, not all of whom were found: not read at all, then.
+    pub unexplained: Vec<Dn>,
 }
 
 impl Absent {
     /// Decides the unseen people from what asking for each found.
     ///
-    /// `last_seen` is where each stood when it was last seen. `complete` is `None` after an incomplete
+    /// `last_seen` is where each stood when it was last seen; `is_suspended` tells who cannot sign in anyway. `complete` is `None` after an incomplete
     /// read: then what was found positively counts, and missing counts as nothing.
     pub fn decide(
         found: &BTreeMap<Guid, Confirmation>,
         last_seen: &BTreeMap<Guid, Dn>,
         complete: Option<&Complete>,
+        is_suspended: impl Fn(Guid) -> bool,
         policy: &Policy,
     ) -> Self {
         // A base that shows nobody although it had somebody is believed only if everybody of it was found somewhere.
-        let emptied_and_unexplained =
-            |dn: &Dn| complete.is_some_and(|c| c.emptied().iter().any(|base| dn.is_within(base) && !all_found(base, found, last_seen)));
+        let emptied = complete.map(Complete::emptied).unwrap_or_default();
+        let unexplained: Vec<Dn> = emptied.iter().filter(|base| !all_found(base, found, last_seen, &is_suspended)).cloned().collect();
+        let emptied_and_unexplained = |dn: &Dn| unexplained.iter().any(|base| dn.is_within(base));
         let mut absent = Self::default();
         for (guid, confirmation) in found {
             let stood = last_seen.get(guid);
@@ -70,15 +74,15 @@ impl Absent {
                 Confirmation::Malformed(_) => absent.unknown.push(*guid),
             }
         }
+        absent.unexplained = unexplained;
         absent
     }
 }
 
-fn all_found(base: &Dn, found: &BTreeMap<Guid, Confirmation>, last_seen: &BTreeMap<Guid, Dn>) -> bool {
-    last_seen
-        .iter()
-        .filter(|(_, dn)| dn.is_within(base))
-        .all(|(guid, _)| matches!(found.get(guid), Some(Confirmation::Alive(_) | Confirmation::Tombstone(_))))
+/// Whether everybody who may still sign in, and last stood below the base, was found: alive elsewhere, or as a tombstone.
+fn all_found(base: &Dn, found: &BTreeMap<Guid, Confirmation>, last_seen: &BTreeMap<Guid, Dn>, is_suspended: impl Fn(Guid) -> bool) -> bool {
+    let of_base = last_seen.iter().filter(|(guid, dn)| dn.is_within(base) && !is_suspended(**guid));
+    of_base.into_iter().all(|(guid, _)| matches!(found.get(guid), Some(Confirmation::Alive(_) | Confirmation::Tombstone(_))))
 }
 
 impl Desired {

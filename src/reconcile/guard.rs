@@ -202,7 +202,8 @@ fn settles(class: Option<Class>) -> Option<Class> {
 /// Judges a proposal.
 pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
     let Proposal { plan, mut people, unwitnessed } = proposal;
-    let approved: Vec<bool> = plan.changes.iter().map(|c| situation.approved.contains(&c.digest())).collect();
+    let is_approved = |c: &Change| !situation.approved.is_empty() && situation.approved.contains(&c.digest());
+    let approved: Vec<bool> = plan.changes.iter().map(is_approved).collect();
     let mut holds: Vec<Option<HoldReason>> = vec![None; plan.changes.len()];
     let mut settling = Vec::new();
 

@@ -55,11 +55,11 @@ impl Store {
         rows.iter().map(|row| Ok(address_hash(&AddressKey(Columns::of(row).text()?)))).collect()
     }
 
-    /// How many people are stored below each base.
+    /// How many people with an active user are stored below each base.
     pub async fn people_below(&self, directory: &DirectoryName, bases: &[Dn]) -> Result<Vec<u64>, StoreError> {
         let sql = Sql::new("SELECT parent_key, COUNT(*) FROM people WHERE directory = ")
             .bind(directory.as_str())
-            .push(" AND user_id IS NOT NULL GROUP BY parent_key");
+            .push(" AND user_id IN (SELECT id FROM users WHERE status = 'active') GROUP BY parent_key");
         let mut below = vec![0; bases.len()];
         for row in sql.all(&self.readers).await.doing("count people")? {
             let mut c = Columns::of(&row);

@@ -360,6 +360,11 @@ async fn lose(
     digest: Digest,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    if matches!(state, PlanState::Applied | PlanState::Withdrawn) {
+        let sql = Sql::new("DELETE FROM changes WHERE outcome = 'held' AND plan_id = ").bind(plan.id.0);
+        sql.execute(&mut *writing.tx).await.doing("empty a plan")?;
+        return set_state(writing, plan.id, state, now).await;
+    }
     for piece in lost.chunks(1_000) {
         let sql = Sql::new("DELETE FROM changes WHERE outcome = 'held' AND plan_id = ").bind(plan.id.0);
         sql.push(" AND digest IN ").list(piece.iter().map(|d| d.0)).execute(&mut *writing.tx).await.doing("take changes off a plan")?;

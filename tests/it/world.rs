@@ -250,7 +250,7 @@ impl Company {
             };
             found.insert(guid, confirmation);
         }
-        desired.extend(Absent::decide(&found, &last_seen, proof, &policy).desired);
+        desired.extend(Absent::decide(&found, &last_seen, proof, |_| false, &policy).desired);
 
         let mut known = Known::default();
         for user in self.users.values() {

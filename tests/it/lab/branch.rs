@@ -41,7 +41,7 @@ pub(crate) fn config(lab: &Lab) -> DirectoryConfig {
             password_file: PathBuf::from(lab.fact("LAB_PASSWORD_FILE")),
             bases: vec![DOMAIN.to_owned()],
             filter: None,
-            timeouts: Timeouts { connect: Duration::from_secs(2), operation: Duration::from_secs(5), run: Duration::from_secs(60) },
+            timeouts: Timeouts { connect: Duration::from_secs(2), operation: Duration::from_secs(5), run: Duration::from_mins(1) },
             // Several pages, even of so few.
             page_size: 20,
             groups: vec![group(Tier::Pro, "Roster Pro"), group(Tier::Basic, "Roster Basic")],

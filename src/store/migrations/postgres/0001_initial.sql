@@ -183,7 +183,7 @@ CREATE TABLE changes (
     PRIMARY KEY (run_id, seq)
 );
 CREATE INDEX changes_budget ON changes (directory, class, at) WHERE outcome = 'applied' AND approved = 0;
-CREATE INDEX changes_plan ON changes (plan_id) WHERE plan_id IS NOT NULL;
+CREATE INDEX changes_plan ON changes (plan_id, digest) WHERE plan_id IS NOT NULL;
 CREATE INDEX changes_user ON changes (user_id, at);
 
 -- Append-only. hash = sha256(hash before || document).
