@@ -72,7 +72,7 @@ pub struct AttributeCounts {
 pub struct Expectation {
     /// The bases, each read on its own.
     pub bases: Vec<Dn>,
-    /// How many stored people stand in each.
+    /// How many stored people stand in each; may be told later, see [`Ledger::expect_people`].
     pub people: Vec<u64>,
     /// The canaries.
     pub canaries: Vec<Canary>,
@@ -228,6 +228,16 @@ impl Ledger {
         }
     }
 
+    /// Whether some base has shown nobody, so that it matters how many people stood there.
+    pub fn shows_an_empty_base(&self) -> bool {
+        self.entries.contains(&0)
+    }
+
+    /// How many people stand in each base by what is stored, where that was not known before.
+    pub fn expect_people(&mut self, people: Vec<u64>) {
+        self.expected.people = people;
+    }
+
     /// How many entries were seen so far.
     pub fn entries(&self) -> u64 {
         self.entries.iter().sum()
@@ -249,7 +259,7 @@ impl Ledger {
             bases: whole.iter().map(|b| self.expected.bases[*b].clone()).collect(),
             emptied: whole
                 .iter()
-                .filter(|b| self.entries[**b] == 0 && self.expected.people[**b] > 0)
+                .filter(|b| self.entries[**b] == 0 && self.expected.people.get(**b).is_some_and(|n| *n > 0))
                 .map(|b| self.expected.bases[*b].clone())
                 .collect(),
             everywhere: damaged.is_empty(),

@@ -187,8 +187,8 @@ async fn prepare(conn: &mut sqlx::AnyConnection, flavour: Flavour) -> Result<(),
                 "PRAGMA synchronous = FULL",
                 "PRAGMA foreign_keys = ON",
                 "PRAGMA busy_timeout = 10000",
-                // 8 MiB of pages a connection: small, and enough for the hot inner nodes of a million people.
-                "PRAGMA cache_size = -8192",
+                // 4 MiB of pages a connection: small, and enough for the hot inner nodes of a million people.
+                "PRAGMA cache_size = -4096",
             ] {
                 sqlx::query(pragma).execute(&mut *conn).await?;
             }

@@ -11,7 +11,7 @@ use crate::model::{AccountId, AddressKey, Class, DirectoryName, Dn, Guid, Quaran
 use crate::reconcile::{IndexRow, Known, Settling, StoredPerson, Waiting, address_hash};
 
 /// Ids in one `IN` list.
-const LIST: usize = 1_000;
+const LIST: usize = 500;
 
 fn pieces<T: Clone>(all: impl IntoIterator<Item = T>) -> Vec<Vec<T>> {
     all.into_iter().collect::<Vec<_>>().chunks(LIST).map(<[T]>::to_vec).collect()

@@ -1,4 +1,4 @@
-//! Values in bulk: statements with many rows, at most 30,000 bound values each, and rows read by position.
+//! Values in bulk: statements with many rows, and rows read by position.
 
 use std::fmt::Write as _;
 
@@ -11,8 +11,9 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::model::{Guid, Timestamp};
 
-/// SQLite allows 32,766 bound values in a statement, PostgreSQL 65,535.
-const MAX_VALUES: usize = 30_000;
+/// Values in one bulk statement. SQLite allows 32,766 and PostgreSQL 65,535, but SQLite finds a parameter's name by
+/// walking all of them, so what a value costs grows with how many there are: thousands take most of the time.
+const BULK_VALUES: usize = 600;
 
 /// A statement under construction. Its text comes from this module tree only; every value is bound.
 #[derive(Default)]
@@ -126,8 +127,7 @@ pub(super) fn insert<'a>(
     async move {
         let mut rows = rows.into_iter().peekable();
         while let Some(first) = rows.peek() {
-            // 400 rows a statement is where inserting is fastest; wide rows meet the limit of bound values first.
-            let at_most = (MAX_VALUES / first.len()).min(400);
+            let at_most = (BULK_VALUES / first.len()).max(1);
             let mut sql = Sql::new(head).push(" VALUES ");
             for (at, row) in rows.by_ref().take(at_most).enumerate() {
                 sql = sql.push(if at > 0 { "," } else { "" }).list(row);

@@ -64,6 +64,7 @@ fn loss(n: u32) -> impl Strategy<Value = Loss> {
             groups_blind,
             tombstones_visible,
             end,
+            reversed: false,
         },
     )
 }
@@ -198,5 +199,30 @@ proptest! {
                 prop_assert_eq!(user.status(), Status::Suspended);
             }
         }
+    }
+
+    #[test]
+    fn the_order_of_entries_changes_nothing(history in prop::collection::vec(happening(PEOPLE), 0..20)) {
+        let (mut one, mut other) = (Company::running(PEOPLE), Company::running(PEOPLE));
+        for what in &history {
+            happen(&mut one, what);
+            happen(&mut other, what);
+            one.run(&Loss::default());
+            other.run(&Loss { reversed: true, ..Loss::default() });
+        }
+        prop_assert_eq!(one.users, other.users);
+        prop_assert_eq!(one.held, other.held);
+    }
+
+    #[test]
+    fn without_a_claim_nobody_is_created_and_nobody_is_readdressed(history in prop::collection::vec(happening(PEOPLE), 0..12)) {
+        let mut company = Company::running(PEOPLE);
+        company.claims.clear();
+        let before: Vec<_> = company.users.values().map(|u| (u.id, u.addresses.clone())).collect();
+        for what in &history {
+            happen(&mut company, what);
+            company.run(&Loss::default());
+        }
+        prop_assert_eq!(company.users.values().map(|u| (u.id, u.addresses.clone())).collect::<Vec<_>>(), before);
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Loss {
     pub groups_blind: bool,
     pub tombstones_visible: bool,
     pub end: Option<PageEnd>,
+    /// The server returns people in another order.
+    pub(crate) reversed: bool,
 }
 
 pub(crate) struct Company {
@@ -202,7 +204,10 @@ impl Company {
 
     fn run_with(&mut self, loss: &Loss, approved: BTreeSet<Digest>) {
         let policy = self.policy();
-        let everybody: Vec<Guid> = self.truth.keys().copied().collect();
+        let mut everybody: Vec<Guid> = self.truth.keys().copied().collect();
+        if loss.reversed {
+            everybody.reverse();
+        }
         let unmanaged = self.users.values().filter(|u| u.link.is_none()).flat_map(|u| u.addresses.keys()).map(|k| address_hash(&k));
         let mut index = Index::new(self.people.values().map(|(row, _)| *row).collect(), unmanaged.collect());
         let mut ledger = Ledger::new(Expectation {
