@@ -121,6 +121,9 @@ fn weekdays(field: &str) -> Option<String> {
     Some(parts.collect::<Option<Vec<_>>>()?.join(","))
 }
 
+/// Second looks of a directory are at least this far apart.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
 /// What wakes a directory next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -139,9 +142,10 @@ impl Engine {
             self.run_unasked(&directory, Request::full(Trigger::Startup, None)).await;
         }
         let mut last_scheduled = self.clock.now();
+        let mut look_again_from = Timestamp(0);
         loop {
             let now = self.clock.now();
-            let (due, what) = match self.next_due(&directory, last_scheduled, looked_until).await {
+            let (due, what) = match self.next_due(&directory, last_scheduled, looked_until, look_again_from).await {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::error!(%error, directory = %directory.config.name, "what is due cannot be read from the store");
@@ -186,6 +190,8 @@ impl Engine {
                     Some(Request { trigger: Trigger::Expiry, scope: Scope::People(people), actor: None, approves: None })
                 }
                 Next::SecondLook => {
+                    // Whoever could not be looked at is still due afterwards; not at once again.
+                    look_again_from = now.plus(LOOK_AGAIN);
                     let settling = self.store.settling(&directory.config.name).await.unwrap_or_default();
                     let people = settling.into_iter().filter(|s| s.due.is_some_and(|d| d <= now)).map(|s| s.guid).collect();
                     Some(Request { trigger: Trigger::SecondLook, scope: Scope::People(people), actor: None, approves: None })
@@ -193,15 +199,7 @@ impl Engine {
                 Next::Nothing => None,
             };
             if let Some(request) = request {
-                let is_second_look = request.trigger == Trigger::SecondLook;
-                let failed = self.run_unasked(&directory, request).await;
-                if failed && is_second_look {
-                    // What could not be looked at is still due; not at once again.
-                    tokio::select! {
-                        () = self.stop.cancelled() => return,
-                        () = tokio::time::sleep(Duration::from_secs(30)) => {}
-                    }
-                }
+                self.run_unasked(&directory, request).await;
             }
         }
     }
@@ -228,11 +226,13 @@ impl Engine {
         directory: &Directory,
         scheduled_after: Timestamp,
         expiry_after: Timestamp,
+        look_again_from: Timestamp,
     ) -> Result<(Option<Timestamp>, Next), StoreError> {
         let name = &directory.config.name;
         let scheduled = directory.config.schedule.next(scheduled_after).map(|at| (at, Next::Scheduled));
         let expiry = self.store.next_expiry(name, expiry_after).await?.map(|at| (at, Next::Expiry));
-        let second_look = self.store.settling(name).await?.into_iter().filter_map(|s| s.due).min().map(|at| (at, Next::SecondLook));
+        let second_look =
+            self.store.settling(name).await?.into_iter().filter_map(|s| s.due).min().map(|at| (at.max(look_again_from), Next::SecondLook));
         let first = [scheduled, expiry, second_look].into_iter().flatten().min_by_key(|(at, _)| *at);
         Ok(first.map_or((None, Next::Nothing), |(at, what)| (Some(at), what)))
     }
@@ -242,14 +242,10 @@ impl Engine {
         state.paused_until.is_some_and(|until| until > self.clock.now())
     }
 
-    /// A run nobody waits for; says whether it failed.
-    async fn run_unasked(&self, directory: &Directory, request: Request) -> bool {
-        match self.run(directory, request).await {
-            Ok(run) => run.error.is_some(),
-            Err(error) => {
-                tracing::error!(%error, directory = %directory.config.name, "a run could not be written down");
-                true
-            }
+    /// A run nobody waits for.
+    async fn run_unasked(&self, directory: &Directory, request: Request) {
+        if let Err(error) = self.run(directory, request).await {
+            tracing::error!(%error, directory = %directory.config.name, "a run could not be written down");
         }
     }
 }
