@@ -84,6 +84,7 @@ base = ["{root}"]
 schedule = "*/15 * * * *"
 pro-groups = ["Roster Pro"]
 basic-groups = ["Roster Basic"]
+live = false
 "#,
         url = sim.ldaps_url(),
         upn = sim.service_upn(),

@@ -85,9 +85,26 @@ fn directory(d: &config::Directory, config: &Config) -> Option<DirectoryConfig> 
         limits: limits(&d.safety),
         schedule: Cron::parse(&d.schedule, config.timezone).ok()?,
         stale_after: d.stale_after,
-        live: d.live,
+        notices: notices(d, config),
         gated: !config.gates.is_empty(),
     })
+}
+
+/// What the configuration asks for and this version does not do yet: said, not passed over.
+fn notices(d: &config::Directory, config: &Config) -> Vec<String> {
+    let retention = &config.retention;
+    let keeps_less = [retention.release_address_after, retention.remove_after, retention.events].iter().any(Option::is_some);
+    [
+        (d.live, "live = true: this version does not follow change notifications yet; changes are seen by scheduled runs"),
+        (!config.gates.is_empty(), "a gate is configured: this version cannot ask it, so every change waits for rosterctl held approve"),
+        (!config.hooks.is_empty(), "hooks are configured: this version does not run them yet; nothing is sent to anybody"),
+        (config.metrics_listen.is_some(), "metrics.listen is configured: this version does not serve metrics yet"),
+        (keeps_less, "retention is configured: this version keeps everything"),
+    ]
+    .into_iter()
+    .filter(|(is_asked, _)| *is_asked)
+    .map(|(_, notice)| notice.to_owned())
+    .collect()
 }
 
 fn attributes(a: &config::Attributes) -> AttributeNames {

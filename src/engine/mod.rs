@@ -68,8 +68,8 @@ pub struct DirectoryConfig {
     pub schedule: Cron,
     /// How old the last complete read may become.
     pub stale_after: Duration,
-    /// Whether change notifications were asked for.
-    pub live: bool,
+    /// What was asked for that this version does not do, as sentences for `status`.
+    pub notices: Vec<String>,
     /// Whether a gate is configured: without an answer from it nothing is applied.
     pub gated: bool,
 }

@@ -152,13 +152,7 @@ impl Engine {
                 state.last_complete_read.map_or_else(|| "never".to_owned(), |at| format!("{} ago", ago(now.since(at))))
             ));
         }
-        if config.live {
-            attention
-                .push("live = true: this version does not follow change notifications yet; changes are seen by scheduled runs".to_owned());
-        }
-        if config.gated {
-            attention.push("a gate is configured: this version cannot ask it, so every change waits for rosterctl held approve".to_owned());
-        }
+        attention.extend(config.notices.iter().cloned());
         Ok(DirectoryStatus {
             name: name.to_string(),
             account: config.account.to_string(),

@@ -57,7 +57,7 @@ pub(crate) fn config(sim: &Sim, folder: &Path) -> DirectoryConfig {
         limits: Limits::default(),
         schedule: Cron::parse("@hourly", chrono_tz::Tz::UTC).expect("a schedule"),
         stale_after: Duration::from_hours(6),
-        live: false,
+        notices: Vec::new(),
         gated: false,
     }
 }

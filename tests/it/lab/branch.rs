@@ -55,7 +55,7 @@ pub(crate) fn config(lab: &Lab) -> DirectoryConfig {
         limits: Limits { settle: Duration::ZERO, ..Limits::default() },
         schedule: Cron::parse("@hourly", chrono_tz::Tz::UTC).expect("a schedule"),
         stale_after: Duration::from_hours(6),
-        live: false,
+        notices: Vec::new(),
         gated: false,
     }
 }
