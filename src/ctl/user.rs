@@ -16,8 +16,9 @@ pub enum Command {
     List(List),
     /// Users whose name or address begins with these words
     Search {
-        /// The words
-        text: String,
+        /// The words, each of which begins a name or an address
+        #[arg(required = true)]
+        text: Vec<String>,
         /// At most so many
         #[arg(long)]
         limit: Option<u32>,
@@ -80,7 +81,8 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             output.data(&users.raw, |view| list(&users.value, view))?;
         }
         Command::Search { text, limit } => {
-            let users: Answer<Users> = daemon.get(&Route::to(["users", "search"]).with("q", text).with_some("limit", *limit)).await?;
+            let users: Answer<Users> =
+                daemon.get(&Route::to(["users", "search"]).with("q", text.join(" ")).with_some("limit", *limit)).await?;
             output.data(&users.raw, |view| list(&users.value, view))?;
         }
         Command::Show { who } => {

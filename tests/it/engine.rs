@@ -368,3 +368,19 @@ async fn the_next_server_serves_and_what_it_may_not_know_yet_waits() {
     let later = sync().await.unwrap();
     assert_eq!(later.counts.suspend, 1, "{later:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_import_is_not_applied_and_does_not_nag_until_somebody_new_comes() {
+    let firm = Firm::of(200, |_| {}).await;
+    firm.sync().await;
+    let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
+    firm.engine.reject(plan.id, &alice()).await.unwrap();
+    let quiet = firm.sync().await;
+    assert_eq!((quiet.state, quiet.held, firm.users().await.len()), (RunState::Succeeded, 0, 0), "{quiet:?}");
+    firm.sim.edit(|ad| {
+        let new = ad.add_person(NewPerson::new("newbie").name("New", "Bie").mail("new.bie@example.com").ou("Engineering"));
+        ad.add_member(adsim::names::BASIC, new);
+    });
+    let again = firm.sync().await;
+    assert_eq!((again.state, again.held), (RunState::Held, plan.count + 1), "{again:?}");
+}
