@@ -12,7 +12,7 @@ use clap::Parser as _;
 use rosterd::clock::Clock;
 use rosterd::config::Config;
 use rosterd::ctl::{self, Terminal};
-use rosterd::daemon;
+use rosterd::daemon::{self, Reload};
 use tokio_util::sync::CancellationToken;
 
 /// Types commands, shows what they print.
@@ -110,7 +110,9 @@ async fn main() {
     let config = Config::load(&file, &daemon::checks()).unwrap_or_else(|problems| panic!("{problems}"));
     let stop = CancellationToken::new();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
-    let running = tokio::spawn(daemon::run(daemon::setup(&config), Clock::system(), stop.clone(), move || {
+    let reload = Reload::new(move || Config::load(&file, &daemon::checks()).map(|config| daemon::setup(&config)));
+    let reloader = reload.reloader();
+    let running = tokio::spawn(daemon::run(daemon::setup(&config), reload, Clock::system(), stop.clone(), move || {
         let _ = ready.send(());
     }));
     if is_ready.await.is_err() {
@@ -120,7 +122,7 @@ async fn main() {
     let operator = Operator { socket: folder.path().join("control.sock").display().to_string() };
     story(&operator, &sim).await;
     if !once {
-        daemon::watch_signals(stop.clone()).expect("signals");
+        daemon::watch_signals(stop.clone(), reloader).expect("signals");
         stay(&operator.socket, &stop).await;
     }
     stop.cancel();

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use rosterd::clock::Clock;
 use rosterd::config::Config;
+use rosterd::daemon::Reload;
 use rosterd::{daemon, telemetry};
 use tokio_util::sync::CancellationToken;
 
@@ -53,12 +54,14 @@ fn run(config: &Config, file: &Path) -> ExitCode {
     let outcome = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
             let stop = CancellationToken::new();
-            daemon::watch_signals(stop.clone())?;
+            let path = file.to_owned();
+            let reload = Reload::new(move || Config::load(&path, &daemon::checks()).map(|config| daemon::setup(&config)));
+            daemon::watch_signals(stop.clone(), reload.reloader())?;
             let ready = || {
                 // Without systemd there is nobody to tell.
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             };
-            let ended = daemon::run(daemon::setup(config), Clock::system(), stop, ready).await;
+            let ended = daemon::run(daemon::setup(config), reload, Clock::system(), stop, ready).await;
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
             ended.map_err(anyhow::Error::from)
         })

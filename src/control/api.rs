@@ -6,6 +6,7 @@
 //! | Route | Role | Body, answer |
 //! |---|---|---|
 //! | `GET /status` | viewer | [`Status`] |
+//! | `POST /reload` | operator | [`Reloaded`] |
 //! | `POST /sync?wait=true` | operator | [`Runs`] |
 //! | `GET /directories` | viewer | [`Directories`] |
 //! | `POST /directories/{name}/sync?wait=true` | operator | [`Run`] (202 without waiting) |
@@ -46,6 +47,24 @@ pub struct Status {
     pub directories: Vec<DirectoryStatus>,
     /// Deliveries.
     pub hooks: HookCounts,
+}
+
+/// `POST /v1/reload`: what came of reading the configuration again. A file with problems is refused, and changes nothing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Every directory that is or was configured.
+    pub directories: Vec<ReloadedDirectory>,
+    /// Keys that changed in the file and take effect only when the daemon starts.
+    pub needs_restart: Vec<String>,
+}
+
+/// What a reload means for one directory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReloadedDirectory {
+    /// Its name.
+    pub name: String,
+    /// `added`, `unchanged`, `changed`, `rescoped` (its next run only plans) or `removed` (its users stay as they are).
+    pub outcome: String,
 }
 
 /// Deliveries that are not done.

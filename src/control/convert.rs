@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::api;
+use super::{Reloaded, api};
 use crate::engine::run::Proposed;
-use crate::engine::{DirectoryStatus, Progress};
+use crate::engine::{DirectoryStatus, Outcome, Progress};
 use crate::model::{
     Account, Cause, Causes, Change, ChangeCounts, Claim, Class, Guid, Handle, HoldReason, Link, QuarantineReason, Status, Timestamp, User,
 };
@@ -66,6 +66,25 @@ pub(super) fn directory(status: DirectoryStatus) -> api::DirectoryStatus {
 }
 
 /// The daemon, with its directories.
+pub(super) fn reloaded(reloaded: Reloaded) -> api::Reloaded {
+    let Reloaded { directories, needs_restart } = reloaded;
+    let word = |outcome| match outcome {
+        Outcome::Added => "added",
+        Outcome::Unchanged => "unchanged",
+        Outcome::Changed => "changed",
+        Outcome::Rescoped => "rescoped",
+        Outcome::Removed => "removed",
+    };
+    let one = |(name, outcome): (crate::model::DirectoryName, _)| api::ReloadedDirectory {
+        name: name.to_string(),
+        outcome: word(outcome).to_owned(),
+    };
+    api::Reloaded {
+        directories: directories.into_iter().map(one).collect(),
+        needs_restart: needs_restart.into_iter().map(str::to_owned).collect(),
+    }
+}
+
 pub(super) fn status(started_at: Timestamp, directories: Vec<api::DirectoryStatus>) -> api::Status {
     // Nothing is delivered yet, so nothing waits to be.
     let hooks = api::HookCounts::default();

@@ -12,6 +12,7 @@ mod line;
 pub mod peer;
 mod problem;
 mod read;
+mod reload;
 mod server;
 mod socket;
 #[cfg(test)]
@@ -20,6 +21,8 @@ mod write;
 
 use std::path::PathBuf;
 
+pub use peer::Callers;
+pub use reload::{Ask, Reloaded, Reloader};
 pub use server::serve;
 pub use socket::{Listening, ServeError, bind};
 

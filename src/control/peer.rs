@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::CString;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -102,7 +102,7 @@ pub enum PeerError {
 /// Looks callers up, and remembers them for a moment.
 #[derive(Debug)]
 pub struct Callers {
-    names: Names,
+    names: RwLock<Names>,
     own: u32,
     look_ups: Arc<Semaphore>,
     known: Mutex<HashMap<(u32, u32), (Instant, Caller)>>,
@@ -116,23 +116,39 @@ struct Names {
     authenticators: String,
 }
 
+impl Names {
+    fn of(settings: &Settings) -> Self {
+        let Settings { socket: _, operators, viewers, authenticators } = settings.clone();
+        Self { operators, viewers, authenticators }
+    }
+}
+
 impl Callers {
     /// With these groups; a daemon's own user is an operator.
     pub fn new(settings: &Settings) -> Self {
-        let Settings { socket: _, operators, viewers, authenticators } = settings.clone();
         Self {
-            names: Names { operators, viewers, authenticators },
+            names: RwLock::new(Names::of(settings)),
             own: Uid::effective().as_raw(),
             look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
             known: Mutex::default(),
         }
     }
 
+    /// From now on with these groups.
+    pub fn regroup(&self, settings: &Settings) {
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = Names::of(settings);
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn names(&self) -> Names {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The groups that have this role, for a sentence.
     pub fn groups_with(&self, role: Role) -> String {
-        let Names { operators, viewers, authenticators } = &self.names;
+        let Names { operators, viewers, authenticators } = self.names();
         match role {
-            Role::Operator => operators.clone(),
+            Role::Operator => operators,
             Role::Viewer => format!("{viewers} or {operators}"),
             Role::Authenticator => format!("{authenticators}, {viewers} or {operators}"),
         }
@@ -160,7 +176,7 @@ impl Callers {
     async fn ask(&self, uid: u32, gid: u32) -> Result<Caller, PeerError> {
         let silent = || PeerError::Silent { uid };
         let permit = Arc::clone(&self.look_ups).acquire_owned().await.map_err(|_| silent())?;
-        let (names, own) = (self.names.clone(), self.own);
+        let (names, own) = (self.names(), self.own);
         let asked = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             look_up(uid, gid, own, &names)

@@ -31,8 +31,9 @@ type Shared = State<Arc<Control>>;
 impl Control {
     /// How all directories stand.
     pub(super) async fn directories(&self) -> Result<Vec<api::DirectoryStatus>, Refusal> {
-        let mut all = Vec::with_capacity(self.engine.directories.len());
-        for directory in self.engine.directories.values() {
+        let configured = self.engine.configured();
+        let mut all = Vec::with_capacity(configured.directories.len());
+        for directory in configured.directories.values() {
             all.push(convert::directory(self.engine.directory_status(directory).await?));
         }
         Ok(all)
@@ -48,7 +49,8 @@ impl Control {
     pub(super) async fn show_account(&self, account: crate::model::Account) -> Result<api::Account, Refusal> {
         let claims = self.engine.store.claims(Some(account.id)).await?;
         let domains = claims.into_iter().map(|c| convert::domain(c, &account.handle)).collect();
-        let connected = self.engine.directories.values().filter(|d| d.config.account == account.handle);
+        let configured = self.engine.configured();
+        let connected = configured.directories.values().filter(|d| d.config.account == account.handle);
         let directories = connected.map(|d| d.config.name.to_string()).collect();
         Ok(convert::account(account, domains, directories))
     }
@@ -74,7 +76,7 @@ impl Control {
 
     /// The users with a quarantine, of the configured directories and these.
     async fn quarantined(&self, more: impl Iterator<Item = DirectoryName>) -> Result<BTreeMap<UserId, Vec<QuarantineReason>>, Refusal> {
-        let directories: BTreeSet<DirectoryName> = self.engine.directories.keys().cloned().chain(more).collect();
+        let directories: BTreeSet<DirectoryName> = self.engine.configured().directories.keys().cloned().chain(more).collect();
         let mut users: BTreeMap<UserId, Vec<QuarantineReason>> = BTreeMap::new();
         for directory in &directories {
             for (_, _, reason, user) in self.engine.store.quarantined(directory).await? {
@@ -114,7 +116,7 @@ pub(super) async fn plan(State(control): Shared, Path(name): Path<String>, Exten
     let request = Request::full(Trigger::Manual, Some(caller.actor));
     let proposed = tokio::select! {
         () = control.engine.stop.cancelled() => return Err(EngineError::Stopping.into()),
-        proposed = control.engine.propose(directory, &request) => proposed?,
+        proposed = control.engine.propose(&directory, &request) => proposed?,
     };
     Ok(Json(convert::plan(&name, proposed)))
 }

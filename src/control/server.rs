@@ -25,7 +25,7 @@ use super::line::{Line, PATIENCE, Peer};
 use super::peer::{Caller, Callers, Role};
 use super::problem::{Refusal, as_problems, chain};
 use super::socket::{Listening, ServeError};
-use super::{Settings, read, write};
+use super::{Reloader, read, write};
 use crate::engine::Engine;
 use crate::model::{AccountId, Handle};
 
@@ -46,7 +46,8 @@ pub(super) type Answer<T> = Result<Json<T>, Refusal>;
 pub(super) struct Control {
     pub(super) engine: Arc<Engine>,
     pub(super) plans: Semaphore,
-    callers: Callers,
+    pub(super) reloader: Reloader,
+    callers: Arc<Callers>,
     /// What operators have set going.
     changing: TaskTracker,
     /// Handles never change, so what is known stays true.
@@ -74,12 +75,19 @@ pub(super) fn handle(handles: &BTreeMap<AccountId, Handle>, id: AccountId) -> Re
 }
 
 /// Answers on the socket until `stop`; then accepts nobody any more, and gives the requests under way a moment.
-pub async fn serve(listening: Listening, engine: Arc<Engine>, settings: &Settings, stop: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(
+    listening: Listening,
+    engine: Arc<Engine>,
+    callers: Arc<Callers>,
+    reloader: Reloader,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
     let (listener, file) = listening.into_parts();
     let control = Arc::new(Control {
         engine,
         plans: Semaphore::new(PLANS),
-        callers: Callers::new(settings),
+        reloader,
+        callers,
         changing: TaskTracker::new(),
         handles: RwLock::default(),
     });
@@ -127,6 +135,7 @@ fn routes(control: &Arc<Control>) -> Router {
         .route("/events", get(read::events))
         .route_layer(from_fn_with_state(Arc::clone(control), viewers_only));
     let write = Router::new()
+        .route("/reload", post(write::reload))
         .route("/sync", post(write::sync_all))
         .route("/directories/{name}/sync", post(write::sync))
         .route("/directories/{name}/pause", post(write::pause))

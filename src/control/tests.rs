@@ -20,7 +20,7 @@ use super::client::{Client, ClientError, Route};
 use super::peer::{Caller, Role, RoleGroups};
 use super::server::permit;
 use super::socket::ServeError;
-use super::{Settings, api, bind, serve};
+use super::{Callers, Reloader, Settings, api, bind, serve};
 use crate::clock::Clock;
 use crate::dns::Resolver;
 use crate::engine::Engine;
@@ -48,7 +48,8 @@ impl Daemon {
         let settings = Settings { socket: socket.clone(), operators: NOBODY.into(), viewers: NOBODY.into(), authenticators: String::new() };
         let serving = tokio::spawn({
             let stop = stop.clone();
-            async move { serve(listening, engine, &settings, stop).await }
+            let callers = Arc::new(Callers::new(&settings));
+            async move { serve(listening, engine, callers, Reloader::new().0, stop).await }
         });
         Self { client: Client::new(&socket).unwrap(), home, socket, stop, serving }
     }

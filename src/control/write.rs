@@ -16,7 +16,7 @@ use super::problem::Refusal;
 use super::read::plan_id;
 use super::server::{Answer, Control, document, handle, optional_document};
 use super::{api, convert};
-use crate::engine::Directory;
+use crate::engine::{Directory, EngineError};
 use crate::model::Actor;
 
 type Shared = State<Arc<Control>>;
@@ -52,7 +52,8 @@ pub(super) async fn sync_all(
     Extension(by): By,
     Query(Waiting { wait }): Query<Waiting>,
 ) -> Result<Response, Refusal> {
-    let directories = control.engine.directories.values();
+    let configured = control.engine.configured();
+    let directories = configured.directories.values();
     if !wait {
         directories.for_each(|d| set_going(&control, d, by.actor.clone()));
         return Ok(accepted());
@@ -69,11 +70,17 @@ pub(super) async fn sync(
 ) -> Result<Response, Refusal> {
     let directory = control.engine.directory(&name)?;
     if !wait {
-        set_going(&control, directory, by.actor);
+        set_going(&control, &directory, by.actor);
         return Ok(accepted());
     }
-    let run = control.engine.sync(directory, by.actor).await?;
+    let run = control.engine.sync(&directory, by.actor).await?;
     Ok(Json(convert::run(run)).into_response())
+}
+
+pub(super) async fn reload(State(control): Shared, Extension(by): By) -> Answer<api::Reloaded> {
+    let outcome = control.reloader.reload(by.actor).await.ok_or(EngineError::Stopping)?;
+    let reloaded = outcome.map_err(|problems| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, problems))?;
+    Ok(Json(convert::reloaded(reloaded)))
 }
 
 pub(super) async fn pause(State(control): Shared, Path(name): Path<String>, body: Bytes) -> Answer<api::DirectoryStatus> {

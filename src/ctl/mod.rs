@@ -15,6 +15,7 @@ pub mod id;
 mod link;
 pub mod plan;
 mod progress;
+pub mod reload;
 pub mod run;
 mod shell;
 pub mod status;
@@ -76,6 +77,8 @@ enum Command {
     Directory(directory::Command),
     #[command(subcommand)]
     Event(event::Command),
+    /// Have rosterd read its configuration again; a file with problems changes nothing
+    Reload,
     Completions(shell::Completions),
     #[command(hide = true)]
     Man(shell::Man),
@@ -146,6 +149,7 @@ impl Command {
             Self::Domain(command) => domain::call(command, daemon, output).await,
             Self::Directory(command) => directory::call(command, daemon, output).await,
             Self::Event(command) => event::call(command, daemon, output).await,
+            Self::Reload => reload::call(daemon, output).await,
             Self::Completions(arguments) => shell::completions(arguments, output),
             Self::Man(arguments) => shell::man(arguments, output),
         }

@@ -1,9 +1,11 @@
 //! The daemon: wiring, readiness and shutdown. Holds no logic of its own.
 
+mod reload;
 mod settings;
 mod signals;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +13,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::control;
+use crate::control::{self, Callers};
 use crate::dns::Resolver;
 use crate::engine::{DirectoryConfig, Engine};
 use crate::model::Domain;
 use crate::store::{Store, StoreError};
 
+pub use reload::Reload;
 pub use settings::{checks, setup};
 pub use signals::watch_signals;
 
@@ -52,58 +55,92 @@ pub enum DaemonError {
     Ended(&'static str),
 }
 
+/// The parts at work.
+struct Daemon {
+    engine: Arc<Engine>,
+    callers: Arc<Callers>,
+    read: reload::Read,
+    store_url: String,
+    socket: PathBuf,
+    parts: JoinSet<Result<(), DaemonError>>,
+    stop: CancellationToken,
+}
+
 /// Runs until `stop`. `on_ready` is called when the socket answers: an unreachable directory is no failed start.
-pub async fn run(setup: Setup, clock: Clock, stop: CancellationToken, on_ready: impl FnOnce()) -> Result<(), DaemonError> {
+pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationToken, on_ready: impl FnOnce()) -> Result<(), DaemonError> {
     let store = Arc::new(Store::open(&setup.store).await?);
     let cut = store.cancel_cut_runs(clock.now()).await?;
     if cut > 0 {
         tracing::warn!(runs = cut, "runs that were cut off are over; the next ones do the rest");
     }
     let listening = control::bind(&setup.control.socket).await?;
-    let engine = Arc::new(Engine::new(Arc::clone(&store), clock, setup.directories, setup.trusted, setup.resolver, stop.clone()));
+    let Setup { store: store_url, control, resolver, trusted, directories } = setup;
+    let Reload { read, reloader, mut asked } = reload;
+    let engine = Arc::new(Engine::new(Arc::clone(&store), clock, directories, trusted, resolver, stop.clone()));
+    let callers = Arc::new(Callers::new(&control));
+    let mut daemon = Daemon { engine, callers, read, store_url, socket: control.socket, parts: JoinSet::new(), stop };
 
-    // A part that dies takes the daemon with it: no ghost that answers status and syncs nobody.
-    let mut parts: JoinSet<Result<(), DaemonError>> = JoinSet::new();
-    let (socket, asked, until) = (setup.control, Arc::clone(&engine), stop.clone());
-    parts.spawn(async move {
-        control::serve(listening, asked, &socket, until.clone()).await?;
-        ended(&until, "the control socket")
-    });
-    for directory in engine.directories.values() {
-        let (engine, directory, until) = (Arc::clone(&engine), Arc::clone(directory), stop.clone());
-        parts.spawn(async move {
-            engine.keep(directory).await;
-            ended(&until, "a directory's schedule")
-        });
-    }
-    let (claims, until) = (Arc::clone(&engine), stop.clone());
-    parts.spawn(async move {
+    let (asked_on, callers) = (Arc::clone(&daemon.engine), Arc::clone(&daemon.callers));
+    daemon.keep("the control socket", |until| async move { Ok(control::serve(listening, asked_on, callers, reloader, until).await?) });
+    let claims = Arc::clone(&daemon.engine);
+    daemon.keep("the check of pending claims", |_| async move {
         claims.keep_claims().await;
-        ended(&until, "the check of pending claims")
+        Ok(())
     });
+    daemon.keep_directories();
     on_ready();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), directories = engine.directories.len(), "rosterd is ready");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), directories = daemon.engine.configured().directories.len(), "rosterd is ready");
 
-    let mut outcome = Ok(());
-    while let Some(part) = parts.join_next().await {
-        let result = part.unwrap_or_else(|panic| {
-            tracing::error!(error = %panic, "a part of rosterd panicked");
-            Err(DaemonError::Ended("a part of rosterd"))
-        });
-        if outcome.is_ok() {
-            outcome = result;
+    // A part may be done (a directory is configured no longer). One that fails takes the daemon with it: no ghost that
+    // answers status and syncs nobody.
+    let outcome = loop {
+        tokio::select! {
+            () = daemon.stop.cancelled() => break Ok(()),
+            Some(ask) = asked.recv() => daemon.reload(ask).await,
+            ended = daemon.parts.join_next() => match ended {
+                Some(Ok(Ok(()))) | None => {}
+                Some(Ok(Err(error))) => break Err(error),
+                Some(Err(panic)) => {
+                    tracing::error!(error = %panic, "a part of rosterd panicked");
+                    break Err(DaemonError::Ended("a part of rosterd"));
+                }
+            },
         }
-        stop.cancel();
-        if tokio::time::timeout(DRAIN, async { while parts.join_next().await.is_some() {} }).await.is_err() {
-            tracing::warn!("not everything ended in time; what was under way is rolled back");
-            parts.shutdown().await;
-        }
+    };
+    daemon.stop.cancel();
+    if tokio::time::timeout(DRAIN, async { while daemon.parts.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!("not everything ended in time; what was under way is rolled back");
+        daemon.parts.shutdown().await;
     }
     store.close().await;
     tracing::info!("rosterd has stopped");
     outcome
 }
 
-fn ended(stop: &CancellationToken, what: &'static str) -> Result<(), DaemonError> {
-    if stop.is_cancelled() { Ok(()) } else { Err(DaemonError::Ended(what)) }
+impl Daemon {
+    /// Has a part run until the daemon stops. That it ends earlier is an error.
+    fn keep<F>(&mut self, what: &'static str, part: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = Result<(), DaemonError>> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        let running = part(stop.clone());
+        self.parts.spawn(async move {
+            running.await?;
+            if stop.is_cancelled() { Ok(()) } else { Err(DaemonError::Ended(what)) }
+        });
+    }
+
+    /// Has every directory kept that is not kept yet.
+    fn keep_directories(&mut self) {
+        for directory in self.engine.configured().directories.values() {
+            if directory.needs_keeping() {
+                let (engine, directory) = (Arc::clone(&self.engine), Arc::clone(directory));
+                self.parts.spawn(async move {
+                    engine.keep(Arc::clone(&directory)).await;
+                    if directory.over().is_cancelled() { Ok(()) } else { Err(DaemonError::Ended("a directory's schedule")) }
+                });
+            }
+        }
+    }
 }

@@ -6,15 +6,20 @@ use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook_tokio::SignalsInfo;
 use tokio_util::sync::CancellationToken;
 
-/// Stops on SIGTERM and SIGINT; tells on SIGHUP that the configuration is read at start.
-pub fn watch_signals(stop: CancellationToken) -> std::io::Result<()> {
+use crate::control::Reloader;
+use crate::model::Actor;
+
+/// Stops on SIGTERM and SIGINT; has the configuration read again on SIGHUP.
+pub fn watch_signals(stop: CancellationToken, reloader: Reloader) -> std::io::Result<()> {
     let mut signals = SignalsInfo::<WithOrigin>::new([SIGTERM, SIGINT, SIGHUP])?;
     tokio::spawn(async move {
         while let Some(origin) = signals.next().await {
             let sender = origin.process.map_or_else(|| "the kernel".to_owned(), |p| format!("process {} of uid {}", p.pid, p.uid));
             match origin.signal {
                 SIGHUP => {
-                    tracing::warn!(%sender, "SIGHUP: this version reads its configuration at start only; restart it: systemctl restart rosterd")
+                    // What comes of it is in the log; nobody waits for it here.
+                    let reloader = reloader.clone();
+                    tokio::spawn(async move { reloader.reload(Actor(format!("SIGHUP from {sender}"))).await });
                 }
                 signal => {
                     tracing::info!(signal, %sender, "stopping");

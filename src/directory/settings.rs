@@ -87,6 +87,14 @@ pub struct AttributeNames {
     pub manager: String,
 }
 
+impl AttributeNames {
+    /// All of them, in an order that stays.
+    pub fn all(&self) -> [&str; 9] {
+        let Self { email, display_name, given_name, surname, title, department, phone, employee_id, manager } = self;
+        [email, display_name, given_name, surname, title, department, phone, employee_id, manager]
+    }
+}
+
 impl Default for AttributeNames {
     fn default() -> Self {
         Self {
@@ -104,7 +112,7 @@ impl Default for AttributeNames {
 }
 
 /// One directory.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Settings {
     /// The servers, in order of preference; empty when they are discovered.
     pub servers: Vec<ServerUrl>,

@@ -17,7 +17,7 @@ impl Engine {
         let account = self.account(account).await?;
         let domain = Domain::claimable(domain).map_err(|e| EngineError::Invalid(e.to_string()))?;
         let now = self.clock.now();
-        let is_trusted = self.trusted.contains(&domain);
+        let is_trusted = self.configured().trusted.contains(&domain);
         let claim = Claim {
             id: ClaimId(self.clock.new_id()),
             account: account.id,
@@ -54,7 +54,7 @@ impl Engine {
         let name = claim.record_name();
         let wanted = claim.record_value();
         claim.checked_at = Some(now);
-        match self.resolver.txt(&name).await {
+        match self.configured().resolver.txt(&name).await {
             Answer::Records(found) if found.contains(&wanted) => {
                 claim.finding = Some("the record was found".to_owned());
                 if claim.state == ClaimState::Pending {

@@ -140,7 +140,7 @@ impl Engine {
     async fn with_servers(&self, directory: &Directory) -> Result<Settings, EngineError> {
         let mut settings = directory.config.settings.clone();
         if let Some((domain, site)) = &directory.config.discover {
-            match self.resolver.ldap_servers(domain, site.as_deref()).await {
+            match self.configured().resolver.ldap_servers(domain, site.as_deref()).await {
                 Answer::Records(found) if !found.is_empty() => {
                     // SRV records name the port of plain LDAP; the same servers listen for TLS on 636.
                     settings.servers = found.into_iter().map(|s| ServerUrl { host: s.target, port: 636, implicit_tls: true }).collect();
@@ -215,7 +215,7 @@ impl Engine {
             counts: state.counts.clone(),
         });
         note(session, &canaries, Moment::Before, &mut ledger).await?;
-        directory.progress.send_modify(|p| p.phase = "reading");
+        directory.work.progress.send_modify(|p| p.phase = "reading");
         let mut again = BTreeSet::new();
         let policy = &sight.policy;
         let (desired, malformed, entries) = (&mut sight.desired, &mut sight.malformed, &mut sight.entries);
@@ -225,7 +225,7 @@ impl Engine {
             *entries += 1;
             // A progress bar needs no more than this.
             if entries.is_multiple_of(256) {
-                directory.progress.send_modify(|p| p.entries = *entries);
+                directory.work.progress.send_modify(|p| p.entries = *entries);
             }
             match entry {
                 Ok(person) => {
@@ -245,7 +245,7 @@ impl Engine {
             }
         });
         let read = tokio::time::timeout(limit, read).await;
-        directory.progress.send_modify(|p| p.entries = *entries);
+        directory.work.progress.send_modify(|p| p.entries = *entries);
         let after = match read {
             Ok(Ok(())) => note(session, &canaries, Moment::After, &mut ledger).await.err().map(EngineError::from),
             Ok(Err(error)) => Some(error.into()),
@@ -293,7 +293,7 @@ impl Engine {
         if absent.is_empty() {
             return Ok(());
         }
-        directory.progress.send_modify(|p| p.phase = "confirming");
+        directory.work.progress.send_modify(|p| p.phase = "confirming");
         let stored = self.store.people(&directory.config.name, absent.iter().copied().collect()).await?;
         let now = sight.began_at;
         let mut found = match session.confirm(&absent, bases, settings, decoder, &stored, now).await {
@@ -339,8 +339,11 @@ impl Engine {
     async fn alive_elsewhere(&self, directory: &Directory, found: &BTreeMap<Guid, Confirmation>) -> Result<BTreeSet<Guid>, EngineError> {
         let missing: BTreeSet<Guid> = found.iter().filter(|(_, c)| !matches!(c, Confirmation::Alive(_))).map(|(g, _)| *g).collect();
         let mut elsewhere = BTreeSet::new();
-        let others =
-            self.directories.values().filter(|d| d.config.account == directory.config.account && d.config.name != directory.config.name);
+        let configured = self.configured();
+        let others = configured
+            .directories
+            .values()
+            .filter(|d| d.config.account == directory.config.account && d.config.name != directory.config.name);
         for other in others.filter(|_| !missing.is_empty()) {
             let settings = self.with_servers(other).await?;
             // A directory that cannot be asked might have any of them.

@@ -9,12 +9,14 @@ mod judge;
 mod look;
 mod operator;
 mod pins;
+mod reload;
 pub mod run;
 mod schedule;
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, watch};
@@ -29,6 +31,7 @@ use crate::store::{ClaimRefused, Run, Store, StoreError};
 
 pub use held::Approval;
 pub use judge::Judged;
+pub use reload::{Configured, Outcome};
 pub use run::{Request, Scope};
 pub use schedule::{Cron, CronError};
 pub use status::{Attention, DirectoryStatus, Health};
@@ -44,7 +47,7 @@ pub enum Mode {
 }
 
 /// One directory as it is configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct DirectoryConfig {
     /// Its name.
     pub name: DirectoryName,
@@ -82,8 +85,9 @@ impl DirectoryConfig {
             s.bases,
             s.filter.as_ref().map(|f| &f.0),
             s.groups.iter().map(|(t, g)| (t.as_str(), g.as_str())).collect::<Vec<_>>(),
+            self.tiers.without_group.as_str(),
             self.exclude,
-            s.attributes.email,
+            s.attributes.all(),
             self.account
         ]);
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(scope.to_string().as_bytes()))
@@ -101,11 +105,20 @@ pub struct Progress {
     pub phase: &'static str,
 }
 
-/// One directory at run time.
+/// One directory under one configuration. A reload makes another one of it; the work goes on.
 #[derive(Debug)]
 pub struct Directory {
     /// As configured.
     pub config: DirectoryConfig,
+    work: Arc<Work>,
+    /// Ends what is done under this configuration.
+    over: CancellationToken,
+    kept: AtomicBool,
+}
+
+/// What a directory is doing, whatever its configuration.
+#[derive(Debug, Default)]
+struct Work {
     /// Two full runs of one directory never read at once.
     reading: Mutex<()>,
     /// Manual runs that wait share the next one.
@@ -125,22 +138,28 @@ struct Queue {
 }
 
 impl Directory {
-    /// A directory that nothing has happened to yet.
-    pub fn new(config: DirectoryConfig) -> Self {
-        Self {
-            config,
-            reading: Mutex::default(),
-            queue: Mutex::default(),
-            progress: watch::Sender::default(),
-            wake: Notify::new(),
-            health: watch::Sender::default(),
-            next_run: watch::Sender::default(),
-        }
+    /// A directory that nothing has happened to yet; it ends with the engine.
+    fn new(config: DirectoryConfig, engine: &CancellationToken) -> Self {
+        Self::at_work(config, Arc::default(), engine)
+    }
+
+    fn at_work(config: DirectoryConfig, work: Arc<Work>, engine: &CancellationToken) -> Self {
+        Self { config, work, over: engine.child_token(), kept: AtomicBool::new(false) }
     }
 
     /// How far the run in progress has come.
     pub fn progress(&self) -> watch::Receiver<Progress> {
-        self.progress.subscribe()
+        self.work.progress.subscribe()
+    }
+
+    /// Whether nobody [keeps](Engine::keep) it yet; who asks, does.
+    pub fn needs_keeping(&self) -> bool {
+        !self.kept.swap(true, Ordering::AcqRel)
+    }
+
+    /// When nothing is done any more under this configuration.
+    pub fn over(&self) -> &CancellationToken {
+        &self.over
     }
 }
 
@@ -173,6 +192,9 @@ pub enum EngineError {
     /// The daemon is stopping.
     #[error("rosterd is stopping")]
     Stopping,
+    /// The directory's configuration was replaced meanwhile.
+    #[error("the configuration was reloaded meanwhile: nothing was applied, and the next run goes by the new one")]
+    Reloaded,
 }
 
 impl From<ClaimRefused> for EngineError {
@@ -191,12 +213,7 @@ pub struct Engine {
     pub store: Arc<Store>,
     /// The clock.
     pub clock: Clock,
-    /// The directories, by name.
-    pub directories: BTreeMap<DirectoryName, Arc<Directory>>,
-    /// Domains whose claim needs no record.
-    pub trusted: BTreeSet<Domain>,
-    /// Who answers DNS questions.
-    pub resolver: Resolver,
+    configured: watch::Sender<Arc<Configured>>,
     /// When the engine was made.
     pub started_at: Timestamp,
     /// Ends everything.
@@ -216,13 +233,14 @@ impl Engine {
         stop: CancellationToken,
     ) -> Self {
         let started_at = clock.now();
-        let directories = directories.into_iter().map(|c| (c.name.clone(), Arc::new(Directory::new(c)))).collect();
-        Self { store, clock, directories, trusted, resolver, started_at, stop, turn: Mutex::default() }
+        let directories = directories.into_iter().map(|c| (c.name.clone(), Arc::new(Directory::new(c, &stop)))).collect();
+        let configured = watch::Sender::new(Arc::new(Configured { directories, trusted, resolver }));
+        Self { store, clock, configured, started_at, stop, turn: Mutex::default() }
     }
 
     /// The directory of this name.
-    pub fn directory(&self, name: &str) -> Result<&Arc<Directory>, EngineError> {
-        let found = DirectoryName::parse(name).and_then(|n| self.directories.get(&n));
+    pub fn directory(&self, name: &str) -> Result<Arc<Directory>, EngineError> {
+        let found = DirectoryName::parse(name).and_then(|n| self.configured().directories.get(&n).cloned());
         found.ok_or_else(|| EngineError::NotFound { what: "directory", name: name.to_owned() })
     }
 }

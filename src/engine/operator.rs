@@ -112,7 +112,7 @@ impl Engine {
 
     async fn look_again(&self, user: &User, actor: &Actor) -> Result<Run, EngineError> {
         let Some(link) = &user.link else { return Err(EngineError::Refused("no directory manages this user".to_owned())) };
-        let directory = self.directory(link.directory.as_str())?.clone();
+        let directory = self.directory(link.directory.as_str())?;
         let request =
             Request { trigger: Trigger::Manual, scope: Scope::People([link.guid].into()), actor: Some(actor.clone()), approves: None };
         self.run(&directory, request).await
@@ -121,7 +121,7 @@ impl Engine {
     async fn sync_stranger(&self, who: &str, actor: &Actor) -> Result<Run, EngineError> {
         let guid: Guid = who.parse().map_err(|_| EngineError::NotFound { what: "user", name: who.to_owned() })?;
         let mut last = Err(EngineError::NotFound { what: "user", name: who.to_owned() });
-        for directory in self.directories.values() {
+        for directory in self.configured().directories.values() {
             let request =
                 Request { trigger: Trigger::Manual, scope: Scope::People([guid].into()), actor: Some(actor.clone()), approves: None };
             last = self.run(directory, request).await;

@@ -70,14 +70,14 @@ impl Engine {
     /// One run, from its beginning to its end. A run that failed is a run, too.
     pub async fn run(&self, directory: &Directory, request: Request) -> Result<Run, EngineError> {
         let _reading = match request.scope {
-            Scope::All => Some(directory.reading.lock().await),
+            Scope::All => Some(directory.work.reading.lock().await),
             Scope::People(_) => None,
         };
         let mut run = self.begin(directory, &request).await?;
         tracing::info!(run_id = %run.id, directory = %directory.config.name, trigger = run.trigger.as_str(), mode = run.mode, "run begins");
         let done = tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(EngineError::Stopping),
+            () = directory.over.cancelled() => Err(if self.stop.is_cancelled() { EngineError::Stopping } else { EngineError::Reloaded }),
             done = self.pipeline(directory, &request, &mut run) => done,
         };
         self.conclude(directory, &mut run, done).await?;
@@ -92,7 +92,7 @@ impl Engine {
         run.server = Some(sight.server.clone());
         run.warnings.clone_from(&sight.warnings);
 
-        directory.progress.send_modify(|p| p.phase = "applying");
+        directory.work.progress.send_modify(|p| p.phase = "applying");
         let _turn = self.turn.lock().await;
         let Judged { verdict, warnings } = self.judge(directory, request, &sight).await?;
         run.warnings.extend(warnings);
@@ -128,7 +128,7 @@ impl Engine {
         let mut state = self.store.directory(name).await?;
         state.last_attempt = Some(now);
         self.store.save_directory(name, &state).await?;
-        directory.progress.send_replace(Progress { entries: 0, expected: state.entries, phase: "connecting" });
+        directory.work.progress.send_replace(Progress { entries: 0, expected: state.entries, phase: "connecting" });
         let run = Run {
             id: RunId(self.clock.new_id()),
             directory: name.to_string(),
@@ -161,16 +161,16 @@ impl Engine {
             Ok(Some(failure)) => (RunState::Failed, Some(failure)),
             Ok(None) if run.held > 0 => (RunState::Held, None),
             Ok(None) => (RunState::Succeeded, None),
-            Err(EngineError::Stopping) => (RunState::Cancelled, Some(EngineError::Stopping.to_string())),
+            Err(over @ (EngineError::Stopping | EngineError::Reloaded)) => (RunState::Cancelled, Some(over.to_string())),
             Err(error) => {
                 self.note_refusal(directory, &error).await?;
                 (RunState::Failed, Some(error.to_string()))
             }
         };
         self.store.save_run(run).await?;
-        let was = directory.health.borrow().clone();
+        let was = directory.work.health.borrow().clone();
         let health = Health::after(run, &was);
-        directory.health.send_replace(health.clone());
+        directory.work.health.send_replace(health.clone());
         let cause = EventCause { actor: run.actor.clone().unwrap_or_else(Actor::rosterd), run: Some(run.id), at: finished };
         let kind = if run.state == RunState::Failed { "run.failed" } else { "run.succeeded" };
         let after =
@@ -182,12 +182,16 @@ impl Engine {
             self.store.record(&told, &self.clock).await?;
         }
         match &run.error {
+            Some(why) if run.state == RunState::Cancelled => {
+                tracing::info!(run_id = %run.id, directory = %run.directory, %why, "run given up")
+            }
             Some(error) => tracing::warn!(run_id = %run.id, directory = %run.directory, %error, "run failed"),
             None => {
                 tracing::info!(run_id = %run.id, directory = %run.directory, changes = run.counts.total(), held = run.held, entries = run.entries, "run ended")
             }
         }
-        directory.wake.notify_one();
+        directory.work.progress.send_replace(Progress::default());
+        directory.work.wake.notify_one();
         Ok(())
     }
 
@@ -223,7 +227,7 @@ impl Engine {
     /// A full run now, which begins its read after this call; whoever waits at the same time shares it.
     pub async fn sync(self: &Arc<Self>, directory: &Arc<Directory>, actor: Actor) -> Result<Run, EngineError> {
         let mut outcome = {
-            let mut queue = directory.queue.lock().await;
+            let mut queue = directory.work.queue.lock().await;
             match &queue.next {
                 Some(next) => next.clone(),
                 None => {
@@ -232,10 +236,14 @@ impl Engine {
                     let (engine, directory) = (Arc::clone(self), Arc::clone(directory));
                     tokio::spawn(async move {
                         // The run in progress ends first; whoever asks until then joins this one.
-                        let reading = directory.reading.lock().await;
-                        directory.queue.lock().await.next = None;
+                        let reading = directory.work.reading.lock().await;
+                        directory.work.queue.lock().await.next = None;
                         drop(reading);
-                        let run = engine.run(&directory, Request::full(Trigger::Manual, Some(actor))).await;
+                        // By the configuration as it is by now.
+                        let run = match engine.directory(directory.config.name.as_str()) {
+                            Ok(directory) => engine.run(&directory, Request::full(Trigger::Manual, Some(actor))).await,
+                            Err(error) => Err(error),
+                        };
                         sender.send_replace(Some(run.map_err(|error| error.to_string())));
                     });
                     receiver

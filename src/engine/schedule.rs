@@ -13,7 +13,7 @@ use crate::model::{Timestamp, Trigger};
 use crate::store::StoreError;
 
 /// A cron expression in a time zone.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Cron {
     schedule: cron::Schedule,
     zone: Tz,
@@ -134,10 +134,10 @@ enum Next {
 }
 
 impl Engine {
-    /// Runs a directory for as long as the daemon runs: once at the start, then whenever something is due.
+    /// Runs a directory for as long as its configuration stands: once at the start, then whenever something is due.
     pub async fn keep(self: Arc<Self>, directory: Arc<Directory>) {
         let mut looked_until = self.clock.now();
-        directory.next_run.send_replace(directory.config.schedule.next(looked_until));
+        directory.work.next_run.send_replace(directory.config.schedule.next(looked_until));
         if !self.is_paused(&directory).await {
             self.run_unasked(&directory, Request::full(Trigger::Startup, None)).await;
         }
@@ -153,26 +153,26 @@ impl Engine {
                 }
             };
             let scheduled = directory.config.schedule.next(last_scheduled.max(now));
-            directory.next_run.send_replace(scheduled);
+            directory.work.next_run.send_replace(scheduled);
             // Looked at again at least every minute: the clock may be set, and tests move it.
             let wait = due.map_or(Duration::from_mins(1), |at| at.since(now)).min(Duration::from_mins(1));
             if due.is_none_or(|at| at > now) {
                 tokio::select! {
-                    () = self.stop.cancelled() => return,
-                    () = directory.wake.notified() => {}
+                    () = directory.over.cancelled() => return,
+                    () = directory.work.wake.notified() => {}
                     () = tokio::time::sleep(wait) => {}
                 }
                 continue;
             }
-            if self.stop.is_cancelled() {
+            if directory.over.is_cancelled() {
                 return;
             }
             if self.is_paused(&directory).await {
                 last_scheduled = now;
                 looked_until = now;
                 tokio::select! {
-                    () = self.stop.cancelled() => return,
-                    () = directory.wake.notified() => {}
+                    () = directory.over.cancelled() => return,
+                    () = directory.work.wake.notified() => {}
                     () = tokio::time::sleep(Duration::from_secs(10)) => {}
                 }
                 continue;

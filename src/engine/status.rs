@@ -104,7 +104,7 @@ impl Engine {
             Some(account) => !self.store.claimed_domains(account.id).await?.is_empty(),
             None => false,
         };
-        let health = directory.health.borrow().clone();
+        let health = directory.work.health.borrow().clone();
         let paused_until = state.paused_until.filter(|until| *until > now);
         let mut attention = Vec::new();
         let short = match (&account, &health) {
@@ -162,7 +162,7 @@ impl Engine {
             last_attempt: state.last_attempt,
             last_success: state.last_success,
             last_complete_read: state.last_complete_read,
-            next_run: *directory.next_run.borrow(),
+            next_run: *directory.work.next_run.borrow(),
             paused_until,
             active: count(Status::Active),
             suspended: count(Status::Suspended),
@@ -174,7 +174,7 @@ impl Engine {
 
     /// No runs by themselves, for so long.
     pub async fn pause(&self, name: &str, for_: Option<Duration>) -> Result<DirectoryStatus, EngineError> {
-        let directory = self.directory(name)?.clone();
+        let directory = self.directory(name)?;
         let mut state = self.store.directory(&directory.config.name).await?;
         state.paused_until = Some(for_.map_or(Timestamp(i64::MAX), |d| self.clock.now().plus(d)));
         self.store.save_directory(&directory.config.name, &state).await?;
@@ -183,17 +183,17 @@ impl Engine {
 
     /// Ends a pause.
     pub async fn resume(&self, name: &str) -> Result<DirectoryStatus, EngineError> {
-        let directory = self.directory(name)?.clone();
+        let directory = self.directory(name)?;
         let mut state = self.store.directory(&directory.config.name).await?;
         state.paused_until = None;
         self.store.save_directory(&directory.config.name, &state).await?;
-        directory.wake.notify_one();
+        directory.work.wake.notify_one();
         self.directory_status(&directory).await
     }
 
     /// Forgets that AD refused the service account: the bind is tried again.
     pub async fn unlock(&self, name: &str) -> Result<DirectoryStatus, EngineError> {
-        let directory = self.directory(name)?.clone();
+        let directory = self.directory(name)?;
         let mut state = self.store.directory(&directory.config.name).await?;
         state.bind_refused = None;
         self.store.save_directory(&directory.config.name, &state).await?;
@@ -202,7 +202,7 @@ impl Engine {
 
     /// Accepts bases, groups, canaries and attributes as they are now; the next run only plans what that changes.
     pub async fn repin(&self, name: &str, actor: &Actor) -> Result<DirectoryStatus, EngineError> {
-        let directory = self.directory(name)?.clone();
+        let directory = self.directory(name)?;
         let _turn = self.turn.lock().await;
         self.store.forget_pins(&directory.config.name).await?;
         let mut state = self.store.directory(&directory.config.name).await?;

@@ -16,6 +16,17 @@ pub enum WithoutGroup {
     Basic,
 }
 
+impl WithoutGroup {
+    /// As it is configured.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Suspend => "suspend",
+            Self::Keep => "keep",
+            Self::Basic => "basic",
+        }
+    }
+}
+
 /// How groups become tiers in one directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TierRules {

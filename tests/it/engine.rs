@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use adsim::{Fault, NewPerson, What, When};
+use rosterd::engine::Outcome;
 use rosterd::model::{Reason, RunState, Status};
 
 use crate::firm::{Firm, alice};
@@ -210,26 +211,13 @@ async fn an_empty_password_is_never_sent() {
 async fn a_narrowed_base_only_plans_until_it_is_approved() {
     let firm = Firm::running(60, |_| {}).await;
     let before = firm.active().await;
-    let engine = narrowed(&firm);
-    let directory = engine.directory("corp").unwrap().clone();
-    let run = engine.run(&directory, rosterd::engine::Request::full(rosterd::model::Trigger::Schedule, None)).await.unwrap();
+    let engineering = firm.sim.look(|ad| ad.dn("Engineering").clone());
+    assert_eq!(firm.reconfigure(|c| c.settings.bases = vec![engineering]), Outcome::Rescoped);
+    let run = firm.sync().await;
     assert_eq!(run.state, RunState::Held, "{run:?}");
     firm.later(SETTLE);
-    let run = engine.run(&directory, rosterd::engine::Request::full(rosterd::model::Trigger::Schedule, None)).await.unwrap();
+    let run = firm.sync().await;
     assert_eq!((run.state, firm.active().await), (RunState::Held, before), "{run:?}");
-}
-
-fn narrowed(firm: &Firm) -> rosterd::engine::Engine {
-    let mut config = firm.engine.directory("corp").unwrap().config.clone();
-    config.settings.bases = vec![firm.sim.look(|ad| ad.dn("Engineering").clone())];
-    rosterd::engine::Engine::new(
-        firm.engine.store.clone(),
-        firm.clock.clone(),
-        vec![config],
-        std::collections::BTreeSet::new(),
-        rosterd::dns::Resolver::System,
-        tokio_util::sync::CancellationToken::new(),
-    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -342,18 +330,8 @@ async fn a_bind_that_ends_as_anonymous_is_no_bind() {
 async fn the_next_server_serves_and_what_it_may_not_know_yet_waits() {
     let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
     let other = firm.sim.replica("DC2").unwrap();
-    let mut config = firm.engine.directory("corp").unwrap().config.clone();
-    config.settings.servers.push(rosterd::directory::ServerUrl::parse(&other.ldaps_url()).unwrap());
-    let engine = rosterd::engine::Engine::new(
-        firm.engine.store.clone(),
-        firm.clock.clone(),
-        vec![config],
-        std::collections::BTreeSet::new(),
-        rosterd::dns::Resolver::System,
-        tokio_util::sync::CancellationToken::new(),
-    );
-    let directory = engine.directory("corp").unwrap().clone();
-    let sync = || engine.run(&directory, rosterd::engine::Request::full(rosterd::model::Trigger::Manual, None));
+    let url = rosterd::directory::ServerUrl::parse(&other.ldaps_url()).unwrap();
+    assert_eq!(firm.reconfigure(|c| c.settings.servers.push(url)), Outcome::Changed);
     let users = firm.users().await;
     let dn = |n: usize| users[n].link.as_ref().unwrap().dn.as_str().to_owned();
     firm.sim.crash().await.unwrap();
@@ -361,11 +339,11 @@ async fn the_next_server_serves_and_what_it_may_not_know_yet_waits() {
         ad.disable(dn(0).as_str());
         ad.purge(dn(1).as_str());
     });
-    let run = sync().await.unwrap();
+    let run = firm.sync().await;
     assert_eq!((run.error.as_deref(), run.counts.suspend), (None, 1), "disabled was seen, gone waits: {run:?}");
     firm.clock.advance(SETTLE);
     other.set_clock_skew(11 * 60);
-    let later = sync().await.unwrap();
+    let later = firm.sync().await;
     assert_eq!(later.counts.suspend, 1, "{later:?}");
 }
 

@@ -9,7 +9,7 @@ use adsim::Sim;
 use rosterd::clock::Clock;
 use rosterd::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts};
 use rosterd::dns::Resolver;
-use rosterd::engine::{Cron, DirectoryConfig, Engine, Mode, Request};
+use rosterd::engine::{Cron, DirectoryConfig, Engine, Mode, Outcome, Request};
 use rosterd::model::{Actor, Handle, Status, Tier, Trigger, User};
 use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
 use rosterd::store::{Run, Store, UserFilter};
@@ -92,8 +92,17 @@ impl Firm {
     }
 
     pub(crate) async fn sync(&self) -> Run {
-        let directory = self.engine.directory("corp").expect("corp").clone();
+        let directory = self.engine.directory("corp").expect("corp");
         self.engine.run(&directory, Request::full(Trigger::Manual, Some(alice()))).await.expect("a run")
+    }
+
+    /// Changes the configuration while the engine runs; what that means for the directory.
+    pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut DirectoryConfig)) -> Outcome {
+        let mut config = self.engine.directory("corp").expect("corp").config.clone();
+        change(&mut config);
+        let was = self.engine.configured();
+        let outcomes = self.engine.reconfigure(vec![config], was.trusted.clone(), was.resolver);
+        outcomes.into_values().next().expect("one directory")
     }
 
     /// Lets what settles settle: the directory's clock goes with ours.

@@ -10,4 +10,6 @@ mod lab;
 mod laws;
 mod layers;
 mod plans;
+mod process;
+mod service;
 mod world;

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::branch::EVERYBODY;
-use super::office::{Office, until};
+use super::office::Office;
 use super::{BASIC, DOMAIN, PRO, file_time, staff};
+use crate::process::until;
 
 /// Only what is not zero.
 fn made(changes: &Value) -> Value {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::branch::EVERYBODY;
-use super::office::{Office, until};
+use super::office::Office;
+use crate::process::until;
 
 #[ignore = "needs the lab: tests/run"]
 #[test]

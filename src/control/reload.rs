@@ -1,0 +1,51 @@
+//! The way from the socket, or a signal, to whoever can read the configuration again.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::Outcome;
+use crate::model::{Actor, DirectoryName};
+
+/// More than this nobody asks at once; later ones wait.
+const WAITING: usize = 16;
+
+/// What came of reading the configuration again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// What it means for each directory.
+    pub directories: BTreeMap<DirectoryName, Outcome>,
+    /// Keys that changed in the file and take effect only when the daemon starts.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// Why the configuration stays as it was: all that is wrong with the file, one problem a line.
+pub type Refused = String;
+
+/// That the configuration is to be read again.
+#[derive(Debug)]
+pub struct Ask {
+    /// Who asks.
+    pub by: Actor,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Result<Reloaded, Refused>>,
+}
+
+/// Asks for a reload.
+#[derive(Clone, Debug)]
+pub struct Reloader(mpsc::Sender<Ask>);
+
+impl Reloader {
+    /// With the other end, which the daemon answers.
+    pub fn new() -> (Self, mpsc::Receiver<Ask>) {
+        let (asks, asked) = mpsc::channel(WAITING);
+        (Self(asks), asked)
+    }
+
+    /// Has the configuration read again, and waits for what comes of it; `None` when the daemon is stopping.
+    pub async fn reload(&self, by: Actor) -> Option<Result<Reloaded, Refused>> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Ask { by, answer }).await.ok()?;
+        answered.await.ok()
+    }
+}

@@ -1,0 +1,71 @@
+//! The configuration, read again while the daemon runs: all of it takes effect, or nothing.
+
+use tokio::sync::mpsc;
+
+use super::{Daemon, Setup};
+use crate::config::Problems;
+use crate::control::{Ask, Reloaded, Reloader};
+
+/// How the configuration is read again, and who may ask for it.
+pub struct Reload {
+    pub(super) read: Read,
+    pub(super) reloader: Reloader,
+    pub(super) asked: mpsc::Receiver<Ask>,
+}
+
+pub(super) type Read = std::sync::Arc<dyn Fn() -> Result<Setup, Problems> + Send + Sync>;
+
+impl Reload {
+    /// With this way to read it.
+    pub fn new(read: impl Fn() -> Result<Setup, Problems> + Send + Sync + 'static) -> Self {
+        let (reloader, asked) = Reloader::new();
+        Self { read: std::sync::Arc::new(read), reloader, asked }
+    }
+
+    /// Asks for a reload, for those who hear of one elsewhere than on the socket.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+}
+
+impl Daemon {
+    /// Answers one who asked.
+    pub(super) async fn reload(&mut self, Ask { by, answer }: Ask) {
+        tracing::info!(%by, "the configuration is read again");
+        let read = std::sync::Arc::clone(&self.read);
+        // Secrets and certificates are looked at, wherever they are.
+        let outcome = match tokio::task::spawn_blocking(move || read()).await {
+            Ok(Ok(setup)) => Ok(self.take_over(setup)),
+            Ok(Err(problems)) => Err(problems.to_string()),
+            Err(panic) => Err(format!("reading the configuration failed: {panic}")),
+        };
+        match &outcome {
+            Ok(Reloaded { directories, needs_restart }) => {
+                for (directory, outcome) in directories {
+                    tracing::info!(%directory, ?outcome, "the configuration is in force");
+                }
+                if !needs_restart.is_empty() {
+                    tracing::warn!(keys = needs_restart.join(", "), "changed in the file, and taken over only by a restart");
+                }
+            }
+            Err(problems) => {
+                tracing::error!("the configuration stays as it was: the file has problems");
+                problems.lines().for_each(|problem| tracing::error!("{problem}"));
+            }
+        }
+        // Whoever asked may have gone.
+        drop(answer.send(outcome));
+    }
+
+    fn take_over(&mut self, setup: Setup) -> Reloaded {
+        let Setup { store, control, resolver, trusted, directories } = setup;
+        let needs_restart = [("store.url", store != self.store_url), ("control.socket", control.socket != self.socket)];
+        self.callers.regroup(&control);
+        let outcomes = self.engine.reconfigure(directories, trusted, resolver);
+        self.keep_directories();
+        Reloaded {
+            directories: outcomes,
+            needs_restart: needs_restart.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect(),
+        }
+    }
+}

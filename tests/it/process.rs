@@ -1,0 +1,94 @@
+//! `rosterd` as a process of its own, driven and looked at through `rosterctl --json`.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Whatever has to come to pass does within this time.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The process.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+impl Daemon {
+    pub(crate) fn command(folder: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rosterd"));
+        command.arg("--config").arg(folder.join("rosterd.toml")).stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn start(folder: &Path) -> Self {
+        let log = folder.join("rosterd.log");
+        let file = File::options().create(true).append(true).open(&log).expect("a log");
+        let child = Self::command(folder).stdout(file.try_clone().expect("a log")).stderr(file).spawn().expect("rosterd");
+        let mut daemon = Self { child, socket: folder.join("control.sock"), log };
+        until("rosterd answers", || {
+            let ended = daemon.child.try_wait().expect("a child");
+            assert_eq!(ended, None, "rosterd has ended");
+            (daemon.ctl("status").0 == 0).then_some(())
+        });
+        daemon
+    }
+
+    pub(crate) fn client(&self, command: &str) -> Command {
+        let mut client = Command::new(env!("CARGO_BIN_EXE_rosterctl"));
+        client.args(["--json", "--yes", "--socket"]).arg(&self.socket).args(command.split_whitespace()).stdin(Stdio::null());
+        client
+    }
+
+    pub(crate) fn ctl(&self, command: &str) -> (i32, Value) {
+        let done = self.client(command).output().expect("rosterctl");
+        let document = serde_json::from_slice(&done.stdout)
+            .unwrap_or_else(|e| panic!("rosterctl {command} printed no single document: {e}\n{}", String::from_utf8_lossy(&done.stdout)));
+        (done.status.code().expect("an exit status"), document)
+    }
+
+    /// What it has said so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("a signal");
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let ended = until("rosterd ends", || self.child.try_wait().expect("a child"));
+        self.child = Command::new("true").spawn().expect("a process that is nobody's");
+        ended
+    }
+}
+
+impl Drop for Daemon {
+    #[expect(clippy::print_stderr, reason = "a test that fails shows what the daemon had to say")]
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}", std::fs::read_to_string(&self.log).unwrap_or_default());
+        }
+    }
+}
+
+/// Asks again and again until there is an answer.
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
