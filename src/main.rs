@@ -57,13 +57,7 @@ fn run(config: &Config, file: &Path) -> ExitCode {
             let path = file.to_owned();
             let reload = Reload::new(move || Config::load(&path, &daemon::checks()).map(|config| daemon::setup(&config)));
             daemon::watch_signals(stop.clone(), reload.reloader())?;
-            let ready = || {
-                // Without systemd there is nobody to tell.
-                let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-            };
-            let ended = daemon::run(daemon::setup(config), reload, Clock::system(), stop, ready).await;
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-            ended.map_err(anyhow::Error::from)
+            daemon::run(daemon::setup(config), reload, Clock::system(), stop, || {}).await.map_err(anyhow::Error::from)
         })
     });
     match outcome {

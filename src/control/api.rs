@@ -6,6 +6,7 @@
 //! | Route | Role | Body, answer |
 //! |---|---|---|
 //! | `GET /status` | viewer | [`Status`] |
+//! | `POST /backup` | operator | the store, as `application/vnd.sqlite3` |
 //! | `POST /reload` | operator | [`Reloaded`] |
 //! | `POST /sync?wait=true` | operator | [`Runs`] |
 //! | `GET /directories` | viewer | [`Directories`] |

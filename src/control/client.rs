@@ -41,6 +41,9 @@ pub enum ClientError {
     /// What came is no answer of rosterd.
     #[error("the answer is not understood: {0}")]
     Garbled(String),
+    /// What came cannot be kept.
+    #[error("what the daemon sends cannot be written")]
+    Unwritable(#[source] io::Error),
 }
 
 impl ClientError {
@@ -50,6 +53,7 @@ impl ClientError {
             Self::NotAllowed(problem) | Self::Problem(problem) => problem.clone(),
             Self::NoDaemon { .. } => problem(503, "Service Unavailable", self.to_string()),
             Self::Garbled(_) => problem(502, "Bad Gateway", self.to_string()),
+            Self::Unwritable(_) => problem(500, "Internal Server Error", self.to_string()),
         }
     }
 }
@@ -140,6 +144,19 @@ impl Client {
         self.ask(Method::POST, route, Some(body).filter(|b| !b.is_null())).await
     }
 
+    /// Posts nothing, and gets bytes, piece by piece.
+    pub async fn download(&self, route: &Route, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), ClientError> {
+        let mut response = self.http.request(Method::POST, route.url()?).send().await.map_err(|e| self.no_answer(&e))?;
+        if !response.status().is_success() {
+            let status = response.status();
+            return document(status, &response.bytes().await.map_err(|e| ClientError::Garbled(chain(&e)))?).map(drop);
+        }
+        while let Some(piece) = response.chunk().await.map_err(|e| ClientError::Garbled(chain(&e)))? {
+            take(&piece).map_err(ClientError::Unwritable)?;
+        }
+        Ok(())
+    }
+
     async fn ask(&self, method: Method, route: &Route, body: Option<Value>) -> Result<Value, ClientError> {
         let mut request = self.http.request(method, route.url()?);
         if let Some(body) = &body {
@@ -148,12 +165,7 @@ impl Client {
         let response = request.send().await.map_err(|e| self.no_answer(&e))?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|e| ClientError::Garbled(chain(&e)))?;
-        let document: Value = serde_json::from_slice(&bytes).map_err(|e| ClientError::Garbled(format!("{status}, and no JSON: {e}")))?;
-        if status.is_success() {
-            return Ok(document);
-        }
-        let problem: Problem = read(document)?;
-        Err(if status == reqwest::StatusCode::FORBIDDEN { ClientError::NotAllowed(problem) } else { ClientError::Problem(problem) })
+        document(status, &bytes)
     }
 
     fn no_answer(&self, error: &reqwest::Error) -> ClientError {
@@ -170,6 +182,16 @@ impl Client {
             _ => ClientError::Garbled(chain(error)),
         }
     }
+}
+
+/// The document, or what the daemon says instead of one.
+fn document(status: reqwest::StatusCode, bytes: &[u8]) -> Result<Value, ClientError> {
+    let document: Value = serde_json::from_slice(bytes).map_err(|e| ClientError::Garbled(format!("{status}, and no JSON: {e}")))?;
+    if status.is_success() {
+        return Ok(document);
+    }
+    let problem: Problem = read(document)?;
+    Err(if status == reqwest::StatusCode::FORBIDDEN { ClientError::NotAllowed(problem) } else { ClientError::Problem(problem) })
 }
 
 fn read<T: DeserializeOwned>(document: Value) -> Result<T, ClientError> {

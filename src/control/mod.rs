@@ -6,6 +6,7 @@
 //! bounded in number, size and time, and what an operator has set going goes on without him.
 
 pub mod api;
+mod backup;
 pub mod client;
 mod convert;
 mod line;

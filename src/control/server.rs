@@ -25,7 +25,7 @@ use super::line::{Line, PATIENCE, Peer};
 use super::peer::{Caller, Callers, Role};
 use super::problem::{Refusal, as_problems, chain};
 use super::socket::{Listening, ServeError};
-use super::{Reloader, read, write};
+use super::{Reloader, backup, read, write};
 use crate::engine::Engine;
 use crate::model::{AccountId, Handle};
 
@@ -135,6 +135,7 @@ fn routes(control: &Arc<Control>) -> Router {
         .route("/events", get(read::events))
         .route_layer(from_fn_with_state(Arc::clone(control), viewers_only));
     let write = Router::new()
+        .route("/backup", post(backup::backup))
         .route("/reload", post(write::reload))
         .route("/sync", post(write::sync_all))
         .route("/directories/{name}/sync", post(write::sync))

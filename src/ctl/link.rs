@@ -49,7 +49,10 @@ pub(super) enum Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        Self::Client(error)
+        match error {
+            ClientError::Unwritable(error) => Self::Output(error),
+            error => Self::Client(error),
+        }
     }
 }
 
@@ -66,9 +69,10 @@ impl Failure {
             Self::Client(ClientError::NoDaemon { .. }) => Exit::NoDaemon,
             Self::Client(ClientError::NotAllowed(_)) => Exit::NotAllowed,
             Self::Usage(_) => Exit::Usage,
-            Self::Client(ClientError::Problem(_) | ClientError::Garbled(_)) | Self::Unresolved(_) | Self::Declined | Self::Output(_) => {
-                Exit::Failed
-            }
+            Self::Client(ClientError::Problem(_) | ClientError::Garbled(_) | ClientError::Unwritable(_))
+            | Self::Unresolved(_)
+            | Self::Declined
+            | Self::Output(_) => Exit::Failed,
         }
     }
 
@@ -87,7 +91,7 @@ impl Failure {
             }
             Self::Usage(detail) | Self::Unresolved(detail) => harmless(detail).into_owned(),
             Self::Declined => "nothing was changed".to_owned(),
-            Self::Output(error) => format!("the output cannot be written: {error}"),
+            Self::Client(ClientError::Unwritable(error)) | Self::Output(error) => format!("the output cannot be written: {error}"),
         }
     }
 
@@ -124,6 +128,11 @@ impl Daemon {
     /// Asks for something.
     pub(super) async fn get<T: DeserializeOwned>(&self, route: &Route) -> Result<Answer<T>, Failure> {
         Answer::read(self.0.get_raw(route).await?)
+    }
+
+    /// Asks for bytes.
+    pub(super) async fn download(&self, route: &Route, take: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), Failure> {
+        Ok(self.0.download(route, take).await?)
     }
 
     /// Asks that something be done; `&()` says nothing with it.

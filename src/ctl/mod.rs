@@ -6,6 +6,7 @@
 //! document, as the daemon sent it; on failure that is a problem (RFC 9457).
 
 pub mod account;
+pub mod backup;
 mod change;
 pub mod directory;
 pub mod domain;
@@ -77,6 +78,7 @@ enum Command {
     Directory(directory::Command),
     #[command(subcommand)]
     Event(event::Command),
+    Backup(backup::Arguments),
     /// Have rosterd read its configuration again; a file with problems changes nothing
     Reload,
     Completions(shell::Completions),
@@ -149,6 +151,7 @@ impl Command {
             Self::Domain(command) => domain::call(command, daemon, output).await,
             Self::Directory(command) => directory::call(command, daemon, output).await,
             Self::Event(command) => event::call(command, daemon, output).await,
+            Self::Backup(arguments) => backup::call(arguments, daemon, output).await,
             Self::Reload => reload::call(daemon, output).await,
             Self::Completions(arguments) => shell::completions(arguments, output),
             Self::Man(arguments) => shell::man(arguments, output),

@@ -143,6 +143,11 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// A number of bytes, as people say it.
+pub(super) fn size(bytes: u64) -> String {
+    indicatif::HumanBytes(bytes).to_string()
+}
+
 /// Rows below a header, in aligned columns without borders.
 pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>, view: &View) -> Page {
     let mut table = Table::new();

@@ -1,5 +1,6 @@
 //! The daemon: wiring, readiness and shutdown. Holds no logic of its own.
 
+mod notify;
 mod reload;
 mod settings;
 mod signals;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -88,6 +90,12 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
         Ok(())
     });
     daemon.keep_directories();
+    let told = Arc::clone(&daemon.engine);
+    daemon.keep("the word to systemd", |until| async move {
+        notify::keep_telling(told, until).await;
+        Ok(())
+    });
+    notify::tell(&[NotifyState::Ready]);
     on_ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), directories = daemon.engine.configured().directories.len(), "rosterd is ready");
 
@@ -107,6 +115,7 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
             },
         }
     };
+    notify::tell(&[NotifyState::Stopping]);
     daemon.stop.cancel();
     if tokio::time::timeout(DRAIN, async { while daemon.parts.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!("not everything ended in time; what was under way is rolled back");

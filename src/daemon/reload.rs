@@ -1,8 +1,9 @@
 //! The configuration, read again while the daemon runs: all of it takes effect, or nothing.
 
+use sd_notify::NotifyState;
 use tokio::sync::mpsc;
 
-use super::{Daemon, Setup};
+use super::{Daemon, Setup, notify};
 use crate::config::Problems;
 use crate::control::{Ask, Reloaded, Reloader};
 
@@ -32,6 +33,7 @@ impl Daemon {
     /// Answers one who asked.
     pub(super) async fn reload(&mut self, Ask { by, answer }: Ask) {
         tracing::info!(%by, "the configuration is read again");
+        notify::tell(&[NotifyState::Reloading]);
         let read = std::sync::Arc::clone(&self.read);
         // Secrets and certificates are looked at, wherever they are.
         let outcome = match tokio::task::spawn_blocking(move || read()).await {
@@ -53,6 +55,7 @@ impl Daemon {
                 problems.lines().for_each(|problem| tracing::error!("{problem}"));
             }
         }
+        notify::tell(&[NotifyState::Ready]);
         // Whoever asked may have gone.
         drop(answer.send(outcome));
     }

@@ -117,10 +117,12 @@ impl Engine {
             now,
         };
         if scope_changed {
-            warnings.push(
-                "who is in scope has changed in the configuration: this run only plans; look at rosterctl held show, and approve it"
-                    .to_owned(),
-            );
+            let why = match state.scope_hash.as_deref() {
+                Some("restored") => "the store was restored from a backup",
+                Some("repinned") => "bases, groups and rights were accepted anew",
+                _ => "who is in scope has changed in the configuration",
+            };
+            warnings.push(format!("{why}: this run only plans; look at rosterctl held show, and approve it"));
         }
         Ok(Judged { verdict: guard(proposal, &situation), warnings })
     }

@@ -167,10 +167,12 @@ impl Engine {
                 (RunState::Failed, Some(error.to_string()))
             }
         };
-        self.store.save_run(run).await?;
+        let saved = self.store.save_run(run).await;
         let was = directory.work.health.borrow().clone();
-        let health = Health::after(run, &was);
+        // A store that cannot write this down either is what `status` has to tell.
+        let health = saved.as_ref().err().map_or_else(|| Health::after(run, &was), |error| Health::Failing(error.to_string()));
         directory.work.health.send_replace(health.clone());
+        saved?;
         let cause = EventCause { actor: run.actor.clone().unwrap_or_else(Actor::rosterd), run: Some(run.id), at: finished };
         let kind = if run.state == RunState::Failed { "run.failed" } else { "run.succeeded" };
         let after =

@@ -56,11 +56,15 @@ impl Store {
             write_people(&mut writing, &rows, &dropped, writer).await?;
             writing.commit().await?;
         }
+        let is_bulk = applied.written > 2 * BATCH as u64;
         let rest: Vec<&PersonRow> = people.into_values().flatten().collect();
         for rows in rest.chunks(BATCH) {
             let mut writing = self.begin().await?;
             write_people(&mut writing, rows, &BTreeSet::new(), writer).await?;
             writing.commit().await?;
+        }
+        if is_bulk {
+            self.give_memory_back().await?;
         }
         Ok(applied)
     }

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod apply;
+mod backup;
 mod directories;
 mod events;
 mod people;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyPool, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Transaction};
 use tokio::sync::{Mutex, MutexGuard};
 
 pub use accounts::ClaimRefused;
@@ -73,6 +74,28 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// The disk does not take it.
+    #[error(
+        "the store cannot {what}: its disk is full, read-only or broken; nothing of it was written: see to the disk, and the next run does the rest"
+    )]
+    Disk {
+        /// What was being done.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The file is no database, or a broken one.
+    #[error(
+        "the store cannot {what}: its file is damaged; put a backup in its place (rosterctl backup makes them), since rosterd never begins anew over people it may know"
+    )]
+    Damaged {
+        /// What was being done.
+        what: &'static str,
+    },
+    /// Only the embedded database is copied by rosterd.
+    #[error("the store is on a database server: back it up with that server's own tools, such as pg_dump")]
+    NotOurs,
     /// A stored value cannot be read back.
     #[error("the store holds a {what} that cannot be read: restore a backup")]
     Corrupt {
@@ -88,8 +111,19 @@ trait Doing<T> {
 
 impl<T> Doing<T> for Result<T, sqlx::Error> {
     fn doing(self, what: &'static str) -> Result<T, StoreError> {
-        self.map_err(|source| StoreError::Database { what, source })
+        self.map_err(|source| match primary_code(&source) {
+            Some(8 | 10 | 13) => StoreError::Disk { what, source },
+            Some(11 | 26) => StoreError::Damaged { what },
+            _ => StoreError::Database { what, source },
+        })
     }
+}
+
+/// SQLite's primary result code (sqlite.org/rescode.html), where it is SQLite that speaks.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?;
+    // PostgreSQL's have five characters.
+    if code.len() == 5 { None } else { code.parse::<u32>().ok().map(|code| code & 0xff) }
 }
 
 /// What kind of database it is, where that matters (opening, locking, migrating).
@@ -106,9 +140,17 @@ pub struct Store {
     readers: AnyPool,
     writer: Mutex<AnyPool>,
     flavour: Flavour,
+    file: Option<PathBuf>,
     /// Held as long as the store is open: a second rosterd is refused.
     _lock: Option<nix::fcntl::Flock<std::fs::File>>,
 }
+
+/// KiB of pages that a reader keeps: small, and enough for the hot inner nodes of a million people.
+const READER_CACHE: u32 = 4 * 1024;
+
+/// KiB of pages that the writer keeps. Only what is written takes them; an import of a company that has them all in memory
+/// costs half of one that reads them back. [`Store::apply`] gives them back after a bulk.
+const WRITER_CACHE: u32 = 32 * 1024;
 
 /// Chained into the first event.
 const GENESIS: [u8; 32] = [0; 32];
@@ -117,13 +159,14 @@ impl Store {
     /// Opens the store, creating it if it is new, and brings its schema up to date.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let (flavour, lock) = match url.split_once(':') {
+        let (flavour, file, lock) = match url.split_once(':') {
             Some(("sqlite", rest)) => {
                 let path = PathBuf::from(rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default());
-                (Flavour::Sqlite, Some(lock(&path)?))
+                let lock = lock(&path)?;
+                (Flavour::Sqlite, Some(path), Some(lock))
             }
             #[cfg(feature = "postgres")]
-            Some(("postgres" | "postgresql", _)) => (Flavour::Postgres, None),
+            Some(("postgres" | "postgresql", _)) => (Flavour::Postgres, None, None),
             _ => return Err(StoreError::Url(url.to_owned())),
         };
         let full = match flavour {
@@ -132,20 +175,29 @@ impl Store {
             Flavour::Postgres => url.to_owned(),
         };
         let options: AnyConnectOptions = full.parse().map_err(|_| StoreError::Url(url.to_owned()))?;
-        let pool = |size| {
+        // A pool tries a connection that fails again and again, and then only says that it took too long.
+        let mut first = AnyConnection::connect_with(&options).await.doing("open its database")?;
+        prepare(&mut first, flavour, READER_CACHE).await.doing("open its database")?;
+        first.close().await.doing("open its database")?;
+        let pool = |size, cache| {
             AnyPoolOptions::new()
                 .max_connections(size)
                 .acquire_timeout(Duration::from_secs(30))
                 .idle_timeout(None)
                 .max_lifetime(None)
-                .after_connect(move |conn, _| Box::pin(prepare(conn, flavour)))
+                .after_connect(move |conn, _| Box::pin(prepare(conn, flavour, cache)))
                 .connect_with(options.clone())
         };
-        let writer = pool(1).await.doing("open its database")?;
+        let writer = pool(1, WRITER_CACHE).await.doing("open its database")?;
         migrate(&writer, flavour).await?;
         // Readers connect after the schema is there.
-        let readers = pool(4).await.doing("open its database for reading")?;
-        Ok(Self { readers, writer: Mutex::new(writer), flavour, _lock: lock })
+        let readers = pool(4, READER_CACHE).await.doing("open its database for reading")?;
+        Ok(Self { readers, writer: Mutex::new(writer), flavour, file, _lock: lock })
+    }
+
+    /// The file it is in.
+    pub fn file(&self) -> Result<PathBuf, StoreError> {
+        self.file.clone().ok_or(StoreError::NotOurs)
     }
 
     /// Closes it, after which nothing is left in the write-ahead log.
@@ -154,14 +206,34 @@ impl Store {
         self.writer.lock().await.close().await;
     }
 
+    /// After a bulk: what the writer kept of it is of no more use.
+    async fn give_memory_back(&self) -> Result<(), StoreError> {
+        if self.flavour == Flavour::Sqlite {
+            let writer = self.writer.lock().await;
+            sqlx::query("PRAGMA shrink_memory").execute(&*writer).await.doing("give memory back")?;
+        }
+        Ok(())
+    }
+
+    async fn begin_on(&self, writer: &AnyPool) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        match self.flavour {
+            Flavour::Sqlite => writer.begin_with("BEGIN IMMEDIATE").await,
+            #[cfg(feature = "postgres")]
+            Flavour::Postgres => writer.begin().await,
+        }
+    }
+
     async fn begin(&self) -> Result<Writing<'_>, StoreError> {
         let guard = self.writer.lock().await;
-        let tx = match self.flavour {
-            Flavour::Sqlite => guard.begin_with("BEGIN IMMEDIATE").await,
-            #[cfg(feature = "postgres")]
-            Flavour::Postgres => guard.begin().await,
-        }
-        .doing("begin to write")?;
+        let tx = match self.begin_on(&guard).await {
+            Ok(tx) => tx,
+            Err(_) => {
+                // A transaction that the database itself gave up (a full disk) leaves a connection that begins no other.
+                let broken = guard.acquire().await.doing("begin to write")?;
+                broken.close().await.doing("begin to write")?;
+                self.begin_on(&guard).await.doing("begin to write")?
+            }
+        };
         Ok(Writing { tx, _guard: guard })
     }
 }
@@ -178,7 +250,7 @@ impl Writing<'_> {
     }
 }
 
-async fn prepare(conn: &mut sqlx::AnyConnection, flavour: Flavour) -> Result<(), sqlx::Error> {
+async fn prepare(conn: &mut AnyConnection, flavour: Flavour, cache: u32) -> Result<(), sqlx::Error> {
     match flavour {
         Flavour::Sqlite => {
             for pragma in [
@@ -187,11 +259,12 @@ async fn prepare(conn: &mut sqlx::AnyConnection, flavour: Flavour) -> Result<(),
                 "PRAGMA synchronous = FULL",
                 "PRAGMA foreign_keys = ON",
                 "PRAGMA busy_timeout = 10000",
-                // 4 MiB of pages a connection: small, and enough for the hot inner nodes of a million people.
-                "PRAGMA cache_size = -4096",
+                // A bulk import touches the same pages again and again: they are written back every 32 MiB, not every 4.
+                "PRAGMA wal_autocheckpoint = 8192",
             ] {
                 sqlx::query(pragma).execute(&mut *conn).await?;
             }
+            sql::Sql::new(&format!("PRAGMA cache_size = -{cache}")).execute(&mut *conn).await?;
             Ok(())
         }
         #[cfg(feature = "postgres")]

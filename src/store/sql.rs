@@ -11,15 +11,25 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::model::{Guid, Timestamp};
 
-/// Values in one bulk statement. SQLite allows 32,766 and PostgreSQL 65,535, but SQLite finds a parameter's name by
-/// walking all of them, so what a value costs grows with how many there are: thousands take most of the time.
-const BULK_VALUES: usize = 600;
+/// Values in one bulk statement: a few hundred rows. SQLite allows 32,766 and PostgreSQL 65,535; more than these gain nothing.
+const BULK_VALUES: usize = 3_000;
 
 /// A statement under construction. Its text comes from this module tree only; every value is bound.
 #[derive(Default)]
 pub(super) struct Sql {
     text: String,
     arguments: AnyArguments,
+    places: Places,
+}
+
+/// How the place of a value is written.
+#[derive(Clone, Copy, Default)]
+enum Places {
+    /// `$1`, `$2` …: every database knows these.
+    #[default]
+    Numbered,
+    /// `?`: for SQLite in bulk, which finds a name by walking all of them for each value.
+    Anonymous,
 }
 
 /// A value that can be bound.
@@ -56,7 +66,7 @@ values! {
 
 impl Sql {
     pub(super) fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), arguments: AnyArguments::default() }
+        Self { text: text.to_owned(), ..Self::default() }
     }
 
     /// Appends text.
@@ -79,7 +89,10 @@ impl Sql {
         };
         // Encoding into Any's own buffer has no way to fail.
         debug_assert!(added.is_ok());
-        let _ = write!(self.text, "${}", self.arguments.len());
+        let _ = match self.places {
+            Places::Numbered => write!(self.text, "${}", self.arguments.len()),
+            Places::Anonymous => write!(self.text, "?"),
+        };
     }
 
     /// Appends `(v1, v2, …)` for `IN`.
@@ -125,10 +138,11 @@ pub(super) fn insert<'a>(
 ) -> impl Future<Output = Result<(), sqlx::Error>> + Send + 'a {
     let rows: Vec<Vec<Value>> = rows.into_iter().collect();
     async move {
+        let places = if tx.backend_name() == "SQLite" { Places::Anonymous } else { Places::Numbered };
         let mut rows = rows.into_iter().peekable();
         while let Some(first) = rows.peek() {
             let at_most = (BULK_VALUES / first.len()).max(1);
-            let mut sql = Sql::new(head).push(" VALUES ");
+            let mut sql = Sql { places, ..Sql::new(head) }.push(" VALUES ");
             for (at, row) in rows.by_ref().take(at_most).enumerate() {
                 sql = sql.push(if at > 0 { "," } else { "" }).list(row);
             }

@@ -22,7 +22,9 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn command(folder: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rosterd"));
+        let mut command = Command::new("env");
+        // So that a limit on files is met as an error, like a full disk.
+        command.args(["--ignore-signal=XFSZ", env!("CARGO_BIN_EXE_rosterd")]);
         command.arg("--config").arg(folder.join("rosterd.toml")).stdin(Stdio::null());
         command
     }
@@ -51,6 +53,10 @@ impl Daemon {
         let document = serde_json::from_slice(&done.stdout)
             .unwrap_or_else(|e| panic!("rosterctl {command} printed no single document: {e}\n{}", String::from_utf8_lossy(&done.stdout)));
         (done.status.code().expect("an exit status"), document)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has said so far.

@@ -211,3 +211,100 @@ fn sighup_reloads_and_sigterm_ends_within_seconds_and_both_say_who_sent_them() {
     assert!(begun.elapsed() < std::time::Duration::from_secs(10));
     assert!(site.daemon.log().contains("stopping"));
 }
+
+#[test]
+fn a_backup_of_a_live_store_is_whole_and_a_store_restored_from_it_only_plans_at_first() {
+    let mut site = Site::running();
+    let copy = site.folder.path().join("copy.db");
+    let said = site.done(&format!("backup {}", copy.display()));
+    assert_eq!(said["bytes"].as_u64().unwrap(), std::fs::metadata(&copy).unwrap().len());
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&copy).unwrap().permissions()) & 0o777, 0o600);
+    assert_eq!(site.daemon.ctl(&format!("backup {}", copy.display())).0, 2, "what is there is not overwritten");
+    let beside: Vec<_> = std::fs::read_dir(site.folder.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
+    assert!(!beside.iter().any(|f| f.to_string_lossy().contains("backup-") || f.to_string_lossy().ends_with(".part")), "{beside:?}");
+
+    // After the backup everything but one person goes through the day: somebody is disabled, and many lose their group.
+    let users = site.done("user list --status active")["users"].as_array().unwrap().clone();
+    let dn = |n: usize| users[n]["directory"]["dn"].as_str().unwrap().to_owned();
+    site.daemon.signal(Signal::SIGKILL);
+    site.daemon.wait();
+    for file in ["rosterd.db-wal", "rosterd.db-shm"] {
+        drop(std::fs::remove_file(site.folder.path().join(file)));
+    }
+    std::fs::rename(&copy, site.folder.path().join("rosterd.db")).unwrap();
+    site.sim.edit(|ad| {
+        ad.disable(dn(0).as_str());
+        ad.set(dn(1).as_str(), "displayName", "Somebody Else");
+    });
+    site.daemon = Daemon::start(site.folder.path());
+    let status = until("the first run only plans", || Some(site.status()).filter(|s| s["attention"].to_string().contains("restored")));
+    assert_eq!(status["users"]["suspended"], 1, "who is seen disabled is suspended all the same: {status:#}");
+    let held = site.done("held list")["held"][0]["id"].as_str().unwrap().to_owned();
+    site.done(&format!("held approve {held}"));
+    assert_eq!(site.done("sync corp")["held"], 0);
+}
+
+/// What a daemon says that cannot start.
+fn refusal(folder: &Path) -> String {
+    let done = Daemon::command(folder).output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    String::from_utf8_lossy(&done.stderr).into_owned()
+}
+
+#[test]
+fn a_damaged_store_or_one_of_a_newer_version_is_refused_and_left_as_it_is() {
+    let mut site = Site::running();
+    let file = site.folder.path().join("rosterd.db");
+    site.daemon.signal(Signal::SIGTERM);
+    site.daemon.wait();
+    let good = std::fs::read(&file).unwrap();
+
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        sqlx::any::install_default_drivers();
+        let pool = sqlx::AnyPool::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+        let newer =
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', 1, x'00', 0)";
+        sqlx::query(newer).execute(&pool).await.unwrap();
+        pool.close().await;
+    });
+    let before = std::fs::read(&file).unwrap();
+    let said = refusal(site.folder.path());
+    assert!(said.contains("newer rosterd") && said.contains("restore a backup"), "{said}");
+    assert!(before == std::fs::read(&file).unwrap(), "left as it is");
+
+    std::fs::write(&file, b"this is no database, and rosterd must not make one of it").unwrap();
+    let said = refusal(site.folder.path());
+    assert!(said.contains("damaged") && said.contains("backup"), "{said}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"this is no database, and rosterd must not make one of it");
+
+    std::fs::write(&file, &good).unwrap();
+    site.daemon = Daemon::start(site.folder.path());
+    assert_eq!(site.done("sync corp")["state"], "succeeded");
+}
+
+#[test]
+fn a_full_disk_is_told_and_what_was_there_stays_and_the_next_run_does_the_rest() {
+    let site = Site::running();
+    let active = site.active();
+    // No file of the daemon may grow any more: what it meets then is what it meets on a full disk.
+    let file = site.folder.path().join("rosterd.db");
+    let users = site.done("user list --status active")["users"].as_array().unwrap().clone();
+    let pid = site.daemon.pid();
+    let length = std::fs::metadata(&file).unwrap().len().max(std::fs::metadata(file.with_extension("db-wal")).unwrap().len());
+    site.sim.edit(|ad| ad.disable(users[0]["directory"]["dn"].as_str().unwrap()));
+    prlimit(pid, length);
+    let (code, problem) = site.daemon.ctl("sync corp");
+    assert!(code == 1 && problem.to_string().contains("its disk is full"), "{code} {problem:#}");
+    prlimit(pid, u64::MAX);
+    assert_eq!(site.active(), active);
+    assert_eq!(site.done("sync corp")["changes"]["suspend"], 1);
+    assert_eq!(site.active(), active - 1);
+}
+
+/// Sets how long the files of a process may become.
+fn prlimit(pid: u32, length: u64) {
+    let length = if length == u64::MAX { "unlimited".to_owned() } else { length.to_string() };
+    let done = std::process::Command::new("prlimit").arg(format!("--pid={pid}")).arg(format!("--fsize={length}:unlimited")).status();
+    assert!(done.unwrap().success());
+}

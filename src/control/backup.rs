@@ -1,0 +1,58 @@
+//! A copy of the store goes out over the socket: the daemon may write nowhere but beside its store.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use tokio_util::io::ReaderStream;
+
+use super::problem::Refusal;
+use super::server::Control;
+
+/// SQLite's registered media type.
+const MEDIA_TYPE: &str = "application/vnd.sqlite3";
+
+/// `POST /v1/backup`.
+pub(super) async fn backup(State(control): State<Arc<Control>>) -> Result<Response, Refusal> {
+    let copy = Copy::beside(&control.engine.store.file()?)?;
+    control.engine.store.backup(&copy.file()).await?;
+    let opened = tokio::fs::File::open(copy.file()).await.map_err(|e| unreadable(&e))?;
+    let length = opened.metadata().await.map_err(|e| unreadable(&e))?.len();
+    // The name goes; what is open can be read to its end.
+    drop(copy);
+    let headers = [(header::CONTENT_TYPE, MEDIA_TYPE.to_owned()), (header::CONTENT_LENGTH, length.to_string())];
+    Ok((headers, Body::from_stream(ReaderStream::with_capacity(opened, 64 * 1024))).into_response())
+}
+
+fn unreadable(error: &std::io::Error) -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the copy of the store cannot be read: {error}"))
+}
+
+/// A folder beside the store that only we can enter; gone when dropped.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn beside(store: &Path) -> Result<Self, Refusal> {
+        let folder = store.with_extension(format!("backup-{}", uuid::Uuid::now_v7().simple()));
+        let made = DirBuilder::new().mode(0o700).create(&folder);
+        made.map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("no room for a copy beside the store: {e}")))?;
+        Ok(Self(folder))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("copy.db")
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(%error, folder = %self.0.display(), "the folder of a backup could not be removed: remove it");
+        }
+    }
+}

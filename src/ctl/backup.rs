@@ -1,0 +1,62 @@
+//! `rosterctl backup`: a copy of the store, written here and not by the daemon, which may write nowhere else.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::link::{Daemon, Failure};
+use super::text::{Page, size};
+use super::{Exit, Output};
+use crate::control::client::Route;
+
+/// Copy the store of the running daemon into a file
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The file; it must not exist. To restore: stop rosterd, put it in the store's place, start rosterd
+    file: PathBuf,
+}
+
+pub(super) async fn call(arguments: &Arguments, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    let Arguments { file } = arguments;
+    let shown = file.display();
+    if file.symlink_metadata().is_ok() {
+        return Err(Failure::Usage(format!("{shown} exists: write the backup to another file")));
+    }
+    // A copy that was cut off must not look like one.
+    let unfinished = PathBuf::from(format!("{shown}.part"));
+    let copied = copy(daemon, &unfinished).await;
+    let bytes = match copied.and_then(|bytes| Ok(fs::rename(&unfinished, file).map(|()| bytes).map_err(|e| unwritable(file, &e))?)) {
+        Ok(bytes) => bytes,
+        Err(failure) => {
+            // There may be none.
+            let _ = fs::remove_file(&unfinished);
+            return Err(failure);
+        }
+    };
+    let document = json!({ "file": file, "bytes": bytes });
+    output.data(&document, |_| Page::from(format!("{shown}: {}; a store restored from it only plans at first\n", size(bytes))))?;
+    Ok(Exit::Done)
+}
+
+async fn copy(daemon: &Daemon, file: &Path) -> Result<u64, Failure> {
+    // It holds everybody's addresses: nobody else reads it.
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let mut into: File = opened.map_err(|e| unwritable(file, &e))?;
+    let mut bytes = 0;
+    daemon
+        .download(&Route::to(["backup"]), |piece| {
+            bytes += piece.len() as u64;
+            into.write_all(piece)
+        })
+        .await?;
+    into.sync_all().map_err(|e| unwritable(file, &e))?;
+    Ok(bytes)
+}
+
+fn unwritable(file: &Path, error: &io::Error) -> Failure {
+    Failure::Output(io::Error::new(error.kind(), format!("{}: {error}", file.display())))
+}
