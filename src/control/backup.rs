@@ -19,7 +19,7 @@ const MEDIA_TYPE: &str = "application/vnd.sqlite3";
 
 /// `POST /v1/backup`.
 pub(super) async fn backup(State(control): State<Arc<Control>>) -> Result<Response, Refusal> {
-    let copy = Copy::beside(&control.engine.store.file()?)?;
+    let copy = Copy::beside(&control.engine.store.file()?, control.engine.clock.new_id())?;
     control.engine.store.backup(&copy.file()).await?;
     let opened = tokio::fs::File::open(copy.file()).await.map_err(|e| unreadable(&e))?;
     let length = opened.metadata().await.map_err(|e| unreadable(&e))?.len();
@@ -37,8 +37,8 @@ fn unreadable(error: &std::io::Error) -> Refusal {
 struct Copy(PathBuf);
 
 impl Copy {
-    fn beside(store: &Path) -> Result<Self, Refusal> {
-        let folder = store.with_extension(format!("backup-{}", uuid::Uuid::now_v7().simple()));
+    fn beside(store: &Path, name: uuid::Uuid) -> Result<Self, Refusal> {
+        let folder = store.with_extension(format!("backup-{}", name.simple()));
         let made = DirBuilder::new().mode(0o700).create(&folder);
         made.map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("no room for a copy beside the store: {e}")))?;
         Ok(Self(folder))

@@ -29,7 +29,7 @@ pub(super) async fn call(arguments: &Arguments, daemon: &Daemon, output: &mut Ou
     // A copy that was cut off must not look like one.
     let unfinished = PathBuf::from(format!("{shown}.part"));
     let copied = copy(daemon, &unfinished).await;
-    let bytes = match copied.and_then(|bytes| Ok(fs::rename(&unfinished, file).map(|()| bytes).map_err(|e| unwritable(file, &e))?)) {
+    let bytes = match copied.and_then(|bytes| fs::rename(&unfinished, file).map(|()| bytes).map_err(|e| unwritable(file, &e))) {
         Ok(bytes) => bytes,
         Err(failure) => {
             // There may be none.
