@@ -1,4 +1,5 @@
-//! The daemon. `rosterd [--config F]` runs in the foreground; `rosterd check-config` only looks at the file.
+//! The daemon. `rosterd [--config F]` runs in the foreground; `rosterd check-config` only looks at the file, and
+//! `rosterd check-directory` at what a run would need.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,6 +7,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use rosterd::clock::Clock;
 use rosterd::config::Config;
+use rosterd::ctl::Terminal;
+use rosterd::ctl::directory::examined;
 use rosterd::daemon::Reload;
 use rosterd::{daemon, telemetry};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +31,12 @@ struct Cli {
 enum Command {
     /// Say all that is wrong with the configuration, and change nothing.
     CheckConfig,
+    /// Look at everything a run of a directory needs, step by step; exit status 0 if nothing failed. For a daemon that
+    /// runs: rosterctl directory check.
+    CheckDirectory {
+        /// The directory; without it, all of them.
+        name: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -44,7 +53,28 @@ fn main() -> ExitCode {
             say(&format!("{}: no problems found", cli.config.display()));
             ExitCode::SUCCESS
         }
+        Some(Command::CheckDirectory { name }) => check_directory(&config, name.as_deref()),
         None => run(&config, &cli.config),
+    }
+}
+
+fn check_directory(config: &Config, name: Option<&str>) -> ExitCode {
+    let clock = Clock::system();
+    let looked = tokio::runtime::Runtime::new()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| Ok(runtime.block_on(daemon::check_directory(daemon::setup(config), name, clock.clone()))?));
+    match looked {
+        Ok(checks) => {
+            let mut terminal = Terminal::standard(move || clock.now().to_utc());
+            match checks.iter().try_for_each(|check| terminal.print(&examined(check, &terminal.view()))) {
+                Ok(()) if checks.iter().all(|check| check.ok) => ExitCode::SUCCESS,
+                _ => ExitCode::FAILURE,
+            }
+        }
+        Err(error) => {
+            say(&format!("rosterd: {error:#}"));
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 //! | `POST /directories/{name}/sync?wait=true` | operator | [`Run`] (202 without waiting) |
 //! | `GET /directories/{name}/progress` | viewer | [`Progress`] |
 //! | `GET /directories/{name}/plan` | viewer | [`Plan`] |
+//! | `GET /directories/{name}/check` | viewer | [`Check`] |
 //! | `POST /directories/{name}/pause`, `/resume`, `/unlock`, `/repin` | operator | [`Pause`] → [`DirectoryStatus`] |
 //! | `GET /held?all=true` | viewer | [`HeldPlans`] |
 //! | `GET /held/{id}` | viewer | [`HeldPlan`] with its changes |
@@ -48,6 +49,33 @@ pub struct Status {
     pub directories: Vec<DirectoryStatus>,
     /// Deliveries.
     pub hooks: HookCounts,
+}
+
+/// `GET /v1/directories/{name}/check`: what a run would need, looked at step by step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The directory.
+    pub directory: String,
+    /// Whether no step failed.
+    pub ok: bool,
+    /// The steps, in the order they were taken.
+    pub steps: Vec<CheckStep>,
+}
+
+/// One step of a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckStep {
+    /// What was looked at: `secret`, `dns`, `tcp`, `tls`, `bind`, `identity`, `clock`, `base`, `paging`, `rights`,
+    /// `deleted objects`, `filter`, `attributes`, `groups`, `directory`.
+    pub name: String,
+    /// The server it is about, where it is about one.
+    pub server: Option<String>,
+    /// `ok`, `warning`, `failed` or `skipped`.
+    pub outcome: String,
+    /// What was found.
+    pub finding: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
 }
 
 /// `POST /v1/reload`: what came of reading the configuration again. A file with problems is refused, and changes nothing.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Reloaded, api};
 use crate::engine::run::Proposed;
-use crate::engine::{DirectoryStatus, Outcome, Progress};
+use crate::engine::{DirectoryStatus, Examination, Outcome, Progress, Step};
 use crate::model::{
     Account, Cause, Causes, Change, ChangeCounts, Claim, Class, Guid, Handle, HoldReason, Link, QuarantineReason, Status, Timestamp, User,
 };
@@ -322,4 +322,14 @@ fn cause(cause: &Cause) -> api::UserCause {
 pub(super) fn event(event: StoredEvent) -> api::Event {
     let StoredEvent { seq, document } = event;
     api::Event { seq, document: if document.is_object() { document } else { Value::Object(serde_json::Map::new()) } }
+}
+
+/// What a check of a directory found.
+pub fn check(directory: &str, found: Examination) -> api::Check {
+    let ok = found.is_well();
+    let step = |step: Step| {
+        let Step { name, server, outcome, finding, remedy } = step;
+        api::CheckStep { name: name.to_owned(), server, outcome: outcome.as_str().to_owned(), finding, remedy }
+    };
+    api::Check { directory: directory.to_owned(), ok, steps: found.steps.into_iter().map(step).collect() }
 }

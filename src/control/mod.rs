@@ -22,6 +22,7 @@ mod write;
 
 use std::path::PathBuf;
 
+pub use convert::check as check_shown;
 pub use peer::Callers;
 pub use reload::{Ask, Reloaded, Reloader};
 pub use server::serve;

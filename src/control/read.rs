@@ -121,6 +121,11 @@ pub(super) async fn plan(State(control): Shared, Path(name): Path<String>, Exten
     Ok(Json(convert::plan(&name, proposed)))
 }
 
+pub(super) async fn check(State(control): Shared, Path(name): Path<String>) -> Answer<api::Check> {
+    let _turn = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
+    Ok(Json(convert::check(&name, control.engine.check_directory(&name).await?)))
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WhichPlans {

@@ -122,6 +122,7 @@ fn routes(control: &Arc<Control>) -> Router {
         .route("/directories", get(read::directories))
         .route("/directories/{name}/progress", get(read::progress))
         .route("/directories/{name}/plan", get(read::plan))
+        .route("/directories/{name}/check", get(read::check))
         .route("/held", get(read::held_plans))
         .route("/held/{id}", get(read::held_plan))
         .route("/runs", get(read::runs))

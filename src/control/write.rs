@@ -98,8 +98,8 @@ pub(super) async fn resume(State(control): Shared, Path(name): Path<String>) -> 
     Ok(Json(convert::directory(control.engine.resume(&name).await?)))
 }
 
-pub(super) async fn unlock(State(control): Shared, Path(name): Path<String>) -> Answer<api::DirectoryStatus> {
-    Ok(Json(convert::directory(control.engine.unlock(&name).await?)))
+pub(super) async fn unlock(State(control): Shared, Extension(by): By, Path(name): Path<String>) -> Answer<api::DirectoryStatus> {
+    Ok(Json(convert::directory(control.engine.unlock(&name, &by.actor).await?)))
 }
 
 pub(super) async fn repin(State(control): Shared, Extension(by): By, Path(name): Path<String>) -> Answer<api::DirectoryStatus> {

@@ -3,9 +3,9 @@
 use clap::Subcommand;
 
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, number, table, time};
+use super::text::{Page, View, bold, count, dim, green, number, red, table, time, yellow};
 use super::{Exit, Output, status};
-use crate::control::api::{Directories, DirectoryStatus, Pause};
+use crate::control::api::{Check, CheckStep, Directories, DirectoryStatus, Pause};
 use crate::control::client::Route;
 
 /// The configured directories
@@ -13,6 +13,11 @@ use crate::control::client::Route;
 pub enum Command {
     /// All of them
     List,
+    /// Look at everything a run needs, step by step: DNS, TLS, bind, rights, base, groups. Exit status 0 if nothing failed
+    Check {
+        /// The directory
+        name: String,
+    },
     /// Start no runs of it; what people do at sign-in stays as it is
     Pause {
         /// The directory
@@ -43,6 +48,11 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
         Command::List => {
             let directories: Answer<Directories> = daemon.get(&Route::to(["directories"])).await?;
             output.data(&directories.raw, |view| list(&directories.value, view))?;
+        }
+        Command::Check { name } => {
+            let check: Answer<Check> = daemon.get(&Route::to(["directories", name, "check"])).await?;
+            output.data(&check.raw, |view| examined(&check.value, view))?;
+            return Ok(if check.value.ok { Exit::Done } else { Exit::Failed });
         }
         Command::Pause { name, duration } => {
             let body = Pause { duration: duration.clone() };
@@ -88,4 +98,35 @@ pub fn list(directories: &Directories, view: &View) -> Page {
         ]
     });
     table(["NAME", "ACCOUNT", "STATE", "ACTIVE", "SUSPENDED", "HELD", "QUARANTINED", "LAST RUN", "NEXT RUN"], rows, view)
+}
+
+/// What a check found, step by step.
+pub fn examined(check: &Check, view: &View) -> Page {
+    let mut page = Page::default();
+    let mut about: Option<&str> = None;
+    for CheckStep { name, server, outcome, finding, remedy } in &check.steps {
+        if server.is_some() && server.as_deref() != about {
+            page.line(bold(server.as_deref().unwrap_or_default()));
+        } else if server.is_none() && about.is_some() {
+            page.line(bold("the directory"));
+        }
+        about = server.as_deref();
+        let mark = match outcome.as_str() {
+            "ok" => green("ok     "),
+            "failed" => red("FAILED "),
+            "warning" => yellow("warning"),
+            _ => dim("skipped"),
+        };
+        page.sentence(&format!("  {mark}  {name:15}  "), finding, view);
+        if let Some(remedy) = remedy {
+            page.sentence(&format!("{:26}  ", ""), &format!("→ {remedy}"), view);
+        }
+    }
+    let failed = check.steps.iter().filter(|step| step.outcome == "failed").count() as u64;
+    page.line(if check.ok {
+        format!("{}: runs can work", check.directory)
+    } else {
+        format!("{}: {} failed", check.directory, count(failed, "step"))
+    });
+    page
 }

@@ -52,7 +52,7 @@ impl Terminal {
     }
 
     /// Writes data. A reader that has gone away (`| head`) is no error: what is left has nobody to read it.
-    pub(super) fn print(&mut self, page: &Page) -> io::Result<()> {
+    pub fn print(&mut self, page: &Page) -> io::Result<()> {
         let text = if self.colour { page.coloured() } else { page.plain() };
         let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         written.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })

@@ -1,5 +1,6 @@
 //! The daemon: wiring, readiness and shutdown. Holds no logic of its own.
 
+mod check;
 mod notify;
 mod reload;
 mod settings;
@@ -17,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::control::{self, Callers};
 use crate::dns::Resolver;
-use crate::engine::{DirectoryConfig, Engine};
+use crate::engine::{DirectoryConfig, Engine, EngineError};
 use crate::model::Domain;
 use crate::store::{Store, StoreError};
 
+pub use check::check_directory;
 pub use reload::Reload;
 pub use settings::{checks, setup};
 pub use signals::watch_signals;
@@ -52,6 +54,15 @@ pub enum DaemonError {
     /// The socket.
     #[error(transparent)]
     Control(#[from] control::ServeError),
+    /// A use case.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// It was asked for by this name.
+    #[error("no directory \"{0}\" is configured")]
+    NoDirectory(String),
+    /// The store is its.
+    #[error("rosterd is running, and knows more: use rosterctl directory check")]
+    Running,
     /// A part that has to run all the time ended by itself.
     #[error("{0} ended unexpectedly; rosterd stops rather than go on without it")]
     Ended(&'static str),

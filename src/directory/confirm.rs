@@ -15,6 +15,11 @@ const CHUNK: usize = 200;
 /// Where `tombstoneLifetime` is not set (MS-ADTS 6.1.1.2.4.1.1).
 const DEFAULT_TOMBSTONE_DAYS: u64 = 60;
 
+/// The container of a domain's deleted objects.
+pub(super) fn deleted_objects(domain: &str) -> String {
+    format!("CN=Deleted Objects,{domain}")
+}
+
 /// What asking for people by GUID found.
 #[derive(Debug, Default)]
 pub struct Found {

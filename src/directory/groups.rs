@@ -57,23 +57,31 @@ pub enum GroupTrouble {
     Gone(String, Guid),
 }
 
-impl fmt::Display for GroupTrouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl GroupTrouble {
+    /// What is wrong.
+    pub fn finding(&self) -> String {
         match self {
-            Self::NotFound(name) => write!(
-                f,
-                "there is no group \"{name}\": check the name in pro-groups and basic-groups, and that the service account may read it"
-            ),
-            Self::Ambiguous(name, dns) => {
-                write!(f, "several groups are called \"{name}\": write the distinguished name of one of {}", dns.join(" | "))
-            }
+            Self::NotFound(name) => format!("there is no group \"{name}\""),
+            Self::Ambiguous(name, dns) => format!("several groups are called \"{name}\": {}", dns.join(" | ")),
             Self::Gone(name, guid) => {
-                write!(
-                    f,
-                    "the group \"{name}\" ({guid}) can no longer be found: tiers and no-group suspensions are frozen; restore it, or accept a successor with rosterctl directory repin"
-                )
+                format!("the group \"{name}\" ({guid}) can no longer be found; tiers and no-group suspensions are frozen")
             }
         }
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "check the name in pro-groups and basic-groups, and that the service account may read it",
+            Self::Ambiguous(..) => "write the distinguished name of one of them",
+            Self::Gone(..) => "restore it, or accept a successor with rosterctl directory repin",
+        }
+    }
+}
+
+impl fmt::Display for GroupTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.finding(), self.remedy())
     }
 }
 

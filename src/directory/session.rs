@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::ber::{self, EntryRef};
 use super::wire::{Wire, WireError};
-use super::{Assertion, DirectoryError, ServerUrl, Settings, parse_refusal};
+use super::{Again, Assertion, DirectoryError, ServerUrl, Settings, parse_refusal};
 use crate::model::{Guid, Timestamp};
 use crate::reconcile::ServerIdentity;
 
@@ -21,6 +21,8 @@ const PAGED: &str = "1.2.840.113556.1.4.319";
 const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
 /// LDAP_SERVER_SHOW_DELETED_OID.
 const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
+/// LDAP_CAP_ACTIVE_DIRECTORY_PARTIAL_SECRETS_OID: what read-only domain controllers say of themselves.
+const READ_ONLY: &str = "1.2.840.113556.1.4.1920";
 /// The SID of whoever is nobody.
 const ANONYMOUS: &str = "S-1-5-7";
 
@@ -75,6 +77,10 @@ pub struct RootDse {
     pub current_time: Option<Timestamp>,
     /// Who the server is.
     pub identity: ServerIdentity,
+    /// Whether it is a read-only domain controller, from which attributes may be withheld (MS-ADTS 3.1.1.3.2.1).
+    pub is_read_only: bool,
+    /// Who wrote the server, where it says so. Active Directory itself does not.
+    pub vendor: String,
 }
 
 /// How a search ended.
@@ -122,14 +128,18 @@ pub struct Session {
 impl Session {
     /// Connects and binds to one server, and makes sure of who both sides are.
     pub async fn open(url: &ServerUrl, settings: &Settings) -> Result<Self, DirectoryError> {
-        let server = url.to_string();
         let password = password(settings)?;
-        let wire = Wire::connect(url, settings).await.map_err(|source| DirectoryError::Wire { server: server.clone(), source })?;
-        let mut session =
-            Self { server, root: RootDse::default(), me: Object::default(), wire: Some(wire), wait: settings.timeouts.operation };
+        let wire = Wire::connect(url, settings).await.map_err(|source| DirectoryError::Wire { server: url.to_string(), source })?;
+        let mut session = Self::over(url, wire, settings);
         session.bind(&settings.bind_dn, &password).await?;
         session.identify().await?;
         Ok(session)
+    }
+
+    /// Nobody yet, on a connection.
+    pub(super) fn over(url: &ServerUrl, wire: Wire, settings: &Settings) -> Self {
+        let wait = settings.timeouts.operation;
+        Self { server: url.to_string(), root: RootDse::default(), me: Object::default(), wire: Some(wire), wait }
     }
 
     /// Opens the first server that serves, each tried once, `preferred` before the others.
@@ -143,9 +153,9 @@ impl Session {
                 Err(error) => {
                     tracing::warn!(server = %url, %error, "server cannot be used");
                     // Another server would count the same wrong password once more.
-                    let is_final = error.refusal().is_some_and(super::BindRefusal::is_final);
+                    let is_over = error.refusal().is_some_and(|refusal| refusal.again() != Again::Yes);
                     errors.push(error);
-                    if is_final {
+                    if is_over {
                         break;
                     }
                 }
@@ -154,7 +164,7 @@ impl Session {
         Err(DirectoryError::NoServer(errors))
     }
 
-    async fn bind(&mut self, name: &str, password: &SecretString) -> Result<(), DirectoryError> {
+    pub(super) async fn bind(&mut self, name: &str, password: &SecretString) -> Result<(), DirectoryError> {
         let wait = self.wait;
         let Some(wire) = self.wire.as_mut() else { return Err(self.fail(None)) };
         let answer = timeout(wait, wire.ldap.simple_bind(name, password.expose_secret())).await;
@@ -167,30 +177,46 @@ impl Session {
     }
 
     /// Reads the rootDSE, who the server is, and our own entry: the first SID of `tokenGroups` is ours.
-    async fn identify(&mut self) -> Result<(), DirectoryError> {
-        let unsuitable = |server: &str, problem: String| DirectoryError::Unsuitable { server: server.to_owned(), problem };
+    pub(super) async fn identify(&mut self) -> Result<(), DirectoryError> {
         self.root = self.read_root().await?;
+        if self.root.is_read_only {
+            return Err(self.unsuitable(
+                "is a read-only domain controller, which may withhold attributes from everybody",
+                "name writable domain controllers in servers",
+            ));
+        }
         let names = ["tokenGroups".to_owned()];
         let token = self.object("", &names).await?.unwrap_or_default();
-        let me = match token.attributes.get("tokengroups").and_then(|sids| sids.first()).and_then(|sid| sid_text(sid)) {
-            Some(sid) if sid == ANONYMOUS => return Err(DirectoryError::Anonymous { server: self.server.clone() }),
-            Some(sid) => self.object(&format!("<SID={sid}>"), &["*".to_owned()]).await?,
-            None => {
-                return Err(unsuitable(
-                    &self.server,
-                    "the rootDSE does not show tokenGroups, so nothing says who we are: is this Active Directory?".into(),
-                ));
-            }
+        let sid = token.attributes.get("tokengroups").and_then(|sids| sids.first()).and_then(|sid| sid_text(sid));
+        let Some(sid) = sid else {
+            return Err(
+                self.unsuitable("does not say who we are (no tokenGroups in the rootDSE)", "use a domain controller of Active Directory")
+            );
         };
-        self.me =
-            me.ok_or_else(|| unsuitable(&self.server, "the service account cannot read its own entry: give it the right to".into()))?;
+        if sid == ANONYMOUS {
+            return Err(DirectoryError::Anonymous { server: self.server.clone() });
+        }
+        let me = self.object(&format!("<SID={sid}>"), &["*".to_owned()]).await?;
+        self.me = me.ok_or_else(|| self.unsuitable("does not let the service account read its own entry", "give it the right to"))?;
         Ok(())
+    }
+
+    fn unsuitable(&self, problem: &'static str, remedy: &'static str) -> DirectoryError {
+        DirectoryError::Unsuitable { server: self.server.clone(), problem, remedy }
     }
 
     /// The rootDSE now, with the identity of the database behind it.
     pub async fn read_root(&mut self) -> Result<RootDse, DirectoryError> {
-        let names = ["defaultNamingContext", "configurationNamingContext", "schemaNamingContext", "currentTime", "dsServiceName"]
-            .map(str::to_owned);
+        let names = [
+            "defaultNamingContext",
+            "configurationNamingContext",
+            "schemaNamingContext",
+            "currentTime",
+            "dsServiceName",
+            "supportedCapabilities",
+            "vendorName",
+        ];
+        let names = names.map(str::to_owned);
         let root = self.object("", &names).await?.unwrap_or_default();
         let text = |name: &str| root.text(name).unwrap_or_default().to_owned();
         let ds_service_name = text("dsServiceName");
@@ -201,8 +227,9 @@ impl Session {
         }
         let default_naming_context = text("defaultNamingContext");
         if default_naming_context.is_empty() {
-            let problem = "the rootDSE shows no defaultNamingContext: is this Active Directory?".to_owned();
-            return Err(DirectoryError::Unsuitable { server: self.server.clone(), problem });
+            return Err(
+                self.unsuitable("holds no domain (no defaultNamingContext in the rootDSE)", "use a domain controller of Active Directory")
+            );
         }
         Ok(RootDse {
             default_naming_context,
@@ -210,6 +237,8 @@ impl Session {
             schema_naming_context: text("schemaNamingContext"),
             current_time: root.text("currentTime").and_then(generalized_time),
             identity,
+            is_read_only: root.attributes.get("supportedcapabilities").is_some_and(|all| all.iter().any(|c| c == READ_ONLY.as_bytes())),
+            vendor: text("vendorName"),
         })
     }
 
@@ -364,20 +393,21 @@ impl Session {
 }
 
 /// Reads the password file: one line, not empty, not readable by others.
-fn password(settings: &Settings) -> Result<SecretString, DirectoryError> {
+pub(super) fn password(settings: &Settings) -> Result<SecretString, DirectoryError> {
     use std::os::unix::fs::MetadataExt as _;
     let path = &settings.password_file;
-    let bad = |problem: &str| DirectoryError::Secret { path: path.display().to_string(), problem: problem.to_owned() };
-    let meta = std::fs::metadata(path).map_err(|e| bad(&format!("cannot be read: {e}")))?;
+    let bad = |problem: &str, remedy| DirectoryError::Secret { path: path.display().to_string(), problem: problem.to_owned(), remedy };
+    let unreadable = |e: std::io::Error| bad(&format!("cannot be read: {e}"), "write the password into it, and let rosterd's user read it");
+    let meta = std::fs::metadata(path).map_err(unreadable)?;
     if meta.mode() & 0o007 != 0 {
-        return Err(bad("can be read by everybody: chmod 600"));
+        return Err(bad("can be read by everybody", "chmod 600"));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| bad(&format!("cannot be read: {e}")))?;
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     // A bind with an empty password succeeds as nobody (RFC 4513, 5.1.2), and nobody sees anybody.
     if text.trim().is_empty() {
-        return Err(bad("is empty: write the service account's password into it"));
+        return Err(bad("is empty", "write the service account's password into it"));
     }
     Ok(SecretString::from(text.to_owned()))
 }

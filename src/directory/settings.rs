@@ -1,6 +1,7 @@
 //! What the adapter is told: filled in by the daemon, already checked by the configuration.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub struct ServerUrl {
     pub port: u16,
     /// Whether TLS comes first (`ldaps`), or is asked for (StartTLS).
     pub implicit_tls: bool,
+    /// Where it is, if whoever found it knows; else its name is looked up.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl ServerUrl {
@@ -41,7 +44,7 @@ impl ServerUrl {
                 "\"{text}\" is the global catalog, which does not hold accountExpires and other attributes that rosterd decides by: use port 636"
             ));
         }
-        Ok(Self { host: host.to_owned(), port, implicit_tls })
+        Ok(Self { host: host.to_owned(), port, implicit_tls, addresses: Vec::new() })
     }
 }
 
@@ -138,6 +141,15 @@ pub struct Settings {
     pub canaries: Vec<String>,
     /// Which attributes hold what.
     pub attributes: AttributeNames,
+}
+
+impl Settings {
+    /// The attributes that the configuration names, by the step of a check and the key they come from.
+    pub fn named_attributes(&self) -> [(&'static str, &'static str, Vec<String>); 2] {
+        let filter = self.filter.iter().flat_map(|(_, filter)| filter.attributes()).map(str::to_owned).collect();
+        let mapped = self.attributes.all().iter().map(|name| (*name).to_owned()).collect();
+        [("filter", "filter", filter), ("attributes", "[directory.attributes]", mapped)]
+    }
 }
 
 #[cfg(test)]

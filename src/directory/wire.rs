@@ -8,14 +8,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, StdStream};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
@@ -23,6 +22,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::frame::{self, Frame, FrameError, Op};
+use super::tls::{self, TlsError};
 use super::{ServerUrl, Settings};
 
 /// Batches of entries between the relay and the reader; one batch is what one read of the socket brought.
@@ -35,6 +35,14 @@ const START_TLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.
 /// What went wrong between us and a server.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
+    /// The name has no address.
+    #[error("the name {host} has no address: {why}")]
+    Resolve {
+        /// The host.
+        host: String,
+        /// What the resolver said.
+        why: String,
+    },
     /// No TCP connection.
     #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
@@ -47,17 +55,17 @@ pub enum WireError {
         after: Duration,
     },
     /// A password would cross the network in the clear.
-    #[error("{0} without TLS is refused: use ldaps://, or starttls = true")]
+    #[error("{0} without TLS is refused")]
     Plaintext(ServerUrl),
     /// StartTLS was refused.
-    #[error("the server refuses StartTLS (result {0}): use ldaps://, or install a certificate on it")]
+    #[error("the server refuses StartTLS (result {0})")]
     StartTlsRefused(u32),
     /// Bytes came behind the StartTLS answer and before the handshake.
-    #[error("the server sent something in the clear behind its StartTLS answer: the connection may be tampered with")]
+    #[error("the server sent something in the clear behind its StartTLS answer")]
     StartTlsInjection,
     /// TLS did not come about.
-    #[error("TLS failed: {0}")]
-    Tls(#[source] io::Error),
+    #[error("{0}")]
+    Tls(#[source] Box<TlsError>),
     /// The host is no name that a certificate can be for.
     #[error("\"{0}\" is not a name a certificate can be checked against")]
     ServerName(String),
@@ -70,7 +78,7 @@ pub enum WireError {
         problem: String,
     },
     /// No CA at all.
-    #[error("the system's trust store holds no certificates: install ca-certificates, or set ca-file")]
+    #[error("the system's trust store holds no certificates")]
     NoTrust,
     /// What the server sent is no LDAP that can be let through.
     #[error("the server sent what is no valid LDAP message: {0}")]
@@ -89,6 +97,26 @@ pub enum WireError {
     Driver(String),
 }
 
+impl WireError {
+    /// What to do about it, where anything can be done on this side.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Resolve { .. } => Some("check the name in servers, and this machine's DNS"),
+            Self::Connect(_) | Self::Timeout { what: "a TCP connection", .. } => {
+                Some("check that the server runs, and that no firewall stands between")
+            }
+            Self::Plaintext(_) => Some("use ldaps://, or starttls = true"),
+            Self::StartTlsRefused(_) => Some("use ldaps://, or install a certificate on it"),
+            Self::StartTlsInjection => Some("the connection may be tampered with: find out who sits between"),
+            Self::Tls(error) => Some(error.remedy()),
+            Self::ServerName(_) => Some("write the server's DNS name into servers"),
+            Self::CaFile { .. } => Some("write the CA's certificates into it, as PEM"),
+            Self::NoTrust => Some("install ca-certificates, or set ca-file"),
+            Self::Timeout { .. } | Self::Frame(_) | Self::Unexpected(_) | Self::Notice | Self::Cut | Self::Driver(_) => None,
+        }
+    }
+}
+
 /// A connection: the driver's handle, and the entries that come in answer to its searches.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -101,28 +129,15 @@ pub(super) struct Wire {
 impl Wire {
     /// Connects to one server, with TLS or not at all.
     pub(super) async fn connect(url: &ServerUrl, settings: &Settings) -> Result<Self, WireError> {
-        if !url.implicit_tls && !settings.starttls {
-            return Err(WireError::Plaintext(url.clone()));
-        }
-        let config = tls_config(settings.ca_file.as_deref())?;
-        let name = ServerName::try_from(url.host.clone()).map_err(|_| WireError::ServerName(url.host.clone()))?;
         let wait = settings.timeouts.connect;
-        let late = |what| move |_| WireError::Timeout { what, after: wait };
-        let mut tcp = timeout(wait, TcpStream::connect((url.host.as_str(), url.port)))
-            .await
-            .map_err(late("a TCP connection"))?
-            .map_err(WireError::Connect)?;
-        // Requests are small and each waits for its answer.
-        tcp.set_nodelay(true).map_err(WireError::Connect)?;
-        if !url.implicit_tls {
-            timeout(wait, start_tls(&mut tcp)).await.map_err(late("StartTLS"))??;
-        }
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let tls = timeout(wait, connector.connect(name, tcp)).await.map_err(late("the TLS handshake"))?.map_err(WireError::Tls)?;
-        Self::over(tls).await
+        let addresses = timeout(wait, resolve(url)).await.map_err(|_| WireError::Timeout { what: "a DNS query", after: wait })??;
+        let tcp = dial(url, settings, &addresses).await?;
+        let secured = tls::secure(tcp, &url.host, settings.ca_file.as_deref(), wait).await?;
+        Self::over(secured.stream).await
     }
 
-    async fn over(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Result<Self, WireError> {
+    /// A connection over a stream that is secure already.
+    pub(super) async fn over(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Result<Self, WireError> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(WireError::Connect)?;
         for end in [&ours, &theirs] {
             end.set_nonblocking(true).map_err(WireError::Connect)?;
@@ -166,29 +181,30 @@ impl Wire {
     }
 }
 
-fn tls_config(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, WireError> {
-    let mut roots = rustls::RootCertStore::empty();
-    if let Some(path) = ca_file {
-        let bad = |problem: String| WireError::CaFile { path: path.to_owned(), problem };
-        for cert in CertificateDer::pem_file_iter(path).map_err(|e| bad(e.to_string()))? {
-            roots.add(cert.map_err(|e| bad(e.to_string()))?).map_err(|e| bad(e.to_string()))?;
-        }
-        if roots.is_empty() {
-            return Err(bad("it holds no certificate".into()));
-        }
-    } else {
-        for cert in rustls_native_certs::load_native_certs().certs {
-            // The system's store may hold certificates that rustls does not take; the others still count.
-            let _ = roots.add(cert);
-        }
-        if roots.is_empty() {
-            return Err(WireError::NoTrust);
-        }
+/// The addresses of a server.
+pub(super) async fn resolve(url: &ServerUrl) -> Result<Vec<SocketAddr>, WireError> {
+    if !url.addresses.is_empty() {
+        return Ok(url.addresses.iter().map(|address| SocketAddr::new(*address, url.port)).collect());
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|e| WireError::Tls(io::Error::other(e)))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    let bad = |why: String| WireError::Resolve { host: url.host.clone(), why };
+    let found: Vec<SocketAddr> = tokio::net::lookup_host((url.host.as_str(), url.port)).await.map_err(|e| bad(e.to_string()))?.collect();
+    if found.is_empty() { Err(bad("DNS knows none".to_owned())) } else { Ok(found) }
+}
+
+/// A TCP connection on which TLS can begin: to the first of the addresses that answers.
+pub(super) async fn dial(url: &ServerUrl, settings: &Settings, addresses: &[SocketAddr]) -> Result<TcpStream, WireError> {
+    if !url.implicit_tls && !settings.starttls {
+        return Err(WireError::Plaintext(url.clone()));
+    }
+    let wait = settings.timeouts.connect;
+    let late = |what| move |_| WireError::Timeout { what, after: wait };
+    let mut tcp = timeout(wait, TcpStream::connect(addresses)).await.map_err(late("a TCP connection"))?.map_err(WireError::Connect)?;
+    // Requests are small and each waits for its answer.
+    tcp.set_nodelay(true).map_err(WireError::Connect)?;
+    if !url.implicit_tls {
+        timeout(wait, start_tls(&mut tcp)).await.map_err(late("StartTLS"))??;
+    }
+    Ok(tcp)
 }
 
 /// Asks for TLS on a plain connection. Not a byte may be left over when the answer has come.

@@ -2,7 +2,7 @@
 //!
 //! Nothing is cached: a record that was just added has to be seen at the next look.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -91,6 +91,21 @@ impl Resolver {
                     .collect(),
             ),
         }
+    }
+
+    /// The addresses of a host, IPv4 first; none where there is no answer.
+    pub async fn addresses(self, host: &str) -> Vec<IpAddr> {
+        let mut found = Vec::new();
+        for kind in [RecordType::A, RecordType::AAAA] {
+            if let Answer::Records(records) = self.look_up(host, kind).await {
+                found.extend(records.into_iter().filter_map(|data| match data {
+                    RData::A(address) => Some(IpAddr::V4(address.0)),
+                    RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+                    _ => None,
+                }));
+            }
+        }
+        found
     }
 
     /// The LDAP servers of an AD domain, by priority and weight; those of a site first, if one is named.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::run::{Request, Scope};
 use super::{Engine, EngineError};
 use crate::model::{Actor, Guid, PlanId, PlanState, Trigger};
-use crate::store::{HeldPlan, Run};
+use crate::store::{DirectoryState, HeldPlan, Run};
 
 /// More people than this are read by reading everybody.
 const SCOPED_AT_MOST: usize = 2_000;
@@ -36,13 +36,14 @@ impl Engine {
             ended => return Err(EngineError::Refused(format!("the plan {id} is {} already; see rosterctl held list", ended.as_str()))),
         }
         let directory = self.directory(&plan.directory)?.clone();
-        let mut state = self.store.directory(&directory.config.name).await?;
-        if state.scope_hash.is_some() {
-            // Whoever approves the plan has seen what the new scope makes of people.
-            state.scope_hash = Some(directory.config.scope_hash());
-            state.plan_only_since = None;
-            self.store.save_directory(&directory.config.name, &state).await?;
-        }
+        let accept = |state: &mut DirectoryState| {
+            if state.scope_hash.is_some() {
+                // Whoever approves the plan has seen what the new scope makes of people.
+                state.scope_hash = Some(directory.config.scope_hash());
+                state.plan_only_since = None;
+            }
+        };
+        self.store.change_directory(&directory.config.name, accept).await?;
         let people: BTreeSet<Guid> = self.store.held_digests(id).await?.into_iter().filter_map(|(_, guid)| guid).collect();
         let scope = if people.len() > SCOPED_AT_MOST { Scope::All } else { Scope::People(people) };
         let run = self.run(&directory, Request { trigger: Trigger::Approval, scope, actor: Some(actor), approves: Some(id) }).await?;

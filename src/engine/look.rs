@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::pins::shown;
 use super::run::{Request, Scope};
 use super::{Directory, Engine, EngineError};
-use crate::directory::{Decoder, DirectoryError, ServerUrl, Session, Settings, Suspect};
-use crate::dns::Answer;
+use crate::directory::{Decoder, DirectoryError, Session, Settings, Suspect};
 use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Status, Tier, Timestamp};
 use crate::reconcile::{
     Absent, Canary, Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger, Membership, Moment, Observation,
@@ -88,11 +87,13 @@ impl Engine {
         let config = &directory.config;
         let began_at = self.clock.now();
         let state = self.store.directory(&config.name).await?;
-        let settings = self.with_servers(directory).await?;
-        refuse_known_refusal(&state, &settings)?;
-        let mut session = Session::open_any(&settings, state.server.as_deref()).await?;
+        let (mut session, settings) = self.open(directory).await?;
         let mut warnings = Vec::new();
         let bases = self.bases(directory, &mut session, &mut warnings).await?;
+        let misnamed = match &request.scope {
+            Scope::All => misnamed(&mut session, &settings).await?,
+            Scope::People(_) => None,
+        };
         let (closure, trouble) = match self.groups(directory, &mut session, &mut warnings).await {
             Ok((closure, trouble)) => (closure, trouble.map(|t| t.to_string())),
             // People are still read: who was disabled must not stay because a group could not be looked up.
@@ -130,32 +131,10 @@ impl Engine {
         };
         self.confirm_absent(directory, &settings, &mut session, &bases, &decoder, absent, &mut sight).await?;
         self.confirm_groups(directory, &mut session, &mut sight).await?;
-        if let Some(trouble) = trouble {
-            sight.failure.get_or_insert(trouble);
+        for why in misnamed.into_iter().chain(trouble) {
+            sight.failure.get_or_insert(why);
         }
         Ok(sight)
-    }
-
-    /// The settings with servers found through DNS, where none are configured.
-    async fn with_servers(&self, directory: &Directory) -> Result<Settings, EngineError> {
-        let mut settings = directory.config.settings.clone();
-        if let Some((domain, site)) = &directory.config.discover {
-            match self.configured().resolver.ldap_servers(domain, site.as_deref()).await {
-                Answer::Records(found) if !found.is_empty() => {
-                    // SRV records name the port of plain LDAP; the same servers listen for TLS on 636.
-                    settings.servers = found.into_iter().map(|s| ServerUrl { host: s.target, port: 636, implicit_tls: true }).collect();
-                }
-                Answer::Records(_) => {
-                    return Err(EngineError::Refused(format!(
-                        "DNS knows no domain controllers of {domain}: check discover, or list servers"
-                    )));
-                }
-                Answer::None(why) => {
-                    return Err(EngineError::Refused(format!("the domain controllers of {domain} cannot be looked up: {why}")));
-                }
-            }
-        }
-        Ok(settings)
     }
 
     async fn policy(
@@ -345,16 +324,16 @@ impl Engine {
             .values()
             .filter(|d| d.config.account == directory.config.account && d.config.name != directory.config.name);
         for other in others.filter(|_| !missing.is_empty()) {
-            let settings = self.with_servers(other).await?;
             // A directory that cannot be asked might have any of them.
-            match Session::open_any(&settings, None).await {
-                Ok(mut session) => {
+            match self.open(other).await {
+                Ok((mut session, _)) => {
                     for guid in &missing {
                         if session.object(&format!("<GUID={guid}>"), &["objectGUID".to_owned()]).await?.is_some() {
                             elsewhere.insert(*guid);
                         }
                     }
                 }
+                Err(EngineError::Store(error)) => return Err(error.into()),
                 Err(_) => elsewhere.extend(missing.iter().copied()),
             }
         }
@@ -424,20 +403,14 @@ async fn note(session: &mut Session, canaries: &[Canary], moment: Moment, ledger
     Ok(())
 }
 
-/// After AD has refused the service account, nothing is tried until the secret changes: it would lock the account.
-fn refuse_known_refusal(state: &DirectoryState, settings: &Settings) -> Result<(), EngineError> {
-    match &state.bind_refused {
-        Some(refused) => {
-            let (stamp, what) = refused.split_once(' ').unwrap_or((refused, ""));
-            let still = super::status::secret_stamp(settings) == stamp;
-            if still {
-                Err(EngineError::Refused(format!(
-                    "{what}; no further bind is tried until the password file changes, or rosterctl directory unlock"
-                )))
-            } else {
-                Ok(())
-            }
+/// Attributes that the configuration names and AD does not have: a filter on one finds nobody, whatever was meant.
+async fn misnamed(session: &mut Session, settings: &Settings) -> Result<Option<String>, DirectoryError> {
+    for (_, key, names) in settings.named_attributes() {
+        let unknown = session.unknown_attributes(names.iter().map(String::as_str)).await?.unwrap_or_default();
+        if !unknown.is_empty() {
+            let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
+            return Ok(Some(format!("AD has no attribute {names}: check {key} in the configuration")));
         }
-        None => Ok(()),
     }
+    Ok(None)
 }

@@ -3,6 +3,7 @@
 //! [`run`](mod@run) is the whole pipeline on one screen; the other modules are its steps and its neighbours.
 
 mod accounts;
+mod bind;
 mod claims;
 mod held;
 mod judge;
@@ -29,6 +30,8 @@ use crate::model::{Address, DirectoryName, Domain, Handle, Timestamp};
 use crate::reconcile::{Limits, TierRules};
 use crate::store::{ClaimRefused, Run, Store, StoreError};
 
+pub use crate::directory::{Examination, Step, StepOutcome};
+pub use bind::check_directory;
 pub use held::Approval;
 pub use judge::Judged;
 pub use reload::{Configured, Outcome};
@@ -121,6 +124,8 @@ pub struct Directory {
 struct Work {
     /// Two full runs of one directory never read at once.
     reading: Mutex<()>,
+    /// The service account is tried by one at a time.
+    binding: Mutex<()>,
     /// Manual runs that wait share the next one.
     queue: Mutex<Queue>,
     progress: watch::Sender<Progress>,

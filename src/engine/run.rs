@@ -18,7 +18,7 @@ use super::look::Sight;
 use super::status::note_scope;
 use super::{Directory, Engine, EngineError, Health, Progress};
 use crate::model::{Actor, ChangeCounts, Event, EventCause, Guid, PlanId, RunId, RunState, Trigger};
-use crate::store::{Run, Writer};
+use crate::store::{DirectoryState, Run, Writer};
 
 /// What a run covers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -125,9 +125,8 @@ impl Engine {
     async fn begin(&self, directory: &Directory, request: &Request) -> Result<Run, EngineError> {
         let name = &directory.config.name;
         let now = self.clock.now();
-        let mut state = self.store.directory(name).await?;
-        state.last_attempt = Some(now);
-        self.store.save_directory(name, &state).await?;
+        let state = self.store.directory(name).await?;
+        self.store.change_directory(name, |state| state.last_attempt = Some(now)).await?;
         directory.work.progress.send_replace(Progress { entries: 0, expected: state.entries, phase: "connecting" });
         let run = Run {
             id: RunId(self.clock.new_id()),
@@ -162,10 +161,7 @@ impl Engine {
             Ok(None) if run.held > 0 => (RunState::Held, None),
             Ok(None) => (RunState::Succeeded, None),
             Err(over @ (EngineError::Stopping | EngineError::Reloaded)) => (RunState::Cancelled, Some(over.to_string())),
-            Err(error) => {
-                self.note_refusal(directory, &error).await?;
-                (RunState::Failed, Some(error.to_string()))
-            }
+            Err(error) => (RunState::Failed, Some(error.to_string())),
         };
         let saved = self.store.save_run(run).await;
         let was = directory.work.health.borrow().clone();
@@ -199,31 +195,31 @@ impl Engine {
 
     /// What a run leaves behind for the next one.
     async fn remember(&self, directory: &Directory, sight: &Sight, run: &Run) -> Result<(), EngineError> {
-        let name = &directory.config.name;
-        let mut state = self.store.directory(name).await?;
-        if state.server.as_ref() != Some(&sight.server) || state.identity.as_ref() != Some(&sight.identity) {
-            if state.server.is_some() {
-                state.server_changed_at = Some(run.started_at);
+        let now = self.clock.now();
+        let remember = |state: &mut DirectoryState| {
+            if state.server.as_ref() != Some(&sight.server) || state.identity.as_ref() != Some(&sight.identity) {
+                if state.server.is_some() {
+                    state.server_changed_at = Some(run.started_at);
+                }
+                state.server = Some(sight.server.clone());
+                state.identity = Some(sight.identity.clone());
             }
-            state.server = Some(sight.server.clone());
-            state.identity = Some(sight.identity.clone());
-        }
-        state.bind_refused = None;
-        if sight.is_full() {
-            state.rights_lost.clone_from(&sight.rights_lost);
-        }
-        if let Some(proof) = sight.proof.as_ref().filter(|_| sight.is_complete() && sight.is_full()) {
-            state.counts = proof.counts().clone();
-            state.entries = sight.entries;
-            state.last_complete_read = Some(self.clock.now());
-        }
-        if sight.failure.is_none() {
-            state.last_success = Some(self.clock.now());
             if sight.is_full() {
-                note_scope(directory, &mut state, run.started_at, run.held > 0);
+                state.rights_lost.clone_from(&sight.rights_lost);
             }
-        }
-        Ok(self.store.save_directory(name, &state).await?)
+            if let Some(proof) = sight.proof.as_ref().filter(|_| sight.is_complete() && sight.is_full()) {
+                state.counts = proof.counts().clone();
+                state.entries = sight.entries;
+                state.last_complete_read = Some(now);
+            }
+            if sight.failure.is_none() {
+                state.last_success = Some(now);
+                if sight.is_full() {
+                    note_scope(directory, state, run.started_at, run.held > 0);
+                }
+            }
+        };
+        Ok(self.store.change_directory(&directory.config.name, remember).await?)
     }
 
     /// A full run now, which begins its read after this call; whoever waits at the same time shares it.

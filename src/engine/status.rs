@@ -5,9 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Directory, Engine, EngineError};
-use crate::directory::Settings;
 use crate::model::{Actor, Event, EventCause, PlanState, RunState, Status, Timestamp};
-use crate::store::Run;
+use crate::store::{DirectoryState, Run};
 
 /// One thing that needs attention, as a sentence.
 pub type Attention = String;
@@ -175,28 +174,17 @@ impl Engine {
     /// No runs by themselves, for so long.
     pub async fn pause(&self, name: &str, for_: Option<Duration>) -> Result<DirectoryStatus, EngineError> {
         let directory = self.directory(name)?;
-        let mut state = self.store.directory(&directory.config.name).await?;
-        state.paused_until = Some(for_.map_or(Timestamp(i64::MAX), |d| self.clock.now().plus(d)));
-        self.store.save_directory(&directory.config.name, &state).await?;
+        let until = for_.map_or(Timestamp(i64::MAX), |d| self.clock.now().plus(d));
+        self.store.change_directory(&directory.config.name, |state| state.paused_until = Some(until)).await?;
+        directory.work.wake.notify_one();
         self.directory_status(&directory).await
     }
 
     /// Ends a pause.
     pub async fn resume(&self, name: &str) -> Result<DirectoryStatus, EngineError> {
         let directory = self.directory(name)?;
-        let mut state = self.store.directory(&directory.config.name).await?;
-        state.paused_until = None;
-        self.store.save_directory(&directory.config.name, &state).await?;
+        self.store.change_directory(&directory.config.name, |state| state.paused_until = None).await?;
         directory.work.wake.notify_one();
-        self.directory_status(&directory).await
-    }
-
-    /// Forgets that AD refused the service account: the bind is tried again.
-    pub async fn unlock(&self, name: &str) -> Result<DirectoryStatus, EngineError> {
-        let directory = self.directory(name)?;
-        let mut state = self.store.directory(&directory.config.name).await?;
-        state.bind_refused = None;
-        self.store.save_directory(&directory.config.name, &state).await?;
         self.directory_status(&directory).await
     }
 
@@ -205,31 +193,20 @@ impl Engine {
         let directory = self.directory(name)?;
         let _turn = self.turn.lock().await;
         self.store.forget_pins(&directory.config.name).await?;
-        let mut state = self.store.directory(&directory.config.name).await?;
-        state.counts = crate::reconcile::AttributeCounts::default();
-        state.rights_lost = None;
-        // No configuration has this hash, so the scope counts as changed.
-        state.scope_hash = state.scope_hash.map(|_| "repinned".to_owned());
-        self.store.save_directory(&directory.config.name, &state).await?;
+        let forget = |state: &mut DirectoryState| {
+            state.counts = crate::reconcile::AttributeCounts::default();
+            state.rights_lost = None;
+            // No configuration has this hash, so the scope counts as changed.
+            state.scope_hash = state.scope_hash.take().map(|_| "repinned".to_owned());
+        };
+        self.store.change_directory(&directory.config.name, forget).await?;
         tracing::info!(directory = %directory.config.name, %actor, "what names mean is taken anew");
         self.directory_status(&directory).await
-    }
-
-    /// Remembers that AD refused the service account, so that it is not tried again with the same secret.
-    pub(super) async fn note_refusal(&self, directory: &Directory, error: &EngineError) -> Result<(), EngineError> {
-        let EngineError::Directory(error) = error else { return Ok(()) };
-        if let Some(refusal) = error.refusal().filter(|r| r.is_final()) {
-            let name = &directory.config.name;
-            let mut state = self.store.directory(name).await?;
-            state.bind_refused = Some(format!("{} {refusal}", secret_stamp(&directory.config.settings)));
-            self.store.save_directory(name, &state).await?;
-        }
-        Ok(())
     }
 }
 
 /// Takes note of the scope that a full run went by. A new one is accepted when it changes nobody, or when its plan is approved.
-pub(super) fn note_scope(directory: &Directory, state: &mut crate::store::DirectoryState, at: Timestamp, is_held: bool) {
+pub(super) fn note_scope(directory: &Directory, state: &mut DirectoryState, at: Timestamp, is_held: bool) {
     let hash = directory.config.scope_hash();
     match &state.scope_hash {
         Some(known) if *known != hash && is_held => {
@@ -240,13 +217,6 @@ pub(super) fn note_scope(directory: &Directory, state: &mut crate::store::Direct
             state.plan_only_since = None;
         }
     }
-}
-
-/// Which secret it is, without telling it: when the file was written, and how long it is.
-pub(super) fn secret_stamp(settings: &Settings) -> String {
-    use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata(&settings.password_file)
-        .map_or_else(|_| "none".to_owned(), |m| format!("{}.{}.{}", m.mtime(), m.mtime_nsec(), m.size()))
 }
 
 fn ago(age: Duration) -> String {

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sqlx::any::AnyRow;
+
 use super::sql::{Columns, Sql, Value, json};
 use super::{Doing as _, Store, StoreError};
 use crate::model::{DirectoryName, Guid, Timestamp};
@@ -34,8 +38,19 @@ pub struct DirectoryState {
     pub last_complete_read: Option<Timestamp>,
     /// How many entries it read.
     pub entries: u64,
-    /// Why AD refused the service account; no bind is tried with the same secret again.
-    pub bind_refused: Option<String>,
+    /// Since AD refused the service account: what keeps rosterd from trying again.
+    pub bind_refused: Option<BindRefused>,
+}
+
+/// AD refused the service account, and what would let it be tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindRefused {
+    /// Which secret it was, without telling it.
+    pub secret: String,
+    /// What AD said, as a sentence.
+    pub told: String,
+    /// When the same secret may be tried again; never, where there is none.
+    pub retry_at: Option<Timestamp>,
 }
 
 /// What a pin binds.
@@ -76,20 +91,20 @@ pub struct Pin {
 const COLUMNS: &str = "name, paused_until, server, identity, server_changed_at, counts, scope_hash, plan_only_since, rights_lost, last_attempt, \
      last_success, last_complete_read, entries, bind_refused";
 
-impl Store {
-    /// What is remembered of a directory; nothing, the first time.
-    pub async fn directory(&self, name: &DirectoryName) -> Result<DirectoryState, StoreError> {
-        let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM directories WHERE name = ").bind(name.as_str());
-        let Some(row) = sql.first(&self.readers).await.doing("read a directory's state")? else { return Ok(DirectoryState::default()) };
-        let mut c = Columns::of(&row);
+fn select(name: &DirectoryName) -> Sql {
+    Sql::new("SELECT ").push(COLUMNS).push(" FROM directories WHERE name = ").bind(name.as_str())
+}
+
+impl DirectoryState {
+    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+        let mut c = Columns::of(row);
         c.text()?;
-        let parsed = |text: Option<String>| text.and_then(|t| serde_json::from_str(&t).ok());
-        Ok(DirectoryState {
+        Ok(Self {
             paused_until: c.maybe_time()?,
             server: c.maybe_text()?,
             identity: parsed(c.maybe_text()?),
             server_changed_at: c.maybe_time()?,
-            counts: c.maybe_text()?.and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default(),
+            counts: parsed(c.maybe_text()?).unwrap_or_default(),
             scope_hash: c.maybe_text()?,
             plan_only_since: c.maybe_time()?,
             rights_lost: c.maybe_text()?,
@@ -97,13 +112,12 @@ impl Store {
             last_success: c.maybe_time()?,
             last_complete_read: c.maybe_time()?,
             entries: c.maybe_int()?.unwrap_or(0) as u64,
-            bind_refused: c.maybe_text()?,
+            bind_refused: parsed(c.maybe_text()?),
         })
     }
 
-    /// Remembers it.
-    pub async fn save_directory(&self, name: &DirectoryName, state: &DirectoryState) -> Result<(), StoreError> {
-        let DirectoryState {
+    fn write(&self, name: &DirectoryName) -> Sql {
+        let Self {
             paused_until,
             server,
             identity,
@@ -117,7 +131,7 @@ impl Store {
             last_complete_read,
             entries,
             bind_refused,
-        } = state;
+        } = self;
         let values: Vec<Value> = vec![
             name.as_str().into(),
             (*paused_until).into(),
@@ -132,16 +146,39 @@ impl Store {
             (*last_success).into(),
             (*last_complete_read).into(),
             (*entries).into(),
-            bind_refused.as_deref().into(),
+            bind_refused.as_ref().map(json).into(),
         ];
         let columns: Vec<String> = COLUMNS.split(", ").skip(1).map(|c| format!("{c} = excluded.{c}")).collect();
         let update = format!(" ON CONFLICT (name) DO UPDATE SET {}", columns.join(", "));
-        let mut writing = self.begin().await?;
-        let sql = Sql::new("INSERT INTO directories (").push(COLUMNS).push(") VALUES ").list(values).push(&update);
-        sql.execute(&mut *writing.tx).await.doing("write a directory's state")?;
-        writing.commit().await
+        Sql::new("INSERT INTO directories (").push(COLUMNS).push(") VALUES ").list(values).push(&update)
+    }
+}
+
+/// What cannot be read back is looked up again by the next run.
+fn parsed<T: DeserializeOwned>(text: Option<String>) -> Option<T> {
+    serde_json::from_str(&text?).ok()
+}
+
+impl Store {
+    /// What is remembered of a directory; nothing, the first time.
+    pub async fn directory(&self, name: &DirectoryName) -> Result<DirectoryState, StoreError> {
+        let found = select(name).first(&self.readers).await.doing("read a directory's state")?;
+        found.as_ref().map_or_else(|| Ok(DirectoryState::default()), DirectoryState::read)
     }
 
+    /// Changes what is remembered. Nobody else's change comes between the reading and the writing of it.
+    pub async fn change_directory(&self, name: &DirectoryName, change: impl FnOnce(&mut DirectoryState) + Send) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        let found = select(name).first(&mut *writing.tx).await.doing("read a directory's state")?;
+        let mut state = found.as_ref().map_or_else(|| Ok(DirectoryState::default()), DirectoryState::read)?;
+        let was = state.clone();
+        change(&mut state);
+        if state == was && found.is_some() {
+            return Ok(());
+        }
+        state.write(name).execute(&mut *writing.tx).await.doing("write a directory's state")?;
+        writing.commit().await
+    }
     /// The pins of one kind, by name.
     pub async fn pins(&self, directory: &DirectoryName, kind: PinKind) -> Result<BTreeMap<String, Vec<Pin>>, StoreError> {
         let sql = Sql::new("SELECT name, guid, detail FROM pins WHERE directory = ")

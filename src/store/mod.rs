@@ -30,7 +30,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 pub use accounts::ClaimRefused;
 pub use apply::{Applied, Writer};
-pub use directories::{DirectoryState, Pin, PinKind};
+pub use directories::{BindRefused, DirectoryState, Pin, PinKind};
 pub use events::{ChainBreak, EventFilter, StoredEvent};
 pub use plans::{HeldPlan, HeldSummary, Reheld, StoredChange};
 pub use runs::{Budget, Run};

@@ -1,0 +1,44 @@
+//! `rosterd check-directory`: the check of `rosterctl directory check`, where no daemon runs yet.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{DaemonError, Setup};
+use crate::clock::Clock;
+use crate::control::{api, check_shown};
+use crate::engine::{Engine, check_directory as check_unremembered};
+use crate::store::{Store, StoreError};
+
+/// Looks one directory over, or all of them. Where there is a store, it tells whether the service account may be tried,
+/// and remembers that AD refused it: a check in a unit that is started again and again must not lock the account.
+pub async fn check_directory(setup: Setup, name: Option<&str>, clock: Clock) -> Result<Vec<api::Check>, DaemonError> {
+    let Setup { store: url, resolver, trusted, directories, .. } = setup;
+    let names: Vec<String> = match name {
+        Some(name) if directories.iter().all(|d| d.name.as_str() != name) => return Err(DaemonError::NoDirectory(name.to_owned())),
+        Some(name) => vec![name.to_owned()],
+        None => directories.iter().map(|d| d.name.to_string()).collect(),
+    };
+    let mut checks = Vec::new();
+    // A store is not made for this: whoever checks may be another user than the daemon's.
+    if url.strip_prefix("sqlite://").is_some_and(|file| !Path::new(file).exists()) {
+        for directory in directories.iter().filter(|d| names.contains(&d.name.to_string())) {
+            let found = check_unremembered(directory, resolver, clock.now(), None).await;
+            checks.push(check_shown(directory.name.as_str(), found));
+        }
+        return Ok(checks);
+    }
+    let store = match Store::open(&url).await {
+        Ok(store) => Arc::new(store),
+        Err(StoreError::InUse { .. }) => return Err(DaemonError::Running),
+        Err(error) => return Err(error.into()),
+    };
+    let engine = Engine::new(Arc::clone(&store), clock, directories, trusted, resolver, CancellationToken::new());
+    for name in names {
+        let found = engine.check_directory(&name).await?;
+        checks.push(check_shown(&name, found));
+    }
+    store.close().await;
+    Ok(checks)
+}

@@ -1,0 +1,157 @@
+//! Binding, without ever locking the account that binds. The one way from a directory's configuration to a session.
+//!
+//! AD counts wrong passwords, whoever sends them, and a schedule sends them all day. So a refusal is
+//! remembered with the secret it was for, and the same secret is not tried again, by nobody and on no server:
+//! until it changes, or an operator says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Directory, DirectoryConfig, Engine, EngineError};
+use crate::directory::{Again, BindRefusal, DirectoryError, Examination, ServerUrl, Session, Settings, Step, StepOutcome, examine};
+use crate::dns::{Answer, Resolver};
+use crate::model::{Actor, Timestamp};
+use crate::store::BindRefused;
+
+/// After a refusal that may pass by itself (logon hours, a lockout), the same secret is tried again this much later: longer
+/// than AD's usual observation window, so that the attempts never add up to a lockout.
+const NOW_AND_THEN: Duration = Duration::from_mins(30);
+
+impl Engine {
+    /// A session with the first server that serves, that of the last successful run before the others; and the
+    /// settings it goes by.
+    pub(super) async fn open(&self, directory: &Directory) -> Result<(Session, Settings), EngineError> {
+        let settings = servers(&directory.config, self.configured().resolver).await?;
+        // Two attempts at the same moment would count twice.
+        let _binding = directory.work.binding.lock().await;
+        if let Some(why) = self.no_bind(directory).await? {
+            return Err(EngineError::Refused(why));
+        }
+        let secret = secret(&settings);
+        let preferred = self.store.directory(&directory.config.name).await?.server;
+        let opened = Session::open_any(&settings, preferred.as_deref()).await;
+        let refusal = opened.as_ref().err().and_then(DirectoryError::refusal);
+        self.note_bind(directory, secret, refusal, opened.is_ok()).await?;
+        Ok((opened?, settings))
+    }
+
+    /// Looks a directory over: what a run would need, step by step.
+    pub async fn check_directory(&self, name: &str) -> Result<Examination, EngineError> {
+        let directory = self.directory(name)?;
+        let _binding = directory.work.binding.lock().await;
+        let no_bind = self.no_bind(&directory).await?;
+        let secret = secret(&directory.config.settings);
+        let found = check_directory(&directory.config, self.configured().resolver, self.clock.now(), no_bind.as_deref()).await;
+        self.note_bind(&directory, secret, found.refusal.as_ref(), found.is_bound).await?;
+        Ok(found)
+    }
+
+    /// Forgets that AD refused the service account, and tries the bind.
+    pub async fn unlock(self: &Arc<Self>, name: &str, actor: &Actor) -> Result<super::DirectoryStatus, EngineError> {
+        let directory = self.directory(name)?;
+        self.store.change_directory(&directory.config.name, |state| state.bind_refused = None).await?;
+        tracing::info!(directory = %directory.config.name, %actor, "the bind is tried again");
+        self.open(&directory).await?;
+        // What was missed meanwhile is caught up with at once.
+        let (engine, actor) = (Arc::clone(self), actor.clone());
+        let again = Arc::clone(&directory);
+        tokio::spawn(async move {
+            if let Err(error) = engine.sync(&again, actor).await {
+                tracing::warn!(directory = %again.config.name, %error, "the run after the bind did not take place");
+            }
+        });
+        self.directory_status(&directory).await
+    }
+
+    /// Why the present secret is not to be tried, if it is not.
+    async fn no_bind(&self, directory: &Directory) -> Result<Option<String>, EngineError> {
+        let name = &directory.config.name;
+        let Some(BindRefused { secret: refused, told, retry_at }) = self.store.directory(name).await?.bind_refused else {
+            return Ok(None);
+        };
+        if refused != secret(&directory.config.settings) || retry_at.is_some_and(|at| at <= self.clock.now()) {
+            return Ok(None);
+        }
+        let until = match retry_at {
+            Some(at) => format!("at {}, when the password file changes,", at.to_utc().format("%H:%M UTC")),
+            None => "when the password file changes,".to_owned(),
+        };
+        Ok(Some(format!(
+            "{told}; so that the account is not locked, the bind is tried again only {until} or by rosterctl directory unlock {name}"
+        )))
+    }
+
+    async fn note_bind(
+        &self,
+        directory: &Directory,
+        secret: String,
+        refusal: Option<&BindRefusal>,
+        is_bound: bool,
+    ) -> Result<(), EngineError> {
+        let refused = refusal.and_then(|refusal| {
+            let retry_at = match refusal.again() {
+                Again::Yes => return None,
+                Again::Later => Some(self.clock.now().plus(NOW_AND_THEN)),
+                Again::Never => None,
+            };
+            Some(BindRefused { secret, told: refusal.to_string(), retry_at })
+        });
+        let note = |state: &mut crate::store::DirectoryState| match refused {
+            Some(refused) => state.bind_refused = Some(refused),
+            None if is_bound => state.bind_refused = None,
+            None => {}
+        };
+        Ok(self.store.change_directory(&directory.config.name, note).await?)
+    }
+}
+
+/// Looks a directory over, as it is configured; for those who have no store, too.
+pub async fn check_directory(config: &DirectoryConfig, resolver: Resolver, now: Timestamp, no_bind: Option<&str>) -> Examination {
+    let settings = match servers(config, resolver).await {
+        Ok(settings) => settings,
+        Err(error) => {
+            let remedy = "check discover and site, or list servers".to_owned();
+            return Examination {
+                steps: vec![Step::new("dns", StepOutcome::Failed, error.to_string(), Some(remedy))],
+                ..Examination::default()
+            };
+        }
+    };
+    let mut found = examine(&settings, now, no_bind).await;
+    if let Some((domain, _)) = &config.discover {
+        let servers = settings.servers.iter().map(|s| s.host.as_str()).collect::<Vec<_>>().join(", ");
+        found.steps.insert(0, Step::new("dns", StepOutcome::Ok, format!("the domain controllers of {domain} are {servers}"), None));
+    }
+    found
+}
+
+/// The settings, with servers found through DNS where none are configured.
+async fn servers(config: &DirectoryConfig, resolver: Resolver) -> Result<Settings, EngineError> {
+    let mut settings = config.settings.clone();
+    if let Some((domain, site)) = &config.discover {
+        let refused = |why: String| Err(EngineError::Refused(why));
+        let found = match resolver.ldap_servers(domain, site.as_deref()).await {
+            Answer::Records(found) if found.is_empty() => return refused(format!("DNS knows no domain controllers of {domain}")),
+            Answer::Records(found) => found,
+            Answer::None(why) => return refused(format!("the domain controllers of {domain} cannot be looked up: {why}")),
+        };
+        for server in found {
+            // Whoever was asked for the servers knows where they are; the system may not.
+            let addresses = match resolver {
+                Resolver::System => Vec::new(),
+                Resolver::At(_) => resolver.addresses(&server.target).await,
+            };
+            // SRV records name the port of plain LDAP; the same servers listen for TLS on 636.
+            settings.servers.push(ServerUrl { host: server.target, port: 636, implicit_tls: true, addresses });
+        }
+    }
+    Ok(settings)
+}
+
+/// Which secret it is, without telling it: whose, when the file was written, and how long it is.
+fn secret(settings: &Settings) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let who = xxhash_rust::xxh3::xxh3_64(settings.bind_dn.as_bytes());
+    std::fs::metadata(&settings.password_file)
+        .map_or_else(|_| "none".to_owned(), |m| format!("{who:016x}.{}.{}.{}", m.mtime(), m.mtime_nsec(), m.size()))
+}
