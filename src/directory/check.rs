@@ -20,6 +20,8 @@ use crate::reconcile::{Closure, Presence};
 const RENEW: Duration = Duration::from_hours(30 * 24);
 /// Clocks further apart than this say nothing about what has expired.
 const MAX_SKEW: Duration = Duration::from_mins(5);
+/// Names of a certificate that are listed.
+const MANY_NAMES: usize = 4;
 /// People whose attributes are looked at.
 const SAMPLE: u32 = 200;
 
@@ -182,8 +184,8 @@ async fn connect(url: &ServerUrl, settings: &Settings, now: Timestamp, found: &m
 
     match tls::secure(tcp, &url.host, settings.ca_file.as_deref(), settings.timeouts.connect).await {
         Ok(Secured { stream, certificate }) => {
-            let version = stream.get_ref().1.protocol_version().map_or("TLS", |v| v.as_str().unwrap_or("TLS"));
-            found.add(certificate_step(&certificate, version, now).at(&server));
+            let version = stream.get_ref().1.protocol_version().and_then(|v| v.as_str()).unwrap_or("TLS").replace("TLSv1_", "TLS 1.");
+            found.add(certificate_step(&certificate, &version, now).at(&server));
             match Wire::over(stream).await {
                 Ok(wire) => Some(wire),
                 Err(error) => {
@@ -201,7 +203,11 @@ async fn connect(url: &ServerUrl, settings: &Settings, now: Timestamp, found: &m
 
 fn certificate_step(certificate: &Certificate, version: &str, now: Timestamp) -> Step {
     let Certificate { subject, issuer, names, until, .. } = certificate;
-    let who = if names.is_empty() { subject.clone() } else { names.join(", ") };
+    let more = names.len().saturating_sub(MANY_NAMES);
+    let mut who = if names.is_empty() { subject.clone() } else { names[..names.len() - more].join(", ") };
+    if more > 0 {
+        who = format!("{who} and {more} more");
+    }
     let left = until.since(now);
     let finding = format!(
         "{version}; the certificate is for {who}, issued by {issuer}, valid until {} ({} days)",
@@ -339,7 +345,9 @@ async fn look_below(
         }
         _ => found.ok("base", format!("{base}: {many}")),
     }
-    if !cookie.is_empty() {
+    if cookie.is_empty() {
+        found.ok("paging", "everybody is on one page, which came with its control");
+    } else {
         let mut next = 0;
         let second = session.search(&Query { page: Some((size, &cookie)), ..query.clone() }, |_| next += 1).await?;
         match (second.code, second.cookie) {

@@ -161,7 +161,9 @@ impl TlsError {
                 CertificateError::BadSignature => "put the CA's present certificate into ca-file, beside the old one while both are in use",
                 _ => "issue another one for the server",
             },
-            Self::HungUp(_) => "a domain controller without a certificate does that: install one on it",
+            Self::HungUp(_) => {
+                "a domain controller without a certificate does that, and one that is asked on its plain port: install a certificate, or check the port"
+            }
             Self::NotTls => "check the port, or use an ldap:// URL with starttls = true",
             Self::Handshake(_) => "see what the server's log says of it",
         }

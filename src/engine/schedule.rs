@@ -124,82 +124,96 @@ fn weekdays(field: &str) -> Option<String> {
 /// Second looks of a directory are at least this far apart.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// What is due is looked up again this often at the latest: the clock may be set, and tests move it.
+const LOOK_AROUND: Duration = Duration::from_mins(1);
+
 /// What wakes a directory next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
+    Startup,
     Scheduled,
     Expiry,
     SecondLook,
-    Nothing,
+}
+
+/// What a directory's schedule has seen to.
+#[derive(Debug)]
+struct Done {
+    /// The run at the start.
+    startup: bool,
+    /// Ticks until then.
+    scheduled: Timestamp,
+    /// Expiries until then.
+    expired: Timestamp,
+    /// When people were last looked at again.
+    looked_again: Timestamp,
+}
+
+impl Done {
+    /// A clock that was set back must not silence the schedule until it has caught up.
+    fn not_after(&mut self, now: Timestamp) {
+        let Self { startup: _, scheduled, expired, looked_again } = self;
+        for at in [scheduled, expired, looked_again] {
+            *at = (*at).min(now);
+        }
+    }
 }
 
 impl Engine {
     /// Runs a directory for as long as its configuration stands: once at the start, then whenever something is due.
     pub async fn keep(self: Arc<Self>, directory: Arc<Directory>) {
-        let mut looked_until = self.clock.now();
-        directory.work.next_run.send_replace(directory.config.schedule.next(looked_until));
-        if !self.is_paused(&directory).await {
-            self.run_unasked(&directory, Request::full(Trigger::Startup, None)).await;
-        }
-        let mut last_scheduled = self.clock.now();
-        let mut look_again_from = Timestamp(0);
+        let begun = self.clock.now();
+        let mut done = Done { startup: false, scheduled: begun, expired: begun, looked_again: Timestamp(0) };
         loop {
             let now = self.clock.now();
-            let (due, what) = match self.next_due(&directory, last_scheduled, looked_until, look_again_from).await {
-                Ok(next) => next,
+            done.not_after(now);
+            let wait = match self.next_due(&directory, &done, now).await {
+                Ok((Some(due), what)) if due <= now && !directory.over.is_cancelled() => {
+                    let request = self.request(&directory, what, &mut done, now).await;
+                    self.run_unasked(&directory, request).await;
+                    continue;
+                }
+                Ok((due, _)) => due.map_or(LOOK_AROUND, |at| at.since(now)),
                 Err(error) => {
                     tracing::error!(%error, directory = %directory.config.name, "what is due cannot be read from the store");
-                    (Some(now.plus(Duration::from_mins(1))), Next::Nothing)
+                    LOOK_AROUND
                 }
             };
-            let scheduled = directory.config.schedule.next(last_scheduled.max(now));
-            directory.work.next_run.send_replace(scheduled);
-            // Looked at again at least every minute: the clock may be set, and tests move it.
-            let wait = due.map_or(Duration::from_mins(1), |at| at.since(now)).min(Duration::from_mins(1));
-            if due.is_none_or(|at| at > now) {
-                tokio::select! {
-                    () = directory.over.cancelled() => return,
-                    () = directory.work.wake.notified() => {}
-                    () = tokio::time::sleep(wait) => {}
-                }
-                continue;
+            tokio::select! {
+                () = directory.over.cancelled() => return,
+                () = directory.work.wake.notified() => {}
+                () = tokio::time::sleep(wait.min(LOOK_AROUND)) => {}
             }
-            if directory.over.is_cancelled() {
-                return;
+        }
+    }
+
+    /// The run that is due; takes note that it is.
+    async fn request(&self, directory: &Directory, what: Next, done: &mut Done, now: Timestamp) -> Request {
+        let name = &directory.config.name;
+        let of_people = |trigger, people| Request { trigger, scope: Scope::People(people), actor: None, approves: None };
+        match what {
+            Next::Startup => {
+                done.startup = true;
+                done.expired = now;
+                Request::full(Trigger::Startup, None)
             }
-            if self.is_paused(&directory).await {
-                last_scheduled = now;
-                looked_until = now;
-                tokio::select! {
-                    () = directory.over.cancelled() => return,
-                    () = directory.work.wake.notified() => {}
-                    () = tokio::time::sleep(Duration::from_secs(10)) => {}
-                }
-                continue;
+            // Ticks that were missed, while a run took long or the directory was paused, are one tick.
+            Next::Scheduled => {
+                done.startup = true;
+                done.scheduled = now;
+                done.expired = now;
+                Request::full(Trigger::Schedule, None)
             }
-            let request = match what {
-                // Ticks that were missed while a run took long are one tick.
-                Next::Scheduled => {
-                    last_scheduled = now;
-                    looked_until = now;
-                    Some(Request::full(Trigger::Schedule, None))
-                }
-                Next::Expiry => {
-                    let people = self.store.expired_between(&directory.config.name, looked_until, now).await.unwrap_or_default();
-                    looked_until = now;
-                    Some(Request { trigger: Trigger::Expiry, scope: Scope::People(people), actor: None, approves: None })
-                }
-                Next::SecondLook => {
-                    // Whoever could not be looked at is still due afterwards; not at once again.
-                    look_again_from = now.plus(LOOK_AGAIN);
-                    let settling = self.store.settling(&directory.config.name).await.unwrap_or_default();
-                    let people = settling.into_iter().filter(|s| s.due.is_some_and(|d| d <= now)).map(|s| s.guid).collect();
-                    Some(Request { trigger: Trigger::SecondLook, scope: Scope::People(people), actor: None, approves: None })
-                }
-                Next::Nothing => None,
-            };
-            if let Some(request) = request {
-                self.run_unasked(&directory, request).await;
+            Next::Expiry => {
+                let people = self.store.expired_between(name, done.expired, now).await.unwrap_or_default();
+                done.expired = now;
+                of_people(Trigger::Expiry, people)
+            }
+            Next::SecondLook => {
+                // Whoever could not be looked at is still due afterwards; not at once again.
+                done.looked_again = now;
+                let settling = self.store.settling(name).await.unwrap_or_default();
+                of_people(Trigger::SecondLook, settling.into_iter().filter(|s| s.due.is_some_and(|d| d <= now)).map(|s| s.guid).collect())
             }
         }
     }
@@ -221,25 +235,21 @@ impl Engine {
         }
     }
 
-    async fn next_due(
-        &self,
-        directory: &Directory,
-        scheduled_after: Timestamp,
-        expiry_after: Timestamp,
-        look_again_from: Timestamp,
-    ) -> Result<(Option<Timestamp>, Next), StoreError> {
+    /// What is due next, and when. Of a paused directory nothing is, before the pause ends.
+    async fn next_due(&self, directory: &Directory, done: &Done, now: Timestamp) -> Result<(Option<Timestamp>, Next), StoreError> {
         let name = &directory.config.name;
-        let scheduled = directory.config.schedule.next(scheduled_after).map(|at| (at, Next::Scheduled));
-        let expiry = self.store.next_expiry(name, expiry_after).await?.map(|at| (at, Next::Expiry));
-        let second_look =
-            self.store.settling(name).await?.into_iter().filter_map(|s| s.due).min().map(|at| (at.max(look_again_from), Next::SecondLook));
-        let first = [scheduled, expiry, second_look].into_iter().flatten().min_by_key(|(at, _)| *at);
-        Ok(first.map_or((None, Next::Nothing), |(at, what)| (Some(at), what)))
-    }
-
-    async fn is_paused(&self, directory: &Directory) -> bool {
-        let state = self.store.directory(&directory.config.name).await.unwrap_or_default();
-        state.paused_until.is_some_and(|until| until > self.clock.now())
+        let startup = (!done.startup).then_some((now, Next::Startup));
+        let scheduled = directory.config.schedule.next(done.scheduled).map(|at| (at, Next::Scheduled));
+        let expiry = self.store.next_expiry(name, done.expired).await?.map(|at| (at, Next::Expiry));
+        let settled = self.store.settling(name).await?.into_iter().filter_map(|s| s.due).min();
+        let second_look = settled.map(|at| (at.max(done.looked_again.plus(LOOK_AGAIN)), Next::SecondLook));
+        let paused = self.store.directory(name).await?.paused_until.filter(|until| *until > now);
+        let not_before = |at: Timestamp| paused.map_or(at, |until| at.max(until));
+        // Whoever pauses without an end looks at no next run.
+        let shown = scheduled.map(|(at, _)| not_before(at.max(now))).filter(|at| *at < Timestamp(i64::MAX));
+        directory.work.next_run.send_replace(shown);
+        let first = [startup, scheduled, expiry, second_look].into_iter().flatten().min_by_key(|(at, _)| *at);
+        Ok(first.map_or((None, Next::Scheduled), |(at, what)| (Some(not_before(at)), what)))
     }
 
     /// A run nobody waits for.
@@ -283,6 +293,16 @@ mod tests {
             now = next;
         }
         assert_eq!(now, at("2026-10-25T03:45:00+01:00"));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_silence_the_schedule_until_it_has_caught_up() {
+        let (later, now) = (at("2036-01-01T00:00:00Z"), at("2026-11-26T08:00:00Z"));
+        let mut done = Done { startup: true, scheduled: later, expired: later, looked_again: later };
+        done.not_after(now);
+        let hourly = Cron::parse("@hourly", Tz::UTC).expect("a schedule");
+        assert_eq!(hourly.next(done.scheduled), Some(at("2026-11-26T09:00:00Z")));
+        assert_eq!((done.expired, done.looked_again), (now, now));
     }
 
     #[test]

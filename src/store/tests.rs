@@ -89,6 +89,7 @@ on_both! {
     search_finds_words_by_their_beginning_without_accents
     only_automatic_changes_count_against_the_budget
     an_edited_event_breaks_the_chain_where_it_was_edited
+    changes_of_what_is_remembered_are_none_of_them_lost
 }
 
 fn alice() -> Actor {
@@ -285,6 +286,16 @@ async fn an_edited_event_breaks_the_chain_where_it_was_edited(f: Fresh) {
     sqlx::query("UPDATE events SET document = '{}' WHERE seq = 3").execute(&*writer).await.unwrap();
     drop(writer);
     assert_eq!(f.store.verify_events().await.unwrap(), Err(ChainBreak { seq: 3 }));
+}
+
+/// An operator who pauses a directory while a run ends must find it paused.
+async fn changes_of_what_is_remembered_are_none_of_them_lost(f: Fresh) {
+    let name = DirectoryName::parse("corp").unwrap();
+    let changes = (0..20).map(|_| f.store.change_directory(&name, |state| state.entries += 1));
+    for done in futures_util::future::join_all(changes).await {
+        done.unwrap();
+    }
+    assert_eq!(f.store.directory(&name).await.unwrap().entries, 20);
 }
 
 #[tokio::test]

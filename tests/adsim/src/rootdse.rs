@@ -22,6 +22,7 @@ pub(crate) struct Server {
     pub(crate) max_page_size: usize,
     pub(crate) max_values: usize,
     pub(crate) global_catalog_ready: bool,
+    pub(crate) read_only: bool,
 }
 
 impl Server {
@@ -83,7 +84,7 @@ fn attributes(ad: &Ad, server: &Server) -> Vec<(&'static str, Vec<String>)> {
         ("supportedSASLMechanisms", strings(&["GSSAPI", "GSS-SPNEGO", "EXTERNAL", "DIGEST-MD5"])),
         ("dnsHostName", vec![server.host.clone()]),
         ("serverName", vec![server_name]),
-        ("supportedCapabilities", strings(&["1.2.840.113556.1.4.800", "1.2.840.113556.1.4.1670", "1.2.840.113556.1.4.1791"])),
+        ("supportedCapabilities", strings(if server.read_only { &oid::CAPABILITIES } else { &oid::CAPABILITIES[..3] })),
         ("isSynchronized", strings(&["TRUE"])),
         ("isGlobalCatalogReady", strings(&[if server.global_catalog_ready { "TRUE" } else { "FALSE" }])),
         ("supportedExtension", strings(&[oid::START_TLS, oid::WHO_AM_I])),

@@ -171,6 +171,7 @@ impl Sim {
             max_page_size: settings.max_page_size,
             max_values: settings.max_values,
             global_catalog_ready: true,
+            read_only: false,
         };
         let shared = Arc::new(Shared {
             directory,
@@ -301,6 +302,11 @@ impl Sim {
     /// Adds to highestCommittedUSN; a negative number is a server restored from a backup.
     pub fn set_usn_offset(&self, offset: i64) {
         self.set(|server| server.usn_offset = offset);
+    }
+
+    /// Whether the server says that it is a read-only domain controller.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.set(|server| server.read_only = read_only);
     }
 
     /// Says that the global catalog is (not) ready.

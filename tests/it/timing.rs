@@ -1,0 +1,99 @@
+//! When runs take place: schedules, pauses, and what was missed meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adsim::{Fault, What, When};
+use rosterd::dns::Resolver;
+use rosterd::engine::{Cron, Engine};
+use rosterd::model::Trigger;
+use rosterd::store::Run;
+use tokio_util::sync::CancellationToken;
+
+use crate::firm::Firm;
+
+/// The runs that nobody asked for, oldest first.
+async fn unasked(engine: &Engine) -> Vec<Run> {
+    let mut runs = engine.store.runs(Some("corp"), 1_000).await.expect("runs");
+    runs.retain(|run| matches!(run.trigger, Trigger::Startup | Trigger::Schedule) && run.finished_at.is_some());
+    runs.sort_by_key(|run| run.started_at);
+    runs
+}
+
+/// Has the directory kept until so many unasked runs have ended.
+async fn keep_until(engine: &Arc<Engine>, count: usize) -> Vec<Run> {
+    let directory = engine.directory("corp").expect("corp");
+    let mut progress = directory.progress();
+    let keeping = tokio::spawn(Arc::clone(engine).keep(directory));
+    let runs = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            let runs = unasked(engine).await;
+            if runs.len() >= count {
+                return runs;
+            }
+            progress.changed().await.expect("a directory");
+        }
+    });
+    let runs = runs.await.expect("so many runs");
+    keeping.abort();
+    runs
+}
+
+fn every_second(config: &mut rosterd::engine::DirectoryConfig) {
+    config.schedule = Cron::parse("* * * * * *", chrono_tz::Tz::UTC).expect("a schedule");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_survives_a_restart_ends_by_itself_and_what_was_missed_is_one_run() {
+    let firm = Firm::running(5, every_second).await;
+    let paused = firm.engine.pause("corp", Some(Duration::from_millis(2_500))).await.expect("a pause");
+    let until = paused.paused_until.expect("an end");
+    // Another engine over the same store is what a restart is.
+    let was = firm.engine.directory("corp").expect("corp").config.clone();
+    let engine = Arc::new(Engine::new(
+        Arc::clone(&firm.engine.store),
+        firm.clock.clone(),
+        vec![was],
+        [].into(),
+        Resolver::System,
+        CancellationToken::new(),
+    ));
+    let status = engine.directory_status(&engine.directory("corp").expect("corp")).await.expect("a status");
+    assert_eq!((status.state, status.paused_until), ("paused", Some(until)));
+    let runs = keep_until(&engine, 2).await;
+    assert!(runs[0].started_at >= until, "{:?} began before {until}", runs[0]);
+    assert!(
+        runs[1].started_at.since(runs[0].started_at) > Duration::from_millis(1),
+        "two ticks were missed, and one run makes up for them"
+    );
+    let seconds: Vec<i64> = runs.iter().map(|run| run.started_at.0 / 1_000_000).collect();
+    assert!(seconds.windows(2).all(|pair| pair[0] < pair[1]), "{seconds:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_without_an_end_lasts_until_it_is_resumed() {
+    let firm = Firm::running(5, every_second).await;
+    firm.engine.pause("corp", None).await.expect("a pause");
+    let directory = firm.engine.directory("corp").expect("corp");
+    let keeping = tokio::spawn(Arc::clone(&firm.engine).keep(Arc::clone(&directory)));
+    let mut progress = directory.progress();
+    let begun = tokio::time::timeout(Duration::from_millis(2_500), progress.changed()).await;
+    assert!(begun.is_err(), "no run begins");
+    let status = firm.engine.directory_status(&directory).await.expect("a status");
+    assert_eq!((status.state, status.next_run), ("paused", None));
+    firm.engine.resume("corp").await.expect("the end of the pause");
+    tokio::time::timeout(Duration::from_secs(20), progress.changed()).await.expect("a run").expect("a directory");
+    keeping.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ticks_that_pass_while_a_run_takes_long_are_one_run() {
+    let firm = Firm::running(5, every_second).await;
+    let slow = When::search().containing("objectCategory=person").nth(1);
+    firm.sim.faults().push(Fault::new(slow, What::Delay(Duration::from_millis(3_300))));
+    let runs = keep_until(&firm.engine, 4).await;
+    let end = runs[0].finished_at.expect("an end");
+    assert!(end.since(runs[0].started_at) > Duration::from_secs(3), "{:?}", runs[0]);
+    let soon = runs[1..].iter().filter(|run| run.started_at.since(end) < Duration::from_millis(900)).count();
+    assert!((1..=2).contains(&soon), "three ticks were missed; one run makes up for them, and the next tick may be near: {runs:?}");
+}
