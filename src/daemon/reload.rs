@@ -32,7 +32,7 @@ impl Reload {
 impl Daemon {
     /// Answers one who asked.
     pub(super) async fn reload(&mut self, Ask { by, answer }: Ask) {
-        tracing::info!(%by, "the configuration is read again");
+        tracing::info!("the configuration is read again, asked by {by}");
         notify::tell(&[NotifyState::Reloading]);
         let read = std::sync::Arc::clone(&self.read);
         // Secrets and certificates are looked at, wherever they are.
@@ -44,10 +44,10 @@ impl Daemon {
         match &outcome {
             Ok(Reloaded { directories, needs_restart }) => {
                 for (directory, outcome) in directories {
-                    tracing::info!(%directory, ?outcome, "the configuration is in force");
+                    tracing::info!(%directory, "{directory}: the configuration is in force ({})", outcome.as_str());
                 }
                 if !needs_restart.is_empty() {
-                    tracing::warn!(keys = needs_restart.join(", "), "changed in the file, and taken over only by a restart");
+                    tracing::warn!("changed in the file, and taken over only by a restart: {}", needs_restart.join(", "));
                 }
             }
             Err(problems) => {
@@ -61,8 +61,12 @@ impl Daemon {
     }
 
     fn take_over(&mut self, setup: Setup) -> Reloaded {
-        let Setup { store, control, resolver, trusted, directories } = setup;
-        let needs_restart = [("store.url", store != self.store_url), ("control.socket", control.socket != self.socket)];
+        let Setup { store, control, resolver, trusted, metrics, directories } = setup;
+        let needs_restart = [
+            ("store.url", store != self.store_url),
+            ("control.socket", control.socket != self.socket),
+            ("metrics.listen", metrics != self.metrics),
+        ];
         self.callers.regroup(&control);
         let outcomes = self.engine.reconfigure(directories, trusted, resolver);
         self.keep_directories();

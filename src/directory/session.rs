@@ -146,12 +146,17 @@ impl Session {
     pub async fn open_any(settings: &Settings, preferred: Option<&str>) -> Result<Self, DirectoryError> {
         let mut urls: Vec<&ServerUrl> = settings.servers.iter().collect();
         urls.sort_by_key(|url| Some(url.to_string().as_str()) != preferred);
-        let mut errors = Vec::new();
+        let mut errors: Vec<DirectoryError> = Vec::new();
         for url in urls {
             match Self::open(url, settings).await {
-                Ok(session) => return Ok(session),
+                Ok(session) => {
+                    // That none serves is told by whoever asked for one.
+                    for error in &errors {
+                        tracing::warn!("{error}; {url} is used instead");
+                    }
+                    return Ok(session);
+                }
                 Err(error) => {
-                    tracing::warn!(server = %url, %error, "server cannot be used");
                     // Another server would count the same wrong password once more.
                     let is_over = error.refusal().is_some_and(|refusal| refusal.again() != Again::Yes);
                     errors.push(error);

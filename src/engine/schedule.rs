@@ -11,6 +11,7 @@ use super::run::{Request, Scope};
 use super::{Directory, Engine};
 use crate::model::{Timestamp, Trigger};
 use crate::store::StoreError;
+use crate::telemetry::chain;
 
 /// A cron expression in a time zone.
 #[derive(Clone, PartialEq, Debug)]
@@ -148,7 +149,8 @@ impl Engine {
             let (due, what) = match self.next_due(&directory, last_scheduled, looked_until, look_again_from).await {
                 Ok(next) => next,
                 Err(error) => {
-                    tracing::error!(%error, directory = %directory.config.name, "what is due cannot be read from the store");
+                    let name = &directory.config.name;
+                    tracing::error!(directory = %name, "{name}: what is due cannot be read: {}", chain(&error));
                     (Some(now.plus(Duration::from_mins(1))), Next::Nothing)
                 }
             };
@@ -210,7 +212,7 @@ impl Engine {
             let pause = match self.check_pending().await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    tracing::error!(%error, "pending claims cannot be read");
+                    tracing::error!("pending claims cannot be read: {}", chain(&error));
                     Duration::from_mins(1)
                 }
             };
@@ -245,7 +247,8 @@ impl Engine {
     /// A run nobody waits for.
     async fn run_unasked(&self, directory: &Directory, request: Request) {
         if let Err(error) = self.run(directory, request).await {
-            tracing::error!(%error, directory = %directory.config.name, "a run could not be written down");
+            let name = &directory.config.name;
+            tracing::error!(directory = %name, "{name}: a run could not be written down: {}", chain(&error));
         }
     }
 }

@@ -12,4 +12,5 @@ mod layers;
 mod plans;
 mod process;
 mod service;
+mod telemetry;
 mod world;
