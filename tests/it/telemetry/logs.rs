@@ -54,24 +54,26 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
+/// Gives somebody names and addresses that are recognised.
+fn mark(ad: &mut adsim::Ad, person: uuid::Uuid, number: usize) {
+    for attribute in ["displayName", "givenName", "sn"] {
+        ad.set(person, attribute, &format!("{MARKER} {number}"));
+    }
+    ad.set(person, "mail", &format!("{MARKER}.{number}@example.com"));
+    ad.set(person, "userPrincipalName", &format!("{MARKER}.{number}@corp.example.com"));
+    ad.set_values(person, "proxyAddresses", [format!("SMTP:{MARKER}.{number}@example.com")]);
+    ad.rename(person, &format!("{MARKER} {number}"));
+}
+
 #[test]
 fn nobodys_name_or_address_is_told_above_debug_and_the_password_at_no_level() {
-    let site = Site::of(24, "", |rosterd| {
+    let site = Site::of(24, "", |sim, rosterd| {
         rosterd.env("ROSTERD_LOG", "trace");
+        let people: Vec<_> = sim.look(|ad| ad.people().into_iter().filter(|p| ad.value(*p, "mail").is_some()).collect());
+        sim.edit(|ad| people.iter().enumerate().for_each(|(number, person)| mark(ad, *person, number)));
     });
-    let people = site.sim.look(|ad| ad.people().into_iter().filter(|p| ad.value(*p, "mail").is_some()).collect::<Vec<_>>());
-    site.sim.edit(|ad| {
-        for (number, person) in people.iter().enumerate() {
-            for attribute in ["displayName", "givenName", "sn"] {
-                ad.set(*person, attribute, &format!("{MARKER} {number}"));
-            }
-            ad.set(*person, "mail", &format!("{MARKER}.{number}@example.com"));
-            ad.set(*person, "userPrincipalName", &format!("{MARKER}.{number}@corp.example.com"));
-            ad.set_values(*person, "proxyAddresses", [format!("SMTP:{MARKER}.{number}@example.com")]);
-            ad.rename(*person, &format!("{MARKER} {number}"));
-        }
-    });
-    assert!(site.done("sync corp")["changes"]["create"].as_u64() > Some(10));
+    site.done("sync corp");
+    assert!(site.done("user list --status active")["users"].as_array().unwrap().len() > 10);
 
     // A day on which everything happens.
     let [disabled, deleted, contested, foreign, searched] = [0, 1, 2, 3, 4].map(|n| site.somebody(n));
@@ -112,7 +114,7 @@ fn nobodys_name_or_address_is_told_above_debug_and_the_password_at_no_level() {
 
 #[test]
 fn no_dump_of_what_the_daemon_is_told_shows_a_secret() {
-    let site = Site::of(1, "", |_| {});
+    let site = Site::of(1, "", |_, _| {});
     let config = Config::load(&site.folder.path().join("rosterd.toml"), &daemon::checks()).unwrap();
     let setup = daemon::setup(&config);
     let dumps = format!("{config:?} {setup:?} {:?}", setup.directories[0].settings);

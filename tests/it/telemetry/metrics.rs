@@ -25,7 +25,7 @@ fn sum(samples: &BTreeMap<String, u64>, metric: &str, labels: &[(&str, &str)]) -
 
 #[test]
 fn the_counters_are_exactly_what_the_runs_did() {
-    let site = Site::of(60, "", |_| {});
+    let site = Site::of(60, "", |_, _| {});
     site.done("sync corp");
     let victims: Vec<String> = (0..3).map(|n| site.somebody(n)).collect();
     site.sim.edit(|ad| victims.iter().for_each(|dn| ad.disable(dn.as_str())));
@@ -84,7 +84,7 @@ fn the_counters_are_exactly_what_the_runs_did() {
 
 #[test]
 fn a_refused_bind_is_counted_and_stands_until_it_is_over() {
-    let site = Site::of(10, "", |_| {});
+    let site = Site::of(10, "", |_, _| {});
     site.done("sync corp");
     std::fs::write(site.folder.path().join("password"), "wrong").unwrap();
     for _ in 0..2 {
@@ -101,7 +101,7 @@ fn a_refused_bind_is_counted_and_stands_until_it_is_over() {
 
 #[test]
 fn whoever_asks_gets_openmetrics_unless_only_the_older_format_will_do() {
-    let site = Site::of(1, "", |_| {});
+    let site = Site::of(1, "", |_, _| {});
     let usual = site.daemon.ask("GET /v1/metrics", "");
     assert!(usual.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"), "{usual}");
     assert!(usual.ends_with("# EOF\n"), "{usual}");
@@ -119,7 +119,7 @@ fn free_port() -> std::net::SocketAddr {
 #[test]
 fn the_port_of_the_metrics_serves_them_and_is_told_when_only_a_restart_can_change_it() {
     let port = free_port();
-    let mut site = Site::of(5, &format!("[metrics]\nlisten = \"{port}\""), |_| {});
+    let mut site = Site::of(5, &format!("[metrics]\nlisten = \"{port}\""), |_, _| {});
     site.done("sync corp");
     let page = exchange(&mut TcpStream::connect(port).unwrap(), "GET /metrics", "");
     assert!(page.starts_with("HTTP/1.1 200") && sum(&samples(&page), "rosterd_directory_users", &[]) > 1, "{page}");

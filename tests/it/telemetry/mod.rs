@@ -28,14 +28,14 @@ struct Site {
 }
 
 impl Site {
-    /// Of so many people, nobody imported yet; `more` is further configuration, `wrap` what the daemon is started with.
-    fn of(people: usize, more: &str, adapt: impl FnOnce(&mut std::process::Command)) -> Self {
+    /// Of so many people; `more` is further configuration, `adapt` sees the directory and the command before the daemon does.
+    fn of(people: usize, more: &str, adapt: impl FnOnce(&Sim, &mut std::process::Command)) -> Self {
         let runtime = Runtime::new().unwrap();
         let sim = runtime.block_on(Sim::builder().people(people).service("svc-rosterd", SECRET).start()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         write_configuration(&sim, folder.path(), more);
         let mut command = Daemon::command(folder.path());
-        adapt(&mut command);
+        adapt(&sim, &mut command);
         let daemon = Daemon::start_as(folder.path(), command);
         let site = Self { daemon, sim, runtime, folder };
         site.done("account create acme --name Acme");
