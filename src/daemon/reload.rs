@@ -52,7 +52,7 @@ impl Daemon {
             }
             Err(problems) => {
                 tracing::error!("the configuration stays as it was: the file has problems");
-                problems.lines().for_each(|problem| tracing::error!("{problem}"));
+                problems.lines().for_each(|problem| tracing::error!("{}", without_addresses(problem)));
             }
         }
         notify::tell(&[NotifyState::Ready]);
@@ -74,5 +74,25 @@ impl Daemon {
             directories: outcomes,
             needs_restart: needs_restart.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect(),
         }
+    }
+}
+
+/// A problem as the log may have it: it says where in the file an address stands, and the file says which.
+fn without_addresses(problem: &str) -> String {
+    let quoted = problem.split('"').enumerate();
+    let parts = quoted.map(|(number, part)| if number % 2 == 1 && part.contains('@') { "…" } else { part });
+    parts.collect::<Vec<_>>().join("\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_says_where_an_address_is_wrong_and_not_which() {
+        let problem = "rosterd.toml:7:12: the part of \"the boss@example.com\" before the @ is not plain letters: write ceo@example.com";
+        let told = "rosterd.toml:7:12: the part of \"…\" before the @ is not plain letters: write ceo@example.com";
+        assert_eq!(without_addresses(problem), told);
+        assert_eq!(without_addresses("rosterd.toml:3: \"servers\" is missing"), "rosterd.toml:3: \"servers\" is missing");
     }
 }

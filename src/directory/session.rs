@@ -377,7 +377,9 @@ impl Session {
         self.wire = None;
     }
 
-    pub(super) fn refused(&self, base: &str, code: u32, text: String) -> DirectoryError {
+    pub(super) fn refused(&self, base: &str, code: u32, mut text: String) -> DirectoryError {
+        // What follows is the nearest object there is. It may be a person, whose name is not for the log.
+        text.truncate(text.find(", best match of").unwrap_or(text.len()));
         DirectoryError::Search { server: self.server.clone(), base: base.to_owned(), code, text }
     }
 

@@ -23,7 +23,9 @@ const WARNINGS: usize = 20;
 #[derive(Debug, Default)]
 pub(super) struct Told {
     failing: Option<Failing>,
-    /// Since when each warning has been said.
+    /// How many changes waited for an operator when that was said.
+    held: u64,
+    /// When each warning was said.
     warnings: BTreeMap<String, Timestamp>,
 }
 
@@ -59,6 +61,9 @@ impl Told {
         } else if run.state != RunState::Cancelled {
             tracing::info!("{name}: {}", summary(run));
         }
+        if let Some(waiting) = self.waiting(run) {
+            tracing::warn!("{name}: {waiting}");
+        }
         if run.state != RunState::Cancelled {
             let news = self.news(run, at);
             news.iter().take(WARNINGS).for_each(|warning| tracing::warn!("{name}: {warning}"));
@@ -91,6 +96,15 @@ impl Told {
         let Failing { since, runs, .. } = self.failing.take()?;
         let runs = if runs == 1 { "one failed run".to_owned() } else { format!("{runs} failed runs") };
         Some(format!("the directory can be read again, after {runs} in {}", roughly(at.since(since))))
+    }
+
+    /// The sentence to say when more wait for an operator than before. A read that was not complete says nothing of that.
+    fn waiting(&mut self, run: &Run) -> Option<String> {
+        if matches!(run.state, RunState::Failed | RunState::Cancelled) {
+            return None;
+        }
+        let were = std::mem::replace(&mut self.held, run.held);
+        (run.held > were).then(|| format!("{} changes wait for approval: rosterctl held list", run.held))
     }
 
     /// The warnings to say. After a full run, those that are not among them are over.
@@ -222,6 +236,19 @@ mod tests {
         assert!(news(30, &["clock 12:30"]).is_empty());
         assert_eq!(news(45, &["a base is gone"]), ["a base is gone"], "it is back");
         assert_eq!(news(46 + 24 * 60, &["a base is gone"]), ["a base is gone"], "a day has passed");
+    }
+
+    #[test]
+    fn that_changes_wait_is_said_when_there_are_more_than_before() {
+        let mut told = Told::default();
+        let mut say = |held, state| told.waiting(&Run { state, held, ..run(0, &[]) });
+        assert_eq!(say(5, RunState::Held).as_deref(), Some("5 changes wait for approval: rosterctl held list"));
+        assert_eq!(say(5, RunState::Held), None);
+        assert_eq!(say(0, RunState::Failed), None, "which says nothing of what waits");
+        assert_eq!(say(3, RunState::Held), None);
+        assert!(say(4, RunState::Held).is_some());
+        assert_eq!(say(0, RunState::Succeeded), None);
+        assert!(say(1, RunState::Held).is_some());
     }
 
     #[test]

@@ -20,7 +20,7 @@ fn the_journal_gets_fields_and_priorities_when_stderr_is_its_own() {
 
     let site = Site::of(10, "", |_, rosterd| {
         // The log's file is stderr; what starts the daemon knows which one that is, and says so as systemd would.
-        let script = "mount -t tmpfs run /run/systemd && mkdir /run/systemd/journal && mount --bind \"$0\" /run/systemd/journal \
+        let script = "mount -t tmpfs run /run && mkdir -p /run/systemd/journal && mount --bind \"$0\" /run/systemd/journal \
             && JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) && export JOURNAL_STREAM && exec \"$@\"";
         let mut inside = Command::new("unshare");
         inside.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(&journal);
