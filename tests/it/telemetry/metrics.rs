@@ -25,7 +25,8 @@ fn sum(samples: &BTreeMap<String, u64>, metric: &str, labels: &[(&str, &str)]) -
 
 #[test]
 fn the_counters_are_exactly_what_the_runs_did() {
-    let site = Site::of(60, "", |_, _| {});
+    // So many that they are not applied in one transaction.
+    let site = Site::of(700, "", |_, _| {});
     site.done("sync corp");
     let victims: Vec<String> = (0..3).map(|n| site.somebody(n)).collect();
     site.sim.edit(|ad| victims.iter().for_each(|dn| ad.disable(dn.as_str())));

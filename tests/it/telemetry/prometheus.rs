@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use clap::Parser as _;
 use rosterd::model::{ChangeCounts, RunState, Timestamp, Trigger};
 use rosterd::telemetry::{AccountStanding, Counters, DirectoryStanding, Format, Standing, StoreStanding, page};
 
@@ -58,6 +59,20 @@ fn rules_and_dashboard_name_only_what_is_served() {
         assert!(named.len() > 3, "{file}: {named:?}");
         let unknown: Vec<_> = named.difference(&served).collect();
         assert!(unknown.is_empty(), "{file}: {unknown:?}");
+    }
+}
+
+#[test]
+fn every_alert_names_a_command_that_rosterctl_has() {
+    let text = std::fs::read_to_string(shipped("prometheus/alerts.yml")).unwrap().replace("{{ $labels.directory }}", "corp");
+    for alert in text.split("- alert: ").skip(1) {
+        let prose = alert.split_whitespace().collect::<Vec<_>>().join(" ");
+        let commands: Vec<&str> = prose.split('`').skip(1).step_by(2).filter(|quoted| quoted.starts_with("rosterctl ")).collect();
+        assert!(!commands.is_empty() && prose.contains("summary:") && prose.contains("severity:"), "{prose}");
+        for command in commands {
+            let parsed = rosterd::ctl::Cli::try_parse_from(command.split(' '));
+            assert!(parsed.is_ok(), "{command}: {}", parsed.err().unwrap());
+        }
     }
 }
 
