@@ -80,7 +80,7 @@ fn check_directory(config: &Config, name: Option<&str>) -> ExitCode {
 
 fn run(config: &Config, file: &Path) -> ExitCode {
     telemetry::init();
-    tracing::info!(config = %file.display(), "starting");
+    tracing::info!("rosterd starts with {}", file.display());
     let outcome = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
             let stop = CancellationToken::new();

@@ -52,7 +52,7 @@ impl Copy {
 impl Drop for Copy {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, folder = %self.0.display(), "the folder of a backup could not be removed: remove it");
+            tracing::warn!("the folder {} of a backup could not be removed: {error}; remove it", self.0.display());
         }
     }
 }

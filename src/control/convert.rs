@@ -41,6 +41,8 @@ pub(super) fn directory(status: DirectoryStatus) -> api::DirectoryStatus {
         last_complete_read,
         next_run,
         paused_until,
+        stale: _,
+        bind_refused: _,
         active,
         suspended,
         held,
@@ -68,16 +70,9 @@ pub(super) fn directory(status: DirectoryStatus) -> api::DirectoryStatus {
 /// The daemon, with its directories.
 pub(super) fn reloaded(reloaded: Reloaded) -> api::Reloaded {
     let Reloaded { directories, needs_restart } = reloaded;
-    let word = |outcome| match outcome {
-        Outcome::Added => "added",
-        Outcome::Unchanged => "unchanged",
-        Outcome::Changed => "changed",
-        Outcome::Rescoped => "rescoped",
-        Outcome::Removed => "removed",
-    };
-    let one = |(name, outcome): (crate::model::DirectoryName, _)| api::ReloadedDirectory {
+    let one = |(name, outcome): (crate::model::DirectoryName, Outcome)| api::ReloadedDirectory {
         name: name.to_string(),
-        outcome: word(outcome).to_owned(),
+        outcome: outcome.as_str().to_owned(),
     };
     api::Reloaded {
         directories: directories.into_iter().map(one).collect(),

@@ -41,12 +41,14 @@ pub(super) struct Line {
     seats: Arc<Semaphore>,
     taken: Taken,
     cut: CancellationToken,
+    /// That nobody can be accepted is said once, until somebody is.
+    is_told: bool,
 }
 
 impl Line {
     /// `cut` ends every connection, whatever it is at.
     pub(super) fn new(listener: UnixListener, cut: CancellationToken) -> Self {
-        Self { listener, seats: Arc::new(Semaphore::new(CONNECTIONS)), taken: Taken::default(), cut }
+        Self { listener, seats: Arc::new(Semaphore::new(CONNECTIONS)), taken: Taken::default(), cut, is_told: false }
     }
 
     /// A connection for this stream, unless its user has too many.
@@ -81,12 +83,15 @@ impl Listener for Line {
             let Ok(permit) = Arc::clone(&self.seats).acquire_owned().await else { std::future::pending().await };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
+                    self.is_told = false;
                     if let Some(connection) = self.admit(stream, permit) {
                         return (connection, ());
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection to the control socket could not be accepted");
+                    if !std::mem::replace(&mut self.is_told, true) {
+                        tracing::warn!("a connection to the control socket could not be accepted: {error}");
+                    }
                     tokio::time::sleep(BREATH).await;
                 }
             }

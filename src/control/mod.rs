@@ -10,6 +10,7 @@ mod backup;
 pub mod client;
 mod convert;
 mod line;
+mod metrics;
 pub mod peer;
 mod problem;
 mod read;
@@ -23,6 +24,7 @@ mod write;
 use std::path::PathBuf;
 
 pub use convert::check as check_shown;
+pub use metrics::{Port, bind_port, export};
 pub use peer::Callers;
 pub use reload::{Ask, Reloaded, Reloader};
 pub use server::serve;

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::api;
 use crate::engine::EngineError;
 use crate::store::StoreError;
+use crate::telemetry::chain;
 
 /// RFC 9457, section 6.1.
 const MEDIA_TYPE: &str = "application/problem+json";
@@ -63,7 +64,7 @@ impl From<EngineError> for Refusal {
             EngineError::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
             EngineError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             EngineError::Store(_) => {
-                tracing::error!(error = chain(&error), "a request failed in the store");
+                tracing::error!("a request failed in the store: {}", chain(&error));
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         };
@@ -75,21 +76,6 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         EngineError::Store(error).into()
     }
-}
-
-/// An error with everything behind it. What a message already ends with is not said twice.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = error.source();
-    }
-    text
 }
 
 /// Turns what the HTTP library refuses by itself (no such method, a malformed query) into problem documents.

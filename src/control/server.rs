@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest as _, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest as _, MatchedPath, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
@@ -22,12 +22,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::line::{Line, PATIENCE, Peer};
+use super::metrics::{Metrics, metrics};
 use super::peer::{Caller, Callers, Role};
-use super::problem::{Refusal, as_problems, chain};
+use super::problem::{Refusal, as_problems};
 use super::socket::{Listening, ServeError};
 use super::{Reloader, backup, read, write};
 use crate::engine::Engine;
 use crate::model::{AccountId, Handle};
+use crate::telemetry::chain;
 
 /// The largest document a request has is a page of text.
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -47,6 +49,7 @@ pub(super) struct Control {
     pub(super) engine: Arc<Engine>,
     pub(super) plans: Semaphore,
     pub(super) reloader: Reloader,
+    pub(super) metrics: Metrics,
     callers: Arc<Callers>,
     /// What operators have set going.
     changing: TaskTracker,
@@ -84,6 +87,7 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let (listener, file) = listening.into_parts();
     let control = Arc::new(Control {
+        metrics: Metrics::new(Arc::clone(&engine)),
         engine,
         plans: Semaphore::new(PLANS),
         reloader,
@@ -119,6 +123,7 @@ pub async fn serve(
 fn routes(control: &Arc<Control>) -> Router {
     let read = Router::new()
         .route("/status", get(read::status))
+        .route("/metrics", get(metrics))
         .route("/directories", get(read::directories))
         .route("/directories/{name}/progress", get(read::progress))
         .route("/directories/{name}/plan", get(read::plan))
@@ -153,9 +158,19 @@ fn routes(control: &Arc<Control>) -> Router {
         .route("/users/{who}/suspend", post(write::suspend))
         .route("/users/{who}/activate", post(write::activate))
         .route_layer(from_fn_with_state(Arc::clone(control), operators_only));
-    let all = Router::new().nest("/v1", read.merge(write)).fallback(nowhere).with_state(Arc::clone(control));
+    let counted = from_fn_with_state(Arc::clone(control), count);
+    let all = Router::new().nest("/v1", read.merge(write)).fallback(nowhere).layer(counted).with_state(Arc::clone(control));
     // Around the router as a whole, so that what it answers by itself is seen complete, with its Allow header.
     Router::new().fallback_service(all).layer(from_fn(receive)).layer(from_fn(as_problems)).layer(DefaultBodyLimit::max(LARGEST_BODY))
+}
+
+/// Counts what is answered, by the pattern of its route: a path may hold an address.
+async fn count(State(control): State<Arc<Control>>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    let route = path.as_ref().map_or("none", MatchedPath::as_str);
+    control.engine.store.counters.answered(method.as_str(), route, response.status().as_u16());
+    response
 }
 
 async fn nowhere(uri: Uri) -> Refusal {
@@ -190,7 +205,7 @@ async fn operators_only(State(control): State<Arc<Control>>, mut request: Reques
         Err(refusal) => return refusal.into_response(),
     };
     // The path may hold an address.
-    tracing::debug!(actor = %caller.actor, path = request.uri().path(), "an operator asks for a change");
+    tracing::debug!("{} asks for {}", caller.actor, request.uri().path());
     request.extensions_mut().insert(caller);
     // A change that has begun is not undone by its caller's hanging up.
     match control.changing.spawn(next.run(request)).await {

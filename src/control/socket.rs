@@ -40,6 +40,15 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// The port of the metrics is not to be had.
+    #[error("cannot serve metrics on {address}: choose another address or port in metrics.listen, or end what listens there")]
+    Port {
+        /// The address and port.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// It could not be served any longer.
     #[error("the control socket broke")]
     Serve(#[source] io::Error),

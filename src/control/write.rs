@@ -18,6 +18,7 @@ use super::server::{Answer, Control, document, handle, optional_document};
 use super::{api, convert};
 use crate::engine::{Directory, EngineError};
 use crate::model::Actor;
+use crate::telemetry::chain;
 
 type Shared = State<Arc<Control>>;
 type By = Extension<Caller>;
@@ -38,7 +39,8 @@ fn set_going(control: &Arc<Control>, directory: &Arc<Directory>, actor: Actor) {
     let (engine, directory) = (Arc::clone(&control.engine), Arc::clone(directory));
     tokio::spawn(async move {
         if let Err(error) = engine.sync(&directory, actor).await {
-            tracing::warn!(directory = %directory.config.name, %error, "a run that was asked for did not take place");
+            let name = &directory.config.name;
+            tracing::warn!(directory = %name, "{name}: a run that was asked for did not take place: {}", chain(&error));
         }
     });
 }

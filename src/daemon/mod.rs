@@ -7,6 +7,7 @@ mod settings;
 mod signals;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub struct Setup {
     pub resolver: Resolver,
     /// Domains whose claim needs no record.
     pub trusted: BTreeSet<Domain>,
+    /// Where Prometheus finds the metrics, besides the control socket.
+    pub metrics: Option<SocketAddr>,
     /// The directories.
     pub directories: Vec<DirectoryConfig>,
 }
@@ -51,7 +54,7 @@ pub enum DaemonError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The socket.
+    /// The socket, or the port of the metrics.
     #[error(transparent)]
     Control(#[from] control::ServeError),
     /// A use case.
@@ -75,6 +78,7 @@ struct Daemon {
     read: reload::Read,
     store_url: String,
     socket: PathBuf,
+    metrics: Option<SocketAddr>,
     parts: JoinSet<Result<(), DaemonError>>,
     stop: CancellationToken,
 }
@@ -84,17 +88,28 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
     let store = Arc::new(Store::open(&setup.store).await?);
     let cut = store.cancel_cut_runs(clock.now()).await?;
     if cut > 0 {
-        tracing::warn!(runs = cut, "runs that were cut off are over; the next ones do the rest");
+        tracing::warn!("runs that were cut off when rosterd last ended: {cut}; the next ones do the rest");
     }
     let listening = control::bind(&setup.control.socket).await?;
-    let Setup { store: store_url, control, resolver, trusted, directories } = setup;
+    let port = match setup.metrics {
+        Some(address) => Some(control::bind_port(address).await?),
+        None => None,
+    };
+    let Setup { store: store_url, control, resolver, trusted, metrics, directories } = setup;
     let Reload { read, reloader, mut asked } = reload;
     let engine = Arc::new(Engine::new(Arc::clone(&store), clock, directories, trusted, resolver, stop.clone()));
     let callers = Arc::new(Callers::new(&control));
-    let mut daemon = Daemon { engine, callers, read, store_url, socket: control.socket, parts: JoinSet::new(), stop };
+    let mut daemon = Daemon { engine, callers, read, store_url, socket: control.socket, metrics, parts: JoinSet::new(), stop };
 
     let (asked_on, callers) = (Arc::clone(&daemon.engine), Arc::clone(&daemon.callers));
     daemon.keep("the control socket", |until| async move { Ok(control::serve(listening, asked_on, callers, reloader, until).await?) });
+    if let Some(port) = port {
+        let shown = Arc::clone(&daemon.engine);
+        daemon.keep("the port of the metrics", |until| async move {
+            control::export(port, shown, until).await;
+            Ok(())
+        });
+    }
     let claims = Arc::clone(&daemon.engine);
     daemon.keep("the check of pending claims", |_| async move {
         claims.keep_claims().await;
@@ -108,7 +123,8 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
     });
     notify::tell(&[NotifyState::Ready]);
     on_ready();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), directories = daemon.engine.configured().directories.len(), "rosterd is ready");
+    let directories = daemon.engine.configured().directories.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    tracing::info!("rosterd {} is ready: directories {directories}", env!("CARGO_PKG_VERSION"));
 
     // A part may be done (a directory is configured no longer). One that fails takes the daemon with it: no ghost that
     // answers status and syncs nobody.
@@ -120,7 +136,7 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
                 Some(Ok(Ok(()))) | None => {}
                 Some(Ok(Err(error))) => break Err(error),
                 Some(Err(panic)) => {
-                    tracing::error!(error = %panic, "a part of rosterd panicked");
+                    tracing::error!("a part of rosterd panicked: {panic}");
                     break Err(DaemonError::Ended("a part of rosterd"));
                 }
             },

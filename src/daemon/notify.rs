@@ -17,7 +17,7 @@ const OFTEN: Duration = Duration::from_secs(5);
 /// Tells systemd. Without systemd there is nobody to tell.
 pub(super) fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "systemd cannot be told");
+        tracing::debug!("systemd cannot be told: {error}");
     }
 }
 
@@ -27,10 +27,14 @@ pub(super) async fn keep_telling(engine: Arc<Engine>, stop: CancellationToken) {
     let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
     let every = watchdog.map_or(OFTEN, |limit| limit.min(OFTEN));
     let mut told = String::new();
+    let mut is_silent = false;
     loop {
         let patience = watchdog.unwrap_or(OFTEN);
         match tokio::time::timeout(patience, line(&engine)).await {
             Ok(Some(line)) => {
+                if std::mem::take(&mut is_silent) {
+                    tracing::info!("the store answers again");
+                }
                 if watchdog.is_some() {
                     tell(&[NotifyState::Watchdog]);
                 }
@@ -40,7 +44,11 @@ pub(super) async fn keep_telling(engine: Arc<Engine>, stop: CancellationToken) {
                 }
             }
             // systemd ends what is not heard of, and the journal says why.
-            Ok(None) | Err(_) => tracing::warn!("the store does not answer: systemd is not told that rosterd is alive"),
+            Ok(None) | Err(_) => {
+                if !std::mem::replace(&mut is_silent, true) {
+                    tracing::error!("the store does not answer: systemd is not told that rosterd is alive");
+                }
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -86,6 +94,8 @@ mod tests {
             last_complete_read: None,
             next_run: Some(Timestamp(1_795_530_600_000_000)),
             paused_until: None,
+            stale: false,
+            bind_refused: false,
             active: 812,
             suspended: 3,
             held: 7,

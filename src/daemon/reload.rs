@@ -32,7 +32,7 @@ impl Reload {
 impl Daemon {
     /// Answers one who asked.
     pub(super) async fn reload(&mut self, Ask { by, answer }: Ask) {
-        tracing::info!(%by, "the configuration is read again");
+        tracing::info!("the configuration is read again, asked by {by}");
         notify::tell(&[NotifyState::Reloading]);
         let read = std::sync::Arc::clone(&self.read);
         // Secrets and certificates are looked at, wherever they are.
@@ -44,15 +44,15 @@ impl Daemon {
         match &outcome {
             Ok(Reloaded { directories, needs_restart }) => {
                 for (directory, outcome) in directories {
-                    tracing::info!(%directory, ?outcome, "the configuration is in force");
+                    tracing::info!(%directory, "{directory}: the configuration is in force ({})", outcome.as_str());
                 }
                 if !needs_restart.is_empty() {
-                    tracing::warn!(keys = needs_restart.join(", "), "changed in the file, and taken over only by a restart");
+                    tracing::warn!("changed in the file, and taken over only by a restart: {}", needs_restart.join(", "));
                 }
             }
             Err(problems) => {
                 tracing::error!("the configuration stays as it was: the file has problems");
-                problems.lines().for_each(|problem| tracing::error!("{problem}"));
+                problems.lines().for_each(|problem| tracing::error!("{}", without_addresses(problem)));
             }
         }
         notify::tell(&[NotifyState::Ready]);
@@ -61,8 +61,12 @@ impl Daemon {
     }
 
     fn take_over(&mut self, setup: Setup) -> Reloaded {
-        let Setup { store, control, resolver, trusted, directories } = setup;
-        let needs_restart = [("store.url", store != self.store_url), ("control.socket", control.socket != self.socket)];
+        let Setup { store, control, resolver, trusted, metrics, directories } = setup;
+        let needs_restart = [
+            ("store.url", store != self.store_url),
+            ("control.socket", control.socket != self.socket),
+            ("metrics.listen", metrics != self.metrics),
+        ];
         self.callers.regroup(&control);
         let outcomes = self.engine.reconfigure(directories, trusted, resolver);
         self.keep_directories();
@@ -70,5 +74,25 @@ impl Daemon {
             directories: outcomes,
             needs_restart: needs_restart.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect(),
         }
+    }
+}
+
+/// A problem as the log may have it: it says where in the file an address stands, and the file says which.
+fn without_addresses(problem: &str) -> String {
+    let quoted = problem.split('"').enumerate();
+    let parts = quoted.map(|(number, part)| if number % 2 == 1 && part.contains('@') { "…" } else { part });
+    parts.collect::<Vec<_>>().join("\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_says_where_an_address_is_wrong_and_not_which() {
+        let problem = "rosterd.toml:7:12: the part of \"the boss@example.com\" before the @ is not plain letters: write ceo@example.com";
+        let told = "rosterd.toml:7:12: the part of \"…\" before the @ is not plain letters: write ceo@example.com";
+        assert_eq!(without_addresses(problem), told);
+        assert_eq!(without_addresses("rosterd.toml:3: \"servers\" is missing"), "rosterd.toml:3: \"servers\" is missing");
     }
 }

@@ -37,6 +37,7 @@ pub fn setup(config: &Config) -> Setup {
             config::Resolver::At(address) => Resolver::At(address),
         },
         trusted: config.trusted.clone(),
+        metrics: config.metrics_listen,
         directories: config.directories.iter().filter_map(|d| directory(d, config)).collect(),
     }
 }
@@ -98,7 +99,6 @@ fn notices(d: &config::Directory, config: &Config) -> Vec<String> {
         (d.live, "live = true: this version does not follow change notifications yet; changes are seen by scheduled runs"),
         (!config.gates.is_empty(), "a gate is configured: this version cannot ask it, so every change waits for rosterctl held approve"),
         (!config.hooks.is_empty(), "hooks are configured: this version does not run them yet; nothing is sent to anybody"),
-        (config.metrics_listen.is_some(), "metrics.listen is configured: this version does not serve metrics yet"),
         (keeps_less, "retention is configured: this version keeps everything"),
     ]
     .into_iter()

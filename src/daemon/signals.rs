@@ -22,7 +22,8 @@ pub fn watch_signals(stop: CancellationToken, reloader: Reloader) -> std::io::Re
                     tokio::spawn(async move { reloader.reload(Actor(format!("SIGHUP from {sender}"))).await });
                 }
                 signal => {
-                    tracing::info!(signal, %sender, "stopping");
+                    let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
+                    tracing::info!("stopping: {name} from {sender}");
                     stop.cancel();
                 }
             }

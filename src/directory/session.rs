@@ -146,12 +146,17 @@ impl Session {
     pub async fn open_any(settings: &Settings, preferred: Option<&str>) -> Result<Self, DirectoryError> {
         let mut urls: Vec<&ServerUrl> = settings.servers.iter().collect();
         urls.sort_by_key(|url| Some(url.to_string().as_str()) != preferred);
-        let mut errors = Vec::new();
+        let mut errors: Vec<DirectoryError> = Vec::new();
         for url in urls {
             match Self::open(url, settings).await {
-                Ok(session) => return Ok(session),
+                Ok(session) => {
+                    // That none serves is told by whoever asked for one.
+                    for error in &errors {
+                        tracing::warn!("{error}; {url} is used instead");
+                    }
+                    return Ok(session);
+                }
                 Err(error) => {
-                    tracing::warn!(server = %url, %error, "server cannot be used");
                     // Another server would count the same wrong password once more.
                     let is_over = error.refusal().is_some_and(|refusal| refusal.again() != Again::Yes);
                     errors.push(error);
@@ -372,7 +377,9 @@ impl Session {
         self.wire = None;
     }
 
-    pub(super) fn refused(&self, base: &str, code: u32, text: String) -> DirectoryError {
+    pub(super) fn refused(&self, base: &str, code: u32, mut text: String) -> DirectoryError {
+        // What follows is the nearest object there is. It may be a person, whose name is not for the log.
+        text.truncate(text.find(", best match of").unwrap_or(text.len()));
         DirectoryError::Search { server: self.server.clone(), base: base.to_owned(), code, text }
     }
 

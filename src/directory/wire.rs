@@ -20,6 +20,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::frame::{self, Frame, FrameError, Op};
 use super::tls::{self, TlsError};
@@ -149,18 +150,20 @@ impl Wire {
         let (sender, entries) = mpsc::channel(ENTRY_BATCHES);
         let failure = Arc::new(OnceLock::new());
         let told = Arc::clone(&failure);
-        let relay = tokio::spawn(async move {
+        let relay = async move {
             if let Err(error) = relay(stream, ours, sender).await {
-                tracing::debug!(%error, "LDAP connection ended");
+                tracing::debug!("the LDAP connection ended: {error}");
                 // Only the first error counts, and there is only one relay.
                 let _ = told.set(error);
             }
-        });
-        let driver = tokio::spawn(async move {
+        };
+        let driver = async move {
             if let Err(error) = conn.drive().await {
-                tracing::debug!(%error, "LDAP driver ended");
+                tracing::debug!("the LDAP driver ended: {error}");
             }
-        });
+        };
+        // What they say, they say of the run they work for.
+        let (relay, driver) = (tokio::spawn(relay.in_current_span()), tokio::spawn(driver.in_current_span()));
         Ok(Self { ldap, entries, failure, tasks: [AbortOnDropHandle::new(relay), AbortOnDropHandle::new(driver)] })
     }
 

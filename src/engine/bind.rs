@@ -12,6 +12,7 @@ use crate::directory::{Again, BindRefusal, DirectoryError, Examination, ServerUr
 use crate::dns::{Answer, Resolver};
 use crate::model::{Actor, Timestamp};
 use crate::store::BindRefused;
+use crate::telemetry::chain;
 
 /// After a refusal that may pass by itself (logon hours, a lockout), the same secret is tried again this much later: longer
 /// than AD's usual observation window, so that the attempts never add up to a lockout.
@@ -50,14 +51,15 @@ impl Engine {
     pub async fn unlock(self: &Arc<Self>, name: &str, actor: &Actor) -> Result<super::DirectoryStatus, EngineError> {
         let directory = self.directory(name)?;
         self.store.change_directory(&directory.config.name, |state| state.bind_refused = None).await?;
-        tracing::info!(directory = %directory.config.name, %actor, "the bind is tried again");
+        tracing::info!(directory = name, "{name}: the bind is tried again, asked by {actor}");
         self.open(&directory).await?;
         // What was missed meanwhile is caught up with at once.
         let (engine, actor) = (Arc::clone(self), actor.clone());
         let again = Arc::clone(&directory);
         tokio::spawn(async move {
             if let Err(error) = engine.sync(&again, actor).await {
-                tracing::warn!(directory = %again.config.name, %error, "the run after the bind did not take place");
+                let name = &again.config.name;
+                tracing::warn!(directory = %name, "{name}: the run after the bind did not take place: {}", chain(&error));
             }
         });
         self.directory_status(&directory).await
@@ -88,6 +90,9 @@ impl Engine {
         refusal: Option<&BindRefusal>,
         is_bound: bool,
     ) -> Result<(), EngineError> {
+        if let Some(refusal) = refusal {
+            self.store.counters.bind_refused(directory.config.name.as_str(), refusal.data);
+        }
         let refused = refusal.and_then(|refusal| {
             let retry_at = match refusal.again() {
                 Again::Yes => return None,

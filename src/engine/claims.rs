@@ -6,6 +6,7 @@ use super::{Engine, EngineError};
 use crate::dns::Answer;
 use crate::model::{Actor, Claim, ClaimId, ClaimState, Domain};
 use crate::store::StoreError;
+use crate::telemetry::chain;
 
 /// A pending claim is looked up soon after it was made, then less and less often, at least daily.
 const FIRST_CHECK: Duration = Duration::from_secs(30);
@@ -86,8 +87,9 @@ impl Engine {
                 soonest = soonest.min(due.since(now));
                 continue;
             }
+            let domain = claim.domain.clone();
             if let Err(error) = self.check(claim, &Actor::rosterd()).await {
-                tracing::info!(%error, "a pending claim was not verified");
+                tracing::info!("the claim of {domain} was not verified: {}", chain(&error));
             }
         }
         Ok(soonest.max(Duration::from_secs(1)))

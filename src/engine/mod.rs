@@ -14,10 +14,11 @@ mod reload;
 pub mod run;
 mod schedule;
 mod status;
+mod tell;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, watch};
@@ -37,7 +38,7 @@ pub use judge::Judged;
 pub use reload::{Configured, Outcome};
 pub use run::{Request, Scope};
 pub use schedule::{Cron, CronError};
-pub use status::{Attention, DirectoryStatus, Health};
+pub use status::{Attention, DirectoryStatus, Health, STATES};
 
 /// Whether a directory's runs apply what they plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -132,6 +133,8 @@ struct Work {
     wake: Notify,
     /// What went wrong at the last attempt, for `status`.
     health: watch::Sender<Health>,
+    /// What the log has said of it.
+    told: std::sync::Mutex<tell::Told>,
     /// When the next scheduled run is due, for `status`.
     next_run: watch::Sender<Option<Timestamp>>,
 }
@@ -150,6 +153,11 @@ impl Directory {
 
     fn at_work(config: DirectoryConfig, work: Arc<Work>, engine: &CancellationToken) -> Self {
         Self { config, work, over: engine.child_token(), kept: AtomicBool::new(false) }
+    }
+
+    /// Says in the log how a run ended.
+    fn tell(&self, run: &Run) {
+        self.work.told.lock().unwrap_or_else(PoisonError::into_inner).tell(run);
     }
 
     /// How far the run in progress has come.

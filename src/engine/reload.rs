@@ -39,6 +39,19 @@ pub enum Outcome {
     Removed,
 }
 
+impl Outcome {
+    /// The word in output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Unchanged => "unchanged",
+            Self::Changed => "changed",
+            Self::Rescoped => "rescoped",
+            Self::Removed => "removed",
+        }
+    }
+}
+
 impl Engine {
     /// What is configured now. Whoever takes several things from it takes them from one answer.
     pub fn configured(&self) -> Arc<Configured> {

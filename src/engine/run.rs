@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::judge::Judged;
 use super::look::Sight;
@@ -73,12 +74,18 @@ impl Engine {
             Scope::All => Some(directory.work.reading.lock().await),
             Scope::People(_) => None,
         };
-        let mut run = self.begin(directory, &request).await?;
-        tracing::info!(run_id = %run.id, directory = %directory.config.name, trigger = run.trigger.as_str(), mode = run.mode, "run begins");
+        let run = self.begin(directory, &request).await?;
+        // Whatever is said from here on says of which run.
+        let span = tracing::error_span!("run", run_id = %run.id, directory = run.directory, trigger = run.trigger.as_str());
+        self.carry_out(directory, &request, run).instrument(span).await
+    }
+
+    async fn carry_out(&self, directory: &Directory, request: &Request, mut run: Run) -> Result<Run, EngineError> {
+        tracing::debug!(mode = run.mode, "{}: the run begins", run.directory);
         let done = tokio::select! {
             biased;
             () = directory.over.cancelled() => Err(if self.stop.is_cancelled() { EngineError::Stopping } else { EngineError::Reloaded }),
-            done = self.pipeline(directory, &request, &mut run) => done,
+            done = self.pipeline(directory, request, &mut run) => done,
         };
         self.conclude(directory, &mut run, done).await?;
         Ok(run)
@@ -179,15 +186,7 @@ impl Engine {
         if run.state == RunState::Failed || run.counts.total() > 0 || told.len() > 1 {
             self.store.record(&told, &self.clock).await?;
         }
-        match &run.error {
-            Some(why) if run.state == RunState::Cancelled => {
-                tracing::info!(run_id = %run.id, directory = %run.directory, %why, "run given up")
-            }
-            Some(error) => tracing::warn!(run_id = %run.id, directory = %run.directory, %error, "run failed"),
-            None => {
-                tracing::info!(run_id = %run.id, directory = %run.directory, changes = run.counts.total(), held = run.held, entries = run.entries, "run ended")
-            }
-        }
+        directory.tell(run);
         directory.work.progress.send_replace(Progress::default());
         directory.work.wake.notify_one();
         Ok(())

@@ -11,6 +11,7 @@ use super::run::{Request, Scope};
 use super::{Directory, Engine};
 use crate::model::{Timestamp, Trigger};
 use crate::store::StoreError;
+use crate::telemetry::chain;
 
 /// A cron expression in a time zone.
 #[derive(Clone, PartialEq, Debug)]
@@ -175,7 +176,8 @@ impl Engine {
                 }
                 Ok((due, _)) => due.map_or(LOOK_AROUND, |at| at.since(now)),
                 Err(error) => {
-                    tracing::error!(%error, directory = %directory.config.name, "what is due cannot be read from the store");
+                    let name = &directory.config.name;
+                    tracing::error!(directory = %name, "{name}: what is due cannot be read: {}", chain(&error));
                     LOOK_AROUND
                 }
             };
@@ -224,7 +226,7 @@ impl Engine {
             let pause = match self.check_pending().await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    tracing::error!(%error, "pending claims cannot be read");
+                    tracing::error!("pending claims cannot be read: {}", chain(&error));
                     Duration::from_mins(1)
                 }
             };
@@ -255,7 +257,8 @@ impl Engine {
     /// A run nobody waits for.
     async fn run_unasked(&self, directory: &Directory, request: Request) {
         if let Err(error) = self.run(directory, request).await {
-            tracing::error!(%error, directory = %directory.config.name, "a run could not be written down");
+            let name = &directory.config.name;
+            tracing::error!(directory = %name, "{name}: a run could not be written down: {}", chain(&error));
         }
     }
 }

@@ -52,6 +52,9 @@ impl Health {
     }
 }
 
+/// The states a directory can be in.
+pub const STATES: [&str; 7] = ["ok", "starting", "degraded", "plan-only", "paused", "no-account", "no-domain"];
+
 /// How one directory stands.
 #[derive(Debug, Clone)]
 pub struct DirectoryStatus {
@@ -59,7 +62,7 @@ pub struct DirectoryStatus {
     pub name: String,
     /// The account it is connected to.
     pub account: String,
-    /// `ok`, `no-account`, `no-domain`, `paused`, `degraded`, `plan-only`, `starting`.
+    /// One of [`STATES`].
     pub state: &'static str,
     /// The server of the last successful run.
     pub server: Option<String>,
@@ -75,6 +78,10 @@ pub struct DirectoryStatus {
     pub next_run: Option<Timestamp>,
     /// Until when it is paused.
     pub paused_until: Option<Timestamp>,
+    /// Whether the last complete read is older than it may be.
+    pub stale: bool,
+    /// Whether no bind is tried, because AD refused the service account.
+    pub bind_refused: bool,
     /// Managed active users.
     pub active: u64,
     /// Managed suspended users.
@@ -163,6 +170,8 @@ impl Engine {
             last_complete_read: state.last_complete_read,
             next_run: *directory.work.next_run.borrow(),
             paused_until,
+            stale,
+            bind_refused: state.bind_refused.is_some(),
             active: count(Status::Active),
             suspended: count(Status::Suspended),
             held: held.map_or(0, |p| p.count),
@@ -200,7 +209,7 @@ impl Engine {
             state.scope_hash = state.scope_hash.take().map(|_| "repinned".to_owned());
         };
         self.store.change_directory(&directory.config.name, forget).await?;
-        tracing::info!(directory = %directory.config.name, %actor, "what names mean is taken anew");
+        tracing::info!(directory = name, "{name}: {actor} accepts bases, groups and rights as they are now; the next run only plans");
         self.directory_status(&directory).await
     }
 }

@@ -48,13 +48,16 @@ impl Store {
         for person in admitted.people() {
             people.entry(person.user).or_default().push(person);
         }
+        let directory = writer.directory.map_or("", DirectoryName::as_str);
         for batch in admitted.batches(BATCH) {
             let ids: BTreeSet<UserId> = batch.iter().map(|(c, _)| c.user).collect();
             let rows: Vec<&PersonRow> = ids.iter().filter_map(|id| people.remove(&Some(*id))).flatten().collect();
             let mut writing = self.begin().await?;
+            let before = applied;
             let dropped = apply_batch(&mut writing, &batch, writer, &mut applied).await?;
             write_people(&mut writing, &rows, &dropped, writer).await?;
             writing.commit().await?;
+            self.counters.applied(directory, (before.counts, before.dropped), (applied.counts, applied.dropped));
         }
         let is_bulk = applied.written > 2 * BATCH as u64;
         let rest: Vec<&PersonRow> = people.into_values().flatten().collect();

@@ -82,6 +82,12 @@ pub(super) async fn append(writing: &mut Writing<'_>, events: &[Event], clock: &
 }
 
 impl Store {
+    /// How many there have been: the number of the newest one.
+    pub async fn event_count(&self) -> Result<u64, StoreError> {
+        let last = Sql::new("SELECT seq FROM events ORDER BY seq DESC LIMIT 1").first(&self.readers).await.doing("read the event log")?;
+        last.map_or(Ok(0), |row| Ok(Columns::of(&row).int()? as u64))
+    }
+
     /// Writes events that no change of a user causes.
     pub async fn record(&self, events: &[Event], clock: &Clock) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;

@@ -28,6 +28,8 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Transaction};
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::telemetry::Counters;
+
 pub use accounts::ClaimRefused;
 pub use apply::{Applied, Writer};
 pub use directories::{BindRefused, DirectoryState, Pin, PinKind};
@@ -137,6 +139,9 @@ enum Flavour {
 /// The store.
 #[derive(Debug)]
 pub struct Store {
+    /// What this process has done since it opened the store, for the metrics: what is written is counted here, where it is
+    /// written; the engine and the socket count theirs in the same ones.
+    pub counters: Counters,
     readers: AnyPool,
     writer: Mutex<AnyPool>,
     flavour: Flavour,
@@ -192,12 +197,19 @@ impl Store {
         migrate(&writer, flavour).await?;
         // Readers connect after the schema is there.
         let readers = pool(4, READER_CACHE).await.doing("open its database for reading")?;
-        Ok(Self { readers, writer: Mutex::new(writer), flavour, file, _lock: lock })
+        Ok(Self { counters: Counters::default(), readers, writer: Mutex::new(writer), flavour, file, _lock: lock })
     }
 
     /// The file it is in.
     pub fn file(&self) -> Result<PathBuf, StoreError> {
         self.file.clone().ok_or(StoreError::NotOurs)
+    }
+
+    /// How many bytes its files have; nothing on a database server.
+    pub fn size(&self) -> Option<u64> {
+        let file = self.file.as_ref()?;
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
+        Some(size(file) + size(Path::new(&format!("{}-wal", file.display()))))
     }
 
     /// Closes it, after which nothing is left in the write-ahead log.

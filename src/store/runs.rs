@@ -154,7 +154,11 @@ impl Store {
             .execute(&mut *writing.tx)
             .await
             .doing("write a run")?;
-        writing.commit().await
+        writing.commit().await?;
+        if let Some(finished) = *finished_at {
+            self.counters.run_ended(directory, *trigger, *state, mode, finished.since(*started_at), *entries);
+        }
+        Ok(())
     }
 
     /// Ends the runs that a crash cut off: nothing of them is to be recovered, the next plan is the rest.

@@ -1,17 +1,14 @@
-//! Logs: one line per event, people by id only. Under systemd the journal adds time and priority.
+//! What the daemon tells of itself: [logs](init) for people, [metrics](page) for Prometheus.
+//!
+//! Neither ever names a person above debug: users are told by id, changes by number. Nothing here decides or
+//! waits for anything; what is counted is counted where it happens, in [`Counters`], and what stands is handed
+//! over as a [`Standing`] when somebody asks.
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
+mod counters;
+mod logs;
+mod metrics;
+mod process;
 
-/// Writes logs to stderr; `ROSTERD_LOG` sets the level (`info`, `debug`, `rosterd::directory=trace` …).
-pub fn init() {
-    let filter = EnvFilter::try_from_env("ROSTERD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    // The journal has its own clock.
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        builder.without_time().with_ansi(false).init();
-    } else {
-        use std::io::IsTerminal as _;
-        builder.with_ansi(std::io::stderr().is_terminal()).init();
-    }
-}
+pub use counters::Counters;
+pub use logs::{chain, init};
+pub use metrics::{AccountStanding, DirectoryStanding, Format, Standing, StoreStanding, page};

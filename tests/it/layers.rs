@@ -11,12 +11,12 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("reconcile", &["model"]),
         ("directory", &["model", "reconcile"]),
         ("dns", &["model"]),
-        ("store", &["clock", "model", "reconcile"]),
+        ("store", &["clock", "model", "reconcile", "telemetry"]),
         ("config", &["model"]),
-        ("engine", &["clock", "directory", "dns", "model", "reconcile", "store"]),
-        ("control", &["clock", "dns", "engine", "model", "reconcile", "store"]),
+        ("engine", &["clock", "directory", "dns", "model", "reconcile", "store", "telemetry"]),
+        ("control", &["clock", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
         ("ctl", &["control"]),
-        ("telemetry", &[]),
+        ("telemetry", &["model"]),
         ("daemon", &["clock", "config", "control", "directory", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
     ])
 }

@@ -13,5 +13,6 @@ mod layers;
 mod plans;
 mod process;
 mod service;
+mod telemetry;
 mod timing;
 mod world;

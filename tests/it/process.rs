@@ -1,6 +1,7 @@
 //! `rosterd` as a process of its own, driven and looked at through `rosterctl --json`.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -30,9 +31,14 @@ impl Daemon {
     }
 
     pub(crate) fn start(folder: &Path) -> Self {
+        Self::start_as(folder, Self::command(folder))
+    }
+
+    /// Started by this command, which may be what it is wrapped in.
+    pub(crate) fn start_as(folder: &Path, mut command: Command) -> Self {
         let log = folder.join("rosterd.log");
         let file = File::options().create(true).append(true).open(&log).expect("a log");
-        let child = Self::command(folder).stdout(file.try_clone().expect("a log")).stderr(file).spawn().expect("rosterd");
+        let child = command.stdout(file.try_clone().expect("a log")).stderr(file).spawn().expect("rosterd");
         let mut daemon = Self { child, socket: folder.join("control.sock"), log };
         until("rosterd answers", || {
             let ended = daemon.child.try_wait().expect("a child");
@@ -53,6 +59,12 @@ impl Daemon {
         let document = serde_json::from_slice(&done.stdout)
             .unwrap_or_else(|e| panic!("rosterctl {command} printed no single document: {e}\n{}", String::from_utf8_lossy(&done.stdout)));
         (done.status.code().expect("an exit status"), document)
+    }
+
+    /// What it answers on its socket, head and body.
+    pub(crate) fn ask(&self, request: &str, headers: &str) -> String {
+        let mut stream = std::os::unix::net::UnixStream::connect(&self.socket).expect("a connection");
+        exchange(&mut stream, request, headers)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -85,6 +97,14 @@ impl Drop for Daemon {
             eprintln!("{}", std::fs::read_to_string(&self.log).unwrap_or_default());
         }
     }
+}
+
+/// What comes back for a request without a body, until the other side hangs up.
+pub(crate) fn exchange(stream: &mut (impl Read + Write), request: &str, headers: &str) -> String {
+    stream.write_all(format!("{request} HTTP/1.1\r\nhost: rosterd\r\nconnection: close\r\n{headers}\r\n").as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
 }
 
 /// Asks again and again until there is an answer.

@@ -1,0 +1,278 @@
+//! The metrics: on the socket for whoever may look, and on a TCP port of their own when one is configured.
+//!
+//! The port serves this one page and nothing else, and nobody there can hold anything up: one page is made at a time,
+//! connections are few, take one request each, and end when their time is over. The page names no person.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::server::Control;
+use super::socket::ServeError;
+use crate::engine::{DirectoryStatus, Engine, EngineError, STATES};
+use crate::model::{AccountId, Status};
+use crate::telemetry::{AccountStanding, DirectoryStanding, Format, Standing, StoreStanding, page};
+
+/// Prometheus comes alone, or with a second one beside it; whoever comes when all are taken waits in the kernel's queue.
+const CONNECTIONS: usize = 8;
+
+/// For a whole connection. Prometheus itself waits ten seconds unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A store that has not answered by then does not answer; the page says so, and has the rest.
+const STORE: Duration = Duration::from_secs(5);
+
+/// When the process has no descriptors left, accepting again at once would spin.
+const BREATH: Duration = Duration::from_millis(500);
+
+/// Makes the page, once at a time.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    engine: Arc<Engine>,
+    turn: Mutex<()>,
+}
+
+impl Metrics {
+    pub(super) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine, turn: Mutex::default() }
+    }
+
+    /// The page, in the format the caller takes.
+    async fn answer(&self, headers: &HeaderMap) -> Response {
+        let _turn = self.turn.lock().await;
+        let store = timeout(STORE, store_standing(&self.engine)).await.ok().and_then(Result::ok);
+        let standing = Standing { started_at: self.engine.started_at, store };
+        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        let format = Format::accepted_by(accept);
+        let text = page(&self.engine.store.counters, &standing, &STATES, format);
+        ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
+    }
+}
+
+/// What the store says of everything.
+async fn store_standing(engine: &Engine) -> Result<StoreStanding, EngineError> {
+    let mut directories = Vec::new();
+    for directory in engine.configured().directories.values() {
+        let status = engine.directory_status(directory).await?;
+        directories.push(directory_standing(status, directory.config.stale_after));
+    }
+    let mut claims: BTreeMap<AccountId, BTreeMap<&'static str, u64>> = BTreeMap::new();
+    for claim in engine.store.claims(None).await? {
+        *claims.entry(claim.account).or_default().entry(claim.state.as_str()).or_default() += 1;
+    }
+    let accounts = engine.store.accounts().await?.into_iter().map(|account| AccountStanding {
+        users: account.users.iter().map(|(status, count)| (status.as_str(), *count)).collect(),
+        claims: claims.remove(&account.id).unwrap_or_default().into_iter().collect(),
+        handle: account.handle.to_string(),
+    });
+    let accounts = accounts.collect();
+    Ok(StoreStanding { bytes: engine.store.size(), events: engine.store.event_count().await?, directories, accounts })
+}
+
+fn directory_standing(status: DirectoryStatus, stale_after: Duration) -> DirectoryStanding {
+    let DirectoryStatus {
+        name,
+        account,
+        state,
+        server: _,
+        live,
+        last_attempt,
+        last_success,
+        last_complete_read,
+        next_run,
+        paused_until,
+        stale,
+        bind_refused,
+        active,
+        suspended,
+        held,
+        quarantined,
+        attention,
+    } = status;
+    DirectoryStanding {
+        name,
+        account,
+        state,
+        live,
+        paused: paused_until.is_some(),
+        stale,
+        bind_refused,
+        stale_after: stale_after.as_secs_f64(),
+        last_attempt,
+        last_success,
+        last_complete_read,
+        next_run,
+        users: vec![(Status::Active.as_str(), active), (Status::Suspended.as_str(), suspended)],
+        held,
+        quarantined,
+        attention: attention.len() as u64,
+    }
+}
+
+/// `GET /v1/metrics` on the socket.
+pub(super) async fn metrics(State(control): State<Arc<Control>>, headers: HeaderMap) -> Response {
+    control.metrics.answer(&headers).await
+}
+
+/// A port that Prometheus can connect to; it is answered once it is [served](export).
+#[derive(Debug)]
+pub struct Port {
+    listener: TcpListener,
+}
+
+impl Port {
+    /// Where it is.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// Takes the port.
+pub async fn bind_port(address: SocketAddr) -> Result<Port, ServeError> {
+    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Port { address, source })?;
+    Ok(Port { listener })
+}
+
+/// Answers at `/metrics` until `stop`.
+pub async fn export(port: Port, engine: Arc<Engine>, stop: CancellationToken) {
+    let metrics = Arc::new(Metrics::new(engine));
+    let answer = |State(metrics): State<Arc<Metrics>>, headers: HeaderMap| async move { metrics.answer(&headers).await };
+    let nowhere = || async { (StatusCode::NOT_FOUND, "the metrics are at /metrics\n") };
+    let pages = Router::new().route("/metrics", get(answer)).fallback(nowhere).with_state(metrics);
+    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let mut is_told = false;
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&port.listener, &seats) => accepted,
+        };
+        match accepted {
+            Ok((stream, seat)) => {
+                is_told = false;
+                connections.spawn(serve(stream, pages.clone(), seat));
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!("a connection to the metrics' port could not be accepted: {error}");
+                }
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    // A scrape that is cut off is a gap in a graph; the daemon does not wait for it.
+    connections.shutdown().await;
+}
+
+async fn accept(listener: &TcpListener, seats: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let seat = Arc::clone(seats).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, seat))
+}
+
+/// One request, and no longer than patience lasts. How a connection ends is its caller's affair.
+async fn serve(stream: TcpStream, pages: Router, seat: OwnedSemaphorePermit) {
+    let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
+    drop(timeout(PATIENCE, connection).await);
+    drop(seat);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::dns::Resolver;
+    use crate::store::Store;
+
+    struct Exporter {
+        address: SocketAddr,
+        engine: Arc<Engine>,
+        stop: CancellationToken,
+        serving: JoinHandle<()>,
+        _home: tempfile::TempDir,
+    }
+
+    impl Exporter {
+        async fn start() -> Self {
+            let home = tempfile::tempdir().unwrap();
+            let store = Store::open(&format!("sqlite://{}", home.path().join("rosterd.db").display())).await.unwrap();
+            let stop = CancellationToken::new();
+            let engine = Engine::new(Arc::new(store), Clock::system(), Vec::new(), BTreeSet::new(), Resolver::System, stop.clone());
+            let engine = Arc::new(engine);
+            let port = bind_port("127.0.0.1:0".parse().unwrap()).await.unwrap();
+            let address = port.address().unwrap();
+            let serving = tokio::spawn(export(port, Arc::clone(&engine), stop.clone()));
+            Self { address, engine, stop, serving, _home: home }
+        }
+
+        async fn say(&self, request: &str) -> String {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            stream.write_all(format!("{request} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        }
+    }
+
+    #[tokio::test]
+    async fn the_port_serves_one_page_and_nothing_else() {
+        let exporter = Exporter::start().await;
+        let page = exporter.say("GET /metrics").await;
+        assert!(page.starts_with("HTTP/1.1 200") && page.contains("application/openmetrics-text; version=1.0.0"), "{page}");
+        assert!(page.contains("\nrosterd_store_up 1\n") && page.ends_with("# EOF\n"), "{page}");
+        let head = exporter.say("HEAD /metrics").await;
+        assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
+        for (request, status) in
+            [("GET /", 404), ("GET /v1/metrics", 404), ("GET /v1/status", 404), ("POST /v1/sync", 404), ("POST /metrics", 405)]
+        {
+            let answer = exporter.say(request).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_dawdles_keeps_nobody_out_and_does_not_hold_up_the_end() {
+        let exporter = Exporter::start().await;
+        let mut dawdlers = Vec::new();
+        for _ in 1..CONNECTIONS {
+            let mut dawdler = TcpStream::connect(exporter.address).await.unwrap();
+            dawdler.write_all(b"GET /metrics HTTP/1.1\r\nhost:").await.unwrap();
+            dawdlers.push(dawdler);
+        }
+        for _ in 0..20 {
+            assert!(exporter.say("GET /metrics").await.starts_with("HTTP/1.1 200"));
+        }
+        exporter.stop.cancel();
+        timeout(Duration::from_secs(2), exporter.serving).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_store_that_does_not_answer_is_said_on_the_page() {
+        let exporter = Exporter::start().await;
+        exporter.engine.store.close().await;
+        let page = exporter.say("GET /metrics").await;
+        assert!(page.contains("\nrosterd_store_up 0\n") && page.contains("\nprocess_open_fds "), "{page}");
+    }
+}

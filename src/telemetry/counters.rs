@@ -1,0 +1,118 @@
+//! What this process has done since it started, counted where it is done.
+//!
+//! Counts only grow, and begin at nought with every process: Prometheus knows what to make of that. No label has
+//! values without bound: directories are configured, everything else is a word of ours.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::model::{ChangeCounts, RunState, Trigger};
+
+/// Names and values of a series' labels.
+pub(super) type Labels = Vec<(&'static str, String)>;
+
+/// A run of a few people takes a fraction of a second, one of a million some minutes, and none longer than
+/// `timeouts.run` twice.
+const SECONDS: [f64; 11] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
+
+/// What AD says of a service account it refuses. Any other number would be the server's to choose, and counts as `other`.
+const REFUSALS: [u32; 9] = [0x525, 0x52e, 0x530, 0x531, 0x532, 0x533, 0x701, 0x773, 0x775];
+
+/// How a run may end.
+const ENDS: [RunState; 4] = [RunState::Succeeded, RunState::Held, RunState::Failed, RunState::Cancelled];
+
+/// The counters; a clone counts in the same ones.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    pub(super) runs: Family<Labels, Counter>,
+    pub(super) seconds: Family<Labels, Histogram>,
+    pub(super) entries: Family<Labels, Counter>,
+    pub(super) applied: Family<Labels, Counter>,
+    pub(super) dropped: Family<Labels, Counter>,
+    pub(super) refusals: Family<Labels, Counter>,
+    pub(super) requests: Family<Labels, Counter>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            runs: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            entries: Family::default(),
+            applied: Family::default(),
+            dropped: Family::default(),
+            refusals: Family::default(),
+            requests: Family::default(),
+        }
+    }
+}
+
+/// The labels of a series.
+pub(super) fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
+    pairs.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
+}
+
+fn kinds(counts: ChangeCounts) -> [(&'static str, u64); 7] {
+    let ChangeCounts { create, update, suspend, reactivate, tier, link, release } = counts;
+    [
+        ("create", create),
+        ("update", update),
+        ("suspend", suspend),
+        ("reactivate", reactivate),
+        ("tier", tier),
+        ("link", link),
+        ("release", release),
+    ]
+}
+
+impl Counters {
+    /// Begins the series of a directory at nought, so that the first of anything is seen as one more.
+    pub(super) fn know(&self, directory: &str) {
+        for state in ENDS {
+            // By themselves, directories are read for these reasons.
+            for trigger in [Trigger::Schedule, Trigger::Startup] {
+                let series = labels([("directory", directory), ("trigger", trigger.as_str()), ("state", state.as_str())]);
+                drop(self.runs.get_or_create(&series));
+            }
+        }
+        let directory = ("directory", directory);
+        for (kind, _) in kinds(ChangeCounts::default()) {
+            drop(self.applied.get_or_create(&labels([directory, ("kind", kind)])));
+        }
+        drop(self.entries.get_or_create(&labels([directory])));
+        drop(self.dropped.get_or_create(&labels([directory])));
+    }
+
+    /// A run has ended and is written down. An operator's write is a run of no directory, and has no duration.
+    pub fn run_ended(&self, directory: &str, trigger: Trigger, state: RunState, mode: &str, took: Duration, entries: u64) {
+        let series = labels([("directory", directory), ("trigger", trigger.as_str()), ("state", state.as_str())]);
+        self.runs.get_or_create(&series).inc();
+        if !directory.is_empty() {
+            self.seconds.get_or_create(&labels([("directory", directory), ("mode", mode)])).observe(took.as_secs_f64());
+            self.entries.get_or_create(&labels([("directory", directory)])).inc_by(entries);
+        }
+    }
+
+    /// Changes were committed: what had been applied and dropped of the run before, and what has been now.
+    pub fn applied(&self, directory: &str, before: (ChangeCounts, u64), now: (ChangeCounts, u64)) {
+        for ((kind, before), (_, now)) in kinds(before.0).into_iter().zip(kinds(now.0)).filter(|((_, before), (_, now))| now > before) {
+            self.applied.get_or_create(&labels([("directory", directory), ("kind", kind)])).inc_by(now - before);
+        }
+        self.dropped.get_or_create(&labels([("directory", directory)])).inc_by(now.1 - before.1);
+    }
+
+    /// AD refused the service account, with this sub-code.
+    pub fn bind_refused(&self, directory: &str, code: Option<u32>) {
+        let code = code.filter(|code| REFUSALS.contains(code)).map_or_else(|| "other".to_owned(), |code| format!("{code:x}"));
+        self.refusals.get_or_create(&labels([("directory", directory), ("code", &code)])).inc();
+    }
+
+    /// A request on the control socket was answered. The route is a pattern, never a path.
+    pub fn answered(&self, method: &str, route: &str, status: u16) {
+        let method = if ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].contains(&method) { method } else { "other" };
+        self.requests.get_or_create(&labels([("method", method), ("route", route), ("status", &status.to_string())])).inc();
+    }
+}

@@ -1,0 +1,205 @@
+//! One line per event, readable alone; nobody's name or address above debug; no secret at all.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use adsim::{Fault, What, When};
+use rosterd::config::Config;
+use rosterd::daemon;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::{SECRET, Site};
+use crate::firm::Firm;
+
+/// Part of everybody's names and addresses.
+const MARKER: &str = "zzquux";
+
+/// The lines of this thread, as they come.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    /// Takes everything at this level and above, as long as the guard lives.
+    fn of(level: tracing::Level) -> (Self, DefaultGuard) {
+        let lines = Self::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_max_level(level).with_ansi(false).without_time();
+        let guard = tracing::subscriber::set_default(subscriber.finish());
+        (lines, guard)
+    }
+
+    /// What rosterd has said since this was asked last.
+    fn take(&self) -> Vec<String> {
+        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
+        String::from_utf8(bytes).unwrap().lines().filter(|line| line.contains(" rosterd::")).map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Gives somebody names and addresses that are recognised.
+fn mark(ad: &mut adsim::Ad, person: uuid::Uuid, number: usize) {
+    for attribute in ["displayName", "givenName", "sn"] {
+        ad.set(person, attribute, &format!("{MARKER} {number}"));
+    }
+    ad.set(person, "mail", &format!("{MARKER}.{number}@example.com"));
+    ad.set(person, "userPrincipalName", &format!("{MARKER}.{number}@corp.example.com"));
+    ad.set_values(person, "proxyAddresses", [format!("SMTP:{MARKER}.{number}@example.com")]);
+    ad.rename(person, &format!("{MARKER} {number}"));
+}
+
+#[test]
+fn nobodys_name_or_address_is_told_above_debug_and_the_password_at_no_level() {
+    let site = Site::of(24, "", |sim, rosterd| {
+        rosterd.env("ROSTERD_LOG", "trace");
+        let people: Vec<_> = sim.look(|ad| ad.people().into_iter().filter(|p| ad.value(*p, "mail").is_some()).collect());
+        sim.edit(|ad| people.iter().enumerate().for_each(|(number, person)| mark(ad, *person, number)));
+    });
+    site.done("sync corp");
+    assert!(site.done("user list --status active")["users"].as_array().unwrap().len() > 10);
+
+    // A day on which everything happens.
+    let [disabled, deleted, contested, foreign, searched] = [0, 1, 2, 3, 4].map(|n| site.somebody(n));
+    let address = site.done("user list --status active")["users"][5]["primary_email"].as_str().unwrap().to_owned();
+    assert!(address.contains(MARKER) && disabled.contains(MARKER), "{address} {disabled}");
+    site.sim.edit(|ad| {
+        ad.disable(disabled.as_str());
+        ad.delete(deleted.as_str());
+        ad.set(contested.as_str(), "mail", &address);
+        ad.set(foreign.as_str(), "mail", &format!("{MARKER}@unclaimed.example"));
+        ad.set(searched.as_str(), "mail", &format!("not an address {MARKER}"));
+    });
+    site.daemon.ctl("sync corp");
+    site.sim.faults().push(Fault::new(When::page(1), What::Cut));
+    site.daemon.ctl("sync corp");
+    site.sim.faults().push(Fault::new(When::search().containing("objectcategory=person"), What::result(1, format!("at {disabled}"))));
+    site.daemon.ctl("sync corp");
+    site.sim.edit(|ad| ad.hide_subtree("Staff"));
+    site.daemon.ctl("sync corp");
+    site.sim.edit(|ad| ad.show_subtree("Staff"));
+    site.done(&format!("user show {address}"));
+    site.done(&format!("user suspend {address} --reason {MARKER}"));
+    site.daemon.ctl(&format!("user sync {address}"));
+    site.daemon.ctl("user show nobody@example.com");
+    site.runtime.block_on(site.sim.crash()).unwrap();
+    site.daemon.ctl("sync corp");
+
+    let log = site.daemon.log();
+    let is_loud = |line: &&str| ["ERROR", "WARN", "INFO"].iter().any(|level| line.split_whitespace().nth(1) == Some(level));
+    let loud: Vec<&str> = log.lines().filter(is_loud).collect();
+    assert!(loud.len() > 5 && log.lines().count() > 10 * loud.len(), "{loud:#?}");
+    let told: Vec<&&str> = loud.iter().filter(|line| line.to_lowercase().contains(MARKER)).collect();
+    assert!(told.is_empty(), "{told:#?}");
+    assert!(log.contains(MARKER), "below that they are told, or this test sees nothing");
+    assert!(!log.contains(SECRET), "the password");
+    assert!(!log.contains(&format!("{:?}", SECRET.as_bytes()).replace(['[', ']'], "")), "the password, as bytes");
+}
+
+#[test]
+fn no_dump_of_what_the_daemon_is_told_shows_a_secret() {
+    let site = Site::of(1, "", |_, _| {});
+    let config = Config::load(&site.folder.path().join("rosterd.toml"), &daemon::checks()).unwrap();
+    let setup = daemon::setup(&config);
+    let dumps = format!("{config:?} {setup:?} {:?}", setup.directories[0].settings);
+    assert!(dumps.contains("svc-rosterd"), "something is shown: {dumps}");
+    assert!(!dumps.contains(SECRET), "{dumps}");
+}
+
+/// The lines of a day at this company: an import, and a fifth of the people disabled.
+async fn day(people: usize) -> Vec<String> {
+    let (lines, _guard) = Lines::of(tracing::Level::INFO);
+    let unlimited = rosterd::reconcile::Limit { percent: 100, at_least: 10_000, at_most: None };
+    let firm = Firm::of(people, |c| c.limits.classes.values_mut().for_each(|limit| *limit = unlimited)).await;
+    assert!(firm.sync().await.counts.create > people as u64 / 2);
+    let users = firm.users().await;
+    firm.sim.edit(|ad| users.iter().step_by(5).for_each(|user| ad.disable(user.link.as_ref().unwrap().dn.as_str())));
+    assert_eq!(firm.sync().await.counts.suspend, users.len().div_ceil(5) as u64);
+    lines.take()
+}
+
+#[tokio::test]
+async fn a_run_is_one_line_with_its_id_and_directory_however_many_people_it_concerns() {
+    let small = day(10).await;
+    let large = day(500).await;
+    for (what, lines) in [("10 people", &small), ("500 people", &large)] {
+        assert_eq!(lines.len(), 2, "{what}: {lines:#?}");
+        for line in lines {
+            assert!(line.contains("run{run_id=") && line.contains("directory=\"corp\"") && line.contains("trigger=\"manual\""), "{line}");
+            assert!(line.contains(": corp: full run (manual): "), "readable without its fields: {line}");
+        }
+        assert!(lines[0].contains(" created") && lines[1].contains(" suspended"), "{lines:#?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_deep_within_a_run_says_of_which_run() {
+    let firm = Firm::of(10, |_| {}).await;
+    let (lines, _guard) = Lines::of(tracing::Level::DEBUG);
+    firm.sim.faults().push(Fault::new(When::page(1), What::Cut));
+    let run = firm.sync().await;
+    let said = lines.take();
+    let deep: Vec<_> = said.iter().filter(|line| line.contains("rosterd::directory")).collect();
+    assert!(!deep.is_empty(), "{said:#?}");
+    assert!(deep.iter().all(|line| line.contains(&run.id.to_string())), "{deep:#?}");
+}
+
+#[tokio::test]
+async fn a_directory_that_stays_down_is_said_once_and_that_it_is_back_once() {
+    let firm = Firm::of(10, |_| {}).await;
+    let (lines, _guard) = Lines::of(tracing::Level::INFO);
+    firm.sync().await;
+    lines.take();
+    firm.sim.crash().await.unwrap();
+    for _ in 0..5 {
+        firm.sync().await;
+    }
+    let down = lines.take();
+    assert_eq!(down.len(), 1, "{down:#?}");
+    assert!(down[0].contains("WARN") && down[0].contains("corp: the run failed: no server of this directory can be used"), "{down:#?}");
+
+    firm.clock.advance(Duration::from_hours(1));
+    firm.sync().await;
+    let still = lines.take();
+    assert!(still.len() == 1 && still[0].contains("(6 runs have failed in 1h"), "{still:#?}");
+
+    firm.sim.restart().await.unwrap();
+    firm.later(Duration::ZERO);
+    firm.sync().await;
+    let back = lines.take();
+    assert!(back.len() == 2 && back[0].contains("corp: the directory can be read again, after 6 failed runs"), "{back:#?}");
+    firm.sync().await;
+    assert_eq!(lines.take().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_another_one_stands_in_for_is_said_once() {
+    let firm = Firm::of(10, |_| {}).await;
+    let other = firm.sim.replica("DC2").unwrap();
+    firm.reconfigure(|c| c.settings.servers.push(rosterd::directory::ServerUrl::parse(&other.ldaps_url()).unwrap()));
+    firm.sync().await;
+    let (lines, _guard) = Lines::of(tracing::Level::INFO);
+    firm.sim.crash().await.unwrap();
+    firm.sync().await;
+    firm.sync().await;
+    let said = lines.take();
+    let failover: Vec<_> = said.iter().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(failover.len(), 1, "{said:#?}");
+    assert!(failover[0].contains(&format!("{} is used instead", other.ldaps_url())), "{said:#?}");
+}

@@ -1,0 +1,129 @@
+//! The rules and the dashboard are about metrics that exist, and promtool finds nothing wrong with any of it.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use clap::Parser as _;
+use rosterd::model::{ChangeCounts, RunState, Timestamp, Trigger};
+use rosterd::telemetry::{AccountStanding, Counters, DirectoryStanding, Format, Standing, StoreStanding, page};
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
+}
+
+/// A page on which every metric has a series.
+fn everything(format: Format) -> String {
+    let counters = Counters::default();
+    counters.run_ended("corp", Trigger::Schedule, RunState::Succeeded, "full", Duration::from_secs(3), 1004);
+    counters.applied("corp", (ChangeCounts::default(), 0), (ChangeCounts { create: 2, ..ChangeCounts::default() }, 1));
+    counters.bind_refused("corp", Some(0x52e));
+    counters.answered("GET", "/v1/status", 200);
+    let at = Some(Timestamp(1_795_530_600_000_000));
+    let directory = DirectoryStanding {
+        name: "corp".to_owned(),
+        account: "acme".to_owned(),
+        state: "ok",
+        last_attempt: at,
+        last_success: at,
+        last_complete_read: at,
+        next_run: at,
+        users: vec![("active", 800), ("suspended", 3)],
+        ..DirectoryStanding::default()
+    };
+    let account = AccountStanding { handle: "acme".to_owned(), users: vec![("active", 800)], claims: vec![("verified", 1), ("lapsed", 1)] };
+    let store = StoreStanding { bytes: Some(4096), events: 7, directories: vec![directory], accounts: vec![account] };
+    let standing = Standing { started_at: Timestamp(1_795_530_000_000_000), store: Some(store) };
+    page(&counters, &standing, &rosterd::engine::STATES, format)
+}
+
+/// The names of all samples.
+fn served() -> BTreeSet<String> {
+    let page = everything(Format::OpenMetrics);
+    page.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
+}
+
+/// The names in a text that look like metrics of ours.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| ["rosterd_", "process_"].iter().any(|p| word.starts_with(p))).map(str::to_owned).collect()
+}
+
+#[test]
+fn rules_and_dashboard_name_only_what_is_served() {
+    let served = served();
+    for file in ["prometheus/alerts.yml", "prometheus/alerts.test.yml", "grafana/rosterd.json"] {
+        let named = named(&std::fs::read_to_string(shipped(file)).unwrap());
+        assert!(named.len() > 3, "{file}: {named:?}");
+        let unknown: Vec<_> = named.difference(&served).collect();
+        assert!(unknown.is_empty(), "{file}: {unknown:?}");
+    }
+}
+
+#[test]
+fn every_alert_names_a_command_that_rosterctl_has() {
+    let text = std::fs::read_to_string(shipped("prometheus/alerts.yml")).unwrap().replace("{{ $labels.directory }}", "corp");
+    for alert in text.split("- alert: ").skip(1) {
+        let prose = alert.split_whitespace().collect::<Vec<_>>().join(" ");
+        let commands: Vec<&str> = prose.split('`').skip(1).step_by(2).filter(|quoted| quoted.starts_with("rosterctl ")).collect();
+        assert!(!commands.is_empty() && prose.contains("summary:") && prose.contains("severity:"), "{prose}");
+        for command in commands {
+            let parsed = rosterd::ctl::Cli::try_parse_from(command.split(' '));
+            assert!(parsed.is_ok(), "{command}: {}", parsed.err().unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_metric_has_a_help_text_and_a_type_and_says_its_unit() {
+    let page = everything(Format::OpenMetrics);
+    for name in served() {
+        let family = ["_total", "_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
+        for what in ["HELP", "TYPE"] {
+            assert!(page.lines().any(|line| line.starts_with(&format!("# {what} {family} "))), "{what} of {name}");
+        }
+        for unit in ["seconds", "bytes"] {
+            let says = page.contains(&format!("# UNIT {family} {unit}\n"));
+            assert_eq!(says, family.ends_with(&format!("_{unit}")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_dashboard_is_one_that_grafana_reads() {
+    let text = std::fs::read_to_string(shipped("grafana/rosterd.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<_> = panels.iter().map(|p| p["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len(), "each panel has an id of its own");
+    assert!(panels.iter().all(|p| p["title"].is_string() && p["targets"].as_array().is_some_and(|t| !t.is_empty())));
+    assert!(dashboard["title"].is_string() && dashboard["uid"].is_string());
+}
+
+fn promtool(arguments: &[&str], stdin: &str) {
+    let mut child = Command::new("promtool")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool, of the Debian package prometheus");
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    let done = child.wait_with_output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "promtool {arguments:?}: {said}");
+    assert!(!said.contains("use of") && !said.contains("should"), "promtool {arguments:?}: {said}");
+}
+
+#[test]
+#[ignore = "needs the lab: tests/run"]
+fn promtool_finds_nothing_wrong() {
+    promtool(&["check", "metrics"], &everything(Format::Text));
+    let [alerts, tests, scrape] =
+        ["alerts.yml", "alerts.test.yml", "scrape.yml"].map(|file| shipped("prometheus").join(file).to_str().unwrap().to_owned());
+    promtool(&["check", "rules", &alerts], "");
+    promtool(&["test", "rules", &tests], "");
+    promtool(&["check", "config", "--syntax-only", &scrape], "");
+}
