@@ -544,7 +544,7 @@ pub struct Event {
 /// An error (RFC 9457).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// What kind of error: `about:blank`, or [`UNKNOWN_ROUTE`].
+    /// What kind of error: `about:blank`, or `urn:rosterd:problem:unknown-route`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The HTTP status in words.

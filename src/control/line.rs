@@ -39,13 +39,14 @@ pub(super) struct Line {
     listener: UnixListener,
     seats: Seats,
     descriptors: Arc<Semaphore>,
+    patience: Duration,
     cut: CancellationToken,
 }
 
 impl Line {
     /// `cut` ends every connection, whatever it is at.
     pub(super) fn new(listener: UnixListener, cut: CancellationToken) -> Self {
-        Self { listener, seats: Seats::default(), descriptors: Arc::new(Semaphore::new(DESCRIPTORS)), cut }
+        Self { listener, seats: Seats::default(), descriptors: Arc::new(Semaphore::new(DESCRIPTORS)), patience: PATIENCE, cut }
     }
 
     /// A connection for this stream, if there is any room for it.
@@ -54,7 +55,7 @@ impl Line {
         let (uid, gid) = (who.uid(), who.gid());
         let (phases, leave) = (Phases::default(), self.cut.child_token());
         let place = self.seats.take(uid, &phases, &leave)?;
-        let patience = if place.is_standing() { SHORT_PATIENCE } else { PATIENCE };
+        let patience = if place.is_standing() { SHORT_PATIENCE } else { self.patience };
         Some(Connection {
             stream,
             peer: Peer { uid, gid, has_no_seat: place.is_standing(), phases },
@@ -235,5 +236,76 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn connected() -> (UnixStream, Connection) {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("s");
+        let mut line = Line::new(UnixListener::bind(&path).unwrap(), CancellationToken::new());
+        line.patience = Duration::from_millis(200);
+        let (caller, accepted) = tokio::join!(UnixStream::connect(&path), line.accept());
+        (caller.unwrap(), accepted.0)
+    }
+
+    #[tokio::test]
+    async fn a_head_that_comes_drop_by_drop_is_cut_off_in_time() {
+        let (mut caller, mut connection) = connected().await;
+        let dripping = tokio::spawn(async move { while caller.write_all(b"x").await.is_ok() {} });
+        let mut taken = [0; 1];
+        let cut = loop {
+            if let Err(error) = connection.read_exact(&mut taken).await {
+                break error;
+            }
+        };
+        assert_eq!(cut.kind(), io::ErrorKind::TimedOut);
+        drop(connection);
+        dripping.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_takes_is_cut_off_and_the_time_the_daemon_takes_is_not_counted() {
+        let (caller, mut connection) = connected().await;
+        let turn = connection.peer.asks();
+        turn.goes_on(Phase::Answering);
+        let waiting = tokio::time::timeout(Duration::from_millis(600), connection.read_u8()).await;
+        assert!(waiting.is_err(), "the daemon has the word: {waiting:?}");
+        turn.goes_on(Phase::Sending);
+        let cut = loop {
+            if let Err(error) = connection.write_all(&[0; 64 * 1024]).await {
+                break error;
+            }
+        };
+        assert_eq!(cut.kind(), io::ErrorKind::TimedOut);
+        drop(caller);
+    }
+
+    #[tokio::test]
+    async fn the_end_is_passed_on_at_once_when_the_caller_is_gone_and_when_the_answer_is_out_if_it_still_listens() {
+        let (caller, mut connection) = connected().await;
+        let turn = connection.peer.asks();
+        turn.goes_on(Phase::Answering);
+        drop(caller);
+        assert_eq!(connection.read(&mut [0]).await.unwrap(), 0);
+
+        let (mut caller, mut connection) = connected().await;
+        let turn = connection.peer.asks();
+        turn.goes_on(Phase::Answering);
+        caller.shutdown().await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(300), connection.read(&mut [0])).await;
+        assert!(early.is_err(), "it still listens: {early:?}");
+        drop(turn);
+        assert_eq!(connection.read(&mut [0]).await.unwrap(), 0);
+        let turn = connection.peer.asks();
+        turn.goes_on(Phase::Answering);
+        drop(caller);
+        let gone = tokio::time::timeout(Duration::from_secs(5), connection.read(&mut [0])).await;
+        assert_eq!(gone.expect("it is looked for").unwrap(), 0);
     }
 }

@@ -2,6 +2,7 @@
 //! change one thing, look at what a run does. `firm` is the same on a simulated directory.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
+mod answers;
 mod config;
 mod ctl;
 mod engine;
@@ -12,4 +13,5 @@ mod layers;
 mod plans;
 mod process;
 mod service;
+mod socket;
 mod world;
