@@ -248,6 +248,6 @@ pub(super) fn router(control: &Arc<Control>) -> Router<Arc<Control>> {
         let Operation { path, role, query, takes, handler, .. } = operation;
         let at =
             Gate { control: Arc::clone(control), role, takes_query: query.is_some(), takes_document: !matches!(takes, Takes::Nothing) };
-        router.route(path, handler.route_layer(from_fn_with_state(at, gate)))
+        router.route(&format!("/v1{path}"), handler.route_layer(from_fn_with_state(at, gate)))
     })
 }

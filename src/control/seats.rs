@@ -178,7 +178,9 @@ mod tests {
         let seats = Seats::default();
         let busy: Vec<Guest> = (0..SEATS_OF_ONE).map(|_| comes(&seats, 1000)).collect();
         let turns: Vec<_> = busy.iter().map(|g| g.phases.begin()).collect();
-        turns.iter().for_each(|t| t.goes_on(Phase::Answering));
+        for turn in &turns {
+            turn.goes_on(Phase::Answering);
+        }
         let more: Vec<Guest> = (0..STANDING).map(|_| comes(&seats, 1000)).collect();
         assert!(more.iter().all(|g| g.place.as_ref().is_some_and(Place::is_standing)));
         assert!(comes(&seats, 1000).place.is_none());

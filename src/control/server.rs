@@ -115,7 +115,7 @@ pub async fn serve(
 
 /// The API, and around it what holds for every request.
 fn service(control: &Arc<Control>) -> Router {
-    let all = Router::new().nest("/v1", routes::router(control)).fallback(nowhere).with_state(Arc::clone(control));
+    let all = routes::router(control).fallback(nowhere).with_state(Arc::clone(control));
     // Around the router as a whole, so that what it answers by itself is seen complete, with its Allow header.
     Router::new()
         .fallback_service(all)

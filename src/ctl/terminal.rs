@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use super::text::{Page, View};
 
 /// The outside of one call: data goes to `out`, everything else to `err`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the two outputs")]
 pub struct Terminal {
     /// Data.
     pub out: Box<dyn Write + Send>,

@@ -21,6 +21,14 @@ pub struct View {
     pub now: DateTime<Utc>,
 }
 
+impl View {
+    /// The same for what is two columns to the right.
+    pub(super) fn indented(&self) -> Self {
+        // No limit stays none.
+        Self { width: if self.width == usize::MAX { self.width } else { self.width.saturating_sub(2) }, ..*self }
+    }
+}
+
 /// Text that is ready to be printed, with its colours still as marks.
 #[derive(Debug, Clone, Default)]
 pub struct Page(String);
@@ -86,6 +94,13 @@ impl Page {
         let names = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in fields {
             self.sentence(&format!("  {}  ", dim(format!("{name:names$}"))), value, view);
+        }
+    }
+
+    /// Adds another page below, two columns to the right.
+    pub(super) fn append_indented(&mut self, page: &Self) {
+        for line in page.0.lines() {
+            self.line(format!("  {line}"));
         }
     }
 
@@ -180,12 +195,17 @@ fn wrapped(text: &str, width: usize, long: LongWords) -> Vec<String> {
             line.push(word);
             continue;
         }
-        for c in word.chars() {
-            let columns = c.width().unwrap_or(0);
-            if line.width > 0 && line.width + columns > width {
+        // After what joins the parts of addresses, names and ids, if it can be; else anywhere.
+        for part in word.split_inclusive(['@', ',', '-', '/']) {
+            if line.width > 0 && line.width + seen_width(part) > width {
                 lines.push(line.end());
             }
-            line.push(c.encode_utf8(&mut [0; 4]));
+            for c in part.chars() {
+                if line.width > 0 && line.width + c.width().unwrap_or(0) > width {
+                    lines.push(line.end());
+                }
+                line.push(c.encode_utf8(&mut [0; 4]));
+            }
         }
     }
     lines.push(line.end());

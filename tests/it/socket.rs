@@ -222,6 +222,20 @@ async fn every_answer_is_as_the_openapi_document_says() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_idle_callers_holds_up_no_run_and_no_backup() {
+    let mut office = Office::open().await;
+    let mut crowd = Vec::new();
+    for _ in 0..400 {
+        crowd.push(tokio::net::UnixStream::connect(&office.socket).await.unwrap());
+    }
+    let begun = std::time::Instant::now();
+    assert_eq!(office.post("/v1/directories/corp/sync", None).await["state"], "succeeded");
+    office.expect(200, "post /v1/backup", None).await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    drop(crowd);
+}
+
 /// Types a command; what it printed, and what it said beside.
 async fn typed(office: &Office, command: &str) -> (Exit, String, String) {
     let socket = office.socket.to_str().unwrap();
@@ -245,7 +259,11 @@ async fn typed(office: &Office, command: &str) -> (Exit, String, String) {
 fn leaves(command: &clap::Command, before: &str, into: &mut BTreeSet<String>) {
     for sub in command.get_subcommands() {
         let words = format!("{before} {}", sub.get_name()).trim().to_owned();
-        if sub.has_subcommands() { leaves(sub, &words, into) } else { drop(into.insert(words)) }
+        if sub.has_subcommands() {
+            leaves(sub, &words, into);
+        } else {
+            into.insert(words);
+        }
     }
 }
 
