@@ -278,7 +278,7 @@ mod tests {
         assert!(waiting.is_err(), "the daemon has the word: {waiting:?}");
         turn.goes_on(Phase::Sending);
         let cut = loop {
-            if let Err(error) = connection.write_all(&[0; 64 * 1024]).await {
+            if let Err(error) = connection.write_all(&vec![0; 64 * 1024]).await {
                 break error;
             }
         };

@@ -103,7 +103,7 @@ pub(super) fn document() -> Value {
 fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
     let Operation { method, path, role, summary, query, takes, answers, .. } = operation;
     let mut parameters = of_path(path);
-    parameters.extend(query.into_iter().flat_map(|of| of_query(of, schemas)));
+    parameters.extend(query.iter().flat_map(|of| of_query(*of, schemas)));
     let mut described = json!({
         "operationId": id(method, path),
         "summary": summary,
@@ -147,7 +147,7 @@ fn of_path(path: &str) -> Vec<Value> {
 }
 
 /// The fields of an object as query parameters.
-fn of_query(of: &SchemaOf, schemas: &Schemas) -> Vec<Value> {
+fn of_query(of: SchemaOf, schemas: &Schemas) -> Vec<Value> {
     let settings = schemas.asked.settings().clone().with(|settings| settings.inline_subschemas = true);
     let object = of(&mut settings.into_generator()).to_value();
     let required: Vec<&str> = object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

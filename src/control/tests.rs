@@ -184,7 +184,8 @@ async fn json_nested_without_end_and_headers_without_end_are_refused() {
     let mut stream = UnixStream::connect(&daemon.socket).await.unwrap();
     stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\nx: ").await.unwrap();
     // Written until the daemon takes no more of it.
-    while stream.write_all(&[b'x'; 64 * 1024]).await.is_ok() {}
+    let more = vec![b'x'; 64 * 1024];
+    while stream.write_all(&more).await.is_ok() {}
     let mut answer = Vec::new();
     drop(stream.read_to_end(&mut answer).await);
     assert!(answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
