@@ -1,45 +1,17 @@
 //! The wire types of the control socket: what scripts rely on. Imports nothing of rosterd.
 //!
 //! Times are RFC 3339 UTC as text, GUIDs dashed lower-case, ids UUIDs. Unknown fields may be added.
-//! Routes, all below `/v1`:
-//!
-//! | Route | Role | Body, answer |
-//! |---|---|---|
-//! | `GET /status` | viewer | [`Status`] |
-//! | `POST /backup` | operator | the store, as `application/vnd.sqlite3` |
-//! | `POST /reload` | operator | [`Reloaded`] |
-//! | `POST /sync?wait=true` | operator | [`Runs`] |
-//! | `GET /directories` | viewer | [`Directories`] |
-//! | `POST /directories/{name}/sync?wait=true` | operator | [`Run`] (202 without waiting) |
-//! | `GET /directories/{name}/progress` | viewer | [`Progress`] |
-//! | `GET /directories/{name}/plan` | viewer | [`Plan`] |
-//! | `GET /directories/{name}/check` | viewer | [`Check`] |
-//! | `POST /directories/{name}/pause`, `/resume`, `/unlock`, `/repin` | operator | [`Pause`] → [`DirectoryStatus`] |
-//! | `GET /held?all=true` | viewer | [`HeldPlans`] |
-//! | `GET /held/{id}` | viewer | [`HeldPlan`] with its changes |
-//! | `POST /held/{id}/approve`, `/reject` | operator | [`Approval`], [`HeldPlan`] |
-//! | `GET /runs?directory=&limit=` | viewer | [`Runs`] |
-//! | `GET /runs/{id}` | viewer | [`RunDetail`] |
-//! | `GET`, `POST /accounts` | viewer, operator | [`Accounts`]; [`NewAccount`] → [`Account`] |
-//! | `GET /accounts/{handle}` | viewer | [`Account`] |
-//! | `GET /domains?account=` | viewer | [`Domains`] |
-//! | `POST /accounts/{handle}/domains` | operator | [`NewClaim`] → [`Domain`] |
-//! | `POST /domains/{domain}/verify?account=` | operator | [`Domain`] |
-//! | `GET /users?account=&status=&after=&limit=&quarantined=` | viewer | [`Users`] |
-//! | `GET /users/search?q=&limit=` | viewer | [`Users`] |
-//! | `GET /users/{who}` | viewer | [`User`] |
-//! | `POST /users/{who}/sync` | operator | [`Run`] |
-//! | `POST /users/{who}/suspend` | operator | [`Suspension`] → [`User`] |
-//! | `POST /users/{who}/activate` | operator | [`Activation`] |
-//! | `GET /events?after=&type=&subject=&run=&since=&limit=` | viewer | [`Events`] |
+//! Which routes there are, who may use them, and what they take and answer is in one table (`routes`).
+//! The document at `/v1/openapi.json` is made from that table and from these types, comments included.
 //!
 //! Errors are [`Problem`] documents (RFC 9457).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// `GET /v1/status`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// rosterd's version.
     pub version: String,
@@ -52,7 +24,7 @@ pub struct Status {
 }
 
 /// `GET /v1/directories/{name}/check`: what a run would need, looked at step by step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// The directory.
     pub directory: String,
@@ -63,7 +35,7 @@ pub struct Check {
 }
 
 /// One step of a check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckStep {
     /// What was looked at: `secret`, `dns`, `tcp`, `tls`, `bind`, `identity`, `clock`, `base`, `paging`, `rights`,
     /// `deleted objects`, `filter`, `attributes`, `groups`, `directory`.
@@ -79,7 +51,7 @@ pub struct CheckStep {
 }
 
 /// `POST /v1/reload`: what came of reading the configuration again. A file with problems is refused, and changes nothing.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// Every directory that is or was configured.
     pub directories: Vec<ReloadedDirectory>,
@@ -88,7 +60,7 @@ pub struct Reloaded {
 }
 
 /// What a reload means for one directory.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ReloadedDirectory {
     /// Its name.
     pub name: String,
@@ -97,7 +69,7 @@ pub struct ReloadedDirectory {
 }
 
 /// Deliveries that are not done.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct HookCounts {
     /// Waiting.
     pub pending: u64,
@@ -106,7 +78,7 @@ pub struct HookCounts {
 }
 
 /// How one directory stands.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct DirectoryStatus {
     /// Its name.
     pub name: String,
@@ -139,7 +111,7 @@ pub struct DirectoryStatus {
 }
 
 /// Managed users of a directory.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ManagedCounts {
     /// Who may sign in.
     pub active: u64,
@@ -148,14 +120,14 @@ pub struct ManagedCounts {
 }
 
 /// `GET /v1/directories`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Directories {
     /// By name.
     pub directories: Vec<DirectoryStatus>,
 }
 
 /// How far the run in progress has come.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// Entries read.
     pub entries: u64,
@@ -166,7 +138,7 @@ pub struct Progress {
 }
 
 /// One run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// Its id.
     pub id: String,
@@ -201,7 +173,7 @@ pub struct Run {
 }
 
 /// What a run read.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Read {
     /// How many entries.
     pub entries: u64,
@@ -212,7 +184,7 @@ pub struct Read {
 }
 
 /// How many changes of each kind.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Changes {
     /// Users that came to be.
     pub create: u64,
@@ -230,15 +202,19 @@ pub struct Changes {
     pub release: u64,
 }
 
+/// What was asked for is under way; how it ends is not awaited.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Accepted {}
+
 /// A list of runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Runs {
     /// Newest first.
     pub runs: Vec<Run>,
 }
 
 /// `GET /v1/runs/{id}`: the run with its changes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RunDetail {
     /// The run.
     #[serde(flatten)]
@@ -248,7 +224,7 @@ pub struct RunDetail {
 }
 
 /// One change of a plan or run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// `create`, `link`, `suspend`, `reactivate`, `tier`, `update` or `release`.
     pub kind: String,
@@ -276,7 +252,7 @@ pub struct Change {
 }
 
 /// An entry that cannot be used.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Quarantined {
     /// The person.
     pub object_guid: String,
@@ -287,7 +263,7 @@ pub struct Quarantined {
 }
 
 /// `GET /v1/directories/{name}/plan`: what a run would do now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// `null`: this plan is nowhere but here.
     pub id: Option<String>,
@@ -304,7 +280,7 @@ pub struct Plan {
 }
 
 /// One held plan.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HeldPlan {
     /// Its id.
     pub id: String,
@@ -330,7 +306,7 @@ pub struct HeldPlan {
 }
 
 /// Held changes that have something in common.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HeldGroup {
     /// Their class.
     pub class: Option<String>,
@@ -345,14 +321,14 @@ pub struct HeldGroup {
 }
 
 /// `GET /v1/held`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HeldPlans {
     /// Newest first.
     pub held: Vec<HeldPlan>,
 }
 
 /// `POST /v1/held/{id}/approve`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Approval {
     /// The run that applied it, or tried to.
     #[serde(flatten)]
@@ -362,7 +338,7 @@ pub struct Approval {
 }
 
 /// `POST /v1/accounts`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAccount {
     /// `[a-z0-9-]{1,63}`.
@@ -372,7 +348,7 @@ pub struct NewAccount {
 }
 
 /// One account.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
     /// Its id.
     pub id: String,
@@ -395,7 +371,7 @@ pub struct Account {
 }
 
 /// Users of an account by status.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct UserCounts {
     /// Who may sign in.
     pub active: u64,
@@ -408,14 +384,14 @@ pub struct UserCounts {
 }
 
 /// `GET /v1/accounts`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Accounts {
     /// By handle.
     pub accounts: Vec<Account>,
 }
 
 /// `POST /v1/accounts/{handle}/domains`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewClaim {
     /// The domain.
@@ -423,7 +399,7 @@ pub struct NewClaim {
 }
 
 /// One domain claim.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Domain {
     /// Its id.
     pub id: String,
@@ -446,7 +422,7 @@ pub struct Domain {
 }
 
 /// A DNS TXT record.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TxtRecord {
     /// Its name.
     pub name: String,
@@ -455,14 +431,14 @@ pub struct TxtRecord {
 }
 
 /// `GET /v1/domains`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Domains {
     /// By domain.
     pub domains: Vec<Domain>,
 }
 
 /// One user.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct User {
     /// Its id.
     pub id: String,
@@ -503,7 +479,7 @@ pub struct User {
 }
 
 /// The person behind a user.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UserLink {
     /// The directory.
     pub name: String,
@@ -514,7 +490,7 @@ pub struct UserLink {
 }
 
 /// Why a user is suspended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UserSuspension {
     /// The weightiest reason.
     pub reason: String,
@@ -525,7 +501,7 @@ pub struct UserSuspension {
 }
 
 /// One cause.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UserCause {
     /// Why.
     pub reason: String,
@@ -538,7 +514,7 @@ pub struct UserCause {
 }
 
 /// A list of users.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Users {
     /// In order of id.
     pub users: Vec<User>,
@@ -548,7 +524,7 @@ pub struct Users {
 }
 
 /// `POST /v1/users/{who}/suspend`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Suspension {
     /// Why, in the operator's words.
@@ -557,7 +533,7 @@ pub struct Suspension {
 }
 
 /// `POST /v1/users/{who}/activate`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Activation {
     /// The user afterwards.
     #[serde(flatten)]
@@ -567,7 +543,7 @@ pub struct Activation {
 }
 
 /// `POST /v1/directories/{name}/pause`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pause {
     /// For how long, such as `4h`; without it, until resumed.
@@ -576,14 +552,14 @@ pub struct Pause {
 }
 
 /// `GET /v1/events`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Events {
     /// Oldest first.
     pub events: Vec<Event>,
 }
 
 /// One event: its place in the log, and the CloudEvents document.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Its place in the log.
     pub seq: u64,
@@ -593,9 +569,9 @@ pub struct Event {
 }
 
 /// An error (RFC 9457).
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// What kind of error: `about:blank`.
+    /// What kind of error: `about:blank`, or `urn:rosterd:problem:unknown-route`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The HTTP status in words.
@@ -605,3 +581,6 @@ pub struct Problem {
     /// What happened, to what, and what to do.
     pub detail: String,
 }
+
+/// The kind of a problem that says that the API of this daemon has no such route: its client may be of another version.
+pub const UNKNOWN_ROUTE: &str = "urn:rosterd:problem:unknown-route";

@@ -15,7 +15,7 @@ use super::problem::Refusal;
 use super::server::Control;
 
 /// SQLite's registered media type.
-const MEDIA_TYPE: &str = "application/vnd.sqlite3";
+pub(super) const MEDIA_TYPE: &str = "application/vnd.sqlite3";
 
 /// `POST /v1/backup`.
 pub(super) async fn backup(State(control): State<Arc<Control>>) -> Result<Response, Refusal> {

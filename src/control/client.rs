@@ -7,12 +7,14 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::api::Problem;
+use super::api::{Problem, UNKNOWN_ROUTE};
+
+const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A client of one socket.
 #[derive(Debug, Clone)]
@@ -21,11 +23,11 @@ pub struct Client {
     socket: PathBuf,
 }
 
-/// Why there is no answer, or none that was hoped for.
+/// Why there is no answer, or none that was hoped for. Each says which of "no daemon", "not allowed" and "wrong answer" it is.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody answers on the socket.
-    #[error("no rosterd answers on {socket}: {why}; look at systemctl status rosterd")]
+    #[error("no rosterd answers on {} ({why}): is it running? systemctl status rosterd", socket.display())]
     NoDaemon {
         /// The socket.
         socket: PathBuf,
@@ -33,15 +35,31 @@ pub enum ClientError {
         why: String,
     },
     /// The socket cannot be reached by this user, or the daemon does not let it.
-    #[error("{}", .0.detail)]
+    #[error("not allowed: {}", said(.0))]
     NotAllowed(Problem),
     /// The daemon refused, or failed.
-    #[error("{}", .0.detail)]
+    #[error("{}", said(.0))]
     Problem(Problem),
-    /// What came is no answer of rosterd.
-    #[error("the answer is not understood: {0}")]
-    Garbled(String),
-    /// What came cannot be kept.
+    /// The daemon refused what it does not understand, and is of another version than this client.
+    #[error("{}; {}", said(problem), versions(daemon))]
+    OtherVersion {
+        /// What it said.
+        problem: Problem,
+        /// Its version.
+        daemon: String,
+    },
+    /// What came is no answer of rosterd, or not the whole of one.
+    #[error("wrong answer on {}: {what}", socket.display())]
+    WrongAnswer {
+        /// The socket.
+        socket: PathBuf,
+        /// What is wrong with it, and what to do.
+        what: String,
+    },
+    /// It could not be asked for.
+    #[error("this cannot be asked for: {0}")]
+    Unaskable(String),
+    /// What comes cannot be kept.
     #[error("what the daemon sends cannot be written")]
     Unwritable(#[source] io::Error),
 }
@@ -50,12 +68,23 @@ impl ClientError {
     /// The error as a document, the daemon's own where it sent one.
     pub fn problem(&self) -> Problem {
         match self {
-            Self::NotAllowed(problem) | Self::Problem(problem) => problem.clone(),
+            Self::NotAllowed(problem) | Self::Problem(problem) | Self::OtherVersion { problem, .. } => problem.clone(),
             Self::NoDaemon { .. } => problem(503, "Service Unavailable", self.to_string()),
-            Self::Garbled(_) => problem(502, "Bad Gateway", self.to_string()),
+            Self::WrongAnswer { .. } => problem(502, "Bad Gateway", self.to_string()),
+            Self::Unaskable(_) => problem(400, "Bad Request", self.to_string()),
             Self::Unwritable(_) => problem(500, "Internal Server Error", self.to_string()),
         }
     }
+}
+
+fn said(problem: &Problem) -> &str {
+    if problem.detail.is_empty() { &problem.title } else { &problem.detail }
+}
+
+fn versions(daemon: &str) -> String {
+    format!(
+        "the versions differ: this is rosterctl {OWN_VERSION}, rosterd is {daemon}; use the rosterctl that came with it, or restart rosterd after an upgrade"
+    )
 }
 
 fn problem(status: u16, title: &str, detail: String) -> Problem {
@@ -99,7 +128,7 @@ impl Route {
             return Err(ClientError::Problem(problem(404, "Not Found", format!("nothing is called \"{name}\""))));
         }
         // The host is for the form only; the socket is the way.
-        let mut url = Url::parse("http://rosterd/v1").map_err(|e| ClientError::Garbled(e.to_string()))?;
+        let mut url = Url::parse("http://rosterd/v1").map_err(|e| ClientError::Unaskable(e.to_string()))?;
         if let Ok(mut path) = url.path_segments_mut() {
             path.extend(segments);
         }
@@ -119,104 +148,140 @@ impl Client {
             // The daemon ends idle connections; one that it is just ending must not be used again.
             .pool_max_idle_per_host(0)
             .build()
-            .map_err(|e| ClientError::Garbled(chain(&e)))?;
+            .map_err(|e| ClientError::Unaskable(chain(&e)))?;
         Ok(Self { http, socket: socket.to_owned() })
     }
 
     /// Gets a document.
     pub async fn get<T: DeserializeOwned>(&self, route: &Route) -> Result<T, ClientError> {
-        read(self.get_raw(route).await?)
+        self.read(self.get_raw(route).await?)
     }
 
     /// Gets a document as it comes.
     pub async fn get_raw(&self, route: &Route) -> Result<Value, ClientError> {
-        self.ask(Method::GET, route, None).await
+        self.ask(Method::GET, route, None).await?.document().await
     }
 
     /// Posts a document, and gets another.
     pub async fn post<B: Serialize + Sync, T: DeserializeOwned>(&self, route: &Route, body: &B) -> Result<T, ClientError> {
-        read(self.post_raw(route, body).await?)
+        self.read(self.post_raw(route, body).await?)
     }
 
     /// Posts a document, and gets another as it comes. `&()` posts nothing.
     pub async fn post_raw<B: Serialize + Sync>(&self, route: &Route, body: &B) -> Result<Value, ClientError> {
-        let body = serde_json::to_value(body).map_err(|e| ClientError::Garbled(e.to_string()))?;
-        self.ask(Method::POST, route, Some(body).filter(|b| !b.is_null())).await
+        let body = serde_json::to_value(body).map_err(|e| ClientError::Unaskable(e.to_string()))?;
+        self.ask(Method::POST, route, Some(body).filter(|b| !b.is_null())).await?.document().await
     }
 
     /// Posts nothing, and gets bytes, piece by piece.
     pub async fn download(&self, route: &Route, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), ClientError> {
-        let mut response = self.http.request(Method::POST, route.url()?).send().await.map_err(|e| self.no_answer(&e))?;
-        if !response.status().is_success() {
-            let status = response.status();
-            return document(status, &response.bytes().await.map_err(|e| ClientError::Garbled(chain(&e)))?).map(drop);
+        let mut heard = self.ask(Method::POST, route, None).await?;
+        if !heard.response.status().is_success() {
+            return heard.document().await.map(drop);
         }
-        while let Some(piece) = response.chunk().await.map_err(|e| ClientError::Garbled(chain(&e)))? {
+        if heard.daemon.is_none() {
+            return Err(heard.is_not_rosterd());
+        }
+        while let Some(piece) = heard.response.chunk().await.map_err(|_| heard.client.broke_off(&heard.method))? {
             take(&piece).map_err(ClientError::Unwritable)?;
         }
         Ok(())
     }
 
-    async fn ask(&self, method: Method, route: &Route, body: Option<Value>) -> Result<Value, ClientError> {
-        let mut request = self.http.request(method, route.url()?);
+    /// An answer in the shape that belongs there.
+    pub fn read<T: DeserializeOwned>(&self, document: Value) -> Result<T, ClientError> {
+        serde_json::from_value(document).map_err(|e| {
+            self.wrong(format!("it is not the document that belongs here ({e}): are rosterctl {OWN_VERSION} and rosterd of one version?"))
+        })
+    }
+
+    async fn ask(&self, method: Method, route: &Route, body: Option<Value>) -> Result<Heard<'_>, ClientError> {
+        let mut request = self.http.request(method.clone(), route.url()?);
         if let Some(body) = &body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(|e| self.no_answer(&e))?;
-        let status = response.status();
-        let bytes = response.bytes().await.map_err(|e| ClientError::Garbled(chain(&e)))?;
-        document(status, &bytes)
+        let response = request.send().await.map_err(|e| self.no_answer(&e, &method))?;
+        let server = response.headers().get(reqwest::header::SERVER).and_then(|s| s.to_str().ok());
+        let daemon = server.and_then(|s| s.strip_prefix("rosterd/")).map(str::to_owned);
+        Ok(Heard { client: self, method, response, daemon })
     }
 
-    fn no_answer(&self, error: &reqwest::Error) -> ClientError {
-        let socket = self.socket.clone();
-        let no_daemon = |why: &str| ClientError::NoDaemon { socket: socket.clone(), why: why.to_owned() };
-        match io_kind(error) {
-            Some(io::ErrorKind::NotFound) => no_daemon("there is no such socket"),
-            Some(io::ErrorKind::ConnectionRefused) => no_daemon("the connection was refused"),
+    fn wrong(&self, what: impl Into<String>) -> ClientError {
+        ClientError::WrongAnswer { socket: self.socket.clone(), what: what.into() }
+    }
+
+    fn broke_off(&self, method: &Method) -> ClientError {
+        let done = if method == Method::POST { "; what was asked for may have been done: see rosterctl event list" } else { "" };
+        self.wrong(format!("it broke off, as when rosterd is restarted: ask again{done}"))
+    }
+
+    fn no_answer(&self, error: &reqwest::Error, method: &Method) -> ClientError {
+        let no_daemon = |why: String| ClientError::NoDaemon { socket: self.socket.clone(), why };
+        match behind::<io::Error>(error).map(io::Error::kind) {
+            Some(io::ErrorKind::NotFound) => return no_daemon("there is no such socket".to_owned()),
+            Some(io::ErrorKind::ConnectionRefused) => return no_daemon("the connection was refused".to_owned()),
             Some(io::ErrorKind::PermissionDenied) => {
-                let detail = format!("this user may not connect to {}: check the modes of the directories above it", socket.display());
-                ClientError::NotAllowed(problem(403, "Forbidden", detail))
+                let socket = self.socket.display();
+                let detail =
+                    format!("this user may not connect to {socket}: check the modes of the socket and of the directories above it");
+                return ClientError::NotAllowed(problem(403, "Forbidden", detail));
             }
-            _ if error.is_connect() => no_daemon(&chain(error)),
-            _ => ClientError::Garbled(chain(error)),
+            _ => {}
+        }
+        match behind::<hyper::Error>(error) {
+            Some(http) if http.is_parse() => self.wrong(format!("it is no HTTP ({http}): is this the socket of rosterd?")),
+            _ if error.is_connect() => no_daemon(chain(error)),
+            _ => self.broke_off(method),
         }
     }
 }
 
-/// The document, or what the daemon says instead of one.
-fn document(status: reqwest::StatusCode, bytes: &[u8]) -> Result<Value, ClientError> {
-    let document: Value = serde_json::from_slice(bytes).map_err(|e| ClientError::Garbled(format!("{status}, and no JSON: {e}")))?;
-    if status.is_success() {
-        return Ok(document);
+/// The head of an answer, with its body still to come.
+struct Heard<'a> {
+    client: &'a Client,
+    method: Method,
+    response: reqwest::Response,
+    /// The version of the daemon, if it is rosterd.
+    daemon: Option<String>,
+}
+
+impl Heard<'_> {
+    /// The document, or what the daemon says instead of one.
+    async fn document(self) -> Result<Value, ClientError> {
+        let is_not_rosterd = self.is_not_rosterd();
+        let Self { client, method, response, daemon } = self;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|_| client.broke_off(&method))?;
+        let Some(daemon) = daemon else { return Err(is_not_rosterd) };
+        let document: Value =
+            serde_json::from_slice(&bytes).map_err(|e| client.wrong(format!("{status}, and no JSON ({e}): see the log of rosterd")))?;
+        if status.is_success() {
+            return Ok(document);
+        }
+        let problem: Problem = client.read(document)?;
+        let is_unknown = problem.kind == UNKNOWN_ROUTE || status == StatusCode::BAD_REQUEST;
+        Err(match status {
+            StatusCode::FORBIDDEN => ClientError::NotAllowed(problem),
+            _ if is_unknown && daemon != OWN_VERSION => ClientError::OtherVersion { problem, daemon },
+            _ => ClientError::Problem(problem),
+        })
     }
-    let problem: Problem = read(document)?;
-    Err(if status == reqwest::StatusCode::FORBIDDEN { ClientError::NotAllowed(problem) } else { ClientError::Problem(problem) })
+
+    fn is_not_rosterd(&self) -> ClientError {
+        let header = |name| self.response.headers().get(name).and_then(|h| h.to_str().ok());
+        let who = header(reqwest::header::SERVER).unwrap_or("something else");
+        self.client.wrong(format!("{who} answers there ({}), and not rosterd: is this its socket?", self.response.status()))
+    }
 }
 
-fn read<T: DeserializeOwned>(document: Value) -> Result<T, ClientError> {
-    serde_json::from_value(document).map_err(|e| ClientError::Garbled(e.to_string()))
-}
-
-/// The operating system's word, somewhere behind the error.
-fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+/// The error of this type that is somewhere behind another.
+fn behind<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io.kind());
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         next = error.source();
     }
     None
-}
-
-/// An error with everything behind it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -1,45 +1,45 @@
-//! Connections: so many at once, so many for each user, and none that dawdles.
+//! Connections: none that dawdles, and no more of them than there are seats.
 //!
 //! What a caller may take its time over is bounded here, because the HTTP server has no time limits of
 //! its own; how long the daemon takes for an answer is not.
 
-use std::collections::HashMap;
+use std::future::Future as _;
 use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Each costs a descriptor and some buffers; operators and their scripts need a handful.
-const CONNECTIONS: usize = 128;
-
-/// One user cannot take the connections of all the others.
-const CONNECTIONS_OF_ONE: usize = 32;
+use super::seats::{DESCRIPTORS, Place, Seats};
+use super::turn::{Phase, Phases, Turn};
 
 /// For the head of a request, for its body, and for taking any of the answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// For whoever is only to be told that there is no seat.
+const SHORT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// When the process has no descriptors left, accepting again at once would spin.
 const BREATH: Duration = Duration::from_millis(500);
 
-/// How many connections each user has.
-type Taken = Arc<Mutex<HashMap<u32, usize>>>;
+/// How often it is looked whether a caller that has said its last word still listens.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Accepts connections within the limits.
 #[derive(Debug)]
 pub(super) struct Line {
     listener: UnixListener,
-    seats: Arc<Semaphore>,
-    taken: Taken,
+    seats: Seats,
+    descriptors: Arc<Semaphore>,
+    patience: Duration,
     cut: CancellationToken,
     /// That nobody can be accepted is said once, until somebody is.
     is_told: bool,
@@ -48,27 +48,27 @@ pub(super) struct Line {
 impl Line {
     /// `cut` ends every connection, whatever it is at.
     pub(super) fn new(listener: UnixListener, cut: CancellationToken) -> Self {
-        Self { listener, seats: Arc::new(Semaphore::new(CONNECTIONS)), taken: Taken::default(), cut, is_told: false }
+        Self { listener, seats: Seats::default(), descriptors: Arc::new(Semaphore::new(DESCRIPTORS)), patience: PATIENCE, cut, is_told: false }
     }
 
-    /// A connection for this stream, unless its user has too many.
+    /// A connection for this stream, if there is any room for it.
     fn admit(&self, stream: UnixStream, permit: OwnedSemaphorePermit) -> Option<Connection> {
         let who = stream.peer_cred().ok()?;
         let (uid, gid) = (who.uid(), who.gid());
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(uid).or_default();
-        if uid != 0 && *count >= CONNECTIONS_OF_ONE {
-            return None;
-        }
-        *count += 1;
-        let seat = Seat { uid, taken: Arc::clone(&self.taken), _permit: permit };
+        let (phases, leave) = (Phases::default(), self.cut.child_token());
+        let place = self.seats.take(uid, &phases, &leave)?;
+        let patience = if place.is_standing() { SHORT_PATIENCE } else { self.patience };
         Some(Connection {
             stream,
-            peer: Peer { uid, gid, is_answering: Arc::default() },
+            peer: Peer { uid, gid, has_no_seat: place.is_standing(), phases },
             was_answering: false,
-            deadline: Box::pin(tokio::time::sleep(PATIENCE)),
-            cut: Box::pin(self.cut.clone().cancelled_owned()),
-            _seat: seat,
+            is_blocked: false,
+            last_word: None,
+            patience,
+            deadline: Box::pin(tokio::time::sleep(patience)),
+            cut: Box::pin(leave.cancelled_owned()),
+            _place: place,
+            _permit: permit,
         })
     }
 }
@@ -79,8 +79,8 @@ impl Listener for Line {
 
     async fn accept(&mut self) -> (Connection, ()) {
         loop {
-            // Whoever comes when all seats are taken waits in the kernel's queue.
-            let Ok(permit) = Arc::clone(&self.seats).acquire_owned().await else { std::future::pending().await };
+            // Only while those who were told to leave are about to.
+            let Ok(permit) = Arc::clone(&self.descriptors).acquire_owned().await else { std::future::pending().await };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     self.is_told = false;
@@ -95,31 +95,13 @@ impl Listener for Line {
                     tokio::time::sleep(BREATH).await;
                 }
             }
+            // So that a flood does not outrun those who have been let in.
+            tokio::task::yield_now().await;
         }
     }
 
     fn local_addr(&self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// One of the connections there may be.
-#[derive(Debug)]
-struct Seat {
-    uid: u32,
-    taken: Taken,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.uid) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.uid);
-            }
-        }
     }
 }
 
@@ -130,24 +112,15 @@ pub(super) struct Peer {
     pub(super) uid: u32,
     /// Its group when it connected.
     pub(super) gid: u32,
-    is_answering: Arc<AtomicBool>,
+    /// Whether it is only to be told that there are too many.
+    pub(super) has_no_seat: bool,
+    phases: Phases,
 }
-
-/// While this lives, the daemon has the word, and takes its time.
-#[derive(Debug)]
-pub(super) struct Answering(Arc<AtomicBool>);
 
 impl Peer {
-    /// The request is there: the daemon has the word.
-    pub(super) fn answering(&self) -> Answering {
-        self.is_answering.store(true, Ordering::Release);
-        Answering(Arc::clone(&self.is_answering))
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+    /// The head of a request is there.
+    pub(super) fn asks(&self) -> Turn {
+        self.phases.begin()
     }
 }
 
@@ -163,22 +136,28 @@ pub(super) struct Connection {
     stream: UnixStream,
     peer: Peer,
     was_answering: bool,
+    /// Whether the caller has yet to take what was written last.
+    is_blocked: bool,
+    /// When the caller has said its last word: when to look again whether it still listens.
+    last_word: Option<Pin<Box<Sleep>>>,
+    patience: Duration,
     deadline: Pin<Box<Sleep>>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    _seat: Seat,
+    _place: Place,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
     fn give_time(&mut self) {
-        self.deadline.as_mut().reset(Instant::now() + PATIENCE);
+        self.deadline.as_mut().reset(Instant::now() + self.patience);
     }
 
     /// Whether it is over; else the task is woken when it will be.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.cut.as_mut().poll(cx).is_ready() {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "rosterd is stopping"));
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection has to make room, or rosterd is stopping"));
         }
-        if self.peer.is_answering.load(Ordering::Acquire) {
+        if matches!(self.peer.phases.now(), Phase::Receiving | Phase::Answering) {
             self.was_answering = true;
             return Ok(());
         }
@@ -194,6 +173,7 @@ impl Connection {
 
     /// Writing goes on as long as the caller takes any of it.
     fn wrote(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.is_blocked = wrote.is_pending();
         match wrote {
             Poll::Ready(Ok(count)) if count > 0 => self.give_time(),
             Poll::Pending => self.check(cx)?,
@@ -201,13 +181,40 @@ impl Connection {
         }
         wrote
     }
+
+    /// A caller may close its side and still wait for its answer (`… | socat - UNIX:…`): the HTTP server learns of
+    /// the end when there is nothing left to send, or nobody to send it to.
+    fn ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let is_over = match self.peer.phases.now() {
+            Phase::Listening => !self.is_blocked,
+            Phase::Receiving => true,
+            Phase::Answering | Phase::Sending => false,
+        };
+        let is_gone = matches!(pin!(self.stream.ready(Interest::WRITABLE)).poll(cx), Poll::Ready(Ok(ready)) if ready.is_write_closed());
+        let again = self.last_word.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_AGAIN)));
+        if is_over || is_gone {
+            return Poll::Ready(Ok(()));
+        }
+        while again.as_mut().poll(cx).is_ready() {
+            again.as_mut().reset(Instant::now() + LOOK_AGAIN);
+        }
+        Poll::Pending
+    }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check(cx)?;
-        Pin::new(&mut this.stream).poll_read(cx, buf)
+        if this.last_word.is_some() {
+            return this.ended(cx);
+        }
+        let (before, room) = (buf.filled().len(), buf.remaining());
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        if buf.filled().len() == before && room > 0 {
+            return this.ended(cx);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -234,5 +241,76 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn connected() -> (UnixStream, Connection) {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("s");
+        let mut line = Line::new(UnixListener::bind(&path).unwrap(), CancellationToken::new());
+        line.patience = Duration::from_millis(200);
+        let (caller, accepted) = tokio::join!(UnixStream::connect(&path), line.accept());
+        (caller.unwrap(), accepted.0)
+    }
+
+    #[tokio::test]
+    async fn a_head_that_comes_drop_by_drop_is_cut_off_in_time() {
+        let (mut caller, mut connection) = connected().await;
+        let dripping = tokio::spawn(async move { while caller.write_all(b"x").await.is_ok() {} });
+        let mut taken = [0; 1];
+        let cut = loop {
+            if let Err(error) = connection.read_exact(&mut taken).await {
+                break error;
+            }
+        };
+        assert_eq!(cut.kind(), io::ErrorKind::TimedOut);
+        drop(connection);
+        dripping.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_takes_is_cut_off_and_the_time_the_daemon_takes_is_not_counted() {
+        let (caller, mut connection) = connected().await;
+        let turn = connection.peer.asks();
+        turn.goes_on(Phase::Answering);
+        let waiting = tokio::time::timeout(Duration::from_millis(600), connection.read_u8()).await;
+        assert!(waiting.is_err(), "the daemon has the word: {waiting:?}");
+        turn.goes_on(Phase::Sending);
+        let cut = loop {
+            if let Err(error) = connection.write_all(&vec![0; 64 * 1024]).await {
+                break error;
+            }
+        };
+        assert_eq!(cut.kind(), io::ErrorKind::TimedOut);
+        drop(caller);
+    }
+
+    #[tokio::test]
+    async fn the_end_is_passed_on_at_once_when_the_caller_is_gone_and_when_the_answer_is_out_if_it_still_listens() {
+        let (caller, mut connection) = connected().await;
+        let turn = connection.peer.asks();
+        turn.goes_on(Phase::Answering);
+        drop(caller);
+        assert_eq!(connection.read(&mut [0]).await.unwrap(), 0);
+
+        let (mut caller, mut connection) = connected().await;
+        let turn = connection.peer.asks();
+        turn.goes_on(Phase::Answering);
+        caller.shutdown().await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(300), connection.read(&mut [0])).await;
+        assert!(early.is_err(), "it still listens: {early:?}");
+        drop(turn);
+        assert_eq!(connection.read(&mut [0]).await.unwrap(), 0);
+        let turn = connection.peer.asks();
+        turn.goes_on(Phase::Answering);
+        drop(caller);
+        let gone = tokio::time::timeout(Duration::from_secs(5), connection.read(&mut [0])).await;
+        assert_eq!(gone.expect("it is looked for").unwrap(), 0);
     }
 }

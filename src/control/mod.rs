@@ -2,7 +2,7 @@
 //!
 //! It only asks the engine and puts the answers into words that scripts rely on ([`api`]). Who may do
 //! what is decided by the kernel's word about the caller and the groups of the user database
-//! ([`peer`]), on the router and never in a handler. It must never hold up a run: connections are
+//! ([`peer`]), in the table of routes and never in a handler. It must never hold up a run: connections are
 //! bounded in number, size and time, and what an operator has set going goes on without him.
 
 pub mod api;
@@ -11,14 +11,18 @@ pub mod client;
 mod convert;
 mod line;
 mod metrics;
+mod openapi;
 pub mod peer;
 mod problem;
 mod read;
 mod reload;
+mod routes;
+mod seats;
 mod server;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod write;
 
 use std::path::PathBuf;

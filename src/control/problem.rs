@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::telemetry::chain;
 
 /// RFC 9457, section 6.1.
-const MEDIA_TYPE: &str = "application/problem+json";
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// More than any sentence of the HTTP library.
 const LONGEST_TEXT: usize = 16 * 1024;
@@ -22,6 +22,7 @@ const LONGEST_TEXT: usize = 16 * 1024;
 /// What is answered instead of what was asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
+    kind: &'static str,
     status: StatusCode,
     detail: String,
 }
@@ -29,7 +30,12 @@ pub(super) struct Refusal {
 impl Refusal {
     /// With this status, for this reason.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into() }
+        Self { kind: "about:blank", status, detail: detail.into() }
+    }
+
+    /// The API has no such route.
+    pub(super) fn unknown_route(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { kind: api::UNKNOWN_ROUTE, ..Self::new(status, detail) }
     }
 
     /// What was asked for makes no sense.
@@ -45,9 +51,9 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self { status, detail } = self;
+        let Self { kind, status, detail } = self;
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
-        let problem = api::Problem { kind: "about:blank".to_owned(), title, status: status.as_u16(), detail };
+        let problem = api::Problem { kind: kind.to_owned(), title, status: status.as_u16(), detail };
         // A struct of texts and a number always becomes JSON.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
@@ -89,14 +95,14 @@ pub(super) async fn as_problems(request: Request, next: Next) -> Response {
         return response;
     }
     let allow = response.headers().get(header::ALLOW).cloned();
-    let detail = match &allow {
-        Some(allow) if status == StatusCode::METHOD_NOT_ALLOWED => no_such_method(&method, &path, allow),
+    let refusal = match &allow {
+        Some(allow) if status == StatusCode::METHOD_NOT_ALLOWED => Refusal::unknown_route(status, no_such_method(&method, &path, allow)),
         _ => {
             let text = to_bytes(response.into_body(), LONGEST_TEXT).await.unwrap_or_default();
-            String::from_utf8_lossy(&text).into_owned()
+            Refusal::new(status, String::from_utf8_lossy(&text))
         }
     };
-    let mut answer = Refusal::new(status, detail).into_response();
+    let mut answer = refusal.into_response();
     if let Some(allow) = allow {
         answer.headers_mut().insert(header::ALLOW, allow);
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::peer::Caller;
@@ -126,9 +127,10 @@ pub(super) async fn check(State(control): Shared, Path(name): Path<String>) -> A
     Ok(Json(convert::check(&name, control.engine.check_directory(&name).await?)))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WhichPlans {
+    /// Those that are closed, too.
     #[serde(default)]
     all: bool,
 }
@@ -154,10 +156,12 @@ pub(super) fn plan_id(id: &str) -> Result<PlanId, Refusal> {
     id.parse().map_err(|_| Refusal::not_found("held plan", id))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WhichRuns {
+    /// Only runs of this directory.
     directory: Option<String>,
+    /// At most so many; 200 when nothing is said, 1,000 at most.
     limit: Option<u64>,
 }
 
@@ -187,9 +191,10 @@ pub(super) async fn account(State(control): Shared, Path(handle): Path<String>) 
     Ok(Json(control.show_account(account).await?))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WhichDomains {
+    /// Only claims of the account with this handle.
     account: Option<String>,
 }
 
@@ -204,13 +209,19 @@ pub(super) async fn domains(State(control): Shared, Query(which): Query<WhichDom
     Ok(Json(api::Domains { domains: claims.into_iter().map(show).collect::<Result<_, Refusal>>()? }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WhichUsers {
+    /// Only users of the account with this handle.
     account: Option<String>,
+    /// Only users of this status: `invited`, `active`, `suspended` or `released`.
     status: Option<String>,
+    /// The `next` of the page before.
+    #[schemars(with = "Option<String>")]
     after: Option<UserId>,
+    /// At most so many; 200 when nothing is said, 1,000 at most.
     limit: Option<u64>,
+    /// Only users whose directory entry cannot be used as it is.
     #[serde(default)]
     quarantined: bool,
 }
@@ -247,10 +258,12 @@ async fn quarantined_users(control: &Control, filter: &UserFilter, limit: u64) -
     Ok(users)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WhatToFind {
+    /// The words, each of which begins a name or an address.
     q: String,
+    /// At most so many; 200 when nothing is said, 1,000 at most.
     limit: Option<u64>,
 }
 
@@ -264,16 +277,24 @@ pub(super) async fn user(State(control): Shared, Path(who): Path<String>) -> Ans
     Ok(Json(control.show_user(user).await?))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WhichEvents {
+    /// After this place in the log.
     #[serde(default)]
     after: u64,
+    /// Of this type; `user.*` is all that begin so.
     #[serde(rename = "type")]
     kind: Option<String>,
+    /// About this user's id, account, directory or other object.
     subject: Option<String>,
+    /// Of the run with this id.
+    #[schemars(with = "Option<String>")]
     run: Option<RunId>,
+    /// Not earlier than this, RFC 3339.
+    #[schemars(with = "Option<String>")]
     since: Option<Timestamp>,
+    /// At most so many; 200 when nothing is said, 1,000 at most.
     limit: Option<u64>,
 }
 

@@ -1,8 +1,6 @@
-//! The server: which routes there are, who may use them, and how it stops.
+//! The server: what every request passes on its way to a handler, and how it all stops.
 //!
-//! There are two routers, one that looks and one that changes. The check of the caller is on the router,
-//! so that no handler can forget it. What changes things runs in a task of its own and is finished even
-//! when its caller goes away.
+//! What changes things runs in a task of its own and is finished even when its caller goes away.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -11,10 +9,9 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest as _, MatchedPath, Request, State};
-use axum::http::{StatusCode, Uri};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -22,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::line::{Line, PATIENCE, Peer};
-use super::metrics::{Metrics, metrics};
+use super::metrics::Metrics;
 use super::peer::{Caller, Callers, Role};
 use super::problem::{Refusal, as_problems};
 use super::socket::{Listening, ServeError};
-use super::{Reloader, backup, read, write};
+use super::turn::Phase;
+use super::{Reloader, routes};
 use crate::engine::Engine;
 use crate::model::{AccountId, Handle};
 use crate::telemetry::chain;
@@ -97,7 +95,7 @@ pub async fn serve(
     });
     let cut = CancellationToken::new();
     let line = Line::new(listener, cut.clone());
-    let service = routes(&control).into_make_service_with_connect_info::<Peer>();
+    let service = service(&control).into_make_service_with_connect_info::<Peer>();
     let mut server = pin!(axum::serve(line, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
     tokio::select! {
         broken = &mut server => return broken.map_err(ServeError::Serve),
@@ -119,49 +117,17 @@ pub async fn serve(
     Ok(())
 }
 
-/// Every route, with what guards it.
-fn routes(control: &Arc<Control>) -> Router {
-    let read = Router::new()
-        .route("/status", get(read::status))
-        .route("/metrics", get(metrics))
-        .route("/directories", get(read::directories))
-        .route("/directories/{name}/progress", get(read::progress))
-        .route("/directories/{name}/plan", get(read::plan))
-        .route("/directories/{name}/check", get(read::check))
-        .route("/held", get(read::held_plans))
-        .route("/held/{id}", get(read::held_plan))
-        .route("/runs", get(read::runs))
-        .route("/runs/{id}", get(read::run))
-        .route("/accounts", get(read::accounts))
-        .route("/accounts/{handle}", get(read::account))
-        .route("/domains", get(read::domains))
-        .route("/users", get(read::users))
-        .route("/users/search", get(read::search))
-        .route("/users/{who}", get(read::user))
-        .route("/events", get(read::events))
-        .route_layer(from_fn_with_state(Arc::clone(control), viewers_only));
-    let write = Router::new()
-        .route("/backup", post(backup::backup))
-        .route("/reload", post(write::reload))
-        .route("/sync", post(write::sync_all))
-        .route("/directories/{name}/sync", post(write::sync))
-        .route("/directories/{name}/pause", post(write::pause))
-        .route("/directories/{name}/resume", post(write::resume))
-        .route("/directories/{name}/unlock", post(write::unlock))
-        .route("/directories/{name}/repin", post(write::repin))
-        .route("/held/{id}/approve", post(write::approve))
-        .route("/held/{id}/reject", post(write::reject))
-        .route("/accounts", post(write::create_account))
-        .route("/accounts/{handle}/domains", post(write::claim))
-        .route("/domains/{domain}/verify", post(write::verify))
-        .route("/users/{who}/sync", post(write::sync_user))
-        .route("/users/{who}/suspend", post(write::suspend))
-        .route("/users/{who}/activate", post(write::activate))
-        .route_layer(from_fn_with_state(Arc::clone(control), operators_only));
+/// The API, and around it what holds for every request.
+fn service(control: &Arc<Control>) -> Router {
     let counted = from_fn_with_state(Arc::clone(control), count);
-    let all = Router::new().nest("/v1", read.merge(write)).fallback(nowhere).layer(counted).with_state(Arc::clone(control));
+    let all = routes::router(control).fallback(nowhere).layer(counted).with_state(Arc::clone(control));
     // Around the router as a whole, so that what it answers by itself is seen complete, with its Allow header.
-    Router::new().fallback_service(all).layer(from_fn(receive)).layer(from_fn(as_problems)).layer(DefaultBodyLimit::max(LARGEST_BODY))
+    Router::new()
+        .fallback_service(all)
+        .layer(from_fn(receive))
+        .layer(from_fn(as_problems))
+        .layer(map_response(signed))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
 }
 
 /// Counts what is answered, by the pattern of its route: a path may hold an address.
@@ -174,44 +140,93 @@ async fn count(State(control): State<Arc<Control>>, path: Option<MatchedPath>, r
 }
 
 async fn nowhere(uri: Uri) -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, format!("there is nothing at {}: the resources are below /v1", uri.path()))
+    let detail = format!("there is nothing at {}: the resources are below /v1, and /v1/openapi.json lists them", uri.path());
+    Refusal::unknown_route(StatusCode::NOT_FOUND, detail)
+}
+
+/// Says who answers: a client that is refused can tell whether it is of another version.
+async fn signed(mut response: Response) -> Response {
+    response.headers_mut().insert(header::SERVER, HeaderValue::from_static(concat!("rosterd/", env!("CARGO_PKG_VERSION"))));
+    response
 }
 
 /// Takes the whole request before anything is done about it: from then on the time is the daemon's.
 async fn receive(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    let _answering = peer.answering();
+    let turn = peer.asks();
+    if peer.has_no_seat {
+        return turn.sends(too_many(peer.uid));
+    }
     let (parts, body) = request.into_parts();
     let whole = Bytes::from_request(Request::from_parts(parts.clone(), body), &());
-    match tokio::time::timeout(PATIENCE, whole).await {
-        Ok(Ok(body)) => next.run(Request::from_parts(parts, Body::from(body))).await,
+    let response = match tokio::time::timeout(PATIENCE, whole).await {
+        Ok(Ok(body)) => {
+            turn.goes_on(Phase::Answering);
+            next.run(Request::from_parts(parts, Body::from(body))).await
+        }
         Ok(Err(rejected)) => Refusal::new(rejected.status(), rejected.body_text()).into_response(),
         Err(_) => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end in time").into_response(),
-    }
-}
-
-async fn viewers_only(State(control): State<Arc<Control>>, mut request: Request, next: Next) -> Response {
-    match admit(&control, peer(&request), Role::Viewer).await {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
-        Err(refusal) => refusal.into_response(),
-    }
-}
-
-async fn operators_only(State(control): State<Arc<Control>>, mut request: Request, next: Next) -> Response {
-    let caller = match admit(&control, peer(&request), Role::Operator).await {
-        Ok(caller) => caller,
-        Err(refusal) => return refusal.into_response(),
     };
-    // The path may hold an address.
-    tracing::debug!("{} asks for {}", caller.actor, request.uri().path());
-    request.extensions_mut().insert(caller);
-    // A change that has begun is not undone by its caller's hanging up.
-    match control.changing.spawn(next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the request failed: see the log of rosterd").into_response(),
+    turn.sends(response)
+}
+
+fn too_many(uid: u32) -> Response {
+    let detail = format!("too many connections of uid {uid} are being answered: try again in a moment");
+    let headers = [(header::RETRY_AFTER, "1"), (header::CONNECTION, "close")];
+    (headers, Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)).into_response()
+}
+
+/// What an operation asks of a request, checked before its handler is called.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    pub(super) control: Arc<Control>,
+    /// Who may pass; everybody where there is no role.
+    pub(super) role: Option<Role>,
+    /// Whether there may be a query.
+    pub(super) takes_query: bool,
+    /// Whether there may be a document.
+    pub(super) takes_document: bool,
+}
+
+/// Lets a request through to its handler.
+pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    pass(gate, request, next).await.unwrap_or_else(|refusal| refusal.into_response())
+}
+
+async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, Refusal> {
+    let Gate { control, role, takes_query, takes_document } = gate;
+    if let Some(needed) = role {
+        let caller = admit(&control, peer(&request), needed).await?;
+        if needed == Role::Operator {
+            // The path may hold an address.
+            tracing::debug!("{} asks for {}", caller.actor, request.uri().path());
+        }
+        request.extensions_mut().insert(caller);
     }
+    let request = as_asked(request, takes_query, takes_document).await?;
+    if role != Some(Role::Operator) {
+        return Ok(next.run(request).await);
+    }
+    // A change that has begun is not undone by its caller's hanging up.
+    let changed = control.changing.spawn(next.run(request)).await;
+    changed.map_err(|_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the request failed: see the log of rosterd"))
+}
+
+/// Refuses what would be passed over: whoever asks for less than the whole must not be given the whole.
+async fn as_asked(request: Request, takes_query: bool, takes_document: bool) -> Result<Request, Refusal> {
+    if !takes_query && request.uri().query().is_some_and(|q| !q.is_empty()) {
+        return Err(Refusal::invalid(format!("{} takes no query", request.uri().path())));
+    }
+    if takes_document {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    // `receive` has it already.
+    let body = axum::body::to_bytes(body, LARGEST_BODY).await.map_err(|e| Refusal::invalid(chain(&e)))?;
+    let is_empty = body.is_empty() || matches!(serde_json::from_slice(&body), Ok(serde_json::Value::Object(fields)) if fields.is_empty());
+    if !is_empty {
+        return Err(Refusal::invalid(format!("{} takes no document", parts.uri.path())));
+    }
+    Ok(Request::from_parts(parts, Body::empty()))
 }
 
 fn peer(request: &Request) -> Option<(u32, u32)> {

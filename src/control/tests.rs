@@ -39,6 +39,10 @@ struct Daemon {
 
 impl Daemon {
     async fn start() -> Self {
+        Self::with(Reloader::new().0).await
+    }
+
+    async fn with(reloader: Reloader) -> Self {
         let home = tempfile::tempdir().unwrap();
         let socket = home.path().join("control.sock");
         let listening = bind(&socket).await.unwrap();
@@ -49,7 +53,7 @@ impl Daemon {
         let serving = tokio::spawn({
             let stop = stop.clone();
             let callers = Arc::new(Callers::new(&settings));
-            async move { serve(listening, engine, callers, Reloader::new().0, stop).await }
+            async move { serve(listening, engine, callers, reloader, stop).await }
         });
         Self { client: Client::new(&socket).unwrap(), home, socket, stop, serving }
     }
@@ -91,7 +95,7 @@ async fn the_status_is_told_and_the_socket_is_open_to_everybody() {
 async fn what_is_not_there_or_not_understood_is_told_in_a_problem_document() {
     let daemon = Daemon::start().await;
     let unknown = refused(daemon.client.get_raw(&Route::to(["nowhere"])).await.unwrap_err());
-    assert_eq!((unknown.status, unknown.kind.as_str()), (404, "about:blank"));
+    assert_eq!((unknown.status, unknown.kind.as_str()), (404, api::UNKNOWN_ROUTE));
     assert!(unknown.detail.contains("/v1/nowhere"), "{}", unknown.detail);
 
     let missing = refused(daemon.client.get_raw(&Route::to(["accounts", "acme"])).await.unwrap_err());
@@ -117,6 +121,131 @@ async fn what_is_not_there_or_not_understood_is_told_in_a_problem_document() {
         refused(daemon.client.post_raw(&Route::to(["accounts"]), &json!({ "handle": "a", "name": "A", "x": 1 })).await.unwrap_err());
     assert_eq!(field.status, 400);
     assert!(field.detail.contains("unknown field"), "{}", field.detail);
+}
+
+/// Every way in which a request can be wrong: what is sent, the status, and what the sentence says.
+const WRONG: &[(&str, u16, &str)] = &[
+    ("GET / HTTP/1.1\r\n\r\n", 404, "below /v1"),
+    ("GET /status HTTP/1.1\r\n\r\n", 404, "/v1/openapi.json"),
+    ("GET /v1/nowhere HTTP/1.1\r\n\r\n", 404, "/v1/nowhere"),
+    ("GET /v1/%ff HTTP/1.1\r\n\r\n", 404, "%ff"),
+    ("GET /v1/users/%ff HTTP/1.1\r\n\r\n", 400, "UTF-8"),
+    ("DELETE /v1/status HTTP/1.1\r\n\r\n", 405, "/v1/status does not take DELETE, but GET"),
+    ("BREW /v1/accounts HTTP/1.1\r\n\r\n", 405, "GET,HEAD,POST"),
+    ("GET /v1/status?x=1 HTTP/1.1\r\n\r\n", 400, "/v1/status takes no query"),
+    ("GET /v1/users?colour=red HTTP/1.1\r\n\r\n", 400, "unknown field `colour`"),
+    ("GET /v1/users?limit=many HTTP/1.1\r\n\r\n", 400, "invalid digit"),
+    ("GET /v1/users?limit=1&limit=2 HTTP/1.1\r\n\r\n", 400, "duplicate field `limit`"),
+    ("GET /v1/users?after=x HTTP/1.1\r\n\r\n", 400, "after"),
+    ("GET /v1/users?status=gone HTTP/1.1\r\n\r\n", 400, "\"gone\" is no status: use invited"),
+    ("GET /v1/users/search HTTP/1.1\r\n\r\n", 400, "missing field `q`"),
+    ("GET /v1/events?since=yesterday HTTP/1.1\r\n\r\n", 400, "since"),
+    ("GET /v1/runs/x HTTP/1.1\r\n\r\n", 404, "there is no run \"x\""),
+    ("GET /v1/held/x HTTP/1.1\r\n\r\n", 404, "there is no held plan \"x\""),
+    ("GET /v1/accounts/nobody HTTP/1.1\r\n\r\n", 404, "there is no account \"nobody\""),
+    ("POST /v1/accounts HTTP/1.1\r\n\r\n", 400, "the body is not the JSON that belongs here: EOF"),
+    ("POST /v1/accounts HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello", 400, "the body is not the JSON that belongs here"),
+    ("POST /v1/accounts HTTP/1.1\r\ncontent-length: 2\r\n\r\n[]", 400, "the body is not the JSON that belongs here"),
+    ("POST /v1/accounts HTTP/1.1\r\ncontent-length: 8\r\n\r\n{\"x\": 1}", 400, "unknown field `x`"),
+    ("POST /v1/accounts HTTP/1.1\r\ncontent-length: 16\r\n\r\n{\"handle\": null}", 400, "JSON"),
+    ("POST /v1/sync HTTP/1.1\r\ncontent-length: 18\r\n\r\n{\"only\": [\"corp\"]}", 400, "/v1/sync takes no document"),
+    ("POST /v1/reload?dry=true HTTP/1.1\r\n\r\n", 400, "/v1/reload takes no query"),
+    ("POST /v1/sync?wait=maybe HTTP/1.1\r\n\r\n", 400, "wait"),
+];
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_request_the_answer_is_a_problem_document() {
+    let daemon = Daemon::start().await;
+    for (request, status, says) in WRONG {
+        let (line, rest) = request.split_once("\r\n").unwrap();
+        let answer = daemon.say(&format!("{line}\r\nhost: x\r\nconnection: close\r\n{rest}")).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{line}: {answer}"));
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
+        assert!(head.contains("content-type: application/problem+json"), "{line}: {answer}");
+        assert_eq!(head.contains("allow: "), *status == 405, "{line}: {answer}");
+        let problem: api::Problem = serde_json::from_str(body).unwrap_or_else(|e| panic!("{line}: {e}: {answer}"));
+        assert_eq!(problem.status, *status, "{line}");
+        assert_eq!(problem.title, StatusCode::from_u16(*status).unwrap().canonical_reason().unwrap(), "{line}");
+        assert!(problem.detail.contains(says), "{line}: {}", problem.detail);
+        let is_unknown = *status == 405 || *status == 404 && !problem.detail.starts_with("there is no ");
+        assert_eq!(problem.kind, if is_unknown { api::UNKNOWN_ROUTE } else { "about:blank" }, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn json_nested_without_end_and_headers_without_end_are_refused() {
+    let daemon = Daemon::start().await;
+    let deep = "[".repeat(500_000);
+    let answer = daemon
+        .say(&format!("POST /v1/accounts HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{deep}", deep.len()))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("application/problem+json"), "{answer}");
+
+    let mut stream = UnixStream::connect(&daemon.socket).await.unwrap();
+    stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\nx: ").await.unwrap();
+    // Written until the daemon takes no more of it.
+    let more = vec![b'x'; 64 * 1024];
+    while stream.write_all(&more).await.is_ok() {}
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer).await);
+    assert!(answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
+    let _: api::Status = daemon.client.get(&Route::to(["status"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn old_clients_are_served_whatever_they_say_they_take_or_send() {
+    let daemon = Daemon::start().await;
+    let old = daemon.say("GET /v1/status HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 200") && old.ends_with('}'), "{old}");
+    let picky = daemon.say("GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\naccept: text/html\r\n\r\n").await;
+    assert!(picky.contains("content-type: application/json"), "{picky}");
+    // What curl -d says.
+    let form = "content-type: application/x-www-form-urlencoded\r\nconnection: close";
+    let body = r#"{"handle":"acme","name":"Acme"}"#;
+    let curl =
+        daemon.say(&format!("POST /v1/accounts HTTP/1.1\r\nhost: x\r\n{form}\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
+    assert!(curl.starts_with("HTTP/1.1 200"), "{curl}");
+    let no_http = daemon.say("hello\r\n\r\n").await;
+    assert!(no_http.starts_with("HTTP/1.1 400") && no_http.contains("content-length: 0"), "{no_http}");
+}
+
+#[tokio::test]
+async fn whoever_closes_its_own_side_is_answered_all_the_same() {
+    let daemon = Daemon::start().await;
+    for (request, is_answer) in [
+        ("GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n", "\"version\""),
+        ("GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\nGET /v1/users HTTP/1.1\r\nhost: x\r\n\r\n", "\"users\""),
+        ("POST /v1/backup HTTP/1.1\r\nhost: x\r\n\r\n", "SQLite format 3"),
+    ] {
+        let mut stream = UnixStream::connect(&daemon.socket).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await.expect("it ends").unwrap();
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.starts_with("HTTP/1.1 200") && text.contains(is_answer), "{request}: {}", &text[..text.len().min(400)]);
+        // The last answer is there to its last byte.
+        let last = answer.windows(9).rposition(|w| w == b"HTTP/1.1 ").unwrap();
+        let head = last + answer[last..].windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+        let length =
+            String::from_utf8_lossy(&answer[last..head]).split_once("content-length: ").unwrap().1.split("\r\n").next().unwrap().to_owned();
+        assert_eq!(length.parse(), Ok(answer.len() - head), "{request} was cut off");
+    }
+}
+
+#[test]
+fn the_document_names_the_role_of_every_operation_and_only_the_document_needs_none() {
+    let document = super::openapi::document();
+    assert_eq!(document["paths"]["/v1/openapi.json"]["get"]["x-rosterd-role"], "anybody");
+    for operation in super::routes::operations().iter().filter(|o| o.path != "/openapi.json") {
+        let described = &document["paths"][format!("/v1{}", operation.path)][operation.method.as_str().to_lowercase()];
+        assert!(described["operationId"].is_string(), "{} {}", operation.method, operation.path);
+        let role = match operation.method.as_str() {
+            "GET" => "viewer",
+            _ => "operator",
+        };
+        assert_eq!(described["x-rosterd-role"], role, "{} {}", operation.method, operation.path);
+    }
 }
 
 #[tokio::test]
@@ -222,17 +351,65 @@ async fn the_daemon_stops_within_its_grace_although_a_caller_dawdles() {
     assert!(matches!(daemon.client.get_raw(&Route::to(["status"])).await, Err(ClientError::NoDaemon { .. })));
 }
 
-#[tokio::test]
-async fn idle_connections_do_not_keep_others_out() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_idle_connections_keep_nobody_out() {
     let daemon = Daemon::start().await;
+    let asked = || async {
+        let begun = std::time::Instant::now();
+        let _: api::Status = daemon.client.get(&Route::to(["status"])).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    };
     let mut idle = Vec::new();
-    for _ in 0..200 {
-        idle.push(UnixStream::connect(&daemon.socket).await.unwrap());
-        if idle.len() == 20 {
-            let _: api::Status = daemon.client.get(&Route::to(["status"])).await.unwrap();
+    for n in 0..1_000 {
+        let mut stream = UnixStream::connect(&daemon.socket).await.unwrap();
+        // Some begin to speak, and stop in the middle of the head or of the body.
+        let said = [&b""[..], b"GET /v1/sta", b"POST /v1/accounts HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"][n % 3];
+        drop(stream.write_all(said).await);
+        idle.push(stream);
+        if n % 250 == 249 {
+            asked().await;
         }
     }
-    drop(idle);
-    let answered = tokio::time::timeout(Duration::from_secs(5), daemon.client.get_raw(&Route::to(["status"]))).await.unwrap();
-    assert!(answered.is_ok(), "seats are given back: {answered:?}");
+    for stream in &mut idle[..800] {
+        let mut rest = Vec::new();
+        drop(tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.expect("it had to make room"));
+    }
+    asked().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_asks_and_asks_and_reads_nothing_holds_up_nobody() {
+    let daemon = Daemon::start().await;
+    let mut reads_nothing = UnixStream::connect(&daemon.socket).await.unwrap();
+    let request = b"GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
+    // Until the daemon reads no further either: its answers are not taken.
+    while tokio::time::timeout(Duration::from_millis(300), reads_nothing.write_all(request)).await.is_ok() {}
+    let begun = std::time::Instant::now();
+    let _: api::Status = daemon.client.get(&Route::to(["status"])).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_while_all_that_may_be_are_answered_is_told_so_and_served_when_one_is_done() {
+    const STATUS: &str = "GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    // Nobody ever answers who asks for a reload.
+    let (reloader, unanswered) = Reloader::new();
+    let daemon = Daemon::with(reloader).await;
+    let mut waiting = Vec::new();
+    let told = loop {
+        let mut stream = UnixStream::connect(&daemon.socket).await.unwrap();
+        stream.write_all(b"POST /v1/reload HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        waiting.push(stream);
+        let answer = daemon.say(STATUS).await;
+        if answer.starts_with("HTTP/1.1 503") {
+            break answer;
+        }
+        assert!(answer.starts_with("HTTP/1.1 200") && waiting.len() < 1_000, "{answer}");
+    };
+    assert!(waiting.len() >= 32, "{}", waiting.len());
+    assert!(told.contains("retry-after: 1") && told.contains("connection: close") && told.contains("application/problem+json"), "{told}");
+    assert!(told.contains("too many connections") && told.contains("try again"), "{told}");
+    drop(unanswered);
+    let served = async { while !daemon.say(STATUS).await.starts_with("HTTP/1.1 200") {} };
+    tokio::time::timeout(Duration::from_secs(10), served).await.expect("it is served when others are done");
 }

@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use futures_util::future::try_join_all;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::peer::Caller;
 use super::problem::Refusal;
@@ -23,9 +23,10 @@ use crate::telemetry::chain;
 type Shared = State<Arc<Control>>;
 type By = Extension<Caller>;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Waiting {
+    /// Whether the answer comes at the end of the run, rather than at once.
     #[serde(default = "yes")]
     wait: bool,
 }
@@ -46,7 +47,7 @@ fn set_going(control: &Arc<Control>, directory: &Arc<Directory>, actor: Actor) {
 }
 
 fn accepted() -> Response {
-    (StatusCode::ACCEPTED, Json(json!({}))).into_response()
+    (StatusCode::ACCEPTED, Json(api::Accepted {})).into_response()
 }
 
 pub(super) async fn sync_all(
@@ -134,9 +135,10 @@ pub(super) async fn claim(State(control): Shared, Extension(by): By, Path(accoun
     show_claim(&control, claim).await
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WhoseClaim {
+    /// The handle of the account whose claim it is, where several claim the domain.
     account: Option<String>,
 }
 

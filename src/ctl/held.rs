@@ -113,8 +113,8 @@ pub fn show(plan: &HeldPlan, view: &View) -> Page {
     page.line(format!("held plan {} of {}: {}{by_whom}, {}", bold(id::short(id)), bold(directory), state(is), count(*n, "change")));
     page.fields(&[("id", id.clone()), ("held since", time_and_age(created_at, view)), ("made by run", id::short(run).to_owned())], view);
     page.line("");
-    let rows = by.iter().map(|g| [format!("  {}", number(g.count)), what(g), cause(g), why(g)]);
-    page.append(&table(["  CHANGES", "WHAT", "CAUSE", "HELD BECAUSE"], rows, view));
+    let rows = by.iter().map(|g| [number(g.count), what(g), cause(g), why(g)]);
+    page.append_indented(&table(["CHANGES", "WHAT", "CAUSE", "HELD BECAUSE"], rows, &view.indented()));
     if let Some(changes) = changes {
         page.line("");
         page.append(&change::diff(changes, view));

@@ -26,8 +26,8 @@ pub(super) struct Answer<T> {
 
 impl<T: DeserializeOwned> Answer<T> {
     /// Reads an answer.
-    pub(super) fn read(raw: Value) -> Result<Self, Failure> {
-        let value = serde_json::from_value(harmless_value(raw.clone())).map_err(|e| ClientError::Garbled(e.to_string()))?;
+    fn read(raw: Value, client: &Client) -> Result<Self, Failure> {
+        let value = client.read(harmless_value(raw.clone()))?;
         Ok(Self { raw, value })
     }
 }
@@ -69,29 +69,18 @@ impl Failure {
             Self::Client(ClientError::NoDaemon { .. }) => Exit::NoDaemon,
             Self::Client(ClientError::NotAllowed(_)) => Exit::NotAllowed,
             Self::Usage(_) => Exit::Usage,
-            Self::Client(ClientError::Problem(_) | ClientError::Garbled(_) | ClientError::Unwritable(_))
-            | Self::Unresolved(_)
-            | Self::Declined
-            | Self::Output(_) => Exit::Failed,
+            Self::Client(_) | Self::Unresolved(_) | Self::Declined | Self::Output(_) => Exit::Failed,
         }
     }
 
-    /// What happened, to what, and what to do next.
+    /// What happened, to what, and what to do next. Of several lines all but the first are indented: none can look like
+    /// the message of something else.
     pub(super) fn sentence(&self) -> String {
         match self {
-            Self::Client(ClientError::NoDaemon { socket, why }) => {
-                let socket = socket.to_string_lossy();
-                format!("no rosterd answers on {} ({}): is it running? systemctl status rosterd", harmless(&socket), harmless(why))
-            }
-            Self::Client(ClientError::NotAllowed(problem) | ClientError::Problem(problem)) => {
-                harmless(if problem.detail.is_empty() { &problem.title } else { &problem.detail }).into_owned()
-            }
-            Self::Client(ClientError::Garbled(why)) => {
-                format!("the answer cannot be read ({}): are rosterctl and rosterd of one version?", harmless(why))
-            }
+            Self::Client(ClientError::Unwritable(error)) | Self::Output(error) => format!("the output cannot be written: {error}"),
+            Self::Client(error) => error.to_string().lines().map(harmless).collect::<Vec<_>>().join("\n  "),
             Self::Usage(detail) | Self::Unresolved(detail) => harmless(detail).into_owned(),
             Self::Declined => "nothing was changed".to_owned(),
-            Self::Client(ClientError::Unwritable(error)) | Self::Output(error) => format!("the output cannot be written: {error}"),
         }
     }
 
@@ -127,7 +116,7 @@ impl Daemon {
 
     /// Asks for something.
     pub(super) async fn get<T: DeserializeOwned>(&self, route: &Route) -> Result<Answer<T>, Failure> {
-        Answer::read(self.0.get_raw(route).await?)
+        Answer::read(self.0.get_raw(route).await?, &self.0)
     }
 
     /// Asks for bytes.
@@ -137,6 +126,6 @@ impl Daemon {
 
     /// Asks that something be done; `&()` says nothing with it.
     pub(super) async fn post<T: DeserializeOwned>(&self, route: &Route, body: &(impl Serialize + Sync)) -> Result<Answer<T>, Failure> {
-        Answer::read(self.0.post_raw(route, body).await?)
+        Answer::read(self.0.post_raw(route, body).await?, &self.0)
     }
 }

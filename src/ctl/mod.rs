@@ -36,6 +36,8 @@ use crate::control::client::Route;
 use link::{Daemon, Failure};
 use text::{Page, View};
 
+use terminal::Colours;
+
 pub use terminal::Terminal;
 
 /// Operates rosterd, which keeps the people of an Active Directory in enterprise accounts
@@ -48,6 +50,9 @@ pub struct Cli {
     /// Print one JSON document instead of text
     #[arg(long, global = true)]
     json: bool,
+    /// Colours: auto, always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true, hide_possible_values = true)]
+    color: Colours,
     /// Do not ask
     #[arg(long, short, global = true)]
     yes: bool,
@@ -125,7 +130,8 @@ impl From<Exit> for ExitCode {
 
 /// Does what was asked, and says so.
 pub async fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
-    let Cli { socket, json, yes, command } = cli;
+    let Cli { socket, json, color, yes, command } = cli;
+    terminal.set_colours(color);
     let mut output = Output { terminal, json, yes };
     let result = match Daemon::on(&socket) {
         Ok(daemon) => command.run(&daemon, &mut output).await,

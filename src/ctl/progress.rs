@@ -22,7 +22,7 @@ pub(super) async fn with_progress<T>(
     daemon: &Daemon,
     terminal: &mut Terminal,
 ) -> Result<T, Failure> {
-    if directories.is_empty() {
+    if directories.is_empty() || !terminal.draws {
         return work.await;
     }
     let drawn = Drawn { buffer: Arc::default(), width: u16::try_from(terminal.width).unwrap_or(80) };

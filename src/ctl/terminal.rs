@@ -4,10 +4,12 @@ use std::fmt;
 use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _, Write};
 
 use chrono::{DateTime, Utc};
+use clap::ValueEnum;
 
 use super::text::{Page, View};
 
 /// The outside of one call: data goes to `out`, everything else to `err`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the two outputs")]
 pub struct Terminal {
     /// Data.
     pub out: Box<dyn Write + Send>,
@@ -15,35 +17,54 @@ pub struct Terminal {
     pub err: Box<dyn Write + Send>,
     /// How many columns a line of `out` may have; `usize::MAX` where nothing limits it.
     pub width: usize,
-    /// Whether colours may be used.
+    /// Whether colours may be used on `out`.
     pub colour: bool,
+    /// Whether colours may be used on `err`.
+    pub err_colour: bool,
     /// Whether somebody sits there who can be asked and shown progress.
     pub interactive: bool,
+    /// Whether what has been written to `err` can be drawn over.
+    pub draws: bool,
     /// The present instant, for "3 minutes ago".
     pub now: Box<dyn Fn() -> DateTime<Utc> + Send>,
 }
 
 impl fmt::Debug for Terminal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { out: _, err: _, width, colour, interactive, now: _ } = self;
-        f.debug_struct("Terminal").field("width", width).field("colour", colour).field("interactive", interactive).finish_non_exhaustive()
+        let Self { out: _, err: _, width, colour, err_colour, interactive, draws, now: _ } = self;
+        let mut debug = f.debug_struct("Terminal");
+        debug.field("width", width).field("colour", colour).field("err_colour", err_colour);
+        debug.field("interactive", interactive).field("draws", draws).finish_non_exhaustive()
     }
 }
 
 impl Terminal {
-    /// The process's own. `NO_COLOR` and `COLUMNS` are honoured.
+    /// The process's own. `NO_COLOR`, `CLICOLOR_FORCE`, `TERM=dumb` and `COLUMNS` are honoured.
     pub fn standard(now: impl Fn() -> DateTime<Utc> + Send + 'static) -> Self {
-        let shown = io::stdout().is_terminal();
-        let wants_colour =
-            std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+        let (out_shown, err_shown) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+        let given = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+        let is_dumb = given("TERM").is_some_and(|t| t == "dumb");
+        let wish = Wish { no_color: given("NO_COLOR").is_some(), force: given("CLICOLOR_FORCE").is_some_and(|v| v != "0"), is_dumb };
         Self {
             out: Box::new(io::stdout()),
             err: Box::new(io::stderr()),
-            width: if shown { columns() } else { usize::MAX },
-            colour: shown && wants_colour,
-            interactive: io::stdin().is_terminal() && io::stderr().is_terminal(),
+            width: if out_shown { columns() } else { usize::MAX },
+            colour: wish.colours(out_shown),
+            err_colour: wish.colours(err_shown),
+            interactive: io::stdin().is_terminal() && err_shown,
+            draws: !is_dumb,
             now: Box::new(now),
         }
+    }
+
+    /// Colours by the caller's word, whatever the environment says.
+    pub(super) fn set_colours(&mut self, colours: Colours) {
+        let all = match colours {
+            Colours::Auto => return,
+            Colours::Always => true,
+            Colours::Never => false,
+        };
+        (self.colour, self.err_colour) = (all, all);
     }
 
     /// What text is to be laid out for.
@@ -60,7 +81,7 @@ impl Terminal {
 
     /// Writes a message. There is nowhere to report that this failed.
     pub(super) fn note(&mut self, page: &Page) {
-        let text = if self.colour { page.coloured() } else { page.plain() };
+        let text = if self.err_colour { page.coloured() } else { page.plain() };
         let _ = self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush());
     }
 
@@ -70,6 +91,37 @@ impl Terminal {
         let mut answer = String::new();
         let read = io::stdin().lock().read_line(&mut answer);
         read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+    }
+}
+
+/// Whether colours are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Colours {
+    /// On a terminal that has them, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Also into a file or a pipe.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// What the environment says about colours.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish {
+    /// `NO_COLOR` is set, to anything (no-color.org).
+    pub no_color: bool,
+    /// `CLICOLOR_FORCE` is set, and not to 0.
+    pub force: bool,
+    /// `TERM` is `dumb`.
+    pub is_dumb: bool,
+}
+
+impl Wish {
+    /// Whether it is to be coloured; `shown` where the output is a terminal.
+    pub fn colours(self, shown: bool) -> bool {
+        let Self { no_color, force, is_dumb } = self;
+        !no_color && (force || shown && !is_dumb)
     }
 }
 

@@ -10,6 +10,7 @@ use std::fmt::{Display, Write as _};
 use chrono::{DateTime, Utc};
 use comfy_table::{ContentArrangement, Row, Table, presets};
 use serde_json::Value;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// What text is laid out for.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,14 @@ pub struct View {
     pub width: usize,
     /// What "3 minutes ago" is counted from.
     pub now: DateTime<Utc>,
+}
+
+impl View {
+    /// The same for what is two columns to the right.
+    pub(super) fn indented(&self) -> Self {
+        // No limit stays none.
+        Self { width: if self.width == usize::MAX { self.width } else { self.width.saturating_sub(2) }, ..*self }
+    }
 }
 
 /// Text that is ready to be printed, with its colours still as marks.
@@ -73,7 +82,9 @@ impl Page {
     /// Adds a sentence below `indent` columns, broken at the width, its first line led by `lead`.
     pub(super) fn sentence(&mut self, lead: &str, text: &str, view: &View) {
         let indent = seen_width(lead);
-        for (n, line) in wrapped(text, view.width.saturating_sub(indent)).iter().enumerate() {
+        // Narrower than this, broken lines help nobody.
+        let width = view.width.saturating_sub(indent).max(24);
+        for (n, line) in wrapped(text, width, LongWords::Keep).iter().enumerate() {
             if n == 0 { self.line(format!("{lead}{line}")) } else { self.line(format!("{:indent$}{line}", "")) }
         }
     }
@@ -83,6 +94,13 @@ impl Page {
         let names = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in fields {
             self.sentence(&format!("  {}  ", dim(format!("{name:names$}"))), value, view);
+        }
+    }
+
+    /// Adds another page below, two columns to the right.
+    pub(super) fn append_indented(&mut self, page: &Self) {
+        for line in page.0.lines() {
+            self.line(format!("  {line}"));
         }
     }
 
@@ -121,25 +139,76 @@ impl From<String> for Page {
     }
 }
 
+/// How many columns the text takes up; the marks take none, nor do accents that combine, and CJK characters take two.
 fn seen_width(text: &str) -> usize {
-    text.chars().filter(|c| !is_mark(*c)).count()
+    text.width()
 }
 
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    // Narrower than this, broken lines help nobody.
-    let width = width.max(24);
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let line = lines.len() - 1;
-        if !lines[line].is_empty() && seen_width(&lines[line]) + 1 + seen_width(word) > width {
-            lines.push(word.to_owned());
-        } else {
-            if !lines[line].is_empty() {
-                lines[line].push(' ');
-            }
-            lines[line].push_str(word);
+/// A line under way, with the colour that is on at its end.
+#[derive(Default)]
+struct Line {
+    text: String,
+    width: usize,
+    colour: Option<char>,
+}
+
+impl Line {
+    fn push(&mut self, word: &str) {
+        self.text.push_str(word);
+        self.width += seen_width(word);
+        if let Some(mark) = word.chars().rfind(|c| is_mark(*c)) {
+            self.colour = Some(mark).filter(|c| *c != PLAIN);
         }
     }
+
+    /// Ends the line, and its colour with it; the next one begins with the same colour.
+    fn end(&mut self) -> String {
+        let next = Self { text: self.colour.map(String::from).unwrap_or_default(), width: 0, colour: self.colour };
+        let Self { mut text, colour, .. } = std::mem::replace(self, next);
+        if colour.is_some() {
+            text.push(PLAIN);
+        }
+        text
+    }
+}
+
+/// What to do with a word that is longer than a line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LongWords {
+    /// Let it stick out: it may be copied.
+    Keep,
+    /// Break it: others stand beside it.
+    Break,
+}
+
+/// The text in lines of at most this width, broken between words. Colours end with a line and go on in the next.
+fn wrapped(text: &str, width: usize, long: LongWords) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = Line::default();
+    for word in text.split(' ') {
+        if line.width > 0 && line.width + 1 + seen_width(word) > width {
+            lines.push(line.end());
+        } else if line.width > 0 {
+            line.push(" ");
+        }
+        if long == LongWords::Keep || seen_width(word) <= width {
+            line.push(word);
+            continue;
+        }
+        // After what joins the parts of addresses, names and ids, if it can be; else anywhere.
+        for part in word.split_inclusive(['@', ',', '-', '/']) {
+            if line.width > 0 && line.width + seen_width(part) > width {
+                lines.push(line.end());
+            }
+            for c in part.chars() {
+                if line.width > 0 && line.width + c.width().unwrap_or(0) > width {
+                    lines.push(line.end());
+                }
+                line.push(c.encode_utf8(&mut [0; 4]));
+            }
+        }
+    }
+    lines.push(line.end());
     lines
 }
 
@@ -148,25 +217,68 @@ pub(super) fn size(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
 }
 
-/// Rows below a header, in aligned columns without borders.
+/// Between the columns of a table.
+const GAP: u16 = 2;
+/// A column is made as narrow as its longest word, or as this, before words are broken.
+const WORD: usize = 16;
+
+/// Rows below a header, in aligned columns without borders, that fit the width; where there are too many columns for it,
+/// one block for each row. Where there is no terminal nothing is broken: one row is one line, for grep and awk.
 pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>, view: &View) -> Page {
+    let rows: Vec<[String; N]> = rows.into_iter().collect();
+    let (mut wanted, mut least) = (header.map(seen_width), header.map(seen_width));
+    for (column, cell) in rows.iter().flat_map(|row| row.iter().enumerate()) {
+        wanted[column] = wanted[column].max(seen_width(cell));
+        let longest = cell.split(' ').map(seen_width).max().unwrap_or(0);
+        least[column] = least[column].max(longest.min(WORD));
+    }
+    match fitted(wanted, least, view.width.saturating_sub(usize::from(GAP) * N.saturating_sub(1))) {
+        Some(widths) => columns(header, &rows, widths),
+        None => blocks(header, &rows, view),
+    }
+}
+
+fn columns<const N: usize>(header: [&str; N], rows: &[[String; N]], widths: [usize; N]) -> Page {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header.map(dim));
-    match u16::try_from(view.width) {
-        Ok(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
-        Err(_) => table.set_content_arrangement(ContentArrangement::Disabled),
-    };
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header.map(dim));
     for row in rows {
-        table.add_row(Row::from(row));
+        let cells = row.iter().zip(widths).map(|(cell, width)| wrapped(cell, width, LongWords::Break).join("\n"));
+        table.add_row(Row::from(cells.collect::<Vec<_>>()));
     }
     for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+        column.set_padding((0, GAP));
     }
     let mut page = Page::default();
     for line in table.lines() {
         page.line(line.trim_end());
     }
     page
+}
+
+/// Each row as lines of its own, the first cell as their heading.
+fn blocks<const N: usize>(header: [&str; N], rows: &[[String; N]], view: &View) -> Page {
+    let names = header.map(|h| h.trim().to_lowercase());
+    let mut page = Page::default();
+    for row in rows {
+        page.line(row[0].trim());
+        let told = names.iter().zip(row).skip(1).filter(|(_, cell)| !cell.is_empty());
+        page.fields(&told.map(|(name, cell)| (name.as_str(), cell.clone())).collect::<Vec<_>>(), view);
+    }
+    page
+}
+
+/// Widths that come to no more than `room` together, if the least ones do. What is wide gives way first.
+fn fitted<const N: usize>(mut widths: [usize; N], least: [usize; N], room: usize) -> Option<[usize; N]> {
+    loop {
+        let over = widths.iter().sum::<usize>().saturating_sub(room);
+        if over == 0 {
+            return Some(widths);
+        }
+        let widest = (0..N).filter(|i| widths[*i] > least[*i]).max_by_key(|i| widths[*i])?;
+        // Down to the next narrower one, so that columns of one width shrink alike.
+        let next = (0..N).filter(|i| widths[*i] < widths[widest]).map(|i| widths[i]).max().unwrap_or(0);
+        widths[widest] -= (widths[widest] - next.max(least[widest])).clamp(1, over);
+    }
 }
 
 /// Whether a character may reach a terminal as it is. Not: control characters, line separators, marks that

@@ -198,10 +198,11 @@ pub fn show(user: &User, view: &View) -> Page {
     for (n, address) in secondary_emails.iter().enumerate() {
         fields.push((if n == 0 { "also" } else { "" }, address.clone()));
     }
-    for (key, value) in profile.as_object().into_iter().flatten() {
-        let known = matches!(key.as_str(), "display_name" | "given_name" | "surname");
-        if let (false, Some(text)) = (known, value.as_str()) {
-            fields.push((key, text.to_owned()));
+    let profile: Vec<(String, &str)> =
+        profile.as_object().into_iter().flatten().filter_map(|(key, value)| Some((key.replace('_', " "), value.as_str()?))).collect();
+    for (key, text) in &profile {
+        if !matches!(key.as_str(), "display name" | "given name" | "surname") {
+            fields.push((key, (*text).to_owned()));
         }
     }
     fields.push(("id", id.clone()));

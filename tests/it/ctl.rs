@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 use clap::{CommandFactory as _, Parser as _};
 use rosterd::control::api;
 use rosterd::ctl::id::{Meaning, resolve, short};
+use rosterd::ctl::terminal::Wish;
 use rosterd::ctl::text::{View, harmless, harmless_value};
 use rosterd::ctl::{Cli, Exit, Terminal, domain, held, plan, run, status, sync, user};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr as _;
 
 fn view() -> View {
     View { width: 100, now: "2026-11-24T03:01:00Z".parse().expect("a time") }
@@ -241,10 +243,8 @@ fn a_held_plan_says_what_waits_why_and_what_to_type() {
       made by run  4e2b8c11
 
       CHANGES  WHAT                 CAUSE             HELD BECAUSE
-      20       suspend as no-group  group Roster Pro  cluster: many changes of one cause, unusual for
-                                                      it
-      3        downgrade                              limit: more of their class than may happen
-                                                      unasked
+      20       suspend as no-group  group Roster Pro  cluster: many changes of one cause, unusual for it
+      3        downgrade                              limit: more of their class than may happen unasked
 
     suspend: 1 (1 held)
       - gone@example.com  no-group  [held: cluster]
@@ -412,12 +412,120 @@ fn what_came_from_the_directory_does_nothing_to_the_terminal() {
     }
 }
 
+fn many_users() -> api::Users {
+    let named = |name: &str, address: &str| with(a_user(), &json!({ "display_name": name, "primary_email": address }));
+    let long = "a-very-long-address-that-nobody-should-have-but-somebody-has@subdomain.of.a.company.example.com";
+    sent(json!({ "users": [
+        named("Ann", "ann@example.com"),
+        named("\u{5c71}\u{7530} \u{592a}\u{90ce}", "yamada@example.com"),
+        named("Rene\u{301}e Zoe\u{308}", "renee@example.com"),
+        named("Hubert Blaine Wolfeschlegelsteinhausenbergerdorff Senior", long),
+    ] }))
+}
+
+#[test]
+fn tables_fit_every_terminal_and_where_there_is_none_one_row_is_one_line() {
+    let failed =
+        with(a_run("failed"), &json!({ "error": "ldaps://dc1.corp.example.com: the connection was refused, and so by all others" }));
+    let runs: api::Runs = sent(json!({ "runs": [failed, a_run("succeeded")] }));
+    let plans: api::HeldPlans = sent(json!({ "held": [a_held_plan()] }));
+    for width in [40, 60, 72, 80, 100, 132, 200] {
+        let view = View { width, ..view() };
+        for page in [user::list(&many_users(), &view), run::list(&runs, &view), held::list(&plans, &view)] {
+            let text = page.plain();
+            // In a block a word that is longer than the terminal sticks out: it may be copied.
+            let over: Vec<_> =
+                text.lines().filter(|l| l.width() > width && l.split("  ").last().is_some_and(|v| v.contains(' '))).collect();
+            assert!(over.is_empty(), "at {width}: {over:#?}\n{text}");
+        }
+    }
+    let nowhere = View { width: usize::MAX, ..view() };
+    assert_eq!(user::list(&many_users(), &nowhere).plain().lines().count(), 5);
+    assert_eq!(run::list(&runs, &nowhere).plain().lines().count(), 3);
+}
+
+#[test]
+fn wide_and_combining_characters_keep_the_columns_aligned() {
+    let text = user::list(&many_users(), &View { width: usize::MAX, ..view() }).plain();
+    let begins = |line: &str, word: &str| line[..line.find(word).unwrap_or_else(|| panic!("{word} in {line}"))].width();
+    let mut lines = text.lines();
+    let expected = begins(lines.next().unwrap(), "ACCOUNT");
+    for line in lines {
+        assert_eq!(begins(line, "acme"), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_is_too_long_for_its_column_is_broken_where_its_parts_join() {
+    let text = user::list(&many_users(), &View { width: 89, ..view() }).plain();
+    let begins: Vec<_> =
+        text.lines().map(|l| l.split(' ').next().unwrap()).filter(|w| w.contains("yamada") || w.contains("example.com")).collect();
+    assert_eq!(begins[..4], ["ann@example.com", "yamada@", "example.com", "example.com"], "{text}");
+}
+
+#[test]
+fn a_narrow_terminal_gets_a_block_for_each_row() {
+    let users = api::Users { users: many_users().users.into_iter().take(2).collect(), next: None };
+    insta::assert_snapshot!(user::list(&users, &View { width: 50, ..view() }).plain(), @"
+    ann@example.com
+      name       Ann
+      account    acme
+      status     suspended
+      tier       pro
+      directory  corp
+      why        operator since 2026-11-24 02:00 UTC,
+                 quarantined: contested-address
+    yamada@example.com
+      name       山田 太郎
+      account    acme
+      status     suspended
+      tier       pro
+      directory  corp
+      why        operator since 2026-11-24 02:00 UTC,
+                 quarantined: contested-address
+    ");
+}
+
+#[test]
+fn a_colour_ends_with_its_line_and_goes_on_in_the_next() {
+    let failed = with(a_run("failed"), &json!({ "error": "one two three four five six seven eight nine ten eleven twelve" }));
+    let text = run::list(&sent(json!({ "runs": [failed] })), &View { width: 100, ..view() }).coloured();
+    assert!(text.lines().filter(|l| l.contains("\u{1b}[31m")).count() > 2, "{text}");
+    for line in text.lines() {
+        assert_eq!(line.matches("\u{1b}[0m").count(), line.matches("\u{1b}[").count() / 2, "{line:?}");
+        assert!(!line.contains('\u{1b}') || line.ends_with("\u{1b}[0m") || !line.rsplit("\u{1b}[0m").next().unwrap().contains('\u{1b}'));
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_that_have_them_and_the_environment_has_a_word() {
+    let wish = |no_color, force, is_dumb| Wish { no_color, force, is_dumb };
+    for (wish, on_a_terminal, into_a_file) in [
+        (wish(false, false, false), true, false),
+        (wish(true, false, false), false, false),
+        (wish(false, true, false), true, true),
+        (wish(true, true, false), false, false),
+        (wish(false, false, true), false, false),
+    ] {
+        assert_eq!((wish.colours(true), wish.colours(false)), (on_a_terminal, into_a_file), "{wish:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_has_the_last_word_about_colours() {
+    for (words, coloured) in [(&["status"][..], false), (&["status", "--color", "always"], true), (&["--color=never", "status"], false)] {
+        let err = Paper::default();
+        typed(Paper::default(), &err, words).await;
+        assert_eq!(err.text().contains("\u{1b}[31merror:"), coloured, "{words:?}");
+    }
+}
+
 /// What is written to it can be read afterwards.
 #[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Paper(Arc<Mutex<Vec<u8>>>);
 
 impl Paper {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().expect("a lock").clone()).expect("text")
     }
 }
@@ -448,7 +556,9 @@ impl Write for Gone {
 async fn typed(out: impl Write + Send + 'static, err: &Paper, words: &[&str]) -> Exit {
     let cli = Cli::try_parse_from(["rosterctl", "--socket", "/nonexistent/control.sock"].iter().chain(words)).expect("a command");
     let (out, err) = (Box::new(out), Box::new(err.clone()));
-    let mut terminal = Terminal { out, err, width: 100, colour: false, interactive: false, now: Box::new(|| view().now) };
+    let (colour, interactive) = (false, false);
+    let mut terminal =
+        Terminal { out, err, width: 100, colour, err_colour: colour, interactive, draws: interactive, now: Box::new(|| view().now) };
     run(cli, &mut terminal).await
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 mod access;
+mod answers;
 mod config;
 mod ctl;
 mod engine;
@@ -13,6 +14,7 @@ mod layers;
 mod plans;
 mod process;
 mod service;
+mod socket;
 mod telemetry;
 mod timing;
 mod world;

@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 mod binding;
 mod branch;
+mod callers;
 mod day;
 mod groups;
 mod leavers;

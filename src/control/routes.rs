@@ -1,0 +1,260 @@
+//! The table of the API: for every operation its method and path, who may ask for it, what it takes and what it answers.
+//!
+//! The router and the OpenAPI document are both made from this one table, so neither can know of something
+//! that the other does not. The check of the caller, and of what may come with a request, is put around
+//! every handler here: no handler can forget it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::{Method, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use super::peer::Role;
+use super::server::{Control, Gate, gate};
+use super::{api, backup, metrics, openapi, read, write};
+
+/// Writes the schema of a type, and what it refers to, into a generator.
+pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// The schema of `T`.
+fn schema<T: JsonSchema>() -> SchemaOf {
+    |generator| generator.subschema_for::<T>()
+}
+
+/// The document that comes with a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Takes {
+    /// None, or an empty one.
+    Nothing,
+    /// One that may be left out.
+    Perhaps(SchemaOf),
+    /// This one.
+    Document(SchemaOf),
+}
+
+/// What an answer carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content {
+    /// JSON.
+    Json(SchemaOf),
+    /// Something else, of this media type.
+    Bytes(&'static str),
+}
+
+/// One answer that is no error.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answers {
+    /// Its status.
+    pub(super) status: StatusCode,
+    /// What it says.
+    pub(super) says: &'static str,
+    /// What it carries.
+    pub(super) content: Content,
+}
+
+/// One operation of the API.
+pub(super) struct Operation {
+    /// Its method.
+    pub(super) method: Method,
+    /// Its path below `/v1`.
+    pub(super) path: &'static str,
+    /// Who may ask for it; everybody where there is no role.
+    pub(super) role: Option<Role>,
+    /// What it does, in a line.
+    pub(super) summary: &'static str,
+    /// An object whose fields are the query parameters.
+    pub(super) query: Option<SchemaOf>,
+    /// The document it takes.
+    pub(super) takes: Takes,
+    /// What it answers.
+    pub(super) answers: Vec<Answers>,
+    /// What can go wrong beside what can go wrong with every such operation.
+    pub(super) fails: &'static [(u16, &'static str)],
+    handler: MethodRouter<Arc<Control>>,
+}
+
+impl Operation {
+    fn new<H, T>(method: Method, role: Option<Role>, path: &'static str, handler: H, summary: &'static str) -> Self
+    where
+        H: Handler<T, Arc<Control>>,
+        T: 'static,
+    {
+        let filter = if method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
+        let handler = on(filter, handler);
+        Self { method, path, role, summary, query: None, takes: Takes::Nothing, answers: Vec::new(), fails: &[], handler }
+    }
+
+    /// With query parameters: the fields of `T`, which the handler reads.
+    fn with_query<T: JsonSchema>(self) -> Self {
+        Self { query: Some(schema::<T>()), ..self }
+    }
+
+    /// With a document.
+    fn takes<T: JsonSchema>(self) -> Self {
+        Self { takes: Takes::Document(schema::<T>()), ..self }
+    }
+
+    /// With a document that may be left out.
+    fn may_take<T: JsonSchema>(self) -> Self {
+        Self { takes: Takes::Perhaps(schema::<T>()), ..self }
+    }
+
+    /// Answers with a document.
+    fn answers<T: JsonSchema>(self, says: &'static str) -> Self {
+        self.answer(StatusCode::OK, says, Content::Json(schema::<T>()))
+    }
+
+    /// Answers that it is under way, where its end is not awaited.
+    fn may_only_begin(self) -> Self {
+        self.answer(StatusCode::ACCEPTED, "It has begun (`wait=false`)", Content::Json(schema::<api::Accepted>()))
+    }
+
+    fn answer(mut self, status: StatusCode, says: &'static str, content: Content) -> Self {
+        self.answers.push(Answers { status, says, content });
+        self
+    }
+
+    /// Can go wrong in ways of its own.
+    fn fails(self, fails: &'static [(u16, &'static str)]) -> Self {
+        Self { fails, ..self }
+    }
+}
+
+/// What viewers may ask.
+fn look<H, T>(path: &'static str, handler: H, summary: &'static str) -> Operation
+where
+    H: Handler<T, Arc<Control>>,
+    T: 'static,
+{
+    Operation::new(Method::GET, Some(Role::Viewer), path, handler, summary)
+}
+
+/// What operators may have done.
+fn change<H, T>(path: &'static str, handler: H, summary: &'static str) -> Operation
+where
+    H: Handler<T, Arc<Control>>,
+    T: 'static,
+{
+    Operation::new(Method::POST, Some(Role::Operator), path, handler, summary)
+}
+
+const REFUSED: (u16, &str) = (409, "It cannot be done as things stand");
+const UNREADABLE: (u16, &str) = (502, "The directory cannot be read");
+const TOO_LONG: (u16, &str) = (504, "It took longer than it may");
+
+/// Every operation.
+pub(super) fn operations() -> Vec<Operation> {
+    // The document is the same for every rosterd of a version and holds nothing of anybody, and who writes a client
+    // needs it before having a role: everybody may read it.
+    let document = Operation::new(Method::GET, None, "/openapi.json", openapi::answer, "This document").answer(
+        StatusCode::OK,
+        "An OpenAPI document",
+        Content::Bytes("application/json"),
+    );
+    vec![
+        document,
+        look("/status", read::status, "How everything stands").answers::<api::Status>("The state of the daemon and of its directories"),
+        look("/metrics", metrics::metrics, "Counts and states for Prometheus").answer(
+            StatusCode::OK,
+            "The metrics, in the OpenMetrics format or Prometheus's own, as the Accept header asks",
+            Content::Bytes(metrics::MEDIA_TYPE),
+        ),
+        look("/directories", read::directories, "All directories").answers::<api::Directories>("The configured directories, by name"),
+        look("/directories/{name}/progress", read::progress, "How far the run of a directory has come")
+            .answers::<api::Progress>("The run in progress, or the last one"),
+        look("/directories/{name}/plan", read::plan, "What a run would do now; reads the directory and changes nothing")
+            .answers::<api::Plan>("The changes")
+            .fails(&[UNREADABLE, TOO_LONG, REFUSED]),
+        look("/directories/{name}/check", read::check, "Look at everything a run of a directory needs, step by step")
+            .answers::<api::Check>("The steps, also when some failed"),
+        look("/held", read::held_plans, "Plans that wait for approval")
+            .with_query::<read::WhichPlans>()
+            .answers::<api::HeldPlans>("The plans"),
+        look("/held/{id}", read::held_plan, "One held plan with its changes").answers::<api::HeldPlan>("The plan"),
+        look("/runs", read::runs, "The latest runs").with_query::<read::WhichRuns>().answers::<api::Runs>("The runs, newest first"),
+        look("/runs/{id}", read::run, "One run with its changes").answers::<api::RunDetail>("The run"),
+        look("/accounts", read::accounts, "All accounts").answers::<api::Accounts>("The accounts, by handle"),
+        look("/accounts/{handle}", read::account, "One account").answers::<api::Account>("The account"),
+        look("/domains", read::domains, "Domain claims")
+            .with_query::<read::WhichDomains>()
+            .answers::<api::Domains>("The claims, by domain"),
+        look("/users", read::users, "Users, page by page")
+            .with_query::<read::WhichUsers>()
+            .answers::<api::Users>("One page, in order of id"),
+        look("/users/search", read::search, "Users whose name or address begins with these words")
+            .with_query::<read::WhatToFind>()
+            .answers::<api::Users>("Who was found"),
+        look("/users/{who}", read::user, "One user").answers::<api::User>("The user"),
+        look("/events", read::events, "Everything that happened")
+            .with_query::<read::WhichEvents>()
+            .answers::<api::Events>("The events, oldest first"),
+        change("/backup", backup::backup, "A consistent copy of the store")
+            .answer(StatusCode::OK, "The store", Content::Bytes(backup::MEDIA_TYPE))
+            .fails(&[REFUSED]),
+        change("/reload", write::reload, "Have the configuration read again")
+            .answers::<api::Reloaded>("What it means for each directory")
+            .fails(&[(422, "The file has problems, and changes nothing")]),
+        change("/sync", write::sync_all, "Run all directories now")
+            .with_query::<write::Waiting>()
+            .answers::<api::Runs>("The runs, also those that failed")
+            .may_only_begin()
+            .fails(&[REFUSED]),
+        change("/directories/{name}/sync", write::sync, "Run one directory now")
+            .with_query::<write::Waiting>()
+            .answers::<api::Run>("The run, also when it failed")
+            .may_only_begin()
+            .fails(&[REFUSED]),
+        change("/directories/{name}/pause", write::pause, "Start no runs of a directory")
+            .may_take::<api::Pause>()
+            .answers::<api::DirectoryStatus>("How the directory stands then"),
+        change("/directories/{name}/resume", write::resume, "Start runs of a directory again")
+            .answers::<api::DirectoryStatus>("How the directory stands then"),
+        change("/directories/{name}/unlock", write::unlock, "Try the bind again, after the service account was refused")
+            .answers::<api::DirectoryStatus>("How the directory stands then"),
+        change("/directories/{name}/repin", write::repin, "Accept bases, groups, canaries and readable attributes as they are now")
+            .answers::<api::DirectoryStatus>("How the directory stands then")
+            .fails(&[REFUSED]),
+        change("/held/{id}/approve", write::approve, "Read the people of a plan again, and apply what is still true of it")
+            .answers::<api::Approval>("The run that applied it, and what still waits")
+            .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
+        change("/held/{id}/reject", write::reject, "Keep a plan closed until it would be another one")
+            .answers::<api::HeldPlan>("The plan")
+            .fails(&[REFUSED]),
+        change("/accounts", write::create_account, "Create an account")
+            .takes::<api::NewAccount>()
+            .answers::<api::Account>("The account")
+            .fails(&[REFUSED]),
+        change("/accounts/{handle}/domains", write::claim, "Claim a domain for an account")
+            .takes::<api::NewClaim>()
+            .answers::<api::Domain>("The claim, with the record that proves it")
+            .fails(&[REFUSED]),
+        change("/domains/{domain}/verify", write::verify, "Look for the record of a claim now")
+            .with_query::<write::WhoseClaim>()
+            .answers::<api::Domain>("The claim, with what was found")
+            .fails(&[REFUSED]),
+        change("/users/{who}/sync", write::sync_user, "Read one person again, and apply what has changed")
+            .answers::<api::Run>("The run")
+            .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
+        change("/users/{who}/suspend", write::suspend, "Bar somebody at once, whatever the directory says")
+            .may_take::<api::Suspension>()
+            .answers::<api::User>("The user")
+            .fails(&[REFUSED]),
+        change("/users/{who}/activate", write::activate, "Lift an operator's suspension, and what else the directory allows")
+            .answers::<api::Activation>("The user, and what still bars them")
+            .fails(&[REFUSED]),
+    ]
+}
+
+/// The operations as a router, each behind its gate.
+pub(super) fn router(control: &Arc<Control>) -> Router<Arc<Control>> {
+    operations().into_iter().fold(Router::new(), |router, operation| {
+        let Operation { path, role, query, takes, handler, .. } = operation;
+        let at =
+            Gate { control: Arc::clone(control), role, takes_query: query.is_some(), takes_document: !matches!(takes, Takes::Nothing) };
+        router.route(&format!("/v1{path}"), handler.route_layer(from_fn_with_state(at, gate)))
+    })
+}

@@ -1,0 +1,171 @@
+//! What `rosterctl` says of whatever may answer on its socket: which of "no daemon", "not allowed" and "wrong answer" it is.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+const OWN: &str = env!("CARGO_PKG_VERSION");
+
+/// A server that answers one request with these bytes, and hangs up.
+fn answering(socket: &Path, answer: Vec<u8>) -> std::thread::JoinHandle<()> {
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut heard, mut some) = (Vec::new(), [0; 4096]);
+        while !heard.ends_with(b"\r\n\r\n") {
+            let n = stream.read(&mut some).unwrap();
+            heard.extend_from_slice(&some[..n]);
+        }
+        stream.write_all(&answer).unwrap();
+    })
+}
+
+fn rosterctl(socket: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rosterctl"));
+    command.arg("--socket").arg(socket).args(words).stdin(Stdio::null()).env_remove("CLICOLOR_FORCE");
+    command
+}
+
+/// What `rosterctl status` comes to: its exit status, and what it prints and says.
+fn told(answer: &[u8]) -> (i32, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let server = answering(&socket, answer.to_vec());
+    let Output { status, stdout, stderr } = rosterctl(&socket, &["status"]).output().unwrap();
+    server.join().unwrap();
+    let said = String::from_utf8(stderr).unwrap().replace(socket.to_str().unwrap(), "SOCKET");
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), said)
+}
+
+fn http(status: &str, server: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\nserver: {server}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+fn problem(status: &str, kind: &str, detail: &str) -> String {
+    let (code, title) = status.split_once(' ').unwrap();
+    json!({ "type": kind, "title": title, "status": code.parse::<u16>().unwrap(), "detail": detail }).to_string()
+}
+
+#[test]
+fn every_wrong_answer_is_called_one_and_says_what_came() {
+    let own = format!("rosterd/{OWN}");
+    let table: Vec<(Vec<u8>, &str)> = vec![
+        (
+            b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
+            "wrong answer on SOCKET: it is no HTTP (invalid HTTP version parsed): is this the socket of rosterd?",
+        ),
+        (Vec::new(), "wrong answer on SOCKET: it broke off, as when rosterd is restarted: ask again"),
+        (b"HTTP/1.1 200 OK\r\ncontent-le".to_vec(), "wrong answer on SOCKET: it broke off, as when rosterd is restarted: ask again"),
+        (
+            format!("HTTP/1.1 200 OK\r\nserver: {own}\r\ncontent-length: 100\r\n\r\n{{\"version\": ").into_bytes(),
+            "wrong answer on SOCKET: it broke off, as when rosterd is restarted: ask again",
+        ),
+        (
+            http("200 OK", "nginx/1.22", "<html>"),
+            "wrong answer on SOCKET: nginx/1.22 answers there (200 OK), and not rosterd: is this its socket?",
+        ),
+        (
+            b"HTTP/1.0 404 Not Found\r\n\r\n{\"error\":\"no\"}".to_vec(),
+            "wrong answer on SOCKET: something else answers there (404 Not Found), and not rosterd: is this its socket?",
+        ),
+        (
+            http("302 Found", "Docker/28.0 (linux)", ""),
+            "wrong answer on SOCKET: Docker/28.0 (linux) answers there (302 Found), and not rosterd: is this its socket?",
+        ),
+        (
+            http("200 OK", &own, "<html>"),
+            "wrong answer on SOCKET: 200 OK, and no JSON (expected value at line 1 column 1): see the log of rosterd",
+        ),
+        (
+            http("500 Internal Server Error", &own, ""),
+            "wrong answer on SOCKET: 500 Internal Server Error, and no JSON (EOF while parsing a value at line 1 column 0): see the log of rosterd",
+        ),
+        (
+            http("200 OK", &own, "{}"),
+            "wrong answer on SOCKET: it is not the document that belongs here (missing field `version`): are rosterctl OWN and rosterd of one version?",
+        ),
+        (
+            http("409 Conflict", &own, "[]"),
+            "wrong answer on SOCKET: it is not the document that belongs here (invalid length 0, expected struct Problem with 4 elements): are rosterctl OWN and rosterd of one version?",
+        ),
+    ];
+    for (answer, sentence) in table {
+        let (code, out, said) = told(&answer);
+        assert_eq!((code, out.as_str()), (1, ""), "{said}");
+        assert_eq!(said, format!("error: {}\n", sentence.replace("OWN", OWN)));
+    }
+}
+
+#[test]
+fn a_daemon_that_refuses_is_quoted_and_one_of_another_version_is_named() {
+    let unknown = "urn:rosterd:problem:unknown-route";
+    let versions = format!(
+        "; the versions differ: this is rosterctl {OWN}, rosterd is 9.9.9; use the rosterctl that came with it, or restart rosterd after an upgrade"
+    );
+    let own = format!("rosterd/{OWN}");
+    let other = "rosterd/9.9.9".to_owned();
+    let blank = "about:blank";
+    for (status, server, kind, detail, code, says) in [
+        ("403 Forbidden", &own, blank, "anna (uid 1000) may not look", 5, "not allowed: anna (uid 1000) may not look".to_owned()),
+        ("503 Service Unavailable", &own, blank, "rosterd is stopping", 1, "rosterd is stopping".to_owned()),
+        ("404 Not Found", &other, blank, "there is no user \"x\"", 1, "there is no user \"x\"".to_owned()),
+        ("404 Not Found", &other, unknown, "there is nothing at /v1/x", 1, format!("there is nothing at /v1/x{versions}")),
+        ("405 Method Not Allowed", &other, unknown, "/v1/x does not take POST", 1, format!("/v1/x does not take POST{versions}")),
+        ("400 Bad Request", &other, blank, "unknown field `x`", 1, format!("unknown field `x`{versions}")),
+        ("404 Not Found", &own, unknown, "there is nothing at /v1/x", 1, "there is nothing at /v1/x".to_owned()),
+        ("409 Conflict", &own, blank, "", 1, "Conflict".to_owned()),
+        ("409 Conflict", &own, blank, "a\u{1b}[2J\nerror: b", 1, "a\\u{1b}[2J\n  error: b".to_owned()),
+    ] {
+        let (exit, _, said) = told(&http(status, server, &problem(status, kind, detail)));
+        assert_eq!((exit, said.as_str()), (code, format!("error: {says}\n").as_str()));
+    }
+}
+
+#[test]
+fn fields_and_words_of_a_newer_daemon_are_passed_over_or_shown() {
+    let directory = json!({
+        "name": "corp", "account": "acme", "state": "hibernating", "server": null, "live": false, "last_attempt": null, "last_success": null,
+        "last_complete_read": null, "next_run": "whenever", "paused_until": null, "users": { "active": 1, "suspended": 0, "asleep": 3 },
+        "held": 0, "quarantined": 0, "attention": [], "mood": { "deep": [1, 2] }
+    });
+    let status = json!({ "version": "9.9.9", "started_at": "2026-11-24T02:58:00.000Z", "hooks": { "pending": 0, "failed": 0 }, "directories": [directory], "more": 1 });
+    let (code, out, said) = told(&http("200 OK", "rosterd/9.9.9", &status.to_string()));
+    assert_eq!((code, said.as_str()), (0, ""));
+    assert!(out.contains("corp → account acme: hibernating") && out.contains("whenever"), "{out}");
+}
+
+#[test]
+fn where_nobody_answers_it_is_no_daemon_and_with_json_a_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let (absent, refused, file) = (folder.path().join("absent"), folder.path().join("refused"), folder.path().join("file"));
+    drop(UnixListener::bind(&refused).unwrap());
+    std::fs::write(&file, "").unwrap();
+    for (socket, why) in
+        [(&absent, "there is no such socket"), (&refused, "the connection was refused"), (&file, "the connection was refused")]
+    {
+        let Output { status, stdout, stderr } = rosterctl(socket, &["status", "--json"]).output().unwrap();
+        assert_eq!(status.code(), Some(4));
+        let sentence = format!("no rosterd answers on {} ({why}): is it running? systemctl status rosterd", socket.display());
+        assert_eq!(String::from_utf8(stderr).unwrap(), format!("error: {sentence}\n"));
+        let problem: Value = serde_json::from_slice(&stdout).unwrap();
+        assert_eq!((&problem["status"], &problem["detail"]), (&json!(503), &json!(sentence)));
+    }
+}
+
+#[test]
+fn a_reader_that_has_gone_away_ends_the_command_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child =
+        rosterctl(&folder.path().join("s"), &["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    assert_eq!((status.code(), String::from_utf8(stderr).unwrap().as_str()), (Some(0), ""));
+
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let Output { status, stderr, .. } = rosterctl(&folder.path().join("s"), &["completions", "bash"]).stdout(full).output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert!(status.code() == Some(1) && said.starts_with("error: the output cannot be written: "), "{said}");
+}

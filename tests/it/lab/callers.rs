@@ -1,0 +1,148 @@
+//! Roles, with real processes of real users: the kernel says who is calling, and the user database which groups they are in.
+//!
+//! The daemon and its callers see a user database of the test's own, mounted over the machine's.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+use crate::process::until;
+
+const USERS: &str = "\
+root:x:0:0::/:/bin/sh
+anna:x:61001:61101::/:/bin/sh
+ben:x:61002:61100::/:/bin/sh
+carla:x:61003:61100::/:/bin/sh
+dora:x:61004:61100::/:/bin/sh
+emil:x:61005:61100::/:/bin/sh
+";
+
+/// Anna's primary group is the operators'; the others are in theirs by its list of members.
+const GROUPS: &str = "\
+root:x:0:
+people:x:61100:
+admins:x:61101:
+lookers:x:61102:carla
+doors:x:61103:dora
+";
+
+struct Machine {
+    folder: TempDir,
+    daemon: Child,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+impl Machine {
+    fn start() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "this test becomes other users: run tests/run as root");
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(at("passwd"), USERS).unwrap();
+        fs::write(at("group"), GROUPS).unwrap();
+        // Where the build is may be closed to others.
+        fs::copy(env!("CARGO_BIN_EXE_rosterctl"), at("rosterctl")).unwrap();
+        let home = folder.path().display();
+        let configuration = format!(
+            "[store]\nurl = \"sqlite://{home}/rosterd.db\"\n[control]\nsocket = \"{home}/run/control.sock\"\n\
+             operators = \"admins\"\nviewers = \"lookers\"\nauthenticators = \"doors\"\n"
+        );
+        fs::write(at("rosterd.toml"), configuration).unwrap();
+        fs::create_dir(at("run")).unwrap();
+        let log = fs::File::create(at("log")).unwrap();
+        let mut daemon = Self::with_own_users(folder.path(), env!("CARGO_BIN_EXE_rosterd"));
+        let daemon = daemon.arg("--config").arg(at("rosterd.toml")).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let machine = Self { folder, daemon };
+        until("rosterd answers", || (machine.code("", "status") == 0).then_some(()));
+        machine
+    }
+
+    /// A program that sees our user database. It takes the shell's place, so that its process is the one that was started.
+    fn with_own_users(folder: &Path, program: &str) -> Command {
+        let mut command = Command::new("unshare");
+        let script = r#"mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/group" /etc/group && exec "$@""#;
+        command.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(folder).arg(program).stdin(Stdio::null());
+        command
+    }
+
+    /// Types a command as somebody: `who` are setpriv's words for it, root without any.
+    fn types(&self, who: &str, command: &str) -> Output {
+        let rosterctl = self.folder.path().join("rosterctl").display().to_string();
+        let mut words: Vec<&str> = if who.is_empty() { Vec::new() } else { ["setpriv"].into_iter().chain(who.split(' ')).collect() };
+        words.extend([&rosterctl, "--socket"]);
+        let socket = self.folder.path().join("run/control.sock");
+        let mut typed = Self::with_own_users(self.folder.path(), words[0]);
+        typed.args(&words[1..]).arg(socket).args(command.split(' ')).env_remove("ROSTERD_SOCKET").output().unwrap()
+    }
+
+    fn code(&self, who: &str, command: &str) -> i32 {
+        self.types(who, command).status.code().unwrap()
+    }
+}
+
+const ANNA: &str = "--reuid 61001 --regid 61101 --clear-groups";
+const BEN: &str = "--reuid 61002 --regid 61100 --clear-groups";
+const CARLA: &str = "--reuid 61003 --regid 61100 --clear-groups";
+const DORA: &str = "--reuid 61004 --regid 61100 --clear-groups";
+const EMIL: &str = "--reuid 61005 --regid 61100 --groups 61101,61102";
+const NAMELESS: &str = "--reuid 61999 --regid 61999 --clear-groups";
+
+#[test]
+#[ignore = "needs the lab: tests/run"]
+fn what_a_caller_may_do_follows_from_all_groups_of_its_user_and_from_nothing_else() {
+    let machine = Machine::start();
+    let create = |n: usize| format!("account create acme-{n} --name Acme");
+    for (n, (who, looks, changes)) in [
+        ("", 0, 0),
+        (ANNA, 0, 0),
+        (CARLA, 0, 5),
+        (DORA, 5, 5),
+        (BEN, 5, 5),
+        // Groups that a process gave itself, and the user database knows nothing of.
+        (EMIL, 5, 5),
+        (NAMELESS, 5, 5),
+        // A user without an entry is in the group that its process is in.
+        ("--reuid 61999 --regid 61102 --clear-groups", 0, 5),
+        ("--reuid 61999 --regid 61101 --clear-groups", 0, 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!((machine.code(who, "status"), machine.code(who, &create(n))), (looks, changes), "setpriv {who}");
+    }
+    let said = |who: &str, command: &str| String::from_utf8(machine.types(who, command).stderr).unwrap();
+    assert_eq!(said(BEN, "status"), "error: not allowed: ben (uid 61002) may not look: it has to be in the group lookers or admins\n");
+    assert_eq!(said(CARLA, "reload"), "error: not allowed: carla (uid 61003) may not change anything: it has to be in the group admins\n");
+    assert_eq!(
+        said(NAMELESS, "status"),
+        "error: not allowed: uid:61999 (uid 61999) may not look: it has to be in the group lookers or admins\n"
+    );
+    for command in ["status", "sync", "plan corp", "user list", "event list", "backup /nowhere/x", "user suspend x --yes"] {
+        let code = machine.code(DORA, command);
+        assert!(code == 5 || command.starts_with("backup") && code == 1, "who may only ask for sign-ins may not {command}: {code}");
+    }
+
+    let events = machine.types(ANNA, "--json event list --type account.created");
+    let events: serde_json::Value = serde_json::from_slice(&events.stdout).unwrap();
+    let actors: Vec<_> = events["events"].as_array().unwrap().iter().map(|e| e["data"]["actor"].as_str().unwrap()).collect();
+    assert_eq!(actors, ["root", "anna", "uid:61999"]);
+
+    // A membership that is given, or taken, while the daemon runs counts within moments.
+    fs::write(machine.folder.path().join("group"), GROUPS.replace("61101:", "61101:ben").replace("carla", "")).unwrap();
+    until("ben is an operator", || (machine.code(BEN, "account create bens --name Ben") == 0).then_some(()));
+    until("carla is no viewer", || (machine.code(CARLA, "status") == 5).then_some(()));
+
+    // What the modes of the file system do not let through is no missing daemon.
+    fs::set_permissions(machine.folder.path().join("run"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(machine.code(ANNA, "status"), 5);
+    assert!(said(ANNA, "status").starts_with("error: not allowed: this user may not connect to "), "{}", said(ANNA, "status"));
+}

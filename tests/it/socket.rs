@@ -1,0 +1,326 @@
+//! The control socket of a whole engine over a simulated directory: whatever goes over it is what the OpenAPI
+//! document says, and `rosterctl` asks for nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{CommandFactory as _, Parser as _};
+use rosterd::control::{Ask, Callers, Reloaded, Reloader, Settings, bind, serve};
+use rosterd::ctl::{self, Cli, Exit, Terminal};
+use rosterd::engine::Mode;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::ctl::Paper;
+use crate::firm::Firm;
+
+const NOBODY: &str = "no-such-group-of-rosterd";
+
+/// A company whose engine is asked over a socket.
+struct Office {
+    firm: Firm,
+    socket: PathBuf,
+    http: reqwest::Client,
+    stop: CancellationToken,
+    /// The OpenAPI document.
+    document: Value,
+    /// What has been answered: operation and status.
+    seen: BTreeSet<String>,
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A configuration that is well, and one with problems, in turn.
+async fn reloads(mut asked: mpsc::Receiver<Ask>) {
+    let mut is_well = true;
+    while let Some(Ask { by: _, answer }) = asked.recv().await {
+        let well = Reloaded { directories: BTreeMap::new(), needs_restart: vec!["store.url"] };
+        let _ = answer.send(if is_well { Ok(well) } else { Err("rosterd.toml:3: one problem\nrosterd.toml:5: another".to_owned()) });
+        is_well = !is_well;
+    }
+}
+
+impl Office {
+    /// Every change but a suspension that was seen waits for approval.
+    async fn open() -> Self {
+        let firm = Firm::running(40, |config| config.mode = Mode::PlanOnly).await;
+        let socket = firm.folder.path().join("control.sock");
+        let listening = bind(&socket).await.unwrap();
+        let settings = Settings { socket: socket.clone(), operators: NOBODY.into(), viewers: NOBODY.into(), authenticators: NOBODY.into() };
+        let stop = CancellationToken::new();
+        let (reloader, asked) = Reloader::new();
+        tokio::spawn(reloads(asked));
+        tokio::spawn(serve(listening, Arc::clone(&firm.engine), Arc::new(Callers::new(&settings)), reloader, stop.clone()));
+        let http = reqwest::Client::builder().unix_socket(socket.clone()).build().unwrap();
+        let document = http.get("http://rosterd/v1/openapi.json").send().await.unwrap();
+        assert_eq!(document.headers()["content-type"], "application/json");
+        let document = document.json().await.unwrap();
+        Self { firm, socket, http, stop, document, seen: BTreeSet::from(["get /v1/openapi.json 200".to_owned()]) }
+    }
+
+    /// The path of the document that is meant; what is spelled out goes before what stands for anything.
+    fn template(&self, path: &str) -> String {
+        let wanted: Vec<&str> = path.split('/').collect();
+        let fits = |template: &&String| {
+            let parts: Vec<&str> = template.split('/').collect();
+            parts.len() == wanted.len() && parts.iter().zip(&wanted).all(|(part, word)| part.starts_with('{') || part == word)
+        };
+        let paths = self.document["paths"].as_object().unwrap();
+        paths.keys().filter(fits).min_by_key(|t| t.matches('{').count()).unwrap_or_else(|| panic!("{path} is not documented")).clone()
+    }
+
+    /// Whether the document is one of this schema.
+    fn check(&self, schema: &Value, document: &Value, what: &str) {
+        let mut whole = schema.clone();
+        whole["components"] = self.document["components"].clone();
+        let validator = jsonschema::validator_for(&whole).unwrap();
+        let wrong: Vec<String> = validator.iter_errors(document).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert!(wrong.is_empty(), "{what} is not as documented: {wrong:#?}\n{document:#}");
+    }
+
+    /// Asks, and holds the answer against the document.
+    async fn ask(&mut self, line: &str, body: Option<Value>) -> (u16, Value) {
+        let (method, url) = line.split_once(' ').unwrap();
+        let template = self.template(url.split('?').next().unwrap());
+        let operation = &self.document["paths"][&template][method];
+        assert!(operation.is_object(), "{line} is not documented");
+        for (name, _) in reqwest::Url::parse(&format!("http://rosterd{url}")).unwrap().query_pairs() {
+            let parameters = operation["parameters"].as_array().unwrap();
+            assert!(parameters.iter().any(|p| p["in"] == "query" && p["name"] == *name), "{line}: {name} is not documented");
+        }
+        let mut request = self.http.request(method.to_uppercase().parse().unwrap(), format!("http://rosterd{url}"));
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        assert_eq!(answer.headers()["server"], format!("rosterd/{}", env!("CARGO_PKG_VERSION")));
+        let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        let response = match operation["responses"][status.to_string()].clone() {
+            Value::Null => panic!("{line} answers {status}, which is not documented: {}", answer.text().await.unwrap()),
+            response if response["$ref"].is_string() => {
+                assert_eq!(response["$ref"], "#/components/responses/Problem");
+                self.document["components"]["responses"]["Problem"].clone()
+            }
+            response => response,
+        };
+        let content = &response["content"][&content_type];
+        assert!(content.is_object(), "{line} answers {status} as {content_type}, which is not documented");
+        if status < 300 {
+            let request = &operation["requestBody"];
+            assert!(!request["required"].as_bool().unwrap_or(false) || body.is_some());
+            if let Some(body) = &body {
+                self.check(&request["content"]["application/json"]["schema"], body, &format!("the body of {line}"));
+            }
+        }
+        self.seen.insert(format!("{method} {template} {status}"));
+        let Some(schema) = content.get("schema") else { return (status, Value::Null) };
+        let answered: Value = answer.json().await.unwrap();
+        self.check(schema, &answered, &format!("{status} of {line}"));
+        if status >= 400 {
+            assert_eq!(answered["status"], status);
+        }
+        (status, answered)
+    }
+
+    async fn get(&mut self, path: &str) -> Value {
+        self.expect(200, &format!("get {path}"), None).await
+    }
+
+    async fn post(&mut self, path: &str, body: Option<Value>) -> Value {
+        self.expect(200, &format!("post {path}"), body).await
+    }
+
+    async fn expect(&mut self, status: u16, line: &str, body: Option<Value>) -> Value {
+        let (answered, document) = self.ask(line, body).await;
+        assert_eq!(answered, status, "{line}: {document:#}");
+        document
+    }
+
+    /// Changes the name of a person, so that a run has something to hold.
+    async fn rename_somebody(&mut self) -> String {
+        let users = self.get("/v1/users?status=active&limit=3").await;
+        let who = &users["users"][0];
+        let dn = who["directory"]["dn"].as_str().unwrap().to_owned();
+        self.firm.sim.edit(|ad| ad.set(dn.as_str(), "displayName", "Somebody Else"));
+        who["id"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_as_the_openapi_document_says() {
+    let mut office = Office::open().await;
+    office.get("/v1/status").await;
+    office.get("/v1/directories").await;
+    office.get("/v1/directories/corp/progress").await;
+    office.get("/v1/accounts").await;
+    office.get("/v1/accounts/acme").await;
+    office.get("/v1/domains").await;
+    office.get("/v1/domains?account=acme").await;
+    let first = office.get("/v1/users?account=acme&limit=3").await;
+    let next = first["next"].as_str().unwrap().to_owned();
+    office.get(&format!("/v1/users?after={next}&quarantined=true")).await;
+    office.get("/v1/users/search?q=a&limit=5").await;
+    let who = office.rename_somebody().await;
+    office.get(&format!("/v1/users/{who}")).await;
+
+    let plan = office.get("/v1/directories/corp/plan").await;
+    assert_eq!(plan["changes"][0]["kind"], "update");
+    let run = office.post("/v1/directories/corp/sync", None).await;
+    assert_eq!(run["held"], 1);
+    let held = office.get("/v1/held").await["held"][0]["id"].as_str().unwrap().to_owned();
+    office.get(&format!("/v1/held/{held}")).await;
+    office.post(&format!("/v1/held/{held}/reject"), Some(json!({}))).await;
+    office.get("/v1/held?all=true").await;
+    office.post(&format!("/v1/held/{held}/approve"), None).await;
+    office.expect(409, &format!("post /v1/held/{held}/approve"), None).await;
+    let id = run["id"].as_str().unwrap().to_owned();
+    office.get(&format!("/v1/runs/{id}")).await;
+    office.get("/v1/runs?directory=corp&limit=2").await;
+
+    office.post(&format!("/v1/users/{who}/suspend"), Some(json!({ "reason": "stolen laptop" }))).await;
+    office.get(&format!("/v1/users/{who}")).await;
+    office.post(&format!("/v1/users/{who}/activate"), None).await;
+    office.post(&format!("/v1/users/{who}/sync"), None).await;
+    office.post("/v1/sync", None).await;
+    office.expect(202, "post /v1/sync?wait=false", None).await;
+    office.expect(202, "post /v1/directories/corp/sync?wait=false", None).await;
+    office.post("/v1/directories/corp/pause", Some(json!({ "for": "4h" }))).await;
+    office.post("/v1/directories/corp/pause", None).await;
+    for what in ["resume", "unlock", "repin"] {
+        office.post(&format!("/v1/directories/corp/{what}"), None).await;
+    }
+    office.post("/v1/accounts", Some(json!({ "handle": "lab", "name": "Lab" }))).await;
+    office.expect(409, "post /v1/accounts", Some(json!({ "handle": "lab", "name": "Lab" }))).await;
+    office.post("/v1/accounts/lab/domains", Some(json!({ "domain": "example.org" }))).await;
+    office.post("/v1/domains/example.com/verify?account=acme", None).await;
+    office.get("/v1/events?type=user.*&limit=50").await;
+    office.get(&format!("/v1/events?run={id}&since=2020-01-01T00:00:00Z&after=3&subject={who}")).await;
+    office.post("/v1/reload", None).await;
+    office.expect(422, "post /v1/reload", None).await;
+    office.expect(200, "post /v1/backup", None).await;
+
+    office.expect(404, "get /v1/directories/lab/plan", None).await;
+    office.expect(404, "get /v1/users/nobody@example.com", None).await;
+    office.expect(404, "get /v1/users?account=nobody", None).await;
+    office.expect(404, "post /v1/held/x/approve", None).await;
+    office.expect(404, "post /v1/domains/example.net/verify", None).await;
+    office.expect(400, "post /v1/accounts/lab/domains", Some(json!({ "domain": "no domain" }))).await;
+
+    let paths = office.document["paths"].as_object().unwrap();
+    let operations = paths.iter().flat_map(|(path, methods)| methods.as_object().unwrap().iter().map(move |(m, o)| (path, m, o)));
+    for (path, method, operation) in operations {
+        for status in operation["responses"].as_object().unwrap().keys().filter(|s| s.starts_with('2')) {
+            assert!(office.seen.contains(&format!("{method} {path} {status}")), "{method} {path} {status} was never tried here");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_idle_callers_holds_up_no_run_and_no_backup() {
+    let mut office = Office::open().await;
+    let mut crowd = Vec::new();
+    for _ in 0..400 {
+        crowd.push(tokio::net::UnixStream::connect(&office.socket).await.unwrap());
+    }
+    let begun = std::time::Instant::now();
+    assert_eq!(office.post("/v1/directories/corp/sync", None).await["state"], "succeeded");
+    office.expect(200, "post /v1/backup", None).await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    drop(crowd);
+}
+
+/// Types a command; what it printed, and what it said beside.
+async fn typed(office: &Office, command: &str) -> (Exit, String, String) {
+    let socket = office.socket.to_str().unwrap();
+    let cli = Cli::try_parse_from(["rosterctl", "--yes", "--socket", socket].into_iter().chain(command.split(' '))).unwrap();
+    let (out, err) = (Paper::default(), Paper::default());
+    let mut terminal = Terminal {
+        out: Box::new(out.clone()),
+        err: Box::new(err.clone()),
+        width: 80,
+        colour: false,
+        err_colour: false,
+        interactive: false,
+        draws: false,
+        now: Box::new(|| rosterd::clock::Clock::system().now().to_utc()),
+    };
+    let exit = ctl::run(cli, &mut terminal).await;
+    (exit, out.text(), err.text())
+}
+
+/// Every command, as it is typed.
+fn leaves(command: &clap::Command, before: &str, into: &mut BTreeSet<String>) {
+    for sub in command.get_subcommands() {
+        let words = format!("{before} {}", sub.get_name()).trim().to_owned();
+        if sub.has_subcommands() {
+            leaves(sub, &words, into);
+        } else {
+            into.insert(words);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_answer() {
+    let mut office = Office::open().await;
+    let who = office.rename_somebody().await;
+    office.post("/v1/directories/corp/sync", None).await;
+    let held = office.get("/v1/held").await["held"][0]["id"].as_str().unwrap().to_owned();
+    let run = office.get("/v1/runs?limit=1").await["runs"][0]["id"].as_str().unwrap().to_owned();
+    let copy = office.firm.folder.path().join("copy.db").display().to_string();
+    let commands = [
+        "status".to_owned(),
+        "plan corp".to_owned(),
+        "plan".to_owned(),
+        "sync corp".to_owned(),
+        "sync --no-wait".to_owned(),
+        "held list --all".to_owned(),
+        format!("held show {held}"),
+        format!("held reject {}", &held[28..]),
+        format!("held approve {held}"),
+        "run list corp".to_owned(),
+        format!("run show {run}"),
+        "user list --account acme --status active".to_owned(),
+        "user list --quarantined".to_owned(),
+        "user search a --limit 3".to_owned(),
+        format!("user show {who}"),
+        format!("user sync {who}"),
+        format!("user suspend {who} --reason x"),
+        format!("user activate {who}"),
+        "account create lab --name Lab".to_owned(),
+        "account list".to_owned(),
+        "account show acme".to_owned(),
+        "domain claim lab example.org".to_owned(),
+        "domain verify example.com --account acme".to_owned(),
+        "domain list".to_owned(),
+        "directory list".to_owned(),
+        "directory pause corp --for 4h".to_owned(),
+        "directory resume corp".to_owned(),
+        "directory unlock corp".to_owned(),
+        "directory repin corp".to_owned(),
+        format!("event list --type user.* --since 2h --run {run}"),
+        "reload".to_owned(),
+        format!("backup {copy}"),
+    ];
+    for command in &commands {
+        let (exit, out, err) = typed(&office, command).await;
+        assert!(matches!(exit, Exit::Done | Exit::Held), "rosterctl {command}: {exit:?}\n{err}");
+        assert!(!out.is_empty(), "rosterctl {command} prints nothing");
+        let too_long = out.lines().find(|l| l.chars().count() > 80 && l.contains("  "));
+        assert_eq!(too_long, None, "rosterctl {command} does not fit 80 columns:\n{out}");
+    }
+    let (exit, _, err) = typed(&office, "reload").await;
+    assert_eq!((exit, err.as_str()), (Exit::Failed, "error: rosterd.toml:3: one problem\n  rosterd.toml:5: another\n"));
+
+    let mut all = BTreeSet::new();
+    leaves(&Cli::command(), "", &mut all);
+    let missing: Vec<_> = all.iter().filter(|leaf| !commands.iter().any(|c| format!("{c} ").starts_with(&format!("{leaf} ")))).collect();
+    assert_eq!(missing, ["completions", "man"], "these ask nothing; type every other command here");
+}
