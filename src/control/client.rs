@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::api::{Problem, UNKNOWN_ROUTE};
+use crate::telemetry::chain;
 
 const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
