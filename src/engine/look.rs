@@ -208,11 +208,11 @@ impl Engine {
             }
             match entry {
                 Ok(person) => {
-                    let decision = decide(&person, policy);
+                    let decision = decide(person, policy);
                     match index.observe(&decision, policy) {
                         Observed::Same | Observed::Stranger => {}
-                        Observed::Changed | Observed::New => drop(desired.insert(person.guid, decision)),
-                        Observed::Twice => drop(again.insert(person.guid)),
+                        Observed::Changed | Observed::New => drop(desired.insert(decision.guid, decision)),
+                        Observed::Twice => drop(again.insert(decision.guid)),
                     }
                 }
                 Err(bad) => {

@@ -15,7 +15,7 @@ impl Dn {
     /// Takes any text: what cannot be parsed as RFC 4514 compares by its folded text.
     pub fn new(text: impl Into<String>) -> Self {
         let text = text.into();
-        let key = normal(&text);
+        let key = if is_plain(&text) { text.to_ascii_lowercase() } else { normal(&text) };
         Self { text, key }
     }
 
@@ -68,6 +68,25 @@ fn split_point(text: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// Whether the normal form is the text in lower case: so it is for nearly everybody, and a read makes one for everybody.
+fn is_plain(text: &str) -> bool {
+    let mut before = b',';
+    let mut has_value = false;
+    for byte in text.bytes() {
+        match byte {
+            b'\\' | b'+' | b'"' | b';' | b'<' | b'>' | 0..b' ' | 0x7f.. => return false,
+            b' ' if matches!(before, b',' | b'=') => return false,
+            b',' | b'=' if before == b' ' => return false,
+            b'=' if has_value => return false,
+            b'=' => has_value = true,
+            b',' => has_value = false,
+            _ => {}
+        }
+        before = byte;
+    }
+    before != b' '
 }
 
 fn normal(text: &str) -> String {
@@ -201,6 +220,13 @@ mod tests {
             assert_eq!(Dn::new(a), Dn::new(b));
         }
         assert_ne!(Dn::new("CN=Bob,OU=Staff,DC=corp"), Dn::new("CN=Bob,DC=corp"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_plain_name_has_its_normal_form_in_lower_case(text in "[a-cA-C0 ,=\\\\+\"é#]{0,12}") {
+            proptest::prop_assert!(!is_plain(&text) || text.to_ascii_lowercase() == normal(&text));
+        }
     }
 
     #[test]

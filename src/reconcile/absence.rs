@@ -60,7 +60,7 @@ impl Absent {
             let stood = last_seen.get(guid);
             match confirmation {
                 Confirmation::Alive(person) => {
-                    absent.desired.insert(*guid, decide(person, policy));
+                    absent.desired.insert(*guid, decide(Person::clone(person), policy));
                 }
                 Confirmation::Tombstone(dn) => {
                     absent.desired.insert(*guid, Desired::gone(*guid, dn.clone(), Facts::Tombstone, Reason::Deleted, false));

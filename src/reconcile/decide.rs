@@ -131,7 +131,7 @@ pub struct Desired {
 }
 
 /// Decides one entry.
-pub fn decide(person: &Person, policy: &Policy) -> Desired {
+pub fn decide(person: Person, policy: &Policy) -> Desired {
     let primary = match &person.mail {
         Field::Absent => Primary::Absent,
         Field::Malformed => Primary::Malformed,
@@ -147,24 +147,27 @@ pub fn decide(person: &Person, policy: &Policy) -> Desired {
         _ => None,
     };
     let tier = policy.tiers.wish(&policy.closure, &person.groups, !person.groups_unknown);
+    let secondary = secondaries(&person, &primary, policy);
+    // Most decisions are forgotten at once: nothing is copied for them.
+    let Person { guid, dn, placement, control, expires, profile, .. } = person;
     let mut desired = Desired {
-        guid: person.guid,
-        dn: person.dn.clone(),
-        secondary: secondaries(person, &primary, policy),
-        facts: Facts::Alive { control: person.control, expires: person.expires, placement: person.placement.clone(), excluded_by },
+        guid,
+        dn,
+        secondary,
+        facts: Facts::Alive { control, expires, placement, excluded_by },
         tier,
         primary,
-        profile: Some(person.profile.clone()),
+        profile: Some(profile),
         findings: [Finding::Unknown; 7],
         unwitnessed: false,
     };
     desired.set(
         Reason::Disabled,
-        person.control.map_or(Finding::Unknown, |c| if c.is_disabled() { Finding::Holds } else { Finding::Refuted }),
+        control.map_or(Finding::Unknown, |c| if c.is_disabled() { Finding::Holds } else { Finding::Refuted }),
     );
     desired.set(
         Reason::Expired,
-        match (person.expires, policy.now) {
+        match (expires, policy.now) {
             (Some(Expiry::Never), _) => Finding::Refuted,
             (Some(Expiry::At(end)), Some(now)) => {
                 if end <= now {

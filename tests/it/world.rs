@@ -225,7 +225,7 @@ impl Company {
             let Some(truth) = self.visible(*guid, loss).filter(|t| !loss.skipped.contains(guid) && t.ou != "Elsewhere") else { continue };
             let person = Self::person_of(*guid, truth, loss);
             ledger.entry(0, Presence(u32::from(person.control.is_some()) | u32::from(person.mail != Field::Absent) << 1));
-            let decision = decide(&person, &policy);
+            let decision = decide(person, &policy);
             match index.observe(&decision, &policy) {
                 Observed::Changed | Observed::New => drop(desired.insert(*guid, decision)),
                 Observed::Same | Observed::Stranger => {}
