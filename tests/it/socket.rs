@@ -170,6 +170,7 @@ async fn every_answer_is_as_the_openapi_document_says() {
     let who = office.rename_somebody().await;
     office.get(&format!("/v1/users/{who}")).await;
 
+    office.get("/v1/directories/corp/check").await;
     let plan = office.get("/v1/directories/corp/plan").await;
     assert_eq!(plan["changes"][0]["kind"], "update");
     let run = office.post("/v1/directories/corp/sync", None).await;
@@ -301,6 +302,7 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
         "domain verify example.com --account acme".to_owned(),
         "domain list".to_owned(),
         "directory list".to_owned(),
+        "directory check corp".to_owned(),
         "directory pause corp --for 4h".to_owned(),
         "directory resume corp".to_owned(),
         "directory unlock corp".to_owned(),
