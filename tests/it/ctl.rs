@@ -435,7 +435,7 @@ fn tables_fit_every_terminal_and_where_there_is_none_one_row_is_one_line() {
             let text = page.plain();
             // In a block a word that is longer than the terminal sticks out: it may be copied.
             let over: Vec<_> =
-                text.lines().filter(|l| l.width() > width && l.split("  ").last().is_some_and(|v| v.contains(' '))).collect();
+                text.lines().filter(|l| l.width() > width && l.split("  ").last().is_some_and(|v| v.trim().contains(' '))).collect();
             assert!(over.is_empty(), "at {width}: {over:#?}\n{text}");
         }
     }
