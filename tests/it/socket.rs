@@ -313,7 +313,9 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
     ];
     for command in &commands {
         let (exit, out, err) = typed(&office, command).await;
-        assert!(matches!(exit, Exit::Done | Exit::Held), "rosterctl {command}: {exit:?}\n{err}");
+        // A check that finds something has been made all the same.
+        let is_made = matches!(exit, Exit::Done | Exit::Held) || command.starts_with("directory check");
+        assert!(is_made && err.is_empty(), "rosterctl {command}: {exit:?}\n{err}");
         assert!(!out.is_empty(), "rosterctl {command} prints nothing");
         let too_long = out.lines().find(|l| l.chars().count() > 80 && l.contains("  "));
         assert_eq!(too_long, None, "rosterctl {command} does not fit 80 columns:\n{out}");
