@@ -38,9 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A store that has not answered by then does not answer; the page says so, and has the rest.
 const STORE: Duration = Duration::from_secs(5);
 
-/// What the page is, unless the caller asks for the format of before.
-pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text";
-
 /// When the process has no descriptors left, accepting again at once would spin.
 const BREATH: Duration = Duration::from_millis(500);
 

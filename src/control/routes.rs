@@ -16,6 +16,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::peer::Role;
 use super::server::{Control, Gate, gate};
 use super::{api, backup, metrics, openapi, read, write};
+use crate::telemetry::Format;
 
 /// Writes the schema of a type, and what it refers to, into a generator.
 pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -161,7 +162,7 @@ pub(super) fn operations() -> Vec<Operation> {
         look("/metrics", metrics::metrics, "Counts and states for Prometheus").answer(
             StatusCode::OK,
             "The metrics, in the OpenMetrics format or Prometheus's own, as the Accept header asks",
-            Content::Bytes(metrics::MEDIA_TYPE),
+            Content::Bytes(Format::default().content_type()),
         ),
         look("/directories", read::directories, "All directories").answers::<api::Directories>("The configured directories, by name"),
         look("/directories/{name}/progress", read::progress, "How far the run of a directory has come")

@@ -170,6 +170,7 @@ async fn every_answer_is_as_the_openapi_document_says() {
     let who = office.rename_somebody().await;
     office.get(&format!("/v1/users/{who}")).await;
 
+    office.get("/v1/metrics").await;
     office.get("/v1/directories/corp/check").await;
     let plan = office.get("/v1/directories/corp/plan").await;
     assert_eq!(plan["changes"][0]["kind"], "update");
