@@ -15,7 +15,8 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("config", &["model"]),
         ("engine", &["clock", "directory", "dns", "model", "reconcile", "store"]),
         ("control", &["clock", "dns", "engine", "model", "reconcile", "store"]),
-        ("ctl", &["control"]),
+        ("ctl", &["control", "manual"]),
+        ("manual", &[]),
         ("telemetry", &[]),
         ("daemon", &["clock", "config", "control", "directory", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
     ])
