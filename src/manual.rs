@@ -12,7 +12,8 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 /// The page of a command, from a template with the places `@title@`, `@synopsis@`, `@options@` and `@commands@`.
 pub fn of_command(command: Command, section: &str, template: &str) -> io::Result<String> {
-    let mut command = command;
+    // What "help" says is said here.
+    let mut command = command.disable_help_subcommand(true);
     command.build();
     let man = Man::new(command.clone());
     let part = |render: &dyn Fn(&mut dyn io::Write) -> io::Result<()>| {
@@ -169,6 +170,8 @@ fn keys(file: &str) -> String {
     let mut roff = Roff::new();
     // Right above a section it is about that, elsewhere about the keys that follow.
     let mut prose: Vec<&str> = Vec::new();
+    // Right below a heading nothing begins a paragraph.
+    let mut headed = false;
     // What comes before the first section explains the file's own notation.
     let first = file.lines().position(|line| matches!(Line::of(line), Line::Section { .. })).unwrap_or_default();
     for line in file.lines().skip(first).map(Line::of) {
@@ -176,6 +179,7 @@ fn keys(file: &str) -> String {
             Line::Section { name, comment } => {
                 roff.control("SS", [name]);
                 prose.push(comment);
+                headed = prose.iter().all(|line| line.is_empty());
                 lines(&mut roff, &mut prose);
             }
             Line::Key { key, value, holds, comment } => {
@@ -185,7 +189,12 @@ fn keys(file: &str) -> String {
                     Holds::AsAnExample => ", for example ",
                 };
                 // An item without a text is a paragraph.
-                roff.control(if comment.is_empty() { "PP" } else { "TP" }, []);
+                match (comment, headed) {
+                    ("", true) => {}
+                    ("", false) => _ = roff.control("PP", []),
+                    _ => _ = roff.control("TP", []),
+                }
+                headed = false;
                 roff.text([bold(key), roman(holds), roman(value)]);
                 prose.push(comment);
                 lines(&mut roff, &mut prose);
