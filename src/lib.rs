@@ -20,6 +20,7 @@ pub mod daemon;
 pub mod directory;
 pub mod dns;
 pub mod engine;
+pub mod manual;
 pub mod model;
 pub mod reconcile;
 pub mod store;

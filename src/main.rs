@@ -1,16 +1,17 @@
 //! The daemon. `rosterd [--config F]` runs in the foreground; `rosterd check-config` only looks at the file, and
 //! `rosterd check-directory` at what a run would need.
 
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use rosterd::clock::Clock;
 use rosterd::config::Config;
 use rosterd::ctl::Terminal;
 use rosterd::ctl::directory::examined;
 use rosterd::daemon::Reload;
-use rosterd::{daemon, telemetry};
+use rosterd::{daemon, manual, telemetry};
 use tokio_util::sync::CancellationToken;
 
 /// EX_CONFIG of sysexits.h.
@@ -37,25 +38,74 @@ enum Command {
         /// The directory; without it, all of them.
         name: Option<String>,
     },
+    /// Print the completions of a shell.
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print a man page.
+    #[command(hide = true)]
+    Man {
+        /// Which.
+        page: ManPage,
+    },
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ManPage {
+    /// rosterd(8).
+    #[value(name = "rosterd")]
+    Daemon,
+    /// rosterd.toml(5).
+    #[value(name = "rosterd.toml")]
+    Configuration,
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let config = match Config::load(&cli.config, &daemon::checks()) {
-        Ok(config) => config,
+    let Cli { config: file, command } = Cli::parse();
+    match command {
+        None => with_config(&file, |config| run(config, &file)),
+        Some(Command::CheckConfig) => with_config(&file, |_| {
+            say(&format!("{}: no problems found", file.display()));
+            ExitCode::SUCCESS
+        }),
+        Some(Command::CheckDirectory { name }) => with_config(&file, |config| check_directory(config, name.as_deref())),
+        // What a packager asks for has nothing to do with this machine's configuration.
+        Some(Command::Completions { shell }) => exit(print(&completions(shell)).map_err(Into::into)),
+        Some(Command::Man { page }) => exit(man(page).and_then(|page| print(page.as_bytes())).map_err(Into::into)),
+    }
+}
+
+fn with_config(file: &Path, what: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
+    match Config::load(file, &daemon::checks()) {
+        Ok(config) => what(&config),
         Err(problems) => {
             say(&problems.to_string());
-            return ExitCode::from(BAD_CONFIG);
+            ExitCode::from(BAD_CONFIG)
         }
-    };
-    match cli.command {
-        Some(Command::CheckConfig) => {
-            say(&format!("{}: no problems found", cli.config.display()));
-            ExitCode::SUCCESS
-        }
-        Some(Command::CheckDirectory { name }) => check_directory(&config, name.as_deref()),
-        None => run(&config, &cli.config),
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "rosterd", &mut script);
+    script
+}
+
+fn man(page: ManPage) -> io::Result<String> {
+    match page {
+        ManPage::Daemon => manual::of_command(Cli::command(), "8", include_str!("manual/rosterd.8")),
+        ManPage::Configuration => {
+            Ok(manual::of_configuration(include_str!("manual/rosterd.toml.5"), include_str!("../config/rosterd.toml")))
+        }
+    }
+}
+
+fn print(text: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text)?;
+    out.flush()
 }
 
 fn check_directory(config: &Config, name: Option<&str>) -> ExitCode {
@@ -71,10 +121,7 @@ fn check_directory(config: &Config, name: Option<&str>) -> ExitCode {
                 _ => ExitCode::FAILURE,
             }
         }
-        Err(error) => {
-            say(&format!("rosterd: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => exit(Err(error)),
     }
 }
 
@@ -90,6 +137,10 @@ fn run(config: &Config, file: &Path) -> ExitCode {
             daemon::run(daemon::setup(config), reload, Clock::system(), stop, || {}).await.map_err(anyhow::Error::from)
         })
     });
+    exit(outcome)
+}
+
+fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

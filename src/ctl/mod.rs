@@ -87,8 +87,9 @@ enum Command {
     /// Have rosterd read its configuration again; a file with problems changes nothing
     Reload,
     Completions(shell::Completions),
+    /// Print the man page
     #[command(hide = true)]
-    Man(shell::Man),
+    Man,
 }
 
 /// How a call ended. Ordered by how bad it is, so that the worst of several is their maximum.
@@ -160,7 +161,7 @@ impl Command {
             Self::Backup(arguments) => backup::call(arguments, daemon, output).await,
             Self::Reload => reload::call(daemon, output).await,
             Self::Completions(arguments) => shell::completions(arguments, output),
-            Self::Man(arguments) => shell::man(arguments, output),
+            Self::Man => shell::man(output),
         }
     }
 }

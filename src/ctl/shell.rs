@@ -1,25 +1,17 @@
-//! What a packager needs: completions and man pages, made from the same definition as the commands.
-
-use std::path::PathBuf;
+//! What a packager needs: completions and the man page, made from the same definition as the commands.
 
 use clap::{Args, CommandFactory as _};
 
 use super::link::Failure;
 use super::text::Page;
 use super::{Cli, Exit, Output};
+use crate::manual;
 
 /// Print the completions of a shell
 #[derive(Debug, Args)]
 pub(super) struct Completions {
     /// The shell
     shell: clap_complete::Shell,
-}
-
-/// Print the man page, or write all of them
-#[derive(Debug, Args)]
-pub(super) struct Man {
-    /// Write a page for each command into this directory
-    directory: Option<PathBuf>,
 }
 
 pub(super) fn completions(Completions { shell }: &Completions, output: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -29,13 +21,8 @@ pub(super) fn completions(Completions { shell }: &Completions, output: &mut Outp
     Ok(Exit::Done)
 }
 
-pub(super) fn man(Man { directory }: &Man, output: &mut Output<'_>) -> Result<Exit, Failure> {
-    if let Some(directory) = directory {
-        clap_mangen::generate_to(Cli::command(), directory)?;
-        return Ok(Exit::Done);
-    }
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-    output.terminal.print(&Page::from(String::from_utf8_lossy(&page).into_owned()))?;
+pub(super) fn man(output: &mut Output<'_>) -> Result<Exit, Failure> {
+    let page = manual::of_command(Cli::command(), "1", include_str!("../manual/rosterctl.1"))?;
+    output.terminal.print(&Page::from(page))?;
     Ok(Exit::Done)
 }

@@ -15,7 +15,8 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("config", &["model"]),
         ("engine", &["clock", "directory", "dns", "model", "reconcile", "store", "telemetry"]),
         ("control", &["clock", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
-        ("ctl", &["control"]),
+        ("ctl", &["control", "manual"]),
+        ("manual", &[]),
         ("telemetry", &["model"]),
         ("daemon", &["clock", "config", "control", "directory", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
     ])

@@ -11,6 +11,7 @@ mod firm;
 mod lab;
 mod laws;
 mod layers;
+mod package;
 mod plans;
 mod process;
 mod service;

@@ -25,7 +25,7 @@ async fn keep_until(engine: &Arc<Engine>, count: usize) -> Vec<Run> {
     let directory = engine.directory("corp").expect("corp");
     let mut progress = directory.progress();
     let keeping = tokio::spawn(Arc::clone(engine).keep(directory));
-    let runs = tokio::time::timeout(Duration::from_secs(60), async {
+    let runs = tokio::time::timeout(Duration::from_mins(1), async {
         loop {
             let runs = unasked(engine).await;
             if runs.len() >= count {

@@ -1,0 +1,140 @@
+//! What is installed beside the programs: the unit, the man pages, the completions.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use clap::CommandFactory as _;
+use rosterd::ctl::Cli;
+
+const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/rosterd.service");
+const ROSTERD: &str = env!("CARGO_BIN_EXE_rosterd");
+const ROSTERCTL: &str = env!("CARGO_BIN_EXE_rosterctl");
+
+/// What a program prints that succeeds.
+fn printed(program: &str, arguments: &[&str]) -> String {
+    let done = Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}; tests/lab/install has it"));
+    assert!(done.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).expect("UTF-8")
+}
+
+/// What a checker has to say of a text; nothing, when all is well.
+fn complaints(checker: &str, arguments: &[&str], text: &str) -> String {
+    let mut running = Command::new(checker)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{checker}: {e}; tests/lab/install has it"));
+    let mut input = running.stdin.take().expect("a pipe");
+    let text = text.to_owned();
+    // A checker may begin to answer before it has read everything.
+    let writing = std::thread::spawn(move || input.write_all(text.as_bytes()));
+    let done = running.wait_with_output().expect("its answer");
+    writing.join().expect("no panic").expect("it reads all");
+    let said = [done.stdout, done.stderr].concat();
+    let status = if done.status.success() { String::new() } else { format!("{checker}: {}\n", done.status) };
+    format!("{status}{}", String::from_utf8_lossy(&said))
+}
+
+fn pages() -> [(&'static str, String); 3] {
+    [
+        ("rosterd.8", printed(ROSTERD, &["man", "rosterd"])),
+        ("rosterd.toml.5", printed(ROSTERD, &["man", "rosterd.toml"])),
+        ("rosterctl.1", printed(ROSTERCTL, &["man"])),
+    ]
+}
+
+#[test]
+#[ignore = "needs the lab: tests/run"]
+fn the_unit_exposes_little() {
+    let said = printed("systemd-analyze", &["security", "--offline=yes", "--no-pager", UNIT]);
+    let level = said.rsplit_once("rosterd.service: ").and_then(|(_, rest)| rest.split_whitespace().next()).expect("a level");
+    assert!(level.parse::<f64>().expect("a number") <= 1.5, "{said}");
+}
+
+#[test]
+fn the_unit_keeps_clear_of_what_is_known_to_break() {
+    let unit = std::fs::read_to_string(UNIT).unwrap();
+    let set: Vec<&str> = unit.lines().filter(|line| !line.starts_with('#')).collect();
+    let value = |key: &str| set.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default();
+    assert_eq!(value("PrivateUsers"), "", "every caller of the socket would be the same unknown user");
+    assert_eq!(value("Type"), "notify", "systemd 252 does not know notify-reload");
+    assert_eq!(value("ExecReload"), "/usr/bin/rosterctl reload", "it waits, and fails when the file has problems");
+    assert_eq!(value("RestartPreventExitStatus"), "78");
+    assert_ne!(value("WatchdogSec"), "");
+}
+
+#[test]
+fn every_command_and_every_option_is_in_the_man_page() {
+    let page = printed(ROSTERCTL, &["man"]).replace('\\', "");
+    let mut program = Cli::command();
+    program.build();
+    let visible = |c: &&clap::Command| !c.is_hide_set();
+    let mut commands = 0;
+    for noun in program.get_subcommands().filter(visible) {
+        let verbs: Vec<_> = noun.get_subcommands().filter(visible).collect();
+        let named = verbs.iter().map(|verb| (format!("{} {}", noun.get_name(), verb.get_name()), *verb));
+        for (name, command) in named.chain(verbs.is_empty().then(|| (noun.get_name().to_owned(), noun))) {
+            commands += 1;
+            let (_, rest) = page.split_once(&format!("fB{name}fR")).unwrap_or_else(|| panic!("{name} is not in the page"));
+            let item = rest.split("\n.SS").next().unwrap_or_default();
+            for option in command.get_arguments().filter(|a| !a.is_global_set() && !a.is_hide_set() && a.get_id() != "help") {
+                assert!(item.contains(&option.to_string()), "{name}: {option} is not in the page");
+            }
+        }
+    }
+    assert!(commands > 20, "only {commands} commands");
+    assert!(!page.contains("rosterctl man"), "what is for packagers is not");
+}
+
+#[test]
+fn the_man_pages_have_the_chapters_that_people_look_for() {
+    let chapters: &[(&str, &[&str])] = &[
+        (
+            "rosterd.8",
+            &["NAME", "SYNOPSIS", "OPTIONS", "COMMANDS", "SIGNALS", "ENVIRONMENT", "FILES", "\"EXIT STATUS\"", "EXAMPLES", "\"SEE ALSO\""],
+        ),
+        ("rosterd.toml.5", &["NAME", "\"SECTIONS AND KEYS\"", "\"SEE ALSO\""]),
+        ("rosterctl.1", &["NAME", "SYNOPSIS", "OPTIONS", "COMMANDS", "\"EXIT STATUS\"", "ENVIRONMENT", "FILES", "EXAMPLES"]),
+    ];
+    for ((name, page), (of, wanted)) in pages().iter().zip(chapters) {
+        assert_eq!(name, of);
+        for chapter in *wanted {
+            let (plain, bare) = (format!("\n.SH {chapter}\n"), format!("\n.SH {}\n", chapter.trim_matches('"')));
+            assert!(page.contains(&plain) || page.contains(&bare), "{name} has no {chapter}");
+        }
+        let unfilled: Vec<&str> = page.lines().filter(|line| line.starts_with('@')).collect();
+        assert_eq!(unfilled, [""; 0], "{name}");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: tests/run"]
+fn mandoc_and_groff_find_nothing_wrong_with_the_man_pages() {
+    for (name, page) in pages() {
+        let said = complaints("mandoc", &["-T", "lint", "-W", "warning"], &page);
+        // A page belongs to a version, not to a day.
+        let said: String = said.lines().filter(|line| !line.contains("missing date") && !line.starts_with("mandoc: exit")).collect();
+        assert_eq!(said, "", "{name}");
+        let said = complaints("groff", &["-man", "-Tutf8", "-ww", "-z"], &page);
+        assert_eq!(said, "", "{name}");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: tests/run"]
+fn the_shells_understand_the_completions() {
+    let shells: [(&str, &[&str]); 3] = [("bash", &["-n"]), ("zsh", &["-n"]), ("fish", &["--no-execute"])];
+    for program in [ROSTERD, ROSTERCTL] {
+        for (shell, check) in shells {
+            let script = printed(program, &["completions", shell]);
+            assert!(script.len() > 500, "{program}: {script}");
+            assert_eq!(complaints(shell, check, &script), "", "{program} for {shell}");
+        }
+    }
+    let completed =
+        "source /dev/stdin; COMP_WORDS=(rosterctl held ap); COMP_CWORD=2; _rosterctl rosterctl ap held; echo \"${COMPREPLY[@]}\"";
+    let script = printed(ROSTERCTL, &["completions", "bash"]);
+    assert_eq!(complaints("bash", &["-c", completed], &script), "approve\n");
+}
