@@ -230,6 +230,11 @@ impl Connection {
             What::Frames(make) => self.send(&make(id)).await?,
             What::RawInstead(bytes) => twist.instead = Some(bytes),
             What::FramesInstead(make) => twist.instead = Some(make(id)),
+            What::Endless(make) => {
+                for number in 0.. {
+                    self.send(&make(id, number)).await?;
+                }
+            }
             What::NoticeOfDisconnection => {
                 self.send(&frames::notice_of_disconnection()).await?;
                 return Ok(Flow::Close);
