@@ -214,7 +214,11 @@ impl Connection {
         };
         for byte in bytes {
             self.wire.write(&[*byte]).await?;
-            tokio::time::sleep(apart).await;
+            if apart.is_zero() {
+                tokio::task::yield_now().await;
+            } else {
+                tokio::time::sleep(apart).await;
+            }
         }
         Ok(())
     }

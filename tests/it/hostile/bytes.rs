@@ -31,7 +31,6 @@ async fn bytes_that_are_no_answer_end_the_connection_with_a_sentence_wherever_th
         let at = |place: &str, when: When, sees| row(format!("{name} {place}"), when, What::Raw(bytes.clone()), Ends::Failed(told), sees);
         [
             at("before the answer to the bind", When::Bind, Sees::Nobody),
-            at("at the first search", When::nth_search(1), Sees::Nobody),
             at("at page 2", page(2), Sees::TheLeaver),
             at("among the entries", after(70), Sees::TheLeaver),
         ]
