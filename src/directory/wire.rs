@@ -116,7 +116,13 @@ impl WireError {
             Self::ServerName(_) => Some("write the server's DNS name into servers"),
             Self::CaFile { .. } => Some("write the CA's certificates into it, as PEM"),
             Self::NoTrust => Some("install ca-certificates, or set ca-file"),
-            Self::Timeout { .. } | Self::Frame(_) | Self::Unexpected(_) | Self::Overfull(_) | Self::Notice | Self::Cut | Self::Driver(_) => None,
+            Self::Timeout { .. }
+            | Self::Frame(_)
+            | Self::Unexpected(_)
+            | Self::Overfull(_)
+            | Self::Notice
+            | Self::Cut
+            | Self::Driver(_) => None,
         }
     }
 }

@@ -2,13 +2,10 @@
 //! change one thing, look at what a run does. `firm` is the same on a simulated directory.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
-<<<<<<< HEAD
 mod access;
 mod answers;
-=======
 mod breakage;
 mod clock;
->>>>>>> 548122c (Try hostile servers, broken machines and jumping clocks, row by row)
 mod config;
 mod ctl;
 mod engine;
