@@ -32,6 +32,11 @@ impl Clock {
         self.offset.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
+    /// Moves the clock back; for tests and simulations.
+    pub fn set_back(&self, by: std::time::Duration) {
+        self.offset.fetch_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
     /// A new id, ordered by time (UUID version 7).
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks")]
     pub fn new_id(&self) -> Uuid {

@@ -48,7 +48,14 @@ pub(super) struct Line {
 impl Line {
     /// `cut` ends every connection, whatever it is at.
     pub(super) fn new(listener: UnixListener, cut: CancellationToken) -> Self {
-        Self { listener, seats: Seats::default(), descriptors: Arc::new(Semaphore::new(DESCRIPTORS)), patience: PATIENCE, cut, is_told: false }
+        Self {
+            listener,
+            seats: Seats::default(),
+            descriptors: Arc::new(Semaphore::new(DESCRIPTORS)),
+            patience: PATIENCE,
+            cut,
+            is_told: false,
+        }
     }
 
     /// A connection for this stream, if there is any room for it.

@@ -19,6 +19,11 @@ pub struct Malformed {
     pub dn: Dn,
 }
 
+/// The most bytes of a text that can be somebody's name, title or address. Active Directory itself allows 256, and 1,123 for an address.
+const LONGEST_TEXT: usize = 4 << 10;
+/// The most bytes of all of somebody's addresses. Active Directory has no room for more than some 1,300 values of an attribute.
+const LONGEST_ADDRESSES: usize = 256 << 10;
+
 /// The attributes everybody has; missing, they are unknown.
 const UNIVERSAL: [&str; 4] = ["objectGUID", "userAccountControl", "accountExpires", "primaryGroupID"];
 
@@ -84,9 +89,11 @@ impl Decoder {
     /// Reads one entry.
     pub fn person(&self, entry: Option<&EntryRef<'_>>, placement: Placement) -> Result<(Person, Presence), Malformed> {
         let Some(entry) = entry else { return Err(Malformed { guid: None, dn: Dn::new("") }) };
-        let dn = Dn::new(String::from_utf8_lossy(entry.dn()));
+        // Whoever is malformed is kept by name, so that has a limit, too.
+        let dn = Dn::new(String::from_utf8_lossy(&entry.dn()[..entry.dn().len().min(LONGEST_TEXT)]));
         let mut guid = None;
-        let mut is_broken = std::str::from_utf8(entry.dn()).is_err();
+        // Groups are asked for whoever has this name, and a name of nothing is in none.
+        let mut is_broken = entry.dn().is_empty() || entry.dn().len() > LONGEST_TEXT || std::str::from_utf8(entry.dn()).is_err();
         let mut presence = Presence::default();
         let (mut control, mut expires, mut primary_group) = (None, None, None);
         let mut groups = Vec::new();
@@ -103,10 +110,19 @@ impl Decoder {
                 if attribute.values().next().is_some() {
                     presence.0 |= 1 << bit;
                 }
+                let limit = match slot {
+                    Slot::Mail | Slot::Profile(_) => LONGEST_TEXT,
+                    Slot::Proxies => LONGEST_ADDRESSES,
+                    _ => usize::MAX,
+                };
+                if limit < usize::MAX && attribute.values().map(<[u8]>::len).sum::<usize>() > limit {
+                    is_broken = true;
+                    continue;
+                }
                 match slot {
                     Slot::Guid => guid = attribute.values().next().and_then(Guid::from_ad),
                     Slot::Control => control = number(&attribute).map(|n| UserAccountControl(n as i32)),
-                    Slot::Expires => expires = number(&attribute).map(Expiry::from_filetime),
+                    Slot::Expires => expires = number(&attribute).filter(|ticks| *ticks >= 0).map(Expiry::from_filetime),
                     Slot::PrimaryGroup => primary_group = number(&attribute),
                     Slot::MemberOf => groups.extend(attribute.values().filter_map(|dn| self.group(dn))),
                     Slot::Mail => mail = text(&attribute),

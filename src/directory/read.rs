@@ -9,6 +9,10 @@ use super::{Assertion, Decoder, DirectoryError, Malformed, PERSON_FILTER, Sessio
 use crate::model::{Dn, Guid, Person, Placement};
 use crate::reconcile::{Ledger, PageEnd};
 
+/// Pages without an entry, one after the other, that are taken for a server at work; Active Directory sends one where it has searched
+/// for some time and found nobody.
+const EMPTY_PAGES: u32 = 100;
+
 /// One entry of a read.
 pub type Entry = Result<Person, Malformed>;
 
@@ -30,6 +34,7 @@ impl Session {
         for (number, base) in bases.iter().enumerate() {
             let mut cookie: Vec<u8> = Vec::new();
             let mut firsts: HashSet<Guid> = HashSet::new();
+            let mut empty = 0;
             loop {
                 let query =
                     Query { page: Some((page_size, &cookie)), ..Query::new(base.as_str(), Scope::Subtree, filter.as_str(), &attributes) };
@@ -58,8 +63,10 @@ impl Session {
                 };
                 // Some servers answer every page with the same cookie, which is theirs to do; a page that
                 // begins with somebody a page has begun with before is not.
+                empty = if first.is_some() { 0 } else { empty + 1 };
                 let is_circle = first.is_some_and(|guid| !firsts.insert(guid))
-                    || (first.is_none() && end.cookie.as_ref() == Some(&cookie) && !cookie.is_empty());
+                    || (first.is_none() && end.cookie.as_ref() == Some(&cookie) && !cookie.is_empty())
+                    || empty > EMPTY_PAGES;
                 let end = match end {
                     SearchEnd { code: 0, cookie: None, .. } => PageEnd::NoControl,
                     SearchEnd { code: 0, cookie: Some(next), .. } if next.is_empty() => PageEnd::Last,

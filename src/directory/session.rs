@@ -23,6 +23,8 @@ const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
 const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
 /// LDAP_CAP_ACTIVE_DIRECTORY_PARTIAL_SECRETS_OID: what read-only domain controllers say of themselves.
 const READ_ONLY: &str = "1.2.840.113556.1.4.1920";
+/// The most bytes of values that one look-up keeps: the groups of the largest forests take less.
+const LARGEST_LOOK_UP: usize = 64 << 20;
 /// The SID of whoever is nobody.
 const ANONYMOUS: &str = "S-1-5-7";
 
@@ -46,6 +48,11 @@ impl Object {
             object.attributes.entry(name).or_default().extend(attribute.values().map(<[u8]>::to_vec));
         }
         Some(object)
+    }
+
+    /// How many bytes its values have.
+    fn size(&self) -> usize {
+        self.dn.len() + self.attributes.values().flatten().map(Vec::len).sum::<usize>()
     }
 
     /// The first value of an attribute, as text.
@@ -276,19 +283,27 @@ impl Session {
     pub(super) async fn objects(&mut self, query: &Query<'_>) -> Result<Vec<Object>, DirectoryError> {
         let mut found = Vec::new();
         let mut cookie: Vec<u8> = Vec::new();
+        let mut bytes = 0;
         loop {
             let query = Query { page: Some((1_000, &cookie)), ..query.clone() };
             let mut broken = false;
-            let end = self.search(&query, |entry| match Object::read(entry) {
-                Some(object) => found.push(object),
+            let before = found.len();
+            let end = self.search(&query, |entry| match Object::read(entry).filter(|object| bytes + object.size() <= LARGEST_LOOK_UP) {
+                Some(object) => {
+                    bytes += object.size();
+                    found.push(object);
+                }
                 None => broken = true,
             });
             let end = end.await?;
             match end {
                 SearchEnd { code: 0, cookie: Some(next), .. } if next.is_empty() && !broken => return Ok(found),
-                SearchEnd { code: 0, cookie: Some(next), .. } if !broken && found.len() < 1_000_000 => cookie = next,
+                SearchEnd { code: 0, cookie: Some(next), .. } if !broken && found.len() > before && found.len() < 1_000_000 => {
+                    cookie = next
+                }
                 SearchEnd { code: 0, .. } => {
-                    return Err(self.refused(query.base, 80, "the answer has no paging control, or an entry that cannot be read".into()));
+                    let problem = "the answer has no paging control, no end, or an entry that cannot be read or is too large";
+                    return Err(self.refused(query.base, 80, problem.into()));
                 }
                 SearchEnd { code, text, .. } => return Err(self.refused(query.base, code, text)),
             }
@@ -339,11 +354,21 @@ impl Session {
         }
         let asked = ldap.search(base, *scope, filter, attributes);
         tokio::pin!(asked);
+        // Twice what was asked for: more is no mistake.
+        let most = match (page, size_limit, scope) {
+            (Some((size, _)), ..) => *size as usize * 2,
+            (None, 1.., _) => *size_limit as usize * 2,
+            (None, _, Scope::Base) => 2,
+            _ => usize::MAX,
+        };
+        let mut count = 0;
         let mut hand_over = |batch: Vec<Bytes>| {
+            count += batch.len();
             for frame in batch {
                 // The relay lets through what is well-formed BER; what is no entry inside still counts as somebody.
                 on_entry(EntryRef::parse(&frame).ok().as_ref());
             }
+            if count > most { Err(WireError::Overfull(most)) } else { Ok(()) }
         };
         let ended = loop {
             let step = timeout(wait, async {
@@ -354,13 +379,19 @@ impl Session {
                 }
             });
             match step.await {
-                Ok(Ok(batch)) => hand_over(batch),
+                Ok(Ok(batch)) => {
+                    if let Err(source) = hand_over(batch) {
+                        self.wire = None;
+                        return Err(DirectoryError::Wire { server: self.server.clone(), source });
+                    }
+                }
                 Ok(Err(ended)) => break ended,
                 Err(_) => return Err(self.late("a search")),
             }
         };
         while let Ok(batch) = wire.entries.try_recv() {
-            hand_over(batch);
+            // Too many of them does not matter any more.
+            let _ = hand_over(batch);
         }
         match ended {
             Ok(ldap3::SearchResult(_, result)) => {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -87,6 +87,9 @@ pub enum WireError {
     /// An answer to nothing.
     #[error("the server answered message {0}, which asked for nothing of the kind")]
     Unexpected(i32),
+    /// Entries without end.
+    #[error("the server sent more than {0} entries where fewer were asked for")]
+    Overfull(usize),
     /// Notice of Disconnection (RFC 4511, 4.4.1).
     #[error("the server ended the connection (Notice of Disconnection)")]
     Notice,
@@ -113,17 +116,26 @@ impl WireError {
             Self::ServerName(_) => Some("write the server's DNS name into servers"),
             Self::CaFile { .. } => Some("write the CA's certificates into it, as PEM"),
             Self::NoTrust => Some("install ca-certificates, or set ca-file"),
-            Self::Timeout { .. } | Self::Frame(_) | Self::Unexpected(_) | Self::Notice | Self::Cut | Self::Driver(_) => None,
+            Self::Timeout { .. }
+            | Self::Frame(_)
+            | Self::Unexpected(_)
+            | Self::Overfull(_)
+            | Self::Notice
+            | Self::Cut
+            | Self::Driver(_) => None,
         }
     }
 }
+
+/// Why the relay has ended, if it has ended badly.
+type Failure = Arc<Mutex<Option<WireError>>>;
 
 /// A connection: the driver's handle, and the entries that come in answer to its searches.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub ldap: Ldap,
     pub entries: mpsc::Receiver<Vec<Bytes>>,
-    failure: Arc<OnceLock<WireError>>,
+    failure: Failure,
     tasks: [AbortOnDropHandle<()>; 2],
 }
 
@@ -143,19 +155,20 @@ impl Wire {
         for end in [&ours, &theirs] {
             end.set_nonblocking(true).map_err(WireError::Connect)?;
         }
-        let ours = UnixStream::from_std(ours).map_err(WireError::Connect)?;
+        let mut ours = UnixStream::from_std(ours).map_err(WireError::Connect)?;
         let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(theirs));
         let driver = |e: ldap3::LdapError| WireError::Driver(e.to_string());
         let (conn, ldap) = LdapConnAsync::with_settings(settings, "ldapi://rosterd").await.map_err(driver)?;
         let (sender, entries) = mpsc::channel(ENTRY_BATCHES);
-        let failure = Arc::new(OnceLock::new());
+        let failure = Failure::default();
         let told = Arc::clone(&failure);
         let relay = async move {
-            if let Err(error) = relay(stream, ours, sender).await {
+            if let Err(error) = relay(stream, &mut ours, sender).await {
                 tracing::debug!("the LDAP connection ended: {error}");
-                // Only the first error counts, and there is only one relay.
-                let _ = told.set(error);
+                told.lock().unwrap_or_else(PoisonError::into_inner).replace(error);
             }
+            // Only now: when the driver sees the end of its connection, why is to be known.
+            drop(ours);
         };
         let driver = async move {
             if let Err(error) = conn.drive().await {
@@ -171,7 +184,8 @@ impl Wire {
     pub(super) fn explain(self, error: Option<&ldap3::LdapError>) -> WireError {
         let Self { failure, tasks, ldap, entries } = self;
         drop((tasks, ldap, entries));
-        match (Arc::into_inner(failure).and_then(OnceLock::into_inner), error) {
+        let seen = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (seen, error) {
             (Some(seen), _) => seen,
             (None, Some(error)) => WireError::Driver(error.to_string()),
             (None, None) => WireError::Cut,
@@ -180,7 +194,7 @@ impl Wire {
 
     /// Whether the relay has ended with an error.
     pub(super) fn has_failed(&self) -> bool {
-        self.failure.get().is_some()
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 }
 
@@ -234,12 +248,12 @@ async fn start_tls(tcp: &mut TcpStream) -> Result<(), WireError> {
 /// Passes requests to the server, and checked answers to the driver, until either side ends.
 async fn relay(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
-    driver: UnixStream,
+    driver: &mut UnixStream,
     entries: mpsc::Sender<Vec<Bytes>>,
 ) -> Result<(), WireError> {
     let (mut from_server, mut to_server) = tokio::io::split(stream);
-    let (mut from_driver, mut to_driver) = driver.into_split();
-    let asked = std::sync::Mutex::new(HashMap::<i32, Op>::new());
+    let (mut from_driver, mut to_driver) = driver.split();
+    let asked = Mutex::new(HashMap::<i32, Op>::new());
     let outgoing = async {
         let mut buffer = BytesMut::with_capacity(4096);
         loop {
@@ -263,26 +277,31 @@ async fn relay(
                 return Err(WireError::Cut);
             }
             let mut batch = Vec::new();
-            while let Some(answer) = frame::split(&mut buffer)? {
-                let is_expected = asked.lock().is_ok_and(|mut asked| expects(&mut asked, &answer));
-                if answer.is_notice() {
-                    return Err(WireError::Notice);
+            let ended = loop {
+                let answer = match next(&mut buffer, &asked) {
+                    Ok(Some(answer)) => answer,
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
+                };
+                match answer.op {
+                    Op::SearchResultEntry => batch.push(answer.bytes),
+                    // Nobody follows a reference, and the driver would collect them for as long as they come.
+                    Op::SearchResultReference | Op::IntermediateResponse => {}
+                    _ => {
+                        // Entries go ahead of the result that ends their search.
+                        if !batch.is_empty() && entries.send(std::mem::take(&mut batch)).await.is_err() {
+                            return Ok(());
+                        }
+                        to_driver.write_all(&answer.bytes).await.map_err(|_| WireError::Cut)?;
+                    }
                 }
-                if !is_expected {
-                    return Err(WireError::Unexpected(answer.message_id));
-                }
-                if answer.op == Op::SearchResultEntry {
-                    batch.push(answer.bytes);
-                    continue;
-                }
-                // Entries go ahead of the result that ends their search.
-                if !batch.is_empty() && entries.send(std::mem::take(&mut batch)).await.is_err() {
-                    return Ok(());
-                }
-                to_driver.write_all(&answer.bytes).await.map_err(|_| WireError::Cut)?;
-            }
+            };
+            // What came before the connection broke was seen all the same.
             if !batch.is_empty() && entries.send(batch).await.is_err() {
                 return Ok(());
+            }
+            if let Some(error) = ended {
+                return Err(error);
             }
         }
     };
@@ -290,6 +309,18 @@ async fn relay(
         ended = outgoing => ended,
         ended = incoming => ended,
     }
+}
+
+/// The next answer to something that was asked, if all of it is there.
+fn next(buffer: &mut BytesMut, asked: &Mutex<HashMap<i32, Op>>) -> Result<Option<Frame>, WireError> {
+    let Some(answer) = frame::split(buffer)? else { return Ok(None) };
+    if answer.is_notice() {
+        return Err(WireError::Notice);
+    }
+    if !asked.lock().is_ok_and(|mut asked| expects(&mut asked, &answer)) {
+        return Err(WireError::Unexpected(answer.message_id));
+    }
+    Ok(Some(answer))
 }
 
 /// Whether the answer is one its request may get; a final answer ends the request.

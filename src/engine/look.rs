@@ -131,6 +131,10 @@ impl Engine {
         };
         self.confirm_absent(directory, &settings, &mut session, &bases, &decoder, absent, &mut sight).await?;
         self.confirm_groups(directory, &mut session, &mut sight).await?;
+        if trouble.is_some() {
+            // Whoever had a tier from what was not found would lose it, and nothing has been seen of that.
+            sight.groups_stood = false;
+        }
         for why in misnamed.into_iter().chain(trouble) {
             sight.failure.get_or_insert(why);
         }

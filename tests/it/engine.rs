@@ -91,58 +91,6 @@ async fn an_ou_that_vanishes_from_sight_is_held_and_nobody_is_suspended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_a_server_does_to_a_read_nobody_enabled_is_suspended_and_who_was_seen_disabled_is() {
-    let done = |code: u32| What::result(code, "simulated");
-    let table: Vec<(&str, When, What)> = vec![
-        ("cut on page 2", When::page(2), What::Cut),
-        ("cut inside a frame", When::search().containing("objectCategory").after_entries(150), What::CutInsideFrame),
-        ("size limit", When::page(2), done(4)),
-        ("time limit", When::page(2), done(3)),
-        ("busy", When::page(2), done(51)),
-        ("no paging control", When::page(1).containing("objectcategory=person"), What::OmitPagingControl),
-        ("groups that cannot be read", When::search().containing("objectcategory=group"), done(51)),
-        ("success without entries", When::page(2), What::EmptySuccess),
-        ("notice of disconnection", When::page(2), What::NoticeOfDisconnection),
-        ("deep BER", When::page(2), What::Raw(adsim::frames::nested(20_000))),
-        ("not BER", When::page(2), What::Raw(vec![0x30, 0x00])),
-        ("endless length", When::page(2), What::Raw(vec![0x30, 0x84, 0x7f, 0xff, 0xff, 0xff])),
-    ];
-    for (what, when, fault) in table {
-        let firm = Firm::running(300, |_| {}).await;
-        let before = firm.active().await;
-        // People are read in order, the service account first; the next who has a user is on the first page.
-        let users: Vec<_> = firm.users().await.into_iter().filter_map(|u| u.link).map(|l| l.guid.to_string()).collect();
-        let first = firm.sim.look(|ad| ad.people().into_iter().find(|p| users.contains(&p.to_string()))).unwrap();
-        firm.sim.edit(|ad| ad.disable(first));
-        firm.sim.faults().push(Fault::new(when, fault));
-        let run = firm.sync().await;
-        assert_eq!(firm.sim.faults().fired(), 1, "{what}");
-        if what != "success without entries" {
-            assert_eq!(run.state, RunState::Failed, "{what}: {run:?}");
-        }
-        let gone = before - firm.active().await;
-        assert_eq!(gone, 1, "{what}: people who were suspended, {run:?}");
-        firm.sim.faults().clear();
-        let well = firm.sync().await;
-        assert_eq!(well.error, None, "{what}: the next run is well");
-        assert!(before - firm.active().await <= 1, "{what}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_stalls_or_goes_in_circles_ends_the_run_in_time() {
-    for (when, what) in
-        [(When::page(2), What::Stall), (When::page(2), What::RepeatCookie), (When::Bind, What::Stall), (When::Connect, What::Stall)]
-    {
-        let firm = Firm::running(300, |c| c.settings.timeouts.operation = Duration::from_secs(1)).await;
-        firm.sim.faults().push(Fault::new(when, what).always());
-        let run = firm.sync().await;
-        assert_eq!(run.state, RunState::Failed, "{run:?}");
-        assert_eq!(run.counts.total(), 0);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_crashed_is_failed_runs_until_it_is_back() {
     let firm = Firm::running(100, |_| {}).await;
     let before = firm.active().await;
@@ -267,54 +215,6 @@ async fn a_read_that_takes_too_long_fails_the_run_and_still_suspends_whom_it_saw
     let run = firm.sync().await;
     assert_eq!((run.state, run.counts.suspend, before - firm.active().await), (RunState::Failed, 1, 1), "{run:?}");
     assert!(run.error.unwrap().contains("longer than 1s"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn starttls_is_used_when_it_is_asked_for_and_nothing_goes_on_without_it() {
-    let starttls = |c: &mut rosterd::engine::DirectoryConfig, url: &str, on: bool| {
-        c.settings.servers = vec![rosterd::directory::ServerUrl::parse(url).unwrap()];
-        c.settings.starttls = on;
-    };
-    let firm = Firm::running(20, |_| {}).await;
-    let url = firm.sim.ldap_url();
-    let table: Vec<(Option<What>, bool, &str)> = vec![
-        (None, true, ""),
-        (None, false, "without TLS is refused"),
-        (Some(What::RefuseStartTls), true, "refuses StartTLS"),
-        (Some(What::PlaintextAfterStartTls(vec![0x30, 0x05])), true, "in the clear"),
-    ];
-    for (fault, on, told) in table {
-        let mut config = firm.engine.directory("corp").unwrap().config.clone();
-        starttls(&mut config, &url, on);
-        if let Some(what) = fault {
-            firm.sim.faults().push(Fault::new(When::StartTls, what));
-        }
-        firm.sim.clear_log();
-        let outcome = rosterd::directory::Session::open_any(&config.settings, None).await;
-        match (told, outcome) {
-            ("", Ok(_)) => assert_eq!(firm.sim.log().binds().len(), 1),
-            (told, Err(error)) => {
-                assert!(error.to_string().contains(told), "{error}");
-                assert!(firm.sim.log().binds().is_empty(), "{told}: no password was sent");
-            }
-            (told, Ok(_)) => panic!("{told}: it went on"),
-        }
-        firm.sim.faults().clear();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_does_not_fit_is_refused_before_the_password_is_sent() {
-    for certificate in [adsim::Certificate::Expired, adsim::Certificate::WrongName, adsim::Certificate::UnknownAuthority] {
-        let firm = Firm::running(20, |_| {}).await;
-        firm.sim.set_certificate(certificate).unwrap();
-        firm.sim.clear_log();
-        let run = firm.sync().await;
-        assert!(run.error.as_ref().unwrap().contains("TLS failed"), "{run:?}");
-        assert!(firm.sim.log().binds().is_empty());
-        firm.sim.set_certificate(adsim::Certificate::Valid).unwrap();
-        assert_eq!(firm.sync().await.state, RunState::Succeeded);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,10 +4,14 @@
 
 mod access;
 mod answers;
+mod breakage;
+mod clock;
 mod config;
 mod ctl;
 mod engine;
 mod firm;
+mod gauntlet;
+mod hostile;
 mod lab;
 mod laws;
 mod layers;

@@ -11,17 +11,17 @@ use tokio::runtime::Runtime;
 use crate::process::{Daemon, until};
 
 /// A daemon over a simulated directory.
-struct Site {
+pub(crate) struct Site {
     // First, so that it is ended before what it reads.
-    daemon: Daemon,
-    sim: Sim,
+    pub(crate) daemon: Daemon,
+    pub(crate) sim: Sim,
     // The simulator's threads.
     _runtime: Runtime,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 /// What every one of these daemons is told; `more` stands before the directory, `directory` are keys of it.
-fn configuration(sim: &Sim, folder: &Path, more: &str, directory: &str) -> String {
+pub(crate) fn configuration(sim: &Sim, folder: &Path, more: &str, directory: &str) -> String {
     let (url, who, root, folder) = (sim.ldaps_url(), sim.service_upn(), sim.root_dn(), folder.display());
     format!(
         r#"
@@ -50,17 +50,22 @@ fn configuration(sim: &Sim, folder: &Path, more: &str, directory: &str) -> Strin
 }
 
 impl Site {
-    /// A company of 60 people, all of them users.
-    fn running() -> Self {
+    /// A company of so many people that nothing is known of yet.
+    pub(crate) fn empty(people: usize) -> Self {
         let runtime = Runtime::new().unwrap();
-        let sim = runtime.block_on(Sim::builder().people(60).start()).unwrap();
+        let sim = runtime.block_on(Sim::builder().people(people).start()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), sim.ca_pem()).unwrap();
         let password = folder.path().join("password");
         std::fs::write(&password, sim.service_password()).unwrap();
         std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         std::fs::write(folder.path().join("rosterd.toml"), configuration(&sim, folder.path(), "", "")).unwrap();
-        let site = Self { daemon: Daemon::start(folder.path()), sim, _runtime: runtime, folder };
+        Self { daemon: Daemon::start(folder.path()), sim, _runtime: runtime, folder }
+    }
+
+    /// A company of 60 people, all of them users.
+    pub(crate) fn running() -> Self {
+        let site = Self::empty(60);
         site.done("account create acme --name Acme");
         site.done("domain claim acme example.com");
         let (code, run) = site.daemon.ctl("sync corp");
@@ -73,25 +78,25 @@ impl Site {
     }
 
     /// Writes another configuration, without telling anybody.
-    fn configure(&self, more: &str, directory: &str) {
+    pub(crate) fn configure(&self, more: &str, directory: &str) {
         self.write(&configuration(&self.sim, self.folder.path(), more, directory));
     }
 
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         std::fs::write(self.folder.path().join("rosterd.toml"), text).unwrap();
     }
 
-    fn done(&self, command: &str) -> Value {
+    pub(crate) fn done(&self, command: &str) -> Value {
         let (code, document) = self.daemon.ctl(command);
         assert_eq!(code, 0, "rosterctl {command}: {document:#}");
         document
     }
 
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         self.done("status")["directories"][0].clone()
     }
 
-    fn active(&self) -> u64 {
+    pub(crate) fn active(&self) -> u64 {
         self.status()["users"]["active"].as_u64().unwrap()
     }
 }
@@ -245,7 +250,7 @@ fn a_backup_of_a_live_store_is_whole_and_a_store_restored_from_it_only_plans_at_
 }
 
 /// What a daemon says that cannot start.
-fn refusal(folder: &Path) -> String {
+pub(crate) fn refusal(folder: &Path) -> String {
     let done = Daemon::command(folder).output().unwrap();
     assert_eq!(done.status.code(), Some(1));
     String::from_utf8_lossy(&done.stderr).into_owned()

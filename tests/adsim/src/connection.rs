@@ -214,7 +214,11 @@ impl Connection {
         };
         for byte in bytes {
             self.wire.write(&[*byte]).await?;
-            tokio::time::sleep(apart).await;
+            if apart.is_zero() {
+                tokio::task::yield_now().await;
+            } else {
+                tokio::time::sleep(apart).await;
+            }
         }
         Ok(())
     }
@@ -230,6 +234,11 @@ impl Connection {
             What::Frames(make) => self.send(&make(id)).await?,
             What::RawInstead(bytes) => twist.instead = Some(bytes),
             What::FramesInstead(make) => twist.instead = Some(make(id)),
+            What::Endless(make) => {
+                for number in 0.. {
+                    self.send(&make(id, number)).await?;
+                }
+            }
             What::NoticeOfDisconnection => {
                 self.send(&frames::notice_of_disconnection()).await?;
                 return Ok(Flow::Close);

@@ -93,6 +93,12 @@ impl When {
     }
 }
 
+/// Makes frames of a message id.
+pub type Made = Arc<dyn Fn(i64) -> Vec<u8> + Send + Sync>;
+
+/// Makes frames of a message id and a number.
+pub type Numbered = Arc<dyn Fn(i64, u64) -> Vec<u8> + Send + Sync>;
+
 /// What goes wrong.
 #[derive(Clone)]
 pub enum What {
@@ -121,9 +127,11 @@ pub enum What {
     /// These bytes are sent instead of the answer (or of the rest of it).
     RawInstead(Vec<u8>),
     /// Like [`Raw`](Self::Raw), made from the request's message id; see [`frames`](crate::frames).
-    Frames(fn(i64) -> Vec<u8>),
+    Frames(Made),
     /// Like [`RawInstead`](Self::RawInstead), made from the request's message id.
-    FramesInstead(fn(i64) -> Vec<u8>),
+    FramesInstead(Made),
+    /// Frames made from the request's message id and a number that counts from 0, one after the other until the client hangs up.
+    Endless(Numbered),
     /// AD's Notice of Disconnection, then the connection is closed.
     NoticeOfDisconnection,
     /// A SearchResultReference to this URL is sent at this moment.
@@ -146,6 +154,21 @@ impl What {
     /// An edit at the moment.
     pub fn edit(change: impl Fn(&mut Ad) + Send + Sync + 'static) -> Self {
         Self::Edit(Arc::new(change))
+    }
+
+    /// These frames at the moment; then all goes on.
+    pub fn frames(make: impl Fn(i64) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::Frames(Arc::new(make))
+    }
+
+    /// These frames instead of the answer, or of the rest of it.
+    pub fn frames_instead(make: impl Fn(i64) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::FramesInstead(Arc::new(make))
+    }
+
+    /// Frames without end.
+    pub fn endless(make: impl Fn(i64, u64) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::Endless(Arc::new(make))
     }
 
     /// A result instead of success.
@@ -171,6 +194,7 @@ impl fmt::Debug for What {
             Self::RawInstead(_) => "RawInstead",
             Self::Frames(_) => "Frames",
             Self::FramesInstead(_) => "FramesInstead",
+            Self::Endless(_) => "Endless",
             Self::NoticeOfDisconnection => "NoticeOfDisconnection",
             Self::Referral(url) => return write!(f, "Referral({url})"),
             Self::RepeatEntry => "RepeatEntry",

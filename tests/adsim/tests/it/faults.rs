@@ -133,7 +133,7 @@ async fn binds_and_connections_misbehave() {
 
     sim.faults().push(Fault::new(
         When::search(),
-        What::FramesInstead(|id| {
+        What::frames_instead(|id| {
             [frames::entry(id, b"CN=\xff\xfe,DC=x", &[("mail", vec![vec![], vec![0xc3]])]), frames::done(id, 0, "")].concat()
         }),
     ));

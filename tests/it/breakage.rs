@@ -1,0 +1,265 @@
+//! What machines do to a daemon: two of them, disks that turn read-only or rot, no descriptors left, SIGKILL at any moment.
+//! The last good state stays, and what is said says what to do.
+
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::process::{Daemon, until};
+use crate::service::{Site, configuration, refusal};
+
+#[test]
+fn a_second_daemon_is_refused_with_a_sentence_and_the_first_goes_on() {
+    let site = Site::running();
+    let active = site.active();
+    let said = refusal(site.folder.path());
+    assert!(said.contains("another rosterd"), "{said}");
+    assert_eq!((site.done("sync corp")["state"].as_str(), site.active()), (Some("succeeded"), active));
+
+    // The same store with another socket, and the same socket with another store.
+    let second = tempfile::tempdir().unwrap();
+    let text = configuration(&site.sim, site.folder.path(), "", "");
+    for (kept, own) in [("rosterd.db", "control.sock"), ("control.sock", "rosterd.db")] {
+        let folder = site.folder.path().display().to_string();
+        let elsewhere = second.path().display().to_string();
+        std::fs::write(second.path().join("rosterd.toml"), text.replace(&format!("{folder}/{own}"), &format!("{elsewhere}/{own}")))
+            .unwrap();
+        let said = refusal(second.path());
+        assert!(said.contains("another rosterd"), "the same {kept}: {said}");
+        assert_eq!((site.done("sync corp")["state"].as_str(), site.active()), (Some("succeeded"), active), "the same {kept}");
+    }
+}
+
+#[test]
+fn a_socket_left_behind_is_replaced_and_a_file_of_somebody_else_is_not() {
+    let mut site = Site::running();
+    let active = site.active();
+    let socket = site.folder.path().join("control.sock");
+    site.daemon.signal(Signal::SIGKILL);
+    site.daemon.wait();
+    assert!(socket.exists(), "SIGKILL leaves the socket behind");
+    site.daemon = Daemon::start(site.folder.path());
+    assert_eq!(site.active(), active);
+    site.daemon.signal(Signal::SIGTERM);
+    assert!(site.daemon.wait().success());
+    assert!(!socket.exists(), "a stop does not");
+
+    std::fs::write(&socket, "a letter").unwrap();
+    let said = refusal(site.folder.path());
+    assert!(said.contains("is no socket: remove it"), "{said}");
+    assert_eq!(std::fs::read_to_string(&socket).unwrap(), "a letter");
+    std::fs::remove_file(&socket).unwrap();
+
+    std::os::unix::fs::symlink(site.folder.path().join("elsewhere"), &socket).unwrap();
+    let said = refusal(site.folder.path());
+    assert!(said.contains("symbolic link"), "{said}");
+    std::fs::remove_file(&socket).unwrap();
+
+    let other = UnixListener::bind(&socket).unwrap();
+    let said = refusal(site.folder.path());
+    assert!(said.contains("another rosterd answers"), "{said}");
+    drop(other);
+    site.daemon = Daemon::start(site.folder.path());
+    assert_eq!(site.active(), active);
+}
+
+#[test]
+fn sigkill_at_any_moment_of_an_import_loses_nothing_and_repeats_nothing() {
+    let mut site = Site::empty(100);
+    let mut everybody = 0;
+    // From before the request arrives until after the plan was applied, in milliseconds; 400 is the yardstick.
+    for after in [400, 0, 5, 10, 20, 30, 45, 60, 80, 110, 150] {
+        site.daemon.signal(Signal::SIGKILL);
+        site.daemon.wait();
+        for file in ["rosterd.db", "rosterd.db-wal", "rosterd.db-shm"] {
+            drop(std::fs::remove_file(site.folder.path().join(file)));
+        }
+        site.daemon = Daemon::start(site.folder.path());
+        site.done("account create acme --name Acme");
+        site.done("domain claim acme example.com");
+        let (code, run) = site.daemon.ctl("sync corp");
+        assert_eq!(code, 3, "an import beyond the limit waits: {run:#}");
+        let id = site.done("held list")["held"][0]["id"].as_str().unwrap().to_owned();
+        let mut approval = site.daemon.client(&format!("held approve {id}")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(after));
+        site.daemon.signal(Signal::SIGKILL);
+        site.daemon.wait();
+        approval.wait().unwrap();
+
+        site.daemon = Daemon::start(site.folder.path());
+        until("everybody is in", || {
+            site.daemon.ctl("sync corp");
+            match site.done("held list")["held"][0]["id"].as_str() {
+                Some(id) => drop(site.daemon.ctl(&format!("held approve {id}"))),
+                None => return Some(()),
+            }
+            None
+        });
+        everybody = everybody.max(site.active());
+        assert_eq!(site.active(), everybody, "killed after {after} ms");
+        one_user_and_one_event_for_each(&site, after);
+    }
+}
+
+fn one_user_and_one_event_for_each(site: &Site, after: u64) {
+    let guids = |document: &Value, list: &str, path: &str| {
+        let mut all: Vec<String> = document[list].as_array().unwrap().iter().map(|one| one.pointer(path).unwrap().to_string()).collect();
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        (count, all.len())
+    };
+    let (users, people) = guids(&site.done("user list"), "users", "/directory/object_guid");
+    assert_eq!(users, people, "killed after {after} ms: one user each");
+    let created = site.done("event list --type user.created --limit 1000");
+    let (events, subjects) = guids(&created, "events", "/subject");
+    assert_eq!((events, subjects), (users, users), "killed after {after} ms: one event each");
+    let quiet = site.done("sync corp");
+    assert!(quiet["changes"].as_object().unwrap().values().all(|n| *n == 0), "killed after {after} ms: {quiet:#}");
+}
+
+#[test]
+fn sigkill_at_any_moment_of_a_suspension_suspends_once() {
+    let mut site = Site::running();
+    let users = site.done("user list --status active")["users"].as_array().unwrap().clone();
+    for (user, after) in users.iter().zip([0, 10, 20, 30, 40, 60, 80, 120]) {
+        let dn = user["directory"]["dn"].as_str().unwrap();
+        site.sim.edit(|ad| ad.disable(dn));
+        let mut syncing = site.daemon.client("sync corp").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(after));
+        site.daemon.signal(Signal::SIGKILL);
+        site.daemon.wait();
+        syncing.wait().unwrap();
+        site.daemon = Daemon::start(site.folder.path());
+        until("the person is suspended", || {
+            site.daemon.ctl("sync corp");
+            let id = user["id"].as_str().unwrap();
+            (site.done(&format!("user show {id}"))["status"] == "suspended").then_some(())
+        });
+    }
+    let suspended = site.done("event list --type user.suspended --limit 1000")["events"].as_array().unwrap().len();
+    assert_eq!(suspended, 8, "one event each");
+}
+
+#[test]
+fn a_store_that_is_read_only_is_told_and_stays_as_it_is() {
+    if !nix::unistd::geteuid().is_root() {
+        // Only root can take the right to write away from a process of his.
+        return;
+    }
+    let mut site = Site::running();
+    let active = site.active();
+    site.daemon.signal(Signal::SIGTERM);
+    site.daemon.wait();
+    let folder = site.folder.path().to_owned();
+    let before = std::fs::read(folder.join("rosterd.db")).unwrap();
+
+    let out = within_mounts(&folder, "mount -o remount,ro,bind \"$0\"").output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("read-only") || said.contains("Read-only"), "{said}");
+    assert!(before == std::fs::read(folder.join("rosterd.db")).unwrap(), "the store is as it was");
+
+    site.daemon = Daemon::start(&folder);
+    assert_eq!((site.done("sync corp")["state"].as_str(), site.active()), (Some("succeeded"), active));
+}
+
+/// A daemon whose folder is a mount of its own, seen by nobody else, after this was done to it.
+fn within_mounts(folder: &Path, first: &str) -> Command {
+    let mut command = Command::new("unshare");
+    let script = format!("mount --bind \"$0\" \"$0\" && {first} && exec \"$@\"");
+    command.args(["--mount", "sh", "-c", &script]).arg(folder).arg(env!("CARGO_BIN_EXE_rosterd"));
+    command.arg("--config").arg(folder.join("rosterd.toml")).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn pages_that_rot_in_the_middle_of_the_store_are_told_at_the_start_and_while_it_runs() {
+    let mut site = Site::running();
+    site.daemon.signal(Signal::SIGTERM);
+    site.daemon.wait();
+    let file = site.folder.path().join("rosterd.db");
+    let good = std::fs::read(&file).unwrap();
+
+    // Everything but the first pages: so the file opens.
+    rot(&file, 3 * 4096);
+    let said = refusal(site.folder.path());
+    assert!(said.contains("damaged") && said.contains("backup"), "{said}");
+
+    std::fs::write(&file, &good).unwrap();
+    site.daemon = Daemon::start(site.folder.path());
+    site.sim.edit(|ad| {
+        for person in ad.people() {
+            ad.set(person, "title", "Keeper of the Minutes");
+        }
+    });
+    // What is in the caches and the log hides what is in the file, so that is brought there first.
+    site.done("sync corp");
+    site.daemon.signal(Signal::SIGTERM);
+    site.daemon.wait();
+    site.daemon = Daemon::start(site.folder.path());
+    until("the first run is over", || site.status()["last_success"].as_str().map(drop));
+    rot(&file, 3 * 4096);
+    let told = until("it is noticed", || {
+        site.sim.edit(|ad| {
+            for person in ad.people() {
+                ad.set(person, "department", "Archive");
+            }
+        });
+        let (_, problem) = site.daemon.ctl("sync corp");
+        problem.to_string().contains("damaged").then_some(problem)
+    });
+    assert!(told.to_string().contains("backup"), "{told:#}");
+}
+
+/// Overwrites what lies behind this place with noise, every other page.
+fn rot(file: &Path, from: u64) {
+    let length = std::fs::metadata(file).unwrap().len();
+    let mut file = std::fs::File::options().write(true).open(file).unwrap();
+    for at in (from..length).step_by(2 * 4096) {
+        file.seek(SeekFrom::Start(at)).unwrap();
+        file.write_all(&[0xa5; 4096]).unwrap();
+    }
+    file.sync_all().unwrap();
+}
+
+#[test]
+fn a_daemon_without_descriptors_says_so_and_recovers() {
+    let site = Site::running();
+    let active = site.active();
+    let users = site.done("user list --status active")["users"].as_array().unwrap().clone();
+    site.sim.edit(|ad| ad.disable(users[0]["directory"]["dn"].as_str().unwrap()));
+    let pid = site.daemon.pid();
+    let open = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let few = open() + 6;
+    limit_descriptors(pid, few);
+    // Callers that say nothing hold every descriptor there is.
+    let socket = site.folder.path().join("control.sock");
+    let callers: Vec<UnixStream> = (0..40).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
+    until("nothing is left", || (open() >= few - 1).then_some(()));
+    std::thread::sleep(Duration::from_millis(200));
+    drop(callers);
+
+    // With room for two or three more: a run fails with a sentence, or succeeds; it does not hang, and it harms nobody.
+    limit_descriptors(pid, open().min(few) + 2);
+    let (code, run) = site.daemon.ctl("sync corp");
+    assert!(code == 0 || run.to_string().contains("open files"), "{code} {run:#}");
+    limit_descriptors(pid, 1024);
+    until("it answers as before", || (site.daemon.ctl("sync corp").0 == 0).then_some(()));
+    assert_eq!(site.active(), active - 1, "who was disabled is suspended, and nobody else");
+    let mut alive = UnixStream::connect(&socket).unwrap();
+    alive.write_all(b"GET /v1/status HTTP/1.1\r\nHost: rosterd\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    alive.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+fn limit_descriptors(pid: u32, count: usize) {
+    let done = Command::new("prlimit").arg(format!("--pid={pid}")).arg(format!("--nofile={count}:4096")).status();
+    assert!(done.unwrap().success());
+}
