@@ -110,14 +110,19 @@ impl Decoder {
                 if attribute.values().next().is_some() {
                     presence.0 |= 1 << bit;
                 }
-                let limit = match slot {
-                    Slot::Mail | Slot::Profile(_) => LONGEST_TEXT,
-                    Slot::Proxies => LONGEST_ADDRESSES,
-                    _ => usize::MAX,
-                };
-                if limit < usize::MAX && attribute.values().map(<[u8]>::len).sum::<usize>() > limit {
-                    is_broken = true;
-                    continue;
+                // Too long to be what it should be: a title that is costs the title, addresses that are cost the entry.
+                let bytes = || attribute.values().map(<[u8]>::len).sum::<usize>();
+                match slot {
+                    Slot::Profile(_) if bytes() > LONGEST_TEXT => continue,
+                    Slot::Mail if bytes() > LONGEST_TEXT => {
+                        mail = Field::Malformed;
+                        continue;
+                    }
+                    Slot::Proxies if bytes() > LONGEST_ADDRESSES => {
+                        is_broken = true;
+                        continue;
+                    }
+                    _ => {}
                 }
                 match slot {
                     Slot::Guid => guid = attribute.values().next().and_then(Guid::from_ad),
