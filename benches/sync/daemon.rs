@@ -48,21 +48,31 @@ timeouts = {{ connect = "5s", operation = "10m", run = "6h" }}
     Ok(std::fs::write(folder.join("rosterd.toml"), text)?)
 }
 
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The daemon.
+    pub rosterd: PathBuf,
+    /// The client that drives it.
+    pub rosterctl: PathBuf,
+}
+
 /// A running rosterd.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
+    rosterctl: PathBuf,
     socket: PathBuf,
 }
 
 impl Daemon {
     /// Starts one, and waits until it answers and its first run has ended.
-    pub fn start(folder: &Path) -> anyhow::Result<Self> {
+    pub fn start(folder: &Path, programs: &Programs) -> anyhow::Result<Self> {
         let log = File::options().create(true).append(true).open(folder.join("rosterd.log"))?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rosterd"));
+        let mut command = Command::new(&programs.rosterd);
         command.arg("--config").arg(folder.join("rosterd.toml")).stdin(Stdio::null());
         let child = command.stdout(log.try_clone()?).stderr(log).spawn().context("rosterd")?;
-        let mut daemon = Self { child, socket: folder.join("control.sock") };
+        let mut daemon = Self { child, rosterctl: programs.rosterctl.clone(), socket: folder.join("control.sock") };
         let begun = Instant::now();
         while !daemon.command("status").stdout(Stdio::null()).stderr(Stdio::null()).status()?.success() {
             ensure!(daemon.child.try_wait()?.is_none(), "rosterd has ended: see {}/rosterd.log", folder.display());
@@ -79,7 +89,7 @@ impl Daemon {
     }
 
     fn command(&self, words: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rosterctl"));
+        let mut command = Command::new(&self.rosterctl);
         command.args(["--json", "--yes", "--socket"]).arg(&self.socket).args(words.split_whitespace()).stdin(Stdio::null());
         command
     }

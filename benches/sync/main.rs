@@ -20,7 +20,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde_json::Value;
 
-use daemon::Daemon;
+use daemon::{Daemon, Programs};
 use front::Front;
 use population::{ATTRIBUTES, Population, READER, ROOT};
 use server::{PASSWORD, Server};
@@ -39,6 +39,12 @@ struct Arguments {
     /// Where loaded directories are kept
     #[arg(long, env = "ROSTERD_BENCH_CACHE", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/sync"))]
     cache: PathBuf,
+    /// The daemon to measure: another build than this one, to compare the two
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_rosterd"))]
+    rosterd: PathBuf,
+    /// The client it is driven with
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_rosterctl"))]
+    rosterctl: PathBuf,
     /// Keep the daemon's folder, and say where it is
     #[arg(long)]
     keep: bool,
@@ -56,7 +62,8 @@ struct Cost {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { people, memberships, rounds, cache, keep, bench: _ } = Arguments::parse();
+    let Arguments { people, memberships, rounds, cache, rosterd, rosterctl, keep, bench: _ } = Arguments::parse();
+    let programs = Programs { rosterd, rosterctl };
     ensure!(rounds > 0 && memberships > 0, "there must be a round, and a group for everybody");
     let population = Population { people, memberships };
     std::fs::create_dir_all(&cache)?;
@@ -71,7 +78,7 @@ fn main() -> anyhow::Result<()> {
     reference.push(read(&front, folder.path())?);
     let store = limit::measure(population, folder.path())?;
     println!("R {}; the store's limit {}", show(reference[0].wall), show(store));
-    let import = import(&front, folder.path(), population)?;
+    let import = import(&front, folder.path(), &programs, population)?;
     reference.push(read(&front, folder.path())?);
     let before = median(reference.iter().map(|r| r.wall));
     println!("first import: planned in {}, {} CPU, {} searches", show(import.plan.wall), show(import.plan.cpu), import.plan.searches);
@@ -82,13 +89,13 @@ fn main() -> anyhow::Result<()> {
         import.peak
     );
 
-    let daemon = Daemon::start(folder.path())?;
+    let daemon = Daemon::start(folder.path(), &programs)?;
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         theirs.push(read(&front, folder.path())?);
         let mut run = Value::Null;
         ours.push(cost(&front, || daemon.cpu(), || Ok(run = daemon.ctl("sync corp")?))?);
-        ensure!(run["state"] == "succeeded" && run["entries"] == people && run["held"] == 0, "the run was not unchanged: {run:#}");
+        ensure!(run["state"] == "succeeded" && run["read"]["entries"] == people && run["held"] == 0, "the run was not unchanged: {run:#}");
     }
     let peak = daemon.peak()?;
     daemon.stop()?;
@@ -111,8 +118,8 @@ struct Import {
 }
 
 /// A first import into a new store: everybody is planned, held, and approved.
-fn import(front: &Front, folder: &Path, population: Population) -> anyhow::Result<Import> {
-    let daemon = Daemon::start(folder)?;
+fn import(front: &Front, folder: &Path, programs: &Programs, population: Population) -> anyhow::Result<Import> {
+    let daemon = Daemon::start(folder, programs)?;
     daemon.ctl("account create acme --name Acme")?;
     daemon.ctl("domain claim acme example.com")?;
     let plan = cost(front, || daemon.cpu(), || daemon.ctl("sync corp"))?;
