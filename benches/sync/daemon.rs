@@ -73,7 +73,7 @@ impl Daemon {
         command.arg("--config").arg(folder.join("rosterd.toml")).stdin(Stdio::null());
         let child = command.stdout(log.try_clone()?).stderr(log).spawn().context("rosterd")?;
         let mut daemon = Self { child, rosterctl: programs.rosterctl.clone(), socket: folder.join("control.sock") };
-        let begun = Instant::now();
+        let (begun, at) = (Instant::now(), rosterd::clock::Clock::system().now().to_string());
         while !daemon.command("status").stdout(Stdio::null()).stderr(Stdio::null()).status()?.success() {
             ensure!(daemon.child.try_wait()?.is_none(), "rosterd has ended: see {}/rosterd.log", folder.display());
             ensure!(begun.elapsed() < Duration::from_secs(30), "rosterd does not answer");
@@ -81,7 +81,8 @@ impl Daemon {
         }
         loop {
             let runs = daemon.ctl("run list --limit 1")?;
-            if runs["runs"][0]["state"].as_str().is_some_and(|state| state != "running") {
+            let newest = &runs["runs"][0];
+            if newest["started_at"].as_str() >= Some(at.as_str()) && newest["state"] != "running" {
                 return Ok(daemon);
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -151,7 +151,9 @@ fn put(into: &mut Vec<u8>, tag: u8, contents: &[&[u8]]) {
     let length: usize = contents.iter().map(|c| c.len()).sum();
     into.extend([tag, 0x84]);
     into.extend((length as u32).to_be_bytes());
-    contents.iter().for_each(|content| into.extend_from_slice(content));
+    for content in contents {
+        into.extend_from_slice(content);
+    }
 }
 
 /// A SearchRequest, taken apart as far as its base.

@@ -18,7 +18,6 @@ use anyhow::ensure;
 use clap::Parser;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
-use serde_json::Value;
 
 use daemon::{Daemon, Programs};
 use front::Front;
@@ -93,8 +92,8 @@ fn main() -> anyhow::Result<()> {
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         theirs.push(read(&front, folder.path())?);
-        let mut run = Value::Null;
-        ours.push(cost(&front, || daemon.cpu(), || Ok(run = daemon.ctl("sync corp")?))?);
+        let (cost, run) = cost(&front, || daemon.cpu(), || daemon.ctl("sync corp"))?;
+        ours.push(cost);
         ensure!(run["state"] == "succeeded" && run["read"]["entries"] == people && run["held"] == 0, "the run was not unchanged: {run:#}");
     }
     let peak = daemon.peak()?;
@@ -122,9 +121,9 @@ fn import(front: &Front, folder: &Path, programs: &Programs, population: Populat
     let daemon = Daemon::start(folder, programs)?;
     daemon.ctl("account create acme --name Acme")?;
     daemon.ctl("domain claim acme example.com")?;
-    let plan = cost(front, || daemon.cpu(), || daemon.ctl("sync corp"))?;
+    let (plan, _) = cost(front, || daemon.cpu(), || daemon.ctl("sync corp"))?;
     let held = daemon.ctl("held list")?["held"][0]["id"].as_str().unwrap_or_default().to_owned();
-    let apply = cost(front, || daemon.cpu(), || daemon.ctl(&format!("held approve {held}")))?;
+    let (apply, _) = cost(front, || daemon.cpu(), || daemon.ctl(&format!("held approve {held}")))?;
     let active = daemon.ctl("status")?["directories"][0]["users"]["active"].as_u64();
     let expected = population.people - population.people / 50;
     ensure!(active == Some(expected), "{active:?} users are active, and {expected} should be");
@@ -144,16 +143,20 @@ fn read(front: &Front, folder: &Path) -> anyhow::Result<Cost> {
         let time = usage.user_time() + usage.system_time();
         Ok(Duration::from_micros(time.num_microseconds().unsigned_abs()))
     };
-    cost(front, children, || {
-        ensure!(command.status()?.success(), "ldapsearch failed");
-        Ok(())
-    })
+    let (cost, ended) = cost(front, children, || Ok(command.status()?))?;
+    ensure!(ended.success(), "ldapsearch failed");
+    Ok(cost)
 }
 
-fn cost<T>(front: &Front, cpu: impl Fn() -> anyhow::Result<Duration>, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<Cost> {
+fn cost<T>(
+    front: &Front,
+    cpu: impl Fn() -> anyhow::Result<Duration>,
+    work: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<(Cost, T)> {
     let (searches, cpu_before, begun) = (front.searches(), cpu()?, Instant::now());
-    work()?;
-    Ok(Cost { wall: begun.elapsed(), cpu: cpu()? - cpu_before, searches: front.searches() - searches })
+    let done = work()?;
+    let cost = Cost { wall: begun.elapsed(), cpu: cpu()?.saturating_sub(cpu_before), searches: front.searches() - searches };
+    Ok((cost, done))
 }
 
 fn median(times: impl Iterator<Item = Duration>) -> Duration {

@@ -133,7 +133,7 @@ impl Population {
         // One in fifty has left, one in twenty will.
         writeln!(to, "userAccountControl: {}", if n % 50 == 49 { 514 } else { 512 })?;
         writeln!(to, "accountExpires: {}", if n % 20 == 19 { 150_000_000_000_000_000 } else { i64::MAX })?;
-        writeln!(to, "memberOf: {}", group_dn(TIER_GROUPS[usize::from(n % 2 == 0)]))?;
+        writeln!(to, "memberOf: {}", group_dn(TIER_GROUPS[usize::from(n.is_multiple_of(2))]))?;
         for g in 1..self.memberships {
             writeln!(to, "memberOf: {}", group_dn(&other_group(g)))?;
         }
