@@ -295,13 +295,20 @@ fn lock(database: &Path) -> Result<nix::fcntl::Flock<std::fs::File>, StoreError>
 }
 
 async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {
-    let sql = match flavour {
-        Flavour::Sqlite => include_str!("migrations/sqlite/0001_initial.sql"),
+    let steps = match flavour {
+        Flavour::Sqlite => {
+            [include_str!("migrations/sqlite/0001_initial.sql"), include_str!("migrations/sqlite/0002_what_every_run_asks.sql")]
+        }
         #[cfg(feature = "postgres")]
-        Flavour::Postgres => include_str!("migrations/postgres/0001_initial.sql"),
+        Flavour::Postgres => {
+            [include_str!("migrations/postgres/0001_initial.sql"), include_str!("migrations/postgres/0002_what_every_run_asks.sql")]
+        }
     };
-    let initial = Migration::new(1, "initial".into(), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(sql), false);
-    match Migrator::with_migrations(vec![initial]).run(pool).await {
+    let step = |(version, (name, sql)): (i64, (&'static str, &'static str))| {
+        Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(sql), false)
+    };
+    let steps = (1..).zip(["initial", "what every run asks"].into_iter().zip(steps)).map(step).collect();
+    match Migrator::with_migrations(steps).run(pool).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(version)) => Err(StoreError::Newer(version)),
         Err(error) => Err(StoreError::Migrate(error)),

@@ -91,6 +91,9 @@ pub struct Reheld {
     pub is_new: bool,
 }
 
+/// Held changes that are made into rows at once.
+const HELD_AT_ONCE: usize = 500;
+
 pub(super) const INSERT_CHANGES: &str = "INSERT INTO changes (run_id, seq, plan_id, directory, kind, class, user_id, guid, email, reason, before, after, evidence, digest, \
      cluster, hold, outcome, approved, at)";
 const SHOWN: &str = "user_id, guid, email, kind, class, reason, before, after, evidence, hold, outcome, at";
@@ -228,10 +231,14 @@ impl Store {
                 let sql =
                     Sql::new("INSERT INTO plans (id, directory, run_id, digest, size, state, created_at, updated_at) VALUES ").list(row);
                 sql.execute(&mut *writing.tx).await.doing("hold a plan")?;
-                let rows = held.iter().enumerate().map(|(n, h)| {
-                    change_row(&h.change, run, first_seq + n as u64, Some(id), Some(directory), Some(h.hold), "held", false, now)
-                });
-                insert(&mut writing.tx, INSERT_CHANGES, "", rows).await.doing("hold changes")?;
+                // In pieces: a million rows at once would take more memory than everything that made them.
+                for (piece, seq) in held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE)) {
+                    let rows = piece
+                        .iter()
+                        .zip(seq..)
+                        .map(|(h, seq)| change_row(&h.change, run, seq, Some(id), Some(directory), Some(h.hold), "held", false, now));
+                    insert(&mut writing.tx, INSERT_CHANGES, "", rows).await.doing("hold changes")?;
+                }
                 if let Some(old) = &current {
                     carry(&mut writing, old.id, id, &carried).await?;
                     set_state(&mut writing, old.id, PlanState::Superseded, now).await?;

@@ -1,0 +1,174 @@
+//! How long a full sync takes, measured against `ldapsearch` reading the same entries from the same OpenLDAP in the same run.
+//!
+//! `cargo bench --bench sync -- --people 100000`; needs the Debian packages slapd and ldap-utils. Only the ratios carry over from one machine
+//! to another: wall time is mostly the server's, so the client's CPU time is compared as well.
+#![allow(clippy::print_stdout, reason = "a bench talks to whoever runs it")]
+
+mod daemon;
+mod front;
+mod limit;
+mod population;
+mod server;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use clap::Parser;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+
+use daemon::{Daemon, Programs};
+use front::Front;
+use population::{ATTRIBUTES, Population, READER, ROOT};
+use server::{PASSWORD, Server};
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// People in the directory
+    #[arg(long, default_value_t = 10_000)]
+    people: u64,
+    /// Values of memberOf a person
+    #[arg(long, default_value_t = 1)]
+    memberships: u64,
+    /// Times each side reads
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Where loaded directories are kept
+    #[arg(long, env = "ROSTERD_BENCH_CACHE", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/sync"))]
+    cache: PathBuf,
+    /// The daemon to measure: another build than this one, to compare the two
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_rosterd"))]
+    rosterd: PathBuf,
+    /// The client it is driven with
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_rosterctl"))]
+    rosterctl: PathBuf,
+    /// Keep the daemon's folder, and say where it is
+    #[arg(long)]
+    keep: bool,
+    /// What cargo says to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What one thing took.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cost {
+    wall: Duration,
+    cpu: Duration,
+    searches: u64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let Arguments { people, memberships, rounds, cache, rosterd, rosterctl, keep, bench: _ } = Arguments::parse();
+    let programs = Programs { rosterd, rosterctl };
+    ensure!(rounds > 0 && memberships > 0, "there must be a round, and a group for everybody");
+    let population = Population { people, memberships };
+    std::fs::create_dir_all(&cache)?;
+    let folder = tempfile::Builder::new().prefix("rosterd-bench").tempdir()?;
+    let server = Server::start(population, &cache, folder.path())?;
+    let front = Front::start(server.socket.clone())?;
+    daemon::configure(folder.path(), &front)?;
+    println!("{people} people, {memberships} memberOf each; {rounds} rounds; R is ldapsearch in the same run\n");
+
+    let mut reference = vec![];
+    read(&front, folder.path())?;
+    reference.push(read(&front, folder.path())?);
+    let store = limit::measure(population, folder.path())?;
+    println!("R {}; the store's limit {}", show(reference[0].wall), show(store));
+    let import = import(&front, folder.path(), &programs, population)?;
+    reference.push(read(&front, folder.path())?);
+    let before = median(reference.iter().map(|r| r.wall));
+    println!("first import: planned in {}, {} CPU, {} searches", show(import.plan.wall), show(import.plan.cpu), import.plan.searches);
+    println!("              approved in {}, {} CPU, {} searches", show(import.apply.wall), show(import.apply.cpu), import.apply.searches);
+    println!(
+        "              {:.2} x (R + the store's limit), peak {:.0} MiB",
+        ratio(import.plan.wall + import.apply.wall, before + store),
+        import.peak
+    );
+
+    let daemon = Daemon::start(folder.path(), &programs)?;
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        theirs.push(read(&front, folder.path())?);
+        let (cost, run) = cost(&front, || daemon.cpu(), || daemon.ctl("sync corp"))?;
+        ours.push(cost);
+        ensure!(run["state"] == "succeeded" && run["read"]["entries"] == people && run["held"] == 0, "the run was not unchanged: {run:#}");
+    }
+    let peak = daemon.peak()?;
+    daemon.stop()?;
+    let wall = |costs: &[Cost]| median(costs.iter().map(|c| c.wall));
+    let cpu = |costs: &[Cost]| median(costs.iter().map(|c| c.cpu));
+    println!("unchanged:    {} wall, {} CPU, {} searches, peak {peak:.1} MiB", show(wall(&ours)), show(cpu(&ours)), ours[0].searches);
+    println!("R:            {} wall, {} CPU, {} searches", show(wall(&theirs)), show(cpu(&theirs)), theirs[0].searches);
+    println!("              wall {:.2} R, CPU {:.2} R", ratio(wall(&ours), wall(&theirs)), ratio(cpu(&ours), cpu(&theirs)));
+    if keep {
+        println!("kept in {}", folder.keep().display());
+    }
+    Ok(())
+}
+
+/// What a first import took.
+struct Import {
+    plan: Cost,
+    apply: Cost,
+    peak: f64,
+}
+
+/// A first import into a new store: everybody is planned, held, and approved.
+fn import(front: &Front, folder: &Path, programs: &Programs, population: Population) -> anyhow::Result<Import> {
+    let daemon = Daemon::start(folder, programs)?;
+    daemon.ctl("account create acme --name Acme")?;
+    daemon.ctl("domain claim acme example.com")?;
+    let (plan, _) = cost(front, || daemon.cpu(), || daemon.ctl("sync corp"))?;
+    let held = daemon.ctl("held list")?["held"][0]["id"].as_str().unwrap_or_default().to_owned();
+    let (apply, _) = cost(front, || daemon.cpu(), || daemon.ctl(&format!("held approve {held}")))?;
+    let active = daemon.ctl("status")?["directories"][0]["users"]["active"].as_u64();
+    let expected = population.people - population.people / 50;
+    ensure!(active == Some(expected), "{active:?} users are active, and {expected} should be");
+    let peak = daemon.peak()?;
+    daemon.stop()?;
+    Ok(Import { plan, apply, peak })
+}
+
+/// R: `ldapsearch` reads what rosterd reads.
+fn read(front: &Front, folder: &Path) -> anyhow::Result<Cost> {
+    let mut command = Command::new("ldapsearch");
+    command.env("LDAPTLS_CACERT", folder.join("ca.pem")).args(["-x", "-H", &format!("ldaps://127.0.0.1:{}", front.port)]);
+    command.args(["-D", READER, "-w", PASSWORD, "-b", ROOT, "-E", "pr=1000/noprompt", "-LLL", "-o", "ldif-wrap=no", "(objectClass=user)"]);
+    command.args(ATTRIBUTES).stdin(Stdio::null()).stdout(Stdio::null());
+    let children = || {
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+        let time = usage.user_time() + usage.system_time();
+        Ok(Duration::from_micros(time.num_microseconds().unsigned_abs()))
+    };
+    let (cost, ended) = cost(front, children, || Ok(command.status()?))?;
+    ensure!(ended.success(), "ldapsearch failed");
+    Ok(cost)
+}
+
+fn cost<T>(
+    front: &Front,
+    cpu: impl Fn() -> anyhow::Result<Duration>,
+    work: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<(Cost, T)> {
+    let (searches, cpu_before, begun) = (front.searches(), cpu()?, Instant::now());
+    let done = work()?;
+    let cost = Cost { wall: begun.elapsed(), cpu: cpu()?.saturating_sub(cpu_before), searches: front.searches() - searches };
+    Ok((cost, done))
+}
+
+fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn ratio(a: Duration, b: Duration) -> f64 {
+    a.as_secs_f64() / b.as_secs_f64()
+}
+
+fn show(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}
