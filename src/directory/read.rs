@@ -4,14 +4,10 @@ use std::collections::HashSet;
 
 use ldap3::Scope;
 
-use super::session::{Query, SearchEnd};
+use super::session::{EMPTY_PAGES, Query, SearchEnd};
 use super::{Assertion, Decoder, DirectoryError, Malformed, PERSON_FILTER, Session};
 use crate::model::{Dn, Guid, Person, Placement};
 use crate::reconcile::{Ledger, PageEnd};
-
-/// Pages without an entry, one after the other, that are taken for a server at work; Active Directory sends one where it has searched
-/// for some time and found nobody.
-const EMPTY_PAGES: u32 = 100;
 
 /// One entry of a read.
 pub type Entry = Result<Person, Malformed>;

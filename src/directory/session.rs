@@ -25,6 +25,9 @@ const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
 const READ_ONLY: &str = "1.2.840.113556.1.4.1920";
 /// The most bytes of values that one look-up keeps: the groups of the largest forests take less.
 const LARGEST_LOOK_UP: usize = 64 << 20;
+/// Pages without an entry, one after the other, that are taken for a server at work; Active Directory sends one where it has searched
+/// for some time and found nobody.
+pub(super) const EMPTY_PAGES: u32 = 100;
 /// The SID of whoever is nobody.
 const ANONYMOUS: &str = "S-1-5-7";
 
@@ -283,7 +286,7 @@ impl Session {
     pub(super) async fn objects(&mut self, query: &Query<'_>) -> Result<Vec<Object>, DirectoryError> {
         let mut found = Vec::new();
         let mut cookie: Vec<u8> = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut empty) = (0, 0);
         loop {
             let query = Query { page: Some((1_000, &cookie)), ..query.clone() };
             let mut broken = false;
@@ -296,9 +299,10 @@ impl Session {
                 None => broken = true,
             });
             let end = end.await?;
+            empty = if found.len() > before { 0 } else { empty + 1 };
             match end {
                 SearchEnd { code: 0, cookie: Some(next), .. } if next.is_empty() && !broken => return Ok(found),
-                SearchEnd { code: 0, cookie: Some(next), .. } if !broken && found.len() > before && found.len() < 1_000_000 => {
+                SearchEnd { code: 0, cookie: Some(next), .. } if !broken && empty <= EMPTY_PAGES && found.len() < 1_000_000 => {
                     cookie = next
                 }
                 SearchEnd { code: 0, .. } => {

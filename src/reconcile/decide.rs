@@ -161,10 +161,7 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
         findings: [Finding::Unknown; 7],
         unwitnessed: false,
     };
-    desired.set(
-        Reason::Disabled,
-        control.map_or(Finding::Unknown, |c| if c.is_disabled() { Finding::Holds } else { Finding::Refuted }),
-    );
+    desired.set(Reason::Disabled, control.map_or(Finding::Unknown, |c| if c.is_disabled() { Finding::Holds } else { Finding::Refuted }));
     desired.set(
         Reason::Expired,
         match (expires, policy.now) {

@@ -43,7 +43,7 @@ async fn bytes_that_are_no_tls_end_the_connection_with_a_sentence() {
     let rows = poison().into_iter().map(|(name, bytes, _)| Row {
         name: format!("{name} instead of TLS"),
         faults: vec![(When::Connect, What::Raw(bytes)), (When::Connect, What::Cut)],
-        ends: Ends::Failed("TLS failed"),
+        ends: Ends::Failed("TLS"),
         sees: Sees::Nobody,
     });
     Ordeal::new(|_| {}).await.suffer(rows.collect()).await;

@@ -10,7 +10,7 @@ use crate::firm::Firm;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_cut_while_it_opens_is_a_failed_run() {
     let rows = vec![
-        row("at once", When::Connect, What::Cut, Ends::Failed("TLS failed"), Sees::Nobody),
+        row("at once", When::Connect, What::Cut, Ends::Failed("hung up during the TLS handshake"), Sees::Nobody),
         row("at the bind", When::Bind, What::Cut, Ends::Failed("cut"), Sees::Nobody),
         row("inside the answer to the bind", When::Bind, What::CutInsideFrame, Ends::Failed("cut"), Sees::Nobody),
         row("with a notice at the bind", When::Bind, What::NoticeOfDisconnection, Ends::Failed("Notice of Disconnection"), Sees::Nobody),
@@ -35,7 +35,7 @@ async fn starttls_that_is_refused_stripped_or_tampered_with_gets_no_password() {
         ("something behind the answer", Some(What::PlaintextAfterStartTls(injected())), true, "in the clear"),
         ("half a message behind the answer", Some(What::PlaintextAfterStartTls(vec![0x30])), true, "in the clear"),
         ("something before the answer", Some(What::Raw(injected())), true, "answered message 2"),
-        ("success, and no TLS", Some(What::frames_instead(success)), true, "TLS failed"),
+        ("success, and no TLS", Some(What::frames_instead(success)), true, "TLS"),
         ("an answer to another", Some(What::frames_instead(move |id| success(id + 1))), true, "answered message 2"),
         ("an answer of another kind", Some(What::frames_instead(|id| frames::done(id, 0, ""))), true, "answered message 1"),
         ("a notice", Some(What::NoticeOfDisconnection), true, "Notice of Disconnection"),
@@ -74,7 +74,7 @@ async fn a_server_that_cannot_prove_who_it_is_gets_no_password() {
         ordeal.firm.sim.set_certificate(certificate).unwrap();
         ordeal.firm.sim.clear_log();
         let run = ordeal.firm.sync().await;
-        ordeal.judge(&format!("{certificate:?}"), &run, Ends::Failed("TLS failed"), Sees::Nobody).await;
+        ordeal.judge(&format!("{certificate:?}"), &run, Ends::Failed("the certificate"), Sees::Nobody).await;
         assert!(ordeal.firm.sim.log().binds().is_empty(), "{certificate:?}");
     }
     ordeal.firm.sim.set_certificate(Certificate::Valid).unwrap();
