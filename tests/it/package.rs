@@ -117,7 +117,7 @@ fn mandoc_and_groff_find_nothing_wrong_with_the_man_pages() {
         // A page belongs to a version, not to a day.
         let said: String = said.lines().filter(|line| !line.contains("missing date") && !line.starts_with("mandoc: exit")).collect();
         assert_eq!(said, "", "{name}");
-        let said = complaints("groff", &["-man", "-Tutf8", "-ww", "-z"], &page);
+        let said = complaints("groff", &["-Kutf8", "-man", "-Tutf8", "-ww", "-z"], &page);
         assert_eq!(said, "", "{name}");
     }
 }
