@@ -239,7 +239,8 @@ async fn sign_in(url: &ServerUrl, wire: Wire, settings: &Settings, now: Timestam
     }
     found.add(account_step(&session, now).at(&server));
     let dsa = session.root.identity.ds_service_name.clone();
-    let name = Dn::new(dsa.as_str()).parent().map_or(dsa, |dn| dn.as_str().to_owned());
+    // CN=NTDS Settings,CN=DC1,CN=Servers,CN=Berlin,CN=Sites,…
+    let name = Dn::new(dsa.as_str()).parent().map_or(dsa, |dn| dn.name());
     let vendor = if session.root.vendor.is_empty() { String::new() } else { format!(", {}", session.root.vendor) };
     let finding = format!("{name} of {}{vendor}", session.root.default_naming_context);
     found.add(Step::new("identity", StepOutcome::Ok, finding, None).at(&server));

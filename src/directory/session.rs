@@ -358,12 +358,11 @@ impl Session {
         }
         let asked = ldap.search(base, *scope, filter, attributes);
         tokio::pin!(asked);
-        // Twice what was asked for: more is no mistake.
-        let most = match (page, size_limit, scope) {
-            (Some((size, _)), ..) => *size as usize * 2,
-            (None, 1.., _) => *size_limit as usize * 2,
-            (None, _, Scope::Base) => 2,
-            _ => usize::MAX,
+        // Twice what was asked for: more is no mistake. A size limit is no measure: Samba passes over it.
+        let most = match (page, scope) {
+            (Some((size, _)), _) => *size as usize * 2,
+            (None, Scope::Base) => 2,
+            (None, _) => usize::MAX,
         };
         let mut count = 0;
         let mut hand_over = |batch: Vec<Bytes>| {

@@ -8,7 +8,7 @@ use crate::model::{
     Actor, Address, By, Cause, Change, ChangeCounts, ChangeKind, Evidence, Guid, Reason, RunId, RunState, Status, Trigger, User, UserId,
 };
 use crate::reconcile::Admitted;
-use crate::store::{Run, Writer};
+use crate::store::{Applied, Run, Writer};
 
 impl Engine {
     /// The user that is meant by an address, a user id or an objectGUID.
@@ -153,7 +153,8 @@ impl Engine {
         let id = RunId(self.clock.new_id());
         let writer =
             Writer { run: id, directory: None, account: user.account, actor: actor.clone(), observed_from: now, clock: &self.clock };
-        let applied = self.store.apply(&admitted, &writer).await?;
+        let mut applied = Applied::default();
+        self.store.apply(&admitted, &writer, &mut applied).await?;
         self.store.forget_fingerprints(user.id).await?;
         let run = Run {
             id,

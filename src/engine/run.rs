@@ -19,7 +19,7 @@ use super::look::Sight;
 use super::status::note_scope;
 use super::{Directory, Engine, EngineError, Health, Progress};
 use crate::model::{Actor, ChangeCounts, Event, EventCause, Guid, PlanId, RunId, RunState, Trigger};
-use crate::store::{DirectoryState, Run, Writer};
+use crate::store::{Applied, DirectoryState, Run, Writer};
 
 /// What a run covers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -115,9 +115,10 @@ impl Engine {
             observed_from: sight.began_at,
             clock: &self.clock,
         };
-        let applied = self.store.apply(&verdict.admitted, &writer).await?;
-        run.counts = applied.counts;
-        run.dropped = applied.dropped;
+        let mut applied = Applied::default();
+        let done = self.store.apply(&verdict.admitted, &writer, &mut applied).await;
+        (run.counts, run.dropped) = (applied.counts, applied.dropped);
+        done?;
         self.store.save_settling(name, &verdict.settling, |guid| sight.is_judged(guid)).await?;
         let waiting: Vec<_> = verdict.held.into_iter().filter(|h| h.hold != crate::model::HoldReason::Settling).collect();
         let reheld = self.store.rehold(name, run.id, applied.written, &waiting, |guid| sight.is_judged(guid), &self.clock).await?;

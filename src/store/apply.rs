@@ -41,9 +41,8 @@ pub struct Applied {
 
 impl Store {
     /// Applies what was admitted. Each transaction leaves the store consistent, so a cut between two loses nothing:
-    /// the next run's plan is the rest.
-    pub async fn apply(&self, admitted: &Admitted, writer: &Writer<'_>) -> Result<Applied, StoreError> {
-        let mut applied = Applied::default();
+    /// the next run's plan is the rest. `applied` says what was committed, also when something fails after that.
+    pub async fn apply(&self, admitted: &Admitted, writer: &Writer<'_>, applied: &mut Applied) -> Result<(), StoreError> {
         let mut people: BTreeMap<Option<UserId>, Vec<&PersonRow>> = BTreeMap::new();
         for person in admitted.people() {
             people.entry(person.user).or_default().push(person);
@@ -53,11 +52,12 @@ impl Store {
             let ids: BTreeSet<UserId> = batch.iter().map(|(c, _)| c.user).collect();
             let rows: Vec<&PersonRow> = ids.iter().filter_map(|id| people.remove(&Some(*id))).flatten().collect();
             let mut writing = self.begin().await?;
-            let before = applied;
-            let dropped = apply_batch(&mut writing, &batch, writer, &mut applied).await?;
+            let mut now = *applied;
+            let dropped = apply_batch(&mut writing, &batch, writer, &mut now).await?;
             write_people(&mut writing, &rows, &dropped, writer).await?;
             writing.commit().await?;
-            self.counters.applied(directory, (before.counts, before.dropped), (applied.counts, applied.dropped));
+            self.counters.applied(directory, (applied.counts, applied.dropped), (now.counts, now.dropped));
+            *applied = now;
         }
         let is_bulk = applied.written > 2 * BATCH as u64;
         let rest: Vec<&PersonRow> = people.into_values().flatten().collect();
@@ -69,7 +69,7 @@ impl Store {
         if is_bulk {
             self.give_memory_back().await?;
         }
-        Ok(applied)
+        Ok(())
     }
 
     /// Remembers who waits for a second look, among the people that were judged; the others' rows stay.

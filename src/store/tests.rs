@@ -133,7 +133,9 @@ impl Fresh {
             observed_from: self.clock.now(),
             clock: &self.clock,
         };
-        self.store.apply(&Admitted::by_operator(changes, alice()), &writer).await.unwrap()
+        let mut applied = Applied::default();
+        self.store.apply(&Admitted::by_operator(changes, alice()), &writer, &mut applied).await.unwrap();
+        applied
     }
 
     async fn user(&self, n: u8) -> User {

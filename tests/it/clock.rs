@@ -65,11 +65,12 @@ async fn the_directorys_clock_alone_expires_nobody() {
 async fn a_jump_does_not_release_what_the_limits_hold() {
     let firm = Firm::running(120, |_| {}).await;
     firm.sim.edit(|ad| ad.show_tombstones(true));
-    let before = firm.active().await;
     let leavers: Vec<String> = firm.users().await.into_iter().filter_map(|u| u.link).map(|l| l.dn.as_str().to_owned()).take(40).collect();
     firm.sim.edit(|ad| leavers.iter().for_each(|dn| ad.delete(dn.as_str())));
     let held = firm.sync().await;
-    assert_eq!((held.state, firm.active().await), (RunState::Held, before), "{held:?}");
+    // A few of a small unit may go; the rest waits.
+    assert!(held.state == RunState::Held && held.held >= 30, "{held:?}");
+    let before = firm.active().await;
     for jump in [HOUR, HOUR * 25, TEN_YEARS] {
         firm.clock.advance(jump);
         let run = firm.sync().await;

@@ -48,7 +48,7 @@ async fn a_certificate_of_another_authority_or_for_another_name_is_refused() {
             }
         })
         .await;
-        assert!(refused.contains("is self-signed") && refused.contains("put the certificate of the CA"), "{refused}");
+        assert!(refused.contains("was issued by CN=Lab CA") && refused.contains("put the certificate of the CA"), "{refused}");
     }
     let lab = Lab::start();
     let mut impostor = impostor(&lab);
