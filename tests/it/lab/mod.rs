@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 mod binding;
 mod branch;
 mod callers;
+mod check;
 mod day;
 mod groups;
 mod leavers;
