@@ -14,6 +14,9 @@ async fn check(config: &DirectoryConfig) -> Examination {
     check_directory(config, Resolver::System, Clock::system().now(), None).await
 }
 
+/// A step that fails, what it says, and what makes it.
+type Mistake = (&'static str, &'static str, fn(&mut DirectoryConfig));
+
 fn filtered(config: &mut DirectoryConfig, text: &str) {
     config.settings.filter = Some((text.to_owned(), Filter::parse(text).expect("a filter")));
 }
@@ -29,7 +32,7 @@ async fn a_check_finds_a_domain_well_and_names_the_step_that_is_not() {
     for step in ["dns", "tcp", "tls", "bind", "identity", "clock", "base", "paging", "filter", "attributes", "groups"] {
         assert!(found.steps.iter().any(|s| s.name == step && s.outcome == StepOutcome::Ok), "{step}: {found:#?}");
     }
-    let table: [(&str, &str, fn(&mut DirectoryConfig)); 6] = [
+    let table: [Mistake; 6] = [
         ("base", "OU=Nowhere,DC=corp,DC=example,DC=com was not found", |c| {
             c.settings.bases = vec!["OU=Nowhere,DC=corp,DC=example,DC=com".to_owned()];
         }),
