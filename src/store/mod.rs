@@ -294,20 +294,41 @@ fn lock(database: &Path) -> Result<nix::fcntl::Flock<std::fs::File>, StoreError>
     })
 }
 
+/// One step of the schema, in the words of each database.
+struct SchemaStep {
+    name: &'static str,
+    sqlite: &'static str,
+    #[cfg(feature = "postgres")]
+    postgres: &'static str,
+}
+
+macro_rules! schema_steps {
+    ($($name:literal in $file:literal),* $(,)?) => {
+        &[$(SchemaStep {
+            name: $name,
+            sqlite: include_str!(concat!("migrations/sqlite/", $file)),
+            #[cfg(feature = "postgres")]
+            postgres: include_str!(concat!("migrations/postgres/", $file)),
+        }),*]
+    };
+}
+
+/// The schema, step by step; each is numbered by its place here, and none is ever changed.
+const STEPS: &[SchemaStep] = schema_steps![
+    "initial" in "0001_initial.sql",
+    "what every run asks" in "0002_what_every_run_asks.sql",
+];
+
 async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {
-    let steps = match flavour {
-        Flavour::Sqlite => {
-            [include_str!("migrations/sqlite/0001_initial.sql"), include_str!("migrations/sqlite/0002_what_every_run_asks.sql")]
-        }
-        #[cfg(feature = "postgres")]
-        Flavour::Postgres => {
-            [include_str!("migrations/postgres/0001_initial.sql"), include_str!("migrations/postgres/0002_what_every_run_asks.sql")]
-        }
-    };
-    let step = |(version, (name, sql)): (i64, (&'static str, &'static str))| {
-        Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(sql), false)
-    };
-    let steps = (1..).zip(["initial", "what every run asks"].into_iter().zip(steps)).map(step).collect();
+    let steps = STEPS.iter().zip(1..).map(|(step, version)| {
+        let sql = match flavour {
+            Flavour::Sqlite => step.sqlite,
+            #[cfg(feature = "postgres")]
+            Flavour::Postgres => step.postgres,
+        };
+        Migration::new(version, step.name.into(), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(sql), false)
+    });
+    let steps = steps.collect();
     match Migrator::with_migrations(steps).run(pool).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(version)) => Err(StoreError::Newer(version)),
