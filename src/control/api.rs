@@ -6,6 +6,9 @@
 //!
 //! Errors are [`Problem`] documents (RFC 9457).
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -226,7 +229,7 @@ pub struct RunDetail {
 /// One change of a plan or run.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
-    /// `create`, `link`, `suspend`, `reactivate`, `tier`, `update` or `release`.
+    /// `create`, `invite`, `register`, `link`, `suspend`, `reactivate`, `tier`, `update`, `transfer`, `release` or `remove`.
     pub kind: String,
     /// What it counts as.
     pub class: Option<String>,
@@ -337,6 +340,67 @@ pub struct Approval {
     pub waiting: Option<HeldPlan>,
 }
 
+/// `POST /v1/accounts/{handle}/rename`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Renaming {
+    /// The new name. The handle stays.
+    pub name: String,
+}
+
+/// `POST /v1/accounts/{handle}/delete`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deletion {
+    /// The handle of the account once more.
+    pub confirm: String,
+}
+
+/// `POST /v1/accounts/{handle}/policies`: policies by name, each `true`, `false`, or for `regions` a list.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct NewPolicies(pub BTreeMap<String, PolicyValue>);
+
+/// What a policy is set to.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PolicyValue {
+    /// Whether people may.
+    Flag(bool),
+    /// Several, such as regions.
+    List(Vec<String>),
+    /// The same as text: `true`, `false`, or a list with commas.
+    Text(String),
+}
+
+/// `POST /v1/accounts/{handle}/invitations`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewInvitations {
+    /// Addresses. One text may hold several, between `;`, commas and white space.
+    pub addresses: Vec<String>,
+}
+
+/// What came of inviting people, in the order they were given.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Invitations {
+    /// One for each address.
+    pub invitations: Vec<Invitation>,
+}
+
+/// What came of inviting one address.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Invitation {
+    /// The address, as it was given.
+    pub address: String,
+    /// `invited`, `already-here`, `elsewhere`, `other-domain` or `malformed`.
+    pub outcome: String,
+    /// The user's id, when it is here now.
+    pub user: Option<String>,
+    /// Why not, as a sentence.
+    pub detail: Option<String>,
+}
+
 /// `POST /v1/accounts`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -407,6 +471,9 @@ pub struct Domain {
     pub account: String,
     /// The domain, as an A-label.
     pub domain: String,
+    /// The same as people write it, where that is something else: `bücher.example`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unicode: Option<String>,
     /// `pending`, `verified`, `lapsed` or `released`.
     pub state: String,
     /// The TXT record to add.
@@ -419,6 +486,32 @@ pub struct Domain {
     pub checked_at: Option<String>,
     /// What that found.
     pub finding: Option<String>,
+}
+
+/// `POST /v1/domains/{domain}/release`: whom it touches, and how.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Release {
+    /// The domain, as an A-label.
+    pub domain: String,
+    /// The handle of its account.
+    pub account: String,
+    /// Whether it was only looked at (`dry_run=true`), and nothing was done.
+    pub dry_run: bool,
+    /// Whether it was the account's last domain: then the account is a team again.
+    pub becomes_team: bool,
+    /// The users that are touched, by id.
+    pub users: Vec<ReleasedUser>,
+}
+
+/// What the release of a domain does to one user.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReleasedUser {
+    /// Its id.
+    pub id: String,
+    /// Its primary address.
+    pub primary_email: Option<String>,
+    /// `released`, `stays-suspended` or `loses-address` (a secondary one).
+    pub effect: String,
 }
 
 /// A DNS TXT record.
@@ -521,6 +614,76 @@ pub struct Users {
     /// Give this as `after` for the next page; `null` at the end.
     #[serde(default)]
     pub next: Option<String>,
+}
+
+/// `POST /v1/users/{who}/tier`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTier {
+    /// `basic` or `pro`.
+    pub tier: String,
+}
+
+/// `GET /v1/users/{who}/contacts`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Contacts {
+    /// By name.
+    pub contacts: Vec<Contact>,
+}
+
+/// A colleague, as colleagues see each other.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Contact {
+    /// The user's id.
+    pub id: String,
+    /// Name to show.
+    pub display_name: Option<String>,
+    /// First name.
+    pub given_name: Option<String>,
+    /// Family name.
+    pub surname: Option<String>,
+    /// The address shown.
+    pub primary_email: Option<String>,
+    /// Job title, department and so on, where known.
+    pub profile: Value,
+}
+
+/// `POST /v1/sign-ins`.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignIn {
+    /// The address, as it was typed.
+    pub address: String,
+    /// The password, for whom a directory manages.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub password: Option<String>,
+    /// `external`, when the external provider has authenticated the address.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub authenticated_by: Option<String>,
+}
+
+impl fmt::Debug for SignIn {
+    /// Without the password, and whose it is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignIn").field("authenticated_by", &self.authenticated_by).finish_non_exhaustive()
+    }
+}
+
+/// Whether somebody may sign in.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SignInDecision {
+    /// `allow`, `deny`, `redirect` (to the external provider) or `unavailable` (the directory cannot be asked).
+    pub decision: String,
+    /// Of `deny`: `credentials`, `suspended`, `no-user`, `rate-limited` or `not-allowed`.
+    pub reason: Option<String>,
+    /// Of `allow`: the handle of the account.
+    pub account: Option<String>,
+    /// Of `allow`: the user's id.
+    pub user: Option<String>,
+    /// Of `allow`: `basic` or `pro`.
+    pub tier: Option<String>,
+    /// Of `allow`: the account's policies, by name.
+    pub policies: Option<Value>,
 }
 
 /// `POST /v1/users/{who}/suspend`.

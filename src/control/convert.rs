@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Reloaded, api};
 use crate::engine::run::Proposed;
-use crate::engine::{DirectoryStatus, Examination, Outcome, Progress, Step};
+use crate::engine::{Decision, DirectoryStatus, Examination, Invitation, Outcome, Progress, Release, Step, Touched};
 use crate::model::{
     Account, Cause, Causes, Change, ChangeCounts, Claim, Class, Guid, Handle, HoldReason, Link, QuarantineReason, Status, Timestamp, User,
 };
@@ -239,10 +239,11 @@ pub(super) fn account(account: Account, domains: Vec<api::Domain>, directories: 
 /// A claim of the account with this handle.
 pub(super) fn domain(claim: Claim, account: &Handle) -> api::Domain {
     let record = api::TxtRecord { name: claim.record_name(), value: claim.record_value() };
-    let Claim { id, account: _, domain, state, token: _, claimed_at, verified_at, checked_at, finding } = claim;
+    let Claim { id, account: _, domain, state, token: _, claimed_at, verified_at, checked_at, finding, misses: _ } = claim;
     api::Domain {
         id: id.to_string(),
         account: account.to_string(),
+        unicode: domain.unicode(),
         domain: domain.to_string(),
         state: state.as_str().to_owned(),
         record,
@@ -250,6 +251,64 @@ pub(super) fn domain(claim: Claim, account: &Handle) -> api::Domain {
         verified_at: verified_at.map(time),
         checked_at: checked_at.map(time),
         finding,
+    }
+}
+
+/// The release of a domain.
+pub(super) fn release(release: Release, dry_run: bool) -> api::Release {
+    let Release { claim, account, is_last, people } = release;
+    let user = |touched: Touched| api::ReleasedUser {
+        id: touched.user.to_string(),
+        primary_email: touched.email.map(|e| e.as_str().to_owned()),
+        effect: touched.effect.as_str().to_owned(),
+    };
+    api::Release {
+        domain: claim.domain.to_string(),
+        account: account.handle.to_string(),
+        dry_run,
+        becomes_team: is_last,
+        users: people.into_iter().map(user).collect(),
+    }
+}
+
+/// What came of an invitation.
+pub(super) fn invitation(address: String, invitation: Invitation) -> api::Invitation {
+    let (outcome, user, detail) = match invitation {
+        Invitation::Invited(id) => ("invited", Some(id), None),
+        Invitation::AlreadyHere(id) => ("already-here", Some(id), None),
+        Invitation::Elsewhere => ("elsewhere", None, Some("the address belongs to another account".to_owned())),
+        Invitation::OtherDomain => {
+            ("other-domain", None, Some("an enterprise invites people of its own domains: claim this one first".to_owned()))
+        }
+        Invitation::Malformed(why) => ("malformed", None, Some(why)),
+    };
+    api::Invitation { address, outcome: outcome.to_owned(), user: user.map(|id| id.to_string()), detail }
+}
+
+/// A colleague.
+pub(super) fn contact(user: User) -> api::Contact {
+    let User { id, addresses, mut profile, .. } = user;
+    let (display_name, given_name, surname) = (profile.display_name.take(), profile.given_name.take(), profile.surname.take());
+    // Where somebody stands in the directory, and under which number, is nobody's business.
+    (profile.manager, profile.employee_id) = (None, None);
+    let primary_email = addresses.primary.map(|a| a.as_str().to_owned());
+    api::Contact { id: id.to_string(), display_name, given_name, surname, primary_email, profile: json!(profile) }
+}
+
+/// Whether somebody may sign in.
+pub(super) fn decision(decision: &Decision) -> api::SignInDecision {
+    let word = decision.as_str().to_owned();
+    let none = api::SignInDecision { decision: word, reason: None, account: None, user: None, tier: None, policies: None };
+    match decision {
+        Decision::Allow { account, user } => api::SignInDecision {
+            account: Some(account.handle.to_string()),
+            user: Some(user.id.to_string()),
+            tier: Some(user.tier.as_str().to_owned()),
+            policies: Some(json!(account.policies)),
+            ..none
+        },
+        Decision::Deny(denied) => api::SignInDecision { reason: Some(denied.as_str().to_owned()), ..none },
+        Decision::Redirect | Decision::Unavailable => none,
     }
 }
 

@@ -196,14 +196,13 @@ async fn serve(stream: TcpStream, pages: Router, seat: OwnedSemaphorePermit) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinHandle;
 
     use super::*;
     use crate::clock::Clock;
-    use crate::dns::Resolver;
+    use crate::engine::Rules;
     use crate::store::Store;
 
     struct Exporter {
@@ -219,7 +218,7 @@ mod tests {
             let home = tempfile::tempdir().unwrap();
             let store = Store::open(&format!("sqlite://{}", home.path().join("rosterd.db").display())).await.unwrap();
             let stop = CancellationToken::new();
-            let engine = Engine::new(Arc::new(store), Clock::system(), Vec::new(), BTreeSet::new(), Resolver::System, stop.clone());
+            let engine = Engine::new(Arc::new(store), Clock::system(), Vec::new(), Rules::default(), stop.clone());
             let engine = Arc::new(engine);
             let port = bind_port("127.0.0.1:0".parse().unwrap()).await.unwrap();
             let address = port.address().unwrap();

@@ -1,6 +1,6 @@
 //! What viewers may ask. Nothing here changes anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
@@ -12,8 +12,8 @@ use super::peer::Caller;
 use super::problem::Refusal;
 use super::server::{Answer, Control, handle};
 use super::{api, convert};
-use crate::engine::{EngineError, Request};
-use crate::model::{AccountId, DirectoryName, PlanId, QuarantineReason, RunId, Status, Timestamp, Trigger, User, UserId};
+use crate::engine::{EngineError, Request, Sort, UserQuery};
+use crate::model::{AccountId, Domain, PlanId, Reason, RunId, Status, Tier, Timestamp, Trigger, User};
 use crate::store::{EventFilter, HeldPlan, UserFilter};
 
 /// The longest list in one answer, and how long one is when nothing is said.
@@ -66,27 +66,13 @@ impl Control {
 
     async fn show_users(&self, users: Vec<User>) -> Result<Vec<api::User>, Refusal> {
         let handles = self.handles(users.iter().map(|u| u.account).collect::<BTreeSet<_>>()).await?;
-        let quarantined = self.quarantined(users.iter().filter_map(|u| u.link.as_ref()).map(|l| l.directory.clone())).await?;
+        let quarantined = self.engine.quarantine(users.iter().filter_map(|u| u.link.as_ref()).map(|l| l.directory.clone())).await?;
         let show = |user: User| {
             let account = handle(&handles, user.account)?;
             let quarantine = quarantined.get(&user.id).map_or(&[][..], Vec::as_slice);
             Ok(convert::user(user, account, quarantine))
         };
         users.into_iter().map(show).collect()
-    }
-
-    /// The users with a quarantine, of the configured directories and these.
-    async fn quarantined(&self, more: impl Iterator<Item = DirectoryName>) -> Result<BTreeMap<UserId, Vec<QuarantineReason>>, Refusal> {
-        let directories: BTreeSet<DirectoryName> = self.engine.configured().directories.keys().cloned().chain(more).collect();
-        let mut users: BTreeMap<UserId, Vec<QuarantineReason>> = BTreeMap::new();
-        for directory in &directories {
-            for (_, _, reason, user) in self.engine.store.quarantined(directory).await? {
-                if let Some(user) = user {
-                    users.entry(user).or_default().push(reason);
-                }
-            }
-        }
-        Ok(users)
     }
 
     async fn account_id(&self, account: Option<&str>) -> Result<Option<AccountId>, EngineError> {
@@ -178,9 +164,16 @@ pub(super) async fn run(State(control): Shared, Path(id): Path<String>) -> Answe
     Ok(Json(api::RunDetail { run: convert::run(run), applied: changes.into_iter().map(convert::stored_change).collect() }))
 }
 
-pub(super) async fn accounts(State(control): Shared) -> Answer<api::Accounts> {
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhichAccounts {
+    /// Only accounts of which each of these words begins a word of the name, or the handle.
+    q: Option<String>,
+}
+
+pub(super) async fn accounts(State(control): Shared, Query(WhichAccounts { q }): Query<WhichAccounts>) -> Answer<api::Accounts> {
     let mut accounts = Vec::new();
-    for account in control.engine.store.accounts().await? {
+    for account in control.engine.find_accounts(q.as_deref().unwrap_or_default()).await? {
         accounts.push(control.show_account(account).await?);
     }
     Ok(Json(api::Accounts { accounts }))
@@ -216,46 +209,51 @@ pub(super) struct WhichUsers {
     account: Option<String>,
     /// Only users of this status: `invited`, `active`, `suspended` or `released`.
     status: Option<String>,
-    /// The `next` of the page before.
-    #[schemars(with = "Option<String>")]
-    after: Option<UserId>,
-    /// At most so many; 200 when nothing is said, 1,000 at most.
-    limit: Option<u64>,
+    /// Only users of this tier: `basic` or `pro`.
+    tier: Option<String>,
+    /// Only users with an address in this domain.
+    domain: Option<String>,
+    /// Only users suspended for this reason, `disabled` for example; it need not be the only one.
+    reason: Option<String>,
+    /// Only users of a claimed domain whom no directory has although their account has one.
+    #[serde(default)]
+    unmanaged: bool,
     /// Only users whose directory entry cannot be used as it is.
     #[serde(default)]
     quarantined: bool,
+    /// The order: `id` (the fastest, and the usual one), `address`, `name`, `created` or `updated`.
+    sort: Option<String>,
+    /// The `next` of the page before.
+    after: Option<String>,
+    /// At most so many; 200 when nothing is said, 1,000 at most.
+    limit: Option<u64>,
+}
+
+/// One of our words, or a sentence that lists them.
+fn word<T>(what: &str, text: Option<&str>, parse: impl Fn(&str) -> Option<T>, words: &[&str]) -> Result<Option<T>, Refusal> {
+    let Some(text) = text else { return Ok(None) };
+    match parse(text) {
+        Some(value) => Ok(Some(value)),
+        None => Err(Refusal::invalid(format!("\"{text}\" is no {what}: use {}", words.join(", ")))),
+    }
 }
 
 pub(super) async fn users(State(control): Shared, Query(which): Query<WhichUsers>) -> Answer<api::Users> {
-    let limit = limit(which.limit);
-    let status = match which.status.as_deref() {
-        None => None,
-        Some(word) => Some(
-            Status::parse(word)
-                .ok_or_else(|| Refusal::invalid(format!("\"{word}\" is no status: use invited, active, suspended or released")))?,
-        ),
+    let WhichUsers { account, status, tier, domain, reason, unmanaged, quarantined, sort, after, limit: asked } = which;
+    let query = UserQuery {
+        account,
+        status: word("status", status.as_deref(), Status::parse, &Status::ALL.map(Status::as_str))?,
+        tier: word("tier", tier.as_deref(), Tier::parse, &Tier::ALL.map(Tier::as_str))?,
+        domain: domain.map(|text| Domain::parse(&text).map_err(|e| Refusal::invalid(e.to_string()))).transpose()?,
+        reason: word("reason", reason.as_deref(), Reason::parse, &Reason::ALL.map(Reason::as_str))?,
+        unmanaged,
+        quarantined,
+        sort: word("order", sort.as_deref(), Sort::parse, &Sort::ALL.map(Sort::as_str))?.unwrap_or_default(),
+        after,
+        limit: usize::try_from(limit(asked)).unwrap_or(usize::MAX),
     };
-    let filter =
-        UserFilter { account: control.account_id(which.account.as_deref()).await?, status, after: which.after, limit: Some(limit) };
-    let users =
-        if which.quarantined { quarantined_users(&control, &filter, limit).await? } else { control.engine.store.users(&filter).await? };
-    let next = users.last().filter(|_| users.len() as u64 >= limit).map(|u| u.id.to_string());
-    Ok(Json(api::Users { users: control.show_users(users).await?, next }))
-}
-
-async fn quarantined_users(control: &Control, filter: &UserFilter, limit: u64) -> Result<Vec<User>, Refusal> {
-    let UserFilter { account, status, after, limit: _ } = filter;
-    let mut users = Vec::new();
-    for id in control.quarantined(std::iter::empty()).await?.into_keys().filter(|id| after.is_none_or(|a| *id > a)) {
-        let Some(user) = control.engine.store.user(id).await? else { continue };
-        if account.is_none_or(|a| user.account == a) && status.is_none_or(|s| user.status() == s) {
-            users.push(user);
-        }
-        if users.len() as u64 >= limit {
-            break;
-        }
-    }
-    Ok(users)
+    let page = control.engine.list_users(query).await?;
+    Ok(Json(api::Users { users: control.show_users(page.users).await?, next: page.next }))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -268,8 +266,14 @@ pub(super) struct WhatToFind {
 }
 
 pub(super) async fn search(State(control): Shared, Query(what): Query<WhatToFind>) -> Answer<api::Users> {
-    let found = control.engine.store.search(&what.q, limit(what.limit)).await?;
+    let filter = UserFilter { limit: Some(limit(what.limit)), ..UserFilter::default() };
+    let found = control.engine.store.search(&what.q, &filter).await?;
     Ok(Json(api::Users { users: control.show_users(found).await?, next: None }))
+}
+
+pub(super) async fn contacts(State(control): Shared, Path(who): Path<String>, Query(what): Query<WhatToFind>) -> Answer<api::Contacts> {
+    let found = control.engine.contacts(&who, &what.q, limit(what.limit)).await?;
+    Ok(Json(api::Contacts { contacts: found.into_iter().map(convert::contact).collect() }))
 }
 
 pub(super) async fn user(State(control): Shared, Path(who): Path<String>) -> Answer<api::User> {

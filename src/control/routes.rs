@@ -156,8 +156,12 @@ pub(super) fn operations() -> Vec<Operation> {
         "An OpenAPI document",
         Content::Bytes("application/json"),
     );
+    let sign_in = Operation::new(Method::POST, Some(Role::Authenticator), "/sign-ins", write::sign_in, "Whether somebody may sign in")
+        .takes::<api::SignIn>()
+        .answers::<api::SignInDecision>("The decision, also when it is no");
     vec![
         document,
+        sign_in,
         look("/status", read::status, "How everything stands").answers::<api::Status>("The state of the daemon and of its directories"),
         look("/metrics", metrics::metrics, "Counts and states for Prometheus").answer(
             StatusCode::OK,
@@ -178,18 +182,22 @@ pub(super) fn operations() -> Vec<Operation> {
         look("/held/{id}", read::held_plan, "One held plan with its changes").answers::<api::HeldPlan>("The plan"),
         look("/runs", read::runs, "The latest runs").with_query::<read::WhichRuns>().answers::<api::Runs>("The runs, newest first"),
         look("/runs/{id}", read::run, "One run with its changes").answers::<api::RunDetail>("The run"),
-        look("/accounts", read::accounts, "All accounts").answers::<api::Accounts>("The accounts, by handle"),
+        look("/accounts", read::accounts, "All accounts")
+            .with_query::<read::WhichAccounts>()
+            .answers::<api::Accounts>("The accounts, by handle"),
         look("/accounts/{handle}", read::account, "One account").answers::<api::Account>("The account"),
         look("/domains", read::domains, "Domain claims")
             .with_query::<read::WhichDomains>()
             .answers::<api::Domains>("The claims, by domain"),
-        look("/users", read::users, "Users, page by page")
-            .with_query::<read::WhichUsers>()
-            .answers::<api::Users>("One page, in order of id"),
+        look("/users", read::users, "Users, page by page").with_query::<read::WhichUsers>().answers::<api::Users>("One page"),
         look("/users/search", read::search, "Users whose name or address begins with these words")
             .with_query::<read::WhatToFind>()
             .answers::<api::Users>("Who was found"),
         look("/users/{who}", read::user, "One user").answers::<api::User>("The user"),
+        look("/users/{who}/contacts", read::contacts, "Colleagues of a user whose name or address begins with these words")
+            .with_query::<read::WhatToFind>()
+            .answers::<api::Contacts>("Active users of the same account, by name")
+            .fails(&[REFUSED]),
         look("/events", read::events, "Everything that happened")
             .with_query::<read::WhichEvents>()
             .answers::<api::Events>("The events, oldest first"),
@@ -229,6 +237,19 @@ pub(super) fn operations() -> Vec<Operation> {
             .takes::<api::NewAccount>()
             .answers::<api::Account>("The account")
             .fails(&[REFUSED]),
+        change("/accounts/{handle}/rename", write::rename_account, "Give an account another name")
+            .takes::<api::Renaming>()
+            .answers::<api::Account>("The account"),
+        change("/accounts/{handle}/policies", write::set_policies, "Set policies of an account: all that are given, or none")
+            .takes::<api::NewPolicies>()
+            .answers::<api::Account>("The account"),
+        change("/accounts/{handle}/delete", write::delete_account, "Delete an account without domains and users")
+            .takes::<api::Deletion>()
+            .answers::<api::Account>("The account, as it was")
+            .fails(&[REFUSED]),
+        change("/accounts/{handle}/invitations", write::invite, "Invite people to an account, each answered on its own")
+            .takes::<api::NewInvitations>()
+            .answers::<api::Invitations>("What came of each"),
         change("/accounts/{handle}/domains", write::claim, "Claim a domain for an account")
             .takes::<api::NewClaim>()
             .answers::<api::Domain>("The claim, with the record that proves it")
@@ -237,12 +258,23 @@ pub(super) fn operations() -> Vec<Operation> {
             .with_query::<write::WhoseClaim>()
             .answers::<api::Domain>("The claim, with what was found")
             .fails(&[REFUSED]),
+        change("/domains/{domain}/release", write::release, "Give a domain back, or show whom that would touch")
+            .with_query::<write::Releasing>()
+            .answers::<api::Release>("Whom it touched, and how")
+            .fails(&[REFUSED]),
         change("/users/{who}/sync", write::sync_user, "Read one person again, and apply what has changed")
             .answers::<api::Run>("The run")
             .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
         change("/users/{who}/suspend", write::suspend, "Bar somebody at once, whatever the directory says")
             .may_take::<api::Suspension>()
             .answers::<api::User>("The user")
+            .fails(&[REFUSED]),
+        change("/users/{who}/tier", write::set_tier, "Set the tier of somebody whom no directory manages")
+            .takes::<api::NewTier>()
+            .answers::<api::User>("The user")
+            .fails(&[REFUSED]),
+        change("/users/{who}/remove", write::remove_user, "Take somebody out of an account, and forget them")
+            .answers::<api::User>("The user, as it was")
             .fails(&[REFUSED]),
         change("/users/{who}/activate", write::activate, "Lift an operator's suspension, and what else the directory allows")
             .answers::<api::Activation>("The user, and what still bars them")

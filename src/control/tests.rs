@@ -22,8 +22,7 @@ use super::server::permit;
 use super::socket::ServeError;
 use super::{Callers, Reloader, Settings, api, bind, serve};
 use crate::clock::Clock;
-use crate::dns::Resolver;
-use crate::engine::Engine;
+use crate::engine::{Engine, Rules};
 use crate::model::Actor;
 use crate::store::Store;
 
@@ -48,7 +47,7 @@ impl Daemon {
         let listening = bind(&socket).await.unwrap();
         let store = Store::open(&format!("sqlite://{}", home.path().join("rosterd.db").display())).await.unwrap();
         let stop = CancellationToken::new();
-        let engine = Arc::new(Engine::new(Arc::new(store), Clock::system(), Vec::new(), BTreeSet::new(), Resolver::System, stop.clone()));
+        let engine = Arc::new(Engine::new(Arc::new(store), Clock::system(), Vec::new(), Rules::default(), stop.clone()));
         let settings = Settings { socket: socket.clone(), operators: NOBODY.into(), viewers: NOBODY.into(), authenticators: String::new() };
         let serving = tokio::spawn({
             let stop = stop.clone();
@@ -136,7 +135,7 @@ const WRONG: &[(&str, u16, &str)] = &[
     ("GET /v1/users?colour=red HTTP/1.1\r\n\r\n", 400, "unknown field `colour`"),
     ("GET /v1/users?limit=many HTTP/1.1\r\n\r\n", 400, "invalid digit"),
     ("GET /v1/users?limit=1&limit=2 HTTP/1.1\r\n\r\n", 400, "duplicate field `limit`"),
-    ("GET /v1/users?after=x HTTP/1.1\r\n\r\n", 400, "after"),
+    ("GET /v1/users?after=x HTTP/1.1\r\n\r\n", 400, "not where a page of this order ended"),
     ("GET /v1/users?status=gone HTTP/1.1\r\n\r\n", 400, "\"gone\" is no status: use invited"),
     ("GET /v1/users/search HTTP/1.1\r\n\r\n", 400, "missing field `q`"),
     ("GET /v1/events?since=yesterday HTTP/1.1\r\n\r\n", 400, "since"),
@@ -240,8 +239,9 @@ fn the_document_names_the_role_of_every_operation_and_only_the_document_needs_no
     for operation in super::routes::operations().iter().filter(|o| o.path != "/openapi.json") {
         let described = &document["paths"][format!("/v1{}", operation.path)][operation.method.as_str().to_lowercase()];
         assert!(described["operationId"].is_string(), "{} {}", operation.method, operation.path);
-        let role = match operation.method.as_str() {
-            "GET" => "viewer",
+        let role = match (operation.method.as_str(), operation.path) {
+            (_, "/sign-ins") => "authenticator",
+            ("GET", _) => "viewer",
             _ => "operator",
         };
         assert_eq!(described["x-rosterd-role"], role, "{} {}", operation.method, operation.path);

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use futures_util::future::try_join_all;
 use schemars::JsonSchema;
+use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::peer::Caller;
@@ -16,8 +17,8 @@ use super::problem::Refusal;
 use super::read::plan_id;
 use super::server::{Answer, Control, document, handle, optional_document};
 use super::{api, convert};
-use crate::engine::{Directory, EngineError};
-use crate::model::Actor;
+use crate::engine::{Directory, EngineError, SignIn};
+use crate::model::{Actor, Tier};
 use crate::telemetry::chain;
 
 type Shared = State<Arc<Control>>;
@@ -135,6 +136,51 @@ pub(super) async fn claim(State(control): Shared, Extension(by): By, Path(accoun
     show_claim(&control, claim).await
 }
 
+pub(super) async fn rename_account(
+    State(control): Shared,
+    Extension(by): By,
+    Path(handle): Path<String>,
+    body: Bytes,
+) -> Answer<api::Account> {
+    let api::Renaming { name } = document(&body)?;
+    let account = control.engine.rename_account(&handle, &name, &by.actor).await?;
+    Ok(Json(control.show_account(account).await?))
+}
+
+pub(super) async fn delete_account(
+    State(control): Shared,
+    Extension(by): By,
+    Path(handle): Path<String>,
+    body: Bytes,
+) -> Answer<api::Account> {
+    let api::Deletion { confirm } = document(&body)?;
+    let account = control.engine.delete_account(&handle, &confirm, &by.actor).await?;
+    Ok(Json(control.show_account(account).await?))
+}
+
+pub(super) async fn set_policies(
+    State(control): Shared,
+    Extension(by): By,
+    Path(handle): Path<String>,
+    body: Bytes,
+) -> Answer<api::Account> {
+    let api::NewPolicies(wanted) = document(&body)?;
+    let text = |value| match value {
+        api::PolicyValue::Flag(flag) => flag.to_string(),
+        api::PolicyValue::List(list) => list.join(","),
+        api::PolicyValue::Text(text) => text,
+    };
+    let wanted = wanted.into_iter().map(|(key, value)| (key, text(value))).collect();
+    let account = control.engine.set_policies(&handle, &wanted, &by.actor).await?;
+    Ok(Json(control.show_account(account).await?))
+}
+
+pub(super) async fn invite(State(control): Shared, Extension(by): By, Path(handle): Path<String>, body: Bytes) -> Answer<api::Invitations> {
+    let api::NewInvitations { addresses } = document(&body)?;
+    let answers = control.engine.invite(&handle, &addresses, &by.actor).await?;
+    Ok(Json(api::Invitations { invitations: answers.into_iter().map(|(address, came)| convert::invitation(address, came)).collect() }))
+}
+
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WhoseClaim {
@@ -152,6 +198,30 @@ pub(super) async fn verify(
     show_claim(&control, claim).await
 }
 
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Releasing {
+    /// The handle of the account whose claim it is, where several claim the domain.
+    account: Option<String>,
+    /// Whether only to show whom it would touch.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn release(
+    State(control): Shared,
+    Extension(by): By,
+    Path(domain): Path<String>,
+    Query(Releasing { account, dry_run }): Query<Releasing>,
+) -> Answer<api::Release> {
+    let release = if dry_run {
+        control.engine.plan_release(&domain, account.as_deref()).await?
+    } else {
+        control.engine.release(&domain, account.as_deref(), &by.actor).await?
+    };
+    Ok(Json(convert::release(release, dry_run)))
+}
+
 async fn show_claim(control: &Control, claim: crate::model::Claim) -> Answer<api::Domain> {
     let handles = control.handles([claim.account]).await?;
     let account = handle(&handles, claim.account)?;
@@ -166,6 +236,32 @@ pub(super) async fn suspend(State(control): Shared, Extension(by): By, Path(who)
     let api::Suspension { reason } = optional_document(&body)?;
     let user = control.engine.suspend(&who, &reason, &by.actor).await?;
     Ok(Json(control.show_user(user).await?))
+}
+
+pub(super) async fn set_tier(State(control): Shared, Extension(by): By, Path(who): Path<String>, body: Bytes) -> Answer<api::User> {
+    let api::NewTier { tier } = document(&body)?;
+    let tier = Tier::parse(&tier).ok_or_else(|| Refusal::invalid(format!("\"{tier}\" is no tier: use basic or pro")))?;
+    let user = control.engine.set_tier(&who, tier, &by.actor).await?;
+    Ok(Json(control.show_user(user).await?))
+}
+
+pub(super) async fn remove_user(State(control): Shared, Extension(by): By, Path(who): Path<String>) -> Answer<api::User> {
+    let user = control.engine.remove(&who, &by.actor).await?;
+    Ok(Json(control.show_user(user).await?))
+}
+
+pub(super) async fn sign_in(State(control): Shared, Extension(by): By, body: Bytes) -> Answer<api::SignInDecision> {
+    // What serde says of a document quotes it, and this one holds a password.
+    let parsed = serde_json::from_slice(&body);
+    let api::SignIn { address, password, authenticated_by } =
+        parsed.map_err(|_| Refusal::invalid("the body is not the JSON that belongs here: address, and password or authenticated_by"))?;
+    let is_external = match authenticated_by.as_deref() {
+        None => false,
+        Some("external") => true,
+        Some(other) => return Err(Refusal::invalid(format!("\"{other}\" authenticates nobody: authenticated_by is \"external\""))),
+    };
+    let who = SignIn { address, password: password.map(SecretString::from), is_external };
+    Ok(Json(convert::decision(&control.engine.sign_in(who, &by.actor).await?)))
 }
 
 pub(super) async fn activate(State(control): Shared, Extension(by): By, Path(who): Path<String>) -> Answer<api::Activation> {

@@ -1,11 +1,14 @@
 //! `rosterctl account`: the accounts people belong to.
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
+use serde_json::Value;
 
 use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, dim, number, table, time, value};
 use super::{Exit, Output, domain};
-use crate::control::api::{Account, Accounts, NewAccount};
+use crate::control::api::{Account, Accounts, Deletion, NewAccount, NewPolicies, PolicyValue, Renaming};
 use crate::control::client::Route;
 
 /// Team and enterprise accounts
@@ -20,11 +23,39 @@ pub enum Command {
         name: String,
     },
     /// All accounts
-    List,
+    List {
+        /// Only those of which these words begin a word of the name, or the handle
+        #[arg(long, value_name = "TEXT")]
+        search: Option<String>,
+    },
     /// One account
     Show {
         /// The account
         handle: String,
+    },
+    /// Give an account another name; its handle stays
+    Rename {
+        /// The account
+        handle: String,
+        /// Its new name for people
+        #[arg(long)]
+        name: String,
+    },
+    /// Delete an account that holds no domain and has no users; asks for its handle
+    Delete {
+        /// The account
+        handle: String,
+        /// Its handle once more, with --yes, where nobody can be asked
+        #[arg(value_name = "SAME-HANDLE")]
+        confirm: Option<String>,
+    },
+    /// What the people of an account may do; with KEY=VALUE, sets it
+    Policy {
+        /// The account
+        handle: String,
+        /// screen-share-control, outbound-calling, external-app-sign-in, external-users: true or false; regions: a list with commas, or all
+        #[arg(value_name = "KEY=VALUE")]
+        set: Vec<String>,
     },
 }
 
@@ -35,16 +66,78 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             let account: Answer<Account> = daemon.post(&Route::to(["accounts"]), &body).await?;
             output.data(&account.raw, |view| created(&account.value, view))?;
         }
-        Command::List => {
-            let accounts: Answer<Accounts> = daemon.get(&Route::to(["accounts"])).await?;
+        Command::List { search } => {
+            let accounts: Answer<Accounts> = daemon.get(&Route::to(["accounts"]).with_some("q", search.as_ref())).await?;
             output.data(&accounts.raw, |view| list(&accounts.value, view))?;
         }
         Command::Show { handle } => {
             let account: Answer<Account> = daemon.get(&Route::to(["accounts", handle])).await?;
             output.data(&account.raw, |view| show(&account.value, view))?;
         }
+        Command::Rename { handle, name } => {
+            let body = Renaming { name: name.clone() };
+            let account: Answer<Account> = daemon.post(&Route::to(["accounts", handle, "rename"]), &body).await?;
+            output.data(&account.raw, |view| show(&account.value, view))?;
+        }
+        Command::Delete { handle, confirm } => delete(handle, confirm.as_deref(), daemon, output).await?,
+        Command::Policy { handle, set } => {
+            let account: Answer<Account> = if set.is_empty() {
+                daemon.get(&Route::to(["accounts", handle])).await?
+            } else {
+                daemon.post(&Route::to(["accounts", handle, "policies"]), &NewPolicies(wanted(set)?)).await?
+            };
+            output.data(&account.raw, |view| policies(&account.value, view))?;
+        }
     }
     Ok(Exit::Done)
+}
+
+async fn delete(handle: &str, confirm: Option<&str>, daemon: &Daemon, output: &mut Output<'_>) -> Result<(), Failure> {
+    let confirmed = match confirm {
+        Some(confirm) if output.yes => confirm.to_owned(),
+        _ if output.terminal.interactive && !output.yes => {
+            let account: Answer<Account> = daemon.get(&Route::to(["accounts", handle])).await?;
+            let shown = show(&account.value, &output.terminal.view());
+            output.note(&shown);
+            let typed = output.terminal.ask_for("This cannot be undone. To delete the account, type its handle: ")?;
+            if typed != handle {
+                return Err(Failure::Declined);
+            }
+            typed
+        }
+        _ => {
+            return Err(Failure::Usage(format!(
+                "account delete wants to be confirmed with the handle: account delete {handle} --yes {handle}"
+            )));
+        }
+    };
+    if confirmed != handle {
+        return Err(Failure::Usage(format!("\"{confirmed}\" is not {handle}: nothing was deleted")));
+    }
+    let account: Answer<Account> = daemon.post(&Route::to(["accounts", handle, "delete"]), &Deletion { confirm: confirmed }).await?;
+    output.data(&account.raw, |_| {
+        let mut page = Page::default();
+        page.line(format!("{} ({}) is deleted, with everything that was known of its people", bold(handle), account.value.name));
+        page
+    })
+}
+
+fn wanted(set: &[String]) -> Result<BTreeMap<String, PolicyValue>, Failure> {
+    let pair = |text: &String| {
+        let (key, value) = text.split_once('=').ok_or_else(|| Failure::Usage(format!("\"{text}\" sets nothing: write KEY=VALUE")))?;
+        Ok((key.trim().to_owned(), PolicyValue::Text(value.trim().to_owned())))
+    };
+    set.iter().map(pair).collect()
+}
+
+/// The policies of an account.
+pub fn policies(account: &Account, view: &View) -> Page {
+    let shown = |policy: &Value| match policy {
+        Value::Array(all) if all.is_empty() => "all".to_owned(),
+        other => value(other),
+    };
+    let rows = account.policies.as_object().into_iter().flatten().map(|(key, policy)| [key.clone(), shown(policy)]);
+    table(["POLICY", "VALUE"], rows, view)
 }
 
 fn created(account: &Account, view: &View) -> Page {

@@ -3,9 +3,9 @@
 use clap::Subcommand;
 
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, bold, green, red, table, time, time_and_age, yellow};
+use super::text::{Page, View, bold, count, dim, green, red, table, time, time_and_age, yellow};
 use super::{Exit, Output};
-use crate::control::api::{Domain, Domains, NewClaim};
+use crate::control::api::{Domain, Domains, NewClaim, Release};
 use crate::control::client::Route;
 
 /// Email domains and who holds them
@@ -25,6 +25,17 @@ pub enum Command {
         /// Whose claim, where several accounts claim it
         #[arg(long)]
         account: Option<String>,
+    },
+    /// Give a domain back, and show first whom that touches; asks first
+    Release {
+        /// The domain
+        domain: String,
+        /// Whose claim, where several accounts claim it
+        #[arg(long)]
+        account: Option<String>,
+        /// Only show whom it touches
+        #[arg(long)]
+        dry_run: bool,
     },
     /// All claims
     List {
@@ -46,12 +57,64 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             output.data(&claim.raw, |view| verified(&claim.value, view))?;
             return Ok(exit(&claim.value));
         }
+        Command::Release { domain, account, dry_run } => release(domain, account.as_deref(), *dry_run, daemon, output).await?,
         Command::List { account } => {
             let domains: Answer<Domains> = daemon.get(&Route::to(["domains"]).with_some("account", account.as_ref())).await?;
             output.data(&domains.raw, |view| list(&domains.value, view))?;
         }
     }
     Ok(Exit::Done)
+}
+
+async fn release(domain: &str, account: Option<&str>, dry_run: bool, daemon: &Daemon, output: &mut Output<'_>) -> Result<(), Failure> {
+    let route = Route::to(["domains", domain, "release"]).with_some("account", account);
+    let look = route.clone().with("dry_run", true);
+    if dry_run {
+        let would: Answer<Release> = daemon.post(&look, &()).await?;
+        return output.data(&would.raw, |view| released(&would.value, view));
+    }
+    output.can_ask("domain release")?;
+    if !output.yes {
+        let would: Answer<Release> = daemon.post(&look, &()).await?;
+        let shown = released(&would.value, &output.terminal.view());
+        output.note(&shown);
+        output.ask(&format!("Release {domain}?"))?;
+    }
+    let done: Answer<Release> = daemon.post(&route, &()).await?;
+    output.data(&done.raw, |view| released(&done.value, view))
+}
+
+/// Users that are shown one by one; of more, the first.
+const SHOWN: usize = 50;
+
+/// Whom a release touches, or has touched.
+pub fn released(release: &Release, view: &View) -> Page {
+    let Release { domain, account, dry_run, becomes_team, users } = release;
+    let mut page = Page::default();
+    let (is, are) = if *dry_run { ("would be released from", "would be touched") } else { ("is released from", "are touched") };
+    page.line(format!("{} {is} {}: {} {are}", bold(domain), bold(account), count(users.len() as u64, "user")));
+    if *becomes_team {
+        let becomes = if *dry_run { "would become" } else { "is" };
+        page.sentence("  ", &format!("it was the last domain: {account} {becomes} a team, and a directory of it provisions nobody"), view);
+    }
+    for (effect, heading) in [
+        ("released", "released: they cannot sign in any more, and their addresses are free"),
+        ("stays-suspended", "stay suspended, and keep their addresses from being used by others"),
+        ("loses-address", "lose their secondary addresses in it"),
+    ] {
+        let touched: Vec<_> = users.iter().filter(|u| u.effect == effect).collect();
+        if touched.is_empty() {
+            continue;
+        }
+        page.sentence("  ", &format!("{} {heading}", touched.len()), view);
+        for user in touched.iter().take(SHOWN) {
+            page.line(format!("    {}", user.primary_email.as_deref().unwrap_or(&user.id)));
+        }
+        if touched.len() > SHOWN {
+            page.line(dim(format!("    … and {} more (use --json for all)", touched.len() - SHOWN)));
+        }
+    }
+    page
 }
 
 /// 1 when the record that was looked for was not there.
@@ -62,7 +125,7 @@ pub fn exit(claim: &Domain) -> Exit {
 /// A new claim, and the record to add in the form of a zone file.
 pub fn claimed(claim: &Domain, view: &View) -> Page {
     let mut page = Page::default();
-    page.line(format!("{} is claimed for {}: {}", bold(&claim.domain), bold(&claim.account), coloured_state(&claim.state)));
+    page.line(format!("{} is claimed for {}: {}", bold(shown(claim)), bold(&claim.account), coloured_state(&claim.state)));
     if claim.state == "verified" {
         return page;
     }
@@ -82,7 +145,7 @@ pub fn claimed(claim: &Domain, view: &View) -> Page {
 /// What looking for the record came to.
 pub fn verified(claim: &Domain, view: &View) -> Page {
     let mut page = Page::default();
-    page.line(format!("{} of {}: {}", bold(&claim.domain), bold(&claim.account), coloured_state(&claim.state)));
+    page.line(format!("{} of {}: {}", bold(shown(claim)), bold(&claim.account), coloured_state(&claim.state)));
     let mut fields = Vec::new();
     if let Some(finding) = &claim.finding {
         fields.push(("found", finding.clone()));
@@ -103,6 +166,14 @@ pub fn verified(claim: &Domain, view: &View) -> Page {
     page
 }
 
+/// The domain as DNS has it, and as people write it.
+fn shown(claim: &Domain) -> String {
+    match &claim.unicode {
+        Some(unicode) => format!("{} ({unicode})", claim.domain),
+        None => claim.domain.clone(),
+    }
+}
+
 /// One line of a zone file; never broken, since it is pasted.
 fn record(claim: &Domain) -> String {
     format!("{}. 3600 IN TXT \"{}\"", claim.record.name.trim_end_matches('.'), claim.record.value)
@@ -116,7 +187,7 @@ pub fn list(domains: &Domains, view: &View) -> Page {
     let at = |t: &Option<String>| t.as_deref().map_or_else(String::new, time);
     let rows = domains.domains.iter().map(|d| {
         [
-            d.domain.clone(),
+            shown(d),
             d.account.clone(),
             coloured_state(&d.state),
             time(&d.claimed_at),

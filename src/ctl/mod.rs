@@ -8,6 +8,7 @@
 pub mod account;
 pub mod backup;
 mod change;
+mod csv;
 pub mod directory;
 pub mod domain;
 pub mod event;
@@ -19,11 +20,13 @@ mod progress;
 pub mod reload;
 pub mod run;
 mod shell;
+mod sign_in;
 pub mod status;
 pub mod sync;
 pub mod terminal;
 pub mod text;
 pub mod user;
+pub mod users;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -83,6 +86,7 @@ enum Command {
     Directory(directory::Command),
     #[command(subcommand)]
     Event(event::Command),
+    SignIn(sign_in::Arguments),
     Backup(backup::Arguments),
     /// Have rosterd read its configuration again; a file with problems changes nothing
     Reload,
@@ -158,6 +162,7 @@ impl Command {
             Self::Domain(command) => domain::call(command, daemon, output).await,
             Self::Directory(command) => directory::call(command, daemon, output).await,
             Self::Event(command) => event::call(command, daemon, output).await,
+            Self::SignIn(arguments) => sign_in::call(arguments, daemon, output).await,
             Self::Backup(arguments) => backup::call(arguments, daemon, output).await,
             Self::Reload => reload::call(daemon, output).await,
             Self::Completions(arguments) => shell::completions(arguments, output),

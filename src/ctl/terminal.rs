@@ -87,10 +87,28 @@ impl Terminal {
 
     /// Asks something that is answered with yes or no; anything but yes is no.
     pub(super) fn ask(&mut self, question: &str) -> bool {
-        self.note(&Page::from(format!("{question} [y/N] ")));
+        let answer = self.ask_for(&format!("{question} [y/N] "));
+        answer.is_ok_and(|answer| matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks for a line of text.
+    pub(super) fn ask_for(&mut self, question: &str) -> io::Result<String> {
+        self.note(&Page::from(question.to_owned()));
         let mut answer = String::new();
-        let read = io::stdin().lock().read_line(&mut answer);
-        read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+        io::stdin().lock().read_line(&mut answer)?;
+        Ok(answer.trim().to_owned())
+    }
+
+    /// Asks for a password, which is not shown; where nobody can be asked, it is the first line of standard input.
+    pub(super) fn secret(&mut self, question: &str) -> io::Result<String> {
+        if self.interactive {
+            self.note(&Page::from(question.to_owned()));
+            return rpassword::read_password();
+        }
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line)?;
+        let line = line.strip_suffix('\n').unwrap_or(&line);
+        Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
     }
 }
 

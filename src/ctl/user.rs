@@ -1,19 +1,24 @@
 //! `rosterctl user`: the people.
 
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, bold, count, dim, green, red, table, time, time_and_age, yellow};
-use super::{Exit, Output, change, run};
-use crate::control::api::{Activation, Run, Suspension, User, UserCause, Users};
+use super::text::{Page, View, bold, count, dim, green, red, table, time_and_age, yellow};
+use super::{Exit, Output, change, run, users};
+use crate::control::api::{
+    Activation, Contacts, Invitation, Invitations, NewInvitations, NewTier, Run, Suspension, User, UserCause, Users,
+};
 use crate::control::client::Route;
 
 /// People and their place in the accounts
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// All users
-    List(List),
+    List(users::List),
     /// Users whose name or address begins with these words
     Search {
         /// The words, each of which begins a name or an address
@@ -33,57 +38,116 @@ pub enum Command {
         /// An address, a user id or an objectGUID
         who: String,
     },
-    /// Bar somebody at once, whatever the directory says; asks first
-    Suspend {
+    /// Colleagues of somebody, whose name or address begins with these words
+    Contacts {
         /// An address, a user id or an objectGUID
         who: String,
+        /// The words, each of which begins a name or an address
+        #[arg(required = true)]
+        text: Vec<String>,
+        /// At most so many
+        #[arg(long)]
+        limit: Option<u32>,
+    },
+    /// Ask people to join an account
+    Invite {
+        /// The account
+        account: String,
+        /// Addresses, between ; or commas or spaces
+        #[arg(required_unless_present = "file")]
+        emails: Vec<String>,
+        /// Those in this file, too; - is standard input
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Take somebody out of an account, and forget who it was; asks first
+    Remove {
+        /// Who.
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Set the tier of somebody whom no directory manages
+    Tier {
+        /// Addresses, user ids or objectGUIDs
+        #[arg(required = true)]
+        who: Vec<String>,
+        /// The tier
+        tier: Tier,
+    },
+    /// Bar somebody at once, whatever the directory says; asks first
+    Suspend {
+        /// Who.
+        #[command(flatten)]
+        whom: Whom,
         /// Why
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
     },
     /// Lift an operator's suspension, and what else the directory allows
     Activate {
-        /// An address, a user id or an objectGUID
-        who: String,
+        /// Who.
+        #[command(flatten)]
+        whom: Whom,
     },
 }
 
-/// Which users.
-#[derive(Debug, Args)]
-pub struct List {
-    /// Only users of this account
-    #[arg(long)]
-    account: Option<String>,
-    /// Only users of this status
-    #[arg(long)]
-    status: Option<Status>,
-    /// Only users whose directory entry cannot be used as it is
-    #[arg(long)]
-    quarantined: bool,
-}
-
-/// A user's status.
+/// Basic or Pro.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Status {
-    Invited,
-    Active,
-    Suspended,
-    Released,
+pub enum Tier {
+    /// Basic.
+    Basic,
+    /// Pro.
+    Pro,
 }
 
-/// How many users one page of the daemon's list holds.
-const PAGE: u32 = 500;
+/// One user, or many.
+#[derive(Debug, Args)]
+pub struct Whom {
+    /// Addresses, user ids or objectGUIDs
+    #[arg(required_unless_present = "file")]
+    who: Vec<String>,
+    /// Those in this file, too, one a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl Whom {
+    /// Everybody who is meant.
+    fn all(&self) -> Result<Vec<String>, Failure> {
+        let Self { who, file } = self;
+        let mut all = who.clone();
+        if let Some(file) = file {
+            all.extend(lines(file)?);
+        }
+        if all.is_empty() { Err(Failure::Usage("nobody is named".to_owned())) } else { Ok(all) }
+    }
+}
+
+/// The lines of a file that are not empty; `-` is standard input.
+fn lines(file: &Path) -> Result<Vec<String>, Failure> {
+    let unreadable = |error: io::Error| Failure::Usage(format!("{} cannot be read: {error}", file.display()));
+    let text = if file == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().lock().read_to_string(&mut text).map_err(unreadable)?;
+        text
+    } else {
+        std::fs::read_to_string(file).map_err(unreadable)?
+    };
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
 
 pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
     match command {
-        Command::List(filter) => {
-            let users = all(filter, daemon).await?;
-            output.data(&users.raw, |view| list(&users.value, view))?;
-        }
+        Command::List(which) => return users::call(which, daemon, output).await,
         Command::Search { text, limit } => {
-            let users: Answer<Users> =
+            let found: Answer<Users> =
                 daemon.get(&Route::to(["users", "search"]).with("q", text.join(" ")).with_some("limit", *limit)).await?;
-            output.data(&users.raw, |view| list(&users.value, view))?;
+            output.data(&found.raw, |view| users::list(&found.value, view))?;
+        }
+        Command::Contacts { who, text, limit } => {
+            let route = Route::to(["users", who, "contacts"]).with("q", text.join(" ")).with_some("limit", *limit);
+            let found: Answer<Contacts> = daemon.get(&route).await?;
+            output.data(&found.raw, |view| users::contacts(&found.value, view))?;
         }
         Command::Show { who } => {
             let user: Answer<User> = daemon.get(&Route::to(["users", who])).await?;
@@ -95,73 +159,111 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             // What else waits in the directory is no concern of one person's run.
             return Ok(if run::exit(&run.value) == Exit::Failed { Exit::Failed } else { Exit::Done });
         }
-        Command::Suspend { who, reason } => suspend(who, reason, daemon, output).await?,
-        Command::Activate { who } => {
-            let activation: Answer<Activation> = daemon.post(&Route::to(["users", who, "activate"]), &()).await?;
-            output.data(&activation.raw, |view| activated(&activation.value, view))?;
-            return Ok(if activation.value.user.status == "active" { Exit::Done } else { Exit::Failed });
+        Command::Suspend { whom, reason } => {
+            let all = whom.all()?;
+            ask(&all, "suspend", "Suspend", daemon, output).await?;
+            let body = Suspension { reason: reason.clone() };
+            return each(
+                &all,
+                output,
+                suspended,
+                |_| Exit::Done,
+                async |who| daemon.post(&Route::to(["users", who, "suspend"]), &body).await,
+            )
+            .await;
         }
+        Command::Activate { whom } => {
+            let exit = |activation: &Activation| if activation.user.status == "active" { Exit::Done } else { Exit::Failed };
+            let ask = async |who: &str| daemon.post(&Route::to(["users", who, "activate"]), &()).await;
+            return each(&whom.all()?, output, activated, exit, ask).await;
+        }
+        Command::Tier { who, tier } => {
+            let body = NewTier { tier: users::word(*tier) };
+            let ask = async |who: &str| daemon.post(&Route::to(["users", who, "tier"]), &body).await;
+            return each(who, output, has_tier, |_: &User| Exit::Done, ask).await;
+        }
+        Command::Remove { whom } => {
+            let all = whom.all()?;
+            ask(&all, "remove", "Remove, and forget who it was,", daemon, output).await?;
+            let ask = async |who: &str| daemon.post(&Route::to(["users", who, "remove"]), &()).await;
+            return each(&all, output, removed, |_: &User| Exit::Done, ask).await;
+        }
+        Command::Invite { account, emails, file } => return invite(account, emails, file.as_deref(), daemon, output).await,
     }
     Ok(Exit::Done)
 }
 
-async fn suspend(who: &str, reason: &str, daemon: &Daemon, output: &mut Output<'_>) -> Result<(), Failure> {
-    output.can_ask("user suspend")?;
-    if !output.yes {
-        let user: Answer<User> = daemon.get(&Route::to(["users", who])).await?;
-        let shown = show(&user.value, &output.terminal.view());
-        output.note(&shown);
-        output.ask(&format!("Suspend {}?", name(&user.value)))?;
+/// Asks once, whoever they are.
+async fn ask(all: &[String], command: &str, question: &str, daemon: &Daemon, output: &mut Output<'_>) -> Result<(), Failure> {
+    output.can_ask(&format!("user {command}"))?;
+    if output.yes {
+        return Ok(());
     }
-    let body = Suspension { reason: reason.to_owned() };
-    let user: Answer<User> = daemon.post(&Route::to(["users", who, "suspend"]), &body).await?;
-    output.data(&user.raw, |view| suspended(&user.value, view))
+    let [who] = all else { return output.ask(&format!("{question} {}?", count(all.len() as u64, "user"))) };
+    let user: Answer<User> = daemon.get(&Route::to(["users", who])).await?;
+    let shown = show(&user.value, &output.terminal.view());
+    output.note(&shown);
+    output.ask(&format!("{question} {}?", name(&user.value)))
 }
 
-/// Every page of the list as one document.
-async fn all(List { account, status, quarantined }: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure> {
-    let status = status.and_then(|s| s.to_possible_value()).map(|s| s.get_name().to_owned());
-    let first = Route::to(["users"])
-        .with_some("account", account.as_ref())
-        .with_some("status", status)
-        .with_some("quarantined", quarantined.then_some(true))
-        .with("limit", PAGE);
-    let (mut raw, mut users) = (Vec::new(), Vec::new());
-    let mut after: Option<String> = None;
-    loop {
-        let mut page: Answer<Users> = daemon.get(&first.clone().with_some("after", after.as_ref())).await?;
-        if let Some(Value::Array(more)) = page.raw.get_mut("users").map(Value::take) {
-            raw.extend(more);
-        }
-        users.append(&mut page.value.users);
-        // A page that leads to itself would never end.
-        if page.value.next.is_none() || page.value.next == after {
-            break;
-        }
-        after = page.value.next;
+/// Does something to each of them. What cannot be done to one keeps nobody else from it.
+async fn each<T>(
+    all: &[String],
+    output: &mut Output<'_>,
+    view: impl Fn(&T, &View) -> Page,
+    exit: impl Fn(&T) -> Exit,
+    ask: impl AsyncFn(&str) -> Result<Answer<T>, Failure>,
+) -> Result<Exit, Failure> {
+    if let [who] = all {
+        let answer = ask(who).await?;
+        output.data(&answer.raw, |v| view(&answer.value, v))?;
+        return Ok(exit(&answer.value));
     }
-    Ok(Answer { raw: json!({ "users": raw }), value: Users { users, next: None } })
+    let (mut worst, mut results, mut page) = (Exit::Done, Vec::new(), Page::default());
+    for who in all {
+        match ask(who).await {
+            Ok(answer) => {
+                worst = worst.max(exit(&answer.value));
+                page.append(&view(&answer.value, &output.terminal.view()));
+                results.push(json!({ "who": who, "result": answer.raw }));
+            }
+            Err(failure) => {
+                // A daemon that is gone, or that does not let us, says the same of everybody else.
+                if matches!(failure.exit(), Exit::NoDaemon | Exit::NotAllowed) {
+                    return Err(failure);
+                }
+                worst = worst.max(failure.exit());
+                page.sentence(&format!("{} ", red("✗")), &format!("{who}: {}", failure.sentence()), &output.terminal.view());
+                results.push(json!({ "who": who, "problem": failure.problem() }));
+            }
+        }
+    }
+    output.data(&json!({ "results": results }), |_| page)?;
+    Ok(worst)
 }
 
-/// The users of a list.
-pub fn list(users: &Users, view: &View) -> Page {
-    if users.users.is_empty() {
-        return Page::from("no such users\n".to_owned());
+async fn invite(account: &str, emails: &[String], file: Option<&Path>, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    let mut addresses = emails.to_vec();
+    if let Some(file) = file {
+        addresses.extend(lines(file)?);
     }
-    let rows = users.users.iter().map(|user| {
-        let mut about: Vec<String> = user.suspension.iter().map(|s| format!("{} since {}", s.reason, time(&s.since))).collect();
-        about.extend(user.quarantine.iter().map(|q| yellow(format!("quarantined: {q}"))));
-        [
-            user.primary_email.clone().unwrap_or_else(|| user.id.clone()),
-            user.display_name.clone().unwrap_or_default(),
-            user.account.clone(),
-            coloured_status(&user.status),
-            user.tier.clone(),
-            user.directory.as_ref().map_or_else(|| dim("not managed"), |d| d.name.clone()),
-            about.join(", "),
-        ]
+    let answer: Answer<Invitations> = daemon.post(&Route::to(["accounts", account, "invitations"]), &NewInvitations { addresses }).await?;
+    output.data(&answer.raw, |view| invited(&answer.value, view))?;
+    let is_well = |invitation: &Invitation| matches!(invitation.outcome.as_str(), "invited" | "already-here");
+    Ok(if answer.value.invitations.iter().all(is_well) { Exit::Done } else { Exit::Failed })
+}
+
+/// What came of each invitation.
+pub fn invited(invitations: &Invitations, view: &View) -> Page {
+    let rows = invitations.invitations.iter().map(|Invitation { address, outcome, user: _, detail }| {
+        let coloured = match outcome.as_str() {
+            "invited" => green("invited"),
+            "already-here" => dim("already here"),
+            other => red(other),
+        };
+        [address.clone(), coloured, detail.clone().unwrap_or_default()]
     });
-    table(["ADDRESS", "NAME", "ACCOUNT", "STATUS", "TIER", "DIRECTORY", "WHY"], rows, view)
+    table(["ADDRESS", "OUTCOME", "WHY"], rows, view)
 }
 
 /// One user.
@@ -266,11 +368,24 @@ pub fn activated(Activation { user, remains }: &Activation, view: &View) -> Page
     page
 }
 
+fn has_tier(user: &User, _: &View) -> Page {
+    let mut page = Page::default();
+    page.line(format!("{}: {}", bold(name(user)), user.tier));
+    page
+}
+
+fn removed(user: &User, _: &View) -> Page {
+    let mut page = Page::default();
+    page.line(format!("{} is removed from {}", bold(name(user)), user.account));
+    page
+}
+
 fn name(user: &User) -> &str {
     user.primary_email.as_deref().unwrap_or(&user.id)
 }
 
-fn coloured_status(status: &str) -> String {
+/// The status in its colour.
+pub(super) fn coloured_status(status: &str) -> String {
     match status {
         "active" => green(status),
         "suspended" => red(status),

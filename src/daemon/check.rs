@@ -14,7 +14,7 @@ use crate::store::{Store, StoreError};
 /// Looks one directory over, or all of them. Where there is a store, it tells whether the service account may be tried,
 /// and remembers that AD refused it: a check in a unit that is started again and again must not lock the account.
 pub async fn check_directory(setup: Setup, name: Option<&str>, clock: Clock) -> Result<Vec<api::Check>, DaemonError> {
-    let Setup { store: url, resolver, trusted, directories, .. } = setup;
+    let Setup { store: url, rules, directories, .. } = setup;
     let names: Vec<String> = match name {
         Some(name) if directories.iter().all(|d| d.name.as_str() != name) => return Err(DaemonError::NoDirectory(name.to_owned())),
         Some(name) => vec![name.to_owned()],
@@ -24,7 +24,7 @@ pub async fn check_directory(setup: Setup, name: Option<&str>, clock: Clock) -> 
     // A store is not made for this: whoever checks may be another user than the daemon's.
     if url.strip_prefix("sqlite://").is_some_and(|file| !Path::new(file).exists()) {
         for directory in directories.iter().filter(|d| names.contains(&d.name.to_string())) {
-            let found = check_unremembered(directory, resolver, clock.now(), None).await;
+            let found = check_unremembered(directory, rules.resolver, clock.now(), None).await;
             checks.push(check_shown(directory.name.as_str(), found));
         }
         return Ok(checks);
@@ -34,7 +34,7 @@ pub async fn check_directory(setup: Setup, name: Option<&str>, clock: Clock) -> 
         Err(StoreError::InUse { .. }) => return Err(DaemonError::Running),
         Err(error) => return Err(error.into()),
     };
-    let engine = Engine::new(Arc::clone(&store), clock, directories, trusted, resolver, CancellationToken::new());
+    let engine = Engine::new(Arc::clone(&store), clock, directories, rules, CancellationToken::new());
     for name in names {
         let found = engine.check_directory(&name).await?;
         checks.push(check_shown(&name, found));

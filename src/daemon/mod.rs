@@ -6,7 +6,6 @@ mod reload;
 mod settings;
 mod signals;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,9 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::control::{self, Callers};
-use crate::dns::Resolver;
-use crate::engine::{DirectoryConfig, Engine, EngineError};
-use crate::model::Domain;
+use crate::engine::{DirectoryConfig, Engine, EngineError, Rules};
 use crate::store::{Store, StoreError};
 
 pub use check::check_directory;
@@ -38,10 +35,8 @@ pub struct Setup {
     pub store: String,
     /// The control socket.
     pub control: control::Settings,
-    /// Who answers DNS questions.
-    pub resolver: Resolver,
-    /// Domains whose claim needs no record.
-    pub trusted: BTreeSet<Domain>,
+    /// What holds for all directories.
+    pub rules: Rules,
     /// Where Prometheus finds the metrics, besides the control socket.
     pub metrics: Option<SocketAddr>,
     /// The directories.
@@ -95,9 +90,9 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
         Some(address) => Some(control::bind_port(address).await?),
         None => None,
     };
-    let Setup { store: store_url, control, resolver, trusted, metrics, directories } = setup;
+    let Setup { store: store_url, control, rules, metrics, directories } = setup;
     let Reload { read, reloader, mut asked } = reload;
-    let engine = Arc::new(Engine::new(Arc::clone(&store), clock, directories, trusted, resolver, stop.clone()));
+    let engine = Arc::new(Engine::new(Arc::clone(&store), clock, directories, rules, stop.clone()));
     let callers = Arc::new(Callers::new(&control));
     let mut daemon = Daemon { engine, callers, read, store_url, socket: control.socket, metrics, parts: JoinSet::new(), stop };
 

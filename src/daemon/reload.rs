@@ -61,14 +61,14 @@ impl Daemon {
     }
 
     fn take_over(&mut self, setup: Setup) -> Reloaded {
-        let Setup { store, control, resolver, trusted, metrics, directories } = setup;
+        let Setup { store, control, rules, metrics, directories } = setup;
         let needs_restart = [
             ("store.url", store != self.store_url),
             ("control.socket", control.socket != self.socket),
             ("metrics.listen", metrics != self.metrics),
         ];
         self.callers.regroup(&control);
-        let outcomes = self.engine.reconfigure(directories, trusted, resolver);
+        let outcomes = self.engine.reconfigure(directories, rules);
         self.keep_directories();
         Reloaded {
             directories: outcomes,

@@ -5,7 +5,7 @@ use crate::control;
 use crate::daemon::Setup;
 use crate::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts};
 use crate::dns::Resolver;
-use crate::engine::{Cron, DirectoryConfig, Mode};
+use crate::engine::{Cron, DirectoryConfig, Mode, Rules};
 use crate::model::Tier;
 use crate::reconcile::{Filter, Limit, Limits, TierRules, WithoutGroup};
 
@@ -32,11 +32,14 @@ pub fn setup(config: &Config) -> Setup {
             viewers: config.control.viewers.clone(),
             authenticators: config.control.authenticators.clone(),
         },
-        resolver: match config.resolver {
-            config::Resolver::System => Resolver::System,
-            config::Resolver::At(address) => Resolver::At(address),
+        rules: Rules {
+            trusted: config.trusted.clone(),
+            resolver: match config.resolver {
+                config::Resolver::System => Resolver::System,
+                config::Resolver::At(address) => Resolver::At(address),
+            },
+            max_failures: config.sign_in.max_failures,
         },
-        trusted: config.trusted.clone(),
         metrics: config.metrics_listen,
         directories: config.directories.iter().filter_map(|d| directory(d, config)).collect(),
     }

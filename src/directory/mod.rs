@@ -8,6 +8,7 @@
 //! Nothing here concludes anything from what it reads. What was seen goes to the
 //! [`Ledger`](crate::reconcile::Ledger); what it means is decided in [`crate::reconcile`].
 
+mod authenticate;
 mod ber;
 mod bind;
 mod check;
@@ -23,6 +24,7 @@ mod settings;
 mod tls;
 mod wire;
 
+pub use authenticate::{Credentials, Password, authenticate};
 pub use bind::{Again, BindRefusal, parse_refusal};
 pub use check::{Examination, Step, StepOutcome, examine};
 pub use confirm::Found;

@@ -154,10 +154,8 @@ impl Session {
 
     /// Opens the first server that serves, each tried once, `preferred` before the others.
     pub async fn open_any(settings: &Settings, preferred: Option<&str>) -> Result<Self, DirectoryError> {
-        let mut urls: Vec<&ServerUrl> = settings.servers.iter().collect();
-        urls.sort_by_key(|url| Some(url.to_string().as_str()) != preferred);
         let mut errors: Vec<DirectoryError> = Vec::new();
-        for url in urls {
+        for url in settings.servers_from(preferred) {
             match Self::open(url, settings).await {
                 Ok(session) => {
                     // That none serves is told by whoever asked for one.

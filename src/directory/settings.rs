@@ -144,6 +144,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The servers in the order they are tried: the preferred one before the others.
+    pub(super) fn servers_from(&self, preferred: Option<&str>) -> Vec<&ServerUrl> {
+        let mut urls: Vec<&ServerUrl> = self.servers.iter().collect();
+        urls.sort_by_key(|url| Some(url.to_string().as_str()) != preferred);
+        urls
+    }
+
     /// The attributes that the configuration names, by the step of a check and the key they come from.
     pub fn named_attributes(&self) -> [(&'static str, &'static str, Vec<String>); 2] {
         let filter = self.filter.iter().flat_map(|(_, filter)| filter.attributes()).map(str::to_owned).collect();

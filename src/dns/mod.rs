@@ -8,6 +8,8 @@ use std::time::Duration;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
 
 /// Which resolver to ask.
@@ -23,8 +25,15 @@ pub enum Resolver {
 /// What a look-up found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer<T> {
-    /// An answer: these records, none if the name or the type does not exist.
+    /// An answer: these records.
     Records(Vec<T>),
+    /// An answer: there is no such name (NXDOMAIN).
+    NoName,
+    /// An answer: the name has no record of this type. It may be an alias (CNAME) of that one.
+    NoRecord {
+        /// What it is an alias of.
+        alias_of: Option<String>,
+    },
     /// No answer: a time-out, SERVFAIL, no resolver. Says nothing about the record.
     None(String),
 }
@@ -72,24 +81,41 @@ impl Resolver {
         let name = format!("{}.", name.trim_end_matches('.'));
         match client.lookup(name, kind).await {
             Ok(found) => Answer::Records(found.answers().iter().map(|r| r.data.clone()).collect()),
-            Err(error) if error.is_no_records_found() => Answer::Records(Vec::new()),
+            Err(NetError::Dns(DnsError::NoRecordsFound(none))) if none.response_code == ResponseCode::NXDomain => Answer::NoName,
+            Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Answer::NoRecord { alias_of: None },
+            Err(NetError::Dns(DnsError::ResponseCode(code))) => Answer::None(format!("the name server answers {code}")),
+            Err(NetError::Timeout) => Answer::None("no name server answered in time".to_owned()),
             Err(error) => Answer::None(error.to_string()),
         }
     }
 
+    /// What a name is an alias of (CNAME).
+    async fn alias(self, name: &str) -> Option<String> {
+        let Answer::Records(found) = self.look_up(name, RecordType::CNAME).await else { return None };
+        found.into_iter().find_map(|data| match data {
+            RData::CNAME(target) => Some(target.to_utf8().trim_end_matches('.').to_owned()),
+            _ => None,
+        })
+    }
+
     /// The TXT records of a name, the strings of each joined. Follows CNAMEs.
     pub async fn txt(self, name: &str) -> Answer<String> {
+        let text = |data| match data {
+            RData::TXT(txt) => Some(txt.txt_data.iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect::<String>()),
+            _ => None,
+        };
         match self.look_up(name, RecordType::TXT).await {
             Answer::None(why) => Answer::None(why),
-            Answer::Records(found) => Answer::Records(
-                found
-                    .into_iter()
-                    .filter_map(|data| match data {
-                        RData::TXT(txt) => Some(txt.txt_data.iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect::<String>()),
-                        _ => None,
-                    })
-                    .collect(),
-            ),
+            Answer::Records(found) => {
+                let texts: Vec<String> = found.into_iter().filter_map(text).collect();
+                if texts.is_empty() { Answer::NoRecord { alias_of: self.alias(name).await } } else { Answer::Records(texts) }
+            }
+            // An alias may lead nowhere.
+            nothing @ (Answer::NoName | Answer::NoRecord { .. }) => match (self.alias(name).await, nothing) {
+                (Some(target), _) => Answer::NoRecord { alias_of: Some(target) },
+                (None, Answer::NoName) => Answer::NoName,
+                (None, _) => Answer::NoRecord { alias_of: None },
+            },
         }
     }
 
@@ -119,6 +145,7 @@ impl Resolver {
             match self.look_up(&name, RecordType::SRV).await {
                 Answer::None(why) if all.is_empty() => return Answer::None(why),
                 Answer::None(_) => break,
+                Answer::NoName | Answer::NoRecord { .. } => {}
                 Answer::Records(found) => {
                     let mut servers: Vec<Srv> = found
                         .into_iter()

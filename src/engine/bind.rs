@@ -22,7 +22,7 @@ impl Engine {
     /// A session with the first server that serves, that of the last successful run before the others; and the
     /// settings it goes by.
     pub(super) async fn open(&self, directory: &Directory) -> Result<(Session, Settings), EngineError> {
-        let settings = servers(&directory.config, self.configured().resolver).await?;
+        let settings = servers(&directory.config, self.configured().rules.resolver).await?;
         // Two attempts at the same moment would count twice.
         let _binding = directory.work.binding.lock().await;
         if let Some(why) = self.no_bind(directory).await? {
@@ -42,7 +42,7 @@ impl Engine {
         let _binding = directory.work.binding.lock().await;
         let no_bind = self.no_bind(&directory).await?;
         let secret = secret(&directory.config.settings);
-        let found = check_directory(&directory.config, self.configured().resolver, self.clock.now(), no_bind.as_deref()).await;
+        let found = check_directory(&directory.config, self.configured().rules.resolver, self.clock.now(), no_bind.as_deref()).await;
         self.note_bind(&directory, secret, found.refusal.as_ref(), found.is_bound).await?;
         Ok(found)
     }
@@ -131,13 +131,15 @@ pub async fn check_directory(config: &DirectoryConfig, resolver: Resolver, now: 
 }
 
 /// The settings, with servers found through DNS where none are configured.
-async fn servers(config: &DirectoryConfig, resolver: Resolver) -> Result<Settings, EngineError> {
+pub(super) async fn servers(config: &DirectoryConfig, resolver: Resolver) -> Result<Settings, EngineError> {
     let mut settings = config.settings.clone();
     if let Some((domain, site)) = &config.discover {
         let refused = |why: String| Err(EngineError::Refused(why));
         let found = match resolver.ldap_servers(domain, site.as_deref()).await {
-            Answer::Records(found) if found.is_empty() => return refused(format!("DNS knows no domain controllers of {domain}")),
-            Answer::Records(found) => found,
+            Answer::Records(found) if !found.is_empty() => found,
+            Answer::Records(_) | Answer::NoName | Answer::NoRecord { .. } => {
+                return refused(format!("DNS knows no domain controllers of {domain}"));
+            }
             Answer::None(why) => return refused(format!("the domain controllers of {domain} cannot be looked up: {why}")),
         };
         for server in found {

@@ -141,6 +141,14 @@ impl Engine {
         Ok(sight)
     }
 
+    /// The account of a directory, nobody's where there is none, and the domains it holds.
+    pub(super) async fn claims_of(&self, directory: &Directory) -> Result<(AccountId, ClaimedDomains), EngineError> {
+        match self.store.account(&directory.config.account).await? {
+            Some(account) => Ok((account.id, self.store.claimed_domains(account.id).await?)),
+            None => Ok((AccountId(uuid::Uuid::nil()), ClaimedDomains::default())),
+        }
+    }
+
     async fn policy(
         &self,
         directory: &Directory,
@@ -150,11 +158,7 @@ impl Engine {
         warnings: &mut Vec<String>,
     ) -> Result<Policy, EngineError> {
         let config = &directory.config;
-        let account = self.store.account(&config.account).await?;
-        let claims = match &account {
-            Some(account) => self.store.claimed_domains(account.id).await?,
-            None => ClaimedDomains::default(),
-        };
+        let (account, claims) = self.claims_of(directory).await?;
         let theirs = session.root.current_time;
         let now = theirs.filter(|t| t.distance(at) <= MAX_SKEW);
         if now.is_none() {
@@ -163,7 +167,7 @@ impl Engine {
         }
         Ok(Policy {
             directory: config.name.clone(),
-            account: account.map_or(AccountId(uuid::Uuid::nil()), |a| a.id),
+            account,
             claims,
             closure,
             tiers: config.tiers,

@@ -3,20 +3,24 @@
 //! [`run`](mod@run) is the whole pipeline on one screen; the other modules are its steps and its neighbours.
 
 mod accounts;
+mod attempts;
 mod bind;
 mod claims;
 mod held;
 mod judge;
 mod look;
+mod members;
 mod operator;
 mod pins;
 mod reload;
 pub mod run;
 mod schedule;
+mod sign_in;
 mod status;
 mod tell;
+mod users;
+mod write;
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -26,19 +30,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::directory::{DirectoryError, Settings};
-use crate::dns::Resolver;
-use crate::model::{Address, DirectoryName, Domain, Handle, Timestamp};
+use crate::model::{Address, DirectoryName, Handle, Timestamp};
 use crate::reconcile::{Limits, TierRules};
-use crate::store::{ClaimRefused, Run, Store, StoreError};
+use crate::store::{AccountRefused, ClaimRefused, Run, Store, StoreError};
+
+use attempts::Attempts;
 
 pub use crate::directory::{Examination, Step, StepOutcome};
 pub use bind::check_directory;
+pub use claims::{Effect, Release, Touched};
 pub use held::Approval;
 pub use judge::Judged;
-pub use reload::{Configured, Outcome};
+pub use members::Invitation;
+pub use reload::{Configured, Outcome, Rules};
 pub use run::{Request, Scope};
 pub use schedule::{Cron, CronError};
+pub use sign_in::{Decision, Denied, SignIn};
 pub use status::{Attention, DirectoryStatus, Health, STATES};
+pub use users::{Sort, UserPage, UserQuery};
 
 /// Whether a directory's runs apply what they plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -219,6 +228,15 @@ impl From<ClaimRefused> for EngineError {
     }
 }
 
+impl From<AccountRefused> for EngineError {
+    fn from(error: AccountRefused) -> Self {
+        match error {
+            AccountRefused::Store(error) => Self::Store(error),
+            refused => Self::Refused(refused.to_string()),
+        }
+    }
+}
+
 /// Everything the daemon does, without sockets and signals.
 #[derive(Debug)]
 pub struct Engine {
@@ -233,22 +251,17 @@ pub struct Engine {
     pub stop: CancellationToken,
     /// Plan-and-apply never overlap.
     turn: Mutex<()>,
+    /// The sign-ins that are under way, and those that AD refused.
+    attempts: Attempts,
 }
 
 impl Engine {
     /// An engine over an open store.
-    pub fn new(
-        store: Arc<Store>,
-        clock: Clock,
-        directories: Vec<DirectoryConfig>,
-        trusted: BTreeSet<Domain>,
-        resolver: Resolver,
-        stop: CancellationToken,
-    ) -> Self {
+    pub fn new(store: Arc<Store>, clock: Clock, directories: Vec<DirectoryConfig>, rules: Rules, stop: CancellationToken) -> Self {
         let started_at = clock.now();
         let directories = directories.into_iter().map(|c| (c.name.clone(), Arc::new(Directory::new(c, &stop)))).collect();
-        let configured = watch::Sender::new(Arc::new(Configured { directories, trusted, resolver }));
-        Self { store, clock, configured, started_at, stop, turn: Mutex::default() }
+        let configured = watch::Sender::new(Arc::new(Configured { directories, rules }));
+        Self { store, clock, configured, started_at, stop, turn: Mutex::default(), attempts: Attempts::default() }
     }
 
     /// The directory of this name.

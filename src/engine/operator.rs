@@ -1,14 +1,11 @@
-//! What operators do to single users: suspend, activate, look again.
+//! What operators do to single users: suspend, activate, set the tier, look again.
 
 use std::collections::BTreeSet;
 
 use super::run::{Request, Scope};
 use super::{Engine, EngineError};
-use crate::model::{
-    Actor, Address, By, Cause, Change, ChangeCounts, ChangeKind, Evidence, Guid, Reason, RunId, RunState, Status, Trigger, User, UserId,
-};
-use crate::reconcile::Admitted;
-use crate::store::{Applied, Run, Writer};
+use crate::model::{AccountKind, Actor, Address, By, Cause, ChangeKind, Evidence, Guid, Reason, Status, Tier, Trigger, User, UserId};
+use crate::store::Run;
 
 impl Engine {
     /// The user that is meant by an address, a user id or an objectGUID.
@@ -42,18 +39,37 @@ impl Engine {
             }
             Status::Active | Status::Suspended => {}
         }
+        let account = self.account_of(&user).await?;
+        if account.kind == AccountKind::Team {
+            return Err(EngineError::Refused(format!(
+                "{} is a team, and a team cannot suspend: remove {who} with rosterctl user remove, or claim the domain of its people",
+                account.handle
+            )));
+        }
         let now = self.clock.now();
-        let evidence = Evidence {
-            server: "rosterd".to_owned(),
-            object: user.link.as_ref().map(|l| l.guid),
-            dn: None,
-            attribute: "operator".to_owned(),
-            value: why.to_owned(),
-            seen_at: now,
-        };
+        let evidence = Evidence::of_operator(why, user.link.as_ref().map(|l| l.guid), now);
         let cause = Cause { reason: Reason::Operator, since: now, by: By::Operator(actor.0.clone()), evidence };
         let was_active = user.status() == Status::Active;
-        self.write(&user, vec![ChangeKind::Suspend { cause, was_active }], actor).await
+        self.write_one(&user, ChangeKind::Suspend { cause, was_active }, actor).await
+    }
+
+    /// Sets the tier of somebody whom no directory manages.
+    pub async fn set_tier(&self, who: &str, tier: Tier, actor: &Actor) -> Result<User, EngineError> {
+        let user = self.find_user(who).await?;
+        if let Some(link) = &user.link {
+            return Err(EngineError::Refused(format!(
+                "the groups of the directory {} decide the tier of {who}: change the membership in AD, and rosterctl user sync {who}",
+                link.directory
+            )));
+        }
+        if user.status() == Status::Released {
+            return Err(EngineError::Refused(format!("{who} is released, and has no tier")));
+        }
+        if user.tier == tier {
+            return Ok(user);
+        }
+        let evidence = Evidence::of_operator("", None, self.clock.now());
+        self.write_one(&user, ChangeKind::Tier { before: user.tier, after: tier, evidence }, actor).await
     }
 
     /// Lifts an operator's suspension, and what AD's causes allow; says what remains.
@@ -96,7 +112,7 @@ impl Engine {
         if pin && !remaining.is_empty() {
             return Ok(user);
         }
-        self.write(&user, vec![ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence: Vec::new(), pin }], actor).await
+        self.write_one(&user, ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence: Vec::new(), pin }, actor).await
     }
 
     /// Reads one person again, and applies what is to be done.
@@ -134,53 +150,5 @@ impl Engine {
 
     async fn reread(&self, id: UserId) -> Result<User, EngineError> {
         self.store.user(id).await?.ok_or_else(|| EngineError::NotFound { what: "user", name: id.to_string() })
-    }
-
-    /// Writes an operator's changes of one user, as a run of their own.
-    async fn write(&self, user: &User, kinds: Vec<ChangeKind>, actor: &Actor) -> Result<User, EngineError> {
-        let _turn = self.turn.lock().await;
-        let now = self.clock.now();
-        let change = |kind| Change {
-            user: user.id,
-            guid: user.link.as_ref().map(|l| l.guid),
-            email: user.addresses.primary.clone(),
-            kind,
-            class: None,
-            version: Some(user.version),
-            cluster: None,
-        };
-        let admitted = Admitted::by_operator(kinds.into_iter().map(change).collect(), actor.clone());
-        let id = RunId(self.clock.new_id());
-        let writer =
-            Writer { run: id, directory: None, account: user.account, actor: actor.clone(), observed_from: now, clock: &self.clock };
-        let mut applied = Applied::default();
-        self.store.apply(&admitted, &writer, &mut applied).await?;
-        self.store.forget_fingerprints(user.id).await?;
-        let run = Run {
-            id,
-            directory: String::new(),
-            trigger: Trigger::Operator,
-            mode: "scoped".to_owned(),
-            state: RunState::Succeeded,
-            actor: Some(actor.clone()),
-            started_at: now,
-            finished_at: Some(self.clock.now()),
-            entries: 0,
-            complete: true,
-            server: None,
-            counts: ChangeCounts { ..applied.counts },
-            held: 0,
-            quarantined: 0,
-            dropped: applied.dropped,
-            error: None,
-            warnings: Vec::new(),
-            active_after: None,
-            approves: None,
-        };
-        self.store.save_run(&run).await?;
-        if applied.dropped > 0 {
-            return Err(EngineError::Refused("somebody else changed this user in the same moment: look again".to_owned()));
-        }
-        self.reread(user.id).await
     }
 }

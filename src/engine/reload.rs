@@ -13,15 +13,30 @@ use super::{Directory, DirectoryConfig, Engine};
 use crate::dns::Resolver;
 use crate::model::{DirectoryName, Domain};
 
+/// What holds for all directories.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// Domains whose claim needs no record.
+    pub trusted: BTreeSet<Domain>,
+    /// Who answers DNS questions.
+    pub resolver: Resolver,
+    /// How many of a user's sign-ins AD may refuse in a quarter of an hour.
+    pub max_failures: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { trusted: BTreeSet::new(), resolver: Resolver::System, max_failures: 3 }
+    }
+}
+
 /// What the administrator says, as it stands.
 #[derive(Debug)]
 pub struct Configured {
     /// The directories, by name.
     pub directories: BTreeMap<DirectoryName, Arc<Directory>>,
-    /// Domains whose claim needs no record.
-    pub trusted: BTreeSet<Domain>,
-    /// Who answers DNS questions.
-    pub resolver: Resolver,
+    /// What holds for all of them.
+    pub rules: Rules,
 }
 
 /// What a reload makes of a directory.
@@ -60,12 +75,7 @@ impl Engine {
 
     /// Replaces the configuration; says of each directory what that means for it. Directories that are added or
     /// changed have to be [kept](Engine::keep) anew.
-    pub fn reconfigure(
-        &self,
-        directories: Vec<DirectoryConfig>,
-        trusted: BTreeSet<Domain>,
-        resolver: Resolver,
-    ) -> BTreeMap<DirectoryName, Outcome> {
+    pub fn reconfigure(&self, directories: Vec<DirectoryConfig>, rules: Rules) -> BTreeMap<DirectoryName, Outcome> {
         let mut outcomes = BTreeMap::new();
         let mut over: Vec<CancellationToken> = Vec::new();
         self.configured.send_modify(|configured| {
@@ -88,7 +98,7 @@ impl Engine {
             }
             outcomes.extend(were.keys().map(|name| (name.clone(), Outcome::Removed)));
             over.extend(were.into_values().map(|was| was.over.clone()));
-            *configured = Arc::new(Configured { directories: are, trusted, resolver });
+            *configured = Arc::new(Configured { directories: are, rules });
         });
         // Only now: whoever is interrupted finds the new configuration.
         over.iter().for_each(CancellationToken::cancel);

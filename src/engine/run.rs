@@ -11,14 +11,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{MutexGuard, watch};
 use tracing::Instrument as _;
 
 use super::judge::Judged;
 use super::look::Sight;
 use super::status::note_scope;
 use super::{Directory, Engine, EngineError, Health, Progress};
-use crate::model::{Actor, ChangeCounts, Event, EventCause, Guid, PlanId, RunId, RunState, Trigger};
+use crate::model::{AccountRef, Actor, ChangeCounts, Event, EventCause, Guid, PlanId, RunId, RunState, Trigger};
 use crate::store::{Applied, DirectoryState, Run, Writer};
 
 /// What a run covers.
@@ -62,8 +62,7 @@ pub struct Proposed {
 impl Engine {
     /// What a run would do now. Changes nothing.
     pub async fn propose(&self, directory: &Directory, request: &Request) -> Result<Proposed, EngineError> {
-        let sight = self.look(directory, request).await?;
-        let _turn = self.turn.lock().await;
+        let (sight, _turn) = self.look_until_claims_stand(directory, request).await?;
         let judged = self.judge(directory, request, &sight).await?;
         Ok(Proposed { sight, judged })
     }
@@ -93,14 +92,13 @@ impl Engine {
 
     /// The pipeline.
     async fn pipeline(&self, directory: &Directory, request: &Request, run: &mut Run) -> Result<Option<String>, EngineError> {
-        let sight = self.look(directory, request).await?;
+        let (sight, _turn) = self.look_until_claims_stand(directory, request).await?;
         run.entries = sight.entries;
         run.complete = sight.is_complete();
         run.server = Some(sight.server.clone());
         run.warnings.clone_from(&sight.warnings);
 
         directory.work.progress.send_modify(|p| p.phase = "applying");
-        let _turn = self.turn.lock().await;
         let Judged { verdict, warnings } = self.judge(directory, request, &sight).await?;
         run.warnings.extend(warnings);
         run.quarantined = verdict.quarantined.len() as u64;
@@ -110,7 +108,7 @@ impl Engine {
         let writer = Writer {
             run: run.id,
             directory: Some(name),
-            account: sight.policy.account,
+            account: AccountRef { id: sight.policy.account, handle: directory.config.account.clone() },
             actor,
             observed_from: sight.began_at,
             clock: &self.clock,
@@ -128,6 +126,19 @@ impl Engine {
             run.active_after = Some(self.store.managed_counts(name).await?.get(&crate::model::Status::Active).copied().unwrap_or(0));
         }
         Ok(sight.failure)
+    }
+
+    /// Looks, and takes the turn. What was decided by a domain that has been claimed or released meanwhile is decided again:
+    /// people of a domain that was given back would come back with it.
+    async fn look_until_claims_stand(&self, directory: &Directory, request: &Request) -> Result<(Sight, MutexGuard<'_, ()>), EngineError> {
+        loop {
+            let sight = self.look(directory, request).await?;
+            let turn = self.turn.lock().await;
+            if self.claims_of(directory).await? == (sight.policy.account, sight.policy.claims.clone()) {
+                return Ok((sight, turn));
+            }
+            tracing::info!("{}: a domain was claimed or released meanwhile: people are read again", directory.config.name);
+        }
     }
 
     async fn begin(&self, directory: &Directory, request: &Request) -> Result<Run, EngineError> {
@@ -177,7 +188,8 @@ impl Engine {
         let health = saved.as_ref().err().map_or_else(|| Health::after(run, &was), |error| Health::Failing(error.to_string()));
         directory.work.health.send_replace(health.clone());
         saved?;
-        let cause = EventCause { actor: run.actor.clone().unwrap_or_else(Actor::rosterd), run: Some(run.id), at: finished };
+        let account = Some(directory.config.account.clone());
+        let cause = EventCause { actor: run.actor.clone().unwrap_or_else(Actor::rosterd), run: Some(run.id), account, at: finished };
         let kind = if run.state == RunState::Failed { "run.failed" } else { "run.succeeded" };
         let after =
             json!({ "directory": run.directory, "trigger": run.trigger, "changes": run.counts, "held": run.held, "error": run.error });

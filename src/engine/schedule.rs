@@ -222,11 +222,14 @@ impl Engine {
 
     /// Looks pending claims up, for as long as the daemon runs.
     pub async fn keep_claims(self: Arc<Self>) {
+        if let Err(error) = self.gather_all().await {
+            tracing::error!("the people of claimed domains cannot be brought together: {}", chain(&error));
+        }
         loop {
-            let pause = match self.check_pending().await {
+            let pause = match self.check_claims().await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    tracing::error!("pending claims cannot be read: {}", chain(&error));
+                    tracing::error!("claims cannot be read: {}", chain(&error));
                     Duration::from_mins(1)
                 }
             };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Directory, Engine, EngineError};
-use crate::model::{Actor, Event, EventCause, PlanState, RunState, Status, Timestamp};
+use crate::model::{Actor, ClaimState, Event, EventCause, PlanState, RunState, Status, Timestamp};
 use crate::store::{DirectoryState, Run};
 
 /// One thing that needs attention, as a sentence.
@@ -106,10 +106,11 @@ impl Engine {
         let plan = self.store.current_plan(name).await?;
         let quarantined = self.store.quarantined(name).await?.len() as u64;
         let account = self.store.account(&config.account).await?;
-        let has_domain = match &account {
-            Some(account) => !self.store.claimed_domains(account.id).await?.is_empty(),
-            None => false,
+        let claims = match &account {
+            Some(account) => self.store.claims(Some(account.id)).await?,
+            None => Vec::new(),
         };
+        let has_domain = claims.iter().any(|claim| claim.state.holds());
         let health = directory.work.health.borrow().clone();
         let paused_until = state.paused_until.filter(|until| *until > now);
         let mut attention = Vec::new();
@@ -138,6 +139,20 @@ impl Engine {
             Health::Failing(error) => attention.push(error.clone()),
             Health::Well(warnings) => attention.extend(warnings.iter().cloned()),
             Health::Unknown => {}
+        }
+        for claim in claims.iter().filter(|claim| claim.state == ClaimState::Lapsed) {
+            attention.push(format!(
+                "the record {} has gone from DNS: put it back, or release the domain; until then nothing changes",
+                claim.record_name()
+            ));
+        }
+        let unmanaged = match &account {
+            // Before everybody was read, nobody can be missed.
+            Some(account) if state.last_complete_read.is_some() => self.unmanaged_count(account.id).await?,
+            _ => 0,
+        };
+        if unmanaged > 0 {
+            attention.push(format!("{unmanaged} users of the account's domains are in no directory: rosterctl user list --unmanaged"));
         }
         let held = plan.as_ref().filter(|p| p.state != PlanState::Rejected);
         if let Some(plan) = &plan {

@@ -108,6 +108,13 @@ impl Default for Policies {
 }
 
 impl Policies {
+    /// The policies of `self` that differ from `other`'s, as JSON.
+    pub fn difference(&self, other: &Self) -> serde_json::Value {
+        let (mine, theirs) = (serde_json::json!(self), serde_json::json!(other));
+        let different = mine.as_object().into_iter().flatten().filter(|(key, value)| theirs.get(key.as_str()) != Some(*value));
+        serde_json::Value::Object(different.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
     /// Sets one policy from its text form.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), PolicyError> {
         let flag = match key {
@@ -130,6 +137,15 @@ impl Policies {
     }
 }
 
+/// An account, as changes and events name it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AccountRef {
+    /// Its id.
+    pub id: AccountId,
+    /// Its handle.
+    pub handle: Handle,
+}
+
 /// One account.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Account {
@@ -147,4 +163,11 @@ pub struct Account {
     pub users: BTreeMap<super::Status, u64>,
     /// When it was created.
     pub created_at: Timestamp,
+}
+
+impl Account {
+    /// How changes and events name it.
+    pub fn reference(&self) -> AccountRef {
+        AccountRef { id: self.id, handle: self.handle.clone() }
+    }
 }

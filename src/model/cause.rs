@@ -45,6 +45,11 @@ impl Reason {
         }
     }
 
+    /// The reason of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| r.as_str() == word)
+    }
+
     /// The class of a suspension for this reason; an operator's has none.
     pub fn class(self) -> Option<Class> {
         match self {
@@ -84,6 +89,13 @@ pub struct Evidence {
     pub value: String,
     /// When it was seen.
     pub seen_at: Timestamp,
+}
+
+impl Evidence {
+    /// Somebody's word: nothing was looked at.
+    pub fn of_operator(why: &str, object: Option<Guid>, at: Timestamp) -> Self {
+        Self { server: "rosterd".to_owned(), object, dn: None, attribute: "operator".to_owned(), value: why.to_owned(), seen_at: at }
+    }
 }
 
 /// Who is behind a cause.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
-use super::{Address, Cause, Causes, Evidence, Guid, Link, Profile, Reason, Tier, UserId};
+use super::{AccountRef, Address, Cause, Causes, Evidence, Guid, Link, Profile, Reason, Status, Tier, User, UserId};
 
 /// What the limits are counted by (DESIGN 8).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -103,6 +103,37 @@ pub struct Joined {
 pub enum ChangeKind {
     /// The user comes to be, or comes back from released.
     Create(Box<Joined>),
+    /// Somebody is asked to join. Nobody is, until the first sign-in.
+    Invite {
+        /// What the user is from then on.
+        after: Box<Joined>,
+        /// The account's name, for whoever writes the invitation.
+        account_name: String,
+    },
+    /// The first sign-in.
+    Register {
+        /// What it was.
+        before: Status,
+    },
+    /// The user goes over to the account that has claimed its domain.
+    Transfer {
+        /// Whose it was.
+        before: AccountRef,
+        /// Whose it becomes.
+        after: AccountRef,
+    },
+    /// The user's domain is no longer its account's: it keeps its place and what it was, and holds no address.
+    Release {
+        /// What it was.
+        before: Status,
+    },
+    /// The user is no more.
+    Remove {
+        /// What it was.
+        before: Box<Joined>,
+        /// As what it was listed.
+        status: Status,
+    },
     /// An unmanaged user of the account is linked to a person.
     Link {
         /// What it was.
@@ -163,6 +194,11 @@ impl ChangeKind {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Create(_) => "create",
+            Self::Invite { .. } => "invite",
+            Self::Register { .. } => "register",
+            Self::Transfer { .. } => "transfer",
+            Self::Release { .. } => "release",
+            Self::Remove { .. } => "remove",
             Self::Link { .. } => "link",
             Self::Suspend { .. } => "suspend",
             Self::Reactivate { .. } => "reactivate",
@@ -220,6 +256,20 @@ impl fmt::Debug for Digest {
 }
 
 impl Change {
+    /// A change that no directory asks for: an operator does, or a domain that changes hands.
+    pub fn by_hand(user: &User, kind: ChangeKind) -> Self {
+        let email = user.addresses.primary.clone();
+        Self {
+            user: user.id,
+            guid: user.link.as_ref().map(|l| l.guid),
+            email,
+            kind,
+            class: None,
+            version: Some(user.version),
+            cluster: None,
+        }
+    }
+
     /// The reason of a suspension, or of what is lifted.
     pub fn reason(&self) -> Option<Reason> {
         match &self.kind {
@@ -246,14 +296,29 @@ impl Change {
             ChangeKind::Reactivate { evidence, .. } => evidence.iter().collect(),
             ChangeKind::Tier { evidence, .. } => vec![evidence],
             ChangeKind::Link { after, .. } => after.causes.iter().map(|c| &c.evidence).collect(),
-            ChangeKind::Create(_) | ChangeKind::Readdress { .. } | ChangeKind::Update { .. } | ChangeKind::Unpin { .. } => Vec::new(),
+            ChangeKind::Create(_)
+            | ChangeKind::Invite { .. }
+            | ChangeKind::Register { .. }
+            | ChangeKind::Transfer { .. }
+            | ChangeKind::Release { .. }
+            | ChangeKind::Remove { .. }
+            | ChangeKind::Readdress { .. }
+            | ChangeKind::Update { .. }
+            | ChangeKind::Unpin { .. } => Vec::new(),
         }
     }
 
     /// What was, as JSON; `null` where nothing was.
     pub fn before(&self) -> Value {
         match &self.kind {
-            ChangeKind::Create(_) => Value::Null,
+            ChangeKind::Create(_) | ChangeKind::Invite { .. } => Value::Null,
+            ChangeKind::Register { before } | ChangeKind::Release { before } => json!({ "status": before }),
+            ChangeKind::Transfer { before, .. } => json!({ "account": before.handle }),
+            ChangeKind::Remove { before, status } => {
+                let mut was = joined(before);
+                was["status"] = json!(status);
+                was
+            }
             ChangeKind::Link { before, .. } => joined(before),
             ChangeKind::Suspend { was_active, .. } => json!({ "status": if *was_active { "active" } else { "suspended" } }),
             ChangeKind::Reactivate { lifted, remaining, .. } => {
@@ -270,6 +335,16 @@ impl Change {
     pub fn after(&self) -> Value {
         match &self.kind {
             ChangeKind::Create(after) | ChangeKind::Link { after, .. } => joined(after),
+            ChangeKind::Invite { after, account_name } => {
+                let mut is = joined(after);
+                is["status"] = json!(Status::Invited);
+                is["account_name"] = json!(account_name);
+                is
+            }
+            ChangeKind::Register { .. } => json!({ "status": Status::Active }),
+            ChangeKind::Transfer { after, .. } => json!({ "account": after.handle }),
+            ChangeKind::Release { .. } => json!({ "status": Status::Released }),
+            ChangeKind::Remove { .. } => Value::Null,
             ChangeKind::Suspend { cause, .. } => json!({ "status": "suspended", "cause": cause.reason }),
             ChangeKind::Reactivate { remaining, .. } => {
                 json!({ "status": if remaining.is_empty() { "active" } else { "suspended" }, "causes": remaining })
@@ -290,7 +365,8 @@ impl Change {
     /// Address keys that this change gives up, and those it takes.
     pub fn address_moves(&self) -> (BTreeSet<super::AddressKey>, BTreeSet<super::AddressKey>) {
         match &self.kind {
-            ChangeKind::Create(after) => (BTreeSet::new(), after.addresses.keys()),
+            ChangeKind::Create(after) | ChangeKind::Invite { after, .. } => (BTreeSet::new(), after.addresses.keys()),
+            ChangeKind::Remove { before, .. } => (before.addresses.keys(), BTreeSet::new()),
             ChangeKind::Link { before, after } => moves(&before.addresses, &after.addresses),
             ChangeKind::Readdress { before, after } => moves(before, after),
             _ => (BTreeSet::new(), BTreeSet::new()),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Account, AccountId, ClaimId, Domain, Timestamp};
+use super::{AccountId, ClaimId, Domain, Timestamp};
 
 /// Where a claim stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -63,12 +63,55 @@ pub struct Claim {
     pub checked_at: Option<Timestamp>,
     /// What the last look-up found, as a sentence.
     pub finding: Option<String>,
+    /// The daily look-ups in a row, of a claim that holds, that were answered without the record.
+    pub misses: u32,
 }
+
+/// What a look-up of a claim's record came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RecordSeen {
+    /// The record is there.
+    Found,
+    /// There was an answer, and the record was not in it.
+    Missing(String),
+    /// There was no answer: this says nothing.
+    NoAnswer(String),
+}
+
+/// A claim lapses when its record was not there on so many days.
+const MISSES: u32 = 3;
 
 impl Claim {
     /// The name of the TXT record: `_rosterd-challenge.<domain>`.
     pub fn record_name(&self) -> String {
         format!("_rosterd-challenge.{}", self.domain)
+    }
+
+    /// What the claim is after a look-up; `is_daily` for the one look-up a day that counts what it misses.
+    #[must_use]
+    pub fn after_look_up(mut self, seen: RecordSeen, is_daily: bool, now: Timestamp) -> Self {
+        self.checked_at = Some(now);
+        match seen {
+            RecordSeen::Found => {
+                self.finding = Some("the record was found".to_owned());
+                self.misses = 0;
+                if self.state == ClaimState::Pending {
+                    self.verified_at = Some(now);
+                }
+                self.state = ClaimState::Verified;
+            }
+            RecordSeen::Missing(finding) => {
+                self.finding = Some(finding);
+                if is_daily && self.state.holds() {
+                    self.misses = self.misses.saturating_add(1);
+                }
+                if self.misses >= MISSES && self.state == ClaimState::Verified {
+                    self.state = ClaimState::Lapsed;
+                }
+            }
+            RecordSeen::NoAnswer(why) => self.finding = Some(why),
+        }
+        self
     }
 
     /// The value of the TXT record.
@@ -90,12 +133,5 @@ impl ClaimedDomains {
     /// Whether the account holds no domain at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-}
-
-impl Account {
-    /// What the account is while it holds these domains.
-    pub fn kind_with(domains: &ClaimedDomains) -> super::AccountKind {
-        if domains.is_empty() { super::AccountKind::Team } else { super::AccountKind::Enterprise }
     }
 }

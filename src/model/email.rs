@@ -60,6 +60,12 @@ impl Domain {
         Ok(domain)
     }
 
+    /// As people write it (U-labels), where that is something else.
+    pub fn unicode(&self) -> Option<String> {
+        let (text, result) = idna::domain_to_unicode(&self.0);
+        (result.is_ok() && text != self.0).then_some(text)
+    }
+
     /// The A-label.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Account, Actor, Change, ChangeKind, Claim, EventId, RunId, Timestamp};
+use super::{Account, Actor, Change, ChangeKind, Claim, EventId, Handle, RunId, Timestamp};
 
 /// Who and what is behind an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -11,6 +11,8 @@ pub struct EventCause {
     pub actor: Actor,
     /// In which run.
     pub run: Option<RunId>,
+    /// Whose users, domains or policies it is about.
+    pub account: Option<Handle>,
     /// When.
     pub at: Timestamp,
 }
@@ -37,10 +39,15 @@ pub struct Event {
 }
 
 impl Event {
-    /// The event of a change; none where nothing happened to the user.
-    pub fn of(change: &Change, cause: &EventCause) -> Option<Self> {
+    /// The events of a change; none where nothing happened to the user. A transfer is one for either account.
+    pub fn of(change: &Change, cause: &EventCause) -> Vec<Self> {
         let kind = match &change.kind {
             ChangeKind::Create(_) => "user.created",
+            ChangeKind::Invite { .. } => "user.invited",
+            ChangeKind::Register { .. } => "user.registered",
+            ChangeKind::Transfer { .. } => "user.transferred",
+            ChangeKind::Release { .. } => "user.released",
+            ChangeKind::Remove { .. } => "user.removed",
             ChangeKind::Link { .. } => "user.linked",
             ChangeKind::Suspend { was_active: true, .. } => "user.suspended",
             ChangeKind::Reactivate { remaining, .. } if remaining.is_empty() => "user.reactivated",
@@ -49,16 +56,21 @@ impl Event {
             ChangeKind::Suspend { .. } | ChangeKind::Reactivate { .. } | ChangeKind::Readdress { .. } | ChangeKind::Update { .. } => {
                 "user.updated"
             }
-            ChangeKind::Unpin { .. } => return None,
+            ChangeKind::Unpin { .. } => return Vec::new(),
         };
-        Some(Self {
+        let accounts = match &change.kind {
+            ChangeKind::Transfer { before, after } => vec![Some(before.handle.clone()), Some(after.handle.clone())],
+            _ => vec![cause.account.clone()],
+        };
+        let told_to = |account| Self {
             kind,
             subject: Subject(change.user.to_string()),
-            cause: cause.clone(),
+            cause: EventCause { account, ..cause.clone() },
             before: change.before(),
             after: change.after(),
             evidence: json!(change.evidence()),
-        })
+        };
+        accounts.into_iter().map(told_to).collect()
     }
 
     /// An event about anything that is no user.
@@ -67,20 +79,21 @@ impl Event {
     }
 
     /// An account's event.
-    pub fn of_account(kind: &'static str, account: &Account, cause: &EventCause) -> Self {
-        let after = json!({ "handle": account.handle, "name": account.name, "kind": account.kind });
-        Self::about(kind, account.id.to_string(), cause, Value::Null, after)
+    pub fn of_account(kind: &'static str, account: &Account, cause: &EventCause, before: Value, after: Value) -> Self {
+        let cause = EventCause { account: Some(account.handle.clone()), ..cause.clone() };
+        Self::about(kind, account.id.to_string(), &cause, before, after)
     }
 
-    /// A claim's event.
-    pub fn of_claim(kind: &'static str, claim: &Claim, cause: &EventCause) -> Self {
-        let after = json!({ "domain": claim.domain, "account": claim.account, "state": claim.state });
-        Self::about(kind, claim.id.to_string(), cause, Value::Null, after)
+    /// A claim's event: the cause says whose it is.
+    pub fn of_claim(kind: &'static str, claim: &Claim, was: Option<super::ClaimState>, cause: &EventCause) -> Self {
+        let before = was.map_or(Value::Null, |state| json!({ "domain": claim.domain, "state": state }));
+        let after = json!({ "domain": claim.domain, "state": claim.state, "finding": claim.finding });
+        Self::about(kind, claim.id.to_string(), cause, before, after)
     }
 
     /// The CloudEvents document.
     pub fn document(&self, id: EventId) -> Value {
-        let Self { kind, subject, cause: EventCause { actor, run, at }, before, after, evidence } = self;
+        let Self { kind, subject, cause: EventCause { actor, run, account, at }, before, after, evidence } = self;
         json!({
             "specversion": "1.0",
             "id": id,
@@ -88,7 +101,7 @@ impl Event {
             "type": kind,
             "time": at,
             "subject": subject.0,
-            "data": { "actor": actor, "run": run, "before": before, "after": after, "evidence": evidence },
+            "data": { "actor": actor, "run": run, "account": account, "before": before, "after": after, "evidence": evidence },
         })
     }
 }

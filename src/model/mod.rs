@@ -16,10 +16,10 @@ mod plan;
 mod time;
 mod user;
 
-pub use account::{Account, AccountKind, Handle, HandleError, Policies, PolicyError};
+pub use account::{Account, AccountKind, AccountRef, Handle, HandleError, Policies, PolicyError};
 pub use cause::{By, Cause, Causes, Evidence, Reason};
 pub use change::{Actor, Addresses, Change, ChangeKind, Class, Digest, Joined, Origin};
-pub use claim::{Claim, ClaimState, ClaimedDomains};
+pub use claim::{Claim, ClaimState, ClaimedDomains, RecordSeen};
 pub use dn::Dn;
 pub use email::{Address, AddressError, AddressKey, Domain, DomainError};
 pub use event::{Event, EventCause, Subject};

@@ -255,9 +255,9 @@ impl RunState {
 /// How many changes of each kind were applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ChangeCounts {
-    /// Users that came to be.
+    /// Users that came to be, or were invited.
     pub create: u64,
-    /// Users whose attributes or addresses changed.
+    /// Users whose attributes, addresses or account changed, or who signed in for the first time.
     pub update: u64,
     /// Causes added.
     pub suspend: u64,
@@ -267,7 +267,7 @@ pub struct ChangeCounts {
     pub tier: u64,
     /// Users linked.
     pub link: u64,
-    /// Users released.
+    /// Users released or removed.
     pub release: u64,
 }
 
@@ -275,12 +275,17 @@ impl ChangeCounts {
     /// Counts one more.
     pub fn count(&mut self, kind: &ChangeKind) {
         let slot = match kind {
-            ChangeKind::Create(_) => &mut self.create,
+            ChangeKind::Create(_) | ChangeKind::Invite { .. } => &mut self.create,
+            ChangeKind::Release { .. } | ChangeKind::Remove { .. } => &mut self.release,
             ChangeKind::Link { .. } => &mut self.link,
             ChangeKind::Suspend { .. } => &mut self.suspend,
             ChangeKind::Reactivate { .. } => &mut self.reactivate,
             ChangeKind::Tier { .. } => &mut self.tier,
-            ChangeKind::Readdress { .. } | ChangeKind::Update { .. } | ChangeKind::Unpin { .. } => &mut self.update,
+            ChangeKind::Register { .. }
+            | ChangeKind::Transfer { .. }
+            | ChangeKind::Readdress { .. }
+            | ChangeKind::Update { .. }
+            | ChangeKind::Unpin { .. } => &mut self.update,
         };
         *slot += 1;
     }

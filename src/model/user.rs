@@ -18,6 +18,14 @@ pub enum Tier {
 }
 
 impl Tier {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Basic, Self::Pro];
+
+    /// The tier of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| t.as_str() == word)
+    }
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -71,6 +79,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Invited, Self::Active, Self::Suspended, Self::Released];
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -83,7 +94,7 @@ impl Status {
 
     /// The status of that word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Invited, Self::Active, Self::Suspended, Self::Released].into_iter().find(|s| s.as_str() == word)
+        Self::ALL.into_iter().find(|s| s.as_str() == word)
     }
 }
 
@@ -144,6 +155,12 @@ impl User {
         }
     }
 
+    /// What is of it, as a change tells it.
+    pub fn joined(&self) -> Joined {
+        let Self { tier, addresses, profile, link, causes, .. } = self.clone();
+        Joined { tier, addresses, profile, link, causes }
+    }
+
     /// The user that a creation makes.
     pub fn created(id: UserId, account: AccountId, joined: &Joined, at: Timestamp) -> Self {
         let Joined { tier, addresses, profile, link, causes } = joined.clone();
@@ -180,6 +197,20 @@ impl User {
                     self.causes.add(cause.clone());
                 }
             }
+            ChangeKind::Invite { after, .. } => {
+                let Joined { tier, addresses, profile, link, causes } = (**after).clone();
+                (self.standing, self.tier, self.addresses, self.profile, self.link) = (Standing::Invited, tier, addresses, profile, link);
+                self.causes = causes;
+                self.invited_at = Some(at);
+            }
+            ChangeKind::Register { .. } => {
+                self.standing = Standing::Active;
+                self.joined_at.get_or_insert(at);
+            }
+            ChangeKind::Transfer { after, .. } => self.account = after.id,
+            ChangeKind::Release { .. } => self.standing = Standing::Released,
+            // There is nothing left of it.
+            ChangeKind::Remove { .. } => {}
             ChangeKind::Suspend { cause, .. } => {
                 self.causes.add(cause.clone());
                 self.pins.remove(&cause.reason);

@@ -119,7 +119,9 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
         let linked = wishes.get(&d.guid).and_then(|w| w.user).filter(|u| user.is_none_or(|own| own.id != u.id));
         let refused = settled.refused.get(&d.guid).copied();
         let granted = settled.granted.get(&d.guid);
-        let quarantine = quarantine(d, user.is_some(), refused);
+        // Who is released has no claim on anything, so nothing of theirs can be wrong.
+        let has_user = user.is_some_and(|u| u.standing != Standing::Released);
+        let quarantine = quarantine(d, has_user, refused);
         let planned = Planned { d, known, policy, quarantine };
         let start = proposal.plan.changes.len();
         let mut whole = quarantine.is_none();

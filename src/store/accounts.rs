@@ -1,35 +1,37 @@
-//! Accounts and domain claims.
+//! Accounts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sqlx::any::AnyRow;
 
 use super::sql::{Columns, Sql, Value, json};
-use super::{Doing as _, Store, StoreError, Writing, events, users};
+use super::{Doing as _, Store, StoreError, events, users};
 use crate::clock::Clock;
-use crate::model::{
-    Account, AccountId, AccountKind, Actor, Claim, ClaimId, ClaimState, ClaimedDomains, Domain, Event, EventCause, Handle, Status,
-};
+use crate::model::{Account, AccountId, AccountKind, Actor, Event, EventCause, Handle, Policies, Status};
 
-/// Why an account or a claim was not written.
+/// Why an account was not written.
 #[derive(Debug, thiserror::Error)]
-pub enum ClaimRefused {
+pub enum AccountRefused {
     /// The handle is taken.
     #[error("there is an account \"{0}\" already")]
     HandleTaken(Handle),
-    /// Another account holds the domain; which one is not told.
-    #[error("{0} is claimed by another account")]
-    HeldElsewhere(Domain),
-    /// The account claims it already.
-    #[error("{0} is claimed by this account already")]
-    ClaimedAlready(Domain),
+    /// It still has users.
+    #[error("{handle} still has {users} users: remove them first, with rosterctl user remove")]
+    HasUsers {
+        /// Which account.
+        handle: Handle,
+        /// How many, released ones left aside.
+        users: u64,
+    },
+    /// It still holds a domain.
+    #[error("{0} still holds a domain: release it first, with rosterctl domain release")]
+    HoldsDomain(Handle),
     /// The store said no.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 const ACCOUNT: &str = "SELECT id, handle, name, kind, policies, created_at FROM accounts";
-const CLAIM: &str = "SELECT id, account_id, domain, state, token, claimed_at, verified_at, checked_at, finding FROM claims";
 
 fn account(row: &AnyRow) -> Result<Account, StoreError> {
     let mut c = Columns::of(row);
@@ -44,24 +46,13 @@ fn account(row: &AnyRow) -> Result<Account, StoreError> {
     })
 }
 
-fn claim(row: &AnyRow) -> Result<Claim, StoreError> {
-    let mut c = Columns::of(row);
-    Ok(Claim {
-        id: ClaimId(c.uuid()?),
-        account: AccountId(c.uuid()?),
-        domain: c.word("domain", |w| Domain::parse(w).ok())?,
-        state: c.word("claim state", ClaimState::parse)?,
-        token: c.text()?,
-        claimed_at: c.time()?,
-        verified_at: c.maybe_time()?,
-        checked_at: c.maybe_time()?,
-        finding: c.maybe_text()?,
-    })
+fn cause(actor: &Actor, clock: &Clock) -> EventCause {
+    EventCause { actor: actor.clone(), run: None, account: None, at: clock.now() }
 }
 
 impl Store {
     /// Creates an account.
-    pub async fn create_account(&self, new: &Account, actor: &Actor, clock: &Clock) -> Result<(), ClaimRefused> {
+    pub async fn create_account(&self, new: &Account, actor: &Actor, clock: &Clock) -> Result<(), AccountRefused> {
         let mut writing = self.begin().await?;
         let values: Vec<Value> = vec![
             new.id.0.into(),
@@ -75,10 +66,54 @@ impl Store {
             .list(values)
             .push(" ON CONFLICT (handle) DO NOTHING");
         if sql.execute(&mut *writing.tx).await.doing("create an account")? == 0 {
-            return Err(ClaimRefused::HandleTaken(new.handle.clone()));
+            return Err(AccountRefused::HandleTaken(new.handle.clone()));
         }
-        let cause = EventCause { actor: actor.clone(), run: None, at: clock.now() };
-        events::append(&mut writing, &[Event::of_account("account.created", new, &cause)], clock).await?;
+        let after = serde_json::json!({ "handle": new.handle, "name": new.name, "kind": new.kind });
+        let told = Event::of_account("account.created", new, &cause(actor, clock), serde_json::Value::Null, after);
+        events::append(&mut writing, &[told], clock).await?;
+        Ok(writing.commit().await?)
+    }
+
+    /// Gives an account another name.
+    pub async fn rename_account(&self, account: &Account, name: &str, actor: &Actor, clock: &Clock) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        let sql = Sql::new("UPDATE accounts SET name = ").bind(name).push(" WHERE id = ").bind(account.id.0);
+        sql.execute(&mut *writing.tx).await.doing("rename an account")?;
+        let (before, after) = (serde_json::json!({ "name": account.name }), serde_json::json!({ "name": name }));
+        let told = Event::of_account("account.renamed", account, &cause(actor, clock), before, after);
+        events::append(&mut writing, &[told], clock).await?;
+        writing.commit().await
+    }
+
+    /// Gives an account other policies.
+    pub async fn set_policies(&self, account: &Account, policies: &Policies, actor: &Actor, clock: &Clock) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        let sql = Sql::new("UPDATE accounts SET policies = ").bind(json(policies)).push(" WHERE id = ").bind(account.id.0);
+        sql.execute(&mut *writing.tx).await.doing("write an account's policies")?;
+        let (before, after) = (account.policies.difference(policies), policies.difference(&account.policies));
+        let told = Event::of_account("account.policy_changed", account, &cause(actor, clock), before, after);
+        events::append(&mut writing, &[told], clock).await?;
+        writing.commit().await
+    }
+
+    /// Deletes an account that holds no domain and has no users any more; its pending claims go with it.
+    pub async fn delete_account(&self, account: &Account, actor: &Actor, clock: &Clock) -> Result<(), AccountRefused> {
+        let mut writing = self.begin().await?;
+        let holds = Sql::new("SELECT COUNT(*) FROM claims WHERE state IN ('verified', 'lapsed') AND account_id = ").bind(account.id.0);
+        if holds.count(&mut *writing.tx).await.doing("look for domains")? > 0 {
+            return Err(AccountRefused::HoldsDomain(account.handle.clone()));
+        }
+        let users = Sql::new("SELECT COUNT(*) FROM users WHERE account_id = ").bind(account.id.0);
+        match users.count(&mut *writing.tx).await.doing("look for users")? {
+            0 => {}
+            users => return Err(AccountRefused::HasUsers { handle: account.handle.clone(), users }),
+        }
+        for table in ["DELETE FROM claims WHERE account_id = ", "DELETE FROM accounts WHERE id = "] {
+            Sql::new(table).bind(account.id.0).execute(&mut *writing.tx).await.doing("delete an account")?;
+        }
+        let before = serde_json::json!({ "handle": account.handle, "name": account.name, "kind": account.kind });
+        let told = Event::of_account("account.deleted", account, &cause(actor, clock), before, serde_json::Value::Null);
+        events::append(&mut writing, &[told], clock).await?;
         Ok(writing.commit().await?)
     }
 
@@ -94,7 +129,15 @@ impl Store {
 
     /// One account, by handle.
     pub async fn account(&self, handle: &Handle) -> Result<Option<Account>, StoreError> {
-        let sql = Sql::new(ACCOUNT).push(" WHERE handle = ").bind(handle.as_str());
+        self.one_account(Sql::new(ACCOUNT).push(" WHERE handle = ").bind(handle.as_str())).await
+    }
+
+    /// One account, by id.
+    pub async fn account_of(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        self.one_account(Sql::new(ACCOUNT).push(" WHERE id = ").bind(id.0)).await
+    }
+
+    async fn one_account(&self, sql: Sql) -> Result<Option<Account>, StoreError> {
         let Some(row) = sql.first(&self.readers).await.doing("read an account")? else { return Ok(None) };
         let mut account = account(&row)?;
         account.users = self.user_counts(account.id).await?;
@@ -105,79 +148,4 @@ impl Store {
         let sql = Sql::new("SELECT status, COUNT(*) FROM users WHERE account_id = ").bind(id.0).push(" GROUP BY status");
         users::counts(&sql.all(&self.readers).await.doing("count users")?)
     }
-
-    /// The claims of one account, or of all, by domain.
-    pub async fn claims(&self, of: Option<AccountId>) -> Result<Vec<Claim>, StoreError> {
-        let mut sql = Sql::new(CLAIM).push(" WHERE state <> 'released'");
-        if let Some(id) = of {
-            sql = sql.push(" AND account_id = ").bind(id.0);
-        }
-        sql.push(" ORDER BY domain").all(&self.readers).await.doing("list claims")?.iter().map(claim).collect()
-    }
-
-    /// The domains an account holds.
-    pub async fn claimed_domains(&self, of: AccountId) -> Result<ClaimedDomains, StoreError> {
-        let claims = self.claims(Some(of)).await?;
-        Ok(ClaimedDomains(claims.into_iter().filter(|c| c.state.holds()).map(|c| c.domain).collect::<BTreeSet<_>>()))
-    }
-
-    /// Writes a new claim; verified at once if it says so.
-    pub async fn add_claim(&self, new: &Claim, actor: &Actor, clock: &Clock) -> Result<(), ClaimRefused> {
-        let mut writing = self.begin().await?;
-        refuse_held_elsewhere(&mut writing, new).await?;
-        let values: Vec<Value> = vec![
-            new.id.0.into(),
-            new.account.0.into(),
-            new.domain.as_str().into(),
-            new.state.as_str().into(),
-            new.token.as_str().into(),
-            new.claimed_at.into(),
-            new.verified_at.into(),
-        ];
-        let sql = Sql::new("INSERT INTO claims (id, account_id, domain, state, token, claimed_at, verified_at) VALUES ").list(values);
-        let sql = sql.push(" ON CONFLICT (account_id, domain) WHERE state <> 'released' DO NOTHING");
-        if sql.execute(&mut *writing.tx).await.doing("write a claim")? == 0 {
-            return Err(ClaimRefused::ClaimedAlready(new.domain.clone()));
-        }
-        let cause = EventCause { actor: actor.clone(), run: None, at: clock.now() };
-        events::append(&mut writing, &[Event::of_claim("domain.claimed", new, &cause)], clock).await?;
-        if new.state.holds() {
-            verified(&mut writing, new, &cause, clock).await?;
-        }
-        Ok(writing.commit().await?)
-    }
-
-    /// Writes what a look-up of the claim's record found.
-    pub async fn check_claim(&self, found: &Claim, actor: &Actor, clock: &Clock) -> Result<(), ClaimRefused> {
-        let mut writing = self.begin().await?;
-        let was_pending = found.verified_at.is_some_and(|v| Some(v) == found.checked_at);
-        if was_pending {
-            refuse_held_elsewhere(&mut writing, found).await?;
-        }
-        let sql = Sql::new("UPDATE claims SET state = ").bind(found.state.as_str()).push(", verified_at = ").bind(found.verified_at);
-        let sql = sql.push(", checked_at = ").bind(found.checked_at).push(", finding = ").bind(found.finding.as_deref());
-        sql.push(" WHERE id = ").bind(found.id.0).execute(&mut *writing.tx).await.doing("write a claim")?;
-        if was_pending {
-            let cause = EventCause { actor: actor.clone(), run: None, at: clock.now() };
-            verified(&mut writing, found, &cause, clock).await?;
-        }
-        Ok(writing.commit().await?)
-    }
-}
-
-async fn refuse_held_elsewhere(writing: &mut Writing<'_>, claim: &Claim) -> Result<(), ClaimRefused> {
-    let sql = Sql::new("SELECT COUNT(*) FROM claims WHERE state IN ('verified', 'lapsed') AND domain = ").bind(claim.domain.as_str());
-    let elsewhere = sql.push(" AND account_id <> ").bind(claim.account.0).count(&mut *writing.tx).await.doing("look for other claims")?;
-    if elsewhere > 0 { Err(ClaimRefused::HeldElsewhere(claim.domain.clone())) } else { Ok(()) }
-}
-
-/// The events of a verified claim, and the account's conversion by its first.
-async fn verified(writing: &mut Writing<'_>, claim: &Claim, cause: &EventCause, clock: &Clock) -> Result<(), StoreError> {
-    let mut told = vec![Event::of_claim("domain.verified", claim, cause)];
-    let sql = Sql::new("UPDATE accounts SET kind = 'enterprise' WHERE kind = 'team' AND id = ").bind(claim.account.0);
-    if sql.execute(&mut *writing.tx).await.doing("convert an account")? > 0 {
-        let after = serde_json::json!({ "kind": "enterprise" });
-        told.push(Event::about("account.converted", claim.account.to_string(), cause, serde_json::json!({ "kind": "team" }), after));
-    }
-    events::append(writing, &told, clock).await
 }

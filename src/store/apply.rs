@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::sql::{Sql, Value, insert};
 use super::{Doing as _, Store, StoreError, Writing, events, users};
 use crate::clock::Clock;
-use crate::model::{AccountId, Actor, Change, ChangeCounts, ChangeKind, DirectoryName, Event, EventCause, RunId, Timestamp, User, UserId};
+use crate::model::{
+    AccountRef, Actor, Change, ChangeCounts, ChangeKind, DirectoryName, Event, EventCause, RunId, Standing, Timestamp, User, UserId,
+};
 use crate::reconcile::{Admitted, PersonRow, Settling};
 
 /// Changes in one transaction, unless more belong together.
@@ -19,13 +21,19 @@ pub struct Writer<'a> {
     /// The directory; none for an operator's write.
     pub directory: Option<&'a DirectoryName>,
     /// Where new users go.
-    pub account: AccountId,
+    pub account: AccountRef,
     /// Who.
     pub actor: Actor,
     /// When the observation behind the changes began.
     pub observed_from: Timestamp,
     /// The clock.
     pub clock: &'a Clock,
+}
+
+impl Writer<'_> {
+    fn cause(&self, at: Timestamp) -> EventCause {
+        EventCause { actor: self.actor.clone(), run: Some(self.run), account: Some(self.account.handle.clone()), at }
+    }
 }
 
 /// What was applied.
@@ -109,14 +117,6 @@ impl Store {
             .doing("write what is settling")?;
         writing.commit().await
     }
-
-    /// Makes the next run look at these people again, whatever their fingerprint.
-    pub async fn forget_fingerprints(&self, user: UserId) -> Result<(), StoreError> {
-        let mut writing = self.begin().await?;
-        let sql = Sql::new("UPDATE people SET fingerprint = 0 WHERE user_id = ").bind(user.0);
-        sql.execute(&mut *writing.tx).await.doing("forget a fingerprint")?;
-        writing.commit().await
-    }
 }
 
 /// Applies one batch; returns the users that had become others in the meantime.
@@ -134,19 +134,30 @@ async fn apply_batch(
         (Some(user), Some(version)) => {
             user.version == version && (writer.directory.is_none() || user.observed_from <= writer.observed_from)
         }
-        (None, None) => matches!(change.kind, ChangeKind::Create(_)),
+        (None, None) => true,
         _ => false,
     };
-    let cause = EventCause { actor: writer.actor.clone(), run: Some(writer.run), at: now };
+    let cause = writer.cause(now);
     let mut dropped = BTreeSet::new();
+    let mut removed = BTreeSet::new();
     let mut events = Vec::new();
     let mut rows: Vec<Vec<Value>> = Vec::new();
     for (change, approved) in batch {
-        let outcome = if is_current(change) {
+        let creates = matches!(change.kind, ChangeKind::Create(_) | ChangeKind::Invite { .. });
+        // Two sign-ins at the same moment are one first one.
+        let is_done = matches!(change.kind, ChangeKind::Register { .. })
+            && stored.get(&change.user).is_some_and(|u| u.joined_at.is_some() && u.standing == Standing::Active);
+        let outcome = if is_current(change) && !is_done && (creates || stored.contains_key(&change.user)) {
             match (stored.get_mut(&change.user), &change.kind) {
+                (Some(_), ChangeKind::Remove { .. }) => {
+                    stored.remove(&change.user);
+                    removed.insert(change.user);
+                }
                 (Some(user), kind) => user.apply(kind, now),
-                (None, ChangeKind::Create(joined)) => {
-                    drop(stored.insert(change.user, User::created(change.user, writer.account, joined, now)))
+                (None, kind @ (ChangeKind::Create(joined) | ChangeKind::Invite { after: joined, .. })) => {
+                    let mut user = User::created(change.user, writer.account.id, joined, now);
+                    user.apply(kind, now);
+                    stored.insert(change.user, user);
                 }
                 (None, _) => {}
             }
@@ -162,10 +173,48 @@ async fn apply_batch(
         applied.written += 1;
     }
     let changed: Vec<&mut User> = stored.values_mut().filter(|u| before.get(&u.id) != Some(u)).collect();
+    if writer.directory.is_none() {
+        // What no directory asked for may not be what a directory wants: the next run looks again.
+        forget_fingerprints(writing, changed.iter().map(|u| u.id)).await?;
+    }
+    remove_users(writing, &removed).await?;
     write_users(writing, changed, &before, writer).await?;
     insert(&mut writing.tx, super::plans::INSERT_CHANGES, "", rows).await.doing("write changes")?;
     events::append(writing, &events, writer.clock).await?;
     Ok(dropped)
+}
+
+fn forget_fingerprints<'a>(
+    writing: &'a mut Writing<'_>,
+    users: impl Iterator<Item = UserId>,
+) -> impl Future<Output = Result<(), StoreError>> + Send + 'a {
+    let users: Vec<uuid::Uuid> = users.map(|u| u.0).collect();
+    async move {
+        if users.is_empty() {
+            return Ok(());
+        }
+        let sql = Sql::new("UPDATE people SET fingerprint = 0 WHERE user_id IN ").list(users);
+        sql.execute(&mut *writing.tx).await.doing("forget fingerprints")?;
+        Ok(())
+    }
+}
+
+/// Takes users out, with everything that points to them. Leaving addresses come off first here, too.
+async fn remove_users(writing: &mut Writing<'_>, removed: &BTreeSet<UserId>) -> Result<(), StoreError> {
+    if removed.is_empty() {
+        return Ok(());
+    }
+    for table in [
+        "DELETE FROM addresses WHERE user_id IN ",
+        "DELETE FROM name_keys WHERE user_id IN ",
+        "DELETE FROM people WHERE user_id IN ",
+        "DELETE FROM settling WHERE user_id IN ",
+        "DELETE FROM refused_sign_ins WHERE user_id IN ",
+        "DELETE FROM users WHERE id IN ",
+    ] {
+        Sql::new(table).list(removed.iter().map(|id| id.0)).execute(&mut *writing.tx).await.doing("remove users")?;
+    }
+    Ok(())
 }
 
 async fn write_users(
@@ -175,6 +224,13 @@ async fn write_users(
     writer: &Writer<'_>,
 ) -> Result<(), StoreError> {
     for user in &mut changed {
+        // That somebody signed in for the first time is nothing that a run's decision about them rests on.
+        let only_joined = |b: &User| {
+            b.joined_at != user.joined_at && User { joined_at: user.joined_at, updated_at: user.updated_at, ..b.clone() } == **user
+        };
+        if before.get(&user.id).is_some_and(only_joined) {
+            continue;
+        }
         user.version += 1;
         if writer.directory.is_some() {
             user.observed_from = writer.observed_from;
@@ -200,7 +256,7 @@ async fn write_users(
     if !known.is_empty() {
         Sql::new("DELETE FROM addresses WHERE user_id IN ").list(known).execute(&mut *writing.tx).await.doing("take addresses off")?;
     }
-    let rows = readdressed.iter().filter(|u| u.standing != crate::model::Standing::Released).flat_map(|user| {
+    let rows = readdressed.iter().filter(|u| u.standing != Standing::Released).flat_map(|user| {
         let primary = user.addresses.primary.as_ref().map(|a| a.key());
         user.addresses.keys().into_iter().map(move |key| {
             let is_primary = Some(&key) == primary.as_ref();
@@ -297,7 +353,7 @@ async fn tell_quarantine(
         })
         .collect();
     let known = known?;
-    let cause = EventCause { actor: writer.actor.clone(), run: Some(writer.run), at: now };
+    let cause = writer.cause(now);
     let fresh =
         people.iter().filter_map(|p| p.quarantine.map(|q| (p, q))).filter(|(p, q)| !known.contains(&(p.guid, q.as_str().to_owned())));
     let told: Vec<Event> = fresh

@@ -10,11 +10,13 @@
 mod accounts;
 mod apply;
 mod backup;
+mod claims;
 mod directories;
 mod events;
 mod people;
 mod plans;
 mod runs;
+mod sign_ins;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -30,13 +32,14 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::telemetry::Counters;
 
-pub use accounts::ClaimRefused;
+pub use accounts::AccountRefused;
 pub use apply::{Applied, Writer};
+pub use claims::ClaimRefused;
 pub use directories::{BindRefused, DirectoryState, Pin, PinKind};
 pub use events::{ChainBreak, EventFilter, StoredEvent};
 pub use plans::{HeldPlan, HeldSummary, Reheld, StoredChange};
 pub use runs::{Budget, Run};
-pub use users::UserFilter;
+pub use users::{UserFilter, fold};
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -317,6 +320,7 @@ macro_rules! schema_steps {
 const STEPS: &[SchemaStep] = schema_steps![
     "initial" in "0001_initial.sql",
     "what every run asks" in "0002_what_every_run_asks.sql",
+    "accounts in full" in "0003_accounts_in_full.sql",
 ];
 
 async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

@@ -243,7 +243,7 @@ impl Store {
                     carry(&mut writing, old.id, id, &carried).await?;
                     set_state(&mut writing, old.id, PlanState::Superseded, now).await?;
                 }
-                let cause = EventCause { actor: Actor::rosterd(), run: Some(run), at: now };
+                let cause = EventCause { actor: Actor::rosterd(), run: Some(run), account: None, at: now };
                 let after = serde_json::json!({ "plan": id, "directory": directory, "count": count });
                 events::append(&mut writing, &[Event::about("run.held", run.to_string(), &cause, Json::Null, after)], clock).await?;
                 Reheld { plan: Some(id), count, is_new: true }
@@ -344,7 +344,7 @@ impl Store {
             PlanState::Expired => "plan.expired",
             _ => return writing.commit().await,
         };
-        let cause = EventCause { actor: actor.clone(), run: None, at: now };
+        let cause = EventCause { actor: actor.clone(), run: None, account: None, at: now };
         let after = serde_json::json!({ "directory": plan.directory, "digest": plan.digest.to_string(), "count": plan.count });
         events::append(&mut writing, &[Event::about(kind, plan.id.to_string(), &cause, Json::Null, after)], clock).await?;
         writing.commit().await

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::clock::Clock;
 use crate::model::{
-    Account, AccountId, AccountKind, Actor, Address, Addresses, By, Cause, Causes, Change, ChangeKind, Claim, ClaimId, ClaimState, Class,
-    DirectoryName, Dn, Domain, Evidence, Guid, Handle, HeldChange, HoldReason, Joined, Link, PlanState, Policies, Profile, Reason, RunId,
-    Status, Tier, User, UserId,
+    Account, AccountId, AccountKind, AccountRef, Actor, Address, Addresses, By, Cause, Causes, Change, ChangeKind, Claim, ClaimId,
+    ClaimState, Class, DirectoryName, Dn, Domain, Evidence, Guid, Handle, HeldChange, HoldReason, Joined, Link, PlanState, Policies,
+    Profile, Reason, RunId, Status, Tier, User, UserId,
 };
 use crate::reconcile::Admitted;
 
@@ -113,6 +113,10 @@ fn change(user: UserId, n: u8, kind: ChangeKind, class: Option<Class>, version: 
 }
 
 impl Fresh {
+    fn reference(&self) -> AccountRef {
+        AccountRef { id: self.account, handle: Handle::parse("acme").unwrap() }
+    }
+
     fn creation(&self, n: u8, name: &str, email: &str) -> Change {
         let joined = Joined {
             tier: Tier::Basic,
@@ -128,7 +132,7 @@ impl Fresh {
         let writer = Writer {
             run: RunId(self.clock.new_id()),
             directory: None,
-            account: self.account,
+            account: self.reference(),
             actor: alice(),
             observed_from: self.clock.now(),
             clock: &self.clock,
@@ -240,17 +244,18 @@ async fn a_domain_belongs_to_one_account_and_converts_it(f: Fresh) {
         verified_at: state.holds().then(|| f.clock.now()),
         checked_at: None,
         finding: None,
+        misses: 0,
     };
-    f.store.add_claim(&claim(f.account, ClaimState::Pending), &alice(), &f.clock).await.unwrap();
+    f.store.add_claim(&claim(f.account, ClaimState::Pending), &f.reference(), &alice(), &f.clock).await.unwrap();
     assert!(f.store.claimed_domains(f.account).await.unwrap().is_empty());
     assert!(matches!(
-        f.store.add_claim(&claim(f.account, ClaimState::Pending), &alice(), &f.clock).await,
+        f.store.add_claim(&claim(f.account, ClaimState::Pending), &f.reference(), &alice(), &f.clock).await,
         Err(ClaimRefused::ClaimedAlready(_))
     ));
     let mut pending = f.store.claims(Some(f.account)).await.unwrap().remove(0);
     let now = Some(f.clock.now());
     (pending.state, pending.verified_at, pending.checked_at) = (ClaimState::Verified, now, now);
-    f.store.check_claim(&pending, &alice(), &f.clock).await.unwrap();
+    f.store.check_claim(&pending, ClaimState::Pending, &f.reference(), &alice(), &f.clock).await.unwrap();
     assert_eq!(f.store.account(&Handle::parse("acme").unwrap()).await.unwrap().unwrap().kind, AccountKind::Enterprise);
     let other = Account {
         id: AccountId(f.clock.new_id()),
@@ -262,13 +267,13 @@ async fn a_domain_belongs_to_one_account_and_converts_it(f: Fresh) {
         created_at: f.clock.now(),
     };
     f.store.create_account(&other, &alice(), &f.clock).await.unwrap();
-    let refused = f.store.add_claim(&claim(other.id, ClaimState::Pending), &alice(), &f.clock).await.unwrap_err();
+    let refused = f.store.add_claim(&claim(other.id, ClaimState::Pending), &other.reference(), &alice(), &f.clock).await.unwrap_err();
     assert!(!refused.to_string().contains("acme"), "the holder is not named: {refused}");
 }
 
 async fn search_finds_words_by_their_beginning_without_accents(f: Fresh) {
     f.apply(vec![f.creation(1, "Zoë Müller", "zoe@example.com"), f.creation(2, "Zora Neale", "zora@example.com")]).await;
-    let found = |text: &'static str| async { f.store.search(text, 10).await.unwrap().len() };
+    let found = |text: &'static str| async { f.store.search(text, &UserFilter::default()).await.unwrap().len() };
     assert_eq!(
         [found("zo").await, found("zoe mull").await, found("MÜLL").await, found("zora@").await, found("eale").await, found("").await],
         [2, 1, 1, 1, 0, 0]

@@ -20,10 +20,35 @@ pub struct UserFilter {
     pub account: Option<AccountId>,
     /// With this status.
     pub status: Option<Status>,
+    /// With this tier.
+    pub tier: Option<Tier>,
+    /// Whether a directory manages them.
+    pub managed: Option<bool>,
     /// After this one, in order of id.
     pub after: Option<UserId>,
     /// At most so many.
     pub limit: Option<u64>,
+}
+
+impl UserFilter {
+    /// The statement for all of these, without its order and end.
+    fn begin(&self) -> Sql {
+        let Self { account, status, tier, managed, after, limit: _ } = self;
+        let mut sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE id > ").bind(after.map_or(uuid::Uuid::nil(), |a| a.0));
+        if let Some(account) = account {
+            sql = sql.push(" AND account_id = ").bind(account.0);
+        }
+        if let Some(status) = status {
+            sql = sql.push(" AND status = ").bind(status.as_str());
+        }
+        if let Some(tier) = tier {
+            sql = sql.push(" AND tier = ").bind(tier.as_str());
+        }
+        if let Some(managed) = managed {
+            sql = sql.push(if *managed { " AND directory IS NOT NULL" } else { " AND directory IS NULL" });
+        }
+        sql
+    }
 }
 
 pub(super) fn user(row: &AnyRow) -> Result<User, StoreError> {
@@ -33,7 +58,7 @@ pub(super) fn user(row: &AnyRow) -> Result<User, StoreError> {
         account: AccountId(c.uuid()?),
         standing: c
             .word("standing", |w| [Standing::Invited, Standing::Active, Standing::Released].into_iter().find(|s| s.as_str() == w))?,
-        tier: c.word("tier", |w| [Tier::Basic, Tier::Pro].into_iter().find(|t| t.as_str() == w))?,
+        tier: c.word("tier", Tier::parse)?,
         addresses: c.json("addresses")?,
         profile: c.json("profile")?,
         link: match (c.maybe_text()?, c.maybe_guid()?, c.maybe_text()?) {
@@ -96,7 +121,7 @@ pub(super) fn values(user: &User) -> Vec<Value> {
 }
 
 /// A word as it is compared in search: decomposed, without marks, lower case.
-pub(super) fn fold(word: &str) -> String {
+pub fn fold(word: &str) -> String {
     word.nfkd().filter(|c| !unicode_normalization::char::is_combining_mark(*c)).flat_map(char::to_lowercase).collect()
 }
 
@@ -138,6 +163,23 @@ impl Store {
         sql.first(&self.readers).await.doing("read a user")?.as_ref().map(user).transpose()
     }
 
+    /// The released user of an account that had this address. It is not held any more, but it is still found by it.
+    pub async fn released(&self, account: AccountId, key: &AddressKey) -> Result<Option<User>, StoreError> {
+        let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE standing = 'released' AND account_id = ").bind(account.0);
+        let sql = sql
+            .push(" AND id IN (SELECT user_id FROM name_keys WHERE name_key = ")
+            .bind(key.0.as_str())
+            .push(") ORDER BY updated_at DESC LIMIT 1");
+        sql.first(&self.readers).await.doing("read a user")?.as_ref().map(user).transpose()
+    }
+
+    /// The users of other accounts, or of this one, that no directory manages; released ones left aside.
+    pub async fn unmanaged_users(&self, of: AccountId, elsewhere: bool) -> Result<Vec<User>, StoreError> {
+        let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE directory IS NULL AND standing <> 'released' AND account_id ");
+        let sql = sql.push(if elsewhere { "<> " } else { "= " }).bind(of.0).push(" ORDER BY id");
+        sql.all(&self.readers).await.doing("list unmanaged users")?.iter().map(user).collect()
+    }
+
     /// The users linked to this person, in whatever directory.
     pub async fn users_by_guid(&self, guid: Guid) -> Result<Vec<User>, StoreError> {
         let sql =
@@ -147,30 +189,22 @@ impl Store {
 
     /// Users in order of their id.
     pub async fn users(&self, filter: &UserFilter) -> Result<Vec<User>, StoreError> {
-        let UserFilter { account, status, after, limit } = filter;
-        let mut sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE id > ").bind(after.map_or(uuid::Uuid::nil(), |a| a.0));
-        if let Some(account) = account {
-            sql = sql.push(" AND account_id = ").bind(account.0);
-        }
-        if let Some(status) = status {
-            sql = sql.push(" AND status = ").bind(status.as_str());
-        }
-        sql = sql.push(" ORDER BY id LIMIT ").bind(limit.unwrap_or(1_000));
+        let sql = filter.begin().push(" ORDER BY id LIMIT ").bind(filter.limit.unwrap_or(1_000));
         sql.all(&self.readers).await.doing("list users")?.iter().map(user).collect()
     }
 
-    /// Users of whom every word begins a name or an address, accents and case aside.
-    pub async fn search(&self, text: &str, limit: u64) -> Result<Vec<User>, StoreError> {
+    /// Users of whom every word begins a name or an address, accents and case aside; and who pass the filter.
+    pub async fn search(&self, text: &str, filter: &UserFilter) -> Result<Vec<User>, StoreError> {
         let words: Vec<String> = text.split_whitespace().map(fold).filter(|w| !w.is_empty()).collect();
         if words.is_empty() {
             return Ok(Vec::new());
         }
-        let mut sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE 1 = 1");
+        let mut sql = filter.begin();
         for word in &words {
             sql = sql.push(" AND id IN (SELECT user_id FROM name_keys WHERE name_key >= ").bind(word.as_str());
             sql = sql.push(" AND name_key < ").bind(end_of_prefix(word)).push(")");
         }
-        sql = sql.push(" ORDER BY id LIMIT ").bind(limit);
+        sql = sql.push(" ORDER BY id LIMIT ").bind(filter.limit.unwrap_or(1_000));
         sql.all(&self.readers).await.doing("search users")?.iter().map(user).collect()
     }
 

@@ -34,6 +34,7 @@ pub struct Counters {
     pub(super) dropped: Family<Labels, Counter>,
     pub(super) refusals: Family<Labels, Counter>,
     pub(super) requests: Family<Labels, Counter>,
+    pub(super) sign_ins: Family<Labels, Counter>,
 }
 
 impl Default for Counters {
@@ -46,6 +47,7 @@ impl Default for Counters {
             dropped: Family::default(),
             refusals: Family::default(),
             requests: Family::default(),
+            sign_ins: Family::default(),
         }
     }
 }
@@ -108,6 +110,11 @@ impl Counters {
     pub fn bind_refused(&self, directory: &str, code: Option<u32>) {
         let code = code.filter(|code| REFUSALS.contains(code)).map_or_else(|| "other".to_owned(), |code| format!("{code:x}"));
         self.refusals.get_or_create(&labels([("directory", directory), ("code", &code)])).inc();
+    }
+
+    /// Somebody was, or was not, let in; the reason is empty where there is none.
+    pub fn signed_in(&self, decision: &str, reason: &str) {
+        self.sign_ins.get_or_create(&labels([("decision", decision), ("reason", reason)])).inc();
     }
 
     /// A request on the control socket was answered. The route is a pattern, never a path.

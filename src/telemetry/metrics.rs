@@ -207,7 +207,7 @@ fn of_accounts(registry: &mut Registry, accounts: &[AccountStanding]) {
 }
 
 fn counted(registry: &mut Registry, counters: &Counters) {
-    let Counters { runs, seconds, entries, applied, dropped, refusals, requests } = counters.clone();
+    let Counters { runs, seconds, entries, applied, dropped, refusals, requests, sign_ins } = counters.clone();
     registry.register("rosterd_runs", "Runs that ended; those of no directory are operators' writes", runs);
     registry.register_with_unit("rosterd_run_duration", "How long runs took", Unit::Seconds, seconds);
     registry.register("rosterd_entries_read", "Directory entries read", entries);
@@ -215,6 +215,7 @@ fn counted(registry: &mut Registry, counters: &Counters) {
     registry.register("rosterd_changes_dropped", "Changes not applied because something newer had happened to the user", dropped);
     registry.register("rosterd_bind_refusals", "Binds of the service account that AD refused, by its sub-code", refusals);
     registry.register("rosterd_control_requests", "Requests answered on the control socket", requests);
+    registry.register("rosterd_sign_ins", "Sign-in decisions", sign_ins);
 }
 
 type Series = (Labels, i64);

@@ -8,7 +8,7 @@ use rosterd::control::api;
 use rosterd::ctl::id::{Meaning, resolve, short};
 use rosterd::ctl::terminal::Wish;
 use rosterd::ctl::text::{View, harmless, harmless_value};
-use rosterd::ctl::{Cli, Exit, Terminal, domain, held, plan, run, status, sync, user};
+use rosterd::ctl::{Cli, Exit, Terminal, domain, held, plan, run, status, sync, user, users};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
@@ -317,7 +317,7 @@ fn a_user_is_shown_with_every_cause_and_what_was_seen() {
 #[test]
 fn users_are_listed() {
     let users: api::Users = sent(json!({ "users": [a_user()] }));
-    insta::assert_snapshot!(user::list(&users, &view()).plain(), @"
+    insta::assert_snapshot!(users::list(&users, &view()).plain(), @"
     ADDRESS          NAME         ACCOUNT  STATUS     TIER  DIRECTORY  WHY
     ben@example.com  Ben Example  acme     suspended  pro   corp       operator since 2026-11-24 02:00
                                                                        UTC, quarantined:
@@ -406,7 +406,7 @@ fn what_came_from_the_directory_does_nothing_to_the_terminal() {
     let evil = "Ben\u{1b}]0;owned\u{7}\nrosterd: all is well\u{202e}";
     let user: api::User =
         sent(with(a_user(), &json!({ "display_name": evil, "directory": { "name": "corp", "object_guid": "g", "dn": evil } })));
-    for text in [user::show(&user, &view()).plain(), user::list(&api::Users { users: vec![user], next: None }, &view()).plain()] {
+    for text in [user::show(&user, &view()).plain(), users::list(&api::Users { users: vec![user], next: None }, &view()).plain()] {
         assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text}");
         assert!(!text.lines().any(|l| l.starts_with("rosterd:")), "{text}");
     }
@@ -431,7 +431,7 @@ fn tables_fit_every_terminal_and_where_there_is_none_one_row_is_one_line() {
     let plans: api::HeldPlans = sent(json!({ "held": [a_held_plan()] }));
     for width in [40, 60, 72, 80, 100, 132, 200] {
         let view = View { width, ..view() };
-        for page in [user::list(&many_users(), &view), run::list(&runs, &view), held::list(&plans, &view)] {
+        for page in [users::list(&many_users(), &view), run::list(&runs, &view), held::list(&plans, &view)] {
             let text = page.plain();
             // In a block a word that is longer than the terminal sticks out: it may be copied.
             let over: Vec<_> =
@@ -440,13 +440,13 @@ fn tables_fit_every_terminal_and_where_there_is_none_one_row_is_one_line() {
         }
     }
     let nowhere = View { width: usize::MAX, ..view() };
-    assert_eq!(user::list(&many_users(), &nowhere).plain().lines().count(), 5);
+    assert_eq!(users::list(&many_users(), &nowhere).plain().lines().count(), 5);
     assert_eq!(run::list(&runs, &nowhere).plain().lines().count(), 3);
 }
 
 #[test]
 fn wide_and_combining_characters_keep_the_columns_aligned() {
-    let text = user::list(&many_users(), &View { width: usize::MAX, ..view() }).plain();
+    let text = users::list(&many_users(), &View { width: usize::MAX, ..view() }).plain();
     let begins = |line: &str, word: &str| line[..line.find(word).unwrap_or_else(|| panic!("{word} in {line}"))].width();
     let mut lines = text.lines();
     let expected = begins(lines.next().unwrap(), "ACCOUNT");
@@ -457,7 +457,7 @@ fn wide_and_combining_characters_keep_the_columns_aligned() {
 
 #[test]
 fn what_is_too_long_for_its_column_is_broken_where_its_parts_join() {
-    let text = user::list(&many_users(), &View { width: 89, ..view() }).plain();
+    let text = users::list(&many_users(), &View { width: 89, ..view() }).plain();
     let begins: Vec<_> =
         text.lines().map(|l| l.split(' ').next().unwrap()).filter(|w| w.contains("yamada") || w.contains("example.com")).collect();
     assert_eq!(begins[..4], ["ann@example.com", "yamada@", "example.com", "example.com"], "{text}");
@@ -466,7 +466,7 @@ fn what_is_too_long_for_its_column_is_broken_where_its_parts_join() {
 #[test]
 fn a_narrow_terminal_gets_a_block_for_each_row() {
     let users = api::Users { users: many_users().users.into_iter().take(2).collect(), next: None };
-    insta::assert_snapshot!(user::list(&users, &View { width: 50, ..view() }).plain(), @"
+    insta::assert_snapshot!(users::list(&users, &View { width: 50, ..view() }).plain(), @"
     ann@example.com
       name       Ann
       account    acme

@@ -8,11 +8,10 @@ use std::time::Duration;
 use adsim::Sim;
 use rosterd::clock::Clock;
 use rosterd::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts};
-use rosterd::dns::Resolver;
-use rosterd::engine::{Cron, DirectoryConfig, Engine, Mode, Outcome, Request};
+use rosterd::engine::{Cron, Decision, DirectoryConfig, Engine, Mode, Outcome, Request, Rules, SignIn};
 use rosterd::model::{Actor, Handle, Status, Tier, Trigger, User};
 use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
-use rosterd::store::{Run, Store, UserFilter};
+use rosterd::store::{EventFilter, Run, Store, UserFilter};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Firm {
@@ -73,7 +72,7 @@ impl Firm {
         let url = format!("sqlite://{}", folder.path().join("rosterd.db").display());
         let store = Arc::new(Store::open(&url).await.expect("a store"));
         let trusted = BTreeSet::from([rosterd::model::Domain::parse("example.com").expect("a domain")]);
-        let engine = Engine::new(store, clock.clone(), vec![config], trusted, Resolver::System, CancellationToken::new());
+        let engine = Engine::new(store, clock.clone(), vec![config], Rules { trusted, ..Rules::default() }, CancellationToken::new());
         engine.create_account("acme", "Acme", &alice()).await.expect("an account");
         engine.claim("acme", "example.com", &alice()).await.expect("a claim");
         Self { sim, engine: Arc::new(engine), clock, folder }
@@ -101,8 +100,29 @@ impl Firm {
         let mut config = self.engine.directory("corp").expect("corp").config.clone();
         change(&mut config);
         let was = self.engine.configured();
-        let outcomes = self.engine.reconfigure(vec![config], was.trusted.clone(), was.resolver);
+        let outcomes = self.engine.reconfigure(vec![config], was.rules.clone());
         outcomes.into_values().next().expect("one directory")
+    }
+
+    /// Has the configuration vouch for these domains, too.
+    pub(crate) fn trust(&self, domains: &[&str]) {
+        let was = self.engine.configured();
+        let mut rules = was.rules.clone();
+        rules.trusted.extend(domains.iter().map(|d| rosterd::model::Domain::parse(d).expect("a domain")));
+        let directories = was.directories.values().map(|d| d.config.clone()).collect();
+        self.engine.reconfigure(directories, rules);
+    }
+
+    /// The types of the events about a user, oldest first.
+    pub(crate) async fn events(&self, kind: &str) -> Vec<serde_json::Value> {
+        let filter = EventFilter { kind: Some(kind.to_owned()), limit: 1_000, ..EventFilter::default() };
+        self.engine.store.events(&filter).await.expect("events").into_iter().map(|e| e.document).collect()
+    }
+
+    /// Somebody signs in, authenticated by the external provider or with a password.
+    pub(crate) async fn sign_in(&self, address: &str, password: Option<&str>) -> Decision {
+        let who = SignIn { address: address.to_owned(), password: password.map(Into::into), is_external: password.is_none() };
+        self.engine.sign_in(who, &Actor("sso".to_owned())).await.expect("a decision")
     }
 
     /// Lets what settles settle: the directory's clock goes with ours.

@@ -202,6 +202,24 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.expect(409, "post /v1/accounts", Some(json!({ "handle": "lab", "name": "Lab" }))).await;
     office.post("/v1/accounts/lab/domains", Some(json!({ "domain": "example.org" }))).await;
     office.post("/v1/domains/example.com/verify?account=acme", None).await;
+    office.post("/v1/accounts/lab/domains", Some(json!({ "domain": "bücher.example" }))).await;
+    let release = office.post("/v1/domains/example.com/release?dry_run=true", None).await;
+    assert_eq!((&release["dry_run"], &release["becomes_team"]), (&json!(true), &json!(true)), "{release:#}");
+    office.post("/v1/domains/bücher.example/release", None).await;
+    office.get("/v1/accounts?q=la").await;
+    office.post("/v1/accounts/lab/rename", Some(json!({ "name": "Laboratory" }))).await;
+    let policies = json!({ "outbound-calling": false, "regions": ["eu", "us"], "external-users": "true" });
+    office.post("/v1/accounts/lab/policies", Some(policies)).await;
+    let addresses = json!({ "addresses": ["guest@example.net; guest@example.com", "no address"] });
+    office.post("/v1/accounts/lab/invitations", Some(addresses)).await;
+    let sign_in = json!({ "address": "guest@example.net", "authenticated_by": "external" });
+    let allowed = office.post("/v1/sign-ins", Some(sign_in)).await;
+    assert_eq!((&allowed["decision"], &allowed["account"]), (&json!("allow"), &json!("lab")), "{allowed:#}");
+    office.get("/v1/users/guest@example.net/contacts?q=a&limit=3").await;
+    office.post("/v1/users/guest@example.net/tier", Some(json!({ "tier": "basic" }))).await;
+    office.post("/v1/users/guest@example.net/remove", None).await;
+    office.post("/v1/accounts/lab/delete", Some(json!({ "confirm": "lab" }))).await;
+    office.get("/v1/users?tier=pro&domain=example.com&reason=disabled&unmanaged=true&sort=name").await;
     office.get("/v1/events?type=user.*&limit=50").await;
     office.get(&format!("/v1/events?run={id}&since=2020-01-01T00:00:00Z&after=3&subject={who}")).await;
     office.post("/v1/reload", None).await;
@@ -213,7 +231,7 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.expect(404, "get /v1/users?account=nobody", None).await;
     office.expect(404, "post /v1/held/x/approve", None).await;
     office.expect(404, "post /v1/domains/example.net/verify", None).await;
-    office.expect(400, "post /v1/accounts/lab/domains", Some(json!({ "domain": "no domain" }))).await;
+    office.expect(400, "post /v1/accounts/acme/domains", Some(json!({ "domain": "no domain" }))).await;
 
     let paths = office.document["paths"].as_object().unwrap();
     let operations = paths.iter().flat_map(|(path, methods)| methods.as_object().unwrap().iter().map(move |(m, o)| (path, m, o)));
@@ -308,6 +326,15 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
         "directory resume corp".to_owned(),
         "directory unlock corp".to_owned(),
         "directory repin corp".to_owned(),
+        "domain release example.org --dry-run".to_owned(),
+        "account rename lab --name Laboratory".to_owned(),
+        "account policy lab outbound-calling=false".to_owned(),
+        "user invite lab guest@example.net".to_owned(),
+        "sign-in guest@example.net --external".to_owned(),
+        "user contacts guest@example.net a".to_owned(),
+        "user tier guest@example.net basic".to_owned(),
+        "user remove guest@example.net".to_owned(),
+        "account delete lab lab".to_owned(),
         format!("event list --type user.* --since 2h --run {run}"),
         "reload".to_owned(),
         format!("backup {copy}"),

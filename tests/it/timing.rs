@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adsim::{Fault, What, When};
-use rosterd::dns::Resolver;
-use rosterd::engine::{Cron, Engine};
+use rosterd::engine::{Cron, Engine, Rules};
 use rosterd::model::Trigger;
 use rosterd::store::Run;
 use tokio_util::sync::CancellationToken;
@@ -50,14 +49,8 @@ async fn a_pause_survives_a_restart_ends_by_itself_and_what_was_missed_is_one_ru
     let until = paused.paused_until.expect("an end");
     // Another engine over the same store is what a restart is.
     let was = firm.engine.directory("corp").expect("corp").config.clone();
-    let engine = Arc::new(Engine::new(
-        Arc::clone(&firm.engine.store),
-        firm.clock.clone(),
-        vec![was],
-        [].into(),
-        Resolver::System,
-        CancellationToken::new(),
-    ));
+    let engine =
+        Arc::new(Engine::new(Arc::clone(&firm.engine.store), firm.clock.clone(), vec![was], Rules::default(), CancellationToken::new()));
     let status = engine.directory_status(&engine.directory("corp").expect("corp")).await.expect("a status");
     assert_eq!((status.state, status.paused_until), ("paused", Some(until)));
     let runs = keep_until(&engine, 2).await;

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use rosterd::clock::Clock;
 use rosterd::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts};
-use rosterd::dns::Resolver;
-use rosterd::engine::{Cron, DirectoryConfig, Engine, Mode, Request};
+use rosterd::engine::{Cron, DirectoryConfig, Engine, Mode, Request, Rules};
 use rosterd::model::{DirectoryName, Domain, Handle, Reason, RunState, Status, Tier, Trigger, User};
 use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
 use rosterd::store::{Run, Store, UserFilter};
@@ -68,7 +67,7 @@ impl Branch {
         adapt(&mut config);
         let store = Arc::new(Store::open(&format!("sqlite://{}", lab.folder().join("rosterd.db").display())).await.expect("a store"));
         let trusted = BTreeSet::from([Domain::parse("example.com").expect("a domain")]);
-        let engine = Engine::new(store, Clock::system(), vec![config], trusted, Resolver::System, CancellationToken::new());
+        let engine = Engine::new(store, Clock::system(), vec![config], Rules { trusted, ..Rules::default() }, CancellationToken::new());
         engine.create_account("acme", "Acme", &alice()).await.expect("an account");
         engine.claim("acme", "example.com", &alice()).await.expect("a claim");
         Self { lab, engine: Arc::new(engine) }

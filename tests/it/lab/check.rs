@@ -65,7 +65,7 @@ async fn a_filter_on_an_attribute_that_ad_does_not_have_suspends_nobody_but_who_
     let mut config = branch.engine.directory("corp").expect("corp").config.clone();
     filtered(&mut config, "(!(employeType=robot))");
     let was = branch.engine.configured();
-    branch.engine.reconfigure(vec![config], was.trusted.clone(), was.resolver);
+    branch.engine.reconfigure(vec![config], was.rules.clone());
     branch.lab.disable(&staff("Engineering", "Alan Turing"));
     let run = branch.sync().await;
     assert_eq!((run.state, run.counts.suspend, run.counts.total()), (RunState::Failed, 1, 1), "{run:?}");

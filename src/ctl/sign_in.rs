@@ -1,0 +1,57 @@
+//! `rosterctl sign-in`: whether somebody may sign in, asked as an application would ask it.
+
+use clap::Args;
+
+use super::link::{Answer, Daemon, Failure};
+use super::text::{Page, View, bold, green, red, yellow};
+use super::{Exit, Output};
+use crate::control::api::{SignIn, SignInDecision};
+use crate::control::client::Route;
+
+/// Whether somebody may sign in; asks for the password, or reads it from standard input
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The address
+    email: String,
+    /// The external provider has authenticated the address: no password is asked for
+    #[arg(long)]
+    external: bool,
+}
+
+pub(super) async fn call(arguments: &Arguments, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    let Arguments { email, external } = arguments;
+    let password = if *external { None } else { Some(output.terminal.secret("Password: ")?) };
+    let body = SignIn { address: email.clone(), password, authenticated_by: external.then(|| "external".to_owned()) };
+    let decision: Answer<SignInDecision> = daemon.post(&Route::to(["sign-ins"]), &body).await?;
+    output.data(&decision.raw, |view| decided(email, &decision.value, view))?;
+    Ok(if decision.value.decision == "allow" { Exit::Done } else { Exit::Failed })
+}
+
+fn decided(email: &str, decision: &SignInDecision, view: &View) -> Page {
+    let SignInDecision { decision, reason, account, user, tier, policies: _ } = decision;
+    let mut page = Page::default();
+    let who = bold(email);
+    match decision.as_str() {
+        "allow" => {
+            let (account, tier) = (account.as_deref().unwrap_or_default(), tier.as_deref().unwrap_or_default());
+            page.line(format!("{}: {who}, {tier}, in {account}", green("allow")));
+            page.fields(&[("user", user.clone().unwrap_or_default())], view);
+        }
+        "deny" => {
+            let why = match reason.as_deref().unwrap_or_default() {
+                "credentials" => "the directory does not take the password; the log says which of its reasons it was",
+                "suspended" => "the user is suspended",
+                "no-user" => "there is no such user",
+                "rate-limited" => "too many attempts; another one would count against the account in the directory",
+                "not-allowed" => "not this way: a directory manages them, or the account's policies say no",
+                other => other,
+            };
+            page.sentence(&format!("{}: ", red("deny")), &format!("{who}: {why}"), view);
+        }
+        "redirect" => {
+            page.sentence(&format!("{}: ", yellow("redirect")), &format!("the external provider is to be asked about {who}"), view)
+        }
+        other => page.sentence(&format!("{}: ", red(other)), &format!("the directory of {who} cannot be asked now"), view),
+    }
+    page
+}

@@ -1,0 +1,223 @@
+//! Many users: lists, what they are exported as, and colleagues.
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::csv::csv;
+use super::link::{Answer, Daemon, Failure};
+use super::text::{Page, View, dim, table, time, yellow};
+use super::user::coloured_status;
+use super::{Exit, Output};
+use crate::control::api::{Contact, Contacts, User, Users};
+use crate::control::client::Route;
+
+/// Which users, in which form.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+pub struct List {
+    /// Only users of this account
+    #[arg(long)]
+    account: Option<String>,
+    /// Only users of this status
+    #[arg(long)]
+    status: Option<Status>,
+    /// Only users of this tier
+    #[arg(long)]
+    tier: Option<super::user::Tier>,
+    /// Only users with an address in this domain
+    #[arg(long)]
+    domain: Option<String>,
+    /// Only users suspended for this reason, such as disabled
+    #[arg(long)]
+    reason: Option<String>,
+    /// Only users of a claimed domain whom no directory has although their account has one
+    #[arg(long)]
+    unmanaged: bool,
+    /// Only users whose directory entry cannot be used as it is
+    #[arg(long)]
+    quarantined: bool,
+    /// The order
+    #[arg(long, value_name = "BY", default_value = "id", hide_default_value = true)]
+    sort: Sort,
+    /// As CSV, for a spreadsheet
+    #[arg(long, conflicts_with = "json_lines")]
+    csv: bool,
+    /// As JSON, one user a line
+    #[arg(long)]
+    json_lines: bool,
+}
+
+/// A user's status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Status {
+    Invited,
+    Active,
+    Suspended,
+    Released,
+}
+
+/// What a list is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sort {
+    Id,
+    Address,
+    Name,
+    Created,
+    Updated,
+}
+
+/// How many users one page of the daemon's list holds.
+const PAGE: u32 = 500;
+
+/// The word of an option's value.
+pub(super) fn word<T: ValueEnum + Copy>(value: T) -> String {
+    value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
+}
+
+pub(super) async fn call(arguments: &List, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    if output.json && (arguments.csv || arguments.json_lines) {
+        return Err(Failure::Usage("--json is one document: choose it, --csv or --json-lines".to_owned()));
+    }
+    let users = all(arguments, daemon).await?;
+    if arguments.csv {
+        output.terminal.print(&as_csv(&users.value))?;
+    } else if arguments.json_lines {
+        let lines = users.raw["users"].as_array().into_iter().flatten().map(|user| format!("{user}\n"));
+        output.terminal.print(&Page::from(lines.collect::<String>()))?;
+    } else {
+        output.data(&users.raw, |view| list(&users.value, view))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Every page of the list as one document. Sorted, each page of the daemon's is a look at everybody; so it is sorted here.
+async fn all(arguments: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure> {
+    let List { account, status, tier, domain, reason, unmanaged, quarantined, sort, csv: _, json_lines: _ } = arguments;
+    let first = Route::to(["users"])
+        .with_some("account", account.as_ref())
+        .with_some("status", status.map(word))
+        .with_some("tier", tier.map(word))
+        .with_some("domain", domain.as_ref())
+        .with_some("reason", reason.as_ref())
+        .with_some("unmanaged", unmanaged.then_some(true))
+        .with_some("quarantined", quarantined.then_some(true))
+        .with("limit", PAGE);
+    let mut users: Vec<(Value, User)> = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page: Answer<Users> = daemon.get(&first.clone().with_some("after", after.as_ref())).await?;
+        let raw = page.raw["users"].as_array().cloned().unwrap_or_default();
+        users.extend(raw.into_iter().zip(page.value.users));
+        // A page that leads to itself would never end.
+        if page.value.next.is_none() || page.value.next == after {
+            break;
+        }
+        after = page.value.next;
+    }
+    let address = |user: &User| user.primary_email.clone().unwrap_or_default().to_lowercase();
+    match sort {
+        Sort::Id => {}
+        Sort::Address => users.sort_by_cached_key(|(_, user)| address(user)),
+        Sort::Name => users.sort_by_cached_key(|(_, user)| user.display_name.as_ref().map_or_else(|| address(user), |n| n.to_lowercase())),
+        Sort::Created => users.sort_by(|(_, a), (_, b)| a.created_at.cmp(&b.created_at)),
+        Sort::Updated => users.sort_by(|(_, a), (_, b)| a.updated_at.cmp(&b.updated_at)),
+    }
+    let (raw, users): (Vec<Value>, Vec<User>) = users.into_iter().unzip();
+    Ok(Answer { raw: json!({ "users": raw }), value: Users { users, next: None } })
+}
+
+/// The users of a list.
+pub fn list(users: &Users, view: &View) -> Page {
+    if users.users.is_empty() {
+        return Page::from("no such users\n".to_owned());
+    }
+    let rows = users.users.iter().map(|user| {
+        let mut about: Vec<String> = user.suspension.iter().map(|s| format!("{} since {}", s.reason, time(&s.since))).collect();
+        about.extend(user.quarantine.iter().map(|q| yellow(format!("quarantined: {q}"))));
+        [
+            user.primary_email.clone().unwrap_or_else(|| user.id.clone()),
+            user.display_name.clone().unwrap_or_default(),
+            user.account.clone(),
+            coloured_status(&user.status),
+            user.tier.clone(),
+            user.directory.as_ref().map_or_else(|| dim("not managed"), |d| d.name.clone()),
+            about.join(", "),
+        ]
+    });
+    table(["ADDRESS", "NAME", "ACCOUNT", "STATUS", "TIER", "DIRECTORY", "WHY"], rows, view)
+}
+
+/// The users of a list, for a spreadsheet.
+pub fn as_csv(users: &Users) -> Page {
+    let rows = users.users.iter().map(|user| {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let profile = |name: &str| user.profile.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (directory, person) = user.directory.as_ref().map(|d| (d.name.clone(), d.object_guid.clone())).unwrap_or_default();
+        let (reason, since) = user.suspension.as_ref().map(|s| (s.reason.clone(), s.since.clone())).unwrap_or_default();
+        [
+            user.id.clone(),
+            user.account.clone(),
+            user.status.clone(),
+            user.tier.clone(),
+            text(&user.primary_email),
+            user.secondary_emails.join(" "),
+            text(&user.display_name),
+            text(&user.given_name),
+            text(&user.surname),
+            profile("title"),
+            profile("department"),
+            profile("employee_id"),
+            directory,
+            person,
+            reason,
+            since,
+            user.quarantine.join(" "),
+            text(&user.invited_at),
+            text(&user.joined_at),
+            user.created_at.clone(),
+            user.updated_at.clone(),
+        ]
+    });
+    let header = [
+        "id",
+        "account",
+        "status",
+        "tier",
+        "primary_email",
+        "secondary_emails",
+        "display_name",
+        "given_name",
+        "surname",
+        "title",
+        "department",
+        "employee_id",
+        "directory",
+        "object_guid",
+        "reason",
+        "suspended_since",
+        "quarantine",
+        "invited_at",
+        "joined_at",
+        "created_at",
+        "updated_at",
+    ];
+    csv(header, rows)
+}
+
+/// Colleagues, as colleagues see each other.
+pub fn contacts(contacts: &Contacts, view: &View) -> Page {
+    if contacts.contacts.is_empty() {
+        return Page::from("no such colleagues\n".to_owned());
+    }
+    let rows = contacts.contacts.iter().map(|Contact { id, display_name, primary_email, profile, given_name: _, surname: _ }| {
+        let about = |name: &str| profile.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        [
+            display_name.clone().unwrap_or_default(),
+            primary_email.clone().unwrap_or_else(|| id.clone()),
+            about("title"),
+            about("department"),
+            about("phone"),
+        ]
+    });
+    table(["NAME", "ADDRESS", "TITLE", "DEPARTMENT", "PHONE"], rows, view)
+}

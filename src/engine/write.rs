@@ -1,0 +1,68 @@
+//! What is written in somebody's name, without a directory: as a run of its own, so that it can be shown like any other.
+
+use super::{Engine, EngineError};
+use crate::model::{AccountRef, Actor, Change, ChangeKind, RunId, RunState, Trigger, User};
+use crate::reconcile::Admitted;
+use crate::store::{Applied, Run, Writer};
+
+/// In whose name something is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hand<'a> {
+    /// The account whose users they are, or become.
+    pub(super) account: &'a AccountRef,
+    /// Who.
+    pub(super) actor: &'a Actor,
+    /// What made them.
+    pub(super) trigger: Trigger,
+}
+
+impl Engine {
+    /// Writes changes; the run that they are.
+    ///
+    /// No lock is taken: whoever decides on what other users are, or on a claim, takes the turn around deciding and writing.
+    pub(super) async fn write(&self, changes: Vec<Change>, hand: Hand<'_>) -> Result<Run, EngineError> {
+        let Hand { account, actor, trigger } = hand;
+        let now = self.clock.now();
+        let id = RunId(self.clock.new_id());
+        let admitted = Admitted::by_operator(changes, actor.clone());
+        let writer =
+            Writer { run: id, directory: None, account: account.clone(), actor: actor.clone(), observed_from: now, clock: &self.clock };
+        let mut applied = Applied::default();
+        let done = self.store.apply(&admitted, &writer, &mut applied).await;
+        let run = Run {
+            id,
+            directory: String::new(),
+            trigger,
+            mode: "scoped".to_owned(),
+            state: if done.is_ok() { RunState::Succeeded } else { RunState::Failed },
+            actor: Some(actor.clone()),
+            started_at: now,
+            finished_at: Some(self.clock.now()),
+            entries: 0,
+            complete: true,
+            server: None,
+            counts: applied.counts,
+            held: 0,
+            quarantined: 0,
+            dropped: applied.dropped,
+            error: done.as_ref().err().map(ToString::to_string),
+            warnings: Vec::new(),
+            active_after: None,
+            approves: None,
+        };
+        self.store.save_run(&run).await?;
+        done?;
+        Ok(run)
+    }
+
+    /// Writes an operator's change of one user, as it was when the operator saw it.
+    pub(super) async fn write_one(&self, user: &User, kind: ChangeKind, actor: &Actor) -> Result<User, EngineError> {
+        let account = self.account_of(user).await?.reference();
+        let _turn = self.turn.lock().await;
+        let run = self.write(vec![Change::by_hand(user, kind)], Hand { account: &account, actor, trigger: Trigger::Operator }).await?;
+        if run.dropped > 0 {
+            return Err(EngineError::Refused("somebody else changed this user in the same moment: look again".to_owned()));
+        }
+        self.store.user(user.id).await?.ok_or_else(|| EngineError::NotFound { what: "user", name: user.id.to_string() })
+    }
+}
