@@ -93,7 +93,7 @@ impl Resolver {
     async fn alias(self, name: &str) -> Option<String> {
         let Answer::Records(found) = self.look_up(name, RecordType::CNAME).await else { return None };
         found.into_iter().find_map(|data| match data {
-            RData::CNAME(target) => Some(target.to_utf8().trim_end_matches('.').to_owned()),
+            RData::CNAME(target) => Some(target.to_ascii().trim_end_matches('.').to_owned()),
             _ => None,
         })
     }
@@ -151,7 +151,7 @@ impl Resolver {
                         .into_iter()
                         .filter_map(|data| match data {
                             RData::SRV(srv) => {
-                                let target = srv.target.to_utf8().trim_end_matches('.').to_owned();
+                                let target = srv.target.to_ascii().trim_end_matches('.').to_owned();
                                 Some(Srv { priority: srv.priority, weight: srv.weight, target, port: srv.port })
                             }
                             _ => None,

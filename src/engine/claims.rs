@@ -231,7 +231,7 @@ impl Engine {
     }
 
     /// Looks up the claims that are due; returns when to come back.
-    pub(super) async fn check_claims(&self) -> Result<Duration, StoreError> {
+    pub async fn check_claims(&self) -> Result<Duration, StoreError> {
         let now = self.clock.now();
         let mut soonest = Duration::from_mins(1);
         for claim in self.store.claims(None).await? {

@@ -42,7 +42,8 @@ impl Domain {
         if !labels_fit || ascii.len() > 253 {
             return Err(malformed());
         }
-        if ascii.parse::<std::net::Ipv4Addr>().is_ok() {
+        // What ends in a number is meant as an IPv4 address, complete or not: no top-level domain is one.
+        if ascii.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit())) {
             return Err(DomainError::IpAddress(text.to_owned()));
         }
         if !ascii.contains('.') {

@@ -16,6 +16,7 @@ mod lab;
 mod laws;
 mod layers;
 mod members;
+mod names;
 mod package;
 mod plans;
 mod process;

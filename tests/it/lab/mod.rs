@@ -18,6 +18,7 @@ mod leavers;
 mod office;
 mod outage;
 mod rights;
+mod sign_in;
 
 /// The domain's naming context.
 pub(crate) const DOMAIN: &str = "DC=corp,DC=example,DC=com";

@@ -1,0 +1,105 @@
+//! Signing in with a real Active Directory's passwords.
+
+use rosterd::engine::{Decision, Denied, SignIn};
+use rosterd::model::{Status, Trigger};
+use secrecy::SecretString;
+
+use super::branch::Branch;
+use super::{DOMAIN, file_time, staff};
+use crate::firm::alice;
+
+const ALAN: &str = "alan.turing@example.com";
+
+impl Branch {
+    async fn sign_in(&self, address: &str, password: &str) -> Decision {
+        let password = Some(SecretString::from(password.to_owned()));
+        self.engine.sign_in(SignIn { address: address.to_owned(), password, is_external: false }, &alice()).await.expect("a decision")
+    }
+
+    /// How many wrong passwords AD has counted against somebody.
+    fn bad_passwords(&self, account: &str) -> String {
+        let found = self.lab.samba("search", &[&format!("(sAMAccountName={account})"), "badPwdCount"]);
+        found.lines().find_map(|line| line.strip_prefix("badPwdCount: ")).unwrap_or("0").to_owned()
+    }
+}
+
+fn denied(decision: &Decision) -> Option<Denied> {
+    match decision {
+        Decision::Deny(why) => Some(*why),
+        _ => None,
+    }
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn ads_own_word_decides_right_wrong_disabled_expired_must_change_and_locked() {
+    let branch = Branch::running(|_| {}).await;
+    let right = branch.lab.fact("LAB_PERSON_PASSWORD").to_owned();
+    let decision = branch.sign_in(ALAN, &right).await;
+    assert!(matches!(&decision, Decision::Allow { user, .. } if user.joined_at.is_some()), "{decision:?}");
+    assert!(matches!(branch.sign_in("ADA@example.com", &right).await, Decision::Allow { .. }), "by a secondary address");
+    assert!(matches!(branch.sign_in("countess@example.org", &right).await, Decision::Redirect), "of a domain nobody has claimed");
+    assert_eq!(denied(&branch.sign_in(ALAN, "wrong").await), Some(Denied::Credentials));
+    assert_eq!(branch.bad_passwords("alan.turing"), "1", "one attempt here is one attempt there");
+    assert_eq!(denied(&branch.sign_in(ALAN, "").await), Some(Denied::Credentials));
+    assert_eq!(branch.bad_passwords("alan.turing"), "1", "an empty password never gets there");
+    assert!(matches!(branch.sign_in(ALAN, &right).await, Decision::Allow { .. }));
+
+    let dn = staff("Engineering", "Alan Turing");
+    // Must change the password first: AD says so with the right password only.
+    branch.lab.set(&dn, &[("pwdLastSet", "0")]);
+    assert_eq!(denied(&branch.sign_in(ALAN, &right).await), Some(Denied::Credentials), "773");
+    assert_eq!(branch.user(ALAN).await.status(), Status::Active, "which is no reason to suspend");
+    branch.lab.set(&dn, &[("pwdLastSet", "-1")]);
+    assert!(matches!(branch.sign_in(ALAN, &right).await, Decision::Allow { .. }));
+
+    branch.lab.set(&dn, &[("accountExpires", &file_time(1_600_000_000))]);
+    assert_eq!(denied(&branch.sign_in(ALAN, &right).await), Some(Denied::Credentials), "701");
+    // AD said of a leaver what no run had seen: he is looked at at once.
+    let mut looked = false;
+    for _ in 0..200 {
+        let runs = branch.engine.store.runs(Some("corp"), 5).await.expect("runs");
+        looked = runs.iter().any(|run| run.trigger == Trigger::SignIn && run.counts.suspend == 1);
+        if looked {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(looked, "no run suspended him");
+    assert_eq!(denied(&branch.sign_in(ALAN, &right).await), Some(Denied::Suspended));
+
+    let hana = staff("Sales", "Hana Suzuki");
+    branch.lab.disable(&hana);
+    assert_eq!(denied(&branch.sign_in("hana.suzuki@example.com", &right).await), Some(Denied::Credentials), "533");
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_tries_passwords_here_locks_nobody_out_of_ad() {
+    let branch = Branch::running(|_| {}).await;
+    branch.lab.set(DOMAIN, &[("lockoutThreshold", "5")]);
+    let right = branch.lab.fact("LAB_PERSON_PASSWORD").to_owned();
+    let tries = (0..12).map(|n| {
+        let password = format!("guess {n}");
+        let branch = &branch;
+        async move { branch.sign_in(ALAN, &password).await }
+    });
+    let all = futures_util::future::join_all(tries).await;
+    assert_eq!(all.iter().filter(|d| denied(d) == Some(Denied::Credentials)).count(), 3, "{all:?}");
+    assert_eq!(branch.bad_passwords("alan.turing"), "3");
+    branch.lab.samba("check-password", &[&staff("Engineering", "Alan Turing"), &right]);
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_moved_since_the_last_run_signs_in_and_without_ad_nobody_does() {
+    let branch = Branch::running(|_| {}).await;
+    let right = branch.lab.fact("LAB_PERSON_PASSWORD").to_owned();
+    branch.lab.move_to(&staff("Engineering", "Alan Turing"), &format!("OU=Sales,OU=Staff,{DOMAIN}"));
+    let decision = branch.sign_in(ALAN, &right).await;
+    assert!(matches!(decision, Decision::Allow { .. }), "{decision:?}");
+    branch.lab.samba("crash", &[]);
+    assert!(matches!(branch.sign_in(ALAN, &right).await, Decision::Unavailable));
+    branch.lab.samba("restart", &[]);
+    assert!(matches!(branch.sign_in(ALAN, &right).await, Decision::Allow { .. }));
+}

@@ -1,0 +1,229 @@
+//! What DNS says about a claimed domain: a server that answers, errs and keeps silent at will.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::rr::rdata::{CNAME, TXT};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable as _, BinEncodable as _};
+use rosterd::dns::{Answer, Resolver};
+use rosterd::engine::Rules;
+use rosterd::model::{AccountKind, ClaimState};
+use tokio::net::UdpSocket;
+
+use crate::firm::{Firm, alice};
+
+/// What a name is answered with.
+#[derive(Clone, Debug)]
+enum Say {
+    /// These TXT records, each of these strings.
+    Txt(Vec<Vec<String>>),
+    /// An alias of this name.
+    Alias(&'static str),
+    /// The name exists, without records.
+    Nothing,
+    /// This error.
+    Error(ResponseCode),
+    /// Nothing at all.
+    Silence,
+}
+
+/// A name server; whatever it does not know does not exist.
+#[derive(Clone)]
+struct Names {
+    says: Arc<Mutex<BTreeMap<String, Say>>>,
+    at: SocketAddr,
+}
+
+impl Names {
+    async fn serve() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let names = Self { says: Arc::default(), at: socket.local_addr().unwrap() };
+        let says = Arc::clone(&names.says);
+        tokio::spawn(async move {
+            let mut packet = [0; 2_048];
+            while let Ok((length, from)) = socket.recv_from(&mut packet).await {
+                let asked = Message::from_bytes(&packet[..length]).unwrap();
+                let said = answer(&asked, &says.lock().unwrap());
+                if let Some(answer) = said {
+                    socket.send_to(&answer.to_bytes().unwrap(), from).await.unwrap();
+                }
+            }
+        });
+        names
+    }
+
+    fn say(&self, name: &str, say: Say) {
+        self.says.lock().unwrap().insert(name.to_owned(), say);
+    }
+
+    /// The record of a claim, as one string.
+    fn publish(&self, claim: &rosterd::model::Claim) {
+        self.say(&claim.record_name(), Say::Txt(vec![vec![claim.record_value()]]));
+    }
+}
+
+fn answer(asked: &Message, says: &BTreeMap<String, Say>) -> Option<Message> {
+    let query = asked.queries.first()?.clone();
+    // The client mixes upper and lower case, to tell answers from forgeries.
+    let name = query.name().to_lowercase().to_ascii().trim_end_matches('.').to_owned();
+    let mut answer = Message::response(asked.metadata.id, asked.metadata.op_code);
+    answer.metadata.message_type = MessageType::Response;
+    answer.metadata.recursion_desired = true;
+    answer.metadata.recursion_available = true;
+    let record = |data| Record::from_rdata(query.name().clone(), 60, data);
+    match says.get(&name).cloned().unwrap_or(Say::Error(ResponseCode::NXDomain)) {
+        Say::Silence => return None,
+        Say::Error(code) => answer.metadata.response_code = code,
+        Say::Nothing => {}
+        Say::Alias(target) if query.query_type() == RecordType::CNAME => {
+            answer.add_answer(record(RData::CNAME(CNAME(Name::from_utf8(target).unwrap()))));
+        }
+        Say::Alias(_) => {}
+        Say::Txt(records) if query.query_type() == RecordType::TXT => {
+            for strings in records {
+                answer.add_answer(record(RData::TXT(TXT::new(strings))));
+            }
+        }
+        Say::Txt(_) => {}
+    }
+    answer.add_query(query.clone());
+    Some(answer)
+}
+
+/// A company whose claims are looked up at this server, and which holds nothing.
+async fn claiming() -> (Firm, Names) {
+    let firm = Firm::of(0, |_| {}).await;
+    firm.engine.release("example.com", None, &alice()).await.unwrap();
+    let names = Names::serve().await;
+    let rules = Rules { resolver: Resolver::At(names.at), ..Rules::default() };
+    let was = firm.engine.configured();
+    firm.engine.reconfigure(was.directories.values().map(|d| d.config.clone()).collect(), rules);
+    (firm, names)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_answer_of_dns_is_told_by_its_name_and_only_the_record_itself_verifies() {
+    let (firm, names) = claiming().await;
+    let claim = firm.engine.claim("acme", "bücher.example", &alice()).await.unwrap();
+    assert_eq!((claim.domain.as_str(), claim.domain.unicode().as_deref()), ("xn--bcher-kva.example", Some("bücher.example")));
+    let (name, value) = (claim.record_name(), claim.record_value());
+    let (half, rest) = value.split_at(20);
+    let one = |text: &str| vec![text.to_owned()];
+    let table = [
+        (Say::Error(ResponseCode::NXDomain), "(NXDOMAIN)", false),
+        (Say::Nothing, "exists in DNS, but has no TXT record", false),
+        (Say::Alias("elsewhere.example"), "is an alias (CNAME) of elsewhere.example", false),
+        (Say::Error(ResponseCode::ServFail), "no answer from DNS", false),
+        (Say::Error(ResponseCode::Refused), "no answer from DNS", false),
+        (Say::Silence, "no name server answered in time", false),
+        (Say::Txt(vec![one("v=spf1 -all")]), "a TXT record, but not with the token", false),
+        (Say::Txt(vec![one("x"), one(&format!("{value}0")), one(&value.to_uppercase())]), "3 TXT records, but none", false),
+        (Say::Txt(vec![one("v=spf1 -all"), vec![half.to_owned(), rest.to_owned()]]), "the record was found", true),
+    ];
+    for (say, finding, verifies) in table {
+        names.say(&name, say.clone());
+        let found = firm.engine.verify("BÜCHER.example", None, &alice()).await.unwrap();
+        assert!(found.finding.as_deref().is_some_and(|f| f.contains(finding)), "{say:?}: {:?}", found.finding);
+        assert_eq!(found.state.holds(), verifies, "{say:?}");
+    }
+    assert_eq!(firm.engine.account("acme").await.unwrap().kind, AccountKind::Enterprise);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_verifies_first_holds_the_domain_and_is_not_named_to_the_other() {
+    let (firm, names) = claiming().await;
+    firm.engine.create_account("rival", "Rival", &alice()).await.unwrap();
+    let (ours, theirs) = (
+        firm.engine.claim("acme", "example.com", &alice()).await.unwrap(),
+        firm.engine.claim("rival", "example.com", &alice()).await.unwrap(),
+    );
+    names.say(&ours.record_name(), Say::Txt(vec![vec![ours.record_value()], vec![theirs.record_value()]]));
+    let which = firm.engine.verify("example.com", None, &alice()).await.unwrap_err().to_string();
+    assert!(which.contains("several accounts claim example.com"), "{which}");
+    assert_eq!(firm.engine.verify("example.com", Some("acme"), &alice()).await.unwrap().state, ClaimState::Verified);
+    let refused = firm.engine.verify("example.com", Some("rival"), &alice()).await.unwrap_err().to_string();
+    assert!(refused.contains("claimed by another account") && !refused.contains("acme"), "{refused}");
+    let again = firm.engine.claim("rival", "example.com", &alice()).await.unwrap_err().to_string();
+    assert!(!again.contains("acme"), "{again}");
+    let still = firm.engine.store.claims(Some(theirs.account)).await.unwrap().remove(0);
+    assert_eq!((still.state, still.finding.as_deref()), (ClaimState::Pending, Some("example.com is claimed by another account")));
+    // What the holder gives back, the other may have.
+    firm.engine.release("example.com", Some("acme"), &alice()).await.unwrap();
+    assert_eq!(firm.engine.verify("example.com", Some("rival"), &alice()).await.unwrap().state, ClaimState::Verified);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_looked_up_by_itself_soon_and_then_daily_and_lapses_after_three_daily_misses_only() {
+    let (firm, names) = claiming().await;
+    let claim = firm.engine.claim("acme", "example.com", &alice()).await.unwrap();
+    names.publish(&claim);
+    // What is due at an instant is looked up at it.
+    let after = async |by: Duration| {
+        firm.clock.advance(by);
+        let next = firm.engine.check_claims().await.unwrap();
+        assert!(next > Duration::ZERO && next <= Duration::from_mins(1), "{next:?}");
+        firm.engine.store.claims(None).await.unwrap().remove(0)
+    };
+    assert_eq!(after(Duration::from_secs(29)).await.state, ClaimState::Pending);
+    assert_eq!(after(Duration::from_secs(2)).await.state, ClaimState::Verified, "half a minute after the claim");
+    names.say(&claim.record_name(), Say::Error(ResponseCode::ServFail));
+    let day = Duration::from_hours(24);
+    for _ in 0..4 {
+        let claim = after(day).await;
+        assert_eq!((claim.state, claim.misses), (ClaimState::Verified, 0), "no answer says nothing: {claim:?}");
+    }
+    names.say(&claim.record_name(), Say::Error(ResponseCode::NXDomain));
+    for _ in 0..10 {
+        let claim = firm.engine.verify("example.com", None, &alice()).await.unwrap();
+        assert_eq!((claim.state, claim.misses), (ClaimState::Verified, 0), "an operator who looks does not count");
+    }
+    for (misses, expected) in [(1, ClaimState::Verified), (2, ClaimState::Verified), (3, ClaimState::Lapsed)] {
+        let claim = after(day).await;
+        assert_eq!((claim.state, claim.misses), (expected, misses));
+    }
+    assert_eq!(firm.events("domain.lapsed").await.len(), 1);
+    assert_eq!(firm.engine.account("acme").await.unwrap().kind, AccountKind::Enterprise, "an alarm, and nothing else");
+    assert!(!firm.engine.store.claimed_domains(claim.account).await.unwrap().is_empty());
+    let status = firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
+    assert!(status.attention.iter().any(|a| a.contains("has gone from DNS")), "{:?}", status.attention);
+    names.publish(&claim);
+    assert_eq!(after(day).await.state, ClaimState::Verified);
+    let verified: Vec<_> = firm.events("domain.verified").await.iter().map(|e| e["data"]["before"]["state"].clone()).collect();
+    assert_eq!(verified[verified.len() - 2..], ["pending", "lapsed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_domain_of_anybodys_own_cannot_be_claimed() {
+    let (firm, _names) = claiming().await;
+    for bad in [
+        "com",
+        "co.uk",
+        "github.io",
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "::1",
+        "1.2.3",
+        "*.example.com",
+        "_dmarc.example.com",
+        "a@example.com",
+        "example.com/",
+        "exa mple.com",
+        "",
+        ".",
+        "-a.example",
+        "a..example",
+        "example.com.",
+    ] {
+        let refused = firm.engine.claim("acme", bad, &alice()).await;
+        assert!(matches!(refused, Err(rosterd::engine::EngineError::Invalid(_))), "{bad:?}: {refused:?}");
+    }
+    for good in ["sub.example.com", "user.github.io", "EXAMPLE.net", "straße.example"] {
+        assert_eq!(firm.engine.claim("acme", good, &alice()).await.unwrap().state, ClaimState::Pending, "{good}");
+    }
+    assert!(matches!(Resolver::At("127.0.0.1:1".parse().unwrap()).txt("x.example").await, Answer::None(_)), "no server, no answer");
+}
