@@ -68,7 +68,7 @@ impl Engine {
         if self.store.holder(address.domain()).await?.is_some_and(|holder| holder != account.id) {
             return Ok(Invitation::Elsewhere);
         }
-        let returning = self.store.released(account.id, &address.key()).await?;
+        let returning = self.store.released(Some(account.id), &address.key()).await?;
         let after = Box::new(newcomer(address, returning.as_ref()));
         let change = self.arrival(returning.as_ref(), ChangeKind::Invite { after, account_name: account.name.clone() });
         let id = change.user;

@@ -13,7 +13,11 @@ impl Engine {
         let missing = || EngineError::NotFound { what: "user", name: who.to_owned() };
         if who.contains('@') {
             let address = Address::parse(who).map_err(|e| EngineError::Invalid(e.to_string()))?;
-            return self.store.user_by_address(&address.key()).await?.ok_or_else(missing);
+            if let Some(user) = self.store.user_by_address(&address.key()).await? {
+                return Ok(user);
+            }
+            // Whoever is released holds no address any more, but is still known by the last one.
+            return self.store.released(None, &address.key()).await?.ok_or_else(missing);
         }
         if let Ok(id) = who.parse::<UserId>()
             && let Some(user) = self.store.user(id).await?

@@ -282,7 +282,7 @@ impl Engine {
     }
 
     async fn join(&self, account: &Account, address: Address, actor: &Actor) -> Result<User, EngineError> {
-        let returning = self.store.released(account.id, &address.key()).await?;
+        let returning = self.store.released(Some(account.id), &address.key()).await?;
         let change = self.arrival(returning.as_ref(), ChangeKind::Create(Box::new(newcomer(address, returning.as_ref()))));
         let id = change.user;
         self.write(vec![change], Hand { account: &account.reference(), actor, trigger: Trigger::SignIn }).await?;

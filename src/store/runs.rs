@@ -177,12 +177,13 @@ impl Store {
         sql.first(&self.readers).await.doing("read a run")?.as_ref().map(run).transpose()
     }
 
-    /// The newest runs, newest first.
+    /// The newest runs, newest first; of one directory, or all but first sign-ins, of which there are as many as people.
     pub async fn runs(&self, directory: Option<&str>, limit: u64) -> Result<Vec<Run>, StoreError> {
         let mut sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM runs");
-        if let Some(directory) = directory {
-            sql = sql.push(" WHERE directory = ").bind(directory);
-        }
+        sql = match directory {
+            Some(directory) => sql.push(" WHERE directory = ").bind(directory),
+            None => sql.push(" WHERE NOT (directory = '' AND origin = 'sign-in')"),
+        };
         let sql = sql.push(" ORDER BY started_at DESC, id DESC LIMIT ").bind(limit);
         sql.all(&self.readers).await.doing("list runs")?.iter().map(run).collect()
     }

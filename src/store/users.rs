@@ -163,9 +163,12 @@ impl Store {
         sql.first(&self.readers).await.doing("read a user")?.as_ref().map(user).transpose()
     }
 
-    /// The released user of an account that had this address. It is not held any more, but it is still found by it.
-    pub async fn released(&self, account: AccountId, key: &AddressKey) -> Result<Option<User>, StoreError> {
-        let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE standing = 'released' AND account_id = ").bind(account.0);
+    /// The released user, of one account or any, that last had this address. It is not held any more, but still found by it.
+    pub async fn released(&self, account: Option<AccountId>, key: &AddressKey) -> Result<Option<User>, StoreError> {
+        let mut sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE standing = 'released'");
+        if let Some(account) = account {
+            sql = sql.push(" AND account_id = ").bind(account.0);
+        }
         let sql = sql
             .push(" AND id IN (SELECT user_id FROM name_keys WHERE name_key = ")
             .bind(key.0.as_str())

@@ -78,17 +78,15 @@ fn answer(asked: &Message, says: &BTreeMap<String, Say>) -> Option<Message> {
     match says.get(&name).cloned().unwrap_or(Say::Error(ResponseCode::NXDomain)) {
         Say::Silence => return None,
         Say::Error(code) => answer.metadata.response_code = code,
-        Say::Nothing => {}
         Say::Alias(target) if query.query_type() == RecordType::CNAME => {
             answer.add_answer(record(RData::CNAME(CNAME(Name::from_utf8(target).unwrap()))));
         }
-        Say::Alias(_) => {}
         Say::Txt(records) if query.query_type() == RecordType::TXT => {
             for strings in records {
                 answer.add_answer(record(RData::TXT(TXT::new(strings))));
             }
         }
-        Say::Txt(_) => {}
+        Say::Nothing | Say::Alias(_) | Say::Txt(_) => {}
     }
     answer.add_query(query.clone());
     Some(answer)
