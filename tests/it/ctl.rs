@@ -326,6 +326,48 @@ fn users_are_listed() {
 }
 
 #[test]
+fn users_are_exported_without_formulas() {
+    let evil = with(a_user(), &json!({ "display_name": "=cmd|' /C calc'!A0", "primary_email": "+ben@example.com" }));
+    let users: api::Users = sent(json!({ "users": [evil] }));
+    insta::assert_snapshot!(users::as_csv(&users).plain().replace("\r\n", "\n"), @"
+    id,account,status,tier,primary_email,secondary_emails,display_name,given_name,surname,title,department,employee_id,directory,object_guid,reason,suspended_since,quarantine,invited_at,joined_at,created_at,updated_at
+    5d41402a-bc4b-8a76-b971-9d911017c592,acme,suspended,pro,'+ben@example.com,b.example@example.com ben@example.org,'=cmd|' /C calc'!A0,Ben,Example,Head of Sales,,,corp,6f9619ff-8b86-d011-b42d-00c04fc964ff,operator,2026-11-24T02:00:00.000Z,contested-address,,2026-03-02T09:00:00.000Z,2026-03-01T09:00:00.000Z,2026-11-24T02:57:00.000Z
+    ");
+}
+
+#[test]
+fn a_release_is_shown_person_by_person_before_it_is_done() {
+    let release: api::Release = sent(json!({ "domain": "example.com", "account": "acme", "dry_run": true, "becomes_team": true, "users": [
+        { "id": "1", "primary_email": "ann@example.com", "effect": "released" },
+        { "id": "2", "primary_email": "ben@example.com", "effect": "stays-suspended" },
+        { "id": "3", "primary_email": "cat@example.org", "effect": "loses-address" }] }));
+    insta::assert_snapshot!(domain::released(&release, &view()).plain(), @"
+    example.com would be released from acme: 3 users would be touched
+      it was the last domain: acme would become a team, and a directory of it provisions nobody
+      1 released: they cannot sign in any more, and their addresses are free
+        ann@example.com
+      1 stay suspended, and keep their addresses from being used by others
+        ben@example.com
+      1 lose their secondary addresses in it
+        cat@example.org
+    ");
+}
+
+#[test]
+fn invitations_are_answered_one_by_one() {
+    let invitations: api::Invitations = sent(json!({ "invitations": [
+        { "address": "a@x.com", "outcome": "invited", "user": "1", "detail": null },
+        { "address": "b@y.com", "outcome": "already-here", "user": "2", "detail": null },
+        { "address": "c@z.com", "outcome": "elsewhere", "user": null, "detail": "the address belongs to another account" }] }));
+    insta::assert_snapshot!(user::invited(&invitations, &view()).plain(), @"
+    ADDRESS  OUTCOME       WHY
+    a@x.com  invited
+    b@y.com  already here
+    c@z.com  elsewhere     the address belongs to another account
+    ");
+}
+
+#[test]
 fn activating_says_what_remains() {
     let activation: api::Activation = sent(with(a_user(), &json!({ "remains": ["disabled: AD has to say otherwise first"] })));
     insta::assert_snapshot!(user::activated(&activation, &view()).plain(), @"
