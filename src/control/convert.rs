@@ -194,7 +194,7 @@ fn guid(guid: Guid) -> String {
 
 /// A held plan; with its changes where they were asked for.
 pub(super) fn held(plan: HeldPlan, summary: Vec<HeldSummary>, changes: Option<Vec<StoredChange>>) -> api::HeldPlan {
-    let HeldPlan { id, directory, run, digest, state, created_at, actor, approved_at: _, count } = plan;
+    let HeldPlan { id, directory, run, digest, state, created_at, actor, approved_at: _, count, scope_hash: _ } = plan;
     api::HeldPlan {
         id: id.to_string(),
         directory,

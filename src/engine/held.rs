@@ -38,8 +38,8 @@ impl Engine {
         let directory = self.directory(&plan.directory)?.clone();
         let accept = |state: &mut DirectoryState| {
             if state.scope_hash.is_some() {
-                // Whoever approves the plan has seen what the new scope makes of people.
-                state.scope_hash = Some(directory.config.scope_hash());
+                // Whoever approves the plan has seen what its scope makes of people; a scope that came later was seen by nobody.
+                state.scope_hash = Some(plan.scope_hash.clone().unwrap_or_else(|| directory.config.scope_hash()));
                 state.plan_only_since = None;
             }
         };

@@ -119,7 +119,9 @@ impl Engine {
         done?;
         self.store.save_settling(name, &verdict.settling, |guid| sight.is_judged(guid)).await?;
         let waiting: Vec<_> = verdict.held.into_iter().filter(|h| h.hold != crate::model::HoldReason::Settling).collect();
-        let reheld = self.store.rehold(name, run.id, applied.written, &waiting, |guid| sight.is_judged(guid), &self.clock).await?;
+        let scope = directory.config.scope_hash();
+        let is_judged = |guid| sight.is_judged(guid);
+        let reheld = self.store.rehold(name, run.id, applied.written, &waiting, &scope, is_judged, &self.clock).await?;
         run.held = reheld.count;
         self.remember(directory, &sight, run).await?;
         if applied.counts.total() > 0 || sight.is_full() {

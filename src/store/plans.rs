@@ -34,6 +34,8 @@ pub struct HeldPlan {
     pub approved_at: Option<Timestamp>,
     /// How many changes it has.
     pub count: u64,
+    /// By which scope it was last decided: whoever approves it approves that, and no configuration that came later.
+    pub scope_hash: Option<String>,
 }
 
 /// One line of a held plan's summary.
@@ -98,7 +100,7 @@ pub(super) const INSERT_CHANGES: &str = "INSERT INTO changes (run_id, seq, plan_
      cluster, hold, outcome, approved, at)";
 const SHOWN: &str = "user_id, guid, email, kind, class, reason, before, after, evidence, hold, outcome, at";
 const PLAN: &str = "SELECT p.id, p.directory, p.run_id, p.digest, p.state, p.created_at, p.actor, p.approved_at, \
-     p.size, (SELECT COUNT(*) FROM changes c WHERE c.plan_id = p.id) FROM plans p";
+     p.scope_hash, p.size, (SELECT COUNT(*) FROM changes c WHERE c.plan_id = p.id) FROM plans p";
 
 #[expect(clippy::too_many_arguments, reason = "one for each column that does not come from the change itself")]
 pub(super) fn change_row(
@@ -146,6 +148,7 @@ fn plan(row: &AnyRow) -> Result<HeldPlan, StoreError> {
         created_at: c.time()?,
         actor: c.maybe_text()?.map(Actor),
         approved_at: c.maybe_time()?,
+        scope_hash: c.maybe_text()?,
         // What was applied or withdrawn is no longer held, but it is what the plan was about.
         count: match (c.int()? as u64, c.int()? as u64) {
             (size, 0) => size,
@@ -177,12 +180,14 @@ impl Store {
     ///
     /// A plan that loses changes keeps its id; one that gains or alters any becomes a new one; an empty
     /// one is withdrawn. A rejected plan stays closed until something new is asked.
+    #[expect(clippy::too_many_arguments, reason = "what a run says of what it could not apply")]
     pub async fn rehold(
         &self,
         directory: &DirectoryName,
         run: RunId,
         first_seq: u64,
         held: &[HeldChange],
+        scope_hash: &str,
         is_judged: impl Fn(Guid) -> bool,
         clock: &Clock,
     ) -> Result<Reheld, StoreError> {
@@ -198,13 +203,16 @@ impl Store {
         let known: BTreeSet<Digest> = stored.iter().map(|(d, _)| *d).collect();
         let wanted: BTreeSet<Digest> = proposed.keys().copied().chain(carried.iter().copied()).collect();
         let count = wanted.len() as u64;
-        if wanted == known {
+        let same_scope = current.as_ref().is_none_or(|p| p.scope_hash.as_deref() == Some(scope_hash));
+        if wanted == known && same_scope {
             let is_open = current.as_ref().is_some_and(|p| p.state != PlanState::Rejected);
             return Ok(Reheld { plan: current.filter(|_| is_open).map(|p| p.id), count: if is_open { count } else { 0 }, is_new: false });
         }
         let mut writing = self.begin().await?;
         let result = match current {
             Some(plan) if wanted.is_subset(&known) => {
+                let sql = Sql::new("UPDATE plans SET scope_hash = ").bind(scope_hash).push(" WHERE id = ").bind(plan.id.0);
+                sql.execute(&mut *writing.tx).await.doing("write a plan's scope")?;
                 let lost: Vec<Digest> = known.difference(&wanted).copied().collect();
                 let state = match (wanted.is_empty(), plan.state) {
                     (true, PlanState::Approved) => PlanState::Applied,
@@ -227,9 +235,11 @@ impl Store {
                     PlanState::Open.as_str().into(),
                     now.into(),
                     now.into(),
+                    scope_hash.into(),
                 ];
                 let sql =
-                    Sql::new("INSERT INTO plans (id, directory, run_id, digest, size, state, created_at, updated_at) VALUES ").list(row);
+                    Sql::new("INSERT INTO plans (id, directory, run_id, digest, size, state, created_at, updated_at, scope_hash) VALUES ")
+                        .list(row);
                 sql.execute(&mut *writing.tx).await.doing("hold a plan")?;
                 // In pieces: a million rows at once would take more memory than everything that made them.
                 for (piece, seq) in held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE)) {

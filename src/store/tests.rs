@@ -90,6 +90,7 @@ on_both! {
     only_automatic_changes_count_against_the_budget
     an_edited_event_breaks_the_chain_where_it_was_edited
     changes_of_what_is_remembered_are_none_of_them_lost
+    what_was_committed_before_a_failure_is_counted
 }
 
 fn alice() -> Actor {
@@ -164,7 +165,7 @@ impl Fresh {
 
     async fn rehold(&self, people: &[u8]) -> Reheld {
         let held: Vec<HeldChange> = people.iter().map(|n| self.held(*n)).collect();
-        self.store.rehold(&corp(), RunId(self.clock.new_id()), 0, &held, |_| true, &self.clock).await.unwrap()
+        self.store.rehold(&corp(), RunId(self.clock.new_id()), 0, &held, "scope", |_| true, &self.clock).await.unwrap()
     }
 }
 
@@ -293,6 +294,40 @@ async fn an_edited_event_breaks_the_chain_where_it_was_edited(f: Fresh) {
     sqlx::query("UPDATE events SET document = '{}' WHERE seq = 3").execute(&*writer).await.unwrap();
     drop(writer);
     assert_eq!(f.store.verify_events().await.unwrap(), Err(ChainBreak { seq: 3 }));
+}
+
+async fn what_was_committed_before_a_failure_is_counted(f: Fresh) {
+    let address = |n: usize| format!("a{n}@example.com");
+    let creation = |n: usize| {
+        let joined = Joined {
+            tier: Tier::Basic,
+            addresses: addresses(&address(n)),
+            profile: Profile::default(),
+            link: None,
+            causes: Causes::default(),
+        };
+        let kind = ChangeKind::Create(Box::new(joined));
+        Change { user: UserId(f.clock.new_id()), guid: None, email: None, kind, class: None, version: None, cluster: None }
+    };
+    // Somebody else has the last one's address by now: its batch fails, the one before it stands.
+    let mut first = f.creation(1, "A", &address(700));
+    first.version = None;
+    f.apply(vec![first]).await;
+    let writer = Writer {
+        run: RunId(f.clock.new_id()),
+        directory: None,
+        account: f.reference(),
+        actor: alice(),
+        observed_from: f.clock.now(),
+        clock: &f.clock,
+    };
+    let mut applied = Applied::default();
+    let changes = (0..=700).map(creation).collect();
+    let failed = f.store.apply(&Admitted::by_operator(changes, alice()), &writer, &mut applied).await;
+    assert!(failed.is_err());
+    assert_eq!((applied.counts.create, applied.written), (500, 500));
+    let users = f.store.users(&UserFilter { limit: Some(1_000), ..UserFilter::default() }).await.unwrap();
+    assert_eq!(users.len(), 501);
 }
 
 /// An operator who pauses a directory while a run ends must find it paused.

@@ -169,6 +169,86 @@ fn a_store_that_is_read_only_is_told_and_stays_as_it_is() {
     assert_eq!((site.done("sync corp")["state"].as_str(), site.active()), (Some("succeeded"), active));
 }
 
+/// A disk of its own, mounted over a folder until it is dropped.
+struct Disk {
+    over: std::path::PathBuf,
+    image: tempfile::NamedTempFile,
+}
+
+impl Disk {
+    /// Mounts one that turns read-only at its first error; `None` where the kernel has no loop devices or ext4.
+    fn over(folder: &Path) -> Option<Self> {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        image.as_file().set_len(64 << 20).unwrap();
+        let disk = Self { over: folder.to_owned(), image };
+        let is_made = Command::new("mkfs.ext4").arg("-q").arg(disk.image.path()).status().is_ok_and(|s| s.success());
+        (is_made && disk.mount()).then_some(disk)
+    }
+
+    fn mount(&self) -> bool {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "loop,errors=remount-ro"]).arg(self.image.path()).arg(&self.over).stderr(Stdio::null());
+        mount.status().is_ok_and(|s| s.success())
+    }
+
+    fn unmount(&self) {
+        assert!(Command::new("umount").arg(&self.over).status().unwrap().success());
+    }
+
+    /// What a failing disk does to a file system.
+    fn fail(&self) {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let device = mounts.lines().find(|l| l.split(' ').nth(1) == self.over.to_str()).unwrap();
+        let device = device.split(' ').next().unwrap().trim_start_matches("/dev/");
+        std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "tested").unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // It may be unmounted already.
+        let _ = Command::new("umount").arg("-l").arg(&self.over).stderr(Stdio::null()).status();
+    }
+}
+
+#[test]
+fn a_disk_that_turns_read_only_while_it_runs_is_told_nothing_is_half_done_and_the_next_run_does_the_rest() {
+    let mut site = Site::running();
+    site.daemon.signal(Signal::SIGTERM);
+    site.daemon.wait();
+    let folder = site.folder.path().to_owned();
+    let copy = tempfile::tempdir().unwrap();
+    let copied = |from: &Path, to: &Path| Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap().success();
+    assert!(copied(&folder, copy.path()));
+    let Some(disk) = nix::unistd::geteuid().is_root().then(|| Disk::over(&folder)).flatten() else {
+        eprintln!("skipped: there are no loop devices, no ext4, or no right to mount");
+        return;
+    };
+    assert!(copied(copy.path(), &folder));
+    // What was never written back would be lost with the journal.
+    assert!(Command::new("sync").arg("-f").arg(&folder).status().unwrap().success());
+    site.daemon = Daemon::start(&folder);
+    let active = site.active();
+    let dn = site.done("user list --status active")["users"][0]["directory"]["dn"].as_str().unwrap().to_owned();
+    site.sim.edit(|ad| ad.disable(dn.as_str()));
+    disk.fail();
+    let (code, said) = site.daemon.ctl("sync corp");
+    assert_eq!(code, 1, "{said:#}");
+    assert!(said.to_string().contains("its disk is full, read-only or broken"), "{said:#}");
+    assert_eq!(site.active(), active, "the last good state is still answered");
+    site.daemon.signal(Signal::SIGTERM);
+    site.daemon.wait();
+    disk.unmount();
+    assert!(disk.mount());
+    site.daemon = Daemon::start(&folder);
+    until("the next run does the rest", || {
+        site.daemon.ctl("sync corp");
+        (site.active() == active - 1).then_some(())
+    });
+    site.daemon.signal(Signal::SIGTERM);
+    site.daemon.wait();
+}
+
 /// A daemon whose folder is a mount of its own, seen by nobody else, after this was done to it.
 fn within_mounts(folder: &Path, first: &str) -> Command {
     let mut command = Command::new("unshare");

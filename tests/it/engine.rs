@@ -169,6 +169,24 @@ async fn a_narrowed_base_only_plans_until_it_is_approved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn approving_a_plan_accepts_the_scope_it_was_made_under_and_none_that_came_later() {
+    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let before = firm.active().await;
+    let address = firm.users().await[0].addresses.primary.clone().unwrap().to_string();
+    firm.reconfigure(|c| c.exclude = vec![address]);
+    assert_eq!(firm.sync().await.held, 1);
+    let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
+    firm.reconfigure(|c| c.exclude.push("*@example.com".to_owned()));
+    let approval = firm.engine.approve(plan.id, alice()).await.unwrap();
+    assert_eq!((approval.run.counts.suspend, firm.active().await), (1, before - 1), "{approval:?}");
+    let run = firm.sync().await;
+    assert!(run.warnings.iter().any(|w| w.contains("who is in scope has changed")), "nobody has seen the newer scope: {run:?}");
+    assert_eq!((run.state, firm.active().await), (RunState::Held, before - 1));
+    let held = firm.engine.store.plan_summary(firm.engine.store.plans(false).await.unwrap()[0].id).await.unwrap();
+    assert!(held.iter().all(|h| h.hold == Some(rosterd::model::HoldReason::PlanOnly)), "{held:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_excludes_somebody_visibly_suspends_and_an_attribute_that_cannot_be_read_does_not() {
     let text = "(!(employeeType=robot))";
     let filter = rosterd::reconcile::Filter::parse(text).unwrap();
