@@ -7,7 +7,7 @@ use ldap3::Scope;
 
 use super::session::Query;
 use super::{Assertion, Decoder, DirectoryError, Malformed, Object, PERSON_FILTER, Session, Settings};
-use crate::model::{Dn, Guid, Person, Placement, Timestamp};
+use crate::model::{Broken, Dn, Guid, Person, Placement, Timestamp};
 use crate::reconcile::{Confirmation, Look, StoredPerson, Truth};
 
 /// GUIDs in one filter.
@@ -34,7 +34,7 @@ pub struct Found {
 struct Chunk {
     alive: BTreeMap<Guid, (Person, BTreeMap<String, String>)>,
     deleted: BTreeMap<Guid, Dn>,
-    malformed: BTreeMap<Guid, Dn>,
+    malformed: BTreeMap<Guid, Broken>,
 }
 
 impl Session {
@@ -62,7 +62,7 @@ impl Session {
                 found.people.insert(guid, Confirmation::Alive(Box::new(Person { placement, ..person })));
             }
             found.people.extend(chunk.deleted.into_iter().map(|(g, dn)| (g, Confirmation::Tombstone(dn))));
-            found.people.extend(chunk.malformed.into_iter().map(|(g, dn)| (g, Confirmation::Malformed(dn))));
+            found.people.extend(chunk.malformed.into_iter().map(|(g, rest)| (g, Confirmation::Malformed(rest))));
         }
         if !nowhere.is_empty() {
             let visible = self.sees_tombstones().await?;
@@ -114,7 +114,7 @@ impl Session {
                     let visible = filter_attributes.iter().filter_map(first).chain(first(&"objectCategory".to_owned())).collect();
                     chunk.alive.insert(person.guid, (person, visible));
                 }
-                (Err(Malformed { guid: Some(guid), dn }), _) => drop(chunk.malformed.insert(guid, dn)),
+                (Err(Malformed { guid: Some(guid), rest }), _) => drop(chunk.malformed.insert(guid, rest)),
                 _ => {}
             }
         });
@@ -125,7 +125,7 @@ impl Session {
     /// An entry none of whose attributes may be read: no filter finds it, but asked for by name it is there.
     async fn find_unreadable(&mut self, guid: Guid) -> Result<Option<Confirmation>, DirectoryError> {
         let found = self.object(&format!("<GUID={guid}>"), &["objectGUID".to_owned()]).await?;
-        Ok(found.map(|object| Confirmation::Malformed(Dn::new(object.dn))))
+        Ok(found.map(|object| Confirmation::Malformed(Broken { dn: Dn::new(object.dn), control: None, expires: None })))
     }
 
     /// In or out, as AD says, and for whoever is out, why.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::AttributeNames;
 use super::ber::{AttributeRef, EntryRef};
-use crate::model::{Dn, Expiry, Field, Guid, Person, Placement, Profile, UserAccountControl};
+use crate::model::{Broken, Dn, Expiry, Field, Guid, Person, Placement, Profile, UserAccountControl};
 use crate::reconcile::{Closure, Presence};
 
 /// Who is a person: users, disabled ones too; no computers, no managed service accounts (other categories), no trusts.
@@ -15,8 +15,8 @@ pub const PERSON_FILTER: &str = "(&(objectCategory=person)(objectClass=user)(!(s
 pub struct Malformed {
     /// Who, if that could be read.
     pub guid: Option<Guid>,
-    /// Where.
-    pub dn: Dn,
+    /// What is left of it.
+    pub rest: Broken,
 }
 
 /// The most bytes of a text that can be somebody's name, title or address. Active Directory itself allows 256, and 1,123 for an address.
@@ -88,7 +88,9 @@ impl Decoder {
 
     /// Reads one entry.
     pub fn person(&self, entry: Option<&EntryRef<'_>>, placement: Placement) -> Result<(Person, Presence), Malformed> {
-        let Some(entry) = entry else { return Err(Malformed { guid: None, dn: Dn::new("") }) };
+        let Some(entry) = entry else {
+            return Err(Malformed { guid: None, rest: Broken { dn: Dn::new(""), control: None, expires: None } });
+        };
         // Whoever is malformed is kept by name, so that has a limit, too.
         let dn = Dn::new(String::from_utf8_lossy(&entry.dn()[..entry.dn().len().min(LONGEST_TEXT)]));
         let mut guid = None;
@@ -141,7 +143,7 @@ impl Decoder {
                 }
             }
         }
-        let Some(guid) = guid.filter(|_| !is_broken) else { return Err(Malformed { guid, dn }) };
+        let Some(guid) = guid.filter(|_| !is_broken) else { return Err(Malformed { guid, rest: Broken { dn, control, expires } }) };
         groups.extend(primary_group.and_then(|rid| u32::try_from(rid).ok()).and_then(|rid| self.rids.get(&rid).copied()));
         groups.sort_unstable();
         groups.dedup();

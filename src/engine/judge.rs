@@ -63,6 +63,7 @@ impl Engine {
                 dn: dn.as_str().to_owned(),
                 reason: QuarantineReason::MalformedEntry,
             };
+            proposal.plan.quarantined.retain(|q| Some(q.object_guid) != *guid);
             proposal.plan.quarantined.push(quarantine);
             if let Some((guid, stored)) = guid.and_then(|g| Some((g, known.people.get(&g)?))) {
                 let row = PersonRow {
@@ -74,6 +75,8 @@ impl Engine {
                     entitled_by: None,
                     quarantine: Some(QuarantineReason::MalformedEntry),
                 };
+                // What it shows of a leaver is applied; that it is broken stays what is written down of it.
+                proposal.people.retain(|p| p.guid != guid);
                 proposal.people.push(row);
             }
         }

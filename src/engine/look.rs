@@ -224,10 +224,12 @@ impl Engine {
                     }
                 }
                 Err(bad) => {
+                    malformed.push((bad.guid, bad.rest.dn.clone()));
                     if let Some(guid) = bad.guid {
                         index.mark_seen(guid);
+                        // That it cannot be used keeps no leaver active.
+                        desired.extend(Desired::broken(guid, bad.rest, policy).map(|d| (guid, d)));
                     }
-                    malformed.push((bad.guid, bad.dn));
                 }
             }
         });
@@ -307,7 +309,7 @@ impl Engine {
         let scoped = if sight.is_full() { None } else { Complete::of_people(&absent, &found.people) };
         found.people.retain(|guid, _| !elsewhere.contains(guid));
         sight.malformed.extend(found.people.iter().filter_map(|(guid, c)| match c {
-            Confirmation::Malformed(dn) => Some((Some(*guid), dn.clone())),
+            Confirmation::Malformed(rest) => Some((Some(*guid), rest.dn.clone())),
             _ => None,
         }));
         let decided = Absent::decide(&found.people, &last_seen, sight.proof.as_ref().or(scoped.as_ref()), is_suspended, &sight.policy);

@@ -24,7 +24,7 @@ pub use dn::Dn;
 pub use email::{Address, AddressError, AddressKey, Domain, DomainError};
 pub use event::{Event, EventCause, Subject};
 pub use ids::{AccountId, ClaimId, DirectoryName, EventId, Guid, PlanId, RunId, UserId};
-pub use person::{Expiry, Field, Person, Placement, Profile, UserAccountControl};
+pub use person::{Broken, Expiry, Field, Person, Placement, Profile, UserAccountControl};
 pub use plan::{ChangeCounts, HeldChange, HoldReason, Plan, PlanState, Quarantine, QuarantineReason, RunState, Trigger};
 pub use time::Timestamp;
 pub use user::{Link, Standing, Status, Tier, User};

@@ -141,6 +141,18 @@ pub struct Person {
     pub profile: Profile,
 }
 
+/// What is left of an entry that cannot be used: its name or some attribute is broken. What it shows of the account's state is
+/// still something that was seen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken {
+    /// Where it stands, as far as that can be told.
+    pub dn: Dn,
+    /// Its account control bits.
+    pub control: Option<UserAccountControl>,
+    /// When it expires.
+    pub expires: Option<Expiry>,
+}
+
 impl fmt::Debug for Person {
     /// By identity alone: addresses and names stay out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::decide::Facts;
 use super::{Complete, Desired, Finding, Policy, decide};
-use crate::model::{Dn, Guid, Person, Reason};
+use crate::model::{Broken, Dn, Guid, Person, Reason};
 
 /// What asking for one GUID found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,7 +16,7 @@ pub enum Confirmation {
     /// Neither, in an answer that was complete.
     Nowhere(Look),
     /// The entry is there but could not be decoded.
-    Malformed(Dn),
+    Malformed(Broken),
 }
 
 /// What is known about whether a missing person could have been seen.
@@ -71,7 +71,10 @@ impl Absent {
                     }
                     _ => absent.unknown.push(*guid),
                 },
-                Confirmation::Malformed(_) => absent.unknown.push(*guid),
+                Confirmation::Malformed(rest) => match Desired::broken(*guid, rest.clone(), policy) {
+                    Some(desired) => drop(absent.desired.insert(*guid, desired)),
+                    None => absent.unknown.push(*guid),
+                },
             }
         }
         absent.unexplained = unexplained;

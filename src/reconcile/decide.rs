@@ -6,8 +6,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{Closure, Membership, TierRules, TierWish, WithoutGroup};
 use crate::model::{
-    AccountId, Address, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry, Field, Guid, Person, Placement, Profile, Reason, Timestamp,
-    UserAccountControl,
+    AccountId, Address, Broken, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry, Field, Guid, Person, Placement, Profile, Reason,
+    Timestamp, UserAccountControl,
 };
 
 /// Where and when an entry was seen.
@@ -161,21 +161,7 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
         findings: [Finding::Unknown; 7],
         unwitnessed: false,
     };
-    desired.set(Reason::Disabled, control.map_or(Finding::Unknown, |c| if c.is_disabled() { Finding::Holds } else { Finding::Refuted }));
-    desired.set(
-        Reason::Expired,
-        match (expires, policy.now) {
-            (Some(Expiry::Never), _) => Finding::Refuted,
-            (Some(Expiry::At(end)), Some(now)) => {
-                if end <= now {
-                    Finding::Holds
-                } else {
-                    Finding::Refuted
-                }
-            }
-            (Some(Expiry::At(_)), None) | (None, _) => Finding::Unknown,
-        },
-    );
+    desired.judge_state(control, expires, policy);
     desired.set(Reason::Deleted, Finding::Refuted);
     desired.set(Reason::Vanished, Finding::Refuted);
     desired.set(
@@ -221,6 +207,46 @@ impl Desired {
         };
         desired.set(reason, Finding::Holds);
         desired
+    }
+
+    /// Of an entry that cannot be used: that it is disabled or has expired, if it shows that. Nothing else of it counts.
+    pub fn broken(guid: Guid, rest: Broken, policy: &Policy) -> Option<Self> {
+        let Broken { dn, control, expires } = rest;
+        let facts = Facts::Alive { control, expires, placement: Placement::Unknown, excluded_by: None };
+        let mut desired = Self {
+            guid,
+            dn,
+            facts,
+            tier: TierWish::Unknown,
+            primary: Primary::Unseen,
+            secondary: BTreeSet::new(),
+            profile: None,
+            findings: [Finding::Unknown; 7],
+            unwitnessed: false,
+        };
+        desired.judge_state(control, expires, policy);
+        let shows = |reason| desired.finding(reason) == Finding::Holds;
+        if !shows(Reason::Disabled) && !shows(Reason::Expired) {
+            return None;
+        }
+        // What it refutes is not believed either: it gives nobody back.
+        for finding in &mut desired.findings {
+            if *finding == Finding::Refuted {
+                *finding = Finding::Unknown;
+            }
+        }
+        Some(desired)
+    }
+
+    fn judge_state(&mut self, control: Option<UserAccountControl>, expires: Option<Expiry>, policy: &Policy) {
+        let holds = |is: bool| if is { Finding::Holds } else { Finding::Refuted };
+        self.set(Reason::Disabled, control.map_or(Finding::Unknown, |c| holds(c.is_disabled())));
+        let expired = match (expires, policy.now) {
+            (Some(Expiry::Never), _) => Finding::Refuted,
+            (Some(Expiry::At(end)), Some(now)) => holds(end <= now),
+            (Some(Expiry::At(_)), None) | (None, _) => Finding::Unknown,
+        };
+        self.set(Reason::Expired, expired);
     }
 
     fn set(&mut self, reason: Reason, finding: Finding) {

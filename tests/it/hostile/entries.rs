@@ -71,6 +71,35 @@ async fn a_malformed_entry_costs_itself_and_nobody_else() {
     ordeal.suffer_one(replaced("an entry of numbers", at, What::frames(numbers))).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_cannot_be_used_keeps_no_leaver_active_and_gives_nobody_back() {
+    let ordeal = Ordeal::new(|_| {}).await;
+    let firm = &ordeal.firm;
+    let (guid, at) = ordeal.colleague().await;
+    let who = guid.to_string();
+    let before = firm.user(&who).await;
+    let broken = [b"CN=\xff\xfe,DC=corp".to_vec(), Vec::new(), vec![b'x'; 1 << 20]];
+    let shown = |control: &str, dn: Vec<u8>| {
+        let attributes = with("userAccountControl", vec![control.as_bytes().to_vec()], guid);
+        let row = replaced("", at, What::frames(move |id| frames::entry(id, &dn, &attributes)));
+        row.faults.into_iter().for_each(|(when, what)| firm.sim.faults().push(adsim::Fault::new(when, what)));
+    };
+    for dn in broken {
+        shown("514", dn.clone());
+        let run = firm.sync().await;
+        let user = firm.user(&who).await;
+        assert_eq!((user.causes.has(rosterd::model::Reason::Disabled), &user.profile), (true, &before.profile), "{run:?}");
+        assert_eq!(user.link, before.link, "where it stands is what was last read well");
+        let quarantine = firm.engine.store.quarantine_of(user.id).await.unwrap();
+        assert_eq!(quarantine, [rosterd::model::QuarantineReason::MalformedEntry]);
+        shown("512", dn);
+        firm.sync().await;
+        assert_eq!(firm.user(&who).await.status(), rosterd::model::Status::Suspended, "a broken entry refutes nothing");
+        firm.sync().await;
+        assert_eq!(firm.user(&who).await.status(), rosterd::model::Status::Active, "a good one does");
+    }
+}
+
 /// The entry at this place of the read is another one.
 fn replaced(name: &str, at: usize, what: What) -> Row {
     let when = || When::page(1).containing(PEOPLE).after_entries(at);
