@@ -8,7 +8,7 @@ use crate::engine::{Decision, DirectoryStatus, Examination, Invitation, Outcome,
 use crate::model::{
     Account, Cause, Causes, Change, ChangeCounts, Claim, Class, Guid, Handle, HoldReason, Link, QuarantineReason, Status, Timestamp, User,
 };
-use crate::store::{HeldPlan, HeldSummary, Run, StoredChange, StoredEvent};
+use crate::store::{HeldPlan, HeldSummary, Quarantined, Run, StoredChange, StoredEvent};
 
 /// RFC 3339 has four digits for the year; "for ever" is the last instant they can tell.
 const FOR_EVER: &str = "9999-12-31T23:59:59.999Z";
@@ -283,6 +283,20 @@ pub(super) fn invitation(address: String, invitation: Invitation) -> api::Invita
         Invitation::Malformed(why) => ("malformed", None, Some(why)),
     };
     api::Invitation { address, outcome: outcome.to_owned(), user: user.map(|id| id.to_string()), detail }
+}
+
+/// An entry that cannot be used as it is.
+pub(super) fn quarantined(entry: Quarantined) -> api::QuarantinedEntry {
+    let Quarantined { directory, person, dn, reason, since, user } = entry;
+    api::QuarantinedEntry {
+        directory: directory.to_string(),
+        object_guid: guid(person),
+        dn: dn.as_str().to_owned(),
+        reason: reason.as_str().to_owned(),
+        since: since.map(time),
+        user: user.map(|id| id.to_string()),
+        remedy: reason.remedy().to_owned(),
+    }
 }
 
 /// A colleague.

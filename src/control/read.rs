@@ -271,6 +271,11 @@ pub(super) async fn search(State(control): Shared, Query(what): Query<WhatToFind
     Ok(Json(api::Users { users: control.show_users(found).await?, next: None }))
 }
 
+pub(super) async fn quarantine(State(control): Shared) -> Answer<api::Quarantine> {
+    let entries = control.engine.store.quarantine().await?;
+    Ok(Json(api::Quarantine { quarantined: entries.into_iter().map(convert::quarantined).collect() }))
+}
+
 pub(super) async fn contacts(State(control): Shared, Path(who): Path<String>, Query(what): Query<WhatToFind>) -> Answer<api::Contacts> {
     let found = control.engine.contacts(&who, &what.q, limit(what.limit)).await?;
     Ok(Json(api::Contacts { contacts: found.into_iter().map(convert::contact).collect() }))

@@ -198,6 +198,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .with_query::<read::WhatToFind>()
             .answers::<api::Contacts>("Active users of the same account, by name")
             .fails(&[REFUSED]),
+        look("/quarantine", read::quarantine, "Directory entries that cannot be used as they are")
+            .answers::<api::Quarantine>("The entries, each with what to do about it"),
         look("/events", read::events, "Everything that happened")
             .with_query::<read::WhichEvents>()
             .answers::<api::Events>("The events, oldest first"),
@@ -271,6 +273,16 @@ pub(super) fn operations() -> Vec<Operation> {
             .fails(&[REFUSED]),
         change("/users/{who}/tier", write::set_tier, "Set the tier of somebody whom no directory manages")
             .takes::<api::NewTier>()
+            .answers::<api::User>("The user")
+            .fails(&[REFUSED]),
+        change("/users/{who}/relink", write::relink, "Say that somebody who left and was created anew in the directory is the same person")
+            .takes::<api::Relinking>()
+            .answers::<api::Run>("The run that read that person")
+            .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
+        change("/users/{who}/release-address", write::release_address, "Free the addresses of a suspended user for somebody new")
+            .answers::<api::User>("The user")
+            .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
+        change("/users/{who}/unpin", write::unpin, "Let the directory decide again about what an operator has overruled")
             .answers::<api::User>("The user")
             .fails(&[REFUSED]),
         change("/users/{who}/remove", write::remove_user, "Take somebody out of an account, and forget them")

@@ -250,6 +250,21 @@ pub(super) async fn remove_user(State(control): Shared, Extension(by): By, Path(
     Ok(Json(control.show_user(user).await?))
 }
 
+pub(super) async fn relink(State(control): Shared, Extension(by): By, Path(who): Path<String>, body: Bytes) -> Answer<api::Run> {
+    let api::Relinking { object_guid } = document(&body)?;
+    Ok(Json(convert::run(control.engine.relink(&who, &object_guid, &by.actor).await?)))
+}
+
+pub(super) async fn release_address(State(control): Shared, Extension(by): By, Path(who): Path<String>) -> Answer<api::User> {
+    let user = control.engine.release_address(&who, &by.actor).await?;
+    Ok(Json(control.show_user(user).await?))
+}
+
+pub(super) async fn unpin(State(control): Shared, Extension(by): By, Path(who): Path<String>) -> Answer<api::User> {
+    let user = control.engine.unpin(&who, &by.actor).await?;
+    Ok(Json(control.show_user(user).await?))
+}
+
 pub(super) async fn sign_in(State(control): Shared, Extension(by): By, body: Bytes) -> Answer<api::SignInDecision> {
     // What serde says of a document quotes it, and this one holds a password.
     let parsed = serde_json::from_slice(&body);

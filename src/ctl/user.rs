@@ -10,7 +10,7 @@ use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, count, dim, green, red, table, time_and_age, yellow};
 use super::{Exit, Output, change, run, users};
 use crate::control::api::{
-    Activation, Contacts, Invitation, Invitations, NewInvitations, NewTier, Run, Suspension, User, UserCause, Users,
+    Activation, Contacts, Invitation, Invitations, NewInvitations, NewTier, Relinking, Run, Suspension, User, UserCause, Users,
 };
 use crate::control::client::Route;
 
@@ -73,6 +73,30 @@ pub enum Command {
         who: Vec<String>,
         /// The tier
         tier: Tier,
+    },
+    /// Say that somebody who left and was created anew in the directory is the same person
+    Relink {
+        /// An address, a user id or an objectGUID
+        #[arg(required_unless_present = "file", requires = "person")]
+        who: Option<String>,
+        /// The objectGUID of the new entry
+        #[arg(value_name = "OBJECT-GUID")]
+        person: Option<String>,
+        /// Many at once: a CSV file of WHO,OBJECT-GUID, without a header; - is standard input
+        #[arg(long, value_name = "FILE", conflicts_with = "who")]
+        file: Option<PathBuf>,
+    },
+    /// Free the addresses of suspended users for somebody new; asks first
+    ReleaseAddress {
+        /// Who.
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Let the directory decide again about what an operator has overruled
+    Unpin {
+        /// Who.
+        #[command(flatten)]
+        whom: Whom,
     },
     /// Bar somebody at once, whatever the directory says; asks first
     Suspend {
@@ -188,9 +212,55 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             let ask = async |who: &str| daemon.post(&Route::to(["users", who, "remove"]), &()).await;
             return each(&all, output, removed, |_: &User| Exit::Done, ask).await;
         }
+        Command::Relink { who, person, file } => {
+            let pairs = match (who, person, file) {
+                (Some(who), Some(person), _) => vec![(who.clone(), person.clone())],
+                (_, _, Some(file)) => pairs(file)?,
+                _ => return Err(Failure::Usage("name the user and the objectGUID of the new entry".to_owned())),
+            };
+            let all: Vec<String> = pairs.iter().map(|(who, _)| who.clone()).collect();
+            let ask = async |who: &str| {
+                let person = pairs.iter().find(|(w, _)| w == who).map(|(_, p)| p.clone()).unwrap_or_default();
+                daemon.post(&Route::to(["users", who, "relink"]), &Relinking { object_guid: person }).await
+            };
+            return each(
+                &all,
+                output,
+                run::summary,
+                |run: &Run| if run::exit(run) == Exit::Failed { Exit::Failed } else { Exit::Done },
+                ask,
+            )
+            .await;
+        }
+        Command::ReleaseAddress { whom } => {
+            let all = whom.all()?;
+            ask(&all, "release-address", "Free the addresses of", daemon, output).await?;
+            let ask = async |who: &str| daemon.post(&Route::to(["users", who, "release-address"]), &()).await;
+            return each(&all, output, freed, |_: &User| Exit::Done, ask).await;
+        }
+        Command::Unpin { whom } => {
+            let ask = async |who: &str| daemon.post(&Route::to(["users", who, "unpin"]), &()).await;
+            return each(&whom.all()?, output, unpinned, |_: &User| Exit::Done, ask).await;
+        }
         Command::Invite { account, emails, file } => return invite(account, emails, file.as_deref(), daemon, output).await,
     }
     Ok(Exit::Done)
+}
+
+/// The lines of a CSV file of two columns.
+fn pairs(file: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let text = lines(file)?.join("\n");
+    let mut rows = csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(text.as_bytes());
+    let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", file.display()));
+    rows.records()
+        .map(|row| {
+            let row = row.map_err(|e| wrong(&e))?;
+            match (row.get(0), row.get(1), row.len()) {
+                (Some(who), Some(person), 2) => Ok((who.to_owned(), person.to_owned())),
+                _ => Err(wrong(&format!("\"{}\" is not WHO,OBJECT-GUID", row.iter().collect::<Vec<_>>().join(",")))),
+            }
+        })
+        .collect()
 }
 
 /// Asks once, whoever they are.
@@ -371,6 +441,18 @@ pub fn activated(Activation { user, remains }: &Activation, view: &View) -> Page
 fn has_tier(user: &User, _: &View) -> Page {
     let mut page = Page::default();
     page.line(format!("{}: {}", bold(name(user)), user.tier));
+    page
+}
+
+fn freed(user: &User, view: &View) -> Page {
+    let mut page = Page::default();
+    page.sentence("", &format!("{} stays suspended; its addresses are free for somebody new", bold(name(user))), view);
+    page
+}
+
+fn unpinned(user: &User, view: &View) -> Page {
+    let mut page = Page::default();
+    page.sentence("", &format!("{}: from the next run on the directory decides again", bold(name(user))), view);
     page
 }
 

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::csv::csv;
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, dim, table, time, yellow};
+use super::text::{Page, View, dim, table, time, time_and_age, yellow};
 use super::user::coloured_status;
 use super::{Exit, Output};
-use crate::control::api::{Contact, Contacts, User, Users};
+use crate::control::api::{Contact, Contacts, Quarantine, QuarantinedEntry, User, Users};
 use crate::control::client::Route;
 
 /// Which users, in which form.
@@ -78,7 +78,14 @@ pub(super) async fn call(arguments: &List, daemon: &Daemon, output: &mut Output<
     if output.json && (arguments.csv || arguments.json_lines) {
         return Err(Failure::Usage("--json is one document: choose it, --csv or --json-lines".to_owned()));
     }
-    let users = all(arguments, daemon).await?;
+    let mut users = all(arguments, daemon).await?;
+    if arguments.quarantined && !arguments.csv && !arguments.json_lines {
+        // Whoever has no user yet is quarantined, too.
+        let entries: Answer<Quarantine> = daemon.get(&Route::to(["quarantine"])).await?;
+        users.raw["quarantined"] = entries.raw["quarantined"].clone();
+        output.data(&users.raw, |view| quarantine(&entries.value, view))?;
+        return Ok(Exit::Done);
+    }
     if arguments.csv {
         output.terminal.print(&as_csv(&users.value))?;
     } else if arguments.json_lines {
@@ -145,6 +152,24 @@ pub fn list(users: &Users, view: &View) -> Page {
         ]
     });
     table(["ADDRESS", "NAME", "ACCOUNT", "STATUS", "TIER", "DIRECTORY", "WHY"], rows, view)
+}
+
+/// The directory entries that cannot be used, each with what to do about it.
+pub fn quarantine(quarantine: &Quarantine, view: &View) -> Page {
+    if quarantine.quarantined.is_empty() {
+        return Page::from("nothing is quarantined\n".to_owned());
+    }
+    let mut page = Page::default();
+    for QuarantinedEntry { directory, object_guid, dn, reason, since, user, remedy } in &quarantine.quarantined {
+        let at = if dn.is_empty() { object_guid } else { dn };
+        page.sentence("", &format!("{}  {at}", yellow(format!("? {reason}"))), view);
+        let mut fields = vec![("person", format!("{object_guid} in directory {directory}"))];
+        fields.extend(user.iter().map(|id| ("user", id.clone())));
+        fields.extend(since.iter().map(|at| ("since", time_and_age(at, view))));
+        fields.push(("do", remedy.clone()));
+        page.fields(&fields, view);
+    }
+    page
 }
 
 /// The users of a list, for a spreadsheet.

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::run::{Request, Scope};
 use super::{Engine, EngineError};
-use crate::model::{AccountKind, Actor, Address, By, Cause, ChangeKind, Evidence, Guid, Reason, Status, Tier, Trigger, User, UserId};
+use crate::model::{
+    AccountKind, Actor, Address, By, Cause, ChangeKind, Evidence, Guid, Link, QuarantineReason, Reason, Status, Tier, Trigger, User, UserId,
+};
 use crate::store::Run;
 
 impl Engine {
@@ -74,6 +76,70 @@ impl Engine {
         }
         let evidence = Evidence::of_operator("", None, self.clock.now());
         self.write_one(&user, ChangeKind::Tier { before: user.tier, after: tier, evidence }, actor).await
+    }
+
+    /// Says that somebody who left and was created anew in the directory is the same person; reads that person, and applies what
+    /// follows from it, as any run would.
+    pub async fn relink(&self, who: &str, person: &str, actor: &Actor) -> Result<Run, EngineError> {
+        let user = self.find_user(who).await?;
+        let guid: Guid = person.parse().map_err(|_| EngineError::Invalid(format!("\"{person}\" is no objectGUID")))?;
+        let refused = |why: String| Err(EngineError::Refused(why));
+        let Some(before) = user.link.clone() else {
+            return refused(format!("no directory manages {who}: the next run links them by their address"));
+        };
+        if ![Reason::Deleted, Reason::Vanished].into_iter().any(|r| user.causes.has(r)) {
+            return refused(format!(
+                "{who} has not left {}: only who is suspended as deleted or vanished can be somebody else's entry",
+                before.directory
+            ));
+        }
+        if let Some(other) = self.store.users_by_guid(guid).await?.pop() {
+            return refused(format!("{guid} is the user {} already", other.id));
+        }
+        let entry = self.store.quarantined(&before.directory).await?.into_iter().find(|(known, ..)| *known == guid);
+        let Some((_, dn, ..)) = entry else {
+            return refused(format!("{guid} is not quarantined in {}: rosterctl user list --quarantined lists who is", before.directory));
+        };
+        let after = Link { directory: before.directory.clone(), guid, dn };
+        let user = self.write_one(&user, ChangeKind::Relink { before, after }, actor).await?;
+        self.look_again(&user, actor).await
+    }
+
+    /// Takes the addresses of somebody who is suspended off, so that somebody new can have them; reads whoever waits for them.
+    pub async fn release_address(&self, who: &str, actor: &Actor) -> Result<User, EngineError> {
+        let user = self.find_user(who).await?;
+        if user.status() != Status::Suspended {
+            return Err(EngineError::Refused(format!(
+                "{who} is {}: only addresses of suspended users are released",
+                user.status().as_str()
+            )));
+        }
+        if user.addresses.primary.is_none() {
+            return Err(EngineError::Refused(format!("{who} holds no address any more")));
+        }
+        let kind = ChangeKind::Readdress { before: user.addresses.clone(), after: crate::model::Addresses::default() };
+        let user = self.write_one(&user, kind, actor).await?;
+        if let Some(link) = &user.link {
+            let waiting = self.store.quarantined(&link.directory).await?;
+            let is_address = |reason| matches!(reason, QuarantineReason::AddressHeld | QuarantineReason::ContestedAddress);
+            let people: BTreeSet<Guid> =
+                waiting.into_iter().filter(|(_, _, reason, _)| is_address(*reason)).map(|(guid, ..)| guid).collect();
+            if let (false, Ok(directory)) = (people.is_empty(), self.directory(link.directory.as_str())) {
+                let scope = Scope::People(people);
+                self.run(&directory, Request { trigger: Trigger::Manual, scope, actor: Some(actor.clone()), approves: None }).await?;
+            }
+        }
+        Ok(user)
+    }
+
+    /// Forgets what an operator has overruled: the directory decides again.
+    pub async fn unpin(&self, who: &str, actor: &Actor) -> Result<User, EngineError> {
+        let user = self.find_user(who).await?;
+        if user.pins.is_empty() {
+            return Err(EngineError::Refused(format!("nothing is overruled for {who}")));
+        }
+        let reasons = user.pins.clone();
+        self.write_one(&user, ChangeKind::Unpin { reasons }, actor).await
     }
 
     /// Lifts an operator's suspension, and what AD's causes allow; says what remains.

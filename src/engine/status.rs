@@ -163,7 +163,7 @@ impl Engine {
             });
         }
         if quarantined > 0 {
-            attention.push(format!("{quarantined} entries cannot be used as they are: rosterctl plan {name} lists them"));
+            attention.push(format!("{quarantined} entries cannot be used as they are: rosterctl user list --quarantined"));
         }
         let stale = state.last_complete_read.is_some_and(|at| now.since(at) > config.stale_after)
             || (state.last_complete_read.is_none() && now.since(self.started_at) > config.stale_after);

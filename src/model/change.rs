@@ -141,6 +141,13 @@ pub enum ChangeKind {
         /// What it becomes.
         after: Box<Joined>,
     },
+    /// The same person has been created anew in the directory, and an operator says that it is the same.
+    Relink {
+        /// Who it was.
+        before: Link,
+        /// Who it is.
+        after: Link,
+    },
     /// A cause is added.
     Suspend {
         /// The cause.
@@ -199,7 +206,7 @@ impl ChangeKind {
             Self::Transfer { .. } => "transfer",
             Self::Release { .. } => "release",
             Self::Remove { .. } => "remove",
-            Self::Link { .. } => "link",
+            Self::Link { .. } | Self::Relink { .. } => "link",
             Self::Suspend { .. } => "suspend",
             Self::Reactivate { .. } => "reactivate",
             Self::Tier { .. } => "tier",
@@ -302,6 +309,7 @@ impl Change {
             | ChangeKind::Transfer { .. }
             | ChangeKind::Release { .. }
             | ChangeKind::Remove { .. }
+            | ChangeKind::Relink { .. }
             | ChangeKind::Readdress { .. }
             | ChangeKind::Update { .. }
             | ChangeKind::Unpin { .. } => Vec::new(),
@@ -320,6 +328,7 @@ impl Change {
                 was
             }
             ChangeKind::Link { before, .. } => joined(before),
+            ChangeKind::Relink { before, .. } => json!({ "object_guid": before.guid, "dn": before.dn.as_str() }),
             ChangeKind::Suspend { was_active, .. } => json!({ "status": if *was_active { "active" } else { "suspended" } }),
             ChangeKind::Reactivate { lifted, remaining, .. } => {
                 json!({ "status": "suspended", "causes": lifted.iter().map(|c| c.reason).chain(remaining.iter().copied()).collect::<BTreeSet<_>>() })
@@ -345,6 +354,7 @@ impl Change {
             ChangeKind::Transfer { after, .. } => json!({ "account": after.handle }),
             ChangeKind::Release { .. } => json!({ "status": Status::Released }),
             ChangeKind::Remove { .. } => Value::Null,
+            ChangeKind::Relink { after, .. } => json!({ "object_guid": after.guid, "dn": after.dn.as_str() }),
             ChangeKind::Suspend { cause, .. } => json!({ "status": "suspended", "cause": cause.reason }),
             ChangeKind::Reactivate { remaining, .. } => {
                 json!({ "status": if remaining.is_empty() { "active" } else { "suspended" }, "causes": remaining })

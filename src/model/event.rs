@@ -39,7 +39,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// The events of a change; none where nothing happened to the user. A transfer is one for either account.
+    /// The events of a change. A transfer is one for either account.
     pub fn of(change: &Change, cause: &EventCause) -> Vec<Self> {
         let kind = match &change.kind {
             ChangeKind::Create(_) => "user.created",
@@ -48,15 +48,16 @@ impl Event {
             ChangeKind::Transfer { .. } => "user.transferred",
             ChangeKind::Release { .. } => "user.released",
             ChangeKind::Remove { .. } => "user.removed",
-            ChangeKind::Link { .. } => "user.linked",
+            ChangeKind::Link { .. } | ChangeKind::Relink { .. } => "user.linked",
             ChangeKind::Suspend { was_active: true, .. } => "user.suspended",
             ChangeKind::Reactivate { remaining, .. } if remaining.is_empty() => "user.reactivated",
             ChangeKind::Tier { .. } => "user.tier_changed",
             // A further cause takes nothing more away, and one of several that is lifted gives nothing back.
-            ChangeKind::Suspend { .. } | ChangeKind::Reactivate { .. } | ChangeKind::Readdress { .. } | ChangeKind::Update { .. } => {
-                "user.updated"
-            }
-            ChangeKind::Unpin { .. } => return Vec::new(),
+            ChangeKind::Suspend { .. }
+            | ChangeKind::Reactivate { .. }
+            | ChangeKind::Readdress { .. }
+            | ChangeKind::Update { .. }
+            | ChangeKind::Unpin { .. } => "user.updated",
         };
         let accounts = match &change.kind {
             ChangeKind::Transfer { before, after } => vec![Some(before.handle.clone()), Some(after.handle.clone())],

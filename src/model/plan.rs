@@ -43,6 +43,22 @@ impl QuarantineReason {
         }
     }
 
+    /// What an operator can do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::NoAddress => "give the entry a primary address (mail), or disable it",
+            Self::MalformedAddress => "correct the entry's primary address (mail)",
+            Self::UnclaimedDomain => "claim the domain of the address, or correct the entry's primary address (mail)",
+            Self::ContestedAddress => "give each of the entries with this address one of its own",
+            Self::AddressHeld => {
+                "the same person, created anew: rosterctl user relink; somebody new: rosterctl user release-address of whoever has it"
+            }
+            Self::UnreadableState => "give the service account the right to read userAccountControl, accountExpires and primaryGroupID",
+            Self::MalformedEntry => "correct what of the entry is no text, or far too long",
+            Self::UnknownScope => "give the service account the right to read what the filter asks for",
+        }
+    }
+
     /// The reason of that word.
     pub fn parse(word: &str) -> Option<Self> {
         [
@@ -277,7 +293,7 @@ impl ChangeCounts {
         let slot = match kind {
             ChangeKind::Create(_) | ChangeKind::Invite { .. } => &mut self.create,
             ChangeKind::Release { .. } | ChangeKind::Remove { .. } => &mut self.release,
-            ChangeKind::Link { .. } => &mut self.link,
+            ChangeKind::Link { .. } | ChangeKind::Relink { .. } => &mut self.link,
             ChangeKind::Suspend { .. } => &mut self.suspend,
             ChangeKind::Reactivate { .. } => &mut self.reactivate,
             ChangeKind::Tier { .. } => &mut self.tier,

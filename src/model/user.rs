@@ -211,6 +211,7 @@ impl User {
             ChangeKind::Release { .. } => self.standing = Standing::Released,
             // There is nothing left of it.
             ChangeKind::Remove { .. } => {}
+            ChangeKind::Relink { after, .. } => self.link = Some(after.clone()),
             ChangeKind::Suspend { cause, .. } => {
                 self.causes.add(cause.clone());
                 self.pins.remove(&cause.reason);

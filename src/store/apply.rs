@@ -140,6 +140,7 @@ async fn apply_batch(
     let cause = writer.cause(now);
     let mut dropped = BTreeSet::new();
     let mut removed = BTreeSet::new();
+    let mut relinked = BTreeSet::new();
     let mut events = Vec::new();
     let mut rows: Vec<Vec<Value>> = Vec::new();
     for (change, approved) in batch {
@@ -153,7 +154,12 @@ async fn apply_batch(
                     stored.remove(&change.user);
                     removed.insert(change.user);
                 }
-                (Some(user), kind) => user.apply(kind, now),
+                (Some(user), kind) => {
+                    if matches!(kind, ChangeKind::Relink { .. }) {
+                        relinked.insert(change.user);
+                    }
+                    user.apply(kind, now);
+                }
                 (None, kind @ (ChangeKind::Create(joined) | ChangeKind::Invite { after: joined, .. })) => {
                     let mut user = User::created(change.user, writer.account.id, joined, now);
                     user.apply(kind, now);
@@ -177,6 +183,7 @@ async fn apply_batch(
         // What no directory asked for may not be what a directory wants: the next run looks again.
         forget_fingerprints(writing, changed.iter().map(|u| u.id)).await?;
     }
+    forget_people(writing, &relinked).await?;
     remove_users(writing, &removed).await?;
     write_users(writing, changed, &before, writer).await?;
     insert(&mut writing.tx, super::plans::INSERT_CHANGES, "", rows).await.doing("write changes")?;
@@ -199,16 +206,26 @@ fn forget_fingerprints<'a>(
     }
 }
 
+/// What was remembered of the people that these users were: they are others now.
+async fn forget_people(writing: &mut Writing<'_>, users: &BTreeSet<UserId>) -> Result<(), StoreError> {
+    if users.is_empty() {
+        return Ok(());
+    }
+    for table in ["DELETE FROM people WHERE user_id IN ", "DELETE FROM settling WHERE user_id IN "] {
+        Sql::new(table).list(users.iter().map(|id| id.0)).execute(&mut *writing.tx).await.doing("forget people")?;
+    }
+    Ok(())
+}
+
 /// Takes users out, with everything that points to them. Leaving addresses come off first here, too.
 async fn remove_users(writing: &mut Writing<'_>, removed: &BTreeSet<UserId>) -> Result<(), StoreError> {
     if removed.is_empty() {
         return Ok(());
     }
+    forget_people(writing, removed).await?;
     for table in [
         "DELETE FROM addresses WHERE user_id IN ",
         "DELETE FROM name_keys WHERE user_id IN ",
-        "DELETE FROM people WHERE user_id IN ",
-        "DELETE FROM settling WHERE user_id IN ",
         "DELETE FROM refused_sign_ins WHERE user_id IN ",
         "DELETE FROM users WHERE id IN ",
     ] {

@@ -10,6 +10,23 @@ use super::{Doing as _, Store, StoreError, users};
 use crate::model::{AccountId, AddressKey, Class, DirectoryName, Dn, Guid, QuarantineReason, Timestamp, UserId};
 use crate::reconcile::{IndexRow, Known, Settling, StoredPerson, Waiting, address_hash};
 
+/// One entry that cannot be used as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The directory.
+    pub directory: DirectoryName,
+    /// The person.
+    pub person: Guid,
+    /// Where it stands.
+    pub dn: Dn,
+    /// Why.
+    pub reason: QuarantineReason,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Its user, if it has one.
+    pub user: Option<UserId>,
+}
+
 /// Ids in one `IN` list.
 const LIST: usize = 500;
 
@@ -177,6 +194,25 @@ impl Store {
             .map(|row| {
                 let mut c = Columns::of(row);
                 Ok((c.guid()?, Dn::new(c.text()?), c.word("quarantine", QuarantineReason::parse)?, c.maybe_uuid()?.map(UserId)))
+            })
+            .collect()
+    }
+
+    /// All that is quarantined, by directory and the oldest first.
+    pub async fn quarantine(&self) -> Result<Vec<Quarantined>, StoreError> {
+        let sql = Sql::new("SELECT directory, guid, dn, quarantine, quarantined_at, user_id FROM people WHERE quarantine IS NOT NULL");
+        let rows = sql.push(" ORDER BY directory, quarantined_at, guid").all(&self.readers).await.doing("list the quarantine")?;
+        rows.iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok(Quarantined {
+                    directory: c.word("directory name", DirectoryName::parse)?,
+                    person: c.guid()?,
+                    dn: Dn::new(c.text()?),
+                    reason: c.word("quarantine", QuarantineReason::parse)?,
+                    since: c.maybe_time()?,
+                    user: c.maybe_uuid()?.map(UserId),
+                })
             })
             .collect()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use adsim::NewPerson;
 use rosterd::engine::{Decision, Effect, EngineError, Invitation, Sort, UserQuery};
-use rosterd::model::{AccountKind, Address, Reason, Standing, Status, Tier, User};
+use rosterd::model::{AccountKind, Address, QuarantineReason, Reason, Standing, Status, Tier, User};
 use serde_json::json;
 
 use crate::firm::{Firm, alice};
@@ -455,4 +455,60 @@ async fn a_list_of_users_is_filtered_sorted_and_paged_and_every_page_is_another(
     let wrong = UserQuery { sort: Sort::Created, after: Some("nonsense".into()), limit: 1, ..UserQuery::default() };
     assert!(refused(firm.engine.list_users(wrong).await).contains("not where a page of this order ended"));
     assert_eq!(everybody.iter().filter(|u| u.standing == Standing::Invited).count(), 3);
+}
+
+/// A company whose ann left, and in which somebody with her address came.
+async fn with_a_second_ann() -> (Firm, User, String) {
+    let firm = Firm::of(0, |c| c.settings.groups.clear()).await;
+    firm.reconfigure(|c| c.tiers.grouped = false);
+    firm.sim.edit(|ad| ad.add_person(NewPerson::new("ann").mail("ann@example.com")));
+    firm.sync().await;
+    let ann = firm.user("ann@example.com").await;
+    let person = firm.sim.edit(|ad| {
+        ad.show_tombstones(true);
+        ad.delete("ann");
+        ad.add_person(NewPerson::new("ann").mail("ann@example.com"))
+    });
+    firm.sync().await;
+    assert_eq!(firm.user("ann@example.com").await.causes.weightiest().map(|c| c.reason), Some(Reason::Deleted));
+    // While she was there, the address was contested.
+    firm.sync().await;
+    let entries = firm.engine.store.quarantine().await.unwrap();
+    assert_eq!((entries.len(), entries[0].reason, entries[0].user), (1, QuarantineReason::AddressHeld, None), "{entries:?}");
+    (firm, ann, person.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_created_anew_is_the_same_user_when_an_operator_says_so() {
+    let (firm, ann, person) = with_a_second_ann().await;
+    let stranger = uuid::Uuid::from_u128(7).to_string();
+    assert!(refused(firm.engine.relink("ann@example.com", &stranger, &alice()).await).contains("is not quarantined"));
+    let run = firm.engine.relink("ann@example.com", &person, &alice()).await.unwrap();
+    assert_eq!((run.counts.reactivate, run.counts.total() - run.counts.update), (1, 1), "{run:?}");
+    let again = firm.user("ann@example.com").await;
+    assert_eq!((again.id, again.status(), again.link.unwrap().guid.to_string()), (ann.id, Status::Active, person.clone()));
+    assert!(firm.engine.store.quarantine().await.unwrap().is_empty());
+    let told = firm.events("user.linked").await;
+    assert_eq!((&told[0]["data"]["after"]["object_guid"], &told[0]["data"]["actor"]), (&json!(person), &json!("alice")));
+    let quiet = firm.sync().await;
+    assert_eq!((quiet.counts.total(), quiet.held, firm.users().await.len()), (0, 0, 1), "{quiet:?}");
+    let why = refused(firm.engine.relink("ann@example.com", &person, &alice()).await);
+    assert!(why.contains("has not left corp"), "nobody is linked anew who is there: {why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_new_gets_the_address_of_a_leaver_when_an_operator_frees_it() {
+    let (firm, ann, person) = with_a_second_ann().await;
+    let freed = firm.engine.release_address("ann@example.com", &alice()).await.unwrap();
+    assert_eq!((freed.id, freed.status(), &freed.addresses.primary), (ann.id, Status::Suspended, &None));
+    let new = firm.user("ann@example.com").await;
+    assert_eq!((new.status(), new.link.unwrap().guid.to_string()), (Status::Active, person));
+    assert_ne!(new.id, ann.id);
+    assert!(firm.engine.store.quarantine().await.unwrap().is_empty());
+    let quiet = firm.sync().await;
+    assert_eq!((quiet.counts.total(), quiet.held), (0, 0), "{quiet:?}");
+    assert_eq!(firm.user(&ann.id.to_string()).await.status(), Status::Suspended);
+    assert!(refused(firm.engine.release_address("ann@example.com", &alice()).await).contains("is active"));
+    assert!(refused(firm.engine.release_address(&ann.id.to_string(), &alice()).await).contains("holds no address any more"));
+    assert!(refused(firm.engine.unpin("ann@example.com", &alice()).await).contains("nothing is overruled"));
 }

@@ -143,6 +143,31 @@ impl Office {
         document
     }
 
+    /// Somebody who left and was created anew, somebody who left, somebody whose missing group an operator has overruled; and who
+    /// the first is now.
+    async fn leavers(&mut self) -> [String; 4] {
+        self.firm.reconfigure(|config| (config.mode, config.limits.settle) = (Mode::Apply, std::time::Duration::ZERO));
+        let users = self.get("/v1/users?status=active&account=acme").await;
+        let of = |n: usize, at: &str| users["users"][n].pointer(at).unwrap().as_str().unwrap().to_owned();
+        let ids = [0, 1, 2].map(|n| of(n, "/id"));
+        let dns = [0, 1, 2].map(|n| of(n, "/directory/dn"));
+        let mail = of(0, "/primary_email");
+        let person = self.firm.sim.edit(|ad| {
+            ad.delete(dns[0].as_str());
+            ad.delete(dns[1].as_str());
+            for group in [adsim::names::PRO, adsim::names::PRO_NESTED, adsim::names::BASIC] {
+                ad.remove_member(group, dns[2].as_str());
+            }
+            let person = ad.add_person(adsim::NewPerson::new("anew").mail(&mail));
+            ad.add_member(adsim::names::BASIC, person);
+            person
+        });
+        self.firm.sync().await;
+        let [recreated, left, overruled] = ids;
+        self.post(&format!("/v1/users/{overruled}/activate"), None).await;
+        [recreated, left, overruled, person.to_string()]
+    }
+
     /// Changes the name of a person, so that a run has something to hold.
     async fn rename_somebody(&mut self) -> String {
         let users = self.get("/v1/users?status=active&limit=3").await;
@@ -219,6 +244,12 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.post("/v1/users/guest@example.net/tier", Some(json!({ "tier": "basic" }))).await;
     office.post("/v1/users/guest@example.net/remove", None).await;
     office.post("/v1/accounts/lab/delete", Some(json!({ "confirm": "lab" }))).await;
+    office.get("/v1/quarantine").await;
+    let [recreated, left, overruled, person] = office.leavers().await;
+    office.post(&format!("/v1/users/{recreated}/relink"), Some(json!({ "object_guid": person }))).await;
+    office.post(&format!("/v1/users/{left}/release-address"), None).await;
+    office.post(&format!("/v1/users/{overruled}/unpin"), None).await;
+    office.expect(409, &format!("post /v1/users/{overruled}/unpin"), None).await;
     office.get("/v1/users?tier=pro&domain=example.com&reason=disabled&unmanaged=true&sort=name").await;
     office.get("/v1/events?type=user.*&limit=50").await;
     office.get(&format!("/v1/events?run={id}&since=2020-01-01T00:00:00Z&after=3&subject={who}")).await;
@@ -273,6 +304,17 @@ async fn typed(office: &Office, command: &str) -> (Exit, String, String) {
     };
     let exit = ctl::run(cli, &mut terminal).await;
     (exit, out.text(), err.text())
+}
+
+/// Types a command that has something to say.
+async fn works(office: &Office, command: &str) {
+    let (exit, out, err) = typed(office, command).await;
+    // A check that finds something has been made all the same.
+    let is_made = matches!(exit, Exit::Done | Exit::Held) || command.starts_with("directory check");
+    assert!(is_made && err.is_empty(), "rosterctl {command}: {exit:?}\n{err}");
+    assert!(!out.is_empty(), "rosterctl {command} prints nothing");
+    let too_long = out.lines().find(|l| l.chars().count() > 80 && l.contains("  "));
+    assert_eq!(too_long, None, "rosterctl {command} does not fit 80 columns:\n{out}");
 }
 
 /// Every command, as it is typed.
@@ -340,19 +382,20 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
         format!("backup {copy}"),
     ];
     for command in &commands {
-        let (exit, out, err) = typed(&office, command).await;
-        // A check that finds something has been made all the same.
-        let is_made = matches!(exit, Exit::Done | Exit::Held) || command.starts_with("directory check");
-        assert!(is_made && err.is_empty(), "rosterctl {command}: {exit:?}\n{err}");
-        assert!(!out.is_empty(), "rosterctl {command} prints nothing");
-        let too_long = out.lines().find(|l| l.chars().count() > 80 && l.contains("  "));
-        assert_eq!(too_long, None, "rosterctl {command} does not fit 80 columns:\n{out}");
+        works(&office, command).await;
+    }
+    let [recreated, left, overruled, person] = office.leavers().await;
+    let of_leavers =
+        [format!("user relink {recreated} {person}"), format!("user release-address {left}"), format!("user unpin {overruled}")];
+    for command in &of_leavers {
+        works(&office, command).await;
     }
     let (exit, _, err) = typed(&office, "reload").await;
     assert_eq!((exit, err.as_str()), (Exit::Failed, "error: rosterd.toml:3: one problem\n  rosterd.toml:5: another\n"));
 
     let mut all = BTreeSet::new();
     leaves(&Cli::command(), "", &mut all);
-    let missing: Vec<_> = all.iter().filter(|leaf| !commands.iter().any(|c| format!("{c} ").starts_with(&format!("{leaf} ")))).collect();
+    let missing: Vec<_> =
+        all.iter().filter(|leaf| !commands.iter().chain(&of_leavers).any(|c| format!("{c} ").starts_with(&format!("{leaf} ")))).collect();
     assert_eq!(missing, ["completions", "man"], "these ask nothing; type every other command here");
 }
