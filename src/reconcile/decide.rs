@@ -192,28 +192,9 @@ fn secondaries(person: &Person, primary: &Primary, policy: &Policy) -> BTreeSet<
 }
 
 impl Desired {
-    /// A person of whom only the tombstone is left.
-    pub(super) fn gone(guid: Guid, dn: Dn, facts: Facts, reason: Reason, unwitnessed: bool) -> Self {
-        let mut desired = Self {
-            guid,
-            dn,
-            facts,
-            tier: TierWish::Unknown,
-            primary: Primary::Unseen,
-            secondary: BTreeSet::new(),
-            profile: None,
-            findings: [Finding::Unknown; 7],
-            unwitnessed,
-        };
-        desired.set(reason, Finding::Holds);
-        desired
-    }
-
-    /// Of an entry that cannot be used: that it is disabled or has expired, if it shows that. Nothing else of it counts.
-    pub fn broken(guid: Guid, rest: Broken, policy: &Policy) -> Option<Self> {
-        let Broken { dn, control, expires } = rest;
-        let facts = Facts::Alive { control, expires, placement: Placement::Unknown, excluded_by: None };
-        let mut desired = Self {
+    /// Somebody of whom nothing is known but where, and that.
+    fn unread(guid: Guid, dn: Dn, facts: Facts) -> Self {
+        Self {
             guid,
             dn,
             facts,
@@ -223,7 +204,21 @@ impl Desired {
             profile: None,
             findings: [Finding::Unknown; 7],
             unwitnessed: false,
-        };
+        }
+    }
+
+    /// A person of whom only the tombstone is left.
+    pub(super) fn gone(guid: Guid, dn: Dn, facts: Facts, reason: Reason, unwitnessed: bool) -> Self {
+        let mut desired = Self { unwitnessed, ..Self::unread(guid, dn, facts) };
+        desired.set(reason, Finding::Holds);
+        desired
+    }
+
+    /// Of an entry that cannot be used: that it is disabled or has expired, if it shows that. Nothing else of it counts.
+    pub fn broken(guid: Guid, rest: Broken, policy: &Policy) -> Option<Self> {
+        let Broken { dn, control, expires } = rest;
+        let facts = Facts::Alive { control, expires, placement: Placement::Unknown, excluded_by: None };
+        let mut desired = Self::unread(guid, dn, facts);
         desired.judge_state(control, expires, policy);
         let shows = |reason| desired.finding(reason) == Finding::Holds;
         if !shows(Reason::Disabled) && !shows(Reason::Expired) {
