@@ -299,6 +299,9 @@ pub struct HeldPlan {
     pub created_at: String,
     /// Who approved or rejected it.
     pub actor: Option<String>,
+    /// What a gate said that holds it, and what it printed.
+    #[serde(default)]
+    pub note: Option<String>,
     /// How many changes.
     pub count: u64,
     /// What they amount to.

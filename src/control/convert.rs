@@ -194,7 +194,7 @@ fn guid(guid: Guid) -> String {
 
 /// A held plan; with its changes where they were asked for.
 pub(super) fn held(plan: HeldPlan, summary: Vec<HeldSummary>, changes: Option<Vec<StoredChange>>) -> api::HeldPlan {
-    let HeldPlan { id, directory, run, digest, state, created_at, actor, approved_at: _, count, scope_hash: _ } = plan;
+    let HeldPlan { id, directory, run, digest, state, created_at, actor, approved_at: _, count, scope_hash: _, note } = plan;
     api::HeldPlan {
         id: id.to_string(),
         directory,
@@ -203,6 +203,7 @@ pub(super) fn held(plan: HeldPlan, summary: Vec<HeldSummary>, changes: Option<Ve
         state: state.as_str().to_owned(),
         created_at: time(created_at),
         actor: actor.map(|a| a.0),
+        note,
         count,
         by: summary.into_iter().map(group).collect(),
         changes: changes.map(|c| c.into_iter().map(stored_change).collect()),

@@ -107,11 +107,14 @@ pub fn list(plans: &HeldPlans, view: &View) -> Page {
 
 /// One plan with its changes.
 pub fn show(plan: &HeldPlan, view: &View) -> Page {
-    let HeldPlan { id, directory, run, digest: _, state: is, created_at, actor, count: n, by, changes } = plan;
+    let HeldPlan { id, directory, run, digest: _, state: is, created_at, actor, note, count: n, by, changes } = plan;
     let mut page = Page::default();
     let by_whom = actor.as_ref().map(|a| format!(" by {a}")).unwrap_or_default();
     page.line(format!("held plan {} of {}: {}{by_whom}, {}", bold(id::short(id)), bold(directory), state(is), count(*n, "change")));
     page.fields(&[("id", id.clone()), ("held since", time_and_age(created_at, view)), ("made by run", id::short(run).to_owned())], view);
+    for (at, line) in note.iter().flat_map(|note| note.lines()).enumerate() {
+        page.sentence(if at == 0 { "  ! " } else { "      " }, line, view);
+    }
     page.line("");
     let rows = by.iter().map(|g| [number(g.count), what(g), cause(g), why(g)]);
     page.append_indented(&table(["CHANGES", "WHAT", "CAUSE", "HELD BECAUSE"], rows, &view.indented()));

@@ -16,6 +16,8 @@ pub struct Judged {
     pub verdict: Verdict,
     /// What an operator should know.
     pub warnings: Vec<String>,
+    /// What a gate said that holds everything.
+    pub note: Option<String>,
 }
 
 impl Engine {
@@ -127,7 +129,7 @@ impl Engine {
             };
             warnings.push(format!("{why}: this run only plans; look at rosterctl held show, and approve it"));
         }
-        Ok(Judged { verdict: guard(proposal, &situation), warnings })
+        Ok(Judged { verdict: guard(proposal, &situation), warnings, note: None })
     }
 
     /// The changes an operator has approved: of the plan this run is for, and of one whose approval could not be carried out yet.

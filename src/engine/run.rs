@@ -19,7 +19,7 @@ use super::look::Sight;
 use super::status::note_scope;
 use super::{Directory, Engine, EngineError, Health, Progress};
 use crate::model::{AccountRef, Actor, ChangeCounts, Event, EventCause, Guid, PlanId, RunId, RunState, Trigger};
-use crate::store::{Applied, DirectoryState, Run, Writer};
+use crate::store::{Applied, DecidedBy, DirectoryState, Run, Writer};
 
 /// What a run covers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,7 +99,7 @@ impl Engine {
         run.warnings.clone_from(&sight.warnings);
 
         directory.work.progress.send_modify(|p| p.phase = "applying");
-        let Judged { verdict, warnings } = self.judge(directory, request, &sight).await?;
+        let Judged { verdict, warnings, note } = self.judge(directory, request, &sight).await?;
         run.warnings.extend(warnings);
         run.quarantined = verdict.quarantined.len() as u64;
 
@@ -119,9 +119,9 @@ impl Engine {
         done?;
         self.store.save_settling(name, &verdict.settling, |guid| sight.is_judged(guid)).await?;
         let waiting: Vec<_> = verdict.held.into_iter().filter(|h| h.hold != crate::model::HoldReason::Settling).collect();
-        let scope = directory.config.scope_hash();
+        let by = DecidedBy { scope_hash: directory.config.scope_hash(), note };
         let is_judged = |guid| sight.is_judged(guid);
-        let reheld = self.store.rehold(name, run.id, applied.written, &waiting, &scope, is_judged, &self.clock).await?;
+        let reheld = self.store.rehold(name, run.id, applied.written, &waiting, &by, is_judged, &self.clock).await?;
         run.held = reheld.count;
         self.remember(directory, &sight, run).await?;
         if applied.counts.total() > 0 || sight.is_full() {

@@ -38,7 +38,7 @@ pub use claims::ClaimRefused;
 pub use directories::{BindRefused, DirectoryState, Pin, PinKind};
 pub use events::{ChainBreak, EventFilter, StoredEvent};
 pub use people::Quarantined;
-pub use plans::{HeldPlan, HeldSummary, Reheld, StoredChange};
+pub use plans::{DecidedBy, HeldPlan, HeldSummary, Reheld, StoredChange};
 pub use runs::{Budget, Run};
 pub use users::{UserFilter, fold};
 

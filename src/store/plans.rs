@@ -36,6 +36,17 @@ pub struct HeldPlan {
     pub count: u64,
     /// By which scope it was last decided: whoever approves it approves that, and no configuration that came later.
     pub scope_hash: Option<String>,
+    /// What a gate said that holds it.
+    pub note: Option<String>,
+}
+
+/// By what a plan was decided, beside what was seen.
+#[derive(Debug, Clone, Default)]
+pub struct DecidedBy {
+    /// Who is in scope.
+    pub scope_hash: String,
+    /// What a gate said that holds everything.
+    pub note: Option<String>,
 }
 
 /// One line of a held plan's summary.
@@ -100,7 +111,7 @@ pub(super) const INSERT_CHANGES: &str = "INSERT INTO changes (run_id, seq, plan_
      cluster, hold, outcome, approved, at)";
 const SHOWN: &str = "user_id, guid, email, kind, class, reason, before, after, evidence, hold, outcome, at";
 const PLAN: &str = "SELECT p.id, p.directory, p.run_id, p.digest, p.state, p.created_at, p.actor, p.approved_at, \
-     p.scope_hash, p.size, (SELECT COUNT(*) FROM changes c WHERE c.plan_id = p.id) FROM plans p";
+     p.scope_hash, p.note, p.size, (SELECT COUNT(*) FROM changes c WHERE c.plan_id = p.id) FROM plans p";
 
 #[expect(clippy::too_many_arguments, reason = "one for each column that does not come from the change itself")]
 pub(super) fn change_row(
@@ -149,6 +160,7 @@ fn plan(row: &AnyRow) -> Result<HeldPlan, StoreError> {
         actor: c.maybe_text()?.map(Actor),
         approved_at: c.maybe_time()?,
         scope_hash: c.maybe_text()?,
+        note: c.maybe_text()?,
         // What was applied or withdrawn is no longer held, but it is what the plan was about.
         count: match (c.int()? as u64, c.int()? as u64) {
             (size, 0) => size,
@@ -187,7 +199,7 @@ impl Store {
         run: RunId,
         first_seq: u64,
         held: &[HeldChange],
-        scope_hash: &str,
+        by: &DecidedBy,
         is_judged: impl Fn(Guid) -> bool,
         clock: &Clock,
     ) -> Result<Reheld, StoreError> {
@@ -203,16 +215,17 @@ impl Store {
         let known: BTreeSet<Digest> = stored.iter().map(|(d, _)| *d).collect();
         let wanted: BTreeSet<Digest> = proposed.keys().copied().chain(carried.iter().copied()).collect();
         let count = wanted.len() as u64;
-        let same_scope = current.as_ref().is_none_or(|p| p.scope_hash.as_deref() == Some(scope_hash));
-        if wanted == known && same_scope {
+        let is_same = |p: &HeldPlan| p.scope_hash.as_deref() == Some(by.scope_hash.as_str()) && p.note == by.note;
+        if wanted == known && current.as_ref().is_none_or(is_same) {
             let is_open = current.as_ref().is_some_and(|p| p.state != PlanState::Rejected);
             return Ok(Reheld { plan: current.filter(|_| is_open).map(|p| p.id), count: if is_open { count } else { 0 }, is_new: false });
         }
         let mut writing = self.begin().await?;
         let result = match current {
             Some(plan) if wanted.is_subset(&known) => {
-                let sql = Sql::new("UPDATE plans SET scope_hash = ").bind(scope_hash).push(" WHERE id = ").bind(plan.id.0);
-                sql.execute(&mut *writing.tx).await.doing("write a plan's scope")?;
+                let sql = Sql::new("UPDATE plans SET scope_hash = ").bind(by.scope_hash.as_str()).push(", note = ").bind(by.note.as_deref());
+                let sql = sql.push(" WHERE id = ").bind(plan.id.0);
+                sql.execute(&mut *writing.tx).await.doing("write what a plan was decided by")?;
                 let lost: Vec<Digest> = known.difference(&wanted).copied().collect();
                 let state = match (wanted.is_empty(), plan.state) {
                     (true, PlanState::Approved) => PlanState::Applied,
@@ -235,10 +248,11 @@ impl Store {
                     PlanState::Open.as_str().into(),
                     now.into(),
                     now.into(),
-                    scope_hash.into(),
+                    by.scope_hash.as_str().into(),
+                    by.note.as_deref().into(),
                 ];
                 let sql =
-                    Sql::new("INSERT INTO plans (id, directory, run_id, digest, size, state, created_at, updated_at, scope_hash) VALUES ")
+                    Sql::new("INSERT INTO plans (id, directory, run_id, digest, size, state, created_at, updated_at, scope_hash, note) VALUES ")
                         .list(row);
                 sql.execute(&mut *writing.tx).await.doing("hold a plan")?;
                 // In pieces: a million rows at once would take more memory than everything that made them.

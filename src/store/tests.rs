@@ -165,7 +165,7 @@ impl Fresh {
 
     async fn rehold(&self, people: &[u8]) -> Reheld {
         let held: Vec<HeldChange> = people.iter().map(|n| self.held(*n)).collect();
-        self.store.rehold(&corp(), RunId(self.clock.new_id()), 0, &held, "scope", |_| true, &self.clock).await.unwrap()
+        self.store.rehold(&corp(), RunId(self.clock.new_id()), 0, &held, &DecidedBy::default(), |_| true, &self.clock).await.unwrap()
     }
 }
 

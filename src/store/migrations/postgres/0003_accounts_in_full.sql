@@ -10,3 +10,5 @@ CREATE TABLE refused_sign_ins (
 
 -- Who was in scope when a plan was made: whoever approves the plan approves that, and no later configuration.
 ALTER TABLE plans ADD COLUMN scope_hash TEXT;
+-- What a gate said that holds a plan.
+ALTER TABLE plans ADD COLUMN note TEXT;
