@@ -13,12 +13,13 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("dns", &["model"]),
         ("store", &["clock", "model", "reconcile", "telemetry"]),
         ("config", &["model"]),
-        ("engine", &["clock", "directory", "dns", "model", "reconcile", "store", "telemetry"]),
+        ("hooks", &["model", "telemetry"]),
+        ("engine", &["clock", "directory", "dns", "hooks", "model", "reconcile", "store", "telemetry"]),
         ("control", &["clock", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
         ("ctl", &["control", "manual"]),
         ("manual", &[]),
         ("telemetry", &["model"]),
-        ("daemon", &["clock", "config", "control", "directory", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
+        ("daemon", &["clock", "config", "control", "directory", "dns", "engine", "hooks", "model", "reconcile", "store", "telemetry"]),
     ])
 }
 

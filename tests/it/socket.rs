@@ -57,7 +57,7 @@ impl Office {
         let (reloader, asked) = Reloader::new();
         tokio::spawn(reloads(asked));
         tokio::spawn(serve(listening, Arc::clone(&firm.engine), Arc::new(Callers::new(&settings)), reloader, stop.clone()));
-        let http = reqwest::Client::builder().unix_socket(socket.clone()).build().unwrap();
+        let http = rosterd::control::client::Client::builder(&socket).build().unwrap();
         let document = http.get("http://rosterd/v1/openapi.json").send().await.unwrap();
         assert_eq!(document.headers()["content-type"], "application/json");
         let document = document.json().await.unwrap();
