@@ -242,7 +242,7 @@ fn line(Event { seq, document }: &Event) -> Page {
     let mut page = Page::default();
     let by = data(document, "actor").as_str().unwrap_or_default();
     let (at, kind, subject) = (time(field(document, "time")), coloured(field(document, "type")), field(document, "subject"));
-    page.line(format!("{seq}  {at}  {kind}  {subject}  {by}  {}", dim(brief(data(document, "after")))));
+    page.line(format!("{seq} {at} {kind} {subject} {by} {}", dim(brief(data(document, "after")))));
     page
 }
 

@@ -342,7 +342,7 @@ impl Engine {
 }
 
 impl Round {
-    /// Takes note of a failure. When that is the hook's as such, it gets a rest, after which the delivery is tried first.
+    /// Takes note of a failure. When that is the hook's as such, it gets a rest, and the delivery waits for the end of that.
     fn fail(&mut self, is_down: bool, after: Option<Duration>, now: Timestamp) -> Option<Timestamp> {
         if now < self.rest_until {
             // Others that were under way fail along.
@@ -419,7 +419,9 @@ mod tests {
         let now = round.rest_until;
         assert_eq!(round.fail(true, None, now), Some(now.plus(LONGEST_REST)));
         let mut round = Round::default();
-        (0..STREAK).for_each(|_| drop(round.fail(false, None, at(0))));
+        for _ in 0..STREAK {
+            round.fail(false, None, at(0));
+        }
         assert_eq!((round.is_down, round.rest_until), (false, at(1)), "so many in a row are no longer one person's");
     }
 }

@@ -318,7 +318,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hook");
         std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         (folder, Program { path, arguments: Vec::new() })
     }
 
@@ -428,14 +428,14 @@ mod tests {
         assert!(missing.contains("No such file"), "{missing}");
         assert!(other("bin/true").refusal().unwrap().contains("absolute"));
         let path = |mode| {
-            std::fs::set_permissions(&program.path, PermissionsExt::from_mode(mode)).unwrap();
+            std::fs::set_permissions(&program.path, std::fs::Permissions::from_mode(mode)).unwrap();
             program.refusal().unwrap_or_default()
         };
         assert!(path(0o775).contains("can be written by others") && path(0o757).contains("chmod go-w"));
         assert_eq!(path(0o755), "");
-        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         assert!(program.refusal().unwrap().contains("can be written by others"), "another could be put in its place");
-        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         assert!(other(folder.path().to_str().unwrap()).refusal().unwrap().contains("is no file"));
         if geteuid().is_root() {
             nix::unistd::chown(&program.path, Some(nix::unistd::Uid::from_raw(12_345)), None).unwrap();
@@ -446,7 +446,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_executable_is_told() {
         let (_folder, program) = script("exit 0");
-        std::fs::set_permissions(&program.path, PermissionsExt::from_mode(0o644)).unwrap();
+        std::fs::set_permissions(&program.path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let done = run(&program, &[], b"", LONG, |_| async {}).await;
         let Err(Cut::NotRun(why)) = done.status else { panic!("{done:?}") };
         assert!(why.contains("chmod +x"), "{why}");

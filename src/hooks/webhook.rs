@@ -58,6 +58,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// More of an answer than this is not read.
 const ANSWER: usize = 16 * 1024;
 
+/// What it answers beside the status is only shown: it gets no longer than this.
+const LISTEN: Duration = Duration::from_millis(250);
+
 /// How often the same host may send us elsewhere on itself.
 const REDIRECTS: usize = 3;
 
@@ -152,7 +155,7 @@ fn wish(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 /// The beginning of an answer; the rest is not waited for.
 async fn beginning(mut response: Response) -> Vec<u8> {
     let mut read = Vec::new();
-    while let Ok(Some(piece)) = response.chunk().await {
+    while let Ok(Ok(Some(piece))) = tokio::time::timeout(LISTEN, response.chunk()).await {
         read.extend_from_slice(&piece[..piece.len().min(ANSWER - read.len())]);
         if read.len() >= ANSWER {
             break;
@@ -227,7 +230,7 @@ mod tests {
     #[test]
     fn a_server_may_ask_for_patience_in_seconds_or_until_when() {
         let now = Timestamp::from(chrono::DateTime::parse_from_rfc3339("2026-11-26T12:00:00Z").unwrap().to_utc());
-        let wish = |text: &str| super::wish(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]), now).map(|d| d.as_secs());
+        let asked = |text: &str| wish(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]), now).map(|d| d.as_secs());
         for (text, seconds) in [
             ("120", Some(120)),
             ("Thu, 26 Nov 2026 12:00:30 GMT", Some(30)),
@@ -236,7 +239,7 @@ mod tests {
             ("soon", None),
             ("-1", None),
         ] {
-            assert_eq!(wish(text), seconds, "{text}");
+            assert_eq!(asked(text), seconds, "{text}");
         }
     }
 }
