@@ -265,13 +265,13 @@ impl Engine {
                 settled.push(self.settlement(hook, round, due, attempt, now).await);
             }
         }
-        hook.work.failures.store(round.failures.into(), Ordering::Relaxed);
         let name = &hook.config.name;
         // What cannot be written now is delivered again later.
         if let Err(error) = self.store.settle(name, &settled, &self.clock).await {
             tracing::error!(hook = %name, "hook {name}: what came of a delivery cannot be written: {}", chain(&error));
             round.rest_until = now.plus(STORE_AGAIN);
         }
+        hook.work.failures.store(round.failures.into(), Ordering::Relaxed);
     }
 
     /// What becomes of a delivery after an attempt.

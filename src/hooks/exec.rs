@@ -455,7 +455,8 @@ mod tests {
     #[tokio::test]
     async fn what_outlived_its_rosterd_is_ended_and_what_only_has_its_number_is_not() {
         let mut child = Command::new("sleep").arg("300").process_group(0).spawn().unwrap();
-        let group = Running::of(&child).group().unwrap();
+        let running = Running::of(&child);
+        let group = running.group().unwrap();
         assert!(!end_leftover(Group { start: group.start + 1, ..group }), "it began at another time");
         assert!(child.try_wait().unwrap().is_none());
         assert!(end_leftover(group));

@@ -106,10 +106,10 @@ async fn a_server_that_asks_for_patience_is_left_alone_as_a_whole() {
     desk.happens("user.suspended", &["anna", "bert"]).await;
     desk.idle("siem").await;
     let told = receiver.told();
-    assert_eq!(told.iter().map(super::receiver::Told::subject).collect::<Vec<_>>(), ["anna", "anna", "bert"]);
+    assert_eq!(told.iter().map(super::receiver::Told::subject).collect::<Vec<_>>(), ["anna", "bert", "anna"]);
     assert!(told[1].at - told[0].at >= Duration::from_secs(2), "{:?}", told[1].at - told[0].at);
-    assert_eq!(told[0].header("webhook-id"), told[1].header("webhook-id"), "the same event, the same id");
-    assert!(told[0].header("webhook-timestamp") < told[1].header("webhook-timestamp"), "another time");
+    assert_eq!(told[0].header("webhook-id"), told[2].header("webhook-id"), "the same event, the same id");
+    assert!(told[0].header("webhook-timestamp") < told[2].header("webhook-timestamp"), "another time");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,7 +200,7 @@ async fn a_server_that_is_not_there_is_found_when_it_comes() {
     desk.happens("user.suspended", &["anna", "bert", "carl", "dora", "emil"]).await;
     until("it was tried", async || (desk.status("siem").await.state == "failing").then_some(())).await;
     let standing = desk.status("siem").await.standing;
-    assert!(standing.error.is_some_and(|e| e.contains("refused")) && standing.pending == 5);
+    assert!(standing.error.as_ref().is_some_and(|e| e.contains("refused")) && standing.pending == 5, "{standing:?}");
     let listener = tokio::net::TcpListener::bind(port).await.unwrap();
     let app = axum::Router::new().fallback(async || "thanks");
     let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
