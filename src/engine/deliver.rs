@@ -157,6 +157,11 @@ impl Engine {
     pub async fn keep_hook(self: Arc<Self>, hook: Arc<HookAtWork>) {
         let _alone = hook.work.alone.lock().await;
         let name = &hook.config.name;
+        if let Target::Exec(program) = &hook.config.target
+            && let Some(why) = program.refusal()
+        {
+            tracing::warn!(hook = %name, "hook {name}: {why}");
+        }
         let mut news = self.store.news();
         let mut round = Round { is_gone: self.is_gone(&hook).await.unwrap_or(false), ..Round::default() };
         while !hook.over.is_cancelled() {
@@ -290,6 +295,8 @@ impl Engine {
             }
             Ended::Refused(why) => {
                 tracing::warn!(hook = %name, "hook {name}: event {} is dead-lettered: {why}", due.seq);
+                // One that refuses everything is set up wrongly: most of it waits until that is mended.
+                round.fail(false, None, now);
                 (Settlement::Dead, Some(why))
             }
             Ended::Gone => {

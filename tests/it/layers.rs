@@ -63,3 +63,17 @@ fn imports_point_one_way() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn one_crypto_provider_is_in_the_tree() {
+    let mut tree = std::process::Command::new(env!("CARGO"));
+    tree.args(["tree", "--offline", "--edges", "normal,build", "--prefix", "none", "--features", "postgres", "--manifest-path"]);
+    let done = tree.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let tree = String::from_utf8(done.stdout).unwrap();
+    let used: std::collections::BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(used.contains("aws-lc-rs") && used.contains("reqwest"), "{used:?}");
+    for other in ["ring", "openssl", "openssl-sys", "native-tls", "rustls-rustcrypto", "boring"] {
+        assert!(!used.contains(other), "{other} is in the tree");
+    }
+}

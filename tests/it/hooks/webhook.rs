@@ -1,5 +1,7 @@
 //! Webhooks: what is sent, what answers mean, and where nothing is ever sent.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -99,6 +101,22 @@ async fn what_an_answer_means_is_what_the_standard_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_everything_costs_few_events_and_the_rest_arrives_when_it_is_mended() {
+    let is_mended = Arc::new(AtomicBool::new(false));
+    let mended = Arc::clone(&is_mended);
+    let receiver = Receiver::start(move |_, _| status(if mended.load(Ordering::SeqCst) { 200 } else { 404 })).await;
+    let desk = Desk::open().await;
+    desk.hook_up(vec![by_server("siem", &receiver.url())]);
+    let subjects: Vec<String> = (0..500).map(|n| format!("person-{n}")).collect();
+    desk.happens("user.suspended", &subjects.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    until("it is clear that it refuses everything", async || (desk.status("siem").await.standing.failed >= 10).then_some(())).await;
+    is_mended.store(true, Ordering::SeqCst);
+    desk.idle("siem").await;
+    let standing = desk.status("siem").await.standing;
+    assert!(standing.failed < 30 && standing.failed + standing.delivered == 500, "{standing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_asks_for_patience_is_left_alone_as_a_whole() {
     let receiver = Receiver::start(|_, count| if count == 1 { with(429, &[("retry-after", "2")]) } else { status(200) }).await;
     let desk = Desk::open().await;
@@ -114,9 +132,9 @@ async fn a_server_that_asks_for_patience_is_left_alone_as_a_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_gone_is_told_nothing_more_before_somebody_says_so() {
-    let is_back = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let back = std::sync::Arc::clone(&is_back);
-    let receiver = Receiver::start(move |_, _| status(if back.load(std::sync::atomic::Ordering::SeqCst) { 200 } else { 410 })).await;
+    let is_back = Arc::new(AtomicBool::new(false));
+    let back = Arc::clone(&is_back);
+    let receiver = Receiver::start(move |_, _| status(if back.load(Ordering::SeqCst) { 200 } else { 410 })).await;
     let desk = Desk::open().await;
     desk.hook_up(vec![Hook { concurrency: 1, ..by_server("siem", &receiver.url()) }]);
     desk.happens("user.suspended", &["anna", "bert"]).await;
@@ -125,7 +143,7 @@ async fn a_server_that_is_gone_is_told_nothing_more_before_somebody_says_so() {
     desk.hook_up(vec![Hook { concurrency: 2, ..by_server("siem", &receiver.url()) }]);
     assert_eq!(receiver.told().len(), 1, "not by a reload either");
     assert_eq!(desk.status("siem").await.standing.pending, 3, "nothing is lost");
-    is_back.store(true, std::sync::atomic::Ordering::SeqCst);
+    is_back.store(true, Ordering::SeqCst);
     let actor = rosterd::model::Actor("alice".to_owned());
     let failed = rosterd::store::DeliveryFilter { state: Some("failed".into()), ..rosterd::store::DeliveryFilter::default() };
     desk.engine.redeliver("siem", &failed, &actor).await.unwrap();
