@@ -160,7 +160,7 @@ async fn fill(folder: &Path, events: u64, hooks: &[&str]) -> anyhow::Result<Dura
     store.subscribe(hooks.iter().map(subscription).collect());
     let begun = Instant::now();
     for first in (0..events).step_by(BATCH as usize) {
-        let cause = EventCause { actor: Actor::rosterd(), run: None, at: clock.now() };
+        let cause = EventCause { actor: Actor::rosterd(), run: None, account: None, at: clock.now() };
         let about = |n: u64| {
             let after = json!({ "domain": "example.com", "account": "4b1f0a52-7a3e-4a43-9f3c-3f7d2c6f4f10", "note": "x".repeat(200) });
             // Ten events about each.

@@ -86,8 +86,9 @@ impl Control {
             Some(handle) => {
                 let account = self.engine.account(&handle).await?;
                 let configured = self.engine.configured();
-                let directories = configured.directories.values().filter(|d| d.config.account == account.handle);
-                Some(AccountScope { account: account.id, directories: directories.map(|d| d.config.name.clone()).collect() })
+                let connected = configured.directories.values().filter(|d| d.config.account == account.handle);
+                let directories = connected.map(|d| d.config.name.clone()).collect();
+                Some(AccountScope { account: account.id, handle: account.handle, directories })
             }
         };
         Ok(EventFilter { after, kind, subjects, account, run, since, until, limit: limit(asked) })

@@ -82,7 +82,7 @@ impl Engine {
             "time": began,
             "subject": "sample",
             "sample": true,
-            "data": { "sample": true, "actor": actor, "run": null, "before": null, "after": null, "evidence": null },
+            "data": { "sample": true, "actor": actor, "run": null, "account": null, "before": null, "after": null, "evidence": null },
         });
         let message = Message { id: event.to_string(), kind: kind.clone(), seq: None, attempt: 1, document: document.to_string() };
         let attempt = tokio::select! {

@@ -51,7 +51,7 @@ impl Engine {
                 continue;
             }
             let after = json!({ "last_complete_read": last_read, "stale_after": humantime::format_duration(directory.config.stale_after).to_string() });
-            let cause = EventCause { actor: Actor::rosterd(), run: None, at: now };
+            let cause = EventCause { actor: Actor::rosterd(), run: None, account: Some(directory.config.account.clone()), at: now };
             self.store.record(&[Event::about(STALE, name.as_str(), &cause, Value::Null, after)], &self.clock).await?;
         }
         Ok(())

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::sql::{Columns, Sql, Value, insert};
 use super::{Doing as _, GENESIS, Store, StoreError, Writing, outbox};
 use crate::clock::Clock;
-use crate::model::{AccountId, DirectoryName, Event, EventId, RunId, Timestamp};
+use crate::model::{AccountId, DirectoryName, Event, EventId, Handle, RunId, Timestamp};
 
 /// One event as it is stored.
 #[derive(Debug, Clone)]
@@ -42,11 +42,14 @@ pub struct EventFilter {
     pub limit: u64,
 }
 
-/// What has to do with an account: itself, its users and claims, and the directories connected to it.
+/// What has to do with an account: what says so of itself, and of what does not, itself, its users and claims, and the
+/// directories connected to it.
 #[derive(Debug, Clone)]
 pub struct AccountScope {
     /// The account.
     pub account: AccountId,
+    /// Its handle.
+    pub handle: Handle,
     /// The directories that are connected to it now.
     pub directories: Vec<DirectoryName>,
 }
@@ -170,18 +173,19 @@ impl Store {
 
     /// Which of these events have to do with the account.
     async fn concerned(&self, scope: &AccountScope, rows: &[AnyRow]) -> Result<Vec<bool>, StoreError> {
-        let AccountScope { account, directories } = scope;
-        let about: Vec<(String, Option<Uuid>)> = rows
-            .iter()
-            .map(|row| {
-                let mut c = Columns::of(row);
-                c.int()?;
-                c.text()?;
-                Ok((c.text()?, c.maybe_uuid()?))
-            })
-            .collect::<Result<_, StoreError>>()?;
-        let ids: Vec<Uuid> = about.iter().filter_map(|(subject, _)| subject.parse().ok()).collect();
-        let runs: Vec<Uuid> = about.iter().filter_map(|(_, run)| *run).collect();
+        let AccountScope { account, handle, directories } = scope;
+        let about = |row| {
+            let StoredEvent { document, .. } = stored(row)?;
+            let says = document["data"]["account"].as_str().map(|account| account == handle.as_str());
+            let mut c = Columns::of(row);
+            c.int()?;
+            c.text()?;
+            Ok((says, c.text()?, c.maybe_uuid()?))
+        };
+        let about: Vec<(Option<bool>, String, Option<Uuid>)> = rows.iter().map(about).collect::<Result<_, StoreError>>()?;
+        let silent = || about.iter().filter(|(says, ..)| says.is_none());
+        let ids: Vec<Uuid> = silent().filter_map(|(_, subject, _)| subject.parse().ok()).collect();
+        let runs: Vec<Uuid> = silent().filter_map(|(.., run)| *run).collect();
         let names: Vec<&str> = directories.iter().map(DirectoryName::as_str).collect();
         let mut its: BTreeSet<Uuid> = BTreeSet::from([account.0]);
         for (table, owner) in [("users", "account_id"), ("claims", "account_id")] {
@@ -194,7 +198,10 @@ impl Store {
                 self.add_ids(sql, ids, &mut its).await?;
             }
         }
-        let is_its = |(subject, run): &(String, Option<Uuid>)| {
+        let is_its = |(says, subject, run): &(Option<bool>, String, Option<Uuid>)| {
+            if let Some(says) = says {
+                return *says;
+            }
             names.contains(&subject.as_str())
                 || subject.parse().is_ok_and(|id: Uuid| its.contains(&id))
                 || run.is_some_and(|run| its.contains(&run))

@@ -153,7 +153,7 @@ fn dead_letters(hook: &str, dead: &[(u64, &str)], error: &str, now: Timestamp) -
     if told.is_empty() {
         return None;
     }
-    let cause = EventCause { actor: Actor::rosterd(), run: None, at: now };
+    let cause = EventCause { actor: Actor::rosterd(), run: None, account: None, at: now };
     let after = json!({ "count": told.len(), "events": told.iter().take(TOLD).collect::<Vec<_>>(), "error": error });
     Some(Event::about(DEAD_LETTERED, hook, &cause, serde_json::Value::Null, after))
 }

@@ -14,7 +14,7 @@ fn wants(hook: &str, events: &[&str]) -> Subscription {
 impl Fresh {
     /// Writes events of these types about these subjects, in one transaction.
     async fn happens(&self, events: &[(usize, &str)]) {
-        let cause = EventCause { actor: alice(), run: None, at: self.clock.now() };
+        let cause = EventCause { actor: alice(), run: None, account: None, at: self.clock.now() };
         let events: Vec<Event> =
             events.iter().map(|(kind, about)| Event::about(EVENTS[*kind], *about, &cause, Json::Null, Json::Null)).collect();
         self.store.record(&events, &self.clock).await.unwrap();
@@ -200,7 +200,8 @@ async fn what_was_under_way_is_found_again(f: Fresh) {
 async fn an_account_has_the_events_of_its_users_claims_and_directories(f: Fresh) {
     f.apply(vec![f.creation(1, "Zoë", "zoe@example.com")]).await;
     f.happens(&[(0, "corp"), (0, "elsewhere"), (2, "other")]).await;
-    let scope = |directories: Vec<DirectoryName>| Some(AccountScope { account: f.account, directories });
+    let scope =
+        |directories: Vec<DirectoryName>| Some(AccountScope { account: f.account, handle: Handle::parse("acme").unwrap(), directories });
     let seqs = async |filter: EventFilter| f.store.events(&filter).await.unwrap().iter().map(|e| e.seq).collect::<Vec<_>>();
     let newest = |account| EventFilter { account, limit: 10, ..EventFilter::default() };
     assert_eq!(seqs(newest(scope(Vec::new()))).await, [1, 2], "the account and its user");
@@ -208,7 +209,10 @@ async fn an_account_has_the_events_of_its_users_claims_and_directories(f: Fresh)
     assert_eq!(seqs(EventFilter { after: Some(1), ..newest(scope(vec![corp()])) }).await, [2, 3]);
     assert_eq!(seqs(EventFilter { limit: 1, ..newest(scope(vec![corp()])) }).await, [3], "the newest");
     let other = AccountId(f.clock.new_id());
-    assert_eq!(seqs(newest(Some(AccountScope { account: other, directories: Vec::new() }))).await, [0; 0]);
+    assert_eq!(
+        seqs(newest(Some(AccountScope { account: other, handle: Handle::parse("other").unwrap(), directories: Vec::new() }))).await,
+        [0; 0]
+    );
     let of = |subjects: &[&str]| EventFilter {
         subjects: subjects.iter().map(|s| (*s).to_owned()).collect(),
         limit: 10,

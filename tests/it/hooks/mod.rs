@@ -7,15 +7,13 @@ mod receiver;
 mod stale;
 mod webhook;
 
-use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rosterd::clock::Clock;
-use rosterd::dns::Resolver;
-use rosterd::engine::{Engine, HookStatus, Outcome};
+use rosterd::engine::{Engine, HookStatus, Outcome, Rules};
 use rosterd::hooks::{Hook, Program, Target, Webhook};
 use rosterd::model::{Actor, Event, EventCause};
 use rosterd::store::{Delivery, DeliveryFilter, EventFilter, Store};
@@ -77,7 +75,7 @@ impl Desk {
         let store = Store::open(&format!("sqlite://{}", folder.path().join("rosterd.db").display())).await.unwrap();
         let clock = Clock::system();
         let stop = CancellationToken::new();
-        let engine = Engine::new(Arc::new(store), clock.clone(), Vec::new(), BTreeSet::new(), Resolver::System, stop);
+        let engine = Engine::new(Arc::new(store), clock.clone(), Vec::new(), Rules::default(), stop);
         Self { engine: Arc::new(engine), clock, folder }
     }
 
@@ -102,7 +100,7 @@ impl Desk {
 
     /// Something happens to each of these.
     async fn happens(&self, kind: &'static str, subjects: &[&str]) {
-        let cause = EventCause { actor: Actor("alice".to_owned()), run: None, at: self.clock.now() };
+        let cause = EventCause { actor: Actor("alice".to_owned()), run: None, account: None, at: self.clock.now() };
         let events: Vec<Event> = subjects.iter().map(|s| Event::about(kind, *s, &cause, Value::Null, json!({ "status": "x" }))).collect();
         self.engine.store.record(&events, &self.clock).await.unwrap();
     }
