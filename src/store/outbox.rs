@@ -283,8 +283,8 @@ impl Store {
             if !under_way.is_empty() {
                 sql = sql.push(" AND d.seq NOT IN ").list(under_way.iter().copied());
             }
-            let mut writing = self.begin().await?;
-            let rows = sql.push(" ORDER BY d.seq LIMIT ").bind(AT_ONCE).all(&mut *writing.tx).await.doing("read what is too old")?;
+            // All that waits may be looked through for it, which is no affair of the writer's.
+            let rows = sql.push(" ORDER BY d.seq LIMIT ").bind(AT_ONCE).all(&self.readers).await.doing("read what is too old")?;
             let old = rows.iter().map(|row| {
                 let mut c = Columns::of(row);
                 Ok((c.int()? as u64, c.text()?, c.text()?))
@@ -293,9 +293,11 @@ impl Store {
             if old.is_empty() {
                 return Ok(count);
             }
+            let mut writing = self.begin().await?;
             let now = clock.now();
             let sql = Sql::new("UPDATE deliveries SET state = 'failed', done_at = ").bind(now).push(", error = COALESCE(error, ").bind(why);
-            let sql = sql.push(") WHERE hook = ").bind(hook).push(" AND seq IN ").list(old.iter().map(|(seq, ..)| *seq));
+            let sql =
+                sql.push(") WHERE state = 'pending' AND hook = ").bind(hook).push(" AND seq IN ").list(old.iter().map(|(seq, ..)| *seq));
             sql.execute(&mut *writing.tx).await.doing("give deliveries up")?;
             promote(&mut writing, hook, &old.iter().map(|(_, _, subject)| subject.as_str()).collect(), now).await?;
             let dead: Vec<(u64, &str)> = old.iter().map(|(seq, kind, _)| (*seq, kind.as_str())).collect();
