@@ -263,13 +263,14 @@ fn as_csv(events: &Events) -> Page {
             named("subject"),
             of("actor"),
             of("run"),
+            of("account"),
             of("before"),
             of("after"),
             of("evidence"),
             named("id"),
         ]
     });
-    csv(["seq", "time", "type", "subject", "actor", "run", "before", "after", "evidence", "id"], rows)
+    csv(["seq", "time", "type", "subject", "actor", "run", "account", "before", "after", "evidence", "id"], rows)
 }
 
 /// What following the chain came to.

@@ -49,7 +49,6 @@ on_both! {
     what_fails_waits_and_holds_up_its_own_subject_alone
     what_is_given_up_is_told_once_and_never_to_itself
     what_is_redelivered_or_replayed_is_due_in_order
-    only_the_latest_that_are_done_are_kept
     what_was_under_way_is_found_again
     an_account_has_the_events_of_its_users_claims_and_directories
 }
@@ -162,7 +161,9 @@ async fn what_is_redelivered_or_replayed_is_due_in_order(f: Fresh) {
     assert_eq!(order.await.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [2, 4, 8]);
 }
 
-async fn only_the_latest_that_are_done_are_kept(f: Fresh) {
+#[tokio::test]
+async fn only_the_latest_that_are_done_are_kept() {
+    let f = on("sqlite").await.unwrap();
     f.store.subscribe(vec![wants("h", &["*"])]);
     let subjects: Vec<String> = (0..11_200).map(|n| n.to_string()).collect();
     for piece in subjects.chunks(800) {
