@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`engine::run`] is this pipeline, on one screen. [`model`] has the nouns, [`reconcile`] the verbs, both
-//! pure; [`directory`], [`dns`] and [`store`] are the adapters, which do not know each other; [`control`] is the
+//! pure; [`directory`], [`dns`], [`store`] and [`hooks`] are the adapters, which do not know each other; [`control`] is the
 //! socket, [`ctl`] the operator's tool, [`daemon`] the wiring.
 
 pub mod clock;
@@ -20,6 +20,7 @@ pub mod daemon;
 pub mod directory;
 pub mod dns;
 pub mod engine;
+pub mod hooks;
 pub mod manual;
 pub mod model;
 pub mod reconcile;

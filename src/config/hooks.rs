@@ -81,6 +81,8 @@ pub struct Webhook {
     pub ca_file: Option<PathBuf>,
     /// The URL of the proxy to go through.
     pub proxy: Option<String>,
+    /// Whether `url` may be http to another machine.
+    pub allow_http: bool,
 }
 
 /// A program that is asked about each plan before it is applied.
@@ -135,17 +137,29 @@ fn read_target(table: &mut Table<'_>) -> Option<Target> {
     let secret_file = table.text("secret-file", |text| path(text).and_then(|path| files::signing_keys(&path).map(|()| path)));
     let ca_file = table.text("ca-file", |text| path(text).and_then(|path| files::certificates(&path).map(|()| path)));
     let proxy = table.text("proxy", web_url);
+    let allow_http = table.flag("allow-http").unwrap_or(false);
+    if url.as_deref().is_some_and(is_open) && !allow_http {
+        table.problem_at("url", "this is http, so that everybody on the way can read and change it: write https, or add allow-http = true");
+    }
     match (table.has("exec"), table.has("url")) {
         (true, true) => table.problem_at("url", "there are both exec and url: make two hooks of them"),
         (false, false) => table.missing("exec", "[\"/usr/libexec/rosterd/revoke-vpn\"], or url = \"https://siem.example.com/rosterd\""),
         (true, false) => {
-            for key in ["secret-file", "ca-file", "proxy"].into_iter().filter(|key| table.has(key)) {
+            for key in ["secret-file", "ca-file", "proxy", "allow-http"].into_iter().filter(|key| table.has(key)) {
                 table.problem_at(key, format!("{key} is for hooks with a url, and this one has exec: remove it"));
             }
         }
         (false, true) => {}
     }
-    exec.map(Target::Exec).or(url.map(|url| Target::Webhook(Webhook { url, secret_file, ca_file, proxy })))
+    exec.map(Target::Exec).or(url.map(|url| Target::Webhook(Webhook { url, secret_file, ca_file, proxy, allow_http })))
+}
+
+/// Whether what is sent there can be read on the way: by http, to another machine.
+fn is_open(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    url.scheme() == "http" && !is_here
 }
 
 fn read_exec(table: &mut Table<'_>) -> Option<Vec<String>> {

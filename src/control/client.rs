@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
@@ -143,14 +144,25 @@ impl Route {
 impl Client {
     /// A client of this socket. Nothing is connected yet.
     pub fn new(socket: &Path) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder()
-            .unix_socket(socket.to_owned())
+        let http = Self::builder(socket)
             .redirect(reqwest::redirect::Policy::none())
             // The daemon ends idle connections; one that it is just ending must not be used again.
             .pool_max_idle_per_host(0)
             .build()
             .map_err(|e| ClientError::Unaskable(chain(&e)))?;
         Ok(Self { http, socket: socket.to_owned() })
+    }
+
+    /// What every client of the socket begins with. Nothing on it is encrypted: this TLS is never used, and trusts nobody.
+    pub fn builder(socket: &Path) -> reqwest::ClientBuilder {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let tls = tls.map(|tls| tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
+        let builder = reqwest::Client::builder().unix_socket(socket.to_owned());
+        match tls {
+            Ok(tls) => builder.tls_backend_preconfigured(tls),
+            Err(_) => builder,
+        }
     }
 
     /// Gets a document.

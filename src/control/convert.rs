@@ -4,11 +4,14 @@ use serde_json::{Value, json};
 
 use super::{Reloaded, api};
 use crate::engine::run::Proposed;
-use crate::engine::{Decision, DirectoryStatus, Examination, Invitation, Outcome, Progress, Release, Step, Touched};
-use crate::model::{
-    Account, Cause, Causes, Change, ChangeCounts, Claim, Class, Guid, Handle, HoldReason, Link, QuarantineReason, Status, Timestamp, User,
+use crate::engine::{
+    Attempt, Decision, DirectoryStatus, Ended, Examination, HookStatus, Invitation, Outcome, Progress, Release, Sampled, Step, Touched,
 };
-use crate::store::{HeldPlan, HeldSummary, Quarantined, Run, StoredChange, StoredEvent};
+use crate::model::{
+    Account, Cause, Causes, Change, ChangeCounts, Claim, Class, Digest, Guid, Handle, HoldReason, Link, QuarantineReason, Status,
+    Timestamp, User,
+};
+use crate::store::{ChainBreak, Delivery, HeldPlan, HeldSummary, HookStanding, LogHead, Quarantined, Run, StoredChange, StoredEvent};
 
 /// RFC 3339 has four digits for the year; "for ever" is the last instant they can tell.
 const FOR_EVER: &str = "9999-12-31T23:59:59.999Z";
@@ -80,9 +83,10 @@ pub(super) fn reloaded(reloaded: Reloaded) -> api::Reloaded {
     }
 }
 
-pub(super) fn status(started_at: Timestamp, directories: Vec<api::DirectoryStatus>) -> api::Status {
-    // Nothing is delivered yet, so nothing waits to be.
-    let hooks = api::HookCounts::default();
+/// How everything stands.
+pub(super) fn status(started_at: Timestamp, directories: Vec<api::DirectoryStatus>, hooks: &[HookStatus]) -> api::Status {
+    let count = |of: fn(&HookStanding) -> u64| hooks.iter().map(|hook| of(&hook.standing)).sum();
+    let hooks = api::HookCounts { pending: count(|s| s.pending), failed: count(|s| s.failed) };
     api::Status { version: env!("CARGO_PKG_VERSION").to_owned(), started_at: time(started_at), directories, hooks }
 }
 
@@ -137,6 +141,58 @@ pub(super) fn run(run: Run) -> api::Run {
         error,
         warnings,
     }
+}
+
+/// What following the chain of the log came to.
+pub(super) fn log_check(outcome: Result<LogHead, ChainBreak>) -> api::LogCheck {
+    match outcome {
+        Ok(LogHead { seq, hash }) => {
+            let head = format!("{seq}:{}", Digest(hash));
+            api::LogCheck { intact: true, entries: seq, broken_at: None, finding: None, head: Some(head) }
+        }
+        Err(ChainBreak { seq, finding }) => {
+            let entries = seq.saturating_sub(1);
+            api::LogCheck { intact: false, entries, broken_at: Some(seq), finding: Some(finding.to_owned()), head: None }
+        }
+    }
+}
+
+/// How a hook does.
+pub(super) fn hook(status: HookStatus) -> api::Hook {
+    let HookStatus { name, events, target, state, standing, lag } = status;
+    let HookStanding { pending, failed, delivered, oldest: _, delivered_at, error, error_at, gone: _ } = standing;
+    api::Hook {
+        name,
+        events,
+        target,
+        state: state.to_owned(),
+        pending,
+        failed,
+        delivered,
+        lag_seconds: lag.as_secs(),
+        last_delivered: delivered_at.map(time),
+        last_error: error,
+        last_error_at: error_at.map(time),
+    }
+}
+
+/// One event on its way to a hook.
+pub(super) fn delivery(delivery: Delivery) -> api::Delivery {
+    let Delivery { seq, event, kind, subject, state, attempts, first_at, next_at, done_at, error, output } = delivery;
+    let (since, next_at, done_at) = (time(first_at), next_at.map(time), done_at.map(time));
+    api::Delivery { seq, event: event.to_string(), kind, subject, state, attempts, since, next_at, done_at, error, output }
+}
+
+/// What a hook made of a sample.
+pub(super) fn sample(hook: &str, sampled: Sampled) -> api::Sample {
+    let Sampled { event, kind, attempt: Attempt { ended, output }, took } = sampled;
+    let error = match ended {
+        Ended::Taken => None,
+        Ended::Again { why, .. } | Ended::Refused(why) => Some(why),
+        Ended::Gone => Some("it answered 410 Gone".to_owned()),
+    };
+    let took_ms = took.as_millis() as u64;
+    api::Sample { hook: hook.to_owned(), event: event.to_string(), kind, delivered: error.is_none(), error, output, took_ms }
 }
 
 /// A change that was written down.

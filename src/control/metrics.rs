@@ -25,9 +25,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::server::Control;
 use super::socket::ServeError;
-use crate::engine::{DirectoryStatus, Engine, EngineError, STATES};
+use crate::engine::{DirectoryStatus, Engine, EngineError, HookStatus, STATES};
 use crate::model::{AccountId, Status};
-use crate::telemetry::{AccountStanding, DirectoryStanding, Format, Standing, StoreStanding, page};
+use crate::store::HookStanding;
+use crate::telemetry::{AccountStanding, DirectoryStanding, Format, HookSeries, Standing, StoreStanding, page};
 
 /// Prometheus comes alone, or with a second one beside it; whoever comes when all are taken waits in the kernel's queue.
 const CONNECTIONS: usize = 8;
@@ -82,7 +83,8 @@ async fn store_standing(engine: &Engine) -> Result<StoreStanding, EngineError> {
         handle: account.handle.to_string(),
     });
     let accounts = accounts.collect();
-    Ok(StoreStanding { bytes: engine.store.size(), events: engine.store.event_count().await?, directories, accounts })
+    let hooks = engine.hook_statuses().await?.into_iter().map(hook_series).collect();
+    Ok(StoreStanding { bytes: engine.store.size(), events: engine.store.event_count().await?, directories, accounts, hooks })
 }
 
 fn directory_standing(status: DirectoryStatus, stale_after: Duration) -> DirectoryStanding {
@@ -123,6 +125,12 @@ fn directory_standing(status: DirectoryStatus, stale_after: Duration) -> Directo
         quarantined,
         attention: attention.len() as u64,
     }
+}
+
+fn hook_series(status: HookStatus) -> HookSeries {
+    let HookStatus { name, events: _, target: _, state, standing, lag: _ } = status;
+    let HookStanding { pending, failed, oldest, delivered_at, .. } = standing;
+    HookSeries { name, pending, failed, oldest, delivered_at, disabled: state == "disabled" }
 }
 
 /// `GET /v1/metrics` on the socket.

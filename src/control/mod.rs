@@ -9,6 +9,8 @@ pub mod api;
 mod backup;
 pub mod client;
 mod convert;
+mod events;
+mod hooks;
 mod line;
 mod metrics;
 mod openapi;

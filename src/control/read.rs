@@ -13,8 +13,8 @@ use super::problem::Refusal;
 use super::server::{Answer, Control, handle};
 use super::{api, convert};
 use crate::engine::{EngineError, Request, Sort, UserQuery};
-use crate::model::{AccountId, Domain, PlanId, Reason, RunId, Status, Tier, Timestamp, Trigger, User};
-use crate::store::{EventFilter, HeldPlan, UserFilter};
+use crate::model::{AccountId, Domain, PlanId, Reason, RunId, Status, Tier, Trigger, User};
+use crate::store::{HeldPlan, UserFilter};
 
 /// The longest list in one answer, and how long one is when nothing is said.
 const LONGEST: u64 = 1_000;
@@ -23,7 +23,7 @@ const USUAL: u64 = 200;
 /// A run of a whole company fits; more than this is for the store.
 const CHANGES_OF_RUN: u64 = 10_000;
 
-fn limit(asked: Option<u64>) -> u64 {
+pub(super) fn limit(asked: Option<u64>) -> u64 {
     asked.unwrap_or(USUAL).clamp(1, LONGEST)
 }
 
@@ -84,7 +84,8 @@ impl Control {
 }
 
 pub(super) async fn status(State(control): Shared) -> Answer<api::Status> {
-    Ok(Json(convert::status(control.engine.started_at, control.directories().await?)))
+    let hooks = control.engine.hook_statuses().await?;
+    Ok(Json(convert::status(control.engine.started_at, control.directories().await?, &hooks)))
 }
 
 pub(super) async fn directories(State(control): Shared) -> Answer<api::Directories> {
@@ -284,32 +285,4 @@ pub(super) async fn contacts(State(control): Shared, Path(who): Path<String>, Qu
 pub(super) async fn user(State(control): Shared, Path(who): Path<String>) -> Answer<api::User> {
     let user = control.engine.find_user(&who).await?;
     Ok(Json(control.show_user(user).await?))
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WhichEvents {
-    /// After this place in the log.
-    #[serde(default)]
-    after: u64,
-    /// Of this type; `user.*` is all that begin so.
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    /// About this user's id, account, directory or other object.
-    subject: Option<String>,
-    /// Of the run with this id.
-    #[schemars(with = "Option<String>")]
-    run: Option<RunId>,
-    /// Not earlier than this, RFC 3339.
-    #[schemars(with = "Option<String>")]
-    since: Option<Timestamp>,
-    /// At most so many; 200 when nothing is said, 1,000 at most.
-    limit: Option<u64>,
-}
-
-pub(super) async fn events(State(control): Shared, Query(which): Query<WhichEvents>) -> Answer<api::Events> {
-    let WhichEvents { after, kind, subject, run, since, limit: asked } = which;
-    let filter = EventFilter { after, kind, subject, run, since, limit: limit(asked) };
-    let events = control.engine.store.events(&filter).await?;
-    Ok(Json(api::Events { events: events.into_iter().map(convert::event).collect() }))
 }

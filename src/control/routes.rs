@@ -15,7 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::peer::Role;
 use super::server::{Control, Gate, gate};
-use super::{api, backup, metrics, openapi, read, write};
+use super::{api, backup, events, hooks, metrics, openapi, read, write};
 use crate::telemetry::Format;
 
 /// Writes the schema of a type, and what it refers to, into a generator.
@@ -200,9 +200,25 @@ pub(super) fn operations() -> Vec<Operation> {
             .fails(&[REFUSED]),
         look("/quarantine", read::quarantine, "Directory entries that cannot be used as they are")
             .answers::<api::Quarantine>("The entries, each with what to do about it"),
-        look("/events", read::events, "Everything that happened")
-            .with_query::<read::WhichEvents>()
+        look("/events", events::events, "Everything that happened")
+            .with_query::<events::WhichEvents>()
             .answers::<api::Events>("The events, oldest first"),
+        look("/events/verify", events::verify, "Follow the chain of the log from its first entry")
+            .with_query::<events::AgainstWhat>()
+            .answers::<api::LogCheck>("Its end, or where it breaks"),
+        look("/hooks", hooks::hooks, "All hooks, and how they do").answers::<api::Hooks>("The configured hooks, by name"),
+        look("/hooks/{name}/deliveries", hooks::deliveries, "What a hook was told, and is to be told")
+            .with_query::<hooks::WhichDeliveries>()
+            .answers::<api::Deliveries>("The deliveries, newest event first"),
+        change("/hooks/{name}/test", hooks::test, "Send a hook a sample, marked as one")
+            .answers::<api::Sample>("What the hook made of it, also when it did not take it"),
+        change("/hooks/{name}/redeliver", hooks::redeliver, "Deliver again what was given up, or one event")
+            .may_take::<api::Redeliver>()
+            .answers::<api::Redelivered>("How many deliveries that makes")
+            .fails(&[REFUSED]),
+        change("/hooks/{name}/replay", hooks::replay, "Tell a hook everything it wants to know since then")
+            .takes::<api::Replay>()
+            .answers::<api::Redelivered>("How many deliveries that makes"),
         change("/backup", backup::backup, "A consistent copy of the store")
             .answer(StatusCode::OK, "The store", Content::Bytes(backup::MEDIA_TYPE))
             .fails(&[REFUSED]),

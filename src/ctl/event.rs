@@ -1,66 +1,181 @@
 //! `rosterctl event`: everything that happened.
 
+use std::time::Duration;
+
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::csv::csv;
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, dim, red, table, time, value};
+use super::terminal::Reader;
+use super::text::{Page, View, dim, green, number, red, table, time, value, yellow};
 use super::{Exit, Output, run};
-use crate::control::api::{Event, Events};
-use crate::control::client::Route;
+use crate::control::api::{Event, Events, LogCheck};
+use crate::control::client::{ClientError, Route};
 
 /// Everything that happened, and who did it
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Events, oldest first
     List(List),
+    /// Events as they happen, one a line; goes on when rosterd is started again
+    Tail(Tail),
+    /// Follow the chain of the log from its first entry: finds what was edited, deleted or put elsewhere
+    Verify {
+        /// A head that was noted earlier, as this command printed it: finds what was cut off at the end, too
+        #[arg(long, value_name = "SEQ:HASH")]
+        head: Option<String>,
+    },
 }
 
 /// Which events.
 #[derive(Debug, Args)]
-pub struct List {
-    /// Of this type, such as user.suspended
+pub struct Which {
+    /// Of this type, such as user.suspended; user.* is all that begin so
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// About this user's id, account, directory or other object
-    #[arg(long)]
+    #[arg(long, conflicts_with = "person")]
     subject: Option<String>,
+    /// About this person: an address, a user id or an objectGUID
+    #[arg(long, value_name = "WHO")]
+    person: Option<String>,
+    /// That have to do with this account: about itself, its users, domains and directories
+    #[arg(long, value_name = "HANDLE")]
+    account: Option<String>,
     /// Of this run
     #[arg(long, value_name = "ID")]
     run: Option<String>,
-    /// Not earlier than this: a time, a date, or how long ago, such as 2h
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
     /// After this place in the log
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
+}
+
+/// What is listed.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    which: Which,
+    /// Not earlier than this: a time, a date, or how long ago, such as 2h
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Earlier than this
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// At most so many
     #[arg(long)]
     limit: Option<u32>,
+    /// As CSV, for a spreadsheet
+    #[arg(long)]
+    csv: bool,
 }
 
+/// What is followed.
+#[derive(Debug, Args)]
+pub struct Tail {
+    #[command(flatten)]
+    which: Which,
+    /// End after so many
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+}
+
+/// For so many seconds the daemon waits for news before it answers that there are none.
+const WAIT: u64 = 20;
+
+/// A daemon that is being started again is asked again so much later.
+const AGAIN: Duration = Duration::from_secs(1);
+
 pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
-    let Command::List(List { kind, subject, run, since, after, limit }) = command;
-    let since = since.as_deref().map(|text| instant(text, output.terminal.view().now)).transpose()?;
-    let run = match run {
-        Some(given) => Some(run::resolve(given, daemon).await?),
-        None => None,
+    match command {
+        Command::List(arguments) => {
+            let List { which, since, until, limit, csv } = arguments;
+            if *csv && output.json {
+                return Err(Failure::Usage("--csv and --json: choose one".to_owned()));
+            }
+            let now = output.terminal.view().now;
+            let given = |option: &str, text: &Option<String>| text.as_deref().map(|text| instant(option, text, now)).transpose();
+            let (since, until) = (given("--since", since)?, given("--until", until)?);
+            let route = which.route(daemon).await?.with_some("after", which.after);
+            let route = route.with_some("since", since).with_some("until", until).with_some("limit", *limit);
+            let events: Answer<Events> = daemon.get(&route).await?;
+            if *csv {
+                output.terminal.print(&as_csv(&events.value))?;
+            } else {
+                output.data(&events.raw, |view| list(&events.value, view))?;
+            }
+            Ok(Exit::Done)
+        }
+        Command::Tail(arguments) => tail(arguments, daemon, output).await,
+        Command::Verify { head } => {
+            let check: Answer<LogCheck> = daemon.get(&Route::to(["events", "verify"]).with_some("head", head.as_ref())).await?;
+            output.data(&check.raw, |view| verified(&check.value, view))?;
+            Ok(if check.value.intact { Exit::Done } else { Exit::Failed })
+        }
+    }
+}
+
+impl Which {
+    /// The events that are meant, wherever in the log.
+    async fn route(&self, daemon: &Daemon) -> Result<Route, Failure> {
+        let Self { kind, subject, person, account, run, after: _ } = self;
+        let run = match run {
+            Some(given) => Some(run::resolve(given, daemon).await?),
+            None => None,
+        };
+        let route = Route::to(["events"]).with_some("type", kind.as_ref()).with_some("subject", subject.as_ref());
+        Ok(route.with_some("person", person.as_ref()).with_some("account", account.as_ref()).with_some("run", run))
+    }
+}
+
+async fn tail(Tail { which, limit }: &Tail, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    let route = which.route(daemon).await?;
+    let mut after = match which.after {
+        Some(after) => after,
+        None => {
+            let newest: Answer<Events> = daemon.get(&Route::to(["events"]).with("limit", 1)).await?;
+            newest.value.events.last().map_or(0, |event| event.seq)
+        }
     };
-    let route = Route::to(["events"])
-        .with_some("type", kind.as_ref())
-        .with_some("subject", subject.as_ref())
-        .with_some("run", run)
-        .with_some("since", since)
-        .with_some("after", *after)
-        .with_some("limit", *limit);
-    let events: Answer<Events> = daemon.get(&route).await?;
-    output.data(&events.raw, |view| list(&events.value, view))?;
+    let mut left = limit.unwrap_or(u64::MAX);
+    let mut is_told = false;
+    while left > 0 {
+        let asked = route.clone().with("after", after).with("wait", WAIT).with("limit", left.min(1_000));
+        let events: Answer<Events> = match daemon.get(&asked).await {
+            Ok(events) => events,
+            Err(failure) if is_passing(&failure) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    let mut page = Page::default();
+                    page.line(format!("{} rosterd does not answer; when it does, this goes on after {after}", yellow("!")));
+                    output.note(&page);
+                }
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        is_told = false;
+        let raw = events.raw.get("events").and_then(Value::as_array).into_iter().flatten();
+        for (event, raw) in events.value.events.iter().zip(raw) {
+            let page = if output.json { Page::from(format!("{raw}\n")) } else { line(event) };
+            if output.terminal.feed(&page)? == Reader::Gone {
+                return Ok(Exit::Done);
+            }
+            after = event.seq;
+            left -= 1;
+        }
+    }
     Ok(Exit::Done)
 }
 
+/// Whether a daemon that is started again makes up for it.
+fn is_passing(failure: &Failure) -> bool {
+    matches!(failure, Failure::Client(ClientError::NoDaemon { .. } | ClientError::WrongAnswer { .. }))
+}
+
 /// The instant that is meant, as the daemon wants it.
-fn instant(text: &str, now: DateTime<Utc>) -> Result<String, Failure> {
+pub(super) fn instant(option: &str, text: &str, now: DateTime<Utc>) -> Result<String, Failure> {
     let at = DateTime::parse_from_rfc3339(text)
         .map(|at| at.to_utc())
         .ok()
@@ -68,7 +183,7 @@ fn instant(text: &str, now: DateTime<Utc>) -> Result<String, Failure> {
         .or_else(|| now.checked_sub_signed(chrono::Duration::from_std(humantime::parse_duration(text).ok()?).ok()?));
     match at {
         Some(at) => Ok(at.to_rfc3339_opts(SecondsFormat::Millis, true)),
-        None => Err(Failure::Usage(format!("--since {text} is no time: write 2026-11-24T02:58:00Z, 2026-11-24, or 2h for two hours ago"))),
+        None => Err(Failure::Usage(format!("{option} {text} is no time: write 2026-11-24T02:58:00Z, 2026-11-24, or 2h for two hours ago"))),
     }
 }
 
@@ -86,25 +201,96 @@ fn brief(after: &Value) -> String {
     }
 }
 
+/// A field of an event's document.
+fn field<'a>(document: &'a Value, name: &str) -> &'a str {
+    document.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A field of an event's data.
+fn data<'a>(document: &'a Value, name: &str) -> &'a Value {
+    document.get("data").and_then(|d| d.get(name)).unwrap_or(&Value::Null)
+}
+
+fn coloured(kind: &str) -> String {
+    let bad = matches!(
+        kind,
+        "user.suspended" | "run.failed" | "directory.unreachable" | "directory.stale" | "domain.lapsed" | "hook.dead_lettered"
+    );
+    if bad { red(kind) } else { kind.to_owned() }
+}
+
 /// The events of a list.
 pub fn list(events: &Events, view: &View) -> Page {
     if events.events.is_empty() {
         return Page::from("no such events\n".to_owned());
     }
     let rows = events.events.iter().map(|Event { seq, document }| {
-        let field = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default();
-        let data = |name: &str| document.get("data").and_then(|d| d.get(name)).unwrap_or(&Value::Null);
-        let kind = field("type");
-        let bad = matches!(kind, "user.suspended" | "run.failed" | "directory.unreachable" | "domain.lapsed");
-        let after = data("after");
         [
             seq.to_string(),
-            time(field("time")),
-            if bad { red(kind) } else { kind.to_owned() },
-            field("subject").to_owned(),
-            data("actor").as_str().unwrap_or_default().to_owned(),
-            dim(brief(after)),
+            time(field(document, "time")),
+            coloured(field(document, "type")),
+            field(document, "subject").to_owned(),
+            data(document, "actor").as_str().unwrap_or_default().to_owned(),
+            dim(brief(data(document, "after"))),
         ]
     });
     table(["SEQ", "TIME", "TYPE", "SUBJECT", "BY", "NOW"], rows, view)
+}
+
+/// One event on a line of its own.
+fn line(Event { seq, document }: &Event) -> Page {
+    let mut page = Page::default();
+    let by = data(document, "actor").as_str().unwrap_or_default();
+    let (at, kind, subject) = (time(field(document, "time")), coloured(field(document, "type")), field(document, "subject"));
+    page.line(format!("{seq} {at} {kind} {subject} {by} {}", dim(brief(data(document, "after")))));
+    page
+}
+
+/// The events of a list, for a spreadsheet.
+fn as_csv(events: &Events) -> Page {
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let rows = events.events.iter().map(|Event { seq, document }| {
+        let named = |name: &str| field(document, name).to_owned();
+        let of = |name: &str| text(data(document, name));
+        [
+            seq.to_string(),
+            named("time"),
+            named("type"),
+            named("subject"),
+            of("actor"),
+            of("run"),
+            of("account"),
+            of("before"),
+            of("after"),
+            of("evidence"),
+            named("id"),
+        ]
+    });
+    csv(["seq", "time", "type", "subject", "actor", "run", "account", "before", "after", "evidence", "id"], rows)
+}
+
+/// What following the chain came to.
+pub fn verified(check: &LogCheck, view: &View) -> Page {
+    let LogCheck { intact: _, entries, broken_at, finding, head } = check;
+    let mut page = Page::default();
+    match broken_at {
+        None => {
+            page.line(format!("{} {} entries, all as they were written", green("✓"), number(*entries)));
+            if let Some(head) = head {
+                page.line(format!("head: {head}"));
+                let advice = "Noted elsewhere, the head shows later whether entries were cut off: rosterctl event verify --head …";
+                page.sentence("", &dim(advice), view);
+            }
+        }
+        Some(seq) => {
+            let finding = finding.as_deref().unwrap_or("it does not follow from the one before");
+            page.sentence(&format!("{} ", red("✗")), &format!("the log breaks at entry {seq}: {finding}"), view);
+            page.line(format!("  {} entries before it are as they were written", number(*entries)));
+        }
+    }
+    page
 }

@@ -13,6 +13,7 @@ pub mod directory;
 pub mod domain;
 pub mod event;
 pub mod held;
+pub mod hook;
 pub mod id;
 mod link;
 pub mod plan;
@@ -84,6 +85,8 @@ enum Command {
     Domain(domain::Command),
     #[command(subcommand)]
     Directory(directory::Command),
+    #[command(subcommand)]
+    Hook(hook::Command),
     #[command(subcommand)]
     Event(event::Command),
     SignIn(sign_in::Arguments),
@@ -161,6 +164,7 @@ impl Command {
             Self::Account(command) => account::call(command, daemon, output).await,
             Self::Domain(command) => domain::call(command, daemon, output).await,
             Self::Directory(command) => directory::call(command, daemon, output).await,
+            Self::Hook(command) => hook::call(command, daemon, output).await,
             Self::Event(command) => event::call(command, daemon, output).await,
             Self::SignIn(arguments) => sign_in::call(arguments, daemon, output).await,
             Self::Backup(arguments) => backup::call(arguments, daemon, output).await,

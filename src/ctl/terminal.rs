@@ -74,9 +74,17 @@ impl Terminal {
 
     /// Writes data. A reader that has gone away (`| head`) is no error: what is left has nobody to read it.
     pub fn print(&mut self, page: &Page) -> io::Result<()> {
+        self.feed(page).map(drop)
+    }
+
+    /// Writes data of which there may be no end; says whether anybody still reads it.
+    pub(super) fn feed(&mut self, page: &Page) -> io::Result<Reader> {
         let text = if self.colour { page.coloured() } else { page.plain() };
-        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
-        written.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+        match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
+            Ok(()) => Ok(Reader::There),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes a message. There is nowhere to report that this failed.
@@ -110,6 +118,15 @@ impl Terminal {
         let line = line.strip_suffix('\n').unwrap_or(&line);
         Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
     }
+}
+
+/// Whoever reads what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// Still reads.
+    There,
+    /// Has gone away (`| head`).
+    Gone,
 }
 
 /// Whether colours are used.

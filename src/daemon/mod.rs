@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::control::{self, Callers};
 use crate::engine::{DirectoryConfig, Engine, EngineError, Rules};
+use crate::hooks::Hook;
 use crate::store::{Store, StoreError};
 
 pub use check::check_directory;
@@ -41,6 +42,8 @@ pub struct Setup {
     pub metrics: Option<SocketAddr>,
     /// The directories.
     pub directories: Vec<DirectoryConfig>,
+    /// The hooks.
+    pub hooks: Vec<Hook>,
 }
 
 /// Why the daemon could not start, or ended.
@@ -90,9 +93,11 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
         Some(address) => Some(control::bind_port(address).await?),
         None => None,
     };
-    let Setup { store: store_url, control, rules, metrics, directories } = setup;
+    let Setup { store: store_url, control, rules, metrics, directories, hooks } = setup;
     let Reload { read, reloader, mut asked } = reload;
     let engine = Arc::new(Engine::new(Arc::clone(&store), clock, directories, rules, stop.clone()));
+    engine.hook_up(hooks);
+    engine.end_leftovers().await?;
     let callers = Arc::new(Callers::new(&control));
     let mut daemon = Daemon { engine, callers, read, store_url, socket: control.socket, metrics, parts: JoinSet::new(), stop };
 
@@ -110,7 +115,13 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
         claims.keep_claims().await;
         Ok(())
     });
+    let watched = Arc::clone(&daemon.engine);
+    daemon.keep("the watch of how old directories are", |_| async move {
+        watched.keep_watch_of_age().await;
+        Ok(())
+    });
     daemon.keep_directories();
+    daemon.keep_hooks();
     let told = Arc::clone(&daemon.engine);
     daemon.keep("the word to systemd", |until| async move {
         notify::keep_telling(told, until).await;
@@ -170,6 +181,19 @@ impl Daemon {
                 self.parts.spawn(async move {
                     engine.keep(Arc::clone(&directory)).await;
                     if directory.over().is_cancelled() { Ok(()) } else { Err(DaemonError::Ended("a directory's schedule")) }
+                });
+            }
+        }
+    }
+
+    /// Has every hook told that is not told yet.
+    fn keep_hooks(&mut self) {
+        for hook in self.engine.hooks().values() {
+            if hook.needs_keeping() {
+                let (engine, hook) = (Arc::clone(&self.engine), Arc::clone(hook));
+                self.parts.spawn(async move {
+                    engine.keep_hook(Arc::clone(&hook)).await;
+                    if hook.over().is_cancelled() { Ok(()) } else { Err(DaemonError::Ended("the deliveries of a hook")) }
                 });
             }
         }

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use super::{Daemon, Setup, notify};
 use crate::config::Problems;
 use crate::control::{Ask, Reloaded, Reloader};
+use crate::engine::Outcome;
 
 /// How the configuration is read again, and who may ask for it.
 pub struct Reload {
@@ -61,7 +62,7 @@ impl Daemon {
     }
 
     fn take_over(&mut self, setup: Setup) -> Reloaded {
-        let Setup { store, control, rules, metrics, directories } = setup;
+        let Setup { store, control, rules, metrics, directories, hooks } = setup;
         let needs_restart = [
             ("store.url", store != self.store_url),
             ("control.socket", control.socket != self.socket),
@@ -70,6 +71,10 @@ impl Daemon {
         self.callers.regroup(&control);
         let outcomes = self.engine.reconfigure(directories, rules);
         self.keep_directories();
+        for (hook, outcome) in self.engine.hook_up(hooks).into_iter().filter(|(_, outcome)| *outcome != Outcome::Unchanged) {
+            tracing::info!(%hook, "hook {hook}: the configuration is in force ({})", outcome.as_str());
+        }
+        self.keep_hooks();
         Reloaded {
             directories: outcomes,
             needs_restart: needs_restart.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect(),

@@ -6,6 +6,8 @@ use crate::daemon::Setup;
 use crate::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts};
 use crate::dns::Resolver;
 use crate::engine::{Cron, DirectoryConfig, Mode, Rules};
+use crate::hooks::webhook::Connections;
+use crate::hooks::{Hook, Program, Target, Webhook};
 use crate::model::Tier;
 use crate::reconcile::{Filter, Limit, Limits, TierRules, WithoutGroup};
 
@@ -42,7 +44,27 @@ pub fn setup(config: &Config) -> Setup {
         },
         metrics: config.metrics_listen,
         directories: config.directories.iter().filter_map(|d| directory(d, config)).collect(),
+        hooks: config.hooks.iter().map(hook).collect(),
     }
+}
+
+fn hook(hook: &config::Hook) -> Hook {
+    let config::Hook { name, events, target, timeout, max_age, concurrency } = hook;
+    let target = match target {
+        config::Target::Exec(exec) => Target::Exec(Program {
+            path: exec.first().map(Into::into).unwrap_or_default(),
+            arguments: exec.iter().skip(1).cloned().collect(),
+        }),
+        config::Target::Webhook(config::Webhook { url, secret_file, ca_file, proxy, allow_http: _ }) => Target::Webhook(Webhook {
+            url: url.clone(),
+            secret_file: secret_file.clone(),
+            ca_file: ca_file.clone(),
+            proxy: proxy.clone(),
+            connections: Connections::default(),
+        }),
+    };
+    let (name, events, concurrency) = (name.clone(), events.clone(), *concurrency as usize);
+    Hook { name, events, target, timeout: *timeout, max_age: *max_age, concurrency }
 }
 
 /// One directory; `None` only for a schedule that was not checked.
@@ -101,7 +123,6 @@ fn notices(d: &config::Directory, config: &Config) -> Vec<String> {
     [
         (d.live, "live = true: this version does not follow change notifications yet; changes are seen by scheduled runs"),
         (!config.gates.is_empty(), "a gate is configured: this version cannot ask it, so every change waits for rosterctl held approve"),
-        (!config.hooks.is_empty(), "hooks are configured: this version does not run them yet; nothing is sent to anybody"),
         (keeps_less, "retention is configured: this version keeps everything"),
     ]
     .into_iter()

@@ -6,7 +6,9 @@ mod accounts;
 mod attempts;
 mod bind;
 mod claims;
+mod deliver;
 mod held;
+mod hooks;
 mod judge;
 mod look;
 mod members;
@@ -16,11 +18,13 @@ mod reload;
 pub mod run;
 mod schedule;
 mod sign_in;
+mod stale;
 mod status;
 mod tell;
 mod users;
 mod write;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -37,9 +41,12 @@ use crate::store::{AccountRefused, ClaimRefused, Run, Store, StoreError};
 use attempts::Attempts;
 
 pub use crate::directory::{Examination, Step, StepOutcome};
+pub use crate::hooks::{Attempt, Ended};
 pub use bind::check_directory;
 pub use claims::{Effect, Release, Touched};
+pub use deliver::HookAtWork;
 pub use held::Approval;
+pub use hooks::{HOOK_STATES, HookStatus, Sampled};
 pub use judge::Judged;
 pub use members::Invitation;
 pub use reload::{Configured, Outcome, Rules};
@@ -245,6 +252,7 @@ pub struct Engine {
     /// The clock.
     pub clock: Clock,
     configured: watch::Sender<Arc<Configured>>,
+    hooks: watch::Sender<Arc<BTreeMap<String, Arc<HookAtWork>>>>,
     /// When the engine was made.
     pub started_at: Timestamp,
     /// Ends everything.
@@ -261,7 +269,8 @@ impl Engine {
         let started_at = clock.now();
         let directories = directories.into_iter().map(|c| (c.name.clone(), Arc::new(Directory::new(c, &stop)))).collect();
         let configured = watch::Sender::new(Arc::new(Configured { directories, rules }));
-        Self { store, clock, configured, started_at, stop, turn: Mutex::default(), attempts: Attempts::default() }
+        let (hooks, attempts) = (watch::Sender::default(), Attempts::default());
+        Self { store, clock, configured, hooks, started_at, stop, turn: Mutex::default(), attempts }
     }
 
     /// The directory of this name.

@@ -1,11 +1,16 @@
 //! The event log: append-only, numbered by the one writer, each entry chained to the one before.
 
+use std::collections::BTreeSet;
+
 use sha2::Digest as _;
+use sqlx::any::AnyRow;
+use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::sql::{Columns, Sql, Value, insert};
-use super::{Doing as _, GENESIS, Store, StoreError, Writing};
+use super::{Doing as _, GENESIS, Store, StoreError, Writing, outbox};
 use crate::clock::Clock;
-use crate::model::{Event, EventId, RunId, Timestamp};
+use crate::model::{AccountId, DirectoryName, Event, EventId, Handle, RunId, Timestamp};
 
 /// One event as it is stored.
 #[derive(Debug, Clone)]
@@ -19,18 +24,34 @@ pub struct StoredEvent {
 /// Which events to list.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
-    /// After this place.
-    pub after: u64,
+    /// After this place, the first ones; without it, the newest ones.
+    pub after: Option<u64>,
     /// Of this type; `user.*` for all of a noun.
     pub kind: Option<String>,
-    /// About this.
-    pub subject: Option<String>,
+    /// About one of these; about anything, where there is none.
+    pub subjects: Vec<String>,
+    /// That have to do with this account.
+    pub account: Option<AccountScope>,
     /// Of this run.
     pub run: Option<RunId>,
     /// Not before this.
     pub since: Option<Timestamp>,
-    /// At most so many, the newest ones.
+    /// Before this.
+    pub until: Option<Timestamp>,
+    /// At most so many.
     pub limit: u64,
+}
+
+/// What has to do with an account: what says so of itself, and of what does not, itself, its users and claims, and the
+/// directories connected to it.
+#[derive(Debug, Clone)]
+pub struct AccountScope {
+    /// The account.
+    pub account: AccountId,
+    /// Its handle.
+    pub handle: Handle,
+    /// The directories that are connected to it now.
+    pub directories: Vec<DirectoryName>,
 }
 
 /// Where the chain of the log is broken.
@@ -38,7 +59,21 @@ pub struct EventFilter {
 pub struct ChainBreak {
     /// The first entry that does not follow from the one before.
     pub seq: u64,
+    /// What is wrong there.
+    pub finding: &'static str,
 }
+
+/// The end of the log: whoever notes it elsewhere can tell later whether anything was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogHead {
+    /// The number of an entry.
+    pub seq: u64,
+    /// The hash of everything up to and including it.
+    pub hash: [u8; 32],
+}
+
+/// Entries that are looked through at once.
+const PAGE: u64 = 1_000;
 
 fn chain(before: [u8; 32], document: &str) -> [u8; 32] {
     let mut hash = sha2::Sha256::new();
@@ -47,7 +82,7 @@ fn chain(before: [u8; 32], document: &str) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Appends events within the transaction that writes what they tell.
+/// Appends events within the transaction that writes what they tell, and with them what hooks are to be told.
 pub(super) async fn append(writing: &mut Writing<'_>, events: &[Event], clock: &Clock) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
@@ -61,6 +96,7 @@ pub(super) async fn append(writing: &mut Writing<'_>, events: &[Event], clock: &
         }
         None => (0, GENESIS),
     };
+    let first = seq + 1;
     let mut rows: Vec<Vec<Value>> = Vec::with_capacity(events.len());
     for event in events {
         let id = EventId(clock.new_id());
@@ -78,10 +114,19 @@ pub(super) async fn append(writing: &mut Writing<'_>, events: &[Event], clock: &
             hash.into(),
         ]);
     }
-    insert(&mut writing.tx, "INSERT INTO events (seq, id, kind, subject, run_id, at, document, hash)", "", rows).await.doing("write events")
+    insert(&mut writing.tx, "INSERT INTO events (seq, id, kind, subject, run_id, at, document, hash)", "", rows)
+        .await
+        .doing("write events")?;
+    writing.has_news = true;
+    outbox::enqueue(writing, first, seq, clock.now()).await
 }
 
 impl Store {
+    /// Changes whenever events, or deliveries to be made, were committed.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
     /// How many there have been: the number of the newest one.
     pub async fn event_count(&self) -> Result<u64, StoreError> {
         let last = Sql::new("SELECT seq FROM events ORDER BY seq DESC LIMIT 1").first(&self.readers).await.doing("read the event log")?;
@@ -97,57 +142,175 @@ impl Store {
 
     /// The events that pass the filter, oldest first: the newest ones, or the first ones after a place.
     pub async fn events(&self, filter: &EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
-        let EventFilter { after, kind, subject, run, since, limit } = filter;
-        let mut sql = Sql::new("SELECT seq, document FROM events WHERE seq > ").bind(*after);
-        sql = match kind.as_deref().map(|k| (k, k.strip_suffix('*'))) {
-            Some((_, Some(""))) | None => sql,
-            // "user." < every "user.x" < "user/"
-            Some((_, Some(noun))) => {
-                sql.push(" AND kind >= ").bind(noun).push(" AND kind < ").bind(format!("{}/", noun.trim_end_matches('.')))
+        let Some(scope) = &filter.account else {
+            let mut rows = page(filter, filter.after, filter.limit).all(&self.readers).await.doing("list events")?;
+            if filter.after.is_none() {
+                rows.reverse();
             }
-            Some((kind, None)) => sql.push(" AND kind = ").bind(kind),
+            return rows.iter().map(stored).collect();
         };
-        if let Some(subject) = subject {
-            sql = sql.push(" AND subject = ").bind(subject.as_str());
+        // Whose a user is now, no event says: the log is looked through, page by page.
+        let mut found = Vec::new();
+        let mut from = filter.after;
+        while (found.len() as u64) < filter.limit {
+            let rows = page(filter, from, PAGE).all(&self.readers).await.doing("list events")?;
+            let Some(last) = rows.last() else { break };
+            from = Some(Columns::of(last).int()? as u64);
+            let is_last = (rows.len() as u64) < PAGE;
+            let concerned = self.concerned(scope, &rows).await?;
+            for (row, _) in rows.iter().zip(concerned).filter(|(_, concerned)| *concerned).take(filter.limit as usize - found.len()) {
+                found.push(stored(row)?);
+            }
+            if is_last {
+                break;
+            }
         }
-        if let Some(run) = run {
-            sql = sql.push(" AND run_id = ").bind(run.0);
+        if filter.after.is_none() {
+            found.reverse();
         }
-        if let Some(since) = since {
-            sql = sql.push(" AND at >= ").bind(*since);
-        }
-        // Whoever follows the log reads on from where it was; whoever looks wants the newest.
-        let order = if *after > 0 { " ORDER BY seq LIMIT " } else { " ORDER BY seq DESC LIMIT " };
-        let mut rows = sql.push(order).bind(*limit).all(&self.readers).await.doing("list events")?;
-        if *after == 0 {
-            rows.reverse();
-        }
-        rows.iter()
-            .map(|row| {
-                let mut c = Columns::of(row);
-                Ok(StoredEvent { seq: c.int()? as u64, document: c.json("event")? })
-            })
-            .collect()
+        Ok(found)
     }
 
-    /// Follows the whole chain; returns how many entries it has, or where it breaks.
-    pub async fn verify_events(&self) -> Result<Result<u64, ChainBreak>, StoreError> {
+    /// Which of these events have to do with the account.
+    async fn concerned(&self, scope: &AccountScope, rows: &[AnyRow]) -> Result<Vec<bool>, StoreError> {
+        let AccountScope { account, handle, directories } = scope;
+        let about = |row| {
+            let StoredEvent { document, .. } = stored(row)?;
+            let says = document["data"]["account"].as_str().map(|account| account == handle.as_str());
+            let mut c = Columns::of(row);
+            c.int()?;
+            c.text()?;
+            Ok((says, c.text()?, c.maybe_uuid()?))
+        };
+        let about: Vec<(Option<bool>, String, Option<Uuid>)> = rows.iter().map(about).collect::<Result<_, StoreError>>()?;
+        let silent = || about.iter().filter(|(says, ..)| says.is_none());
+        let ids: Vec<Uuid> = silent().filter_map(|(_, subject, _)| subject.parse().ok()).collect();
+        let runs: Vec<Uuid> = silent().filter_map(|(.., run)| *run).collect();
+        let names: Vec<&str> = directories.iter().map(DirectoryName::as_str).collect();
+        let mut its: BTreeSet<Uuid> = BTreeSet::from([account.0]);
+        for (table, owner) in [("users", "account_id"), ("claims", "account_id")] {
+            let sql = Sql::new("SELECT id FROM ").push(table).push(" WHERE ").push(owner).push(" = ").bind(account.0);
+            self.add_ids(sql, &ids, &mut its).await?;
+        }
+        if !names.is_empty() {
+            for (table, ids) in [("plans", &ids), ("runs", &runs)] {
+                let sql = Sql::new("SELECT id FROM ").push(table).push(" WHERE directory IN ").list(names.iter().copied());
+                self.add_ids(sql, ids, &mut its).await?;
+            }
+        }
+        let is_its = |(says, subject, run): &(Option<bool>, String, Option<Uuid>)| {
+            if let Some(says) = says {
+                return *says;
+            }
+            names.contains(&subject.as_str())
+                || subject.parse().is_ok_and(|id: Uuid| its.contains(&id))
+                || run.is_some_and(|run| its.contains(&run))
+        };
+        Ok(about.iter().map(is_its).collect())
+    }
+
+    async fn add_ids(&self, sql: Sql, among: &[Uuid], into: &mut BTreeSet<Uuid>) -> Result<(), StoreError> {
+        if among.is_empty() {
+            return Ok(());
+        }
+        let rows = sql.push(" AND id IN ").list(among.iter().copied()).all(&self.readers).await.doing("list events")?;
+        for row in rows {
+            into.insert(Columns::of(&row).uuid()?);
+        }
+        Ok(())
+    }
+
+    /// Follows the whole chain; returns its end, or where it breaks. With a head that was noted elsewhere, the chain has
+    /// to pass through it.
+    pub async fn verify_events(&self, noted: Option<LogHead>) -> Result<Result<LogHead, ChainBreak>, StoreError> {
         let (mut seq, mut hash) = (0_u64, GENESIS);
+        let broken = |seq, finding| Ok(Err(ChainBreak { seq, finding }));
         loop {
-            let sql = Sql::new("SELECT seq, document, hash FROM events WHERE seq > ").bind(seq).push(" ORDER BY seq LIMIT 5000");
-            let rows = sql.all(&self.readers).await.doing("read the event log")?;
+            let sql = Sql::new("SELECT seq, document, hash, id, kind, subject, run_id, at FROM events WHERE seq > ").bind(seq);
+            let rows = sql.push(" ORDER BY seq LIMIT ").bind(PAGE).all(&self.readers).await.doing("read the event log")?;
             if rows.is_empty() {
-                return Ok(Ok(seq));
+                break;
             }
             for row in rows {
                 let mut c = Columns::of(&row);
                 let at = c.int()? as u64;
-                hash = chain(hash, &c.text()?);
-                if at != seq + 1 || hash != c.hash()? {
-                    return Ok(Err(ChainBreak { seq: seq + 1 }));
+                if at != seq + 1 {
+                    return broken(seq + 1, "the entry is missing");
+                }
+                let document = c.text()?;
+                hash = chain(hash, &document);
+                if hash != c.hash()? {
+                    return broken(at, "the entry, or the one before, is not what was written");
+                }
+                if !says_the_same(&document, &mut c)? {
+                    return broken(at, "what the entry is listed by is not what it says");
+                }
+                if noted.is_some_and(|noted| noted.seq == at && noted.hash != hash) {
+                    return broken(at, "up to this entry it is another log than the one whose head was noted");
                 }
                 seq = at;
             }
         }
+        match noted {
+            Some(noted) if noted.seq > seq => broken(seq + 1, "the log ends before the head that was noted: entries were cut off"),
+            _ => Ok(Ok(LogHead { seq, hash })),
+        }
     }
+}
+
+/// One page of what passes the filter, whatever account it has to do with. Newest first, unless it is read on from a place.
+fn page(filter: &EventFilter, from: Option<u64>, limit: u64) -> Sql {
+    let EventFilter { after, kind, subjects, account: _, run, since, until, limit: _ } = filter;
+    let forward = after.is_some();
+    let mut sql = Sql::new("SELECT seq, document, subject, run_id FROM events WHERE seq ");
+    sql = sql.push(if forward { "> " } else { "< " }).bind(from.map_or(if forward { 0 } else { i64::MAX }, |seq| seq as i64));
+    if let Some(kind) = kind {
+        sql = of_kind(sql.push(" AND "), "", kind);
+    }
+    if !subjects.is_empty() {
+        sql = sql.push(" AND subject IN ").list(subjects.iter().map(String::as_str));
+    }
+    if let Some(run) = run {
+        sql = sql.push(" AND run_id = ").bind(run.0);
+    }
+    if let Some(since) = since {
+        sql = sql.push(" AND at >= ").bind(*since);
+    }
+    if let Some(until) = until {
+        sql = sql.push(" AND at < ").bind(*until);
+    }
+    sql.push(if forward { " ORDER BY seq LIMIT " } else { " ORDER BY seq DESC LIMIT " }).bind(limit)
+}
+
+/// The `kind` of a table is this type, one of the family (`user.*`), or any (`*`).
+pub(super) fn of_kind(sql: Sql, alias: &str, kind: &str) -> Sql {
+    match kind.strip_suffix('*') {
+        Some("") => sql.push("1 = 1"),
+        // "user." < every "user.x" < "user/"
+        Some(noun) => {
+            let noun = noun.trim_end_matches('.');
+            let sql = sql.push("(").push(alias).push("kind >= ").bind(format!("{noun}."));
+            sql.push(" AND ").push(alias).push("kind < ").bind(format!("{noun}/")).push(")")
+        }
+        None => sql.push(alias).push("kind = ").bind(kind),
+    }
+}
+
+fn stored(row: &AnyRow) -> Result<StoredEvent, StoreError> {
+    let mut c = Columns::of(row);
+    Ok(StoredEvent { seq: c.int()? as u64, document: c.json("event")? })
+}
+
+/// Whether the columns that events are found by say what the document says: they are not in the chain.
+fn says_the_same(document: &str, columns: &mut Columns<'_>) -> Result<bool, StoreError> {
+    let (id, kind, subject) = (columns.uuid()?, columns.text()?, columns.text()?);
+    let (run, at) = (columns.maybe_uuid()?, columns.time()?);
+    let Ok(document) = serde_json::from_str::<serde_json::Value>(document) else { return Ok(false) };
+    let text = |pointer: &str| document.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    let time = document.get("time").cloned().and_then(|time| serde_json::from_value(time).ok());
+    Ok(text("/id") == id.to_string()
+        && text("/type") == kind
+        && text("/subject") == subject
+        && text("/data/run") == run.map(|run| run.to_string()).unwrap_or_default()
+        && time == Some(at))
 }

@@ -11,8 +11,10 @@ mod accounts;
 mod apply;
 mod backup;
 mod claims;
+mod deliveries;
 mod directories;
 mod events;
+mod outbox;
 mod people;
 mod plans;
 mod runs;
@@ -23,20 +25,24 @@ mod tests;
 mod users;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Transaction};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::telemetry::Counters;
 
 pub use accounts::AccountRefused;
 pub use apply::{Applied, Writer};
 pub use claims::ClaimRefused;
+pub use deliveries::{Delivery, DeliveryFilter, HookStanding};
 pub use directories::{BindRefused, DirectoryState, Pin, PinKind};
-pub use events::{ChainBreak, EventFilter, StoredEvent};
+pub use events::{AccountScope, ChainBreak, EventFilter, LogHead, StoredEvent};
+pub use outbox::{Due, Leftover, Settled, Settlement, Subscription};
 pub use people::Quarantined;
 pub use plans::{DecidedBy, HeldPlan, HeldSummary, Reheld, StoredChange};
 pub use runs::{Budget, Run};
@@ -148,6 +154,12 @@ pub struct Store {
     pub counters: Counters,
     readers: AnyPool,
     writer: Mutex<AnyPool>,
+    /// Whether the writer's connection commits without waiting for the disk; only looked at by who holds it.
+    writes_lightly: AtomicBool,
+    /// Who is told of events.
+    subscriptions: RwLock<Arc<[Subscription]>>,
+    /// Counts commits that somebody may wait for.
+    news: watch::Sender<u64>,
     flavour: Flavour,
     file: Option<PathBuf>,
     /// Held as long as the store is open: a second rosterd is refused.
@@ -201,7 +213,17 @@ impl Store {
         migrate(&writer, flavour).await?;
         // Readers connect after the schema is there.
         let readers = pool(4, READER_CACHE).await.doing("open its database for reading")?;
-        Ok(Self { counters: Counters::default(), readers, writer: Mutex::new(writer), flavour, file, _lock: lock })
+        Ok(Self {
+            counters: Counters::default(),
+            readers,
+            writer: Mutex::new(writer),
+            writes_lightly: AtomicBool::new(false),
+            subscriptions: RwLock::new([].into()),
+            news: watch::Sender::new(0),
+            flavour,
+            file,
+            _lock: lock,
+        })
     }
 
     /// The file it is in.
@@ -231,38 +253,77 @@ impl Store {
         Ok(())
     }
 
-    async fn begin_on(&self, writer: &AnyPool) -> Result<Transaction<'static, Any>, sqlx::Error> {
+    async fn begin_on(&self, writer: &AnyPool, commits: Commits) -> Result<Transaction<'static, Any>, sqlx::Error> {
         match self.flavour {
-            Flavour::Sqlite => writer.begin_with("BEGIN IMMEDIATE").await,
+            Flavour::Sqlite => {
+                let lightly = commits == Commits::Lightly;
+                if self.writes_lightly.load(Ordering::Relaxed) != lightly {
+                    let pragma = if lightly { "PRAGMA synchronous = NORMAL" } else { "PRAGMA synchronous = FULL" };
+                    sqlx::query(pragma).execute(writer).await?;
+                    self.writes_lightly.store(lightly, Ordering::Relaxed);
+                }
+                writer.begin_with("BEGIN IMMEDIATE").await
+            }
             #[cfg(feature = "postgres")]
-            Flavour::Postgres => writer.begin().await,
+            Flavour::Postgres => {
+                let mut tx = writer.begin().await?;
+                if commits == Commits::Lightly {
+                    sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
+                }
+                Ok(tx)
+            }
         }
     }
 
     async fn begin(&self) -> Result<Writing<'_>, StoreError> {
+        self.begin_to(Commits::Safely).await
+    }
+
+    async fn begin_to(&self, commits: Commits) -> Result<Writing<'_>, StoreError> {
         let guard = self.writer.lock().await;
-        let tx = match self.begin_on(&guard).await {
+        let tx = match self.begin_on(&guard, commits).await {
             Ok(tx) => tx,
             Err(_) => {
                 // A transaction that the database itself gave up (a full disk) leaves a connection that begins no other.
                 let broken = guard.acquire().await.doing("begin to write")?;
                 broken.close().await.doing("begin to write")?;
-                self.begin_on(&guard).await.doing("begin to write")?
+                self.writes_lightly.store(false, Ordering::Relaxed);
+                self.begin_on(&guard, commits).await.doing("begin to write")?
             }
         };
-        Ok(Writing { tx, _guard: guard })
+        let subscriptions = Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner));
+        Ok(Writing { tx, subscriptions, has_news: false, news: &self.news, _guard: guard })
     }
+}
+
+/// How a commit is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Commits {
+    /// It survives a power cut.
+    Safely,
+    /// For what is done again if it is lost: it survives a crash of rosterd, and a power cut only after the next safe one.
+    Lightly,
 }
 
 /// The one transaction that writes.
 struct Writing<'a> {
     tx: Transaction<'static, Any>,
+    /// Who is told of the events in it.
+    subscriptions: Arc<[Subscription]>,
+    /// Whether somebody may wait for what is in it.
+    has_news: bool,
+    news: &'a watch::Sender<u64>,
     _guard: MutexGuard<'a, AnyPool>,
 }
 
 impl Writing<'_> {
     async fn commit(self) -> Result<(), StoreError> {
-        self.tx.commit().await.doing("commit")
+        let Self { tx, subscriptions: _, has_news, news, _guard } = self;
+        tx.commit().await.doing("commit")?;
+        if has_news {
+            news.send_modify(|count| *count += 1);
+        }
+        Ok(())
     }
 }
 
@@ -322,6 +383,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "initial" in "0001_initial.sql",
     "what every run asks" in "0002_what_every_run_asks.sql",
     "accounts in full" in "0003_accounts_in_full.sql",
+    "deliveries" in "0004_deliveries.sql",
 ];
 
 async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

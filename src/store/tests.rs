@@ -88,10 +88,12 @@ on_both! {
     a_domain_belongs_to_one_account_and_converts_it
     search_finds_words_by_their_beginning_without_accents
     only_automatic_changes_count_against_the_budget
-    an_edited_event_breaks_the_chain_where_it_was_edited
+    whatever_is_done_to_the_log_breaks_it_where_it_was_done
     changes_of_what_is_remembered_are_none_of_them_lost
     what_was_committed_before_a_failure_is_counted
 }
+
+mod outbox;
 
 fn alice() -> Actor {
     Actor("alice".into())
@@ -182,7 +184,7 @@ async fn what_is_applied_is_read_back_with_its_events(f: Fresh) {
     let kinds: Vec<_> = told.iter().map(|e| e.document["type"].as_str().unwrap().to_owned()).collect();
     assert_eq!(kinds, ["user.created", "user.created", "user.suspended"]);
     assert_eq!(told[2].document["data"]["evidence"][0]["value"], "514");
-    assert_eq!(f.store.verify_events().await.unwrap(), Ok(4), "with the account's own");
+    assert_eq!(f.store.verify_events(None).await.unwrap().map(|head| head.seq), Ok(4), "with the account's own");
 }
 
 async fn addresses_are_swapped_in_one_transaction(f: Fresh) {
@@ -287,13 +289,55 @@ async fn only_automatic_changes_count_against_the_budget(f: Fresh) {
     assert_eq!((budget.active, budget.used.len()), (0, 0), "an operator's change");
 }
 
-async fn an_edited_event_breaks_the_chain_where_it_was_edited(f: Fresh) {
+async fn whatever_is_done_to_the_log_breaks_it_where_it_was_done(f: Fresh) {
     f.apply((1..6).map(|n| f.creation(n, "A", &format!("a{n}@example.com"))).collect()).await;
-    assert!(f.store.verify_events().await.unwrap().is_ok());
+    let head = f.store.verify_events(None).await.unwrap().unwrap();
+    assert_eq!(head.seq, 6);
+    let all = |from: &str| format!("UPDATE events SET {from} WHERE seq = 3");
+    let edits = [
+        (vec![all("document = '{}'")], 3),
+        (vec![all("document = document || ' '")], 3),
+        (vec![all("kind = 'user.updated'")], 3),
+        (vec![all("subject = 'somebody else'")], 3),
+        (vec![all("at = at + 1")], 3),
+        (vec![all("run_id = NULL")], 3),
+        (vec![all("id = (SELECT id FROM events WHERE seq = 4)")], 3),
+        (vec![all("hash = (SELECT hash FROM events WHERE seq = 4)")], 3),
+        (vec!["DELETE FROM events WHERE seq = 1".to_owned()], 1),
+        (vec!["DELETE FROM events WHERE seq = 4".to_owned()], 4),
+        (vec!["DELETE FROM events WHERE seq = 4".to_owned(), "UPDATE events SET seq = seq - 1 WHERE seq > 4".to_owned()], 4),
+        (
+            vec![
+                "UPDATE events SET seq = 100 WHERE seq = 2".to_owned(),
+                "UPDATE events SET seq = 2 WHERE seq = 3".to_owned(),
+                "UPDATE events SET seq = 3 WHERE seq = 100".to_owned(),
+            ],
+            2,
+        ),
+    ];
+    for (edit, broken_at) in edits {
+        let writer = f.store.writer.lock().await;
+        sqlx::query("CREATE TABLE saved AS SELECT * FROM events").execute(&*writer).await.unwrap();
+        for statement in &edit {
+            sqlx::query(sqlx::AssertSqlSafe(statement.clone())).execute(&*writer).await.unwrap();
+        }
+        drop(writer);
+        let verified = f.store.verify_events(None).await.unwrap();
+        assert_eq!(verified.map_err(|broken| broken.seq), Err(broken_at), "{edit:?}");
+        let writer = f.store.writer.lock().await;
+        for statement in ["DELETE FROM events", "INSERT INTO events SELECT * FROM saved", "DROP TABLE saved"] {
+            sqlx::query(statement).execute(&*writer).await.unwrap();
+        }
+        drop(writer);
+        assert_eq!(f.store.verify_events(Some(head)).await.unwrap(), Ok(head), "{edit:?} was undone");
+    }
     let writer = f.store.writer.lock().await;
-    sqlx::query("UPDATE events SET document = '{}' WHERE seq = 3").execute(&*writer).await.unwrap();
+    sqlx::query("DELETE FROM events WHERE seq > 4").execute(&*writer).await.unwrap();
     drop(writer);
-    assert_eq!(f.store.verify_events().await.unwrap(), Err(ChainBreak { seq: 3 }));
+    assert_eq!(f.store.verify_events(None).await.unwrap().map(|head| head.seq), Ok(4), "of itself, the log does not know its end");
+    assert_eq!(f.store.verify_events(Some(head)).await.unwrap().map_err(|broken| broken.seq), Err(5), "whoever noted it does");
+    let other = LogHead { seq: 3, hash: [7; 32] };
+    assert_eq!(f.store.verify_events(Some(other)).await.unwrap().map_err(|broken| broken.seq), Err(3), "it is another log");
 }
 
 async fn what_was_committed_before_a_failure_is_counted(f: Fresh) {

@@ -35,6 +35,30 @@ pub struct Counters {
     pub(super) refusals: Family<Labels, Counter>,
     pub(super) requests: Family<Labels, Counter>,
     pub(super) sign_ins: Family<Labels, Counter>,
+    pub(super) deliveries: Family<Labels, Counter>,
+}
+
+/// What came of one attempt to tell a hook something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delivered {
+    /// It was told.
+    Done,
+    /// It is tried again.
+    Retried,
+    /// It was given up.
+    GivenUp,
+}
+
+impl Delivered {
+    const ALL: [Self; 3] = [Self::Done, Self::Retried, Self::GivenUp];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "delivered",
+            Self::Retried => "retried",
+            Self::GivenUp => "dead_lettered",
+        }
+    }
 }
 
 impl Default for Counters {
@@ -48,6 +72,7 @@ impl Default for Counters {
             refusals: Family::default(),
             requests: Family::default(),
             sign_ins: Family::default(),
+            deliveries: Family::default(),
         }
     }
 }
@@ -86,6 +111,18 @@ impl Counters {
         }
         drop(self.entries.get_or_create(&labels([directory])));
         drop(self.dropped.get_or_create(&labels([directory])));
+    }
+
+    /// Begins the series of a hook at nought.
+    pub(super) fn know_hook(&self, hook: &str) {
+        for outcome in Delivered::ALL {
+            drop(self.deliveries.get_or_create(&labels([("hook", hook), ("outcome", outcome.as_str())])));
+        }
+    }
+
+    /// An attempt to tell a hook something has ended, and is written down.
+    pub fn delivery(&self, hook: &str, outcome: Delivered) {
+        self.deliveries.get_or_create(&labels([("hook", hook), ("outcome", outcome.as_str())])).inc();
     }
 
     /// A run has ended and is written down. An operator's write is a run of no directory, and has no duration.

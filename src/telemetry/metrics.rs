@@ -60,6 +60,25 @@ pub struct StoreStanding {
     pub directories: Vec<DirectoryStanding>,
     /// The accounts.
     pub accounts: Vec<AccountStanding>,
+    /// The hooks that are configured.
+    pub hooks: Vec<HookSeries>,
+}
+
+/// How one hook stands.
+#[derive(Clone, Debug, Default)]
+pub struct HookSeries {
+    /// Its name.
+    pub name: String,
+    /// Deliveries that are not done.
+    pub pending: u64,
+    /// Deliveries that were given up.
+    pub failed: u64,
+    /// Since when the oldest that is not done is to be delivered.
+    pub oldest: Option<Timestamp>,
+    /// When one was last done.
+    pub delivered_at: Option<Timestamp>,
+    /// Whether nothing is delivered, because its address said it is gone.
+    pub disabled: bool,
 }
 
 /// How one directory stands.
@@ -117,14 +136,18 @@ pub fn page(counters: &Counters, standing: &Standing, states: &[&'static str], f
     let Standing { started_at, store } = standing;
     of_process(&mut registry, *started_at);
     gauges(&mut registry, "rosterd_store_up", "Whether the store answers (1) or not (0)", [(Vec::new(), store.is_some().into())]);
-    if let Some(StoreStanding { bytes, events, directories, accounts }) = store {
+    if let Some(StoreStanding { bytes, events, directories, accounts, hooks }) = store {
         let bytes = bytes.map(|bytes| (Vec::new(), bytes as i64));
         gauges_in(&mut registry, "rosterd_store_size", "Size of the store's files", Unit::Bytes, bytes);
         registry.register("rosterd_events", "Events in the log, since it was begun", ConstCounter::new(*events));
         of_directories(&mut registry, directories, states);
         of_accounts(&mut registry, accounts);
+        of_hooks(&mut registry, hooks);
         for directory in directories {
             counters.know(&directory.name);
+        }
+        for hook in hooks {
+            counters.know_hook(&hook.name);
         }
     }
     counted(&mut registry, counters);
@@ -206,14 +229,36 @@ fn of_accounts(registry: &mut Registry, accounts: &[AccountStanding]) {
     gauges(registry, "rosterd_domain_claims", "Email domains an account claims; lapsed is an alarm", claims);
 }
 
+fn of_hooks(registry: &mut Registry, hooks: &[HookSeries]) {
+    type Of = fn(&HookSeries) -> i64;
+    type When = fn(&HookSeries) -> Option<Timestamp>;
+    let name = |hook: &HookSeries| labels([("hook", &hook.name)]);
+    let counts: [(&str, &str, Of); 3] = [
+        ("rosterd_hook_pending_deliveries", "Deliveries of a hook that are not done", |h| h.pending as i64),
+        ("rosterd_hook_dead_letters", "Deliveries of a hook that were given up, and not put back since", |h| h.failed as i64),
+        ("rosterd_hook_disabled", "Whether a hook is told nothing, because its address answered 410 Gone", |h| h.disabled.into()),
+    ];
+    for (metric, help, count) in counts {
+        gauges(registry, metric, help, hooks.iter().map(|h| (name(h), count(h))));
+    }
+    let instants: [(&str, &str, When); 2] = [
+        ("rosterd_hook_oldest_pending_timestamp", "Since when the oldest delivery that is not done waits", |h| h.oldest),
+        ("rosterd_hook_last_delivery_timestamp", "When something was last delivered", |h| h.delivered_at),
+    ];
+    for (metric, help, instant) in instants {
+        seconds(registry, metric, help, hooks.iter().map(|h| (name(h), instant(h).map(epoch))));
+    }
+}
+
 fn counted(registry: &mut Registry, counters: &Counters) {
-    let Counters { runs, seconds, entries, applied, dropped, refusals, requests, sign_ins } = counters.clone();
+    let Counters { runs, seconds, entries, applied, dropped, refusals, requests, sign_ins, deliveries } = counters.clone();
     registry.register("rosterd_runs", "Runs that ended; those of no directory are operators' writes", runs);
     registry.register_with_unit("rosterd_run_duration", "How long runs took", Unit::Seconds, seconds);
     registry.register("rosterd_entries_read", "Directory entries read", entries);
     registry.register("rosterd_changes_applied", "Changes of users that were applied", applied);
     registry.register("rosterd_changes_dropped", "Changes not applied because something newer had happened to the user", dropped);
     registry.register("rosterd_bind_refusals", "Binds of the service account that AD refused, by its sub-code", refusals);
+    registry.register("rosterd_hook_deliveries", "Attempts to tell a hook something, by what came of them", deliveries);
     registry.register("rosterd_control_requests", "Requests answered on the control socket", requests);
     registry.register("rosterd_sign_ins", "Sign-in decisions", sign_ins);
 }

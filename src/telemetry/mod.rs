@@ -9,6 +9,6 @@ mod logs;
 mod metrics;
 mod process;
 
-pub use counters::Counters;
+pub use counters::{Counters, Delivered};
 pub use logs::{chain, init};
-pub use metrics::{AccountStanding, DirectoryStanding, Format, Standing, StoreStanding, page};
+pub use metrics::{AccountStanding, DirectoryStanding, Format, HookSeries, Standing, StoreStanding, page};

@@ -95,9 +95,9 @@ fn the_shipped_file_is_the_minimal_one_with_every_default_written_out() {
 #[test]
 fn the_shipped_examples_are_right_but_for_what_excludes_each_other() {
     insta::assert_snapshot!(Machine::new().problems(&everything()), @r#"
-    rosterd.toml:63:1: there are both servers and discover: remove one of them
-    rosterd.toml:69:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:69:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    rosterd.toml:64:1: there are both servers and discover: remove one of them
+    rosterd.toml:70:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:70:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
     "#);
 }
 
@@ -408,6 +408,19 @@ fn every_single_mistake_is_told_with_its_remedy() {
 }
 
 #[test]
+fn nothing_is_sent_in_the_open_to_another_machine_unless_the_file_says_so() {
+    let machine = Machine::new();
+    let hook = |url: &str, more: &str| format!("{MINIMAL}\n[[hook]]\nname = \"a\"\nevents = [\"*\"]\nurl = \"{url}\"\n{more}");
+    for url in ["http://localhost:8080/x", "http://127.0.0.2/", "http://[::1]:1/", "https://siem.example.com/"] {
+        machine.config(&hook(url, ""));
+    }
+    machine.config(&hook("http://siem.example.com/", "allow-http = true\n"));
+    for url in ["http://siem.example.com/", "http://10.0.0.1/", "http://localhost.example.com/", "http://127.0.0.1.example.com/"] {
+        assert!(machine.problems(&hook(url, "")).contains("write https, or add allow-http = true"), "{url}");
+    }
+}
+
+#[test]
 fn names_are_given_once() {
     let machine = Machine::new();
     let hook = "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nexec = [\"/a\"]\n";
@@ -486,6 +499,7 @@ fn directories_hooks_and_gates_are_carried_as_they_are_written() {
     let [vpn, siem] = &*config.hooks else { panic!("{:?}", config.hooks) };
     assert_eq!(vpn.target, Target::Exec(vec!["/usr/libexec/rosterd/revoke-vpn".to_owned()]));
     let Target::Webhook(webhook) = &siem.target else { panic!("{siem:?}") };
+    assert!(webhook.allow_http);
     assert_eq!(webhook.proxy.as_deref(), Some("http://proxy.example.com:3128"));
     // The first has its defaults written out, the second has none written.
     assert_eq!((vpn.timeout, vpn.max_age, vpn.concurrency), (siem.timeout, siem.max_age, siem.concurrency));

@@ -25,7 +25,7 @@ async fn a_first_import_waits_for_approval_and_is_applied_exactly() {
     assert_eq!(firm.active().await as u64, run.held);
     let quiet = firm.sync().await;
     assert_eq!((quiet.state, quiet.counts.total(), quiet.held), (RunState::Succeeded, 0, 0), "{quiet:?}");
-    assert_eq!(firm.engine.store.verify_events().await.unwrap().map(|n| n > run.held), Ok(true));
+    assert_eq!(firm.engine.store.verify_events(None).await.unwrap().map(|head| head.seq > run.held), Ok(true));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,12 +13,13 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("dns", &["model"]),
         ("store", &["clock", "model", "reconcile", "telemetry"]),
         ("config", &["model"]),
-        ("engine", &["clock", "directory", "dns", "model", "reconcile", "store", "telemetry"]),
+        ("hooks", &["model", "telemetry"]),
+        ("engine", &["clock", "directory", "dns", "hooks", "model", "reconcile", "store", "telemetry"]),
         ("control", &["clock", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
         ("ctl", &["control", "manual"]),
         ("manual", &[]),
         ("telemetry", &["model"]),
-        ("daemon", &["clock", "config", "control", "directory", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
+        ("daemon", &["clock", "config", "control", "directory", "dns", "engine", "hooks", "model", "reconcile", "store", "telemetry"]),
     ])
 }
 
@@ -61,4 +62,18 @@ fn imports_point_one_way() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn one_crypto_provider_is_in_the_tree() {
+    let mut tree = std::process::Command::new(env!("CARGO"));
+    tree.args(["tree", "--offline", "--edges", "normal,build", "--prefix", "none", "--features", "postgres", "--manifest-path"]);
+    let done = tree.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let tree = String::from_utf8(done.stdout).unwrap();
+    let used: std::collections::BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(used.contains("aws-lc-rs") && used.contains("reqwest"), "{used:?}");
+    for other in ["ring", "openssl", "openssl-sys", "native-tls", "rustls-rustcrypto", "boring"] {
+        assert!(!used.contains(other), "{other} is in the tree");
+    }
 }

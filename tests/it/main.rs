@@ -11,6 +11,7 @@ mod ctl;
 mod engine;
 mod firm;
 mod gauntlet;
+mod hooks;
 mod hostile;
 mod lab;
 mod laws;

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 use rosterd::control::{Ask, Callers, Reloaded, Reloader, Settings, bind, serve};
 use rosterd::ctl::{self, Cli, Exit, Terminal};
 use rosterd::engine::Mode;
+use rosterd::hooks::{Hook, Program, Target};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +52,16 @@ impl Office {
     /// Every change but a suspension that was seen waits for approval.
     async fn open() -> Self {
         let firm = Firm::running(40, |config| config.mode = Mode::PlanOnly).await;
+        firm.engine.hook_up(vec![Hook {
+            name: "vpn".to_owned(),
+            events: vec!["*".to_owned()],
+            target: Target::Exec(Program { path: "/bin/true".into(), arguments: Vec::new() }),
+            timeout: Duration::from_secs(20),
+            max_age: Duration::from_hours(1),
+            concurrency: 2,
+        }]);
+        let hook = firm.engine.hook("vpn").unwrap();
+        tokio::spawn(Arc::clone(&firm.engine).keep_hook(hook));
         let socket = firm.folder.path().join("control.sock");
         let listening = bind(&socket).await.unwrap();
         let settings = Settings { socket: socket.clone(), operators: NOBODY.into(), viewers: NOBODY.into(), authenticators: NOBODY.into() };
@@ -57,7 +69,7 @@ impl Office {
         let (reloader, asked) = Reloader::new();
         tokio::spawn(reloads(asked));
         tokio::spawn(serve(listening, Arc::clone(&firm.engine), Arc::new(Callers::new(&settings)), reloader, stop.clone()));
-        let http = reqwest::Client::builder().unix_socket(socket.clone()).build().unwrap();
+        let http = rosterd::control::client::Client::builder(&socket).build().unwrap();
         let document = http.get("http://rosterd/v1/openapi.json").send().await.unwrap();
         assert_eq!(document.headers()["content-type"], "application/json");
         let document = document.json().await.unwrap();
@@ -146,7 +158,7 @@ impl Office {
     /// Somebody who left and was created anew, somebody who left, somebody whose missing group an operator has overruled; and who
     /// the first is now.
     async fn leavers(&mut self) -> [String; 4] {
-        self.firm.reconfigure(|config| (config.mode, config.limits.settle) = (Mode::Apply, std::time::Duration::ZERO));
+        self.firm.reconfigure(|config| (config.mode, config.limits.settle) = (Mode::Apply, Duration::ZERO));
         let users = self.get("/v1/users?status=active&account=acme").await;
         let of = |n: usize, at: &str| users["users"][n].pointer(at).unwrap().as_str().unwrap().to_owned();
         let ids = [0, 1, 2].map(|n| of(n, "/id"));
@@ -253,6 +265,22 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.get("/v1/users?tier=pro&domain=example.com&reason=disabled&unmanaged=true&sort=name").await;
     office.get("/v1/events?type=user.*&limit=50").await;
     office.get(&format!("/v1/events?run={id}&since=2020-01-01T00:00:00Z&after=3&subject={who}")).await;
+    office.get(&format!("/v1/events?person={who}&account=acme&until=2120-01-01T00:00:00Z&after=0&wait=1")).await;
+    office.expect(404, "get /v1/events?person=nobody@example.com", None).await;
+    office.expect(400, "get /v1/events?wait=1", None).await;
+    let head = office.get("/v1/events/verify").await["head"].as_str().unwrap().to_owned();
+    assert_eq!(office.get(&format!("/v1/events/verify?head={head}")).await["intact"], true);
+    assert!(office.get("/v1/hooks").await["hooks"][0]["delivered"].is_u64());
+    assert_eq!(office.post("/v1/hooks/vpn/test", None).await["delivered"], true);
+    office.post("/v1/hooks/vpn/redeliver", Some(json!({ "type": "user.*", "subject": who, "since": "2020-01-01T00:00:00Z" }))).await;
+    office.post("/v1/hooks/vpn/redeliver", None).await;
+    office.expect(409, "post /v1/hooks/vpn/redeliver", Some(json!({ "seq": 1_000_000 }))).await;
+    assert!(office.post("/v1/hooks/vpn/replay", Some(json!({ "since": "2020-01-01T00:00:00Z" }))).await["deliveries"].as_u64() > Some(3));
+    office.get(&format!("/v1/hooks/vpn/deliveries?state=delivered&type=user.*&subject={who}&limit=3")).await;
+    office.get("/v1/hooks/vpn/deliveries?seq=2").await;
+    office.expect(400, "get /v1/hooks/vpn/deliveries?state=lost", None).await;
+    office.expect(404, "post /v1/hooks/nobody/test", None).await;
+    office.expect(400, "post /v1/hooks/vpn/replay", Some(json!({ "since": "yesterday" }))).await;
     office.post("/v1/reload", None).await;
     office.expect(422, "post /v1/reload", None).await;
     office.expect(200, "post /v1/backup", None).await;
@@ -283,7 +311,7 @@ async fn a_crowd_of_idle_callers_holds_up_no_run_and_no_backup() {
     let begun = std::time::Instant::now();
     assert_eq!(office.post("/v1/directories/corp/sync", None).await["state"], "succeeded");
     office.expect(200, "post /v1/backup", None).await;
-    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     drop(crowd);
 }
 
@@ -378,6 +406,15 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
         "user remove guest@example.net".to_owned(),
         "account delete lab lab".to_owned(),
         format!("event list --type user.* --since 2h --run {run}"),
+        format!("event list --person {who} --csv"),
+        "event tail --after 1 --limit 2".to_owned(),
+        "event verify".to_owned(),
+        "hook list".to_owned(),
+        "hook test vpn".to_owned(),
+        "hook replay vpn --since 2h".to_owned(),
+        "hook deliveries vpn --limit 5".to_owned(),
+        "hook deliveries vpn --seq 1".to_owned(),
+        "hook redeliver vpn --all".to_owned(),
         "reload".to_owned(),
         format!("backup {copy}"),
     ];

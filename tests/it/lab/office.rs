@@ -139,7 +139,7 @@ impl Office {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let verified = runtime.block_on(async {
             let store = Store::open(&url).await.expect("the store is free, and whole");
-            let verified = store.verify_events().await.expect("events");
+            let verified = store.verify_events(None).await.expect("events");
             store.close().await;
             verified
         });

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use rosterd::model::{ChangeCounts, RunState, Timestamp, Trigger};
-use rosterd::telemetry::{AccountStanding, Counters, DirectoryStanding, Format, Standing, StoreStanding, page};
+use rosterd::telemetry::{AccountStanding, Counters, DirectoryStanding, Format, HookSeries, Standing, StoreStanding, page};
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
@@ -34,7 +34,8 @@ fn everything(format: Format) -> String {
         ..DirectoryStanding::default()
     };
     let account = AccountStanding { handle: "acme".to_owned(), users: vec![("active", 800)], claims: vec![("verified", 1), ("lapsed", 1)] };
-    let store = StoreStanding { bytes: Some(4096), events: 7, directories: vec![directory], accounts: vec![account] };
+    let hook = HookSeries { name: "vpn".to_owned(), pending: 2, failed: 1, oldest: at, delivered_at: at, disabled: false };
+    let store = StoreStanding { bytes: Some(4096), events: 7, directories: vec![directory], accounts: vec![account], hooks: vec![hook] };
     let standing = Standing { started_at: Timestamp(1_795_530_000_000_000), store: Some(store) };
     page(&counters, &standing, &rosterd::engine::STATES, format)
 }
@@ -64,7 +65,10 @@ fn rules_and_dashboard_name_only_what_is_served() {
 
 #[test]
 fn every_alert_names_a_command_that_rosterctl_has() {
-    let text = std::fs::read_to_string(shipped("prometheus/alerts.yml")).unwrap().replace("{{ $labels.directory }}", "corp");
+    let text = std::fs::read_to_string(shipped("prometheus/alerts.yml"))
+        .unwrap()
+        .replace("{{ $labels.directory }}", "corp")
+        .replace("{{ $labels.hook }}", "vpn");
     for alert in text.split("- alert: ").skip(1) {
         let prose = alert.split_whitespace().collect::<Vec<_>>().join(" ");
         let commands: Vec<&str> = prose.split('`').skip(1).step_by(2).filter(|quoted| quoted.starts_with("rosterctl ")).collect();

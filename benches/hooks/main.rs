@@ -1,0 +1,254 @@
+//! How fast events reach a local web server and a trivial program, what memory that takes, and what a sync feels of it.
+//!
+//! `cargo bench --bench hooks -- --events 100000`. A store is filled with events, a daemon is started on it, and each hook
+//! is replayed all of them, while the same directory of a simulator is synced again and again. Everything, the receiver,
+//! the simulator and the programs too, runs on this one machine, so figures are of all of it together.
+#![allow(clippy::print_stdout, reason = "a bench talks to whoever runs it")]
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use adsim::Sim;
+use anyhow::{Context as _, ensure};
+use axum::Router;
+use axum::http::StatusCode;
+use clap::Parser;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rosterd::clock::Clock;
+use rosterd::model::{Actor, Event, EventCause};
+use rosterd::store::{Store, Subscription};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Events that are delivered to each hook
+    #[arg(long, default_value_t = 100_000)]
+    events: u64,
+    /// People of the directory that is synced meanwhile
+    #[arg(long, default_value_t = 10_000)]
+    people: usize,
+    /// Deliveries of a hook at once
+    #[arg(long, default_value_t = 4)]
+    concurrency: u32,
+    /// What cargo says to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// Events written in one transaction.
+const BATCH: u64 = 500;
+
+/// A running rosterd.
+struct Daemon {
+    child: Child,
+    folder: std::path::PathBuf,
+}
+
+impl Daemon {
+    fn start(folder: &Path) -> anyhow::Result<Self> {
+        let log = std::fs::File::create(folder.join("rosterd.log"))?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rosterd"));
+        let child = command.arg("--config").arg(folder.join("rosterd.toml")).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let daemon = Self { child: child.spawn()?, folder: folder.to_owned() };
+        let begun = Instant::now();
+        while daemon.ctl("status").is_err() {
+            ensure!(
+                begun.elapsed() < Duration::from_mins(1),
+                "rosterd does not answer: {}",
+                std::fs::read_to_string(folder.join("rosterd.log"))?
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(daemon)
+    }
+
+    fn ctl(&self, words: &str) -> anyhow::Result<Value> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rosterctl"));
+        command.args(["--json", "--yes", "--socket"]).arg(self.folder.join("control.sock")).args(words.split_whitespace());
+        let done = command.stdin(Stdio::null()).output()?;
+        ensure!(matches!(done.status.code(), Some(0 | 3)), "rosterctl {words}: {}", String::from_utf8_lossy(&done.stderr));
+        Ok(serde_json::from_slice(&done.stdout)?)
+    }
+
+    /// A line of /proc/PID/status, in MiB.
+    fn memory(&self, line: &str) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).context("no such line")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+    }
+
+    /// How long a sync of the directory takes.
+    fn sync(&self) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let run = self.ctl("sync corp")?;
+        ensure!(run["error"].is_null(), "{run:#}");
+        Ok(begun.elapsed())
+    }
+
+    fn hook(&self, name: &str) -> anyhow::Result<Value> {
+        let hooks = self.ctl("hook list")?;
+        let all = hooks["hooks"].as_array().context("hooks")?;
+        all.iter().find(|hook| hook["name"] == name).cloned().context("the hook")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
+}
+
+fn configure(folder: &Path, sim: &Sim, receiver: &str, concurrency: u32) -> anyhow::Result<()> {
+    std::fs::write(folder.join("ca.pem"), sim.ca_pem())?;
+    let private = |name: &str, text: &str, mode| {
+        let path = folder.join(name);
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+    };
+    private("password", &sim.service_password(), 0o600)?;
+    private("key", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n", 0o600)?;
+    let (at, url, who, root) = (folder.display(), sim.ldaps_url(), sim.service_upn(), sim.root_dn());
+    let text = format!(
+        r#"
+[store]
+url = "sqlite://{at}/rosterd.db"
+[control]
+socket = "{at}/control.sock"
+[domains]
+trusted = ["example.com"]
+[[directory]]
+name = "corp"
+account = "acme"
+servers = ["{url}"]
+ca-file = "{at}/ca.pem"
+bind-dn = "{who}"
+password-file = "{at}/password"
+base = ["{root}"]
+pro-groups = ["Roster Pro"]
+basic-groups = ["Roster Basic"]
+schedule = "@yearly"
+live = false
+# Not told of what the directory does while the bench runs.
+[[hook]]
+name = "webhook"
+events = ["domain.lapsed"]
+url = "{receiver}"
+secret-file = "{at}/key"
+concurrency = {concurrency}
+[[hook]]
+name = "program"
+events = ["domain.lapsed"]
+exec = ["/bin/true"]
+concurrency = {concurrency}
+"#
+    );
+    Ok(std::fs::write(folder.join("rosterd.toml"), text)?)
+}
+
+/// Fills the log; returns how long that took.
+async fn fill(folder: &Path, events: u64, hooks: &[&str]) -> anyhow::Result<Duration> {
+    let clock = Clock::system();
+    let store = Store::open(&format!("sqlite://{}", folder.join("rosterd.db").display())).await?;
+    let subscription = |hook: &&str| Subscription { hook: (*hook).to_owned(), events: vec!["*".to_owned()] };
+    store.subscribe(hooks.iter().map(subscription).collect());
+    let begun = Instant::now();
+    for first in (0..events).step_by(BATCH as usize) {
+        let cause = EventCause { actor: Actor::rosterd(), run: None, account: None, at: clock.now() };
+        let about = |n: u64| {
+            let after = json!({ "domain": "example.com", "account": "4b1f0a52-7a3e-4a43-9f3c-3f7d2c6f4f10", "note": "x".repeat(200) });
+            // Ten events about each.
+            Event::about("domain.lapsed", format!("domain-{}", n / 10), &cause, Value::Null, after)
+        };
+        let batch: Vec<Event> = (first..(first + BATCH).min(events)).map(about).collect();
+        store.record(&batch, &clock).await?;
+    }
+    let took = begun.elapsed();
+    store.close().await;
+    Ok(took)
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+fn main() -> anyhow::Result<()> {
+    let Arguments { events, people, concurrency, bench: _ } = Arguments::parse();
+    let runtime = Runtime::new()?;
+    let folder = tempfile::tempdir()?;
+    let received = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&received);
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
+    let url = format!("http://{}/", listener.local_addr()?);
+    let take = move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        async { StatusCode::NO_CONTENT }
+    };
+    runtime.spawn(async move { axum::serve(listener, Router::new().fallback(take)).await });
+    let sim = runtime.block_on(Sim::builder().people(people).start()).map_err(|error| anyhow::anyhow!("the simulator: {error}"))?;
+    configure(folder.path(), &sim, &url, concurrency)?;
+    let told = tempfile::tempdir()?;
+    let with_hooks = runtime.block_on(fill(told.path(), events, &["a", "b"]))?;
+    drop(told);
+    let filled = runtime.block_on(fill(folder.path(), events, &[]))?;
+    println!(
+        "{events} events written in {:.2} s without a hook, in {:.2} s with two that are told all of them",
+        filled.as_secs_f64(),
+        with_hooks.as_secs_f64()
+    );
+
+    let daemon = Daemon::start(folder.path())?;
+    daemon.ctl("account create acme --name Acme")?;
+    daemon.ctl("domain claim acme example.com")?;
+    daemon.ctl("sync corp")?;
+    while let Some(id) = daemon.ctl("held list")?["held"][0]["id"].as_str() {
+        daemon.ctl(&format!("held approve {id}"))?;
+    }
+    let alone = median((0..5).map(|_| daemon.sync()).collect::<anyhow::Result<_>>()?);
+    println!(
+        "a full sync of {people} people that changes nothing, alone: {:.0} ms; memory {:.1} MiB",
+        alone.as_secs_f64() * 1e3,
+        daemon.memory("VmRSS")?
+    );
+
+    for hook in ["webhook", "program"] {
+        let before = daemon.hook(hook)?["delivered"].as_u64().unwrap_or(0);
+        let begun = Instant::now();
+        let queued = daemon.ctl(&format!("hook replay {hook} --since 1d"))?["deliveries"].as_u64().context("deliveries")?;
+        let put = begun.elapsed();
+        let (mut syncs, mut peak) = (Vec::new(), 0.0_f64);
+        loop {
+            syncs.push(daemon.sync()?);
+            peak = peak.max(daemon.memory("VmRSS")?);
+            if daemon.hook(hook)?["pending"] == 0 {
+                break;
+            }
+        }
+        let took = begun.elapsed();
+        let done = daemon.hook(hook)?["delivered"].as_u64().unwrap_or(0) - before;
+        ensure!(done == queued, "{done} of {queued} were delivered");
+        let last = syncs.len().saturating_sub(1).max(1);
+        syncs.truncate(last);
+        let slowest = syncs.iter().max().copied().unwrap_or_default();
+        println!(
+            "{hook}: {queued} events in {:.1} s ({:.0}/s; put into the outbox in {:.1} s), memory at most {peak:.1} MiB; \
+             {} syncs meanwhile: median {:.0} ms, slowest {:.0} ms",
+            took.as_secs_f64(),
+            done as f64 / took.as_secs_f64(),
+            put.as_secs_f64(),
+            syncs.len(),
+            median(syncs.clone()).as_secs_f64() * 1e3,
+            slowest.as_secs_f64() * 1e3,
+        );
+    }
+    ensure!(received.load(Ordering::Relaxed) >= events, "the receiver has {} of them", received.load(Ordering::Relaxed));
+    println!("memory at the end {:.1} MiB, the most ever {:.1} MiB", daemon.memory("VmRSS")?, daemon.memory("VmHWM")?);
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! `rosterctl hook`: programs and web servers that are told of events.
+
+use clap::{ArgGroup, Args, Subcommand};
+use serde_json::json;
+
+use super::event::instant;
+use super::link::{Answer, Daemon, Failure};
+use super::text::{Page, View, bold, count, dim, green, number, red, table, time, time_and_age, yellow};
+use super::{Exit, Output};
+use crate::control::api::{Deliveries, Delivery, Hook, Hooks, Redelivered, Sample};
+use crate::control::client::Route;
+
+/// Programs and web servers that are told of events
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// All hooks: what waits, what was given up, the last error
+    List,
+    /// Send a hook a sample, marked as one; exit status 0 if it takes it
+    Test {
+        /// The hook
+        name: String,
+    },
+    /// What a hook was told, and is to be told, newest event first
+    Deliveries(Which),
+    /// Deliver again what was given up: one event, some, or all
+    Redeliver(Redeliver),
+    /// Tell a hook everything it wants to know since then, whether it was told before or not
+    Replay {
+        /// The hook
+        name: String,
+        /// Since when: a time, a date, or how long ago, such as 30d
+        #[arg(long, value_name = "TIME")]
+        since: String,
+    },
+}
+
+/// Which deliveries.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The hook
+    name: String,
+    /// Only those that are pending, delivered or failed
+    #[arg(long, value_name = "STATE", value_parser = ["pending", "delivered", "failed"], hide_possible_values = true)]
+    state: Option<String>,
+    /// Only of events of this type; user.* is all that begin so
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// Only about this user's id, account, directory or other object
+    #[arg(long)]
+    subject: Option<String>,
+    /// Only of the event at this place in the log, with all that the hook printed
+    #[arg(long, value_name = "SEQ")]
+    seq: Option<u64>,
+    /// At most so many
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+}
+
+/// Which deliveries are made again.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).multiple(true).args(["seq", "kind", "subject", "since", "all"])))]
+pub struct Redeliver {
+    /// The hook
+    name: String,
+    /// The event at this place in the log, given up or delivered
+    #[arg(long, value_name = "SEQ", conflicts_with_all = ["kind", "subject", "since", "all"])]
+    seq: Option<u64>,
+    /// Events of this type; user.* is all that begin so
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// About this user's id, account, directory or other object
+    #[arg(long)]
+    subject: Option<String>,
+    /// Events not earlier than this: a time, a date, or how long ago, such as 2h
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Everything that was given up
+    #[arg(long, conflicts_with_all = ["kind", "subject", "since"])]
+    all: bool,
+}
+
+pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    let now = output.terminal.view().now;
+    match command {
+        Command::List => {
+            let hooks: Answer<Hooks> = daemon.get(&Route::to(["hooks"])).await?;
+            output.data(&hooks.raw, |view| list(&hooks.value, view))?;
+        }
+        Command::Test { name } => {
+            let sample: Answer<Sample> = daemon.post(&Route::to(["hooks", name, "test"]), &()).await?;
+            output.data(&sample.raw, |view| sampled(&sample.value, view))?;
+            return Ok(if sample.value.delivered { Exit::Done } else { Exit::Failed });
+        }
+        Command::Deliveries(Which { name, state, kind, subject, seq, limit }) => {
+            let route = Route::to(["hooks", name, "deliveries"]).with_some("state", state.as_ref()).with_some("type", kind.as_ref());
+            let route = route.with_some("subject", subject.as_ref()).with_some("seq", *seq).with("limit", limit);
+            let deliveries: Answer<Deliveries> = daemon.get(&route).await?;
+            output.data(&deliveries.raw, |view| of_hook(&deliveries.value, view))?;
+        }
+        Command::Redeliver(Redeliver { name, seq, kind, subject, since, all: _ }) => {
+            let since = since.as_deref().map(|text| instant("--since", text, now)).transpose()?;
+            let mut which = serde_json::Map::new();
+            let given = [
+                ("seq", seq.map(|seq| json!(seq))),
+                ("type", kind.as_ref().map(|kind| json!(kind))),
+                ("subject", subject.as_ref().map(|subject| json!(subject))),
+                ("since", since.map(|since| json!(since))),
+            ];
+            which.extend(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+            let done: Answer<Redelivered> = daemon.post(&Route::to(["hooks", name, "redeliver"]), &which).await?;
+            output.data(&done.raw, |_| again(&done.value))?;
+        }
+        Command::Replay { name, since } => {
+            let body = json!({ "since": instant("--since", since, now)? });
+            let done: Answer<Redelivered> = daemon.post(&Route::to(["hooks", name, "replay"]), &body).await?;
+            output.data(&done.raw, |_| again(&done.value))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn again(Redelivered { hook, deliveries }: &Redelivered) -> Page {
+    Page::from(match deliveries {
+        0 => format!("nothing is to be delivered to {hook} again\n"),
+        n => format!("{} to {hook} on the way: rosterctl hook deliveries {hook}\n", count(*n, "delivery")),
+    })
+}
+
+/// All hooks.
+pub fn list(hooks: &Hooks, view: &View) -> Page {
+    if hooks.hooks.is_empty() {
+        return Page::from("no hooks are configured\n".to_owned());
+    }
+    let mut page = Page::default();
+    for (at, hook) in hooks.hooks.iter().enumerate() {
+        if at > 0 {
+            page.line("");
+        }
+        page.append(&one(hook, view));
+    }
+    page
+}
+
+fn one(hook: &Hook, view: &View) -> Page {
+    let Hook { name, events, target, state, pending, failed, delivered, lag_seconds, last_delivered, last_error, last_error_at } = hook;
+    let mut page = Page::default();
+    let (light, state) = match state.as_str() {
+        "ok" => (green("●"), green("ok")),
+        "failing" => (red("●"), red("failing")),
+        other => (yellow("●"), yellow(other)),
+    };
+    page.line(format!("{light} {} → {target}: {state}", bold(name)));
+    let mut waits = format!("{} pending", number(*pending));
+    if *pending > 0 {
+        let lag = std::time::Duration::from_secs(*lag_seconds);
+        waits = format!("{waits}, the oldest for {}", humantime::format_duration(lag));
+    }
+    let failed = if *failed > 0 { red(format!("{} given up", number(*failed))) } else { "0 given up".to_owned() };
+    let mut fields = vec![("events", events.join(", ")), ("deliveries", format!("{} done, {waits}, {failed}", number(*delivered)))];
+    fields.extend(last_delivered.as_ref().map(|at| ("last", time_and_age(at, view))));
+    if let (Some(error), Some(at)) = (last_error, last_error_at) {
+        fields.push(("last error", format!("{}: {error}", time_and_age(at, view))));
+    }
+    page.fields(&fields, view);
+    page
+}
+
+/// What a hook made of a sample.
+pub fn sampled(sample: &Sample, view: &View) -> Page {
+    let Sample { hook, event: _, kind, delivered: _, error, output, took_ms } = sample;
+    let mut page = Page::default();
+    match error {
+        None => page.line(format!("{} {} took a sample of {kind} in {took_ms} ms", green("✓"), bold(hook))),
+        Some(error) => page.sentence(&format!("{} ", red("✗")), &format!("{} did not take a sample of {kind}: {error}", bold(hook)), view),
+    }
+    page.append(&printed(output, view));
+    page
+}
+
+/// What a hook printed, line by line.
+fn printed(output: &str, view: &View) -> Page {
+    let mut page = Page::default();
+    for line in output.split("\\n").flat_map(str::lines) {
+        page.sentence("  ", &dim(line), view);
+    }
+    page
+}
+
+/// The deliveries of a hook; of a single one, all there is.
+pub fn of_hook(deliveries: &Deliveries, view: &View) -> Page {
+    match deliveries.deliveries.as_slice() {
+        [] => Page::from("no such deliveries\n".to_owned()),
+        [only] => single(only, view),
+        all => {
+            let rows = all.iter().map(|delivery| {
+                let Delivery { seq, kind, subject, state, attempts, since, next_at, done_at, error, output, event: _ } = delivery;
+                let when = match (state.as_str(), done_at, next_at) {
+                    ("pending", _, Some(next)) => format!("next {}", time(next)),
+                    ("pending", _, None) => "after an earlier one".to_owned(),
+                    (_, Some(done), _) => time(done),
+                    _ => time(since),
+                };
+                let last = output.as_deref().and_then(|o| o.split("\\n").flat_map(str::lines).last());
+                let said = error.as_deref().or(last).unwrap_or_default();
+                [seq.to_string(), kind.clone(), subject.clone(), coloured(state), attempts.to_string(), when, dim(said)]
+            });
+            table(["SEQ", "TYPE", "SUBJECT", "STATE", "TRIES", "WHEN", "SAID"], rows, view)
+        }
+    }
+}
+
+fn single(delivery: &Delivery, view: &View) -> Page {
+    let Delivery { seq, event, kind, subject, state, attempts, since, next_at, done_at, error, output } = delivery;
+    let mut page = Page::default();
+    page.line(format!("{} {kind} about {subject}: {}", bold(seq), coloured(state)));
+    let mut fields = vec![("event", event.clone()), ("since", time_and_age(since, view)), ("tries", attempts.to_string())];
+    for (name, at) in [("next", next_at), ("ended", done_at)] {
+        fields.extend(at.as_ref().map(|at| (name, time_and_age(at, view))));
+    }
+    fields.extend(error.as_ref().map(|error| ("error", red(error))));
+    page.fields(&fields, view);
+    page.append(&printed(output.as_deref().unwrap_or_default(), view));
+    page
+}
+
+fn coloured(state: &str) -> String {
+    match state {
+        "delivered" => green(state),
+        "failed" => red(state),
+        other => yellow(other),
+    }
+}

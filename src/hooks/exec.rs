@@ -1,0 +1,466 @@
+//! Running a program for an event: no shell, a clean environment, the event on stdin, an end in any case.
+//!
+//! The program leads a process group of its own. When its time is up the group gets SIGTERM, and SIGKILL a little later.
+//! When the program ends, whatever it left running in its group ends with it: a grandchild that holds the pipes open
+//! holds up nobody, and none pile up. Who wants to outlive it has to leave the group (`setsid`).
+//!
+//! Both pipes are read at once, however much comes, and only the end is kept.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, geteuid};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{Attempt, Ended, Hook, Message, last_lines};
+
+/// A program of the administrator's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Program {
+    /// Where it is; absolute.
+    pub path: PathBuf,
+    /// What it is given.
+    pub arguments: Vec<String>,
+}
+
+/// A process group that was started, and when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// The group, and the process that leads it.
+    pub id: i32,
+    /// When that process began, in the kernel's ticks since it started (proc_pid_stat(5), field 22).
+    pub start: u64,
+}
+
+/// Where programs look for others.
+const SEARCHED: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// After SIGTERM, so long before SIGKILL.
+const MERCY: Duration = Duration::from_secs(2);
+
+/// After the program's end, its pipes are read for so long.
+const DRAIN: Duration = Duration::from_millis(100);
+
+/// How much of each pipe is kept while it is read.
+const KEPT: usize = 64 * 1024;
+
+/// How a program ended.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) status: Result<ExitStatus, Cut>,
+    /// What it printed on either pipe: the end of it.
+    pub(super) output: String,
+}
+
+/// Why there is no exit status.
+#[derive(Debug)]
+pub(super) enum Cut {
+    /// It took too long.
+    Late,
+    /// It could not be run at all.
+    NotRun(String),
+}
+
+impl Program {
+    /// Why this program must not be run: it has to be a file of root's or our own that nobody else can change, nor put
+    /// another in its place.
+    pub fn refusal(&self) -> Option<String> {
+        let path = &self.path;
+        if !path.is_absolute() {
+            return Some(format!("{} is not an absolute path", path.display()));
+        }
+        let real = match std::fs::canonicalize(path) {
+            Ok(real) => real,
+            Err(error) => return Some(format!("{} cannot be run: {error}", path.display())),
+        };
+        for (at, each) in real.ancestors().enumerate() {
+            match std::fs::metadata(each) {
+                Ok(metadata) => {
+                    if let Some(why) = changeable(&metadata, at > 0) {
+                        return Some(format!("{} must not be run: {} {why}", path.display(), each.display()));
+                    }
+                }
+                Err(error) => return Some(format!("{} cannot be run: {error}", path.display())),
+            }
+        }
+        None
+    }
+
+    fn command(&self, variables: &[(&str, String)]) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(&self.arguments).env_clear().env("PATH", SEARCHED).env("LANG", "C.UTF-8").env("HOME", "/");
+        command.envs(variables.iter().map(|(name, value)| (name, value))).current_dir("/");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command
+    }
+}
+
+/// How others could change what is at a path.
+fn changeable(metadata: &Metadata, is_above: bool) -> Option<String> {
+    let mode = metadata.permissions().mode();
+    let owner = metadata.uid();
+    if owner != 0 && owner != geteuid().as_raw() {
+        return Some(format!("belongs to uid {owner}, not to root or the user rosterd runs as: chown it"));
+    }
+    // In a folder with the sticky bit, everybody can only replace what is his own.
+    let is_sticky = is_above && mode & 0o1000 != 0;
+    if mode & 0o022 != 0 && !is_sticky {
+        return Some("can be written by others: run chmod go-w on it".to_owned());
+    }
+    if !is_above && !metadata.is_file() {
+        return Some("is no file".to_owned());
+    }
+    None
+}
+
+/// Tells a hook by its program. `started` hears of its process group before it is given the event.
+pub async fn tell<F: Future<Output = ()>>(hook: &Hook, program: &Program, message: &Message, started: impl FnOnce(Group) -> F) -> Attempt {
+    let Message { id, kind, seq, attempt, document } = message;
+    let mut variables = vec![
+        ("ROSTERD_HOOK", hook.name.clone()),
+        ("ROSTERD_EVENT_ID", id.clone()),
+        ("ROSTERD_EVENT_TYPE", kind.clone()),
+        ("ROSTERD_ATTEMPT", attempt.to_string()),
+    ];
+    match seq {
+        Some(seq) => variables.push(("ROSTERD_EVENT_SEQ", seq.to_string())),
+        None => variables.push(("ROSTERD_TEST", "1".to_owned())),
+    }
+    let Finished { status, output } = run(program, &variables, document.as_bytes(), hook.timeout, started).await;
+    let again = |why, is_down| Ended::Again { why, after: None, is_down };
+    let ended = match status {
+        Ok(status) if status.success() => Ended::Taken,
+        Ok(status) => again(said(status), false),
+        Err(Cut::Late) => again(format!("it did not end within {}", humantime::format_duration(hook.timeout)), false),
+        Err(Cut::NotRun(why)) => again(why, true),
+    };
+    Attempt { ended, output }
+}
+
+/// How it ended, in words.
+pub(super) fn said(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("it ended with exit status {code}"),
+        (None, Some(signal)) => {
+            let name = Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.as_str().to_owned());
+            format!("it was ended by {name}")
+        }
+        (None, None) => "it ended in an unknown way".to_owned(),
+    }
+}
+
+/// Runs a program to its end, or to the end of its time.
+pub(super) async fn run<F: Future<Output = ()>>(
+    program: &Program,
+    variables: &[(&str, String)],
+    input: &[u8],
+    limit: Duration,
+    started: impl FnOnce(Group) -> F,
+) -> Finished {
+    let not_run = |why| Finished { status: Err(Cut::NotRun(why)), output: String::new() };
+    if let Some(why) = program.refusal() {
+        return not_run(why);
+    }
+    let mut child = match program.command(variables).spawn() {
+        Ok(child) => child,
+        Err(error) => return not_run(format!("{} cannot be run: {}", program.path.display(), unrunnable(&error))),
+    };
+    let mut group = Running::of(&child);
+    if let Some(group) = group.group() {
+        started(group).await;
+    }
+    let deadline = Instant::now() + limit;
+    let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let status = {
+        let talk = async {
+            let (stdin, out, err) = pipes;
+            let give = async {
+                if let Some(mut stdin) = stdin {
+                    // Who does not read to the end is not made to.
+                    let _ = stdin.write_all(input).await;
+                    let _ = stdin.shutdown().await;
+                }
+            };
+            tokio::join!(give, stdout.read(out), stderr.read(err))
+        };
+        let ended = async {
+            let status = match timeout_at(deadline, child.wait()).await {
+                Ok(status) => status.map_err(|error| Cut::NotRun(format!("it cannot be waited for: {error}"))),
+                Err(_) => {
+                    group.signal(Signal::SIGTERM);
+                    let _ = timeout(MERCY, child.wait()).await;
+                    group.signal(Signal::SIGKILL);
+                    let _ = child.wait().await;
+                    Err(Cut::Late)
+                }
+            };
+            // Whatever it left behind ends with it.
+            group.end();
+            status
+        };
+        tokio::pin!(talk, ended);
+        // The pipes are read for as long as the program runs, and what is in them then a moment longer.
+        tokio::select! {
+            biased;
+            status = &mut ended => {
+                let _ = timeout(DRAIN, &mut talk).await;
+                status
+            }
+            _ = &mut talk => ended.await,
+        }
+    };
+    let both = [stdout.0, stderr.0].concat();
+    Finished { status, output: last_lines(&both) }
+}
+
+fn unrunnable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("{error}; it has to be executable (chmod +x), on a file system that is not mounted noexec")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// The group of a program that runs; it does not survive being forgotten.
+#[derive(Debug)]
+struct Running(Option<Pid>);
+
+impl Running {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
+    }
+
+    fn group(&self) -> Option<Group> {
+        let id = self.0?.as_raw();
+        Some(Group { id, start: stat(id).map_or(0, |stat| stat.start) })
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            // It may have ended by itself.
+            let _ = killpg(group, signal);
+        }
+    }
+
+    fn end(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.0 = None;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The end of what comes out of a pipe.
+#[derive(Debug, Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    async fn read(&mut self, pipe: Option<impl AsyncRead + Unpin>) {
+        let Some(mut pipe) = pipe else { return };
+        let Self(bytes) = self;
+        let mut piece = vec![0; 16 * 1024];
+        while let Ok(length @ 1..) = pipe.read(&mut piece).await {
+            bytes.extend_from_slice(&piece[..length]);
+            if bytes.len() > 2 * KEPT {
+                bytes.drain(..bytes.len() - KEPT);
+            }
+        }
+    }
+}
+
+/// What the kernel says of a process.
+struct Stat {
+    group: i32,
+    start: u64,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in brackets, and may hold anything, brackets too.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    Some(Stat { group: fields.get(2)?.parse().ok()?, start: fields.get(19)?.parse().ok()? })
+}
+
+/// Ends a group that outlived the rosterd that started it; says whether there was anything to end. A group that merely has
+/// the same number, because the kernel began to count anew, began later or belongs to somebody else.
+pub fn end_leftover(Group { id, start }: Group) -> bool {
+    let ours = geteuid().as_raw();
+    let of_group = |path: &Path| {
+        let pid = path.file_name()?.to_str()?.parse::<i32>().ok()?;
+        let stat = stat(pid)?;
+        let owner = std::fs::metadata(path).ok()?.uid();
+        (stat.group == id && owner == ours && (pid != id || stat.start == start) && stat.start >= start).then_some(())
+    };
+    let members = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| of_group(&entry.path())).count();
+    members > 0 && killpg(Pid::from_raw(id), Signal::SIGKILL).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A script of this text, which only its owner can write.
+    fn script(text: &str) -> (tempfile::TempDir, Program) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hook");
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        (folder, Program { path, arguments: Vec::new() })
+    }
+
+    async fn ran(text: &str, limit: Duration) -> Finished {
+        let (_folder, program) = script(text);
+        run(&program, &[("ROSTERD_HOOK", "h".to_owned())], b"{\"a\":1}\n", limit, |_| async {}).await
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn the_event_is_on_stdin_and_nothing_of_ours_is_in_the_environment() {
+        let done = ran("cat; pwd; env | sort; echo later >&2", LONG).await;
+        assert!(done.status.unwrap().success());
+        let said: Vec<&str> = done.output.lines().filter(|l| !l.starts_with("PWD=") && !l.starts_with("_=")).collect();
+        assert_eq!(
+            said,
+            ["{\"a\":1}", "/", "HOME=/", "LANG=C.UTF-8", &format!("PATH={SEARCHED}"), "ROSTERD_HOOK=h", "later"],
+            "{}",
+            done.output
+        );
+    }
+
+    #[tokio::test]
+    async fn how_it_ends_is_told() {
+        for (text, told) in [
+            ("exit 3", "it ended with exit status 3"),
+            ("kill -SEGV $$", "it was ended by SIGSEGV"),
+            // Its event is larger than a pipe, and it reads none of it.
+            ("exec 0<&-; exit 7", "it ended with exit status 7"),
+        ] {
+            assert_eq!(said(ran(text, LONG).await.status.unwrap()), told);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_hangs_is_ended_with_all_of_its_group_first_kindly() {
+        let (folder, program) = script("trap 'echo asked >>\"$0.said\"' TERM; sleep 300 & sleep 300; sleep 300");
+        let begun = Instant::now();
+        let groups = std::sync::Mutex::new(Vec::new());
+        let note = |group: Group| {
+            groups.lock().unwrap().push(group);
+            async {}
+        };
+        let done = run(&program, &[], b"", Duration::from_millis(300), note).await;
+        assert!(matches!(done.status, Err(Cut::Late)), "{done:?}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert_eq!(std::fs::read_to_string(folder.path().join("hook.said")).unwrap(), "asked\n");
+        let group = groups.lock().unwrap()[0];
+        assert!(group.start > 0);
+        gone(group.id).await;
+    }
+
+    /// Waits until nothing of a group lives any more.
+    async fn gone(group: i32) {
+        timeout(Duration::from_secs(10), async {
+            let lives = |pid: i32| stat(pid).is_some_and(|s| s.group == group) && !is_dead(pid);
+            while pids().into_iter().any(lives) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .expect("the group is gone");
+    }
+
+    fn pids() -> Vec<i32> {
+        let names = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str().map(str::to_owned));
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
+    fn is_dead(pid: i32) -> bool {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |s| s.rsplit_once(')').is_none_or(|(_, r)| r.starts_with(" Z")))
+    }
+
+    #[tokio::test]
+    async fn a_grandchild_that_holds_the_pipes_holds_up_nobody_and_does_not_stay() {
+        let begun = Instant::now();
+        let done = ran("sleep 300 & echo $!; exit 0", LONG).await;
+        assert!(done.status.unwrap().success());
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        let grandchild: i32 = done.output.trim().parse().unwrap();
+        timeout(Duration::from_secs(10), async {
+            while !is_dead(grandchild) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .expect("it is gone");
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_read_to_its_end_and_only_its_end_kept() {
+        let done = ran("head -c 30000000 /dev/zero; head -c 3000000 /dev/zero >&2; echo; echo the end", LONG).await;
+        assert!(done.status.unwrap().success());
+        assert_eq!(done.output.lines().last(), Some("the end"));
+        assert!(done.output.len() <= super::super::LENGTH);
+        let endless = ran("yes", Duration::from_millis(500)).await;
+        assert!(matches!(endless.status, Err(Cut::Late)) && endless.output.ends_with("y\ny"), "{endless:?}");
+    }
+
+    #[tokio::test]
+    async fn what_others_could_change_is_not_run() {
+        let (folder, program) = script("exit 0");
+        let other = |path: &str| Program { path: path.into(), arguments: Vec::new() };
+        assert_eq!(program.refusal(), None);
+        let missing = other("/no/such/program").refusal().unwrap();
+        assert!(missing.contains("No such file"), "{missing}");
+        assert!(other("bin/true").refusal().unwrap().contains("absolute"));
+        let path = |mode| {
+            std::fs::set_permissions(&program.path, std::fs::Permissions::from_mode(mode)).unwrap();
+            program.refusal().unwrap_or_default()
+        };
+        assert!(path(0o775).contains("can be written by others") && path(0o757).contains("chmod go-w"));
+        assert_eq!(path(0o755), "");
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(program.refusal().unwrap().contains("can be written by others"), "another could be put in its place");
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(other(folder.path().to_str().unwrap()).refusal().unwrap().contains("is no file"));
+        if geteuid().is_root() {
+            nix::unistd::chown(&program.path, Some(nix::unistd::Uid::from_raw(12_345)), None).unwrap();
+            assert!(program.refusal().unwrap().contains("belongs to uid 12345"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_executable_is_told() {
+        let (_folder, program) = script("exit 0");
+        std::fs::set_permissions(&program.path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let done = run(&program, &[], b"", LONG, |_| async {}).await;
+        let Err(Cut::NotRun(why)) = done.status else { panic!("{done:?}") };
+        assert!(why.contains("chmod +x"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn what_outlived_its_rosterd_is_ended_and_what_only_has_its_number_is_not() {
+        let mut child = Command::new("sleep").arg("300").process_group(0).spawn().unwrap();
+        let running = Running::of(&child);
+        let group = running.group().unwrap();
+        assert!(!end_leftover(Group { start: group.start + 1, ..group }), "it began at another time");
+        assert!(child.try_wait().unwrap().is_none());
+        assert!(end_leftover(group));
+        assert_eq!(child.wait().await.unwrap().signal(), Some(9));
+        assert!(!end_leftover(group), "there is nothing left");
+    }
+}

@@ -1,0 +1,226 @@
+//! What hooks are to be told: which rows there are, which of them are due, and what becomes of them.
+
+use serde_json::Value as Json;
+
+use super::*;
+use crate::model::{Event, EventCause, Timestamp};
+
+const EVENTS: &[&str] = &["user.suspended", "user.reactivated", "run.failed"];
+
+fn wants(hook: &str, events: &[&str]) -> Subscription {
+    Subscription { hook: hook.to_owned(), events: events.iter().map(|e| (*e).to_owned()).collect() }
+}
+
+impl Fresh {
+    /// Writes events of these types about these subjects, in one transaction.
+    async fn happens(&self, events: &[(usize, &str)]) {
+        let cause = EventCause { actor: alice(), run: None, account: None, at: self.clock.now() };
+        let events: Vec<Event> =
+            events.iter().map(|(kind, about)| Event::about(EVENTS[*kind], *about, &cause, Json::Null, Json::Null)).collect();
+        self.store.record(&events, &self.clock).await.unwrap();
+    }
+
+    /// Which subjects a hook is to be told of now, with how much that is about each.
+    async fn due(&self, hook: &str) -> Vec<(u64, String)> {
+        let due = self.store.due(hook, self.clock.now(), 1_000).await.unwrap();
+        due.into_iter().map(|due| (due.seq, due.subject)).collect()
+    }
+
+    async fn settle(&self, hook: &str, seq: u64, settlement: Settlement, error: Option<&str>) {
+        let due = self.store.due(hook, self.clock.now(), 1_000).await.unwrap().into_iter().find(|due| due.seq == seq).unwrap();
+        let Due { seq, kind, subject, .. } = due;
+        let settled = Settled { seq, kind, subject, settlement, error: error.map(str::to_owned), output: None };
+        self.store.settle(hook, &[settled], &self.clock).await.unwrap();
+    }
+
+    async fn states(&self, hook: &str) -> Vec<(u64, String)> {
+        let all = self.store.deliveries(hook, &DeliveryFilter::default(), 1_000).await.unwrap();
+        all.into_iter().rev().map(|d| (d.seq, d.state)).collect()
+    }
+}
+
+fn about(due: &[(u64, &str)]) -> Vec<(u64, String)> {
+    due.iter().map(|(seq, subject)| (*seq, (*subject).to_owned())).collect()
+}
+
+on_both! {
+    a_hook_gets_a_row_for_each_event_it_wants_and_for_no_other
+    of_each_subject_only_the_first_that_is_not_done_is_due
+    what_fails_waits_and_holds_up_its_own_subject_alone
+    what_is_given_up_is_told_once_and_never_to_itself
+    what_is_redelivered_or_replayed_is_due_in_order
+    what_was_under_way_is_found_again
+    an_account_has_the_events_of_its_users_claims_and_directories
+}
+
+async fn a_hook_gets_a_row_for_each_event_it_wants_and_for_no_other(f: Fresh) {
+    f.happens(&[(0, "anna")]).await;
+    f.store.subscribe(vec![wants("all", &["*"]), wants("vpn", &["user.suspended"]), wants("users", &["user.*", "user.suspended"])]);
+    let news = f.store.news();
+    f.happens(&[(0, "anna"), (1, "bert"), (2, "run")]).await;
+    assert!(news.has_changed().unwrap(), "whoever waits is woken");
+    assert_eq!(f.due("all").await, about(&[(3, "anna"), (4, "bert"), (5, "run")]), "not what was before it");
+    assert_eq!(f.due("vpn").await, about(&[(3, "anna")]));
+    assert_eq!(f.due("users").await, about(&[(3, "anna"), (4, "bert")]), "once each");
+    f.store.subscribe(vec![wants("vpn", &["user.suspended"])]);
+    f.happens(&[(0, "carl")]).await;
+    assert_eq!((f.due("vpn").await.len(), f.due("all").await.len()), (2, 3));
+    let due = &f.store.due("vpn", f.clock.now(), 1).await.unwrap()[0];
+    let event = &f.store.events(&EventFilter { after: Some(2), limit: 1, ..EventFilter::default() }).await.unwrap()[0];
+    assert_eq!(serde_json::from_str::<Json>(&due.document).unwrap(), event.document);
+    assert_eq!(event.document["id"], due.event.to_string());
+}
+
+async fn of_each_subject_only_the_first_that_is_not_done_is_due(f: Fresh) {
+    f.store.subscribe(vec![wants("h", &["user.*"])]);
+    f.happens(&[(0, "anna"), (2, "anna"), (1, "anna"), (0, "bert")]).await;
+    f.happens(&[(1, "bert"), (0, "carl"), (1, "anna")]).await;
+    assert_eq!(f.due("h").await, about(&[(2, "anna"), (5, "bert"), (7, "carl")]));
+    f.settle("h", 2, Settlement::Delivered, None).await;
+    assert_eq!(f.due("h").await.len(), 3);
+    f.settle("h", 4, Settlement::Delivered, None).await;
+    f.settle("h", 5, Settlement::Delivered, None).await;
+    f.settle("h", 8, Settlement::Delivered, None).await;
+    assert_eq!(f.due("h").await, about(&[(7, "carl"), (6, "bert")]), "what came due later comes later");
+    f.settle("h", 6, Settlement::Delivered, None).await;
+    f.settle("h", 7, Settlement::Delivered, None).await;
+    let standing = f.store.hook_standing("h").await.unwrap();
+    assert_eq!((standing.pending, standing.failed, standing.delivered, standing.oldest), (0, 0, 6, None));
+    f.happens(&[(0, "anna")]).await;
+    assert_eq!(f.due("h").await, about(&[(9, "anna")]));
+}
+
+async fn what_fails_waits_and_holds_up_its_own_subject_alone(f: Fresh) {
+    f.store.subscribe(vec![wants("h", &["*"])]);
+    f.happens(&[(0, "anna"), (1, "anna"), (0, "bert")]).await;
+    let later = f.clock.now().plus(Duration::from_mins(5));
+    f.settle("h", 2, Settlement::Again(later), Some("exit status 1")).await;
+    assert_eq!(f.due("h").await, about(&[(4, "bert")]));
+    assert_eq!(f.store.next_due("h", f.clock.now()).await.unwrap(), Some(later));
+    let standing = f.store.hook_standing("h").await.unwrap();
+    assert_eq!((standing.pending, standing.error.as_deref()), (3, Some("exit status 1")));
+    f.clock.advance(Duration::from_mins(6));
+    let due = f.store.due("h", f.clock.now(), 10).await.unwrap();
+    assert_eq!(due.iter().map(|d| (d.seq, d.attempts)).collect::<Vec<_>>(), [(4, 0), (2, 1)]);
+    f.settle("h", 2, Settlement::Delivered, None).await;
+    assert_eq!(f.due("h").await, about(&[(4, "bert"), (3, "anna")]));
+}
+
+async fn what_is_given_up_is_told_once_and_never_to_itself(f: Fresh) {
+    f.store.subscribe(vec![wants("vpn", &["*"]), wants("siem", &["*"])]);
+    f.happens(&[(0, "anna"), (1, "anna")]).await;
+    f.settle("vpn", 2, Settlement::Dead, Some("it answered 404 Not Found")).await;
+    assert_eq!(f.due("vpn").await, about(&[(3, "anna")]), "the next one has its turn, and the hook is not told of itself");
+    assert_eq!(f.due("siem").await, about(&[(2, "anna"), (4, "vpn")]));
+    let told = f.store.events(&EventFilter { kind: Some("hook.dead_lettered".into()), limit: 10, ..EventFilter::default() }).await.unwrap();
+    let after = serde_json::json!({ "count": 1, "events": [2], "error": "it answered 404 Not Found" });
+    assert_eq!((told.len(), &told[0].document["data"]["after"], told[0].document["subject"].as_str()), (1, &after, Some("vpn")));
+    // The other one fails too: of what it was to be told of the first, nothing more is told.
+    f.clock.advance(Duration::from_hours(1));
+    f.happens(&[(0, "bert")]).await;
+    let old = f.clock.now().minus(Duration::from_mins(1));
+    assert_eq!(f.store.give_up("siem", old, &[3], "down", &f.clock).await.unwrap(), 2, "but for what is under way");
+    assert_eq!(f.states("siem").await, [(2, "failed"), (3, "pending"), (4, "failed"), (5, "pending")].map(|(n, s)| (n, s.to_owned())));
+    let told = f.store.events(&EventFilter { kind: Some("hook.*".into()), limit: 10, ..EventFilter::default() }).await.unwrap();
+    assert_eq!((told.len(), &told[1].document["data"]["after"]["events"]), (2, &serde_json::json!([2])));
+    assert_eq!(f.store.give_up("siem", old, &[3], "down", &f.clock).await.unwrap(), 0);
+    assert_eq!(f.store.verify_events(None).await.unwrap().map(|head| head.seq), Ok(6));
+}
+
+async fn what_is_redelivered_or_replayed_is_due_in_order(f: Fresh) {
+    f.happens(&[(0, "anna"), (0, "bert"), (1, "anna"), (2, "run")]).await;
+    let subscription = wants("h", &["user.*"]);
+    f.store.subscribe(vec![subscription.clone()]);
+    let begin = Timestamp::default();
+    assert_eq!(f.store.replay(&subscription, begin, f.clock.now()).await.unwrap(), 3, "a hook that came later");
+    assert_eq!(f.due("h").await, about(&[(2, "anna"), (3, "bert")]));
+    assert_eq!(f.store.replay(&subscription, begin, f.clock.now()).await.unwrap(), 0, "it is on its way already");
+    f.settle("h", 2, Settlement::Dead, Some("no")).await;
+    f.settle("h", 3, Settlement::Dead, Some("no")).await;
+    f.settle("h", 4, Settlement::Delivered, None).await;
+    let failed = |seq| DeliveryFilter { state: Some("failed".into()), seq, ..DeliveryFilter::default() };
+    assert_eq!(f.store.redeliver("h", &failed(Some(3)), f.clock.now()).await.unwrap(), 1);
+    assert_eq!(f.due("h").await, about(&[(3, "bert")]));
+    let of = |kind: &str| DeliveryFilter { kind: Some(kind.to_owned()), ..failed(None) };
+    assert_eq!(f.store.redeliver("h", &of("user.reactivated"), f.clock.now()).await.unwrap(), 0, "that one was delivered");
+    assert_eq!(f.store.redeliver("h", &of("user.suspended"), f.clock.now()).await.unwrap(), 1);
+    assert_eq!(f.due("h").await, about(&[(3, "bert"), (2, "anna")]));
+    assert_eq!(f.store.redeliver("h", &failed(None), f.clock.now()).await.unwrap(), 0);
+    assert_eq!(f.store.hook_standing("h").await.unwrap().failed, 0);
+    f.happens(&[(1, "anna")]).await;
+    let sent = f.store.replay(&subscription, begin, f.clock.now()).await.unwrap();
+    assert_eq!(sent, 1, "what was delivered is sent again, what waits is not sent twice");
+    let order = async {
+        let mut order = Vec::new();
+        while let Some((seq, subject)) = f.due("h").await.into_iter().find(|(_, subject)| subject == "anna") {
+            f.settle("h", seq, Settlement::Delivered, None).await;
+            order.push((seq, subject));
+        }
+        order
+    };
+    assert_eq!(order.await.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [2, 4, 8]);
+}
+
+#[tokio::test]
+async fn only_the_latest_that_are_done_are_kept() {
+    let f = on("sqlite").await.unwrap();
+    f.store.subscribe(vec![wants("h", &["*"])]);
+    let subjects: Vec<String> = (0..11_200).map(|n| n.to_string()).collect();
+    for piece in subjects.chunks(800) {
+        f.happens(&piece.iter().map(|s| (0, s.as_str())).collect::<Vec<_>>()).await;
+    }
+    f.settle("h", 2, Settlement::Dead, Some("no")).await;
+    loop {
+        let due = f.store.due("h", f.clock.now(), 700).await.unwrap();
+        if due.is_empty() {
+            break;
+        }
+        let settled =
+            |Due { seq, kind, subject, .. }| Settled { seq, kind, subject, settlement: Settlement::Delivered, error: None, output: None };
+        f.store.settle("h", &due.into_iter().map(settled).collect::<Vec<_>>(), &f.clock).await.unwrap();
+    }
+    let kept =
+        f.store.deliveries("h", &DeliveryFilter { state: Some("delivered".into()), ..DeliveryFilter::default() }, 100_000).await.unwrap();
+    assert!((10_000..=11_000).contains(&kept.len()), "{}", kept.len());
+    let standing = f.store.hook_standing("h").await.unwrap();
+    assert_eq!((standing.failed, standing.delivered), (1, 11_199), "dead letters stay, and all are counted");
+}
+
+async fn what_was_under_way_is_found_again(f: Fresh) {
+    f.store.subscribe(vec![wants("h", &["*"])]);
+    f.happens(&[(0, "anna"), (0, "bert"), (0, "carl")]).await;
+    for (seq, group) in [(2, 4711), (3, 4712)] {
+        f.store.note_process("h", seq, Leftover { group, start: 99 }).await.unwrap();
+    }
+    f.settle("h", 2, Settlement::Delivered, None).await;
+    assert_eq!(f.store.take_leftovers().await.unwrap(), [Leftover { group: 4712, start: 99 }]);
+    assert_eq!(f.store.take_leftovers().await.unwrap(), []);
+    assert_eq!(f.due("h").await, about(&[(3, "bert"), (4, "carl")]), "and is delivered again");
+}
+
+async fn an_account_has_the_events_of_its_users_claims_and_directories(f: Fresh) {
+    f.apply(vec![f.creation(1, "Zoë", "zoe@example.com")]).await;
+    f.happens(&[(0, "corp"), (0, "elsewhere"), (2, "other")]).await;
+    let scope =
+        |directories: Vec<DirectoryName>| Some(AccountScope { account: f.account, handle: Handle::parse("acme").unwrap(), directories });
+    let seqs = async |filter: EventFilter| f.store.events(&filter).await.unwrap().iter().map(|e| e.seq).collect::<Vec<_>>();
+    let newest = |account| EventFilter { account, limit: 10, ..EventFilter::default() };
+    assert_eq!(seqs(newest(scope(Vec::new()))).await, [1, 2], "the account and its user");
+    assert_eq!(seqs(newest(scope(vec![corp()]))).await, [1, 2, 3], "and its directory");
+    assert_eq!(seqs(EventFilter { after: Some(1), ..newest(scope(vec![corp()])) }).await, [2, 3]);
+    assert_eq!(seqs(EventFilter { limit: 1, ..newest(scope(vec![corp()])) }).await, [3], "the newest");
+    let other = AccountId(f.clock.new_id());
+    assert_eq!(
+        seqs(newest(Some(AccountScope { account: other, handle: Handle::parse("other").unwrap(), directories: Vec::new() }))).await,
+        [0; 0]
+    );
+    let of = |subjects: &[&str]| EventFilter {
+        subjects: subjects.iter().map(|s| (*s).to_owned()).collect(),
+        limit: 10,
+        ..EventFilter::default()
+    };
+    assert_eq!(seqs(of(&["corp", "other"])).await, [3, 5]);
+    let until = f.clock.now().plus(Duration::from_secs(1));
+    assert_eq!(seqs(EventFilter { until: Some(until), since: Some(until), limit: 10, ..EventFilter::default() }).await, [0; 0]);
+    assert_eq!(seqs(EventFilter { until: Some(until), limit: 2, ..EventFilter::default() }).await, [4, 5]);
+}

@@ -1,0 +1,142 @@
+//! Hooks that arrive: real programs, real web servers, and daemons that are killed while they tell them.
+
+mod examples;
+mod exec;
+mod killed;
+mod receiver;
+mod stale;
+mod webhook;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rosterd::clock::Clock;
+use rosterd::engine::{Engine, HookStatus, Outcome, Rules};
+use rosterd::hooks::{Hook, Program, Target, Webhook};
+use rosterd::model::{Actor, Event, EventCause};
+use rosterd::store::{Delivery, DeliveryFilter, EventFilter, Store};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+/// Whatever has to come to pass does within this time.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An engine without directories, whose hooks are told.
+struct Desk {
+    engine: Arc<Engine>,
+    clock: Clock,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.engine.stop.cancel();
+    }
+}
+
+/// A hook that is told everything by this program.
+fn by_program(name: &str, path: PathBuf) -> Hook {
+    let target = Target::Exec(Program { path, arguments: Vec::new() });
+    Hook {
+        name: name.to_owned(),
+        events: vec!["*".to_owned()],
+        target,
+        timeout: Duration::from_secs(20),
+        max_age: Duration::from_hours(24),
+        concurrency: 4,
+    }
+}
+
+/// A hook that is told everything by this server.
+fn by_server(name: &str, url: &str) -> Hook {
+    let webhook = Webhook {
+        url: url.to_owned(),
+        secret_file: None,
+        ca_file: None,
+        proxy: None,
+        connections: rosterd::hooks::webhook::Connections::default(),
+    };
+    Hook { target: Target::Webhook(webhook), ..by_program(name, PathBuf::new()) }
+}
+
+/// Writes a shell script that may be run as a hook.
+fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+impl Desk {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite://{}", folder.path().join("rosterd.db").display())).await.unwrap();
+        let clock = Clock::system();
+        let stop = CancellationToken::new();
+        let engine = Engine::new(Arc::new(store), clock.clone(), Vec::new(), Rules::default(), stop);
+        Self { engine: Arc::new(engine), clock, folder }
+    }
+
+    /// Has these hooks told, and no others.
+    fn hook_up(&self, hooks: Vec<Hook>) -> Vec<(String, Outcome)> {
+        let outcomes = self.engine.hook_up(hooks);
+        for hook in self.engine.hooks().values().filter(|hook| hook.needs_keeping()) {
+            tokio::spawn(Arc::clone(&self.engine).keep_hook(Arc::clone(hook)));
+        }
+        outcomes.into_iter().collect()
+    }
+
+    fn script(&self, name: &str, text: &str) -> PathBuf {
+        script(self.folder.path(), name, text)
+    }
+
+    /// What a script wrote into a file beside it.
+    fn written(&self, file: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.folder.path().join(file)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Something happens to each of these.
+    async fn happens(&self, kind: &'static str, subjects: &[&str]) {
+        let cause = EventCause { actor: Actor("alice".to_owned()), run: None, account: None, at: self.clock.now() };
+        let events: Vec<Event> = subjects.iter().map(|s| Event::about(kind, *s, &cause, Value::Null, json!({ "status": "x" }))).collect();
+        self.engine.store.record(&events, &self.clock).await.unwrap();
+    }
+
+    async fn status(&self, name: &str) -> HookStatus {
+        let all = self.engine.hook_statuses().await.unwrap();
+        all.into_iter().find(|hook| hook.name == name).unwrap_or_else(|| panic!("there is no hook {name}"))
+    }
+
+    async fn deliveries(&self, name: &str) -> Vec<Delivery> {
+        let mut all = self.engine.deliveries(name, &DeliveryFilter::default(), 10_000).await.unwrap();
+        all.reverse();
+        all
+    }
+
+    /// The types of the latest events.
+    async fn events(&self, kind: &str) -> Vec<Value> {
+        let filter = EventFilter { kind: Some(kind.to_owned()), limit: 100, ..EventFilter::default() };
+        self.engine.store.events(&filter).await.unwrap().into_iter().map(|e| e.document).collect()
+    }
+
+    /// Waits until nothing is to be delivered any more.
+    async fn idle(&self, name: &str) {
+        until(&format!("{name} is told everything"), async || (self.status(name).await.standing.pending == 0).then_some(())).await;
+    }
+}
+
+/// Asks again and again until there is an answer.
+async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+}

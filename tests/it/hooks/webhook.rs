@@ -1,0 +1,228 @@
+//! Webhooks: what is sent, what answers mean, and where nothing is ever sent.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use rosterd::hooks::{Hook, Target, Webhook};
+use standardwebhooks::Webhook as Standard;
+
+use super::receiver::{Receiver, status, with};
+use super::{Desk, by_server, until};
+
+const KEYS: [&str; 2] = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
+
+fn changed(hook: Hook, change: impl FnOnce(&mut Webhook)) -> Hook {
+    let Target::Webhook(mut webhook) = hook.target else { panic!("it is no webhook") };
+    change(&mut webhook);
+    Hook { target: Target::Webhook(webhook), ..hook }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_is_a_cloudevent_that_the_standards_own_library_accepts_with_each_key() {
+    let receiver = Receiver::start(|_, _| status(204)).await;
+    let desk = Desk::open().await;
+    let secret = desk.folder.path().join("siem.secret");
+    std::fs::write(&secret, format!("{}\n\n{}\n", KEYS[0], KEYS[1])).unwrap();
+    desk.hook_up(vec![changed(by_server("siem", &receiver.url()), |w| w.secret_file = Some(secret.clone()))]);
+    desk.happens("user.suspended", &["anna"]).await;
+    desk.idle("siem").await;
+    // Keys are read again for each delivery.
+    std::fs::write(&secret, KEYS[1]).unwrap();
+    desk.happens("user.reactivated", &["anna"]).await;
+    desk.idle("siem").await;
+
+    let told = receiver.told();
+    let stored = desk.events("user.*").await;
+    assert_eq!(told.len(), 2);
+    for ((one, event), signers) in told.iter().zip(&stored).zip([2, 1]) {
+        assert_eq!((one.method.as_str(), one.uri.path()), ("POST", "/hook"));
+        assert_eq!(one.header("content-type"), "application/cloudevents+json; charset=utf-8");
+        assert_eq!((one.header("webhook-id"), &one.document()), (event["id"].as_str().unwrap(), event));
+        assert_eq!(one.header("webhook-signature").split(' ').count(), signers);
+        for key in &KEYS[2 - signers..] {
+            Standard::new(key).unwrap().verify(&one.body, &one.headers).expect("a signature of the standard");
+        }
+        assert!(Standard::new("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap().verify(&one.body, &one.headers).is_err());
+        let mut forged = one.body.to_vec();
+        forged.push(b' ');
+        assert!(Standard::new(KEYS[1]).unwrap().verify(&forged, &one.headers).is_err());
+    }
+    let sequence = |n: usize| told[n].header("rosterd-sequence").parse::<u64>().unwrap();
+    assert!(sequence(0) < sequence(1), "a receiver can tell what came last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_answer_means_is_what_the_standard_says() {
+    let elsewhere = Receiver::start(|_, _| status(200)).await;
+    let there = elsewhere.url();
+    let redirect = there.clone();
+    let receiver = Receiver::start(move |told, _| match (told.uri.path(), told.subject().as_str()) {
+        ("/moved", _) => status(200),
+        (_, "moved-here") => with(307, &[("location", "/moved")]),
+        (_, "moved-away") => with(307, &[("location", &redirect)]),
+        (_, "found") => with(302, &[("location", "/moved")]),
+        (_, "round") => with(308, &[("location", "/hook")]),
+        (_, code) => status(code.parse().unwrap()),
+    })
+    .await;
+    let desk = Desk::open().await;
+    desk.hook_up(vec![Hook { concurrency: 20, ..by_server("siem", &receiver.url()) }]);
+    // One that is down is asked again with one at a time: those come last.
+    let subjects = ["200", "202", "400", "401", "404", "422", "moved-here", "moved-away", "found", "round", "408", "500"];
+    desk.happens("user.suspended", &subjects).await;
+    let attempts = until("all have been tried", async || {
+        let all = desk.deliveries("siem").await;
+        all.iter().all(|d| d.attempts > 0).then_some(all)
+    });
+    let outcomes: Vec<_> =
+        attempts.await.into_iter().map(|d| (d.subject, d.state, d.error.unwrap_or_default(), d.output.unwrap_or_default())).collect();
+    let not_there = |why: &str| format!("{why}; what is told goes to the configured address alone: write the final one into url");
+    let away = not_there("it answered 307 Temporary Redirect, to 127.0.0.1");
+    let found = not_there("it answered 302 Found, to 127.0.0.1");
+    let expected = [
+        ("200", "delivered", "", "this is 200"),
+        ("202", "delivered", "", "this is 202"),
+        ("400", "failed", "it answered 400 Bad Request", "this is 400"),
+        ("401", "failed", "it answered 401 Unauthorized", "this is 401"),
+        ("404", "failed", "it answered 404 Not Found", "this is 404"),
+        ("422", "failed", "it answered 422 Unprocessable Entity", "this is 422"),
+        ("moved-here", "delivered", "", "this is 200"),
+        ("moved-away", "failed", away.as_str(), "this is 307"),
+        ("found", "failed", found.as_str(), "this is 302"),
+        ("round", "failed", "127.0.0.1 sends us round in circles", ""),
+        ("408", "pending", "it answered 408 Request Timeout", "this is 408"),
+        ("500", "pending", "it answered 500 Internal Server Error", "this is 500"),
+    ];
+    assert_eq!(outcomes, expected.map(|(a, b, c, d)| (a.to_owned(), b.to_owned(), c.to_owned(), d.to_owned())));
+    assert!(elsewhere.told().is_empty(), "nothing is sent to another host");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_everything_costs_few_events_and_the_rest_arrives_when_it_is_mended() {
+    let is_mended = Arc::new(AtomicBool::new(false));
+    let mended = Arc::clone(&is_mended);
+    let receiver = Receiver::start(move |_, _| status(if mended.load(Ordering::SeqCst) { 200 } else { 404 })).await;
+    let desk = Desk::open().await;
+    desk.hook_up(vec![by_server("siem", &receiver.url())]);
+    let subjects: Vec<String> = (0..500).map(|n| format!("person-{n}")).collect();
+    desk.happens("user.suspended", &subjects.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    until("it is clear that it refuses everything", async || (desk.status("siem").await.standing.failed >= 10).then_some(())).await;
+    is_mended.store(true, Ordering::SeqCst);
+    desk.idle("siem").await;
+    let standing = desk.status("siem").await.standing;
+    assert!(standing.failed < 30 && standing.failed + standing.delivered == 500, "{standing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_asks_for_patience_is_left_alone_as_a_whole() {
+    let receiver = Receiver::start(|_, count| if count == 1 { with(429, &[("retry-after", "2")]) } else { status(200) }).await;
+    let desk = Desk::open().await;
+    desk.hook_up(vec![Hook { concurrency: 1, ..by_server("siem", &receiver.url()) }]);
+    desk.happens("user.suspended", &["anna", "bert"]).await;
+    desk.idle("siem").await;
+    let told = receiver.told();
+    assert_eq!(told.iter().map(super::receiver::Told::subject).collect::<Vec<_>>(), ["anna", "bert", "anna"]);
+    assert!(told[1].at - told[0].at >= Duration::from_secs(2), "{:?}", told[1].at - told[0].at);
+    assert_eq!(told[0].header("webhook-id"), told[2].header("webhook-id"), "the same event, the same id");
+    assert!(told[0].header("webhook-timestamp") < told[2].header("webhook-timestamp"), "another time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_gone_is_told_nothing_more_before_somebody_says_so() {
+    let is_back = Arc::new(AtomicBool::new(false));
+    let back = Arc::clone(&is_back);
+    let receiver = Receiver::start(move |_, _| status(if back.load(Ordering::SeqCst) { 200 } else { 410 })).await;
+    let desk = Desk::open().await;
+    desk.hook_up(vec![Hook { concurrency: 1, ..by_server("siem", &receiver.url()) }]);
+    desk.happens("user.suspended", &["anna", "bert"]).await;
+    until("it is disabled", async || (desk.status("siem").await.state == "disabled").then_some(())).await;
+    desk.happens("user.suspended", &["carl"]).await;
+    desk.hook_up(vec![Hook { concurrency: 2, ..by_server("siem", &receiver.url()) }]);
+    assert_eq!(receiver.told().len(), 1, "not by a reload either");
+    assert_eq!(desk.status("siem").await.standing.pending, 3, "nothing is lost");
+    is_back.store(true, Ordering::SeqCst);
+    let actor = rosterd::model::Actor("alice".to_owned());
+    let failed = rosterd::store::DeliveryFilter { state: Some("failed".into()), ..rosterd::store::DeliveryFilter::default() };
+    desk.engine.redeliver("siem", &failed, &actor).await.unwrap();
+    desk.idle("siem").await;
+    assert_eq!((receiver.told().len(), desk.status("siem").await.state), (4, "ok"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_answer_or_never_ends_its_answer_holds_up_nothing() {
+    let receiver = Receiver::start(|told, _| {
+        let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from("y\n".repeat(4096))));
+        match told.subject().as_str() {
+            "endless" => Response::new(Body::from_stream(endless)),
+            _ => Response::new(Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>())),
+        }
+    })
+    .await;
+    // It takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ok = Receiver::start(|_, _| status(200)).await;
+    let desk = Desk::open().await;
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    desk.hook_up(vec![
+        Hook { timeout: Duration::from_millis(500), ..by_server("silent", &url) },
+        by_server("slow", &receiver.url()),
+        by_server("ok", &ok.url()),
+    ]);
+    desk.happens("user.suspended", &["endless", "unfinished"]).await;
+    desk.idle("ok").await;
+    desk.idle("slow").await;
+    let slow = desk.deliveries("slow").await;
+    assert!(slow.iter().all(|d| d.state == "delivered" && d.attempts == 1), "they said 200: {slow:?}");
+    assert!(slow[0].output.as_ref().is_some_and(|output| output.len() < 5_000) && slow[1].output.is_none());
+    let error = until("it was given its time", async || desk.status("silent").await.standing.error).await;
+    assert_eq!(error, "127.0.0.1 did not answer within 500ms");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_server_whose_ca_is_trusted_is_told() {
+    let (receiver, ca) = Receiver::start_tls(|_, _| status(200)).await;
+    let desk = Desk::open().await;
+    let url = format!("https://localhost:{}/hook", receiver.address.port());
+    let file = desk.folder.path().join("ca.pem");
+    std::fs::write(&file, rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert.pem()).unwrap();
+    desk.hook_up(vec![changed(by_server("siem", &url), |w| w.ca_file = Some(file.clone()))]);
+    desk.happens("user.suspended", &["anna"]).await;
+    let error = until("it was tried", async || desk.status("siem").await.standing.error).await;
+    assert!(error.starts_with("localhost: ") && error.contains("certificate"), "{error}");
+    assert!(receiver.told().is_empty());
+    // A CA file that is replaced is read again.
+    std::fs::write(&file, ca).unwrap();
+    desk.idle("siem").await;
+    assert_eq!(receiver.told().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_is_asked_to_carry_it() {
+    let proxy = Receiver::start(|_, _| status(200)).await;
+    let desk = Desk::open().await;
+    let through = format!("http://{}", proxy.address);
+    desk.hook_up(vec![changed(by_server("siem", "http://siem.invalid/hook"), |w| w.proxy = Some(through))]);
+    desk.happens("user.suspended", &["anna"]).await;
+    desk.idle("siem").await;
+    assert_eq!(proxy.told()[0].uri.to_string(), "http://siem.invalid/hook");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_is_found_when_it_comes() {
+    let desk = Desk::open().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    desk.hook_up(vec![by_server("siem", &format!("http://{port}/"))]);
+    desk.happens("user.suspended", &["anna", "bert", "carl", "dora", "emil"]).await;
+    until("it was tried", async || (desk.status("siem").await.state == "failing").then_some(())).await;
+    let standing = desk.status("siem").await.standing;
+    assert!(standing.error.as_ref().is_some_and(|e| e.contains("refused")) && standing.pending == 5, "{standing:?}");
+    let listener = tokio::net::TcpListener::bind(port).await.unwrap();
+    let app = axum::Router::new().fallback(async || "thanks");
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    desk.idle("siem").await;
+    assert!(desk.deliveries("siem").await.iter().all(|d| d.state == "delivered" && d.output.as_deref() == Some("thanks")));
+    serving.abort();
+}
