@@ -136,7 +136,7 @@ pub struct Progress {
     pub entries: u64,
     /// Entries of the last complete read; 0 when there was none.
     pub expected: u64,
-    /// `connecting`, `reading`, `confirming`, `applying`.
+    /// `connecting`, `reading`, `confirming`, `asking` (a gate), `applying`.
     pub phase: String,
 }
 

@@ -7,7 +7,7 @@ use crate::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts}
 use crate::dns::Resolver;
 use crate::engine::{Cron, DirectoryConfig, Mode, Rules};
 use crate::hooks::webhook::Connections;
-use crate::hooks::{Hook, Program, Target, Webhook};
+use crate::hooks::{Gate, Hook, Program, Target, Webhook};
 use crate::model::Tier;
 use crate::reconcile::{Filter, Limit, Limits, TierRules, WithoutGroup};
 
@@ -41,6 +41,7 @@ pub fn setup(config: &Config) -> Setup {
                 config::Resolver::At(address) => Resolver::At(address),
             },
             max_failures: config.sign_in.max_failures,
+            gates: config.gates.iter().map(gate).collect(),
         },
         metrics: config.metrics_listen,
         directories: config.directories.iter().filter_map(|d| directory(d, config)).collect(),
@@ -51,10 +52,7 @@ pub fn setup(config: &Config) -> Setup {
 fn hook(hook: &config::Hook) -> Hook {
     let config::Hook { name, events, target, timeout, max_age, concurrency } = hook;
     let target = match target {
-        config::Target::Exec(exec) => Target::Exec(Program {
-            path: exec.first().map(Into::into).unwrap_or_default(),
-            arguments: exec.iter().skip(1).cloned().collect(),
-        }),
+        config::Target::Exec(exec) => Target::Exec(program(exec)),
         config::Target::Webhook(config::Webhook { url, secret_file, ca_file, proxy, allow_http: _ }) => Target::Webhook(Webhook {
             url: url.clone(),
             secret_file: secret_file.clone(),
@@ -112,8 +110,16 @@ fn directory(d: &config::Directory, config: &Config) -> Option<DirectoryConfig> 
         schedule: Cron::parse(&d.schedule, config.timezone).ok()?,
         stale_after: d.stale_after,
         notices: notices(d, config),
-        gated: !config.gates.is_empty(),
     })
+}
+
+fn program(exec: &[String]) -> Program {
+    Program { path: exec.first().map(Into::into).unwrap_or_default(), arguments: exec.iter().skip(1).cloned().collect() }
+}
+
+fn gate(g: &config::Gate) -> Gate {
+    let config::Gate { name, exec, timeout } = g;
+    Gate { name: name.clone(), program: program(exec), timeout: *timeout }
 }
 
 /// What the configuration asks for and this version does not do yet: said, not passed over.
@@ -122,7 +128,6 @@ fn notices(d: &config::Directory, config: &Config) -> Vec<String> {
     let keeps_less = [retention.release_address_after, retention.remove_after, retention.events].iter().any(Option::is_some);
     [
         (d.live, "live = true: this version does not follow change notifications yet; changes are seen by scheduled runs"),
-        (!config.gates.is_empty(), "a gate is configured: this version cannot ask it, so every change waits for rosterctl held approve"),
         (keeps_less, "retention is configured: this version keeps everything"),
     ]
     .into_iter()

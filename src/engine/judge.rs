@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::gates::Gates;
 use super::look::Sight;
 use super::run::Request;
 use super::{Directory, Engine, EngineError, Mode};
@@ -22,7 +23,13 @@ pub struct Judged {
 
 impl Engine {
     /// Plans what was seen, and guards the plan.
-    pub(super) async fn judge(&self, directory: &Directory, request: &Request, sight: &Sight) -> Result<Judged, EngineError> {
+    pub(super) async fn judge(
+        &self,
+        directory: &Directory,
+        request: &Request,
+        sight: &Sight,
+        gates: &Gates,
+    ) -> Result<Judged, EngineError> {
         let config = &directory.config;
         let name = &config.name;
         let mut warnings = Vec::new();
@@ -111,11 +118,11 @@ impl Engine {
             first_seen: settling.into_iter().map(|s| ((s.user, s.class), s.first_seen)).collect(),
             cluster_sizes: self.store.cluster_sizes(name, &clusters).await?,
             protected: &protected,
-            hold_all: match (config.mode, config.gated) {
-                (_, true) => HoldAll::Everything(HoldReason::Gate),
-                (Mode::PlanOnly, false) => HoldAll::Everything(HoldReason::PlanOnly),
-                (Mode::Apply, false) if scope_changed => HoldAll::ExceptPositive,
-                (Mode::Apply, false) => HoldAll::No,
+            hold_all: match (config.mode, gates) {
+                (Mode::PlanOnly, _) => HoldAll::Everything(HoldReason::PlanOnly),
+                (Mode::Apply, Gates::Held(_)) => HoldAll::Everything(HoldReason::Gate),
+                (Mode::Apply, _) if scope_changed => HoldAll::ExceptPositive,
+                (Mode::Apply, _) => HoldAll::No,
             },
             approved: self.approved(directory, request).await?,
             deferred_until: changed_at.map(|at| at.plus(config.limits.settle.max(DEFERRAL))).filter(|until| *until > now),
@@ -129,7 +136,11 @@ impl Engine {
             };
             warnings.push(format!("{why}: this run only plans; look at rosterctl held show, and approve it"));
         }
-        Ok(Judged { verdict: guard(proposal, &situation), warnings, note: None })
+        let note = match gates {
+            Gates::Held(why) => Some(why.clone()),
+            Gates::Unasked | Gates::Passed(_) => None,
+        };
+        Ok(Judged { verdict: guard(proposal, &situation), warnings, note })
     }
 
     /// The changes an operator has approved: of the plan this run is for, and of one whose approval could not be carried out yet.

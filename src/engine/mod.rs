@@ -7,6 +7,7 @@ mod attempts;
 mod bind;
 mod claims;
 mod deliver;
+mod gates;
 mod held;
 mod hooks;
 mod judge;
@@ -93,8 +94,6 @@ pub struct DirectoryConfig {
     pub stale_after: Duration,
     /// What was asked for that this version does not do, as sentences for `status`.
     pub notices: Vec<String>,
-    /// Whether a gate is configured: without an answer from it nothing is applied.
-    pub gated: bool,
 }
 
 impl DirectoryConfig {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Directory, DirectoryConfig, Engine};
 use crate::dns::Resolver;
+use crate::hooks::Gate;
 use crate::model::{DirectoryName, Domain};
 
 /// What holds for all directories.
@@ -22,11 +23,13 @@ pub struct Rules {
     pub resolver: Resolver,
     /// How many of a user's sign-ins AD may refuse in a quarter of an hour.
     pub max_failures: u32,
+    /// The programs that are asked before anything is applied.
+    pub gates: Vec<Gate>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { trusted: BTreeSet::new(), resolver: Resolver::System, max_failures: 3 }
+        Self { trusted: BTreeSet::new(), resolver: Resolver::System, max_failures: 3, gates: Vec::new() }
     }
 }
 

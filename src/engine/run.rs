@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::{MutexGuard, watch};
 use tracing::Instrument as _;
 
+use super::gates::Gates;
 use super::judge::Judged;
 use super::look::Sight;
 use super::status::note_scope;
@@ -62,8 +63,9 @@ pub struct Proposed {
 impl Engine {
     /// What a run would do now. Changes nothing.
     pub async fn propose(&self, directory: &Directory, request: &Request) -> Result<Proposed, EngineError> {
-        let (sight, _turn) = self.look_until_claims_stand(directory, request).await?;
-        let judged = self.judge(directory, request, &sight).await?;
+        let sight = self.look(directory, request).await?;
+        let _turn = self.turn.lock().await;
+        let judged = self.judge(directory, request, &sight, &Gates::Unasked).await?;
         Ok(Proposed { sight, judged })
     }
 
@@ -92,14 +94,14 @@ impl Engine {
 
     /// The pipeline.
     async fn pipeline(&self, directory: &Directory, request: &Request, run: &mut Run) -> Result<Option<String>, EngineError> {
-        let (sight, _turn) = self.look_until_claims_stand(directory, request).await?;
+        let (sight, judged, _turn) = self.decide(directory, request).await?;
         run.entries = sight.entries;
         run.complete = sight.is_complete();
         run.server = Some(sight.server.clone());
         run.warnings.clone_from(&sight.warnings);
 
         directory.work.progress.send_modify(|p| p.phase = "applying");
-        let Judged { verdict, warnings, note } = self.judge(directory, request, &sight).await?;
+        let Judged { verdict, warnings, note } = judged;
         run.warnings.extend(warnings);
         run.quarantined = verdict.quarantined.len() as u64;
 
@@ -130,16 +132,26 @@ impl Engine {
         Ok(sight.failure)
     }
 
-    /// Looks, and takes the turn. What was decided by a domain that has been claimed or released meanwhile is decided again:
-    /// people of a domain that was given back would come back with it.
-    async fn look_until_claims_stand(&self, directory: &Directory, request: &Request) -> Result<(Sight, MutexGuard<'_, ()>), EngineError> {
+    /// Looks, judges, and has the gates asked; from then on it is this run's turn.
+    ///
+    /// What was decided by a domain that has been claimed or released meanwhile is decided again: people of a domain that was
+    /// given back would come back with it. What the gates let pass is judged again: much may have happened while they thought.
+    async fn decide(&self, directory: &Directory, request: &Request) -> Result<(Sight, Judged, MutexGuard<'_, ()>), EngineError> {
+        let mut sight = self.look(directory, request).await?;
+        let mut gates = Gates::Unasked;
         loop {
-            let sight = self.look(directory, request).await?;
             let turn = self.turn.lock().await;
-            if self.claims_of(directory).await? == (sight.policy.account, sight.policy.claims.clone()) {
-                return Ok((sight, turn));
+            if self.claims_of(directory).await? != (sight.policy.account, sight.policy.claims.clone()) {
+                drop(turn);
+                tracing::info!("{}: a domain was claimed or released meanwhile: people are read again", directory.config.name);
+                sight = self.look(directory, request).await?;
+                continue;
             }
-            tracing::info!("{}: a domain was claimed or released meanwhile: people are read again", directory.config.name);
+            let judged = self.judge(directory, request, &sight, &gates).await?;
+            let Some(question) = self.question(directory, &judged, &gates) else { return Ok((sight, judged, turn)) };
+            drop(turn);
+            directory.work.progress.send_modify(|p| p.phase = "asking");
+            gates = self.ask_gates(question).await;
         }
     }
 

@@ -366,6 +366,22 @@ impl Change {
         }
     }
 
+    /// As it is shown to whoever is asked about it.
+    pub fn document(&self) -> Value {
+        json!({
+            "kind": self.kind.as_str(),
+            "class": self.class,
+            "user_id": self.user,
+            "email": self.email,
+            "object_guid": self.guid,
+            "reason": self.reason(),
+            "evidence": self.evidence(),
+            "held": null,
+            "before": self.before(),
+            "after": self.after(),
+        })
+    }
+
     /// What it is recognised by.
     pub fn digest(&self) -> Digest {
         let shown = json!([self.user, self.kind.as_str(), self.before(), self.after(), self.reason()]);

@@ -223,7 +223,8 @@ impl Store {
         let mut writing = self.begin().await?;
         let result = match current {
             Some(plan) if wanted.is_subset(&known) => {
-                let sql = Sql::new("UPDATE plans SET scope_hash = ").bind(by.scope_hash.as_str()).push(", note = ").bind(by.note.as_deref());
+                let sql =
+                    Sql::new("UPDATE plans SET scope_hash = ").bind(by.scope_hash.as_str()).push(", note = ").bind(by.note.as_deref());
                 let sql = sql.push(" WHERE id = ").bind(plan.id.0);
                 sql.execute(&mut *writing.tx).await.doing("write what a plan was decided by")?;
                 let lost: Vec<Digest> = known.difference(&wanted).copied().collect();
@@ -251,9 +252,10 @@ impl Store {
                     by.scope_hash.as_str().into(),
                     by.note.as_deref().into(),
                 ];
-                let sql =
-                    Sql::new("INSERT INTO plans (id, directory, run_id, digest, size, state, created_at, updated_at, scope_hash, note) VALUES ")
-                        .list(row);
+                let sql = Sql::new(
+                    "INSERT INTO plans (id, directory, run_id, digest, size, state, created_at, updated_at, scope_hash, note) VALUES ",
+                )
+                .list(row);
                 sql.execute(&mut *writing.tx).await.doing("hold a plan")?;
                 // In pieces: a million rows at once would take more memory than everything that made them.
                 for (piece, seq) in held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE)) {

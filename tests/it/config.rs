@@ -95,9 +95,9 @@ fn the_shipped_file_is_the_minimal_one_with_every_default_written_out() {
 #[test]
 fn the_shipped_examples_are_right_but_for_what_excludes_each_other() {
     insta::assert_snapshot!(Machine::new().problems(&everything()), @r#"
-    rosterd.toml:64:1: there are both servers and discover: remove one of them
-    rosterd.toml:70:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:70:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    rosterd.toml:63:1: there are both servers and discover: remove one of them
+    rosterd.toml:69:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:69:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
     "#);
 }
 

@@ -57,7 +57,6 @@ pub(crate) fn config(sim: &Sim, folder: &Path) -> DirectoryConfig {
         schedule: Cron::parse("@hourly", chrono_tz::Tz::UTC).expect("a schedule"),
         stale_after: Duration::from_hours(6),
         notices: Vec::new(),
-        gated: false,
     }
 }
 

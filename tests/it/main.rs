@@ -10,6 +10,7 @@ mod config;
 mod ctl;
 mod engine;
 mod firm;
+mod gates;
 mod gauntlet;
 mod hooks;
 mod hostile;

@@ -55,7 +55,6 @@ pub(crate) fn config(lab: &Lab) -> DirectoryConfig {
         schedule: Cron::parse("@hourly", chrono_tz::Tz::UTC).expect("a schedule"),
         stale_after: Duration::from_hours(6),
         notices: Vec::new(),
-        gated: false,
     }
 }
 
