@@ -81,7 +81,9 @@ impl Program {
             Ok(real) => real,
             Err(error) => return Some(format!("{} cannot be run: {error}", path.display())),
         };
-        for (at, each) in real.ancestors().enumerate() {
+        // A symbolic link is as good as where it stands: whoever can put another in its place chooses the program.
+        let above_the_link = path.ancestors().skip(1).map(|folder| (1, folder));
+        for (at, each) in real.ancestors().enumerate().chain(above_the_link) {
             match std::fs::metadata(each) {
                 Ok(metadata) => {
                     if let Some(why) = changeable(&metadata, at > 0) {
@@ -437,6 +439,13 @@ mod tests {
         assert!(program.refusal().unwrap().contains("can be written by others"), "another could be put in its place");
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         assert!(other(folder.path().to_str().unwrap()).refusal().unwrap().contains("is no file"));
+        let open = tempfile::tempdir().unwrap();
+        let link = open.path().join("link");
+        std::os::unix::fs::symlink(&program.path, &link).unwrap();
+        let linked = Program { path: link, arguments: Vec::new() };
+        assert_eq!(linked.refusal(), None);
+        std::fs::set_permissions(open.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(linked.refusal().unwrap().contains("can be written by others"), "another link could be put in its place");
         if geteuid().is_root() {
             nix::unistd::chown(&program.path, Some(nix::unistd::Uid::from_raw(12_345)), None).unwrap();
             assert!(program.refusal().unwrap().contains("belongs to uid 12345"));
