@@ -259,7 +259,7 @@ pub(super) fn held(plan: HeldPlan, summary: Vec<HeldSummary>, changes: Option<Ve
         state: state.as_str().to_owned(),
         created_at: time(created_at),
         actor: actor.map(|a| a.0),
-        note,
+        note: note.iter().flat_map(|note| note.lines()).map(str::to_owned).collect(),
         count,
         by: summary.into_iter().map(group).collect(),
         changes: changes.map(|c| c.into_iter().map(stored_change).collect()),

@@ -112,7 +112,7 @@ pub fn show(plan: &HeldPlan, view: &View) -> Page {
     let by_whom = actor.as_ref().map(|a| format!(" by {a}")).unwrap_or_default();
     page.line(format!("held plan {} of {}: {}{by_whom}, {}", bold(id::short(id)), bold(directory), state(is), count(*n, "change")));
     page.fields(&[("id", id.clone()), ("held since", time_and_age(created_at, view)), ("made by run", id::short(run).to_owned())], view);
-    for (at, line) in note.iter().flat_map(|note| note.lines()).enumerate() {
+    for (at, line) in note.iter().enumerate() {
         page.sentence(if at == 0 { "  ! " } else { "      " }, line, view);
     }
     page.line("");

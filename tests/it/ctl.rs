@@ -234,6 +234,15 @@ fn many_changes_of_one_kind_are_cut_short_and_fifty_are_not() {
 }
 
 #[test]
+fn a_plan_that_a_gate_holds_says_what_the_gate_printed() {
+    let note = json!({ "note": ["the gate board holds it: it ended with exit status 1", "not on a \u{1b}[31mFriday"], "by": [] });
+    let plan: api::HeldPlan = sent(with(a_held_plan(), &note));
+    let shown = held::show(&plan, &view()).plain();
+    let lines: Vec<&str> = shown.lines().skip(4).take(2).collect();
+    assert_eq!(lines, ["  ! the gate board holds it: it ended with exit status 1", "      not on a \\u{1b}[31mFriday"], "{shown}");
+}
+
+#[test]
 fn a_held_plan_says_what_waits_why_and_what_to_type() {
     let plan: api::HeldPlan = sent(with(a_held_plan(), &json!({ "changes": [changes()[2]] })));
     insta::assert_snapshot!(held::show(&plan, &view()).plain(), @"

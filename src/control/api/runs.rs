@@ -159,9 +159,9 @@ pub struct HeldPlan {
     pub created_at: String,
     /// Who approved or rejected it.
     pub actor: Option<String>,
-    /// What a gate said that holds it, and what it printed.
+    /// What a gate said that holds it, and what it printed, line by line.
     #[serde(default)]
-    pub note: Option<String>,
+    pub note: Vec<String>,
     /// How many changes.
     pub count: u64,
     /// What they amount to.
