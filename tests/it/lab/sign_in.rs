@@ -1,5 +1,6 @@
 //! Signing in with a real Active Directory's passwords.
 
+use rosterd::directory::{Credentials, Password, authenticate};
 use rosterd::engine::{Decision, Denied, SignIn};
 use rosterd::model::{Status, Trigger};
 use secrecy::SecretString;
@@ -87,7 +88,23 @@ async fn whoever_tries_passwords_here_locks_nobody_out_of_ad() {
     let all = futures_util::future::join_all(tries).await;
     assert_eq!(all.iter().filter(|d| denied(d) == Some(Denied::Credentials)).count(), 3, "{all:?}");
     assert_eq!(branch.bad_passwords("alan.turing"), "3");
-    branch.lab.samba("check-password", &[&staff("Engineering", "Alan Turing"), &right]);
+    let dn = staff("Engineering", "Alan Turing");
+    branch.lab.samba("check-password", &[&dn, &right]);
+
+    // Whoever is locked out by others is denied, and stays who they are.
+    let settings = branch.engine.directory("corp").expect("corp").config.settings.clone();
+    let hana = branch.user("hana.suzuki@example.com").await.link.expect("a link");
+    let tried = async |password: &str| {
+        let password = Password::new(SecretString::from(password.to_owned())).expect("a password");
+        authenticate(&settings, None, hana.dn.as_str(), hana.guid, &password).await.expect("an answer")
+    };
+    for _ in 0..5 {
+        tried("wrong").await;
+    }
+    let Credentials::Refused(refusal) = tried(&right).await else { panic!("she is not locked out") };
+    assert_eq!(refusal.of_person(), "the account is locked out (775)");
+    assert_eq!(denied(&branch.sign_in("hana.suzuki@example.com", &right).await), Some(Denied::Credentials));
+    assert_eq!(branch.user("hana.suzuki@example.com").await.status(), Status::Active, "which is no reason to suspend");
 }
 
 #[ignore = "needs the lab: tests/run"]
