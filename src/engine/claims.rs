@@ -206,7 +206,12 @@ impl Engine {
         let (release, changes) = self.release_of(self.one_claim(domain, account).await?).await?;
         let account = release.account.reference();
         if !changes.is_empty() {
-            self.write(changes, Hand { account: &account, actor, trigger: Trigger::Operator }).await?;
+            let run = self.write(changes, Hand { account: &account, actor, trigger: Trigger::Operator }).await?;
+            // Whoever signed in for the first time meanwhile would stay active in a domain that is nobody's.
+            if run.dropped > 0 {
+                let why = format!("{} users changed in the same moment, and {domain} is still held: release it again", run.dropped);
+                return Err(EngineError::Refused(why));
+            }
         }
         // Last, so that what a crash cuts off is a domain that is still held, and can be released again.
         self.store.release_claim(&release.claim, &account, actor, &self.clock).await?;
