@@ -7,16 +7,17 @@
 //! Both pipes are read at once, however much comes, and only the end is kept.
 
 use std::fs::Metadata;
-use std::io;
+use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, geteuid};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -100,9 +101,17 @@ impl Program {
         let mut command = Command::new(&self.path);
         command.args(&self.arguments).env_clear().env("PATH", SEARCHED).env("LANG", "C.UTF-8").env("HOME", "/");
         command.envs(variables.iter().map(|(name, value)| (name, value))).current_dir("/");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         command
     }
+}
+
+/// What a program reads, whole before it begins: whatever becomes of us, it never takes a part for all of it.
+fn stdin(input: &[u8]) -> io::Result<Stdio> {
+    let mut file = std::fs::File::from(memfd_create("stdin", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(input)?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 /// How others could change what is at a path.
@@ -123,7 +132,7 @@ fn changeable(metadata: &Metadata, is_above: bool) -> Option<String> {
     None
 }
 
-/// Tells a hook by its program. `started` hears of its process group before it is given the event.
+/// Tells a hook by its program. `started` hears of its process group as soon as there is one.
 pub async fn tell<F: Future<Output = ()>>(hook: &Hook, program: &Program, message: &Message, started: impl FnOnce(Group) -> F) -> Attempt {
     let Message { id, kind, seq, attempt, document } = message;
     let mut variables = vec![
@@ -171,7 +180,8 @@ pub(super) async fn run<F: Future<Output = ()>>(
     if let Some(why) = program.refusal() {
         return not_run(why);
     }
-    let mut child = match program.command(variables).spawn() {
+    let spawned = stdin(input).and_then(|stdin| program.command(variables).stdin(stdin).spawn());
+    let mut child = match spawned {
         Ok(child) => child,
         Err(error) => return not_run(format!("{} cannot be run: {}", program.path.display(), unrunnable(&error))),
     };
@@ -181,19 +191,9 @@ pub(super) async fn run<F: Future<Output = ()>>(
     }
     let deadline = Instant::now() + limit;
     let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
-    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (out, err) = (child.stdout.take(), child.stderr.take());
     let status = {
-        let talk = async {
-            let (stdin, out, err) = pipes;
-            let give = async {
-                if let Some(mut stdin) = stdin {
-                    // Who does not read to the end is not made to.
-                    let _ = stdin.write_all(input).await;
-                    let _ = stdin.shutdown().await;
-                }
-            };
-            tokio::join!(give, stdout.read(out), stderr.read(err))
-        };
+        let talk = async { tokio::join!(stdout.read(out), stderr.read(err)) };
         let ended = async {
             let status = match timeout_at(deadline, child.wait()).await {
                 Ok(status) => status.map_err(|error| Cut::NotRun(format!("it cannot be waited for: {error}"))),
