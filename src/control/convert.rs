@@ -9,9 +9,9 @@ use crate::engine::{
 };
 use crate::model::{
     Account, Cause, Causes, Change, ChangeCounts, Claim, Class, Digest, Guid, Handle, HoldReason, Link, QuarantineReason, Status,
-    Timestamp, User,
+    Timestamp, User, WrittenChange,
 };
-use crate::store::{ChainBreak, Delivery, HeldPlan, HeldSummary, HookStanding, LogHead, Quarantined, Run, StoredChange, StoredEvent};
+use crate::store::{ChainBreak, Delivery, HeldPlan, HeldSummary, HookStanding, LogHead, Quarantined, Run, StoredEvent};
 
 /// RFC 3339 has four digits for the year; "for ever" is the last instant they can tell.
 const FOR_EVER: &str = "9999-12-31T23:59:59.999Z";
@@ -196,8 +196,8 @@ pub(super) fn sample(hook: &str, sampled: Sampled) -> api::Sample {
 }
 
 /// A change that was written down.
-pub(super) fn stored_change(change: StoredChange) -> api::Change {
-    let StoredChange { user, guid, email, kind, class: counted, reason, before, after, evidence, hold: held, outcome, at: _ } = change;
+pub(super) fn stored_change(change: WrittenChange) -> api::Change {
+    let WrittenChange { user, guid, email, kind, class: counted, reason, before, after, evidence, hold: held, outcome, at: _ } = change;
     api::Change {
         kind,
         class: counted.map(class),
@@ -249,7 +249,7 @@ fn guid(guid: Guid) -> String {
 }
 
 /// A held plan; with its changes where they were asked for.
-pub(super) fn held(plan: HeldPlan, summary: Vec<HeldSummary>, changes: Option<Vec<StoredChange>>) -> api::HeldPlan {
+pub(super) fn held(plan: HeldPlan, summary: Vec<HeldSummary>, changes: Option<Vec<WrittenChange>>) -> api::HeldPlan {
     let HeldPlan { id, directory, run, digest, state, created_at, actor, approved_at: _, count, scope_hash: _, note } = plan;
     api::HeldPlan {
         id: id.to_string(),
@@ -423,7 +423,7 @@ pub(super) fn user(user: User, account: &Handle, quarantine: &[QuarantineReason]
         }),
         suspension: suspension(&causes),
         quarantine: quarantine.iter().map(|q| q.as_str().to_owned()).collect(),
-        pinned: pins.iter().map(|r| r.as_str().to_owned()).collect(),
+        pinned: pins.iter().map(ToString::to_string).collect(),
         invited_at: invited_at.map(time),
         joined_at: joined_at.map(time),
         created_at: time(created_at),

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::run::{Request, Scope};
 use super::{Engine, EngineError};
 use crate::model::{
-    AccountKind, Actor, Address, By, Cause, ChangeKind, Evidence, Guid, Link, QuarantineReason, Reason, Status, Tier, Trigger, User, UserId,
+    AccountKind, Actor, Address, By, Cause, ChangeKind, Evidence, Guid, Link, Overruled, QuarantineReason, Reason, Status, Tier, Trigger,
+    User, UserId,
 };
 use crate::store::Run;
 
@@ -138,8 +139,8 @@ impl Engine {
         if user.pins.is_empty() {
             return Err(EngineError::Refused(format!("nothing is overruled for {who}")));
         }
-        let reasons = user.pins.clone();
-        self.write_one(&user, ChangeKind::Unpin { reasons }, actor).await
+        let nothing = ChangeKind::Overrule { before: user.pins.clone(), after: BTreeSet::new() };
+        self.write_one(&user, nothing, actor).await
     }
 
     /// Lifts an operator's suspension, and what AD's causes allow; says what remains.
@@ -182,7 +183,13 @@ impl Engine {
         if pin && !remaining.is_empty() {
             return Ok(user);
         }
-        self.write_one(&user, ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence: Vec::new(), pin }, actor).await
+        let mut kinds = Vec::new();
+        if pin {
+            let after = user.pins.iter().copied().chain(lifted.iter().map(|c| Overruled::Reason(c.reason))).collect();
+            kinds.push(ChangeKind::Overrule { before: user.pins.clone(), after });
+        }
+        kinds.push(ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence: Vec::new() });
+        self.write_user(&user, kinds, actor).await
     }
 
     /// Reads one person again, and applies what is to be done.

@@ -57,9 +57,15 @@ impl Engine {
 
     /// Writes an operator's change of one user, as it was when the operator saw it.
     pub(super) async fn write_one(&self, user: &User, kind: ChangeKind, actor: &Actor) -> Result<User, EngineError> {
+        self.write_user(user, vec![kind], actor).await
+    }
+
+    /// Writes an operator's changes of one user, all or none.
+    pub(super) async fn write_user(&self, user: &User, kinds: Vec<ChangeKind>, actor: &Actor) -> Result<User, EngineError> {
         let account = self.account_of(user).await?.reference();
         let _turn = self.turn.lock().await;
-        let run = self.write(vec![Change::by_hand(user, kind)], Hand { account: &account, actor, trigger: Trigger::Operator }).await?;
+        let changes = kinds.into_iter().map(|kind| Change::by_hand(user, kind)).collect();
+        let run = self.write(changes, Hand { account: &account, actor, trigger: Trigger::Operator }).await?;
         if run.dropped > 0 {
             return Err(EngineError::Refused("somebody else changed this user in the same moment: look again".to_owned()));
         }

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
-use super::{AccountRef, Address, Cause, Causes, Evidence, Guid, Link, Profile, Reason, Status, Tier, User, UserId};
+use super::{
+    AccountRef, Address, Cause, Causes, Evidence, Guid, HoldReason, Link, Overruled, Profile, Reason, Status, Tier, Timestamp, User, UserId,
+};
 
 /// What the limits are counted by (DESIGN 8).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -141,6 +143,13 @@ pub enum ChangeKind {
         /// What it becomes.
         after: Box<Joined>,
     },
+    /// A user is no longer linked to a person: a link is taken back.
+    Unlink {
+        /// What it was.
+        before: Box<Joined>,
+        /// What it becomes.
+        after: Box<Joined>,
+    },
     /// The same person has been created anew in the directory, and an operator says that it is the same.
     Relink {
         /// Who it was.
@@ -163,8 +172,6 @@ pub enum ChangeKind {
         remaining: BTreeSet<Reason>,
         /// What was seen that refutes them.
         evidence: Vec<Evidence>,
-        /// Whether the same reasons are overruled from now on, until AD changes.
-        pin: bool,
     },
     /// Another tier.
     Tier {
@@ -189,10 +196,12 @@ pub enum ChangeKind {
         /// What they become.
         after: Box<Profile>,
     },
-    /// Overruled reasons are forgotten, because AD has changed.
-    Unpin {
-        /// Which.
-        reasons: BTreeSet<Reason>,
+    /// Something the directory asks for is overruled, or no longer.
+    Overrule {
+        /// What was.
+        before: BTreeSet<Overruled>,
+        /// What is.
+        after: BTreeSet<Overruled>,
     },
 }
 
@@ -207,10 +216,11 @@ impl ChangeKind {
             Self::Release { .. } => "release",
             Self::Remove { .. } => "remove",
             Self::Link { .. } | Self::Relink { .. } => "link",
+            Self::Unlink { .. } => "unlink",
             Self::Suspend { .. } => "suspend",
             Self::Reactivate { .. } => "reactivate",
             Self::Tier { .. } => "tier",
-            Self::Readdress { .. } | Self::Update { .. } | Self::Unpin { .. } => "update",
+            Self::Readdress { .. } | Self::Update { .. } | Self::Overrule { .. } => "update",
         }
     }
 }
@@ -309,10 +319,11 @@ impl Change {
             | ChangeKind::Transfer { .. }
             | ChangeKind::Release { .. }
             | ChangeKind::Remove { .. }
+            | ChangeKind::Unlink { .. }
             | ChangeKind::Relink { .. }
             | ChangeKind::Readdress { .. }
             | ChangeKind::Update { .. }
-            | ChangeKind::Unpin { .. } => Vec::new(),
+            | ChangeKind::Overrule { .. } => Vec::new(),
         }
     }
 
@@ -327,7 +338,7 @@ impl Change {
                 was["status"] = json!(status);
                 was
             }
-            ChangeKind::Link { before, .. } => joined(before),
+            ChangeKind::Link { before, .. } | ChangeKind::Unlink { before, .. } => joined(before),
             ChangeKind::Relink { before, .. } => json!({ "object_guid": before.guid, "dn": before.dn.as_str() }),
             ChangeKind::Suspend { was_active, .. } => json!({ "status": if *was_active { "active" } else { "suspended" } }),
             ChangeKind::Reactivate { lifted, remaining, .. } => {
@@ -336,14 +347,14 @@ impl Change {
             ChangeKind::Tier { before, .. } => json!({ "tier": before }),
             ChangeKind::Readdress { before, .. } => addresses(before),
             ChangeKind::Update { before, after } => profile_difference(before, after),
-            ChangeKind::Unpin { reasons } => json!({ "pinned": reasons }),
+            ChangeKind::Overrule { before, .. } => json!({ "pinned": before }),
         }
     }
 
     /// What is afterwards, as JSON.
     pub fn after(&self) -> Value {
         match &self.kind {
-            ChangeKind::Create(after) | ChangeKind::Link { after, .. } => joined(after),
+            ChangeKind::Create(after) | ChangeKind::Link { after, .. } | ChangeKind::Unlink { after, .. } => joined(after),
             ChangeKind::Invite { after, account_name } => {
                 let mut is = joined(after);
                 is["status"] = json!(Status::Invited);
@@ -362,7 +373,7 @@ impl Change {
             ChangeKind::Tier { after, .. } => json!({ "tier": after }),
             ChangeKind::Readdress { after, .. } => addresses(after),
             ChangeKind::Update { before, after } => profile_difference(after, before),
-            ChangeKind::Unpin { .. } => json!({ "pinned": [] }),
+            ChangeKind::Overrule { after, .. } => json!({ "pinned": after }),
         }
     }
 
@@ -393,7 +404,7 @@ impl Change {
         match &self.kind {
             ChangeKind::Create(after) | ChangeKind::Invite { after, .. } => (BTreeSet::new(), after.addresses.keys()),
             ChangeKind::Remove { before, .. } => (before.addresses.keys(), BTreeSet::new()),
-            ChangeKind::Link { before, after } => moves(&before.addresses, &after.addresses),
+            ChangeKind::Link { before, after } | ChangeKind::Unlink { before, after } => moves(&before.addresses, &after.addresses),
             ChangeKind::Readdress { before, after } => moves(before, after),
             _ => (BTreeSet::new(), BTreeSet::new()),
         }
@@ -424,6 +435,35 @@ fn joined(j: &Joined) -> Value {
 fn profile_difference(of: &Profile, against: &Profile) -> Value {
     let different = of.fields().into_iter().zip(against.fields()).filter(|((_, a), (_, b))| a != b);
     Value::Object(different.map(|((name, value), _)| (name.to_owned(), json!(value))).collect())
+}
+
+/// One change as it was written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenChange {
+    /// Whom.
+    pub user: UserId,
+    /// The person.
+    pub guid: Option<Guid>,
+    /// The address it was shown by.
+    pub email: Option<String>,
+    /// What.
+    pub kind: String,
+    /// Counted as.
+    pub class: Option<Class>,
+    /// The suspension's reason.
+    pub reason: Option<String>,
+    /// What was.
+    pub before: Value,
+    /// What is, or would be.
+    pub after: Value,
+    /// What was seen.
+    pub evidence: Value,
+    /// Why it waits.
+    pub hold: Option<HoldReason>,
+    /// `applied`, `held` or `dropped`.
+    pub outcome: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// Who wants a change.

@@ -54,10 +54,11 @@ impl Event {
             ChangeKind::Tier { .. } => "user.tier_changed",
             // A further cause takes nothing more away, and one of several that is lifted gives nothing back.
             ChangeKind::Suspend { .. }
+            | ChangeKind::Unlink { .. }
             | ChangeKind::Reactivate { .. }
             | ChangeKind::Readdress { .. }
             | ChangeKind::Update { .. }
-            | ChangeKind::Unpin { .. } => "user.updated",
+            | ChangeKind::Overrule { .. } => "user.updated",
         };
         let accounts = match &change.kind {
             ChangeKind::Transfer { before, after } => vec![Some(before.handle.clone()), Some(after.handle.clone())],

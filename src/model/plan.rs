@@ -299,9 +299,10 @@ impl ChangeCounts {
             ChangeKind::Tier { .. } => &mut self.tier,
             ChangeKind::Register { .. }
             | ChangeKind::Transfer { .. }
+            | ChangeKind::Unlink { .. }
             | ChangeKind::Readdress { .. }
             | ChangeKind::Update { .. }
-            | ChangeKind::Unpin { .. } => &mut self.update,
+            | ChangeKind::Overrule { .. } => &mut self.update,
         };
         *slot += 1;
     }

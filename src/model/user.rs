@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, Addresses, Causes, ChangeKind, DirectoryName, Dn, Guid, Joined, Profile, Reason, Timestamp, UserId};
+use super::{AccountId, Addresses, Causes, ChangeKind, DirectoryName, Dn, Guid, Joined, Overruled, Profile, Timestamp, UserId};
 
 /// Basic or Pro.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -128,8 +128,8 @@ pub struct User {
     pub link: Option<Link>,
     /// Why it is suspended.
     pub causes: Causes,
-    /// Reasons an operator has overruled until AD changes.
-    pub pins: BTreeSet<Reason>,
+    /// What an operator has overruled until AD changes.
+    pub pins: BTreeSet<Overruled>,
     /// Rises with every write; a write names the version it was decided on.
     pub version: i64,
     /// When the observation behind the last directory change began.
@@ -211,23 +211,28 @@ impl User {
             ChangeKind::Release { .. } => self.standing = Standing::Released,
             // There is nothing left of it.
             ChangeKind::Remove { .. } => {}
+            ChangeKind::Unlink { after, .. } => {
+                let Joined { tier, addresses, profile, link, causes } = (**after).clone();
+                (self.tier, self.addresses, self.profile, self.link, self.causes) = (tier, addresses, profile, link, causes);
+                // Whoever was invited, and has not come yet, is invited again.
+                if self.invited_at.is_some() && self.joined_at.is_none() {
+                    self.standing = Standing::Invited;
+                }
+            }
             ChangeKind::Relink { after, .. } => self.link = Some(after.clone()),
             ChangeKind::Suspend { cause, .. } => {
                 self.causes.add(cause.clone());
-                self.pins.remove(&cause.reason);
+                self.pins.remove(&Overruled::Reason(cause.reason));
             }
-            ChangeKind::Reactivate { lifted, pin, .. } => {
+            ChangeKind::Reactivate { lifted, .. } => {
                 for cause in lifted.iter() {
                     self.causes.lift(cause.reason);
-                    if *pin {
-                        self.pins.insert(cause.reason);
-                    }
                 }
             }
             ChangeKind::Tier { after, .. } => self.tier = *after,
             ChangeKind::Readdress { after, .. } => self.addresses = after.clone(),
             ChangeKind::Update { after, .. } => self.profile = (**after).clone(),
-            ChangeKind::Unpin { reasons } => self.pins.retain(|r| !reasons.contains(r)),
+            ChangeKind::Overrule { after, .. } => self.pins.clone_from(after),
         }
         self.updated_at = at;
     }

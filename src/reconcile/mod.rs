@@ -21,6 +21,7 @@ mod limits;
 mod plan;
 mod scope;
 mod tiers;
+mod undo;
 
 pub use absence::{Absent, Confirmation, Look};
 pub use completeness::{
@@ -33,3 +34,4 @@ pub use limits::{Limit, Limits, Used};
 pub use plan::{Known, PersonRow, Proposal, StoredPerson, plan, suspects};
 pub use scope::{Filter, FilterError, Truth};
 pub use tiers::{Closure, ClosureGroup, Membership, TierRules, TierWish, WithoutGroup};
+pub use undo::{Left, Taken, Undoing, undo};

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::addresses::{self, Wish};
-use super::decide::{Facts, Finding};
+use super::decide::Finding;
 use super::{Desired, Policy, Primary, TierWish, WithoutGroup};
 use crate::model::{
-    AddressKey, Addresses, By, Cause, Causes, Change, ChangeKind, Class, Dn, Guid, Joined, Link, Plan, Quarantine, QuarantineReason,
-    Reason, Standing, Status, Tier, Timestamp, User, UserId,
+    AddressKey, Addresses, By, Cause, Causes, Change, ChangeKind, Class, Dn, Guid, Joined, Link, Overruled, Plan, Quarantine,
+    QuarantineReason, Reason, Standing, Status, Tier, Timestamp, User, UserId,
 };
 
 /// A suspension that rosterd itself made this recently is lifted without counting against a limit.
@@ -111,8 +111,17 @@ pub fn suspects(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSet<Gu
 
 /// Makes the plan for these people.
 pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -> Proposal {
-    let wishes = wishes(desired, known, policy);
-    let settled = addresses::settle(&wishes, known);
+    let mut wishes = wishes(desired, known, policy);
+    let mut settled = addresses::settle(&wishes, known);
+    // Whose new addresses are overruled keeps the ones it has, and nobody else gets those.
+    let is_overruled = |guid: &Guid, granted: &Addresses| {
+        wishes.get(guid).and_then(|w| w.user).is_some_and(|user| user.pins.contains(&Overruled::addresses(granted)))
+    };
+    let overruled: BTreeSet<Guid> = settled.granted.iter().filter(|(guid, granted)| is_overruled(guid, granted)).map(|(g, _)| *g).collect();
+    if !overruled.is_empty() {
+        wishes.retain(|guid, _| !overruled.contains(guid));
+        settled = addresses::settle(&wishes, known);
+    }
     let mut proposal = Proposal::default();
     for d in desired.values() {
         let user = known.of_person(d.guid);
@@ -168,11 +177,12 @@ fn wishes<'a>(desired: &'a BTreeMap<Guid, Desired>, known: &'a Known, policy: &P
     for d in desired.values() {
         let Primary::Usable(primary) = &d.primary else { continue };
         let own = known.of_person(d.guid);
+        let comes_back = |user: &User| d.is_provisionable(policy) && !user.pins.contains(&Overruled::Return);
         let is_barred = [Reason::Disabled, Reason::Expired].into_iter().any(|r| d.finding(r) == Finding::Holds);
         let user = match own {
-            Some(user) if user.standing == Standing::Released && !d.is_provisionable(policy) => continue,
+            Some(user) if user.standing == Standing::Released && !comes_back(user) => continue,
             Some(user) => Some(user),
-            None => match known.holder(&primary.key()).filter(|u| is_linkable(u, primary, policy)) {
+            None => match known.holder(&primary.key()).filter(|u| is_linkable(u, d.guid, primary, policy)) {
                 Some(user) if d.is_provisionable(policy) || (is_barred && d.joining_tier(policy).is_some()) => {
                     *linked.entry(user.id).or_default() += 1;
                     Some(user)
@@ -192,8 +202,12 @@ fn wishes<'a>(desired: &'a BTreeMap<Guid, Desired>, known: &'a Known, policy: &P
     wishes
 }
 
-fn is_linkable(user: &User, primary: &crate::model::Address, policy: &Policy) -> bool {
-    user.link.is_none() && user.account == policy.account && user.addresses.primary.as_ref().is_some_and(|a| a.key() == primary.key())
+fn is_linkable(user: &User, person: Guid, primary: &crate::model::Address, policy: &Policy) -> bool {
+    let is_overruled = user.pins.contains(&Overruled::Link(person));
+    !is_overruled
+        && user.link.is_none()
+        && user.account == policy.account
+        && user.addresses.primary.as_ref().is_some_and(|a| a.key() == primary.key())
 }
 
 fn quarantine(d: &Desired, has_user: bool, refused: Option<QuarantineReason>) -> Option<QuarantineReason> {
@@ -270,6 +284,13 @@ impl Planned<'_> {
     }
 
     fn come_back(&self, user: &User, granted: Option<&Addresses>, changes: &mut Vec<Change>) {
+        if user.pins.contains(&Overruled::Return) {
+            if self.is_over(Overruled::Return, granted) {
+                let after = user.pins.iter().copied().filter(|pin| *pin != Overruled::Return).collect();
+                changes.push(self.change(Some(user), user.id, ChangeKind::Overrule { before: user.pins.clone(), after }, None));
+            }
+            return;
+        }
         if let (Some(addresses), Some(tier), None) = (granted, self.d.joining_tier(self.policy), self.quarantine) {
             changes.push(self.change(
                 Some(user),
@@ -305,16 +326,17 @@ impl Planned<'_> {
         let mut push = |kind, class| changes.push(self.change(Some(user), user.id, kind, class));
         let was_active = user.status() != Status::Suspended;
 
-        let new: Vec<Reason> = self.d.holding().filter(|r| !user.causes.has(*r) && !user.pins.contains(r)).collect();
+        let is_overruled = |what: Overruled| user.pins.contains(&what);
+        let new: Vec<Reason> = self.d.holding().filter(|r| !user.causes.has(*r) && !is_overruled(Overruled::Reason(*r))).collect();
         // Of an active user only the weightiest reason is planned, so that one limit decides whether it is
         // suspended; the others follow once it is, and take nothing more away.
         let (now, later) = new.split_at(if was_active { new.len().min(1) } else { new.len() });
         for reason in now {
             push(ChangeKind::Suspend { cause: self.cause(*reason), was_active }, if was_active { reason.class() } else { None });
         }
-        let unpinned: BTreeSet<Reason> = user.pins.iter().copied().filter(|r| self.d.finding(*r) == Finding::Refuted).collect();
-        if !unpinned.is_empty() {
-            push(ChangeKind::Unpin { reasons: unpinned }, None);
+        let still: BTreeSet<Overruled> = user.pins.iter().copied().filter(|pin| !self.is_over(*pin, granted)).collect();
+        if still != user.pins {
+            push(ChangeKind::Overrule { before: user.pins.clone(), after: still }, None);
         }
         if self.quarantine.is_none() {
             self.lift(user, now, &mut push);
@@ -323,7 +345,8 @@ impl Planned<'_> {
         if let Some(after) = granted.filter(|after| self.quarantine.is_none() && **after != user.addresses) {
             push(ChangeKind::Readdress { before: user.addresses.clone(), after: after.clone() }, Some(Class::Readdress));
         }
-        if let Some(profile) = self.d.profile.as_ref().filter(|p| **p != user.profile) {
+        let wanted = self.d.profile.as_ref().filter(|p| **p != user.profile && !is_overruled(Overruled::attributes(p)));
+        if let Some(profile) = wanted {
             push(ChangeKind::Update { before: Box::new(user.profile.clone()), after: Box::new(profile.clone()) }, None);
         }
         later.is_empty()
@@ -340,16 +363,35 @@ impl Planned<'_> {
         let is_free = lifted.iter().all(|c| self.policy.observed.at.since(c.since) <= FREE_REACTIVATION);
         let class = (remaining.is_empty() && !is_free).then_some(Class::Reactivate);
         let evidence = lifted.iter().map(|c| self.d.evidence(c.reason, self.policy)).collect();
-        push(ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence, pin: false }, class);
+        push(ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence }, class);
+    }
+
+    /// Whether the directory no longer asks for what was overruled. What cannot be told changes nothing.
+    fn is_over(&self, pin: Overruled, granted: Option<&Addresses>) -> bool {
+        match pin {
+            Overruled::Reason(reason) => self.d.finding(reason) == Finding::Refuted,
+            Overruled::Tier(tier) => self.wanted_tier().is_some_and(|wanted| wanted != tier),
+            Overruled::Addresses(_) => granted.is_some_and(|granted| Overruled::addresses(granted) != pin),
+            Overruled::Attributes(_) => self.d.profile.as_ref().is_some_and(|profile| Overruled::attributes(profile) != pin),
+            Overruled::Return => !self.d.is_provisionable(self.policy),
+            // Whom somebody is not, only an operator says.
+            Overruled::Link(_) => false,
+        }
+    }
+
+    /// The tier the directory wants for an existing user, if it says so.
+    fn wanted_tier(&self) -> Option<Tier> {
+        match (self.d.tier, self.policy.tiers.without_group) {
+            _ if !self.d.is_alive() => None,
+            (TierWish::Entitled { tier, .. }, _) => Some(tier),
+            (TierWish::Without, WithoutGroup::Basic) => Some(Tier::Basic),
+            (TierWish::Without, WithoutGroup::Suspend | WithoutGroup::Keep) | (TierWish::Unknown, _) => None,
+        }
     }
 
     fn retier(&self, user: &User, push: &mut impl FnMut(ChangeKind, Option<Class>)) {
-        let after = match (self.d.tier, self.policy.tiers.without_group) {
-            (TierWish::Entitled { tier, .. }, _) => tier,
-            (TierWish::Without, WithoutGroup::Basic) => Tier::Basic,
-            (TierWish::Without, WithoutGroup::Suspend | WithoutGroup::Keep) | (TierWish::Unknown, _) => return,
-        };
-        if after != user.tier && matches!(self.d.facts, Facts::Alive { .. }) {
+        let wanted = self.wanted_tier().filter(|after| *after != user.tier && !user.pins.contains(&Overruled::Tier(*after)));
+        if let Some(after) = wanted {
             let class = if after > user.tier { Class::Upgrade } else { Class::Downgrade };
             let evidence = self.d.evidence(Reason::NoGroup, self.policy);
             push(ChangeKind::Tier { before: user.tier, after, evidence }, Some(class));

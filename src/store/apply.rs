@@ -155,7 +155,7 @@ async fn apply_batch(
                     removed.insert(change.user);
                 }
                 (Some(user), kind) => {
-                    if matches!(kind, ChangeKind::Relink { .. }) {
+                    if matches!(kind, ChangeKind::Relink { .. } | ChangeKind::Unlink { .. }) {
                         relinked.insert(change.user);
                     }
                     user.apply(kind, now);

@@ -44,7 +44,7 @@ pub use directories::{BindRefused, DirectoryState, Pin, PinKind};
 pub use events::{AccountScope, ChainBreak, EventFilter, LogHead, StoredEvent};
 pub use outbox::{Due, Leftover, Settled, Settlement, Subscription};
 pub use people::Quarantined;
-pub use plans::{DecidedBy, HeldPlan, HeldSummary, Reheld, StoredChange};
+pub use plans::{DecidedBy, HeldPlan, HeldSummary, Reheld};
 pub use runs::{Budget, Run};
 pub use users::{UserFilter, fold};
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 
-use super::sql::{Columns, Sql};
+use super::sql::{Columns, Sql, pieces};
 use super::{Doing as _, Store, StoreError, users};
 use crate::model::{AccountId, AddressKey, Class, DirectoryName, Dn, Guid, QuarantineReason, Timestamp, UserId};
 use crate::reconcile::{IndexRow, Known, Settling, StoredPerson, Waiting, address_hash};
@@ -25,13 +25,6 @@ pub struct Quarantined {
     pub since: Option<Timestamp>,
     /// Its user, if it has one.
     pub user: Option<UserId>,
-}
-
-/// Ids in one `IN` list.
-const LIST: usize = 500;
-
-fn pieces<T: Clone>(all: impl IntoIterator<Item = T>) -> Vec<Vec<T>> {
-    all.into_iter().collect::<Vec<_>>().chunks(LIST).map(<[T]>::to_vec).collect()
 }
 
 impl Store {

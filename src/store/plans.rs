@@ -10,7 +10,7 @@ use super::{Doing as _, Store, StoreError, Writing, events};
 use crate::clock::Clock;
 use crate::model::{
     Actor, Change, Class, Digest, DirectoryName, Event, EventCause, Guid, HeldChange, HoldReason, PlanId, PlanState, RunId, Timestamp,
-    UserId,
+    UserId, WrittenChange,
 };
 
 /// A plan that is, or was, held.
@@ -62,35 +62,6 @@ pub struct HeldSummary {
     pub reason: Option<String>,
     /// How many.
     pub count: u64,
-}
-
-/// One change as it was written down.
-#[derive(Debug, Clone)]
-pub struct StoredChange {
-    /// Whom.
-    pub user: UserId,
-    /// The person.
-    pub guid: Option<Guid>,
-    /// The address it was shown by.
-    pub email: Option<String>,
-    /// What.
-    pub kind: String,
-    /// Counted as.
-    pub class: Option<Class>,
-    /// The suspension's reason.
-    pub reason: Option<String>,
-    /// What was.
-    pub before: Json,
-    /// What is, or would be.
-    pub after: Json,
-    /// What was seen.
-    pub evidence: Json,
-    /// Why it waits.
-    pub hold: Option<HoldReason>,
-    /// `applied`, `held` or `dropped`.
-    pub outcome: String,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// What became of a directory's held plan in a run.
@@ -169,9 +140,9 @@ fn plan(row: &AnyRow) -> Result<HeldPlan, StoreError> {
     })
 }
 
-fn change(row: &AnyRow) -> Result<StoredChange, StoreError> {
+fn change(row: &AnyRow) -> Result<WrittenChange, StoreError> {
     let mut c = Columns::of(row);
-    Ok(StoredChange {
+    Ok(WrittenChange {
         user: UserId(c.uuid()?),
         guid: c.maybe_guid()?,
         email: c.maybe_text()?,
@@ -322,19 +293,19 @@ impl Store {
     }
 
     /// The changes of a plan, in order.
-    pub async fn plan_changes(&self, id: PlanId) -> Result<Vec<StoredChange>, StoreError> {
+    pub async fn plan_changes(&self, id: PlanId) -> Result<Vec<WrittenChange>, StoreError> {
         let sql = Sql::new("SELECT ").push(SHOWN).push(" FROM changes WHERE plan_id = ").bind(id.0).push(" ORDER BY run_id, seq");
         sql.all(&self.readers).await.doing("read a plan's changes")?.iter().map(change).collect()
     }
 
     /// The changes of a run, in order.
-    pub async fn run_changes(&self, id: RunId, limit: u64) -> Result<Vec<StoredChange>, StoreError> {
+    pub async fn run_changes(&self, id: RunId, limit: u64) -> Result<Vec<WrittenChange>, StoreError> {
         let sql = Sql::new("SELECT ").push(SHOWN).push(" FROM changes WHERE run_id = ").bind(id.0).push(" ORDER BY seq LIMIT ").bind(limit);
         sql.all(&self.readers).await.doing("read a run's changes")?.iter().map(change).collect()
     }
 
     /// The changes of a user, newest first.
-    pub async fn user_changes(&self, id: UserId, limit: u64) -> Result<Vec<StoredChange>, StoreError> {
+    pub async fn user_changes(&self, id: UserId, limit: u64) -> Result<Vec<WrittenChange>, StoreError> {
         let sql = Sql::new("SELECT ")
             .push(SHOWN)
             .push(" FROM changes WHERE user_id = ")

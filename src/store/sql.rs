@@ -14,6 +14,14 @@ use crate::model::{Guid, Timestamp};
 /// Values in one bulk statement: a few hundred rows. SQLite allows 32,766 and PostgreSQL 65,535; more than these gain nothing.
 const BULK_VALUES: usize = 3_000;
 
+/// Values in one `IN` list.
+const LIST: usize = 500;
+
+/// As many at a time as one `IN` list takes.
+pub(super) fn pieces<T: Clone>(all: impl IntoIterator<Item = T>) -> Vec<Vec<T>> {
+    all.into_iter().collect::<Vec<_>>().chunks(LIST).map(<[T]>::to_vec).collect()
+}
+
 /// A statement under construction. Its text comes from this module tree only; every value is bound.
 #[derive(Default)]
 pub(super) struct Sql {

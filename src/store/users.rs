@@ -1,12 +1,12 @@
 //! Users: rows read back, lists, and search by folded prefixes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::any::AnyRow;
 use sqlx::{Any, Executor};
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::sql::{Columns, Sql, Value, json};
+use super::sql::{Columns, Sql, Value, json, pieces};
 use super::{Doing as _, Store, StoreError};
 use crate::model::{AccountId, AddressKey, DirectoryName, Dn, Guid, Link, Standing, Status, Tier, User, UserId};
 
@@ -153,6 +153,28 @@ impl Store {
         Ok(by_ids(&self.readers, &[id]).await?.pop())
     }
 
+    /// The users of these ids.
+    pub async fn users_by_id(&self, ids: &BTreeSet<UserId>) -> Result<BTreeMap<UserId, User>, StoreError> {
+        let mut users = BTreeMap::new();
+        for piece in pieces(ids.iter().copied()) {
+            users.extend(by_ids(&self.readers, &piece).await?.into_iter().map(|user| (user.id, user)));
+        }
+        Ok(users)
+    }
+
+    /// Who holds which of these addresses.
+    pub async fn holders(&self, keys: &BTreeSet<AddressKey>) -> Result<BTreeMap<AddressKey, UserId>, StoreError> {
+        let mut holders = BTreeMap::new();
+        for piece in pieces(keys.iter().map(|key| key.0.clone())) {
+            let sql = Sql::new("SELECT address_key, user_id FROM addresses WHERE address_key IN ").list(piece);
+            for row in sql.all(&self.readers).await.doing("look up who holds addresses")? {
+                let mut c = Columns::of(&row);
+                holders.insert(AddressKey(c.text()?), UserId(c.uuid()?));
+            }
+        }
+        Ok(holders)
+    }
+
     /// The user that holds this address.
     pub async fn user_by_address(&self, key: &AddressKey) -> Result<Option<User>, StoreError> {
         let sql = Sql::new("SELECT ")
@@ -212,13 +234,13 @@ impl Store {
     }
 
     /// How many users of each status a directory manages.
-    pub async fn managed_counts(&self, directory: &DirectoryName) -> Result<std::collections::BTreeMap<Status, u64>, StoreError> {
+    pub async fn managed_counts(&self, directory: &DirectoryName) -> Result<BTreeMap<Status, u64>, StoreError> {
         let sql = Sql::new("SELECT status, COUNT(*) FROM users WHERE directory = ").bind(directory.as_str()).push(" GROUP BY status");
         counts(&sql.all(&self.readers).await.doing("count users")?)
     }
 }
 
-pub(super) fn counts(rows: &[AnyRow]) -> Result<std::collections::BTreeMap<Status, u64>, StoreError> {
+pub(super) fn counts(rows: &[AnyRow]) -> Result<BTreeMap<Status, u64>, StoreError> {
     rows.iter()
         .map(|row| {
             let mut c = Columns::of(row);

@@ -1,5 +1,6 @@
 //! One thing changes in a company; what does a run make of it?
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rosterd::model::*;
@@ -319,9 +320,11 @@ fn an_operator_who_overrules_absence_is_not_overruled_until_the_directory_change
         company.later(SETTLE);
     }
     let lifted: Vec<Cause> = company.user(1).causes.iter().cloned().collect();
-    let pin =
-        ChangeKind::Reactivate { lifted: lifted.into(), remaining: std::collections::BTreeSet::new(), evidence: Vec::new(), pin: true };
-    company.users.get_mut(&id).unwrap().apply(&pin, Timestamp(0));
+    let (before, after) = (BTreeSet::new(), lifted.iter().map(|c| Overruled::Reason(c.reason)).collect());
+    let lift = ChangeKind::Reactivate { lifted: lifted.into(), remaining: BTreeSet::new(), evidence: Vec::new() };
+    for kind in [lift, ChangeKind::Overrule { before, after }] {
+        company.users.get_mut(&id).unwrap().apply(&kind, Timestamp(0));
+    }
     for _ in 0..3 {
         company.run(&NOTHING_LOST());
         company.later(SETTLE);
