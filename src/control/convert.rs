@@ -1,17 +1,21 @@
 //! The engine's values as the wire shows them. Pure: asks nobody, decides nothing.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{Reloaded, api};
 use crate::engine::run::Proposed;
 use crate::engine::{
     Attempt, Decision, DirectoryStatus, Ended, Examination, HookStatus, Invitation, Outcome, Progress, Release, Sampled, Step, Touched,
+    Undone,
 };
 use crate::model::{
     Account, Cause, Causes, Change, ChangeCounts, Claim, Class, Digest, Guid, Handle, HoldReason, Link, QuarantineReason, Status,
     Timestamp, User, WrittenChange,
 };
-use crate::store::{ChainBreak, Delivery, HeldPlan, HeldSummary, HookStanding, LogHead, Quarantined, Run, StoredEvent};
+use crate::reconcile::Left;
+use crate::store::{ChainBreak, Delivery, HeldPlan, HeldSummary, HookStanding, LogHead, Quarantined, Run, StoredEvent, cause_key};
 
 /// RFC 3339 has four digits for the year; "for ever" is the last instant they can tell.
 const FOR_EVER: &str = "9999-12-31T23:59:59.999Z";
@@ -123,6 +127,7 @@ pub(super) fn run(run: Run) -> api::Run {
         warnings,
         active_after: _,
         approves: _,
+        undoes,
     } = run;
     api::Run {
         id: id.to_string(),
@@ -140,6 +145,7 @@ pub(super) fn run(run: Run) -> api::Run {
         dropped,
         error,
         warnings,
+        undoes: undoes.map(|run| run.to_string()),
     }
 }
 
@@ -197,7 +203,9 @@ pub(super) fn sample(hook: &str, sampled: Sampled) -> api::Sample {
 
 /// A change that was written down.
 pub(super) fn stored_change(change: WrittenChange) -> api::Change {
-    let WrittenChange { user, guid, email, kind, class: counted, reason, before, after, evidence, hold: held, outcome, at: _ } = change;
+    let WrittenChange { user, guid, email, kind, class: counted, reason, before, after, evidence, cluster, hold: held, outcome, at: _ } =
+        change;
+    let key = (outcome == "held").then(|| cause_key(counted, reason.as_deref(), cluster.as_deref()));
     api::Change {
         kind,
         class: counted.map(class),
@@ -210,6 +218,7 @@ pub(super) fn stored_change(change: WrittenChange) -> api::Change {
         before,
         after,
         outcome: Some(outcome),
+        key,
     }
 }
 
@@ -226,6 +235,7 @@ fn planned(change: &Change, held: Option<HoldReason>) -> api::Change {
         before: change.before(),
         after: change.after(),
         outcome: None,
+        key: None,
     }
 }
 
@@ -248,9 +258,35 @@ fn guid(guid: Guid) -> String {
     guid.to_string()
 }
 
+/// What is known of a held plan beside itself.
+#[derive(Debug, Default)]
+pub(super) struct About {
+    /// What it amounts to.
+    pub(super) summary: Vec<HeldSummary>,
+    /// The names of the groups that are configured.
+    pub(super) groups: BTreeMap<Guid, String>,
+    /// Until when what was approved is tried again.
+    pub(super) approval_expires: Option<Timestamp>,
+}
+
 /// A held plan; with its changes where they were asked for.
-pub(super) fn held(plan: HeldPlan, summary: Vec<HeldSummary>, changes: Option<Vec<WrittenChange>>) -> api::HeldPlan {
-    let HeldPlan { id, directory, run, digest, state, created_at, actor, approved_at: _, count, scope_hash: _, note } = plan;
+pub(super) fn held(plan: HeldPlan, about: About, changes: Option<Vec<WrittenChange>>) -> api::HeldPlan {
+    let HeldPlan {
+        id,
+        directory,
+        run,
+        digest,
+        state,
+        created_at,
+        actor,
+        comment,
+        approved_at,
+        announced_at: _,
+        count,
+        scope_hash: _,
+        note,
+    } = plan;
+    let About { summary, groups, approval_expires } = about;
     api::HeldPlan {
         id: id.to_string(),
         directory,
@@ -259,16 +295,37 @@ pub(super) fn held(plan: HeldPlan, summary: Vec<HeldSummary>, changes: Option<Ve
         state: state.as_str().to_owned(),
         created_at: time(created_at),
         actor: actor.map(|a| a.0),
+        comment,
+        approved_at: approved_at.map(time),
+        approval_expires: approval_expires.map(time),
         note: note.iter().flat_map(|note| note.lines()).map(str::to_owned).collect(),
         count,
-        by: summary.into_iter().map(group).collect(),
+        by: summary.into_iter().map(|line| group(line, &groups)).collect(),
         changes: changes.map(|c| c.into_iter().map(stored_change).collect()),
     }
 }
 
-fn group(summary: HeldSummary) -> api::HeldGroup {
-    let HeldSummary { class: counted, hold: held, cluster, reason, count } = summary;
-    api::HeldGroup { class: counted.map(class), reason, cause: cluster, held: held.map(hold), count }
+fn group(summary: HeldSummary, groups: &BTreeMap<Guid, String>) -> api::HeldGroup {
+    let HeldSummary { class: counted, hold: held, cluster, reason, count, approved } = summary;
+    let key = cause_key(counted, reason.as_deref(), cluster.as_deref());
+    let guid: Option<Guid> = cluster.as_deref().and_then(|c| c.strip_prefix("group:")).and_then(|guid| guid.parse().ok());
+    let name = guid.and_then(|guid| groups.get(&guid).cloned());
+    api::HeldGroup { class: counted.map(class), reason, cause: cluster, key, name, held: held.map(hold), count, approved }
+}
+
+/// What taking a run back came to.
+pub(super) fn undone(undone: Undone, dry_run: bool, waiting: Option<api::HeldPlan>) -> api::Undo {
+    let Undone { of, run: did, changes, left, read, waiting: _ } = undone;
+    let alone = |Left { user, email, kind, why }| api::LeftAlone { user_id: user.to_string(), email, kind, why };
+    api::Undo {
+        undoes: of.to_string(),
+        dry_run,
+        run: did.map(run),
+        changes: changes.iter().map(|change| planned(change, None)).collect(),
+        left: left.into_iter().map(alone).collect(),
+        read: read.map(run),
+        waiting,
+    }
 }
 
 /// An account, with the claims and the directories that are its own.

@@ -14,7 +14,7 @@ use super::server::{Answer, Control, handle};
 use super::{api, convert};
 use crate::engine::{EngineError, Request, Sort, UserQuery};
 use crate::model::{AccountId, Domain, PlanId, Reason, RunId, Status, Tier, Trigger, User};
-use crate::store::{HeldPlan, UserFilter};
+use crate::store::{HeldPlan, PinKind, UserFilter};
 
 /// The longest list in one answer, and how long one is when nothing is said.
 const LONGEST: u64 = 1_000;
@@ -42,8 +42,18 @@ impl Control {
 
     /// A held plan with what it amounts to.
     pub(super) async fn show_held(&self, plan: HeldPlan) -> Result<api::HeldPlan, Refusal> {
-        let summary = self.engine.store.plan_summary(plan.id).await?;
-        Ok(convert::held(plan, summary, None))
+        let about = self.about(&plan).await?;
+        Ok(convert::held(plan, about, None))
+    }
+
+    async fn about(&self, plan: &HeldPlan) -> Result<convert::About, Refusal> {
+        let store = &self.engine.store;
+        let summary = store.plan_summary(plan.id).await?;
+        // A directory that is no longer configured has plans all the same.
+        let Ok(directory) = self.engine.directory(&plan.directory) else { return Ok(convert::About { summary, ..Default::default() }) };
+        let pins = store.pins(&directory.config.name, PinKind::Group).await?;
+        let groups = pins.into_iter().flat_map(|(name, pins)| pins.into_iter().map(move |pin| (pin.guid, name.clone()))).collect();
+        Ok(convert::About { summary, groups, approval_expires: self.engine.approval_expires(&directory, plan) })
     }
 
     /// An account with its domains and directories.
@@ -134,8 +144,8 @@ pub(super) async fn held_plan(State(control): Shared, Path(id): Path<String>) ->
     let store = &control.engine.store;
     let id = plan_id(&id)?;
     let plan = store.plan(id).await?.ok_or_else(|| Refusal::not_found("held plan", &id.to_string()))?;
-    let (summary, changes) = (store.plan_summary(id).await?, store.plan_changes(id).await?);
-    Ok(Json(convert::held(plan, summary, Some(changes))))
+    let (about, changes) = (control.about(&plan).await?, store.plan_changes(id).await?);
+    Ok(Json(convert::held(plan, about, Some(changes))))
 }
 
 /// The id of a held plan; what is none names no plan.
@@ -159,10 +169,16 @@ pub(super) async fn runs(State(control): Shared, Query(which): Query<WhichRuns>)
 
 pub(super) async fn run(State(control): Shared, Path(id): Path<String>) -> Answer<api::RunDetail> {
     let missing = || Refusal::not_found("run", &id);
-    let parsed: RunId = id.parse().map_err(|_| missing())?;
+    let parsed = run_id(&id)?;
     let run = control.engine.store.run(parsed).await?.ok_or_else(missing)?;
     let changes = control.engine.store.run_changes(parsed, CHANGES_OF_RUN).await?;
-    Ok(Json(api::RunDetail { run: convert::run(run), applied: changes.into_iter().map(convert::stored_change).collect() }))
+    let undone_by = control.engine.store.undone_by(parsed).await?.map(|run| run.to_string());
+    Ok(Json(api::RunDetail { run: convert::run(run), undone_by, applied: changes.into_iter().map(convert::stored_change).collect() }))
+}
+
+/// The id of a run; what is none names no run.
+pub(super) fn run_id(id: &str) -> Result<RunId, Refusal> {
+    id.parse().map_err(|_| Refusal::not_found("run", id))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -246,11 +246,17 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers::<api::DirectoryStatus>("How the directory stands then")
             .fails(&[REFUSED]),
         change("/held/{id}/approve", write::approve, "Read the people of a plan again, and apply what is still true of it")
+            .may_take::<api::Approving>()
             .answers::<api::Approval>("The run that applied it, and what still waits")
             .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
         change("/held/{id}/reject", write::reject, "Keep a plan closed until it would be another one")
+            .may_take::<api::Rejecting>()
             .answers::<api::HeldPlan>("The plan")
             .fails(&[REFUSED]),
+        change("/runs/{id}/undo", write::undo, "Take a run back, as far as that goes, or show what that would do")
+            .with_query::<write::Undoing>()
+            .answers::<api::Undo>("What was done, and what was left alone")
+            .fails(&[REFUSED, TOO_LONG]),
         change("/accounts", write::create_account, "Create an account")
             .takes::<api::NewAccount>()
             .answers::<api::Account>("The account")

@@ -14,11 +14,12 @@ use serde::Deserialize;
 
 use super::peer::Caller;
 use super::problem::Refusal;
-use super::read::plan_id;
+use super::read::{plan_id, run_id};
 use super::server::{Answer, Control, document, handle, optional_document};
 use super::{api, convert};
-use crate::engine::{Directory, EngineError, SignIn};
+use crate::engine::{Directory, EngineError, Selection, SignIn};
 use crate::model::{Actor, Tier};
+use crate::store::HeldPlan;
 use crate::telemetry::chain;
 
 type Shared = State<Arc<Control>>;
@@ -110,18 +111,44 @@ pub(super) async fn repin(State(control): Shared, Extension(by): By, Path(name):
     Ok(Json(convert::directory(control.engine.repin(&name, &by.actor).await?)))
 }
 
-pub(super) async fn approve(State(control): Shared, Extension(by): By, Path(id): Path<String>) -> Answer<api::Approval> {
-    let approval = control.engine.approve(plan_id(&id)?, by.actor).await?;
-    let waiting = match approval.waiting {
-        Some(plan) => Some(control.show_held(plan).await?),
-        None => None,
-    };
+pub(super) async fn approve(State(control): Shared, Extension(by): By, Path(id): Path<String>, body: Bytes) -> Answer<api::Approval> {
+    let api::Approving { causes, people, comment } = optional_document(&body)?;
+    let approval = control.engine.approve_part(plan_id(&id)?, &Selection { causes, people }, &comment, by.actor).await?;
+    let waiting = show_waiting(&control, approval.waiting).await?;
     Ok(Json(api::Approval { run: convert::run(approval.run), waiting }))
 }
 
-pub(super) async fn reject(State(control): Shared, Extension(by): By, Path(id): Path<String>) -> Answer<api::HeldPlan> {
-    let plan = control.engine.reject(plan_id(&id)?, &by.actor).await?;
+pub(super) async fn reject(State(control): Shared, Extension(by): By, Path(id): Path<String>, body: Bytes) -> Answer<api::HeldPlan> {
+    let api::Rejecting { comment } = optional_document(&body)?;
+    let plan = control.engine.reject(plan_id(&id)?, &comment, &by.actor).await?;
     Ok(Json(control.show_held(plan).await?))
+}
+
+async fn show_waiting(control: &Control, plan: Option<HeldPlan>) -> Result<Option<api::HeldPlan>, Refusal> {
+    match plan {
+        Some(plan) => Ok(Some(control.show_held(plan).await?)),
+        None => Ok(None),
+    }
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Undoing {
+    /// Whether only to show what it would do.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn undo(
+    State(control): Shared,
+    Extension(by): By,
+    Path(id): Path<String>,
+    Query(Undoing { dry_run }): Query<Undoing>,
+) -> Answer<api::Undo> {
+    let id = run_id(&id)?;
+    let mut undone = if dry_run { control.engine.plan_undo(id).await? } else { control.engine.undo(id, &by.actor).await? };
+    let waiting = show_waiting(&control, undone.waiting.take()).await?;
+    Ok(Json(convert::undone(undone, dry_run, waiting)))
 }
 
 pub(super) async fn create_account(State(control): Shared, Extension(by): By, body: Bytes) -> Answer<api::Account> {

@@ -67,13 +67,20 @@ pub(super) fn diff(changes: &[Change], view: &View) -> Page {
         let waiting = changes.iter().filter(|c| waits(c)).count() as u64;
         let waiting = if waiting > 0 { yellow(format!(" ({} held)", number(waiting))) } else { String::new() };
         page.line(format!("{}: {}{waiting}", bold(kind.heading()), number(changes.len() as u64)));
-        let shown = if changes.len() > MANY { SHOWN } else { changes.len() };
-        for change in &changes[..shown] {
-            one(*kind, change, &mut page, view);
-        }
-        if shown < changes.len() {
-            page.line(dim(format!("  … and {} more (use --json for all)", number((changes.len() - shown) as u64))));
-        }
+        page.append(&people(changes, view));
+    }
+    page
+}
+
+/// Changes, each with whom it is about; of many, the first.
+pub(super) fn people(changes: &[&Change], view: &View) -> Page {
+    let mut page = Page::default();
+    let shown = if changes.len() > MANY { SHOWN } else { changes.len() };
+    for change in &changes[..shown] {
+        one(Kind::of(change), change, &mut page, view);
+    }
+    if shown < changes.len() {
+        page.line(dim(format!("  … and {} more (use --json for all)", number((changes.len() - shown) as u64))));
     }
     page
 }

@@ -1,11 +1,11 @@
 //! `rosterctl held`: what waits for an operator, and the operator's word on it.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, bold, count, dim, number, table, time, time_and_age, yellow};
+use super::text::{Page, View, bold, count, dim, number, quoted, table, time, time_and_age, yellow};
 use super::{Exit, Output, change, id, run};
-use crate::control::api::{Approval, HeldGroup, HeldPlan, HeldPlans, Run};
+use crate::control::api::{Approval, Approving, Change, HeldGroup, HeldPlan, HeldPlans, Rejecting, Run};
 use crate::control::client::Route;
 
 /// Changes that wait for approval
@@ -23,15 +23,31 @@ pub enum Command {
         id: String,
     },
     /// Read its people again and apply what is still true of it; asks first
-    Approve {
-        /// Its id, or at least four characters of its beginning or end
-        id: String,
-    },
+    Approve(Approve),
     /// Keep it closed until it would be another plan
     Reject {
         /// Its id, or at least four characters of its beginning or end
         id: String,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        comment: String,
     },
+}
+
+/// What is approved.
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// Its id, or at least four characters of its beginning or end
+    id: String,
+    /// Only the changes of this cause, as `held show` calls it; may be given several times
+    #[arg(long, value_name = "CAUSE")]
+    cause: Vec<String>,
+    /// Only the changes of this person: an address, a user id or an objectGUID; may be given several times
+    #[arg(long, value_name = "WHO")]
+    user: Vec<String>,
+    /// Why, for whoever asks later
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    comment: String,
 }
 
 pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -45,26 +61,34 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             let plan: Answer<HeldPlan> = daemon.get(&Route::to(["held", &id])).await?;
             output.data(&plan.raw, |view| show(&plan.value, view))?;
         }
-        Command::Approve { id } => return approve(id, daemon, output).await,
-        Command::Reject { id } => {
+        Command::Approve(what) => return approve(what, daemon, output).await,
+        Command::Reject { id, comment } => {
             let id = resolve(id, daemon).await?;
-            let plan: Answer<HeldPlan> = daemon.post(&Route::to(["held", &id, "reject"]), &()).await?;
+            let word = Rejecting { comment: comment.clone() };
+            let plan: Answer<HeldPlan> = daemon.post(&Route::to(["held", &id, "reject"]), &word).await?;
             output.data(&plan.raw, |view| rejected(&plan.value, view))?;
         }
     }
     Ok(Exit::Done)
 }
 
-async fn approve(given: &str, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+async fn approve(what: &Approve, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    let Approve { id: given, cause, user, comment } = what;
     output.can_ask("held approve")?;
     let id = resolve(given, daemon).await?;
     if !output.yes {
         let plan: Answer<HeldPlan> = daemon.get(&Route::to(["held", &id])).await?;
         let shown = show(&plan.value, &output.terminal.view());
         output.note(&shown);
-        output.ask(&format!("Apply what is still true of {}?", these(plan.value.count)))?;
+        let chosen = if cause.is_empty() && user.is_empty() {
+            these(plan.value.count)
+        } else {
+            format!("what is about {}", [cause.as_slice(), user].concat().join(" and "))
+        };
+        output.ask(&format!("Apply what is still true of {chosen}?"))?;
     }
-    let approval: Answer<Approval> = daemon.post(&Route::to(["held", &id, "approve"]), &()).await?;
+    let approving = Approving { causes: cause.clone(), people: user.clone(), comment: comment.clone() };
+    let approval: Answer<Approval> = daemon.post(&Route::to(["held", &id, "approve"]), &approving).await?;
     output.data(&approval.raw, |view| approved(&approval.value, view))?;
     Ok(exit(&approval.value))
 }
@@ -105,26 +129,58 @@ pub fn list(plans: &HeldPlans, view: &View) -> Page {
     table(["ID", "DIRECTORY", "STATE", "SINCE", "CHANGES", "WHAT"], rows, view)
 }
 
-/// One plan with its changes.
+/// One plan: a line for each cause, with its people below.
 pub fn show(plan: &HeldPlan, view: &View) -> Page {
-    let HeldPlan { id, directory, run, digest: _, state: is, created_at, actor, note, count: n, by, changes } = plan;
+    let HeldPlan {
+        id,
+        directory,
+        run,
+        digest: _,
+        state: is,
+        created_at,
+        actor,
+        comment,
+        approved_at: _,
+        approval_expires,
+        note,
+        count: n,
+        by,
+        changes,
+    } = plan;
     let mut page = Page::default();
-    let by_whom = actor.as_ref().map(|a| format!(" by {a}")).unwrap_or_default();
+    let by_whom = actor.as_ref().filter(|_| is != "open").map(|a| format!(" by {a}")).unwrap_or_default();
     page.line(format!("held plan {} of {}: {}{by_whom}, {}", bold(id::short(id)), bold(directory), state(is), count(*n, "change")));
     page.fields(&[("id", id.clone()), ("held since", time_and_age(created_at, view)), ("made by run", id::short(run).to_owned())], view);
+    if let Some(said) = comment {
+        page.sentence(&format!("  {}  ", dim(actor.as_deref().unwrap_or("said"))), &format!("\"{said}\""), view);
+    }
+    let approved: u64 = by.iter().map(|g| g.approved).sum();
+    if let (Some(until), true) = (approval_expires, approved > 0) {
+        let text =
+            format!("{} approved, and applied as soon as the directory can be read, until {}", count(approved, "change"), time(until));
+        page.sentence(&format!("  {} ", yellow("!")), &text, view);
+    }
     for (at, line) in note.iter().enumerate() {
         page.sentence(if at == 0 { "  ! " } else { "      " }, line, view);
     }
-    page.line("");
-    let rows = by.iter().map(|g| [number(g.count), what(g), cause(g), why(g)]);
-    page.append_indented(&table(["CHANGES", "WHAT", "CAUSE", "HELD BECAUSE"], rows, &view.indented()));
-    if let Some(changes) = changes {
+    for group in by {
         page.line("");
-        page.append(&change::diff(changes, view));
+        let cause = Some(cause(group)).filter(|cause| !cause.is_empty()).map(|cause| format!(" ({cause})")).unwrap_or_default();
+        page.sentence("", &format!("{}: {}{cause}", bold(what(group)), number(group.count)), view);
+        let why = Some(why(group)).filter(|why| !why.is_empty());
+        for line in why.into_iter().chain((by.len() > 1 && !group.key.is_empty()).then(|| format!("--cause {}", quoted(&group.key)))) {
+            page.sentence("  ", &dim(line), view);
+        }
+        let people: Vec<&Change> =
+            changes.iter().flatten().filter(|c| c.key.as_ref() == Some(&group.key) && c.held == group.held).collect();
+        page.append(&change::people(&people, view));
     }
     if matches!(is.as_str(), "open" | "approved" | "rejected") {
         page.line("");
         page.line(format!("{} rosterctl held approve {}", dim("to apply: "), id::short(id)));
+        if by.len() > 1 {
+            page.line(format!("{} rosterctl held approve {} --cause … or --user …", dim("a part:   "), id::short(id)));
+        }
         if is != "rejected" {
             page.line(format!("{} rosterctl held reject {}", dim("to refuse:"), id::short(id)));
         }
@@ -177,7 +233,7 @@ fn what(group: &HeldGroup) -> String {
 fn cause(group: &HeldGroup) -> String {
     match group.cause.as_deref().and_then(|c| c.split_once(':')) {
         Some(("ou", dn)) => format!("all below {dn}"),
-        Some(("group", name)) => format!("group {name}"),
+        Some(("group", guid)) => format!("group {}", group.name.as_deref().unwrap_or(guid)),
         Some(("attribute", name)) => format!("attribute {name}"),
         _ => group.cause.clone().unwrap_or_default(),
     }

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, count, dim, green, number, red, table, time, time_and_age, took, yellow};
 use super::{Exit, Output, change, id};
-use crate::control::api::{Changes, Run, RunDetail, Runs};
+use crate::control::api::{Changes, LeftAlone, Run, RunDetail, Runs, Undo};
 use crate::control::client::Route;
 
 /// What was done, run by run
@@ -24,6 +24,14 @@ pub enum Command {
         /// Its id, or at least four characters of its beginning or end
         id: String,
     },
+    /// Take a run back, as far as that goes; shows first what that would do, and asks
+    Undo {
+        /// Its id, or at least four characters of its beginning or end
+        id: String,
+        /// Only show what it would do
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// How many runs are looked through for an abbreviated id.
@@ -41,8 +49,76 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             let run: Answer<RunDetail> = daemon.get(&Route::to(["runs", &id])).await?;
             output.data(&run.raw, |view| detail(&run.value, view))?;
         }
+        Command::Undo { id, dry_run } => return undo(id, *dry_run, daemon, output).await,
     }
     Ok(Exit::Done)
+}
+
+async fn undo(given: &str, dry_run: bool, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    if !dry_run {
+        output.can_ask("run undo")?;
+    }
+    let id = resolve(given, daemon).await?;
+    let route = Route::to(["runs", &id, "undo"]);
+    let tried = route.clone().with("dry_run", true);
+    if dry_run {
+        let would: Answer<Undo> = daemon.post(&tried, &()).await?;
+        output.data(&would.raw, |view| undone(&would.value, view))?;
+        return Ok(Exit::Done);
+    }
+    if !output.yes {
+        let would: Answer<Undo> = daemon.post(&tried, &()).await?;
+        let shown = undone(&would.value, &output.terminal.view());
+        output.note(&shown);
+        if !would.value.changes.is_empty() {
+            output.ask(&format!("Take {} back?", count(would.value.changes.len() as u64, "change")))?;
+        }
+    }
+    let done: Answer<Undo> = daemon.post(&route, &()).await?;
+    output.data(&done.raw, |view| undone(&done.value, view))?;
+    Ok(exit_of_undo(&done.value))
+}
+
+/// 3 when something of the directory waits afterwards. That people could not be read again is told, and no failure.
+pub fn exit_of_undo(undo: &Undo) -> Exit {
+    match (&undo.run, &undo.waiting) {
+        (Some(run), waiting) => exit(run).max(if waiting.is_some() { Exit::Held } else { Exit::Done }),
+        (None, _) => Exit::Done,
+    }
+}
+
+/// What taking a run back came to, or would come to.
+pub fn undone(undo: &Undo, view: &View) -> Page {
+    let Undo { undoes, dry_run, run, changes, left, read, waiting } = undo;
+    let mut page = Page::default();
+    let what = match (changes.len() as u64, dry_run) {
+        (0, _) => "nothing of it is to be taken back".to_owned(),
+        (n, true) => format!("{} would be taken back", count(n, "change")),
+        (n, false) => format!("{} taken back", were(n, "change")),
+    };
+    page.line(format!("run {}: {what}", bold(id::short(undoes))));
+    if !changes.is_empty() {
+        page.line("");
+        page.append(&change::diff(changes, view));
+    }
+    if !left.is_empty() {
+        page.line("");
+        page.line(format!("{}: {}", bold("left alone"), number(left.len() as u64)));
+        for LeftAlone { user_id, email, kind, why } in left {
+            page.sentence("  ", &format!("{}  {kind}: {why}", email.as_deref().unwrap_or(user_id)), view);
+        }
+    }
+    if let Some(read) = read {
+        page.line("");
+        page.append(&summary(&Run { held: 0, ..read.clone() }, view));
+    } else if run.is_some() && changes.iter().any(|c| c.object_guid.is_some()) {
+        page.line(yellow("their people could not be read again: the next run does"));
+    }
+    if let Some(plan) = waiting {
+        let text = format!("{} for approval: rosterctl held show {}", wait(plan.count), id::short(&plan.id));
+        page.sentence(&format!("  {} ", yellow("!")), &text, view);
+    }
+    page
 }
 
 /// The whole id of a run.
@@ -95,11 +171,17 @@ pub fn list(runs: &Runs, view: &View) -> Page {
 
 /// One run and its changes.
 pub fn detail(detail: &RunDetail, view: &View) -> Page {
-    let RunDetail { run, applied } = detail;
+    let RunDetail { run, undone_by, applied } = detail;
     let mut page = summary(run, view);
     let mut fields = vec![("id", run.id.clone()), ("started", time_and_age(&run.started_at, view)), ("set off by", run.trigger.clone())];
     if let Some(actor) = &run.actor {
         fields.push(("asked for by", actor.clone()));
+    }
+    if let Some(undoes) = &run.undoes {
+        fields.push(("takes back", id::short(undoes).to_owned()));
+    }
+    if let Some(undone_by) = undone_by {
+        fields.push(("taken back by", id::short(undone_by).to_owned()));
     }
     page.fields(&fields, view);
     if !applied.is_empty() {

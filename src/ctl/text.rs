@@ -21,13 +21,7 @@ pub struct View {
     pub now: DateTime<Utc>,
 }
 
-impl View {
-    /// The same for what is two columns to the right.
-    pub(super) fn indented(&self) -> Self {
-        // No limit stays none.
-        Self { width: if self.width == usize::MAX { self.width } else { self.width.saturating_sub(2) }, ..*self }
-    }
-}
+impl View {}
 
 /// Text that is ready to be printed, with its colours still as marks.
 #[derive(Debug, Clone, Default)]
@@ -94,13 +88,6 @@ impl Page {
         let names = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in fields {
             self.sentence(&format!("  {}  ", dim(format!("{name:names$}"))), value, view);
-        }
-    }
-
-    /// Adds another page below, two columns to the right.
-    pub(super) fn append_indented(&mut self, page: &Self) {
-        for line in page.0.lines() {
-            self.line(format!("  {line}"));
         }
     }
 
@@ -362,6 +349,12 @@ pub(super) fn took(from: &str, to: &str) -> Option<String> {
         10..600 => format!("{}.{} s", tenths / 10, tenths % 10),
         _ => format!("{} min {} s", tenths / 600, tenths % 600 / 10),
     })
+}
+
+/// As one word of a shell.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:=@/".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 /// `1,204`.

@@ -115,9 +115,9 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
         claims.keep_claims().await;
         Ok(())
     });
-    let watched = Arc::clone(&daemon.engine);
-    daemon.keep("the watch of how old directories are", |_| async move {
-        watched.keep_watch_of_age().await;
+    let reminding = Arc::clone(&daemon.engine);
+    daemon.keep("what operators are told again", |_| async move {
+        reminding.keep_reminding().await;
         Ok(())
     });
     daemon.keep_directories();

@@ -110,7 +110,7 @@ impl Engine {
                 break;
             }
             let removed = users.iter().map(|u| Change::by_hand(u, removal(u))).collect();
-            self.write(removed, Hand { account: &reference, actor, trigger: Trigger::Operator }).await?;
+            self.write(removed, Hand::of(&reference, actor, Trigger::Operator)).await?;
         }
         self.store.delete_account(&account, actor, &self.clock).await?;
         Ok(account)

@@ -189,7 +189,7 @@ impl Engine {
                 _ => Change::by_hand(user, ChangeKind::Transfer { before: from.clone(), after: into.reference() }),
             };
             let changes = users.iter().map(change).collect();
-            self.write(changes, Hand { account: &from, actor, trigger: Trigger::Operator }).await?;
+            self.write(changes, Hand::of(&from, actor, Trigger::Operator)).await?;
         }
         Ok(())
     }
@@ -206,7 +206,7 @@ impl Engine {
         let (release, changes) = self.release_of(self.one_claim(domain, account).await?).await?;
         let account = release.account.reference();
         if !changes.is_empty() {
-            let run = self.write(changes, Hand { account: &account, actor, trigger: Trigger::Operator }).await?;
+            let run = self.write(changes, Hand::of(&account, actor, Trigger::Operator)).await?;
             // Whoever signed in for the first time meanwhile would stay active in a domain that is nobody's.
             if run.dropped > 0 {
                 let why = format!("{} users changed in the same moment, and {domain} is still held: release it again", run.dropped);

@@ -6,7 +6,7 @@ use super::gates::Gates;
 use super::look::Sight;
 use super::run::Request;
 use super::{Directory, Engine, EngineError, Mode};
-use crate::model::{Actor, AddressKey, Guid, HoldReason, PlanState, Quarantine, QuarantineReason, Trigger};
+use crate::model::{AddressKey, Guid, HoldReason, Quarantine, QuarantineReason, Trigger};
 use crate::reconcile::{DEFERRAL, HoldAll, Membership, PersonRow, Primary, Situation, Verdict, guard, plan, suspects};
 use crate::store::{Pin, PinKind};
 
@@ -146,17 +146,16 @@ impl Engine {
     /// The changes an operator has approved: of the plan this run is for, and of one whose approval could not be carried out yet.
     async fn approved(&self, directory: &Directory, request: &Request) -> Result<BTreeSet<crate::model::Digest>, EngineError> {
         let mut plans: BTreeSet<_> = request.approves.into_iter().collect();
-        if let Some(plan) = self.store.current_plan(&directory.config.name).await?.filter(|p| p.state == PlanState::Approved) {
-            let expires = plan.approved_at.map(|at| at.plus(directory.config.limits.approval_expires));
-            if request.trigger != Trigger::Approval && expires.is_some_and(|at| at < self.clock.now()) {
-                self.store.decide_plan(&plan, PlanState::Expired, &Actor::rosterd(), &self.clock).await?;
+        if let Some(plan) = self.store.current_plan(&directory.config.name).await?.filter(|p| p.approved_at.is_some()) {
+            if request.trigger != Trigger::Approval && self.is_too_late(directory, &plan) {
+                self.store.expire_approval(&plan, &self.clock).await?;
             } else {
                 plans.insert(plan.id);
             }
         }
         let mut approved = BTreeSet::new();
         for plan in plans {
-            approved.extend(self.store.held_digests(plan).await?.into_iter().map(|(digest, _)| digest));
+            approved.extend(self.store.held_rows(plan).await?.into_iter().filter(|row| row.approved).map(|row| row.digest));
         }
         Ok(approved)
     }

@@ -56,7 +56,7 @@ impl Engine {
             answers.push((text.to_owned(), answer));
         }
         if !changes.is_empty() {
-            self.write(changes, Hand { account: &account.reference(), actor, trigger: Trigger::Operator }).await?;
+            self.write(changes, Hand::of(&account.reference(), actor, Trigger::Operator)).await?;
         }
         Ok(answers)
     }
@@ -107,7 +107,7 @@ impl Engine {
         }
         let _turn = self.turn.lock().await;
         let change = Change::by_hand(&user, removal(&user));
-        let run = self.write(vec![change], Hand { account: &account.reference(), actor, trigger: Trigger::Operator }).await?;
+        let run = self.write(vec![change], Hand::of(&account.reference(), actor, Trigger::Operator)).await?;
         if run.dropped > 0 {
             return Err(EngineError::Refused("somebody else changed this user in the same moment: look again".to_owned()));
         }

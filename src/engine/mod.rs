@@ -16,12 +16,13 @@ mod members;
 mod operator;
 mod pins;
 mod reload;
+mod remind;
 pub mod run;
 mod schedule;
 mod sign_in;
-mod stale;
 mod status;
 mod tell;
+mod undo;
 mod users;
 mod write;
 
@@ -46,7 +47,7 @@ pub use crate::hooks::{Attempt, Ended};
 pub use bind::check_directory;
 pub use claims::{Effect, Release, Touched};
 pub use deliver::HookAtWork;
-pub use held::Approval;
+pub use held::{Approval, Selection};
 pub use hooks::{HOOK_STATES, HookStatus, Sampled};
 pub use judge::Judged;
 pub use members::Invitation;
@@ -55,6 +56,7 @@ pub use run::{Request, Scope};
 pub use schedule::{Cron, CronError};
 pub use sign_in::{Decision, Denied, SignIn};
 pub use status::{Attention, DirectoryStatus, Health, STATES};
+pub use undo::Undone;
 pub use users::{Sort, UserPage, UserQuery};
 
 /// Whether a directory's runs apply what they plan.

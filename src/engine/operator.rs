@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::run::{Request, Scope};
+use super::run::Request;
 use super::{Engine, EngineError};
 use crate::model::{
     AccountKind, Actor, Address, By, Cause, ChangeKind, Evidence, Guid, Link, Overruled, QuarantineReason, Reason, Status, Tier, Trigger,
@@ -126,8 +126,7 @@ impl Engine {
             let people: BTreeSet<Guid> =
                 waiting.into_iter().filter(|(_, _, reason, _)| is_address(*reason)).map(|(guid, ..)| guid).collect();
             if let (false, Ok(directory)) = (people.is_empty(), self.directory(link.directory.as_str())) {
-                let scope = Scope::People(people);
-                self.run(&directory, Request { trigger: Trigger::Manual, scope, actor: Some(actor.clone()), approves: None }).await?;
+                self.run(&directory, Request::people(Trigger::Manual, people, Some(actor.clone()))).await?;
             }
         }
         Ok(user)
@@ -206,18 +205,14 @@ impl Engine {
     async fn look_again(&self, user: &User, actor: &Actor) -> Result<Run, EngineError> {
         let Some(link) = &user.link else { return Err(EngineError::Refused("no directory manages this user".to_owned())) };
         let directory = self.directory(link.directory.as_str())?;
-        let request =
-            Request { trigger: Trigger::Manual, scope: Scope::People([link.guid].into()), actor: Some(actor.clone()), approves: None };
-        self.run(&directory, request).await
+        self.run(&directory, Request::people(Trigger::Manual, [link.guid], Some(actor.clone()))).await
     }
 
     async fn sync_stranger(&self, who: &str, actor: &Actor) -> Result<Run, EngineError> {
         let guid: Guid = who.parse().map_err(|_| EngineError::NotFound { what: "user", name: who.to_owned() })?;
         let mut last = Err(EngineError::NotFound { what: "user", name: who.to_owned() });
         for directory in self.configured().directories.values() {
-            let request =
-                Request { trigger: Trigger::Manual, scope: Scope::People([guid].into()), actor: Some(actor.clone()), approves: None };
-            last = self.run(directory, request).await;
+            last = self.run(directory, Request::people(Trigger::Manual, [guid], Some(actor.clone()))).await;
             if last.as_ref().is_ok_and(|run| run.counts.total() > 0 || run.held > 0) {
                 break;
             }

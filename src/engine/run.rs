@@ -45,6 +45,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// A run over these people.
+    pub fn people(trigger: Trigger, people: impl IntoIterator<Item = Guid>, actor: Option<Actor>) -> Self {
+        Self { trigger, scope: Scope::People(people.into_iter().collect()), actor, approves: None }
+    }
+
     /// A full run.
     pub fn full(trigger: Trigger, actor: Option<Actor>) -> Self {
         Self { trigger, scope: Scope::All, actor, approves: None }
@@ -181,6 +186,7 @@ impl Engine {
             warnings: Vec::new(),
             active_after: None,
             approves: request.approves,
+            undoes: None,
         };
         self.store.save_run(&run).await?;
         Ok(run)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{Offset as _, TimeZone as _};
 use chrono_tz::Tz;
 
-use super::run::{Request, Scope};
+use super::run::Request;
 use super::{Directory, Engine};
 use crate::model::{Timestamp, Trigger};
 use crate::store::StoreError;
@@ -192,7 +192,6 @@ impl Engine {
     /// The run that is due; takes note that it is.
     async fn request(&self, directory: &Directory, what: Next, done: &mut Done, now: Timestamp) -> Request {
         let name = &directory.config.name;
-        let of_people = |trigger, people| Request { trigger, scope: Scope::People(people), actor: None, approves: None };
         match what {
             Next::Startup => {
                 done.startup = true;
@@ -209,13 +208,13 @@ impl Engine {
             Next::Expiry => {
                 let people = self.store.expired_between(name, done.expired, now).await.unwrap_or_default();
                 done.expired = now;
-                of_people(Trigger::Expiry, people)
+                Request::people(Trigger::Expiry, people, None)
             }
             Next::SecondLook => {
                 // Whoever could not be looked at is still due afterwards; not at once again.
                 done.looked_again = now;
                 let settling = self.store.settling(name).await.unwrap_or_default();
-                of_people(Trigger::SecondLook, settling.into_iter().filter(|s| s.due.is_some_and(|d| d <= now)).map(|s| s.guid).collect())
+                Request::people(Trigger::SecondLook, settling.into_iter().filter(|s| s.due.is_some_and(|d| d <= now)).map(|s| s.guid), None)
             }
         }
     }

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use super::attempts::COUNTS_FOR;
 use super::members::newcomer;
-use super::run::{Request, Scope};
+use super::run::Request;
 use super::write::Hand;
 use super::{Engine, EngineError};
 use crate::directory::{Credentials, Password, authenticate};
@@ -226,7 +226,7 @@ impl Engine {
     fn look_at_once(self: &Arc<Self>, link: &Link) {
         let (engine, Link { directory, guid, .. }) = (Arc::clone(self), link.clone());
         tokio::spawn(async move {
-            let request = Request { trigger: Trigger::SignIn, scope: Scope::People([guid].into()), actor: None, approves: None };
+            let request = Request::people(Trigger::SignIn, [guid], None);
             let run = match engine.directory(directory.as_str()) {
                 Ok(configured) => engine.run(&configured, request).await.map(drop),
                 Err(error) => Err(error),
@@ -285,7 +285,7 @@ impl Engine {
         let returning = self.store.released(Some(account.id), &address.key()).await?;
         let change = self.arrival(returning.as_ref(), ChangeKind::Create(Box::new(newcomer(address, returning.as_ref()))));
         let id = change.user;
-        self.write(vec![change], Hand { account: &account.reference(), actor, trigger: Trigger::SignIn }).await?;
+        self.write(vec![change], Hand::of(&account.reference(), actor, Trigger::SignIn)).await?;
         self.store.user(id).await?.ok_or_else(|| EngineError::NotFound { what: "user", name: id.to_string() })
     }
 
@@ -294,7 +294,7 @@ impl Engine {
         let account = self.account_of(&user).await?;
         if user.joined_at.is_none() || user.status() == Status::Invited {
             let change = Change::by_hand(&user, ChangeKind::Register { before: user.status() });
-            self.write(vec![change], Hand { account: &account.reference(), actor, trigger: Trigger::SignIn }).await?;
+            self.write(vec![change], Hand::of(&account.reference(), actor, Trigger::SignIn)).await?;
             user = match self.store.user(user.id).await? {
                 Some(user) if user.status() == Status::Active => user,
                 Some(user) if user.status() == Status::Suspended => return Ok(Decision::Deny(Denied::Suspended)),

@@ -200,6 +200,7 @@ mod tests {
             warnings: warnings.iter().map(|w| (*w).to_owned()).collect(),
             active_after: None,
             approves: None,
+            undoes: None,
         }
     }
 

@@ -14,6 +14,17 @@ pub(super) struct Hand<'a> {
     pub(super) actor: &'a Actor,
     /// What made them.
     pub(super) trigger: Trigger,
+    /// The directory that the run is listed under; empty for none.
+    pub(super) directory: &'a str,
+    /// The run that is taken back.
+    pub(super) undoes: Option<RunId>,
+}
+
+impl<'a> Hand<'a> {
+    /// Somebody's, on users of an account.
+    pub(super) fn of(account: &'a AccountRef, actor: &'a Actor, trigger: Trigger) -> Self {
+        Self { account, actor, trigger, directory: "", undoes: None }
+    }
 }
 
 impl Engine {
@@ -21,7 +32,7 @@ impl Engine {
     ///
     /// No lock is taken: whoever decides on what other users are, or on a claim, takes the turn around deciding and writing.
     pub(super) async fn write(&self, changes: Vec<Change>, hand: Hand<'_>) -> Result<Run, EngineError> {
-        let Hand { account, actor, trigger } = hand;
+        let Hand { account, actor, trigger, directory, undoes } = hand;
         let now = self.clock.now();
         let id = RunId(self.clock.new_id());
         let admitted = Admitted::by_operator(changes, actor.clone());
@@ -31,7 +42,7 @@ impl Engine {
         let done = self.store.apply(&admitted, &writer, &mut applied).await;
         let run = Run {
             id,
-            directory: String::new(),
+            directory: directory.to_owned(),
             trigger,
             mode: "scoped".to_owned(),
             state: if done.is_ok() { RunState::Succeeded } else { RunState::Failed },
@@ -49,6 +60,7 @@ impl Engine {
             warnings: Vec::new(),
             active_after: None,
             approves: None,
+            undoes,
         };
         self.store.save_run(&run).await?;
         done?;
@@ -65,7 +77,7 @@ impl Engine {
         let account = self.account_of(user).await?.reference();
         let _turn = self.turn.lock().await;
         let changes = kinds.into_iter().map(|kind| Change::by_hand(user, kind)).collect();
-        let run = self.write(changes, Hand { account: &account, actor, trigger: Trigger::Operator }).await?;
+        let run = self.write(changes, Hand::of(&account, actor, Trigger::Operator)).await?;
         if run.dropped > 0 {
             return Err(EngineError::Refused("somebody else changed this user in the same moment: look again".to_owned()));
         }

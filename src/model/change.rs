@@ -458,12 +458,23 @@ pub struct WrittenChange {
     pub after: Value,
     /// What was seen.
     pub evidence: Value,
+    /// What it has in common with others; see [`Change::cluster`].
+    pub cluster: Option<String>,
     /// Why it waits.
     pub hold: Option<HoldReason>,
     /// `applied`, `held` or `dropped`.
     pub outcome: String,
     /// When.
     pub at: Timestamp,
+}
+
+impl WrittenChange {
+    /// The addresses it took from somebody.
+    pub fn former_addresses(&self) -> Vec<super::AddressKey> {
+        let of = |value: &Value| value.as_str().and_then(|text| Address::parse(text).ok()).map(|address| address.key());
+        let secondary = self.before["secondary_emails"].as_array().into_iter().flatten();
+        of(&self.before["primary_email"]).into_iter().chain(secondary.filter_map(of)).collect()
+    }
 }
 
 /// Who wants a change.

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod apply;
+mod approvals;
 mod backup;
 mod claims;
 mod deliveries;
@@ -38,13 +39,14 @@ use crate::telemetry::Counters;
 
 pub use accounts::AccountRefused;
 pub use apply::{Applied, Writer};
+pub use approvals::Word;
 pub use claims::ClaimRefused;
 pub use deliveries::{Delivery, DeliveryFilter, HookStanding};
 pub use directories::{BindRefused, DirectoryState, Pin, PinKind};
 pub use events::{AccountScope, ChainBreak, EventFilter, LogHead, StoredEvent};
 pub use outbox::{Due, Leftover, Settled, Settlement, Subscription};
 pub use people::Quarantined;
-pub use plans::{DecidedBy, HeldPlan, HeldSummary, Reheld};
+pub use plans::{DecidedBy, HeldPlan, HeldRow, HeldSummary, Reheld, cause_key};
 pub use runs::{Budget, Run};
 pub use users::{UserFilter, fold};
 
@@ -384,6 +386,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "what every run asks" in "0002_what_every_run_asks.sql",
     "accounts in full" in "0003_accounts_in_full.sql",
     "deliveries" in "0004_deliveries.sql",
+    "approval in parts" in "0005_approval_in_parts.sql",
 ];
 
 async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

@@ -30,8 +30,12 @@ pub struct HeldPlan {
     pub created_at: Timestamp,
     /// Who approved or rejected it.
     pub actor: Option<Actor>,
-    /// When it was approved.
+    /// What they said.
+    pub comment: Option<String>,
+    /// When it, or a part of it, was approved.
     pub approved_at: Option<Timestamp>,
+    /// When operators were last told that it waits, after the first time.
+    pub announced_at: Option<Timestamp>,
     /// How many changes it has.
     pub count: u64,
     /// By which scope it was last decided: whoever approves it approves that, and no configuration that came later.
@@ -49,6 +53,32 @@ pub struct DecidedBy {
     pub note: Option<String>,
 }
 
+/// One held change, as far as it takes to choose it.
+#[derive(Debug, Clone)]
+pub struct HeldRow {
+    /// What it is recognised by.
+    pub digest: Digest,
+    /// Whose it is.
+    pub user: UserId,
+    /// The person.
+    pub guid: Option<Guid>,
+    /// The address it is shown by.
+    pub email: Option<String>,
+    /// What it has in common with others.
+    pub key: String,
+    /// Whether an operator has approved it.
+    pub approved: bool,
+}
+
+/// What changes that belong together are called by: what they have in common, or their class and reason.
+pub fn cause_key(class: Option<Class>, reason: Option<&str>, cluster: Option<&str>) -> String {
+    match (cluster, reason) {
+        (Some(cluster), _) => cluster.to_owned(),
+        (None, Some(reason)) => format!("{}:{reason}", class.map_or("other", Class::as_str)),
+        (None, None) => class.map_or("other", Class::as_str).to_owned(),
+    }
+}
+
 /// One line of a held plan's summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldSummary {
@@ -62,6 +92,8 @@ pub struct HeldSummary {
     pub reason: Option<String>,
     /// How many.
     pub count: u64,
+    /// How many of them are approved.
+    pub approved: u64,
 }
 
 /// What became of a directory's held plan in a run.
@@ -80,9 +112,9 @@ const HELD_AT_ONCE: usize = 500;
 
 pub(super) const INSERT_CHANGES: &str = "INSERT INTO changes (run_id, seq, plan_id, directory, kind, class, user_id, guid, email, reason, before, after, evidence, digest, \
      cluster, hold, outcome, approved, at)";
-const SHOWN: &str = "user_id, guid, email, kind, class, reason, before, after, evidence, hold, outcome, at";
-const PLAN: &str = "SELECT p.id, p.directory, p.run_id, p.digest, p.state, p.created_at, p.actor, p.approved_at, \
-     p.scope_hash, p.note, p.size, (SELECT COUNT(*) FROM changes c WHERE c.plan_id = p.id) FROM plans p";
+const SHOWN: &str = "user_id, guid, email, kind, class, reason, before, after, evidence, cluster, hold, outcome, at";
+const PLAN: &str = "SELECT p.id, p.directory, p.run_id, p.digest, p.state, p.created_at, p.actor, p.comment, p.approved_at, \
+     p.announced_at, p.scope_hash, p.note, p.size, (SELECT COUNT(*) FROM changes c WHERE c.plan_id = p.id) FROM plans p";
 
 #[expect(clippy::too_many_arguments, reason = "one for each column that does not come from the change itself")]
 pub(super) fn change_row(
@@ -129,7 +161,9 @@ fn plan(row: &AnyRow) -> Result<HeldPlan, StoreError> {
         state: c.word("plan state", PlanState::parse)?,
         created_at: c.time()?,
         actor: c.maybe_text()?.map(Actor),
+        comment: c.maybe_text()?,
         approved_at: c.maybe_time()?,
+        announced_at: c.maybe_time()?,
         scope_hash: c.maybe_text()?,
         note: c.maybe_text()?,
         // What was applied or withdrawn is no longer held, but it is what the plan was about.
@@ -152,6 +186,7 @@ fn change(row: &AnyRow) -> Result<WrittenChange, StoreError> {
         before: c.json("change")?,
         after: c.json("change")?,
         evidence: c.json("evidence")?,
+        cluster: c.maybe_text()?,
         hold: c.maybe_word("hold", HoldReason::parse)?,
         outcome: c.text()?,
         at: c.time()?,
@@ -176,14 +211,16 @@ impl Store {
     ) -> Result<Reheld, StoreError> {
         let now = clock.now();
         let current = self.current_plan(directory).await?;
-        let stored: Vec<(Digest, Option<Guid>)> = match &current {
-            Some(plan) => self.held_digests(plan.id).await?,
+        let stored = match &current {
+            Some(plan) => self.held_rows(plan.id).await?,
             None => Vec::new(),
         };
         let proposed: BTreeMap<Digest, &HeldChange> = held.iter().map(|h| (h.change.digest(), h)).collect();
-        let carried: BTreeSet<Digest> =
-            stored.iter().filter(|(d, guid)| !guid.is_some_and(&is_judged) && !proposed.contains_key(d)).map(|(d, _)| *d).collect();
-        let known: BTreeSet<Digest> = stored.iter().map(|(d, _)| *d).collect();
+        let is_carried = |row: &&HeldRow| !row.guid.is_some_and(&is_judged) && !proposed.contains_key(&row.digest);
+        let carried: BTreeSet<Digest> = stored.iter().filter(is_carried).map(|row| row.digest).collect();
+        let known: BTreeSet<Digest> = stored.iter().map(|row| row.digest).collect();
+        // Approved, and not applied yet: so it stays, whatever else comes to wait.
+        let approved: BTreeSet<Digest> = stored.iter().filter(|row| row.approved).map(|row| row.digest).collect();
         let wanted: BTreeSet<Digest> = proposed.keys().copied().chain(carried.iter().copied()).collect();
         let count = wanted.len() as u64;
         let is_same = |p: &HeldPlan| p.scope_hash.as_deref() == Some(by.scope_hash.as_str()) && p.note == by.note;
@@ -199,10 +236,10 @@ impl Store {
                 let sql = sql.push(" WHERE id = ").bind(plan.id.0);
                 sql.execute(&mut *writing.tx).await.doing("write what a plan was decided by")?;
                 let lost: Vec<Digest> = known.difference(&wanted).copied().collect();
-                let state = match (wanted.is_empty(), plan.state) {
-                    (true, PlanState::Approved) => PlanState::Applied,
-                    (true, _) => PlanState::Withdrawn,
-                    (false, state) => state,
+                let state = match (wanted.is_empty(), plan.approved_at) {
+                    (true, Some(_)) => PlanState::Applied,
+                    (true, None) => PlanState::Withdrawn,
+                    (false, _) => plan.state,
                 };
                 lose(&mut writing, &plan, &lost, state, Digest::of_all(wanted.into_iter().collect()), now).await?;
                 let waits = !matches!(state, PlanState::Rejected | PlanState::Applied | PlanState::Withdrawn);
@@ -210,6 +247,7 @@ impl Store {
             }
             current => {
                 let id = PlanId(clock.new_id());
+                let stands = current.as_ref().filter(|_| wanted.iter().any(|digest| approved.contains(digest)));
                 let digest = Digest::of_all(wanted.into_iter().collect());
                 let row: Vec<Value> = vec![
                     id.0.into(),
@@ -222,18 +260,22 @@ impl Store {
                     now.into(),
                     by.scope_hash.as_str().into(),
                     by.note.as_deref().into(),
+                    stands.and_then(|p| p.approved_at).into(),
+                    stands.and_then(|p| p.actor.as_ref()).map(|a| a.0.as_str()).into(),
+                    stands.and_then(|p| p.comment.as_deref()).into(),
                 ];
                 let sql = Sql::new(
-                    "INSERT INTO plans (id, directory, run_id, digest, size, state, created_at, updated_at, scope_hash, note) VALUES ",
+                    "INSERT INTO plans (id, directory, run_id, digest, size, state, created_at, updated_at, scope_hash, note, \
+                     approved_at, actor, comment) VALUES ",
                 )
                 .list(row);
                 sql.execute(&mut *writing.tx).await.doing("hold a plan")?;
                 // In pieces: a million rows at once would take more memory than everything that made them.
                 for (piece, seq) in held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE)) {
-                    let rows = piece
-                        .iter()
-                        .zip(seq..)
-                        .map(|(h, seq)| change_row(&h.change, run, seq, Some(id), Some(directory), Some(h.hold), "held", false, now));
+                    let rows = piece.iter().zip(seq..).map(|(h, seq)| {
+                        let is_approved = approved.contains(&h.change.digest());
+                        change_row(&h.change, run, seq, Some(id), Some(directory), Some(h.hold), "held", is_approved, now)
+                    });
                     insert(&mut writing.tx, INSERT_CHANGES, "", rows).await.doing("hold changes")?;
                 }
                 if let Some(old) = &current {
@@ -272,7 +314,8 @@ impl Store {
 
     /// What a plan amounts to, by class, reason and cause.
     pub async fn plan_summary(&self, id: PlanId) -> Result<Vec<HeldSummary>, StoreError> {
-        let sql = Sql::new("SELECT class, hold, cluster, reason, COUNT(*) FROM changes WHERE plan_id = ").bind(id.0);
+        let sql = Sql::new("SELECT class, hold, cluster, reason, COUNT(*), COUNT(CASE WHEN outcome = 'held' AND approved = 1 THEN 1 END) ");
+        let sql = sql.push("FROM changes WHERE plan_id = ").bind(id.0);
         let rows = sql
             .push(" GROUP BY class, hold, cluster, reason ORDER BY 5 DESC, 1, 2, 3")
             .all(&self.readers)
@@ -287,6 +330,7 @@ impl Store {
                     cluster: c.maybe_text()?,
                     reason: c.maybe_text()?,
                     count: c.int()? as u64,
+                    approved: c.int()? as u64,
                 })
             })
             .collect()
@@ -315,40 +359,25 @@ impl Store {
         sql.all(&self.readers).await.doing("read a user's changes")?.iter().map(change).collect()
     }
 
-    /// The digests of a plan's changes, with the people they are about.
-    pub async fn held_digests(&self, id: PlanId) -> Result<Vec<(Digest, Option<Guid>)>, StoreError> {
-        let sql = Sql::new("SELECT digest, guid FROM changes WHERE plan_id = ").bind(id.0);
-        let rows = sql.all(&self.readers).await.doing("read a plan's digests")?;
+    /// What of a plan waits, in order.
+    pub async fn held_rows(&self, id: PlanId) -> Result<Vec<HeldRow>, StoreError> {
+        let sql = Sql::new(
+            "SELECT digest, user_id, guid, email, class, reason, cluster, approved FROM changes WHERE outcome = 'held' AND plan_id = ",
+        );
+        let rows = sql.bind(id.0).push(" ORDER BY run_id, seq").all(&self.readers).await.doing("read what is held")?;
         rows.iter()
             .map(|row| {
                 let mut c = Columns::of(row);
-                Ok((Digest(c.hash()?), c.maybe_guid()?))
+                let (digest, user, guid, email) = (Digest(c.hash()?), UserId(c.uuid()?), c.maybe_guid()?, c.maybe_text()?);
+                let (class, reason, cluster) = (c.maybe_word("class", Class::parse)?, c.maybe_text()?, c.maybe_text()?);
+                let key = cause_key(class, reason.as_deref(), cluster.as_deref());
+                Ok(HeldRow { digest, user, guid, email, key, approved: c.int()? != 0 })
             })
             .collect()
     }
-
-    /// An operator decides about a plan.
-    pub async fn decide_plan(&self, plan: &HeldPlan, state: PlanState, actor: &Actor, clock: &Clock) -> Result<(), StoreError> {
-        let now = clock.now();
-        let mut writing = self.begin().await?;
-        let approved_at = (state == PlanState::Approved).then_some(now);
-        let sql = Sql::new("UPDATE plans SET state = ").bind(state.as_str()).push(", actor = ").bind(actor.0.as_str());
-        let sql = sql.push(", approved_at = ").bind(approved_at).push(", updated_at = ").bind(now).push(" WHERE id = ").bind(plan.id.0);
-        sql.execute(&mut *writing.tx).await.doing("decide about a plan")?;
-        let kind = match state {
-            PlanState::Approved => "plan.approved",
-            PlanState::Rejected => "plan.rejected",
-            PlanState::Expired => "plan.expired",
-            _ => return writing.commit().await,
-        };
-        let cause = EventCause { actor: actor.clone(), run: None, account: None, at: now };
-        let after = serde_json::json!({ "directory": plan.directory, "digest": plan.digest.to_string(), "count": plan.count });
-        events::append(&mut writing, &[Event::about(kind, plan.id.to_string(), &cause, Json::Null, after)], clock).await?;
-        writing.commit().await
-    }
 }
 
-async fn set_state(writing: &mut Writing<'_>, plan: PlanId, state: PlanState, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn set_state(writing: &mut Writing<'_>, plan: PlanId, state: PlanState, now: Timestamp) -> Result<(), StoreError> {
     let sql =
         Sql::new("UPDATE plans SET state = ").bind(state.as_str()).push(", updated_at = ").bind(now).push(" WHERE id = ").bind(plan.0);
     sql.execute(&mut *writing.tx).await.doing("write what became of a plan")?;

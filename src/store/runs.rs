@@ -51,6 +51,8 @@ pub struct Run {
     pub active_after: Option<u64>,
     /// The plan it was to apply.
     pub approves: Option<PlanId>,
+    /// The run it took back.
+    pub undoes: Option<RunId>,
 }
 
 /// What the limits are measured by.
@@ -63,7 +65,7 @@ pub struct Budget {
 }
 
 const COLUMNS: &str = "id, directory, origin, mode, state, actor, started_at, finished_at, entries, complete, server, counts, held, quarantined, \
-     dropped, error, warnings, active_after, approves";
+     dropped, error, warnings, active_after, approves, undoes";
 
 fn trigger(word: &str) -> Option<Trigger> {
     serde_json::from_value(serde_json::Value::String(word.to_owned())).ok()
@@ -91,6 +93,7 @@ fn run(row: &AnyRow) -> Result<Run, StoreError> {
         warnings: c.json("warnings")?,
         active_after: c.maybe_int()?.map(|n| n as u64),
         approves: c.maybe_uuid()?.map(PlanId),
+        undoes: c.maybe_uuid()?.map(RunId),
     })
 }
 
@@ -119,6 +122,7 @@ impl Store {
             warnings,
             active_after,
             approves,
+            undoes,
         } = run;
         let values: Vec<super::sql::Value> = vec![
             id.0.into(),
@@ -140,6 +144,7 @@ impl Store {
             json(warnings).into(),
             active_after.map(|n| n as i64).into(),
             approves.map(|p| p.0).into(),
+            undoes.map(|r| r.0).into(),
         ];
         Sql::new("INSERT INTO runs (")
             .push(COLUMNS)
@@ -175,6 +180,12 @@ impl Store {
     pub async fn run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
         let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM runs WHERE id = ").bind(id.0);
         sql.first(&self.readers).await.doing("read a run")?.as_ref().map(run).transpose()
+    }
+
+    /// The run that took this one back, the last of them if several did.
+    pub async fn undone_by(&self, id: RunId) -> Result<Option<RunId>, StoreError> {
+        let sql = Sql::new("SELECT id FROM runs WHERE undoes = ").bind(id.0).push(" ORDER BY started_at DESC, id DESC LIMIT 1");
+        sql.first(&self.readers).await.doing("read a run")?.map(|row| Columns::of(&row).uuid().map(RunId)).transpose()
     }
 
     /// The newest runs, newest first; of one directory, or all but first sign-ins, of which there are as many as people.

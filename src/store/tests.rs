@@ -85,6 +85,7 @@ on_both! {
     a_change_of_another_version_is_dropped_and_told
     a_held_plan_keeps_its_id_while_it_loses_and_gets_another_when_it_gains
     a_rejected_plan_stays_closed_until_something_new_is_asked
+    what_is_approved_of_a_plan_stays_approved_in_the_one_that_takes_its_place
     a_domain_belongs_to_one_account_and_converts_it
     search_finds_words_by_their_beginning_without_accents
     only_automatic_changes_count_against_the_budget
@@ -230,10 +231,28 @@ async fn a_held_plan_keeps_its_id_while_it_loses_and_gets_another_when_it_gains(
 async fn a_rejected_plan_stays_closed_until_something_new_is_asked(f: Fresh) {
     let id = f.rehold(&[1, 2]).await.plan.unwrap();
     let plan = f.store.plan(id).await.unwrap().unwrap();
-    f.store.decide_plan(&plan, PlanState::Rejected, &alice(), &f.clock).await.unwrap();
+    f.store.reject_plan(&plan, Word { actor: &alice(), comment: "no" }, &f.clock).await.unwrap();
     assert_eq!(f.rehold(&[1, 2]).await, Reheld { plan: None, count: 0, is_new: false });
     let new = f.rehold(&[1, 2, 3]).await;
     assert!(new.is_new && new.plan != Some(id));
+}
+
+async fn what_is_approved_of_a_plan_stays_approved_in_the_one_that_takes_its_place(f: Fresh) {
+    let id = f.rehold(&[1, 2, 3]).await.plan.unwrap();
+    let plan = f.store.plan(id).await.unwrap().unwrap();
+    let rows = f.store.held_rows(id).await.unwrap();
+    let word = Word { actor: &alice(), comment: "one of them" };
+    f.store.approve_plan(&plan, Some(&[rows[0].digest]), word, &f.clock).await.unwrap();
+    let summary = f.store.plan_summary(id).await.unwrap();
+    assert_eq!(summary.iter().map(|line| (line.count, line.approved)).collect::<Vec<_>>(), [(3, 1)]);
+    let next = f.rehold(&[1, 2, 3, 4]).await.plan.unwrap();
+    let approved: Vec<_> = f.store.held_rows(next).await.unwrap().into_iter().filter(|row| row.approved).map(|row| row.digest).collect();
+    let plan = f.store.plan(next).await.unwrap().unwrap();
+    assert_eq!((approved, plan.state, plan.approved_at.is_some()), (vec![rows[0].digest], PlanState::Open, true));
+    f.store.expire_approval(&plan, &f.clock).await.unwrap();
+    let plan = f.store.plan(next).await.unwrap().unwrap();
+    assert_eq!((plan.state, plan.approved_at), (PlanState::Open, None));
+    assert!(f.store.held_rows(next).await.unwrap().iter().all(|row| !row.approved));
 }
 
 async fn a_domain_belongs_to_one_account_and_converts_it(f: Fresh) {

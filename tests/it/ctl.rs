@@ -99,8 +99,9 @@ fn a_held_plan() -> Value {
     json!({ "id": "019ab4c1-7d10-7c3a-9a51-0d6f4e2b8c22", "directory": "corp", "run": "019ab4c1-7d10-7c3a-9a51-0d6f4e2b8c11",
         "digest": "00", "state": "open", "created_at": "2026-11-24T02:58:00.000Z", "actor": null, "count": 23,
         "by": [
-            { "class": "gone", "reason": "no-group", "cause": "group:Roster Pro", "held": "cluster", "count": 20 },
-            { "class": "downgrade", "reason": null, "cause": null, "held": "limit", "count": 3 }
+            { "class": "gone", "reason": "no-group", "cause": "group:6f9619ff-8b86-d011-b42d-00c04fc964aa", "name": "roster pro",
+              "key": "group:6f9619ff-8b86-d011-b42d-00c04fc964aa", "held": "cluster", "count": 20 },
+            { "class": "downgrade", "reason": null, "cause": null, "key": "downgrade", "held": "limit", "count": 3, "approved": 1 }
         ] })
 }
 
@@ -244,23 +245,31 @@ fn a_plan_that_a_gate_holds_says_what_the_gate_printed() {
 
 #[test]
 fn a_held_plan_says_what_waits_why_and_what_to_type() {
-    let plan: api::HeldPlan = sent(with(a_held_plan(), &json!({ "changes": [changes()[2]] })));
+    let plan: api::HeldPlan = sent(with(a_held_plan(), &json!({
+        "changes": [with(changes()[2].clone(), &json!({ "key": "group:6f9619ff-8b86-d011-b42d-00c04fc964aa" }))],
+        "actor": "alice", "comment": "one of them at once", "approval_expires": "2026-11-25T02:58:00.000Z"
+    })));
     insta::assert_snapshot!(held::show(&plan, &view()).plain(), @"
     held plan 4e2b8c22 of corp: waits for approval, 23 changes
       id           019ab4c1-7d10-7c3a-9a51-0d6f4e2b8c22
       held since   2026-11-24 02:58 UTC, 3 minutes ago
       made by run  4e2b8c11
+      alice  \"one of them at once\"
+      ! 1 change approved, and applied as soon as the directory can be read, until 2026-11-25 02:58 UTC
 
-      CHANGES  WHAT                 CAUSE             HELD BECAUSE
-      20       suspend as no-group  group Roster Pro  cluster: many changes of one cause, unusual for it
-      3        downgrade                              limit: more of their class than may happen unasked
-
-    suspend: 1 (1 held)
+    suspend as no-group: 20 (group roster pro)
+      cluster: many changes of one cause, unusual for it
+      --cause group:6f9619ff-8b86-d011-b42d-00c04fc964aa
       - gone@example.com  no-group  [held: cluster]
           memberOf = none of 2 groups at CN=Ben,OU=Sales,DC=corp,DC=example,DC=com, seen on
           ldaps://dc1.corp.example.com, 2026-11-24 02:57 UTC
 
+    downgrade: 3
+      limit: more of their class than may happen unasked
+      --cause downgrade
+
     to apply:  rosterctl held approve 4e2b8c22
+    a part:    rosterctl held approve 4e2b8c22 --cause … or --user …
     to refuse: rosterctl held reject 4e2b8c22
     ");
 }
@@ -271,7 +280,7 @@ fn held_plans_are_listed_by_their_short_ids() {
     insta::assert_snapshot!(held::list(&plans, &view()).plain(), @"
     ID        DIRECTORY  STATE               SINCE                 CHANGES  WHAT
     4e2b8c22  corp       waits for approval  2026-11-24 02:58 UTC  23       20 suspend as no-group
-                                                                            (group Roster Pro); 3
+                                                                            (group roster pro); 3
                                                                             downgrade
     ");
 }

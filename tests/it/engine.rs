@@ -270,7 +270,7 @@ async fn a_rejected_import_is_not_applied_and_does_not_nag_until_somebody_new_co
     let firm = Firm::of(200, |_| {}).await;
     firm.sync().await;
     let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
-    firm.engine.reject(plan.id, &alice()).await.unwrap();
+    firm.engine.reject(plan.id, "", &alice()).await.unwrap();
     let quiet = firm.sync().await;
     assert_eq!((quiet.state, quiet.held, firm.users().await.len()), (RunState::Succeeded, 0, 0), "{quiet:?}");
     firm.sim.edit(|ad| {

@@ -4,6 +4,7 @@
 
 mod access;
 mod answers;
+mod approval;
 mod breakage;
 mod clock;
 mod config;
@@ -27,4 +28,5 @@ mod sign_in;
 mod socket;
 mod telemetry;
 mod timing;
+mod undo;
 mod world;

@@ -66,6 +66,27 @@ pub(crate) struct Company {
     pub protected: BTreeSet<Guid>,
     pub now: Timestamp,
     pub started_with: Option<u64>,
+    /// What the last run applied.
+    pub written: Vec<WrittenChange>,
+}
+
+/// A change as the store writes it down.
+fn written(change: &Change, at: Timestamp) -> WrittenChange {
+    WrittenChange {
+        user: change.user,
+        guid: change.guid,
+        email: change.email.as_ref().map(|e| e.as_str().to_owned()),
+        kind: change.kind.as_str().to_owned(),
+        class: change.class,
+        reason: change.reason().map(|r| r.as_str().to_owned()),
+        before: change.before(),
+        after: change.after(),
+        evidence: serde_json::json!(change.evidence()),
+        cluster: change.cluster.clone(),
+        hold: None,
+        outcome: "applied".to_owned(),
+        at,
+    }
 }
 
 pub(crate) fn guid(n: u32) -> Guid {
@@ -110,6 +131,7 @@ impl Company {
             protected: BTreeSet::new(),
             now: Timestamp(1_700_000_000_000_000),
             started_with: None,
+            written: Vec::new(),
         }
     }
 
@@ -310,7 +332,9 @@ impl Company {
             now: self.now,
         };
         let verdict = guard(proposal, &situation);
+        self.written.clear();
         for (change, approved) in verdict.admitted.changes() {
+            self.written.push(written(change, self.now));
             match self.users.get_mut(&change.user) {
                 Some(user) => user.apply(&change.kind, self.now),
                 None => match &change.kind {
@@ -343,11 +367,34 @@ impl Company {
         self.quarantined = verdict.quarantined;
         self.settling = verdict.settling;
         let mut holders: BTreeMap<AddressKey, UserId> = BTreeMap::new();
-        for user in self.users.values() {
+        for user in self.users.values().filter(|u| u.standing != Standing::Released) {
             for key in user.addresses.keys() {
                 assert_eq!(holders.insert(key.clone(), user.id), None, "two users hold {}", key.0);
             }
         }
+    }
+
+    /// Takes back what was written; returns what is left alone, a line each.
+    pub(crate) fn undo(&mut self, done: &[WrittenChange]) -> Vec<String> {
+        let mut holders = BTreeMap::new();
+        for user in self.users.values() {
+            let held = user.addresses.keys().into_iter().filter(|_| user.standing != Standing::Released);
+            holders.extend(held.map(|key| (key, user.id)));
+        }
+        let run = "00000000-0000-0000-0000-0000000000ff".parse().expect("an id");
+        let Undoing { changes, left } = undo(Taken { run, at: self.now }, done, &self.users, &holders);
+        self.written.clear();
+        for change in &changes {
+            self.written.push(written(change, self.now));
+            self.users.get_mut(&change.user).expect("a user").apply(&change.kind, self.now);
+            if matches!(change.kind, ChangeKind::Unlink { .. }) {
+                self.people.retain(|guid, _| Some(*guid) != change.guid);
+            }
+            for (row, _) in self.people.values_mut().filter(|(row, _)| Some(row.guid) == change.guid) {
+                row.fingerprint = 0;
+            }
+        }
+        left.into_iter().map(|l| format!("{} {}: {}", l.email.unwrap_or_default(), l.kind, l.why)).collect()
     }
 
     /// Adds a user of the account that no directory manages.

@@ -23,7 +23,10 @@ pub use directories::{
     Accepted, Check, CheckStep, Directories, DirectoryStatus, ManagedCounts, Pause, Progress, Reloaded, ReloadedDirectory, Status,
 };
 pub use events::{Deliveries, Delivery, Event, Events, Hook, HookCounts, Hooks, LogCheck, Redeliver, Redelivered, Replay, Sample};
-pub use runs::{Approval, Change, Changes, HeldGroup, HeldPlan, HeldPlans, Plan, Quarantined, Read, Run, RunDetail, Runs};
+pub use runs::{
+    Approval, Approving, Change, Changes, HeldGroup, HeldPlan, HeldPlans, LeftAlone, Plan, Quarantined, Read, Rejecting, Run, RunDetail,
+    Runs, Undo,
+};
 pub use users::{
     Activation, Contact, Contacts, NewTier, Quarantine, QuarantinedEntry, Relinking, SignIn, SignInDecision, Suspension, User, UserCause,
     UserLink, UserSuspension, Users,

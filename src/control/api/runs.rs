@@ -37,6 +37,9 @@ pub struct Run {
     pub error: Option<String>,
     /// What an operator should know although it went on.
     pub warnings: Vec<String>,
+    /// The run that it took back.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub undoes: Option<String>,
 }
 
 /// What a run read.
@@ -82,6 +85,9 @@ pub struct RunDetail {
     /// The run.
     #[serde(flatten)]
     pub run: Run,
+    /// The run that took it back.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub undone_by: Option<String>,
     /// Its changes, applied, held and dropped, in order; at most 10,000.
     pub applied: Vec<Change>,
 }
@@ -89,7 +95,7 @@ pub struct RunDetail {
 /// One change of a plan or run.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
-    /// `create`, `invite`, `register`, `link`, `suspend`, `reactivate`, `tier`, `update`, `transfer`, `release` or `remove`.
+    /// `create`, `invite`, `register`, `link`, `unlink`, `suspend`, `reactivate`, `tier`, `update`, `transfer`, `release` or `remove`.
     pub kind: String,
     /// What it counts as.
     pub class: Option<String>,
@@ -112,6 +118,9 @@ pub struct Change {
     /// `applied`, `held`, `dropped`; absent in a plan that was only made.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcome: Option<String>,
+    /// The key of the group of the held plan that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<String>,
 }
 
 /// An entry that cannot be used.
@@ -157,8 +166,17 @@ pub struct HeldPlan {
     pub state: String,
     /// When it was first held.
     pub created_at: String,
-    /// Who approved or rejected it.
+    /// Who approved or rejected it, or a part of it.
     pub actor: Option<String>,
+    /// What they said.
+    #[serde(default)]
+    pub comment: Option<String>,
+    /// When it, or a part of it, was approved.
+    #[serde(default)]
+    pub approved_at: Option<String>,
+    /// Until when what was approved is tried again; after that it takes another approval.
+    #[serde(default)]
+    pub approval_expires: Option<String>,
     /// What a gate said that holds it, and what it printed, line by line.
     #[serde(default)]
     pub note: Vec<String>,
@@ -180,10 +198,19 @@ pub struct HeldGroup {
     pub reason: Option<String>,
     /// What they have in common: `ou:…`, `group:…` or `attribute:…`.
     pub cause: Option<String>,
+    /// What approves them alone.
+    #[serde(default)]
+    pub key: String,
+    /// The name of a group that is configured, where the cause is one.
+    #[serde(default)]
+    pub name: Option<String>,
     /// Why they wait.
     pub held: Option<String>,
     /// How many.
     pub count: u64,
+    /// How many of them are approved, and wait for the directory to be readable.
+    #[serde(default)]
+    pub approved: u64,
 }
 
 /// `GET /v1/held`.
@@ -193,7 +220,59 @@ pub struct HeldPlans {
     pub held: Vec<HeldPlan>,
 }
 
-/// `POST /v1/held/{id}/approve`.
+/// `POST /v1/held/{id}/approve`: all of the plan, where neither causes nor people are named.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Approving {
+    /// All changes of these groups, by their keys.
+    pub causes: Vec<String>,
+    /// All changes of these people, by address, user id or objectGUID.
+    pub people: Vec<String>,
+    /// Why, for whoever asks later.
+    pub comment: String,
+}
+
+/// `POST /v1/held/{id}/reject`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rejecting {
+    /// Why, for whoever asks later.
+    pub comment: String,
+}
+
+/// `POST /v1/runs/{id}/undo`: what taking a run back came to, or would come to.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Undo {
+    /// The run.
+    pub undoes: String,
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// The run that did it; `null` where nothing was, or was to be, done.
+    pub run: Option<Run>,
+    /// What was done, or would be.
+    pub changes: Vec<Change>,
+    /// What is left alone.
+    pub left: Vec<LeftAlone>,
+    /// The run that read the people again afterwards.
+    pub read: Option<Run>,
+    /// What waits of the directory afterwards.
+    pub waiting: Option<HeldPlan>,
+}
+
+/// A change that is not taken back.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LeftAlone {
+    /// Whose it was.
+    pub user_id: String,
+    /// The address it was shown by.
+    pub email: Option<String>,
+    /// What it was.
+    pub kind: String,
+    /// Why it is left alone.
+    pub why: String,
+}
+
+/// `POST /v1/held/{id}/approve`: what came of it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Approval {
     /// The run that applied it, or tried to.

@@ -10,7 +10,7 @@ use crate::firm::Firm;
 async fn a_directory_that_is_not_read_for_too_long_is_told_once_each_time() {
     let firm = Firm::running(20, |config| config.stale_after = Duration::from_hours(6)).await;
     let told = async || {
-        firm.engine.tell_stale().await.unwrap();
+        firm.engine.remind().await.unwrap();
         let filter = EventFilter { kind: Some("directory.stale".into()), limit: 10, ..EventFilter::default() };
         firm.engine.store.events(&filter).await.unwrap()
     };

@@ -1,0 +1,108 @@
+//! What operators say of held plans: of all, or of a part; why; and what they are told again.
+
+use std::time::Duration;
+
+use adsim::{Fault, NewPerson, What, When};
+use rosterd::engine::Selection;
+use rosterd::model::{PlanState, RunState, Status};
+use rosterd::store::HeldPlan;
+
+use crate::firm::{Firm, alice};
+
+/// The plan that waits.
+async fn held(firm: &Firm) -> HeldPlan {
+    firm.engine.store.plans(false).await.unwrap().into_iter().next().expect("a plan waits")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_waits() {
+    let firm = Firm::of(200, |_| {}).await;
+    firm.sync().await;
+    let plan = held(&firm).await;
+    let rows = firm.engine.store.held_rows(plan.id).await.unwrap();
+    let people: Vec<String> =
+        rows.iter().take(2).map(|row| row.email.clone().unwrap()).chain([rows[2].guid.unwrap().to_string()]).collect();
+
+    for (which, said) in [
+        (
+            Selection { causes: vec!["ou:nowhere".to_owned()], people: Vec::new() },
+            "nothing of this plan has the cause \"ou:nowhere\": it has \"create\"",
+        ),
+        (
+            Selection { causes: Vec::new(), people: vec!["nobody@example.com".to_owned()] },
+            "nothing of this plan is about nobody@example.com",
+        ),
+    ] {
+        let refused = firm.engine.approve_part(plan.id, &which, "", alice()).await.unwrap_err();
+        assert!(refused.to_string().starts_with(said), "{refused}");
+    }
+    let which = Selection { causes: Vec::new(), people };
+    let approval = firm.engine.approve_part(plan.id, &which, "the new branch", alice()).await.unwrap();
+    assert_eq!((approval.run.counts.create, approval.run.state), (3, RunState::Held), "{approval:?}");
+    let waiting = approval.waiting.expect("the rest waits");
+    assert_eq!((waiting.id, waiting.count, waiting.comment.as_deref()), (plan.id, plan.count - 3, Some("the new branch")));
+    let told = &firm.events("plan.approved").await[0]["data"]["after"];
+    assert_eq!((&told["count"], &told["of"], &told["comment"]), (&3.into(), &plan.count.into(), &"the new branch".into()));
+    assert_eq!(firm.sync().await.counts.total(), 0, "the rest still waits");
+
+    let by_cause = Selection { causes: vec!["create".to_owned()], people: Vec::new() };
+    let approval = firm.engine.approve_part(plan.id, &by_cause, "", alice()).await.unwrap();
+    assert_eq!((approval.run.counts.create, approval.waiting.is_none()), (plan.count - 3, true));
+    assert_eq!(firm.engine.store.plan(plan.id).await.unwrap().unwrap().state, PlanState::Applied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_approved_is_tried_again_until_it_expires_and_additions_wait() {
+    let firm = Firm::of(120, |_| {}).await;
+    firm.sync().await;
+    let plan = held(&firm).await;
+    let rows = firm.engine.store.held_rows(plan.id).await.unwrap();
+    firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
+    let which = Selection { causes: Vec::new(), people: vec![rows[0].user.to_string()] };
+    let approval = firm.engine.approve_part(plan.id, &which, "", alice()).await.unwrap();
+    assert_eq!((approval.run.state, approval.run.counts.total()), (RunState::Failed, 0), "{approval:?}");
+    firm.sim.faults().clear();
+    // Somebody more comes to wait: another plan, in which what was approved still is.
+    firm.sim.edit(|ad| ad.add_person(NewPerson::new("late").mail("late@example.com").member_of(adsim::names::PRO)));
+    let run = firm.sync().await;
+    assert_eq!((run.counts.create, run.held), (1, plan.count), "{run:?}");
+    let next = held(&firm).await;
+    assert_ne!(next.id, plan.id);
+
+    firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
+    firm.engine.approve(next.id, alice()).await.unwrap();
+    firm.later(Duration::from_hours(25));
+    firm.engine.remind().await.unwrap();
+    assert_eq!(firm.engine.store.plan(next.id).await.unwrap().unwrap().state, PlanState::Expired);
+    assert_eq!(firm.events("plan.expired").await.len(), 1, "told without a run");
+    firm.sim.faults().clear();
+    let run = firm.sync().await;
+    assert_eq!((run.counts.create, run.held), (0, plan.count), "it takes another approval: {run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_waits_is_announced_every_day_and_a_rejected_one_is_not() {
+    let firm = Firm::of(120, |_| {}).await;
+    firm.sync().await;
+    let plan = held(&firm).await;
+    let announced = async || {
+        firm.engine.remind().await.unwrap();
+        let told = firm.events("directory.attention").await;
+        told.into_iter().filter(|e| e["data"]["after"]["plan"] == plan.id.to_string()).collect::<Vec<_>>()
+    };
+    assert!(announced().await.is_empty(), "it was told when it came to wait");
+    for day in 1..3 {
+        firm.later(Duration::from_hours(25));
+        assert_eq!(announced().await.len(), day);
+        assert_eq!(announced().await.len(), day, "once a day");
+    }
+    assert_eq!(announced().await[0]["data"]["after"]["count"], plan.count);
+    firm.engine.reject(plan.id, "not before Monday", &alice()).await.unwrap();
+    firm.later(Duration::from_hours(49));
+    assert_eq!(announced().await.len(), 2, "rejected: no more");
+    firm.sync().await;
+    let status = firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
+    let said = status.attention.iter().find(|a| a.contains("rejected")).expect("but status says so");
+    assert!(said.contains(&format!("{} changes were rejected", plan.count)), "{said}");
+    assert_eq!(firm.users().await.iter().filter(|u| u.status() == Status::Active).count(), 0);
+}
