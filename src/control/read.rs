@@ -293,6 +293,15 @@ pub(super) async fn quarantine(State(control): Shared) -> Answer<api::Quarantine
     Ok(Json(api::Quarantine { quarantined: entries.into_iter().map(convert::quarantined).collect() }))
 }
 
+pub(super) async fn explain(State(control): Shared, Path(who): Path<String>) -> Answer<api::Explanation> {
+    let mut explained = control.engine.explain(&who).await?;
+    let user = match explained.user.take() {
+        Some(user) => Some(control.show_user(user).await?),
+        None => None,
+    };
+    Ok(Json(convert::explanation(&who, explained, user)))
+}
+
 pub(super) async fn contacts(State(control): Shared, Path(who): Path<String>, Query(what): Query<WhatToFind>) -> Answer<api::Contacts> {
     let found = control.engine.contacts(&who, &what.q, limit(what.limit)).await?;
     Ok(Json(api::Contacts { contacts: found.into_iter().map(convert::contact).collect() }))

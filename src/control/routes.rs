@@ -194,6 +194,9 @@ pub(super) fn operations() -> Vec<Operation> {
             .with_query::<read::WhatToFind>()
             .answers::<api::Users>("Who was found"),
         look("/users/{who}", read::user, "One user").answers::<api::User>("The user"),
+        look("/users/{who}/explain", read::explain, "Why somebody is what they are; reads the directory and changes nothing")
+            .answers::<api::Explanation>("What is known, also of people who are no users")
+            .fails(&[TOO_LONG]),
         look("/users/{who}/contacts", read::contacts, "Colleagues of a user whose name or address begins with these words")
             .with_query::<read::WhatToFind>()
             .answers::<api::Contacts>("Active users of the same account, by name")

@@ -88,22 +88,43 @@ pub(super) fn people(changes: &[&Change], view: &View) -> Page {
 fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
     let who = who(change);
     let mark = waiting_mark(change);
-    let reason = change.reason.as_deref().unwrap_or("no reason given");
-    match kind {
-        Kind::Suspend => page.sentence("  ", &format!("{}{mark}", red(format!("- {who}  {reason}"))), view),
-        Kind::Reactivate => page.sentence("  ", &format!("{}{mark}", green(format!("+ {who}  {}", lifted(reason)))), view),
-        Kind::Create => page.sentence("  ", &format!("{}{mark}", green(format!("+ {who}  {}", newcomer(&change.after)))), view),
-        Kind::Link => {
-            let barred = change.reason.as_ref().map(|r| red(format!(", suspended as {r}"))).unwrap_or_default();
-            page.sentence("  ", &format!("{}{barred}{mark}", green(format!("+ {who}  {}", newcomer(&change.after)))), view);
-        }
-        Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => {
-            let differences = differences(&change.before, &change.after);
-            page.sentence("  ~ ", &format!("{who}  {}{mark}", differences.join("; ")), view);
-        }
-    }
+    let what = what(kind, change);
+    let line = match kind {
+        Kind::Suspend => red(format!("- {who}  {what}")),
+        Kind::Reactivate | Kind::Create | Kind::Link => green(format!("+ {who}  {what}")),
+        Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => format!("~ {who}  {what}"),
+    };
+    page.sentence("  ", &format!("{line}{mark}"), view);
     for seen in evidence(&change.evidence) {
         page.sentence("      ", &dim(seen), view);
+    }
+}
+
+/// What a change is, without whom it is about.
+fn what(kind: Kind, change: &Change) -> String {
+    let reason = change.reason.as_deref().unwrap_or("no reason given");
+    match kind {
+        Kind::Suspend => reason.to_owned(),
+        Kind::Reactivate => lifted(reason),
+        Kind::Create => newcomer(&change.after),
+        Kind::Link => {
+            let barred = change.reason.as_ref().map(|r| format!(", suspended as {r}")).unwrap_or_default();
+            format!("{}{barred}", newcomer(&change.after))
+        }
+        Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => differences(&change.before, &change.after).join("; "),
+    }
+}
+
+/// A change of somebody who is known from the context.
+pub(super) fn sentence(change: &Change) -> String {
+    let kind = Kind::of(change);
+    let what = what(kind, change);
+    match kind {
+        Kind::Suspend => red(format!("suspended as {what}")),
+        Kind::Reactivate => green(what),
+        Kind::Create => green(format!("created: {what}")),
+        Kind::Link => green(format!("linked: {what}")),
+        Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => what,
     }
 }
 

@@ -12,6 +12,7 @@ mod csv;
 pub mod directory;
 pub mod domain;
 pub mod event;
+pub mod explain;
 pub mod held;
 pub mod hook;
 pub mod id;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, count, dim, green, red, table, time_and_age, yellow};
-use super::{Exit, Output, change, run, users};
+use super::{Exit, Output, change, explain, run, users};
 use crate::control::api::{
     Activation, Contacts, Invitation, Invitations, NewInvitations, NewTier, Relinking, Run, Suspension, User, UserCause, Users,
 };
@@ -30,6 +30,11 @@ pub enum Command {
     },
     /// One user
     Show {
+        /// An address, a user id or an objectGUID
+        who: String,
+    },
+    /// Why somebody is what they are, and what would change that; also of people who are no users
+    Explain {
         /// An address, a user id or an objectGUID
         who: String,
     },
@@ -173,6 +178,7 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             let found: Answer<Contacts> = daemon.get(&route).await?;
             output.data(&found.raw, |view| users::contacts(&found.value, view))?;
         }
+        Command::Explain { who } => return explain::call(who, daemon, output).await,
         Command::Show { who } => {
             let user: Answer<User> = daemon.get(&Route::to(["users", who])).await?;
             output.data(&user.raw, |view| show(&user.value, view))?;

@@ -120,6 +120,11 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
         reminding.keep_reminding().await;
         Ok(())
     });
+    let forgetting = Arc::clone(&daemon.engine);
+    daemon.keep("retention", |_| async move {
+        forgetting.keep_retention().await;
+        Ok(())
+    });
     daemon.keep_directories();
     daemon.keep_hooks();
     let told = Arc::clone(&daemon.engine);

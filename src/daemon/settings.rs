@@ -5,7 +5,7 @@ use crate::control;
 use crate::daemon::Setup;
 use crate::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts};
 use crate::dns::Resolver;
-use crate::engine::{Cron, DirectoryConfig, Mode, Rules};
+use crate::engine::{Cron, DirectoryConfig, Mode, Retention, Rules};
 use crate::hooks::webhook::Connections;
 use crate::hooks::{Gate, Hook, Program, Target, Webhook};
 use crate::model::Tier;
@@ -42,11 +42,17 @@ pub fn setup(config: &Config) -> Setup {
             },
             max_failures: config.sign_in.max_failures,
             gates: config.gates.iter().map(gate).collect(),
+            retention: retention(&config.retention),
         },
         metrics: config.metrics_listen,
         directories: config.directories.iter().filter_map(|d| directory(d, config)).collect(),
         hooks: config.hooks.iter().map(hook).collect(),
     }
+}
+
+fn retention(r: &config::Retention) -> Retention {
+    let config::Retention { release_address_after, remove_after, events } = *r;
+    Retention { release_address_after, remove_after, events }
 }
 
 fn hook(hook: &config::Hook) -> Hook {
@@ -109,7 +115,7 @@ fn directory(d: &config::Directory, config: &Config) -> Option<DirectoryConfig> 
         limits: limits(&d.safety),
         schedule: Cron::parse(&d.schedule, config.timezone).ok()?,
         stale_after: d.stale_after,
-        notices: notices(d, config),
+        notices: notices(d),
     })
 }
 
@@ -123,17 +129,12 @@ fn gate(g: &config::Gate) -> Gate {
 }
 
 /// What the configuration asks for and this version does not do yet: said, not passed over.
-fn notices(d: &config::Directory, config: &Config) -> Vec<String> {
-    let retention = &config.retention;
-    let keeps_less = [retention.release_address_after, retention.remove_after, retention.events].iter().any(Option::is_some);
-    [
-        (d.live, "live = true: this version does not follow change notifications yet; changes are seen by scheduled runs"),
-        (keeps_less, "retention is configured: this version keeps everything"),
-    ]
-    .into_iter()
-    .filter(|(is_asked, _)| *is_asked)
-    .map(|(_, notice)| notice.to_owned())
-    .collect()
+fn notices(d: &config::Directory) -> Vec<String> {
+    [(d.live, "live = true: this version does not follow change notifications yet; changes are seen by scheduled runs")]
+        .into_iter()
+        .filter(|(is_asked, _)| *is_asked)
+        .map(|(_, notice)| notice.to_owned())
+        .collect()
 }
 
 fn attributes(a: &config::Attributes) -> AttributeNames {

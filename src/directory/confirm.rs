@@ -90,6 +90,27 @@ impl Session {
         Ok(found)
     }
 
+    /// Who in the whole domain has this address, as primary, further or logon name: compared by ourselves, since Active
+    /// Directory takes letters with and without accents for the same.
+    pub async fn find_people(&mut self, address: &str, email: &str) -> Result<BTreeSet<Guid>, DirectoryError> {
+        let names = [email, "proxyAddresses", "userPrincipalName"];
+        let by_address = Assertion::any(names.iter().map(|name| match *name {
+            "proxyAddresses" => Assertion::equals(name, &format!("smtp:{address}")),
+            _ => Assertion::equals(name, address),
+        }));
+        let filter = Assertion::all([Assertion::raw(PERSON_FILTER), by_address]);
+        let attributes: Vec<String> = names.iter().chain(&["objectGUID"]).map(|name| (*name).to_owned()).collect();
+        let base = self.root.default_naming_context.clone();
+        let found = self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &attributes)).await?;
+        let is_same = |value: &Vec<u8>| {
+            let text = String::from_utf8_lossy(value);
+            let text = text.split_once(':').filter(|(kind, _)| kind.eq_ignore_ascii_case("smtp")).map_or(&*text, |(_, text)| text);
+            text.trim().eq_ignore_ascii_case(address)
+        };
+        let has_it = |object: &Object| names.iter().filter_map(|n| object.attributes.get(&n.to_ascii_lowercase())).flatten().any(is_same);
+        Ok(found.iter().filter(|object| has_it(object)).filter_map(Object::guid).collect())
+    }
+
     async fn read_chunk(&mut self, guids: &[Guid], settings: &Settings, decoder: &Decoder) -> Result<Chunk, DirectoryError> {
         let filter_attributes: BTreeSet<String> = settings.filter.iter().flat_map(|(_, f)| f.attributes()).map(str::to_owned).collect();
         let mut attributes = decoder.attributes();

@@ -198,6 +198,31 @@ impl Session {
         Ok(detached)
     }
 
+    /// The groups of the closure that these are members of, and those of which they are, and so on: by group.
+    pub async fn groups_above(&mut self, of: &BTreeSet<Guid>, closure: &Closure) -> Result<BTreeMap<Guid, Vec<Guid>>, DirectoryError> {
+        let by_dn: BTreeMap<Dn, Guid> = closure.groups().map(|g| (g.dn.clone(), g.guid)).collect();
+        let base = self.root.default_naming_context.clone();
+        let attributes = ["objectGUID".to_owned(), "memberOf".to_owned()];
+        let mut above: BTreeMap<Guid, Vec<Guid>> = BTreeMap::new();
+        let mut level: Vec<Guid> = of.iter().copied().collect();
+        while !level.is_empty() {
+            for piece in level.chunks(CHUNK) {
+                let filter = Assertion::any(piece.iter().map(|g| Assertion::guid(*g)));
+                for object in self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &attributes)).await? {
+                    let Some(guid) = object.guid() else { continue };
+                    let values = object.attributes.get("memberof").into_iter().flatten();
+                    let parents = values.filter_map(|dn| by_dn.get(&Dn::new(std::str::from_utf8(dn).ok()?)).copied());
+                    above.insert(guid, parents.collect());
+                }
+            }
+            let next: BTreeSet<Guid> = above.values().flatten().copied().filter(|guid| !above.contains_key(guid)).collect();
+            // What does not show itself is not asked for again.
+            let asked: BTreeSet<Guid> = level.iter().copied().collect();
+            level = next.difference(&asked).copied().collect();
+        }
+        Ok(above)
+    }
+
     /// Asks the groups themselves whether they hold these people.
     ///
     /// `in_use` are the groups that gave somebody a tier before: one of them that shows no member now is

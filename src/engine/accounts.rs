@@ -119,7 +119,7 @@ impl Engine {
 
 /// What takes a user out.
 pub(super) fn removal(user: &User) -> ChangeKind {
-    ChangeKind::Remove { before: Box::new(user.joined()), status: user.status() }
+    ChangeKind::Remove { before: Some(Box::new(user.joined())), status: user.status() }
 }
 
 fn account_name(text: &str) -> Result<String, EngineError> {

@@ -43,6 +43,10 @@ pub struct Sight {
     pub malformed: Vec<(Option<Guid>, Dn)>,
     /// How many entries were read.
     pub entries: u64,
+    /// What asking for people by GUID found: of a run over some people, each of them.
+    pub found: BTreeMap<Guid, Confirmation>,
+    /// Of these, who has a user.
+    pub known_users: BTreeSet<Guid>,
     /// The name of what rights were lost for.
     pub rights_lost: Option<String>,
     scope: Scope,
@@ -117,6 +121,8 @@ impl Engine {
             groups_stood: true,
             malformed: Vec::new(),
             entries: 0,
+            found: BTreeMap::new(),
+            known_users: BTreeSet::new(),
             rights_lost: state.rights_lost.clone(),
             scope: request.scope.clone(),
             unknown: BTreeSet::new(),
@@ -321,6 +327,10 @@ impl Engine {
         sight.unknown.extend(decided.unknown);
         sight.unknown.extend(elsewhere);
         sight.desired.extend(decided.desired);
+        if !sight.is_full() {
+            sight.known_users = absent.iter().copied().filter(|guid| known.of_person(*guid).is_some()).collect();
+            sight.found = found.people;
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Directory, DirectoryConfig, Engine};
+use super::{Directory, DirectoryConfig, Engine, Retention};
 use crate::dns::Resolver;
 use crate::hooks::Gate;
 use crate::model::{DirectoryName, Domain};
@@ -25,11 +25,13 @@ pub struct Rules {
     pub max_failures: u32,
     /// The programs that are asked before anything is applied.
     pub gates: Vec<Gate>,
+    /// What is forgotten, and when.
+    pub retention: Retention,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { trusted: BTreeSet::new(), resolver: Resolver::System, max_failures: 3, gates: Vec::new() }
+        Self { trusted: BTreeSet::new(), resolver: Resolver::System, max_failures: 3, gates: Vec::new(), retention: Retention::default() }
     }
 }
 

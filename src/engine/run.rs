@@ -22,6 +22,9 @@ use super::{Directory, Engine, EngineError, Health, Progress};
 use crate::model::{AccountRef, Actor, ChangeCounts, Event, EventCause, Guid, PlanId, RunId, RunState, Trigger};
 use crate::store::{Applied, DecidedBy, DirectoryState, Run, Writer};
 
+/// What becomes something else more often than this, while people are read or gates think, is not waited for.
+const DECIDED_AT_MOST: usize = 10;
+
 /// What a run covers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Scope {
@@ -54,6 +57,15 @@ impl Request {
     pub fn full(trigger: Trigger, actor: Option<Actor>) -> Self {
         Self { trigger, scope: Scope::All, actor, approves: None }
     }
+}
+
+/// How the pipeline ended, where it came to an end.
+#[derive(Debug, Default)]
+struct Done {
+    /// Why the run has failed all the same.
+    failure: Option<String>,
+    /// Whether it was told already that something is held, with the plan that was new.
+    is_told: bool,
 }
 
 /// What a run would do, and what the read behind it was.
@@ -98,7 +110,7 @@ impl Engine {
     }
 
     /// The pipeline.
-    async fn pipeline(&self, directory: &Directory, request: &Request, run: &mut Run) -> Result<Option<String>, EngineError> {
+    async fn pipeline(&self, directory: &Directory, request: &Request, run: &mut Run) -> Result<Done, EngineError> {
         let (sight, judged, _turn) = self.decide(directory, request).await?;
         run.entries = sight.entries;
         run.complete = sight.is_complete();
@@ -126,7 +138,7 @@ impl Engine {
         done?;
         self.store.save_settling(name, &verdict.settling, |guid| sight.is_judged(guid)).await?;
         let waiting: Vec<_> = verdict.held.into_iter().filter(|h| h.hold != crate::model::HoldReason::Settling).collect();
-        let by = DecidedBy { scope_hash: directory.config.scope_hash(), note };
+        let by = DecidedBy { scope_hash: directory.config.scope_hash(), note, applied: run.counts };
         let is_judged = |guid| sight.is_judged(guid);
         let reheld = self.store.rehold(name, run.id, applied.written, &waiting, &by, is_judged, &self.clock).await?;
         run.held = reheld.count;
@@ -134,7 +146,7 @@ impl Engine {
         if applied.counts.total() > 0 || sight.is_full() {
             run.active_after = Some(self.store.managed_counts(name).await?.get(&crate::model::Status::Active).copied().unwrap_or(0));
         }
-        Ok(sight.failure)
+        Ok(Done { failure: sight.failure, is_told: reheld.is_new })
     }
 
     /// Looks, judges, and has the gates asked; from then on it is this run's turn.
@@ -144,7 +156,7 @@ impl Engine {
     async fn decide(&self, directory: &Directory, request: &Request) -> Result<(Sight, Judged, MutexGuard<'_, ()>), EngineError> {
         let mut sight = self.look(directory, request).await?;
         let mut gates = Gates::Unasked;
-        loop {
+        for _ in 0..DECIDED_AT_MOST {
             let turn = self.turn.lock().await;
             if self.claims_of(directory).await? != (sight.policy.account, sight.policy.claims.clone()) {
                 drop(turn);
@@ -158,6 +170,8 @@ impl Engine {
             directory.work.progress.send_modify(|p| p.phase = "asking");
             gates = self.ask_gates(question).await;
         }
+        let why = "domains were claimed or released, or what the gates were shown became something else, again and again; the next run looks anew";
+        Err(EngineError::Refused(why.to_owned()))
     }
 
     async fn begin(&self, directory: &Directory, request: &Request) -> Result<Run, EngineError> {
@@ -192,13 +206,14 @@ impl Engine {
         Ok(run)
     }
 
-    async fn conclude(&self, directory: &Directory, run: &mut Run, done: Result<Option<String>, EngineError>) -> Result<(), EngineError> {
+    async fn conclude(&self, directory: &Directory, run: &mut Run, done: Result<Done, EngineError>) -> Result<(), EngineError> {
         let finished = self.clock.now();
         run.finished_at = Some(finished);
+        let is_told = done.as_ref().is_ok_and(|done| done.is_told);
         (run.state, run.error) = match done {
-            Ok(Some(failure)) => (RunState::Failed, Some(failure)),
-            Ok(None) if run.held > 0 => (RunState::Held, None),
-            Ok(None) => (RunState::Succeeded, None),
+            Ok(Done { failure: Some(failure), .. }) => (RunState::Failed, Some(failure)),
+            Ok(_) if run.held > 0 => (RunState::Held, None),
+            Ok(_) => (RunState::Succeeded, None),
             Err(over @ (EngineError::Stopping | EngineError::Reloaded)) => (RunState::Cancelled, Some(over.to_string())),
             Err(error) => (RunState::Failed, Some(error.to_string())),
         };
@@ -210,13 +225,20 @@ impl Engine {
         saved?;
         let account = Some(directory.config.account.clone());
         let cause = EventCause { actor: run.actor.clone().unwrap_or_else(Actor::rosterd), run: Some(run.id), account, at: finished };
-        let kind = if run.state == RunState::Failed { "run.failed" } else { "run.succeeded" };
+        let kind = match run.state {
+            RunState::Failed => "run.failed",
+            RunState::Held => "run.held",
+            RunState::Running | RunState::Succeeded | RunState::Cancelled => "run.succeeded",
+        };
         let after =
             json!({ "directory": run.directory, "trigger": run.trigger, "changes": run.counts, "held": run.held, "error": run.error });
-        let mut told = vec![Event::about(kind, run.id.to_string(), &cause, serde_json::Value::Null, after)];
-        told.extend(health.transition(&was, &run.directory, &cause));
+        let mut told: Vec<Event> = health.transition(&was, &run.directory, &cause).into_iter().collect();
         // What did nothing and failed at nothing is in the list of runs; the log is for what happened.
-        if run.state == RunState::Failed || run.counts.total() > 0 || told.len() > 1 {
+        let is_worth_it = run.state == RunState::Failed || run.counts.total() > 0 || !told.is_empty();
+        if is_worth_it && !(run.state == RunState::Held && is_told) {
+            told.insert(0, Event::about(kind, run.id.to_string(), &cause, serde_json::Value::Null, after));
+        }
+        if !told.is_empty() {
             self.store.record(&told, &self.clock).await?;
         }
         directory.tell(run);

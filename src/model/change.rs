@@ -131,8 +131,8 @@ pub enum ChangeKind {
     },
     /// The user is no more.
     Remove {
-        /// What it was.
-        before: Box<Joined>,
+        /// What it was; nothing where that is to be forgotten, too.
+        before: Option<Box<Joined>>,
         /// As what it was listed.
         status: Status,
     },
@@ -334,7 +334,7 @@ impl Change {
             ChangeKind::Register { before } | ChangeKind::Release { before } => json!({ "status": before }),
             ChangeKind::Transfer { before, .. } => json!({ "account": before.handle }),
             ChangeKind::Remove { before, status } => {
-                let mut was = joined(before);
+                let mut was = before.as_ref().map_or_else(|| json!({}), |before| joined(before));
                 was["status"] = json!(status);
                 was
             }
@@ -403,7 +403,7 @@ impl Change {
     pub fn address_moves(&self) -> (BTreeSet<super::AddressKey>, BTreeSet<super::AddressKey>) {
         match &self.kind {
             ChangeKind::Create(after) | ChangeKind::Invite { after, .. } => (BTreeSet::new(), after.addresses.keys()),
-            ChangeKind::Remove { before, .. } => (before.addresses.keys(), BTreeSet::new()),
+            ChangeKind::Remove { before: Some(before), .. } => (before.addresses.keys(), BTreeSet::new()),
             ChangeKind::Link { before, after } | ChangeKind::Unlink { before, after } => moves(&before.addresses, &after.addresses),
             ChangeKind::Readdress { before, after } => moves(before, after),
             _ => (BTreeSet::new(), BTreeSet::new()),

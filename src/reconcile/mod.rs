@@ -15,6 +15,7 @@ mod absence;
 mod addresses;
 mod completeness;
 mod decide;
+mod explain;
 mod guard;
 mod index;
 mod limits;
@@ -28,6 +29,7 @@ pub use completeness::{
     AttributeCounts, Canary, Complete, Expectation, Incomplete, Ledger, Moment, PageEnd, Presence, Problem, ServerIdentity,
 };
 pub use decide::{Desired, Exclude, Finding, Observation, Policy, Primary, decide};
+pub use explain::{Line, Reading, paths, read, remedies};
 pub use guard::{Admitted, DEFERRAL, HoldAll, Settling, Situation, Verdict, Waiting, guard};
 pub use index::{Index, IndexRow, Observed, address_hash};
 pub use limits::{Limit, Limits, Used};

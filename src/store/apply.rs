@@ -140,6 +140,7 @@ async fn apply_batch(
     let cause = writer.cause(now);
     let mut dropped = BTreeSet::new();
     let mut removed = BTreeSet::new();
+    let mut forgotten = BTreeSet::new();
     let mut relinked = BTreeSet::new();
     let mut events = Vec::new();
     let mut rows: Vec<Vec<Value>> = Vec::new();
@@ -150,8 +151,11 @@ async fn apply_batch(
             && stored.get(&change.user).is_some_and(|u| u.joined_at.is_some() && u.standing == Standing::Active);
         let outcome = if is_current(change) && !is_done && (creates || stored.contains_key(&change.user)) {
             match (stored.get_mut(&change.user), &change.kind) {
-                (Some(_), ChangeKind::Remove { .. }) => {
+                (Some(_), ChangeKind::Remove { before, .. }) => {
                     stored.remove(&change.user);
+                    if before.is_none() {
+                        forgotten.insert(change.user);
+                    }
                     removed.insert(change.user);
                 }
                 (Some(user), kind) => {
@@ -185,6 +189,7 @@ async fn apply_batch(
     }
     forget_people(writing, &relinked).await?;
     remove_users(writing, &removed).await?;
+    forget_history(writing, &forgotten).await?;
     write_users(writing, changed, &before, writer).await?;
     insert(&mut writing.tx, super::plans::INSERT_CHANGES, "", rows).await.doing("write changes")?;
     events::append(writing, &events, writer.clock).await?;
@@ -231,6 +236,16 @@ async fn remove_users(writing: &mut Writing<'_>, removed: &BTreeSet<UserId>) -> 
     ] {
         Sql::new(table).list(removed.iter().map(|id| id.0)).execute(&mut *writing.tx).await.doing("remove users")?;
     }
+    Ok(())
+}
+
+/// What was written down of these users' changes says no longer whose they were, nor what.
+async fn forget_history(writing: &mut Writing<'_>, users: &BTreeSet<UserId>) -> Result<(), StoreError> {
+    if users.is_empty() {
+        return Ok(());
+    }
+    let sql = Sql::new("UPDATE changes SET guid = NULL, email = NULL, before = 'null', after = 'null', evidence = '[]' WHERE user_id IN ");
+    sql.list(users.iter().map(|id| id.0)).execute(&mut *writing.tx).await.doing("forget what was changed")?;
     Ok(())
 }
 

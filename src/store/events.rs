@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use sha2::Digest as _;
 use sqlx::any::AnyRow;
+use sqlx::{Any, Executor};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -75,6 +76,9 @@ pub struct LogHead {
 /// Entries that are looked through at once.
 const PAGE: u64 = 1_000;
 
+/// Runs whose changes are forgotten at once.
+const RUNS: u64 = 20;
+
 fn chain(before: [u8; 32], document: &str) -> [u8; 32] {
     let mut hash = sha2::Sha256::new();
     hash.update(before);
@@ -94,7 +98,7 @@ pub(super) async fn append(writing: &mut Writing<'_>, events: &[Event], clock: &
             let mut c = Columns::of(&row);
             (c.int()?, c.hash()?)
         }
-        None => (0, GENESIS),
+        None => beginning(&mut *writing.tx).await?,
     };
     let first = seq + 1;
     let mut rows: Vec<Vec<Value>> = Vec::with_capacity(events.len());
@@ -121,6 +125,15 @@ pub(super) async fn append(writing: &mut Writing<'_>, events: &[Event], clock: &
     outbox::enqueue(writing, first, seq, clock.now()).await
 }
 
+/// What the log begins after: nothing, or the last entry that was given up.
+async fn beginning<'e>(db: impl Executor<'e, Database = Any>) -> Result<(i64, [u8; 32]), StoreError> {
+    let row = Sql::new("SELECT seq, hash FROM log_begins ORDER BY seq DESC LIMIT 1").first(db).await.doing("read where the log begins")?;
+    row.map_or(Ok((0, GENESIS)), |row| {
+        let mut c = Columns::of(&row);
+        Ok((c.int()?, c.hash()?))
+    })
+}
+
 impl Store {
     /// Changes whenever events, or deliveries to be made, were committed.
     pub fn news(&self) -> watch::Receiver<u64> {
@@ -130,7 +143,10 @@ impl Store {
     /// How many there have been: the number of the newest one.
     pub async fn event_count(&self) -> Result<u64, StoreError> {
         let last = Sql::new("SELECT seq FROM events ORDER BY seq DESC LIMIT 1").first(&self.readers).await.doing("read the event log")?;
-        last.map_or(Ok(0), |row| Ok(Columns::of(&row).int()? as u64))
+        match last {
+            Some(row) => Ok(Columns::of(&row).int()? as u64),
+            None => Ok(beginning(&self.readers).await?.0 as u64),
+        }
     }
 
     /// Writes events that no change of a user causes.
@@ -220,11 +236,70 @@ impl Store {
         Ok(())
     }
 
+    /// Gives up the beginning of the log, up to the first event that is not older than `before` or still to be delivered, and
+    /// what was written down of changes of runs that ended before; says how many events those were.
+    pub async fn forget_log(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let mut count = 0;
+        loop {
+            let mut writing = self.begin().await?;
+            let sql = Sql::new(
+                "SELECT seq, at, hash FROM events WHERE seq < (SELECT COALESCE(MIN(seq), 9223372036854775807) FROM deliveries WHERE state = 'pending')",
+            );
+            let rows = sql.push(" ORDER BY seq LIMIT ").bind(PAGE).all(&mut *writing.tx).await.doing("read the event log")?;
+            let mut last = None;
+            for row in &rows {
+                let mut c = Columns::of(row);
+                let (seq, at, hash) = (c.int()?, c.time()?, c.hash()?);
+                if at >= before {
+                    break;
+                }
+                count += 1;
+                last = Some((seq, hash));
+            }
+            let Some((seq, hash)) = last else { break };
+            let row: Vec<Value> = vec![seq.into(), hash.into()];
+            for sql in [
+                Sql::new("DELETE FROM log_begins"),
+                Sql::new("INSERT INTO log_begins (seq, hash) VALUES ").list(row),
+                Sql::new("DELETE FROM deliveries WHERE seq <= ").bind(seq),
+                Sql::new("DELETE FROM events WHERE seq <= ").bind(seq),
+            ] {
+                sql.execute(&mut *writing.tx).await.doing("give up the beginning of the event log")?;
+            }
+            writing.commit().await?;
+        }
+        self.forget_changes(before).await?;
+        Ok(count)
+    }
+
+    async fn forget_changes(&self, before: Timestamp) -> Result<(), StoreError> {
+        loop {
+            let sql = Sql::new("SELECT id FROM runs WHERE finished_at < ").bind(before);
+            let sql = sql.push(" AND EXISTS (SELECT 1 FROM changes c WHERE c.run_id = runs.id AND c.outcome <> 'held') LIMIT ").bind(RUNS);
+            let rows = sql.all(&self.readers).await.doing("read old runs")?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let runs: Vec<Uuid> = rows.iter().map(|row| Columns::of(row).uuid()).collect::<Result<_, _>>()?;
+            let mut writing = self.begin().await?;
+            let sql = Sql::new("DELETE FROM changes WHERE outcome <> 'held' AND run_id IN ").list(runs);
+            sql.execute(&mut *writing.tx).await.doing("forget what old runs changed")?;
+            writing.commit().await?;
+        }
+    }
+
     /// Follows the whole chain; returns its end, or where it breaks. With a head that was noted elsewhere, the chain has
     /// to pass through it.
     pub async fn verify_events(&self, noted: Option<LogHead>) -> Result<Result<LogHead, ChainBreak>, StoreError> {
-        let (mut seq, mut hash) = (0_u64, GENESIS);
+        let (begins, mut hash) = beginning(&self.readers).await?;
+        let mut seq = begins as u64;
         let broken = |seq, finding| Ok(Err(ChainBreak { seq, finding }));
+        if noted.is_some_and(|noted| noted.seq < seq) {
+            return broken(seq + 1, "the head that was noted is older than the log, whose beginning was given up: note a newer one");
+        }
+        if noted.is_some_and(|noted| noted.seq == seq && noted.hash != hash) {
+            return broken(seq + 1, "it begins after another log than the one whose head was noted");
+        }
         loop {
             let sql = Sql::new("SELECT seq, document, hash, id, kind, subject, run_id, at FROM events WHERE seq > ").bind(seq);
             let rows = sql.push(" ORDER BY seq LIMIT ").bind(PAGE).all(&self.readers).await.doing("read the event log")?;

@@ -9,8 +9,8 @@ use super::sql::{Columns, Sql, Value, insert, json};
 use super::{Doing as _, Store, StoreError, Writing, events};
 use crate::clock::Clock;
 use crate::model::{
-    Actor, Change, Class, Digest, DirectoryName, Event, EventCause, Guid, HeldChange, HoldReason, PlanId, PlanState, RunId, Timestamp,
-    UserId, WrittenChange,
+    Actor, Change, ChangeCounts, Class, Digest, DirectoryName, Event, EventCause, Guid, HeldChange, HoldReason, PlanId, PlanState, RunId,
+    Timestamp, UserId, WrittenChange,
 };
 
 /// A plan that is, or was, held.
@@ -51,6 +51,8 @@ pub struct DecidedBy {
     pub scope_hash: String,
     /// What a gate said that holds everything.
     pub note: Option<String>,
+    /// What the run applied beside.
+    pub applied: ChangeCounts,
 }
 
 /// One held change, as far as it takes to choose it.
@@ -175,7 +177,10 @@ fn plan(row: &AnyRow) -> Result<HeldPlan, StoreError> {
 }
 
 fn change(row: &AnyRow) -> Result<WrittenChange, StoreError> {
-    let mut c = Columns::of(row);
+    next_change(&mut Columns::of(row))
+}
+
+fn next_change(c: &mut Columns<'_>) -> Result<WrittenChange, StoreError> {
     Ok(WrittenChange {
         user: UserId(c.uuid()?),
         guid: c.maybe_guid()?,
@@ -283,7 +288,7 @@ impl Store {
                     set_state(&mut writing, old.id, PlanState::Superseded, now).await?;
                 }
                 let cause = EventCause { actor: Actor::rosterd(), run: Some(run), account: None, at: now };
-                let after = serde_json::json!({ "plan": id, "directory": directory, "count": count });
+                let after = serde_json::json!({ "plan": id, "directory": directory, "count": count, "held": count, "changes": by.applied });
                 events::append(&mut writing, &[Event::about("run.held", run.to_string(), &cause, Json::Null, after)], clock).await?;
                 Reheld { plan: Some(id), count, is_new: true }
             }
@@ -348,15 +353,18 @@ impl Store {
         sql.all(&self.readers).await.doing("read a run's changes")?.iter().map(change).collect()
     }
 
-    /// The changes of a user, newest first.
-    pub async fn user_changes(&self, id: UserId, limit: u64) -> Result<Vec<WrittenChange>, StoreError> {
-        let sql = Sql::new("SELECT ")
-            .push(SHOWN)
-            .push(" FROM changes WHERE user_id = ")
-            .bind(id.0)
-            .push(" ORDER BY at DESC, seq DESC LIMIT ")
-            .bind(limit);
-        sql.all(&self.readers).await.doing("read a user's changes")?.iter().map(change).collect()
+    /// What was done to a user, newest first, each with its run.
+    pub async fn history(&self, id: UserId, limit: u64) -> Result<Vec<(RunId, WrittenChange)>, StoreError> {
+        let sql = Sql::new("SELECT ").push(SHOWN).push(", run_id FROM changes WHERE outcome = 'applied' AND user_id = ").bind(id.0);
+        let sql = sql.push(" ORDER BY at DESC, seq DESC LIMIT ").bind(limit);
+        let rows = sql.all(&self.readers).await.doing("read a user's changes")?;
+        rows.iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                let change = next_change(&mut c)?;
+                Ok((RunId(c.uuid()?), change))
+            })
+            .collect()
     }
 
     /// What of a plan waits, in order.

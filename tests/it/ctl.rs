@@ -245,10 +245,13 @@ fn a_plan_that_a_gate_holds_says_what_the_gate_printed() {
 
 #[test]
 fn a_held_plan_says_what_waits_why_and_what_to_type() {
-    let plan: api::HeldPlan = sent(with(a_held_plan(), &json!({
-        "changes": [with(changes()[2].clone(), &json!({ "key": "group:6f9619ff-8b86-d011-b42d-00c04fc964aa" }))],
-        "actor": "alice", "comment": "one of them at once", "approval_expires": "2026-11-25T02:58:00.000Z"
-    })));
+    let plan: api::HeldPlan = sent(with(
+        a_held_plan(),
+        &json!({
+            "changes": [with(changes()[2].clone(), &json!({ "key": "group:6f9619ff-8b86-d011-b42d-00c04fc964aa" }))],
+            "actor": "alice", "comment": "one of them at once", "approval_expires": "2026-11-25T02:58:00.000Z"
+        }),
+    ));
     insta::assert_snapshot!(held::show(&plan, &view()).plain(), @"
     held plan 4e2b8c22 of corp: waits for approval, 23 changes
       id           019ab4c1-7d10-7c3a-9a51-0d6f4e2b8c22

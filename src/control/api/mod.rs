@@ -28,8 +28,8 @@ pub use runs::{
     Runs, Undo,
 };
 pub use users::{
-    Activation, Contact, Contacts, NewTier, Quarantine, QuarantinedEntry, Relinking, SignIn, SignInDecision, Suspension, User, UserCause,
-    UserLink, UserSuspension, Users,
+    Activation, Contact, Contacts, Done, Elsewhere, ExplainedEntry, Explanation, Looked, NewTier, Quarantine, QuarantinedEntry, Relinking,
+    SignIn, SignInDecision, Suspension, User, UserCause, UserLink, UserSuspension, Users,
 };
 
 /// An error (RFC 9457).

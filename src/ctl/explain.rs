@@ -1,0 +1,124 @@
+//! `rosterctl user explain`: why somebody is what they are.
+
+use super::link::{Answer, Daemon, Failure};
+use super::text::{Page, View, bold, dim, green, red, time, yellow};
+use super::user::coloured_status;
+use super::{Exit, Output, change, id};
+use crate::control::api::{Done, Elsewhere, ExplainedEntry, Explanation, Looked};
+use crate::control::client::Route;
+
+pub(super) async fn call(who: &str, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    let explained: Answer<Explanation> = daemon.get(&Route::to(["users", who, "explain"])).await?;
+    output.data(&explained.raw, |view| page(&explained.value, view))?;
+    Ok(exit(&explained.value))
+}
+
+/// 1 when nobody is known by that.
+pub fn exit(Explanation { user, entries, .. }: &Explanation) -> Exit {
+    if user.is_none() && entries.is_empty() { Exit::Failed } else { Exit::Done }
+}
+
+/// Everything there is to say.
+pub fn page(explanation: &Explanation, view: &View) -> Page {
+    let Explanation { who, user, remedies, entries, elsewhere, history } = explanation;
+    let mut page = Page::default();
+    match user {
+        Some(user) => {
+            let name = user.primary_email.as_deref().unwrap_or(&user.id);
+            page.line(format!("{}: {}, {}, in {}", bold(name), coloured_status(&user.status), user.tier, user.account));
+            for cause in user.suspension.iter().flat_map(|s| &s.causes) {
+                let text = format!("suspended as {} by {} since {}", red(&cause.reason), cause.by, time(&cause.since));
+                page.sentence(&format!("  {} ", red("✗")), &text, view);
+                for seen in change::evidence(&cause.evidence) {
+                    page.sentence("      ", &dim(seen), view);
+                }
+            }
+        }
+        None if entries.is_empty() => page.line(format!("{}: no user, and in no directory", bold(who))),
+        None => page.line(format!("{}: no user", bold(who))),
+    }
+    for sentence in remedies {
+        page.sentence("  → ", sentence, view);
+    }
+    for entry in entries {
+        page.line("");
+        page.append(&one(entry, user.is_some(), view));
+    }
+    for Elsewhere { directory, why } in elsewhere {
+        page.line("");
+        page.sentence("", &format!("{}: {why}", bold(directory)), view);
+    }
+    if !history.is_empty() {
+        page.line("");
+        page.line(bold("what rosterd did"));
+    }
+    for Done { at, run, change } in history {
+        page.sentence("  ", &format!("{}  {}  {}", time(at), dim(format!("run {}", id::short(run))), change::sentence(change)), view);
+    }
+    page
+}
+
+fn one(entry: &ExplainedEntry, is_user: bool, view: &View) -> Page {
+    let ExplainedEntry {
+        directory,
+        server,
+        object_guid,
+        dn,
+        found,
+        scope,
+        state,
+        tier,
+        groups,
+        addresses,
+        obstacles,
+        quarantine,
+        remedy,
+        would,
+        waits,
+        warnings,
+    } = entry;
+    let mut page = Page::default();
+    page.sentence("", &format!("{} ({server}): {found}", bold(directory)), view);
+    let mut fields = vec![("person", object_guid.clone())];
+    if !dn.is_empty() {
+        fields.push(("", dn.clone()));
+    }
+    let mut lines = |heading, all: &[Looked]| {
+        for (n, Looked { attribute, value, meaning }) in all.iter().enumerate() {
+            let shown = if value.is_empty() { attribute.clone() } else { format!("{attribute} = {value}") };
+            fields.push((if n == 0 { heading } else { "" }, format!("{shown}: {meaning}")));
+        }
+    };
+    lines("scope", scope.as_slice());
+    lines("state", state);
+    lines("addresses", addresses);
+    fields.extend(tier.iter().map(|tier| ("tier", tier.clone())));
+    fields.extend(groups.iter().map(|way| ("", format!("member of {}", way.join(", which is in ")))));
+    page.fields(&fields, view);
+    if let Some(why) = quarantine {
+        let text = format!("the entry cannot be used as it is: {why}: {}", remedy.as_deref().unwrap_or_default());
+        page.sentence(&format!("  {} ", yellow("!")), &text, view);
+    }
+    if !is_user && would.is_empty() {
+        for why in obstacles {
+            page.sentence(&format!("  {} ", red("✗")), &format!("no user for it: {why}"), view);
+        }
+    }
+    if let Some(waits) = waits {
+        page.sentence(&format!("  {} ", yellow("!")), waits, view);
+    }
+    match would.as_slice() {
+        [] => page.line(format!("  {} a run would change nothing of it now", green("✓"))),
+        changes => {
+            page.line("  a run would now:");
+            for change in changes {
+                let held = change.held.as_deref().map(|held| format!(": {}", change::why_held(held))).unwrap_or_default();
+                page.sentence("    ", &format!("{}{}", change::sentence(change), yellow(held)), view);
+            }
+        }
+    }
+    for warning in warnings {
+        page.sentence(&format!("  {} ", yellow("!")), warning, view);
+    }
+    page
+}
