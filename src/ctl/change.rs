@@ -89,12 +89,12 @@ fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
     let who = who(change);
     let mark = waiting_mark(change);
     let what = what(kind, change);
-    let line = match kind {
-        Kind::Suspend => red(format!("- {who}  {what}")),
-        Kind::Reactivate | Kind::Create | Kind::Link => green(format!("+ {who}  {what}")),
-        Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => format!("~ {who}  {what}"),
+    let (lead, line) = match kind {
+        Kind::Suspend => ("  ", red(format!("- {who}  {what}"))),
+        Kind::Reactivate | Kind::Create | Kind::Link => ("  ", green(format!("+ {who}  {what}"))),
+        Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => ("  ~ ", format!("{who}  {what}")),
     };
-    page.sentence("  ", &format!("{line}{mark}"), view);
+    page.sentence(lead, &format!("{line}{mark}"), view);
     for seen in evidence(&change.evidence) {
         page.sentence("      ", &dim(seen), view);
     }
@@ -165,7 +165,8 @@ fn differences(before: &Value, after: &Value) -> Vec<String> {
     names
         .filter_map(|name| {
             let (was, is) = (was.get(name).unwrap_or(&Value::Null), is.get(name).unwrap_or(&Value::Null));
-            (was != is).then(|| format!("{}: {} → {}", name.replace('_', " "), value(was), value(is)))
+            let name = if name == "pinned" { "overruled".to_owned() } else { name.replace('_', " ") };
+            (was != is).then(|| format!("{name}: {} → {}", value(was), value(is)))
         })
         .collect()
 }

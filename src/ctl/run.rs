@@ -1,11 +1,13 @@
 //! `rosterctl run`: what was done, and the summary that every command shows of a run.
 
+use std::collections::BTreeSet;
+
 use clap::Subcommand;
 
 use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, count, dim, green, number, red, table, time, time_and_age, took, yellow};
 use super::{Exit, Output, change, id};
-use crate::control::api::{Changes, LeftAlone, Run, RunDetail, Runs, Undo};
+use crate::control::api::{Change, Changes, LeftAlone, Run, RunDetail, Runs, Undo};
 use crate::control::client::Route;
 
 /// What was done, run by run
@@ -71,7 +73,7 @@ async fn undo(given: &str, dry_run: bool, daemon: &Daemon, output: &mut Output<'
         let shown = undone(&would.value, &output.terminal.view());
         output.note(&shown);
         if !would.value.changes.is_empty() {
-            output.ask(&format!("Take {} back?", count(would.value.changes.len() as u64, "change")))?;
+            output.ask(&format!("Take it back for {}?", count(users(&would.value.changes), "user")))?;
         }
     }
     let done: Answer<Undo> = daemon.post(&route, &()).await?;
@@ -91,10 +93,10 @@ pub fn exit_of_undo(undo: &Undo) -> Exit {
 pub fn undone(undo: &Undo, view: &View) -> Page {
     let Undo { undoes, dry_run, run, changes, left, read, waiting } = undo;
     let mut page = Page::default();
-    let what = match (changes.len() as u64, dry_run) {
+    let what = match (users(changes), dry_run) {
         (0, _) => "nothing of it is to be taken back".to_owned(),
-        (n, true) => format!("{} would be taken back", count(n, "change")),
-        (n, false) => format!("{} taken back", were(n, "change")),
+        (n, true) => format!("would be taken back for {}", count(n, "user")),
+        (n, false) => format!("taken back for {}", count(n, "user")),
     };
     page.line(format!("run {}: {what}", bold(id::short(undoes))));
     if !changes.is_empty() {
@@ -233,6 +235,11 @@ pub fn summary(run: &Run, view: &View) -> Page {
         page.sentence(&format!("  {} ", yellow("!")), warning, view);
     }
     page
+}
+
+/// How many users these changes are about.
+fn users(changes: &[Change]) -> u64 {
+    changes.iter().map(|change| change.user_id.as_str()).collect::<BTreeSet<_>>().len() as u64
 }
 
 /// `3 changes wait`.

@@ -118,7 +118,7 @@ impl Engine {
         for guid in people {
             let Some(confirmation) = proposed.sight.found.get(&guid) else { continue };
             let waits = self.what_waits(directory, guid).await?;
-            let entry = entry(directory, guid, confirmation, &proposed, &groups, waits);
+            let entry = entry(directory, guid, confirmation, &proposed, &groups, user, waits);
             // A GUID that nothing was ever known by is no person of this directory.
             let is_known = !matches!(confirmation, Confirmation::Nowhere(_)) || linked == Some(guid);
             entries.extend(is_known.then_some(entry));
@@ -148,16 +148,22 @@ fn entry(
     confirmation: &Confirmation,
     proposed: &Proposed,
     groups: &Nesting,
+    user: Option<&User>,
     waits: Option<String>,
 ) -> Entry {
     let Proposed { sight, judged } = proposed;
+    let last_seen = user.and_then(|u| u.link.as_ref()).map_or("", |l| l.dn.as_str());
     let desired = sight.desired.get(&guid);
     let email = &directory.config.settings.attributes.email;
     let (dn, found, person) = match confirmation {
         Confirmation::Alive(person) => (person.dn.as_str(), "there is an entry", Some(person)),
         Confirmation::Tombstone(dn) => (dn.as_str(), "it is deleted: what is left is the tombstone", None),
         Confirmation::Malformed(rest) => (rest.dn.as_str(), "there is an entry that cannot be read as it is", None),
-        Confirmation::Nowhere(_) => ("", "there is neither an entry nor a tombstone that can be seen", None),
+        Confirmation::Nowhere(_) => (
+            last_seen,
+            "neither an entry nor a tombstone can be seen: it is gone for long, or the service account has no right to see it where it stood",
+            None,
+        ),
     };
     let reading = person.and_then(|person| Some(read(person, desired?, &sight.policy, email)));
     let ways = reading.as_ref().map(|reading| groups.ways(&reading.groups)).unwrap_or_default();
@@ -213,6 +219,9 @@ impl Nesting {
 
     fn ways(&self, direct: &[Guid]) -> Vec<Vec<String>> {
         let name = |guid: &Guid| self.names.get(guid).cloned().unwrap_or_else(|| guid.to_string());
-        paths(direct, &self.parents, &self.configured).iter().map(|way| way.iter().map(name).collect()).collect()
+        let mut ways: Vec<Vec<String>> =
+            paths(direct, &self.parents, &self.configured).iter().map(|way| way.iter().map(name).collect()).collect();
+        ways.sort();
+        ways
     }
 }

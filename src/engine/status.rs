@@ -157,7 +157,11 @@ impl Engine {
         let held = plan.as_ref().filter(|p| p.state != PlanState::Rejected);
         if let Some(plan) = &plan {
             attention.push(match plan.state {
-                PlanState::Rejected => format!("{} changes were rejected and are not applied (plan {})", plan.count, plan.id),
+                PlanState::Rejected => {
+                    let by = plan.actor.as_ref().map(|a| format!(" by {a}")).unwrap_or_default();
+                    let said = plan.comment.as_ref().map(|said| format!(" (\"{said}\")")).unwrap_or_default();
+                    format!("{} changes were rejected{by}{said} and are not applied: rosterctl held show {}", plan.count, plan.id)
+                }
                 PlanState::Approved => format!("{} approved changes wait for the directory to be readable (plan {})", plan.count, plan.id),
                 _ => format!("{} changes wait for approval: rosterctl held show {}", plan.count, plan.id),
             });

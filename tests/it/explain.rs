@@ -46,7 +46,7 @@ async fn of_a_user_it_tells_scope_state_addresses_and_every_way_to_the_tier() {
             "proxyAddresses smtp:a@elsewhere.org: left out: the account has not claimed elsewhere.org".to_owned(),
         ]
     );
-    assert_eq!(seen.groups, [vec!["Roster Pro Nested", "Roster Pro"], vec!["Roster Basic"]]);
+    assert_eq!(seen.groups, [vec!["Roster Basic"], vec!["Roster Pro Nested", "Roster Pro"]]);
     assert_eq!((seen.reading.unwrap().tier.as_str(), seen.has_user, seen.would.len()), ("pro: by group", true, 0));
     let explained = explain(&firm, &user.id.to_string()).await;
     let history: Vec<&str> = explained.history.iter().map(|(_, change)| change.kind.as_str()).collect();

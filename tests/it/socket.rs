@@ -217,11 +217,21 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.get(&format!("/v1/held/{held}")).await;
     office.post(&format!("/v1/held/{held}/reject"), Some(json!({}))).await;
     office.get("/v1/held?all=true").await;
-    office.post(&format!("/v1/held/{held}/approve"), None).await;
+    office.expect(409, &format!("post /v1/held/{held}/approve"), Some(json!({ "causes": ["ou:nowhere"] }))).await;
+    let approving = json!({ "people": [who], "comment": "as she asked" });
+    let applied = office.post(&format!("/v1/held/{held}/approve"), Some(approving)).await;
     office.expect(409, &format!("post /v1/held/{held}/approve"), None).await;
     let id = run["id"].as_str().unwrap().to_owned();
     office.get(&format!("/v1/runs/{id}")).await;
     office.get("/v1/runs?directory=corp&limit=2").await;
+    let explained = office.get(&format!("/v1/users/{who}/explain")).await;
+    assert_eq!((&explained["entries"][0]["directory"], &explained["history"][0]["kind"]), (&json!("corp"), &json!("update")));
+    office.get("/v1/users/nobody@example.com/explain").await;
+    let undo = format!("/v1/runs/{}/undo", applied["id"].as_str().unwrap());
+    assert_eq!(office.post(&format!("{undo}?dry_run=true"), None).await["run"], Value::Null);
+    assert_eq!(office.post(&undo, None).await["run"]["undoes"], applied["id"]);
+    office.get(&format!("/v1/runs/{}", applied["id"].as_str().unwrap())).await;
+    office.expect(404, "post /v1/runs/x/undo", None).await;
 
     office.post(&format!("/v1/users/{who}/suspend"), Some(json!({ "reason": "stolen laptop" }))).await;
     office.get(&format!("/v1/users/{who}")).await;
@@ -377,10 +387,12 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
         format!("held approve {held}"),
         "run list corp".to_owned(),
         format!("run show {run}"),
+        format!("run undo {run} --dry-run"),
         "user list --account acme --status active".to_owned(),
         "user list --quarantined".to_owned(),
         "user search a --limit 3".to_owned(),
         format!("user show {who}"),
+        format!("user explain {who}"),
         format!("user sync {who}"),
         format!("user suspend {who} --reason x"),
         format!("user activate {who}"),
