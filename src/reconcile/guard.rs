@@ -228,6 +228,7 @@ pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
         }
     }
     hold_components(&plan.changes, &mut holds);
+    hold_lifts(&plan.changes, &mut holds);
 
     let waiting: BTreeSet<Option<Guid>> = plan.changes.iter().zip(&holds).filter(|(_, h)| h.is_some()).map(|(c, _)| c.guid).collect();
     for person in people.iter_mut().filter(|p| waiting.contains(&Some(p.guid))) {
@@ -338,6 +339,21 @@ fn second_look(change: &Change, hold: Option<HoldReason>, situation: &Situation<
 /// Whether a server that lags behind could wrongly ask for this.
 fn is_deferred(change: &Change) -> bool {
     matches!(change.class, Some(Class::Gone | Class::Downgrade)) || matches!(change.kind, ChangeKind::Reactivate { .. })
+}
+
+/// A cause is not lifted on the ground that another takes its place, while that one waits: the user would be active meanwhile.
+fn hold_lifts(changes: &[Change], holds: &mut [Option<HoldReason>]) {
+    let mut waiting: BTreeMap<(UserId, Reason), HoldReason> = BTreeMap::new();
+    for (change, hold) in changes.iter().zip(holds.iter()) {
+        if let (ChangeKind::Suspend { cause, .. }, Some(hold)) = (&change.kind, hold) {
+            waiting.insert((change.user, cause.reason), *hold);
+        }
+    }
+    for (change, hold) in changes.iter().zip(holds.iter_mut()).filter(|(_, hold)| hold.is_none()) {
+        if let ChangeKind::Reactivate { remaining, .. } = &change.kind {
+            *hold = remaining.iter().find_map(|reason| waiting.get(&(change.user, *reason)).copied());
+        }
+    }
 }
 
 /// Changes linked by an address wait together; a suspension is never among them.

@@ -12,6 +12,7 @@ mod ctl;
 mod engine;
 mod explain;
 mod firm;
+mod found;
 mod gates;
 mod gauntlet;
 mod hooks;

@@ -1,0 +1,23 @@
+//! What the simulation has found: a test of its own for each, so that it stays found.
+
+use rosterd::model::{Reason, Status};
+
+use crate::world::*;
+
+#[test]
+fn a_cause_that_is_replaced_by_one_that_waits_is_not_lifted_before() {
+    let mut company = Company::running(40);
+    let loss = Loss { hidden: [guid(7)].into(), ..Loss::default() };
+    company.run(&loss);
+    company.later(company.limits.settle);
+    company.run(&loss);
+    assert_eq!(company.user(7).causes.weightiest().map(|c| c.reason), Some(Reason::Vanished));
+    // It is there again, elsewhere; and meanwhile somebody has said that no run may suspend it.
+    company.protected.insert(guid(7));
+    company.person(7).ou = "Elsewhere".into();
+    company.run(&Loss::default());
+    assert_eq!((company.status(7), company.held.len()), (Status::Suspended, 2), "{:?}", company.waiting());
+    company.approve_all(&Loss::default());
+    assert_eq!(company.user(7).causes.iter().map(|c| c.reason).collect::<Vec<_>>(), [Reason::OutOfScope]);
+    assert!(company.held.is_empty(), "{:?}", company.waiting());
+}
