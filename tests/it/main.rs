@@ -6,6 +6,7 @@ mod access;
 mod answers;
 mod approval;
 mod breakage;
+mod budgets;
 mod clock;
 mod config;
 mod ctl;

@@ -1,0 +1,536 @@
+//! How much may happen unasked, whatever the runs are: the limits of DESIGN 8 as properties of the guard, over sequences of
+//! full and scoped runs, and of what the store remembers of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rosterd::clock::Clock;
+use rosterd::engine::{Engine, Rules};
+use rosterd::model::*;
+use rosterd::reconcile::*;
+use rosterd::store::{Applied, Run, Store, UserFilter, Writer};
+use tokio_util::sync::CancellationToken;
+
+use crate::firm::alice;
+use crate::world::guid;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// One thing that happens in a company.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// So many people from there on come to want this.
+    Want(Class, usize, usize),
+    /// They do not want it any more.
+    Forget(usize, usize),
+    /// Whoever was suspended comes back by an operator's hand.
+    Back(usize, usize),
+    Full,
+    /// A run of so many people from there on.
+    Scoped(usize, usize),
+    /// Everything that is held is approved.
+    Approve,
+    Wait(u64),
+}
+
+fn class() -> impl Strategy<Value = Class> {
+    prop::sample::select(Class::ALL.to_vec())
+}
+
+fn happening(people: usize) -> impl Strategy<Value = Happening> {
+    let some = move || (0..people, 1..=people);
+    prop_oneof![
+        4 => (class(), some()).prop_map(|(class, (from, count))| Happening::Want(class, from, count)),
+        1 => some().prop_map(|(from, count)| Happening::Forget(from, count)),
+        2 => some().prop_map(|(from, count)| Happening::Back(from, count)),
+        4 => Just(Happening::Full),
+        4 => some().prop_map(|(from, count)| Happening::Scoped(from, count)),
+        1 => Just(Happening::Approve),
+        3 => (1..15u64).prop_map(Happening::Wait),
+        3 => (15..600u64).prop_map(Happening::Wait),
+        1 => (600..4000u64).prop_map(Happening::Wait),
+    ]
+}
+
+/// What is stored of one person: nothing else comes from one run to the next.
+#[derive(Clone, Debug)]
+struct Person {
+    is_active: bool,
+    /// What the directory would have become of it.
+    wants: Option<Class>,
+    is_held: bool,
+    first_seen: Option<Timestamp>,
+    is_due: bool,
+}
+
+/// A company that is nothing but its budget.
+#[derive(Clone, Debug)]
+struct Office {
+    limits: Limits,
+    now: Timestamp,
+    people: Vec<Person>,
+    /// What was applied unasked.
+    applied: Vec<(Timestamp, Class)>,
+    /// How many were active.
+    actives: Vec<(Timestamp, u64)>,
+}
+
+/// What one run was asked for, of each class, and what of it was applied.
+type Outcome = BTreeMap<Class, (u64, u64)>;
+
+fn is_suspension(class: Class) -> bool {
+    matches!(class, Class::Confirmed | Class::Deleted | Class::Gone)
+}
+
+impl Office {
+    fn of(people: usize) -> Self {
+        let person = Person { is_active: true, wants: None, is_held: false, first_seen: None, is_due: false };
+        let now = Timestamp(1_700_000_000_000_000);
+        let limits = Limits::default();
+        Self { limits, now, people: vec![person; people], applied: Vec::new(), actives: vec![(now, people as u64)] }
+    }
+
+    fn active(&self) -> u64 {
+        self.people.iter().filter(|p| p.is_active).count() as u64
+    }
+
+    /// Those who were active when the window that ends now began.
+    fn active_before(&self) -> u64 {
+        let start = self.now.minus(self.limits.window);
+        self.actives.iter().rev().find(|(at, _)| *at <= start).unwrap_or(&self.actives[0]).1
+    }
+
+    fn used(&self, class: Class, span: Duration) -> u64 {
+        let since = self.now.minus(span);
+        self.applied.iter().filter(|(at, c)| *c == class && *at > since).count() as u64
+    }
+
+    fn change(&self, n: usize) -> Option<Change> {
+        let class = self.people[n].wants?;
+        let who = guid(n as u32);
+        let evidence = Evidence::of_operator("", Some(who), self.now);
+        let suspended = |reason| {
+            let cause = Cause { reason, since: self.now, by: By::Directory("corp".to_owned()), evidence: evidence.clone() };
+            ChangeKind::Suspend { cause, was_active: true }
+        };
+        let other = Box::new(Profile { display_name: Some(format!("{n}")), ..Profile::default() });
+        let kind = match class {
+            Class::Confirmed => suspended(Reason::Disabled),
+            Class::Deleted => suspended(Reason::Deleted),
+            Class::Gone => suspended(Reason::OutOfScope),
+            Class::Downgrade => ChangeKind::Tier { before: Tier::Pro, after: Tier::Basic, evidence },
+            Class::Upgrade => ChangeKind::Tier { before: Tier::Basic, after: Tier::Pro, evidence },
+            // What is counted is the class.
+            Class::Create | Class::Readdress | Class::Reactivate => ChangeKind::Update { before: Box::default(), after: other },
+        };
+        let user = UserId::of_person(AccountId(uuid::Uuid::nil()), who);
+        Some(Change { user, guid: Some(who), email: None, kind, class: Some(class), version: Some(1), cluster: None })
+    }
+
+    /// A run of these people, as the engine judges it: what of the others waits is counted from what is stored.
+    fn run(&mut self, scope: &BTreeSet<usize>, approve: bool) -> Outcome {
+        let changes: Vec<Change> = scope.iter().filter_map(|n| self.change(*n)).collect();
+        let mut outcome = Outcome::new();
+        for change in &changes {
+            outcome.entry(change.class.expect("a class")).or_default().0 += 1;
+        }
+        let elsewhere = (0..self.people.len()).filter(|n| !scope.contains(n) && (self.people[*n].is_held || self.people[*n].is_due));
+        let waits = |n| self.change(n).map(|c| Waiting { user: c.user, class: c.class.expect("a class"), cluster: None });
+        let held = (0..self.people.len()).filter(|n| approve && self.people[*n].is_held);
+        let first_seen = changes.iter().filter_map(|c| Some(((c.user, c.class?), self.people[whose(c)].first_seen?)));
+        let situation = Situation {
+            limits: &self.limits,
+            active: self.active_before(),
+            used: Class::ALL
+                .into_iter()
+                .map(|c| (c, Used { window: self.used(c, self.limits.window), hour: self.used(c, HOUR) }))
+                .collect(),
+            waiting: elsewhere.filter_map(waits).collect(),
+            first_seen: first_seen.collect(),
+            cluster_sizes: BTreeMap::new(),
+            protected: &BTreeSet::new(),
+            hold_all: HoldAll::No,
+            approved: held.filter_map(|n| Some(self.change(n)?.digest())).collect(),
+            deferred_until: None,
+            now: self.now,
+        };
+        let plan = Plan { changes, quarantined: Vec::new() };
+        let verdict = guard(Proposal { plan, ..Proposal::default() }, &situation);
+
+        for n in scope {
+            let person = &mut self.people[*n];
+            (person.is_held, person.is_due) = (false, false);
+        }
+        for held in &verdict.held {
+            self.people[whose(&held.change)].is_held = held.hold != HoldReason::Settling;
+        }
+        for settling in &verdict.settling {
+            let person = &mut self.people[number(settling.guid)];
+            (person.first_seen, person.is_due) = (Some(settling.first_seen), settling.due.is_some());
+        }
+        for (change, approved) in verdict.admitted.changes() {
+            let (person, class) = (&mut self.people[whose(change)], change.class.expect("a class"));
+            (person.wants, person.first_seen) = (None, None);
+            person.is_active &= !is_suspension(class);
+            if !approved {
+                self.applied.push((self.now, class));
+                outcome.entry(class).or_default().1 += 1;
+            }
+        }
+        self.actives.push((self.now, self.active()));
+        outcome
+    }
+
+    fn some(&self, from: usize, count: usize) -> BTreeSet<usize> {
+        (from..from + count).map(|n| n % self.people.len()).collect()
+    }
+
+    fn full(&mut self) -> Outcome {
+        self.run(&(0..self.people.len()).collect(), false)
+    }
+
+    fn want(&mut self, class: Class, whom: &BTreeSet<usize>) {
+        for n in whom {
+            let person = &mut self.people[*n];
+            if person.is_active && person.wants != Some(class) {
+                (person.wants, person.first_seen, person.is_held, person.is_due) = (Some(class), None, false, false);
+            }
+        }
+    }
+
+    fn happen(&mut self, what: &Happening) -> Option<Outcome> {
+        match what {
+            Happening::Want(class, from, count) => self.want(*class, &self.some(*from, *count)),
+            Happening::Forget(from, count) => self.some(*from, *count).iter().for_each(|n| {
+                let person = &mut self.people[*n];
+                (person.wants, person.first_seen, person.is_held, person.is_due) = (None, None, false, false);
+            }),
+            Happening::Back(from, count) => self.some(*from, *count).iter().for_each(|n| self.people[*n].is_active = true),
+            Happening::Full => return Some(self.full()),
+            Happening::Scoped(from, count) => return Some(self.run(&self.some(*from, *count), false)),
+            Happening::Approve => {
+                let held: BTreeSet<usize> = (0..self.people.len()).filter(|n| self.people[*n].is_held).collect();
+                return Some(self.run(&held, true));
+            }
+            Happening::Wait(minutes) => self.now = self.now.plus(Duration::from_mins(*minutes)),
+        }
+        None
+    }
+
+    /// What of a class is too much for the window that ends now.
+    fn excess(&self, class: Class) -> Option<String> {
+        let (window, hour) = (self.used(class, self.limits.window), self.used(class, HOUR));
+        let allowed = self.limits.allowed(class, self.active_before());
+        let is_let_through = class == Class::Confirmed && hour <= self.limits.classes[&class].at_least;
+        (window > allowed && !is_let_through).then(|| format!("{window} of {class}, which allows {allowed}; {hour} in the last hour"))
+    }
+}
+
+/// Which person it is; what `guid` makes of a number, undone.
+fn number(who: Guid) -> usize {
+    let Guid(bytes) = who;
+    u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) as usize
+}
+
+fn whose(change: &Change) -> usize {
+    number(change.guid.expect("a person"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_sequence_of_runs_bleeds_a_company_slowly((people, history) in (1..120usize).prop_flat_map(|n| (Just(n), prop::collection::vec(happening(n), 1..40)))) {
+        let mut office = Office::of(people);
+        for what in &history {
+            if let Some(outcome) = office.happen(what) {
+                for (class, (asked, applied)) in outcome {
+                    prop_assert_eq!(office.excess(class), None, "{:?}", what);
+                    // All of a class, or none; but confirmed ones go through in order.
+                    let is_whole = applied == 0 || applied == asked || matches!(class, Class::Confirmed | Class::Gone | Class::Downgrade);
+                    prop_assert!(is_whole || matches!(what, Happening::Approve), "{applied} of {asked} of {class}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_tiny_company_two_leave_unasked_or_a_quarter_and_no_more(
+        people in 1..=10usize,
+        class in prop::sample::select(vec![Class::Deleted, Class::Gone, Class::Downgrade]),
+        runs in prop::collection::vec((any::<bool>(), 0..10usize, 1..=10usize, 1..120u64), 1..40),
+    ) {
+        let mut office = Office::of(people);
+        for (is_full, from, count, minutes) in &runs {
+            office.want(class, &office.some(*from, *count));
+            if *is_full { office.full() } else { office.run(&office.some(*from, *count), false) };
+            let (within_a_day, was_active) = (office.used(class, office.limits.window), office.active_before() as usize);
+            prop_assert!(within_a_day <= 2.max(was_active / 4) as u64, "{within_a_day} of {was_active}");
+            office.now = office.now.plus(Duration::from_mins(*minutes));
+        }
+    }
+}
+
+// Mass events, which take longer.
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_exceeds_the_limit_together_does_not_pass_in_slices(
+        class in prop::sample::select(vec![Class::Deleted, Class::Upgrade, Class::Create, Class::Readdress, Class::Reactivate, Class::Gone, Class::Downgrade]),
+        people in 1..150usize,
+        slices in prop::collection::vec((0..150usize, 1..30usize, 0..30u64), 1..30),
+    ) {
+        let mut office = Office::of(people);
+        let everybody: BTreeSet<usize> = (0..people).collect();
+        office.want(class, &everybody);
+        // All are seen once, and those who have to settle have settled.
+        office.full();
+        office.now = office.now.plus(office.limits.settle);
+        let allowed = office.limits.allowed(class, people as u64);
+        let before = office.applied.len();
+        for (from, count, minutes) in &slices {
+            office.run(&office.some(*from, *count), false);
+            office.now = office.now.plus(Duration::from_mins(*minutes));
+        }
+        if people as u64 > allowed {
+            prop_assert_eq!((before, office.applied.len()), (0, 0), "{} wait, {} are allowed", people, allowed);
+        }
+    }
+
+    #[test]
+    fn a_few_who_are_disabled_leave_at_once_while_a_mass_event_waits(
+        people in 30..150usize,
+        mass in prop::sample::select(vec![Class::Deleted, Class::Gone, Class::Downgrade, Class::Readdress]),
+        leavers in prop::collection::btree_set(0..150usize, 1..=10),
+        is_scoped in any::<bool>(),
+    ) {
+        let mut office = Office::of(people);
+        let leavers: BTreeSet<usize> = leavers.into_iter().map(|n| n % people).collect();
+        office.want(mass, &(0..people).collect());
+        office.full();
+        office.now = office.now.plus(office.limits.settle);
+        office.full();
+        let held = office.people.iter().filter(|p| p.is_held).count() as u64;
+        prop_assert!(held > office.limits.allowed(mass, people as u64) && office.applied.is_empty());
+        office.want(Class::Confirmed, &leavers);
+        let outcome = if is_scoped { office.run(&leavers, false) } else { office.full() };
+        let all = leavers.len() as u64;
+        prop_assert_eq!(outcome[&Class::Confirmed], (all, all));
+    }
+
+    #[test]
+    fn of_a_mass_of_disabled_people_ten_an_hour_leave_and_the_rest_waits_in_sight(people in 1..150usize, hours in 1..30u64) {
+        let mut office = Office::of(people);
+        office.want(Class::Confirmed, &(0..people).collect());
+        for _ in 0..hours {
+            office.full();
+            let left = office.people.iter().filter(|p| p.is_active).count();
+            prop_assert_eq!(office.people.iter().filter(|p| p.is_held).count(), left, "whoever stays is held");
+            office.now = office.now.plus(HOUR);
+        }
+        let least = (10 * hours).min(people as u64);
+        prop_assert!(office.applied.len() as u64 >= least, "{} in {hours} hours", office.applied.len());
+    }
+}
+
+/// One thing that happens to a store.
+#[derive(Clone, Debug)]
+enum Write {
+    /// So many changes of a class by a run; approved, or not.
+    ByRun(Class, usize, bool),
+    ByOperator(usize),
+    Wait(u64),
+    /// rosterd ends, and begins again.
+    Restart,
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    prop_oneof![
+        4 => (class(), 1..8usize, any::<bool>()).prop_map(|(class, n, approved)| Write::ByRun(class, n, approved)),
+        2 => (1..8usize).prop_map(Write::ByOperator),
+        3 => (1..1000u64).prop_map(Write::Wait),
+        2 => Just(Write::Restart),
+    ]
+}
+
+/// A store with an account and some users, and what ought to count against its limits.
+struct Shelf {
+    folder: tempfile::TempDir,
+    /// None for as long as rosterd does not run.
+    store: Option<Arc<Store>>,
+    clock: Clock,
+    account: AccountRef,
+    counted: Vec<(Timestamp, Class)>,
+}
+
+impl Shelf {
+    async fn open(folder: &tempfile::TempDir) -> Arc<Store> {
+        Arc::new(Store::open(&format!("sqlite://{}", folder.path().join("rosterd.db").display())).await.expect("a store"))
+    }
+
+    async fn new(users: u32) -> Self {
+        let (folder, clock) = (tempfile::tempdir().expect("a folder"), Clock::system());
+        let store = Self::open(&folder).await;
+        let engine = Engine::new(Arc::clone(&store), clock.clone(), Vec::new(), Rules::default(), CancellationToken::new());
+        let account = engine.create_account("acme", "Acme", &alice()).await.expect("an account").reference();
+        let mut shelf = Self { folder, store: Some(store), clock, account, counted: Vec::new() };
+        let joined = |n| {
+            let link = Link { directory: corp(), guid: guid(n), dn: Dn::new(format!("CN={n}")) };
+            let (addresses, profile, causes) = (Addresses::default(), Profile::default(), Causes::default());
+            Box::new(Joined { tier: Tier::Basic, addresses, profile, link: Some(link), causes })
+        };
+        let create = |n| Change {
+            user: UserId::of_person(shelf.account.id, guid(n)),
+            guid: Some(guid(n)),
+            email: None,
+            kind: ChangeKind::Create(joined(n)),
+            class: Some(Class::Create),
+            version: None,
+            cluster: None,
+        };
+        let changes = (0..users).map(create).collect();
+        shelf.by_run(changes, true).await;
+        shelf
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().expect("a store that is open")
+    }
+
+    /// So many users get another name, which counts as whatever is wanted.
+    async fn changes(&self, class: Option<Class>, count: usize) -> Vec<Change> {
+        let users = self.store().users(&UserFilter { limit: Some(100), ..UserFilter::default() }).await.expect("users");
+        let name = || Some(self.clock.new_id().to_string());
+        let change = |user: &User| {
+            let after = Box::new(Profile { display_name: name(), ..user.profile.clone() });
+            let kind = ChangeKind::Update { before: Box::new(user.profile.clone()), after };
+            Change { class, ..Change::by_hand(user, kind) }
+        };
+        users.iter().take(count).map(change).collect()
+    }
+
+    async fn by_run(&mut self, changes: Vec<Change>, approve: bool) {
+        // Nothing is held here: it is about what was applied.
+        let limit = Limit { percent: 100, at_least: 1000, at_most: None };
+        let limits = Limits { settle: Duration::ZERO, classes: Class::ALL.map(|c| (c, limit)).into(), ..Limits::default() };
+        let approved = changes.iter().filter(|_| approve).map(Change::digest).collect();
+        let (now, run) = (self.clock.now(), RunId(self.clock.new_id()));
+        let situation = Situation {
+            limits: &limits,
+            active: 1000,
+            used: BTreeMap::new(),
+            waiting: Vec::new(),
+            first_seen: BTreeMap::new(),
+            cluster_sizes: BTreeMap::new(),
+            protected: &BTreeSet::new(),
+            hold_all: HoldAll::No,
+            approved,
+            deferred_until: None,
+            now,
+        };
+        let plan = Plan { changes, quarantined: Vec::new() };
+        let admitted = guard(Proposal { plan, ..Proposal::default() }, &situation).admitted;
+        let name = corp();
+        let account = self.account.clone();
+        let writer = Writer { run, directory: Some(&name), account, actor: Actor::rosterd(), observed_from: now, clock: &self.clock };
+        let mut applied = Applied::default();
+        self.store().apply(&admitted, &writer, &mut applied).await.expect("a run that is written");
+        assert_eq!((applied.written, applied.dropped), (admitted.len() as u64, 0));
+        if !approve {
+            self.counted.extend(admitted.changes().filter_map(|(c, _)| Some((now, c.class?))));
+        }
+        self.store().save_run(&self.run(run, now, admitted.len() as u64)).await.expect("a run that is remembered");
+    }
+
+    fn run(&self, id: RunId, at: Timestamp, active: u64) -> Run {
+        Run {
+            id,
+            directory: "corp".to_owned(),
+            trigger: Trigger::Schedule,
+            mode: "full".to_owned(),
+            state: RunState::Succeeded,
+            actor: None,
+            started_at: at,
+            finished_at: Some(self.clock.now()),
+            entries: 0,
+            complete: true,
+            server: None,
+            counts: ChangeCounts::default(),
+            held: 0,
+            quarantined: 0,
+            dropped: 0,
+            error: None,
+            warnings: Vec::new(),
+            active_after: Some(active),
+            approves: None,
+            undoes: None,
+        }
+    }
+
+    async fn happen(&mut self, what: &Write) {
+        match what {
+            Write::ByRun(class, count, approved) => {
+                let changes = self.changes(Some(*class), *count).await;
+                self.by_run(changes, *approved).await;
+            }
+            Write::ByOperator(count) => {
+                let admitted = Admitted::by_operator(self.changes(None, *count).await, alice());
+                let (run, account) = (RunId(self.clock.new_id()), self.account.clone());
+                let observed_from = self.clock.now();
+                let writer = Writer { run, directory: None, account, actor: alice(), observed_from, clock: &self.clock };
+                self.store().apply(&admitted, &writer, &mut Applied::default()).await.expect("an operator's write");
+            }
+            Write::Wait(minutes) => self.clock.advance(Duration::from_mins(*minutes)),
+            Write::Restart => {
+                let before = self.budget().await;
+                self.store().close().await;
+                self.store = None;
+                self.store = Some(Self::open(&self.folder).await);
+                assert_eq!(self.budget().await, before, "what is stored is all there is");
+            }
+        }
+    }
+
+    async fn budget(&self) -> (u64, BTreeMap<Class, Used>) {
+        let window = Limits::default().window;
+        let budget = self.store().budget(&corp(), window, self.clock.now()).await.expect("a budget");
+        (budget.active, budget.used)
+    }
+
+    fn expected(&self) -> BTreeMap<Class, Used> {
+        let now = self.clock.now();
+        let mut used: BTreeMap<Class, Used> = BTreeMap::new();
+        for (at, class) in &self.counted {
+            let (in_window, in_hour) = (*at > now.minus(Limits::default().window), *at > now.minus(HOUR));
+            if in_window {
+                let used = used.entry(*class).or_default();
+                used.window += 1;
+                used.hour += u64::from(in_hour);
+            }
+        }
+        used
+    }
+}
+
+fn corp() -> DirectoryName {
+    DirectoryName::parse("corp").expect("a name")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn only_what_nobody_was_asked_about_counts_and_a_restart_forgets_none_of_it(history in prop::collection::vec(write(), 1..25)) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut shelf = Shelf::new(8).await;
+            for what in &history {
+                shelf.happen(what).await;
+                assert_eq!(shelf.budget().await.1, shelf.expected(), "{what:?}");
+            }
+        });
+    }
+}
