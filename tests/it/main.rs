@@ -29,6 +29,7 @@ mod process;
 mod retention;
 mod service;
 mod sign_in;
+mod simulation;
 mod socket;
 mod telemetry;
 mod timing;

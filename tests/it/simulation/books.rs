@@ -1,0 +1,273 @@
+//! What the store says after a step, read past the code that wrote it, and what its events add up to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rosterd::model::{Class, Guid, PlanId, Reason, RunId, Timestamp, User, UserId, WrittenChange};
+use rosterd::store::{EventFilter, Run, Store, UserFilter};
+use serde_json::Value;
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+/// One change that was applied for a directory, or by hand.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    pub(super) run: RunId,
+    /// Whether a run of the directory wrote it.
+    pub(super) by_directory: bool,
+    pub(super) kind: String,
+    pub(super) class: Option<Class>,
+    pub(super) user: UserId,
+    pub(super) guid: Option<Guid>,
+    pub(super) reason: Option<Reason>,
+    pub(super) before: Value,
+    pub(super) after: Value,
+    pub(super) evidence: Value,
+    pub(super) cluster: Option<String>,
+    /// What the store says of it.
+    pub(super) marked_approved: bool,
+    /// Whether an operator had been shown it, and approved.
+    pub(super) approved: bool,
+    pub(super) at: Timestamp,
+}
+
+/// What is stored of a person.
+#[derive(Clone, Debug)]
+pub(super) struct Remembered {
+    /// The parent it belongs to.
+    pub(super) home: String,
+    pub(super) entitled_by: Option<Guid>,
+    pub(super) quarantine: Option<String>,
+}
+
+/// What the events of a user add up to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    standing: String,
+    /// Whether it was asked to join, and has not come yet.
+    is_invited: bool,
+    causes: BTreeSet<Reason>,
+    tier: String,
+    primary: Option<String>,
+    secondary: BTreeSet<String>,
+    guid: Option<String>,
+}
+
+/// The store's content at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Books {
+    pub(super) users: BTreeMap<UserId, User>,
+    /// Status by user as the column has it.
+    pub(super) statuses: BTreeMap<UserId, String>,
+    pub(super) holders: BTreeMap<String, UserId>,
+    pub(super) people: BTreeMap<Guid, Remembered>,
+    /// Whose automatic suspension is always held.
+    pub(super) protected: BTreeSet<Guid>,
+    /// The plans that have not ended, with their states.
+    pub(super) plans: Vec<(PlanId, String)>,
+    /// The changes in them.
+    pub(super) held: Vec<WrittenChange>,
+    /// Whom to look at again, for what, and since when.
+    pub(super) settling: BTreeMap<(UserId, Class), Timestamp>,
+    pub(super) runs: Vec<Run>,
+    /// All changes that were applied since the beginning, in order.
+    pub(super) written: Vec<Written>,
+    /// How many of them were there before the last step.
+    pub(super) written_before: usize,
+    pub(super) told: BTreeMap<UserId, Told>,
+    /// How many events each change has: by run, user.
+    pub(super) events: BTreeMap<(RunId, UserId), u64>,
+    last_row: i64,
+    last_event: u64,
+    /// What is wrong with the chain of events.
+    pub(super) broken_chain: Option<String>,
+}
+
+fn bytes16(row: &AnyRow, at: usize) -> Option<[u8; 16]> {
+    row.get::<Option<Vec<u8>>, _>(at)?.try_into().ok()
+}
+
+fn id(row: &AnyRow, at: usize) -> uuid::Uuid {
+    uuid::Uuid::from_bytes(bytes16(row, at).expect("an id"))
+}
+
+fn json(row: &AnyRow, at: usize) -> Value {
+    serde_json::from_str(&row.get::<String, _>(at)).expect("a document")
+}
+
+/// What an operator recognises a change by.
+pub(super) fn shown(user: UserId, kind: &str, before: &Value, after: &Value, reason: Option<&str>) -> String {
+    format!("{user} {kind} {before} {after} {reason:?}")
+}
+
+impl Books {
+    /// Opens them.
+    pub(super) fn new() -> Self {
+        Self {
+            users: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            people: BTreeMap::new(),
+            protected: BTreeSet::new(),
+            plans: Vec::new(),
+            held: Vec::new(),
+            settling: BTreeMap::new(),
+            runs: Vec::new(),
+            written: Vec::new(),
+            written_before: 0,
+            told: BTreeMap::new(),
+            events: BTreeMap::new(),
+            last_row: 0,
+            last_event: 0,
+            broken_chain: None,
+        }
+    }
+
+    /// What was written in the last step.
+    pub(super) fn fresh(&self) -> &[Written] {
+        &self.written[self.written_before..]
+    }
+
+    /// Reads on. `approved` are the changes that an operator has approved and that may be applied as such in this step.
+    pub(super) async fn read(&self, store: &Store, url: &str, approved: &BTreeSet<String>) -> Self {
+        use sqlx::Connection as _;
+        let name = rosterd::model::DirectoryName::parse("corp").expect("a name");
+        let mut next = self.clone();
+        next.written_before = next.written.len();
+        let filter = UserFilter { limit: Some(1_000_000), ..UserFilter::default() };
+        next.users = store.users(&filter).await.expect("users").into_iter().map(|u| (u.id, u)).collect();
+        next.settling = store.settling(&name).await.expect("candidates").into_iter().map(|s| ((s.user, s.class), s.first_seen)).collect();
+        next.runs = store.runs(Some("corp"), 12).await.expect("runs");
+
+        let mut raw = sqlx::AnyConnection::connect(url).await.expect("a connection");
+        let statuses = sqlx::query("SELECT id, status FROM users").fetch_all(&mut raw).await.expect("statuses");
+        next.statuses = statuses.iter().map(|row| (UserId(id(row, 0)), row.get(1))).collect();
+        let holders = sqlx::query("SELECT address_key, user_id FROM addresses").fetch_all(&mut raw).await.expect("addresses");
+        next.holders = holders.iter().map(|row| (row.get(0), UserId(id(row, 1)))).collect();
+        let people = sqlx::query("SELECT guid, parent_key, entitled_by, quarantine FROM people").fetch_all(&mut raw).await.expect("people");
+        let remembered = |row: &AnyRow| {
+            let is = Remembered { home: row.get(1), entitled_by: bytes16(row, 2).map(Guid), quarantine: row.get(3) };
+            (Guid(bytes16(row, 0).expect("a person")), is)
+        };
+        next.people = people.iter().map(remembered).collect();
+        let protected = sqlx::query("SELECT guid FROM pins WHERE kind = 'protected'").fetch_all(&mut raw).await.expect("pins");
+        next.protected = protected.iter().map(|row| Guid(bytes16(row, 0).expect("a person"))).collect();
+        let plans = sqlx::query("SELECT id, state FROM plans WHERE state IN ('open', 'approved', 'rejected')");
+        next.plans = plans.fetch_all(&mut raw).await.expect("plans").iter().map(|row| (PlanId(id(row, 0)), row.get(1))).collect();
+        let written = sqlx::query(
+            "SELECT c.run_id, c.directory, c.kind, c.class, c.user_id, c.guid, c.reason, c.before, c.after, c.evidence, c.cluster, \
+             c.approved, c.at, c.rowid FROM changes c WHERE c.outcome = 'applied' AND c.rowid > $1 ORDER BY c.rowid",
+        );
+        for row in written.bind(self.last_row).fetch_all(&mut raw).await.expect("changes") {
+            next.last_row = row.get(13);
+            let (user, kind, before, after) = (UserId(id(&row, 4)), row.get::<String, _>(2), json(&row, 7), json(&row, 8));
+            let reason = row.get::<Option<String>, _>(6);
+            let approved = approved.contains(&shown(user, &kind, &before, &after, reason.as_deref()));
+            next.written.push(Written {
+                run: RunId(id(&row, 0)),
+                by_directory: row.get::<String, _>(1) == "corp",
+                kind,
+                class: row.get::<Option<String>, _>(3).and_then(|c| Class::parse(&c)),
+                user,
+                guid: bytes16(&row, 5).map(Guid),
+                reason: reason.and_then(|r| Reason::parse(&r)),
+                before,
+                after,
+                evidence: json(&row, 9),
+                cluster: row.get(10),
+                marked_approved: row.get::<i64, _>(11) != 0,
+                approved,
+                at: Timestamp(row.get(12)),
+            });
+        }
+        raw.close().await.expect("a connection that ends");
+
+        next.held = Vec::new();
+        for (plan, _) in &next.plans {
+            next.held.extend(store.plan_changes(*plan).await.expect("a plan"));
+        }
+        let fresh = EventFilter { after: Some(self.last_event), limit: 1_000_000, ..EventFilter::default() };
+        for event in store.events(&fresh).await.expect("events") {
+            next.last_event = event.seq;
+            next.tell(&event.document);
+        }
+        next.broken_chain = store.verify_events(None).await.expect("the log").err().map(|b| format!("{b:?}"));
+        next
+    }
+
+    /// Whether a suspension of this user is held.
+    pub(super) fn is_held(&self, user: UserId) -> bool {
+        self.held.iter().any(|h| h.user == user && (h.kind == "suspend" || h.kind == "link"))
+    }
+
+    /// Takes one event into account.
+    fn tell(&mut self, event: &Value) {
+        let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let kind = text("/type");
+        let Some(user) = text("/subject").parse::<UserId>().ok().filter(|_| kind.starts_with("user.")) else { return };
+        if kind == "user.quarantined" {
+            return;
+        }
+        if let Ok(run) = text("/data/run").parse::<RunId>() {
+            *self.events.entry((run, user)).or_default() += 1;
+        }
+        if kind == "user.removed" {
+            self.told.remove(&user);
+            return;
+        }
+        let after = &event["data"]["after"];
+        let told = self.told.entry(user).or_default();
+        let reasons = |value: &Value| -> BTreeSet<Reason> {
+            value.as_array().into_iter().flatten().filter_map(|r| Reason::parse(r.as_str()?)).collect()
+        };
+        if after.get("primary_email").is_some() {
+            told.primary = after["primary_email"].as_str().map(str::to_owned);
+            told.secondary =
+                after["secondary_emails"].as_array().into_iter().flatten().filter_map(|a| a.as_str()).map(str::to_owned).collect();
+        }
+        match kind {
+            "user.created" | "user.invited" | "user.linked" if after.get("tier").is_some() => {
+                told.is_invited |= kind == "user.invited";
+                if kind == "user.invited" { "invited" } else { "active" }.clone_into(&mut told.standing);
+                after["tier"].as_str().unwrap_or_default().clone_into(&mut told.tier);
+                told.guid = after["object_guid"].as_str().map(str::to_owned);
+                told.causes.extend(reasons(&after["causes"]));
+            }
+            "user.linked" => told.guid = after["object_guid"].as_str().map(str::to_owned),
+            // A link that is taken back.
+            "user.updated" if after.get("tier").is_some() => {
+                if told.is_invited {
+                    "invited".clone_into(&mut told.standing);
+                }
+                after["tier"].as_str().unwrap_or_default().clone_into(&mut told.tier);
+                told.guid = after["object_guid"].as_str().map(str::to_owned);
+                told.causes = reasons(&after["causes"]);
+            }
+            "user.registered" => {
+                told.is_invited = false;
+                "active".clone_into(&mut told.standing);
+            }
+            "user.released" => "released".clone_into(&mut told.standing),
+            "user.tier_changed" => after["tier"].as_str().unwrap_or_default().clone_into(&mut told.tier),
+            "user.suspended" | "user.updated" if after.get("cause").is_some() => {
+                told.causes.extend(after["cause"].as_str().and_then(Reason::parse));
+            }
+            "user.reactivated" | "user.updated" if after.get("causes").is_some() => told.causes = reasons(&after["causes"]),
+            _ => {}
+        }
+    }
+}
+
+impl Told {
+    /// What the events of this user ought to add up to.
+    pub(super) fn of(user: &User) -> Self {
+        Self {
+            standing: user.standing.as_str().to_owned(),
+            is_invited: user.invited_at.is_some() && user.joined_at.is_none(),
+            causes: user.causes.iter().map(|c| c.reason).collect(),
+            tier: user.tier.as_str().to_owned(),
+            primary: user.addresses.primary.as_ref().map(ToString::to_string),
+            secondary: user.addresses.secondary.iter().map(ToString::to_string).collect(),
+            guid: user.link.as_ref().map(|l| l.guid.to_string()),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The administrator of the directory: who has been hired, and what an edit does.
+
+use std::collections::BTreeSet;
+
+use adsim::{Ad, Expiry, NewPerson, names};
+use rosterd::model::Timestamp;
+use uuid::Uuid;
+
+use super::history::{Edit, Mail, Mass};
+
+/// Where people work; the last is outside of the base.
+const OUS: [&str; 7] = ["Engineering", "Sales", "Operations", "Finance", "Support", "Platform", "Elsewhere"];
+/// The groups that can give a tier, once they are nested; the last two are empty at first.
+pub(super) const GROUPS: [&str; 5] = [names::BASIC, names::PRO, names::PRO_NESTED, "Roster Basic Nested", "Roster Deep"];
+/// What a reader can lose the right to.
+const ATTRIBUTES: [&str; 8] =
+    ["userAccountControl", "accountExpires", "mail", "displayName", "memberOf", "proxyAddresses", "primaryGroupID", "employeeType"];
+
+/// Everybody there ever was, and what the reader is not shown.
+#[derive(Debug)]
+pub(super) struct Cast {
+    pub(super) people: Vec<Uuid>,
+    ous: Vec<Uuid>,
+    pub(super) groups: Vec<Uuid>,
+    made: u32,
+    pub(super) dark_ous: BTreeSet<usize>,
+    pub(super) dark_people: BTreeSet<Uuid>,
+    pub(super) dark_attributes: BTreeSet<&'static str>,
+    pub(super) dark_groups: BTreeSet<usize>,
+    pub(super) tombstones: bool,
+}
+
+impl Cast {
+    /// Whoever works in a new directory; what this simulation needs is added to it.
+    pub(super) fn of(ad: &mut Ad, service: Uuid, tombstones: bool) -> Self {
+        ad.add_ou("", "Elsewhere");
+        for group in &GROUPS[3..] {
+            ad.add_group(names::GROUPS, group);
+        }
+        ad.show_tombstones(tombstones);
+        ad.set_recycle_bin(true);
+        Self {
+            people: ad.people().into_iter().filter(|p| *p != service).collect(),
+            ous: OUS.iter().map(|ou| ad.guid(*ou)).collect(),
+            groups: GROUPS.iter().map(|group| ad.guid(*group)).collect(),
+            made: 0,
+            dark_ous: BTreeSet::new(),
+            dark_people: BTreeSet::new(),
+            dark_attributes: BTreeSet::new(),
+            dark_groups: BTreeSet::new(),
+            tombstones,
+        }
+    }
+
+    pub(super) fn is_alive(ad: &Ad, who: Uuid) -> bool {
+        ad.exists(who) && ad.value(who, "isDeleted").is_none()
+    }
+
+    pub(super) fn dark_dns(&self, ad: &Ad) -> Vec<String> {
+        self.dark_ous.iter().map(|ou| ad.dn(self.ous[*ou])).collect()
+    }
+
+    /// The n-th of the people, or the next one that is as wanted.
+    fn pick(&self, n: usize, is_wanted: impl Fn(Uuid) -> bool) -> Option<Uuid> {
+        let start = n % self.people.len();
+        self.people[start..].iter().chain(&self.people[..start]).copied().find(|p| is_wanted(*p))
+    }
+
+    fn ou(&self, n: usize) -> Uuid {
+        self.ous[n % self.ous.len()]
+    }
+
+    fn group(&self, n: usize) -> Uuid {
+        self.groups[n % self.groups.len()]
+    }
+
+    fn next(&mut self) -> u32 {
+        self.made += 1;
+        self.made
+    }
+
+    fn address(&mut self, mail: Mail) -> Option<String> {
+        let n = self.next();
+        match mail {
+            Mail::Home => Some(format!("person{n}@example.com")),
+            Mail::Second => Some(format!("person{n}@example.org")),
+            Mail::Foreign => Some(format!("person{n}@elsewhere.test")),
+            Mail::Malformed => Some(format!("person {n} at home")),
+            Mail::None | Mail::Shouted => None,
+        }
+    }
+
+    fn hire(&mut self, ad: &mut Ad, ou: usize, group: Option<usize>, mail: Option<String>, staged: bool) {
+        let n = self.next();
+        let name = format!("Newcomer {n}");
+        let mut person = NewPerson::new(format!("new{n}")).cn(&name).with("displayName", &name).ou(self.ou(ou));
+        if let Some(mail) = mail {
+            person = person.mail(&mail);
+        }
+        if let Some(group) = group {
+            person = person.member_of(self.group(group));
+        }
+        if staged {
+            person = person.disabled();
+        }
+        self.people.push(ad.add_person(person));
+    }
+
+    /// Sets mail, and the proxy address that goes with it.
+    fn set_mail(ad: &mut Ad, who: Uuid, mail: Option<&str>) {
+        let others: Vec<Vec<u8>> = ad.values(who, "proxyAddresses").into_iter().filter(|v| !v.starts_with(b"SMTP:")).collect();
+        match mail {
+            Some(mail) => {
+                ad.set(who, "mail", mail);
+                ad.set_values(who, "proxyAddresses", std::iter::once(format!("SMTP:{mail}").into_bytes()).chain(others));
+            }
+            None => {
+                ad.clear(who, "mail");
+                ad.set_values(who, "proxyAddresses", others);
+            }
+        }
+    }
+
+    /// Makes the edit. What makes no sense as things stand does nothing.
+    pub(super) fn edit(&mut self, ad: &mut Ad, edit: &Edit, now: Timestamp) {
+        let alive = |cast: &Self, ad: &Ad, n: usize| cast.pick(n, |p| Self::is_alive(ad, p));
+        let Some(who) = self.subject(ad, edit) else { return };
+        match edit {
+            Edit::Hire { ou, group, mail, staged } => {
+                let mail = self.address(*mail);
+                // Most are entitled, and most work where they should.
+                let group = (group % 5 != 4).then_some(*group % 3);
+                self.hire(ad, if ou % 9 == 0 { 6 } else { ou % 6 }, group, mail, *staged);
+            }
+            Edit::Recreate(n) => {
+                let mail = ad.value(who, "mail");
+                ad.delete(who);
+                self.hire(ad, *n % 6, Some(*n % 3), mail, false);
+            }
+            Edit::Disable(_) => ad.disable(who),
+            Edit::Enable(_) => ad.enable(who),
+            Edit::Expire(_, minutes) => {
+                let at = Timestamp(now.0 + minutes * 60_000_000);
+                ad.set_expiry(who, Expiry::Ticks(at.to_filetime()));
+            }
+            Edit::NeverExpire(_) => ad.set_expiry(who, Expiry::Never),
+            Edit::Delete(_) => ad.delete(who),
+            Edit::Purge(_) => {
+                self.dark_people.remove(&who);
+                ad.purge(who);
+            }
+            Edit::Restore(_) => ad.restore(who),
+            Edit::Move(_, ou) => ad.move_to(who, self.ou(*ou)),
+            Edit::Rename(_) => {
+                let name = format!("Renamed {}", self.next());
+                ad.rename(who, &name);
+            }
+            Edit::Redisplay(_) => {
+                let name = format!("Called {}", self.next());
+                ad.set(who, "displayName", &name);
+            }
+            Edit::RenameOu(ou) => {
+                let name = format!("Department {}", self.next());
+                ad.rename(self.ou(*ou), &name);
+            }
+            Edit::SetMail(_, Mail::Shouted) => {
+                let mail = ad.value(who, "mail").map(|m| m.to_uppercase());
+                Self::set_mail(ad, who, mail.as_deref());
+            }
+            Edit::SetMail(_, mail) => {
+                let mail = self.address(*mail);
+                Self::set_mail(ad, who, mail.as_deref());
+            }
+            Edit::SwapMail(_, b) | Edit::StealMail(_, b) => {
+                let Some(other) = alive(self, ad, *b) else { return };
+                let (mine, theirs) = (ad.value(who, "mail"), ad.value(other, "mail"));
+                Self::set_mail(ad, who, theirs.as_deref());
+                if matches!(edit, Edit::SwapMail(..)) {
+                    Self::set_mail(ad, other, mine.as_deref());
+                }
+            }
+            Edit::ShareProxy(_, b) => {
+                let Some(other) = alive(self, ad, *b) else { return };
+                let alias = format!("smtp:alias{}@example.com", b % 7).into_bytes();
+                for one in [who, other] {
+                    let others: Vec<Vec<u8>> = ad.values(one, "proxyAddresses").into_iter().filter(|v| *v != alias).collect();
+                    ad.set_values(one, "proxyAddresses", others.into_iter().chain([alias.clone()]));
+                }
+            }
+            Edit::Join(_, group) => ad.add_member(self.group(*group), who),
+            Edit::Leave(_, group) => ad.remove_member(self.group(*group), who),
+            Edit::LeaveAll(_) => self.leave_all(ad, who),
+            Edit::PrimaryGroup(_, group) => ad.set_primary_group(who, self.group(*group)),
+            // A configured group in itself teaches nothing.
+            Edit::Nest(a, b) if self.group(*a) != self.group(*b) => ad.add_member(self.group(*a), self.group(*b)),
+            Edit::Nest(..) => {}
+            Edit::Unnest(a, b) => ad.remove_member(self.group(*a), self.group(*b)),
+            Edit::EmptyGroup(group) => {
+                let group = self.group(*group);
+                ad.members(group).into_iter().for_each(|member| ad.remove_member(group, member));
+            }
+            Edit::RenameGroup(group) => {
+                let name = format!("Group {}", self.next());
+                ad.rename(self.group(*group), &name);
+            }
+            Edit::HideOu(ou) => {
+                let ou = ou % self.ous.len();
+                self.dark_ous.insert(ou);
+                ad.hide_subtree(self.ous[ou]);
+            }
+            Edit::ShowOus => std::mem::take(&mut self.dark_ous).into_iter().for_each(|ou| ad.show_subtree(self.ous[ou])),
+            Edit::HidePerson(_) => {
+                self.dark_people.insert(who);
+                ad.hide_entry(who);
+            }
+            Edit::ShowPeople => std::mem::take(&mut self.dark_people).into_iter().for_each(|p| ad.show_entry(p)),
+            Edit::HideAttribute(attribute, ou) => {
+                let attribute = ATTRIBUTES[attribute % ATTRIBUTES.len()];
+                self.dark_attributes.insert(attribute);
+                let ou = ou.map(|ou| self.ou(ou).into());
+                // So that the schema has it.
+                ad.set(who, "employeeType", if ad.value(who, "employeeType").as_deref() == Some("robot") { "robot" } else { "human" });
+                ad.hide_attribute(attribute, ou);
+            }
+            Edit::ShowAttributes => std::mem::take(&mut self.dark_attributes).into_iter().for_each(|a| ad.show_attribute(a)),
+            Edit::HideMembers(group) => {
+                self.dark_groups.insert(group % self.groups.len());
+                ad.hide_members(self.group(*group));
+            }
+            Edit::ShowMembers => std::mem::take(&mut self.dark_groups).into_iter().for_each(|g| ad.show_members(self.groups[g])),
+            Edit::ShowTombstones(shown) => {
+                self.tombstones = *shown;
+                ad.show_tombstones(*shown);
+            }
+            Edit::Robot(_, is) => ad.set(who, "employeeType", if *is { "robot" } else { "human" }),
+            Edit::Many(every, what) => self.many(ad, *every, *what),
+        }
+    }
+
+    /// Whom an edit is about; anybody, where it is about nobody.
+    fn subject(&self, ad: &Ad, edit: &Edit) -> Option<Uuid> {
+        match edit {
+            Edit::Purge(n) => self.pick(*n, |p| ad.exists(p)),
+            Edit::Restore(n) => self.pick(*n, |p| ad.exists(p) && !Self::is_alive(ad, p)),
+            Edit::Recreate(n)
+            | Edit::Disable(n)
+            | Edit::Enable(n)
+            | Edit::Expire(n, _)
+            | Edit::NeverExpire(n)
+            | Edit::Delete(n)
+            | Edit::Move(n, _)
+            | Edit::Rename(n)
+            | Edit::Redisplay(n)
+            | Edit::SetMail(n, _)
+            | Edit::SwapMail(n, _)
+            | Edit::StealMail(n, _)
+            | Edit::ShareProxy(n, _)
+            | Edit::Join(n, _)
+            | Edit::Leave(n, _)
+            | Edit::LeaveAll(n)
+            | Edit::PrimaryGroup(n, _)
+            | Edit::HidePerson(n)
+            | Edit::HideAttribute(n, _)
+            | Edit::Robot(n, _) => self.pick(*n, |p| Self::is_alive(ad, p)),
+            _ => self.people.first().copied(),
+        }
+    }
+
+    fn leave_all(&self, ad: &mut Ad, who: Uuid) {
+        // The primary group that was becomes one like any other.
+        ad.set_primary_group(who, "Domain Users");
+        for group in &self.groups {
+            ad.remove_member(*group, who);
+        }
+    }
+
+    fn many(&mut self, ad: &mut Ad, every: usize, what: Mass) {
+        let chosen: Vec<Uuid> = self.people.iter().copied().filter(|p| Self::is_alive(ad, *p)).step_by(every).collect();
+        for (n, who) in chosen.into_iter().enumerate() {
+            match what {
+                Mass::Disable => ad.disable(who),
+                Mass::Enable => ad.enable(who),
+                Mass::Delete => ad.delete(who),
+                Mass::MoveOut => ad.move_to(who, self.ous[6]),
+                Mass::LeaveGroups => self.leave_all(ad, who),
+                Mass::JoinPro => ad.add_member(self.groups[1], who),
+                Mass::Readdress => {
+                    let mail = self.address(Mail::Home);
+                    Self::set_mail(ad, who, mail.as_deref());
+                }
+                Mass::Hire => {
+                    let mail = self.address(Mail::Home);
+                    self.hire(ad, n % 6, Some(n % 3), mail, false);
+                }
+            }
+        }
+    }
+}
