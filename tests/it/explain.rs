@@ -1,6 +1,6 @@
 //! Why somebody is what they are: users, people who are none, and people who are nowhere.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use adsim::NewPerson;
 use rosterd::engine::{Entry, Explanation};
@@ -57,7 +57,7 @@ async fn of_a_user_it_tells_scope_state_addresses_and_every_way_to_the_tier() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_people_without_a_user_it_tells_why_and_what_to_do() {
     let firm = Firm::running(20, |c| c.exclude = vec!["svc-*@example.com".to_owned()]).await;
-    let past = SystemTime::now() - Duration::from_hours(48);
+    let past = firm.sim.now() - Duration::from_hours(48);
     firm.sim.edit(|ad| {
         let pro = |name: &str, mail: &str| NewPerson::new(name).cn(name).mail(mail).member_of(adsim::names::PRO);
         ad.add_person(pro("dis", "dis@example.com").disabled());
