@@ -4,6 +4,9 @@
 //! `cargo run --release --example demo` stays up afterwards; `-- --once` ends instead.
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "an example talks to whoever runs it")]
 
+#[path = "../tests/support/folder.rs"]
+mod folder;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,40 +60,11 @@ fn tell(text: &str) {
     println!("\n\x1b[36m── {text}\x1b[0m");
 }
 
-fn configuration(sim: &Sim, folder: &Path) -> String {
-    let folder = folder.display();
-    format!(
-        r#"
-[store]
-url = "sqlite://{folder}/rosterd.db"
-
-[control]
-socket = "{folder}/control.sock"
-
-[domains]
-trusted = ["example.com"]      # in real life a DNS TXT record proves it
-
+/// Beside where everything is.
+const SAFETY: &str = "\
 [safety]
-settle = "3s"                  # ten minutes by default: "gone" must still hold at a second look
-
-[[directory]]
-name = "corp"
-account = "acme"
-servers = ["{url}"]
-ca-file = "{folder}/ca.pem"
-bind-dn = "{upn}"
-password-file = "{folder}/password"
-base = ["{root}"]
-schedule = "*/15 * * * *"
-pro-groups = ["Roster Pro"]
-basic-groups = ["Roster Basic"]
-live = false
-"#,
-        url = sim.ldaps_url(),
-        upn = sim.service_upn(),
-        root = sim.root_dn(),
-    )
-}
+settle = \"3s\"                  # ten minutes by default: \"gone\" must still hold at a second look
+";
 
 #[tokio::main]
 async fn main() {
@@ -98,13 +72,11 @@ async fn main() {
     tell("A company with a thousand people in Active Directory (simulated; LDAPS on the loopback)");
     let sim = Sim::builder().people(1000).start().await.expect("a simulator");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    std::fs::write(folder.path().join("ca.pem"), sim.ca_pem()).expect("a file");
-    let password = folder.path().join("password");
-    std::fs::write(&password, format!("{}\n", sim.service_password())).expect("a file");
-    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a mode");
+    folder::write_files(folder.path(), &sim.ca_pem(), &sim.service_password());
     let file = folder.path().join("rosterd.toml");
-    std::fs::write(&file, configuration(&sim, folder.path())).expect("a file");
-    println!("{}", configuration(&sim, folder.path()).trim());
+    let configuration = folder::Directory::of(&sim, folder.path()).configuration(folder.path(), SAFETY, "schedule = \"*/15 * * * *\"");
+    std::fs::write(&file, &configuration).expect("a file");
+    println!("{}", configuration.trim());
 
     tell("The daemon starts");
     let config = Config::load(&file, &daemon::checks()).unwrap_or_else(|problems| panic!("{problems}"));

@@ -5,8 +5,12 @@
 //! the simulator and the programs too, runs on this one machine, so figures are of all of it together.
 #![allow(clippy::print_stdout, reason = "a bench talks to whoever runs it")]
 
+#[path = "../../tests/support/folder.rs"]
+mod folder;
+#[path = "../../tests/support/process.rs"]
+mod process;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,13 +20,14 @@ use anyhow::{Context as _, ensure};
 use axum::Router;
 use axum::http::StatusCode;
 use clap::Parser;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use rosterd::clock::Clock;
 use rosterd::model::{Actor, Event, EventCause};
 use rosterd::store::{Store, Subscription};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+
+use folder::Directory;
+use process::Daemon;
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -43,99 +48,14 @@ struct Arguments {
 /// Events written in one transaction.
 const BATCH: u64 = 500;
 
-/// A running rosterd.
-struct Daemon {
-    child: Child,
-    folder: std::path::PathBuf,
-}
-
-impl Daemon {
-    fn start(folder: &Path) -> anyhow::Result<Self> {
-        let log = std::fs::File::create(folder.join("rosterd.log"))?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rosterd"));
-        let child = command.arg("--config").arg(folder.join("rosterd.toml")).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let daemon = Self { child: child.spawn()?, folder: folder.to_owned() };
-        let begun = Instant::now();
-        while daemon.ctl("status").is_err() {
-            ensure!(
-                begun.elapsed() < Duration::from_mins(1),
-                "rosterd does not answer: {}",
-                std::fs::read_to_string(folder.join("rosterd.log"))?
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(daemon)
-    }
-
-    fn ctl(&self, words: &str) -> anyhow::Result<Value> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rosterctl"));
-        command.args(["--json", "--yes", "--socket"]).arg(self.folder.join("control.sock")).args(words.split_whitespace());
-        let done = command.stdin(Stdio::null()).output()?;
-        ensure!(matches!(done.status.code(), Some(0 | 3)), "rosterctl {words}: {}", String::from_utf8_lossy(&done.stderr));
-        Ok(serde_json::from_slice(&done.stdout)?)
-    }
-
-    /// A line of /proc/PID/status, in MiB.
-    fn memory(&self, line: &str) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).context("no such line")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
-    }
-
-    /// How long a sync of the directory takes.
-    fn sync(&self) -> anyhow::Result<Duration> {
-        let begun = Instant::now();
-        let run = self.ctl("sync corp")?;
-        ensure!(run["error"].is_null(), "{run:#}");
-        Ok(begun.elapsed())
-    }
-
-    fn hook(&self, name: &str) -> anyhow::Result<Value> {
-        let hooks = self.ctl("hook list")?;
-        let all = hooks["hooks"].as_array().context("hooks")?;
-        all.iter().find(|hook| hook["name"] == name).cloned().context("the hook")
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
-        let _ = self.child.wait();
-    }
-}
-
+/// Writes the configuration of a daemon over this simulator, with both hooks.
 fn configure(folder: &Path, sim: &Sim, receiver: &str, concurrency: u32) -> anyhow::Result<()> {
-    std::fs::write(folder.join("ca.pem"), sim.ca_pem())?;
-    let private = |name: &str, text: &str, mode| {
-        let path = folder.join(name);
-        std::fs::write(&path, text)?;
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode))
-    };
-    private("password", &sim.service_password(), 0o600)?;
-    private("key", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n", 0o600)?;
-    let (at, url, who, root) = (folder.display(), sim.ldaps_url(), sim.service_upn(), sim.root_dn());
-    let text = format!(
+    folder::write_files(folder, &sim.ca_pem(), &sim.service_password());
+    folder::write(&folder.join("key"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n", 0o600);
+    let at = folder.display();
+    // Not told of what the directory does while the bench runs.
+    let hooks = format!(
         r#"
-[store]
-url = "sqlite://{at}/rosterd.db"
-[control]
-socket = "{at}/control.sock"
-[domains]
-trusted = ["example.com"]
-[[directory]]
-name = "corp"
-account = "acme"
-servers = ["{url}"]
-ca-file = "{at}/ca.pem"
-bind-dn = "{who}"
-password-file = "{at}/password"
-base = ["{root}"]
-pro-groups = ["Roster Pro"]
-basic-groups = ["Roster Basic"]
-schedule = "@yearly"
-live = false
-# Not told of what the directory does while the bench runs.
 [[hook]]
 name = "webhook"
 events = ["domain.lapsed"]
@@ -149,7 +69,22 @@ exec = ["/bin/true"]
 concurrency = {concurrency}
 "#
     );
+    let text = Directory::of(sim, folder).configuration(folder, &hooks, "schedule = \"@yearly\"");
     Ok(std::fs::write(folder.join("rosterd.toml"), text)?)
+}
+
+/// How long a sync of the directory takes.
+fn sync(daemon: &Daemon) -> Duration {
+    let begun = Instant::now();
+    let run = daemon.done("sync corp");
+    assert_eq!(run["changes"].as_object().map(|kinds| kinds.values().all(|n| n == 0)), Some(true), "{run:#}");
+    begun.elapsed()
+}
+
+fn hook(daemon: &Daemon, name: &str) -> anyhow::Result<Value> {
+    let hooks = daemon.done("hook list");
+    let all = hooks["hooks"].as_array().context("hooks")?;
+    all.iter().find(|hook| hook["name"] == name).cloned().context("the hook")
 }
 
 /// Fills the log; returns how long that took.
@@ -204,41 +139,36 @@ fn main() -> anyhow::Result<()> {
         with_hooks.as_secs_f64()
     );
 
-    let daemon = Daemon::start(folder.path())?;
-    daemon.ctl("account create acme --name Acme")?;
-    daemon.ctl("domain claim acme example.com")?;
-    daemon.ctl("sync corp")?;
-    while let Some(id) = daemon.ctl("held list")?["held"][0]["id"].as_str() {
-        daemon.ctl(&format!("held approve {id}"))?;
-    }
-    let alone = median((0..5).map(|_| daemon.sync()).collect::<anyhow::Result<_>>()?);
+    let daemon = Daemon::start(folder.path());
+    daemon.import();
+    let alone = median((0..5).map(|_| sync(&daemon)).collect());
     println!(
         "a full sync of {people} people that changes nothing, alone: {:.0} ms; memory {:.1} MiB",
         alone.as_secs_f64() * 1e3,
-        daemon.memory("VmRSS")?
+        daemon.memory("VmRSS")
     );
 
-    for hook in ["webhook", "program"] {
-        let before = daemon.hook(hook)?["delivered"].as_u64().unwrap_or(0);
+    for name in ["webhook", "program"] {
+        let before = hook(&daemon, name)?["delivered"].as_u64().unwrap_or(0);
         let begun = Instant::now();
-        let queued = daemon.ctl(&format!("hook replay {hook} --since 1d"))?["deliveries"].as_u64().context("deliveries")?;
+        let queued = daemon.done(&format!("hook replay {name} --since 1d"))["deliveries"].as_u64().context("deliveries")?;
         let put = begun.elapsed();
         let (mut syncs, mut peak) = (Vec::new(), 0.0_f64);
         loop {
-            syncs.push(daemon.sync()?);
-            peak = peak.max(daemon.memory("VmRSS")?);
-            if daemon.hook(hook)?["pending"] == 0 {
+            syncs.push(sync(&daemon));
+            peak = peak.max(daemon.memory("VmRSS"));
+            if hook(&daemon, name)?["pending"] == 0 {
                 break;
             }
         }
         let took = begun.elapsed();
-        let done = daemon.hook(hook)?["delivered"].as_u64().unwrap_or(0) - before;
+        let done = hook(&daemon, name)?["delivered"].as_u64().unwrap_or(0) - before;
         ensure!(done == queued, "{done} of {queued} were delivered");
         let last = syncs.len().saturating_sub(1).max(1);
         syncs.truncate(last);
         let slowest = syncs.iter().max().copied().unwrap_or_default();
         println!(
-            "{hook}: {queued} events in {:.1} s ({:.0}/s; put into the outbox in {:.1} s), memory at most {peak:.1} MiB; \
+            "{name}: {queued} events in {:.1} s ({:.0}/s; put into the outbox in {:.1} s), memory at most {peak:.1} MiB; \
              {} syncs meanwhile: median {:.0} ms, slowest {:.0} ms",
             took.as_secs_f64(),
             done as f64 / took.as_secs_f64(),
@@ -249,6 +179,6 @@ fn main() -> anyhow::Result<()> {
         );
     }
     ensure!(received.load(Ordering::Relaxed) >= events, "the receiver has {} of them", received.load(Ordering::Relaxed));
-    println!("memory at the end {:.1} MiB, the most ever {:.1} MiB", daemon.memory("VmRSS")?, daemon.memory("VmHWM")?);
+    println!("memory at the end {:.1} MiB, the most ever {:.1} MiB", daemon.memory("VmRSS"), daemon.memory("VmHWM"));
     Ok(())
 }

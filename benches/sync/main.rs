@@ -4,10 +4,13 @@
 //! to another: wall time is mostly the server's, so the client's CPU time is compared as well.
 #![allow(clippy::print_stdout, reason = "a bench talks to whoever runs it")]
 
-mod daemon;
+#[path = "../../tests/support/folder.rs"]
+mod folder;
 mod front;
 mod limit;
 mod population;
+#[path = "../../tests/support/process.rs"]
+mod process;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -17,11 +20,15 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use clap::Parser;
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::Signal;
 use nix::sys::time::TimeValLike as _;
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
-use daemon::{Daemon, Programs};
+use folder::Directory;
 use front::Front;
 use population::{ATTRIBUTES, Population, READER, ROOT};
+use process::{Daemon, Programs};
 use server::{PASSWORD, Server};
 
 #[derive(Debug, Parser)]
@@ -69,7 +76,15 @@ fn main() -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("rosterd-bench").tempdir()?;
     let server = Server::start(population, &cache, folder.path())?;
     let front = Front::start(server.socket.clone())?;
-    daemon::configure(folder.path(), &front)?;
+    let directory = Directory {
+        url: format!("ldaps://127.0.0.1:{}", front.port),
+        bind_dn: READER.to_owned(),
+        base: ROOT.to_owned(),
+        ..Directory::nowhere(folder.path())
+    };
+    let keys = "schedule = \"@yearly\"\ntimeouts = { connect = \"5s\", operation = \"10m\", run = \"6h\" }";
+    folder::write_files(folder.path(), &front.ca, PASSWORD);
+    std::fs::write(folder.path().join("rosterd.toml"), directory.configuration(folder.path(), "", keys))?;
     println!("{people} people, {memberships} memberOf each; {rounds} rounds; R is ldapsearch in the same run\n");
 
     let mut reference = vec![];
@@ -88,16 +103,15 @@ fn main() -> anyhow::Result<()> {
         import.peak
     );
 
-    let daemon = Daemon::start(folder.path(), &programs)?;
+    let daemon = start(&programs, folder.path());
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         theirs.push(read(&front, folder.path())?);
-        let (cost, run) = cost(&front, || daemon.cpu(), || daemon.ctl("sync corp"))?;
+        let (cost, run) = cost(&front, || cpu_of(&daemon), || Ok(daemon.done("sync corp")))?;
         ours.push(cost);
         ensure!(run["state"] == "succeeded" && run["read"]["entries"] == people && run["held"] == 0, "the run was not unchanged: {run:#}");
     }
-    let peak = daemon.peak()?;
-    daemon.stop()?;
+    let peak = stop(daemon);
     let wall = |costs: &[Cost]| median(costs.iter().map(|c| c.wall));
     let cpu = |costs: &[Cost]| median(costs.iter().map(|c| c.cpu));
     println!("unchanged:    {} wall, {} CPU, {} searches, peak {peak:.1} MiB", show(wall(&ours)), show(cpu(&ours)), ours[0].searches);
@@ -109,6 +123,34 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A daemon whose first run, which begins by itself, has ended.
+fn start(programs: &Programs, folder: &Path) -> Daemon {
+    let at = rosterd::clock::Clock::system().now().to_string();
+    let daemon = Daemon::start_of(programs, folder);
+    loop {
+        let runs = daemon.done("run list --limit 1");
+        let newest = &runs["runs"][0];
+        if newest["started_at"].as_str() >= Some(at.as_str()) && newest["state"] != "running" {
+            return daemon;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Ends it as an administrator would; the most memory it has ever held, in MiB.
+fn stop(mut daemon: Daemon) -> f64 {
+    let peak = daemon.memory("VmHWM");
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
+    peak
+}
+
+/// The CPU time it has taken, user and system, all threads.
+fn cpu_of(daemon: &Daemon) -> anyhow::Result<Duration> {
+    let clock = clock_getcpuclockid(Pid::from_raw(daemon.pid().cast_signed()))?;
+    Ok(clock_gettime(clock)?.into())
+}
+
 /// What a first import took.
 struct Import {
     plan: Cost,
@@ -118,17 +160,15 @@ struct Import {
 
 /// A first import into a new store: everybody is planned, held, and approved.
 fn import(front: &Front, folder: &Path, programs: &Programs, population: Population) -> anyhow::Result<Import> {
-    let daemon = Daemon::start(folder, programs)?;
-    daemon.ctl("account create acme --name Acme")?;
-    daemon.ctl("domain claim acme example.com")?;
-    let (plan, _) = cost(front, || daemon.cpu(), || daemon.ctl("sync corp"))?;
-    let held = daemon.ctl("held list")?["held"][0]["id"].as_str().unwrap_or_default().to_owned();
-    let (apply, _) = cost(front, || daemon.cpu(), || daemon.ctl(&format!("held approve {held}")))?;
-    let active = daemon.ctl("status")?["directories"][0]["users"]["active"].as_u64();
+    let daemon = start(programs, folder);
+    daemon.found_acme();
+    let (plan, _) = cost(front, || cpu_of(&daemon), || Ok(daemon.ctl("sync corp")))?;
+    let held = daemon.done("held list")["held"][0]["id"].as_str().unwrap_or_default().to_owned();
+    let (apply, _) = cost(front, || cpu_of(&daemon), || Ok(daemon.done(&format!("held approve {held}"))))?;
+    let active = daemon.done("status")["directories"][0]["users"]["active"].as_u64();
     let expected = population.people - population.people / 50;
     ensure!(active == Some(expected), "{active:?} users are active, and {expected} should be");
-    let peak = daemon.peak()?;
-    daemon.stop()?;
+    let peak = stop(daemon);
     Ok(Import { plan, apply, peak })
 }
 

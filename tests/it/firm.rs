@@ -27,10 +27,7 @@ pub(crate) fn alice() -> Actor {
 
 /// The settings of a directory that is this simulator.
 pub(crate) fn config(sim: &Sim, folder: &Path) -> DirectoryConfig {
-    std::fs::write(folder.join("ca.pem"), sim.ca_pem()).expect("a file");
-    let password = folder.join("password");
-    std::fs::write(&password, format!("{}\n", sim.service_password())).expect("a file");
-    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a mode");
+    crate::folder::write_files(folder, &sim.ca_pem(), &sim.service_password());
     DirectoryConfig {
         name: rosterd::model::DirectoryName::parse("corp").expect("a name"),
         account: Handle::parse("acme").expect("a handle"),
@@ -40,7 +37,7 @@ pub(crate) fn config(sim: &Sim, folder: &Path) -> DirectoryConfig {
             starttls: false,
             ca_file: Some(folder.join("ca.pem")),
             bind_dn: sim.service_upn(),
-            password_file: password,
+            password_file: folder.join("password"),
             bases: vec![sim.root_dn()],
             filter: None,
             timeouts: Timeouts { connect: Duration::from_secs(2), operation: Duration::from_secs(5), run: Duration::from_mins(1) },

@@ -13,6 +13,8 @@ mod ctl;
 mod engine;
 mod explain;
 mod firm;
+#[path = "../support/folder.rs"]
+mod folder;
 mod found;
 mod gates;
 mod gauntlet;
@@ -25,6 +27,7 @@ mod members;
 mod names;
 mod package;
 mod plans;
+#[path = "../support/process.rs"]
 mod process;
 mod retention;
 mod service;

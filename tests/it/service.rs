@@ -1,13 +1,15 @@
 //! The daemon as a process over the simulator: what the administrator and the machine do to it.
 
 use std::path::Path;
+use std::process::Command;
 
-use adsim::{Fault, Sim, What, When};
+use adsim::{Builder, Fault, Sim, What, When};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::folder::{self, Directory};
 use crate::process::{Daemon, until};
 
 /// A daemon over a simulated directory.
@@ -16,63 +18,38 @@ pub(crate) struct Site {
     pub(crate) daemon: Daemon,
     pub(crate) sim: Sim,
     // The simulator's threads.
-    _runtime: Runtime,
+    pub(crate) runtime: Runtime,
     pub(crate) folder: TempDir,
 }
 
 /// What every one of these daemons is told; `more` stands before the directory, `directory` are keys of it.
 pub(crate) fn configuration(sim: &Sim, folder: &Path, more: &str, directory: &str) -> String {
-    let (url, who, root, folder) = (sim.ldaps_url(), sim.service_upn(), sim.root_dn(), folder.display());
-    format!(
-        r#"
-        [store]
-        url = "sqlite://{folder}/rosterd.db"
-        [control]
-        socket = "{folder}/control.sock"
-        [domains]
-        trusted = ["example.com"]
-        {more}
-        [[directory]]
-        name = "corp"
-        account = "acme"
-        servers = ["{url}"]
-        ca-file = "{folder}/ca.pem"
-        bind-dn = "{who}"
-        password-file = "{folder}/password"
-        base = ["{root}"]
-        pro-groups = ["Roster Pro"]
-        basic-groups = ["Roster Basic"]
-        timeouts = {{ connect = "2s", operation = "5s", run = "30s" }}
-        live = false
-        {directory}
-        "#
-    )
+    let keys = format!("timeouts = {{ connect = \"2s\", operation = \"5s\", run = \"30s\" }}\n{directory}");
+    Directory::of(sim, folder).configuration(folder, more, &keys)
 }
 
 impl Site {
     /// A company of so many people that nothing is known of yet.
     pub(crate) fn empty(people: usize) -> Self {
+        Self::of(Sim::builder().people(people), "", |_, _| {})
+    }
+
+    /// Over this simulator; `more` is further configuration, `adapt` sees the directory and the command before the daemon does.
+    pub(crate) fn of(sim: Builder, more: &str, adapt: impl FnOnce(&Sim, &mut Command)) -> Self {
         let runtime = Runtime::new().unwrap();
-        let sim = runtime.block_on(Sim::builder().people(people).start()).unwrap();
+        let sim = runtime.block_on(sim.start()).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), sim.ca_pem()).unwrap();
-        let password = folder.path().join("password");
-        std::fs::write(&password, sim.service_password()).unwrap();
-        std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        std::fs::write(folder.path().join("rosterd.toml"), configuration(&sim, folder.path(), "", "")).unwrap();
-        Self { daemon: Daemon::start(folder.path()), sim, _runtime: runtime, folder }
+        folder::write_files(folder.path(), &sim.ca_pem(), &sim.service_password());
+        std::fs::write(folder.path().join("rosterd.toml"), configuration(&sim, folder.path(), more, "")).unwrap();
+        let mut command = Daemon::command(folder.path());
+        adapt(&sim, &mut command);
+        Self { daemon: Daemon::start_as(folder.path(), command), sim, runtime, folder }
     }
 
     /// A company of 60 people, all of them users.
     pub(crate) fn running() -> Self {
         let site = Self::empty(60);
-        site.done("account create acme --name Acme");
-        site.done("domain claim acme example.com");
-        let (code, run) = site.daemon.ctl("sync corp");
-        if code == 3 {
-            let held = site.done("held list")["held"][0]["id"].as_str().unwrap().to_owned();
-            site.done(&format!("held approve {held}"));
-        }
+        let run = site.daemon.import();
         assert!(site.active() > 40, "{run:#}");
         site
     }
@@ -87,9 +64,7 @@ impl Site {
     }
 
     pub(crate) fn done(&self, command: &str) -> Value {
-        let (code, document) = self.daemon.ctl(command);
-        assert_eq!(code, 0, "rosterctl {command}: {document:#}");
-        document
+        self.daemon.done(command)
     }
 
     pub(crate) fn status(&self) -> Value {
@@ -142,7 +117,7 @@ fn a_configuration_with_problems_changes_nothing_and_all_of_them_are_told() {
     let (code, problem) = site.daemon.ctl("reload");
     assert_eq!((code, &problem["status"]), (1, &Value::from(422)), "{problem:#}");
     let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.lines().count() == 3 && detail.contains("\"soon\"") && detail.contains("rosterd.toml:9:"), "{detail}");
+    assert!(detail.lines().count() == 3 && detail.contains("\"soon\"") && detail.contains("rosterd.toml:11:"), "{detail}");
     assert_eq!(site.status()["state"], "ok");
 
     site.write("[[directory]]\nname = ");
@@ -310,6 +285,6 @@ fn a_full_disk_is_told_and_what_was_there_stays_and_the_next_run_does_the_rest()
 /// Sets how long the files of a process may become.
 fn prlimit(pid: u32, length: u64) {
     let length = if length == u64::MAX { "unlimited".to_owned() } else { length.to_string() };
-    let done = std::process::Command::new("prlimit").arg(format!("--pid={pid}")).arg(format!("--fsize={length}:unlimited")).status();
+    let done = Command::new("prlimit").arg(format!("--pid={pid}")).arg(format!("--fsize={length}:unlimited")).status();
     assert!(done.unwrap().success());
 }

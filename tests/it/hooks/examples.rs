@@ -1,6 +1,5 @@
 //! The hooks that come with the package, run as rosterd runs them.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,17 +13,20 @@ use crate::service::Site;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/hooks");
 
-/// A copy of one, in a folder that only its owner can write, as it has to be.
-fn installed(folder: &Path, name: &str) -> PathBuf {
+/// A copy of one that finds something elsewhere, in a folder that only its owner can write, as it has to be.
+fn installed(folder: &Path, name: &str, from: &str, to: &str) -> PathBuf {
     let path = folder.join(name);
-    std::fs::copy(Path::new(FOLDER).join(name), &path).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let text = std::fs::read_to_string(Path::new(FOLDER).join(name)).unwrap();
+    crate::folder::write(&path, &text.replace(from, to), 0o755);
     path
 }
 
 fn example(desk: &Desk, name: &str, events: &[&str], arguments: &[&str]) -> Hook {
-    let program = Program { path: installed(desk.folder.path(), name), arguments: arguments.iter().map(|a| (*a).to_owned()).collect() };
-    Hook { target: Target::Exec(program), events: events.iter().map(|e| (*e).to_owned()).collect(), ..by_program(name, PathBuf::new()) }
+    let folder = desk.folder.path();
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let path = installed(folder, name, "/var/lib/rosterd", folder.to_str().unwrap());
+    let target = Target::Exec(Program { path, arguments: owned(arguments) });
+    Hook { target, events: owned(events), ..by_program(name, PathBuf::new()) }
 }
 
 #[test]
@@ -38,11 +40,7 @@ fn ssh_keys_go_and_come_with_their_person() {
     std::fs::create_dir(&keys).unwrap();
     std::fs::write(keys.join(name), "ssh-ed25519 AAAA").unwrap();
     // The program looks for rosterctl where programs are; here it is elsewhere.
-    let text = std::fs::read_to_string(Path::new(FOLDER).join("revoke-ssh-keys")).unwrap();
-    let text = text.replace("$(rosterctl ", &format!("$({} ", env!("CARGO_BIN_EXE_rosterctl")));
-    let program = folder.join("revoke-ssh-keys");
-    std::fs::write(&program, text).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = installed(folder, "revoke-ssh-keys", "$(rosterctl ", concat!("$(", env!("CARGO_BIN_EXE_rosterctl"), " "));
     let (program, socket) = (program.display(), folder.join("control.sock"));
     let (keys_shown, socket) = (keys.display(), socket.display());
     let events = "events = [\"user.suspended\", \"user.reactivated\"]";
@@ -112,20 +110,14 @@ async fn syslog_gets_a_line_for_each_event() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_needs_attention_comes_in_one_mail_and_again_when_it_was_not_taken() {
     let desk = Desk::open().await;
-    let folder = desk.folder.path().display().to_string();
     // Refuses the first mail.
     let sendmail = desk.script("sendmail", "cat > \"$0.$$\"; [ -e \"$0.was\" ] || { touch \"$0.was\"; rm \"$0.$$\"; exit 75; }");
-    let text = std::fs::read_to_string(Path::new(FOLDER).join("mail-digest")).unwrap().replace("/var/lib/rosterd", &folder);
-    std::fs::write(desk.folder.path().join("mail-digest"), text).unwrap();
-    let path = desk.folder.path().join("mail-digest");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let arguments = ["it@example.com", "1", sendmail.to_str().unwrap()].map(str::to_owned).to_vec();
-    let events = ["run.held", "directory.stale", "hook.dead_lettered"].map(str::to_owned).to_vec();
-    desk.hook_up(vec![Hook { target: Target::Exec(Program { path, arguments }), events, ..by_program("mail", PathBuf::new()) }]);
+    let arguments = ["it@example.com", "1", sendmail.to_str().unwrap()];
+    desk.hook_up(vec![example(&desk, "mail-digest", &["run.held", "directory.stale", "hook.dead_lettered"], &arguments)]);
     desk.happens("run.held", &["7"]).await;
     desk.happens("directory.stale", &["corp"]).await;
     desk.happens("hook.dead_lettered", &["vpn"]).await;
-    desk.idle("mail").await;
+    desk.idle("mail-digest").await;
     let mails: Vec<String> = std::fs::read_dir(desk.folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -146,8 +138,7 @@ fn the_example_hooks_are_ones_that_rosterd_takes() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/hooks.toml")).unwrap();
     let minimal = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/minimal.toml")).unwrap();
     let password = folder.path().join("password");
-    std::fs::write(&password, "secret").unwrap();
-    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    crate::folder::write(&password, "secret", 0o600);
     let file = folder.path().join("rosterd.toml");
     std::fs::write(&file, format!("{}\n{text}", minimal.replace("/etc/rosterd/corp.password", password.to_str().unwrap()))).unwrap();
     let done = Command::new(env!("CARGO_BIN_EXE_rosterd")).args(["check-config", "--config"]).arg(&file).output().unwrap();

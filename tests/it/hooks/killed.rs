@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use super::script;
 use crate::process::{Daemon, until};
-use crate::service::{Site, configuration};
+use crate::service::Site;
 
 /// A site whose daemon has these hooks.
 fn hooked(site: &Site, hooks: &str) {
-    site.write(&configuration(&site.sim, site.folder.path(), hooks, ""));
+    site.configure(hooks, "");
     site.done("reload");
 }
 
@@ -34,12 +34,7 @@ fn sigkill_at_any_moment_loses_nothing_and_repeats_only_what_was_under_way() {
         "subject=$(sed 's/.*\"subject\":\"\\([^\"]*\\)\".*/\\1/'); sleep 0.02; echo \"$ROSTERD_EVENT_SEQ $ROSTERD_EVENT_ID $subject\" >> \"$0.told\"",
     );
     hooked(&site, &format!("[[hook]]\nname = \"tells\"\nevents = [\"*\"]\nexec = [\"{}\"]\nconcurrency = 2\n", tells.display()));
-    site.done("account create acme --name Acme");
-    site.done("domain claim acme example.com");
-    site.daemon.ctl("sync corp");
-    while let Some(id) = site.done("held list")["held"][0]["id"].as_str() {
-        site.daemon.ctl(&format!("held approve {id}"));
-    }
+    site.daemon.import();
     let kills = 6;
     for kill in 0..kills {
         let before = lines(&site, "tells.told").len();
@@ -130,8 +125,7 @@ fn no_secret_shows_anywhere() {
     const PATH: &str = "marker-path-of-a-chat-room";
     let site = Site::empty(5);
     let secret = site.folder.path().join("siem.secret");
-    std::fs::write(&secret, format!("whsec_{MARKER}\n")).unwrap();
-    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    crate::folder::write(&secret, &format!("whsec_{MARKER}\n"), 0o600);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let spills = script(site.folder.path(), "spills", "env; cat; tr '\\0' '\\n' < /proc/$PPID/cmdline; exit 1");
     hooked(

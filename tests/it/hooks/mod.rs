@@ -7,7 +7,6 @@ mod receiver;
 mod stale;
 mod webhook;
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,8 +63,7 @@ fn by_server(name: &str, url: &str) -> Hook {
 /// Writes a shell script that may be run as a hook.
 fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
-    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    crate::folder::write(&path, &format!("#!/bin/sh\n{text}\n"), 0o755);
     path
 }
 

@@ -8,6 +8,7 @@ use rosterd::store::Store;
 use serde_json::Value;
 
 use super::{DOMAIN, Lab};
+use crate::folder::Directory;
 use crate::process::Daemon;
 
 /// A daemon at work.
@@ -20,34 +21,11 @@ pub(crate) struct Office {
 
 /// The configuration of a directory that is this lab; `directory` are further keys of it.
 fn configuration(lab: &Lab, directory: &str) -> String {
-    let (folder, dns) = (lab.folder().display(), lab.fact("LAB_DNS_SERVER"));
-    let [url, ca, who, password] = ["LAB_URL", "LAB_CA_FILE", "LAB_BIND_UPN", "LAB_PASSWORD_FILE"].map(|name| lab.fact(name));
-    format!(
-        r#"
-        [store]
-        url = "sqlite://{folder}/rosterd.db"
-        [control]
-        socket = "{folder}/control.sock"
-        [dns]
-        resolver = "{dns}"
-        [domains]
-        trusted = ["example.com"]
-        [[directory]]
-        name = "corp"
-        account = "acme"
-        servers = ["{url}"]
-        ca-file = "{ca}"
-        bind-dn = "{who}"
-        password-file = "{password}"
-        base = ["{DOMAIN}"]
-        pro-groups = ["Roster Pro"]
-        basic-groups = ["Roster Basic"]
-        timeouts = {{ connect = "2s", operation = "2s", run = "30s" }}
-        page-size = 20
-        live = false
-        {directory}
-        "#
-    )
+    let [url, ca_file, bind_dn, password_file] =
+        ["LAB_URL", "LAB_CA_FILE", "LAB_BIND_UPN", "LAB_PASSWORD_FILE"].map(|name| lab.fact(name).to_owned());
+    let dns = format!("[dns]\nresolver = \"{}\"\n", lab.fact("LAB_DNS_SERVER"));
+    let keys = format!("timeouts = {{ connect = \"2s\", operation = \"2s\", run = \"30s\" }}\npage-size = 20\n{directory}");
+    Directory { url, ca_file, bind_dn, password_file, base: DOMAIN.to_owned() }.configuration(lab.folder(), &dns, &keys)
 }
 
 impl Office {
@@ -68,8 +46,7 @@ impl Office {
 
     /// Creates the account `acme`, which holds example.com.
     pub(crate) fn found_acme(&self) {
-        self.done("account create acme --name Acme");
-        self.done("domain claim acme example.com");
+        self.daemon.found_acme();
     }
 
     /// What `rosterctl` answers: its exit status, and the document it printed.
@@ -84,9 +61,7 @@ impl Office {
 
     /// The document of a command that has to succeed.
     pub(crate) fn done(&self, command: &str) -> Value {
-        let (code, document) = self.ctl(command);
-        assert_eq!(code, 0, "rosterctl {command}: {document:#}");
-        document
+        self.daemon.done(command)
     }
 
     /// How the directory stands.

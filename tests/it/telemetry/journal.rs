@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
-use super::Site;
+use super::site;
 
 /// A stand-in for the journal's socket, in a mount namespace of the daemon's own.
 #[test]
@@ -18,7 +18,7 @@ fn the_journal_gets_fields_and_priorities_when_stderr_is_its_own() {
     let socket = UnixDatagram::bind(journal.join("socket")).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
 
-    let site = Site::of(10, "", |_, rosterd| {
+    let site = site(10, "", |_, rosterd| {
         // The log's file is stderr; what starts the daemon knows which one that is, and says so as systemd would.
         let script = "mount -t tmpfs run /run && mkdir -p /run/systemd/journal && mount --bind \"$0\" /run/systemd/journal \
             && JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) && export JOURNAL_STREAM && exec \"$@\"";

@@ -10,7 +10,7 @@ use rosterd::daemon;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{SECRET, Site};
+use super::{SECRET, site, somebody};
 use crate::firm::Firm;
 
 /// Part of everybody's names and addresses.
@@ -67,7 +67,7 @@ fn mark(ad: &mut adsim::Ad, person: uuid::Uuid, number: usize) {
 
 #[test]
 fn nobodys_name_or_address_is_told_above_debug_and_the_password_at_no_level() {
-    let site = Site::of(24, "", |sim, rosterd| {
+    let site = site(24, "", |sim, rosterd| {
         rosterd.env("ROSTERD_LOG", "trace");
         let people: Vec<_> = sim.look(|ad| ad.people().into_iter().filter(|p| ad.value(*p, "mail").is_some()).collect());
         sim.edit(|ad| people.iter().enumerate().for_each(|(number, person)| mark(ad, *person, number)));
@@ -76,7 +76,7 @@ fn nobodys_name_or_address_is_told_above_debug_and_the_password_at_no_level() {
     assert!(site.done("user list --status active")["users"].as_array().unwrap().len() > 10);
 
     // A day on which everything happens.
-    let [disabled, deleted, contested, foreign, searched] = [0, 1, 2, 3, 4].map(|n| site.somebody(n));
+    let [disabled, deleted, contested, foreign, searched] = [0, 1, 2, 3, 4].map(|n| somebody(&site, n));
     let address = site.done("user list --status active")["users"][5]["primary_email"].as_str().unwrap().to_owned();
     assert!(address.contains(MARKER) && disabled.contains(MARKER), "{address} {disabled}");
     site.sim.edit(|ad| {
@@ -114,7 +114,7 @@ fn nobodys_name_or_address_is_told_above_debug_and_the_password_at_no_level() {
 
 #[test]
 fn no_dump_of_what_the_daemon_is_told_shows_a_secret() {
-    let site = Site::of(1, "", |_, _| {});
+    let site = site(1, "", |_, _| {});
     let config = Config::load(&site.folder.path().join("rosterd.toml"), &daemon::checks()).unwrap();
     let setup = daemon::setup(&config);
     let dumps = format!("{config:?} {setup:?} {:?}", setup.directories[0].settings);

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::Site;
+use super::{site, somebody};
 use crate::process::{Daemon, exchange};
 
 /// The samples of a page: names with their labels, as they are written. Fractions are of no interest here.
@@ -26,9 +26,9 @@ fn sum(samples: &BTreeMap<String, u64>, metric: &str, labels: &[(&str, &str)]) -
 #[test]
 fn the_counters_are_exactly_what_the_runs_did() {
     // So many that they are not applied in one transaction.
-    let site = Site::of(700, "", |_, _| {});
+    let site = site(700, "", |_, _| {});
     site.done("sync corp");
-    let victims: Vec<String> = (0..3).map(|n| site.somebody(n)).collect();
+    let victims: Vec<String> = (0..3).map(|n| somebody(&site, n)).collect();
     site.sim.edit(|ad| victims.iter().for_each(|dn| ad.disable(dn.as_str())));
     assert_eq!(site.done("sync corp")["changes"]["suspend"], 3);
     let braked = site.done("user list --status active")["users"][0]["id"].as_str().unwrap().to_owned();
@@ -85,7 +85,7 @@ fn the_counters_are_exactly_what_the_runs_did() {
 
 #[test]
 fn a_refused_bind_is_counted_and_stands_until_it_is_over() {
-    let site = Site::of(10, "", |_, _| {});
+    let site = site(10, "", |_, _| {});
     site.done("sync corp");
     std::fs::write(site.folder.path().join("password"), "wrong").unwrap();
     for _ in 0..2 {
@@ -102,7 +102,7 @@ fn a_refused_bind_is_counted_and_stands_until_it_is_over() {
 
 #[test]
 fn whoever_asks_gets_openmetrics_unless_only_the_older_format_will_do() {
-    let site = Site::of(1, "", |_, _| {});
+    let site = site(1, "", |_, _| {});
     let usual = site.daemon.ask("GET /v1/metrics", "");
     assert!(usual.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"), "{usual}");
     assert!(usual.ends_with("# EOF\n"), "{usual}");
@@ -120,13 +120,13 @@ fn free_port() -> std::net::SocketAddr {
 #[test]
 fn the_port_of_the_metrics_serves_them_and_is_told_when_only_a_restart_can_change_it() {
     let port = free_port();
-    let mut site = Site::of(5, &format!("[metrics]\nlisten = \"{port}\""), |_, _| {});
+    let mut site = site(5, &format!("[metrics]\nlisten = \"{port}\""), |_, _| {});
     site.done("sync corp");
     let page = exchange(&mut TcpStream::connect(port).unwrap(), "GET /metrics", "");
     assert!(page.starts_with("HTTP/1.1 200") && sum(&samples(&page), "rosterd_directory_users", &[]) > 1, "{page}");
     assert!(!site.done("status").to_string().contains("metrics"), "nothing needs attention about them");
 
-    super::write_configuration(&site.sim, site.folder.path(), &format!("[metrics]\nlisten = \"{}\"", free_port()));
+    site.configure(&format!("[metrics]\nlisten = \"{}\"", free_port()), "");
     assert_eq!(site.done("reload")["needs_restart"], serde_json::json!(["metrics.listen"]));
 
     // A port that somebody else has is a sentence, and no daemon without metrics.
@@ -134,7 +134,7 @@ fn the_port_of_the_metrics_serves_them_and_is_told_when_only_a_restart_can_chang
     assert!(site.daemon.wait().success());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    super::write_configuration(&site.sim, site.folder.path(), &format!("[metrics]\nlisten = \"{address}\""));
+    site.configure(&format!("[metrics]\nlisten = \"{address}\""), "");
     let refused = Daemon::command(site.folder.path()).output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{said}");

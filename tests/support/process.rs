@@ -1,4 +1,5 @@
 //! `rosterd` as a process of its own, driven and looked at through `rosterctl --json`.
+#![allow(dead_code, reason = "tests, benches and the demo each use some of it")]
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,21 +14,39 @@ use serde_json::Value;
 /// Whatever has to come to pass does within this time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The two programs.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    pub(crate) rosterd: PathBuf,
+    pub(crate) rosterctl: PathBuf,
+}
+
 /// The process.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
+    rosterctl: PathBuf,
     socket: PathBuf,
     log: PathBuf,
 }
 
-impl Daemon {
-    pub(crate) fn command(folder: &Path) -> Command {
+impl Programs {
+    /// Those of this build.
+    pub(crate) fn built() -> Self {
+        Self { rosterd: env!("CARGO_BIN_EXE_rosterd").into(), rosterctl: env!("CARGO_BIN_EXE_rosterctl").into() }
+    }
+
+    fn daemon(&self, folder: &Path) -> Command {
         let mut command = Command::new("env");
         // So that a limit on files is met as an error, like a full disk.
-        command.args(["--ignore-signal=XFSZ", env!("CARGO_BIN_EXE_rosterd")]);
-        command.arg("--config").arg(folder.join("rosterd.toml")).stdin(Stdio::null());
+        command.arg("--ignore-signal=XFSZ").arg(&self.rosterd).arg("--config").arg(folder.join("rosterd.toml")).stdin(Stdio::null());
         command
+    }
+}
+
+impl Daemon {
+    pub(crate) fn command(folder: &Path) -> Command {
+        Programs::built().daemon(folder)
     }
 
     pub(crate) fn start(folder: &Path) -> Self {
@@ -35,11 +54,20 @@ impl Daemon {
     }
 
     /// Started by this command, which may be what it is wrapped in.
-    pub(crate) fn start_as(folder: &Path, mut command: Command) -> Self {
+    pub(crate) fn start_as(folder: &Path, command: Command) -> Self {
+        Self::launch(folder, command, Programs::built().rosterctl)
+    }
+
+    /// Of another build.
+    pub(crate) fn start_of(programs: &Programs, folder: &Path) -> Self {
+        Self::launch(folder, programs.daemon(folder), programs.rosterctl.clone())
+    }
+
+    fn launch(folder: &Path, mut command: Command, rosterctl: PathBuf) -> Self {
         let log = folder.join("rosterd.log");
         let file = File::options().create(true).append(true).open(&log).expect("a log");
         let child = command.stdout(file.try_clone().expect("a log")).stderr(file).spawn().expect("rosterd");
-        let mut daemon = Self { child, socket: folder.join("control.sock"), log };
+        let mut daemon = Self { child, rosterctl, socket: folder.join("control.sock"), log };
         until("rosterd answers", || {
             let ended = daemon.child.try_wait().expect("a child");
             assert_eq!(ended, None, "rosterd has ended");
@@ -49,7 +77,7 @@ impl Daemon {
     }
 
     pub(crate) fn client(&self, command: &str) -> Command {
-        let mut client = Command::new(env!("CARGO_BIN_EXE_rosterctl"));
+        let mut client = Command::new(&self.rosterctl);
         client.args(["--json", "--yes", "--socket"]).arg(&self.socket).args(command.split_whitespace()).stdin(Stdio::null());
         client
     }
@@ -61,6 +89,31 @@ impl Daemon {
         (done.status.code().expect("an exit status"), document)
     }
 
+    /// The document of a command that has to succeed.
+    pub(crate) fn done(&self, command: &str) -> Value {
+        let (code, document) = self.ctl(command);
+        assert_eq!(code, 0, "rosterctl {command}: {document:#}");
+        document
+    }
+
+    /// Creates the account `acme`, which holds example.com.
+    pub(crate) fn found_acme(&self) {
+        self.done("account create acme --name Acme");
+        self.done("domain claim acme example.com");
+    }
+
+    /// Makes everybody in the directory a user of acme; the run that did it, or that planned it.
+    pub(crate) fn import(&self) -> Value {
+        self.found_acme();
+        let (code, run) = self.ctl("sync corp");
+        assert!(matches!(code, 0 | 3), "{run:#}");
+        while let Some(id) = self.done("held list")["held"][0]["id"].as_str() {
+            let (code, approved) = self.ctl(&format!("held approve {id}"));
+            assert!(matches!(code, 0 | 3), "{approved:#}");
+        }
+        run
+    }
+
     /// What it answers on its socket, head and body.
     pub(crate) fn ask(&self, request: &str, headers: &str) -> String {
         let mut stream = std::os::unix::net::UnixStream::connect(&self.socket).expect("a connection");
@@ -69,6 +122,13 @@ impl Daemon {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How much memory it has, in MiB: a line of /proc/PID/status, such as VmRSS.
+    pub(crate) fn memory(&self, line: &str) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a status");
+        let kib = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')?.trim().strip_suffix(" kB")).expect("its line");
+        kib.parse::<f64>().expect("a number") / 1024.0
     }
 
     /// What it has said so far.
