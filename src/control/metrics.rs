@@ -83,7 +83,8 @@ async fn store_standing(engine: &Engine) -> Result<StoreStanding, EngineError> {
         handle: account.handle.to_string(),
     });
     let accounts = accounts.collect();
-    let hooks = engine.hook_statuses().await?.into_iter().map(hook_series).collect();
+    // What waits for a hook that is configured no longer is nothing to be woken up by.
+    let hooks = engine.hook_statuses().await?.into_iter().filter(|hook| hook.kept_until.is_none()).map(hook_series).collect();
     Ok(StoreStanding { bytes: engine.store.size(), events: engine.store.event_count().await?, directories, accounts, hooks })
 }
 
@@ -128,7 +129,7 @@ fn directory_standing(status: DirectoryStatus, stale_after: Duration) -> Directo
 }
 
 fn hook_series(status: HookStatus) -> HookSeries {
-    let HookStatus { name, events: _, target: _, state, standing, lag: _ } = status;
+    let HookStatus { name, events: _, target: _, state, standing, lag: _, kept_until: _ } = status;
     let HookStanding { pending, failed, oldest, delivered_at, .. } = standing;
     HookSeries { name, pending, failed, oldest, delivered_at, disabled: state == "disabled" }
 }

@@ -15,6 +15,8 @@ const WAITING: usize = 16;
 pub struct Reloaded {
     /// What it means for each directory.
     pub directories: BTreeMap<DirectoryName, Outcome>,
+    /// What it means for each hook; none is ever rescoped.
+    pub hooks: BTreeMap<String, Outcome>,
     /// Keys that changed in the file and take effect only when the daemon starts.
     pub needs_restart: Vec<&'static str>,
 }

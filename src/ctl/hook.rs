@@ -142,21 +142,42 @@ pub fn list(hooks: &Hooks, view: &View) -> Page {
 }
 
 fn one(hook: &Hook, view: &View) -> Page {
-    let Hook { name, events, target, state, pending, failed, delivered, lag_seconds, last_delivered, last_error, last_error_at } = hook;
+    let Hook {
+        name,
+        events,
+        target,
+        state,
+        pending,
+        failed,
+        delivered,
+        lag_seconds,
+        last_delivered,
+        last_error,
+        last_error_at,
+        kept_until,
+    } = hook;
     let mut page = Page::default();
     let (light, state) = match state.as_str() {
         "ok" => (green("●"), green("ok")),
         "failing" => (red("●"), red("failing")),
         other => (yellow("●"), yellow(other)),
     };
-    page.line(format!("{light} {} → {target}: {state}", bold(name)));
+    match kept_until {
+        None => page.line(format!("{light} {} → {target}: {state}", bold(name))),
+        Some(_) => page.line(format!("{light} {}: {}", bold(name), yellow("configured no longer"))),
+    }
     let mut waits = format!("{} pending", number(*pending));
     if *pending > 0 {
         let lag = std::time::Duration::from_secs(*lag_seconds);
         waits = format!("{waits}, the oldest for {}", humantime::format_duration(lag));
     }
     let failed = if *failed > 0 { red(format!("{} given up", number(*failed))) } else { "0 given up".to_owned() };
-    let mut fields = vec![("events", events.join(", ")), ("deliveries", format!("{} done, {waits}, {failed}", number(*delivered)))];
+    let mut fields = Vec::new();
+    if kept_until.is_none() {
+        fields.push(("events", events.join(", ")));
+    }
+    fields.push(("deliveries", format!("{} done, {waits}, {failed}", number(*delivered))));
+    fields.extend(kept_until.as_ref().map(|until| ("kept until", format!("{}, should it be configured again", time(until)))));
     fields.extend(last_delivered.as_ref().map(|at| ("last", time_and_age(at, view))));
     if let (Some(error), Some(at)) = (last_error, last_error_at) {
         fields.push(("last error", format!("{}: {error}", time_and_age(at, view))));

@@ -1,7 +1,7 @@
 //! `rosterctl status`: the page an operator sees first.
 
 use super::text::{Page, View, bold, count, dim, green, is_for_ever, number, red, time_and_age, time_or_never, yellow};
-use crate::control::api::{DirectoryStatus, Status};
+use crate::control::api::{DirectoryStatus, HookCounts, Status};
 
 /// How everything stands.
 pub fn page(status: &Status, view: &View) -> Page {
@@ -20,11 +20,15 @@ pub fn page(status: &Status, view: &View) -> Page {
         page.line("");
         page.append(&block(directory, view));
     }
-    if hooks.pending + hooks.failed > 0 {
+    let HookCounts { pending, failed, removed } = hooks;
+    if pending + failed + removed > 0 {
         page.line("");
-        let failed = count(hooks.failed, "delivery");
-        let failed = if hooks.failed > 0 { red(format!("{failed} failed")) } else { format!("{failed} failed") };
-        page.line(format!("hooks: {} pending, {failed}", number(hooks.pending)));
+        let told = format!("{} failed", count(*failed, "delivery"));
+        let told = if *failed > 0 { red(told) } else { told };
+        page.line(format!("hooks: {} pending, {told}", number(*pending)));
+    }
+    if *removed > 0 {
+        page.line(format!("  {} for hooks that are configured no longer: rosterctl hook list", yellow(count(*removed, "delivery"))));
     }
     page
 }

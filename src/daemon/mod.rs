@@ -125,6 +125,11 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
         forgetting.keep_retention().await;
         Ok(())
     });
+    let remembered = Arc::clone(&daemon.engine);
+    daemon.keep("the memory of removed hooks", |_| async move {
+        remembered.keep_removed_hooks().await;
+        Ok(())
+    });
     daemon.keep_directories();
     daemon.keep_hooks();
     let told = Arc::clone(&daemon.engine);

@@ -43,9 +43,12 @@ impl Daemon {
             Err(panic) => Err(format!("reading the configuration failed: {panic}")),
         };
         match &outcome {
-            Ok(Reloaded { directories, needs_restart }) => {
+            Ok(Reloaded { directories, hooks, needs_restart }) => {
                 for (directory, outcome) in directories {
                     tracing::info!(%directory, "{directory}: the configuration is in force ({})", outcome.as_str());
+                }
+                for (hook, outcome) in hooks.iter().filter(|(_, outcome)| **outcome != Outcome::Unchanged) {
+                    tracing::info!(%hook, "hook {hook}: the configuration is in force ({})", outcome.as_str());
                 }
                 if !needs_restart.is_empty() {
                     tracing::warn!("changed in the file, and taken over only by a restart: {}", needs_restart.join(", "));
@@ -69,14 +72,13 @@ impl Daemon {
             ("metrics.listen", metrics != self.metrics),
         ];
         self.callers.regroup(&control);
-        let outcomes = self.engine.reconfigure(directories, rules);
+        let directories = self.engine.reconfigure(directories, rules);
         self.keep_directories();
-        for (hook, outcome) in self.engine.hook_up(hooks).into_iter().filter(|(_, outcome)| *outcome != Outcome::Unchanged) {
-            tracing::info!(%hook, "hook {hook}: the configuration is in force ({})", outcome.as_str());
-        }
+        let hooks = self.engine.hook_up(hooks);
         self.keep_hooks();
         Reloaded {
-            directories: outcomes,
+            directories,
+            hooks,
             needs_restart: needs_restart.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect(),
         }
     }

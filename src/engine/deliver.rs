@@ -111,8 +111,8 @@ impl Engine {
     }
 
     /// Replaces the hooks; says what that means for each. Those that are added or changed have to be
-    /// [kept](Engine::keep_hook) anew. What one that is removed has not been told stays where it is, and is delivered
-    /// should it come back before it is too old.
+    /// [kept](Engine::keep_hook) anew. What one that is removed has not been told [waits](Engine::keep_removed_hooks) for it
+    /// to come back.
     pub fn hook_up(&self, hooks: Vec<Hook>) -> BTreeMap<String, Outcome> {
         let mut outcomes = BTreeMap::new();
         let mut over = Vec::new();

@@ -10,7 +10,7 @@ use super::deliver::HookAtWork;
 use super::{Engine, EngineError};
 use crate::hooks::{Attempt, Message, Target};
 use crate::model::{Actor, EventId, Timestamp};
-use crate::store::{Delivery, DeliveryFilter, HookStanding};
+use crate::store::{Delivery, DeliveryFilter, HookStanding, RemovedHook};
 
 /// How one hook does.
 #[derive(Debug, Clone)]
@@ -27,10 +27,15 @@ pub struct HookStatus {
     pub standing: HookStanding,
     /// How long the oldest delivery that is not done has been waiting.
     pub lag: Duration,
+    /// Of one that is configured no longer: until when its deliveries are kept.
+    pub kept_until: Option<Timestamp>,
 }
 
-/// The states a hook can be in: what it was last told it took; it did not; its address is gone for good.
-pub const HOOK_STATES: [&str; 3] = ["ok", "failing", "disabled"];
+/// The states a hook can be in: what it was last told it took; it did not; its address is gone for good; it is configured
+/// no longer.
+pub const HOOK_STATES: [&str; 4] = ["ok", "failing", "disabled", REMOVED];
+
+const REMOVED: &str = "removed";
 
 /// What came of a sample.
 #[derive(Debug, Clone)]
@@ -51,7 +56,7 @@ impl Engine {
         self.hooks().get(name).cloned().ok_or_else(|| EngineError::NotFound { what: "hook", name: name.to_owned() })
     }
 
-    /// How all hooks do.
+    /// How all hooks do; those that are configured no longer and left deliveries behind come last.
     pub async fn hook_statuses(&self) -> Result<Vec<HookStatus>, EngineError> {
         let mut all = Vec::new();
         for hook in self.hooks().values() {
@@ -61,11 +66,22 @@ impl Engine {
                 (false, 1..) => "failing",
                 (false, 0) => "ok",
             };
-            let lag = standing.oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest));
-            let (name, events) = (hook.config.name.clone(), hook.config.events.clone());
-            all.push(HookStatus { name, events, target: target(&hook.config.target), state, standing, lag });
+            let (name, events, lag) = (hook.config.name.clone(), hook.config.events.clone(), self.lag(&standing));
+            all.push(HookStatus { name, events, target: target(&hook.config.target), state, standing, lag, kept_until: None });
+        }
+        for RemovedHook { name, kept_until } in self.store.removed_hooks().await? {
+            let standing = self.store.hook_standing(&name).await?;
+            // Nobody misses one that has nothing left to do; and one that came back this moment is above.
+            if standing.pending + standing.failed > 0 && !self.hooks().contains_key(&name) {
+                let (lag, kept_until) = (self.lag(&standing), Some(kept_until));
+                all.push(HookStatus { name, events: Vec::new(), target: String::new(), state: REMOVED, standing, lag, kept_until });
+            }
         }
         Ok(all)
+    }
+
+    fn lag(&self, standing: &HookStanding) -> Duration {
+        standing.oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest))
     }
 
     /// Sends a hook a sample, clearly marked as one, and past everything else that it is to be told.
@@ -93,10 +109,12 @@ impl Engine {
         Ok(Sampled { event, kind, attempt, took: self.clock.now().since(began) })
     }
 
-    /// The latest deliveries of a hook.
+    /// The latest deliveries of a hook, also of one that is configured no longer.
     pub async fn deliveries(&self, name: &str, filter: &DeliveryFilter, limit: u64) -> Result<Vec<Delivery>, EngineError> {
-        let hook = self.hook(name)?;
-        Ok(self.store.deliveries(&hook.config.name, filter, limit).await?)
+        if !self.store.removed_hooks().await?.iter().any(|removed| removed.name == name) {
+            self.hook(name)?;
+        }
+        Ok(self.store.deliveries(name, filter, limit).await?)
     }
 
     /// Delivers again what was given up, or what the filter names; a hook whose address was gone is asked again.

@@ -18,6 +18,7 @@ mod operator;
 mod pins;
 mod reload;
 mod remind;
+mod removed;
 mod retain;
 pub mod run;
 mod schedule;

@@ -18,6 +18,7 @@ mod events;
 mod outbox;
 mod people;
 mod plans;
+mod removed;
 mod runs;
 mod sign_ins;
 mod sql;
@@ -47,6 +48,7 @@ pub use events::{AccountScope, ChainBreak, EventFilter, LogHead, StoredEvent};
 pub use outbox::{Due, Leftover, Settled, Settlement, Subscription};
 pub use people::Quarantined;
 pub use plans::{DecidedBy, HeldPlan, HeldRow, HeldSummary, Reheld, cause_key};
+pub use removed::RemovedHook;
 pub use runs::{Budget, Run};
 pub use users::{UserFilter, fold};
 
@@ -387,6 +389,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "accounts in full" in "0003_accounts_in_full.sql",
     "deliveries" in "0004_deliveries.sql",
     "approval in parts" in "0005_approval_in_parts.sql",
+    "removed hooks" in "0006_removed_hooks.sql",
 ];
 
 async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

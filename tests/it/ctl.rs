@@ -113,7 +113,7 @@ fn the_command_line_is_well_formed() {
 #[test]
 fn status_is_one_page() {
     let status: api::Status = sent(json!({
-        "version": "0.1.0", "started_at": "2026-11-21T03:00:00.000Z", "hooks": { "pending": 0, "failed": 2 },
+        "version": "0.1.0", "started_at": "2026-11-21T03:00:00.000Z", "hooks": { "pending": 0, "failed": 2, "removed": 17 },
         "directories": [
             { "name": "corp", "account": "acme", "state": "ok", "server": "ldaps://dc1.corp.example.com", "live": true,
               "last_attempt": "2026-11-24T02:58:00.000Z", "last_success": "2026-11-24T02:58:00.000Z",
@@ -148,6 +148,7 @@ fn status_is_one_page() {
       ! no server answers: connection refused
 
     hooks: 0 pending, 2 deliveries failed
+      17 deliveries for hooks that are configured no longer: rosterctl hook list
     ");
 }
 

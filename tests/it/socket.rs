@@ -42,7 +42,7 @@ impl Drop for Office {
 async fn reloads(mut asked: mpsc::Receiver<Ask>) {
     let mut is_well = true;
     while let Some(Ask { by: _, answer }) = asked.recv().await {
-        let well = Reloaded { directories: BTreeMap::new(), needs_restart: vec!["store.url"] };
+        let well = Reloaded { directories: BTreeMap::new(), hooks: BTreeMap::new(), needs_restart: vec!["store.url"] };
         let _ = answer.send(if is_well { Ok(well) } else { Err("rosterd.toml:3: one problem\nrosterd.toml:5: another".to_owned()) });
         is_well = !is_well;
     }

@@ -50,6 +50,8 @@ pub struct CheckStep {
 pub struct Reloaded {
     /// Every directory that is or was configured.
     pub directories: Vec<ReloadedDirectory>,
+    /// Every hook that is or was configured.
+    pub hooks: Vec<ReloadedHook>,
     /// Keys that changed in the file and take effect only when the daemon starts.
     pub needs_restart: Vec<String>,
 }
@@ -60,6 +62,15 @@ pub struct ReloadedDirectory {
     /// Its name.
     pub name: String,
     /// `added`, `unchanged`, `changed`, `rescoped` (its next run only plans) or `removed` (its users stay as they are).
+    pub outcome: String,
+}
+
+/// What a reload means for one hook.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReloadedHook {
+    /// Its name.
+    pub name: String,
+    /// `added`, `unchanged`, `changed` or `removed` (what it has not been told waits for it to come back).
     pub outcome: String,
 }
 

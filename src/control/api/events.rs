@@ -11,6 +11,8 @@ pub struct HookCounts {
     pub pending: u64,
     /// Dead-lettered.
     pub failed: u64,
+    /// Waiting for hooks that are configured no longer; not counted above.
+    pub removed: u64,
 }
 
 /// `GET /v1/events`.
@@ -46,7 +48,8 @@ pub struct Hook {
     pub events: Vec<String>,
     /// The program, or the server; never the whole of an address.
     pub target: String,
-    /// `ok`, `failing` (it did not take what it was last told) or `disabled` (it answered 410 Gone).
+    /// `ok`, `failing` (it did not take what it was last told), `disabled` (it answered 410 Gone) or `removed` (it is
+    /// configured no longer, and left deliveries behind).
     pub state: String,
     /// Deliveries that are not done.
     pub pending: u64,
@@ -62,6 +65,8 @@ pub struct Hook {
     pub last_error: Option<String>,
     /// When.
     pub last_error_at: Option<String>,
+    /// Of one that is `removed`: until when it may come back and go on; then what waits is given up, and it is forgotten.
+    pub kept_until: Option<String>,
 }
 
 /// `GET /v1/hooks/{name}/deliveries`.

@@ -72,21 +72,26 @@ pub(super) fn directory(status: DirectoryStatus) -> api::DirectoryStatus {
 
 /// The daemon, with its directories.
 pub(super) fn reloaded(reloaded: Reloaded) -> api::Reloaded {
-    let Reloaded { directories, needs_restart } = reloaded;
-    let one = |(name, outcome): (crate::model::DirectoryName, Outcome)| api::ReloadedDirectory {
-        name: name.to_string(),
-        outcome: outcome.as_str().to_owned(),
-    };
+    let Reloaded { directories, hooks, needs_restart } = reloaded;
+    let word = |outcome: Outcome| outcome.as_str().to_owned();
+    let directory =
+        |(name, outcome): (crate::model::DirectoryName, Outcome)| api::ReloadedDirectory { name: name.to_string(), outcome: word(outcome) };
     api::Reloaded {
-        directories: directories.into_iter().map(one).collect(),
+        directories: directories.into_iter().map(directory).collect(),
+        hooks: hooks.into_iter().map(|(name, outcome)| api::ReloadedHook { name, outcome: word(outcome) }).collect(),
         needs_restart: needs_restart.into_iter().map(str::to_owned).collect(),
     }
 }
 
 /// How everything stands.
 pub(super) fn status(started_at: Timestamp, directories: Vec<api::DirectoryStatus>, hooks: &[HookStatus]) -> api::Status {
-    let count = |of: fn(&HookStanding) -> u64| hooks.iter().map(|hook| of(&hook.standing)).sum();
-    let hooks = api::HookCounts { pending: count(|s| s.pending), failed: count(|s| s.failed) };
+    let (removed, hooks): (Vec<_>, Vec<_>) = hooks.iter().partition(|hook| hook.kept_until.is_some());
+    let count = |of: fn(&HookStanding) -> u64, hooks: &[&HookStatus]| hooks.iter().map(|hook| of(&hook.standing)).sum();
+    let hooks = api::HookCounts {
+        pending: count(|s| s.pending, &hooks),
+        failed: count(|s| s.failed, &hooks),
+        removed: count(|s| s.pending, &removed),
+    };
     api::Status { version: env!("CARGO_PKG_VERSION").to_owned(), started_at: time(started_at), directories, hooks }
 }
 
@@ -112,7 +117,7 @@ pub(super) fn log_check(outcome: Result<LogHead, ChainBreak>) -> api::LogCheck {
 
 /// How a hook does.
 pub(super) fn hook(status: HookStatus) -> api::Hook {
-    let HookStatus { name, events, target, state, standing, lag } = status;
+    let HookStatus { name, events, target, state, standing, lag, kept_until } = status;
     let HookStanding { pending, failed, delivered, oldest: _, delivered_at, error, error_at, gone: _ } = standing;
     api::Hook {
         name,
@@ -126,6 +131,7 @@ pub(super) fn hook(status: HookStatus) -> api::Hook {
         last_delivered: delivered_at.map(time),
         last_error: error,
         last_error_at: error_at.map(time),
+        kept_until: kept_until.map(time),
     }
 }
 

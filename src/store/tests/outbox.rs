@@ -50,6 +50,7 @@ on_both! {
     what_is_given_up_is_told_once_and_never_to_itself
     what_is_redelivered_or_replayed_is_due_in_order
     what_was_under_way_is_found_again
+    a_removed_hook_is_remembered_for_its_max_age_and_forgotten_with_all_it_had
     an_account_has_the_events_of_its_users_claims_and_directories
 }
 
@@ -223,4 +224,36 @@ async fn an_account_has_the_events_of_its_users_claims_and_directories(f: Fresh)
     let until = f.clock.now().plus(Duration::from_secs(1));
     assert_eq!(seqs(EventFilter { until: Some(until), since: Some(until), limit: 10, ..EventFilter::default() }).await, [0; 0]);
     assert_eq!(seqs(EventFilter { until: Some(until), limit: 2, ..EventFilter::default() }).await, [4, 5]);
+}
+
+async fn a_removed_hook_is_remembered_for_its_max_age_and_forgotten_with_all_it_had(f: Fresh) {
+    let hour = Duration::from_hours(1);
+    let configured = |hooks: &[(&str, Duration)]| hooks.iter().map(|(name, age)| ((*name).to_owned(), *age)).collect();
+    let removed = async || {
+        let all = f.store.removed_hooks().await.unwrap();
+        all.into_iter().map(|hook| (hook.name, hook.kept_until)).collect::<Vec<_>>()
+    };
+    f.store.subscribe(vec![wants("vpn", &["*"]), wants("siem", &["*"])]);
+    f.store.note_hooks(&configured(&[("vpn", hour), ("siem", hour)]), f.clock.now()).await.unwrap();
+    f.happens(&[(0, "anna"), (0, "bert"), (1, "anna")]).await;
+    f.settle("vpn", 2, Settlement::Delivered, None).await;
+    f.settle("vpn", 3, Settlement::Dead, Some("it answered 404 Not Found")).await;
+    assert_eq!(removed().await, []);
+
+    let at = f.clock.now();
+    f.store.note_hooks(&configured(&[("siem", hour)]), at).await.unwrap();
+    f.store.note_hooks(&configured(&[("siem", hour)]), at.plus(hour)).await.unwrap();
+    assert_eq!(removed().await, [("vpn".to_owned(), at.plus(hour))], "that it is still removed changes nothing");
+    f.store.note_hooks(&configured(&[("siem", hour), ("vpn", 2 * hour)]), at).await.unwrap();
+    assert_eq!(removed().await, []);
+    f.store.note_hooks(&configured(&[("siem", hour)]), at.plus(hour)).await.unwrap();
+    assert_eq!(removed().await, [("vpn".to_owned(), at.plus(3 * hour))]);
+
+    f.store.forget_hook("vpn").await.unwrap();
+    assert_eq!((f.states("vpn").await.len(), removed().await.len()), (3, 1), "it has come back, and that is not noted yet");
+    f.store.subscribe(vec![wants("siem", &["*"])]);
+    f.store.forget_hook("vpn").await.unwrap();
+    assert_eq!((f.states("vpn").await.len(), removed().await.len()), (0, 0));
+    assert_eq!(f.store.hook_standing("vpn").await.unwrap(), HookStanding::default());
+    assert_eq!(f.states("siem").await.len(), 4, "another one's are its own");
 }

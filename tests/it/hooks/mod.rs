@@ -4,6 +4,7 @@ mod examples;
 mod exec;
 mod killed;
 mod receiver;
+mod removed;
 mod stale;
 mod webhook;
 

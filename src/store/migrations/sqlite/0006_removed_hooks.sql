@@ -1,0 +1,6 @@
+-- How long a hook's deliveries are tried, in microseconds, and since when it has not been configured any more: for so
+-- long after that they wait for it to come back.
+ALTER TABLE hooks ADD COLUMN max_age INTEGER NOT NULL DEFAULT 604800000000;
+ALTER TABLE hooks ADD COLUMN removed_at INTEGER;
+-- Every hook that anything is to be delivered to is known.
+INSERT INTO hooks (name, delivered) SELECT DISTINCT hook, 0 FROM deliveries WHERE hook NOT IN (SELECT name FROM hooks);
