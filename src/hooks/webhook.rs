@@ -85,14 +85,14 @@ async fn attempt(webhook: &Webhook, message: &Message, now: Timestamp) -> Attemp
         let request = client.request(Method::POST, url.clone()).headers(headers.clone()).body(message.document.clone());
         let response = match request.send().await {
             Ok(response) => response,
-            Err(error) => return down(format!("{}: {}", host(&webhook.url), without_url(error))),
+            Err(error) => return down(unreached(webhook, &without_url(error))),
         };
         let elsewhere = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).and_then(|to| url.join(to).ok());
         // Only these two say that the same is to be sent there.
         let is_same = matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
         match elsewhere.filter(|_| is_same) {
             Some(to) if to.origin() == url.origin() => url = to,
-            _ => return judged(response, &url, now).await,
+            _ => return judged(response, &url, webhook.proxy.as_deref(), now).await,
         }
     }
     refused(format!("{} sends us round in circles", host(&webhook.url)))
@@ -117,8 +117,25 @@ fn without_url(error: reqwest::Error) -> String {
     error.source().map_or_else(|| error.to_string(), chain)
 }
 
+/// Why there is no answer: a proxy that does not let us through is not taken for the server.
+fn unreached(Webhook { url, proxy, .. }: &Webhook, why: &str) -> String {
+    let server = host(url);
+    match (proxy, why.split_once("tunnel error: ")) {
+        (Some(proxy), Some((_, why))) => match why.split_once("failed to create underlying connection: ") {
+            Some((_, why)) => format!("the proxy {} cannot be reached: {why}", host(proxy)),
+            None if why == "proxy authorization required" => wants_a_name(proxy),
+            None => format!("the proxy {} does not connect us with {server}: {why}", host(proxy)),
+        },
+        _ => format!("{server}: {why}"),
+    }
+}
+
+fn wants_a_name(proxy: &str) -> String {
+    format!("the proxy {} wants to know who we are (407): write http://NAME:PASSWORD@… into proxy", host(proxy))
+}
+
 /// What an answer means.
-async fn judged(response: Response, url: &Url, now: Timestamp) -> Attempt {
+async fn judged(response: Response, url: &Url, proxy: Option<&str>, now: Timestamp) -> Attempt {
     let status = response.status();
     let after = wish(response.headers(), now);
     let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).and_then(|to| url.join(to).ok());
@@ -130,6 +147,8 @@ async fn judged(response: Response, url: &Url, now: Timestamp) -> Attempt {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
             Ended::Again { why: said, after, is_down: true }
         }
+        // Nobody but a proxy answers so, and the event is not to blame for it.
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Ended::Again { why: proxy.map_or(said, wants_a_name), after, is_down: true },
         // That the request took too long to arrive is not the request's fault.
         StatusCode::REQUEST_TIMEOUT => Ended::Again { why: said, after, is_down: false },
         _ if status.is_server_error() => Ended::Again { why: said, after, is_down: false },

@@ -3,6 +3,7 @@
 mod examples;
 mod exec;
 mod killed;
+mod proxy;
 mod receiver;
 mod removed;
 mod stale;

@@ -9,6 +9,7 @@ use axum::response::Response;
 use rosterd::hooks::{Hook, Target, Webhook};
 use standardwebhooks::Webhook as Standard;
 
+use super::proxy::Proxy;
 use super::receiver::{Receiver, status, with};
 use super::{Desk, by_server, until};
 
@@ -208,6 +209,54 @@ async fn a_proxy_is_asked_to_carry_it() {
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("siem").await;
     assert_eq!(proxy.told()[0].uri.to_string(), "http://siem.invalid/hook");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn through_a_proxy_what_is_told_stays_between_us_and_the_server() {
+    let (receiver, ca) = Receiver::start_tls(|_, _| status(200)).await;
+    let proxy = Proxy::start(200).await;
+    let desk = Desk::open().await;
+    let server = format!("localhost:{}", receiver.address.port());
+    let file = desk.folder.path().join("ca.pem");
+    std::fs::write(&file, ca).unwrap();
+    desk.hook_up(vec![changed(by_server("siem", &format!("https://{server}/secret-path")), |w| {
+        (w.ca_file, w.proxy) = (Some(file), Some(proxy.url()));
+    })]);
+    desk.happens("user.suspended", &["anna"]).await;
+    desk.idle("siem").await;
+    assert_eq!((receiver.told()[0].subject().as_str(), receiver.told()[0].uri.path()), ("anna", "/secret-path"));
+    let (head, rest) = proxy.seen();
+    assert_eq!(head, format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n\r\n"));
+    assert!(rest.starts_with(&[0x16, 3]), "the rest is TLS: {rest:?}");
+    let shows = |word: &str| rest.windows(word.len()).any(|piece| piece == word.as_bytes());
+    assert!(!["anna", "secret-path", "user.suspended", "POST"].into_iter().any(shows));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_lets_nothing_through_is_told_as_such_and_costs_no_event() {
+    let desk = Desk::open().await;
+    let (asks, fails) = (Proxy::start(407).await, Proxy::start(502).await);
+    let plain = Receiver::start(|_, _| status(407)).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let through = |name: &str, url: &str, proxy: String| changed(by_server(name, url), |w| w.proxy = Some(proxy));
+    desk.hook_up(vec![
+        through("asks", "https://siem.invalid/", asks.url()),
+        through("fails", "https://siem.invalid/", fails.url()),
+        through("closed", "https://siem.invalid/", format!("http://NAME:PASSWORD@{closed}")),
+        through("plain", "http://siem.invalid/", format!("http://{}", plain.address)),
+    ]);
+    desk.happens("user.suspended", &["anna"]).await;
+    let name = "the proxy 127.0.0.1 wants to know who we are (407): write http://NAME:PASSWORD@… into proxy";
+    for (hook, told) in [
+        ("asks", name),
+        ("fails", "the proxy 127.0.0.1 does not connect us with siem.invalid: unsuccessful"),
+        ("closed", "the proxy 127.0.0.1 cannot be reached: tcp connect error: Connection refused (os error 111)"),
+        ("plain", name),
+    ] {
+        let error = until("it was tried", async || desk.status(hook).await.standing.error).await;
+        assert_eq!(error, told, "{hook}");
+        assert_eq!(desk.status(hook).await.standing.pending, 1, "{hook}: nothing is given up for that");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
