@@ -97,7 +97,7 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
     let Reload { read, reloader, mut asked } = reload;
     let engine = Arc::new(Engine::new(Arc::clone(&store), clock, directories, rules, stop.clone()));
     engine.hook_up(hooks);
-    engine.end_leftovers().await?;
+    engine.end_leftovers();
     let callers = Arc::new(Callers::new(&control));
     let mut daemon = Daemon { engine, callers, read, store_url, socket: control.socket, metrics, parts: JoinSet::new(), stop };
 

@@ -18,9 +18,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Outcome};
-use crate::hooks::{Attempt, Ended, Group, Hook, Message, Target, exec, webhook};
+use crate::hooks::{Attempt, Ended, Hook, Message, Target, exec, webhook};
 use crate::model::Timestamp;
-use crate::store::{Due, Leftover, Settled, Settlement, StoreError, Subscription};
+use crate::store::{Due, Settled, Settlement, StoreError, Subscription};
 use crate::telemetry::chain;
 
 /// The first wait after a failure; it doubles with each.
@@ -144,13 +144,11 @@ impl Engine {
     }
 
     /// Ends the programs that a rosterd that was cut off left running. Before any hook is kept.
-    pub async fn end_leftovers(&self) -> Result<(), StoreError> {
-        for Leftover { group, start } in self.store.take_leftovers().await? {
-            if exec::end_leftover(Group { id: group, start }) {
-                tracing::warn!("a program of a hook was still running since rosterd last ended: it was ended (process group {group})");
-            }
+    pub fn end_leftovers(&self) {
+        let count = exec::end_leftovers(self.store.instance());
+        if count > 0 {
+            tracing::warn!("programs of hooks or gates that were still running since rosterd last ended: {count}; they were ended");
         }
-        Ok(())
     }
 
     /// Tells a hook what it is to be told, for as long as its configuration stands.
@@ -232,26 +230,20 @@ impl Engine {
 
     /// One attempt.
     async fn attempt(&self, hook: &HookAtWork, due: Due) -> Attempt {
-        let seq = due.seq;
         let message = Message {
             id: due.event.to_string(),
             kind: due.kind,
-            seq: Some(seq),
+            seq: Some(due.seq),
             attempt: due.attempts.saturating_add(1),
             document: due.document,
         };
-        let note = |Group { id: group, start }| async move {
-            if let Err(error) = self.store.note_process(&hook.config.name, seq, Leftover { group, start }).await {
-                tracing::debug!("a process could not be noted: {}", chain(&error));
-            }
-        };
-        self.tell(&hook.config, &message, note).await
+        self.tell(&hook.config, &message).await
     }
 
     /// Tells a hook something, once.
-    pub(super) async fn tell<F: Future<Output = ()>>(&self, hook: &Hook, message: &Message, started: impl FnOnce(Group) -> F) -> Attempt {
+    pub(super) async fn tell(&self, hook: &Hook, message: &Message) -> Attempt {
         match &hook.target {
-            Target::Exec(program) => exec::tell(hook, program, message, started).await,
+            Target::Exec(program) => exec::tell(hook, program, message, self.store.instance()).await,
             Target::Webhook(server) => webhook::tell(server, message, hook.timeout, self.clock.now()).await,
         }
     }

@@ -103,7 +103,7 @@ impl Engine {
         let message = Message { id: event.to_string(), kind: kind.clone(), seq: None, attempt: 1, document: document.to_string() };
         let attempt = tokio::select! {
             () = self.stop.cancelled() => return Err(EngineError::Stopping),
-            attempt = self.tell(&hook.config, &message, |_| async {}) => attempt,
+            attempt = self.tell(&hook.config, &message) => attempt,
         };
         tracing::info!(hook = name, "hook {name}: {actor} sent it a sample");
         Ok(Sampled { event, kind, attempt, took: self.clock.now().since(began) })

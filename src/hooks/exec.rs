@@ -1,11 +1,15 @@
 //! Running a program for an event: no shell, a clean environment, the event on stdin, an end in any case.
 //!
+//! Every program, and what it starts, has in its environment whose it is ([`INSTANCE`]): so whatever a rosterd that was killed
+//! left running is found by the next one, without a note of each that might be missing in just that case.
+//!
 //! The program leads a process group of its own. When its time is up the group gets SIGTERM, and SIGKILL a little later.
 //! When the program ends, whatever it left running in its group ends with it: a grandchild that holds the pipes open
 //! holds up nobody, and none pile up. Who wants to outlive it has to leave the group (`setsid`).
 //!
 //! Both pipes are read at once, however much comes, and only the end is kept.
 
+use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -16,7 +20,7 @@ use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::{Pid, geteuid, getpgrp};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -32,14 +36,8 @@ pub struct Program {
     pub arguments: Vec<String>,
 }
 
-/// A process group that was started, and when.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Group {
-    /// The group, and the process that leads it.
-    pub id: i32,
-    /// When that process began, in the kernel's ticks since it started (proc_pid_stat(5), field 22).
-    pub start: u64,
-}
+/// The variable that says which rosterd a program belongs to: of each store there is one.
+const INSTANCE: &str = "ROSTERD_INSTANCE";
 
 /// Where programs look for others.
 const SEARCHED: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -97,14 +95,24 @@ impl Program {
         None
     }
 
-    fn command(&self, variables: &[(&str, String)]) -> Command {
+    /// Begins to run, unless it [must not be](Self::refusal).
+    fn begin(&self, variables: &[Variable], input: &[u8]) -> Result<(Child, Running), String> {
+        if let Some(why) = self.refusal() {
+            return Err(why);
+        }
         let mut command = Command::new(&self.path);
         command.args(&self.arguments).env_clear().env("PATH", SEARCHED).env("LANG", "C.UTF-8").env("HOME", "/");
         command.envs(variables.iter().map(|(name, value)| (name, value))).current_dir("/");
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        command
+        let spawned = stdin(input).and_then(|stdin| command.stdin(stdin).spawn());
+        let child = spawned.map_err(|error| format!("{} cannot be run: {}", self.path.display(), unrunnable(&error)))?;
+        let running = Running::of(&child);
+        Ok((child, running))
     }
 }
+
+/// A variable of a program's environment.
+pub(super) type Variable = (&'static str, String);
 
 /// What a program reads, whole before it begins: whatever becomes of us, it never takes a part for all of it.
 fn stdin(input: &[u8]) -> io::Result<Stdio> {
@@ -132,8 +140,8 @@ fn changeable(metadata: &Metadata, is_above: bool) -> Option<String> {
     None
 }
 
-/// Tells a hook by its program. `started` hears of its process group as soon as there is one.
-pub async fn tell<F: Future<Output = ()>>(hook: &Hook, program: &Program, message: &Message, started: impl FnOnce(Group) -> F) -> Attempt {
+/// Tells a hook by its program, for the rosterd of this instance.
+pub async fn tell(hook: &Hook, program: &Program, message: &Message, instance: &str) -> Attempt {
     let Message { id, kind, seq, attempt, document } = message;
     let mut variables = vec![
         ("ROSTERD_HOOK", hook.name.clone()),
@@ -145,7 +153,7 @@ pub async fn tell<F: Future<Output = ()>>(hook: &Hook, program: &Program, messag
         Some(seq) => variables.push(("ROSTERD_EVENT_SEQ", seq.to_string())),
         None => variables.push(("ROSTERD_TEST", "1".to_owned())),
     }
-    let Finished { status, output } = run(program, &variables, document.as_bytes(), hook.timeout, started).await;
+    let Finished { status, output } = run(program, instance, variables, document.clone().into_bytes(), hook.timeout).await;
     let again = |why, is_down| Ended::Again { why, after: None, is_down };
     let ended = match status {
         Ok(status) if status.success() => Ended::Taken,
@@ -169,26 +177,17 @@ pub(super) fn said(status: ExitStatus) -> String {
 }
 
 /// Runs a program to its end, or to the end of its time.
-pub(super) async fn run<F: Future<Output = ()>>(
-    program: &Program,
-    variables: &[(&str, String)],
-    input: &[u8],
-    limit: Duration,
-    started: impl FnOnce(Group) -> F,
-) -> Finished {
+pub(super) async fn run(program: &Program, instance: &str, mut variables: Vec<Variable>, input: Vec<u8>, limit: Duration) -> Finished {
     let not_run = |why| Finished { status: Err(Cut::NotRun(why)), output: String::new() };
-    if let Some(why) = program.refusal() {
-        return not_run(why);
-    }
-    let spawned = stdin(input).and_then(|stdin| program.command(variables).stdin(stdin).spawn());
-    let mut child = match spawned {
-        Ok(child) => child,
-        Err(error) => return not_run(format!("{} cannot be run: {}", program.path.display(), unrunnable(&error))),
+    variables.push((INSTANCE, instance.to_owned()));
+    let program = program.clone();
+    // Disks take their time. Whoever stops waiting for it meanwhile drops what was begun, which ends it.
+    let begun = tokio::task::spawn_blocking(move || program.begin(&variables, &input)).await;
+    let (mut child, mut group) = match begun {
+        Ok(Ok(both)) => both,
+        Ok(Err(why)) => return not_run(why),
+        Err(panic) => return not_run(format!("it could not be run: {panic}")),
     };
-    let mut group = Running::of(&child);
-    if let Some(group) = group.group() {
-        started(group).await;
-    }
     let deadline = Instant::now() + limit;
     let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
     let (out, err) = (child.stdout.take(), child.stderr.take());
@@ -242,11 +241,6 @@ impl Running {
         Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
     }
 
-    fn group(&self) -> Option<Group> {
-        let id = self.0?.as_raw();
-        Some(Group { id, start: stat(id).map_or(0, |stat| stat.start) })
-    }
-
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
             // It may have ended by itself.
@@ -284,31 +278,31 @@ impl Tail {
     }
 }
 
-/// What the kernel says of a process.
-struct Stat {
-    group: i32,
-    start: u64,
-}
-
-fn stat(pid: i32) -> Option<Stat> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// The group and the session of a process that lives (proc_pid_stat(5)).
+fn stat(process: &Path) -> Option<(i32, i32)> {
+    let text = std::fs::read_to_string(process.join("stat")).ok()?;
     // The name is in brackets, and may hold anything, brackets too.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    Some(Stat { group: fields.get(2)?.parse().ok()?, start: fields.get(19)?.parse().ok()? })
+    let is_dead = matches!(*fields.first()?, "Z" | "X");
+    (!is_dead).then_some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
 }
 
-/// Ends a group that outlived the rosterd that started it; says whether there was anything to end. A group that merely has
-/// the same number, because the kernel began to count anew, began later or belongs to somebody else.
-pub fn end_leftover(Group { id, start }: Group) -> bool {
-    let ours = geteuid().as_raw();
-    let of_group = |path: &Path| {
-        let pid = path.file_name()?.to_str()?.parse::<i32>().ok()?;
-        let stat = stat(pid)?;
-        let owner = std::fs::metadata(path).ok()?.uid();
-        (stat.group == id && owner == ours && (pid != id || stat.start == start) && stat.start >= start).then_some(())
+/// Ends what a rosterd of this instance left running when it was killed: all groups of its programs, but for what has a
+/// session of its own, and so has left. Returns how many there were.
+pub fn end_leftovers(instance: &str) -> usize {
+    let mark = format!("{INSTANCE}={instance}");
+    let group_of = |process: &Path| {
+        let pid: i32 = process.file_name()?.to_str()?.parse().ok()?;
+        // Others' cannot be read.
+        let environment = std::fs::read(process.join("environ")).ok()?;
+        let is_ours = environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes());
+        let (group, session) = stat(process).filter(|_| is_ours)?;
+        (session != pid).then_some(group)
     };
-    let members = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| of_group(&entry.path())).count();
-    members > 0 && killpg(Pid::from_raw(id), Signal::SIGKILL).is_ok()
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let groups: BTreeSet<i32> = processes.filter_map(|process| group_of(&process.path())).collect();
+    // Not ourselves, whoever started us.
+    groups.into_iter().filter(|group| *group != getpgrp().as_raw() && killpg(Pid::from_raw(*group), Signal::SIGKILL).is_ok()).count()
 }
 
 #[cfg(test)]
@@ -326,7 +320,7 @@ mod tests {
 
     async fn ran(text: &str, limit: Duration) -> Finished {
         let (_folder, program) = script(text);
-        run(&program, &[("ROSTERD_HOOK", "h".to_owned())], b"{\"a\":1}\n", limit, |_| async {}).await
+        run(&program, "here", vec![("ROSTERD_HOOK", "h".to_owned())], b"{\"a\":1}\n".to_vec(), limit).await
     }
 
     const LONG: Duration = Duration::from_secs(20);
@@ -338,7 +332,7 @@ mod tests {
         let said: Vec<&str> = done.output.lines().filter(|l| !l.starts_with("PWD=") && !l.starts_with("_=")).collect();
         assert_eq!(
             said,
-            ["{\"a\":1}", "/", "HOME=/", "LANG=C.UTF-8", &format!("PATH={SEARCHED}"), "ROSTERD_HOOK=h", "later"],
+            ["{\"a\":1}", "/", "HOME=/", "LANG=C.UTF-8", &format!("PATH={SEARCHED}"), "ROSTERD_HOOK=h", "ROSTERD_INSTANCE=here", "later"],
             "{}",
             done.output
         );
@@ -358,41 +352,28 @@ mod tests {
 
     #[tokio::test]
     async fn what_hangs_is_ended_with_all_of_its_group_first_kindly() {
-        let (folder, program) = script("trap 'echo asked >>\"$0.said\"' TERM; sleep 300 & sleep 300; sleep 300");
         let begun = Instant::now();
-        let groups = std::sync::Mutex::new(Vec::new());
-        let note = |group: Group| {
-            groups.lock().unwrap().push(group);
-            async {}
-        };
-        let done = run(&program, &[], b"", Duration::from_millis(300), note).await;
+        let done = ran("trap 'echo asked' TERM; echo $$; sleep 300 & sleep 300; sleep 300", Duration::from_millis(300)).await;
         assert!(matches!(done.status, Err(Cut::Late)), "{done:?}");
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-        assert_eq!(std::fs::read_to_string(folder.path().join("hook.said")).unwrap(), "asked\n");
-        let group = groups.lock().unwrap()[0];
-        assert!(group.start > 0);
-        gone(group.id).await;
+        let (group, asked) = done.output.split_once('\n').unwrap();
+        assert_eq!(asked.lines().next(), Some("asked"), "{asked}");
+        let of_group = |entry: std::fs::DirEntry| stat(&entry.path()).is_some_and(|(its, _)| its.to_string() == group);
+        until(|| !std::fs::read_dir("/proc").unwrap().flatten().any(of_group)).await;
     }
 
-    /// Waits until nothing of a group lives any more.
-    async fn gone(group: i32) {
-        timeout(Duration::from_secs(10), async {
-            let lives = |pid: i32| stat(pid).is_some_and(|s| s.group == group) && !is_dead(pid);
-            while pids().into_iter().any(lives) {
+    /// Waits for what has to come to pass.
+    async fn until(is_so: impl Fn() -> bool) {
+        let waiting = async {
+            while !is_so() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-        })
-        .await
-        .expect("the group is gone");
+        };
+        timeout(Duration::from_secs(10), waiting).await.expect("it comes to pass");
     }
 
-    fn pids() -> Vec<i32> {
-        let names = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str().map(str::to_owned));
-        names.filter_map(|name| name.parse().ok()).collect()
-    }
-
-    fn is_dead(pid: i32) -> bool {
-        std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |s| s.rsplit_once(')').is_none_or(|(_, r)| r.starts_with(" Z")))
+    fn lives(pid: &str) -> bool {
+        stat(&Path::new("/proc").join(pid)).is_some()
     }
 
     #[tokio::test]
@@ -401,14 +382,7 @@ mod tests {
         let done = ran("sleep 300 & echo $!; exit 0", LONG).await;
         assert!(done.status.unwrap().success());
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-        let grandchild: i32 = done.output.trim().parse().unwrap();
-        timeout(Duration::from_secs(10), async {
-            while !is_dead(grandchild) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await
-        .expect("it is gone");
+        until(|| !lives(done.output.trim())).await;
     }
 
     #[tokio::test]
@@ -456,20 +430,26 @@ mod tests {
     async fn what_is_not_executable_is_told() {
         let (_folder, program) = script("exit 0");
         std::fs::set_permissions(&program.path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let done = run(&program, &[], b"", LONG, |_| async {}).await;
+        let done = run(&program, "here", Vec::new(), Vec::new(), LONG).await;
         let Err(Cut::NotRun(why)) = done.status else { panic!("{done:?}") };
         assert!(why.contains("chmod +x"), "{why}");
     }
 
     #[tokio::test]
-    async fn what_outlived_its_rosterd_is_ended_and_what_only_has_its_number_is_not() {
-        let mut child = Command::new("sleep").arg("300").process_group(0).spawn().unwrap();
-        let running = Running::of(&child);
-        let group = running.group().unwrap();
-        assert!(!end_leftover(Group { start: group.start + 1, ..group }), "it began at another time");
-        assert!(child.try_wait().unwrap().is_none());
-        assert!(end_leftover(group));
+    async fn what_outlived_its_rosterd_is_ended_and_neither_anothers_nor_what_has_left() {
+        let (folder, program) = script("sleep 300 </dev/null & setsid sleep 300 & echo $! >>\"$0.left\"; exec sleep 300");
+        let begin = |instance: String| program.begin(&[(INSTANCE, instance)], b"").unwrap();
+        let (ours, anothers) = (format!("{}", std::process::id()), format!("{}, another", std::process::id()));
+        let ((mut child, _group), (mut another, _its_group)) = (begin(ours.clone()), begin(anothers));
+        let left = || std::fs::read_to_string(folder.path().join("hook.left")).unwrap_or_default();
+        until(|| left().lines().count() == 2).await;
+        assert_eq!(end_leftovers(&ours), 1);
         assert_eq!(child.wait().await.unwrap().signal(), Some(9));
-        assert!(!end_leftover(group), "there is nothing left");
+        assert!(another.try_wait().unwrap().is_none());
+        for pid in left().lines() {
+            assert!(lives(pid), "it has left");
+            nix::sys::signal::kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
+        }
+        assert_eq!(end_leftovers(&ours), 0, "there is nothing left");
     }
 }

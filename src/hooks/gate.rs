@@ -34,11 +34,11 @@ pub enum Verdict {
     },
 }
 
-/// Asks the gate about a plan, the JSON document of which it gets on stdin.
-pub async fn ask(gate: &Gate, plan: &Value) -> Verdict {
+/// Asks the gate about a plan, the JSON document of which it gets on stdin, for the rosterd of this instance.
+pub async fn ask(gate: &Gate, plan: &Value, instance: &str) -> Verdict {
     let Gate { name, program, timeout } = gate;
-    let variables = [("ROSTERD_GATE", name.clone())];
-    let Finished { status, output: printed } = run(program, &variables, plan.to_string().as_bytes(), *timeout, |_| async {}).await;
+    let variables = vec![("ROSTERD_GATE", name.clone())];
+    let Finished { status, output: printed } = run(program, instance, variables, plan.to_string().into_bytes(), *timeout).await;
     let why = match status {
         Ok(status) if status.success() => return Verdict::GoesOn,
         Ok(status) => format!("the gate {name} holds it: {}", said(status)),
@@ -64,7 +64,7 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         let gate = Gate { name: "board".into(), program: Program { path, arguments: Vec::new() }, timeout };
-        ask(&gate, &json!({ "directory": "corp", "changes": [{ "kind": "suspend" }] })).await
+        ask(&gate, &json!({ "directory": "corp", "changes": [{ "kind": "suspend" }] }), "here").await
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ pub mod webhook;
 
 use std::time::Duration;
 
-pub use exec::{Group, Program};
+pub use exec::Program;
 pub use gate::{Gate, Verdict};
 pub use webhook::{Proxy, Webhook};
 

@@ -45,7 +45,7 @@ pub use claims::ClaimRefused;
 pub use deliveries::{Delivery, DeliveryFilter, HookStanding};
 pub use directories::{BindRefused, DirectoryState, Pin, PinKind};
 pub use events::{AccountScope, ChainBreak, EventFilter, LogHead, StoredEvent};
-pub use outbox::{Due, Leftover, Settled, Settlement, Subscription};
+pub use outbox::{Due, Settled, Settlement, Subscription};
 pub use people::Quarantined;
 pub use plans::{DecidedBy, HeldPlan, HeldRow, HeldSummary, Reheld, cause_key};
 pub use removed::RemovedHook;
@@ -166,6 +166,7 @@ pub struct Store {
     news: watch::Sender<u64>,
     flavour: Flavour,
     file: Option<PathBuf>,
+    instance: String,
     /// Held as long as the store is open: a second rosterd is refused.
     _lock: Option<nix::fcntl::Flock<std::fs::File>>,
 }
@@ -225,6 +226,7 @@ impl Store {
             subscriptions: RwLock::new([].into()),
             news: watch::Sender::new(0),
             flavour,
+            instance: instance(url, file.as_deref()),
             file,
             _lock: lock,
         })
@@ -233,6 +235,11 @@ impl Store {
     /// The file it is in.
     pub fn file(&self) -> Result<PathBuf, StoreError> {
         self.file.clone().ok_or(StoreError::NotOurs)
+    }
+
+    /// What tells the rosterd of this store from others on the machine, in every run of it.
+    pub fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// How many bytes its files have; nothing on a database server.
@@ -298,6 +305,16 @@ impl Store {
         let subscriptions = Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner));
         Ok(Writing { tx, subscriptions, has_news: false, news: &self.news, _guard: guard })
     }
+}
+
+/// A hash of where a store is, however that is written.
+fn instance(url: &str, file: Option<&Path>) -> String {
+    let place = match file.and_then(|file| std::fs::canonicalize(file).ok()) {
+        Some(file) => file.display().to_string(),
+        // Without what stands before the host: a password changes.
+        None => url.rsplit('@').next().unwrap_or(url).to_owned(),
+    };
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(place.as_bytes()))
 }
 
 /// How a commit is written.

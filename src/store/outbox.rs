@@ -74,15 +74,6 @@ pub enum Settlement {
     Dead,
 }
 
-/// A process group that carried out a delivery when rosterd was last cut off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leftover {
-    /// The group.
-    pub group: i32,
-    /// When it began, in the kernel's ticks since it started.
-    pub start: u64,
-}
-
 /// The time of what waits behind an earlier delivery about the same subject.
 pub(super) const WAITING: i64 = i64::MAX;
 
@@ -195,32 +186,6 @@ impl Store {
         row.map(|row| Columns::of(&row).time()).transpose()
     }
 
-    /// Notes which process group carries out a delivery, so that it can be ended when rosterd is cut off.
-    pub async fn note_process(&self, hook: &str, seq: u64, process: Leftover) -> Result<(), StoreError> {
-        let Leftover { group, start } = process;
-        let mut writing = self.begin_to(Commits::Lightly).await?;
-        let sql = Sql::new("UPDATE deliveries SET process_group = ").bind(i64::from(group)).push(", process_start = ").bind(start);
-        let sql = sql.push(" WHERE hook = ").bind(hook).push(" AND seq = ").bind(seq);
-        sql.execute(&mut *writing.tx).await.doing("note a process")?;
-        writing.commit().await
-    }
-
-    /// The process groups of deliveries that were cut off; they are forgotten by that.
-    pub async fn take_leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
-        let mut writing = self.begin().await?;
-        let sql = Sql::new("SELECT process_group, process_start FROM deliveries WHERE process_group IS NOT NULL");
-        let rows = sql.all(&mut *writing.tx).await.doing("read what was cut off")?;
-        let leftovers = rows.iter().map(|row| {
-            let mut c = Columns::of(row);
-            Ok(Leftover { group: c.int()? as i32, start: c.int()? as u64 })
-        });
-        let leftovers: Vec<Leftover> = leftovers.collect::<Result<_, StoreError>>()?;
-        let sql = Sql::new("UPDATE deliveries SET process_group = NULL, process_start = NULL WHERE process_group IS NOT NULL");
-        sql.execute(&mut *writing.tx).await.doing("forget what was cut off")?;
-        writing.commit().await?;
-        Ok(leftovers)
-    }
-
     /// Writes what came of attempts, and makes due what waited for them.
     pub async fn settle(&self, hook: &str, settled: &[Settled], clock: &Clock) -> Result<(), StoreError> {
         let now = clock.now();
@@ -229,10 +194,8 @@ impl Store {
         let mut writing = self.begin_to(if dead.is_empty() { Commits::Lightly } else { Commits::Safely }).await?;
         let quiet: Vec<u64> = of(|s| *s == Settlement::Delivered).filter(|s| s.output.is_none()).map(|s| s.seq).collect();
         if !quiet.is_empty() {
-            let sql = Sql::new(
-                "UPDATE deliveries SET state = 'delivered', attempts = attempts + 1, error = NULL, output = NULL, \
-                 process_group = NULL, process_start = NULL, done_at = ",
-            );
+            let sql =
+                Sql::new("UPDATE deliveries SET state = 'delivered', attempts = attempts + 1, error = NULL, output = NULL, done_at = ");
             let sql = sql.bind(now).push(" WHERE hook = ").bind(hook).push(" AND seq IN ").list(quiet);
             sql.execute(&mut *writing.tx).await.doing("write that something was delivered")?;
         }
@@ -242,8 +205,7 @@ impl Store {
                 Settlement::Again(at) => ("pending", at, None),
                 Settlement::Dead => ("failed", now, Some(now)),
             };
-            let sql =
-                Sql::new("UPDATE deliveries SET attempts = attempts + 1, process_group = NULL, process_start = NULL, state = ").bind(state);
+            let sql = Sql::new("UPDATE deliveries SET attempts = attempts + 1, state = ").bind(state);
             let sql = sql.push(", next_at = ").bind(next_at).push(", done_at = ").bind(done_at);
             let sql = sql.push(", error = ").bind(one.error.as_deref()).push(", output = ").bind(one.output.as_deref());
             let sql = sql.push(" WHERE hook = ").bind(hook).push(" AND seq = ").bind(one.seq);

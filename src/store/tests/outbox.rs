@@ -49,7 +49,6 @@ on_both! {
     what_fails_waits_and_holds_up_its_own_subject_alone
     what_is_given_up_is_told_once_and_never_to_itself
     what_is_redelivered_or_replayed_is_due_in_order
-    what_was_under_way_is_found_again
     a_removed_hook_is_remembered_for_its_max_age_and_forgotten_with_all_it_had
     an_account_has_the_events_of_its_users_claims_and_directories
 }
@@ -185,18 +184,6 @@ async fn only_the_latest_that_are_done_are_kept() {
     assert!((10_000..=11_000).contains(&kept.len()), "{}", kept.len());
     let standing = f.store.hook_standing("h").await.unwrap();
     assert_eq!((standing.failed, standing.delivered), (1, 11_199), "dead letters stay, and all are counted");
-}
-
-async fn what_was_under_way_is_found_again(f: Fresh) {
-    f.store.subscribe(vec![wants("h", &["*"])]);
-    f.happens(&[(0, "anna"), (0, "bert"), (0, "carl")]).await;
-    for (seq, group) in [(2, 4711), (3, 4712)] {
-        f.store.note_process("h", seq, Leftover { group, start: 99 }).await.unwrap();
-    }
-    f.settle("h", 2, Settlement::Delivered, None).await;
-    assert_eq!(f.store.take_leftovers().await.unwrap(), [Leftover { group: 4712, start: 99 }]);
-    assert_eq!(f.store.take_leftovers().await.unwrap(), []);
-    assert_eq!(f.due("h").await, about(&[(3, "bert"), (4, "carl")]), "and is delivered again");
 }
 
 async fn an_account_has_the_events_of_its_users_claims_and_directories(f: Fresh) {

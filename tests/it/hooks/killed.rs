@@ -79,7 +79,7 @@ fn a_program_that_outlived_its_daemon_is_ended_when_the_next_one_starts() {
     assert!(runs(&first), "SIGKILL leaves it behind");
     site.daemon = Daemon::start(site.folder.path());
     assert!(!runs(&first), "it is ended before the daemon answers");
-    assert!(site.daemon.log().contains("was still running since rosterd last ended"));
+    assert!(site.daemon.log().contains("still running since rosterd last ended"));
     let second = until("it is told again", || lines(&site, "stays.pid").get(1).cloned());
     site.daemon.signal(Signal::SIGTERM);
     assert!(site.daemon.wait().success());

@@ -8,12 +8,20 @@ use axum::body::{Body, Bytes};
 use axum::response::Response;
 use rosterd::hooks::{Hook, Target, Webhook};
 use standardwebhooks::Webhook as Standard;
+use tokio::net::TcpSocket;
 
 use super::proxy::Proxy;
 use super::receiver::{Receiver, status, with};
 use super::{Desk, by_server, until};
 
 const KEYS: [&str; 2] = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
+
+/// A port that refuses connections, and is nobody else's, until it listens.
+fn closed() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket
+}
 
 fn changed(hook: Hook, change: impl FnOnce(&mut Webhook)) -> Hook {
     let Target::Webhook(mut webhook) = hook.target else { panic!("it is no webhook") };
@@ -237,12 +245,12 @@ async fn a_proxy_that_lets_nothing_through_is_told_as_such_and_costs_no_event() 
     let desk = Desk::open().await;
     let (asks, fails) = (Proxy::start(407).await, Proxy::start(502).await);
     let plain = Receiver::start(|_, _| status(407)).await;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = closed();
     let through = |name: &str, url: &str, proxy: String| changed(by_server(name, url), |w| w.proxy = Some(proxy));
     desk.hook_up(vec![
         through("asks", "https://siem.invalid/", asks.url()),
         through("fails", "https://siem.invalid/", fails.url()),
-        through("closed", "https://siem.invalid/", format!("http://NAME:PASSWORD@{closed}")),
+        through("closed", "https://siem.invalid/", format!("http://NAME:PASSWORD@{}", closed.local_addr().unwrap())),
         through("plain", "http://siem.invalid/", format!("http://{}", plain.address)),
     ]);
     desk.happens("user.suspended", &["anna"]).await;
@@ -262,13 +270,13 @@ async fn a_proxy_that_lets_nothing_through_is_told_as_such_and_costs_no_event() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_there_is_found_when_it_comes() {
     let desk = Desk::open().await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    desk.hook_up(vec![by_server("siem", &format!("http://{port}/"))]);
+    let port = closed();
+    desk.hook_up(vec![by_server("siem", &format!("http://{}/", port.local_addr().unwrap()))]);
     desk.happens("user.suspended", &["anna", "bert", "carl", "dora", "emil"]).await;
     until("it was tried", async || (desk.status("siem").await.state == "failing").then_some(())).await;
     let standing = desk.status("siem").await.standing;
     assert!(standing.error.as_ref().is_some_and(|e| e.contains("refused")) && standing.pending == 5, "{standing:?}");
-    let listener = tokio::net::TcpListener::bind(port).await.unwrap();
+    let listener = port.listen(16).unwrap();
     let app = axum::Router::new().fallback(async || "thanks");
     let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     desk.idle("siem").await;
