@@ -144,10 +144,12 @@ async fn tail(Tail { which, limit }: &Tail, daemon: &Daemon, output: &mut Output
         let asked = route.clone().with("after", after).with("wait", WAIT).with("limit", left.min(1_000));
         let events: Answer<Events> = match daemon.get(&asked).await {
             Ok(events) => events,
-            Err(failure) if is_passing(&failure) => {
+            // A daemon that is started again makes up for these.
+            Err(Failure::Client(why @ (ClientError::NoDaemon { .. } | ClientError::WrongAnswer { .. }))) => {
                 if !std::mem::replace(&mut is_told, true) {
                     let mut page = Page::default();
-                    page.line(format!("{} rosterd does not answer; when it does, this goes on after {after}", yellow("!")));
+                    page.line(format!("{} {why}", yellow("!")));
+                    page.line(format!("  when rosterd answers again, this goes on after {after}"));
                     output.note(&page);
                 }
                 tokio::time::sleep(AGAIN).await;
@@ -167,11 +169,6 @@ async fn tail(Tail { which, limit }: &Tail, daemon: &Daemon, output: &mut Output
         }
     }
     Ok(Exit::Done)
-}
-
-/// Whether a daemon that is started again makes up for it.
-fn is_passing(failure: &Failure) -> bool {
-    matches!(failure, Failure::Client(ClientError::NoDaemon { .. } | ClientError::WrongAnswer { .. }))
 }
 
 /// The instant that is meant, as the daemon wants it.
@@ -211,12 +208,13 @@ fn data<'a>(document: &'a Value, name: &str) -> &'a Value {
     document.get("data").and_then(|d| d.get(name)).unwrap_or(&Value::Null)
 }
 
+/// The type of an event: red what went wrong or takes somebody's access away, yellow what waits for somebody.
 fn coloured(kind: &str) -> String {
-    let bad = matches!(
-        kind,
-        "user.suspended" | "run.failed" | "directory.unreachable" | "directory.stale" | "domain.lapsed" | "hook.dead_lettered"
-    );
-    if bad { red(kind) } else { kind.to_owned() }
+    match kind {
+        "user.suspended" | "run.failed" | "directory.unreachable" | "directory.stale" | "domain.lapsed" | "hook.dead_lettered" => red(kind),
+        "run.held" | "plan.expired" | "user.quarantined" | "directory.attention" => yellow(kind),
+        other => other.to_owned(),
+    }
 }
 
 /// The events of a list.
