@@ -16,6 +16,8 @@ pub(super) struct Wish<'a> {
     pub secondary: &'a BTreeSet<Address>,
     /// The user it has, or will be linked to.
     pub user: Option<&'a User>,
+    /// Whether it gets no further address that somebody else has until then.
+    pub takes_nothing: bool,
 }
 
 impl Wish<'_> {
@@ -86,6 +88,7 @@ pub(super) fn settle(wishes: &BTreeMap<Guid, Wish<'_>>, known: &Known) -> Settle
         }
         match holder(key) {
             Some((_, Some(w))) if w == guid => true,
+            Some((user, _)) if wishes[&guid].takes_nothing && user.status() != Status::Released => false,
             // Held by somebody who keeps it: not a wisher, refused, or asking for it again.
             Some((user, None)) if user.status() != Status::Released => false,
             Some((_, Some(w))) if settled.refused.contains_key(&w) || asking.get(key).is_some_and(|a| a.contains(&w)) => false,

@@ -154,6 +154,8 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
         }
         whole &= !d.is_alive() || [Reason::Disabled, Reason::Expired].into_iter().all(|r| d.finding(r) != Finding::Unknown);
         whole &= d.tier != TierWish::Unknown || !d.is_alive();
+        // A further address that somebody else has may be free one day, and nothing about this entry will say so.
+        whole &= granted.is_none_or(|granted| granted.secondary == d.secondary);
         let changed = proposal.plan.changes.len() > start;
         if owner.is_some() || quarantine.is_some() || changed || known.people.contains_key(&d.guid) {
             proposal.people.push(PersonRow {
@@ -178,6 +180,10 @@ fn wishes<'a>(desired: &'a BTreeMap<Guid, Desired>, known: &'a Known, policy: &P
         let Primary::Usable(primary) = &d.primary else { continue };
         let own = known.of_person(d.guid);
         let comes_back = |user: &User| d.is_provisionable(policy) && !user.pins.contains(&Overruled::Return);
+        // Whoever is in quarantine keeps the addresses it has: nobody else may count on them.
+        if quarantine(d, own.is_some_and(|u| u.standing != Standing::Released), None).is_some() {
+            continue;
+        }
         let is_barred = [Reason::Disabled, Reason::Expired].into_iter().any(|r| d.finding(r) == Finding::Holds);
         let user = match own {
             Some(user) if user.standing == Standing::Released && !comes_back(user) => continue,
@@ -191,7 +197,8 @@ fn wishes<'a>(desired: &'a BTreeMap<Guid, Desired>, known: &'a Known, policy: &P
                 _ => continue,
             },
         };
-        wishes.insert(d.guid, Wish { primary, secondary: &d.secondary, user });
+        // Whoever is linked and suspended at once waits for nobody to give up an address.
+        wishes.insert(d.guid, Wish { primary, secondary: &d.secondary, user, takes_nothing: own.is_none() && is_barred });
     }
     // Two people with the address of one unmanaged user: neither is linked, and the address is contested.
     for wish in wishes.values_mut() {
@@ -405,13 +412,34 @@ impl Proposal {
     /// This is what an incomplete read may do: the brakes against mistakes must not keep a leaver active.
     pub fn restrict(&mut self, is_judged: impl Fn(Guid) -> bool) {
         let judged = |guid: Option<Guid>| guid.is_some_and(&is_judged);
-        self.plan.changes.retain(|c| c.is_positive() || judged(c.guid));
+        let (kept, dropped) = std::mem::take(&mut self.plan.changes).into_iter().partition(|c| c.is_positive() || judged(c.guid));
+        self.plan.changes = kept;
+        let waiting = self.without_what_waits_for(dropped);
         self.plan.quarantined.retain(|q| judged(Some(q.object_guid)));
         let suspended: BTreeSet<Guid> = self.plan.changes.iter().filter_map(|c| c.guid).collect();
         self.people.retain(|p| judged(Some(p.guid)) || suspended.contains(&p.guid));
-        for person in self.people.iter_mut().filter(|p| !is_judged(p.guid)) {
+        for person in self.people.iter_mut().filter(|p| !is_judged(p.guid) || waiting.contains(&p.guid)) {
             person.fingerprint = 0;
         }
+    }
+
+    /// Takes out what needs an address that a dropped change would have given up, and what needs that in turn. Returns whose
+    /// changes those were.
+    fn without_what_waits_for(&mut self, mut dropped: Vec<Change>) -> BTreeSet<Guid> {
+        let mut waiting = BTreeSet::new();
+        let mut kept_back: BTreeSet<AddressKey> = BTreeSet::new();
+        while !dropped.is_empty() {
+            kept_back.extend(dropped.iter().flat_map(|c| c.address_moves().0));
+            let needs = |c: &Change| !c.address_moves().1.is_disjoint(&kept_back);
+            let (blocked, kept) = std::mem::take(&mut self.plan.changes).into_iter().partition(needs);
+            self.plan.changes = kept;
+            dropped = blocked;
+            waiting.extend(dropped.iter().filter_map(|c| c.guid));
+            // Whoever is not created yet has no row to point to.
+            let uncreated = |p: &PersonRow| dropped.iter().any(|c| Some(c.user) == p.user && c.version.is_none());
+            self.people.retain(|p| !uncreated(p));
+        }
+        waiting
     }
 
     /// Drops the downgrades and no-group suspensions: the groups did not stand still while people were read.
