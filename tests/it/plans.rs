@@ -257,7 +257,7 @@ fn an_incomplete_read_suspends_whom_it_saw_disabled_and_nobody_else() {
     company.person(1).disabled = true;
     company.person(2).life = Life::Purged;
     company.person(3).name = "Other".into();
-    company.run(&Loss { end: Some(PageEnd::Cut), ..Loss::default() });
+    company.run(&Loss { end: Some((0, PageEnd::Cut)), ..Loss::default() });
     assert_eq!((company.status(1), company.active()), (Status::Suspended, 59));
     assert_eq!(company.user(3).profile.display_name.as_deref(), Some("Person 3"));
     assert!(company.held.is_empty());

@@ -254,6 +254,10 @@ impl Ad {
             at::USN_CREATED => text(entry.usn_created.to_string()),
             at::USN_CHANGED => text(entry.usn.to_string()),
             at::S_AM_ACCOUNT_TYPE if !entry.deleted => match entry.kind {
+                // The account of another domain that trusts this one.
+                Kind::Person if entry.attributes.number(at::USER_ACCOUNT_CONTROL).is_some_and(|bits| bits & 0x800 != 0) => {
+                    each(b"805306370");
+                }
                 Kind::Person | Kind::InetOrgPerson => each(b"805306368"),
                 Kind::Computer | Kind::ManagedServiceAccount => each(b"805306369"),
                 Kind::Group => each(b"268435456"),

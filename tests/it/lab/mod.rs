@@ -17,6 +17,7 @@ mod groups;
 mod leavers;
 mod office;
 mod outage;
+mod people;
 mod rights;
 mod sign_in;
 

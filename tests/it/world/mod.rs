@@ -3,7 +3,10 @@
 //! `Company::run` takes the steps of `engine::run` with the directory and the store replaced by maps, so
 //! that laws can be tried on thousands of histories.
 
+mod reading;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rosterd::model::*;
@@ -34,6 +37,7 @@ pub(crate) struct Facts {
 
 /// What the reader cannot see, or is told wrongly, in one run.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is something else that goes wrong")]
 pub(crate) struct Loss {
     pub hidden_ous: BTreeSet<String>,
     /// Missing from the stream although there; found by GUID.
@@ -43,13 +47,28 @@ pub(crate) struct Loss {
     pub no_control: BTreeSet<Guid>,
     pub no_mail: BTreeSet<Guid>,
     pub no_member_of: BTreeSet<Guid>,
-    pub groups_blind: bool,
+    /// Of whose entry nothing can be used but the account's state.
+    pub broken: BTreeSet<Guid>,
+    /// The groups whose members cannot be seen.
+    pub blind_groups: BTreeSet<Guid>,
+    /// The Basic group is not found at all.
+    pub no_basic_group: bool,
     pub tombstones_visible: bool,
-    pub end: Option<PageEnd>,
+    /// How a base ends, and which one.
+    pub end: Option<(usize, PageEnd)>,
+    /// The read ends after so many entries, with success as far as `end` does not say otherwise.
+    pub cut_after: Option<usize>,
+    /// Another server answers at the end of the read.
+    pub other_server: bool,
+    /// Asking for people by GUID fails.
+    pub unconfirmed: bool,
+    /// The server's clock and ours are far apart.
+    pub clocks_apart: bool,
     /// The server returns people in another order.
     pub(crate) reversed: bool,
 }
 
+#[derive(Clone)]
 pub(crate) struct Company {
     pub truth: BTreeMap<Guid, Facts>,
     pub users: BTreeMap<UserId, User>,
@@ -60,8 +79,12 @@ pub(crate) struct Company {
     pub held: Vec<HeldChange>,
     pub quarantined: Vec<Quarantine>,
     pub settling: Vec<Settling>,
+    /// Whose account was seen to be disabled in the last run.
+    pub seen_disabled: BTreeSet<Guid>,
+    pub bases: Vec<String>,
     pub claims: Vec<&'static str>,
     pub limits: Limits,
+    pub hold_all: HoldAll,
     pub without: WithoutGroup,
     pub protected: BTreeSet<Guid>,
     pub now: Timestamp,
@@ -95,8 +118,11 @@ pub(crate) fn guid(n: u32) -> Guid {
     Guid(bytes)
 }
 
-const PRO: Guid = Guid([0xaa; 16]);
-const BASIC: Guid = Guid([0xbb; 16]);
+pub(crate) const PRO: Guid = Guid([0xaa; 16]);
+pub(crate) const BASIC: Guid = Guid([0xbb; 16]);
+
+/// Companies at work, by size: provisioning one takes longer than most tests.
+static RUNNING: Mutex<BTreeMap<u32, Company>> = Mutex::new(BTreeMap::new());
 
 impl Company {
     /// A company of `n` people in three OUs, every third of them pro, not yet read.
@@ -125,8 +151,11 @@ impl Company {
             held: Vec::new(),
             quarantined: Vec::new(),
             settling: Vec::new(),
+            seen_disabled: BTreeSet::new(),
+            bases: vec![BASE.to_owned()],
             claims: vec!["example.com", "example.org"],
             limits: Limits::default(),
+            hold_all: HoldAll::No,
             without: WithoutGroup::Suspend,
             protected: BTreeSet::new(),
             now: Timestamp(1_700_000_000_000_000),
@@ -137,12 +166,17 @@ impl Company {
 
     /// The same, with everybody provisioned.
     pub(crate) fn running(n: u32) -> Self {
-        let mut company = Self::of(n);
-        company.run(&Loss::default());
-        company.approve_all(&Loss::default());
-        company.applied.clear();
-        company.started_with = Some(company.active());
-        company
+        let mut known = RUNNING.lock().expect("no test fails here");
+        known.entry(n).or_insert_with(|| Self::of(n).at_work()).clone()
+    }
+
+    /// Everybody provisioned, and the first day over.
+    pub(crate) fn at_work(mut self) -> Self {
+        self.run(&Loss::default());
+        self.approve_all(&Loss::default());
+        self.applied.clear();
+        self.started_with = Some(self.active());
+        self
     }
 
     pub(crate) fn active(&self) -> u64 {
@@ -197,10 +231,12 @@ impl Company {
         }
     }
 
-    fn policy(&self) -> Policy {
+    fn policy(&self, loss: &Loss) -> Policy {
         let mut closure = Closure::default();
         closure.add(ClosureGroup { guid: PRO, dn: Dn::new("CN=Pro"), rid: None, gives: Tier::Pro });
-        closure.add(ClosureGroup { guid: BASIC, dn: Dn::new("CN=Basic"), rid: None, gives: Tier::Basic });
+        if !loss.no_basic_group {
+            closure.add(ClosureGroup { guid: BASIC, dn: Dn::new("CN=Basic"), rid: None, gives: Tier::Basic });
+        }
         Policy {
             directory: DirectoryName::parse("corp").expect("a name"),
             account: "00000000-0000-0000-0000-000000000001".parse().expect("an id"),
@@ -208,7 +244,7 @@ impl Company {
             closure,
             tiers: TierRules { grouped: true, without_group: self.without, default_tier: Tier::Pro },
             exclude: Exclude::new(["svc-*@example.com".to_owned()]),
-            now: Some(self.now),
+            now: (!loss.clocks_apart).then_some(self.now),
             observed: Observation { server: "ldaps://dc1".to_owned(), at: self.now },
         }
     }
@@ -225,84 +261,65 @@ impl Company {
     }
 
     fn run_with(&mut self, loss: &Loss, approved: BTreeSet<Digest>) {
-        let policy = self.policy();
-        let mut everybody: Vec<Guid> = self.truth.keys().copied().collect();
-        if loss.reversed {
-            everybody.reverse();
-        }
+        let policy = self.policy(loss);
         let unmanaged = self.users.values().filter(|u| u.link.is_none()).flat_map(|u| u.addresses.keys()).map(|k| address_hash(&k));
         let mut index = Index::new(self.people.values().map(|(row, _)| *row).collect(), unmanaged.collect());
-        let mut ledger = Ledger::new(Expectation {
-            bases: vec![Dn::new(BASE)],
-            people: vec![self.people.len() as u64],
-            attributes: vec!["userAccountControl".to_owned(), "mail".to_owned()],
-            universal: ["userAccountControl".to_owned()].into(),
-            counts: self.counts.clone(),
-            ..Expectation::default()
-        });
-        let me = ServerIdentity { ds_service_name: "CN=DC1".to_owned(), invocation_id: None };
-        ledger.server(Moment::Before, me.clone());
+        self.seen_disabled.clear();
         let mut desired = BTreeMap::new();
-        for guid in &everybody {
-            let Some(truth) = self.visible(*guid, loss).filter(|t| !loss.skipped.contains(guid) && t.ou != "Elsewhere") else { continue };
-            let person = Self::person_of(*guid, truth, loss);
-            ledger.entry(0, Presence(u32::from(person.control.is_some()) | u32::from(person.mail != Field::Absent) << 1));
-            let decision = decide(person, &policy);
-            match index.observe(&decision, &policy) {
-                Observed::Changed | Observed::New => drop(desired.insert(*guid, decision)),
-                Observed::Same | Observed::Stranger => {}
-                Observed::Twice => panic!("twice"),
-            }
-        }
-        ledger.page(0, loss.end.unwrap_or(PageEnd::Last));
-        ledger.server(Moment::After, me);
-        let complete = ledger.finish();
-        let (proof, failed) = match &complete {
-            Ok(complete) => (Some(complete), false),
-            Err(incomplete) => (incomplete.partial.as_ref(), true),
+        let mut malformed = BTreeSet::new();
+        let complete = self.read(loss, &policy, &mut index, &mut desired, &mut malformed);
+        let (mut failed, mut proof) = match &complete {
+            Ok(complete) => (false, Some(complete)),
+            Err(incomplete) => (true, incomplete.partial.as_ref()),
         };
-        let mut found = BTreeMap::new();
-        let mut last_seen = BTreeMap::new();
-        for guid in index.unseen() {
-            let stored = &self.people[&guid].1;
-            last_seen.insert(guid, stored.dn.clone());
-            let confirmation = if let Some(truth) = self.visible(guid, loss) {
-                Confirmation::Alive(Box::new(Self::person_of(guid, truth, loss)))
-            } else if loss.tombstones_visible && self.truth.get(&guid).is_some_and(|t| t.life == Life::Tombstone) {
-                Confirmation::Tombstone(Dn::new(format!("CN={guid}\\0ADEL:{guid},CN=Deleted Objects,{BASE}")))
-            } else {
-                let parent = stored.dn.parent();
-                let witness = everybody.iter().any(|g| self.visible(*g, loss).is_some_and(|t| Self::dn(t, *g).parent() == parent));
-                Confirmation::Nowhere(if witness && !loss.tombstones_visible { Look::Witnessed } else { Look::Unwitnessed })
-            };
-            found.insert(guid, confirmation);
-        }
-        desired.extend(Absent::decide(&found, &last_seen, proof, |_| false, &policy).desired);
-
         let mut known = Known::default();
         for user in self.users.values() {
             known.add(user.clone(), &policy.directory);
         }
         known.people = self.people.iter().map(|(g, (_, p))| (*g, p.clone())).collect();
-        for guid in suspects(&desired, &known) {
-            let truth = &self.truth[&guid];
-            let answer = match (loss.groups_blind, truth.pro, truth.basic) {
-                (true, ..) => Membership::Unknown,
-                (_, false, false) => Membership::NotIn,
-                (_, pro, basic) => Membership::In([(pro, PRO), (basic, BASIC)].into_iter().filter_map(|(is, g)| is.then_some(g)).collect()),
-            };
-            desired.get_mut(&guid).expect("a suspect was decided").confirm_membership(&answer, &policy);
+
+        let mut unknown = BTreeSet::new();
+        if loss.unconfirmed && index.unseen().next().is_some() {
+            (failed, proof) = (true, None);
+        } else if proof.is_some() {
+            let found = self.ask(&index.unseen().collect::<Vec<_>>(), loss);
+            let last_seen = found.keys().map(|g| (*g, self.people[g].1.dn.clone())).collect();
+            malformed.extend(found.iter().filter(|(_, c)| matches!(c, Confirmation::Malformed(_))).map(|(g, _)| *g));
+            let is_suspended = |guid| known.of_person(guid).is_none_or(|u| u.status() != Status::Active);
+            let absent = Absent::decide(&found, &last_seen, proof, is_suspended, &policy);
+            failed |= !absent.unexplained.is_empty();
+            unknown.extend(absent.unknown);
+            desired.extend(absent.desired);
         }
+        self.confirm_groups(&mut desired, &known, loss, &policy);
+        failed |= loss.no_basic_group;
+
         let mut proposal = plan(&desired, &known, &policy);
+        let judged: BTreeSet<Guid> = self
+            .truth
+            .keys()
+            .copied()
+            .filter(|g| !unknown.contains(g))
+            .filter(|g| !failed || proof.is_some_and(|p| desired.get(g).is_some_and(|d| p.covers(&d.dn))))
+            .collect();
         if failed {
-            proposal.restrict(|_| false);
+            proposal.restrict(|guid| judged.contains(&guid));
         } else if let Ok(complete) = &complete {
             self.counts = complete.counts().clone();
         }
-        self.judge_and_apply(proposal, &known, approved);
+        if loss.no_basic_group {
+            proposal.without_group_losses();
+        }
+        for guid in malformed.into_iter().filter(|g| known.people.contains_key(g)) {
+            let user = known.people[&guid].user;
+            let quarantine = Some(QuarantineReason::MalformedEntry);
+            proposal.people.retain(|p| p.guid != guid);
+            proposal.people.push(PersonRow { guid, user, fingerprint: 0, dn: None, expires: None, entitled_by: None, quarantine });
+        }
+        self.judge_and_apply(proposal, &known, approved, &judged);
     }
 
-    fn judge_and_apply(&mut self, proposal: Proposal, known: &Known, approved: BTreeSet<Digest>) {
+    fn judge_and_apply(&mut self, proposal: Proposal, known: &Known, approved: BTreeSet<Digest>, judged: &BTreeSet<Guid>) {
         let window = self.now.minus(self.limits.window);
         let hour = self.now.minus(Duration::from_hours(1));
         let used = Class::ALL.into_iter().map(|class| {
@@ -322,11 +339,11 @@ impl Company {
             limits: &self.limits,
             active: self.started_with.unwrap_or(0),
             used: used.collect(),
-            waiting: Vec::new(),
+            waiting: self.waiting_elsewhere(judged),
             first_seen: self.first_seen.clone(),
             cluster_sizes,
             protected: &self.protected,
-            hold_all: HoldAll::No,
+            hold_all: self.hold_all,
             approved,
             deferred_until: None,
             now: self.now,
@@ -360,12 +377,15 @@ impl Company {
             let stored = StoredPerson { dn, home, entitled_by, user: row.user, seen_at: self.now };
             self.people.insert(row.guid, (IndexRow { guid: row.guid, fingerprint: row.fingerprint }, stored));
         }
-        let judged: BTreeSet<UserId> = verdict.settling.iter().map(|s| s.user).collect();
-        self.first_seen.retain(|(user, _), _| judged.contains(user));
-        self.first_seen.extend(verdict.settling.iter().map(|s| ((s.user, s.class), s.first_seen)));
-        self.held = verdict.held;
+        // What this run says nothing about waits as it did.
+        let proposed: BTreeSet<Digest> = verdict.held.iter().map(|h| h.change.digest()).collect();
+        self.held.retain(|h| h.change.guid.is_some_and(|g| !judged.contains(&g)) && !proposed.contains(&h.change.digest()));
+        self.held.extend(verdict.held);
+        self.settling
+            .retain(|s| !judged.contains(&s.guid) && !verdict.settling.iter().any(|new| (new.user, new.class) == (s.user, s.class)));
+        self.settling.extend(verdict.settling);
+        self.first_seen = self.settling.iter().map(|s| ((s.user, s.class), s.first_seen)).collect();
         self.quarantined = verdict.quarantined;
-        self.settling = verdict.settling;
         let mut holders: BTreeMap<AddressKey, UserId> = BTreeMap::new();
         for user in self.users.values().filter(|u| u.standing != Standing::Released) {
             for key in user.addresses.keys() {
@@ -395,6 +415,15 @@ impl Company {
             }
         }
         left.into_iter().map(|l| format!("{} {}: {}", l.email.unwrap_or_default(), l.kind, l.why)).collect()
+    }
+
+    /// What waits of people a run says nothing about.
+    fn waiting_elsewhere(&self, judged: &BTreeSet<Guid>) -> Vec<Waiting> {
+        let is_elsewhere = |guid: &Guid| !judged.contains(guid);
+        let held = self.held.iter().filter(|h| h.hold != HoldReason::Settling && h.change.guid.as_ref().is_some_and(is_elsewhere));
+        let held = held.filter_map(|h| Some(Waiting { user: h.change.user, class: h.change.class?, cluster: h.change.cluster.clone() }));
+        let settling = self.settling.iter().filter(|s| s.due.is_some() && is_elsewhere(&s.guid));
+        held.chain(settling.map(|s| Waiting { user: s.user, class: s.class, cluster: s.cluster.clone() })).collect()
     }
 
     /// Adds a user of the account that no directory manages.

@@ -1,4 +1,11 @@
-//! `tests/gauntlet.md` says which test answers which row; that no test in it is a dream is checked here.
+//! The gauntlet's own tests, by the group of its rows; and `tests/gauntlet.md`, which says which test answers which row: that no row is
+//! forgotten, and that no test in it is a dream, is checked here.
+
+mod identity;
+mod mass;
+mod membership;
+mod people;
+mod state;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -36,24 +43,30 @@ fn tests() -> BTreeSet<String> {
     names
 }
 
+/// The rows of the catalogue but those about incremental reading (83 to 97), which this version does not do.
+fn catalogue() -> BTreeSet<u32> {
+    (1..=82).chain(98..=140).collect()
+}
+
 #[test]
-fn every_test_that_the_gauntlet_names_exists() {
+fn every_row_has_a_test_that_exists_or_says_why_there_is_none() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gauntlet.md")).unwrap();
     let names = tests();
     assert!(names.len() > 200, "{} tests", names.len());
     let mut rows = BTreeSet::new();
     let mut missing = Vec::new();
     for line in text.lines().filter(|line| line.starts_with("| ")) {
-        let mut cells = line.trim_matches('|').split('|').map(str::trim);
-        let Some(row) = cells.next().and_then(|number| number.parse::<u32>().ok()) else { continue };
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let Some(row) = cells[0].parse::<u32>().ok() else { continue };
+        let [_, what, answer] = cells[..] else { panic!("row {row} has {} cells", cells.len()) };
         assert!(rows.insert(row), "row {row} comes twice");
-        let answer = cells.nth(1).unwrap_or_default();
+        assert!(!what.is_empty(), "row {row} does not say what happens");
         let named: Vec<&str> = answer.split('`').skip(1).step_by(2).collect();
-        // Without a test, a reason.
-        assert!(!named.is_empty() || answer.len() > 20, "row {row} has neither a test nor a reason");
+        let reason: String = answer.split('`').step_by(2).collect();
+        // Without a test, a sentence that says why.
+        assert!(!named.is_empty() || (reason.len() > 30 && reason.ends_with('.')), "row {row} has neither a test nor a reason");
         missing.extend(named.into_iter().filter(|name| !names.contains(*name)).map(|name| format!("row {row}: {name}")));
     }
     assert_eq!(missing, Vec::<String>::new(), "tests that do not exist");
-    let wanted: BTreeSet<u32> = (1..=35).chain(110..=137).collect();
-    assert_eq!(wanted.difference(&rows).collect::<Vec<_>>(), Vec::<&u32>::new(), "rows that are not there");
+    assert_eq!(catalogue().difference(&rows).collect::<Vec<_>>(), Vec::<&u32>::new(), "rows that are not there");
 }

@@ -1,0 +1,389 @@
+//! Who is who: addresses that are odd, contested, swapped and passed on. Identity is the GUID and nothing else.
+
+use std::collections::BTreeSet;
+
+use rosterd::model::*;
+use rosterd::reconcile::*;
+
+use crate::world::*;
+
+const NOTHING_LOST: fn() -> Loss = Loss::default;
+
+fn primary(company: &Company, n: u32) -> String {
+    company.user(n).addresses.primary.as_ref().map(|a| a.as_str().to_owned()).unwrap_or_default()
+}
+
+/// Whoever is quarantined, and why.
+fn quarantined(company: &Company) -> Vec<String> {
+    let number = |g: Guid| u32::from_be_bytes([g.0[12], g.0[13], g.0[14], g.0[15]]);
+    company.quarantined.iter().map(|q| format!("{} {}", number(q.object_guid), q.reason.as_str())).collect()
+}
+
+/// A company of twenty without further addresses, so that each table says all there is.
+fn plain() -> Company {
+    let mut company = Company::of(20);
+    for n in 0..20 {
+        company.person(n).proxies.clear();
+    }
+    company.at_work()
+}
+
+#[test]
+fn a_mailbox_of_any_shape_keeps_its_user_and_never_counts_as_absence() {
+    let table = [
+        ("", Some("no-address"), "p1@example.com"),
+        ("   ", Some("no-address"), "p1@example.com"),
+        (" p1@example.com  ", None, "p1@example.com"),
+        ("P1@Example.COM", None, "P1@example.com"),
+        ("<p1@example.com>", Some("malformed-address"), "p1@example.com"),
+        ("mailto:p1@example.com", Some("malformed-address"), "p1@example.com"),
+        ("a@example.com, b@example.com", Some("malformed-address"), "p1@example.com"),
+        ("a@example.com;b@example.com", Some("malformed-address"), "p1@example.com"),
+        ("p1", Some("malformed-address"), "p1@example.com"),
+        ("p1@example.com.", Some("malformed-address"), "p1@example.com"),
+        ("\"p1@example.com\"@evil.example", Some("malformed-address"), "p1@example.com"),
+        ("p\u{e9}1@example.com", Some("malformed-address"), "p1@example.com"),
+        ("\tp1@example.com", Some("malformed-address"), "p1@example.com"),
+        ("p1@evil-example.com", Some("unclaimed-domain"), "p1@example.com"),
+        ("p1@sub.example.com", Some("unclaimed-domain"), "p1@example.com"),
+        ("p1@example.com.evil.example", Some("unclaimed-domain"), "p1@example.com"),
+    ];
+    for (mail, reason, address) in table {
+        let mut company = plain();
+        company.person(1).mail = mail.to_owned();
+        company.run(&NOTHING_LOST());
+        let expected: Vec<String> = reason.iter().map(|r| format!("1 {r}")).collect();
+        assert_eq!((quarantined(&company), company.active(), primary(&company, 1)), (expected, 20, address.to_owned()), "{mail:?}");
+        company.person(1).disabled = true;
+        company.run(&NOTHING_LOST());
+        assert_eq!(company.status(1), Status::Suspended, "{mail:?}: whatever the address is, a leaver leaves");
+        company.person(1).mail = "p1@example.com".to_owned();
+        company.person(1).disabled = false;
+        company.run(&NOTHING_LOST());
+        assert_eq!((company.status(1), quarantined(&company)), (Status::Active, vec![]), "{mail:?}: and comes back");
+    }
+}
+
+#[test]
+fn of_proxy_addresses_only_smtp_ones_count_and_mail_says_which_is_the_primary() {
+    let table = [
+        ("smtp:x@example.org", Some("x@example.org")),
+        ("SMTP:x@example.org", Some("x@example.org")),
+        ("Smtp:X@example.org", Some("X@example.org")),
+        ("smtp: x@example.org ", Some("x@example.org")),
+        ("smtp:P1@EXAMPLE.com", None),
+        ("smtp:x@unclaimed.example", None),
+        ("smtp:", None),
+        ("smtp:<x@example.org>", None),
+        ("x@example.org", None),
+        ("sip:x@example.org", None),
+        ("x400:c=de;a= ;p=x;o=x;s=x@example.org;", None),
+        ("X500:/o=x/cn=x@example.org", None),
+        ("EUM:x@example.org;phone-context=x.example.org", None),
+        ("SPO:SPO_1@SPO_2", None),
+        ("smtp :x@example.org", None),
+    ];
+    for (value, expected) in table {
+        let mut company = plain();
+        company.person(1).proxies = vec![value.to_owned()];
+        company.run(&NOTHING_LOST());
+        let secondary: Vec<&str> = company.user(1).addresses.secondary.iter().map(Address::as_str).collect();
+        assert_eq!((secondary, primary(&company, 1)), (expected.into_iter().collect(), "p1@example.com".to_owned()), "{value:?}");
+    }
+}
+
+#[test]
+fn addresses_fold_by_ascii_case_and_a_label_and_nothing_that_looks_alike_is_the_same() {
+    let key = |text: &str| Address::parse(text).ok().map(|a| a.key().0);
+    let same = [
+        ("Bob@x.example", "bob@X.EXAMPLE"),
+        ("a@b\u{fc}cher.example", "a@xn--bcher-kva.example"),
+        ("a@bu\u{308}cher.example", "a@B\u{dc}CHER.example"),
+    ];
+    for (a, b) in same {
+        assert!(key(a).is_some() && key(a) == key(b), "{a} {b}: {:?} {:?}", key(a), key(b));
+    }
+    let different = [
+        ("a@stra\u{df}e.example", "a@strasse.example"),
+        ("a@b\u{fc}cher.example", "a@bucher.example"),
+        ("a@\u{430}pple.example", "a@apple.example"),
+        ("a.b@x.example", "ab@x.example"),
+        ("a+b@x.example", "a@x.example"),
+    ];
+    for (a, b) in different {
+        assert!(key(a).is_some() && key(b).is_some() && key(a) != key(b), "{a} {b}: {:?} {:?}", key(a), key(b));
+    }
+    // Turkish and Kelvin letters, eszett, accents in either form: no local part has them, so none can fold into another's.
+    for bad in [
+        "\u{130}da@x.example",
+        "\u{131}da@x.example",
+        "gro\u{df}@x.example",
+        "\u{e9}@x.example",
+        "e\u{301}@x.example",
+        "\u{212a}@x.example",
+    ] {
+        assert_eq!(key(bad), None, "{bad}");
+    }
+    let claims = ClaimedDomains(["example.com", "xn--bcher-kva.example"].iter().map(|d| Domain::parse(d).unwrap()).collect());
+    let table = [
+        ("a@example.com", true),
+        ("a@EXAMPLE.com", true),
+        ("a@b\u{fc}cher.example", true),
+        ("a@evil-example.com", false),
+        ("a@sub.example.com", false),
+        ("a@example.com.evil.example", false),
+        ("a@com", false),
+    ];
+    for (text, covered) in table {
+        assert_eq!(Address::parse(text).is_ok_and(|a| claims.covers(&a)), covered, "{text}");
+    }
+}
+
+#[test]
+fn of_two_people_with_one_address_whoever_has_it_keeps_it_and_newcomers_wait() {
+    /// What is done to a company of twenty; who is then quarantined; how many users there are; who is suspended.
+    type Row = (&'static str, fn(&mut Company), &'static [&'static str], usize, &'static [u32]);
+    fn hire(company: &mut Company, n: u32, mail: &str) {
+        let facts = Facts { mail: mail.to_owned(), proxies: Vec::new(), ..company.truth[&guid(2)].clone() };
+        company.truth.insert(guid(n), facts);
+    }
+    let table: [Row; 8] = [
+        ("a second account of somebody", |c| hire(c, 50, "p1@example.com"), &["50 contested-address"], 20, &[]),
+        (
+            "two newcomers",
+            |c| {
+                hire(c, 50, "new@example.com");
+                hire(c, 51, "NEW@example.com");
+            },
+            &["50 contested-address", "51 contested-address"],
+            20,
+            &[],
+        ),
+        (
+            "two newcomers, one of them not enabled yet",
+            |c| {
+                hire(c, 50, "new@example.com");
+                hire(c, 51, "new@example.com");
+                c.person(51).disabled = true;
+            },
+            &[],
+            21,
+            &[],
+        ),
+        (
+            "a newcomer wants somebody's further address",
+            |c| {
+                c.person(1).proxies = vec!["smtp:sales@example.com".into()];
+                c.run(&Loss::default());
+                hire(c, 50, "sales@example.com");
+            },
+            &["50 contested-address"],
+            20,
+            &[],
+        ),
+        (
+            "somebody lists a colleague's address as a further one",
+            |c| c.person(1).proxies = vec!["smtp:p2@example.com".into()],
+            &[],
+            20,
+            &[],
+        ),
+        ("somebody takes a colleague's address", |c| c.person(1).mail = "p2@example.com".into(), &["1 contested-address"], 20, &[]),
+        (
+            "the holder leaves while somebody wants its address",
+            |c| {
+                c.person(1).disabled = true;
+                hire(c, 50, "p1@example.com");
+            },
+            &["50 contested-address"],
+            20,
+            &[1],
+        ),
+        (
+            "a second account that is disabled, of somebody who is not",
+            |c| {
+                hire(c, 50, "p1@example.com");
+                c.person(50).disabled = true;
+            },
+            &[],
+            20,
+            &[],
+        ),
+    ];
+    for (name, change, waits, users, suspended) in table {
+        let mut company = plain();
+        change(&mut company);
+        company.run(&NOTHING_LOST());
+        assert_eq!((quarantined(&company), company.users.len()), (waits.iter().map(|w| (*w).to_owned()).collect(), users), "{name}");
+        let gone: Vec<u32> = (0..20).filter(|n| company.status(*n) != Status::Active).collect();
+        assert_eq!(gone, suspended, "{name}");
+        let own: Vec<String> = (0..20).map(|n| primary(&company, n)).collect();
+        assert_eq!(own, (0..20).map(|n| format!("p{n}@example.com")).collect::<Vec<_>>(), "{name}: nobody has lost an address");
+    }
+}
+
+#[test]
+fn a_leavers_address_passes_to_a_joiner_once_the_leavers_own_entry_gives_it_up_and_not_before() {
+    for gives_it_up in [false, true] {
+        let mut company = plain();
+        company.person(1).disabled = true;
+        company.run(&NOTHING_LOST());
+        let leaver = company.user(1).id;
+        let joiner = Facts { disabled: false, ..company.truth[&guid(1)].clone() };
+        company.truth.insert(guid(50), joiner);
+        if gives_it_up {
+            company.person(1).mail = "left.p1@example.com".into();
+        }
+        company.run(&NOTHING_LOST());
+        assert_eq!(company.users[&leaver].status(), Status::Suspended, "nobody is re-linked");
+        if gives_it_up {
+            assert_eq!((primary(&company, 50), primary(&company, 1)), ("p1@example.com".into(), "left.p1@example.com".into()));
+            assert_ne!(company.user(50).id, leaver, "somebody new is somebody new");
+        } else {
+            assert_eq!((quarantined(&company), company.users.len()), (vec!["50 address-held".to_owned()], 20));
+        }
+    }
+}
+
+#[test]
+fn addresses_that_pass_from_one_to_the_next_are_applied_together_or_wait_together() {
+    // Eleven readdress in a ring, and ten may.
+    let mut company = plain();
+    for n in 0..11 {
+        company.person(n).mail = format!("p{}@example.com", (n + 1) % 11);
+    }
+    company.run(&NOTHING_LOST());
+    assert_eq!((company.waiting().len(), primary(&company, 0)), (11, "p0@example.com".to_owned()));
+    company.approve_all(&NOTHING_LOST());
+    let now: Vec<String> = (0..11).map(|n| primary(&company, n)).collect();
+    assert_eq!(now, (0..11).map(|n| format!("p{}@example.com", (n + 1) % 11)).collect::<Vec<_>>());
+
+    // Nobody may be created, so the address that a newcomer would get stays where it is.
+    let mut company = plain();
+    company.limits.classes.insert(Class::Create, Limit { percent: 0, at_least: 0, at_most: None });
+    let joiner = company.truth[&guid(1)].clone();
+    company.truth.insert(guid(50), joiner);
+    company.person(1).mail = "fresh@example.com".into();
+    company.person(2).mail = "other@example.com".into();
+    company.run(&NOTHING_LOST());
+    assert_eq!(company.waiting(), ["p1@example.com update limit", "p1@example.com create limit"]);
+    assert_eq!(primary(&company, 2), "other@example.com", "whoever is not of the chain does not wait with it");
+    // A leaver in a chain that waits does not.
+    company.person(1).disabled = true;
+    company.run(&NOTHING_LOST());
+    assert_eq!((company.status(1), company.waiting().len()), (Status::Suspended, 2));
+}
+
+#[test]
+fn a_mailbox_follows_its_domain_into_claimed_ones_and_waits_at_the_others() {
+    let mut company = plain();
+    company.person(1).mail = "p1@example.org".into();
+    company.person(2).mail = "p2@later.example".into();
+    company.run(&NOTHING_LOST());
+    assert_eq!((primary(&company, 1), primary(&company, 2)), ("p1@example.org".into(), "p2@example.com".into()));
+    assert_eq!((quarantined(&company), company.active()), (vec!["2 unclaimed-domain".to_owned()], 20));
+    company.claims.push("later.example");
+    company.run(&NOTHING_LOST());
+    assert_eq!((primary(&company, 2), quarantined(&company)), ("p2@later.example".into(), vec![]), "nothing changed in the directory");
+    company.person(1).mail = "p1@example.com".into();
+    company.run(&NOTHING_LOST());
+    assert_eq!(primary(&company, 1), "p1@example.com");
+}
+
+#[test]
+fn whoever_no_directory_manages_is_touched_by_no_run() {
+    let mut company = Company::of(30);
+    company.unmanaged("founder@example.com");
+    let mut company = company.at_work();
+    let founder = company.users.values().find(|u| u.link.is_none()).unwrap().clone();
+    let losses = [
+        Loss::default(),
+        Loss { hidden_ous: ["Sales", "Engineering", "Operations"].map(str::to_owned).into(), ..Loss::default() },
+        Loss { cut_after: Some(0), ..Loss::default() },
+        Loss { end: Some((0, PageEnd::Cut)), ..Loss::default() },
+    ];
+    for loss in &losses {
+        company.run(loss);
+        company.approve_all(loss);
+        assert_eq!(company.users[&founder.id], founder, "{loss:?}");
+    }
+    for n in 0..30 {
+        company.person(n).life = Life::Tombstone;
+    }
+    company.claims.clear();
+    let seeing = Loss { tombstones_visible: true, ..Loss::default() };
+    company.run(&seeing);
+    company.approve_all(&seeing);
+    assert_eq!(company.users[&founder.id], founder);
+    let linked: BTreeSet<_> = company.users.values().filter(|u| u.link.is_some()).map(User::status).collect();
+    assert_eq!(linked, BTreeSet::from([Status::Suspended]), "while everybody else has left");
+}
+
+#[test]
+fn an_address_stays_with_whoever_cannot_be_judged_and_what_would_need_it_waits() {
+    let ou = |name: &str| format!("OU={name},{BASE}");
+    let unreadable = Loss { no_control: [guid(2)].into(), ..Loss::default() };
+    let half_read = Loss { end: Some((1, PageEnd::Refused(51))), ..Loss::default() };
+    // Persons 1, 4, 7 ... are of Sales, which is the second base.
+    for (name, one, other, loss) in [("unreadable", 2, 3, &unreadable), ("of a base that was not read", 4, 3, &half_read)] {
+        let mut company = Company::of(20);
+        company.bases = ["Engineering", "Sales", "Operations"].map(ou).to_vec();
+        let mut company = company.at_work();
+        let (was_one, was_other) = (primary(&company, one), primary(&company, other));
+        for n in [one, other, 6] {
+            company.person(n).proxies.clear();
+        }
+        company.person(one).mail.clone_from(&was_other);
+        company.person(other).mail.clone_from(&was_one);
+        company.person(6).mail = "fresh@example.com".into();
+        company.person(9).disabled = true;
+        company.run(loss);
+        assert_eq!((primary(&company, one), primary(&company, other)), (was_one.clone(), was_other.clone()), "{name}");
+        assert_eq!((primary(&company, 6), company.status(9)), ("fresh@example.com".into(), Status::Suspended), "{name}: nobody else waits");
+        company.run(&NOTHING_LOST());
+        assert_eq!((primary(&company, one), primary(&company, other)), (was_other, was_one), "{name}: then it is one change");
+    }
+    // Somebody new would get what somebody of the unread base gives up.
+    let mut company = Company::of(20);
+    company.bases = ["Engineering", "Sales", "Operations"].map(ou).to_vec();
+    let mut company = company.at_work();
+    let joiner = Facts { ou: "Engineering".into(), proxies: Vec::new(), ..company.truth[&guid(4)].clone() };
+    company.truth.insert(guid(50), joiner);
+    company.person(4).mail = "moved@example.com".into();
+    company.person(4).proxies.clear();
+    company.run(&half_read);
+    assert_eq!((company.users.len(), primary(&company, 4)), (20, "p4@example.com".into()));
+    company.run(&NOTHING_LOST());
+    assert_eq!((primary(&company, 50), primary(&company, 4)), ("p4@example.com".into(), "moved@example.com".into()));
+}
+
+#[test]
+fn an_unmanaged_leaver_is_linked_and_suspended_without_the_address_that_somebody_still_has() {
+    let mut company = Company::running(20);
+    company.unmanaged("guest@example.com");
+    let facts = Facts { mail: "guest@example.com".into(), disabled: true, ..company.truth[&guid(1)].clone() };
+    company.truth.insert(guid(50), facts);
+    // The further address of the first would pass to the second, but nobody may be readdressed.
+    company.person(1).proxies.clear();
+    company.limits.classes.insert(Class::Readdress, Limit { percent: 0, at_least: 0, at_most: None });
+    company.run(&NOTHING_LOST());
+    assert_eq!((company.status(50), company.waiting()), (Status::Suspended, vec!["p1@example.com update limit".to_owned()]));
+    company.approve_all(&NOTHING_LOST());
+    company.run(&NOTHING_LOST());
+    company.approve_all(&NOTHING_LOST());
+    let secondary: Vec<&str> = company.user(50).addresses.secondary.iter().map(Address::as_str).collect();
+    assert_eq!(secondary, ["alias1@example.org"]);
+}
+
+#[test]
+fn a_further_address_that_somebody_else_has_comes_once_it_is_free() {
+    let mut company = plain();
+    company.person(1).proxies = vec!["smtp:p2@example.com".into(), "smtp:free@example.com".into()];
+    company.run(&NOTHING_LOST());
+    let secondary = |company: &Company| company.user(1).addresses.secondary.iter().map(|a| a.as_str().to_owned()).collect::<Vec<_>>();
+    assert_eq!((secondary(&company), primary(&company, 2)), (vec!["free@example.com".to_owned()], "p2@example.com".into()));
+    company.person(2).mail = "other@example.com".into();
+    company.run(&NOTHING_LOST());
+    company.run(&NOTHING_LOST());
+    assert_eq!(secondary(&company), ["free@example.com", "p2@example.com"]);
+}

@@ -1,0 +1,217 @@
+//! Many at once: what is held, what goes through all the same, and what an approval is good for.
+
+use std::time::Duration;
+
+use rosterd::model::*;
+use rosterd::reconcile::Limit;
+
+use super::people::{dn_of, guid_of, now};
+use crate::firm::{Firm, alice};
+use crate::world::*;
+
+const NOTHING_LOST: fn() -> Loss = Loss::default;
+const HOUR: Duration = Duration::from_hours(1);
+const SETTLE: Duration = Duration::from_mins(11);
+
+fn seeing() -> Loss {
+    Loss { tombstones_visible: true, ..Loss::default() }
+}
+
+#[test]
+fn a_company_of_any_size_is_protected_from_a_mass_of_leavers_and_lets_single_ones_go() {
+    /// How somebody leaves, and what a run has to be able to see to tell.
+    type Leaving = (&'static str, fn(&mut Facts), Loss);
+    let leaving: [Leaving; 4] = [
+        ("deleted", |p| p.life = Life::Tombstone, seeing()),
+        ("vanished", |p| p.life = Life::Purged, Loss::default()),
+        ("moved away", |p| p.ou = "Elsewhere".to_owned(), Loss::default()),
+        ("taken out of all groups", |p| (p.pro, p.basic) = (false, false), Loss::default()),
+    ];
+    for (name, leave, sight) in leaving {
+        for n in [8, 30, 150] {
+            let two_looks = |company: &mut Company| {
+                company.run(&sight);
+                company.later(SETTLE);
+                company.run(&sight);
+            };
+            let mut company = Company::running(n);
+            leave(company.person(1));
+            two_looks(&mut company);
+            assert_eq!(company.active(), u64::from(n) - 1, "one of {n} {name}: {:?}", company.waiting());
+            let mut company = Company::running(n);
+            for who in 0..=n * 2 / 3 {
+                leave(company.person(who));
+            }
+            two_looks(&mut company);
+            assert_eq!(company.active(), u64::from(n), "most of {n} {name}: {:?}", company.waiting());
+            assert_eq!(company.waiting().len() as u32, n * 2 / 3 + 1, "{n} {name}: all of it is shown");
+        }
+    }
+}
+
+#[test]
+fn a_slow_bleed_is_stopped_at_the_limit_of_a_day_whatever_it_bleeds_by() {
+    type Bleed = (Class, fn(&mut Facts), Loss);
+    let table: [Bleed; 5] = [
+        (Class::Deleted, |p| p.life = Life::Tombstone, seeing()),
+        (Class::Gone, |p| p.life = Life::Purged, Loss::default()),
+        (Class::Gone, |p| (p.pro, p.basic) = (false, false), Loss::default()),
+        (Class::Downgrade, |p| p.pro = false, Loss::default()),
+        (Class::Readdress, |p| p.mail = format!("new.{}", p.mail), Loss::default()),
+    ];
+    for (class, harm, sight) in table {
+        let mut company = Company::running(150);
+        let mut slices = (0..150).step_by(3).collect::<Vec<u32>>();
+        for _ in 0..25 {
+            // Two people an hour: each slice alone is far below every limit.
+            for who in slices.drain(..2.min(slices.len())) {
+                harm(company.person(who));
+            }
+            company.run(&sight);
+            company.later(HOUR);
+        }
+        let allowed = company.limits.allowed(class, 150) as usize;
+        let applied: Vec<Timestamp> = company.applied.iter().filter(|(_, c)| *c == class).map(|(at, _)| *at).collect();
+        for since in &applied {
+            let in_a_day = applied.iter().filter(|at| *at >= since && at.since(*since) < HOUR * 24).count();
+            assert!(in_a_day <= allowed, "{class}: {in_a_day} in a day, {allowed} may");
+        }
+        assert!(!applied.is_empty() && !company.held.is_empty(), "{class}: some went through, and the rest waits in sight");
+    }
+}
+
+#[test]
+fn a_script_that_disables_everybody_gets_as_far_as_the_limit_and_is_undone_in_one_run() {
+    let mut company = Company::running(100);
+    for n in 0..100 {
+        company.person(n).disabled = true;
+    }
+    company.run(&NOTHING_LOST());
+    company.later(HOUR);
+    company.run(&NOTHING_LOST());
+    let active = company.active();
+    assert!((60..=80).contains(&active), "{active}");
+    for n in 0..100 {
+        company.person(n).disabled = false;
+    }
+    company.run(&NOTHING_LOST());
+    assert_eq!((company.active(), company.held.len()), (100, 0), "what was just done is lifted without a limit");
+}
+
+#[test]
+fn a_mass_of_people_who_come_back_or_rise_waits_as_a_mass_that_leaves_does() {
+    let mut company = Company::running(100);
+    for day in 0..5 {
+        for n in 0..12 {
+            company.person(day * 12 + n).disabled = true;
+        }
+        company.run(&NOTHING_LOST());
+        company.later(HOUR * 25);
+    }
+    assert_eq!(company.active(), 40);
+    company.later(HOUR * 24 * 8);
+    for n in 0..60 {
+        company.person(n).disabled = false;
+    }
+    company.run(&NOTHING_LOST());
+    assert_eq!((company.active(), company.held.len()), (40, 60), "{:?}", company.waiting().first());
+    company.approve_all(&NOTHING_LOST());
+    assert_eq!(company.active(), 100);
+
+    let mut company = Company::running(100);
+    for n in 0..100 {
+        company.person(n).pro = true;
+    }
+    company.run(&NOTHING_LOST());
+    let pro = company.users.values().filter(|u| u.tier == Tier::Pro).count();
+    assert_eq!((pro, company.held.len()), (34, 66));
+}
+
+#[test]
+fn a_first_run_suspends_nobody_whatever_it_sees_and_an_empty_store_takes_nothing_from_anybody() {
+    let mut company = Company::of(60);
+    for n in 0..20 {
+        company.person(n).disabled = true;
+        company.person(n + 20).expires = Expiry::At(company.now);
+    }
+    company.unmanaged("p50@example.com");
+    company.run(&NOTHING_LOST());
+    company.approve_all(&NOTHING_LOST());
+    assert_eq!((company.users.len(), company.active()), (20, 20), "whoever may not sign in is not provisioned");
+    // The store is lost: everybody is new, and nobody left.
+    let before = company.active();
+    let mut anew = Company { truth: company.truth.clone(), ..Company::of(0) };
+    anew.run(&NOTHING_LOST());
+    anew.approve_all(&NOTHING_LOST());
+    assert_eq!((anew.users.len() as u64, anew.active()), (before, before));
+}
+
+#[test]
+fn a_domain_that_is_no_longer_claimed_suspends_nobody_and_a_leaver_of_it_leaves() {
+    let mut company = Company::running(60);
+    company.claims.clear();
+    company.person(1).disabled = true;
+    company.person(2).life = Life::Tombstone;
+    company.run(&seeing());
+    assert_eq!((company.active(), company.held.len()), (58, 0), "{:?}", company.waiting());
+    assert_eq!((company.status(1), company.status(2)), (Status::Suspended, Status::Suspended));
+    company.claims = vec!["example.com", "example.org"];
+    company.run(&seeing());
+    assert_eq!((company.active(), company.held.len()), (58, 0));
+}
+
+#[test]
+fn a_claim_that_is_gone_and_a_mass_that_leaves_are_two_things() {
+    let mut company = Company::running(60);
+    company.claims = vec!["example.org"];
+    for n in 0..30 {
+        company.person(n).life = Life::Tombstone;
+    }
+    company.run(&seeing());
+    assert_eq!((company.active(), company.held.len()), (60, 30));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layoff_waits_for_one_approval_of_exactly_what_was_shown_and_the_next_one_for_another() {
+    let limit = Limit { percent: 1, at_least: 5, at_most: None };
+    let firm = Firm::running(160, |c| {
+        c.limits.classes.insert(Class::Deleted, limit);
+    })
+    .await;
+    firm.sim.edit(|ad| {
+        ad.show_tombstones(true);
+        ad.set_recycle_bin(true);
+    });
+    let users = firm.users().await;
+    let directory = firm.engine.directory("corp").unwrap();
+    let before = firm.active().await;
+    firm.sim.edit(|ad| {
+        users[..40].iter().for_each(|u| ad.delete(dn_of(u)));
+        users[40..43].iter().for_each(|u| ad.disable(dn_of(u)));
+    });
+    for _ in 0..2 {
+        let run = firm.sync().await;
+        assert_eq!((run.state, run.held, before - firm.active().await), (RunState::Held, 40, 3), "the three are not kept waiting: {run:?}");
+        let status = firm.engine.directory_status(&directory).await.unwrap();
+        assert!(status.attention.iter().any(|a| a.contains("40 changes wait for approval")), "{:?}", status.attention);
+    }
+    let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
+    let guid = |n: usize| guid_of(&users[n]);
+    // One of them was deleted by mistake, and is back before somebody approves; somebody else leaves after the plan was shown.
+    firm.sim.edit(|ad| {
+        ad.restore(guid(0));
+        users[50..70].iter().for_each(|u| ad.delete(dn_of(u)));
+    });
+    let approval = firm.engine.approve(plan.id, alice()).await.unwrap();
+    assert_eq!((approval.run.counts.suspend, approval.run.held), (39, 0), "{approval:?}");
+    assert_eq!(now(&firm, &users[0]).await.status(), Status::Active, "an approval does not make true what is no longer");
+    let run = firm.sync().await;
+    assert_eq!((run.state, run.held, before - firm.active().await), (RunState::Held, 20, 42), "an approval is for what was shown: {run:?}");
+    let again = firm.engine.approve(plan.id, alice()).await;
+    assert!(again.is_err(), "and for once: {again:?}");
+    assert_eq!(before - firm.active().await, 42);
+    // The whole of it was a mistake: what was just done is taken back at once.
+    firm.sim.edit(|ad| (1..40).chain(50..70).for_each(|n| ad.restore(guid(n))));
+    let run = firm.sync().await;
+    assert_eq!((run.counts.reactivate, run.held, before - firm.active().await), (39, 0, 3), "{run:?}");
+}

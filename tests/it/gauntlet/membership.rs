@@ -1,0 +1,163 @@
+//! Groups that are odd, or cannot be asked: tiers follow what the groups say, and nobody loses anything by what they do not say.
+
+use std::time::Duration;
+
+use adsim::{Fault, NewPerson, What, When, frames, names};
+use rosterd::model::*;
+use rosterd::reconcile::Limit;
+
+use super::people::{dn_of, now};
+use crate::firm::Firm;
+use crate::world::*;
+
+const SETTLE: Duration = Duration::from_mins(11);
+
+#[test]
+fn a_disabled_member_of_any_group_is_suspended_and_has_its_tier_when_it_comes_back() {
+    let mut company = Company::running(20);
+    company.person(1).disabled = true;
+    company.run(&Loss::default());
+    company.person(1).pro = true;
+    company.run(&Loss::default());
+    assert_eq!((company.status(1), company.user(1).tier), (Status::Suspended, Tier::Pro));
+    company.person(1).disabled = false;
+    company.run(&Loss::default());
+    assert_eq!((company.status(1), company.user(1).tier), (Status::Active, Tier::Pro));
+}
+
+#[test]
+fn losing_one_of_two_groups_lowers_the_tier_and_losing_both_is_one_change() {
+    let mut company = Company::running(60);
+    company.person(0).pro = false;
+    let both = company.person(3);
+    (both.pro, both.basic) = (false, false);
+    company.run(&Loss::default());
+    assert_eq!(company.waiting(), ["p0@example.com tier settling", "p3@example.com suspend settling"]);
+    company.later(SETTLE);
+    company.run(&Loss::default());
+    assert_eq!((company.user(0).tier, company.status(0)), (Tier::Basic, Status::Active));
+    assert_eq!(company.status(3), Status::Suspended);
+}
+
+/// Settings without brakes or second looks: what protects people here is what was read.
+fn unbraked(c: &mut rosterd::engine::DirectoryConfig) {
+    c.limits.settle = Duration::ZERO;
+    for limit in c.limits.classes.values_mut() {
+        *limit = Limit { percent: 100, at_least: 10_000, at_most: None };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn circles_strangers_and_groups_of_nobody_give_and_take_nothing() {
+    let firm = Firm::running(60, unbraked).await;
+    let before = firm.users().await;
+    firm.sim.edit(|ad| {
+        // A circle of three through Roster Pro, a group in itself, and members that are no people.
+        let night = ad.add_group(names::GROUPS, "Night Shift");
+        let empty = ad.add_group(names::GROUPS, "Nobody");
+        ad.add_member(names::PRO_NESTED, night);
+        ad.add_member(night, names::PRO);
+        ad.add_member(night, night);
+        ad.add_member(names::BASIC, empty);
+        let stranger = ad.add_foreign_principal("S-1-5-21-1-2-3-1105");
+        let contact = ad.add_contact("Sales", "Some Supplier", "supplier@example.com");
+        let computer = ad.add_computer("Sales", "WS01");
+        for member in [stranger, contact, computer] {
+            ad.add_member(names::BASIC, member);
+            ad.add_member(night, member);
+        }
+    });
+    let run = firm.sync().await;
+    assert_eq!((run.state, run.counts.total(), run.error.as_deref()), (RunState::Succeeded, 0, None), "{run:?}");
+    let who = before.iter().find(|u| u.tier == Tier::Basic).unwrap();
+    firm.sim.edit(|ad| ad.add_member("Night Shift", dn_of(who)));
+    firm.sync().await;
+    assert_eq!(now(&firm, who).await.tier, Tier::Pro, "by a group in a circle below Roster Pro");
+    firm.sim.edit(|ad| ad.remove_member("Night Shift", dn_of(who)));
+    firm.sync().await;
+    assert_eq!(
+        firm.users().await.iter().map(|u| (u.id, u.tier)).collect::<Vec<_>>(),
+        before.iter().map(|u| (u.id, u.tier)).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_membership_that_ends_without_a_trace_on_the_person_is_seen_by_the_next_full_read() {
+    // So it is when a time-limited membership runs out: nobody writes to anything.
+    let firm = Firm::running(60, |_| {}).await;
+    let users = firm.users().await;
+    let who = users.iter().find(|u| u.tier == Tier::Basic).unwrap();
+    firm.sim.edit(|ad| ad.remove_member(names::BASIC, dn_of(who)));
+    firm.sync().await;
+    firm.later(SETTLE);
+    firm.sync().await;
+    let cause = now(&firm, who).await.causes.weightiest().map(|c| c.reason);
+    assert_eq!(cause, Some(Reason::NoGroup));
+}
+
+/// A question, and when it is asked.
+type Question = (&'static str, fn(&Firm) -> When);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_cannot_be_asked_keeps_everybody_where_they_are_but_leavers() {
+    let questions: [Question; 5] = [
+        ("where it stands", |f| When::search().based_at(&format!("<guid={}>", f.sim.look(|ad| ad.guid(names::BASIC))))),
+        ("which groups are in it", |_| When::search().containing("memberof=cn=roster pro")),
+        ("which groups are in one in it", |_| When::search().containing("memberof=cn=roster pro nested")),
+        ("whether it shows anybody", |_| When::search().containing("(member=*)")),
+        ("whether its people are still in it", |_| When::search().containing("(member=cn=")),
+    ];
+    for (name, when) in questions {
+        for code in [50, 52] {
+            let firm = Firm::running(60, unbraked).await;
+            let users = firm.users().await;
+            let [leaver, lost, nested] = [0, 1, 2].map(|n| users.iter().filter(|u| u.tier == Tier::Pro).nth(n).unwrap());
+            firm.sim.edit(|ad| {
+                ad.disable(dn_of(leaver));
+                for group in [names::BASIC, names::PRO, names::PRO_NESTED] {
+                    ad.remove_member(group, dn_of(lost));
+                }
+                // Whoever is in a nested group alone is Pro by what was asked, or not at all.
+                ad.remove_member(names::BASIC, dn_of(nested));
+            });
+            firm.sim.faults().push(Fault::new(when(&firm), What::result(code, "no")).always());
+            let run = firm.sync().await;
+            assert!(firm.sim.faults().fired() > 0, "{name} was never asked");
+            assert_eq!(now(&firm, leaver).await.status(), Status::Suspended, "{name}, {code}: {run:?}");
+            assert_eq!(
+                (now(&firm, lost).await.status(), now(&firm, lost).await.tier),
+                (Status::Active, Tier::Pro),
+                "{name}, {code}: {run:?}"
+            );
+            assert_eq!(
+                (now(&firm, nested).await.status(), now(&firm, nested).await.tier),
+                (Status::Active, Tier::Pro),
+                "{name}, {code}: {run:?}"
+            );
+            firm.sim.faults().clear();
+            let run = firm.sync().await;
+            assert_eq!(now(&firm, lost).await.status(), Status::Suspended, "{name}, {code}: once it answers, {run:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_the_same_in_whatever_case_a_person_names_it() {
+    let firm = Firm::running(40, |c| c.settings.page_size = 1000).await;
+    let newcomer = firm.sim.edit(|ad| ad.add_person(NewPerson::new("newbie").name("New", "Bie").mail("new.bie@example.com").ou("Sales")));
+    let (dn, group) = firm.sim.look(|ad| (ad.dn(newcomer), ad.dn(names::PRO).to_uppercase()));
+    let text = |value: &str| vec![value.as_bytes().to_vec()];
+    let attributes = vec![
+        ("objectGUID", vec![newcomer.to_bytes_le().to_vec()]),
+        ("userAccountControl", text("512")),
+        ("accountExpires", text("0")),
+        ("primaryGroupID", text("513")),
+        ("mail", text("new.bie@example.com")),
+        ("memberOf", text(&group)),
+    ];
+    let entry = move |id| frames::entry(id, dn.as_bytes(), &attributes);
+    firm.sim.faults().push(Fault::new(When::page(1).containing("objectcategory=person").after_entries(0), What::frames(entry)));
+    let run = firm.sync().await;
+    assert_eq!(run.counts.create, 1, "{run:?}");
+    assert_eq!(firm.user("new.bie@example.com").await.tier, Tier::Pro);
+}
