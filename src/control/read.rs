@@ -307,7 +307,8 @@ pub(super) async fn contacts(State(control): Shared, Path(who): Path<String>, Qu
     Ok(Json(api::Contacts { contacts: found.into_iter().map(convert::contact).collect() }))
 }
 
-pub(super) async fn user(State(control): Shared, Path(who): Path<String>) -> Answer<api::User> {
+pub(super) async fn user(State(control): Shared, Path(who): Path<String>) -> Answer<api::UserDetail> {
     let user = control.engine.find_user(&who).await?;
-    Ok(Json(control.show_user(user).await?))
+    let history = convert::history(control.engine.history(&user).await?);
+    Ok(Json(api::UserDetail { user: control.show_user(user).await?, history }))
 }

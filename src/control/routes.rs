@@ -193,7 +193,7 @@ pub(super) fn operations() -> Vec<Operation> {
         look("/users/search", read::search, "Users whose name or address begins with these words")
             .with_query::<read::WhatToFind>()
             .answers::<api::Users>("Who was found"),
-        look("/users/{who}", read::user, "One user").answers::<api::User>("The user"),
+        look("/users/{who}", read::user, "One user, and what was done to it").answers::<api::UserDetail>("The user"),
         look("/users/{who}/explain", read::explain, "Why somebody is what they are; reads the directory and changes nothing")
             .answers::<api::Explanation>("What is known, also of people who are no users")
             .fails(&[TOO_LONG]),

@@ -48,12 +48,22 @@ pub fn page(explanation: &Explanation, view: &View) -> Page {
         page.line("");
         page.sentence("", &format!("{}: {why}", bold(directory)), view);
     }
+    page.append(&self::history(history, view));
+    page
+}
+
+/// What was done, each with what it rests on.
+pub(super) fn history(history: &[Done], view: &View) -> Page {
+    let mut page = Page::default();
     if !history.is_empty() {
         page.line("");
         page.line(bold("what rosterd did"));
     }
     for Done { at, run, change } in history {
         page.sentence("  ", &format!("{}  {}  {}", time(at), dim(format!("run {}", id::short(run))), change::sentence(change)), view);
+        for seen in change::evidence(&change.evidence) {
+            page.sentence("      ", &dim(seen), view);
+        }
     }
     page
 }

@@ -10,7 +10,7 @@ use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, count, dim, green, red, table, time_and_age, yellow};
 use super::{Exit, Output, change, explain, run, users};
 use crate::control::api::{
-    Activation, Contacts, Invitation, Invitations, NewInvitations, NewTier, Relinking, Run, Suspension, User, UserCause, Users,
+    Activation, Contacts, Invitation, Invitations, NewInvitations, NewTier, Relinking, Run, Suspension, User, UserCause, UserDetail, Users,
 };
 use crate::control::client::Route;
 
@@ -180,8 +180,12 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
         }
         Command::Explain { who } => return explain::call(who, daemon, output).await,
         Command::Show { who } => {
-            let user: Answer<User> = daemon.get(&Route::to(["users", who])).await?;
-            output.data(&user.raw, |view| show(&user.value, view))?;
+            let user: Answer<UserDetail> = daemon.get(&Route::to(["users", who])).await?;
+            output.data(&user.raw, |view| {
+                let mut page = show(&user.value.user, view);
+                page.append(&explain::history(&user.value.history, view));
+                page
+            })?;
         }
         Command::Sync { who } => {
             let run: Answer<Run> = daemon.post(&Route::to(["users", who, "sync"]), &()).await?;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ldap3::Scope;
 
 use super::confirm::deleted_objects;
+use super::grants::{Grants, Right};
 use super::session::{Query, password};
 use super::tls::{self, Certificate, Secured};
 use super::wire::{self, Wire, WireError};
@@ -396,7 +397,7 @@ fn rights(sample: &Sample, decoder: &Decoder, session: &Session, found: &mut Exa
         }
     }
     let base = &session.root.default_naming_context;
-    let grant = format!("dsacls \"{base}\" /I:S /G \"{}:RP\"", account(session));
+    let grant = Grants::of(session).command(Right::ReadProperty, base);
     if !unreadable.is_empty() {
         found.fail("rights", format!("cannot be read: {}", unreadable.join(", ")), format!("grant Read all properties on people: {grant}"));
     }
@@ -412,13 +413,6 @@ fn rights(sample: &Sample, decoder: &Decoder, session: &Session, found: &mut Exa
     }
 }
 
-/// `svc-rosterd@corp.example.com`: as dsacls takes it.
-fn account(session: &Session) -> String {
-    let name = session.me.text("sAMAccountName").unwrap_or("the service account");
-    let domain = session.root.default_naming_context.split(',').filter_map(|rdn| rdn.split_once('=')).map(|(_, v)| v).collect::<Vec<_>>();
-    format!("{name}@{}", domain.join("."))
-}
-
 /// Whether deletions can be seen, and the grant that lets them.
 async fn deleted(session: &mut Session, found: &mut Examination) -> Result<(), DirectoryError> {
     if session.sees_tombstones().await? {
@@ -426,12 +420,11 @@ async fn deleted(session: &mut Session, found: &mut Examination) -> Result<(), D
         return Ok(());
     }
     let container = deleted_objects(&session.root.default_naming_context);
-    let grant = if session.root.vendor.starts_with("Samba") {
-        let sid = session.me.bytes("objectSid").and_then(super::session::sid_text).unwrap_or_else(|| "SID".to_owned());
-        format!("samba-tool dsacl set --objectdn=\"{container}\" --sddl=\"(A;;LCRP;;;{sid})\"")
-    } else {
-        format!("dsacls \"{container}\" /takeownership, then dsacls \"{container}\" /G \"{}:LCRP\"", account(session))
-    };
+    let grants = Grants::of(session);
+    let mut grant = grants.command(Right::ListContents, &container);
+    if !grants.is_for_samba() {
+        grant = format!("dsacls \"{container}\" /takeownership, then {grant}");
+    }
     found.warn(
         "deleted objects",
         "none can be seen: whoever is deleted is only missing, which takes a second look and a witness, and is held where there is none",

@@ -66,7 +66,7 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let history = match &user {
-            Some(user) => self.store.history(user.id, HISTORY).await?,
+            Some(user) => self.history(user).await?,
             None => Vec::new(),
         };
         let account = match &user {
@@ -95,6 +95,11 @@ impl Engine {
         }
         let remedies = user.as_ref().map(remedies).unwrap_or_default();
         Ok(Explanation { user, remedies, entries, elsewhere, history })
+    }
+
+    /// What was done to a user, the latest first, each with its run.
+    pub async fn history(&self, user: &User) -> Result<Vec<(RunId, WrittenChange)>, EngineError> {
+        Ok(self.store.history(user.id, HISTORY).await?)
     }
 
     async fn explain_in(&self, directory: &Directory, who: &str, user: Option<&User>) -> Result<Vec<Entry>, EngineError> {

@@ -6,8 +6,9 @@ use super::gates::Gates;
 use super::look::Sight;
 use super::run::Request;
 use super::{Directory, Engine, EngineError, Mode};
+use crate::directory::{Grants, Right};
 use crate::model::{AddressKey, Guid, HoldReason, Quarantine, QuarantineReason, Trigger};
-use crate::reconcile::{DEFERRAL, HoldAll, Membership, PersonRow, Primary, Situation, Verdict, guard, plan, suspects};
+use crate::reconcile::{DEFERRAL, HoldAll, Membership, PersonRow, Primary, Proposal, Situation, Verdict, guard, plan, suspects};
 use crate::store::{Pin, PinKind};
 
 /// What a run may do, and what it may not.
@@ -19,6 +20,23 @@ pub struct Judged {
     pub warnings: Vec<String>,
     /// What a gate said that holds everything.
     pub note: Option<String>,
+}
+
+/// The places where people stood of whom nothing can be seen any more, nor of anybody else: each with what would let us see.
+fn unseen_places(proposal: &Proposal, grants: &Grants) -> Vec<String> {
+    let mut places: BTreeMap<&str, u64> = BTreeMap::new();
+    let unseen = proposal.plan.changes.iter().filter(|c| proposal.unwitnessed.contains(&c.user));
+    for place in unseen.filter_map(|c| c.cluster.as_deref()?.strip_prefix("ou:")) {
+        *places.entry(place).or_default() += 1;
+    }
+    let sentence = |(place, n): (&str, u64)| {
+        let grant = grants.command(Right::ListContents, place);
+        format!(
+            "nothing below {place} proves that the {n} people who stood there are gone: if the service account has lost the right to see \
+             them, give it back, as a domain administrator: {grant}"
+        )
+    };
+    places.into_iter().map(sentence).collect()
 }
 
 impl Engine {
@@ -90,6 +108,7 @@ impl Engine {
             }
         }
 
+        warnings.extend(unseen_places(&proposal, &sight.grants));
         let state = self.store.directory(name).await?;
         let now = self.clock.now();
         let budget = self.store.budget(name, config.limits.window, now).await?;

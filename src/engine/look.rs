@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::pins::shown;
 use super::run::{Request, Scope};
 use super::{Directory, Engine, EngineError};
-use crate::directory::{Decoder, DirectoryError, Session, Settings, Suspect};
+use crate::directory::{Decoder, DirectoryError, Grants, Right, Session, Settings, Suspect};
 use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Status, Tier, Timestamp};
 use crate::reconcile::{
     Absent, Canary, Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger, Membership, Moment, Observation,
@@ -47,6 +47,8 @@ pub struct Sight {
     pub found: BTreeMap<Guid, Confirmation>,
     /// Of these, who has a user.
     pub known_users: BTreeSet<Guid>,
+    /// What gives the service account a right it lacks.
+    pub grants: Grants,
     /// The name of what rights were lost for.
     pub rights_lost: Option<String>,
     scope: Scope,
@@ -123,6 +125,7 @@ impl Engine {
             entries: 0,
             found: BTreeMap::new(),
             known_users: BTreeSet::new(),
+            grants: Grants::of(&session),
             rights_lost: state.rights_lost.clone(),
             scope: request.scope.clone(),
             unknown: BTreeSet::new(),
@@ -258,12 +261,13 @@ impl Engine {
                 sight.proof = Some(complete);
             }
             Err(incomplete) => {
-                sight.rights_lost = incomplete
-                    .problems
-                    .iter()
-                    .find(|p| matches!(p, Problem::RightsLost { .. } | Problem::CanaryBlind(..)))
-                    .map(ToString::to_string);
-                let why = after.map_or_else(|| incomplete.to_string(), |error| format!("{incomplete} ({error})"));
+                let mut why = after.map_or_else(|| incomplete.to_string(), |error| format!("{incomplete} ({error})"));
+                let lost = incomplete.problems.iter().find(|p| matches!(p, Problem::RightsLost { .. } | Problem::CanaryBlind(..)));
+                sight.rights_lost = lost.zip(bases.first()).map(|(lost, base)| {
+                    let grant = sight.grants.command(Right::ReadProperty, base.as_str());
+                    why = format!("{why}; as a domain administrator: {grant}");
+                    format!("{lost}; as a domain administrator: {grant}")
+                });
                 sight.failure = Some(why);
                 sight.proof = incomplete.partial;
             }
@@ -387,8 +391,15 @@ impl Engine {
             match answers.await {
                 Ok((answers, silent)) => {
                     for group in silent.iter().filter(|g| suspects.values().any(|s| s.entitled_by == Some(**g))) {
+                        let dn = sight
+                            .policy
+                            .closure
+                            .groups()
+                            .find(|g| g.guid == *group)
+                            .map_or_else(|| format!("<GUID={group}>"), |g| g.dn.as_str().to_owned());
+                        let grant = sight.grants.command(Right::ReadProperty, &dn);
                         sight.warnings.push(format!(
-                            "the group {group} shows no member, or not what it is a member of, although it gave people their tier: emptied, or no longer readable; nobody loses anything by it until rosterctl directory repin accepts it"
+                            "the group {dn} shows no member, or not what it is a member of, although it gave people their tier: emptied, or no longer readable; nobody loses anything by it until it can be read (as a domain administrator: {grant}), or rosterctl directory repin accepts it"
                         ));
                     }
                     for (guid, answer) in &answers {

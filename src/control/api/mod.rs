@@ -30,7 +30,7 @@ pub use runs::{
 };
 pub use users::{
     Activation, Contact, Contacts, Done, Elsewhere, ExplainedEntry, Explanation, Looked, NewTier, Quarantine, QuarantinedEntry, Relinking,
-    SignIn, SignInDecision, Suspension, User, UserCause, UserLink, UserSuspension, Users,
+    SignIn, SignInDecision, Suspension, User, UserCause, UserDetail, UserLink, UserSuspension, Users,
 };
 
 /// An error (RFC 9457).

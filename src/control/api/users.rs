@@ -215,6 +215,17 @@ pub struct Activation {
     pub remains: Vec<String>,
 }
 
+/// `GET /v1/users/{who}`: the user, with what was done to it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct UserDetail {
+    /// The user.
+    #[serde(flatten)]
+    pub user: User,
+    /// What rosterd did, the latest first, each with what it rests on; at most 20.
+    #[serde(default)]
+    pub history: Vec<Done>,
+}
+
 /// `GET /v1/users/{who}/explain`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {

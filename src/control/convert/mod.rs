@@ -11,7 +11,7 @@ use crate::model::{Account, Claim, Class, Digest, Guid, Handle, HoldReason, Stat
 use crate::store::{ChainBreak, Delivery, HookStanding, LogHead, StoredEvent};
 
 pub(super) use runs::{About, held, plan, run, stored_change, undone};
-pub(super) use users::{contact, decision, explanation, invitation, quarantined, user};
+pub(super) use users::{contact, decision, explanation, history, invitation, quarantined, user};
 
 /// RFC 3339 has four digits for the year; "for ever" is the last instant they can tell.
 const FOR_EVER: &str = "9999-12-31T23:59:59.999Z";

@@ -6,7 +6,7 @@ use super::runs::{planned, stored_change};
 use super::{guid, time};
 use crate::control::api;
 use crate::engine::{Decision, Entry, Explanation, Invitation};
-use crate::model::{Cause, Causes, Handle, Link, QuarantineReason, User};
+use crate::model::{Cause, Causes, Handle, Link, QuarantineReason, RunId, User, WrittenChange};
 use crate::reconcile::{Line, Reading};
 use crate::store::Quarantined;
 
@@ -134,11 +134,15 @@ pub(in crate::control) fn explanation(who: &str, explanation: Explanation, user:
         remedies,
         entries: entries.into_iter().map(entry).collect(),
         elsewhere: elsewhere.into_iter().map(|(directory, why)| api::Elsewhere { directory: directory.to_string(), why }).collect(),
-        history: history
-            .into_iter()
-            .map(|(run, change)| api::Done { at: time(change.at), run: run.to_string(), change: stored_change(change) })
-            .collect(),
+        history: self::history(history),
     }
+}
+
+/// What was done to a user.
+pub(in crate::control) fn history(history: Vec<(RunId, WrittenChange)>) -> Vec<api::Done> {
+    let done =
+        |(run, change): (RunId, WrittenChange)| api::Done { at: time(change.at), run: run.to_string(), change: stored_change(change) };
+    history.into_iter().map(done).collect()
 }
 
 fn entry(entry: Entry) -> api::ExplainedEntry {
