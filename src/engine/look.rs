@@ -307,7 +307,15 @@ impl Engine {
             // No second look later: so both looks are now.
             let nowhere: BTreeSet<Guid> =
                 found.people.iter().filter(|(_, c)| matches!(c, Confirmation::Nowhere(_))).map(|(g, _)| *g).collect();
-            found.people.extend(session.confirm(&nowhere, bases, settings, decoder, &stored, now).await?.people);
+            match session.confirm(&nowhere, bases, settings, decoder, &stored, now).await {
+                Ok(second) => found.people.extend(second.people),
+                Err(error) => {
+                    // One look is no evidence. What else was seen is, and keeps no leaver active.
+                    sight.failure.get_or_insert(format!("people could not be asked for a second time: {error}"));
+                    found.people.retain(|guid, _| !nowhere.contains(guid));
+                    sight.unknown.extend(nowhere);
+                }
+            }
         }
         if !sight.is_full() {
             sight.entries += found.people.len() as u64;
@@ -340,7 +348,9 @@ impl Engine {
 
     /// Who of these is alive in another directory of the same account: absence here is void.
     async fn alive_elsewhere(&self, directory: &Directory, found: &BTreeMap<Guid, Confirmation>) -> Result<BTreeSet<Guid>, EngineError> {
-        let missing: BTreeSet<Guid> = found.iter().filter(|(_, c)| !matches!(c, Confirmation::Alive(_))).map(|(g, _)| *g).collect();
+        let of = |is: fn(&Confirmation) -> bool| found.iter().filter(move |(_, c)| is(c)).map(|(g, _)| *g).collect::<BTreeSet<Guid>>();
+        let nowhere = of(|c| matches!(c, Confirmation::Nowhere(_)));
+        let missing = of(|c| matches!(c, Confirmation::Nowhere(_) | Confirmation::Tombstone(_)));
         let mut elsewhere = BTreeSet::new();
         let configured = self.configured();
         let others = configured
@@ -348,18 +358,13 @@ impl Engine {
             .values()
             .filter(|d| d.config.account == directory.config.account && d.config.name != directory.config.name);
         for other in others.filter(|_| !missing.is_empty()) {
-            // A directory that cannot be asked might have any of them.
-            match self.open(other).await {
-                Ok((mut session, _)) => {
-                    for guid in &missing {
-                        if session.object(&format!("<GUID={guid}>"), &["objectGUID".to_owned()]).await?.is_some() {
-                            elsewhere.insert(*guid);
-                        }
-                    }
-                }
+            // A directory that cannot be asked might have any of them; a tombstone that was read is evidence all the same.
+            let answered = match self.open(other).await {
+                Ok((mut session, _)) => alive(&mut session, &missing).await,
                 Err(EngineError::Store(error)) => return Err(error.into()),
-                Err(_) => elsewhere.extend(missing.iter().copied()),
-            }
+                Err(_) => None,
+            };
+            elsewhere.extend(answered.unwrap_or_else(|| nowhere.clone()));
         }
         Ok(elsewhere)
     }
@@ -421,6 +426,17 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Which of these people the directory shows alive; `None` when it does not answer.
+async fn alive(session: &mut Session, people: &BTreeSet<Guid>) -> Option<BTreeSet<Guid>> {
+    let mut alive = BTreeSet::new();
+    for guid in people {
+        if session.object(&format!("<GUID={guid}>"), &["objectGUID".to_owned()]).await.ok()?.is_some() {
+            alive.insert(*guid);
+        }
+    }
+    Some(alive)
 }
 
 /// Notes who the server is and what the canaries show.

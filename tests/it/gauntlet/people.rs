@@ -181,17 +181,45 @@ async fn moved_to_another_domain() -> (Firm, adsim::Sim, User) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_moved_to_another_domain_of_the_account_has_not_left() {
-    let (firm, _other, user) = moved_to_another_domain().await;
+    let (firm, other, user) = moved_to_another_domain().await;
     let id = user.id.to_string();
     for _ in 0..2 {
         let run = firm.sync().await;
         assert_eq!((run.counts.suspend, run.held, firm.user(&id).await.status()), (0, 0, Status::Active), "{run:?}");
     }
+    // The other directory cannot be asked: it might have anybody, and it keeps no leaver active.
+    let leaver = firm.users().await.remove(1);
+    firm.sim.edit(|ad| ad.disable(guid_of(&leaver)));
+    other
+        .faults()
+        .push(Fault::new(When::search().based_at(&format!("<guid={}>", guid_of(&user))), What::result(52, "unavailable")).always());
+    let run = firm.sync().await;
+    assert_eq!(firm.user(&id).await.status(), Status::Active, "{run:?}");
+    assert_eq!(now(&firm, &leaver).await.status(), Status::Suspended, "{run:?}");
     // Without the other directory, nowhere is nowhere.
     let corp = firm.engine.directory("corp").unwrap().config.clone();
     firm.engine.reconfigure(vec![corp], firm.engine.configured().rules.clone());
     let run = firm.sync().await;
     assert_eq!(firm.user(&id).await.causes.weightiest().map(|c| c.reason), Some(Reason::Vanished), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_look_that_fails_keeps_no_leaver_active() {
+    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let users = firm.users().await;
+    let gone = guid_of(&users[0]);
+    firm.sim.edit(|ad| {
+        ad.purge(gone);
+        ad.disable(guid_of(&users[1]));
+    });
+    // The first look finds nobody; the second is refused.
+    firm.sim.faults().push(Fault::new(When::search().containing("objectguid=").nth(2), What::result(51, "busy")));
+    let run = firm.sync().await;
+    assert_eq!((run.state, firm.sim.faults().fired()), (RunState::Failed, 1), "{run:?}");
+    assert_eq!(now(&firm, &users[0]).await.status(), Status::Active, "one look is no evidence: {run:?}");
+    assert_eq!(now(&firm, &users[1]).await.status(), Status::Suspended, "{run:?}");
+    firm.sync().await;
+    assert_eq!(now(&firm, &users[0]).await.causes.weightiest().map(|c| c.reason), Some(Reason::Vanished));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,4 +251,18 @@ async fn a_swap_of_which_one_half_cannot_be_read_waits_and_holds_up_nobody() {
     for (n, user) in users[..2].iter().enumerate() {
         assert_eq!(now(&firm, user).await.addresses.primary.unwrap().as_str(), mail(1 - n));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tombstone_suspends_although_another_directory_of_the_account_cannot_be_asked() {
+    let (firm, other, _) = moved_to_another_domain().await;
+    firm.sim.faults().clear();
+    let leaver = firm.users().await.remove(1);
+    firm.sim.edit(|ad| {
+        ad.show_tombstones(true);
+        ad.delete(guid_of(&leaver));
+    });
+    other.crash().await.expect("a crash");
+    let run = firm.sync().await;
+    assert_eq!(now(&firm, &leaver).await.causes.weightiest().map(|c| c.reason), Some(Reason::Deleted), "{run:?}");
 }
