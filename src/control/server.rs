@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest as _, MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
@@ -155,6 +155,10 @@ async fn receive(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: N
     let turn = peer.asks();
     if peer.has_no_seat {
         return turn.sends(too_many(peer.uid));
+    }
+    if request.body().is_end_stream() {
+        // Nothing more is to come: a caller who has said its last word by now is not cut off for it.
+        turn.goes_on(Phase::Answering);
     }
     let (parts, body) = request.into_parts();
     let whole = Bytes::from_request(Request::from_parts(parts.clone(), body), &());

@@ -51,6 +51,7 @@ pub struct Reloaded {
     /// Every directory that is or was configured.
     pub directories: Vec<ReloadedDirectory>,
     /// Every hook that is or was configured.
+    #[serde(default)]
     pub hooks: Vec<ReloadedHook>,
     /// Keys that changed in the file and take effect only when the daemon starts.
     pub needs_restart: Vec<String>,

@@ -12,6 +12,7 @@ pub struct HookCounts {
     /// Dead-lettered.
     pub failed: u64,
     /// Waiting for hooks that are configured no longer; not counted above.
+    #[serde(default)]
     pub removed: u64,
 }
 
