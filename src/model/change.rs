@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
-use super::{
-    AccountRef, Address, Cause, Causes, Evidence, Guid, HoldReason, Link, Overruled, Profile, Reason, Status, Tier, Timestamp, User, UserId,
-};
+use super::{AccountRef, Address, Cause, Causes, Evidence, Guid, Link, Overruled, Profile, Reason, Status, Tier, User, UserId};
 
 /// What the limits are counted by (DESIGN 8).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -435,46 +433,6 @@ fn joined(j: &Joined) -> Value {
 fn profile_difference(of: &Profile, against: &Profile) -> Value {
     let different = of.fields().into_iter().zip(against.fields()).filter(|((_, a), (_, b))| a != b);
     Value::Object(different.map(|((name, value), _)| (name.to_owned(), json!(value))).collect())
-}
-
-/// One change as it was written down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrittenChange {
-    /// Whom.
-    pub user: UserId,
-    /// The person.
-    pub guid: Option<Guid>,
-    /// The address it was shown by.
-    pub email: Option<String>,
-    /// What.
-    pub kind: String,
-    /// Counted as.
-    pub class: Option<Class>,
-    /// The suspension's reason.
-    pub reason: Option<String>,
-    /// What was.
-    pub before: Value,
-    /// What is, or would be.
-    pub after: Value,
-    /// What was seen.
-    pub evidence: Value,
-    /// What it has in common with others; see [`Change::cluster`].
-    pub cluster: Option<String>,
-    /// Why it waits.
-    pub hold: Option<HoldReason>,
-    /// `applied`, `held` or `dropped`.
-    pub outcome: String,
-    /// When.
-    pub at: Timestamp,
-}
-
-impl WrittenChange {
-    /// The addresses it took from somebody.
-    pub fn former_addresses(&self) -> Vec<super::AddressKey> {
-        let of = |value: &Value| value.as_str().and_then(|text| Address::parse(text).ok()).map(|address| address.key());
-        let secondary = self.before["secondary_emails"].as_array().into_iter().flatten();
-        of(&self.before["primary_email"]).into_iter().chain(secondary.filter_map(of)).collect()
-    }
 }
 
 /// Who wants a change.

@@ -16,10 +16,11 @@ mod person;
 mod plan;
 mod time;
 mod user;
+mod written;
 
 pub use account::{Account, AccountKind, AccountRef, Handle, HandleError, Policies, PolicyError};
 pub use cause::{By, Cause, Causes, Evidence, Reason};
-pub use change::{Actor, Addresses, Change, ChangeKind, Class, Digest, Joined, Origin, WrittenChange};
+pub use change::{Actor, Addresses, Change, ChangeKind, Class, Digest, Joined, Origin};
 pub use claim::{Claim, ClaimState, ClaimedDomains, RecordSeen};
 pub use dn::Dn;
 pub use email::{Address, AddressError, AddressKey, Domain, DomainError};
@@ -30,3 +31,4 @@ pub use person::{Broken, Expiry, Field, Person, Placement, Profile, UserAccountC
 pub use plan::{ChangeCounts, HeldChange, HoldReason, Plan, PlanState, Quarantine, QuarantineReason, RunState, Trigger};
 pub use time::Timestamp;
 pub use user::{Link, Standing, Status, Tier, User};
+pub use written::WrittenChange;
