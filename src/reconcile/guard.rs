@@ -299,7 +299,8 @@ fn hold_clusters(changes: &[Change], approved: &[bool], situation: &Situation<'_
     }
 }
 
-/// Holds the classes that exceed their limit: whole, except `confirmed`, of which the limit goes through.
+/// Holds the classes that exceed their limit: whole, except `confirmed`, of which the limit goes through. What is held for
+/// another reason counts: a run over a few of the same people would be measured with it, too.
 fn hold_classes(changes: &[Change], approved: &[bool], situation: &Situation<'_>, holds: &mut [Option<HoldReason>]) {
     for class in Class::ALL {
         let of_class: Vec<usize> =
@@ -313,8 +314,9 @@ fn hold_classes(changes: &[Change], approved: &[bool], situation: &Situation<'_>
             }
             continue;
         }
-        let waiting = situation.waiting.iter().filter(|w| w.class == class).count() as u64;
-        if used.window + waiting + of_class.len() as u64 > allowed {
+        let is_held = |at: &usize| changes[*at].class == Some(class) && holds[*at].is_some() && !approved[*at];
+        let held = (0..changes.len()).filter(is_held).count() + situation.waiting.iter().filter(|w| w.class == class).count();
+        if used.window + (held + of_class.len()) as u64 > allowed {
             for at in of_class {
                 holds[at] = Some(HoldReason::Limit);
             }
