@@ -70,6 +70,7 @@ impl Line {
             peer: Peer { uid, gid, has_no_seat: place.is_standing(), phases },
             was_answering: false,
             is_blocked: false,
+            is_heard: false,
             last_word: None,
             patience,
             deadline: Box::pin(tokio::time::sleep(patience)),
@@ -145,6 +146,8 @@ pub(super) struct Connection {
     was_answering: bool,
     /// Whether the caller has yet to take what was written last.
     is_blocked: bool,
+    /// Whether the caller has the word, and the HTTP server was given the time to take what it has said before.
+    is_heard: bool,
     /// When the caller has said its last word: when to look again whether it still listens.
     last_word: Option<Pin<Box<Sleep>>>,
     patience: Duration,
@@ -192,11 +195,17 @@ impl Connection {
     /// A caller may close its side and still wait for its answer (`… | socat - UNIX:…`): the HTTP server learns of
     /// the end when there is nothing left to send, or nobody to send it to.
     fn ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let is_over = match self.peer.phases.now() {
-            Phase::Listening => !self.is_blocked,
+        let phase = self.peer.phases.now();
+        let was_heard = std::mem::replace(&mut self.is_heard, phase == Phase::Listening && !self.is_blocked);
+        let is_over = match phase {
+            // A request that came with the one before has been read, perhaps, and is only about to begin.
+            Phase::Listening => self.is_heard && was_heard,
             Phase::Receiving => true,
             Phase::Answering | Phase::Sending => false,
         };
+        if self.is_heard && !was_heard {
+            cx.waker().wake_by_ref();
+        }
         let is_gone = matches!(pin!(self.stream.ready(Interest::WRITABLE)).poll(cx), Poll::Ready(Ok(ready)) if ready.is_write_closed());
         let again = self.last_word.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_AGAIN)));
         if is_over || is_gone {
