@@ -130,12 +130,16 @@ pub(super) async fn promote(writing: &mut Writing<'_>, hook: &str, subjects: &BT
     if subjects.is_empty() {
         return Ok(());
     }
+    promotion(hook, subjects, now).execute(&mut *writing.tx).await.doing("write what is to be delivered next")?;
+    Ok(())
+}
+
+pub(super) fn promotion(hook: &str, subjects: &BTreeSet<&str>, now: Timestamp) -> Sql {
     let sql = Sql::new("UPDATE deliveries SET next_at = ").bind(now).push(" WHERE state = 'pending' AND hook = ").bind(hook);
     let sql = sql.push(" AND seq IN (SELECT MIN(d.seq) FROM deliveries d WHERE d.state = 'pending' AND d.hook = ").bind(hook);
-    let sql = sql.push(" AND d.subject IN ").list(subjects.iter().copied());
-    let sql = sql.push(" GROUP BY d.subject HAVING MIN(d.next_at) = ").bind(WAITING).push(")");
-    sql.execute(&mut *writing.tx).await.doing("write what is to be delivered next")?;
-    Ok(())
+    // The first one twice: for a single subject SQLite would look through all that the hook was ever told.
+    let sql = sql.push(" AND d.subject IN ").list(subjects.iter().chain(subjects.first()).copied());
+    sql.push(" GROUP BY d.subject HAVING MIN(d.next_at) = ").bind(WAITING).push(")")
 }
 
 /// The event that tells that deliveries were given up; none when all of them were of such events.

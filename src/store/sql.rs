@@ -77,6 +77,13 @@ impl Sql {
         Self { text: text.to_owned(), ..Self::default() }
     }
 
+    /// How it would be carried out.
+    #[cfg(test)]
+    pub(super) fn explained(mut self) -> Self {
+        self.text.insert_str(0, "EXPLAIN QUERY PLAN ");
+        self
+    }
+
     /// Appends text.
     pub(super) fn push(mut self, text: &str) -> Self {
         self.text.push_str(text);

@@ -162,6 +162,17 @@ async fn what_is_redelivered_or_replayed_is_due_in_order(f: Fresh) {
 }
 
 #[tokio::test]
+async fn what_comes_next_is_found_without_looking_through_all_that_waits() {
+    let f = on("sqlite").await.unwrap();
+    for subjects in [&["anna"][..], &["anna", "bert"]] {
+        let sql = crate::store::outbox::promotion("h", &subjects.iter().copied().collect(), f.clock.now()).explained();
+        let steps = sql.all(&*f.store.writer.lock().await).await.unwrap();
+        let steps: Vec<String> = steps.iter().map(|step| sqlx::Row::get(step, 3)).collect();
+        assert!(steps.iter().any(|step| step.contains("INDEX deliveries_order (hook=? AND subject=?)")), "{subjects:?}: {steps:#?}");
+    }
+}
+
+#[tokio::test]
 async fn only_the_latest_that_are_done_are_kept() {
     let f = on("sqlite").await.unwrap();
     f.store.subscribe(vec![wants("h", &["*"])]);
