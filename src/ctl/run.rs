@@ -185,6 +185,9 @@ pub fn detail(detail: &RunDetail, view: &View) -> Page {
     if let Some(undone_by) = undone_by {
         fields.push(("taken back by", id::short(undone_by).to_owned()));
     }
+    if let Some(because) = &run.because {
+        fields.push(("reads all as", because.clone()));
+    }
     page.fields(&fields, view);
     if !applied.is_empty() {
         page.line("");

@@ -115,7 +115,8 @@ fn directory(d: &config::Directory, config: &Config) -> Option<DirectoryConfig> 
         limits: limits(&d.safety),
         schedule: Cron::parse(&d.schedule, config.timezone).ok()?,
         stale_after: d.stale_after,
-        notices: notices(d),
+        full: Cron::parse(&d.full, config.timezone).ok()?,
+        live: d.live,
     })
 }
 
@@ -126,15 +127,6 @@ fn program(exec: &[String]) -> Program {
 fn gate(g: &config::Gate) -> Gate {
     let config::Gate { name, exec, timeout } = g;
     Gate { name: name.clone(), program: program(exec), timeout: *timeout }
-}
-
-/// What the configuration asks for and this version does not do yet: said, not passed over.
-fn notices(d: &config::Directory) -> Vec<String> {
-    [(d.live, "live = true: this version does not follow change notifications yet; changes are seen by scheduled runs")]
-        .into_iter()
-        .filter(|(is_asked, _)| *is_asked)
-        .map(|(_, notice)| notice.to_owned())
-        .collect()
 }
 
 fn attributes(a: &config::Attributes) -> AttributeNames {

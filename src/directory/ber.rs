@@ -430,3 +430,24 @@ pub fn paged_results(value: &[u8]) -> Result<PagedResults<'_>, BerError> {
     parts.end("cookie")?;
     Ok(PagedResults { size, cookie })
 }
+
+/// The value of the DirSync response control (MS-ADTS 3.1.1.3.4.1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirSync<'a> {
+    /// Whether more has changed than this answer tells.
+    pub has_more: bool,
+    /// What to send to be told what changes from here on.
+    pub cookie: &'a [u8],
+}
+
+/// Reads the value of a DirSync control (`1.2.840.113556.1.4.841`).
+pub fn dirsync(value: &[u8]) -> Result<DirSync<'_>, BerError> {
+    let mut bytes = Elements::new(value);
+    let mut parts = Elements::new(bytes.expect(SEQUENCE, "DirSyncResponseValue")?);
+    bytes.end("DirSyncResponseValue")?;
+    let more = parts.expect(INTEGER, "MoreResults")?;
+    parts.expect(INTEGER, "unused")?;
+    let cookie = parts.expect(OCTET_STRING, "CookieServer")?;
+    parts.end("CookieServer")?;
+    Ok(DirSync { has_more: more.iter().any(|byte| *byte != 0), cookie })
+}

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ldap3::Scope;
 
 use super::confirm::deleted_objects;
+use super::controls::Course;
 use super::grants::{Grants, Right};
 use super::session::{Query, password};
 use super::tls::{self, Certificate, Secured};
@@ -319,7 +320,7 @@ async fn look_below(
         Assertion::all([Some(PERSON_FILTER), settings.filter.as_ref().map(|f| f.0.as_str())].into_iter().flatten().map(Assertion::raw));
     let size = SAMPLE.min(settings.page_size);
     let mut people = 0;
-    let query = Query { page: Some((size, b"")), ..Query::new(base, Scope::Subtree, wanted.as_str(), &attributes) };
+    let query = Query { course: Course::Pages(size, b""), ..Query::new(base, Scope::Subtree, wanted.as_str(), &attributes) };
     let first = session
         .search(&query, |entry| {
             people += 1;
@@ -351,7 +352,7 @@ async fn look_below(
         found.ok("paging", "everybody is on one page, which came with its control");
     } else {
         let mut next = 0;
-        let second = session.search(&Query { page: Some((size, &cookie)), ..query.clone() }, |_| next += 1).await?;
+        let second = session.search(&Query { course: Course::Pages(size, &cookie), ..query.clone() }, |_| next += 1).await?;
         match (second.code, second.cookie) {
             (0, Some(_)) if people == size => {
                 found.add(Step::new("paging", StepOutcome::Ok, format!("pages of {size} can be turned"), None))

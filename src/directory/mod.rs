@@ -11,8 +11,10 @@
 mod authenticate;
 mod ber;
 mod bind;
+mod changes;
 mod check;
 mod confirm;
+mod controls;
 mod entry;
 mod filter;
 mod frame;
@@ -23,10 +25,12 @@ mod schema;
 mod session;
 mod settings;
 mod tls;
+mod watch;
 mod wire;
 
 pub use authenticate::{Credentials, Password, authenticate};
 pub use bind::{Again, BindRefusal, parse_refusal};
+pub use changes::{Changed, Changes, Kind, WHAT_MATTERS};
 pub use check::{Examination, Step, StepOutcome, examine};
 pub use confirm::Found;
 pub use entry::{Decoder, Malformed, PERSON_FILTER};
@@ -37,6 +41,7 @@ pub use read::Entry;
 pub use session::{Object, RootDse, Session};
 pub use settings::{AttributeNames, ServerUrl, Settings, Timeouts};
 pub use tls::{Certificate, TlsError, Trusted};
+pub use watch::Watch;
 pub use wire::WireError;
 
 use std::fmt;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use ldap3::Scope;
 
+use super::controls::Course;
 use super::session::{EMPTY_PAGES, Query, SearchEnd};
 use super::{Assertion, Decoder, DirectoryError, Malformed, PERSON_FILTER, Session};
 use crate::model::{Dn, Guid, Person, Placement};
@@ -32,8 +33,10 @@ impl Session {
             let mut firsts: HashSet<Guid> = HashSet::new();
             let mut empty = 0;
             loop {
-                let query =
-                    Query { page: Some((page_size, &cookie)), ..Query::new(base.as_str(), Scope::Subtree, filter.as_str(), &attributes) };
+                let query = Query {
+                    course: Course::Pages(page_size, &cookie),
+                    ..Query::new(base.as_str(), Scope::Subtree, filter.as_str(), &attributes)
+                };
                 let mut first = None;
                 let end = self
                     .search(&query, |entry| match decoder.person(entry, Placement::Inside) {

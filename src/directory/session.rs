@@ -5,22 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ldap3::Scope;
-use ldap3::controls::RawControl;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
-use super::ber::{self, EntryRef};
+use super::ber::EntryRef;
+use super::controls::{self, Course};
 use super::wire::{Wire, WireError};
 use super::{Again, Assertion, DirectoryError, ServerUrl, Settings, parse_refusal};
 use crate::model::{Guid, Timestamp};
 use crate::reconcile::ServerIdentity;
 
-/// LDAP_PAGED_RESULT_OID_STRING.
-const PAGED: &str = "1.2.840.113556.1.4.319";
-/// LDAP_SERVER_DOMAIN_SCOPE_OID: no references to other naming contexts.
-const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
-/// LDAP_SERVER_SHOW_DELETED_OID.
-const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
 /// LDAP_CAP_ACTIVE_DIRECTORY_PARTIAL_SECRETS_OID: what read-only domain controllers say of themselves.
 const READ_ONLY: &str = "1.2.840.113556.1.4.1920";
 /// The most bytes of values that one look-up keeps: the groups of the largest forests take less.
@@ -87,6 +81,8 @@ pub struct RootDse {
     pub current_time: Option<Timestamp>,
     /// Who the server is.
     pub identity: ServerIdentity,
+    /// The highest USN it has given; 0 where it does not say.
+    pub usn: u64,
     /// Whether it is a read-only domain controller, from which attributes may be withheld (MS-ADTS 3.1.1.3.2.1).
     pub is_read_only: bool,
     /// Who wrote the server, where it says so. Active Directory itself does not.
@@ -98,8 +94,10 @@ pub struct RootDse {
 pub(super) struct SearchEnd {
     pub code: u32,
     pub text: String,
-    /// The paging control's cookie, if the control came back.
+    /// The cookie of the control that came back, if one did: of pages, or of changes.
     pub cookie: Option<Vec<u8>>,
+    /// Whether there is more to fetch with it.
+    pub has_more: bool,
 }
 
 /// What a search asks for.
@@ -109,8 +107,7 @@ pub(super) struct Query<'a> {
     pub scope: Scope,
     pub filter: &'a str,
     pub attributes: &'a [String],
-    /// Page size and cookie.
-    pub page: Option<(u32, &'a [u8])>,
+    pub course: Course<'a>,
     pub show_deleted: bool,
     /// The most entries wanted; 0 for all.
     pub size_limit: i32,
@@ -118,7 +115,7 @@ pub(super) struct Query<'a> {
 
 impl<'a> Query<'a> {
     pub(super) fn new(base: &'a str, scope: Scope, filter: &'a str, attributes: &'a [String]) -> Self {
-        Self { base, scope, filter, attributes, page: None, show_deleted: false, size_limit: 0 }
+        Self { base, scope, filter, attributes, course: Course::Whole, show_deleted: false, size_limit: 0 }
     }
 }
 
@@ -131,8 +128,8 @@ pub struct Session {
     pub root: RootDse,
     /// Our own entry.
     pub me: Object,
-    wire: Option<Wire>,
-    wait: Duration,
+    pub(super) wire: Option<Wire>,
+    pub(super) wait: Duration,
 }
 
 impl Session {
@@ -228,6 +225,7 @@ impl Session {
             "dsServiceName",
             "supportedCapabilities",
             "vendorName",
+            "highestCommittedUSN",
         ];
         let names = names.map(str::to_owned);
         let root = self.object("", &names).await?.unwrap_or_default();
@@ -250,9 +248,16 @@ impl Session {
             schema_naming_context: text("schemaNamingContext"),
             current_time: root.text("currentTime").and_then(generalized_time),
             identity,
+            usn: text("highestCommittedUSN").parse().unwrap_or(0),
             is_read_only: root.attributes.get("supportedcapabilities").is_some_and(|all| all.iter().any(|c| c == READ_ONLY.as_bytes())),
             vendor: text("vendorName"),
         })
+    }
+
+    /// The highest USN the server has given by now.
+    pub async fn highest_usn(&mut self) -> Result<u64, DirectoryError> {
+        let root = self.object("", &["highestCommittedUSN".to_owned()]).await?.unwrap_or_default();
+        Ok(root.text("highestCommittedUSN").and_then(|usn| usn.parse().ok()).unwrap_or(0))
     }
 
     /// One object by its name (`<GUID=…>` and `<SID=…>` too); `None` where there is none, or none we may see.
@@ -286,7 +291,7 @@ impl Session {
         let mut cookie: Vec<u8> = Vec::new();
         let (mut bytes, mut empty) = (0, 0);
         loop {
-            let query = Query { page: Some((1_000, &cookie)), ..query.clone() };
+            let query = Query { course: Course::Pages(1_000, &cookie), ..query.clone() };
             let mut broken = false;
             let before = found.len();
             let end = self.search(&query, |entry| match Object::read(entry).filter(|object| bytes + object.size() <= LARGEST_LOOK_UP) {
@@ -341,26 +346,19 @@ impl Session {
     ) -> Result<SearchEnd, DirectoryError> {
         let wait = self.wait;
         let Some(wire) = self.wire.as_mut() else { return Err(self.fail(None)) };
-        let Query { base, scope, filter, attributes, page, show_deleted, size_limit } = query;
-        let mut controls = vec![RawControl { ctype: DOMAIN_SCOPE.into(), crit: false, val: None }];
-        if let Some((size, cookie)) = page {
-            controls.push(RawControl { ctype: PAGED.into(), crit: true, val: Some(paged_request(*size, cookie)) });
-        }
-        if *show_deleted {
-            controls.push(RawControl { ctype: SHOW_DELETED.into(), crit: true, val: None });
-        }
+        let Query { base, scope, filter, attributes, course, show_deleted, size_limit } = query;
         let mut ldap = wire.ldap.clone();
-        ldap.with_controls(controls);
+        ldap.with_controls(controls::of_search(*course, *show_deleted));
         if *size_limit > 0 {
             ldap.with_search_options(ldap3::SearchOptions::new().sizelimit(*size_limit));
         }
         let asked = ldap.search(base, *scope, filter, attributes);
         tokio::pin!(asked);
         // Twice what was asked for: more is no mistake. A size limit is no measure: Samba passes over it.
-        let most = match (page, scope) {
-            (Some((size, _)), _) => *size as usize * 2,
-            (None, Scope::Base) => 2,
-            (None, _) => usize::MAX,
+        let most = match (course, scope) {
+            (Course::Pages(size, _), _) => *size as usize * 2,
+            (_, Scope::Base) => 2,
+            _ => usize::MAX,
         };
         let mut count = 0;
         let mut hand_over = |batch: Vec<Bytes>| {
@@ -396,9 +394,13 @@ impl Session {
         }
         match ended {
             Ok(ldap3::SearchResult(_, result)) => {
-                let control = result.ctrls.iter().find(|c| c.1.ctype == PAGED).and_then(|c| c.1.val.as_ref());
-                let cookie = control.and_then(|value| ber::paged_results(value).ok()).map(|p| p.cookie.to_vec());
-                Ok(SearchEnd { code: result.rc, text: result.text.trim_end_matches('\0').to_owned(), cookie })
+                let (cookie, has_more) = controls::going_on(&result.ctrls).unzip();
+                Ok(SearchEnd {
+                    code: result.rc,
+                    text: result.text.trim_end_matches('\0').to_owned(),
+                    cookie,
+                    has_more: has_more.unwrap_or(false),
+                })
             }
             Err(error) => Err(self.fail(Some(&error))),
         }
@@ -416,13 +418,13 @@ impl Session {
     }
 
     /// The connection is over; says why.
-    fn fail(&mut self, error: Option<&ldap3::LdapError>) -> DirectoryError {
+    pub(super) fn fail(&mut self, error: Option<&ldap3::LdapError>) -> DirectoryError {
         let source = self.wire.take().map_or(WireError::Cut, |wire| wire.explain(error));
         DirectoryError::Wire { server: self.server.clone(), source }
     }
 
     /// Nothing answered in time: the connection is of no more use.
-    fn late(&mut self, what: &'static str) -> DirectoryError {
+    pub(super) fn late(&mut self, what: &'static str) -> DirectoryError {
         if self.wire.as_ref().is_some_and(Wire::has_failed) {
             return self.fail(None);
         }
@@ -449,35 +451,6 @@ pub(super) fn password(settings: &Settings) -> Result<SecretString, DirectoryErr
         return Err(bad("is empty", "write the service account's password into it"));
     }
     Ok(SecretString::from(text.to_owned()))
-}
-
-/// realSearchControlValue (RFC 2696).
-fn paged_request(size: u32, cookie: &[u8]) -> Vec<u8> {
-    let size = size.to_be_bytes();
-    let significant = &size[size.iter().position(|b| *b != 0).unwrap_or(3)..];
-    let mut integer = Vec::with_capacity(5);
-    if significant[0] & 0x80 != 0 {
-        integer.push(0);
-    }
-    integer.extend_from_slice(significant);
-    let mut inside = Vec::with_capacity(cookie.len() + 16);
-    push_element(0x02, &integer, &mut inside);
-    push_element(0x04, cookie, &mut inside);
-    let mut whole = Vec::with_capacity(inside.len() + 6);
-    push_element(0x30, &inside, &mut whole);
-    whole
-}
-
-fn push_element(tag: u8, content: &[u8], into: &mut Vec<u8>) {
-    into.push(tag);
-    match content.len() {
-        short @ 0..=127 => into.push(short as u8),
-        long => {
-            into.push(0x84);
-            into.extend_from_slice(&(long as u32).to_be_bytes());
-        }
-    }
-    into.extend_from_slice(content);
 }
 
 /// A binary SID (MS-DTYP 2.4.2.2) as text.
@@ -508,13 +481,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sids_times_and_page_requests_are_what_ad_writes_and_reads() {
+    fn sids_and_times_are_what_ad_writes() {
         let sid = [1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 80, 4, 0, 0];
         assert_eq!(sid_text(&sid).as_deref(), Some("S-1-5-21-1-2-3-1104"));
         assert_eq!(rid(&sid), Some(1104));
         assert_eq!(sid_text(&sid[..9]), None);
         assert_eq!(generalized_time("20260102030405.0Z").map(|t| t.to_string()).as_deref(), Some("2026-01-02T03:04:05.000Z"));
-        assert_eq!(paged_request(1000, b""), [0x30, 6, 2, 2, 3, 0xe8, 4, 0]);
-        assert_eq!(paged_request(200, b"ab"), [0x30, 8, 2, 2, 0, 0xc8, 4, 2, b'a', b'b']);
     }
 }

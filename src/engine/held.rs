@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::run::{Request, Scope};
+use super::run::Request;
 use super::{Directory, Engine, EngineError};
 use crate::model::{Actor, Digest, Guid, PlanId, PlanState, Trigger};
 use crate::store::{DirectoryState, HeldPlan, HeldRow, Run, Word};
@@ -94,8 +94,8 @@ impl Engine {
 
     /// A run that looks at these people: at everybody, where they are so many that this is faster.
     pub(super) fn look_at(people: BTreeSet<Guid>, trigger: Trigger, actor: Actor) -> Request {
-        let scope = if people.len() > SCOPED_AT_MOST { Scope::All } else { Scope::People(people) };
-        Request { trigger, scope, actor: Some(actor), approves: None }
+        let actor = Some(actor);
+        if people.len() > SCOPED_AT_MOST { Request::full(trigger, actor) } else { Request::people(trigger, people, actor) }
     }
 
     /// The plan of a directory that waits for an operator.

@@ -9,7 +9,7 @@ use crate::directory::{Decoder, DirectoryError, Grants, Right, Session, Settings
 use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Status, Tier, Timestamp};
 use crate::reconcile::{
     Absent, Canary, Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger, Membership, Moment, Observation,
-    Observed, Policy, Problem, ServerIdentity, TierWish, decide, suspects,
+    Observed, Policy, Position, Problem, ServerIdentity, TierWish, decide, suspects,
 };
 use crate::store::DirectoryState;
 
@@ -51,6 +51,8 @@ pub struct Sight {
     pub grants: Grants,
     /// The name of what rights were lost for.
     pub rights_lost: Option<String>,
+    /// From where on changes can be followed after this, where everybody was to be read.
+    pub position: Option<Position>,
     scope: Scope,
     unknown: BTreeSet<Guid>,
 }
@@ -64,6 +66,11 @@ impl Sight {
     /// Whether the whole directory was to be read.
     pub fn is_full(&self) -> bool {
         self.scope == Scope::All
+    }
+
+    /// Of whom could not be told what is to become of them.
+    pub fn unknown(&self) -> &BTreeSet<Guid> {
+        &self.unknown
     }
 
     /// Whether this run has an opinion about the person: what was stored of it waits no longer than this run says.
@@ -109,6 +116,10 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let policy = self.policy(directory, &session, closure, began_at, &mut warnings).await?;
+        let position = match &request.scope {
+            Scope::All => self.position(directory, &mut session, &state, &policy, began_at, &mut warnings).await?,
+            Scope::People(_) => None,
+        };
         let decoder = Decoder::new(&settings.attributes, &policy.closure);
         let mut sight = Sight {
             server: session.server.clone(),
@@ -127,6 +138,7 @@ impl Engine {
             known_users: BTreeSet::new(),
             grants: Grants::of(&session),
             rights_lost: state.rights_lost.clone(),
+            position,
             scope: request.scope.clone(),
             unknown: BTreeSet::new(),
         };

@@ -5,6 +5,7 @@
 mod accounts;
 mod attempts;
 mod bind;
+mod changes;
 mod claims;
 mod deliver;
 mod explain;
@@ -12,6 +13,7 @@ mod gates;
 mod held;
 mod hooks;
 mod judge;
+mod live;
 mod look;
 mod members;
 mod operator;
@@ -54,6 +56,7 @@ pub use explain::{Entry, Explanation};
 pub use held::{Approval, Selection};
 pub use hooks::{HOOK_STATES, HookStatus, Sampled};
 pub use judge::Judged;
+pub use live::Following;
 pub use members::Invitation;
 pub use reload::{Configured, Outcome, Rules};
 pub use retain::{Forgotten, Retention};
@@ -97,10 +100,12 @@ pub struct DirectoryConfig {
     pub limits: Limits,
     /// When runs are due.
     pub schedule: Cron,
+    /// When they are to read everybody, and not only what has changed since.
+    pub full: Cron,
+    /// Whether changes are acted on as AD announces them.
+    pub live: bool,
     /// How old the last complete read may become.
     pub stale_after: Duration,
-    /// What was asked for that this version does not do, as sentences for `status`.
-    pub notices: Vec<String>,
 }
 
 impl DirectoryConfig {
@@ -159,6 +164,8 @@ struct Work {
     told: std::sync::Mutex<tell::Told>,
     /// When the next scheduled run is due, for `status`.
     next_run: watch::Sender<Option<Timestamp>>,
+    /// Whether changes are followed as they happen.
+    following: watch::Sender<Following>,
 }
 
 /// Runs of one directory that were asked for and not begun.

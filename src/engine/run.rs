@@ -1,5 +1,5 @@
-//! A run: read, plan, guard, apply. A scheduled full run, a second look, an approval and
-//! `rosterctl user sync` are this same pipeline with another scope.
+//! A run: read, plan, guard, apply. A scheduled full run, what has changed since, a change that AD announces, a second look,
+//! an approval and `rosterctl user sync` are this same pipeline with another scope.
 //!
 //! ```text
 //! look    read(scope) ─► decide ─► Index ─► absent ones by GUID ─► suspects at the groups      (may overlap)
@@ -20,6 +20,7 @@ use super::look::Sight;
 use super::status::note_scope;
 use super::{Directory, Engine, EngineError, Health, Progress};
 use crate::model::{AccountRef, Actor, ChangeCounts, Event, EventCause, Guid, PlanId, RunId, RunState, Trigger};
+use crate::reconcile::{Doubt, Position};
 use crate::store::{Applied, DecidedBy, DirectoryState, Run, Writer};
 
 /// What becomes something else more often than this, while people are read or gates think, is not waited for.
@@ -45,17 +46,33 @@ pub struct Request {
     pub actor: Option<Actor>,
     /// The plan it is to apply, if that is still what ought to be.
     pub approves: Option<PlanId>,
+    /// How far changes are followed once it has dealt with these people.
+    pub covers: Option<Position>,
+    /// Why it covers everybody, where changes were to be followed.
+    pub because: Option<Doubt>,
 }
 
 impl Request {
     /// A run over these people.
     pub fn people(trigger: Trigger, people: impl IntoIterator<Item = Guid>, actor: Option<Actor>) -> Self {
-        Self { trigger, scope: Scope::People(people.into_iter().collect()), actor, approves: None }
+        Self::over(Scope::People(people.into_iter().collect()), trigger, actor)
+    }
+
+    fn over(scope: Scope, trigger: Trigger, actor: Option<Actor>) -> Self {
+        Self { trigger, scope, actor, approves: None, covers: None, because: None }
+    }
+
+    fn mode(&self) -> &'static str {
+        match (&self.scope, &self.covers) {
+            (Scope::All, _) => "full",
+            (Scope::People(_), Some(_)) => "delta",
+            (Scope::People(_), None) => "scoped",
+        }
     }
 
     /// A full run.
     pub fn full(trigger: Trigger, actor: Option<Actor>) -> Self {
-        Self { trigger, scope: Scope::All, actor, approves: None }
+        Self::over(Scope::All, trigger, actor)
     }
 }
 
@@ -99,7 +116,10 @@ impl Engine {
     }
 
     async fn carry_out(&self, directory: &Directory, request: &Request, mut run: Run) -> Result<Run, EngineError> {
-        tracing::debug!(mode = run.mode, "{}: the run begins", run.directory);
+        match &run.because {
+            Some(because) => tracing::info!("{}: everybody is read: {because}", run.directory),
+            None => tracing::debug!(mode = run.mode, "{}: the run begins", run.directory),
+        }
         let done = tokio::select! {
             biased;
             () = directory.over.cancelled() => Err(if self.stop.is_cancelled() { EngineError::Stopping } else { EngineError::Reloaded }),
@@ -142,7 +162,10 @@ impl Engine {
         let is_judged = |guid| sight.is_judged(guid);
         let reheld = self.store.rehold(name, run.id, applied.written, &waiting, &by, is_judged, &self.clock).await?;
         run.held = reheld.count;
-        self.remember(directory, &sight, run).await?;
+        if request.covers.is_some() {
+            self.store.look_again(name, sight.unknown()).await?;
+        }
+        self.remember(directory, request, &sight, run).await?;
         if applied.counts.total() > 0 || sight.is_full() {
             run.active_after = Some(self.store.managed_counts(name).await?.get(&crate::model::Status::Active).copied().unwrap_or(0));
         }
@@ -184,7 +207,7 @@ impl Engine {
             id: RunId(self.clock.new_id()),
             directory: name.to_string(),
             trigger: request.trigger,
-            mode: if request.scope == Scope::All { "full" } else { "scoped" }.to_owned(),
+            mode: request.mode().to_owned(),
             state: RunState::Running,
             actor: request.actor.clone(),
             started_at: now,
@@ -201,6 +224,7 @@ impl Engine {
             active_after: None,
             approves: request.approves,
             undoes: None,
+            because: request.because.as_ref().map(ToString::to_string),
         };
         self.store.save_run(&run).await?;
         Ok(run)
@@ -217,7 +241,12 @@ impl Engine {
             Err(over @ (EngineError::Stopping | EngineError::Reloaded)) => (RunState::Cancelled, Some(over.to_string())),
             Err(error) => (RunState::Failed, Some(error.to_string())),
         };
-        let saved = self.store.save_run(run).await;
+        // Of many changes that AD tells of, nothing is to be made.
+        let is_idle = run.trigger == Trigger::Live
+            && run.mode == "delta"
+            && run.state == RunState::Succeeded
+            && run.counts.total() + run.dropped == 0;
+        let saved = if is_idle { self.store.forget_run(run.id).await } else { self.store.save_run(run).await };
         let was = directory.work.health.borrow().clone();
         // A store that cannot write this down either is what `status` has to tell.
         let health = saved.as_ref().err().map_or_else(|| Health::after(run, &was), |error| Health::Failing(error.to_string()));
@@ -248,7 +277,7 @@ impl Engine {
     }
 
     /// What a run leaves behind for the next one.
-    async fn remember(&self, directory: &Directory, sight: &Sight, run: &Run) -> Result<(), EngineError> {
+    async fn remember(&self, directory: &Directory, request: &Request, sight: &Sight, run: &Run) -> Result<(), EngineError> {
         let now = self.clock.now();
         let remember = |state: &mut DirectoryState| {
             if state.server.as_ref() != Some(&sight.server) || state.identity.as_ref() != Some(&sight.identity) {
@@ -266,8 +295,13 @@ impl Engine {
                 state.entries = sight.entries;
                 state.last_complete_read = Some(now);
             }
+            Self::move_on(state, request, sight, run);
             if sight.failure.is_none() {
                 state.last_success = Some(now);
+                // With everything that has changed since, the last complete read is as good as new.
+                if request.covers.is_some() && request.trigger == Trigger::Schedule {
+                    state.last_complete_read = Some(now);
+                }
                 if sight.is_full() {
                     note_scope(directory, state, run.started_at, run.held > 0);
                 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use chrono::{Offset as _, TimeZone as _};
 use chrono_tz::Tz;
 
+use super::changes::Since;
 use super::run::Request;
-use super::{Directory, Engine};
+use super::{Directory, Engine, EngineError};
 use crate::model::{Timestamp, Trigger};
 use crate::store::StoreError;
 use crate::telemetry::chain;
@@ -161,17 +162,22 @@ impl Done {
 }
 
 impl Engine {
-    /// Runs a directory for as long as its configuration stands: once at the start, then whenever something is due.
+    /// Runs a directory for as long as its configuration stands: whenever something is due, and whenever something changes.
     pub async fn keep(self: Arc<Self>, directory: Arc<Directory>) {
+        tokio::join!(Box::pin(self.keep_schedule(&directory)), Box::pin(self.keep_live(&directory)));
+    }
+
+    /// Runs once at the start, then whenever something is due.
+    async fn keep_schedule(&self, directory: &Directory) {
         let begun = self.clock.now();
         let mut done = Done { startup: false, scheduled: begun, expired: begun, looked_again: Timestamp(0) };
         loop {
             let now = self.clock.now();
             done.not_after(now);
-            let wait = match self.next_due(&directory, &done, now).await {
+            let wait = match self.next_due(directory, &done, now).await {
                 Ok((Some(due), what)) if due <= now && !directory.over.is_cancelled() => {
-                    let request = self.request(&directory, what, &mut done, now).await;
-                    self.run_unasked(&directory, request).await;
+                    let request = self.request(directory, what, &mut done, now).await;
+                    self.run_unasked(directory, request).await;
                     continue;
                 }
                 Ok((due, _)) => due.map_or(LOOK_AROUND, |at| at.since(now)),
@@ -203,7 +209,7 @@ impl Engine {
                 done.startup = true;
                 done.scheduled = now;
                 done.expired = now;
-                Request::full(Trigger::Schedule, None)
+                self.scheduled(directory, now).await
             }
             Next::Expiry => {
                 let people = self.store.expired_between(name, done.expired, now).await.unwrap_or_default();
@@ -216,6 +222,28 @@ impl Engine {
                 let settling = self.store.settling(name).await.unwrap_or_default();
                 Request::people(Trigger::SecondLook, settling.into_iter().filter(|s| s.due.is_some_and(|d| d <= now)).map(|s| s.guid), None)
             }
+        }
+    }
+
+    /// A scheduled run: over what has changed, where that can be followed and a full one is not due.
+    async fn scheduled(&self, directory: &Directory, now: Timestamp) -> Request {
+        let full = |because| Request { because, ..Request::full(Trigger::Schedule, None) };
+        let since = async {
+            let position = self.store.directory(&directory.config.name).await?.position;
+            let is_due = position.is_none_or(|p| directory.config.full.next(p.full_at).is_none_or(|due| due <= now));
+            if is_due {
+                return Ok(None);
+            }
+            let (mut session, settings) = self.open(directory).await?;
+            Ok::<_, EngineError>(Some(self.since_and_pending(directory, &mut session, &settings).await?))
+        };
+        match since.await {
+            Ok(Some(Since::People(people, position))) => {
+                Request { covers: Some(position), ..Request::people(Trigger::Schedule, people, None) }
+            }
+            Ok(Some(Since::Everybody(doubt))) => full(Some(doubt)),
+            // What went wrong goes wrong again, and is told of that run.
+            Ok(None) | Err(_) => full(None),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Directory, Engine, EngineError};
+use super::{Directory, Engine, EngineError, Following};
 use crate::model::{Actor, ClaimState, Event, EventCause, PlanState, RunState, Status, Timestamp};
 use crate::store::{DirectoryState, Run};
 
@@ -66,7 +66,7 @@ pub struct DirectoryStatus {
     pub state: &'static str,
     /// The server of the last successful run.
     pub server: Option<String>,
-    /// Whether change notifications are followed.
+    /// Whether changes are followed as they happen.
     pub live: bool,
     /// When a run last began.
     pub last_attempt: Option<Timestamp>,
@@ -177,13 +177,16 @@ impl Engine {
                 state.last_complete_read.map_or_else(|| "never".to_owned(), |at| format!("{} ago", ago(now.since(at))))
             ));
         }
-        attention.extend(config.notices.iter().cloned());
+        let following = directory.work.following.borrow().clone();
+        if let (Following::Not(Some(why)), true) = (&following, config.live) {
+            attention.push(format!("changes are not followed as they happen, but seen by scheduled runs: {why}"));
+        }
         Ok(DirectoryStatus {
             name: name.to_string(),
             account: config.account.to_string(),
             state: short,
             server: state.server,
-            live: false,
+            live: following == Following::Live,
             last_attempt: state.last_attempt,
             last_success: state.last_success,
             last_complete_read: state.last_complete_read,
@@ -224,6 +227,7 @@ impl Engine {
         let forget = |state: &mut DirectoryState| {
             state.counts = crate::reconcile::AttributeCounts::default();
             state.rights_lost = None;
+            state.position = None;
             // No configuration has this hash, so the scope counts as changed.
             state.scope_hash = state.scope_hash.take().map(|_| "repinned".to_owned());
         };

@@ -201,6 +201,7 @@ mod tests {
             active_after: None,
             approves: None,
             undoes: None,
+            because: None,
         }
     }
 

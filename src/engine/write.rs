@@ -61,6 +61,7 @@ impl Engine {
             active_after: None,
             approves: None,
             undoes,
+            because: None,
         };
         self.store.save_run(&run).await?;
         done?;

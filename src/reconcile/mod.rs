@@ -20,6 +20,7 @@ mod guard;
 mod index;
 mod limits;
 mod plan;
+mod position;
 mod scope;
 mod tiers;
 mod undo;
@@ -34,6 +35,7 @@ pub use guard::{Admitted, DEFERRAL, HoldAll, Settling, Situation, Verdict, Waiti
 pub use index::{Index, IndexRow, Observed, address_hash};
 pub use limits::{Limit, Limits, Used};
 pub use plan::{Known, PersonRow, Proposal, StoredPerson, plan, suspects};
+pub use position::{Doubt, Position};
 pub use scope::{Filter, FilterError, Truth};
 pub use tiers::{Closure, ClosureGroup, Membership, TierRules, TierWish, WithoutGroup};
 pub use undo::{Left, Taken, Undoing, undo};

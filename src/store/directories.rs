@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use super::sql::{Columns, Sql, Value, json};
 use super::{Doing as _, Store, StoreError};
 use crate::model::{DirectoryName, Guid, Timestamp};
-use crate::reconcile::{AttributeCounts, ServerIdentity};
+use crate::reconcile::{AttributeCounts, Position, ServerIdentity};
 
 /// What is remembered of one directory.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -40,6 +40,8 @@ pub struct DirectoryState {
     pub entries: u64,
     /// Since AD refused the service account: what keeps rosterd from trying again.
     pub bind_refused: Option<BindRefused>,
+    /// How far its changes were followed.
+    pub position: Option<Position>,
 }
 
 /// AD refused the service account, and what would let it be tried again.
@@ -89,7 +91,7 @@ pub struct Pin {
 }
 
 const COLUMNS: &str = "name, paused_until, server, identity, server_changed_at, counts, scope_hash, plan_only_since, rights_lost, last_attempt, \
-     last_success, last_complete_read, entries, bind_refused";
+     last_success, last_complete_read, entries, bind_refused, position";
 
 fn select(name: &DirectoryName) -> Sql {
     Sql::new("SELECT ").push(COLUMNS).push(" FROM directories WHERE name = ").bind(name.as_str())
@@ -113,6 +115,7 @@ impl DirectoryState {
             last_complete_read: c.maybe_time()?,
             entries: c.maybe_int()?.unwrap_or(0) as u64,
             bind_refused: parsed(c.maybe_text()?),
+            position: parsed(c.maybe_text()?),
         })
     }
 
@@ -131,6 +134,7 @@ impl DirectoryState {
             last_complete_read,
             entries,
             bind_refused,
+            position,
         } = self;
         let values: Vec<Value> = vec![
             name.as_str().into(),
@@ -147,6 +151,7 @@ impl DirectoryState {
             (*last_complete_read).into(),
             (*entries).into(),
             bind_refused.as_ref().map(json).into(),
+            position.as_ref().map(json).into(),
         ];
         let columns: Vec<String> = COLUMNS.split(", ").skip(1).map(|c| format!("{c} = excluded.{c}")).collect();
         let update = format!(" ON CONFLICT (name) DO UPDATE SET {}", columns.join(", "));

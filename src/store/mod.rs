@@ -407,6 +407,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "deliveries" in "0004_deliveries.sql",
     "approval in parts" in "0005_approval_in_parts.sql",
     "removed hooks" in "0006_removed_hooks.sql",
+    "changes followed" in "0007_changes_followed.sql",
 ];
 
 async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

@@ -158,6 +158,18 @@ impl Store {
         sql.all(&self.readers).await.doing("load groups")?.iter().map(|row| Columns::of(row).guid()).collect()
     }
 
+    /// Who had a tier by one of these groups.
+    pub async fn entitled_by(&self, directory: &DirectoryName, groups: &BTreeSet<Guid>) -> Result<BTreeSet<Guid>, StoreError> {
+        let mut people = BTreeSet::new();
+        for piece in pieces(groups.iter().copied()) {
+            let sql = Sql::new("SELECT guid FROM people WHERE directory = ").bind(directory.as_str()).push(" AND entitled_by IN ");
+            for row in sql.list(piece).all(&self.readers).await.doing("look up who has a tier by a group")? {
+                people.insert(Columns::of(&row).guid()?);
+            }
+        }
+        Ok(people)
+    }
+
     /// The earliest expiry after this instant.
     pub async fn next_expiry(&self, directory: &DirectoryName, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let sql =
@@ -240,6 +252,31 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// Of whom something is left to do, or to look at again: what is held, quarantined or settling, or was not applied whole.
+    pub async fn pending(&self, directory: &DirectoryName) -> Result<BTreeSet<Guid>, StoreError> {
+        let name = directory.as_str();
+        let sql = Sql::new("SELECT guid FROM people WHERE (fingerprint = 0 OR quarantine IS NOT NULL) AND directory = ").bind(name);
+        let sql = sql.push(" UNION SELECT guid FROM settling WHERE directory = ").bind(name);
+        let sql = sql.push(
+            " UNION SELECT c.guid FROM changes c JOIN plans p ON p.id = c.plan_id WHERE c.outcome = 'held' AND c.guid IS NOT NULL \
+             AND p.state IN ('open', 'approved', 'rejected') AND p.directory = ",
+        );
+        sql.bind(name).all(&self.readers).await.doing("load what is pending")?.iter().map(|row| Columns::of(row).guid()).collect()
+    }
+
+    /// Has these people looked at again by the next run over what is pending.
+    pub async fn look_again(&self, directory: &DirectoryName, people: &BTreeSet<Guid>) -> Result<(), StoreError> {
+        if people.is_empty() {
+            return Ok(());
+        }
+        let mut writing = self.begin().await?;
+        for piece in pieces(people.iter().copied()) {
+            let sql = Sql::new("UPDATE people SET fingerprint = 0 WHERE directory = ").bind(directory.as_str());
+            sql.push(" AND guid IN ").list(piece).execute(&mut *writing.tx).await.doing("have people looked at again")?;
+        }
+        writing.commit().await
     }
 
     /// What waits in the open plan of a directory, with whom it is about.

@@ -53,6 +53,8 @@ pub struct Run {
     pub approves: Option<PlanId>,
     /// The run it took back.
     pub undoes: Option<RunId>,
+    /// Why it read everything, where changes were to be followed.
+    pub because: Option<String>,
 }
 
 /// What the limits are measured by.
@@ -65,7 +67,7 @@ pub struct Budget {
 }
 
 const COLUMNS: &str = "id, directory, origin, mode, state, actor, started_at, finished_at, entries, complete, server, counts, held, quarantined, \
-     dropped, error, warnings, active_after, approves, undoes";
+     dropped, error, warnings, active_after, approves, undoes, because";
 
 fn trigger(word: &str) -> Option<Trigger> {
     serde_json::from_value(serde_json::Value::String(word.to_owned())).ok()
@@ -94,6 +96,7 @@ fn run(row: &AnyRow) -> Result<Run, StoreError> {
         active_after: c.maybe_int()?.map(|n| n as u64),
         approves: c.maybe_uuid()?.map(PlanId),
         undoes: c.maybe_uuid()?.map(RunId),
+        because: c.maybe_text()?,
     })
 }
 
@@ -123,6 +126,7 @@ impl Store {
             active_after,
             approves,
             undoes,
+            because,
         } = run;
         let values: Vec<super::sql::Value> = vec![
             id.0.into(),
@@ -145,6 +149,7 @@ impl Store {
             active_after.map(|n| n as i64).into(),
             approves.map(|p| p.0).into(),
             undoes.map(|r| r.0).into(),
+            because.as_deref().into(),
         ];
         Sql::new("INSERT INTO runs (")
             .push(COLUMNS)
@@ -164,6 +169,14 @@ impl Store {
             self.counters.run_ended(directory, *trigger, *state, mode, finished.since(*started_at), *entries);
         }
         Ok(())
+    }
+
+    /// Forgets a run that nothing came of.
+    pub async fn forget_run(&self, id: RunId) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        let sql = Sql::new("DELETE FROM runs WHERE id = ").bind(id.0);
+        sql.execute(&mut *writing.tx).await.doing("forget a run")?;
+        writing.commit().await
     }
 
     /// Ends the runs that a crash cut off: nothing of them is to be recovered, the next plan is the rest.

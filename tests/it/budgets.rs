@@ -467,6 +467,7 @@ impl Shelf {
             active_after: Some(active),
             approves: None,
             undoes: None,
+            because: None,
         }
     }
 

@@ -53,7 +53,8 @@ pub(crate) fn config(sim: &Sim, folder: &Path) -> DirectoryConfig {
         limits: Limits::default(),
         schedule: Cron::parse("@hourly", chrono_tz::Tz::UTC).expect("a schedule"),
         stale_after: Duration::from_hours(6),
-        notices: Vec::new(),
+        full: Cron::parse("30 2 * * *", chrono_tz::Tz::UTC).expect("a schedule"),
+        live: false,
     }
 }
 

@@ -32,6 +32,8 @@ impl Directory {
     /// The configuration of a daemon that has nothing else; `more` stands before the directory, `keys` are further ones of it.
     pub(crate) fn configuration(&self, folder: &Path, more: &str, keys: &str) -> String {
         let (Self { url, ca_file, bind_dn, password_file, base }, folder) = (self, folder.display());
+        // Most say themselves when something is to be looked at.
+        let live = if keys.contains("live =") { "" } else { "live = false" };
         format!(
             r#"[store]
 url = "sqlite://{folder}/rosterd.db"
@@ -53,7 +55,7 @@ password-file = "{password_file}"
 base = ["{base}"]
 pro-groups = ["Roster Pro"]
 basic-groups = ["Roster Basic"]
-live = false
+{live}
 {keys}
 "#
         )

@@ -40,6 +40,9 @@ pub struct Run {
     /// The run that it took back.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub undoes: Option<String>,
+    /// Why it read everything, where changes were to be followed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub because: Option<String>,
 }
 
 /// What a run read.

@@ -40,6 +40,7 @@ pub(in crate::control) fn run(run: Run) -> api::Run {
         active_after: _,
         approves: _,
         undoes,
+        because,
     } = run;
     api::Run {
         id: id.to_string(),
@@ -58,6 +59,7 @@ pub(in crate::control) fn run(run: Run) -> api::Run {
         error,
         warnings,
         undoes: undoes.map(|run| run.to_string()),
+        because,
     }
 }
 

@@ -54,7 +54,8 @@ pub(crate) fn config(lab: &Lab) -> DirectoryConfig {
         limits: Limits { settle: Duration::ZERO, ..Limits::default() },
         schedule: Cron::parse("@hourly", chrono_tz::Tz::UTC).expect("a schedule"),
         stale_after: Duration::from_hours(6),
-        notices: Vec::new(),
+        full: Cron::parse("30 2 * * *", chrono_tz::Tz::UTC).expect("a schedule"),
+        live: false,
     }
 }
 

@@ -15,6 +15,7 @@ mod check;
 mod day;
 mod groups;
 mod leavers;
+mod live;
 mod office;
 mod outage;
 mod people;

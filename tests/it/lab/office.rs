@@ -19,20 +19,25 @@ pub(crate) struct Office {
     pub(crate) lab: Lab,
 }
 
-/// The configuration of a directory that is this lab; `directory` are further keys of it.
-fn configuration(lab: &Lab, directory: &str) -> String {
+/// The configuration of a directory that is this lab from `base` on; `directory` are further keys of it.
+fn configuration(lab: &Lab, base: &str, directory: &str) -> String {
     let [url, ca_file, bind_dn, password_file] =
         ["LAB_URL", "LAB_CA_FILE", "LAB_BIND_UPN", "LAB_PASSWORD_FILE"].map(|name| lab.fact(name).to_owned());
     let dns = format!("[dns]\nresolver = \"{}\"\n", lab.fact("LAB_DNS_SERVER"));
     let keys = format!("timeouts = {{ connect = \"2s\", operation = \"2s\", run = \"30s\" }}\npage-size = 20\n{directory}");
-    Directory { url, ca_file, bind_dn, password_file, base: DOMAIN.to_owned() }.configuration(lab.folder(), &dns, &keys)
+    Directory { url, ca_file, bind_dn, password_file, base: base.to_owned() }.configuration(lab.folder(), &dns, &keys)
 }
 
 impl Office {
     /// A daemon that answers, over a controller of its own. `directory` are further keys of the directory.
     pub(crate) fn open(directory: &str) -> Self {
+        Self::open_below(DOMAIN, directory)
+    }
+
+    /// The same, of the people below this base.
+    pub(crate) fn open_below(base: &str, directory: &str) -> Self {
         let lab = Lab::start();
-        std::fs::write(lab.folder().join("rosterd.toml"), configuration(&lab, directory)).expect("a configuration");
+        std::fs::write(lab.folder().join("rosterd.toml"), configuration(&lab, base, directory)).expect("a configuration");
         let daemon = Daemon::start(lab.folder());
         Self { daemon, lab }
     }

@@ -427,7 +427,7 @@ impl Office {
         let again = settling.into_iter().filter(|s| s.due.is_some_and(|due| due <= now)).map(|s| s.guid).collect();
         let expired = engine.store.expired_between(name, now.minus(Duration::from_hours(24)), now).await?;
         for (trigger, people) in [(Trigger::SecondLook, again), (Trigger::Expiry, expired)] {
-            let request = Request { trigger, scope: Scope::People(people), actor: None, approves: None };
+            let request = Request::people(trigger, people, None);
             if request.scope != Scope::People(BTreeSet::new()) {
                 text.push_str(&ended(&engine.run(&corp, request).await?));
             }

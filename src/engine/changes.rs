@@ -1,0 +1,237 @@
+//! Following changes: whom they concern. What becomes of those is read and decided as in every other run.
+//!
+//! A position says how far changes were followed, and moves on only when a run has dealt with everything before the next
+//! one. Whatever leaves a doubt has everybody read instead.
+
+use std::collections::BTreeSet;
+
+use super::look::Sight;
+use super::run::{Request, Scope};
+use super::{Directory, Engine, EngineError};
+use crate::directory::{Changed, Changes, Decoder, DirectoryError, Kind, Session, Settings, WHAT_MATTERS};
+use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Tier, Timestamp};
+use crate::reconcile::{Closure, Doubt, Policy, Position};
+use crate::store::{DirectoryState, Run};
+
+/// Asking for people by GUID takes five times the searches of a full read: fewer than this part of all may have changed.
+const WORTH_IT: u64 = 4;
+/// So few are always asked for by GUID.
+const FEW: u64 = 1_000;
+
+/// Whom a run covers that follows changes.
+#[derive(Debug)]
+pub(super) enum Since {
+    /// These people; and how far changes are followed after that.
+    People(BTreeSet<Guid>, Position),
+    /// Everybody, for this reason.
+    Everybody(Doubt),
+}
+
+/// What people are measured against, as a hash: once it is another one, all of them are.
+fn measure(directory: &Directory, account: AccountId, claims: &ClaimedDomains) -> String {
+    let ClaimedDomains(domains) = claims;
+    let domains: Vec<&str> = domains.iter().map(crate::model::Domain::as_str).collect();
+    let all = serde_json::json!([directory.config.scope_hash(), account.to_string(), domains, WHAT_MATTERS]);
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(all.to_string().as_bytes()))
+}
+
+/// The attributes a change of which can matter. Nobody is told of `memberOf`, which AD computes: groups are.
+fn watched(settings: &Settings) -> BTreeSet<String> {
+    let decoded = Decoder::new(&settings.attributes, &Closure::default()).attributes();
+    let filtered = settings.filter.iter().flat_map(|(_, filter)| filter.attributes()).map(str::to_owned);
+    decoded.into_iter().chain(filtered).filter(|name| !is_member_of(name)).collect()
+}
+
+fn is_member_of(attribute: &str) -> bool {
+    attribute.eq_ignore_ascii_case("memberOf")
+}
+
+/// The objects that have changed, by what has to be asked about them.
+#[derive(Debug, Default)]
+struct Sorted {
+    /// People that are stored, and new ones.
+    people: BTreeSet<Guid>,
+    /// Groups with members that came or went, and what was deleted or came back and may be one.
+    groups: Vec<Changed>,
+    /// Not stored, and not new: people without a user, what people stand in, others.
+    unknown: Vec<Changed>,
+}
+
+impl Sorted {
+    fn of(objects: Vec<Changed>, is_stored: impl Fn(Guid) -> bool) -> Self {
+        let mut sorted = Self::default();
+        for object in objects {
+            match object.kind {
+                _ if is_stored(object.guid) => drop(sorted.people.insert(object.guid)),
+                Some(Kind::Person) if !object.is_deleted => drop(sorted.people.insert(object.guid)),
+                // Whatever it is: all of it is back.
+                _ if object.is_restored => {
+                    sorted.groups.push(Changed { members: [object.dn.clone()].into(), ..object.clone() });
+                    sorted.unknown.push(object);
+                }
+                _ if object.is_deleted || !object.members.is_empty() => sorted.groups.push(object),
+                None => sorted.unknown.push(object),
+                // Nobody stands yet in what is new, and nobody was in it.
+                Some(_) => {}
+            }
+        }
+        sorted
+    }
+}
+
+impl Since {
+    /// Everybody, where it is the shorter way.
+    fn unless_many(self, entries: u64) -> Self {
+        match self {
+            Self::People(people, _) if people.len() as u64 > FEW.max(entries / WORTH_IT) => {
+                Self::Everybody(Doubt::Many(people.len() as u64))
+            }
+            other => other,
+        }
+    }
+}
+
+impl Engine {
+    /// Whom the changes concern that nobody has dealt with yet.
+    pub(super) async fn since(&self, directory: &Directory, session: &mut Session, settings: &Settings) -> Result<Since, EngineError> {
+        let state = self.store.directory(&directory.config.name).await?;
+        let Some(position) = state.position else { return Ok(Since::Everybody(Doubt::NoPosition)) };
+        let now = self.clock.now();
+        let (account, claims) = self.claims_of(directory).await?;
+        // Before it is asked: what is given later counts as not seen.
+        let root = session.read_root().await?;
+        if let Some(doubt) = position.doubt(&root.identity, root.usn, &measure(directory, account, &claims), now) {
+            return Ok(Since::Everybody(doubt));
+        }
+        let Changes { objects, cookie } = match session.changes(&position.cookie, &watched(settings)).await {
+            Ok(changes) => changes,
+            Err(error @ DirectoryError::Search { .. }) => return Ok(Since::Everybody(Doubt::Refused(error.finding()))),
+            Err(error) => return Err(error.into()),
+        };
+        let people = self.concerned(directory, session, settings, objects).await?;
+        Ok(Since::People(people, position.moved(root.usn, cookie, now)).unless_many(state.entries))
+    }
+
+    /// The same, with everybody whom an earlier run has left something to do about.
+    pub(super) async fn since_and_pending(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        settings: &Settings,
+    ) -> Result<Since, EngineError> {
+        // Where deletions cannot be seen, only who is missing from everybody tells of them.
+        if !session.sees_tombstones().await? {
+            return Ok(Since::Everybody(Doubt::BlindToDeletions));
+        }
+        let name = &directory.config.name;
+        Ok(match self.since(directory, session, settings).await? {
+            Since::People(mut people, position) => {
+                people.extend(self.store.pending(name).await?);
+                let entries = self.store.directory(name).await?.entries;
+                Since::People(people, position).unless_many(entries)
+            }
+            everybody @ Since::Everybody(_) => everybody,
+        })
+    }
+
+    /// Whom these changes concern.
+    async fn concerned(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        settings: &Settings,
+        objects: Vec<Changed>,
+    ) -> Result<BTreeSet<Guid>, EngineError> {
+        let name = &directory.config.name;
+        let stored = self.store.people(name, objects.iter().map(|object| object.guid).collect()).await?;
+        let Sorted { mut people, groups, unknown } = Sorted::of(objects, |guid| stored.contains_key(&guid));
+        if !groups.is_empty() {
+            people.extend(self.concerned_by_groups(directory, session, settings, &groups).await?);
+        }
+        let kinds = session.kinds(&unknown.iter().map(|object| object.guid).collect()).await?;
+        for object in unknown {
+            match kinds.get(&object.guid) {
+                Some(Kind::Person) => drop(people.insert(object.guid)),
+                // Nobody tells of those below it, and they stand elsewhere now.
+                Some(Kind::Container) if object.is_named => people.extend(session.people_under(&object.dn).await?),
+                _ => {}
+            }
+        }
+        Ok(people)
+    }
+
+    /// Whom changed groups concern: who came into one that counts or went out of it, and everybody who has a tier by a group
+    /// that did.
+    async fn concerned_by_groups(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        settings: &Settings,
+        groups: &[Changed],
+    ) -> Result<BTreeSet<Guid>, EngineError> {
+        let name = &directory.config.name;
+        let closure = self.groups(directory, session, &mut Vec::new()).await?.0;
+        let giving: BTreeSet<Guid> = closure.groups().map(|group| group.guid).collect();
+        let in_use = self.store.groups_in_use(name).await?;
+        let is_filtered = settings.filter.iter().any(|(_, filter)| filter.attributes().into_iter().any(is_member_of));
+        let counts = |group: &&Changed| is_filtered || giving.contains(&group.guid) || in_use.contains(&group.guid);
+        let members: BTreeSet<Dn> = groups.iter().filter(counts).flat_map(|group| group.members.iter().cloned()).collect();
+        let (mut people, mut nested) = (BTreeSet::new(), Vec::new());
+        for (kind, member) in session.named(&members).await? {
+            match kind {
+                Kind::Person => people.extend(member.guid()),
+                // Its tier counts for nothing here: all below it is asked for.
+                Kind::Group => nested.push((Tier::Basic, member)),
+                Kind::Container | Kind::Other => {}
+            }
+        }
+        let below = session.closure(&nested).await?;
+        people.extend(session.people_in(&below).await?);
+        let by = below.groups().map(|group| group.guid).chain(in_use.difference(&giving).copied()).collect();
+        people.extend(self.store.entitled_by(name, &by).await?);
+        Ok(people)
+    }
+
+    /// From where on changes can be followed once everybody has been read; asked before that. None where the server does not
+    /// tell of changes.
+    pub(super) async fn position(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        state: &DirectoryState,
+        policy: &Policy,
+        at: Timestamp,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Position>, EngineError> {
+        let measure = measure(directory, policy.account, &policy.claims);
+        let (server, usn) = (session.root.identity.clone(), session.root.usn);
+        let doubt = state.position.as_ref().and_then(|position| position.doubt(&server, usn, &position.measure, at));
+        warnings.extend(doubt.as_ref().filter(|doubt| doubt.is_alarming()).map(ToString::to_string));
+        // To go on from an old cookie spares the server all that has not changed since.
+        let known = state.position.as_ref().filter(|_| doubt.is_none()).map(|position| position.cookie.clone());
+        let mut told = session.last_cookie(known.as_deref().unwrap_or_default()).await;
+        if known.is_some() && matches!(told, Err(DirectoryError::Search { .. })) {
+            told = session.last_cookie(&[]).await;
+        }
+        match told {
+            Ok(cookie) => Ok(Some(Position { server, usn, cookie, at, full_at: at, measure })),
+            Err(error @ DirectoryError::Search { .. }) => {
+                directory.work.following.send_replace(super::live::Following::Not(Some(error.finding())));
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes note of how far changes are followed, now that a run has dealt with what it covers.
+    pub(super) fn move_on(state: &mut DirectoryState, request: &Request, sight: &Sight, run: &Run) {
+        match (&request.scope, &request.covers) {
+            (Scope::All, _) if sight.is_complete() => state.position.clone_from(&sight.position),
+            // What was dropped is asked for again.
+            (Scope::People(_), Some(position)) if sight.is_complete() && run.dropped == 0 => {
+                position.clone().succeed(&mut state.position);
+            }
+            _ => {}
+        }
+    }
+}
