@@ -10,6 +10,7 @@ use crate::clock;
 use crate::dn;
 use crate::encode::Cache;
 use crate::entry::{Entry, Id, Packed};
+use crate::history::History;
 use crate::identity::{DomainSid, next_guid};
 use crate::rights::Rights;
 use crate::schema::{Kind, Schema, at};
@@ -77,6 +78,7 @@ pub struct Ad {
     pub(crate) sid: DomainSid,
     pub(crate) rights: Rights,
     pub(crate) cache: Mutex<Cache>,
+    pub(crate) history: History,
     pub(crate) entries: Vec<Option<Entry>>,
     pub(crate) deleted_objects: Id,
     pub(crate) users: Id,
@@ -109,6 +111,7 @@ impl Ad {
             sid: DomainSid::from_seed(seed),
             rights: Rights::default(),
             cache: Mutex::default(),
+            history: History::default(),
             entries: Vec::new(),
             deleted_objects: ROOT,
             users: ROOT,
@@ -309,17 +312,6 @@ impl Ad {
 
     pub(crate) fn entry(&self, id: Id) -> &Entry {
         self.get(id).unwrap_or_else(|| panic!("entry {id} has been purged"))
-    }
-
-    /// To change an entry: gives it a new USN and forgets how it was encoded.
-    pub(crate) fn change(&mut self, id: Id) -> &mut Entry {
-        self.usn += 1;
-        self.forget(id);
-        let usn = self.usn;
-        let entry = self.entries[id as usize].as_mut().unwrap_or_else(|| panic!("entry {id} has been purged"));
-        entry.usn = usn;
-        entry.changed = clock::seconds();
-        entry
     }
 
     /// Forgets how an entry was encoded.

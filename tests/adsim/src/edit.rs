@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::directory::{Ad, DOMAIN_USERS, Who};
 use crate::entry::{Id, Packed, insert_sorted, remove_sorted};
+use crate::history::LINKS;
 use crate::person::{Expiry, NewPerson};
 use crate::schema::{AttributeId, Kind, Syntax, at};
 
@@ -29,6 +30,15 @@ const COMPUTED: &[AttributeId] = &[
 /// What a tombstone keeps of its packed attributes.
 const KEPT: &[AttributeId] = &[at::S_AM_ACCOUNT_NAME, at::USER_ACCOUNT_CONTROL, at::GROUP_TYPE];
 
+/// What a deletion changes whatever the entry had, and its undoing changes back.
+fn marks(kind: Kind) -> Vec<AttributeId> {
+    let mut marks = vec![at::NAME, at::IS_DELETED, at::LAST_KNOWN_PARENT, at::OBJECT_CATEGORY];
+    if kind.signs_in() || kind == Kind::Group {
+        marks.push(at::S_AM_ACCOUNT_TYPE);
+    }
+    marks
+}
+
 impl Ad {
     /// Adds an organizational unit.
     pub fn add_ou(&mut self, parent: impl Into<Who>, name: &str) -> Uuid {
@@ -53,7 +63,7 @@ impl Ad {
         let person = NewPerson::new(format!("{name}$")).cn(name).ou(parent).control(4096);
         let guid = self.add_person(person.kind(Kind::Computer));
         let id = self.need(guid);
-        self.change(id).attributes.set(at::PRIMARY_GROUP_ID, &[b"515"]);
+        self.change(id, &[at::PRIMARY_GROUP_ID]).attributes.set(at::PRIMARY_GROUP_ID, &[b"515"]);
         guid
     }
 
@@ -147,13 +157,25 @@ impl Ad {
         self.put(id, attribute, &values);
     }
 
+    /// Replaces an attribute's values; the same ones again are no change.
     fn put(&mut self, id: Id, attribute: AttributeId, values: &[Vec<u8>]) {
         let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        let before = self.entry(id).attributes.iter().filter(|(found, _)| *found == attribute).map(|(_, value)| value);
+        let before: Vec<&[u8]> = before.collect();
+        if before == values {
+            return;
+        }
+        let linked = before.iter().chain(&values).filter_map(|value| <[u8; 4]>::try_from(*value).ok()).map(Id::from_le_bytes);
+        let linked: Option<Vec<Id>> = LINKS.contains(&attribute).then(|| linked.collect());
         let renamed = attribute == at::S_AM_ACCOUNT_NAME;
         if renamed {
             self.unindex(id);
         }
-        self.change(id).attributes.set(attribute, &values);
+        let entry = match linked {
+            Some(targets) => self.change_links(id, attribute, targets),
+            None => self.change(id, &[attribute]),
+        };
+        entry.attributes.set(attribute, &values);
         if renamed {
             self.index(id);
         }
@@ -168,7 +190,7 @@ impl Ad {
     pub fn rename(&mut self, who: impl Into<Who>, name: &str) {
         let id = self.need(who);
         self.unindex(id);
-        self.change(id).name = name.into();
+        self.change(id, &[at::NAME]).name = name.into();
         self.index(id);
         self.forget_name(id);
     }
@@ -178,7 +200,7 @@ impl Ad {
         let (id, parent) = (self.need(who), self.need(container));
         assert!(!self.is_within(parent, id), "an entry cannot be moved into itself");
         self.unindex(id);
-        self.change(id).parent = parent;
+        self.change(id, &[at::NAME]).parent = parent;
         self.index(id);
         self.forget_name(id);
     }
@@ -228,19 +250,35 @@ impl Ad {
         let name = &self.entry(group).name;
         assert!(self.entry(group).kind == Kind::Group, "{name} is no group");
         // The member's own USN stays: memberOf is computed.
-        insert_sorted(&mut self.change(group).members, id);
-        self.forget(id);
-        if let Some(entry) = self.entries[id as usize].as_mut() {
-            insert_sorted(&mut entry.groups, group);
+        if self.join(group, id) {
+            self.change_links(group, at::MEMBER, [id]);
         }
     }
 
     fn unlink(&mut self, group: Id, id: Id) {
-        remove_sorted(&mut self.change(group).members, id);
+        if self.part(group, id) {
+            self.change_links(group, at::MEMBER, [id]);
+        }
+    }
+
+    /// Lists a group and a member with each other, which changes neither; false if they were.
+    fn join(&mut self, group: Id, id: Id) -> bool {
+        self.forget(group);
+        self.forget(id);
+        if let Some(entry) = self.entries[id as usize].as_mut() {
+            insert_sorted(&mut entry.groups, group);
+        }
+        self.entries[group as usize].as_mut().is_some_and(|entry| insert_sorted(&mut entry.members, id))
+    }
+
+    /// Undoes [`join`](Self::join); false if they were not listed.
+    fn part(&mut self, group: Id, id: Id) -> bool {
+        self.forget(group);
         self.forget(id);
         if let Some(entry) = self.entries[id as usize].as_mut() {
             remove_sorted(&mut entry.groups, group);
         }
+        self.entries[group as usize].as_mut().is_some_and(|entry| remove_sorted(&mut entry.members, id))
     }
 
     /// Makes a group somebody's primary group: it no longer lists them, and the one before does.
@@ -297,15 +335,16 @@ impl Ad {
         all
     }
 
-    /// Takes an entry out of all groups, and a group's members out of it.
+    /// Takes an entry out of all groups, and a group's members out of it. As in AD none of them changes by that: links to
+    /// what is deleted just do not show.
     fn sever(&mut self, id: Id) -> (Vec<Id>, Vec<Id>) {
         let entry = self.entry(id);
         let (groups, members) = (entry.groups.clone(), entry.members.clone());
         for group in &groups {
-            self.unlink(*group, id);
+            self.part(*group, id);
         }
         for member in &members {
-            self.unlink(id, *member);
+            self.part(id, *member);
         }
         (groups, members)
     }
@@ -320,7 +359,12 @@ impl Ad {
         }
         self.unindex(id);
         let (bin, grave) = (self.recycle_bin, self.deleted_objects);
-        let entry = self.change(id);
+        let mut changed = marks(self.entry(id).kind);
+        if !bin {
+            changed.extend(self.entry(id).attributes.iter().map(|(attribute, _)| attribute).filter(|one| !KEPT.contains(one)));
+            changed.dedup();
+        }
+        let entry = self.change(id, &changed);
         let parent = entry.parent.to_le_bytes();
         if !bin {
             entry.attributes.retain(KEPT);
@@ -347,14 +391,19 @@ impl Ad {
             .filter(|parent| self.get(*parent).is_some_and(|entry| !entry.deleted))
             .unwrap_or_else(|| panic!("the parent of {} is gone, too", self.dn_of(id)));
         let remembered = self.remembered.remove(&id);
-        let entry = self.change(id);
+        let bare = remembered.is_none() && self.entry(id).kind.signs_in();
+        let mut changed = marks(self.entry(id).kind);
+        if bare {
+            changed.extend([at::USER_ACCOUNT_CONTROL, at::PRIMARY_GROUP_ID]);
+        }
+        let entry = self.change(id, &changed);
         entry.deleted = false;
         entry.parent = parent;
         let name = entry.name.split('\n').next().unwrap_or_default();
         entry.name = name.into();
         entry.attributes.set(at::LAST_KNOWN_PARENT, &[]);
         entry.attributes.set(at::IS_DELETED, &[]);
-        if remembered.is_none() && entry.kind.signs_in() {
+        if bare {
             let bits = entry.attributes.number(at::USER_ACCOUNT_CONTROL).unwrap_or(512) | 2;
             entry.attributes.set(at::USER_ACCOUNT_CONTROL, &[bits.to_string().as_bytes()]);
             entry.attributes.set(at::PRIMARY_GROUP_ID, &[b"513"]);
@@ -364,12 +413,12 @@ impl Ad {
         let (groups, members) = remembered.unwrap_or_default();
         for group in groups {
             if self.get(group).is_some_and(|group| !group.deleted) {
-                self.link(group, id);
+                self.join(group, id);
             }
         }
         for member in members {
             if self.get(member).is_some_and(|member| !member.deleted) {
-                self.link(id, member);
+                self.join(id, member);
             }
         }
     }

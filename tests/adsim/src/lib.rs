@@ -38,6 +38,7 @@ mod encode;
 mod entry;
 mod fault;
 mod filter;
+mod history;
 mod identity;
 mod log;
 mod look;

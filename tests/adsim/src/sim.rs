@@ -116,6 +116,7 @@ impl Builder {
         if self.people > 0 {
             populate(&mut ad, self.people, &self.mail_domain);
         }
+        ad.begin_history();
         (ad, service)
     }
 }
@@ -335,7 +336,7 @@ impl Sim {
     /// Gives the server another invocationId, as a restore does.
     pub fn set_invocation_id(&self, id: Uuid) {
         let settings = self.shared.server().settings;
-        self.edit(|ad| ad.change(settings).attributes.set(at::INVOCATION_ID, &[&id.to_bytes_le()]));
+        self.edit(|ad| ad.change(settings, &[at::INVOCATION_ID]).attributes.set(at::INVOCATION_ID, &[&id.to_bytes_le()]));
     }
 
     /// The DN of the server's NTDS Settings, its dsServiceName.

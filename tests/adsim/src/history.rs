@@ -1,0 +1,96 @@
+//! What has changed and when.
+//!
+//! Entries carry nothing for it. What no note here tells otherwise is as old as its entry.
+
+use crate::clock;
+use crate::directory::Ad;
+use crate::entry::{Entry, Id};
+use crate::schema::{AttributeId, at};
+
+/// Attributes that name other entries, each value a link with a history of its own.
+pub(crate) const LINKS: &[AttributeId] = &[at::MEMBER, at::MANAGER, at::MANAGED_BY];
+
+/// One attribute of one entry has changed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    usn: u64,
+    pub(crate) id: Id,
+    pub(crate) attribute: AttributeId,
+    /// Where a link was made or undone: to whom.
+    pub(crate) link: Option<Id>,
+}
+
+/// All changes since the directory was filled, in the order of their USNs.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// Up to this USN nothing was noted; `None` while the directory is being filled.
+    began: Option<u64>,
+    changes: Vec<Change>,
+}
+
+impl History {
+    fn note(&mut self, change: Change) {
+        if self.began.is_some() {
+            self.changes.push(change);
+        }
+    }
+
+    /// Whether everything after a USN was noted.
+    pub(crate) fn reaches(&self, usn: u64) -> bool {
+        self.began.is_some_and(|began| began <= usn)
+    }
+
+    /// What changed after a USN.
+    pub(crate) fn after(&self, usn: u64) -> &[Change] {
+        &self.changes[self.changes.partition_point(|change| change.usn <= usn)..]
+    }
+}
+
+impl Ad {
+    /// The directory is filled: from here on changes are noted.
+    pub(crate) fn begin_history(&mut self) {
+        self.history.began = Some(self.usn);
+    }
+
+    /// To change attributes of an entry: gives it a new USN and forgets how it was encoded.
+    pub(crate) fn change(&mut self, id: Id, attributes: &[AttributeId]) -> &mut Entry {
+        self.touch(id);
+        for attribute in attributes {
+            self.history.note(Change { usn: self.usn, id, attribute: *attribute, link: None });
+        }
+        self.entries[id as usize].as_mut().unwrap_or_else(|| panic!("entry {id} has been purged"))
+    }
+
+    /// To make or undo links of an entry.
+    pub(crate) fn change_links(&mut self, id: Id, attribute: AttributeId, targets: impl IntoIterator<Item = Id>) -> &mut Entry {
+        self.touch(id);
+        for target in targets {
+            self.history.note(Change { usn: self.usn, id, attribute, link: Some(target) });
+        }
+        self.entries[id as usize].as_mut().unwrap_or_else(|| panic!("entry {id} has been purged"))
+    }
+
+    fn touch(&mut self, id: Id) {
+        self.usn += 1;
+        self.forget(id);
+        if let Some(entry) = self.entries[id as usize].as_mut() {
+            entry.usn = self.usn;
+            entry.changed = clock::seconds();
+        }
+    }
+
+    /// The entries that were added or changed after a USN, in the order of their last change.
+    pub(crate) fn changed_after(&self, usn: u64) -> Vec<Id> {
+        let all = 0..self.entries.len() as Id;
+        let mut ids: Vec<Id> = if self.history.reaches(usn) {
+            let added = all.rev().take_while(|id| self.get(*id).is_none_or(|entry| entry.usn_created > usn));
+            added.chain(self.history.after(usn).iter().map(|change| change.id)).collect()
+        } else {
+            all.collect()
+        };
+        ids.retain(|id| self.get(*id).is_some_and(|entry| entry.usn > usn));
+        ids.sort_unstable_by_key(|id| self.entry(*id).usn);
+        ids.dedup();
+        ids
+    }
+}
