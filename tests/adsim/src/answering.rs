@@ -3,8 +3,9 @@
 use std::io;
 
 use crate::connection::{Connection, Flow, Rest, Twist};
+use crate::dirsync::{Asked, Receipt};
 use crate::fault::{Seen, What};
-use crate::frames::{self, Outcome, done_with_cookie};
+use crate::frames::{self, Outcome, done_with_cookie, done_with_dirsync};
 use crate::log::{Event, LoggedSearch, shortened};
 use crate::request::{Control, Search, oid};
 use crate::search::{self, Answer};
@@ -28,6 +29,7 @@ impl Connection {
         }
 
         let remembered = self.session.remember(&controls);
+        let asked = Asked::of(&controls).and_then(Result::ok).map(|asked| asked.cookie);
         let mut answer = {
             let server = self.shared.server();
             let directory = std::sync::Arc::clone(&self.shared.directory);
@@ -48,6 +50,7 @@ impl Connection {
         }));
         if twist.repeat_cookie {
             answer.cookie = self.session.repeat(remembered, answer.cookie.take());
+            answer.receipt = answer.receipt.map(|receipt| receipt.endless(asked));
         }
         if let Some(bytes) = twist.instead.take() {
             self.send(&bytes).await?;
@@ -56,7 +59,7 @@ impl Connection {
         if let Some(outcome) = twist.outcome.take() {
             answer = Answer { outcome, ..Answer::default() };
         } else if twist.rest == Rest::Nothing {
-            answer = Answer { cookie: paged.then(Vec::new), ..Answer::default() };
+            answer = Answer { cookie: paged.then(Vec::new), receipt: answer.receipt.map(Receipt::last), ..Answer::default() };
         }
         between.extend(self.shared.faults.between_entries(&seen, answer.ends.len()));
         self.deliver(id, answer, between, twist).await
@@ -100,6 +103,7 @@ impl Connection {
                 // The rest is left out, and everything is said to be well.
                 answer.frames.truncate(sent);
                 answer.cookie = answer.cookie.map(|_| Vec::new());
+                answer.receipt = answer.receipt.map(Receipt::last);
                 answer.outcome = Outcome::default();
                 break;
             }
@@ -121,9 +125,11 @@ impl Connection {
         }
         rest.extend_from_slice(&answer.references);
         let cookie = answer.cookie.filter(|_| !twist.omit_paging);
-        rest.extend_from_slice(&match cookie {
-            Some(cookie) => done_with_cookie(id, &answer.outcome, &cookie),
-            None => frames::result(id, frames::SEARCH_DONE, &answer.outcome),
+        let receipt = answer.receipt.filter(|_| !twist.omit_dirsync);
+        rest.extend_from_slice(&match (cookie, receipt) {
+            (Some(cookie), _) => done_with_cookie(id, &answer.outcome, &cookie),
+            (None, Some(Receipt { more, cookie })) => done_with_dirsync(id, &answer.outcome, more, &cookie),
+            (None, None) => frames::result(id, frames::SEARCH_DONE, &answer.outcome),
         });
         self.send(&rest).await?;
         Ok(Flow::Next)

@@ -116,6 +116,7 @@ pub(crate) struct Twist {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) rest: Rest,
     pub(crate) omit_paging: bool,
+    pub(crate) omit_dirsync: bool,
     pub(crate) repeat_cookie: bool,
     plaintext: Vec<u8>,
 }
@@ -258,6 +259,7 @@ impl Connection {
             }
             What::EmptySuccess => twist.rest = Rest::Nothing,
             What::OmitPagingControl => twist.omit_paging = true,
+            What::OmitDirSyncControl => twist.omit_dirsync = true,
             What::RepeatCookie => twist.repeat_cookie = true,
             What::CutInsideFrame => twist.rest = Rest::HalfFrame,
             What::Edit(change) => self.shared.edit(|ad| change(ad)),

@@ -188,6 +188,12 @@ impl Ad {
         self.insert(server, Kind::NtdsSettings, "NTDS Settings", 0, packed)
     }
 
+    /// The invocationId in a server's NTDS Settings.
+    pub(crate) fn invocation_id(&self, settings: Id) -> Uuid {
+        let value = self.get(settings).and_then(|entry| entry.attributes.first(at::INVOCATION_ID));
+        value.and_then(|bytes| bytes.try_into().ok()).map_or(Uuid::nil(), Uuid::from_bytes_le)
+    }
+
     fn named(&self, kind: Kind, name: &str) -> Id {
         self.by_name
             .get(&name.to_lowercase())

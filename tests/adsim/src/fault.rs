@@ -38,7 +38,8 @@ pub struct Moment {
     pub filter: Option<String>,
     /// The base contains this, in any case.
     pub base: Option<String>,
-    /// After so many entries of the whole search, over all its pages (of this page, where `page` is given).
+    /// After so many entries of the whole search, over all its pages (of this page, where `page` is given; of this round of
+    /// a DirSync).
     pub after_entries: Option<usize>,
 }
 
@@ -120,7 +121,10 @@ pub enum What {
     EmptySuccess,
     /// The answer lacks the paging control.
     OmitPagingControl,
-    /// The answer's cookie is the one the request came with (or a made-up one on page 1), and this page comes again.
+    /// The answer lacks the DirSync control.
+    OmitDirSyncControl,
+    /// The answer's cookie is the one the request came with (or a made-up one on page 1), and this page comes again. A
+    /// DirSync answer says that there is more, whatever there is.
     RepeatCookie,
     /// These bytes are sent at this moment; then all goes on.
     Raw(Vec<u8>),
@@ -189,6 +193,7 @@ impl fmt::Debug for What {
             Self::BindRefused(code) => return write!(f, "BindRefused({code})"),
             Self::EmptySuccess => "EmptySuccess",
             Self::OmitPagingControl => "OmitPagingControl",
+            Self::OmitDirSyncControl => "OmitDirSyncControl",
             Self::RepeatCookie => "RepeatCookie",
             Self::Raw(_) => "Raw",
             Self::RawInstead(_) => "RawInstead",

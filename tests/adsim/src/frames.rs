@@ -2,6 +2,7 @@
 
 use crate::ber;
 use crate::encode::put_attribute;
+use crate::request::oid;
 
 /// The tag of a BindResponse.
 pub const BIND_RESPONSE: u8 = 0x61;
@@ -30,22 +31,17 @@ impl Outcome {
     }
 }
 
-/// Any message: its id, the operation's bytes, and the paging control's cookie if it has one.
-pub(crate) fn message(id: i64, operation: &[u8], cookie: Option<&[u8]>) -> Vec<u8> {
+/// Any message: its id, the operation's bytes, and a control if it has one: identifier and value.
+pub(crate) fn message(id: i64, operation: &[u8], control: Option<(&str, &[u8])>) -> Vec<u8> {
     let mut out = Vec::with_capacity(operation.len() + 64);
     let begun = ber::begin(&mut out, ber::SEQUENCE);
     ber::put_number(&mut out, ber::INTEGER, id);
     out.extend_from_slice(operation);
-    if let Some(cookie) = cookie {
+    if let Some((oid, value)) = control {
         let controls = ber::begin(&mut out, 0xa0);
         let control = ber::begin(&mut out, ber::SEQUENCE);
-        ber::put(&mut out, ber::OCTETS, crate::request::oid::PAGED.as_bytes());
-        let mut value = Vec::new();
-        let inner = ber::begin(&mut value, ber::SEQUENCE);
-        ber::put_number(&mut value, ber::INTEGER, 0);
-        ber::put(&mut value, ber::OCTETS, cookie);
-        ber::end(&mut value, inner);
-        ber::put(&mut out, ber::OCTETS, &value);
+        ber::put(&mut out, ber::OCTETS, oid.as_bytes());
+        ber::put(&mut out, ber::OCTETS, value);
         ber::end(&mut out, control);
         ber::end(&mut out, controls);
     }
@@ -65,7 +61,24 @@ pub fn done(id: i64, code: u32, text: &str) -> Vec<u8> {
 
 /// A SearchResultDone with a paging control; an empty cookie says that this was the last page.
 pub fn done_with_cookie(id: i64, outcome: &Outcome, cookie: &[u8]) -> Vec<u8> {
-    message(id, &result_body(SEARCH_DONE, outcome, None, None), Some(cookie))
+    done_with(id, outcome, oid::PAGED, &[0], cookie)
+}
+
+/// A SearchResultDone with a DirSync control; `more`: the rest is to be asked for with the cookie.
+pub fn done_with_dirsync(id: i64, outcome: &Outcome, more: bool, cookie: &[u8]) -> Vec<u8> {
+    done_with(id, outcome, oid::DIR_SYNC, &[i64::from(more), 0], cookie)
+}
+
+/// A SearchResultDone with a control of some numbers and a cookie.
+fn done_with(id: i64, outcome: &Outcome, oid: &str, numbers: &[i64], cookie: &[u8]) -> Vec<u8> {
+    let mut value = Vec::new();
+    let inner = ber::begin(&mut value, ber::SEQUENCE);
+    for number in numbers {
+        ber::put_number(&mut value, ber::INTEGER, *number);
+    }
+    ber::put(&mut value, ber::OCTETS, cookie);
+    ber::end(&mut value, inner);
+    message(id, &result_body(SEARCH_DONE, outcome, None, None), Some((oid, &value)))
 }
 
 pub(crate) fn result_body(tag: u8, outcome: &Outcome, name: Option<&str>, value: Option<&[u8]>) -> Vec<u8> {

@@ -9,6 +9,7 @@ pub(crate) mod oid {
     pub(crate) const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
     pub(crate) const SHOW_RECYCLED: &str = "1.2.840.113556.1.4.2064";
     pub(crate) const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
+    pub(crate) const DIR_SYNC: &str = "1.2.840.113556.1.4.841";
     pub(crate) const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
     pub(crate) const WHO_AM_I: &str = "1.3.6.1.4.1.4203.1.11.3";
     pub(crate) const BIT_AND: &str = "1.2.840.113556.1.4.803";
@@ -24,6 +25,7 @@ pub(crate) mod oid {
         SHOW_DELETED,
         SHOW_RECYCLED,
         DOMAIN_SCOPE,
+        DIR_SYNC,
         "1.2.840.113556.1.4.801",  // SD flags
         "1.2.840.113556.1.4.1340", // search options
         "1.2.840.113556.1.4.1948", // range retrieval without error

@@ -14,6 +14,7 @@ pub(crate) struct Rights {
     attributes: Vec<(AttributeId, Option<Id>)>,
     members: HashSet<Id>,
     tombstones: bool,
+    replication: bool,
 }
 
 impl Ad {
@@ -79,14 +80,37 @@ impl Ad {
         self.rights.tombstones = !hidden;
     }
 
+    /// Whether the reader has "Replicating Directory Changes", which DirSync without `LDAP_DIRSYNC_OBJECT_SECURITY` needs.
+    /// At first it has not.
+    pub fn grant_replication(&mut self, granted: bool) {
+        self.rights.replication = granted;
+    }
+
+    pub(crate) fn sees_tombstones(&self) -> bool {
+        self.rights.tombstones
+    }
+
+    pub(crate) fn may_replicate(&self) -> bool {
+        self.rights.replication
+    }
+
     fn known(&self, attribute: &str) -> AttributeId {
         self.schema.id(attribute).unwrap_or_else(|| panic!("the schema has no attribute {attribute}"))
     }
 
     /// Whether a reader sees an entry at all.
     pub(crate) fn visible(&self, id: Id, deleted_too: bool) -> bool {
-        let Some(entry) = self.get(id) else { return false };
-        if (entry.deleted || id == self.deleted_objects) && !(deleted_too && self.rights.tombstones) {
+        self.listed(id) && (!self.is_buried(id) || (deleted_too && self.sees_tombstones()))
+    }
+
+    /// Whether an entry is one of those that only show with the right to see tombstones.
+    pub(crate) fn is_buried(&self, id: Id) -> bool {
+        id == self.deleted_objects || self.get(id).is_some_and(|entry| entry.deleted)
+    }
+
+    /// Whether an entry is there and not hidden, be it a tombstone or not.
+    pub(crate) fn listed(&self, id: Id) -> bool {
+        if self.get(id).is_none() {
             return false;
         }
         if self.rights.subtrees.is_empty() && self.rights.entries.is_empty() {

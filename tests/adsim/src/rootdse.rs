@@ -23,6 +23,8 @@ pub(crate) struct Server {
     pub(crate) max_values: usize,
     pub(crate) global_catalog_ready: bool,
     pub(crate) read_only: bool,
+    /// The most entries of one DirSync answer; `None`: everything at once.
+    pub(crate) dirsync_round: Option<usize>,
 }
 
 impl Server {
@@ -30,6 +32,11 @@ impl Server {
         let now = crate::clock::now();
         let skew = std::time::Duration::from_secs(self.skew.unsigned_abs());
         if self.skew < 0 { now - skew } else { now + skew }
+    }
+
+    /// The highest committed USN.
+    pub(crate) fn usn(&self, ad: &Ad) -> u64 {
+        ad.usn.saturating_add_signed(self.usn_offset)
     }
 }
 
@@ -66,7 +73,6 @@ fn attributes(ad: &Ad, server: &Server) -> Vec<(&'static str, Vec<String>)> {
     let schema = format!("CN=Schema,{configuration}");
     let settings = ad.dn_of(server.settings);
     let server_name = settings.split_once(',').map(|(_, rest)| rest.to_owned()).unwrap_or_default();
-    let usn = ad.usn.saturating_add_signed(server.usn_offset);
     let strings = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
     vec![
         ("currentTime", vec![generalized(server.now())]),
@@ -80,7 +86,7 @@ fn attributes(ad: &Ad, server: &Server) -> Vec<(&'static str, Vec<String>)> {
         ("supportedControl", strings(oid::CONTROLS)),
         ("supportedLDAPVersion", strings(&["3", "2"])),
         ("supportedLDAPPolicies", strings(&["MaxPageSize", "MaxValRange", "MaxQueryDuration", "MaxConnIdleTime"])),
-        ("highestCommittedUSN", vec![usn.to_string()]),
+        ("highestCommittedUSN", vec![server.usn(ad).to_string()]),
         ("supportedSASLMechanisms", strings(&["GSSAPI", "GSS-SPNEGO", "EXTERNAL", "DIGEST-MD5"])),
         ("dnsHostName", vec![server.host.clone()]),
         ("serverName", vec![server_name]),

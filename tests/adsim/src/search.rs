@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 
 use crate::ber;
 use crate::directory::{Ad, ROOT};
+use crate::dirsync::{self, Reading, Receipt};
 use crate::dn;
 use crate::encode::Selection;
 use crate::entry::Id;
@@ -52,10 +53,12 @@ pub(crate) struct Answer {
     pub(crate) outcome: Outcome,
     /// The cookie of the paging control, empty on the last page; `None` where none is due.
     pub(crate) cookie: Option<Vec<u8>>,
+    /// The DirSync control; `None` where none is due.
+    pub(crate) receipt: Option<Receipt>,
 }
 
 impl Answer {
-    fn failed(outcome: Outcome) -> Self {
+    pub(crate) fn failed(outcome: Outcome) -> Self {
         Self { outcome, ..Self::default() }
     }
 }
@@ -147,11 +150,12 @@ pub(crate) fn run(ad: &Ad, server: &Server, session: &mut Session, id: i64, sear
         });
         return answer;
     }
-    if session.blind {
+    let asked = dirsync::Asked::of(controls);
+    if session.blind && asked.is_none() {
         let cookie = PageRequest::of(controls).map(|_| Vec::new());
         return Answer { cookie, ..Answer::default() };
     }
-    if session.bound.is_none() {
+    if session.bound.is_none() && !session.blind {
         return Answer::failed(Outcome::new(
             1,
             "000004DC: LdapErr: DSID-0C090A5C, comment: In order to perform this operation a successful bind must be completed on the connection., data 0, v4563",
@@ -162,6 +166,9 @@ pub(crate) fn run(ad: &Ad, server: &Server, session: &mut Session, id: i64, sear
     let Some(base) = base else {
         return Answer::failed(missing(ad, &search.base));
     };
+    if let Some(asked) = asked {
+        return Reading { ad, server, search, base, filter, blind: session.blind }.run(id, asked, controls);
+    }
     let paging = match PageRequest::of(controls) {
         None => None,
         Some(Ok(page)) => Some(page),
@@ -237,7 +244,7 @@ fn missing(ad: &Ad, base: &str) -> Outcome {
 }
 
 /// Appends an entry's frame.
-fn frame(answer: &mut Answer, id: i64, body: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn frame(answer: &mut Answer, id: i64, body: impl FnOnce(&mut Vec<u8>)) {
     let out = &mut answer.frames;
     let begun = ber::begin(out, ber::SEQUENCE);
     ber::put_number(out, ber::INTEGER, id);
@@ -279,7 +286,7 @@ impl Walk<'_> {
         let mut kept = candidates.is_none().then(|| cache.list(&selection.key));
         let mut next = None;
         let mut look = |at: Id, answer: &mut Answer| -> bool {
-            if !ad.visible(at, deleted_too) || !self.in_scope(at) || test.matches(ad, at) != Some(true) {
+            if !ad.visible(at, deleted_too) || !ad.in_scope(at, base, search.scope) || test.matches(ad, at) != Some(true) {
                 return true;
             }
             if answer.ends.len() == limit {
@@ -340,12 +347,15 @@ impl Walk<'_> {
         }
         answer
     }
+}
 
-    fn in_scope(&self, at: Id) -> bool {
-        match self.search.scope {
-            Scope::Base => at == self.base,
-            Scope::One => at != self.base && self.ad.get(at).is_some_and(|entry| entry.parent == self.base && !entry.kind.is_head()),
-            Scope::Subtree => self.ad.is_under(at, self.base),
+impl Ad {
+    /// Whether a search of this base and scope reaches an entry.
+    pub(crate) fn in_scope(&self, at: Id, base: Id, scope: Scope) -> bool {
+        match scope {
+            Scope::Base => at == base,
+            Scope::One => at != base && self.get(at).is_some_and(|entry| entry.parent == base && !entry.kind.is_head()),
+            Scope::Subtree => self.is_under(at, base),
         }
     }
 }

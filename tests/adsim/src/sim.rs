@@ -173,6 +173,7 @@ impl Sim {
             max_values: settings.max_values,
             global_catalog_ready: true,
             read_only: false,
+            dirsync_round: None,
         };
         let shared = Arc::new(Shared {
             directory,
@@ -300,7 +301,7 @@ impl Sim {
         self.shared.server().now()
     }
 
-    /// Adds to highestCommittedUSN; a negative number is a server restored from a backup.
+    /// Adds to highestCommittedUSN and to what DirSync counts; a negative number is a server restored from a backup.
     pub fn set_usn_offset(&self, offset: i64) {
         self.set(|server| server.usn_offset = offset);
     }
@@ -326,11 +327,16 @@ impl Sim {
         self.edit(Ad::forget_all);
     }
 
+    /// DirSync answers of at most so many entries, with MoreResults until the last; 0: everything at once, as Samba does
+    /// and as it is at first.
+    pub fn set_dirsync_round(&self, entries: usize) {
+        self.set(|server| server.dirsync_round = (entries > 0).then_some(entries));
+    }
+
     /// The server's invocationId.
     pub fn invocation_id(&self) -> Uuid {
         let settings = self.shared.server().settings;
-        let bytes = self.look(|ad| ad.entry(settings).attributes.first(at::INVOCATION_ID).map(<[u8]>::to_vec));
-        bytes.and_then(|bytes| bytes.try_into().ok()).map_or(Uuid::nil(), Uuid::from_bytes_le)
+        self.look(|ad| ad.invocation_id(settings))
     }
 
     /// Gives the server another invocationId, as a restore does.

@@ -31,6 +31,8 @@ pub(crate) struct Found {
     pub(crate) code: i64,
     pub(crate) text: String,
     pub(crate) cookie: Option<Vec<u8>>,
+    /// Of the DirSync control: whether there is more, and the cookie.
+    pub(crate) dirsync: Option<(bool, Vec<u8>)>,
 }
 
 impl Found {
@@ -116,6 +118,7 @@ impl Client {
 
     pub(crate) async fn connect(sim: &Sim) -> Self {
         let tcp = TcpStream::connect(sim.ldaps_addr()).await.expect("a connection");
+        tcp.set_nodelay(true).expect("set");
         Self::over(tls(sim, tcp).await.expect("TLS"))
     }
 
@@ -239,10 +242,15 @@ impl Client {
                 LdapOp::SearchResultDone(done) => {
                     found.code = done.code as i64;
                     found.text = done.message;
-                    found.cookie = message.ctrl.into_iter().find_map(|control| match control {
-                        LdapControl::SimplePagedResults { cookie, .. } => Some(cookie),
-                        _ => None,
-                    });
+                    for control in message.ctrl {
+                        match control {
+                            LdapControl::SimplePagedResults { cookie, .. } => found.cookie = Some(cookie),
+                            LdapControl::AdDirsync { flags: more, max_bytes: 0, cookie } => {
+                                found.dirsync = Some((more != 0, cookie.expect("a cookie")));
+                            }
+                            _ => {}
+                        }
+                    }
                     return Ok(found);
                 }
                 other => return Err((found, format!("{other:?}"))),

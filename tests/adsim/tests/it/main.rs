@@ -3,6 +3,7 @@
 mod binding;
 mod client;
 mod deleting;
+mod dirsync;
 mod faults;
 mod filter;
 mod paging;
