@@ -52,6 +52,12 @@ impl Connection {
             answer.cookie = self.session.repeat(remembered, answer.cookie.take());
             answer.receipt = answer.receipt.map(|receipt| receipt.endless(asked));
         }
+        if answer.open {
+            if twist.leaves_open() {
+                return Ok(Flow::Next);
+            }
+            self.session.watches.retain(|watch| watch.id != id);
+        }
         if let Some(bytes) = twist.instead.take() {
             self.send(&bytes).await?;
             return Ok(Flow::Next);

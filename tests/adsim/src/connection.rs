@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -24,6 +25,8 @@ use crate::search::Session;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) directory: Arc<RwLock<Ad>>,
+    /// Tells when the directory has changed.
+    pub(crate) changes: watch::Receiver<u64>,
     pub(crate) server: RwLock<Server>,
     pub(crate) faults: Faults,
     pub(crate) log: Mutex<Vec<Logged>>,
@@ -38,7 +41,10 @@ impl Shared {
     }
 
     pub(crate) fn edit<R>(&self, change: impl FnOnce(&mut Ad) -> R) -> R {
-        change(&mut self.directory.write().unwrap_or_else(PoisonError::into_inner))
+        let mut ad = self.directory.write().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut ad);
+        ad.tell();
+        result
     }
 
     pub(crate) fn read<R>(&self, look: impl FnOnce(&Ad) -> R) -> R {
@@ -91,6 +97,7 @@ pub(crate) struct Connection {
     pub(crate) shared: Arc<Shared>,
     pub(crate) session: Session,
     wire: Wire,
+    changes: watch::Receiver<u64>,
     inbox: Vec<u8>,
     secure: bool,
     drip: Option<Duration>,
@@ -121,14 +128,21 @@ pub(crate) struct Twist {
     plaintext: Vec<u8>,
 }
 
+impl Twist {
+    /// Whether a search that gets no result stays so.
+    pub(crate) fn leaves_open(&self) -> bool {
+        self.instead.is_none() && self.outcome.is_none() && self.rest == Rest::AsFound
+    }
+}
+
 /// Serves a client until it leaves or a fault ends it.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, tls: bool) {
     let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
     let _ = stream.set_nodelay(true);
     shared.note(number, false, Event::Connect);
     let session = Session::new(number);
-    let mut connection =
-        Connection { shared, session, wire: Wire::Plain(stream), inbox: Vec::new(), secure: false, drip: None, nobody: false };
+    let (wire, changes) = (Wire::Plain(stream), shared.changes.clone());
+    let mut connection = Connection { shared, session, wire, changes, inbox: Vec::new(), secure: false, drip: None, nobody: false };
     let flow = connection.run(tls).await.unwrap_or(Flow::Close);
     if flow == Flow::Stall {
         while matches!(connection.wire.read(&mut connection.inbox).await, Ok(read) if read > 0) {
@@ -183,7 +197,8 @@ impl Connection {
         }
     }
 
-    /// The next message; `None` at the end of the connection or of sense.
+    /// The next message; `None` at the end of the connection or of sense. While there is none, open searches are told of
+    /// changes.
     async fn message(&mut self) -> io::Result<Option<Message>> {
         loop {
             let read = match ber::whole_frame(&self.inbox) {
@@ -203,7 +218,14 @@ impl Connection {
                     return Ok(None);
                 }
             }
-            if self.wire.read(&mut self.inbox).await? == 0 {
+            let read = tokio::select! {
+                read = self.wire.read(&mut self.inbox) => read?,
+                Ok(()) = self.changes.changed(), if !self.session.watches.is_empty() => {
+                    self.tell().await?;
+                    continue;
+                }
+            };
+            if read == 0 {
                 return Ok(None);
             }
         }
@@ -279,8 +301,9 @@ impl Connection {
                 }
                 Ok(Flow::Close)
             }
-            Request::Abandon => {
+            Request::Abandon { id } => {
                 self.note(Event::Abandon);
+                self.session.watches.retain(|watch| watch.id != id);
                 Ok(Flow::Next)
             }
             Request::Bind { name, password } => self.bind(id, name, password).await,

@@ -1,6 +1,8 @@
-//! What has changed and when.
+//! What has changed and when: for DirSync which attributes, for notifications which entries.
 //!
 //! Entries carry nothing for it. What no note here tells otherwise is as old as its entry.
+
+use tokio::sync::watch;
 
 use crate::clock;
 use crate::directory::Ad;
@@ -21,11 +23,19 @@ pub(crate) struct Change {
 }
 
 /// All changes since the directory was filled, in the order of their USNs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct History {
     /// Up to this USN nothing was noted; `None` while the directory is being filled.
     began: Option<u64>,
     changes: Vec<Change>,
+    /// The highest USN, for those who wait for changes.
+    told: watch::Sender<u64>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { began: None, changes: Vec::new(), told: watch::Sender::new(0) }
+    }
 }
 
 impl History {
@@ -44,12 +54,22 @@ impl History {
     pub(crate) fn after(&self, usn: u64) -> &[Change] {
         &self.changes[self.changes.partition_point(|change| change.usn <= usn)..]
     }
+
+    /// Tells of every edit that gave new USNs, once it has ended.
+    pub(crate) fn listen(&self) -> watch::Receiver<u64> {
+        self.told.subscribe()
+    }
 }
 
 impl Ad {
     /// The directory is filled: from here on changes are noted.
     pub(crate) fn begin_history(&mut self) {
         self.history.began = Some(self.usn);
+    }
+
+    /// An edit has ended: tells those who wait for changes.
+    pub(crate) fn tell(&self) {
+        self.history.told.send_if_modified(|told| std::mem::replace(told, self.usn) != self.usn);
     }
 
     /// To change attributes of an entry: gives it a new USN and forgets how it was encoded.

@@ -6,9 +6,9 @@
 //!
 //! It is strict where Windows is strict (MaxPageSize, MaxValRange, cookies that belong to a connection, binds only under
 //! TLS, invisible instead of forbidden) and it must never be more helpful than a real domain controller: a client that
-//! works with it by luck would fail in earnest. DirSync tells only what a real one tells: a
-//! delta lacks what did not change, a deletion does not touch groups, a cookie that fits nothing brings nothing, and says so
-//! to nobody. What it does not do: writes, SASL, referral chasing, change notification; of DirSync the limit of bytes and the order by ancestors.
+//! works with it by luck would fail in earnest. DirSync and change notification tell only what a real one tells: a
+//! delta lacks what did not change, a deletion does not touch groups, and a cookie that fits nothing brings nothing, without
+//! a word. What it does not do: writes, SASL, referral chasing; of DirSync the limit of bytes and the order by ancestors.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -45,6 +45,7 @@ mod identity;
 mod log;
 mod look;
 mod matching;
+mod notify;
 mod person;
 mod population;
 mod request;

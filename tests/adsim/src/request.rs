@@ -1,6 +1,6 @@
 //! What a client asks: LDAP messages, read leniently enough for real clients and strictly enough not to guess.
 
-use crate::ber::{Malformed, Reader};
+use crate::ber::{Malformed, Reader, number};
 use crate::filter::Filter;
 
 /// The object identifiers the simulator knows.
@@ -10,6 +10,7 @@ pub(crate) mod oid {
     pub(crate) const SHOW_RECYCLED: &str = "1.2.840.113556.1.4.2064";
     pub(crate) const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
     pub(crate) const DIR_SYNC: &str = "1.2.840.113556.1.4.841";
+    pub(crate) const NOTIFICATION: &str = "1.2.840.113556.1.4.528";
     pub(crate) const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
     pub(crate) const WHO_AM_I: &str = "1.3.6.1.4.1.4203.1.11.3";
     pub(crate) const BIT_AND: &str = "1.2.840.113556.1.4.803";
@@ -26,6 +27,7 @@ pub(crate) mod oid {
         SHOW_RECYCLED,
         DOMAIN_SCOPE,
         DIR_SYNC,
+        NOTIFICATION,
         "1.2.840.113556.1.4.801",  // SD flags
         "1.2.840.113556.1.4.1340", // search options
         "1.2.840.113556.1.4.1948", // range retrieval without error
@@ -70,7 +72,9 @@ pub(crate) enum Request {
     },
     Unbind,
     Search(Search),
-    Abandon,
+    Abandon {
+        id: i64,
+    },
     Extended {
         oid: String,
     },
@@ -136,7 +140,7 @@ impl Request {
                 Self::Bind { name, password }
             }
             0x42 => Self::Unbind,
-            0x50 => Self::Abandon,
+            0x50 => Self::Abandon { id: number(body)? },
             0x63 => Self::Search(Search::read(inner)?),
             0x77 => Self::Extended { oid: inner.text(0x80)? },
             0x66 | 0x68 | 0x6c | 0x6e => Self::Other { answer: tag + 1 },

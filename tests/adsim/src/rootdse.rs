@@ -25,6 +25,18 @@ pub(crate) struct Server {
     pub(crate) read_only: bool,
     /// The most entries of one DirSync answer; `None`: everything at once.
     pub(crate) dirsync_round: Option<usize>,
+    pub(crate) notifications: Notifications,
+}
+
+/// What a server does about change notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Notifications {
+    /// Told of what changes after this USN.
+    Told(u64),
+    /// Taken, and never told.
+    Muted,
+    /// The control is as unknown as any other.
+    Unknown,
 }
 
 impl Server {
@@ -37,6 +49,11 @@ impl Server {
     /// The highest committed USN.
     pub(crate) fn usn(&self, ad: &Ad) -> u64 {
         ad.usn.saturating_add_signed(self.usn_offset)
+    }
+
+    /// Whether a control is honoured, or changes nothing here.
+    pub(crate) fn knows(&self, control: &str) -> bool {
+        oid::CONTROLS.contains(&control) && (control != oid::NOTIFICATION || self.notifications != Notifications::Unknown)
     }
 }
 
@@ -73,7 +90,7 @@ fn attributes(ad: &Ad, server: &Server) -> Vec<(&'static str, Vec<String>)> {
     let schema = format!("CN=Schema,{configuration}");
     let settings = ad.dn_of(server.settings);
     let server_name = settings.split_once(',').map(|(_, rest)| rest.to_owned()).unwrap_or_default();
-    let strings = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+    let strings = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
     vec![
         ("currentTime", vec![generalized(server.now())]),
         ("subschemaSubentry", vec![format!("CN=Aggregate,{schema}")]),
@@ -83,7 +100,7 @@ fn attributes(ad: &Ad, server: &Server) -> Vec<(&'static str, Vec<String>)> {
         ("schemaNamingContext", vec![schema]),
         ("configurationNamingContext", vec![configuration]),
         ("rootDomainNamingContext", vec![root]),
-        ("supportedControl", strings(oid::CONTROLS)),
+        ("supportedControl", strings(oid::CONTROLS).into_iter().filter(|control| server.knows(control)).collect()),
         ("supportedLDAPVersion", strings(&["3", "2"])),
         ("supportedLDAPPolicies", strings(&["MaxPageSize", "MaxValRange", "MaxQueryDuration", "MaxConnIdleTime"])),
         ("highestCommittedUSN", vec![server.usn(ad).to_string()]),

@@ -12,6 +12,7 @@ use crate::encode::Selection;
 use crate::entry::Id;
 use crate::frames::{Outcome, reference};
 use crate::matching::Test;
+use crate::notify::{self, Watch};
 use crate::request::{Control, PageRequest, Scope, Search, oid};
 use crate::rootdse::{self, Server};
 
@@ -27,6 +28,8 @@ pub(crate) struct Session {
     pub(crate) bound: Option<Id>,
     /// Finds nothing, with result 0.
     pub(crate) blind: bool,
+    /// The searches that are told of changes.
+    pub(crate) watches: Vec<Watch>,
     open: VecDeque<OpenSearch>,
     next: u64,
 }
@@ -55,6 +58,8 @@ pub(crate) struct Answer {
     pub(crate) cookie: Option<Vec<u8>>,
     /// The DirSync control; `None` where none is due.
     pub(crate) receipt: Option<Receipt>,
+    /// There is no result yet: the search is told of changes.
+    pub(crate) open: bool,
 }
 
 impl Answer {
@@ -125,6 +130,7 @@ impl Session {
     pub(crate) fn rebind(&mut self, bound: Option<Id>) {
         self.bound = bound;
         self.open.clear();
+        self.watches.clear();
     }
 }
 
@@ -139,7 +145,7 @@ fn print(search: &Search, filter: &str) -> u64 {
 
 /// Answers a search.
 pub(crate) fn run(ad: &Ad, server: &Server, session: &mut Session, id: i64, search: &Search, filter: &str, controls: &[Control]) -> Answer {
-    let unknown = |control: &Control| control.critical && !oid::CONTROLS.contains(&control.oid.as_str());
+    let unknown = |control: &Control| control.critical && !server.knows(&control.oid);
     if controls.iter().any(unknown) {
         return Answer::failed(Outcome::new(12, "00000057: LdapErr: DSID-0C0907EE, comment: Error processing control, data 0, v4563"));
     }
@@ -168,6 +174,9 @@ pub(crate) fn run(ad: &Ad, server: &Server, session: &mut Session, id: i64, sear
     };
     if let Some(asked) = asked {
         return Reading { ad, server, search, base, filter, blind: session.blind }.run(id, asked, controls);
+    }
+    if has(controls, oid::NOTIFICATION) && server.knows(oid::NOTIFICATION) {
+        return notify::register(ad, session, id, search, base, deleted_too);
     }
     let paging = match PageRequest::of(controls) {
         None => None,

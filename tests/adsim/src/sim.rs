@@ -17,7 +17,7 @@ use crate::entry::Id;
 use crate::fault::Faults;
 use crate::log::Log;
 use crate::population::populate;
-use crate::rootdse::Server;
+use crate::rootdse::{Notifications, Server};
 use crate::schema::at;
 use crate::tls::{Authority, Certificate};
 
@@ -161,7 +161,10 @@ impl Sim {
 
     fn listen(settings: Builder, directory: Arc<RwLock<Ad>>, authority: Arc<Mutex<Arc<Authority>>>, service: Id) -> io::Result<Self> {
         let host = format!("{}.{}", settings.server.to_ascii_lowercase(), settings.domain);
-        let ntds = directory.write().unwrap_or_else(PoisonError::into_inner).add_server(&settings.server);
+        let (ntds, changes) = {
+            let mut ad = directory.write().unwrap_or_else(PoisonError::into_inner);
+            (ad.add_server(&settings.server), ad.history.listen())
+        };
         let issuer = authority.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let tls = issuer.server(settings.certificate, &host, settings.address)?;
         let server = Server {
@@ -174,9 +177,11 @@ impl Sim {
             global_catalog_ready: true,
             read_only: false,
             dirsync_round: None,
+            notifications: Notifications::Told(0),
         };
         let shared = Arc::new(Shared {
             directory,
+            changes,
             server: RwLock::new(server),
             faults: Faults::default(),
             log: Mutex::default(),
@@ -331,6 +336,22 @@ impl Sim {
     /// and as it is at first.
     pub fn set_dirsync_round(&self, entries: usize) {
         self.set(|server| server.dirsync_round = (entries > 0).then_some(entries));
+    }
+
+    /// Whether the server knows change notification; at first it does.
+    pub fn set_notifications(&self, known: bool) {
+        self.notify(if known { None } else { Some(Notifications::Unknown) });
+    }
+
+    /// Lets the server take notification searches and tell them nothing. What changes while it is mute stays untold.
+    pub fn mute_notifications(&self, mute: bool) {
+        self.notify(mute.then_some(Notifications::Muted));
+    }
+
+    /// `None`: tells of whatever changes from now on.
+    fn notify(&self, how: Option<Notifications>) {
+        let how = how.unwrap_or_else(|| Notifications::Told(self.look(Ad::usn)));
+        self.set(|server| server.notifications = how);
     }
 
     /// The server's invocationId.

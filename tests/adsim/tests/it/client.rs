@@ -1,6 +1,6 @@
 //! A small LDAP client over somebody else's codec, so that what the simulator sends is judged from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +56,9 @@ pub(crate) struct Client {
     codec: LdapCodec,
     inbox: BytesMut,
     next: i32,
+    /// Open searches, and what came for them while something else was waited for.
+    open: Vec<i32>,
+    told: VecDeque<LdapMsg>,
 }
 
 /// What a search asks, with what is rarely asked left out.
@@ -109,7 +112,14 @@ pub(crate) async fn tls(sim: &Sim, tcp: TcpStream) -> std::io::Result<tokio_rust
 
 impl Client {
     pub(crate) fn over(stream: impl Stream + 'static) -> Self {
-        Self { stream: Box::new(stream), codec: LdapCodec::new(Some(64 << 20), None), inbox: BytesMut::new(), next: 0 }
+        Self {
+            stream: Box::new(stream),
+            codec: LdapCodec::new(Some(64 << 20), None),
+            inbox: BytesMut::new(),
+            next: 0,
+            open: Vec::new(),
+            told: VecDeque::new(),
+        }
     }
 
     pub(crate) async fn plain(address: SocketAddr) -> Self {
@@ -140,7 +150,7 @@ impl Client {
     }
 
     /// Sends a search, encoded here, since the codec's filters hold no binary values.
-    async fn send_search(&mut self, ask: Ask<'_>) {
+    async fn send_search(&mut self, ask: Ask<'_>) -> i32 {
         let scope = match ask.scope {
             LdapSearchScope::Base => 0,
             LdapSearchScope::OneLevel => 1,
@@ -180,6 +190,7 @@ impl Client {
         ber::end(&mut out, controls);
         ber::end(&mut out, message);
         self.stream.write_all(&out).await.expect("sends");
+        self.next
     }
 
     /// The next message, or why there is none.
@@ -233,6 +244,10 @@ impl Client {
                 Ok(message) => message,
                 Err(end) => return Err((found, end)),
             };
+            if self.open.contains(&message.msgid) {
+                self.told.push_back(message);
+                continue;
+            }
             match message.op {
                 LdapOp::SearchResultEntry(entry) => {
                     let attributes = entry.attributes.into_iter().map(|one| (one.atype, one.vals)).collect();
@@ -256,6 +271,29 @@ impl Client {
                 other => return Err((found, format!("{other:?}"))),
             }
         }
+    }
+
+    /// Sends a search that stays open, and makes sure that it has arrived; its message id.
+    pub(crate) async fn watch(&mut self, ask: Ask<'_>) -> i32 {
+        let id = self.send_search(ask).await;
+        self.open.push(id);
+        // Requests are answered in turn.
+        assert_eq!(self.ask(at("", &["dnsHostName"])).await.code, 0);
+        id
+    }
+
+    /// The next message for an open search: an entry's DN and attributes, or the result that ends it.
+    pub(crate) async fn told(&mut self) -> (i32, Result<(String, Attributes), i64>) {
+        let message = match self.told.pop_front() {
+            Some(message) => message,
+            None => self.receive().await.expect("to be told"),
+        };
+        let told = match message.op {
+            LdapOp::SearchResultEntry(entry) => Ok((entry.dn, entry.attributes.into_iter().map(|one| (one.atype, one.vals)).collect())),
+            LdapOp::SearchResultDone(done) => Err(done.code as i64),
+            other => panic!("{other:?}"),
+        };
+        (message.msgid, told)
     }
 
     /// All pages of a search.

@@ -6,6 +6,7 @@ mod deleting;
 mod dirsync;
 mod faults;
 mod filter;
+mod notifying;
 mod paging;
 mod searching;
 
