@@ -209,7 +209,7 @@ impl Engine {
                 done.startup = true;
                 done.scheduled = now;
                 done.expired = now;
-                self.scheduled(directory, now).await
+                self.scheduled(directory).await
             }
             Next::Expiry => {
                 let people = self.store.expired_between(name, done.expired, now).await.unwrap_or_default();
@@ -226,7 +226,8 @@ impl Engine {
     }
 
     /// A scheduled run: over what has changed, where that can be followed and a full one is not due.
-    async fn scheduled(&self, directory: &Directory, now: Timestamp) -> Request {
+    pub async fn scheduled(&self, directory: &Directory) -> Request {
+        let now = self.clock.now();
         let full = |because| Request { because, ..Request::full(Trigger::Schedule, None) };
         let since = async {
             let position = self.store.directory(&directory.config.name).await?.position;

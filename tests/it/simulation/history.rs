@@ -53,6 +53,25 @@ pub(super) enum Edit {
     Many(usize, Mass),
 }
 
+impl Edit {
+    /// Whether a directory tells of it: neither of what somebody may see is told, nor of a tombstone that goes.
+    pub(super) fn is_told(&self) -> bool {
+        !matches!(
+            self,
+            Self::Purge(_)
+                | Self::HideOu(_)
+                | Self::ShowOus
+                | Self::HidePerson(_)
+                | Self::ShowPeople
+                | Self::HideAttribute(..)
+                | Self::ShowAttributes
+                | Self::HideMembers(_)
+                | Self::ShowMembers
+                | Self::ShowTombstones(_)
+        )
+    }
+}
+
 /// The address somebody gets.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mail {
@@ -85,6 +104,8 @@ pub(super) enum Mass {
 #[derive(Clone, Debug)]
 pub(super) enum Do {
     Full,
+    /// What the schedule does at its ticks: what has changed is read, where that can be told, and everybody where not.
+    Tick,
     /// What the schedule would do now: second looks and expiries.
     Due,
     SyncUser(usize),
@@ -200,7 +221,7 @@ pub(super) fn of_seed(seed: u64, steps: usize) -> (Stage, Vec<Step>) {
         let is_edit = matches!(next, Step::Edit(_) | Step::Trouble(_));
         history.push(next);
         if is_edit && rng.u8(0..3) == 0 {
-            history.push(Step::Do(Do::Full));
+            history.push(Step::Do(read(&mut rng)));
         }
     }
     (stage, history)
@@ -209,19 +230,23 @@ pub(super) fn of_seed(seed: u64, steps: usize) -> (Stage, Vec<Step>) {
 fn step(rng: &mut Rng) -> Step {
     match rng.u8(0..100) {
         0..42 => Step::Edit(edit(rng)),
-        42..57 => Step::Do(Do::Full),
+        42..57 => Step::Do(read(rng)),
         57..72 => Step::Do(order(rng)),
         72..80 => Step::Wait(minutes(rng)),
         80..86 => Step::Trouble(trouble(rng)),
         86..88 => Step::Calm,
-        88..91 => Step::During(edit(rng), rng.usize(0..40), Do::Full),
-        91..93 => Step::Both(if rng.bool() { Do::Full } else { order(rng) }, order(rng)),
-        93..96 => Step::Kill(if rng.bool() { Do::Full } else { order(rng) }, rng.u32(1..220)),
+        88..91 => Step::During(edit(rng), rng.usize(0..40), read(rng)),
+        91..93 => Step::Both(if rng.bool() { read(rng) } else { order(rng) }, order(rng)),
+        93..96 => Step::Kill(if rng.bool() { read(rng) } else { order(rng) }, rng.u32(1..220)),
         96 => Step::Restart,
         97 => [Step::Backup, Step::Backup, Step::Restore][rng.usize(0..3)].clone(),
         98 => Step::ServerDown,
         _ => Step::ServerUp,
     }
+}
+
+fn read(rng: &mut Rng) -> Do {
+    if rng.bool() { Do::Full } else { Do::Tick }
 }
 
 fn minutes(rng: &mut Rng) -> u64 {
@@ -244,7 +269,7 @@ fn mail(rng: &mut Rng) -> Mail {
     }
 }
 
-fn edit(rng: &mut Rng) -> Edit {
+pub(super) fn edit(rng: &mut Rng) -> Edit {
     let mut n = || rng.usize(0..1000);
     let (a, b) = (n(), n());
     match rng.u8(0..100) {

@@ -25,10 +25,10 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rosterd::model::{Status, Timestamp};
+use rosterd::model::{Profile, Status, Timestamp, User};
 
 use books::Books;
-use history::{Do, Stage, Step};
+use history::{Do, Edit, Stage, Step};
 use invariants::{CHECKS, Seen};
 use office::Office;
 
@@ -257,4 +257,60 @@ async fn whatever_happens_to_a_company_the_promises_hold() {
     let histories = begin.load(Ordering::Relaxed).min(histories);
     eprintln!("seed {seed}: {histories} histories, {} steps, in {:.0?}", steps.load(Ordering::Relaxed), begun.elapsed());
     assert!(broken.is_empty(), "seed {seed}\n{}", broken.join("\n\n"));
+}
+
+/// Everybody but for the manager: that a manager was renamed or deleted is told of the manager alone.
+fn people(books: &Books) -> Vec<User> {
+    let alike = |user: &User| {
+        let profile = Profile { manager: None, ..user.profile.clone() };
+        User { profile, version: 0, observed_from: Timestamp(0), updated_at: Timestamp(0), ..user.clone() }
+    };
+    books.users.values().map(alike).collect()
+}
+
+/// What is edited, a few at a time, with a tick after each few, and how many ticks read only what has changed.
+async fn follow(seed: u64) -> Result<usize, String> {
+    let (stage, _) = history::of_seed(seed, 0);
+    // Deletions have to be seen, and nothing may be left for later.
+    let stage = Stage { tombstones: true, two_servers: false, settles: false, ..stage };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let told = |broken: Broken| format!("seed {seed}: {}: {}\n{}", broken.promise, broken.wrong.join("\n"), broken.told.join("\n"));
+    let mut play = Play::begin(&stage, seed).await.map_err(told)?;
+    // Tombstones count as seen once there is one.
+    play.step(&Step::Edit(Edit::Delete(0))).await.map_err(told)?;
+    play.step(&Step::Do(Do::Full)).await.map_err(told)?;
+    let mut deltas = 0;
+    for _ in 0..12 {
+        for edit in std::iter::repeat_with(|| history::edit(&mut rng)).filter(Edit::is_told).take(fastrand::usize(1..5)) {
+            play.step(&Step::Edit(edit)).await.map_err(told)?;
+        }
+        play.step(&Step::Do(Do::Tick)).await.map_err(told)?;
+        deltas += usize::from(play.books.runs.first().is_some_and(|run| run.mode == "delta" && run.error.is_none()));
+        // What a run has done may let go of what it held.
+        play.step(&Step::Do(Do::Tick)).await.map_err(told)?;
+        let after = play.books.clone();
+        play.step(&Step::Do(Do::Full)).await.map_err(told)?;
+        let Some(run) = play.books.runs.first().filter(|run| run.error.is_none()) else {
+            // So many have left that a full read does not believe it.
+            return Ok(deltas);
+        };
+        if run.counts.total() > run.counts.update || people(&after) != people(&play.books) || after.held.len() != play.books.held.len() {
+            let (before, now) = (people(&after), people(&play.books));
+            let differ = now.iter().filter(|user| !before.contains(user)).map(|user| format!("{user:?}\n")).collect();
+            let wrong = vec![format!("{run:?}\nafter {:?}", after.runs.first()), differ];
+            return Err(told(play.broken("what was followed leaves a full read nothing to do", wrong)));
+        }
+    }
+    Ok(deltas)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_edited_what_was_followed_leaves_a_full_read_nothing_to_do() {
+    let seed = setting("ROSTERD_SIM_SEED").unwrap_or_else(|| fastrand::u64(0..1 << 40));
+    let histories = setting("ROSTERD_SIM_HISTORIES").unwrap_or(8);
+    let mut deltas = 0;
+    for n in 0..histories {
+        deltas += follow(seed.wrapping_add(n)).await.unwrap_or_else(|told| panic!("{told}"));
+    }
+    assert!(deltas as u64 > histories * 9, "seed {seed}: hardly anything was followed: {deltas}");
 }

@@ -10,7 +10,7 @@ use adsim::{Fault, Sim, What, When};
 use futures_util::future::BoxFuture;
 use rosterd::clock::Clock;
 use rosterd::directory::ServerUrl;
-use rosterd::engine::{DirectoryConfig, Engine, EngineError, Request, Rules, Scope, Selection};
+use rosterd::engine::{Cron, DirectoryConfig, Engine, EngineError, Request, Rules, Scope, Selection};
 use rosterd::model::{Actor, DirectoryName, Dn, Domain, Reason, Timestamp, Trigger, User, WrittenChange};
 use rosterd::reconcile::{Filter, WithoutGroup};
 use rosterd::store::{HeldRow, Run, Store, UserFilter};
@@ -90,6 +90,8 @@ impl Office {
         }
         let without_group = [WithoutGroup::Suspend, WithoutGroup::Keep, WithoutGroup::Basic][stage.without_group];
         config.tiers.without_group = without_group;
+        // A tick reads everybody only for want of another way.
+        config.full = Cron::parse("0 0 29 2 *", chrono_tz::Tz::UTC).expect("a schedule");
         if !stage.settles {
             config.limits.settle = Duration::ZERO;
         }
@@ -344,6 +346,10 @@ impl Office {
         let of_user = |user: Option<User>| user.map(|u| u.id.to_string()).ok_or_else(|| nobody("user"));
         let told = |user: &User| format!("{} is {}", user.id, user.status().as_str());
         Ok(match what {
+            Do::Tick => {
+                let request = engine.scheduled(&corp).await;
+                ended(&engine.run(&corp, request).await?)
+            }
             Do::Full => ended(&engine.run(&corp, Request::full(Trigger::Schedule, None)).await?),
             Do::Due => self.due(&engine).await?,
             Do::SyncUser(n) => ended(&engine.sync_user(&of_user(self.user(*n, |u| u.link.is_some()).await?)?, &actor).await?),
@@ -461,9 +467,9 @@ fn nobody(what: &'static str) -> EngineError {
 }
 
 fn ended(run: &Run) -> String {
-    let Run { state, counts, held, quarantined, dropped, error, .. } = run;
+    let Run { mode, state, counts, held, quarantined, dropped, error, .. } = run;
     let quarantined = if *quarantined > 0 { format!(", {quarantined} in quarantine") } else { String::new() };
     let dropped = if *dropped > 0 { format!(", {dropped} dropped") } else { String::new() };
     let error = error.as_ref().map(|e| format!(": {e}")).unwrap_or_default();
-    format!("{} {state:?}, {} changed, {held} held{quarantined}{dropped}{error}", run.trigger.as_str(), counts.total())
+    format!("{} {} {state:?}, {} changed, {held} held{quarantined}{dropped}{error}", run.trigger.as_str(), mode, counts.total())
 }
