@@ -102,6 +102,10 @@ impl Engine {
         loop {
             // Paused, or to be read anew: as if nobody had asked.
             while !self.is_followed(directory).await? {
+                directory
+                    .work
+                    .following
+                    .send_if_modified(|following| std::mem::replace(following, Following::Not(None)) == Following::Live);
                 sleep(POLL).await;
             }
             if directory.work.following.send_replace(Following::Live) != Following::Live {

@@ -194,6 +194,11 @@ impl Directory {
         self.work.progress.subscribe()
     }
 
+    /// Whether its changes are followed as they happen.
+    pub fn following(&self) -> Following {
+        self.work.following.borrow().clone()
+    }
+
     /// Whether nobody [keeps](Engine::keep) it yet; who asks, does.
     pub fn needs_keeping(&self) -> bool {
         !self.kept.swap(true, Ordering::AcqRel)

@@ -177,7 +177,7 @@ impl Engine {
                 state.last_complete_read.map_or_else(|| "never".to_owned(), |at| format!("{} ago", ago(now.since(at))))
             ));
         }
-        let following = directory.work.following.borrow().clone();
+        let following = directory.following();
         if let (Following::Not(Some(why)), true) = (&following, config.live) {
             attention.push(format!("changes are not followed as they happen, but seen by scheduled runs: {why}"));
         }

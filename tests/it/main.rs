@@ -7,6 +7,7 @@ mod answers;
 mod approval;
 mod breakage;
 mod budgets;
+mod changes;
 mod clock;
 mod config;
 mod ctl;

@@ -296,8 +296,8 @@ async fn follow(seed: u64) -> Result<usize, String> {
         };
         if run.counts.total() > run.counts.update || people(&after) != people(&play.books) || after.held.len() != play.books.held.len() {
             let (before, now) = (people(&after), people(&play.books));
-            let differ = now.iter().filter(|user| !before.contains(user)).map(|user| format!("{user:?}\n")).collect();
-            let wrong = vec![format!("{run:?}\nafter {:?}", after.runs.first()), differ];
+            let mut wrong = vec![format!("{run:?}\nafter {:?}", after.runs.first())];
+            wrong.extend(now.iter().filter(|user| !before.contains(user)).map(|user| format!("{user:?}")));
             return Err(told(play.broken("what was followed leaves a full read nothing to do", wrong)));
         }
     }

@@ -1,0 +1,253 @@
+//! What has changed is followed (gauntlet 83 to 97): what a run then reads, and what happens where that cannot be relied on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adsim::{Fault, Sim, What, When, names};
+use rosterd::engine::{Cron, DirectoryConfig, Following, Request, Scope};
+use rosterd::model::{Reason, RunState, Status, Trigger};
+use rosterd::reconcile::Position;
+use rosterd::store::Run;
+
+use crate::firm::{Firm, alice};
+use crate::hooks::until;
+
+/// Everybody is read by themselves only where changes cannot be followed.
+fn hardly_ever() -> Cron {
+    Cron::parse("0 0 29 2 *", chrono_tz::Tz::UTC).expect("a schedule")
+}
+
+/// A company of which everybody is known, and whose deleted people can be seen.
+async fn followed(people: usize, adapt: impl FnOnce(&mut DirectoryConfig)) -> Firm {
+    let firm = Firm::running(people, |config| {
+        config.full = hardly_ever();
+        config.limits.settle = Duration::ZERO;
+        adapt(config);
+    })
+    .await;
+    firm.sim.edit(|ad| {
+        ad.show_tombstones(true);
+        ad.add_person(adsim::NewPerson::new("nobody").ou(names::STAFF));
+        ad.delete("nobody");
+    });
+    assert_eq!(firm.sync().await.error, None);
+    firm
+}
+
+impl Firm {
+    /// What the schedule would run now.
+    async fn due(&self) -> Request {
+        self.engine.scheduled(&self.engine.directory("corp").expect("corp")).await
+    }
+
+    /// A tick of the schedule.
+    async fn tick(&self) -> Run {
+        let directory = self.engine.directory("corp").expect("corp");
+        let request = self.engine.scheduled(&directory).await;
+        self.engine.run(&directory, request).await.expect("a run")
+    }
+
+    async fn position(&self) -> Option<Position> {
+        let name = self.engine.directory("corp").expect("corp").config.name.clone();
+        self.engine.store.directory(&name).await.expect("its state").position
+    }
+
+    /// Changes what is remembered of how far changes were followed.
+    async fn remember(&self, change: impl FnOnce(&mut Position) + Send) {
+        let name = self.engine.directory("corp").expect("corp").config.name.clone();
+        let change = |state: &mut rosterd::store::DirectoryState| change(state.position.as_mut().expect("a position"));
+        self.engine.store.change_directory(&name, change).await.expect("a state");
+    }
+
+    /// People with an active user: names in the directory, and addresses.
+    fn staff(&self, count: usize) -> Vec<(String, String)> {
+        self.sim.look(|ad| {
+            let people = ad.people().into_iter().filter_map(|guid| Some((ad.value(guid, "sAMAccountName")?, ad.value(guid, "mail")?)));
+            people.filter(|(name, _)| !name.starts_with("svc")).take(count).collect()
+        })
+    }
+
+    /// Has the engine do by itself what it does as a daemon; returns when it has begun, and follows changes.
+    async fn keep(&self) {
+        let directory = self.engine.directory("corp").expect("corp");
+        tokio::spawn(Arc::clone(&self.engine).keep(Arc::clone(&directory)));
+        let has_begun = |runs: Vec<Run>| runs.iter().any(|run| run.trigger == Trigger::Startup && run.finished_at.is_some());
+        until("everybody is read first", async || has_begun(self.runs().await).then_some(())).await;
+        until("changes are followed", async || (directory.following() == Following::Live).then_some(())).await;
+    }
+
+    async fn is_suspended(&self, who: &str) {
+        until("a leaver is suspended", async || {
+            let user = self.user(who).await;
+            (user.status() == Status::Suspended).then_some(())
+        })
+        .await;
+    }
+
+    async fn runs(&self) -> Vec<Run> {
+        self.engine.store.runs(Some("corp"), 1_000).await.expect("runs")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_those_whom_changes_concern_are_read_however_many_answers_tell_of_them() {
+    for round in [0, 1, 2] {
+        let firm = followed(40, |_| {}).await;
+        assert_eq!((firm.tick().await.mode.as_str(), firm.tick().await.entries), ("delta", 0), "nothing has changed");
+        firm.sim.set_dirsync_round(round);
+        let leavers = firm.staff(3);
+        firm.sim.edit(|ad| leavers.iter().for_each(|(name, _)| ad.disable(name.as_str())));
+        firm.sim.clear_log();
+        let run = firm.tick().await;
+        assert_eq!((run.mode.as_str(), run.entries, run.counts.suspend, run.state), ("delta", 3, 3, RunState::Succeeded), "{run:?}");
+        let asked = firm.sim.log().searches().iter().filter(|search| search.has_control("1.2.840.113556.1.4.841")).count();
+        assert_eq!(asked, if round == 0 { 1 } else { 3_usize.div_ceil(round) }, "rounds of {round}");
+        assert_eq!(firm.tick().await.entries, 0, "they are dealt with");
+    }
+}
+
+/// What happens, and what then is the reason to read everybody.
+type Trouble = (&'static str, fn(&Sim), fn(&mut Position), &'static str);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_changes_cannot_be_relied_on_everybody_is_read_and_it_is_told_why() {
+    let nothing: fn(&mut Position) = |_| {};
+    let faults: [fn(&Sim); 3] = [
+        |sim| sim.faults().push(Fault::new(When::search().containing("organizationalunit"), What::OmitDirSyncControl)),
+        |sim| sim.faults().push(Fault::new(When::search().containing("organizationalunit"), What::RepeatCookie).always()),
+        |sim| sim.faults().push(Fault::new(When::search().containing("organizationalunit"), What::result(51, "busy"))),
+    ];
+    let table: &[Trouble] = &[
+        ("a cookie that is none", |_| {}, |position| position.cookie = b"garbage".to_vec(), "cannot be asked for"),
+        ("a server that was set back", |sim| sim.set_usn_offset(-10_000), nothing, "set back"),
+        ("another database", |sim| sim.set_invocation_id(uuid::Uuid::from_u128(7)), nothing, "another database"),
+        ("another server", |_| {}, |position| position.server.ds_service_name = "CN=elsewhere".to_owned(), "another server"),
+        ("another measure", |_| {}, |position| position.measure = "another".to_owned(), "the configuration has changed"),
+        ("a long absence", |_| {}, |position| position.at = position.at.minus(Duration::from_hours(31 * 24)), "too long ago"),
+        ("deletions that cannot be seen", |sim| sim.edit(|ad| ad.show_tombstones(false)), nothing, "sees no deleted objects"),
+        ("an answer without its control", faults[0], nothing, "no control"),
+        ("an answer that goes in circles", faults[1], nothing, "circles"),
+        ("a refusal", faults[2], nothing, "51"),
+    ];
+    for (what, trouble, memory, told) in table {
+        let firm = followed(20, |_| {}).await;
+        let (name, address) = firm.staff(1).remove(0);
+        firm.sim.edit(|ad| ad.disable(name.as_str()));
+        trouble(&firm.sim);
+        firm.remember(memory).await;
+        let due = firm.due().await;
+        let because = due.because.as_ref().map(ToString::to_string).unwrap_or_default();
+        assert!(due.scope == Scope::All && because.contains(told), "{what}: {due:?}");
+        firm.sim.faults().clear();
+        let run = firm.engine.run(&firm.engine.directory("corp").unwrap(), due).await.expect("a run");
+        assert_eq!((run.mode.as_str(), run.because.as_deref(), run.counts.suspend), ("full", Some(because.as_str()), 1), "{what}: {run:?}");
+        let is_alarm = run.warnings.iter().any(|warning| warning.contains("set back"));
+        assert_eq!(is_alarm, *told == "set back", "{what}: {:?}", run.warnings);
+        assert_eq!(firm.user(&address).await.causes.weightiest().map(|c| c.reason), Some(Reason::Disabled), "{what}");
+        firm.sim.edit(|ad| ad.show_tombstones(true));
+        let after = firm.tick().await;
+        assert_eq!((after.mode.as_str(), after.error.as_deref()), ("delta", None), "{what}: from there on changes are followed: {after:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_did_not_bring_to_its_end_is_asked_for_again() {
+    let firm = followed(20, |_| {}).await;
+    let (name, address) = firm.staff(1).remove(0);
+    firm.sim.edit(|ad| ad.disable(name.as_str()));
+    let before = firm.position().await;
+    firm.sim.faults().push(Fault::new(When::search().containing("(objectguid="), What::Cut));
+    let failed = firm.tick().await;
+    assert_eq!((failed.mode.as_str(), failed.state), ("delta", RunState::Failed), "{failed:?}");
+    assert_eq!(firm.position().await, before, "it has not got any further");
+    let run = firm.tick().await;
+    assert_eq!((run.mode.as_str(), run.counts.suspend), ("delta", 1), "{run:?}");
+    assert_eq!(firm.user(&address).await.status(), Status::Suspended);
+    assert_ne!(firm.position().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_is_read_when_that_is_due_and_when_pins_are_given_up() {
+    let firm = followed(20, |config| config.full = Cron::parse("@daily", chrono_tz::Tz::UTC).expect("a schedule")).await;
+    assert_ne!(firm.due().await.scope, Scope::All);
+    firm.later(Duration::from_hours(25));
+    let due = firm.due().await;
+    assert_eq!((due.scope, due.because), (Scope::All, None), "it is time");
+    firm.tick().await;
+    assert_ne!(firm.due().await.scope, Scope::All);
+    firm.engine.repin("corp", &alice()).await.expect("a repin");
+    assert_eq!(firm.due().await.scope, Scope::All, "what is so is to be accepted whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaver_does_not_wait_for_a_full_read_that_takes_long() {
+    let firm = followed(30, |config| {
+        (config.live, config.settings.page_size) = (true, 10);
+        config.settings.timeouts.operation = Duration::from_mins(1);
+    })
+    .await;
+    firm.keep().await;
+    let (name, address) = firm.staff(1).remove(0);
+    firm.sim.faults().push(Fault::new(When::page(2), What::Stall));
+    let engine = Arc::clone(&firm.engine);
+    let full = tokio::spawn(async move {
+        let directory = engine.directory("corp").expect("corp");
+        engine.run(&directory, Request::full(Trigger::Manual, Some(alice()))).await
+    });
+    until("the full read is under way", async || (firm.sim.faults().fired() > 0).then_some(())).await;
+    firm.sim.edit(|ad| ad.disable(name.as_str()));
+    firm.is_suspended(&address).await;
+    assert!(!full.is_finished(), "the full read goes on");
+    full.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_tell_of_changes_is_asked() {
+    type Silence = (&'static str, fn(&Sim));
+    let silence: [Silence; 2] = [
+        ("it refuses", |sim| sim.set_notifications(false)),
+        ("it has taken the search, and says nothing", |sim| sim.mute_notifications(true)),
+    ];
+    for (what, silence) in silence {
+        let firm = followed(10, |config| config.live = true).await;
+        silence(&firm.sim);
+        firm.keep().await;
+        let (name, address) = firm.staff(1).remove(0);
+        firm.sim.edit(|ad| ad.disable(name.as_str()));
+        firm.is_suspended(&address).await;
+        let run = until("its run is told", async || firm.runs().await.into_iter().find(|run| run.counts.suspend > 0)).await;
+        assert_eq!((run.trigger, run.mode.as_str()), (Trigger::Live, "delta"), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_come_thick_and_fast_are_looked_at_together() {
+    let firm = followed(60, |config| config.live = true).await;
+    firm.keep().await;
+    let before = firm.runs().await.len();
+    let people = firm.staff(50);
+    for (n, (name, _)) in people.iter().enumerate() {
+        firm.sim.edit(|ad| ad.set(name.as_str(), "title", &format!("Title {n}")));
+    }
+    let last = people.last().expect("somebody").1.clone();
+    until("the last is seen", async || (firm.user(&last).await.profile.title.as_deref() == Some("Title 49")).then_some(())).await;
+    let runs = firm.runs().await.len() - before;
+    assert!(runs < 25, "{runs} runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_directory_is_not_followed_and_what_it_missed_is_caught_up_with() {
+    let firm = followed(10, |config| config.live = true).await;
+    firm.keep().await;
+    let (other, their_address) = firm.staff(2).remove(1);
+    firm.sim.edit(|ad| ad.disable(other.as_str()));
+    firm.is_suspended(&their_address).await;
+    firm.engine.pause("corp", None).await.expect("a pause");
+    let directory = firm.engine.directory("corp").expect("corp");
+    let (name, address) = firm.staff(1).remove(0);
+    firm.sim.edit(|ad| ad.disable(name.as_str()));
+    until("nobody follows it", async || (directory.following() == Following::Not(None)).then_some(())).await;
+    assert_eq!(firm.user(&address).await.status(), Status::Active);
+    firm.engine.resume("corp").await.expect("the end of it");
+    firm.is_suspended(&address).await;
+}
