@@ -167,6 +167,39 @@ async fn what_a_run_did_not_bring_to_its_end_is_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_in_the_middle_of_the_question_is_not_lost() {
+    type During = (&'static str, fn(&Firm, String));
+    let during: [During; 3] = [
+        ("while what has changed is asked for", |firm, name| {
+            let edit = What::edit(move |ad| ad.disable(name.as_str()));
+            firm.sim.faults().push(Fault::new(When::search().containing("organizationalunit").after_entries(1), edit));
+        }),
+        ("while those are read whom it concerns", |firm, name| {
+            let edit = What::edit(move |ad| ad.disable(name.as_str()));
+            firm.sim.faults().push(Fault::new(When::search().containing("(objectguid="), edit));
+        }),
+        ("while everybody is read", |firm, name| {
+            let edit = What::edit(move |ad| ad.disable(name.as_str()));
+            firm.sim.faults().push(Fault::new(When::search().containing("objectcategory=person").after_entries(9), edit));
+        }),
+    ];
+    for (when, arm) in during {
+        let firm = followed(10, |_| {}).await;
+        let [(first, _), (second, address)] = <[_; 2]>::try_from(firm.staff(2)).expect("two people");
+        firm.sim.edit(|ad| ad.set(first.as_str(), "title", "First"));
+        arm(&firm, second);
+        if when.contains("everybody") {
+            firm.sync().await;
+        } else {
+            firm.tick().await;
+        }
+        assert_eq!(firm.sim.faults().pending(), 0, "{when}: it has happened");
+        let run = firm.tick().await;
+        assert_eq!((run.mode.as_str(), firm.user(&address).await.status()), ("delta", Status::Suspended), "{when}: {run:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everybody_is_read_when_that_is_due_and_when_pins_are_given_up() {
     let firm = followed(20, |config| config.full = Cron::parse("@daily", chrono_tz::Tz::UTC).expect("a schedule")).await;
     assert_ne!(firm.due().await.scope, Scope::All);
