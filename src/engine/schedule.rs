@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 
 use super::changes::Since;
 use super::run::Request;
-use super::{Directory, Engine, EngineError};
+use super::{Directory, Engine, EngineError, Health};
 use crate::model::{Timestamp, Trigger};
 use crate::store::StoreError;
 use crate::telemetry::chain;
@@ -232,7 +232,7 @@ impl Engine {
         let since = async {
             let position = self.store.directory(&directory.config.name).await?.position;
             let is_due = position.is_none_or(|p| directory.config.full.next(p.full_at).is_none_or(|due| due <= now));
-            if is_due {
+            if is_due || matches!(*directory.work.health.borrow(), Health::Incomplete(_)) {
                 return Ok(None);
             }
             let (mut session, settings) = self.open(directory).await?;

@@ -21,30 +21,42 @@ pub enum Health {
     Well(Vec<Attention>),
     /// It failed, for this reason.
     Failing(String),
+    /// The last read of everybody was not complete, for this reason; only one that is makes up for it.
+    Incomplete(String),
 }
 
 impl Health {
+    /// What is wrong, if something is.
+    fn error(&self) -> Option<&String> {
+        match self {
+            Self::Failing(error) | Self::Incomplete(error) => Some(error),
+            Self::Unknown | Self::Well(_) => None,
+        }
+    }
+
     /// After a run. A scoped run that went well says nothing about what an earlier full run complained of.
     pub(super) fn after(run: &Run, was: &Self) -> Self {
         match (&run.error, run.state, was) {
-            (Some(error), RunState::Failed, _) => Self::Failing(error.clone()),
+            (Some(error), RunState::Failed, was) => {
+                let is_incomplete = run.mode == "full" && run.server.is_some() || matches!(was, Self::Incomplete(_)) && run.mode != "full";
+                if is_incomplete { Self::Incomplete(error.clone()) } else { Self::Failing(error.clone()) }
+            }
             (_, RunState::Cancelled, was) => was.clone(),
-            (_, _, Self::Well(warnings)) if run.mode != "full" => Self::Well(warnings.clone()),
+            (_, _, was @ (Self::Well(_) | Self::Incomplete(_))) if run.mode != "full" => was.clone(),
             _ => Self::Well(run.warnings.clone()),
         }
     }
 
     /// The event of getting better or worse.
     pub(super) fn transition(&self, was: &Self, directory: &str, cause: &EventCause) -> Option<Event> {
-        let kind = match (was, self) {
-            (Self::Failing(_), Self::Failing(_)) => return None,
-            (_, Self::Failing(_)) => "directory.unreachable",
-            (Self::Failing(_), _) => "directory.recovered",
-            (before, Self::Well(now)) if !now.is_empty() && before != self => "directory.attention",
+        let kind = match (was.error(), self.error()) {
+            (None, Some(_)) => "directory.unreachable",
+            (Some(_), None) => "directory.recovered",
+            (None, None) if matches!(self, Self::Well(now) if !now.is_empty()) && was != self => "directory.attention",
             _ => return None,
         };
         let after = match self {
-            Self::Failing(error) => json!({ "error": error }),
+            Self::Failing(error) | Self::Incomplete(error) => json!({ "error": error }),
             Self::Well(attention) => json!({ "attention": attention }),
             Self::Unknown => json!({}),
         };
@@ -130,13 +142,13 @@ impl Engine {
                 "no-domain"
             }
             _ if paused_until.is_some() => "paused",
-            (_, Health::Failing(_)) => "degraded",
+            (_, Health::Failing(_) | Health::Incomplete(_)) => "degraded",
             (_, Health::Unknown) if state.last_success.is_none() => "starting",
             _ if config.mode == super::Mode::PlanOnly => "plan-only",
             _ => "ok",
         };
         match &health {
-            Health::Failing(error) => attention.push(error.clone()),
+            Health::Failing(error) | Health::Incomplete(error) => attention.push(error.clone()),
             Health::Well(warnings) => attention.extend(warnings.iter().cloned()),
             Health::Unknown => {}
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adsim::{Fault, Sim, What, When, names};
 use rosterd::engine::{Cron, DirectoryConfig, Following, Request, Scope};
-use rosterd::model::{Reason, RunState, Status, Trigger};
+use rosterd::model::{Reason, RunState, Status, Tier, Trigger};
 use rosterd::reconcile::Position;
 use rosterd::store::Run;
 
@@ -167,6 +167,27 @@ async fn what_a_run_did_not_bring_to_its_end_is_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_a_tier_by_a_group_below_one_that_is_deleted_is_looked_at() {
+    let firm = followed(20, |_| {}).await;
+    let (name, address) = firm.staff(1).remove(0);
+    firm.sim.edit(|ad| {
+        let (middle, inner) = (ad.add_group(names::GROUPS, "Middle"), ad.add_group(names::GROUPS, "Inner"));
+        ad.add_member(names::PRO, middle);
+        ad.add_member(middle, inner);
+        for group in [names::PRO, names::PRO_NESTED] {
+            ad.remove_member(group, name.as_str());
+        }
+        ad.add_member(inner, name.as_str());
+        ad.add_member(names::BASIC, name.as_str());
+    });
+    assert_eq!(firm.tick().await.mode, "delta");
+    assert_eq!(firm.user(&address).await.tier, Tier::Pro);
+    firm.sim.edit(|ad| ad.delete("Middle"));
+    let run = firm.tick().await;
+    assert_eq!((run.mode.as_str(), firm.user(&address).await.tier), ("delta", Tier::Basic), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_in_the_middle_of_the_question_is_not_lost() {
     type During = (&'static str, fn(&Firm, String));
     let during: [During; 3] = [
@@ -197,6 +218,22 @@ async fn a_change_in_the_middle_of_the_question_is_not_lost() {
         let run = firm.tick().await;
         assert_eq!((run.mode.as_str(), firm.user(&address).await.status()), ("delta", Status::Suspended), "{when}: {run:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_read_that_was_not_complete_is_not_made_good_by_reading_what_has_changed() {
+    let firm = followed(20, |_| {}).await;
+    let directory = firm.engine.directory("corp").expect("corp");
+    let state = async || firm.engine.directory_status(&directory).await.expect("a status").state;
+    firm.sim.faults().push(Fault::new(When::search().containing("objectcategory=person"), What::result(53, "no")));
+    assert_eq!((firm.sync().await.state, state().await), (RunState::Failed, "degraded"));
+    let (name, address) = firm.staff(1).remove(0);
+    firm.sim.edit(|ad| ad.disable(name.as_str()));
+    let person = firm.user(&address).await.link.expect("somebody in the directory").guid;
+    let run = firm.engine.run(&directory, Request::people(Trigger::Manual, [person], None)).await.expect("a run");
+    assert_eq!((run.counts.suspend, state().await), (1, "degraded"), "what is seen is applied, and nothing is well by that: {run:?}");
+    let run = firm.tick().await;
+    assert_eq!((run.mode.as_str(), run.error.as_deref(), state().await), ("full", None, "ok"), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
