@@ -102,7 +102,7 @@ impl Session {
         let always = ["name", "isDeleted", "objectClass", "member"].into_iter().map(str::to_owned);
         let attributes: BTreeSet<String> = attributes.iter().cloned().chain(always).collect();
         let mut objects = Vec::new();
-        let cookie = self.rounds(since, attributes.into_iter().collect(), |object| match object.and_then(Changed::of) {
+        let cookie = self.rounds(since, WHAT_MATTERS, attributes.into_iter().collect(), |object| match object.and_then(Changed::of) {
             Some(changed) => {
                 objects.push(changed);
                 true
@@ -114,12 +114,18 @@ impl Session {
 
     /// The cookie to ask with from now on. Without one to go on from, the server tells of everything there is first.
     pub async fn last_cookie(&mut self, since: &[u8]) -> Result<Vec<u8>, DirectoryError> {
-        self.rounds(since, vec!["objectGUID".to_owned()], |_| true).await
+        self.rounds(since, WHAT_MATTERS, vec!["objectGUID".to_owned()], |_| true).await
+    }
+
+    /// Whether the server tells of changes at all; asked in a way that is little work.
+    pub(super) async fn tells_of_changes(&mut self) -> Result<(), DirectoryError> {
+        self.rounds(&[], "(objectClass=domainDNS)", vec!["objectGUID".to_owned()], |_| true).await.map(drop)
     }
 
     async fn rounds(
         &mut self,
         since: &[u8],
+        filter: &str,
         attributes: Vec<String>,
         mut take: impl FnMut(Option<Object>) -> bool,
     ) -> Result<Vec<u8>, DirectoryError> {
@@ -127,7 +133,7 @@ impl Session {
         let mut cookie = since.to_vec();
         let mut empty = 0;
         loop {
-            let query = Query { course: Course::Changes(&cookie), ..Query::new(&base, Scope::Subtree, WHAT_MATTERS, &attributes) };
+            let query = Query { course: Course::Changes(&cookie), ..Query::new(&base, Scope::Subtree, filter, &attributes) };
             let (mut count, mut broken) = (0, false);
             let end = self.search(&query, |entry| {
                 count += 1;

@@ -285,6 +285,7 @@ async fn directory(session: &mut Session, settings: &Settings, found: &mut Exami
     }
     rights(&sample, &decoder, session, found);
     deleted(session, found).await?;
+    changes(session, found).await?;
     names(session, settings, found).await?;
     groups(session, settings, found).await
 }
@@ -431,6 +432,20 @@ async fn deleted(session: &mut Session, found: &mut Examination) -> Result<(), D
         "none can be seen: whoever is deleted is only missing, which takes a second look and a witness, and is held where there is none",
         format!("if anybody was ever deleted, grant it as a domain administrator: {grant}"),
     );
+    Ok(())
+}
+
+/// Whether the server tells of changes.
+async fn changes(session: &mut Session, found: &mut Examination) -> Result<(), DirectoryError> {
+    match session.tells_of_changes().await {
+        Ok(()) => found.ok("changes", "the server tells what has changed (DirSync): it can be acted on at once"),
+        Err(error @ DirectoryError::Search { .. }) => found.warn(
+            "changes",
+            format!("the server does not tell what has changed: {}", error.finding()),
+            "use a domain controller of Active Directory; until then nothing is seen between scheduled runs, which read everybody",
+        ),
+        Err(error) => return Err(error),
+    }
     Ok(())
 }
 

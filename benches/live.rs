@@ -1,0 +1,94 @@
+//! How soon somebody who is disabled in the directory is suspended, because the directory tells of it.
+//!
+//! `cargo bench --bench live -- --people 10000`. A daemon follows a simulator in which people are disabled and enabled again,
+//! one after the other. What the time from the edit to the event is measured against is a run over one person that an operator
+//! asks for, in the same daemon: that is what no one could do without.
+#![allow(clippy::print_stdout, reason = "a bench talks to whoever runs it")]
+
+#[path = "../tests/support/folder.rs"]
+mod folder;
+#[path = "../tests/support/process.rs"]
+mod process;
+
+use std::time::{Duration, Instant};
+
+use adsim::Sim;
+use anyhow::Context as _;
+use chrono::DateTime;
+use clap::Parser;
+use rosterd::clock::Clock;
+use rosterd::model::Timestamp;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use folder::Directory;
+use process::{Daemon, until};
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// People of the directory
+    #[arg(long, default_value_t = 10_000)]
+    people: usize,
+    /// How many of them are disabled, one after the other
+    #[arg(long, default_value_t = 100)]
+    leavers: usize,
+    /// What cargo says to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// Nobody waits for the limits: everybody may leave.
+const LIMITS: &str = "live = true\nschedule = \"@yearly\"\n[directory.safety]\nconfirmed = { percent = 100 }\nreactivate = { percent = 100, at-most = 1000000 }";
+
+/// What of all is not exceeded by so many of a hundred.
+fn percentile(times: &mut [Duration], percent: usize) -> f64 {
+    times.sort();
+    times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or_default().as_secs_f64() * 1e3
+}
+
+/// The last suspension: whose, and when.
+fn last(daemon: &Daemon) -> Option<(String, Timestamp)> {
+    let events = daemon.done("event list --type user.suspended --limit 1");
+    let event = events["events"].as_array()?.last()?;
+    let time = DateTime::parse_from_rfc3339(event["time"].as_str()?).ok()?;
+    Some((event["subject"].as_str()?.to_owned(), Timestamp::from(time.to_utc())))
+}
+
+fn main() -> anyhow::Result<()> {
+    let Arguments { people, leavers, bench: _ } = Arguments::parse();
+    let (runtime, clock) = (Runtime::new()?, Clock::system());
+    let folder = tempfile::tempdir()?;
+    let sim = runtime.block_on(Sim::builder().people(people).start()).map_err(|error| anyhow::anyhow!("the simulator: {error}"))?;
+    folder::write_files(folder.path(), &sim.ca_pem(), &sim.service_password());
+    std::fs::write(folder.path().join("rosterd.toml"), Directory::of(&sim, folder.path()).configuration(folder.path(), "", LIMITS))?;
+    let daemon = Daemon::start(folder.path());
+    daemon.import();
+    daemon.done("sync corp");
+    until("changes are followed", || (daemon.done("status")["directories"][0]["live"] == true).then_some(()));
+
+    let active = daemon.done(&format!("user list --status active --limit {leavers}"));
+    let active = active["users"].as_array().context("users")?.iter().take(leavers);
+    let chosen: Vec<(String, String)> =
+        active.filter_map(|user: &Value| Some((user["id"].as_str()?.to_owned(), user["directory"]["dn"].as_str()?.to_owned()))).collect();
+    let (mut seen, mut asked) = (Vec::new(), Vec::new());
+    for (id, dn) in &chosen {
+        let begun = clock.now();
+        sim.edit(|ad| ad.disable(dn.as_str()));
+        let (_, at) = until("the leaver is suspended", || last(&daemon).filter(|(subject, _)| subject == id));
+        seen.push(at.since(begun));
+        sim.edit(|ad| ad.enable(dn.as_str()));
+        until("the one who is back is active", || (daemon.done(&format!("user show {id}"))["status"] == "active").then_some(()));
+        let begun = Instant::now();
+        daemon.done(&format!("user sync {id}"));
+        asked.push(begun.elapsed());
+    }
+    let (half, most) = (percentile(&mut seen, 50), percentile(&mut seen, 99));
+    let reference = percentile(&mut asked, 50);
+    println!(
+        "of {people} people {} were disabled: suspended after {half:.0} ms at the median, {most:.0} ms at the 99th percentile; \
+         a run over one person that is asked for takes {reference:.0} ms: {:.2} times that",
+        seen.len(),
+        half / reference,
+    );
+    Ok(())
+}
