@@ -56,11 +56,16 @@ pub struct Changed {
     pub members: BTreeSet<Dn>,
 }
 
+/// So many objects are kept of one answer to what has changed.
+const MOST: usize = 50_000;
+
 /// What has changed, and from where on the next question is to be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// The objects.
+    /// The objects; not all of them, if there are very many.
     pub objects: Vec<Changed>,
+    /// How many there are.
+    pub count: u64,
     /// What to send next.
     pub cookie: Vec<u8>,
 }
@@ -101,15 +106,18 @@ impl Session {
     pub async fn changes(&mut self, since: &[u8], attributes: &BTreeSet<String>) -> Result<Changes, DirectoryError> {
         let always = ["name", "isDeleted", "objectClass", "member"].into_iter().map(str::to_owned);
         let attributes: BTreeSet<String> = attributes.iter().cloned().chain(always).collect();
-        let mut objects = Vec::new();
+        let (mut objects, mut count) = (Vec::new(), 0);
         let cookie = self.rounds(since, WHAT_MATTERS, attributes.into_iter().collect(), |object| match object.and_then(Changed::of) {
             Some(changed) => {
-                objects.push(changed);
+                count += 1;
+                if objects.len() < MOST {
+                    objects.push(changed);
+                }
                 true
             }
             None => false,
         });
-        Ok(Changes { cookie: cookie.await?, objects })
+        Ok(Changes { cookie: cookie.await?, objects, count })
     }
 
     /// The cookie to ask with from now on. Without one to go on from, the server tells of everything there is first.

@@ -103,11 +103,14 @@ impl Engine {
         if let Some(doubt) = position.doubt(&root.identity, root.usn, &measure(directory, account, &claims), now) {
             return Ok(Since::Everybody(doubt));
         }
-        let Changes { objects, cookie } = match session.changes(&position.cookie, &watched(settings)).await {
+        let Changes { objects, count, cookie } = match session.changes(&position.cookie, &watched(settings)).await {
             Ok(changes) => changes,
             Err(error @ DirectoryError::Search { .. }) => return Ok(Since::Everybody(Doubt::Refused(error.finding()))),
             Err(error) => return Err(error.into()),
         };
+        if count > objects.len() as u64 {
+            return Ok(Since::Everybody(Doubt::Many(count)));
+        }
         let people = self.concerned(directory, session, settings, objects).await?;
         Ok(Since::People(people, position.moved(root.usn, cookie, now)).unless_many(state.entries))
     }
@@ -126,7 +129,7 @@ impl Engine {
         let name = &directory.config.name;
         Ok(match self.since(directory, session, settings).await? {
             Since::People(mut people, position) => {
-                people.extend(self.store.pending(name).await?);
+                people.extend(self.store.pending(name, self.clock.now()).await?);
                 let entries = self.store.directory(name).await?.entries;
                 Since::People(people, position).unless_many(entries)
             }
@@ -227,8 +230,8 @@ impl Engine {
     pub(super) fn move_on(state: &mut DirectoryState, request: &Request, sight: &Sight, run: &Run) {
         match (&request.scope, &request.covers) {
             (Scope::All, _) if sight.is_complete() => state.position.clone_from(&sight.position),
-            // What was dropped is asked for again.
-            (Scope::People(_), Some(position)) if sight.is_complete() && run.dropped == 0 => {
+            // What was dropped is asked for again. So is what one server told, and another may not know yet.
+            (Scope::People(_), Some(position)) if sight.is_complete() && run.dropped == 0 && sight.identity == position.server => {
                 position.clone().succeed(&mut state.position);
             }
             _ => {}

@@ -44,7 +44,7 @@ pub enum Doubt {
     OtherMeasure,
     /// Deleted objects cannot be seen.
     BlindToDeletions,
-    /// As many have changed as make a full read the shorter way.
+    /// So much has changed, or so many are concerned, that a full read is the shorter way.
     Many(u64),
     /// The server does not tell.
     Refused(String),
@@ -69,7 +69,7 @@ impl fmt::Display for Doubt {
             Self::TooOld => f.write_str("changes were last followed too long ago"),
             Self::OtherMeasure => f.write_str("domains were claimed or released, or the configuration has changed"),
             Self::BlindToDeletions => f.write_str("the service account sees no deleted objects, so changes alone would miss deletions"),
-            Self::Many(count) => write!(f, "{count} people are concerned"),
+            Self::Many(count) => write!(f, "{count} changes or people are too many to be looked at one by one"),
             Self::Refused(why) => write!(f, "changes cannot be asked for: {why}"),
         }
     }

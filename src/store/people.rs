@@ -254,11 +254,15 @@ impl Store {
             .collect()
     }
 
-    /// Of whom something is left to do, or to look at again: what is held, quarantined or settling, or was not applied whole.
-    pub async fn pending(&self, directory: &DirectoryName) -> Result<BTreeSet<Guid>, StoreError> {
+    /// Of whom something is left to do, or to look at again: what is held, quarantined or settling, or was not applied whole;
+    /// and who has expired by now without anybody having seen it.
+    pub async fn pending(&self, directory: &DirectoryName, now: Timestamp) -> Result<BTreeSet<Guid>, StoreError> {
         let name = directory.as_str();
         let sql = Sql::new("SELECT guid FROM people WHERE (fingerprint = 0 OR quarantine IS NOT NULL) AND directory = ").bind(name);
         let sql = sql.push(" UNION SELECT guid FROM settling WHERE directory = ").bind(name);
+        let sql =
+            sql.push(" UNION SELECT p.guid FROM people p JOIN users u ON u.id = p.user_id WHERE u.status = 'active' AND p.expires <= ");
+        let sql = sql.bind(now).push(" AND p.directory = ").bind(name);
         let sql = sql.push(
             " UNION SELECT c.guid FROM changes c JOIN plans p ON p.id = c.plan_id WHERE c.outcome = 'held' AND c.guid IS NOT NULL \
              AND p.state IN ('open', 'approved', 'rejected') AND p.directory = ",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adsim::{Fault, Sim, What, When, names};
+use rosterd::directory::ServerUrl;
 use rosterd::engine::{Cron, DirectoryConfig, Following, Request, Scope};
 use rosterd::model::{Reason, RunState, Status, Tier, Trigger};
 use rosterd::reconcile::Position;
@@ -185,6 +186,37 @@ async fn whoever_has_a_tier_by_a_group_below_one_that_is_deleted_is_looked_at() 
     firm.sim.edit(|ad| ad.delete("Middle"));
     let run = firm.tick().await;
     assert_eq!((run.mode.as_str(), firm.user(&address).await.tier), ("delta", Tier::Basic), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_expired_is_looked_at_although_nothing_has_changed() {
+    let firm = followed(20, |_| {}).await;
+    let (name, address) = firm.staff(1).remove(0);
+    let at = firm.clock.now().plus(Duration::from_mins(5));
+    firm.sim.edit(|ad| ad.set(name.as_str(), "accountExpires", &at.to_filetime().to_string()));
+    assert_eq!((firm.tick().await.entries, firm.user(&address).await.status()), (1, Status::Active));
+    firm.later(Duration::from_mins(6));
+    let run = firm.tick().await;
+    assert_eq!((run.mode.as_str(), run.entries, run.counts.suspend), ("delta", 1, 1), "{run:?}");
+    assert_eq!(firm.user(&address).await.causes.weightiest().map(|c| c.reason), Some(Reason::Expired));
+    assert_eq!(firm.tick().await.entries, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_server_told_is_not_dealt_with_by_what_another_shows() {
+    let firm = followed(20, |_| {}).await;
+    let replica = firm.sim.replica("DC2").expect("another server");
+    firm.reconfigure(|config| config.settings.servers.push(ServerUrl::parse(&replica.ldaps_url()).expect("a URL")));
+    assert_eq!(firm.tick().await.mode, "delta");
+    let (name, _) = firm.staff(1).remove(0);
+    firm.sim.edit(|ad| ad.disable(name.as_str()));
+    let (before, due) = (firm.position().await, firm.due().await);
+    firm.sim.crash().await.expect("a crash");
+    let run = firm.engine.run(&firm.engine.directory("corp").unwrap(), due).await.expect("a run");
+    assert_eq!((run.mode.as_str(), run.error.as_deref(), run.counts.suspend), ("delta", None, 1), "{run:?}");
+    assert_eq!(firm.position().await, before, "the other server may be behind");
+    let because = firm.due().await.because.map(|doubt| doubt.to_string()).unwrap_or_default();
+    assert!(because.contains("another server"), "{because}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
