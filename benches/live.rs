@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<()> {
     daemon.done("sync corp");
     until("changes are followed", || (daemon.done("status")["directories"][0]["live"] == true).then_some(()));
 
-    let active = daemon.done(&format!("user list --status active --limit {leavers}"));
+    let active = daemon.done("user list --status active");
     let active = active["users"].as_array().context("users")?.iter().take(leavers);
     let chosen: Vec<(String, String)> =
         active.filter_map(|user: &Value| Some((user["id"].as_str()?.to_owned(), user["directory"]["dn"].as_str()?.to_owned()))).collect();
