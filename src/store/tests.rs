@@ -94,6 +94,7 @@ on_both! {
     what_was_committed_before_a_failure_is_counted
 }
 
+mod following;
 mod outbox;
 
 fn alice() -> Actor {
