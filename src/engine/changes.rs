@@ -53,7 +53,7 @@ struct Sorted {
     people: BTreeSet<Guid>,
     /// Groups with members that came or went, and what was deleted or came back and may be one.
     groups: Vec<Changed>,
-    /// Not stored, and not new: people without a user, what people stand in, others.
+    /// Not stored: what people stand in, and whatever is not new, people without a user among it.
     unknown: Vec<Changed>,
 }
 
@@ -70,8 +70,8 @@ impl Sorted {
                     sorted.unknown.push(object);
                 }
                 _ if object.is_deleted || !object.members.is_empty() => sorted.groups.push(object),
-                None => sorted.unknown.push(object),
-                // Nobody stands yet in what is new, and nobody was in it.
+                None | Some(Kind::Container) => sorted.unknown.push(object),
+                // Of a group that is new nobody was a member.
                 Some(_) => {}
             }
         }

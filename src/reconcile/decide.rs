@@ -192,6 +192,11 @@ fn secondaries(person: &Person, primary: &Primary, policy: &Policy) -> BTreeSet<
 }
 
 impl Desired {
+    /// Whether the entry was read, and showed all that decides on a suspension. What it did not show may be shown without a word.
+    pub(super) fn is_told_whole(&self) -> bool {
+        self.tier != TierWish::Unknown && matches!(&self.facts, Facts::Alive { control: Some(_), expires: Some(_), .. })
+    }
+
     /// Somebody of whom nothing is known but where, and that.
     fn unread(guid: Guid, dn: Dn, facts: Facts) -> Self {
         Self {

@@ -161,7 +161,7 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
             proposal.people.push(PersonRow {
                 guid: d.guid,
                 user: owner,
-                fingerprint: if whole && d.is_alive() { d.fingerprint() } else { 0 },
+                fingerprint: if whole && d.is_told_whole() { d.fingerprint() } else { 0 },
                 dn: d.is_alive().then(|| d.dn.clone()),
                 expires: d.expires(),
                 entitled_by: d.entitled_by(),

@@ -203,6 +203,19 @@ async fn whoever_has_expired_is_looked_at_although_nothing_has_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_read_of_somebody_is_looked_at_again_although_nobody_tells_that_it_can() {
+    let firm = followed(20, |_| {}).await;
+    let (name, address) = firm.staff(1).remove(0);
+    firm.sim.edit(|ad| ad.hide_attribute("userAccountControl", Some(name.as_str().into())));
+    assert_eq!(firm.sync().await.error, None);
+    firm.sim.edit(|ad| ad.disable(name.as_str()));
+    assert_eq!((firm.tick().await.mode.as_str(), firm.user(&address).await.status()), ("delta", Status::Active), "nobody can see it");
+    firm.sim.edit(|ad| ad.show_attribute("userAccountControl"));
+    assert_eq!((firm.tick().await.mode.as_str(), firm.user(&address).await.status()), ("delta", Status::Suspended));
+    assert_eq!(firm.tick().await.entries, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_one_server_told_is_not_dealt_with_by_what_another_shows() {
     let firm = followed(20, |_| {}).await;
     let replica = firm.sim.replica("DC2").expect("another server");
