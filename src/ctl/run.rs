@@ -186,7 +186,7 @@ pub fn detail(detail: &RunDetail, view: &View) -> Page {
         fields.push(("taken back by", id::short(undone_by).to_owned()));
     }
     if let Some(because) = &run.because {
-        fields.push(("reads all as", because.clone()));
+        fields.push(("full because", because.clone()));
     }
     page.fields(&fields, view);
     if !applied.is_empty() {

@@ -217,6 +217,24 @@ fn a_paged_results_control_of_another_shape_is_refused() {
 }
 
 #[test]
+fn the_dirsync_control_tells_whether_there_is_more_and_gives_the_cookie() {
+    let samba = [0x30, 10, 2, 1, 0, 2, 1, 0, 4, 2, 7, 7];
+    assert_eq!(dirsync(&samba).unwrap(), DirSync { has_more: false, cookie: &[7, 7] });
+    let windows = [0x30, 0x84, 0, 0, 0, 15, 2, 4, 0xff, 0xff, 0xff, 0xff, 2, 1, 0, 4, 0x84, 0, 0, 0, 0];
+    assert_eq!(dirsync(&windows).unwrap(), DirSync { has_more: true, cookie: b"" });
+    for (value, error) in [
+        (&b""[..], BerError::Missing { what: "DirSyncResponseValue" }),
+        (&[0x30, 0], BerError::Missing { what: "MoreResults" }),
+        (&[0x30, 3, 2, 1, 0], BerError::Missing { what: "unused" }),
+        (&[0x30, 6, 2, 1, 0, 2, 1, 0], BerError::Missing { what: "CookieServer" }),
+        (&[0x30, 8, 2, 1, 0, 2, 1, 0, 0x24, 0], BerError::Unexpected { what: "CookieServer", wanted: 4, tag: 0x24 }),
+        (&[0x30, 10, 2, 1, 0, 2, 1, 0, 4, 0, 4, 0], BerError::Trailing { what: "CookieServer", bytes: 2 }),
+    ] {
+        assert_eq!(dirsync(value).unwrap_err(), error, "{value:02x?}");
+    }
+}
+
+#[test]
 fn an_error_says_what_is_wrong_with_numbers() {
     for (error, text) in [
         (BerError::Overrun { tag: 4, length: 12, left: 10 }, "element 0x04 announces 12 bytes, and 10 are left"),
@@ -252,11 +270,11 @@ proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         exhaust(&bytes);
-        let _ = paged_results(&bytes);
+        let _ = (paged_results(&bytes), dirsync(&bytes));
         // Random bytes rarely get past the headers, so they are put behind good ones as well.
         exhaust(&tlv(SEQUENCE, &[tlv(INTEGER, &[1]), tlv(SEARCH_RESULT_ENTRY, &bytes)].concat()));
         exhaust(&entry(b"DC=x", std::slice::from_ref(&bytes)));
-        let _ = paged_results(&tlv(SEQUENCE, &bytes));
+        let _ = (paged_results(&tlv(SEQUENCE, &bytes)), dirsync(&tlv(SEQUENCE, &bytes)));
     }
 
     #[test]

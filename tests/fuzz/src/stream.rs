@@ -183,7 +183,7 @@ fn is_result(op: Op) -> bool {
 fn check_reader(bytes: &[u8]) {
     let cost = allocation_counter::measure(|| {
         let _ = exhaust(bytes);
-        let _ = ber::paged_results(bytes);
+        let _ = (ber::paged_results(bytes), ber::dirsync(bytes));
     });
     assert_eq!(cost.count_total, 0, "the readers allocate nothing");
 }
