@@ -108,14 +108,14 @@ impl Engine {
                     .send_if_modified(|following| std::mem::replace(following, Following::Not(None)) == Following::Live);
                 sleep(POLL).await;
             }
-            if directory.work.following.send_replace(Following::Live) != Following::Live {
-                let how = if follower.watch.is_some() { "as AD tells of them" } else { "by looking, since AD does not tell of them" };
-                tracing::info!(directory = %name, "{name}: changes are followed {how}");
-            }
             if let Some(watch) = &mut follower.watch {
                 watch.forget();
             }
             let now = follower.session.highest_usn().await?;
+            if directory.work.following.send_replace(Following::Live) != Following::Live {
+                let how = if follower.watch.is_some() { "as AD tells of them" } else { "by looking, since AD does not tell of them" };
+                tracing::info!(directory = %name, "{name}: changes are followed {how}");
+            }
             if now != usn {
                 self.act(directory, &mut follower, full_at).await?;
                 usn = now;

@@ -116,10 +116,7 @@ impl Engine {
     }
 
     async fn carry_out(&self, directory: &Directory, request: &Request, mut run: Run) -> Result<Run, EngineError> {
-        match &run.because {
-            Some(because) => tracing::info!("{}: everybody is read: {because}", run.directory),
-            None => tracing::debug!(mode = run.mode, "{}: the run begins", run.directory),
-        }
+        tracing::debug!(mode = run.mode, "{}: the run begins", run.directory);
         let done = tokio::select! {
             biased;
             () = directory.over.cancelled() => Err(if self.stop.is_cancelled() { EngineError::Stopping } else { EngineError::Reloaded }),

@@ -148,8 +148,9 @@ fn summary(run: &Run) -> String {
     parts = vec![if parts.is_empty() { "no changes".to_owned() } else { parts.join(", ") }];
     parts.extend(some(&[(run.held, "held for approval"), (run.quarantined, "quarantined"), (run.dropped, "dropped")]));
     let took = roughly(run.finished_at.unwrap_or(run.started_at).since(run.started_at));
-    let Run { mode, trigger, entries, .. } = run;
-    format!("{mode} run ({}): {}; {entries} entries read in {took}", trigger.as_str(), parts.join("; "))
+    let Run { mode, trigger, entries, because, .. } = run;
+    let because = because.as_ref().map(|why| format!("; everybody was read: {why}")).unwrap_or_default();
+    format!("{mode} run ({}): {}; {entries} entries read in {took}{because}", trigger.as_str(), parts.join("; "))
 }
 
 /// How long, with no more precision than anybody reads.
