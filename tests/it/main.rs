@@ -16,6 +16,7 @@ mod explain;
 mod firm;
 #[path = "../support/folder.rs"]
 mod folder;
+mod faults;
 mod found;
 mod gates;
 mod gauntlet;
