@@ -13,10 +13,10 @@ mod config;
 mod ctl;
 mod engine;
 mod explain;
+mod faults;
 mod firm;
 #[path = "../support/folder.rs"]
 mod folder;
-mod faults;
 mod found;
 mod gates;
 mod gauntlet;
@@ -39,4 +39,5 @@ mod socket;
 mod telemetry;
 mod timing;
 mod undo;
+mod upgrade;
 mod world;
