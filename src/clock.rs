@@ -1,7 +1,8 @@
 //! The only caller of "now", and of randomness for ids: everything else is handed instants and ids.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -12,7 +13,12 @@ use crate::model::Timestamp;
 pub struct Clock {
     /// Microseconds added to the system's time; tests move it.
     offset: Arc<AtomicI64>,
+    /// Microseconds added to the time that has passed; tests let time pass.
+    passed: Arc<AtomicI64>,
 }
+
+/// The instant that passed time is measured from: the first use in this process.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Clock {
     /// The system's clock.
@@ -27,13 +33,27 @@ impl Clock {
         Timestamp(now.0.saturating_add(self.offset.load(Ordering::Relaxed)))
     }
 
-    /// Moves the clock; for tests and simulations.
-    pub fn advance(&self, by: std::time::Duration) {
+    /// Returns how much time has passed since an instant of this process: it never goes back, and does not jump when the clock
+    /// is set.
+    pub fn passed(&self) -> Duration {
+        let more = Duration::from_micros(self.passed.load(Ordering::Relaxed).unsigned_abs());
+        ORIGIN.elapsed() + more
+    }
+
+    /// Lets time pass; for tests and simulations.
+    pub fn advance(&self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        self.offset.fetch_add(micros, Ordering::Relaxed);
+        self.passed.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Sets the clock forward without time passing; for tests and simulations.
+    pub fn set_forward(&self, by: Duration) {
         self.offset.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     /// Moves the clock back; for tests and simulations.
-    pub fn set_back(&self, by: std::time::Duration) {
+    pub fn set_back(&self, by: Duration) {
         self.offset.fetch_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 

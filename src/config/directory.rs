@@ -41,6 +41,8 @@ pub enum Servers {
         domain: Domain,
         /// The AD site to prefer.
         site: Option<String>,
+        /// Further domains that the servers' names may lie in.
+        suffixes: Vec<Domain>,
     },
 }
 
@@ -211,9 +213,21 @@ fn read_servers(table: &mut Table<'_>, checks: &Checks) -> Option<Servers> {
     });
     let domain = table.text("discover", ad_domain);
     let site = table.text("site", some_text);
+    let suffixes = table.texts("discover-suffixes", ad_domain);
     let (is_listed, is_discovered) = (table.has("servers"), table.has("discover"));
     if table.has("site") && !is_discovered {
         table.problem_at("site", "site only says which servers discover prefers: remove it, or write discover = \"corp.example.com\"");
+    }
+    if table.has("discover-suffixes") && !is_discovered {
+        let problem =
+            "discover-suffixes only says where servers that discover finds may lie: remove it, or write discover = \"corp.example.com\"";
+        table.problem_at("discover-suffixes", problem);
+    }
+    if is_discovered && !is_listed && !table.has("ca-file") {
+        // RFC 4513, 3.1.3: a name from DNS proves nothing by itself.
+        let problem = "discover needs ca-file, since DNS alone does not say who a server is: write ca-file = \"/etc/rosterd/corp-ca.pem\", \
+                       the certificate of the CA that issues the domain controllers' certificates, or list servers";
+        table.problem_at("discover", problem);
     }
     match (is_listed, is_discovered) {
         (true, true) => table.problem_at("discover", "there are both servers and discover: remove one of them"),
@@ -226,7 +240,7 @@ fn read_servers(table: &mut Table<'_>, checks: &Checks) -> Option<Servers> {
         (false, false) => table.missing("servers", "[\"ldaps://dc1.corp.example.com\"], or discover = \"corp.example.com\""),
         _ => {}
     }
-    servers.map(Servers::Listed).or(domain.map(|domain| Servers::Discovered { domain, site }))
+    servers.map(Servers::Listed).or(domain.map(|domain| Servers::Discovered { domain, site, suffixes: suffixes.unwrap_or_default() }))
 }
 
 fn read_password(table: &mut Table<'_>, checks: &Checks) -> Option<PathBuf> {

@@ -9,21 +9,24 @@ use std::path::Path;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use zeroize::Zeroizing;
+
+use crate::model::secret_line;
 
 /// Any access for those who are neither the owner nor in the group.
 const OTHERS: u32 = 0o007;
 
-/// A file that holds a password which nobody else can read.
+/// Checks a file that holds a password: its mode, and the shape of its content.
 pub(super) fn password(path: &Path) -> Result<(), String> {
-    if secret(path)?.trim().is_empty() {
-        return Err(format!("{} is empty: write the password into it", path.display()));
-    }
-    Ok(())
+    let content = secret(path)?;
+    secret_line(&content).map(drop).map_err(|fault| format!("{} {fault}: {}", path.display(), fault.remedy()))
 }
 
 /// A file of signing keys which nobody else can read: `whsec_` and Base64 on each line (Standard Webhooks).
 pub(super) fn signing_keys(path: &Path) -> Result<(), String> {
-    let text = secret(path)?;
+    let content = secret(path)?;
+    let text =
+        std::str::from_utf8(&content).map_err(|_| format!("{} is not UTF-8 text: write the keys into it as text", path.display()))?;
     let is_key = |line: &str| {
         let base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
         line.strip_prefix("whsec_").is_some_and(|key| !key.is_empty() && key.chars().all(base64))
@@ -53,12 +56,12 @@ pub(super) fn certificates(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn secret(path: &Path) -> Result<String, String> {
+fn secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let mode = fs::metadata(path).map_err(|e| unreadable(path, &e))?.mode();
     if mode & OTHERS != 0 {
         return Err(format!("{} is open to everybody on this machine: run chmod o= on it, and change the secret", path.display()));
     }
-    fs::read_to_string(path).map_err(|e| unreadable(path, &e))
+    fs::read(path).map(Zeroizing::new).map_err(|e| unreadable(path, &e))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> String {

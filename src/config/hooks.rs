@@ -8,7 +8,7 @@ use super::table::Table;
 use super::values::{duration, hook_name, nearest, path, web_url};
 
 /// Every type of event that hooks can ask for.
-pub const EVENT_TYPES: [&str; 33] = [
+pub const EVENT_TYPES: [&str; 34] = [
     "account.created",
     "account.renamed",
     "account.converted",
@@ -42,6 +42,7 @@ pub const EVENT_TYPES: [&str; 33] = [
     "directory.stale",
     "directory.attention",
     "hook.dead_lettered",
+    "sign_in.refused",
 ];
 
 /// What is told of events.

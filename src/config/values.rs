@@ -91,7 +91,13 @@ pub(super) fn claimable(text: &str) -> Result<Domain, String> {
 
 /// The DNS name of an AD domain.
 pub(super) fn ad_domain(text: &str) -> Result<Domain, String> {
-    Domain::parse(text).map_err(|_| format!("\"{text}\" is not the DNS name of an AD domain, such as corp.example.com"))
+    let bare = text.strip_suffix('.').unwrap_or(text);
+    let domain = Domain::parse(bare).map_err(|_| format!("\"{text}\" is not the DNS name of an AD domain, such as corp.example.com"))?;
+    // Servers are believed within the domain, and anybody may register a name below a public suffix.
+    if psl::suffix(domain.as_str().as_bytes()).is_some_and(|s| s.is_known() && s.as_bytes() == domain.as_str().as_bytes()) {
+        return Err(format!("anybody can register names below \"{text}\": write the DNS name of your AD domain, such as corp.example.com"));
+    }
+    Ok(domain)
 }
 
 /// A time zone of the IANA database.

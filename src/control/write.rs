@@ -1,16 +1,18 @@
 //! What operators may do. Who did it goes along to the engine, which writes it into the event.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use futures_util::future::try_join_all;
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
+use zeroize::Zeroize as _;
 
 use super::peer::Caller;
 use super::problem::Refusal;
@@ -292,18 +294,41 @@ pub(super) async fn unpin(State(control): Shared, Extension(by): By, Path(who): 
     Ok(Json(control.show_user(user).await?))
 }
 
-pub(super) async fn sign_in(State(control): Shared, Extension(by): By, body: Bytes) -> Answer<api::SignInDecision> {
-    // What serde says of a document quotes it, and this one holds a password.
-    let parsed = serde_json::from_slice(&body);
-    let api::SignIn { address, password, authenticated_by } =
+pub(super) async fn sign_in(State(control): Shared, Extension(by): By, body: Bytes) -> Result<Response, Refusal> {
+    // An error of serde quotes the document, and this one holds a password.
+    let parsed = serde_json::from_slice::<api::SignIn>(&body);
+    wipe(body);
+    let mut asked =
         parsed.map_err(|_| Refusal::invalid("the body is not the JSON that belongs here: address, and password or authenticated_by"))?;
-    let is_external = match authenticated_by.as_deref() {
+    let is_external = match asked.authenticated_by.as_deref() {
         None => false,
         Some("external") => true,
         Some(other) => return Err(Refusal::invalid(format!("\"{other}\" authenticates nobody: authenticated_by is \"external\""))),
     };
-    let who = SignIn { address, password: password.map(SecretString::from), is_external };
-    Ok(Json(convert::decision(&control.engine.sign_in(who, &by.actor).await?)))
+    let from = match asked.client_address.as_deref().map(str::parse::<IpAddr>) {
+        None => None,
+        Some(Ok(from)) => Some(from),
+        Some(Err(_)) => {
+            return Err(Refusal::invalid("client_address is not an IP address: write 192.0.2.7 or 2001:db8::7, without a port"));
+        }
+    };
+    // The text moves into the secret, which wipes it; it is not copied.
+    let password = asked.password.take().map(SecretString::from);
+    let request = SignIn { address: std::mem::take(&mut asked.address), password, is_external };
+    let decision = convert::decision(&control.engine.sign_in_from(request, from, &by.actor).await?);
+    let retry_after = decision.retry_after;
+    let mut response = Json(decision).into_response();
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    Ok(response)
+}
+
+/// Overwrites a document that holds a password. What the HTTP library itself has buffered is overwritten by its next request.
+fn wipe(body: Bytes) {
+    if let Ok(mut body) = body.try_into_mut() {
+        body.as_mut().zeroize();
+    }
 }
 
 pub(super) async fn activate(State(control): Shared, Extension(by): By, Path(who): Path<String>) -> Answer<api::Activation> {

@@ -21,14 +21,15 @@ pub struct Arguments {
 pub(super) async fn call(arguments: &Arguments, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
     let Arguments { email, external } = arguments;
     let password = if *external { None } else { Some(output.terminal.secret("Password: ")?) };
-    let body = SignIn { address: email.clone(), password, authenticated_by: external.then(|| "external".to_owned()) };
+    let authenticated_by = external.then(|| "external".to_owned());
+    let body = SignIn { address: email.clone(), password, authenticated_by, client_address: None };
     let decision: Answer<SignInDecision> = daemon.post(&Route::to(["sign-ins"]), &body).await?;
     output.data(&decision.raw, |view| decided(email, &decision.value, view))?;
     Ok(if decision.value.decision == "allow" { Exit::Done } else { Exit::Failed })
 }
 
 fn decided(email: &str, decision: &SignInDecision, view: &View) -> Page {
-    let SignInDecision { decision, reason, account, user, tier, policies: _ } = decision;
+    let SignInDecision { decision, reason, retry_after: _, account, user, tier, policies: _ } = decision;
     let mut page = Page::default();
     let who = bold(email);
     match decision.as_str() {
@@ -39,11 +40,7 @@ fn decided(email: &str, decision: &SignInDecision, view: &View) -> Page {
         }
         "deny" => {
             let why = match reason.as_deref().unwrap_or_default() {
-                "credentials" => "the directory does not take the password; the log says which of its reasons it was",
-                "suspended" => "the user is suspended",
-                "no-user" => "there is no such user",
-                "rate-limited" => "too many attempts; another one would count against the account in the directory",
-                "not-allowed" => "not this way: a directory manages them, or the account's policies say no",
+                "credentials" => "the sign-in is refused; journalctl -u rosterd and rosterctl user explain say why",
                 other => other,
             };
             page.sentence(&format!("{}: ", red("deny")), &format!("{who}: {why}"), view);
@@ -51,7 +48,11 @@ fn decided(email: &str, decision: &SignInDecision, view: &View) -> Page {
         "redirect" => {
             page.sentence(&format!("{}: ", yellow("redirect")), &format!("the external provider is to be asked about {who}"), view)
         }
-        other => page.sentence(&format!("{}: ", red(other)), &format!("the directory of {who} cannot be asked now"), view),
+        other => page.sentence(
+            &format!("{}: ", red(other)),
+            &format!("the directory of {who} cannot be asked now, or too many sign in at once"),
+            view,
+        ),
     }
     page
 }

@@ -120,6 +120,11 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
         reminding.keep_reminding().await;
         Ok(())
     });
+    let reporting = Arc::clone(&daemon.engine);
+    daemon.keep("sign-in-reports", |_| async move {
+        reporting.keep_reporting_sign_ins().await;
+        Ok(())
+    });
     let forgetting = Arc::clone(&daemon.engine);
     daemon.keep("retention", |_| async move {
         forgetting.keep_retention().await;

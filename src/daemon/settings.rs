@@ -3,7 +3,7 @@
 use crate::config::{self, Checks, Config};
 use crate::control;
 use crate::daemon::Setup;
-use crate::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts};
+use crate::directory::{AttributeNames, Discovery, GroupName, ServerUrl, Settings, Timeouts};
 use crate::dns::Resolver;
 use crate::engine::{Cron, DirectoryConfig, Mode, Retention, Rules};
 use crate::hooks::webhook::Connections;
@@ -75,7 +75,9 @@ fn hook(hook: &config::Hook) -> Hook {
 fn directory(d: &config::Directory, config: &Config) -> Option<DirectoryConfig> {
     let (servers, discover) = match &d.servers {
         config::Servers::Listed(urls) => (urls.iter().filter_map(|url| ServerUrl::parse(url).ok()).collect(), None),
-        config::Servers::Discovered { domain, site } => (Vec::new(), Some((domain.to_string(), site.clone()))),
+        config::Servers::Discovered { domain, site, suffixes } => {
+            (Vec::new(), Some(Discovery { domain: domain.clone(), site: site.clone(), suffixes: suffixes.clone() }))
+        }
     };
     let groups = |tier: Tier, names: &[String]| names.iter().map(|n| (tier, GroupName::parse(n))).collect::<Vec<_>>();
     let groups = [groups(Tier::Pro, &d.pro_groups), groups(Tier::Basic, &d.basic_groups)].concat();

@@ -12,9 +12,9 @@ use super::confirm::deleted_objects;
 use super::controls::Course;
 use super::grants::{Grants, Right};
 use super::session::{Query, password};
-use super::tls::{self, Certificate, Secured};
+use super::tls::{self, Certificate, Secured, Trusted};
 use super::wire::{self, Wire, WireError};
-use super::{Again, Assertion, BindRefusal, Decoder, DirectoryError, PERSON_FILTER, ServerUrl, Session, Settings};
+use super::{Again, Assertion, BindRefusal, Decoder, DirectoryError, NameSource, PERSON_FILTER, ServerUrl, Session, Settings};
 use crate::model::{Dn, Placement, Tier, Timestamp};
 use crate::reconcile::{Closure, Presence};
 
@@ -187,7 +187,7 @@ async fn connect(url: &ServerUrl, settings: &Settings, now: Timestamp, found: &m
     match tls::secure(tcp, &url.host, settings.ca_file.as_deref(), settings.timeouts.connect).await {
         Ok(Secured { stream, certificate }) => {
             let version = stream.get_ref().1.protocol_version().and_then(|v| v.as_str()).unwrap_or("TLS").replace("TLSv1_", "TLS 1.");
-            found.add(certificate_step(&certificate, &version, now).at(&server));
+            found.add(certificate_step(url, settings, &certificate, &version, now).at(&server));
             match Wire::over(stream).await {
                 Ok(wire) => Some(wire),
                 Err(error) => {
@@ -203,18 +203,26 @@ async fn connect(url: &ServerUrl, settings: &Settings, now: Timestamp, found: &m
     }
 }
 
-fn certificate_step(certificate: &Certificate, version: &str, now: Timestamp) -> Step {
+/// Returns what the certificate says, and what it proves: a name, by the word of its issuer, and why that name is believed.
+fn certificate_step(url: &ServerUrl, settings: &Settings, certificate: &Certificate, version: &str, now: Timestamp) -> Step {
     let Certificate { subject, issuer, names, until, .. } = certificate;
     let more = names.len().saturating_sub(MANY_NAMES);
-    let mut who = if names.is_empty() { subject.clone() } else { names[..names.len() - more].join(", ") };
+    let mut names = if names.is_empty() { subject.clone() } else { names[..names.len() - more].join(", ") };
     if more > 0 {
-        who = format!("{who} and {more} more");
+        names = format!("{names} and {more} more");
     }
     let left = until.since(now);
+    let source = match &url.source {
+        NameSource::Configured => "is configured in servers".to_owned(),
+        NameSource::Discovered(domain) => format!("came from DNS and lies in {domain}"),
+    };
+    let trusted = settings.ca_file.clone().map_or(Trusted::System, Trusted::File);
     let finding = format!(
-        "{version}; the certificate is for {who}, issued by {issuer}, valid until {} ({} days)",
+        "{version}; the certificate is for {names}, issued by {issuer}, valid until {} ({} days); it proves, by {trusted}, \
+         that the server is {}, a name that {source}",
         until.to_utc().format("%-d %B %Y"),
-        left.as_secs() / 86_400
+        left.as_secs() / 86_400,
+        url.host
     );
     if left < RENEW {
         Step::new("tls", StepOutcome::Warning, finding, Some("renew it in time: an expired one ends every run".to_owned()))

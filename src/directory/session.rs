@@ -7,12 +7,13 @@ use bytes::Bytes;
 use ldap3::Scope;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::ber::EntryRef;
 use super::controls::{self, Course};
 use super::wire::{Wire, WireError};
 use super::{Again, Assertion, DirectoryError, ServerUrl, Settings, parse_refusal};
-use crate::model::{Guid, Timestamp};
+use crate::model::{Guid, Timestamp, secret_line};
 use crate::reconcile::ServerIdentity;
 
 /// LDAP_CAP_ACTIVE_DIRECTORY_PARTIAL_SECRETS_OID: what read-only domain controllers say of themselves.
@@ -195,23 +196,30 @@ impl Session {
                 "name writable domain controllers in servers",
             ));
         }
-        let names = ["tokenGroups".to_owned()];
-        let token = self.object("", &names).await?.unwrap_or_default();
-        let sid = token.attributes.get("tokengroups").and_then(|sids| sids.first()).and_then(|sid| sid_text(sid));
-        let Some(sid) = sid else {
-            return Err(
-                self.unsuitable("does not say who we are (no tokenGroups in the rootDSE)", "use a domain controller of Active Directory")
-            );
-        };
-        if sid == ANONYMOUS {
-            return Err(DirectoryError::Anonymous { server: self.server.clone() });
-        }
-        let me = self.object(&format!("<SID={sid}>"), &["*".to_owned()]).await?;
+        let sid = self.own_sid().await?;
+        let name = sid_text(&sid).unwrap_or_default();
+        let me = self.object(&format!("<SID={name}>"), &["*".to_owned()]).await?;
         self.me = me.ok_or_else(|| self.unsuitable("does not let the service account read its own entry", "give it the right to"))?;
         Ok(())
     }
 
-    fn unsuitable(&self, problem: &'static str, remedy: &'static str) -> DirectoryError {
+    /// Returns the SID that the connection is bound as: the first of the rootDSE's `tokenGroups`. Anonymous is an error.
+    pub(super) async fn own_sid(&mut self) -> Result<Vec<u8>, DirectoryError> {
+        let names = ["tokenGroups".to_owned()];
+        let token = self.object("", &names).await?.unwrap_or_default();
+        let sid = token.attributes.get("tokengroups").and_then(|sids| sids.first());
+        let Some((sid, text)) = sid.and_then(|sid| Some((sid, sid_text(sid)?))) else {
+            return Err(
+                self.unsuitable("does not say who we are (no tokenGroups in the rootDSE)", "use a domain controller of Active Directory")
+            );
+        };
+        if text == ANONYMOUS {
+            return Err(DirectoryError::Anonymous { server: self.server.clone() });
+        }
+        Ok(sid.clone())
+    }
+
+    pub(super) fn unsuitable(&self, problem: &'static str, remedy: &'static str) -> DirectoryError {
         DirectoryError::Unsuitable { server: self.server.clone(), problem, remedy }
     }
 
@@ -433,24 +441,19 @@ impl Session {
     }
 }
 
-/// Reads the password file: one line, not empty, not readable by others.
+/// Reads the password file. A file that others can read, or that is malformed, is an error: nothing of it is sent.
 pub(super) fn password(settings: &Settings) -> Result<SecretString, DirectoryError> {
     use std::os::unix::fs::MetadataExt as _;
     let path = &settings.password_file;
-    let bad = |problem: &str, remedy| DirectoryError::Secret { path: path.display().to_string(), problem: problem.to_owned(), remedy };
-    let unreadable = |e: std::io::Error| bad(&format!("cannot be read: {e}"), "write the password into it, and let rosterd's user read it");
+    let bad = |problem: String, remedy| DirectoryError::Secret { path: path.display().to_string(), problem, remedy };
+    let unreadable = |e: std::io::Error| bad(format!("cannot be read: {e}"), "write the password into it, and let rosterd's user read it");
     let meta = std::fs::metadata(path).map_err(unreadable)?;
     if meta.mode() & 0o007 != 0 {
-        return Err(bad("can be read by everybody", "chmod 600"));
+        return Err(bad("can be read by everybody".to_owned(), "chmod 600"));
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    let text = text.strip_suffix('\r').unwrap_or(text);
-    // A bind with an empty password succeeds as nobody (RFC 4513, 5.1.2), and nobody sees anybody.
-    if text.trim().is_empty() {
-        return Err(bad("is empty", "write the service account's password into it"));
-    }
-    Ok(SecretString::from(text.to_owned()))
+    let content = Zeroizing::new(std::fs::read(path).map_err(unreadable)?);
+    let line = secret_line(&content).map_err(|fault| bad(fault.to_string(), fault.remedy()))?;
+    Ok(SecretString::from(line.to_owned()))
 }
 
 /// A binary SID (MS-DTYP 2.4.2.2) as text.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::GroupName;
-use crate::model::Tier;
+use crate::model::{Domain, Tier};
 use crate::reconcile::Filter;
 
 /// One domain controller: `ldaps://host[:port]` or `ldap://host[:port]`.
@@ -20,6 +20,17 @@ pub struct ServerUrl {
     pub implicit_tls: bool,
     /// Where it is, if whoever found it knows; else its name is looked up.
     pub addresses: Vec<IpAddr>,
+    /// The reason why the host's name is believed.
+    pub source: NameSource,
+}
+
+/// The reason why a server's name is believed. A certificate proves the name; it does not prove that the name is the right one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NameSource {
+    /// An administrator wrote the name into the configuration.
+    Configured,
+    /// DNS named it, and it lies in this domain, which the configuration lists.
+    Discovered(Domain),
 }
 
 impl ServerUrl {
@@ -44,7 +55,7 @@ impl ServerUrl {
                 "\"{text}\" is the global catalog, which does not hold accountExpires and other attributes that rosterd decides by: use port 636"
             ));
         }
-        Ok(Self { host: host.to_owned(), port, implicit_tls, addresses: Vec::new() })
+        Ok(Self { host: host.to_owned(), port, implicit_tls, addresses: Vec::new(), source: NameSource::Configured })
     }
 }
 

@@ -155,7 +155,7 @@ impl TlsError {
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => "renew it on the server",
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "compare the clocks of both machines",
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                    "write one of its names into servers, or issue one for this name"
+                    "find out which server answers there: issue a certificate for this name, or, if the server is yours, write its own name into servers"
                 }
                 CertificateError::UnknownIssuer => "put the certificate of the CA that issued it into ca-file",
                 CertificateError::BadSignature => "put the CA's present certificate into ca-file, beside the old one while both are in use",

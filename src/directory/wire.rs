@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
+use zeroize::Zeroize as _;
 
 use super::frame::{self, Frame, FrameError, Op};
 use super::tls::{self, TlsError};
@@ -126,6 +127,9 @@ impl WireError {
         }
     }
 }
+
+/// The operation of a bind: `[APPLICATION 0]`.
+const BIND_REQUEST: Op = Op::Other(0);
 
 /// Why the relay has ended, if it has ended badly.
 type Failure = Arc<Mutex<Option<WireError>>>;
@@ -262,6 +266,9 @@ async fn relay(
                     asked.insert(request.message_id, request.op);
                 }
                 to_server.write_all(&request.bytes).await.map_err(|_| WireError::Cut)?;
+                if request.op == BIND_REQUEST {
+                    wipe(request.bytes, &mut buffer);
+                }
             }
             to_server.flush().await.map_err(|_| WireError::Cut)?;
             if from_driver.read_buf(&mut buffer).await.map_err(|_| WireError::Cut)? == 0 {
@@ -308,6 +315,16 @@ async fn relay(
     tokio::select! {
         ended = outgoing => ended,
         ended = incoming => ended,
+    }
+}
+
+/// Overwrites a bind request, which holds a password. The buffer that it was read into is replaced where nothing else is in it.
+fn wipe(request: Bytes, buffer: &mut BytesMut) {
+    if buffer.is_empty() {
+        *buffer = BytesMut::with_capacity(4096);
+    }
+    if let Ok(mut request) = request.try_into_mut() {
+        request.as_mut().zeroize();
     }
 }
 

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::servers::{Located, left_out, locate, remedy};
 use super::{Directory, DirectoryConfig, Engine, EngineError};
-use crate::directory::{Again, BindRefusal, DirectoryError, Examination, ServerUrl, Session, Settings, Step, StepOutcome, examine};
-use crate::dns::{Answer, Resolver};
+use crate::directory::{Again, BindRefusal, DirectoryError, Examination, Session, Settings, Step, StepOutcome, examine};
+use crate::dns::Resolver;
 use crate::model::{Actor, Timestamp};
 use crate::store::BindRefused;
 use crate::telemetry::chain;
@@ -22,7 +23,7 @@ impl Engine {
     /// A session with the first server that serves, that of the last successful run before the others; and the
     /// settings it goes by.
     pub(super) async fn open(&self, directory: &Directory) -> Result<(Session, Settings), EngineError> {
-        let settings = servers(&directory.config, self.configured().rules.resolver).await?;
+        let settings = self.locate(directory).await?;
         // Two attempts at the same moment would count twice.
         let _binding = directory.work.binding.lock().await;
         if let Some(why) = self.no_bind(directory).await? {
@@ -112,10 +113,10 @@ impl Engine {
 
 /// Looks a directory over, as it is configured; for those who have no store, too.
 pub async fn check_directory(config: &DirectoryConfig, resolver: Resolver, now: Timestamp, no_bind: Option<&str>) -> Examination {
-    let settings = match servers(config, resolver).await {
-        Ok(settings) => settings,
+    let Located { settings, outside } = match locate(config, resolver).await {
+        Ok(located) => located,
         Err(error) => {
-            let remedy = "check discover and site, or list servers".to_owned();
+            let remedy = "check discover, discover-suffixes and site, or list servers".to_owned();
             return Examination {
                 steps: vec![Step::new("dns", StepOutcome::Failed, error.to_string(), Some(remedy))],
                 ..Examination::default()
@@ -123,36 +124,15 @@ pub async fn check_directory(config: &DirectoryConfig, resolver: Resolver, now: 
         }
     };
     let mut found = examine(&settings, now, no_bind).await;
-    if let Some((domain, _)) = &config.discover {
+    if let Some(discovery) = &config.discover {
+        let domain = &discovery.domain;
+        if !outside.is_empty() {
+            found.steps.insert(0, Step::new("dns", StepOutcome::Warning, left_out(discovery, &outside), Some(remedy().to_owned())));
+        }
         let servers = settings.servers.iter().map(|s| s.host.as_str()).collect::<Vec<_>>().join(", ");
         found.steps.insert(0, Step::new("dns", StepOutcome::Ok, format!("the domain controllers of {domain} are {servers}"), None));
     }
     found
-}
-
-/// The settings, with servers found through DNS where none are configured.
-pub(super) async fn servers(config: &DirectoryConfig, resolver: Resolver) -> Result<Settings, EngineError> {
-    let mut settings = config.settings.clone();
-    if let Some((domain, site)) = &config.discover {
-        let refused = |why: String| Err(EngineError::Refused(why));
-        let found = match resolver.ldap_servers(domain, site.as_deref()).await {
-            Answer::Records(found) if !found.is_empty() => found,
-            Answer::Records(_) | Answer::NoName | Answer::NoRecord { .. } => {
-                return refused(format!("DNS knows no domain controllers of {domain}"));
-            }
-            Answer::None(why) => return refused(format!("the domain controllers of {domain} cannot be looked up: {why}")),
-        };
-        for server in found {
-            // Whoever was asked for the servers knows where they are; the system may not.
-            let addresses = match resolver {
-                Resolver::System => Vec::new(),
-                Resolver::At(_) => resolver.addresses(&server.target).await,
-            };
-            // SRV records name the port of plain LDAP; the same servers listen for TLS on 636.
-            settings.servers.push(ServerUrl { host: server.target, port: 636, implicit_tls: true, addresses });
-        }
-    }
-    Ok(settings)
 }
 
 /// Which secret it is, without telling it: whose, when the file was written, and how long it is.

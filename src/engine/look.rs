@@ -159,6 +159,7 @@ impl Engine {
         for why in misnamed.into_iter().chain(trouble) {
             sight.failure.get_or_insert(why);
         }
+        directory.names.keep(session);
         Ok(sight)
     }
 

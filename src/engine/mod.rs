@@ -3,7 +3,6 @@
 //! [`run`](mod@run) is the whole pipeline on one screen; the other modules are its steps and its neighbours.
 
 mod accounts;
-mod attempts;
 mod bind;
 mod changes;
 mod claims;
@@ -24,6 +23,7 @@ mod removed;
 mod retain;
 pub mod run;
 mod schedule;
+mod servers;
 mod sign_in;
 mod status;
 mod tell;
@@ -40,12 +40,12 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::directory::{DirectoryError, Settings};
+use crate::directory::{DirectoryError, Discovery, Settings};
 use crate::model::{Address, DirectoryName, Handle, Timestamp};
 use crate::reconcile::{Limits, TierRules};
 use crate::store::{AccountRefused, ClaimRefused, Run, Store, StoreError};
 
-use attempts::Attempts;
+use sign_in::{Attempts, Budget, Names, Refusals};
 
 pub use crate::directory::{Examination, Step, StepOutcome};
 pub use crate::hooks::{Attempt, Ended};
@@ -62,7 +62,7 @@ pub use reload::{Configured, Outcome, Rules};
 pub use retain::{Forgotten, Retention};
 pub use run::{Request, Scope};
 pub use schedule::{Cron, CronError};
-pub use sign_in::{Decision, Denied, SignIn};
+pub use sign_in::{Decision, Denied, FLOOR, REPORTED_EVERY, RefusalReason, SignIn};
 pub use status::{Attention, DirectoryStatus, Health, STATES};
 pub use undo::Undone;
 pub use users::{Sort, UserPage, UserQuery};
@@ -88,8 +88,8 @@ pub struct DirectoryConfig {
     pub mode: Mode,
     /// How it is read.
     pub settings: Settings,
-    /// The AD domain (and site) to find servers of, when none are configured.
-    pub discover: Option<(String, Option<String>)>,
+    /// The AD domain whose servers are looked up, when none are configured.
+    pub discover: Option<Discovery>,
     /// How groups become tiers.
     pub tiers: TierRules,
     /// Addresses nobody is provisioned for.
@@ -145,6 +145,8 @@ pub struct Directory {
     /// Ends what is done under this configuration.
     over: CancellationToken,
     kept: AtomicBool,
+    /// The connection over which sign-ins look entries up.
+    names: Names,
 }
 
 /// What a directory is doing, whatever its configuration.
@@ -160,6 +162,8 @@ struct Work {
     wake: Notify,
     /// What went wrong at the last attempt, for `status`.
     health: watch::Sender<Health>,
+    /// The servers outside the configured domains that the log has named.
+    outside: std::sync::Mutex<servers::Warned>,
     /// What the log has said of it.
     told: std::sync::Mutex<tell::Told>,
     /// When the next scheduled run is due, for `status`.
@@ -181,7 +185,7 @@ impl Directory {
     }
 
     fn at_work(config: DirectoryConfig, work: Arc<Work>, engine: &CancellationToken) -> Self {
-        Self { config, work, over: engine.child_token(), kept: AtomicBool::new(false) }
+        Self { config, work, over: engine.child_token(), kept: AtomicBool::new(false), names: Names::default() }
     }
 
     /// Says in the log how a run ended.
@@ -277,8 +281,12 @@ pub struct Engine {
     pub stop: CancellationToken,
     /// Plan-and-apply never overlap.
     turn: Mutex<()>,
-    /// The sign-ins that are under way, and those that AD refused.
+    /// The clock that sign-in attempts are counted by.
     attempts: Attempts,
+    /// How many passwords may be tried.
+    budget: Budget,
+    /// The refused sign-ins that no event reports yet.
+    refusals: Refusals,
 }
 
 impl Engine {
@@ -287,8 +295,9 @@ impl Engine {
         let started_at = clock.now();
         let directories = directories.into_iter().map(|c| (c.name.clone(), Arc::new(Directory::new(c, &stop)))).collect();
         let configured = watch::Sender::new(Arc::new(Configured { directories, rules }));
-        let (hooks, attempts) = (watch::Sender::default(), Attempts::default());
-        Self { store, clock, configured, hooks, started_at, stop, turn: Mutex::default(), attempts }
+        let (hooks, attempts) = (watch::Sender::default(), Attempts::new(&clock));
+        let (budget, refusals) = (Budget::default(), Refusals::default());
+        Self { store, clock, configured, hooks, started_at, stop, turn: Mutex::default(), attempts, budget, refusals }
     }
 
     /// The directory of this name.

@@ -231,7 +231,7 @@ async fn remove_users(writing: &mut Writing<'_>, removed: &BTreeSet<UserId>) -> 
     for table in [
         "DELETE FROM addresses WHERE user_id IN ",
         "DELETE FROM name_keys WHERE user_id IN ",
-        "DELETE FROM refused_sign_ins WHERE user_id IN ",
+        "DELETE FROM sign_in_attempts WHERE user_id IN ",
         "DELETE FROM users WHERE id IN ",
     ] {
         Sql::new(table).list(removed.iter().map(|id| id.0)).execute(&mut *writing.tx).await.doing("remove users")?;

@@ -50,6 +50,7 @@ pub use people::Quarantined;
 pub use plans::{DecidedBy, HeldPlan, HeldRow, HeldSummary, Reheld, cause_key};
 pub use removed::RemovedHook;
 pub use runs::{Budget, Run};
+pub use sign_ins::{AttemptLimit, SignInAttempt};
 pub use users::{UserFilter, fold};
 
 /// Why the store could not do what was asked.
@@ -382,6 +383,7 @@ fn lock(database: &Path) -> Result<nix::fcntl::Flock<std::fs::File>, StoreError>
 
 /// One step of the schema, in the words of each database.
 struct SchemaStep {
+    version: i64,
     name: &'static str,
     sqlite: &'static str,
     #[cfg(feature = "postgres")]
@@ -391,6 +393,7 @@ struct SchemaStep {
 macro_rules! schema_steps {
     ($($name:literal in $file:literal),* $(,)?) => {
         &[$(SchemaStep {
+            version: version_of($file),
             name: $name,
             sqlite: include_str!(concat!("migrations/sqlite/", $file)),
             #[cfg(feature = "postgres")]
@@ -399,7 +402,17 @@ macro_rules! schema_steps {
     };
 }
 
-/// The schema, step by step; each is numbered by its place here, and none is ever changed.
+/// Returns the version of a step: the number that its file's name begins with.
+const fn version_of(file: &str) -> i64 {
+    let (name, mut at, mut version) = (file.as_bytes(), 0, 0);
+    while at < name.len() && name[at].is_ascii_digit() {
+        version = version * 10 + (name[at] - b'0') as i64;
+        at += 1;
+    }
+    version
+}
+
+/// The schema, step by step. A step is numbered by its file, and is never changed once it is released.
 const STEPS: &[SchemaStep] = schema_steps![
     "initial" in "0001_initial.sql",
     "what every run asks" in "0002_what_every_run_asks.sql",
@@ -408,16 +421,17 @@ const STEPS: &[SchemaStep] = schema_steps![
     "approval in parts" in "0005_approval_in_parts.sql",
     "removed hooks" in "0006_removed_hooks.sql",
     "changes followed" in "0007_changes_followed.sql",
+    "sign-in attempts" in "0014_sign_in_attempts.sql",
 ];
 
 async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {
-    let steps = STEPS.iter().zip(1..).map(|(step, version)| {
+    let steps = STEPS.iter().map(|step| {
         let sql = match flavour {
             Flavour::Sqlite => step.sqlite,
             #[cfg(feature = "postgres")]
             Flavour::Postgres => step.postgres,
         };
-        Migration::new(version, step.name.into(), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(sql), false)
+        Migration::new(step.version, step.name.into(), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(sql), false)
     });
     let steps = steps.collect();
     match Migrator::with_migrations(steps).run(pool).await {

@@ -35,6 +35,7 @@ pub struct Counters {
     pub(super) refusals: Family<Labels, Counter>,
     pub(super) requests: Family<Labels, Counter>,
     pub(super) sign_ins: Family<Labels, Counter>,
+    pub(super) refused_users: Counter,
     pub(super) deliveries: Family<Labels, Counter>,
 }
 
@@ -72,6 +73,7 @@ impl Default for Counters {
             refusals: Family::default(),
             requests: Family::default(),
             sign_ins: Family::default(),
+            refused_users: Counter::default(),
             deliveries: Family::default(),
         }
     }
@@ -147,6 +149,11 @@ impl Counters {
     pub fn bind_refused(&self, directory: &str, code: Option<u32>) {
         let code = code.filter(|code| REFUSALS.contains(code)).map_or_else(|| "other".to_owned(), |code| format!("{code:x}"));
         self.refusals.get_or_create(&labels([("directory", directory), ("code", &code)])).inc();
+    }
+
+    /// Counts a user whose sign-in is refused for the first time in the window of an event.
+    pub fn sign_in_refused_of_user(&self) {
+        self.refused_users.inc();
     }
 
     /// Somebody was, or was not, let in; the reason is empty where there is none.

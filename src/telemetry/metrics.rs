@@ -251,7 +251,7 @@ fn of_hooks(registry: &mut Registry, hooks: &[HookSeries]) {
 }
 
 fn counted(registry: &mut Registry, counters: &Counters) {
-    let Counters { runs, seconds, entries, applied, dropped, refusals, requests, sign_ins, deliveries } = counters.clone();
+    let Counters { runs, seconds, entries, applied, dropped, refusals, requests, sign_ins, refused_users, deliveries } = counters.clone();
     registry.register("rosterd_runs", "Runs that ended; those of no directory are operators' writes", runs);
     registry.register_with_unit("rosterd_run_duration", "How long runs took", Unit::Seconds, seconds);
     registry.register("rosterd_entries_read", "Directory entries read", entries);
@@ -261,6 +261,8 @@ fn counted(registry: &mut Registry, counters: &Counters) {
     registry.register("rosterd_hook_deliveries", "Attempts to tell a hook something, by what came of them", deliveries);
     registry.register("rosterd_control_requests", "Requests answered on the control socket", requests);
     registry.register("rosterd_sign_ins", "Sign-in decisions", sign_ins);
+    let text = "Users whose sign-in was refused, each counted once in five minutes";
+    registry.register("rosterd_sign_in_refused_users", text, refused_users);
 }
 
 type Series = (Labels, i64);

@@ -33,7 +33,7 @@ async fn a_certificate_that_cannot_be_used_is_told_by_what_is_wrong_with_it() {
     let firm = Firm::of(3, |_| {}).await;
     for (certificate, finding, remedy) in [
         (Certificate::Expired, "expired on ", "renew it"),
-        (Certificate::WrongName, "the certificate is for elsewhere.example.net, and not for 127.", "one of its names into servers"),
+        (Certificate::WrongName, "the certificate is for elsewhere.example.net, and not for 127.", "write its own name into servers"),
         (Certificate::UnknownAuthority, "was issued by", "into ca-file"),
     ] {
         firm.sim.set_certificate(certificate).expect("a certificate");

@@ -96,8 +96,8 @@ fn the_shipped_file_is_the_minimal_one_with_every_default_written_out() {
 fn the_shipped_examples_are_right_but_for_what_excludes_each_other() {
     insta::assert_snapshot!(Machine::new().problems(&everything()), @r#"
     rosterd.toml:63:1: there are both servers and discover: remove one of them
-    rosterd.toml:69:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:69:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    rosterd.toml:70:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:70:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
     "#);
 }
 
@@ -313,6 +313,7 @@ fn every_single_mistake_is_told_with_its_remedy() {
         5:12: "dc1" is not a server: write ldaps://dc1.example.com
         5:19: servers takes a list of texts in double quotes; this is a number
     discover = "corp example"
+        5:1: discover needs ca-file, since DNS alone does not say who a server is: write ca-file = "/etc/rosterd/corp-ca.pem", the certificate of the CA that issues the domain controllers' certificates, or list servers
         5:12: "corp example" is not the DNS name of an AD domain, such as corp.example.com
     without password-file = "/etc/rosterd/corp.password"
         2:1: password-file is missing: write password-file = "/etc/rosterd/corp.password", a file that only rosterd can read
@@ -488,6 +489,7 @@ fn directories_hooks_and_gates_are_carried_as_they_are_written() {
     let text = everything()
         .replace("discover = \"corp.example.com\"", "")
         .replace("site = \"Berlin\"", "")
+        .replace("discover-suffixes = [\"dc.example.net\"]", "")
         .replace("password-credential = \"corp\"", "")
         .replace("\"svc-*@example.com\"", "\"svc-*@Bücher.example\"");
     let config = machine.config(&text);
@@ -506,9 +508,20 @@ fn directories_hooks_and_gates_are_carried_as_they_are_written() {
     assert_eq!(config.gates[0].timeout, siem.timeout);
     assert_eq!(config.metrics_listen.map(|a| a.port()), Some(9464));
 
-    let discovered = MINIMAL.replace("servers = [\"ldaps://dc1.corp.example.com\"]", "discover = \"corp.example.com\"\nsite = \"Berlin\"");
+    let discovered = MINIMAL.replace(
+        "servers = [\"ldaps://dc1.corp.example.com\"]",
+        &[
+            "discover = \"corp.example.com\"",
+            "site = \"Berlin\"",
+            "discover-suffixes = [\"dc.example.net\"]",
+            "ca-file = \"/etc/rosterd/corp-ca.pem\"",
+        ]
+        .join("\n"),
+    );
     let found = machine.config(&discovered).directories.remove(0).servers;
     assert!(
-        matches!(found, Servers::Discovered { domain, site } if domain.as_str() == "corp.example.com" && site.as_deref() == Some("Berlin"))
+        matches!(&found, Servers::Discovered { domain, site, suffixes }
+            if domain.as_str() == "corp.example.com" && site.as_deref() == Some("Berlin") && suffixes[0].as_str() == "dc.example.net"),
+        "{found:?}"
     );
 }

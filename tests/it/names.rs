@@ -1,12 +1,12 @@
 //! What DNS says about a claimed domain: a server that answers, errs and keeps silent at will.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
-use hickory_proto::rr::rdata::{CNAME, TXT};
+use hickory_proto::rr::rdata::{A, CNAME, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable as _, BinEncodable as _};
 use rosterd::dns::{Answer, Resolver};
@@ -18,11 +18,15 @@ use crate::firm::{Firm, alice};
 
 /// What a name is answered with.
 #[derive(Clone, Debug)]
-enum Say {
+pub(crate) enum Say {
     /// These TXT records, each of these strings.
     Txt(Vec<Vec<String>>),
     /// An alias of this name.
     Alias(&'static str),
+    /// SRV records of these targets.
+    Servers(Vec<&'static str>),
+    /// This address.
+    At(Ipv4Addr),
     /// The name exists, without records.
     Nothing,
     /// This error.
@@ -33,20 +37,23 @@ enum Say {
 
 /// A name server; whatever it does not know does not exist.
 #[derive(Clone)]
-struct Names {
+pub(crate) struct Names {
     says: Arc<Mutex<BTreeMap<String, Say>>>,
-    at: SocketAddr,
+    asked: Arc<Mutex<BTreeSet<String>>>,
+    pub(crate) at: SocketAddr,
 }
 
 impl Names {
-    async fn serve() -> Self {
+    pub(crate) async fn serve() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let names = Self { says: Arc::default(), at: socket.local_addr().unwrap() };
+        let names = Self { says: Arc::default(), asked: Arc::default(), at: socket.local_addr().unwrap() };
         let says = Arc::clone(&names.says);
+        let log = Arc::clone(&names.asked);
         tokio::spawn(async move {
             let mut packet = [0; 2_048];
             while let Ok((length, from)) = socket.recv_from(&mut packet).await {
                 let asked = Message::from_bytes(&packet[..length]).unwrap();
+                log.lock().unwrap().extend(asked.queries.iter().map(|query| plain(query.name())));
                 let said = answer(&asked, &says.lock().unwrap());
                 if let Some(answer) = said {
                     socket.send_to(&answer.to_bytes().unwrap(), from).await.unwrap();
@@ -56,7 +63,12 @@ impl Names {
         names
     }
 
-    fn say(&self, name: &str, say: Say) {
+    /// The names that were asked for.
+    pub(crate) fn asked(&self) -> BTreeSet<String> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    pub(crate) fn say(&self, name: &str, say: Say) {
         self.says.lock().unwrap().insert(name.to_owned(), say);
     }
 
@@ -66,10 +78,14 @@ impl Names {
     }
 }
 
+fn plain(name: &Name) -> String {
+    name.to_lowercase().to_ascii().trim_end_matches('.').to_owned()
+}
+
 fn answer(asked: &Message, says: &BTreeMap<String, Say>) -> Option<Message> {
     let query = asked.queries.first()?.clone();
     // The client mixes upper and lower case, to tell answers from forgeries.
-    let name = query.name().to_lowercase().to_ascii().trim_end_matches('.').to_owned();
+    let name = plain(query.name());
     let mut answer = Message::response(asked.metadata.id, asked.metadata.op_code);
     answer.metadata.message_type = MessageType::Response;
     answer.metadata.recursion_desired = true;
@@ -86,7 +102,16 @@ fn answer(asked: &Message, says: &BTreeMap<String, Say>) -> Option<Message> {
                 answer.add_answer(record(RData::TXT(TXT::new(strings))));
             }
         }
-        Say::Nothing | Say::Alias(_) | Say::Txt(_) => {}
+        Say::Servers(targets) if query.query_type() == RecordType::SRV => {
+            for (priority, target) in (0..).zip(targets) {
+                let target = Name::from_ascii(target).unwrap();
+                answer.add_answer(record(RData::SRV(SRV::new(priority, 0, 389, target))));
+            }
+        }
+        Say::At(address) if query.query_type() == RecordType::A => {
+            answer.add_answer(record(RData::A(A(address))));
+        }
+        Say::Nothing | Say::Alias(_) | Say::Txt(_) | Say::Servers(_) | Say::At(_) => {}
     }
     answer.add_query(query.clone());
     Some(answer)

@@ -5,6 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use zeroize::Zeroize as _;
 
 /// One user.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -170,6 +171,19 @@ pub struct SignIn {
     /// `external`, when the external provider has authenticated the address.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub authenticated_by: Option<String>,
+    /// The IP address of the client that the password came from, if it is known: one that guesses cannot then use up the attempts
+    /// of all.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub client_address: Option<String>,
+}
+
+impl Drop for SignIn {
+    /// Wipes the password.
+    fn drop(&mut self) {
+        if let Some(password) = &mut self.password {
+            password.zeroize();
+        }
+    }
 }
 
 impl fmt::Debug for SignIn {
@@ -182,10 +196,12 @@ impl fmt::Debug for SignIn {
 /// Whether somebody may sign in.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SignInDecision {
-    /// `allow`, `deny`, `redirect` (to the external provider) or `unavailable` (the directory cannot be asked).
+    /// `allow`, `deny`, `redirect` (to the external provider) or `unavailable` (the directory cannot be asked, or too many sign in).
     pub decision: String,
-    /// Of `deny`: `credentials`, `suspended`, `no-user`, `rate-limited` or `not-allowed`.
+    /// Of `deny`: always `credentials`. Why it was refused is in the log and in the event `sign_in.refused`.
     pub reason: Option<String>,
+    /// Of `unavailable`: the seconds after which to ask again, as in the header Retry-After.
+    pub retry_after: Option<u64>,
     /// Of `allow`: the handle of the account.
     pub account: Option<String>,
     /// Of `allow`: the user's id.

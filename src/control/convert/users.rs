@@ -48,10 +48,15 @@ pub(in crate::control) fn contact(user: User) -> api::Contact {
     api::Contact { id: id.to_string(), display_name, given_name, surname, primary_email, profile: json!(profile) }
 }
 
+/// Seconds after which a sign-in that could not be decided is asked again: a server is tried for five by default, and the budget
+/// of attempts refills sooner.
+const RETRY_AFTER: u64 = 5;
+
 /// Whether somebody may sign in.
 pub(in crate::control) fn decision(decision: &Decision) -> api::SignInDecision {
     let word = decision.as_str().to_owned();
-    let none = api::SignInDecision { decision: word, reason: None, account: None, user: None, tier: None, policies: None };
+    let none =
+        api::SignInDecision { decision: word, reason: None, retry_after: None, account: None, user: None, tier: None, policies: None };
     match decision {
         Decision::Allow { account, user } => api::SignInDecision {
             account: Some(account.handle.to_string()),
@@ -61,7 +66,8 @@ pub(in crate::control) fn decision(decision: &Decision) -> api::SignInDecision {
             ..none
         },
         Decision::Deny(denied) => api::SignInDecision { reason: Some(denied.as_str().to_owned()), ..none },
-        Decision::Redirect | Decision::Unavailable => none,
+        Decision::Unavailable => api::SignInDecision { retry_after: Some(RETRY_AFTER), ..none },
+        Decision::Redirect => none,
     }
 }
 

@@ -1,5 +1,8 @@
 //! Faults that reviewers found, by kind. Each test states the rule of the design that the fault broke.
 
+mod servers;
+mod sign_in;
+
 use std::time::Duration;
 
 use adsim::{NewPerson, names};

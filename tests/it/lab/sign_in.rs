@@ -67,7 +67,7 @@ async fn ads_own_word_decides_right_wrong_disabled_expired_must_change_and_locke
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert!(looked, "no run suspended him");
-    assert_eq!(denied(&branch.sign_in(ALAN, &right).await), Some(Denied::Suspended));
+    assert_eq!(denied(&branch.sign_in(ALAN, &right).await), Some(Denied::Credentials));
 
     let hana = staff("Sales", "Hana Suzuki");
     branch.lab.disable(&hana);
@@ -86,7 +86,7 @@ async fn whoever_tries_passwords_here_locks_nobody_out_of_ad() {
         async move { branch.sign_in(ALAN, &password).await }
     });
     let all = futures_util::future::join_all(tries).await;
-    assert_eq!(all.iter().filter(|d| denied(d) == Some(Denied::Credentials)).count(), 3, "{all:?}");
+    assert!(all.iter().all(|d| denied(d) == Some(Denied::Credentials)), "{all:?}");
     assert_eq!(branch.bad_passwords("alan.turing"), "3");
     let dn = staff("Engineering", "Alan Turing");
     branch.lab.samba("check-password", &[&dn, &right]);
@@ -96,7 +96,7 @@ async fn whoever_tries_passwords_here_locks_nobody_out_of_ad() {
     let hana = branch.user("hana.suzuki@example.com").await.link.expect("a link");
     let tried = async |password: &str| {
         let password = Password::new(SecretString::from(password.to_owned())).expect("a password");
-        authenticate(&settings, None, hana.dn.as_str(), hana.guid, &password).await.expect("an answer")
+        authenticate(&settings, None, hana.dn.as_str(), hana.guid, &password).await.answer.expect("an answer")
     };
     for _ in 0..5 {
         tried("wrong").await;

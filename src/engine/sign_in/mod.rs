@@ -1,0 +1,321 @@
+//! Whether a person may sign in. The answer is never more than what is known: AD that cannot be asked is no yes.
+//!
+//! People whom a directory manages are asked for the directory's password, and only the directory judges it. The external
+//! provider vouches for all others, and the caller says that it has been asked.
+//!
+//! A refusal says no more than that it is one: one reason and one [floor] of time, whether there is such a user or not, and
+//! whatever AD said. The details are in the log, in the metrics and in the event `sign_in.refused`.
+
+mod ask;
+mod attempts;
+mod budget;
+mod floor;
+mod refused;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::members::newcomer;
+use super::write::Hand;
+use super::{Engine, EngineError};
+use crate::directory::{Password, PasswordFault};
+use crate::model::{Account, AccountRef, Actor, Address, Change, ChangeKind, Link, Status, Trigger, User, UserId};
+
+pub(super) use ask::Names;
+pub(super) use attempts::Attempts;
+pub(super) use budget::Budget;
+pub use floor::FLOOR;
+pub(super) use refused::Refusals;
+pub use refused::{REPORTED_EVERY, RefusalReason};
+
+/// A request to sign in.
+#[derive(Debug)]
+pub struct SignIn {
+    /// The address, as it was typed.
+    pub address: String,
+    /// The password, if one was typed.
+    pub password: Option<SecretString>,
+    /// Whether the caller says that the external provider has authenticated the address.
+    pub is_external: bool,
+}
+
+/// The answer to a request to sign in.
+#[derive(Debug)]
+pub enum Decision {
+    /// The person may sign in.
+    Allow {
+        /// The account.
+        account: Box<Account>,
+        /// The user.
+        user: Box<User>,
+    },
+    /// The person may not.
+    Deny(Denied),
+    /// The external provider is to be asked.
+    Redirect,
+    /// It cannot be decided now: the directory does not answer, or too many sign in at once.
+    Unavailable,
+}
+
+/// The reason of a refusal, as callers see it. There is one: more of them would tell users and strangers apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Denied {
+    /// The address and the password, or the way of signing in, are not accepted.
+    Credentials,
+}
+
+impl Denied {
+    /// Returns the word in output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Credentials => "credentials",
+        }
+    }
+}
+
+impl Decision {
+    /// Returns the word in output.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Allow { .. } => "allow",
+            Self::Deny(_) => "deny",
+            Self::Redirect => "redirect",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// A decision with its reason, before the reason is taken off.
+enum Verdict {
+    Allow { account: Box<Account>, user: Box<User> },
+    Deny(RefusalReason),
+    Redirect,
+    Unavailable(Obstacle),
+}
+
+/// The reason why nothing can be decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Obstacle {
+    /// More people sign in than the directory is asked for.
+    Busy,
+    /// The directory does not answer, or not usably.
+    Unreachable,
+}
+
+impl Verdict {
+    /// Returns the word of the reason in metrics; empty where there is none.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Allow { .. } | Self::Redirect => "",
+            Self::Deny(reason) => reason.as_str(),
+            Self::Unavailable(Obstacle::Busy) => "busy",
+            Self::Unavailable(Obstacle::Unreachable) => "unreachable",
+        }
+    }
+
+    /// Returns the word of the decision.
+    fn decision_word(&self) -> &'static str {
+        match self {
+            Self::Allow { .. } => "allow",
+            Self::Deny(_) => "deny",
+            Self::Redirect => "redirect",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+
+    fn decision(self) -> Decision {
+        match self {
+            Self::Allow { account, user } => Decision::Allow { account, user },
+            Self::Deny(_) => Decision::Deny(Denied::Credentials),
+            Self::Redirect => Decision::Redirect,
+            Self::Unavailable(_) => Decision::Unavailable,
+        }
+    }
+}
+
+/// What becomes known of a request while it is decided, for the log and the event.
+#[derive(Debug, Default)]
+struct Known {
+    account: Option<AccountRef>,
+    user: Option<UserId>,
+    from: Option<IpAddr>,
+    /// The key of the address in the budget, for a password that is judged by a directory.
+    guess: Option<u64>,
+}
+
+impl Engine {
+    /// Decides whether a person may sign in.
+    pub async fn sign_in(self: &Arc<Self>, request: SignIn, actor: &Actor) -> Result<Decision, EngineError> {
+        self.sign_in_from(request, None, actor).await
+    }
+
+    /// Decides whether a person may sign in, whose client has this address.
+    pub async fn sign_in_from(self: &Arc<Self>, request: SignIn, from: Option<IpAddr>, actor: &Actor) -> Result<Decision, EngineError> {
+        let arrived = Instant::now();
+        let mut known = Known { from, ..Known::default() };
+        let decided = self.decide_sign_in(request, &mut known, actor).await;
+        if let Ok(verdict) = &decided {
+            self.note_sign_in(verdict, &known);
+        }
+        if !matches!(decided, Ok(Verdict::Allow { .. })) {
+            floor::wait(arrived).await;
+        }
+        decided.map(Verdict::decision)
+    }
+
+    /// Counts a decision, and notes a refusal for the log, the event and the budget.
+    fn note_sign_in(&self, verdict: &Verdict, known: &Known) {
+        let now = self.clock.passed();
+        match verdict {
+            Verdict::Allow { .. } => known.guess.into_iter().for_each(|guess| self.budget.accepted(guess)),
+            Verdict::Deny(reason) => {
+                known.guess.into_iter().for_each(|guess| self.budget.refused(guess, known.from, now));
+                let is_first = self.refusals.note(*reason, known, now, self.clock.now());
+                if is_first {
+                    self.store.counters.sign_in_refused_of_user();
+                }
+                if let Some(user) = known.user {
+                    let from = known.from.map_or_else(String::new, |from| format!(" from {from}"));
+                    tracing::info!("sign-in of {user}{from} was refused: {}", reason.as_str());
+                }
+            }
+            Verdict::Redirect | Verdict::Unavailable(_) => {}
+        }
+        self.store.counters.signed_in(verdict.decision_word(), verdict.reason());
+    }
+
+    async fn decide_sign_in(self: &Arc<Self>, request: SignIn, known: &mut Known, actor: &Actor) -> Result<Verdict, EngineError> {
+        let SignIn { address, password, is_external } = request;
+        let Ok(address) = Address::parse(&address) else { return Ok(Verdict::Deny(RefusalReason::NotAnAddress)) };
+        let user = self.store.user_by_address(&address.key()).await?;
+        let holder = self.holder_of(&address).await?;
+        known.account = holder.as_ref().map(Account::reference);
+        if let Some(user) = &user {
+            known.user = Some(user.id);
+            if holder.as_ref().is_none_or(|holder| holder.id != user.account) {
+                known.account = Some(self.account_of(user).await?.reference());
+            }
+        }
+        // A suspended user takes part, too: without it, only an unknown or a suspended one would be refused when all are busy.
+        let is_judged_by_directory = match &user {
+            Some(user) => user.link.is_some() || user.status() == Status::Suspended,
+            None => holder.as_ref().is_some_and(|account| self.has_directory(account)),
+        };
+        if is_judged_by_directory && !is_external && password.is_some() {
+            let guess = budget::key(&address);
+            known.guess = Some(guess);
+            if !self.budget.admits(guess, known.from, self.clock.passed()) {
+                return Ok(Verdict::Unavailable(Obstacle::Busy));
+            }
+        }
+        let Some(user) = user else { return self.stranger(holder, address, is_external, actor).await };
+        if user.status() == Status::Suspended {
+            return Ok(Verdict::Deny(RefusalReason::Suspended));
+        }
+        match user.link.clone() {
+            Some(_) if is_external => Ok(Verdict::Deny(RefusalReason::ManagedByDirectory)),
+            Some(link) => self.managed(user, &link, password, actor).await,
+            None => self.unmanaged(user, is_external, actor).await,
+        }
+    }
+
+    /// Decides about a user whom a directory manages: AD judges the password.
+    async fn managed(
+        self: &Arc<Self>,
+        user: User,
+        link: &Link,
+        password: Option<SecretString>,
+        actor: &Actor,
+    ) -> Result<Verdict, EngineError> {
+        if self.store.expiry(&link.directory, link.guid).await?.is_some_and(|at| at <= self.clock.now()) {
+            return Ok(Verdict::Deny(RefusalReason::AccountExpired));
+        }
+        let password = match password.map(Password::new) {
+            Some(Ok(password)) => password,
+            None | Some(Err(PasswordFault::Empty)) => return Ok(Verdict::Deny(RefusalReason::NoPassword)),
+            Some(Err(PasswordFault::Nul | PasswordFault::TooLong)) => return Ok(Verdict::Deny(RefusalReason::NotAPassword)),
+        };
+        if let Some(verdict) = self.judged_by_directory(&user, link, &password).await? {
+            return Ok(verdict);
+        }
+        // An operator or a run may have suspended the user while AD was asked.
+        match self.store.user(user.id).await? {
+            Some(user) if user.status() == Status::Active => self.welcome(user, actor).await,
+            Some(user) if user.status() == Status::Suspended => Ok(Verdict::Deny(RefusalReason::Suspended)),
+            _ => Ok(Verdict::Deny(RefusalReason::UnknownUser)),
+        }
+    }
+
+    /// Decides about a user whom no directory manages: the external provider judges.
+    async fn unmanaged(&self, user: User, is_external: bool, actor: &Actor) -> Result<Verdict, EngineError> {
+        let account = self.account_of(&user).await?;
+        if !account.policies.external_users {
+            return Ok(Verdict::Deny(RefusalReason::ExternalUsersOff));
+        }
+        if is_external { self.welcome(user, actor).await } else { Ok(Verdict::Redirect) }
+    }
+
+    /// Decides about an address that no user has.
+    async fn stranger(&self, holder: Option<Account>, address: Address, is_external: bool, actor: &Actor) -> Result<Verdict, EngineError> {
+        let Some(account) = holder else { return Ok(Verdict::Redirect) };
+        if self.has_directory(&account) {
+            return Ok(Verdict::Deny(RefusalReason::UnknownUser));
+        }
+        if !account.policies.external_users {
+            return Ok(Verdict::Deny(RefusalReason::ExternalUsersOff));
+        }
+        if !is_external {
+            return Ok(Verdict::Redirect);
+        }
+        let user = {
+            let _turn = self.turn.lock().await;
+            // Two may come with one address at the same moment, and a domain may have been given back.
+            match self.store.user_by_address(&address.key()).await? {
+                Some(user) => user,
+                None if self.holder_of(&address).await?.is_none_or(|now| now.id != account.id) => return Ok(Verdict::Redirect),
+                None => self.join(&account, address, actor).await?,
+            }
+        };
+        if user.link.is_some() {
+            return Ok(Verdict::Deny(RefusalReason::ManagedByDirectory));
+        }
+        if user.status() == Status::Suspended {
+            return Ok(Verdict::Deny(RefusalReason::Suspended));
+        }
+        self.welcome(user, actor).await
+    }
+
+    /// Returns the account that holds the domain of an address.
+    async fn holder_of(&self, address: &Address) -> Result<Option<Account>, EngineError> {
+        match self.store.holder(address.domain()).await? {
+            Some(id) => Ok(self.store.account_of(id).await?),
+            None => Ok(None),
+        }
+    }
+
+    async fn join(&self, account: &Account, address: Address, actor: &Actor) -> Result<User, EngineError> {
+        let returning = self.store.released(Some(account.id), &address.key()).await?;
+        let change = self.arrival(returning.as_ref(), ChangeKind::Create(Box::new(newcomer(address, returning.as_ref()))));
+        let id = change.user;
+        self.write(vec![change], Hand::of(&account.reference(), actor, Trigger::SignIn)).await?;
+        self.store.user(id).await?.ok_or_else(|| EngineError::NotFound { what: "user", name: id.to_string() })
+    }
+
+    /// Lets a user in; the first time, that is written down.
+    async fn welcome(&self, mut user: User, actor: &Actor) -> Result<Verdict, EngineError> {
+        let account = self.account_of(&user).await?;
+        if user.joined_at.is_none() || user.status() == Status::Invited {
+            let change = Change::by_hand(&user, ChangeKind::Register { before: user.status() });
+            self.write(vec![change], Hand::of(&account.reference(), actor, Trigger::SignIn)).await?;
+            user = match self.store.user(user.id).await? {
+                Some(user) if user.status() == Status::Active => user,
+                Some(user) if user.status() == Status::Suspended => return Ok(Verdict::Deny(RefusalReason::Suspended)),
+                _ => return Ok(Verdict::Deny(RefusalReason::UnknownUser)),
+            };
+        }
+        Ok(Verdict::Allow { account: Box::new(account), user: Box::new(user) })
+    }
+}

@@ -1,0 +1,222 @@
+//! Refused sign-ins, for operators: why each was refused, and one event of many.
+//!
+//! An event of each would let a spray of guesses fill the log and every hook. So refusals are added up for a few minutes, by
+//! account, and then written as one `sign_in.refused`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Known;
+use crate::directory::BindRefusal;
+use crate::engine::Engine;
+use crate::model::{AccountId, AccountRef, Actor, Event, EventCause, Timestamp, UserId};
+use crate::store::StoreError;
+use crate::telemetry::chain;
+
+/// Refusals are added up for this long. An alert on the metrics is sooner; a spray of an hour makes twelve events.
+pub const REPORTED_EVERY: Duration = Duration::from_mins(5);
+
+/// How often is checked whether a window has ended.
+const CHECKED_EVERY: Duration = Duration::from_secs(15);
+
+/// Users and client addresses that an event names: the ones with the most refusals.
+const NAMED: usize = 20;
+
+/// Users and client addresses that are counted one by one in a window; those beyond are counted together.
+const COUNTED: usize = 10_000;
+
+/// The reason why a sign-in was refused. Operators see it, callers do not.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum RefusalReason {
+    /// The text is no email address.
+    NotAnAddress,
+    /// No user has the address, and a directory decides who gets one.
+    UnknownUser,
+    /// The user is suspended.
+    Suspended,
+    /// The directory's accountExpires, as it was last read, has passed.
+    AccountExpired,
+    /// The external provider was asked about a user whom a directory manages.
+    ManagedByDirectory,
+    /// The account's policies do not let users sign in that no directory manages.
+    ExternalUsersOff,
+    /// No password was given.
+    NoPassword,
+    /// The password has a NUL, or is longer than any in AD.
+    NotAPassword,
+    /// As many of the user's attempts count as are allowed: AD might lock the account at the next one.
+    RateLimited,
+    /// AD does not accept the password (52e), or does not say why.
+    WrongPassword,
+    /// AD knows no entry of the name (525): it was renamed or deleted.
+    UnknownToDirectory,
+    /// Another entry has the name by now, and its password was given.
+    OtherEntry,
+    /// AD: not at this hour, or not from this machine (530, 531).
+    LogonRestricted,
+    /// AD: the password has expired, or must be changed first (532, 773).
+    PasswordExpired,
+    /// AD: the account is disabled (533).
+    DisabledInDirectory,
+    /// AD: the account has expired (701).
+    ExpiredInDirectory,
+    /// AD: the account is locked out (775).
+    LockedOut,
+}
+
+impl RefusalReason {
+    /// Returns the word in metrics, events and the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotAnAddress => "not-an-address",
+            Self::UnknownUser => "unknown-user",
+            Self::Suspended => "suspended",
+            Self::AccountExpired => "account-expired",
+            Self::ManagedByDirectory => "managed-by-directory",
+            Self::ExternalUsersOff => "external-users-off",
+            Self::NoPassword => "no-password",
+            Self::NotAPassword => "not-a-password",
+            Self::RateLimited => "rate-limited",
+            Self::WrongPassword => "wrong-password",
+            Self::UnknownToDirectory => "unknown-to-directory",
+            Self::OtherEntry => "other-entry",
+            Self::LogonRestricted => "logon-restricted",
+            Self::PasswordExpired => "password-expired",
+            Self::DisabledInDirectory => "disabled-in-directory",
+            Self::ExpiredInDirectory => "expired-in-directory",
+            Self::LockedOut => "locked-out",
+        }
+    }
+
+    /// Returns the reason of AD's refusal of a person's password.
+    pub(super) fn of(refusal: &BindRefusal) -> Self {
+        match refusal.data {
+            Some(0x525) => Self::UnknownToDirectory,
+            Some(0x530 | 0x531) => Self::LogonRestricted,
+            Some(0x532 | 0x773) => Self::PasswordExpired,
+            Some(0x533) => Self::DisabledInDirectory,
+            Some(0x701) => Self::ExpiredInDirectory,
+            Some(0x775) => Self::LockedOut,
+            _ if matches!(refusal.code, 32 | 34) => Self::UnknownToDirectory,
+            _ => Self::WrongPassword,
+        }
+    }
+}
+
+/// The refusals of each account in its present window.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Refusals(Mutex<BTreeMap<AccountId, Window>>);
+
+/// The refusals of one account since the first one.
+#[derive(Debug)]
+struct Window {
+    account: AccountRef,
+    since: Timestamp,
+    /// The time that had passed at the first one: windows do not end earlier because the clock is set.
+    began: Duration,
+    reasons: BTreeMap<RefusalReason, u64>,
+    users: Counted<UserId>,
+    client_addresses: Counted<IpAddr>,
+}
+
+/// How often each of many was seen.
+#[derive(Debug)]
+struct Counted<K>(HashMap<K, u64>);
+
+impl<K: Copy + Eq + Ord + Hash + ToString> Counted<K> {
+    /// Returns whether it is the first one.
+    fn add(&mut self, key: K) -> bool {
+        if self.0.len() >= COUNTED && !self.0.contains_key(&key) {
+            return false;
+        }
+        let count = self.0.entry(key).or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    /// Returns those with the most refusals.
+    fn most(&self, name: &str) -> Vec<Value> {
+        let mut all: Vec<(K, u64)> = self.0.iter().map(|(key, count)| (*key, *count)).collect();
+        all.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+        all.into_iter().take(NAMED).map(|(key, count)| json!({ name: key.to_string(), "refused": count })).collect()
+    }
+}
+
+impl Window {
+    fn event(&self, until: Timestamp) -> Event {
+        let Self { account, since, began: _, reasons, users, client_addresses } = self;
+        let cause = EventCause { actor: Actor::rosterd(), run: None, account: Some(account.handle.clone()), at: until };
+        let by_reason: BTreeMap<&str, u64> = reasons.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+        let after = json!({
+            "since": since,
+            "until": until,
+            "refused": reasons.values().sum::<u64>(),
+            "reasons": by_reason,
+            "users": users.most("user"),
+            "user_count": users.0.len(),
+            "client_addresses": client_addresses.most("address"),
+            "client_address_count": client_addresses.0.len(),
+        });
+        Event::about("sign_in.refused", account.id.to_string(), &cause, Value::Null, after)
+    }
+}
+
+impl Refusals {
+    /// Adds a refusal up. Returns whether it is the user's first one in this window.
+    pub(super) fn note(&self, reason: RefusalReason, known: &Known, passed: Duration, now: Timestamp) -> bool {
+        // Without an account there is none to report it to: the domain is unclaimed, or the text is no address.
+        let Some(account) = &known.account else { return false };
+        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = windows.entry(account.id).or_insert_with(|| Window {
+            account: account.clone(),
+            since: now,
+            began: passed,
+            reasons: BTreeMap::new(),
+            users: Counted(HashMap::new()),
+            client_addresses: Counted(HashMap::new()),
+        });
+        *window.reasons.entry(reason).or_default() += 1;
+        if let Some(from) = known.from {
+            window.client_addresses.add(from);
+        }
+        known.user.is_some_and(|user| window.users.add(user))
+    }
+
+    /// Takes the windows that have ended, or all of them.
+    fn take(&self, passed: Duration, is_over: bool) -> Vec<Window> {
+        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = |window: &Window| is_over || passed.saturating_sub(window.began) >= REPORTED_EVERY;
+        let ids: Vec<AccountId> = windows.iter().filter(|(_, window)| ended(window)).map(|(id, _)| *id).collect();
+        ids.iter().filter_map(|id| windows.remove(id)).collect()
+    }
+}
+
+impl Engine {
+    /// Reports refused sign-ins for as long as the daemon runs, and what is left at its end.
+    pub async fn keep_reporting_sign_ins(self: Arc<Self>) {
+        loop {
+            let is_over = tokio::select! {
+                () = self.stop.cancelled() => true,
+                () = tokio::time::sleep(CHECKED_EVERY) => false,
+            };
+            if let Err(error) = self.report_refused_sign_ins(is_over).await {
+                tracing::error!("refused sign-ins cannot be recorded: {}", chain(&error));
+            }
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    /// Writes the events of the windows that have ended, or of all.
+    pub async fn report_refused_sign_ins(&self, all: bool) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let events: Vec<Event> = self.refusals.take(self.clock.passed(), all).iter().map(|window| window.event(now)).collect();
+        if events.is_empty() { Ok(()) } else { self.store.record(&events, &self.clock).await }
+    }
+}
