@@ -23,6 +23,8 @@ pub mod engine;
 pub mod hooks;
 pub mod manual;
 pub mod model;
+pub mod ownership;
 pub mod reconcile;
 pub mod store;
 pub mod telemetry;
+pub mod visible;

@@ -1,11 +1,13 @@
 //! CSV, for spreadsheets and scripts (RFC 4180).
 //!
-//! A spreadsheet takes a cell that begins like a formula for one, and carries it out. Names and addresses come from
-//! whoever may write them in the directory, so no cell ever begins so.
+//! A spreadsheet takes a cell that begins like a formula for one, and carries it out. It may also be told to separate
+//! cells by semicolons or tabs, or ignore spaces before a formula. Names and addresses come from whoever may write them in
+//! the directory, so nothing in a file begins so, wherever a cell could begin.
 
 use std::borrow::Cow;
 
 use super::text::Page;
+use crate::visible::escaped;
 
 /// A header and rows, as text that is ready to be printed.
 pub(super) fn csv<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Page {
@@ -19,10 +21,63 @@ pub(super) fn csv<const N: usize>(header: [&str; N], rows: impl IntoIterator<Ite
     Page::from(String::from_utf8(lines.into_inner().unwrap_or_default()).unwrap_or_default())
 }
 
-/// The text as a cell that no spreadsheet calculates: what begins like a formula is led by an apostrophe
-/// (owasp.org/www-community/attacks/CSV_Injection).
+/// Returns the text as a cell that no spreadsheet calculates: an apostrophe leads what begins like a formula, at the
+/// beginning and after everything that could separate cells (owasp.org/www-community/attacks/CSV_Injection).
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+    let mut plain = String::new();
+    // Byte offset up to which the text is in `plain`, and where the present cell could begin.
+    let (mut copied, mut start) = (0, Some(0));
+    for (at, c) in text.char_indices() {
+        if let Some(begin) = start
+            && (begins_formula(c) || at == 0 && matches!(c, '\t' | '\r' | '\n'))
+        {
+            plain.push_str(&text[copied..begin]);
+            plain.push('\'');
+            copied = begin;
+        }
+        start = if separates(c) {
+            Some(at + c.len_utf8())
+        } else {
+            // Spaces, quotes and what is not seen may stand before the formula; programs pass over them.
+            start
+                .filter(|_| c.is_whitespace() || c == '"' || c.is_control() || matches!(escaped(c.encode_utf8(&mut [0; 4])), Cow::Owned(_)))
+        };
+    }
+    if plain.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    plain.push_str(&text[copied..]);
+    Cow::Owned(plain)
+}
+
+/// Whether a cell that begins so is a formula to Excel, LibreOffice or Sheets, which fold full-width and small forms.
+fn begins_formula(c: char) -> bool {
+    matches!(
+        c,
+        '=' | '+'
+            | '-'
+            | '@'
+            | '＝'
+            | '＋'
+            | '－'
+            | '＠'
+            | '﹢'
+            | '﹣'
+            | '﹦'
+            | '﹫'
+            | '\u{2212}'
+            | '\u{207a}'
+            | '\u{207b}'
+            | '\u{207c}'
+            | '\u{208a}'
+            | '\u{208b}'
+            | '\u{208c}'
+    )
+}
+
+/// Whether a spreadsheet can be told to begin a cell after this.
+fn separates(c: char) -> bool {
+    matches!(c, ';' | ',' | '|' | '\t' | '\r' | '\n' | '；' | '，')
 }
 
 #[cfg(test)]
@@ -36,10 +91,24 @@ mod tests {
             ("+49 30 1234", "'+49 30 1234"),
             ("-1", "'-1"),
             ("@SUM(A1)", "'@SUM(A1)"),
-            ("\t=1", "'\t=1"),
-            ("\r=1", "'\r=1"),
+            ("\t=1", "'\t'=1"),
+            ("\r=1", "'\r'=1"),
+            ("＝1+1", "'＝1+1"),
+            ("＠SUM(A1)", "'＠SUM(A1)"),
+            ("﹢49", "'﹢49"),
+            (" =1", "' =1"),
+            ("\u{feff}=1", "'\u{feff}=1"),
+            ("\u{200b}\"=1", "'\u{200b}\"=1"),
+            ("Anna;=1", "Anna;'=1"),
+            ("Anna; =1;b", "Anna;' =1;b"),
+            ("Anna\";\"+1", "Anna\";'\"+1"),
+            ("Anna\n@x", "Anna\n'@x"),
+            ("a;-1;－2", "a;'-1;'－2"),
             ("a=1", "a=1"),
+            ("O=Acme, OU=People", "O=Acme, OU=People"),
             ("anna@example.com", "anna@example.com"),
+            ("Meier-Schmidt", "Meier-Schmidt"),
+            ("a; b", "a; b"),
             ("", ""),
         ] {
             assert_eq!(plain(text), cell);

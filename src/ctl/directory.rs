@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, bold, count, dim, green, number, red, table, time, yellow};
+use super::text::{Page, View, bold, count, dim, green, harmless, number, red, table, time, yellow};
 use super::{Exit, Output, status};
 use crate::control::api::{Check, CheckStep, Directories, DirectoryStatus, Pause};
 use crate::control::client::Route;
@@ -18,11 +18,11 @@ pub enum Command {
         /// The directory
         name: String,
     },
-    /// Start no runs of it; what people do at sign-in stays as it is
+    /// Start no runs of it for a while; nobody who leaves is suspended meanwhile, what people do at sign-in stays as it is
     Pause {
         /// The directory
         name: String,
-        /// For how long, such as 4h; without it, until it is resumed
+        /// How long, such as 8h, at most 7d; four hours without it
         #[arg(long = "for", value_name = "TIME")]
         duration: Option<String>,
     },
@@ -106,7 +106,7 @@ pub fn examined(check: &Check, view: &View) -> Page {
     let mut about: Option<&str> = None;
     for CheckStep { name, server, outcome, finding, remedy } in &check.steps {
         if server.is_some() && server.as_deref() != about {
-            page.line(bold(server.as_deref().unwrap_or_default()));
+            page.line(bold(harmless(server.as_deref().unwrap_or_default())));
         } else if server.is_none() && about.is_some() {
             page.line(bold("the directory"));
         }
@@ -117,9 +117,9 @@ pub fn examined(check: &Check, view: &View) -> Page {
             "warning" => yellow("warning"),
             _ => dim("skipped"),
         };
-        page.sentence(&format!("  {mark}  {name:15}  "), finding, view);
+        page.sentence(&format!("  {mark}  {name:15}  "), &harmless(finding), view);
         if let Some(remedy) = remedy {
-            page.sentence(&format!("{:26}  ", ""), &format!("→ {remedy}"), view);
+            page.sentence(&format!("{:26}  ", ""), &format!("→ {}", harmless(remedy)), view);
         }
     }
     let failed = check.steps.iter().filter(|step| step.outcome == "failed").count() as u64;

@@ -12,6 +12,8 @@ use comfy_table::{ContentArrangement, Row, Table, presets};
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
+use crate::visible::escaped;
+
 /// What text is laid out for.
 #[derive(Debug, Clone, Copy)]
 pub struct View {
@@ -268,23 +270,9 @@ fn fitted<const N: usize>(mut widths: [usize; N], least: [usize; N], room: usize
     }
 }
 
-/// Whether a character may reach a terminal as it is. Not: control characters, line separators, marks that
-/// reorder text, and invisible ones. The joiners that some scripts and emoji are written with are fine.
-fn is_harmless(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
-}
-
-/// The text with everything escaped that would do something to a terminal rather than be seen on it.
+/// Returns the text with everything escaped that would do something to a terminal rather than be seen on it.
 pub fn harmless(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_harmless) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_harmless(c) { escaped.push(c) } else { escaped.extend(c.escape_default()) }
-    }
-    Cow::Owned(escaped)
+    escaped(text)
 }
 
 /// The same document with every string in it made harmless; what views are given.

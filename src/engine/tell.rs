@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::model::{ChangeCounts, RunState, Timestamp};
 use crate::store::Run;
+use crate::visible::escaped;
 
 /// A failure that lasts is said again this much later.
 const FAILURE_AGAIN: Duration = Duration::from_hours(1);
@@ -171,7 +172,8 @@ fn without_digits(text: &str) -> String {
 
 /// Servers' texts have line ends and worse in them.
 fn one_line(text: &str) -> String {
-    text.split(|c: char| c.is_control()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    let line = text.split(|c: char| c.is_control()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    escaped(&line).into_owned()
 }
 
 #[cfg(test)]
@@ -256,6 +258,7 @@ mod tests {
 
     #[test]
     fn what_a_server_says_stays_on_its_line() {
+        assert_eq!(one_line("Anna\u{202e}\u{200b}"), "Anna\\u{202e}\\u{200b}");
         assert_eq!(one_line("best match of:\n\t'DC=corp'\0\x1b[31m"), "best match of: 'DC=corp' [31m");
     }
 }

@@ -10,6 +10,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
+use crate::visible::escaped;
+
 /// What is told unless `ROSTERD_LOG` says otherwise. The libraries report as errors to us whatever matters; what they
 /// say beyond that (a connection that ended, a statement that took a second) an operator can do nothing about.
 const USUALLY: &str = "info,ldap3=error,sqlx=error,hickory_resolver=error,hickory_proto=error";
@@ -18,9 +20,10 @@ const USUALLY: &str = "info,ldap3=error,sqlx=error,hickory_resolver=error,hickor
 pub fn init() {
     let filter = EnvFilter::try_from_env("ROSTERD_LOG").unwrap_or_else(|_| EnvFilter::new(USUALLY));
     let logs = Registry::default().with(filter);
-    let to_stderr = fmt::layer().with_writer(io::stderr).with_target(false);
+    let is_terminal = io::stderr().is_terminal();
     if !is_journal(std::env::var_os("JOURNAL_STREAM").as_deref()) {
-        return logs.with(to_stderr.with_ansi(io::stderr().is_terminal())).init();
+        let to_stderr = fmt::layer().with_writer(move || Lines { ansi: is_terminal }).with_target(false);
+        return logs.with(to_stderr.with_ansi(is_terminal)).init();
     }
     match tracing_journald::layer() {
         Ok(journal) => {
@@ -31,10 +34,35 @@ pub fn init() {
         }
         // stderr is the journal as well, if without fields. It has its own clock.
         Err(error) => {
+            let to_stderr = fmt::layer().with_writer(|| Lines { ansi: false }).with_target(false);
             logs.with(to_stderr.without_time().with_ansi(false)).init();
             tracing::warn!("the journal's socket cannot be reached ({error}): log lines go there by stderr, without their fields");
         }
     }
+}
+
+/// Writes log lines to stderr, each of them one line in which everything can be seen.
+struct Lines {
+    /// Whether the formatter colours; it escapes what would colour in messages.
+    ansi: bool,
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        io::Write::write_all(&mut io::stderr(), shown(&String::from_utf8_lossy(line), self.ansi).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::Write::flush(&mut io::stderr())
+    }
+}
+
+/// A line of the log with what cannot be seen in it escaped; colours stay where they are the formatter's.
+fn shown(line: &str, ansi: bool) -> String {
+    let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
+    let parts = text.split('\u{1b}').map(escaped).collect::<Vec<_>>();
+    format!("{}{end}", parts.join(if ansi { "\u{1b}" } else { "\\u{1b}" }))
 }
 
 /// Whether stderr leads to the journal: the variable alone may be inherited by what writes elsewhere (systemd.exec(5)).
@@ -63,6 +91,13 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_line_is_one_line_in_which_everything_is_seen() {
+        let line = "WARN corp: \u{202e}gnp.exe\u{200b}\nINFO forged\u{9b}31m\u{1b}[31m\n";
+        assert_eq!(shown(line, false), "WARN corp: \\u{202e}gnp.exe\\u{200b}\\nINFO forged\\u{9b}31m\\u{1b}[31m\n");
+        assert_eq!(shown("\u{1b}[2mINFO\u{1b}[0m well\n", true), "\u{1b}[2mINFO\u{1b}[0m well\n");
+    }
 
     #[test]
     fn the_journal_is_meant_only_when_stderr_is_the_stream_it_names() {
