@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use nix::sys::stat::{Mode, umask};
 use rosterd::clock::Clock;
 use rosterd::config::Config;
 use rosterd::ctl::Terminal;
 use rosterd::ctl::directory::examined;
 use rosterd::daemon::Reload;
+use rosterd::visible::escaped;
 use rosterd::{daemon, manual, telemetry};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +26,10 @@ struct Cli {
     /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = "/etc/rosterd/rosterd.toml", global = true)]
     config: PathBuf,
+    /// Let the user that runs rosterd operate it: for a trial in the foreground. Every program that rosterd starts is this
+    /// user, too. Root operates it in any case.
+    #[arg(long)]
+    own_user_operates: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -63,10 +69,13 @@ enum ManPage {
 }
 
 fn main() -> ExitCode {
-    let Cli { config: file, command } = Cli::parse();
+    let Cli { config: file, own_user_operates, command } = Cli::parse();
+    // Whatever the environment says: what rosterd writes is for its user alone.
+    umask(Mode::from_bits_truncate(0o077));
     match command {
-        None => with_config(&file, |config| run(config, &file)),
-        Some(Command::CheckConfig) => with_config(&file, |_| {
+        None => with_config(&file, |config| run(config, &file, own_user_operates)),
+        Some(Command::CheckConfig) => with_config(&file, |config| {
+            config.warnings().iter().for_each(|warning| say(&format!("{}: warning: {warning}", file.display())));
             say(&format!("{}: no problems found", file.display()));
             ExitCode::SUCCESS
         }),
@@ -125,16 +134,22 @@ fn check_directory(config: &Config, name: Option<&str>) -> ExitCode {
     }
 }
 
-fn run(config: &Config, file: &Path) -> ExitCode {
+fn run(config: &Config, file: &Path, own_user_operates: bool) -> ExitCode {
     telemetry::init();
     tracing::info!("rosterd starts with {}", file.display());
     let outcome = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
             let stop = CancellationToken::new();
             let path = file.to_owned();
-            let reload = Reload::new(move || Config::load(&path, &daemon::checks()).map(|config| daemon::setup(&config)));
+            let set_up = move |config: &Config| {
+                config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+                let mut setup = daemon::setup(config);
+                setup.control.own_user_operates = own_user_operates;
+                setup
+            };
+            let reload = Reload::new(move || Config::load(&path, &daemon::checks()).map(|config| set_up(&config)));
             daemon::watch_signals(stop.clone(), reload.reloader())?;
-            daemon::run(daemon::setup(config), reload, Clock::system(), stop, || {}).await.map_err(anyhow::Error::from)
+            daemon::run(set_up(config), reload, Clock::system(), stop, || {}).await.map_err(anyhow::Error::from)
         })
     });
     exit(outcome)
@@ -152,5 +167,6 @@ fn exit(outcome: anyhow::Result<()>) -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "before and after logging there is nothing else to say it with")]
 fn say(text: &str) {
-    eprintln!("{text}");
+    // It may quote the configuration.
+    text.lines().for_each(|line| eprintln!("{}", escaped(line)));
 }

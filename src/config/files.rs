@@ -12,6 +12,30 @@ use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
 use crate::model::secret_line;
+use crate::ownership::{self, Owners};
+
+/// A file that only root and the daemon's user can change.
+fn trusted(path: &Path) -> Result<(), String> {
+    ownership::refusal(path, &Owners::here()).map_or(Ok(()), Err)
+}
+
+/// The folder of a file that rosterd makes itself: others must not put another in its place.
+pub(super) fn folder_of(file: &Path) -> Result<(), String> {
+    file.parent().map_or(Ok(()), trusted)
+}
+
+/// The folder of a store that is a file.
+pub(super) fn folder_of_store(url: &str) -> Result<(), String> {
+    match url.strip_prefix("sqlite://") {
+        Some(file) => folder_of(Path::new(file.split('?').next().unwrap_or_default())),
+        None => Ok(()),
+    }
+}
+
+/// A program that is run as it is; one that does not exist yet is reported when it is to be run.
+pub(super) fn program(path: &Path) -> Result<(), String> {
+    trusted(path)
+}
 
 /// Any access for those who are neither the owner nor in the group.
 const OTHERS: u32 = 0o007;
@@ -44,6 +68,7 @@ pub(super) fn signing_keys(path: &Path) -> Result<(), String> {
 /// A file of CA certificates that can be trusted.
 pub(super) fn certificates(path: &Path) -> Result<(), String> {
     let bad = |problem: String| format!("{} {problem}", path.display());
+    trusted(path)?;
     let pem = fs::read(path).map_err(|e| unreadable(path, &e))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
@@ -61,6 +86,7 @@ fn secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     if mode & OTHERS != 0 {
         return Err(format!("{} is open to everybody on this machine: run chmod o= on it, and change the secret", path.display()));
     }
+    trusted(path)?;
     fs::read(path).map(Zeroizing::new).map_err(|e| unreadable(path, &e))
 }
 

@@ -8,7 +8,7 @@ use super::table::Table;
 use super::values::{duration, hook_name, nearest, path, web_url};
 
 /// Every type of event that hooks can ask for.
-pub const EVENT_TYPES: [&str; 34] = [
+pub const EVENT_TYPES: [&str; 45] = [
     "account.created",
     "account.renamed",
     "account.converted",
@@ -30,6 +30,7 @@ pub const EVENT_TYPES: [&str; 34] = [
     "user.registered",
     "user.removed",
     "user.quarantined",
+    "run.requested",
     "run.succeeded",
     "run.failed",
     "run.held",
@@ -41,8 +42,18 @@ pub const EVENT_TYPES: [&str; 34] = [
     "directory.recovered",
     "directory.stale",
     "directory.attention",
+    "directory.paused",
+    "directory.resumed",
+    "directory.unlocked",
+    "directory.rebaselined",
     "hook.dead_lettered",
     "sign_in.refused",
+    "hook.tested",
+    "hook.redelivered",
+    "hook.replayed",
+    "store.backed_up",
+    "configuration.reloaded",
+    "operation.requested",
 ];
 
 /// What is told of events.
@@ -169,7 +180,8 @@ fn read_exec(table: &mut Table<'_>) -> Option<Vec<String>> {
         if !std::mem::take(&mut is_first) {
             return Ok(text.to_owned());
         }
-        path(text).map(|_| text.to_owned()).map_err(|e| format!("{e}; no shell looks for the program, nor takes a command line apart"))
+        let program = path(text).map_err(|e| format!("{e}; no shell looks for the program, nor takes a command line apart"))?;
+        files::program(&program).map(|()| text.to_owned())
     });
     if exec.as_ref().is_some_and(Vec::is_empty) {
         table.problem_at("exec", "exec is empty: write the absolute path of the program, then its arguments");

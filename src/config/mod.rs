@@ -14,6 +14,7 @@ mod problems;
 mod safety;
 mod table;
 mod values;
+mod warnings;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use chrono_tz::Tz;
 use toml::de::DeTable;
 
 use crate::model::Domain;
+use crate::ownership::{self, Owners};
 use table::{Reading, Table};
 
 pub use directory::{Attributes, Directory, Mode, Servers, Timeouts, WithoutGroup};
@@ -76,11 +78,11 @@ pub struct Config {
 pub struct Control {
     /// Its path, absolute.
     pub socket: PathBuf,
-    /// The Unix group that may change things.
+    /// The Unix group of operators, who change things and look.
     pub operators: String,
-    /// The Unix group that may only look.
+    /// The Unix group of viewers, who look.
     pub viewers: String,
-    /// The Unix group that may only ask for sign-in decisions.
+    /// The Unix group of authenticators, who ask for sign-in decisions.
     pub authenticators: String,
 }
 
@@ -112,13 +114,18 @@ pub struct Retention {
 }
 
 impl Config {
-    /// Reads a file.
+    /// Reads a file, which only root and the daemon's user may change.
     pub fn load(file: &Path, checks: &Checks) -> Result<Self, Problems> {
+        let about_file = |message| Problem { place: None, message };
         match std::fs::read_to_string(file) {
-            Ok(text) => Self::parse(&text, file, checks),
+            Ok(text) => {
+                let (config, mut problems, _) = read(&text, checks);
+                problems.extend(ownership::refusal(file, &Owners::here()).map(about_file));
+                Self::without_problems(config, problems, file)
+            }
             Err(error) => {
                 let message = format!("the configuration cannot be read ({error}): {}", files::remedy(&error));
-                Err(Problems::new(file, vec![Problem { place: None, message }]))
+                Err(Problems::new(file, vec![about_file(message)]))
             }
         }
     }
@@ -126,6 +133,10 @@ impl Config {
     /// Reads the text of a file. The files it names are looked at.
     pub fn parse(text: &str, file: &Path, checks: &Checks) -> Result<Self, Problems> {
         let (config, problems, _) = read(text, checks);
+        Self::without_problems(config, problems, file)
+    }
+
+    fn without_problems(config: Option<Self>, problems: Vec<Problem>, file: &Path) -> Result<Self, Problems> {
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             _ => Err(Problems::new(file, problems)),
@@ -192,17 +203,17 @@ fn named<'a, T>(root: &mut Table<'a>, key: &'static str, mut read: impl FnMut(Ta
 }
 
 fn read_store(mut table: Table<'_>) -> String {
-    let url = table.text("url", values::store_url);
+    let url = table.text("url", |text| values::store_url(text).and_then(|url| files::folder_of_store(&url).map(|()| url)));
     table.finish();
     url.unwrap_or_else(|| "sqlite:///var/lib/rosterd/rosterd.db".to_owned())
 }
 
 fn read_control(mut table: Table<'_>) -> Control {
-    let socket = table.text("socket", values::path);
+    let socket = table.text("socket", |text| values::path(text).and_then(|path| files::folder_of(&path).map(|()| path)));
     let mut group = |key, default: &str| table.text(key, values::some_text).unwrap_or_else(|| default.to_owned());
     let control = Control {
         socket: socket.unwrap_or_else(|| "/run/rosterd/control.sock".into()),
-        operators: group("operators", "rosterd"),
+        operators: group("operators", "rosterd-operators"),
         viewers: group("viewers", "adm"),
         authenticators: group("authenticators", "rosterd-auth"),
     };

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -20,7 +20,7 @@ pub struct Arguments {
     file: PathBuf,
 }
 
-pub(super) async fn call(arguments: &Arguments, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(arguments: &Arguments, socket: &Path, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
     let Arguments { file } = arguments;
     let shown = file.display();
     if file.symlink_metadata().is_ok() {
@@ -28,7 +28,7 @@ pub(super) async fn call(arguments: &Arguments, daemon: &Daemon, output: &mut Ou
     }
     // A copy that was cut off must not look like one.
     let unfinished = PathBuf::from(format!("{shown}.part"));
-    let copied = copy(daemon, &unfinished).await;
+    let copied = copy(daemon, socket, &unfinished).await;
     let bytes = match copied.and_then(|bytes| fs::rename(&unfinished, file).map(|()| bytes).map_err(|e| unwritable(file, &e))) {
         Ok(bytes) => bytes,
         Err(failure) => {
@@ -42,10 +42,11 @@ pub(super) async fn call(arguments: &Arguments, daemon: &Daemon, output: &mut Ou
     Ok(Exit::Done)
 }
 
-async fn copy(daemon: &Daemon, file: &Path) -> Result<u64, Failure> {
+async fn copy(daemon: &Daemon, socket: &Path, file: &Path) -> Result<u64, Failure> {
     // It holds everybody's addresses: nobody else reads it.
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     let mut into: File = opened.map_err(|e| unwritable(file, &e))?;
+    give(&into, socket).map_err(|e| unwritable(file, &e))?;
     let mut bytes = 0;
     daemon
         .download(&Route::to(["backup"]), |piece| {
@@ -55,6 +56,16 @@ async fn copy(daemon: &Daemon, file: &Path) -> Result<u64, Failure> {
         .await?;
     into.sync_all().map_err(|e| unwritable(file, &e))?;
     Ok(bytes)
+}
+
+/// Gives a copy that root makes to the daemon's user, who owns the socket: put in the store's place, it can be opened.
+fn give(copy: &File, socket: &Path) -> io::Result<()> {
+    // Only root owns what root makes, and may give it away.
+    if copy.metadata()?.uid() != 0 {
+        return Ok(());
+    }
+    let daemon = fs::metadata(socket)?;
+    if daemon.uid() == 0 { Ok(()) } else { fchown(copy, Some(daemon.uid()), Some(daemon.gid())) }
 }
 
 fn unwritable(file: &Path, error: &io::Error) -> Failure {

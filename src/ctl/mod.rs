@@ -30,7 +30,7 @@ pub mod text;
 pub mod user;
 pub mod users;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -143,14 +143,14 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
     terminal.set_colours(color);
     let mut output = Output { terminal, json, yes };
     let result = match Daemon::on(&socket) {
-        Ok(daemon) => command.run(&daemon, &mut output).await,
+        Ok(daemon) => command.run(&socket, &daemon, &mut output).await,
         Err(failure) => Err(failure),
     };
     result.unwrap_or_else(|failure| output.fail(&failure))
 }
 
 impl Command {
-    async fn run(&self, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    async fn run(&self, socket: &Path, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
         match self {
             Self::Status => {
                 let status = daemon.get::<Status>(&Route::to(["status"])).await?;
@@ -168,7 +168,7 @@ impl Command {
             Self::Hook(command) => hook::call(command, daemon, output).await,
             Self::Event(command) => event::call(command, daemon, output).await,
             Self::SignIn(arguments) => sign_in::call(arguments, daemon, output).await,
-            Self::Backup(arguments) => backup::call(arguments, daemon, output).await,
+            Self::Backup(arguments) => backup::call(arguments, socket, daemon, output).await,
             Self::Reload => reload::call(daemon, output).await,
             Self::Completions(arguments) => shell::completions(arguments, output),
             Self::Man => shell::man(output),

@@ -15,6 +15,7 @@ mod claims;
 mod deliveries;
 mod directories;
 mod events;
+mod files;
 mod outbox;
 mod people;
 mod plans;
@@ -25,6 +26,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 mod users;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +38,7 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Transaction};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
+use crate::model::Actor;
 use crate::telemetry::Counters;
 
 pub use accounts::AccountRefused;
@@ -52,6 +55,7 @@ pub use removed::RemovedHook;
 pub use runs::{Budget, Run};
 pub use sign_ins::{AttemptLimit, SignInAttempt};
 pub use users::{UserFilter, fold};
+pub use witness::watch_events;
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -190,6 +194,7 @@ impl Store {
             Some(("sqlite", rest)) => {
                 let path = PathBuf::from(rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default());
                 let lock = lock(&path)?;
+                files::create(&path)?;
                 (Flavour::Sqlite, Some(path), Some(lock))
             }
             #[cfg(feature = "postgres")]
@@ -304,7 +309,7 @@ impl Store {
             }
         };
         let subscriptions = Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner));
-        Ok(Writing { tx, subscriptions, has_news: false, news: &self.news, _guard: guard })
+        Ok(Writing { tx, subscriptions, has_news: false, actors: Vec::new(), news: &self.news, _guard: guard })
     }
 }
 
@@ -334,14 +339,17 @@ struct Writing<'a> {
     subscriptions: Arc<[Subscription]>,
     /// Whether somebody may wait for what is in it.
     has_news: bool,
+    /// Actors of the events in it.
+    actors: Vec<Actor>,
     news: &'a watch::Sender<u64>,
     _guard: MutexGuard<'a, AnyPool>,
 }
 
 impl Writing<'_> {
     async fn commit(self) -> Result<(), StoreError> {
-        let Self { tx, subscriptions: _, has_news, news, _guard } = self;
+        let Self { tx, subscriptions: _, has_news, actors, news, _guard } = self;
         tx.commit().await.doing("commit")?;
+        witness::note_committed(&actors);
         if has_news {
             news.send_modify(|count| *count += 1);
         }
@@ -373,8 +381,7 @@ async fn prepare(conn: &mut AnyConnection, flavour: Flavour, cache: u32) -> Resu
 
 fn lock(database: &Path) -> Result<nix::fcntl::Flock<std::fs::File>, StoreError> {
     let path = database.with_extension("db.lock");
-    let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = open.map_err(|source| StoreError::Lock { path: path.clone(), source })?;
+    let file = files::open(&path, database).map_err(|source| StoreError::Lock { path: path.clone(), source })?;
     nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         nix::errno::Errno::EAGAIN => StoreError::InUse { path: database.to_owned() },
         errno => StoreError::Lock { path: path.clone(), source: errno.into() },
