@@ -82,9 +82,15 @@ async fn main() {
     let config = Config::load(&file, &daemon::checks()).unwrap_or_else(|problems| panic!("{problems}"));
     let stop = CancellationToken::new();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
-    let reload = Reload::new(move || Config::load(&file, &daemon::checks()).map(|config| daemon::setup(&config)));
+    // Whoever runs the demo is its operator.
+    let set_up = |config: &Config| {
+        let mut setup = daemon::setup(config);
+        setup.control.own_user_operates = true;
+        setup
+    };
+    let reload = Reload::new(move || Config::load(&file, &daemon::checks()).map(|config| set_up(&config)));
     let reloader = reload.reloader();
-    let running = tokio::spawn(daemon::run(daemon::setup(&config), reload, Clock::system(), stop.clone(), move || {
+    let running = tokio::spawn(daemon::run(set_up(&config), reload, Clock::system(), stop.clone(), move || {
         let _ = ready.send(());
     }));
     if is_ready.await.is_err() {

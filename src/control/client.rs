@@ -7,6 +7,7 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
@@ -17,6 +18,10 @@ use super::api::{Problem, UNKNOWN_ROUTE};
 use crate::telemetry::chain;
 
 const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Pauses between attempts to connect: from this one, each twice as long as the one before, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// A client of one socket.
 #[derive(Debug, Clone)]
@@ -209,11 +214,23 @@ impl Client {
     }
 
     async fn ask(&self, method: Method, route: &Route, body: Option<Value>) -> Result<Heard<'_>, ClientError> {
-        let mut request = self.http.request(method.clone(), route.url()?);
-        if let Some(body) = &body {
-            request = request.json(body);
-        }
-        let response = request.send().await.map_err(|e| self.no_answer(&e, &method))?;
+        let begun = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        let response = loop {
+            let mut request = self.http.request(method.clone(), route.url()?);
+            if let Some(body) = &body {
+                request = request.json(body);
+            }
+            match request.send().await {
+                Ok(response) => break response,
+                // Nothing was sent yet: it can be tried again whatever it is.
+                Err(error) if begun.elapsed() + pause < patience(&error) => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(error) => return Err(self.no_answer(&error, &method)),
+            }
+        };
         let server = response.headers().get(reqwest::header::SERVER).and_then(|s| s.to_str().ok());
         let daemon = server.and_then(|s| s.strip_prefix("rosterd/")).map(str::to_owned);
         Ok(Heard { client: self, method, response, daemon })
@@ -233,6 +250,9 @@ impl Client {
         match behind::<io::Error>(error).map(io::Error::kind) {
             Some(io::ErrorKind::NotFound) => return no_daemon("there is no such socket".to_owned()),
             Some(io::ErrorKind::ConnectionRefused) => return no_daemon("the connection was refused".to_owned()),
+            Some(io::ErrorKind::WouldBlock) => {
+                return no_daemon("more callers than it can accept wait for it: see whose with ss -xp".to_owned());
+            }
             Some(io::ErrorKind::PermissionDenied) => {
                 let socket = self.socket.display();
                 let detail =
@@ -284,6 +304,19 @@ impl Heard<'_> {
         let header = |name| self.response.headers().get(name).and_then(|h| h.to_str().ok());
         let who = header(reqwest::header::SERVER).unwrap_or("something else");
         self.client.wrong(format!("{who} answers there ({}), and not rosterd: is this its socket?", self.response.status()))
+    }
+}
+
+/// How long to try to connect, after this error. A full backlog (EAGAIN) empties within moments, however many callers
+/// there are; a socket that refuses may be one of a daemon that is being started again.
+fn patience(error: &reqwest::Error) -> Duration {
+    if !error.is_connect() {
+        return Duration::ZERO;
+    }
+    match behind::<io::Error>(error).map(io::Error::kind) {
+        Some(io::ErrorKind::WouldBlock) => Duration::from_secs(10),
+        Some(io::ErrorKind::ConnectionRefused) => Duration::from_millis(500),
+        _ => Duration::ZERO,
     }
 }
 

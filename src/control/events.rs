@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{ConnectInfo, Query, State};
+use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::line::Peer;
 use super::problem::Refusal;
 use super::read::limit;
+use super::seats::POLLS_OF_ONE;
 use super::server::{Answer, Control};
 use super::{api, convert};
 use crate::engine::EngineError;
@@ -50,13 +53,21 @@ pub(super) struct WhichEvents {
     wait: Option<u64>,
 }
 
-pub(super) async fn events(State(control): Shared, Query(which): Query<WhichEvents>) -> Answer<api::Events> {
+pub(super) async fn events(
+    State(control): Shared,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Query(which): Query<WhichEvents>,
+) -> Answer<api::Events> {
     let wait = which.wait.map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
     if wait.is_some() && which.after.is_none() {
         return Err(Refusal::invalid("wait needs after: the place in the log to wait behind"));
     }
     let filter = control.filter(which).await?;
     let store = &control.engine.store;
+    let _waiting = match wait {
+        Some(_) => Some(peer.waits().ok_or_else(|| too_many(peer.uid))?),
+        None => None,
+    };
     // Before the first look: what is written in between wakes us.
     let mut news = store.news();
     let found = async {
@@ -70,8 +81,14 @@ pub(super) async fn events(State(control): Shared, Query(which): Query<WhichEven
     let events = tokio::select! {
         found = tokio::time::timeout(wait.unwrap_or(Duration::MAX), found) => found.unwrap_or(Ok(Vec::new()))?,
         () = control.engine.stop.cancelled() => Vec::new(),
+        () = peer.hurry.cancelled(), if wait.is_some() => Vec::new(),
     };
     Ok(Json(api::Events { events: events.into_iter().map(convert::event).collect() }))
+}
+
+fn too_many(uid: u32) -> Refusal {
+    let detail = format!("{POLLS_OF_ONE} requests of uid {uid} wait for news already: end one of them, or ask without wait");
+    Refusal::new(StatusCode::TOO_MANY_REQUESTS, detail)
 }
 
 impl Control {

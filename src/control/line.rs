@@ -1,8 +1,12 @@
 //! Connections: none that dawdles, and no more of them than there are seats.
 //!
+//! Accepting never waits for a caller or for the user database: a full backlog would keep everybody out, root too.
+//! A caller whose roles are not known yet waits aside until they have been looked up.
+//!
 //! What a caller may take its time over is bounded here, because the HTTP server has no time limits of
 //! its own; how long the daemon takes for an answer is not.
 
+use std::collections::{HashMap, VecDeque};
 use std::future::Future as _;
 use std::io;
 use std::pin::{Pin, pin};
@@ -14,11 +18,12 @@ use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::seats::{DESCRIPTORS, Place, Seats};
+use super::peer::Callers;
+use super::seats::{Class, DESCRIPTORS, LongPoll, Place, Seats, Signals};
 use super::turn::{Phase, Phases, Turn};
 
 /// For the head of a request, for its body, and for taking any of the answer.
@@ -33,41 +38,86 @@ const BREATH: Duration = Duration::from_millis(500);
 /// How often it is looked whether a caller that has said its last word still listens.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Connections that were told to leave end within moments; one that finds no descriptor after that is closed.
+const DESCRIPTOR_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Connections of callers whose roles are being looked up: of all, and of one user. A user database that hangs holds no more.
+const ASIDE: (usize, usize) = (64, 32);
+
+/// A user and the group it connected with.
+type Who = (u32, u32);
+
 /// Accepts connections within the limits.
 #[derive(Debug)]
 pub(super) struct Line {
     listener: UnixListener,
+    callers: Arc<Callers>,
     seats: Seats,
     descriptors: Arc<Semaphore>,
     patience: Duration,
     cut: CancellationToken,
-    /// That nobody can be accepted is said once, until somebody is.
+    /// Connections whose callers are being looked up.
+    aside: HashMap<Who, Vec<(UnixStream, OwnedSemaphorePermit)>>,
+    looked_up: (mpsc::Sender<(Who, Class)>, mpsc::Receiver<(Who, Class)>),
+    /// Connections that have a place and are to be handed out.
+    ready: VecDeque<Connection>,
+    /// Whether the log has said that no connection can be accepted.
     is_told: bool,
 }
 
 impl Line {
     /// `cut` ends every connection, whatever it is at.
-    pub(super) fn new(listener: UnixListener, cut: CancellationToken) -> Self {
+    pub(super) fn new(listener: UnixListener, callers: Arc<Callers>, cut: CancellationToken) -> Self {
         Self {
             listener,
+            callers,
             seats: Seats::default(),
-            descriptors: Arc::new(Semaphore::new(DESCRIPTORS)),
+            descriptors: Arc::new(Semaphore::new(DESCRIPTORS + ASIDE.0)),
             patience: PATIENCE,
             cut,
+            aside: HashMap::new(),
+            looked_up: mpsc::channel(ASIDE.0),
+            ready: VecDeque::new(),
             is_told: false,
         }
     }
 
-    /// A connection for this stream, if there is any room for it.
-    fn admit(&self, stream: UnixStream, permit: OwnedSemaphorePermit) -> Option<Connection> {
-        let who = stream.peer_cred().ok()?;
-        let (uid, gid) = (who.uid(), who.gid());
-        let (phases, leave) = (Phases::default(), self.cut.child_token());
-        let place = self.seats.take(uid, &phases, &leave)?;
+    /// Gives a new connection a place, or has its caller looked up first. A connection without room is closed.
+    async fn meet(&mut self, stream: UnixStream) {
+        let Ok(peer) = stream.peer_cred() else { return };
+        let who = (peer.uid(), peer.gid());
+        let descriptor = tokio::time::timeout(DESCRIPTOR_PATIENCE, Arc::clone(&self.descriptors).acquire_owned()).await;
+        let Ok(Ok(permit)) = descriptor else { return };
+        if let Some(caller) = self.callers.known(who.0, who.1) {
+            return self.seat(stream, permit, who, Class::of(who.0, caller.roles));
+        }
+        if self.aside.values().map(Vec::len).sum::<usize>() >= ASIDE.0 {
+            return;
+        }
+        let of_one = self.aside.entry(who).or_default();
+        if of_one.is_empty() {
+            let (callers, found) = (Arc::clone(&self.callers), self.looked_up.0.clone());
+            tokio::spawn(async move {
+                // A caller who cannot be looked up is told so by its request.
+                let class = callers.identify(who.0, who.1).await.map_or(Class::Strangers, |caller| Class::of(who.0, caller.roles));
+                // The line is gone when rosterd is stopping.
+                let _ = found.send((who, class)).await;
+            });
+        }
+        if of_one.len() < ASIDE.1 {
+            of_one.push((stream, permit));
+        }
+    }
+
+    fn seat(&mut self, stream: UnixStream, permit: OwnedSemaphorePermit, (uid, gid): Who, class: Class) {
+        let signals = Signals { leave: self.cut.child_token(), hurry: CancellationToken::new() };
+        let phases = Phases::default();
+        let Some(place) = self.seats.take(class, uid, &phases, &signals) else { return };
         let patience = if place.is_standing() { SHORT_PATIENCE } else { self.patience };
-        Some(Connection {
+        let Signals { leave, hurry } = signals;
+        self.ready.push_back(Connection {
             stream,
-            peer: Peer { uid, gid, has_no_seat: place.is_standing(), phases },
+            peer: Peer { uid, gid, has_no_seat: place.is_standing(), phases, hurry, seats: self.seats.clone() },
             was_answering: false,
             is_blocked: false,
             is_heard: false,
@@ -77,7 +127,7 @@ impl Line {
             cut: Box::pin(leave.cancelled_owned()),
             _place: place,
             _permit: permit,
-        })
+        });
     }
 }
 
@@ -87,20 +137,26 @@ impl Listener for Line {
 
     async fn accept(&mut self) -> (Connection, ()) {
         loop {
-            // Only while those who were told to leave are about to.
-            let Ok(permit) = Arc::clone(&self.descriptors).acquire_owned().await else { std::future::pending().await };
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    self.is_told = false;
-                    if let Some(connection) = self.admit(stream, permit) {
-                        return (connection, ());
+            if let Some(connection) = self.ready.pop_front() {
+                return (connection, ());
+            }
+            tokio::select! {
+                Some((who, class)) = self.looked_up.1.recv() => {
+                    for (stream, permit) in self.aside.remove(&who).unwrap_or_default() {
+                        self.seat(stream, permit, who, class);
                     }
                 }
-                Err(error) => {
-                    if !std::mem::replace(&mut self.is_told, true) {
-                        tracing::warn!("a connection to the control socket could not be accepted: {error}");
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        self.is_told = false;
+                        self.meet(stream).await;
                     }
-                    tokio::time::sleep(BREATH).await;
+                    Err(error) => {
+                        if !std::mem::replace(&mut self.is_told, true) {
+                            tracing::warn!("a connection to the control socket could not be accepted: {error}");
+                        }
+                        tokio::time::sleep(BREATH).await;
+                    }
                 }
             }
             // So that a flood does not outrun those who have been let in.
@@ -122,13 +178,21 @@ pub(super) struct Peer {
     pub(super) gid: u32,
     /// Whether it is only to be told that there are too many.
     pub(super) has_no_seat: bool,
+    /// Cancelled when the seat is wanted: what waits for news answers now, and the connection ends after the answer.
+    pub(super) hurry: CancellationToken,
     phases: Phases,
+    seats: Seats,
 }
 
 impl Peer {
     /// The head of a request is there.
     pub(super) fn asks(&self) -> Turn {
         self.phases.begin()
+    }
+
+    /// Begins to wait for news; `None` when the caller waits too often already.
+    pub(super) fn waits(&self) -> Option<LongPoll> {
+        self.seats.wait(self.uid, &self.phases)
     }
 }
 
@@ -167,7 +231,7 @@ impl Connection {
         if self.cut.as_mut().poll(cx).is_ready() {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection has to make room, or rosterd is stopping"));
         }
-        if matches!(self.peer.phases.now(), Phase::Receiving | Phase::Answering) {
+        if matches!(self.peer.phases.now(), Phase::Receiving | Phase::Answering | Phase::Polling) {
             self.was_answering = true;
             return Ok(());
         }
@@ -201,7 +265,7 @@ impl Connection {
             // A request that came with the one before has been read, perhaps, and is only about to begin.
             Phase::Listening => self.is_heard && was_heard,
             Phase::Receiving => true,
-            Phase::Answering | Phase::Sending => false,
+            Phase::Answering | Phase::Polling | Phase::Sending => false,
         };
         if self.is_heard && !was_heard {
             cx.waker().wake_by_ref();
@@ -265,11 +329,16 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::control::Settings;
 
     async fn connected() -> (UnixStream, Connection) {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("s");
-        let mut line = Line::new(UnixListener::bind(&path).unwrap(), CancellationToken::new());
+        let none = String::new;
+        let settings =
+            Settings { socket: path.clone(), operators: none(), viewers: none(), authenticators: none(), own_user_operates: true };
+        let callers = Arc::new(Callers::new(&settings));
+        let mut line = Line::new(UnixListener::bind(&path).unwrap(), callers, CancellationToken::new());
         line.patience = Duration::from_millis(200);
         let (caller, accepted) = tokio::join!(UnixStream::connect(&path), line.accept());
         (caller.unwrap(), accepted.0)

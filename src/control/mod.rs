@@ -17,7 +17,9 @@ mod openapi;
 pub mod peer;
 mod problem;
 mod read;
+mod record;
 mod reload;
+pub mod roles;
 mod routes;
 mod seats;
 mod server;
@@ -32,7 +34,7 @@ use std::path::PathBuf;
 pub use convert::check as check_shown;
 pub use metrics::{Port, bind_port, export};
 pub use peer::Callers;
-pub use reload::{Ask, Reloaded, Reloader};
+pub use reload::{Ask, Asked, Reloaded, Reloader};
 pub use server::serve;
 pub use socket::{Listening, ServeError, bind};
 
@@ -41,10 +43,12 @@ pub use socket::{Listening, ServeError, bind};
 pub struct Settings {
     /// Where the socket is; the directory it is in must exist.
     pub socket: PathBuf,
-    /// The Unix group that may change things (root and the daemon's own user always may).
+    /// The Unix group of operators: they change things and read. Root always may.
     pub operators: String,
-    /// The Unix group that may only look.
+    /// The Unix group of viewers: they read.
     pub viewers: String,
-    /// The Unix group that may ask for sign-in decisions.
+    /// The Unix group of authenticators: they ask for sign-in decisions.
     pub authenticators: String,
+    /// Whether the daemon's own user has every role: for a trial in the foreground.
+    pub own_user_operates: bool,
 }

@@ -11,14 +11,16 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::api::Problem;
-use super::peer::Role;
 use super::problem;
+use super::record::Effect;
+use super::roles::{Role, Roles};
 use super::routes::{Answers, Content, Operation, SchemaOf, Takes, operations};
 
 const ABOUT: &str = "\
 The control socket of rosterd: HTTP/1.1 with JSON over a Unix socket. Who may do what follows from the caller's user and \
-groups, as the kernel and the user database tell them; nothing in a request counts. Each operation names the role it needs, \
-`x-rosterd-role`: an operator may do what a viewer may.
+groups, as the kernel and the user database tell them; nothing in a request counts. Roles are sets: each operation names those of \
+which a caller needs one, `x-rosterd-roles`, and a role includes no other. What changes or exports something leaves an event with its \
+actor, of the type `x-rosterd-event` unless it leaves a more specific one.
 
 Times are RFC 3339 in UTC, ids UUIDs, objectGUIDs dashed and lower-case. Fields may be added to answers, and words to what a \
 field can say; clients pass over what they do not know. What a request asks for and the daemon does not know is refused, never \
@@ -30,14 +32,9 @@ pub(super) async fn answer() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
 }
 
-/// The word for a role.
-fn word(role: Option<Role>) -> &'static str {
-    match role {
-        None => "anybody",
-        Some(Role::Authenticator) => "authenticator",
-        Some(Role::Viewer) => "viewer",
-        Some(Role::Operator) => "operator",
-    }
+/// The words for a set of roles.
+fn words(roles: Option<Roles>) -> Vec<&'static str> {
+    roles.map_or_else(|| vec!["anybody"], |roles| roles.iter().map(Role::as_str).collect())
 }
 
 /// The two ways in which a type is written: what is sent has all its fields, what is asked for may leave some out.
@@ -101,15 +98,18 @@ pub(super) fn document() -> Value {
 }
 
 fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
-    let Operation { method, path, role, summary, query, takes, answers, .. } = operation;
+    let Operation { method, path, roles, effect, summary, query, takes, answers, .. } = operation;
     let mut parameters = of_path(path);
     parameters.extend(query.iter().flat_map(|of| of_query(*of, schemas)));
     let mut described = json!({
         "operationId": id(method, path),
         "summary": summary,
-        "x-rosterd-role": word(*role),
+        "x-rosterd-roles": words(*roles),
         "responses": responses(operation, answers, schemas),
     });
+    if let Effect::Records(kind) = effect {
+        described["x-rosterd-event"] = json!(kind);
+    }
     if !parameters.is_empty() {
         described["parameters"] = Value::Array(parameters);
     }
@@ -178,17 +178,13 @@ fn responses(operation: &Operation, answers: &[Answers], schemas: &mut Schemas) 
 }
 
 /// Everything that can go wrong with an operation.
-fn failures(Operation { path, role, query, takes, fails, .. }: &Operation) -> Vec<(u16, &'static str)> {
+fn failures(Operation { path, roles, query, takes, fails, .. }: &Operation) -> Vec<(u16, &'static str)> {
     let mut all = fails.to_vec();
-    if query.is_some() || !matches!(takes, Takes::Nothing) || path.contains('{') || role.is_some() {
+    if query.is_some() || !matches!(takes, Takes::Nothing) || path.contains('{') || roles.is_some() {
         all.push((400, "The request asks for something that is not known, or malformed"));
     }
-    if let Some(role) = role {
-        all.push(match role {
-            Role::Operator => (403, "The caller is no operator"),
-            Role::Viewer => (403, "The caller is neither viewer nor operator"),
-            Role::Authenticator => (403, "The caller has no role"),
-        });
+    if roles.is_some() {
+        all.push((403, "The caller has none of the roles"));
         all.push((500, "It failed; the log of rosterd says why"));
     }
     if path.contains('{') || query.is_some() {

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Settings;
+use super::roles::{OwnUser, Role, RoleGroups, Roles};
 use crate::model::Actor;
 
 /// Long enough for a script's hundred requests, short enough that nobody waits for a new membership.
@@ -27,56 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A user database that hangs takes no more threads than this.
 const LOOK_UPS: usize = 8;
 
-/// Whom the kernel cannot name in this user namespace: anybody.
-const OVERFLOW: u32 = 65_534;
-
-/// What a caller may do; each may do what the one before may.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Role {
-    /// Ask for sign-in decisions.
-    Authenticator,
-    /// Look.
-    Viewer,
-    /// Change things.
-    Operator,
-}
-
-/// The groups behind the roles, by number; `None` where there is no such group, which then is simply empty.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct RoleGroups {
-    /// Of operators.
-    pub operators: Option<u32>,
-    /// Of viewers.
-    pub viewers: Option<u32>,
-    /// Of authenticators.
-    pub authenticators: Option<u32>,
-}
-
-impl RoleGroups {
-    /// What the user `uid`, in these groups, may do to a daemon that runs as `own`.
-    pub fn role(&self, uid: u32, groups: &BTreeSet<u32>, own: u32) -> Option<Role> {
-        let Self { operators, viewers, authenticators } = *self;
-        let is_in = |group: Option<u32>| group.is_some_and(|g| groups.contains(&g));
-        let is_own = uid == own && uid != OVERFLOW;
-        if uid == 0 || is_own || is_in(operators) {
-            Some(Role::Operator)
-        } else if is_in(viewers) {
-            Some(Role::Viewer)
-        } else if is_in(authenticators) {
-            Some(Role::Authenticator)
-        } else {
-            None
-        }
-    }
-}
-
 /// A caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Caller {
     /// The name it goes by in events: the user's, else `uid:1234`.
     pub actor: Actor,
-    /// What it may do.
-    pub role: Option<Role>,
+    /// Roles that it has.
+    pub roles: Roles,
 }
 
 /// Why a caller is not known.
@@ -103,7 +61,7 @@ pub enum PeerError {
 #[derive(Debug)]
 pub struct Callers {
     names: RwLock<Names>,
-    own: u32,
+    own: OwnUser,
     look_ups: Arc<Semaphore>,
     known: Mutex<HashMap<(u32, u32), (Instant, Caller)>>,
 }
@@ -118,17 +76,17 @@ struct Names {
 
 impl Names {
     fn of(settings: &Settings) -> Self {
-        let Settings { socket: _, operators, viewers, authenticators } = settings.clone();
+        let Settings { socket: _, operators, viewers, authenticators, own_user_operates: _ } = settings.clone();
         Self { operators, viewers, authenticators }
     }
 }
 
 impl Callers {
-    /// With these groups; a daemon's own user is an operator.
+    /// Looks callers up in these groups.
     pub fn new(settings: &Settings) -> Self {
         Self {
             names: RwLock::new(Names::of(settings)),
-            own: Uid::effective().as_raw(),
+            own: OwnUser { uid: Uid::effective().as_raw(), operates: settings.own_user_operates },
             look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
             known: Mutex::default(),
         }
@@ -144,29 +102,35 @@ impl Callers {
         self.names.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The groups that have this role, for a sentence.
-    pub fn groups_with(&self, role: Role) -> String {
+    /// Names the groups of which a caller needs one, for a message.
+    pub fn groups_of(&self, roles: Roles) -> String {
         let Names { operators, viewers, authenticators } = self.names();
-        match role {
-            Role::Operator => operators,
-            Role::Viewer => format!("{viewers} or {operators}"),
-            Role::Authenticator => format!("{authenticators}, {viewers} or {operators}"),
+        let group = |role| match role {
+            Role::Operator => operators.clone(),
+            Role::Viewer => viewers.clone(),
+            Role::Authenticator => authenticators.clone(),
+        };
+        roles.iter().map(group).collect::<Vec<_>>().join(" or ")
+    }
+
+    /// Returns what is known of a caller without asking the user database.
+    pub fn known(&self, uid: u32, gid: u32) -> Option<Caller> {
+        if uid == 0 {
+            // Whatever has become of the user database, root gets in.
+            return Some(Caller { actor: Actor("root".to_owned()), roles: Roles::ALL });
         }
+        let now = Instant::now();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(uid, gid)).filter(|(until, _)| *until > now).map(|(_, caller)| caller.clone())
     }
 
     /// Who the user `uid` is that connected with the group `gid`.
     pub async fn identify(&self, uid: u32, gid: u32) -> Result<Caller, PeerError> {
-        if uid == 0 {
-            // Whatever has become of the user database, root gets in.
-            return Ok(Caller { actor: Actor("root".to_owned()), role: Some(Role::Operator) });
-        }
-        let now = Instant::now();
-        if let Some((until, caller)) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&(uid, gid))
-            && *until > now
-        {
-            return Ok(caller.clone());
+        if let Some(caller) = self.known(uid, gid) {
+            return Ok(caller);
         }
         let caller = tokio::time::timeout(PATIENCE, self.ask(uid, gid)).await.map_err(|_| PeerError::Silent { uid })??;
+        let now = Instant::now();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, (until, _)| *until > now);
         known.insert((uid, gid), (now + REMEMBERED, caller.clone()));
@@ -185,7 +149,7 @@ impl Callers {
     }
 }
 
-fn look_up(uid: u32, gid: u32, own: u32, names: &Names) -> Result<Caller, Errno> {
+fn look_up(uid: u32, gid: u32, own: OwnUser, names: &Names) -> Result<Caller, Errno> {
     let user = or_none(User::from_uid(Uid::from_raw(uid)))?;
     let mut groups = BTreeSet::from([gid]);
     if let Some(user) = &user {
@@ -199,7 +163,7 @@ fn look_up(uid: u32, gid: u32, own: u32, names: &Names) -> Result<Caller, Errno>
     let Names { operators, viewers, authenticators } = names;
     let ids = RoleGroups { operators: group(operators)?, viewers: group(viewers)?, authenticators: group(authenticators)? };
     let actor = Actor(user.map_or_else(|| format!("uid:{uid}"), |u| u.name));
-    Ok(Caller { actor, role: ids.role(uid, &groups, own) })
+    Ok(Caller { actor, roles: ids.roles(uid, &groups, own) })
 }
 
 /// What getpwuid_r(3) lists as ways to say that there is none.

@@ -24,11 +24,22 @@ pub struct Reloaded {
 /// Why the configuration stays as it was: all that is wrong with the file, one problem a line.
 pub type Refused = String;
 
-/// That the configuration is to be read again.
+/// The way by which a reload was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// By an operation on the socket, whose event the router records.
+    OverTheSocket,
+    /// By SIGHUP; the daemon records the event.
+    BySignal,
+}
+
+/// Request to read the configuration again.
 #[derive(Debug)]
 pub struct Ask {
     /// Who asks.
     pub by: Actor,
+    /// The way of the request.
+    pub asked: Asked,
     /// Where the answer goes.
     pub answer: oneshot::Sender<Result<Reloaded, Refused>>,
 }
@@ -45,9 +56,9 @@ impl Reloader {
     }
 
     /// Has the configuration read again, and waits for what comes of it; `None` when the daemon is stopping.
-    pub async fn reload(&self, by: Actor) -> Option<Result<Reloaded, Refused>> {
+    pub async fn reload(&self, by: Actor, asked: Asked) -> Option<Result<Reloaded, Refused>> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Ask { by, answer }).await.ok()?;
+        self.0.send(Ask { by, asked, answer }).await.ok()?;
         answered.await.ok()
     }
 }

@@ -1,8 +1,9 @@
-//! The table of the API: for every operation its method and path, who may ask for it, what it takes and what it answers.
+//! The table of the API: for every operation its method and path, the roles that may call it, what it takes, what it
+//! answers and the event that it leaves.
 //!
 //! The router and the OpenAPI document are both made from this one table, so neither can know of something
-//! that the other does not. The check of the caller, and of what may come with a request, is put around
-//! every handler here: no handler can forget it.
+//! that the other does not. The check of the caller, and of what may come with a request, and the event of an
+//! operation that recorded none, are put around every handler here: no handler can forget them.
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::peer::Role;
+use super::record::{Effect, REQUESTED};
+use super::roles::{Role, Roles};
 use super::server::{Control, Gate, gate};
 use super::{api, backup, events, hooks, metrics, openapi, read, write};
 use crate::telemetry::Format;
@@ -63,8 +65,10 @@ pub(super) struct Operation {
     pub(super) method: Method,
     /// Its path below `/v1`.
     pub(super) path: &'static str,
-    /// Who may ask for it; everybody where there is no role.
-    pub(super) role: Option<Role>,
+    /// Roles of which a caller needs one; `None` where no role is needed.
+    pub(super) roles: Option<Roles>,
+    /// Event that it leaves.
+    pub(super) effect: Effect,
     /// What it does, in a line.
     pub(super) summary: &'static str,
     /// An object whose fields are the query parameters.
@@ -79,14 +83,14 @@ pub(super) struct Operation {
 }
 
 impl Operation {
-    fn new<H, T>(method: Method, role: Option<Role>, path: &'static str, handler: H, summary: &'static str) -> Self
+    fn new<H, T>(method: Method, roles: Option<Roles>, effect: Effect, path: &'static str, handler: H, summary: &'static str) -> Self
     where
         H: Handler<T, Arc<Control>>,
         T: 'static,
     {
         let filter = if method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
         let handler = on(filter, handler);
-        Self { method, path, role, summary, query: None, takes: Takes::Nothing, answers: Vec::new(), fails: &[], handler }
+        Self { method, path, roles, effect, summary, query: None, takes: Takes::Nothing, answers: Vec::new(), fails: &[], handler }
     }
 
     /// With query parameters: the fields of `T`, which the handler reads.
@@ -125,22 +129,40 @@ impl Operation {
     }
 }
 
-/// What viewers may ask.
+/// Operators and viewers read.
+const READERS: Roles = Roles::of(&[Role::Viewer, Role::Operator]);
+
+/// Only operators change and export.
+const OPERATORS: Roles = Roles::of(&[Role::Operator]);
+
+/// Only authenticators ask for sign-ins: asking guesses passwords, uses up attempts and creates users.
+const AUTHENTICATORS: Roles = Roles::of(&[Role::Authenticator]);
+
+/// An operation that reads.
 fn look<H, T>(path: &'static str, handler: H, summary: &'static str) -> Operation
 where
     H: Handler<T, Arc<Control>>,
     T: 'static,
 {
-    Operation::new(Method::GET, Some(Role::Viewer), path, handler, summary)
+    Operation::new(Method::GET, Some(READERS), Effect::Reads, path, handler, summary)
 }
 
-/// What operators may have done.
+/// An operation that changes or exports something, and leaves an event of this type.
+fn act<H, T>(kind: &'static str, path: &'static str, handler: H, summary: &'static str) -> Operation
+where
+    H: Handler<T, Arc<Control>>,
+    T: 'static,
+{
+    Operation::new(Method::POST, Some(OPERATORS), Effect::Records(kind), path, handler, summary)
+}
+
+/// An operation whose event the store writes together with the change.
 fn change<H, T>(path: &'static str, handler: H, summary: &'static str) -> Operation
 where
     H: Handler<T, Arc<Control>>,
     T: 'static,
 {
-    Operation::new(Method::POST, Some(Role::Operator), path, handler, summary)
+    act(REQUESTED, path, handler, summary)
 }
 
 const REFUSED: (u16, &str) = (409, "It cannot be done as things stand");
@@ -151,14 +173,15 @@ const TOO_LONG: (u16, &str) = (504, "It took longer than it may");
 pub(super) fn operations() -> Vec<Operation> {
     // The document is the same for every rosterd of a version and holds nothing of anybody, and who writes a client
     // needs it before having a role: everybody may read it.
-    let document = Operation::new(Method::GET, None, "/openapi.json", openapi::answer, "This document").answer(
+    let document = Operation::new(Method::GET, None, Effect::Reads, "/openapi.json", openapi::answer, "This document").answer(
         StatusCode::OK,
         "An OpenAPI document",
         Content::Bytes("application/json"),
     );
-    let sign_in = Operation::new(Method::POST, Some(Role::Authenticator), "/sign-ins", write::sign_in, "Whether somebody may sign in")
-        .takes::<api::SignIn>()
-        .answers::<api::SignInDecision>("The decision, also when it is no");
+    let sign_in =
+        Operation::new(Method::POST, Some(AUTHENTICATORS), Effect::Decides, "/sign-ins", write::sign_in, "Whether a user may sign in")
+            .takes::<api::SignIn>()
+            .answers::<api::SignInDecision>("The decision, also when it is no");
     vec![
         document,
         sign_in,
@@ -205,7 +228,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers::<api::Quarantine>("The entries, each with what to do about it"),
         look("/events", events::events, "Everything that happened")
             .with_query::<events::WhichEvents>()
-            .answers::<api::Events>("The events, oldest first"),
+            .answers::<api::Events>("The events, oldest first; none where the time is over, or the connection is needed by others")
+            .fails(&[(429, "Too many requests of the caller wait for news")]),
         look("/events/verify", events::verify, "Follow the chain of the log from its first entry")
             .with_query::<events::AgainstWhat>()
             .answers::<api::LogCheck>("Its end, or where it breaks"),
@@ -213,41 +237,46 @@ pub(super) fn operations() -> Vec<Operation> {
         look("/hooks/{name}/deliveries", hooks::deliveries, "What a hook was told, and is to be told")
             .with_query::<hooks::WhichDeliveries>()
             .answers::<api::Deliveries>("The deliveries, newest event first"),
-        change("/hooks/{name}/test", hooks::test, "Send a hook a sample, marked as one")
+        act("hook.tested", "/hooks/{name}/test", hooks::test, "Send a hook a sample, marked as one")
             .answers::<api::Sample>("What the hook made of it, also when it did not take it"),
-        change("/hooks/{name}/redeliver", hooks::redeliver, "Deliver again what was given up, or one event")
+        act("hook.redelivered", "/hooks/{name}/redeliver", hooks::redeliver, "Deliver again what was given up, or one event")
             .may_take::<api::Redeliver>()
             .answers::<api::Redelivered>("How many deliveries that makes")
             .fails(&[REFUSED]),
-        change("/hooks/{name}/replay", hooks::replay, "Tell a hook everything it wants to know since then")
+        act("hook.replayed", "/hooks/{name}/replay", hooks::replay, "Tell a hook everything it wants to know since then")
             .takes::<api::Replay>()
             .answers::<api::Redelivered>("How many deliveries that makes"),
-        change("/backup", backup::backup, "A consistent copy of the store")
+        act("store.backed_up", "/backup", backup::backup, "A consistent copy of the store")
             .answer(StatusCode::OK, "The store", Content::Bytes(backup::MEDIA_TYPE))
             .fails(&[REFUSED]),
-        change("/reload", write::reload, "Have the configuration read again")
+        act("configuration.reloaded", "/reload", write::reload, "Have the configuration read again")
             .answers::<api::Reloaded>("What it means for each directory")
             .fails(&[(422, "The file has problems, and changes nothing")]),
-        change("/sync", write::sync_all, "Run all directories now")
+        act("run.requested", "/sync", write::sync_all, "Run all directories now")
             .with_query::<write::Waiting>()
             .answers::<api::Runs>("The runs, also those that failed")
             .may_only_begin()
             .fails(&[REFUSED]),
-        change("/directories/{name}/sync", write::sync, "Run one directory now")
+        act("run.requested", "/directories/{name}/sync", write::sync, "Run one directory now")
             .with_query::<write::Waiting>()
             .answers::<api::Run>("The run, also when it failed")
             .may_only_begin()
             .fails(&[REFUSED]),
-        change("/directories/{name}/pause", write::pause, "Start no runs of a directory")
+        change("/directories/{name}/pause", write::pause, "Start no runs of a directory for a while")
             .may_take::<api::Pause>()
             .answers::<api::DirectoryStatus>("How the directory stands then"),
         change("/directories/{name}/resume", write::resume, "Start runs of a directory again")
             .answers::<api::DirectoryStatus>("How the directory stands then"),
-        change("/directories/{name}/unlock", write::unlock, "Try the bind again, after the service account was refused")
+        act("directory.unlocked", "/directories/{name}/unlock", write::unlock, "Try the bind again, after the service account was refused")
             .answers::<api::DirectoryStatus>("How the directory stands then"),
-        change("/directories/{name}/repin", write::repin, "Accept bases, groups, canaries and readable attributes as they are now")
-            .answers::<api::DirectoryStatus>("How the directory stands then")
-            .fails(&[REFUSED]),
+        act(
+            "directory.rebaselined",
+            "/directories/{name}/repin",
+            write::repin,
+            "Accept bases, groups, canaries and readable attributes as they are now",
+        )
+        .answers::<api::DirectoryStatus>("How the directory stands then")
+        .fails(&[REFUSED]),
         change("/held/{id}/approve", write::approve, "Read the people of a plan again, and apply what is still true of it")
             .may_take::<api::Approving>()
             .answers::<api::Approval>("The run that applied it, and what still waits")
@@ -289,7 +318,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .with_query::<write::Releasing>()
             .answers::<api::Release>("Whom it touched, and how")
             .fails(&[REFUSED]),
-        change("/users/{who}/sync", write::sync_user, "Read one person again, and apply what has changed")
+        act("run.requested", "/users/{who}/sync", write::sync_user, "Read one person again, and apply what has changed")
             .answers::<api::Run>("The run")
             .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
         change("/users/{who}/suspend", write::suspend, "Bar somebody at once, whatever the directory says")
@@ -322,9 +351,15 @@ pub(super) fn operations() -> Vec<Operation> {
 /// The operations as a router, each behind its gate.
 pub(super) fn router(control: &Arc<Control>) -> Router<Arc<Control>> {
     operations().into_iter().fold(Router::new(), |router, operation| {
-        let Operation { path, role, query, takes, handler, .. } = operation;
-        let at =
-            Gate { control: Arc::clone(control), role, takes_query: query.is_some(), takes_document: !matches!(takes, Takes::Nothing) };
+        let Operation { path, roles, effect, query, takes, handler, .. } = operation;
+        let at = Gate {
+            control: Arc::clone(control),
+            pattern: path,
+            roles,
+            effect,
+            takes_query: query.is_some(),
+            takes_document: !matches!(takes, Takes::Nothing),
+        };
         router.route(&format!("/v1{path}"), handler.route_layer(from_fn_with_state(at, gate)))
     })
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest as _, MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
@@ -20,8 +20,10 @@ use tokio_util::task::TaskTracker;
 
 use super::line::{Line, PATIENCE, Peer};
 use super::metrics::Metrics;
-use super::peer::{Caller, Callers, Role};
+use super::peer::{Caller, Callers};
 use super::problem::{Refusal, as_problems};
+use super::record::{Asked, Effect, recorded};
+use super::roles::{Role, Roles};
 use super::socket::{Listening, ServeError};
 use super::turn::Phase;
 use super::{Reloader, routes};
@@ -84,6 +86,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let (listener, file) = listening.into_parts();
+    let cut = CancellationToken::new();
+    let line = Line::new(listener, Arc::clone(&callers), cut.clone());
     let control = Arc::new(Control {
         metrics: Metrics::new(Arc::clone(&engine)),
         engine,
@@ -93,8 +97,6 @@ pub async fn serve(
         changing: TaskTracker::new(),
         handles: RwLock::default(),
     });
-    let cut = CancellationToken::new();
-    let line = Line::new(listener, cut.clone());
     let service = service(&control).into_make_service_with_connect_info::<Peer>();
     let mut server = pin!(axum::serve(line, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
     tokio::select! {
@@ -162,7 +164,7 @@ async fn receive(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: N
     }
     let (parts, body) = request.into_parts();
     let whole = Bytes::from_request(Request::from_parts(parts.clone(), body), &());
-    let response = match tokio::time::timeout(PATIENCE, whole).await {
+    let mut response = match tokio::time::timeout(PATIENCE, whole).await {
         Ok(Ok(body)) => {
             turn.goes_on(Phase::Answering);
             next.run(Request::from_parts(parts, Body::from(body))).await
@@ -170,6 +172,10 @@ async fn receive(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: N
         Ok(Err(rejected)) => Refusal::new(rejected.status(), rejected.body_text()).into_response(),
         Err(_) => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end in time").into_response(),
     };
+    if peer.hurry.is_cancelled() {
+        // Its seat is another's by now.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     turn.sends(response)
 }
 
@@ -183,8 +189,12 @@ fn too_many(uid: u32) -> Response {
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     pub(super) control: Arc<Control>,
-    /// Who may pass; everybody where there is no role.
-    pub(super) role: Option<Role>,
+    /// Path of the operation in the table.
+    pub(super) pattern: &'static str,
+    /// Roles of which the caller needs one; `None` where no role is needed.
+    pub(super) roles: Option<Roles>,
+    /// Event that the operation leaves.
+    pub(super) effect: Effect,
     /// Whether there may be a query.
     pub(super) takes_query: bool,
     /// Whether there may be a document.
@@ -197,73 +207,94 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
 }
 
 async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, Refusal> {
-    let Gate { control, role, takes_query, takes_document } = gate;
-    if let Some(needed) = role {
-        let caller = admit(&control, peer(&request), needed).await?;
-        if needed == Role::Operator {
-            // The path may hold an address.
-            tracing::debug!("{} asks for {}", caller.actor, request.uri().path());
+    let Gate { control, pattern, roles, effect, takes_query, takes_document } = gate;
+    let actor = match roles {
+        Some(needed) => {
+            let caller = admit(&control, peer(&request), needed).await?;
+            let actor = caller.actor.clone();
+            request.extensions_mut().insert(caller);
+            Some(actor)
         }
-        request.extensions_mut().insert(caller);
-    }
-    let request = as_asked(request, takes_query, takes_document).await?;
-    if request.method() == Method::GET {
-        return Ok(next.run(request).await);
-    }
+        None => None,
+    };
+    // An event shows the document. One with a password is in no event, and must not be held twice: it is wiped when it is read.
+    let is_shown = matches!(effect, Effect::Records(_));
+    let (request, document) = as_asked(request, takes_query, takes_document, is_shown).await?;
+    let kind = match effect {
+        Effect::Reads => return Ok(next.run(request).await),
+        Effect::Decides => None,
+        Effect::Records(kind) => Some(kind),
+    };
     // A change that has begun is not undone by its caller's hanging up, and a password that was tried counts.
-    let changed = control.changing.spawn(next.run(request)).await;
-    changed.map_err(|_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the request failed: see the log of rosterd"))
+    let tracked = Arc::clone(&control);
+    let changed = tracked.changing.spawn(async move {
+        match kind.zip(actor) {
+            Some((kind, actor)) => recorded(control, Asked { actor, kind, pattern, document }, request, next).await,
+            None => next.run(request).await,
+        }
+    });
+    changed.await.map_err(|_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the request failed: see the log of rosterd"))
 }
 
-/// Refuses what would be passed over: whoever asks for less than the whole must not be given the whole.
-async fn as_asked(request: Request, takes_query: bool, takes_document: bool) -> Result<Request, Refusal> {
+/// Refuses what would be passed over: a request for less than the whole must not be answered with the whole. Returns the
+/// document, too, where an event shows it.
+async fn as_asked(request: Request, takes_query: bool, takes_document: bool, is_shown: bool) -> Result<(Request, Bytes), Refusal> {
     if !takes_query && request.uri().query().is_some_and(|q| !q.is_empty()) {
         return Err(Refusal::invalid(format!("{} takes no query", request.uri().path())));
     }
-    if takes_document {
-        return Ok(request);
+    if takes_document && !is_shown {
+        return Ok((request, Bytes::new()));
     }
     let (parts, body) = request.into_parts();
     // `receive` has it already.
     let body = axum::body::to_bytes(body, LARGEST_BODY).await.map_err(|e| Refusal::invalid(chain(&e)))?;
+    if takes_document {
+        return Ok((Request::from_parts(parts, Body::from(body.clone())), body));
+    }
     let is_empty = body.is_empty() || matches!(serde_json::from_slice(&body), Ok(serde_json::Value::Object(fields)) if fields.is_empty());
     if !is_empty {
         return Err(Refusal::invalid(format!("{} takes no document", parts.uri.path())));
     }
-    Ok(Request::from_parts(parts, Body::empty()))
+    Ok((Request::from_parts(parts, Body::empty()), Bytes::new()))
 }
 
 fn peer(request: &Request) -> Option<(u32, u32)> {
     request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| (peer.uid, peer.gid))
 }
 
-async fn admit(control: &Control, peer: Option<(u32, u32)>, needed: Role) -> Result<Caller, Refusal> {
+async fn admit(control: &Control, peer: Option<(u32, u32)>, needed: Roles) -> Result<Caller, Refusal> {
     let (uid, gid) = peer.ok_or_else(|| Refusal::new(StatusCode::FORBIDDEN, "the kernel does not say who is calling"))?;
     let caller = control.callers.identify(uid, gid).await.map_err(|e| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, chain(&e)))?;
-    permit(&caller, uid, needed, &control.callers.groups_with(needed))?;
+    permit(&caller, uid, needed, &control.callers.groups_of(needed))?;
     Ok(caller)
 }
 
-/// Whether the caller has the role.
-pub(super) fn permit(caller: &Caller, uid: u32, needed: Role, groups: &str) -> Result<(), Refusal> {
-    if caller.role.is_some_and(|role| role >= needed) {
+/// Whether the caller has one of the roles.
+pub(super) fn permit(caller: &Caller, uid: u32, needed: Roles, groups: &str) -> Result<(), Refusal> {
+    if caller.roles.meets(needed) {
         return Ok(());
     }
-    let what = match needed {
-        Role::Operator => "change anything",
-        Role::Viewer => "look",
-        Role::Authenticator => "ask",
+    let what = if needed.has(Role::Viewer) {
+        "look"
+    } else if needed.has(Role::Operator) {
+        "change anything"
+    } else {
+        "ask for sign-ins"
     };
     let detail = format!("{} (uid {uid}) may not {what}: it has to be in the group {groups}", caller.actor);
     Err(Refusal::new(StatusCode::FORBIDDEN, detail))
 }
 
-/// The document of a request.
+/// Reads the document of a request. It is an object: serde would take the list `[]` for one whose fields all have their
+/// default.
 pub(super) fn document<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
+    if matches!(body.trim_ascii_start().first(), Some(b) if *b != b'{') {
+        return Err(Refusal::invalid("the body is not the JSON that belongs here: write an object, { … }"));
+    }
     serde_json::from_slice(body).map_err(|e| Refusal::invalid(format!("the body is not the JSON that belongs here: {e}")))
 }
 
-/// The document of a request that needs none.
+/// Reads the document of a request that needs none.
 pub(super) fn optional_document<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Refusal> {
     if body.is_empty() { Ok(T::default()) } else { document(body) }
 }

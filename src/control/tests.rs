@@ -17,7 +17,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, ClientError, Route};
-use super::peer::{Caller, Role, RoleGroups};
+use super::peer::Caller;
+use super::record::Effect;
+use super::roles::{OwnUser, Role, RoleGroups, Roles};
+use super::routes::operations;
 use super::server::permit;
 use super::socket::ServeError;
 use super::{Callers, Reloader, Settings, api, bind, serve};
@@ -48,7 +51,13 @@ impl Daemon {
         let store = Store::open(&format!("sqlite://{}", home.path().join("rosterd.db").display())).await.unwrap();
         let stop = CancellationToken::new();
         let engine = Arc::new(Engine::new(Arc::new(store), Clock::system(), Vec::new(), Rules::default(), stop.clone()));
-        let settings = Settings { socket: socket.clone(), operators: NOBODY.into(), viewers: NOBODY.into(), authenticators: String::new() };
+        let settings = Settings {
+            socket: socket.clone(),
+            operators: NOBODY.into(),
+            viewers: NOBODY.into(),
+            authenticators: String::new(),
+            own_user_operates: true,
+        };
         let serving = tokio::spawn({
             let stop = stop.clone();
             let callers = Arc::new(Callers::new(&settings));
@@ -145,6 +154,10 @@ const WRONG: &[(&str, u16, &str)] = &[
     ("POST /v1/accounts HTTP/1.1\r\n\r\n", 400, "the body is not the JSON that belongs here: EOF"),
     ("POST /v1/accounts HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello", 400, "the body is not the JSON that belongs here"),
     ("POST /v1/accounts HTTP/1.1\r\ncontent-length: 2\r\n\r\n[]", 400, "the body is not the JSON that belongs here"),
+    ("POST /v1/directories/corp/pause HTTP/1.1\r\ncontent-length: 2\r\n\r\n[]", 400, "write an object"),
+    ("POST /v1/hooks/vpn/redeliver HTTP/1.1\r\ncontent-length: 4\r\n\r\n [] ", 400, "write an object"),
+    ("POST /v1/held/x/approve HTTP/1.1\r\ncontent-length: 4\r\n\r\nnull", 400, "write an object"),
+    ("POST /v1/sign-ins HTTP/1.1\r\ncontent-length: 14\r\n\r\n[\"a@b.c\", \"x\"]", 400, "the body is not the JSON"),
     ("POST /v1/accounts HTTP/1.1\r\ncontent-length: 8\r\n\r\n{\"x\": 1}", 400, "unknown field `x`"),
     ("POST /v1/accounts HTTP/1.1\r\ncontent-length: 16\r\n\r\n{\"handle\": null}", 400, "JSON"),
     ("POST /v1/sync HTTP/1.1\r\ncontent-length: 18\r\n\r\n{\"only\": [\"corp\"]}", 400, "/v1/sync takes no document"),
@@ -233,18 +246,50 @@ async fn whoever_closes_its_own_side_is_answered_all_the_same() {
 }
 
 #[test]
-fn the_document_names_the_role_of_every_operation_and_only_the_document_needs_none() {
+fn every_operation_says_which_roles_may_call_it_and_which_event_it_leaves() {
     let document = super::openapi::document();
-    assert_eq!(document["paths"]["/v1/openapi.json"]["get"]["x-rosterd-role"], "anybody");
-    for operation in super::routes::operations().iter().filter(|o| o.path != "/openapi.json") {
+    assert_eq!(document["paths"]["/v1/openapi.json"]["get"]["x-rosterd-roles"], json!(["anybody"]));
+    for operation in operations().iter().filter(|o| o.path != "/openapi.json") {
+        let at = format!("{} {}", operation.method, operation.path);
         let described = &document["paths"][format!("/v1{}", operation.path)][operation.method.as_str().to_lowercase()];
-        assert!(described["operationId"].is_string(), "{} {}", operation.method, operation.path);
-        let role = match (operation.method.as_str(), operation.path) {
-            (_, "/sign-ins") => "authenticator",
-            ("GET", _) => "viewer",
-            _ => "operator",
+        assert!(described["operationId"].is_string(), "{at}");
+        let roles = match (operation.method.as_str(), operation.path) {
+            (_, "/sign-ins") => json!(["authenticator"]),
+            ("GET", _) => json!(["viewer", "operator"]),
+            _ => json!(["operator"]),
         };
-        assert_eq!(described["x-rosterd-role"], role, "{} {}", operation.method, operation.path);
+        assert_eq!(described["x-rosterd-roles"], roles, "{at}");
+        match operation.effect {
+            Effect::Records(kind) => {
+                assert_eq!(described["x-rosterd-event"], kind, "{at}");
+                assert!(crate::config::EVENT_TYPES.contains(&kind), "no hook can ask for {kind}, which {at} leaves");
+            }
+            Effect::Reads => assert_eq!(operation.method, "GET", "{at} may change something"),
+            Effect::Decides => assert_eq!(operation.path, "/sign-ins", "{at} may change something"),
+        }
+    }
+}
+
+#[test]
+fn a_caller_without_the_role_of_an_operator_changes_nothing_by_any_operation() {
+    let all: Vec<Roles> = (0_u8..8)
+        .map(|bits| Role::ALL.into_iter().enumerate().filter(|(n, _)| bits & 1 << n != 0).fold(Roles::NONE, |r, (_, x)| r.with(x)))
+        .collect();
+    for operation in operations() {
+        let Some(needed) = operation.roles else {
+            assert_eq!((operation.method.as_str(), operation.path), ("GET", "/openapi.json"));
+            continue;
+        };
+        for roles in &all {
+            let caller = Caller { actor: Actor("anna".to_owned()), roles: *roles };
+            let may = permit(&caller, 1000, needed, "").is_ok();
+            let at = format!("{roles:?}: {} {}", operation.method, operation.path);
+            match operation.effect {
+                Effect::Reads => assert_eq!(may, roles.has(Role::Viewer) || roles.has(Role::Operator), "{at}"),
+                Effect::Records(_) => assert_eq!(may, roles.has(Role::Operator), "{at}"),
+                Effect::Decides => assert_eq!(may, roles.has(Role::Authenticator), "{at}"),
+            }
+        }
     }
 }
 
@@ -309,26 +354,42 @@ async fn links_and_files_are_left_alone() {
 }
 
 #[test]
-fn a_role_comes_from_the_user_and_its_groups() {
+fn roles_come_from_the_groups_of_a_user_and_none_includes_another() {
     let groups = RoleGroups { operators: Some(10), viewers: Some(20), authenticators: Some(30) };
-    let of = |uid, in_groups: &[u32]| groups.role(uid, &in_groups.iter().copied().collect(), 999);
-    assert_eq!(of(0, &[]), Some(Role::Operator));
-    assert_eq!(of(999, &[]), Some(Role::Operator));
-    assert_eq!(of(1000, &[20, 10]), Some(Role::Operator));
-    assert_eq!(of(1000, &[30, 20]), Some(Role::Viewer));
-    assert_eq!(of(1000, &[30]), Some(Role::Authenticator));
-    assert_eq!(of(1000, &[1, 2, 3]), None);
-    let none = RoleGroups::default();
-    assert_eq!(none.role(1000, &[0, 10].into(), 999), None, "a group that does not exist is empty");
-    assert_eq!(none.role(65_534, &BTreeSet::new(), 65_534), None, "everybody the kernel cannot name is nobody's own");
+    let own = OwnUser { uid: 999, operates: false };
+    let of = |uid, in_groups: &[u32]| groups.roles(uid, &in_groups.iter().copied().collect(), own);
+    assert_eq!(of(0, &[]), Roles::ALL);
+    assert_eq!(of(1000, &[10]), Roles::of(&[Role::Operator]));
+    assert_eq!(of(1000, &[20]), Roles::of(&[Role::Viewer]));
+    assert_eq!(of(1000, &[30]), Roles::of(&[Role::Authenticator]));
+    assert_eq!(of(1000, &[30, 20]), Roles::of(&[Role::Viewer, Role::Authenticator]));
+    assert_eq!(of(1000, &[1, 2, 3]), Roles::NONE);
+    assert_eq!(RoleGroups::default().roles(1000, &[0, 10].into(), own), Roles::NONE, "a group that does not exist is empty");
+}
+
+#[test]
+fn the_daemons_own_user_has_no_role_in_whatever_group_it_is_unless_it_is_told_so() {
+    let groups = RoleGroups { operators: Some(10), viewers: Some(20), authenticators: Some(30) };
+    let roles = |uid, operates| groups.roles(uid, &BTreeSet::from([10, 20, 30]), OwnUser { uid, operates });
+    assert_eq!(roles(999, false), Roles::NONE, "a hook must not operate the daemon");
+    assert_eq!(roles(999, true), Roles::ALL);
+    assert_eq!(roles(0, false), Roles::ALL);
+    assert_eq!(roles(65_534, true), Roles::NONE, "every user whom the kernel cannot name would be it");
 }
 
 #[tokio::test]
-async fn who_has_no_role_is_told_which_group_is_needed() {
-    let caller = |role| Caller { actor: Actor("anna".to_owned()), role };
-    assert!(permit(&caller(Some(Role::Operator)), 1000, Role::Viewer, "adm").is_ok());
-    for (role, needed) in [(None, Role::Viewer), (Some(Role::Viewer), Role::Operator), (Some(Role::Authenticator), Role::Viewer)] {
-        let refusal = permit(&caller(role), 1000, needed, "rosterd").unwrap_err().into_response();
+async fn a_caller_without_a_role_is_told_which_group_is_needed() {
+    let caller = |roles| Caller { actor: Actor("anna".to_owned()), roles };
+    let one = |role| Roles::of(&[role]);
+    assert!(permit(&caller(one(Role::Operator)), 1000, Roles::of(&[Role::Viewer, Role::Operator]), "adm").is_ok());
+    for (roles, needed) in [
+        (Roles::NONE, Role::Viewer),
+        (one(Role::Viewer), Role::Operator),
+        (one(Role::Authenticator), Role::Viewer),
+        (one(Role::Viewer), Role::Authenticator),
+        (one(Role::Operator), Role::Authenticator),
+    ] {
+        let refusal = permit(&caller(roles), 1000, one(needed), "rosterd").unwrap_err().into_response();
         assert_eq!(refusal.status(), StatusCode::FORBIDDEN);
         let body = axum::body::to_bytes(refusal.into_body(), 10_000).await.unwrap();
         let problem: api::Problem = serde_json::from_slice(&body).unwrap();

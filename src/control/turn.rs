@@ -21,6 +21,8 @@ pub(super) enum Phase {
     Answering,
     /// The caller takes the answer.
     Sending,
+    /// The daemon waits for news to answer with, and can answer earlier.
+    Polling,
 }
 
 /// The phase of one connection, as its server and its limits both see it.
@@ -34,8 +36,14 @@ impl Phases {
             1 => Phase::Receiving,
             2 => Phase::Answering,
             3 => Phase::Sending,
+            4 => Phase::Polling,
             _ => Phase::Listening,
         }
+    }
+
+    /// From now on the connection is at this.
+    pub(super) fn set(&self, phase: Phase) {
+        self.0.store(phase as u8, Ordering::Release);
     }
 
     /// A request begins.
@@ -53,7 +61,7 @@ pub(super) struct Turn(Phases);
 impl Turn {
     /// From now on it is at this.
     pub(super) fn goes_on(&self, phase: Phase) {
-        self.0.0.store(phase as u8, Ordering::Release);
+        self.0.set(phase);
     }
 
     /// The answer goes out; the turn lasts until all of it is handed over.

@@ -17,6 +17,8 @@ use zeroize::Zeroize as _;
 use super::peer::Caller;
 use super::problem::Refusal;
 use super::read::{plan_id, run_id};
+use super::record::dry_run;
+use super::reload::Asked;
 use super::server::{Answer, Control, document, handle, optional_document};
 use super::{api, convert};
 use crate::engine::{Directory, EngineError, Selection, SignIn};
@@ -85,12 +87,17 @@ pub(super) async fn sync(
 }
 
 pub(super) async fn reload(State(control): Shared, Extension(by): By) -> Answer<api::Reloaded> {
-    let outcome = control.reloader.reload(by.actor).await.ok_or(EngineError::Stopping)?;
+    let outcome = control.reloader.reload(by.actor, Asked::OverTheSocket).await.ok_or(EngineError::Stopping)?;
     let reloaded = outcome.map_err(|problems| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, problems))?;
     Ok(Json(convert::reloaded(reloaded)))
 }
 
-pub(super) async fn pause(State(control): Shared, Path(name): Path<String>, body: Bytes) -> Answer<api::DirectoryStatus> {
+pub(super) async fn pause(
+    State(control): Shared,
+    Extension(by): By,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Answer<api::DirectoryStatus> {
     let api::Pause { duration } = optional_document(&body)?;
     let duration = match duration {
         None => None,
@@ -98,11 +105,11 @@ pub(super) async fn pause(State(control): Shared, Path(name): Path<String>, body
             Some(humantime::parse_duration(&text).map_err(|e| Refusal::invalid(format!("\"{text}\" is no duration such as 4h: {e}")))?)
         }
     };
-    Ok(Json(convert::directory(control.engine.pause(&name, duration).await?)))
+    Ok(Json(convert::directory(control.engine.pause(&name, duration, &by.actor).await?)))
 }
 
-pub(super) async fn resume(State(control): Shared, Path(name): Path<String>) -> Answer<api::DirectoryStatus> {
-    Ok(Json(convert::directory(control.engine.resume(&name).await?)))
+pub(super) async fn resume(State(control): Shared, Extension(by): By, Path(name): Path<String>) -> Answer<api::DirectoryStatus> {
+    Ok(Json(convert::directory(control.engine.resume(&name, &by.actor).await?)))
 }
 
 pub(super) async fn unlock(State(control): Shared, Extension(by): By, Path(name): Path<String>) -> Answer<api::DirectoryStatus> {
@@ -145,12 +152,13 @@ pub(super) async fn undo(
     State(control): Shared,
     Extension(by): By,
     Path(id): Path<String>,
-    Query(Undoing { dry_run }): Query<Undoing>,
-) -> Answer<api::Undo> {
+    Query(Undoing { dry_run: is_dry }): Query<Undoing>,
+) -> Result<Response, Refusal> {
     let id = run_id(&id)?;
-    let mut undone = if dry_run { control.engine.plan_undo(id).await? } else { control.engine.undo(id, &by.actor).await? };
+    let mut undone = if is_dry { control.engine.plan_undo(id).await? } else { control.engine.undo(id, &by.actor).await? };
     let waiting = show_waiting(&control, undone.waiting.take()).await?;
-    Ok(Json(convert::undone(undone, dry_run, waiting)))
+    let answer = Json(convert::undone(undone, is_dry, waiting));
+    Ok(if is_dry { dry_run(answer) } else { answer.into_response() })
 }
 
 pub(super) async fn create_account(State(control): Shared, Extension(by): By, body: Bytes) -> Answer<api::Account> {
@@ -241,14 +249,15 @@ pub(super) async fn release(
     State(control): Shared,
     Extension(by): By,
     Path(domain): Path<String>,
-    Query(Releasing { account, dry_run }): Query<Releasing>,
-) -> Answer<api::Release> {
-    let release = if dry_run {
+    Query(Releasing { account, dry_run: is_dry }): Query<Releasing>,
+) -> Result<Response, Refusal> {
+    let release = if is_dry {
         control.engine.plan_release(&domain, account.as_deref()).await?
     } else {
         control.engine.release(&domain, account.as_deref(), &by.actor).await?
     };
-    Ok(Json(convert::release(release, dry_run)))
+    let answer = Json(convert::release(release, is_dry));
+    Ok(if is_dry { dry_run(answer) } else { answer.into_response() })
 }
 
 async fn show_claim(control: &Control, claim: crate::model::Claim) -> Answer<api::Domain> {
@@ -296,7 +305,7 @@ pub(super) async fn unpin(State(control): Shared, Extension(by): By, Path(who): 
 
 pub(super) async fn sign_in(State(control): Shared, Extension(by): By, body: Bytes) -> Result<Response, Refusal> {
     // An error of serde quotes the document, and this one holds a password.
-    let parsed = serde_json::from_slice::<api::SignIn>(&body);
+    let parsed = document::<api::SignIn>(&body);
     wipe(body);
     let mut asked =
         parsed.map_err(|_| Refusal::invalid("the body is not the JSON that belongs here: address, and password or authenticated_by"))?;

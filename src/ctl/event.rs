@@ -1,6 +1,6 @@
 //! `rosterctl event`: everything that happened.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
@@ -141,6 +141,7 @@ async fn tail(Tail { which, limit }: &Tail, daemon: &Daemon, output: &mut Output
     let mut left = limit.unwrap_or(u64::MAX);
     let mut is_told = false;
     while left > 0 {
+        let begun = Instant::now();
         let asked = route.clone().with("after", after).with("wait", WAIT).with("limit", left.min(1_000));
         let events: Answer<Events> = match daemon.get(&asked).await {
             Ok(events) => events,
@@ -166,6 +167,10 @@ async fn tail(Tail { which, limit }: &Tail, daemon: &Daemon, output: &mut Output
             }
             after = event.seq;
             left -= 1;
+        }
+        // A daemon with many callers answers early; asking again at once would take the next one's turn.
+        if events.value.events.is_empty() && begun.elapsed() < Duration::from_secs(WAIT) {
+            tokio::time::sleep(AGAIN).await;
         }
     }
     Ok(Exit::Done)

@@ -1,12 +1,15 @@
 //! The configuration, read again while the daemon runs: all of it takes effect, or nothing.
 
 use sd_notify::NotifyState;
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{Daemon, Setup, notify};
 use crate::config::Problems;
-use crate::control::{Ask, Reloaded, Reloader};
+use crate::control::{Ask, Asked, Reloaded, Reloader};
 use crate::engine::Outcome;
+use crate::model::{Event, EventCause};
+use crate::telemetry::chain;
 
 /// How the configuration is read again, and who may ask for it.
 pub struct Reload {
@@ -32,7 +35,7 @@ impl Reload {
 
 impl Daemon {
     /// Answers one who asked.
-    pub(super) async fn reload(&mut self, Ask { by, answer }: Ask) {
+    pub(super) async fn reload(&mut self, Ask { by, asked, answer }: Ask) {
         tracing::info!("the configuration is read again, asked by {by}");
         notify::tell(&[NotifyState::Reloading]);
         let read = std::sync::Arc::clone(&self.read);
@@ -42,6 +45,13 @@ impl Daemon {
             Ok(Err(problems)) => Err(problems.to_string()),
             Err(panic) => Err(format!("reading the configuration failed: {panic}")),
         };
+        if asked == Asked::BySignal && outcome.is_ok() {
+            let cause = EventCause { actor: by, run: None, account: None, at: self.engine.clock.now() };
+            let event = Event::about("configuration.reloaded", "configuration", &cause, Value::Null, Value::Null);
+            if let Err(error) = self.engine.store.record(&[event], &self.engine.clock).await {
+                tracing::error!("reload: the event cannot be written: {}", chain(&error));
+            }
+        }
         match &outcome {
             Ok(Reloaded { directories, hooks, needs_restart }) => {
                 for (directory, outcome) in directories {

@@ -33,6 +33,7 @@ pub fn setup(config: &Config) -> Setup {
             operators: config.control.operators.clone(),
             viewers: config.control.viewers.clone(),
             authenticators: config.control.authenticators.clone(),
+            own_user_operates: false,
         },
         rules: Rules {
             trusted: config.trusted.clone(),

@@ -6,7 +6,7 @@ use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook_tokio::SignalsInfo;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::Reloader;
+use crate::control::{Asked, Reloader};
 use crate::model::Actor;
 
 /// Stops on SIGTERM and SIGINT; has the configuration read again on SIGHUP.
@@ -19,7 +19,7 @@ pub fn watch_signals(stop: CancellationToken, reloader: Reloader) -> std::io::Re
                 SIGHUP => {
                     // What comes of it is in the log; nobody waits for it here.
                     let reloader = reloader.clone();
-                    tokio::spawn(async move { reloader.reload(Actor(format!("SIGHUP from {sender}"))).await });
+                    tokio::spawn(async move { reloader.reload(Actor(format!("SIGHUP from {sender}")), Asked::BySignal).await });
                 }
                 signal => {
                     let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };

@@ -156,6 +156,9 @@ fn sample_type(wanted: &str) -> &str {
         Some("plan.") => "plan.approved",
         Some("directory.") => "directory.unreachable",
         Some("hook.") => "hook.dead_lettered",
+        Some("store.") => "store.backed_up",
+        Some("configuration.") => "configuration.reloaded",
+        Some("operation.") => "operation.requested",
         Some(_) => "user.suspended",
     }
 }

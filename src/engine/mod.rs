@@ -16,6 +16,7 @@ mod live;
 mod look;
 mod members;
 mod operator;
+pub mod pause;
 mod pins;
 mod reload;
 mod remind;

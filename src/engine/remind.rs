@@ -37,6 +37,7 @@ impl Engine {
     pub async fn remind(&self) -> Result<(), StoreError> {
         for directory in self.configured().directories.values() {
             self.tell_stale(directory).await?;
+            self.watch_pause(directory).await?;
             if let Some(plan) = self.store.current_plan(&directory.config.name).await? {
                 if self.is_too_late(directory, &plan) {
                     // No run may carry it out while this is written.

@@ -214,23 +214,6 @@ impl Engine {
         })
     }
 
-    /// No runs by themselves, for so long.
-    pub async fn pause(&self, name: &str, for_: Option<Duration>) -> Result<DirectoryStatus, EngineError> {
-        let directory = self.directory(name)?;
-        let until = for_.map_or(Timestamp(i64::MAX), |d| self.clock.now().plus(d));
-        self.store.change_directory(&directory.config.name, |state| state.paused_until = Some(until)).await?;
-        directory.work.wake.notify_one();
-        self.directory_status(&directory).await
-    }
-
-    /// Ends a pause.
-    pub async fn resume(&self, name: &str) -> Result<DirectoryStatus, EngineError> {
-        let directory = self.directory(name)?;
-        self.store.change_directory(&directory.config.name, |state| state.paused_until = None).await?;
-        directory.work.wake.notify_one();
-        self.directory_status(&directory).await
-    }
-
     /// Accepts bases, groups, canaries and attributes as they are now; the next run only plans what that changes.
     pub async fn repin(&self, name: &str, actor: &Actor) -> Result<DirectoryStatus, EngineError> {
         let directory = self.directory(name)?;

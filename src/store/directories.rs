@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 
 use super::sql::{Columns, Sql, Value, json};
-use super::{Doing as _, Store, StoreError};
-use crate::model::{DirectoryName, Guid, Timestamp};
+use super::{Doing as _, Store, StoreError, events};
+use crate::clock::Clock;
+use crate::model::{DirectoryName, Event, Guid, Timestamp};
 use crate::reconcile::{AttributeCounts, Position, ServerIdentity};
 
 /// What is remembered of one directory.
@@ -184,6 +185,30 @@ impl Store {
         state.write(name).execute(&mut *writing.tx).await.doing("write a directory's state")?;
         writing.commit().await
     }
+
+    /// Sets or ends a pause, with the event that reports it. Of a pause that has just been ended or replaced by another
+    /// caller (`was` is not the stored one any more) nothing is written.
+    pub async fn pause_directory(
+        &self,
+        name: &DirectoryName,
+        was: Option<Timestamp>,
+        until: Option<Timestamp>,
+        event: Event,
+        clock: &Clock,
+    ) -> Result<bool, StoreError> {
+        let mut writing = self.begin().await?;
+        let found = select(name).first(&mut *writing.tx).await.doing("read a directory's state")?;
+        let mut state = found.as_ref().map_or_else(|| Ok(DirectoryState::default()), DirectoryState::read)?;
+        if state.paused_until != was {
+            return Ok(false);
+        }
+        state.paused_until = until;
+        state.write(name).execute(&mut *writing.tx).await.doing("write a directory's state")?;
+        events::append(&mut writing, &[event], clock).await?;
+        writing.commit().await?;
+        Ok(true)
+    }
+
     /// The pins of one kind, by name.
     pub async fn pins(&self, directory: &DirectoryName, kind: PinKind) -> Result<BTreeMap<String, Vec<Pin>>, StoreError> {
         let sql = Sql::new("SELECT name, guid, detail FROM pins WHERE directory = ")

@@ -103,6 +103,9 @@ pub(super) async fn append(writing: &mut Writing<'_>, events: &[Event], clock: &
     let first = seq + 1;
     let mut rows: Vec<Vec<Value>> = Vec::with_capacity(events.len());
     for event in events {
+        if !writing.actors.contains(&event.cause.actor) {
+            writing.actors.push(event.cause.actor.clone());
+        }
         let id = EventId(clock.new_id());
         let document = event.document(id).to_string();
         seq += 1;

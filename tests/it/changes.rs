@@ -357,12 +357,12 @@ async fn a_paused_directory_is_not_followed_and_what_it_missed_is_caught_up_with
     let (other, their_address) = firm.staff(2).remove(1);
     firm.sim.edit(|ad| ad.disable(other.as_str()));
     firm.is_suspended(&their_address).await;
-    firm.engine.pause("corp", None).await.expect("a pause");
+    firm.engine.pause("corp", None, &alice()).await.expect("a pause");
     let directory = firm.engine.directory("corp").expect("corp");
     let (name, address) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
     until("nobody follows it", async || (directory.following() == Following::Not(None)).then_some(())).await;
     assert_eq!(firm.user(&address).await.status(), Status::Active);
-    firm.engine.resume("corp").await.expect("the end of it");
+    firm.engine.resume("corp", &alice()).await.expect("the end of it");
     firm.is_suspended(&address).await;
 }

@@ -60,7 +60,7 @@ fn the_unit_keeps_clear_of_what_is_known_to_break() {
     let value = |key: &str| set.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default();
     assert_eq!(value("PrivateUsers"), "", "every caller of the socket would be the same unknown user");
     assert_eq!(value("Type"), "notify", "systemd 252 does not know notify-reload");
-    assert_eq!(value("ExecReload"), "/usr/bin/rosterctl reload", "it waits, and fails when the file has problems");
+    assert_eq!(value("ExecReload"), "+/usr/bin/rosterctl reload", "it waits, and fails when the file has problems");
     assert_eq!(value("RestartPreventExitStatus"), "78");
     assert_ne!(value("WatchdogSec"), "");
 }

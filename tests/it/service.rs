@@ -185,6 +185,11 @@ fn sighup_reloads_and_sigterm_ends_within_seconds_and_both_say_who_sent_them() {
     until("the reload is logged", || site.daemon.log().contains("SIGHUP").then_some(()));
     until("it is in force", || site.status()["next_run"].as_str().filter(|at| at.contains("T00:00:00")).map(drop));
     assert!(site.daemon.log().contains(&own), "{}", site.daemon.log());
+    let by = format!("SIGHUP from {own} of uid {}", nix::unistd::getuid());
+    until("it is an event", || {
+        let events = site.done("event list --type configuration.reloaded");
+        (events["events"][0]["data"]["actor"] == by.as_str()).then_some(())
+    });
     let begun = std::time::Instant::now();
     site.daemon.signal(Signal::SIGTERM);
     assert!(site.daemon.wait().success());

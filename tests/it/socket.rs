@@ -11,6 +11,7 @@ use rosterd::control::{Ask, Callers, Reloaded, Reloader, Settings, bind, serve};
 use rosterd::ctl::{self, Cli, Exit, Terminal};
 use rosterd::engine::Mode;
 use rosterd::hooks::{Hook, Program, Target};
+use rosterd::store::EventFilter;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,8 @@ const NOBODY: &str = "no-such-group-of-rosterd";
 /// A company whose engine is asked over a socket.
 struct Office {
     firm: Firm,
+    /// The caller.
+    me: String,
     socket: PathBuf,
     http: reqwest::Client,
     stop: CancellationToken,
@@ -41,7 +44,7 @@ impl Drop for Office {
 /// A configuration that is well, and one with problems, in turn.
 async fn reloads(mut asked: mpsc::Receiver<Ask>) {
     let mut is_well = true;
-    while let Some(Ask { by: _, answer }) = asked.recv().await {
+    while let Some(Ask { by: _, asked: _, answer }) = asked.recv().await {
         let well = Reloaded { directories: BTreeMap::new(), hooks: BTreeMap::new(), needs_restart: vec!["store.url"] };
         let _ = answer.send(if is_well { Ok(well) } else { Err("rosterd.toml:3: one problem\nrosterd.toml:5: another".to_owned()) });
         is_well = !is_well;
@@ -64,7 +67,13 @@ impl Office {
         tokio::spawn(Arc::clone(&firm.engine).keep_hook(hook));
         let socket = firm.folder.path().join("control.sock");
         let listening = bind(&socket).await.unwrap();
-        let settings = Settings { socket: socket.clone(), operators: NOBODY.into(), viewers: NOBODY.into(), authenticators: NOBODY.into() };
+        let settings = Settings {
+            socket: socket.clone(),
+            operators: NOBODY.into(),
+            viewers: NOBODY.into(),
+            authenticators: NOBODY.into(),
+            own_user_operates: true,
+        };
         let stop = CancellationToken::new();
         let (reloader, asked) = Reloader::new();
         tokio::spawn(reloads(asked));
@@ -73,7 +82,9 @@ impl Office {
         let document = http.get("http://rosterd/v1/openapi.json").send().await.unwrap();
         assert_eq!(document.headers()["content-type"], "application/json");
         let document = document.json().await.unwrap();
-        Self { firm, socket, http, stop, document, seen: BTreeSet::from(["get /v1/openapi.json 200".to_owned()]) }
+        let me = nix::unistd::geteuid();
+        let me = nix::unistd::User::from_uid(me).unwrap().map_or_else(|| format!("uid:{me}"), |user| user.name);
+        Self { firm, me, socket, http, stop, document, seen: BTreeSet::from(["get /v1/openapi.json 200".to_owned()]) }
     }
 
     /// The path of the document that is meant; what is spelled out goes before what stands for anything.
@@ -110,8 +121,11 @@ impl Office {
         if let Some(body) = &body {
             request = request.json(body);
         }
+        let before = self.firm.engine.store.event_count().await.unwrap();
         let answer = request.send().await.unwrap();
         let status = answer.status().as_u16();
+        let leaves = operation["x-rosterd-event"].as_str().map(str::to_owned);
+        self.check_events(line, leaves.as_deref(), status, before).await;
         assert_eq!(answer.headers()["server"], format!("rosterd/{}", env!("CARGO_PKG_VERSION")));
         let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
         let response = match operation["responses"][status.to_string()].clone() {
@@ -139,6 +153,23 @@ impl Office {
             assert_eq!(answered["status"], status);
         }
         (status, answered)
+    }
+
+    /// An operation that changed or exported something left an event of its caller, one that did not left none.
+    async fn check_events(&self, line: &str, leaves: Option<&str>, status: u16, before: u64) {
+        let filter = EventFilter { after: Some(before), limit: 1_000, ..EventFilter::default() };
+        let events = self.firm.engine.store.events(&filter).await.unwrap();
+        let own: Vec<_> =
+            events.iter().filter(|e| e.document["data"]["actor"] == json!(self.me)).map(|e| e.document["type"].clone()).collect();
+        match leaves {
+            Some(kind) if status < 300 && !line.contains("dry_run=true") => {
+                assert!(!own.is_empty(), "{line} left no event of its caller");
+                // What the operation itself recorded says more; then the router adds nothing. A run is a task of its own.
+                assert!(!own.contains(&json!(kind)) || own.len() == 1 || kind == "run.requested", "{line} is told twice: {own:?}");
+            }
+            None if !line.ends_with("/sign-ins") => assert!(own.is_empty(), "{line} only reads, and left {own:?}"),
+            _ => {}
+        }
     }
 
     async fn get(&mut self, path: &str) -> Value {
@@ -242,6 +273,7 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.expect(202, "post /v1/directories/corp/sync?wait=false", None).await;
     office.post("/v1/directories/corp/pause", Some(json!({ "for": "4h" }))).await;
     office.post("/v1/directories/corp/pause", None).await;
+    office.expect(400, "post /v1/directories/corp/pause", Some(json!({ "for": "8d" }))).await;
     for what in ["resume", "unlock", "repin"] {
         office.post(&format!("/v1/directories/corp/{what}"), None).await;
     }

@@ -9,7 +9,7 @@ use rosterd::model::Trigger;
 use rosterd::store::Run;
 use tokio_util::sync::CancellationToken;
 
-use crate::firm::Firm;
+use crate::firm::{Firm, alice};
 
 /// The runs that nobody asked for, oldest first.
 async fn unasked(engine: &Engine) -> Vec<Run> {
@@ -45,7 +45,7 @@ fn every_second(config: &mut rosterd::engine::DirectoryConfig) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_survives_a_restart_ends_by_itself_and_what_was_missed_is_one_run() {
     let firm = Firm::running(5, every_second).await;
-    let paused = firm.engine.pause("corp", Some(Duration::from_millis(2_500))).await.expect("a pause");
+    let paused = firm.engine.pause("corp", Some(Duration::from_millis(2_500)), &alice()).await.expect("a pause");
     let until = paused.paused_until.expect("an end");
     // Another engine over the same store is what a restart is.
     let was = firm.engine.directory("corp").expect("corp").config.clone();
@@ -64,17 +64,19 @@ async fn a_pause_survives_a_restart_ends_by_itself_and_what_was_missed_is_one_ru
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pause_without_an_end_lasts_until_it_is_resumed() {
+async fn a_pause_of_no_given_length_lasts_four_hours_unless_it_is_resumed_earlier() {
     let firm = Firm::running(5, every_second).await;
-    firm.engine.pause("corp", None).await.expect("a pause");
+    let until = firm.clock.now().plus(Duration::from_hours(4));
+    let paused = firm.engine.pause("corp", None, &alice()).await.expect("a pause").paused_until.expect("an end");
+    assert!(paused >= until && paused.since(until) < Duration::from_secs(20), "{paused}");
     let directory = firm.engine.directory("corp").expect("corp");
     let keeping = tokio::spawn(Arc::clone(&firm.engine).keep(Arc::clone(&directory)));
     let mut progress = directory.progress();
     let begun = tokio::time::timeout(Duration::from_millis(2_500), progress.changed()).await;
     assert!(begun.is_err(), "no run begins");
     let status = firm.engine.directory_status(&directory).await.expect("a status");
-    assert_eq!((status.state, status.next_run), ("paused", None));
-    firm.engine.resume("corp").await.expect("the end of the pause");
+    assert_eq!((status.state, status.next_run), ("paused", Some(paused)));
+    firm.engine.resume("corp", &alice()).await.expect("the end of the pause");
     tokio::time::timeout(Duration::from_secs(20), progress.changed()).await.expect("a run").expect("a directory");
     keeping.abort();
 }

@@ -143,7 +143,7 @@ pub struct Accepted {}
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pause {
-    /// For how long, such as `4h`; without it, until resumed.
+    /// How long, such as `8h`, at most `7d`; four hours without it.
     #[serde(rename = "for", default)]
     pub duration: Option<String>,
 }

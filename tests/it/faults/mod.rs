@@ -1,5 +1,7 @@
 //! Faults that reviewers found, by kind. Each test states the rule of the design that the fault broke.
 
+mod files;
+mod roles;
 mod servers;
 mod sign_in;
 

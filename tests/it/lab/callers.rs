@@ -131,7 +131,7 @@ fn what_a_caller_may_do_follows_from_all_groups_of_its_user_and_from_nothing_els
         assert!(code == 5 || command.starts_with("backup") && code == 1, "who may only ask for sign-ins may not {command}: {code}");
     }
     let sign_in = "sign-in nobody@example.com --external";
-    for (who, code) in [(DORA, 1), (CARLA, 1), (ANNA, 1), (BEN, 5), (NAMELESS, 5)] {
+    for (who, code) in [("", 1), (DORA, 1), (CARLA, 5), (ANNA, 5), (BEN, 5), (NAMELESS, 5)] {
         assert_eq!(machine.code(who, sign_in), code, "setpriv {who}: an answer that is no yes is 1, no answer 5");
     }
 

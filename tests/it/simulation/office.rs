@@ -302,7 +302,7 @@ impl Office {
         // A base that shows nobody is never believed, so somebody has to work there.
         self.edit(&Edit::Hire { ou: 1, group: 0, mail: Mail::Home, staged: false });
         let engine = self.engine();
-        engine.resume("corp").await.expect("a pause that ends");
+        engine.resume("corp", &alice()).await.expect("a pause that ends");
         engine.repin("corp", &alice()).await.expect("what is so is accepted");
     }
 
@@ -400,8 +400,8 @@ impl Office {
                 let user = self.user(*n, |u| u.status() == rosterd::model::Status::Suspended).await?;
                 told(&engine.activate(&of_user(user)?, &actor).await?.0)
             }
-            Do::Pause(minutes) => engine.pause("corp", Some(Duration::from_mins(*minutes))).await?.state.to_owned(),
-            Do::Resume => engine.resume("corp").await?.state.to_owned(),
+            Do::Pause(minutes) => engine.pause("corp", Some(Duration::from_mins(*minutes)), &actor).await?.state.to_owned(),
+            Do::Resume => engine.resume("corp", &actor).await?.state.to_owned(),
             Do::Relink(n) => self.relink(&engine, *n, &actor).await?,
             Do::ReleaseAddress(n) => {
                 let user = self.user(*n, |u| u.status() == rosterd::model::Status::Suspended).await?;

@@ -1,0 +1,115 @@
+//! The events of operations: what an operator changes or exports is in the log, with who did it.
+//!
+//! Most operations record their event in the transaction that changes something. The router makes up for those that
+//! do not: an operation that succeeded without an event of its caller gets one here. No handler can forget it.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Map, Value, json};
+
+use super::problem::Refusal;
+use super::server::Control;
+use crate::model::{Actor, Event, EventCause, Handle};
+use crate::store::watch_events;
+use crate::telemetry::chain;
+
+/// Type of the event that an operation leaves which recorded none itself, for example because nothing was to be done.
+pub(super) const REQUESTED: &str = "operation.requested";
+
+/// What an operation leaves behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Effect {
+    /// Nothing: it reads.
+    Reads,
+    /// A sign-in decision. Decisions are counted; users that they change are events of the store.
+    Decides,
+    /// An event, at the latest one of this type from the router.
+    Records(&'static str),
+}
+
+/// Marks the answer of an operation that was only to show what it would do: it leaves no event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DryRun;
+
+/// Marks an answer as one of a dry run.
+pub(super) fn dry_run(response: impl axum::response::IntoResponse) -> Response {
+    (axum::Extension(DryRun), response).into_response()
+}
+
+/// An operation as it was asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Actor of the event.
+    pub(super) actor: Actor,
+    /// Type of the event that the router records.
+    pub(super) kind: &'static str,
+    /// Path in the table, `/hooks/{name}/replay`.
+    pub(super) pattern: &'static str,
+    /// Document that came with the request.
+    pub(super) document: Bytes,
+}
+
+/// Carries a request out, and records the event that it did not leave.
+pub(super) async fn recorded(control: Arc<Control>, asked: Asked, request: Request, next: Next) -> Response {
+    let uri = request.uri().clone();
+    let (response, is_recorded) = watch_events(&asked.actor, next.run(request)).await;
+    if is_recorded || !response.status().is_success() || response.extensions().get::<DryRun>().is_some() {
+        return response;
+    }
+    let (subject, account) = about(&control, asked.pattern, uri.path());
+    let cause = EventCause { actor: asked.actor.clone(), run: None, account, at: control.engine.clock.now() };
+    let after = json!({
+        "operation": format!("POST {}", uri.path()),
+        "query": query(uri.query().unwrap_or_default()),
+        "document": serde_json::from_slice::<Value>(&asked.document).unwrap_or_default(),
+    });
+    tracing::info!("{}: {} of {subject}", asked.actor, asked.kind);
+    let event = Event::about(asked.kind, subject, &cause, Value::Null, after);
+    match control.engine.store.record(&[event], &control.engine.clock).await {
+        Ok(()) => response,
+        // An export that nothing tells of does not leave; a change is made, and the caller learns that it is not in the log.
+        Err(error) => {
+            tracing::error!("the event {} by {} cannot be written: {}", asked.kind, asked.actor, chain(&error));
+            let detail = format!("it was done, but its event {} cannot be written: {}", asked.kind, chain(&error));
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+        }
+    }
+}
+
+/// What an operation is about: the first name in its path, else the noun; and the account, where that says it.
+fn about(control: &Control, pattern: &str, path: &str) -> (String, Option<Handle>) {
+    let parts = || pattern.split('/').skip(1).zip(path.strip_prefix("/v1").unwrap_or(path).split('/').skip(1));
+    let named = parts().find(|(part, _)| part.starts_with('{'));
+    let subject = named.map_or_else(|| noun(pattern).to_owned(), |(_, name)| decoded(name));
+    let account = match noun(pattern) {
+        "accounts" => Handle::parse(&subject).ok(),
+        "directories" => control.engine.directory(&subject).ok().map(|directory| directory.config.account.clone()),
+        _ => None,
+    };
+    (subject, account)
+}
+
+fn noun(pattern: &str) -> &str {
+    pattern.split('/').nth(1).unwrap_or_default()
+}
+
+fn decoded(segment: &str) -> String {
+    // As the router decodes it: a URL's path holds UTF-8 in percent signs.
+    let parsed = reqwest::Url::parse("http://rosterd/").map(|mut url| {
+        url.set_query(Some(&format!("x={}", segment.replace('+', "%2B"))));
+        url.query_pairs().next().map(|(_, value)| value.into_owned())
+    });
+    parsed.ok().flatten().unwrap_or_else(|| segment.to_owned())
+}
+
+fn query(text: &str) -> Value {
+    let Ok(mut url) = reqwest::Url::parse("http://rosterd/") else { return Value::Null };
+    url.set_query(Some(text));
+    let pairs: Map<String, Value> = url.query_pairs().map(|(name, value)| (name.into_owned(), Value::String(value.into_owned()))).collect();
+    if pairs.is_empty() { Value::Null } else { Value::Object(pairs) }
+}
