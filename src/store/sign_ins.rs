@@ -16,7 +16,7 @@ pub struct SignInAttempt {
     refused: Vec<(Uuid, String)>,
 }
 
-/// What the count of attempts goes by.
+/// The rules by which attempts are counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AttemptLimit {
     /// The attempts of one user that may count at the same time.

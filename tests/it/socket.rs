@@ -292,6 +292,9 @@ async fn every_answer_is_as_the_openapi_document_says() {
     let addresses = json!({ "addresses": ["guest@example.net; guest@example.com", "no address"] });
     office.post("/v1/accounts/lab/invitations", Some(addresses)).await;
     let sign_in = json!({ "address": "guest@example.net", "authenticated_by": "external" });
+    let nowhere = json!({ "address": "guest@example.net", "password": "x", "client_address": "192.0.2.7:443" });
+    let refused = office.expect(400, "post /v1/sign-ins", Some(nowhere)).await;
+    assert!(!refused.to_string().contains("192.0.2.7:443"), "nothing of a document with a password is repeated: {refused:#}");
     let allowed = office.post("/v1/sign-ins", Some(sign_in)).await;
     assert_eq!((&allowed["decision"], &allowed["account"]), (&json!("allow"), &json!("lab")), "{allowed:#}");
     office.get("/v1/users/guest@example.net/contacts?q=a&limit=3").await;
@@ -479,4 +482,16 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
     let missing: Vec<_> =
         all.iter().filter(|leaf| !commands.iter().chain(&of_leavers).any(|c| format!("{c} ").starts_with(&format!("{leaf} ")))).collect();
     assert_eq!(missing, ["completions", "man"], "these ask nothing; type every other command here");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_cannot_be_decided_says_when_to_ask_again() {
+    let office = Office::open().await;
+    let address = office.firm.users().await.remove(0).addresses.primary.unwrap().to_string();
+    office.firm.sim.crash().await.unwrap();
+    let body = json!({ "address": address, "password": "secret", "client_address": "2001:db8::7" });
+    let answer = office.http.post("http://rosterd/v1/sign-ins").json(&body).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].to_str().unwrap()), (200, "5"));
+    let answer: Value = answer.json().await.unwrap();
+    assert_eq!((&answer["decision"], &answer["retry_after"]), (&json!("unavailable"), &json!(5)), "{answer:#}");
 }

@@ -1,4 +1,4 @@
-//! The time of an answer: one constant for all that are no yes.
+//! The time of an answer: one constant for all that depend on the user and are no yes.
 //!
 //! A bind takes milliseconds longer than a look into the store, and so would tell users and strangers apart.
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Every answer but `allow` takes this long. A bind at a domain controller that is well takes a tenth of it; a person who has
+/// Every answer takes this long, but `allow`, and `unavailable` where too many sign in at once. A bind at a domain controller that is well takes a tenth of it; a person who has
 /// typed a wrong password does not notice it.
 pub const FLOOR: Duration = Duration::from_millis(500);
 

@@ -47,9 +47,9 @@ pub struct SignIn {
 pub enum Decision {
     /// The person may sign in.
     Allow {
-        /// The account.
+        /// The user's account.
         account: Box<Account>,
-        /// The user.
+        /// The user that signs in.
         user: Box<User>,
     },
     /// The person may not.
@@ -136,7 +136,7 @@ impl Verdict {
     }
 }
 
-/// What becomes known of a request while it is decided, for the log and the event.
+/// The facts about a request that become known while it is decided, for the log and the event.
 #[derive(Debug, Default)]
 struct Known {
     account: Option<AccountRef>,
@@ -160,8 +160,10 @@ impl Engine {
         if let Ok(verdict) = &decided {
             self.note_sign_in(verdict, &known);
         }
-        if !matches!(decided, Ok(Verdict::Allow { .. })) {
-            floor::wait(arrived).await;
+        match &decided {
+            // An overload is told at once: it says nothing about the user, and waiting would add to it.
+            Ok(Verdict::Allow { .. } | Verdict::Unavailable(Obstacle::Busy)) => {}
+            _ => floor::wait(arrived).await,
         }
         decided.map(Verdict::decision)
     }
