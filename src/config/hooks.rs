@@ -8,7 +8,7 @@ use super::table::Table;
 use super::values::{duration, hook_name, nearest, path, web_url};
 
 /// Every type of event that hooks can ask for.
-pub const EVENT_TYPES: [&str; 45] = [
+pub const EVENT_TYPES: [&str; 47] = [
     "account.created",
     "account.renamed",
     "account.converted",
@@ -34,9 +34,11 @@ pub const EVENT_TYPES: [&str; 45] = [
     "run.succeeded",
     "run.failed",
     "run.held",
+    "run.cancelled",
     "run.undone",
     "plan.approved",
     "plan.rejected",
+    "plan.reopened",
     "plan.expired",
     "directory.unreachable",
     "directory.recovered",

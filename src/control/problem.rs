@@ -65,7 +65,7 @@ impl From<EngineError> for Refusal {
         let status = match &error {
             EngineError::NotFound { .. } => StatusCode::NOT_FOUND,
             EngineError::Invalid(_) => StatusCode::BAD_REQUEST,
-            EngineError::Refused(_) | EngineError::Reloaded => StatusCode::CONFLICT,
+            EngineError::Refused(_) | EngineError::Reloaded | EngineError::Store(StoreError::Raced { .. }) => StatusCode::CONFLICT,
             EngineError::Directory(_) => StatusCode::BAD_GATEWAY,
             EngineError::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
             EngineError::Stopping => StatusCode::SERVICE_UNAVAILABLE,

@@ -130,11 +130,16 @@ pub(super) struct WhichPlans {
     /// Those that are closed, too.
     #[serde(default)]
     all: bool,
+    /// Only those that were rejected, as long as the directory asks for one of their changes.
+    #[serde(default)]
+    rejected: bool,
 }
 
-pub(super) async fn held_plans(State(control): Shared, Query(WhichPlans { all }): Query<WhichPlans>) -> Answer<api::HeldPlans> {
+pub(super) async fn held_plans(State(control): Shared, Query(which): Query<WhichPlans>) -> Answer<api::HeldPlans> {
+    let WhichPlans { all, rejected } = which;
+    let store = &control.engine.store;
     let mut held = Vec::new();
-    for plan in control.engine.store.plans(all).await? {
+    for plan in if rejected { store.rejected_plans(None).await? } else { store.plans(all).await? } {
         held.push(control.show_held(plan).await?);
     }
     Ok(Json(api::HeldPlans { held }))

@@ -281,9 +281,17 @@ pub(super) fn operations() -> Vec<Operation> {
             .may_take::<api::Approving>()
             .answers::<api::Approval>("The run that applied it, and what still waits")
             .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
-        change("/held/{id}/reject", write::reject, "Keep a plan closed until it would be another one")
+        change(
+            "/held/{id}/reject",
+            write::reject,
+            "Reject a plan: every run holds its changes until the directory no longer asks for them",
+        )
+        .may_take::<api::Rejecting>()
+        .answers::<api::HeldPlan>("The plan")
+        .fails(&[REFUSED]),
+        change("/held/{id}/reopen", write::reopen, "Take the rejection of a plan back: its changes wait for approval again")
             .may_take::<api::Rejecting>()
-            .answers::<api::HeldPlan>("The plan")
+            .answers::<api::HeldPlan>("The plan in which they wait")
             .fails(&[REFUSED]),
         change("/runs/{id}/undo", write::undo, "Take a run back, as far as that goes, or show what that would do")
             .with_query::<write::Undoing>()

@@ -133,6 +133,12 @@ pub(super) async fn reject(State(control): Shared, Extension(by): By, Path(id): 
     Ok(Json(control.show_held(plan).await?))
 }
 
+pub(super) async fn reopen(State(control): Shared, Extension(by): By, Path(id): Path<String>, body: Bytes) -> Answer<api::HeldPlan> {
+    let api::Rejecting { comment } = optional_document(&body)?;
+    let plan = control.engine.reopen(plan_id(&id)?, &comment, &by.actor).await?;
+    Ok(Json(control.show_held(plan).await?))
+}
+
 async fn show_waiting(control: &Control, plan: Option<HeldPlan>) -> Result<Option<api::HeldPlan>, Refusal> {
     match plan {
         Some(plan) => Ok(Some(control.show_held(plan).await?)),

@@ -205,6 +205,7 @@ pub(super) fn why_held(held: &str) -> &str {
         "plan-only" => "the directory is plan-only, or who is in scope has changed",
         "gate" => "a gate did not let it pass",
         "settling" => "it must still hold at a second look, which rosterd takes by itself",
+        "rejected" => "an operator rejected it, or a change it depends on: rosterctl held list --rejected",
         other => other,
     }
 }

@@ -16,6 +16,9 @@ pub enum Command {
         /// Those that are closed, too
         #[arg(long)]
         all: bool,
+        /// Those that were rejected, as long as the directory asks for one of their changes
+        #[arg(long, conflicts_with = "all")]
+        rejected: bool,
     },
     /// One plan with its changes
     Show {
@@ -24,8 +27,16 @@ pub enum Command {
     },
     /// Read its people again and apply what is still true of it; asks first
     Approve(Approve),
-    /// Keep it closed until it would be another plan
+    /// Reject it: its changes are held by every run until the directory no longer asks for them
     Reject {
+        /// Its id, or at least four characters of its beginning or end
+        id: String,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        comment: String,
+    },
+    /// Take a rejection back: its changes wait again, and runs apply what the limits allow
+    Reopen {
         /// Its id, or at least four characters of its beginning or end
         id: String,
         /// Why, for whoever asks later
@@ -52,8 +63,9 @@ pub struct Approve {
 
 pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
     match command {
-        Command::List { all } => {
-            let plans: Answer<HeldPlans> = daemon.get(&Route::to(["held"]).with_some("all", all.then_some(true))).await?;
+        Command::List { all, rejected } => {
+            let route = Route::to(["held"]).with_some("all", all.then_some(true)).with_some("rejected", rejected.then_some(true));
+            let plans: Answer<HeldPlans> = daemon.get(&route).await?;
             output.data(&plans.raw, |view| list(&plans.value, view))?;
         }
         Command::Show { id } => {
@@ -67,6 +79,12 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             let word = Rejecting { comment: comment.clone() };
             let plan: Answer<HeldPlan> = daemon.post(&Route::to(["held", &id, "reject"]), &word).await?;
             output.data(&plan.raw, |view| rejected(&plan.value, view))?;
+        }
+        Command::Reopen { id, comment } => {
+            let id = resolve(id, daemon).await?;
+            let word = Rejecting { comment: comment.clone() };
+            let plan: Answer<HeldPlan> = daemon.post(&Route::to(["held", &id, "reopen"]), &word).await?;
+            output.data(&plan.raw, |view| reopened(&plan.value, view))?;
         }
     }
     Ok(Exit::Done)
@@ -175,15 +193,17 @@ pub fn show(plan: &HeldPlan, view: &View) -> Page {
             changes.iter().flatten().filter(|c| c.key.as_ref() == Some(&group.key) && c.held == group.held).collect();
         page.append(&change::people(&people, view));
     }
-    if matches!(is.as_str(), "open" | "approved" | "rejected") {
+    if is == "rejected" {
+        page.line("");
+        page.line(format!("{} rosterctl held reopen {}", dim("to decide again:"), id::short(id)));
+    }
+    if matches!(is.as_str(), "open" | "approved") {
         page.line("");
         page.line(format!("{} rosterctl held approve {}", dim("to apply: "), id::short(id)));
         if by.len() > 1 {
             page.line(format!("{} rosterctl held approve {} --cause … or --user …", dim("a part:   "), id::short(id)));
         }
-        if is != "rejected" {
-            page.line(format!("{} rosterctl held reject {}", dim("to refuse:"), id::short(id)));
-        }
+        page.line(format!("{} rosterctl held reject {}", dim("to refuse:"), id::short(id)));
     }
     page
 }
@@ -204,12 +224,21 @@ fn rejected(plan: &HeldPlan, view: &View) -> Page {
     let mut page = Page::default();
     let changes = these(plan.count);
     let text = format!(
-        "plan {} of {} is {}: {changes} will not be applied, until a run makes another plan",
+        "plan {} of {} is {}: {changes} will not be applied unless rosterctl held reopen {} takes that back, or the directory asks for \
+         something else",
         id::short(&plan.id),
         plan.directory,
-        plan.state
+        plan.state,
+        id::short(&plan.id)
     );
     page.sentence("", &text, view);
+    page
+}
+
+fn reopened(plan: &HeldPlan, view: &View) -> Page {
+    let mut page = Page::default();
+    let (id, changes) = (id::short(&plan.id), run::wait(plan.count));
+    page.sentence("", &format!("plan {id} of {}: {changes} for approval: rosterctl held show {id}", plan.directory), view);
     page
 }
 

@@ -42,9 +42,9 @@ pub(super) async fn call(Arguments { directory }: &Arguments, daemon: &Daemon, o
     Ok(plans.iter().map(|p| exit(&p.value)).max().unwrap_or(Exit::Done))
 }
 
-/// 3 when something would wait for an operator; a second look is rosterd's own business.
+/// 3 when something would wait for an operator; a second look is rosterd's own business, and a rejection is the operator's.
 pub fn exit(plan: &Plan) -> Exit {
-    let waits = plan.changes.iter().filter_map(|c| c.held.as_deref()).any(|held| held != "settling");
+    let waits = plan.changes.iter().filter_map(|c| c.held.as_deref()).any(|held| !matches!(held, "settling" | "rejected"));
     if waits { Exit::Held } else { Exit::Done }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::run::{Proposed, Request};
 use super::{Directory, Engine, EngineError};
 use crate::directory::Session;
-use crate::model::{Address, Change, DirectoryName, Guid, HoldReason, PlanState, QuarantineReason, RunId, Trigger, User, WrittenChange};
+use crate::model::{Address, Change, DirectoryName, Guid, HoldReason, QuarantineReason, RunId, Trigger, User, WrittenChange};
 use crate::reconcile::{Closure, Confirmation, Reading, paths, read, remedies};
 use crate::store::PinKind;
 
@@ -132,18 +132,23 @@ impl Engine {
     }
 
     async fn what_waits(&self, directory: &Directory, guid: Guid) -> Result<Option<String>, EngineError> {
-        let Some(plan) = self.store.current_plan(&directory.config.name).await? else { return Ok(None) };
-        let n = self.store.held_rows(plan.id).await?.iter().filter(|row| row.guid == Some(guid)).count();
-        if n == 0 {
-            return Ok(None);
-        }
-        let changes = if n == 1 { "1 change".to_owned() } else { format!("{n} changes") };
-        Ok(Some(match plan.state {
-            PlanState::Rejected => {
-                format!("{changes} of plan {} were rejected by {}", plan.id, plan.actor.map(|a| a.0).unwrap_or_default())
+        let name = &directory.config.name;
+        let changes = |n: usize| if n == 1 { "1 change".to_owned() } else { format!("{n} changes") };
+        let mut said = Vec::new();
+        if let Some(plan) = self.store.current_plan(name).await? {
+            let n = self.store.held_rows(plan.id).await?.iter().filter(|row| row.guid == Some(guid)).count();
+            if n > 0 {
+                said.push(format!("{} of plan {} wait for approval: rosterctl held show {}", changes(n), plan.id, plan.id));
             }
-            _ => format!("{changes} of plan {} wait for approval: rosterctl held show {}", plan.id, plan.id),
-        }))
+        }
+        for plan in self.store.rejected_plans(Some(name)).await? {
+            let n = self.store.held_rows(plan.id).await?.iter().filter(|row| row.guid == Some(guid)).count();
+            if n > 0 {
+                let by = plan.actor.map(|actor| format!(" by {actor}")).unwrap_or_default();
+                said.push(format!("{} of plan {} were rejected{by}: rosterctl held show {}", changes(n), plan.id, plan.id));
+            }
+        }
+        Ok(Some(said.join("; ")).filter(|said| !said.is_empty()))
     }
 }
 

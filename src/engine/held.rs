@@ -1,11 +1,12 @@
-//! Held plans: an operator approves exactly what was shown, or a part of it, and it is applied if it is still true.
+//! Held plans: an operator approves exactly what was shown, or a part of it, and it is applied if it is still true; or
+//! rejects it, and it stays rejected.
 
 use std::collections::BTreeSet;
 
 use super::run::Request;
 use super::{Directory, Engine, EngineError};
 use crate::model::{Actor, Digest, Guid, PlanId, PlanState, Trigger};
-use crate::store::{DirectoryState, HeldPlan, HeldRow, Run, Word};
+use crate::store::{HeldPlan, HeldRow, Run, Word};
 
 /// More people than this are read by reading everybody.
 const SCOPED_AT_MOST: usize = 2_000;
@@ -29,9 +30,13 @@ pub struct Selection {
 }
 
 impl Selection {
+    fn names_changes(&self) -> bool {
+        !self.causes.is_empty() || !self.people.is_empty()
+    }
+
     /// The changes that are chosen; nothing when that is all of them.
     fn of(&self, rows: &[HeldRow]) -> Result<Option<Vec<Digest>>, EngineError> {
-        if self.causes.is_empty() && self.people.is_empty() {
+        if !self.names_changes() {
             return Ok(None);
         }
         let is_person = |row: &HeldRow, who: &str| {
@@ -64,30 +69,40 @@ impl Engine {
     }
 
     /// Approves what is chosen of a plan, and says why. The rest of it goes on waiting.
+    ///
+    /// A rejected plan is approved only by naming its changes; as a whole it has to be reopened first. So an approval that comes
+    /// just after another operator's rejection does not undo it.
     pub async fn approve_part(&self, id: PlanId, which: &Selection, comment: &str, actor: Actor) -> Result<Approval, EngineError> {
+        let turn = self.turn.lock().await;
         let plan = self.held_plan(id).await?;
-        // What an older plan and the present one both hold was shown, and may be applied.
-        if !matches!(plan.state, PlanState::Open | PlanState::Rejected | PlanState::Approved | PlanState::Superseded) {
-            return Err(EngineError::Refused(format!("the plan {id} is {} already; see rosterctl held list", plan.state.as_str())));
+        let rows = self.store.held_rows(id).await?;
+        let refused = |why: String| Err(EngineError::Refused(format!("the plan {id} {why}")));
+        match plan.state {
+            // What an older plan and the present one both hold was shown, and may be applied.
+            PlanState::Superseded if rows.is_empty() => return refused("was replaced by another one: see rosterctl held list".to_owned()),
+            PlanState::Open | PlanState::Approved | PlanState::Superseded => {}
+            PlanState::Rejected if which.names_changes() => {}
+            PlanState::Rejected => {
+                let by = plan.actor.as_ref().map(|actor| format!(" by {actor}")).unwrap_or_default();
+                return refused(format!("was rejected{by}: reopen it with rosterctl held reopen {id}, or name what is approved of it"));
+            }
+            state => return refused(format!("is {} already; see rosterctl held list", state.as_str())),
         }
         let directory = self.directory(&plan.directory)?;
-        let rows = self.store.held_rows(id).await?;
-        let chosen = which.of(&rows)?;
-        self.store.approve_plan(&plan, chosen.as_deref(), Word { actor: &actor, comment }, &self.clock).await?;
-        let name = &directory.config.name;
-        if chosen.is_none() {
-            let accept = |state: &mut DirectoryState| {
-                if state.scope_hash.is_some() {
-                    // Whoever approves the plan has seen what its scope makes of people; a scope that came later was seen by nobody.
-                    state.scope_hash = Some(plan.scope_hash.clone().unwrap_or_else(|| directory.config.scope_hash()));
-                    state.plan_only_since = None;
-                }
-            };
-            self.store.change_directory(name, accept).await?;
-        }
+        let mut chosen = which.of(&rows)?;
         let is_chosen = |row: &&HeldRow| chosen.as_ref().is_none_or(|chosen| chosen.contains(&row.digest));
         let people: BTreeSet<Guid> = rows.iter().filter(is_chosen).filter_map(|row| row.guid).collect();
-        let request = Request { approves: Some(id), ..Self::look_at(people, Trigger::Approval, actor) };
+        let word = Word { actor: &actor, comment };
+        let mut plan = plan;
+        if plan.state == PlanState::Rejected {
+            let named: Vec<Digest> = rows.iter().filter(is_chosen).map(|row| row.digest).collect();
+            let reopened = self.store.reopen_plan(&plan, Some(&named), word, &self.clock).await?;
+            plan = self.held_plan(reopened).await?;
+            chosen = Some(named).filter(|named| (named.len() as u64) < plan.count);
+        }
+        self.store.approve_plan(&plan, chosen.as_deref(), word, &self.clock).await?;
+        drop(turn);
+        let request = Request { approves: Some(plan.id), ..Self::look_at(people, Trigger::Approval, actor) };
         let run = self.run(&directory, request).await?;
         Ok(Approval { run, waiting: self.waiting(&directory).await? })
     }
@@ -103,13 +118,31 @@ impl Engine {
         Ok(self.store.current_plan(&directory.config.name).await?.filter(|p| p.state == PlanState::Open))
     }
 
-    /// Rejects a plan, and says why: it stays closed until something new is asked.
+    /// Rejects a plan, and says why: every later run holds its changes, until the directory no longer asks for them.
     pub async fn reject(&self, id: PlanId, comment: &str, actor: &Actor) -> Result<HeldPlan, EngineError> {
+        // A run that applies what was approved of it ends first; then there is nothing to reject any more, and that is said.
+        let _turn = self.turn.lock().await;
         let plan = self.held_plan(id).await?;
-        if !matches!(plan.state, PlanState::Open | PlanState::Approved) {
-            return Err(EngineError::Refused(format!("the plan {id} is {} already", plan.state.as_str())));
+        if !plan.state.waits() {
+            let by = plan.actor.as_ref().filter(|_| plan.state == PlanState::Rejected).map(|a| format!(" by {a}")).unwrap_or_default();
+            return Err(EngineError::Refused(format!(
+                "the plan {id} is {}{by} already: see rosterctl held list --all",
+                plan.state.as_str()
+            )));
         }
         self.store.reject_plan(&plan, Word { actor, comment }, &self.clock).await?;
         self.held_plan(id).await
+    }
+
+    /// Takes the rejection of a plan back: its changes wait again, as if they had never been rejected. Returns the plan that
+    /// they wait in, which is another one where something else waits already.
+    pub async fn reopen(&self, id: PlanId, comment: &str, actor: &Actor) -> Result<HeldPlan, EngineError> {
+        let _turn = self.turn.lock().await;
+        let plan = self.held_plan(id).await?;
+        if plan.state != PlanState::Rejected {
+            return Err(EngineError::Refused(format!("the plan {id} is {}, not rejected: see rosterctl held list", plan.state.as_str())));
+        }
+        let waiting = self.store.reopen_plan(&plan, None, Word { actor, comment }, &self.clock).await?;
+        self.held_plan(waiting).await
     }
 }

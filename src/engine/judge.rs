@@ -7,8 +7,10 @@ use super::look::Sight;
 use super::run::Request;
 use super::{Directory, Engine, EngineError, Mode};
 use crate::directory::{Grants, Right};
-use crate::model::{AddressKey, Guid, HoldReason, Quarantine, QuarantineReason, Trigger};
-use crate::reconcile::{DEFERRAL, HoldAll, Membership, PersonRow, Primary, Proposal, Situation, Verdict, guard, plan, suspects};
+use crate::model::{AddressKey, Guid, HoldReason, Quarantine, QuarantineReason, Rejection, Trigger};
+use crate::reconcile::{
+    DEFERRAL, HoldAll, Membership, PersonRow, Primary, Proposal, Rejected, Situation, Verdict, ended, guard, plan, suspects,
+};
 use crate::store::{Pin, PinKind};
 
 /// What a run may do, and what it may not.
@@ -20,6 +22,8 @@ pub struct Judged {
     pub warnings: Vec<String>,
     /// What a gate said that holds everything.
     pub note: Option<String>,
+    /// The rejections of changes that the directory no longer asks for.
+    pub ended: Vec<Rejection>,
 }
 
 /// The places where people stood of whom nothing can be seen any more, nor of anybody else: each with what would let us see.
@@ -62,7 +66,10 @@ impl Engine {
                 _ => Vec::new(),
             })
             .collect();
-        let known = self.store.load(name, &guids, &wanted).await?;
+        let mut known = self.store.load(name, &guids, &wanted).await?;
+        let rejections = self.store.rejections(name).await?;
+        let suspensions = rejections.iter().filter(|r| r.kind == "suspend");
+        known.rejected = suspensions.filter_map(|r| Some((r.user, r.reason?))).collect();
 
         // A tier may have changed since the groups were asked: whoever was not asked about loses nothing.
         let unasked: Vec<Guid> = suspects(&sight.desired, &known).into_iter().filter(|g| !sight.confirmed.contains(g)).collect();
@@ -124,6 +131,11 @@ impl Engine {
             .collect();
         let elsewhere = settling.iter().filter(|s| s.due.is_some() && !sight.is_judged(s.guid));
         waiting.extend(elsewhere.map(|s| crate::reconcile::Waiting { user: s.user, class: s.class, cluster: s.cluster.clone() }));
+        let unjudged = rejections.iter().filter(|r| !r.guid.is_some_and(|guid| sight.is_judged(guid)));
+        let rejected =
+            Rejected { keys: rejections.iter().map(|r| r.key).collect(), clusters: unjudged.filter_map(|r| r.cluster.clone()).collect() };
+        let is_whole = sight.is_complete() && sight.groups_stood;
+        let ended = ended(rejections, &proposal, &sight.desired, &known, is_whole, |guid| sight.is_judged(guid));
         let scope_changed = state.scope_hash.as_ref().is_some_and(|h| *h != config.scope_hash());
         let server_changed =
             state.server.as_ref().is_some_and(|s| *s != sight.server) || state.identity.as_ref().is_some_and(|i| *i != sight.identity);
@@ -144,6 +156,7 @@ impl Engine {
                 (Mode::Apply, _) => HoldAll::No,
             },
             approved: self.approved(directory, request).await?,
+            rejected,
             deferred_until: changed_at.map(|at| at.plus(config.limits.settle.max(DEFERRAL))).filter(|until| *until > now),
             now,
         };
@@ -159,7 +172,7 @@ impl Engine {
             Gates::Held(why) => Some(why.clone()),
             Gates::Unasked | Gates::Passed(_) => None,
         };
-        Ok(Judged { verdict: guard(proposal, &situation), warnings, note })
+        Ok(Judged { verdict: guard(proposal, &situation), warnings, note, ended })
     }
 
     /// The changes an operator has approved: of the plan this run is for, and of one whose approval could not be carried out yet.

@@ -51,6 +51,8 @@ pub struct Sight {
     pub grants: Grants,
     /// The name of what rights were lost for.
     pub rights_lost: Option<String>,
+    /// By which baseline it was seen; see [`DirectoryState::baseline`].
+    pub baseline: u64,
     /// From where on changes can be followed after this, where everybody was to be read.
     pub position: Option<Position>,
     scope: Scope,
@@ -138,6 +140,7 @@ impl Engine {
             known_users: BTreeSet::new(),
             grants: Grants::of(&session),
             rights_lost: state.rights_lost.clone(),
+            baseline: state.baseline,
             position,
             scope: request.scope.clone(),
             unknown: BTreeSet::new(),

@@ -245,7 +245,7 @@ pub enum EngineError {
     #[error("rosterd is stopping")]
     Stopping,
     /// The directory's configuration was replaced meanwhile.
-    #[error("the configuration was reloaded meanwhile: nothing was applied, and the next run goes by the new one")]
+    #[error("the configuration was reloaded meanwhile, and the next run goes by the new one")]
     Reloaded,
 }
 

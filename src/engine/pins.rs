@@ -20,6 +20,7 @@ impl Engine {
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Dn>, EngineError> {
         let name = &directory.config.name;
+        let baseline = self.store.directory(name).await?.baseline;
         let pins = self.store.pins(name, PinKind::Base).await?;
         let attributes = ["objectGUID".to_owned()];
         let mut bases = Vec::new();
@@ -43,7 +44,9 @@ impl Engine {
             };
             let dn = Dn::new(object.dn.clone());
             match (pinned, object.guid()) {
-                (None, Some(guid)) => self.store.pin(name, PinKind::Base, &Pin { name: key, guid, detail: object.dn.clone() }).await?,
+                (None, Some(guid)) => {
+                    self.store.pin_by(baseline, name, PinKind::Base, &Pin { name: key, guid, detail: object.dn.clone() }).await?
+                }
                 _ if dn.key() != key => warnings.push(format!("the base {configured} is now {}: update the configuration", object.dn)),
                 _ => {}
             }
@@ -60,6 +63,7 @@ impl Engine {
         warnings: &mut Vec<String>,
     ) -> Result<(Closure, Option<GroupTrouble>), EngineError> {
         let name = &directory.config.name;
+        let baseline = self.store.directory(name).await?.baseline;
         let pins = self.store.pins(name, PinKind::Group).await?;
         let mut roots: Vec<(Tier, Object)> = Vec::new();
         let mut trouble = None;
@@ -70,7 +74,7 @@ impl Engine {
                 Ok(object) => {
                     match (pinned, object.guid()) {
                         (None, Some(guid)) => {
-                            self.store.pin(name, PinKind::Group, &Pin { name: key, guid, detail: object.dn.clone() }).await?;
+                            self.store.pin_by(baseline, name, PinKind::Group, &Pin { name: key, guid, detail: object.dn.clone() }).await?;
                         }
                         (Some(pin), _) if group.is_outdated(&Dn::new(pin.detail.as_str()), &Dn::new(object.dn.as_str())) => {
                             warnings.push(format!("the group \"{}\" is now {}: update the configuration", group.as_str(), object.dn));
@@ -88,6 +92,7 @@ impl Engine {
     /// The canaries with what each showed when it was pinned; our own entry when none is configured.
     pub(super) async fn canaries(&self, directory: &Directory, session: &mut Session) -> Result<Vec<Canary>, EngineError> {
         let name = &directory.config.name;
+        let baseline = self.store.directory(name).await?.baseline;
         let pins = self.store.pins(name, PinKind::Canary).await?;
         let mut configured: Vec<String> = directory.config.settings.canaries.clone();
         if configured.is_empty() {
@@ -109,7 +114,7 @@ impl Engine {
             };
             let attributes: BTreeSet<String> = shown(&object);
             let detail = attributes.iter().cloned().collect::<Vec<_>>().join(",");
-            self.store.pin(name, PinKind::Canary, &Pin { name: key, guid, detail }).await?;
+            self.store.pin_by(baseline, name, PinKind::Canary, &Pin { name: key, guid, detail }).await?;
             canaries.push(Canary { guid, name: canary, attributes });
         }
         Ok(canaries)

@@ -46,6 +46,9 @@ impl Engine {
                 }
                 self.announce(directory, &plan).await?;
             }
+            for plan in self.store.rejected_plans(Some(&directory.config.name)).await? {
+                self.announce_leavers(directory, &plan).await?;
+            }
         }
         Ok(())
     }
@@ -61,13 +64,30 @@ impl Engine {
     }
 
     async fn announce(&self, directory: &Directory, plan: &HeldPlan) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        let told = plan.announced_at.unwrap_or(plan.created_at);
-        if plan.state != PlanState::Open || now.since(told) < ANNOUNCED_EVERY {
+        if plan.state != PlanState::Open || self.was_told(plan) {
             return Ok(());
         }
-        let name = &directory.config.name;
         let text = format!("{} changes have waited for approval since {}: rosterctl held show {}", plan.count, plan.created_at, plan.id);
+        self.announce_again(directory, plan, text).await
+    }
+
+    /// Reports daily that leavers stay active by an operator's word. Other rejections are in `status` alone.
+    async fn announce_leavers(&self, directory: &Directory, plan: &HeldPlan) -> Result<(), StoreError> {
+        if self.was_told(plan) {
+            return Ok(());
+        }
+        match self.leavers_kept(plan).await? {
+            Some(text) => self.announce_again(directory, plan, text).await,
+            None => Ok(()),
+        }
+    }
+
+    fn was_told(&self, plan: &HeldPlan) -> bool {
+        self.clock.now().since(plan.announced_at.unwrap_or(plan.created_at)) < ANNOUNCED_EVERY
+    }
+
+    async fn announce_again(&self, directory: &Directory, plan: &HeldPlan, text: String) -> Result<(), StoreError> {
+        let (name, now) = (&directory.config.name, self.clock.now());
         tracing::warn!(directory = %name, "{name}: {text}");
         let cause = EventCause { actor: Actor::rosterd(), run: None, account: Some(directory.config.account.clone()), at: now };
         let after = json!({ "attention": [text], "plan": plan.id, "count": plan.count, "since": plan.created_at });

@@ -135,7 +135,7 @@ impl Engine {
         run.warnings.clone_from(&sight.warnings);
 
         directory.work.progress.send_modify(|p| p.phase = "applying");
-        let Judged { verdict, warnings, note } = judged;
+        let Judged { verdict, warnings, note, ended } = judged;
         run.warnings.extend(warnings);
         run.quarantined = verdict.quarantined.len() as u64;
 
@@ -157,8 +157,10 @@ impl Engine {
         let waiting: Vec<_> = verdict.held.into_iter().filter(|h| h.hold != crate::model::HoldReason::Settling).collect();
         let by = DecidedBy { scope_hash: directory.config.scope_hash(), note, applied: run.counts };
         let is_judged = |guid| sight.is_judged(guid);
+        self.store.end_rejections(&ended, self.clock.now()).await?;
         let reheld = self.store.rehold(name, run.id, applied.written, &waiting, &by, is_judged, &self.clock).await?;
         run.held = reheld.count;
+        self.store.people_were_judged(name, is_judged).await?;
         if request.covers.is_some() {
             self.store.look_again(name, sight.unknown()).await?;
         }
@@ -230,12 +232,18 @@ impl Engine {
     async fn conclude(&self, directory: &Directory, run: &mut Run, done: Result<Done, EngineError>) -> Result<(), EngineError> {
         let finished = self.clock.now();
         run.finished_at = Some(finished);
+        if done.is_err() {
+            // The run says what was committed, however it ended. A store that cannot be read is reported below.
+            (run.counts, run.dropped) = self.store.committed(run.id).await.unwrap_or((run.counts, run.dropped));
+        }
         let is_told = done.as_ref().is_ok_and(|done| done.is_told);
         (run.state, run.error) = match done {
             Ok(Done { failure: Some(failure), .. }) => (RunState::Failed, Some(failure)),
             Ok(_) if run.held > 0 => (RunState::Held, None),
             Ok(_) => (RunState::Succeeded, None),
-            Err(over @ (EngineError::Stopping | EngineError::Reloaded)) => (RunState::Cancelled, Some(over.to_string())),
+            Err(over @ (EngineError::Stopping | EngineError::Reloaded)) => {
+                (RunState::Cancelled, Some(format!("{over}: {}", run.applied_so_far())))
+            }
             Err(error) => (RunState::Failed, Some(error.to_string())),
         };
         // Of many changes that AD tells of, nothing is to be made.
@@ -254,7 +262,8 @@ impl Engine {
         let kind = match run.state {
             RunState::Failed => "run.failed",
             RunState::Held => "run.held",
-            RunState::Running | RunState::Succeeded | RunState::Cancelled => "run.succeeded",
+            RunState::Cancelled => "run.cancelled",
+            RunState::Running | RunState::Succeeded => "run.succeeded",
         };
         let after =
             json!({ "directory": run.directory, "trigger": run.trigger, "changes": run.counts, "held": run.held, "error": run.error });
@@ -276,7 +285,12 @@ impl Engine {
     /// What a run leaves behind for the next one.
     async fn remember(&self, directory: &Directory, request: &Request, sight: &Sight, run: &Run) -> Result<(), EngineError> {
         let now = self.clock.now();
+        let name = &directory.config.name;
+        let is_rejected = self.store.is_scope_rejected(name).await?;
+        let mut was_accepted = false;
         let remember = |state: &mut DirectoryState| {
+            // A run that began before an operator accepted another baseline takes no part in it.
+            let is_current = state.baseline == sight.baseline;
             if state.server.as_ref() != Some(&sight.server) || state.identity.as_ref() != Some(&sight.identity) {
                 if state.server.is_some() {
                     state.server_changed_at = Some(run.started_at);
@@ -284,27 +298,35 @@ impl Engine {
                 state.server = Some(sight.server.clone());
                 state.identity = Some(sight.identity.clone());
             }
-            if sight.is_full() {
+            if sight.is_full() && is_current {
                 state.rights_lost.clone_from(&sight.rights_lost);
             }
             if let Some(proof) = sight.proof.as_ref().filter(|_| sight.is_complete() && sight.is_full()) {
-                state.counts = proof.counts().clone();
+                if is_current {
+                    state.counts = proof.counts().clone();
+                }
                 state.entries = sight.entries;
                 state.last_complete_read = Some(now);
             }
-            Self::move_on(state, request, sight, run);
+            if is_current {
+                Self::move_on(state, request, sight, run);
+            }
             if sight.failure.is_none() {
                 state.last_success = Some(now);
                 // With everything that has changed since, the last complete read is as good as new.
                 if request.covers.is_some() && request.trigger == Trigger::Schedule {
                     state.last_complete_read = Some(now);
                 }
-                if sight.is_full() {
-                    note_scope(directory, state, run.started_at, run.held > 0);
+                if sight.is_full() && is_current {
+                    was_accepted = note_scope(directory, state, run.started_at, run.held > 0 || is_rejected);
                 }
             }
         };
-        Ok(self.store.change_directory(&directory.config.name, remember).await?)
+        self.store.change_directory(name, remember).await?;
+        if was_accepted && is_rejected {
+            self.store.settle_rejected_scope(name).await?;
+        }
+        Ok(())
     }
 
     /// A full run now, which begins its read after this call; whoever waits at the same time shares it.

@@ -1,12 +1,13 @@
 //! How everything stands: what an operator sees first.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::{Directory, Engine, EngineError, Following};
-use crate::model::{Actor, ClaimState, Event, EventCause, PlanState, RunState, Status, Timestamp};
-use crate::store::{DirectoryState, Run};
+use crate::model::{Actor, ClaimState, Class, Event, EventCause, PlanState, Reason, RunState, Status, Timestamp};
+use crate::store::{DirectoryState, HeldPlan, HeldSummary, Run, StoreError};
 
 /// One thing that needs attention, as a sentence.
 pub type Attention = String;
@@ -166,18 +167,13 @@ impl Engine {
         if unmanaged > 0 {
             attention.push(format!("{unmanaged} users of the account's domains are in no directory: rosterctl user list --unmanaged"));
         }
-        let held = plan.as_ref().filter(|p| p.state != PlanState::Rejected);
         if let Some(plan) = &plan {
             attention.push(match plan.state {
-                PlanState::Rejected => {
-                    let by = plan.actor.as_ref().map(|a| format!(" by {a}")).unwrap_or_default();
-                    let said = plan.comment.as_ref().map(|said| format!(" (\"{said}\")")).unwrap_or_default();
-                    format!("{} changes were rejected{by}{said} and are not applied: rosterctl held show {}", plan.count, plan.id)
-                }
                 PlanState::Approved => format!("{} approved changes wait for the directory to be readable (plan {})", plan.count, plan.id),
                 _ => format!("{} changes wait for approval: rosterctl held show {}", plan.count, plan.id),
             });
         }
+        attention.extend(self.rejected(directory).await?);
         if quarantined > 0 {
             attention.push(format!("{quarantined} entries cannot be used as they are: rosterctl user list --quarantined"));
         }
@@ -208,17 +204,56 @@ impl Engine {
             bind_refused: state.bind_refused.is_some(),
             active: count(Status::Active),
             suspended: count(Status::Suspended),
-            held: held.map_or(0, |p| p.count),
+            held: plan.as_ref().map_or(0, |p| p.count),
             quarantined,
             attention,
         })
+    }
+
+    /// The sentences about what operators rejected, and what follows from it.
+    async fn rejected(&self, directory: &Directory) -> Result<Vec<Attention>, EngineError> {
+        let name = &directory.config.name;
+        let mut attention = Vec::new();
+        for plan in self.store.rejected_plans(Some(name)).await? {
+            let by = plan.actor.as_ref().map(|a| format!(" by {a}")).unwrap_or_default();
+            let said = plan.comment.as_ref().map(|said| format!(" (\"{said}\")")).unwrap_or_default();
+            attention.push(format!("{} changes were rejected{by}{said} and are not applied: rosterctl held show {}", plan.count, plan.id));
+            attention.extend(self.leavers_kept(&plan).await?);
+        }
+        if !attention.is_empty() && self.store.is_scope_rejected(name).await? {
+            attention.push(
+                "runs only plan until then, because changes of the new scope were rejected: correct base, filter or groups in the \
+                 configuration, or approve the rejected changes after rosterctl held reopen"
+                    .to_owned(),
+            );
+        }
+        Ok(attention)
+    }
+
+    /// The sentence about leavers that a rejection keeps active: the directory shows that they left.
+    pub(super) async fn leavers_kept(&self, plan: &HeldPlan) -> Result<Option<Attention>, StoreError> {
+        let is_positive = |line: &&HeldSummary| {
+            line.class.is_some_and(|class| matches!(class, Class::Confirmed | Class::Deleted))
+                && line.reason.as_deref().and_then(Reason::parse).is_some_and(Reason::is_positive)
+        };
+        let summary = self.store.plan_summary(plan.id).await?;
+        let leavers: Vec<&HeldSummary> = summary.iter().filter(is_positive).collect();
+        let count: u64 = leavers.iter().map(|line| line.count).sum();
+        let reasons: BTreeSet<&str> = leavers.iter().filter_map(|line| line.reason.as_deref()).collect();
+        let by = plan.actor.as_ref().map_or_else(|| "an operator".to_owned(), ToString::to_string);
+        let (id, reasons) = (plan.id, reasons.into_iter().collect::<Vec<_>>().join(", "));
+        Ok((count > 0).then(|| {
+            format!(
+                "{count} leavers stay active because {by} rejected their suspension as {reasons} (plan {id}): rosterctl held reopen {id} \
+                 takes that back"
+            )
+        }))
     }
 
     /// Accepts bases, groups, canaries and attributes as they are now; the next run only plans what that changes.
     pub async fn repin(&self, name: &str, actor: &Actor) -> Result<DirectoryStatus, EngineError> {
         let directory = self.directory(name)?;
         let _turn = self.turn.lock().await;
-        self.store.forget_pins(&directory.config.name).await?;
         let forget = |state: &mut DirectoryState| {
             state.counts = crate::reconcile::AttributeCounts::default();
             state.rights_lost = None;
@@ -226,22 +261,25 @@ impl Engine {
             // No configuration has this hash, so the scope counts as changed.
             state.scope_hash = state.scope_hash.take().map(|_| "repinned".to_owned());
         };
-        self.store.change_directory(&directory.config.name, forget).await?;
+        self.store.rebaseline(&directory.config.name, forget).await?;
         tracing::info!(directory = name, "{name}: {actor} accepts bases, groups and rights as they are now; the next run only plans");
         self.directory_status(&directory).await
     }
 }
 
-/// Takes note of the scope that a full run went by. A new one is accepted when it changes nobody, or when its plan is approved.
-pub(super) fn note_scope(directory: &Directory, state: &mut DirectoryState, at: Timestamp, is_held: bool) {
+/// Notes the scope that a full run went by, and returns whether it is accepted: when nothing of its plan is held or rejected
+/// (`is_open`), or when the operator approved the plan.
+pub(super) fn note_scope(directory: &Directory, state: &mut DirectoryState, at: Timestamp, is_open: bool) -> bool {
     let hash = directory.config.scope_hash();
     match &state.scope_hash {
-        Some(known) if *known != hash && is_held => {
+        Some(known) if *known != hash && is_open => {
             state.plan_only_since.get_or_insert(at);
+            false
         }
         _ => {
             state.scope_hash = Some(hash);
             state.plan_only_since = None;
+            true
         }
     }
 }

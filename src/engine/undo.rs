@@ -77,10 +77,16 @@ impl Engine {
     async fn reversal(&self, run: &Run) -> Result<Undoing, EngineError> {
         let mut done = self.store.run_changes(run.id, u64::MAX >> 1).await?;
         done.retain(|change| change.outcome == "applied");
+        // A user id is derived from the person: after a removal it may be another user's.
+        let former = self.store.former_users(run.id).await?;
+        let (gone, done): (Vec<_>, Vec<_>) = done.into_iter().partition(|change| former.contains(&change.user));
         let users = self.store.users_by_id(&done.iter().map(|c| c.user).collect::<BTreeSet<UserId>>()).await?;
         let wanted: BTreeSet<AddressKey> = done.iter().flat_map(WrittenChange::former_addresses).collect();
         let holders = self.store.holders(&wanted).await?;
-        Ok(undo(Taken { run: run.id, at: self.clock.now() }, &done, &users, &holders))
+        let mut undoing = undo(Taken { run: run.id, at: self.clock.now() }, &done, &users, &holders);
+        let why = "the user was removed since; a user that has its id now is another one";
+        undoing.left.extend(gone.iter().map(|change| Left::of(change, why.to_owned())));
+        Ok(undoing)
     }
 
     async fn account_of_changes(&self, changes: &[Change]) -> Result<crate::model::AccountRef, EngineError> {

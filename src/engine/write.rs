@@ -1,7 +1,7 @@
 //! What is written in somebody's name, without a directory: as a run of its own, so that it can be shown like any other.
 
 use super::{Engine, EngineError};
-use crate::model::{AccountRef, Actor, Change, ChangeKind, RunId, RunState, Trigger, User};
+use crate::model::{AccountRef, Actor, Change, ChangeCounts, ChangeKind, RunId, RunState, Trigger, User};
 use crate::reconcile::Admitted;
 use crate::store::{Applied, Run, Writer};
 
@@ -38,31 +38,36 @@ impl Engine {
         let admitted = Admitted::by_operator(changes, actor.clone());
         let writer =
             Writer { run: id, directory: None, account: account.clone(), actor: actor.clone(), observed_from: now, clock: &self.clock };
-        let mut applied = Applied::default();
-        let done = self.store.apply(&admitted, &writer, &mut applied).await;
-        let run = Run {
+        let mut run = Run {
             id,
             directory: directory.to_owned(),
             trigger,
             mode: "scoped".to_owned(),
-            state: if done.is_ok() { RunState::Succeeded } else { RunState::Failed },
+            state: RunState::Running,
             actor: Some(actor.clone()),
             started_at: now,
-            finished_at: Some(self.clock.now()),
+            finished_at: None,
             entries: 0,
             complete: true,
             server: None,
-            counts: applied.counts,
+            counts: ChangeCounts::default(),
             held: 0,
             quarantined: 0,
-            dropped: applied.dropped,
-            error: done.as_ref().err().map(ToString::to_string),
+            dropped: 0,
+            error: None,
             warnings: Vec::new(),
             active_after: None,
             approves: None,
             undoes,
             because: None,
         };
+        // Before anything is written: a crash between the two leaves no changes of a run that is unknown.
+        self.store.save_run(&run).await?;
+        let mut applied = Applied::default();
+        let done = self.store.apply(&admitted, &writer, &mut applied).await;
+        run.state = if done.is_ok() { RunState::Succeeded } else { RunState::Failed };
+        (run.counts, run.dropped, run.finished_at) = (applied.counts, applied.dropped, Some(self.clock.now()));
+        run.error = done.as_ref().err().map(ToString::to_string);
         self.store.save_run(&run).await?;
         done?;
         Ok(run)

@@ -14,6 +14,7 @@ mod ids;
 mod overruled;
 mod person;
 mod plan;
+mod rejection;
 mod secret;
 mod time;
 mod user;
@@ -30,6 +31,7 @@ pub use ids::{AccountId, ClaimId, DirectoryName, EventId, Guid, PlanId, RunId, U
 pub use overruled::{Overruled, OverruledError};
 pub use person::{Broken, Expiry, Field, Person, Placement, Profile, UserAccountControl};
 pub use plan::{ChangeCounts, HeldChange, HoldReason, Plan, PlanState, Quarantine, QuarantineReason, RunState, Trigger};
+pub use rejection::Rejection;
 pub use secret::{SecretFault, secret_line};
 pub use time::Timestamp;
 pub use user::{Link, Standing, Status, Tier, User};

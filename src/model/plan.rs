@@ -114,6 +114,8 @@ pub enum HoldReason {
     Gate,
     /// It must still hold at a second look.
     Settling,
+    /// An operator rejected it, or a change that it cannot be applied without.
+    Rejected,
 }
 
 impl HoldReason {
@@ -127,12 +129,13 @@ impl HoldReason {
             Self::PlanOnly => "plan-only",
             Self::Gate => "gate",
             Self::Settling => "settling",
+            Self::Rejected => "rejected",
         }
     }
 
     /// The reason of that word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Limit, Self::Cluster, Self::Protected, Self::NoWitness, Self::PlanOnly, Self::Gate, Self::Settling]
+        [Self::Limit, Self::Cluster, Self::Protected, Self::NoWitness, Self::PlanOnly, Self::Gate, Self::Settling, Self::Rejected]
             .into_iter()
             .find(|r| r.as_str() == word)
     }
@@ -163,7 +166,7 @@ pub enum PlanState {
     Approved,
     /// Applied.
     Applied,
-    /// Refused; stays closed until its digest changes.
+    /// Rejected; its changes are held by every run until the directory no longer asks for them or an operator reopens it.
     Rejected,
     /// Nothing of it is left.
     Withdrawn,
@@ -174,6 +177,11 @@ pub enum PlanState {
 }
 
 impl PlanState {
+    /// Returns whether the plan waits: at most one plan of a directory does.
+    pub fn waits(self) -> bool {
+        matches!(self, Self::Open | Self::Approved)
+    }
+
     /// The word in store and output.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -305,6 +313,20 @@ impl ChangeCounts {
             | ChangeKind::Overrule { .. } => &mut self.update,
         };
         *slot += 1;
+    }
+
+    /// Counts changes of a kind by its stored word; agrees with [`Self::count`].
+    pub fn count_stored(&mut self, kind: &str, n: u64) {
+        let slot = match kind {
+            "create" | "invite" => &mut self.create,
+            "release" | "remove" => &mut self.release,
+            "link" => &mut self.link,
+            "suspend" => &mut self.suspend,
+            "reactivate" => &mut self.reactivate,
+            "tier" => &mut self.tier,
+            _ => &mut self.update,
+        };
+        *slot += n;
     }
 
     /// All of them together.

@@ -37,6 +37,21 @@ pub struct Waiting {
     pub cluster: Option<String>,
 }
 
+/// The changes that an operator rejected: held whatever else is true of them, approved or not.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rejected {
+    /// The keys that recognise them.
+    pub keys: BTreeSet<Digest>,
+    /// The clusters of those that this plan says nothing about: further changes of a cluster are measured together with them.
+    pub clusters: Vec<String>,
+}
+
+impl Rejected {
+    fn covers(&self, change: &Change) -> bool {
+        !self.keys.is_empty() && change.rejection_keys().iter().any(|key| self.keys.contains(key))
+    }
+}
+
 /// What a plan is measured against.
 #[derive(Debug)]
 pub struct Situation<'a> {
@@ -58,6 +73,8 @@ pub struct Situation<'a> {
     pub hold_all: HoldAll,
     /// The changes an operator has approved.
     pub approved: BTreeSet<Digest>,
+    /// The changes an operator has rejected.
+    pub rejected: Rejected,
     /// Until when a newly chosen server is not believed about what may be stale.
     pub deferred_until: Option<Timestamp>,
     /// Now.
@@ -202,13 +219,15 @@ fn settles(class: Option<Class>) -> Option<Class> {
 /// Judges a proposal.
 pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
     let Proposal { plan, mut people, unwitnessed } = proposal;
+    let rejected = |c: &Change| situation.rejected.covers(c).then_some(HoldReason::Rejected);
+    let mut holds: Vec<Option<HoldReason>> = plan.changes.iter().map(rejected).collect();
     let is_approved = |c: &Change| !situation.approved.is_empty() && situation.approved.contains(&c.digest());
-    let approved: Vec<bool> = plan.changes.iter().map(is_approved).collect();
-    let mut holds: Vec<Option<HoldReason>> = vec![None; plan.changes.len()];
+    let approved: Vec<bool> = plan.changes.iter().zip(&holds).map(|(c, hold)| hold.is_none() && is_approved(c)).collect();
+    hold_with_rejected(&plan.changes, &mut holds);
     let mut settling = Vec::new();
 
     for (at, change) in plan.changes.iter().enumerate() {
-        if !approved[at] {
+        if !approved[at] && holds[at].is_none() {
             holds[at] = hold_alone(change, &unwitnessed, situation);
         }
     }
@@ -284,7 +303,8 @@ fn hold_clusters(changes: &[Change], approved: &[bool], situation: &Situation<'_
     for cluster in changes.iter().zip(approved).filter(|(_, approved)| !**approved).filter_map(|(c, _)| c.cluster.as_deref()) {
         *counts.entry(cluster).or_default() += 1;
     }
-    for cluster in situation.waiting.iter().filter_map(|w| w.cluster.as_deref()) {
+    let elsewhere = situation.waiting.iter().filter_map(|w| w.cluster.as_deref());
+    for cluster in elsewhere.chain(situation.rejected.clusters.iter().map(String::as_str)) {
         if let Some(count) = counts.get_mut(cluster) {
             *count += 1;
         }
@@ -299,7 +319,7 @@ fn hold_clusters(changes: &[Change], approved: &[bool], situation: &Situation<'_
     }
 }
 
-/// Holds the classes that exceed their limit: whole, except `confirmed`, of which the limit goes through. What is held for
+/// Holds the classes that exceed their limit (what was rejected is no part of it): whole, except `confirmed`, of which the limit goes through. What is held for
 /// another reason counts: a run over a few of the same people would be measured with it, too.
 fn hold_classes(changes: &[Change], approved: &[bool], situation: &Situation<'_>, holds: &mut [Option<HoldReason>]) {
     for class in Class::ALL {
@@ -314,7 +334,8 @@ fn hold_classes(changes: &[Change], approved: &[bool], situation: &Situation<'_>
             }
             continue;
         }
-        let is_held = |at: &usize| changes[*at].class == Some(class) && holds[*at].is_some() && !approved[*at];
+        let is_waiting = |hold: Option<HoldReason>| hold.is_some_and(|hold| hold != HoldReason::Rejected);
+        let is_held = |at: &usize| changes[*at].class == Some(class) && is_waiting(holds[*at]) && !approved[*at];
         let held = (0..changes.len()).filter(is_held).count() + situation.waiting.iter().filter(|w| w.class == class).count();
         if used.window + (held + of_class.len()) as u64 > allowed {
             for at in of_class {
@@ -358,9 +379,27 @@ fn hold_lifts(changes: &[Change], holds: &mut [Option<HoldReason>]) {
     }
 }
 
-/// Changes linked by an address wait together; a suspension is never among them.
+/// Holds what needs an address that a rejected change would have given up, and what needs an address of that in turn.
+/// A user who gives up an address waits for nobody who was to get it.
+fn hold_with_rejected(changes: &[Change], holds: &mut [Option<HoldReason>]) {
+    let mut kept: BTreeSet<AddressKey> = BTreeSet::new();
+    let mut fresh: Vec<usize> = (0..changes.len()).filter(|at| holds[*at].is_some()).collect();
+    while !fresh.is_empty() {
+        kept.extend(fresh.iter().flat_map(|at| changes[*at].address_moves().0));
+        let needs = |at: &usize| holds[*at].is_none() && !changes[*at].is_positive() && !changes[*at].address_moves().1.is_disjoint(&kept);
+        fresh = (0..changes.len()).filter(needs).collect();
+        for at in &fresh {
+            holds[*at] = Some(HoldReason::Rejected);
+        }
+    }
+}
+
+/// Changes linked by an address wait together; a suspension is never among them. What was rejected is dealt with before.
 fn hold_components(changes: &[Change], holds: &mut [Option<HoldReason>]) {
-    let component = components(changes.iter(), false);
+    let taken: Vec<usize> = (0..changes.len()).filter(|at| holds[*at] != Some(HoldReason::Rejected)).collect();
+    let (changes, all): (Vec<&Change>, &mut [Option<HoldReason>]) = (taken.iter().map(|at| &changes[*at]).collect(), holds);
+    let mut holds: Vec<Option<HoldReason>> = taken.iter().map(|at| all[*at]).collect();
+    let component = components(changes.iter().copied(), false);
     let mut held: BTreeMap<usize, HoldReason> = BTreeMap::new();
     for (at, hold) in holds.iter().enumerate() {
         if let Some(hold) = hold {
@@ -371,5 +410,8 @@ fn hold_components(changes: &[Change], holds: &mut [Option<HoldReason>]) {
         if hold.is_none() && !changes[at].is_positive() {
             *hold = held.get(&component[at]).copied();
         }
+    }
+    for (at, hold) in taken.into_iter().zip(holds) {
+        all[at] = hold;
     }
 }

@@ -37,6 +37,8 @@ pub struct Known {
     by_key: BTreeMap<AddressKey, UserId>,
     /// The stored people.
     pub people: BTreeMap<Guid, StoredPerson>,
+    /// The suspensions that an operator rejected.
+    pub rejected: BTreeSet<(UserId, Reason)>,
 }
 
 impl Known {
@@ -337,8 +339,12 @@ impl Planned<'_> {
         let new: Vec<Reason> = self.d.holding().filter(|r| !user.causes.has(*r) && !is_overruled(Overruled::Reason(*r))).collect();
         // Of an active user only the weightiest reason is planned, so that one limit decides whether it is
         // suspended; the others follow once it is, and take nothing more away.
+        //
+        // A rejected reason is proposed beside it: it must not keep another one, which nobody rejected, from being planned.
+        let (rejected, new): (Vec<Reason>, Vec<Reason>) = new.into_iter().partition(|r| self.known.rejected.contains(&(user.id, *r)));
         let (now, later) = new.split_at(if was_active { new.len().min(1) } else { new.len() });
-        for reason in now {
+        let now: Vec<Reason> = rejected.into_iter().chain(now.iter().copied()).collect();
+        for reason in &now {
             push(ChangeKind::Suspend { cause: self.cause(*reason), was_active }, if was_active { reason.class() } else { None });
         }
         let still: BTreeSet<Overruled> = user.pins.iter().copied().filter(|pin| !self.is_over(*pin, granted)).collect();
@@ -346,7 +352,7 @@ impl Planned<'_> {
             push(ChangeKind::Overrule { before: user.pins.clone(), after: still }, None);
         }
         if self.quarantine.is_none() {
-            self.lift(user, now, &mut push);
+            self.lift(user, &now, &mut push);
         }
         self.retier(user, &mut push);
         if let Some(after) = granted.filter(|after| self.quarantine.is_none() && **after != user.addresses) {

@@ -241,7 +241,8 @@ impl Reversal<'_> {
 }
 
 impl Left {
-    fn of(change: &WrittenChange, why: String) -> Self {
+    /// Leaves a change alone, for this reason.
+    pub fn of(change: &WrittenChange, why: String) -> Self {
         Self { user: change.user, email: change.email.clone(), kind: change.kind.clone(), why }
     }
 }

@@ -192,6 +192,7 @@ async fn apply_batch(
     forget_history(writing, &forgotten).await?;
     write_users(writing, changed, &before, writer).await?;
     insert(&mut writing.tx, super::plans::INSERT_CHANGES, "", rows).await.doing("write changes")?;
+    end_incarnations(writing, &removed, now).await?;
     events::append(writing, &events, writer.clock).await?;
     Ok(dropped)
 }
@@ -237,6 +238,17 @@ async fn remove_users(writing: &mut Writing<'_>, removed: &BTreeSet<UserId>) -> 
         Sql::new(table).list(removed.iter().map(|id| id.0)).execute(&mut *writing.tx).await.doing("remove users")?;
     }
     Ok(())
+}
+
+/// Ends the history and the rejections of removed users. A user's id is derived from the person, so that the next user with
+/// such an id is another one.
+async fn end_incarnations(writing: &mut Writing<'_>, removed: &BTreeSet<UserId>, now: Timestamp) -> Result<(), StoreError> {
+    if removed.is_empty() {
+        return Ok(());
+    }
+    let sql = Sql::new("UPDATE changes SET former = 1 WHERE outcome <> 'held' AND user_id IN ").list(removed.iter().map(|id| id.0));
+    sql.execute(&mut *writing.tx).await.doing("end the history of users")?;
+    super::rejections::forget_users(writing, removed, now).await
 }
 
 /// What was written down of these users' changes says no longer whose they were, nor what.

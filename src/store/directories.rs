@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 
 use super::sql::{Columns, Sql, Value, json};
-use super::{Doing as _, Store, StoreError, events};
+use super::{Doing as _, Store, StoreError, Writing, events};
 use crate::clock::Clock;
 use crate::model::{DirectoryName, Event, Guid, Timestamp};
 use crate::reconcile::{AttributeCounts, Position, ServerIdentity};
@@ -43,6 +43,8 @@ pub struct DirectoryState {
     pub bind_refused: Option<BindRefused>,
     /// How far its changes were followed.
     pub position: Option<Position>,
+    /// Counts how often an operator accepted bases, groups and rights anew: a run that began before takes no part in it.
+    pub baseline: u64,
 }
 
 /// AD refused the service account, and what would let it be tried again.
@@ -92,7 +94,7 @@ pub struct Pin {
 }
 
 const COLUMNS: &str = "name, paused_until, server, identity, server_changed_at, counts, scope_hash, plan_only_since, rights_lost, last_attempt, \
-     last_success, last_complete_read, entries, bind_refused, position";
+     last_success, last_complete_read, entries, bind_refused, position, baseline";
 
 fn select(name: &DirectoryName) -> Sql {
     Sql::new("SELECT ").push(COLUMNS).push(" FROM directories WHERE name = ").bind(name.as_str())
@@ -117,6 +119,7 @@ impl DirectoryState {
             entries: c.maybe_int()?.unwrap_or(0) as u64,
             bind_refused: parsed(c.maybe_text()?),
             position: parsed(c.maybe_text()?),
+            baseline: c.int()? as u64,
         })
     }
 
@@ -136,6 +139,7 @@ impl DirectoryState {
             entries,
             bind_refused,
             position,
+            baseline,
         } = self;
         let values: Vec<Value> = vec![
             name.as_str().into(),
@@ -153,6 +157,7 @@ impl DirectoryState {
             (*entries).into(),
             bind_refused.as_ref().map(json).into(),
             position.as_ref().map(json).into(),
+            (*baseline).into(),
         ];
         let columns: Vec<String> = COLUMNS.split(", ").skip(1).map(|c| format!("{c} = excluded.{c}")).collect();
         let update = format!(" ON CONFLICT (name) DO UPDATE SET {}", columns.join(", "));
@@ -175,15 +180,7 @@ impl Store {
     /// Changes what is remembered. Nobody else's change comes between the reading and the writing of it.
     pub async fn change_directory(&self, name: &DirectoryName, change: impl FnOnce(&mut DirectoryState) + Send) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
-        let found = select(name).first(&mut *writing.tx).await.doing("read a directory's state")?;
-        let mut state = found.as_ref().map_or_else(|| Ok(DirectoryState::default()), DirectoryState::read)?;
-        let was = state.clone();
-        change(&mut state);
-        if state == was && found.is_some() {
-            return Ok(());
-        }
-        state.write(name).execute(&mut *writing.tx).await.doing("write a directory's state")?;
-        writing.commit().await
+        if change_in(&mut writing, name, change).await? { writing.commit().await } else { Ok(()) }
     }
 
     /// Sets or ends a pause, with the event that reports it. Of a pause that has just been ended or replaced by another
@@ -224,25 +221,64 @@ impl Store {
         Ok(pins)
     }
 
-    /// Pins a name; one that is already pinned to the object gets the new detail.
-    pub async fn pin(&self, directory: &DirectoryName, kind: PinKind, pin: &Pin) -> Result<(), StoreError> {
-        let values: Vec<Value> =
-            vec![directory.as_str().into(), kind.as_str().into(), pin.name.as_str().into(), pin.guid.into(), pin.detail.as_str().into()];
+    /// Pins a name that was resolved by this baseline; does nothing where an operator has accepted another one since.
+    pub async fn pin_by(&self, baseline: u64, directory: &DirectoryName, kind: PinKind, pin: &Pin) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
-        let sql = Sql::new("INSERT INTO pins (directory, kind, name, guid, detail) VALUES ").list(values);
-        let sql = sql.push(" ON CONFLICT (directory, kind, name, guid) DO UPDATE SET detail = excluded.detail");
-        sql.execute(&mut *writing.tx).await.doing("pin a name")?;
+        let found = select(directory).first(&mut *writing.tx).await.doing("read a directory's state")?;
+        if found.as_ref().map_or_else(|| Ok(DirectoryState::default()), DirectoryState::read)?.baseline != baseline {
+            return Ok(());
+        }
+        pin_in(&mut writing, directory, kind, pin).await?;
         writing.commit().await
     }
 
-    /// Forgets what names meant and what was seen of attributes and groups, so that the next run takes things as they are.
-    pub async fn forget_pins(&self, directory: &DirectoryName) -> Result<(), StoreError> {
+    /// Pins a name; one that is already pinned to the object gets the new detail.
+    pub async fn pin(&self, directory: &DirectoryName, kind: PinKind, pin: &Pin) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
-        // Protected people stay protected: their pin is about somebody, not about what can be seen.
-        let sql = Sql::new("DELETE FROM pins WHERE kind <> 'protected' AND directory = ").bind(directory.as_str());
-        sql.execute(&mut *writing.tx).await.doing("forget pins")?;
-        let sql = Sql::new("UPDATE people SET entitled_by = NULL, fingerprint = 0 WHERE directory = ").bind(directory.as_str());
-        sql.execute(&mut *writing.tx).await.doing("forget groups")?;
+        pin_in(&mut writing, directory, kind, pin).await?;
         writing.commit().await
     }
+
+    /// Forgets what names meant and what was seen of attributes and groups, and changes the directory's state along with it: all in
+    /// one transaction, and as a baseline of its own, so that no run that began before writes over it.
+    pub async fn rebaseline(&self, name: &DirectoryName, change: impl FnOnce(&mut DirectoryState) + Send) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        // Protected people stay protected: their pin is about somebody, not about what can be seen.
+        let sql = Sql::new("DELETE FROM pins WHERE kind <> 'protected' AND directory = ").bind(name.as_str());
+        sql.execute(&mut *writing.tx).await.doing("forget pins")?;
+        let sql = Sql::new("UPDATE people SET entitled_by = NULL, fingerprint = 0 WHERE directory = ").bind(name.as_str());
+        sql.execute(&mut *writing.tx).await.doing("forget groups")?;
+        let change = |state: &mut DirectoryState| {
+            change(state);
+            state.baseline += 1;
+        };
+        change_in(&mut writing, name, change).await?;
+        writing.commit().await
+    }
+}
+
+/// Changes what is remembered of a directory inside a transaction; returns whether anything was written.
+async fn change_in(
+    writing: &mut Writing<'_>,
+    name: &DirectoryName,
+    change: impl FnOnce(&mut DirectoryState) + Send,
+) -> Result<bool, StoreError> {
+    let found = select(name).first(&mut *writing.tx).await.doing("read a directory's state")?;
+    let mut state = found.as_ref().map_or_else(|| Ok(DirectoryState::default()), DirectoryState::read)?;
+    let was = state.clone();
+    change(&mut state);
+    if state == was && found.is_some() {
+        return Ok(false);
+    }
+    state.write(name).execute(&mut *writing.tx).await.doing("write a directory's state")?;
+    Ok(true)
+}
+
+async fn pin_in(writing: &mut Writing<'_>, directory: &DirectoryName, kind: PinKind, pin: &Pin) -> Result<(), StoreError> {
+    let values: Vec<Value> =
+        vec![directory.as_str().into(), kind.as_str().into(), pin.name.as_str().into(), pin.guid.into(), pin.detail.as_str().into()];
+    let sql = Sql::new("INSERT INTO pins (directory, kind, name, guid, detail) VALUES ").list(values);
+    let sql = sql.push(" ON CONFLICT (directory, kind, name, guid) DO UPDATE SET detail = excluded.detail");
+    sql.execute(&mut *writing.tx).await.doing("pin a name")?;
+    Ok(())
 }

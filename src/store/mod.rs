@@ -19,12 +19,14 @@ mod files;
 mod outbox;
 mod people;
 mod plans;
+mod rejections;
 mod removed;
 mod runs;
 mod sign_ins;
 mod sql;
 #[cfg(test)]
 mod tests;
+mod transitions;
 mod users;
 mod witness;
 
@@ -38,7 +40,7 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Transaction};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-use crate::model::Actor;
+use crate::model::{Actor, PlanId, PlanState};
 use crate::telemetry::Counters;
 
 pub use accounts::AccountRefused;
@@ -117,6 +119,16 @@ pub enum StoreError {
     /// Only the embedded database is copied by rosterd.
     #[error("the store is on a database server: back it up with that server's own tools, such as pg_dump")]
     NotOurs,
+    /// Another operator, or a run, changed the plan first.
+    #[error("plan {plan} is {}{by} by now: read it again with rosterctl held show {plan}, and decide then", state.as_str())]
+    Raced {
+        /// The plan.
+        plan: PlanId,
+        /// Its state by now.
+        state: PlanState,
+        /// ` by NAME` where an operator brought it into that state.
+        by: String,
+    },
     /// A stored value cannot be read back.
     #[error("the store holds a {what} that cannot be read: restore a backup")]
     Corrupt {
@@ -224,7 +236,7 @@ impl Store {
         migrate(&writer, flavour).await?;
         // Readers connect after the schema is there.
         let readers = pool(4, READER_CACHE).await.doing("open its database for reading")?;
-        Ok(Self {
+        let store = Self {
             counters: Counters::default(),
             readers,
             writer: Mutex::new(writer),
@@ -235,7 +247,9 @@ impl Store {
             instance: instance(url, file.as_deref()),
             file,
             _lock: lock,
-        })
+        };
+        store.adopt_rejected_plans().await?;
+        Ok(store)
     }
 
     /// The file it is in.
@@ -428,6 +442,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "approval in parts" in "0005_approval_in_parts.sql",
     "removed hooks" in "0006_removed_hooks.sql",
     "changes followed" in "0007_changes_followed.sql",
+    "rejections" in "0009_rejections.sql",
     "sign-in attempts" in "0014_sign_in_attempts.sql",
 ];
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 
+use super::rejections::OF_DIRECTORY;
 use super::sql::{Columns, Sql, pieces};
 use super::{Doing as _, Store, StoreError, users};
 use crate::model::{AccountId, AddressKey, Class, DirectoryName, Dn, Guid, QuarantineReason, Timestamp, UserId};
@@ -254,8 +255,8 @@ impl Store {
             .collect()
     }
 
-    /// Of whom something is left to do, or to look at again: what is held, quarantined or settling, or was not applied whole;
-    /// and who has expired by now without anybody having seen it.
+    /// Of whom something is left to do, or to look at again: what is held, rejected, quarantined or settling, was not applied whole,
+    /// or was held by a plan that has ended; and who has expired by now without anybody having seen it.
     pub async fn pending(&self, directory: &DirectoryName, now: Timestamp) -> Result<BTreeSet<Guid>, StoreError> {
         let name = directory.as_str();
         let sql = Sql::new("SELECT guid FROM people WHERE (fingerprint = 0 OR quarantine IS NOT NULL) AND directory = ").bind(name);
@@ -265,9 +266,17 @@ impl Store {
         let sql = sql.bind(now).push(" AND p.directory = ").bind(name);
         let sql = sql.push(
             " UNION SELECT c.guid FROM changes c JOIN plans p ON p.id = c.plan_id WHERE c.outcome = 'held' AND c.guid IS NOT NULL \
-             AND p.state IN ('open', 'approved', 'rejected') AND p.directory = ",
+             AND p.state IN ('open', 'approved') AND p.directory = ",
         );
-        sql.bind(name).all(&self.readers).await.doing("load what is pending")?.iter().map(|row| Columns::of(row).guid()).collect()
+        let sql = sql.bind(name).push(" UNION SELECT guid FROM pending_people WHERE directory = ").bind(name);
+        let sql = sql.push(" UNION SELECT COALESCE(u.guid, r.guid)").push(OF_DIRECTORY).bind(name);
+        sql.push(" AND COALESCE(u.guid, r.guid) IS NOT NULL")
+            .all(&self.readers)
+            .await
+            .doing("load what is pending")?
+            .iter()
+            .map(|row| Columns::of(row).guid())
+            .collect()
     }
 
     /// Has these people looked at again by the next run over what is pending.
@@ -286,7 +295,7 @@ impl Store {
     /// What waits in the open plan of a directory, with whom it is about.
     pub async fn waiting(&self, directory: &DirectoryName) -> Result<Vec<(Option<Guid>, Waiting)>, StoreError> {
         let sql = Sql::new("SELECT c.guid, c.user_id, c.class, c.cluster FROM changes c JOIN plans p ON p.id = c.plan_id WHERE c.outcome = 'held' AND c.class IS NOT NULL \
-             AND p.state IN ('open', 'approved', 'rejected') AND p.directory = ").bind(directory.as_str());
+             AND p.state IN ('open', 'approved') AND p.directory = ").bind(directory.as_str());
         let rows = sql.all(&self.readers).await.doing("load what is held")?;
         rows.iter()
             .map(|row| {

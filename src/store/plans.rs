@@ -6,7 +6,8 @@ use serde_json::Value as Json;
 use sqlx::any::AnyRow;
 
 use super::sql::{Columns, Sql, Value, insert, json};
-use super::{Doing as _, Store, StoreError, Writing, events};
+use super::transitions::{approval_of, carry, insert_plan, lose, seize, set_state, waiting_now};
+use super::{Doing as _, Store, StoreError, events};
 use crate::clock::Clock;
 use crate::model::{
     Actor, Change, ChangeCounts, Class, Digest, DirectoryName, Event, EventCause, Guid, HeldChange, HoldReason, PlanId, PlanState, RunId,
@@ -42,6 +43,8 @@ pub struct HeldPlan {
     pub scope_hash: Option<String>,
     /// What a gate said that holds it.
     pub note: Option<String>,
+    /// Counts its updates; each compares it.
+    pub version: i64,
 }
 
 /// By what a plan was decided, beside what was seen.
@@ -114,9 +117,11 @@ const HELD_AT_ONCE: usize = 500;
 
 pub(super) const INSERT_CHANGES: &str = "INSERT INTO changes (run_id, seq, plan_id, directory, kind, class, user_id, guid, email, reason, before, after, evidence, digest, \
      cluster, hold, outcome, approved, at)";
+pub(super) const PLAN_CHANGES: &str = SHOWN;
 const SHOWN: &str = "user_id, guid, email, kind, class, reason, before, after, evidence, cluster, hold, outcome, at";
-const PLAN: &str = "SELECT p.id, p.directory, p.run_id, p.digest, p.state, p.created_at, p.actor, p.comment, p.approved_at, \
-     p.announced_at, p.scope_hash, p.note, p.size, (SELECT COUNT(*) FROM changes c WHERE c.plan_id = p.id) FROM plans p";
+pub(super) const WAITING: &str = " WHERE p.state IN ('open', 'approved') AND p.directory = ";
+pub(super) const PLAN: &str = "SELECT p.id, p.directory, p.run_id, p.digest, p.state, p.created_at, p.actor, p.comment, p.approved_at, \
+     p.announced_at, p.scope_hash, p.note, p.version, p.size, (SELECT COUNT(*) FROM changes c WHERE c.plan_id = p.id) FROM plans p";
 
 #[expect(clippy::too_many_arguments, reason = "one for each column that does not come from the change itself")]
 pub(super) fn change_row(
@@ -153,7 +158,7 @@ pub(super) fn change_row(
     ]
 }
 
-fn plan(row: &AnyRow) -> Result<HeldPlan, StoreError> {
+pub(super) fn plan(row: &AnyRow) -> Result<HeldPlan, StoreError> {
     let mut c = Columns::of(row);
     Ok(HeldPlan {
         id: PlanId(c.uuid()?),
@@ -168,6 +173,7 @@ fn plan(row: &AnyRow) -> Result<HeldPlan, StoreError> {
         announced_at: c.maybe_time()?,
         scope_hash: c.maybe_text()?,
         note: c.maybe_text()?,
+        version: c.int()?,
         // What was applied or withdrawn is no longer held, but it is what the plan was about.
         count: match (c.int()? as u64, c.int()? as u64) {
             (size, 0) => size,
@@ -180,7 +186,7 @@ fn change(row: &AnyRow) -> Result<WrittenChange, StoreError> {
     next_change(&mut Columns::of(row))
 }
 
-fn next_change(c: &mut Columns<'_>) -> Result<WrittenChange, StoreError> {
+pub(super) fn next_change(c: &mut Columns<'_>) -> Result<WrittenChange, StoreError> {
     Ok(WrittenChange {
         user: UserId(c.uuid()?),
         guid: c.maybe_guid()?,
@@ -202,7 +208,7 @@ impl Store {
     /// Settles what waits for an operator after a run that judged these people.
     ///
     /// A plan that loses changes keeps its id; one that gains or alters any becomes a new one; an empty
-    /// one is withdrawn. A rejected plan stays closed until something new is asked.
+    /// one is withdrawn. Rejected changes wait in no plan.
     #[expect(clippy::too_many_arguments, reason = "what a run says of what it could not apply")]
     pub async fn rehold(
         &self,
@@ -214,93 +220,96 @@ impl Store {
         is_judged: impl Fn(Guid) -> bool,
         clock: &Clock,
     ) -> Result<Reheld, StoreError> {
+        let rejected: BTreeSet<Digest> = self.rejections(directory).await?.into_iter().map(|rejection| rejection.key).collect();
+        let is_rejected = |h: &HeldChange| h.hold == HoldReason::Rejected || h.change.rejection_keys().iter().any(|k| rejected.contains(k));
+        let held: Vec<&HeldChange> = held.iter().filter(|h| !is_rejected(h)).collect();
         let now = clock.now();
-        let current = self.current_plan(directory).await?;
-        let stored = match &current {
-            Some(plan) => self.held_rows(plan.id).await?,
-            None => Vec::new(),
-        };
-        let proposed: BTreeMap<Digest, &HeldChange> = held.iter().map(|h| (h.change.digest(), h)).collect();
-        let is_carried = |row: &&HeldRow| !row.guid.is_some_and(&is_judged) && !proposed.contains_key(&row.digest);
-        let carried: BTreeSet<Digest> = stored.iter().filter(is_carried).map(|row| row.digest).collect();
-        let known: BTreeSet<Digest> = stored.iter().map(|row| row.digest).collect();
-        // Approved, and not applied yet: so it stays, whatever else comes to wait.
-        let approved: BTreeSet<Digest> = stored.iter().filter(|row| row.approved).map(|row| row.digest).collect();
-        let wanted: BTreeSet<Digest> = proposed.keys().copied().chain(carried.iter().copied()).collect();
-        let count = wanted.len() as u64;
-        let is_same = |p: &HeldPlan| p.scope_hash.as_deref() == Some(by.scope_hash.as_str()) && p.note == by.note;
-        if wanted == known && current.as_ref().is_none_or(is_same) {
-            let is_open = current.as_ref().is_some_and(|p| p.state != PlanState::Rejected);
-            return Ok(Reheld { plan: current.filter(|_| is_open).map(|p| p.id), count: if is_open { count } else { 0 }, is_new: false });
+        loop {
+            let current = self.current_plan(directory).await?;
+            let stored = match &current {
+                Some(plan) => self.held_rows(plan.id).await?,
+                None => Vec::new(),
+            };
+            let proposed: BTreeMap<Digest, &HeldChange> = held.iter().map(|h| (h.change.digest(), *h)).collect();
+            let is_carried = |row: &&HeldRow| !row.guid.is_some_and(&is_judged) && !proposed.contains_key(&row.digest);
+            let carried: BTreeSet<Digest> = stored.iter().filter(is_carried).map(|row| row.digest).collect();
+            let known: BTreeSet<Digest> = stored.iter().map(|row| row.digest).collect();
+            // Approved, and not applied yet: so it stays, whatever else comes to wait.
+            let approved: BTreeSet<Digest> = stored.iter().filter(|row| row.approved).map(|row| row.digest).collect();
+            let wanted: BTreeSet<Digest> = proposed.keys().copied().chain(carried.iter().copied()).collect();
+            let count = wanted.len() as u64;
+            let is_same = |p: &HeldPlan| p.scope_hash.as_deref() == Some(by.scope_hash.as_str()) && p.note == by.note;
+            if wanted == known && current.as_ref().is_none_or(is_same) {
+                return Ok(Reheld { plan: current.map(|p| p.id), count, is_new: false });
+            }
+            let mut writing = self.begin().await?;
+            // A plan that was written since is read again.
+            let seen = current.as_ref().map(|plan| (plan.id, plan.version));
+            if waiting_now(&mut writing, directory.as_str()).await?.map(|plan| (plan.id, plan.version)) != seen {
+                continue;
+            }
+            if let Some(plan) = &current {
+                seize(&mut writing, plan.id).await?;
+            }
+            let result = match current {
+                Some(plan) if wanted.is_subset(&known) => {
+                    let sql =
+                        Sql::new("UPDATE plans SET scope_hash = ").bind(by.scope_hash.as_str()).push(", note = ").bind(by.note.as_deref());
+                    let sql = sql.push(" WHERE id = ").bind(plan.id.0);
+                    sql.execute(&mut *writing.tx).await.doing("write what a plan was decided by")?;
+                    let lost: Vec<Digest> = known.difference(&wanted).copied().collect();
+                    let state = match (wanted.is_empty(), plan.approved_at) {
+                        (true, Some(_)) => PlanState::Applied,
+                        (true, None) => PlanState::Withdrawn,
+                        (false, _) => plan.state,
+                    };
+                    lose(&mut writing, &plan, &lost, state, Digest::of_all(wanted.into_iter().collect()), now).await?;
+                    Reheld { plan: state.waits().then_some(plan.id), count, is_new: false }
+                }
+                current => {
+                    let id = PlanId(clock.new_id());
+                    if let Some(old) = &current {
+                        carry(&mut writing, old.id, id, &carried).await?;
+                        set_state(&mut writing, old.id, PlanState::Superseded, now).await?;
+                    }
+                    let plan = HeldPlan {
+                        id,
+                        directory: directory.to_string(),
+                        run,
+                        digest: Digest::of_all(wanted.iter().copied().collect()),
+                        state: PlanState::Open,
+                        created_at: now,
+                        scope_hash: Some(by.scope_hash.clone()),
+                        note: by.note.clone(),
+                        count,
+                        version: 0,
+                        announced_at: None,
+                        ..approval_of(current.as_ref().filter(|_| wanted.iter().any(|digest| approved.contains(digest))))
+                    };
+                    insert_plan(&mut writing, &plan).await?;
+                    // In pieces: a million rows at once would take more memory than everything that made them.
+                    for (piece, seq) in held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE)) {
+                        let rows = piece.iter().zip(seq..).map(|(h, seq)| {
+                            let is_approved = approved.contains(&h.change.digest());
+                            change_row(&h.change, run, seq, Some(id), Some(directory), Some(h.hold), "held", is_approved, now)
+                        });
+                        insert(&mut writing.tx, INSERT_CHANGES, "", rows).await.doing("hold changes")?;
+                    }
+                    let cause = EventCause { actor: Actor::rosterd(), run: Some(run), account: None, at: now };
+                    let after =
+                        serde_json::json!({ "plan": id, "directory": directory, "count": count, "held": count, "changes": by.applied });
+                    events::append(&mut writing, &[Event::about("run.held", run.to_string(), &cause, Json::Null, after)], clock).await?;
+                    Reheld { plan: Some(id), count, is_new: true }
+                }
+            };
+            writing.commit().await?;
+            return Ok(result);
         }
-        let mut writing = self.begin().await?;
-        let result = match current {
-            Some(plan) if wanted.is_subset(&known) => {
-                let sql =
-                    Sql::new("UPDATE plans SET scope_hash = ").bind(by.scope_hash.as_str()).push(", note = ").bind(by.note.as_deref());
-                let sql = sql.push(" WHERE id = ").bind(plan.id.0);
-                sql.execute(&mut *writing.tx).await.doing("write what a plan was decided by")?;
-                let lost: Vec<Digest> = known.difference(&wanted).copied().collect();
-                let state = match (wanted.is_empty(), plan.approved_at) {
-                    (true, Some(_)) => PlanState::Applied,
-                    (true, None) => PlanState::Withdrawn,
-                    (false, _) => plan.state,
-                };
-                lose(&mut writing, &plan, &lost, state, Digest::of_all(wanted.into_iter().collect()), now).await?;
-                let waits = !matches!(state, PlanState::Rejected | PlanState::Applied | PlanState::Withdrawn);
-                Reheld { plan: waits.then_some(plan.id), count: if waits { count } else { 0 }, is_new: false }
-            }
-            current => {
-                let id = PlanId(clock.new_id());
-                let stands = current.as_ref().filter(|_| wanted.iter().any(|digest| approved.contains(digest)));
-                let digest = Digest::of_all(wanted.into_iter().collect());
-                let row: Vec<Value> = vec![
-                    id.0.into(),
-                    directory.as_str().into(),
-                    run.0.into(),
-                    digest.0.into(),
-                    count.into(),
-                    PlanState::Open.as_str().into(),
-                    now.into(),
-                    now.into(),
-                    by.scope_hash.as_str().into(),
-                    by.note.as_deref().into(),
-                    stands.and_then(|p| p.approved_at).into(),
-                    stands.and_then(|p| p.actor.as_ref()).map(|a| a.0.as_str()).into(),
-                    stands.and_then(|p| p.comment.as_deref()).into(),
-                ];
-                let sql = Sql::new(
-                    "INSERT INTO plans (id, directory, run_id, digest, size, state, created_at, updated_at, scope_hash, note, \
-                     approved_at, actor, comment) VALUES ",
-                )
-                .list(row);
-                sql.execute(&mut *writing.tx).await.doing("hold a plan")?;
-                // In pieces: a million rows at once would take more memory than everything that made them.
-                for (piece, seq) in held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE)) {
-                    let rows = piece.iter().zip(seq..).map(|(h, seq)| {
-                        let is_approved = approved.contains(&h.change.digest());
-                        change_row(&h.change, run, seq, Some(id), Some(directory), Some(h.hold), "held", is_approved, now)
-                    });
-                    insert(&mut writing.tx, INSERT_CHANGES, "", rows).await.doing("hold changes")?;
-                }
-                if let Some(old) = &current {
-                    carry(&mut writing, old.id, id, &carried).await?;
-                    set_state(&mut writing, old.id, PlanState::Superseded, now).await?;
-                }
-                let cause = EventCause { actor: Actor::rosterd(), run: Some(run), account: None, at: now };
-                let after = serde_json::json!({ "plan": id, "directory": directory, "count": count, "held": count, "changes": by.applied });
-                events::append(&mut writing, &[Event::about("run.held", run.to_string(), &cause, Json::Null, after)], clock).await?;
-                Reheld { plan: Some(id), count, is_new: true }
-            }
-        };
-        writing.commit().await?;
-        Ok(result)
     }
 
-    /// The plan of a directory that has not ended: open, approved or rejected.
+    /// The plan of a directory that waits: open or approved. There is never more than one.
     pub async fn current_plan(&self, directory: &DirectoryName) -> Result<Option<HeldPlan>, StoreError> {
-        let sql = Sql::new(PLAN).push(" WHERE p.state IN ('open', 'approved', 'rejected') AND p.directory = ").bind(directory.as_str());
-        let sql = sql.push(" ORDER BY p.created_at DESC, p.id DESC LIMIT 1");
+        let sql = Sql::new(PLAN).push(WAITING).bind(directory.as_str());
         sql.first(&self.readers).await.doing("read the held plan")?.as_ref().map(plan).transpose()
     }
 
@@ -312,8 +321,18 @@ impl Store {
 
     /// All plans that wait, newest first; with `closed`, the newest of the others too.
     pub async fn plans(&self, closed: bool) -> Result<Vec<HeldPlan>, StoreError> {
-        let sql = Sql::new(PLAN).push(if closed { "" } else { " WHERE p.state IN ('open', 'approved', 'rejected')" });
+        let sql = Sql::new(PLAN).push(if closed { "" } else { " WHERE p.state IN ('open', 'approved')" });
         let rows = sql.push(" ORDER BY p.created_at DESC, p.id DESC LIMIT 200").all(&self.readers).await.doing("list plans")?;
+        rows.iter().map(plan).collect()
+    }
+
+    /// The rejected plans of a directory, or of all, of which some change is still asked for, newest first.
+    pub async fn rejected_plans(&self, directory: Option<&DirectoryName>) -> Result<Vec<HeldPlan>, StoreError> {
+        let mut sql = Sql::new(PLAN).push(" WHERE p.state = 'rejected'");
+        if let Some(directory) = directory {
+            sql = sql.push(" AND p.directory = ").bind(directory.as_str());
+        }
+        let rows = sql.push(" ORDER BY p.created_at DESC, p.id DESC LIMIT 200").all(&self.readers).await.doing("list rejected plans")?;
         rows.iter().map(plan).collect()
     }
 
@@ -353,9 +372,12 @@ impl Store {
         sql.all(&self.readers).await.doing("read a run's changes")?.iter().map(change).collect()
     }
 
-    /// What was done to a user, newest first, each with its run.
+    /// What was done to a user since it was created last, newest first, each with its run.
     pub async fn history(&self, id: UserId, limit: u64) -> Result<Vec<(RunId, WrittenChange)>, StoreError> {
-        let sql = Sql::new("SELECT ").push(SHOWN).push(", run_id FROM changes WHERE outcome = 'applied' AND user_id = ").bind(id.0);
+        let sql = Sql::new("SELECT ")
+            .push(SHOWN)
+            .push(", run_id FROM changes WHERE outcome = 'applied' AND former = 0 AND user_id = ")
+            .bind(id.0);
         let sql = sql.push(" ORDER BY at DESC, seq DESC LIMIT ").bind(limit);
         let rows = sql.all(&self.readers).await.doing("read a user's changes")?;
         rows.iter()
@@ -365,6 +387,13 @@ impl Store {
                 Ok((RunId(c.uuid()?), change))
             })
             .collect()
+    }
+
+    /// The users that a run changed and that were removed since: whoever has such an id now is another user.
+    pub async fn former_users(&self, id: RunId) -> Result<BTreeSet<UserId>, StoreError> {
+        let sql = Sql::new("SELECT DISTINCT user_id FROM changes WHERE former = 1 AND run_id = ").bind(id.0);
+        let rows = sql.all(&self.readers).await.doing("read a run's changes")?;
+        rows.iter().map(|row| Columns::of(row).uuid().map(UserId)).collect()
     }
 
     /// What of a plan waits, in order.
@@ -383,44 +412,4 @@ impl Store {
             })
             .collect()
     }
-}
-
-pub(super) async fn set_state(writing: &mut Writing<'_>, plan: PlanId, state: PlanState, now: Timestamp) -> Result<(), StoreError> {
-    let sql =
-        Sql::new("UPDATE plans SET state = ").bind(state.as_str()).push(", updated_at = ").bind(now).push(" WHERE id = ").bind(plan.0);
-    sql.execute(&mut *writing.tx).await.doing("write what became of a plan")?;
-    Ok(())
-}
-
-/// A plan loses changes: they were applied, or are no longer wanted.
-async fn lose(
-    writing: &mut Writing<'_>,
-    plan: &HeldPlan,
-    lost: &[Digest],
-    state: PlanState,
-    digest: Digest,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    if matches!(state, PlanState::Applied | PlanState::Withdrawn) {
-        let sql = Sql::new("DELETE FROM changes WHERE outcome = 'held' AND plan_id = ").bind(plan.id.0);
-        sql.execute(&mut *writing.tx).await.doing("empty a plan")?;
-        return set_state(writing, plan.id, state, now).await;
-    }
-    for piece in lost.chunks(1_000) {
-        let sql = Sql::new("DELETE FROM changes WHERE outcome = 'held' AND plan_id = ").bind(plan.id.0);
-        sql.push(" AND digest IN ").list(piece.iter().map(|d| d.0)).execute(&mut *writing.tx).await.doing("take changes off a plan")?;
-    }
-    let sql = Sql::new("UPDATE plans SET digest = ").bind(digest.0).push(" WHERE id = ").bind(plan.id.0);
-    sql.execute(&mut *writing.tx).await.doing("write a plan's digest")?;
-    set_state(writing, plan.id, state, now).await
-}
-
-/// The changes of people that were not read this time go over into the new plan.
-async fn carry(writing: &mut Writing<'_>, from: PlanId, to: PlanId, carried: &BTreeSet<Digest>) -> Result<(), StoreError> {
-    let carried: Vec<Digest> = carried.iter().copied().collect();
-    for piece in carried.chunks(1_000) {
-        let sql = Sql::new("UPDATE changes SET plan_id = ").bind(to.0).push(" WHERE plan_id = ").bind(from.0);
-        sql.push(" AND digest IN ").list(piece.iter().map(|d| d.0)).execute(&mut *writing.tx).await.doing("carry changes over")?;
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::any::AnyRow;
 
 use super::sql::{Columns, Sql, json};
-use super::{Doing as _, Store, StoreError};
+use super::{Doing as _, Store, StoreError, Writing};
 use crate::model::{Actor, ChangeCounts, Class, DirectoryName, PlanId, RunId, RunState, Timestamp, Trigger};
 use crate::reconcile::Used;
 
@@ -57,6 +57,17 @@ pub struct Run {
     pub because: Option<String>,
 }
 
+impl Run {
+    /// Says what a run that was cut off has applied all the same.
+    pub fn applied_so_far(&self) -> String {
+        match self.counts.total() {
+            0 => "nothing was applied, and the next run starts over".to_owned(),
+            1 => "1 change had been applied and stays; the next run does the rest".to_owned(),
+            n => format!("{n} changes had been applied and stay; the next run does the rest"),
+        }
+    }
+}
+
 /// What the limits are measured by.
 #[derive(Debug, Clone, Default)]
 pub struct Budget {
@@ -103,72 +114,23 @@ fn run(row: &AnyRow) -> Result<Run, StoreError> {
 impl Store {
     /// Writes a run down as it stands.
     pub async fn save_run(&self, run: &Run) -> Result<(), StoreError> {
-        let writing = self.begin().await?;
-        let mut writing = writing;
-        let Run {
-            id,
-            directory,
-            trigger,
-            mode,
-            state,
-            actor,
-            started_at,
-            finished_at,
-            entries,
-            complete,
-            server,
-            counts,
-            held,
-            quarantined,
-            dropped,
-            error,
-            warnings,
-            active_after,
-            approves,
-            undoes,
-            because,
-        } = run;
-        let values: Vec<super::sql::Value> = vec![
-            id.0.into(),
-            directory.as_str().into(),
-            trigger.as_str().into(),
-            mode.as_str().into(),
-            state.as_str().into(),
-            actor.as_ref().map(|a| a.0.as_str()).into(),
-            (*started_at).into(),
-            (*finished_at).into(),
-            (*entries).into(),
-            (*complete).into(),
-            server.as_deref().into(),
-            json(counts).into(),
-            (*held).into(),
-            (*quarantined).into(),
-            (*dropped).into(),
-            error.as_deref().into(),
-            json(warnings).into(),
-            active_after.map(|n| n as i64).into(),
-            approves.map(|p| p.0).into(),
-            undoes.map(|r| r.0).into(),
-            because.as_deref().into(),
-        ];
-        Sql::new("INSERT INTO runs (")
-            .push(COLUMNS)
-            .push(") VALUES ")
-            .list(values)
-            .push(
-                " ON CONFLICT (id) DO UPDATE SET state = excluded.state, finished_at = excluded.finished_at, entries = excluded.entries, \
-                 complete = excluded.complete, server = excluded.server, counts = excluded.counts, held = excluded.held, \
-                 quarantined = excluded.quarantined, dropped = excluded.dropped, error = excluded.error, warnings = excluded.warnings, \
-                 active_after = excluded.active_after",
-            )
-            .execute(&mut *writing.tx)
-            .await
-            .doing("write a run")?;
+        let mut writing = self.begin().await?;
+        write_run(&mut writing, run).await?;
         writing.commit().await?;
-        if let Some(finished) = *finished_at {
-            self.counters.run_ended(directory, *trigger, *state, mode, finished.since(*started_at), *entries);
-        }
+        self.count_run(run);
         Ok(())
+    }
+
+    /// Returns what a run has committed so far, and how many of its changes were dropped. The writer reads it, so that a
+    /// commit under way is counted.
+    pub async fn committed(&self, id: RunId) -> Result<(ChangeCounts, u64), StoreError> {
+        committed(&mut self.begin().await?, id).await
+    }
+
+    fn count_run(&self, run: &Run) {
+        if let Some(finished) = run.finished_at {
+            self.counters.run_ended(&run.directory, run.trigger, run.state, &run.mode, finished.since(run.started_at), run.entries);
+        }
     }
 
     /// Forgets a run that nothing came of.
@@ -179,14 +141,21 @@ impl Store {
         writing.commit().await
     }
 
-    /// Ends the runs that a crash cut off: nothing of them is to be recovered, the next plan is the rest.
+    /// Ends the runs that a crash cut off, each with what it had committed. Nothing of them is to be recovered: the next plan is
+    /// the rest.
     pub async fn cancel_cut_runs(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut writing = self.begin().await?;
-        let sql = Sql::new("UPDATE runs SET state = 'cancelled', error = 'rosterd stopped while this run was under way', finished_at = ")
-            .bind(now);
-        let cut = sql.push(" WHERE state = 'running'").execute(&mut *writing.tx).await.doing("end cut runs")?;
+        let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM runs WHERE state = 'running'");
+        let cut: Result<Vec<Run>, StoreError> = sql.all(&mut *writing.tx).await.doing("read cut runs")?.iter().map(run).collect();
+        let cut = cut?;
+        for mut run in cut.iter().cloned() {
+            (run.counts, run.dropped) = committed(&mut writing, run.id).await?;
+            (run.state, run.finished_at) = (RunState::Cancelled, Some(now));
+            run.error = Some(format!("rosterd stopped while this run was under way: {}", run.applied_so_far()));
+            write_run(&mut writing, &run).await?;
+        }
         writing.commit().await?;
-        Ok(cut)
+        Ok(cut.len() as u64)
     }
 
     /// One run.
@@ -256,4 +225,81 @@ impl Store {
             None => Ok(after),
         }
     }
+}
+
+async fn write_run(writing: &mut Writing<'_>, run: &Run) -> Result<(), StoreError> {
+    let Run {
+        id,
+        directory,
+        trigger,
+        mode,
+        state,
+        actor,
+        started_at,
+        finished_at,
+        entries,
+        complete,
+        server,
+        counts,
+        held,
+        quarantined,
+        dropped,
+        error,
+        warnings,
+        active_after,
+        approves,
+        undoes,
+        because,
+    } = run;
+    let values: Vec<super::sql::Value> = vec![
+        id.0.into(),
+        directory.as_str().into(),
+        trigger.as_str().into(),
+        mode.as_str().into(),
+        state.as_str().into(),
+        actor.as_ref().map(|a| a.0.as_str()).into(),
+        (*started_at).into(),
+        (*finished_at).into(),
+        (*entries).into(),
+        (*complete).into(),
+        server.as_deref().into(),
+        json(counts).into(),
+        (*held).into(),
+        (*quarantined).into(),
+        (*dropped).into(),
+        error.as_deref().into(),
+        json(warnings).into(),
+        active_after.map(|n| n as i64).into(),
+        approves.map(|p| p.0).into(),
+        undoes.map(|r| r.0).into(),
+        because.as_deref().into(),
+    ];
+    Sql::new("INSERT INTO runs (")
+        .push(COLUMNS)
+        .push(") VALUES ")
+        .list(values)
+        .push(
+            " ON CONFLICT (id) DO UPDATE SET state = excluded.state, finished_at = excluded.finished_at, entries = excluded.entries, \
+             complete = excluded.complete, server = excluded.server, counts = excluded.counts, held = excluded.held, \
+             quarantined = excluded.quarantined, dropped = excluded.dropped, error = excluded.error, warnings = excluded.warnings, \
+             active_after = excluded.active_after",
+        )
+        .execute(&mut *writing.tx)
+        .await
+        .doing("write a run")?;
+    Ok(())
+}
+
+async fn committed(writing: &mut Writing<'_>, id: RunId) -> Result<(ChangeCounts, u64), StoreError> {
+    let sql = Sql::new("SELECT kind, outcome, COUNT(*) FROM changes WHERE outcome IN ('applied', 'dropped') AND run_id = ").bind(id.0);
+    let (mut counts, mut dropped) = (ChangeCounts::default(), 0);
+    for row in &sql.push(" GROUP BY kind, outcome").all(&mut *writing.tx).await.doing("read what a run has done")? {
+        let mut c = Columns::of(row);
+        let (kind, outcome, n) = (c.text()?, c.text()?, c.int()? as u64);
+        match outcome.as_str() {
+            "applied" => counts.count_stored(&kind, n),
+            _ => dropped += n,
+        }
+    }
+    Ok((counts, dropped))
 }

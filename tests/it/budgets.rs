@@ -153,6 +153,7 @@ impl Office {
             protected: &BTreeSet::new(),
             hold_all: HoldAll::No,
             approved: held.filter_map(|n| Some(self.change(n)?.digest())).collect(),
+            rejected: Rejected::default(),
             deferred_until: None,
             now: self.now,
         };
@@ -428,6 +429,7 @@ impl Shelf {
             protected: &BTreeSet::new(),
             hold_all: HoldAll::No,
             approved,
+            rejected: Rejected::default(),
             deferred_until: None,
             now,
         };

@@ -451,7 +451,8 @@ fn every_way_to_end_has_its_exit_status() {
         [0, 3, 3, 1, 1]
     );
     let plan_ends = |held: Value| plan::exit(&sent(a_plan(&json!([change("suspend", "a@b.c", &json!({ "held": held }))])))).code();
-    assert_eq!([plan_ends(Value::Null), plan_ends(json!("settling")), plan_ends(json!("limit"))], [0, 0, 3]);
+    let holds = [Value::Null, json!("settling"), json!("rejected"), json!("limit")];
+    assert_eq!(holds.map(plan_ends), [0, 0, 0, 3]);
     let approval_ends = |waiting: Value| held::exit(&sent(with(a_run("succeeded"), &json!({ "waiting": waiting })))).code();
     assert_eq!([approval_ends(Value::Null), approval_ends(a_held_plan())], [0, 3]);
     assert_eq!([domain::exit(&sent(a_claim("verified"))).code(), domain::exit(&sent(a_claim("pending"))).code()], [0, 1]);

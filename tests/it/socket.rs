@@ -248,6 +248,12 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.get(&format!("/v1/held/{held}")).await;
     office.post(&format!("/v1/held/{held}/reject"), Some(json!({}))).await;
     office.get("/v1/held?all=true").await;
+    assert_eq!(office.get("/v1/held").await["held"], json!([]), "a rejected plan waits for nothing");
+    assert_eq!(office.get("/v1/held?rejected=true").await["held"][0]["id"], held.as_str());
+    office.expect(409, &format!("post /v1/held/{held}/approve"), None).await;
+    assert_eq!(office.post(&format!("/v1/held/{held}/reopen"), Some(json!({}))).await["state"], "open");
+    office.expect(409, &format!("post /v1/held/{held}/reopen"), None).await;
+    office.post(&format!("/v1/held/{held}/reject"), Some(json!({ "comment": "again" }))).await;
     office.expect(409, &format!("post /v1/held/{held}/approve"), Some(json!({ "causes": ["ou:nowhere"] }))).await;
     let approving = json!({ "people": [who], "comment": "as she asked" });
     let applied = office.post(&format!("/v1/held/{held}/approve"), Some(approving)).await;
@@ -419,6 +425,8 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
         "held list --all".to_owned(),
         format!("held show {held}"),
         format!("held reject {}", &held[28..]),
+        "held list --rejected".to_owned(),
+        format!("held reopen {} --comment again", &held[28..]),
         format!("held approve {held}"),
         "run list corp".to_owned(),
         format!("run show {run}"),

@@ -112,7 +112,7 @@ pub struct Change {
     pub reason: Option<String>,
     /// What was seen.
     pub evidence: Value,
-    /// Why it waits: `limit`, `cluster`, `protected`, `no-witness`, `plan-only`, `gate`, `settling`.
+    /// Why it waits: `limit`, `cluster`, `protected`, `no-witness`, `plan-only`, `gate`, `settling`, `rejected`.
     pub held: Option<String>,
     /// What was.
     pub before: Value,
@@ -235,7 +235,7 @@ pub struct Approving {
     pub comment: String,
 }
 
-/// `POST /v1/held/{id}/reject`.
+/// `POST /v1/held/{id}/reject` and `…/reopen`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rejecting {

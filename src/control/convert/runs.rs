@@ -143,6 +143,7 @@ pub(in crate::control) fn held(plan: HeldPlan, about: About, changes: Option<Vec
         count,
         scope_hash: _,
         note,
+        version: _,
     } = plan;
     let About { summary, groups, approval_expires } = about;
     api::HeldPlan {

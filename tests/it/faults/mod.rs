@@ -1,5 +1,6 @@
 //! Faults that reviewers found, by kind. Each test states the rule of the design that the fault broke.
 
+mod decisions;
 mod files;
 mod roles;
 mod servers;

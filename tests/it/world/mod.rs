@@ -91,6 +91,8 @@ pub(crate) struct Company {
     pub started_with: Option<u64>,
     /// What the last run applied.
     pub written: Vec<WrittenChange>,
+    /// What an operator has rejected.
+    pub(crate) rejections: Vec<Rejection>,
 }
 
 /// A change as the store writes it down.
@@ -161,7 +163,30 @@ impl Company {
             now: Timestamp(1_700_000_000_000_000),
             started_with: None,
             written: Vec::new(),
+            rejections: Vec::new(),
         }
+    }
+
+    /// Rejects all that is held, as an operator does.
+    pub(crate) fn reject_all(&mut self) {
+        for held in self.held.iter().filter(|h| !matches!(h.hold, HoldReason::Settling | HoldReason::Rejected)) {
+            for (key, reason) in written(&held.change, self.now).rejection_keys() {
+                self.rejections.push(Rejection {
+                    key,
+                    plan: "00000000-0000-0000-0000-0000000000aa".parse().expect("an id"),
+                    user: held.change.user,
+                    guid: held.change.guid,
+                    kind: held.change.kind.as_str().to_owned(),
+                    reason,
+                    cluster: held.change.cluster.clone(),
+                });
+            }
+        }
+    }
+
+    /// Takes every rejection back.
+    pub(crate) fn reopen_all(&mut self) {
+        self.rejections.clear();
     }
 
     /// The same, with everybody provisioned.
@@ -277,6 +302,7 @@ impl Company {
             known.add(user.clone(), &policy.directory);
         }
         known.people = self.people.iter().map(|(g, (_, p))| (*g, p.clone())).collect();
+        known.rejected = self.rejections.iter().filter(|r| r.kind == "suspend").filter_map(|r| Some((r.user, r.reason?))).collect();
 
         let mut unknown = BTreeSet::new();
         if loss.unconfirmed && index.unseen().next().is_some() {
@@ -316,7 +342,9 @@ impl Company {
             proposal.people.retain(|p| p.guid != guid);
             proposal.people.push(PersonRow { guid, user, fingerprint: 0, dn: None, expires: None, entitled_by: None, quarantine });
         }
+        let over = ended(self.rejections.clone(), &proposal, &desired, &known, !failed, |guid| judged.contains(&guid));
         self.judge_and_apply(proposal, &known, approved, &judged);
+        self.rejections.retain(|r| !over.contains(r));
     }
 
     fn judge_and_apply(&mut self, proposal: Proposal, known: &Known, approved: BTreeSet<Digest>, judged: &BTreeSet<Guid>) {
@@ -345,6 +373,7 @@ impl Company {
             protected: &self.protected,
             hold_all: self.hold_all,
             approved,
+            rejected: Rejected { keys: self.rejections.iter().map(|r| r.key).collect(), clusters: Vec::new() },
             deferred_until: None,
             now: self.now,
         };
@@ -420,7 +449,10 @@ impl Company {
     /// What waits of people a run says nothing about.
     fn waiting_elsewhere(&self, judged: &BTreeSet<Guid>) -> Vec<Waiting> {
         let is_elsewhere = |guid: &Guid| !judged.contains(guid);
-        let held = self.held.iter().filter(|h| h.hold != HoldReason::Settling && h.change.guid.as_ref().is_some_and(is_elsewhere));
+        let held = self
+            .held
+            .iter()
+            .filter(|h| !matches!(h.hold, HoldReason::Settling | HoldReason::Rejected) && h.change.guid.as_ref().is_some_and(is_elsewhere));
         let held = held.filter_map(|h| Some(Waiting { user: h.change.user, class: h.change.class?, cluster: h.change.cluster.clone() }));
         let settling = self.settling.iter().filter(|s| s.due.is_some() && is_elsewhere(&s.guid));
         held.chain(settling.map(|s| Waiting { user: s.user, class: s.class, cluster: s.cluster.clone() })).collect()

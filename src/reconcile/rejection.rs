@@ -1,0 +1,45 @@
+//! When a rejection ends: a run has judged the person, and the directory shows that the change is not asked for any more.
+//!
+//! A change that is merely not proposed is no such evidence: an attribute may be unreadable, or groups may have moved while
+//! people were read. As everywhere, what cannot be seen changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::decide::Finding;
+use super::{Desired, Known, Proposal};
+use crate::model::{Digest, Guid, Rejection};
+
+/// Returns the rejections that end with this proposal, of people whom `is_judged` covers. `is_whole` says whether the
+/// memberships that the read rests on were certain, so that a person without a user who is not proposed is not wanted.
+pub fn ended(
+    rejections: Vec<Rejection>,
+    proposal: &Proposal,
+    desired: &BTreeMap<Guid, Desired>,
+    known: &Known,
+    is_whole: bool,
+    is_judged: impl Fn(Guid) -> bool,
+) -> Vec<Rejection> {
+    if rejections.is_empty() {
+        return rejections;
+    }
+    let proposed: BTreeSet<Digest> = proposal.plan.changes.iter().flat_map(|change| change.rejection_keys()).collect();
+    let decided_whole: BTreeSet<Guid> = proposal.people.iter().filter(|person| person.fingerprint != 0).map(|person| person.guid).collect();
+    let is_over = |rejection: &Rejection| {
+        let Some(guid) = rejection.guid.filter(|guid| is_judged(*guid)) else { return false };
+        if proposed.contains(&rejection.key) {
+            return false;
+        }
+        let user = known.of_person(guid);
+        let has_cause = |reason| user.is_some_and(|user| user.causes.has(reason));
+        match (desired.get(&guid), rejection.kind.as_str(), rejection.reason) {
+            (Some(d), "suspend", Some(reason)) => d.finding(reason) == Finding::Refuted || has_cause(reason),
+            (Some(d), "reactivate", Some(reason)) => d.finding(reason) == Finding::Holds || user.is_some() && !has_cause(reason),
+            (Some(d), "create", _) if user.is_none() => {
+                is_whole && (d.is_told_whole() || !d.is_alive()) && !proposal.plan.quarantined.iter().any(|q| q.object_guid == guid)
+            }
+            (Some(_), _, _) => decided_whole.contains(&guid),
+            (None, _, _) => is_whole && user.is_none() && !known.people.contains_key(&guid),
+        }
+    };
+    rejections.into_iter().filter(is_over).collect()
+}
