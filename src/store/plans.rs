@@ -231,7 +231,10 @@ impl Store {
                 None => Vec::new(),
             };
             let proposed: BTreeMap<Digest, &HeldChange> = held.iter().map(|h| (h.change.digest(), *h)).collect();
-            let is_carried = |row: &&HeldRow| !row.guid.is_some_and(&is_judged) && !proposed.contains_key(&row.digest);
+            // An incomplete read judges hardly anybody, and applies what it saw of leavers all the same.
+            let applied = if stored.is_empty() { BTreeSet::new() } else { self.applied_by(run).await? };
+            let is_settled = |digest: &Digest| proposed.contains_key(digest) || applied.contains(digest);
+            let is_carried = |row: &&HeldRow| !row.guid.is_some_and(&is_judged) && !is_settled(&row.digest);
             let carried: BTreeSet<Digest> = stored.iter().filter(is_carried).map(|row| row.digest).collect();
             let known: BTreeSet<Digest> = stored.iter().map(|row| row.digest).collect();
             // Approved, and not applied yet: so it stays, whatever else comes to wait.
@@ -305,6 +308,13 @@ impl Store {
             writing.commit().await?;
             return Ok(result);
         }
+    }
+
+    /// The digests of what a run has applied.
+    async fn applied_by(&self, run: RunId) -> Result<BTreeSet<Digest>, StoreError> {
+        let sql = Sql::new("SELECT digest FROM changes WHERE outcome = 'applied' AND run_id = ").bind(run.0);
+        let rows = sql.all(&self.readers).await.doing("read what a run has done")?;
+        rows.iter().map(|row| Columns::of(row).hash().map(Digest)).collect()
     }
 
     /// The plan of a directory that waits: open or approved. There is never more than one.

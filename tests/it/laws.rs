@@ -462,7 +462,8 @@ fn no_rejected_suspension_is_applied_while_the_directory_asks_for_the_same() {
                     for held in company.held.iter().filter(|h| !matches!(h.hold, HoldReason::Settling | HoldReason::Rejected)) {
                         let (ChangeKind::Suspend { cause, .. }, Some(guid)) = (&held.change.kind, held.change.guid) else { continue };
                         let truth = &company.truth[&guid];
-                        if is_true(cause.reason, truth, company.now) {
+                        let is_applied = company.users[&held.change.user].causes.has(cause.reason);
+                        if is_true(cause.reason, truth, company.now) && !is_applied {
                             rejected.push((held.change.user, guid, cause.reason, format!("{truth:?}")));
                         }
                     }

@@ -408,7 +408,9 @@ impl Company {
         }
         // What this run says nothing about waits as it did.
         let proposed: BTreeSet<Digest> = verdict.held.iter().map(|h| h.change.digest()).collect();
-        self.held.retain(|h| h.change.guid.is_some_and(|g| !judged.contains(&g)) && !proposed.contains(&h.change.digest()));
+        let applied: BTreeSet<Digest> = verdict.admitted.changes().map(|(change, _)| change.digest()).collect();
+        let is_settled = |digest: Digest| proposed.contains(&digest) || applied.contains(&digest);
+        self.held.retain(|h| h.change.guid.is_some_and(|g| !judged.contains(&g)) && !is_settled(h.change.digest()));
         self.held.extend(verdict.held);
         self.settling
             .retain(|s| !judged.contains(&s.guid) && !verdict.settling.iter().any(|new| (new.user, new.class) == (s.user, s.class)));
