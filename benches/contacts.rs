@@ -69,6 +69,7 @@ async fn main() {
         actor: actor.clone(),
         observed_from: clock.now(),
         clock: &clock,
+        asked: &[],
     };
     store.apply(&Admitted::by_operator(changes, actor), &writer, &mut Applied::default()).await.expect("users");
 

@@ -85,6 +85,8 @@ pub struct Attributes {
 pub struct Directory {
     /// Its name; no other directory has it.
     pub name: DirectoryName,
+    /// The name that it had before.
+    pub rename_from: Option<DirectoryName>,
     /// The account it is connected to, which need not exist yet.
     pub account: Handle,
     /// Whether plans are applied.
@@ -144,6 +146,7 @@ pub(super) fn read(mut table: Table<'_>, checks: &Checks, zone: Tz, general: &Sa
         ("base", "[\"DC=corp,DC=example,DC=com\"]"),
     ]);
     let name = table.text("name", directory_name);
+    let rename_from = table.text("rename-from", directory_name);
     let account = table.text("account", handle);
     let mode = table.text("mode", one_of(&[("apply", Mode::Apply), ("plan-only", Mode::PlanOnly)]));
     let servers = read_servers(&mut table, checks);
@@ -172,6 +175,7 @@ pub(super) fn read(mut table: Table<'_>, checks: &Checks, zone: Tz, general: &Sa
     table.finish();
     Some(Directory {
         name: name?,
+        rename_from,
         account: account?,
         mode: mode.unwrap_or(Mode::Apply),
         servers: servers?,

@@ -167,7 +167,17 @@ fn read_root(mut root: Table<'_>, checks: &Checks) -> Option<Config> {
     let safety = safety::read(root.table("safety"), &Safety::default());
     let sign_in = read_sign_in(root.table("sign-in"));
     let retention = read_retention(root.table("retention"));
-    let directories = named(&mut root, "directory", |table| directory::read(table, checks, timezone, &safety));
+    let mut former = BTreeSet::new();
+    let directories = named(&mut root, "directory", |table| {
+        if let Some(name) = table.peek_text("rename-from")
+            && !former.insert(name)
+        {
+            let message =
+                "another directory has this rename-from: one name can go over to one directory; leave it out where a directory is split";
+            table.problem_at("rename-from", message);
+        }
+        directory::read(table, checks, timezone, &safety)
+    });
     let hooks = named(&mut root, "hook", hooks::read_hook);
     let gates = named(&mut root, "gate", hooks::read_gate);
     let metrics_listen = read_metrics(root.table("metrics"));

@@ -277,6 +277,14 @@ pub(super) fn operations() -> Vec<Operation> {
         )
         .answers::<api::DirectoryStatus>("How the directory stands then")
         .fails(&[REFUSED]),
+        change(
+            "/directories/{name}/rename",
+            write::rename_directory,
+            "Give what is stored of a directory that is configured no longer to another",
+        )
+        .takes::<api::DirectoryRenaming>()
+        .answers::<api::DirectoryStatus>("How the directory of the new name stands then")
+        .fails(&[REFUSED]),
         change("/held/{id}/approve", write::approve, "Read the people of a plan again, and apply what is still true of it")
             .may_take::<api::Approving>()
             .answers::<api::Approval>("The run that applied it, and what still waits")

@@ -120,6 +120,16 @@ pub(super) async fn repin(State(control): Shared, Extension(by): By, Path(name):
     Ok(Json(convert::directory(control.engine.repin(&name, &by.actor).await?)))
 }
 
+pub(super) async fn rename_directory(
+    State(control): Shared,
+    Extension(by): By,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Answer<api::DirectoryStatus> {
+    let api::DirectoryRenaming { to } = document(&body)?;
+    Ok(Json(convert::directory(control.engine.rename_directory(&name, &to, &by.actor).await?)))
+}
+
 pub(super) async fn approve(State(control): Shared, Extension(by): By, Path(id): Path<String>, body: Bytes) -> Answer<api::Approval> {
     let api::Approving { causes, people, comment } = optional_document(&body)?;
     let approval = control.engine.approve_part(plan_id(&id)?, &Selection { causes, people }, &comment, by.actor).await?;

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, count, dim, green, harmless, number, red, table, time, yellow};
 use super::{Exit, Output, status};
-use crate::control::api::{Check, CheckStep, Directories, DirectoryStatus, Pause};
+use crate::control::api::{Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, Pause};
 use crate::control::client::Route;
 
 /// The configured directories
@@ -36,6 +36,13 @@ pub enum Command {
         /// The directory
         name: String,
     },
+    /// Give everything stored under a former name of a directory to the name that it has in the configuration now
+    Rename {
+        /// The former name, which is not configured any more
+        old: String,
+        /// The present name
+        new: String,
+    },
     /// Accept bases, groups, canaries and readable attributes as they are now; the next run only plans
     Repin {
         /// The directory
@@ -57,6 +64,11 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
         Command::Pause { name, duration } => {
             let body = Pause { duration: duration.clone() };
             let directory: Answer<DirectoryStatus> = daemon.post(&Route::to(["directories", name, "pause"]), &body).await?;
+            output.data(&directory.raw, |view| status::block(&directory.value, view))?;
+        }
+        Command::Rename { old, new } => {
+            let body = DirectoryRenaming { to: new.clone() };
+            let directory: Answer<DirectoryStatus> = daemon.post(&Route::to(["directories", old, "rename"]), &body).await?;
             output.data(&directory.raw, |view| status::block(&directory.value, view))?;
         }
         Command::Resume { name } => change(name, "resume", daemon, output).await?,

@@ -84,6 +84,7 @@ fn directory(d: &config::Directory, config: &Config) -> Option<DirectoryConfig> 
     let groups = [groups(Tier::Pro, &d.pro_groups), groups(Tier::Basic, &d.basic_groups)].concat();
     Some(DirectoryConfig {
         name: d.name.clone(),
+        rename_from: d.rename_from.clone(),
         account: d.account.clone(),
         mode: match d.mode {
             config::Mode::Apply => Mode::Apply,

@@ -7,13 +7,34 @@ use ldap3::Scope;
 
 use super::session::Query;
 use super::{Assertion, Decoder, DirectoryError, Malformed, Object, PERSON_FILTER, Session, Settings};
-use crate::model::{Broken, Dn, Guid, Person, Placement, Timestamp};
+use crate::model::{Address, AddressKey, Broken, Dn, Guid, Person, Placement, Timestamp};
 use crate::reconcile::{Confirmation, Look, StoredPerson, Truth};
 
+/// Addresses in one filter: each is two to four assertions.
+const ADDRESSES: usize = 50;
 /// GUIDs in one filter.
 const CHUNK: usize = 200;
 /// Where `tombstoneLifetime` is not set (MS-ADTS 6.1.1.2.4.1.1).
 const DEFAULT_TOMBSTONE_DAYS: u64 = 60;
+
+/// The ways to write an address in an entry: with the domain in ASCII, and in its own letters.
+fn spellings(key: &AddressKey) -> impl Iterator<Item = String> + use<> {
+    let unicode = key.0.rsplit_once('@').filter(|(_, domain)| domain.contains("xn--")).and_then(|(local, domain)| {
+        let (domain, read) = idna::domain_to_unicode(domain);
+        read.is_ok().then(|| format!("{local}@{domain}"))
+    });
+    std::iter::once(key.0.clone()).chain(unicode)
+}
+
+/// The addresses that an entry shows.
+fn shown_addresses<'a>(object: &'a Object, email: &str) -> impl Iterator<Item = AddressKey> + use<'a> {
+    let values = |name: &str| object.attributes.get(&name.to_ascii_lowercase()).into_iter().flatten().map(|v| String::from_utf8_lossy(v));
+    let further = values("proxyAddresses").filter_map(|text| {
+        let (kind, address) = text.split_once(':')?;
+        kind.eq_ignore_ascii_case("smtp").then(|| address.to_owned())
+    });
+    values(email).map(std::borrow::Cow::into_owned).chain(further).filter_map(|text| Address::parse(&text).ok()).map(|a| a.key())
+}
 
 /// The container of a domain's deleted objects.
 pub(super) fn deleted_objects(domain: &str) -> String {
@@ -109,6 +130,33 @@ impl Session {
         };
         let has_it = |object: &Object| names.iter().filter_map(|n| object.attributes.get(&n.to_ascii_lowercase())).flatten().any(is_same);
         Ok(found.iter().filter(|object| has_it(object)).filter_map(Object::guid).collect())
+    }
+
+    /// The people of the whole domain who show these addresses as primary or further ones. Addresses are compared by
+    /// ourselves, since Active Directory takes letters with and without accents for the same.
+    pub async fn people_with(
+        &mut self,
+        addresses: &BTreeSet<AddressKey>,
+        email: &str,
+    ) -> Result<BTreeMap<AddressKey, BTreeSet<Guid>>, DirectoryError> {
+        let mut people: BTreeMap<AddressKey, BTreeSet<Guid>> = BTreeMap::new();
+        let attributes = [email, "proxyAddresses", "objectGUID"].map(str::to_owned);
+        let base = self.root.default_naming_context.clone();
+        let all: Vec<&AddressKey> = addresses.iter().collect();
+        for piece in all.chunks(ADDRESSES) {
+            let spellings = piece.iter().flat_map(|key| spellings(key));
+            let by_address = Assertion::any(
+                spellings.flat_map(|text| [Assertion::equals(email, &text), Assertion::equals("proxyAddresses", &format!("smtp:{text}"))]),
+            );
+            let filter = Assertion::all([Assertion::raw(PERSON_FILTER), by_address]);
+            for object in self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &attributes)).await? {
+                let Some(guid) = object.guid() else { continue };
+                for key in shown_addresses(&object, email).filter(|key| addresses.contains(key)) {
+                    people.entry(key).or_default().insert(guid);
+                }
+            }
+        }
+        Ok(people)
     }
 
     async fn read_chunk(&mut self, guids: &[Guid], settings: &Settings, decoder: &Decoder) -> Result<Chunk, DirectoryError> {

@@ -102,6 +102,7 @@ impl Decoder {
         let mut mail = Field::Absent;
         let mut proxy_addresses = Vec::new();
         let mut profile: [Option<String>; 8] = Default::default();
+        let mut several: Option<Box<BTreeMap<&'static str, BTreeSet<String>>>> = None;
         for attribute in entry.attributes() {
             let Ok(attribute) = attribute else {
                 is_broken = true;
@@ -137,8 +138,11 @@ impl Decoder {
                         proxy_addresses.extend(attribute.values().filter_map(|v| std::str::from_utf8(v).ok()).map(str::to_owned))
                     }
                     Slot::Profile(n) => {
-                        profile[*n] =
-                            attribute.values().next().and_then(|v| std::str::from_utf8(v).ok()).filter(|v| !v.is_empty()).map(str::to_owned)
+                        let values = || attribute.values().filter_map(|v| std::str::from_utf8(v).ok()).filter(|v| !v.is_empty());
+                        profile[*n] = values().min().map(str::to_owned);
+                        if values().nth(1).is_some() {
+                            several.get_or_insert_default().insert(Profile::NAMES[*n], values().map(str::to_owned).collect());
+                        }
                     }
                 }
             }
@@ -150,7 +154,7 @@ impl Decoder {
         let [display_name, given_name, surname, title, department, phone, employee_id, manager] = profile;
         let profile = Profile { display_name, given_name, surname, title, department, phone, employee_id, manager };
         let groups_unknown = primary_group.is_none();
-        Ok((Person { guid, dn, placement, control, expires, groups, groups_unknown, mail, proxy_addresses, profile }, presence))
+        Ok((Person { guid, dn, placement, control, expires, groups, groups_unknown, mail, proxy_addresses, profile, several }, presence))
     }
 
     /// The group of the closure that this value of `memberOf` names.
@@ -168,6 +172,11 @@ fn number(attribute: &AttributeRef<'_>) -> Option<i64> {
 }
 
 fn text(attribute: &AttributeRef<'_>) -> Field {
+    if attribute.values().nth(1).is_some() {
+        // A value that is no text is no address, and the others may be.
+        let texts: Vec<String> = attribute.values().filter_map(|v| std::str::from_utf8(v).ok()).map(str::to_owned).collect();
+        return if texts.is_empty() { Field::Malformed } else { Field::Several(texts) };
+    }
     match attribute.values().next().map(std::str::from_utf8) {
         None => Field::Absent,
         Some(Ok(text)) => Field::Text(text.to_owned()),

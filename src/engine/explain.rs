@@ -75,12 +75,8 @@ impl Engine {
         };
         let (mut entries, mut elsewhere) = (Vec::new(), Vec::new());
         for directory in self.configured().directories.values() {
-            // Somebody who is linked is looked for where that is; others wherever their account has a directory.
-            let is_asked = match user.as_ref().map(|u| &u.link) {
-                Some(Some(link)) => link.directory == directory.config.name,
-                _ => account.as_ref().is_none_or(|account| *account == directory.config.account),
-            };
-            if !is_asked {
+            // A person may have moved, or be in several: every directory of the account is asked.
+            if !account.as_ref().is_none_or(|account| *account == directory.config.account) {
                 continue;
             }
             match self.explain_in(directory, who, user.as_ref()).await {
@@ -125,7 +121,8 @@ impl Engine {
             let waits = self.what_waits(directory, guid).await?;
             let entry = entry(directory, guid, confirmation, &proposed, &groups, user, waits);
             // A GUID that nothing was ever known by is no person of this directory.
-            let is_known = !matches!(confirmation, Confirmation::Nowhere(_)) || linked == Some(guid);
+            let is_linked_here = user.and_then(|u| u.link.as_ref()).is_some_and(|l| l.guid == guid && l.directory == directory.config.name);
+            let is_known = !matches!(confirmation, Confirmation::Nowhere(_)) || is_linked_here;
             entries.extend(is_known.then_some(entry));
         }
         Ok(entries)
@@ -181,7 +178,10 @@ fn entry(
     let admitted = verdict.admitted.changes().map(|(change, _)| (change.clone(), None));
     let would = admitted.chain(verdict.held.iter().map(|held| (held.change.clone(), Some(held.hold))));
     let has_user = sight.known_users.contains(&guid);
-    let warnings = sight.failure.iter().chain(&sight.warnings).chain(&judged.warnings).cloned().collect();
+    let told = sight.failure.iter().chain(&sight.warnings).chain(&judged.warnings);
+    let mut warnings: Vec<String> =
+        told.chain(verdict.admitted.people().iter().filter(|p| p.guid == guid).flat_map(|p| &p.notes)).cloned().collect();
+    warnings.dedup();
     Entry {
         directory: directory.config.name.clone(),
         server: sight.server.clone(),

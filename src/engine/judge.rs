@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::gates::Gates;
 use super::look::Sight;
 use super::run::Request;
-use super::{Directory, Engine, EngineError, Mode};
+use super::{Directory, DirectoryConfig, Engine, EngineError, Mode};
 use crate::directory::{Grants, Right};
-use crate::model::{AddressKey, Guid, HoldReason, Quarantine, QuarantineReason, Rejection, Trigger};
+use crate::model::{AccountId, Address, AddressKey, DirectoryName, Guid, HoldReason, Quarantine, QuarantineReason, Rejection, Trigger};
 use crate::reconcile::{
-    DEFERRAL, HoldAll, Membership, PersonRow, Primary, Proposal, Rejected, Situation, Verdict, ended, guard, plan, suspects,
+    DEFERRAL, Desired, HoldAll, Known, Membership, PersonRow, Proposal, Rejected, Situation, Verdict, ended, guard, plan, suspects,
 };
 use crate::store::{Pin, PinKind};
 
@@ -56,18 +56,11 @@ impl Engine {
         let name = &config.name;
         let mut warnings = Vec::new();
         let guids: BTreeSet<Guid> = sight.desired.keys().copied().chain(sight.malformed.iter().filter_map(|(g, _)| *g)).collect();
-        let wanted: BTreeSet<AddressKey> = sight
-            .desired
-            .values()
-            .flat_map(|d| match &d.primary {
-                Primary::Usable(address) => {
-                    Some(address.key()).into_iter().chain(d.secondary.iter().map(crate::model::Address::key)).collect::<Vec<_>>()
-                }
-                _ => Vec::new(),
-            })
-            .collect();
-        let mut known = self.store.load(name, &guids, &wanted).await?;
-        let rejections = self.store.rejections(name).await?;
+        let wanted: BTreeSet<AddressKey> = sight.desired.values().flat_map(Desired::wanted_keys).collect();
+        let mut known = self.store.load(name, sight.policy.account, &guids, &wanted).await?;
+        known.takeovers.clone_from(&sight.takeovers);
+        known.rivals.clone_from(&sight.rivals);
+        let rejections = self.rejections(name, &known).await?;
         let suspensions = rejections.iter().filter(|r| r.kind == "suspend");
         known.rejected = suspensions.filter_map(|r| Some((r.user, r.reason?))).collect();
 
@@ -108,6 +101,7 @@ impl Engine {
                     expires: None,
                     entitled_by: None,
                     quarantine: Some(QuarantineReason::MalformedEntry),
+                    notes: stored.notes.clone(),
                 };
                 // What it shows of a leaver is applied; that it is broken stays what is written down of it.
                 proposal.people.retain(|p| p.guid != guid);
@@ -116,6 +110,7 @@ impl Engine {
         }
 
         warnings.extend(unseen_places(&proposal, &sight.grants));
+        warnings.extend(proposal.news(&known));
         let state = self.store.directory(name).await?;
         let now = self.clock.now();
         let budget = self.store.budget(name, config.limits.window, now).await?;
@@ -140,7 +135,7 @@ impl Engine {
         let server_changed =
             state.server.as_ref().is_some_and(|s| *s != sight.server) || state.identity.as_ref().is_some_and(|i| *i != sight.identity);
         let changed_at = if server_changed { Some(now) } else { state.server_changed_at };
-        let protected = self.protected(directory).await?;
+        let protected = self.protected(directory, sight.policy.account).await?;
         let situation = Situation {
             limits: &config.limits,
             active: budget.active,
@@ -175,6 +170,17 @@ impl Engine {
         Ok(Judged { verdict: guard(proposal, &situation), warnings, note, ended })
     }
 
+    /// The rejections that concern this run: of the directory's own users, and of those that it takes over.
+    async fn rejections(&self, name: &DirectoryName, known: &Known) -> Result<Vec<Rejection>, EngineError> {
+        let mut rejections = self.store.rejections(name).await?;
+        let moving = known.takeovers.iter().filter(|(_, takeover)| takeover.is_move()).filter_map(|(guid, _)| known.of_person(*guid));
+        let moving: BTreeMap<_, _> = moving.filter_map(|user| Some((user.id, user.link.as_ref()?.directory.clone()))).collect();
+        for former in moving.values().collect::<BTreeSet<_>>() {
+            rejections.extend(self.store.rejections(former).await?.into_iter().filter(|rejection| moving.contains_key(&rejection.user)));
+        }
+        Ok(rejections)
+    }
+
     /// The changes an operator has approved: of the plan this run is for, and of one whose approval could not be carried out yet.
     async fn approved(&self, directory: &Directory, request: &Request) -> Result<BTreeSet<crate::model::Digest>, EngineError> {
         let mut plans: BTreeSet<_> = request.approves.into_iter().collect();
@@ -192,19 +198,29 @@ impl Engine {
         Ok(approved)
     }
 
-    /// The protected people: each configured address is pinned to whoever has it when it is first found.
-    async fn protected(&self, directory: &Directory) -> Result<BTreeSet<Guid>, EngineError> {
-        let name = &directory.config.name;
+    /// The protected people of the account, whichever of its directories lists them: a user that moves stays protected.
+    ///
+    /// Each configured address is pinned to the person who has it when it is first found.
+    async fn protected(&self, directory: &Directory, account: AccountId) -> Result<BTreeSet<Guid>, EngineError> {
+        let mut protected = BTreeSet::new();
+        for (name, addresses) in self.neighbours(directory).iter().map(|d| (&d.config.name, &d.config.protect)) {
+            protected.extend(self.protected_in(name, addresses, account).await?);
+        }
+        let DirectoryConfig { name, protect, .. } = &directory.config;
+        protected.extend(self.protected_in(name, protect, account).await?);
+        Ok(protected)
+    }
+
+    async fn protected_in(&self, name: &DirectoryName, addresses: &[Address], account: AccountId) -> Result<BTreeSet<Guid>, EngineError> {
         let pins: BTreeMap<String, Vec<Pin>> = self.store.pins(name, PinKind::Protected).await?;
         let mut protected = BTreeSet::new();
-        for address in &directory.config.protect {
-            let key = address.key();
+        for key in addresses.iter().map(Address::key) {
             if let Some(found) = pins.get(&key.0) {
                 protected.extend(found.iter().map(|p| p.guid));
                 continue;
             }
-            let link = self.store.user_by_address(&key).await?.and_then(|u| u.link).filter(|l| l.directory == *name);
-            if let Some(link) = link {
+            let user = self.store.user_by_address(&key).await?.filter(|user| user.account == account);
+            if let Some(link) = user.and_then(|user| user.link) {
                 self.store.pin(name, PinKind::Protected, &Pin { name: key.0, guid: link.guid, detail: String::new() }).await?;
                 protected.insert(link.guid);
             }

@@ -6,10 +6,10 @@ use super::pins::shown;
 use super::run::{Request, Scope};
 use super::{Directory, Engine, EngineError};
 use crate::directory::{Decoder, DirectoryError, Grants, Right, Session, Settings, Suspect};
-use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Status, Tier, Timestamp};
+use crate::model::{AccountId, AddressKey, ClaimedDomains, DirectoryName, Dn, Guid, Status, Tier, Timestamp};
 use crate::reconcile::{
     Absent, Canary, Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger, Membership, Moment, Observation,
-    Observed, Policy, Position, Problem, ServerIdentity, TierWish, decide, suspects,
+    Observed, Policy, Position, Problem, Rival, ServerIdentity, StoredPerson, Takeover, TierWish, decide, suspects,
 };
 use crate::store::DirectoryState;
 
@@ -55,11 +55,39 @@ pub struct Sight {
     pub baseline: u64,
     /// From where on changes can be followed after this, where everybody was to be read.
     pub position: Option<Position>,
+    /// Of people whose user is linked to another directory of the account: whether this one takes them over.
+    pub takeovers: BTreeMap<Guid, Takeover>,
+    /// The people that other directories of the account have to read, with their places there.
+    pub left_to: BTreeMap<DirectoryName, BTreeMap<Guid, Dn>>,
+    /// The addresses that people of other directories of the account want, too.
+    pub rivals: BTreeMap<AddressKey, Rival>,
+    /// The pending addresses whose people were asked for.
+    pub addresses: BTreeSet<AddressKey>,
     scope: Scope,
     unknown: BTreeSet<Guid>,
 }
 
 impl Sight {
+    /// Whether the run is about the person already.
+    pub(super) fn covers(&self, guid: Guid) -> bool {
+        match &self.scope {
+            Scope::All => true,
+            Scope::People(people) => people.contains(&guid),
+        }
+    }
+
+    /// Takes more people into a run that covers some.
+    pub(super) fn cover(&mut self, more: &BTreeSet<Guid>) {
+        if let Scope::People(people) = &mut self.scope {
+            people.extend(more);
+        }
+    }
+
+    /// Notes that nothing is concluded about the person here.
+    pub(super) fn leave(&mut self, guid: Guid) {
+        self.unknown.insert(guid);
+    }
+
     /// Whether everything was read.
     pub fn is_complete(&self) -> bool {
         self.failure.is_none() && (self.proof.is_some() || !self.is_full())
@@ -142,10 +170,15 @@ impl Engine {
             rights_lost: state.rights_lost.clone(),
             baseline: state.baseline,
             position,
+            takeovers: BTreeMap::new(),
+            left_to: BTreeMap::new(),
+            rivals: BTreeMap::new(),
+            addresses: BTreeSet::new(),
             scope: request.scope.clone(),
             unknown: BTreeSet::new(),
         };
-        let absent = match &request.scope {
+        let pending = self.pending_people(directory, request, &mut session, &settings, &mut sight).await?;
+        let mut absent = match &request.scope {
             Scope::All => self.read_all(directory, &settings, &mut session, &bases, &decoder, &state, &mut sight).await?,
             Scope::People(people) => {
                 sight.failure =
@@ -153,7 +186,11 @@ impl Engine {
                 people.clone()
             }
         };
+        absent.extend(pending.into_iter().filter(|guid| !sight.desired.contains_key(guid)));
+        sight.cover(&absent);
         self.confirm_absent(directory, &settings, &mut session, &bases, &decoder, absent, &mut sight).await?;
+        self.read_contenders(directory, &settings, &mut session, &bases, &decoder, &mut sight).await?;
+        self.take_over(directory, &bases, &mut sight).await?;
         self.confirm_groups(directory, &mut session, &mut sight).await?;
         if trouble.is_some() {
             // Whoever had a tier from what was not found would lose it, and nothing has been seen of that.
@@ -185,7 +222,7 @@ impl Engine {
         let config = &directory.config;
         let (account, claims) = self.claims_of(directory).await?;
         let theirs = session.root.current_time;
-        let now = theirs.filter(|t| t.distance(at) <= MAX_SKEW);
+        let now = believed(theirs, at);
         if now.is_none() {
             let by = theirs.map_or_else(|| "unknown".to_owned(), |t| t.to_string());
             warnings.push(format!("the server's clock says {by}, ours {at}: set one of them right; until then nobody expires"));
@@ -215,7 +252,9 @@ impl Engine {
         sight: &mut Sight,
     ) -> Result<BTreeSet<Guid>, EngineError> {
         let name = &directory.config.name;
-        let mut index = Index::new(self.store.index(name).await?, self.store.unmanaged(sight.policy.account).await?);
+        let account = sight.policy.account;
+        let (foreign, orphans) = self.foreign(directory, account).await?;
+        let mut index = Index::new(self.store.index(name).await?, self.store.unmanaged(account).await?).with_foreign(foreign, orphans);
         let canaries = self.canaries(directory, session).await?;
         let mut ledger = Ledger::new(Expectation {
             bases: bases.to_vec(),
@@ -295,7 +334,7 @@ impl Engine {
 
     /// Asks for these people by GUID and decides what their absence means.
     #[expect(clippy::too_many_arguments, reason = "the parts of one look, each owned by its caller")]
-    async fn confirm_absent(
+    pub(super) async fn confirm_absent(
         &self,
         directory: &Directory,
         settings: &Settings,
@@ -309,7 +348,8 @@ impl Engine {
             return Ok(());
         }
         directory.work.progress.send_modify(|p| p.phase = "confirming");
-        let stored = self.store.people(&directory.config.name, absent.iter().copied().collect()).await?;
+        let mut stored = self.store.people(&directory.config.name, absent.iter().copied().collect()).await?;
+        self.last_seen_elsewhere(directory, sight.policy.account, &absent, &mut stored).await?;
         let now = sight.began_at;
         let mut found = match session.confirm(&absent, bases, settings, decoder, &stored, now).await {
             Ok(found) => found,
@@ -337,11 +377,14 @@ impl Engine {
             sight.entries += found.people.len() as u64;
         }
         let last_seen = stored.into_iter().map(|(guid, person)| (guid, person.dn)).collect();
-        let known = self.store.load(&directory.config.name, &absent, &BTreeSet::new()).await?;
+        let known = self.store.load(&directory.config.name, sight.policy.account, &absent, &BTreeSet::new()).await?;
         let is_suspended = |guid| known.of_person(guid).is_none_or(|user| user.status() != Status::Active);
-        let elsewhere = self.alive_elsewhere(directory, &found.people).await?;
         let scoped = if sight.is_full() { None } else { Complete::of_people(&absent, &found.people) };
-        found.people.retain(|guid, _| !elsewhere.contains(guid));
+        if !sight.is_full() {
+            sight.known_users.extend(absent.iter().copied().filter(|guid| known.of_person(*guid).is_some()));
+            sight.found.extend(found.people.clone());
+        }
+        let left = self.leave_to_others(directory, &mut found.people, bases, sight).await?;
         sight.malformed.extend(found.people.iter().filter_map(|(guid, c)| match c {
             Confirmation::Malformed(rest) => Some((Some(*guid), rest.dn.clone())),
             _ => None,
@@ -353,36 +396,29 @@ impl Engine {
             ));
         }
         sight.unknown.extend(decided.unknown);
-        sight.unknown.extend(elsewhere);
         sight.desired.extend(decided.desired);
-        if !sight.is_full() {
-            sight.known_users = absent.iter().copied().filter(|guid| known.of_person(*guid).is_some()).collect();
-            sight.found = found.people;
-        }
+        sight.desired.extend(left);
         Ok(())
     }
 
-    /// Who of these is alive in another directory of the same account: absence here is void.
-    async fn alive_elsewhere(&self, directory: &Directory, found: &BTreeMap<Guid, Confirmation>) -> Result<BTreeSet<Guid>, EngineError> {
-        let of = |is: fn(&Confirmation) -> bool| found.iter().filter(move |(_, c)| is(c)).map(|(g, _)| *g).collect::<BTreeSet<Guid>>();
-        let nowhere = of(|c| matches!(c, Confirmation::Nowhere(_)));
-        let missing = of(|c| matches!(c, Confirmation::Nowhere(_) | Confirmation::Tombstone(_)));
-        let mut elsewhere = BTreeSet::new();
-        let configured = self.configured();
-        let others = configured
-            .directories
-            .values()
-            .filter(|d| d.config.account == directory.config.account && d.config.name != directory.config.name);
-        for other in others.filter(|_| !missing.is_empty()) {
-            // A directory that cannot be asked might have any of them; a tombstone that was read is evidence all the same.
-            let answered = match self.open(other).await {
-                Ok((mut session, _)) => alive(&mut session, &missing).await,
-                Err(EngineError::Store(error)) => return Err(error.into()),
-                Err(_) => None,
-            };
-            elsewhere.extend(answered.unwrap_or_else(|| nowhere.clone()));
+    /// Adds where people of directories that are not configured any more were last seen: this one may be the successor.
+    async fn last_seen_elsewhere(
+        &self,
+        directory: &Directory,
+        account: AccountId,
+        absent: &BTreeSet<Guid>,
+        stored: &mut BTreeMap<Guid, StoredPerson>,
+    ) -> Result<(), EngineError> {
+        let neighbours = self.neighbours(directory);
+        let links = self.store.links_elsewhere(account, &directory.config.name, absent.iter().copied()).await?;
+        let mut orphans: BTreeMap<DirectoryName, Vec<Guid>> = BTreeMap::new();
+        for link in links.into_values().filter(|link| neighbours.iter().all(|d| d.config.name != link.directory)) {
+            orphans.entry(link.directory).or_default().push(link.guid);
         }
-        Ok(elsewhere)
+        for (former, people) in orphans {
+            stored.extend(self.store.people(&former, people).await?);
+        }
+        Ok(())
     }
 
     /// Puts to the groups themselves whether they hold those who seem to have left them; then looks whether the groups stood still.
@@ -393,7 +429,7 @@ impl Engine {
         let name = &directory.config.name;
         let losing: BTreeSet<Guid> =
             sight.desired.values().filter(|d| !matches!(d.tier, TierWish::Entitled { tier: Tier::Pro, .. })).map(|d| d.guid).collect();
-        let known = self.store.load(name, &losing, &BTreeSet::new()).await?;
+        let known = self.store.load(name, sight.policy.account, &losing, &BTreeSet::new()).await?;
         let suspects: BTreeMap<Guid, Suspect> = suspects(&sight.desired, &known)
             .into_iter()
             .map(|guid| {
@@ -444,15 +480,9 @@ impl Engine {
     }
 }
 
-/// Which of these people the directory shows alive; `None` when it does not answer.
-async fn alive(session: &mut Session, people: &BTreeSet<Guid>) -> Option<BTreeSet<Guid>> {
-    let mut alive = BTreeSet::new();
-    for guid in people {
-        if session.object(&format!("<GUID={guid}>"), &["objectGUID".to_owned()]).await.ok()?.is_some() {
-            alive.insert(*guid);
-        }
-    }
-    Some(alive)
+/// The server's clock, where it is near enough to ours to say what has expired.
+pub(super) fn believed(theirs: Option<Timestamp>, at: Timestamp) -> Option<Timestamp> {
+    theirs.filter(|theirs| theirs.distance(at) <= MAX_SKEW)
 }
 
 /// Notes who the server is and what the canaries show.

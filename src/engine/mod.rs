@@ -6,6 +6,7 @@ mod accounts;
 mod bind;
 mod changes;
 mod claims;
+mod contenders;
 mod deliver;
 mod explain;
 mod gates;
@@ -15,12 +16,14 @@ mod judge;
 mod live;
 mod look;
 mod members;
+mod neighbours;
 mod operator;
 pub mod pause;
 mod pins;
 mod reload;
 mod remind;
 mod removed;
+mod rename;
 mod retain;
 pub mod run;
 mod schedule;
@@ -83,6 +86,8 @@ pub enum Mode {
 pub struct DirectoryConfig {
     /// Its name.
     pub name: DirectoryName,
+    /// The name that it had before, under which its people may be stored.
+    pub rename_from: Option<DirectoryName>,
     /// The account it is connected to.
     pub account: Handle,
     /// Whether plans are applied.

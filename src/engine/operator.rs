@@ -1,9 +1,10 @@
 //! What operators do to single users: suspend, activate, set the tier, look again.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::run::Request;
-use super::{Engine, EngineError};
+use super::{Directory, Engine, EngineError};
 use crate::model::{
     AccountKind, Actor, Address, By, Cause, ChangeKind, Evidence, Guid, Link, Overruled, QuarantineReason, Reason, Status, Tier, Trigger,
     User, UserId,
@@ -19,19 +20,34 @@ impl Engine {
             if let Some(user) = self.store.user_by_address(&address.key()).await? {
                 return Ok(user);
             }
-            // Whoever is released holds no address any more, but is still known by the last one.
-            return self.store.released(None, &address.key()).await?.ok_or_else(missing);
+            // A released user holds no address any more, but is still known by the last one.
+            return self.only_one(who, self.store.released_users(&address.key()).await?).await?.ok_or_else(missing);
         }
-        if let Ok(id) = who.parse::<UserId>()
-            && let Some(user) = self.store.user(id).await?
-        {
-            return Ok(user);
-        }
-        let mut linked = match who.parse::<Guid>() {
+        let mut users = match who.parse::<Guid>() {
             Ok(guid) => self.store.users_by_guid(guid).await?,
             Err(_) => return Err(EngineError::Invalid(format!("\"{who}\" is no address, user id or objectGUID"))),
         };
-        linked.pop().ok_or_else(missing)
+        if let Ok(id) = who.parse::<UserId>()
+            && let Some(user) = self.store.user(id).await?
+            && users.iter().all(|known| known.id != user.id)
+        {
+            users.push(user);
+        }
+        self.only_one(who, users).await?.ok_or_else(missing)
+    }
+
+    /// The user, if there is no more than one: a name that means several is refused with all of them.
+    async fn only_one(&self, who: &str, mut users: Vec<User>) -> Result<Option<User>, EngineError> {
+        if users.len() < 2 {
+            return Ok(users.pop());
+        }
+        let mut named = Vec::new();
+        for user in &users {
+            let account = self.account_of(user).await?.handle;
+            let address = user.addresses.primary.as_ref().map_or("no address", Address::as_str);
+            named.push(format!("{} ({address}, {} in {account})", user.id, user.status().as_str()));
+        }
+        Err(EngineError::Refused(format!("{who} means {} users: {}; name one of them by its id", users.len(), named.join(", "))))
     }
 
     /// The emergency brake: the cause `operator`, which no sync touches.
@@ -94,16 +110,41 @@ impl Engine {
                 before.directory
             ));
         }
-        if let Some(other) = self.store.users_by_guid(guid).await?.pop() {
+        if let Some(other) = self.store.users_by_guid(guid).await?.into_iter().find(|other| other.account == user.account) {
             return refused(format!("{guid} is the user {} already", other.id));
         }
-        let entry = self.store.quarantined(&before.directory).await?.into_iter().find(|(known, ..)| *known == guid);
-        let Some((_, dn, ..)) = entry else {
-            return refused(format!("{guid} is not quarantined in {}: rosterctl user list --quarantined lists who is", before.directory));
+        // It may have been created anew in another directory of the account.
+        let mut entry = None;
+        for directory in self.directories_of_account(&user).await? {
+            let quarantined = self.store.quarantined(&directory.config.name).await?;
+            let found = quarantined.into_iter().find(|(known, ..)| *known == guid);
+            entry = entry.or(found.map(|(_, dn, ..)| (directory.config.name.clone(), dn)));
+        }
+        let Some((directory, dn)) = entry else {
+            return refused(format!(
+                "{guid} is not quarantined in {}, nor in another directory of the account: rosterctl user list --quarantined lists who is",
+                before.directory
+            ));
         };
-        let after = Link { directory: before.directory.clone(), guid, dn };
+        let former = before.guid;
+        let after = Link { directory, guid, dn };
         let user = self.write_one(&user, ChangeKind::Relink { before, after }, actor).await?;
+        self.follow_relink(&user, former, guid, actor).await?;
         self.look_again(&user, actor).await
+    }
+
+    /// Other users that an operator has said are not the former entry are not the new one either.
+    async fn follow_relink(&self, user: &User, former: Guid, now: Guid, actor: &Actor) -> Result<(), EngineError> {
+        for other in self.store.unmanaged_users(user.account, false).await? {
+            if !other.pins.contains(&Overruled::Link(former)) {
+                continue;
+            }
+            let mut after = other.pins.clone();
+            after.remove(&Overruled::Link(former));
+            after.insert(Overruled::Link(now));
+            self.write_one(&other, ChangeKind::Overrule { before: other.pins.clone(), after }, actor).await?;
+        }
+        Ok(())
     }
 
     /// Takes the addresses of somebody who is suspended off, so that somebody new can have them; reads whoever waits for them.
@@ -120,12 +161,12 @@ impl Engine {
         }
         let kind = ChangeKind::Readdress { before: user.addresses.clone(), after: crate::model::Addresses::default() };
         let user = self.write_one(&user, kind, actor).await?;
-        if let Some(link) = &user.link {
-            let waiting = self.store.quarantined(&link.directory).await?;
+        for directory in self.directories_of_account(&user).await? {
+            let waiting = self.store.quarantined(&directory.config.name).await?;
             let is_address = |reason| matches!(reason, QuarantineReason::AddressHeld | QuarantineReason::ContestedAddress);
             let people: BTreeSet<Guid> =
                 waiting.into_iter().filter(|(_, _, reason, _)| is_address(*reason)).map(|(guid, ..)| guid).collect();
-            if let (false, Ok(directory)) = (people.is_empty(), self.directory(link.directory.as_str())) {
+            if !people.is_empty() {
                 self.run(&directory, Request::people(Trigger::Manual, people, Some(actor.clone()))).await?;
             }
         }
@@ -204,8 +245,26 @@ impl Engine {
 
     async fn look_again(&self, user: &User, actor: &Actor) -> Result<Run, EngineError> {
         let Some(link) = &user.link else { return Err(EngineError::Refused("no directory manages this user".to_owned())) };
-        let directory = self.directory(link.directory.as_str())?;
-        self.run(&directory, Request::people(Trigger::Manual, [link.guid], Some(actor.clone()))).await
+        let request = || Request::people(Trigger::Manual, [link.guid], Some(actor.clone()));
+        let mut last = match self.directory(link.directory.as_str()) {
+            Ok(directory) => Some(self.run(&directory, request()).await?),
+            Err(_) => None,
+        };
+        // Another directory of the account that knows the entry may be the one that it has moved to.
+        for directory in self.directories_of_account(user).await? {
+            let name = &directory.config.name;
+            let is_known = *name != link.directory && !self.store.index_of(name, &BTreeSet::from([link.guid])).await?.is_empty();
+            if is_known || last.is_none() {
+                last = Some(self.run(&directory, request()).await?);
+            }
+        }
+        last.ok_or_else(|| EngineError::NotFound { what: "directory", name: link.directory.to_string() })
+    }
+
+    /// The configured directories of the account that a user is in.
+    async fn directories_of_account(&self, user: &User) -> Result<Vec<Arc<Directory>>, EngineError> {
+        let account = self.account_of(user).await?.handle;
+        Ok(self.configured().directories.values().filter(|d| d.config.account == account).cloned().collect())
     }
 
     async fn sync_stranger(&self, who: &str, actor: &Actor) -> Result<Run, EngineError> {

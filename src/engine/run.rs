@@ -132,7 +132,7 @@ impl Engine {
         run.entries = sight.entries;
         run.complete = sight.is_complete();
         run.server = Some(sight.server.clone());
-        run.warnings.clone_from(&sight.warnings);
+        run.warnings.extend(sight.warnings.iter().cloned());
 
         directory.work.progress.send_modify(|p| p.phase = "applying");
         let Judged { verdict, warnings, note, ended } = judged;
@@ -148,6 +148,7 @@ impl Engine {
             actor,
             observed_from: sight.began_at,
             clock: &self.clock,
+            asked: &[],
         };
         let mut applied = Applied::default();
         let done = self.store.apply(&verdict.admitted, &writer, &mut applied).await;
@@ -163,6 +164,12 @@ impl Engine {
         self.store.people_were_judged(name, is_judged).await?;
         if request.covers.is_some() {
             self.store.look_again(name, sight.unknown()).await?;
+        }
+        for (other, people) in &sight.left_to {
+            self.store.expect(other, people, sight.began_at).await?;
+        }
+        if sight.is_complete() && run.dropped == 0 {
+            self.store.addresses_read(name, &sight.addresses).await?;
         }
         self.remember(directory, request, &sight, run).await?;
         if applied.counts.total() > 0 || sight.is_full() {
@@ -198,6 +205,7 @@ impl Engine {
 
     async fn begin(&self, directory: &Directory, request: &Request) -> Result<Run, EngineError> {
         let name = &directory.config.name;
+        let warnings = self.rename_as_configured(directory).await?.into_iter().collect();
         let now = self.clock.now();
         let state = self.store.directory(name).await?;
         self.store.change_directory(name, |state| state.last_attempt = Some(now)).await?;
@@ -219,7 +227,7 @@ impl Engine {
             quarantined: 0,
             dropped: 0,
             error: None,
-            warnings: Vec::new(),
+            warnings,
             active_after: None,
             approves: request.approves,
             undoes: None,

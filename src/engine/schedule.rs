@@ -169,6 +169,11 @@ impl Engine {
 
     /// Runs once at the start, then whenever something is due.
     async fn keep_schedule(&self, directory: &Directory) {
+        // Before the first run, which may be long to come: people of the old name are to sign in meanwhile.
+        if let Err(error) = self.rename_as_configured(directory).await {
+            let name = &directory.config.name;
+            tracing::error!(directory = %name, "{name}: the directory could not be renamed: {}", chain(&error));
+        }
         let begun = self.clock.now();
         let mut done = Done { startup: false, scheduled: begun, expired: begun, looked_again: Timestamp(0) };
         loop {

@@ -1,7 +1,9 @@
 //! What is written in somebody's name, without a directory: as a run of its own, so that it can be shown like any other.
 
+use std::collections::BTreeSet;
+
 use super::{Engine, EngineError};
-use crate::model::{AccountRef, Actor, Change, ChangeCounts, ChangeKind, RunId, RunState, Trigger, User};
+use crate::model::{AccountRef, Actor, Change, ChangeCounts, ChangeKind, DirectoryName, RunId, RunState, Trigger, User};
 use crate::reconcile::Admitted;
 use crate::store::{Applied, Run, Writer};
 
@@ -35,9 +37,17 @@ impl Engine {
         let Hand { account, actor, trigger, directory, undoes } = hand;
         let now = self.clock.now();
         let id = RunId(self.clock.new_id());
+        let asked = self.directories_of(account, &changes);
         let admitted = Admitted::by_operator(changes, actor.clone());
-        let writer =
-            Writer { run: id, directory: None, account: account.clone(), actor: actor.clone(), observed_from: now, clock: &self.clock };
+        let writer = Writer {
+            run: id,
+            directory: None,
+            account: account.clone(),
+            actor: actor.clone(),
+            observed_from: now,
+            clock: &self.clock,
+            asked: &asked,
+        };
         let mut run = Run {
             id,
             directory: directory.to_owned(),
@@ -71,6 +81,18 @@ impl Engine {
         self.store.save_run(&run).await?;
         done?;
         Ok(run)
+    }
+
+    /// The directories of the account that these users are in, and of those that they come from or go to.
+    fn directories_of(&self, account: &AccountRef, changes: &[Change]) -> Vec<DirectoryName> {
+        let mut accounts = BTreeSet::from([&account.handle]);
+        for change in changes {
+            if let ChangeKind::Transfer { before, after } = &change.kind {
+                accounts.extend([&before.handle, &after.handle]);
+            }
+        }
+        let configured = self.configured();
+        configured.directories.values().filter(|d| accounts.contains(&d.config.account)).map(|d| d.config.name.clone()).collect()
     }
 
     /// Writes an operator's change of one user, as it was when the operator saw it.

@@ -155,6 +155,13 @@ pub enum ChangeKind {
         /// Who it is.
         after: Link,
     },
+    /// Another directory of the account shows the person now, and the former one does not: the link goes over.
+    Move {
+        /// The former link.
+        before: Link,
+        /// The link from then on, to the same person.
+        after: Link,
+    },
     /// A cause is added.
     Suspend {
         /// The cause.
@@ -215,6 +222,7 @@ impl ChangeKind {
             Self::Remove { .. } => "remove",
             Self::Link { .. } | Self::Relink { .. } => "link",
             Self::Unlink { .. } => "unlink",
+            Self::Move { .. } => "move",
             Self::Suspend { .. } => "suspend",
             Self::Reactivate { .. } => "reactivate",
             Self::Tier { .. } => "tier",
@@ -319,6 +327,7 @@ impl Change {
             | ChangeKind::Remove { .. }
             | ChangeKind::Unlink { .. }
             | ChangeKind::Relink { .. }
+            | ChangeKind::Move { .. }
             | ChangeKind::Readdress { .. }
             | ChangeKind::Update { .. }
             | ChangeKind::Overrule { .. } => Vec::new(),
@@ -338,6 +347,7 @@ impl Change {
             }
             ChangeKind::Link { before, .. } | ChangeKind::Unlink { before, .. } => joined(before),
             ChangeKind::Relink { before, .. } => json!({ "object_guid": before.guid, "dn": before.dn.as_str() }),
+            ChangeKind::Move { before, .. } => link(before),
             ChangeKind::Suspend { was_active, .. } => json!({ "status": if *was_active { "active" } else { "suspended" } }),
             ChangeKind::Reactivate { lifted, remaining, .. } => {
                 json!({ "status": "suspended", "causes": lifted.iter().map(|c| c.reason).chain(remaining.iter().copied()).collect::<BTreeSet<_>>() })
@@ -364,6 +374,7 @@ impl Change {
             ChangeKind::Release { .. } => json!({ "status": Status::Released }),
             ChangeKind::Remove { .. } => Value::Null,
             ChangeKind::Relink { after, .. } => json!({ "object_guid": after.guid, "dn": after.dn.as_str() }),
+            ChangeKind::Move { after, .. } => link(after),
             ChangeKind::Suspend { cause, .. } => json!({ "status": "suspended", "cause": cause.reason }),
             ChangeKind::Reactivate { remaining, .. } => {
                 json!({ "status": if remaining.is_empty() { "active" } else { "suspended" }, "causes": remaining })
@@ -412,6 +423,10 @@ impl Change {
 fn moves(before: &Addresses, after: &Addresses) -> (BTreeSet<super::AddressKey>, BTreeSet<super::AddressKey>) {
     let (before, after) = (before.keys(), after.keys());
     (before.difference(&after).cloned().collect(), after.difference(&before).cloned().collect())
+}
+
+fn link(l: &Link) -> Value {
+    json!({ "directory": l.directory, "object_guid": l.guid, "dn": l.dn.as_str() })
 }
 
 fn addresses(a: &Addresses) -> Value {

@@ -49,6 +49,7 @@ impl Event {
             ChangeKind::Release { .. } => "user.released",
             ChangeKind::Remove { .. } => "user.removed",
             ChangeKind::Link { .. } | ChangeKind::Relink { .. } => "user.linked",
+            ChangeKind::Move { .. } => "user.moved",
             ChangeKind::Suspend { was_active: true, .. } => "user.suspended",
             ChangeKind::Reactivate { remaining, .. } if remaining.is_empty() => "user.reactivated",
             ChangeKind::Tier { .. } => "user.tier_changed",

@@ -47,6 +47,8 @@ pub enum Field {
     Absent,
     /// Its value.
     Text(String),
+    /// Its values, where the attribute has several, in the order they came.
+    Several(Vec<String>),
     /// It has a value that is no UTF-8 text.
     Malformed,
 }
@@ -98,6 +100,19 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// The names of the fields, in the order of [`fields`](Self::fields).
+    pub const NAMES: [&'static str; 8] =
+        ["display-name", "given-name", "surname", "title", "department", "phone", "employee-id", "manager"];
+
+    /// Sets the field of this name.
+    pub fn set(&mut self, name: &str, value: &str) {
+        let Self { display_name, given_name, surname, title, department, phone, employee_id, manager } = self;
+        let fields = [display_name, given_name, surname, title, department, phone, employee_id, manager];
+        if let Some((_, field)) = Self::NAMES.into_iter().zip(fields).find(|(known, _)| *known == name) {
+            *field = Some(value.to_owned());
+        }
+    }
+
     /// The fields in a fixed order, with the names used in configuration and output.
     pub fn fields(&self) -> [(&'static str, Option<&str>); 8] {
         let Self { display_name, given_name, surname, title, department, phone, employee_id, manager } = self;
@@ -137,8 +152,10 @@ pub struct Person {
     pub mail: Field,
     /// Its `proxyAddresses`, as they came; values that are no text are left out.
     pub proxy_addresses: Vec<String>,
-    /// The rest.
+    /// The rest, of several values the smallest.
     pub profile: Profile,
+    /// The values of attributes of the profile that have several, by name; of nearly everybody there are none.
+    pub several: Option<Box<std::collections::BTreeMap<&'static str, std::collections::BTreeSet<String>>>>,
 }
 
 /// What is left of an entry that cannot be used: its name or some attribute is broken. What it shows of the account's state is

@@ -26,6 +26,12 @@ pub enum QuarantineReason {
     MalformedEntry,
     /// Outside base or filter, but nothing readable says why.
     UnknownScope,
+    /// The user id of this person belongs to a user that was linked to another entry.
+    IdTaken,
+    /// Two directories of the account show the person in scope; the user stays with the one it is linked to.
+    TwoDirectories,
+    /// The directory that the user is linked to could not be asked whether it still shows the person.
+    OtherDirectoryUnknown,
 }
 
 impl QuarantineReason {
@@ -40,6 +46,9 @@ impl QuarantineReason {
             Self::UnreadableState => "unreadable-state",
             Self::MalformedEntry => "malformed-entry",
             Self::UnknownScope => "unknown-scope",
+            Self::IdTaken => "id-taken",
+            Self::TwoDirectories => "two-directories",
+            Self::OtherDirectoryUnknown => "other-directory-unknown",
         }
     }
 
@@ -56,6 +65,16 @@ impl QuarantineReason {
             Self::UnreadableState => "give the service account the right to read userAccountControl, accountExpires and primaryGroupID",
             Self::MalformedEntry => "correct what of the entry is no text, or far too long",
             Self::UnknownScope => "give the service account the right to read what the filter asks for",
+            Self::IdTaken => {
+                "the user of this entry is linked to another entry: disable or delete the entry that is not used any more; \
+                 to return to this one, delete the other and use rosterctl user relink; another person needs a new AD account"
+            }
+            Self::TwoDirectories => {
+                "take the person out of the base or filter of one of the directories; until then the user stays with the one it is linked to"
+            }
+            Self::OtherDirectoryUnknown => {
+                "make the directory that the user is linked to reachable (rosterctl directory check), or remove it from the configuration"
+            }
         }
     }
 
@@ -70,6 +89,9 @@ impl QuarantineReason {
             Self::UnreadableState,
             Self::MalformedEntry,
             Self::UnknownScope,
+            Self::IdTaken,
+            Self::TwoDirectories,
+            Self::OtherDirectoryUnknown,
         ]
         .into_iter()
         .find(|r| r.as_str() == word)
@@ -289,7 +311,7 @@ pub struct ChangeCounts {
     pub reactivate: u64,
     /// Tiers changed.
     pub tier: u64,
-    /// Users linked.
+    /// Users linked, or moved to another directory of their account.
     pub link: u64,
     /// Users released or removed.
     pub release: u64,
@@ -301,7 +323,7 @@ impl ChangeCounts {
         let slot = match kind {
             ChangeKind::Create(_) | ChangeKind::Invite { .. } => &mut self.create,
             ChangeKind::Release { .. } | ChangeKind::Remove { .. } => &mut self.release,
-            ChangeKind::Link { .. } | ChangeKind::Relink { .. } => &mut self.link,
+            ChangeKind::Link { .. } | ChangeKind::Relink { .. } | ChangeKind::Move { .. } => &mut self.link,
             ChangeKind::Suspend { .. } => &mut self.suspend,
             ChangeKind::Reactivate { .. } => &mut self.reactivate,
             ChangeKind::Tier { .. } => &mut self.tier,

@@ -219,7 +219,7 @@ impl User {
                     self.standing = Standing::Invited;
                 }
             }
-            ChangeKind::Relink { after, .. } => self.link = Some(after.clone()),
+            ChangeKind::Relink { after, .. } | ChangeKind::Move { after, .. } => self.link = Some(after.clone()),
             ChangeKind::Suspend { cause, .. } => {
                 self.causes.add(cause.clone());
                 self.pins.remove(&Overruled::Reason(cause.reason));

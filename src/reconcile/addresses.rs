@@ -1,13 +1,24 @@
-//! Who gets which address, when everybody's wishes are taken together.
+//! The settlement of addresses: all wishes of a run are taken together.
 //!
-//! A plan is a set: two people may swap addresses, a leaver's may pass to a joiner in the same run. So
-//! the wishes are settled all at once: whoever cannot have what it wants keeps what it has, which may
-//! block others in turn, until nothing changes any more.
+//! A plan is a set: two people may swap addresses, and a leaver's may pass to a joiner in the same run. So a person who
+//! cannot have what it wants keeps what it has, which may block others in turn, until nothing changes any more.
+//!
+//! Who gets an address does not depend on which people a run reads. A run over some people also reads everybody else who
+//! wants an address that changes hands ([`newly_wanted`]), and asks the other directories of the account ([`Rival`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Desired, Known, Primary};
-use crate::model::{Address, AddressKey, Addresses, Guid, QuarantineReason, Status, User};
+use super::{Desired, Known, Policy, Primary};
+use crate::model::{Address, AddressKey, Addresses, Field, Guid, Overruled, Profile, QuarantineReason, Status, User, UserId};
+
+/// A person of another directory of the account who wants an address, too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Rival {
+    /// As a further address.
+    Secondary,
+    /// As its primary address, or in a way that could not be told.
+    Primary,
+}
 
 /// One person's wish, with what it has.
 #[derive(Debug)]
@@ -26,6 +37,34 @@ impl Wish<'_> {
     }
 }
 
+/// A further address that a person does not get.
+#[derive(Debug)]
+pub(super) struct LeftOut {
+    address: Address,
+    /// The present holder, by its primary address or id.
+    holder: Option<String>,
+    /// The others who want it.
+    wanted_by: BTreeSet<Guid>,
+}
+
+impl LeftOut {
+    /// The sentence that operators are told.
+    pub fn sentence(&self, d: &Desired, desired: &BTreeMap<Guid, Desired>) -> String {
+        let name = |guid: &Guid| desired.get(guid).map_or_else(|| guid.to_string(), |d| d.dn.as_str().to_owned());
+        let (address, dn) = (self.address.as_str(), d.dn.as_str());
+        let others = self.wanted_by.iter().filter(|guid| **guid != d.guid).map(name).collect::<Vec<_>>().join(", ");
+        match (&self.holder, others.as_str()) {
+            (Some(holder), _) => {
+                format!("{dn} does not get the alias {address}, which {holder} holds: take it out of one of the two entries")
+            }
+            (None, "") => format!("{dn} does not get the alias {address}, which another directory of the account names, too"),
+            (None, others) => {
+                format!("{dn} does not get the alias {address}, which {others} names, too: take it out of all entries but one")
+            }
+        }
+    }
+}
+
 /// How the wishes were settled.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
@@ -33,15 +72,16 @@ pub(super) struct Settled {
     pub granted: BTreeMap<Guid, Addresses>,
     /// Those who do not, and why.
     pub refused: BTreeMap<Guid, QuarantineReason>,
+    /// The further addresses that people do not get although they get their primary.
+    pub left_out: BTreeMap<Guid, Vec<LeftOut>>,
 }
 
-/// Settles the wishes. `known` tells who holds what now; whoever is not among the wishes keeps all of it.
-pub(super) fn settle(wishes: &BTreeMap<Guid, Wish<'_>>, known: &Known) -> Settled {
-    // Who holds each wanted key now, and which wisher that is.
-    let mut wanted: BTreeSet<AddressKey> = wishes.values().map(|w| w.primary.key()).collect();
-    wanted.extend(wishes.values().flat_map(|w| w.secondary.iter().map(Address::key)));
-    let wishers: BTreeMap<crate::model::UserId, Guid> = wishes.iter().filter_map(|(g, w)| Some((w.user?.id, *g))).collect();
+/// Settles the wishes. `known` tells who holds what now; a user that is not among the wishes keeps all of it. `leaving` are
+/// the users whose entry is gone or barred, suspended already or not.
+pub(super) fn settle(wishes: &BTreeMap<Guid, Wish<'_>>, known: &Known, leaving: &BTreeSet<UserId>) -> Settled {
+    let wishers: BTreeMap<UserId, Guid> = wishes.iter().filter_map(|(g, w)| Some((w.user?.id, *g))).collect();
     let holder = |key: &AddressKey| known.holder(key).map(|user| (user, wishers.get(&user.id).copied()));
+    let has_left = |user: &User| user.link.is_some() && (user.status() == Status::Suspended || leaving.contains(&user.id));
 
     let mut settled = Settled::default();
     loop {
@@ -56,12 +96,13 @@ pub(super) fn settle(wishes: &BTreeMap<Guid, Wish<'_>>, known: &Known) -> Settle
                 Some(w) => settled.refused.contains_key(w) || wishes[w].wants(key),
                 None => user.status() != Status::Released,
             });
+            let has_rival = known.rivals.get(key) == Some(&Rival::Primary);
             for claimant in claimants {
                 let reason = match keeper {
                     Some((_, Some(w))) if w == *claimant => continue,
-                    Some((user, _)) if user.status() == Status::Suspended && user.link.is_some() => QuarantineReason::AddressHeld,
+                    Some((user, _)) if has_left(user) => QuarantineReason::AddressHeld,
                     Some(_) => QuarantineReason::ContestedAddress,
-                    None if claimants.len() > 1 => QuarantineReason::ContestedAddress,
+                    None if claimants.len() > 1 || has_rival => QuarantineReason::ContestedAddress,
                     None => continue,
                 };
                 refused_now.insert(*claimant, reason);
@@ -72,18 +113,27 @@ pub(super) fn settle(wishes: &BTreeMap<Guid, Wish<'_>>, known: &Known) -> Settle
         }
         settled.refused.extend(refused_now);
     }
+    settle_secondaries(wishes, known, holder, &mut settled);
+    settled
+}
 
-    // Primaries are settled; secondaries take what is left, and whoever holds one keeps it.
-    let primaries: BTreeSet<AddressKey> =
-        wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)).map(|(_, w)| w.primary.key()).collect();
-    let mut asking: BTreeMap<AddressKey, Vec<Guid>> = BTreeMap::new();
+/// Primaries are settled; secondaries take what is left, and the holder of one keeps it.
+fn settle_secondaries<'k>(
+    wishes: &BTreeMap<Guid, Wish<'_>>,
+    known: &Known,
+    holder: impl Fn(&AddressKey) -> Option<(&'k User, Option<Guid>)>,
+    settled: &mut Settled,
+) {
+    let primaries: BTreeMap<AddressKey, Guid> =
+        wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)).map(|(g, w)| (w.primary.key(), *g)).collect();
+    let mut asking: BTreeMap<AddressKey, BTreeSet<Guid>> = BTreeMap::new();
     for (guid, wish) in wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)) {
         for address in wish.secondary {
-            asking.entry(address.key()).or_default().push(*guid);
+            asking.entry(address.key()).or_default().insert(*guid);
         }
     }
     let gets = |key: &AddressKey, guid: Guid| {
-        if primaries.contains(key) {
+        if primaries.contains_key(key) {
             return false;
         }
         match holder(key) {
@@ -92,18 +142,103 @@ pub(super) fn settle(wishes: &BTreeMap<Guid, Wish<'_>>, known: &Known) -> Settle
             // Held by somebody who keeps it: not a wisher, refused, or asking for it again.
             Some((user, None)) if user.status() != Status::Released => false,
             Some((_, Some(w))) if settled.refused.contains_key(&w) || asking.get(key).is_some_and(|a| a.contains(&w)) => false,
-            _ => asking.get(key).is_some_and(|a| a.len() == 1),
+            _ => asking.get(key).is_some_and(|a| a.len() == 1) && !known.rivals.contains_key(key),
         }
     };
-    let granted = wishes
-        .iter()
-        .filter(|(g, _)| !settled.refused.contains_key(g))
-        .map(|(guid, wish)| {
-            let secondary = wish.secondary.iter().filter(|a| gets(&a.key(), *guid)).cloned().collect();
-            (*guid, Addresses { primary: Some(wish.primary.clone()), secondary })
-        })
-        .collect();
-    Settled { granted, refused: settled.refused }
+    for (guid, wish) in wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)) {
+        let (granted, left): (Vec<&Address>, Vec<&Address>) = wish.secondary.iter().partition(|a| gets(&a.key(), *guid));
+        let secondary = granted.into_iter().cloned().collect();
+        settled.granted.insert(*guid, Addresses { primary: Some(wish.primary.clone()), secondary });
+        let left: Vec<LeftOut> = left
+            .into_iter()
+            .map(|address| {
+                let key = address.key();
+                let kept = holder(&key).filter(|(user, _)| user.status() != Status::Released).map(|(user, _)| name(user));
+                let wanted_by = asking.get(&key).cloned().into_iter().flatten().chain(primaries.get(&key).copied()).collect();
+                LeftOut { address: address.clone(), holder: kept, wanted_by }
+            })
+            .collect();
+        if !left.is_empty() {
+            settled.left_out.insert(*guid, left);
+        }
+    }
+}
+
+fn name(user: &User) -> String {
+    user.addresses.primary.as_ref().map_or_else(|| format!("the user {}", user.id), |a| a.as_str().to_owned())
+}
+
+/// The addresses that these people want and do not have: who else wants one has to be read, too, before it changes hands.
+pub fn newly_wanted(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSet<AddressKey> {
+    let mut wanted = BTreeSet::new();
+    for d in desired.values() {
+        let own = known.of_person(d.guid).map(|user| user.id);
+        wanted.extend(d.wanted_keys().into_iter().filter(|key| known.holder(key).is_none_or(|holder| Some(holder.id) != own)));
+    }
+    wanted
+}
+
+/// The same people, with one address chosen where an entry shows several; `None` where none does.
+///
+/// The present value stays while it is among them; else it is the one of an unmanaged user; else the smallest. So the order
+/// of the values, which a server does not promise, decides nothing.
+pub(super) fn chosen(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -> Option<BTreeMap<Guid, Desired>> {
+    if desired.values().all(|d| d.choices.is_none()) {
+        return None;
+    }
+    let choose = |d: &Desired| -> Desired {
+        let mut d = d.clone();
+        let Some(choices) = d.choices.clone() else { return d };
+        let own = known.of_person(d.guid);
+        let present = own.and_then(|user| user.addresses.primary.as_ref());
+        let is_present = |address: &&Address| present.is_some_and(|present| present.key() == address.key());
+        let is_unmanaged = |address: &&Address| {
+            let holder = known.holder(&address.key());
+            holder.is_some_and(|u| u.link.is_none() && u.account == policy.account && !u.pins.contains(&Overruled::Link(d.guid)))
+        };
+        let of_unmanaged = || if own.is_none() { choices.addresses.iter().find(is_unmanaged) } else { None };
+        if let Some(address) = choices.addresses.iter().find(is_present).or_else(of_unmanaged) {
+            d.primary = Primary::Usable(address.clone());
+        }
+        if let Primary::Usable(primary) = &d.primary {
+            let key = primary.key();
+            d.secondary.retain(|secondary| secondary.key() != key);
+        }
+        if let (Some(user), Some(profile)) = (own, d.profile.as_mut()) {
+            choices.keep_present(&user.profile, profile);
+        }
+        d
+    };
+    Some(desired.iter().map(|(guid, d)| (*guid, choose(d))).collect())
+}
+
+/// What an entry shows several values of, where one is to be taken.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Choices {
+    /// The usable primary addresses.
+    pub(super) addresses: BTreeSet<Address>,
+    /// The values of attributes that describe the person, by name.
+    pub(super) profile: BTreeMap<&'static str, BTreeSet<String>>,
+}
+
+impl Choices {
+    fn keep_present(&self, present: &Profile, wanted: &mut Profile) {
+        for (name, value) in present.fields() {
+            if let Some(value) = value.filter(|value| self.profile.get(name).is_some_and(|values| values.contains(*value))) {
+                wanted.set(name, value);
+            }
+        }
+    }
+
+    /// The values of the primary address as one field: the smallest that is usable, else the smallest.
+    pub(super) fn first(field: &Field, is_usable: impl Fn(&Address) -> bool) -> (Field, BTreeSet<Address>) {
+        let Field::Several(values) = field else { return (field.clone(), BTreeSet::new()) };
+        let parsed: BTreeSet<Address> = values.iter().filter_map(|text| Address::parse(text).ok()).collect();
+        let usable: BTreeSet<Address> = parsed.iter().filter(|address| is_usable(address)).cloned().collect();
+        let first = usable.first().or_else(|| parsed.first()).map(|address| address.as_str().to_owned());
+        let first = first.or_else(|| values.iter().min().cloned());
+        (first.map_or(Field::Absent, Field::Text), usable)
+    }
 }
 
 /// The quarantine of a primary address that cannot be used at all.

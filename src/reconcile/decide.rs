@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::addresses::Choices;
 use super::{Closure, Membership, TierRules, TierWish, WithoutGroup};
 use crate::model::{
-    AccountId, Address, Broken, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry, Field, Guid, Person, Placement, Profile, Reason,
-    Timestamp, UserAccountControl,
+    AccountId, Address, AddressKey, Broken, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry, Field, Guid, Person, Placement, Profile,
+    Reason, Timestamp, UserAccountControl,
 };
 
 /// Where and when an entry was seen.
@@ -125,6 +126,8 @@ pub struct Desired {
     pub secondary: BTreeSet<Address>,
     /// What describes the person; `None` when the entry was not read.
     pub profile: Option<Profile>,
+    /// The other values, of what the entry shows several values of.
+    pub(super) choices: Option<Box<Choices>>,
     findings: [Finding; 7],
     /// Whether nothing proves that the absence could have been seen.
     pub(super) unwitnessed: bool,
@@ -132,9 +135,11 @@ pub struct Desired {
 
 /// Decides one entry.
 pub fn decide(person: Person, policy: &Policy) -> Desired {
-    let primary = match &person.mail {
+    let (mail, addresses) = Choices::first(&person.mail, |address| policy.claims.covers(address));
+    let primary = match &mail {
         Field::Absent => Primary::Absent,
-        Field::Malformed => Primary::Malformed,
+        // Of several values one was chosen.
+        Field::Malformed | Field::Several(_) => Primary::Malformed,
         Field::Text(text) => match Address::parse(text) {
             Ok(address) if policy.claims.covers(&address) => Primary::Usable(address),
             Ok(address) => Primary::Unclaimed(address),
@@ -147,10 +152,13 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
         _ => None,
     };
     let tier = policy.tiers.wish(&policy.closure, &person.groups, !person.groups_unknown);
-    let secondary = secondaries(&person, &primary, policy);
+    let secondary = secondaries(&person, if addresses.len() > 1 { &Primary::Unseen } else { &primary }, policy);
     // Most decisions are forgotten at once: nothing is copied for them.
-    let Person { guid, dn, placement, control, expires, profile, .. } = person;
+    let Person { guid, dn, placement, control, expires, profile, several, .. } = person;
+    let profiles = several.map(|several| *several).unwrap_or_default();
+    let choices = Choices { addresses: if addresses.len() > 1 { addresses } else { BTreeSet::new() }, profile: profiles };
     let mut desired = Desired {
+        choices: (choices != Choices::default()).then(|| Box::new(choices)),
         guid,
         dn,
         secondary,
@@ -207,9 +215,31 @@ impl Desired {
             primary: Primary::Unseen,
             secondary: BTreeSet::new(),
             profile: None,
+            choices: None,
             findings: [Finding::Unknown; 7],
             unwitnessed: false,
         }
+    }
+
+    /// The addresses it wants: none while its primary address cannot be used.
+    pub fn wanted_keys(&self) -> BTreeSet<AddressKey> {
+        let Primary::Usable(primary) = &self.primary else { return BTreeSet::new() };
+        let several = self.choices.iter().flat_map(|choices| &choices.addresses);
+        [primary].into_iter().chain(&self.secondary).chain(several).map(Address::key).collect()
+    }
+
+    /// What operators are told of values of which one was taken.
+    pub(super) fn several(&self) -> impl Iterator<Item = String> {
+        let choices = self.choices.as_deref();
+        let address = choices.filter(|c| !c.addresses.is_empty()).map(|c| ("primary address", c.addresses.len()));
+        let others = choices.into_iter().flat_map(|c| c.profile.iter().map(|(name, values)| (*name, values.len())));
+        let sentence = |(what, n): (&str, usize)| {
+            format!(
+                "{} has {n} values for its {what}; the present one is kept while it is among them, else the smallest is taken",
+                self.dn.as_str()
+            )
+        };
+        address.into_iter().chain(others).map(sentence)
     }
 
     /// A person of whom only the tombstone is left.
@@ -265,6 +295,56 @@ impl Desired {
     /// What was found about one reason.
     pub fn finding(&self, reason: Reason) -> Finding {
         self.findings[reason as usize]
+    }
+
+    /// Whether something was seen that suspends: a positive reason.
+    pub fn is_seen_to_leave(&self) -> bool {
+        self.holding().any(Reason::is_positive)
+    }
+
+    /// Whether the entry is of this directory's scope, or only its state puts it outside: many filters exclude disabled people.
+    pub(super) fn is_person_of_scope(&self) -> bool {
+        let by_state = |attribute: &str| ["userAccountControl", "accountExpires"].iter().any(|a| a.eq_ignore_ascii_case(attribute));
+        match &self.facts {
+            Facts::Alive { excluded_by: Some(_), .. } => false,
+            Facts::Alive { placement: Placement::Outside { attribute, .. }, .. } => by_state(attribute),
+            Facts::Alive { .. } => true,
+            Facts::Tombstone | Facts::Nowhere => false,
+        }
+    }
+
+    /// What is left of a person of one directory whose entry was read in another one, outside the scope of both.
+    pub fn seen_outside(seen: &Self) -> Self {
+        let dn = seen.dn.clone();
+        let (control, expires) = match &seen.facts {
+            Facts::Alive { control, expires, .. } => (*control, *expires),
+            Facts::Tombstone | Facts::Nowhere => (None, None),
+        };
+        let value = dn.as_str().to_owned();
+        let placement = Placement::Outside { attribute: "distinguishedName".to_owned(), value };
+        let mut desired = Self::unread(seen.guid, dn, Facts::Alive { control, expires, placement, excluded_by: None });
+        for reason in [Reason::Disabled, Reason::Expired] {
+            desired.set(reason, seen.finding(reason));
+        }
+        desired.set(Reason::OutOfScope, Finding::Holds);
+        desired
+    }
+
+    /// Nothing but the positive reasons: the rest is another directory's to say.
+    pub fn only_positive(&self) -> Option<Self> {
+        let mut desired = Self {
+            profile: None,
+            choices: None,
+            primary: Primary::Unseen,
+            secondary: BTreeSet::new(),
+            tier: TierWish::Unknown,
+            ..self.clone()
+        };
+        desired.findings = [Finding::Unknown; 7];
+        for reason in self.holding().filter(|reason| reason.is_positive()) {
+            desired.set(reason, Finding::Holds);
+        }
+        desired.is_seen_to_leave().then_some(desired)
     }
 
     /// The reasons that hold, by weight.
@@ -369,7 +449,7 @@ impl Desired {
     /// expiry shows as a change although the entry is the same. The format has a version; a new one
     /// makes every person look changed once, which costs one slow run and nothing else.
     pub fn fingerprint(&self) -> u64 {
-        let Self { guid, dn, facts, tier, primary, secondary, profile, findings, unwitnessed } = self;
+        let Self { guid, dn, facts, tier, primary, secondary, profile, choices, findings, unwitnessed } = self;
         let mut hash = Xxh3::new();
         let mut text = |tag: u8, value: &str| {
             hash.update(&[tag]);
@@ -393,6 +473,15 @@ impl Desired {
                 text(9, name);
                 text(10, value);
             }
+        }
+        for address in choices.iter().flat_map(|choices| &choices.addresses) {
+            text(14, address.as_str());
+        }
+        for (name, value) in
+            choices.iter().flat_map(|choices| &choices.profile).flat_map(|(name, values)| values.iter().map(move |v| (name, v)))
+        {
+            text(15, name);
+            text(16, value);
         }
         hash.update(&guid.0);
         hash.update(&findings.map(|f| f as u8));

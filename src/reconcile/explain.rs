@@ -107,6 +107,7 @@ fn addresses(person: &Person, desired: &Desired, policy: &Policy, email: &str) -
     let primary = match (&desired.primary, &person.mail) {
         (Primary::Usable(address), _) => line(email, address.as_str(), format!("primary: {} is claimed", address.domain())),
         (Primary::Unclaimed(address), _) => line(email, address.as_str(), format!("unusable: {}", unclaimed(address))),
+        (Primary::Malformed, Field::Several(texts)) => line(email, texts.join(", "), "unusable: none is an e-mail address"),
         (Primary::Malformed, Field::Text(text)) => line(email, text.as_str(), "unusable: no e-mail address"),
         (Primary::Malformed, _) => line(email, "", "unusable: no text"),
         (Primary::Absent | Primary::Unseen, _) => line(email, "", "there is no primary address"),

@@ -152,7 +152,7 @@ impl Admitted {
 
     /// The changes in transactions of at most `size`: all of one user together, and with whoever it exchanges an address with.
     pub fn batches(&self, size: usize) -> Vec<Vec<(&Change, bool)>> {
-        let components = components(self.changes.iter().map(|(c, _)| c), true);
+        let components = numbered(self.changes.iter().map(|(c, _)| c), true);
         let mut grouped: BTreeMap<usize, Vec<(&Change, bool)>> = BTreeMap::new();
         for (at, component) in components.into_iter().enumerate() {
             grouped.entry(component).or_default().push((&self.changes[at].0, self.changes[at].1));
@@ -181,9 +181,14 @@ fn join(parent: &mut [usize], a: usize, b: usize) {
     parent[a.max(b)] = a.min(b);
 }
 
+/// Numbers the changes by what holds together: all of one user, and of those it exchanges an address with.
+pub fn components(changes: &[&Change]) -> Vec<usize> {
+    numbered(changes.iter().copied(), true)
+}
+
 /// Numbers the changes by component: changes that pass an address from one to the other belong together;
 /// with `by_user`, so do all of one user. The number is the position of the component's first change.
-fn components<'a>(changes: impl Iterator<Item = &'a Change>, by_user: bool) -> Vec<usize> {
+fn numbered<'a>(changes: impl Iterator<Item = &'a Change>, by_user: bool) -> Vec<usize> {
     let mut parent: Vec<usize> = Vec::new();
     let mut users: BTreeMap<UserId, usize> = BTreeMap::new();
     let mut leaving: BTreeMap<AddressKey, usize> = BTreeMap::new();
@@ -266,7 +271,7 @@ pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
         .changes
         .iter()
         .zip(&holds)
-        .filter(|(c, h)| h.is_some() && matches!(c.kind, ChangeKind::Link { .. }))
+        .filter(|(c, h)| h.is_some() && matches!(c.kind, ChangeKind::Link { .. } | ChangeKind::Move { .. }))
         .map(|(c, _)| c.user)
         .collect();
     people.retain(|p| p.user.is_none_or(|u| !unlinked.contains(&u)));
@@ -399,7 +404,7 @@ fn hold_components(changes: &[Change], holds: &mut [Option<HoldReason>]) {
     let taken: Vec<usize> = (0..changes.len()).filter(|at| holds[*at] != Some(HoldReason::Rejected)).collect();
     let (changes, all): (Vec<&Change>, &mut [Option<HoldReason>]) = (taken.iter().map(|at| &changes[*at]).collect(), holds);
     let mut holds: Vec<Option<HoldReason>> = taken.iter().map(|at| all[*at]).collect();
-    let component = components(changes.iter().copied(), false);
+    let component = numbered(changes.iter().copied(), false);
     let mut held: BTreeMap<usize, HoldReason> = BTreeMap::new();
     for (at, hold) in holds.iter().enumerate() {
         if let Some(hold) = hold {

@@ -35,6 +35,8 @@ pub struct Index {
     rows: Vec<IndexRow>,
     seen: Vec<bool>,
     unmanaged: BTreeSet<u64>,
+    foreign: Vec<Guid>,
+    orphans: BTreeSet<Guid>,
 }
 
 /// What stands for an address among the unmanaged users' addresses.
@@ -49,11 +51,21 @@ impl Index {
             rows.sort_unstable();
         }
         let seen = vec![false; rows.len()];
-        Self { rows, seen, unmanaged }
+        Self { rows, seen, unmanaged, foreign: Vec::new(), orphans: BTreeSet::new() }
+    }
+
+    /// Adds the people whose users are linked to other directories of the account: they may have moved to this one.
+    ///
+    /// `orphans` are those of directories that are not configured any more; each of them counts as unseen until it is seen.
+    pub fn with_foreign(mut self, mut foreign: Vec<Guid>, orphans: BTreeSet<Guid>) -> Self {
+        foreign.sort_unstable();
+        (self.foreign, self.orphans) = (foreign, orphans);
+        self
     }
 
     /// Compares one decision with what is stored.
     pub fn observe(&mut self, desired: &Desired, policy: &Policy) -> Observed {
+        self.orphans.remove(&desired.guid);
         match self.rows.binary_search_by(|row| row.guid.cmp(&desired.guid)) {
             Ok(at) if self.seen[at] => Observed::Twice,
             Ok(at) => {
@@ -67,13 +79,15 @@ impl Index {
                     Primary::Malformed => !policy.claims.is_empty() && desired.joining_tier(policy).is_some(),
                     Primary::Unclaimed(_) | Primary::Absent | Primary::Unseen => false,
                 };
-                if is_wanted { Observed::New } else { Observed::Stranger }
+                let is_foreign = || self.foreign.binary_search(&desired.guid).is_ok();
+                if is_wanted || is_foreign() { Observed::New } else { Observed::Stranger }
             }
         }
     }
 
     /// Marks a person as seen without a decision, because its entry could not be decoded.
     pub fn mark_seen(&mut self, guid: Guid) {
+        self.orphans.remove(&guid);
         if let Ok(at) = self.rows.binary_search_by(|row| row.guid.cmp(&guid)) {
             self.seen[at] = true;
         }
@@ -81,7 +95,8 @@ impl Index {
 
     /// The stored people that were not seen, in order.
     pub fn unseen(&self) -> impl Iterator<Item = Guid> {
-        self.rows.iter().zip(&self.seen).filter(|(_, seen)| !**seen).map(|(row, _)| row.guid)
+        let stored = self.rows.iter().zip(&self.seen).filter(|(_, seen)| !**seen).map(|(row, _)| row.guid);
+        stored.chain(self.orphans.iter().copied())
     }
 
     /// Whether the person is stored.

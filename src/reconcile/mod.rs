@@ -21,23 +21,28 @@ mod index;
 mod limits;
 mod plan;
 mod position;
+mod proposal;
 mod rejection;
 mod scope;
+mod takeover;
 mod tiers;
 mod undo;
 
 pub use absence::{Absent, Confirmation, Look};
+pub use addresses::{Choices, Rival, newly_wanted};
 pub use completeness::{
     AttributeCounts, Canary, Complete, Expectation, Incomplete, Ledger, Moment, PageEnd, Presence, Problem, ServerIdentity,
 };
 pub use decide::{Desired, Exclude, Finding, Observation, Policy, Primary, decide};
 pub use explain::{Line, Reading, paths, read, remedies};
-pub use guard::{Admitted, DEFERRAL, HoldAll, Rejected, Settling, Situation, Verdict, Waiting, guard};
+pub use guard::{Admitted, DEFERRAL, HoldAll, Rejected, Settling, Situation, Verdict, Waiting, components, guard};
 pub use index::{Index, IndexRow, Observed, address_hash};
 pub use limits::{Limit, Limits, Used};
-pub use plan::{Known, PersonRow, Proposal, StoredPerson, plan, suspects};
+pub use plan::{Known, PersonRow, StoredPerson, plan, suspects};
 pub use position::{Doubt, Position};
+pub use proposal::Proposal;
 pub use rejection::ended;
 pub use scope::{Filter, FilterError, Truth};
+pub use takeover::{Takeover, Whereabouts};
 pub use tiers::{Closure, ClosureGroup, Membership, TierRules, TierWish, WithoutGroup};
 pub use undo::{Left, Taken, Undoing, undo};

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::addresses::{self, Wish};
+use super::addresses::{self, Rival, Wish, chosen};
 use super::decide::Finding;
+use super::proposal::Proposal;
+use super::takeover::Takeover;
 use super::{Desired, Policy, Primary, TierWish, WithoutGroup};
 use crate::model::{
-    AddressKey, Addresses, By, Cause, Causes, Change, ChangeKind, Class, Dn, Guid, Joined, Link, Overruled, Plan, Quarantine,
+    AccountId, AddressKey, Addresses, By, Cause, Causes, Change, ChangeKind, Class, Dn, Guid, Joined, Link, Overruled, Quarantine,
     QuarantineReason, Reason, Standing, Status, Tier, Timestamp, User, UserId,
 };
 
@@ -27,6 +29,8 @@ pub struct StoredPerson {
     pub user: Option<UserId>,
     /// When it was last seen alive by a run that wrote it down.
     pub seen_at: Timestamp,
+    /// The sentences that operators were told about it, beside its quarantine.
+    pub notes: BTreeSet<String>,
 }
 
 /// What is stored about the people a plan concerns, and about whoever holds the addresses they want.
@@ -39,12 +43,16 @@ pub struct Known {
     pub people: BTreeMap<Guid, StoredPerson>,
     /// The suspensions that an operator rejected.
     pub rejected: BTreeSet<(UserId, Reason)>,
+    /// Of people whose user is linked to another directory of the account: whether this one takes them over.
+    pub takeovers: BTreeMap<Guid, Takeover>,
+    /// Wanted addresses that people of other directories of the account want, too; or may want, as far as could be told.
+    pub rivals: BTreeMap<AddressKey, Rival>,
 }
 
 impl Known {
-    /// Adds a user; found by its GUID when it is of this directory, and by each address it holds.
-    pub fn add(&mut self, user: User, directory: &crate::model::DirectoryName) {
-        if let Some(link) = user.link.as_ref().filter(|l| l.directory == *directory) {
+    /// Adds a user; found by its GUID when it is of this account, in whatever directory, and by each address it holds.
+    pub fn add(&mut self, user: User, account: AccountId) {
+        if let Some(link) = user.link.as_ref().filter(|_| user.account == account) {
             self.by_guid.insert(link.guid, user.id);
         }
         if user.standing != Standing::Released {
@@ -55,7 +63,7 @@ impl Known {
         self.users.insert(user.id, user);
     }
 
-    /// The user linked to the person.
+    /// The user of the account that is linked to the person, whatever directory the link names.
     pub fn of_person(&self, guid: Guid) -> Option<&User> {
         self.users.get(self.by_guid.get(&guid)?)
     }
@@ -88,17 +96,8 @@ pub struct PersonRow {
     pub entitled_by: Option<Guid>,
     /// What of it cannot be used.
     pub quarantine: Option<QuarantineReason>,
-}
-
-/// A plan with what the guard and the store need beside it.
-#[derive(Debug, Default)]
-pub struct Proposal {
-    /// The plan.
-    pub plan: Plan,
-    /// What is to be written about each person the plan was made for.
-    pub people: Vec<PersonRow>,
-    /// Suspensions that nothing proves.
-    pub unwitnessed: BTreeSet<UserId>,
+    /// What operators are told about it beside that, once: the sentences.
+    pub notes: BTreeSet<String>,
 }
 
 /// The people whose tier would fall, or who would lose the last group: `memberOf` does not suffice for that.
@@ -113,8 +112,13 @@ pub fn suspects(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSet<Gu
 
 /// Makes the plan for these people.
 pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -> Proposal {
+    let decided = desired;
+    let chosen = chosen(desired, known, policy);
+    let desired = chosen.as_ref().unwrap_or(decided);
+    let leaving: BTreeSet<UserId> =
+        desired.values().filter(|d| d.holding().next().is_some()).filter_map(|d| known.of_person(d.guid)).map(|u| u.id).collect();
     let mut wishes = wishes(desired, known, policy);
-    let mut settled = addresses::settle(&wishes, known);
+    let mut settled = addresses::settle(&wishes, known, &leaving);
     // Whose new addresses are overruled keeps the ones it has, and nobody else gets those.
     let is_overruled = |guid: &Guid, granted: &Addresses| {
         wishes.get(guid).and_then(|w| w.user).is_some_and(|user| user.pins.contains(&Overruled::addresses(granted)))
@@ -122,19 +126,28 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
     let overruled: BTreeSet<Guid> = settled.granted.iter().filter(|(guid, granted)| is_overruled(guid, granted)).map(|(g, _)| *g).collect();
     if !overruled.is_empty() {
         wishes.retain(|guid, _| !overruled.contains(guid));
-        settled = addresses::settle(&wishes, known);
+        settled = addresses::settle(&wishes, known, &leaving);
     }
     let mut proposal = Proposal::default();
     for d in desired.values() {
         let user = known.of_person(d.guid);
+        let takeover = user.and_then(|user| known.takeover(user, policy));
+        if let Some(left) = takeover.filter(|takeover| !takeover.is_move()) {
+            left_alone(d, left, known, &mut proposal);
+            continue;
+        }
         let linked = wishes.get(&d.guid).and_then(|w| w.user).filter(|u| user.is_none_or(|own| own.id != u.id));
         let refused = settled.refused.get(&d.guid).copied();
         let granted = settled.granted.get(&d.guid);
         // Who is released has no claim on anything, so nothing of theirs can be wrong.
         let has_user = user.is_some_and(|u| u.standing != Standing::Released);
-        let quarantine = quarantine(d, has_user, refused);
+        let is_taken = user.is_none() && linked.is_none() && known.is_id_taken(d, policy);
+        let quarantine = quarantine(d, has_user, refused).or(is_taken.then_some(QuarantineReason::IdTaken));
         let planned = Planned { d, known, policy, quarantine };
         let start = proposal.plan.changes.len();
+        if let (Some(user), Some(_)) = (user.filter(|u| u.standing != Standing::Released), takeover) {
+            planned.take_over(user, &mut proposal.plan.changes);
+        }
         let mut whole = quarantine.is_none();
         let owner = match (user, linked) {
             (Some(user), _) if user.standing == Standing::Released => {
@@ -159,15 +172,20 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
         // A further address that somebody else has may be free one day, and nothing about this entry will say so.
         whole &= granted.is_none_or(|granted| granted.secondary == d.secondary);
         let changed = proposal.plan.changes.len() > start;
+        let mut notes: BTreeSet<String> = d.several().collect();
+        notes.extend(settled.left_out.get(&d.guid).into_iter().flatten().map(|left| left.sentence(d, desired)));
         if owner.is_some() || quarantine.is_some() || changed || known.people.contains_key(&d.guid) {
+            let last_seen = takeover.and(user).and_then(|user| user.link.as_ref()).map(|link| link.dn.clone());
             proposal.people.push(PersonRow {
                 guid: d.guid,
                 user: owner,
-                fingerprint: if whole && d.is_told_whole() { d.fingerprint() } else { 0 },
-                dn: d.is_alive().then(|| d.dn.clone()),
+                // Of the decision as the next run makes it, before one of several values is chosen.
+                fingerprint: if whole && d.is_told_whole() { decided[&d.guid].fingerprint() } else { 0 },
+                dn: if d.is_alive() { Some(d.dn.clone()) } else { last_seen },
                 expires: d.expires(),
                 entitled_by: d.entitled_by(),
                 quarantine,
+                notes,
             });
         }
     }
@@ -181,6 +199,10 @@ fn wishes<'a>(desired: &'a BTreeMap<Guid, Desired>, known: &'a Known, policy: &P
     for d in desired.values() {
         let Primary::Usable(primary) = &d.primary else { continue };
         let own = known.of_person(d.guid);
+        // A directory decides about the users that are linked to it, and those that it takes over.
+        if own.and_then(|user| known.takeover(user, policy)).is_some_and(|takeover| !takeover.is_move()) {
+            continue;
+        }
         let comes_back = |user: &User| d.is_provisionable(policy) && !user.pins.contains(&Overruled::Return);
         // Whoever is in quarantine keeps the addresses it has: nobody else may count on them.
         if quarantine(d, own.is_some_and(|u| u.standing != Standing::Released), None).is_some() {
@@ -190,12 +212,13 @@ fn wishes<'a>(desired: &'a BTreeMap<Guid, Desired>, known: &'a Known, policy: &P
         let user = match own {
             Some(user) if user.standing == Standing::Released && !comes_back(user) => continue,
             Some(user) => Some(user),
-            None => match known.holder(&primary.key()).filter(|u| is_linkable(u, d.guid, primary, policy)) {
-                Some(user) if d.is_provisionable(policy) || (is_barred && d.joining_tier(policy).is_some()) => {
+            None => match known.returning(d, primary, policy) {
+                // A leaver is linked and suspended whatever the groups say: a condition for joining is none for leaving.
+                Some(user) if d.is_provisionable(policy) || (is_barred && d.is_person_of_scope()) => {
                     *linked.entry(user.id).or_default() += 1;
                     Some(user)
                 }
-                _ if d.is_provisionable(policy) => None,
+                _ if d.is_provisionable(policy) && !known.is_id_taken(d, policy) => None,
                 _ => continue,
             },
         };
@@ -211,6 +234,50 @@ fn wishes<'a>(desired: &'a BTreeMap<Guid, Desired>, known: &'a Known, policy: &P
     wishes
 }
 
+impl Known {
+    /// Whether the directory of the policy takes over the user that is linked to another one; nothing where it is its own.
+    fn takeover(&self, user: &User, policy: &Policy) -> Option<&Takeover> {
+        let link = user.link.as_ref().filter(|link| link.directory != policy.directory)?;
+        Some(self.takeovers.get(&link.guid).unwrap_or(&Takeover::Not))
+    }
+
+    /// The unmanaged user that the person turns out to be: the one with the id of the person, else the holder of its address.
+    fn returning(&self, d: &Desired, primary: &crate::model::Address, policy: &Policy) -> Option<&User> {
+        let by_id = self.user(UserId::of_person(policy.account, d.guid)).filter(|u| {
+            let is_free = self.holder(&primary.key()).is_none_or(|holder| holder.id == u.id);
+            is_free && u.link.is_none() && u.account == policy.account && !u.pins.contains(&Overruled::Link(d.guid))
+        });
+        by_id.or_else(|| self.holder(&primary.key()).filter(|u| is_linkable(u, d.guid, primary, policy)))
+    }
+
+    /// Whether another user has the id that the person's user would get.
+    fn is_id_taken(&self, d: &Desired, policy: &Policy) -> bool {
+        d.is_provisionable(policy) && self.user(UserId::of_person(policy.account, d.guid)).is_some()
+    }
+}
+
+/// Notes a person whose user stays with another directory.
+fn left_alone(d: &Desired, left: &Takeover, known: &Known, proposal: &mut Proposal) {
+    let quarantine = left.quarantine();
+    if let Some(reason) = quarantine {
+        proposal.plan.quarantined.push(Quarantine { object_guid: d.guid, dn: d.dn.as_str().to_owned(), reason });
+    }
+    if quarantine.is_some() || known.people.contains_key(&d.guid) {
+        let dn = d.is_alive().then(|| d.dn.clone());
+        let notes = BTreeSet::new();
+        proposal.people.push(PersonRow {
+            guid: d.guid,
+            user: None,
+            fingerprint: 0,
+            dn,
+            expires: None,
+            entitled_by: None,
+            quarantine,
+            notes,
+        });
+    }
+}
+
 fn is_linkable(user: &User, person: Guid, primary: &crate::model::Address, policy: &Policy) -> bool {
     let is_overruled = user.pins.contains(&Overruled::Link(person));
     !is_overruled
@@ -223,7 +290,7 @@ fn quarantine(d: &Desired, has_user: bool, refused: Option<QuarantineReason>) ->
     if d.is_alive() && [Reason::Disabled, Reason::Expired].into_iter().all(|r| d.finding(r) == Finding::Unknown) {
         return Some(QuarantineReason::UnreadableState);
     }
-    if has_user && d.is_alive() && d.finding(Reason::OutOfScope) == Finding::Unknown {
+    if has_user && d.is_alive() && d.primary != Primary::Unseen && d.finding(Reason::OutOfScope) == Finding::Unknown {
         return Some(QuarantineReason::UnknownScope);
     }
     refused.or_else(|| addresses::trouble(d, has_user))
@@ -285,6 +352,14 @@ impl Planned<'_> {
         }
     }
 
+    /// The link goes over to this directory, whatever else becomes of the user.
+    fn take_over(&self, user: &User, changes: &mut Vec<Change>) {
+        let Some(before) = user.link.clone() else { return };
+        let dn = if self.d.is_alive() { self.d.dn.clone() } else { before.dn.clone() };
+        let after = Link { directory: self.policy.directory.clone(), guid: self.d.guid, dn };
+        changes.push(self.change(Some(user), user.id, ChangeKind::Move { before, after }, None));
+    }
+
     fn create(&self, granted: Option<&Addresses>, changes: &mut Vec<Change>) -> Option<UserId> {
         let (Some(addresses), Some(tier), None) = (granted, self.d.joining_tier(self.policy), self.quarantine) else { return None };
         let id = UserId::of_person(self.policy.account, self.d.guid);
@@ -311,12 +386,14 @@ impl Planned<'_> {
     }
 
     fn link(&self, user: &User, granted: Option<&Addresses>, changes: &mut Vec<Change>) -> Option<UserId> {
-        let (Some(addresses), Some(tier), None) = (granted, self.d.joining_tier(self.policy), self.quarantine) else { return None };
+        let (Some(addresses), None) = (granted, self.quarantine) else { return None };
         let causes: Vec<Cause> = [Reason::Disabled, Reason::Expired]
             .into_iter()
             .filter(|r| self.d.finding(*r) == Finding::Holds)
             .map(|r| self.cause(r))
             .collect();
+        // A leaver needs no tier to leave by: it keeps the one it has.
+        let tier = self.d.joining_tier(self.policy).or((!causes.is_empty()).then_some(user.tier))?;
         let class = if causes.is_empty() { Class::Create } else { Class::Confirmed };
         let before = Joined {
             tier: user.tier,
@@ -409,56 +486,5 @@ impl Planned<'_> {
             let evidence = self.d.evidence(Reason::NoGroup, self.policy);
             push(ChangeKind::Tier { before: user.tier, after, evidence }, Some(class));
         }
-    }
-}
-
-impl Proposal {
-    /// Keeps what was judged, and of the others only the suspensions for something that was seen.
-    ///
-    /// This is what an incomplete read may do: the brakes against mistakes must not keep a leaver active.
-    pub fn restrict(&mut self, is_judged: impl Fn(Guid) -> bool) {
-        let judged = |guid: Option<Guid>| guid.is_some_and(&is_judged);
-        let (kept, dropped) = std::mem::take(&mut self.plan.changes).into_iter().partition(|c| c.is_positive() || judged(c.guid));
-        self.plan.changes = kept;
-        let waiting = self.without_what_waits_for(dropped);
-        self.plan.quarantined.retain(|q| judged(Some(q.object_guid)));
-        let suspended: BTreeSet<Guid> = self.plan.changes.iter().filter_map(|c| c.guid).collect();
-        self.people.retain(|p| judged(Some(p.guid)) || suspended.contains(&p.guid));
-        for person in self.people.iter_mut().filter(|p| !is_judged(p.guid) || waiting.contains(&p.guid)) {
-            person.fingerprint = 0;
-        }
-    }
-
-    /// Takes out what needs an address that a dropped change would have given up, and what needs that in turn. Returns whose
-    /// changes those were.
-    fn without_what_waits_for(&mut self, mut dropped: Vec<Change>) -> BTreeSet<Guid> {
-        let mut waiting = BTreeSet::new();
-        let mut kept_back: BTreeSet<AddressKey> = BTreeSet::new();
-        while !dropped.is_empty() {
-            kept_back.extend(dropped.iter().flat_map(|c| c.address_moves().0));
-            let needs = |c: &Change| !c.address_moves().1.is_disjoint(&kept_back);
-            let (blocked, kept) = std::mem::take(&mut self.plan.changes).into_iter().partition(needs);
-            self.plan.changes = kept;
-            dropped = blocked;
-            waiting.extend(dropped.iter().filter_map(|c| c.guid));
-            // Whoever is not created yet has no row to point to.
-            let uncreated = |p: &PersonRow| dropped.iter().any(|c| Some(c.user) == p.user && c.version.is_none());
-            self.people.retain(|p| !uncreated(p));
-        }
-        waiting
-    }
-
-    /// Drops the downgrades and no-group suspensions: the groups did not stand still while people were read.
-    pub fn without_group_losses(&mut self) -> u64 {
-        let is_loss = |c: &Change| {
-            c.class == Some(Class::Downgrade) || c.reason() == Some(Reason::NoGroup) && matches!(c.kind, ChangeKind::Suspend { .. })
-        };
-        let dropped: BTreeSet<Option<Guid>> = self.plan.changes.iter().filter(|c| is_loss(c)).map(|c| c.guid).collect();
-        let before = self.plan.changes.len();
-        self.plan.changes.retain(|c| !is_loss(c));
-        for person in self.people.iter_mut().filter(|p| dropped.contains(&Some(p.guid))) {
-            person.fingerprint = 0;
-        }
-        (before - self.plan.changes.len()) as u64
     }
 }

@@ -106,6 +106,7 @@ impl Reversal<'_> {
             "create" => self.creation(),
             "link" if before.get("tier").is_some() => self.link(before, after),
             "link" => Err("that it is the same person, only rosterctl user relink can say otherwise".to_owned()),
+            "move" => Err("which directory shows the person, only the directories say".to_owned()),
             "unlink" => Err("the next run links it again, once it is unpinned".to_owned()),
             "transfer" => Err("whoever holds the domain has its people: release the domain, and claim it for the other account".to_owned()),
             "release" => Err("claim the domain again: its people come back with it".to_owned()),

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::sql::{Sql, Value, insert};
-use super::{Doing as _, Store, StoreError, Writing, events, users};
+use super::sql::{Columns, Sql, Value, insert, json, pieces};
+use super::{Doing as _, Store, StoreError, Writing, events, links, users};
 use crate::clock::Clock;
 use crate::model::{
-    AccountRef, Actor, Change, ChangeCounts, ChangeKind, DirectoryName, Event, EventCause, RunId, Standing, Timestamp, User, UserId,
+    AccountRef, Actor, AddressKey, Change, ChangeCounts, ChangeKind, DirectoryName, Event, EventCause, RunId, Standing, Timestamp, User,
+    UserId,
 };
-use crate::reconcile::{Admitted, PersonRow, Settling};
+use crate::reconcile::{Admitted, PersonRow, Settling, components};
+use crate::telemetry::chain;
 
 /// Changes in one transaction, unless more belong together.
 const BATCH: usize = 500;
@@ -28,6 +30,8 @@ pub struct Writer<'a> {
     pub observed_from: Timestamp,
     /// The clock.
     pub clock: &'a Clock,
+    /// The directories that read the people of addresses that come into this account, or out of it, by no directory.
+    pub asked: &'a [DirectoryName],
 }
 
 impl Writer<'_> {
@@ -49,23 +53,34 @@ pub struct Applied {
 
 impl Store {
     /// Applies what was admitted. Each transaction leaves the store consistent, so a cut between two loses nothing:
-    /// the next run's plan is the rest. `applied` says what was committed, also when something fails after that.
+    /// the next run's plan is the rest. `applied` says what was committed, also when something fails.
+    ///
+    /// A batch that fails is applied again in its smallest parts, so that one change the database refuses costs itself alone.
+    /// The people of what could not be written are in the pending set; the first error is returned at the end.
     pub async fn apply(&self, admitted: &Admitted, writer: &Writer<'_>, applied: &mut Applied) -> Result<(), StoreError> {
         let mut people: BTreeMap<Option<UserId>, Vec<&PersonRow>> = BTreeMap::new();
         for person in admitted.people() {
             people.entry(person.user).or_default().push(person);
         }
-        let directory = writer.directory.map_or("", DirectoryName::as_str);
+        let mut failure = None;
         for batch in admitted.batches(BATCH) {
             let ids: BTreeSet<UserId> = batch.iter().map(|(c, _)| c.user).collect();
             let rows: Vec<&PersonRow> = ids.iter().filter_map(|id| people.remove(&Some(*id))).flatten().collect();
-            let mut writing = self.begin().await?;
-            let mut now = *applied;
-            let dropped = apply_batch(&mut writing, &batch, writer, &mut now).await?;
-            write_people(&mut writing, &rows, &dropped, writer).await?;
-            writing.commit().await?;
-            self.counters.applied(directory, (applied.counts, applied.dropped), (now.counts, now.dropped));
-            *applied = now;
+            let Err(error) = self.apply_one(&batch, &rows, writer, applied).await else { continue };
+            if !error.is_about_the_values() {
+                return Err(error);
+            }
+            for part in parts(&batch) {
+                let ids: BTreeSet<UserId> = part.iter().map(|(c, _)| c.user).collect();
+                let rows: Vec<&PersonRow> = rows.iter().copied().filter(|row| row.user.is_some_and(|id| ids.contains(&id))).collect();
+                if let Err(error) = self.apply_one(&part, &rows, writer, applied).await {
+                    tracing::error!("changes of {} users could not be written: {}", ids.len(), chain(&error));
+                    if let Some(directory) = writer.directory {
+                        self.look_again(directory, &part.iter().filter_map(|(c, _)| c.guid).collect()).await?;
+                    }
+                    failure.get_or_insert(error);
+                }
+            }
         }
         let is_bulk = applied.written > 2 * BATCH as u64;
         let rest: Vec<&PersonRow> = people.into_values().flatten().collect();
@@ -77,6 +92,28 @@ impl Store {
         if is_bulk {
             self.give_memory_back().await?;
         }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Applies changes in one transaction.
+    async fn apply_one(
+        &self,
+        batch: &[(&Change, bool)],
+        rows: &[&PersonRow],
+        writer: &Writer<'_>,
+        applied: &mut Applied,
+    ) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        let mut now = *applied;
+        let dropped = apply_batch(&mut writing, batch, writer, &mut now).await?;
+        // The person of a creation that was refused has no user to point to.
+        let is_uncreated = |id| batch.iter().any(|(c, _)| c.user == id && c.version.is_none()) && dropped.contains(&id);
+        let rows: Vec<&PersonRow> = rows.iter().copied().filter(|row| !row.user.is_some_and(is_uncreated)).collect();
+        write_people(&mut writing, &rows, &dropped, writer).await?;
+        writing.commit().await?;
+        let directory = writer.directory.map_or("", DirectoryName::as_str);
+        self.counters.applied(directory, (applied.counts, applied.dropped), (now.counts, now.dropped));
+        *applied = now;
         Ok(())
     }
 
@@ -137,19 +174,20 @@ async fn apply_batch(
         (None, None) => true,
         _ => false,
     };
+    let refused = refused(writing, batch, &is_current).await?;
     let cause = writer.cause(now);
     let mut dropped = BTreeSet::new();
     let mut removed = BTreeSet::new();
     let mut forgotten = BTreeSet::new();
-    let mut relinked = BTreeSet::new();
+    let mut unlinked = BTreeSet::new();
     let mut events = Vec::new();
     let mut rows: Vec<Vec<Value>> = Vec::new();
-    for (change, approved) in batch {
+    for (at, (change, approved)) in batch.iter().enumerate() {
         let creates = matches!(change.kind, ChangeKind::Create(_) | ChangeKind::Invite { .. });
         // Two sign-ins at the same moment are one first one.
         let is_done = matches!(change.kind, ChangeKind::Register { .. })
             && stored.get(&change.user).is_some_and(|u| u.joined_at.is_some() && u.standing == Standing::Active);
-        let outcome = if is_current(change) && !is_done && (creates || stored.contains_key(&change.user)) {
+        let outcome = if !refused.contains(&at) && !is_done && (creates || stored.contains_key(&change.user)) {
             match (stored.get_mut(&change.user), &change.kind) {
                 (Some(_), ChangeKind::Remove { before, .. }) => {
                     stored.remove(&change.user);
@@ -159,8 +197,8 @@ async fn apply_batch(
                     removed.insert(change.user);
                 }
                 (Some(user), kind) => {
-                    if matches!(kind, ChangeKind::Relink { .. } | ChangeKind::Unlink { .. }) {
-                        relinked.insert(change.user);
+                    if matches!(kind, ChangeKind::Unlink { .. }) {
+                        unlinked.insert(change.user);
                     }
                     user.apply(kind, now);
                 }
@@ -187,7 +225,15 @@ async fn apply_batch(
         // What no directory asked for may not be what a directory wants: the next run looks again.
         forget_fingerprints(writing, changed.iter().map(|u| u.id)).await?;
     }
-    forget_people(writing, &relinked).await?;
+    for user in &changed {
+        let former = before.get(&user.id).and_then(|b| b.link.as_ref());
+        if let (Some(former), Some(now)) = (former, &user.link) {
+            links::follow(writing, user, former, now).await?;
+        }
+    }
+    let asked = addresses_to_ask(&changed, &before, &removed);
+    links::ask_again(writing, writer.asked, asked).await?;
+    forget_people(writing, &unlinked).await?;
     remove_users(writing, &removed).await?;
     forget_history(writing, &forgotten).await?;
     write_users(writing, changed, &before, writer).await?;
@@ -195,6 +241,78 @@ async fn apply_batch(
     end_incarnations(writing, &removed, now).await?;
     events::append(writing, &events, writer.clock).await?;
     Ok(dropped)
+}
+
+/// The smallest parts of a batch that hold together: the changes of one user, and of those it exchanges an address with.
+fn parts<'a>(batch: &[(&'a Change, bool)]) -> Vec<Vec<(&'a Change, bool)>> {
+    let changes: Vec<&Change> = batch.iter().map(|(change, _)| *change).collect();
+    let mut parts: BTreeMap<usize, Vec<(&Change, bool)>> = BTreeMap::new();
+    for (at, part) in components(&changes).into_iter().enumerate() {
+        parts.entry(part).or_default().push(batch[at]);
+    }
+    parts.into_values().collect()
+}
+
+/// The places in the batch of changes that are not applied: the user has become another one since, or the change takes an
+/// address that is not free once such changes are left out. A refused change takes along whatever needs its address.
+async fn refused(
+    writing: &mut Writing<'_>,
+    batch: &[(&Change, bool)],
+    is_current: impl Fn(&Change) -> bool,
+) -> Result<BTreeSet<usize>, StoreError> {
+    let mut refused: BTreeSet<usize> = (0..batch.len()).filter(|at| !is_current(batch[*at].0)).collect();
+    let moves: Vec<_> = batch.iter().map(|(change, _)| change.address_moves()).collect();
+    let wanted: BTreeSet<&AddressKey> = moves.iter().flat_map(|(_, takes)| takes).collect();
+    let mut holders: BTreeMap<String, UserId> = BTreeMap::new();
+    for piece in pieces(wanted.into_iter().map(|key| key.0.clone())) {
+        let sql = Sql::new("SELECT address_key, user_id FROM addresses WHERE address_key IN ").list(piece);
+        for row in sql.all(&mut *writing.tx).await.doing("look up who holds addresses")? {
+            let mut c = Columns::of(&row);
+            holders.insert(c.text()?, UserId(c.uuid()?));
+        }
+    }
+    loop {
+        let mut leaving: BTreeSet<(UserId, &AddressKey)> = BTreeSet::new();
+        let mut gone: BTreeSet<UserId> = BTreeSet::new();
+        let mut taking: BTreeMap<&AddressKey, UserId> = BTreeMap::new();
+        let mut next = BTreeSet::new();
+        for at in (0..batch.len()).filter(|at| !refused.contains(at)) {
+            let change = batch[at].0;
+            leaving.extend(moves[at].0.iter().map(|key| (change.user, key)));
+            if matches!(change.kind, ChangeKind::Release { .. } | ChangeKind::Remove { .. }) {
+                gone.insert(change.user);
+            }
+        }
+        for at in (0..batch.len()).filter(|at| !refused.contains(at)) {
+            let user = batch[at].0.user;
+            for key in &moves[at].1 {
+                let holder = holders.get(&key.0).filter(|holder| **holder != user && !gone.contains(holder));
+                let is_held = holder.is_some_and(|holder| !leaving.contains(&(*holder, key)));
+                let is_taken = *taking.entry(key).or_insert(user) != user;
+                if is_held || is_taken {
+                    next.insert(at);
+                }
+            }
+        }
+        if next.is_empty() {
+            return Ok(refused);
+        }
+        refused.extend(next);
+    }
+}
+
+/// The addresses of users without a directory that came, went or changed: somebody in a directory may have one of them.
+fn addresses_to_ask(changed: &[&mut User], before: &BTreeMap<UserId, User>, removed: &BTreeSet<UserId>) -> BTreeSet<AddressKey> {
+    let mut asked = BTreeSet::new();
+    for user in changed {
+        let former = before.get(&user.id);
+        if user.link.is_none() || former.is_none_or(|former| former.addresses != user.addresses || former.standing != user.standing) {
+            asked.extend(user.addresses.keys());
+            asked.extend(former.into_iter().flat_map(|former| former.addresses.keys()));
+        }
+    }
+    asked.extend(removed.iter().filter_map(|id| before.get(id)).flat_map(|user| user.addresses.keys()));
+    asked
 }
 
 fn forget_fingerprints<'a>(
@@ -338,7 +456,7 @@ async fn write_people(
     let quarantined: Vec<&&PersonRow> = kept.iter().copied().filter(|p| p.quarantine.is_some()).collect();
     tell_quarantine(writing, directory, &quarantined, writer, now).await?;
     let rows = kept.iter().map(|person| {
-        let PersonRow { guid, user, fingerprint, dn, expires, entitled_by, quarantine } = **person;
+        let PersonRow { guid, user, fingerprint, dn, expires, entitled_by, quarantine, notes } = **person;
         let fingerprint = if user.is_some_and(|u| dropped.contains(&u)) { 0 } else { *fingerprint };
         let parent = dn.as_ref().and_then(crate::model::Dn::parent).map_or_else(String::new, |p| p.key().to_owned());
         vec![
@@ -353,18 +471,19 @@ async fn write_people(
             quarantine.map(|q| q.as_str()).into(),
             quarantine.map(|_| now).into(),
             writer.observed_from.into(),
+            (!notes.is_empty()).then(|| json(notes)).into(),
         ]
     });
     // Where somebody belonged (parent, group) is kept until all of its change was applied: it is what a mass event is measured by.
     let tail = "ON CONFLICT (directory, guid) DO UPDATE SET fingerprint = excluded.fingerprint, user_id = excluded.user_id, \
          expires = CASE WHEN excluded.dn = '' THEN people.expires ELSE excluded.expires END, \
-         quarantine = excluded.quarantine, \
+         quarantine = excluded.quarantine, notes = excluded.notes, \
          quarantined_at = CASE WHEN people.quarantine = excluded.quarantine THEN people.quarantined_at ELSE excluded.quarantined_at END, \
          dn = CASE WHEN excluded.dn = '' THEN people.dn ELSE excluded.dn END, \
          seen_at = CASE WHEN excluded.dn = '' THEN people.seen_at ELSE excluded.seen_at END, \
          parent_key = CASE WHEN excluded.fingerprint = 0 THEN people.parent_key ELSE excluded.parent_key END, \
          entitled_by = COALESCE(excluded.entitled_by, people.entitled_by)";
-    let head = "INSERT INTO people (directory, guid, fingerprint, user_id, dn, parent_key, expires, entitled_by, quarantine, quarantined_at, seen_at)";
+    let head = "INSERT INTO people (directory, guid, fingerprint, user_id, dn, parent_key, expires, entitled_by, quarantine, quarantined_at, seen_at, notes)";
     insert(&mut writing.tx, head, tail, rows).await.doing("write people")?;
     let moved: Vec<_> = kept.iter().filter(|p| p.dn.is_some()).filter_map(|p| p.user.map(|u| u.0)).collect();
     if !moved.is_empty() {
@@ -392,7 +511,7 @@ async fn tell_quarantine(
     let known: Result<BTreeSet<_>, StoreError> = known
         .iter()
         .map(|row| {
-            let mut c = super::sql::Columns::of(row);
+            let mut c = Columns::of(row);
             Ok((c.guid()?, c.text()?))
         })
         .collect();

@@ -16,11 +16,13 @@ mod deliveries;
 mod directories;
 mod events;
 mod files;
+mod links;
 mod outbox;
 mod people;
 mod plans;
 mod rejections;
 mod removed;
+mod rename;
 mod runs;
 mod sign_ins;
 mod sql;
@@ -135,6 +137,13 @@ pub enum StoreError {
         /// What.
         what: &'static str,
     },
+}
+
+impl StoreError {
+    /// Whether the database refused these values, and may take others: not so when its disk or its file is at fault.
+    fn is_about_the_values(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if source.as_database_error().is_some())
+    }
 }
 
 /// Says what was being done when the database said no.
@@ -442,6 +451,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "approval in parts" in "0005_approval_in_parts.sql",
     "removed hooks" in "0006_removed_hooks.sql",
     "changes followed" in "0007_changes_followed.sql",
+    "one user a person" in "0008_one_user_a_person.sql",
     "rejections" in "0009_rejections.sql",
     "sign-in attempts" in "0014_sign_in_attempts.sql",
 ];

@@ -6,9 +6,9 @@ use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 
 use super::rejections::OF_DIRECTORY;
-use super::sql::{Columns, Sql, pieces};
+use super::sql::{Columns, Sql, insert, pieces};
 use super::{Doing as _, Store, StoreError, users};
-use crate::model::{AccountId, AddressKey, Class, DirectoryName, Dn, Guid, QuarantineReason, Timestamp, UserId};
+use crate::model::{AccountId, AddressKey, Class, DirectoryName, Dn, Guid, Link, QuarantineReason, Timestamp, UserId};
 use crate::reconcile::{IndexRow, Known, Settling, StoredPerson, Waiting, address_hash};
 
 /// One entry that cannot be used as it is.
@@ -86,7 +86,7 @@ impl Store {
     pub async fn people(&self, directory: &DirectoryName, guids: Vec<Guid>) -> Result<BTreeMap<Guid, StoredPerson>, StoreError> {
         let mut people = BTreeMap::new();
         for piece in pieces(guids) {
-            let sql = Sql::new("SELECT guid, dn, parent_key, entitled_by, user_id, seen_at FROM people WHERE directory = ")
+            let sql = Sql::new("SELECT guid, dn, parent_key, entitled_by, user_id, seen_at, notes FROM people WHERE directory = ")
                 .bind(directory.as_str());
             for row in sql.push(" AND guid IN ").list(piece).all(&self.readers).await.doing("load people")? {
                 let mut c = Columns::of(&row);
@@ -97,6 +97,7 @@ impl Store {
                     entitled_by: c.maybe_guid()?,
                     user: c.maybe_uuid()?.map(UserId),
                     seen_at: c.time()?,
+                    notes: c.maybe_text()?.and_then(|notes| serde_json::from_str(&notes).ok()).unwrap_or_default(),
                 };
                 people.insert(guid, person);
             }
@@ -108,6 +109,7 @@ impl Store {
     pub async fn load(
         &self,
         directory: &DirectoryName,
+        account: AccountId,
         guids: &BTreeSet<Guid>,
         wanted: &BTreeSet<AddressKey>,
     ) -> Result<Known, StoreError> {
@@ -116,12 +118,19 @@ impl Store {
         for piece in pieces(guids.iter().copied()) {
             let sql = Sql::new("SELECT ")
                 .push(users::COLUMNS)
-                .push(" FROM users WHERE directory = ")
-                .bind(directory.as_str())
+                .push(" FROM users WHERE directory IS NOT NULL AND account_id = ")
+                .bind(account.0)
                 .push(" AND guid IN ")
                 .list(piece);
             for row in sql.all(&self.readers).await.doing("load users")? {
-                known.add(users::user(&row)?, directory);
+                known.add(users::user(&row)?, account);
+            }
+        }
+        // The id of a person may belong to a user that was linked to another entry since.
+        let unknown = guids.iter().filter(|guid| known.of_person(**guid).is_none()).map(|guid| UserId::of_person(account, *guid));
+        for piece in pieces(unknown.collect::<Vec<_>>()) {
+            for user in users::by_ids(&self.readers, &piece).await? {
+                known.add(user, account);
             }
         }
         for piece in pieces(wanted.iter().cloned()) {
@@ -129,10 +138,67 @@ impl Store {
                 .push(users::COLUMNS)
                 .push(" FROM users WHERE id IN (SELECT user_id FROM addresses WHERE address_key IN ");
             for row in sql.list(piece.into_iter().map(|k| k.0)).push(")").all(&self.readers).await.doing("load users")? {
-                known.add(users::user(&row)?, directory);
+                known.add(users::user(&row)?, account);
             }
         }
         Ok(known)
+    }
+
+    /// The people of an account whose users are linked to other directories than this one, by directory.
+    pub async fn foreign(
+        &self,
+        account: AccountId,
+        directory: &DirectoryName,
+    ) -> Result<BTreeMap<DirectoryName, BTreeSet<Guid>>, StoreError> {
+        let mut foreign: BTreeMap<DirectoryName, BTreeSet<Guid>> = BTreeMap::new();
+        // Two ranges of an index: an account with one directory has nothing in either, and costs nothing.
+        for range in ["<", ">"] {
+            let sql = Sql::new("SELECT directory, guid FROM users WHERE directory ").push(range).push(" ").bind(directory.as_str());
+            let sql = sql.push(" AND account_id = ").bind(account.0);
+            for row in sql.all(&self.readers).await.doing("load links")? {
+                let mut c = Columns::of(&row);
+                let directory = c.word("directory name", DirectoryName::parse)?;
+                foreign.entry(directory).or_default().insert(c.guid()?);
+            }
+        }
+        Ok(foreign)
+    }
+
+    /// The links to other directories than this one, of users of the account, for these people.
+    pub async fn links_elsewhere(
+        &self,
+        account: AccountId,
+        directory: &DirectoryName,
+        guids: impl IntoIterator<Item = Guid>,
+    ) -> Result<BTreeMap<Guid, Link>, StoreError> {
+        let mut links = BTreeMap::new();
+        for piece in pieces(guids) {
+            let sql = Sql::new("SELECT directory, guid, dn FROM users WHERE directory IS NOT NULL AND account_id = ").bind(account.0);
+            let sql = sql.push(" AND directory <> ").bind(directory.as_str()).push(" AND guid IN ").list(piece);
+            for row in sql.all(&self.readers).await.doing("load links")? {
+                let mut c = Columns::of(&row);
+                let directory = c.word("directory name", DirectoryName::parse)?;
+                let (guid, dn) = (c.guid()?, Dn::new(c.text()?));
+                links.insert(guid, Link { directory, guid, dn });
+            }
+        }
+        Ok(links)
+    }
+
+    /// Puts people of another directory into the pending set of this one, which shows them at these places.
+    pub async fn expect(&self, directory: &DirectoryName, people: &BTreeMap<Guid, Dn>, now: Timestamp) -> Result<(), StoreError> {
+        if people.is_empty() {
+            return Ok(());
+        }
+        let mut writing = self.begin().await?;
+        let rows = people
+            .iter()
+            .map(|(guid, dn)| vec![directory.as_str().into(), (*guid).into(), 0_i64.into(), dn.as_str().into(), "".into(), now.into()]);
+        let tail = "ON CONFLICT (directory, guid) DO UPDATE SET fingerprint = 0";
+        insert(&mut writing.tx, "INSERT INTO people (directory, guid, fingerprint, dn, parent_key, seen_at)", tail, rows)
+            .await
+            .doing("put people into the pending set")?;
+        writing.commit().await
     }
 
     /// How many active managed users belong to each of these clusters.

@@ -66,6 +66,19 @@ macro_rules! on_both {
     ($($name:ident)*) => {$(
         mod $name {
             #[tokio::test]
+async fn a_directory_that_is_renamed_leaves_nothing_under_its_old_name() {
+    let Some(f) = on("sqlite").await else { return };
+    let rows = sqlx::query("SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name = 'directory' ORDER BY 1")
+        .fetch_all(&f.store.readers)
+        .await
+        .unwrap();
+    let mut tables: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, 0)).collect();
+    let mut renamed: Vec<&str> = super::rename::TABLES.to_vec();
+    (tables.sort(), renamed.sort_unstable());
+    assert_eq!(tables, renamed);
+}
+
+#[tokio::test]
             async fn on_sqlite() {
                 super::$name(super::on("sqlite").await.unwrap()).await;
             }
@@ -141,6 +154,7 @@ impl Fresh {
             actor: alice(),
             observed_from: self.clock.now(),
             clock: &self.clock,
+            asked: &[],
         };
         let mut applied = Applied::default();
         self.store.apply(&Admitted::by_operator(changes, alice()), &writer, &mut applied).await.unwrap();
@@ -384,6 +398,7 @@ async fn what_was_committed_before_a_failure_is_counted(f: Fresh) {
         actor: alice(),
         observed_from: f.clock.now(),
         clock: &f.clock,
+        asked: &[],
     };
     let mut applied = Applied::default();
     let changes = (0..=700).map(creation).collect();

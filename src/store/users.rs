@@ -198,6 +198,15 @@ impl Store {
         sql.first(&self.readers).await.doing("read a user")?.as_ref().map(user).transpose()
     }
 
+    /// The released users that last had this address, in whatever account.
+    pub async fn released_users(&self, key: &AddressKey) -> Result<Vec<User>, StoreError> {
+        let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE standing = 'released'");
+        let sql = sql.push(" AND id IN (SELECT user_id FROM name_keys WHERE name_key = ").bind(key.0.as_str()).push(") ORDER BY id");
+        let users: Result<Vec<User>, StoreError> = sql.all(&self.readers).await.doing("read a user")?.iter().map(user).collect();
+        // The key may also be a word of a name, or a further address.
+        Ok(users?.into_iter().filter(|user| user.addresses.keys().contains(key)).collect())
+    }
+
     /// The users of other accounts, or of this one, that no directory manages; released ones left aside.
     pub async fn unmanaged_users(&self, of: AccountId, elsewhere: bool) -> Result<Vec<User>, StoreError> {
         let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE directory IS NULL AND standing <> 'released' AND account_id ");

@@ -437,7 +437,8 @@ impl Shelf {
         let admitted = guard(Proposal { plan, ..Proposal::default() }, &situation).admitted;
         let name = corp();
         let account = self.account.clone();
-        let writer = Writer { run, directory: Some(&name), account, actor: Actor::rosterd(), observed_from: now, clock: &self.clock };
+        let writer =
+            Writer { run, directory: Some(&name), account, actor: Actor::rosterd(), observed_from: now, clock: &self.clock, asked: &[] };
         let mut applied = Applied::default();
         self.store().apply(&admitted, &writer, &mut applied).await.expect("a run that is written");
         assert_eq!((applied.written, applied.dropped), (admitted.len() as u64, 0));
@@ -483,7 +484,7 @@ impl Shelf {
                 let admitted = Admitted::by_operator(self.changes(None, *count).await, alice());
                 let (run, account) = (RunId(self.clock.new_id()), self.account.clone());
                 let observed_from = self.clock.now();
-                let writer = Writer { run, directory: None, account, actor: alice(), observed_from, clock: &self.clock };
+                let writer = Writer { run, directory: None, account, actor: alice(), observed_from, clock: &self.clock, asked: &[] };
                 self.store().apply(&admitted, &writer, &mut Applied::default()).await.expect("an operator's write");
             }
             Write::Wait(minutes) => self.clock.advance(Duration::from_mins(*minutes)),

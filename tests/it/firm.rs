@@ -30,6 +30,7 @@ pub(crate) fn config(sim: &Sim, folder: &Path) -> DirectoryConfig {
     crate::folder::write_files(folder, &sim.ca_pem(), &sim.service_password());
     DirectoryConfig {
         name: rosterd::model::DirectoryName::parse("corp").expect("a name"),
+        rename_from: None,
         account: Handle::parse("acme").expect("a handle"),
         mode: Mode::Apply,
         settings: Settings {

@@ -388,6 +388,51 @@ proptest! {
     }
 
     #[test]
+    fn slices_and_their_order_do_not_change_who_holds_an_address(
+        wants in prop::collection::vec((0..12u32, 0..8u32, prop::bool::ANY), 1..14),
+        joiners in prop::collection::btree_set(1000..1006u32, 0..6),
+        order in Just((0..18u32).collect::<Vec<_>>()).prop_shuffle(),
+        size in 1..6usize,
+    ) {
+        let edit = |company: &mut Company| {
+            for n in &joiners {
+                happen(company, &Happening::Join(*n));
+            }
+            let people: Vec<u32> = (0..12).chain(joiners.iter().copied()).collect();
+            for (who, address, is_alias) in &wants {
+                let truth = company.person(people[(*who as usize * 7) % people.len()]);
+                if *is_alias {
+                    truth.proxies = vec![format!("smtp:p{address}@example.com")];
+                } else {
+                    truth.mail = format!("p{address}@example.com");
+                }
+            }
+            people
+        };
+        let running = Company::running(12);
+        let (mut whole, mut sliced) = (running.clone(), running);
+        for limit in whole.limits.classes.values_mut().chain(sliced.limits.classes.values_mut()) {
+            *limit = Limit { percent: 100, at_least: 10_000, at_most: None };
+        }
+        edit(&mut whole);
+        let people = edit(&mut sliced);
+        whole.run(&Loss::default());
+        let order: Vec<Guid> = order.iter().filter_map(|n| people.get(*n as usize)).map(|n| guid(*n)).collect();
+        for slice in order.chunks(size) {
+            sliced.run_over(&slice.iter().copied().collect());
+        }
+        for company in [&mut whole, &mut sliced] {
+            // What was left out or refused is looked at again.
+            company.run(&Loss::default());
+            company.run(&Loss::default());
+        }
+        let holders = |company: &Company| -> Vec<(UserId, Addresses)> { company.users.values().map(|u| (u.id, u.addresses.clone())).collect() };
+        prop_assert_eq!(holders(&whole), holders(&sliced));
+        let reasons = |company: &Company| company.quarantined.iter().map(|q| (q.object_guid, q.reason)).collect::<Vec<_>>();
+        prop_assert_eq!(reasons(&whole), reasons(&sliced));
+    }
+
+    #[test]
     fn without_a_claim_nobody_is_created_and_nobody_is_readdressed(history in prop::collection::vec(happening(PEOPLE), 0..12)) {
         let mut company = Company::running(PEOPLE);
         company.claims.clear();

@@ -45,6 +45,14 @@ pub struct CheckStep {
     pub remedy: Option<String>,
 }
 
+/// `POST /v1/directories/{name}/rename`: the directory that `{name}` has become.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DirectoryRenaming {
+    /// The name it has in the configuration now.
+    pub to: String,
+}
+
 /// `POST /v1/reload`: what came of reading the configuration again. A file with problems is refused, and changes nothing.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {

@@ -20,8 +20,8 @@ pub use accounts::{
     Release, ReleasedUser, Renaming, TxtRecord, UserCounts,
 };
 pub use directories::{
-    Accepted, Check, CheckStep, Directories, DirectoryStatus, ManagedCounts, Pause, Progress, Reloaded, ReloadedDirectory, ReloadedHook,
-    Status,
+    Accepted, Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, ManagedCounts, Pause, Progress, Reloaded,
+    ReloadedDirectory, ReloadedHook, Status,
 };
 pub use events::{Deliveries, Delivery, Event, Events, Hook, HookCounts, Hooks, LogCheck, Redeliver, Redelivered, Replay, Sample};
 pub use runs::{

@@ -1,7 +1,9 @@
 //! Faults that reviewers found, by kind. Each test states the rule of the design that the fault broke.
 
+mod addresses;
 mod decisions;
 mod files;
+mod identity;
 mod roles;
 mod servers;
 mod sign_in;

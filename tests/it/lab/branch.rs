@@ -30,6 +30,7 @@ pub(crate) fn config(lab: &Lab) -> DirectoryConfig {
     let group = |tier, name| (tier, GroupName::parse(name));
     DirectoryConfig {
         name: DirectoryName::parse("corp").expect("a name"),
+        rename_from: None,
         account: Handle::parse("acme").expect("a handle"),
         mode: Mode::Apply,
         settings: Settings {

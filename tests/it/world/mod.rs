@@ -253,6 +253,7 @@ impl Company {
             mail: if loss.no_mail.contains(&guid) { Field::Absent } else { Field::Text(truth.mail.clone()) },
             proxy_addresses: truth.proxies.clone(),
             profile: Profile { display_name: Some(truth.name.clone()), ..Profile::default() },
+            several: None,
         }
     }
 
@@ -299,7 +300,7 @@ impl Company {
         };
         let mut known = Known::default();
         for user in self.users.values() {
-            known.add(user.clone(), &policy.directory);
+            known.add(user.clone(), policy.account);
         }
         known.people = self.people.iter().map(|(g, (_, p))| (*g, p.clone())).collect();
         known.rejected = self.rejections.iter().filter(|r| r.kind == "suspend").filter_map(|r| Some((r.user, r.reason?))).collect();
@@ -340,11 +341,44 @@ impl Company {
             let user = known.people[&guid].user;
             let quarantine = Some(QuarantineReason::MalformedEntry);
             proposal.people.retain(|p| p.guid != guid);
-            proposal.people.push(PersonRow { guid, user, fingerprint: 0, dn: None, expires: None, entitled_by: None, quarantine });
+            let notes = BTreeSet::new();
+            proposal.people.push(PersonRow { guid, user, fingerprint: 0, dn: None, expires: None, entitled_by: None, quarantine, notes });
         }
         let over = ended(self.rejections.clone(), &proposal, &desired, &known, !failed, |guid| judged.contains(&guid));
         self.judge_and_apply(proposal, &known, approved, &judged);
         self.rejections.retain(|r| !over.contains(r));
+    }
+
+    /// A run over some people, as the engine makes it: it also reads everybody else who wants an address that would change
+    /// hands, and who holds it.
+    pub(crate) fn run_over(&mut self, people: &BTreeSet<Guid>) {
+        let loss = Loss { tombstones_visible: true, ..Loss::default() };
+        let policy = self.policy(&loss);
+        let mut known = Known::default();
+        for user in self.users.values() {
+            known.add(user.clone(), policy.account);
+        }
+        known.people = self.people.iter().map(|(g, (_, p))| (*g, p.clone())).collect();
+        let (mut judged, mut desired) = (BTreeSet::new(), BTreeMap::new());
+        let mut more = people.clone();
+        while !more.is_empty() {
+            let is_there = |guid: &Guid| self.people.contains_key(guid) || self.visible(*guid, &loss).is_some();
+            let asked: Vec<Guid> = more.iter().copied().filter(is_there).collect();
+            let found = self.ask(&asked, &loss);
+            let absent = Absent::decide(&found, &BTreeMap::new(), None, |_| false, &policy);
+            desired.extend(absent.desired);
+            judged.append(&mut more);
+            let wanted = newly_wanted(&desired, &known);
+            let shows = |truth: &Facts| {
+                let proxies = truth.proxies.iter().filter_map(|p| p.split_once(':')).map(|(_, text)| text);
+                proxies.chain([truth.mail.as_str()]).filter_map(|text| Address::parse(text).ok()).any(|a| wanted.contains(&a.key()))
+            };
+            more.extend(self.truth.iter().filter(|(guid, truth)| self.visible(**guid, &loss).is_some() && shows(truth)).map(|(g, _)| *g));
+            more.extend(wanted.iter().filter_map(|key| known.holder(key)?.link.as_ref().map(|link| link.guid)));
+            more.retain(|guid| !judged.contains(guid));
+        }
+        self.confirm_groups(&mut desired, &known, &loss, &policy);
+        self.judge_and_apply(plan(&desired, &known, &policy), &known, BTreeSet::new(), &judged);
     }
 
     fn judge_and_apply(&mut self, proposal: Proposal, known: &Known, approved: BTreeSet<Digest>, judged: &BTreeSet<Guid>) {
@@ -403,7 +437,7 @@ impl Company {
                 Some(stood) if row.fingerprint == 0 => stood.home.clone(),
                 _ => dn.parent().map(|p| p.key().to_owned()).unwrap_or_default(),
             };
-            let stored = StoredPerson { dn, home, entitled_by, user: row.user, seen_at: self.now };
+            let stored = StoredPerson { dn, home, entitled_by, user: row.user, seen_at: self.now, notes: row.notes.clone() };
             self.people.insert(row.guid, (IndexRow { guid: row.guid, fingerprint: row.fingerprint }, stored));
         }
         // What this run says nothing about waits as it did.
