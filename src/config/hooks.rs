@@ -8,7 +8,7 @@ use super::table::Table;
 use super::values::{duration, hook_name, nearest, path, web_url};
 
 /// Every type of event that hooks can ask for.
-pub const EVENT_TYPES: [&str; 47] = [
+pub const EVENT_TYPES: [&str; 49] = [
     "account.created",
     "account.renamed",
     "account.converted",
