@@ -9,6 +9,7 @@ use adsim::{Fault, NewPerson, What, When};
 use futures_util::future::join_all;
 use rosterd::engine::{Decision, Denied, Engine, FLOOR, SignIn};
 use rosterd::model::Status;
+use rosterd::store::{AttemptLimit, SignInAttempt};
 use serde_json::Value;
 
 use crate::firm::{Firm, alice};
@@ -348,8 +349,32 @@ async fn a_password_that_a_server_would_truncate_is_not_sent_and_a_bind_as_anony
     }
     assert_eq!(firm.all_binds(), Vec::<String>::new());
     firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous));
-    let decision = firm.try_ann("whatever").await;
+    let decision = firm.try_ann(&right).await;
     assert!(matches!(decision, Decision::Unavailable), "{decision:?}");
     assert_eq!(firm.user(ANN).await.status(), Status::Active);
     assert!(is_allowed(&firm.try_ann(&right).await));
+}
+
+impl Firm {
+    async fn begin(&self, at_most: u32) -> Option<SignInAttempt> {
+        let limit = AttemptLimit { at_most, window: Duration::from_mins(15), clock_step: 0 };
+        let user = self.user(ANN).await.id;
+        self.engine.store.begin_sign_in(self.clock.new_id(), user, self.clock.now(), limit).await.expect("an answer")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_takes_back_only_what_the_same_server_had_refused_before() {
+    let firm = firm(9).await;
+    let store = &firm.engine.store;
+    let [refused_here, refused_elsewhere, _lost] =
+        [firm.begin(9).await.unwrap(), firm.begin(9).await.unwrap(), firm.begin(9).await.unwrap()];
+    store.refuse_sign_in(&refused_here, "ldaps://dc1").await.unwrap();
+    store.refuse_sign_in(&refused_elsewhere, "ldaps://dc2").await.unwrap();
+    let (slow, accepted) = (firm.begin(9).await.unwrap(), firm.begin(9).await.unwrap());
+    // The server may have come to this one after the success.
+    store.refuse_sign_in(&slow, "ldaps://dc1").await.unwrap();
+    store.accept_sign_in(&accepted, "ldaps://dc1").await.unwrap();
+    assert!(firm.begin(3).await.is_none(), "elsewhere, lost and slow go on counting");
+    assert!(firm.begin(4).await.is_some());
 }
