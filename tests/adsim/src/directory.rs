@@ -256,6 +256,14 @@ impl Ad {
         id
     }
 
+    /// Gives an entry the objectGUID it had in another domain.
+    pub(crate) fn rename_guid(&mut self, id: Id, guid: Uuid) {
+        let Some(entry) = self.entries[id as usize].as_mut() else { return };
+        let made = std::mem::replace(&mut entry.guid, guid);
+        self.by_guid.remove(&made);
+        self.by_guid.insert(guid, id);
+    }
+
     /// Makes a living entry findable by its names.
     pub(crate) fn index(&mut self, id: Id) {
         let Some(entry) = self.get(id) else { return };

@@ -12,7 +12,9 @@ use sqlx::any::AnyRow;
 #[derive(Clone, Debug)]
 pub(super) struct Written {
     pub(super) run: RunId,
-    /// Whether a run of the directory wrote it.
+    /// The directory whose run wrote it; empty where nobody's did.
+    pub(super) directory: String,
+    /// Whether a run of a directory wrote it.
     pub(super) by_directory: bool,
     pub(super) kind: String,
     pub(super) class: Option<Class>,
@@ -62,8 +64,8 @@ pub(super) struct Books {
     pub(super) people: BTreeMap<Guid, Remembered>,
     /// Whose automatic suspension is always held.
     pub(super) protected: BTreeSet<Guid>,
-    /// The plans that have not ended, with their states.
-    pub(super) plans: Vec<(PlanId, String)>,
+    /// The plans that have not ended, with their states and directories.
+    pub(super) plans: Vec<(PlanId, String, String)>,
     /// The changes in them.
     pub(super) held: Vec<WrittenChange>,
     /// Whom to look at again, for what, and since when.
@@ -76,10 +78,19 @@ pub(super) struct Books {
     pub(super) told: BTreeMap<UserId, Told>,
     /// How many events each change has: by run, user.
     pub(super) events: BTreeMap<(RunId, UserId), u64>,
+    /// The types of the events of the last step.
+    pub(super) news: Vec<String>,
     last_row: i64,
     last_event: u64,
     /// What is wrong with the chain of events.
     pub(super) broken_chain: Option<String>,
+}
+
+impl Written {
+    /// What an operator recognises it by.
+    pub(super) fn recognised(&self) -> String {
+        shown(self.user, &self.kind, &self.before, &self.after, self.reason.map(Reason::as_str))
+    }
 }
 
 fn bytes16(row: &AnyRow, at: usize) -> Option<[u8; 16]> {
@@ -116,10 +127,16 @@ impl Books {
             written_before: 0,
             told: BTreeMap::new(),
             events: BTreeMap::new(),
+            news: Vec::new(),
             last_row: 0,
             last_event: 0,
             broken_chain: None,
         }
+    }
+
+    /// A clock that was set back takes with it whatever it wrote.
+    pub(super) fn clamp(&mut self, now: Timestamp) {
+        self.written.iter_mut().for_each(|w| w.at = w.at.min(now));
     }
 
     /// What was written in the last step.
@@ -127,16 +144,22 @@ impl Books {
         &self.written[self.written_before..]
     }
 
-    /// Reads on. `approved` are the changes that an operator has approved and that may be applied as such in this step.
-    pub(super) async fn read(&self, store: &Store, url: &str, approved: &BTreeSet<String>) -> Self {
+    /// Reads on. `approved` are the changes that an operator has approved and that may be applied as such in this step;
+    /// `directories` the names that directories have or had.
+    pub(super) async fn read(&self, store: &Store, url: &str, directories: &BTreeSet<String>, approved: &BTreeSet<String>) -> Self {
         use sqlx::Connection as _;
-        let name = rosterd::model::DirectoryName::parse("corp").expect("a name");
         let mut next = self.clone();
         next.written_before = next.written.len();
         let filter = UserFilter { limit: Some(1_000_000), ..UserFilter::default() };
         next.users = store.users(&filter).await.expect("users").into_iter().map(|u| (u.id, u)).collect();
-        next.settling = store.settling(&name).await.expect("candidates").into_iter().map(|s| ((s.user, s.class), s.first_seen)).collect();
-        next.runs = store.runs(Some("corp"), 12).await.expect("runs");
+        next.settling.clear();
+        for name in directories {
+            let name = rosterd::model::DirectoryName::parse(name).expect("a name");
+            let settling = store.settling(&name).await.expect("candidates");
+            next.settling.extend(settling.into_iter().map(|s| ((s.user, s.class), s.first_seen)));
+        }
+        next.runs = store.runs(None, 60).await.expect("runs");
+        next.runs.retain(|run| directories.contains(&run.directory));
 
         let mut raw = sqlx::AnyConnection::connect(url).await.expect("a connection");
         let statuses = sqlx::query("SELECT id, status FROM users").fetch_all(&mut raw).await.expect("statuses");
@@ -151,8 +174,9 @@ impl Books {
         next.people = people.iter().map(remembered).collect();
         let protected = sqlx::query("SELECT guid FROM pins WHERE kind = 'protected'").fetch_all(&mut raw).await.expect("pins");
         next.protected = protected.iter().map(|row| Guid(bytes16(row, 0).expect("a person"))).collect();
-        let plans = sqlx::query("SELECT id, state FROM plans WHERE state IN ('open', 'approved', 'rejected')");
-        next.plans = plans.fetch_all(&mut raw).await.expect("plans").iter().map(|row| (PlanId(id(row, 0)), row.get(1))).collect();
+        let plans = sqlx::query("SELECT id, state, directory FROM plans WHERE state IN ('open', 'approved', 'rejected')");
+        let plans = plans.fetch_all(&mut raw).await.expect("plans");
+        next.plans = plans.iter().map(|row| (PlanId(id(row, 0)), row.get(1), row.get(2))).collect();
         let written = sqlx::query(
             "SELECT c.run_id, c.directory, c.kind, c.class, c.user_id, c.guid, c.reason, c.before, c.after, c.evidence, c.cluster, \
              c.approved, c.at, c.rowid FROM changes c WHERE c.outcome = 'applied' AND c.rowid > $1 ORDER BY c.rowid",
@@ -164,7 +188,8 @@ impl Books {
             let approved = approved.contains(&shown(user, &kind, &before, &after, reason.as_deref()));
             next.written.push(Written {
                 run: RunId(id(&row, 0)),
-                by_directory: row.get::<String, _>(1) == "corp",
+                by_directory: directories.contains(&row.get::<String, _>(1)),
+                directory: row.get(1),
                 kind,
                 class: row.get::<Option<String>, _>(3).and_then(|c| Class::parse(&c)),
                 user,
@@ -182,12 +207,14 @@ impl Books {
         raw.close().await.expect("a connection that ends");
 
         next.held = Vec::new();
-        for (plan, _) in &next.plans {
+        for (plan, ..) in &next.plans {
             next.held.extend(store.plan_changes(*plan).await.expect("a plan"));
         }
         let fresh = EventFilter { after: Some(self.last_event), limit: 1_000_000, ..EventFilter::default() };
+        next.news.clear();
         for event in store.events(&fresh).await.expect("events") {
             next.last_event = event.seq;
+            next.news.push(event.document["type"].as_str().unwrap_or_default().to_owned());
             next.tell(&event.document);
         }
         next.broken_chain = store.verify_events(None).await.expect("the log").err().map(|b| format!("{b:?}"));

@@ -1,15 +1,17 @@
 //! The administrator of the directory: who has been hired, and what an edit does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use adsim::{Ad, Expiry, NewPerson, names};
+use adsim::{Ad, Expiry, Migrant, NewPerson, names};
 use rosterd::model::Timestamp;
 use uuid::Uuid;
 
 use super::history::{Edit, Mail, Mass};
 
-/// Where people work; the last is outside of the base.
-const OUS: [&str; 7] = ["Engineering", "Sales", "Operations", "Finance", "Support", "Platform", "Elsewhere"];
+/// Where people work; the last two are outside of every base, and nothing is ever seen of the very last.
+const OUS: [&str; 8] = ["Engineering", "Sales", "Operations", "Finance", "Support", "Platform", "Elsewhere", "Basement"];
+/// The OUs that an administrator moves people to and from.
+const PLACES: usize = 7;
 /// The groups that can give a tier, once they are nested; the last two are empty at first.
 pub(super) const GROUPS: [&str; 5] = [names::BASIC, names::PRO, names::PRO_NESTED, "Roster Basic Nested", "Roster Deep"];
 /// What a reader can lose the right to.
@@ -20,33 +22,42 @@ const ATTRIBUTES: [&str; 8] =
 #[derive(Debug)]
 pub(super) struct Cast {
     pub(super) people: Vec<Uuid>,
-    ous: Vec<Uuid>,
+    pub(super) ous: Vec<Uuid>,
+    /// The OUs that are bases of a directory, by the name of the directory; they keep their names.
+    pub(super) bases: BTreeMap<String, Vec<Uuid>>,
     pub(super) groups: Vec<Uuid>,
     made: u32,
     pub(super) dark_ous: BTreeSet<usize>,
     pub(super) dark_people: BTreeSet<Uuid>,
-    pub(super) dark_attributes: BTreeSet<&'static str>,
+    pub(super) dark_attributes: Vec<(&'static str, Option<Uuid>)>,
     pub(super) dark_groups: BTreeSet<usize>,
     pub(super) tombstones: bool,
 }
 
 impl Cast {
     /// Whoever works in a new directory; what this simulation needs is added to it.
-    pub(super) fn of(ad: &mut Ad, service: Uuid, tombstones: bool) -> Self {
-        ad.add_ou("", "Elsewhere");
+    pub(super) fn of(ad: &mut Ad, service: Uuid, tombstones: bool, made: u32) -> Self {
+        for ou in &OUS[6..] {
+            ad.add_ou("", ou);
+        }
+        ad.hide_subtree(OUS[PLACES]);
+        // So that the schema has it.
+        let people: Vec<Uuid> = ad.people().into_iter().filter(|p| *p != service).collect();
+        ad.set(people[0], "employeeType", "human");
         for group in &GROUPS[3..] {
             ad.add_group(names::GROUPS, group);
         }
         ad.show_tombstones(tombstones);
         ad.set_recycle_bin(true);
         Self {
-            people: ad.people().into_iter().filter(|p| *p != service).collect(),
+            people,
             ous: OUS.iter().map(|ou| ad.guid(*ou)).collect(),
             groups: GROUPS.iter().map(|group| ad.guid(*group)).collect(),
-            made: 0,
-            dark_ous: BTreeSet::new(),
+            bases: BTreeMap::new(),
+            made,
+            dark_ous: [PLACES].into(),
             dark_people: BTreeSet::new(),
-            dark_attributes: BTreeSet::new(),
+            dark_attributes: Vec::new(),
             dark_groups: BTreeSet::new(),
             tombstones,
         }
@@ -62,12 +73,13 @@ impl Cast {
 
     /// The n-th of the people, or the next one that is as wanted.
     fn pick(&self, n: usize, is_wanted: impl Fn(Uuid) -> bool) -> Option<Uuid> {
-        let start = n % self.people.len();
+        // The one who came last.
+        let start = if n == usize::MAX { self.people.len() - 1 } else { n % self.people.len() };
         self.people[start..].iter().chain(&self.people[..start]).copied().find(|p| is_wanted(*p))
     }
 
     fn ou(&self, n: usize) -> Uuid {
-        self.ous[n % self.ous.len()]
+        self.ous[n % PLACES]
     }
 
     fn group(&self, n: usize) -> Uuid {
@@ -159,6 +171,7 @@ impl Cast {
                 let name = format!("Called {}", self.next());
                 ad.set(who, "displayName", &name);
             }
+            Edit::RenameOu(ou) if self.bases.values().flatten().any(|base| *base == self.ou(*ou)) => {}
             Edit::RenameOu(ou) => {
                 let name = format!("Department {}", self.next());
                 ad.rename(self.ou(*ou), &name);
@@ -204,11 +217,14 @@ impl Cast {
                 ad.rename(self.group(*group), &name);
             }
             Edit::HideOu(ou) => {
-                let ou = ou % self.ous.len();
+                let ou = ou % PLACES;
                 self.dark_ous.insert(ou);
                 ad.hide_subtree(self.ous[ou]);
             }
-            Edit::ShowOus => std::mem::take(&mut self.dark_ous).into_iter().for_each(|ou| ad.show_subtree(self.ous[ou])),
+            Edit::ShowOus => {
+                let shown = std::mem::replace(&mut self.dark_ous, [PLACES].into());
+                shown.into_iter().filter(|ou| *ou != PLACES).for_each(|ou| ad.show_subtree(self.ous[ou]));
+            }
             Edit::HidePerson(_) => {
                 self.dark_people.insert(who);
                 ad.hide_entry(who);
@@ -216,13 +232,11 @@ impl Cast {
             Edit::ShowPeople => std::mem::take(&mut self.dark_people).into_iter().for_each(|p| ad.show_entry(p)),
             Edit::HideAttribute(attribute, ou) => {
                 let attribute = ATTRIBUTES[attribute % ATTRIBUTES.len()];
-                self.dark_attributes.insert(attribute);
-                let ou = ou.map(|ou| self.ou(ou).into());
-                // So that the schema has it.
-                ad.set(who, "employeeType", if ad.value(who, "employeeType").as_deref() == Some("robot") { "robot" } else { "human" });
-                ad.hide_attribute(attribute, ou);
+                let ou = ou.map(|ou| self.ou(ou));
+                self.dark_attributes.push((attribute, ou));
+                ad.hide_attribute(attribute, ou.map(Into::into));
             }
-            Edit::ShowAttributes => std::mem::take(&mut self.dark_attributes).into_iter().for_each(|a| ad.show_attribute(a)),
+            Edit::ShowAttributes => std::mem::take(&mut self.dark_attributes).into_iter().for_each(|(a, _)| ad.show_attribute(a)),
             Edit::HideMembers(group) => {
                 self.dark_groups.insert(group % self.groups.len());
                 ad.hide_members(self.group(*group));
@@ -234,7 +248,67 @@ impl Cast {
             }
             Edit::Robot(_, is) => ad.set(who, "employeeType", if *is { "robot" } else { "human" }),
             Edit::Many(every, what) => self.many(ad, *every, *what),
+            Edit::ExpireSoon(_, seconds) => {
+                let at = Timestamp(now.0 + seconds * 1_000_000);
+                ad.set_expiry(who, Expiry::Ticks(at.to_filetime()));
+            }
+            Edit::Retitle(_) => {
+                let title = format!("Title {}", self.next());
+                ad.set(who, "title", &title);
+            }
+            Edit::Clash(n) => {
+                let mail = self.address(Mail::Home);
+                self.hire(ad, *n % 6, Some(0), mail.clone(), false);
+                self.hire(ad, (*n / 6) % 6, Some(1), mail, false);
+            }
+            Edit::Bury(_) => {
+                ad.disable(who);
+                ad.move_to(who, self.ous[PLACES]);
+            }
+            Edit::Unearth(n) => ad.move_to(who, self.ous[*n % 6]),
+            Edit::DeleteManager(_) => {
+                let reports = self.people.iter().copied().filter(|p| *p != who && Self::is_alive(ad, *p));
+                for report in reports.collect::<Vec<_>>() {
+                    ad.set(report, "manager", &ad.dn(who));
+                }
+                ad.delete(who);
+            }
+            Edit::DeleteSlice(ou, n) => {
+                let doomed: Vec<Uuid> = self.standing_in(ad, self.ou(*ou)).take(*n).collect();
+                doomed.into_iter().for_each(|p| ad.delete(p));
+            }
+            Edit::LeaveSlice(group, n) => {
+                let group = self.group(*group);
+                let leaving = ad.members(group).into_iter().filter(|m| !self.groups.contains(m)).take(*n);
+                leaving.collect::<Vec<_>>().into_iter().for_each(|m| ad.remove_member(group, m));
+            }
+            Edit::RestoreAll => {
+                let deleted = self.people.iter().copied().filter(|p| ad.exists(*p) && !Self::is_alive(ad, *p));
+                deleted.collect::<Vec<_>>().into_iter().for_each(|p| ad.restore(p));
+            }
+            // Takes two directories: see `emigrate`.
+            Edit::Emigrate(..) => {}
         }
+    }
+
+    fn standing_in(&self, ad: &Ad, ou: Uuid) -> impl Iterator<Item = Uuid> {
+        let below = format!(",{}", ad.dn(ou));
+        self.people.iter().copied().filter(move |p| Self::is_alive(ad, *p) && ad.dn(*p).ends_with(&below))
+    }
+
+    /// Takes somebody out of this domain.
+    pub(super) fn emigrate(&mut self, ad: &mut Ad, n: usize) -> Option<(Uuid, Migrant)> {
+        let who = self.pick(n, |p| Self::is_alive(ad, p)).filter(|_| self.people.len() > 1)?;
+        self.people.retain(|p| *p != who);
+        self.dark_people.remove(&who);
+        Some((who, ad.emigrate(who)))
+    }
+
+    /// Somebody of another domain comes, and is entitled here as before.
+    pub(super) fn immigrate(&mut self, ad: &mut Ad, (who, migrant): (Uuid, Migrant), n: usize) {
+        ad.immigrate(migrant, self.ous[n % 6]);
+        ad.add_member(self.groups[n % 2], who);
+        self.people.push(who);
     }
 
     /// Whom an edit is about; anybody, where it is about nobody.
@@ -261,7 +335,15 @@ impl Cast {
             | Edit::PrimaryGroup(n, _)
             | Edit::HidePerson(n)
             | Edit::HideAttribute(n, _)
-            | Edit::Robot(n, _) => self.pick(*n, |p| Self::is_alive(ad, p)),
+            | Edit::Robot(n, _)
+            | Edit::ExpireSoon(n, _)
+            | Edit::Retitle(n)
+            | Edit::Bury(n)
+            | Edit::DeleteManager(n) => self.pick(*n, |p| Self::is_alive(ad, p)),
+            Edit::Unearth(n) => {
+                let below = format!(",{}", ad.dn(self.ous[PLACES]));
+                self.pick(*n, |p| Self::is_alive(ad, p) && ad.dn(p).ends_with(&below))
+            }
             _ => self.people.first().copied(),
         }
     }

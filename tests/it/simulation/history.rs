@@ -1,9 +1,7 @@
-//! What happens in a history, and how one is made from a seed.
+//! The steps that a history is made of.
 //!
 //! A step names people, OUs and groups by numbers that are taken modulo what there is when it happens. So a step means
 //! something wherever it stands, and a history that broke something can be cut down to the steps that matter.
-
-use fastrand::Rng;
 
 /// One change an administrator makes in the directory. The first number is a person, unless it says otherwise.
 #[derive(Clone, Debug)]
@@ -51,9 +49,81 @@ pub(super) enum Edit {
     Robot(usize, bool),
     /// Every so manieth person.
     Many(usize, Mass),
+    /// The account expires so many seconds from now.
+    ExpireSoon(usize, i64),
+    /// An attribute that says nothing about addresses, tiers and leaving.
+    Retitle(usize),
+    /// Two newcomers with one address.
+    Clash(usize),
+    /// Disabled, and moved to where the service account sees nothing.
+    Bury(usize),
+    /// Out of where the service account sees nothing.
+    Unearth(usize),
+    /// The manager of most is deleted, and AD takes the name of the manager off all of them.
+    DeleteManager(usize),
+    /// So many people of an OU are deleted.
+    DeleteSlice(usize, usize),
+    /// So many members leave a group.
+    LeaveSlice(usize, usize),
+    /// Everybody who is deleted comes back.
+    RestoreAll,
+    /// To another domain of the forest.
+    Emigrate(usize, usize),
 }
 
 impl Edit {
+    /// The first number of it, which also says in which domain it is made.
+    pub(super) fn number(&self) -> usize {
+        match self {
+            Self::Hire { ou, .. } => *ou,
+            Self::ShowOus | Self::ShowPeople | Self::ShowAttributes | Self::ShowMembers | Self::ShowTombstones(_) | Self::RestoreAll => 0,
+            Self::Recreate(n)
+            | Self::Disable(n)
+            | Self::Enable(n)
+            | Self::Expire(n, _)
+            | Self::NeverExpire(n)
+            | Self::Delete(n)
+            | Self::Purge(n)
+            | Self::Restore(n)
+            | Self::Move(n, _)
+            | Self::Rename(n)
+            | Self::Redisplay(n)
+            | Self::RenameOu(n)
+            | Self::SetMail(n, _)
+            | Self::SwapMail(n, _)
+            | Self::StealMail(n, _)
+            | Self::ShareProxy(n, _)
+            | Self::Join(n, _)
+            | Self::Leave(n, _)
+            | Self::LeaveAll(n)
+            | Self::PrimaryGroup(n, _)
+            | Self::Nest(n, _)
+            | Self::Unnest(n, _)
+            | Self::EmptyGroup(n)
+            | Self::RenameGroup(n)
+            | Self::HideOu(n)
+            | Self::HidePerson(n)
+            | Self::HideAttribute(n, _)
+            | Self::HideMembers(n)
+            | Self::Robot(n, _)
+            | Self::Many(n, _)
+            | Self::ExpireSoon(n, _)
+            | Self::Retitle(n)
+            | Self::Clash(n)
+            | Self::Bury(n)
+            | Self::Unearth(n)
+            | Self::DeleteManager(n)
+            | Self::DeleteSlice(n, _)
+            | Self::LeaveSlice(n, _)
+            | Self::Emigrate(n, _) => *n,
+        }
+    }
+
+    /// Whether the service account sees the edit, and goes on seeing what it saw.
+    pub(super) fn is_seen(&self) -> bool {
+        self.is_told() || matches!(self, Self::Purge(_) | Self::Emigrate(..) | Self::ShowTombstones(_))
+    }
+
     /// Whether a directory tells of it: neither of what somebody may see is told, nor of a tombstone that goes.
     pub(super) fn is_told(&self) -> bool {
         !matches!(
@@ -68,6 +138,9 @@ impl Edit {
                 | Self::HideMembers(_)
                 | Self::ShowMembers
                 | Self::ShowTombstones(_)
+                | Self::Bury(_)
+                | Self::Unearth(_)
+                | Self::Emigrate(..)
         )
     }
 }
@@ -103,37 +176,61 @@ pub(super) enum Mass {
 /// What rosterd is asked to do. Users are numbers, too.
 #[derive(Clone, Debug)]
 pub(super) enum Do {
-    Full,
+    /// Everybody of a directory is read; of all directories with [`ALL`].
+    Full(usize),
     /// What the schedule does at its ticks: what has changed is read, where that can be told, and everybody where not.
-    Tick,
+    Tick(usize),
     /// What the schedule would do now: second looks and expiries.
     Due,
     SyncUser(usize),
-    Plan,
-    Approve,
+    Plan(usize),
+    Approve(usize),
     ApproveOld(usize),
     /// What concerns somebody, or has a cause in common.
     ApprovePart(usize),
-    Reject,
+    Reject(usize),
+    /// What was rejected is asked again.
+    Reopen(usize),
     /// Takes a run back.
     Undo(usize),
     Suspend(usize),
     Activate(usize),
-    Pause(u64),
-    Resume,
+    Pause(usize, u64),
+    Resume(usize),
     Relink(usize),
     ReleaseAddress(usize),
     Unpin(usize),
     Claim,
     Release,
     Invite(usize),
-    Repin,
+    Remove(usize),
+    /// Retention, as it is configured.
+    Forget,
+    Repin(usize),
+}
+
+/// Every directory, and not one.
+pub(super) const ALL: usize = usize::MAX;
+
+/// What an administrator changes in the configuration, and reloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reload {
+    /// A base is forgotten.
+    Narrow(usize),
+    /// Every base is there again.
+    Widen,
+    /// A directory gets another name.
+    Rename(usize),
+    /// A base of one directory becomes one of another, or a directory of its own.
+    Rebase(usize, usize),
+    /// Something that nobody comes into scope by, or leaves it.
+    Harmless,
 }
 
 impl Do {
     /// Whether an operator approves something by it; a part may be all there is.
     pub(super) fn approves(&self) -> bool {
-        matches!(self, Self::Approve | Self::ApproveOld(_) | Self::ApprovePart(_))
+        matches!(self, Self::Approve(_) | Self::ApproveOld(_) | Self::ApprovePart(_))
     }
 }
 
@@ -181,6 +278,15 @@ pub(super) enum Step {
     ServerUp,
     /// Minutes.
     Wait(u64),
+    /// The machine's clock is set so many seconds forward or back; the directory's goes on.
+    Clock(i64),
+    /// The machine's clock is set right.
+    ClockRight,
+    /// The directory's clock goes so many seconds ahead of the true time, or behind it.
+    ServerClock(i64),
+    Reload(Reload),
+    /// The same, after what is done has been polled so often.
+    Meanwhile(Reload, u32, Do),
 }
 
 /// What a history plays in.
@@ -197,170 +303,18 @@ pub(super) struct Stage {
     /// Whether the first day is over when it begins.
     pub(super) established: bool,
     pub(super) page_size: u32,
+    pub(super) layout: Layout,
 }
 
-/// Makes the stage and the steps of a seed.
-pub(super) fn of_seed(seed: u64, steps: usize) -> (Stage, Vec<Step>) {
-    let mut rng = Rng::with_seed(seed);
-    let stage = Stage {
-        // Small companies as well as some that a share of matters in.
-        people: if rng.u8(0..3) == 0 { rng.usize(1..=10) } else { rng.usize(12..=70) },
-        without_group: if rng.u8(0..3) == 0 { rng.usize(1..3) } else { 0 },
-        filtered: rng.bool(),
-        settles: rng.u8(0..4) != 0,
-        tombstones: rng.bool(),
-        protects: rng.bool(),
-        two_servers: rng.u8(0..3) == 0,
-        established: rng.u8(0..3) != 0,
-        page_size: [3, 7, 20, 1000][rng.usize(0..4)],
-    };
-    let mut history = Vec::with_capacity(steps);
-    while history.len() < steps {
-        let next = step(&mut rng);
-        // Most edits are seen by a run soon; some come in numbers first.
-        let is_edit = matches!(next, Step::Edit(_) | Step::Trouble(_));
-        history.push(next);
-        if is_edit && rng.u8(0..3) == 0 {
-            history.push(Step::Do(read(&mut rng)));
-        }
-    }
-    (stage, history)
-}
-
-fn step(rng: &mut Rng) -> Step {
-    match rng.u8(0..100) {
-        0..42 => Step::Edit(edit(rng)),
-        42..57 => Step::Do(read(rng)),
-        57..72 => Step::Do(order(rng)),
-        72..80 => Step::Wait(minutes(rng)),
-        80..86 => Step::Trouble(trouble(rng)),
-        86..88 => Step::Calm,
-        88..91 => Step::During(edit(rng), rng.usize(0..40), read(rng)),
-        91..93 => Step::Both(if rng.bool() { read(rng) } else { order(rng) }, order(rng)),
-        93..96 => Step::Kill(if rng.bool() { read(rng) } else { order(rng) }, rng.u32(1..220)),
-        96 => Step::Restart,
-        97 => [Step::Backup, Step::Backup, Step::Restore][rng.usize(0..3)].clone(),
-        98 => Step::ServerDown,
-        _ => Step::ServerUp,
-    }
-}
-
-fn read(rng: &mut Rng) -> Do {
-    if rng.bool() { Do::Full } else { Do::Tick }
-}
-
-fn minutes(rng: &mut Rng) -> u64 {
-    match rng.u8(0..10) {
-        0..4 => rng.u64(1..12),
-        4..7 => rng.u64(11..90),
-        7..9 => rng.u64(90..24 * 60),
-        _ => rng.u64(24 * 60..10 * 24 * 60),
-    }
-}
-
-fn mail(rng: &mut Rng) -> Mail {
-    match rng.u8(0..12) {
-        0..6 => Mail::Home,
-        6..8 => Mail::Second,
-        8 => Mail::Foreign,
-        9 => Mail::Malformed,
-        10 => Mail::None,
-        _ => Mail::Shouted,
-    }
-}
-
-pub(super) fn edit(rng: &mut Rng) -> Edit {
-    let mut n = || rng.usize(0..1000);
-    let (a, b) = (n(), n());
-    match rng.u8(0..100) {
-        0..8 => Edit::Hire { ou: a, group: b, mail: mail(rng), staged: rng.u8(0..5) == 0 },
-        8..11 => Edit::Recreate(a),
-        11..20 => Edit::Disable(a),
-        20..26 => Edit::Enable(a),
-        26..29 => Edit::Expire(a, rng.i64(-60..600)),
-        29..31 => Edit::NeverExpire(a),
-        31..36 => Edit::Delete(a),
-        36..40 => Edit::Purge(a),
-        40..42 => Edit::Restore(a),
-        42..47 => Edit::Move(a, b),
-        47..49 => Edit::Rename(a),
-        49..51 => Edit::Redisplay(a),
-        51 => Edit::RenameOu(a),
-        52..57 => Edit::SetMail(a, mail(rng)),
-        57..60 => Edit::SwapMail(a, b),
-        60..63 => Edit::StealMail(a, b),
-        63..65 => Edit::ShareProxy(a, b),
-        65..68 => Edit::Join(a, b),
-        68..71 => Edit::Leave(a, b),
-        71..74 => Edit::LeaveAll(a),
-        74 => Edit::PrimaryGroup(a, b),
-        75..77 => Edit::Nest(a, b),
-        77 => Edit::Unnest(a, b),
-        78 => Edit::EmptyGroup(a),
-        79 => Edit::RenameGroup(a),
-        80..84 => Edit::HideOu(a),
-        84..86 => Edit::ShowOus,
-        86 => Edit::HidePerson(a),
-        87 => Edit::ShowPeople,
-        88..90 => Edit::HideAttribute(a, (rng.u8(0..2) == 0).then_some(b)),
-        90..92 => Edit::ShowAttributes,
-        92 => Edit::HideMembers(a),
-        93 => Edit::ShowMembers,
-        94 => Edit::ShowTombstones(rng.bool()),
-        95..97 => Edit::Robot(a, rng.bool()),
-        _ => {
-            let all =
-                [Mass::Disable, Mass::Enable, Mass::Delete, Mass::MoveOut, Mass::LeaveGroups, Mass::JoinPro, Mass::Readdress, Mass::Hire];
-            Edit::Many(rng.usize(1..5), all[rng.usize(0..all.len())])
-        }
-    }
-}
-
-fn order(rng: &mut Rng) -> Do {
-    let n = rng.usize(0..1000);
-    match rng.u8(0..60) {
-        0..10 => Do::Approve,
-        10..13 => Do::ApproveOld(n),
-        13..16 => Do::Reject,
-
-        16..22 => Do::Due,
-        22..25 => Do::SyncUser(n),
-        25..27 => Do::ApprovePart(n),
-        27..29 => Do::Plan,
-        29..33 => Do::Suspend(n),
-        33..38 => Do::Activate(n),
-        38 => Do::Pause(rng.u64(1..600)),
-        39 => Do::Resume,
-        40..43 => Do::Relink(n),
-        43..46 => Do::ReleaseAddress(n),
-        46..48 => Do::Unpin(n),
-        48..50 => Do::Claim,
-        50..52 => Do::Release,
-        52..54 => Do::Invite(n),
-        54 => Do::Repin,
-        55..58 => Do::Undo(n),
-        _ => Do::Full,
-    }
-}
-
-fn trouble(rng: &mut Rng) -> Trouble {
-    let (at, code) = (rng.usize(1..30), [1, 3, 4, 11, 50, 51, 52, 53, 80][rng.usize(0..9)]);
-    let (page, entries) = (rng.usize(1..4), rng.usize(0..40));
-    match rng.u8(0..15) {
-        0 => Trouble::CutAfter(entries),
-        1 => Trouble::CutAt(at),
-        2 => Trouble::CutInsideFrame(at),
-        3 => Trouble::Refused(at, code),
-        4 => Trouble::PageRefused(page, code),
-        5 => Trouble::NoControl(page),
-        6 => Trouble::SameCookie(page),
-        7 => Trouble::Empty(at),
-        8 => Trouble::EmptyPage(page),
-        9 => Trouble::SkipAfter(entries),
-        10 => Trouble::RepeatAfter(entries),
-        11 => Trouble::Notice(at),
-        12 => Trouble::Referral(at),
-        13 => Trouble::Anonymous,
-        _ => Trouble::Locked,
-    }
+/// How the company is divided into directories of one account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// One directory with one base.
+    One,
+    /// One directory with a base for each department.
+    Bases,
+    /// Two or three directories, each with departments of one domain.
+    Departments(usize),
+    /// Two domains of a forest, each a directory.
+    Domains,
 }

@@ -9,7 +9,12 @@ use rosterd::store::Run;
 
 use super::books::{Books, Told, Written};
 use super::history::{Do, Step};
+use super::memory::Memory;
 use super::office::Rulebook;
+use super::sequences::{
+    contested_addresses_stay, leavers_leave_in_time, losses_are_noticed, people_are_one_user, reactivations_are_true, rejections_stand,
+    runs_say_what_they_wrote, slices_wait,
+};
 use super::truth::{Facts, Truth};
 use crate::world::Life;
 
@@ -21,24 +26,33 @@ pub(super) struct Seen<'a> {
     pub(super) after: &'a Books,
     /// What was true when it began, after each edit in it, and when it ended.
     pub(super) truths: &'a [Truth],
-    /// How many managed users were active, since the beginning.
-    pub(super) actives: &'a [(Timestamp, u64)],
+    /// How many managed users of each directory were active, since the beginning.
+    pub(super) actives: &'a [(Timestamp, BTreeMap<String, u64>)],
     /// Whether the server may have lied in this step ...
     pub(super) lied: bool,
     /// ... and at least once more.
     pub(super) lied_again: bool,
-    /// Whether runs only plan: the store was restored, or what is so was accepted, and nobody has approved what follows.
-    pub(super) only_plans: bool,
+    /// The directories whose runs only plan: the store was restored, who is in scope is different, or what is so was accepted,
+    /// and nobody has approved what follows.
+    pub(super) only_plans: &'a BTreeSet<String>,
+    /// Whether every server could be asked, and answered what is so.
+    pub(super) is_clear: bool,
+    /// The directories that are configured.
+    pub(super) directories: &'a [String],
+    /// What operators had rejected, and not asked again, when the step began.
+    pub(super) rejected: &'a BTreeMap<String, UserId>,
+    /// What is known from the steps before.
+    pub(super) memory: &'a Memory,
 }
 
 /// What is wrong, in sentences.
-type Wrong = Vec<String>;
+pub(super) type Wrong = Vec<String>;
 
 /// Finds what is wrong.
 type Check = fn(&Seen<'_>) -> Wrong;
 
 /// Every check, with what it promises.
-pub(super) const CHECKS: [(&str, Check); 20] = [
+pub(super) const CHECKS: [(&str, Check); 28] = [
     ("nobody is suspended without a reason that is true", suspensions_are_true),
     ("whoever is disabled or expired is suspended by the next complete run, or held", leavers_leave),
     ("who is gone, or gets less, is seen so twice", second_looks_are_taken),
@@ -59,16 +73,37 @@ pub(super) const CHECKS: [(&str, Check); 20] = [
     ("everybody is what the events say", everybody_is_what_was_told),
     ("every change has its events and no event comes without", changes_have_events),
     ("no run breaks on the store", runs_do_not_break),
+    ("whoever leaves in sight is suspended after a few runs, or held", leavers_leave_in_time),
+    ("whoever cannot be seen any more is noticed after a few runs", losses_are_noticed),
+    ("what an operator rejected is not applied", rejections_stand),
+    ("a person is one user", people_are_one_user),
+    ("a mass event of one cause waits, in whatever slices it comes", slices_wait),
+    ("who has a contested address is not decided by a run", contested_addresses_stay),
+    ("a run says what it wrote", runs_say_what_they_wrote),
+    ("who comes back was seen to be in order", reactivations_are_true),
 ];
 
 impl Seen<'_> {
     /// What a run of the directory wrote in this step.
-    fn by_directory(&self) -> impl Iterator<Item = &Written> {
+    pub(super) fn by_directory(&self) -> impl Iterator<Item = &Written> {
         self.after.fresh().iter().filter(|w| w.by_directory)
     }
 
+    /// The directories that runs of this step have read as a schedule has them read, and could have read.
+    pub(super) fn readings(&self) -> impl Iterator<Item = String> {
+        let is_reading = |run: &&Run| self.is_clear && matches!(run.mode.as_str(), "full" | "delta") && run.finished_at.is_some();
+        let is_over = |run: &&Run| !matches!(run.state, RunState::Running | RunState::Cancelled);
+        self.runs().filter(is_reading).filter(is_over).map(|run| run.directory.clone())
+    }
+
+    /// The directories that were read as a whole in this step, without a doubt.
+    pub(super) fn whole_reads(&self) -> impl Iterator<Item = &str> {
+        let is_whole = |r: &&Run| !self.lied && r.mode == "full" && r.complete && r.error.is_none() && r.finished_at.is_some();
+        self.runs().filter(is_whole).map(|r| r.directory.as_str())
+    }
+
     /// What was true of a person in this step, moment by moment.
-    fn facts(&self, who: Guid) -> impl Iterator<Item = (&Truth, &Facts)> {
+    pub(super) fn facts(&self, who: Guid) -> impl Iterator<Item = (&Truth, &Facts)> {
         self.truths.iter().filter_map(move |t| Some((t, t.people.get(&who)?)))
     }
 
@@ -79,24 +114,25 @@ impl Seen<'_> {
 
     pub(super) fn does(&self, is: impl Fn(&Do) -> bool) -> bool {
         match self.step {
-            Step::Do(what) | Step::During(_, _, what) | Step::Kill(what, _) => is(what),
+            Step::Do(what) | Step::During(_, _, what) | Step::Kill(what, _) | Step::Meanwhile(_, _, what) => is(what),
             Step::Both(one, other) => is(one) || is(other),
             _ => false,
         }
     }
 }
 
-/// Whether the reason is true of the person at this moment.
-pub(super) fn holds(reason: Reason, facts: &Facts, at: Timestamp, tombstones: bool, rulebook: &Rulebook) -> bool {
+/// Whether the reason is true of the person in this truth, at a time by the directory's clock.
+pub(super) fn holds(reason: Reason, facts: &Facts, truth: &Truth, at: Timestamp, rulebook: &Rulebook) -> bool {
     let is_alive = facts.life == Life::Alive;
     match reason {
         Reason::Operator => false,
         Reason::Disabled => is_alive && facts.is_disabled,
         Reason::Expired => is_alive && facts.expires.is_some_and(|end| end <= at),
-        Reason::Deleted => facts.life == Life::Tombstone && tombstones,
-        Reason::OutOfScope => is_alive && (!facts.dn.is_within(&rulebook.base) || (rulebook.filtered && facts.is_robot)),
+        Reason::Deleted => facts.life == Life::Tombstone && facts.is_visible,
+        // Of no directory: the same person may be of another one.
+        Reason::OutOfScope => is_alive && (!truth.covers(&facts.dn) || (rulebook.filtered && facts.is_robot)),
         Reason::NoGroup => is_alive && rulebook.without_group == WithoutGroup::Suspend && facts.tier.is_none(),
-        Reason::Vanished => facts.life == Life::Purged || (facts.life == Life::Tombstone && !tombstones),
+        Reason::Vanished => facts.life == Life::Purged || (facts.life == Life::Tombstone && !facts.is_visible),
     }
 }
 
@@ -110,7 +146,7 @@ fn suspensions_are_true(seen: &Seen<'_>) -> Wrong {
             _ => change.after["causes"].as_array().into_iter().flatten().filter_map(|r| Reason::parse(r.as_str()?)).collect(),
         };
         for reason in reasons {
-            let is_true = seen.facts(guid).any(|(truth, facts)| holds(reason, facts, truth.at, truth.tombstones, seen.rulebook));
+            let is_true = seen.facts(guid).any(|(truth, facts)| holds(reason, facts, truth, truth.at, seen.rulebook));
             if is_true || (reason == Reason::Vanished && may_count_as_vanished(seen, change, guid)) {
                 continue;
             }
@@ -131,40 +167,43 @@ fn may_count_as_vanished(seen: &Seen<'_>, change: &Written, guid: Guid) -> bool 
     let Some(parent) = stood else { return false };
     seen.facts(guid).any(|(truth, facts)| {
         // Where a tombstone can be read, whoever has none is invisible rather than gone.
-        let shows_tombstones = truth.tombstones && truth.people.values().any(|f| f.life == Life::Tombstone);
+        let shows_tombstones = truth.people.values().any(|f| f.life == Life::Tombstone && f.is_visible);
         let is_hidden = facts.life == Life::Alive && !facts.is_visible && !shows_tombstones;
         let witness = truth.people.iter().any(|(other, f)| *other != guid && f.is_visible && f.dn.is_within(&parent));
         (is_hidden && witness) || (change.approved && !facts.is_visible)
     })
 }
 
-/// LA: after a run that read everything, nobody who is disabled or has expired can sign in unless that is held in sight.
+/// LA: after a run that read everything of a directory, nobody of it who is disabled or has expired can sign in unless that is
+/// held in sight.
 fn leavers_leave(seen: &Seen<'_>) -> Wrong {
-    let ended_well = |r: &Run| r.mode == "full" && r.complete && r.error.is_none() && r.dropped == 0 && r.state != RunState::Running;
-    let is_blind = seen.lied || seen.truths.iter().any(|t| !t.is_readable);
-    if matches!(seen.step, Step::Kill(..)) || !seen.runs().any(ended_well) || is_blind {
+    let ended_well = |r: &&Run| r.mode == "full" && r.complete && r.error.is_none() && !matches!(r.state, RunState::Running);
+    // Two that race may drop what the other one does.
+    if matches!(seen.step, Step::Kill(..) | Step::Both(..)) || seen.lied {
         return Vec::new();
     }
+    let read: BTreeSet<&str> = seen.runs().filter(ended_well).map(|r| r.directory.as_str()).collect();
     let mut wrong = Vec::new();
-    let begun = seen.truths[0].at;
+    let begun = seen.truths[0].at.minus(Duration::from_secs(2));
     for user in seen.after.users.values().filter(|u| u.status() == Status::Active) {
-        let Some(link) = &user.link else { continue };
+        let Some(link) = user.link.as_ref().filter(|l| read.contains(l.directory.as_str())) else { continue };
+        let is_of = |truth: &Truth, facts: &Facts| {
+            facts.life == Life::Tombstone || truth.is_of(link.directory.as_str(), &facts.dn) || !truth.covers(&facts.dn)
+        };
         // Since before the run, and for as long as it took.
-        let throughout = |reason| {
+        let throughout = |reason, attribute: &str| {
             seen.facts(link.guid).next().is_some()
                 && seen.facts(link.guid).all(|(t, f)| {
-                    let at = begun.minus(Duration::from_secs(2));
-                    f.is_visible && holds(reason, f, at, t.tombstones, seen.rulebook)
+                    let is_frozen = t.dark.contains(attribute) || (reason == Reason::Expired && t.skew > Duration::from_mins(4));
+                    !is_frozen && f.is_visible && is_of(t, f) && holds(reason, f, t, begun, seen.rulebook)
                 })
         };
-        for reason in [Reason::Disabled, Reason::Expired] {
-            if throughout(reason) && !seen.after.is_held(user.id) {
+        for (reason, attribute) in
+            [(Reason::Disabled, "userAccountControl"), (Reason::Expired, "accountExpires"), (Reason::Deleted, "isDeleted")]
+        {
+            if throughout(reason, attribute) && !seen.after.is_held(user.id) {
                 wrong.push(format!("{} is {reason}, was readable, and is active", link.guid));
             }
-        }
-        let is_tombstone = seen.facts(link.guid).all(|(t, f)| f.life == Life::Tombstone && t.tombstones);
-        if is_tombstone && seen.facts(link.guid).next().is_some() && !seen.after.is_held(user.id) {
-            wrong.push(format!("{} was deleted, its tombstone readable, and is active", link.guid));
         }
     }
     wrong
@@ -175,21 +214,35 @@ fn second_looks_are_taken(seen: &Seen<'_>) -> Wrong {
     let settle = seen.rulebook.config.limits.settle;
     let is_hasty = |w: &&Written| {
         let Some(class @ (Class::Gone | Class::Downgrade)) = w.class.filter(|_| !w.approved && !settle.is_zero()) else { return false };
-        seen.before.settling.get(&(w.user, class)).is_none_or(|first| first.plus(settle) > w.at)
+        let is_young = |first: Option<&Timestamp>| first.is_none_or(|first| first.plus(settle) > w.at);
+        // Also for this very reason, if nobody lied.
+        let of_reason = || w.guid.zip(w.reason).filter(|_| seen.is_clear && w.kind == "suspend");
+        is_young(seen.memory.settling.get(&(w.user, class)))
+            || of_reason().is_some_and(|(guid, reason)| is_young(seen.memory.since.get(&(guid, reason))))
     };
     let hasty = seen.by_directory().filter(is_hasty);
-    hasty.map(|w| format!("{} of {} ({:?}), first seen {:?}", w.kind, w.user, w.reason, seen.before.settling)).collect()
+    hasty
+        .map(|w| {
+            let first = w.class.and_then(|class| seen.memory.settling.get(&(w.user, class)));
+            let since = w.guid.zip(w.reason).and_then(|key| seen.memory.since.get(&key));
+            format!("{} of {} ({:?}) at {:?}, first seen {first:?}, so since {since:?}", w.kind, w.user, w.reason, w.at)
+        })
+        .collect()
 }
 
 fn complete_runs_have_read_everybody(seen: &Seen<'_>) -> Wrong {
-    let in_filter = |f: &&Facts| f.is_visible && f.dn.is_within(&seen.rulebook.base) && !(seen.rulebook.filtered && f.is_robot);
-    let least = seen.truths.iter().map(|t| t.people.values().filter(in_filter).count() as u64).min().unwrap_or(0);
     // An edit on the way may move somebody out of sight before, and into sight after.
-    if seen.lied || matches!(seen.step, Step::During(..)) {
+    if seen.lied || matches!(seen.step, Step::During(..) | Step::Meanwhile(..)) {
         return Vec::new();
     }
-    let short = seen.runs().filter(|r| r.mode == "full" && r.complete && r.state != RunState::Running && r.entries < least);
-    short.map(|r| format!("{} of {least} people", r.entries)).collect()
+    let least = |directory: &str| {
+        let in_filter = |t: &Truth, f: &Facts| {
+            f.life == Life::Alive && f.is_visible && t.is_of(directory, &f.dn) && !(seen.rulebook.filtered && f.is_robot)
+        };
+        seen.truths.iter().map(|t| t.people.values().filter(|f| in_filter(t, f)).count() as u64).min().unwrap_or(0)
+    };
+    let short = seen.runs().filter(|r| r.mode == "full" && r.complete && r.state != RunState::Running && r.entries < least(&r.directory));
+    short.map(|r| format!("{} of {} people", r.entries, least(&r.directory))).collect()
 }
 
 fn suspensions_have_evidence(seen: &Seen<'_>) -> Wrong {
@@ -274,7 +327,11 @@ fn addresses_are_held_once(seen: &Seen<'_>) -> Wrong {
 }
 
 fn one_plan_waits(seen: &Seen<'_>) -> Wrong {
-    if seen.after.plans.len() > 1 { vec![format!("{:?}", seen.after.plans)] } else { Vec::new() }
+    let mut plans: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, _, directory) in &seen.after.plans {
+        *plans.entry(directory).or_default() += 1;
+    }
+    plans.into_iter().filter(|(_, n)| *n > 1).map(|(directory, n)| format!("{n} plans of {directory}")).collect()
 }
 
 /// What one window allows of a class, by DESIGN 5 and 8.
@@ -294,7 +351,7 @@ pub(super) fn allowed(class: Class, active: u64) -> u64 {
     }
 }
 
-const WINDOW: Duration = Duration::from_hours(24);
+pub(super) const WINDOW: Duration = Duration::from_hours(24);
 const HOUR: Duration = Duration::from_hours(1);
 
 /// Whatever the runs were, and whoever asked for them: no window has more of a class than it allows.
@@ -305,13 +362,19 @@ fn limits_hold(seen: &Seen<'_>) -> Wrong {
         let Some(class) = change.class else { continue };
         let within = |span: Duration| {
             let since = change.at.minus(span);
-            let of_class = seen.after.written.iter().filter(counts).filter(|w| w.class == Some(class));
+            let of_class = seen.after.written.iter().filter(counts).filter(|w| w.class == Some(class) && w.directory == change.directory);
             of_class.filter(|w| w.at > since && w.at <= change.at).count() as u64
         };
         // Those who were active when the window began, or as the first day began.
         let start = change.at.minus(WINDOW);
-        let last = seen.actives.iter().rev().find(|(at, active)| *at <= start && *active > 0);
-        let active = last.or(seen.actives.first()).map_or(0, |(_, active)| *active);
+        let of = |(_, active): &(Timestamp, BTreeMap<String, u64>)| active.get(&change.directory).copied().unwrap_or(0);
+        let last = seen.actives.iter().rev().find(|at| at.0 <= start && of(at) > 0);
+        let first = seen.actives.iter().find(|at| of(at) > 0);
+        let mut active = last.or(first).map_or(0, of);
+        if seen.memory.upset.is_some_and(|at| at > start) {
+            // Which of the counts is that of the window's beginning is not to be told.
+            active = seen.actives.iter().map(of).max().unwrap_or(active).max(active);
+        }
         let limit = allowed(class, active);
         let is_let_through = class == Class::Confirmed && within(HOUR) <= 10;
         if within(WINDOW) > limit && !is_let_through {
@@ -349,13 +412,15 @@ fn clusters_wait(seen: &Seen<'_>) -> Wrong {
 /// Positive suspensions excepted.
 fn restored_stores_only_plan(seen: &Seen<'_>) -> Wrong {
     // The run of an approval goes by the scope that was approved.
-    if !seen.only_plans || matches!(seen.step, Step::Both(..)) || seen.does(Do::approves) {
+    if matches!(seen.step, Step::Both(..) | Step::Meanwhile(..)) || seen.does(Do::approves) {
         return Vec::new();
     }
     let is_positive =
         |w: &&Written| matches!(w.reason, Some(Reason::Disabled | Reason::Expired | Reason::Deleted)) && w.kind != "reactivate";
-    let applied = seen.by_directory().filter(|w| !w.approved && !is_positive(w));
-    applied.map(|w| format!("{} of {} to {}", w.kind, w.user, w.after)).collect()
+    let is_forgotten = seen.does(|what| matches!(what, Do::Forget));
+    // A run that leaves nothing to wait for accepts the scope, so one after it is free.
+    let applied = seen.by_directory().filter(|w| seen.only_plans.contains(&w.directory) && !w.approved && !is_positive(w));
+    applied.filter(|_| !is_forgotten).map(|w| format!("{} {} of {} to {}", w.directory, w.kind, w.user, w.after)).collect()
 }
 
 fn protected_people_stay(seen: &Seen<'_>) -> Wrong {

@@ -1,54 +1,78 @@
 //! Where a history plays: a directory, a daemon without its socket, and everybody who acts on them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use adsim::{Fault, Sim, What, When};
+use adsim::Sim;
 use futures_util::future::BoxFuture;
 use rosterd::clock::Clock;
 use rosterd::directory::ServerUrl;
-use rosterd::engine::{Cron, DirectoryConfig, Engine, EngineError, Request, Rules, Scope, Selection};
-use rosterd::model::{Actor, DirectoryName, Dn, Domain, Reason, Timestamp, Trigger, User, WrittenChange};
+use rosterd::engine::{Cron, DirectoryConfig, Engine, EngineError, Retention, Rules};
+use rosterd::model::{Timestamp, UserId};
 use rosterd::reconcile::{Filter, WithoutGroup};
-use rosterd::store::{HeldRow, Run, Store, UserFilter};
+use rosterd::store::Store;
 use tokio_util::sync::CancellationToken;
 
-use super::books::shown;
 use super::edits::Cast;
-use super::history::{Do, Edit, Mail, Stage, Step, Trouble};
+use super::history::{ALL, Edit, Layout, Mail, Reload, Stage, Step};
+use super::sections::Sections;
 use super::truth::Truth;
 use crate::firm::{alice, config};
 
 /// The domain that is claimed and released.
 pub(super) const SECOND: &str = "example.org";
 
-/// What the company is measured by; the directory's configuration, and what a history never changes.
+/// What the company is measured by, and what a history never changes.
 #[derive(Debug)]
 pub(super) struct Rulebook {
     pub(super) config: DirectoryConfig,
-    pub(super) base: Dn,
     pub(super) filtered: bool,
     pub(super) without_group: WithoutGroup,
 }
 
+/// One domain: its controllers, and who acts in it.
+#[derive(Debug)]
+pub(super) struct Domain {
+    pub(super) sim: Sim,
+    replica: Option<Sim>,
+    pub(super) cast: Arc<Mutex<Cast>>,
+}
+
+/// What operators have said, by the changes they said it of.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    /// The changes that were shown and approved, and when.
+    pub(super) approved: BTreeMap<String, Timestamp>,
+    /// The changes that were rejected and not asked again, and of whom they are.
+    pub(super) rejected: BTreeMap<String, UserId>,
+    /// The directories of which a whole plan was approved since the step began.
+    pub(super) accepted: BTreeSet<String>,
+}
+
 #[derive(Debug)]
 pub(super) struct Office {
-    sim: Sim,
-    replica: Option<Sim>,
+    pub(super) domains: Vec<Domain>,
     folder: tempfile::TempDir,
     clock: Clock,
+    /// How much time has passed in the history beside the time it takes, in microseconds.
+    passed: i64,
+    /// How far the directory's clock is ahead of the true time, in seconds.
+    server_ahead: i64,
     engine: Option<Arc<Engine>>,
     pub(super) rulebook: Rulebook,
-    cast: Arc<Mutex<Cast>>,
+    /// The configuration of a directory of each domain, without its bases.
+    plain: Vec<DirectoryConfig>,
+    pub(super) sections: Mutex<Sections>,
     /// What was true since the last step began.
-    moments: Arc<Mutex<Vec<Truth>>>,
-    /// The changes that operators have been shown and have approved, and when.
-    shown: Mutex<BTreeMap<String, Timestamp>>,
+    pub(super) moments: Arc<Mutex<Vec<Truth>>>,
+    pub(super) words: Mutex<Words>,
     /// Troubles that show what is not, and have not happened yet.
-    lies: usize,
+    pub(super) lies: usize,
+    is_down: bool,
     has_backup: bool,
 }
 
@@ -68,59 +92,104 @@ impl<T> Future for Cut<'_, T> {
     }
 }
 
-impl Office {
-    /// Opens: the directory is there, the account has its domain, nobody has been read.
-    pub(super) async fn open(stage: &Stage, seed: u64) -> Self {
-        let sim = Sim::builder().people(stage.people).seed(seed).start().await.expect("a simulator");
-        let folder = tempfile::tempdir().expect("a folder");
+/// A folder in memory, where the machine has one: nothing here has to survive a power cut.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")
+}
+
+impl Domain {
+    async fn open(stage: &Stage, n: usize, seed: u64) -> Self {
+        let builder = match n {
+            0 => Sim::builder().people(stage.people),
+            _ => Sim::builder().people(stage.people.div_ceil(2)).domain("emea.example.com").mail_domain("example.net"),
+        };
+        let sim = builder.seed(seed.wrapping_add(n as u64 * 0x5eed_0000)).start().await.expect("a simulator");
         let service = sim.service_dn();
         let cast = sim.edit(|ad| {
             let service = ad.guid(service.as_str());
-            Cast::of(ad, service, stage.tombstones)
+            let cast = Cast::of(ad, service, stage.tombstones, n as u32 * 10_000);
+            // Names that the other domain does not have: people move.
+            for (m, who) in cast.people.iter().enumerate().filter(|_| n > 0) {
+                ad.set(*who, "sAMAccountName", &format!("domain{n}-{m}"));
+                ad.rename(*who, &format!("Domain{n} {m}"));
+            }
+            cast
         });
-        let mut config = config(&sim, folder.path());
-        let base = sim.look(|ad| ad.dn(adsim::names::STAFF));
-        config.settings.bases = vec![base.clone()];
+        let replica = (n == 0 && stage.two_servers).then(|| sim.replica("DC2").expect("another server"));
+        Self { sim, replica, cast: Arc::new(Mutex::new(cast)) }
+    }
+
+    fn edit(&self, edit: &Edit, now: Timestamp) {
+        // The directory first, then the cast: as an edit does that happens while people are read.
+        self.sim.edit(|ad| self.cast.lock().expect("the cast").edit(ad, edit, now));
+    }
+
+    /// The configuration of a directory of this domain.
+    fn plain(&self, stage: &Stage, folder: &Path) -> DirectoryConfig {
+        std::fs::create_dir_all(folder).expect("a folder");
+        let mut config = config(&self.sim, folder);
         config.settings.page_size = stage.page_size;
         config.settings.timeouts.operation = Duration::from_secs(2);
-        let text = "(!(employeeType=robot))";
         if stage.filtered {
-            sim.edit(|ad| ad.set(cast.people[0], "employeeType", "human"));
+            let text = "(!(employeeType=robot))";
             config.settings.filter = Some((text.to_owned(), Filter::parse(text).expect("a filter")));
         }
-        let without_group = [WithoutGroup::Suspend, WithoutGroup::Keep, WithoutGroup::Basic][stage.without_group];
-        config.tiers.without_group = without_group;
+        config.tiers.without_group = [WithoutGroup::Suspend, WithoutGroup::Keep, WithoutGroup::Basic][stage.without_group];
         // A tick reads everybody only for want of another way.
         config.full = Cron::parse("0 0 29 2 *", chrono_tz::Tz::UTC).expect("a schedule");
         if !stage.settles {
             config.limits.settle = Duration::ZERO;
         }
-        let replica = stage.two_servers.then(|| sim.replica("DC2").expect("another server"));
-        if let Some(replica) = &replica {
+        if let Some(replica) = &self.replica {
             config.settings.servers.push(ServerUrl::parse(&replica.ldaps_url()).expect("a URL"));
         }
         if stage.protects {
-            let address = sim.look(|ad| ad.value(cast.people[0], "mail")).expect("an address");
+            let person = self.cast.lock().expect("the cast").people[0];
+            let address = self.sim.look(|ad| ad.value(person, "mail")).expect("an address");
             config.protect = vec![rosterd::model::Address::parse(&address).expect("an address")];
         }
-        let rulebook = Rulebook { config, base: Dn::new(base), filtered: stage.filtered, without_group };
+        config
+    }
+}
+
+impl Office {
+    /// Opens: the directories are there, the account has its domains, nobody has been read.
+    pub(super) async fn open(stage: &Stage, seed: u64) -> Self {
+        let folder = folder();
+        let mut domains = vec![Domain::open(stage, 0, seed).await];
+        if stage.layout == Layout::Domains {
+            domains.push(Domain::open(stage, 1, seed).await);
+        }
+        let plain: Vec<DirectoryConfig> =
+            domains.iter().enumerate().map(|(n, d)| d.plain(stage, &folder.path().join(format!("domain{n}")))).collect();
+        let sections = {
+            let casts: Vec<_> = domains.iter().map(|d| d.cast.lock().expect("the cast")).collect();
+            let casts: Vec<&Cast> = casts.iter().map(|c| &**c).collect();
+            domains[0].sim.look(|ad| Sections::of(stage.layout, &casts, ad))
+        };
+        let rulebook = Rulebook { config: plain[0].clone(), filtered: stage.filtered, without_group: plain[0].tiers.without_group };
         let mut office = Self {
-            sim,
-            replica,
+            domains,
             folder,
             clock: Clock::system(),
+            passed: 0,
+            server_ahead: 0,
             engine: None,
             rulebook,
-            cast: Arc::new(Mutex::new(cast)),
+            plain,
+            sections: Mutex::new(sections),
             moments: Arc::default(),
-            shown: Mutex::default(),
+            words: Mutex::default(),
             lies: 0,
+            is_down: false,
             has_backup: false,
         };
         office.start().await;
         let engine = office.engine();
         engine.create_account("acme", "Acme", &alice()).await.expect("an account");
-        engine.claim("acme", "example.com", &alice()).await.expect("a claim");
+        for domain in ["example.com", "example.net"] {
+            engine.claim("acme", domain, &alice()).await.expect("a claim");
+        }
         office
     }
 
@@ -136,18 +205,43 @@ impl Office {
         Arc::clone(&self.engine().store)
     }
 
+    /// Every name that a directory has or had.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        self.sections.lock().expect("sections").names().clone()
+    }
+
+    /// By the machine's clock.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// By the directory's clock.
+    pub(super) fn server_now(&self) -> Timestamp {
+        Timestamp(Clock::system().now().0 + self.passed + self.server_ahead * 1_000_000)
+    }
+
+    /// The configuration as the file has it; tells every cast which OUs are bases.
+    fn configs(&self) -> Vec<DirectoryConfig> {
+        let sections = self.sections.lock().expect("sections");
+        for (n, domain) in self.domains.iter().enumerate() {
+            domain.cast.lock().expect("the cast").bases = sections.bases(n);
+        }
+        sections.configs(&self.plain, |domain, ou| self.domains[domain].sim.look(|ad| ad.dn(ou)))
+    }
+
+    fn rules() -> Rules {
+        let trusted = ["example.com", "example.net", SECOND].map(|d| rosterd::model::Domain::parse(d).expect("a domain"));
+        let day = Duration::from_hours(24);
+        let retention = Retention { release_address_after: Some(day * 8), remove_after: Some(day * 12), events: None };
+        Rules { trusted: trusted.into(), retention, ..Rules::default() }
     }
 
     /// As the daemon starts.
     async fn start(&mut self) {
         let store = Arc::new(Store::open(&self.url()).await.expect("a store"));
         store.cancel_cut_runs(self.clock.now()).await.expect("cut runs that are ended");
-        let trusted = ["example.com", SECOND].map(|d| Domain::parse(d).expect("a domain"));
-        let rules = Rules { trusted: trusted.into(), ..Rules::default() };
-        let directories = vec![self.rulebook.config.clone()];
-        self.engine = Some(Arc::new(Engine::new(store, self.clock.clone(), directories, rules, CancellationToken::new())));
+        let configs = self.configs();
+        self.engine = Some(Arc::new(Engine::new(store, self.clock.clone(), configs, Self::rules(), CancellationToken::new())));
     }
 
     /// Stops as SIGTERM does.
@@ -159,22 +253,49 @@ impl Office {
     }
 
     /// What is true now.
-    fn truth(&self) -> Truth {
-        let cast = self.cast.lock().expect("the cast");
-        self.sim.look(|ad| Truth::of(ad, &cast, self.clock.now()))
+    pub(super) fn truth(&self) -> Truth {
+        let now = self.server_now();
+        let mut truth = Truth::new(now, now.distance(self.clock.now()));
+        for domain in &self.domains {
+            domain.sim.look(|ad| truth.add(ad, &domain.cast.lock().expect("the cast")));
+        }
+        truth
     }
 
-    /// What was true since the step began, and the changes that were approved in it.
-    pub(super) fn since_then(&self) -> (Vec<Truth>, BTreeSet<String>) {
+    /// What was true since the step began.
+    pub(super) fn since_then(&self) -> Vec<Truth> {
         let mut moments = std::mem::take(&mut *self.moments.lock().expect("moments"));
         moments.push(self.truth());
-        (moments, self.shown.lock().expect("what was shown").keys().cloned().collect())
+        moments
     }
 
+    /// Makes an edit in the domain that it is about.
     fn edit(&self, edit: &Edit) {
-        let mut cast = self.cast.lock().expect("the cast");
-        let now = self.clock.now();
-        self.sim.edit(|ad| cast.edit(ad, edit, now));
+        if let Edit::Emigrate(n, to) = edit {
+            let (from, to_domain) = (n % self.domains.len(), (n + 1) % self.domains.len());
+            if from != to_domain {
+                let from = &self.domains[from];
+                let left = from.sim.edit(|ad| from.cast.lock().expect("the cast").emigrate(ad, *n));
+                let into = &self.domains[to_domain];
+                if let Some(left) = left {
+                    into.sim.edit(|ad| into.cast.lock().expect("the cast").immigrate(ad, left, *to));
+                }
+            }
+            return;
+        }
+        for domain in self.subjects(edit) {
+            self.domains[domain].edit(edit, self.server_now());
+        }
+    }
+
+    /// The domains that an edit is made in.
+    fn subjects(&self, edit: &Edit) -> Vec<usize> {
+        match edit {
+            Edit::ShowOus | Edit::ShowPeople | Edit::ShowAttributes | Edit::ShowMembers | Edit::ShowTombstones(_) | Edit::RestoreAll => {
+                (0..self.domains.len()).collect()
+            }
+            _ => vec![edit.number() % self.domains.len()],
+        }
     }
 
     /// Makes a step happen; says what came of it. What an operator is refused is no failure.
@@ -227,11 +348,35 @@ impl Office {
                 self.start().await;
             }
             Step::Restore => {}
-            Step::ServerDown => self.sim.crash().await.expect("a crash"),
-            Step::ServerUp => self.sim.restart().await.expect("a restart"),
+            Step::ServerDown => {
+                self.is_down = true;
+                self.domains[0].sim.crash().await.expect("a crash");
+            }
+            Step::ServerUp => self.up().await,
             Step::Wait(minutes) => self.later(Duration::from_mins(*minutes)),
+            Step::Clock(seconds) => self.set_clock(seconds * 1_000_000),
+            Step::ClockRight => self.set_clock_right(),
+            Step::ServerClock(seconds) => {
+                self.server_ahead = *seconds;
+                self.tell_servers();
+            }
+            Step::Reload(reload) => self.reload(*reload),
+            Step::Meanwhile(reload, polls, what) => {
+                let mut inner = self.carry_out(what);
+                let early = Cut { inner: Box::pin(&mut inner), left: *polls }.await;
+                self.reload(*reload);
+                return match early {
+                    Some(ended) => ended,
+                    None => inner.await.map(|told| format!("reloaded meanwhile: {told}")),
+                };
+            }
         }
         Ok(String::new())
+    }
+
+    async fn up(&mut self) {
+        self.is_down = false;
+        self.domains[0].sim.restart().await.expect("a restart");
     }
 
     /// Whether the step puts the backup in the store's place.
@@ -239,237 +384,70 @@ impl Office {
         matches!(step, Step::Restore) && self.has_backup
     }
 
-    fn later(&self, by: Duration) {
+    fn reload(&self, reload: Reload) {
+        self.sections.lock().expect("sections").change(reload);
+        let configs = self.configs();
+        self.engine().reconfigure(configs, Self::rules());
+        let truth = self.truth();
+        self.moments.lock().expect("moments").push(truth);
+    }
+
+    fn later(&mut self, by: Duration) {
         self.clock.advance(by);
-        let ahead = (self.clock.now().0 - Clock::system().now().0) / 1_000_000;
-        for server in std::iter::once(&self.sim).chain(&self.replica) {
-            server.set_clock_skew(ahead);
+        self.passed += i64::try_from(by.as_micros()).expect("not so long");
+        self.tell_servers();
+    }
+
+    fn tell_servers(&self) {
+        let ahead = self.passed / 1_000_000 + self.server_ahead;
+        for domain in &self.domains {
+            for server in std::iter::once(&domain.sim).chain(&domain.replica) {
+                server.set_clock_skew(ahead);
+            }
         }
     }
 
-    /// Arms an edit for when so many people have been read.
-    fn meanwhile(&self, edit: Edit, after: usize) {
-        let (cast, moments, clock) = (Arc::clone(&self.cast), Arc::clone(&self.moments), self.clock.clone());
-        let what = What::edit(move |ad| {
-            let mut cast = cast.lock().expect("the cast");
-            cast.edit(ad, &edit, clock.now());
-            moments.lock().expect("moments").push(Truth::of(ad, &cast, clock.now()));
-        });
-        self.sim.faults().push(Fault::new(When::search().containing("objectcategory=person").after_entries(after), what));
+    fn set_clock(&self, by: i64) {
+        let amount = Duration::from_micros(by.unsigned_abs());
+        if by < 0 { self.clock.set_back(amount) } else { self.clock.advance(amount) }
     }
 
-    fn trouble(&mut self, trouble: Trouble) {
-        let people = || When::search().containing("objectcategory=person");
-        let nth = When::nth_search;
-        self.lies += usize::from(matches!(trouble, Trouble::Empty(_) | Trouble::EmptyPage(_) | Trouble::SkipAfter(_)));
-        let (at, what) = match trouble {
-            Trouble::CutAfter(n) => (people().after_entries(n), What::Cut),
-            Trouble::CutAt(n) => (nth(n), What::Cut),
-            Trouble::CutInsideFrame(n) => (nth(n), What::CutInsideFrame),
-            Trouble::Refused(n, code) => (nth(n), What::result(code, "no")),
-            Trouble::PageRefused(n, code) => (When::page(n), What::result(code, "no")),
-            Trouble::NoControl(n) => (When::page(n), What::OmitPagingControl),
-            Trouble::SameCookie(n) => (When::page(n), What::RepeatCookie),
-            Trouble::Empty(n) => (nth(n), What::EmptySuccess),
-            Trouble::EmptyPage(n) => (When::page(n), What::EmptySuccess),
-            Trouble::SkipAfter(n) => (people().after_entries(n), What::SkipEntry),
-            Trouble::RepeatAfter(n) => (people().after_entries(n), What::RepeatEntry),
-            Trouble::Notice(n) => (nth(n), What::NoticeOfDisconnection),
-            Trouble::Referral(n) => (nth(n), What::Referral("ldap://elsewhere.test/".to_owned())),
-            Trouble::Anonymous => (When::Bind, What::Anonymous),
-            Trouble::Locked => (When::Bind, What::BindRefused("775")),
-        };
-        self.sim.faults().push(Fault::new(at, what));
+    fn set_clock_right(&self) {
+        self.set_clock(Clock::system().now().0 + self.passed - self.clock.now().0);
     }
 
-    fn calm(&mut self) {
-        self.sim.faults().clear();
-        self.lies = 0;
+    /// Whether a server refuses connections.
+    pub(super) fn is_down(&self) -> bool {
+        self.is_down
     }
 
-    /// How many troubles have happened, if any of them may have been a lie.
-    pub(super) fn lies_told(&self) -> usize {
-        if self.lies > 0 { self.sim.faults().fired() } else { 0 }
+    /// An address somebody of the directory has.
+    pub(super) fn address(&self, n: usize) -> Option<String> {
+        let domain = &self.domains[n % self.domains.len()];
+        let person = domain.cast.lock().expect("the cast").people.get(n % 40).copied()?;
+        domain.sim.look(|ad| ad.exists(person).then(|| ad.value(person, "mail"))).flatten()
     }
 
     /// Everything can be seen and reached again, and whatever has changed for good is accepted.
     pub(super) async fn make_well(&mut self) {
         self.calm();
-        self.sim.restart().await.expect("a restart");
+        self.up().await;
+        self.server_ahead = 0;
+        self.set_clock_right();
+        self.tell_servers();
         for edit in [Edit::ShowOus, Edit::ShowPeople, Edit::ShowAttributes, Edit::ShowMembers] {
             self.edit(&edit);
         }
-        // A base that shows nobody is never believed, so somebody has to work there.
-        self.edit(&Edit::Hire { ou: 1, group: 0, mail: Mail::Home, staged: false });
-        let engine = self.engine();
-        engine.resume("corp", &alice()).await.expect("a pause that ends");
-        engine.repin("corp", &alice()).await.expect("what is so is accepted");
-    }
-
-    /// What was approved may be applied by any run for as long as it waits, and for a day.
-    async fn forget_approved(&self) -> Result<(), EngineError> {
-        let store = self.store();
-        let held = match store.current_plan(&DirectoryName::parse("corp").expect("a name")).await? {
-            Some(plan) => store.plan_changes(plan.id).await?,
-            None => Vec::new(),
-        };
-        let waiting: BTreeSet<String> = held.iter().map(recognised).collect();
-        let since = self.clock.now().minus(self.rulebook.config.limits.approval_expires);
-        self.shown.lock().expect("what was shown").retain(|change, at| waiting.contains(change) && *at >= since);
-        Ok(())
-    }
-
-    /// An operator looks at a plan, and chooses; all of it, where nothing is chosen.
-    async fn note_shown(&self, plan: rosterd::model::PlanId, chosen: &[bool]) -> Result<(), EngineError> {
-        let changes = self.store().plan_changes(plan).await?;
-        let now = self.clock.now();
-        let approved = changes.iter().enumerate().filter(|(n, _)| chosen.get(*n).copied().unwrap_or(chosen.is_empty()));
-        self.shown.lock().expect("what was shown").extend(approved.map(|(_, c)| (recognised(c), now)));
-        Ok(())
-    }
-
-    /// Does what rosterd is asked to do.
-    fn carry_out<'a>(&'a self, what: &'a Do) -> BoxFuture<'a, Result<String, EngineError>> {
-        Box::pin(async move {
-            match Box::pin(self.ask(what)).await {
-                Err(error @ EngineError::Store(_)) => Err(error),
-                Err(refused) => Ok(format!("refused: {refused}")),
-                Ok(told) => Ok(told),
-            }
-        })
-    }
-
-    async fn ask(&self, what: &Do) -> Result<String, EngineError> {
-        let engine = self.engine();
-        let corp = engine.directory("corp")?;
-        let actor = alice();
-        let of_user = |user: Option<User>| user.map(|u| u.id.to_string()).ok_or_else(|| nobody("user"));
-        let told = |user: &User| format!("{} is {}", user.id, user.status().as_str());
-        Ok(match what {
-            Do::Tick => {
-                let request = engine.scheduled(&corp).await;
-                ended(&engine.run(&corp, request).await?)
-            }
-            Do::Full => ended(&engine.run(&corp, Request::full(Trigger::Schedule, None)).await?),
-            Do::Due => self.due(&engine).await?,
-            Do::SyncUser(n) => ended(&engine.sync_user(&of_user(self.user(*n, |u| u.link.is_some()).await?)?, &actor).await?),
-            Do::Plan => {
-                let proposed = engine.propose(&corp, &Request::full(Trigger::Manual, Some(actor))).await?;
-                format!("{} would be applied", proposed.judged.verdict.admitted.len())
-            }
-            Do::Approve => {
-                let plan = engine.store.plans(false).await?.into_iter().next().ok_or_else(|| nobody("plan"))?;
-                self.note_shown(plan.id, &[]).await?;
-                ended(&engine.approve(plan.id, actor).await?.run)
-            }
-            Do::ApprovePart(n) => {
-                let plan = engine.store.plans(false).await?.into_iter().next().ok_or_else(|| nobody("plan"))?;
-                let rows = engine.store.held_rows(plan.id).await?;
-                let row = rows.get(n % rows.len().max(1)).ok_or_else(|| nobody("change"))?;
-                let (causes, people) =
-                    if n % 2 == 0 { (vec![row.key.clone()], Vec::new()) } else { (Vec::new(), vec![row.user.to_string()]) };
-                let is_chosen = |r: &HeldRow| if n % 2 == 0 { r.key == row.key } else { r.user == row.user };
-                self.note_shown(plan.id, &rows.iter().map(is_chosen).collect::<Vec<_>>()).await?;
-                ended(&engine.approve_part(plan.id, &Selection { causes, people }, "by chance", actor).await?.run)
-            }
-            Do::ApproveOld(n) => {
-                let plans = engine.store.plans(true).await?;
-                let plan = plans.get(n % plans.len().max(1)).ok_or_else(|| nobody("plan"))?;
-                self.note_shown(plan.id, &[]).await?;
-                ended(&engine.approve(plan.id, actor).await?.run)
-            }
-            Do::Reject => {
-                let plan = engine.store.plans(false).await?.into_iter().next().ok_or_else(|| nobody("plan"))?;
-                let rejected = engine.reject(plan.id, "by chance", &actor).await?;
-                self.shown.lock().expect("what was shown").clear();
-                rejected.id.to_string()
-            }
-            Do::Undo(n) => {
-                let runs = engine.store.runs(None, 12).await?;
-                let run = runs.get(n % runs.len().max(1)).ok_or_else(|| nobody("run"))?;
-                let undone = engine.undo(run.id, &actor).await?;
-                format!(
-                    "{} taken back, {} left; {}",
-                    undone.changes.len(),
-                    undone.left.len(),
-                    undone.read.as_ref().map_or_else(String::new, ended)
-                )
-            }
-            Do::Suspend(n) => told(&engine.suspend(&of_user(self.user(*n, |_| true).await?)?, "by chance", &actor).await?),
-            Do::Activate(n) => {
-                let user = self.user(*n, |u| u.status() == rosterd::model::Status::Suspended).await?;
-                told(&engine.activate(&of_user(user)?, &actor).await?.0)
-            }
-            Do::Pause(minutes) => engine.pause("corp", Some(Duration::from_mins(*minutes)), &actor).await?.state.to_owned(),
-            Do::Resume => engine.resume("corp", &actor).await?.state.to_owned(),
-            Do::Relink(n) => self.relink(&engine, *n, &actor).await?,
-            Do::ReleaseAddress(n) => {
-                let user = self.user(*n, |u| u.status() == rosterd::model::Status::Suspended).await?;
-                told(&engine.release_address(&of_user(user)?, &actor).await?)
-            }
-            Do::Unpin(n) => told(&engine.unpin(&of_user(self.user(*n, |u| !u.pins.is_empty()).await?)?, &actor).await?),
-            Do::Claim => engine.claim("acme", SECOND, &actor).await?.domain.to_string(),
-            Do::Release => format!("touches {}", engine.release(SECOND, Some("acme"), &actor).await?.people.len()),
-            Do::Invite(n) => {
-                let person = { self.cast.lock().expect("the cast").people.get(n % 40).copied() };
-                let mail = person.and_then(|p| self.sim.look(|ad| ad.exists(p).then(|| ad.value(p, "mail"))).flatten());
-                let text = mail.unwrap_or_else(|| format!("person{n}@example.com"));
-                format!("{:?}", engine.invite("acme", &[text], &actor).await?)
-            }
-            Do::Repin => engine.repin("corp", &actor).await?.state.to_owned(),
-        })
-    }
-
-    /// What the schedule has to do beside its ticks. A pause holds it back.
-    async fn due(&self, engine: &Engine) -> Result<String, EngineError> {
-        let corp = engine.directory("corp")?;
-        let now = engine.clock.now();
-        let name = &corp.config.name;
-        if engine.store.directory(name).await?.paused_until.is_some_and(|until| until > now) {
-            return Ok("paused".to_owned());
-        }
-        let mut text = String::new();
-        let settling = engine.store.settling(name).await?;
-        let again = settling.into_iter().filter(|s| s.due.is_some_and(|due| due <= now)).map(|s| s.guid).collect();
-        let expired = engine.store.expired_between(name, now.minus(Duration::from_hours(24)), now).await?;
-        for (trigger, people) in [(Trigger::SecondLook, again), (Trigger::Expiry, expired)] {
-            let request = Request::people(trigger, people, None);
-            if request.scope != Scope::People(BTreeSet::new()) {
-                text.push_str(&ended(&engine.run(&corp, request).await?));
+        // A base that shows nobody is never believed, so somebody has to work in each.
+        for domain in &self.domains {
+            for ou in 0..6 {
+                domain.edit(&Edit::Hire { ou: 12 + ou, group: 0, mail: Mail::Home, staged: false }, self.server_now());
             }
         }
-        Ok(text)
+        let engine = self.engine();
+        for name in self.chosen(ALL) {
+            engine.resume(&name, &alice()).await.expect("a pause that ends");
+            engine.repin(&name, &alice()).await.expect("what is so is accepted");
+        }
     }
-
-    /// Somebody who was created anew is the same person.
-    async fn relink(&self, engine: &Engine, n: usize, actor: &Actor) -> Result<String, EngineError> {
-        let waiting = engine.store.quarantined(&DirectoryName::parse("corp").expect("a name")).await?;
-        let (person, ..) = waiting.get(n % waiting.len().max(1)).ok_or_else(|| nobody("person"))?;
-        let left = |u: &User| u.causes.has(Reason::Deleted) || u.causes.has(Reason::Vanished);
-        let user = self.user(n, left).await?.ok_or_else(|| nobody("user"))?;
-        Ok(ended(&engine.relink(&user.id.to_string(), &person.to_string(), actor).await?))
-    }
-
-    /// The n-th user, or the next one that is as wanted.
-    async fn user(&self, n: usize, is_wanted: impl Fn(&User) -> bool) -> Result<Option<User>, EngineError> {
-        let users = self.store().users(&UserFilter { limit: Some(10_000), ..UserFilter::default() }).await?;
-        let start = n % users.len().max(1);
-        Ok(users.iter().skip(start).chain(users.iter().take(start)).find(|u| is_wanted(u)).cloned())
-    }
-}
-
-fn recognised(change: &WrittenChange) -> String {
-    shown(change.user, &change.kind, &change.before, &change.after, change.reason.as_deref())
-}
-
-fn nobody(what: &'static str) -> EngineError {
-    EngineError::NotFound { what, name: "as wanted".to_owned() }
-}
-
-fn ended(run: &Run) -> String {
-    let Run { mode, state, counts, held, quarantined, dropped, error, .. } = run;
-    let quarantined = if *quarantined > 0 { format!(", {quarantined} in quarantine") } else { String::new() };
-    let dropped = if *dropped > 0 { format!(", {dropped} dropped") } else { String::new() };
-    let error = error.as_ref().map(|e| format!(": {e}")).unwrap_or_default();
-    format!("{} {} {state:?}, {} changed, {held} held{quarantined}{dropped}{error}", run.trigger.as_str(), mode, counts.total())
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use rosterd::model::{Address, AddressKey, ClaimedDomains, Guid, Overruled, Reason, Standing, Tier, User};
+use rosterd::model::{Address, AddressKey, ClaimedDomains, Guid, Overruled, Reason, Standing, Status, Tier, User};
 use rosterd::reconcile::WithoutGroup;
 
 use super::books::Books;
@@ -35,7 +35,7 @@ impl Oracle<'_> {
     }
 
     fn holds(&self, reason: Reason, facts: &Facts) -> bool {
-        holds(reason, facts, self.truth.at, self.truth.tombstones, self.rulebook)
+        holds(reason, facts, self.truth, self.truth.at, self.rulebook)
     }
 
     fn usable(&self, text: &str) -> Option<AddressKey> {
@@ -80,8 +80,18 @@ impl Oracle<'_> {
             Some(user) if user.pins.contains(&Overruled::Return) => Vec::new(),
             None if self.books.users.values().any(|u| u.pins.contains(&Overruled::Link(who))) => Vec::new(),
             _ if is_free && self.is_welcome(facts) => vec!["has no user".to_owned()],
+            // Whoever the address shows to be this person is suspended, whatever the groups say.
+            _ if is_free && facts.life == Life::Alive && self.is_unmanaged(primary.as_ref()) => {
+                vec!["matches a user whom nobody manages, and is not linked".to_owned()]
+            }
             _ => Vec::new(),
         }
+    }
+
+    /// Whether a user without a person holds the address, and may sign in.
+    fn is_unmanaged(&self, key: Option<&AddressKey>) -> bool {
+        let holder = key.and_then(|key| self.books.holders.get(&key.0)).and_then(|id| self.books.users.get(id));
+        holder.is_some_and(|u| u.link.is_none() && u.status() == Status::Active)
     }
 
     fn existing(&self, who: Guid, facts: &Facts, user: &User, primary: Option<AddressKey>) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! What is true in the directory, whatever of it can be seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use adsim::Ad;
 use rosterd::model::{Dn, Guid, Tier, Timestamp};
@@ -10,7 +11,7 @@ use super::edits::Cast;
 use crate::world::Life;
 
 /// What is true of one person.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Facts {
     pub(super) life: Life,
     /// Where it stands; of a tombstone, its name among the deleted.
@@ -23,18 +24,50 @@ pub(super) struct Facts {
     pub(super) mail: Option<String>,
     pub(super) proxies: Vec<String>,
     pub(super) display_name: Option<String>,
-    /// Whether the service account could see the entry.
+    /// Whether the service account could see the entry, living or a tombstone.
     pub(super) is_visible: bool,
+    /// The attributes that it could not read of it.
+    pub(super) unreadable: BTreeSet<&'static str>,
+}
+
+impl Facts {
+    /// Somebody of whom nothing is left.
+    fn gone() -> Self {
+        Self {
+            life: Life::Purged,
+            dn: Dn::new(""),
+            is_disabled: false,
+            expires: None,
+            is_robot: false,
+            tier: None,
+            mail: None,
+            proxies: Vec::new(),
+            display_name: None,
+            is_visible: false,
+            unreadable: BTreeSet::new(),
+        }
+    }
+
+    /// Whether all of these attributes could be read of somebody who is there.
+    pub(super) fn shows(&self, attributes: &[&str]) -> bool {
+        self.is_visible && !attributes.iter().any(|a| self.unreadable.contains(a))
+    }
 }
 
 /// What is true at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct Truth {
+    /// By the directory's clock.
     pub(super) at: Timestamp,
+    /// How far the machine's clock is from it.
+    pub(super) skew: Duration,
     pub(super) people: BTreeMap<Guid, Facts>,
-    pub(super) tombstones: bool,
-    /// Whether all attributes could be read.
-    pub(super) is_readable: bool,
+    /// What each directory covers, by its name.
+    pub(super) bases: BTreeMap<String, Vec<Dn>>,
+    /// The attributes that cannot be read of somebody.
+    pub(super) dark: BTreeSet<&'static str>,
+    /// Whether everybody's place and every group shows what it holds.
+    pub(super) is_open: bool,
 }
 
 pub(super) fn guid(of: Uuid) -> Guid {
@@ -42,23 +75,21 @@ pub(super) fn guid(of: Uuid) -> Guid {
 }
 
 impl Truth {
-    pub(super) fn of(ad: &Ad, cast: &Cast, at: Timestamp) -> Self {
+    /// Before any domain is looked at.
+    pub(super) fn new(at: Timestamp, skew: Duration) -> Self {
+        let (people, bases) = (BTreeMap::new(), BTreeMap::new());
+        Self { at, skew, people, bases, dark: BTreeSet::new(), is_open: true }
+    }
+
+    /// Adds what is true in one domain.
+    pub(super) fn add(&mut self, ad: &Ad, cast: &Cast) {
         let (pro, basic) = (Entitled::by(ad, cast, 1), Entitled::by(ad, cast, 0));
         let dark: Vec<Dn> = cast.dark_dns(ad).into_iter().map(Dn::new).collect();
+        let hidden: Vec<(&'static str, Option<Dn>)> =
+            cast.dark_attributes.iter().map(|(a, ou)| (*a, ou.map(|ou| Dn::new(ad.dn(ou))))).collect();
         let facts = |who: Uuid| {
             if !ad.exists(who) {
-                return Facts {
-                    life: Life::Purged,
-                    dn: Dn::new(""),
-                    is_disabled: false,
-                    expires: None,
-                    is_robot: false,
-                    tier: None,
-                    mail: None,
-                    proxies: Vec::new(),
-                    display_name: None,
-                    is_visible: false,
-                };
+                return Facts::gone();
             }
             let number = |attribute| ad.value(who, attribute).and_then(|v| v.parse::<i64>().ok());
             let primary = number("primaryGroupID");
@@ -75,12 +106,28 @@ impl Truth {
                 mail: ad.value(who, "mail"),
                 proxies: ad.values(who, "proxyAddresses").into_iter().map(text).collect(),
                 display_name: ad.value(who, "displayName"),
-                is_visible: is_alive && !cast.dark_people.contains(&who) && !dark.iter().any(|ou| dn.is_within(ou)),
+                is_visible: (is_alive || cast.tombstones) && !cast.dark_people.contains(&who) && !dark.iter().any(|ou| dn.is_within(ou)),
+                unreadable: hidden.iter().filter(|(_, ou)| ou.as_ref().is_none_or(|ou| dn.is_within(ou))).map(|(a, _)| *a).collect(),
                 dn,
             }
         };
-        let people = cast.people.iter().map(|who| (guid(*who), facts(*who))).collect();
-        Self { at, people, tombstones: cast.tombstones, is_readable: cast.dark_attributes.is_empty() }
+        self.people.extend(cast.people.iter().map(|who| (guid(*who), facts(*who))));
+        self.dark.extend(hidden.iter().map(|(a, _)| *a));
+        self.is_open &= cast.dark_ous.len() == 1 && cast.dark_groups.is_empty();
+        let dns = |bases: &Vec<Uuid>| bases.iter().map(|ou| Dn::new(ad.dn(*ou))).collect::<Vec<_>>();
+        for (directory, bases) in &cast.bases {
+            self.bases.entry(directory.clone()).or_default().extend(dns(bases));
+        }
+    }
+
+    /// Whether some directory covers the place.
+    pub(super) fn covers(&self, dn: &Dn) -> bool {
+        self.bases.values().flatten().any(|base| dn.is_within(base))
+    }
+
+    /// Whether a directory covers the place.
+    pub(super) fn is_of(&self, directory: &str, dn: &Dn) -> bool {
+        self.bases.get(directory).into_iter().flatten().any(|base| dn.is_within(base))
     }
 }
 

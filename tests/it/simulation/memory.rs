@@ -1,0 +1,174 @@
+//! What has to be remembered from step to step to know whether a promise is kept: since when somebody has been a leaver, who
+//! stood where, what was seen when. Nothing of it is read from what the code concluded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rosterd::model::{Address, AddressKey, Class, Guid, Reason, RunState, Status, Timestamp, UserId};
+
+use super::books::Books;
+use super::invariants::{Seen, holds};
+use super::truth::{Facts, Truth};
+use crate::world::Life;
+
+/// How often each directory may be read before a leaver has to be suspended, or wait in sight.
+pub(super) const TICKS: u32 = 3;
+
+/// Where a user belongs: the parent of the entry, and the group that entitles it.
+pub(super) type Belongs = BTreeMap<UserId, (String, Option<Guid>)>;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Memory {
+    /// Since when a user has been looked at for what is not seen positively.
+    pub(super) settling: BTreeMap<(UserId, Class), Timestamp>,
+    /// Since when, as runs could see, there has been this reason to suspend somebody.
+    pub(super) since: BTreeMap<(Guid, Reason), Timestamp>,
+    /// How often each directory has been read since somebody became this kind of leaver.
+    pub(super) leavers: BTreeMap<(Guid, Reason), BTreeMap<String, u32>>,
+    /// The same, since somebody whom a user is linked to cannot be seen.
+    pub(super) unseen: BTreeMap<Guid, BTreeMap<String, u32>>,
+    /// Which active managed users belonged where, after each step.
+    pub(super) belonged: Vec<(Timestamp, Belongs)>,
+    /// The addresses that people want, as far as some full read has seen them.
+    pub(super) wants: BTreeMap<Guid, BTreeSet<AddressKey>>,
+    /// When a clock was set or the configuration was changed, by which the size of a directory is not what it was.
+    pub(super) upset: Option<Timestamp>,
+    last: Option<Timestamp>,
+}
+
+/// The address that a person wants first, in the form that is compared.
+pub(super) fn wanted(facts: &Facts) -> Option<AddressKey> {
+    Address::parse(facts.mail.as_deref()?).ok().map(|a| a.key())
+}
+
+/// Whether the person is a leaver of this kind, and the service account can see it, at every moment of the step.
+fn leaves(seen: &Seen<'_>, guid: Guid, reason: Reason) -> bool {
+    let begun = seen.truths[0].at.minus(std::time::Duration::from_secs(2));
+    let is = |truth: &Truth, facts: &Facts| {
+        let can_be_known = match reason {
+            Reason::Disabled => !truth.dark.contains("userAccountControl"),
+            Reason::Expired => !truth.dark.contains("accountExpires") && truth.skew.as_secs() < 240,
+            _ => true,
+        };
+        let at = if reason == Reason::Expired { begun } else { truth.at };
+        can_be_known && facts.is_visible && holds(reason, facts, truth, at, seen.rulebook)
+    };
+    seen.truths.iter().all(|truth| truth.people.get(&guid).is_some_and(|facts| is(truth, facts)))
+}
+
+impl Memory {
+    /// A clock that is set back takes with it whatever it wrote.
+    pub(super) fn clamp(&mut self, now: Timestamp) {
+        let Self { settling, since, belonged, .. } = self;
+        settling.values_mut().chain(since.values_mut()).for_each(|at| *at = (*at).min(now));
+        belonged.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
+    }
+
+    /// Takes a step into account.
+    pub(super) fn learn(&mut self, seen: &Seen<'_>, now: Timestamp) {
+        // A clock that was set back is known to all that was written.
+        if self.last.is_some_and(|last| last > now) {
+            self.clamp(now);
+        }
+        self.last = Some(now);
+        self.learn_settling(seen, now);
+        let linked: BTreeSet<Guid> =
+            seen.after.users.values().filter(|u| u.status() == Status::Active).filter_map(|u| Some(u.link.as_ref()?.guid)).collect();
+        let read: BTreeSet<String> = seen.readings().collect();
+        self.learn_leavers(seen, &linked, &read);
+        let belongs = |user: &rosterd::model::User| {
+            let person = seen.after.people.get(&user.link.as_ref()?.guid)?;
+            Some((user.id, (person.home.clone(), person.entitled_by)))
+        };
+        let active = seen.after.users.values().filter(|u| u.status() == Status::Active);
+        self.belonged.push((now, active.filter_map(belongs).collect()));
+        self.learn_wants(seen);
+    }
+
+    /// A store that was restored knows what it knew.
+    pub(super) fn forget(&mut self, seen: &Seen<'_>, now: Timestamp) {
+        let since = seen.truths[0].people.keys();
+        let reasons = [Reason::OutOfScope, Reason::NoGroup, Reason::Vanished];
+        // Since before anything that is known here.
+        let since = since.flat_map(|guid| reasons.map(|reason| ((*guid, reason), Timestamp(0)))).collect();
+        let settling = seen.after.settling.iter().map(|(key, at)| (*key, (*at).min(now))).collect();
+        let belonged = std::mem::take(&mut self.belonged);
+        *self = Self { settling, since, belonged, upset: Some(now), last: Some(now), ..Self::default() };
+    }
+
+    fn learn_wants(&mut self, seen: &Seen<'_>) {
+        let last = seen.truths.last().expect("a moment");
+        let read: BTreeSet<&str> = seen.whole_reads().collect();
+        for (guid, facts) in &last.people {
+            if facts.life != Life::Alive || !facts.shows(&["mail"]) {
+                self.wants.remove(guid);
+            } else if read.iter().any(|directory| last.is_of(directory, &facts.dn)) {
+                self.wants.insert(*guid, wanted(facts).into_iter().collect());
+            }
+        }
+    }
+
+    fn learn_settling(&mut self, seen: &Seen<'_>, now: Timestamp) {
+        self.settling.retain(|key, _| seen.after.settling.contains_key(key));
+        for key in seen.after.settling.keys() {
+            self.settling.entry(*key).or_insert(now);
+        }
+        let is_read = seen.runs().any(|run| run.state != RunState::Running);
+        for reason in [Reason::OutOfScope, Reason::NoGroup, Reason::Vanished] {
+            for (guid, _) in &seen.truths[0].people {
+                let is = |truth: &Truth| {
+                    truth.people.get(guid).is_some_and(|facts| match reason {
+                        Reason::Vanished => !facts.is_visible || facts.life != Life::Alive,
+                        reason => holds(reason, facts, truth, truth.at, seen.rulebook),
+                    })
+                };
+                if seen.truths.iter().any(is) {
+                    self.since.entry((*guid, reason)).or_insert(now);
+                } else if is_read {
+                    self.since.remove(&(*guid, reason));
+                }
+            }
+        }
+    }
+
+    fn learn_leavers(&mut self, seen: &Seen<'_>, linked: &BTreeSet<Guid>, read: &BTreeSet<String>) {
+        let counted = |counts: &mut BTreeMap<String, u32>| {
+            for name in read {
+                *counts.entry(name.clone()).or_default() += 1;
+            }
+        };
+        for reason in [Reason::Disabled, Reason::Expired, Reason::Deleted] {
+            for guid in linked {
+                if leaves(seen, *guid, reason) {
+                    counted(self.leavers.entry((*guid, reason)).or_default());
+                } else {
+                    self.leavers.remove(&(*guid, reason));
+                }
+            }
+        }
+        self.leavers.retain(|(guid, _), _| linked.contains(guid));
+        for guid in linked {
+            if seen.truths.iter().all(|t| t.people.get(guid).is_some_and(|f| !f.is_visible)) {
+                counted(self.unseen.entry(*guid).or_default());
+            } else {
+                self.unseen.remove(guid);
+            }
+        }
+        self.unseen.retain(|guid, _| linked.contains(guid));
+    }
+
+    /// How many active users belonged to a group or an OU when the window began, or later; no less than now.
+    pub(super) fn size(&self, since: Timestamp, books: &Books, is: impl Fn(&(String, Option<Guid>)) -> bool) -> u64 {
+        let count = |belongs: &Belongs| belongs.values().filter(|b| is(b)).count() as u64;
+        let start = self.belonged.iter().rev().find(|(at, _)| *at <= since).or(self.belonged.first());
+        let now: Belongs = books
+            .users
+            .values()
+            .filter(|u| u.status() == Status::Active)
+            .filter_map(|u| {
+                let person = books.people.get(&u.link.as_ref()?.guid)?;
+                Some((u.id, (person.home.clone(), person.entitled_by)))
+            })
+            .collect();
+        start.map_or(0, |(_, belongs)| count(belongs)).max(count(&now))
+    }
+}

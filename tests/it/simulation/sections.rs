@@ -1,0 +1,158 @@
+//! The directories of the account as the configuration has them, and what an administrator changes in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use adsim::{Ad, names};
+use rosterd::engine::DirectoryConfig;
+use rosterd::model::DirectoryName;
+use uuid::Uuid;
+
+use super::edits::Cast;
+use super::history::{Layout, Reload};
+
+/// One section of the configuration.
+#[derive(Clone, Debug)]
+struct Section {
+    name: String,
+    /// The domain it reads.
+    domain: usize,
+    /// The OUs it covers, and those that were forgotten.
+    bases: Vec<Uuid>,
+    forgotten: Vec<Uuid>,
+}
+
+/// All sections, and every name that one had.
+#[derive(Debug)]
+pub(super) struct Sections {
+    sections: Vec<Section>,
+    names: BTreeSet<String>,
+    /// What each directory covered when that was last accepted.
+    accepted: BTreeMap<String, BTreeSet<Uuid>>,
+    /// What a reload that concerns nobody changes.
+    beats: u64,
+    made: usize,
+}
+
+impl Sections {
+    /// The sections of a layout, over the domains as they are.
+    pub(super) fn of(layout: Layout, casts: &[&Cast], ad: &Ad) -> Self {
+        let staff = ad.guid(names::STAFF);
+        // Engineering has Platform in it.
+        let departments = &casts[0].ous[..5];
+        let section =
+            |name: &str, domain, bases: &[Uuid]| Section { name: name.to_owned(), domain, bases: bases.to_vec(), forgotten: Vec::new() };
+        let sections = match layout {
+            Layout::One => vec![section("corp", 0, &[staff])],
+            Layout::Bases => vec![section("corp", 0, departments)],
+            Layout::Departments(2) => vec![section("corp", 0, &departments[..2]), section("emea", 0, &departments[2..])],
+            Layout::Departments(_) => {
+                vec![section("corp", 0, &departments[..2]), section("emea", 0, &departments[2..4]), section("apac", 0, &departments[4..])]
+            }
+            Layout::Domains => vec![section("corp", 0, departments), section("emea", 1, &casts[1].ous[..5])],
+        };
+        let names = sections.iter().map(|s| s.name.clone()).collect();
+        let mut all = Self { sections, names, accepted: BTreeMap::new(), beats: 0, made: 0 };
+        all.begin();
+        all
+    }
+
+    /// What a directory covers that is new is accepted.
+    fn begin(&mut self) {
+        for section in &self.sections {
+            self.accepted.entry(section.name.clone()).or_insert_with(|| section.bases.iter().copied().collect());
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sections.len()
+    }
+
+    /// The name of the n-th.
+    pub(super) fn name(&self, n: usize) -> &str {
+        &self.sections[n % self.sections.len()].name
+    }
+
+    /// Every name that a directory has or had.
+    pub(super) fn names(&self) -> &BTreeSet<String> {
+        &self.names
+    }
+
+    /// The directories that cover something else than what was accepted: their runs only plan.
+    pub(super) fn rescoped(&self) -> BTreeSet<String> {
+        let is_other = |s: &&Section| self.accepted.get(&s.name).is_some_and(|was| *was != s.bases.iter().copied().collect());
+        self.sections.iter().filter(is_other).map(|s| s.name.clone()).collect()
+    }
+
+    /// What a directory covers now is accepted.
+    pub(super) fn accept(&mut self, name: &str) {
+        if let Some(section) = self.sections.iter().find(|s| s.name == name) {
+            self.accepted.insert(name.to_owned(), section.bases.iter().copied().collect());
+        }
+    }
+
+    /// Tells a domain's cast which of its OUs are bases, and of what.
+    pub(super) fn bases(&self, domain: usize) -> BTreeMap<String, Vec<Uuid>> {
+        self.sections.iter().filter(|s| s.domain == domain).map(|s| (s.name.clone(), s.bases.clone())).collect()
+    }
+
+    /// The configuration of every directory; `plain` is one for each domain, without bases.
+    pub(super) fn configs(&self, plain: &[DirectoryConfig], dn: impl Fn(usize, Uuid) -> String) -> Vec<DirectoryConfig> {
+        let config = |section: &Section| {
+            let mut config = plain[section.domain].clone();
+            config.name = DirectoryName::parse(&section.name).expect("a name");
+            config.settings.bases = section.bases.iter().map(|ou| dn(section.domain, *ou)).collect();
+            config.stale_after += std::time::Duration::from_secs(self.beats);
+            config
+        };
+        self.sections.iter().map(config).collect()
+    }
+
+    /// Changes the sections. What makes no sense as things are changes nothing.
+    pub(super) fn change(&mut self, reload: Reload) {
+        match reload {
+            Reload::Harmless => self.beats += 1,
+            Reload::Narrow(n) => {
+                let at = n % self.sections.len();
+                let section = &mut self.sections[at];
+                if section.bases.len() > 1 {
+                    let base = section.bases.remove(n % section.bases.len());
+                    section.forgotten.push(base);
+                }
+            }
+            Reload::Widen => {
+                for section in &mut self.sections {
+                    section.bases.append(&mut section.forgotten);
+                }
+            }
+            Reload::Rename(n) => {
+                self.made += 1;
+                let at = n % self.sections.len();
+                let name = format!("section-{}", self.made);
+                self.names.insert(name.clone());
+                self.sections[at].name = name;
+            }
+            Reload::Rebase(from, to) => {
+                let (from, to) = (from % self.sections.len(), to % (self.sections.len() + 1));
+                if self.sections[from].bases.len() < 2 || from == to {
+                    return;
+                }
+                let domain = self.sections[from].domain;
+                if self.sections.get(to).is_some_and(|s| s.domain != domain) {
+                    return;
+                }
+                let base = self.sections[from].bases.pop().expect("two bases");
+                if let Some(section) = self.sections.get_mut(to) {
+                    section.bases.push(base);
+                } else if self.sections.len() < 4 {
+                    self.made += 1;
+                    let name = format!("section-{}", self.made);
+                    self.names.insert(name.clone());
+                    self.sections.push(Section { name, domain, bases: vec![base], forgotten: Vec::new() });
+                } else {
+                    self.sections[from].bases.push(base);
+                }
+            }
+        }
+        self.begin();
+    }
+}
