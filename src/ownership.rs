@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::unistd::{Uid, User, geteuid};
 
-/// User of the daemon in the package. Root, who checks a configuration before the daemon starts, accepts its files.
+/// User of the daemon in the package. Root checks a configuration before the daemon starts, and accepts its files.
 const DAEMON: &str = "rosterd";
 
 /// Symbolic links on one way; as many as Linux follows.
@@ -21,11 +21,10 @@ const LINKS: usize = 40;
 pub struct Owners(Vec<u32>);
 
 impl Owners {
-    /// Root, the user of this process, and for root the daemon's.
+    /// Root, the user of this process, and the daemon's.
     pub fn here() -> Self {
-        let own = geteuid();
-        let daemon = if own.is_root() { User::from_name(DAEMON).ok().flatten().map(|user| user.uid.as_raw()) } else { None };
-        Self([0, own.as_raw()].into_iter().chain(daemon).collect())
+        let daemon = User::from_name(DAEMON).ok().flatten().map(|user| user.uid.as_raw());
+        Self([0, geteuid().as_raw()].into_iter().chain(daemon).collect())
     }
 
     fn include(&self, uid: u32) -> bool {

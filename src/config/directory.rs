@@ -250,15 +250,7 @@ fn read_servers(table: &mut Table<'_>, checks: &Checks) -> Option<Servers> {
 fn read_password(table: &mut Table<'_>, checks: &Checks) -> Option<PathBuf> {
     let file = table.text("password-file", |text| path(text).and_then(|path| files::password(&path).map(|()| path)));
     let credential = table.text("password-credential", |name| {
-        if name.is_empty() || name.contains('/') || name == ".." {
-            return Err(format!("\"{name}\" is not the name of a systemd credential: write the name that LoadCredential= gives it"));
-        }
-        let path = checks.credentials_directory.as_ref().map(|directory| directory.join(name)).filter(|path| path.exists());
-        let Some(path) = path else {
-            return Err(format!(
-                "systemd gave no credential \"{name}\": add LoadCredential={name}:/etc/rosterd/{name}.password to the unit, or use password-file"
-            ));
-        };
+        let path = files::credential(name, "password", checks)?;
         files::password(&path).map(|()| path)
     });
     match (table.has("password-file"), table.has("password-credential")) {

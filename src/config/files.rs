@@ -4,13 +4,14 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
+use super::Checks;
 use crate::model::secret_line;
 use crate::ownership::{self, Owners};
 
@@ -35,6 +36,22 @@ pub(super) fn folder_of_store(url: &str) -> Result<(), String> {
 /// A program that is run as it is; one that does not exist yet is reported when it is to be run.
 pub(super) fn program(path: &Path) -> Result<(), String> {
     trusted(path)
+}
+
+/// The file of a systemd credential, by the name that `LoadCredential=` gives it; `what` is the ending of its file and key.
+pub(super) fn credential(name: &str, what: &str, checks: &Checks) -> Result<PathBuf, String> {
+    if name.is_empty() || name.contains('/') || name == ".." {
+        return Err(format!("\"{name}\" is not the name of a systemd credential: write the name that LoadCredential= gives it"));
+    }
+    let load = format!("LoadCredential={name}:/etc/rosterd/{name}.{what}");
+    match &checks.credentials_directory {
+        None => Err(format!(
+            "there are no credentials outside the unit: check with systemd-run --pipe --wait -p {load} rosterd check-config, or use {what}-file"
+        )),
+        Some(directory) => Some(directory.join(name))
+            .filter(|path| path.exists())
+            .ok_or_else(|| format!("systemd gave no credential \"{name}\": add {load} to the unit, or use {what}-file")),
+    }
 }
 
 /// Any access for those who are neither the owner nor in the group.

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::files;
 use super::table::Table;
 use super::values::{duration, hook_name, nearest, path, web_url};
+use super::{Checks, files};
 
 /// Every type of event that hooks can ask for.
 pub const EVENT_TYPES: [&str; 49] = [
@@ -115,14 +115,14 @@ pub struct Gate {
 const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads one; `None` when something it needs is wrong or missing, which has been noted.
-pub(super) fn read_hook(mut table: Table<'_>) -> Option<Hook> {
+pub(super) fn read_hook(mut table: Table<'_>, checks: &Checks) -> Option<Hook> {
     table.require(&[("name", "\"revoke-vpn\""), ("events", "[\"user.suspended\"]")]);
     let name = table.text("name", hook_name);
     let events = table.texts("events", event);
     if events.as_ref().is_some_and(Vec::is_empty) {
         table.problem_at("events", "events is empty, so this hook is never told anything: write [\"*\"] for all events");
     }
-    let target = read_target(&mut table);
+    let target = read_target(&mut table, checks);
     let timeout = table.text("timeout", duration);
     let max_age = table.text("max-age", duration);
     let concurrency = table.integer("concurrency", &(1..=100)).and_then(|n| u32::try_from(n).ok());
@@ -147,10 +147,18 @@ pub(super) fn read_gate(mut table: Table<'_>) -> Option<Gate> {
     Some(Gate { name: name?, exec: exec?, timeout: timeout.unwrap_or(HOOK_TIMEOUT) })
 }
 
-fn read_target(table: &mut Table<'_>) -> Option<Target> {
+fn read_target(table: &mut Table<'_>, checks: &Checks) -> Option<Target> {
     let exec = read_exec(table);
     let url = table.text("url", web_url);
     let secret_file = table.text("secret-file", |text| path(text).and_then(|path| files::signing_keys(&path).map(|()| path)));
+    let secret_credential = table.text("secret-credential", |name| {
+        let path = files::credential(name, "secret", checks)?;
+        files::signing_keys(&path).map(|()| path)
+    });
+    if table.has("secret-file") && table.has("secret-credential") {
+        table.problem_at("secret-credential", "there are both secret-file and secret-credential: remove one of them");
+    }
+    let secret_file = secret_file.or(secret_credential);
     let ca_file = table.text("ca-file", |text| path(text).and_then(|path| files::certificates(&path).map(|()| path)));
     let proxy = table.text("proxy", web_url);
     let allow_http = table.flag("allow-http").unwrap_or(false);
@@ -161,7 +169,7 @@ fn read_target(table: &mut Table<'_>) -> Option<Target> {
         (true, true) => table.problem_at("url", "there are both exec and url: make two hooks of them"),
         (false, false) => table.missing("exec", "[\"/usr/libexec/rosterd/revoke-vpn\"], or url = \"https://siem.example.com/rosterd\""),
         (true, false) => {
-            for key in ["secret-file", "ca-file", "proxy", "allow-http"].into_iter().filter(|key| table.has(key)) {
+            for key in ["secret-file", "secret-credential", "ca-file", "proxy", "allow-http"].into_iter().filter(|key| table.has(key)) {
                 table.problem_at(key, format!("{key} is for hooks with a url, and this one has exec: remove it"));
             }
         }

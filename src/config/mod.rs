@@ -178,7 +178,7 @@ fn read_root(mut root: Table<'_>, checks: &Checks) -> Option<Config> {
         }
         directory::read(table, checks, timezone, &safety)
     });
-    let hooks = named(&mut root, "hook", hooks::read_hook);
+    let hooks = named(&mut root, "hook", |table| hooks::read_hook(table, checks));
     let gates = named(&mut root, "gate", hooks::read_gate);
     let metrics_listen = read_metrics(root.table("metrics"));
     root.finish();

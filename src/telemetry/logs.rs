@@ -73,7 +73,8 @@ fn is_journal(stream: Option<&OsStr>) -> bool {
     named.is_some() && named == is
 }
 
-/// An error with everything behind it. What a message already ends with is not said twice.
+/// An error with everything behind it, in which everything can be seen: servers put what they like into their texts.
+/// What a message already ends with is not said twice.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -85,7 +86,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         source = error.source();
     }
-    text
+    text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -97,6 +98,12 @@ mod tests {
         let line = "WARN corp: \u{202e}gnp.exe\u{200b}\nINFO forged\u{9b}31m\u{1b}[31m\n";
         assert_eq!(shown(line, false), "WARN corp: \\u{202e}gnp.exe\\u{200b}\\nINFO forged\\u{9b}31m\\u{1b}[31m\n");
         assert_eq!(shown("\u{1b}[2mINFO\u{1b}[0m well\n", true), "\u{1b}[2mINFO\u{1b}[0m well\n");
+    }
+
+    #[test]
+    fn the_text_of_a_server_in_an_error_is_seen_in_the_log() {
+        let error = io::Error::other("00002020: \u{202e}nwod \u{0}\u{9b}2J\u{200b}");
+        assert_eq!(chain(&error), "00002020: \\u{202e}nwod \\u{0}\\u{9b}2J\\u{200b}");
     }
 
     #[test]

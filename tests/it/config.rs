@@ -98,6 +98,8 @@ fn the_shipped_examples_are_right_but_for_what_excludes_each_other() {
     rosterd.toml:63:1: there are both servers and discover: remove one of them
     rosterd.toml:70:1: there are both password-file and password-credential: remove one of them
     rosterd.toml:70:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    rosterd.toml:135:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:135:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
     "#);
 }
 
@@ -463,7 +465,15 @@ fn a_secret_may_be_a_symbolic_link_and_a_systemd_credential() {
     assert_eq!(credential.directories[0].password_file, linked.password_file);
     let outside = Checks { credentials_directory: None, ..machine.checks() };
     let problems = Config::parse("[[directory]]\npassword-credential = \"corp\"", Path::new("f"), &outside).expect_err("no credentials");
-    assert!(problems.iter().any(|p| p.message.contains("add LoadCredential=corp:/etc/rosterd/corp.password")), "{problems}");
+    assert!(
+        problems
+            .iter()
+            .any(|p| p.message.contains("check with systemd-run --pipe --wait -p LoadCredential=corp:/etc/rosterd/corp.password")),
+        "{problems}"
+    );
+    let hook = "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nurl = \"https://siem.example.com/\"\nsecret-credential = \"siem.secret\"";
+    let Target::Webhook(signed) = &machine.config(&format!("{MINIMAL}\n{hook}")).hooks[0].target else { panic!("no web server") };
+    assert_eq!(signed.secret_file.as_deref(), Some(machine.etc.path().join("siem.secret").as_path()));
 }
 
 #[test]
