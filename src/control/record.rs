@@ -57,6 +57,7 @@ pub(super) struct Asked {
 /// Carries a request out, and records the event that it did not leave.
 pub(super) async fn recorded(control: Arc<Control>, asked: Asked, request: Request, next: Next) -> Response {
     let uri = request.uri().clone();
+    tracing::debug!("{} asks for {}", asked.actor, uri.path());
     let (response, is_recorded) = watch_events(&asked.actor, next.run(request)).await;
     if is_recorded || !response.status().is_success() || response.extensions().get::<DryRun>().is_some() {
         return response;
@@ -68,7 +69,8 @@ pub(super) async fn recorded(control: Arc<Control>, asked: Asked, request: Reque
         "query": query(uri.query().unwrap_or_default()),
         "document": serde_json::from_slice::<Value>(&asked.document).unwrap_or_default(),
     });
-    tracing::info!("{}: {} of {subject}", asked.actor, asked.kind);
+    // Addresses are shown at the level debug only.
+    tracing::info!("{} asked for POST /v1{}: event {}", asked.actor, asked.pattern, asked.kind);
     let event = Event::about(asked.kind, subject, &cause, Value::Null, after);
     match control.engine.store.record(&[event], &control.engine.clock).await {
         Ok(()) => response,
