@@ -96,10 +96,10 @@ fn the_shipped_file_is_the_minimal_one_with_every_default_written_out() {
 fn the_shipped_examples_are_right_but_for_what_excludes_each_other() {
     insta::assert_snapshot!(Machine::new().problems(&everything()), @r#"
     rosterd.toml:63:1: there are both servers and discover: remove one of them
-    rosterd.toml:70:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:70:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
-    rosterd.toml:135:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:135:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:71:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:71:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    rosterd.toml:136:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:136:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
     "#);
 }
 
