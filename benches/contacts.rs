@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rosterd::clock::Clock;
 use rosterd::model::{
-    Account, AccountId, AccountKind, Actor, Address, Addresses, Causes, Change, ChangeKind, Handle, Joined, Policies, Profile, RunId,
-    Status, Tier, UserId,
+    Account, AccountId, AccountKind, Actor, Address, Addresses, Causes, Change, ChangeKind, Handle, Joined, ObservationNumber, Policies,
+    Profile, RunId, Status, Tier, UserId,
 };
 use rosterd::reconcile::Admitted;
 use rosterd::store::{Applied, Store, UserFilter, Writer};
@@ -67,7 +67,7 @@ async fn main() {
         directory: None,
         account: account.reference(),
         actor: actor.clone(),
-        observed_from: clock.now(),
+        observed_from: ObservationNumber(1),
         clock: &clock,
         asked: &[],
     };

@@ -15,10 +15,15 @@ pub struct Clock {
     offset: Arc<AtomicI64>,
     /// Microseconds added to the time that has passed; tests let time pass.
     passed: Arc<AtomicI64>,
+    /// The latest instant that was given out.
+    latest: Arc<AtomicI64>,
 }
 
 /// The instant that passed time is measured from: the first use in this process.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// A clock that is set back by less than this is being disciplined, not wrong.
+const SLEW: i64 = 2_000_000;
 
 impl Clock {
     /// The system's clock.
@@ -30,7 +35,21 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks")]
     pub fn now(&self) -> Timestamp {
         let now = Timestamp::from(chrono::Utc::now());
-        Timestamp(now.0.saturating_add(self.offset.load(Ordering::Relaxed)))
+        let now = now.0.saturating_add(self.offset.load(Ordering::Relaxed));
+        self.latest.fetch_max(now, Ordering::Relaxed);
+        Timestamp(now)
+    }
+
+    /// Returns by how much the clock was set back since it last said so, if it was.
+    pub fn take_step_back(&self) -> Option<Duration> {
+        let now = self.now().0;
+        let latest = self.latest.load(Ordering::Relaxed);
+        if latest.saturating_sub(now) < SLEW {
+            return None;
+        }
+        // Of several that ask at once, one is told.
+        let is_ours = self.latest.compare_exchange(latest, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        is_ours.then(|| Timestamp(latest).since(Timestamp(now)))
     }
 
     /// Returns how much time has passed since an instant of this process: it never goes back, and does not jump when the clock

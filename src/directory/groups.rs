@@ -6,7 +6,7 @@ use std::fmt;
 use ldap3::Scope;
 
 use super::session::{Query, rid};
-use super::{Assertion, DirectoryError, Object, Session};
+use super::{Assertion, DirectoryError, Object, PERSON_FILTER, Session};
 use crate::model::{Dn, Guid, Tier};
 use crate::reconcile::{Closure, ClosureGroup, Membership};
 
@@ -159,7 +159,8 @@ impl Session {
         Ok(now)
     }
 
-    /// Which of these groups show no member at all: emptied, or no longer readable.
+    /// Returns which of these groups show no member at all: emptied, or no longer readable. A group that is somebody's primary
+    /// group does not list that member (MS-ADTS 3.1.1.4.5.31), and is heard by it all the same.
     pub async fn groups_without_members(&mut self, groups: &BTreeSet<Guid>) -> Result<BTreeSet<Guid>, DirectoryError> {
         let mut silent = groups.clone();
         let groups: Vec<Guid> = groups.iter().copied().collect();
@@ -170,7 +171,21 @@ impl Session {
                 silent.retain(|g| Some(*g) != object.guid());
             }
         }
+        for guid in silent.clone() {
+            if self.is_primary_group(guid).await? {
+                silent.remove(&guid);
+            }
+        }
         Ok(silent)
+    }
+
+    /// Returns whether some person that can be read has the group as its primary group.
+    async fn is_primary_group(&mut self, group: Guid) -> Result<bool, DirectoryError> {
+        let found = self.object(&format!("<GUID={group}>"), &attributes()).await?;
+        let Some(rid) = found.and_then(|group| group.bytes("objectSid").and_then(rid)) else { return Ok(false) };
+        let base = self.root.default_naming_context.clone();
+        let people = Assertion::all([Assertion::raw(PERSON_FILTER), Assertion::equals("primaryGroupID", &rid.to_string())]);
+        self.finds(&base, Scope::Subtree, &people, false, |_| true).await
     }
 
     /// Which of these groups are still nested below the closure, by `member`, although the closure has them no more:

@@ -5,19 +5,17 @@
 //! until it changes, or an operator says so.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::servers::{Located, left_out, locate, remedy};
 use super::{Directory, DirectoryConfig, Engine, EngineError};
 use crate::directory::{Again, BindRefusal, DirectoryError, Examination, Session, Settings, Step, StepOutcome, examine};
 use crate::dns::Resolver;
 use crate::model::{Actor, Timestamp};
-use crate::store::BindRefused;
+use crate::store::{BindRefused, LONGEST_BIND_PAUSE};
 use crate::telemetry::chain;
 
 /// After a refusal that may pass by itself (logon hours, a lockout), the same secret is tried again this much later: longer
 /// than AD's usual observation window, so that the attempts never add up to a lockout.
-const NOW_AND_THEN: Duration = Duration::from_mins(30);
 
 impl Engine {
     /// A session with the first server that serves, that of the last successful run before the others; and the
@@ -97,7 +95,7 @@ impl Engine {
         let refused = refusal.and_then(|refusal| {
             let retry_at = match refusal.again() {
                 Again::Yes => return None,
-                Again::Later => Some(self.clock.now().plus(NOW_AND_THEN)),
+                Again::Later => Some(self.clock.now().plus(LONGEST_BIND_PAUSE)),
                 Again::Never => None,
             };
             Some(BindRefused { secret, told: refusal.to_string(), retry_at })

@@ -237,6 +237,7 @@ impl Engine {
 
     /// Looks up the claims that are due; returns when to come back.
     pub async fn check_claims(&self) -> Result<Duration, StoreError> {
+        self.check_clock().await?;
         let now = self.clock.now();
         let mut soonest = Duration::from_mins(1);
         for claim in self.store.claims(None).await? {

@@ -191,7 +191,9 @@ impl Engine {
     /// Begins what can be begun; returns how long to wait for more, unless something happens.
     async fn begin_due(self: &Arc<Self>, hook: &Arc<HookAtWork>, round: &mut Round) -> Result<Duration, StoreError> {
         let name = &hook.config.name;
+        self.check_clock().await?;
         let now = self.clock.now();
+        round.not_after(now);
         if round.is_gone {
             round.is_gone = self.is_gone(hook).await?;
         }
@@ -342,6 +344,11 @@ impl Engine {
 
 impl Round {
     /// Takes note of a failure. When that is the hook's as such, it gets a rest, and the delivery waits for the end of that.
+    fn not_after(&mut self, now: Timestamp) {
+        self.swept = self.swept.min(now);
+        self.rest_until = self.rest_until.min(now.plus(LONGEST_WAIT));
+    }
+
     fn fail(&mut self, is_down: bool, after: Option<Duration>, now: Timestamp) -> Option<Timestamp> {
         if now < self.rest_until {
             // Others that were under way fail along.

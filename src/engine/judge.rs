@@ -9,7 +9,8 @@ use super::{Directory, DirectoryConfig, Engine, EngineError, Mode};
 use crate::directory::{Grants, Right};
 use crate::model::{AccountId, Address, AddressKey, DirectoryName, Guid, HoldReason, Quarantine, QuarantineReason, Rejection, Trigger};
 use crate::reconcile::{
-    DEFERRAL, Desired, HoldAll, Known, Membership, PersonRow, Proposal, Rejected, Situation, Verdict, ended, guard, plan, suspects,
+    DEFERRAL, Desired, Entitlement, HoldAll, Known, Membership, PersonRow, Proposal, Rejected, Situation, Verdict, ended, guard, plan,
+    suspects,
 };
 use crate::store::{Pin, PinKind};
 
@@ -99,7 +100,8 @@ impl Engine {
                     fingerprint: 0,
                     dn: None,
                     expires: None,
-                    entitled_by: None,
+                    entitled_by: Entitlement::Unknown,
+                    keeps_place: true,
                     quarantine: Some(QuarantineReason::MalformedEntry),
                     notes: stored.notes.clone(),
                 };
@@ -125,7 +127,7 @@ impl Engine {
             .map(|(_, w)| w)
             .collect();
         let elsewhere = settling.iter().filter(|s| s.due.is_some() && !sight.is_judged(s.guid));
-        waiting.extend(elsewhere.map(|s| crate::reconcile::Waiting { user: s.user, class: s.class, cluster: s.cluster.clone() }));
+        waiting.extend(elsewhere.map(|s| crate::reconcile::Waiting { user: s.user, class: s.cause.class(), cluster: s.cluster.clone() }));
         let unjudged = rejections.iter().filter(|r| !r.guid.is_some_and(|guid| sight.is_judged(guid)));
         let rejected =
             Rejected { keys: rejections.iter().map(|r| r.key).collect(), clusters: unjudged.filter_map(|r| r.cluster.clone()).collect() };
@@ -141,8 +143,8 @@ impl Engine {
             active: budget.active,
             used: budget.used,
             waiting,
-            first_seen: settling.into_iter().map(|s| ((s.user, s.class), s.first_seen)).collect(),
-            cluster_sizes: self.store.cluster_sizes(name, &clusters).await?,
+            first_seen: settling.into_iter().map(|s| ((s.user, s.cause), s.first_seen)).collect(),
+            clusters: self.store.clusters(name, &clusters, now.minus(config.limits.window)).await?,
             protected: &protected,
             hold_all: match (config.mode, gates) {
                 (Mode::PlanOnly, _) => HoldAll::Everything(HoldReason::PlanOnly),

@@ -127,6 +127,7 @@ impl Engine {
 
     /// Whether changes are to be acted on.
     async fn is_followed(&self, directory: &Directory) -> Result<bool, EngineError> {
+        self.check_clock().await?;
         let state = self.store.directory(&directory.config.name).await?;
         Ok(state.position.is_some() && state.paused_until.is_none_or(|until| until <= self.clock.now()))
     }

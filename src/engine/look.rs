@@ -6,7 +6,7 @@ use super::pins::shown;
 use super::run::{Request, Scope};
 use super::{Directory, Engine, EngineError};
 use crate::directory::{Decoder, DirectoryError, Grants, Right, Session, Settings, Suspect};
-use crate::model::{AccountId, AddressKey, ClaimedDomains, DirectoryName, Dn, Guid, Status, Tier, Timestamp};
+use crate::model::{AccountId, AddressKey, ClaimedDomains, DirectoryName, Dn, Guid, ObservationNumber, Status, Tier, Timestamp};
 use crate::reconcile::{
     Absent, Canary, Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger, Membership, Moment, Observation,
     Observed, Policy, Position, Problem, Rival, ServerIdentity, StoredPerson, Takeover, TierWish, decide, suspects,
@@ -14,7 +14,7 @@ use crate::reconcile::{
 use crate::store::DirectoryState;
 
 /// Clocks further apart than this say nothing about what has expired.
-const MAX_SKEW: std::time::Duration = std::time::Duration::from_mins(5);
+pub(super) const MAX_SKEW: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// What was seen, decided per person.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Sight {
     pub server: String,
     /// Who it was.
     pub identity: ServerIdentity,
+    /// The order of this observation among all.
+    pub number: ObservationNumber,
     /// When looking began.
     pub began_at: Timestamp,
     /// What people were measured against.
@@ -128,10 +130,14 @@ impl Engine {
 
     async fn look_now(&self, directory: &Directory, request: &Request) -> Result<Sight, EngineError> {
         let config = &directory.config;
+        // Before anything is read: an observation that begins later has a higher number.
+        let number = self.store.next_observation().await?;
         let began_at = self.clock.now();
-        let state = self.store.directory(&config.name).await?;
         let (mut session, settings) = self.open(directory).await?;
-        let mut warnings = Vec::new();
+        self.confirm_clock(session.root.current_time).await?;
+        let state = self.store.directory(&config.name).await?;
+        directory.note_lag(session.root.current_time, self.clock.now());
+        let mut warnings: Vec<String> = directory.note_clock(None).into_iter().collect();
         let bases = self.bases(directory, &mut session, &mut warnings).await?;
         let misnamed = match &request.scope {
             Scope::All => misnamed(&mut session, &settings).await?,
@@ -154,6 +160,7 @@ impl Engine {
         let mut sight = Sight {
             server: session.server.clone(),
             identity: session.root.identity.clone(),
+            number,
             began_at,
             policy,
             desired: BTreeMap::new(),

@@ -6,8 +6,10 @@ mod accounts;
 mod bind;
 mod changes;
 mod claims;
+mod clock_step;
 mod contenders;
 mod deliver;
+mod due;
 mod explain;
 mod gates;
 mod held;
@@ -176,6 +178,10 @@ struct Work {
     next_run: watch::Sender<Option<Timestamp>>,
     /// Whether changes are followed as they happen.
     following: watch::Sender<Following>,
+    /// What the next run is to warn of: the clock was ahead.
+    clock_note: std::sync::Mutex<Option<String>>,
+    /// By how many microseconds the server's clock is behind ours.
+    lag: std::sync::atomic::AtomicI64,
 }
 
 /// Runs of one directory that were asked for and not begun.
@@ -293,6 +299,8 @@ pub struct Engine {
     budget: Budget,
     /// The refused sign-ins that no event reports yet.
     refusals: Refusals,
+    /// Whether stored instants may lie in the future.
+    clock_step: clock_step::ClockStep,
 }
 
 impl Engine {
@@ -303,7 +311,8 @@ impl Engine {
         let configured = watch::Sender::new(Arc::new(Configured { directories, rules }));
         let (hooks, attempts) = (watch::Sender::default(), Attempts::new(&clock));
         let (budget, refusals) = (Budget::default(), Refusals::default());
-        Self { store, clock, configured, hooks, started_at, stop, turn: Mutex::default(), attempts, budget, refusals }
+        let clock_step = clock_step::ClockStep::default();
+        Self { store, clock, configured, hooks, started_at, stop, turn: Mutex::default(), attempts, budget, refusals, clock_step }
     }
 
     /// The directory of this name.

@@ -35,6 +35,7 @@ impl Engine {
 
     /// Tells what is to be told by now.
     pub async fn remind(&self) -> Result<(), StoreError> {
+        self.check_clock().await?;
         for directory in self.configured().directories.values() {
             self.tell_stale(directory).await?;
             self.watch_pause(directory).await?;

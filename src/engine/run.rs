@@ -146,7 +146,7 @@ impl Engine {
             directory: Some(name),
             account: AccountRef { id: sight.policy.account, handle: directory.config.account.clone() },
             actor,
-            observed_from: sight.began_at,
+            observed_from: sight.number,
             clock: &self.clock,
             asked: &[],
         };
@@ -244,6 +244,10 @@ impl Engine {
             // The run says what was committed, however it ended. A store that cannot be read is reported below.
             (run.counts, run.dropped) = self.store.committed(run.id).await.unwrap_or((run.counts, run.dropped));
         }
+        if run.started_at > finished {
+            // What was written since then by the clock of then may lie in the future.
+            self.clock_step.forget();
+        }
         let is_told = done.as_ref().is_ok_and(|done| done.is_told);
         (run.state, run.error) = match done {
             Ok(Done { failure: Some(failure), .. }) => (RunState::Failed, Some(failure)),
@@ -276,8 +280,10 @@ impl Engine {
         let after =
             json!({ "directory": run.directory, "trigger": run.trigger, "changes": run.counts, "held": run.held, "error": run.error });
         let mut told: Vec<Event> = health.transition(&was, &run.directory, &cause).into_iter().collect();
+        // What rosterd tries again by itself, and fails at as before, is told once.
+        let is_retried = matches!(run.trigger, Trigger::Expiry | Trigger::SecondLook | Trigger::Live) && health == was;
         // What did nothing and failed at nothing is in the list of runs; the log is for what happened.
-        let is_worth_it = run.state == RunState::Failed || run.counts.total() > 0 || !told.is_empty();
+        let is_worth_it = run.state == RunState::Failed && !is_retried || run.counts.total() > 0 || !told.is_empty();
         if is_worth_it && !(run.state == RunState::Held && is_told) {
             told.insert(0, Event::about(kind, run.id.to_string(), &cause, serde_json::Value::Null, after));
         }

@@ -8,6 +8,7 @@ use chrono::{Offset as _, TimeZone as _};
 use chrono_tz::Tz;
 
 use super::changes::Since;
+use super::due::Due;
 use super::run::Request;
 use super::{Directory, Engine, EngineError, Health};
 use crate::model::{Timestamp, Trigger};
@@ -123,9 +124,6 @@ fn weekdays(field: &str) -> Option<String> {
     Some(parts.collect::<Option<Vec<_>>>()?.join(","))
 }
 
-/// Second looks of a directory are at least this far apart.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
 /// What is due is looked up again this often at the latest: the clock may be set, and tests move it.
 const LOOK_AROUND: Duration = Duration::from_mins(1);
 
@@ -145,19 +143,14 @@ struct Done {
     startup: bool,
     /// Ticks until then.
     scheduled: Timestamp,
-    /// Expiries until then.
-    expired: Timestamp,
-    /// When people were last looked at again.
-    looked_again: Timestamp,
+    /// The attempts at what is due until it is done.
+    due: Due,
 }
 
 impl Done {
     /// A clock that was set back must not silence the schedule until it has caught up.
     fn not_after(&mut self, now: Timestamp) {
-        let Self { startup: _, scheduled, expired, looked_again } = self;
-        for at in [scheduled, expired, looked_again] {
-            *at = (*at).min(now);
-        }
+        self.scheduled = self.scheduled.min(now);
     }
 }
 
@@ -175,11 +168,12 @@ impl Engine {
             tracing::error!(directory = %name, "{name}: the directory could not be renamed: {}", chain(&error));
         }
         let begun = self.clock.now();
-        let mut done = Done { startup: false, scheduled: begun, expired: begun, looked_again: Timestamp(0) };
+        let mut done = Done { startup: false, scheduled: begun, due: Due::default() };
         loop {
+            self.check_clock_or_log().await;
             let now = self.clock.now();
             done.not_after(now);
-            let wait = match self.next_due(directory, &done, now).await {
+            let wait = match self.next_due(directory, &mut done, now).await {
                 Ok((Some(due), what)) if due <= now && !directory.over.is_cancelled() => {
                     let request = self.request(directory, what, &mut done, now).await;
                     self.run_unasked(directory, request).await;
@@ -202,36 +196,33 @@ impl Engine {
 
     /// The run that is due; takes note that it is.
     async fn request(&self, directory: &Directory, what: Next, done: &mut Done, now: Timestamp) -> Request {
-        let name = &directory.config.name;
         match what {
             Next::Startup => {
                 done.startup = true;
-                done.expired = now;
                 Request::full(Trigger::Startup, None)
             }
             // Ticks that were missed, while a run took long or the directory was paused, are one tick.
             Next::Scheduled => {
                 done.startup = true;
                 done.scheduled = now;
-                done.expired = now;
                 self.scheduled(directory).await
             }
             Next::Expiry => {
-                let people = self.store.expired_between(name, done.expired, now).await.unwrap_or_default();
-                done.expired = now;
+                let things = self.due_expiries(directory, now).await.unwrap_or_default();
+                let people = done.due.expiries.begin(&things, Due::first_wait(Trigger::Expiry), now);
                 Request::people(Trigger::Expiry, people, None)
             }
             Next::SecondLook => {
-                // Whoever could not be looked at is still due afterwards; not at once again.
-                done.looked_again = now;
-                let settling = self.store.settling(name).await.unwrap_or_default();
-                Request::people(Trigger::SecondLook, settling.into_iter().filter(|s| s.due.is_some_and(|d| d <= now)).map(|s| s.guid), None)
+                let things = self.due_second_looks(directory).await.unwrap_or_default();
+                let people = done.due.second_looks.begin(&things, Due::first_wait(Trigger::SecondLook), now);
+                Request::people(Trigger::SecondLook, people, None)
             }
         }
     }
 
     /// A scheduled run: over what has changed, where that can be followed and a full one is not due.
     pub async fn scheduled(&self, directory: &Directory) -> Request {
+        self.check_clock_or_log().await;
         let now = self.clock.now();
         let full = |because| Request { because, ..Request::full(Trigger::Schedule, None) };
         let since = async {
@@ -274,19 +265,19 @@ impl Engine {
     }
 
     /// What is due next, and when. Of a paused directory nothing is, before the pause ends.
-    async fn next_due(&self, directory: &Directory, done: &Done, now: Timestamp) -> Result<(Option<Timestamp>, Next), StoreError> {
+    async fn next_due(&self, directory: &Directory, done: &mut Done, now: Timestamp) -> Result<(Option<Timestamp>, Next), StoreError> {
         let name = &directory.config.name;
         let startup = (!done.startup).then_some((now, Next::Startup));
         let scheduled = directory.config.schedule.next(done.scheduled).map(|at| (at, Next::Scheduled));
-        let expiry = self.store.next_expiry(name, done.expired).await?.map(|at| (at, Next::Expiry));
-        let settled = self.store.settling(name).await?.into_iter().filter_map(|s| s.due).min();
-        let second_look = settled.map(|at| (at.max(done.looked_again.plus(LOOK_AGAIN)), Next::SecondLook));
+        let expiry = done.due.expiries.next(&self.due_expiries(directory, now).await?, now).map(|at| (at, Next::Expiry));
+        let second_look = done.due.second_looks.next(&self.due_second_looks(directory).await?, now).map(|at| (at, Next::SecondLook));
         let paused = self.store.directory(name).await?.paused_until.filter(|until| *until > now);
         let not_before = |at: Timestamp| paused.map_or(at, |until| at.max(until));
         // Whoever pauses without an end looks at no next run.
         let shown = scheduled.map(|(at, _)| not_before(at.max(now))).filter(|at| *at < Timestamp(i64::MAX));
         directory.work.next_run.send_replace(shown);
-        let first = [startup, scheduled, expiry, second_look].into_iter().flatten().min_by_key(|(at, _)| *at);
+        // Of what is due already, the run at the start comes first.
+        let first = [startup, scheduled, expiry, second_look].into_iter().flatten().min_by_key(|(at, _)| (*at).max(now));
         Ok(first.map_or((None, Next::Scheduled), |(at, what)| (Some(not_before(at)), what)))
     }
 
@@ -337,11 +328,10 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_does_not_silence_the_schedule_until_it_has_caught_up() {
         let (later, now) = (at("2036-01-01T00:00:00Z"), at("2026-11-26T08:00:00Z"));
-        let mut done = Done { startup: true, scheduled: later, expired: later, looked_again: later };
+        let mut done = Done { startup: true, scheduled: later, due: Due::default() };
         done.not_after(now);
         let hourly = Cron::parse("@hourly", Tz::UTC).expect("a schedule");
         assert_eq!(hourly.next(done.scheduled), Some(at("2026-11-26T09:00:00Z")));
-        assert_eq!((done.expired, done.looked_again), (now, now));
     }
 
     #[test]

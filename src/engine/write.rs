@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Engine, EngineError};
-use crate::model::{AccountRef, Actor, Change, ChangeCounts, ChangeKind, DirectoryName, RunId, RunState, Trigger, User};
+use crate::model::{AccountRef, Actor, Change, ChangeCounts, ChangeKind, DirectoryName, ObservationNumber, RunId, RunState, Trigger, User};
 use crate::reconcile::Admitted;
 use crate::store::{Applied, Run, Writer};
 
@@ -44,7 +44,7 @@ impl Engine {
             directory: None,
             account: account.clone(),
             actor: actor.clone(),
-            observed_from: now,
+            observed_from: ObservationNumber::default(),
             clock: &self.clock,
             asked: &asked,
         };

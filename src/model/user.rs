@@ -5,7 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, Addresses, Causes, ChangeKind, DirectoryName, Dn, Guid, Joined, Overruled, Profile, Timestamp, UserId};
+use super::{
+    AccountId, Addresses, Causes, ChangeKind, DirectoryName, Dn, Guid, Joined, ObservationNumber, Overruled, Profile, Timestamp, UserId,
+};
 
 /// Basic or Pro.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -132,8 +134,8 @@ pub struct User {
     pub pins: BTreeSet<Overruled>,
     /// Rises with every write; a write names the version it was decided on.
     pub version: i64,
-    /// When the observation behind the last directory change began.
-    pub observed_from: Timestamp,
+    /// The observation behind the last change that a directory asked for.
+    pub observed_from: ObservationNumber,
     /// When it was invited.
     pub invited_at: Option<Timestamp>,
     /// When it first signed in.
@@ -175,7 +177,7 @@ impl User {
             causes,
             pins: BTreeSet::new(),
             version: 0,
-            observed_from: at,
+            observed_from: ObservationNumber::default(),
             invited_at: None,
             joined_at: None,
             created_at: at,

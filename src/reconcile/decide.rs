@@ -284,10 +284,11 @@ impl Desired {
     }
 
     fn judge_tier(&mut self, policy: &Policy) {
-        let finding = match self.tier {
-            TierWish::Unknown => Finding::Unknown,
-            TierWish::Without if policy.tiers.without_group == WithoutGroup::Suspend => Finding::Holds,
-            TierWish::Without | TierWish::Entitled { .. } => Finding::Refuted,
+        let finding = match (self.tier, policy.tiers.without_group) {
+            // Groups are no reason to suspend anybody, whatever they are.
+            (_, WithoutGroup::Keep | WithoutGroup::Basic) | (TierWish::Entitled { .. }, _) => Finding::Refuted,
+            (TierWish::Without, WithoutGroup::Suspend) => Finding::Holds,
+            (TierWish::Unknown, WithoutGroup::Suspend) => Finding::Unknown,
         };
         self.set(Reason::NoGroup, finding);
     }

@@ -3,15 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Limits, PersonRow, Proposal, Used};
+use super::grace::second_look;
+use super::{Cluster, FirstSeen, Limits, PersonRow, Proposal, Settling, Used};
 use crate::model::{
     Actor, AddressKey, Change, ChangeKind, Class, Digest, Guid, HeldChange, HoldReason, Origin, Quarantine, Reason, Timestamp, UserId,
 };
 
-/// A cluster is an event of its own from this many changes on ...
-const CLUSTER_CHANGES: u64 = 5;
-/// ... and from this share, in percent, of the active users who belonged to it.
-const CLUSTER_PERCENT: u64 = 30;
 /// After a change of server, what another replica may not know yet waits at least this long.
 pub const DEFERRAL: Duration = Duration::from_mins(10);
 
@@ -64,9 +61,9 @@ pub struct Situation<'a> {
     /// Held and settling changes of people this plan says nothing about.
     pub waiting: Vec<Waiting>,
     /// When each "gone" or "downgrade" candidate was first seen.
-    pub first_seen: BTreeMap<(UserId, Class), Timestamp>,
-    /// How many active managed users belonged to each cluster before the run.
-    pub cluster_sizes: BTreeMap<String, u64>,
+    pub first_seen: FirstSeen,
+    /// The clusters that changes of this plan belong to.
+    pub clusters: BTreeMap<String, Cluster>,
     /// The people whose automatic suspension is always held.
     pub protected: &'a BTreeSet<Guid>,
     /// Whether all is held.
@@ -87,23 +84,6 @@ pub struct Admitted {
     changes: Vec<(Change, bool)>,
     people: Vec<PersonRow>,
     origin: Origin,
-}
-
-/// A candidate that has to hold at a second look.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settling {
-    /// Who.
-    pub user: UserId,
-    /// The person.
-    pub guid: Guid,
-    /// What class.
-    pub class: Class,
-    /// Since when.
-    pub first_seen: Timestamp,
-    /// When to look again; `None` when it is held for another reason too, and waits for an operator.
-    pub due: Option<Timestamp>,
-    /// Its cluster.
-    pub cluster: Option<String>,
 }
 
 /// What the guard says.
@@ -216,11 +196,6 @@ fn numbered<'a>(changes: impl Iterator<Item = &'a Change>, by_user: bool) -> Vec
     (0..parent.len()).map(|at| root(&mut parent, at)).collect()
 }
 
-/// Whether the class has to hold at a second look.
-fn settles(class: Option<Class>) -> Option<Class> {
-    class.filter(|c| matches!(c, Class::Gone | Class::Downgrade))
-}
-
 /// Judges a proposal.
 pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
     let Proposal { plan, mut people, unwitnessed } = proposal;
@@ -256,7 +231,7 @@ pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
 
     let waiting: BTreeSet<Option<Guid>> = plan.changes.iter().zip(&holds).filter(|(_, h)| h.is_some()).map(|(c, _)| c.guid).collect();
     for person in people.iter_mut().filter(|p| waiting.contains(&Some(p.guid))) {
-        person.fingerprint = 0;
+        person.put_off();
     }
     // A person whose user is not created yet has no row to point to.
     let uncreated: BTreeSet<UserId> = plan
@@ -303,22 +278,29 @@ fn hold_alone(change: &Change, unwitnessed: &BTreeSet<UserId>, situation: &Situa
 }
 
 /// Holds the changes that have one cause, when they are too many of those whom it could concern.
+///
+/// Clusters roll over the window: changes that runs applied within it count, and so do those that wait.
 fn hold_clusters(changes: &[Change], approved: &[bool], situation: &Situation<'_>, holds: &mut [Option<HoldReason>]) {
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    for cluster in changes.iter().zip(approved).filter(|(_, approved)| !**approved).filter_map(|(c, _)| c.cluster.as_deref()) {
-        *counts.entry(cluster).or_default() += 1;
-    }
-    let elsewhere = situation.waiting.iter().filter_map(|w| w.cluster.as_deref());
-    for cluster in elsewhere.chain(situation.rejected.clusters.iter().map(String::as_str)) {
-        if let Some(count) = counts.get_mut(cluster) {
-            *count += 1;
+    let mut leaving: BTreeMap<&str, BTreeSet<UserId>> = BTreeMap::new();
+    for (change, _) in changes.iter().zip(approved).filter(|(_, approved)| !**approved) {
+        if let Some(cluster) = change.cluster.as_deref() {
+            leaving.entry(cluster).or_default().insert(change.user);
         }
+    }
+    for waiting in &situation.waiting {
+        if let Some(users) = waiting.cluster.as_deref().and_then(|cluster| leaving.get_mut(cluster)) {
+            users.insert(waiting.user);
+        }
+    }
+    for (cluster, users) in &mut leaving {
+        users.extend(situation.clusters.get(*cluster).into_iter().flat_map(|c| c.left.iter().copied()));
     }
     for (at, change) in changes.iter().enumerate().filter(|(at, _)| !approved[*at]) {
         let Some(cluster) = change.cluster.as_deref().filter(|_| holds[at].is_none()) else { continue };
-        let count = counts[cluster];
-        let size = situation.cluster_sizes.get(cluster).copied().unwrap_or(count);
-        if count >= CLUSTER_CHANGES && count * 100 >= size * CLUSTER_PERCENT {
+        let rejected = situation.rejected.clusters.iter().filter(|of| *of == cluster).count();
+        let count = (leaving[cluster].len() + rejected) as u64;
+        let belonged = situation.clusters.get(cluster).map_or(count, |c| c.belonged);
+        if Cluster::is_event(count, belonged) {
             holds[at] = Some(HoldReason::Cluster);
         }
     }
@@ -348,20 +330,6 @@ fn hold_classes(changes: &[Change], approved: &[bool], situation: &Situation<'_>
             }
         }
     }
-}
-
-/// The candidate a change is, if its class has to hold at a second look that is still to come.
-fn second_look(change: &Change, hold: Option<HoldReason>, situation: &Situation<'_>) -> Option<Settling> {
-    let class = settles(change.class)?;
-    let guid = change.guid?;
-    let first_seen = situation.first_seen.get(&(change.user, class)).copied().unwrap_or(situation.now);
-    let settled = first_seen.plus(situation.limits.settle).max(situation.deferred_until.unwrap_or(first_seen));
-    let is_settled = situation.now >= settled;
-    if is_settled && hold.is_none() {
-        return None;
-    }
-    let due = (hold.is_none() && !is_settled).then_some(settled);
-    Some(Settling { user: change.user, guid, class, first_seen, due, cluster: change.cluster.clone() })
 }
 
 /// Whether a server that lags behind could wrongly ask for this.

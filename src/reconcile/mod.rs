@@ -13,9 +13,11 @@
 
 mod absence;
 mod addresses;
+mod cluster;
 mod completeness;
 mod decide;
 mod explain;
+mod grace;
 mod guard;
 mod index;
 mod limits;
@@ -30,15 +32,17 @@ mod undo;
 
 pub use absence::{Absent, Confirmation, Look};
 pub use addresses::{Choices, Rival, newly_wanted};
+pub use cluster::Cluster;
 pub use completeness::{
     AttributeCounts, Canary, Complete, Expectation, Incomplete, Ledger, Moment, PageEnd, Presence, Problem, ServerIdentity,
 };
 pub use decide::{Desired, Exclude, Finding, Observation, Policy, Primary, decide};
 pub use explain::{Line, Reading, paths, read, remedies};
-pub use guard::{Admitted, DEFERRAL, HoldAll, Rejected, Settling, Situation, Verdict, Waiting, components, guard};
+pub use grace::{FirstSeen, GraceCause, Settling};
+pub use guard::{Admitted, DEFERRAL, HoldAll, Rejected, Situation, Verdict, Waiting, components, guard};
 pub use index::{Index, IndexRow, Observed, address_hash};
 pub use limits::{Limit, Limits, Used};
-pub use plan::{Known, PersonRow, StoredPerson, plan, suspects};
+pub use plan::{Entitlement, Known, PersonRow, StoredPerson, plan, suspects};
 pub use position::{Doubt, Position};
 pub use proposal::Proposal;
 pub use rejection::ended;

@@ -93,11 +93,31 @@ pub struct PersonRow {
     /// When it will expire.
     pub expires: Option<Timestamp>,
     /// The group that gives its tier.
-    pub entitled_by: Option<Guid>,
+    pub entitled_by: Entitlement,
+    /// Whether the place by which brakes measure (parent, group) stays as it is stored, because not the whole change is applied.
+    pub keeps_place: bool,
     /// What of it cannot be used.
     pub quarantine: Option<QuarantineReason>,
     /// What operators are told about it beside that, once: the sentences.
     pub notes: BTreeSet<String>,
+}
+
+/// The group that gives a person its tier, as far as that was seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entitlement {
+    /// This group.
+    By(Guid),
+    /// No group.
+    Nothing,
+    /// Could not be told; the stored one stays.
+    Unknown,
+}
+
+impl PersonRow {
+    /// Has the person read again by the next run, and stay where it belongs: not all of its change is applied.
+    pub(super) fn put_off(&mut self) {
+        (self.fingerprint, self.keeps_place) = (0, true);
+    }
 }
 
 /// The people whose tier would fall, or who would lose the last group: `memberOf` does not suffice for that.
@@ -149,13 +169,14 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
             planned.take_over(user, &mut proposal.plan.changes);
         }
         let mut whole = quarantine.is_none();
+        let mut says_all = true;
         let owner = match (user, linked) {
             (Some(user), _) if user.standing == Standing::Released => {
                 planned.come_back(user, granted, &mut proposal.plan.changes);
                 Some(user.id)
             }
             (Some(user), _) => {
-                whole &= planned.existing(user, granted, &mut proposal.plan.changes);
+                says_all = planned.existing(user, granted, &mut proposal.plan.changes);
                 Some(user.id)
             }
             (None, Some(unmanaged)) => planned.link(unmanaged, granted, &mut proposal.plan.changes),
@@ -167,6 +188,7 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
         if let Some(reason) = quarantine {
             proposal.plan.quarantined.push(Quarantine { object_guid: d.guid, dn: d.dn.as_str().to_owned(), reason });
         }
+        whole &= says_all;
         whole &= !d.is_alive() || [Reason::Disabled, Reason::Expired].into_iter().all(|r| d.finding(r) != Finding::Unknown);
         whole &= d.tier != TierWish::Unknown || !d.is_alive();
         // A further address that somebody else has may be free one day, and nothing about this entry will say so.
@@ -183,7 +205,13 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
                 fingerprint: if whole && d.is_told_whole() { decided[&d.guid].fingerprint() } else { 0 },
                 dn: if d.is_alive() { Some(d.dn.clone()) } else { last_seen },
                 expires: d.expires(),
-                entitled_by: d.entitled_by(),
+                entitled_by: match d.tier {
+                    TierWish::Entitled { by: Some(group), .. } => Entitlement::By(group),
+                    TierWish::Entitled { by: None, .. } | TierWish::Without => Entitlement::Nothing,
+                    TierWish::Unknown => Entitlement::Unknown,
+                },
+                // Of a place that may be a reason to leave nothing is concluded while that cannot be told.
+                keeps_place: !d.is_alive() || !says_all || d.finding(Reason::OutOfScope) == Finding::Unknown,
                 quarantine,
                 notes,
             });
@@ -271,7 +299,8 @@ fn left_alone(d: &Desired, left: &Takeover, known: &Known, proposal: &mut Propos
             fingerprint: 0,
             dn,
             expires: None,
-            entitled_by: None,
+            entitled_by: Entitlement::Unknown,
+            keeps_place: true,
             quarantine,
             notes,
         });
@@ -450,10 +479,20 @@ impl Planned<'_> {
         }
         let remaining: BTreeSet<Reason> =
             user.causes.iter().map(|c| c.reason).filter(|r| !lifted.iter().any(|l| l.reason == *r)).chain(added.iter().copied()).collect();
+        // The last cause is lifted only when every cause that could hold was seen not to.
+        if remaining.is_empty() && !self.is_in_order(user) {
+            return;
+        }
         let is_free = lifted.iter().all(|c| self.policy.observed.at.since(c.since) <= FREE_REACTIVATION);
         let class = (remaining.is_empty() && !is_free).then_some(Class::Reactivate);
         let evidence = lifted.iter().map(|c| self.d.evidence(c.reason, self.policy)).collect();
         push(ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence }, class);
+    }
+
+    /// Whether it was seen of every cause that it does not hold, or an operator has overruled it.
+    fn is_in_order(&self, user: &User) -> bool {
+        let is_out = |reason: Reason| self.d.finding(reason) == Finding::Refuted || user.pins.contains(&Overruled::Reason(reason));
+        Reason::ALL.into_iter().filter(|reason| *reason != Reason::Operator).all(is_out)
     }
 
     /// Whether the directory no longer asks for what was overruled. What cannot be told changes nothing.

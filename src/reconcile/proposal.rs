@@ -48,7 +48,7 @@ impl Proposal {
         let suspended: BTreeSet<Guid> = self.plan.changes.iter().filter_map(|c| c.guid).collect();
         self.people.retain(|p| judged(Some(p.guid)) || suspended.contains(&p.guid));
         for person in self.people.iter_mut().filter(|p| !is_judged(p.guid) || waiting.contains(&p.guid)) {
-            person.fingerprint = 0;
+            person.put_off();
         }
     }
 
@@ -80,7 +80,7 @@ impl Proposal {
         let before = self.plan.changes.len();
         self.plan.changes.retain(|c| !is_loss(c));
         for person in self.people.iter_mut().filter(|p| dropped.contains(&Some(p.guid))) {
-            person.fingerprint = 0;
+            person.put_off();
         }
         (before - self.plan.changes.len()) as u64
     }

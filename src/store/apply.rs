@@ -1,19 +1,23 @@
 //! The one write path of users: what the guard admitted, with its events, in transactions of at most 500.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::sql::{Columns, Sql, Value, insert, json, pieces};
 use super::{Doing as _, Store, StoreError, Writing, events, links, users};
 use crate::clock::Clock;
 use crate::model::{
-    AccountRef, Actor, AddressKey, Change, ChangeCounts, ChangeKind, DirectoryName, Event, EventCause, RunId, Standing, Timestamp, User,
-    UserId,
+    AccountRef, Actor, AddressKey, Change, ChangeCounts, ChangeKind, DirectoryName, Event, EventCause, ObservationNumber, RunId, Standing,
+    Timestamp, User, UserId,
 };
-use crate::reconcile::{Admitted, PersonRow, Settling, components};
+use crate::reconcile::{Admitted, Entitlement, PersonRow, Settling, components};
 use crate::telemetry::chain;
 
 /// Changes in one transaction, unless more belong together.
 const BATCH: usize = 500;
+
+/// A change that is dropped again within this time is the same one still.
+const SAME_DROP: Duration = Duration::from_hours(24);
 
 /// In whose name, and on what observation, changes are written.
 #[derive(Debug, Clone)]
@@ -26,8 +30,8 @@ pub struct Writer<'a> {
     pub account: AccountRef,
     /// Who.
     pub actor: Actor,
-    /// When the observation behind the changes began.
-    pub observed_from: Timestamp,
+    /// The observation behind the changes; older ones than a user already goes by are dropped.
+    pub observed_from: ObservationNumber,
     /// The clock.
     pub clock: &'a Clock,
     /// The directories that read the people of addresses that come into this account, or out of it, by no directory.
@@ -47,6 +51,8 @@ pub struct Applied {
     pub counts: ChangeCounts,
     /// Changes whose user had become another one in the meantime.
     pub dropped: u64,
+    /// Changes that were dropped although rosterd had dropped the same ones within the last day: not written down again.
+    pub dropped_again: u64,
     /// Changes written so far, applied or dropped: the next one's number.
     pub written: u64,
 }
@@ -126,7 +132,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let stored = self.settling(directory).await?;
         let gone: Vec<&Settling> =
-            stored.iter().filter(|s| is_judged(s.guid) && !candidates.iter().any(|c| (c.user, c.class) == (s.user, s.class))).collect();
+            stored.iter().filter(|s| is_judged(s.guid) && !candidates.iter().any(|c| (c.user, c.cause) == (s.user, s.cause))).collect();
         let fresh: Vec<&Settling> = candidates.iter().filter(|c| !stored.contains(c)).collect();
         if gone.is_empty() && fresh.is_empty() {
             return Ok(());
@@ -134,26 +140,33 @@ impl Store {
         let mut writing = self.begin().await?;
         for row in gone {
             let sql = Sql::new("DELETE FROM settling WHERE directory = ").bind(directory.as_str()).push(" AND user_id = ").bind(row.user.0);
-            sql.push(" AND class = ").bind(row.class.as_str()).execute(&mut *writing.tx).await.doing("forget what settled")?;
+            sql.push(" AND cause = ").bind(row.cause.as_str()).execute(&mut *writing.tx).await.doing("forget what settled")?;
         }
         let rows = fresh.into_iter().map(|s| {
-            let Settling { user, guid, class, first_seen, due, cluster } = s;
+            let Settling { user, guid, cause, first_seen, due, cluster } = s;
             vec![
                 directory.as_str().into(),
                 user.0.into(),
-                class.as_str().into(),
+                cause.as_str().into(),
                 (*guid).into(),
                 (*first_seen).into(),
                 (*due).into(),
                 cluster.as_deref().into(),
             ]
         });
-        let tail = "ON CONFLICT (directory, user_id, class) DO UPDATE SET due = excluded.due, cluster = excluded.cluster";
-        insert(&mut writing.tx, "INSERT INTO settling (directory, user_id, class, guid, first_seen, due, cluster)", tail, rows)
+        let tail = "ON CONFLICT (directory, user_id, cause) DO UPDATE SET due = excluded.due, cluster = excluded.cluster";
+        insert(&mut writing.tx, "INSERT INTO settling (directory, user_id, cause, guid, first_seen, due, cluster)", tail, rows)
             .await
             .doing("write what is settling")?;
         writing.commit().await
     }
+}
+
+/// Returns whether the same change was dropped since then.
+async fn was_dropped(writing: &mut Writing<'_>, change: &Change, since: Timestamp) -> Result<bool, StoreError> {
+    let sql = Sql::new("SELECT 1 FROM changes WHERE outcome = 'dropped' AND user_id = ").bind(change.user.0);
+    let sql = sql.push(" AND digest = ").bind(change.digest().0).push(" AND at > ").bind(since).push(" LIMIT 1");
+    Ok(sql.first(&mut *writing.tx).await.doing("look for a change that was dropped before")?.is_some())
 }
 
 /// Applies one batch; returns the users that had become others in the meantime.
@@ -213,8 +226,12 @@ async fn apply_batch(
             events.extend(Event::of(change, &cause));
             "applied"
         } else {
-            applied.dropped += 1;
             dropped.insert(change.user);
+            if writer.directory.is_some() && !approved && was_dropped(writing, change, now.minus(SAME_DROP)).await? {
+                applied.dropped_again += 1;
+                continue;
+            }
+            applied.dropped += 1;
             "dropped"
         };
         rows.push(super::plans::change_row(change, writer.run, applied.written, None, writer.directory, None, outcome, *approved, now));
@@ -455,9 +472,14 @@ async fn write_people(
     }
     let quarantined: Vec<&&PersonRow> = kept.iter().copied().filter(|p| p.quarantine.is_some()).collect();
     tell_quarantine(writing, directory, &quarantined, writer, now).await?;
-    let rows = kept.iter().map(|person| {
-        let PersonRow { guid, user, fingerprint, dn, expires, entitled_by, quarantine, notes } = **person;
-        let fingerprint = if user.is_some_and(|u| dropped.contains(&u)) { 0 } else { *fingerprint };
+    let is_dropped = |person: &PersonRow| person.user.is_some_and(|u| dropped.contains(&u));
+    let row = |person: &PersonRow| {
+        let PersonRow { guid, user, fingerprint, dn, expires, entitled_by, keeps_place: _, quarantine, notes } = person;
+        let fingerprint = if is_dropped(person) { 0 } else { *fingerprint };
+        let group = match entitled_by {
+            Entitlement::By(group) => Some(*group),
+            Entitlement::Nothing | Entitlement::Unknown => None,
+        };
         let parent = dn.as_ref().and_then(crate::model::Dn::parent).map_or_else(String::new, |p| p.key().to_owned());
         vec![
             directory.as_str().into(),
@@ -467,24 +489,32 @@ async fn write_people(
             dn.as_ref().map_or("", |d| d.as_str()).into(),
             parent.into(),
             (*expires).into(),
-            (*entitled_by).into(),
+            group.into(),
             quarantine.map(|q| q.as_str()).into(),
             quarantine.map(|_| now).into(),
-            writer.observed_from.into(),
+            now.into(),
             (!notes.is_empty()).then(|| json(notes)).into(),
         ]
-    });
-    // Where somebody belonged (parent, group) is kept until all of its change was applied: it is what a mass event is measured by.
+    };
     let tail = "ON CONFLICT (directory, guid) DO UPDATE SET fingerprint = excluded.fingerprint, user_id = excluded.user_id, \
          expires = CASE WHEN excluded.dn = '' THEN people.expires ELSE excluded.expires END, \
          quarantine = excluded.quarantine, notes = excluded.notes, \
          quarantined_at = CASE WHEN people.quarantine = excluded.quarantine THEN people.quarantined_at ELSE excluded.quarantined_at END, \
          dn = CASE WHEN excluded.dn = '' THEN people.dn ELSE excluded.dn END, \
-         seen_at = CASE WHEN excluded.dn = '' THEN people.seen_at ELSE excluded.seen_at END, \
-         parent_key = CASE WHEN excluded.fingerprint = 0 THEN people.parent_key ELSE excluded.parent_key END, \
-         entitled_by = COALESCE(excluded.entitled_by, people.entitled_by)";
+         seen_at = CASE WHEN excluded.dn = '' THEN people.seen_at ELSE excluded.seen_at END";
+    // Where a person belonged (parent, group) is kept until its whole change is applied: mass events are measured by it.
+    let keeps = |person: &PersonRow| (person.keeps_place || is_dropped(person), person.entitled_by == Entitlement::Unknown);
+    let places = [
+        ((true, true), ""),
+        ((true, false), ""),
+        ((false, true), ", parent_key = excluded.parent_key"),
+        ((false, false), ", parent_key = excluded.parent_key, entitled_by = excluded.entitled_by"),
+    ];
     let head = "INSERT INTO people (directory, guid, fingerprint, user_id, dn, parent_key, expires, entitled_by, quarantine, quarantined_at, seen_at, notes)";
-    insert(&mut writing.tx, head, tail, rows).await.doing("write people")?;
+    for (which, place) in places {
+        let rows: Vec<_> = kept.iter().filter(|person| keeps(person) == which).map(|person| row(person)).collect();
+        insert(&mut writing.tx, head, &format!("{tail}{place}"), rows).await.doing("write people")?;
+    }
     let moved: Vec<_> = kept.iter().filter(|p| p.dn.is_some()).filter_map(|p| p.user.map(|u| u.0)).collect();
     if !moved.is_empty() {
         let sql = Sql::new(

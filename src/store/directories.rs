@@ -17,6 +17,8 @@ use crate::reconcile::{AttributeCounts, Position, ServerIdentity};
 pub struct DirectoryState {
     /// No runs by themselves until then.
     pub paused_until: Option<Timestamp>,
+    /// When that was asked for.
+    pub paused_at: Option<Timestamp>,
     /// The server of the last successful run, as configured.
     pub server: Option<String>,
     /// Who that server was.
@@ -58,6 +60,9 @@ pub struct BindRefused {
     pub retry_at: Option<Timestamp>,
 }
 
+/// A secret that AD refused for a reason that passes by itself is tried again this much later.
+pub const LONGEST_BIND_PAUSE: std::time::Duration = std::time::Duration::from_mins(30);
+
 /// What a pin binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PinKind {
@@ -94,18 +99,19 @@ pub struct Pin {
 }
 
 const COLUMNS: &str = "name, paused_until, server, identity, server_changed_at, counts, scope_hash, plan_only_since, rights_lost, last_attempt, \
-     last_success, last_complete_read, entries, bind_refused, position, baseline";
+     last_success, last_complete_read, entries, bind_refused, position, baseline, paused_at";
 
-fn select(name: &DirectoryName) -> Sql {
+pub(super) fn select(name: &DirectoryName) -> Sql {
     Sql::new("SELECT ").push(COLUMNS).push(" FROM directories WHERE name = ").bind(name.as_str())
 }
 
 impl DirectoryState {
-    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(super) fn read(row: &AnyRow) -> Result<Self, StoreError> {
         let mut c = Columns::of(row);
         c.text()?;
-        Ok(Self {
+        let state = Self {
             paused_until: c.maybe_time()?,
+            paused_at: None,
             server: c.maybe_text()?,
             identity: parsed(c.maybe_text()?),
             server_changed_at: c.maybe_time()?,
@@ -120,12 +126,14 @@ impl DirectoryState {
             bind_refused: parsed(c.maybe_text()?),
             position: parsed(c.maybe_text()?),
             baseline: c.int()? as u64,
-        })
+        };
+        Ok(Self { paused_at: c.maybe_time()?, ..state })
     }
 
-    fn write(&self, name: &DirectoryName) -> Sql {
+    pub(super) fn write(&self, name: &DirectoryName) -> Sql {
         let Self {
             paused_until,
+            paused_at,
             server,
             identity,
             server_changed_at,
@@ -158,6 +166,7 @@ impl DirectoryState {
             bind_refused.as_ref().map(json).into(),
             position.as_ref().map(json).into(),
             (*baseline).into(),
+            (*paused_at).into(),
         ];
         let columns: Vec<String> = COLUMNS.split(", ").skip(1).map(|c| format!("{c} = excluded.{c}")).collect();
         let update = format!(" ON CONFLICT (name) DO UPDATE SET {}", columns.join(", "));
@@ -199,7 +208,7 @@ impl Store {
         if state.paused_until != was {
             return Ok(false);
         }
-        state.paused_until = until;
+        (state.paused_until, state.paused_at) = (until, until.map(|_| clock.now()));
         state.write(name).execute(&mut *writing.tx).await.doing("write a directory's state")?;
         events::append(&mut writing, &[event], clock).await?;
         writing.commit().await?;

@@ -12,10 +12,13 @@ mod apply;
 mod approvals;
 mod backup;
 mod claims;
+mod clusters;
+mod counters;
 mod deliveries;
 mod directories;
 mod events;
 mod files;
+mod instants;
 mod links;
 mod outbox;
 mod people;
@@ -50,8 +53,9 @@ pub use apply::{Applied, Writer};
 pub use approvals::Word;
 pub use claims::ClaimRefused;
 pub use deliveries::{Delivery, DeliveryFilter, HookStanding};
-pub use directories::{BindRefused, DirectoryState, Pin, PinKind};
+pub use directories::{BindRefused, DirectoryState, LONGEST_BIND_PAUSE, Pin, PinKind};
 pub use events::{AccountScope, ChainBreak, EventFilter, LogHead, StoredEvent};
+pub use instants::FutureInstants;
 pub use outbox::{Due, Settled, Settlement, Subscription};
 pub use people::Quarantined;
 pub use plans::{DecidedBy, HeldPlan, HeldRow, HeldSummary, Reheld, cause_key};
@@ -453,6 +457,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "changes followed" in "0007_changes_followed.sql",
     "one user a person" in "0008_one_user_a_person.sql",
     "rejections" in "0009_rejections.sql",
+    "counters and causes" in "0010_counters_and_causes.sql",
     "sign-in attempts" in "0014_sign_in_attempts.sql",
 ];
 

@@ -9,7 +9,7 @@ use super::rejections::OF_DIRECTORY;
 use super::sql::{Columns, Sql, insert, pieces};
 use super::{Doing as _, Store, StoreError, users};
 use crate::model::{AccountId, AddressKey, Class, DirectoryName, Dn, Guid, Link, QuarantineReason, Timestamp, UserId};
-use crate::reconcile::{IndexRow, Known, Settling, StoredPerson, Waiting, address_hash};
+use crate::reconcile::{GraceCause, IndexRow, Known, Settling, StoredPerson, Waiting, address_hash};
 
 /// One entry that cannot be used as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,23 +201,6 @@ impl Store {
         writing.commit().await
     }
 
-    /// How many active managed users belong to each of these clusters.
-    pub async fn cluster_sizes(&self, directory: &DirectoryName, clusters: &BTreeSet<String>) -> Result<BTreeMap<String, u64>, StoreError> {
-        let mut sizes = BTreeMap::new();
-        for cluster in clusters {
-            let sql =
-                Sql::new("SELECT COUNT(*) FROM people p JOIN users u ON u.id = p.user_id WHERE u.status = 'active' AND p.directory = ")
-                    .bind(directory.as_str());
-            let sql = match cluster.split_once(':') {
-                Some(("ou", parent)) => sql.push(" AND p.parent_key = ").bind(parent),
-                Some(("group", guid)) => sql.push(" AND p.entitled_by = ").bind(guid.parse::<Guid>().ok()),
-                _ => sql,
-            };
-            sizes.insert(cluster.clone(), sql.count(&self.readers).await.doing("count a cluster")?);
-        }
-        Ok(sizes)
-    }
-
     /// Which of these groups gave somebody a tier.
     pub async fn groups_in_use(&self, directory: &DirectoryName) -> Result<BTreeSet<Guid>, StoreError> {
         let sql =
@@ -237,24 +220,31 @@ impl Store {
         Ok(people)
     }
 
-    /// The earliest expiry after this instant.
-    pub async fn next_expiry(&self, directory: &DirectoryName, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let sql =
-            Sql::new("SELECT MIN(expires) FROM people WHERE directory = ").bind(directory.as_str()).push(" AND expires > ").bind(after);
-        let row = sql.first(&self.readers).await.doing("look up the next expiry")?;
-        row.map_or(Ok(None), |row| Columns::of(&row).maybe_time())
-    }
-
-    /// Who expired after one instant and not after the other.
-    pub async fn expired_between(
-        &self,
-        directory: &DirectoryName,
-        after: Timestamp,
-        until: Timestamp,
-    ) -> Result<BTreeSet<Guid>, StoreError> {
-        let sql = Sql::new("SELECT guid FROM people WHERE directory = ").bind(directory.as_str());
-        let sql = sql.push(" AND expires > ").bind(after).push(" AND expires <= ").bind(until);
-        sql.all(&self.readers).await.doing("look up who expired")?.iter().map(|row| Columns::of(row).guid()).collect()
+    /// Returns the accounts of active users that have expired by now, and of those that will expire the first: each with when.
+    /// What waits for an operator already is not among them.
+    pub async fn expiries(&self, directory: &DirectoryName, now: Timestamp) -> Result<Vec<(Guid, Timestamp)>, StoreError> {
+        let name = directory.as_str();
+        let next = Sql::new("SELECT MIN(expires) FROM people WHERE directory = ").bind(name).push(" AND expires > ").bind(now);
+        let row = next.first(&self.readers).await.doing("look up the next expiry")?;
+        let next = row.map_or(Ok(None), |row| Columns::of(&row).maybe_time())?.unwrap_or(now);
+        let sql = Sql::new(
+            "SELECT p.guid, p.expires FROM people p JOIN users u ON u.id = p.user_id WHERE u.status = 'active' AND p.directory = ",
+        );
+        let sql = sql.bind(name).push(" AND p.expires <= ").bind(next);
+        let sql = sql.push(
+            " AND p.guid NOT IN (SELECT c.guid FROM changes c JOIN plans s ON s.id = c.plan_id WHERE c.outcome = 'held' \
+             AND c.guid IS NOT NULL AND c.reason = 'expired' AND s.state IN ('open', 'approved', 'rejected') AND s.directory = ",
+        );
+        let sql = sql
+            .bind(name)
+            .push(") AND p.guid NOT IN (SELECT guid FROM rejections WHERE guid IS NOT NULL AND reason = 'expired' AND directory = ");
+        let rows = sql.bind(name).push(")").all(&self.readers).await.doing("look up who expires")?;
+        rows.iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok((c.guid()?, c.time()?))
+            })
+            .collect()
     }
 
     /// What is quarantined in a directory, oldest first.
@@ -302,7 +292,7 @@ impl Store {
 
     /// All candidates that wait for a second look.
     pub async fn settling(&self, directory: &DirectoryName) -> Result<Vec<Settling>, StoreError> {
-        let sql = Sql::new("SELECT user_id, class, guid, first_seen, due, cluster FROM settling WHERE directory = ")
+        let sql = Sql::new("SELECT user_id, cause, guid, first_seen, due, cluster FROM settling WHERE directory = ")
             .bind(directory.as_str())
             .push(" ORDER BY user_id");
         let rows = sql.all(&self.readers).await.doing("load what is settling")?;
@@ -311,7 +301,7 @@ impl Store {
                 let mut c = Columns::of(row);
                 Ok(Settling {
                     user: UserId(c.uuid()?),
-                    class: c.word("class", Class::parse)?,
+                    cause: c.word("cause", GraceCause::parse)?,
                     guid: c.guid()?,
                     first_seen: c.time()?,
                     due: c.maybe_time()?,

@@ -6,8 +6,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::model::{
     Account, AccountId, AccountKind, AccountRef, Actor, Address, Addresses, By, Cause, Causes, Change, ChangeKind, Claim, ClaimId,
-    ClaimState, Class, DirectoryName, Dn, Domain, Evidence, Guid, Handle, HeldChange, HoldReason, Joined, Link, PlanState, Policies,
-    Profile, Reason, RunId, Status, Tier, User, UserId,
+    ClaimState, Class, DirectoryName, Dn, Domain, Evidence, Guid, Handle, HeldChange, HoldReason, Joined, Link, ObservationNumber,
+    PlanState, Policies, Profile, Reason, RunId, Status, Tier, User, UserId,
 };
 use crate::reconcile::Admitted;
 
@@ -108,6 +108,7 @@ on_both! {
 }
 
 mod following;
+mod instants;
 mod outbox;
 
 fn alice() -> Actor {
@@ -152,7 +153,7 @@ impl Fresh {
             directory: None,
             account: self.reference(),
             actor: alice(),
-            observed_from: self.clock.now(),
+            observed_from: ObservationNumber::default(),
             clock: &self.clock,
             asked: &[],
         };
@@ -396,7 +397,7 @@ async fn what_was_committed_before_a_failure_is_counted(f: Fresh) {
         directory: None,
         account: f.reference(),
         actor: alice(),
-        observed_from: f.clock.now(),
+        observed_from: ObservationNumber::default(),
         clock: &f.clock,
         asked: &[],
     };

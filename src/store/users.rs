@@ -8,7 +8,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::sql::{Columns, Sql, Value, json, pieces};
 use super::{Doing as _, Store, StoreError};
-use crate::model::{AccountId, AddressKey, DirectoryName, Dn, Guid, Link, Standing, Status, Tier, User, UserId};
+use crate::model::{AccountId, AddressKey, DirectoryName, Dn, Guid, Link, ObservationNumber, Standing, Status, Tier, User, UserId};
 
 pub(super) const COLUMNS: &str = "id, account_id, standing, tier, addresses, profile, directory, guid, dn, causes, pins, version, \
      observed_from, invited_at, joined_at, created_at, updated_at, status";
@@ -71,7 +71,7 @@ pub(super) fn user(row: &AnyRow) -> Result<User, StoreError> {
         causes: c.json("cause")?,
         pins: c.json("pins")?,
         version: c.int()?,
-        observed_from: c.time()?,
+        observed_from: ObservationNumber(c.int()? as u64),
         invited_at: c.maybe_time()?,
         joined_at: c.maybe_time()?,
         created_at: c.time()?,
@@ -111,7 +111,7 @@ pub(super) fn values(user: &User) -> Vec<Value> {
         json(causes).into(),
         json(pins).into(),
         (*version).into(),
-        (*observed_from).into(),
+        observed_from.0.into(),
         (*invited_at).into(),
         (*joined_at).into(),
         (*created_at).into(),

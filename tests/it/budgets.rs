@@ -139,7 +139,7 @@ impl Office {
         let elsewhere = (0..self.people.len()).filter(|n| !scope.contains(n) && (self.people[*n].is_held || self.people[*n].is_due));
         let waits = |n| self.change(n).map(|c| Waiting { user: c.user, class: c.class.expect("a class"), cluster: None });
         let held = (0..self.people.len()).filter(|n| approve && self.people[*n].is_held);
-        let first_seen = changes.iter().filter_map(|c| Some(((c.user, c.class?), self.people[whose(c)].first_seen?)));
+        let first_seen = changes.iter().filter_map(|c| Some(((c.user, GraceCause::of(c)?), self.people[whose(c)].first_seen?)));
         let situation = Situation {
             limits: &self.limits,
             active: self.active_before(),
@@ -149,7 +149,7 @@ impl Office {
                 .collect(),
             waiting: elsewhere.filter_map(waits).collect(),
             first_seen: first_seen.collect(),
-            cluster_sizes: BTreeMap::new(),
+            clusters: BTreeMap::new(),
             protected: &BTreeSet::new(),
             hold_all: HoldAll::No,
             approved: held.filter_map(|n| Some(self.change(n)?.digest())).collect(),
@@ -248,7 +248,10 @@ proptest! {
         for what in &history {
             if let Some(outcome) = office.happen(what) {
                 for (class, (asked, applied)) in outcome {
-                    prop_assert_eq!(office.excess(class), None, "{:?}", what);
+                    // Each run goes by the window that ends with it: what was within the limit then may be more than a later one allows.
+                    if applied > 0 {
+                        prop_assert_eq!(office.excess(class), None, "{:?}", what);
+                    }
                     // All of a class, or none; but confirmed ones go through in order.
                     let is_whole = applied == 0 || applied == asked || matches!(class, Class::Confirmed | Class::Gone | Class::Downgrade);
                     prop_assert!(is_whole || matches!(what, Happening::Approve), "{applied} of {asked} of {class}");
@@ -425,7 +428,7 @@ impl Shelf {
             used: BTreeMap::new(),
             waiting: Vec::new(),
             first_seen: BTreeMap::new(),
-            cluster_sizes: BTreeMap::new(),
+            clusters: BTreeMap::new(),
             protected: &BTreeSet::new(),
             hold_all: HoldAll::No,
             approved,
@@ -437,8 +440,15 @@ impl Shelf {
         let admitted = guard(Proposal { plan, ..Proposal::default() }, &situation).admitted;
         let name = corp();
         let account = self.account.clone();
-        let writer =
-            Writer { run, directory: Some(&name), account, actor: Actor::rosterd(), observed_from: now, clock: &self.clock, asked: &[] };
+        let writer = Writer {
+            run,
+            directory: Some(&name),
+            account,
+            actor: Actor::rosterd(),
+            observed_from: self.store().next_observation().await.expect("a number"),
+            clock: &self.clock,
+            asked: &[],
+        };
         let mut applied = Applied::default();
         self.store().apply(&admitted, &writer, &mut applied).await.expect("a run that is written");
         assert_eq!((applied.written, applied.dropped), (admitted.len() as u64, 0));
@@ -483,7 +493,7 @@ impl Shelf {
             Write::ByOperator(count) => {
                 let admitted = Admitted::by_operator(self.changes(None, *count).await, alice());
                 let (run, account) = (RunId(self.clock.new_id()), self.account.clone());
-                let observed_from = self.clock.now();
+                let observed_from = ObservationNumber::default();
                 let writer = Writer { run, directory: None, account, actor: alice(), observed_from, clock: &self.clock, asked: &[] };
                 self.store().apply(&admitted, &writer, &mut Applied::default()).await.expect("an operator's write");
             }

@@ -33,6 +33,8 @@ enum Happening {
     Join(u32),
     Approve,
     Wait(u64),
+    /// The clock goes ahead for a run, by so many hours, and is set right again.
+    ClockAhead(u64),
 }
 
 fn happening(n: u32) -> impl Strategy<Value = Happening> {
@@ -53,6 +55,7 @@ fn happening(n: u32) -> impl Strategy<Value = Happening> {
         (1000..1010u32).prop_map(Happening::Join),
         Just(Happening::Approve),
         (1..2000u64).prop_map(Happening::Wait),
+        (1..100_000u64).prop_map(Happening::ClockAhead),
     ]
 }
 
@@ -208,6 +211,12 @@ fn happen(company: &mut Company, what: &Happening) {
         }
         Happening::Approve => company.approve_all(&Loss::default()),
         Happening::Wait(minutes) => company.later(Duration::from_mins(*minutes)),
+        Happening::ClockAhead(hours) => {
+            company.later(Duration::from_hours(*hours));
+            // The server's clock is right.
+            company.run(&Loss { clocks_apart: true, ..Loss::default() });
+            company.set_back(Duration::from_hours(*hours));
+        }
     }
 }
 
@@ -311,6 +320,88 @@ fn everybody_seen_disabled_is_suspended_within_one_run_or_waits_in_sight() {
                     }
                     company.later(Duration::from_mins(*minutes));
                 }
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_user_who_comes_back_has_no_reason_left_to_be_suspended() {
+    try_all(1_500, &story(), |story| {
+        let mut company = story.company();
+        for step in &story.life {
+            let before = company.clone();
+            match step {
+                Step::Happens(what) => happen(&mut company, what),
+                Step::Run(loss, minutes) => {
+                    company.run(loss);
+                    for user in company.users.values().filter(|u| u.status() == Status::Active) {
+                        let was_suspended = before.users.get(&user.id).is_some_and(|u| u.status() == Status::Suspended);
+                        let Some(link) = user.link.as_ref().filter(|_| was_suspended) else { continue };
+                        let truth = &company.truth[&link.guid];
+                        let is_entitled = truth.pro || truth.basic || story.without != WithoutGroup::Suspend;
+                        let truth = Facts { basic: is_entitled, ..truth.clone() };
+                        prop_assert!(is_in_order(&truth, company.now), "{} came back: {truth:?} under {loss:?}", link.guid);
+                    }
+                    company.later(Duration::from_mins(*minutes));
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// A person of an OU or a group leaves, one way or another; then a run follows.
+#[derive(Clone, Debug)]
+struct Leaving {
+    who: u32,
+    way: usize,
+    minutes: u64,
+    is_followed: bool,
+}
+
+#[test]
+fn slices_of_an_event_are_held_where_one_run_would_hold_it() {
+    let leaving = (0..30u32, 0..4usize, 1..40u64, any::<bool>()).prop_map(|(who, way, minutes, is_followed)| Leaving {
+        who,
+        way,
+        minutes,
+        is_followed,
+    });
+    let lives = (prop::collection::vec(leaving, 1..30), any::<bool>());
+    try_all(400, &lives, |(leavings, settles)| {
+        let mut company = Company::running(30);
+        company.limits.window = Duration::from_hours(48);
+        company.limits.settle = if settles { Duration::from_mins(10) } else { Duration::ZERO };
+        for limit in company.limits.classes.values_mut() {
+            *limit = Limit { percent: 100, at_least: 10_000, at_most: None };
+        }
+        let mut belonged = company.members();
+        for Leaving { who, way, minutes, is_followed } in leavings {
+            let person = company.person(who);
+            match way {
+                0 => person.life = Life::Tombstone,
+                1 => "Elsewhere".clone_into(&mut person.ou),
+                2 => (person.pro, person.basic) = (false, false),
+                _ => person.pro = false,
+            }
+            if is_followed {
+                company.run(&Loss { tombstones_visible: true, ..Loss::default() });
+                company.later(Duration::from_mins(minutes));
+            }
+            // By the group that was lost, or by the place where the entry was.
+            let now = company.members();
+            for (cluster, users) in &now {
+                belonged.entry(cluster.clone()).or_default().extend(users);
+            }
+            let has_left = |cluster: &str, id: &UserId| {
+                let gone = company.users[id].causes.iter().any(|c| matches!(c.reason, Reason::Deleted | Reason::OutOfScope));
+                !now.get(cluster).is_some_and(|users| users.contains(id)) && gone != cluster.starts_with("group:")
+            };
+            for (cluster, before) in &belonged {
+                let gone = before.iter().filter(|id| has_left(cluster, id)).count();
+                prop_assert!(gone < 5 || gone * 100 < before.len() * 30, "{gone} of {} of {cluster} without an operator", before.len());
             }
         }
         Ok(())

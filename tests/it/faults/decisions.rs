@@ -275,7 +275,15 @@ async fn an_operators_write_is_a_run_before_it_changes_anything() {
     let user = again(&firm, &user).await;
     let lifted: Causes = user.causes.iter().cloned().collect::<Vec<_>>().into();
     let kind = ChangeKind::Reactivate { lifted, remaining: std::collections::BTreeSet::new(), evidence: Vec::new() };
-    let writer = Writer { run: cut.id, directory: None, account, actor: alice(), observed_from: firm.clock.now(), clock: &firm.clock };
+    let writer = Writer {
+        run: cut.id,
+        directory: None,
+        account,
+        actor: alice(),
+        observed_from: rosterd::model::ObservationNumber::default(),
+        clock: &firm.clock,
+        asked: &[],
+    };
     let admitted = rosterd::reconcile::Admitted::by_operator(vec![Change::by_hand(&user, kind)], alice());
     store.apply(&admitted, &writer, &mut Applied::default()).await.unwrap();
     store.cancel_cut_runs(firm.clock.now()).await.unwrap();

@@ -1,6 +1,8 @@
 //! Faults that reviewers found, by kind. Each test states the rule of the design that the fault broke.
 
 mod addresses;
+mod brakes;
+mod clocks;
 mod decisions;
 mod files;
 mod identity;

@@ -156,7 +156,7 @@ impl Books {
         for name in directories {
             let name = rosterd::model::DirectoryName::parse(name).expect("a name");
             let settling = store.settling(&name).await.expect("candidates");
-            next.settling.extend(settling.into_iter().map(|s| ((s.user, s.class), s.first_seen)));
+            next.settling.extend(settling.into_iter().map(|s| ((s.user, s.cause.class()), s.first_seen)));
         }
         next.runs = store.runs(None, 60).await.expect("runs");
         next.runs.retain(|run| directories.contains(&run.directory));

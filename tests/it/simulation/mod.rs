@@ -372,7 +372,7 @@ async fn whatever_happens_to_a_company_the_promises_hold() {
 fn people(books: &Books) -> Vec<User> {
     let alike = |user: &User| {
         let profile = Profile { manager: None, ..user.profile.clone() };
-        User { profile, version: 0, observed_from: Timestamp(0), updated_at: Timestamp(0), ..user.clone() }
+        User { profile, version: 0, observed_from: rosterd::model::ObservationNumber(0), updated_at: Timestamp(0), ..user.clone() }
     };
     books.users.values().map(alike).collect()
 }

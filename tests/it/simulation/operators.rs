@@ -162,8 +162,9 @@ impl Office {
                 continue;
             }
             let settling = engine.store.settling(name).await?;
-            let again = settling.into_iter().filter(|s| s.due.is_some_and(|due| due <= now)).map(|s| s.guid).collect();
-            let expired = engine.store.expired_between(name, now.minus(Duration::from_hours(24)), now).await?;
+            let again: BTreeSet<_> = settling.into_iter().filter(|s| s.due.is_some_and(|due| due <= now)).map(|s| s.guid).collect();
+            let expiries = engine.store.expiries(name, now).await?;
+            let expired: BTreeSet<_> = expiries.into_iter().filter(|(_, at)| *at <= now).map(|(guid, _)| guid).collect();
             for (trigger, people) in [(Trigger::SecondLook, again), (Trigger::Expiry, expired)] {
                 let request = Request::people(trigger, people, None);
                 if request.scope != Scope::People(BTreeSet::new()) {

@@ -73,8 +73,11 @@ pub(crate) struct Company {
     pub truth: BTreeMap<Guid, Facts>,
     pub users: BTreeMap<UserId, User>,
     pub people: BTreeMap<Guid, (IndexRow, StoredPerson)>,
-    pub first_seen: BTreeMap<(UserId, Class), Timestamp>,
+    pub first_seen: FirstSeen,
+    /// What was applied unasked: when, as what, and what it took whom out of.
     pub applied: Vec<(Timestamp, Class)>,
+    /// Who was taken out of which cluster when, and whether an operator was asked.
+    pub taken_out: Vec<(Timestamp, String, UserId, bool)>,
     pub counts: AttributeCounts,
     pub held: Vec<HeldChange>,
     pub quarantined: Vec<Quarantine>,
@@ -149,6 +152,7 @@ impl Company {
             people: BTreeMap::new(),
             first_seen: BTreeMap::new(),
             applied: Vec::new(),
+            taken_out: Vec::new(),
             counts: AttributeCounts::default(),
             held: Vec::new(),
             quarantined: Vec::new(),
@@ -200,6 +204,7 @@ impl Company {
         self.run(&Loss::default());
         self.approve_all(&Loss::default());
         self.applied.clear();
+        self.taken_out.clear();
         self.started_with = Some(self.active());
         self
     }
@@ -222,6 +227,20 @@ impl Company {
 
     pub(crate) fn later(&mut self, by: Duration) {
         self.now = self.now.plus(by);
+    }
+
+    /// Sets the clock back by so much, and corrects what was stored while it was ahead, as the store does.
+    pub(crate) fn set_back(&mut self, by: Duration) {
+        self.now = self.now.minus(by);
+        let now = self.now;
+        self.first_seen.values_mut().for_each(|at| *at = (*at).min(now));
+        self.settling.iter_mut().for_each(|s| (s.first_seen, s.due) = (s.first_seen.min(now), s.due.map(|due| due.min(now))));
+        self.applied.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
+        self.taken_out.iter_mut().for_each(|(at, ..)| *at = (*at).min(now));
+        for user in self.users.values_mut() {
+            let causes: Vec<Cause> = user.causes.iter().map(|c| Cause { since: c.since.min(now), ..c.clone() }).collect();
+            user.causes = causes.into();
+        }
     }
 
     fn dn(truth: &Facts, guid: Guid) -> Dn {
@@ -342,10 +361,20 @@ impl Company {
             let quarantine = Some(QuarantineReason::MalformedEntry);
             proposal.people.retain(|p| p.guid != guid);
             let notes = BTreeSet::new();
-            proposal.people.push(PersonRow { guid, user, fingerprint: 0, dn: None, expires: None, entitled_by: None, quarantine, notes });
+            proposal.people.push(PersonRow {
+                guid,
+                user,
+                fingerprint: 0,
+                dn: None,
+                expires: None,
+                entitled_by: Entitlement::Unknown,
+                keeps_place: true,
+                quarantine,
+                notes,
+            });
         }
         let over = ended(self.rejections.clone(), &proposal, &desired, &known, !failed, |guid| judged.contains(&guid));
-        self.judge_and_apply(proposal, &known, approved, &judged);
+        self.judge_and_apply(proposal, approved, &judged);
         self.rejections.retain(|r| !over.contains(r));
     }
 
@@ -378,32 +407,54 @@ impl Company {
             more.retain(|guid| !judged.contains(guid));
         }
         self.confirm_groups(&mut desired, &known, &loss, &policy);
-        self.judge_and_apply(plan(&desired, &known, &policy), &known, BTreeSet::new(), &judged);
+        self.judge_and_apply(plan(&desired, &known, &policy), BTreeSet::new(), &judged);
     }
 
-    fn judge_and_apply(&mut self, proposal: Proposal, known: &Known, approved: BTreeSet<Digest>, judged: &BTreeSet<Guid>) {
+    /// Who belongs to each cluster now.
+    pub(crate) fn members(&self) -> BTreeMap<String, BTreeSet<UserId>> {
+        let mut members: BTreeMap<String, BTreeSet<UserId>> = BTreeMap::new();
+        for (_, person) in self.people.values() {
+            let Some(user) = person.user.filter(|u| self.users.get(u).is_some_and(|u| u.status() == Status::Active)) else { continue };
+            let clusters = [Some(format!("ou:{}", person.home)), person.entitled_by.map(|g| format!("group:{g}"))];
+            for cluster in clusters.into_iter().flatten() {
+                members.entry(cluster).or_default().insert(user);
+            }
+        }
+        members
+    }
+
+    /// The clusters over the window that began then, as the store counts them.
+    fn clusters(&self, since: Timestamp) -> BTreeMap<String, Cluster> {
+        let mut belonged = self.members();
+        let mut left: BTreeMap<String, BTreeSet<UserId>> = BTreeMap::new();
+        for (at, cluster, user, is_asked) in self.taken_out.iter().filter(|(at, ..)| *at > since) {
+            debug_assert!(*at <= self.now);
+            belonged.entry(cluster.clone()).or_default().insert(*user);
+            if !is_asked {
+                left.entry(cluster.clone()).or_default().insert(*user);
+            }
+        }
+        let cluster = |(name, users): (String, BTreeSet<UserId>)| {
+            let left = left.remove(&name).unwrap_or_default();
+            (name, Cluster { belonged: users.len() as u64, left })
+        };
+        belonged.into_iter().map(cluster).collect()
+    }
+
+    fn judge_and_apply(&mut self, proposal: Proposal, approved: BTreeSet<Digest>, judged: &BTreeSet<Guid>) {
         let window = self.now.minus(self.limits.window);
         let hour = self.now.minus(Duration::from_hours(1));
         let used = Class::ALL.into_iter().map(|class| {
             let count = |since| self.applied.iter().filter(|(at, c)| *c == class && *at > since).count() as u64;
             (class, Used { window: count(window), hour: count(hour) })
         });
-        let mut cluster_sizes = BTreeMap::new();
-        for (guid, (_, person)) in &self.people {
-            if known.of_person(*guid).is_some_and(|u| u.status() == Status::Active) {
-                let clusters = [Some(format!("ou:{}", person.home)), person.entitled_by.map(|g| format!("group:{g}"))];
-                for cluster in clusters.into_iter().flatten() {
-                    *cluster_sizes.entry(cluster).or_insert(0) += 1;
-                }
-            }
-        }
         let situation = Situation {
             limits: &self.limits,
             active: self.started_with.unwrap_or(0),
             used: used.collect(),
             waiting: self.waiting_elsewhere(judged),
             first_seen: self.first_seen.clone(),
-            cluster_sizes,
+            clusters: self.clusters(window),
             protected: &self.protected,
             hold_all: self.hold_all,
             approved,
@@ -428,13 +479,19 @@ impl Company {
             if let (Some(class), false) = (change.class, approved) {
                 self.applied.push((self.now, class));
             }
+            self.taken_out.extend(change.cluster.clone().map(|cluster| (self.now, cluster, change.user, approved)));
         }
         for row in verdict.admitted.people() {
             let stood = self.people.get(&row.guid).map(|(_, p)| p.clone());
             let dn = row.dn.clone().or_else(|| stood.as_ref().map(|s| s.dn.clone())).expect("seen once");
-            let entitled_by = row.entitled_by.or_else(|| stood.as_ref().and_then(|s| s.entitled_by));
+            let entitled_by = match (row.entitled_by, &stood) {
+                (Entitlement::By(_) | Entitlement::Nothing, Some(stood)) if row.keeps_place => stood.entitled_by,
+                (Entitlement::By(group), _) => Some(group),
+                (Entitlement::Nothing, _) => None,
+                (Entitlement::Unknown, stood) => stood.as_ref().and_then(|s| s.entitled_by),
+            };
             let home = match &stood {
-                Some(stood) if row.fingerprint == 0 => stood.home.clone(),
+                Some(stood) if row.keeps_place => stood.home.clone(),
                 _ => dn.parent().map(|p| p.key().to_owned()).unwrap_or_default(),
             };
             let stored = StoredPerson { dn, home, entitled_by, user: row.user, seen_at: self.now, notes: row.notes.clone() };
@@ -447,9 +504,9 @@ impl Company {
         self.held.retain(|h| h.change.guid.is_some_and(|g| !judged.contains(&g)) && !is_settled(h.change.digest()));
         self.held.extend(verdict.held);
         self.settling
-            .retain(|s| !judged.contains(&s.guid) && !verdict.settling.iter().any(|new| (new.user, new.class) == (s.user, s.class)));
+            .retain(|s| !judged.contains(&s.guid) && !verdict.settling.iter().any(|new| (new.user, new.cause) == (s.user, s.cause)));
         self.settling.extend(verdict.settling);
-        self.first_seen = self.settling.iter().map(|s| ((s.user, s.class), s.first_seen)).collect();
+        self.first_seen = self.settling.iter().map(|s| ((s.user, s.cause), s.first_seen)).collect();
         self.quarantined = verdict.quarantined;
         let mut holders: BTreeMap<AddressKey, UserId> = BTreeMap::new();
         for user in self.users.values().filter(|u| u.standing != Standing::Released) {
@@ -491,7 +548,7 @@ impl Company {
             .filter(|h| !matches!(h.hold, HoldReason::Settling | HoldReason::Rejected) && h.change.guid.as_ref().is_some_and(is_elsewhere));
         let held = held.filter_map(|h| Some(Waiting { user: h.change.user, class: h.change.class?, cluster: h.change.cluster.clone() }));
         let settling = self.settling.iter().filter(|s| s.due.is_some() && is_elsewhere(&s.guid));
-        held.chain(settling.map(|s| Waiting { user: s.user, class: s.class, cluster: s.cluster.clone() })).collect()
+        held.chain(settling.map(|s| Waiting { user: s.user, class: s.cause.class(), cluster: s.cluster.clone() })).collect()
     }
 
     /// Adds a user of the account that no directory manages.
