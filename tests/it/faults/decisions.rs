@@ -280,7 +280,7 @@ async fn an_operators_write_is_a_run_before_it_changes_anything() {
         directory: None,
         account,
         actor: alice(),
-        observed_from: rosterd::model::ObservationNumber::default(),
+        observed_from: ObservationNumber::default(),
         clock: &firm.clock,
         asked: &[],
     };
