@@ -14,7 +14,8 @@ use crate::telemetry::chain;
 /// Longest time for the look-up of an entry's name. Without it, the name is the one that the last run read.
 const LOOK_UP: Duration = Duration::from_secs(2);
 
-/// The connection that the last run leaves behind: entries are looked up over it, without a bind for each sign-in.
+/// The connection that the last run leaves behind: entries are looked up over it, without a bind for each sign-in. Where it has
+/// ended, the next sign-in opens another one.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Names(Mutex<Option<Session>>);
 
@@ -84,20 +85,17 @@ impl Engine {
     async fn name_of(&self, directory: &Directory, person: Guid) -> Option<(String, String)> {
         let look_up = async {
             let mut kept = directory.names.0.lock().await;
-            let mut session = kept.take()?;
-            match find(&mut session, person).await {
-                Ok(found) => {
-                    *kept = Some(session);
-                    found
-                }
-                // A server ends a connection that is idle for a quarter of an hour.
-                Err(_) => {
-                    let (mut session, _) = self.open(directory).await.ok()?;
-                    let found = find(&mut session, person).await.ok()?;
-                    *kept = Some(session);
-                    found
-                }
+            // A server ends a connection that is idle for a quarter of an hour, and a controller may have been restarted.
+            if let Some(mut session) = kept.take()
+                && let Ok(found) = find(&mut session, person).await
+            {
+                *kept = Some(session);
+                return found;
             }
+            let (mut session, _) = self.open(directory).await.ok()?;
+            let found = find(&mut session, person).await.ok()?;
+            *kept = Some(session);
+            found
         };
         tokio::time::timeout(LOOK_UP, look_up).await.ok()?
     }
