@@ -242,6 +242,24 @@ impl Engine {
         }
     }
 
+    /// The sentences about active users of the account whose directory is not configured any more: no run reads them.
+    pub(super) async fn left_behind(&self, directory: &Directory, account: AccountId) -> Result<Vec<String>, EngineError> {
+        let neighbours = self.neighbours(directory);
+        let mut sentences = Vec::new();
+        for former in self.store.foreign(account, &directory.config.name).await?.into_keys() {
+            if neighbours.iter().any(|d| d.config.name == former) {
+                continue;
+            }
+            let active = self.store.managed_counts(&former).await?.get(&Status::Active).copied().unwrap_or(0);
+            if active > 0 {
+                sentences.push(format!(
+                    "{active} active users are linked to {former}, which is not configured any more: the next full run takes over those it shows; for the others configure a section that reads them, with rename-from = \"{former}\" if it is the same directory"
+                ));
+            }
+        }
+        Ok(sentences)
+    }
+
     /// The people of other directories that a full read of this one may show, and among them those of directories that are
     /// not configured any more.
     pub(super) async fn foreign(&self, directory: &Directory, account: AccountId) -> Result<(Vec<Guid>, BTreeSet<Guid>), EngineError> {

@@ -167,6 +167,9 @@ impl Engine {
         if unmanaged > 0 {
             attention.push(format!("{unmanaged} users of the account's domains are in no directory: rosterctl user list --unmanaged"));
         }
+        if let Some(account) = &account {
+            attention.extend(self.left_behind(directory, account.id).await?);
+        }
         if let Some(plan) = &plan {
             attention.push(match plan.state {
                 PlanState::Approved => format!("{} approved changes wait for the directory to be readable (plan {})", plan.count, plan.id),
