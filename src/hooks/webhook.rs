@@ -58,7 +58,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// More of an answer than this is not read.
 const ANSWER: usize = 16 * 1024;
 
-/// What it answers beside the status is only shown: it gets no longer than this.
+/// The whole of an answer's body is read within this time, because it is only shown: the status alone decides.
 const LISTEN: Duration = Duration::from_millis(250);
 
 /// How often the same host may send us elsewhere on itself.
@@ -67,35 +67,32 @@ const REDIRECTS: usize = 3;
 /// Longer than this no server is left alone at its own wish.
 const LONGEST_WISH: Duration = Duration::from_hours(1);
 
-/// Tells the server; gives up after `limit`.
+/// Posts the message to the server. The time limit covers everything up to the status line and the headers: a server
+/// that has answered 200 has taken the event, however slowly its body follows.
 pub async fn tell(webhook: &Webhook, message: &Message, limit: Duration, now: Timestamp) -> Attempt {
-    match tokio::time::timeout(limit, attempt(webhook, message, now)).await {
-        Ok(attempt) => attempt,
+    match tokio::time::timeout(limit, exchange(webhook, message, now)).await {
+        Ok(Ok((response, url))) => judged(response, &url, webhook.proxy.as_deref(), now).await,
+        Ok(Err(attempt)) => attempt,
         Err(_) => down(format!("{} did not answer within {}", host(&webhook.url), humantime::format_duration(limit))),
     }
 }
 
-async fn attempt(webhook: &Webhook, message: &Message, now: Timestamp) -> Attempt {
-    let (client, headers) = match client(webhook).and_then(|client| Ok((client, headers(webhook, message, now)?))) {
-        Ok(both) => both,
-        Err(why) => return down(why),
-    };
-    let Ok(mut url) = Url::parse(&webhook.url) else { return refused(format!("{} is no URL", webhook.url)) };
+/// Sends the request, and follows redirects within the origin. Returns the answer and the URL that gave it.
+async fn exchange(webhook: &Webhook, message: &Message, now: Timestamp) -> Result<(Response, Url), Attempt> {
+    let (client, headers) = client(webhook).and_then(|client| Ok((client, headers(webhook, message, now)?))).map_err(down)?;
+    let Ok(mut url) = Url::parse(&webhook.url) else { return Err(refused(format!("{} is no URL", webhook.url))) };
     for _ in 0..=REDIRECTS {
         let request = client.request(Method::POST, url.clone()).headers(headers.clone()).body(message.document.clone());
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => return down(unreached(webhook, &without_url(error))),
-        };
+        let response = request.send().await.map_err(|error| down(unreached(webhook, &without_url(error))))?;
         let elsewhere = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).and_then(|to| url.join(to).ok());
         // Only these two say that the same is to be sent there.
         let is_same = matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
         match elsewhere.filter(|_| is_same) {
             Some(to) if to.origin() == url.origin() => url = to,
-            _ => return judged(response, &url, webhook.proxy.as_deref(), now).await,
+            _ => return Ok((response, url)),
         }
     }
-    refused(format!("{} sends us round in circles", host(&webhook.url)))
+    Err(refused(format!("{} sends us round in circles", host(&webhook.url))))
 }
 
 fn down(why: String) -> Attempt {
@@ -174,12 +171,16 @@ fn wish(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 /// The beginning of an answer; the rest is not waited for.
 async fn beginning(mut response: Response) -> Vec<u8> {
     let mut read = Vec::new();
-    while let Ok(Ok(Some(piece))) = tokio::time::timeout(LISTEN, response.chunk()).await {
-        read.extend_from_slice(&piece[..piece.len().min(ANSWER - read.len())]);
-        if read.len() >= ANSWER {
-            break;
+    let reading = async {
+        while let Ok(Some(piece)) = response.chunk().await {
+            read.extend_from_slice(&piece[..piece.len().min(ANSWER - read.len())]);
+            if read.len() >= ANSWER {
+                break;
+            }
         }
-    }
+    };
+    // The part of a slow body that has come by then is kept.
+    let _ = tokio::time::timeout(LISTEN, reading).await;
     read
 }
 
@@ -196,6 +197,9 @@ fn headers(webhook: &Webhook, message: &Message, now: Timestamp) -> Result<Heade
     add("webhook-timestamp", &seconds.to_string());
     if let Some(seq) = message.seq {
         add("rosterd-sequence", &seq.to_string());
+    }
+    if let Some(head) = &message.head {
+        add("rosterd-log-head", head);
     }
     if let Some(file) = &webhook.secret_file {
         add("webhook-signature", &sign::signature(&sign::keys(file)?, &message.id, seconds, message.document.as_bytes()));
