@@ -27,6 +27,9 @@ const LONGEST_ADDRESSES: usize = 256 << 10;
 /// The attributes everybody has; missing, they are unknown.
 const UNIVERSAL: [&str; 4] = ["objectGUID", "userAccountControl", "accountExpires", "primaryGroupID"];
 
+/// The names that people log on with.
+const LOGON_NAMES: [&str; 2] = ["sAMAccountName", "userPrincipalName"];
+
 /// What an attribute is to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Slot {
@@ -66,7 +69,9 @@ impl Decoder {
         let slots = fixed.into_iter().map(|(name, slot)| (name.to_owned(), slot));
         let slots = slots
             .chain([(email.clone(), Slot::Mail)])
-            .chain(profile.into_iter().enumerate().map(|(n, name)| (name.clone(), Slot::Profile(n))));
+            .chain(profile.into_iter().enumerate().map(|(n, name)| (name.clone(), Slot::Profile(n))))
+            // No configuration names these: who may log on, and as whom, is AD's to say.
+            .chain(LOGON_NAMES.iter().zip(profile.len()..).map(|(name, n)| ((*name).to_owned(), Slot::Profile(n))));
         Self {
             slots: slots.collect(),
             groups: closure.groups().map(|g| (g.dn.as_str().as_bytes().to_vec(), g.guid)).collect(),
@@ -101,7 +106,7 @@ impl Decoder {
         let mut groups = Vec::new();
         let mut mail = Field::Absent;
         let mut proxy_addresses = Vec::new();
-        let mut profile: [Option<String>; 8] = Default::default();
+        let mut profile: [Option<String>; 10] = Default::default();
         let mut several: Option<Box<BTreeMap<&'static str, BTreeSet<String>>>> = None;
         for attribute in entry.attributes() {
             let Ok(attribute) = attribute else {
@@ -151,8 +156,20 @@ impl Decoder {
         groups.extend(primary_group.and_then(|rid| u32::try_from(rid).ok()).and_then(|rid| self.rids.get(&rid).copied()));
         groups.sort_unstable();
         groups.dedup();
-        let [display_name, given_name, surname, title, department, phone, employee_id, manager] = profile;
-        let profile = Profile { display_name, given_name, surname, title, department, phone, employee_id, manager };
+        let [display_name, given_name, surname, title, department, phone, employee_id, manager, sam_account_name, user_principal_name] =
+            profile;
+        let profile = Profile {
+            display_name,
+            given_name,
+            surname,
+            title,
+            department,
+            phone,
+            employee_id,
+            manager,
+            sam_account_name,
+            user_principal_name,
+        };
         let groups_unknown = primary_group.is_none();
         Ok((Person { guid, dn, placement, control, expires, groups, groups_unknown, mail, proxy_addresses, profile, several }, presence))
     }

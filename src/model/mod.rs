@@ -27,7 +27,7 @@ pub use change::{Actor, Addresses, Change, ChangeKind, Class, Digest, Joined, Or
 pub use claim::{Claim, ClaimState, ClaimedDomains, RecordSeen};
 pub use dn::Dn;
 pub use email::{Address, AddressError, AddressKey, Domain, DomainError};
-pub use event::{Event, EventCause, Subject};
+pub use event::{Event, EventCause, Identity, KnownAs, Subject};
 pub use ids::{AccountId, ClaimId, DirectoryName, EventId, Guid, PlanId, RunId, UserId};
 pub use observation::ObservationNumber;
 pub use overruled::{Overruled, OverruledError};

@@ -36,8 +36,9 @@ impl Overruled {
         Self::Addresses(xxh3_64(format!("{primary} {}", keys.join(" ")).as_bytes()))
     }
 
-    /// These attributes.
+    /// These attributes. Logon names do not count: a profile of before they were kept is still the one that was overruled.
     pub fn attributes(profile: &Profile) -> Self {
+        let profile = Profile { sam_account_name: None, user_principal_name: None, ..profile.clone() };
         let fields: Vec<String> = profile.fields().into_iter().filter_map(|(name, value)| Some(format!("{name}\0{}\0", value?))).collect();
         Self::Attributes(xxh3_64(fields.concat().as_bytes()))
     }

@@ -97,25 +97,64 @@ pub struct Profile {
     /// The manager's distinguished name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manager: Option<String>,
+    /// The logon name of before Windows 2000; unique in a domain (MS-ADA3 2.222).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sam_account_name: Option<String>,
+    /// The logon name in the form of an address; unique in a forest (MS-ADA3 2.349).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_principal_name: Option<String>,
 }
 
 impl Profile {
     /// The names of the fields, in the order of [`fields`](Self::fields).
-    pub const NAMES: [&'static str; 8] =
-        ["display-name", "given-name", "surname", "title", "department", "phone", "employee-id", "manager"];
+    pub const NAMES: [&'static str; 10] = [
+        "display-name",
+        "given-name",
+        "surname",
+        "title",
+        "department",
+        "phone",
+        "employee-id",
+        "manager",
+        "sam-account-name",
+        "user-principal-name",
+    ];
 
     /// Sets the field of this name.
     pub fn set(&mut self, name: &str, value: &str) {
-        let Self { display_name, given_name, surname, title, department, phone, employee_id, manager } = self;
-        let fields = [display_name, given_name, surname, title, department, phone, employee_id, manager];
+        let Self {
+            display_name,
+            given_name,
+            surname,
+            title,
+            department,
+            phone,
+            employee_id,
+            manager,
+            sam_account_name,
+            user_principal_name,
+        } = self;
+        let fields =
+            [display_name, given_name, surname, title, department, phone, employee_id, manager, sam_account_name, user_principal_name];
         if let Some((_, field)) = Self::NAMES.into_iter().zip(fields).find(|(known, _)| *known == name) {
             *field = Some(value.to_owned());
         }
     }
 
     /// The fields in a fixed order, with the names used in configuration and output.
-    pub fn fields(&self) -> [(&'static str, Option<&str>); 8] {
-        let Self { display_name, given_name, surname, title, department, phone, employee_id, manager } = self;
+    pub fn fields(&self) -> [(&'static str, Option<&str>); 10] {
+        let Self {
+            display_name,
+            given_name,
+            surname,
+            title,
+            department,
+            phone,
+            employee_id,
+            manager,
+            sam_account_name,
+            user_principal_name,
+        } = self;
         [
             ("display-name", display_name.as_deref()),
             ("given-name", given_name.as_deref()),
@@ -125,7 +164,27 @@ impl Profile {
             ("phone", phone.as_deref()),
             ("employee-id", employee_id.as_deref()),
             ("manager", manager.as_deref()),
+            ("sam-account-name", sam_account_name.as_deref()),
+            ("user-principal-name", user_principal_name.as_deref()),
         ]
+    }
+
+    /// The profile without logon names.
+    fn without_logon_names(&self) -> Self {
+        Self { sam_account_name: None, user_principal_name: None, ..self.clone() }
+    }
+
+    /// Returns this profile with the sAMAccountName of `before` where it shows none. Everybody has one, so its absence means
+    /// that it could not be read, and hooks find people by it.
+    #[must_use]
+    pub fn keeping_logon_name(&self, before: &Self) -> Self {
+        Self { sam_account_name: self.sam_account_name.clone().or_else(|| before.sam_account_name.clone()), ..self.clone() }
+    }
+
+    /// Whether this is `before` with logon names that were not kept yet. Everybody has a sAMAccountName, so a user without
+    /// one was last read by a version that did not ask for it, or without the right to read it.
+    pub fn only_learns_logon_names(&self, before: &Self) -> bool {
+        before.sam_account_name.is_none() && self.sam_account_name.is_some() && self.without_logon_names() == before.without_logon_names()
     }
 }
 
@@ -196,6 +255,21 @@ mod tests {
         for (value, disabled) in table {
             assert_eq!(UserAccountControl(value).is_disabled(), disabled, "{value}");
         }
+    }
+
+    #[test]
+    fn a_logon_name_is_learnt_and_kept_and_only_learning_it_is_no_news() {
+        let profile = |sam: Option<&str>, title: &str| Profile {
+            sam_account_name: sam.map(str::to_owned),
+            title: Some(title.to_owned()),
+            ..Profile::default()
+        };
+        let (unknown, known) = (profile(None, "Clerk"), profile(Some("ann"), "Clerk"));
+        assert!(known.only_learns_logon_names(&unknown));
+        assert!(!profile(Some("ann"), "Chief").only_learns_logon_names(&unknown), "the title is news");
+        assert!(!profile(Some("ann.lee"), "Clerk").only_learns_logon_names(&known), "another name is news");
+        assert!(!unknown.only_learns_logon_names(&known));
+        assert_eq!(unknown.keeping_logon_name(&known), known, "unreadable is not gone");
     }
 
     #[test]

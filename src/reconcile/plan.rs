@@ -464,9 +464,9 @@ impl Planned<'_> {
         if let Some(after) = granted.filter(|after| self.quarantine.is_none() && **after != user.addresses) {
             push(ChangeKind::Readdress { before: user.addresses.clone(), after: after.clone() }, Some(Class::Readdress));
         }
-        let wanted = self.d.profile.as_ref().filter(|p| **p != user.profile && !is_overruled(Overruled::attributes(p)));
-        if let Some(profile) = wanted {
-            push(ChangeKind::Update { before: Box::new(user.profile.clone()), after: Box::new(profile.clone()) }, None);
+        let wanted = self.d.profile.as_ref().map(|profile| profile.keeping_logon_name(&user.profile));
+        if let Some(profile) = wanted.filter(|p| *p != user.profile && !is_overruled(Overruled::attributes(p))) {
+            push(ChangeKind::Update { before: Box::new(user.profile.clone()), after: Box::new(profile) }, None);
         }
         later.is_empty()
     }

@@ -7,8 +7,8 @@ use super::sql::{Columns, Sql, Value, insert, json, pieces};
 use super::{Doing as _, Store, StoreError, Writing, events, links, users};
 use crate::clock::Clock;
 use crate::model::{
-    AccountRef, Actor, AddressKey, Change, ChangeCounts, ChangeKind, DirectoryName, Event, EventCause, ObservationNumber, RunId, Standing,
-    Timestamp, User, UserId,
+    AccountRef, Actor, AddressKey, Change, ChangeCounts, ChangeKind, DirectoryName, Dn, Event, EventCause, Identity, KnownAs,
+    ObservationNumber, RunId, Standing, Timestamp, User, UserId,
 };
 use crate::reconcile::{Admitted, Entitlement, PersonRow, Settling, components};
 use crate::telemetry::chain;
@@ -111,7 +111,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
         let mut now = *applied;
-        let dropped = apply_batch(&mut writing, batch, writer, &mut now).await?;
+        let dropped = apply_batch(&mut writing, batch, rows, writer, &mut now).await?;
         // The person of a creation that was refused has no user to point to.
         let is_uncreated = |id| batch.iter().any(|(c, _)| c.user == id && c.version.is_none()) && dropped.contains(&id);
         let rows: Vec<&PersonRow> = rows.iter().copied().filter(|row| !row.user.is_some_and(is_uncreated)).collect();
@@ -173,6 +173,7 @@ async fn was_dropped(writing: &mut Writing<'_>, change: &Change, since: Timestam
 async fn apply_batch(
     writing: &mut Writing<'_>,
     batch: &[(&Change, bool)],
+    people: &[&PersonRow],
     writer: &Writer<'_>,
     applied: &mut Applied,
 ) -> Result<BTreeSet<UserId>, StoreError> {
@@ -223,7 +224,7 @@ async fn apply_batch(
                 (None, _) => {}
             }
             applied.counts.count(&change.kind);
-            events.extend(Event::of(change, &cause));
+            events.extend(Event::of(change, &cause).into_iter().map(|event| (change.user, event)));
             "applied"
         } else {
             dropped.insert(change.user);
@@ -237,6 +238,7 @@ async fn apply_batch(
         rows.push(super::plans::change_row(change, writer.run, applied.written, None, writer.directory, None, outcome, *approved, now));
         applied.written += 1;
     }
+    let after = stored.clone();
     let changed: Vec<&mut User> = stored.values_mut().filter(|u| before.get(&u.id) != Some(u)).collect();
     if writer.directory.is_none() {
         // What no directory asked for may not be what a directory wants: the next run looks again.
@@ -256,7 +258,7 @@ async fn apply_batch(
     write_users(writing, changed, &before, writer).await?;
     insert(&mut writing.tx, super::plans::INSERT_CHANGES, "", rows).await.doing("write changes")?;
     end_incarnations(writing, &removed, now).await?;
-    events::append(writing, &events, writer.clock).await?;
+    events::append(writing, &with_identity(events, &before, &after, people, &forgotten), writer.clock).await?;
     Ok(dropped)
 }
 
@@ -330,6 +332,25 @@ fn addresses_to_ask(changed: &[&mut User], before: &BTreeMap<UserId, User>, remo
     }
     asked.extend(removed.iter().filter_map(|id| before.get(id)).flat_map(|user| user.addresses.keys()));
     asked
+}
+
+/// Adds to each event how its user is known elsewhere: before the first, and after the last of the changes in the batch. An
+/// entry that is renamed and disabled by one edit is several changes, and each of their events has both names. A user that
+/// is to be forgotten is not named again.
+fn with_identity(
+    events: Vec<(UserId, Event)>,
+    before: &BTreeMap<UserId, User>,
+    after: &BTreeMap<UserId, User>,
+    people: &[&PersonRow],
+    forgotten: &BTreeSet<UserId>,
+) -> Vec<Event> {
+    let located: BTreeMap<UserId, &Dn> = people.iter().filter_map(|person| Some((person.user?, person.dn.as_ref()?))).collect();
+    let known = |id: UserId| {
+        let was = before.get(&id).map(|user| Identity::of(user, None));
+        let is = after.get(&id).map(|user| Identity::of(user, located.get(&id).copied()));
+        Box::new(KnownAs { before: was, after: is })
+    };
+    events.into_iter().map(|(id, event)| Event { user: (!forgotten.contains(&id)).then(|| known(id)), ..event }).collect()
 }
 
 fn forget_fingerprints<'a>(
@@ -480,7 +501,7 @@ async fn write_people(
             Entitlement::By(group) => Some(*group),
             Entitlement::Nothing | Entitlement::Unknown => None,
         };
-        let parent = dn.as_ref().and_then(crate::model::Dn::parent).map_or_else(String::new, |p| p.key().to_owned());
+        let parent = dn.as_ref().and_then(Dn::parent).map_or_else(String::new, |p| p.key().to_owned());
         vec![
             directory.as_str().into(),
             (*guid).into(),
@@ -549,11 +570,20 @@ async fn tell_quarantine(
     let cause = writer.cause(now);
     let fresh =
         people.iter().filter_map(|p| p.quarantine.map(|q| (p, q))).filter(|(p, q)| !known.contains(&(p.guid, q.as_str().to_owned())));
+    let fresh: Vec<_> = fresh.collect();
+    let ids: Vec<UserId> = fresh.iter().filter_map(|(person, _)| person.user).collect();
+    let users: BTreeMap<UserId, User> = users::by_ids(&mut *writing.tx, &ids).await?.into_iter().map(|u| (u.id, u)).collect();
+    let known = |person: &PersonRow| {
+        let identity = Identity::of(users.get(&person.user?)?, person.dn.as_ref());
+        Some(Box::new(KnownAs { before: Some(identity.clone()), after: Some(identity) }))
+    };
     let told: Vec<Event> = fresh
+        .into_iter()
         .map(|(person, reason)| {
             let subject = person.user.map_or_else(|| person.guid.to_string(), |u| u.to_string());
             let after = serde_json::json!({ "object_guid": person.guid, "reason": reason });
-            Event::about("user.quarantined", subject, &cause, serde_json::Value::Null, after)
+            let event = Event::about("user.quarantined", subject, &cause, serde_json::Value::Null, after);
+            Event { user: known(person), ..event }
         })
         .collect();
     events::append(writing, &told, writer.clock).await

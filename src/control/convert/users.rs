@@ -44,6 +44,7 @@ pub(in crate::control) fn contact(user: User) -> api::Contact {
     let (display_name, given_name, surname) = (profile.display_name.take(), profile.given_name.take(), profile.surname.take());
     // Where somebody stands in the directory, and under which number, is nobody's business.
     (profile.manager, profile.employee_id) = (None, None);
+    (profile.sam_account_name, profile.user_principal_name) = (None, None);
     let primary_email = addresses.primary.map(|a| a.as_str().to_owned());
     api::Contact { id: id.to_string(), display_name, given_name, surname, primary_email, profile: json!(profile) }
 }

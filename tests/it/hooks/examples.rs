@@ -1,11 +1,13 @@
 //! The hooks that come with the package, run as rosterd runs them.
 
+use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rosterd::hooks::{Hook, Program, Target};
+use serde_json::{Value, json};
 
 use super::receiver::{Receiver, status};
 use super::{Desk, by_program, until};
@@ -24,37 +26,277 @@ fn installed(folder: &Path, name: &str, from: &str, to: &str) -> PathBuf {
 fn example(desk: &Desk, name: &str, events: &[&str], arguments: &[&str]) -> Hook {
     let folder = desk.folder.path();
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    let path = installed(folder, name, "/var/lib/rosterd", folder.to_str().unwrap());
+    let path = installed(folder, name, "/var/lib/rosterd-hooks", folder.to_str().unwrap());
     let target = Target::Exec(Program { path, arguments: owned(arguments) });
     Hook { target, events: owned(events), ..by_program(name, PathBuf::new()) }
+}
+
+/// The names of a user in an event: of the directory corp, with this sAMAccountName.
+fn named(sam: &str) -> Value {
+    json!({ "status": "active", "directory": "corp", "sam_account_name": sam, "primary_email": format!("{sam}@Example.com") })
+}
+
+/// An event about a user, as a program gets it.
+fn event(kind: &str, before: &Value, after: &Value) -> Value {
+    json!({
+        "specversion": "1.0", "id": "0193-e1", "source": "rosterd", "type": kind, "time": "2026-11-28T12:00:00Z", "subject": "0193-ab",
+        "data": { "actor": "rosterd", "run": null, "before": null, "after": { "status": "x" }, "user": { "before": before, "after": after } },
+    })
+}
+
+/// Runs an example with this on stdin, in the environment that rosterd gives it; its exit status, and what it printed.
+fn run(program: &Path, arguments: &[&str], stdin: &str) -> (i32, String) {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("LANG", "C.UTF-8");
+    command.env("ROSTERD_HOOK", "h").env("ROSTERD_EVENT_ID", "0193-e1").current_dir("/");
+    let mut running = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A program that refuses its event may not have read it.
+    drop(running.stdin.take().unwrap().write_all(stdin.as_bytes()));
+    let done = running.wait_with_output().unwrap();
+    (done.status.code().unwrap(), String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned())
+}
+
+/// A folder of keys: each file holds its own name.
+struct Keys {
+    folder: tempfile::TempDir,
+}
+
+impl Keys {
+    fn of(names: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            std::fs::write(folder.path().join(name), format!("{name}\n")).unwrap();
+        }
+        Self { folder }
+    }
+
+    /// Tells the hook of a user who was known by `before` and is known by `after`.
+    fn told(&self, kind: &str, before: &str, after: &str, more: &[&str]) -> (i32, String) {
+        let keys = self.folder.path().to_str().unwrap();
+        let arguments: Vec<&str> = [keys, "corp"].into_iter().chain(more.iter().copied()).collect();
+        run(&Path::new(FOLDER).join("revoke-ssh-keys"), &arguments, &event(kind, &named(before), &named(after)).to_string())
+    }
+
+    /// The files that give access, and those that were revoked.
+    fn files(&self) -> (Vec<String>, Vec<String>) {
+        let mut names: Vec<String> =
+            std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names.into_iter().partition(|name| !name.starts_with('.'))
+    }
+}
+
+const REVOKED: &str = ".revoked.0193-ab";
+
+/// Names as a directory may have them, all of which can be file names.
+const ODD: [&str; 14] = [
+    "-rf",
+    "--",
+    "a b",
+    " lead",
+    "o'neil",
+    "\"quoted\"",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "a;b",
+    "*",
+    "?",
+    "zo\u{eb}",
+    "\u{202e}gnp",
+    "a\\b",
+];
+
+#[test]
+fn the_keys_of_a_leaver_are_revoked_whatever_the_name_and_nobody_elses() {
+    for name in ODD {
+        let keys = Keys::of(&[name, "other", "another b"]);
+        for round in ["first", "repeated"] {
+            let (status, said) = keys.told("user.suspended", name, name, &[]);
+            assert_eq!(
+                (status, keys.files()),
+                (0, (vec!["another b".to_owned(), "other".to_owned()], vec![REVOKED.to_owned()])),
+                "{round} {name}: {said}"
+            );
+        }
+        let (status, said) = keys.told("user.reactivated", name, name, &[]);
+        assert_eq!((status, keys.files().1), (0, Vec::new()), "{name}: {said}");
+        assert_eq!(std::fs::read_to_string(keys.folder.path().join(name.to_lowercase())).unwrap(), format!("{name}\n"));
+        assert!(!Path::new("/pwned").exists() && !keys.folder.path().join("pwned").exists());
+    }
+}
+
+#[test]
+fn a_leaver_who_was_renamed_by_the_same_edit_loses_the_keys_of_both_names() {
+    for (files, before, after) in [
+        (&["anna"][..], "anna", "anna.smith"),
+        (&["anna.smith"], "anna", "anna.smith"),
+        (&["anna", "anna.smith"], "anna", "anna.smith"),
+        (&["Anna"], "ANNA", "Anna.Smith"),
+        (&["\u{f6}zg\u{fc}r"], "\u{d6}ZG\u{dc}R", "ozgur"),
+    ] {
+        let keys = Keys::of(files);
+        let (status, said) = keys.told("user.suspended", before, after, &[]);
+        assert_eq!((status, keys.files()), (0, (Vec::new(), vec![REVOKED.to_owned()])), "{files:?}: {said}");
+        let kept = std::fs::read_to_string(keys.folder.path().join(REVOKED)).unwrap();
+        assert!(files.iter().all(|file| kept.contains(file)), "{files:?}: {kept}");
+        // The event of the other half of that edit, and a repetition, change nothing.
+        for kind in ["user.updated", "user.suspended"] {
+            assert_eq!((keys.told(kind, before, after, &[]).0, keys.files().0), (0, Vec::new()), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn two_people_with_one_local_part_are_told_apart_by_their_logon_names() {
+    let keys = Keys::of(&["jdoe", "jdoe2"]);
+    let person = |sam: &str, mail: &str| json!({ "directory": "corp", "sam_account_name": sam, "primary_email": mail });
+    let leaver = person("jdoe2", "jdoe@sub.example.com");
+    let arguments = [keys.folder.path().to_str().unwrap(), "corp"];
+    let (status, said) =
+        run(&Path::new(FOLDER).join("revoke-ssh-keys"), &arguments, &event("user.suspended", &leaver, &leaver).to_string());
+    assert_eq!((status, keys.files().0), (0, vec!["jdoe".to_owned()]), "{said}");
+}
+
+#[test]
+fn keys_follow_a_logon_name_that_changes_and_never_over_other_keys() {
+    let keys = Keys::of(&["anna"]);
+    assert_eq!(keys.told("user.updated", "Anna", "anna.smith", &[]).0, 0);
+    assert_eq!(keys.files().0, ["anna.smith"]);
+    assert_eq!(keys.told("user.updated", "Anna", "anna.smith", &[]).0, 0, "repeated");
+    let keys = Keys::of(&["anna", "anna.smith"]);
+    let (status, said) = keys.told("user.updated", "anna", "anna.smith", &[]);
+    assert_eq!((status, keys.files().0.len()), (1, 2), "{said}");
+    let keys = Keys::of(&[REVOKED, "anna"]);
+    let (status, said) = keys.told("user.reactivated", "anna", "anna", &[]);
+    assert_eq!((status, keys.files().0), (1, vec!["anna".to_owned()]), "both are kept: {said}");
+}
+
+#[test]
+fn a_hook_that_revoked_nothing_says_so_and_fails() {
+    for (before, after) in [("anna", "anna"), ("", ""), ("../other", "../other"), (".revoked.0193-cd", "x"), ("a\nother", "b"), (".", "..")]
+    {
+        let keys = Keys::of(&["other", ".revoked.0193-cd"]);
+        let (status, said) = keys.told("user.suspended", before, after, &[]);
+        assert_eq!((status, keys.files()), (1, (vec!["other".to_owned()], vec![".revoked.0193-cd".to_owned()])), "{before:?}: {said}");
+        assert!(!said.contains("revoked\n"), "{said}");
+    }
+    let keys = Keys::of(&["other"]);
+    let (status, said) = keys.told("user.suspended", "anna", "anna", &["not-everybody"]);
+    assert!(status == 0 && said.contains("nothing was revoked"), "{said}");
+    let script = Path::new(FOLDER).join("revoke-ssh-keys");
+    let folder = keys.folder.path().to_str().unwrap();
+    let unnamed = event("user.suspended", &json!({ "primary_email": "other@example.com" }), &Value::Null).to_string();
+    for (arguments, stdin) in [
+        (&[folder, "corp"][..], unnamed.as_str()),
+        (&["/no/such/folder", "corp"], &unnamed),
+        (&[folder, "corp"], ""),
+        (&[folder, "corp"], "{}"),
+    ] {
+        assert_eq!((run(&script, arguments, stdin).0, keys.files().0), (1, vec!["other".to_owned()]), "{arguments:?} {stdin}");
+    }
+    let elsewhere = event("user.suspended", &json!({ "directory": "branch", "sam_account_name": "other" }), &Value::Null).to_string();
+    assert_eq!((run(&script, &[folder, "corp"], &elsewhere).0, keys.files().0), (0, vec!["other".to_owned()]), "another machine's people");
+}
+
+#[test]
+fn whatever_a_name_is_made_of_each_event_is_one_line_of_syslog_and_one_of_mail() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("log");
+    let log = UnixDatagram::bind(&socket).unwrap();
+    log.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let digest = installed(folder.path(), "mail-digest", "/var/lib/rosterd-hooks", folder.path().to_str().unwrap());
+    let mailer = super::script(folder.path(), "mailer", "cat > \"$0.mail\"");
+    let hostile = "a\r\nBcc: evil@example.com\n.\n\u{2028}$(touch /pwned) `id` \u{1b}[31m ".to_owned() + &"x".repeat(5_000);
+    let mut event = event("user.suspended", &named(&hostile), &named(&hostile));
+    event["data"]["after"] = json!({ "title": hostile, &hostile: 1 });
+    let (status, said) = run(&Path::new(FOLDER).join("to-syslog"), &["--socket", socket.to_str().unwrap()], &event.to_string());
+    assert_eq!(status, 0, "{said}");
+    let mut line = vec![0; 60 * 1024];
+    let length = log.recv(&mut line).unwrap();
+    let line = String::from_utf8_lossy(&line[..length]).into_owned();
+    assert!(line.ends_with("id=0193-e1") && !line.chars().any(|c| c.is_control() || c == '\u{2028}'), "whole, and one line: {line}");
+    log.set_nonblocking(true).unwrap();
+    assert!(log.recv(&mut [0; 10]).is_err(), "there is a second line");
+    let (status, said) = run(&Path::new(FOLDER).join("to-syslog"), &["--socket", "/no/such/socket"], &event.to_string());
+    assert_ne!(status, 0, "a log that is not there: {said}");
+
+    event["subject"] = Value::from(hostile.as_str());
+    let (status, said) = run(&digest, &["it@example.com", "0", mailer.to_str().unwrap()], &event.to_string());
+    assert_eq!(status, 0, "{said}");
+    let mail = std::fs::read_to_string(folder.path().join("mailer.mail")).unwrap();
+    let (head, body) = mail.split_once("\n\n").unwrap();
+    assert_eq!(head.lines().count(), 4, "{head}");
+    assert!(
+        !mail.lines().any(|line| line == "." || line.starts_with("Bcc:") || line.len() > 998) && !mail.contains(['\r', '\u{1b}']),
+        "{mail}"
+    );
+    assert!(body.contains("user.suspended"), "{body}");
+    assert!(!Path::new("/pwned").exists());
+}
+
+#[test]
+fn an_example_that_gets_no_event_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = folder.path().join("options.curl");
+    std::fs::write(&options, "url = \"http://127.0.0.1:9/\"\n").unwrap();
+    let digest = installed(folder.path(), "mail-digest", "/var/lib/rosterd-hooks", folder.path().to_str().unwrap());
+    let (options, keys) = (options.to_str().unwrap(), folder.path().to_str().unwrap());
+    let example = |name: &str| Path::new(FOLDER).join(name);
+    for (program, arguments) in [
+        (example("open-ticket"), &[options][..]),
+        (example("to-chat"), &[options]),
+        (example("to-syslog"), &[]),
+        (digest, &["it@example.com", "0", "/bin/cat"]),
+        (example("revoke-ssh-keys"), &[keys, "corp"]),
+    ] {
+        for stdin in ["", "no JSON", "\n"] {
+            let (status, said) = run(&program, arguments, stdin);
+            assert_ne!(status, 0, "{} {stdin:?}: {said}", program.display());
+        }
+    }
+    // A secret that systemd did not give.
+    let (status, said) = run(&example("open-ticket"), &["ticket.curl"], "{}");
+    assert!(status != 0 && said.contains("examples/hooks.conf"), "{said}");
 }
 
 #[test]
 fn ssh_keys_go_and_come_with_their_person() {
     let site = Site::running();
     let user = site.done("user list --status active --account acme")["users"][0].clone();
-    let (id, mail) = (user["id"].as_str().unwrap(), user["primary_email"].as_str().unwrap());
-    let name = mail.split('@').next().unwrap();
+    let (id, dn) = (user["id"].as_str().unwrap(), user["directory"]["dn"].as_str().unwrap().to_owned());
+    let sam = user["profile"]["sam_account_name"].as_str().unwrap().to_owned();
     let folder = site.folder.path();
     let keys = folder.join("keys");
     std::fs::create_dir(&keys).unwrap();
-    std::fs::write(keys.join(name), "ssh-ed25519 AAAA").unwrap();
-    // The program looks for rosterctl where programs are; here it is elsewhere.
-    let program = installed(folder, "revoke-ssh-keys", "$(rosterctl ", concat!("$(", env!("CARGO_BIN_EXE_rosterctl"), " "));
-    let (program, socket) = (program.display(), folder.join("control.sock"));
-    let (keys_shown, socket) = (keys.display(), socket.display());
-    let events = "events = [\"user.suspended\", \"user.reactivated\"]";
-    let hook = format!("[[hook]]\nname = \"ssh-keys\"\n{events}\nexec = [\"{program}\", \"{keys_shown}\", \"--socket\", \"{socket}\"]\n");
+    std::fs::write(keys.join(sam.to_lowercase()), "ssh-ed25519 AAAA").unwrap();
+    let program = installed(folder, "revoke-ssh-keys", "", "");
+    let hook = format!(
+        "[[hook]]\nname = \"ssh-keys\"\nevents = [\"user.suspended\", \"user.reactivated\", \"user.updated\"]\nexec = [\"{}\", \"{}\", \"corp\"]\n",
+        program.display(),
+        keys.display()
+    );
     site.configure(&hook, "");
     site.done("reload");
     assert_eq!(site.done("hook test ssh-keys")["output"], "a sample: nothing was changed");
-    let done = || site.done("hook list")["hooks"][0]["delivered"].as_u64().unwrap();
+    let idle = || crate::process::until("it is told", || (site.done("hook list")["hooks"][0]["pending"] == 0).then_some(()));
     site.done(&format!("user suspend {id}"));
-    crate::process::until("the keys are gone", || (done() == 1).then_some(()));
-    assert!(!keys.join(name).exists() && keys.join(format!(".revoked.{name}")).exists());
+    idle();
+    assert!(!keys.join(sam.to_lowercase()).exists() && keys.join(format!(".revoked.{id}")).exists());
     site.done(&format!("user activate {id}"));
-    crate::process::until("the keys are back", || (done() == 2).then_some(()));
-    assert_eq!(std::fs::read_to_string(keys.join(name)).unwrap(), "ssh-ed25519 AAAA");
+    idle();
+    assert_eq!(std::fs::read_to_string(keys.join(sam.to_lowercase())).unwrap(), "ssh-ed25519 AAAA");
+
+    // Renamed and disabled by one edit in AD.
+    site.sim.edit(|ad| {
+        ad.set(dn.as_str(), "sAMAccountName", "Renamed.Leaver");
+        ad.disable(dn.as_str());
+    });
+    assert_eq!(site.done("sync corp")["changes"]["suspend"], 1);
+    idle();
+    let left: Vec<_> = std::fs::read_dir(&keys).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(left, [format!(".revoked.{id}")]);
+    let hook = site.done("hook list")["hooks"][0].clone();
+    assert_eq!((&hook["state"], &hook["failed"]), (&Value::from("ok"), &Value::from(0)), "{hook:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
