@@ -66,8 +66,7 @@ pub(super) fn password(path: &Path) -> Result<(), String> {
 /// A file of signing keys which nobody else can read: `whsec_` and Base64 on each line (Standard Webhooks).
 pub(super) fn signing_keys(path: &Path) -> Result<(), String> {
     let content = secret(path)?;
-    let text =
-        std::str::from_utf8(&content).map_err(|_| format!("{} is not UTF-8 text: write the keys into it as text", path.display()))?;
+    let text = keys(&content, path)?;
     let is_key = |line: &str| {
         let base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
         line.strip_prefix("whsec_").is_some_and(|key| !key.is_empty() && key.chars().all(base64))
@@ -78,6 +77,31 @@ pub(super) fn signing_keys(path: &Path) -> Result<(), String> {
     }
     match lines.find(|(_, line)| !is_key(line.trim())) {
         Some((n, _)) => Err(format!("line {} of {} is not a signing key: write whsec_ and the key in Base64", n + 1, path.display())),
+        None => Ok(()),
+    }
+}
+
+fn keys<'a>(content: &'a [u8], path: &Path) -> Result<&'a str, String> {
+    std::str::from_utf8(content).map_err(|_| format!("{} is not UTF-8 text: write the keys into it as text", path.display()))
+}
+
+/// A shorter key can be guessed by trying (RFC 2104, section 3, wants the length of the hash).
+const SHORTEST_KEY: usize = 32;
+
+/// A file of keys for the event log, one a line, which nobody else can read.
+pub(super) fn log_keys(path: &Path) -> Result<(), String> {
+    let content = secret(path)?;
+    let text = keys(&content, path)?;
+    let mut lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty()).peekable();
+    if lines.peek().is_none() {
+        return Err(format!("{} is empty: write a key into it (openssl rand -base64 48)", path.display()));
+    }
+    match lines.find(|(_, line)| line.len() < SHORTEST_KEY) {
+        Some((n, _)) => Err(format!(
+            "the key on line {} of {} is shorter than {SHORTEST_KEY} characters: openssl rand -base64 48 makes one",
+            n + 1,
+            path.display()
+        )),
         None => Ok(()),
     }
 }

@@ -8,7 +8,7 @@ use super::values::{duration, hook_name, nearest, path, web_url};
 use super::{Checks, files};
 
 /// Every type of event that hooks can ask for.
-pub const EVENT_TYPES: [&str; 49] = [
+pub const EVENT_TYPES: [&str; 50] = [
     "account.created",
     "account.renamed",
     "account.converted",
@@ -58,6 +58,7 @@ pub const EVENT_TYPES: [&str; 49] = [
     "store.backed_up",
     "configuration.reloaded",
     "operation.requested",
+    "log.keyed",
 ];
 
 /// What is told of events.

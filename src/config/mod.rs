@@ -11,6 +11,7 @@ mod directory;
 mod files;
 mod hooks;
 mod problems;
+mod programs;
 mod safety;
 mod table;
 mod values;
@@ -31,6 +32,7 @@ use table::{Reading, Table};
 pub use directory::{Attributes, Directory, Mode, Servers, Timeouts, WithoutGroup};
 pub use hooks::{EVENT_TYPES, Gate, Hook, Target, Webhook};
 pub use problems::{Place, Problem, Problems};
+pub use programs::{NamedProgram, programs};
 pub use safety::{Limit, Safety};
 
 /// What other parts of rosterd know better, and what surrounds the process.
@@ -63,6 +65,8 @@ pub struct Config {
     pub sign_in: SignIn,
     /// What is forgotten, and when.
     pub retention: Retention,
+    /// The file of the keys that the event log is chained with, one a line; without keys when there is none.
+    pub log_keys: Option<PathBuf>,
     /// The directories, in the order of the file; their names differ.
     pub directories: Vec<Directory>,
     /// The hooks, in the order of the file; their names differ.
@@ -167,6 +171,7 @@ fn read_root(mut root: Table<'_>, checks: &Checks) -> Option<Config> {
     let safety = safety::read(root.table("safety"), &Safety::default());
     let sign_in = read_sign_in(root.table("sign-in"));
     let retention = read_retention(root.table("retention"));
+    let log_keys = read_events(root.table("events"), checks);
     let mut former = BTreeSet::new();
     let directories = named(&mut root, "directory", |table| {
         if let Some(name) = table.peek_text("rename-from")
@@ -190,6 +195,7 @@ fn read_root(mut root: Table<'_>, checks: &Checks) -> Option<Config> {
         timezone,
         sign_in,
         retention,
+        log_keys,
         directories: directories?,
         hooks: hooks?,
         gates: gates?,
@@ -262,6 +268,19 @@ fn read_retention(mut table: Table<'_>) -> Retention {
         Retention { release_address_after: after("release-address-after"), remove_after: after("remove-after"), events: after("events") };
     table.finish();
     retention
+}
+
+fn read_events(mut table: Table<'_>, checks: &Checks) -> Option<PathBuf> {
+    let file = table.text("key-file", |text| values::path(text).and_then(|path| files::log_keys(&path).map(|()| path)));
+    let credential = table.text("key-credential", |name| {
+        let path = files::credential(name, "key", checks)?;
+        files::log_keys(&path).map(|()| path)
+    });
+    if table.has("key-file") && table.has("key-credential") {
+        table.problem_at("key-credential", "there are both key-file and key-credential: remove one of them");
+    }
+    table.finish();
+    file.or(credential)
 }
 
 fn read_metrics(mut table: Table<'_>) -> Option<SocketAddr> {

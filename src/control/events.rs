@@ -139,7 +139,7 @@ pub(super) async fn verify(State(control): Shared, Query(AgainstWhat { head }): 
                 .ok_or_else(|| Refusal::invalid(format!("\"{text}\" is no head of a log: write SEQ:HASH, as event verify prints it")))?,
         ),
     };
-    Ok(Json(convert::log_check(control.engine.store.verify_events(noted).await?)))
+    Ok(Json(convert::log_check(control.engine.store.verify_log(noted).await?, noted)))
 }
 
 /// `SEQ:HASH`, the hash in hexadecimal digits.

@@ -95,7 +95,8 @@ impl Control {
 
 pub(super) async fn status(State(control): Shared) -> Answer<api::Status> {
     let hooks = control.engine.hook_statuses().await?;
-    Ok(Json(convert::status(control.engine.started_at, control.directories().await?, &hooks)))
+    let attention = control.engine.runner.trouble();
+    Ok(Json(convert::status(control.engine.started_at, control.directories().await?, &hooks, attention)))
 }
 
 pub(super) async fn directories(State(control): Shared) -> Answer<api::Directories> {

@@ -21,9 +21,9 @@ pub enum Command {
     List(List),
     /// Events as they happen, one a line; goes on when rosterd is started again
     Tail(Tail),
-    /// Follow the chain of the log from its first entry: finds what was edited, deleted or put elsewhere
+    /// Follow the chain of the log from its first entry: finds entries that were edited, deleted or put elsewhere, and says what that proves
     Verify {
-        /// A head that was noted earlier, as this command printed it: finds what was cut off at the end, too
+        /// A head that was noted earlier (by this command, in the journal, in a webhook): finds entries that were cut off, or computed anew
         #[arg(long, value_name = "SEQ:HASH")]
         head: Option<String>,
     },
@@ -278,11 +278,14 @@ fn as_csv(events: &Events) -> Page {
 
 /// What following the chain came to.
 pub fn verified(check: &LogCheck, view: &View) -> Page {
-    let LogCheck { intact: _, entries, broken_at, finding, head } = check;
+    let LogCheck { intact: _, entries, broken_at, finding, head, keyed_from: _, proves } = check;
     let mut page = Page::default();
     match broken_at {
         None => {
-            page.line(format!("{} {} entries, all as they were written", green("✓"), number(*entries)));
+            page.line(format!("{} {} entries, an unbroken chain", green("✓"), number(*entries)));
+            if let Some(proves) = proves {
+                page.sentence("  ", proves, view);
+            }
             if let Some(head) = head {
                 page.line(format!("head: {head}"));
                 let advice = "Noted elsewhere, the head shows later whether entries were cut off: rosterctl event verify --head …";
@@ -292,7 +295,7 @@ pub fn verified(check: &LogCheck, view: &View) -> Page {
         Some(seq) => {
             let finding = finding.as_deref().unwrap_or("it does not follow from the one before");
             page.sentence(&format!("{} ", red("✗")), &format!("the log breaks at entry {seq}: {finding}"), view);
-            page.line(format!("  {} entries before it are as they were written", number(*entries)));
+            page.line(format!("  the {} entries before it follow from each other", number(*entries)));
         }
     }
     page

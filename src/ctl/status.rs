@@ -20,12 +20,15 @@ pub fn page(status: &Status, view: &View) -> Page {
         page.line("");
         page.append(&block(directory, view));
     }
-    let HookCounts { pending, failed, removed } = hooks;
-    if pending + failed + removed > 0 {
+    let HookCounts { pending, failed, removed, attention } = hooks;
+    if pending + failed + removed > 0 || !attention.is_empty() {
         page.line("");
         let told = format!("{} failed", count(*failed, "delivery"));
         let told = if *failed > 0 { red(told) } else { told };
         page.line(format!("hooks: {} pending, {told}", number(*pending)));
+    }
+    for sentence in attention {
+        page.sentence(&format!("  {} ", yellow("!")), sentence, view);
     }
     if *removed > 0 {
         page.line(format!("  {} for hooks that are configured no longer: rosterctl hook list", yellow(count(*removed, "delivery"))));

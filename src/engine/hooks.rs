@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::deliver::HookAtWork;
 use super::{Engine, EngineError};
 use crate::hooks::{Attempt, Message, Target};
-use crate::model::{Actor, EventId, Timestamp};
-use crate::store::{Delivery, DeliveryFilter, HookStanding, RemovedHook};
+use crate::model::{Actor, Event, EventCause, EventId, Timestamp};
+use crate::store::{Delivery, DeliveryFilter, HookStanding, LogHead, LogKeys, RemovedHook};
 
 /// How one hook does.
 #[derive(Debug, Clone)]
@@ -51,6 +51,16 @@ pub struct Sampled {
 }
 
 impl Engine {
+    /// Chains the event log with these keys from now on. The first entry with a key says so.
+    pub async fn key_log(&self, keys: LogKeys) -> Result<(), EngineError> {
+        let cause = EventCause { actor: Actor::rosterd(), run: None, account: None, at: self.clock.now() };
+        let mark = |head: LogHead| Event::about("log.keyed", "log", &cause, Value::Null, json!({ "keyed_from": head.seq + 1 }));
+        if let Some(head) = self.store.chain_with(keys, mark, &self.clock).await? {
+            tracing::info!(log_head = %head, "the event log is chained with a key from entry {} on", head.seq + 1);
+        }
+        Ok(())
+    }
+
     /// The hook of this name.
     pub fn hook(&self, name: &str) -> Result<Arc<HookAtWork>, EngineError> {
         self.hooks().get(name).cloned().ok_or_else(|| EngineError::NotFound { what: "hook", name: name.to_owned() })
@@ -100,7 +110,8 @@ impl Engine {
             "sample": true,
             "data": { "sample": true, "actor": actor, "run": null, "account": null, "before": null, "after": null, "evidence": null },
         });
-        let message = Message { id: event.to_string(), kind: kind.clone(), seq: None, attempt: 1, document: document.to_string() };
+        let message =
+            Message { id: event.to_string(), kind: kind.clone(), seq: None, head: None, attempt: 1, document: document.to_string() };
         let attempt = tokio::select! {
             () = self.stop.cancelled() => return Err(EngineError::Stopping),
             attempt = self.tell(&hook.config, &message) => attempt,

@@ -290,7 +290,7 @@ impl Engine {
         if !told.is_empty() {
             self.store.record(&told, &self.clock).await?;
         }
-        directory.tell(run);
+        directory.tell(run, self.store.log_head().await.ok());
         directory.work.progress.send_replace(Progress::default());
         directory.work.wake.notify_one();
         Ok(())

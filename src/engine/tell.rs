@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{ChangeCounts, RunState, Timestamp};
-use crate::store::Run;
+use crate::store::{LogHead, Run};
 use crate::visible::escaped;
 
 /// A failure that lasts is said again this much later.
@@ -40,8 +40,9 @@ struct Failing {
 }
 
 impl Told {
-    /// Says how a run ended.
-    pub(super) fn tell(&mut self, run: &Run) {
+    /// Says how a run ended, with the head of the event log after it: noted in the journal, it shows later whether the log was
+    /// changed or cut off.
+    pub(super) fn tell(&mut self, run: &Run, head: Option<LogHead>) {
         let name = &run.directory;
         let at = run.finished_at.unwrap_or(run.started_at);
         let is_quiet = run.counts.total() == 0 && (run.mode != "full" || run.state == RunState::Failed);
@@ -60,7 +61,10 @@ impl Told {
         if is_quiet {
             tracing::debug!("{name}: {}", summary(run));
         } else if run.state != RunState::Cancelled {
-            tracing::info!("{name}: {}", summary(run));
+            match head {
+                Some(head) => tracing::info!(log_head = %head, "{name}: {}", summary(run)),
+                None => tracing::info!("{name}: {}", summary(run)),
+            }
         }
         if let Some(waiting) = self.waiting(run) {
             tracing::warn!("{name}: {waiting}");

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use sha2::Digest as _;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Executor};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::sql::{Columns, Sql, Value, insert};
-use super::{Doing as _, GENESIS, Store, StoreError, Writing, outbox};
+use super::{Doing as _, GENESIS, LogHead, Store, StoreError, Writing, outbox};
 use crate::clock::Clock;
 use crate::model::{AccountId, DirectoryName, Event, EventId, Handle, RunId, Timestamp};
 
@@ -55,36 +54,11 @@ pub struct AccountScope {
     pub directories: Vec<DirectoryName>,
 }
 
-/// Where the chain of the log is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChainBreak {
-    /// The first entry that does not follow from the one before.
-    pub seq: u64,
-    /// What is wrong there.
-    pub finding: &'static str,
-}
-
-/// The end of the log: whoever notes it elsewhere can tell later whether anything was cut off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogHead {
-    /// The number of an entry.
-    pub seq: u64,
-    /// The hash of everything up to and including it.
-    pub hash: [u8; 32],
-}
-
 /// Entries that are looked through at once.
-const PAGE: u64 = 1_000;
+pub(super) const PAGE: u64 = 1_000;
 
 /// Runs whose changes are forgotten at once.
 const RUNS: u64 = 20;
-
-fn chain(before: [u8; 32], document: &str) -> [u8; 32] {
-    let mut hash = sha2::Sha256::new();
-    hash.update(before);
-    hash.update(document.as_bytes());
-    hash.finalize().into()
-}
 
 /// Appends events within the transaction that writes what they tell, and with them what hooks are to be told.
 pub(super) async fn append(writing: &mut Writing<'_>, events: &[Event], clock: &Clock) -> Result<(), StoreError> {
@@ -109,7 +83,7 @@ pub(super) async fn append(writing: &mut Writing<'_>, events: &[Event], clock: &
         let id = EventId(clock.new_id());
         let document = event.document(id).to_string();
         seq += 1;
-        hash = chain(hash, &document);
+        hash = writing.keys.link(hash, &document);
         rows.push(vec![
             seq.into(),
             id.0.into(),
@@ -129,7 +103,7 @@ pub(super) async fn append(writing: &mut Writing<'_>, events: &[Event], clock: &
 }
 
 /// What the log begins after: nothing, or the last entry that was given up.
-async fn beginning<'e>(db: impl Executor<'e, Database = Any>) -> Result<(i64, [u8; 32]), StoreError> {
+pub(super) async fn beginning<'e>(db: impl Executor<'e, Database = Any>) -> Result<(i64, [u8; 32]), StoreError> {
     let row = Sql::new("SELECT seq, hash FROM log_begins ORDER BY seq DESC LIMIT 1").first(db).await.doing("read where the log begins")?;
     row.map_or(Ok((0, GENESIS)), |row| {
         let mut c = Columns::of(&row);
@@ -150,6 +124,20 @@ impl Store {
             Some(row) => Ok(Columns::of(&row).int()? as u64),
             None => Ok(beginning(&self.readers).await?.0 as u64),
         }
+    }
+
+    /// The end of the log, as it stands.
+    pub async fn log_head(&self) -> Result<LogHead, StoreError> {
+        let last =
+            Sql::new("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").first(&self.readers).await.doing("read the event log")?;
+        let (seq, hash) = match last {
+            Some(row) => {
+                let mut c = Columns::of(&row);
+                (c.int()?, c.hash()?)
+            }
+            None => beginning(&self.readers).await?,
+        };
+        Ok(LogHead { seq: seq as u64, hash })
     }
 
     /// Writes events that no change of a user causes.
@@ -290,50 +278,6 @@ impl Store {
             writing.commit().await?;
         }
     }
-
-    /// Follows the whole chain; returns its end, or where it breaks. With a head that was noted elsewhere, the chain has
-    /// to pass through it.
-    pub async fn verify_events(&self, noted: Option<LogHead>) -> Result<Result<LogHead, ChainBreak>, StoreError> {
-        let (begins, mut hash) = beginning(&self.readers).await?;
-        let mut seq = begins as u64;
-        let broken = |seq, finding| Ok(Err(ChainBreak { seq, finding }));
-        if noted.is_some_and(|noted| noted.seq < seq) {
-            return broken(seq + 1, "the head that was noted is older than the log, whose beginning was given up: note a newer one");
-        }
-        if noted.is_some_and(|noted| noted.seq == seq && noted.hash != hash) {
-            return broken(seq + 1, "it begins after another log than the one whose head was noted");
-        }
-        loop {
-            let sql = Sql::new("SELECT seq, document, hash, id, kind, subject, run_id, at FROM events WHERE seq > ").bind(seq);
-            let rows = sql.push(" ORDER BY seq LIMIT ").bind(PAGE).all(&self.readers).await.doing("read the event log")?;
-            if rows.is_empty() {
-                break;
-            }
-            for row in rows {
-                let mut c = Columns::of(&row);
-                let at = c.int()? as u64;
-                if at != seq + 1 {
-                    return broken(seq + 1, "the entry is missing");
-                }
-                let document = c.text()?;
-                hash = chain(hash, &document);
-                if hash != c.hash()? {
-                    return broken(at, "the entry, or the one before, is not what was written");
-                }
-                if !says_the_same(&document, &mut c)? {
-                    return broken(at, "what the entry is listed by is not what it says");
-                }
-                if noted.is_some_and(|noted| noted.seq == at && noted.hash != hash) {
-                    return broken(at, "up to this entry it is another log than the one whose head was noted");
-                }
-                seq = at;
-            }
-        }
-        match noted {
-            Some(noted) if noted.seq > seq => broken(seq + 1, "the log ends before the head that was noted: entries were cut off"),
-            _ => Ok(Ok(LogHead { seq, hash })),
-        }
-    }
 }
 
 /// One page of what passes the filter, whatever account it has to do with. Newest first, unless it is read on from a place.
@@ -377,18 +321,4 @@ pub(super) fn of_kind(sql: Sql, alias: &str, kind: &str) -> Sql {
 fn stored(row: &AnyRow) -> Result<StoredEvent, StoreError> {
     let mut c = Columns::of(row);
     Ok(StoredEvent { seq: c.int()? as u64, document: c.json("event")? })
-}
-
-/// Whether the columns that events are found by say what the document says: they are not in the chain.
-fn says_the_same(document: &str, columns: &mut Columns<'_>) -> Result<bool, StoreError> {
-    let (id, kind, subject) = (columns.uuid()?, columns.text()?, columns.text()?);
-    let (run, at) = (columns.maybe_uuid()?, columns.time()?);
-    let Ok(document) = serde_json::from_str::<serde_json::Value>(document) else { return Ok(false) };
-    let text = |pointer: &str| document.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-    let time = document.get("time").cloned().and_then(|time| serde_json::from_value(time).ok());
-    Ok(text("/id") == id.to_string()
-        && text("/type") == kind
-        && text("/subject") == subject
-        && text("/data/run") == run.map(|run| run.to_string()).unwrap_or_default()
-        && time == Some(at))
 }

@@ -11,6 +11,7 @@ mod accounts;
 mod apply;
 mod approvals;
 mod backup;
+mod chain;
 mod claims;
 mod clusters;
 mod counters;
@@ -51,10 +52,11 @@ use crate::telemetry::Counters;
 pub use accounts::AccountRefused;
 pub use apply::{Applied, Writer};
 pub use approvals::Word;
+pub use chain::{ChainBreak, LogHead, LogKeys, Verified};
 pub use claims::ClaimRefused;
 pub use deliveries::{Delivery, DeliveryFilter, HookStanding};
 pub use directories::{BindRefused, DirectoryState, LONGEST_BIND_PAUSE, Pin, PinKind};
-pub use events::{AccountScope, ChainBreak, EventFilter, LogHead, StoredEvent};
+pub use events::{AccountScope, EventFilter, StoredEvent};
 pub use instants::FutureInstants;
 pub use outbox::{Due, Settled, Settlement, Subscription};
 pub use people::Quarantined;
@@ -192,6 +194,8 @@ pub struct Store {
     writes_lightly: AtomicBool,
     /// Who is told of events.
     subscriptions: RwLock<Arc<[Subscription]>>,
+    /// The keys of the event log's chain.
+    log_keys: RwLock<LogKeys>,
     /// Counts commits that somebody may wait for.
     news: watch::Sender<u64>,
     flavour: Flavour,
@@ -255,6 +259,7 @@ impl Store {
             writer: Mutex::new(writer),
             writes_lightly: AtomicBool::new(false),
             subscriptions: RwLock::new([].into()),
+            log_keys: RwLock::default(),
             news: watch::Sender::new(0),
             flavour,
             instance: instance(url, file.as_deref()),
@@ -336,7 +341,7 @@ impl Store {
             }
         };
         let subscriptions = Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner));
-        Ok(Writing { tx, subscriptions, has_news: false, actors: Vec::new(), news: &self.news, _guard: guard })
+        Ok(Writing { tx, subscriptions, keys: self.log_keys(), has_news: false, actors: Vec::new(), news: &self.news, _guard: guard })
     }
 }
 
@@ -364,6 +369,8 @@ struct Writing<'a> {
     tx: Transaction<'static, Any>,
     /// Who is told of the events in it.
     subscriptions: Arc<[Subscription]>,
+    /// The keys that events are chained with.
+    keys: LogKeys,
     /// Whether somebody may wait for what is in it.
     has_news: bool,
     /// Actors of the events in it.
@@ -374,7 +381,7 @@ struct Writing<'a> {
 
 impl Writing<'_> {
     async fn commit(self) -> Result<(), StoreError> {
-        let Self { tx, subscriptions: _, has_news, actors, news, _guard } = self;
+        let Self { tx, subscriptions: _, keys: _, has_news, actors, news, _guard } = self;
         tx.commit().await.doing("commit")?;
         witness::note_committed(&actors);
         if has_news {

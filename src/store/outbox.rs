@@ -13,7 +13,7 @@ use sqlx::any::AnyRow;
 
 use super::events::of_kind;
 use super::sql::{Columns, Sql, Value};
-use super::{Commits, Doing as _, Store, StoreError, Writing, events};
+use super::{Commits, Doing as _, LogHead, Store, StoreError, Writing, events};
 use crate::clock::Clock;
 use crate::model::{Actor, Event, EventCause, EventId, Timestamp};
 use crate::telemetry::Delivered;
@@ -40,6 +40,8 @@ pub struct Due {
     pub subject: String,
     /// The CloudEvents document, as it is in the log.
     pub document: String,
+    /// The log's head after this event.
+    pub head: LogHead,
     /// How often it has been tried.
     pub attempts: u32,
     /// Since when it is to be delivered.
@@ -162,22 +164,16 @@ impl Store {
     /// What a hook is to be told now: at most so many, what has been due longest first.
     pub async fn due(&self, hook: &str, now: Timestamp, limit: u64) -> Result<Vec<Due>, StoreError> {
         let sql = Sql::new(
-            "SELECT d.seq, e.id, e.kind, d.subject, e.document, d.attempts, d.first_at FROM deliveries d JOIN events e ON e.seq = d.seq",
+            "SELECT d.seq, e.id, e.kind, d.subject, e.document, d.attempts, d.first_at, e.hash FROM deliveries d JOIN events e ON e.seq = d.seq",
         );
         let sql = sql.push(" WHERE d.state = 'pending' AND d.hook = ").bind(hook).push(" AND d.next_at <= ").bind(now);
         let rows =
             sql.push(" ORDER BY d.next_at, d.seq LIMIT ").bind(limit).all(&self.readers).await.doing("read what is to be delivered")?;
         let due = |row: &AnyRow| {
             let mut c = Columns::of(row);
-            Ok(Due {
-                seq: c.int()? as u64,
-                event: EventId(c.uuid()?),
-                kind: c.text()?,
-                subject: c.text()?,
-                document: c.text()?,
-                attempts: c.int()? as u32,
-                first_at: c.time()?,
-            })
+            let (seq, event, kind, subject, document) = (c.int()? as u64, EventId(c.uuid()?), c.text()?, c.text()?, c.text()?);
+            let (attempts, first_at) = (c.int()? as u32, c.time()?);
+            Ok(Due { seq, event, kind, subject, document, attempts, first_at, head: LogHead { seq, hash: c.hash()? } })
         };
         rows.iter().map(due).collect()
     }

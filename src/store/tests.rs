@@ -107,6 +107,7 @@ on_both! {
     what_was_committed_before_a_failure_is_counted
 }
 
+mod chain;
 mod following;
 mod instants;
 mod outbox;

@@ -14,6 +14,9 @@ pub struct HookCounts {
     /// Waiting for hooks that are configured no longer; not counted above.
     #[serde(default)]
     pub removed: u64,
+    /// Sentences on why no program of a hook or gate can be run, each with its remedy.
+    #[serde(default)]
+    pub attention: Vec<String>,
 }
 
 /// `GET /v1/events`.
@@ -173,4 +176,10 @@ pub struct LogCheck {
     pub finding: Option<String>,
     /// The end of an intact log, as `SEQ:HASH`. Noted elsewhere, it shows later whether entries were cut off.
     pub head: Option<String>,
+    /// The first entry that is chained with a key ([events] key-file); `null` where none is.
+    #[serde(default)]
+    pub keyed_from: Option<u64>,
+    /// A sentence on what an intact log proves, and what it does not.
+    #[serde(default)]
+    pub proves: Option<String>,
 }

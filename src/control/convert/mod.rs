@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Reloaded, api};
 use crate::engine::{Attempt, DirectoryStatus, Ended, Examination, HookStatus, Outcome, Progress, Release, Sampled, Step, Touched};
-use crate::model::{Account, Claim, Class, Digest, Guid, Handle, HoldReason, Status, Timestamp};
-use crate::store::{ChainBreak, Delivery, HookStanding, LogHead, StoredEvent};
+use crate::model::{Account, Claim, Class, Guid, Handle, HoldReason, Status, Timestamp};
+use crate::store::{ChainBreak, Delivery, HookStanding, LogHead, StoredEvent, Verified};
 
 pub(super) use runs::{About, held, plan, run, stored_change, undone};
 pub(super) use users::{contact, decision, explanation, history, invitation, quarantined, user};
@@ -84,13 +84,19 @@ pub(super) fn reloaded(reloaded: Reloaded) -> api::Reloaded {
 }
 
 /// How everything stands.
-pub(super) fn status(started_at: Timestamp, directories: Vec<api::DirectoryStatus>, hooks: &[HookStatus]) -> api::Status {
+pub(super) fn status(
+    started_at: Timestamp,
+    directories: Vec<api::DirectoryStatus>,
+    hooks: &[HookStatus],
+    attention: Option<String>,
+) -> api::Status {
     let (removed, hooks): (Vec<_>, Vec<_>) = hooks.iter().partition(|hook| hook.kept_until.is_some());
     let count = |of: fn(&HookStanding) -> u64, hooks: &[&HookStatus]| hooks.iter().map(|hook| of(&hook.standing)).sum();
     let hooks = api::HookCounts {
         pending: count(|s| s.pending, &hooks),
         failed: count(|s| s.failed, &hooks),
         removed: count(|s| s.pending, &removed),
+        attention: attention.into_iter().collect(),
     };
     api::Status { version: env!("CARGO_PKG_VERSION").to_owned(), started_at: time(started_at), directories, hooks }
 }
@@ -102,17 +108,50 @@ pub(super) fn progress(progress: &Progress) -> api::Progress {
 }
 
 /// What following the chain of the log came to.
-pub(super) fn log_check(outcome: Result<LogHead, ChainBreak>) -> api::LogCheck {
+pub(super) fn log_check(outcome: Result<Verified, ChainBreak>, noted: Option<LogHead>) -> api::LogCheck {
     match outcome {
-        Ok(LogHead { seq, hash }) => {
-            let head = format!("{seq}:{}", Digest(hash));
-            api::LogCheck { intact: true, entries: seq, broken_at: None, finding: None, head: Some(head) }
+        Ok(verified) => {
+            let Verified { begins_after: _, head, keyed_from } = verified;
+            let (entries, proves) = (head.seq, Some(proves(&verified, noted)));
+            let head = Some(head.to_string());
+            api::LogCheck { intact: true, entries, broken_at: None, finding: None, head, keyed_from, proves }
         }
         Err(ChainBreak { seq, finding }) => {
             let entries = seq.saturating_sub(1);
-            api::LogCheck { intact: false, entries, broken_at: Some(seq), finding: Some(finding.to_owned()), head: None }
+            let (broken_at, finding) = (Some(seq), Some(finding.to_owned()));
+            api::LogCheck { intact: false, entries, broken_at, finding, head: None, keyed_from: None, proves: None }
         }
     }
+}
+
+/// The sentence on what an unbroken chain proves, and what it does not.
+fn proves(Verified { begins_after, head, keyed_from }: &Verified, noted: Option<LogHead>) -> String {
+    let (first, last) = (begins_after + 1, head.seq);
+    if last < first {
+        return "The log is empty: that proves nothing.".to_owned();
+    }
+    let mut told = match keyed_from {
+        Some(keyed) => vec![format!(
+            "Entries {first} to {last} follow from each other, from {keyed} on by the key: nobody without the key edited, inserted or removed \
+             any of them."
+        )],
+        None => vec![format!(
+            "Entries {first} to {last} follow from each other. That shows edits within the log; whoever can write the database can compute \
+             the whole chain anew ([events] key-file prevents that)."
+        )],
+    };
+    told.push(match noted {
+        Some(noted) if noted.seq == last => "It is the log whose head was noted, from beginning to end.".to_owned(),
+        Some(noted) => format!(
+            "Up to entry {} it is the log whose head was noted: that part was neither computed anew nor cut off. Of the end after it, \
+             entries may have been cut off.",
+            noted.seq
+        ),
+        None => "That no entries were cut off at the end is not proven: only a head that was noted elsewhere shows that (the journal has \
+                 one for each run, webhooks one for each event)."
+            .to_owned(),
+    });
+    told.join(" ")
 }
 
 /// How a hook does.

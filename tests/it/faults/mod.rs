@@ -5,6 +5,7 @@ mod brakes;
 mod clocks;
 mod decisions;
 mod files;
+mod hooks;
 mod identity;
 mod roles;
 mod servers;

@@ -61,6 +61,9 @@ async fn a_delivery_is_a_cloudevent_that_the_standards_own_library_accepts_with_
     }
     let sequence = |n: usize| told[n].header("rosterd-sequence").parse::<u64>().unwrap();
     assert!(sequence(0) < sequence(1), "a receiver can tell what came last");
+    let head = desk.engine.store.log_head().await.unwrap();
+    assert_eq!(told[1].header("rosterd-log-head"), head.to_string(), "a receiver can tell later whether the log was changed");
+    assert!(told[0].header("rosterd-log-head").starts_with(&format!("{}:", sequence(0))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,4 +285,31 @@ async fn a_server_that_is_not_there_is_found_when_it_comes() {
     desk.idle("siem").await;
     assert!(desk.deliveries("siem").await.iter().all(|d| d.state == "delivered" && d.output.as_deref() == Some("thanks")));
     serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_200_counts_as_delivered_however_slowly_its_body_follows() {
+    let receiver = Receiver::start(|told, _| {
+        let trickle = futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(b"x")), ()))
+        });
+        // The first byte of an endless body comes at once, of a silent one never.
+        let body = if told.subject() == "trickles" {
+            Body::from_stream(trickle)
+        } else {
+            Body::from_stream(futures_util::stream::pending::<std::io::Result<Bytes>>())
+        };
+        Response::builder().status(200).body(body).unwrap()
+    })
+    .await;
+    let desk = Desk::open().await;
+    let timeout = Duration::from_secs(2);
+    desk.hook_up(vec![Hook { timeout, concurrency: 1, ..by_server("siem", &receiver.url()) }]);
+    let begun = std::time::Instant::now();
+    desk.happens("user.suspended", &["trickles", "is silent"]).await;
+    desk.idle("siem").await;
+    assert!(begun.elapsed() < 2 * timeout, "a body costs no whole time limit: {:?}", begun.elapsed());
+    let delivered = desk.deliveries("siem").await;
+    assert!(delivered.iter().all(|d| (d.state.as_str(), d.attempts) == ("delivered", 1)), "{delivered:?}");
 }
