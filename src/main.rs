@@ -11,7 +11,7 @@ use rosterd::clock::Clock;
 use rosterd::config::Config;
 use rosterd::ctl::Terminal;
 use rosterd::ctl::directory::examined;
-use rosterd::daemon::Reload;
+use rosterd::daemon::{Orders, Reload, RunnerAt};
 use rosterd::visible::escaped;
 use rosterd::{daemon, manual, telemetry};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,10 @@ struct Cli {
     /// user, too. Root operates it in any case.
     #[arg(long)]
     own_user_operates: bool,
+    /// The socket of the service that runs the programs of hooks and gates (rosterd-hooks.socket). Without it, a child
+    /// process runs them, as the same user.
+    #[arg(long, value_name = "SOCKET")]
+    hook_runner: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -43,6 +47,17 @@ enum Command {
     CheckDirectory {
         /// The directory; without it, all of them.
         name: Option<String>,
+    },
+    /// Run the programs of hooks and gates, for a rosterd that asks for them by name. Started by rosterd-hooks.socket, or by
+    /// rosterd itself; stdin is the socket.
+    #[command(hide = true)]
+    HookRunner {
+        /// The only user whose orders are taken.
+        #[arg(long, value_name = "USER", required_unless_present = "child")]
+        user: Option<String>,
+        /// Take orders of the rosterd that is the parent, and end with it.
+        #[arg(long, conflicts_with = "user")]
+        child: bool,
     },
     /// Print the completions of a shell.
     #[command(hide = true)]
@@ -69,11 +84,12 @@ enum ManPage {
 }
 
 fn main() -> ExitCode {
-    let Cli { config: file, own_user_operates, command } = Cli::parse();
+    let Cli { config: file, own_user_operates, hook_runner, command } = Cli::parse();
     // Whatever the environment says: what rosterd writes is for its user alone.
     umask(Mode::from_bits_truncate(0o077));
     match command {
-        None => with_config(&file, |config| run(config, &file, own_user_operates)),
+        None => with_config(&file, |config| run(config, &file, own_user_operates, hook_runner)),
+        Some(Command::HookRunner { user, child: _ }) => run_hooks(&file, user.as_deref()),
         Some(Command::CheckConfig) => with_config(&file, |config| {
             config.warnings().iter().for_each(|warning| say(&format!("{}: warning: {warning}", file.display())));
             say(&format!("{}: no problems found", file.display()));
@@ -134,8 +150,17 @@ fn check_directory(config: &Config, name: Option<&str>) -> ExitCode {
     }
 }
 
-fn run(config: &Config, file: &Path, own_user_operates: bool) -> ExitCode {
+fn run_hooks(file: &Path, user: Option<&str>) -> ExitCode {
     telemetry::init();
+    daemon::confine();
+    let orders = user.map_or(Orders::OfParent, Orders::OfUser);
+    let runtime = tokio::runtime::Runtime::new().map_err(anyhow::Error::from);
+    exit(runtime.and_then(|runtime| Ok(runtime.block_on(daemon::run_hooks(file, orders))?)))
+}
+
+fn run(config: &Config, file: &Path, own_user_operates: bool, hook_runner: Option<PathBuf>) -> ExitCode {
+    telemetry::init();
+    daemon::confine();
     tracing::info!("rosterd starts with {}", file.display());
     let outcome = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
@@ -149,7 +174,13 @@ fn run(config: &Config, file: &Path, own_user_operates: bool) -> ExitCode {
             };
             let reload = Reload::new(move || Config::load(&path, &daemon::checks()).map(|config| set_up(&config)));
             daemon::watch_signals(stop.clone(), reload.reloader())?;
-            daemon::run(set_up(config), reload, Clock::system(), stop, || {}).await.map_err(anyhow::Error::from)
+            let configuration = std::path::absolute(file)?;
+            let runner = match hook_runner {
+                Some(socket) => RunnerAt::Service { socket, configuration },
+                None => RunnerAt::Child(configuration),
+            };
+            let setup = daemon::Setup { runner, ..set_up(config) };
+            daemon::run(setup, reload, Clock::system(), stop, || {}).await.map_err(anyhow::Error::from)
         })
     });
     exit(outcome)

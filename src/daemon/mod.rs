@@ -3,11 +3,12 @@
 mod check;
 mod notify;
 mod reload;
+mod runner;
 mod settings;
 mod signals;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::control::{self, Callers};
 use crate::engine::{DirectoryConfig, Engine, EngineError, Rules};
-use crate::hooks::Hook;
-use crate::store::{Store, StoreError};
+use crate::hooks::{Hook, Runner};
+use crate::store::{LogKeys, Store, StoreError};
 
 pub use check::check_directory;
 pub use reload::Reload;
+pub use runner::{Orders, confine, run_hooks};
 pub use settings::{checks, setup};
 pub use signals::watch_signals;
 
@@ -44,6 +46,37 @@ pub struct Setup {
     pub directories: Vec<DirectoryConfig>,
     /// The hooks.
     pub hooks: Vec<Hook>,
+    /// Where their programs are run.
+    pub runner: RunnerAt,
+    /// The file of the event log's keys.
+    pub log_keys: Option<PathBuf>,
+}
+
+/// Where the programs of hooks and gates are run. A reload does not change it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum RunnerAt {
+    /// In this process; for tests and demonstrations, which have no executable of their own to start.
+    #[default]
+    Here,
+    /// In a child process, by the programs of this configuration file.
+    Child(PathBuf),
+    /// In the service that listens on `socket`.
+    Service {
+        /// The path of its socket.
+        socket: PathBuf,
+        /// The configuration file, as the service knows it, too.
+        configuration: PathBuf,
+    },
+}
+
+impl From<RunnerAt> for Runner {
+    fn from(at: RunnerAt) -> Self {
+        match at {
+            RunnerAt::Here => Self::default(),
+            RunnerAt::Child(configuration) => Self::child(configuration),
+            RunnerAt::Service { socket, configuration } => Self::service(socket, configuration),
+        }
+    }
 }
 
 /// Why the daemon could not start, or ended.
@@ -64,6 +97,17 @@ pub enum DaemonError {
     /// The store is its.
     #[error("rosterd is running, and knows more: use rosterctl directory check")]
     Running,
+    /// The keys of the event log.
+    #[error("the keys of the event log cannot be read from {file}: {error}")]
+    LogKeys {
+        /// The file of the keys.
+        file: PathBuf,
+        /// The error of reading it.
+        error: std::io::Error,
+    },
+    /// The hook runner could not start.
+    #[error("the hook runner cannot start: {0}")]
+    HookRunner(String),
     /// A part that has to run all the time ended by itself.
     #[error("{0} ended unexpectedly; rosterd stops rather than go on without it")]
     Ended(&'static str),
@@ -81,6 +125,13 @@ struct Daemon {
     stop: CancellationToken,
 }
 
+/// Reads the keys of the event log.
+fn keys_of(file: Option<&Path>) -> Result<LogKeys, DaemonError> {
+    let Some(file) = file else { return Ok(LogKeys::default()) };
+    let text = std::fs::read_to_string(file).map_err(|error| DaemonError::LogKeys { file: file.to_owned(), error })?;
+    Ok(LogKeys::of(&text))
+}
+
 /// Runs until `stop`. `on_ready` is called when the socket answers: an unreachable directory is no failed start.
 pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationToken, on_ready: impl FnOnce()) -> Result<(), DaemonError> {
     let store = Arc::new(Store::open(&setup.store).await?);
@@ -93,10 +144,12 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
         Some(address) => Some(control::bind_port(address).await?),
         None => None,
     };
-    let Setup { store: store_url, control, rules, metrics, directories, hooks } = setup;
+    let Setup { store: store_url, control, rules, metrics, directories, hooks, runner, log_keys } = setup;
     let Reload { read, reloader, mut asked } = reload;
-    let engine = Arc::new(Engine::new(Arc::clone(&store), clock, directories, rules, stop.clone()));
+    let engine = Engine::new(Arc::clone(&store), clock, directories, rules, stop.clone()).with_runner(runner.into());
+    let engine = Arc::new(engine);
     engine.hook_up(hooks);
+    engine.key_log(keys_of(log_keys.as_deref())?).await?;
     engine.end_leftovers();
     let callers = Arc::new(Callers::new(&control));
     let mut daemon = Daemon { engine, callers, read, store_url, socket: control.socket, metrics, parts: JoinSet::new(), stop };

@@ -4,7 +4,7 @@ use sd_notify::NotifyState;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::{Daemon, Setup, notify};
+use super::{Daemon, Setup, keys_of, notify};
 use crate::config::Problems;
 use crate::control::{Ask, Asked, Reloaded, Reloader};
 use crate::engine::Outcome;
@@ -41,7 +41,7 @@ impl Daemon {
         let read = std::sync::Arc::clone(&self.read);
         // Secrets and certificates are looked at, wherever they are.
         let outcome = match tokio::task::spawn_blocking(move || read()).await {
-            Ok(Ok(setup)) => Ok(self.take_over(setup)),
+            Ok(Ok(setup)) => Ok(self.take_over(setup).await),
             Ok(Err(problems)) => Err(problems.to_string()),
             Err(panic) => Err(format!("reading the configuration failed: {panic}")),
         };
@@ -74,14 +74,22 @@ impl Daemon {
         drop(answer.send(outcome));
     }
 
-    fn take_over(&mut self, setup: Setup) -> Reloaded {
-        let Setup { store, control, rules, metrics, directories, hooks } = setup;
+    async fn take_over(&mut self, setup: Setup) -> Reloaded {
+        let Setup { store, control, rules, metrics, directories, hooks, runner: _, log_keys } = setup;
         let needs_restart = [
             ("store.url", store != self.store_url),
             ("control.socket", control.socket != self.socket),
             ("metrics.listen", metrics != self.metrics),
         ];
         self.callers.regroup(&control);
+        match keys_of(log_keys.as_deref()) {
+            Ok(keys) => {
+                if let Err(error) = self.engine.key_log(keys).await {
+                    tracing::error!("the event log cannot be marked as chained with its key: {}", chain(&error));
+                }
+            }
+            Err(error) => tracing::error!("{error}; the keys of before are kept"),
+        }
         let directories = self.engine.reconfigure(directories, rules);
         self.keep_directories();
         let hooks = self.engine.hook_up(hooks);

@@ -2,7 +2,7 @@
 
 use crate::config::{self, Checks, Config};
 use crate::control;
-use crate::daemon::Setup;
+use crate::daemon::{RunnerAt, Setup};
 use crate::directory::{AttributeNames, Discovery, GroupName, ServerUrl, Settings, Timeouts};
 use crate::dns::Resolver;
 use crate::engine::{Cron, DirectoryConfig, Mode, Retention, Rules};
@@ -48,6 +48,8 @@ pub fn setup(config: &Config) -> Setup {
         metrics: config.metrics_listen,
         directories: config.directories.iter().filter_map(|d| directory(d, config)).collect(),
         hooks: config.hooks.iter().map(hook).collect(),
+        runner: RunnerAt::default(),
+        log_keys: config.log_keys.clone(),
     }
 }
 
@@ -59,7 +61,7 @@ fn retention(r: &config::Retention) -> Retention {
 fn hook(hook: &config::Hook) -> Hook {
     let config::Hook { name, events, target, timeout, max_age, concurrency } = hook;
     let target = match target {
-        config::Target::Exec(exec) => Target::Exec(program(exec)),
+        config::Target::Exec(exec) => Target::Exec(Program::of(exec)),
         config::Target::Webhook(config::Webhook { url, secret_file, ca_file, proxy, allow_http: _ }) => Target::Webhook(Webhook {
             url: url.clone(),
             secret_file: secret_file.clone(),
@@ -124,13 +126,9 @@ fn directory(d: &config::Directory, config: &Config) -> Option<DirectoryConfig> 
     })
 }
 
-fn program(exec: &[String]) -> Program {
-    Program { path: exec.first().map(Into::into).unwrap_or_default(), arguments: exec.iter().skip(1).cloned().collect() }
-}
-
 fn gate(g: &config::Gate) -> Gate {
     let config::Gate { name, exec, timeout } = g;
-    Gate { name: name.clone(), program: program(exec), timeout: *timeout }
+    Gate { name: name.clone(), program: Program::of(exec), timeout: *timeout }
 }
 
 fn attributes(a: &config::Attributes) -> AttributeNames {

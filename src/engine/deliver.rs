@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Outcome};
-use crate::hooks::{Attempt, Ended, Hook, Message, Target, exec, webhook};
+use crate::hooks::{Attempt, Ended, Hook, Message, Target, exec, runner, webhook};
 use crate::model::Timestamp;
 use crate::store::{Due, Settled, Settlement, StoreError, Subscription};
 use crate::telemetry::chain;
@@ -156,7 +156,7 @@ impl Engine {
         let _alone = hook.work.alone.lock().await;
         let name = &hook.config.name;
         if let Target::Exec(program) = &hook.config.target
-            && let Some(why) = program.refusal()
+            && let Some(why) = runner::refusal(&self.runner, &hook.config, program).await
         {
             tracing::warn!(hook = %name, "hook {name}: {why}");
         }
@@ -236,6 +236,7 @@ impl Engine {
             id: due.event.to_string(),
             kind: due.kind,
             seq: Some(due.seq),
+            head: Some(due.head.to_string()),
             attempt: due.attempts.saturating_add(1),
             document: due.document,
         };
@@ -245,7 +246,7 @@ impl Engine {
     /// Tells a hook something, once.
     pub(super) async fn tell(&self, hook: &Hook, message: &Message) -> Attempt {
         match &hook.target {
-            Target::Exec(program) => exec::tell(hook, program, message, self.store.instance()).await,
+            Target::Exec(program) => runner::tell(&self.runner, hook, program, message, self.store.instance()).await,
             Target::Webhook(server) => webhook::tell(server, message, hook.timeout, self.clock.now()).await,
         }
     }

@@ -51,7 +51,7 @@ impl Engine {
     /// Asks one gate after the other; the first that does not let it pass decides.
     pub(super) async fn ask_gates(&self, Question { digest, plan }: Question) -> Gates {
         for gate in &self.configured().rules.gates {
-            if let Verdict::Holds { why, printed } = ask(gate, &plan, self.store.instance()).await {
+            if let Verdict::Holds { why, printed } = ask(&self.runner, gate, &plan, self.store.instance()).await {
                 return Gates::Held(if printed.is_empty() { why } else { format!("{why}\n{printed}") });
             }
         }

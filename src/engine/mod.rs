@@ -47,9 +47,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::directory::{DirectoryError, Discovery, Settings};
+use crate::hooks::Runner;
 use crate::model::{Address, DirectoryName, Handle, Timestamp};
 use crate::reconcile::{Limits, TierRules};
-use crate::store::{AccountRefused, ClaimRefused, Run, Store, StoreError};
+use crate::store::{AccountRefused, ClaimRefused, LogHead, Run, Store, StoreError};
 
 use sign_in::{Attempts, Budget, Names, Refusals};
 
@@ -201,8 +202,8 @@ impl Directory {
     }
 
     /// Says in the log how a run ended.
-    fn tell(&self, run: &Run) {
-        self.work.told.lock().unwrap_or_else(PoisonError::into_inner).tell(run);
+    fn tell(&self, run: &Run, head: Option<LogHead>) {
+        self.work.told.lock().unwrap_or_else(PoisonError::into_inner).tell(run, head);
     }
 
     /// How far the run in progress has come.
@@ -301,6 +302,8 @@ pub struct Engine {
     refusals: Refusals,
     /// Whether stored instants may lie in the future.
     clock_step: clock_step::ClockStep,
+    /// Where the programs of hooks and gates are run.
+    pub runner: Runner,
 }
 
 impl Engine {
@@ -310,9 +313,16 @@ impl Engine {
         let directories = directories.into_iter().map(|c| (c.name.clone(), Arc::new(Directory::new(c, &stop)))).collect();
         let configured = watch::Sender::new(Arc::new(Configured { directories, rules }));
         let (hooks, attempts) = (watch::Sender::default(), Attempts::new(&clock));
-        let (budget, refusals) = (Budget::default(), Refusals::default());
+        let (budget, refusals, runner) = (Budget::default(), Refusals::default(), Runner::default());
         let clock_step = clock_step::ClockStep::default();
-        Self { store, clock, configured, hooks, started_at, stop, turn: Mutex::default(), attempts, budget, refusals, clock_step }
+        Self { store, clock, configured, hooks, started_at, stop, turn: Mutex::default(), attempts, budget, refusals, clock_step, runner }
+    }
+
+    /// With this runner for the programs of hooks and gates.
+    #[must_use]
+    pub fn with_runner(mut self, runner: Runner) -> Self {
+        self.runner = runner;
+        self
     }
 
     /// The directory of this name.

@@ -1,5 +1,7 @@
 //! Running a program for an event: no shell, a clean environment, the event on stdin, an end in any case.
 //!
+//! This is the inside of the hook runner: [`super::runner`] decides which program runs, and on whose behalf.
+//!
 //! Every program, and what it starts, has in its environment whose it is ([`INSTANCE`]): so whatever a rosterd that was killed
 //! left running is found by the next one, without a note of each that might be missing in just that case.
 //!
@@ -12,6 +14,7 @@
 use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::io::{self, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -21,11 +24,12 @@ use std::time::Duration;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, geteuid, getpgrp};
+use sha2::Digest as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Attempt, Ended, Hook, Message, last_lines};
+use super::last_lines;
 
 /// A program of the administrator's.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,7 +41,7 @@ pub struct Program {
 }
 
 /// The variable that says which rosterd a program belongs to: of each store there is one.
-const INSTANCE: &str = "ROSTERD_INSTANCE";
+pub(super) const INSTANCE: &str = "ROSTERD_INSTANCE";
 
 /// Where programs look for others.
 const SEARCHED: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -69,6 +73,18 @@ pub(super) enum Cut {
 }
 
 impl Program {
+    /// The program of a configured command line: its path, then its arguments.
+    pub fn of(exec: &[String]) -> Self {
+        Self { path: exec.first().map(Into::into).unwrap_or_default(), arguments: exec.iter().skip(1).cloned().collect() }
+    }
+
+    /// Returns a hash of path and arguments, by which the daemon and the hook runner find out whether they mean the same.
+    pub(super) fn digest(&self) -> String {
+        let Self { path, arguments } = self;
+        let line = serde_json::json!([path.display().to_string(), arguments]).to_string();
+        sha2::Sha256::digest(line.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Why this program must not be run: it has to be a file of root's or our own that nobody else can change, nor put
     /// another in its place.
     pub fn refusal(&self) -> Option<String> {
@@ -96,7 +112,7 @@ impl Program {
     }
 
     /// Begins to run, unless it [must not be](Self::refusal).
-    fn begin(&self, variables: &[Variable], input: &[u8]) -> Result<(Child, Running), String> {
+    fn begin(&self, variables: &[Variable], input: OwnedFd) -> Result<(Child, Running), String> {
         if let Some(why) = self.refusal() {
             return Err(why);
         }
@@ -104,8 +120,8 @@ impl Program {
         command.args(&self.arguments).env_clear().env("PATH", SEARCHED).env("LANG", "C.UTF-8").env("HOME", "/");
         command.envs(variables.iter().map(|(name, value)| (name, value))).current_dir("/");
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let spawned = stdin(input).and_then(|stdin| command.stdin(stdin).spawn());
-        let child = spawned.map_err(|error| format!("{} cannot be run: {}", self.path.display(), unrunnable(&error)))?;
+        let child =
+            command.stdin(input).spawn().map_err(|error| format!("{} cannot be run: {}", self.path.display(), unrunnable(&error)))?;
         let running = Running::of(&child);
         Ok((child, running))
     }
@@ -114,10 +130,10 @@ impl Program {
 /// A variable of a program's environment.
 pub(super) type Variable = (&'static str, String);
 
-/// What a program reads, whole before it begins: whatever becomes of us, it never takes a part for all of it.
-fn stdin(input: &[u8]) -> io::Result<Stdio> {
+/// Writes a program's input into memory, whole before it begins: whatever becomes of us, it never takes a part for all of it.
+pub(super) fn input(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut file = std::fs::File::from(memfd_create("stdin", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(input)?;
+    file.write_all(bytes)?;
     file.rewind()?;
     Ok(file.into())
 }
@@ -127,7 +143,7 @@ fn changeable(metadata: &Metadata, is_above: bool) -> Option<String> {
     let mode = metadata.permissions().mode();
     let owner = metadata.uid();
     if owner != 0 && owner != geteuid().as_raw() {
-        return Some(format!("belongs to uid {owner}, not to root or the user rosterd runs as: chown it"));
+        return Some(format!("belongs to uid {owner}, not to root or the user that hooks run as: chown it"));
     }
     // In a folder with the sticky bit, everybody can only replace what is his own.
     let is_sticky = is_above && mode & 0o1000 != 0;
@@ -138,30 +154,6 @@ fn changeable(metadata: &Metadata, is_above: bool) -> Option<String> {
         return Some("is no file".to_owned());
     }
     None
-}
-
-/// Tells a hook by its program, for the rosterd of this instance.
-pub async fn tell(hook: &Hook, program: &Program, message: &Message, instance: &str) -> Attempt {
-    let Message { id, kind, seq, attempt, document } = message;
-    let mut variables = vec![
-        ("ROSTERD_HOOK", hook.name.clone()),
-        ("ROSTERD_EVENT_ID", id.clone()),
-        ("ROSTERD_EVENT_TYPE", kind.clone()),
-        ("ROSTERD_ATTEMPT", attempt.to_string()),
-    ];
-    match seq {
-        Some(seq) => variables.push(("ROSTERD_EVENT_SEQ", seq.to_string())),
-        None => variables.push(("ROSTERD_TEST", "1".to_owned())),
-    }
-    let Finished { status, output } = run(program, instance, variables, document.clone().into_bytes(), hook.timeout).await;
-    let again = |why, is_down| Ended::Again { why, after: None, is_down };
-    let ended = match status {
-        Ok(status) if status.success() => Ended::Taken,
-        Ok(status) => again(said(status), false),
-        Err(Cut::Late) => again(format!("it did not end within {}", humantime::format_duration(hook.timeout)), false),
-        Err(Cut::NotRun(why)) => again(why, true),
-    };
-    Attempt { ended, output }
 }
 
 /// How it ended, in words.
@@ -177,12 +169,11 @@ pub(super) fn said(status: ExitStatus) -> String {
 }
 
 /// Runs a program to its end, or to the end of its time.
-pub(super) async fn run(program: &Program, instance: &str, mut variables: Vec<Variable>, input: Vec<u8>, limit: Duration) -> Finished {
+pub(super) async fn run(program: &Program, variables: Vec<Variable>, input: OwnedFd, limit: Duration) -> Finished {
     let not_run = |why| Finished { status: Err(Cut::NotRun(why)), output: String::new() };
-    variables.push((INSTANCE, instance.to_owned()));
     let program = program.clone();
     // Disks take their time. Whoever stops waiting for it meanwhile drops what was begun, which ends it.
-    let begun = tokio::task::spawn_blocking(move || program.begin(&variables, &input)).await;
+    let begun = tokio::task::spawn_blocking(move || program.begin(&variables, input)).await;
     let (mut child, mut group) = match begun {
         Ok(Ok(both)) => both,
         Ok(Err(why)) => return not_run(why),
@@ -320,7 +311,8 @@ mod tests {
 
     async fn ran(text: &str, limit: Duration) -> Finished {
         let (_folder, program) = script(text);
-        run(&program, "here", vec![("ROSTERD_HOOK", "h".to_owned())], b"{\"a\":1}\n".to_vec(), limit).await
+        let variables = vec![("ROSTERD_HOOK", "h".to_owned()), (INSTANCE, "here".to_owned())];
+        run(&program, variables, input(b"{\"a\":1}\n").unwrap(), limit).await
     }
 
     const LONG: Duration = Duration::from_secs(20);
@@ -430,7 +422,7 @@ mod tests {
     async fn what_is_not_executable_is_told() {
         let (_folder, program) = script("exit 0");
         std::fs::set_permissions(&program.path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let done = run(&program, "here", Vec::new(), Vec::new(), LONG).await;
+        let done = run(&program, Vec::new(), input(b"").unwrap(), LONG).await;
         let Err(Cut::NotRun(why)) = done.status else { panic!("{done:?}") };
         assert!(why.contains("chmod +x"), "{why}");
     }
@@ -438,7 +430,7 @@ mod tests {
     #[tokio::test]
     async fn what_outlived_its_rosterd_is_ended_and_neither_anothers_nor_what_has_left() {
         let (folder, program) = script("sleep 300 </dev/null & setsid sleep 300 & echo $! >>\"$0.left\"; exec sleep 300");
-        let begin = |instance: String| program.begin(&[(INSTANCE, instance)], b"").unwrap();
+        let begin = |instance: String| program.begin(&[(INSTANCE, instance)], input(b"").unwrap()).unwrap();
         let (ours, anothers) = (format!("{}", std::process::id()), format!("{}, another", std::process::id()));
         let ((mut child, _group), (mut another, _its_group)) = (begin(ours.clone()), begin(anothers));
         let left = || std::fs::read_to_string(folder.path().join("hook.left")).unwrap_or_default();

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::exec::{Cut, Finished, Program, run, said};
+use super::exec::{Cut, Finished, Program, said};
+use super::runner::{self, Runner};
 
 /// A program that is asked before a plan is applied.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,10 +36,9 @@ pub enum Verdict {
 }
 
 /// Asks the gate about a plan, the JSON document of which it gets on stdin, for the rosterd of this instance.
-pub async fn ask(gate: &Gate, plan: &Value, instance: &str) -> Verdict {
-    let Gate { name, program, timeout } = gate;
-    let variables = vec![("ROSTERD_GATE", name.clone())];
-    let Finished { status, output: printed } = run(program, instance, variables, plan.to_string().into_bytes(), *timeout).await;
+pub async fn ask(runner: &Runner, gate: &Gate, plan: &Value, instance: &str) -> Verdict {
+    let Gate { name, program: _, timeout } = gate;
+    let Finished { status, output: printed } = runner::ask(runner, gate, &plan.to_string(), instance).await;
     let why = match status {
         Ok(status) if status.success() => return Verdict::GoesOn,
         Ok(status) => format!("the gate {name} holds it: {}", said(status)),
@@ -64,7 +64,7 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         let gate = Gate { name: "board".into(), program: Program { path, arguments: Vec::new() }, timeout };
-        ask(&gate, &json!({ "directory": "corp", "changes": [{ "kind": "suspend" }] }), "here").await
+        ask(&Runner::default(), &gate, &json!({ "directory": "corp", "changes": [{ "kind": "suspend" }] }), "here").await
     }
 
     #[tokio::test]

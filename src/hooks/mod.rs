@@ -1,4 +1,5 @@
 //! Hooks: the administrator's programs and web servers, told of events. And gates, asked before a plan is applied.
+//! Programs are run by the [hook runner](runner), a process with a user of its own.
 //!
 //! Here one attempt is made and what came of it is said; when to try again, in which order, and what to remember is the
 //! engine's. Nothing of the service reaches a hook but the event: no environment, no descriptor, no secret; and whatever
@@ -6,6 +7,7 @@
 
 pub mod exec;
 pub mod gate;
+pub mod runner;
 mod sign;
 pub mod webhook;
 
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 pub use exec::Program;
 pub use gate::{Gate, Verdict};
+pub use runner::Runner;
 pub use webhook::{Proxy, Webhook};
 
 /// What is told of events.
@@ -50,6 +53,8 @@ pub struct Message {
     pub kind: String,
     /// Its place in the log; none for a sample.
     pub seq: Option<u64>,
+    /// The log's head after this event, `SEQ:HASH`; none for a sample.
+    pub head: Option<String>,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// The CloudEvents document.

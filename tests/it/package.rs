@@ -7,6 +7,8 @@ use clap::CommandFactory as _;
 use rosterd::ctl::Cli;
 
 const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/rosterd.service");
+const HOOKS_UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/rosterd-hooks.service");
+const HOOKS_SOCKET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/rosterd-hooks.socket");
 const ROSTERD: &str = env!("CARGO_BIN_EXE_rosterd");
 const ROSTERCTL: &str = env!("CARGO_BIN_EXE_rosterctl");
 
@@ -47,10 +49,44 @@ fn pages() -> [(&'static str, String); 3] {
 
 #[test]
 #[ignore = "needs the lab: tests/run"]
-fn the_unit_exposes_little() {
-    let said = printed("systemd-analyze", &["security", "--offline=yes", "--no-pager", UNIT]);
-    let level = said.rsplit_once("rosterd.service: ").and_then(|(_, rest)| rest.split_whitespace().next()).expect("a level");
-    assert!(level.parse::<f64>().expect("a number") <= 1.5, "{said}");
+fn the_units_expose_little() {
+    for unit in [UNIT, HOOKS_UNIT] {
+        let said = printed("systemd-analyze", &["security", "--offline=yes", "--no-pager", unit]);
+        let level = said.rsplit_once(".service: ").and_then(|(_, rest)| rest.split_whitespace().next()).expect("a level");
+        assert!(level.parse::<f64>().expect("a number") <= 1.5, "{said}");
+    }
+}
+
+/// The values of a key in a unit file, in order.
+fn values(unit: &str, key: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(unit).unwrap();
+    text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_units_bound_what_they_may_take_of_the_machine() {
+    for (unit, key) in [(UNIT, "TasksMax"), (UNIT, "MemoryMax"), (HOOKS_UNIT, "TasksMax"), (HOOKS_UNIT, "MemoryMax")] {
+        assert_eq!(values(unit, key).len(), 1, "{key} of {unit}");
+    }
+}
+
+#[test]
+fn hooks_run_as_a_user_of_their_own_that_shares_no_group_with_the_daemon() {
+    let [daemon, hooks] = [UNIT, HOOKS_UNIT].map(|unit| (values(unit, "User"), values(unit, "Group")));
+    assert_eq!(daemon, (vec!["rosterd".to_owned()], vec!["rosterd".to_owned()]));
+    assert_eq!(hooks, (vec!["rosterd-hooks".to_owned()], vec!["rosterd-hooks".to_owned()]));
+    assert_eq!(values(HOOKS_UNIT, "SupplementaryGroups"), [""; 0], "the group rosterd reads the password");
+    let sysusers = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/rosterd.sysusers")).unwrap();
+    assert!(sysusers.lines().any(|line| line.starts_with("u rosterd-hooks ")), "{sysusers}");
+    assert!(!sysusers.lines().any(|line| line.starts_with("m ")), "no user is a member of another's group: {sysusers}");
+    // Both sides know the same socket, and only the daemon may connect to it.
+    let socket = values(HOOKS_SOCKET, "ListenStream").remove(0);
+    assert!(values(UNIT, "ExecStart")[0].ends_with(&format!(" --hook-runner {socket}")));
+    assert_eq!(
+        (values(HOOKS_SOCKET, "SocketUser").remove(0), values(HOOKS_SOCKET, "SocketMode").remove(0)),
+        ("rosterd".to_owned(), "0600".to_owned())
+    );
+    assert!(values(HOOKS_UNIT, "ExecStart")[0].ends_with(" hook-runner --user rosterd"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod killed;
 mod proxy;
 mod receiver;
 mod removed;
+mod runner;
 mod stale;
 mod webhook;
 

@@ -1,0 +1,89 @@
+//! `rosterd hook-runner`: the process that runs the programs of hooks and gates.
+
+use std::io;
+use std::path::Path;
+
+use futures_util::StreamExt as _;
+use nix::unistd::{Uid, User, geteuid};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tokio::io::AsyncReadExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::DaemonError;
+use crate::config::{NamedProgram, programs};
+use crate::hooks::Program;
+use crate::hooks::runner::{Configured, Kind, Listener, Programs, serve};
+
+/// Whose orders a runner takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Orders<'a> {
+    /// Orders of its parent, a rosterd of its own user. The runner ends with it.
+    OfParent,
+    /// Orders of this user. The runner outlives the rosterd that gives them.
+    OfUser(&'a str),
+}
+
+/// Keeps the memory and descriptors of this process from others of its user, debuggers included.
+pub fn confine() {
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!("PR_SET_DUMPABLE failed: {error}: processes of the same user can read rosterd's memory");
+    }
+}
+
+/// Runs what a rosterd orders, by the programs of this configuration file. The socket is stdin; of a child, stdout is the
+/// lifeline to the parent.
+pub async fn run_hooks(configuration: &Path, orders: Orders<'_>) -> Result<(), DaemonError> {
+    let failed = |error: io::Error| DaemonError::HookRunner(error.to_string());
+    let stop = CancellationToken::new();
+    end_with_signals(stop.clone()).map_err(failed)?;
+    let user = match orders {
+        Orders::OfParent => {
+            end_with_parent(stop.clone()).map_err(failed)?;
+            geteuid()
+        }
+        Orders::OfUser(name) => user(name)?,
+    };
+    let listener = Listener::on_stdin(user).map_err(failed)?;
+    let file = std::path::absolute(configuration).map_err(failed)?;
+    tracing::debug!("hook runner: takes orders of uid {user} for the programs of {}", file.display());
+    serve(listener, Programs::of(file, configured), stop).await;
+    Ok(())
+}
+
+fn user(name: &str) -> Result<Uid, DaemonError> {
+    match User::from_name(name) {
+        Ok(Some(user)) => Ok(user.uid),
+        Ok(None) => Err(DaemonError::HookRunner(format!("there is no user {name}: run systemd-sysusers"))),
+        Err(error) => Err(DaemonError::HookRunner(format!("the user {name} cannot be looked up: {error}"))),
+    }
+}
+
+/// The hooks and gates of a configuration's text.
+fn configured(text: &str) -> Result<Vec<Configured>, String> {
+    let kind = |is_gate| if is_gate { Kind::Gate } else { Kind::Hook };
+    let named = |NamedProgram { is_gate, name, exec }| Configured { kind: kind(is_gate), name, program: Program::of(&exec) };
+    Ok(programs(text)?.into_iter().map(named).collect())
+}
+
+fn end_with_signals(stop: CancellationToken) -> io::Result<()> {
+    let mut signals = signal_hook_tokio::Signals::new([SIGTERM, SIGINT])?;
+    tokio::spawn(async move {
+        signals.next().await;
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// The parent's end of the lifeline closes when the parent ends, by a kill -9 too.
+fn end_with_parent(stop: CancellationToken) -> io::Result<()> {
+    let stdout = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
+    let lifeline = std::os::unix::net::UnixStream::from(stdout);
+    lifeline.set_nonblocking(true)?;
+    let mut lifeline = tokio::net::UnixStream::from_std(lifeline)?;
+    tokio::spawn(async move {
+        // Nothing is ever sent.
+        let _ = lifeline.read(&mut [0]).await;
+        stop.cancel();
+    });
+    Ok(())
+}
