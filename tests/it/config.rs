@@ -25,6 +25,7 @@ impl Machine {
         let ca = rcgen::generate_simple_self_signed(["ca.example.com".to_owned()]).expect("a certificate");
         machine.file("corp.password", "correct horse\n", 0o640);
         machine.file("corp-ca.pem", &ca.cert.pem(), 0o644);
+        machine.file("events.key", "0123456789abcdef0123456789abcdef0123456789\n", 0o600);
         machine.file("siem.secret", "whsec_c2VjcmV0\nwhsec_b2xkZXI=\n", 0o600);
         machine
     }
@@ -95,11 +96,13 @@ fn the_shipped_file_is_the_minimal_one_with_every_default_written_out() {
 #[test]
 fn the_shipped_examples_are_right_but_for_what_excludes_each_other() {
     insta::assert_snapshot!(Machine::new().problems(&everything()), @r#"
-    rosterd.toml:63:1: there are both servers and discover: remove one of them
-    rosterd.toml:71:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:71:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
-    rosterd.toml:136:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:136:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:56:1: there are both key-file and key-credential: remove one of them
+    rosterd.toml:56:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
+    rosterd.toml:70:1: there are both servers and discover: remove one of them
+    rosterd.toml:77:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:77:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    rosterd.toml:145:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:145:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
     "#);
 }
 
@@ -501,6 +504,8 @@ fn directories_hooks_and_gates_are_carried_as_they_are_written() {
         .replace("site = \"Berlin\"", "")
         .replace("discover-suffixes = [\"dc.example.net\"]", "")
         .replace("password-credential = \"corp\"", "")
+        .replace("secret-credential = \"siem\"", "")
+        .replace("key-credential = \"events\"", "")
         .replace("\"svc-*@example.com\"", "\"svc-*@Bücher.example\"");
     let config = machine.config(&text);
     let corp = &config.directories[0];
