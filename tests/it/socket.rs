@@ -11,6 +11,7 @@ use rosterd::control::{Ask, Callers, Reloaded, Reloader, Settings, bind, serve};
 use rosterd::ctl::{self, Cli, Exit, Terminal};
 use rosterd::engine::Mode;
 use rosterd::hooks::{Hook, Program, Target};
+use rosterd::model::DirectoryName;
 use rosterd::store::EventFilter;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -218,6 +219,11 @@ impl Office {
         [recreated, left, overruled, person.to_string()]
     }
 
+    /// Gives the section of the directory another name in the configuration.
+    fn rename_section(&self) {
+        self.firm.reconfigure(|config| config.name = DirectoryName::parse("hq").unwrap());
+    }
+
     /// Changes the name of a person, so that a run has something to hold.
     async fn rename_somebody(&mut self) -> String {
         let users = self.get("/v1/users?status=active&limit=3").await;
@@ -349,6 +355,10 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.expect(404, "post /v1/held/x/approve", None).await;
     office.expect(404, "post /v1/domains/example.net/verify", None).await;
     office.expect(400, "post /v1/accounts/acme/domains", Some(json!({ "domain": "no domain" }))).await;
+
+    office.rename_section();
+    office.post("/v1/directories/corp/rename", Some(json!({ "to": "hq" }))).await;
+    office.expect(404, "post /v1/directories/corp/rename", Some(json!({ "to": "hq" }))).await;
 
     let paths = office.document["paths"].as_object().unwrap();
     let operations = paths.iter().flat_map(|(path, methods)| methods.as_object().unwrap().iter().map(move |(m, o)| (path, m, o)));
@@ -489,13 +499,18 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
     for command in &of_leavers {
         works(&office, command).await;
     }
+    office.rename_section();
+    let of_section = "directory rename corp hq".to_owned();
+    works(&office, &of_section).await;
     let (exit, _, err) = typed(&office, "reload").await;
     assert_eq!((exit, err.as_str()), (Exit::Failed, "error: rosterd.toml:3: one problem\n  rosterd.toml:5: another\n"));
 
     let mut all = BTreeSet::new();
     leaves(&Cli::command(), "", &mut all);
-    let missing: Vec<_> =
-        all.iter().filter(|leaf| !commands.iter().chain(&of_leavers).any(|c| format!("{c} ").starts_with(&format!("{leaf} ")))).collect();
+    let missing: Vec<_> = all
+        .iter()
+        .filter(|leaf| !commands.iter().chain(&of_leavers).chain([&of_section]).any(|c| format!("{c} ").starts_with(&format!("{leaf} "))))
+        .collect();
     assert_eq!(missing, ["completions", "man"], "these ask nothing; type every other command here");
 }
 
