@@ -195,7 +195,7 @@ fn of_two_people_with_one_address_whoever_has_it_keeps_it_and_newcomers_wait() {
                 c.person(1).disabled = true;
                 hire(c, 50, "p1@example.com");
             },
-            &["50 contested-address"],
+            &["50 address-held"],
             20,
             &[1],
         ),
