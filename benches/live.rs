@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench live -- --people 10000`. A daemon follows a simulator in which people are disabled and enabled again,
 //! one after the other. What the time from the edit to the event is measured against is a run over one person that an operator
-//! asks for, in the same daemon: that is what no one could do without.
+//! asks for, in the same daemon: that is what no one could do without. The listing of all GUIDs, with which each scheduled
+//! incremental run looks for people out of sight, is measured against a full run.
 #![allow(clippy::print_stdout, reason = "a bench talks to whoever runs it")]
 
 #[path = "../tests/support/folder.rs"]
@@ -17,7 +18,8 @@ use anyhow::Context as _;
 use chrono::DateTime;
 use clap::Parser;
 use rosterd::clock::Clock;
-use rosterd::model::Timestamp;
+use rosterd::directory::{AttributeNames, ServerUrl, Session, Settings, Timeouts};
+use rosterd::model::{Dn, Timestamp};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -35,6 +37,31 @@ struct Arguments {
     /// What cargo says to every bench
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// The time to list the GUIDs of all visible people, as each scheduled incremental run does.
+fn list(sim: &Sim, folder: &std::path::Path, runtime: &Runtime) -> anyhow::Result<Duration> {
+    let settings = Settings {
+        servers: vec![ServerUrl::parse(&sim.ldaps_url()).map_err(anyhow::Error::msg)?],
+        starttls: false,
+        ca_file: Some(folder.join("ca.pem")),
+        bind_dn: sim.service_upn(),
+        password_file: folder.join("password"),
+        bases: vec![sim.root_dn()],
+        filter: None,
+        timeouts: Timeouts { connect: Duration::from_secs(5), operation: Duration::from_mins(1), run: Duration::from_mins(30) },
+        page_size: 1_000,
+        groups: Vec::new(),
+        canaries: Vec::new(),
+        attributes: AttributeNames::default(),
+    };
+    let bases = [Dn::new(sim.root_dn())];
+    runtime.block_on(async {
+        let mut session = Session::open_any(&settings, None).await?;
+        let begun = Instant::now();
+        session.visible_people(&bases, settings.page_size, |_| {}).await?;
+        Ok(begun.elapsed())
+    })
 }
 
 /// Nobody waits for the limits: everybody may leave.
@@ -90,5 +117,9 @@ fn main() -> anyhow::Result<()> {
         seen.len(),
         half / reference,
     );
+    let begun = Instant::now();
+    daemon.done("sync corp");
+    let (full, listed) = (begun.elapsed().as_secs_f64() * 1e3, list(&sim, folder.path(), &runtime)?.as_secs_f64() * 1e3);
+    println!("listing who is visible takes {listed:.0} ms, a full run {full:.0} ms: {:.2} times that", listed / full);
     Ok(())
 }

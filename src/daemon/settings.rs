@@ -9,15 +9,19 @@ use crate::engine::{Cron, DirectoryConfig, Mode, Retention, Rules};
 use crate::hooks::webhook::Connections;
 use crate::hooks::{Gate, Hook, Program, Target, Webhook};
 use crate::model::Tier;
-use crate::reconcile::{Filter, Limit, Limits, TierRules, WithoutGroup};
+use crate::reconcile::{Filter, Limit, Limits, TierRules, WithoutGroup, unknown_rule};
 
 /// The parsers of the parts, for the configuration to ask.
 pub fn checks() -> Checks {
     Checks {
         server: |text| ServerUrl::parse(text).map(drop),
         filter: |text| {
-            Filter::parse(text).map_err(|e| e.to_string())?;
-            ldap3::parse_filter(text).map(drop).map_err(|()| format!("\"{text}\" is not a filter (RFC 4515)"))
+            let filter = Filter::parse(text).map_err(|e| e.to_string())?;
+            if let Some(rule) = filter.unknown_rules().first() {
+                return Err(unknown_rule(rule));
+            }
+            let is_sendable = ldap3::parse_filter(filter.to_string()).is_ok();
+            is_sendable.then_some(()).ok_or_else(|| format!("\"{text}\" is not an LDAP filter: write (employeeType=staff), for example"))
         },
         schedule: |text, zone| Cron::parse(text, zone).map(drop).map_err(|e| e.to_string()),
         credentials_directory: std::env::var_os("CREDENTIALS_DIRECTORY").map(Into::into),
@@ -122,7 +126,8 @@ fn directory(d: &config::Directory, config: &Config) -> Option<DirectoryConfig> 
         schedule: Cron::parse(&d.schedule, config.timezone).ok()?,
         stale_after: d.stale_after,
         full: Cron::parse(&d.full, config.timezone).ok()?,
-        live: d.live,
+        live: d.live && d.incremental,
+        incremental: d.incremental,
     })
 }
 

@@ -62,12 +62,24 @@ const MOST: usize = 50_000;
 /// What has changed, and from where on the next question is to be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// The objects; not all of them, if there are very many.
-    pub objects: Vec<Changed>,
-    /// How many there are.
-    pub count: u64,
-    /// What to send next.
-    pub cookie: Vec<u8>,
+    objects: Vec<Changed>,
+    count: u64,
+    cookie: Vec<u8>,
+}
+
+impl Changes {
+    /// Takes note of one more object; beyond the limit it is only counted.
+    fn add(&mut self, object: Changed) {
+        self.count += 1;
+        if self.objects.len() < MOST {
+            self.objects.push(object);
+        }
+    }
+
+    /// All objects and the cookie for the next question; or only how many there are, when they are too many to be kept.
+    pub fn all(self) -> Result<(Vec<Changed>, Vec<u8>), u64> {
+        if self.count > self.objects.len() as u64 { Err(self.count) } else { Ok((self.objects, self.cookie)) }
+    }
 }
 
 impl Kind {
@@ -106,18 +118,16 @@ impl Session {
     pub async fn changes(&mut self, since: &[u8], attributes: &BTreeSet<String>) -> Result<Changes, DirectoryError> {
         let always = ["name", "isDeleted", "objectClass", "member"].into_iter().map(str::to_owned);
         let attributes: BTreeSet<String> = attributes.iter().cloned().chain(always).collect();
-        let (mut objects, mut count) = (Vec::new(), 0);
-        let cookie = self.rounds(since, WHAT_MATTERS, attributes.into_iter().collect(), |object| match object.and_then(Changed::of) {
+        let mut changes = Changes::default();
+        let rounds = self.rounds(since, WHAT_MATTERS, attributes.into_iter().collect(), |object| match object.and_then(Changed::of) {
             Some(changed) => {
-                count += 1;
-                if objects.len() < MOST {
-                    objects.push(changed);
-                }
+                changes.add(changed);
                 true
             }
             None => false,
         });
-        Ok(Changes { cookie: cookie.await?, objects, count })
+        let cookie = rounds.await?;
+        Ok(Changes { cookie, ..changes })
     }
 
     /// The cookie to ask with from now on. Without one to go on from, the server tells of everything there is first.
@@ -217,5 +227,30 @@ impl Session {
         let attributes = ["objectGUID".to_owned()];
         let query = Query::new(dn.as_str(), Scope::Subtree, PERSON_FILTER, &attributes);
         Ok(self.objects(&query).await?.iter().filter_map(Object::guid).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_changes_than_are_kept_are_never_taken_for_all_of_them() {
+        let object = |n: usize| Changed {
+            guid: Guid((n as u128).to_be_bytes()),
+            dn: Dn::new(format!("CN=p{n},DC=corp")),
+            kind: None,
+            is_named: false,
+            is_deleted: false,
+            is_restored: false,
+            members: BTreeSet::new(),
+        };
+        let of = |count: usize| {
+            let mut changes = Changes::default();
+            (0..count).for_each(|n| changes.add(object(n)));
+            changes.all().map(|(objects, _)| objects.len())
+        };
+        assert_eq!(of(MOST), Ok(MOST));
+        assert_eq!(of(MOST + 1), Err(MOST as u64 + 1));
     }
 }

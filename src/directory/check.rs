@@ -16,7 +16,7 @@ use super::tls::{self, Certificate, Secured, Trusted};
 use super::wire::{self, Wire, WireError};
 use super::{Again, Assertion, BindRefusal, Decoder, DirectoryError, NameSource, PERSON_FILTER, ServerUrl, Session, Settings};
 use crate::model::{Dn, Placement, Tier, Timestamp};
-use crate::reconcile::{Closure, Presence};
+use crate::reconcile::{Closure, Presence, unknown_rule};
 
 /// A certificate that ends sooner is worth a word.
 const RENEW: Duration = Duration::from_hours(30 * 24);
@@ -118,7 +118,9 @@ impl Examination {
 }
 
 /// Looks a directory over. With `no_bind` the service account is not tried, for that reason.
-pub async fn examine(settings: &Settings, now: Timestamp, no_bind: Option<&str>) -> Examination {
+///
+/// `is_incremental` says whether changes are to be followed; else the server is not asked about them.
+pub async fn examine(settings: &Settings, now: Timestamp, no_bind: Option<&str>, is_incremental: bool) -> Examination {
     let mut found = Examination::default();
     if let Err(error) = password(settings) {
         found.add(Step::failed("secret", &error));
@@ -141,6 +143,8 @@ pub async fn examine(settings: &Settings, now: Timestamp, no_bind: Option<&str>)
             if let Err(error) = directory(&mut session, settings, &mut found).await {
                 found.add(Step::failed("directory", &error));
             }
+            // Last, because a firewall may end the connection at this question.
+            changes(&mut session, is_incremental, &mut found).await;
         }
         None => found.add(Step::new(
             "directory",
@@ -293,7 +297,6 @@ async fn directory(session: &mut Session, settings: &Settings, found: &mut Exami
     }
     rights(&sample, &decoder, session, found);
     deleted(session, found).await?;
-    changes(session, found).await?;
     names(session, settings, found).await?;
     groups(session, settings, found).await
 }
@@ -325,8 +328,7 @@ async fn look_below(
     }
     let attributes = decoder.attributes();
     let everybody = Assertion::raw(PERSON_FILTER);
-    let wanted =
-        Assertion::all([Some(PERSON_FILTER), settings.filter.as_ref().map(|f| f.0.as_str())].into_iter().flatten().map(Assertion::raw));
+    let wanted = Assertion::all([Some(PERSON_FILTER), settings.filter_text().as_deref()].into_iter().flatten().map(Assertion::raw));
     let size = SAMPLE.min(settings.page_size);
     let mut people = 0;
     let query = Query { course: Course::Pages(size, b""), ..Query::new(base, Scope::Subtree, wanted.as_str(), &attributes) };
@@ -338,7 +340,13 @@ async fn look_below(
         .await?;
     let Some(cookie) = first.cookie.filter(|_| first.code == 0) else {
         let error = session.refused(base, if first.code == 0 { 12 } else { first.code }, first.text);
-        found.add(Step::failed("paging", &error).at(&server));
+        let is_filter = first.code != 0 && settings.filter.is_some() && session.shows_people(&Dn::new(base)).await?;
+        if is_filter {
+            let finding = format!("AD refuses the filter {}: {}", settings.filter_text().unwrap_or_default(), error.finding());
+            found.fail("filter", finding, "correct filter");
+        } else {
+            found.add(Step::failed("paging", &error).at(&server));
+        }
         return Ok(());
     };
     let many = if cookie.is_empty() { format!("{people} people") } else { format!("{people} people and more") };
@@ -444,26 +452,33 @@ async fn deleted(session: &mut Session, found: &mut Examination) -> Result<(), D
 }
 
 /// Whether the server tells of changes.
-async fn changes(session: &mut Session, found: &mut Examination) -> Result<(), DirectoryError> {
+async fn changes(session: &mut Session, is_incremental: bool, found: &mut Examination) {
+    if !is_incremental {
+        found.add(Step::new("changes", StepOutcome::Skipped, "not followed: incremental = false", None));
+        return;
+    }
     match session.tells_of_changes().await {
         Ok(()) => found.ok("changes", "the server tells what has changed (DirSync): it can be acted on at once"),
-        Err(error @ DirectoryError::Search { .. }) => found.warn(
+        Err(error) => found.warn(
             "changes",
             format!("the server does not tell what has changed: {}", error.finding()),
-            "use a domain controller of Active Directory; until then nothing is seen between scheduled runs, which read everybody",
+            "use a domain controller of Active Directory, and let firewalls pass DirSync; until then nothing is seen between scheduled runs, which read everybody: incremental = false says so",
         ),
-        Err(error) => return Err(error),
     }
-    Ok(())
 }
 
 /// Whether the attributes that the configuration names exist.
 async fn names(session: &mut Session, settings: &Settings, found: &mut Examination) -> Result<(), DirectoryError> {
+    if let Some((_, filter)) = &settings.filter {
+        for rule in filter.unknown_rules() {
+            found.fail("filter", unknown_rule(rule), "check filter");
+        }
+    }
     for (step, key, names) in settings.named_attributes() {
         if names.is_empty() {
             continue;
         }
-        match session.unknown_attributes(names.iter().map(String::as_str)).await? {
+        match session.schema_of(names.iter().map(String::as_str)).await?.map(|schema| schema.unknown) {
             None => found.warn(
                 step,
                 "the schema cannot be read, so nothing tells whether the attributes exist",

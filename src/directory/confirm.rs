@@ -1,19 +1,25 @@
 //! Asking for people by GUID: the facts without the filter, in or out with it, and what tells gone from unseen.
+//!
+//! A question that fails costs its own answer only. A batch that is refused is asked again in halves, down to the single
+//! person; when the connection ends, the caller opens another one and goes on with the same [`Questions`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ldap3::Scope;
 
+use super::placement::GroupSight;
 use super::session::Query;
 use super::{Assertion, Decoder, DirectoryError, Malformed, Object, PERSON_FILTER, Session, Settings};
 use crate::model::{Address, AddressKey, Broken, Dn, Guid, Person, Placement, Timestamp};
-use crate::reconcile::{Confirmation, Look, StoredPerson, Truth};
+use crate::reconcile::{Confirmation, GroupAssertion, Look, StoredPerson};
 
 /// Addresses in one filter: each is two to four assertions.
 const ADDRESSES: usize = 50;
 /// GUIDs in one filter.
 const CHUNK: usize = 200;
+/// Batches that fail before no more are halved: enough to find one bad entry in each of several batches.
+const HALVED: u32 = 64;
 /// Where `tombstoneLifetime` is not set (MS-ADTS 6.1.1.2.4.1.1).
 const DEFAULT_TOMBSTONE_DAYS: u64 = 60;
 
@@ -41,74 +47,165 @@ pub(super) fn deleted_objects(domain: &str) -> String {
     format!("CN=Deleted Objects,{domain}")
 }
 
-/// What asking for people by GUID found.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// By person.
-    pub people: BTreeMap<Guid, Confirmation>,
-    /// Whether deleted objects can be seen, if that had to be known.
-    pub tombstones_visible: Option<bool>,
+/// The configured bases as they are located now.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Bases {
+    /// Their distinguished names: the present ones where they are known, else the configured ones.
+    pub dns: Vec<Dn>,
+    /// Whether each name is the present one, so that a name outside all of them proves something.
+    pub are_certain: bool,
 }
 
-/// What one chunk's entries said.
+impl Bases {
+    /// Whether one of the bases holds this entry.
+    pub(super) fn hold(&self, dn: &Dn) -> bool {
+        self.dns.iter().any(|base| dn.is_within(base))
+    }
+}
+
+/// The facts that questions about people are put with.
+#[derive(Debug)]
+pub struct Inquiry<'a> {
+    /// The bases.
+    pub bases: &'a Bases,
+    /// The settings of the directory.
+    pub settings: &'a Settings,
+    /// Reads entries.
+    pub decoder: &'a Decoder,
+    /// Stored rows of these people, for witnesses.
+    pub stored: &'a BTreeMap<Guid, StoredPerson>,
+    /// When the run began.
+    pub now: Timestamp,
+    /// When everybody was last read: a person who is not found was visible then, or deleted before.
+    pub last_complete_read: Option<Timestamp>,
+}
+
+/// The people who are still to be asked for, and what was learnt on the way.
+#[derive(Debug, Default)]
+pub struct Questions {
+    pieces: Vec<Vec<Guid>>,
+    nowhere: Vec<Guid>,
+    failures: u32,
+    deletions: Option<Deletions>,
+    witnesses: BTreeMap<Dn, bool>,
+    pub(super) groups: BTreeMap<GroupAssertion, GroupSight>,
+}
+
+impl Questions {
+    /// Questions about these people.
+    pub fn about(guids: &BTreeSet<Guid>) -> Self {
+        let all: Vec<Guid> = guids.iter().copied().collect();
+        Self { pieces: all.chunks(CHUNK).rev().map(<[Guid]>::to_vec).collect(), ..Self::default() }
+    }
+}
+
+/// Whether deleted objects can be seen, and for how long they are kept.
+#[derive(Clone, Copy, Debug)]
+struct Deletions {
+    are_visible: bool,
+    /// Unknown where the server does not answer.
+    lifetime: Option<Duration>,
+}
+
+/// The result of asking for people by GUID.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// By person; a person who could not be asked for has no entry.
+    pub people: BTreeMap<Guid, Confirmation>,
+    /// People who are alive, and of whom could not be asked whether they are in scope.
+    pub unplaced: BTreeSet<Guid>,
+    /// Questions that failed, with the cause: one sentence each.
+    pub problems: BTreeSet<String>,
+    /// Warnings for an operator.
+    pub warnings: BTreeSet<String>,
+}
+
+/// The entries of one chunk.
 #[derive(Default)]
-struct Chunk {
-    alive: BTreeMap<Guid, (Person, BTreeMap<String, String>)>,
+pub(super) struct Chunk {
+    pub(super) alive: BTreeMap<Guid, (Person, BTreeMap<String, String>)>,
     deleted: BTreeMap<Guid, Dn>,
     malformed: BTreeMap<Guid, Broken>,
 }
 
 impl Session {
-    /// Asks for each of these people. `stored` is what is remembered of them, for witnesses.
-    pub async fn confirm(
-        &mut self,
-        guids: &BTreeSet<Guid>,
-        bases: &[Dn],
-        settings: &Settings,
-        decoder: &Decoder,
-        stored: &BTreeMap<Guid, StoredPerson>,
-        now: Timestamp,
-    ) -> Result<Found, DirectoryError> {
-        let mut found = Found::default();
-        let all: Vec<Guid> = guids.iter().copied().collect();
-        let mut nowhere = BTreeSet::new();
-        for piece in all.chunks(CHUNK) {
-            let chunk = self.read_chunk(piece, settings, decoder).await?;
-            let placements = self.place(&chunk, bases, settings).await?;
-            nowhere.extend(
-                piece.iter().filter(|g| !chunk.alive.contains_key(g) && !chunk.deleted.contains_key(g) && !chunk.malformed.contains_key(g)),
-            );
-            for (guid, (person, _)) in chunk.alive {
-                let placement = placements.get(&guid).cloned().unwrap_or(Placement::Unknown);
-                found.people.insert(guid, Confirmation::Alive(Box::new(Person { placement, ..person })));
+    /// Asks all that is left of these questions. Fails only when the connection has ended; what is left then is still in
+    /// `questions`, without the person or batch that ended it.
+    pub async fn confirm(&mut self, questions: &mut Questions, inquiry: &Inquiry<'_>, found: &mut Found) -> Result<(), DirectoryError> {
+        while let Some(piece) = questions.pieces.pop() {
+            let Err(error) = self.confirm_piece(&piece, questions, inquiry, found).await else { continue };
+            questions.failures += 1;
+            if piece.len() > 1 && questions.failures <= HALVED {
+                let (first, second) = piece.split_at(piece.len() / 2);
+                questions.pieces.extend([second.to_vec(), first.to_vec()]);
+            } else {
+                found.problems.insert(error.to_string());
             }
-            found.people.extend(chunk.deleted.into_iter().map(|(g, dn)| (g, Confirmation::Tombstone(dn))));
-            found.people.extend(chunk.malformed.into_iter().map(|(g, rest)| (g, Confirmation::Malformed(rest))));
+            if !self.is_open() {
+                return Err(error);
+            }
         }
-        if !nowhere.is_empty() {
-            let visible = self.sees_tombstones().await?;
-            found.tombstones_visible = Some(visible);
-            let lifetime = if visible { self.tombstone_lifetime().await? } else { Duration::ZERO };
-            let mut witnesses: BTreeMap<Dn, bool> = BTreeMap::new();
-            for guid in nowhere {
-                let known = stored.get(&guid);
-                let parent = known.and_then(|p| p.dn.parent());
-                if let Some(parent) = parent.as_ref().filter(|p| !witnesses.contains_key(*p)) {
-                    let seen = self.finds(parent.as_str(), Scope::Subtree, &Assertion::raw(PERSON_FILTER), false, |_| true).await?;
-                    witnesses.insert(parent.clone(), seen);
+        while let Some(guid) = questions.nowhere.pop() {
+            match self.look_for(guid, questions, inquiry).await {
+                Ok(confirmation) => drop(found.people.insert(guid, confirmation)),
+                Err(error) => {
+                    found.problems.insert(error.to_string());
+                    if !self.is_open() {
+                        return Err(error);
+                    }
                 }
-                let has_witness = parent.is_some_and(|p| witnesses[&p]);
-                // Where tombstones can be seen and this one cannot, it is the person that cannot be seen.
-                let could_have_expired = !visible || known.is_some_and(|p| now.since(p.seen_at) > lifetime);
-                let confirmation = if has_witness && could_have_expired {
-                    self.find_unreadable(guid).await?.unwrap_or(Confirmation::Nowhere(Look::Witnessed))
-                } else {
-                    Confirmation::Nowhere(Look::Unwitnessed)
-                };
-                found.people.insert(guid, confirmation);
             }
         }
-        Ok(found)
+        Ok(())
+    }
+
+    async fn confirm_piece(
+        &mut self,
+        piece: &[Guid],
+        questions: &mut Questions,
+        inquiry: &Inquiry<'_>,
+        found: &mut Found,
+    ) -> Result<(), DirectoryError> {
+        let chunk = self.read_chunk(piece, inquiry.settings, inquiry.decoder).await?;
+        // Tombstones and disabled accounts count, even when nothing more can be asked about the others.
+        let placements = self.place(&chunk, inquiry, questions, found).await;
+        let is_seen = |g: &Guid| chunk.alive.contains_key(g) || chunk.deleted.contains_key(g) || chunk.malformed.contains_key(g);
+        questions.nowhere.extend(piece.iter().filter(|g| !is_seen(g)));
+        for (guid, (person, _)) in chunk.alive {
+            let placement = placements.get(&guid).cloned().unwrap_or(Placement::Unknown);
+            found.people.insert(guid, Confirmation::Alive(Box::new(Person { placement, ..person })));
+        }
+        found.people.extend(chunk.deleted.into_iter().map(|(g, dn)| (g, Confirmation::Tombstone(dn))));
+        found.people.extend(chunk.malformed.into_iter().map(|(g, rest)| (g, Confirmation::Malformed(rest))));
+        Ok(())
+    }
+
+    /// Decides what the absence of both entry and tombstone means.
+    async fn look_for(&mut self, guid: Guid, questions: &mut Questions, inquiry: &Inquiry<'_>) -> Result<Confirmation, DirectoryError> {
+        let Deletions { are_visible, lifetime } = match questions.deletions {
+            Some(known) => known,
+            None => {
+                let are_visible = self.sees_tombstones().await?;
+                let lifetime = if are_visible { self.tombstone_lifetime().await.ok() } else { None };
+                *questions.deletions.insert(Deletions { are_visible, lifetime })
+            }
+        };
+        let known = inquiry.stored.get(&guid);
+        let parent = known.and_then(|p| p.dn.parent());
+        if let Some(parent) = parent.as_ref().filter(|p| !questions.witnesses.contains_key(*p)) {
+            let seen = self.finds(parent.as_str(), Scope::Subtree, &Assertion::raw(PERSON_FILTER), false, |_| true).await?;
+            questions.witnesses.insert(parent.clone(), seen);
+        }
+        let has_witness = parent.is_some_and(|p| questions.witnesses[&p]);
+        // Where tombstones can be seen and this one cannot, it is the person that cannot be seen: unless nobody looked for
+        // longer than a tombstone lives. When the person's row was last written says nothing about that.
+        let last_looked = known.map(|p| p.seen_at).max(inquiry.last_complete_read);
+        let has_expired = |lifetime| last_looked.is_some_and(|at| inquiry.now.since(at) > lifetime);
+        let could_have_expired = !are_visible || lifetime.is_some_and(has_expired);
+        if !has_witness || !could_have_expired {
+            return Ok(Confirmation::Nowhere(Look::Unwitnessed));
+        }
+        Ok(self.find_unreadable(guid).await?.unwrap_or(Confirmation::Nowhere(Look::Witnessed)))
     }
 
     /// Who in the whole domain has this address, as primary, further or logon name: compared by ourselves, since Active
@@ -195,89 +292,6 @@ impl Session {
     async fn find_unreadable(&mut self, guid: Guid) -> Result<Option<Confirmation>, DirectoryError> {
         let found = self.object(&format!("<GUID={guid}>"), &["objectGUID".to_owned()]).await?;
         Ok(found.map(|object| Confirmation::Malformed(Broken { dn: Dn::new(object.dn), control: None, expires: None })))
-    }
-
-    /// In or out, as AD says, and for whoever is out, why.
-    async fn place(&mut self, chunk: &Chunk, bases: &[Dn], settings: &Settings) -> Result<BTreeMap<Guid, Placement>, DirectoryError> {
-        let guids: Vec<Guid> = chunk.alive.keys().copied().collect();
-        if guids.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let filter = [Some(PERSON_FILTER), settings.filter.as_ref().map(|(text, _)| text.as_str())];
-        let mut inside = BTreeSet::new();
-        for base in bases {
-            let conditions: Vec<Assertion> = filter.iter().flatten().map(|f| Assertion::raw(f)).collect();
-            inside.extend(self.which(base.as_str(), &guids, conditions).await?);
-        }
-        let outside: Vec<Guid> = guids.into_iter().filter(|g| !inside.contains(g)).collect();
-        let mut placements: BTreeMap<Guid, Placement> = inside.into_iter().map(|g| (g, Placement::Inside)).collect();
-        let mut questioned = Vec::new();
-        for guid in outside {
-            let (person, visible) = &chunk.alive[&guid];
-            if !bases.iter().any(|base| person.dn.is_within(base)) {
-                let value = person.dn.as_str().to_owned();
-                placements.insert(guid, Placement::Outside { attribute: "distinguishedName".into(), value });
-            } else if let Some(category) = visible.get("objectcategory").filter(|c| !c.to_ascii_lowercase().starts_with("cn=person,")) {
-                placements.insert(guid, Placement::Outside { attribute: "objectCategory".into(), value: category.clone() });
-            } else {
-                questioned.push(guid);
-            }
-        }
-        if let (Some((_, filter)), false) = (&settings.filter, questioned.is_empty()) {
-            self.question(filter, &questioned, chunk, &mut placements).await?;
-        }
-        Ok(placements)
-    }
-
-    /// Puts each assertion of the filter to AD on its own, and finds the one that excludes.
-    async fn question(
-        &mut self,
-        filter: &crate::reconcile::Filter,
-        guids: &[Guid],
-        chunk: &Chunk,
-        placements: &mut BTreeMap<Guid, Placement>,
-    ) -> Result<(), DirectoryError> {
-        let base = self.root.default_naming_context.clone();
-        let assertions = filter.assertions();
-        let mut holds = Vec::with_capacity(assertions.len());
-        for (_, text) in &assertions {
-            holds.push(self.which(&base, guids, vec![Assertion::raw(text)]).await?);
-        }
-        for guid in guids {
-            let visible = &chunk.alive[guid].1;
-            let answer = |n: usize| {
-                if holds[n].contains(guid) {
-                    Truth::True
-                } else if visible.contains_key(&assertions[n].0.to_ascii_lowercase()) {
-                    Truth::False
-                } else {
-                    Truth::Unknown
-                }
-            };
-            if filter.value(answer) != Truth::False {
-                continue;
-            }
-            // The assertion that excludes is the one that would let the person in, were it otherwise.
-            let decides = |n: usize| {
-                let otherwise = if answer(n) == Truth::True { Truth::False } else { Truth::True };
-                filter.value(|m| if m == n { otherwise } else { answer(m) }) != Truth::False
-            };
-            let seen = |n: usize| Some((assertions[n].0, visible.get(&assertions[n].0.to_ascii_lowercase())?));
-            let all = || 0..assertions.len();
-            let shown = all().filter(|n| decides(*n)).find_map(seen).or_else(|| all().find_map(seen));
-            if let Some((attribute, value)) = shown {
-                placements.insert(*guid, Placement::Outside { attribute: attribute.to_owned(), value: value.clone() });
-            }
-        }
-        Ok(())
-    }
-
-    /// Which of these people are below the base and meet all conditions.
-    async fn which(&mut self, base: &str, guids: &[Guid], mut conditions: Vec<Assertion>) -> Result<BTreeSet<Guid>, DirectoryError> {
-        conditions.push(Assertion::any(guids.iter().map(|g| Assertion::guid(*g))));
-        let filter = Assertion::all(conditions);
-        let objects = self.objects(&Query::new(base, Scope::Subtree, filter.as_str(), &["objectGUID".to_owned()])).await?;
-        Ok(objects.iter().filter_map(Object::guid).collect())
     }
 
     /// Whether deleted objects can be seen: proven only by one that was.

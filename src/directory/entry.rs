@@ -134,7 +134,8 @@ impl Decoder {
                 }
                 match slot {
                     Slot::Guid => guid = attribute.values().next().and_then(Guid::from_ad),
-                    Slot::Control => control = number(&attribute).map(|n| UserAccountControl(n as i32)),
+                    // An Integer of AD has 32 bits (MS-ADTS 3.1.1.2.2.2): a larger number says nothing about single bits.
+                    Slot::Control => control = number(&attribute).and_then(|n| i32::try_from(n).ok()).map(UserAccountControl),
                     Slot::Expires => expires = number(&attribute).filter(|ticks| *ticks >= 0).map(Expiry::from_filetime),
                     Slot::PrimaryGroup => primary_group = number(&attribute),
                     Slot::MemberOf => groups.extend(attribute.values().filter_map(|dn| self.group(dn))),
@@ -151,6 +152,16 @@ impl Decoder {
                     }
                 }
             }
+        }
+        // A value that cannot be used counts as no value, so that many of them are noticed as lost rights are.
+        let unusable = |slot: &Slot| match slot {
+            Slot::Control => control.is_none(),
+            Slot::Expires => expires.is_none(),
+            Slot::PrimaryGroup => primary_group.is_none(),
+            _ => false,
+        };
+        for (bit, _) in self.slots.iter().enumerate().filter(|(_, (_, slot))| unusable(slot)) {
+            presence.0 &= !(1 << bit);
         }
         let Some(guid) = guid.filter(|_| !is_broken) else { return Err(Malformed { guid, rest: Broken { dn, control, expires } }) };
         groups.extend(primary_group.and_then(|rid| u32::try_from(rid).ok()).and_then(|rid| self.rids.get(&rid).copied()));

@@ -20,12 +20,12 @@ const MAX_LEVELS: usize = 100;
 pub enum GroupName {
     /// sAMAccountName or cn, compared as AD compares.
     Name(String),
-    /// Distinguished name.
+    /// Distinguished name; or a name that contains `=`.
     Dn(String),
 }
 
 impl GroupName {
-    /// A text with `=` in it is a DN.
+    /// A text with `=` in it may be a DN, or a name in which that character stands: [`Session::resolve_group`] tells them apart.
     pub fn parse(text: &str) -> Self {
         if text.contains('=') { Self::Dn(text.to_owned()) } else { Self::Name(text.to_owned()) }
     }
@@ -33,8 +33,8 @@ impl GroupName {
     /// Whether the name no longer says where the group is: a name does not when the group was renamed, a DN when it was moved.
     pub fn is_outdated(&self, was: &Dn, is: &Dn) -> bool {
         match self {
-            Self::Name(_) => was.name() != is.name(),
-            Self::Dn(_) => was != is,
+            Self::Dn(text) if Dn::new(text.as_str()) == *was => was != is,
+            Self::Name(_) | Self::Dn(_) => was.name() != is.name(),
         }
     }
 
@@ -97,9 +97,13 @@ impl Session {
             let found = self.object(&format!("<GUID={guid}>"), &attributes).await?;
             return Ok(found.ok_or_else(|| GroupTrouble::Gone(name.as_str().to_owned(), guid)));
         }
-        match name {
-            GroupName::Dn(dn) => Ok(self.object(dn, &attributes).await?.ok_or_else(|| GroupTrouble::NotFound(dn.clone()))),
-            GroupName::Name(text) => {
+        let by_dn = match name {
+            GroupName::Dn(dn) => self.object(dn, &attributes).await?,
+            GroupName::Name(_) => None,
+        };
+        match (by_dn, name) {
+            (Some(group), _) => Ok(Ok(group)),
+            (None, GroupName::Name(text) | GroupName::Dn(text)) => {
                 for attribute in ["sAMAccountName", "cn"] {
                     let filter = Assertion::all([Assertion::raw("(objectCategory=group)"), Assertion::equals(attribute, text)]);
                     let base = self.root.default_naming_context.clone();

@@ -414,6 +414,16 @@ impl Session {
         }
     }
 
+    /// Waits for the next answer no longer than this.
+    pub fn wait_at_most(&mut self, wait: Duration) {
+        self.wait = self.wait.min(wait);
+    }
+
+    /// Whether the connection still stands.
+    pub fn is_open(&self) -> bool {
+        self.wire.is_some()
+    }
+
     /// Ends the connection: a search was given up, and its answers may still come.
     pub fn hang_up(&mut self) {
         self.wire = None;

@@ -162,6 +162,11 @@ impl Settings {
         urls
     }
 
+    /// The filter as it is sent: in the form of RFC 4515, whatever form it was written in.
+    pub fn filter_text(&self) -> Option<String> {
+        self.filter.as_ref().map(|(_, filter)| filter.to_string())
+    }
+
     /// The attributes that the configuration names, by the step of a check and the key they come from.
     pub fn named_attributes(&self) -> [(&'static str, &'static str, Vec<String>); 2] {
         let filter = self.filter.iter().flat_map(|(_, filter)| filter.attributes()).map(str::to_owned).collect();

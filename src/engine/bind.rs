@@ -22,17 +22,28 @@ impl Engine {
     /// settings it goes by.
     pub(super) async fn open(&self, directory: &Directory) -> Result<(Session, Settings), EngineError> {
         let settings = self.locate(directory).await?;
+        let preferred = self.store.directory(&directory.config.name).await?.server;
+        let session = self.open_with(directory, &settings, preferred.as_deref()).await?;
+        Ok((session, settings))
+    }
+
+    /// Another session with the server of that URL, and with no other.
+    pub(super) async fn open_at(&self, directory: &Directory, settings: &Settings, server: &str) -> Result<Session, EngineError> {
+        let servers = settings.servers.iter().filter(|url| url.to_string() == server).cloned().collect();
+        self.open_with(directory, &Settings { servers, ..settings.clone() }, None).await
+    }
+
+    async fn open_with(&self, directory: &Directory, settings: &Settings, preferred: Option<&str>) -> Result<Session, EngineError> {
         // Two attempts at the same moment would count twice.
         let _binding = directory.work.binding.lock().await;
         if let Some(why) = self.no_bind(directory).await? {
             return Err(EngineError::Refused(why));
         }
-        let secret = secret(&settings);
-        let preferred = self.store.directory(&directory.config.name).await?.server;
-        let opened = Session::open_any(&settings, preferred.as_deref()).await;
+        let secret = secret(settings);
+        let opened = Session::open_any(settings, preferred).await;
         let refusal = opened.as_ref().err().and_then(DirectoryError::refusal);
         self.note_bind(directory, secret, refusal, opened.is_ok()).await?;
-        Ok((opened?, settings))
+        Ok(opened?)
     }
 
     /// Looks a directory over: what a run would need, step by step.
@@ -121,7 +132,7 @@ pub async fn check_directory(config: &DirectoryConfig, resolver: Resolver, now: 
             };
         }
     };
-    let mut found = examine(&settings, now, no_bind).await;
+    let mut found = examine(&settings, now, no_bind, config.incremental).await;
     if let Some(discovery) = &config.discover {
         let domain = &discovery.domain;
         if !outside.is_empty() {

@@ -4,17 +4,23 @@
 //! one. Whatever leaves a doubt has everybody read instead.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use super::connection::Connection;
 use super::look::Sight;
 use super::run::{Request, Scope};
 use super::{Directory, Engine, EngineError};
-use crate::directory::{Changed, Changes, Decoder, DirectoryError, Kind, Session, Settings, WHAT_MATTERS};
+use crate::directory::{Changed, Decoder, DirectoryError, Kind, Session, Settings, WHAT_MATTERS};
 use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Tier, Timestamp};
-use crate::reconcile::{Closure, Doubt, Policy, Position};
+use crate::reconcile::{Closure, Doubt, Index, Policy, Position};
 use crate::store::{DirectoryState, Run};
 
 /// Asking for people by GUID takes five times the searches of a full read: fewer than this part of all may have changed.
 const WORTH_IT: u64 = 4;
+/// The part of the time for a run that the question for changes may take before a full read: what it is good for, the next run can do without.
+const SHARE: u32 = 10;
+/// How long an answer to DirSync is waited for. A server that is busy answers with a part; a firewall does not answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// So few are always asked for by GUID.
 const FEW: u64 = 1_000;
 
@@ -103,38 +109,46 @@ impl Engine {
         if let Some(doubt) = position.doubt(&root.identity, root.usn, &measure(directory, account, &claims), now) {
             return Ok(Since::Everybody(doubt));
         }
-        let Changes { objects, count, cookie } = match session.changes(&position.cookie, &watched(settings)).await {
+        let changes = match session.changes(&position.cookie, &watched(settings)).await {
             Ok(changes) => changes,
             Err(error @ DirectoryError::Search { .. }) => return Ok(Since::Everybody(Doubt::Refused(error.finding()))),
             Err(error) => return Err(error.into()),
         };
-        if count > objects.len() as u64 {
-            return Ok(Since::Everybody(Doubt::Many(count)));
-        }
+        let (objects, cookie) = match changes.all() {
+            Ok(all) => all,
+            Err(count) => return Ok(Since::Everybody(Doubt::Many(count))),
+        };
         let people = self.concerned(directory, session, settings, objects).await?;
         Ok(Since::People(people, position.moved(root.usn, cookie, now)).unless_many(state.entries))
     }
 
-    /// The same, with everybody whom an earlier run has left something to do about.
+    /// The same, with everybody whom an earlier run has left something to do about, and who is out of sight now; and what an
+    /// operator should know of that.
     pub(super) async fn since_and_pending(
         &self,
         directory: &Directory,
         session: &mut Session,
         settings: &Settings,
-    ) -> Result<Since, EngineError> {
+    ) -> Result<(Since, Vec<String>), EngineError> {
         // Where deletions cannot be seen, only who is missing from everybody tells of them.
         if !session.sees_tombstones().await? {
-            return Ok(Since::Everybody(Doubt::BlindToDeletions));
+            return Ok((Since::Everybody(Doubt::BlindToDeletions), Vec::new()));
         }
         let name = &directory.config.name;
-        Ok(match self.since(directory, session, settings).await? {
-            Since::People(mut people, position) => {
-                people.extend(self.store.pending(name, self.clock.now()).await?);
-                let entries = self.store.directory(name).await?.entries;
-                Since::People(people, position).unless_many(entries)
-            }
-            everybody @ Since::Everybody(_) => everybody,
-        })
+        let (mut people, position) = match self.since(directory, session, settings).await? {
+            Since::People(people, position) => (people, position),
+            everybody @ Since::Everybody(_) => return Ok((everybody, Vec::new())),
+        };
+        people.extend(self.store.pending(name, self.clock.now()).await?);
+        let mut remarks = Vec::new();
+        // A loss of sight is no change of an object: nothing tells of it.
+        match self.out_of_sight(directory, session, settings).await {
+            Ok(unseen) => people.extend(unseen),
+            Err(EngineError::Store(error)) => return Err(error.into()),
+            Err(error) => remarks.push(format!("who can no longer be seen could not be compared with who is known: {error}")),
+        }
+        let entries = self.store.directory(name).await?.entries;
+        Ok((Since::People(people, position).unless_many(entries), remarks))
     }
 
     /// Whom these changes concern.
@@ -195,35 +209,66 @@ impl Engine {
         Ok(people)
     }
 
-    /// From where on changes can be followed once everybody has been read; asked before that. None where the server does not
-    /// tell of changes.
+    /// From where on changes can be followed once everybody has been read; asked before that.
+    ///
+    /// It is a convenience, and asked on a connection of its own: it may be refused, cut or left without an answer, and the
+    /// read goes on. Why changes are not followed is a warning of the run.
     pub(super) async fn position(
         &self,
         directory: &Directory,
-        session: &mut Session,
+        connection: &Connection,
         state: &DirectoryState,
         policy: &Policy,
         at: Timestamp,
         warnings: &mut Vec<String>,
     ) -> Result<Option<Position>, EngineError> {
+        if !directory.config.incremental {
+            return Ok(None);
+        }
         let measure = measure(directory, policy.account, &policy.claims);
-        let (server, usn) = (session.root.identity.clone(), session.root.usn);
+        let (server, usn) = (connection.session.root.identity.clone(), connection.session.root.usn);
         let doubt = state.position.as_ref().and_then(|position| position.doubt(&server, usn, &position.measure, at));
         warnings.extend(doubt.as_ref().filter(|doubt| doubt.is_alarming()).map(ToString::to_string));
         // To go on from an old cookie spares the server all that has not changed since.
         let known = state.position.as_ref().filter(|_| doubt.is_none()).map(|position| position.cookie.clone());
-        let mut told = session.last_cookie(known.as_deref().unwrap_or_default()).await;
-        if known.is_some() && matches!(told, Err(DirectoryError::Search { .. })) {
-            told = session.last_cookie(&[]).await;
+        let limit = connection.settings.timeouts.run / SHARE;
+        let asked = tokio::time::timeout(limit, self.ask_for_cookie(directory, connection, known.as_deref())).await;
+        let why = match asked {
+            Ok(Ok(cookie)) => return Ok(Some(Position { server, usn, cookie, at, full_at: at, measure })),
+            Ok(Err(EngineError::Store(error))) => return Err(error.into()),
+            Ok(Err(EngineError::Directory(error @ DirectoryError::Search { .. }))) => error.finding(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the answer to DirSync had no end after {}", humantime::format_duration(limit)),
+        };
+        warnings.push(format!("changes are not followed, so each scheduled run reads everybody: {why}"));
+        directory.work.following.send_replace(super::live::Following::Not(Some(why)));
+        Ok(None)
+    }
+
+    /// The cookie to follow changes from, on a connection of its own to the same server.
+    async fn ask_for_cookie(&self, directory: &Directory, connection: &Connection, known: Option<&[u8]>) -> Result<Vec<u8>, EngineError> {
+        let mut session = self.open_at(directory, &connection.settings, &connection.session.server).await?;
+        session.wait_at_most(PATIENCE);
+        if session.root.identity != connection.session.root.identity {
+            return Err(EngineError::Refused("another server answers under the same name".to_owned()));
         }
-        match told {
-            Ok(cookie) => Ok(Some(Position { server, usn, cookie, at, full_at: at, measure })),
-            Err(error @ DirectoryError::Search { .. }) => {
-                directory.work.following.send_replace(super::live::Following::Not(Some(error.finding())));
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
+        let cookie = session.last_cookie(known.unwrap_or_default()).await;
+        if known.is_some() && matches!(cookie, Err(DirectoryError::Search { .. })) {
+            return Ok(session.last_cookie(&[]).await?);
         }
+        Ok(cookie?)
+    }
+
+    /// The people with an active user who are not visible below the bases any more, though nothing was told of them: those who
+    /// were moved to where the service account has no rights, for example.
+    async fn out_of_sight(&self, directory: &Directory, session: &mut Session, settings: &Settings) -> Result<BTreeSet<Guid>, EngineError> {
+        let bases = self.bases(directory, session, &mut Vec::new()).await?;
+        if !bases.are_certain {
+            return Err(EngineError::Refused("a base cannot be read".to_owned()));
+        }
+        let mut index = Index::new(self.store.active_people(&directory.config.name).await?, BTreeSet::new());
+        session.visible_people(&bases.dns, settings.page_size, |guid| index.mark_seen(guid)).await?;
+        Ok(index.unseen().collect())
     }
 
     /// Takes note of how far changes are followed, now that a run has dealt with what it covers.

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::connection::Connection;
 use super::look::Sight;
 use super::run::{Request, Scope};
 use super::{Directory, Engine, EngineError};
-use crate::directory::{Decoder, DirectoryError, Session, Settings};
-use crate::model::{AddressKey, Dn, Guid, Trigger};
+use crate::directory::{Bases, Decoder};
+use crate::model::{AddressKey, Guid, Timestamp, Trigger};
 use crate::reconcile::{Primary, Rival, newly_wanted};
 
 /// A chain of people who pass addresses on is followed so far; what is beyond waits for a full run.
@@ -19,8 +20,7 @@ impl Engine {
         &self,
         directory: &Directory,
         request: &Request,
-        session: &mut Session,
-        settings: &Settings,
+        connection: &mut Connection,
         sight: &mut Sight,
     ) -> Result<BTreeSet<Guid>, EngineError> {
         let is_due = request.scope == Scope::All || (request.covers.is_some() && request.trigger == Trigger::Schedule);
@@ -28,16 +28,15 @@ impl Engine {
             return Ok(BTreeSet::new());
         }
         let pending = self.store.pending_addresses(&directory.config.name).await?;
-        match session.people_with(&pending, &settings.attributes.email).await {
+        match connection.session.people_with(&pending, &connection.settings.attributes.email).await {
             Ok(people) => {
                 sight.addresses = pending;
                 Ok(people.into_values().flatten().collect())
             }
-            Err(error @ DirectoryError::Search { .. }) => {
+            Err(error) => {
                 sight.warnings.push(format!("the people of {} addresses could not be asked for: {error}", pending.len()));
                 Ok(BTreeSet::new())
             }
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -45,10 +44,10 @@ impl Engine {
     pub(super) async fn read_contenders(
         &self,
         directory: &Directory,
-        settings: &Settings,
-        session: &mut Session,
-        bases: &[Dn],
+        connection: &mut Connection,
+        bases: &Bases,
         decoder: &Decoder,
+        last_complete_read: Option<Timestamp>,
         sight: &mut Sight,
     ) -> Result<(), EngineError> {
         // A full run has read everybody of this directory, and there is no other.
@@ -65,20 +64,24 @@ impl Engine {
             if sight.is_full() {
                 break;
             }
-            let more = match session.people_with(&fresh, &settings.attributes.email).await {
-                Ok(people) if round < LONGEST_CHAIN => self.contenders(directory, &fresh, people, sight).await?,
+            let people = if self.is_connected(directory, connection).await {
+                connection.session.people_with(&fresh, &connection.settings.attributes.email).await.ok()
+            } else {
+                None
+            };
+            let more = match people {
+                Some(people) if round < LONGEST_CHAIN => self.contenders(directory, &fresh, people, sight).await?,
                 // It could not be told who else wants them: nothing about them changes.
-                Ok(_) | Err(DirectoryError::Search { .. }) => {
+                Some(_) | None => {
                     sight.rivals.extend(fresh.into_iter().map(|key| (key, Rival::Primary)));
                     break;
                 }
-                Err(error) => return Err(error.into()),
             };
             if more.is_empty() {
                 break;
             }
             sight.cover(&more);
-            self.confirm_absent(directory, settings, session, bases, decoder, more, sight).await?;
+            self.confirm_absent(directory, connection, bases, decoder, more, last_complete_read, sight).await?;
         }
         self.read_rivals(directory, &asked, sight).await
     }

@@ -78,7 +78,7 @@ impl Engine {
             }
             plan(&desired, &known, &sight.policy)
         };
-        if sight.failure.is_some() {
+        if sight.failure.is_some() || !sight.unknown().is_empty() {
             proposal.restrict(|guid| sight.is_judged(guid));
         }
         if !sight.groups_stood {

@@ -62,7 +62,7 @@ impl Engine {
     pub(super) async fn keep_live(&self, directory: &Directory) {
         let name = &directory.config.name;
         let following = &directory.work.following;
-        if !directory.config.live {
+        if !(directory.config.live && directory.config.incremental) {
             following.send_replace(Following::Off);
             return;
         }

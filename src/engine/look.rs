@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pins::shown;
+use super::connection::Connection;
+use super::rights::note;
 use super::run::{Request, Scope};
 use super::{Directory, Engine, EngineError};
-use crate::directory::{Decoder, DirectoryError, Grants, Right, Session, Settings, Suspect};
-use crate::model::{AccountId, AddressKey, ClaimedDomains, DirectoryName, Dn, Guid, ObservationNumber, Status, Tier, Timestamp};
+use crate::directory::{Bases, Decoder, DirectoryError, Grants, Right, Session, Settings};
+use crate::model::{AccountId, AddressKey, ClaimedDomains, DirectoryName, Dn, Guid, ObservationNumber, Timestamp};
 use crate::reconcile::{
-    Absent, Canary, Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger, Membership, Moment, Observation,
-    Observed, Policy, Position, Problem, Rival, ServerIdentity, StoredPerson, Takeover, TierWish, decide, suspects,
+    Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger, Moment, Observation, Observed, Policy, Position,
+    Problem, Rival, ServerIdentity, Takeover, decide, unknown_rule,
 };
 use crate::store::DirectoryState;
 
@@ -65,6 +66,8 @@ pub struct Sight {
     pub rivals: BTreeMap<AddressKey, Rival>,
     /// The pending addresses whose people were asked for.
     pub addresses: BTreeSet<AddressKey>,
+    /// Whether all people who were to be asked for by GUID were answered for.
+    pub is_answered: bool,
     scope: Scope,
     unknown: BTreeSet<Guid>,
 }
@@ -92,12 +95,17 @@ impl Sight {
 
     /// Whether everything was read.
     pub fn is_complete(&self) -> bool {
-        self.failure.is_none() && (self.proof.is_some() || !self.is_full())
+        self.failure.is_none() && self.is_answered && (self.proof.is_some() || !self.is_full())
     }
 
     /// Whether the whole directory was to be read.
     pub fn is_full(&self) -> bool {
         self.scope == Scope::All
+    }
+
+    /// Takes note of people of whom nothing can be told.
+    pub(super) fn add_unknown(&mut self, people: impl IntoIterator<Item = Guid>) {
+        self.unknown.extend(people);
     }
 
     /// Of whom could not be told what is to become of them.
@@ -122,10 +130,10 @@ impl Engine {
     /// Looks at what the request covers.
     ///
     /// Reading everybody may take as long as a run may, and what was seen by then counts; asking for who is
-    /// missing may take as long again.
+    /// missing may take as long again, and so may the questions around both.
     pub(super) async fn look(&self, directory: &Directory, request: &Request) -> Result<Sight, EngineError> {
         let limit = directory.config.settings.timeouts.run;
-        tokio::time::timeout(limit * 2, self.look_now(directory, request)).await.map_err(|_| EngineError::TooLong(limit))?
+        tokio::time::timeout(limit * 3, self.look_now(directory, request)).await.map_err(|_| EngineError::TooLong(limit))?
     }
 
     async fn look_now(&self, directory: &Directory, request: &Request) -> Result<Sight, EngineError> {
@@ -133,33 +141,36 @@ impl Engine {
         // Before anything is read: an observation that begins later has a higher number.
         let number = self.store.next_observation().await?;
         let began_at = self.clock.now();
-        let (mut session, settings) = self.open(directory).await?;
-        self.confirm_clock(session.root.current_time).await?;
+        let mut connection = self.connect(directory).await?;
+        self.confirm_clock(connection.session.root.current_time).await?;
         let state = self.store.directory(&config.name).await?;
-        directory.note_lag(session.root.current_time, self.clock.now());
-        let mut warnings: Vec<String> = directory.note_clock(None).into_iter().collect();
-        let bases = self.bases(directory, &mut session, &mut warnings).await?;
+        directory.note_lag(connection.session.root.current_time, self.clock.now());
+        let mut warnings = request.remarks.clone();
+        warnings.extend(directory.note_clock(None));
+        let bases = self.bases(directory, &mut connection.session, &mut warnings).await?;
         let misnamed = match &request.scope {
-            Scope::All => misnamed(&mut session, &settings).await?,
-            Scope::People(_) => None,
+            Scope::All if self.is_connected(directory, &mut connection).await => misnamed(&mut connection, &mut warnings).await,
+            _ => Names::default(),
         };
-        let (closure, trouble) = match self.groups(directory, &mut session, &mut warnings).await {
-            Ok((closure, trouble)) => (closure, trouble.map(|t| t.to_string())),
-            // People are still read: who was disabled must not stay because a group could not be looked up.
-            Err(EngineError::Directory(error @ DirectoryError::Search { .. })) => {
-                (Closure::default(), Some(format!("the groups could not be read: {error}")))
+        let (closure, trouble) = if self.is_connected(directory, &mut connection).await {
+            match self.groups(directory, &mut connection.session, &mut warnings).await {
+                Ok((closure, trouble)) => (closure, trouble.map(|t| t.to_string())),
+                // People are still read: who was disabled must not stay because a group could not be looked up.
+                Err(EngineError::Directory(error)) => (Closure::default(), Some(format!("the groups could not be read: {error}"))),
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
+        } else {
+            (Closure::default(), Some("the groups could not be read: the connection ended".to_owned()))
         };
-        let policy = self.policy(directory, &session, closure, began_at, &mut warnings).await?;
+        let policy = self.policy(directory, &connection.session, closure, began_at, &mut warnings).await?;
         let position = match &request.scope {
-            Scope::All => self.position(directory, &mut session, &state, &policy, began_at, &mut warnings).await?,
+            Scope::All => self.position(directory, &connection, &state, &policy, began_at, &mut warnings).await?,
             Scope::People(_) => None,
         };
-        let decoder = Decoder::new(&settings.attributes, &policy.closure);
+        let decoder = Decoder::new(&connection.settings.attributes, &policy.closure);
         let mut sight = Sight {
-            server: session.server.clone(),
-            identity: session.root.identity.clone(),
+            server: connection.session.server.clone(),
+            identity: connection.session.root.identity.clone(),
             number,
             began_at,
             policy,
@@ -173,7 +184,7 @@ impl Engine {
             entries: 0,
             found: BTreeMap::new(),
             known_users: BTreeSet::new(),
-            grants: Grants::of(&session),
+            grants: Grants::of(&connection.session),
             rights_lost: state.rights_lost.clone(),
             baseline: state.baseline,
             position,
@@ -181,33 +192,59 @@ impl Engine {
             left_to: BTreeMap::new(),
             rivals: BTreeMap::new(),
             addresses: BTreeSet::new(),
+            is_answered: true,
             scope: request.scope.clone(),
             unknown: BTreeSet::new(),
         };
-        let pending = self.pending_people(directory, request, &mut session, &settings, &mut sight).await?;
+        let pending = if self.is_connected(directory, &mut connection).await {
+            self.pending_people(directory, request, &mut connection, &mut sight).await?
+        } else {
+            BTreeSet::new()
+        };
         let mut absent = match &request.scope {
-            Scope::All => self.read_all(directory, &settings, &mut session, &bases, &decoder, &state, &mut sight).await?,
+            Scope::All => self.read_all(directory, &mut connection, &bases, &decoder, &state, &misnamed.links, &mut sight).await?,
             Scope::People(people) => {
-                sight.failure =
-                    state.rights_lost.as_ref().map(|what| format!("{what}; only a full run can tell whether the right is back"));
+                self.check_rights(directory, &mut connection, &state, &mut sight).await?;
                 people.clone()
             }
         };
         absent.extend(pending.into_iter().filter(|guid| !sight.desired.contains_key(guid)));
         sight.cover(&absent);
-        self.confirm_absent(directory, &settings, &mut session, &bases, &decoder, absent, &mut sight).await?;
-        self.read_contenders(directory, &settings, &mut session, &bases, &decoder, &mut sight).await?;
-        self.take_over(directory, &bases, &mut sight).await?;
-        self.confirm_groups(directory, &mut session, &mut sight).await?;
+        self.confirm_absent(directory, &mut connection, &bases, &decoder, absent, state.last_complete_read, &mut sight).await?;
+        self.read_contenders(directory, &mut connection, &bases, &decoder, state.last_complete_read, &mut sight).await?;
+        self.take_over(directory, &bases.dns, &mut sight).await?;
+        self.withhold(directory, &mut connection, &bases, &state.counts, &mut sight).await?;
+        if self.is_connected(directory, &mut connection).await {
+            self.confirm_groups(directory, &mut connection.session, &mut sight).await?;
+        }
         if trouble.is_some() {
             // Whoever had a tier from what was not found would lose it, and nothing has been seen of that.
             sight.groups_stood = false;
         }
-        for why in misnamed.into_iter().chain(trouble) {
+        for why in misnamed.problem.into_iter().chain(trouble) {
             sight.failure.get_or_insert(why);
         }
-        directory.names.keep(session);
+        directory.names.keep(connection.session);
         Ok(sight)
+    }
+
+    /// Whether a run over some people may conclude anything but what is seen positively.
+    async fn check_rights(
+        &self,
+        directory: &Directory,
+        connection: &mut Connection,
+        state: &DirectoryState,
+        sight: &mut Sight,
+    ) -> Result<(), EngineError> {
+        if let Some(what) = &state.rights_lost {
+            sight.failure = Some(format!("{what}; only a full run can tell whether the right is back"));
+            return Ok(());
+        }
+        if let Some(lost) = self.lost_right(directory, connection, &mut sight.warnings).await? {
+            let grant = sight.grants.command(Right::ReadProperty, &connection.session.root.default_naming_context);
+            sight.failure = Some(format!("{lost}; as a domain administrator: {grant}"));
+        }
+        Ok(())
     }
 
     /// The account of a directory, nobody's where there is none, and the domains it holds.
@@ -251,35 +288,43 @@ impl Engine {
     async fn read_all(
         &self,
         directory: &Directory,
-        settings: &Settings,
-        session: &mut Session,
-        bases: &[Dn],
+        connection: &mut Connection,
+        bases: &Bases,
         decoder: &Decoder,
         state: &DirectoryState,
+        links: &BTreeSet<String>,
         sight: &mut Sight,
     ) -> Result<BTreeSet<Guid>, EngineError> {
         let name = &directory.config.name;
         let account = sight.policy.account;
         let (foreign, orphans) = self.foreign(directory, account).await?;
         let mut index = Index::new(self.store.index(name).await?, self.store.unmanaged(account).await?).with_foreign(foreign, orphans);
-        let canaries = self.canaries(directory, session).await?;
+        let settings = connection.settings.clone();
+        let (canaries, lost_canaries) = self.canaries(directory, connection).await?;
+        // AD clears a link by itself, when the object that it names is deleted: that is no lack of rights.
+        let cleared = [&settings.attributes.manager, "memberOf"].into_iter().map(str::to_owned);
         let mut ledger = Ledger::new(Expectation {
-            bases: bases.to_vec(),
+            bases: bases.dns.clone(),
             people: Vec::new(),
             canaries: canaries.clone(),
             attributes: decoder.attributes(),
             universal: Decoder::universal(),
-            exempt: ["memberOf".to_owned()].into(),
+            exempt: cleared.chain(links.iter().cloned()).collect(),
             counts: state.counts.clone(),
         });
-        note(session, &canaries, Moment::Before, &mut ledger).await?;
+        if self.is_connected(directory, connection).await {
+            // A canary that does not answer makes the read incomplete; the people are read all the same.
+            let _ = note(&mut connection.session, &canaries, Moment::Before, &mut ledger).await;
+        }
         directory.work.progress.send_modify(|p| p.phase = "reading");
         let mut again = BTreeSet::new();
         let policy = &sight.policy;
         let (desired, malformed, entries) = (&mut sight.desired, &mut sight.malformed, &mut sight.entries);
-        let filter = settings.filter.as_ref().map(|(text, _)| text.as_str());
+        let filter = settings.filter_text();
         let limit = settings.timeouts.run;
-        let read = session.read_people(bases, filter, settings.page_size, decoder, &mut ledger, |entry| {
+        // Whether it is connected is told by the read itself.
+        self.is_connected(directory, connection).await;
+        let read = connection.session.read_people(&bases.dns, filter.as_deref(), settings.page_size, decoder, &mut ledger, |entry| {
             *entries += 1;
             // A progress bar needs no more than this.
             if entries.is_multiple_of(256) {
@@ -307,15 +352,16 @@ impl Engine {
         let read = tokio::time::timeout(limit, read).await;
         directory.work.progress.send_modify(|p| p.entries = *entries);
         let after = match read {
-            Ok(Ok(())) => note(session, &canaries, Moment::After, &mut ledger).await.err().map(EngineError::from),
+            Ok(Ok(())) => note(&mut connection.session, &canaries, Moment::After, &mut ledger).await.err().map(EngineError::from),
             Ok(Err(error)) => Some(error.into()),
             Err(_) => {
-                session.hang_up();
+                connection.session.hang_up();
                 Some(EngineError::TooLong(limit))
             }
         };
         if ledger.shows_an_empty_base() {
-            ledger.expect_people(self.store.people_below(name, bases).await?);
+            ledger.expect_people(self.store.people_below(name, &bases.dns).await?);
+            self.ask_about_filter(directory, connection, &ledger, &mut sight.warnings).await;
         }
         match ledger.finish() {
             Ok(complete) => {
@@ -325,7 +371,7 @@ impl Engine {
             Err(incomplete) => {
                 let mut why = after.map_or_else(|| incomplete.to_string(), |error| format!("{incomplete} ({error})"));
                 let lost = incomplete.problems.iter().find(|p| matches!(p, Problem::RightsLost { .. } | Problem::CanaryBlind(..)));
-                sight.rights_lost = lost.zip(bases.first()).map(|(lost, base)| {
+                sight.rights_lost = lost.zip(bases.dns.first()).map(|(lost, base)| {
                     let grant = sight.grants.command(Right::ReadProperty, base.as_str());
                     why = format!("{why}; as a domain administrator: {grant}");
                     format!("{lost}; as a domain administrator: {grant}")
@@ -334,156 +380,24 @@ impl Engine {
                 sight.proof = incomplete.partial;
             }
         }
-        let is_useful = sight.proof.is_some();
-        again.extend(index.unseen().filter(|_| is_useful));
+        if let Some(lost) = lost_canaries {
+            // Without a canary, nothing proves that what is not seen could have been.
+            sight.failure.get_or_insert(lost);
+            sight.proof = None;
+        }
+        // After an incomplete read, too: a tombstone, or an account that was disabled and moved, is evidence.
+        again.extend(index.unseen());
         Ok(again)
     }
 
-    /// Asks for these people by GUID and decides what their absence means.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one look, each owned by its caller")]
-    pub(super) async fn confirm_absent(
-        &self,
-        directory: &Directory,
-        settings: &Settings,
-        session: &mut Session,
-        bases: &[Dn],
-        decoder: &Decoder,
-        absent: BTreeSet<Guid>,
-        sight: &mut Sight,
-    ) -> Result<(), EngineError> {
-        if absent.is_empty() {
-            return Ok(());
-        }
-        directory.work.progress.send_modify(|p| p.phase = "confirming");
-        let mut stored = self.store.people(&directory.config.name, absent.iter().copied().collect()).await?;
-        self.last_seen_elsewhere(directory, sight.policy.account, &absent, &mut stored).await?;
-        let now = sight.began_at;
-        let mut found = match session.confirm(&absent, bases, settings, decoder, &stored, now).await {
-            Ok(found) => found,
-            Err(error) => {
-                sight.failure.get_or_insert(format!("people could not be asked for by GUID: {error}"));
-                sight.proof = None;
-                return Ok(());
-            }
-        };
-        if directory.config.limits.settle.is_zero() {
-            // No second look later: so both looks are now.
-            let nowhere: BTreeSet<Guid> =
-                found.people.iter().filter(|(_, c)| matches!(c, Confirmation::Nowhere(_))).map(|(g, _)| *g).collect();
-            match session.confirm(&nowhere, bases, settings, decoder, &stored, now).await {
-                Ok(second) => found.people.extend(second.people),
-                Err(error) => {
-                    // One look is no evidence. What else was seen is, and keeps no leaver active.
-                    sight.failure.get_or_insert(format!("people could not be asked for a second time: {error}"));
-                    found.people.retain(|guid, _| !nowhere.contains(guid));
-                    sight.unknown.extend(nowhere);
-                }
+    /// Says so, where the filter finds no entry in a base that has people.
+    async fn ask_about_filter(&self, directory: &Directory, connection: &mut Connection, ledger: &Ledger, warnings: &mut Vec<String>) {
+        let Some(filter) = connection.settings.filter_text() else { return };
+        for base in ledger.empty_bases() {
+            if self.is_connected(directory, connection).await && matches!(connection.session.shows_people(base).await, Ok(true)) {
+                warnings.push(format!("{base} has people, and the filter {filter} finds none of them: correct filter"));
             }
         }
-        if !sight.is_full() {
-            sight.entries += found.people.len() as u64;
-        }
-        let last_seen = stored.into_iter().map(|(guid, person)| (guid, person.dn)).collect();
-        let known = self.store.load(&directory.config.name, sight.policy.account, &absent, &BTreeSet::new()).await?;
-        let is_suspended = |guid| known.of_person(guid).is_none_or(|user| user.status() != Status::Active);
-        let scoped = if sight.is_full() { None } else { Complete::of_people(&absent, &found.people) };
-        if !sight.is_full() {
-            sight.known_users.extend(absent.iter().copied().filter(|guid| known.of_person(*guid).is_some()));
-            sight.found.extend(found.people.clone());
-        }
-        let left = self.leave_to_others(directory, &mut found.people, bases, sight).await?;
-        sight.malformed.extend(found.people.iter().filter_map(|(guid, c)| match c {
-            Confirmation::Malformed(rest) => Some((Some(*guid), rest.dn.clone())),
-            _ => None,
-        }));
-        let decided = Absent::decide(&found.people, &last_seen, sight.proof.as_ref().or(scoped.as_ref()), is_suspended, &sight.policy);
-        if let Some(base) = decided.unexplained.first() {
-            sight.failure.get_or_insert(format!(
-                "{base} shows nobody although it had people, and not all of them are elsewhere: give the service account the right to list it, or correct base"
-            ));
-        }
-        sight.unknown.extend(decided.unknown);
-        sight.desired.extend(decided.desired);
-        sight.desired.extend(left);
-        Ok(())
-    }
-
-    /// Adds where people of directories that are not configured any more were last seen: this one may be the successor.
-    async fn last_seen_elsewhere(
-        &self,
-        directory: &Directory,
-        account: AccountId,
-        absent: &BTreeSet<Guid>,
-        stored: &mut BTreeMap<Guid, StoredPerson>,
-    ) -> Result<(), EngineError> {
-        let neighbours = self.neighbours(directory);
-        let links = self.store.links_elsewhere(account, &directory.config.name, absent.iter().copied()).await?;
-        let mut orphans: BTreeMap<DirectoryName, Vec<Guid>> = BTreeMap::new();
-        for link in links.into_values().filter(|link| neighbours.iter().all(|d| d.config.name != link.directory)) {
-            orphans.entry(link.directory).or_default().push(link.guid);
-        }
-        for (former, people) in orphans {
-            stored.extend(self.store.people(&former, people).await?);
-        }
-        Ok(())
-    }
-
-    /// Puts to the groups themselves whether they hold those who seem to have left them; then looks whether the groups stood still.
-    async fn confirm_groups(&self, directory: &Directory, session: &mut Session, sight: &mut Sight) -> Result<(), EngineError> {
-        if sight.policy.closure.is_empty() {
-            return Ok(());
-        }
-        let name = &directory.config.name;
-        let losing: BTreeSet<Guid> =
-            sight.desired.values().filter(|d| !matches!(d.tier, TierWish::Entitled { tier: Tier::Pro, .. })).map(|d| d.guid).collect();
-        let known = self.store.load(name, sight.policy.account, &losing, &BTreeSet::new()).await?;
-        let suspects: BTreeMap<Guid, Suspect> = suspects(&sight.desired, &known)
-            .into_iter()
-            .map(|guid| {
-                let d = &sight.desired[&guid];
-                let entitled_by = known.people.get(&guid).and_then(|p| p.entitled_by);
-                (guid, Suspect { dn: d.dn.clone(), groups: d.entitled_by().into_iter().collect(), entitled_by })
-            })
-            .collect();
-        if !suspects.is_empty() {
-            let in_use: BTreeSet<Guid> = self.store.groups_in_use(name).await?;
-            let answers = async {
-                let mut silent = session.groups_without_members(&in_use).await?;
-                silent.extend(session.detached(&in_use, &sight.policy.closure).await?);
-                Ok::<_, DirectoryError>((session.memberships(&suspects, &sight.policy.closure, &silent).await?, silent))
-            };
-            match answers.await {
-                Ok((answers, silent)) => {
-                    for group in silent.iter().filter(|g| suspects.values().any(|s| s.entitled_by == Some(**g))) {
-                        let dn = sight
-                            .policy
-                            .closure
-                            .groups()
-                            .find(|g| g.guid == *group)
-                            .map_or_else(|| format!("<GUID={group}>"), |g| g.dn.as_str().to_owned());
-                        let grant = sight.grants.command(Right::ReadProperty, &dn);
-                        sight.warnings.push(format!(
-                            "the group {dn} shows no member, or not what it is a member of, although it gave people their tier: emptied, or no longer readable; nobody loses anything by it until it can be read (as a domain administrator: {grant}), or rosterctl directory repin accepts it"
-                        ));
-                    }
-                    for (guid, answer) in &answers {
-                        if let Some(desired) = sight.desired.get_mut(guid) {
-                            desired.confirm_membership(answer, &sight.policy);
-                        }
-                    }
-                    sight.confirmed.extend(answers.into_iter().filter(|(_, a)| *a != Membership::Unknown).map(|(g, _)| g));
-                }
-                Err(error) => sight.warnings.push(format!("the groups could not be asked for their members: {error}")),
-            }
-            sight.groups_stood = match session.reread_closure(&sight.policy.closure).await {
-                Ok(later) => sight.policy.closure.stands_as(&later),
-                Err(_) => false,
-            };
-            if !sight.groups_stood {
-                sight.warnings.push("groups were renamed or moved while people were read: nobody loses a tier in this run".to_owned());
-            }
-        }
-        Ok(())
     }
 }
 
@@ -492,25 +406,45 @@ pub(super) fn believed(theirs: Option<Timestamp>, at: Timestamp) -> Option<Times
     theirs.filter(|theirs| theirs.distance(at) <= MAX_SKEW)
 }
 
-/// Notes who the server is and what the canaries show.
-async fn note(session: &mut Session, canaries: &[Canary], moment: Moment, ledger: &mut Ledger) -> Result<(), DirectoryError> {
-    ledger.server(moment, session.read_root().await?.identity);
-    for canary in canaries {
-        if let Some(object) = session.object(&format!("<GUID={}>", canary.guid), &["*".to_owned()]).await? {
-            ledger.canary(moment, canary.guid, &shown(&object));
-        }
-    }
-    Ok(())
+/// Facts of the schema about the attributes that the configuration names.
+#[derive(Debug, Default)]
+struct Names {
+    /// Why the configuration cannot work.
+    problem: Option<String>,
+    /// Attributes whose values name other objects: AD clears them by itself, when such an object is deleted.
+    links: BTreeSet<String>,
 }
 
-/// Attributes that the configuration names and AD does not have: a filter on one finds nobody, whatever was meant.
-async fn misnamed(session: &mut Session, settings: &Settings) -> Result<Option<String>, DirectoryError> {
-    for (_, key, names) in settings.named_attributes() {
-        let unknown = session.unknown_attributes(names.iter().map(String::as_str)).await?.unwrap_or_default();
-        if !unknown.is_empty() {
-            let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
-            return Ok(Some(format!("AD has no attribute {names}: check {key} in the configuration")));
+/// Looks for attributes that the configuration names and AD does not have, and for matching rules: a filter on one finds
+/// nobody, whatever was meant. A schema that does not answer costs this check, not the run.
+async fn misnamed(connection: &mut Connection, warnings: &mut Vec<String>) -> Names {
+    let Connection { session, settings, .. } = connection;
+    let limit = settings.timeouts.run / 10;
+    match tokio::time::timeout(limit, ask_schema(session, settings)).await {
+        Ok(Ok(names)) => names,
+        Ok(Err(error)) => {
+            warnings.push(format!("the schema could not be asked for the attributes that the configuration names: {error}"));
+            Names::default()
+        }
+        Err(_) => {
+            session.hang_up();
+            warnings.push("the schema did not answer in time: attributes that the configuration names were not checked".to_owned());
+            Names::default()
         }
     }
-    Ok(None)
+}
+
+async fn ask_schema(session: &mut Session, settings: &Settings) -> Result<Names, DirectoryError> {
+    let mut names = Names::default();
+    let rules = settings.filter.iter().flat_map(|(_, filter)| filter.unknown_rules());
+    names.problem = rules.map(|rule| format!("{}: check filter in the configuration", unknown_rule(rule))).next();
+    for (_, key, attributes) in settings.named_attributes() {
+        let Some(schema) = session.schema_of(attributes.iter().map(String::as_str)).await? else { continue };
+        if !schema.unknown.is_empty() {
+            let unknown = schema.unknown.into_iter().collect::<Vec<_>>().join(", ");
+            names.problem.get_or_insert(format!("AD has no attribute {unknown}: check {key} in the configuration"));
+        }
+        names.links.extend(schema.links);
+    }
+    Ok(names)
 }

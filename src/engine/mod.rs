@@ -2,11 +2,13 @@
 //!
 //! [`run`](mod@run) is the whole pipeline on one screen; the other modules are its steps and its neighbours.
 
+mod absent;
 mod accounts;
 mod bind;
 mod changes;
 mod claims;
 mod clock_step;
+mod connection;
 mod contenders;
 mod deliver;
 mod due;
@@ -27,6 +29,7 @@ mod remind;
 mod removed;
 mod rename;
 mod retain;
+mod rights;
 pub mod run;
 mod schedule;
 mod servers;
@@ -113,6 +116,8 @@ pub struct DirectoryConfig {
     pub full: Cron,
     /// Whether changes are acted on as AD announces them.
     pub live: bool,
+    /// Whether changes are followed at all: by incremental runs, and as AD announces them.
+    pub incremental: bool,
     /// How old the last complete read may become.
     pub stale_after: Duration,
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::look::Sight;
 use super::{Directory, Engine, EngineError};
-use crate::directory::{Decoder, Session};
+use crate::directory::{Decoder, Found, Inquiry, Questions, Session};
 use crate::model::{AccountId, DirectoryName, Dn, Guid, Link, Reason, Status, Timestamp};
 use crate::reconcile::{Closure, Confirmation, Desired, Exclude, Finding, Observation, Policy, Takeover, Whereabouts, decide};
 
@@ -40,9 +40,14 @@ impl Engine {
         let bases = self.bases(directory, &mut session, &mut Vec::new()).await?;
         let decoder = Decoder::new(&settings.attributes, &Closure::default());
         let stored = self.store.people(&config.name, people.iter().copied().collect()).await?;
-        let found = session.confirm(people, &bases, &settings, &decoder, &stored, now).await?;
+        let last_complete_read = self.store.directory(&config.name).await?.last_complete_read;
+        let inquiry = Inquiry { bases: &bases, settings: &settings, decoder: &decoder, stored: &stored, now, last_complete_read };
+        let mut found = Found::default();
+        session.confirm(&mut Questions::about(people), &inquiry, &mut found).await?;
         let policy = self.scope_policy(directory, &session, now).await?;
-        let mut standings = BTreeMap::new();
+        // A person who could not be asked for may be anywhere.
+        let mut standings: BTreeMap<Guid, Whereabouts> = people.iter().map(|guid| (*guid, Whereabouts::Unknown)).collect();
+        found.people.retain(|guid, _| !found.unplaced.contains(guid));
         for (guid, confirmation) in found.people {
             let standing = match confirmation {
                 Confirmation::Alive(person) => {
@@ -76,7 +81,10 @@ impl Engine {
         let closure = self.groups(directory, &mut session, &mut Vec::new()).await?.0;
         let policy = Policy { closure, ..self.scope_policy(directory, &session, now).await? };
         let decoder = Decoder::new(&settings.attributes, &policy.closure);
-        let found = session.confirm(people, &bases, &settings, &decoder, &BTreeMap::new(), now).await?;
+        let stored = BTreeMap::new();
+        let inquiry = Inquiry { bases: &bases, settings: &settings, decoder: &decoder, stored: &stored, now, last_complete_read: None };
+        let mut found = Found::default();
+        session.confirm(&mut Questions::about(people), &inquiry, &mut found).await?;
         let alive = found.people.into_iter().filter_map(|(guid, confirmation)| match confirmation {
             Confirmation::Alive(person) => Some((guid, decide(*person, &policy))),
             _ => None,

@@ -5,42 +5,49 @@
 
 use std::collections::BTreeSet;
 
+use super::connection::Connection;
 use super::{Directory, Engine, EngineError};
-use crate::directory::{GroupTrouble, Object, Session};
+use crate::directory::{Bases, GroupTrouble, Object, Session};
 use crate::model::{Dn, Tier};
 use crate::reconcile::{Canary, Closure};
 use crate::store::{Pin, PinKind};
 
 impl Engine {
-    /// Where the bases stand now: each is pinned to the object it meant first.
+    /// Where the bases stand now: each is pinned to the object it meant first. A base that cannot be found costs itself only.
     pub(super) async fn bases(
         &self,
         directory: &Directory,
         session: &mut Session,
         warnings: &mut Vec<String>,
-    ) -> Result<Vec<Dn>, EngineError> {
+    ) -> Result<Bases, EngineError> {
         let name = &directory.config.name;
         let baseline = self.store.directory(name).await?.baseline;
         let pins = self.store.pins(name, PinKind::Base).await?;
         let attributes = ["objectGUID".to_owned()];
-        let mut bases = Vec::new();
+        let mut bases = Bases { dns: Vec::new(), are_certain: true };
         for configured in &directory.config.settings.bases {
             let key = Dn::new(configured.as_str()).key().to_owned();
             let pinned = pins.get(&key).and_then(|p| p.first());
             let found = match pinned {
-                Some(pin) => session.object(&format!("<GUID={}>", pin.guid), &attributes).await?,
-                None => session.object(configured, &attributes).await?,
+                Some(pin) => session.object(&format!("<GUID={}>", pin.guid), &attributes).await,
+                None => session.object(configured, &attributes).await,
             };
-            let Some(object) = found else {
-                let what = if pinned.is_some() {
-                    "can no longer be read: it was deleted, or the service account has lost the right to see it"
-                } else {
-                    "was not found: check base"
-                };
-                warnings.push(format!("the base {configured} {what}"));
-                // It is read all the same: the refusal makes this base, and no other, incomplete.
-                bases.push(Dn::new(configured.as_str()));
-                continue;
+            let object = match found {
+                Ok(Some(object)) => object,
+                missing => {
+                    let what = match (missing, pinned) {
+                        (Err(error), _) => format!("could not be looked up: {error}"),
+                        (Ok(_), Some(_)) => {
+                            "can no longer be read: it was deleted, or the service account has lost the right to see it; correct base, or give the right back".to_owned()
+                        }
+                        (Ok(_), None) => "was not found: check base".to_owned(),
+                    };
+                    warnings.push(format!("the base {configured} {what}"));
+                    // It is read all the same: the refusal makes this base, and no other, incomplete.
+                    bases.dns.push(Dn::new(configured.as_str()));
+                    bases.are_certain = false;
+                    continue;
+                }
             };
             let dn = Dn::new(object.dn.clone());
             match (pinned, object.guid()) {
@@ -50,7 +57,7 @@ impl Engine {
                 _ if dn.key() != key => warnings.push(format!("the base {configured} is now {}: update the configuration", object.dn)),
                 _ => {}
             }
-            bases.push(dn);
+            bases.dns.push(dn);
         }
         Ok(bases)
     }
@@ -89,35 +96,58 @@ impl Engine {
         Ok((session.closure(&roots).await?, trouble))
     }
 
-    /// The canaries with what each showed when it was pinned; our own entry when none is configured.
-    pub(super) async fn canaries(&self, directory: &Directory, session: &mut Session) -> Result<Vec<Canary>, EngineError> {
+    /// The names of the canaries; our own entry when none is configured.
+    fn canary_names(directory: &Directory, own: &str) -> Vec<String> {
+        let configured = directory.config.settings.canaries.clone();
+        if configured.is_empty() { vec![own.to_owned()] } else { configured }
+    }
+
+    /// The canaries that were pinned before, with what each showed then.
+    pub(super) async fn known_canaries(&self, directory: &Directory, own: &str) -> Result<Vec<Canary>, EngineError> {
+        let pins = self.store.pins(&directory.config.name, PinKind::Canary).await?;
+        let of = |name: String| {
+            let pin = pins.get(&name.to_lowercase())?.first()?;
+            let attributes = pin.detail.split(',').filter(|a| !a.is_empty()).map(str::to_owned).collect();
+            Some(Canary { guid: pin.guid, name, attributes })
+        };
+        Ok(Self::canary_names(directory, own).into_iter().filter_map(of).collect())
+    }
+
+    /// The canaries with what each showed when it was pinned, and what is wrong with one that cannot be pinned.
+    pub(super) async fn canaries(
+        &self,
+        directory: &Directory,
+        connection: &mut Connection,
+    ) -> Result<(Vec<Canary>, Option<String>), EngineError> {
         let name = &directory.config.name;
         let baseline = self.store.directory(name).await?.baseline;
-        let pins = self.store.pins(name, PinKind::Canary).await?;
-        let mut configured: Vec<String> = directory.config.settings.canaries.clone();
-        if configured.is_empty() {
-            configured.push(session.me.dn.clone());
-        }
-        let mut canaries = Vec::new();
-        for canary in configured {
-            let key = canary.to_lowercase();
-            if let Some(pin) = pins.get(&key).and_then(|p| p.first()) {
-                let attributes = pin.detail.split(',').filter(|a| !a.is_empty()).map(str::to_owned).collect();
-                canaries.push(Canary { guid: pin.guid, name: canary, attributes });
+        let own = connection.session.me.dn.clone();
+        let mut canaries = self.known_canaries(directory, &own).await?;
+        let known: BTreeSet<String> = canaries.iter().map(|canary| canary.name.clone()).collect();
+        let mut lost = None;
+        for canary in Self::canary_names(directory, &own).into_iter().filter(|name| !known.contains(name)) {
+            let found = if self.is_connected(directory, connection).await {
+                connection.session.find_canary(&canary).await.map_err(|error| error.to_string())
+            } else {
+                Err("the connection ended".to_owned())
+            };
+            let object = match found {
+                Ok(found) => found.and_then(|o| Some((o.guid()?, o))),
+                Err(why) => {
+                    lost.get_or_insert(format!("the canary {canary} could not be asked for: {why}"));
+                    continue;
+                }
+            };
+            let Some((guid, object)) = object else {
+                lost.get_or_insert(format!("the canary {canary} was not found: check canaries, and that the service account may read it"));
                 continue;
-            }
-            let found = session.find_canary(&canary).await?;
-            let Some((guid, object)) = found.and_then(|o| Some((o.guid()?, o))) else {
-                return Err(EngineError::Refused(format!(
-                    "the canary {canary} was not found: check canaries, and that the service account may read it"
-                )));
             };
             let attributes: BTreeSet<String> = shown(&object);
             let detail = attributes.iter().cloned().collect::<Vec<_>>().join(",");
-            self.store.pin_by(baseline, name, PinKind::Canary, &Pin { name: key, guid, detail }).await?;
+            self.store.pin_by(baseline, name, PinKind::Canary, &Pin { name: canary.to_lowercase(), guid, detail }).await?;
             canaries.push(Canary { guid, name: canary, attributes });
         }
-        Ok(canaries)
+        Ok((canaries, lost))
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Request {
     pub covers: Option<Position>,
     /// Why it covers everybody, where changes were to be followed.
     pub because: Option<Doubt>,
+    /// Warnings from the choice of its people.
+    pub remarks: Vec<String>,
 }
 
 impl Request {
@@ -59,7 +61,7 @@ impl Request {
     }
 
     fn over(scope: Scope, trigger: Trigger, actor: Option<Actor>) -> Self {
-        Self { trigger, scope, actor, approves: None, covers: None, because: None }
+        Self { trigger, scope, actor, approves: None, covers: None, because: None, remarks: Vec::new() }
     }
 
     fn mode(&self) -> &'static str {
@@ -328,7 +330,7 @@ impl Engine {
             if sight.failure.is_none() {
                 state.last_success = Some(now);
                 // With everything that has changed since, the last complete read is as good as new.
-                if request.covers.is_some() && request.trigger == Trigger::Schedule {
+                if request.covers.is_some() && request.trigger == Trigger::Schedule && sight.is_complete() {
                     state.last_complete_read = Some(now);
                 }
                 if sight.is_full() && is_current {

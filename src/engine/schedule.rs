@@ -7,11 +7,12 @@ use std::time::Duration;
 use chrono::{Offset as _, TimeZone as _};
 use chrono_tz::Tz;
 
-use super::changes::Since;
+use super::changes::{PATIENCE, Since};
 use super::due::Due;
 use super::run::Request;
 use super::{Directory, Engine, EngineError, Health};
 use crate::model::{Timestamp, Trigger};
+use crate::reconcile::Doubt;
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
@@ -225,6 +226,10 @@ impl Engine {
         self.check_clock_or_log().await;
         let now = self.clock.now();
         let full = |because| Request { because, ..Request::full(Trigger::Schedule, None) };
+        if !directory.config.incremental {
+            return full(Some(Doubt::NotConfigured));
+        }
+        let limit = directory.config.settings.timeouts.run;
         let since = async {
             let position = self.store.directory(&directory.config.name).await?.position;
             let is_due = position.is_none_or(|p| directory.config.full.next(p.full_at).is_none_or(|due| due <= now));
@@ -232,15 +237,19 @@ impl Engine {
                 return Ok(None);
             }
             let (mut session, settings) = self.open(directory).await?;
+            session.wait_at_most(PATIENCE);
             Ok::<_, EngineError>(Some(self.since_and_pending(directory, &mut session, &settings).await?))
         };
-        match since.await {
-            Ok(Some(Since::People(people, position))) => {
-                Request { covers: Some(position), ..Request::people(Trigger::Schedule, people, None) }
+        match tokio::time::timeout(limit, since).await {
+            Ok(Ok(Some((Since::People(people, position), remarks)))) => {
+                Request { covers: Some(position), remarks, ..Request::people(Trigger::Schedule, people, None) }
             }
-            Ok(Some(Since::Everybody(doubt))) => full(Some(doubt)),
+            Ok(Ok(Some((Since::Everybody(doubt), _)))) => full(Some(doubt)),
+            // A question for changes that fails does not keep everybody from being read.
+            Ok(Err(EngineError::Directory(error))) => full(Some(Doubt::Refused(error.to_string()))),
+            Err(_) => full(Some(Doubt::Refused(EngineError::TooLong(limit).to_string()))),
             // What went wrong goes wrong again, and is told of that run.
-            Ok(None) | Err(_) => full(None),
+            Ok(Ok(None) | Err(_)) => full(None),
         }
     }
 

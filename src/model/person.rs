@@ -141,6 +141,35 @@ impl Profile {
         }
     }
 
+    /// Takes over the value of one field from another profile.
+    pub fn take_over(&mut self, field: &str, other: &Self) {
+        let Self {
+            display_name,
+            given_name,
+            surname,
+            title,
+            department,
+            phone,
+            employee_id,
+            manager,
+            sam_account_name,
+            user_principal_name,
+        } = self;
+        match field {
+            "display-name" => display_name.clone_from(&other.display_name),
+            "given-name" => given_name.clone_from(&other.given_name),
+            "surname" => surname.clone_from(&other.surname),
+            "title" => title.clone_from(&other.title),
+            "department" => department.clone_from(&other.department),
+            "phone" => phone.clone_from(&other.phone),
+            "employee-id" => employee_id.clone_from(&other.employee_id),
+            "manager" => manager.clone_from(&other.manager),
+            "sam-account-name" => sam_account_name.clone_from(&other.sam_account_name),
+            "user-principal-name" => user_principal_name.clone_from(&other.user_principal_name),
+            _ => {}
+        }
+    }
+
     /// The fields in a fixed order, with the names used in configuration and output.
     pub fn fields(&self) -> [(&'static str, Option<&str>); 10] {
         let Self {

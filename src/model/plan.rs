@@ -20,8 +20,14 @@ pub enum QuarantineReason {
     ContestedAddress,
     /// The address belongs to a suspended user with another GUID: the same person re-created, or someone new.
     AddressHeld,
-    /// userAccountControl, accountExpires or primaryGroupID could not be read.
+    /// Neither userAccountControl nor accountExpires could be read.
     UnreadableState,
+    /// userAccountControl is not readable, or its value is no 32-bit number.
+    UnknownAccountControl,
+    /// accountExpires is not readable, or its value is no point in time.
+    UnknownExpiry,
+    /// primaryGroupID is not readable, and no other group gives a tier.
+    UnknownPrimaryGroup,
     /// The entry could not be decoded.
     MalformedEntry,
     /// Outside base or filter, but nothing readable says why.
@@ -44,6 +50,9 @@ impl QuarantineReason {
             Self::ContestedAddress => "contested-address",
             Self::AddressHeld => "address-held",
             Self::UnreadableState => "unreadable-state",
+            Self::UnknownAccountControl => "unknown-account-control",
+            Self::UnknownExpiry => "unknown-expiry",
+            Self::UnknownPrimaryGroup => "unknown-primary-group",
             Self::MalformedEntry => "malformed-entry",
             Self::UnknownScope => "unknown-scope",
             Self::IdTaken => "id-taken",
@@ -63,8 +72,19 @@ impl QuarantineReason {
                 "the same person, created anew: rosterctl user relink; somebody new: rosterctl user release-address of whoever has it"
             }
             Self::UnreadableState => "give the service account the right to read userAccountControl, accountExpires and primaryGroupID",
+            Self::UnknownAccountControl => {
+                "give the service account the right to read userAccountControl, or correct its value: a number of 32 bits"
+            }
+            Self::UnknownExpiry => {
+                "give the service account the right to read accountExpires, or correct its value: 0, 9223372036854775807 or a time"
+            }
+            Self::UnknownPrimaryGroup => {
+                "give the service account the right to read primaryGroupID, or correct its value: the RID of a group"
+            }
             Self::MalformedEntry => "correct what of the entry is no text, or far too long",
-            Self::UnknownScope => "give the service account the right to read what the filter asks for",
+            Self::UnknownScope => {
+                "give the service account the right to read what the filter asks for: the attributes of the entry, and the groups with their members; if a group that the filter names was deleted, correct filter"
+            }
             Self::IdTaken => {
                 "the user of this entry is linked to another entry: disable or delete the entry that is not used any more; \
                  to return to this one, delete the other and use rosterctl user relink; another person needs a new AD account"
@@ -87,6 +107,9 @@ impl QuarantineReason {
             Self::ContestedAddress,
             Self::AddressHeld,
             Self::UnreadableState,
+            Self::UnknownAccountControl,
+            Self::UnknownExpiry,
+            Self::UnknownPrimaryGroup,
             Self::MalformedEntry,
             Self::UnknownScope,
             Self::IdTaken,

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::canary::{Canary, is_always_shown};
 use crate::model::{Dn, Guid};
 
 /// Which server answered: what tells one DC, and one database of it, from another.
@@ -15,17 +16,6 @@ pub struct ServerIdentity {
     pub ds_service_name: String,
     /// `invocationId` of that object.
     pub invocation_id: Option<Guid>,
-}
-
-/// An object that must be readable throughout, with the attributes it showed when it was pinned.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Canary {
-    /// The object.
-    pub guid: Guid,
-    /// How it is configured, for messages.
-    pub name: String,
-    /// The attributes it showed.
-    pub attributes: BTreeSet<String>,
 }
 
 /// Before or after the read.
@@ -97,6 +87,8 @@ pub enum Problem {
         page: u64,
         /// How it ended.
         end: PageEnd,
+        /// The server's own text, if it sent one.
+        text: String,
     },
     /// A base was not read to its end.
     Unread(Dn),
@@ -122,7 +114,7 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Page { base, page, end } => {
+            Self::Page { base, page, end, text } => {
                 write!(f, "page {page} of {base} ")?;
                 match end {
                     PageEnd::More | PageEnd::Last => write!(f, "ended"),
@@ -132,7 +124,8 @@ impl fmt::Display for Problem {
                     PageEnd::Refused(4) => write!(f, "ended with result 4 (sizeLimitExceeded): what was returned is not all"),
                     PageEnd::Refused(code) => write!(f, "ended with result {code}"),
                     PageEnd::Cut => write!(f, "was cut off"),
-                }
+                }?;
+                if text.is_empty() { Ok(()) } else { write!(f, " ({text})") }
             }
             Self::Unread(base) => write!(f, "{base} was not read to its end"),
             Self::ServerChanged => {
@@ -166,6 +159,10 @@ pub struct Ledger {
     seen: [u64; 32],
     servers: BTreeMap<Moment, ServerIdentity>,
     canaries: BTreeSet<(Moment, Guid)>,
+    /// The server's text about the page that comes next, by base.
+    said: BTreeMap<usize, String>,
+    /// Attributes that a canary no longer shows, of those that can be absent without a lack of rights.
+    faded: BTreeSet<(String, String)>,
     problems: Vec<(Option<usize>, Problem)>,
 }
 
@@ -182,6 +179,8 @@ impl Ledger {
             seen: [0; 32],
             servers: BTreeMap::new(),
             canaries: BTreeSet::new(),
+            said: BTreeMap::new(),
+            faded: BTreeSet::new(),
             problems: Vec::new(),
         }
     }
@@ -195,9 +194,11 @@ impl Ledger {
     pub fn canary(&mut self, moment: Moment, guid: Guid, attributes: &BTreeSet<String>) {
         if let Some(canary) = self.expected.canaries.iter().find(|c| c.guid == guid) {
             self.canaries.insert((moment, guid));
-            for lost in canary.attributes.difference(attributes) {
-                self.problems.push((None, Problem::CanaryBlind(canary.name.clone(), lost.clone())));
+            for lost in canary.blind(attributes) {
+                self.problems.push((None, Problem::CanaryBlind(canary.name.clone(), lost.to_owned())));
             }
+            let optional = canary.attributes.difference(attributes).filter(|a| !is_always_shown(a));
+            self.faded.extend(optional.map(|a| (canary.name.clone(), a.clone())));
         }
     }
 
@@ -222,10 +223,21 @@ impl Ledger {
             PageEnd::More => {}
             PageEnd::Last => self.finished[base] = true,
             end => {
-                let problem = Problem::Page { base: self.expected.bases[base].clone(), page: self.pages[base], end };
+                let text = self.said.remove(&base).unwrap_or_default();
+                let problem = Problem::Page { base: self.expected.bases[base].clone(), page: self.pages[base], end, text };
                 self.problems.push((Some(base), problem));
             }
         }
+    }
+
+    /// The server's text about the page of base number `base` that is noted next.
+    pub fn said(&mut self, base: usize, text: String) {
+        self.said.insert(base, text);
+    }
+
+    /// The bases that have shown nobody.
+    pub fn empty_bases(&self) -> impl Iterator<Item = &Dn> {
+        self.expected.bases.iter().zip(&self.entries).filter(|(_, n)| **n == 0).map(|(base, _)| base)
     }
 
     /// Whether some base has shown nobody, so that it matters how many people stood there.
@@ -295,6 +307,15 @@ impl Ledger {
             }
         }
         problems.extend(self.rights_lost());
+        // A canary's value may have been cleared. That nobody shows the attribute any more, although people did, is no such thing.
+        let is_lost = |attribute: &String| {
+            let expected = self.expected.attributes.iter().position(|a| a.eq_ignore_ascii_case(attribute));
+            let had = |bit: usize| self.expected.counts.seen.get(&self.expected.attributes[bit]).copied().unwrap_or(0);
+            let exempt = self.expected.exempt.iter().any(|a| a.eq_ignore_ascii_case(attribute));
+            expected.is_some_and(|bit| self.seen[bit] == 0 && had(bit) > 0) && !exempt
+        };
+        let lost = self.faded.iter().filter(|(_, attribute)| is_lost(attribute));
+        problems.extend(lost.map(|(name, attribute)| Problem::CanaryBlind(name.clone(), attribute.clone())));
         problems
     }
 

@@ -8,7 +8,7 @@ use super::addresses::Choices;
 use super::{Closure, Membership, TierRules, TierWish, WithoutGroup};
 use crate::model::{
     AccountId, Address, AddressKey, Broken, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry, Field, Guid, Person, Placement, Profile,
-    Reason, Timestamp, UserAccountControl,
+    QuarantineReason, Reason, Timestamp, User, UserAccountControl,
 };
 
 /// Where and when an entry was seen.
@@ -103,7 +103,14 @@ pub enum Primary {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Facts {
     /// The entry.
-    Alive { control: Option<UserAccountControl>, expires: Option<Expiry>, placement: Placement, excluded_by: Option<String> },
+    Alive {
+        control: Option<UserAccountControl>,
+        expires: Option<Expiry>,
+        /// Whether primaryGroupID is unknown, so that the groups may not be all.
+        groups_unknown: bool,
+        placement: Placement,
+        excluded_by: Option<String>,
+    },
     /// The tombstone.
     Tombstone,
     /// Nothing was found by GUID.
@@ -129,6 +136,10 @@ pub struct Desired {
     /// The other values, of what the entry shows several values of.
     pub(super) choices: Option<Box<Choices>>,
     findings: [Finding; 7],
+    /// Whether the entry shows no `proxyAddresses` at all.
+    no_proxies: bool,
+    /// Whether something is kept that the entry does not show, because the right to read it may be lost.
+    is_withheld: bool,
     /// Whether nothing proves that the absence could have been seen.
     pub(super) unwitnessed: bool,
 }
@@ -153,8 +164,9 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
     };
     let tier = policy.tiers.wish(&policy.closure, &person.groups, !person.groups_unknown);
     let secondary = secondaries(&person, if addresses.len() > 1 { &Primary::Unseen } else { &primary }, policy);
+    let no_proxies = person.proxy_addresses.is_empty();
     // Most decisions are forgotten at once: nothing is copied for them.
-    let Person { guid, dn, placement, control, expires, profile, several, .. } = person;
+    let Person { guid, dn, placement, control, expires, groups_unknown, profile, several, .. } = person;
     let profiles = several.map(|several| *several).unwrap_or_default();
     let choices = Choices { addresses: if addresses.len() > 1 { addresses } else { BTreeSet::new() }, profile: profiles };
     let mut desired = Desired {
@@ -162,11 +174,13 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
         guid,
         dn,
         secondary,
-        facts: Facts::Alive { control, expires, placement, excluded_by },
+        facts: Facts::Alive { control, expires, groups_unknown, placement, excluded_by },
         tier,
         primary,
         profile: Some(profile),
         findings: [Finding::Unknown; 7],
+        no_proxies,
+        is_withheld: false,
         unwitnessed: false,
     };
     desired.judge_state(control, expires, policy);
@@ -202,7 +216,32 @@ fn secondaries(person: &Person, primary: &Primary, policy: &Policy) -> BTreeSet<
 impl Desired {
     /// Whether the entry was read, and showed all that decides on a suspension. What it did not show may be shown without a word.
     pub(super) fn is_told_whole(&self) -> bool {
-        self.tier != TierWish::Unknown && matches!(&self.facts, Facts::Alive { control: Some(_), expires: Some(_), .. })
+        self.tier != TierWish::Unknown
+            && !self.is_withheld
+            && matches!(&self.facts, Facts::Alive { control: Some(_), expires: Some(_), .. })
+    }
+
+    /// Whether the entry shows no `proxyAddresses` at all.
+    pub fn shows_no_proxies(&self) -> bool {
+        self.no_proxies
+    }
+
+    /// Keeps the value that the user has, in place of the one that the entry does not show: of a field of the profile, or the
+    /// secondary addresses. The next run reads the person again.
+    pub fn keep(&mut self, field: Option<&str>, user: &User, policy: &Policy) {
+        self.is_withheld = true;
+        match (field, self.profile.as_mut()) {
+            (Some(field), Some(profile)) => profile.take_over(field, &user.profile),
+            (Some(_), None) => {}
+            (None, _) => {
+                let first = match &self.primary {
+                    Primary::Usable(address) => Some(address.key()),
+                    _ => None,
+                };
+                let kept = user.addresses.secondary.iter().filter(|a| policy.claims.covers(a) && Some(a.key()) != first);
+                self.secondary = kept.cloned().collect();
+            }
+        }
     }
 
     /// Somebody of whom nothing is known but where, and that.
@@ -217,6 +256,8 @@ impl Desired {
             profile: None,
             choices: None,
             findings: [Finding::Unknown; 7],
+            no_proxies: true,
+            is_withheld: false,
             unwitnessed: false,
         }
     }
@@ -252,7 +293,7 @@ impl Desired {
     /// Of an entry that cannot be used: that it is disabled or has expired, if it shows that. Nothing else of it counts.
     pub fn broken(guid: Guid, rest: Broken, policy: &Policy) -> Option<Self> {
         let Broken { dn, control, expires } = rest;
-        let facts = Facts::Alive { control, expires, placement: Placement::Unknown, excluded_by: None };
+        let facts = Facts::Alive { control, expires, groups_unknown: false, placement: Placement::Unknown, excluded_by: None };
         let mut desired = Self::unread(guid, dn, facts);
         desired.judge_state(control, expires, policy);
         let shows = |reason| desired.finding(reason) == Finding::Holds;
@@ -323,7 +364,8 @@ impl Desired {
         };
         let value = dn.as_str().to_owned();
         let placement = Placement::Outside { attribute: "distinguishedName".to_owned(), value };
-        let mut desired = Self::unread(seen.guid, dn, Facts::Alive { control, expires, placement, excluded_by: None });
+        let mut desired =
+            Self::unread(seen.guid, dn, Facts::Alive { control, expires, placement, excluded_by: None, groups_unknown: false });
         for reason in [Reason::Disabled, Reason::Expired] {
             desired.set(reason, seen.finding(reason));
         }
@@ -390,6 +432,28 @@ impl Desired {
         present && matches!(self.primary, Primary::Usable(_)) && self.joining_tier(policy).is_some()
     }
 
+    /// The aspect of the entry that cannot be judged, because its attribute is not readable or has no usable value.
+    pub(super) fn unknown_aspect(&self) -> Option<QuarantineReason> {
+        let Facts::Alive { control, expires, groups_unknown, .. } = &self.facts else { return None };
+        match (control, expires) {
+            (None, None) => Some(QuarantineReason::UnreadableState),
+            (None, Some(_)) => Some(QuarantineReason::UnknownAccountControl),
+            (Some(_), None) => Some(QuarantineReason::UnknownExpiry),
+            (Some(_), Some(_)) => (*groups_unknown && self.tier == TierWish::Unknown).then_some(QuarantineReason::UnknownPrimaryGroup),
+        }
+    }
+
+    /// Whether an unknown person would get a user but for an aspect that cannot be judged.
+    pub(super) fn is_undecided(&self, policy: &Policy) -> bool {
+        let is_barred = [Reason::Disabled, Reason::Expired].into_iter().any(|r| self.finding(r) == Finding::Holds);
+        let would_join = self.joining_tier(policy).is_some() || self.unknown_aspect() == Some(QuarantineReason::UnknownPrimaryGroup);
+        self.unknown_aspect().is_some()
+            && !is_barred
+            && self.finding(Reason::OutOfScope) == Finding::Refuted
+            && matches!(self.primary, Primary::Usable(_))
+            && would_join
+    }
+
     /// The tier a newcomer gets, if any.
     pub(super) fn joining_tier(&self, policy: &Policy) -> Option<crate::model::Tier> {
         match (self.tier, policy.tiers.without_group) {
@@ -450,7 +514,8 @@ impl Desired {
     /// expiry shows as a change although the entry is the same. The format has a version; a new one
     /// makes every person look changed once, which costs one slow run and nothing else.
     pub fn fingerprint(&self) -> u64 {
-        let Self { guid, dn, facts, tier, primary, secondary, profile, choices, findings, unwitnessed } = self;
+        let Self { guid, dn, facts, tier, primary, secondary, profile, choices, findings, no_proxies: _, is_withheld: _, unwitnessed } =
+            self;
         let mut hash = Xxh3::new();
         let mut text = |tag: u8, value: &str| {
             hash.update(&[tag]);

@@ -74,7 +74,11 @@ impl Index {
             }
             Err(_) => {
                 let is_wanted = match &desired.primary {
-                    Primary::Usable(address) => desired.is_provisionable(policy) || self.unmanaged.contains(&address_hash(&address.key())),
+                    Primary::Usable(address) => {
+                        desired.is_provisionable(policy)
+                            || desired.is_undecided(policy)
+                            || self.unmanaged.contains(&address_hash(&address.key()))
+                    }
                     // Whoever would be somebody but for the address is worth a line in the quarantine.
                     Primary::Malformed => !policy.claims.is_empty() && desired.joining_tier(policy).is_some(),
                     Primary::Unclaimed(_) | Primary::Absent | Primary::Unseen => false,

@@ -13,6 +13,7 @@
 
 mod absence;
 mod addresses;
+mod canary;
 mod cluster;
 mod completeness;
 mod decide;
@@ -32,10 +33,9 @@ mod undo;
 
 pub use absence::{Absent, Confirmation, Look};
 pub use addresses::{Choices, Rival, newly_wanted};
+pub use canary::Canary;
 pub use cluster::Cluster;
-pub use completeness::{
-    AttributeCounts, Canary, Complete, Expectation, Incomplete, Ledger, Moment, PageEnd, Presence, Problem, ServerIdentity,
-};
+pub use completeness::{AttributeCounts, Complete, Expectation, Incomplete, Ledger, Moment, PageEnd, Presence, Problem, ServerIdentity};
 pub use decide::{Desired, Exclude, Finding, Observation, Policy, Primary, decide};
 pub use explain::{Line, Reading, paths, read, remedies};
 pub use grace::{FirstSeen, GraceCause, Settling};
@@ -46,7 +46,7 @@ pub use plan::{Entitlement, Known, PersonRow, StoredPerson, plan, suspects};
 pub use position::{Doubt, Position};
 pub use proposal::Proposal;
 pub use rejection::ended;
-pub use scope::{Filter, FilterError, Truth};
+pub use scope::{Filter, FilterError, GroupAssertion, Truth, unknown_rule};
 pub use takeover::{Takeover, Whereabouts};
 pub use tiers::{Closure, ClosureGroup, Membership, TierRules, TierWish, WithoutGroup};
 pub use undo::{Left, Taken, Undoing, undo};

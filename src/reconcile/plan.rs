@@ -162,7 +162,7 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
         // Who is released has no claim on anything, so nothing of theirs can be wrong.
         let has_user = user.is_some_and(|u| u.standing != Standing::Released);
         let is_taken = user.is_none() && linked.is_none() && known.is_id_taken(d, policy);
-        let quarantine = quarantine(d, has_user, refused).or(is_taken.then_some(QuarantineReason::IdTaken));
+        let quarantine = quarantine(d, has_user, refused, policy).or(is_taken.then_some(QuarantineReason::IdTaken));
         let planned = Planned { d, known, policy, quarantine };
         let start = proposal.plan.changes.len();
         if let (Some(user), Some(_)) = (user.filter(|u| u.standing != Standing::Released), takeover) {
@@ -233,7 +233,7 @@ fn wishes<'a>(desired: &'a BTreeMap<Guid, Desired>, known: &'a Known, policy: &P
         }
         let comes_back = |user: &User| d.is_provisionable(policy) && !user.pins.contains(&Overruled::Return);
         // Whoever is in quarantine keeps the addresses it has: nobody else may count on them.
-        if quarantine(d, own.is_some_and(|u| u.standing != Standing::Released), None).is_some() {
+        if quarantine(d, own.is_some_and(|u| u.standing != Standing::Released), None, policy).is_some() {
             continue;
         }
         let is_barred = [Reason::Disabled, Reason::Expired].into_iter().any(|r| d.finding(r) == Finding::Holds);
@@ -315,9 +315,11 @@ fn is_linkable(user: &User, person: Guid, primary: &crate::model::Address, polic
         && user.addresses.primary.as_ref().is_some_and(|a| a.key() == primary.key())
 }
 
-fn quarantine(d: &Desired, has_user: bool, refused: Option<QuarantineReason>) -> Option<QuarantineReason> {
-    if d.is_alive() && [Reason::Disabled, Reason::Expired].into_iter().all(|r| d.finding(r) == Finding::Unknown) {
-        return Some(QuarantineReason::UnreadableState);
+fn quarantine(d: &Desired, has_user: bool, refused: Option<QuarantineReason>, policy: &Policy) -> Option<QuarantineReason> {
+    if has_user || d.is_undecided(policy) {
+        if let Some(reason) = d.unknown_aspect() {
+            return Some(reason);
+        }
     }
     if has_user && d.is_alive() && d.primary != Primary::Unseen && d.finding(Reason::OutOfScope) == Finding::Unknown {
         return Some(QuarantineReason::UnknownScope);

@@ -32,6 +32,8 @@ pub struct Position {
 /// Why changes cannot be followed, and everything has to be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Doubt {
+    /// The configuration says `incremental = false`.
+    NotConfigured,
     /// They never were, or no longer are by somebody's word.
     NoPosition,
     /// Another server, or another database of it, counts otherwise.
@@ -60,6 +62,7 @@ impl Doubt {
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotConfigured => f.write_str("incremental = false"),
             Self::NoPosition => f.write_str("there is nothing yet to follow changes from"),
             Self::OtherServer => f.write_str("another server, or another database on it, answers now"),
             Self::SetBack => f.write_str(

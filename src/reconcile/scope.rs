@@ -5,6 +5,7 @@
 //! person is out of scope only when the whole is false whatever the unknown parts may be.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// A filter (RFC 4515), kept as its assertions and how they are joined.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,11 +29,38 @@ pub enum Filter {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// Parentheses do not match.
-    #[error("the filter \"{0}\" has unbalanced parentheses")]
+    #[error("the filter \"{0}\" has unbalanced parentheses: write one pair around each assertion, as in (&(department=Sales)(l=Berlin))")]
     Unbalanced(String),
+    /// Several filters stand side by side, and nothing joins them.
+    #[error("the filter \"{0}\" has several parts side by side: join them, as in (&(department=Sales)(l=Berlin))")]
+    Several(String),
     /// An assertion without attribute or comparison.
     #[error("\"{0}\" is not an assertion such as (department=Sales)")]
     Assertion(String),
+}
+
+/// LDAP_MATCHING_RULE_TRANSITIVE_EVAL: membership through any number of groups.
+const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
+
+/// The matching rules that Active Directory has (MS-ADTS 3.1.1.3.4.4); a filter with another one finds no entry.
+const AD_RULES: [&str; 4] = ["1.2.840.113556.1.4.803", "1.2.840.113556.1.4.804", IN_CHAIN, "1.2.840.113556.1.4.2253"];
+
+/// An assertion that an entry is a member of a group: `(memberOf=CN=VPN,…)`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct GroupAssertion {
+    /// The distinguished name of the group, without escapes.
+    pub group: String,
+    /// Whether membership through other groups counts.
+    pub in_chain: bool,
+}
+
+/// The sentence about a matching rule that Active Directory does not have.
+pub fn unknown_rule(rule: &str) -> String {
+    format!(
+        "Active Directory has no matching rule {rule}, and finds no entry by it: write (attribute=value), or use {} (all bits), {} (any bit) or \
+         {IN_CHAIN} (membership through other groups)",
+        AD_RULES[0], AD_RULES[1]
+    )
 }
 
 /// Yes, no, or not to be told.
@@ -50,8 +78,33 @@ impl Filter {
     /// Takes a filter apart.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         let trimmed = text.trim();
-        let (filter, rest) = parse(trimmed, 0)?;
-        if rest.trim().is_empty() { Ok(filter) } else { Err(FilterError::Unbalanced(text.to_owned())) }
+        // The outer parentheses may be left out, as AD's own tools allow.
+        let whole = if trimmed.starts_with('(') { trimmed.to_owned() } else { format!("({trimmed})") };
+        let (filter, rest) = parse(&whole, 0)?;
+        match rest.trim() {
+            "" => Ok(filter),
+            rest if rest.starts_with('(') => Err(FilterError::Several(text.to_owned())),
+            _ => Err(FilterError::Unbalanced(text.to_owned())),
+        }
+    }
+
+    /// The matching rules it names that Active Directory does not have.
+    pub fn unknown_rules(&self) -> BTreeSet<&str> {
+        self.assertions().into_iter().filter_map(|(_, text)| rule(text)).filter(|rule| !AD_RULES.contains(rule)).collect()
+    }
+
+    /// The group that an assertion of this text asks membership of, if it does.
+    pub fn group_of(text: &str) -> Option<GroupAssertion> {
+        let body = text.strip_prefix('(')?.strip_suffix(')')?;
+        let (left, value) = body.split_once('=')?;
+        let (attribute, in_chain) = match left.split_once(':') {
+            None => (left, false),
+            Some((attribute, named)) => (attribute, named.trim_end_matches(':') == IN_CHAIN),
+        };
+        let is_plain = !left.contains(':') || in_chain;
+        // `memberOf=*` asks for no group in particular.
+        let asks = attribute.trim().eq_ignore_ascii_case("memberOf") && is_plain && !value.contains('*');
+        asks.then(|| Some(GroupAssertion { group: unescaped(value)?, in_chain }))?
     }
 
     /// Its assertions, in order.
@@ -98,12 +151,52 @@ impl Filter {
     }
 }
 
+impl fmt::Display for Filter {
+    /// Writes it as RFC 4515 has it, whatever way it was written in.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::And(parts) | Self::Or(parts) => {
+                f.write_str(if matches!(self, Self::And(_)) { "(&" } else { "(|" })?;
+                parts.iter().try_for_each(|part| part.fmt(f))?;
+                f.write_str(")")
+            }
+            Self::Not(part) => write!(f, "(!{part})"),
+            Self::Assertion { text, .. } => f.write_str(text),
+        }
+    }
+}
+
+/// The matching rule of an assertion (RFC 4515 `extensible`), if it names one.
+fn rule(text: &str) -> Option<&str> {
+    let (left, _) = text.strip_prefix('(')?.split_once('=')?;
+    let (_, named) = left.strip_suffix(':')?.split_once(':')?;
+    let named = if named.get(..3).is_some_and(|dn| dn.eq_ignore_ascii_case("dn:")) { &named[3..] } else { named };
+    (!named.is_empty() && !named.eq_ignore_ascii_case("dn")).then_some(named)
+}
+
+/// The text of a value without the escapes of RFC 4515.
+fn unescaped(value: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        if *first == b'\\' {
+            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &after[2..];
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// Nesting beyond this is a mistake, and recursion has to end somewhere.
 const MAX_DEPTH: usize = 50;
 
 fn parse(text: &str, depth: usize) -> Result<(Filter, &str), FilterError> {
     let unbalanced = || FilterError::Unbalanced(text.to_owned());
-    let inner = text.strip_prefix('(').filter(|_| depth < MAX_DEPTH).ok_or_else(unbalanced)?;
+    let inner = text.strip_prefix('(').filter(|_| depth < MAX_DEPTH).ok_or_else(unbalanced)?.trim_start();
     match inner.as_bytes().first() {
         Some(b'&' | b'|') => {
             let mut rest = inner[1..].trim_start();
@@ -117,22 +210,34 @@ fn parse(text: &str, depth: usize) -> Result<(Filter, &str), FilterError> {
             Ok((if inner.starts_with('&') { Filter::And(parts) } else { Filter::Or(parts) }, rest))
         }
         Some(b'!') => {
-            let (part, rest) = parse(inner[1..].trim_start(), depth + 1)?;
+            let negated = inner[1..].trim_start();
+            // `(!a=b)` is no RFC 4515, but AD's own tools take it.
+            if !negated.starts_with('(') {
+                let (part, rest) = assertion(negated).ok_or_else(unbalanced)??;
+                return Ok((Filter::Not(Box::new(part)), rest));
+            }
+            let (part, rest) = parse(negated, depth + 1)?;
             let rest = rest.trim_start().strip_prefix(')').ok_or_else(unbalanced)?;
             Ok((Filter::Not(Box::new(part)), rest))
         }
-        _ => {
-            // A literal parenthesis in a value is written \28 or \29 (RFC 4515), so the next one ends the assertion.
-            let end = inner.find(')').ok_or_else(unbalanced)?;
-            let body = &inner[..end];
-            let attribute: String = body.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '.').collect();
-            let comparison = body[attribute.len()..].trim_start_matches(|c| c != '=' && c != '(');
-            if attribute.is_empty() || !comparison.starts_with('=') || body.contains('(') {
-                return Err(FilterError::Assertion(format!("({body})")));
-            }
-            Ok((Filter::Assertion { attribute, text: format!("({body})") }, &inner[end + 1..]))
-        }
+        _ => assertion(inner).ok_or_else(unbalanced)?,
     }
+}
+
+/// The assertion up to the closing parenthesis, and what follows that; `None` where there is none.
+fn assertion(inner: &str) -> Option<Result<(Filter, &str), FilterError>> {
+    // A literal parenthesis in a value is written \28 or \29 (RFC 4515), so the next one ends the assertion.
+    let end = inner.find(')')?;
+    let body = &inner[..end];
+    let attribute: String = body.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '.').collect();
+    // AD passes over spaces around a value of text (RFC 4518, 2.6.1), and so does this.
+    let rest = body[attribute.len()..].trim();
+    let comparison = rest.trim_start_matches(|c| c != '=' && c != '(');
+    if attribute.is_empty() || !comparison.starts_with('=') || body.contains('(') {
+        return Some(Err(FilterError::Assertion(format!("({body})"))));
+    }
+    let text = format!("({attribute}{rest})");
+    Some(Ok((Filter::Assertion { attribute, text }, &inner[end + 1..])))
 }
 
 #[cfg(test)]
@@ -154,10 +259,43 @@ mod tests {
 
     #[test]
     fn what_is_no_filter_is_refused() {
-        for bad in ["", "a=b", "(a=b", "(&(a=b)", "((a=b))", "(a)", "(=b)", "(a=b)(c=d)", "(!a=b)", "(a=(b))"] {
+        for bad in ["", "a", "(a=b", "a=b)", "(&(a=b)", "((a=b))", "(a)", "(=b)", "(a=b)(c=d)", "(!a)", "(a=(b))", "&a=b"] {
             assert!(Filter::parse(bad).is_err(), "{bad}");
         }
         assert!(Filter::parse(&"(!".repeat(10_000)).is_err());
+    }
+
+    #[test]
+    fn a_filter_is_taken_in_every_form_that_ads_own_tools_take() {
+        let table = [
+            ("department=Sales", "(department=Sales)"),
+            (" ( department=Sales ) ", "(department=Sales)"),
+            ("&(a=1)(b=2)", "(&(a=1)(b=2))"),
+            ("(& (a=1)\n\t( | (b=2) (c=3) ) )", "(&(a=1)(|(b=2)(c=3)))"),
+            ("(!a=1)", "(!(a=1))"),
+            ("! ( a=1 )", "(!(a=1))"),
+            ("(a = 1)", "(a= 1)"),
+            ("(cn=x\\29y)", "(cn=x\\29y)"),
+            ("memberOf:1.2.840.113556.1.4.1941:=CN=g,DC=corp", "(memberOf:1.2.840.113556.1.4.1941:=CN=g,DC=corp)"),
+        ];
+        for (written, sent) in table {
+            assert_eq!(Filter::parse(written).map(|f| f.to_string()), Ok(sent.to_owned()), "{written}");
+        }
+    }
+
+    #[test]
+    fn a_filter_names_its_groups_and_its_matching_rules() {
+        let chain = "(memberOf:1.2.840.113556.1.4.1941:=CN=a\\28b\\29,DC=corp)";
+        let group = |name: &str, in_chain| Some(GroupAssertion { group: name.to_owned(), in_chain });
+        assert_eq!(Filter::group_of("(memberof=CN=VPN,DC=corp)"), group("CN=VPN,DC=corp", false));
+        assert_eq!(Filter::group_of(chain), group("CN=a(b),DC=corp", true));
+        for other in ["(memberOf=*)", "(member=CN=x)", "(memberOf:2.5.13.1:=CN=x)", "(l=Berlin)"] {
+            assert_eq!(Filter::group_of(other), None, "{other}");
+        }
+        let rules = |text: &str| Filter::parse(text).expect("a filter").unknown_rules().into_iter().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(rules("(|(a:2.5.13.2:=x)(b:dn:2.5.13.5:=y)(c:caseIgnoreMatch:=z))"), ["2.5.13.2", "2.5.13.5", "caseIgnoreMatch"]);
+        assert!(rules("(&(userAccountControl:1.2.840.113556.1.4.803:=2)(a:=x)(b:dn:=y)(c>=1))").is_empty());
+        assert!(rules(chain).is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use sqlx::Row as _;
 use super::rejections::OF_DIRECTORY;
 use super::sql::{Columns, Sql, insert, pieces};
 use super::{Doing as _, Store, StoreError, users};
-use crate::model::{AccountId, AddressKey, Class, DirectoryName, Dn, Guid, Link, QuarantineReason, Timestamp, UserId};
+use crate::model::{AccountId, AddressKey, Class, DirectoryName, Dn, Guid, Link, QuarantineReason, Timestamp, User, UserId};
 use crate::reconcile::{GraceCause, IndexRow, Known, Settling, StoredPerson, Waiting, address_hash};
 
 /// One entry that cannot be used as it is.
@@ -142,6 +142,25 @@ impl Store {
             }
         }
         Ok(known)
+    }
+
+    /// Users of people who belong to one parent, at most 500 of them: enough to see what its people have.
+    pub async fn users_below(&self, directory: &DirectoryName, parent: &Dn) -> Result<Vec<User>, StoreError> {
+        let sql = Sql::new("SELECT ")
+            .push(users::COLUMNS)
+            .push(" FROM users WHERE status <> 'released' AND id IN (SELECT user_id FROM people WHERE user_id IS NOT NULL AND directory = ")
+            .bind(directory.as_str())
+            .push(" AND parent_key = ")
+            .bind(parent.key())
+            .push(") ORDER BY id LIMIT 500");
+        sql.all(&self.readers).await.doing("load users of a parent")?.iter().map(users::user).collect()
+    }
+
+    /// The people with an active user, as an index of who is to be visible.
+    pub async fn active_people(&self, directory: &DirectoryName) -> Result<Vec<IndexRow>, StoreError> {
+        let sql = Sql::new("SELECT p.guid FROM people p JOIN users u ON u.id = p.user_id WHERE u.status = 'active' AND p.directory = ");
+        let rows = sql.bind(directory.as_str()).push(" ORDER BY p.guid").all(&self.readers).await.doing("load the index")?;
+        rows.iter().map(|row| Ok(IndexRow { guid: Columns::of(row).guid()?, fingerprint: 0 })).collect()
     }
 
     /// The people of an account whose users are linked to other directories than this one, by directory.

@@ -277,7 +277,7 @@ fn every_single_mistake_is_told_with_its_remedy() {
         4:1: there is no key nonsense in [directory]: remove it; the rosterd.toml that rosterd comes with shows all there are
     name = "corp"
     filter = "(a=b"
-        4:10: the filter "(a=b" has unbalanced parentheses
+        4:10: the filter "(a=b" has unbalanced parentheses: write one pair around each assertion, as in (&(department=Sales)(l=Berlin))
     name = "corp"
     full = "0 0 30 2 *"
         4:8: "0 0 30 2 *" never comes

@@ -56,6 +56,7 @@ pub(crate) fn config(sim: &Sim, folder: &Path) -> DirectoryConfig {
         stale_after: Duration::from_hours(6),
         full: Cron::parse("30 2 * * *", chrono_tz::Tz::UTC).expect("a schedule"),
         live: false,
+        incremental: true,
     }
 }
 

@@ -394,7 +394,7 @@ impl Ad {
         let bare = remembered.is_none() && self.entry(id).kind.signs_in();
         let mut changed = marks(self.entry(id).kind);
         if bare {
-            changed.extend([at::USER_ACCOUNT_CONTROL, at::PRIMARY_GROUP_ID]);
+            changed.extend([at::USER_ACCOUNT_CONTROL, at::PRIMARY_GROUP_ID, at::ACCOUNT_EXPIRES]);
         }
         let entry = self.change(id, &changed);
         entry.deleted = false;
@@ -407,6 +407,7 @@ impl Ad {
             let bits = entry.attributes.number(at::USER_ACCOUNT_CONTROL).unwrap_or(512) | 2;
             entry.attributes.set(at::USER_ACCOUNT_CONTROL, &[bits.to_string().as_bytes()]);
             entry.attributes.set(at::PRIMARY_GROUP_ID, &[b"513"]);
+            entry.attributes.set(at::ACCOUNT_EXPIRES, &[b"9223372036854775807"]);
         }
         self.index(id);
         self.forget_name(id);

@@ -5,10 +5,13 @@ mod brakes;
 mod clocks;
 mod decisions;
 mod files;
+mod filters;
 mod hooks;
 mod identity;
+mod rights;
 mod roles;
 mod servers;
+mod sight;
 mod sign_in;
 
 use std::time::Duration;

@@ -15,7 +15,7 @@ async fn a_page_that_ends_with_a_result_fails_the_run_with_that_result() {
     let rows = RESULTS.into_iter().flat_map(|code| {
         let told = format!("ended with result {code}").leak();
         [
-            row(format!("{code} on page 1"), page(1), What::result(code, "simulated"), Ends::Failed(told), Sees::Nobody),
+            row(format!("{code} on page 1"), page(1), What::result(code, "simulated"), Ends::Failed(told), Sees::TheLeaver),
             row(format!("{code} on page 2"), page(2), What::result(code, "simulated"), Ends::Failed(told), Sees::TheLeaver),
         ]
     });
@@ -28,7 +28,7 @@ async fn a_read_that_is_cut_anywhere_fails_and_says_so() {
     let cut = || Ends::Failed("cut");
     let notice = || Ends::Failed("Notice of Disconnection");
     let rows = vec![
-        row("at page 1", page(1), What::Cut, cut(), Sees::Nobody),
+        row("at page 1", page(1), What::Cut, cut(), Sees::TheLeaver),
         row("at page 2", page(2), What::Cut, cut(), Sees::TheLeaver),
         row("behind an entry", after(20), What::Cut, cut(), Sees::TheLeaver),
         row("behind the last entry of a page, before its end", page(1).after_entries(50), What::Cut, cut(), Sees::TheLeaver),
@@ -105,7 +105,7 @@ async fn silence_ends_the_run_when_the_time_for_an_answer_is_over() {
         both("within the handshake", &[0x16, 0x03, 0x03, 0x40, 0x00, 0x02, 0x00]),
         row("at the bind", When::Bind, What::Stall, told(), Sees::Nobody),
         row("at the first search", When::nth_search(1), What::Stall, told(), Sees::Nobody),
-        row("at page 1", page(1), What::Stall, told(), Sees::Nobody),
+        row("at page 1", page(1), What::Stall, told(), Sees::TheLeaver),
         row("at page 2", page(2), What::Stall, told(), Sees::TheLeaver),
         row("among the entries", after(70), What::Stall, told(), Sees::TheLeaver),
     ];

@@ -13,18 +13,18 @@ async fn a_server_that_becomes_another_or_shows_less_in_mid_read_fails_the_run()
         let invocation = vec![vec![7; 16]];
         [frames::entry(id, ntds.as_bytes(), &[("invocationId", invocation)]), frames::done(id, 0, "")].concat()
     };
-    // The rootDSE is read, and who answers with it, at the opening, before the read and after it.
+    // The rootDSE is read, and who answers with it, at the opening, for the changes, before the read and after it.
     let rows = vec![
         row(
             "another copy of the database",
-            When::search().based_at("NTDS Settings").nth(3),
+            When::search().based_at("NTDS Settings").nth(4),
             What::frames_instead(other),
             Ends::Failed("another server, or another copy"),
             Sees::TheLeaver,
         ),
         row(
             "a server that no longer says who it is",
-            When::search().based_at("NTDS Settings").nth(3),
+            When::search().based_at("NTDS Settings").nth(4),
             What::EmptySuccess,
             Ends::Failed("another server, or another copy"),
             Sees::TheLeaver,

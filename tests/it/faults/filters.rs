@@ -1,0 +1,170 @@
+//! Filters: written in any form that AD takes, refused with a reason, and believed only on evidence.
+
+use adsim::{Fault, What, When, names};
+use rosterd::directory::GroupName;
+use rosterd::engine::DirectoryConfig;
+use rosterd::model::{Reason, RunState, Status, Tier, User};
+use rosterd::reconcile::Filter;
+
+use super::{again, followed, guid_of, tick};
+use crate::firm::Firm;
+
+fn filtered(config: &mut DirectoryConfig, text: &str) {
+    config.settings.filter = Some((text.to_owned(), Filter::parse(text).expect("a filter")));
+}
+
+/// A firm without groups that give a tier; everybody is in the group VPN, which the filter asks for.
+async fn on_vpn(filter: impl Fn(&str) -> String) -> Firm {
+    let firm = followed(40, |c| {
+        c.settings.groups = Vec::new();
+        c.tiers.grouped = false;
+    })
+    .await;
+    let dn = firm.sim.edit(|ad| {
+        ad.add_group(names::GROUPS, "VPN");
+        for person in ad.people() {
+            ad.add_member("VPN", person);
+        }
+        ad.dn("VPN")
+    });
+    firm.reconfigure(|c| filtered(c, &filter(&dn)));
+    let run = firm.sync().await;
+    assert_eq!((run.error.as_deref(), run.held), (None, 0), "{run:?}");
+    let run = firm.sync().await;
+    assert_eq!((run.error.as_deref(), run.held), (None, 0), "the scope is accepted: {run:?}");
+    firm
+}
+
+/// Takes a user out of each group, so that the entry shows no `memberOf` at all.
+fn leave_all(firm: &Firm, user: &User) {
+    firm.sim.edit(|ad| {
+        for group in ["VPN", names::PRO, names::PRO_NESTED, names::BASIC] {
+            ad.remove_member(group, guid_of(user));
+        }
+    });
+}
+
+async fn cause(firm: &Firm, user: &User) -> Option<(Reason, String)> {
+    again(firm, user).await.causes.weightiest().map(|c| (c.reason, c.evidence.attribute.clone()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_leaves_the_group_of_the_filter_and_is_in_no_other_is_out_of_scope() {
+    let forms: [fn(&str) -> String; 4] = [
+        |dn| format!("(memberOf={dn})"),
+        |dn| format!("(memberOf:1.2.840.113556.1.4.1941:={dn})"),
+        |dn| format!("(&(objectClass=user)(|(memberOf={dn})(employeeType=robot)))"),
+        |dn| format!("(!(!(memberOf={dn})))"),
+    ];
+    for form in forms {
+        let firm = on_vpn(form).await;
+        let user = firm.users().await.remove(0);
+        leave_all(&firm, &user);
+        let run = tick(&firm).await;
+        assert_eq!(run.mode, "delta", "{run:?}");
+        if form("x").contains("employeeType") {
+            // The other half of the filter asks for an attribute that nobody shows: it cannot be told.
+            assert_eq!(again(&firm, &user).await.status(), Status::Active, "{}", form("x"));
+            continue;
+        }
+        assert_eq!(cause(&firm, &user).await, Some((Reason::OutOfScope, "memberOf".to_owned())), "{}: {run:?}", form("x"));
+        assert_eq!(run.counts.suspend, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_the_filter_that_cannot_be_read_or_is_gone_suspends_nobody() {
+    let troubles: [(&str, fn(&Firm)); 3] = [
+        ("shows no member", |firm| firm.sim.edit(|ad| ad.hide_members("VPN"))),
+        ("was not found", |firm| firm.sim.edit(|ad| ad.hide_entry("VPN"))),
+        ("was not found", |firm| firm.sim.edit(|ad| ad.delete("VPN"))),
+    ];
+    for (told, trouble) in troubles {
+        let firm = on_vpn(|dn| format!("(memberOf={dn})")).await;
+        let user = firm.users().await.remove(0);
+        let before = firm.active().await;
+        leave_all(&firm, &user);
+        trouble(&firm);
+        let runs = [tick(&firm).await, firm.sync().await];
+        assert_eq!(firm.active().await, before, "{told}: {runs:?}");
+        assert!(
+            runs.iter().any(|run| run.warnings.iter().any(|w| w.contains("the filter names the group") && w.contains(told))),
+            "{runs:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_works_in_every_form_that_ads_own_tools_take() {
+    for text in
+        ["employeeType=staff", " ( & ( employeeType=staff ) (! (employeeType=robot) ) ) ", "&(employeeType=staff)(!employeeType=robot)"]
+    {
+        let firm = Firm::running(20, |_| {}).await;
+        firm.sim.edit(|ad| {
+            for person in ad.people() {
+                ad.set(person, "employeeType", "staff");
+            }
+        });
+        firm.reconfigure(|c| filtered(c, text));
+        let before = firm.active().await;
+        let run = firm.sync().await;
+        assert_eq!((run.error.as_deref(), run.held, firm.active().await), (None, 0, before), "{text}: {run:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_whose_name_contains_an_equals_sign_is_found() {
+    let firm = Firm::of(20, |_| {}).await;
+    firm.sim.edit(|ad| {
+        ad.add_group(names::GROUPS, "Plan=Pro");
+        for person in ad.people() {
+            ad.add_member("Plan=Pro", person);
+        }
+    });
+    firm.reconfigure(|c| c.settings.groups = vec![(Tier::Pro, GroupName::parse("Plan=Pro"))]);
+    let run = firm.sync().await;
+    assert_eq!(run.error, None, "{run:?}");
+    assert!(run.held + run.counts.create > 10, "everybody is found by the group: {run:?}");
+    let dn = firm.sim.look(|ad| ad.dn("Plan=Pro"));
+    firm.reconfigure(|c| c.settings.groups = vec![(Tier::Pro, GroupName::parse(&dn))]);
+    assert_eq!(firm.sync().await.error, None, "by its distinguished name");
+    firm.reconfigure(|c| c.settings.groups = vec![(Tier::Pro, GroupName::parse("Plan=Gone"))]);
+    let run = firm.sync().await;
+    assert!(run.error.as_deref().is_some_and(|e| e.contains("there is no group \"Plan=Gone\"")), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_matching_rule_that_ad_does_not_have_is_told_by_run_and_check() {
+    for text in ["(employeeType:2.5.13.2:=Staff)", "(!(employeeType:caseIgnoreMatch:=Staff))"] {
+        let firm = Firm::of(20, |c| filtered(c, text)).await;
+        let run = firm.sync().await;
+        assert_eq!(run.state, RunState::Failed, "{text}: {run:?}");
+        assert!(run.error.as_deref().is_some_and(|e| e.contains("no matching rule") && e.contains("filter")), "{run:?}");
+        let found = firm.engine.check_directory("corp").await.expect("a check");
+        assert!(found.steps.iter().any(|s| s.name == "filter" && s.finding.contains("no matching rule")), "{found:?}");
+        assert!((rosterd::daemon::checks().filter)(text).is_err_and(|e| e.contains("no matching rule")), "at load");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_ad_refuses_is_told_with_ads_own_text() {
+    let firm = Firm::running(20, |_| {}).await;
+    let before = firm.active().await;
+    firm.reconfigure(|c| filtered(c, "(employeeType~=x)"));
+    let refusal = What::result(1, "00000057: LdapErr: DSID-0C090D8A, comment: Error in attribute conversion");
+    firm.sim.faults().push(Fault::new(When::search().containing("employeetype"), refusal).always());
+    let run = firm.sync().await;
+    let error = run.error.clone().unwrap_or_default();
+    assert!(error.contains("AD refuses the filter (employeeType~=x)") && error.contains("DSID-0C090D8A"), "{run:?}");
+    assert_eq!(firm.active().await, before);
+    let found = firm.engine.check_directory("corp").await.expect("a check");
+    assert!(found.steps.iter().any(|s| s.name == "filter" && s.finding.contains("DSID-0C090D8A")), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_finds_nobody_is_never_a_run_without_a_word() {
+    let firm = Firm::of(20, |c| filtered(c, "(employeeType=nobody-has-this)")).await;
+    let run = firm.sync().await;
+    let is_told = run.warnings.iter().chain(run.error.as_ref()).any(|w| w.contains("finds none of them") && w.contains("filter"));
+    assert!(is_told, "{run:?}");
+}
