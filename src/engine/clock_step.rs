@@ -6,13 +6,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::look::MAX_SKEW;
 use super::{Directory, Engine, EngineError};
 use crate::clock::Clock;
-use crate::model::{Actor, Event, EventCause, Timestamp};
+use crate::model::Timestamp;
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
@@ -106,25 +105,19 @@ impl Engine {
                  the clock is synchronised before rosterd starts",
                 future.count
             );
-            self.tell_step(&text, now).await?;
+            self.tell_step(&text);
         }
         *asked = None;
         self.clock_step.is_checked.store(true, Ordering::Release);
         Ok(true)
     }
 
-    /// Logs the correction, records an event for each directory, and has the next run of each warn of it.
-    async fn tell_step(&self, text: &str, now: Timestamp) -> Result<(), StoreError> {
+    /// Logs the correction, and has the next run of each directory warn of it, whose event of attention is the only one.
+    fn tell_step(&self, text: &str) {
         tracing::warn!("{text}");
-        let directories: Vec<_> = self.configured().directories.values().cloned().collect();
-        for directory in &directories {
-            let name = directory.config.name.as_str();
-            let cause = EventCause { actor: Actor::rosterd(), run: None, account: Some(directory.config.account.clone()), at: now };
-            let event = Event::about("directory.attention", name, &cause, Value::Null, json!({ "attention": [text] }));
-            self.store.record(&[event], &self.clock).await?;
+        for directory in self.configured().directories.values() {
             directory.note_clock(Some(text.to_owned()));
         }
-        Ok(())
     }
 
     /// As [`Self::check_clock`], for tasks that go on whatever becomes of it.

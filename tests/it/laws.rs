@@ -396,7 +396,9 @@ fn slices_of_an_event_are_held_where_one_run_would_hold_it() {
                 belonged.entry(cluster.clone()).or_default().extend(users);
             }
             let has_left = |cluster: &str, id: &UserId| {
-                let gone = company.users[id].causes.iter().any(|c| matches!(c.reason, Reason::Deleted | Reason::OutOfScope));
+                // The first cause took the user out; those that follow take nothing more away.
+                let first = company.users[id].causes.iter().min_by_key(|c| c.since);
+                let gone = first.is_some_and(|c| matches!(c.reason, Reason::Deleted | Reason::OutOfScope));
                 !now.get(cluster).is_some_and(|users| users.contains(id)) && gone != cluster.starts_with("group:")
             };
             for (cluster, before) in &belonged {
