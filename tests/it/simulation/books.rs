@@ -66,7 +66,7 @@ pub(super) struct Books {
     pub(super) protected: BTreeSet<Guid>,
     /// The plans that have not ended, with their states and directories.
     pub(super) plans: Vec<(PlanId, String, String)>,
-    /// The changes in them.
+    /// The changes in them, and what is rejected and still asked for.
     pub(super) held: Vec<WrittenChange>,
     /// Whom to look at again, for what, and since when.
     pub(super) settling: BTreeMap<(UserId, Class), Timestamp>,
@@ -174,7 +174,7 @@ impl Books {
         next.people = people.iter().map(remembered).collect();
         let protected = sqlx::query("SELECT guid FROM pins WHERE kind = 'protected'").fetch_all(&mut raw).await.expect("pins");
         next.protected = protected.iter().map(|row| Guid(bytes16(row, 0).expect("a person"))).collect();
-        let plans = sqlx::query("SELECT id, state, directory FROM plans WHERE state IN ('open', 'approved', 'rejected')");
+        let plans = sqlx::query("SELECT id, state, directory FROM plans WHERE state IN ('open', 'approved')");
         let plans = plans.fetch_all(&mut raw).await.expect("plans");
         next.plans = plans.iter().map(|row| (PlanId(id(row, 0)), row.get(1), row.get(2))).collect();
         let written = sqlx::query(
@@ -207,8 +207,9 @@ impl Books {
         raw.close().await.expect("a connection that ends");
 
         next.held = Vec::new();
-        for (plan, ..) in &next.plans {
-            next.held.extend(store.plan_changes(*plan).await.expect("a plan"));
+        let rejected = store.rejected_plans(None).await.expect("plans").into_iter().map(|plan| plan.id);
+        for plan in next.plans.iter().map(|(plan, ..)| *plan).chain(rejected) {
+            next.held.extend(store.plan_changes(plan).await.expect("a plan"));
         }
         let fresh = EventFilter { after: Some(self.last_event), limit: 1_000_000, ..EventFilter::default() };
         next.news.clear();

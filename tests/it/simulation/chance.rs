@@ -4,6 +4,16 @@ use fastrand::Rng;
 
 use super::history::{ALL, Do, Edit, Layout, Mail, Mass, Reload, Stage, Step, Trouble};
 
+/// The kinds that are played unless `ROSTERD_SIM_KINDS` names others; the others are `directories`, `clocks`, `reloads` and
+/// `sequences`, or `all`.
+const ORDINARY: &str = "wire,blindness,operators";
+
+/// Whether histories play a kind.
+pub(super) fn plays(kind: &str) -> bool {
+    let kinds = std::env::var("ROSTERD_SIM_KINDS").unwrap_or_else(|_| ORDINARY.to_owned());
+    kinds.split(',').any(|k| k.trim() == kind || k.trim() == "all")
+}
+
 /// The kinds of trouble that a history knows. A law about one kind says little where all the others blind it.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one kind of trouble that a history has or has not")]
@@ -18,6 +28,8 @@ struct Mood {
     reloads: bool,
     /// Operators who do more than approve.
     operators: bool,
+    /// Steps that mean something one after the other, and what only the promises about several steps see.
+    sequences: bool,
 }
 
 /// Makes the stage and the steps of a seed.
@@ -36,16 +48,24 @@ pub(super) fn of_seed(seed: u64, steps: usize) -> (Stage, Vec<Step>) {
         page_size: [3, 7, 20, 1000][rng.usize(0..4)],
         layout: match rng.u8(0..10) {
             0..3 => Layout::One,
+            _ if !plays("directories") => Layout::One,
             3..5 => Layout::Bases,
             5..8 => Layout::Departments(rng.usize(2..=3)),
             _ => Layout::Domains,
         },
     };
-    let mut often = || rng.u8(0..5) < 3;
-    let mood = Mood { wire: often(), blindness: often(), clocks: often(), reloads: often(), operators: often() };
+    let mut often = |kind| rng.u8(0..5) < 3 && plays(kind);
+    let mood = Mood {
+        wire: often("wire"),
+        blindness: often("blindness"),
+        clocks: often("clocks"),
+        reloads: often("reloads"),
+        operators: often("operators"),
+        sequences: plays("sequences"),
+    };
     let mut history = Vec::with_capacity(steps);
     while history.len() < steps {
-        if rng.u8(0..8) == 0 {
+        if mood.sequences && rng.u8(0..8) == 0 {
             phrase(&mut rng, mood, &mut history);
             continue;
         }
@@ -68,8 +88,8 @@ impl Mood {
     /// Whether such a thing happens in this history.
     fn knows(self, step: &Step) -> bool {
         match step {
-            Step::Edit(edit) => self.blindness || edit.is_seen(),
-            Step::During(edit, _, what) => (self.blindness || edit.is_seen()) && self.asks(what),
+            Step::Edit(edit) => self.makes(edit),
+            Step::During(edit, _, what) => self.makes(edit) && self.asks(what),
             Step::Do(what) => self.asks(what),
             Step::Both(one, other) => self.asks(one) && self.asks(other),
             Step::Trouble(_) | Step::Calm | Step::Restart | Step::Backup | Step::Restore | Step::ServerDown | Step::ServerUp => self.wire,
@@ -81,7 +101,14 @@ impl Mood {
         }
     }
 
+    fn makes(self, edit: &Edit) -> bool {
+        (self.blindness || edit.is_seen()) && (self.sequences || !edit.is_of_sequences())
+    }
+
     fn asks(self, what: &Do) -> bool {
+        if matches!(what, Do::Reopen(_) | Do::Remove(_) | Do::Forget) && !self.sequences {
+            return false;
+        }
         self.operators || matches!(what, Do::Full(_) | Do::Tick(_) | Do::Due | Do::SyncUser(_) | Do::Approve(_) | Do::Forget)
     }
 }

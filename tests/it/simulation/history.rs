@@ -119,6 +119,23 @@ impl Edit {
         }
     }
 
+    /// Whether only promises about several steps see what comes of it.
+    pub(super) fn is_of_sequences(&self) -> bool {
+        matches!(
+            self,
+            Self::ExpireSoon(..)
+                | Self::Retitle(_)
+                | Self::Clash(_)
+                | Self::Bury(_)
+                | Self::Unearth(_)
+                | Self::DeleteManager(_)
+                | Self::DeleteSlice(..)
+                | Self::LeaveSlice(..)
+                | Self::RestoreAll
+                | Self::Emigrate(..)
+        )
+    }
+
     /// Whether the service account sees the edit, and goes on seeing what it saw.
     pub(super) fn is_seen(&self) -> bool {
         self.is_told() || matches!(self, Self::Purge(_) | Self::Emigrate(..) | Self::ShowTombstones(_))

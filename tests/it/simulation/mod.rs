@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `ROSTERD_SIM_SEED` begins with that seed, `ROSTERD_SIM_HISTORIES` plays so many, `ROSTERD_SIM_STEPS` makes them that
-//! long, `ROSTERD_SIM_KEEP=0,4,7` plays only these steps of each, `ROSTERD_SIM_AT_ONCE` so many side by side. With
+//! long, `ROSTERD_SIM_KINDS=all` plays all kinds of trouble, `ROSTERD_SIM_KEEP=0,4,7` plays only these steps of each, `ROSTERD_SIM_AT_ONCE` so many side by side. With
 //! `ROSTERD_SIM_GO_ON=1` a broken promise is told and the next history is played. A history that breaks a promise is told with its steps and
 //! with the command that plays it again; `ROSTERD_SIM_SHRINK=1` first looks for the fewest steps that still break it. Where
 //! a crash hits, and which of two things that happen at once comes first, is up to the machine: a seed may take a few tries.
@@ -36,7 +36,7 @@ use rosterd::model::{Profile, Status, Timestamp, User};
 
 use books::Books;
 use history::{ALL, Do, Edit, Layout, Stage, Step};
-use invariants::{CHECKS, Seen};
+use invariants::{CHECKS, SEQUENCES, Seen};
 use memory::Memory;
 use office::Office;
 
@@ -164,7 +164,8 @@ impl Play {
             rejected: &rejected,
             memory: &self.memory,
         };
-        let found = CHECKS.iter().map(|(promise, check)| (*promise, check(&seen))).find(|(_, wrong)| !wrong.is_empty());
+        let sequences = SEQUENCES.iter().filter(|_| chance::plays("sequences"));
+        let found = CHECKS.iter().chain(sequences).map(|(promise, check)| (*promise, check(&seen))).find(|(_, wrong)| !wrong.is_empty());
         let mut memory = self.memory.clone();
         memory.learn(&seen, now);
         if restores {
@@ -236,7 +237,7 @@ impl Play {
             let waits = self.books.plans.iter().any(|(.., directory)| names.contains(directory));
             let is_quiet = !waits && self.books.settling.is_empty() && last.iter().all(|run| is_done(run));
             if is_quiet && before.users == self.books.users {
-                if !self.books.news.is_empty() {
+                if chance::plays("sequences") && !self.books.news.is_empty() {
                     return Err(self.broken("a run that changes nothing tells nothing", self.books.news.clone()));
                 }
                 return self.is_as_the_directory_says().await;
@@ -318,8 +319,9 @@ async fn of_seed(seed: u64) -> Result<usize, String> {
     } else {
         format!("ROSTERD_SIM_KEEP={} ", kept.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
     };
+    let kinds = std::env::var("ROSTERD_SIM_KINDS").map_or_else(|_| String::new(), |kinds| format!("ROSTERD_SIM_KINDS={kinds} "));
     Err(format!(
-        "broken: {promise}\n{}\n\n{}\n\nagain: ROSTERD_SIM_SEED={seed} ROSTERD_SIM_HISTORIES=1 ROSTERD_SIM_STEPS={length} {keep}\
+        "broken: {promise}\n{}\n\n{}\n\nagain: ROSTERD_SIM_SEED={seed} ROSTERD_SIM_HISTORIES=1 ROSTERD_SIM_STEPS={length} {kinds}{keep}\
          cargo test --features postgres --test it -- simulation::whatever_happens --nocapture",
         wrong.join("\n"),
         told.join("\n"),

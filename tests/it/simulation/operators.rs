@@ -64,15 +64,14 @@ impl Office {
                 let names = self.chosen(*n);
                 let plans = engine.store.plans(false).await?;
                 let mut text = Vec::new();
-                for plan in plans.into_iter().filter(|p| p.state != PlanState::Rejected && names.contains(&p.directory)) {
+                for plan in plans.into_iter().filter(|p| names.contains(&p.directory)) {
                     self.note_shown(&plan, &[]).await?;
                     text.push(ended(&engine.approve(plan.id, actor.clone()).await?.run));
                 }
                 text.join("; ")
             }
             Do::ApprovePart(n) => {
-                let plans = engine.store.plans(false).await?;
-                let plan = plans.into_iter().find(|p| p.state != PlanState::Rejected).ok_or_else(|| nobody("plan"))?;
+                let plan = engine.store.plans(false).await?.into_iter().next().ok_or_else(|| nobody("plan"))?;
                 let rows = engine.store.held_rows(plan.id).await?;
                 let row = rows.get(n % rows.len().max(1)).ok_or_else(|| nobody("change"))?;
                 let (causes, people) =
@@ -178,9 +177,9 @@ impl Office {
     /// Asks anew for what was rejected.
     async fn reopen(&self, engine: &Engine, n: usize, actor: &Actor) -> Result<String, EngineError> {
         let names = self.chosen(n);
-        let plans = engine.store.plans(false).await?;
+        let plans = engine.store.rejected_plans(None).await?;
         let mut text = Vec::new();
-        for plan in plans.into_iter().filter(|p| p.state == PlanState::Rejected && names.contains(&p.directory)) {
+        for plan in plans.into_iter().filter(|p| names.contains(&p.directory)) {
             let changes = engine.store.plan_changes(plan.id).await?;
             engine.reopen(plan.id, "by chance", actor).await?;
             let mut words = self.words.lock().expect("what operators said");

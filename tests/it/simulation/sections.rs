@@ -14,6 +14,8 @@ use super::history::{Layout, Reload};
 #[derive(Clone, Debug)]
 struct Section {
     name: String,
+    /// Its name before, where the configuration says so.
+    rename_from: Option<String>,
     /// The domain it reads.
     domain: usize,
     /// The OUs it covers, and those that were forgotten.
@@ -39,8 +41,13 @@ impl Sections {
         let staff = ad.guid(names::STAFF);
         // Engineering has Platform in it.
         let departments = &casts[0].ous[..5];
-        let section =
-            |name: &str, domain, bases: &[Uuid]| Section { name: name.to_owned(), domain, bases: bases.to_vec(), forgotten: Vec::new() };
+        let section = |name: &str, domain, bases: &[Uuid]| Section {
+            name: name.to_owned(),
+            rename_from: None,
+            domain,
+            bases: bases.to_vec(),
+            forgotten: Vec::new(),
+        };
         let sections = match layout {
             Layout::One => vec![section("corp", 0, &[staff])],
             Layout::Bases => vec![section("corp", 0, departments)],
@@ -100,6 +107,7 @@ impl Sections {
         let config = |section: &Section| {
             let mut config = plain[section.domain].clone();
             config.name = DirectoryName::parse(&section.name).expect("a name");
+            config.rename_from = section.rename_from.as_ref().map(|name| DirectoryName::parse(name).expect("a name"));
             config.settings.bases = section.bases.iter().map(|ou| dn(section.domain, *ou)).collect();
             config.stale_after += std::time::Duration::from_secs(self.beats);
             config
@@ -129,7 +137,9 @@ impl Sections {
                 let at = n % self.sections.len();
                 let name = format!("section-{}", self.made);
                 self.names.insert(name.clone());
-                self.sections[at].name = name;
+                let was = std::mem::replace(&mut self.sections[at].name, name);
+                // Without it the directories find out by themselves.
+                self.sections[at].rename_from = Some(was).filter(|_| n % 2 == 0);
             }
             Reload::Rebase(from, to) => {
                 let (from, to) = (from % self.sections.len(), to % (self.sections.len() + 1));
@@ -147,7 +157,7 @@ impl Sections {
                     self.made += 1;
                     let name = format!("section-{}", self.made);
                     self.names.insert(name.clone());
-                    self.sections.push(Section { name, domain, bases: vec![base], forgotten: Vec::new() });
+                    self.sections.push(Section { name, rename_from: None, domain, bases: vec![base], forgotten: Vec::new() });
                 } else {
                     self.sections[from].bases.push(base);
                 }
