@@ -47,6 +47,9 @@ const ASIDE: (usize, usize) = (64, 32);
 /// A user and the group it connected with.
 type Who = (u32, u32);
 
+/// Callers whose groups were looked up, on their way back to the line.
+type LookedUp = (mpsc::Sender<(Who, Class)>, mpsc::Receiver<(Who, Class)>);
+
 /// Accepts connections within the limits.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -58,7 +61,7 @@ pub(super) struct Line {
     cut: CancellationToken,
     /// Connections whose callers are being looked up.
     aside: HashMap<Who, Vec<(UnixStream, OwnedSemaphorePermit)>>,
-    looked_up: (mpsc::Sender<(Who, Class)>, mpsc::Receiver<(Who, Class)>),
+    looked_up: LookedUp,
     /// Connections that have a place and are to be handed out.
     ready: VecDeque<Connection>,
     /// Whether the log has said that no connection can be accepted.

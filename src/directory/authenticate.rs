@@ -106,9 +106,8 @@ impl BindRefusal {
     /// 49 without a sub-code, nothing is known.
     pub fn bad_password_count(&self) -> BadPasswordCount {
         match (self.code, self.data) {
-            (49, Some(0x525 | 0x530..=0x533 | 0x701 | 0x773)) => BadPasswordCount::Unchanged,
-            // No entry has the name: noSuchObject, invalidDNSyntax.
-            (32 | 34, _) => BadPasswordCount::Unchanged,
+            // 32 and 34, noSuchObject and invalidDNSyntax: no entry has the name.
+            (49, Some(0x525 | 0x530..=0x533 | 0x701 | 0x773)) | (32 | 34, _) => BadPasswordCount::Unchanged,
             _ if self.is_about_the_server() => BadPasswordCount::Unchanged,
             _ => BadPasswordCount::MayHaveRisen,
         }

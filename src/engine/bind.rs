@@ -14,9 +14,6 @@ use crate::model::{Actor, Timestamp};
 use crate::store::{BindRefused, LONGEST_BIND_PAUSE};
 use crate::telemetry::chain;
 
-/// After a refusal that may pass by itself (logon hours, a lockout), the same secret is tried again this much later: longer
-/// than AD's usual observation window, so that the attempts never add up to a lockout.
-
 impl Engine {
     /// A session with the first server that serves, that of the last successful run before the others; and the
     /// settings it goes by.

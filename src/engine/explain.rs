@@ -76,7 +76,7 @@ impl Engine {
         let (mut entries, mut elsewhere) = (Vec::new(), Vec::new());
         for directory in self.configured().directories.values() {
             // A person may have moved, or be in several: every directory of the account is asked.
-            if !account.as_ref().is_none_or(|account| *account == directory.config.account) {
+            if account.as_ref().is_some_and(|account| *account != directory.config.account) {
                 continue;
             }
             match self.explain_in(directory, who, user.as_ref()).await {

@@ -133,7 +133,7 @@ impl Engine {
     /// missing may take as long again, and so may the questions around both.
     pub(super) async fn look(&self, directory: &Directory, request: &Request) -> Result<Sight, EngineError> {
         let limit = directory.config.settings.timeouts.run;
-        tokio::time::timeout(limit * 3, self.look_now(directory, request)).await.map_err(|_| EngineError::TooLong(limit))?
+        tokio::time::timeout(limit * 3, Box::pin(self.look_now(directory, request))).await.map_err(|_| EngineError::TooLong(limit))?
     }
 
     async fn look_now(&self, directory: &Directory, request: &Request) -> Result<Sight, EngineError> {

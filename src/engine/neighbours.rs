@@ -59,10 +59,9 @@ impl Engine {
                     }
                 }
                 Confirmation::Malformed(_) => Whereabouts::Unknown,
-                Confirmation::Tombstone(_) => Whereabouts::Absent,
                 // An entry none of whose attributes can be read is found by its name alone.
                 Confirmation::Nowhere(_) if is_hidden(&mut session, guid).await? => Whereabouts::Unknown,
-                Confirmation::Nowhere(_) => Whereabouts::Absent,
+                Confirmation::Tombstone(_) | Confirmation::Nowhere(_) => Whereabouts::Absent,
             };
             standings.insert(guid, standing);
         }

@@ -122,7 +122,7 @@ impl Engine {
         let done = tokio::select! {
             biased;
             () = directory.over.cancelled() => Err(if self.stop.is_cancelled() { EngineError::Stopping } else { EngineError::Reloaded }),
-            done = self.pipeline(directory, request, &mut run) => done,
+            done = Box::pin(self.pipeline(directory, request, &mut run)) => done,
         };
         self.conclude(directory, &mut run, done).await?;
         Ok(run)

@@ -12,6 +12,7 @@
 //! Both pipes are read at once, however much comes, and only the end is kept.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs::Metadata;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -82,7 +83,12 @@ impl Program {
     pub(super) fn digest(&self) -> String {
         let Self { path, arguments } = self;
         let line = serde_json::json!([path.display().to_string(), arguments]).to_string();
-        sha2::Sha256::digest(line.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut text = String::new();
+        for byte in sha2::Sha256::digest(line.as_bytes()) {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
     }
 
     /// Why this program must not be run: it has to be a file of root's or our own that nobody else can change, nor put

@@ -348,10 +348,9 @@ impl Desired {
     pub(super) fn is_person_of_scope(&self) -> bool {
         let by_state = |attribute: &str| ["userAccountControl", "accountExpires"].iter().any(|a| a.eq_ignore_ascii_case(attribute));
         match &self.facts {
-            Facts::Alive { excluded_by: Some(_), .. } => false,
+            Facts::Alive { excluded_by: Some(_), .. } | Facts::Tombstone | Facts::Nowhere => false,
             Facts::Alive { placement: Placement::Outside { attribute, .. }, .. } => by_state(attribute),
             Facts::Alive { .. } => true,
-            Facts::Tombstone | Facts::Nowhere => false,
         }
     }
 

@@ -57,6 +57,7 @@ impl Index {
     /// Adds the people whose users are linked to other directories of the account: they may have moved to this one.
     ///
     /// `orphans` are those of directories that are not configured any more; each of them counts as unseen until it is seen.
+    #[must_use]
     pub fn with_foreign(mut self, mut foreign: Vec<Guid>, orphans: BTreeSet<Guid>) -> Self {
         foreign.sort_unstable();
         (self.foreign, self.orphans) = (foreign, orphans);

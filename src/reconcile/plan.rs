@@ -316,10 +316,10 @@ fn is_linkable(user: &User, person: Guid, primary: &crate::model::Address, polic
 }
 
 fn quarantine(d: &Desired, has_user: bool, refused: Option<QuarantineReason>, policy: &Policy) -> Option<QuarantineReason> {
-    if has_user || d.is_undecided(policy) {
-        if let Some(reason) = d.unknown_aspect() {
-            return Some(reason);
-        }
+    if (has_user || d.is_undecided(policy))
+        && let Some(reason) = d.unknown_aspect()
+    {
+        return Some(reason);
     }
     if has_user && d.is_alive() && d.primary != Primary::Unseen && d.finding(Reason::OutOfScope) == Finding::Unknown {
         return Some(QuarantineReason::UnknownScope);

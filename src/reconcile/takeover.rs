@@ -29,8 +29,10 @@ impl Takeover {
         match present {
             Some(Whereabouts::InScope(_)) if is_in_scope => Self::Shown(of.clone()),
             Some(Whereabouts::Unknown) if is_in_scope => Self::Unasked(of.clone()),
-            Some(Whereabouts::Outside(_) | Whereabouts::Absent) if is_in_scope => Self::Moves,
-            Some(_) => Self::Not,
+            Some(present) => match (is_in_scope, present) {
+                (true, Whereabouts::Outside(_) | Whereabouts::Absent) => Self::Moves,
+                _ => Self::Not,
+            },
             // A leaver of a directory that is gone leaves by whichever directory sees it. What was not seen counts only for
             // the directory that reads the place of the former one.
             None if is_in_scope || here.is_seen_to_leave() || (is_successor && here.holding().next().is_some()) => Self::Moves,

@@ -62,23 +62,25 @@ async fn postgres() -> Option<String> {
     }
 }
 
-macro_rules! on_both {
-    ($($name:ident)*) => {$(
-        mod $name {
-            #[tokio::test]
+#[tokio::test]
 async fn a_directory_that_is_renamed_leaves_nothing_under_its_old_name() {
     let Some(f) = on("sqlite").await else { return };
-    let rows = sqlx::query("SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name = 'directory' ORDER BY 1")
-        .fetch_all(&f.store.readers)
-        .await
-        .unwrap();
+    let rows = sqlx::query(
+        "SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name = 'directory' ORDER BY 1",
+    )
+    .fetch_all(&f.store.readers)
+    .await
+    .unwrap();
     let mut tables: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, 0)).collect();
     let mut renamed: Vec<&str> = super::rename::TABLES.to_vec();
     (tables.sort(), renamed.sort_unstable());
     assert_eq!(tables, renamed);
 }
 
-#[tokio::test]
+macro_rules! on_both {
+    ($($name:ident)*) => {$(
+        mod $name {
+            #[tokio::test]
             async fn on_sqlite() {
                 super::$name(super::on("sqlite").await.unwrap()).await;
             }

@@ -41,7 +41,7 @@ enum Place {
     /// By a service that listens on this path.
     Service { socket: PathBuf, configuration: PathBuf },
     /// By a child process, which is started when there is something to run.
-    Child { configuration: PathBuf, started: tokio::sync::Mutex<Option<Started>> },
+    Child { configuration: PathBuf, started: tokio::sync::Mutex<Option<Box<Started>>> },
 }
 
 /// A runner that is our child.
@@ -124,14 +124,14 @@ async fn connect(socket: &Path) -> io::Result<UnixStream> {
 }
 
 /// Connects to the runner that is our child, which is started if there is none.
-async fn connect_child(configuration: &Path, started: &tokio::sync::Mutex<Option<Started>>) -> io::Result<UnixStream> {
+async fn connect_child(configuration: &Path, started: &tokio::sync::Mutex<Option<Box<Started>>>) -> io::Result<UnixStream> {
     let mut started = started.lock().await;
     if let Some(child) = started.as_mut()
         && child.process.try_wait()?.is_none()
     {
         return connect(&child.socket).await;
     }
-    let child = started.insert(start(configuration)?);
+    let child = started.insert(Box::new(start(configuration)?));
     connect(&child.socket).await
 }
 
