@@ -95,7 +95,7 @@ impl Seen<'_> {
 
     /// The directories that runs of this step have read as a schedule has them read, and could have read.
     pub(super) fn readings(&self) -> impl Iterator<Item = String> {
-        let is_reading = |run: &&Run| self.is_clear && matches!(run.mode.as_str(), "full" | "delta") && run.finished_at.is_some();
+        let is_reading = |run: &&Run| self.is_clear && matches!(run.mode.as_str(), "full" | "delta") && run.server.is_some();
         let is_over = |run: &&Run| !matches!(run.state, RunState::Running | RunState::Cancelled);
         self.runs().filter(is_reading).filter(is_over).map(|run| run.directory.clone())
     }

@@ -54,7 +54,7 @@ impl Oracle<'_> {
     /// Whether an unknown person gets a user.
     fn is_welcome(&self, facts: &Facts) -> bool {
         let in_order = [Reason::Disabled, Reason::Expired, Reason::OutOfScope, Reason::NoGroup].iter().all(|r| !self.holds(*r, facts));
-        facts.life == Life::Alive && in_order && self.primary(facts).is_some()
+        facts.life == Life::Alive && facts.is_visible && in_order && self.primary(facts).is_some()
     }
 
     fn wants_something(&self, who: Guid, facts: &Facts) -> bool {
@@ -81,7 +81,7 @@ impl Oracle<'_> {
             None if self.books.users.values().any(|u| u.pins.contains(&Overruled::Link(who))) => Vec::new(),
             _ if is_free && self.is_welcome(facts) => vec!["has no user".to_owned()],
             // Whoever the address shows to be this person is suspended, whatever the groups say.
-            _ if is_free && facts.life == Life::Alive && self.is_unmanaged(primary.as_ref()) => {
+            _ if is_free && facts.life == Life::Alive && facts.is_visible && self.is_unmanaged(primary.as_ref()) => {
                 vec!["matches a user whom nobody manages, and is not linked".to_owned()]
             }
             _ => Vec::new(),
@@ -103,8 +103,8 @@ impl Oracle<'_> {
         };
         let has = |reason| user.causes.has(reason) || user.pins.contains(&Overruled::Reason(reason));
         let quarantine = self.books.people.get(&who).and_then(|p| p.quarantine.as_deref());
-        if facts.life != Life::Alive {
-            expect(has(Reason::Deleted) || has(Reason::Vanished), "has gone");
+        if facts.life != Life::Alive || !facts.is_visible {
+            expect(user.status() != Status::Active || has(Reason::Deleted) || has(Reason::Vanished), "has gone");
             return wrong;
         }
         for reason in Reason::ALL.into_iter().filter(|r| *r != Reason::Operator) {
