@@ -105,6 +105,8 @@ async fn a_server_that_got_no_password_or_looked_at_none_counts_nothing() {
     firm.sim.crash().await.unwrap();
     assert!(matches!(firm.try_ann("wrong").await, Decision::Unavailable));
     firm.sim.restart().await.unwrap();
+    // The look-up of names binds again, too; the faults below are for ann's bind.
+    assert!(is_allowed(&firm.try_ann(&right).await));
     for code in [8, 51, 52] {
         firm.sim.faults().push(Fault::new(When::Bind, What::Result(code, "not now".into())));
         assert!(matches!(firm.try_ann("wrong").await, Decision::Unavailable), "{code}");
