@@ -200,6 +200,7 @@ impl Engine {
             by_directory.entry(link.directory.clone()).or_default().push(link);
         }
         let neighbours = self.neighbours(directory);
+        let mut positive = BTreeMap::new();
         for (former, links) in by_directory {
             let present = match neighbours.iter().find(|d| d.config.name == former) {
                 Some(other) => Some(self.present_standing(other, &links, sight).await?),
@@ -212,6 +213,11 @@ impl Engine {
                 let standing = present.as_ref().map(|present| present.get(&link.guid).unwrap_or(&Whereabouts::Unknown));
                 let takeover = Takeover::decide(here, standing, &former, is_successor);
                 shown += u64::from(matches!(takeover, Takeover::Shown(_)));
+                // Another directory may read that place: only what is seen positively counts here.
+                let is_in_scope = here.is_alive() && here.finding(Reason::OutOfScope) == Finding::Refuted;
+                if takeover.is_move() && present.is_none() && !is_in_scope && !is_successor {
+                    positive.extend(here.only_positive().map(|desired| (link.guid, desired)));
+                }
                 sight.takeovers.insert(link.guid, takeover);
             }
             if shown > 0 {
@@ -220,6 +226,7 @@ impl Engine {
                 ));
             }
         }
+        sight.desired.extend(positive);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
-use crate::store::instants::{AS_VALUES, DUE, HAPPENED, OF_THE_DIRECTORY};
+use crate::store::instants::{AS_VALUES, CHAINED, DUE, HAPPENED, OF_THE_DIRECTORY};
 
 const YEARS: Duration = Duration::from_hours(24 * 3_653);
 
@@ -49,7 +49,7 @@ async fn observations_are_numbered_whatever_the_clock_says(f: Fresh) {
 async fn every_instant_of_the_schema_is_known_to_the_correction() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&format!("sqlite://{}", folder.path().join("rosterd.db").display())).await.unwrap();
-    let known: BTreeSet<(String, String)> = [HAPPENED, DUE, AS_VALUES, OF_THE_DIRECTORY]
+    let known: BTreeSet<(String, String)> = [HAPPENED, DUE, AS_VALUES, CHAINED, OF_THE_DIRECTORY]
         .into_iter()
         .flatten()
         .flat_map(|(table, columns)| columns.iter().map(|column| ((*table).to_owned(), (*column).to_owned())))

@@ -227,3 +227,18 @@ async fn a_limit_counts_what_was_applied_while_the_clock_was_ahead_for_one_windo
     assert_eq!((run.counts.suspend, run.held), (4, 0), "and no longer than a window: {run:?}");
     assert!(firm.engine.store.runs(Some("corp"), 100).await.unwrap().iter().all(|r| r.started_at <= firm.clock.now()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_event_log_is_whole_after_a_clock_that_was_ahead_is_set_right() {
+    let firm = Firm::running(20, |_| {}).await;
+    let user = firm.users().await.remove(0);
+    firm.clock.advance(TEN_YEARS);
+    firm.sim.edit(|ad| ad.disable(dn_of(&user).as_str()));
+    assert_eq!(firm.sync().await.counts.suspend, 1);
+    firm.clock.set_back(TEN_YEARS);
+    for _ in 0..2 {
+        assert_eq!(firm.sync().await.error, None);
+        let verified = firm.engine.store.verify_events(None).await.unwrap();
+        assert!(verified.is_ok(), "{verified:?}");
+    }
+}
