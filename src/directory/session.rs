@@ -405,7 +405,7 @@ impl Session {
                 let (cookie, has_more) = controls::going_on(&result.ctrls).unzip();
                 Ok(SearchEnd {
                     code: result.rc,
-                    text: result.text.trim_end_matches('\0').to_owned(),
+                    text: without_names(result.text.trim_end_matches('\0')),
                     cookie,
                     has_more: has_more.unwrap_or(false),
                 })
@@ -480,6 +480,16 @@ pub(super) fn sid_text(sid: &[u8]) -> Option<String> {
 /// The last subauthority of a binary SID.
 pub(super) fn rid(sid: &[u8]) -> Option<u32> {
     Some(u32::from_le_bytes(*sid.last_chunk::<4>()?)).filter(|_| sid.len() >= 12)
+}
+
+/// The server's diagnostic message; empty where it may name a person, since no name or address is logged above debug.
+fn without_names(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    if lower.contains('@') || ["cn=", "ou=", "dc=", "uid="].iter().any(|part| lower.contains(part)) {
+        tracing::debug!("the server's message names an entry: {text}");
+        return String::new();
+    }
+    text.to_owned()
 }
 
 /// `20260102030405.0Z` (RFC 4517, 3.3.13).

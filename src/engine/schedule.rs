@@ -198,8 +198,10 @@ impl Engine {
     /// The run that is due; takes note that it is.
     async fn request(&self, directory: &Directory, what: Next, done: &mut Done, now: Timestamp) -> Request {
         match what {
+            // The run at the start makes up for ticks that were missed before it.
             Next::Startup => {
                 done.startup = true;
+                done.scheduled = now;
                 Request::full(Trigger::Startup, None)
             }
             // Ticks that were missed, while a run took long or the directory was paused, are one tick.

@@ -97,10 +97,10 @@ fn a_reload_says_what_it_means_for_each_hook_and_what_waits_for_one_that_is_gone
     site.done("account create acme --name Acme");
     until("the other has taken it", || (site.done("hook list")["hooks"][0]["delivered"] == 1).then_some(()));
     let counts = |site: &Site| site.done("status")["hooks"].clone();
-    assert_eq!(counts(&site), json!({ "pending": 1, "failed": 0, "removed": 0 }));
+    assert_eq!(counts(&site), json!({ "pending": 1, "failed": 0, "removed": 0, "attention": [] }));
 
     assert_eq!(reloaded(&site, &[("crm", "/bin/false")]), json!([outcome("crm", "changed"), outcome("vpn", "removed")]));
-    let gone = json!({ "pending": 0, "failed": 0, "removed": 1 });
+    let gone = json!({ "pending": 0, "failed": 0, "removed": 1, "attention": [] });
     until("that is noted", || (counts(&site) == gone).then_some(()));
     let listed = site.done("hook list")["hooks"].clone();
     assert_eq!((&listed[0]["name"], &listed[0]["kept_until"]), (&json!("crm"), &Value::Null));
@@ -118,7 +118,7 @@ fn a_reload_says_what_it_means_for_each_hook_and_what_waits_for_one_that_is_gone
     until("that is noted", || (counts(&site) == gone).then_some(()));
     assert_eq!(reloaded(&site, &[("vpn", "/bin/true")]), json!([outcome("vpn", "added")]));
     until("it has taken it", || (site.done("hook list")["hooks"][0]["delivered"] == 1).then_some(()));
-    assert_eq!(counts(&site), json!({ "pending": 0, "failed": 0, "removed": 0 }));
+    assert_eq!(counts(&site), json!({ "pending": 0, "failed": 0, "removed": 0, "attention": [] }));
 }
 
 #[test]

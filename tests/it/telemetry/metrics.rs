@@ -33,8 +33,9 @@ fn the_counters_are_exactly_what_the_runs_did() {
     assert_eq!(site.done("sync corp")["changes"]["suspend"], 3);
     let braked = site.done("user list --status active")["users"][0]["id"].as_str().unwrap().to_owned();
     site.done(&format!("user suspend {braked} --reason test"));
-    site.sim.faults().push(adsim::Fault::new(adsim::When::page(1), adsim::What::Cut));
+    site.sim.faults().push(adsim::Fault::new(adsim::When::page(1), adsim::What::Cut).always());
     assert_eq!(site.daemon.ctl("sync corp").0, 1);
+    site.sim.faults().clear();
 
     let page = samples(&site.daemon.ask("GET /v1/metrics", ""));
     let runs = site.done("run list --limit 100")["runs"].as_array().unwrap().clone();
