@@ -338,7 +338,9 @@ mod tests {
             let seats = Seats::default();
             let crowd: Vec<Guest> = (0..2_000).map(|n| comes(&seats, filling, 1 + n % 100)).collect();
             let turns: Vec<_> = crowd.iter().map(|g| g.phases.begin()).collect();
-            turns.iter().for_each(|turn| turn.goes_on(Phase::Answering));
+            for turn in &turns {
+                turn.goes_on(Phase::Answering);
+            }
             for other in Class::ALL.into_iter().filter(|other| *other != filling) {
                 let (all, of_one) = other.seats();
                 let guests: Vec<Guest> = (0..all).map(|n| comes(&seats, other, (5_000 + n / of_one) as u32)).collect();
@@ -353,7 +355,9 @@ mod tests {
         let (all, of_one) = Class::Viewers.seats();
         let guests: Vec<Guest> = (0..all).map(|n| comes(&seats, Class::Viewers, (n / of_one) as u32 + 1)).collect();
         let turns: Vec<_> = guests.iter().map(|g| g.phases.begin()).collect();
-        turns.iter().for_each(|turn| turn.goes_on(Phase::Answering));
+        for turn in &turns {
+            turn.goes_on(Phase::Answering);
+        }
         let polls: Vec<_> = guests.iter().enumerate().map(|(n, g)| seats.wait((n / of_one) as u32 + 1, &g.phases)).collect();
         assert_eq!(polls.iter().flatten().count(), all / of_one * POLLS_OF_ONE);
         assert!(comes(&seats, Class::Viewers, 3000).sits());

@@ -74,14 +74,14 @@ mod tests {
         UserId(uuid::Uuid::nil())
     }
 
-    fn key(kind: &str, reason: Option<&str>, before: Value, after: Value) -> Vec<Digest> {
-        keys(user(), kind, reason, &before, &after).into_iter().map(|(key, _)| key).collect()
+    fn key(kind: &str, reason: Option<&str>, before: &Value, after: &Value) -> Vec<Digest> {
+        keys(user(), kind, reason, before, after).into_iter().map(|(key, _)| key).collect()
     }
 
     #[test]
     fn a_rejected_suspension_is_recognised_whatever_the_user_was_before() {
         let of = |status: &str, reason: &str| {
-            key("suspend", Some(reason), json!({ "status": status }), json!({ "status": "suspended", "cause": reason }))
+            key("suspend", Some(reason), &json!({ "status": status }), &json!({ "status": "suspended", "cause": reason }))
         };
         assert_eq!(of("active", "no-group"), of("suspended", "no-group"));
         assert_ne!(of("active", "no-group"), of("active", "disabled"), "another reason is another question");
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_rejected_creation_is_recognised_by_tier_and_addresses_alone() {
         let of = |title: &str, mail: &str, tier: &str| {
-            key("create", None, Value::Null, json!({ "tier": tier, "primary_email": mail, "profile": { "title": title } }))
+            key("create", None, &Value::Null, &json!({ "tier": tier, "primary_email": mail, "profile": { "title": title } }))
         };
         assert_eq!(of("Clerk", "a@example.com", "pro"), of("Chief", "a@example.com", "pro"));
         assert_ne!(of("Clerk", "a@example.com", "pro"), of("Clerk", "b@example.com", "pro"));
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_rejected_reactivation_covers_each_cause_that_it_would_lift() {
-        let of = |before: &[&str], after: &[&str]| key("reactivate", None, json!({ "causes": before }), json!({ "causes": after }));
+        let of = |before: &[&str], after: &[&str]| key("reactivate", None, &json!({ "causes": before }), &json!({ "causes": after }));
         let both = of(&["no-group", "disabled"], &[]);
         assert_eq!(both.len(), 2);
         assert!(of(&["no-group", "disabled"], &["disabled"]).iter().all(|key| both.contains(key)));

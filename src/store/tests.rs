@@ -72,8 +72,9 @@ async fn a_directory_that_is_renamed_leaves_nothing_under_its_old_name() {
     .await
     .unwrap();
     let mut tables: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, 0)).collect();
-    let mut renamed: Vec<&str> = super::rename::TABLES.to_vec();
-    (tables.sort(), renamed.sort_unstable());
+    let mut renamed: Vec<&str> = rename::TABLES.to_vec();
+    tables.sort();
+    renamed.sort_unstable();
     assert_eq!(tables, renamed);
 }
 

@@ -56,7 +56,7 @@ fn two_observations_of_an_absence_have_to_show_the_same_cause() {
     let mut company = Company::running(40);
     (company.person(7).pro, company.person(7).basic) = (false, false);
     company.run(&Loss::default());
-    company.later(company.limits.settle - Duration::from_secs(30));
+    company.later(company.limits.settle.saturating_sub(Duration::from_secs(30)));
     // In a group again, and just now out of sight.
     company.person(7).basic = true;
     let loss = Loss { hidden: [guid(7)].into(), ..Loss::default() };

@@ -74,7 +74,8 @@ async fn whoever_leaves_the_group_of_the_filter_and_is_in_no_other_is_out_of_sco
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_of_the_filter_that_cannot_be_read_or_is_gone_suspends_nobody() {
-    let troubles: [(&str, fn(&Firm)); 3] = [
+    type Trouble = fn(&Firm);
+    let troubles: [(&str, Trouble); 3] = [
         ("shows no member", |firm| firm.sim.edit(|ad| ad.hide_members("VPN"))),
         ("was not found", |firm| firm.sim.edit(|ad| ad.hide_entry("VPN"))),
         ("was not found", |firm| firm.sim.edit(|ad| ad.delete("VPN"))),

@@ -29,7 +29,9 @@ async fn a_right_that_is_lost_everywhere_takes_nothing_from_the_people_of_an_inc
     firm.sim.edit(|ad| {
         ad.hide_attribute("proxyAddresses", None);
         ad.hide_attribute("displayName", None);
-        users.iter().for_each(|u| ad.set(guid_of(u), "title", "Chief"));
+        for user in &users {
+            ad.set(guid_of(user), "title", "Chief");
+        }
     });
     let run = tick(&firm).await;
     assert_eq!((run.mode.as_str(), lost(&firm, &users).await), ("delta", 0), "{run:?}");

@@ -68,7 +68,9 @@ impl Machine {
     fn answers(&self, user: User, requests: &[String]) -> Vec<u16> {
         let mut asking = self.runs(user, ASK, &[]);
         let mut input = asking.stdin.take().unwrap();
-        requests.iter().for_each(|request| writeln!(input, "{request}").unwrap());
+        for request in requests {
+            writeln!(input, "{request}").unwrap();
+        }
         drop(input);
         let answers = BufReader::new(asking.stdout.take().unwrap()).lines().map(|line| line.unwrap().parse().unwrap()).collect();
         assert!(asking.wait().unwrap().success());

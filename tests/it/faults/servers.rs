@@ -45,7 +45,9 @@ fn tried(found: &Examination) -> Vec<String> {
 }
 
 fn told(found: &Examination) -> String {
-    found.steps.iter().map(|step| format!("{} {}\n", step.finding, step.remedy.as_deref().unwrap_or_default())).collect()
+    let lines: Vec<String> =
+        found.steps.iter().map(|step| format!("{} {}", step.finding, step.remedy.as_deref().unwrap_or_default())).collect();
+    lines.join("\n")
 }
 
 async fn serve() -> Names {

@@ -19,7 +19,8 @@ fn asks_for_changes() -> When {
 
 /// The octets of a GUID as they are in the filter of a search.
 fn octets(guid: Guid) -> String {
-    guid.to_ad().iter().map(|byte| format!("\\{byte:02x}")).collect()
+    let octets: Vec<String> = guid.to_ad().iter().map(|byte| format!("\\{byte:02x}")).collect();
+    octets.concat()
 }
 
 /// A user whose GUID is no text, so that the simulator writes it as octets.

@@ -205,8 +205,11 @@ impl Cast {
             Edit::LeaveAll(_) => self.leave_all(ad, who),
             Edit::PrimaryGroup(_, group) => ad.set_primary_group(who, self.group(*group)),
             // A configured group in itself teaches nothing.
-            Edit::Nest(a, b) if self.group(*a) != self.group(*b) => ad.add_member(self.group(*a), self.group(*b)),
-            Edit::Nest(..) => {}
+            Edit::Nest(a, b) => {
+                if self.group(*a) != self.group(*b) {
+                    ad.add_member(self.group(*a), self.group(*b));
+                }
+            }
             Edit::Unnest(a, b) => ad.remove_member(self.group(*a), self.group(*b)),
             Edit::EmptyGroup(group) => {
                 let group = self.group(*group);
@@ -275,7 +278,9 @@ impl Cast {
             }
             Edit::DeleteSlice(ou, n) => {
                 let doomed: Vec<Uuid> = self.standing_in(ad, self.ou(*ou)).take(*n).collect();
-                doomed.into_iter().for_each(|p| ad.delete(p));
+                for person in doomed {
+                    ad.delete(person);
+                }
             }
             Edit::LeaveSlice(group, n) => {
                 let group = self.group(*group);

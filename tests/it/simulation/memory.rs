@@ -60,7 +60,9 @@ impl Memory {
     pub(super) fn clamp(&mut self, now: Timestamp) {
         let Self { settling, since, belonged, .. } = self;
         settling.values_mut().chain(since.values_mut()).for_each(|at| *at = (*at).min(now));
-        belonged.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
+        for (at, _) in belonged.iter_mut() {
+            *at = (*at).min(now);
+        }
     }
 
     /// Takes a step into account.
@@ -114,7 +116,7 @@ impl Memory {
         }
         let is_read = seen.runs().any(|run| run.state != RunState::Running);
         for reason in [Reason::OutOfScope, Reason::NoGroup, Reason::Vanished] {
-            for (guid, _) in &seen.truths[0].people {
+            for guid in seen.truths[0].people.keys() {
                 let is = |truth: &Truth| {
                     truth.people.get(guid).is_some_and(|facts| match reason {
                         Reason::Vanished => !facts.is_visible || facts.life != Life::Alive,

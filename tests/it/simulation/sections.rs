@@ -26,7 +26,7 @@ struct Section {
 /// All sections, and every name that one had.
 #[derive(Debug)]
 pub(super) struct Sections {
-    sections: Vec<Section>,
+    all: Vec<Section>,
     names: BTreeSet<String>,
     /// What each directory covered when that was last accepted.
     accepted: BTreeMap<String, BTreeSet<Uuid>>,
@@ -58,25 +58,25 @@ impl Sections {
             Layout::Domains => vec![section("corp", 0, departments), section("emea", 1, &casts[1].ous[..5])],
         };
         let names = sections.iter().map(|s| s.name.clone()).collect();
-        let mut all = Self { sections, names, accepted: BTreeMap::new(), beats: 0, made: 0 };
+        let mut all = Self { all: sections, names, accepted: BTreeMap::new(), beats: 0, made: 0 };
         all.begin();
         all
     }
 
     /// What a directory covers that is new is accepted.
     fn begin(&mut self) {
-        for section in &self.sections {
+        for section in &self.all {
             self.accepted.entry(section.name.clone()).or_insert_with(|| section.bases.iter().copied().collect());
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.sections.len()
+        self.all.len()
     }
 
     /// The name of the n-th.
     pub(super) fn name(&self, n: usize) -> &str {
-        &self.sections[n % self.sections.len()].name
+        &self.all[n % self.all.len()].name
     }
 
     /// Every name that a directory has or had.
@@ -87,19 +87,19 @@ impl Sections {
     /// The directories that cover something else than what was accepted: their runs only plan.
     pub(super) fn rescoped(&self) -> BTreeSet<String> {
         let is_other = |s: &&Section| self.accepted.get(&s.name).is_some_and(|was| *was != s.bases.iter().copied().collect());
-        self.sections.iter().filter(is_other).map(|s| s.name.clone()).collect()
+        self.all.iter().filter(is_other).map(|s| s.name.clone()).collect()
     }
 
     /// What a directory covers now is accepted.
     pub(super) fn accept(&mut self, name: &str) {
-        if let Some(section) = self.sections.iter().find(|s| s.name == name) {
+        if let Some(section) = self.all.iter().find(|s| s.name == name) {
             self.accepted.insert(name.to_owned(), section.bases.iter().copied().collect());
         }
     }
 
     /// Tells a domain's cast which of its OUs are bases, and of what.
     pub(super) fn bases(&self, domain: usize) -> BTreeMap<String, Vec<Uuid>> {
-        self.sections.iter().filter(|s| s.domain == domain).map(|s| (s.name.clone(), s.bases.clone())).collect()
+        self.all.iter().filter(|s| s.domain == domain).map(|s| (s.name.clone(), s.bases.clone())).collect()
     }
 
     /// The configuration of every directory; `plain` is one for each domain, without bases.
@@ -112,7 +112,7 @@ impl Sections {
             config.stale_after += std::time::Duration::from_secs(self.beats);
             config
         };
-        self.sections.iter().map(config).collect()
+        self.all.iter().map(config).collect()
     }
 
     /// Changes the sections. What makes no sense as things are changes nothing.
@@ -120,46 +120,46 @@ impl Sections {
         match reload {
             Reload::Harmless => self.beats += 1,
             Reload::Narrow(n) => {
-                let at = n % self.sections.len();
-                let section = &mut self.sections[at];
+                let at = n % self.all.len();
+                let section = &mut self.all[at];
                 if section.bases.len() > 1 {
                     let base = section.bases.remove(n % section.bases.len());
                     section.forgotten.push(base);
                 }
             }
             Reload::Widen => {
-                for section in &mut self.sections {
+                for section in &mut self.all {
                     section.bases.append(&mut section.forgotten);
                 }
             }
             Reload::Rename(n) => {
                 self.made += 1;
-                let at = n % self.sections.len();
+                let at = n % self.all.len();
                 let name = format!("section-{}", self.made);
                 self.names.insert(name.clone());
-                let was = std::mem::replace(&mut self.sections[at].name, name);
+                let was = std::mem::replace(&mut self.all[at].name, name);
                 // Without it the directories find out by themselves.
-                self.sections[at].rename_from = Some(was).filter(|_| n % 2 == 0);
+                self.all[at].rename_from = Some(was).filter(|_| n % 2 == 0);
             }
             Reload::Rebase(from, to) => {
-                let (from, to) = (from % self.sections.len(), to % (self.sections.len() + 1));
-                if self.sections[from].bases.len() < 2 || from == to {
+                let (from, to) = (from % self.all.len(), to % (self.all.len() + 1));
+                if self.all[from].bases.len() < 2 || from == to {
                     return;
                 }
-                let domain = self.sections[from].domain;
-                if self.sections.get(to).is_some_and(|s| s.domain != domain) {
+                let domain = self.all[from].domain;
+                if self.all.get(to).is_some_and(|s| s.domain != domain) {
                     return;
                 }
-                let base = self.sections[from].bases.pop().expect("two bases");
-                if let Some(section) = self.sections.get_mut(to) {
+                let base = self.all[from].bases.pop().expect("two bases");
+                if let Some(section) = self.all.get_mut(to) {
                     section.bases.push(base);
-                } else if self.sections.len() < 4 {
+                } else if self.all.len() < 4 {
                     self.made += 1;
                     let name = format!("section-{}", self.made);
                     self.names.insert(name.clone());
-                    self.sections.push(Section { name, rename_from: None, domain, bases: vec![base], forgotten: Vec::new() });
+                    self.all.push(Section { name, rename_from: None, domain, bases: vec![base], forgotten: Vec::new() });
                 } else {
-                    self.sections[from].bases.push(base);
+                    self.all[from].bases.push(base);
                 }
             }
         }

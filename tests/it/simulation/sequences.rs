@@ -149,7 +149,7 @@ pub(super) fn contested_addresses_stay(seen: &Seen<'_>) -> Wrong {
         let is_known =
             |other: &Guid, t: &Truth, f: &Facts| seen.memory.wants.get(other).is_some_and(|keys| keys.contains(&key)) || is_read(t, f);
         let wants_all_along =
-            |other: &&Guid| seen.facts(**other).all(|(t, f)| is_known(*other, t, f) && is_contender(seen, **other, t, f, &key));
+            |other: &&Guid| seen.facts(**other).all(|(t, f)| is_known(other, t, f) && is_contender(seen, **other, t, f, &key));
         let rivals: Vec<&Guid> = seen.truths[0].people.keys().filter(|other| **other != guid).filter(wants_all_along).collect();
         let wanted_all_along = seen.facts(guid).all(|(_, f)| wanted(f).as_ref() == Some(&key));
         if !rivals.is_empty() && wanted_all_along {
