@@ -101,8 +101,8 @@ fn the_shipped_examples_are_right_but_for_what_excludes_each_other() {
     rosterd.toml:70:1: there are both servers and discover: remove one of them
     rosterd.toml:77:1: there are both password-file and password-credential: remove one of them
     rosterd.toml:77:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
-    rosterd.toml:145:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:145:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:146:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:146:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
     "#);
 }
 

@@ -218,7 +218,8 @@ impl Office {
             words.approved.insert(recognised(change), now);
             words.rejected.remove(&recognised(change));
         }
-        if chosen.is_empty() {
+        // A part that is everything is the whole.
+        if chosen.iter().all(|chosen| *chosen) {
             words.accepted.insert(plan.directory.clone());
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! One line per event, readable alone; nobody's name or address above debug; no secret at all.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use adsim::{Fault, What, When};
@@ -20,13 +20,17 @@ const MARKER: &str = "zzquux";
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
+/// Tracing decides for all threads which lines are of interest: one that ends listening can silence another that begins.
+static LISTENING: Mutex<()> = Mutex::new(());
+
 impl Lines {
     /// Takes everything at this level and above, as long as the guard lives.
-    fn of(level: tracing::Level) -> (Self, DefaultGuard) {
+    fn of(level: tracing::Level) -> (Self, (DefaultGuard, MutexGuard<'static, ()>)) {
+        let alone = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = Self::default();
         let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_max_level(level).with_ansi(false).without_time();
         let guard = tracing::subscriber::set_default(subscriber.finish());
-        (lines, guard)
+        (lines, (guard, alone))
     }
 
     /// What rosterd has said since this was asked last.
