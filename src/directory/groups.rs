@@ -166,21 +166,27 @@ impl Session {
     /// Returns which of these groups show no member at all: emptied, or no longer readable. A group that is somebody's primary
     /// group does not list that member (MS-ADTS 3.1.1.4.5.31), and is heard by it all the same.
     pub async fn groups_without_members(&mut self, groups: &BTreeSet<Guid>) -> Result<BTreeSet<Guid>, DirectoryError> {
-        let mut silent = groups.clone();
-        let groups: Vec<Guid> = groups.iter().copied().collect();
-        for piece in groups.chunks(CHUNK) {
-            let filter = Assertion::all([Assertion::any(piece.iter().map(|g| Assertion::guid(*g))), Assertion::raw("(member=*)")]);
-            let base = self.root.default_naming_context.clone();
-            for object in self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &["objectGUID".to_owned()])).await? {
-                silent.retain(|g| Some(*g) != object.guid());
-            }
-        }
+        let listing = self.groups_with_members(groups).await?;
+        let mut silent: BTreeSet<Guid> = groups.difference(&listing).copied().collect();
         for guid in silent.clone() {
             if self.is_primary_group(guid).await? {
                 silent.remove(&guid);
             }
         }
         Ok(silent)
+    }
+
+    /// Returns which of these groups list a member.
+    pub async fn groups_with_members(&mut self, groups: &BTreeSet<Guid>) -> Result<BTreeSet<Guid>, DirectoryError> {
+        let mut listing = BTreeSet::new();
+        let groups: Vec<Guid> = groups.iter().copied().collect();
+        for piece in groups.chunks(CHUNK) {
+            let filter = Assertion::all([Assertion::any(piece.iter().map(|g| Assertion::guid(*g))), Assertion::raw("(member=*)")]);
+            let base = self.root.default_naming_context.clone();
+            let found = self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &["objectGUID".to_owned()])).await?;
+            listing.extend(found.iter().filter_map(Object::guid));
+        }
+        Ok(listing)
     }
 
     /// Returns whether some person that can be read has the group as its primary group.

@@ -8,6 +8,7 @@ use super::{Directory, Engine, EngineError};
 use crate::directory::{Bases, Decoder, DirectoryError, Found, Inquiry, Questions, Right, Session, Suspect};
 use crate::model::{AccountId, DirectoryName, Guid, Status, Tier, Timestamp};
 use crate::reconcile::{Absent, Complete, Confirmation, Membership, StoredPerson, TierWish, suspects};
+use crate::store::{Pin, PinKind};
 
 impl Engine {
     /// Asks for these people by GUID and decides what their absence means.
@@ -148,12 +149,33 @@ impl Engine {
         Ok(())
     }
 
+    /// Returns the groups that listed members before this run. A full run adds the groups of the closure that list some now.
+    async fn listed_before(&self, directory: &Directory, session: &mut Session, sight: &mut Sight) -> Result<BTreeSet<Guid>, EngineError> {
+        let name = &directory.config.name;
+        let listed: BTreeSet<Guid> = self.store.pins(name, PinKind::Listing).await?.into_values().flatten().map(|pin| pin.guid).collect();
+        let fresh: BTreeSet<Guid> = sight.policy.closure.groups().map(|group| group.guid).filter(|guid| !listed.contains(guid)).collect();
+        if !sight.is_full() || fresh.is_empty() {
+            return Ok(listed);
+        }
+        match session.groups_with_members(&fresh).await {
+            Ok(listing) => {
+                for guid in listing {
+                    let pin = Pin { name: guid.to_string(), guid, detail: String::new() };
+                    self.store.pin_by(sight.baseline, name, PinKind::Listing, &pin).await?;
+                }
+            }
+            Err(error) => sight.warnings.push(format!("the groups could not be asked whether they list members: {error}")),
+        }
+        Ok(listed)
+    }
+
     /// Puts to the groups themselves whether they hold those who seem to have left them; then looks whether the groups stood still.
     pub(super) async fn confirm_groups(&self, directory: &Directory, session: &mut Session, sight: &mut Sight) -> Result<(), EngineError> {
         if sight.policy.closure.is_empty() {
             return Ok(());
         }
         let name = &directory.config.name;
+        let listed = self.listed_before(directory, session, sight).await?;
         let losing: BTreeSet<Guid> =
             sight.desired.values().filter(|d| !matches!(d.tier, TierWish::Entitled { tier: Tier::Pro, .. })).map(|d| d.guid).collect();
         let known = self.store.load(name, sight.policy.account, &losing, &BTreeSet::new()).await?;
@@ -169,6 +191,9 @@ impl Engine {
             let in_use: BTreeSet<Guid> = self.store.groups_in_use(name).await?;
             let answers = async {
                 let mut silent = session.groups_without_members(&in_use).await?;
+                // A group that listed members is not heard by those who have it as their primary group.
+                let known: BTreeSet<Guid> = in_use.intersection(&listed).copied().collect();
+                silent.extend(known.difference(&session.groups_with_members(&known).await?));
                 silent.extend(session.detached(&in_use, &sight.policy.closure).await?);
                 Ok::<_, DirectoryError>((session.memberships(&suspects, &sight.policy.closure, &silent).await?, silent))
             };

@@ -72,6 +72,8 @@ pub enum PinKind {
     Group,
     /// A canary; its detail lists the attributes it showed.
     Canary,
+    /// A group that listed members: one that lists none any more was emptied, or can no longer be read.
+    Listing,
     /// A protected person.
     Protected,
 }
@@ -82,6 +84,7 @@ impl PinKind {
             Self::Base => "base",
             Self::Group => "group",
             Self::Canary => "canary",
+            Self::Listing => "listing",
             Self::Protected => "protected",
         }
     }
