@@ -43,7 +43,7 @@ impl Backoff {
     /// Returns when the thing is to be tried. What was set back with the clock is not waited for longer than any other.
     fn at(&self, thing: &DueThing, now: Timestamp) -> Timestamp {
         let tried = self.0.get(&(thing.person, thing.about));
-        tried.map_or(thing.at, |tried| thing.at.max(tried.again_at.min(now.plus(LONGEST_WAIT))))
+        tried.map_or(thing.at, |tried| thing.at.max(tried.again_at.min(now.plus(LONGEST_WAIT + LONGEST_WAIT / 4))))
     }
 
     /// Returns the earliest instant at which something is to be tried; forgets the attempts at what is due no longer.
@@ -145,7 +145,7 @@ mod tests {
         let moved = DueThing { about: Timestamp(6), ..thing(1) };
         assert_eq!(backoff.begin(&[moved], EXPIRY_AGAIN, Timestamp(10)).len(), 1, "moved: at once");
         let next = backoff.next(&[thing(1)], Timestamp(10)).expect("still due");
-        assert!(next <= Timestamp(10).plus(LONGEST_WAIT), "{next}");
+        assert!(next <= Timestamp(10).plus(LONGEST_WAIT + LONGEST_WAIT / 4), "{next}");
     }
 
     #[test]

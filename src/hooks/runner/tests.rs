@@ -187,7 +187,8 @@ async fn another_user_orders_nothing() {
     let room = Room::of(Uid::from_raw(geteuid().as_raw() + 1));
     let program = room.hook("touch \"$0.ran\"");
     let why = room.refused(&program).await;
-    assert!(why.contains("the hook runner cannot be reached: it ended the connection without an answer"), "{why}");
+    // It ends the connection before or while the order is written.
+    assert!(why.contains("the hook runner cannot be reached"), "{why}");
     assert_eq!(room.runner.trouble(), Some(why), "status says so");
     assert!(!room.folder.path().join("vpn.ran").exists());
 }
