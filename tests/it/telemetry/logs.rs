@@ -1,7 +1,7 @@
 //! One line per event, readable alone; nobody's name or address above debug; no secret at all.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use adsim::{Fault, What, When};
@@ -23,10 +23,18 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 /// Tracing decides for all threads which lines are of interest: one that ends listening can silence another that begins.
 static LISTENING: Mutex<()> = Mutex::new(());
 
+/// With a single subscriber, tracing asks the thread that first says a line whether anything listens, and remembers a no for
+/// all threads. With a second one it asks them all.
+static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| {
+    let silent = tracing_subscriber::fmt().with_writer(io::sink).with_max_level(tracing::Level::ERROR);
+    tracing::Dispatch::new(silent.finish())
+});
+
 impl Lines {
     /// Takes everything at this level and above, as long as the guard lives.
     fn of(level: tracing::Level) -> (Self, (DefaultGuard, MutexGuard<'static, ()>)) {
         let alone = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
+        LazyLock::force(&SECOND);
         let lines = Self::default();
         let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_max_level(level).with_ansi(false).without_time();
         let guard = tracing::subscriber::set_default(subscriber.finish());
