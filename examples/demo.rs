@@ -82,7 +82,7 @@ async fn main() {
     let config = Config::load(&file, &daemon::checks()).unwrap_or_else(|problems| panic!("{problems}"));
     let stop = CancellationToken::new();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
-    // Whoever runs the demo is its operator.
+    // The user who runs the demo is its operator.
     let set_up = |config: &Config| {
         let mut setup = daemon::setup(config);
         setup.control.own_user_operates = true;

@@ -47,7 +47,7 @@ impl Clock {
         if latest.saturating_sub(now) < SLEW {
             return None;
         }
-        // Of several that ask at once, one is told.
+        // One of several concurrent callers gets the step.
         let is_ours = self.latest.compare_exchange(latest, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         is_ours.then(|| Timestamp(latest).since(Timestamp(now)))
     }

@@ -1,4 +1,4 @@
-//! What works and should not stay so: who can read secrets, and groups that do not do what their names say.
+//! Settings that work and should be changed: secrets that a role can read, and groups that give no role.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

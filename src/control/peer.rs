@@ -124,7 +124,7 @@ impl Callers {
         known.get(&(uid, gid)).filter(|(until, _)| *until > now).map(|(_, caller)| caller.clone())
     }
 
-    /// Who the user `uid` is that connected with the group `gid`.
+    /// Returns the caller with this `uid`, connected with the group `gid`.
     pub async fn identify(&self, uid: u32, gid: u32) -> Result<Caller, PeerError> {
         if let Some(caller) = self.known(uid, gid) {
             return Ok(caller);

@@ -21,7 +21,7 @@ use crate::telemetry::chain;
 /// Type of the event that an operation leaves which recorded none itself, for example because nothing was to be done.
 pub(super) const REQUESTED: &str = "operation.requested";
 
-/// What an operation leaves behind.
+/// The trace that an operation leaves: none, or an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Effect {
     /// Nothing: it reads.
@@ -83,7 +83,7 @@ pub(super) async fn recorded(control: Arc<Control>, asked: Asked, request: Reque
     }
 }
 
-/// What an operation is about: the first name in its path, else the noun; and the account, where that says it.
+/// Returns the subject of an operation: the first name in its path, else the noun; and the account, if the path names one.
 fn about(control: &Control, pattern: &str, path: &str) -> (String, Option<Handle>) {
     let parts = || pattern.split('/').skip(1).zip(path.strip_prefix("/v1").unwrap_or(path).split('/').skip(1));
     let named = parts().find(|(part, _)| part.starts_with('{'));

@@ -185,7 +185,7 @@ fn too_many(uid: u32) -> Response {
     (headers, Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)).into_response()
 }
 
-/// What an operation asks of a request, checked before its handler is called.
+/// The conditions that a request has to meet before its handler is called.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     pub(super) control: Arc<Control>,

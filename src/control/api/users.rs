@@ -198,9 +198,9 @@ impl fmt::Debug for SignIn {
 pub struct SignInDecision {
     /// `allow`, `deny`, `redirect` (to the external provider) or `unavailable` (the directory cannot be asked, or too many sign in).
     pub decision: String,
-    /// Of `deny`: always `credentials`. Why it was refused is in the log and in the event `sign_in.refused`.
+    /// The reason of a `deny`, always `credentials`. The log and the event `sign_in.refused` have the details.
     pub reason: Option<String>,
-    /// Of `unavailable`: the seconds after which to ask again, as in the header Retry-After.
+    /// Seconds to wait after `unavailable`, as in the header Retry-After (RFC 9110).
     pub retry_after: Option<u64>,
     /// Of `allow`: the handle of the account.
     pub account: Option<String>,

@@ -46,7 +46,7 @@ pub(crate) async fn again(firm: &Firm, user: &User) -> User {
     firm.user(&user.id.to_string()).await
 }
 
-/// Carries out the run that the schedule would ask for now.
+/// Carries out the run that the schedule asks for at this moment.
 pub(crate) async fn tick(firm: &Firm) -> Run {
     let directory = firm.engine.directory("corp").expect("corp");
     let request = firm.engine.scheduled(&directory).await;
