@@ -148,8 +148,8 @@ impl Engine {
             let found = session.people_with(wanted, &settings.attributes.email).await?;
             found.into_values().flatten().collect()
         };
-        // The same person in two directories is no rival.
-        people.retain(|guid| !sight.desired.contains_key(guid));
+        // The same person in the scope of two directories is no rival. One that is only read here, as a contender, is.
+        people.retain(|guid| !sight.desired.get(guid).is_some_and(crate::reconcile::Desired::is_in_scope));
         let mut rivals: BTreeMap<AddressKey, Rival> = BTreeMap::new();
         if people.is_empty() {
             return Ok(rivals);

@@ -214,8 +214,7 @@ impl Engine {
                 let takeover = Takeover::decide(here, standing, &former, is_successor);
                 shown += u64::from(matches!(takeover, Takeover::Shown(_)));
                 // Another directory may read that place: only what is seen positively counts here.
-                let is_in_scope = here.is_alive() && here.finding(Reason::OutOfScope) == Finding::Refuted;
-                if takeover.is_move() && present.is_none() && !is_in_scope && !is_successor {
+                if takeover.is_move() && present.is_none() && !here.is_in_scope() && !is_successor {
                     positive.extend(here.only_positive().map(|desired| (link.guid, desired)));
                 }
                 sight.takeovers.insert(link.guid, takeover);
@@ -237,8 +236,7 @@ impl Engine {
         links: &[Link],
         sight: &mut Sight,
     ) -> Result<BTreeMap<Guid, Whereabouts>, EngineError> {
-        let is_here =
-            |guid: &Guid| sight.desired.get(guid).is_some_and(|d| d.is_alive() && d.finding(Reason::OutOfScope) == Finding::Refuted);
+        let is_here = |guid: &Guid| sight.desired.get(guid).is_some_and(Desired::is_in_scope);
         let people: BTreeSet<Guid> = links.iter().map(|link| link.guid).filter(is_here).collect();
         if people.is_empty() {
             return Ok(BTreeMap::new());

@@ -394,6 +394,11 @@ impl Desired {
         Reason::ALL.into_iter().filter(|r| self.finding(*r) == Finding::Holds)
     }
 
+    /// Returns whether the entry was read, and is seen to be in the scope of this directory.
+    pub fn is_in_scope(&self) -> bool {
+        self.is_alive() && self.finding(Reason::OutOfScope) == Finding::Refuted
+    }
+
     /// Whether the entry itself was read.
     pub fn is_alive(&self) -> bool {
         matches!(self.facts, Facts::Alive { .. })

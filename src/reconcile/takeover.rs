@@ -3,8 +3,8 @@
 //! A user belongs to an account and an objectGUID. The directory is an attribute of the link: it moves when another
 //! directory shows the person alive in scope and the present one does not.
 
-use super::{Desired, Finding};
-use crate::model::{DirectoryName, Dn, QuarantineReason, Reason};
+use super::Desired;
+use crate::model::{DirectoryName, Dn, QuarantineReason};
 
 /// What a directory makes of a person whose user is linked to another directory of the account.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,7 +25,7 @@ impl Takeover {
     /// `present` is the standing in the directory of the link; it is `None` where that directory is not configured any more
     /// and so shows nobody.
     pub fn decide(here: &Desired, present: Option<&Whereabouts>, of: &DirectoryName, is_successor: bool) -> Self {
-        let is_in_scope = here.is_alive() && here.finding(Reason::OutOfScope) == Finding::Refuted;
+        let is_in_scope = here.is_in_scope();
         match present {
             Some(Whereabouts::InScope(_)) if is_in_scope => Self::Shown(of.clone()),
             Some(Whereabouts::Unknown) if is_in_scope => Self::Unasked(of.clone()),

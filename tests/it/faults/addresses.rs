@@ -13,7 +13,11 @@ fn newcomer(name: &str, mail: &str) -> NewPerson {
 }
 
 async fn look_at(firm: &Firm, guid: uuid::Uuid) -> Run {
-    let directory = firm.engine.directory("corp").expect("corp");
+    look_at_in(firm, "corp", guid).await
+}
+
+async fn look_at_in(firm: &Firm, directory: &str, guid: uuid::Uuid) -> Run {
+    let directory = firm.engine.directory(directory).expect("a directory");
     let guid: Guid = guid.to_string().parse().expect("a GUID");
     firm.engine.run(&directory, Request::people(Trigger::Manual, [guid], Some(alice()))).await.expect("a run")
 }
@@ -121,9 +125,9 @@ async fn two_directories_with_newcomers_of_one_address_make_both_wait_in_either_
             config
         };
         firm.engine.reconfigure(vec![over("corp", "Finance"), over("emea", "Sales")], firm.engine.configured().rules.clone());
-        let two = firm.sim.edit(|ad| {
-            ad.add_person(newcomer("one", "ann@example.com"));
-            ad.add_person(NewPerson::new("two").mail("ann@example.com").ou("Sales").member_of(names::BASIC))
+        let (one, two) = firm.sim.edit(|ad| {
+            let one = ad.add_person(newcomer("one", "ann@example.com"));
+            (one, ad.add_person(NewPerson::new("two").mail("ann@example.com").ou("Sales").member_of(names::BASIC)))
         });
         for of in order {
             sync(&firm, of).await;
@@ -132,6 +136,11 @@ async fn two_directories_with_newcomers_of_one_address_make_both_wait_in_either_
             }
         }
         assert_eq!(holder(&firm, "ann@example.com").await, None, "{order:?}");
+        for (directory, edited) in [("corp", one), ("emea", two)] {
+            firm.sim.edit(|ad| ad.set(edited, "title", "Edited"));
+            look_at_in(&firm, directory, edited).await;
+            assert_eq!(holder(&firm, "ann@example.com").await, None, "an unrelated edit in {directory} wins nothing");
+        }
         firm.sim.edit(|ad| ad.set(two, "mail", "bob@example.com"));
         sync(&firm, "corp").await;
         assert!(holder(&firm, "ann@example.com").await.is_some());
