@@ -193,7 +193,11 @@ impl Session {
         let known = inquiry.stored.get(&guid);
         let parent = known.and_then(|p| p.dn.parent());
         if let Some(parent) = parent.as_ref().filter(|p| !questions.witnesses.contains_key(*p)) {
-            let seen = self.finds(parent.as_str(), Scope::Subtree, &Assertion::raw(PERSON_FILTER), false, |_| true).await?;
+            let seen = match self.finds(parent.as_str(), Scope::Subtree, &Assertion::raw(PERSON_FILTER), false, |_| true).await {
+                // A place in another domain has no witness on this server. That is an answer, not a question that failed.
+                Err(error) if error.is_elsewhere() => false,
+                seen => seen?,
+            };
             questions.witnesses.insert(parent.clone(), seen);
         }
         let has_witness = parent.is_some_and(|p| questions.witnesses[&p]);

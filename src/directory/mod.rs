@@ -134,6 +134,11 @@ impl DirectoryError {
         }
     }
 
+    /// Whether the server answered with a referral, because the place lies in another domain.
+    fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Search { code: 10, .. })
+    }
+
     /// What to do about it, where anything can be done.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {

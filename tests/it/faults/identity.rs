@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use adsim::{Fault, NewPerson, What, When, names};
+use adsim::{Fault, NewPerson, Sim, What, When, names};
 use rosterd::directory::ServerUrl;
 use rosterd::engine::{DirectoryConfig, Invitation, Request};
 use rosterd::model::*;
 use rosterd::store::Run;
 
 use super::{again, dn_of, followed, guid_of, hardly_ever, plan, position, see_tombstones, sync, tick};
-use crate::firm::{Firm, alice};
+use crate::firm::{Firm, alice, config};
 
 fn name(text: &str) -> DirectoryName {
     DirectoryName::parse(text).expect("a name")
@@ -604,4 +604,31 @@ async fn a_directory_with_people_of_its_own_does_not_become_another() {
     configure(&firm, vec![emea]);
     let refused = firm.engine.rename_directory("corp", "emea", &alice()).await.unwrap_err().to_string();
     assert!(refused.contains("has people of its own already"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_a_removed_directory_fail_no_run_of_another_domain() {
+    let firm = Firm::of(40, |c| c.limits.settle = Duration::ZERO).await;
+    let london = Sim::builder().seed(77).people(20).domain("emea.example.com").mail_domain("example.net").start().await.expect("another domain");
+    let folder = tempfile::tempdir().expect("a folder");
+    let corp = firm.engine.directory("corp").expect("corp").config.clone();
+    let mut emea = config(&london, folder.path());
+    emea.name = name("emea");
+    emea.limits.settle = Duration::ZERO;
+    let mut rules = firm.engine.configured().rules.clone();
+    rules.trusted.insert(Domain::parse("example.net").expect("a domain"));
+    firm.engine.reconfigure(vec![corp.clone(), emea], rules);
+    firm.engine.claim("acme", "example.net", &alice()).await.expect("a claim");
+    settle(&firm, "corp").await;
+    settle(&firm, "emea").await;
+    let left = of_directory(&firm, "emea").await.len();
+    assert!(left > 5, "{left}");
+    configure(&firm, vec![corp]);
+    let users = of_directory(&firm, "corp").await;
+    firm.sim.edit(|ad| ad.set(guid_of(&users[0]), "title", "Chief"));
+    let run = sync(&firm, "corp").await;
+    // No server of this domain can be asked where they were located. That is an answer, and none that suspends.
+    assert_eq!((run.error.as_deref(), run.complete, run.counts.suspend, run.held), (None, true, 0, 0), "{run:?}");
+    assert_eq!(again(&firm, &users[0]).await.profile.title.as_deref(), Some("Chief"));
+    assert_eq!(of_directory(&firm, "emea").await.len(), left);
 }
