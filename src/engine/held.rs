@@ -88,7 +88,10 @@ impl Engine {
             }
             state => return refused(format!("is {} already; see rosterctl held list", state.as_str())),
         }
-        let directory = self.directory(&plan.directory)?;
+        let directory = match plan.state {
+            PlanState::Rejected => self.directory(&self.store.present_directory(&plan).await?)?,
+            _ => self.directory(&plan.directory)?,
+        };
         let mut chosen = which.of(&rows)?;
         let is_chosen = |row: &&HeldRow| chosen.as_ref().is_none_or(|chosen| chosen.contains(&row.digest));
         let people: BTreeSet<Guid> = rows.iter().filter(is_chosen).filter_map(|row| row.guid).collect();

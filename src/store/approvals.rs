@@ -2,6 +2,7 @@
 //! too late. Each compares the plan with the one that the caller saw, and refuses a lost race.
 
 use serde_json::{Value as Json, json};
+use sqlx::any::AnyRow;
 
 use super::plans::HeldPlan;
 use super::sql::{Columns, Sql, pieces};
@@ -75,7 +76,8 @@ impl Store {
 
     /// An operator takes the rejection of a plan back, or of these changes of it: they wait again. Returns the plan in which.
     ///
-    /// That is the same plan where nothing else waits, and else a new one that takes the place of both.
+    /// That is the same plan where nothing else waits, and else a new one that takes the place of both. It is a plan of the
+    /// directory that its users are linked to by now. Changes of users in still another one are proposed anew there.
     pub async fn reopen_plan(
         &self,
         plan: &HeldPlan,
@@ -90,6 +92,7 @@ impl Store {
             return Err(raced(&plan));
         }
         rejections::lift(&mut writing, &plan, chosen).await?;
+        let plan = follow_users(&mut writing, plan).await?;
         let count = chosen.map_or(plan.count, |chosen| chosen.len() as u64);
         let waiting = waiting_now(&mut writing, &plan.directory).await?;
         let id = if count == plan.count && waiting.is_none() {
@@ -127,6 +130,11 @@ impl Store {
         tell(&mut writing, "plan.reopened", &HeldPlan { id, ..plan }, word, count, clock).await?;
         writing.commit().await?;
         Ok(id)
+    }
+
+    /// Returns the directory that a plan is reopened in: the one that its users are linked to by now.
+    pub async fn present_directory(&self, plan: &HeldPlan) -> Result<String, StoreError> {
+        home_of(plan, &homes(plan).all(&self.readers).await.doing("read whose plan it is")?)
     }
 
     /// What was approved of a plan could not be applied in time: it takes another approval. Does nothing where the plan was
@@ -179,6 +187,46 @@ async fn accept_scope(writing: &mut Writing<'_>, plan: &HeldPlan) -> Result<(), 
     );
     sql.execute(&mut *writing.tx).await.doing("accept a scope")?;
     Ok(())
+}
+
+/// Makes a plan one of the directory that its users are linked to by now, and returns it as it is then.
+///
+/// The scope it was decided by was the former directory's, so an approval accepts none. People of other directories than
+/// that are pending there.
+async fn follow_users(writing: &mut Writing<'_>, plan: HeldPlan) -> Result<HeldPlan, StoreError> {
+    let rows = homes(&plan).all(&mut *writing.tx).await.doing("read whose plan it is")?;
+    let directory = home_of(&plan, &rows)?;
+    let plan = if directory == plan.directory {
+        plan
+    } else {
+        let sql = Sql::new("UPDATE plans SET scope_hash = NULL, directory = ").bind(directory.as_str());
+        sql.push(" WHERE id = ").bind(plan.id.0).execute(&mut *writing.tx).await.doing("give a plan to another directory")?;
+        let sql = Sql::new("UPDATE changes SET directory = ").bind(directory.as_str()).push(" WHERE outcome = 'held' AND plan_id = ");
+        sql.bind(plan.id.0).execute(&mut *writing.tx).await.doing("give a plan to another directory")?;
+        HeldPlan { directory, scope_hash: None, ..plan }
+    };
+    let sql = Sql::new("INSERT INTO pending_people (directory, guid) SELECT DISTINCT u.directory, c.guid FROM changes c ")
+        .push("JOIN users u ON u.id = c.user_id WHERE c.outcome = 'held' AND c.guid IS NOT NULL AND u.directory <> ")
+        .bind(plan.directory.as_str())
+        .push(" AND c.plan_id = ")
+        .bind(plan.id.0)
+        .push(" ON CONFLICT (directory, guid) DO NOTHING");
+    sql.execute(&mut *writing.tx).await.doing("note who is asked about again")?;
+    Ok(plan)
+}
+
+/// The directories of the users of a plan, the one with the most of its changes first.
+fn homes(plan: &HeldPlan) -> Sql {
+    let sql = Sql::new("SELECT COALESCE(u.directory, c.directory) FROM changes c LEFT JOIN users u ON u.id = c.user_id ");
+    sql.push("WHERE c.outcome = 'held' AND c.plan_id = ").bind(plan.id.0).push(" GROUP BY 1 ORDER BY COUNT(*) DESC, 1")
+}
+
+/// The directory of a plan: it stays as long as one of its users does.
+fn home_of(plan: &HeldPlan, homes: &[AnyRow]) -> Result<String, StoreError> {
+    let homes: Result<Vec<String>, StoreError> = homes.iter().map(|row| Columns::of(row).text()).collect();
+    let homes = homes?;
+    let stays = homes.contains(&plan.directory);
+    Ok(homes.into_iter().next().filter(|_| !stays).unwrap_or_else(|| plan.directory.clone()))
 }
 
 /// Moves held changes from one plan to another.

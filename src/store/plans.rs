@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value as Json;
 use sqlx::any::AnyRow;
 
+use super::rejections::OF_DIRECTORY;
 use super::sql::{Columns, Sql, Value, insert, json};
 use super::transitions::{approval_of, carry, insert_plan, lose, seize, set_state, waiting_now};
 use super::{Doing as _, Store, StoreError, events};
@@ -337,10 +338,13 @@ impl Store {
     }
 
     /// The rejected plans of a directory, or of all, of which some change is still asked for, newest first.
+    ///
+    /// A rejection follows its user to another directory, and so does the plan that shows it.
     pub async fn rejected_plans(&self, directory: Option<&DirectoryName>) -> Result<Vec<HeldPlan>, StoreError> {
         let mut sql = Sql::new(PLAN).push(" WHERE p.state = 'rejected'");
         if let Some(directory) = directory {
-            sql = sql.push(" AND p.directory = ").bind(directory.as_str());
+            let of_plan = " AND r.plan_id = p.id)";
+            sql = sql.push(" AND EXISTS (SELECT 1").push(OF_DIRECTORY).bind(directory.as_str()).push(of_plan);
         }
         let rows = sql.push(" ORDER BY p.created_at DESC, p.id DESC LIMIT 200").all(&self.readers).await.doing("list rejected plans")?;
         rows.iter().map(plan).collect()

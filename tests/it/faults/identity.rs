@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adsim::{Fault, NewPerson, Sim, What, When, names};
 use rosterd::directory::ServerUrl;
-use rosterd::engine::{DirectoryConfig, Invitation, Request};
+use rosterd::engine::{DirectoryConfig, Invitation, Request, Selection};
 use rosterd::model::*;
 use rosterd::store::Run;
 
@@ -631,4 +631,37 @@ async fn users_of_a_removed_directory_fail_no_run_of_another_domain() {
     assert_eq!((run.error.as_deref(), run.complete, run.counts.suspend, run.held), (None, true, 0, 0), "{run:?}");
     assert_eq!(again(&firm, &users[0]).await.profile.title.as_deref(), Some("Chief"));
     assert_eq!(of_directory(&firm, "emea").await.len(), left);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_follows_its_users_to_a_directory_of_another_name() {
+    for named in [false, true] {
+        let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+        see_tombstones(&firm).await;
+        let leavers: Vec<User> = firm.users().await.into_iter().filter(|u| u.status() == Status::Active).step_by(3).collect();
+        firm.sim.edit(|ad| leavers.iter().for_each(|leaver| ad.delete(guid_of(leaver))));
+        let held = sync(&firm, "corp").await.held;
+        assert!(held > 5, "{held}");
+        let plan = firm.engine.store.plans(false).await.expect("plans").remove(0);
+        firm.engine.reject(plan.id, "a mistake of HR", &alice()).await.expect("a rejection");
+        let mut renamed = firm.engine.directory("corp").expect("corp").config.clone();
+        renamed.name = name("berlin");
+        configure(&firm, vec![renamed]);
+        assert_eq!(sync(&firm, "berlin").await.counts.suspend, 0, "rejected by an operator");
+        let berlin = firm.engine.directory("berlin").expect("berlin");
+        let attention = firm.engine.directory_status(&berlin).await.expect("the status").attention;
+        assert!(attention.iter().any(|a| a.contains("were rejected")), "{attention:?}");
+        if named {
+            let which = Selection { causes: Vec::new(), people: vec![leavers[0].id.to_string()] };
+            let approval = firm.engine.approve_part(plan.id, &which, "", alice()).await.expect("an approval");
+            assert_eq!((approval.run.directory.as_str(), approval.run.counts.suspend), ("berlin", 1), "{:?}", approval.run);
+        } else {
+            let open = firm.engine.reopen(plan.id, "they did leave", &alice()).await.expect("a plan that waits again");
+            assert_eq!((open.directory.as_str(), open.state, open.count), ("berlin", PlanState::Open, held));
+            let run = firm.engine.approve(open.id, alice()).await.expect("an approval").run;
+            assert_eq!((run.error.as_deref(), run.counts.suspend), (None, held), "{run:?}");
+            assert!(firm.engine.store.plans(false).await.expect("plans").is_empty());
+        }
+        assert_eq!(again(&firm, &leavers[0]).await.status(), Status::Suspended);
+    }
 }

@@ -176,10 +176,14 @@ impl Office {
 
     /// Asks anew for what was rejected.
     async fn reopen(&self, engine: &Engine, n: usize, actor: &Actor) -> Result<String, EngineError> {
-        let names = self.chosen(n);
-        let plans = engine.store.rejected_plans(None).await?;
+        let mut plans = Vec::new();
+        for name in self.chosen(n) {
+            plans.extend(engine.store.rejected_plans(Some(&engine.directory(&name)?.config.name)).await?);
+        }
         let mut text = Vec::new();
-        for plan in plans.into_iter().filter(|p| names.contains(&p.directory)) {
+        let mut reopened = BTreeSet::new();
+        // The users of one plan may be of two directories by now.
+        for plan in plans.into_iter().filter(|p| reopened.insert(p.id)) {
             let changes = engine.store.plan_changes(plan.id).await?;
             engine.reopen(plan.id, "by chance", actor).await?;
             let mut words = self.words.lock().expect("what operators said");
