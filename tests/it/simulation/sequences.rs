@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rosterd::model::{Address, AddressKey, Class, Guid, Reason, RunState, Status, UserId};
+use rosterd::model::{Address, AddressKey, Class, Guid, Reason, RunState, Status, User, UserId};
 use rosterd::store::Run;
 
 use super::books::Written;
@@ -46,13 +46,23 @@ pub(super) fn losses_are_noticed(seen: &Seen<'_>) -> Wrong {
         let user = seen.after.users.values().find(|u| u.link.as_ref().is_some_and(|l| l.guid == *guid));
         let Some(user) = user.filter(|u| u.status() == Status::Active) else { continue };
         let settles = seen.after.settling.keys().any(|(id, _)| *id == user.id);
-        let is_told = |run: &&Run| run.error.is_some() || !run.warnings.is_empty();
         let pinned = user.pins.iter().any(|pin| matches!(pin, rosterd::model::Overruled::Reason(_)));
-        if !settles && !pinned && !seen.after.is_held(user.id) && !seen.runs().any(|r| is_told(&r)) {
+        if !settles && !pinned && !seen.after.is_held(user.id) && !is_told_of(seen, user) {
             wrong.push(format!("{guid} of {} is out of sight since {counts:?}, active, and nobody is told", user.id));
         }
     }
     wrong
+}
+
+/// Whether the last run of the user's directory, or of any where that one is not configured any more, reports something.
+///
+/// DESIGN 8 has the run of that directory fail or warn. A later run of another directory has nothing to say of it.
+fn is_told_of(seen: &Seen<'_>, user: &User) -> bool {
+    let own = user.link.as_ref().map(|l| l.directory.as_str()).filter(|own| seen.directories.iter().any(|name| name == own));
+    let is_over = |run: &&Run| !matches!(run.state, RunState::Running | RunState::Cancelled);
+    let last = |name: &str| seen.after.runs.iter().filter(is_over).find(|run| run.directory == name && run.mode != "scoped");
+    let reports = |run: &Run| run.error.is_some() || !run.warnings.is_empty();
+    seen.directories.iter().filter(|name| own.is_none_or(|own| own == *name)).filter_map(|name| last(name)).any(reports)
 }
 
 /// What an operator rejected is never applied, until it is asked again or becomes something else.
@@ -163,7 +173,7 @@ pub(super) fn contested_addresses_stay(seen: &Seen<'_>) -> Wrong {
 fn is_contender(seen: &Seen<'_>, guid: Guid, truth: &Truth, facts: &Facts, key: &AddressKey) -> bool {
     let user = seen.before.users.values().find(|u| u.status() != Status::Released && u.link.as_ref().is_some_and(|l| l.guid == guid));
     // What an operator has overruled says nothing about who wants what.
-    let is_overruled = |u: &rosterd::model::User| !u.pins.is_empty();
+    let is_overruled = |u: &User| !u.pins.is_empty();
     if user.is_some_and(is_overruled) || seen.before.users.values().any(|u| u.link.is_none() && is_overruled(u)) {
         return false;
     }
