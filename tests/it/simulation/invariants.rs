@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rosterd::model::{Class, Guid, Reason, RunState, Status, Timestamp, Trigger, UserId};
+use rosterd::model::{Class, Dn, Guid, Reason, RunState, Status, Timestamp, Trigger, UserId};
 use rosterd::reconcile::WithoutGroup;
 use rosterd::store::Run;
 
@@ -170,12 +170,20 @@ fn may_count_as_vanished(seen: &Seen<'_>, change: &Written, guid: Guid) -> bool 
     let stood = seen.before.users.get(&change.user).and_then(|u| u.link.as_ref()).and_then(|l| l.dn.parent());
     let Some(parent) = stood else { return false };
     seen.facts(guid).any(|(truth, facts)| {
-        // Where a tombstone can be read, whoever has none is invisible rather than gone.
-        let shows_tombstones = truth.people.values().any(|f| f.life == Life::Tombstone && f.is_visible);
+        // Where a tombstone can be read, a person without one is invisible rather than gone. A tombstone of another domain
+        // proves nothing of that: DESIGN 7 takes what was read, and each domain grants the right by itself.
+        let domain = domain_of(&facts.dn);
+        let is_shown = |f: &Facts| f.life == Life::Tombstone && f.is_visible && domain_of(&f.dn) == domain;
+        let shows_tombstones = truth.people.values().any(is_shown);
         let is_hidden = facts.life == Life::Alive && !facts.is_visible && !shows_tombstones;
         let witness = truth.people.iter().any(|(other, f)| *other != guid && f.is_visible && f.dn.is_within(&parent));
         (is_hidden && witness) || (change.approved && !facts.is_visible)
     })
+}
+
+/// The domain that an entry is located in.
+fn domain_of(dn: &Dn) -> &str {
+    dn.key().find("dc=").map_or("", |at| &dn.key()[at..])
 }
 
 /// LA: after a run that read everything of a directory, nobody of it who is disabled or has expired can sign in unless that is
