@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::look::Sight;
 use super::{Directory, Engine, EngineError};
 use crate::directory::{Decoder, Found, Inquiry, Questions, Session};
-use crate::model::{AccountId, DirectoryName, Dn, Guid, Link, Reason, Status, Timestamp};
+use crate::model::{AccountId, DirectoryName, Dn, Guid, Link, Reason, Status, Timestamp, User};
 use crate::reconcile::{Closure, Confirmation, Desired, Exclude, Finding, Observation, Policy, Takeover, Whereabouts, decide};
 
 /// What the other directories say of people that one directory misses.
@@ -135,29 +135,33 @@ impl Engine {
         sight: &mut Sight,
     ) -> Result<BTreeMap<Guid, Desired>, EngineError> {
         let mut here = BTreeMap::new();
-        let mut asked = BTreeSet::new();
+        // The people to ask about, each with the cause that this directory would add.
+        let mut missing = BTreeMap::new();
         for (guid, confirmation) in &*found {
             match confirmation {
-                Confirmation::Nowhere(_) | Confirmation::Tombstone(_) => drop(asked.insert(*guid)),
+                Confirmation::Nowhere(_) => drop(missing.insert(*guid, Reason::Vanished)),
+                Confirmation::Tombstone(_) => drop(missing.insert(*guid, Reason::Deleted)),
                 Confirmation::Alive(person) => {
                     let desired = decide((**person).clone(), &sight.policy);
                     if desired.finding(Reason::OutOfScope) == Finding::Holds {
-                        asked.insert(*guid);
+                        missing.insert(*guid, Reason::OutOfScope);
                         here.insert(*guid, desired);
                     }
                 }
                 Confirmation::Malformed(_) => {}
             }
         }
-        // Only a user that may sign in has anything to lose.
+        let asked: BTreeSet<Guid> = missing.keys().copied().collect();
         let known = self.store.load(&directory.config.name, sight.policy.account, &asked, &BTreeSet::new()).await?;
         let neighbours = self.neighbours(directory);
+        // A suspended user has something to lose, too: a cause that is not true would outlast the one that is.
         let can_lose = |guid: &Guid| {
-            let user = known.of_person(*guid).filter(|user| !matches!(user.status(), Status::Suspended | Status::Released));
+            let has_it = |user: &User| user.status() == Status::Suspended && user.causes.has(missing[guid]);
+            let user = known.of_person(*guid).filter(|user| user.status() != Status::Released && !has_it(user));
             // What another directory has is its own affair.
             user.and_then(|user| user.link.as_ref()).is_some_and(|link| neighbours.iter().all(|d| d.config.name != link.directory))
         };
-        asked.retain(can_lose);
+        let asked: BTreeSet<Guid> = asked.into_iter().filter(can_lose).collect();
         let elsewhere = self.elsewhere(directory, &asked).await?;
         let mut left = BTreeMap::new();
         for guid in asked {

@@ -665,3 +665,21 @@ async fn a_rejection_follows_its_users_to_a_directory_of_another_name() {
         assert_eq!(again(&firm, &leavers[0]).await.status(), Status::Suspended);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_user_whose_entry_moves_gets_no_cause_that_is_not_true() {
+    let firm = two_offices().await;
+    let user = of_directory(&firm, "corp").await.remove(0);
+    firm.sim.edit(|ad| ad.disable(guid_of(&user)));
+    tick_of(&firm, "corp").await;
+    firm.sim.edit(|ad| ad.move_to(guid_of(&user), "Sales"));
+    for of in ["corp", "corp", "emea"] {
+        sync(&firm, of).await;
+        let reasons: Vec<Reason> = again(&firm, &user).await.causes.iter().map(|cause| cause.reason).collect();
+        assert_eq!(reasons, [Reason::Disabled], "after a run of {of}: emea shows the entry in its scope");
+    }
+    assert_eq!(directory_of(&again(&firm, &user).await), "emea");
+    firm.sim.edit(|ad| ad.enable(guid_of(&user)));
+    tick_of(&firm, "emea").await;
+    assert_eq!(again(&firm, &user).await.status(), Status::Active);
+}
