@@ -206,14 +206,20 @@ impl Engine {
     async fn protected(&self, directory: &Directory, account: AccountId) -> Result<BTreeSet<Guid>, EngineError> {
         let mut protected = BTreeSet::new();
         for (name, addresses) in self.neighbours(directory).iter().map(|d| (&d.config.name, &d.config.protect)) {
-            protected.extend(self.protected_in(name, addresses, account).await?);
+            protected.extend(self.protected_in(directory, name, addresses, account).await?);
         }
         let DirectoryConfig { name, protect, .. } = &directory.config;
-        protected.extend(self.protected_in(name, protect, account).await?);
+        protected.extend(self.protected_in(directory, name, protect, account).await?);
         Ok(protected)
     }
 
-    async fn protected_in(&self, name: &DirectoryName, addresses: &[Address], account: AccountId) -> Result<BTreeSet<Guid>, EngineError> {
+    async fn protected_in(
+        &self,
+        directory: &Directory,
+        name: &DirectoryName,
+        addresses: &[Address],
+        account: AccountId,
+    ) -> Result<BTreeSet<Guid>, EngineError> {
         let pins: BTreeMap<String, Vec<Pin>> = self.store.pins(name, PinKind::Protected).await?;
         let mut protected = BTreeSet::new();
         for key in addresses.iter().map(Address::key) {
@@ -221,10 +227,18 @@ impl Engine {
                 protected.extend(found.iter().map(|p| p.guid));
                 continue;
             }
-            let user = self.store.user_by_address(&key).await?.filter(|user| user.account == account);
-            if let Some(link) = user.and_then(|user| user.link) {
-                self.store.pin(name, PinKind::Protected, &Pin { name: key.0, guid: link.guid, detail: String::new() }).await?;
-                protected.insert(link.guid);
+            // A section that took another name, or the place of another, protects the person that its forerunner did.
+            let neighbours = self.neighbours(directory);
+            let is_former = |of: &DirectoryName| *of != directory.config.name && neighbours.iter().all(|d| d.config.name != *of);
+            let former = self.store.protected_by(account, &key).await?;
+            let mut people: BTreeSet<Guid> = former.into_iter().filter(|(of, _)| is_former(of)).map(|(_, guid)| guid).collect();
+            if people.is_empty() {
+                let user = self.store.user_by_address(&key).await?.filter(|user| user.account == account);
+                people.extend(user.and_then(|user| user.link).map(|link| link.guid));
+            }
+            for guid in people {
+                self.store.pin(name, PinKind::Protected, &Pin { name: key.0.clone(), guid, detail: String::new() }).await?;
+                protected.insert(guid);
             }
         }
         Ok(protected)

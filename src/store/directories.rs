@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use super::sql::{Columns, Sql, Value, json};
 use super::{Doing as _, Store, StoreError, Writing, events};
 use crate::clock::Clock;
-use crate::model::{DirectoryName, Event, Guid, Timestamp};
+use crate::model::{AccountId, AddressKey, DirectoryName, Event, Guid, Timestamp};
 use crate::reconcile::{AttributeCounts, Position, ServerIdentity};
 
 /// What is remembered of one directory.
@@ -231,6 +231,20 @@ impl Store {
             pins.entry(pin.name.clone()).or_default().push(pin);
         }
         Ok(pins)
+    }
+
+    /// The people that directories of an account protect, or protected, by this address, with the names of those directories.
+    pub async fn protected_by(&self, account: AccountId, address: &AddressKey) -> Result<Vec<(DirectoryName, Guid)>, StoreError> {
+        let sql = Sql::new("SELECT directory, guid FROM pins WHERE kind = ").bind(PinKind::Protected.as_str());
+        let sql = sql.push(" AND name = ").bind(address.0.as_str());
+        let sql = sql.push(" AND directory IN (SELECT directory FROM users WHERE directory IS NOT NULL AND account_id = ").bind(account.0);
+        let rows = sql.push(") ORDER BY directory, guid").all(&self.readers).await.doing("read who is protected")?;
+        rows.iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok((c.word("directory name", DirectoryName::parse)?, c.guid()?))
+            })
+            .collect()
     }
 
     /// Pins a name that was resolved by this baseline; does nothing where an operator has accepted another one since.

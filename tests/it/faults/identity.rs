@@ -683,3 +683,21 @@ async fn a_suspended_user_whose_entry_moves_gets_no_cause_that_is_not_true() {
     tick_of(&firm, "emea").await;
     assert_eq!(again(&firm, &user).await.status(), Status::Active);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_protected_person_with_a_new_address_stays_protected_in_a_section_of_another_name() {
+    let firm = followed(40, |_| {}).await;
+    let user = firm.users().await.remove(1);
+    let mail = user.addresses.primary.clone().expect("an address");
+    firm.reconfigure(|c| c.protect = vec![mail]);
+    firm.sync().await;
+    firm.sim.edit(|ad| ad.set(guid_of(&user), "mail", "chair@example.com"));
+    firm.sync().await;
+    let mut renamed = firm.engine.directory("corp").expect("corp").config.clone();
+    renamed.name = name("berlin");
+    configure(&firm, vec![renamed]);
+    firm.sim.edit(|ad| ad.disable(guid_of(&user)));
+    let run = sync(&firm, "berlin").await;
+    assert_eq!((run.error.as_deref(), run.counts.suspend, run.held), (None, 0, 1), "{run:?}");
+    assert_eq!(again(&firm, &user).await.status(), Status::Active);
+}
