@@ -144,7 +144,7 @@ impl Engine {
             used: budget.used,
             waiting,
             first_seen: settling.into_iter().map(|s| ((s.user, s.cause), s.first_seen)).collect(),
-            clusters: self.store.clusters(name, &clusters, now.minus(config.limits.window)).await?,
+            clusters: self.store.clusters(name, sight.policy.account, &clusters, now.minus(config.limits.window)).await?,
             protected: &protected,
             hold_all: match (config.mode, gates) {
                 (Mode::PlanOnly, _) => HoldAll::Everything(HoldReason::PlanOnly),

@@ -16,6 +16,11 @@ pub struct Cluster {
     pub belonged: u64,
     /// The users that runs took out within the window without an operator's approval.
     pub left: BTreeSet<UserId>,
+    /// The first number, for all other directories of the account: one group may entitle users of several, and a section may
+    /// have had another name.
+    pub belonged_elsewhere: u64,
+    /// The users that runs of those directories took out in the same way.
+    pub left_elsewhere: BTreeSet<UserId>,
 }
 
 impl Cluster {

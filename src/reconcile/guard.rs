@@ -299,8 +299,14 @@ fn hold_clusters(changes: &[Change], approved: &[bool], situation: &Situation<'_
         let Some(cluster) = change.cluster.as_deref().filter(|_| holds[at].is_none()) else { continue };
         let rejected = situation.rejected.clusters.iter().filter(|of| *of == cluster).count();
         let count = (leaving[cluster].len() + rejected) as u64;
-        let belonged = situation.clusters.get(cluster).map_or(count, |c| c.belonged);
-        if Cluster::is_event(count, belonged) {
+        let found = situation.clusters.get(cluster);
+        let belonged = found.map_or(count, |c| c.belonged);
+        // An event of the whole account is one, too, however the directories divide it.
+        let is_wide = |c: &Cluster| {
+            let elsewhere = c.left_elsewhere.difference(&leaving[cluster]).count() as u64;
+            elsewhere > 0 && Cluster::is_event(count + elsewhere, c.belonged + c.belonged_elsewhere)
+        };
+        if Cluster::is_event(count, belonged) || found.is_some_and(is_wide) {
             holds[at] = Some(HoldReason::Cluster);
         }
     }

@@ -4,13 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::sql::{Columns, Sql};
 use super::{Doing as _, Store, StoreError};
-use crate::model::{DirectoryName, Guid, Timestamp, UserId};
+use crate::model::{AccountId, DirectoryName, Guid, Timestamp, UserId};
 use crate::reconcile::Cluster;
 
+/// The directories whose part of a cluster is counted.
+#[derive(Clone, Copy)]
+enum Of<'a> {
+    This(&'a DirectoryName),
+    /// All of the account but this one; those that are configured no longer are among them.
+    Others(&'a DirectoryName, AccountId),
+}
+
 /// Appends a query for the ids of the active users who belong to the cluster now.
-fn members(sql: Sql, directory: &DirectoryName, cluster: &str) -> Sql {
-    let sql = sql.push("SELECT u.id FROM people p JOIN users u ON u.id = p.user_id WHERE u.status = 'active' AND p.directory = ");
-    let sql = sql.bind(directory.as_str());
+fn members(sql: Sql, of: Of<'_>, cluster: &str) -> Sql {
+    let sql = sql.push("SELECT u.id FROM people p JOIN users u ON u.id = p.user_id WHERE u.status = 'active' AND p.directory ");
+    let sql = match of {
+        Of::This(directory) => sql.push("= ").bind(directory.as_str()),
+        Of::Others(directory, account) => sql.push("<> ").bind(directory.as_str()).push(" AND u.account_id = ").bind(account.0),
+    };
     match cluster.split_once(':') {
         Some(("ou", parent)) => sql.push(" AND p.parent_key = ").bind(parent),
         Some(("group", guid)) => sql.push(" AND p.entitled_by = ").bind(guid.parse::<Guid>().ok()),
@@ -20,31 +31,50 @@ fn members(sql: Sql, directory: &DirectoryName, cluster: &str) -> Sql {
 }
 
 /// Appends what selects the changes of the cluster that runs applied after `since`.
-fn taken_out(sql: Sql, directory: &DirectoryName, cluster: &str, since: Timestamp) -> Sql {
-    let sql = sql.push(" FROM changes c WHERE c.outcome = 'applied' AND c.directory = ").bind(directory.as_str());
+fn taken_out(sql: Sql, of: Of<'_>, cluster: &str, since: Timestamp) -> Sql {
+    let sql = sql.push(" FROM changes c WHERE c.outcome = 'applied' AND c.directory ");
+    let sql = match of {
+        Of::This(directory) => sql.push("= ").bind(directory.as_str()),
+        Of::Others(directory, account) => {
+            let sql = sql.push("IN (SELECT name FROM directories WHERE name <> ").bind(directory.as_str());
+            sql.push(") AND c.user_id IN (SELECT id FROM users WHERE account_id = ").bind(account.0).push(")")
+        }
+    };
     sql.push(" AND c.cluster = ").bind(cluster).push(" AND c.at > ").bind(since)
 }
 
 impl Store {
-    /// Reads these clusters over the window that began at `since`.
+    /// Reads these clusters of a directory of an account over the window that began at `since`.
     pub async fn clusters(
         &self,
         directory: &DirectoryName,
+        account: AccountId,
         clusters: &BTreeSet<String>,
         since: Timestamp,
     ) -> Result<BTreeMap<String, Cluster>, StoreError> {
         let mut found = BTreeMap::new();
         for cluster in clusters {
-            let present = members(Sql::new("SELECT COUNT(*) FROM ("), directory, cluster).push(") AS present");
-            let present = present.count(&self.readers).await.doing("count a cluster")?;
-            let gone = taken_out(Sql::new("SELECT COUNT(DISTINCT c.user_id)"), directory, cluster, since);
-            let gone = members(gone.push(" AND c.user_id NOT IN ("), directory, cluster).push(")");
-            let gone = gone.count(&self.readers).await.doing("count a cluster")?;
-            let left = taken_out(Sql::new("SELECT DISTINCT c.user_id"), directory, cluster, since).push(" AND c.approved = 0");
-            let rows = left.all(&self.readers).await.doing("count a cluster")?;
-            let left = rows.iter().map(|row| Ok(UserId(Columns::of(row).uuid()?))).collect::<Result<_, StoreError>>()?;
-            found.insert(cluster.clone(), Cluster { belonged: present + gone, left });
+            let (belonged, left) = self.cluster(Of::This(directory), cluster, since).await?;
+            let mut whole = Cluster { belonged, left, ..Cluster::default() };
+            // The filters of two directories are two causes; a group and an OU are the same ones everywhere.
+            if !cluster.starts_with("attribute:") {
+                (whole.belonged_elsewhere, whole.left_elsewhere) = self.cluster(Of::Others(directory, account), cluster, since).await?;
+            }
+            found.insert(cluster.clone(), whole);
         }
         Ok(found)
+    }
+
+    /// Reads how many users belonged to a cluster, and which runs took out without an approval.
+    async fn cluster(&self, of: Of<'_>, cluster: &str, since: Timestamp) -> Result<(u64, BTreeSet<UserId>), StoreError> {
+        let present = members(Sql::new("SELECT COUNT(*) FROM ("), of, cluster).push(") AS present");
+        let present = present.count(&self.readers).await.doing("count a cluster")?;
+        let gone = taken_out(Sql::new("SELECT COUNT(DISTINCT c.user_id)"), of, cluster, since);
+        let gone = members(gone.push(" AND c.user_id NOT IN ("), of, cluster).push(")");
+        let gone = gone.count(&self.readers).await.doing("count a cluster")?;
+        let left = taken_out(Sql::new("SELECT DISTINCT c.user_id"), of, cluster, since).push(" AND c.approved = 0");
+        let rows = left.all(&self.readers).await.doing("count a cluster")?;
+        let left = rows.iter().map(|row| Ok(UserId(Columns::of(row).uuid()?))).collect::<Result<_, StoreError>>()?;
+        Ok((present + gone, left))
     }
 }

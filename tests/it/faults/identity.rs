@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use adsim::{Fault, NewPerson, Sim, What, When, names};
-use rosterd::directory::ServerUrl;
+use rosterd::directory::{GroupName, ServerUrl};
 use rosterd::engine::{DirectoryConfig, Invitation, Request, Selection};
 use rosterd::model::*;
 use rosterd::store::Run;
@@ -700,4 +700,37 @@ async fn a_protected_person_with_a_new_address_stays_protected_in_a_section_of_a
     let run = sync(&firm, "berlin").await;
     assert_eq!((run.error.as_deref(), run.counts.suspend, run.held), (None, 0, 1), "{run:?}");
     assert_eq!(again(&firm, &user).await.status(), Status::Active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_loses_members_of_two_directories_is_one_event() {
+    let firm = Firm::of(40, |c| {
+        c.full = hardly_ever();
+        c.limits.settle = Duration::ZERO;
+        c.settings.groups = vec![(Tier::Pro, GroupName::parse("Pilots")), (Tier::Basic, GroupName::parse(names::BASIC))];
+    })
+    .await;
+    let pilots = firm.sim.edit(|ad| {
+        ad.add_group(names::GROUPS, "Pilots");
+        let mut pilots = Vec::new();
+        for ou in ["Engineering", "Sales"] {
+            for n in 0..28 {
+                let (login, mail) = (format!("{ou}{n}"), format!("{ou}{n}@example.com"));
+                let group = if n < 4 { "Pilots" } else { names::BASIC };
+                let person = ad.add_person(NewPerson::new(&login).cn(&login).mail(&mail).ou(ou).member_of(group));
+                pilots.extend((n < 4).then_some(person));
+            }
+        }
+        pilots
+    });
+    let root = firm.sim.root_dn();
+    let corp = firm.engine.directory("corp").expect("corp").config.clone();
+    configure(&firm, vec![over(&corp, "corp", &["Engineering"], &root), over(&corp, "emea", &["Sales"], &root)]);
+    settle(&firm, "corp").await;
+    settle(&firm, "emea").await;
+    firm.sim.edit(|ad| pilots.iter().filter(|p| **p != pilots[0] && **p != pilots[7]).for_each(|p| ad.remove_member("Pilots", *p)));
+    let first = sync(&firm, "corp").await;
+    assert_eq!((first.error.as_deref(), first.counts.suspend, first.held), (None, 3, 0), "{first:?}");
+    let second = sync(&firm, "emea").await;
+    assert_eq!((second.error.as_deref(), second.counts.suspend, second.held), (None, 0, 3), "six of eight: {second:?}");
 }

@@ -436,7 +436,7 @@ impl Company {
         }
         let cluster = |(name, users): (String, BTreeSet<UserId>)| {
             let left = left.remove(&name).unwrap_or_default();
-            (name, Cluster { belonged: users.len() as u64, left })
+            (name, Cluster { belonged: users.len() as u64, left, ..Cluster::default() })
         };
         belonged.into_iter().map(cluster).collect()
     }
