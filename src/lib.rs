@@ -8,7 +8,7 @@
 //!                          └───► Held (waits for an operator)
 //! ```
 //!
-//! [`engine::run`] is this pipeline, on one screen. [`model`] has the nouns, [`reconcile`] the verbs, both
+//! [`engine::sync`] is this pipeline, on one screen. [`model`] has the nouns, [`reconcile`] the verbs, both
 //! pure; [`directory`], [`dns`], [`store`] and [`hooks`] are the adapters, which do not know each other; [`control`] is the
 //! socket, [`ctl`] the operator's tool, [`daemon`] the wiring.
 

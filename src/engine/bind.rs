@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::servers::{Located, left_out, locate, remedy};
-use super::{Directory, DirectoryConfig, Engine, EngineError};
+use crate::engine::servers::{Located, left_out, locate, remedy};
+use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
 use crate::directory::{Again, BindRefusal, DirectoryError, Examination, Session, Settings, Step, StepOutcome, examine};
 use crate::dns::Resolver;
 use crate::model::{Actor, Timestamp};
@@ -55,7 +55,7 @@ impl Engine {
     }
 
     /// Forgets that AD refused the service account, and tries the bind.
-    pub async fn unlock(self: &Arc<Self>, name: &str, actor: &Actor) -> Result<super::DirectoryStatus, EngineError> {
+    pub async fn unlock(self: &Arc<Self>, name: &str, actor: &Actor) -> Result<crate::engine::DirectoryStatus, EngineError> {
         let directory = self.directory(name)?;
         self.store.change_directory(&directory.config.name, |state| state.bind_refused = None).await?;
         tracing::info!(directory = name, "{name}: the bind is tried again, asked by {actor}");

@@ -1,44 +1,17 @@
 //! The use cases: what a run is, when runs happen, and what operators may do.
 //!
-//! [`run`](mod@run) is the whole pipeline on one screen; the other modules are its steps and its neighbours.
+//! [`sync`] is the whole pipeline on one screen; the other modules are its steps and its neighbours.
 
-mod absent;
-mod accounts;
+mod admin;
 mod bind;
-mod changes;
-mod claims;
-mod clock_step;
-mod connection;
-mod contenders;
-mod deliver;
-mod due;
-mod explain;
-mod gates;
-mod held;
-mod hooks;
-mod judge;
-mod live;
-mod look;
-mod members;
-mod neighbours;
-mod operator;
-pub mod pause;
-mod pins;
-mod reload;
-mod remind;
-mod removed;
-mod rename;
-mod retain;
-mod rights;
-pub mod run;
-mod schedule;
+mod delivery;
+mod housekeeping;
+mod registry;
 mod servers;
 mod sign_in;
 mod status;
-mod tell;
-mod undo;
-mod users;
-mod write;
+pub mod sync;
+mod triggers;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,22 +33,22 @@ use sign_in::{Attempts, Budget, Names, Refusals};
 pub use crate::directory::{Examination, Step, StepOutcome};
 pub use crate::hooks::{Attempt, Ended};
 pub use bind::check_directory;
-pub use claims::{Effect, Release, Touched};
-pub use deliver::HookAtWork;
-pub use explain::{Entry, Explanation};
-pub use held::{Approval, Selection};
-pub use hooks::{HOOK_STATES, HookStatus, Sampled};
-pub use judge::Judged;
-pub use live::Following;
-pub use members::Invitation;
-pub use reload::{Configured, Outcome, Rules};
-pub use retain::{Forgotten, Retention};
-pub use run::{Request, Scope};
-pub use schedule::{Cron, CronError};
+pub use admin::domains::{Effect, Release, Touched};
+pub use delivery::worker::HookAtWork;
+pub use admin::explain::{Entry, Explanation};
+pub use admin::held::{Approval, Selection};
+pub use delivery::hooks::{HOOK_STATES, HookStatus, Sampled};
+pub use sync::plan::Judged;
+pub use triggers::live::Following;
+pub use admin::invitations::Invitation;
+pub use registry::{Configured, Outcome, Rules};
+pub use housekeeping::retention::{Forgotten, Retention};
+pub use sync::{Request, Scope};
+pub use triggers::schedule::{Cron, CronError};
 pub use sign_in::{Decision, Denied, FLOOR, REPORTED_EVERY, RefusalReason, SignIn};
 pub use status::{Attention, DirectoryStatus, Health, STATES};
-pub use undo::Undone;
-pub use users::{Sort, UserPage, UserQuery};
+pub use admin::undo::Undone;
+pub use admin::search::{Sort, UserPage, UserQuery};
 
 /// Whether a directory's runs apply what they plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -179,7 +152,7 @@ struct Work {
     /// The servers outside the configured domains that the log has named.
     outside: std::sync::Mutex<servers::Warned>,
     /// What the log has said of it.
-    told: std::sync::Mutex<tell::Told>,
+    told: std::sync::Mutex<sync::run_log::Told>,
     /// When the next scheduled run is due, for `status`.
     next_run: watch::Sender<Option<Timestamp>>,
     /// Whether changes are followed as they happen.
@@ -306,7 +279,7 @@ pub struct Engine {
     /// The refused sign-ins that no event reports yet.
     refusals: Refusals,
     /// Whether stored instants may lie in the future.
-    clock_step: clock_step::ClockStep,
+    clock_step: triggers::clock_step::ClockStep,
     /// Where the programs of hooks and gates are run.
     pub runner: Runner,
 }
@@ -319,7 +292,7 @@ impl Engine {
         let configured = watch::Sender::new(Arc::new(Configured { directories, rules }));
         let (hooks, attempts) = (watch::Sender::default(), Attempts::new(&clock));
         let (budget, refusals, runner) = (Budget::default(), Refusals::default(), Runner::default());
-        let clock_step = clock_step::ClockStep::default();
+        let clock_step = triggers::clock_step::ClockStep::default();
         Self { store, clock, configured, hooks, started_at, stop, turn: Mutex::default(), attempts, budget, refusals, clock_step, runner }
     }
 

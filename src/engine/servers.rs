@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::{Directory, DirectoryConfig, Engine, EngineError};
+use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
 use crate::directory::{Discovery, Settings};
 use crate::dns::{Answer, Resolver};
 use crate::model::Timestamp;

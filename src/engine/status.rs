@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Directory, Engine, EngineError, Following};
+use crate::engine::{Directory, Engine, EngineError, Following};
 use crate::model::{Actor, ClaimState, Class, Event, EventCause, PlanState, Reason, RunState, Status, Timestamp};
 use crate::store::{DirectoryState, HeldPlan, HeldSummary, Run, StoreError};
 
@@ -145,7 +145,7 @@ impl Engine {
             _ if paused_until.is_some() => "paused",
             (_, Health::Failing(_) | Health::Incomplete(_)) => "degraded",
             (_, Health::Unknown) if state.last_success.is_none() => "starting",
-            _ if config.mode == super::Mode::PlanOnly => "plan-only",
+            _ if config.mode == crate::engine::Mode::PlanOnly => "plan-only",
             _ => "ok",
         };
         match &health {

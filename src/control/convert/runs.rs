@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{class, guid, hold, time};
 use crate::control::api;
 use crate::engine::Undone;
-use crate::engine::run::Proposed;
+use crate::engine::sync::Proposed;
 use crate::model::{Change, ChangeCounts, Guid, HoldReason, Timestamp, WrittenChange};
 use crate::reconcile::Left;
 use crate::store::{HeldPlan, HeldSummary, Run, cause_key};

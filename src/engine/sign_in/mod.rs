@@ -18,8 +18,8 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::members::newcomer;
-use super::write::Hand;
+use super::admin::invitations::newcomer;
+use super::admin::write::Hand;
 use super::{Engine, EngineError};
 use crate::directory::{Password, PasswordFault};
 use crate::model::{Account, AccountRef, Actor, Address, Change, ChangeKind, Link, Status, Trigger, User, UserId};

@@ -1,6 +1,6 @@
 //! A company in memory: a true directory, what a reader can see of it, and the users rosterd keeps.
 //!
-//! `Company::run` takes the steps of `engine::run` with the directory and the store replaced by maps, so
+//! `Company::run` takes the steps of `engine::sync` with the directory and the store replaced by maps, so
 //! that laws can be tried on thousands of histories.
 
 mod reading;

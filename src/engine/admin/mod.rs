@@ -1,0 +1,13 @@
+//! The use cases of operators and administrators.
+
+pub(super) mod accounts;
+pub(super) mod domains;
+pub(super) mod explain;
+pub(super) mod held;
+pub(super) mod invitations;
+pub(super) mod pause;
+pub(super) mod rename;
+pub(super) mod search;
+pub(super) mod undo;
+pub(super) mod users;
+pub(super) mod write;

@@ -1,0 +1,170 @@
+//! What configuration names, followed by the GUID of the object it meant when it was first found.
+//!
+//! The pin wins: a base or group that was renamed is followed and reported, one that is gone is an alarm
+//! and never "nobody". `rosterctl directory repin` accepts a successor.
+
+use std::collections::BTreeSet;
+
+use crate::engine::sync::observe::connection::Connection;
+use crate::engine::{Directory, Engine, EngineError};
+use crate::directory::{Bases, GroupTrouble, Object, Session};
+use crate::model::{Dn, Tier};
+use crate::reconcile::{Canary, Closure};
+use crate::store::{Pin, PinKind};
+
+impl Engine {
+    /// Where the bases stand now: each is pinned to the object it meant first. A base that cannot be found costs itself only.
+    pub(in crate::engine) async fn bases(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        warnings: &mut Vec<String>,
+    ) -> Result<Bases, EngineError> {
+        let name = &directory.config.name;
+        let baseline = self.store.directory(name).await?.baseline;
+        let pins = self.store.pins(name, PinKind::Base).await?;
+        let attributes = ["objectGUID".to_owned()];
+        let mut bases = Bases { dns: Vec::new(), are_certain: true };
+        for configured in &directory.config.settings.bases {
+            let key = Dn::new(configured.as_str()).key().to_owned();
+            let pinned = pins.get(&key).and_then(|p| p.first());
+            let found = match pinned {
+                Some(pin) => session.object(&format!("<GUID={}>", pin.guid), &attributes).await,
+                None => session.object(configured, &attributes).await,
+            };
+            let object = match found {
+                Ok(Some(object)) => object,
+                missing => {
+                    let what = match (missing, pinned) {
+                        (Err(error), _) => format!("could not be looked up: {error}"),
+                        (Ok(_), Some(_)) => {
+                            "can no longer be read: it was deleted, or the service account has lost the right to see it; correct base, or give the right back".to_owned()
+                        }
+                        (Ok(_), None) => "was not found: check base".to_owned(),
+                    };
+                    warnings.push(format!("the base {configured} {what}"));
+                    // It is read all the same: the refusal makes this base, and no other, incomplete.
+                    bases.dns.push(Dn::new(configured.as_str()));
+                    bases.are_certain = false;
+                    continue;
+                }
+            };
+            let dn = Dn::new(object.dn.clone());
+            match (pinned, object.guid()) {
+                (None, Some(guid)) => {
+                    self.store.pin_by(baseline, name, PinKind::Base, &Pin { name: key, guid, detail: object.dn.clone() }).await?
+                }
+                _ if dn.key() != key => warnings.push(format!("the base {configured} is now {}: update the configuration", object.dn)),
+                _ => {}
+            }
+            bases.dns.push(dn);
+        }
+        Ok(bases)
+    }
+
+    /// The closure of the configured groups; what is wrong with one of them, if something is.
+    pub(in crate::engine) async fn groups(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Closure, Option<GroupTrouble>), EngineError> {
+        let name = &directory.config.name;
+        let baseline = self.store.directory(name).await?.baseline;
+        let pins = self.store.pins(name, PinKind::Group).await?;
+        let mut roots: Vec<(Tier, Object)> = Vec::new();
+        let mut trouble = None;
+        for (tier, group) in &directory.config.settings.groups {
+            let key = group.as_str().to_lowercase();
+            let pinned = pins.get(&key).and_then(|p| p.first());
+            match session.resolve_group(group, pinned.map(|p| p.guid)).await? {
+                Ok(object) => {
+                    match (pinned, object.guid()) {
+                        (None, Some(guid)) => {
+                            self.store.pin_by(baseline, name, PinKind::Group, &Pin { name: key, guid, detail: object.dn.clone() }).await?;
+                        }
+                        (Some(pin), _) if group.is_outdated(&Dn::new(pin.detail.as_str()), &Dn::new(object.dn.as_str())) => {
+                            warnings.push(format!("the group \"{}\" is now {}: update the configuration", group.as_str(), object.dn));
+                        }
+                        _ => {}
+                    }
+                    roots.push((*tier, object));
+                }
+                Err(problem) => trouble = Some(problem),
+            }
+        }
+        Ok((session.closure(&roots).await?, trouble))
+    }
+
+    /// The names of the canaries; our own entry when none is configured.
+    fn canary_names(directory: &Directory, own: &str) -> Vec<String> {
+        let configured = directory.config.settings.canaries.clone();
+        if configured.is_empty() { vec![own.to_owned()] } else { configured }
+    }
+
+    /// The canaries that were pinned before, with what each showed then.
+    pub(in crate::engine) async fn known_canaries(&self, directory: &Directory, own: &str) -> Result<Vec<Canary>, EngineError> {
+        let pins = self.store.pins(&directory.config.name, PinKind::Canary).await?;
+        let of = |name: String| {
+            let pin = pins.get(&name.to_lowercase())?.first()?;
+            let attributes = pin.detail.split(',').filter(|a| !a.is_empty()).map(str::to_owned).collect();
+            Some(Canary { guid: pin.guid, name, attributes })
+        };
+        Ok(Self::canary_names(directory, own).into_iter().filter_map(of).collect())
+    }
+
+    /// The canaries with what each showed when it was pinned, and what is wrong with one that cannot be pinned.
+    pub(in crate::engine) async fn canaries(
+        &self,
+        directory: &Directory,
+        connection: &mut Connection,
+    ) -> Result<(Vec<Canary>, Option<String>), EngineError> {
+        let name = &directory.config.name;
+        let baseline = self.store.directory(name).await?.baseline;
+        let own = connection.session.me.dn.clone();
+        let mut canaries = self.known_canaries(directory, &own).await?;
+        let known: BTreeSet<String> = canaries.iter().map(|canary| canary.name.clone()).collect();
+        let mut lost = None;
+        for canary in Self::canary_names(directory, &own).into_iter().filter(|name| !known.contains(name)) {
+            let found = if self.is_connected(directory, connection).await {
+                connection.session.find_canary(&canary).await.map_err(|error| error.to_string())
+            } else {
+                Err("the connection ended".to_owned())
+            };
+            let object = match found {
+                Ok(found) => found.and_then(|o| Some((o.guid()?, o))),
+                Err(why) => {
+                    lost.get_or_insert(format!("the canary {canary} could not be asked for: {why}"));
+                    continue;
+                }
+            };
+            let Some((guid, object)) = object else {
+                lost.get_or_insert(format!("the canary {canary} was not found: check canaries, and that the service account may read it"));
+                continue;
+            };
+            let attributes: BTreeSet<String> = shown(&object);
+            let detail = attributes.iter().cloned().collect::<Vec<_>>().join(",");
+            self.store.pin_by(baseline, name, PinKind::Canary, &Pin { name: canary.to_lowercase(), guid, detail }).await?;
+            canaries.push(Canary { guid, name: canary, attributes });
+        }
+        Ok((canaries, lost))
+    }
+}
+
+/// The attributes an object shows, without those that come and go by themselves.
+pub(in crate::engine) fn shown(object: &Object) -> BTreeSet<String> {
+    const VOLATILE: [&str; 11] = [
+        "lastlogon",
+        "lastlogontimestamp",
+        "logoncount",
+        "badpwdcount",
+        "badpasswordtime",
+        "lastlogoff",
+        "memberof",
+        "lockouttime",
+        "dscorepropagationdata",
+        "whenchanged",
+        "usnchanged",
+    ];
+    object.attributes.keys().filter(|a| !VOLATILE.contains(&a.as_str())).cloned().collect()
+}

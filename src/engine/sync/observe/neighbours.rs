@@ -1,0 +1,327 @@
+//! The other directories of an account: what they show of a person, and to which of them the person belongs.
+//!
+//! A directory that is not configured any more shows nobody. One that cannot be asked has not answered: the link stays, the
+//! run says so, and the next one asks again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::engine::sync::observe::Sight;
+use crate::engine::{Directory, Engine, EngineError};
+use crate::directory::{Decoder, Found, Inquiry, Questions, Session};
+use crate::model::{AccountId, DirectoryName, Dn, Guid, Link, Reason, Status, Timestamp, User};
+use crate::reconcile::{Closure, Confirmation, Desired, Exclude, Finding, Observation, Policy, Takeover, Whereabouts, decide};
+
+/// What the other directories say of people that one directory misses.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Elsewhere {
+    /// People in the scope of another directory, by that directory, with their places.
+    in_scope: BTreeMap<DirectoryName, BTreeMap<Guid, Dn>>,
+    /// People alive in another directory, out of its scope.
+    outside: BTreeMap<Guid, Desired>,
+    /// People of whom some directory could not tell.
+    unknown: BTreeSet<Guid>,
+    /// The directories that could not be asked, each with the error.
+    unasked: BTreeMap<DirectoryName, String>,
+}
+
+impl Engine {
+    /// The other configured directories of the same account.
+    pub(in crate::engine) fn neighbours(&self, directory: &Directory) -> Vec<Arc<Directory>> {
+        let is_neighbour = |d: &&Arc<Directory>| d.config.account == directory.config.account && d.config.name != directory.config.name;
+        self.configured().directories.values().filter(is_neighbour).cloned().collect()
+    }
+
+    /// How a directory has these people, by its own base, filter and exclusions.
+    async fn standing_in(&self, directory: &Directory, people: &BTreeSet<Guid>) -> Result<BTreeMap<Guid, Whereabouts>, EngineError> {
+        let config = &directory.config;
+        let now = self.clock.now();
+        let (mut session, settings) = self.open(directory).await?;
+        let bases = self.bases(directory, &mut session, &mut Vec::new()).await?;
+        let decoder = Decoder::new(&settings.attributes, &Closure::default());
+        let stored = self.store.people(&config.name, people.iter().copied().collect()).await?;
+        let last_complete_read = self.store.directory(&config.name).await?.last_complete_read;
+        let inquiry = Inquiry { bases: &bases, settings: &settings, decoder: &decoder, stored: &stored, now, last_complete_read };
+        let mut found = Found::default();
+        session.confirm(&mut Questions::about(people), &inquiry, &mut found).await?;
+        let policy = self.scope_policy(directory, &session, now).await?;
+        // A person who could not be asked for may be anywhere.
+        let mut standings: BTreeMap<Guid, Whereabouts> = people.iter().map(|guid| (*guid, Whereabouts::Unknown)).collect();
+        found.people.retain(|guid, _| !found.unplaced.contains(guid));
+        for (guid, confirmation) in found.people {
+            let standing = match confirmation {
+                Confirmation::Alive(person) => {
+                    let desired = decide(*person, &policy);
+                    match desired.finding(Reason::OutOfScope) {
+                        Finding::Refuted => Whereabouts::InScope(desired.dn),
+                        Finding::Holds => Whereabouts::Outside(Box::new(desired)),
+                        Finding::Unknown => Whereabouts::Unknown,
+                    }
+                }
+                Confirmation::Malformed(_) => Whereabouts::Unknown,
+                // An entry none of whose attributes can be read is found by its name alone.
+                Confirmation::Nowhere(_) if is_hidden(&mut session, guid).await? => Whereabouts::Unknown,
+                Confirmation::Tombstone(_) | Confirmation::Nowhere(_) => Whereabouts::Absent,
+            };
+            standings.insert(guid, standing);
+        }
+        Ok(standings)
+    }
+
+    /// What a directory makes of these people, by all of its rules; of those that are alive there.
+    pub(in crate::engine) async fn decided_in(
+        &self,
+        directory: &Directory,
+        people: &BTreeSet<Guid>,
+    ) -> Result<(BTreeMap<Guid, Desired>, Policy), EngineError> {
+        let now = self.clock.now();
+        let (mut session, settings) = self.open(directory).await?;
+        let bases = self.bases(directory, &mut session, &mut Vec::new()).await?;
+        let closure = self.groups(directory, &mut session, &mut Vec::new()).await?.0;
+        let policy = Policy { closure, ..self.scope_policy(directory, &session, now).await? };
+        let decoder = Decoder::new(&settings.attributes, &policy.closure);
+        let stored = BTreeMap::new();
+        let inquiry = Inquiry { bases: &bases, settings: &settings, decoder: &decoder, stored: &stored, now, last_complete_read: None };
+        let mut found = Found::default();
+        session.confirm(&mut Questions::about(people), &inquiry, &mut found).await?;
+        let alive = found.people.into_iter().filter_map(|(guid, confirmation)| match confirmation {
+            Confirmation::Alive(person) => Some((guid, decide(*person, &policy))),
+            _ => None,
+        });
+        Ok((alive.collect(), policy))
+    }
+
+    /// What decides on scope and on the state of an account, and on nothing else: the groups are not read.
+    async fn scope_policy(&self, directory: &Directory, session: &Session, at: Timestamp) -> Result<Policy, EngineError> {
+        let config = &directory.config;
+        let (account, claims) = self.claims_of(directory).await?;
+        Ok(Policy {
+            directory: config.name.clone(),
+            account,
+            claims,
+            closure: Closure::default(),
+            tiers: config.tiers,
+            exclude: Exclude::new(config.exclude.iter().cloned()),
+            now: crate::engine::sync::observe::believed(session.root.current_time, at),
+            observed: Observation { server: session.server.clone(), at },
+        })
+    }
+
+    /// Asks every other directory of the account for these people.
+    pub(in crate::engine) async fn elsewhere(&self, directory: &Directory, people: &BTreeSet<Guid>) -> Result<Elsewhere, EngineError> {
+        let mut elsewhere = Elsewhere::default();
+        if people.is_empty() {
+            return Ok(elsewhere);
+        }
+        for other in self.neighbours(directory) {
+            match self.standing_in(&other, people).await {
+                Ok(standings) => elsewhere.note(&other.config.name, standings),
+                Err(EngineError::Store(error)) => return Err(error.into()),
+                Err(error) => drop(elsewhere.unasked.insert(other.config.name.clone(), error.to_string())),
+            }
+        }
+        Ok(elsewhere)
+    }
+
+    /// Leaves to the other directories of the account who belongs to them, and has them read those people.
+    ///
+    /// What this directory found of its own people who are missing from it, or visibly outside, is void where another one
+    /// shows them: `found` keeps the others. Returns what remains to be decided of the former.
+    pub(in crate::engine) async fn leave_to_others(
+        &self,
+        directory: &Directory,
+        found: &mut BTreeMap<Guid, Confirmation>,
+        bases: &[Dn],
+        sight: &mut Sight,
+    ) -> Result<BTreeMap<Guid, Desired>, EngineError> {
+        let mut here = BTreeMap::new();
+        // The people to ask about, each with the cause that this directory would add.
+        let mut missing = BTreeMap::new();
+        for (guid, confirmation) in &*found {
+            match confirmation {
+                Confirmation::Nowhere(_) => drop(missing.insert(*guid, Reason::Vanished)),
+                Confirmation::Tombstone(_) => drop(missing.insert(*guid, Reason::Deleted)),
+                Confirmation::Alive(person) => {
+                    let desired = decide((**person).clone(), &sight.policy);
+                    if desired.finding(Reason::OutOfScope) == Finding::Holds {
+                        missing.insert(*guid, Reason::OutOfScope);
+                        here.insert(*guid, desired);
+                    }
+                }
+                Confirmation::Malformed(_) => {}
+            }
+        }
+        let asked: BTreeSet<Guid> = missing.keys().copied().collect();
+        let known = self.store.load(&directory.config.name, sight.policy.account, &asked, &BTreeSet::new()).await?;
+        let neighbours = self.neighbours(directory);
+        // A suspended user has something to lose, too: a cause that is not true would outlast the one that is.
+        let can_lose = |guid: &Guid| {
+            let has_it = |user: &User| user.status() == Status::Suspended && user.causes.has(missing[guid]);
+            let user = known.of_person(*guid).filter(|user| user.status() != Status::Released && !has_it(user));
+            // What another directory has is its own affair.
+            user.and_then(|user| user.link.as_ref()).is_some_and(|link| neighbours.iter().all(|d| d.config.name != link.directory))
+        };
+        let asked: BTreeSet<Guid> = asked.into_iter().filter(can_lose).collect();
+        let elsewhere = self.elsewhere(directory, &asked).await?;
+        let mut left = BTreeMap::new();
+        for guid in asked {
+            let is_tombstone = matches!(found.get(&guid), Some(Confirmation::Tombstone(_)));
+            if elsewhere.shows(guid) {
+                // Of an account that is seen to be disabled here nobody need be asked first.
+                left.extend(here.get(&guid).and_then(Desired::only_positive).map(|desired| (guid, desired)));
+            } else if elsewhere.may_show(guid) && !is_tombstone {
+                left.extend(here.get(&guid).and_then(Desired::only_positive).map(|desired| (guid, desired)));
+            } else if here.contains_key(&guid) {
+                continue;
+            } else if let Some(outside) = elsewhere.outside.get(&guid) {
+                // At a place that this directory would read it is only this directory's sight that is lost.
+                if !bases.iter().any(|base| outside.dn.is_within(base)) {
+                    left.insert(guid, Desired::seen_outside(outside));
+                }
+            } else {
+                continue;
+            }
+            found.remove(&guid);
+            if !left.contains_key(&guid) {
+                sight.leave(guid);
+            }
+        }
+        for (name, people) in &elsewhere.in_scope {
+            sight.left_to.entry(name.clone()).or_default().extend(people.iter().map(|(guid, dn)| (*guid, dn.clone())));
+            let n = people.len();
+            sight.warnings.push(format!("{n} of its people are in the scope of {name} now: its next run moves their users there"));
+        }
+        sight.warnings.extend(elsewhere.complaints());
+        Ok(left)
+    }
+
+    /// Decides which people this directory takes over from others of the account.
+    pub(in crate::engine) async fn take_over(&self, directory: &Directory, bases: &[Dn], sight: &mut Sight) -> Result<(), EngineError> {
+        let name = &directory.config.name;
+        let links = self.store.links_elsewhere(sight.policy.account, name, sight.desired.keys().copied()).await?;
+        let mut by_directory: BTreeMap<DirectoryName, Vec<Link>> = BTreeMap::new();
+        for link in links.into_values() {
+            by_directory.entry(link.directory.clone()).or_default().push(link);
+        }
+        let neighbours = self.neighbours(directory);
+        let mut positive = BTreeMap::new();
+        for (former, links) in by_directory {
+            let present = match neighbours.iter().find(|d| d.config.name == former) {
+                Some(other) => Some(self.present_standing(other, &links, sight).await?),
+                None => None,
+            };
+            let mut shown = 0_u64;
+            for link in links {
+                let Some(here) = sight.desired.get(&link.guid) else { continue };
+                let is_successor = bases.iter().any(|base| link.dn.is_within(base));
+                let standing = present.as_ref().map(|present| present.get(&link.guid).unwrap_or(&Whereabouts::Unknown));
+                let takeover = Takeover::decide(here, standing, &former, is_successor);
+                shown += u64::from(matches!(takeover, Takeover::Shown(_)));
+                // Another directory may read that place: only what is seen positively counts here.
+                if takeover.is_move() && present.is_none() && !here.is_in_scope() && !is_successor {
+                    positive.extend(here.only_positive().map(|desired| (link.guid, desired)));
+                }
+                sight.takeovers.insert(link.guid, takeover);
+            }
+            if shown > 0 {
+                sight.warnings.push(format!(
+                    "{shown} people are in the scope of both {former} and {name}: their users stay with {former}; correct the bases or filters, so that each person is in one of them"
+                ));
+            }
+        }
+        sight.desired.extend(positive);
+        Ok(())
+    }
+
+    /// How the directory of their links has these people, as far as they are in scope here: nobody else can be taken over from it.
+    async fn present_standing(
+        &self,
+        other: &Directory,
+        links: &[Link],
+        sight: &mut Sight,
+    ) -> Result<BTreeMap<Guid, Whereabouts>, EngineError> {
+        let is_here = |guid: &Guid| sight.desired.get(guid).is_some_and(Desired::is_in_scope);
+        let people: BTreeSet<Guid> = links.iter().map(|link| link.guid).filter(is_here).collect();
+        if people.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        match self.standing_in(other, &people).await {
+            Ok(standings) => Ok(standings),
+            Err(EngineError::Store(error)) => Err(error.into()),
+            Err(error) => {
+                let (n, name) = (people.len(), &other.config.name);
+                sight.warnings.push(format!(
+                    "{n} people may have moved here from {name}, which could not be asked ({error}): their users stay with it, and the next run asks again"
+                ));
+                Ok(BTreeMap::new())
+            }
+        }
+    }
+
+    /// The sentences about active users of the account whose directory is not configured any more: no run reads them.
+    pub(in crate::engine) async fn left_behind(&self, directory: &Directory, account: AccountId) -> Result<Vec<String>, EngineError> {
+        let neighbours = self.neighbours(directory);
+        let mut sentences = Vec::new();
+        for former in self.store.foreign(account, &directory.config.name).await?.into_keys() {
+            if neighbours.iter().any(|d| d.config.name == former) {
+                continue;
+            }
+            let active = self.store.managed_counts(&former).await?.get(&Status::Active).copied().unwrap_or(0);
+            if active > 0 {
+                sentences.push(format!(
+                    "{active} active users are linked to {former}, which is not configured any more: the next full run takes over those it shows; for the others configure a section that reads them, with rename-from = \"{former}\" if it is the same directory"
+                ));
+            }
+        }
+        Ok(sentences)
+    }
+
+    /// The people of other directories that a full read of this one may show, and among them those of directories that are
+    /// not configured any more.
+    pub(in crate::engine) async fn foreign(&self, directory: &Directory, account: AccountId) -> Result<(Vec<Guid>, BTreeSet<Guid>), EngineError> {
+        let neighbours = self.neighbours(directory);
+        let (mut foreign, mut orphans) = (Vec::new(), BTreeSet::new());
+        for (name, people) in self.store.foreign(account, &directory.config.name).await? {
+            foreign.extend(people.iter().copied());
+            if neighbours.iter().all(|d| d.config.name != name) {
+                orphans.extend(people);
+            }
+        }
+        Ok((foreign, orphans))
+    }
+}
+
+impl Elsewhere {
+    fn note(&mut self, name: &DirectoryName, standings: BTreeMap<Guid, Whereabouts>) {
+        for (guid, standing) in standings {
+            match standing {
+                Whereabouts::InScope(dn) => drop(self.in_scope.entry(name.clone()).or_default().insert(guid, dn)),
+                Whereabouts::Outside(desired) => drop(self.outside.insert(guid, *desired)),
+                Whereabouts::Unknown => drop(self.unknown.insert(guid)),
+                Whereabouts::Absent => {}
+            }
+        }
+    }
+
+    /// Whether some directory shows the person in its scope.
+    fn shows(&self, guid: Guid) -> bool {
+        self.in_scope.values().any(|people| people.contains_key(&guid))
+    }
+
+    /// Whether some directory could show the person, and has not said that it does not.
+    fn may_show(&self, guid: Guid) -> bool {
+        self.unknown.contains(&guid) || !self.unasked.is_empty()
+    }
+
+    fn complaints(&self) -> impl Iterator<Item = String> {
+        let sentence = |(name, error): (&DirectoryName, &String)| {
+            format!("{name} could not be asked for people who are missing here ({error}): nobody of them is suspended before it answers")
+        };
+        self.unasked.iter().map(sentence)
+    }
+}
+
+/// Whether the server has an entry of this GUID of which no attribute can be read.
+async fn is_hidden(session: &mut Session, guid: Guid) -> Result<bool, EngineError> {
+    Ok(session.object(&format!("<GUID={guid}>"), &["objectGUID".to_owned()]).await?.is_some())
+}
