@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rosterd::clock::Clock;
 use rosterd::model::{
-    Account, AccountId, AccountKind, Actor, Address, Addresses, Causes, Change, ChangeKind, Handle, Joined, ObservationNumber, Policies,
-    Profile, RunId, Status, Tier, UserId,
+    Account, AccountId, AccountKind, Actor, Address, Addresses, Causes, Change, ChangeKind, Handle,
+    Joined, ObservationNumber, Policies, Profile, RunId, Status, Tier, UserId,
 };
 use rosterd::reconcile::Admitted;
 use rosterd::store::{Applied, Store, UserFilter, Writer};
@@ -17,12 +17,24 @@ use rosterd::store::{Applied, Store, UserFilter, Writer};
 const PEOPLE: usize = 100_000;
 const ROUNDS: usize = 30;
 const GIVEN: [&str; 8] = ["Zoë", "Anna", "Ben", "Çağla", "Dmitri", "Ève", "Frank", "Grace"];
-const SURNAMES: [&str; 10] = ["Müller", "Smith", "Rodríguez", "Novák", "Jensen", "Rossi", "Kowalski", "Silva", "Nguyen", "Becker"];
+const SURNAMES: [&str; 10] = [
+    "Müller",
+    "Smith",
+    "Rodríguez",
+    "Novák",
+    "Jensen",
+    "Rossi",
+    "Kowalski",
+    "Silva",
+    "Nguyen",
+    "Becker",
+];
 
 fn creation(clock: &Clock, n: usize) -> Change {
     let (given, surname) = (GIVEN[n % GIVEN.len()], SURNAMES[n / 7 % SURNAMES.len()]);
     let email = Address::parse(&format!("person{n}@example.com")).expect("an address");
-    let profile = Profile { display_name: Some(format!("{given} {surname}{n}")), ..Profile::default() };
+    let profile =
+        Profile { display_name: Some(format!("{given} {surname}{n}")), ..Profile::default() };
     let joined = Joined {
         tier: Tier::Pro,
         addresses: Addresses { primary: Some(email.clone()), secondary: BTreeSet::new() },
@@ -31,7 +43,15 @@ fn creation(clock: &Clock, n: usize) -> Change {
         causes: Causes::default(),
     };
     let kind = ChangeKind::Create(Box::new(joined));
-    Change { user: UserId(clock.new_id()), guid: None, email: Some(email), kind, class: None, version: None, cluster: None }
+    Change {
+        user: UserId(clock.new_id()),
+        guid: None,
+        email: Some(email),
+        kind,
+        class: None,
+        version: None,
+        cluster: None,
+    }
 }
 
 /// The median of several rounds.
@@ -49,7 +69,9 @@ async fn median<T>(mut round: impl AsyncFnMut(usize) -> T) -> Duration {
 #[tokio::main]
 async fn main() {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = Store::open(&format!("sqlite://{}", folder.path().join("rosterd.db").display())).await.expect("a store");
+    let store = Store::open(&format!("sqlite://{}", folder.path().join("rosterd.db").display()))
+        .await
+        .expect("a store");
     let (clock, actor) = (Clock::system(), Actor("bench".to_owned()));
     let account = Account {
         id: AccountId(clock.new_id()),
@@ -71,12 +93,25 @@ async fn main() {
         clock: &clock,
         asked: &[],
     };
-    store.apply(&Admitted::by_operator(changes, actor), &writer, &mut Applied::default()).await.expect("users");
+    store
+        .apply(&Admitted::by_operator(changes, actor), &writer, &mut Applied::default())
+        .await
+        .expect("users");
 
-    let by_address = |n: usize| Address::parse(&format!("person{}@example.com", n * 997 % PEOPLE)).expect("an address").key();
-    let reference = median(async |n| store.user_by_address(&by_address(n)).await.expect("a user")).await;
+    let by_address = |n: usize| {
+        Address::parse(&format!("person{}@example.com", n * 997 % PEOPLE))
+            .expect("an address")
+            .key()
+    };
+    let reference =
+        median(async |n| store.user_by_address(&by_address(n)).await.expect("a user")).await;
     println!("{PEOPLE} users; one of them by its address: {reference:.1?}");
-    let filter = UserFilter { account: Some(account.id), status: Some(Status::Active), limit: Some(20), ..UserFilter::default() };
+    let filter = UserFilter {
+        account: Some(account.id),
+        status: Some(Status::Active),
+        limit: Some(20),
+        ..UserFilter::default()
+    };
     for (what, text) in [
         ("one letter", "z"),
         ("a common first name", "zoe"),
@@ -88,6 +123,9 @@ async fn main() {
     ] {
         let took = median(async |_| store.search(text, &filter).await.expect("users")).await;
         let found = store.search(text, &filter).await.expect("users").len();
-        println!("{what:>28}: {took:>9.1?}, {:>6.1} x, {found} found", took.as_secs_f64() / reference.as_secs_f64());
+        println!(
+            "{what:>28}: {took:>9.1?}, {:>6.1} x, {found} found",
+            took.as_secs_f64() / reference.as_secs_f64()
+        );
     }
 }

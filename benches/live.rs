@@ -49,7 +49,11 @@ fn list(sim: &Sim, folder: &std::path::Path, runtime: &Runtime) -> anyhow::Resul
         password_file: folder.join("password"),
         bases: vec![sim.root_dn()],
         filter: None,
-        timeouts: Timeouts { connect: Duration::from_secs(5), operation: Duration::from_mins(1), run: Duration::from_mins(30) },
+        timeouts: Timeouts {
+            connect: Duration::from_secs(5),
+            operation: Duration::from_mins(1),
+            run: Duration::from_mins(30),
+        },
         page_size: 1_000,
         groups: Vec::new(),
         canaries: Vec::new(),
@@ -70,7 +74,12 @@ const LIMITS: &str = "live = true\nschedule = \"@yearly\"\n[directory.safety]\nc
 /// What of all is not exceeded by so many of a hundred.
 fn percentile(times: &mut [Duration], percent: usize) -> f64 {
     times.sort();
-    times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or_default().as_secs_f64() * 1e3
+    times
+        .get((times.len() * percent / 100).min(times.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
+        .as_secs_f64()
+        * 1e3
 }
 
 /// The last suspension: whose, and when.
@@ -85,26 +94,39 @@ fn main() -> anyhow::Result<()> {
     let Arguments { people, leavers, bench: _ } = Arguments::parse();
     let (runtime, clock) = (Runtime::new()?, Clock::system());
     let folder = tempfile::tempdir()?;
-    let sim = runtime.block_on(Sim::builder().people(people).start()).map_err(|error| anyhow::anyhow!("the simulator: {error}"))?;
+    let sim = runtime
+        .block_on(Sim::builder().people(people).start())
+        .map_err(|error| anyhow::anyhow!("the simulator: {error}"))?;
     folder::write_files(folder.path(), &sim.ca_pem(), &sim.service_password());
-    std::fs::write(folder.path().join("rosterd.toml"), Directory::of(&sim, folder.path()).configuration(folder.path(), "", LIMITS))?;
+    std::fs::write(
+        folder.path().join("rosterd.toml"),
+        Directory::of(&sim, folder.path()).configuration(folder.path(), "", LIMITS),
+    )?;
     let daemon = Daemon::start(folder.path());
     daemon.import();
     daemon.done("sync corp");
-    until("changes are followed", || (daemon.done("status")["directories"][0]["live"] == true).then_some(()));
+    until("changes are followed", || {
+        (daemon.done("status")["directories"][0]["live"] == true).then_some(())
+    });
 
     let active = daemon.done("user list --status active");
     let active = active["users"].as_array().context("users")?.iter().take(leavers);
-    let chosen: Vec<(String, String)> =
-        active.filter_map(|user: &Value| Some((user["id"].as_str()?.to_owned(), user["directory"]["dn"].as_str()?.to_owned()))).collect();
+    let chosen: Vec<(String, String)> = active
+        .filter_map(|user: &Value| {
+            Some((user["id"].as_str()?.to_owned(), user["directory"]["dn"].as_str()?.to_owned()))
+        })
+        .collect();
     let (mut seen, mut asked) = (Vec::new(), Vec::new());
     for (id, dn) in &chosen {
         let begun = clock.now();
         sim.edit(|ad| ad.disable(dn.as_str()));
-        let (_, at) = until("the leaver is suspended", || last(&daemon).filter(|(subject, _)| subject == id));
+        let (_, at) =
+            until("the leaver is suspended", || last(&daemon).filter(|(subject, _)| subject == id));
         seen.push(at.since(begun));
         sim.edit(|ad| ad.enable(dn.as_str()));
-        until("the one who is back is active", || (daemon.done(&format!("user show {id}"))["status"] == "active").then_some(()));
+        until("the one who is back is active", || {
+            (daemon.done(&format!("user show {id}"))["status"] == "active").then_some(())
+        });
         let begun = Instant::now();
         daemon.done(&format!("user sync {id}"));
         asked.push(begun.elapsed());
@@ -119,7 +141,13 @@ fn main() -> anyhow::Result<()> {
     );
     let begun = Instant::now();
     daemon.done("sync corp");
-    let (full, listed) = (begun.elapsed().as_secs_f64() * 1e3, list(&sim, folder.path(), &runtime)?.as_secs_f64() * 1e3);
-    println!("listing who is visible takes {listed:.0} ms, a full run {full:.0} ms: {:.2} times that", listed / full);
+    let (full, listed) = (
+        begun.elapsed().as_secs_f64() * 1e3,
+        list(&sim, folder.path(), &runtime)?.as_secs_f64() * 1e3,
+    );
+    println!(
+        "listing who is visible takes {listed:.0} ms, a full run {full:.0} ms: {:.2} times that",
+        listed / full
+    );
     Ok(())
 }

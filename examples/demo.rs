@@ -27,7 +27,10 @@ impl Operator {
     async fn types(&self, command: &str) -> ctl::Exit {
         println!("\n\x1b[1m$ rosterctl {command}\x1b[0m");
         let words = shell_words(command);
-        let line = ["rosterctl", "--socket", &self.socket, "--yes"].into_iter().map(str::to_owned).chain(words);
+        let line = ["rosterctl", "--socket", &self.socket, "--yes"]
+            .into_iter()
+            .map(str::to_owned)
+            .chain(words);
         let cli = ctl::Cli::parse_from(line);
         let clock = Clock::system();
         let mut terminal = Terminal::standard(move || clock.now().to_utc());
@@ -41,9 +44,12 @@ impl Operator {
 
     /// The short id of the newest held plan.
     async fn held(&self) -> String {
-        let client = rosterd::control::client::Client::new(Path::new(&self.socket)).expect("a client");
-        let held: rosterd::control::api::HeldPlans =
-            client.get(&rosterd::control::client::Route::to(["held"])).await.expect("the held plans");
+        let client =
+            rosterd::control::client::Client::new(Path::new(&self.socket)).expect("a client");
+        let held: rosterd::control::api::HeldPlans = client
+            .get(&rosterd::control::client::Route::to(["held"]))
+            .await
+            .expect("the held plans");
         held.held.first().map_or_else(|| "none".to_owned(), |plan| plan.id.clone())
     }
 }
@@ -52,7 +58,13 @@ impl Operator {
 fn shell_words(line: &str) -> Vec<String> {
     line.split('"')
         .enumerate()
-        .flat_map(|(n, part)| if n % 2 == 1 { vec![part.to_owned()] } else { part.split_whitespace().map(str::to_owned).collect() })
+        .flat_map(|(n, part)| {
+            if n % 2 == 1 {
+                vec![part.to_owned()]
+            } else {
+                part.split_whitespace().map(str::to_owned).collect()
+            }
+        })
         .collect()
 }
 
@@ -63,7 +75,7 @@ fn tell(text: &str) {
 /// Beside where everything is.
 const SAFETY: &str = "\
 [safety]
-settle = \"3s\"                  # ten minutes by default: \"gone\" must still hold at a second look
+settle = \"3s\"                  # ten minutes by default: \"gone\" must still hold at a recheck
 ";
 
 #[tokio::main]
@@ -74,12 +86,17 @@ async fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     folder::write_files(folder.path(), &sim.ca_pem(), &sim.service_password());
     let file = folder.path().join("rosterd.toml");
-    let configuration = folder::Directory::of(&sim, folder.path()).configuration(folder.path(), SAFETY, "schedule = \"*/15 * * * *\"");
+    let configuration = folder::Directory::of(&sim, folder.path()).configuration(
+        folder.path(),
+        SAFETY,
+        "schedule = \"*/15 * * * *\"",
+    );
     std::fs::write(&file, &configuration).expect("a file");
     println!("{}", configuration.trim());
 
     tell("The daemon starts");
-    let config = Config::load(&file, &daemon::checks()).unwrap_or_else(|problems| panic!("{problems}"));
+    let config =
+        Config::load(&file, &daemon::checks()).unwrap_or_else(|problems| panic!("{problems}"));
     let stop = CancellationToken::new();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     // The user who runs the demo is its operator.
@@ -88,11 +105,18 @@ async fn main() {
         setup.control.own_user_operates = true;
         setup
     };
-    let reload = Reload::new(move || Config::load(&file, &daemon::checks()).map(|config| set_up(&config)));
+    let reload =
+        Reload::new(move || Config::load(&file, &daemon::checks()).map(|config| set_up(&config)));
     let reloader = reload.reloader();
-    let running = tokio::spawn(daemon::run(set_up(&config), reload, Clock::system(), stop.clone(), move || {
-        let _ = ready.send(());
-    }));
+    let running = tokio::spawn(daemon::run(
+        set_up(&config),
+        reload,
+        Clock::system(),
+        stop.clone(),
+        move || {
+            let _ = ready.send(());
+        },
+    ));
     if is_ready.await.is_err() {
         let error = running.await.expect("the daemon").expect_err("it did not start");
         panic!("{error}");
@@ -120,15 +144,22 @@ async fn story(operator: &Operator, sim: &Sim) {
     operator.types(&format!("held approve {}", operator.held().await)).await;
     operator.types("status").await;
 
-    tell("In Active Directory: two people join, one is disabled, one marries, one is deleted, one becomes Pro");
+    tell(
+        "In Active Directory: two people join, one is disabled, one marries, one is deleted, one becomes Pro",
+    );
     let people = sim.look(|ad| {
         let of = |group: &str| ad.members(group);
-        of(adsim::names::BASIC).into_iter().filter(|p| ad.value(*p, "mail").is_some()).take(4).collect::<Vec<_>>()
+        of(adsim::names::BASIC)
+            .into_iter()
+            .filter(|p| ad.value(*p, "mail").is_some())
+            .take(4)
+            .collect::<Vec<_>>()
     });
     sim.edit(|ad| {
         for (sam, given, surname) in [("ada", "Ada", "Lovelace"), ("grace", "Grace", "Hopper")] {
             let mail = format!("{given}.{surname}@example.com").to_lowercase();
-            let new = ad.add_person(NewPerson::new(sam).name(given, surname).mail(&mail).ou("Engineering"));
+            let new = ad
+                .add_person(NewPerson::new(sam).name(given, surname).mail(&mail).ou("Engineering"));
             ad.add_member(adsim::names::BASIC, new);
         }
         ad.show_tombstones(true);
@@ -144,7 +175,9 @@ async fn story(operator: &Operator, sim: &Sim) {
     operator.types("sync corp").await;
     operator.types(&format!("user show {}", people[0])).await;
 
-    tell("Somebody takes away the right to see OU=Sales. Active Directory answers with success, and without its people");
+    tell(
+        "Somebody takes away the right to see OU=Sales. Active Directory answers with success, and without its people",
+    );
     sim.edit(|ad| ad.hide_subtree("Sales"));
     operator.types("sync corp").await;
     operator.types(&format!("held show {}", operator.held().await)).await;
@@ -152,14 +185,27 @@ async fn story(operator: &Operator, sim: &Sim) {
     sim.edit(|ad| ad.show_subtree("Sales"));
     operator.types("sync corp").await;
 
-    tell("A connection that is cut in the middle of the read, while somebody is disabled on the first page");
-    let early = sim.look(|ad| ad.people().into_iter().filter(|p| ad.members(adsim::names::BASIC).contains(p)).nth(1).expect("somebody"));
+    tell(
+        "A connection that is cut in the middle of the read, while somebody is disabled on the first page",
+    );
+    let early = sim.look(|ad| {
+        ad.people()
+            .into_iter()
+            .filter(|p| ad.members(adsim::names::BASIC).contains(p))
+            .nth(1)
+            .expect("somebody")
+    });
     sim.edit(|ad| ad.disable(early));
-    sim.faults().push(adsim::Fault::new(adsim::When::search().containing("objectcategory=person").after_entries(600), adsim::What::Cut));
+    sim.faults().push(adsim::Fault::new(
+        adsim::When::search().containing("objectcategory=person").after_entries(600),
+        adsim::What::Cut,
+    ));
     operator.types("sync corp").await;
 
     tell("An operator's own brake, which no sync lifts");
-    operator.types("user suspend ada.lovelace@example.com --reason \"asked by the works council\"").await;
+    operator
+        .types("user suspend ada.lovelace@example.com --reason \"asked by the works council\"")
+        .await;
     operator.types("sync corp").await;
     operator.types("user activate ada.lovelace@example.com").await;
     tokio::time::sleep(Duration::from_millis(100)).await;

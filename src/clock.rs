@@ -48,7 +48,8 @@ impl Clock {
             return None;
         }
         // One of several concurrent callers gets the step.
-        let is_ours = self.latest.compare_exchange(latest, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let is_ours =
+            self.latest.compare_exchange(latest, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         is_ours.then(|| Timestamp(latest).since(Timestamp(now)))
     }
 

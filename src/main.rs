@@ -91,14 +91,23 @@ fn main() -> ExitCode {
         None => with_config(&file, |config| run(config, &file, own_user_operates, hook_runner)),
         Some(Command::HookRunner { user, child: _ }) => run_hooks(&file, user.as_deref()),
         Some(Command::CheckConfig) => with_config(&file, |config| {
-            config.warnings().iter().for_each(|warning| say(&format!("{}: warning: {warning}", file.display())));
+            config
+                .warnings()
+                .iter()
+                .for_each(|warning| say(&format!("{}: warning: {warning}", file.display())));
             say(&format!("{}: no problems found", file.display()));
             ExitCode::SUCCESS
         }),
-        Some(Command::CheckDirectory { name }) => with_config(&file, |config| check_directory(config, name.as_deref())),
+        Some(Command::CheckDirectory { name }) => {
+            with_config(&file, |config| check_directory(config, name.as_deref()))
+        }
         // What a packager asks for has nothing to do with this machine's configuration.
-        Some(Command::Completions { shell }) => exit(print(&completions(shell)).map_err(Into::into)),
-        Some(Command::Man { page }) => exit(man(page).and_then(|page| print(page.as_bytes())).map_err(Into::into)),
+        Some(Command::Completions { shell }) => {
+            exit(print(&completions(shell)).map_err(Into::into))
+        }
+        Some(Command::Man { page }) => {
+            exit(man(page).and_then(|page| print(page.as_bytes())).map_err(Into::into))
+        }
     }
 }
 
@@ -120,10 +129,13 @@ fn completions(shell: clap_complete::Shell) -> Vec<u8> {
 
 fn man(page: ManPage) -> io::Result<String> {
     match page {
-        ManPage::Daemon => manual::of_command(Cli::command(), "8", include_str!("manual/rosterd.8")),
-        ManPage::Configuration => {
-            Ok(manual::of_configuration(include_str!("manual/rosterd.toml.5"), include_str!("../config/rosterd.toml")))
+        ManPage::Daemon => {
+            manual::of_command(Cli::command(), "8", include_str!("manual/rosterd.8"))
         }
+        ManPage::Configuration => Ok(manual::of_configuration(
+            include_str!("manual/rosterd.toml.5"),
+            include_str!("../config/rosterd.toml"),
+        )),
     }
 }
 
@@ -135,13 +147,16 @@ fn print(text: &[u8]) -> io::Result<()> {
 
 fn check_directory(config: &Config, name: Option<&str>) -> ExitCode {
     let clock = Clock::system();
-    let looked = tokio::runtime::Runtime::new()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| Ok(runtime.block_on(daemon::check_directory(daemon::setup(config), name, clock.clone()))?));
+    let looked = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
+        Ok(runtime.block_on(daemon::check_directory(daemon::setup(config), name, clock.clone()))?)
+    });
     match looked {
         Ok(checks) => {
             let mut terminal = Terminal::standard(move || clock.now().to_utc());
-            match checks.iter().try_for_each(|check| terminal.print(&examined(check, &terminal.view()))) {
+            match checks
+                .iter()
+                .try_for_each(|check| terminal.print(&examined(check, &terminal.view())))
+            {
                 Ok(()) if checks.iter().all(|check| check.ok) => ExitCode::SUCCESS,
                 _ => ExitCode::FAILURE,
             }
@@ -158,7 +173,12 @@ fn run_hooks(file: &Path, user: Option<&str>) -> ExitCode {
     exit(runtime.and_then(|runtime| Ok(runtime.block_on(daemon::run_hooks(file, orders))?)))
 }
 
-fn run(config: &Config, file: &Path, own_user_operates: bool, hook_runner: Option<PathBuf>) -> ExitCode {
+fn run(
+    config: &Config,
+    file: &Path,
+    own_user_operates: bool,
+    hook_runner: Option<PathBuf>,
+) -> ExitCode {
     telemetry::init();
     daemon::confine();
     tracing::info!("rosterd starts with {}", file.display());
@@ -172,7 +192,9 @@ fn run(config: &Config, file: &Path, own_user_operates: bool, hook_runner: Optio
                 setup.control.own_user_operates = own_user_operates;
                 setup
             };
-            let reload = Reload::new(move || Config::load(&path, &daemon::checks()).map(|config| set_up(&config)));
+            let reload = Reload::new(move || {
+                Config::load(&path, &daemon::checks()).map(|config| set_up(&config))
+            });
             daemon::watch_signals(stop.clone(), reload.reloader())?;
             let configuration = std::path::absolute(file)?;
             let runner = match hook_runner {
@@ -180,7 +202,9 @@ fn run(config: &Config, file: &Path, own_user_operates: bool, hook_runner: Optio
                 None => RunnerAt::Child(configuration),
             };
             let setup = daemon::Setup { runner, ..set_up(config) };
-            daemon::run(setup, reload, Clock::system(), stop, || {}).await.map_err(anyhow::Error::from)
+            daemon::run(setup, reload, Clock::system(), stop, || {})
+                .await
+                .map_err(anyhow::Error::from)
         })
     });
     exit(outcome)
@@ -196,7 +220,10 @@ fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "before and after logging there is nothing else to say it with")]
+#[expect(
+    clippy::print_stderr,
+    reason = "before and after logging there is nothing else to say it with"
+)]
 fn say(text: &str) {
     // It may quote the configuration.
     text.lines().for_each(|line| eprintln!("{}", escaped(line)));

@@ -40,7 +40,11 @@ pub fn of_configuration(template: &str, file: &str) -> String {
 /// Without a date: a page belongs to a version.
 fn title(name: &str, section: &str) -> String {
     // What is rendered below needs what the empty page begins with.
-    format!("{}.TH {name} {section} \"\" \"rosterd {}\" rosterd\n", Roff::new().render(), env!("CARGO_PKG_VERSION"))
+    format!(
+        "{}.TH {name} {section} \"\" \"rosterd {}\" rosterd\n",
+        Roff::new().render(),
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// A line that is nothing but `@name@` becomes that part.
@@ -61,7 +65,8 @@ fn without_preamble(part: &str) -> String {
 fn commands(program: &Command) -> String {
     let mut roff = Roff::new();
     let visible = |command: &&Command| !command.is_hide_set();
-    let (nouns, alone): (Vec<&Command>, Vec<&Command>) = program.get_subcommands().filter(visible).partition(|c| c.has_subcommands());
+    let (nouns, alone): (Vec<&Command>, Vec<&Command>) =
+        program.get_subcommands().filter(visible).partition(|c| c.has_subcommands());
     for command in alone {
         item(&mut roff, command.get_name(), command);
     }
@@ -77,7 +82,10 @@ fn commands(program: &Command) -> String {
 
 /// One command: how it is called, what it does, and what each of its arguments means.
 fn item(roff: &mut Roff, name: &str, command: &Command) {
-    let own: Vec<&Arg> = command.get_arguments().filter(|a| !a.is_hide_set() && !a.is_global_set() && a.get_id() != "help").collect();
+    let own: Vec<&Arg> = command
+        .get_arguments()
+        .filter(|a| !a.is_hide_set() && !a.is_global_set() && a.get_id() != "help")
+        .collect();
     let mut call = vec![bold(name)];
     for argument in own.iter().filter(|a| !a.is_positional()) {
         let required = argument.is_required_set();
@@ -100,7 +108,8 @@ fn item(roff: &mut Roff, name: &str, command: &Command) {
         roff.text([shown(argument)]);
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
         roff.text([roman(sentence(help))]);
-        let values: Vec<String> = argument.get_possible_values().iter().map(|v| v.get_name().to_owned()).collect();
+        let values: Vec<String> =
+            argument.get_possible_values().iter().map(|v| v.get_name().to_owned()).collect();
         if !values.is_empty() && argument.get_action().takes_values() {
             roff.text([roman(format!("One of {}.", values.join(", ")))]);
         }
@@ -146,8 +155,13 @@ impl<'a> Line<'a> {
     fn of(line: &'a str) -> Self {
         let text = line.trim_start_matches('#').trim();
         // "#key" is what holds by default; "# key" and a key that is set are examples.
-        let holds = if line.starts_with('#') && !line.starts_with("# ") { Holds::ByDefault } else { Holds::AsAnExample };
-        let (code, comment) = text.find(" #").map_or((text, ""), |at| (text[..at].trim_end(), text[at + 2..].trim()));
+        let holds = if line.starts_with('#') && !line.starts_with("# ") {
+            Holds::ByDefault
+        } else {
+            Holds::AsAnExample
+        };
+        let (code, comment) =
+            text.find(" #").map_or((text, ""), |at| (text[..at].trim_end(), text[at + 2..].trim()));
         if text.is_empty() {
             return Self::Blank;
         }
@@ -173,7 +187,10 @@ fn keys(file: &str) -> String {
     // Right below a heading nothing begins a paragraph.
     let mut headed = false;
     // What comes before the first section explains the file's own notation.
-    let first = file.lines().position(|line| matches!(Line::of(line), Line::Section { .. })).unwrap_or_default();
+    let first = file
+        .lines()
+        .position(|line| matches!(Line::of(line), Line::Section { .. }))
+        .unwrap_or_default();
     for line in file.lines().skip(first).map(Line::of) {
         match line {
             Line::Section { name, comment } => {
@@ -233,7 +250,7 @@ mod tests {
 # How much may
 # happen unasked.
 [safety]
-#settle = "10m"
+#grace-period = "10m"
 
 # Programs.
 # [[hook]]

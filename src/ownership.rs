@@ -45,7 +45,9 @@ pub fn refusal(path: &Path, owners: &Owners) -> Option<String> {
 /// Everything on the way to a path, links and their targets too, in order.
 fn walk(path: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
     let absolute = std::path::absolute(path)?;
-    let parts = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
+    let parts = |path: &Path| {
+        path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>()
+    };
     let mut at = PathBuf::from("/");
     let mut way = vec![(at.clone(), fs::metadata(&at)?)];
     let (mut rest, mut links) = (parts(&absolute), 0);
@@ -80,15 +82,22 @@ fn changeable(at: &Path, metadata: &Metadata, owners: &Owners) -> Option<String>
     let (mode, shown) = (metadata.mode(), at.display());
     if !owners.include(metadata.uid()) {
         let uid = metadata.uid();
-        let name = User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name);
-        return Some(format!("{shown} belongs to {name}, who is neither root nor the user of rosterd: run chown -h root {shown}"));
+        let name = User::from_uid(Uid::from_raw(uid))
+            .ok()
+            .flatten()
+            .map_or_else(|| format!("uid {uid}"), |user| user.name);
+        return Some(format!(
+            "{shown} belongs to {name}, who is neither root nor the user of rosterd: run chown -h root {shown}"
+        ));
     }
     // The mode of a link means nothing; in a folder with the sticky bit, everybody can only replace what is his own.
     if metadata.is_symlink() || metadata.is_dir() && mode & 0o1000 != 0 {
         return None;
     }
     if mode & 0o002 != 0 {
-        return Some(format!("{shown} can be written by everybody on this machine: run chmod go-w {shown}"));
+        return Some(format!(
+            "{shown} can be written by everybody on this machine: run chmod go-w {shown}"
+        ));
     }
     if mode & 0o020 != 0 && metadata.gid() != 0 {
         return Some(format!("{shown} can be written by its group: run chmod g-w {shown}"));

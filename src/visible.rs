@@ -84,9 +84,16 @@ mod tests {
         let hidden = "\u{0}\u{7}\u{1b}\u{7f}\u{80}\u{85}\u{9b}\u{ad}\u{34f}\u{61c}\u{115f}\u{180e}\u{200b}\u{200c}\u{200d}\u{200e}\u{202a}\u{202e}\u{2060}\u{2066}\u{2069}\u{206a}\u{2800}\u{3164}\u{fe0f}\u{feff}\u{ffa0}\u{fff9}\u{fffe}\u{1d173}\u{e0041}\u{e0101}";
         for c in hidden.chars() {
             let shown = escaped(&format!("ann{c}a")).into_owned();
-            assert!(shown.starts_with("ann\\") && shown.ends_with('a') && shown.is_ascii(), "{c:?}: {shown}");
+            assert!(
+                shown.starts_with("ann\\") && shown.ends_with('a') && shown.is_ascii(),
+                "{c:?}: {shown}"
+            );
             assert_eq!(escaped(&shown), shown, "escaping is done once");
         }
-        assert_eq!(escaped("ا\u{200d}\u{200d}\u{200d}"), "ا\u{200d}\\u{200d}\\u{200d}", "a pile of joiners hides text");
+        assert_eq!(
+            escaped("ا\u{200d}\u{200d}\u{200d}"),
+            "ا\u{200d}\\u{200d}\\u{200d}",
+            "a pile of joiners hides text"
+        );
     }
 }

@@ -77,7 +77,11 @@ concurrency = {concurrency}
 fn sync(daemon: &Daemon) -> Duration {
     let begun = Instant::now();
     let run = daemon.done("sync corp");
-    assert_eq!(run["changes"].as_object().map(|kinds| kinds.values().all(|n| n == 0)), Some(true), "{run:#}");
+    assert_eq!(
+        run["changes"].as_object().map(|kinds| kinds.values().all(|n| n == 0)),
+        Some(true),
+        "{run:#}"
+    );
     begun.elapsed()
 }
 
@@ -91,11 +95,13 @@ fn hook(daemon: &Daemon, name: &str) -> anyhow::Result<Value> {
 async fn fill(folder: &Path, events: u64, hooks: &[&str]) -> anyhow::Result<Duration> {
     let clock = Clock::system();
     let store = Store::open(&format!("sqlite://{}", folder.join("rosterd.db").display())).await?;
-    let subscription = |hook: &&str| Subscription { hook: (*hook).to_owned(), events: vec!["*".to_owned()] };
+    let subscription =
+        |hook: &&str| Subscription { hook: (*hook).to_owned(), events: vec!["*".to_owned()] };
     store.subscribe(hooks.iter().map(subscription).collect());
     let begun = Instant::now();
     for first in (0..events).step_by(BATCH as usize) {
-        let cause = EventCause { actor: Actor::rosterd(), run: None, account: None, at: clock.now() };
+        let cause =
+            EventCause { actor: Actor::rosterd(), run: None, account: None, at: clock.now() };
         let about = |n: u64| {
             let after = json!({ "domain": "example.com", "account": "4b1f0a52-7a3e-4a43-9f3c-3f7d2c6f4f10", "note": "x".repeat(200) });
             // Ten events about each.
@@ -127,7 +133,9 @@ fn main() -> anyhow::Result<()> {
         async { StatusCode::NO_CONTENT }
     };
     runtime.spawn(async move { axum::serve(listener, Router::new().fallback(take)).await });
-    let sim = runtime.block_on(Sim::builder().people(people).start()).map_err(|error| anyhow::anyhow!("the simulator: {error}"))?;
+    let sim = runtime
+        .block_on(Sim::builder().people(people).start())
+        .map_err(|error| anyhow::anyhow!("the simulator: {error}"))?;
     configure(folder.path(), &sim, &url, concurrency)?;
     let told = tempfile::tempdir()?;
     let with_hooks = runtime.block_on(fill(told.path(), events, &["a", "b"]))?;
@@ -151,7 +159,9 @@ fn main() -> anyhow::Result<()> {
     for name in ["webhook", "program"] {
         let before = hook(&daemon, name)?["delivered"].as_u64().unwrap_or(0);
         let begun = Instant::now();
-        let queued = daemon.done(&format!("hook replay {name} --since 1d"))["deliveries"].as_u64().context("deliveries")?;
+        let queued = daemon.done(&format!("hook replay {name} --since 1d"))["deliveries"]
+            .as_u64()
+            .context("deliveries")?;
         let put = begun.elapsed();
         let (mut syncs, mut peak) = (Vec::new(), 0.0_f64);
         loop {
@@ -178,7 +188,15 @@ fn main() -> anyhow::Result<()> {
             slowest.as_secs_f64() * 1e3,
         );
     }
-    ensure!(received.load(Ordering::Relaxed) >= events, "the receiver has {} of them", received.load(Ordering::Relaxed));
-    println!("memory at the end {:.1} MiB, the most ever {:.1} MiB", daemon.memory("VmRSS"), daemon.memory("VmHWM"));
+    ensure!(
+        received.load(Ordering::Relaxed) >= events,
+        "the receiver has {} of them",
+        received.load(Ordering::Relaxed)
+    );
+    println!(
+        "memory at the end {:.1} MiB, the most ever {:.1} MiB",
+        daemon.memory("VmRSS"),
+        daemon.memory("VmHWM")
+    );
     Ok(())
 }

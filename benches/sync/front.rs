@@ -38,20 +38,26 @@ impl Front {
     /// Listens on the loopback, before the server at this socket.
     pub fn start(server: PathBuf) -> anyhow::Result<Self> {
         let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
-        let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).map_err(anyhow::Error::msg)?;
+        let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der())
+            .map_err(anyhow::Error::msg)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let config = config.with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key)?;
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?;
+        let config =
+            config.with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key)?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
         let port = listener.local_addr()?.port();
         let searches = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&searches);
-        let names: Arc<HashMap<String, String>> = Arc::new(Population::landmarks().into_iter().collect());
+        let names: Arc<HashMap<String, String>> =
+            Arc::new(Population::landmarks().into_iter().collect());
         runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (acceptor, server, names, searches) = (acceptor.clone(), server.clone(), Arc::clone(&names), Arc::clone(&counted));
+                let (acceptor, server, names, searches) =
+                    (acceptor.clone(), server.clone(), Arc::clone(&names), Arc::clone(&counted));
                 tokio::spawn(async move {
                     // A client that goes away has ended its connection, which is no error of ours.
                     let _ = connection(client, acceptor, server, &names, &searches).await;
@@ -106,7 +112,10 @@ async fn requests(
 ) -> anyhow::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
-        while let Some(size) = element(&buffer).map(|(_, header, length)| header + length).filter(|size| *size <= buffer.len()) {
+        while let Some(size) = element(&buffer)
+            .map(|(_, header, length)| header + length)
+            .filter(|size| *size <= buffer.len())
+        {
             let request = buffer.split_to(size);
             let Some(search) = Search::parse(&request) else {
                 to_server.write_all(&request).await?;
@@ -135,7 +144,8 @@ fn element(bytes: &[u8]) -> Option<(u8, usize, usize)> {
         return Some((tag, 2, usize::from(first)));
     }
     let octets = usize::from(first & 0x7f);
-    let length = bytes.get(2..2 + octets)?.iter().fold(0, |length, octet| length << 8 | usize::from(*octet));
+    let length =
+        bytes.get(2..2 + octets)?.iter().fold(0, |length, octet| length << 8 | usize::from(*octet));
     Some((tag, 2 + octets, length))
 }
 
@@ -180,7 +190,8 @@ impl<'a> Search<'a> {
         if let Some(at) = controls.windows(SHOW_DELETED.len()).position(|w| w == SHOW_DELETED) {
             controls[at + SHOW_DELETED.len() - 1] = 0;
         }
-        let (mut name, mut request, mut id, mut message) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut name, mut request, mut id, mut message) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         put(&mut name, 0x04, &[base.as_bytes()]);
         put(&mut request, SEARCH, &[&name, self.rest]);
         put(&mut id, 0x02, &[self.id]);
@@ -209,7 +220,8 @@ fn root_dse(id: &[u8]) -> Vec<u8> {
         put(&mut attributes, 0x30, &[&attribute, &set]);
     }
     let mut answer = Vec::new();
-    let (mut message_id, mut list, mut entry, mut done) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut message_id, mut list, mut entry, mut done) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     put(&mut message_id, 0x02, &[id]);
     put(&mut list, 0x30, &[&attributes]);
     put(&mut entry, 0x64, &[b"\x04\x00", &list]);

@@ -24,7 +24,8 @@ pub fn measure(population: Population, folder: &Path) -> anyhow::Result<Duration
 }
 
 async fn fill(population: Population, file: &Path) -> anyhow::Result<Duration> {
-    let mut db = SqliteConnection::connect(&format!("sqlite://{}?mode=rwc", file.display())).await?;
+    let mut db =
+        SqliteConnection::connect(&format!("sqlite://{}?mode=rwc", file.display())).await?;
     for statement in [
         "PRAGMA journal_mode = WAL",
         "PRAGMA synchronous = FULL",
@@ -41,9 +42,15 @@ async fn fill(population: Population, file: &Path) -> anyhow::Result<Duration> {
         let people = from..population.people.min(from + ROWS);
         let mut writing = db.begin().await?;
         let row = format!("({})", ["?"; 13].join(","));
-        let text = format!("INSERT INTO person VALUES {}", vec![row.as_str(); people.clone().count()].join(","));
+        let text = format!(
+            "INSERT INTO person VALUES {}",
+            vec![row.as_str(); people.clone().count()].join(",")
+        );
         let mut person = sqlx::query(AssertSqlSafe(text));
-        let text = format!("INSERT INTO address VALUES {}", vec!["(?,?),(?,?)"; people.clone().count()].join(","));
+        let text = format!(
+            "INSERT INTO address VALUES {}",
+            vec!["(?,?),(?,?)"; people.clone().count()].join(",")
+        );
         let mut address = sqlx::query(AssertSqlSafe(text));
         for n in people {
             let guid = xxh3_128(&n.to_le_bytes()).to_be_bytes().to_vec();

@@ -68,7 +68,8 @@ struct Cost {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { people, memberships, rounds, cache, rosterd, rosterctl, keep, bench: _ } = Arguments::parse();
+    let Arguments { people, memberships, rounds, cache, rosterd, rosterctl, keep, bench: _ } =
+        Arguments::parse();
     let programs = Programs { rosterd, rosterctl };
     ensure!(rounds > 0 && memberships > 0, "there must be a round, and a group for everybody");
     let population = Population { people, memberships };
@@ -84,8 +85,13 @@ fn main() -> anyhow::Result<()> {
     };
     let keys = "schedule = \"@yearly\"\ntimeouts = { connect = \"5s\", operation = \"10m\", run = \"6h\" }";
     folder::write_files(folder.path(), &front.ca, PASSWORD);
-    std::fs::write(folder.path().join("rosterd.toml"), directory.configuration(folder.path(), "", keys))?;
-    println!("{people} people, {memberships} memberOf each; {rounds} rounds; R is ldapsearch in the same run\n");
+    std::fs::write(
+        folder.path().join("rosterd.toml"),
+        directory.configuration(folder.path(), "", keys),
+    )?;
+    println!(
+        "{people} people, {memberships} memberOf each; {rounds} rounds; R is ldapsearch in the same run\n"
+    );
 
     let mut reference = vec![];
     read(&front, folder.path())?;
@@ -95,8 +101,18 @@ fn main() -> anyhow::Result<()> {
     let import = import(&front, folder.path(), &programs, population)?;
     reference.push(read(&front, folder.path())?);
     let before = median(reference.iter().map(|r| r.wall));
-    println!("first import: planned in {}, {} CPU, {} searches", show(import.plan.wall), show(import.plan.cpu), import.plan.searches);
-    println!("              approved in {}, {} CPU, {} searches", show(import.apply.wall), show(import.apply.cpu), import.apply.searches);
+    println!(
+        "first import: planned in {}, {} CPU, {} searches",
+        show(import.plan.wall),
+        show(import.plan.cpu),
+        import.plan.searches
+    );
+    println!(
+        "              approved in {}, {} CPU, {} searches",
+        show(import.apply.wall),
+        show(import.apply.cpu),
+        import.apply.searches
+    );
     println!(
         "              {:.2} x (R + the store's limit), peak {:.0} MiB",
         ratio(import.plan.wall + import.apply.wall, before + store),
@@ -109,14 +125,31 @@ fn main() -> anyhow::Result<()> {
         theirs.push(read(&front, folder.path())?);
         let (cost, run) = cost(&front, || cpu_of(&daemon), || Ok(daemon.done("sync corp")))?;
         ours.push(cost);
-        ensure!(run["state"] == "succeeded" && run["read"]["entries"] == people && run["held"] == 0, "the run was not unchanged: {run:#}");
+        ensure!(
+            run["state"] == "succeeded" && run["read"]["entries"] == people && run["held"] == 0,
+            "the run was not unchanged: {run:#}"
+        );
     }
     let peak = stop(daemon);
     let wall = |costs: &[Cost]| median(costs.iter().map(|c| c.wall));
     let cpu = |costs: &[Cost]| median(costs.iter().map(|c| c.cpu));
-    println!("unchanged:    {} wall, {} CPU, {} searches, peak {peak:.1} MiB", show(wall(&ours)), show(cpu(&ours)), ours[0].searches);
-    println!("R:            {} wall, {} CPU, {} searches", show(wall(&theirs)), show(cpu(&theirs)), theirs[0].searches);
-    println!("              wall {:.2} R, CPU {:.2} R", ratio(wall(&ours), wall(&theirs)), ratio(cpu(&ours), cpu(&theirs)));
+    println!(
+        "unchanged:    {} wall, {} CPU, {} searches, peak {peak:.1} MiB",
+        show(wall(&ours)),
+        show(cpu(&ours)),
+        ours[0].searches
+    );
+    println!(
+        "R:            {} wall, {} CPU, {} searches",
+        show(wall(&theirs)),
+        show(cpu(&theirs)),
+        theirs[0].searches
+    );
+    println!(
+        "              wall {:.2} R, CPU {:.2} R",
+        ratio(wall(&ours), wall(&theirs)),
+        ratio(cpu(&ours), cpu(&theirs))
+    );
     if keep {
         println!("kept in {}", folder.keep().display());
     }
@@ -159,12 +192,18 @@ struct Import {
 }
 
 /// A first import into a new store: everybody is planned, held, and approved.
-fn import(front: &Front, folder: &Path, programs: &Programs, population: Population) -> anyhow::Result<Import> {
+fn import(
+    front: &Front,
+    folder: &Path,
+    programs: &Programs,
+    population: Population,
+) -> anyhow::Result<Import> {
     let daemon = start(programs, folder);
     daemon.found_acme();
     let (plan, _) = cost(front, || cpu_of(&daemon), || Ok(daemon.ctl("sync corp")))?;
     let held = daemon.done("held list")["held"][0]["id"].as_str().unwrap_or_default().to_owned();
-    let (apply, _) = cost(front, || cpu_of(&daemon), || Ok(daemon.done(&format!("held approve {held}"))))?;
+    let (apply, _) =
+        cost(front, || cpu_of(&daemon), || Ok(daemon.done(&format!("held approve {held}"))))?;
     let active = daemon.done("status")["directories"][0]["users"]["active"].as_u64();
     let expected = population.people - population.people / 50;
     ensure!(active == Some(expected), "{active:?} users are active, and {expected} should be");
@@ -175,8 +214,25 @@ fn import(front: &Front, folder: &Path, programs: &Programs, population: Populat
 /// R: `ldapsearch` reads what rosterd reads.
 fn read(front: &Front, folder: &Path) -> anyhow::Result<Cost> {
     let mut command = Command::new("ldapsearch");
-    command.env("LDAPTLS_CACERT", folder.join("ca.pem")).args(["-x", "-H", &format!("ldaps://127.0.0.1:{}", front.port)]);
-    command.args(["-D", READER, "-w", PASSWORD, "-b", ROOT, "-E", "pr=1000/noprompt", "-LLL", "-o", "ldif-wrap=no", "(objectClass=user)"]);
+    command.env("LDAPTLS_CACERT", folder.join("ca.pem")).args([
+        "-x",
+        "-H",
+        &format!("ldaps://127.0.0.1:{}", front.port),
+    ]);
+    command.args([
+        "-D",
+        READER,
+        "-w",
+        PASSWORD,
+        "-b",
+        ROOT,
+        "-E",
+        "pr=1000/noprompt",
+        "-LLL",
+        "-o",
+        "ldif-wrap=no",
+        "(objectClass=user)",
+    ]);
     command.args(ATTRIBUTES).stdin(Stdio::null()).stdout(Stdio::null());
     let children = || {
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
@@ -195,7 +251,11 @@ fn cost<T>(
 ) -> anyhow::Result<(Cost, T)> {
     let (searches, cpu_before, begun) = (front.searches(), cpu()?, Instant::now());
     let done = work()?;
-    let cost = Cost { wall: begun.elapsed(), cpu: cpu()?.saturating_sub(cpu_before), searches: front.searches() - searches };
+    let cost = Cost {
+        wall: begun.elapsed(),
+        cpu: cpu()?.saturating_sub(cpu_before),
+        searches: front.searches() - searches,
+    };
     Ok((cost, done))
 }
 

@@ -35,8 +35,8 @@ pub const ATTRIBUTES: [&str; 15] = [
 ];
 
 const GIVEN: [&str; 16] = [
-    "Ada", "Björn", "Chiara", "David", "Eleni", "Fatima", "Georg", "Hanna", "Ivan", "Julia", "Kenji", "Léa", "Mateo", "Nadia", "Olga",
-    "Pavel",
+    "Ada", "Björn", "Chiara", "David", "Eleni", "Fatima", "Georg", "Hanna", "Ivan", "Julia",
+    "Kenji", "Léa", "Mateo", "Nadia", "Olga", "Pavel",
 ];
 const FAMILY: [&str; 16] = [
     "Lindqvist",
@@ -56,10 +56,28 @@ const FAMILY: [&str; 16] = [
     "Kowalska",
     "Novák",
 ];
-const DEPARTMENTS: [&str; 10] =
-    ["Engineering", "Sales", "Finance", "People", "Legal", "Support", "Marketing", "Procurement", "Logistics", "Research"];
-const TITLES: [&str; 8] =
-    ["Engineer", "Senior Engineer", "Manager", "Account Executive", "Analyst", "Director", "Administrator", "Consultant"];
+const DEPARTMENTS: [&str; 10] = [
+    "Engineering",
+    "Sales",
+    "Finance",
+    "People",
+    "Legal",
+    "Support",
+    "Marketing",
+    "Procurement",
+    "Logistics",
+    "Research",
+];
+const TITLES: [&str; 8] = [
+    "Engineer",
+    "Senior Engineer",
+    "Manager",
+    "Account Executive",
+    "Analyst",
+    "Director",
+    "Administrator",
+    "Consultant",
+];
 
 /// How many people there are, and in how many groups each is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,22 +96,34 @@ impl Population {
 
     /// The objects that are asked for by GUID or SID, which only Active Directory understands.
     pub fn landmarks() -> Vec<(String, String)> {
-        let mut known: Vec<(String, String)> = [ROOT, READER].iter().map(|dn| (guid_reference(dn), (*dn).to_owned())).collect();
-        known.extend(TIER_GROUPS.iter().map(|name| (guid_reference(&group_dn(name)), group_dn(name))));
+        let mut known: Vec<(String, String)> =
+            [ROOT, READER].iter().map(|dn| (guid_reference(dn), (*dn).to_owned())).collect();
+        known.extend(
+            TIER_GROUPS.iter().map(|name| (guid_reference(&group_dn(name)), group_dn(name))),
+        );
         known.push((format!("<SID={READER_SID}>"), READER.to_owned()));
         known
     }
 
     /// Writes all of it.
     pub fn write(self, to: &mut impl Write) -> io::Result<()> {
-        writeln!(to, "dn: {ROOT}\nobjectClass: top\nobjectClass: container\nobjectClass: adObject\ndc: corp")?;
+        writeln!(
+            to,
+            "dn: {ROOT}\nobjectClass: top\nobjectClass: container\nobjectClass: adObject\ndc: corp"
+        )?;
         guid(to, ROOT)?;
         for unit in ["Service", "Groups"].iter().chain(&DEPARTMENTS) {
             let dn = format!("ou={unit},{ROOT}");
-            writeln!(to, "dn: {dn}\nobjectClass: top\nobjectClass: container\nobjectClass: adObject\nou: {unit}")?;
+            writeln!(
+                to,
+                "dn: {dn}\nobjectClass: top\nobjectClass: container\nobjectClass: adObject\nou: {unit}"
+            )?;
             guid(to, &dn)?;
         }
-        writeln!(to, "dn: {SERVER}\nobjectClass: top\nobjectClass: container\nobjectClass: adObject\ncn: NTDS Settings")?;
+        writeln!(
+            to,
+            "dn: {SERVER}\nobjectClass: top\nobjectClass: container\nobjectClass: adObject\ncn: NTDS Settings"
+        )?;
         writeln!(to, "invocationId:: {}", base64(&xxh3_128(b"invocation").to_le_bytes()))?;
         guid(to, SERVER)?;
         writeln!(
@@ -104,7 +134,10 @@ impl Population {
         let other = (0..self.memberships).map(other_group);
         for (rid, name) in TIER_GROUPS.iter().map(|n| (*n).to_owned()).chain(other).enumerate() {
             let dn = group_dn(&name);
-            writeln!(to, "dn: {dn}\nobjectClass: top\nobjectClass: group\ncn: {name}\nobjectCategory: group\nsAMAccountName: {name}")?;
+            writeln!(
+                to,
+                "dn: {dn}\nobjectClass: top\nobjectClass: group\ncn: {name}\nobjectCategory: group\nsAMAccountName: {name}"
+            )?;
             writeln!(to, "objectSid:: {}", base64(&sid(5_000 + rid as u32)))?;
             guid(to, &dn)?;
         }
@@ -116,7 +149,10 @@ impl Population {
         let (department, title) = (DEPARTMENTS[n as usize % 10], TITLES[n as usize / 10 % 8]);
         let (dn, login) = (person_dn(n), format!("user{n:07}"));
         writeln!(to, "dn:: {}", base64(dn.as_bytes()))?;
-        writeln!(to, "objectClass: top\nobjectClass: user\nobjectCategory: person\nsAMAccountName: {login}")?;
+        writeln!(
+            to,
+            "objectClass: top\nobjectClass: user\nobjectCategory: person\nsAMAccountName: {login}"
+        )?;
         for (name, value) in [
             ("cn", format!("{given} {family} {n}")),
             ("displayName", format!("{given} {family}")),
@@ -126,13 +162,27 @@ impl Population {
         ] {
             writeln!(to, "{name}:: {}", base64(value.as_bytes()))?;
         }
-        writeln!(to, "title: {title}\ndepartment: {department}\ntelephoneNumber: +49 30 {:07}\nemployeeID: {n:08}", n % 10_000_000)?;
-        writeln!(to, "mail: {login}@example.com\nproxyAddresses: SMTP:{login}@example.com\nproxyAddresses: smtp:{login}@mail.example.com")?;
-        writeln!(to, "proxyAddresses: X500:/o=Example/ou=Exchange Administrative Group/cn=Recipients/cn={login}")?;
+        writeln!(
+            to,
+            "title: {title}\ndepartment: {department}\ntelephoneNumber: +49 30 {:07}\nemployeeID: {n:08}",
+            n % 10_000_000
+        )?;
+        writeln!(
+            to,
+            "mail: {login}@example.com\nproxyAddresses: SMTP:{login}@example.com\nproxyAddresses: smtp:{login}@mail.example.com"
+        )?;
+        writeln!(
+            to,
+            "proxyAddresses: X500:/o=Example/ou=Exchange Administrative Group/cn=Recipients/cn={login}"
+        )?;
         writeln!(to, "primaryGroupID: 513\nsAMAccountType: 805306368")?;
         // One in fifty has left, one in twenty will.
         writeln!(to, "userAccountControl: {}", if n % 50 == 49 { 514 } else { 512 })?;
-        writeln!(to, "accountExpires: {}", if n % 20 == 19 { 150_000_000_000_000_000 } else { i64::MAX })?;
+        writeln!(
+            to,
+            "accountExpires: {}",
+            if n % 20 == 19 { 150_000_000_000_000_000 } else { i64::MAX }
+        )?;
         writeln!(to, "memberOf: {}", group_dn(TIER_GROUPS[usize::from(n.is_multiple_of(2))]))?;
         for g in 1..self.memberships {
             writeln!(to, "memberOf: {}", group_dn(&other_group(g)))?;
@@ -185,7 +235,10 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for piece in bytes.chunks(3) {
-        let word = piece.iter().enumerate().fold(0_u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
+        let word = piece
+            .iter()
+            .enumerate()
+            .fold(0_u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
         for at in 0..4 {
             let digit = DIGITS[(word >> (18 - 6 * at)) as usize & 63] as char;
             text.push(if at > piece.len() { '=' } else { digit });

@@ -35,7 +35,9 @@ impl Server {
         let mut command = Command::new("/usr/sbin/slapd");
         // With -d it stays in the foreground, a child that can be ended.
         command.args(["-d", "0", "-h", &url, "-f"]).arg(config).stdin(Stdio::null());
-        let child = command.spawn().context("slapd cannot be started: install the packages slapd and ldap-utils")?;
+        let child = command
+            .spawn()
+            .context("slapd cannot be started: install the packages slapd and ldap-utils")?;
         let mut server = Self { child, socket };
         let begun = Instant::now();
         while std::os::unix::net::UnixStream::connect(&server.socket).is_err() {
@@ -65,8 +67,11 @@ fn load(population: Population, data: &Path) -> anyhow::Result<()> {
     let config = configure(&unfinished, &unfinished)?;
     let mut command = Command::new("/usr/sbin/slapadd");
     command.args(["-q", "-f"]).arg(config).stdin(Stdio::piped());
-    let mut child = command.spawn().context("slapadd cannot be started: install the packages slapd and ldap-utils")?;
-    let mut ldif = BufWriter::with_capacity(1 << 20, child.stdin.take().context("slapadd takes no input")?);
+    let mut child = command
+        .spawn()
+        .context("slapadd cannot be started: install the packages slapd and ldap-utils")?;
+    let mut ldif =
+        BufWriter::with_capacity(1 << 20, child.stdin.take().context("slapadd takes no input")?);
     population.write(&mut ldif).and_then(|()| ldif.flush()).context("slapadd stopped reading")?;
     drop(ldif);
     ensure!(child.wait()?.success(), "slapadd failed");

@@ -6,7 +6,10 @@ use std::time::Duration;
 use chrono_tz::Tz;
 
 use super::table::Table;
-use super::values::{ad_domain, address, attribute, base, directory_name, duration, handle, one_of, path, pattern, principal, some_text};
+use super::values::{
+    ad_domain, address, attribute, base, directory_name, duration, handle, one_of, path, pattern,
+    principal, some_text,
+};
 use super::{Checks, Safety, files, safety};
 use crate::model::{Address, DirectoryName, Dn, Domain, Handle, Tier};
 
@@ -140,7 +143,12 @@ pub struct Directory {
 }
 
 /// Reads one; `None` when something it needs is wrong or missing, which has been noted.
-pub(super) fn read(mut table: Table<'_>, checks: &Checks, zone: Tz, general: &Safety) -> Option<Directory> {
+pub(super) fn read(
+    mut table: Table<'_>,
+    checks: &Checks,
+    zone: Tz,
+    general: &Safety,
+) -> Option<Directory> {
     table.require(&[
         ("name", "\"corp\""),
         ("account", "\"acme\", the handle of the account this directory is for"),
@@ -153,7 +161,9 @@ pub(super) fn read(mut table: Table<'_>, checks: &Checks, zone: Tz, general: &Sa
     let mode = table.text("mode", one_of(&[("apply", Mode::Apply), ("plan-only", Mode::PlanOnly)]));
     let servers = read_servers(&mut table, checks);
     let starttls = table.flag("starttls");
-    let ca_file = table.text("ca-file", |text| path(text).and_then(|path| files::certificates(&path).map(|()| path)));
+    let ca_file = table.text("ca-file", |text| {
+        path(text).and_then(|path| files::certificates(&path).map(|()| path))
+    });
     let bind_dn = table.text("bind-dn", principal);
     let password_file = read_password(&mut table, checks);
     let bases = read_bases(&mut table);
@@ -167,9 +177,16 @@ pub(super) fn read(mut table: Table<'_>, checks: &Checks, zone: Tz, general: &Sa
     let stale_after = table.text("stale-after", duration);
     let pro_groups = table.texts("pro-groups", some_text);
     let basic_groups = table.texts("basic-groups", some_text);
-    let without_group = table
-        .text("without-group", one_of(&[("suspend", WithoutGroup::Suspend), ("keep", WithoutGroup::Keep), ("basic", WithoutGroup::Basic)]));
-    let default_tier = table.text("default-tier", one_of(&[("pro", Tier::Pro), ("basic", Tier::Basic)]));
+    let without_group = table.text(
+        "without-group",
+        one_of(&[
+            ("suspend", WithoutGroup::Suspend),
+            ("keep", WithoutGroup::Keep),
+            ("basic", WithoutGroup::Basic),
+        ]),
+    );
+    let default_tier =
+        table.text("default-tier", one_of(&[("pro", Tier::Pro), ("basic", Tier::Basic)]));
     let exclude = table.texts("exclude", pattern);
     let protect = table.texts("protect", address);
     let canaries = table.texts("canaries", principal);
@@ -227,8 +244,7 @@ fn read_servers(table: &mut Table<'_>, checks: &Checks) -> Option<Servers> {
         table.problem_at("site", "site only says which servers discover prefers: remove it, or write discover = \"corp.example.com\"");
     }
     if table.has("discover-suffixes") && !is_discovered {
-        let problem =
-            "discover-suffixes only says where servers that discover finds may lie: remove it, or write discover = \"corp.example.com\"";
+        let problem = "discover-suffixes only says where servers that discover finds may lie: remove it, or write discover = \"corp.example.com\"";
         table.problem_at("discover-suffixes", problem);
     }
     if is_discovered && !is_listed && !table.has("ca-file") {
@@ -238,28 +254,45 @@ fn read_servers(table: &mut Table<'_>, checks: &Checks) -> Option<Servers> {
         table.problem_at("discover", problem);
     }
     match (is_listed, is_discovered) {
-        (true, true) => table.problem_at("discover", "there are both servers and discover: remove one of them"),
+        (true, true) => {
+            table.problem_at("discover", "there are both servers and discover: remove one of them")
+        }
         (true, false) if servers.as_ref().is_some_and(Vec::is_empty) => {
             table.problem_at(
                 "servers",
                 "servers is empty: write [\"ldaps://dc1.corp.example.com\"], or discover = \"corp.example.com\" instead",
             );
         }
-        (false, false) => table.missing("servers", "[\"ldaps://dc1.corp.example.com\"], or discover = \"corp.example.com\""),
+        (false, false) => table.missing(
+            "servers",
+            "[\"ldaps://dc1.corp.example.com\"], or discover = \"corp.example.com\"",
+        ),
         _ => {}
     }
-    servers.map(Servers::Listed).or(domain.map(|domain| Servers::Discovered { domain, site, suffixes: suffixes.unwrap_or_default() }))
+    servers.map(Servers::Listed).or(domain.map(|domain| Servers::Discovered {
+        domain,
+        site,
+        suffixes: suffixes.unwrap_or_default(),
+    }))
 }
 
 fn read_password(table: &mut Table<'_>, checks: &Checks) -> Option<PathBuf> {
-    let file = table.text("password-file", |text| path(text).and_then(|path| files::password(&path).map(|()| path)));
+    let file = table.text("password-file", |text| {
+        path(text).and_then(|path| files::password(&path).map(|()| path))
+    });
     let credential = table.text("password-credential", |name| {
         let path = files::credential(name, "password", checks)?;
         files::password(&path).map(|()| path)
     });
     match (table.has("password-file"), table.has("password-credential")) {
-        (true, true) => table.problem_at("password-credential", "there are both password-file and password-credential: remove one of them"),
-        (false, false) => table.missing("password-file", "\"/etc/rosterd/corp.password\", a file that only rosterd can read"),
+        (true, true) => table.problem_at(
+            "password-credential",
+            "there are both password-file and password-credential: remove one of them",
+        ),
+        (false, false) => table.missing(
+            "password-file",
+            "\"/etc/rosterd/corp.password\", a file that only rosterd can read",
+        ),
         _ => {}
     }
     file.or(credential)
@@ -269,8 +302,12 @@ fn read_bases(table: &mut Table<'_>) -> Option<Vec<Dn>> {
     let mut bases: Vec<Dn> = Vec::new();
     let all = table.texts("base", |text| {
         let dn = base(text)?;
-        if let Some(other) = bases.iter().find(|other| dn.is_within(other) || other.is_within(&dn)) {
-            return Err(format!("the bases \"{}\" and \"{text}\" overlap: remove the inner one", other.as_str()));
+        if let Some(other) = bases.iter().find(|other| dn.is_within(other) || other.is_within(&dn))
+        {
+            return Err(format!(
+                "the bases \"{}\" and \"{text}\" overlap: remove the inner one",
+                other.as_str()
+            ));
         }
         bases.push(dn.clone());
         Ok(dn)
@@ -292,7 +329,8 @@ fn read_timeouts(mut table: Table<'_>) -> Timeouts {
 }
 
 fn read_attributes(mut table: Table<'_>) -> Attributes {
-    let mut read = |key, default: &str| table.text(key, attribute).unwrap_or_else(|| default.to_owned());
+    let mut read =
+        |key, default: &str| table.text(key, attribute).unwrap_or_else(|| default.to_owned());
     let attributes = Attributes {
         email: read("email", "mail"),
         display_name: read("display-name", "displayName"),

@@ -41,7 +41,9 @@ pub(super) fn program(path: &Path) -> Result<(), String> {
 /// The file of a systemd credential, by the name that `LoadCredential=` gives it; `what` is the ending of its file and key.
 pub(super) fn credential(name: &str, what: &str, checks: &Checks) -> Result<PathBuf, String> {
     if name.is_empty() || name.contains('/') || name == ".." {
-        return Err(format!("\"{name}\" is not the name of a systemd credential: write the name that LoadCredential= gives it"));
+        return Err(format!(
+            "\"{name}\" is not the name of a systemd credential: write the name that LoadCredential= gives it"
+        ));
     }
     let load = format!("LoadCredential={name}:/etc/rosterd/{name}.{what}");
     match &checks.credentials_directory {
@@ -60,7 +62,9 @@ const OTHERS: u32 = 0o007;
 /// Checks a file that holds a password: its mode, and the shape of its content.
 pub(super) fn password(path: &Path) -> Result<(), String> {
     let content = secret(path)?;
-    secret_line(&content).map(drop).map_err(|fault| format!("{} {fault}: {}", path.display(), fault.remedy()))
+    secret_line(&content)
+        .map(drop)
+        .map_err(|fault| format!("{} {fault}: {}", path.display(), fault.remedy()))
 }
 
 /// A file of signing keys which nobody else can read: `whsec_` and Base64 on each line (Standard Webhooks).
@@ -73,16 +77,25 @@ pub(super) fn signing_keys(path: &Path) -> Result<(), String> {
     };
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
     if lines.peek().is_none() {
-        return Err(format!("{} is empty: write whsec_ and a key in Base64 into it", path.display()));
+        return Err(format!(
+            "{} is empty: write whsec_ and a key in Base64 into it",
+            path.display()
+        ));
     }
     match lines.find(|(_, line)| !is_key(line.trim())) {
-        Some((n, _)) => Err(format!("line {} of {} is not a signing key: write whsec_ and the key in Base64", n + 1, path.display())),
+        Some((n, _)) => Err(format!(
+            "line {} of {} is not a signing key: write whsec_ and the key in Base64",
+            n + 1,
+            path.display()
+        )),
         None => Ok(()),
     }
 }
 
 fn keys<'a>(content: &'a [u8], path: &Path) -> Result<&'a str, String> {
-    std::str::from_utf8(content).map_err(|_| format!("{} is not UTF-8 text: write the keys into it as text", path.display()))
+    std::str::from_utf8(content).map_err(|_| {
+        format!("{} is not UTF-8 text: write the keys into it as text", path.display())
+    })
 }
 
 /// A shorter key can be guessed by trying (RFC 2104, section 3, wants the length of the hash).
@@ -92,9 +105,13 @@ const SHORTEST_KEY: usize = 32;
 pub(super) fn log_keys(path: &Path) -> Result<(), String> {
     let content = secret(path)?;
     let text = keys(&content, path)?;
-    let mut lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty()).peekable();
+    let mut lines =
+        text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty()).peekable();
     if lines.peek().is_none() {
-        return Err(format!("{} is empty: write a key into it (openssl rand -base64 48)", path.display()));
+        return Err(format!(
+            "{} is empty: write a key into it (openssl rand -base64 48)",
+            path.display()
+        ));
     }
     match lines.find(|(_, line)| line.len() < SHORTEST_KEY) {
         Some((n, _)) => Err(format!(
@@ -114,7 +131,9 @@ pub(super) fn certificates(path: &Path) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|e| bad(format!("is damaged: {e}")))?;
-        roots.add(certificate).map_err(|e| bad(format!("holds a certificate that cannot be used: {e}")))?;
+        roots
+            .add(certificate)
+            .map_err(|e| bad(format!("holds a certificate that cannot be used: {e}")))?;
     }
     if roots.is_empty() {
         return Err(bad("holds no certificate: write the CA's certificate into it in PEM form (-----BEGIN CERTIFICATE-----)".to_owned()));
@@ -125,7 +144,10 @@ pub(super) fn certificates(path: &Path) -> Result<(), String> {
 fn secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let mode = fs::metadata(path).map_err(|e| unreadable(path, &e))?.mode();
     if mode & OTHERS != 0 {
-        return Err(format!("{} is open to everybody on this machine: run chmod o= on it, and change the secret", path.display()));
+        return Err(format!(
+            "{} is open to everybody on this machine: run chmod o= on it, and change the secret",
+            path.display()
+        ));
     }
     trusted(path)?;
     fs::read(path).map(Zeroizing::new).map_err(|e| unreadable(path, &e))
@@ -139,7 +161,9 @@ fn unreadable(path: &Path, error: &std::io::Error) -> String {
 pub(super) fn remedy(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::NotFound => "create it, or correct the path",
-        std::io::ErrorKind::PermissionDenied => "let the user or group that rosterd runs as read it",
+        std::io::ErrorKind::PermissionDenied => {
+            "let the user or group that rosterd runs as read it"
+        }
         _ => "see that it is a plain file of UTF-8 text",
     }
 }

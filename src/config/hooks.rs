@@ -121,7 +121,10 @@ pub(super) fn read_hook(mut table: Table<'_>, checks: &Checks) -> Option<Hook> {
     let name = table.text("name", hook_name);
     let events = table.texts("events", event);
     if events.as_ref().is_some_and(Vec::is_empty) {
-        table.problem_at("events", "events is empty, so this hook is never told anything: write [\"*\"] for all events");
+        table.problem_at(
+            "events",
+            "events is empty, so this hook is never told anything: write [\"*\"] for all events",
+        );
     }
     let target = read_target(&mut table, checks);
     let timeout = table.text("timeout", duration);
@@ -140,7 +143,10 @@ pub(super) fn read_hook(mut table: Table<'_>, checks: &Checks) -> Option<Hook> {
 
 /// Reads one; `None` when something it needs is wrong or missing, which has been noted.
 pub(super) fn read_gate(mut table: Table<'_>) -> Option<Gate> {
-    table.require(&[("name", "\"change-board\""), ("exec", "[\"/usr/libexec/rosterd/change-board\"]")]);
+    table.require(&[
+        ("name", "\"change-board\""),
+        ("exec", "[\"/usr/libexec/rosterd/change-board\"]"),
+    ]);
     let name = table.text("name", hook_name);
     let exec = read_exec(&mut table);
     let timeout = table.text("timeout", duration);
@@ -151,39 +157,60 @@ pub(super) fn read_gate(mut table: Table<'_>) -> Option<Gate> {
 fn read_target(table: &mut Table<'_>, checks: &Checks) -> Option<Target> {
     let exec = read_exec(table);
     let url = table.text("url", web_url);
-    let secret_file = table.text("secret-file", |text| path(text).and_then(|path| files::signing_keys(&path).map(|()| path)));
+    let secret_file = table.text("secret-file", |text| {
+        path(text).and_then(|path| files::signing_keys(&path).map(|()| path))
+    });
     let secret_credential = table.text("secret-credential", |name| {
         let path = files::credential(name, "secret", checks)?;
         files::signing_keys(&path).map(|()| path)
     });
     if table.has("secret-file") && table.has("secret-credential") {
-        table.problem_at("secret-credential", "there are both secret-file and secret-credential: remove one of them");
+        table.problem_at(
+            "secret-credential",
+            "there are both secret-file and secret-credential: remove one of them",
+        );
     }
     let secret_file = secret_file.or(secret_credential);
-    let ca_file = table.text("ca-file", |text| path(text).and_then(|path| files::certificates(&path).map(|()| path)));
+    let ca_file = table.text("ca-file", |text| {
+        path(text).and_then(|path| files::certificates(&path).map(|()| path))
+    });
     let proxy = table.text("proxy", web_url);
     let allow_http = table.flag("allow-http").unwrap_or(false);
     if url.as_deref().is_some_and(is_open) && !allow_http {
         table.problem_at("url", "this is http, so that everybody on the way can read and change it: write https, or add allow-http = true");
     }
     match (table.has("exec"), table.has("url")) {
-        (true, true) => table.problem_at("url", "there are both exec and url: make two hooks of them"),
-        (false, false) => table.missing("exec", "[\"/usr/libexec/rosterd/revoke-vpn\"], or url = \"https://siem.example.com/rosterd\""),
+        (true, true) => {
+            table.problem_at("url", "there are both exec and url: make two hooks of them")
+        }
+        (false, false) => table.missing(
+            "exec",
+            "[\"/usr/libexec/rosterd/revoke-vpn\"], or url = \"https://siem.example.com/rosterd\"",
+        ),
         (true, false) => {
-            for key in ["secret-file", "secret-credential", "ca-file", "proxy", "allow-http"].into_iter().filter(|key| table.has(key)) {
-                table.problem_at(key, format!("{key} is for hooks with a url, and this one has exec: remove it"));
+            for key in ["secret-file", "secret-credential", "ca-file", "proxy", "allow-http"]
+                .into_iter()
+                .filter(|key| table.has(key))
+            {
+                table.problem_at(
+                    key,
+                    format!("{key} is for hooks with a url, and this one has exec: remove it"),
+                );
             }
         }
         (false, true) => {}
     }
-    exec.map(Target::Exec).or(url.map(|url| Target::Webhook(Webhook { url, secret_file, ca_file, proxy, allow_http })))
+    exec.map(Target::Exec)
+        .or(url
+            .map(|url| Target::Webhook(Webhook { url, secret_file, ca_file, proxy, allow_http })))
 }
 
 /// Whether what is sent there can be read on the way: by http, to another machine.
 fn is_open(url: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(url) else { return false };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let is_here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let is_here = host == "localhost"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     url.scheme() == "http" && !is_here
 }
 
@@ -193,11 +220,16 @@ fn read_exec(table: &mut Table<'_>) -> Option<Vec<String>> {
         if !std::mem::take(&mut is_first) {
             return Ok(text.to_owned());
         }
-        let program = path(text).map_err(|e| format!("{e}; no shell looks for the program, nor takes a command line apart"))?;
+        let program = path(text).map_err(|e| {
+            format!("{e}; no shell looks for the program, nor takes a command line apart")
+        })?;
         files::program(&program).map(|()| text.to_owned())
     });
     if exec.as_ref().is_some_and(Vec::is_empty) {
-        table.problem_at("exec", "exec is empty: write the absolute path of the program, then its arguments");
+        table.problem_at(
+            "exec",
+            "exec is empty: write the absolute path of the program, then its arguments",
+        );
     }
     exec
 }
@@ -213,6 +245,8 @@ fn event(text: &str) -> Result<String, String> {
     }
     Err(match nearest(text, EVENT_TYPES.into_iter()) {
         Some(kind) => format!("there is no event \"{text}\": did you mean {kind}?"),
-        None => format!("there is no event \"{text}\": write a type such as user.suspended, a family such as user.*, or *"),
+        None => format!(
+            "there is no event \"{text}\": write a type such as user.suspended, a family such as user.*, or *"
+        ),
     })
 }

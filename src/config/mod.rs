@@ -128,7 +128,10 @@ impl Config {
                 Self::without_problems(config, problems, file)
             }
             Err(error) => {
-                let message = format!("the configuration cannot be read ({error}): {}", files::remedy(&error));
+                let message = format!(
+                    "the configuration cannot be read ({error}): {}",
+                    files::remedy(&error)
+                );
                 Err(Problems::new(file, vec![about_file(message)]))
             }
         }
@@ -140,7 +143,11 @@ impl Config {
         Self::without_problems(config, problems, file)
     }
 
-    fn without_problems(config: Option<Self>, problems: Vec<Problem>, file: &Path) -> Result<Self, Problems> {
+    fn without_problems(
+        config: Option<Self>,
+        problems: Vec<Problem>,
+        file: &Path,
+    ) -> Result<Self, Problems> {
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             _ => Err(Problems::new(file, problems)),
@@ -177,8 +184,7 @@ fn read_root(mut root: Table<'_>, checks: &Checks) -> Option<Config> {
         if let Some(name) = table.peek_text("rename-from")
             && !former.insert(name)
         {
-            let message =
-                "another directory has this rename-from: one name can go over to one directory; leave it out where a directory is split";
+            let message = "another directory has this rename-from: one name can go over to one directory; leave it out where a directory is split";
             table.problem_at("rename-from", message);
         }
         directory::read(table, checks, timezone, &safety)
@@ -204,13 +210,20 @@ fn read_root(mut root: Table<'_>, checks: &Checks) -> Option<Config> {
 }
 
 /// Reads tables that are told apart by their names.
-fn named<'a, T>(root: &mut Table<'a>, key: &'static str, mut read: impl FnMut(Table<'a>) -> Option<T>) -> Option<Vec<T>> {
+fn named<'a, T>(
+    root: &mut Table<'a>,
+    key: &'static str,
+    mut read: impl FnMut(Table<'a>) -> Option<T>,
+) -> Option<Vec<T>> {
     let mut names = BTreeSet::new();
     let read_one = |table: Table<'a>| {
         if let Some(name) = table.peek_text("name")
             && !names.insert(name)
         {
-            table.problem_at("name", format!("there is another {key} \"{name}\": give this one another name"));
+            table.problem_at(
+                "name",
+                format!("there is another {key} \"{name}\": give this one another name"),
+            );
         }
         read(table)
     };
@@ -219,14 +232,20 @@ fn named<'a, T>(root: &mut Table<'a>, key: &'static str, mut read: impl FnMut(Ta
 }
 
 fn read_store(mut table: Table<'_>) -> String {
-    let url = table.text("url", |text| values::store_url(text).and_then(|url| files::folder_of_store(&url).map(|()| url)));
+    let url = table.text("url", |text| {
+        values::store_url(text).and_then(|url| files::folder_of_store(&url).map(|()| url))
+    });
     table.finish();
     url.unwrap_or_else(|| "sqlite:///var/lib/rosterd/rosterd.db".to_owned())
 }
 
 fn read_control(mut table: Table<'_>) -> Control {
-    let socket = table.text("socket", |text| values::path(text).and_then(|path| files::folder_of(&path).map(|()| path)));
-    let mut group = |key, default: &str| table.text(key, values::some_text).unwrap_or_else(|| default.to_owned());
+    let socket = table.text("socket", |text| {
+        values::path(text).and_then(|path| files::folder_of(&path).map(|()| path))
+    });
+    let mut group = |key, default: &str| {
+        table.text(key, values::some_text).unwrap_or_else(|| default.to_owned())
+    };
     let control = Control {
         socket: socket.unwrap_or_else(|| "/run/rosterd/control.sock".into()),
         operators: group("operators", "rosterd-operators"),
@@ -257,27 +276,36 @@ fn read_schedule(mut table: Table<'_>) -> Tz {
 
 fn read_sign_in(mut table: Table<'_>) -> SignIn {
     // AD's own lockout threshold goes up to 999.
-    let max_failures = table.integer("max-failures", &(1..=999)).and_then(|n| u32::try_from(n).ok());
+    let max_failures =
+        table.integer("max-failures", &(1..=999)).and_then(|n| u32::try_from(n).ok());
     table.finish();
     SignIn { max_failures: max_failures.unwrap_or(3) }
 }
 
 fn read_retention(mut table: Table<'_>) -> Retention {
     let mut after = |key| table.text(key, values::duration_or_off).flatten();
-    let retention =
-        Retention { release_address_after: after("release-address-after"), remove_after: after("remove-after"), events: after("events") };
+    let retention = Retention {
+        release_address_after: after("release-address-after"),
+        remove_after: after("remove-after"),
+        events: after("events"),
+    };
     table.finish();
     retention
 }
 
 fn read_events(mut table: Table<'_>, checks: &Checks) -> Option<PathBuf> {
-    let file = table.text("key-file", |text| values::path(text).and_then(|path| files::log_keys(&path).map(|()| path)));
+    let file = table.text("key-file", |text| {
+        values::path(text).and_then(|path| files::log_keys(&path).map(|()| path))
+    });
     let credential = table.text("key-credential", |name| {
         let path = files::credential(name, "key", checks)?;
         files::log_keys(&path).map(|()| path)
     });
     if table.has("key-file") && table.has("key-credential") {
-        table.problem_at("key-credential", "there are both key-file and key-credential: remove one of them");
+        table.problem_at(
+            "key-credential",
+            "there are both key-file and key-credential: remove one of them",
+        );
     }
     table.finish();
     file.or(credential)

@@ -36,7 +36,10 @@ impl Problems {
     }
 
     /// How many there are; never none.
-    #[expect(clippy::len_without_is_empty, reason = "there is always one: without problems there is a configuration")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "there is always one: without problems there is a configuration"
+    )]
     pub fn len(&self) -> usize {
         self.list.len()
     }

@@ -36,8 +36,14 @@ pub fn programs(text: &str) -> Result<Vec<NamedProgram>, String> {
         let (at, why) = (error.span().map_or(0, |span| span.start), error.message());
         format!("line {}: {why}", text.get(..at).unwrap_or_default().matches('\n').count() + 1)
     })?;
-    let named = |is_gate| move |Section { name, exec }: Section| exec.map(|exec| NamedProgram { is_gate, name, exec });
-    Ok(hook.into_iter().filter_map(named(false)).chain(gate.into_iter().filter_map(named(true))).collect())
+    let named = |is_gate| {
+        move |Section { name, exec }: Section| exec.map(|exec| NamedProgram { is_gate, name, exec })
+    };
+    Ok(hook
+        .into_iter()
+        .filter_map(named(false))
+        .chain(gate.into_iter().filter_map(named(true)))
+        .collect())
 }
 
 #[cfg(test)]
@@ -55,7 +61,10 @@ mod tests {
             name: "vpn".to_owned(),
             exec: exec.iter().map(|word| (*word).to_owned()).collect(),
         };
-        assert_eq!(programs(text), Ok(vec![program(false, &["/bin/vpn", "-x"]), program(true, &["/bin/board"])]));
+        assert_eq!(
+            programs(text),
+            Ok(vec![program(false, &["/bin/vpn", "-x"]), program(true, &["/bin/board"])])
+        );
         let error = programs("[[hook]]\nname = \"vpn\"\nexec = [").unwrap_err();
         assert!(error.starts_with("line 3: "), "{error}");
     }

@@ -23,8 +23,8 @@ pub struct Limit {
 pub struct Safety {
     /// The time over which changes add up; more than zero.
     pub window: Duration,
-    /// How long "gone" and "downgrade" must still hold; zero for no second look.
-    pub settle: Duration,
+    /// How long "gone" and "downgrade" must still hold; zero for no recheck.
+    pub grace_period: Duration,
     /// How long an approval may wait to be carried out; more than zero.
     pub approval_expires: Duration,
     /// By class; every class has one.
@@ -46,7 +46,7 @@ impl Default for Safety {
         };
         Self {
             window: Duration::from_hours(24),
-            settle: Duration::from_mins(10),
+            grace_period: Duration::from_mins(10),
             approval_expires: Duration::from_hours(24),
             classes: Class::ALL.into_iter().map(limit).collect(),
         }
@@ -57,9 +57,15 @@ impl Default for Safety {
 pub(super) fn read(mut table: Table<'_>, general: &Safety) -> Safety {
     let safety = Safety {
         window: table.text("window", duration).unwrap_or(general.window),
-        settle: table.text("settle", duration_or_zero).unwrap_or(general.settle),
-        classes: general.classes.iter().map(|(class, limit)| (*class, read_limit(table.table(class.as_str()), *limit))).collect(),
-        approval_expires: table.text("approval-expires", duration).unwrap_or(general.approval_expires),
+        grace_period: table.text("grace-period", duration_or_zero).unwrap_or(general.grace_period),
+        classes: general
+            .classes
+            .iter()
+            .map(|(class, limit)| (*class, read_limit(table.table(class.as_str()), *limit)))
+            .collect(),
+        approval_expires: table
+            .text("approval-expires", duration)
+            .unwrap_or(general.approval_expires),
     };
     table.finish();
     safety
@@ -78,8 +84,11 @@ fn read_limit(mut table: Table<'_>, general: Limit) -> Limit {
         && at_least > at_most
         && table.is_present()
     {
-        let inherited =
-            if table.has("at-least") && table.has("at-most") { "" } else { " (what is not written here keeps its general value)" };
+        let inherited = if table.has("at-least") && table.has("at-most") {
+            ""
+        } else {
+            " (what is not written here keeps its general value)"
+        };
         table.problem(format!("at-least {at_least} is more than at-most {at_most}{inherited}: raise at-most, or lower at-least"));
     }
     table.finish();

@@ -27,16 +27,27 @@ pub(super) struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// Begins with what the TOML parser itself complained about.
     pub(super) fn new(text: &'a str, syntax: &[toml::de::Error]) -> Self {
-        let reading = Self { text, is_whole: syntax.is_empty(), problems: RefCell::default(), keys: RefCell::default() };
+        let reading = Self {
+            text,
+            is_whole: syntax.is_empty(),
+            problems: RefCell::default(),
+            keys: RefCell::default(),
+        };
         let mut last = 0;
         for error in syntax {
             let place = reading.place(error.span().map_or(0, |s| s.start));
             // After one mistake the parser stumbles over the rest of the line.
             if place.line != last {
                 let message = error.message().lines().collect::<Vec<_>>().join(" ");
-                let advice =
-                    if message == "duplicate key" { "remove one of the two" } else { "text stands in double quotes, lists in [ ]" };
-                reading.problems.borrow_mut().push(Problem { place: Some(place), message: format!("not TOML here: {message}; {advice}") });
+                let advice = if message == "duplicate key" {
+                    "remove one of the two"
+                } else {
+                    "text stands in double quotes, lists in [ ]"
+                };
+                reading.problems.borrow_mut().push(Problem {
+                    place: Some(place),
+                    message: format!("not TOML here: {message}; {advice}"),
+                });
             }
             last = place.line;
         }
@@ -49,13 +60,18 @@ impl<'a> Reading<'a> {
     }
 
     fn problem(&self, at: usize, message: impl Into<String>) {
-        self.problems.borrow_mut().push(Problem { place: Some(self.place(at)), message: message.into() });
+        self.problems
+            .borrow_mut()
+            .push(Problem { place: Some(self.place(at)), message: message.into() });
     }
 
     fn place(&self, at: usize) -> Place {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |n| n + 1);
-        Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+        Place {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
     }
 }
 
@@ -90,7 +106,11 @@ impl<'a> Table<'a> {
     }
 
     /// A text, as the function reads it. Its error says what is wrong and what to do.
-    pub(super) fn text<T>(&mut self, key: &'static str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn text<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let (span, value) = self.take(key)?;
         match value.as_str() {
             Some(text) => self.note(span.start, read(text)),
@@ -99,28 +119,48 @@ impl<'a> Table<'a> {
     }
 
     /// A list of texts, each as the function reads it.
-    pub(super) fn texts<T>(&mut self, key: &'static str, mut read: impl FnMut(&str) -> Result<T, String>) -> Option<Vec<T>> {
+    pub(super) fn texts<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
         let (span, value) = self.take(key)?;
         let DeValue::Array(items) = value else {
             return self.wrong_type(span.start, key, "a list in [ ]", value);
         };
         let read_one = |item: &Spanned<DeValue<'_>>| match item.get_ref().as_str() {
             Some(text) => self.note(item.span().start, read(text)),
-            None => self.wrong_type(item.span().start, key, "a list of texts in double quotes", item.get_ref()),
+            None => self.wrong_type(
+                item.span().start,
+                key,
+                "a list of texts in double quotes",
+                item.get_ref(),
+            ),
         };
         // All are read before one that is wrong decides.
         items.iter().map(read_one).collect::<Vec<_>>().into_iter().collect()
     }
 
     /// A whole number within the range.
-    pub(super) fn integer(&mut self, key: &'static str, range: &RangeInclusive<u64>) -> Option<u64> {
+    pub(super) fn integer(
+        &mut self,
+        key: &'static str,
+        range: &RangeInclusive<u64>,
+    ) -> Option<u64> {
         let (span, value) = self.take(key)?;
         let Some(digits) = value.as_integer() else {
             return self.wrong_type(span.start, key, "a whole number", value);
         };
-        let number = i64::from_str_radix(digits.as_str(), digits.radix()).ok().and_then(|n| u64::try_from(n).ok());
+        let number = i64::from_str_radix(digits.as_str(), digits.radix())
+            .ok()
+            .and_then(|n| u64::try_from(n).ok());
         let number = number.filter(|n| range.contains(n));
-        self.note(span.start, number.ok_or_else(|| format!("{key} is a number from {} to {}, not {digits}", range.start(), range.end())))
+        self.note(
+            span.start,
+            number.ok_or_else(|| {
+                format!("{key} is a number from {} to {}, not {digits}", range.start(), range.end())
+            }),
+        )
     }
 
     /// `true` or `false`.
@@ -136,7 +176,12 @@ impl<'a> Table<'a> {
             None => (self.at, None),
             Some((span, DeValue::Table(entries))) => (span.start, Some(entries)),
             Some((span, other)) => {
-                self.wrong_type::<()>(span.start, key, &format!("a table: write [{}] above its keys", self.full(key)), other);
+                self.wrong_type::<()>(
+                    span.start,
+                    key,
+                    &format!("a table: write [{}] above its keys", self.full(key)),
+                    other,
+                );
                 (span.start, None)
             }
         };
@@ -146,16 +191,28 @@ impl<'a> Table<'a> {
     /// The tables under a heading in double brackets.
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<Table<'a>> {
         let Some((span, value)) = self.take(key) else { return Vec::new() };
-        let items: Option<Vec<_>> = value
-            .as_array()
-            .and_then(|items| items.iter().map(|item| item.get_ref().as_table().map(|table| (item.span().start, table))).collect());
+        let items: Option<Vec<_>> = value.as_array().and_then(|items| {
+            items
+                .iter()
+                .map(|item| item.get_ref().as_table().map(|table| (item.span().start, table)))
+                .collect()
+        });
         let Some(items) = items else {
             if self.reading.is_whole {
-                self.reading.problem(span.start, format!("there can be several: write [[{key}]], in double brackets"));
+                self.reading.problem(
+                    span.start,
+                    format!("there can be several: write [[{key}]], in double brackets"),
+                );
             }
             return Vec::new();
         };
-        let table = |(at, entries)| Table { reading: self.reading, path: self.full(key), at, entries: Some(entries), known: Vec::new() };
+        let table = |(at, entries)| Table {
+            reading: self.reading,
+            path: self.full(key),
+            at,
+            entries: Some(entries),
+            known: Vec::new(),
+        };
         items.into_iter().map(table).collect()
     }
 
@@ -208,22 +265,32 @@ impl<'a> Table<'a> {
             let message = match nearest(key, self.known.iter().copied()) {
                 Some(known) => format!("there is no key {key} {place}: did you mean {known}?"),
                 None if is_secret(key) => self.never_inline(key),
-                None if self.known.len() <= MANY => format!("there is no key {key} {place}; there are {}", self.known.join(", ")),
-                None => format!("there is no key {key} {place}: remove it; the rosterd.toml that rosterd comes with shows all there are"),
+                None if self.known.len() <= MANY => {
+                    format!("there is no key {key} {place}; there are {}", self.known.join(", "))
+                }
+                None => format!(
+                    "there is no key {key} {place}: remove it; the rosterd.toml that rosterd comes with shows all there are"
+                ),
             };
             self.reading.problem(name.span().start, message);
         }
     }
 
     fn never_inline(&self, key: &str) -> String {
-        let instead = match self.known.iter().find(|k| ["password-file", "secret-file"].contains(k)) {
-            Some(key) => format!("write it to a file that only rosterd can read, and name that in {key}"),
+        let instead = match self.known.iter().find(|k| ["password-file", "secret-file"].contains(k))
+        {
+            Some(key) => {
+                format!("write it to a file that only rosterd can read, and name that in {key}")
+            }
             None => "write it to a file that only rosterd can read".to_owned(),
         };
         format!("{key} is never inline: {instead}")
     }
 
-    fn find(&self, key: &str) -> Option<(&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
+    fn find(
+        &self,
+        key: &str,
+    ) -> Option<(&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
         self.entries?.iter().find(|(name, _)| name.get_ref() == key)
     }
 
@@ -241,7 +308,13 @@ impl<'a> Table<'a> {
         result.map_err(|message| self.reading.problem(at, message)).ok()
     }
 
-    fn wrong_type<T>(&self, at: usize, key: &str, wanted: impl Display, found: &DeValue<'_>) -> Option<T> {
+    fn wrong_type<T>(
+        &self,
+        at: usize,
+        key: &str,
+        wanted: impl Display,
+        found: &DeValue<'_>,
+    ) -> Option<T> {
         let found = match found {
             DeValue::String(_) => "text",
             DeValue::Integer(_) | DeValue::Float(_) => "a number",

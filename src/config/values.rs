@@ -15,7 +15,9 @@ const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 /// A duration of more than nothing.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match duration_or_zero(text)? {
-        Duration::ZERO => Err(format!("\"{text}\" is no time at all: write more than zero, \"30s\" for example")),
+        Duration::ZERO => {
+            Err(format!("\"{text}\" is no time at all: write more than zero, \"30s\" for example"))
+        }
         duration => Ok(duration),
     }
 }
@@ -24,18 +26,27 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|_| format!("\"{text}\" is not a duration: write a number and a unit, such as \"30s\", \"10m\", \"24h\" or \"7d\""))?;
-    if duration > LONGEST { Err(format!("\"{text}\" is more than 100 years")) } else { Ok(duration) }
+    if duration > LONGEST {
+        Err(format!("\"{text}\" is more than 100 years"))
+    } else {
+        Ok(duration)
+    }
 }
 
 /// A duration, or `off`.
 pub(super) fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
-    if text == "off" { Ok(None) } else { duration(text).map(Some).map_err(|e| format!("{e}; or \"off\"")) }
+    if text == "off" {
+        Ok(None)
+    } else {
+        duration(text).map(Some).map_err(|e| format!("{e}; or \"off\""))
+    }
 }
 
 /// One of some words.
 pub(super) fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&str) -> Result<T, String> {
     move |text| {
-        let list = || words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
+        let list =
+            || words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
         words
             .iter()
             .find(|(word, _)| *word == text)
@@ -46,19 +57,30 @@ pub(super) fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&str) -> Result<T,
 
 /// Any text but an empty one.
 pub(super) fn some_text(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("this is empty: write something, or remove it".to_owned()) } else { Ok(text.to_owned()) }
+    if text.trim().is_empty() {
+        Err("this is empty: write something, or remove it".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// An absolute path.
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
-    if path.is_absolute() { Ok(path) } else { Err(format!("\"{text}\" is not an absolute path: begin it with /")) }
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(format!("\"{text}\" is not an absolute path: begin it with /"))
+    }
 }
 
 /// A store rosterd can open.
 pub(super) fn store_url(text: &str) -> Result<String, String> {
-    let is_postgres = cfg!(feature = "postgres") && (text.starts_with("postgres:") || text.starts_with("postgresql:"));
-    let is_sqlite = text.strip_prefix("sqlite:").is_some_and(|rest| rest.strip_prefix("//").unwrap_or(rest).starts_with('/'));
+    let is_postgres = cfg!(feature = "postgres")
+        && (text.starts_with("postgres:") || text.starts_with("postgresql:"));
+    let is_sqlite = text
+        .strip_prefix("sqlite:")
+        .is_some_and(|rest| rest.strip_prefix("//").unwrap_or(rest).starts_with('/'));
     if is_sqlite || is_postgres {
         return Ok(text.to_owned());
     }
@@ -73,7 +95,9 @@ pub(super) fn resolver(text: &str) -> Result<Resolver, String> {
         _ => match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
             (Ok(address), _) => Ok(Resolver::At(address)),
             (_, Ok(ip)) => Ok(Resolver::At((ip, 53).into())),
-            _ => Err(format!("\"{text}\" is not a resolver: write \"system\", or an address such as \"127.0.0.1:53\"")),
+            _ => Err(format!(
+                "\"{text}\" is not a resolver: write \"system\", or an address such as \"127.0.0.1:53\""
+            )),
         },
     }
 }
@@ -92,10 +116,16 @@ pub(super) fn claimable(text: &str) -> Result<Domain, String> {
 /// The DNS name of an AD domain.
 pub(super) fn ad_domain(text: &str) -> Result<Domain, String> {
     let bare = text.strip_suffix('.').unwrap_or(text);
-    let domain = Domain::parse(bare).map_err(|_| format!("\"{text}\" is not the DNS name of an AD domain, such as corp.example.com"))?;
+    let domain = Domain::parse(bare).map_err(|_| {
+        format!("\"{text}\" is not the DNS name of an AD domain, such as corp.example.com")
+    })?;
     // Servers are believed within the domain, and anybody may register a name below a public suffix.
-    if psl::suffix(domain.as_str().as_bytes()).is_some_and(|s| s.is_known() && s.as_bytes() == domain.as_str().as_bytes()) {
-        return Err(format!("anybody can register names below \"{text}\": write the DNS name of your AD domain, such as corp.example.com"));
+    if psl::suffix(domain.as_str().as_bytes())
+        .is_some_and(|s| s.is_known() && s.as_bytes() == domain.as_str().as_bytes())
+    {
+        return Err(format!(
+            "anybody can register names below \"{text}\": write the DNS name of your AD domain, such as corp.example.com"
+        ));
     }
     Ok(domain)
 }
@@ -104,17 +134,23 @@ pub(super) fn ad_domain(text: &str) -> Result<Domain, String> {
 pub(super) fn timezone(text: &str) -> Result<Tz, String> {
     text.parse().map_err(|_| {
         let names = || TZ_VARIANTS.iter().map(|zone| zone.name());
-        let city = |name: &&str| name.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(text));
+        let city = |name: &&str| {
+            name.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(text))
+        };
         match names().find(city).or_else(|| nearest(text, names())) {
             Some(zone) => format!("there is no time zone \"{text}\": did you mean {zone}?"),
-            None => format!("there is no time zone \"{text}\": write a name such as Europe/Berlin, or UTC"),
+            None => format!(
+                "there is no time zone \"{text}\": write a name such as Europe/Berlin, or UTC"
+            ),
         }
     })
 }
 
 /// The name of a directory.
 pub(super) fn directory_name(text: &str) -> Result<DirectoryName, String> {
-    DirectoryName::parse(text).ok_or_else(|| format!("\"{text}\" is not a name for a directory: use 1 to 63 of a-z, 0-9 and -"))
+    DirectoryName::parse(text).ok_or_else(|| {
+        format!("\"{text}\" is not a name for a directory: use 1 to 63 of a-z, 0-9 and -")
+    })
 }
 
 /// The handle of an account.
@@ -137,14 +173,20 @@ pub(super) fn principal(text: &str) -> Result<String, String> {
     if text.contains(['=', '@', '\\']) {
         Ok(text.to_owned())
     } else {
-        Err(format!("\"{text}\" is neither a DN nor a UPN: write svc-rosterd@corp.example.com, for example"))
+        Err(format!(
+            "\"{text}\" is neither a DN nor a UPN: write svc-rosterd@corp.example.com, for example"
+        ))
     }
 }
 
 /// A base to read people from.
 pub(super) fn base(text: &str) -> Result<Dn, String> {
     let dn = Dn::new(text);
-    let is_named = |dn: &Dn| dn.key().split_once('=').is_some_and(|(attribute, value)| !attribute.contains(',') && !value.is_empty());
+    let is_named = |dn: &Dn| {
+        dn.key()
+            .split_once('=')
+            .is_some_and(|(attribute, value)| !attribute.contains(',') && !value.is_empty())
+    };
     if std::iter::successors(Some(dn.clone()), Dn::parent).all(|level| is_named(&level)) {
         Ok(dn)
     } else {
@@ -159,9 +201,17 @@ pub(super) fn address(text: &str) -> Result<Address, String> {
 
 /// A pattern of email addresses, its domain as the A-label that addresses are compared by.
 pub(super) fn pattern(text: &str) -> Result<String, String> {
-    let bad = |why: &str| Err(format!("\"{text}\" {why}: write a whole address in which * stands for any text, such as svc-*@example.com"));
+    let bad = |why: &str| {
+        Err(format!(
+            "\"{text}\" {why}: write a whole address in which * stands for any text, such as svc-*@example.com"
+        ))
+    };
     let Some((local, domain)) = text.split_once('@') else { return bad("matches no address") };
-    if local.is_empty() || domain.is_empty() || domain.contains('@') || text.contains(char::is_whitespace) {
+    if local.is_empty()
+        || domain.is_empty()
+        || domain.contains('@')
+        || text.contains(char::is_whitespace)
+    {
         return bad("matches no address");
     }
     if [local, domain].iter().all(|part| part.chars().all(|c| c == '*')) {
@@ -178,14 +228,24 @@ pub(super) fn pattern(text: &str) -> Result<String, String> {
 
 /// The name of an LDAP attribute (RFC 4512, `keystring`).
 pub(super) fn attribute(text: &str) -> Result<String, String> {
-    let is_name = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    if is_name { Ok(text.to_owned()) } else { Err(format!("\"{text}\" is not the name of an attribute, such as mail")) }
+    let is_name = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("\"{text}\" is not the name of an attribute, such as mail"))
+    }
 }
 
 /// The address of a web server.
 pub(super) fn web_url(text: &str) -> Result<String, String> {
-    let url = reqwest::Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
-    let Some(url) = url else { return Err("this is not a URL: write https://siem.example.com/rosterd, for example".to_owned()) };
+    let url =
+        reqwest::Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+    let Some(url) = url else {
+        return Err(
+            "this is not a URL: write https://siem.example.com/rosterd, for example".to_owned()
+        );
+    };
     if url.password().is_some() {
         return Err("a password is never inline: take it out of the URL".to_owned());
     }
@@ -193,12 +253,19 @@ pub(super) fn web_url(text: &str) -> Result<String, String> {
 }
 
 /// The candidate that the word is probably a misspelling of.
-pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     let folded = |text: &str| text.to_ascii_lowercase().replace('_', "-");
     let word = folded(word);
     // A third of the letters may be wrong, and one in any case.
     let most = (word.chars().count() / 3).max(1);
-    candidates.map(|c| (distance(&word, &folded(c)), c)).filter(|(d, _)| *d <= most).min_by_key(|(d, _)| *d).map(|(_, c)| c)
+    candidates
+        .map(|c| (distance(&word, &folded(c)), c))
+        .filter(|(d, _)| *d <= most)
+        .min_by_key(|(d, _)| *d)
+        .map(|(_, c)| c)
 }
 
 /// How many letters have to be added, removed or replaced to make one word the other (Levenshtein).

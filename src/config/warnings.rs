@@ -43,12 +43,20 @@ struct Groups {
 impl Groups {
     fn of(Control { socket: _, operators, viewers, authenticators }: &Control) -> Self {
         let group = |name: &str| Group::from_name(name).ok().flatten();
-        Self { operators: group(operators), viewers: group(viewers), authenticators: group(authenticators) }
+        Self {
+            operators: group(operators),
+            viewers: group(viewers),
+            authenticators: group(authenticators),
+        }
     }
 
     /// The warning about a role whose group is the daemon's own.
     fn of_daemon(&self, control: &Control) -> Option<String> {
-        let own = if geteuid().is_root() { User::from_name(DAEMON).ok().flatten().map(|user| user.gid) } else { Some(getegid()) };
+        let own = if geteuid().is_root() {
+            User::from_name(DAEMON).ok().flatten().map(|user| user.gid)
+        } else {
+            Some(getegid())
+        };
         let roles = [
             ("operators", &control.operators, &self.operators),
             ("viewers", &control.viewers, &self.viewers),
@@ -69,7 +77,8 @@ impl Groups {
     fn read(&self, file: &Path) -> Option<String> {
         let metadata = fs::metadata(file).ok()?;
         let of_file = [&self.operators, &self.viewers, &self.authenticators];
-        let group = of_file.into_iter().flatten().find(|group| group.gid.as_raw() == metadata.gid())?;
+        let group =
+            of_file.into_iter().flatten().find(|group| group.gid.as_raw() == metadata.gid())?;
         (metadata.mode() & 0o040 != 0).then(|| {
             let (file, group) = (file.display(), &group.name);
             format!(

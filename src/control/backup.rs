@@ -25,12 +25,18 @@ pub(super) async fn backup(State(control): State<Arc<Control>>) -> Result<Respon
     let length = opened.metadata().await.map_err(|e| unreadable(&e))?.len();
     // The name goes; what is open can be read to its end.
     drop(copy);
-    let headers = [(header::CONTENT_TYPE, MEDIA_TYPE.to_owned()), (header::CONTENT_LENGTH, length.to_string())];
+    let headers = [
+        (header::CONTENT_TYPE, MEDIA_TYPE.to_owned()),
+        (header::CONTENT_LENGTH, length.to_string()),
+    ];
     Ok((headers, Body::from_stream(ReaderStream::with_capacity(opened, 64 * 1024))).into_response())
 }
 
 fn unreadable(error: &std::io::Error) -> Refusal {
-    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the copy of the store cannot be read: {error}"))
+    Refusal::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        format!("the copy of the store cannot be read: {error}"),
+    )
 }
 
 /// A folder beside the store that only we can enter; gone when dropped.
@@ -40,7 +46,12 @@ impl Copy {
     fn beside(store: &Path, name: uuid::Uuid) -> Result<Self, Refusal> {
         let folder = store.with_extension(format!("backup-{}", name.simple()));
         let made = DirBuilder::new().mode(0o700).create(&folder);
-        made.map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("no room for a copy beside the store: {e}")))?;
+        made.map_err(|e| {
+            Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("no room for a copy beside the store: {e}"),
+            )
+        })?;
         Ok(Self(folder))
     }
 
@@ -52,7 +63,10 @@ impl Copy {
 impl Drop for Copy {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!("the folder {} of a backup could not be removed: {error}; remove it", self.0.display());
+            tracing::warn!(
+                "the folder {} of a backup could not be removed: {error}; remove it",
+                self.0.display()
+            );
         }
     }
 }

@@ -75,7 +75,9 @@ impl ClientError {
     /// The error as a document, the daemon's own where it sent one.
     pub fn problem(&self) -> Problem {
         match self {
-            Self::NotAllowed(problem) | Self::Problem(problem) | Self::OtherVersion { problem, .. } => problem.clone(),
+            Self::NotAllowed(problem)
+            | Self::Problem(problem)
+            | Self::OtherVersion { problem, .. } => problem.clone(),
             Self::NoDaemon { .. } => problem(503, "Service Unavailable", self.to_string()),
             Self::WrongAnswer { .. } => problem(502, "Bad Gateway", self.to_string()),
             Self::Unaskable(_) => problem(400, "Bad Request", self.to_string()),
@@ -132,10 +134,15 @@ impl Route {
         let Self { segments, query } = self;
         // A URL cannot carry these as names, and would lead elsewhere.
         if let Some(name) = segments.iter().find(|s| matches!(s.as_str(), "" | "." | "..")) {
-            return Err(ClientError::Problem(problem(404, "Not Found", format!("nothing is called \"{name}\""))));
+            return Err(ClientError::Problem(problem(
+                404,
+                "Not Found",
+                format!("nothing is called \"{name}\""),
+            )));
         }
         // The host is for the form only; the socket is the way.
-        let mut url = Url::parse("http://rosterd/v1").map_err(|e| ClientError::Unaskable(e.to_string()))?;
+        let mut url =
+            Url::parse("http://rosterd/v1").map_err(|e| ClientError::Unaskable(e.to_string()))?;
         if let Ok(mut path) = url.path_segments_mut() {
             path.extend(segments);
         }
@@ -161,8 +168,11 @@ impl Client {
     /// What every client of the socket begins with. Nothing on it is encrypted: this TLS is never used, and trusts nobody.
     pub fn builder(socket: &Path) -> reqwest::ClientBuilder {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let tls = tls.map(|tls| tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions();
+        let tls = tls.map(|tls| {
+            tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+        });
         let builder = reqwest::Client::builder().unix_socket(socket.to_owned());
         match tls {
             Ok(tls) => builder.tls_backend_preconfigured(tls),
@@ -181,18 +191,30 @@ impl Client {
     }
 
     /// Posts a document, and gets another.
-    pub async fn post<B: Serialize + Sync, T: DeserializeOwned>(&self, route: &Route, body: &B) -> Result<T, ClientError> {
+    pub async fn post<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        route: &Route,
+        body: &B,
+    ) -> Result<T, ClientError> {
         self.read(self.post_raw(route, body).await?)
     }
 
     /// Posts a document, and gets another as it comes. `&()` posts nothing.
-    pub async fn post_raw<B: Serialize + Sync>(&self, route: &Route, body: &B) -> Result<Value, ClientError> {
+    pub async fn post_raw<B: Serialize + Sync>(
+        &self,
+        route: &Route,
+        body: &B,
+    ) -> Result<Value, ClientError> {
         let body = serde_json::to_value(body).map_err(|e| ClientError::Unaskable(e.to_string()))?;
         self.ask(Method::POST, route, Some(body).filter(|b| !b.is_null())).await?.document().await
     }
 
     /// Posts nothing, and gets bytes, piece by piece.
-    pub async fn download(&self, route: &Route, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), ClientError> {
+    pub async fn download(
+        &self,
+        route: &Route,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), ClientError> {
         let mut heard = self.ask(Method::POST, route, None).await?;
         if !heard.response.status().is_success() {
             return heard.document().await.map(drop);
@@ -200,7 +222,9 @@ impl Client {
         if heard.daemon.is_none() {
             return Err(heard.is_not_rosterd());
         }
-        while let Some(piece) = heard.response.chunk().await.map_err(|_| heard.client.broke_off(&heard.method))? {
+        while let Some(piece) =
+            heard.response.chunk().await.map_err(|_| heard.client.broke_off(&heard.method))?
+        {
             take(&piece).map_err(ClientError::Unwritable)?;
         }
         Ok(())
@@ -213,7 +237,12 @@ impl Client {
         })
     }
 
-    async fn ask(&self, method: Method, route: &Route, body: Option<Value>) -> Result<Heard<'_>, ClientError> {
+    async fn ask(
+        &self,
+        method: Method,
+        route: &Route,
+        body: Option<Value>,
+    ) -> Result<Heard<'_>, ClientError> {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         let response = loop {
@@ -241,28 +270,41 @@ impl Client {
     }
 
     fn broke_off(&self, method: &Method) -> ClientError {
-        let done = if method == Method::POST { "; what was asked for may have been done: see rosterctl event list" } else { "" };
+        let done = if method == Method::POST {
+            "; what was asked for may have been done: see rosterctl event list"
+        } else {
+            ""
+        };
         self.wrong(format!("it broke off, as when rosterd is restarted: ask again{done}"))
     }
 
     fn no_answer(&self, error: &reqwest::Error, method: &Method) -> ClientError {
         let no_daemon = |why: String| ClientError::NoDaemon { socket: self.socket.clone(), why };
         match behind::<io::Error>(error).map(io::Error::kind) {
-            Some(io::ErrorKind::NotFound) => return no_daemon("there is no such socket".to_owned()),
-            Some(io::ErrorKind::ConnectionRefused) => return no_daemon("the connection was refused".to_owned()),
+            Some(io::ErrorKind::NotFound) => {
+                return no_daemon("there is no such socket".to_owned());
+            }
+            Some(io::ErrorKind::ConnectionRefused) => {
+                return no_daemon("the connection was refused".to_owned());
+            }
             Some(io::ErrorKind::WouldBlock) => {
-                return no_daemon("more callers than it can accept wait for it: see whose with ss -xp".to_owned());
+                return no_daemon(
+                    "more callers than it can accept wait for it: see whose with ss -xp".to_owned(),
+                );
             }
             Some(io::ErrorKind::PermissionDenied) => {
                 let socket = self.socket.display();
-                let detail =
-                    format!("this user may not connect to {socket}: check the modes of the socket and of the directories above it");
+                let detail = format!(
+                    "this user may not connect to {socket}: check the modes of the socket and of the directories above it"
+                );
                 return ClientError::NotAllowed(problem(403, "Forbidden", detail));
             }
             _ => {}
         }
         match behind::<hyper::Error>(error) {
-            Some(http) if http.is_parse() => self.wrong(format!("it is no HTTP ({http}): is this the socket of rosterd?")),
+            Some(http) if http.is_parse() => {
+                self.wrong(format!("it is no HTTP ({http}): is this the socket of rosterd?"))
+            }
             _ if error.is_connect() => no_daemon(chain(error)),
             _ => self.broke_off(method),
         }
@@ -286,8 +328,9 @@ impl Heard<'_> {
         let status = response.status();
         let bytes = response.bytes().await.map_err(|_| client.broke_off(&method))?;
         let Some(daemon) = daemon else { return Err(is_not_rosterd) };
-        let document: Value =
-            serde_json::from_slice(&bytes).map_err(|e| client.wrong(format!("{status}, and no JSON ({e}): see the log of rosterd")))?;
+        let document: Value = serde_json::from_slice(&bytes).map_err(|e| {
+            client.wrong(format!("{status}, and no JSON ({e}): see the log of rosterd"))
+        })?;
         if status.is_success() {
             return Ok(document);
         }
@@ -295,7 +338,9 @@ impl Heard<'_> {
         let is_unknown = problem.kind == UNKNOWN_ROUTE || status == StatusCode::BAD_REQUEST;
         Err(match status {
             StatusCode::FORBIDDEN => ClientError::NotAllowed(problem),
-            _ if is_unknown && daemon != OWN_VERSION => ClientError::OtherVersion { problem, daemon },
+            _ if is_unknown && daemon != OWN_VERSION => {
+                ClientError::OtherVersion { problem, daemon }
+            }
             _ => ClientError::Problem(problem),
         })
     }
@@ -303,7 +348,10 @@ impl Heard<'_> {
     fn is_not_rosterd(&self) -> ClientError {
         let header = |name| self.response.headers().get(name).and_then(|h| h.to_str().ok());
         let who = header(reqwest::header::SERVER).unwrap_or("something else");
-        self.client.wrong(format!("{who} answers there ({}), and not rosterd: is this its socket?", self.response.status()))
+        self.client.wrong(format!(
+            "{who} answers there ({}), and not rosterd: is this its socket?",
+            self.response.status()
+        ))
     }
 }
 

@@ -87,13 +87,26 @@ pub(super) async fn events(
 }
 
 fn too_many(uid: u32) -> Refusal {
-    let detail = format!("{POLLS_OF_ONE} requests of uid {uid} wait for news already: end one of them, or ask without wait");
+    let detail = format!(
+        "{POLLS_OF_ONE} requests of uid {uid} wait for news already: end one of them, or ask without wait"
+    );
     Refusal::new(StatusCode::TOO_MANY_REQUESTS, detail)
 }
 
 impl Control {
     async fn filter(&self, which: WhichEvents) -> Result<EventFilter, Refusal> {
-        let WhichEvents { after, kind, subject, person, account, run, since, until, limit: asked, wait: _ } = which;
+        let WhichEvents {
+            after,
+            kind,
+            subject,
+            person,
+            account,
+            run,
+            since,
+            until,
+            limit: asked,
+            wait: _,
+        } = which;
         let mut subjects: Vec<String> = subject.into_iter().collect();
         if let Some(who) = person {
             subjects.extend(self.subjects_of(&who).await?);
@@ -103,7 +116,8 @@ impl Control {
             Some(handle) => {
                 let account = self.engine.account(&handle).await?;
                 let configured = self.engine.configured();
-                let connected = configured.directories.values().filter(|d| d.config.account == account.handle);
+                let connected =
+                    configured.directories.values().filter(|d| d.config.account == account.handle);
                 let directories = connected.map(|d| d.config.name.clone()).collect();
                 Some(AccountScope { account: account.id, handle: account.handle, directories })
             }
@@ -114,7 +128,10 @@ impl Control {
     /// What events about a person are about: its user, and its objectGUID while it had none.
     async fn subjects_of(&self, who: &str) -> Result<Vec<String>, EngineError> {
         match self.engine.find_user(who).await {
-            Ok(user) => Ok([Some(user.id.to_string()), user.link.map(|l| l.guid.to_string())].into_iter().flatten().collect()),
+            Ok(user) => Ok([Some(user.id.to_string()), user.link.map(|l| l.guid.to_string())]
+                .into_iter()
+                .flatten()
+                .collect()),
             Err(EngineError::NotFound { what, name }) => match who.parse::<Guid>() {
                 Ok(guid) => Ok(vec![guid.to_string()]),
                 Err(_) => Err(EngineError::NotFound { what, name }),
@@ -131,13 +148,17 @@ pub(super) struct AgainstWhat {
     head: Option<String>,
 }
 
-pub(super) async fn verify(State(control): Shared, Query(AgainstWhat { head }): Query<AgainstWhat>) -> Answer<api::LogCheck> {
+pub(super) async fn verify(
+    State(control): Shared,
+    Query(AgainstWhat { head }): Query<AgainstWhat>,
+) -> Answer<api::LogCheck> {
     let noted = match head.as_deref() {
         None => None,
-        Some(text) => Some(
-            noted(text)
-                .ok_or_else(|| Refusal::invalid(format!("\"{text}\" is no head of a log: write SEQ:HASH, as event verify prints it")))?,
-        ),
+        Some(text) => Some(noted(text).ok_or_else(|| {
+            Refusal::invalid(format!(
+                "\"{text}\" is no head of a log: write SEQ:HASH, as event verify prints it"
+            ))
+        })?),
     };
     Ok(Json(convert::log_check(control.engine.store.verify_log(noted).await?, noted)))
 }

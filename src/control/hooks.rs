@@ -49,14 +49,22 @@ pub(super) async fn deliveries(
 ) -> Answer<api::Deliveries> {
     let WhichDeliveries { state, kind, subject, seq, limit: asked } = which;
     if let Some(word) = state.as_deref().filter(|word| !STATES.contains(word)) {
-        return Err(Refusal::invalid(format!("\"{word}\" is no state of a delivery: use pending, delivered or failed")));
+        return Err(Refusal::invalid(format!(
+            "\"{word}\" is no state of a delivery: use pending, delivered or failed"
+        )));
     }
     let filter = DeliveryFilter { state, seq, kind, subject, since: None };
     let deliveries = control.engine.deliveries(&name, &filter, limit(asked)).await?;
-    Ok(Json(api::Deliveries { deliveries: deliveries.into_iter().map(convert::delivery).collect() }))
+    Ok(Json(api::Deliveries {
+        deliveries: deliveries.into_iter().map(convert::delivery).collect(),
+    }))
 }
 
-pub(super) async fn test(State(control): Shared, Extension(by): By, Path(name): Path<String>) -> Answer<api::Sample> {
+pub(super) async fn test(
+    State(control): Shared,
+    Extension(by): By,
+    Path(name): Path<String>,
+) -> Answer<api::Sample> {
     Ok(Json(convert::sample(&name, control.engine.test_hook(&name, &by.actor).await?)))
 }
 
@@ -69,16 +77,30 @@ pub(super) async fn redeliver(
     let api::Redeliver { seq, kind, subject, since } = optional_document(&body)?;
     // One that is named may have been delivered; of the others, those that were given up are meant.
     let state = if seq.is_some() { None } else { Some("failed".to_owned()) };
-    let filter = DeliveryFilter { state, seq, kind, subject, since: since.as_deref().map(instant).transpose()? };
+    let filter = DeliveryFilter {
+        state,
+        seq,
+        kind,
+        subject,
+        since: since.as_deref().map(instant).transpose()?,
+    };
     let deliveries = control.engine.redeliver(&name, &filter, &by.actor).await?;
     if deliveries == 0 && seq.is_some() {
-        let what = format!("the hook {name} has no delivery of event {} that has ended", seq.unwrap_or_default());
+        let what = format!(
+            "the hook {name} has no delivery of event {} that has ended",
+            seq.unwrap_or_default()
+        );
         return Err(Refusal::new(axum::http::StatusCode::CONFLICT, what));
     }
     Ok(Json(api::Redelivered { hook: name, deliveries }))
 }
 
-pub(super) async fn replay(State(control): Shared, Extension(by): By, Path(name): Path<String>, body: Bytes) -> Answer<api::Redelivered> {
+pub(super) async fn replay(
+    State(control): Shared,
+    Extension(by): By,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Answer<api::Redelivered> {
     let api::Replay { since } = document(&body)?;
     let deliveries = control.engine.replay(&name, instant(&since)?, &by.actor).await?;
     Ok(Json(api::Redelivered { hook: name, deliveries }))
@@ -86,5 +108,7 @@ pub(super) async fn replay(State(control): Shared, Extension(by): By, Path(name)
 
 fn instant(text: &str) -> Result<Timestamp, Refusal> {
     let parsed = serde_json::from_value(serde_json::Value::String(text.to_owned()));
-    parsed.map_err(|_| Refusal::invalid(format!("\"{text}\" is no time: write it as in 2026-11-26T08:00:00Z")))
+    parsed.map_err(|_| {
+        Refusal::invalid(format!("\"{text}\" is no time: write it as in 2026-11-26T08:00:00Z"))
+    })
 }

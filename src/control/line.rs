@@ -70,7 +70,11 @@ pub(super) struct Line {
 
 impl Line {
     /// `cut` ends every connection, whatever it is at.
-    pub(super) fn new(listener: UnixListener, callers: Arc<Callers>, cut: CancellationToken) -> Self {
+    pub(super) fn new(
+        listener: UnixListener,
+        callers: Arc<Callers>,
+        cut: CancellationToken,
+    ) -> Self {
         Self {
             listener,
             callers,
@@ -89,7 +93,11 @@ impl Line {
     async fn meet(&mut self, stream: UnixStream) {
         let Ok(peer) = stream.peer_cred() else { return };
         let who = (peer.uid(), peer.gid());
-        let descriptor = tokio::time::timeout(DESCRIPTOR_PATIENCE, Arc::clone(&self.descriptors).acquire_owned()).await;
+        let descriptor = tokio::time::timeout(
+            DESCRIPTOR_PATIENCE,
+            Arc::clone(&self.descriptors).acquire_owned(),
+        )
+        .await;
         let Ok(Ok(permit)) = descriptor else { return };
         if let Some(caller) = self.callers.known(who.0, who.1) {
             return self.seat(stream, permit, who, Class::of(who.0, caller.roles));
@@ -102,7 +110,10 @@ impl Line {
             let (callers, found) = (Arc::clone(&self.callers), self.looked_up.0.clone());
             tokio::spawn(async move {
                 // A caller who cannot be looked up is told so by its request.
-                let class = callers.identify(who.0, who.1).await.map_or(Class::Strangers, |caller| Class::of(who.0, caller.roles));
+                let class = callers
+                    .identify(who.0, who.1)
+                    .await
+                    .map_or(Class::Strangers, |caller| Class::of(who.0, caller.roles));
                 // The line is gone when rosterd is stopping.
                 let _ = found.send((who, class)).await;
             });
@@ -112,7 +123,13 @@ impl Line {
         }
     }
 
-    fn seat(&mut self, stream: UnixStream, permit: OwnedSemaphorePermit, (uid, gid): Who, class: Class) {
+    fn seat(
+        &mut self,
+        stream: UnixStream,
+        permit: OwnedSemaphorePermit,
+        (uid, gid): Who,
+        class: Class,
+    ) {
         let signals = Signals { leave: self.cut.child_token(), hurry: CancellationToken::new() };
         let phases = Phases::default();
         let Some(place) = self.seats.take(class, uid, &phases, &signals) else { return };
@@ -120,7 +137,14 @@ impl Line {
         let Signals { leave, hurry } = signals;
         self.ready.push_back(Connection {
             stream,
-            peer: Peer { uid, gid, has_no_seat: place.is_standing(), phases, hurry, seats: self.seats.clone() },
+            peer: Peer {
+                uid,
+                gid,
+                has_no_seat: place.is_standing(),
+                phases,
+                hurry,
+                seats: self.seats.clone(),
+            },
             was_answering: false,
             is_blocked: false,
             is_heard: false,
@@ -232,7 +256,10 @@ impl Connection {
     /// Whether it is over; else the task is woken when it will be.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.cut.as_mut().poll(cx).is_ready() {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection has to make room, or rosterd is stopping"));
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the connection has to make room, or rosterd is stopping",
+            ));
         }
         if matches!(self.peer.phases.now(), Phase::Receiving | Phase::Answering | Phase::Polling) {
             self.was_answering = true;
@@ -243,13 +270,19 @@ impl Connection {
             self.give_time();
         }
         match self.deadline.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::TimedOut, "the caller took too long")),
+            Poll::Ready(()) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the caller took too long"))
+            }
             Poll::Pending => Ok(()),
         }
     }
 
     /// Writing goes on as long as the caller takes any of it.
-    fn wrote(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        wrote: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         self.is_blocked = wrote.is_pending();
         match wrote {
             Poll::Ready(Ok(count)) if count > 0 => self.give_time(),
@@ -263,7 +296,8 @@ impl Connection {
     /// the end when there is nothing left to send, or nobody to send it to.
     fn ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let phase = self.peer.phases.now();
-        let was_heard = std::mem::replace(&mut self.is_heard, phase == Phase::Listening && !self.is_blocked);
+        let was_heard =
+            std::mem::replace(&mut self.is_heard, phase == Phase::Listening && !self.is_blocked);
         let is_over = match phase {
             // A request that came with the one before has been read, perhaps, and is only about to begin.
             Phase::Listening => self.is_heard && was_heard,
@@ -286,7 +320,11 @@ impl Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check(cx)?;
         if this.last_word.is_some() {
@@ -302,7 +340,11 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let wrote = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.wrote(cx, wrote)
@@ -316,7 +358,11 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let wrote = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
         this.wrote(cx, wrote)
@@ -338,10 +384,16 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("s");
         let none = String::new;
-        let settings =
-            Settings { socket: path.clone(), operators: none(), viewers: none(), authenticators: none(), own_user_operates: true };
+        let settings = Settings {
+            socket: path.clone(),
+            operators: none(),
+            viewers: none(),
+            authenticators: none(),
+            own_user_operates: true,
+        };
         let callers = Arc::new(Callers::new(&settings));
-        let mut line = Line::new(UnixListener::bind(&path).unwrap(), callers, CancellationToken::new());
+        let mut line =
+            Line::new(UnixListener::bind(&path).unwrap(), callers, CancellationToken::new());
         line.patience = Duration::from_millis(200);
         let (caller, accepted) = tokio::join!(UnixStream::connect(&path), line.accept());
         (caller.unwrap(), accepted.0)
@@ -380,7 +432,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_is_passed_on_at_once_when_the_caller_is_gone_and_when_the_answer_is_out_if_it_still_listens() {
+    async fn the_end_is_passed_on_at_once_when_the_caller_is_gone_and_when_the_answer_is_out_if_it_still_listens()
+     {
         let (caller, mut connection) = connected().await;
         let turn = connection.peer.asks();
         turn.goes_on(Phase::Answering);
@@ -391,7 +444,8 @@ mod tests {
         let turn = connection.peer.asks();
         turn.goes_on(Phase::Answering);
         caller.shutdown().await.unwrap();
-        let early = tokio::time::timeout(Duration::from_millis(300), connection.read(&mut [0])).await;
+        let early =
+            tokio::time::timeout(Duration::from_millis(300), connection.read(&mut [0])).await;
         assert!(early.is_err(), "it still listens: {early:?}");
         drop(turn);
         assert_eq!(connection.read(&mut [0]).await.unwrap(), 0);

@@ -28,7 +28,9 @@ use super::socket::ServeError;
 use crate::engine::{DirectoryStatus, Engine, EngineError, HookStatus, STATES};
 use crate::model::{AccountId, Status};
 use crate::store::HookStanding;
-use crate::telemetry::{AccountStanding, DirectoryStanding, Format, HookSeries, Standing, StoreStanding, page};
+use crate::telemetry::{
+    AccountStanding, DirectoryStanding, Format, HookSeries, Standing, StoreStanding, page,
+};
 
 /// Prometheus comes alone, or with a second one beside it; whoever comes when all are taken waits in the kernel's queue.
 const CONNECTIONS: usize = 8;
@@ -59,7 +61,8 @@ impl Metrics {
         let _turn = self.turn.lock().await;
         let store = timeout(STORE, store_standing(&self.engine)).await.ok().and_then(Result::ok);
         let standing = Standing { started_at: self.engine.started_at, store };
-        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        let accept =
+            headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let format = Format::accepted_by(accept);
         let text = page(&self.engine.store.counters, &standing, &STATES, format);
         ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
@@ -84,8 +87,20 @@ async fn store_standing(engine: &Engine) -> Result<StoreStanding, EngineError> {
     });
     let accounts = accounts.collect();
     // What waits for a hook that is configured no longer is nothing to be woken up by.
-    let hooks = engine.hook_statuses().await?.into_iter().filter(|hook| hook.kept_until.is_none()).map(hook_series).collect();
-    Ok(StoreStanding { bytes: engine.store.size(), events: engine.store.event_count().await?, directories, accounts, hooks })
+    let hooks = engine
+        .hook_statuses()
+        .await?
+        .into_iter()
+        .filter(|hook| hook.kept_until.is_none())
+        .map(hook_series)
+        .collect();
+    Ok(StoreStanding {
+        bytes: engine.store.size(),
+        events: engine.store.event_count().await?,
+        directories,
+        accounts,
+        hooks,
+    })
 }
 
 fn directory_standing(status: DirectoryStatus, stale_after: Duration) -> DirectoryStanding {
@@ -154,14 +169,17 @@ impl Port {
 
 /// Takes the port.
 pub async fn bind_port(address: SocketAddr) -> Result<Port, ServeError> {
-    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Port { address, source })?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| ServeError::Port { address, source })?;
     Ok(Port { listener })
 }
 
 /// Answers at `/metrics` until `stop`.
 pub async fn export(port: Port, engine: Arc<Engine>, stop: CancellationToken) {
     let metrics = Arc::new(Metrics::new(engine));
-    let answer = |State(metrics): State<Arc<Metrics>>, headers: HeaderMap| async move { metrics.answer(&headers).await };
+    let answer = |State(metrics): State<Arc<Metrics>>, headers: HeaderMap| async move {
+        metrics.answer(&headers).await
+    };
     let nowhere = || async { (StatusCode::NOT_FOUND, "the metrics are at /metrics\n") };
     let pages = Router::new().route("/metrics", get(answer)).fallback(nowhere).with_state(metrics);
     let seats = Arc::new(Semaphore::new(CONNECTIONS));
@@ -179,7 +197,9 @@ pub async fn export(port: Port, engine: Arc<Engine>, stop: CancellationToken) {
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_told, true) {
-                    tracing::warn!("a connection to the metrics' port could not be accepted: {error}");
+                    tracing::warn!(
+                        "a connection to the metrics' port could not be accepted: {error}"
+                    );
                 }
                 tokio::time::sleep(BREATH).await;
             }
@@ -190,7 +210,10 @@ pub async fn export(port: Port, engine: Arc<Engine>, stop: CancellationToken) {
     connections.shutdown().await;
 }
 
-async fn accept(listener: &TcpListener, seats: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(
+    listener: &TcpListener,
+    seats: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let seat = Arc::clone(seats).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     Ok((stream, seat))
@@ -198,7 +221,9 @@ async fn accept(listener: &TcpListener, seats: &Arc<Semaphore>) -> io::Result<(T
 
 /// One request, and no longer than patience lasts. How a connection ends is its caller's affair.
 async fn serve(stream: TcpStream, pages: Router, seat: OwnedSemaphorePermit) {
-    let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
     drop(timeout(PATIENCE, connection).await);
     drop(seat);
 }
@@ -225,9 +250,18 @@ mod tests {
     impl Exporter {
         async fn start() -> Self {
             let home = tempfile::tempdir().unwrap();
-            let store = Store::open(&format!("sqlite://{}", home.path().join("rosterd.db").display())).await.unwrap();
+            let store =
+                Store::open(&format!("sqlite://{}", home.path().join("rosterd.db").display()))
+                    .await
+                    .unwrap();
             let stop = CancellationToken::new();
-            let engine = Engine::new(Arc::new(store), Clock::system(), Vec::new(), Rules::default(), stop.clone());
+            let engine = Engine::new(
+                Arc::new(store),
+                Clock::system(),
+                Vec::new(),
+                Rules::default(),
+                stop.clone(),
+            );
             let engine = Arc::new(engine);
             let port = bind_port("127.0.0.1:0".parse().unwrap()).await.unwrap();
             let address = port.address().unwrap();
@@ -237,7 +271,10 @@ mod tests {
 
         async fn say(&self, request: &str) -> String {
             let mut stream = TcpStream::connect(self.address).await.unwrap();
-            stream.write_all(format!("{request} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+            stream
+                .write_all(format!("{request} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.unwrap();
             answer
@@ -248,13 +285,21 @@ mod tests {
     async fn the_port_serves_one_page_and_nothing_else() {
         let exporter = Exporter::start().await;
         let page = exporter.say("GET /metrics").await;
-        assert!(page.starts_with("HTTP/1.1 200") && page.contains("application/openmetrics-text; version=1.0.0"), "{page}");
+        assert!(
+            page.starts_with("HTTP/1.1 200")
+                && page.contains("application/openmetrics-text; version=1.0.0"),
+            "{page}"
+        );
         assert!(page.contains("\nrosterd_store_up 1\n") && page.ends_with("# EOF\n"), "{page}");
         let head = exporter.say("HEAD /metrics").await;
         assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
-        for (request, status) in
-            [("GET /", 404), ("GET /v1/metrics", 404), ("GET /v1/status", 404), ("POST /v1/sync", 404), ("POST /metrics", 405)]
-        {
+        for (request, status) in [
+            ("GET /", 404),
+            ("GET /v1/metrics", 404),
+            ("GET /v1/status", 404),
+            ("POST /v1/sync", 404),
+            ("POST /metrics", 405),
+        ] {
             let answer = exporter.say(request).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
         }
@@ -281,6 +326,9 @@ mod tests {
         let exporter = Exporter::start().await;
         exporter.engine.store.close().await;
         let page = exporter.say("GET /metrics").await;
-        assert!(page.contains("\nrosterd_store_up 0\n") && page.contains("\nprocess_open_fds "), "{page}");
+        assert!(
+            page.contains("\nrosterd_store_up 0\n") && page.contains("\nprocess_open_fds "),
+            "{page}"
+        );
     }
 }

@@ -51,7 +51,10 @@ impl Schemas {
                 settings.meta_schema = None;
             })
         };
-        Self { sent: settings().for_serialize().into_generator(), asked: settings().for_deserialize().into_generator() }
+        Self {
+            sent: settings().for_serialize().into_generator(),
+            asked: settings().for_deserialize().into_generator(),
+        }
     }
 
     fn sent(&mut self, of: SchemaOf) -> Value {
@@ -126,8 +129,12 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
 
 /// `get_directories_name_plan`.
 fn id(method: &Method, path: &str) -> String {
-    let words = path.split(['/', '.']).filter(|w| !w.is_empty()).map(|w| w.trim_matches(['{', '}']));
-    std::iter::once(method.as_str().to_lowercase().as_str()).chain(words).collect::<Vec<_>>().join("_")
+    let words =
+        path.split(['/', '.']).filter(|w| !w.is_empty()).map(|w| w.trim_matches(['{', '}']));
+    std::iter::once(method.as_str().to_lowercase().as_str())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join("_")
 }
 
 fn of_path(path: &str) -> Vec<Value> {
@@ -148,9 +155,11 @@ fn of_path(path: &str) -> Vec<Value> {
 
 /// The fields of an object as query parameters.
 fn of_query(of: SchemaOf, schemas: &Schemas) -> Vec<Value> {
-    let settings = schemas.asked.settings().clone().with(|settings| settings.inline_subschemas = true);
+    let settings =
+        schemas.asked.settings().clone().with(|settings| settings.inline_subschemas = true);
     let object = of(&mut settings.into_generator()).to_value();
-    let required: Vec<&str> = object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> =
+        object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let fields = object["properties"].as_object().into_iter().flatten();
     fields
         .map(|(name, field)| {
@@ -161,7 +170,11 @@ fn of_query(of: SchemaOf, schemas: &Schemas) -> Vec<Value> {
         .collect()
 }
 
-fn responses(operation: &Operation, answers: &[Answers], schemas: &mut Schemas) -> Map<String, Value> {
+fn responses(
+    operation: &Operation,
+    answers: &[Answers],
+    schemas: &mut Schemas,
+) -> Map<String, Value> {
     let mut all = Map::new();
     for Answers { status, says, content } in answers {
         let content = match content {
@@ -178,9 +191,12 @@ fn responses(operation: &Operation, answers: &[Answers], schemas: &mut Schemas) 
 }
 
 /// Everything that can go wrong with an operation.
-fn failures(Operation { path, roles, query, takes, fails, .. }: &Operation) -> Vec<(u16, &'static str)> {
+fn failures(
+    Operation { path, roles, query, takes, fails, .. }: &Operation,
+) -> Vec<(u16, &'static str)> {
     let mut all = fails.to_vec();
-    if query.is_some() || !matches!(takes, Takes::Nothing) || path.contains('{') || roles.is_some() {
+    if query.is_some() || !matches!(takes, Takes::Nothing) || path.contains('{') || roles.is_some()
+    {
         all.push((400, "The request asks for something that is not known, or malformed"));
     }
     if roles.is_some() {

@@ -50,7 +50,10 @@ pub enum PeerError {
         source: Errno,
     },
     /// The user database does not answer.
-    #[error("the user database did not answer about uid {uid} within {}", humantime::format_duration(PATIENCE))]
+    #[error(
+        "the user database did not answer about uid {uid} within {}",
+        humantime::format_duration(PATIENCE)
+    )]
     Silent {
         /// Who was asked about.
         uid: u32,
@@ -76,7 +79,8 @@ struct Names {
 
 impl Names {
     fn of(settings: &Settings) -> Self {
-        let Settings { socket: _, operators, viewers, authenticators, own_user_operates: _ } = settings.clone();
+        let Settings { socket: _, operators, viewers, authenticators, own_user_operates: _ } =
+            settings.clone();
         Self { operators, viewers, authenticators }
     }
 }
@@ -129,7 +133,9 @@ impl Callers {
         if let Some(caller) = self.known(uid, gid) {
             return Ok(caller);
         }
-        let caller = tokio::time::timeout(PATIENCE, self.ask(uid, gid)).await.map_err(|_| PeerError::Silent { uid })??;
+        let caller = tokio::time::timeout(PATIENCE, self.ask(uid, gid))
+            .await
+            .map_err(|_| PeerError::Silent { uid })??;
         let now = Instant::now();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, (until, _)| *until > now);
@@ -161,7 +167,11 @@ fn look_up(uid: u32, gid: u32, own: OwnUser, names: &Names) -> Result<Caller, Er
         name => Ok(or_none(Group::from_name(name))?.map(|g| g.gid.as_raw())),
     };
     let Names { operators, viewers, authenticators } = names;
-    let ids = RoleGroups { operators: group(operators)?, viewers: group(viewers)?, authenticators: group(authenticators)? };
+    let ids = RoleGroups {
+        operators: group(operators)?,
+        viewers: group(viewers)?,
+        authenticators: group(authenticators)?,
+    };
     let actor = Actor(user.map_or_else(|| format!("uid:{uid}"), |u| u.name));
     Ok(Caller { actor, roles: ids.roles(uid, &groups, own) })
 }

@@ -53,7 +53,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self { kind, status, detail } = self;
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
-        let problem = api::Problem { kind: kind.to_owned(), title, status: status.as_u16(), detail };
+        let problem =
+            api::Problem { kind: kind.to_owned(), title, status: status.as_u16(), detail };
         // A struct of texts and a number always becomes JSON.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
@@ -65,7 +66,9 @@ impl From<EngineError> for Refusal {
         let status = match &error {
             EngineError::NotFound { .. } => StatusCode::NOT_FOUND,
             EngineError::Invalid(_) => StatusCode::BAD_REQUEST,
-            EngineError::Refused(_) | EngineError::Reloaded | EngineError::Store(StoreError::Raced { .. }) => StatusCode::CONFLICT,
+            EngineError::Refused(_)
+            | EngineError::Reloaded
+            | EngineError::Store(StoreError::Raced { .. }) => StatusCode::CONFLICT,
             EngineError::Directory(_) => StatusCode::BAD_GATEWAY,
             EngineError::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
             EngineError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
@@ -96,7 +99,9 @@ pub(super) async fn as_problems(request: Request, next: Next) -> Response {
     }
     let allow = response.headers().get(header::ALLOW).cloned();
     let refusal = match &allow {
-        Some(allow) if status == StatusCode::METHOD_NOT_ALLOWED => Refusal::unknown_route(status, no_such_method(&method, &path, allow)),
+        Some(allow) if status == StatusCode::METHOD_NOT_ALLOWED => {
+            Refusal::unknown_route(status, no_such_method(&method, &path, allow))
+        }
         _ => {
             let text = to_bytes(response.into_body(), LONGEST_TEXT).await.unwrap_or_default();
             Refusal::new(status, String::from_utf8_lossy(&text))

@@ -50,18 +50,31 @@ impl Control {
         let store = &self.engine.store;
         let summary = store.plan_summary(plan.id).await?;
         // A directory that is no longer configured has plans all the same.
-        let Ok(directory) = self.engine.directory(&plan.directory) else { return Ok(convert::About { summary, ..Default::default() }) };
+        let Ok(directory) = self.engine.directory(&plan.directory) else {
+            return Ok(convert::About { summary, ..Default::default() });
+        };
         let pins = store.pins(&directory.config.name, PinKind::Group).await?;
-        let groups = pins.into_iter().flat_map(|(name, pins)| pins.into_iter().map(move |pin| (pin.guid, name.clone()))).collect();
-        Ok(convert::About { summary, groups, approval_expires: self.engine.approval_expires(&directory, plan) })
+        let groups = pins
+            .into_iter()
+            .flat_map(|(name, pins)| pins.into_iter().map(move |pin| (pin.guid, name.clone())))
+            .collect();
+        Ok(convert::About {
+            summary,
+            groups,
+            approval_expires: self.engine.approval_expires(&directory, plan),
+        })
     }
 
     /// An account with its domains and directories.
-    pub(super) async fn show_account(&self, account: crate::model::Account) -> Result<api::Account, Refusal> {
+    pub(super) async fn show_account(
+        &self,
+        account: crate::model::Account,
+    ) -> Result<api::Account, Refusal> {
         let claims = self.engine.store.claims(Some(account.id)).await?;
         let domains = claims.into_iter().map(|c| convert::domain(c, &account.handle)).collect();
         let configured = self.engine.configured();
-        let connected = configured.directories.values().filter(|d| d.config.account == account.handle);
+        let connected =
+            configured.directories.values().filter(|d| d.config.account == account.handle);
         let directories = connected.map(|d| d.config.name.to_string()).collect();
         Ok(convert::account(account, domains, directories))
     }
@@ -75,8 +88,12 @@ impl Control {
     }
 
     async fn show_users(&self, users: Vec<User>) -> Result<Vec<api::User>, Refusal> {
-        let handles = self.handles(users.iter().map(|u| u.account).collect::<BTreeSet<_>>()).await?;
-        let quarantined = self.engine.quarantine(users.iter().filter_map(|u| u.link.as_ref()).map(|l| l.directory.clone())).await?;
+        let handles =
+            self.handles(users.iter().map(|u| u.account).collect::<BTreeSet<_>>()).await?;
+        let quarantined = self
+            .engine
+            .quarantine(users.iter().filter_map(|u| u.link.as_ref()).map(|l| l.directory.clone()))
+            .await?;
         let show = |user: User| {
             let account = handle(&handles, user.account)?;
             let quarantine = quarantined.get(&user.id).map_or(&[][..], Vec::as_slice);
@@ -96,20 +113,32 @@ impl Control {
 pub(super) async fn status(State(control): Shared) -> Answer<api::Status> {
     let hooks = control.engine.hook_statuses().await?;
     let attention = control.engine.runner.trouble();
-    Ok(Json(convert::status(control.engine.started_at, control.directories().await?, &hooks, attention)))
+    Ok(Json(convert::status(
+        control.engine.started_at,
+        control.directories().await?,
+        &hooks,
+        attention,
+    )))
 }
 
 pub(super) async fn directories(State(control): Shared) -> Answer<api::Directories> {
     Ok(Json(api::Directories { directories: control.directories().await? }))
 }
 
-pub(super) async fn progress(State(control): Shared, Path(name): Path<String>) -> Answer<api::Progress> {
+pub(super) async fn progress(
+    State(control): Shared,
+    Path(name): Path<String>,
+) -> Answer<api::Progress> {
     let progress = control.engine.directory(&name)?.progress();
     let progress = convert::progress(&progress.borrow());
     Ok(Json(progress))
 }
 
-pub(super) async fn plan(State(control): Shared, Path(name): Path<String>, Extension(caller): Extension<Caller>) -> Answer<api::Plan> {
+pub(super) async fn plan(
+    State(control): Shared,
+    Path(name): Path<String>,
+    Extension(caller): Extension<Caller>,
+) -> Answer<api::Plan> {
     let directory = control.engine.directory(&name)?;
     let _turn = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
     let request = Request::full(Trigger::Manual, Some(caller.actor));
@@ -136,7 +165,10 @@ pub(super) struct WhichPlans {
     rejected: bool,
 }
 
-pub(super) async fn held_plans(State(control): Shared, Query(which): Query<WhichPlans>) -> Answer<api::HeldPlans> {
+pub(super) async fn held_plans(
+    State(control): Shared,
+    Query(which): Query<WhichPlans>,
+) -> Answer<api::HeldPlans> {
     let WhichPlans { all, rejected } = which;
     let store = &control.engine.store;
     let mut held = Vec::new();
@@ -146,10 +178,14 @@ pub(super) async fn held_plans(State(control): Shared, Query(which): Query<Which
     Ok(Json(api::HeldPlans { held }))
 }
 
-pub(super) async fn held_plan(State(control): Shared, Path(id): Path<String>) -> Answer<api::HeldPlan> {
+pub(super) async fn held_plan(
+    State(control): Shared,
+    Path(id): Path<String>,
+) -> Answer<api::HeldPlan> {
     let store = &control.engine.store;
     let id = plan_id(&id)?;
-    let plan = store.plan(id).await?.ok_or_else(|| Refusal::not_found("held plan", &id.to_string()))?;
+    let plan =
+        store.plan(id).await?.ok_or_else(|| Refusal::not_found("held plan", &id.to_string()))?;
     let (about, changes) = (control.about(&plan).await?, store.plan_changes(id).await?);
     Ok(Json(convert::held(plan, about, Some(changes))))
 }
@@ -168,7 +204,10 @@ pub(super) struct WhichRuns {
     limit: Option<u64>,
 }
 
-pub(super) async fn runs(State(control): Shared, Query(which): Query<WhichRuns>) -> Answer<api::Runs> {
+pub(super) async fn runs(
+    State(control): Shared,
+    Query(which): Query<WhichRuns>,
+) -> Answer<api::Runs> {
     let runs = control.engine.store.runs(which.directory.as_deref(), limit(which.limit)).await?;
     Ok(Json(api::Runs { runs: runs.into_iter().map(convert::run).collect() }))
 }
@@ -179,7 +218,11 @@ pub(super) async fn run(State(control): Shared, Path(id): Path<String>) -> Answe
     let run = control.engine.store.run(parsed).await?.ok_or_else(missing)?;
     let changes = control.engine.store.run_changes(parsed, CHANGES_OF_RUN).await?;
     let undone_by = control.engine.store.undone_by(parsed).await?.map(|run| run.to_string());
-    Ok(Json(api::RunDetail { run: convert::run(run), undone_by, applied: changes.into_iter().map(convert::stored_change).collect() }))
+    Ok(Json(api::RunDetail {
+        run: convert::run(run),
+        undone_by,
+        applied: changes.into_iter().map(convert::stored_change).collect(),
+    }))
 }
 
 /// The id of a run; what is none names no run.
@@ -194,7 +237,10 @@ pub(super) struct WhichAccounts {
     q: Option<String>,
 }
 
-pub(super) async fn accounts(State(control): Shared, Query(WhichAccounts { q }): Query<WhichAccounts>) -> Answer<api::Accounts> {
+pub(super) async fn accounts(
+    State(control): Shared,
+    Query(WhichAccounts { q }): Query<WhichAccounts>,
+) -> Answer<api::Accounts> {
     let mut accounts = Vec::new();
     for account in control.engine.find_accounts(q.as_deref().unwrap_or_default()).await? {
         accounts.push(control.show_account(account).await?);
@@ -202,7 +248,10 @@ pub(super) async fn accounts(State(control): Shared, Query(WhichAccounts { q }):
     Ok(Json(api::Accounts { accounts }))
 }
 
-pub(super) async fn account(State(control): Shared, Path(handle): Path<String>) -> Answer<api::Account> {
+pub(super) async fn account(
+    State(control): Shared,
+    Path(handle): Path<String>,
+) -> Answer<api::Account> {
     let account = control.engine.account(&handle).await?;
     Ok(Json(control.show_account(account).await?))
 }
@@ -214,15 +263,21 @@ pub(super) struct WhichDomains {
     account: Option<String>,
 }
 
-pub(super) async fn domains(State(control): Shared, Query(which): Query<WhichDomains>) -> Answer<api::Domains> {
+pub(super) async fn domains(
+    State(control): Shared,
+    Query(which): Query<WhichDomains>,
+) -> Answer<api::Domains> {
     let of = control.account_id(which.account.as_deref()).await?;
     let claims = control.engine.store.claims(of).await?;
-    let handles = control.handles(claims.iter().map(|c| c.account).collect::<BTreeSet<_>>()).await?;
+    let handles =
+        control.handles(claims.iter().map(|c| c.account).collect::<BTreeSet<_>>()).await?;
     let show = |claim: crate::model::Claim| {
         let account = handle(&handles, claim.account)?;
         Ok(convert::domain(claim, account))
     };
-    Ok(Json(api::Domains { domains: claims.into_iter().map(show).collect::<Result<_, Refusal>>()? }))
+    Ok(Json(api::Domains {
+        domains: claims.into_iter().map(show).collect::<Result<_, Refusal>>()?,
+    }))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -253,7 +308,12 @@ pub(super) struct WhichUsers {
 }
 
 /// One of our words, or a sentence that lists them.
-fn word<T>(what: &str, text: Option<&str>, parse: impl Fn(&str) -> Option<T>, words: &[&str]) -> Result<Option<T>, Refusal> {
+fn word<T>(
+    what: &str,
+    text: Option<&str>,
+    parse: impl Fn(&str) -> Option<T>,
+    words: &[&str],
+) -> Result<Option<T>, Refusal> {
     let Some(text) = text else { return Ok(None) };
     match parse(text) {
         Some(value) => Ok(Some(value)),
@@ -261,17 +321,34 @@ fn word<T>(what: &str, text: Option<&str>, parse: impl Fn(&str) -> Option<T>, wo
     }
 }
 
-pub(super) async fn users(State(control): Shared, Query(which): Query<WhichUsers>) -> Answer<api::Users> {
-    let WhichUsers { account, status, tier, domain, reason, unmanaged, quarantined, sort, after, limit: asked } = which;
+pub(super) async fn users(
+    State(control): Shared,
+    Query(which): Query<WhichUsers>,
+) -> Answer<api::Users> {
+    let WhichUsers {
+        account,
+        status,
+        tier,
+        domain,
+        reason,
+        unmanaged,
+        quarantined,
+        sort,
+        after,
+        limit: asked,
+    } = which;
     let query = UserQuery {
         account,
         status: word("status", status.as_deref(), Status::parse, &Status::ALL.map(Status::as_str))?,
         tier: word("tier", tier.as_deref(), Tier::parse, &Tier::ALL.map(Tier::as_str))?,
-        domain: domain.map(|text| Domain::parse(&text).map_err(|e| Refusal::invalid(e.to_string()))).transpose()?,
+        domain: domain
+            .map(|text| Domain::parse(&text).map_err(|e| Refusal::invalid(e.to_string())))
+            .transpose()?,
         reason: word("reason", reason.as_deref(), Reason::parse, &Reason::ALL.map(Reason::as_str))?,
         unmanaged,
         quarantined,
-        sort: word("order", sort.as_deref(), Sort::parse, &Sort::ALL.map(Sort::as_str))?.unwrap_or_default(),
+        sort: word("order", sort.as_deref(), Sort::parse, &Sort::ALL.map(Sort::as_str))?
+            .unwrap_or_default(),
         after,
         limit: usize::try_from(limit(asked)).unwrap_or(usize::MAX),
     };
@@ -288,7 +365,10 @@ pub(super) struct WhatToFind {
     limit: Option<u64>,
 }
 
-pub(super) async fn search(State(control): Shared, Query(what): Query<WhatToFind>) -> Answer<api::Users> {
+pub(super) async fn search(
+    State(control): Shared,
+    Query(what): Query<WhatToFind>,
+) -> Answer<api::Users> {
     let filter = UserFilter { limit: Some(limit(what.limit)), ..UserFilter::default() };
     let found = control.engine.store.search(&what.q, &filter).await?;
     Ok(Json(api::Users { users: control.show_users(found).await?, next: None }))
@@ -296,10 +376,15 @@ pub(super) async fn search(State(control): Shared, Query(what): Query<WhatToFind
 
 pub(super) async fn quarantine(State(control): Shared) -> Answer<api::Quarantine> {
     let entries = control.engine.store.quarantine().await?;
-    Ok(Json(api::Quarantine { quarantined: entries.into_iter().map(convert::quarantined).collect() }))
+    Ok(Json(api::Quarantine {
+        quarantined: entries.into_iter().map(convert::quarantined).collect(),
+    }))
 }
 
-pub(super) async fn explain(State(control): Shared, Path(who): Path<String>) -> Answer<api::Explanation> {
+pub(super) async fn explain(
+    State(control): Shared,
+    Path(who): Path<String>,
+) -> Answer<api::Explanation> {
     let mut explained = control.engine.explain(&who).await?;
     let user = match explained.user.take() {
         Some(user) => Some(control.show_user(user).await?),
@@ -308,12 +393,19 @@ pub(super) async fn explain(State(control): Shared, Path(who): Path<String>) -> 
     Ok(Json(convert::explanation(&who, explained, user)))
 }
 
-pub(super) async fn contacts(State(control): Shared, Path(who): Path<String>, Query(what): Query<WhatToFind>) -> Answer<api::Contacts> {
+pub(super) async fn contacts(
+    State(control): Shared,
+    Path(who): Path<String>,
+    Query(what): Query<WhatToFind>,
+) -> Answer<api::Contacts> {
     let found = control.engine.contacts(&who, &what.q, limit(what.limit)).await?;
     Ok(Json(api::Contacts { contacts: found.into_iter().map(convert::contact).collect() }))
 }
 
-pub(super) async fn user(State(control): Shared, Path(who): Path<String>) -> Answer<api::UserDetail> {
+pub(super) async fn user(
+    State(control): Shared,
+    Path(who): Path<String>,
+) -> Answer<api::UserDetail> {
     let user = control.engine.find_user(&who).await?;
     let history = convert::history(control.engine.history(&user).await?);
     Ok(Json(api::UserDetail { user: control.show_user(user).await?, history }))

@@ -55,15 +55,28 @@ pub(super) struct Asked {
 }
 
 /// Carries a request out, and records the event that it did not leave.
-pub(super) async fn recorded(control: Arc<Control>, asked: Asked, request: Request, next: Next) -> Response {
+pub(super) async fn recorded(
+    control: Arc<Control>,
+    asked: Asked,
+    request: Request,
+    next: Next,
+) -> Response {
     let uri = request.uri().clone();
     tracing::debug!("{} asks for {}", asked.actor, uri.path());
     let (response, is_recorded) = watch_events(&asked.actor, next.run(request)).await;
-    if is_recorded || !response.status().is_success() || response.extensions().get::<DryRun>().is_some() {
+    if is_recorded
+        || !response.status().is_success()
+        || response.extensions().get::<DryRun>().is_some()
+    {
         return response;
     }
     let (subject, account) = about(&control, asked.pattern, uri.path());
-    let cause = EventCause { actor: asked.actor.clone(), run: None, account, at: control.engine.clock.now() };
+    let cause = EventCause {
+        actor: asked.actor.clone(),
+        run: None,
+        account,
+        at: control.engine.clock.now(),
+    };
     let after = json!({
         "operation": format!("POST {}", uri.path()),
         "query": query(uri.query().unwrap_or_default()),
@@ -76,8 +89,17 @@ pub(super) async fn recorded(control: Arc<Control>, asked: Asked, request: Reque
         Ok(()) => response,
         // An export that nothing tells of does not leave; a change is made, and the caller learns that it is not in the log.
         Err(error) => {
-            tracing::error!("the event {} by {} cannot be written: {}", asked.kind, asked.actor, chain(&error));
-            let detail = format!("it was done, but its event {} cannot be written: {}", asked.kind, chain(&error));
+            tracing::error!(
+                "the event {} by {} cannot be written: {}",
+                asked.kind,
+                asked.actor,
+                chain(&error)
+            );
+            let detail = format!(
+                "it was done, but its event {} cannot be written: {}",
+                asked.kind,
+                chain(&error)
+            );
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
         }
     }
@@ -85,12 +107,18 @@ pub(super) async fn recorded(control: Arc<Control>, asked: Asked, request: Reque
 
 /// Returns the subject of an operation: the first name in its path, else the noun; and the account, if the path names one.
 fn about(control: &Control, pattern: &str, path: &str) -> (String, Option<Handle>) {
-    let parts = || pattern.split('/').skip(1).zip(path.strip_prefix("/v1").unwrap_or(path).split('/').skip(1));
+    let parts = || {
+        pattern.split('/').skip(1).zip(path.strip_prefix("/v1").unwrap_or(path).split('/').skip(1))
+    };
     let named = parts().find(|(part, _)| part.starts_with('{'));
     let subject = named.map_or_else(|| noun(pattern).to_owned(), |(_, name)| decoded(name));
     let account = match noun(pattern) {
         "accounts" => Handle::parse(&subject).ok(),
-        "directories" => control.engine.directory(&subject).ok().map(|directory| directory.config.account.clone()),
+        "directories" => control
+            .engine
+            .directory(&subject)
+            .ok()
+            .map(|directory| directory.config.account.clone()),
         _ => None,
     };
     (subject, account)
@@ -112,6 +140,9 @@ fn decoded(segment: &str) -> String {
 fn query(text: &str) -> Value {
     let Ok(mut url) = reqwest::Url::parse("http://rosterd/") else { return Value::Null };
     url.set_query(Some(text));
-    let pairs: Map<String, Value> = url.query_pairs().map(|(name, value)| (name.into_owned(), Value::String(value.into_owned()))).collect();
+    let pairs: Map<String, Value> = url
+        .query_pairs()
+        .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
+        .collect();
     if pairs.is_empty() { Value::Null } else { Value::Object(pairs) }
 }

@@ -115,9 +115,13 @@ impl RoleGroups {
         if uid == own.uid {
             return if own.operates && uid != OVERFLOW { Roles::ALL } else { Roles::NONE };
         }
-        [(Role::Operator, operators), (Role::Viewer, viewers), (Role::Authenticator, authenticators)]
-            .into_iter()
-            .filter(|(_, group)| group.is_some_and(|group| groups.contains(&group)))
-            .fold(Roles::NONE, |roles, (role, _)| roles.with(role))
+        [
+            (Role::Operator, operators),
+            (Role::Viewer, viewers),
+            (Role::Authenticator, authenticators),
+        ]
+        .into_iter()
+        .filter(|(_, group)| group.is_some_and(|group| groups.contains(&group)))
+        .fold(Roles::NONE, |roles, (role, _)| roles.with(role))
     }
 }

@@ -83,14 +83,32 @@ pub(super) struct Operation {
 }
 
 impl Operation {
-    fn new<H, T>(method: Method, roles: Option<Roles>, effect: Effect, path: &'static str, handler: H, summary: &'static str) -> Self
+    fn new<H, T>(
+        method: Method,
+        roles: Option<Roles>,
+        effect: Effect,
+        path: &'static str,
+        handler: H,
+        summary: &'static str,
+    ) -> Self
     where
         H: Handler<T, Arc<Control>>,
         T: 'static,
     {
         let filter = if method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
         let handler = on(filter, handler);
-        Self { method, path, roles, effect, summary, query: None, takes: Takes::Nothing, answers: Vec::new(), fails: &[], handler }
+        Self {
+            method,
+            path,
+            roles,
+            effect,
+            summary,
+            query: None,
+            takes: Takes::Nothing,
+            answers: Vec::new(),
+            fails: &[],
+            handler,
+        }
     }
 
     /// With query parameters: the fields of `T`, which the handler reads.
@@ -115,7 +133,11 @@ impl Operation {
 
     /// Answers that it is under way, where its end is not awaited.
     fn may_only_begin(self) -> Self {
-        self.answer(StatusCode::ACCEPTED, "It has begun (`wait=false`)", Content::Json(schema::<api::Accepted>()))
+        self.answer(
+            StatusCode::ACCEPTED,
+            "It has begun (`wait=false`)",
+            Content::Json(schema::<api::Accepted>()),
+        )
     }
 
     fn answer(mut self, status: StatusCode, says: &'static str, content: Content) -> Self {
@@ -173,15 +195,25 @@ const TOO_LONG: (u16, &str) = (504, "It took longer than it may");
 pub(super) fn operations() -> Vec<Operation> {
     // The document is the same for every rosterd of a version and holds nothing of anybody, and who writes a client
     // needs it before having a role: everybody may read it.
-    let document = Operation::new(Method::GET, None, Effect::Reads, "/openapi.json", openapi::answer, "This document").answer(
-        StatusCode::OK,
-        "An OpenAPI document",
-        Content::Bytes("application/json"),
-    );
-    let sign_in =
-        Operation::new(Method::POST, Some(AUTHENTICATORS), Effect::Decides, "/sign-ins", write::sign_in, "Whether a user may sign in")
-            .takes::<api::SignIn>()
-            .answers::<api::SignInDecision>("The decision, also when it is no");
+    let document = Operation::new(
+        Method::GET,
+        None,
+        Effect::Reads,
+        "/openapi.json",
+        openapi::answer,
+        "This document",
+    )
+    .answer(StatusCode::OK, "An OpenAPI document", Content::Bytes("application/json"));
+    let sign_in = Operation::new(
+        Method::POST,
+        Some(AUTHENTICATORS),
+        Effect::Decides,
+        "/sign-ins",
+        write::sign_in,
+        "Whether a user may sign in",
+    )
+    .takes::<api::SignIn>()
+    .answers::<api::SignInDecision>("The decision, also when it is no");
     vec![
         document,
         sign_in,
@@ -271,8 +303,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers::<api::DirectoryStatus>("How the directory stands then"),
         act(
             "directory.rebaselined",
-            "/directories/{name}/repin",
-            write::repin,
+            "/directories/{name}/rebaseline",
+            write::rebaseline,
             "Accept bases, groups, canaries and readable attributes as they are now",
         )
         .answers::<api::DirectoryStatus>("How the directory stands then")
@@ -352,7 +384,7 @@ pub(super) fn operations() -> Vec<Operation> {
         change("/users/{who}/release-address", write::release_address, "Free the addresses of a suspended user for somebody new")
             .answers::<api::User>("The user")
             .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
-        change("/users/{who}/unpin", write::unpin, "Let the directory decide again about what an operator has overruled")
+        change("/users/{who}/clear_override", write::clear_override, "Let the directory decide again about what an operator has overruled")
             .answers::<api::User>("The user")
             .fails(&[REFUSED]),
         change("/users/{who}/remove", write::remove_user, "Take somebody out of an account, and forget them")

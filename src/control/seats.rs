@@ -26,7 +26,8 @@ pub(super) enum Class {
 }
 
 impl Class {
-    const ALL: [Self; 5] = [Self::Root, Self::Operators, Self::Authenticators, Self::Viewers, Self::Strangers];
+    const ALL: [Self; 5] =
+        [Self::Root, Self::Operators, Self::Authenticators, Self::Viewers, Self::Strangers];
 
     /// The class of a user with these roles.
     pub(super) fn of(uid: u32, roles: Roles) -> Self {
@@ -156,7 +157,13 @@ impl Seats {
     }
 
     /// Takes a place for one more connection of this user; `None` when there is not even standing room.
-    pub(super) fn take(&self, class: Class, uid: u32, phases: &Phases, signals: &Signals) -> Option<Place> {
+    pub(super) fn take(
+        &self,
+        class: Class,
+        uid: u32,
+        phases: &Phases,
+        signals: &Signals,
+    ) -> Option<Place> {
         let mut room = self.room();
         let chair = if room.make_room(class, uid) {
             let number = room.next;
@@ -201,7 +208,8 @@ impl Room {
         if row.taken.values().map(Vec::len).sum::<usize>() < all {
             return true;
         }
-        let mut users: Vec<(usize, u32)> = row.taken.iter().map(|(uid, chairs)| (chairs.len(), *uid)).collect();
+        let mut users: Vec<(usize, u32)> =
+            row.taken.iter().map(|(uid, chairs)| (chairs.len(), *uid)).collect();
         users.sort_unstable_by(|a, b| b.cmp(a));
         self.send_away(class, &users.into_iter().map(|(_, uid)| uid).collect::<Vec<_>>())
     }
@@ -210,7 +218,9 @@ impl Room {
     fn send_away(&mut self, class: Class, users: &[u32]) -> bool {
         self.tell(class, users);
         // A connection that has asked nothing goes first, then a long poll, last an answer that is not taken.
-        for spare in [&[Phase::Listening, Phase::Receiving][..], &[Phase::Polling], &[Phase::Sending]] {
+        for spare in
+            [&[Phase::Listening, Phase::Receiving][..], &[Phase::Polling], &[Phase::Sending]]
+        {
             for uid in users {
                 let Some(chairs) = self.row(class).taken.get_mut(uid) else { continue };
                 if let Some(at) = chairs.iter().position(|c| spare.contains(&c.phases.now())) {
@@ -282,7 +292,10 @@ mod tests {
     }
 
     fn comes(seats: &Seats, class: Class, uid: u32) -> Guest {
-        let (phases, signals) = (Phases::default(), Signals { leave: CancellationToken::new(), hurry: CancellationToken::new() });
+        let (phases, signals) = (
+            Phases::default(),
+            Signals { leave: CancellationToken::new(), hurry: CancellationToken::new() },
+        );
         let place = seats.take(class, uid, &phases, &signals);
         Guest { phases, signals, place }
     }
@@ -306,16 +319,23 @@ mod tests {
         for turn in &turns {
             turn.goes_on(Phase::Answering);
         }
-        let more: Vec<Guest> = (0..STANDING).map(|_| comes(&seats, Class::Operators, 1000)).collect();
+        let more: Vec<Guest> =
+            (0..STANDING).map(|_| comes(&seats, Class::Operators, 1000)).collect();
         assert!(more.iter().all(|g| g.place.as_ref().is_some_and(Place::is_standing)));
         assert!(comes(&seats, Class::Operators, 1000).place.is_none());
         assert!(busy.iter().all(Guest::sits));
         assert!(comes(&seats, Class::Operators, 1001).sits(), "another user is not touched by it");
         drop(more);
-        assert!(comes(&seats, Class::Operators, 1000).place.is_some_and(|p| p.is_standing()), "standing room is given back");
+        assert!(
+            comes(&seats, Class::Operators, 1000).place.is_some_and(|p| p.is_standing()),
+            "standing room is given back"
+        );
         turns[3].goes_on(Phase::Sending);
         assert!(comes(&seats, Class::Operators, 1000).sits());
-        assert!(busy[3].signals.leave.is_cancelled(), "who is only slow to take an answer goes when it must be");
+        assert!(
+            busy[3].signals.leave.is_cancelled(),
+            "who is only slow to take an answer goes when it must be"
+        );
     }
 
     #[test]
@@ -323,8 +343,10 @@ mod tests {
         let seats = Seats::default();
         let few: Vec<Guest> = (0..4).map(|_| comes(&seats, Class::Viewers, 2000)).collect();
         let (all, of_one) = Class::Viewers.seats();
-        let piles: Vec<Guest> =
-            (0..4).flat_map(|user| std::iter::repeat_n(user, of_one)).map(|u| comes(&seats, Class::Viewers, u + 1)).collect();
+        let piles: Vec<Guest> = (0..4)
+            .flat_map(|user| std::iter::repeat_n(user, of_one))
+            .map(|u| comes(&seats, Class::Viewers, u + 1))
+            .collect();
         assert!(few.iter().all(Guest::sits));
         assert!(comes(&seats, Class::Viewers, 3000).sits());
         assert!(few.iter().all(Guest::sits));
@@ -336,14 +358,16 @@ mod tests {
     fn no_class_can_take_the_seats_of_another() {
         for filling in Class::ALL {
             let seats = Seats::default();
-            let crowd: Vec<Guest> = (0..2_000).map(|n| comes(&seats, filling, 1 + n % 100)).collect();
+            let crowd: Vec<Guest> =
+                (0..2_000).map(|n| comes(&seats, filling, 1 + n % 100)).collect();
             let turns: Vec<_> = crowd.iter().map(|g| g.phases.begin()).collect();
             for turn in &turns {
                 turn.goes_on(Phase::Answering);
             }
             for other in Class::ALL.into_iter().filter(|other| *other != filling) {
                 let (all, of_one) = other.seats();
-                let guests: Vec<Guest> = (0..all).map(|n| comes(&seats, other, (5_000 + n / of_one) as u32)).collect();
+                let guests: Vec<Guest> =
+                    (0..all).map(|n| comes(&seats, other, (5_000 + n / of_one) as u32)).collect();
                 assert!(guests.iter().all(Guest::sits), "{filling:?} keep {other:?} out");
             }
         }
@@ -353,16 +377,24 @@ mod tests {
     fn long_polls_yield_when_seats_are_scarce_and_one_user_has_only_so_many() {
         let seats = Seats::default();
         let (all, of_one) = Class::Viewers.seats();
-        let guests: Vec<Guest> = (0..all).map(|n| comes(&seats, Class::Viewers, (n / of_one) as u32 + 1)).collect();
+        let guests: Vec<Guest> =
+            (0..all).map(|n| comes(&seats, Class::Viewers, (n / of_one) as u32 + 1)).collect();
         let turns: Vec<_> = guests.iter().map(|g| g.phases.begin()).collect();
         for turn in &turns {
             turn.goes_on(Phase::Answering);
         }
-        let polls: Vec<_> = guests.iter().enumerate().map(|(n, g)| seats.wait((n / of_one) as u32 + 1, &g.phases)).collect();
+        let polls: Vec<_> = guests
+            .iter()
+            .enumerate()
+            .map(|(n, g)| seats.wait((n / of_one) as u32 + 1, &g.phases))
+            .collect();
         assert_eq!(polls.iter().flatten().count(), all / of_one * POLLS_OF_ONE);
         assert!(comes(&seats, Class::Viewers, 3000).sits());
         assert_eq!(guests.iter().filter(|g| g.signals.hurry.is_cancelled()).count(), 1);
-        assert!(guests.iter().all(|g| !g.signals.leave.is_cancelled()), "a poll is answered, not cut off");
+        assert!(
+            guests.iter().all(|g| !g.signals.leave.is_cancelled()),
+            "a poll is answered, not cut off"
+        );
         drop(polls);
         assert!(seats.wait(1, &guests[0].phases).is_some());
     }

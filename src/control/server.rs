@@ -59,21 +59,28 @@ pub(super) struct Control {
 
 impl Control {
     /// The handles of at least these accounts.
-    pub(super) async fn handles(&self, wanted: impl IntoIterator<Item = AccountId>) -> Result<BTreeMap<AccountId, Handle>, Refusal> {
+    pub(super) async fn handles(
+        &self,
+        wanted: impl IntoIterator<Item = AccountId>,
+    ) -> Result<BTreeMap<AccountId, Handle>, Refusal> {
         {
             let known = self.handles.read().unwrap_or_else(PoisonError::into_inner);
             if wanted.into_iter().all(|id| known.contains_key(&id)) {
                 return Ok(known.clone());
             }
         }
-        let all: BTreeMap<_, _> = self.engine.store.accounts().await?.into_iter().map(|a| (a.id, a.handle)).collect();
+        let all: BTreeMap<_, _> =
+            self.engine.store.accounts().await?.into_iter().map(|a| (a.id, a.handle)).collect();
         self.handles.write().unwrap_or_else(PoisonError::into_inner).clone_from(&all);
         Ok(all)
     }
 }
 
 /// The account's handle. Every account in the store has one.
-pub(super) fn handle(handles: &BTreeMap<AccountId, Handle>, id: AccountId) -> Result<&Handle, Refusal> {
+pub(super) fn handle(
+    handles: &BTreeMap<AccountId, Handle>,
+    id: AccountId,
+) -> Result<&Handle, Refusal> {
     handles.get(&id).ok_or_else(|| Refusal::not_found("account", &id.to_string()))
 }
 
@@ -98,7 +105,11 @@ pub async fn serve(
         handles: RwLock::default(),
     });
     let service = service(&control).into_make_service_with_connect_info::<Peer>();
-    let mut server = pin!(axum::serve(line, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+    let mut server = pin!(
+        axum::serve(line, service)
+            .with_graceful_shutdown(stop.clone().cancelled_owned())
+            .into_future()
+    );
     tokio::select! {
         broken = &mut server => return broken.map_err(ServeError::Serve),
         () = stop.cancelled() => {}
@@ -122,7 +133,8 @@ pub async fn serve(
 /// The API, and around it what holds for every request.
 fn service(control: &Arc<Control>) -> Router {
     let counted = from_fn_with_state(Arc::clone(control), count);
-    let all = routes::router(control).fallback(nowhere).layer(counted).with_state(Arc::clone(control));
+    let all =
+        routes::router(control).fallback(nowhere).layer(counted).with_state(Arc::clone(control));
     // Around the router as a whole, so that what it answers by itself is seen complete, with its Allow header.
     Router::new()
         .fallback_service(all)
@@ -133,7 +145,12 @@ fn service(control: &Arc<Control>) -> Router {
 }
 
 /// Counts what is answered, by the pattern of its route: a path may hold an address.
-async fn count(State(control): State<Arc<Control>>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+async fn count(
+    State(control): State<Arc<Control>>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
     let method = request.method().clone();
     let response = next.run(request).await;
     let route = path.as_ref().map_or("none", MatchedPath::as_str);
@@ -142,13 +159,19 @@ async fn count(State(control): State<Arc<Control>>, path: Option<MatchedPath>, r
 }
 
 async fn nowhere(uri: Uri) -> Refusal {
-    let detail = format!("there is nothing at {}: the resources are below /v1, and /v1/openapi.json lists them", uri.path());
+    let detail = format!(
+        "there is nothing at {}: the resources are below /v1, and /v1/openapi.json lists them",
+        uri.path()
+    );
     Refusal::unknown_route(StatusCode::NOT_FOUND, detail)
 }
 
 /// Says who answers: a client that is refused can tell whether it is of another version.
 async fn signed(mut response: Response) -> Response {
-    response.headers_mut().insert(header::SERVER, HeaderValue::from_static(concat!("rosterd/", env!("CARGO_PKG_VERSION"))));
+    response.headers_mut().insert(
+        header::SERVER,
+        HeaderValue::from_static(concat!("rosterd/", env!("CARGO_PKG_VERSION"))),
+    );
     response
 }
 
@@ -170,7 +193,10 @@ async fn receive(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: N
             next.run(Request::from_parts(parts, Body::from(body))).await
         }
         Ok(Err(rejected)) => Refusal::new(rejected.status(), rejected.body_text()).into_response(),
-        Err(_) => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end in time").into_response(),
+        Err(_) => {
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end in time")
+                .into_response()
+        }
     };
     if peer.hurry.is_cancelled() {
         // Its seat is another's by now.
@@ -180,7 +206,8 @@ async fn receive(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: N
 }
 
 fn too_many(uid: u32) -> Response {
-    let detail = format!("too many connections of uid {uid} are being answered: try again in a moment");
+    let detail =
+        format!("too many connections of uid {uid} are being answered: try again in a moment");
     let headers = [(header::RETRY_AFTER, "1"), (header::CONNECTION, "close")];
     (headers, Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)).into_response()
 }
@@ -229,16 +256,28 @@ async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, 
     let tracked = Arc::clone(&control);
     let changed = tracked.changing.spawn(async move {
         match kind.zip(actor) {
-            Some((kind, actor)) => recorded(control, Asked { actor, kind, pattern, document }, request, next).await,
+            Some((kind, actor)) => {
+                recorded(control, Asked { actor, kind, pattern, document }, request, next).await
+            }
             None => next.run(request).await,
         }
     });
-    changed.await.map_err(|_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the request failed: see the log of rosterd"))
+    changed.await.map_err(|_| {
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the request failed: see the log of rosterd",
+        )
+    })
 }
 
 /// Refuses what would be passed over: a request for less than the whole must not be answered with the whole. Returns the
 /// document, too, where an event shows it.
-async fn as_asked(request: Request, takes_query: bool, takes_document: bool, is_shown: bool) -> Result<(Request, Bytes), Refusal> {
+async fn as_asked(
+    request: Request,
+    takes_query: bool,
+    takes_document: bool,
+    is_shown: bool,
+) -> Result<(Request, Bytes), Refusal> {
     if !takes_query && request.uri().query().is_some_and(|q| !q.is_empty()) {
         return Err(Refusal::invalid(format!("{} takes no query", request.uri().path())));
     }
@@ -247,11 +286,13 @@ async fn as_asked(request: Request, takes_query: bool, takes_document: bool, is_
     }
     let (parts, body) = request.into_parts();
     // `receive` has it already.
-    let body = axum::body::to_bytes(body, LARGEST_BODY).await.map_err(|e| Refusal::invalid(chain(&e)))?;
+    let body =
+        axum::body::to_bytes(body, LARGEST_BODY).await.map_err(|e| Refusal::invalid(chain(&e)))?;
     if takes_document {
         return Ok((Request::from_parts(parts, Body::from(body.clone())), body));
     }
-    let is_empty = body.is_empty() || matches!(serde_json::from_slice(&body), Ok(serde_json::Value::Object(fields)) if fields.is_empty());
+    let is_empty = body.is_empty()
+        || matches!(serde_json::from_slice(&body), Ok(serde_json::Value::Object(fields)) if fields.is_empty());
     if !is_empty {
         return Err(Refusal::invalid(format!("{} takes no document", parts.uri.path())));
     }
@@ -262,15 +303,30 @@ fn peer(request: &Request) -> Option<(u32, u32)> {
     request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| (peer.uid, peer.gid))
 }
 
-async fn admit(control: &Control, peer: Option<(u32, u32)>, needed: Roles) -> Result<Caller, Refusal> {
-    let (uid, gid) = peer.ok_or_else(|| Refusal::new(StatusCode::FORBIDDEN, "the kernel does not say who is calling"))?;
-    let caller = control.callers.identify(uid, gid).await.map_err(|e| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, chain(&e)))?;
+async fn admit(
+    control: &Control,
+    peer: Option<(u32, u32)>,
+    needed: Roles,
+) -> Result<Caller, Refusal> {
+    let (uid, gid) = peer.ok_or_else(|| {
+        Refusal::new(StatusCode::FORBIDDEN, "the kernel does not say who is calling")
+    })?;
+    let caller = control
+        .callers
+        .identify(uid, gid)
+        .await
+        .map_err(|e| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, chain(&e)))?;
     permit(&caller, uid, needed, &control.callers.groups_of(needed))?;
     Ok(caller)
 }
 
 /// Whether the caller has one of the roles.
-pub(super) fn permit(caller: &Caller, uid: u32, needed: Roles, groups: &str) -> Result<(), Refusal> {
+pub(super) fn permit(
+    caller: &Caller,
+    uid: u32,
+    needed: Roles,
+    groups: &str,
+) -> Result<(), Refusal> {
     if caller.roles.meets(needed) {
         return Ok(());
     }
@@ -281,7 +337,8 @@ pub(super) fn permit(caller: &Caller, uid: u32, needed: Roles, groups: &str) -> 
     } else {
         "ask for sign-ins"
     };
-    let detail = format!("{} (uid {uid}) may not {what}: it has to be in the group {groups}", caller.actor);
+    let detail =
+        format!("{} (uid {uid}) may not {what}: it has to be in the group {groups}", caller.actor);
     Err(Refusal::new(StatusCode::FORBIDDEN, detail))
 }
 
@@ -289,9 +346,12 @@ pub(super) fn permit(caller: &Caller, uid: u32, needed: Roles, groups: &str) -> 
 /// default.
 pub(super) fn document<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
     if matches!(body.trim_ascii_start().first(), Some(b) if *b != b'{') {
-        return Err(Refusal::invalid("the body is not the JSON that belongs here: write an object, { … }"));
+        return Err(Refusal::invalid(
+            "the body is not the JSON that belongs here: write an object, { … }",
+        ));
     }
-    serde_json::from_slice(body).map_err(|e| Refusal::invalid(format!("the body is not the JSON that belongs here: {e}")))
+    serde_json::from_slice(body)
+        .map_err(|e| Refusal::invalid(format!("the body is not the JSON that belongs here: {e}")))
 }
 
 /// Reads the document of a request that needs none.

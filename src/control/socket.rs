@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
@@ -26,13 +28,17 @@ pub enum ServeError {
         path: PathBuf,
     },
     /// Another daemon answers there.
-    #[error("another rosterd answers on {path}: stop it first, or give this one a socket of its own")]
+    #[error(
+        "another rosterd answers on {path}: stop it first, or give this one a socket of its own"
+    )]
     InUse {
         /// The path.
         path: PathBuf,
     },
     /// It cannot be made.
-    #[error("cannot listen on {path}: check that its directory exists and that this user may write to it")]
+    #[error(
+        "cannot listen on {path}: check that its directory exists and that this user may write to it"
+    )]
     Bind {
         /// The path.
         path: PathBuf,
@@ -41,7 +47,9 @@ pub enum ServeError {
         source: io::Error,
     },
     /// The port of the metrics is not to be had.
-    #[error("cannot serve metrics on {address}: choose another address or port in metrics.listen, or end what listens there")]
+    #[error(
+        "cannot serve metrics on {address}: choose another address or port in metrics.listen, or end what listens there"
+    )]
     Port {
         /// The address and port.
         address: std::net::SocketAddr,
@@ -112,10 +120,19 @@ async fn refuse_occupied(path: &Path) -> Result<(), ServeError> {
         return Err(ServeError::NotASocket { path: path.to_owned() });
     }
     match UnixStream::connect(path).await {
-        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+            ) =>
+        {
+            Ok(())
+        }
         // A daemon too busy to accept is a daemon.
         Ok(_) => Err(ServeError::InUse { path: path.to_owned() }),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(ServeError::InUse { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(ServeError::InUse { path: path.to_owned() })
+        }
         Err(source) => Err(ServeError::Bind { path: path.to_owned(), source }),
     }
 }
@@ -126,7 +143,8 @@ struct Cradle(PathBuf);
 impl Cradle {
     /// Beside the socket, so that moving it is a rename. The name is short: a socket's path has 107 bytes.
     fn beside(path: &Path) -> io::Result<Self> {
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let parent =
+            path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let cradle = parent.join(format!(".{}", std::process::id()));
         let make = || fs::DirBuilder::new().mode(0o700).create(&cradle);
         match make() {

@@ -48,9 +48,17 @@ impl Daemon {
         let home = tempfile::tempdir().unwrap();
         let socket = home.path().join("control.sock");
         let listening = bind(&socket).await.unwrap();
-        let store = Store::open(&format!("sqlite://{}", home.path().join("rosterd.db").display())).await.unwrap();
+        let store = Store::open(&format!("sqlite://{}", home.path().join("rosterd.db").display()))
+            .await
+            .unwrap();
         let stop = CancellationToken::new();
-        let engine = Arc::new(Engine::new(Arc::new(store), Clock::system(), Vec::new(), Rules::default(), stop.clone()));
+        let engine = Arc::new(Engine::new(
+            Arc::new(store),
+            Clock::system(),
+            Vec::new(),
+            Rules::default(),
+            stop.clone(),
+        ));
         let settings = Settings {
             socket: socket.clone(),
             operators: NOBODY.into(),
@@ -106,27 +114,46 @@ async fn what_is_not_there_or_not_understood_is_told_in_a_problem_document() {
     assert_eq!((unknown.status, unknown.kind.as_str()), (404, api::UNKNOWN_ROUTE));
     assert!(unknown.detail.contains("/v1/nowhere"), "{}", unknown.detail);
 
-    let missing = refused(daemon.client.get_raw(&Route::to(["accounts", "acme"])).await.unwrap_err());
+    let missing =
+        refused(daemon.client.get_raw(&Route::to(["accounts", "acme"])).await.unwrap_err());
     assert_eq!((missing.status, missing.detail.as_str()), (404, "there is no account \"acme\""));
     let missing = refused(daemon.client.get_raw(&Route::to(["runs", "x"])).await.unwrap_err());
     assert_eq!((missing.status, missing.detail.as_str()), (404, "there is no run \"x\""));
-    let missing = refused(daemon.client.post_raw(&Route::to(["directories", "corp", "sync"]).with("wait", false), &()).await.unwrap_err());
+    let missing = refused(
+        daemon
+            .client
+            .post_raw(&Route::to(["directories", "corp", "sync"]).with("wait", false), &())
+            .await
+            .unwrap_err(),
+    );
     assert_eq!(missing.status, 404);
 
     let method = refused(daemon.client.post_raw(&Route::to(["status"]), &()).await.unwrap_err());
     assert_eq!(method.status, 405);
     assert!(method.detail.contains("GET"), "{}", method.detail);
 
-    let query = refused(daemon.client.get_raw(&Route::to(["users"]).with("colour", "red")).await.unwrap_err());
+    let query = refused(
+        daemon.client.get_raw(&Route::to(["users"]).with("colour", "red")).await.unwrap_err(),
+    );
     assert_eq!(query.status, 400);
     assert!(query.detail.contains("colour"), "{}", query.detail);
-    let status = refused(daemon.client.get_raw(&Route::to(["users"]).with("status", "gone")).await.unwrap_err());
+    let status = refused(
+        daemon.client.get_raw(&Route::to(["users"]).with("status", "gone")).await.unwrap_err(),
+    );
     assert_eq!(status.status, 400);
 
     let answer = daemon.say("POST /v1/accounts HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello").await;
-    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("application/problem+json"), "{answer}");
-    let field =
-        refused(daemon.client.post_raw(&Route::to(["accounts"]), &json!({ "handle": "a", "name": "A", "x": 1 })).await.unwrap_err());
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("application/problem+json"),
+        "{answer}"
+    );
+    let field = refused(
+        daemon
+            .client
+            .post_raw(&Route::to(["accounts"]), &json!({ "handle": "a", "name": "A", "x": 1 }))
+            .await
+            .unwrap_err(),
+    );
     assert_eq!(field.status, 400);
     assert!(field.detail.contains("unknown field"), "{}", field.detail);
 }
@@ -152,15 +179,39 @@ const WRONG: &[(&str, u16, &str)] = &[
     ("GET /v1/held/x HTTP/1.1\r\n\r\n", 404, "there is no held plan \"x\""),
     ("GET /v1/accounts/nobody HTTP/1.1\r\n\r\n", 404, "there is no account \"nobody\""),
     ("POST /v1/accounts HTTP/1.1\r\n\r\n", 400, "the body is not the JSON that belongs here: EOF"),
-    ("POST /v1/accounts HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello", 400, "the body is not the JSON that belongs here"),
-    ("POST /v1/accounts HTTP/1.1\r\ncontent-length: 2\r\n\r\n[]", 400, "the body is not the JSON that belongs here"),
-    ("POST /v1/directories/corp/pause HTTP/1.1\r\ncontent-length: 2\r\n\r\n[]", 400, "write an object"),
-    ("POST /v1/hooks/vpn/redeliver HTTP/1.1\r\ncontent-length: 4\r\n\r\n [] ", 400, "write an object"),
+    (
+        "POST /v1/accounts HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello",
+        400,
+        "the body is not the JSON that belongs here",
+    ),
+    (
+        "POST /v1/accounts HTTP/1.1\r\ncontent-length: 2\r\n\r\n[]",
+        400,
+        "the body is not the JSON that belongs here",
+    ),
+    (
+        "POST /v1/directories/corp/pause HTTP/1.1\r\ncontent-length: 2\r\n\r\n[]",
+        400,
+        "write an object",
+    ),
+    (
+        "POST /v1/hooks/vpn/redeliver HTTP/1.1\r\ncontent-length: 4\r\n\r\n [] ",
+        400,
+        "write an object",
+    ),
     ("POST /v1/held/x/approve HTTP/1.1\r\ncontent-length: 4\r\n\r\nnull", 400, "write an object"),
-    ("POST /v1/sign-ins HTTP/1.1\r\ncontent-length: 14\r\n\r\n[\"a@b.c\", \"x\"]", 400, "the body is not the JSON"),
+    (
+        "POST /v1/sign-ins HTTP/1.1\r\ncontent-length: 14\r\n\r\n[\"a@b.c\", \"x\"]",
+        400,
+        "the body is not the JSON",
+    ),
     ("POST /v1/accounts HTTP/1.1\r\ncontent-length: 8\r\n\r\n{\"x\": 1}", 400, "unknown field `x`"),
     ("POST /v1/accounts HTTP/1.1\r\ncontent-length: 16\r\n\r\n{\"handle\": null}", 400, "JSON"),
-    ("POST /v1/sync HTTP/1.1\r\ncontent-length: 18\r\n\r\n{\"only\": [\"corp\"]}", 400, "/v1/sync takes no document"),
+    (
+        "POST /v1/sync HTTP/1.1\r\ncontent-length: 18\r\n\r\n{\"only\": [\"corp\"]}",
+        400,
+        "/v1/sync takes no document",
+    ),
     ("POST /v1/reload?dry=true HTTP/1.1\r\n\r\n", 400, "/v1/reload takes no query"),
     ("POST /v1/sync?wait=maybe HTTP/1.1\r\n\r\n", 400, "wait"),
 ];
@@ -171,16 +222,27 @@ async fn whatever_is_wrong_with_a_request_the_answer_is_a_problem_document() {
     for (request, status, says) in WRONG {
         let (line, rest) = request.split_once("\r\n").unwrap();
         let answer = daemon.say(&format!("{line}\r\nhost: x\r\nconnection: close\r\n{rest}")).await;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{line}: {answer}"));
+        let (head, body) =
+            answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{line}: {answer}"));
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
         assert!(head.contains("content-type: application/problem+json"), "{line}: {answer}");
         assert_eq!(head.contains("allow: "), *status == 405, "{line}: {answer}");
-        let problem: api::Problem = serde_json::from_str(body).unwrap_or_else(|e| panic!("{line}: {e}: {answer}"));
+        let problem: api::Problem =
+            serde_json::from_str(body).unwrap_or_else(|e| panic!("{line}: {e}: {answer}"));
         assert_eq!(problem.status, *status, "{line}");
-        assert_eq!(problem.title, StatusCode::from_u16(*status).unwrap().canonical_reason().unwrap(), "{line}");
+        assert_eq!(
+            problem.title,
+            StatusCode::from_u16(*status).unwrap().canonical_reason().unwrap(),
+            "{line}"
+        );
         assert!(problem.detail.contains(says), "{line}: {}", problem.detail);
-        let is_unknown = *status == 405 || *status == 404 && !problem.detail.starts_with("there is no ");
-        assert_eq!(problem.kind, if is_unknown { api::UNKNOWN_ROUTE } else { "about:blank" }, "{line}");
+        let is_unknown =
+            *status == 405 || *status == 404 && !problem.detail.starts_with("there is no ");
+        assert_eq!(
+            problem.kind,
+            if is_unknown { api::UNKNOWN_ROUTE } else { "about:blank" },
+            "{line}"
+        );
     }
 }
 
@@ -191,7 +253,10 @@ async fn json_nested_without_end_and_headers_without_end_are_refused() {
     let answer = daemon
         .say(&format!("POST /v1/accounts HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{deep}", deep.len()))
         .await;
-    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("application/problem+json"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("application/problem+json"),
+        "{answer}"
+    );
 
     let mut stream = UnixStream::connect(&daemon.socket).await.unwrap();
     stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\nx: ").await.unwrap();
@@ -209,16 +274,25 @@ async fn old_clients_are_served_whatever_they_say_they_take_or_send() {
     let daemon = Daemon::start().await;
     let old = daemon.say("GET /v1/status HTTP/1.0\r\n\r\n").await;
     assert!(old.starts_with("HTTP/1.0 200") && old.ends_with('}'), "{old}");
-    let picky = daemon.say("GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\naccept: text/html\r\n\r\n").await;
+    let picky = daemon
+        .say("GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\naccept: text/html\r\n\r\n")
+        .await;
     assert!(picky.contains("content-type: application/json"), "{picky}");
     // What curl -d says.
     let form = "content-type: application/x-www-form-urlencoded\r\nconnection: close";
     let body = r#"{"handle":"acme","name":"Acme"}"#;
-    let curl =
-        daemon.say(&format!("POST /v1/accounts HTTP/1.1\r\nhost: x\r\n{form}\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
+    let curl = daemon
+        .say(&format!(
+            "POST /v1/accounts HTTP/1.1\r\nhost: x\r\n{form}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await;
     assert!(curl.starts_with("HTTP/1.1 200"), "{curl}");
     let no_http = daemon.say("hello\r\n\r\n").await;
-    assert!(no_http.starts_with("HTTP/1.1 400") && no_http.contains("content-length: 0"), "{no_http}");
+    assert!(
+        no_http.starts_with("HTTP/1.1 400") && no_http.contains("content-length: 0"),
+        "{no_http}"
+    );
 }
 
 #[tokio::test]
@@ -226,21 +300,37 @@ async fn whoever_closes_its_own_side_is_answered_all_the_same() {
     let daemon = Daemon::start().await;
     for (request, is_answer) in [
         ("GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n", "\"version\""),
-        ("GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\nGET /v1/users HTTP/1.1\r\nhost: x\r\n\r\n", "\"users\""),
+        (
+            "GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\nGET /v1/users HTTP/1.1\r\nhost: x\r\n\r\n",
+            "\"users\"",
+        ),
         ("POST /v1/backup HTTP/1.1\r\nhost: x\r\n\r\n", "SQLite format 3"),
     ] {
         let mut stream = UnixStream::connect(&daemon.socket).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
         let mut answer = Vec::new();
-        tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await.expect("it ends").unwrap();
+        tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer))
+            .await
+            .expect("it ends")
+            .unwrap();
         let text = String::from_utf8_lossy(&answer);
-        assert!(text.starts_with("HTTP/1.1 200") && text.contains(is_answer), "{request}: {}", &text[..text.len().min(400)]);
+        assert!(
+            text.starts_with("HTTP/1.1 200") && text.contains(is_answer),
+            "{request}: {}",
+            &text[..text.len().min(400)]
+        );
         // The last answer is there to its last byte.
         let last = answer.windows(9).rposition(|w| w == b"HTTP/1.1 ").unwrap();
         let head = last + answer[last..].windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
-        let length =
-            String::from_utf8_lossy(&answer[last..head]).split_once("content-length: ").unwrap().1.split("\r\n").next().unwrap().to_owned();
+        let length = String::from_utf8_lossy(&answer[last..head])
+            .split_once("content-length: ")
+            .unwrap()
+            .1
+            .split("\r\n")
+            .next()
+            .unwrap()
+            .to_owned();
         assert_eq!(length.parse(), Ok(answer.len() - head), "{request} was cut off");
     }
 }
@@ -251,7 +341,8 @@ fn every_operation_says_which_roles_may_call_it_and_which_event_it_leaves() {
     assert_eq!(document["paths"]["/v1/openapi.json"]["get"]["x-rosterd-roles"], json!(["anybody"]));
     for operation in operations().iter().filter(|o| o.path != "/openapi.json") {
         let at = format!("{} {}", operation.method, operation.path);
-        let described = &document["paths"][format!("/v1{}", operation.path)][operation.method.as_str().to_lowercase()];
+        let described = &document["paths"][format!("/v1{}", operation.path)]
+            [operation.method.as_str().to_lowercase()];
         assert!(described["operationId"].is_string(), "{at}");
         let roles = match (operation.method.as_str(), operation.path) {
             (_, "/sign-ins") => json!(["authenticator"]),
@@ -262,7 +353,10 @@ fn every_operation_says_which_roles_may_call_it_and_which_event_it_leaves() {
         match operation.effect {
             Effect::Records(kind) => {
                 assert_eq!(described["x-rosterd-event"], kind, "{at}");
-                assert!(crate::config::EVENT_TYPES.contains(&kind), "no hook can ask for {kind}, which {at} leaves");
+                assert!(
+                    crate::config::EVENT_TYPES.contains(&kind),
+                    "no hook can ask for {kind}, which {at} leaves"
+                );
             }
             Effect::Reads => assert_eq!(operation.method, "GET", "{at} may change something"),
             Effect::Decides => assert_eq!(operation.path, "/sign-ins", "{at} may change something"),
@@ -273,7 +367,13 @@ fn every_operation_says_which_roles_may_call_it_and_which_event_it_leaves() {
 #[test]
 fn a_caller_without_the_role_of_an_operator_changes_nothing_by_any_operation() {
     let all: Vec<Roles> = (0_u8..8)
-        .map(|bits| Role::ALL.into_iter().enumerate().filter(|(n, _)| bits & 1 << n != 0).fold(Roles::NONE, |r, (_, x)| r.with(x)))
+        .map(|bits| {
+            Role::ALL
+                .into_iter()
+                .enumerate()
+                .filter(|(n, _)| bits & 1 << n != 0)
+                .fold(Roles::NONE, |r, (_, x)| r.with(x))
+        })
         .collect();
     for operation in operations() {
         let Some(needed) = operation.roles else {
@@ -285,7 +385,9 @@ fn a_caller_without_the_role_of_an_operator_changes_nothing_by_any_operation() {
             let may = permit(&caller, 1000, needed, "").is_ok();
             let at = format!("{roles:?}: {} {}", operation.method, operation.path);
             match operation.effect {
-                Effect::Reads => assert_eq!(may, roles.has(Role::Viewer) || roles.has(Role::Operator), "{at}"),
+                Effect::Reads => {
+                    assert_eq!(may, roles.has(Role::Viewer) || roles.has(Role::Operator), "{at}")
+                }
                 Effect::Records(_) => assert_eq!(may, roles.has(Role::Operator), "{at}"),
                 Effect::Decides => assert_eq!(may, roles.has(Role::Authenticator), "{at}"),
             }
@@ -297,7 +399,8 @@ fn a_caller_without_the_role_of_an_operator_changes_nothing_by_any_operation() {
 async fn a_body_beyond_the_limit_is_refused() {
     let daemon = Daemon::start().await;
     let long = json!({ "handle": "acme", "name": "x".repeat(1024 * 1024) });
-    let problem = refused(daemon.client.post_raw(&Route::to(["accounts"]), &long).await.unwrap_err());
+    let problem =
+        refused(daemon.client.post_raw(&Route::to(["accounts"]), &long).await.unwrap_err());
     assert_eq!(problem.status, 413);
 }
 
@@ -308,23 +411,41 @@ async fn an_account_is_created_by_whoever_asked_and_listed() {
     let account: api::Account = daemon.client.post(&Route::to(["accounts"]), &new).await.unwrap();
     assert_eq!((account.kind.as_str(), account.domains.len()), ("team", 0));
     let again = refused(daemon.client.post_raw(&Route::to(["accounts"]), &new).await.unwrap_err());
-    assert_eq!((again.status, again.detail.as_str()), (409, "there is an account \"acme\" already"));
+    assert_eq!(
+        (again.status, again.detail.as_str()),
+        (409, "there is an account \"acme\" already")
+    );
     let bad = api::NewAccount { handle: "Acme!".to_owned(), name: "Acme".to_owned() };
-    assert_eq!(refused(daemon.client.post_raw(&Route::to(["accounts"]), &bad).await.unwrap_err()).status, 400);
+    assert_eq!(
+        refused(daemon.client.post_raw(&Route::to(["accounts"]), &bad).await.unwrap_err()).status,
+        400
+    );
 
-    let claim: api::Domain =
-        daemon.client.post(&Route::to(["accounts", "acme", "domains"]), &json!({ "domain": "Example.com" })).await.unwrap();
-    assert_eq!((claim.account.as_str(), claim.domain.as_str(), claim.state.as_str()), ("acme", "example.com", "pending"));
+    let claim: api::Domain = daemon
+        .client
+        .post(&Route::to(["accounts", "acme", "domains"]), &json!({ "domain": "Example.com" }))
+        .await
+        .unwrap();
+    assert_eq!(
+        (claim.account.as_str(), claim.domain.as_str(), claim.state.as_str()),
+        ("acme", "example.com", "pending")
+    );
     let domains: api::Domains = daemon.client.get(&Route::to(["domains"])).await.unwrap();
     assert_eq!(domains.domains.len(), 1);
 
-    let me =
-        nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().map_or_else(|| format!("uid:{}", nix::unistd::geteuid()), |u| u.name);
-    let events: api::Events = daemon.client.get(&Route::to(["events"]).with("type", "account.*")).await.unwrap();
+    let me = nix::unistd::User::from_uid(nix::unistd::geteuid())
+        .unwrap()
+        .map_or_else(|| format!("uid:{}", nix::unistd::geteuid()), |u| u.name);
+    let events: api::Events =
+        daemon.client.get(&Route::to(["events"]).with("type", "account.*")).await.unwrap();
     assert_eq!(events.events.len(), 1);
     assert_eq!(events.events[0].document["type"], "account.created");
     assert_eq!(events.events[0].document["data"]["actor"], json!(me));
-    let users: api::Users = daemon.client.get(&Route::to(["users"]).with("account", "acme").with("quarantined", true)).await.unwrap();
+    let users: api::Users = daemon
+        .client
+        .get(&Route::to(["users"]).with("account", "acme").with("quarantined", true))
+        .await
+        .unwrap();
     assert!(users.users.is_empty() && users.next.is_none());
 }
 
@@ -343,14 +464,18 @@ async fn a_socket_nobody_answers_on_is_replaced_and_one_in_use_is_not() {
 #[tokio::test]
 async fn links_and_files_are_left_alone() {
     let home = tempfile::tempdir().unwrap();
-    let (link, target, file) = (home.path().join("link"), home.path().join("target"), home.path().join("file"));
+    let (link, target, file) =
+        (home.path().join("link"), home.path().join("target"), home.path().join("file"));
     std::os::unix::fs::symlink(&target, &link).unwrap();
     fs::write(&file, "precious").unwrap();
     assert!(matches!(bind(&link).await, Err(ServeError::Symlink { .. })));
     assert!(matches!(bind(&file).await, Err(ServeError::NotASocket { .. })));
     assert!(!target.exists());
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
-    assert!(matches!(bind(&home.path().join("absent/control.sock")).await, Err(ServeError::Bind { .. })));
+    assert!(matches!(
+        bind(&home.path().join("absent/control.sock")).await,
+        Err(ServeError::Bind { .. })
+    ));
 }
 
 #[test]
@@ -364,24 +489,41 @@ fn roles_come_from_the_groups_of_a_user_and_none_includes_another() {
     assert_eq!(of(1000, &[30]), Roles::of(&[Role::Authenticator]));
     assert_eq!(of(1000, &[30, 20]), Roles::of(&[Role::Viewer, Role::Authenticator]));
     assert_eq!(of(1000, &[1, 2, 3]), Roles::NONE);
-    assert_eq!(RoleGroups::default().roles(1000, &[0, 10].into(), own), Roles::NONE, "a group that does not exist is empty");
+    assert_eq!(
+        RoleGroups::default().roles(1000, &[0, 10].into(), own),
+        Roles::NONE,
+        "a group that does not exist is empty"
+    );
 }
 
 #[test]
 fn the_daemons_own_user_has_no_role_in_whatever_group_it_is_unless_it_is_told_so() {
     let groups = RoleGroups { operators: Some(10), viewers: Some(20), authenticators: Some(30) };
-    let roles = |uid, operates| groups.roles(uid, &BTreeSet::from([10, 20, 30]), OwnUser { uid, operates });
+    let roles =
+        |uid, operates| groups.roles(uid, &BTreeSet::from([10, 20, 30]), OwnUser { uid, operates });
     assert_eq!(roles(999, false), Roles::NONE, "a hook must not operate the daemon");
     assert_eq!(roles(999, true), Roles::ALL);
     assert_eq!(roles(0, false), Roles::ALL);
-    assert_eq!(roles(65_534, true), Roles::NONE, "every user whom the kernel cannot name would be it");
+    assert_eq!(
+        roles(65_534, true),
+        Roles::NONE,
+        "every user whom the kernel cannot name would be it"
+    );
 }
 
 #[tokio::test]
 async fn a_caller_without_a_role_is_told_which_group_is_needed() {
     let caller = |roles| Caller { actor: Actor("anna".to_owned()), roles };
     let one = |role| Roles::of(&[role]);
-    assert!(permit(&caller(one(Role::Operator)), 1000, Roles::of(&[Role::Viewer, Role::Operator]), "adm").is_ok());
+    assert!(
+        permit(
+            &caller(one(Role::Operator)),
+            1000,
+            Roles::of(&[Role::Viewer, Role::Operator]),
+            "adm"
+        )
+        .is_ok()
+    );
     for (roles, needed) in [
         (Roles::NONE, Role::Viewer),
         (one(Role::Viewer), Role::Operator),
@@ -389,11 +531,16 @@ async fn a_caller_without_a_role_is_told_which_group_is_needed() {
         (one(Role::Viewer), Role::Authenticator),
         (one(Role::Operator), Role::Authenticator),
     ] {
-        let refusal = permit(&caller(roles), 1000, one(needed), "rosterd").unwrap_err().into_response();
+        let refusal =
+            permit(&caller(roles), 1000, one(needed), "rosterd").unwrap_err().into_response();
         assert_eq!(refusal.status(), StatusCode::FORBIDDEN);
         let body = axum::body::to_bytes(refusal.into_body(), 10_000).await.unwrap();
         let problem: api::Problem = serde_json::from_slice(&body).unwrap();
-        assert!(problem.detail.contains("anna (uid 1000)") && problem.detail.contains("group rosterd"), "{}", problem.detail);
+        assert!(
+            problem.detail.contains("anna (uid 1000)") && problem.detail.contains("group rosterd"),
+            "{}",
+            problem.detail
+        );
     }
 }
 
@@ -401,15 +548,25 @@ async fn a_caller_without_a_role_is_told_which_group_is_needed() {
 async fn the_daemon_stops_within_its_grace_although_a_caller_dawdles() {
     let daemon = Daemon::start().await;
     let mut dawdler = UnixStream::connect(&daemon.socket).await.unwrap();
-    dawdler.write_all(b"POST /v1/accounts HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{").await.unwrap();
+    dawdler
+        .write_all(b"POST /v1/accounts HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        .await
+        .unwrap();
     // Others are answered meanwhile.
     let _: api::Status = daemon.client.get(&Route::to(["status"])).await.unwrap();
     daemon.stop.cancel();
     tokio::time::timeout(Duration::from_secs(4), daemon.serving).await.unwrap().unwrap().unwrap();
     assert!(!daemon.socket.exists());
     let mut rest = Vec::new();
-    drop(tokio::time::timeout(Duration::from_secs(1), dawdler.read_to_end(&mut rest)).await.expect("it is cut off"));
-    assert!(matches!(daemon.client.get_raw(&Route::to(["status"])).await, Err(ClientError::NoDaemon { .. })));
+    drop(
+        tokio::time::timeout(Duration::from_secs(1), dawdler.read_to_end(&mut rest))
+            .await
+            .expect("it is cut off"),
+    );
+    assert!(matches!(
+        daemon.client.get_raw(&Route::to(["status"])).await,
+        Err(ClientError::NoDaemon { .. })
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -424,7 +581,11 @@ async fn a_thousand_idle_connections_keep_nobody_out() {
     for n in 0..1_000 {
         let mut stream = UnixStream::connect(&daemon.socket).await.unwrap();
         // Some begin to speak, and stop in the middle of the head or of the body.
-        let said = [&b""[..], b"GET /v1/sta", b"POST /v1/accounts HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"][n % 3];
+        let said = [
+            &b""[..],
+            b"GET /v1/sta",
+            b"POST /v1/accounts HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{",
+        ][n % 3];
         drop(stream.write_all(said).await);
         idle.push(stream);
         if n % 250 == 249 {
@@ -433,7 +594,11 @@ async fn a_thousand_idle_connections_keep_nobody_out() {
     }
     for stream in &mut idle[..800] {
         let mut rest = Vec::new();
-        drop(tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.expect("it had to make room"));
+        drop(
+            tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest))
+                .await
+                .expect("it had to make room"),
+        );
     }
     asked().await;
 }
@@ -444,7 +609,10 @@ async fn a_caller_that_asks_and_asks_and_reads_nothing_holds_up_nobody() {
     let mut reads_nothing = UnixStream::connect(&daemon.socket).await.unwrap();
     let request = b"GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
     // Until the daemon reads no further either: its answers are not taken.
-    while tokio::time::timeout(Duration::from_millis(300), reads_nothing.write_all(request)).await.is_ok() {}
+    while tokio::time::timeout(Duration::from_millis(300), reads_nothing.write_all(request))
+        .await
+        .is_ok()
+    {}
     let begun = std::time::Instant::now();
     let _: api::Status = daemon.client.get(&Route::to(["status"])).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5));
@@ -468,9 +636,16 @@ async fn who_comes_while_all_that_may_be_are_answered_is_told_so_and_served_when
         assert!(answer.starts_with("HTTP/1.1 200") && waiting.len() < 1_000, "{answer}");
     };
     assert!(waiting.len() >= 32, "{}", waiting.len());
-    assert!(told.contains("retry-after: 1") && told.contains("connection: close") && told.contains("application/problem+json"), "{told}");
+    assert!(
+        told.contains("retry-after: 1")
+            && told.contains("connection: close")
+            && told.contains("application/problem+json"),
+        "{told}"
+    );
     assert!(told.contains("too many connections") && told.contains("try again"), "{told}");
     drop(unanswered);
     let served = async { while !daemon.say(STATUS).await.starts_with("HTTP/1.1 200") {} };
-    tokio::time::timeout(Duration::from_secs(10), served).await.expect("it is served when others are done");
+    tokio::time::timeout(Duration::from_secs(10), served)
+        .await
+        .expect("it is served when others are done");
 }

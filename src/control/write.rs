@@ -87,8 +87,13 @@ pub(super) async fn sync(
 }
 
 pub(super) async fn reload(State(control): Shared, Extension(by): By) -> Answer<api::Reloaded> {
-    let outcome = control.reloader.reload(by.actor, Asked::OverTheSocket).await.ok_or(EngineError::Stopping)?;
-    let reloaded = outcome.map_err(|problems| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, problems))?;
+    let outcome = control
+        .reloader
+        .reload(by.actor, Asked::OverTheSocket)
+        .await
+        .ok_or(EngineError::Stopping)?;
+    let reloaded =
+        outcome.map_err(|problems| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, problems))?;
     Ok(Json(convert::reloaded(reloaded)))
 }
 
@@ -99,25 +104,38 @@ pub(super) async fn pause(
     body: Bytes,
 ) -> Answer<api::DirectoryStatus> {
     let api::Pause { duration } = optional_document(&body)?;
-    let duration = match duration {
-        None => None,
-        Some(text) => {
-            Some(humantime::parse_duration(&text).map_err(|e| Refusal::invalid(format!("\"{text}\" is no duration such as 4h: {e}")))?)
-        }
-    };
+    let duration =
+        match duration {
+            None => None,
+            Some(text) => Some(humantime::parse_duration(&text).map_err(|e| {
+                Refusal::invalid(format!("\"{text}\" is no duration such as 4h: {e}"))
+            })?),
+        };
     Ok(Json(convert::directory(control.engine.pause(&name, duration, &by.actor).await?)))
 }
 
-pub(super) async fn resume(State(control): Shared, Extension(by): By, Path(name): Path<String>) -> Answer<api::DirectoryStatus> {
+pub(super) async fn resume(
+    State(control): Shared,
+    Extension(by): By,
+    Path(name): Path<String>,
+) -> Answer<api::DirectoryStatus> {
     Ok(Json(convert::directory(control.engine.resume(&name, &by.actor).await?)))
 }
 
-pub(super) async fn unlock(State(control): Shared, Extension(by): By, Path(name): Path<String>) -> Answer<api::DirectoryStatus> {
+pub(super) async fn unlock(
+    State(control): Shared,
+    Extension(by): By,
+    Path(name): Path<String>,
+) -> Answer<api::DirectoryStatus> {
     Ok(Json(convert::directory(control.engine.unlock(&name, &by.actor).await?)))
 }
 
-pub(super) async fn repin(State(control): Shared, Extension(by): By, Path(name): Path<String>) -> Answer<api::DirectoryStatus> {
-    Ok(Json(convert::directory(control.engine.repin(&name, &by.actor).await?)))
+pub(super) async fn rebaseline(
+    State(control): Shared,
+    Extension(by): By,
+    Path(name): Path<String>,
+) -> Answer<api::DirectoryStatus> {
+    Ok(Json(convert::directory(control.engine.rebaseline(&name, &by.actor).await?)))
 }
 
 pub(super) async fn rename_directory(
@@ -130,26 +148,47 @@ pub(super) async fn rename_directory(
     Ok(Json(convert::directory(control.engine.rename_directory(&name, &to, &by.actor).await?)))
 }
 
-pub(super) async fn approve(State(control): Shared, Extension(by): By, Path(id): Path<String>, body: Bytes) -> Answer<api::Approval> {
+pub(super) async fn approve(
+    State(control): Shared,
+    Extension(by): By,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<api::Approval> {
     let api::Approving { causes, people, comment } = optional_document(&body)?;
-    let approval = control.engine.approve_part(plan_id(&id)?, &Selection { causes, people }, &comment, by.actor).await?;
+    let approval = control
+        .engine
+        .approve_part(plan_id(&id)?, &Selection { causes, people }, &comment, by.actor)
+        .await?;
     let waiting = show_waiting(&control, approval.waiting).await?;
     Ok(Json(api::Approval { run: convert::run(approval.run), waiting }))
 }
 
-pub(super) async fn reject(State(control): Shared, Extension(by): By, Path(id): Path<String>, body: Bytes) -> Answer<api::HeldPlan> {
+pub(super) async fn reject(
+    State(control): Shared,
+    Extension(by): By,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<api::HeldPlan> {
     let api::Rejecting { comment } = optional_document(&body)?;
     let plan = control.engine.reject(plan_id(&id)?, &comment, &by.actor).await?;
     Ok(Json(control.show_held(plan).await?))
 }
 
-pub(super) async fn reopen(State(control): Shared, Extension(by): By, Path(id): Path<String>, body: Bytes) -> Answer<api::HeldPlan> {
+pub(super) async fn reopen(
+    State(control): Shared,
+    Extension(by): By,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<api::HeldPlan> {
     let api::Rejecting { comment } = optional_document(&body)?;
     let plan = control.engine.reopen(plan_id(&id)?, &comment, &by.actor).await?;
     Ok(Json(control.show_held(plan).await?))
 }
 
-async fn show_waiting(control: &Control, plan: Option<HeldPlan>) -> Result<Option<api::HeldPlan>, Refusal> {
+async fn show_waiting(
+    control: &Control,
+    plan: Option<HeldPlan>,
+) -> Result<Option<api::HeldPlan>, Refusal> {
     match plan {
         Some(plan) => Ok(Some(control.show_held(plan).await?)),
         None => Ok(None),
@@ -171,19 +210,32 @@ pub(super) async fn undo(
     Query(Undoing { dry_run: is_dry }): Query<Undoing>,
 ) -> Result<Response, Refusal> {
     let id = run_id(&id)?;
-    let mut undone = if is_dry { control.engine.plan_undo(id).await? } else { control.engine.undo(id, &by.actor).await? };
+    let mut undone = if is_dry {
+        control.engine.plan_undo(id).await?
+    } else {
+        control.engine.undo(id, &by.actor).await?
+    };
     let waiting = show_waiting(&control, undone.waiting.take()).await?;
     let answer = Json(convert::undone(undone, is_dry, waiting));
     Ok(if is_dry { dry_run(answer) } else { answer.into_response() })
 }
 
-pub(super) async fn create_account(State(control): Shared, Extension(by): By, body: Bytes) -> Answer<api::Account> {
+pub(super) async fn create_account(
+    State(control): Shared,
+    Extension(by): By,
+    body: Bytes,
+) -> Answer<api::Account> {
     let api::NewAccount { handle, name } = document(&body)?;
     let account = control.engine.create_account(&handle, &name, &by.actor).await?;
     Ok(Json(control.show_account(account).await?))
 }
 
-pub(super) async fn claim(State(control): Shared, Extension(by): By, Path(account): Path<String>, body: Bytes) -> Answer<api::Domain> {
+pub(super) async fn claim(
+    State(control): Shared,
+    Extension(by): By,
+    Path(account): Path<String>,
+    body: Bytes,
+) -> Answer<api::Domain> {
     let api::NewClaim { domain } = document(&body)?;
     let claim = control.engine.claim(&account, &domain, &by.actor).await?;
     show_claim(&control, claim).await
@@ -228,10 +280,20 @@ pub(super) async fn set_policies(
     Ok(Json(control.show_account(account).await?))
 }
 
-pub(super) async fn invite(State(control): Shared, Extension(by): By, Path(handle): Path<String>, body: Bytes) -> Answer<api::Invitations> {
+pub(super) async fn invite(
+    State(control): Shared,
+    Extension(by): By,
+    Path(handle): Path<String>,
+    body: Bytes,
+) -> Answer<api::Invitations> {
     let api::NewInvitations { addresses } = document(&body)?;
     let answers = control.engine.invite(&handle, &addresses, &by.actor).await?;
-    Ok(Json(api::Invitations { invitations: answers.into_iter().map(|(address, came)| convert::invitation(address, came)).collect() }))
+    Ok(Json(api::Invitations {
+        invitations: answers
+            .into_iter()
+            .map(|(address, came)| convert::invitation(address, came))
+            .collect(),
+    }))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -282,59 +344,104 @@ async fn show_claim(control: &Control, claim: crate::model::Claim) -> Answer<api
     Ok(Json(convert::domain(claim, account)))
 }
 
-pub(super) async fn sync_user(State(control): Shared, Extension(by): By, Path(who): Path<String>) -> Answer<api::Run> {
+pub(super) async fn sync_user(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+) -> Answer<api::Run> {
     Ok(Json(convert::run(control.engine.sync_user(&who, &by.actor).await?)))
 }
 
-pub(super) async fn suspend(State(control): Shared, Extension(by): By, Path(who): Path<String>, body: Bytes) -> Answer<api::User> {
+pub(super) async fn suspend(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+    body: Bytes,
+) -> Answer<api::User> {
     let api::Suspension { reason } = optional_document(&body)?;
     let user = control.engine.suspend(&who, &reason, &by.actor).await?;
     Ok(Json(control.show_user(user).await?))
 }
 
-pub(super) async fn set_tier(State(control): Shared, Extension(by): By, Path(who): Path<String>, body: Bytes) -> Answer<api::User> {
+pub(super) async fn set_tier(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+    body: Bytes,
+) -> Answer<api::User> {
     let api::NewTier { tier } = document(&body)?;
-    let tier = Tier::parse(&tier).ok_or_else(|| Refusal::invalid(format!("\"{tier}\" is no tier: use basic or pro")))?;
+    let tier = Tier::parse(&tier)
+        .ok_or_else(|| Refusal::invalid(format!("\"{tier}\" is no tier: use basic or pro")))?;
     let user = control.engine.set_tier(&who, tier, &by.actor).await?;
     Ok(Json(control.show_user(user).await?))
 }
 
-pub(super) async fn remove_user(State(control): Shared, Extension(by): By, Path(who): Path<String>) -> Answer<api::User> {
+pub(super) async fn remove_user(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+) -> Answer<api::User> {
     let user = control.engine.remove(&who, &by.actor).await?;
     Ok(Json(control.show_user(user).await?))
 }
 
-pub(super) async fn relink(State(control): Shared, Extension(by): By, Path(who): Path<String>, body: Bytes) -> Answer<api::Run> {
+pub(super) async fn relink(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+    body: Bytes,
+) -> Answer<api::Run> {
     let api::Relinking { object_guid } = document(&body)?;
     Ok(Json(convert::run(control.engine.relink(&who, &object_guid, &by.actor).await?)))
 }
 
-pub(super) async fn release_address(State(control): Shared, Extension(by): By, Path(who): Path<String>) -> Answer<api::User> {
+pub(super) async fn release_address(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+) -> Answer<api::User> {
     let user = control.engine.release_address(&who, &by.actor).await?;
     Ok(Json(control.show_user(user).await?))
 }
 
-pub(super) async fn unpin(State(control): Shared, Extension(by): By, Path(who): Path<String>) -> Answer<api::User> {
-    let user = control.engine.unpin(&who, &by.actor).await?;
+pub(super) async fn clear_override(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+) -> Answer<api::User> {
+    let user = control.engine.clear_override(&who, &by.actor).await?;
     Ok(Json(control.show_user(user).await?))
 }
 
-pub(super) async fn sign_in(State(control): Shared, Extension(by): By, body: Bytes) -> Result<Response, Refusal> {
+pub(super) async fn sign_in(
+    State(control): Shared,
+    Extension(by): By,
+    body: Bytes,
+) -> Result<Response, Refusal> {
     // An error of serde quotes the document, and this one holds a password.
     let parsed = document::<api::SignIn>(&body);
     wipe(body);
-    let mut asked =
-        parsed.map_err(|_| Refusal::invalid("the body is not the JSON that belongs here: address, and password or authenticated_by"))?;
+    let mut asked = parsed.map_err(|_| {
+        Refusal::invalid(
+            "the body is not the JSON that belongs here: address, and password or authenticated_by",
+        )
+    })?;
     let is_external = match asked.authenticated_by.as_deref() {
         None => false,
         Some("external") => true,
-        Some(other) => return Err(Refusal::invalid(format!("\"{other}\" authenticates nobody: authenticated_by is \"external\""))),
+        Some(other) => {
+            return Err(Refusal::invalid(format!(
+                "\"{other}\" authenticates nobody: authenticated_by is \"external\""
+            )));
+        }
     };
     let from = match asked.client_address.as_deref().map(str::parse::<IpAddr>) {
         None => None,
         Some(Ok(from)) => Some(from),
         Some(Err(_)) => {
-            return Err(Refusal::invalid("client_address is not an IP address: write 192.0.2.7 or 2001:db8::7, without a port"));
+            return Err(Refusal::invalid(
+                "client_address is not an IP address: write 192.0.2.7 or 2001:db8::7, without a port",
+            ));
         }
     };
     // The text moves into the secret, which wipes it; it is not copied.
@@ -356,7 +463,11 @@ fn wipe(body: Bytes) {
     }
 }
 
-pub(super) async fn activate(State(control): Shared, Extension(by): By, Path(who): Path<String>) -> Answer<api::Activation> {
+pub(super) async fn activate(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+) -> Answer<api::Activation> {
     let (user, remains) = control.engine.activate(&who, &by.actor).await?;
     Ok(Json(api::Activation { user: control.show_user(user).await?, remains }))
 }

@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, dim, number, table, time, value};
 use super::{Exit, Output, domain};
-use crate::control::api::{Account, Accounts, Deletion, NewAccount, NewPolicies, PolicyValue, Renaming};
+use crate::control::api::{
+    Account, Accounts, Deletion, NewAccount, NewPolicies, PolicyValue, Renaming,
+};
 use crate::control::client::Route;
 
 /// Team and enterprise accounts
@@ -59,7 +61,11 @@ pub enum Command {
     },
 }
 
-pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    command: &Command,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     match command {
         Command::Create { handle, name } => {
             let body = NewAccount { handle: handle.clone(), name: name.clone() };
@@ -67,7 +73,8 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             output.data(&account.raw, |view| created(&account.value, view))?;
         }
         Command::List { search } => {
-            let accounts: Answer<Accounts> = daemon.get(&Route::to(["accounts"]).with_some("q", search.as_ref())).await?;
+            let accounts: Answer<Accounts> =
+                daemon.get(&Route::to(["accounts"]).with_some("q", search.as_ref())).await?;
             output.data(&accounts.raw, |view| list(&accounts.value, view))?;
         }
         Command::Show { handle } => {
@@ -76,15 +83,20 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
         }
         Command::Rename { handle, name } => {
             let body = Renaming { name: name.clone() };
-            let account: Answer<Account> = daemon.post(&Route::to(["accounts", handle, "rename"]), &body).await?;
+            let account: Answer<Account> =
+                daemon.post(&Route::to(["accounts", handle, "rename"]), &body).await?;
             output.data(&account.raw, |view| show(&account.value, view))?;
         }
-        Command::Delete { handle, confirm } => delete(handle, confirm.as_deref(), daemon, output).await?,
+        Command::Delete { handle, confirm } => {
+            delete(handle, confirm.as_deref(), daemon, output).await?
+        }
         Command::Policy { handle, set } => {
             let account: Answer<Account> = if set.is_empty() {
                 daemon.get(&Route::to(["accounts", handle])).await?
             } else {
-                daemon.post(&Route::to(["accounts", handle, "policies"]), &NewPolicies(wanted(set)?)).await?
+                daemon
+                    .post(&Route::to(["accounts", handle, "policies"]), &NewPolicies(wanted(set)?))
+                    .await?
             };
             output.data(&account.raw, |view| policies(&account.value, view))?;
         }
@@ -92,14 +104,21 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
     Ok(Exit::Done)
 }
 
-async fn delete(handle: &str, confirm: Option<&str>, daemon: &Daemon, output: &mut Output<'_>) -> Result<(), Failure> {
+async fn delete(
+    handle: &str,
+    confirm: Option<&str>,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
     let confirmed = match confirm {
         Some(confirm) if output.yes => confirm.to_owned(),
         _ if output.terminal.interactive && !output.yes => {
             let account: Answer<Account> = daemon.get(&Route::to(["accounts", handle])).await?;
             let shown = show(&account.value, &output.terminal.view());
             output.note(&shown);
-            let typed = output.terminal.ask_for("This cannot be undone. To delete the account, type its handle: ")?;
+            let typed = output
+                .terminal
+                .ask_for("This cannot be undone. To delete the account, type its handle: ")?;
             if typed != handle {
                 return Err(Failure::Declined);
             }
@@ -112,19 +131,29 @@ async fn delete(handle: &str, confirm: Option<&str>, daemon: &Daemon, output: &m
         }
     };
     if confirmed != handle {
-        return Err(Failure::Usage(format!("\"{confirmed}\" is not {handle}: nothing was deleted")));
+        return Err(Failure::Usage(format!(
+            "\"{confirmed}\" is not {handle}: nothing was deleted"
+        )));
     }
-    let account: Answer<Account> = daemon.post(&Route::to(["accounts", handle, "delete"]), &Deletion { confirm: confirmed }).await?;
+    let account: Answer<Account> = daemon
+        .post(&Route::to(["accounts", handle, "delete"]), &Deletion { confirm: confirmed })
+        .await?;
     output.data(&account.raw, |_| {
         let mut page = Page::default();
-        page.line(format!("{} ({}) is deleted, with everything that was known of its people", bold(handle), account.value.name));
+        page.line(format!(
+            "{} ({}) is deleted, with everything that was known of its people",
+            bold(handle),
+            account.value.name
+        ));
         page
     })
 }
 
 fn wanted(set: &[String]) -> Result<BTreeMap<String, PolicyValue>, Failure> {
     let pair = |text: &String| {
-        let (key, value) = text.split_once('=').ok_or_else(|| Failure::Usage(format!("\"{text}\" sets nothing: write KEY=VALUE")))?;
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| Failure::Usage(format!("\"{text}\" sets nothing: write KEY=VALUE")))?;
         Ok((key.trim().to_owned(), PolicyValue::Text(value.trim().to_owned())))
     };
     set.iter().map(pair).collect()
@@ -136,17 +165,30 @@ pub fn policies(account: &Account, view: &View) -> Page {
         Value::Array(all) if all.is_empty() => "all".to_owned(),
         other => value(other),
     };
-    let rows = account.policies.as_object().into_iter().flatten().map(|(key, policy)| [key.clone(), shown(policy)]);
+    let rows = account
+        .policies
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, policy)| [key.clone(), shown(policy)]);
     table(["POLICY", "VALUE"], rows, view)
 }
 
 fn created(account: &Account, view: &View) -> Page {
     let mut page = Page::default();
-    page.line(format!("{} ({}) was created as a {}", bold(&account.handle), account.name, account.kind));
+    page.line(format!(
+        "{} ({}) was created as a {}",
+        bold(&account.handle),
+        account.name,
+        account.kind
+    ));
     if account.domains.is_empty() {
         page.sentence(
             "",
-            &format!("Next: rosterctl domain claim {} DOMAIN, with the domain of its people's addresses", account.handle),
+            &format!(
+                "Next: rosterctl domain claim {} DOMAIN, with the domain of its people's addresses",
+                account.handle
+            ),
             view,
         );
     }
@@ -156,7 +198,9 @@ fn created(account: &Account, view: &View) -> Page {
 /// The accounts of a list.
 pub fn list(accounts: &Accounts, view: &View) -> Page {
     if accounts.accounts.is_empty() {
-        return Page::from("there are no accounts yet: rosterctl account create HANDLE --name NAME\n".to_owned());
+        return Page::from(
+            "there are no accounts yet: rosterctl account create HANDLE --name NAME\n".to_owned(),
+        );
     }
     let rows = accounts.accounts.iter().map(|a| {
         [
@@ -174,19 +218,27 @@ pub fn list(accounts: &Accounts, view: &View) -> Page {
 
 /// One account.
 pub fn show(account: &Account, view: &View) -> Page {
-    let Account { id, handle, name, kind, domains, directories, policies, users, created_at } = account;
+    let Account { id, handle, name, kind, domains, directories, policies, users, created_at } =
+        account;
     let mut page = Page::default();
     page.line(format!("{} ({name}), {kind}", bold(handle)));
-    let mut people = format!("{} active, {} suspended", number(users.active), number(users.suspended));
+    let mut people =
+        format!("{} active, {} suspended", number(users.active), number(users.suspended));
     for (n, what) in [(users.invited, "invited"), (users.released, "released")] {
         if n > 0 {
             people = format!("{people}, {} {what}", number(n));
         }
     }
     let mut fields = vec![("id", id.clone()), ("users", people)];
-    fields.push(("directories", if directories.is_empty() { dim("none") } else { directories.join(", ") }));
+    fields.push((
+        "directories",
+        if directories.is_empty() { dim("none") } else { directories.join(", ") },
+    ));
     for (n, claim) in domains.iter().enumerate() {
-        fields.push((if n == 0 { "domains" } else { "" }, format!("{} {}", claim.domain, domain::coloured_state(&claim.state))));
+        fields.push((
+            if n == 0 { "domains" } else { "" },
+            format!("{} {}", claim.domain, domain::coloured_state(&claim.state)),
+        ));
     }
     if policies.as_object().is_some_and(|p| !p.is_empty()) {
         fields.push(("policies", value(policies)));

@@ -20,7 +20,12 @@ pub struct Arguments {
     file: PathBuf,
 }
 
-pub(super) async fn call(arguments: &Arguments, socket: &Path, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    arguments: &Arguments,
+    socket: &Path,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     let Arguments { file } = arguments;
     let shown = file.display();
     if file.symlink_metadata().is_ok() {
@@ -29,7 +34,9 @@ pub(super) async fn call(arguments: &Arguments, socket: &Path, daemon: &Daemon, 
     // A copy that was cut off must not look like one.
     let unfinished = PathBuf::from(format!("{shown}.part"));
     let copied = copy(daemon, socket, &unfinished).await;
-    let bytes = match copied.and_then(|bytes| fs::rename(&unfinished, file).map(|()| bytes).map_err(|e| unwritable(file, &e))) {
+    let bytes = match copied.and_then(|bytes| {
+        fs::rename(&unfinished, file).map(|()| bytes).map_err(|e| unwritable(file, &e))
+    }) {
         Ok(bytes) => bytes,
         Err(failure) => {
             // There may be none.
@@ -38,7 +45,12 @@ pub(super) async fn call(arguments: &Arguments, socket: &Path, daemon: &Daemon, 
         }
     };
     let document = json!({ "file": file, "bytes": bytes });
-    output.data(&document, |_| Page::from(format!("{shown}: {}; a store restored from it only plans at first\n", size(bytes))))?;
+    output.data(&document, |_| {
+        Page::from(format!(
+            "{shown}: {}; a store restored from it only plans at first\n",
+            size(bytes)
+        ))
+    })?;
     Ok(Exit::Done)
 }
 

@@ -65,7 +65,11 @@ pub(super) fn diff(changes: &[Change], view: &View) -> Page {
             page.line("");
         }
         let waiting = changes.iter().filter(|c| waits(c)).count() as u64;
-        let waiting = if waiting > 0 { yellow(format!(" ({} held)", number(waiting))) } else { String::new() };
+        let waiting = if waiting > 0 {
+            yellow(format!(" ({} held)", number(waiting)))
+        } else {
+            String::new()
+        };
         page.line(format!("{}: {}{waiting}", bold(kind.heading()), number(changes.len() as u64)));
         page.append(&people(changes, view));
     }
@@ -80,7 +84,10 @@ pub(super) fn people(changes: &[&Change], view: &View) -> Page {
         one(Kind::of(change), change, &mut page, view);
     }
     if shown < changes.len() {
-        page.line(dim(format!("  … and {} more (use --json for all)", number((changes.len() - shown) as u64))));
+        page.line(dim(format!(
+            "  … and {} more (use --json for all)",
+            number((changes.len() - shown) as u64)
+        )));
     }
     page
 }
@@ -92,7 +99,9 @@ fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
     let (lead, line) = match kind {
         Kind::Suspend => ("  ", red(format!("- {who}  {what}"))),
         Kind::Reactivate | Kind::Create | Kind::Link => ("  ", green(format!("+ {who}  {what}"))),
-        Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => ("  ~ ", format!("{who}  {what}")),
+        Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => {
+            ("  ~ ", format!("{who}  {what}"))
+        }
     };
     page.sentence(lead, &format!("{line}{mark}"), view);
     for seen in evidence(&change.evidence) {
@@ -108,10 +117,13 @@ fn what(kind: Kind, change: &Change) -> String {
         Kind::Reactivate => lifted(reason),
         Kind::Create => newcomer(&change.after),
         Kind::Link => {
-            let barred = change.reason.as_ref().map(|r| format!(", suspended as {r}")).unwrap_or_default();
+            let barred =
+                change.reason.as_ref().map(|r| format!(", suspended as {r}")).unwrap_or_default();
             format!("{}{barred}", newcomer(&change.after))
         }
-        Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => differences(&change.before, &change.after).join("; "),
+        Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => {
+            differences(&change.before, &change.after).join("; ")
+        }
     }
 }
 
@@ -129,7 +141,11 @@ pub(super) fn sentence(change: &Change) -> String {
 }
 
 fn lifted(reason: &str) -> String {
-    if reason == "operator" { "no longer suspended by an operator".to_owned() } else { format!("no longer {reason}") }
+    if reason == "operator" {
+        "no longer suspended by an operator".to_owned()
+    } else {
+        format!("no longer {reason}")
+    }
 }
 
 fn who(change: &Change) -> &str {
@@ -152,7 +168,10 @@ fn waiting_mark(change: &Change) -> String {
 /// What a user starts as: name and tier.
 fn newcomer(after: &Value) -> String {
     let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
-    let name = after.get("profile").and_then(|p| text(p, "display_name")).or_else(|| text(after, "display_name"));
+    let name = after
+        .get("profile")
+        .and_then(|p| text(p, "display_name"))
+        .or_else(|| text(after, "display_name"));
     [name, text(after, "tier")].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
@@ -164,8 +183,10 @@ fn differences(before: &Value, after: &Value) -> Vec<String> {
     let names = was.keys().chain(is.keys().filter(|name| !was.contains_key(*name)));
     names
         .filter_map(|name| {
-            let (was, is) = (was.get(name).unwrap_or(&Value::Null), is.get(name).unwrap_or(&Value::Null));
-            let name = if name == "pinned" { "overruled".to_owned() } else { name.replace('_', " ") };
+            let (was, is) =
+                (was.get(name).unwrap_or(&Value::Null), is.get(name).unwrap_or(&Value::Null));
+            let name =
+                if name == "overrides" { "overruled".to_owned() } else { name.replace('_', " ") };
             (was != is).then(|| format!("{name}: {} → {}", value(was), value(is)))
         })
         .collect()
@@ -190,7 +211,8 @@ fn one_evidence(evidence: &Value) -> Option<String> {
             None => format!("no reason was given{at}"),
         });
     }
-    let object = field("dn").or_else(|| field("object")).map(|dn| format!(" at {dn}")).unwrap_or_default();
+    let object =
+        field("dn").or_else(|| field("object")).map(|dn| format!(" at {dn}")).unwrap_or_default();
     let server = field("server").map(|server| format!(", seen on {server}")).unwrap_or_default();
     Some(format!("{attribute} = {seen}{object}{server}{at}"))
 }
@@ -204,8 +226,10 @@ pub(super) fn why_held(held: &str) -> &str {
         "no-witness" => "nothing proves that the person could have been seen",
         "plan-only" => "the directory is plan-only, or who is in scope has changed",
         "gate" => "a gate did not let it pass",
-        "settling" => "it must still hold at a second look, which rosterd takes by itself",
-        "rejected" => "an operator rejected it, or a change it depends on: rosterctl held list --rejected",
+        "grace-period" => "it must still hold at a recheck, which rosterd takes by itself",
+        "rejected" => {
+            "an operator rejected it, or a change it depends on: rosterctl held list --rejected"
+        }
         other => other,
     }
 }
@@ -221,7 +245,11 @@ pub(super) fn reasons_to_wait(changes: &[Change], view: &View) -> Page {
         page.line("");
     }
     for (held, n) in reasons {
-        page.sentence(&format!("{}  ", yellow(format!("held: {held}"))), &format!("{}: {}", count(n, "change"), why_held(held)), view);
+        page.sentence(
+            &format!("{}  ", yellow(format!("held: {held}"))),
+            &format!("{}: {}", count(n, "change"), why_held(held)),
+            view,
+        );
     }
     page
 }
@@ -239,7 +267,10 @@ pub(super) fn quarantined(entries: &[Quarantined], view: &View) -> Page {
         page.sentence("  ", &format!("{}  {reason}", yellow(format!("? {at}"))), view);
     }
     if shown < entries.len() {
-        page.line(dim(format!("  … and {} more (use --json for all)", number((entries.len() - shown) as u64))));
+        page.line(dim(format!(
+            "  … and {} more (use --json for all)",
+            number((entries.len() - shown) as u64)
+        )));
     }
     page
 }

@@ -10,8 +10,12 @@ use super::text::Page;
 use crate::visible::escaped;
 
 /// A header and rows, as text that is ready to be printed.
-pub(super) fn csv<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Page {
-    let mut lines = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+pub(super) fn csv<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> Page {
+    let mut lines =
+        csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     // Writing to memory does not fail, and every row has as many cells as the header.
     let mut written = lines.write_record(header);
     for row in rows {
@@ -39,8 +43,12 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
             Some(at + c.len_utf8())
         } else {
             // Spaces, quotes and what is not seen may stand before the formula; programs pass over them.
-            start
-                .filter(|_| c.is_whitespace() || c == '"' || c.is_control() || matches!(escaped(c.encode_utf8(&mut [0; 4])), Cow::Owned(_)))
+            start.filter(|_| {
+                c.is_whitespace()
+                    || c == '"'
+                    || c.is_control()
+                    || matches!(escaped(c.encode_utf8(&mut [0; 4])), Cow::Owned(_))
+            })
         };
     }
     if plain.is_empty() {
@@ -117,7 +125,8 @@ mod tests {
 
     #[test]
     fn what_has_commas_quotes_and_line_ends_stays_one_cell() {
-        let page = csv(["NAME", "TITLE"], [["O'Hara, Anna".to_owned(), "\"the\"\nboss".to_owned()]]);
+        let page =
+            csv(["NAME", "TITLE"], [["O'Hara, Anna".to_owned(), "\"the\"\nboss".to_owned()]]);
         assert_eq!(page.plain(), "NAME,TITLE\r\n\"O'Hara, Anna\",\"\"\"the\"\"\nboss\"\r\n");
     }
 }

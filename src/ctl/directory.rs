@@ -3,9 +3,13 @@
 use clap::Subcommand;
 
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, bold, count, dim, green, harmless, number, red, table, time, yellow};
+use super::text::{
+    Page, View, bold, count, dim, green, harmless, number, red, table, time, yellow,
+};
 use super::{Exit, Output, status};
-use crate::control::api::{Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, Pause};
+use crate::control::api::{
+    Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, Pause,
+};
 use crate::control::client::Route;
 
 /// The configured directories
@@ -44,43 +48,56 @@ pub enum Command {
         new: String,
     },
     /// Accept bases, groups, canaries and readable attributes as they are now; the next run only plans
-    Repin {
+    Rebaseline {
         /// The directory
         name: String,
     },
 }
 
-pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    command: &Command,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     match command {
         Command::List => {
             let directories: Answer<Directories> = daemon.get(&Route::to(["directories"])).await?;
             output.data(&directories.raw, |view| list(&directories.value, view))?;
         }
         Command::Check { name } => {
-            let check: Answer<Check> = daemon.get(&Route::to(["directories", name, "check"])).await?;
+            let check: Answer<Check> =
+                daemon.get(&Route::to(["directories", name, "check"])).await?;
             output.data(&check.raw, |view| examined(&check.value, view))?;
             return Ok(if check.value.ok { Exit::Done } else { Exit::Failed });
         }
         Command::Pause { name, duration } => {
             let body = Pause { duration: duration.clone() };
-            let directory: Answer<DirectoryStatus> = daemon.post(&Route::to(["directories", name, "pause"]), &body).await?;
+            let directory: Answer<DirectoryStatus> =
+                daemon.post(&Route::to(["directories", name, "pause"]), &body).await?;
             output.data(&directory.raw, |view| status::block(&directory.value, view))?;
         }
         Command::Rename { old, new } => {
             let body = DirectoryRenaming { to: new.clone() };
-            let directory: Answer<DirectoryStatus> = daemon.post(&Route::to(["directories", old, "rename"]), &body).await?;
+            let directory: Answer<DirectoryStatus> =
+                daemon.post(&Route::to(["directories", old, "rename"]), &body).await?;
             output.data(&directory.raw, |view| status::block(&directory.value, view))?;
         }
         Command::Resume { name } => change(name, "resume", daemon, output).await?,
         Command::Unlock { name } => change(name, "unlock", daemon, output).await?,
-        Command::Repin { name } => change(name, "repin", daemon, output).await?,
+        Command::Rebaseline { name } => change(name, "rebaseline", daemon, output).await?,
     }
     Ok(Exit::Done)
 }
 
 /// Does something to a directory that takes no more than its name, and shows how it stands then.
-async fn change(name: &str, what: &str, daemon: &Daemon, output: &mut Output<'_>) -> Result<(), Failure> {
-    let directory: Answer<DirectoryStatus> = daemon.post(&Route::to(["directories", name, what]), &()).await?;
+async fn change(
+    name: &str,
+    what: &str,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let directory: Answer<DirectoryStatus> =
+        daemon.post(&Route::to(["directories", name, what]), &()).await?;
     output.data(&directory.raw, |view| status::block(&directory.value, view))
 }
 
@@ -93,7 +110,10 @@ pub(super) async fn names(daemon: &Daemon) -> Result<Vec<String>, Failure> {
 /// The directories of a list.
 pub fn list(directories: &Directories, view: &View) -> Page {
     if directories.directories.is_empty() {
-        return Page::from("no directory is configured: add a [[directory]] to /etc/rosterd/rosterd.toml\n".to_owned());
+        return Page::from(
+            "no directory is configured: add a [[directory]] to /etc/rosterd/rosterd.toml\n"
+                .to_owned(),
+        );
     }
     let at = |t: &Option<String>| t.as_deref().map_or_else(String::new, time);
     let rows = directories.directories.iter().map(|d| {
@@ -109,7 +129,21 @@ pub fn list(directories: &Directories, view: &View) -> Page {
             at(&d.next_run),
         ]
     });
-    table(["NAME", "ACCOUNT", "STATE", "ACTIVE", "SUSPENDED", "HELD", "QUARANTINED", "LAST RUN", "NEXT RUN"], rows, view)
+    table(
+        [
+            "NAME",
+            "ACCOUNT",
+            "STATE",
+            "ACTIVE",
+            "SUSPENDED",
+            "HELD",
+            "QUARANTINED",
+            "LAST RUN",
+            "NEXT RUN",
+        ],
+        rows,
+        view,
+    )
 }
 
 /// What a check found, step by step.

@@ -44,29 +44,44 @@ pub enum Command {
     },
 }
 
-pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    command: &Command,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     match command {
         Command::Claim { account, domain } => {
             let body = NewClaim { domain: domain.clone() };
-            let claim: Answer<Domain> = daemon.post(&Route::to(["accounts", account, "domains"]), &body).await?;
+            let claim: Answer<Domain> =
+                daemon.post(&Route::to(["accounts", account, "domains"]), &body).await?;
             output.data(&claim.raw, |view| claimed(&claim.value, view))?;
         }
         Command::Verify { domain, account } => {
-            let route = Route::to(["domains", domain, "verify"]).with_some("account", account.as_ref());
+            let route =
+                Route::to(["domains", domain, "verify"]).with_some("account", account.as_ref());
             let claim: Answer<Domain> = daemon.post(&route, &()).await?;
             output.data(&claim.raw, |view| verified(&claim.value, view))?;
             return Ok(exit(&claim.value));
         }
-        Command::Release { domain, account, dry_run } => release(domain, account.as_deref(), *dry_run, daemon, output).await?,
+        Command::Release { domain, account, dry_run } => {
+            release(domain, account.as_deref(), *dry_run, daemon, output).await?
+        }
         Command::List { account } => {
-            let domains: Answer<Domains> = daemon.get(&Route::to(["domains"]).with_some("account", account.as_ref())).await?;
+            let domains: Answer<Domains> =
+                daemon.get(&Route::to(["domains"]).with_some("account", account.as_ref())).await?;
             output.data(&domains.raw, |view| list(&domains.value, view))?;
         }
     }
     Ok(Exit::Done)
 }
 
-async fn release(domain: &str, account: Option<&str>, dry_run: bool, daemon: &Daemon, output: &mut Output<'_>) -> Result<(), Failure> {
+async fn release(
+    domain: &str,
+    account: Option<&str>,
+    dry_run: bool,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
     let route = Route::to(["domains", domain, "release"]).with_some("account", account);
     let look = route.clone().with("dry_run", true);
     if dry_run {
@@ -91,8 +106,17 @@ const SHOWN: usize = 50;
 pub fn released(release: &Release, view: &View) -> Page {
     let Release { domain, account, dry_run, becomes_team, users } = release;
     let mut page = Page::default();
-    let (is, are) = if *dry_run { ("would be released from", "would be touched") } else { ("is released from", "are touched") };
-    page.line(format!("{} {is} {}: {} {are}", bold(domain), bold(account), count(users.len() as u64, "user")));
+    let (is, are) = if *dry_run {
+        ("would be released from", "would be touched")
+    } else {
+        ("is released from", "are touched")
+    };
+    page.line(format!(
+        "{} {is} {}: {} {are}",
+        bold(domain),
+        bold(account),
+        count(users.len() as u64, "user")
+    ));
     if *becomes_team {
         let becomes = if *dry_run { "would become" } else { "is" };
         page.sentence("  ", &format!("it was the last domain: {account} {becomes} a team, and a directory of it provisions nobody"), view);
@@ -111,7 +135,10 @@ pub fn released(release: &Release, view: &View) -> Page {
             page.line(format!("    {}", user.primary_email.as_deref().unwrap_or(&user.id)));
         }
         if touched.len() > SHOWN {
-            page.line(dim(format!("    … and {} more (use --json for all)", touched.len() - SHOWN)));
+            page.line(dim(format!(
+                "    … and {} more (use --json for all)",
+                touched.len() - SHOWN
+            )));
         }
     }
     page
@@ -125,7 +152,12 @@ pub fn exit(claim: &Domain) -> Exit {
 /// A new claim, and the record to add in the form of a zone file.
 pub fn claimed(claim: &Domain, view: &View) -> Page {
     let mut page = Page::default();
-    page.line(format!("{} is claimed for {}: {}", bold(shown(claim)), bold(&claim.account), coloured_state(&claim.state)));
+    page.line(format!(
+        "{} is claimed for {}: {}",
+        bold(shown(claim)),
+        bold(&claim.account),
+        coloured_state(&claim.state)
+    ));
     if claim.state == "verified" {
         return page;
     }
@@ -145,7 +177,12 @@ pub fn claimed(claim: &Domain, view: &View) -> Page {
 /// What looking for the record came to.
 pub fn verified(claim: &Domain, view: &View) -> Page {
     let mut page = Page::default();
-    page.line(format!("{} of {}: {}", bold(shown(claim)), bold(&claim.account), coloured_state(&claim.state)));
+    page.line(format!(
+        "{} of {}: {}",
+        bold(shown(claim)),
+        bold(&claim.account),
+        coloured_state(&claim.state)
+    ));
     let mut fields = Vec::new();
     if let Some(finding) = &claim.finding {
         fields.push(("found", finding.clone()));
@@ -182,7 +219,9 @@ fn record(claim: &Domain) -> String {
 /// The claims of a list.
 pub fn list(domains: &Domains, view: &View) -> Page {
     if domains.domains.is_empty() {
-        return Page::from("no domain is claimed: rosterctl domain claim ACCOUNT DOMAIN\n".to_owned());
+        return Page::from(
+            "no domain is claimed: rosterctl domain claim ACCOUNT DOMAIN\n".to_owned(),
+        );
     }
     let at = |t: &Option<String>| t.as_deref().map_or_else(String::new, time);
     let rows = domains.domains.iter().map(|d| {

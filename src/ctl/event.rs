@@ -87,7 +87,11 @@ const WAIT: u64 = 20;
 /// A daemon that is being started again is asked again so much later.
 const AGAIN: Duration = Duration::from_secs(1);
 
-pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    command: &Command,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     match command {
         Command::List(arguments) => {
             let List { which, since, until, limit, csv } = arguments;
@@ -95,10 +99,15 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
                 return Err(Failure::Usage("--csv and --json: choose one".to_owned()));
             }
             let now = output.terminal.view().now;
-            let given = |option: &str, text: &Option<String>| text.as_deref().map(|text| instant(option, text, now)).transpose();
+            let given = |option: &str, text: &Option<String>| {
+                text.as_deref().map(|text| instant(option, text, now)).transpose()
+            };
             let (since, until) = (given("--since", since)?, given("--until", until)?);
             let route = which.route(daemon).await?.with_some("after", which.after);
-            let route = route.with_some("since", since).with_some("until", until).with_some("limit", *limit);
+            let route = route
+                .with_some("since", since)
+                .with_some("until", until)
+                .with_some("limit", *limit);
             let events: Answer<Events> = daemon.get(&route).await?;
             if *csv {
                 output.terminal.print(&as_csv(&events.value))?;
@@ -109,7 +118,9 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
         }
         Command::Tail(arguments) => tail(arguments, daemon, output).await,
         Command::Verify { head } => {
-            let check: Answer<LogCheck> = daemon.get(&Route::to(["events", "verify"]).with_some("head", head.as_ref())).await?;
+            let check: Answer<LogCheck> = daemon
+                .get(&Route::to(["events", "verify"]).with_some("head", head.as_ref()))
+                .await?;
             output.data(&check.raw, |view| verified(&check.value, view))?;
             Ok(if check.value.intact { Exit::Done } else { Exit::Failed })
         }
@@ -124,17 +135,27 @@ impl Which {
             Some(given) => Some(run::resolve(given, daemon).await?),
             None => None,
         };
-        let route = Route::to(["events"]).with_some("type", kind.as_ref()).with_some("subject", subject.as_ref());
-        Ok(route.with_some("person", person.as_ref()).with_some("account", account.as_ref()).with_some("run", run))
+        let route = Route::to(["events"])
+            .with_some("type", kind.as_ref())
+            .with_some("subject", subject.as_ref());
+        Ok(route
+            .with_some("person", person.as_ref())
+            .with_some("account", account.as_ref())
+            .with_some("run", run))
     }
 }
 
-async fn tail(Tail { which, limit }: &Tail, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+async fn tail(
+    Tail { which, limit }: &Tail,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     let route = which.route(daemon).await?;
     let mut after = match which.after {
         Some(after) => after,
         None => {
-            let newest: Answer<Events> = daemon.get(&Route::to(["events"]).with("limit", 1)).await?;
+            let newest: Answer<Events> =
+                daemon.get(&Route::to(["events"]).with("limit", 1)).await?;
             newest.value.events.last().map_or(0, |event| event.seq)
         }
     };
@@ -142,11 +163,14 @@ async fn tail(Tail { which, limit }: &Tail, daemon: &Daemon, output: &mut Output
     let mut is_told = false;
     while left > 0 {
         let begun = Instant::now();
-        let asked = route.clone().with("after", after).with("wait", WAIT).with("limit", left.min(1_000));
+        let asked =
+            route.clone().with("after", after).with("wait", WAIT).with("limit", left.min(1_000));
         let events: Answer<Events> = match daemon.get(&asked).await {
             Ok(events) => events,
             // A daemon that is started again makes up for these.
-            Err(Failure::Client(why @ (ClientError::NoDaemon { .. } | ClientError::WrongAnswer { .. }))) => {
+            Err(Failure::Client(
+                why @ (ClientError::NoDaemon { .. } | ClientError::WrongAnswer { .. }),
+            )) => {
                 if !std::mem::replace(&mut is_told, true) {
                     let mut page = Page::default();
                     page.line(format!("{} {why}", yellow("!")));
@@ -181,11 +205,19 @@ pub(super) fn instant(option: &str, text: &str, now: DateTime<Utc>) -> Result<St
     let at = DateTime::parse_from_rfc3339(text)
         .map(|at| at.to_utc())
         .ok()
-        .or_else(|| text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0).map(|midnight| midnight.and_utc()))
-        .or_else(|| now.checked_sub_signed(chrono::Duration::from_std(humantime::parse_duration(text).ok()?).ok()?));
+        .or_else(|| {
+            text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0).map(|midnight| midnight.and_utc())
+        })
+        .or_else(|| {
+            now.checked_sub_signed(
+                chrono::Duration::from_std(humantime::parse_duration(text).ok()?).ok()?,
+            )
+        });
     match at {
         Some(at) => Ok(at.to_rfc3339_opts(SecondsFormat::Millis, true)),
-        None => Err(Failure::Usage(format!("{option} {text} is no time: write 2026-11-24T02:58:00Z, 2026-11-24, or 2h for two hours ago"))),
+        None => Err(Failure::Usage(format!(
+            "{option} {text} is no time: write 2026-11-24T02:58:00Z, 2026-11-24, or 2h for two hours ago"
+        ))),
     }
 }
 
@@ -193,8 +225,13 @@ pub(super) fn instant(option: &str, text: &str, now: DateTime<Utc>) -> Result<St
 fn brief(after: &Value) -> String {
     match after {
         Value::Object(fields) => {
-            let told = fields.iter().map(|(name, field)| (name, brief(field))).filter(|(_, text)| !text.is_empty());
-            told.map(|(name, text)| format!("{} {text}", name.replace('_', " "))).collect::<Vec<_>>().join(", ")
+            let told = fields
+                .iter()
+                .map(|(name, field)| (name, brief(field)))
+                .filter(|(_, text)| !text.is_empty());
+            told.map(|(name, text)| format!("{} {text}", name.replace('_', " ")))
+                .collect::<Vec<_>>()
+                .join(", ")
         }
         Value::Null => String::new(),
         Value::Array(items) if items.is_empty() => String::new(),
@@ -216,7 +253,12 @@ fn data<'a>(document: &'a Value, name: &str) -> &'a Value {
 /// The type of an event: red what went wrong or takes somebody's access away, yellow what waits for somebody.
 fn coloured(kind: &str) -> String {
     match kind {
-        "user.suspended" | "run.failed" | "directory.unreachable" | "directory.stale" | "domain.lapsed" | "hook.dead_lettered" => red(kind),
+        "user.suspended"
+        | "run.failed"
+        | "directory.unreachable"
+        | "directory.stale"
+        | "domain.lapsed"
+        | "hook.dead_lettered" => red(kind),
         "run.held" | "plan.expired" | "user.quarantined" | "directory.attention" => yellow(kind),
         other => other.to_owned(),
     }
@@ -244,7 +286,11 @@ pub fn list(events: &Events, view: &View) -> Page {
 fn line(Event { seq, document }: &Event) -> Page {
     let mut page = Page::default();
     let by = data(document, "actor").as_str().unwrap_or_default();
-    let (at, kind, subject) = (time(field(document, "time")), coloured(field(document, "type")), field(document, "subject"));
+    let (at, kind, subject) = (
+        time(field(document, "time")),
+        coloured(field(document, "type")),
+        field(document, "subject"),
+    );
     page.line(format!("{seq} {at} {kind} {subject} {by} {}", dim(brief(data(document, "after")))));
     page
 }
@@ -273,7 +319,13 @@ fn as_csv(events: &Events) -> Page {
             named("id"),
         ]
     });
-    csv(["seq", "time", "type", "subject", "actor", "run", "account", "before", "after", "evidence", "id"], rows)
+    csv(
+        [
+            "seq", "time", "type", "subject", "actor", "run", "account", "before", "after",
+            "evidence", "id",
+        ],
+        rows,
+    )
 }
 
 /// What following the chain came to.
@@ -294,8 +346,15 @@ pub fn verified(check: &LogCheck, view: &View) -> Page {
         }
         Some(seq) => {
             let finding = finding.as_deref().unwrap_or("it does not follow from the one before");
-            page.sentence(&format!("{} ", red("✗")), &format!("the log breaks at entry {seq}: {finding}"), view);
-            page.line(format!("  the {} entries before it follow from each other", number(*entries)));
+            page.sentence(
+                &format!("{} ", red("✗")),
+                &format!("the log breaks at entry {seq}: {finding}"),
+                view,
+            );
+            page.line(format!(
+                "  the {} entries before it follow from each other",
+                number(*entries)
+            ));
         }
     }
     page

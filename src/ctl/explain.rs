@@ -7,7 +7,11 @@ use super::{Exit, Output, change, id};
 use crate::control::api::{Done, Elsewhere, ExplainedEntry, Explanation, Looked};
 use crate::control::client::Route;
 
-pub(super) async fn call(who: &str, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    who: &str,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     let explained: Answer<Explanation> = daemon.get(&Route::to(["users", who, "explain"])).await?;
     output.data(&explained.raw, |view| page(&explained.value, view))?;
     Ok(exit(&explained.value))
@@ -25,16 +29,29 @@ pub fn page(explanation: &Explanation, view: &View) -> Page {
     match user {
         Some(user) => {
             let name = user.primary_email.as_deref().unwrap_or(&user.id);
-            page.line(format!("{}: {}, {}, in {}", bold(name), coloured_status(&user.status), user.tier, user.account));
+            page.line(format!(
+                "{}: {}, {}, in {}",
+                bold(name),
+                coloured_status(&user.status),
+                user.tier,
+                user.account
+            ));
             for cause in user.suspension.iter().flat_map(|s| &s.causes) {
-                let text = format!("suspended as {} by {} since {}", red(&cause.reason), cause.by, time(&cause.since));
+                let text = format!(
+                    "suspended as {} by {} since {}",
+                    red(&cause.reason),
+                    cause.by,
+                    time(&cause.since)
+                );
                 page.sentence(&format!("  {} ", red("✗")), &text, view);
                 for seen in change::evidence(&cause.evidence) {
                     page.sentence("      ", &dim(seen), view);
                 }
             }
         }
-        None if entries.is_empty() => page.line(format!("{}: no user, and in no directory", bold(who))),
+        None if entries.is_empty() => {
+            page.line(format!("{}: no user, and in no directory", bold(who)))
+        }
         None => page.line(format!("{}: no user", bold(who))),
     }
     for sentence in remedies {
@@ -60,7 +77,16 @@ pub(super) fn history(history: &[Done], view: &View) -> Page {
         page.line(bold("what rosterd did"));
     }
     for Done { at, run, change } in history {
-        page.sentence("  ", &format!("{}  {}  {}", time(at), dim(format!("run {}", id::short(run))), change::sentence(change)), view);
+        page.sentence(
+            "  ",
+            &format!(
+                "{}  {}  {}",
+                time(at),
+                dim(format!("run {}", id::short(run))),
+                change::sentence(change)
+            ),
+            view,
+        );
         for seen in change::evidence(&change.evidence) {
             page.sentence("      ", &dim(seen), view);
         }
@@ -95,7 +121,8 @@ fn one(entry: &ExplainedEntry, is_user: bool, view: &View) -> Page {
     }
     let mut lines = |heading, all: &[Looked]| {
         for (n, Looked { attribute, value, meaning }) in all.iter().enumerate() {
-            let shown = if value.is_empty() { attribute.clone() } else { format!("{attribute} = {value}") };
+            let shown =
+                if value.is_empty() { attribute.clone() } else { format!("{attribute} = {value}") };
             fields.push((if n == 0 { heading } else { "" }, format!("{shown}: {meaning}")));
         }
     };
@@ -103,10 +130,14 @@ fn one(entry: &ExplainedEntry, is_user: bool, view: &View) -> Page {
     lines("state", state);
     lines("addresses", addresses);
     fields.extend(tier.iter().map(|tier| ("tier", tier.clone())));
-    fields.extend(groups.iter().map(|way| ("", format!("member of {}", way.join(", which is in ")))));
+    fields
+        .extend(groups.iter().map(|way| ("", format!("member of {}", way.join(", which is in ")))));
     page.fields(&fields, view);
     if let Some(why) = quarantine {
-        let text = format!("the entry cannot be used as it is: {why}: {}", remedy.as_deref().unwrap_or_default());
+        let text = format!(
+            "the entry cannot be used as it is: {why}: {}",
+            remedy.as_deref().unwrap_or_default()
+        );
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
     }
     if !is_user && would.is_empty() {
@@ -122,8 +153,16 @@ fn one(entry: &ExplainedEntry, is_user: bool, view: &View) -> Page {
         changes => {
             page.line("  a run would now:");
             for change in changes {
-                let held = change.held.as_deref().map(|held| format!(": {}", change::why_held(held))).unwrap_or_default();
-                page.sentence("    ", &format!("{}{}", change::sentence(change), yellow(held)), view);
+                let held = change
+                    .held
+                    .as_deref()
+                    .map(|held| format!(": {}", change::why_held(held)))
+                    .unwrap_or_default();
+                page.sentence(
+                    "    ",
+                    &format!("{}{}", change::sentence(change), yellow(held)),
+                    view,
+                );
             }
         }
     }

@@ -3,9 +3,13 @@
 use clap::{Args, Subcommand};
 
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, bold, count, dim, number, quoted, table, time, time_and_age, yellow};
+use super::text::{
+    Page, View, bold, count, dim, number, quoted, table, time, time_and_age, yellow,
+};
 use super::{Exit, Output, change, id, run};
-use crate::control::api::{Approval, Approving, Change, HeldGroup, HeldPlan, HeldPlans, Rejecting, Run};
+use crate::control::api::{
+    Approval, Approving, Change, HeldGroup, HeldPlan, HeldPlans, Rejecting, Run,
+};
 use crate::control::client::Route;
 
 /// Changes that wait for approval
@@ -61,10 +65,16 @@ pub struct Approve {
     comment: String,
 }
 
-pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    command: &Command,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     match command {
         Command::List { all, rejected } => {
-            let route = Route::to(["held"]).with_some("all", all.then_some(true)).with_some("rejected", rejected.then_some(true));
+            let route = Route::to(["held"])
+                .with_some("all", all.then_some(true))
+                .with_some("rejected", rejected.then_some(true));
             let plans: Answer<HeldPlans> = daemon.get(&route).await?;
             output.data(&plans.raw, |view| list(&plans.value, view))?;
         }
@@ -77,20 +87,26 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
         Command::Reject { id, comment } => {
             let id = resolve(id, daemon).await?;
             let word = Rejecting { comment: comment.clone() };
-            let plan: Answer<HeldPlan> = daemon.post(&Route::to(["held", &id, "reject"]), &word).await?;
+            let plan: Answer<HeldPlan> =
+                daemon.post(&Route::to(["held", &id, "reject"]), &word).await?;
             output.data(&plan.raw, |view| rejected(&plan.value, view))?;
         }
         Command::Reopen { id, comment } => {
             let id = resolve(id, daemon).await?;
             let word = Rejecting { comment: comment.clone() };
-            let plan: Answer<HeldPlan> = daemon.post(&Route::to(["held", &id, "reopen"]), &word).await?;
+            let plan: Answer<HeldPlan> =
+                daemon.post(&Route::to(["held", &id, "reopen"]), &word).await?;
             output.data(&plan.raw, |view| reopened(&plan.value, view))?;
         }
     }
     Ok(Exit::Done)
 }
 
-async fn approve(what: &Approve, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+async fn approve(
+    what: &Approve,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     let Approve { id: given, cause, user, comment } = what;
     output.can_ask("held approve")?;
     let id = resolve(given, daemon).await?;
@@ -105,8 +121,10 @@ async fn approve(what: &Approve, daemon: &Daemon, output: &mut Output<'_>) -> Re
         };
         output.ask(&format!("Apply what is still true of {chosen}?"))?;
     }
-    let approving = Approving { causes: cause.clone(), people: user.clone(), comment: comment.clone() };
-    let approval: Answer<Approval> = daemon.post(&Route::to(["held", &id, "approve"]), &approving).await?;
+    let approving =
+        Approving { causes: cause.clone(), people: user.clone(), comment: comment.clone() };
+    let approval: Answer<Approval> =
+        daemon.post(&Route::to(["held", &id, "approve"]), &approving).await?;
     output.data(&approval.raw, |view| approved(&approval.value, view))?;
     Ok(exit(&approval.value))
 }
@@ -120,7 +138,12 @@ async fn resolve(given: &str, daemon: &Daemon) -> Result<String, Failure> {
         return Ok(given.to_owned());
     }
     let plans: Answer<HeldPlans> = daemon.get(&Route::to(["held"]).with("all", true)).await?;
-    id::resolved(given, "held plan", "rosterctl held list --all", plans.value.held.iter().map(|p| p.id.as_str()))
+    id::resolved(
+        given,
+        "held plan",
+        "rosterctl held list --all",
+        plans.value.held.iter().map(|p| p.id.as_str()),
+    )
 }
 
 /// 3 when something of the directory waits afterwards; a run that failed is a failure first.
@@ -166,16 +189,37 @@ pub fn show(plan: &HeldPlan, view: &View) -> Page {
         changes,
     } = plan;
     let mut page = Page::default();
-    let by_whom = actor.as_ref().filter(|_| is != "open").map(|a| format!(" by {a}")).unwrap_or_default();
-    page.line(format!("held plan {} of {}: {}{by_whom}, {}", bold(id::short(id)), bold(directory), state(is), count(*n, "change")));
-    page.fields(&[("id", id.clone()), ("held since", time_and_age(created_at, view)), ("made by run", id::short(run).to_owned())], view);
+    let by_whom =
+        actor.as_ref().filter(|_| is != "open").map(|a| format!(" by {a}")).unwrap_or_default();
+    page.line(format!(
+        "held plan {} of {}: {}{by_whom}, {}",
+        bold(id::short(id)),
+        bold(directory),
+        state(is),
+        count(*n, "change")
+    ));
+    page.fields(
+        &[
+            ("id", id.clone()),
+            ("held since", time_and_age(created_at, view)),
+            ("made by run", id::short(run).to_owned()),
+        ],
+        view,
+    );
     if let Some(said) = comment {
-        page.sentence(&format!("  {}  ", dim(actor.as_deref().unwrap_or("said"))), &format!("\"{said}\""), view);
+        page.sentence(
+            &format!("  {}  ", dim(actor.as_deref().unwrap_or("said"))),
+            &format!("\"{said}\""),
+            view,
+        );
     }
     let approved: u64 = by.iter().map(|g| g.approved).sum();
     if let (Some(until), true) = (approval_expires, approved > 0) {
-        let text =
-            format!("{} approved, and applied as soon as the directory can be read, until {}", count(approved, "change"), time(until));
+        let text = format!(
+            "{} approved, and applied as soon as the directory can be read, until {}",
+            count(approved, "change"),
+            time(until)
+        );
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
     }
     for (at, line) in note.iter().enumerate() {
@@ -183,14 +227,23 @@ pub fn show(plan: &HeldPlan, view: &View) -> Page {
     }
     for group in by {
         page.line("");
-        let cause = Some(cause(group)).filter(|cause| !cause.is_empty()).map(|cause| format!(" ({cause})")).unwrap_or_default();
+        let cause = Some(cause(group))
+            .filter(|cause| !cause.is_empty())
+            .map(|cause| format!(" ({cause})"))
+            .unwrap_or_default();
         page.sentence("", &format!("{}: {}{cause}", bold(what(group)), number(group.count)), view);
         let why = Some(why(group)).filter(|why| !why.is_empty());
-        for line in why.into_iter().chain((by.len() > 1 && !group.key.is_empty()).then(|| format!("--cause {}", quoted(&group.key)))) {
+        for line in why.into_iter().chain(
+            (by.len() > 1 && !group.key.is_empty())
+                .then(|| format!("--cause {}", quoted(&group.key))),
+        ) {
             page.sentence("  ", &dim(line), view);
         }
-        let people: Vec<&Change> =
-            changes.iter().flatten().filter(|c| c.key.as_ref() == Some(&group.key) && c.held == group.held).collect();
+        let people: Vec<&Change> = changes
+            .iter()
+            .flatten()
+            .filter(|c| c.key.as_ref() == Some(&group.key) && c.held == group.held)
+            .collect();
         page.append(&change::people(&people, view));
     }
     if is == "rejected" {
@@ -201,7 +254,11 @@ pub fn show(plan: &HeldPlan, view: &View) -> Page {
         page.line("");
         page.line(format!("{} rosterctl held approve {}", dim("to apply: "), id::short(id)));
         if by.len() > 1 {
-            page.line(format!("{} rosterctl held approve {} --cause … or --user …", dim("a part:   "), id::short(id)));
+            page.line(format!(
+                "{} rosterctl held approve {} --cause … or --user …",
+                dim("a part:   "),
+                id::short(id)
+            ));
         }
         page.line(format!("{} rosterctl held reject {}", dim("to refuse:"), id::short(id)));
     }
@@ -212,9 +269,16 @@ pub fn show(plan: &HeldPlan, view: &View) -> Page {
 pub fn approved(approval: &Approval, view: &View) -> Page {
     let Approval { run, waiting } = approval;
     // What waits is told with its id below.
-    let mut page = run::summary(&Run { held: if waiting.is_some() { 0 } else { run.held }, ..run.clone() }, view);
+    let mut page = run::summary(
+        &Run { held: if waiting.is_some() { 0 } else { run.held }, ..run.clone() },
+        view,
+    );
     if let Some(plan) = waiting {
-        let text = format!("{} for approval: rosterctl held show {}", run::wait(plan.count), id::short(&plan.id));
+        let text = format!(
+            "{} for approval: rosterctl held show {}",
+            run::wait(plan.count),
+            id::short(&plan.id)
+        );
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
     }
     page
@@ -238,7 +302,14 @@ fn rejected(plan: &HeldPlan, view: &View) -> Page {
 fn reopened(plan: &HeldPlan, view: &View) -> Page {
     let mut page = Page::default();
     let (id, changes) = (id::short(&plan.id), run::wait(plan.count));
-    page.sentence("", &format!("plan {id} of {}: {changes} for approval: rosterctl held show {id}", plan.directory), view);
+    page.sentence(
+        "",
+        &format!(
+            "plan {id} of {}: {changes} for approval: rosterctl held show {id}",
+            plan.directory
+        ),
+        view,
+    );
     page
 }
 
@@ -269,7 +340,11 @@ fn cause(group: &HeldGroup) -> String {
 }
 
 fn why(group: &HeldGroup) -> String {
-    group.held.as_deref().map(|held| format!("{}: {}", yellow(held), change::why_held(held))).unwrap_or_default()
+    group
+        .held
+        .as_deref()
+        .map(|held| format!("{}: {}", yellow(held), change::why_held(held)))
+        .unwrap_or_default()
 }
 
 fn group(group: &HeldGroup) -> String {

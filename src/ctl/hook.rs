@@ -5,7 +5,9 @@ use serde_json::json;
 
 use super::event::instant;
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, bold, count, dim, green, number, red, table, time, time_and_age, yellow};
+use super::text::{
+    Page, View, bold, count, dim, green, number, red, table, time, time_and_age, yellow,
+};
 use super::{Exit, Output};
 use crate::control::api::{Deliveries, Delivery, Hook, Hooks, Redelivered, Sample};
 use crate::control::client::Route;
@@ -79,7 +81,11 @@ pub struct Redeliver {
     all: bool,
 }
 
-pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    command: &Command,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     let now = output.terminal.view().now;
     match command {
         Command::List => {
@@ -87,13 +93,19 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             output.data(&hooks.raw, |view| list(&hooks.value, view))?;
         }
         Command::Test { name } => {
-            let sample: Answer<Sample> = daemon.post(&Route::to(["hooks", name, "test"]), &()).await?;
+            let sample: Answer<Sample> =
+                daemon.post(&Route::to(["hooks", name, "test"]), &()).await?;
             output.data(&sample.raw, |view| sampled(&sample.value, view))?;
             return Ok(if sample.value.delivered { Exit::Done } else { Exit::Failed });
         }
         Command::Deliveries(Which { name, state, kind, subject, seq, limit }) => {
-            let route = Route::to(["hooks", name, "deliveries"]).with_some("state", state.as_ref()).with_some("type", kind.as_ref());
-            let route = route.with_some("subject", subject.as_ref()).with_some("seq", *seq).with("limit", limit);
+            let route = Route::to(["hooks", name, "deliveries"])
+                .with_some("state", state.as_ref())
+                .with_some("type", kind.as_ref());
+            let route = route
+                .with_some("subject", subject.as_ref())
+                .with_some("seq", *seq)
+                .with("limit", limit);
             let deliveries: Answer<Deliveries> = daemon.get(&route).await?;
             output.data(&deliveries.raw, |view| of_hook(&deliveries.value, view))?;
         }
@@ -106,13 +118,17 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
                 ("subject", subject.as_ref().map(|subject| json!(subject))),
                 ("since", since.map(|since| json!(since))),
             ];
-            which.extend(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-            let done: Answer<Redelivered> = daemon.post(&Route::to(["hooks", name, "redeliver"]), &which).await?;
+            which.extend(
+                given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))),
+            );
+            let done: Answer<Redelivered> =
+                daemon.post(&Route::to(["hooks", name, "redeliver"]), &which).await?;
             output.data(&done.raw, |_| again(&done.value))?;
         }
         Command::Replay { name, since } => {
             let body = json!({ "since": instant("--since", since, now)? });
-            let done: Answer<Redelivered> = daemon.post(&Route::to(["hooks", name, "replay"]), &body).await?;
+            let done: Answer<Redelivered> =
+                daemon.post(&Route::to(["hooks", name, "replay"]), &body).await?;
             output.data(&done.raw, |_| again(&done.value))?;
         }
     }
@@ -122,7 +138,10 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
 fn again(Redelivered { hook, deliveries }: &Redelivered) -> Page {
     Page::from(match deliveries {
         0 => format!("nothing is to be delivered to {hook} again\n"),
-        n => format!("{} to {hook} on the way: rosterctl hook deliveries {hook}\n", count(*n, "delivery")),
+        n => format!(
+            "{} to {hook} on the way: rosterctl hook deliveries {hook}\n",
+            count(*n, "delivery")
+        ),
     })
 }
 
@@ -171,13 +190,21 @@ fn one(hook: &Hook, view: &View) -> Page {
         let lag = std::time::Duration::from_secs(*lag_seconds);
         waits = format!("{waits}, the oldest for {}", humantime::format_duration(lag));
     }
-    let failed = if *failed > 0 { red(format!("{} given up", number(*failed))) } else { "0 given up".to_owned() };
+    let failed = if *failed > 0 {
+        red(format!("{} given up", number(*failed)))
+    } else {
+        "0 given up".to_owned()
+    };
     let mut fields = Vec::new();
     if kept_until.is_none() {
         fields.push(("events", events.join(", ")));
     }
     fields.push(("deliveries", format!("{} done, {waits}, {failed}", number(*delivered))));
-    fields.extend(kept_until.as_ref().map(|until| ("kept until", format!("{}, should it be configured again", time(until)))));
+    fields.extend(
+        kept_until
+            .as_ref()
+            .map(|until| ("kept until", format!("{}, should it be configured again", time(until)))),
+    );
     fields.extend(last_delivered.as_ref().map(|at| ("last", time_and_age(at, view))));
     if let (Some(error), Some(at)) = (last_error, last_error_at) {
         fields.push(("last error", format!("{}: {error}", time_and_age(at, view))));
@@ -191,8 +218,16 @@ pub fn sampled(sample: &Sample, view: &View) -> Page {
     let Sample { hook, event: _, kind, delivered: _, error, output, took_ms } = sample;
     let mut page = Page::default();
     match error {
-        None => page.line(format!("{} {} took a sample of {kind} in {took_ms} ms", green("✓"), bold(hook))),
-        Some(error) => page.sentence(&format!("{} ", red("✗")), &format!("{} did not take a sample of {kind}: {error}", bold(hook)), view),
+        None => page.line(format!(
+            "{} {} took a sample of {kind} in {took_ms} ms",
+            green("✓"),
+            bold(hook)
+        )),
+        Some(error) => page.sentence(
+            &format!("{} ", red("✗")),
+            &format!("{} did not take a sample of {kind}: {error}", bold(hook)),
+            view,
+        ),
     }
     page.append(&printed(output, view));
     page
@@ -214,16 +249,37 @@ pub fn of_hook(deliveries: &Deliveries, view: &View) -> Page {
         [only] => single(only, view),
         all => {
             let rows = all.iter().map(|delivery| {
-                let Delivery { seq, kind, subject, state, attempts, since, next_at, done_at, error, output, event: _ } = delivery;
+                let Delivery {
+                    seq,
+                    kind,
+                    subject,
+                    state,
+                    attempts,
+                    since,
+                    next_at,
+                    done_at,
+                    error,
+                    output,
+                    event: _,
+                } = delivery;
                 let when = match (state.as_str(), done_at, next_at) {
                     ("pending", _, Some(next)) => format!("next {}", time(next)),
                     ("pending", _, None) => "after an earlier one".to_owned(),
                     (_, Some(done), _) => time(done),
                     _ => time(since),
                 };
-                let last = output.as_deref().and_then(|o| o.split("\\n").flat_map(str::lines).last());
+                let last =
+                    output.as_deref().and_then(|o| o.split("\\n").flat_map(str::lines).last());
                 let said = error.as_deref().or(last).unwrap_or_default();
-                [seq.to_string(), kind.clone(), subject.clone(), coloured(state), attempts.to_string(), when, dim(said)]
+                [
+                    seq.to_string(),
+                    kind.clone(),
+                    subject.clone(),
+                    coloured(state),
+                    attempts.to_string(),
+                    when,
+                    dim(said),
+                ]
             });
             table(["SEQ", "TYPE", "SUBJECT", "STATE", "TRIES", "WHEN", "SAID"], rows, view)
         }
@@ -231,10 +287,26 @@ pub fn of_hook(deliveries: &Deliveries, view: &View) -> Page {
 }
 
 fn single(delivery: &Delivery, view: &View) -> Page {
-    let Delivery { seq, event, kind, subject, state, attempts, since, next_at, done_at, error, output } = delivery;
+    let Delivery {
+        seq,
+        event,
+        kind,
+        subject,
+        state,
+        attempts,
+        since,
+        next_at,
+        done_at,
+        error,
+        output,
+    } = delivery;
     let mut page = Page::default();
     page.line(format!("{} {kind} about {subject}: {}", bold(seq), coloured(state)));
-    let mut fields = vec![("event", event.clone()), ("since", time_and_age(since, view)), ("tries", attempts.to_string())];
+    let mut fields = vec![
+        ("event", event.clone()),
+        ("since", time_and_age(since, view)),
+        ("tries", attempts.to_string()),
+    ];
     for (name, at) in [("next", next_at), ("ended", done_at)] {
         fields.extend(at.as_ref().map(|at| (name, time_and_age(at, view))));
     }

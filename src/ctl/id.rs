@@ -30,7 +30,9 @@ pub enum Meaning<'a> {
 
 /// The id among `ids` that begins or ends with `given`, case and dashes aside.
 pub fn resolve<'a>(given: &str, ids: impl IntoIterator<Item = &'a str>) -> Meaning<'a> {
-    let digits = |text: &str| text.chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect::<String>();
+    let digits = |text: &str| {
+        text.chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect::<String>()
+    };
     let wanted = digits(given);
     if wanted.len() < SHORTEST {
         return Meaning::TooShort;
@@ -54,14 +56,26 @@ pub fn resolve<'a>(given: &str, ids: impl IntoIterator<Item = &'a str>) -> Meani
 }
 
 /// The same for a command: `noun` is what the ids are of, `list` the command that shows them.
-pub(super) fn resolved<'a>(given: &str, noun: &str, list: &str, ids: impl IntoIterator<Item = &'a str>) -> Result<String, Failure> {
+pub(super) fn resolved<'a>(
+    given: &str,
+    noun: &str,
+    list: &str,
+    ids: impl IntoIterator<Item = &'a str>,
+) -> Result<String, Failure> {
     match resolve(given, ids) {
         Meaning::This(id) => Ok(id.to_owned()),
-        Meaning::TooShort => Err(Failure::Usage(format!("\"{given}\" is too short for an id: give at least {SHORTEST} of its characters"))),
-        Meaning::None => Err(Failure::Unresolved(format!("no {noun} has an id that begins or ends with {given}: {list} shows them"))),
+        Meaning::TooShort => Err(Failure::Usage(format!(
+            "\"{given}\" is too short for an id: give at least {SHORTEST} of its characters"
+        ))),
+        Meaning::None => Err(Failure::Unresolved(format!(
+            "no {noun} has an id that begins or ends with {given}: {list} shows them"
+        ))),
         Meaning::Several(ids) => {
             let named = ids.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-            Err(Failure::Unresolved(format!("{given} is the beginning or end of {} ids: {named}; give more of it", ids.len())))
+            Err(Failure::Unresolved(format!(
+                "{given} is the beginning or end of {} ids: {named}; give more of it",
+                ids.len()
+            )))
         }
     }
 }

@@ -69,7 +69,9 @@ impl Failure {
             Self::Client(ClientError::NoDaemon { .. }) => Exit::NoDaemon,
             Self::Client(ClientError::NotAllowed(_)) => Exit::NotAllowed,
             Self::Usage(_) => Exit::Usage,
-            Self::Client(_) | Self::Unresolved(_) | Self::Declined | Self::Output(_) => Exit::Failed,
+            Self::Client(_) | Self::Unresolved(_) | Self::Declined | Self::Output(_) => {
+                Exit::Failed
+            }
         }
     }
 
@@ -77,8 +79,12 @@ impl Failure {
     /// the message of something else.
     pub(super) fn sentence(&self) -> String {
         match self {
-            Self::Client(ClientError::Unwritable(error)) | Self::Output(error) => format!("the output cannot be written: {error}"),
-            Self::Client(error) => error.to_string().lines().map(harmless).collect::<Vec<_>>().join("\n  "),
+            Self::Client(ClientError::Unwritable(error)) | Self::Output(error) => {
+                format!("the output cannot be written: {error}")
+            }
+            Self::Client(error) => {
+                error.to_string().lines().map(harmless).collect::<Vec<_>>().join("\n  ")
+            }
             Self::Usage(detail) | Self::Unresolved(detail) => harmless(detail).into_owned(),
             Self::Declined => "nothing was changed".to_owned(),
         }
@@ -93,7 +99,12 @@ impl Failure {
             Self::Declined => (409, "Conflict"),
             Self::Output(_) => (500, "Internal Server Error"),
         };
-        api::Problem { kind: "about:blank".to_owned(), title: title.to_owned(), status, detail: self.sentence() }
+        api::Problem {
+            kind: "about:blank".to_owned(),
+            title: title.to_owned(),
+            status,
+            detail: self.sentence(),
+        }
     }
 
     /// As a message.
@@ -115,17 +126,28 @@ impl Daemon {
     }
 
     /// Asks for something.
-    pub(super) async fn get<T: DeserializeOwned>(&self, route: &Route) -> Result<Answer<T>, Failure> {
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        route: &Route,
+    ) -> Result<Answer<T>, Failure> {
         Answer::read(self.0.get_raw(route).await?, &self.0)
     }
 
     /// Asks for bytes.
-    pub(super) async fn download(&self, route: &Route, take: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), Failure> {
+    pub(super) async fn download(
+        &self,
+        route: &Route,
+        take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), Failure> {
         Ok(self.0.download(route, take).await?)
     }
 
     /// Asks that something be done; `&()` says nothing with it.
-    pub(super) async fn post<T: DeserializeOwned>(&self, route: &Route, body: &(impl Serialize + Sync)) -> Result<Answer<T>, Failure> {
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        route: &Route,
+        body: &(impl Serialize + Sync),
+    ) -> Result<Answer<T>, Failure> {
         Answer::read(self.0.post_raw(route, body).await?, &self.0)
     }
 }

@@ -50,13 +50,26 @@ pub use terminal::Terminal;
 #[command(name = "rosterctl", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub struct Cli {
     /// The control socket of rosterd
-    #[arg(long, global = true, env = "ROSTERD_SOCKET", default_value = "/run/rosterd/control.sock", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "ROSTERD_SOCKET",
+        default_value = "/run/rosterd/control.sock",
+        hide_env_values = true
+    )]
     socket: PathBuf,
     /// Print one JSON document instead of text
     #[arg(long, global = true)]
     json: bool,
     /// Colours: auto, always or never
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true, hide_possible_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
     color: Colours,
     /// Do not ask
     #[arg(long, short, global = true)]
@@ -65,8 +78,7 @@ pub struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str =
-    "Exit status: 0 done, 1 failed, 2 wrong usage, 3 changes are held for approval, 4 no daemon answers, 5 not allowed";
+const EXIT_CODES: &str = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 changes are held for approval, 4 no daemon answers, 5 not allowed";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -150,7 +162,12 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
 }
 
 impl Command {
-    async fn run(&self, socket: &Path, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    async fn run(
+        &self,
+        socket: &Path,
+        daemon: &Daemon,
+        output: &mut Output<'_>,
+    ) -> Result<Exit, Failure> {
         match self {
             Self::Status => {
                 let status = daemon.get::<Status>(&Route::to(["status"])).await?;
@@ -186,7 +203,8 @@ struct Output<'a> {
 impl Output<'_> {
     /// Prints the data: the document, or what a view makes of it.
     fn data(&mut self, raw: &Value, page: impl FnOnce(&View) -> Page) -> Result<(), Failure> {
-        let page = if self.json { Page::from(format!("{raw}\n")) } else { page(&self.terminal.view()) };
+        let page =
+            if self.json { Page::from(format!("{raw}\n")) } else { page(&self.terminal.view()) };
         Ok(self.terminal.print(&page)?)
     }
 
@@ -200,7 +218,9 @@ impl Output<'_> {
         if self.yes || self.terminal.interactive {
             return Ok(());
         }
-        Err(Failure::Usage(format!("{command} asks first, and there is no terminal to ask on: add --yes")))
+        Err(Failure::Usage(format!(
+            "{command} asks first, and there is no terminal to ask on: add --yes"
+        )))
     }
 
     /// Asks, unless `--yes` has answered already.

@@ -16,7 +16,11 @@ pub struct Arguments {
     pub(super) directory: Option<String>,
 }
 
-pub(super) async fn call(Arguments { directory }: &Arguments, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    Arguments { directory }: &Arguments,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     let names = match directory {
         Some(name) => vec![name.clone()],
         None => directory::names(daemon).await?,
@@ -42,9 +46,13 @@ pub(super) async fn call(Arguments { directory }: &Arguments, daemon: &Daemon, o
     Ok(plans.iter().map(|p| exit(&p.value)).max().unwrap_or(Exit::Done))
 }
 
-/// 3 when something would wait for an operator; a second look is rosterd's own business, and a rejection is the operator's.
+/// 3 when something would wait for an operator; a recheck is rosterd's own business, and a rejection is the operator's.
 pub fn exit(plan: &Plan) -> Exit {
-    let waits = plan.changes.iter().filter_map(|c| c.held.as_deref()).any(|held| !matches!(held, "settling" | "rejected"));
+    let waits = plan
+        .changes
+        .iter()
+        .filter_map(|c| c.held.as_deref())
+        .any(|held| !matches!(held, "grace-period" | "rejected"));
     if waits { Exit::Held } else { Exit::Done }
 }
 

@@ -25,7 +25,8 @@ pub(super) async fn with_progress<T>(
     if directories.is_empty() || !terminal.draws {
         return work.await;
     }
-    let drawn = Drawn { buffer: Arc::default(), width: u16::try_from(terminal.width).unwrap_or(80) };
+    let drawn =
+        Drawn { buffer: Arc::default(), width: u16::try_from(terminal.width).unwrap_or(80) };
     let bars = Bars::new(directories, &drawn);
     tokio::pin!(work);
     let mut ticks = tokio::time::interval(EVERY);
@@ -48,7 +49,8 @@ struct Bars {
 
 impl Bars {
     fn new(directories: &[String], drawn: &Drawn) -> Self {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::term_like(Box::new(drawn.clone())));
+        let all =
+            MultiProgress::with_draw_target(ProgressDrawTarget::term_like(Box::new(drawn.clone())));
         let each = directories
             .iter()
             .map(|name| {
@@ -81,7 +83,11 @@ impl Bars {
 fn show(bar: &ProgressBar, Progress { entries, expected, phase }: &Progress) {
     // The expectation is the last read's number; a directory may have grown since.
     let known = *expected > 0 && phase == "reading";
-    let template = if known { "{prefix}  {msg} [{bar:30}] {human_pos} of about {human_len}" } else { "{prefix}  {spinner} {msg}" };
+    let template = if known {
+        "{prefix}  {msg} [{bar:30}] {human_pos} of about {human_len}"
+    } else {
+        "{prefix}  {spinner} {msg}"
+    };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }

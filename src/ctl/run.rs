@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use clap::Subcommand;
 
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, bold, count, dim, green, number, red, table, time, time_and_age, took, yellow};
+use super::text::{
+    Page, View, bold, count, dim, green, number, red, table, time, time_and_age, took, yellow,
+};
 use super::{Exit, Output, change, id};
 use crate::control::api::{Change, Changes, LeftAlone, Run, RunDetail, Runs, Undo};
 use crate::control::client::Route;
@@ -39,10 +41,15 @@ pub enum Command {
 /// How many runs are looked through for an abbreviated id.
 const LOOKED_THROUGH: u32 = 1_000;
 
-pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    command: &Command,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     match command {
         Command::List { directory, limit } => {
-            let route = Route::to(["runs"]).with_some("directory", directory.as_ref()).with("limit", limit);
+            let route =
+                Route::to(["runs"]).with_some("directory", directory.as_ref()).with("limit", limit);
             let runs: Answer<Runs> = daemon.get(&route).await?;
             output.data(&runs.raw, |view| list(&runs.value, view))?;
         }
@@ -56,7 +63,12 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
     Ok(Exit::Done)
 }
 
-async fn undo(given: &str, dry_run: bool, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+async fn undo(
+    given: &str,
+    dry_run: bool,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     if !dry_run {
         output.can_ask("run undo")?;
     }
@@ -73,7 +85,10 @@ async fn undo(given: &str, dry_run: bool, daemon: &Daemon, output: &mut Output<'
         let shown = undone(&would.value, &output.terminal.view());
         output.note(&shown);
         if !would.value.changes.is_empty() {
-            output.ask(&format!("Take it back for {}?", count(users(&would.value.changes), "user")))?;
+            output.ask(&format!(
+                "Take it back for {}?",
+                count(users(&would.value.changes), "user")
+            ))?;
         }
     }
     let done: Answer<Undo> = daemon.post(&route, &()).await?;
@@ -84,7 +99,9 @@ async fn undo(given: &str, dry_run: bool, daemon: &Daemon, output: &mut Output<'
 /// 3 when something of the directory waits afterwards. That people could not be read again is told, and no failure.
 pub fn exit_of_undo(undo: &Undo) -> Exit {
     match (&undo.run, &undo.waiting) {
-        (Some(run), waiting) => exit(run).max(if waiting.is_some() { Exit::Held } else { Exit::Done }),
+        (Some(run), waiting) => {
+            exit(run).max(if waiting.is_some() { Exit::Held } else { Exit::Done })
+        }
         (None, _) => Exit::Done,
     }
 }
@@ -107,7 +124,11 @@ pub fn undone(undo: &Undo, view: &View) -> Page {
         page.line("");
         page.line(format!("{}: {}", bold("left alone"), number(left.len() as u64)));
         for LeftAlone { user_id, email, kind, why } in left {
-            page.sentence("  ", &format!("{}  {kind}: {why}", email.as_deref().unwrap_or(user_id)), view);
+            page.sentence(
+                "  ",
+                &format!("{}  {kind}: {why}", email.as_deref().unwrap_or(user_id)),
+                view,
+            );
         }
     }
     if let Some(read) = read {
@@ -117,7 +138,11 @@ pub fn undone(undo: &Undo, view: &View) -> Page {
         page.line(yellow("their people could not be read again: the next run does"));
     }
     if let Some(plan) = waiting {
-        let text = format!("{} for approval: rosterctl held show {}", wait(plan.count), id::short(&plan.id));
+        let text = format!(
+            "{} for approval: rosterctl held show {}",
+            wait(plan.count),
+            id::short(&plan.id)
+        );
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
     }
     page
@@ -129,7 +154,12 @@ pub(super) async fn resolve(given: &str, daemon: &Daemon) -> Result<String, Fail
         return Ok(given.to_owned());
     }
     let runs: Answer<Runs> = daemon.get(&Route::to(["runs"]).with("limit", LOOKED_THROUGH)).await?;
-    id::resolved(given, "recent run", "rosterctl run list", runs.value.runs.iter().map(|r| r.id.as_str()))
+    id::resolved(
+        given,
+        "recent run",
+        "rosterctl run list",
+        runs.value.runs.iter().map(|r| r.id.as_str()),
+    )
 }
 
 /// The code of a run that was waited for: a failed run is a failure, whatever else waits.
@@ -149,7 +179,9 @@ pub fn list(runs: &Runs, view: &View) -> Page {
     }
     let rows = runs.runs.iter().map(|run| {
         let mut waits = Vec::new();
-        for (n, what) in [(run.held, "held"), (run.dropped, "dropped"), (run.quarantined, "quarantined")] {
+        for (n, what) in
+            [(run.held, "held"), (run.dropped, "dropped"), (run.quarantined, "quarantined")]
+        {
             if n > 0 {
                 waits.push(yellow(format!("{} {what}", number(n))));
             }
@@ -175,7 +207,11 @@ pub fn list(runs: &Runs, view: &View) -> Page {
 pub fn detail(detail: &RunDetail, view: &View) -> Page {
     let RunDetail { run, undone_by, applied } = detail;
     let mut page = summary(run, view);
-    let mut fields = vec![("id", run.id.clone()), ("started", time_and_age(&run.started_at, view)), ("set off by", run.trigger.clone())];
+    let mut fields = vec![
+        ("id", run.id.clone()),
+        ("started", time_and_age(&run.started_at, view)),
+        ("set off by", run.trigger.clone()),
+    ];
     if let Some(actor) = &run.actor {
         fields.push(("asked for by", actor.clone()));
     }
@@ -185,7 +221,7 @@ pub fn detail(detail: &RunDetail, view: &View) -> Page {
     if let Some(undone_by) = undone_by {
         fields.push(("taken back by", id::short(undone_by).to_owned()));
     }
-    if let Some(because) = &run.because {
+    if let Some(because) = &run.full_read_reason {
         fields.push(("full because", because.clone()));
     }
     page.fields(&fields, view);
@@ -200,7 +236,12 @@ pub fn detail(detail: &RunDetail, view: &View) -> Page {
 /// What came of a run: one line, and one more for each thing an operator should know.
 pub fn summary(run: &Run, view: &View) -> Page {
     let mut page = Page::default();
-    let lasted = run.finished_at.as_ref().and_then(|end| took(&run.started_at, end)).map(|t| format!(" in {t}")).unwrap_or_default();
+    let lasted = run
+        .finished_at
+        .as_ref()
+        .and_then(|end| took(&run.started_at, end))
+        .map(|t| format!(" in {t}"))
+        .unwrap_or_default();
     let ended = match run.state.as_str() {
         "running" => dim("under way"),
         "succeeded" => format!("{}{lasted}", green("done")),
@@ -219,19 +260,31 @@ pub fn summary(run: &Run, view: &View) -> Page {
     }
     match applied(&run.changes) {
         Some(changes) => page.sentence(&format!("  {} ", green("✓")), &changes, view),
-        None if matches!(run.state.as_str(), "succeeded" | "held") => page.line(dim("  nothing changed")),
+        None if matches!(run.state.as_str(), "succeeded" | "held") => {
+            page.line(dim("  nothing changed"))
+        }
         None => {}
     }
     if run.held > 0 {
-        page.line(format!("  {} {} for approval: rosterctl held list", yellow("!"), wait(run.held)));
+        page.line(format!(
+            "  {} {} for approval: rosterctl held list",
+            yellow("!"),
+            wait(run.held)
+        ));
     }
     if run.dropped > 0 {
-        let text = format!("{} dropped, because something else came first; the next run looks again", were(run.dropped, "change"));
+        let text = format!(
+            "{} dropped, because something else came first; the next run looks again",
+            were(run.dropped, "change")
+        );
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
     }
     if run.quarantined > 0 {
         let as_found = if run.quarantined == 1 { "it is" } else { "they are" };
-        let text = format!("{} cannot be used as {as_found}: rosterctl user list --quarantined", count(run.quarantined, "entry"));
+        let text = format!(
+            "{} cannot be used as {as_found}: rosterctl user list --quarantined",
+            count(run.quarantined, "entry")
+        );
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
     }
     for warning in &run.warnings {
@@ -279,6 +332,10 @@ fn applied(changes: &Changes) -> Option<String> {
         (update, "updated"),
         (release, "released"),
     ];
-    let parts: Vec<String> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", number(*n))).collect();
+    let parts: Vec<String> = kinds
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{} {what}", number(*n)))
+        .collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }

@@ -14,7 +14,10 @@ pub(super) struct Completions {
     shell: clap_complete::Shell,
 }
 
-pub(super) fn completions(Completions { shell }: &Completions, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) fn completions(
+    Completions { shell }: &Completions,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(*shell, &mut Cli::command(), "rosterctl", &mut script);
     output.terminal.print(&Page::from(String::from_utf8_lossy(&script).into_owned()))?;

@@ -18,7 +18,11 @@ pub struct Arguments {
     external: bool,
 }
 
-pub(super) async fn call(arguments: &Arguments, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    arguments: &Arguments,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     let Arguments { email, external } = arguments;
     let password = if *external { None } else { Some(output.terminal.secret("Password: ")?) };
     let authenticated_by = external.then(|| "external".to_owned());
@@ -29,25 +33,31 @@ pub(super) async fn call(arguments: &Arguments, daemon: &Daemon, output: &mut Ou
 }
 
 fn decided(email: &str, decision: &SignInDecision, view: &View) -> Page {
-    let SignInDecision { decision, reason, retry_after: _, account, user, tier, policies: _ } = decision;
+    let SignInDecision { decision, reason, retry_after: _, account, user, tier, policies: _ } =
+        decision;
     let mut page = Page::default();
     let who = bold(email);
     match decision.as_str() {
         "allow" => {
-            let (account, tier) = (account.as_deref().unwrap_or_default(), tier.as_deref().unwrap_or_default());
+            let (account, tier) =
+                (account.as_deref().unwrap_or_default(), tier.as_deref().unwrap_or_default());
             page.line(format!("{}: {who}, {tier}, in {account}", green("allow")));
             page.fields(&[("user", user.clone().unwrap_or_default())], view);
         }
         "deny" => {
             let why = match reason.as_deref().unwrap_or_default() {
-                "credentials" => "the sign-in is refused; journalctl -u rosterd and rosterctl user explain say why",
+                "credentials" => {
+                    "the sign-in is refused; journalctl -u rosterd and rosterctl user explain say why"
+                }
                 other => other,
             };
             page.sentence(&format!("{}: ", red("deny")), &format!("{who}: {why}"), view);
         }
-        "redirect" => {
-            page.sentence(&format!("{}: ", yellow("redirect")), &format!("the external provider is to be asked about {who}"), view)
-        }
+        "redirect" => page.sentence(
+            &format!("{}: ", yellow("redirect")),
+            &format!("the external provider is to be asked about {who}"),
+            view,
+        ),
         other => page.sentence(
             &format!("{}: ", red(other)),
             &format!("the directory of {who} cannot be asked now, or too many sign in at once"),

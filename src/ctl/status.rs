@@ -1,6 +1,9 @@
 //! `rosterctl status`: the page an operator sees first.
 
-use super::text::{Page, View, bold, count, dim, green, is_for_ever, number, red, time_and_age, time_or_never, yellow};
+use super::text::{
+    Page, View, bold, count, dim, green, is_for_ever, number, red, time_and_age, time_or_never,
+    yellow,
+};
 use crate::control::api::{DirectoryStatus, HookCounts, Status};
 
 /// How everything stands.
@@ -31,7 +34,10 @@ pub fn page(status: &Status, view: &View) -> Page {
         page.sentence(&format!("  {} ", yellow("!")), sentence, view);
     }
     if *removed > 0 {
-        page.line(format!("  {} for hooks that are configured no longer: rosterctl hook list", yellow(count(*removed, "delivery"))));
+        page.line(format!(
+            "  {} for hooks that are configured no longer: rosterctl hook list",
+            yellow(count(*removed, "delivery"))
+        ));
     }
     page
 }
@@ -56,9 +62,15 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
     } = directory;
     let mut page = Page::default();
     let live = if *live { ", follows changes live" } else { "" };
-    page.line(format!("{} {} → account {account}: {}{live}", light(state), bold(name), coloured_state(state)));
+    page.line(format!(
+        "{} {} → account {account}: {}{live}",
+        light(state),
+        bold(name),
+        coloured_state(state)
+    ));
 
-    let mut people = format!("{} active, {} suspended", number(users.active), number(users.suspended));
+    let mut people =
+        format!("{} active, {} suspended", number(users.active), number(users.suspended));
     if *held > 0 {
         people = format!("{people}, {}", yellow(format!("{} held", count(*held, "change"))));
     }
@@ -70,18 +82,33 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
     if last_attempt == last_success || last_success.is_none() || !is_failing(state) {
         fields.push((
             "last run",
-            last_success.as_ref().map_or_else(|| "none yet".to_owned(), |at| format!("{}{from}", time_and_age(at, view))),
+            last_success.as_ref().map_or_else(
+                || "none yet".to_owned(),
+                |at| format!("{}{from}", time_and_age(at, view)),
+            ),
         ));
     } else {
-        fields.push(("last success", format!("{}{from}", time_or_never(last_success.as_deref(), view))));
+        fields.push((
+            "last success",
+            format!("{}{from}", time_or_never(last_success.as_deref(), view)),
+        ));
     }
     if is_failing(state) {
         fields.push(("last attempt", time_or_never(last_attempt.as_deref(), view)));
     }
     fields.push(("complete read", time_or_never(last_complete_read.as_deref(), view)));
-    fields.push(("next run", next_run.as_ref().map_or_else(|| "none is scheduled".to_owned(), |at| time_and_age(at, view))));
+    fields.push((
+        "next run",
+        next_run
+            .as_ref()
+            .map_or_else(|| "none is scheduled".to_owned(), |at| time_and_age(at, view)),
+    ));
     if let Some(until) = paused_until {
-        let until = if is_for_ever(until) { format!("resumed: rosterctl directory resume {name}") } else { time_and_age(until, view) };
+        let until = if is_for_ever(until) {
+            format!("resumed: rosterctl directory resume {name}")
+        } else {
+            time_and_age(until, view)
+        };
         fields.push(("paused until", yellow(until)));
     }
     page.fields(&fields, view);

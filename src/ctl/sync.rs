@@ -23,7 +23,11 @@ pub struct Arguments {
     no_wait: bool,
 }
 
-pub(super) async fn call(arguments: &Arguments, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    arguments: &Arguments,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     // Every run that an operator asks for reads everything, so `full` asks for nothing more.
     let Arguments { directory, full: _, no_wait } = arguments;
     let route = match directory {
@@ -42,11 +46,13 @@ pub(super) async fn call(arguments: &Arguments, daemon: &Daemon, output: &mut Ou
         None => directory::names(daemon).await?,
     };
     if directory.is_some() {
-        let run: Answer<Run> = with_progress(daemon.post(&route, &()), &watched, daemon, output.terminal).await?;
+        let run: Answer<Run> =
+            with_progress(daemon.post(&route, &()), &watched, daemon, output.terminal).await?;
         output.data(&run.raw, |view| run::summary(&run.value, view))?;
         return Ok(run::exit(&run.value));
     }
-    let runs: Answer<Runs> = with_progress(daemon.post(&route, &()), &watched, daemon, output.terminal).await?;
+    let runs: Answer<Runs> =
+        with_progress(daemon.post(&route, &()), &watched, daemon, output.terminal).await?;
     output.data(&runs.raw, |view| page(&runs.value, view))?;
     Ok(runs.value.runs.iter().map(run::exit).max().unwrap_or(Exit::Done))
 }
@@ -67,7 +73,8 @@ pub fn page(runs: &Runs, view: &View) -> Page {
 fn asked_for(directory: Option<&str>) -> Page {
     let mut page = Page::default();
     match directory {
-        Some(name) => page.line(format!("a run of {name} begins: rosterctl run list {name} tells how it ends")),
+        Some(name) => page
+            .line(format!("a run of {name} begins: rosterctl run list {name} tells how it ends")),
         None => page.line("a run of each directory begins: rosterctl run list tells how they end"),
     }
     page

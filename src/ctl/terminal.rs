@@ -9,7 +9,10 @@ use clap::ValueEnum;
 use super::text::{Page, View};
 
 /// The outside of one call: data goes to `out`, everything else to `err`.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the two outputs")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the two outputs"
+)]
 pub struct Terminal {
     /// Data.
     pub out: Box<dyn Write + Send>,
@@ -44,7 +47,11 @@ impl Terminal {
         let (out_shown, err_shown) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         let given = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
         let is_dumb = given("TERM").is_some_and(|t| t == "dumb");
-        let wish = Wish { no_color: given("NO_COLOR").is_some(), force: given("CLICOLOR_FORCE").is_some_and(|v| v != "0"), is_dumb };
+        let wish = Wish {
+            no_color: given("NO_COLOR").is_some(),
+            force: given("CLICOLOR_FORCE").is_some_and(|v| v != "0"),
+            is_dumb,
+        };
         Self {
             out: Box::new(io::stdout()),
             err: Box::new(io::stderr()),

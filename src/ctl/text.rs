@@ -81,7 +81,11 @@ impl Page {
         // Narrower than this, broken lines help nobody.
         let width = view.width.saturating_sub(indent).max(24);
         for (n, line) in wrapped(text, width, LongWords::Keep).iter().enumerate() {
-            if n == 0 { self.line(format!("{lead}{line}")) } else { self.line(format!("{:indent$}{line}", "")) }
+            if n == 0 {
+                self.line(format!("{lead}{line}"))
+            } else {
+                self.line(format!("{:indent$}{line}", ""))
+            }
         }
     }
 
@@ -152,7 +156,11 @@ impl Line {
 
     /// Ends the line, and its colour with it; the next one begins with the same colour.
     fn end(&mut self) -> String {
-        let next = Self { text: self.colour.map(String::from).unwrap_or_default(), width: 0, colour: self.colour };
+        let next = Self {
+            text: self.colour.map(String::from).unwrap_or_default(),
+            width: 0,
+            colour: self.colour,
+        };
         let Self { mut text, colour, .. } = std::mem::replace(self, next);
         if colour.is_some() {
             text.push(PLAIN);
@@ -213,7 +221,11 @@ const WORD: usize = 16;
 
 /// Rows below a header, in aligned columns without borders, that fit the width; where there are too many columns for it,
 /// one block for each row. Where there is no terminal nothing is broken: one row is one line, for grep and awk.
-pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>, view: &View) -> Page {
+pub(super) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+    view: &View,
+) -> Page {
     let rows: Vec<[String; N]> = rows.into_iter().collect();
     let (mut wanted, mut least) = (header.map(seen_width), header.map(seen_width));
     for (column, cell) in rows.iter().flat_map(|row| row.iter().enumerate()) {
@@ -229,9 +241,15 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
 
 fn columns<const N: usize>(header: [&str; N], rows: &[[String; N]], widths: [usize; N]) -> Page {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header.map(dim));
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.map(dim));
     for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| wrapped(cell, width, LongWords::Break).join("\n"));
+        let cells = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| wrapped(cell, width, LongWords::Break).join("\n"));
         table.add_row(Row::from(cells.collect::<Vec<_>>()));
     }
     for column in table.column_iter_mut() {
@@ -251,13 +269,20 @@ fn blocks<const N: usize>(header: [&str; N], rows: &[[String; N]], view: &View) 
     for row in rows {
         page.line(row[0].trim());
         let told = names.iter().zip(row).skip(1).filter(|(_, cell)| !cell.is_empty());
-        page.fields(&told.map(|(name, cell)| (name.as_str(), cell.clone())).collect::<Vec<_>>(), view);
+        page.fields(
+            &told.map(|(name, cell)| (name.as_str(), cell.clone())).collect::<Vec<_>>(),
+            view,
+        );
     }
     page
 }
 
 /// Widths that come to no more than `room` together, if the least ones do. What is wide gives way first.
-fn fitted<const N: usize>(mut widths: [usize; N], least: [usize; N], room: usize) -> Option<[usize; N]> {
+fn fitted<const N: usize>(
+    mut widths: [usize; N],
+    least: [usize; N],
+    room: usize,
+) -> Option<[usize; N]> {
     loop {
         let over = widths.iter().sum::<usize>().saturating_sub(room);
         if over == 0 {
@@ -265,7 +290,8 @@ fn fitted<const N: usize>(mut widths: [usize; N], least: [usize; N], room: usize
         }
         let widest = (0..N).filter(|i| widths[*i] > least[*i]).max_by_key(|i| widths[*i])?;
         // Down to the next narrower one, so that columns of one width shrink alike.
-        let next = (0..N).filter(|i| widths[*i] < widths[widest]).map(|i| widths[i]).max().unwrap_or(0);
+        let next =
+            (0..N).filter(|i| widths[*i] < widths[widest]).map(|i| widths[i]).max().unwrap_or(0);
         widths[widest] -= (widths[widest] - next.max(least[widest])).clamp(1, over);
     }
 }
@@ -280,9 +306,12 @@ pub fn harmless_value(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(harmless(&text).into_owned()),
         Value::Array(items) => Value::Array(items.into_iter().map(harmless_value).collect()),
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(name, value)| (harmless(&name).into_owned(), harmless_value(value))).collect())
-        }
+        Value::Object(fields) => Value::Object(
+            fields
+                .into_iter()
+                .map(|(name, value)| (harmless(&name).into_owned(), harmless_value(value)))
+                .collect(),
+        ),
         other => other,
     }
 }
@@ -329,7 +358,8 @@ pub(super) fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 
 /// How long something took: `42 ms`, `2.3 s`, `4 min 10 s`.
 pub(super) fn took(from: &str, to: &str) -> Option<String> {
-    let (from, to) = (DateTime::parse_from_rfc3339(from).ok()?, DateTime::parse_from_rfc3339(to).ok()?);
+    let (from, to) =
+        (DateTime::parse_from_rfc3339(from).ok()?, DateTime::parse_from_rfc3339(to).ok()?);
     let milliseconds = (to - from).num_milliseconds().max(0);
     let tenths = milliseconds / 100;
     Some(match tenths {
@@ -342,7 +372,11 @@ pub(super) fn took(from: &str, to: &str) -> Option<String> {
 /// As one word of a shell.
 pub(super) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:=@/".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// `1,204`.
@@ -376,7 +410,11 @@ pub(super) fn value(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) if items.is_empty() => "nothing".to_owned(),
         Value::Array(items) => items.iter().map(self::value).collect::<Vec<_>>().join(", "),
-        Value::Object(fields) => fields.iter().map(|(name, v)| format!("{name} {}", self::value(v))).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, v)| format!("{name} {}", self::value(v)))
+            .collect::<Vec<_>>()
+            .join(", "),
         other => other.to_string(),
     }
 }

@@ -10,7 +10,8 @@ use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, count, dim, green, red, table, time_and_age, yellow};
 use super::{Exit, Output, change, explain, run, users};
 use crate::control::api::{
-    Activation, Contacts, Invitation, Invitations, NewInvitations, NewTier, Relinking, Run, Suspension, User, UserCause, UserDetail, Users,
+    Activation, Contacts, Invitation, Invitations, NewInvitations, NewTier, Relinking, Run,
+    Suspension, User, UserCause, UserDetail, Users,
 };
 use crate::control::client::Route;
 
@@ -98,7 +99,7 @@ pub enum Command {
         whom: Whom,
     },
     /// Let the directory decide again about what an operator has overruled
-    Unpin {
+    ClearOverride {
         /// Who.
         #[command(flatten)]
         whom: Whom,
@@ -154,7 +155,8 @@ impl Whom {
 
 /// The lines of a file that are not empty; `-` is standard input.
 fn lines(file: &Path) -> Result<Vec<String>, Failure> {
-    let unreadable = |error: io::Error| Failure::Usage(format!("{} cannot be read: {error}", file.display()));
+    let unreadable =
+        |error: io::Error| Failure::Usage(format!("{} cannot be read: {error}", file.display()));
     let text = if file == Path::new("-") {
         let mut text = String::new();
         io::stdin().lock().read_to_string(&mut text).map_err(unreadable)?;
@@ -165,16 +167,27 @@ fn lines(file: &Path) -> Result<Vec<String>, Failure> {
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
-pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    command: &Command,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     match command {
         Command::List(which) => return users::call(which, daemon, output).await,
         Command::Search { text, limit } => {
-            let found: Answer<Users> =
-                daemon.get(&Route::to(["users", "search"]).with("q", text.join(" ")).with_some("limit", *limit)).await?;
+            let found: Answer<Users> = daemon
+                .get(
+                    &Route::to(["users", "search"])
+                        .with("q", text.join(" "))
+                        .with_some("limit", *limit),
+                )
+                .await?;
             output.data(&found.raw, |view| users::list(&found.value, view))?;
         }
         Command::Contacts { who, text, limit } => {
-            let route = Route::to(["users", who, "contacts"]).with("q", text.join(" ")).with_some("limit", *limit);
+            let route = Route::to(["users", who, "contacts"])
+                .with("q", text.join(" "))
+                .with_some("limit", *limit);
             let found: Answer<Contacts> = daemon.get(&route).await?;
             output.data(&found.raw, |view| users::contacts(&found.value, view))?;
         }
@@ -191,7 +204,11 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             let run: Answer<Run> = daemon.post(&Route::to(["users", who, "sync"]), &()).await?;
             output.data(&run.raw, |view| run::summary(&run.value, view))?;
             // What else waits in the directory is no concern of one person's run.
-            return Ok(if run::exit(&run.value) == Exit::Failed { Exit::Failed } else { Exit::Done });
+            return Ok(if run::exit(&run.value) == Exit::Failed {
+                Exit::Failed
+            } else {
+                Exit::Done
+            });
         }
         Command::Suspend { whom, reason } => {
             let all = whom.all()?;
@@ -207,31 +224,46 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
             .await;
         }
         Command::Activate { whom } => {
-            let exit = |activation: &Activation| if activation.user.status == "active" { Exit::Done } else { Exit::Failed };
-            let ask = async |who: &str| daemon.post(&Route::to(["users", who, "activate"]), &()).await;
+            let exit = |activation: &Activation| {
+                if activation.user.status == "active" { Exit::Done } else { Exit::Failed }
+            };
+            let ask =
+                async |who: &str| daemon.post(&Route::to(["users", who, "activate"]), &()).await;
             return each(&whom.all()?, output, activated, exit, ask).await;
         }
         Command::Tier { who, tier } => {
             let body = NewTier { tier: users::word(*tier) };
-            let ask = async |who: &str| daemon.post(&Route::to(["users", who, "tier"]), &body).await;
+            let ask =
+                async |who: &str| daemon.post(&Route::to(["users", who, "tier"]), &body).await;
             return each(who, output, has_tier, |_: &User| Exit::Done, ask).await;
         }
         Command::Remove { whom } => {
             let all = whom.all()?;
             ask(&all, "remove", "Remove, and forget who it was,", daemon, output).await?;
-            let ask = async |who: &str| daemon.post(&Route::to(["users", who, "remove"]), &()).await;
+            let ask =
+                async |who: &str| daemon.post(&Route::to(["users", who, "remove"]), &()).await;
             return each(&all, output, removed, |_: &User| Exit::Done, ask).await;
         }
         Command::Relink { who, person, file } => {
             let pairs = match (who, person, file) {
                 (Some(who), Some(person), _) => vec![(who.clone(), person.clone())],
                 (_, _, Some(file)) => pairs(file)?,
-                _ => return Err(Failure::Usage("name the user and the objectGUID of the new entry".to_owned())),
+                _ => {
+                    return Err(Failure::Usage(
+                        "name the user and the objectGUID of the new entry".to_owned(),
+                    ));
+                }
             };
             let all: Vec<String> = pairs.iter().map(|(who, _)| who.clone()).collect();
             let ask = async |who: &str| {
-                let person = pairs.iter().find(|(w, _)| w == who).map(|(_, p)| p.clone()).unwrap_or_default();
-                daemon.post(&Route::to(["users", who, "relink"]), &Relinking { object_guid: person }).await
+                let person = pairs
+                    .iter()
+                    .find(|(w, _)| w == who)
+                    .map(|(_, p)| p.clone())
+                    .unwrap_or_default();
+                daemon
+                    .post(&Route::to(["users", who, "relink"]), &Relinking { object_guid: person })
+                    .await
             };
             return each(
                 &all,
@@ -245,14 +277,20 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
         Command::ReleaseAddress { whom } => {
             let all = whom.all()?;
             ask(&all, "release-address", "Free the addresses of", daemon, output).await?;
-            let ask = async |who: &str| daemon.post(&Route::to(["users", who, "release-address"]), &()).await;
+            let ask = async |who: &str| {
+                daemon.post(&Route::to(["users", who, "release-address"]), &()).await
+            };
             return each(&all, output, freed, |_: &User| Exit::Done, ask).await;
         }
-        Command::Unpin { whom } => {
-            let ask = async |who: &str| daemon.post(&Route::to(["users", who, "unpin"]), &()).await;
-            return each(&whom.all()?, output, unpinned, |_: &User| Exit::Done, ask).await;
+        Command::ClearOverride { whom } => {
+            let ask = async |who: &str| {
+                daemon.post(&Route::to(["users", who, "clear_override"]), &()).await
+            };
+            return each(&whom.all()?, output, overrides_cleared, |_: &User| Exit::Done, ask).await;
         }
-        Command::Invite { account, emails, file } => return invite(account, emails, file.as_deref(), daemon, output).await,
+        Command::Invite { account, emails, file } => {
+            return invite(account, emails, file.as_deref(), daemon, output).await;
+        }
     }
     Ok(Exit::Done)
 }
@@ -260,26 +298,41 @@ pub(super) async fn call(command: &Command, daemon: &Daemon, output: &mut Output
 /// The lines of a CSV file of two columns.
 fn pairs(file: &Path) -> Result<Vec<(String, String)>, Failure> {
     let text = lines(file)?.join("\n");
-    let mut rows = csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(text.as_bytes());
-    let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", file.display()));
+    let mut rows = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let wrong =
+        |error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", file.display()));
     rows.records()
         .map(|row| {
             let row = row.map_err(|e| wrong(&e))?;
             match (row.get(0), row.get(1), row.len()) {
                 (Some(who), Some(person), 2) => Ok((who.to_owned(), person.to_owned())),
-                _ => Err(wrong(&format!("\"{}\" is not WHO,OBJECT-GUID", row.iter().collect::<Vec<_>>().join(",")))),
+                _ => Err(wrong(&format!(
+                    "\"{}\" is not WHO,OBJECT-GUID",
+                    row.iter().collect::<Vec<_>>().join(",")
+                ))),
             }
         })
         .collect()
 }
 
 /// Asks once, whoever they are.
-async fn ask(all: &[String], command: &str, question: &str, daemon: &Daemon, output: &mut Output<'_>) -> Result<(), Failure> {
+async fn ask(
+    all: &[String],
+    command: &str,
+    question: &str,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
     output.can_ask(&format!("user {command}"))?;
     if output.yes {
         return Ok(());
     }
-    let [who] = all else { return output.ask(&format!("{question} {}?", count(all.len() as u64, "user"))) };
+    let [who] = all else {
+        return output.ask(&format!("{question} {}?", count(all.len() as u64, "user")));
+    };
     let user: Answer<User> = daemon.get(&Route::to(["users", who])).await?;
     let shown = show(&user.value, &output.terminal.view());
     output.note(&shown);
@@ -313,7 +366,11 @@ async fn each<T>(
                     return Err(failure);
                 }
                 worst = worst.max(failure.exit());
-                page.sentence(&format!("{} ", red("✗")), &format!("{who}: {}", failure.sentence()), &output.terminal.view());
+                page.sentence(
+                    &format!("{} ", red("✗")),
+                    &format!("{who}: {}", failure.sentence()),
+                    &output.terminal.view(),
+                );
                 results.push(json!({ "who": who, "problem": failure.problem() }));
             }
         }
@@ -322,27 +379,37 @@ async fn each<T>(
     Ok(worst)
 }
 
-async fn invite(account: &str, emails: &[String], file: Option<&Path>, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+async fn invite(
+    account: &str,
+    emails: &[String],
+    file: Option<&Path>,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     let mut addresses = emails.to_vec();
     if let Some(file) = file {
         addresses.extend(lines(file)?);
     }
-    let answer: Answer<Invitations> = daemon.post(&Route::to(["accounts", account, "invitations"]), &NewInvitations { addresses }).await?;
+    let answer: Answer<Invitations> = daemon
+        .post(&Route::to(["accounts", account, "invitations"]), &NewInvitations { addresses })
+        .await?;
     output.data(&answer.raw, |view| invited(&answer.value, view))?;
-    let is_well = |invitation: &Invitation| matches!(invitation.outcome.as_str(), "invited" | "already-here");
+    let is_well =
+        |invitation: &Invitation| matches!(invitation.outcome.as_str(), "invited" | "already-here");
     Ok(if answer.value.invitations.iter().all(is_well) { Exit::Done } else { Exit::Failed })
 }
 
 /// What came of each invitation.
 pub fn invited(invitations: &Invitations, view: &View) -> Page {
-    let rows = invitations.invitations.iter().map(|Invitation { address, outcome, user: _, detail }| {
-        let coloured = match outcome.as_str() {
-            "invited" => green("invited"),
-            "already-here" => dim("already here"),
-            other => red(other),
-        };
-        [address.clone(), coloured, detail.clone().unwrap_or_default()]
-    });
+    let rows =
+        invitations.invitations.iter().map(|Invitation { address, outcome, user: _, detail }| {
+            let coloured = match outcome.as_str() {
+                "invited" => green("invited"),
+                "already-here" => dim("already here"),
+                other => red(other),
+            };
+            [address.clone(), coloured, detail.clone().unwrap_or_default()]
+        });
     table(["ADDRESS", "OUTCOME", "WHY"], rows, view)
 }
 
@@ -362,7 +429,7 @@ pub fn show(user: &User, view: &View) -> Page {
         directory,
         suspension,
         quarantine,
-        pinned,
+        overrides,
         invited_at,
         joined_at,
         created_at,
@@ -371,17 +438,27 @@ pub fn show(user: &User, view: &View) -> Page {
     let mut page = Page::default();
     page.line(format!("{}: {}, {tier}, in {account}", bold(name(user)), coloured_status(status)));
     let mut fields = Vec::new();
-    let full = [given_name, surname].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ");
+    let full = [given_name, surname]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(" ");
     let called = display_name.clone().unwrap_or_else(|| full.clone());
-    let called = if full.is_empty() || full == called { called } else { format!("{called} ({full})") };
+    let called =
+        if full.is_empty() || full == called { called } else { format!("{called} ({full})") };
     if !called.is_empty() {
         fields.push(("name", called));
     }
     for (n, address) in secondary_emails.iter().enumerate() {
         fields.push((if n == 0 { "also" } else { "" }, address.clone()));
     }
-    let profile: Vec<(String, &str)> =
-        profile.as_object().into_iter().flatten().filter_map(|(key, value)| Some((key.replace('_', " "), value.as_str()?))).collect();
+    let profile: Vec<(String, &str)> = profile
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.replace('_', " "), value.as_str()?)))
+        .collect();
     for (key, text) in &profile {
         if !matches!(key.as_str(), "display name" | "given name" | "surname") {
             fields.push((key, (*text).to_owned()));
@@ -395,20 +472,30 @@ pub fn show(user: &User, view: &View) -> Page {
         }
         None => fields.push(("person", dim("not managed by a directory"))),
     }
-    for (what, at) in
-        [("invited", invited_at.as_ref()), ("joined", joined_at.as_ref()), ("created", Some(created_at)), ("updated", Some(updated_at))]
-    {
+    for (what, at) in [
+        ("invited", invited_at.as_ref()),
+        ("joined", joined_at.as_ref()),
+        ("created", Some(created_at)),
+        ("updated", Some(updated_at)),
+    ] {
         fields.extend(at.map(|at| (what, time_and_age(at, view))));
     }
-    if !pinned.is_empty() {
-        fields.push(("overruled", format!("{}, until the directory says something new", pinned.join(", "))));
+    if !overrides.is_empty() {
+        fields.push((
+            "overruled",
+            format!("{}, until the directory says something new", overrides.join(", ")),
+        ));
     }
     page.fields(&fields, view);
     for cause in suspension.iter().flat_map(|s| &s.causes) {
         page.append(&one_cause(cause, view));
     }
     for reason in quarantine {
-        page.sentence(&format!("  {} ", yellow("!")), &format!("the directory entry cannot be used as it is: {reason}"), view);
+        page.sentence(
+            &format!("  {} ", yellow("!")),
+            &format!("the directory entry cannot be used as it is: {reason}"),
+            view,
+        );
     }
     page
 }
@@ -416,7 +503,11 @@ pub fn show(user: &User, view: &View) -> Page {
 fn one_cause(UserCause { reason, since, by, evidence }: &UserCause, view: &View) -> Page {
     let mut page = Page::default();
     let as_what = if reason == "operator" { String::new() } else { format!(" as {}", red(reason)) };
-    page.sentence(&format!("  {} ", red("✗")), &format!("suspended{as_what} by {by} since {}", time_and_age(since, view)), view);
+    page.sentence(
+        &format!("  {} ", red("✗")),
+        &format!("suspended{as_what} by {by} since {}", time_and_age(since, view)),
+        view,
+    );
     for seen in change::evidence(evidence) {
         page.sentence("      ", &dim(seen), view);
     }
@@ -426,7 +517,10 @@ fn one_cause(UserCause { reason, since, by, evidence }: &UserCause, view: &View)
 fn suspended(user: &User, view: &View) -> Page {
     let mut page = Page::default();
     let who = name(user);
-    let text = format!("{} is suspended, until an operator says otherwise: rosterctl user activate {who}", bold(who));
+    let text = format!(
+        "{} is suspended, until an operator says otherwise: rosterctl user activate {who}",
+        bold(who)
+    );
     page.sentence("", &text, view);
     page
 }
@@ -436,14 +530,24 @@ pub fn activated(Activation { user, remains }: &Activation, view: &View) -> Page
     let mut page = Page::default();
     page.line(format!("{}: {}", bold(name(user)), coloured_status(&user.status)));
     if !remains.is_empty() {
-        page.line(format!("  {} suspended:", if remains.len() == 1 { "one thing keeps it" } else { "these keep it" }));
+        page.line(format!(
+            "  {} suspended:",
+            if remains.len() == 1 { "one thing keeps it" } else { "these keep it" }
+        ));
     }
     for sentence in remains {
         page.sentence(&format!("  {} ", red("✗")), sentence, view);
     }
-    if !user.pinned.is_empty() {
-        let pins = count(user.pinned.len() as u64, "reason");
-        page.sentence("  ", &format!("{pins} overruled until the directory says something new: {}", user.pinned.join(", ")), view);
+    if !user.overrides.is_empty() {
+        let pins = count(user.overrides.len() as u64, "reason");
+        page.sentence(
+            "  ",
+            &format!(
+                "{pins} overruled until the directory says something new: {}",
+                user.overrides.join(", ")
+            ),
+            view,
+        );
     }
     page
 }
@@ -456,13 +560,21 @@ fn has_tier(user: &User, _: &View) -> Page {
 
 fn freed(user: &User, view: &View) -> Page {
     let mut page = Page::default();
-    page.sentence("", &format!("{} stays suspended; its addresses are free for somebody new", bold(name(user))), view);
+    page.sentence(
+        "",
+        &format!("{} stays suspended; its addresses are free for somebody new", bold(name(user))),
+        view,
+    );
     page
 }
 
-fn unpinned(user: &User, view: &View) -> Page {
+fn overrides_cleared(user: &User, view: &View) -> Page {
     let mut page = Page::default();
-    page.sentence("", &format!("{}: from the next run on the directory decides again", bold(name(user))), view);
+    page.sentence(
+        "",
+        &format!("{}: from the next run on the directory decides again", bold(name(user))),
+        view,
+    );
     page
 }
 

@@ -74,9 +74,15 @@ pub(super) fn word<T: ValueEnum + Copy>(value: T) -> String {
     value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
 }
 
-pub(super) async fn call(arguments: &List, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(super) async fn call(
+    arguments: &List,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     if output.json && (arguments.csv || arguments.json_lines) {
-        return Err(Failure::Usage("--json is one document: choose it, --csv or --json-lines".to_owned()));
+        return Err(Failure::Usage(
+            "--json is one document: choose it, --csv or --json-lines".to_owned(),
+        ));
     }
     let mut users = all(arguments, daemon).await?;
     if arguments.quarantined && !arguments.csv && !arguments.json_lines {
@@ -89,7 +95,8 @@ pub(super) async fn call(arguments: &List, daemon: &Daemon, output: &mut Output<
     if arguments.csv {
         output.terminal.print(&as_csv(&users.value))?;
     } else if arguments.json_lines {
-        let lines = users.raw["users"].as_array().into_iter().flatten().map(|user| format!("{user}\n"));
+        let lines =
+            users.raw["users"].as_array().into_iter().flatten().map(|user| format!("{user}\n"));
         output.terminal.print(&Page::from(lines.collect::<String>()))?;
     } else {
         output.data(&users.raw, |view| list(&users.value, view))?;
@@ -99,7 +106,18 @@ pub(super) async fn call(arguments: &List, daemon: &Daemon, output: &mut Output<
 
 /// Every page of the list as one document. Sorted, each page of the daemon's is a look at everybody; so it is sorted here.
 async fn all(arguments: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure> {
-    let List { account, status, tier, domain, reason, unmanaged, quarantined, sort, csv: _, json_lines: _ } = arguments;
+    let List {
+        account,
+        status,
+        tier,
+        domain,
+        reason,
+        unmanaged,
+        quarantined,
+        sort,
+        csv: _,
+        json_lines: _,
+    } = arguments;
     let first = Route::to(["users"])
         .with_some("account", account.as_ref())
         .with_some("status", status.map(word))
@@ -112,7 +130,8 @@ async fn all(arguments: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure
     let mut users: Vec<(Value, User)> = Vec::new();
     let mut after: Option<String> = None;
     loop {
-        let page: Answer<Users> = daemon.get(&first.clone().with_some("after", after.as_ref())).await?;
+        let page: Answer<Users> =
+            daemon.get(&first.clone().with_some("after", after.as_ref())).await?;
         let raw = page.raw["users"].as_array().cloned().unwrap_or_default();
         users.extend(raw.into_iter().zip(page.value.users));
         // A page that leads to itself would never end.
@@ -125,7 +144,9 @@ async fn all(arguments: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure
     match sort {
         Sort::Id => {}
         Sort::Address => users.sort_by_cached_key(|(_, user)| address(user)),
-        Sort::Name => users.sort_by_cached_key(|(_, user)| user.display_name.as_ref().map_or_else(|| address(user), |n| n.to_lowercase())),
+        Sort::Name => users.sort_by_cached_key(|(_, user)| {
+            user.display_name.as_ref().map_or_else(|| address(user), |n| n.to_lowercase())
+        }),
         Sort::Created => users.sort_by(|(_, a), (_, b)| a.created_at.cmp(&b.created_at)),
         Sort::Updated => users.sort_by(|(_, a), (_, b)| a.updated_at.cmp(&b.updated_at)),
     }
@@ -139,7 +160,11 @@ pub fn list(users: &Users, view: &View) -> Page {
         return Page::from("no such users\n".to_owned());
     }
     let rows = users.users.iter().map(|user| {
-        let mut about: Vec<String> = user.suspension.iter().map(|s| format!("{} since {}", s.reason, time(&s.since))).collect();
+        let mut about: Vec<String> = user
+            .suspension
+            .iter()
+            .map(|s| format!("{} since {}", s.reason, time(&s.since)))
+            .collect();
         about.extend(user.quarantine.iter().map(|q| yellow(format!("quarantined: {q}"))));
         [
             user.primary_email.clone().unwrap_or_else(|| user.id.clone()),
@@ -160,7 +185,9 @@ pub fn quarantine(quarantine: &Quarantine, view: &View) -> Page {
         return Page::from("nothing is quarantined\n".to_owned());
     }
     let mut page = Page::default();
-    for QuarantinedEntry { directory, object_guid, dn, reason, since, user, remedy } in &quarantine.quarantined {
+    for QuarantinedEntry { directory, object_guid, dn, reason, since, user, remedy } in
+        &quarantine.quarantined
+    {
         let at = if dn.is_empty() { object_guid } else { dn };
         page.sentence("", &format!("{}  {at}", yellow(format!("? {reason}"))), view);
         let mut fields = vec![("person", format!("{object_guid} in directory {directory}"))];
@@ -176,9 +203,19 @@ pub fn quarantine(quarantine: &Quarantine, view: &View) -> Page {
 pub fn as_csv(users: &Users) -> Page {
     let rows = users.users.iter().map(|user| {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let profile = |name: &str| user.profile.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (directory, person) = user.directory.as_ref().map(|d| (d.name.clone(), d.object_guid.clone())).unwrap_or_default();
-        let (reason, since) = user.suspension.as_ref().map(|s| (s.reason.clone(), s.since.clone())).unwrap_or_default();
+        let profile = |name: &str| {
+            user.profile.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let (directory, person) = user
+            .directory
+            .as_ref()
+            .map(|d| (d.name.clone(), d.object_guid.clone()))
+            .unwrap_or_default();
+        let (reason, since) = user
+            .suspension
+            .as_ref()
+            .map(|s| (s.reason.clone(), s.since.clone()))
+            .unwrap_or_default();
         [
             user.id.clone(),
             user.account.clone(),
@@ -234,15 +271,19 @@ pub fn contacts(contacts: &Contacts, view: &View) -> Page {
     if contacts.contacts.is_empty() {
         return Page::from("no such colleagues\n".to_owned());
     }
-    let rows = contacts.contacts.iter().map(|Contact { id, display_name, primary_email, profile, given_name: _, surname: _ }| {
-        let about = |name: &str| profile.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        [
-            display_name.clone().unwrap_or_default(),
-            primary_email.clone().unwrap_or_else(|| id.clone()),
-            about("title"),
-            about("department"),
-            about("phone"),
-        ]
-    });
+    let rows = contacts.contacts.iter().map(
+        |Contact { id, display_name, primary_email, profile, given_name: _, surname: _ }| {
+            let about = |name: &str| {
+                profile.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
+            [
+                display_name.clone().unwrap_or_default(),
+                primary_email.clone().unwrap_or_else(|| id.clone()),
+                about("title"),
+                about("department"),
+                about("phone"),
+            ]
+        },
+    );
     table(["NAME", "ADDRESS", "TITLE", "DEPARTMENT", "PHONE"], rows, view)
 }

@@ -13,10 +13,16 @@ use crate::store::{Store, StoreError};
 
 /// Looks one directory over, or all of them. Where there is a store, it tells whether the service account may be tried,
 /// and remembers that AD refused it: a check in a unit that is started again and again must not lock the account.
-pub async fn check_directory(setup: Setup, name: Option<&str>, clock: Clock) -> Result<Vec<api::Check>, DaemonError> {
+pub async fn check_directory(
+    setup: Setup,
+    name: Option<&str>,
+    clock: Clock,
+) -> Result<Vec<api::Check>, DaemonError> {
     let Setup { store: url, rules, directories, .. } = setup;
     let names: Vec<String> = match name {
-        Some(name) if directories.iter().all(|d| d.name.as_str() != name) => return Err(DaemonError::NoDirectory(name.to_owned())),
+        Some(name) if directories.iter().all(|d| d.name.as_str() != name) => {
+            return Err(DaemonError::NoDirectory(name.to_owned()));
+        }
         Some(name) => vec![name.to_owned()],
         None => directories.iter().map(|d| d.name.to_string()).collect(),
     };
@@ -34,7 +40,8 @@ pub async fn check_directory(setup: Setup, name: Option<&str>, clock: Clock) -> 
         Err(StoreError::InUse { .. }) => return Err(DaemonError::Running),
         Err(error) => return Err(error.into()),
     };
-    let engine = Engine::new(Arc::clone(&store), clock, directories, rules, CancellationToken::new());
+    let engine =
+        Engine::new(Arc::clone(&store), clock, directories, rules, CancellationToken::new());
     for name in names {
         let found = engine.check_directory(&name).await?;
         checks.push(check_shown(&name, found));

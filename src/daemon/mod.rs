@@ -128,34 +128,56 @@ struct Daemon {
 /// Reads the keys of the event log.
 fn keys_of(file: Option<&Path>) -> Result<LogKeys, DaemonError> {
     let Some(file) = file else { return Ok(LogKeys::default()) };
-    let text = std::fs::read_to_string(file).map_err(|error| DaemonError::LogKeys { file: file.to_owned(), error })?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| DaemonError::LogKeys { file: file.to_owned(), error })?;
     Ok(LogKeys::of(&text))
 }
 
 /// Runs until `stop`. `on_ready` is called when the socket answers: an unreachable directory is no failed start.
-pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationToken, on_ready: impl FnOnce()) -> Result<(), DaemonError> {
+pub async fn run(
+    setup: Setup,
+    reload: Reload,
+    clock: Clock,
+    stop: CancellationToken,
+    on_ready: impl FnOnce(),
+) -> Result<(), DaemonError> {
     let store = Arc::new(Store::open(&setup.store).await?);
     let cut = store.cancel_cut_runs(clock.now()).await?;
     if cut > 0 {
-        tracing::warn!("runs that were cut off when rosterd last ended: {cut}; the next ones do the rest");
+        tracing::warn!(
+            "runs that were cut off when rosterd last ended: {cut}; the next ones do the rest"
+        );
     }
     let listening = control::bind(&setup.control.socket).await?;
     let port = match setup.metrics {
         Some(address) => Some(control::bind_port(address).await?),
         None => None,
     };
-    let Setup { store: store_url, control, rules, metrics, directories, hooks, runner, log_keys } = setup;
+    let Setup { store: store_url, control, rules, metrics, directories, hooks, runner, log_keys } =
+        setup;
     let Reload { read, reloader, mut asked } = reload;
-    let engine = Engine::new(Arc::clone(&store), clock, directories, rules, stop.clone()).with_runner(runner.into());
+    let engine = Engine::new(Arc::clone(&store), clock, directories, rules, stop.clone())
+        .with_runner(runner.into());
     let engine = Arc::new(engine);
     engine.hook_up(hooks);
     engine.key_log(keys_of(log_keys.as_deref())?).await?;
     engine.end_leftovers();
     let callers = Arc::new(Callers::new(&control));
-    let mut daemon = Daemon { engine, callers, read, store_url, socket: control.socket, metrics, parts: JoinSet::new(), stop };
+    let mut daemon = Daemon {
+        engine,
+        callers,
+        read,
+        store_url,
+        socket: control.socket,
+        metrics,
+        parts: JoinSet::new(),
+        stop,
+    };
 
     let (asked_on, callers) = (Arc::clone(&daemon.engine), Arc::clone(&daemon.callers));
-    daemon.keep("the control socket", |until| async move { Ok(control::serve(listening, asked_on, callers, reloader, until).await?) });
+    daemon.keep("the control socket", |until| async move {
+        Ok(control::serve(listening, asked_on, callers, reloader, until).await?)
+    });
     if let Some(port) = port {
         let shown = Arc::clone(&daemon.engine);
         daemon.keep("the port of the metrics", |until| async move {
@@ -197,7 +219,14 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
     });
     notify::tell(&[NotifyState::Ready]);
     on_ready();
-    let directories = daemon.engine.configured().directories.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let directories = daemon
+        .engine
+        .configured()
+        .directories
+        .keys()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     tracing::info!("rosterd {} is ready: directories {directories}", env!("CARGO_PKG_VERSION"));
 
     // A part may be done (a directory is configured no longer). One that fails takes the daemon with it: no ghost that
@@ -218,7 +247,10 @@ pub async fn run(setup: Setup, reload: Reload, clock: Clock, stop: CancellationT
     };
     notify::tell(&[NotifyState::Stopping]);
     daemon.stop.cancel();
-    if tokio::time::timeout(DRAIN, async { while daemon.parts.join_next().await.is_some() {} }).await.is_err() {
+    if tokio::time::timeout(DRAIN, async { while daemon.parts.join_next().await.is_some() {} })
+        .await
+        .is_err()
+    {
         tracing::warn!("not everything ended in time; what was under way is rolled back");
         daemon.parts.shutdown().await;
     }
@@ -248,7 +280,11 @@ impl Daemon {
                 let (engine, directory) = (Arc::clone(&self.engine), Arc::clone(directory));
                 self.parts.spawn(async move {
                     engine.keep(Arc::clone(&directory)).await;
-                    if directory.over().is_cancelled() { Ok(()) } else { Err(DaemonError::Ended("a directory's schedule")) }
+                    if directory.over().is_cancelled() {
+                        Ok(())
+                    } else {
+                        Err(DaemonError::Ended("a directory's schedule"))
+                    }
                 });
             }
         }
@@ -261,7 +297,11 @@ impl Daemon {
                 let (engine, hook) = (Arc::clone(&self.engine), Arc::clone(hook));
                 self.parts.spawn(async move {
                     engine.keep_hook(Arc::clone(&hook)).await;
-                    if hook.over().is_cancelled() { Ok(()) } else { Err(DaemonError::Ended("the deliveries of a hook")) }
+                    if hook.over().is_cancelled() {
+                        Ok(())
+                    } else {
+                        Err(DaemonError::Ended("the deliveries of a hook"))
+                    }
                 });
             }
         }

@@ -46,7 +46,9 @@ pub(super) async fn keep_telling(engine: Arc<Engine>, stop: CancellationToken) {
             // systemd ends what is not heard of, and the journal says why.
             Ok(None) | Err(_) => {
                 if !std::mem::replace(&mut is_silent, true) {
-                    tracing::error!("the store does not answer: systemd is not told that rosterd is alive");
+                    tracing::error!(
+                        "the store does not answer: systemd is not told that rosterd is alive"
+                    );
                 }
             }
         }
@@ -71,8 +73,10 @@ async fn line(engine: &Engine) -> Option<String> {
 
 fn part(status: &DirectoryStatus) -> String {
     let DirectoryStatus { name, state, active, held, next_run, .. } = status;
-    let held = if *held > 0 { format!(", {held} changes wait for approval") } else { String::new() };
-    let next = next_run.map_or_else(String::new, |at| format!(", next run {}", at.to_utc().format("%H:%M UTC")));
+    let held =
+        if *held > 0 { format!(", {held} changes wait for approval") } else { String::new() };
+    let next = next_run
+        .map_or_else(String::new, |at| format!(", next run {}", at.to_utc().format("%H:%M UTC")));
     format!("{name}: {state}, {active} active{held}{next}")
 }
 
@@ -102,7 +106,13 @@ mod tests {
             quarantined: 0,
             attention: Vec::new(),
         };
-        assert_eq!(part(&status), "corp: ok, 812 active, 7 changes wait for approval, next run 14:30 UTC");
-        assert_eq!(part(&DirectoryStatus { held: 0, next_run: None, ..status }), "corp: ok, 812 active");
+        assert_eq!(
+            part(&status),
+            "corp: ok, 812 active, 7 changes wait for approval, next run 14:30 UTC"
+        );
+        assert_eq!(
+            part(&DirectoryStatus { held: 0, next_run: None, ..status }),
+            "corp: ok, 812 active"
+        );
     }
 }

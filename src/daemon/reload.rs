@@ -46,8 +46,15 @@ impl Daemon {
             Err(panic) => Err(format!("reading the configuration failed: {panic}")),
         };
         if asked == Asked::BySignal && outcome.is_ok() {
-            let cause = EventCause { actor: by, run: None, account: None, at: self.engine.clock.now() };
-            let event = Event::about("configuration.reloaded", "configuration", &cause, Value::Null, Value::Null);
+            let cause =
+                EventCause { actor: by, run: None, account: None, at: self.engine.clock.now() };
+            let event = Event::about(
+                "configuration.reloaded",
+                "configuration",
+                &cause,
+                Value::Null,
+                Value::Null,
+            );
             if let Err(error) = self.engine.store.record(&[event], &self.engine.clock).await {
                 tracing::error!("reload: the event cannot be written: {}", chain(&error));
             }
@@ -57,16 +64,23 @@ impl Daemon {
                 for (directory, outcome) in directories {
                     tracing::info!(%directory, "{directory}: the configuration is in force ({})", outcome.as_str());
                 }
-                for (hook, outcome) in hooks.iter().filter(|(_, outcome)| **outcome != Outcome::Unchanged) {
+                for (hook, outcome) in
+                    hooks.iter().filter(|(_, outcome)| **outcome != Outcome::Unchanged)
+                {
                     tracing::info!(%hook, "hook {hook}: the configuration is in force ({})", outcome.as_str());
                 }
                 if !needs_restart.is_empty() {
-                    tracing::warn!("changed in the file, and taken over only by a restart: {}", needs_restart.join(", "));
+                    tracing::warn!(
+                        "changed in the file, and taken over only by a restart: {}",
+                        needs_restart.join(", ")
+                    );
                 }
             }
             Err(problems) => {
                 tracing::error!("the configuration stays as it was: the file has problems");
-                problems.lines().for_each(|problem| tracing::error!("{}", without_addresses(problem)));
+                problems
+                    .lines()
+                    .for_each(|problem| tracing::error!("{}", without_addresses(problem)));
             }
         }
         notify::tell(&[NotifyState::Ready]);
@@ -75,7 +89,8 @@ impl Daemon {
     }
 
     async fn take_over(&mut self, setup: Setup) -> Reloaded {
-        let Setup { store, control, rules, metrics, directories, hooks, runner: _, log_keys } = setup;
+        let Setup { store, control, rules, metrics, directories, hooks, runner: _, log_keys } =
+            setup;
         let needs_restart = [
             ("store.url", store != self.store_url),
             ("control.socket", control.socket != self.socket),
@@ -85,7 +100,10 @@ impl Daemon {
         match keys_of(log_keys.as_deref()) {
             Ok(keys) => {
                 if let Err(error) = self.engine.key_log(keys).await {
-                    tracing::error!("the event log cannot be marked as chained with its key: {}", chain(&error));
+                    tracing::error!(
+                        "the event log cannot be marked as chained with its key: {}",
+                        chain(&error)
+                    );
                 }
             }
             Err(error) => tracing::error!("{error}; the keys of before are kept"),
@@ -97,7 +115,11 @@ impl Daemon {
         Reloaded {
             directories,
             hooks,
-            needs_restart: needs_restart.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect(),
+            needs_restart: needs_restart
+                .into_iter()
+                .filter(|(_, changed)| *changed)
+                .map(|(key, _)| key)
+                .collect(),
         }
     }
 }
@@ -105,7 +127,8 @@ impl Daemon {
 /// A problem as the log may have it: it says where in the file an address stands, and the file says which.
 fn without_addresses(problem: &str) -> String {
     let quoted = problem.split('"').enumerate();
-    let parts = quoted.map(|(number, part)| if number % 2 == 1 && part.contains('@') { "…" } else { part });
+    let parts =
+        quoted.map(|(number, part)| if number % 2 == 1 && part.contains('@') { "…" } else { part });
     parts.collect::<Vec<_>>().join("\"")
 }
 
@@ -118,6 +141,9 @@ mod tests {
         let problem = "rosterd.toml:7:12: the part of \"the boss@example.com\" before the @ is not plain letters: write ceo@example.com";
         let told = "rosterd.toml:7:12: the part of \"…\" before the @ is not plain letters: write ceo@example.com";
         assert_eq!(without_addresses(problem), told);
-        assert_eq!(without_addresses("rosterd.toml:3: \"servers\" is missing"), "rosterd.toml:3: \"servers\" is missing");
+        assert_eq!(
+            without_addresses("rosterd.toml:3: \"servers\" is missing"),
+            "rosterd.toml:3: \"servers\" is missing"
+        );
     }
 }

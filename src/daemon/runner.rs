@@ -26,7 +26,9 @@ pub enum Orders<'a> {
 /// Keeps the memory and descriptors of this process from others of its user, debuggers included.
 pub fn confine() {
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
-        tracing::warn!("PR_SET_DUMPABLE failed: {error}: processes of the same user can read rosterd's memory");
+        tracing::warn!(
+            "PR_SET_DUMPABLE failed: {error}: processes of the same user can read rosterd's memory"
+        );
     }
 }
 
@@ -45,7 +47,10 @@ pub async fn run_hooks(configuration: &Path, orders: Orders<'_>) -> Result<(), D
     };
     let listener = Listener::on_stdin(user).map_err(failed)?;
     let file = std::path::absolute(configuration).map_err(failed)?;
-    tracing::debug!("hook runner: takes orders of uid {user} for the programs of {}", file.display());
+    tracing::debug!(
+        "hook runner: takes orders of uid {user} for the programs of {}",
+        file.display()
+    );
     serve(listener, Programs::of(file, configured), stop).await;
     Ok(())
 }
@@ -53,15 +58,23 @@ pub async fn run_hooks(configuration: &Path, orders: Orders<'_>) -> Result<(), D
 fn user(name: &str) -> Result<Uid, DaemonError> {
     match User::from_name(name) {
         Ok(Some(user)) => Ok(user.uid),
-        Ok(None) => Err(DaemonError::HookRunner(format!("there is no user {name}: run systemd-sysusers"))),
-        Err(error) => Err(DaemonError::HookRunner(format!("the user {name} cannot be looked up: {error}"))),
+        Ok(None) => {
+            Err(DaemonError::HookRunner(format!("there is no user {name}: run systemd-sysusers")))
+        }
+        Err(error) => {
+            Err(DaemonError::HookRunner(format!("the user {name} cannot be looked up: {error}")))
+        }
     }
 }
 
 /// The hooks and gates of a configuration's text.
 fn configured(text: &str) -> Result<Vec<Configured>, String> {
     let kind = |is_gate| if is_gate { Kind::Gate } else { Kind::Hook };
-    let named = |NamedProgram { is_gate, name, exec }| Configured { kind: kind(is_gate), name, program: Program::of(&exec) };
+    let named = |NamedProgram { is_gate, name, exec }| Configured {
+        kind: kind(is_gate),
+        name,
+        program: Program::of(&exec),
+    };
     Ok(programs(text)?.into_iter().map(named).collect())
 }
 

@@ -21,7 +21,9 @@ pub fn checks() -> Checks {
                 return Err(unknown_rule(rule));
             }
             let is_sendable = ldap3::parse_filter(filter.to_string()).is_ok();
-            is_sendable.then_some(()).ok_or_else(|| format!("\"{text}\" is not an LDAP filter: write (employeeType=staff), for example"))
+            is_sendable.then_some(()).ok_or_else(|| {
+                format!("\"{text}\" is not an LDAP filter: write (employeeType=staff), for example")
+            })
         },
         schedule: |text, zone| Cron::parse(text, zone).map(drop).map_err(|e| e.to_string()),
         credentials_directory: std::env::var_os("CREDENTIALS_DIRECTORY").map(Into::into),
@@ -66,7 +68,13 @@ fn hook(hook: &config::Hook) -> Hook {
     let config::Hook { name, events, target, timeout, max_age, concurrency } = hook;
     let target = match target {
         config::Target::Exec(exec) => Target::Exec(Program::of(exec)),
-        config::Target::Webhook(config::Webhook { url, secret_file, ca_file, proxy, allow_http: _ }) => Target::Webhook(Webhook {
+        config::Target::Webhook(config::Webhook {
+            url,
+            secret_file,
+            ca_file,
+            proxy,
+            allow_http: _,
+        }) => Target::Webhook(Webhook {
             url: url.clone(),
             secret_file: secret_file.clone(),
             ca_file: ca_file.clone(),
@@ -81,12 +89,21 @@ fn hook(hook: &config::Hook) -> Hook {
 /// One directory; `None` only for a schedule that was not checked.
 fn directory(d: &config::Directory, config: &Config) -> Option<DirectoryConfig> {
     let (servers, discover) = match &d.servers {
-        config::Servers::Listed(urls) => (urls.iter().filter_map(|url| ServerUrl::parse(url).ok()).collect(), None),
-        config::Servers::Discovered { domain, site, suffixes } => {
-            (Vec::new(), Some(Discovery { domain: domain.clone(), site: site.clone(), suffixes: suffixes.clone() }))
+        config::Servers::Listed(urls) => {
+            (urls.iter().filter_map(|url| ServerUrl::parse(url).ok()).collect(), None)
         }
+        config::Servers::Discovered { domain, site, suffixes } => (
+            Vec::new(),
+            Some(Discovery {
+                domain: domain.clone(),
+                site: site.clone(),
+                suffixes: suffixes.clone(),
+            }),
+        ),
     };
-    let groups = |tier: Tier, names: &[String]| names.iter().map(|n| (tier, GroupName::parse(n))).collect::<Vec<_>>();
+    let groups = |tier: Tier, names: &[String]| {
+        names.iter().map(|n| (tier, GroupName::parse(n))).collect::<Vec<_>>()
+    };
     let groups = [groups(Tier::Pro, &d.pro_groups), groups(Tier::Basic, &d.basic_groups)].concat();
     Some(DirectoryConfig {
         name: d.name.clone(),
@@ -113,8 +130,15 @@ fn directory(d: &config::Directory, config: &Config) -> Option<DirectoryConfig> 
             bind_dn: d.bind_dn.clone(),
             password_file: d.password_file.clone(),
             bases: d.bases.iter().map(|b| b.as_str().to_owned()).collect(),
-            filter: d.filter.as_ref().and_then(|text| Some((text.clone(), Filter::parse(text).ok()?))),
-            timeouts: Timeouts { connect: d.timeouts.connect, operation: d.timeouts.operation, run: d.timeouts.run },
+            filter: d
+                .filter
+                .as_ref()
+                .and_then(|text| Some((text.clone(), Filter::parse(text).ok()?))),
+            timeouts: Timeouts {
+                connect: d.timeouts.connect,
+                operation: d.timeouts.operation,
+                run: d.timeouts.run,
+            },
             page_size: d.page_size,
             groups,
             canaries: d.canaries.clone(),
@@ -137,13 +161,42 @@ fn gate(g: &config::Gate) -> Gate {
 }
 
 fn attributes(a: &config::Attributes) -> AttributeNames {
-    let config::Attributes { email, display_name, given_name, surname, title, department, phone, employee_id, manager } = a.clone();
-    AttributeNames { email, display_name, given_name, surname, title, department, phone, employee_id, manager }
+    let config::Attributes {
+        email,
+        display_name,
+        given_name,
+        surname,
+        title,
+        department,
+        phone,
+        employee_id,
+        manager,
+    } = a.clone();
+    AttributeNames {
+        email,
+        display_name,
+        given_name,
+        surname,
+        title,
+        department,
+        phone,
+        employee_id,
+        manager,
+    }
 }
 
 fn limits(s: &config::Safety) -> Limits {
-    let config::Safety { window, settle, approval_expires, classes } = s;
-    let classes =
-        classes.iter().map(|(class, l)| (*class, Limit { percent: l.percent, at_least: l.at_least, at_most: l.at_most })).collect();
-    Limits { window: *window, settle: *settle, approval_expires: *approval_expires, classes }
+    let config::Safety { window, grace_period, approval_expires, classes } = s;
+    let classes = classes
+        .iter()
+        .map(|(class, l)| {
+            (*class, Limit { percent: l.percent, at_least: l.at_least, at_most: l.at_most })
+        })
+        .collect();
+    Limits {
+        window: *window,
+        grace_period: *grace_period,
+        approval_expires: *approval_expires,
+        classes,
+    }
 }

@@ -14,12 +14,19 @@ pub fn watch_signals(stop: CancellationToken, reloader: Reloader) -> std::io::Re
     let mut signals = SignalsInfo::<WithOrigin>::new([SIGTERM, SIGINT, SIGHUP])?;
     tokio::spawn(async move {
         while let Some(origin) = signals.next().await {
-            let sender = origin.process.map_or_else(|| "the kernel".to_owned(), |p| format!("process {} of uid {}", p.pid, p.uid));
+            let sender = origin.process.map_or_else(
+                || "the kernel".to_owned(),
+                |p| format!("process {} of uid {}", p.pid, p.uid),
+            );
             match origin.signal {
                 SIGHUP => {
                     // What comes of it is in the log; nobody waits for it here.
                     let reloader = reloader.clone();
-                    tokio::spawn(async move { reloader.reload(Actor(format!("SIGHUP from {sender}")), Asked::BySignal).await });
+                    tokio::spawn(async move {
+                        reloader
+                            .reload(Actor(format!("SIGHUP from {sender}")), Asked::BySignal)
+                            .await
+                    });
                 }
                 signal => {
                     let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };

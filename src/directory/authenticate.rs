@@ -107,7 +107,9 @@ impl BindRefusal {
     pub fn bad_password_count(&self) -> BadPasswordCount {
         match (self.code, self.data) {
             // 32 and 34, noSuchObject and invalidDNSyntax: no entry has the name.
-            (49, Some(0x525 | 0x530..=0x533 | 0x701 | 0x773)) | (32 | 34, _) => BadPasswordCount::Unchanged,
+            (49, Some(0x525 | 0x530..=0x533 | 0x701 | 0x773)) | (32 | 34, _) => {
+                BadPasswordCount::Unchanged
+            }
             _ if self.is_about_the_server() => BadPasswordCount::Unchanged,
             _ => BadPasswordCount::MayHaveRisen,
         }
@@ -120,7 +122,13 @@ impl BindRefusal {
 }
 
 /// Tries the password of the person with this GUID, whose entry has this name. Servers that cannot be reached are passed over.
-pub async fn authenticate(settings: &Settings, preferred: Option<&str>, name: &str, person: Guid, password: &Password) -> Attempted {
+pub async fn authenticate(
+    settings: &Settings,
+    preferred: Option<&str>,
+    name: &str,
+    person: Guid,
+    password: &Password,
+) -> Attempted {
     let mut errors = Vec::new();
     for url in settings.servers_from(preferred) {
         match try_server(url, settings, name, person, password).await {
@@ -128,7 +136,11 @@ pub async fn authenticate(settings: &Settings, preferred: Option<&str>, name: &s
             Err(error) => errors.push(error),
         }
     }
-    Attempted { server: String::new(), answer: Err(DirectoryError::NoServer(errors)), count: BadPasswordCount::Unchanged }
+    Attempted {
+        server: String::new(),
+        answer: Err(DirectoryError::NoServer(errors)),
+        count: BadPasswordCount::Unchanged,
+    }
 }
 
 /// Sends the password to one server. An error says that this server has looked at no password.
@@ -140,19 +152,27 @@ async fn try_server(
     password: &Password,
 ) -> Result<Attempted, DirectoryError> {
     let server = url.to_string();
-    let wire = Wire::connect(url, settings).await.map_err(|source| DirectoryError::Wire { server: server.clone(), source })?;
+    let wire = Wire::connect(url, settings)
+        .await
+        .map_err(|source| DirectoryError::Wire { server: server.clone(), source })?;
     let mut session = Session::over(url, wire, settings);
     match session.bind(name, &password.0).await {
         Ok(()) => {
             let answer = whose(&mut session, person).await;
             Ok(Attempted { server, answer, count: BadPasswordCount::Unchanged })
         }
-        Err(error @ DirectoryError::Refused { .. }) if error.refusal().is_some_and(BindRefusal::is_about_the_server) => Err(error),
+        Err(error @ DirectoryError::Refused { .. })
+            if error.refusal().is_some_and(BindRefusal::is_about_the_server) =>
+        {
+            Err(error)
+        }
         Err(DirectoryError::Refused { refusal, .. }) => {
             let count = refusal.bad_password_count();
             Ok(Attempted { server, answer: Ok(Credentials::Refused(refusal)), count })
         }
-        Err(error) => Ok(Attempted { server, answer: Err(error), count: BadPasswordCount::MayHaveRisen }),
+        Err(error) => {
+            Ok(Attempted { server, answer: Err(error), count: BadPasswordCount::MayHaveRisen })
+        }
     }
 }
 
@@ -196,18 +216,35 @@ mod tests {
 
     #[test]
     fn a_refusal_counts_unless_it_surely_did_not() {
-        let refusal = |data: &str| parse_refusal(49, &format!("80090308: LdapErr: DSID-0C0903A9, comment: …, data {data}, v1db1"));
+        let refusal = |data: &str| {
+            parse_refusal(
+                49,
+                &format!("80090308: LdapErr: DSID-0C0903A9, comment: …, data {data}, v1db1"),
+            )
+        };
         for data in ["525", "530", "531", "532", "533", "701", "773"] {
             assert_eq!(refusal(data).bad_password_count(), BadPasswordCount::Unchanged, "{data}");
         }
         for data in ["52e", "775", "57", "80090346", "0", "568", "nonsense"] {
-            assert_eq!(refusal(data).bad_password_count(), BadPasswordCount::MayHaveRisen, "{data}");
+            assert_eq!(
+                refusal(data).bad_password_count(),
+                BadPasswordCount::MayHaveRisen,
+                "{data}"
+            );
         }
         for code in [8, 32, 34, 51, 52] {
-            assert_eq!(parse_refusal(code, "").bad_password_count(), BadPasswordCount::Unchanged, "{code}");
+            assert_eq!(
+                parse_refusal(code, "").bad_password_count(),
+                BadPasswordCount::Unchanged,
+                "{code}"
+            );
         }
         for code in [1, 2, 7, 11, 19, 48, 49, 50, 53, 80] {
-            assert_eq!(parse_refusal(code, "").bad_password_count(), BadPasswordCount::MayHaveRisen, "{code}");
+            assert_eq!(
+                parse_refusal(code, "").bad_password_count(),
+                BadPasswordCount::MayHaveRisen,
+                "{code}"
+            );
         }
     }
 }

@@ -201,7 +201,9 @@ impl<'a> Elements<'a> {
             return Err(BerError::Truncated { left: self.rest.len() });
         };
         let (_, body) = self.rest.split_at(octets);
-        let Some((content, rest)) = body.split_at_checked(length) else { return Err(BerError::Overrun { tag, length, left: body.len() }) };
+        let Some((content, rest)) = body.split_at_checked(length) else {
+            return Err(BerError::Overrun { tag, length, left: body.len() });
+        };
         self.rest = rest;
         Ok(Some(Element { tag, content }))
     }
@@ -392,7 +394,9 @@ impl Range {
             if let Some((prefix, range)) = option.split_at_checked(PREFIX.len())
                 && prefix.eq_ignore_ascii_case(PREFIX)
             {
-                return Self::parse(range).map(Some).ok_or(BerError::Range { octets: option.len() });
+                return Self::parse(range)
+                    .map(Some)
+                    .ok_or(BerError::Range { octets: option.len() });
             }
         }
         Ok(None)

@@ -16,9 +16,14 @@ pub struct BindRefusal {
 /// Reads a refusal from a result.
 pub fn parse_refusal(code: u32, text: &str) -> BindRefusal {
     let after = text.split("data ").nth(1);
-    let data =
-        after.map(|d| d.chars().take_while(char::is_ascii_hexdigit).collect::<String>()).and_then(|d| u32::from_str_radix(&d, 16).ok());
-    BindRefusal { code, data: data.filter(|_| code == 49), text: text.trim_end_matches('\0').to_owned() }
+    let data = after
+        .map(|d| d.chars().take_while(char::is_ascii_hexdigit).collect::<String>())
+        .and_then(|d| u32::from_str_radix(&d, 16).ok());
+    BindRefusal {
+        code,
+        data: data.filter(|_| code == 49),
+        text: text.trim_end_matches('\0').to_owned(),
+    }
 }
 
 /// Whether a refused bind may be tried again.
@@ -56,7 +61,9 @@ impl BindRefusal {
             (49, Some(0x701)) => "the service account has expired (701)",
             (49, Some(0x773)) => "the service account must change its password first (773)",
             (49, Some(0x775)) => "the service account is locked out (775)",
-            (49, Some(0x57 | 0x8009_0346)) => "the server requires channel binding, which a simple bind does not carry",
+            (49, Some(0x57 | 0x8009_0346)) => {
+                "the server requires channel binding, which a simple bind does not carry"
+            }
             (49, _) => "AD refuses the service account's credentials",
             (8, _) => "the server wants an encrypted or signed connection (strongerAuthRequired)",
             (34, _) => "the server takes bind-dn for no name at all",
@@ -65,14 +72,20 @@ impl BindRefusal {
             (53, _) => "the server is unwilling to take this bind",
             _ => "the bind was refused",
         };
-        if self.data.is_none() && !self.text.is_empty() { format!("{told} (result {}: {})", self.code, self.text) } else { told.to_owned() }
+        if self.data.is_none() && !self.text.is_empty() {
+            format!("{told} (result {}: {})", self.code, self.text)
+        } else {
+            told.to_owned()
+        }
     }
 
     /// What to do about it.
     pub fn remedy(&self) -> &'static str {
         match (self.code, self.data) {
             (49, Some(0x525) | None) => "check bind-dn and the password file",
-            (49, Some(0x52e)) => "check bind-dn, and write the present password into the password file",
+            (49, Some(0x52e)) => {
+                "check bind-dn, and write the present password into the password file"
+            }
             (49, Some(0x530)) => "lift its logon hours",
             (49, Some(0x531)) => "lift its workstation restriction (userWorkstations)",
             (49, Some(0x532)) => "set a new password, and let it never expire",
@@ -80,7 +93,9 @@ impl BindRefusal {
             (49, Some(0x701)) => "extend its accountExpires",
             (49, Some(0x773)) => "set a password without that flag",
             (49, Some(0x775)) => "unlock it, and look for who else uses its password",
-            (49, Some(0x57 | 0x8009_0346)) => "let the domain controllers accept simple binds over TLS (LdapEnforceChannelBinding)",
+            (49, Some(0x57 | 0x8009_0346)) => {
+                "let the domain controllers accept simple binds over TLS (LdapEnforceChannelBinding)"
+            }
             (8, _) => "use ldaps://, or starttls = true",
             (34, _) => "write a DN or a UPN (svc-rosterd@corp.example.com)",
             (50, _) => "give it the right to log on",
@@ -101,7 +116,12 @@ mod tests {
     use super::*;
 
     fn refused(data: &str) -> BindRefusal {
-        parse_refusal(49, &format!("80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data {data}, v1db1"))
+        parse_refusal(
+            49,
+            &format!(
+                "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data {data}, v1db1"
+            ),
+        )
     }
 
     #[test]
@@ -121,9 +141,16 @@ mod tests {
         ] {
             let refusal = refused(data);
             assert_eq!(refusal.data, u32::from_str_radix(data, 16).ok());
-            assert!(refusal.finding().contains(finding) && refusal.remedy().contains(remedy), "{data}: {refusal}");
+            assert!(
+                refusal.finding().contains(finding) && refusal.remedy().contains(remedy),
+                "{data}: {refusal}"
+            );
         }
-        assert!(parse_refusal(8, "BindSimple: Transport encryption required.").to_string().contains("ldaps://"));
+        assert!(
+            parse_refusal(8, "BindSimple: Transport encryption required.")
+                .to_string()
+                .contains("ldaps://")
+        );
     }
 
     #[test]

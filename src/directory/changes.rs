@@ -78,14 +78,19 @@ impl Changes {
 
     /// All objects and the cookie for the next question; or only how many there are, when they are too many to be kept.
     pub fn all(self) -> Result<(Vec<Changed>, Vec<u8>), u64> {
-        if self.count > self.objects.len() as u64 { Err(self.count) } else { Ok((self.objects, self.cookie)) }
+        if self.count > self.objects.len() as u64 {
+            Err(self.count)
+        } else {
+            Ok((self.objects, self.cookie))
+        }
     }
 }
 
 impl Kind {
     fn of(object: &Object) -> Option<Self> {
         let classes = object.attributes.get("objectclass").filter(|classes| !classes.is_empty())?;
-        let is = |name: &str| classes.iter().any(|class| class.eq_ignore_ascii_case(name.as_bytes()));
+        let is =
+            |name: &str| classes.iter().any(|class| class.eq_ignore_ascii_case(name.as_bytes()));
         Some(match () {
             () if is("computer") => Self::Other,
             () if is("user") => Self::Person,
@@ -99,14 +104,19 @@ impl Kind {
 impl Changed {
     fn of(object: Object) -> Option<Self> {
         let guid = object.guid()?;
-        let members = object.attributes.iter().filter(|(name, _)| *name == "member" || name.starts_with("member;"));
-        let members = members.flat_map(|(_, dns)| dns).map(|dn| Dn::new(String::from_utf8_lossy(dn)));
+        let members = object
+            .attributes
+            .iter()
+            .filter(|(name, _)| *name == "member" || name.starts_with("member;"));
+        let members =
+            members.flat_map(|(_, dns)| dns).map(|dn| Dn::new(String::from_utf8_lossy(dn)));
         Some(Self {
             guid,
             kind: Kind::of(&object),
             is_named: object.attributes.contains_key("name"),
             is_deleted: object.text("isDeleted") == Some("TRUE"),
-            is_restored: object.attributes.contains_key("isdeleted") && object.text("isDeleted") != Some("TRUE"),
+            is_restored: object.attributes.contains_key("isdeleted")
+                && object.text("isDeleted") != Some("TRUE"),
             members: members.collect(),
             dn: Dn::new(object.dn),
         })
@@ -115,17 +125,27 @@ impl Changed {
 
 impl Session {
     /// Which objects have changed since this cookie in one of these attributes, or were renamed, moved or deleted.
-    pub async fn changes(&mut self, since: &[u8], attributes: &BTreeSet<String>) -> Result<Changes, DirectoryError> {
+    pub async fn changes(
+        &mut self,
+        since: &[u8],
+        attributes: &BTreeSet<String>,
+    ) -> Result<Changes, DirectoryError> {
         let always = ["name", "isDeleted", "objectClass", "member"].into_iter().map(str::to_owned);
         let attributes: BTreeSet<String> = attributes.iter().cloned().chain(always).collect();
         let mut changes = Changes::default();
-        let rounds = self.rounds(since, WHAT_MATTERS, attributes.into_iter().collect(), |object| match object.and_then(Changed::of) {
-            Some(changed) => {
-                changes.add(changed);
-                true
-            }
-            None => false,
-        });
+        let rounds =
+            self.rounds(
+                since,
+                WHAT_MATTERS,
+                attributes.into_iter().collect(),
+                |object| match object.and_then(Changed::of) {
+                    Some(changed) => {
+                        changes.add(changed);
+                        true
+                    }
+                    None => false,
+                },
+            );
         let cookie = rounds.await?;
         Ok(Changes { cookie, ..changes })
     }
@@ -137,7 +157,9 @@ impl Session {
 
     /// Whether the server tells of changes at all; asked in a way that is little work.
     pub(super) async fn tells_of_changes(&mut self) -> Result<(), DirectoryError> {
-        self.rounds(&[], "(objectClass=domainDNS)", vec!["objectGUID".to_owned()], |_| true).await.map(drop)
+        self.rounds(&[], "(objectClass=domainDNS)", vec!["objectGUID".to_owned()], |_| true)
+            .await
+            .map(drop)
     }
 
     async fn rounds(
@@ -151,7 +173,10 @@ impl Session {
         let mut cookie = since.to_vec();
         let mut empty = 0;
         loop {
-            let query = Query { course: Course::Changes(&cookie), ..Query::new(&base, Scope::Subtree, filter, &attributes) };
+            let query = Query {
+                course: Course::Changes(&cookie),
+                ..Query::new(&base, Scope::Subtree, filter, &attributes)
+            };
             let (mut count, mut broken) = (0, false);
             let end = self.search(&query, |entry| {
                 count += 1;
@@ -160,7 +185,9 @@ impl Session {
             let end = end.await?;
             empty = if count > 0 { 0 } else { empty + 1 };
             match end {
-                SearchEnd { code: 0, cookie: Some(next), has_more, .. } if !next.is_empty() && !broken && empty <= EMPTY_ROUNDS => {
+                SearchEnd { code: 0, cookie: Some(next), has_more, .. }
+                    if !next.is_empty() && !broken && empty <= EMPTY_ROUNDS =>
+                {
                     if !has_more {
                         return Ok(next);
                     }
@@ -179,29 +206,50 @@ impl Session {
     }
 
     /// What these objects are, deleted ones too; of those that can be seen.
-    pub async fn kinds(&mut self, guids: &BTreeSet<Guid>) -> Result<BTreeMap<Guid, Kind>, DirectoryError> {
+    pub async fn kinds(
+        &mut self,
+        guids: &BTreeSet<Guid>,
+    ) -> Result<BTreeMap<Guid, Kind>, DirectoryError> {
         let guids: Vec<Guid> = guids.iter().copied().collect();
         let base = self.root.default_naming_context.clone();
         let attributes = ["objectGUID".to_owned(), "objectClass".to_owned()];
         let mut kinds = BTreeMap::new();
         for piece in guids.chunks(GUIDS) {
             let filter = Assertion::any(piece.iter().map(|guid| Assertion::guid(*guid)));
-            let query = Query { show_deleted: true, ..Query::new(&base, Scope::Subtree, filter.as_str(), &attributes) };
-            kinds.extend(self.objects(&query).await?.iter().filter_map(|object| Some((object.guid()?, Kind::of(object)?))));
+            let query = Query {
+                show_deleted: true,
+                ..Query::new(&base, Scope::Subtree, filter.as_str(), &attributes)
+            };
+            kinds.extend(
+                self.objects(&query)
+                    .await?
+                    .iter()
+                    .filter_map(|object| Some((object.guid()?, Kind::of(object)?))),
+            );
         }
         Ok(kinds)
     }
 
     /// The objects with these names, and what they are; of those that can be seen.
-    pub async fn named(&mut self, dns: &BTreeSet<Dn>) -> Result<Vec<(Kind, Object)>, DirectoryError> {
+    pub async fn named(
+        &mut self,
+        dns: &BTreeSet<Dn>,
+    ) -> Result<Vec<(Kind, Object)>, DirectoryError> {
         let dns: Vec<&Dn> = dns.iter().collect();
         let base = self.root.default_naming_context.clone();
         let attributes = ["objectGUID", "objectClass", "objectSid"].map(str::to_owned);
         let mut found = Vec::new();
         for piece in dns.chunks(CHUNK) {
-            let filter = Assertion::any(piece.iter().map(|dn| Assertion::equals("distinguishedName", dn.as_str())));
+            let filter = Assertion::any(
+                piece.iter().map(|dn| Assertion::equals("distinguishedName", dn.as_str())),
+            );
             let query = Query::new(&base, Scope::Subtree, filter.as_str(), &attributes);
-            found.extend(self.objects(&query).await?.into_iter().filter_map(|object| Some((Kind::of(&object)?, object))));
+            found.extend(
+                self.objects(&query)
+                    .await?
+                    .into_iter()
+                    .filter_map(|object| Some((Kind::of(&object)?, object))),
+            );
         }
         Ok(found)
     }
@@ -214,8 +262,13 @@ impl Session {
         let groups: Vec<&ClosureGroup> = groups.groups().collect();
         for piece in groups.chunks(CHUNK) {
             let linked = piece.iter().map(|group| Assertion::equals("memberOf", group.dn.as_str()));
-            let primary = piece.iter().filter_map(|group| Some(Assertion::equals("primaryGroupID", &group.rid?.to_string())));
-            let filter = Assertion::all([Assertion::raw(PERSON_FILTER), Assertion::any(linked.chain(primary))]);
+            let primary = piece.iter().filter_map(|group| {
+                Some(Assertion::equals("primaryGroupID", &group.rid?.to_string()))
+            });
+            let filter = Assertion::all([
+                Assertion::raw(PERSON_FILTER),
+                Assertion::any(linked.chain(primary)),
+            ]);
             let query = Query::new(&base, Scope::Subtree, filter.as_str(), &attributes);
             people.extend(self.objects(&query).await?.iter().filter_map(Object::guid));
         }

@@ -14,7 +14,10 @@ use super::grants::{Grants, Right};
 use super::session::{Query, password};
 use super::tls::{self, Certificate, Secured, Trusted};
 use super::wire::{self, Wire, WireError};
-use super::{Again, Assertion, BindRefusal, Decoder, DirectoryError, NameSource, PERSON_FILTER, ServerUrl, Session, Settings};
+use super::{
+    Again, Assertion, BindRefusal, Decoder, DirectoryError, NameSource, PERSON_FILTER, ServerUrl,
+    Session, Settings,
+};
 use crate::model::{Dn, Placement, Tier, Timestamp};
 use crate::reconcile::{Closure, Presence, unknown_rule};
 
@@ -70,7 +73,12 @@ pub struct Step {
 
 impl Step {
     /// A step.
-    pub fn new(name: &'static str, outcome: StepOutcome, finding: impl Into<String>, remedy: Option<String>) -> Self {
+    pub fn new(
+        name: &'static str,
+        outcome: StepOutcome,
+        finding: impl Into<String>,
+        remedy: Option<String>,
+    ) -> Self {
         Self { name, server: None, outcome, finding: finding.into(), remedy }
     }
 
@@ -120,7 +128,12 @@ impl Examination {
 /// Looks a directory over. With `no_bind` the service account is not tried, for that reason.
 ///
 /// `is_incremental` says whether changes are to be followed; else the server is not asked about them.
-pub async fn examine(settings: &Settings, now: Timestamp, no_bind: Option<&str>, is_incremental: bool) -> Examination {
+pub async fn examine(
+    settings: &Settings,
+    now: Timestamp,
+    no_bind: Option<&str>,
+    is_incremental: bool,
+) -> Examination {
     let mut found = Examination::default();
     if let Err(error) = password(settings) {
         found.add(Step::failed("secret", &error));
@@ -157,7 +170,12 @@ pub async fn examine(settings: &Settings, now: Timestamp, no_bind: Option<&str>,
 }
 
 /// DNS, TCP and TLS of one server.
-async fn connect(url: &ServerUrl, settings: &Settings, now: Timestamp, found: &mut Examination) -> Option<Wire> {
+async fn connect(
+    url: &ServerUrl,
+    settings: &Settings,
+    now: Timestamp,
+    found: &mut Examination,
+) -> Option<Wire> {
     let server = url.to_string();
     let broken = |name, source: WireError| {
         let remedy = source.remedy().map(str::to_owned);
@@ -170,13 +188,21 @@ async fn connect(url: &ServerUrl, settings: &Settings, now: Timestamp, found: &m
             return None;
         }
     };
-    let listed = |all: &[SocketAddr]| all.iter().map(|a| a.ip().to_string()).collect::<Vec<_>>().join(", ");
-    found.add(Step::new("dns", StepOutcome::Ok, format!("{} is {}", url.host, listed(&addresses)), None).at(&server));
+    let listed =
+        |all: &[SocketAddr]| all.iter().map(|a| a.ip().to_string()).collect::<Vec<_>>().join(", ");
+    found.add(
+        Step::new("dns", StepOutcome::Ok, format!("{} is {}", url.host, listed(&addresses)), None)
+            .at(&server),
+    );
 
     let begun = Instant::now();
     let tcp = match wire::dial(url, settings, &addresses).await {
         Ok(tcp) => tcp,
-        Err(error @ (WireError::StartTlsRefused(_) | WireError::StartTlsInjection | WireError::Timeout { what: "StartTLS", .. })) => {
+        Err(
+            error @ (WireError::StartTlsRefused(_)
+            | WireError::StartTlsInjection
+            | WireError::Timeout { what: "StartTLS", .. }),
+        ) => {
             found.add(broken("tls", error));
             return None;
         }
@@ -188,9 +214,16 @@ async fn connect(url: &ServerUrl, settings: &Settings, now: Timestamp, found: &m
     let finding = format!("port {} answers after {} ms", url.port, begun.elapsed().as_millis());
     found.add(Step::new("tcp", StepOutcome::Ok, finding, None).at(&server));
 
-    match tls::secure(tcp, &url.host, settings.ca_file.as_deref(), settings.timeouts.connect).await {
+    match tls::secure(tcp, &url.host, settings.ca_file.as_deref(), settings.timeouts.connect).await
+    {
         Ok(Secured { stream, certificate }) => {
-            let version = stream.get_ref().1.protocol_version().and_then(|v| v.as_str()).unwrap_or("TLS").replace("TLSv1_", "TLS 1.");
+            let version = stream
+                .get_ref()
+                .1
+                .protocol_version()
+                .and_then(|v| v.as_str())
+                .unwrap_or("TLS")
+                .replace("TLSv1_", "TLS 1.");
             found.add(certificate_step(url, settings, &certificate, &version, now).at(&server));
             match Wire::over(stream).await {
                 Ok(wire) => Some(wire),
@@ -208,10 +241,17 @@ async fn connect(url: &ServerUrl, settings: &Settings, now: Timestamp, found: &m
 }
 
 /// Returns what the certificate says, and what it proves: a name, by the word of its issuer, and why that name is believed.
-fn certificate_step(url: &ServerUrl, settings: &Settings, certificate: &Certificate, version: &str, now: Timestamp) -> Step {
+fn certificate_step(
+    url: &ServerUrl,
+    settings: &Settings,
+    certificate: &Certificate,
+    version: &str,
+    now: Timestamp,
+) -> Step {
     let Certificate { subject, issuer, names, until, .. } = certificate;
     let more = names.len().saturating_sub(MANY_NAMES);
-    let mut names = if names.is_empty() { subject.clone() } else { names[..names.len() - more].join(", ") };
+    let mut names =
+        if names.is_empty() { subject.clone() } else { names[..names.len() - more].join(", ") };
     if more > 0 {
         names = format!("{names} and {more} more");
     }
@@ -229,14 +269,25 @@ fn certificate_step(url: &ServerUrl, settings: &Settings, certificate: &Certific
         url.host
     );
     if left < RENEW {
-        Step::new("tls", StepOutcome::Warning, finding, Some("renew it in time: an expired one ends every run".to_owned()))
+        Step::new(
+            "tls",
+            StepOutcome::Warning,
+            finding,
+            Some("renew it in time: an expired one ends every run".to_owned()),
+        )
     } else {
         Step::new("tls", StepOutcome::Ok, finding, None)
     }
 }
 
 /// Bind and identity, and what the server's clock says.
-async fn sign_in(url: &ServerUrl, wire: Wire, settings: &Settings, now: Timestamp, found: &mut Examination) -> Option<Session> {
+async fn sign_in(
+    url: &ServerUrl,
+    wire: Wire,
+    settings: &Settings,
+    now: Timestamp,
+    found: &mut Examination,
+) -> Option<Session> {
     let server = url.to_string();
     let secret = password(settings).ok()?;
     let mut session = Session::over(url, wire, settings);
@@ -247,7 +298,10 @@ async fn sign_in(url: &ServerUrl, wire: Wire, settings: &Settings, now: Timestam
     }
     found.is_bound = true;
     if let Err(error) = session.identify().await {
-        found.add(Step::new("bind", StepOutcome::Ok, format!("{} is let in", settings.bind_dn), None).at(&server));
+        found.add(
+            Step::new("bind", StepOutcome::Ok, format!("{} is let in", settings.bind_dn), None)
+                .at(&server),
+        );
         found.add(Step::failed("identity", &error).at(&server));
         return None;
     }
@@ -255,7 +309,11 @@ async fn sign_in(url: &ServerUrl, wire: Wire, settings: &Settings, now: Timestam
     let dsa = session.root.identity.ds_service_name.clone();
     // CN=NTDS Settings,CN=DC1,CN=Servers,CN=Berlin,CN=Sites,…
     let name = Dn::new(dsa.as_str()).parent().map_or(dsa, |dn| dn.name());
-    let vendor = if session.root.vendor.is_empty() { String::new() } else { format!(", {}", session.root.vendor) };
+    let vendor = if session.root.vendor.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", session.root.vendor)
+    };
     let finding = format!("{name} of {}{vendor}", session.root.default_naming_context);
     found.add(Step::new("identity", StepOutcome::Ok, finding, None).at(&server));
     found.add(clock_step(session.root.current_time, now).at(&server));
@@ -265,7 +323,13 @@ async fn sign_in(url: &ServerUrl, wire: Wire, settings: &Settings, now: Timestam
 /// Who we are, and until when.
 fn account_step(session: &Session, now: Timestamp) -> Step {
     let finding = format!("the service account is {}", session.me.dn);
-    let filetime = |attribute: &str| session.me.text(attribute).and_then(|t| t.parse::<i64>().ok()).filter(|t| *t > 0 && *t != i64::MAX);
+    let filetime = |attribute: &str| {
+        session
+            .me
+            .text(attribute)
+            .and_then(|t| t.parse::<i64>().ok())
+            .filter(|t| *t > 0 && *t != i64::MAX)
+    };
     match filetime("accountExpires").map(Timestamp::from_filetime) {
         Some(at) if at.since(now) < RENEW => Step::new(
             "bind",
@@ -280,16 +344,30 @@ fn account_step(session: &Session, now: Timestamp) -> Step {
 fn clock_step(theirs: Option<Timestamp>, now: Timestamp) -> Step {
     let remedy = || Some("set one of the clocks right: until then nobody expires".to_owned());
     match theirs {
-        None => Step::new("clock", StepOutcome::Failed, "the server does not tell the time", remedy()),
-        Some(theirs) if theirs.distance(now) > MAX_SKEW => {
-            Step::new("clock", StepOutcome::Failed, format!("the server's clock says {theirs}, ours {now}"), remedy())
+        None => {
+            Step::new("clock", StepOutcome::Failed, "the server does not tell the time", remedy())
         }
-        Some(theirs) => Step::new("clock", StepOutcome::Ok, format!("{} s from ours", theirs.distance(now).as_secs()), None),
+        Some(theirs) if theirs.distance(now) > MAX_SKEW => Step::new(
+            "clock",
+            StepOutcome::Failed,
+            format!("the server's clock says {theirs}, ours {now}"),
+            remedy(),
+        ),
+        Some(theirs) => Step::new(
+            "clock",
+            StepOutcome::Ok,
+            format!("{} s from ours", theirs.distance(now).as_secs()),
+            None,
+        ),
     }
 }
 
 /// What is the same on every server: rights, bases, filter, attributes, groups, paging.
-async fn directory(session: &mut Session, settings: &Settings, found: &mut Examination) -> Result<(), DirectoryError> {
+async fn directory(
+    session: &mut Session,
+    settings: &Settings,
+    found: &mut Examination,
+) -> Result<(), DirectoryError> {
     let decoder = Decoder::new(&settings.attributes, &Closure::default());
     let mut sample = Sample { people: 0, seen: vec![0; decoder.attributes().len()] };
     for base in &settings.bases {
@@ -320,18 +398,34 @@ async fn look_below(
     if session.object(base, &["objectGUID".to_owned()]).await?.is_none() {
         let domain = session.root.default_naming_context.clone();
         if Dn::new(base).is_within(&Dn::new(domain.as_str())) {
-            found.fail("base", format!("{base} was not found"), "check its name, and that the service account may read it");
+            found.fail(
+                "base",
+                format!("{base} was not found"),
+                "check its name, and that the service account may read it",
+            );
         } else {
-            found.fail("base", format!("{base} is outside the domain {domain} that this server holds"), "check base");
+            found.fail(
+                "base",
+                format!("{base} is outside the domain {domain} that this server holds"),
+                "check base",
+            );
         }
         return Ok(());
     }
     let attributes = decoder.attributes();
     let everybody = Assertion::raw(PERSON_FILTER);
-    let wanted = Assertion::all([Some(PERSON_FILTER), settings.filter_text().as_deref()].into_iter().flatten().map(Assertion::raw));
+    let wanted = Assertion::all(
+        [Some(PERSON_FILTER), settings.filter_text().as_deref()]
+            .into_iter()
+            .flatten()
+            .map(Assertion::raw),
+    );
     let size = SAMPLE.min(settings.page_size);
     let mut people = 0;
-    let query = Query { course: Course::Pages(size, b""), ..Query::new(base, Scope::Subtree, wanted.as_str(), &attributes) };
+    let query = Query {
+        course: Course::Pages(size, b""),
+        ..Query::new(base, Scope::Subtree, wanted.as_str(), &attributes)
+    };
     let first = session
         .search(&query, |entry| {
             people += 1;
@@ -339,27 +433,46 @@ async fn look_below(
         })
         .await?;
     let Some(cookie) = first.cookie.filter(|_| first.code == 0) else {
-        let error = session.refused(base, if first.code == 0 { 12 } else { first.code }, first.text);
-        let is_filter = first.code != 0 && settings.filter.is_some() && session.shows_people(&Dn::new(base)).await?;
+        let error =
+            session.refused(base, if first.code == 0 { 12 } else { first.code }, first.text);
+        let is_filter = first.code != 0
+            && settings.filter.is_some()
+            && session.shows_people(&Dn::new(base)).await?;
         if is_filter {
-            let finding = format!("AD refuses the filter {}: {}", settings.filter_text().unwrap_or_default(), error.finding());
+            let finding = format!(
+                "AD refuses the filter {}: {}",
+                settings.filter_text().unwrap_or_default(),
+                error.finding()
+            );
             found.fail("filter", finding, "correct filter");
         } else {
             found.add(Step::failed("paging", &error).at(&server));
         }
         return Ok(());
     };
-    let many = if cookie.is_empty() { format!("{people} people") } else { format!("{people} people and more") };
+    let many = if cookie.is_empty() {
+        format!("{people} people")
+    } else {
+        format!("{people} people and more")
+    };
     match (people, &settings.filter) {
-        (0, None) => {
-            found.fail("base", format!("{base} shows nobody"), "check base, and that the service account may list what is below it")
-        }
+        (0, None) => found.fail(
+            "base",
+            format!("{base} shows nobody"),
+            "check base, and that the service account may list what is below it",
+        ),
         (0, Some((filter, _))) => {
             let anybody = session.finds(base, Scope::Subtree, &everybody, false, |_| true).await?;
             let (finding, remedy) = if anybody {
-                (format!("{base} has people, and the filter {filter} finds none of them"), "check filter")
+                (
+                    format!("{base} has people, and the filter {filter} finds none of them"),
+                    "check filter",
+                )
             } else {
-                (format!("{base} shows nobody"), "check base, and that the service account may list what is below it")
+                (
+                    format!("{base} shows nobody"),
+                    "check base, and that the service account may list what is below it",
+                )
             };
             found.fail("base", finding, remedy);
         }
@@ -369,11 +482,16 @@ async fn look_below(
         found.ok("paging", "everybody is on one page, which came with its control");
     } else {
         let mut next = 0;
-        let second = session.search(&Query { course: Course::Pages(size, &cookie), ..query.clone() }, |_| next += 1).await?;
+        let second = session
+            .search(&Query { course: Course::Pages(size, &cookie), ..query.clone() }, |_| next += 1)
+            .await?;
         match (second.code, second.cookie) {
-            (0, Some(_)) if people == size => {
-                found.add(Step::new("paging", StepOutcome::Ok, format!("pages of {size} can be turned"), None))
-            }
+            (0, Some(_)) if people == size => found.add(Step::new(
+                "paging",
+                StepOutcome::Ok,
+                format!("pages of {size} can be turned"),
+                None,
+            )),
             (0, _) => found.fail(
                 "paging",
                 format!("a page of {size} people came with {people}, or without its control"),
@@ -401,7 +519,12 @@ impl Sample {
 /// Whether the attributes that everybody has can be read on everybody, and the others on anybody.
 fn rights(sample: &Sample, decoder: &Decoder, session: &Session, found: &mut Examination) {
     if sample.people == 0 {
-        found.add(Step::new("rights", StepOutcome::Skipped, "nobody was seen whose attributes could be looked at", None));
+        found.add(Step::new(
+            "rights",
+            StepOutcome::Skipped,
+            "nobody was seen whose attributes could be looked at",
+            None,
+        ));
         return;
     }
     let universal = Decoder::universal();
@@ -417,7 +540,11 @@ fn rights(sample: &Sample, decoder: &Decoder, session: &Session, found: &mut Exa
     let base = &session.root.default_naming_context;
     let grant = Grants::of(session).command(Right::ReadProperty, base);
     if !unreadable.is_empty() {
-        found.fail("rights", format!("cannot be read: {}", unreadable.join(", ")), format!("grant Read all properties on people: {grant}"));
+        found.fail(
+            "rights",
+            format!("cannot be read: {}", unreadable.join(", ")),
+            format!("grant Read all properties on people: {grant}"),
+        );
     }
     if !unseen.is_empty() {
         found.warn(
@@ -427,7 +554,10 @@ fn rights(sample: &Sample, decoder: &Decoder, session: &Session, found: &mut Exa
         );
     }
     if unreadable.is_empty() && unseen.is_empty() {
-        found.ok("rights", format!("every attribute that rosterd reads was seen on {} people", sample.people));
+        found.ok(
+            "rights",
+            format!("every attribute that rosterd reads was seen on {} people", sample.people),
+        );
     }
 }
 
@@ -445,7 +575,7 @@ async fn deleted(session: &mut Session, found: &mut Examination) -> Result<(), D
     }
     found.warn(
         "deleted objects",
-        "none can be seen: whoever is deleted is only missing, which takes a second look and a witness, and is held where there is none",
+        "none can be seen: whoever is deleted is only missing, which takes a recheck and a witness, and is held where there is none",
         format!("if anybody was ever deleted, grant it as a domain administrator: {grant}"),
     );
     Ok(())
@@ -454,7 +584,12 @@ async fn deleted(session: &mut Session, found: &mut Examination) -> Result<(), D
 /// Whether the server tells of changes.
 async fn changes(session: &mut Session, is_incremental: bool, found: &mut Examination) {
     if !is_incremental {
-        found.add(Step::new("changes", StepOutcome::Skipped, "not followed: incremental = false", None));
+        found.add(Step::new(
+            "changes",
+            StepOutcome::Skipped,
+            "not followed: incremental = false",
+            None,
+        ));
         return;
     }
     match session.tells_of_changes().await {
@@ -468,7 +603,11 @@ async fn changes(session: &mut Session, is_incremental: bool, found: &mut Examin
 }
 
 /// Whether the attributes that the configuration names exist.
-async fn names(session: &mut Session, settings: &Settings, found: &mut Examination) -> Result<(), DirectoryError> {
+async fn names(
+    session: &mut Session,
+    settings: &Settings,
+    found: &mut Examination,
+) -> Result<(), DirectoryError> {
     if let Some((_, filter)) = &settings.filter {
         for rule in filter.unknown_rules() {
             found.fail("filter", unknown_rule(rule), "check filter");
@@ -478,13 +617,19 @@ async fn names(session: &mut Session, settings: &Settings, found: &mut Examinati
         if names.is_empty() {
             continue;
         }
-        match session.schema_of(names.iter().map(String::as_str)).await?.map(|schema| schema.unknown) {
+        match session
+            .schema_of(names.iter().map(String::as_str))
+            .await?
+            .map(|schema| schema.unknown)
+        {
             None => found.warn(
                 step,
                 "the schema cannot be read, so nothing tells whether the attributes exist",
                 "let the service account read the schema",
             ),
-            Some(unknown) if unknown.is_empty() => found.ok(step, format!("AD has {}", names.join(", "))),
+            Some(unknown) if unknown.is_empty() => {
+                found.ok(step, format!("AD has {}", names.join(", ")))
+            }
             Some(unknown) => {
                 let unknown = unknown.into_iter().collect::<Vec<_>>().join(", ");
                 found.fail(step, format!("AD has no attribute {unknown}"), format!("check {key}"));
@@ -495,9 +640,18 @@ async fn names(session: &mut Session, settings: &Settings, found: &mut Examinati
 }
 
 /// Whether the groups are there, and what is nested in them.
-async fn groups(session: &mut Session, settings: &Settings, found: &mut Examination) -> Result<(), DirectoryError> {
+async fn groups(
+    session: &mut Session,
+    settings: &Settings,
+    found: &mut Examination,
+) -> Result<(), DirectoryError> {
     if settings.groups.is_empty() {
-        found.add(Step::new("groups", StepOutcome::Ok, "none are configured: everybody gets default-tier", None));
+        found.add(Step::new(
+            "groups",
+            StepOutcome::Ok,
+            "none are configured: everybody gets default-tier",
+            None,
+        ));
     }
     for (tier, name) in &settings.groups {
         let object = match session.resolve_group(name, None).await? {

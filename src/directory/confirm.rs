@@ -10,7 +10,9 @@ use ldap3::Scope;
 
 use super::placement::GroupSight;
 use super::session::Query;
-use super::{Assertion, Decoder, DirectoryError, Malformed, Object, PERSON_FILTER, Session, Settings};
+use super::{
+    Assertion, Decoder, DirectoryError, Malformed, Object, PERSON_FILTER, Session, Settings,
+};
 use crate::model::{Address, AddressKey, Broken, Dn, Guid, Person, Placement, Timestamp};
 use crate::reconcile::{Confirmation, GroupAssertion, Look, StoredPerson};
 
@@ -25,21 +27,37 @@ const DEFAULT_TOMBSTONE_DAYS: u64 = 60;
 
 /// The ways to write an address in an entry: with the domain in ASCII, and in its own letters.
 fn spellings(key: &AddressKey) -> impl Iterator<Item = String> + use<> {
-    let unicode = key.0.rsplit_once('@').filter(|(_, domain)| domain.contains("xn--")).and_then(|(local, domain)| {
-        let (domain, read) = idna::domain_to_unicode(domain);
-        read.is_ok().then(|| format!("{local}@{domain}"))
-    });
+    let unicode = key.0.rsplit_once('@').filter(|(_, domain)| domain.contains("xn--")).and_then(
+        |(local, domain)| {
+            let (domain, read) = idna::domain_to_unicode(domain);
+            read.is_ok().then(|| format!("{local}@{domain}"))
+        },
+    );
     std::iter::once(key.0.clone()).chain(unicode)
 }
 
 /// The addresses that an entry shows.
-fn shown_addresses<'a>(object: &'a Object, email: &str) -> impl Iterator<Item = AddressKey> + use<'a> {
-    let values = |name: &str| object.attributes.get(&name.to_ascii_lowercase()).into_iter().flatten().map(|v| String::from_utf8_lossy(v));
+fn shown_addresses<'a>(
+    object: &'a Object,
+    email: &str,
+) -> impl Iterator<Item = AddressKey> + use<'a> {
+    let values = |name: &str| {
+        object
+            .attributes
+            .get(&name.to_ascii_lowercase())
+            .into_iter()
+            .flatten()
+            .map(|v| String::from_utf8_lossy(v))
+    };
     let further = values("proxyAddresses").filter_map(|text| {
         let (kind, address) = text.split_once(':')?;
         kind.eq_ignore_ascii_case("smtp").then(|| address.to_owned())
     });
-    values(email).map(std::borrow::Cow::into_owned).chain(further).filter_map(|text| Address::parse(&text).ok()).map(|a| a.key())
+    values(email)
+        .map(std::borrow::Cow::into_owned)
+        .chain(further)
+        .filter_map(|text| Address::parse(&text).ok())
+        .map(|a| a.key())
 }
 
 /// The container of a domain's deleted objects.
@@ -131,9 +149,16 @@ pub(super) struct Chunk {
 impl Session {
     /// Asks all that is left of these questions. Fails only when the connection has ended; what is left then is still in
     /// `questions`, without the person or batch that ended it.
-    pub async fn confirm(&mut self, questions: &mut Questions, inquiry: &Inquiry<'_>, found: &mut Found) -> Result<(), DirectoryError> {
+    pub async fn confirm(
+        &mut self,
+        questions: &mut Questions,
+        inquiry: &Inquiry<'_>,
+        found: &mut Found,
+    ) -> Result<(), DirectoryError> {
         while let Some(piece) = questions.pieces.pop() {
-            let Err(error) = self.confirm_piece(&piece, questions, inquiry, found).await else { continue };
+            let Err(error) = self.confirm_piece(&piece, questions, inquiry, found).await else {
+                continue;
+            };
             questions.failures += 1;
             if piece.len() > 1 && questions.failures <= HALVED {
                 let (first, second) = piece.split_at(piece.len() / 2);
@@ -169,31 +194,56 @@ impl Session {
         let chunk = self.read_chunk(piece, inquiry.settings, inquiry.decoder).await?;
         // Tombstones and disabled accounts count, even when nothing more can be asked about the others.
         let placements = self.place(&chunk, inquiry, questions, found).await;
-        let is_seen = |g: &Guid| chunk.alive.contains_key(g) || chunk.deleted.contains_key(g) || chunk.malformed.contains_key(g);
+        let is_seen = |g: &Guid| {
+            chunk.alive.contains_key(g)
+                || chunk.deleted.contains_key(g)
+                || chunk.malformed.contains_key(g)
+        };
         questions.nowhere.extend(piece.iter().filter(|g| !is_seen(g)));
         for (guid, (person, _)) in chunk.alive {
             let placement = placements.get(&guid).cloned().unwrap_or(Placement::Unknown);
-            found.people.insert(guid, Confirmation::Alive(Box::new(Person { placement, ..person })));
+            found
+                .people
+                .insert(guid, Confirmation::Alive(Box::new(Person { placement, ..person })));
         }
-        found.people.extend(chunk.deleted.into_iter().map(|(g, dn)| (g, Confirmation::Tombstone(dn))));
-        found.people.extend(chunk.malformed.into_iter().map(|(g, rest)| (g, Confirmation::Malformed(rest))));
+        found
+            .people
+            .extend(chunk.deleted.into_iter().map(|(g, dn)| (g, Confirmation::Tombstone(dn))));
+        found.people.extend(
+            chunk.malformed.into_iter().map(|(g, rest)| (g, Confirmation::Malformed(rest))),
+        );
         Ok(())
     }
 
     /// Decides what the absence of both entry and tombstone means.
-    async fn look_for(&mut self, guid: Guid, questions: &mut Questions, inquiry: &Inquiry<'_>) -> Result<Confirmation, DirectoryError> {
+    async fn look_for(
+        &mut self,
+        guid: Guid,
+        questions: &mut Questions,
+        inquiry: &Inquiry<'_>,
+    ) -> Result<Confirmation, DirectoryError> {
         let Deletions { are_visible, lifetime } = match questions.deletions {
             Some(known) => known,
             None => {
                 let are_visible = self.sees_tombstones().await?;
-                let lifetime = if are_visible { self.tombstone_lifetime().await.ok() } else { None };
+                let lifetime =
+                    if are_visible { self.tombstone_lifetime().await.ok() } else { None };
                 *questions.deletions.insert(Deletions { are_visible, lifetime })
             }
         };
         let known = inquiry.stored.get(&guid);
         let parent = known.and_then(|p| p.dn.parent());
         if let Some(parent) = parent.as_ref().filter(|p| !questions.witnesses.contains_key(*p)) {
-            let seen = match self.finds(parent.as_str(), Scope::Subtree, &Assertion::raw(PERSON_FILTER), false, |_| true).await {
+            let seen = match self
+                .finds(
+                    parent.as_str(),
+                    Scope::Subtree,
+                    &Assertion::raw(PERSON_FILTER),
+                    false,
+                    |_| true,
+                )
+                .await
+            {
                 // A place in another domain has no witness on this server. That is an answer, not a question that failed.
                 Err(error) if error.is_elsewhere() => false,
                 seen => seen?,
@@ -214,22 +264,37 @@ impl Session {
 
     /// Who in the whole domain has this address, as primary, further or logon name: compared by ourselves, since Active
     /// Directory takes letters with and without accents for the same.
-    pub async fn find_people(&mut self, address: &str, email: &str) -> Result<BTreeSet<Guid>, DirectoryError> {
+    pub async fn find_people(
+        &mut self,
+        address: &str,
+        email: &str,
+    ) -> Result<BTreeSet<Guid>, DirectoryError> {
         let names = [email, "proxyAddresses", "userPrincipalName"];
         let by_address = Assertion::any(names.iter().map(|name| match *name {
             "proxyAddresses" => Assertion::equals(name, &format!("smtp:{address}")),
             _ => Assertion::equals(name, address),
         }));
         let filter = Assertion::all([Assertion::raw(PERSON_FILTER), by_address]);
-        let attributes: Vec<String> = names.iter().chain(&["objectGUID"]).map(|name| (*name).to_owned()).collect();
+        let attributes: Vec<String> =
+            names.iter().chain(&["objectGUID"]).map(|name| (*name).to_owned()).collect();
         let base = self.root.default_naming_context.clone();
-        let found = self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &attributes)).await?;
+        let found =
+            self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &attributes)).await?;
         let is_same = |value: &Vec<u8>| {
             let text = String::from_utf8_lossy(value);
-            let text = text.split_once(':').filter(|(kind, _)| kind.eq_ignore_ascii_case("smtp")).map_or(&*text, |(_, text)| text);
+            let text = text
+                .split_once(':')
+                .filter(|(kind, _)| kind.eq_ignore_ascii_case("smtp"))
+                .map_or(&*text, |(_, text)| text);
             text.trim().eq_ignore_ascii_case(address)
         };
-        let has_it = |object: &Object| names.iter().filter_map(|n| object.attributes.get(&n.to_ascii_lowercase())).flatten().any(is_same);
+        let has_it = |object: &Object| {
+            names
+                .iter()
+                .filter_map(|n| object.attributes.get(&n.to_ascii_lowercase()))
+                .flatten()
+                .any(is_same)
+        };
         Ok(found.iter().filter(|object| has_it(object)).filter_map(Object::guid).collect())
     }
 
@@ -246,11 +311,17 @@ impl Session {
         let all: Vec<&AddressKey> = addresses.iter().collect();
         for piece in all.chunks(ADDRESSES) {
             let spellings = piece.iter().flat_map(|key| spellings(key));
-            let by_address = Assertion::any(
-                spellings.flat_map(|text| [Assertion::equals(email, &text), Assertion::equals("proxyAddresses", &format!("smtp:{text}"))]),
-            );
+            let by_address = Assertion::any(spellings.flat_map(|text| {
+                [
+                    Assertion::equals(email, &text),
+                    Assertion::equals("proxyAddresses", &format!("smtp:{text}")),
+                ]
+            }));
             let filter = Assertion::all([Assertion::raw(PERSON_FILTER), by_address]);
-            for object in self.objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &attributes)).await? {
+            for object in self
+                .objects(&Query::new(&base, Scope::Subtree, filter.as_str(), &attributes))
+                .await?
+            {
                 let Some(guid) = object.guid() else { continue };
                 for key in shown_addresses(&object, email).filter(|key| addresses.contains(key)) {
                     people.entry(key).or_default().insert(guid);
@@ -260,31 +331,57 @@ impl Session {
         Ok(people)
     }
 
-    async fn read_chunk(&mut self, guids: &[Guid], settings: &Settings, decoder: &Decoder) -> Result<Chunk, DirectoryError> {
-        let filter_attributes: BTreeSet<String> = settings.filter.iter().flat_map(|(_, f)| f.attributes()).map(str::to_owned).collect();
+    async fn read_chunk(
+        &mut self,
+        guids: &[Guid],
+        settings: &Settings,
+        decoder: &Decoder,
+    ) -> Result<Chunk, DirectoryError> {
+        let filter_attributes: BTreeSet<String> =
+            settings.filter.iter().flat_map(|(_, f)| f.attributes()).map(str::to_owned).collect();
         let mut attributes = decoder.attributes();
         attributes.extend(["isDeleted".to_owned(), "objectCategory".to_owned()]);
-        attributes.extend(filter_attributes.iter().filter(|a| !decoder.attributes().iter().any(|d| d.eq_ignore_ascii_case(a))).cloned());
+        attributes.extend(
+            filter_attributes
+                .iter()
+                .filter(|a| !decoder.attributes().iter().any(|d| d.eq_ignore_ascii_case(a)))
+                .cloned(),
+        );
         let filter = Assertion::any(guids.iter().map(|g| Assertion::guid(*g)));
         let base = self.root.default_naming_context.clone();
-        let query = Query { show_deleted: true, ..Query::new(&base, Scope::Subtree, filter.as_str(), &attributes) };
+        let query = Query {
+            show_deleted: true,
+            ..Query::new(&base, Scope::Subtree, filter.as_str(), &attributes)
+        };
         let mut chunk = Chunk::default();
         let end = self.search(&query, |entry| {
             let object = Object::read(entry);
-            if let Some((object, guid)) =
-                object.as_ref().and_then(|o| Some((o, o.guid()?))).filter(|(o, _)| o.text("isDeleted") == Some("TRUE"))
+            if let Some((object, guid)) = object
+                .as_ref()
+                .and_then(|o| Some((o, o.guid()?)))
+                .filter(|(o, _)| o.text("isDeleted") == Some("TRUE"))
             {
                 chunk.deleted.insert(guid, Dn::new(object.dn.clone()));
                 return;
             }
             match (decoder.person(entry, Placement::Unknown), object) {
                 (Ok((person, _)), Some(object)) => {
-                    let first =
-                        |name: &String| Some((name.to_ascii_lowercase(), String::from_utf8_lossy(object.bytes(name)?).into_owned()));
-                    let visible = filter_attributes.iter().filter_map(first).chain(first(&"objectCategory".to_owned())).collect();
+                    let first = |name: &String| {
+                        Some((
+                            name.to_ascii_lowercase(),
+                            String::from_utf8_lossy(object.bytes(name)?).into_owned(),
+                        ))
+                    };
+                    let visible = filter_attributes
+                        .iter()
+                        .filter_map(first)
+                        .chain(first(&"objectCategory".to_owned()))
+                        .collect();
                     chunk.alive.insert(person.guid, (person, visible));
                 }
-                (Err(Malformed { guid: Some(guid), rest }), _) => drop(chunk.malformed.insert(guid, rest)),
+                (Err(Malformed { guid: Some(guid), rest }), _) => {
+                    drop(chunk.malformed.insert(guid, rest))
+                }
                 _ => {}
             }
         });
@@ -293,22 +390,41 @@ impl Session {
     }
 
     /// An entry none of whose attributes may be read: no filter finds it, but asked for by name it is there.
-    async fn find_unreadable(&mut self, guid: Guid) -> Result<Option<Confirmation>, DirectoryError> {
+    async fn find_unreadable(
+        &mut self,
+        guid: Guid,
+    ) -> Result<Option<Confirmation>, DirectoryError> {
         let found = self.object(&format!("<GUID={guid}>"), &["objectGUID".to_owned()]).await?;
-        Ok(found.map(|object| Confirmation::Malformed(Broken { dn: Dn::new(object.dn), control: None, expires: None })))
+        Ok(found.map(|object| {
+            Confirmation::Malformed(Broken { dn: Dn::new(object.dn), control: None, expires: None })
+        }))
     }
 
     /// Whether deleted objects can be seen: proven only by one that was.
     pub async fn sees_tombstones(&mut self) -> Result<bool, DirectoryError> {
         let base = self.root.default_naming_context.clone();
         let is_tombstone = |o: &Object| o.dn.contains("\\0ADEL:");
-        self.finds(&base, Scope::Subtree, &Assertion::raw("(&(isDeleted=TRUE)(objectClass=user))"), true, is_tombstone).await
+        self.finds(
+            &base,
+            Scope::Subtree,
+            &Assertion::raw("(&(isDeleted=TRUE)(objectClass=user))"),
+            true,
+            is_tombstone,
+        )
+        .await
     }
 
     async fn tombstone_lifetime(&mut self) -> Result<Duration, DirectoryError> {
-        let dn = format!("CN=Directory Service,CN=Windows NT,CN=Services,{}", self.root.configuration_naming_context);
-        let service = self.object(&dn, &["tombstoneLifetime".to_owned()]).await?.unwrap_or_default();
-        let days = service.text("tombstoneLifetime").and_then(|t| t.parse().ok()).unwrap_or(DEFAULT_TOMBSTONE_DAYS);
+        let dn = format!(
+            "CN=Directory Service,CN=Windows NT,CN=Services,{}",
+            self.root.configuration_naming_context
+        );
+        let service =
+            self.object(&dn, &["tombstoneLifetime".to_owned()]).await?.unwrap_or_default();
+        let days = service
+            .text("tombstoneLifetime")
+            .and_then(|t| t.parse().ok())
+            .unwrap_or(DEFAULT_TOMBSTONE_DAYS);
         Ok(Duration::from_hours(24 * days))
     }
 }

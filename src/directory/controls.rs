@@ -43,8 +43,12 @@ pub(super) fn of_search(course: Course<'_>, show_deleted: bool) -> Vec<RawContro
         Course::Pages(size, cookie) => add(PAGED, Some(sequence(&[integer(size), octets(cookie)]))),
         Course::Changes(cookie) => {
             // The flags are 32 bits with a sign (MS-ADTS 3.1.1.3.4.1.3). As many bytes as the server likes.
-            let flags = integer_of(&(OBJECT_SECURITY | INCREMENTAL_VALUES).cast_signed().to_be_bytes());
-            add(DIRSYNC, Some(sequence(&[flags, integer(i32::MAX.cast_unsigned()), octets(cookie)])));
+            let flags =
+                integer_of(&(OBJECT_SECURITY | INCREMENTAL_VALUES).cast_signed().to_be_bytes());
+            add(
+                DIRSYNC,
+                Some(sequence(&[flags, integer(i32::MAX.cast_unsigned()), octets(cookie)])),
+            );
         }
         Course::Notification => add(NOTIFICATION, None),
     }
@@ -59,8 +63,12 @@ pub(super) fn going_on(controls: &[Control]) -> Option<(Vec<u8>, bool)> {
     controls.iter().find_map(|Control(_, RawControl { ctype, val, .. })| {
         let value = val.as_ref()?;
         match ctype.as_str() {
-            PAGED => ber::paged_results(value).ok().map(|page| (page.cookie.to_vec(), !page.cookie.is_empty())),
-            DIRSYNC => ber::dirsync(value).ok().map(|answer| (answer.cookie.to_vec(), answer.has_more)),
+            PAGED => ber::paged_results(value)
+                .ok()
+                .map(|page| (page.cookie.to_vec(), !page.cookie.is_empty())),
+            DIRSYNC => {
+                ber::dirsync(value).ok().map(|answer| (answer.cookie.to_vec(), answer.has_more))
+            }
             _ => None,
         }
     })
@@ -106,19 +114,29 @@ mod tests {
     fn what_goes_with_a_search_is_what_ad_reads() {
         let value = |course| of_search(course, false).pop().and_then(|control| control.val);
         assert_eq!(value(Course::Pages(1000, b"")), Some(vec![0x30, 6, 2, 2, 3, 0xe8, 4, 0]));
-        assert_eq!(value(Course::Pages(200, b"ab")), Some(vec![0x30, 8, 2, 2, 0, 0xc8, 4, 2, b'a', b'b']));
+        assert_eq!(
+            value(Course::Pages(200, b"ab")),
+            Some(vec![0x30, 8, 2, 2, 0, 0xc8, 4, 2, b'a', b'b'])
+        );
         assert_eq!(value(Course::Pages(0, b"")), Some(vec![0x30, 5, 2, 1, 0, 4, 0]));
         // The flags are a negative number.
         let dirsync = [0x30, 15, 2, 4, 0x80, 0, 0, 1, 2, 4, 0x7f, 0xff, 0xff, 0xff, 4, 1, b'c'];
         assert_eq!(value(Course::Changes(b"c")), Some(dirsync.to_vec()));
         let long = value(Course::Changes(&[7; 200])).unwrap();
-        assert_eq!((long.len(), &long[..6]), (6 + 12 + 6 + 200, [0x30, 0x84, 0, 0, 0, 218].as_slice()));
+        assert_eq!(
+            (long.len(), &long[..6]),
+            (6 + 12 + 6 + 200, [0x30, 0x84, 0, 0, 0, 218].as_slice())
+        );
     }
 
     #[test]
     fn controls_without_a_value_are_marked_as_needed() {
         let controls = of_search(Course::Notification, true);
-        let needed: Vec<_> = controls.iter().filter(|control| control.crit).map(|control| control.ctype.as_str()).collect();
+        let needed: Vec<_> = controls
+            .iter()
+            .filter(|control| control.crit)
+            .map(|control| control.ctype.as_str())
+            .collect();
         assert_eq!(needed, [NOTIFICATION, SHOW_DELETED]);
     }
 }

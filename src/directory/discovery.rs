@@ -30,7 +30,8 @@ impl Discovery {
         let name = host_name(target)?;
         std::iter::once(&self.domain).chain(&self.suffixes).find(|domain| {
             let (mut labels, mut suffix) = (name.rsplit('.'), domain.as_str().rsplit('.'));
-            suffix.all(|wanted| labels.next().is_some_and(|label| label.eq_ignore_ascii_case(wanted)))
+            suffix
+                .all(|wanted| labels.next().is_some_and(|label| label.eq_ignore_ascii_case(wanted)))
         })
     }
 
@@ -39,7 +40,13 @@ impl Discovery {
     pub fn server(&self, target: &str, addresses: Vec<IpAddr>) -> Option<ServerUrl> {
         let domain = self.domain_of(target)?.clone();
         let host = host_name(target)?.to_owned();
-        Some(ServerUrl { host, port: LDAPS, implicit_tls: true, addresses, source: NameSource::Discovered(domain) })
+        Some(ServerUrl {
+            host,
+            port: LDAPS,
+            implicit_tls: true,
+            addresses,
+            source: NameSource::Discovered(domain),
+        })
     }
 
     /// Returns the domains that names may lie in, for messages.
@@ -65,7 +72,11 @@ mod tests {
 
     fn discovery() -> Discovery {
         let domain = |text| Domain::parse(text).expect("a domain");
-        Discovery { domain: domain("corp.example.com"), site: None, suffixes: vec![domain("dc.example.net")] }
+        Discovery {
+            domain: domain("corp.example.com"),
+            site: None,
+            suffixes: vec![domain("dc.example.net")],
+        }
     }
 
     #[test]
@@ -118,6 +129,9 @@ mod tests {
     #[test]
     fn the_name_that_a_certificate_is_checked_against_is_the_targets_own() {
         let server = discovery().server("DC1.corp.example.com.", Vec::new()).expect("a server");
-        assert_eq!((server.host.as_str(), server.port, server.implicit_tls), ("DC1.corp.example.com", 636, true));
+        assert_eq!(
+            (server.host.as_str(), server.port, server.implicit_tls),
+            ("DC1.corp.example.com", 636, true)
+        );
     }
 }

@@ -54,7 +54,9 @@ impl Assertion {
         let parts: Vec<Self> = parts.into_iter().collect();
         match <[Self; 1]>::try_from(parts) {
             Ok([only]) => only,
-            Err(parts) => Self(format!("({how}{})", parts.into_iter().map(|p| p.0).collect::<String>())),
+            Err(parts) => {
+                Self(format!("({how}{})", parts.into_iter().map(|p| p.0).collect::<String>()))
+            }
         }
     }
 
@@ -71,12 +73,18 @@ mod tests {
     #[test]
     fn no_value_can_become_syntax() {
         let hostile = "x)(objectClass=*)(cn=\\2a\0é";
-        assert_eq!(Assertion::equals("mail", hostile).as_str(), "(mail=x\\29\\28objectClass=\\2a\\29\\28cn=\\5c2a\\00\\c3\\a9)");
+        assert_eq!(
+            Assertion::equals("mail", hostile).as_str(),
+            "(mail=x\\29\\28objectClass=\\2a\\29\\28cn=\\5c2a\\00\\c3\\a9)"
+        );
     }
 
     #[test]
     fn a_guid_is_compared_by_the_bytes_ad_holds() {
         let guid: Guid = "00112233-4455-6677-8899-aabbccddeeff".parse().expect("a GUID");
-        assert_eq!(Assertion::guid(guid).as_str(), "(objectGUID=\\33\\22\\11\\00\\55\\44\\77\\66\\88\\99\\aa\\bb\\cc\\dd\\ee\\ff)");
+        assert_eq!(
+            Assertion::guid(guid).as_str(),
+            "(objectGUID=\\33\\22\\11\\00\\55\\44\\77\\66\\88\\99\\aa\\bb\\cc\\dd\\ee\\ff)"
+        );
     }
 }

@@ -11,7 +11,10 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use super::ber::{self, BOOLEAN, BerError, CONSTRUCTED, ENUMERATED, Elements, Header, INTEGER, NUMBER, OCTET_STRING, SEQUENCE};
+use super::ber::{
+    self, BOOLEAN, BerError, CONSTRUCTED, ENUMERATED, Elements, Header, INTEGER, NUMBER,
+    OCTET_STRING, SEQUENCE,
+};
 
 #[cfg(test)]
 mod tests;
@@ -158,7 +161,13 @@ impl Op {
         match request {
             Self::Other(0) => self == Self::BindResponse,
             Self::Other(3) => {
-                matches!(self, Self::SearchResultEntry | Self::SearchResultDone | Self::SearchResultReference | Self::IntermediateResponse)
+                matches!(
+                    self,
+                    Self::SearchResultEntry
+                        | Self::SearchResultDone
+                        | Self::SearchResultReference
+                        | Self::IntermediateResponse
+                )
             }
             Self::Other(6) => self == Self::ModifyResponse,
             Self::Other(8) => self == Self::AddResponse,
@@ -209,7 +218,8 @@ impl Frame {
 
     /// The result in it. Always there for the responses that are results, except a notice, which may be malformed; never for others.
     pub fn result(&self) -> Option<ResultRef<'_>> {
-        let mut message = Elements::new(Elements::new(&self.bytes).expect(SEQUENCE, "LDAPMessage").ok()?);
+        let mut message =
+            Elements::new(Elements::new(&self.bytes).expect(SEQUENCE, "LDAPMessage").ok()?);
         message.expect(INTEGER, "messageID").ok()?;
         let op = message.require("protocolOp").ok()?;
         if has_result(self.op) { ResultRef::parse(op.content).ok() } else { None }
@@ -233,7 +243,8 @@ impl<'a> ResultRef<'a> {
         let mut parts = Elements::new(content);
         let code = ber::number(parts.expect(ENUMERATED, "resultCode")?, "resultCode")?;
         let matched_dn = text(parts.expect(OCTET_STRING, "matchedDN")?, "matchedDN")?;
-        let diagnostic = text(parts.expect(OCTET_STRING, "diagnosticMessage")?, "diagnosticMessage")?;
+        let diagnostic =
+            text(parts.expect(OCTET_STRING, "diagnosticMessage")?, "diagnosticMessage")?;
         while let Some(part) = parts.take()? {
             // ldap3 goes by the number alone. Other numbers it ignores, as RFC 4511 (section 4) wants it for parts to come.
             match part.tag & NUMBER {
@@ -277,7 +288,11 @@ fn announced_size(buf: &[u8]) -> Result<Option<usize>, FrameError> {
     }
     let Some(Header { tag: _, octets, length }) = Header::read(buf)? else { return Ok(None) };
     let bytes = length.saturating_add(octets);
-    if bytes > MAX_FRAME { Err(FrameError::TooLarge { bytes, limit: MAX_FRAME }) } else { Ok(Some(bytes)) }
+    if bytes > MAX_FRAME {
+        Err(FrameError::TooLarge { bytes, limit: MAX_FRAME })
+    } else {
+        Ok(Some(bytes))
+    }
 }
 
 /// Checks one whole message and says its id and operation.
@@ -290,10 +305,12 @@ fn check(frame: &[u8]) -> Result<(i32, Op), FrameError> {
     let mut parts = Elements::new(message);
     let message_id = ber::number(parts.expect(INTEGER, "messageID")?, "messageID")?.cast_signed();
     let operation = parts.require("protocolOp")?;
-    let op = Op::from_tag(operation.tag).ok_or(FrameError::NotAnOperation { message_id, tag: operation.tag })?;
+    let op = Op::from_tag(operation.tag)
+        .ok_or(FrameError::NotAnOperation { message_id, tag: operation.tag })?;
     let is_notice = message_id == 0 && op == Op::ExtendedResponse;
 
-    let limit = if matches!(op, Op::SearchResultEntry | Op::Other(_)) { MAX_FRAME } else { MAX_RESULT };
+    let limit =
+        if matches!(op, Op::SearchResultEntry | Op::Other(_)) { MAX_FRAME } else { MAX_RESULT };
     if frame.len() > limit {
         return Err(FrameError::TooLarge { bytes: frame.len(), limit });
     }
@@ -306,7 +323,8 @@ fn check(frame: &[u8]) -> Result<(i32, Op), FrameError> {
     }
     // ldap3 drops a message with id 0 without looking into it, and why the server hangs up is worth telling even if told badly.
     if !is_notice {
-        check_operation(op, operation.content).map_err(|source| FrameError::MalformedOperation { message_id, op, source })?;
+        check_operation(op, operation.content)
+            .map_err(|source| FrameError::MalformedOperation { message_id, op, source })?;
     }
     Ok((message_id, op))
 }
@@ -336,7 +354,10 @@ fn has_result(op: Op) -> bool {
         | Op::ModifyDnResponse
         | Op::CompareResponse
         | Op::ExtendedResponse => true,
-        Op::SearchResultEntry | Op::SearchResultReference | Op::IntermediateResponse | Op::Other(_) => false,
+        Op::SearchResultEntry
+        | Op::SearchResultReference
+        | Op::IntermediateResponse
+        | Op::Other(_) => false,
     }
 }
 
@@ -387,7 +408,10 @@ fn check_controls(content: &[u8]) -> Result<(), BerError> {
             && criticality.tag == BOOLEAN
         {
             if criticality.content.len() != 1 {
-                return Err(BerError::Size { what: "criticality", octets: criticality.content.len() });
+                return Err(BerError::Size {
+                    what: "criticality",
+                    octets: criticality.content.len(),
+                });
             }
             part = parts.take()?;
         }
@@ -401,5 +425,6 @@ fn check_controls(content: &[u8]) -> Result<(), BerError> {
 
 /// The text with these contents.
 fn text<'a>(content: &'a [u8], what: &'static str) -> Result<&'a str, BerError> {
-    std::str::from_utf8(content).map_err(|error| BerError::NotUtf8 { what, at: error.valid_up_to() })
+    std::str::from_utf8(content)
+        .map_err(|error| BerError::NotUtf8 { what, at: error.valid_up_to() })
 }

@@ -24,9 +24,20 @@ impl Grants {
     /// For whoever this session is bound as.
     pub fn of(session: &Session) -> Self {
         let name = session.me.text("sAMAccountName").unwrap_or("the service account");
-        let domain: Vec<&str> = session.root.default_naming_context.split(',').filter_map(|rdn| Some(rdn.split_once('=')?.1)).collect();
+        let domain: Vec<&str> = session
+            .root
+            .default_naming_context
+            .split(',')
+            .filter_map(|rdn| Some(rdn.split_once('=')?.1))
+            .collect();
         let is_samba = session.root.vendor.starts_with("Samba");
-        let sid = || session.me.bytes("objectSid").and_then(super::session::sid_text).unwrap_or_else(|| "SID".to_owned());
+        let sid = || {
+            session
+                .me
+                .bytes("objectSid")
+                .and_then(super::session::sid_text)
+                .unwrap_or_else(|| "SID".to_owned())
+        };
         Self { account: format!("{name}@{}", domain.join(".")), samba: is_samba.then(sid) }
     }
 
@@ -37,7 +48,9 @@ impl Grants {
             Right::ListContents => "LCRP",
         };
         match &self.samba {
-            Some(sid) => format!("samba-tool dsacl set --objectdn=\"{on}\" --sddl=\"(A;CI;{bits};;;{sid})\""),
+            Some(sid) => {
+                format!("samba-tool dsacl set --objectdn=\"{on}\" --sddl=\"(A;CI;{bits};;;{sid})\"")
+            }
             None => format!("dsacls \"{on}\" /I:T /G \"{}:{bits}\"", self.account),
         }
     }

@@ -30,7 +30,9 @@ mod tls;
 mod watch;
 mod wire;
 
-pub use authenticate::{Attempted, BadPasswordCount, Credentials, Password, PasswordFault, authenticate};
+pub use authenticate::{
+    Attempted, BadPasswordCount, Credentials, Password, PasswordFault, authenticate,
+};
 pub use bind::{Again, BindRefusal, parse_refusal};
 pub use changes::{Changed, Changes, Kind, WHAT_MATTERS};
 pub use check::{Examination, Step, StepOutcome, examine};
@@ -121,7 +123,9 @@ impl DirectoryError {
             Self::Wire { server, source } => format!("{server}: {source}"),
             Self::Refused { server, refusal } => format!("{server}: {}", refusal.finding()),
             Self::Secret { path, problem, .. } => format!("the password file {path} {problem}"),
-            Self::Anonymous { server } => format!("{server}: the bind succeeded, but the server treats us as anonymous"),
+            Self::Anonymous { server } => {
+                format!("{server}: the bind succeeded, but the server treats us as anonymous")
+            }
             Self::Unsuitable { server, problem, .. } => format!("{server} {problem}"),
             Self::Search { server, base, code, text } => {
                 let base = if base.is_empty() { "the rootDSE" } else { base };
@@ -129,7 +133,10 @@ impl DirectoryError {
                 format!("{server}: searching {base} ended with result {code}{text}")
             }
             Self::NoServer(all) => {
-                format!("no server of this directory can be used: {}", all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+                format!(
+                    "no server of this directory can be used: {}",
+                    all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+                )
             }
         }
     }
@@ -149,10 +156,14 @@ impl DirectoryError {
             // RFC 4511, appendix A.
             Self::Search { code, .. } => match code {
                 1 => Some("see whether the service account may read there at all"),
-                3 | 11 => Some("the server's own limits are too tight (MaxQueryDuration): lower page-size, or narrow base and filter"),
+                3 | 11 => Some(
+                    "the server's own limits are too tight (MaxQueryDuration): lower page-size, or narrow base and filter",
+                ),
                 4 => Some("the server's own limits are too tight (MaxPageSize): lower page-size"),
                 10 => Some("it lies outside the domain that this server holds: check base"),
-                12 => Some("the server lacks a control that rosterd needs: is this Active Directory?"),
+                12 => {
+                    Some("the server lacks a control that rosterd needs: is this Active Directory?")
+                }
                 32 | 34 => Some("check that it exists, and that the service account may read it"),
                 50 => Some("give the service account the right to read it"),
                 51 | 52 => Some("the server is busy or shutting down; it will be tried again"),

@@ -46,7 +46,11 @@ impl Session {
         let mut inside = BTreeSet::new();
         let mut silent: Vec<&Dn> = Vec::new();
         for base in &inquiry.bases.dns {
-            let conditions: Vec<Assertion> = [Some(PERSON_FILTER), filter.as_deref()].iter().flatten().map(|f| Assertion::raw(f)).collect();
+            let conditions: Vec<Assertion> = [Some(PERSON_FILTER), filter.as_deref()]
+                .iter()
+                .flatten()
+                .map(|f| Assertion::raw(f))
+                .collect();
             match self.which(base.as_str(), &guids, conditions).await {
                 Ok(held) => inside.extend(held),
                 Err(error) => {
@@ -59,26 +63,40 @@ impl Session {
             }
         }
         let outside: Vec<Guid> = guids.into_iter().filter(|g| !inside.contains(g)).collect();
-        let mut placements: BTreeMap<Guid, Placement> = inside.into_iter().map(|g| (g, Placement::Inside)).collect();
+        let mut placements: BTreeMap<Guid, Placement> =
+            inside.into_iter().map(|g| (g, Placement::Inside)).collect();
         let mut questioned = Vec::new();
         for guid in outside {
             let (person, visible) = &chunk.alive[&guid];
             if !inquiry.bases.hold(&person.dn) {
                 if inquiry.bases.are_certain {
                     let value = person.dn.as_str().to_owned();
-                    placements.insert(guid, Placement::Outside { attribute: "distinguishedName".into(), value });
+                    placements.insert(
+                        guid,
+                        Placement::Outside { attribute: "distinguishedName".into(), value },
+                    );
                 }
             } else if silent.iter().any(|base| person.dn.is_within(base)) {
                 // The base did not answer, so nothing says that the entry is outside.
-            } else if let Some(category) = visible.get("objectcategory").filter(|c| !c.to_ascii_lowercase().starts_with("cn=person,")) {
-                placements.insert(guid, Placement::Outside { attribute: "objectCategory".into(), value: category.clone() });
+            } else if let Some(category) = visible
+                .get("objectcategory")
+                .filter(|c| !c.to_ascii_lowercase().starts_with("cn=person,"))
+            {
+                placements.insert(
+                    guid,
+                    Placement::Outside {
+                        attribute: "objectCategory".into(),
+                        value: category.clone(),
+                    },
+                );
             } else {
                 questioned.push(guid);
             }
         }
         let mut is_answered = silent.is_empty() && inquiry.bases.are_certain;
         if let (Some((_, filter)), false) = (&inquiry.settings.filter, questioned.is_empty()) {
-            is_answered &= self.question(filter, &questioned, chunk, &mut placements, questions, found).await;
+            is_answered &=
+                self.question(filter, &questioned, chunk, &mut placements, questions, found).await;
         }
         if !is_answered {
             found.unplaced.extend(chunk.alive.keys().filter(|guid| !placements.contains_key(guid)));
@@ -99,18 +117,34 @@ impl Session {
         let problems = found.problems.len();
         let base = self.root.default_naming_context.clone();
         let assertions = filter.assertions();
-        let groups: Vec<Option<GroupAssertion>> = assertions.iter().map(|(_, text)| Filter::group_of(text)).collect();
+        let groups: Vec<Option<GroupAssertion>> =
+            assertions.iter().map(|(_, text)| Filter::group_of(text)).collect();
         let mut answers: Vec<BTreeMap<Guid, Truth>> = Vec::with_capacity(assertions.len());
         for ((attribute, text), group) in assertions.iter().zip(&groups) {
             let truths = match self.which(&base, guids, vec![Assertion::raw(text)]).await {
                 Ok(held) => {
-                    let mut truths: BTreeMap<Guid, Truth> = held.iter().map(|guid| (*guid, Truth::True)).collect();
-                    let others: Vec<&Person> = guids.iter().filter(|g| !held.contains(g)).map(|g| &chunk.alive[g].0).collect();
+                    let mut truths: BTreeMap<Guid, Truth> =
+                        held.iter().map(|guid| (*guid, Truth::True)).collect();
+                    let others: Vec<&Person> = guids
+                        .iter()
+                        .filter(|g| !held.contains(g))
+                        .map(|g| &chunk.alive[g].0)
+                        .collect();
                     match group {
-                        Some(group) => truths.extend(self.outside_group(group, &others, questions, found).await),
+                        Some(group) => truths
+                            .extend(self.outside_group(group, &others, questions, found).await),
                         None => {
-                            let shows = |person: &&&Person| chunk.alive[&person.guid].1.contains_key(&attribute.to_ascii_lowercase());
-                            truths.extend(others.iter().filter(shows).map(|person| (person.guid, Truth::False)));
+                            let shows = |person: &&&Person| {
+                                chunk.alive[&person.guid]
+                                    .1
+                                    .contains_key(&attribute.to_ascii_lowercase())
+                            };
+                            truths.extend(
+                                others
+                                    .iter()
+                                    .filter(shows)
+                                    .map(|person| (person.guid, Truth::False)),
+                            );
                         }
                     }
                     truths
@@ -134,17 +168,22 @@ impl Session {
                 filter.value(|m| if m == n { otherwise } else { answer(m) }) != Truth::False
             };
             let seen = |n: usize| {
-                let (attribute, value) = (assertions[n].0, visible.get(&assertions[n].0.to_ascii_lowercase()));
+                let (attribute, value) =
+                    (assertions[n].0, visible.get(&assertions[n].0.to_ascii_lowercase()));
                 match (&groups[n], answer(n)) {
                     (Some(group), Truth::True) => Some((attribute, format!("in {}", group.group))),
-                    (Some(group), Truth::False) => Some((attribute, format!("not in {}", group.group))),
+                    (Some(group), Truth::False) => {
+                        Some((attribute, format!("not in {}", group.group)))
+                    }
                     _ => Some((attribute, value?.clone())),
                 }
             };
             let all = || 0..assertions.len();
-            let shown = all().filter(|n| decides(*n)).find_map(seen).or_else(|| all().find_map(seen));
+            let shown =
+                all().filter(|n| decides(*n)).find_map(seen).or_else(|| all().find_map(seen));
             if let Some((attribute, value)) = shown {
-                placements.insert(*guid, Placement::Outside { attribute: attribute.to_owned(), value });
+                placements
+                    .insert(*guid, Placement::Outside { attribute: attribute.to_owned(), value });
             }
         }
         found.problems.len() == problems
@@ -200,7 +239,10 @@ impl Session {
                 truths
             }
             Err(error) => {
-                found.problems.insert(format!("the group {} of filter could not be asked: {error}", group.group));
+                found.problems.insert(format!(
+                    "the group {} of filter could not be asked: {error}",
+                    group.group
+                ));
                 BTreeMap::new()
             }
         }
@@ -208,7 +250,9 @@ impl Session {
 
     async fn sight_of(&mut self, group: &GroupAssertion) -> Result<GroupSight, DirectoryError> {
         let attributes = ["objectGUID".to_owned(), "objectSid".to_owned()];
-        let Some(object) = self.object(&group.group, &attributes).await? else { return Ok(GroupSight::Missing) };
+        let Some(object) = self.object(&group.group, &attributes).await? else {
+            return Ok(GroupSight::Missing);
+        };
         let Some(guid) = object.guid() else { return Ok(GroupSight::Silent) };
         if !self.groups_without_members(&[guid].into()).await?.is_empty() {
             return Ok(GroupSight::Silent);
@@ -216,30 +260,45 @@ impl Session {
         if !group.in_chain {
             return Ok(GroupSight::Readable);
         }
-        let nested: BTreeSet<Guid> = self.closure(&[(Tier::Basic, object)]).await?.groups().map(|g| g.guid).collect();
+        let nested: BTreeSet<Guid> =
+            self.closure(&[(Tier::Basic, object)]).await?.groups().map(|g| g.guid).collect();
         let silent = self.groups_without_members(&nested).await?;
         Ok(if silent.is_empty() { GroupSight::Readable } else { GroupSight::PartlyReadable })
     }
 
     /// Whether the group holds one of these people.
-    async fn holds(&mut self, group: &GroupAssertion, people: &[&Person]) -> Result<bool, DirectoryError> {
+    async fn holds(
+        &mut self,
+        group: &GroupAssertion,
+        people: &[&Person],
+    ) -> Result<bool, DirectoryError> {
         let attribute = if group.in_chain { "member:1.2.840.113556.1.4.1941:" } else { "member" };
-        let members = Assertion::any(people.iter().map(|person| Assertion::equals(attribute, person.dn.as_str())));
+        let members = Assertion::any(
+            people.iter().map(|person| Assertion::equals(attribute, person.dn.as_str())),
+        );
         self.finds(&group.group, Scope::Base, &members, false, |_| true).await
     }
 
     /// Whether some person next to this one shows `memberOf`, so that the absence of it is no lack of rights.
     async fn shows_groups(&mut self, dn: &Dn) -> Result<bool, DirectoryError> {
         let Some(parent) = dn.parent() else { return Ok(false) };
-        let filter = Assertion::all([Assertion::raw(PERSON_FILTER), Assertion::raw("(memberOf=*)")]);
+        let filter =
+            Assertion::all([Assertion::raw(PERSON_FILTER), Assertion::raw("(memberOf=*)")]);
         self.finds(parent.as_str(), Scope::Subtree, &filter, false, |_| true).await
     }
 
     /// The people among these who are below the base and meet all conditions.
-    async fn which(&mut self, base: &str, guids: &[Guid], mut conditions: Vec<Assertion>) -> Result<BTreeSet<Guid>, DirectoryError> {
+    async fn which(
+        &mut self,
+        base: &str,
+        guids: &[Guid],
+        mut conditions: Vec<Assertion>,
+    ) -> Result<BTreeSet<Guid>, DirectoryError> {
         conditions.push(Assertion::any(guids.iter().map(|g| Assertion::guid(*g))));
         let filter = Assertion::all(conditions);
-        let objects = self.objects(&Query::new(base, Scope::Subtree, filter.as_str(), &["objectGUID".to_owned()])).await?;
+        let objects = self
+            .objects(&Query::new(base, Scope::Subtree, filter.as_str(), &["objectGUID".to_owned()]))
+            .await?;
         Ok(objects.iter().filter_map(Object::guid).collect())
     }
 }

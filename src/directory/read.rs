@@ -27,7 +27,8 @@ impl Session {
         mut on_entry: impl FnMut(Entry),
     ) -> Result<(), DirectoryError> {
         let configured = filter;
-        let filter = Assertion::all([Some(PERSON_FILTER), filter].into_iter().flatten().map(Assertion::raw));
+        let filter =
+            Assertion::all([Some(PERSON_FILTER), filter].into_iter().flatten().map(Assertion::raw));
         let attributes = decoder.attributes();
         for (number, base) in bases.iter().enumerate() {
             let mut cookie: Vec<u8> = Vec::new();
@@ -65,16 +66,22 @@ impl Session {
                 // begins with somebody a page has begun with before is not.
                 empty = if first.is_some() { 0 } else { empty + 1 };
                 let is_circle = first.is_some_and(|guid| !firsts.insert(guid))
-                    || (first.is_none() && end.cookie.as_ref() == Some(&cookie) && !cookie.is_empty())
+                    || (first.is_none()
+                        && end.cookie.as_ref() == Some(&cookie)
+                        && !cookie.is_empty())
                     || empty > EMPTY_PAGES;
                 if end.code != 0 {
-                    let said = self.about_refusal(base, configured.filter(|_| is_first), end.text.clone()).await;
+                    let said = self
+                        .about_refusal(base, configured.filter(|_| is_first), end.text.clone())
+                        .await;
                     ledger.said(number, said);
                 }
                 is_first = false;
                 let end = match end {
                     SearchEnd { code: 0, cookie: None, .. } => PageEnd::NoControl,
-                    SearchEnd { code: 0, cookie: Some(next), .. } if next.is_empty() => PageEnd::Last,
+                    SearchEnd { code: 0, cookie: Some(next), .. } if next.is_empty() => {
+                        PageEnd::Last
+                    }
                     SearchEnd { code: 0, .. } if is_circle => PageEnd::SameCookie,
                     SearchEnd { code: 0, cookie: Some(next), .. } => {
                         cookie = next;
@@ -96,26 +103,38 @@ impl Session {
         let Some(filter) = filter else { return text };
         let everybody = Assertion::raw(PERSON_FILTER);
         match self.finds(base.as_str(), Scope::Subtree, &everybody, false, |_| true).await {
-            Ok(true) => format!("{text}{}AD refuses the filter {filter}: correct filter", if text.is_empty() { "" } else { "; " }),
+            Ok(true) => format!(
+                "{text}{}AD refuses the filter {filter}: correct filter",
+                if text.is_empty() { "" } else { "; " }
+            ),
             Ok(false) | Err(_) => text,
         }
     }
 
     /// Whether anybody is visible below a base, whatever the configured filter says.
     pub async fn shows_people(&mut self, base: &Dn) -> Result<bool, DirectoryError> {
-        self.finds(base.as_str(), Scope::Subtree, &Assertion::raw(PERSON_FILTER), false, |_| true).await
+        self.finds(base.as_str(), Scope::Subtree, &Assertion::raw(PERSON_FILTER), false, |_| true)
+            .await
     }
 
     /// Whether a person below this entry shows the attribute.
     pub async fn shows(&mut self, below: &Dn, attribute: &str) -> Result<bool, DirectoryError> {
-        let filter = Assertion::all([Assertion::raw(PERSON_FILTER), Assertion::raw(&format!("({attribute}=*)"))]);
+        let filter = Assertion::all([
+            Assertion::raw(PERSON_FILTER),
+            Assertion::raw(&format!("({attribute}=*)")),
+        ]);
         self.finds(below.as_str(), Scope::Subtree, &filter, false, |_| true).await
     }
 
     /// Hands over the GUIDs of all people that are visible below the bases. Fails when one base is not read to its end.
     ///
     /// Costs one search in pages with one attribute: about a fifth of a full read in bytes and in the server's time.
-    pub async fn visible_people(&mut self, bases: &[Dn], page_size: u32, mut on_guid: impl FnMut(Guid)) -> Result<(), DirectoryError> {
+    pub async fn visible_people(
+        &mut self,
+        bases: &[Dn],
+        page_size: u32,
+        mut on_guid: impl FnMut(Guid),
+    ) -> Result<(), DirectoryError> {
         let attributes = ["objectGUID".to_owned()];
         for base in bases {
             let mut cookie: Vec<u8> = Vec::new();
@@ -138,12 +157,18 @@ impl Session {
                 empty = if count > 0 { 0 } else { empty + 1 };
                 match end {
                     SearchEnd { code: 0, cookie: Some(next), .. } if next.is_empty() => break,
-                    SearchEnd { code: 0, cookie: Some(next), .. } if next != cookie && empty <= EMPTY_PAGES => cookie = next,
+                    SearchEnd { code: 0, cookie: Some(next), .. }
+                        if next != cookie && empty <= EMPTY_PAGES =>
+                    {
+                        cookie = next
+                    }
                     SearchEnd { code: 0, .. } => {
                         let problem = "the answer has no paging control, or no end";
                         return Err(self.refused(base.as_str(), 80, problem.to_owned()));
                     }
-                    SearchEnd { code, text, .. } => return Err(self.refused(base.as_str(), code, text)),
+                    SearchEnd { code, text, .. } => {
+                        return Err(self.refused(base.as_str(), code, text));
+                    }
                 }
             }
         }

@@ -24,27 +24,54 @@ pub struct Schema {
 
 impl Session {
     /// Asks the schema about these attributes; `None` where the schema cannot be read.
-    pub async fn schema_of<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) -> Result<Option<Schema>, DirectoryError> {
+    pub async fn schema_of<'a>(
+        &mut self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Option<Schema>, DirectoryError> {
         // An OID may stand for an attribute, too, and says by itself that somebody looked it up.
         let names: BTreeSet<&str> = names.into_iter().filter(|name| !name.contains('.')).collect();
-        let wanted = Assertion::any(names.iter().copied().chain([SURE]).map(|name| Assertion::equals("lDAPDisplayName", name)));
+        let wanted = Assertion::any(
+            names
+                .iter()
+                .copied()
+                .chain([SURE])
+                .map(|name| Assertion::equals("lDAPDisplayName", name)),
+        );
         let filter = Assertion::all([Assertion::raw("(objectClass=attributeSchema)"), wanted]);
         let base = self.root.schema_naming_context.clone();
         let shown = ["lDAPDisplayName".to_owned(), "attributeSyntax".to_owned()];
-        let found = match self.objects(&Query::new(&base, Scope::OneLevel, filter.as_str(), &shown)).await {
+        let found = match self
+            .objects(&Query::new(&base, Scope::OneLevel, filter.as_str(), &shown))
+            .await
+        {
             Ok(found) => found,
             Err(DirectoryError::Search { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let known: BTreeSet<String> = found.iter().filter_map(|o| o.text("lDAPDisplayName")).map(str::to_ascii_lowercase).collect();
+        let known: BTreeSet<String> = found
+            .iter()
+            .filter_map(|o| o.text("lDAPDisplayName"))
+            .map(str::to_ascii_lowercase)
+            .collect();
         if !known.contains(&SURE.to_ascii_lowercase()) {
             return Ok(None);
         }
-        let names_objects = |o: &&Object| o.text("attributeSyntax").is_some_and(|syntax| NAMING.contains(&syntax));
-        let links: BTreeSet<String> =
-            found.iter().filter(names_objects).filter_map(|o| o.text("lDAPDisplayName")).map(str::to_ascii_lowercase).collect();
-        let unknown = names.iter().filter(|name| !known.contains(&name.to_ascii_lowercase())).map(|name| (*name).to_owned());
-        let links_of = names.iter().filter(|name| links.contains(&name.to_ascii_lowercase())).map(|name| (*name).to_owned());
+        let names_objects =
+            |o: &&Object| o.text("attributeSyntax").is_some_and(|syntax| NAMING.contains(&syntax));
+        let links: BTreeSet<String> = found
+            .iter()
+            .filter(names_objects)
+            .filter_map(|o| o.text("lDAPDisplayName"))
+            .map(str::to_ascii_lowercase)
+            .collect();
+        let unknown = names
+            .iter()
+            .filter(|name| !known.contains(&name.to_ascii_lowercase()))
+            .map(|name| (*name).to_owned());
+        let links_of = names
+            .iter()
+            .filter(|name| links.contains(&name.to_ascii_lowercase()))
+            .map(|name| (*name).to_owned());
         Ok(Some(Schema { unknown: unknown.collect(), links: links_of.collect() }))
     }
 }

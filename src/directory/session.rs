@@ -39,11 +39,18 @@ impl Object {
     /// Reads all of an entry.
     pub(super) fn read(entry: Option<&EntryRef<'_>>) -> Option<Self> {
         let entry = entry?;
-        let mut object = Self { dn: String::from_utf8_lossy(entry.dn()).into_owned(), attributes: BTreeMap::new() };
+        let mut object = Self {
+            dn: String::from_utf8_lossy(entry.dn()).into_owned(),
+            attributes: BTreeMap::new(),
+        };
         for attribute in entry.attributes() {
             let attribute = attribute.ok()?;
             let name = String::from_utf8_lossy(attribute.name).to_ascii_lowercase();
-            object.attributes.entry(name).or_default().extend(attribute.values().map(<[u8]>::to_vec));
+            object
+                .attributes
+                .entry(name)
+                .or_default()
+                .extend(attribute.values().map(<[u8]>::to_vec));
         }
         Some(object)
     }
@@ -115,8 +122,21 @@ pub(super) struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    pub(super) fn new(base: &'a str, scope: Scope, filter: &'a str, attributes: &'a [String]) -> Self {
-        Self { base, scope, filter, attributes, course: Course::Whole, show_deleted: false, size_limit: 0 }
+    pub(super) fn new(
+        base: &'a str,
+        scope: Scope,
+        filter: &'a str,
+        attributes: &'a [String],
+    ) -> Self {
+        Self {
+            base,
+            scope,
+            filter,
+            attributes,
+            course: Course::Whole,
+            show_deleted: false,
+            size_limit: 0,
+        }
     }
 }
 
@@ -137,7 +157,9 @@ impl Session {
     /// Connects and binds to one server, and makes sure of who both sides are.
     pub async fn open(url: &ServerUrl, settings: &Settings) -> Result<Self, DirectoryError> {
         let password = password(settings)?;
-        let wire = Wire::connect(url, settings).await.map_err(|source| DirectoryError::Wire { server: url.to_string(), source })?;
+        let wire = Wire::connect(url, settings)
+            .await
+            .map_err(|source| DirectoryError::Wire { server: url.to_string(), source })?;
         let mut session = Self::over(url, wire, settings);
         session.bind(&settings.bind_dn, &password).await?;
         session.identify().await?;
@@ -147,11 +169,20 @@ impl Session {
     /// Nobody yet, on a connection.
     pub(super) fn over(url: &ServerUrl, wire: Wire, settings: &Settings) -> Self {
         let wait = settings.timeouts.operation;
-        Self { server: url.to_string(), root: RootDse::default(), me: Object::default(), wire: Some(wire), wait }
+        Self {
+            server: url.to_string(),
+            root: RootDse::default(),
+            me: Object::default(),
+            wire: Some(wire),
+            wait,
+        }
     }
 
     /// Opens the first server that serves, each tried once, `preferred` before the others.
-    pub async fn open_any(settings: &Settings, preferred: Option<&str>) -> Result<Self, DirectoryError> {
+    pub async fn open_any(
+        settings: &Settings,
+        preferred: Option<&str>,
+    ) -> Result<Self, DirectoryError> {
         let mut errors: Vec<DirectoryError> = Vec::new();
         for url in settings.servers_from(preferred) {
             match Self::open(url, settings).await {
@@ -164,7 +195,8 @@ impl Session {
                 }
                 Err(error) => {
                     // Another server would count the same wrong password once more.
-                    let is_over = error.refusal().is_some_and(|refusal| refusal.again() != Again::Yes);
+                    let is_over =
+                        error.refusal().is_some_and(|refusal| refusal.again() != Again::Yes);
                     errors.push(error);
                     if is_over {
                         break;
@@ -175,13 +207,20 @@ impl Session {
         Err(DirectoryError::NoServer(errors))
     }
 
-    pub(super) async fn bind(&mut self, name: &str, password: &SecretString) -> Result<(), DirectoryError> {
+    pub(super) async fn bind(
+        &mut self,
+        name: &str,
+        password: &SecretString,
+    ) -> Result<(), DirectoryError> {
         let wait = self.wait;
         let Some(wire) = self.wire.as_mut() else { return Err(self.fail(None)) };
         let answer = timeout(wait, wire.ldap.simple_bind(name, password.expose_secret())).await;
         match answer {
             Ok(Ok(result)) if result.rc == 0 => Ok(()),
-            Ok(Ok(result)) => Err(DirectoryError::Refused { server: self.server.clone(), refusal: parse_refusal(result.rc, &result.text) }),
+            Ok(Ok(result)) => Err(DirectoryError::Refused {
+                server: self.server.clone(),
+                refusal: parse_refusal(result.rc, &result.text),
+            }),
             Ok(Err(error)) => Err(self.fail(Some(&error))),
             Err(_) => Err(self.late("the bind")),
         }
@@ -199,7 +238,12 @@ impl Session {
         let sid = self.own_sid().await?;
         let name = sid_text(&sid).unwrap_or_default();
         let me = self.object(&format!("<SID={name}>"), &["*".to_owned()]).await?;
-        self.me = me.ok_or_else(|| self.unsuitable("does not let the service account read its own entry", "give it the right to"))?;
+        self.me = me.ok_or_else(|| {
+            self.unsuitable(
+                "does not let the service account read its own entry",
+                "give it the right to",
+            )
+        })?;
         Ok(())
     }
 
@@ -209,9 +253,10 @@ impl Session {
         let token = self.object("", &names).await?.unwrap_or_default();
         let sid = token.attributes.get("tokengroups").and_then(|sids| sids.first());
         let Some((sid, text)) = sid.and_then(|sid| Some((sid, sid_text(sid)?))) else {
-            return Err(
-                self.unsuitable("does not say who we are (no tokenGroups in the rootDSE)", "use a domain controller of Active Directory")
-            );
+            return Err(self.unsuitable(
+                "does not say who we are (no tokenGroups in the rootDSE)",
+                "use a domain controller of Active Directory",
+            ));
         };
         if text == ANONYMOUS {
             return Err(DirectoryError::Anonymous { server: self.server.clone() });
@@ -239,16 +284,21 @@ impl Session {
         let root = self.object("", &names).await?.unwrap_or_default();
         let text = |name: &str| root.text(name).unwrap_or_default().to_owned();
         let ds_service_name = text("dsServiceName");
-        let mut identity = ServerIdentity { ds_service_name: ds_service_name.clone(), invocation_id: None };
+        let mut identity =
+            ServerIdentity { ds_service_name: ds_service_name.clone(), invocation_id: None };
         if !ds_service_name.is_empty() {
-            let settings = self.object(&ds_service_name, &["invocationId".to_owned()]).await?.unwrap_or_default();
+            let settings = self
+                .object(&ds_service_name, &["invocationId".to_owned()])
+                .await?
+                .unwrap_or_default();
             identity.invocation_id = settings.bytes("invocationId").and_then(Guid::from_ad);
         }
         let default_naming_context = text("defaultNamingContext");
         if default_naming_context.is_empty() {
-            return Err(
-                self.unsuitable("holds no domain (no defaultNamingContext in the rootDSE)", "use a domain controller of Active Directory")
-            );
+            return Err(self.unsuitable(
+                "holds no domain (no defaultNamingContext in the rootDSE)",
+                "use a domain controller of Active Directory",
+            ));
         }
         Ok(RootDse {
             default_naming_context,
@@ -257,7 +307,10 @@ impl Session {
             current_time: root.text("currentTime").and_then(generalized_time),
             identity,
             usn: text("highestCommittedUSN").parse().unwrap_or(0),
-            is_read_only: root.attributes.get("supportedcapabilities").is_some_and(|all| all.iter().any(|c| c == READ_ONLY.as_bytes())),
+            is_read_only: root
+                .attributes
+                .get("supportedcapabilities")
+                .is_some_and(|all| all.iter().any(|c| c == READ_ONLY.as_bytes())),
             vendor: text("vendorName"),
         })
     }
@@ -269,7 +322,11 @@ impl Session {
     }
 
     /// One object by its name (`<GUID=…>` and `<SID=…>` too); `None` where there is none, or none we may see.
-    pub async fn object(&mut self, name: &str, attributes: &[String]) -> Result<Option<Object>, DirectoryError> {
+    pub async fn object(
+        &mut self,
+        name: &str,
+        attributes: &[String],
+    ) -> Result<Option<Object>, DirectoryError> {
         let mut found = None;
         let query = Query::new(name, Scope::Base, "(objectClass=*)", attributes);
         let end = self.search(&query, |entry| found = Object::read(entry)).await?;
@@ -294,7 +351,10 @@ impl Session {
     }
 
     /// All objects a filter finds, in pages.
-    pub(super) async fn objects(&mut self, query: &Query<'_>) -> Result<Vec<Object>, DirectoryError> {
+    pub(super) async fn objects(
+        &mut self,
+        query: &Query<'_>,
+    ) -> Result<Vec<Object>, DirectoryError> {
         let mut found = Vec::new();
         let mut cookie: Vec<u8> = Vec::new();
         let (mut bytes, mut empty) = (0, 0);
@@ -302,18 +362,25 @@ impl Session {
             let query = Query { course: Course::Pages(1_000, &cookie), ..query.clone() };
             let mut broken = false;
             let before = found.len();
-            let end = self.search(&query, |entry| match Object::read(entry).filter(|object| bytes + object.size() <= LARGEST_LOOK_UP) {
-                Some(object) => {
-                    bytes += object.size();
-                    found.push(object);
+            let end = self.search(&query, |entry| {
+                match Object::read(entry).filter(|object| bytes + object.size() <= LARGEST_LOOK_UP)
+                {
+                    Some(object) => {
+                        bytes += object.size();
+                        found.push(object);
+                    }
+                    None => broken = true,
                 }
-                None => broken = true,
             });
             let end = end.await?;
             empty = if found.len() > before { 0 } else { empty + 1 };
             match end {
-                SearchEnd { code: 0, cookie: Some(next), .. } if next.is_empty() && !broken => return Ok(found),
-                SearchEnd { code: 0, cookie: Some(next), .. } if !broken && empty <= EMPTY_PAGES && found.len() < 1_000_000 => {
+                SearchEnd { code: 0, cookie: Some(next), .. } if next.is_empty() && !broken => {
+                    return Ok(found);
+                }
+                SearchEnd { code: 0, cookie: Some(next), .. }
+                    if !broken && empty <= EMPTY_PAGES && found.len() < 1_000_000 =>
+                {
                     cookie = next
                 }
                 SearchEnd { code: 0, .. } => {
@@ -336,9 +403,15 @@ impl Session {
     ) -> Result<bool, DirectoryError> {
         let attributes = ["objectGUID".to_owned()];
         // Two, because the first may be the container of deleted objects itself.
-        let query = Query { show_deleted, size_limit: 2, ..Query::new(base, scope, filter.as_str(), &attributes) };
+        let query = Query {
+            show_deleted,
+            size_limit: 2,
+            ..Query::new(base, scope, filter.as_str(), &attributes)
+        };
         let mut is_found = false;
-        let end = self.search(&query, |entry| is_found |= Object::read(entry).is_some_and(|o| is_it(&o))).await?;
+        let end = self
+            .search(&query, |entry| is_found |= Object::read(entry).is_some_and(|o| is_it(&o)))
+            .await?;
         match end.code {
             // 4: there are more than two. 32: the base cannot be seen.
             0 | 4 | 32 => Ok(is_found),
@@ -447,7 +520,10 @@ impl Session {
             return self.fail(None);
         }
         self.wire = None;
-        DirectoryError::Wire { server: self.server.clone(), source: WireError::Timeout { what, after: self.wait } }
+        DirectoryError::Wire {
+            server: self.server.clone(),
+            source: WireError::Timeout { what, after: self.wait },
+        }
     }
 }
 
@@ -455,8 +531,17 @@ impl Session {
 pub(super) fn password(settings: &Settings) -> Result<SecretString, DirectoryError> {
     use std::os::unix::fs::MetadataExt as _;
     let path = &settings.password_file;
-    let bad = |problem: String, remedy| DirectoryError::Secret { path: path.display().to_string(), problem, remedy };
-    let unreadable = |e: std::io::Error| bad(format!("cannot be read: {e}"), "write the password into it, and let rosterd's user read it");
+    let bad = |problem: String, remedy| DirectoryError::Secret {
+        path: path.display().to_string(),
+        problem,
+        remedy,
+    };
+    let unreadable = |e: std::io::Error| {
+        bad(
+            format!("cannot be read: {e}"),
+            "write the password into it, and let rosterd's user read it",
+        )
+    };
     let meta = std::fs::metadata(path).map_err(unreadable)?;
     if meta.mode() & 0o007 != 0 {
         return Err(bad("can be read by everybody".to_owned(), "chmod 600"));
@@ -485,7 +570,8 @@ pub(super) fn rid(sid: &[u8]) -> Option<u32> {
 /// The server's diagnostic message; empty where it may name a person, since no name or address is logged above debug.
 fn without_names(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
-    if lower.contains('@') || ["cn=", "ou=", "dc=", "uid="].iter().any(|part| lower.contains(part)) {
+    if lower.contains('@') || ["cn=", "ou=", "dc=", "uid="].iter().any(|part| lower.contains(part))
+    {
         tracing::debug!("the server's message names an entry: {text}");
         return String::new();
     }
@@ -505,10 +591,14 @@ mod tests {
 
     #[test]
     fn sids_and_times_are_what_ad_writes() {
-        let sid = [1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 80, 4, 0, 0];
+        let sid =
+            [1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 80, 4, 0, 0];
         assert_eq!(sid_text(&sid).as_deref(), Some("S-1-5-21-1-2-3-1104"));
         assert_eq!(rid(&sid), Some(1104));
         assert_eq!(sid_text(&sid[..9]), None);
-        assert_eq!(generalized_time("20260102030405.0Z").map(|t| t.to_string()).as_deref(), Some("2026-01-02T03:04:05.000Z"));
+        assert_eq!(
+            generalized_time("20260102030405.0Z").map(|t| t.to_string()).as_deref(),
+            Some("2026-01-02T03:04:05.000Z")
+        );
     }
 }

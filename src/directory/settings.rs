@@ -46,7 +46,9 @@ impl ServerUrl {
             Some((host, port)) => (host, port.strip_prefix(':')),
             None => rest.split_once(':').map_or((rest, None), |(h, p)| (h, Some(p))),
         };
-        let port = port.map_or(Ok(default), |p| p.parse().map_err(|_| format!("\"{text}\" has no valid port")))?;
+        let port = port.map_or(Ok(default), |p| {
+            p.parse().map_err(|_| format!("\"{text}\" has no valid port"))
+        })?;
         if host.is_empty() || host.contains(['/', '@', '?', ' ']) {
             return Err(format!("\"{text}\" is not a server: write ldaps://dc1.example.com"));
         }
@@ -55,15 +57,26 @@ impl ServerUrl {
                 "\"{text}\" is the global catalog, which does not hold accountExpires and other attributes that rosterd decides by: use port 636"
             ));
         }
-        Ok(Self { host: host.to_owned(), port, implicit_tls, addresses: Vec::new(), source: NameSource::Configured })
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            implicit_tls,
+            addresses: Vec::new(),
+            source: NameSource::Configured,
+        })
     }
 }
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, default) = if self.implicit_tls { ("ldaps", 636) } else { ("ldap", 389) };
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == default { write!(f, "{scheme}://{host}") } else { write!(f, "{scheme}://{host}:{}", self.port) }
+        let host =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == default {
+            write!(f, "{scheme}://{host}")
+        } else {
+            write!(f, "{scheme}://{host}:{}", self.port)
+        }
     }
 }
 
@@ -104,7 +117,17 @@ pub struct AttributeNames {
 impl AttributeNames {
     /// All of them, in an order that stays.
     pub fn all(&self) -> [&str; 9] {
-        let Self { email, display_name, given_name, surname, title, department, phone, employee_id, manager } = self;
+        let Self {
+            email,
+            display_name,
+            given_name,
+            surname,
+            title,
+            department,
+            phone,
+            employee_id,
+            manager,
+        } = self;
         [email, display_name, given_name, surname, title, department, phone, employee_id, manager]
     }
 }
@@ -169,7 +192,12 @@ impl Settings {
 
     /// The attributes that the configuration names, by the step of a check and the key they come from.
     pub fn named_attributes(&self) -> [(&'static str, &'static str, Vec<String>); 2] {
-        let filter = self.filter.iter().flat_map(|(_, filter)| filter.attributes()).map(str::to_owned).collect();
+        let filter = self
+            .filter
+            .iter()
+            .flat_map(|(_, filter)| filter.attributes())
+            .map(str::to_owned)
+            .collect();
         let mapped = self.attributes.all().iter().map(|name| (*name).to_owned()).collect();
         [("filter", "filter", filter), ("attributes", "[directory.attributes]", mapped)]
     }
@@ -181,9 +209,11 @@ mod tests {
 
     #[test]
     fn a_server_is_a_host_with_a_scheme_and_never_the_global_catalog() {
-        for (text, shown) in
-            [("ldaps://dc1.corp", "ldaps://dc1.corp"), ("ldap://dc1:1389/", "ldap://dc1:1389"), ("ldaps://[::1]:636", "ldaps://[::1]")]
-        {
+        for (text, shown) in [
+            ("ldaps://dc1.corp", "ldaps://dc1.corp"),
+            ("ldap://dc1:1389/", "ldap://dc1:1389"),
+            ("ldaps://[::1]:636", "ldaps://[::1]"),
+        ] {
             assert_eq!(ServerUrl::parse(text).map(|u| u.to_string()), Ok(shown.to_owned()));
         }
         for bad in [

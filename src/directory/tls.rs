@@ -40,16 +40,23 @@ pub struct Certificate {
 impl Certificate {
     /// Reads one; what cannot be read is left empty.
     fn read(der: &CertificateDer<'_>) -> Self {
-        let Ok((_, cert)) = x509_parser::parse_x509_certificate(der) else { return Self::default() };
-        let names = cert.subject_alternative_name().ok().flatten().map_or_else(Vec::new, |extension| {
-            let name = |name: &GeneralName<'_>| match name {
-                GeneralName::DNSName(name) => Some((*name).to_owned()),
-                GeneralName::IPAddress([a, b, c, d]) => Some(std::net::Ipv4Addr::new(*a, *b, *c, *d).to_string()),
-                GeneralName::IPAddress(bytes) => <[u8; 16]>::try_from(*bytes).ok().map(|b| std::net::Ipv6Addr::from(b).to_string()),
-                _ => None,
-            };
-            extension.value.general_names.iter().filter_map(name).collect()
-        });
+        let Ok((_, cert)) = x509_parser::parse_x509_certificate(der) else {
+            return Self::default();
+        };
+        let names =
+            cert.subject_alternative_name().ok().flatten().map_or_else(Vec::new, |extension| {
+                let name = |name: &GeneralName<'_>| match name {
+                    GeneralName::DNSName(name) => Some((*name).to_owned()),
+                    GeneralName::IPAddress([a, b, c, d]) => {
+                        Some(std::net::Ipv4Addr::new(*a, *b, *c, *d).to_string())
+                    }
+                    GeneralName::IPAddress(bytes) => <[u8; 16]>::try_from(*bytes)
+                        .ok()
+                        .map(|b| std::net::Ipv6Addr::from(b).to_string()),
+                    _ => None,
+                };
+                extension.value.general_names.iter().filter_map(name).collect()
+            });
         let at = |seconds: i64| Timestamp(seconds.saturating_mul(1_000_000));
         Self {
             subject: cert.subject().to_string(),
@@ -122,25 +129,48 @@ impl fmt::Display for TlsError {
                     write!(f, "the certificate of {asked} expired on {}", day(shown.until))
                 }
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                    write!(f, "the certificate of {asked} is valid only from {} on", day(shown.from))
+                    write!(
+                        f,
+                        "the certificate of {asked} is valid only from {} on",
+                        day(shown.from)
+                    )
                 }
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                    let names = if shown.names.is_empty() { "no name at all".to_owned() } else { shown.names.join(", ") };
+                CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. } => {
+                    let names = if shown.names.is_empty() {
+                        "no name at all".to_owned()
+                    } else {
+                        shown.names.join(", ")
+                    };
                     write!(f, "the certificate is for {names}, and not for {asked}")
                 }
                 CertificateError::UnknownIssuer if shown.is_self_signed() => {
-                    write!(f, "the certificate of {asked} is self-signed ({}), and {trusted} does not hold it", shown.subject)
+                    write!(
+                        f,
+                        "the certificate of {asked} is self-signed ({}), and {trusted} does not hold it",
+                        shown.subject
+                    )
                 }
                 CertificateError::UnknownIssuer => {
-                    write!(f, "the certificate of {asked} was issued by {}, which {trusted} does not hold", shown.issuer)
+                    write!(
+                        f,
+                        "the certificate of {asked} was issued by {}, which {trusted} does not hold",
+                        shown.issuer
+                    )
                 }
                 CertificateError::BadSignature => {
-                    write!(f, "the certificate of {asked} is not signed by the CA of that name in {trusted} ({})", shown.issuer)
+                    write!(
+                        f,
+                        "the certificate of {asked} is not signed by the CA of that name in {trusted} ({})",
+                        shown.issuer
+                    )
                 }
                 CertificateError::Revoked => write!(f, "the certificate of {asked} was revoked"),
                 other => write!(f, "the certificate of {asked} cannot be used: {other}"),
             },
-            Self::HungUp(error) => write!(f, "the server hung up during the TLS handshake ({error})"),
+            Self::HungUp(error) => {
+                write!(f, "the server hung up during the TLS handshake ({error})")
+            }
             Self::NotTls => f.write_str("what answers there does not speak TLS"),
             Self::Handshake(error) => write!(f, "the TLS handshake failed: {error}"),
         }
@@ -152,13 +182,22 @@ impl TlsError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Certificate { why, .. } => match why {
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => "renew it on the server",
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "compare the clocks of both machines",
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                    "renew it on the server"
+                }
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                    "compare the clocks of both machines"
+                }
+                CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. } => {
                     "find out which server answers there: issue a certificate for this name, or, if the server is yours, write its own name into servers"
                 }
-                CertificateError::UnknownIssuer => "put the certificate of the CA that issued it into ca-file",
-                CertificateError::BadSignature => "put the CA's present certificate into ca-file, beside the old one while both are in use",
+                CertificateError::UnknownIssuer => {
+                    "put the certificate of the CA that issued it into ca-file"
+                }
+                CertificateError::BadSignature => {
+                    "put the CA's present certificate into ca-file, beside the old one while both are in use"
+                }
                 _ => "issue another one for the server",
             },
             Self::HungUp(_) => {
@@ -172,11 +211,20 @@ impl TlsError {
     fn of(error: io::Error, asked: &str, shown: Option<Certificate>, trusted: Trusted) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
-            Some(rustls::Error::InvalidCertificate(why)) => {
-                Self::Certificate { why: why.clone(), shown: Box::new(shown.unwrap_or_default()), asked: asked.to_owned(), trusted }
-            }
+            Some(rustls::Error::InvalidCertificate(why)) => Self::Certificate {
+                why: why.clone(),
+                shown: Box::new(shown.unwrap_or_default()),
+                asked: asked.to_owned(),
+                trusted,
+            },
             Some(rustls::Error::InvalidMessage(_)) if shown.is_none() => Self::NotTls,
-            None if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => Self::HungUp(error),
+            None if matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+            ) =>
+            {
+                Self::HungUp(error)
+            }
             _ => Self::Handshake(error),
         }
     }
@@ -193,12 +241,25 @@ pub(super) struct Secured {
 }
 
 /// Does the TLS handshake with the server of this name.
-pub(super) async fn secure(tcp: TcpStream, host: &str, ca_file: Option<&Path>, wait: Duration) -> Result<Secured, WireError> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| WireError::ServerName(host.to_owned()))?;
+pub(super) async fn secure(
+    tcp: TcpStream,
+    host: &str,
+    ca_file: Option<&Path>,
+    wait: Duration,
+) -> Result<Secured, WireError> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| WireError::ServerName(host.to_owned()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let broken = |e: String| WireError::Tls(Box::new(TlsError::Handshake(io::Error::other(e))));
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca_file)?), Arc::clone(&provider)).build();
-    let watching = Arc::new(Watching { verifier: verifier.map_err(|e| broken(e.to_string()))?, shown: OnceLock::new() });
+    let verifier = WebPkiServerVerifier::builder_with_provider(
+        Arc::new(roots(ca_file)?),
+        Arc::clone(&provider),
+    )
+    .build();
+    let watching = Arc::new(Watching {
+        verifier: verifier.map_err(|e| broken(e.to_string()))?,
+        shown: OnceLock::new(),
+    });
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| broken(e.to_string()))?

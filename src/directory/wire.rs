@@ -112,7 +112,9 @@ impl WireError {
             }
             Self::Plaintext(_) => Some("use ldaps://, or starttls = true"),
             Self::StartTlsRefused(_) => Some("use ldaps://, or install a certificate on it"),
-            Self::StartTlsInjection => Some("the connection may be tampered with: find out who sits between"),
+            Self::StartTlsInjection => {
+                Some("the connection may be tampered with: find out who sits between")
+            }
             Self::Tls(error) => Some(error.remedy()),
             Self::ServerName(_) => Some("write the server's DNS name into servers"),
             Self::CaFile { .. } => Some("write the CA's certificates into it, as PEM"),
@@ -147,14 +149,18 @@ impl Wire {
     /// Connects to one server, with TLS or not at all.
     pub(super) async fn connect(url: &ServerUrl, settings: &Settings) -> Result<Self, WireError> {
         let wait = settings.timeouts.connect;
-        let addresses = timeout(wait, resolve(url)).await.map_err(|_| WireError::Timeout { what: "a DNS query", after: wait })??;
+        let addresses = timeout(wait, resolve(url))
+            .await
+            .map_err(|_| WireError::Timeout { what: "a DNS query", after: wait })??;
         let tcp = dial(url, settings, &addresses).await?;
         let secured = tls::secure(tcp, &url.host, settings.ca_file.as_deref(), wait).await?;
         Self::over(secured.stream).await
     }
 
     /// A connection over a stream that is secure already.
-    pub(super) async fn over(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Result<Self, WireError> {
+    pub(super) async fn over(
+        stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    ) -> Result<Self, WireError> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(WireError::Connect)?;
         for end in [&ours, &theirs] {
             end.set_nonblocking(true).map_err(WireError::Connect)?;
@@ -162,7 +168,8 @@ impl Wire {
         let mut ours = UnixStream::from_std(ours).map_err(WireError::Connect)?;
         let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(theirs));
         let driver = |e: ldap3::LdapError| WireError::Driver(e.to_string());
-        let (conn, ldap) = LdapConnAsync::with_settings(settings, "ldapi://rosterd").await.map_err(driver)?;
+        let (conn, ldap) =
+            LdapConnAsync::with_settings(settings, "ldapi://rosterd").await.map_err(driver)?;
         let (sender, entries) = mpsc::channel(ENTRY_BATCHES);
         let failure = Failure::default();
         let told = Arc::clone(&failure);
@@ -180,8 +187,14 @@ impl Wire {
             }
         };
         // What they say, they say of the run they work for.
-        let (relay, driver) = (tokio::spawn(relay.in_current_span()), tokio::spawn(driver.in_current_span()));
-        Ok(Self { ldap, entries, failure, tasks: [AbortOnDropHandle::new(relay), AbortOnDropHandle::new(driver)] })
+        let (relay, driver) =
+            (tokio::spawn(relay.in_current_span()), tokio::spawn(driver.in_current_span()));
+        Ok(Self {
+            ldap,
+            entries,
+            failure,
+            tasks: [AbortOnDropHandle::new(relay), AbortOnDropHandle::new(driver)],
+        })
     }
 
     /// Why an operation failed: what the relay saw, if it saw anything.
@@ -205,21 +218,35 @@ impl Wire {
 /// The addresses of a server.
 pub(super) async fn resolve(url: &ServerUrl) -> Result<Vec<SocketAddr>, WireError> {
     if !url.addresses.is_empty() {
-        return Ok(url.addresses.iter().map(|address| SocketAddr::new(*address, url.port)).collect());
+        return Ok(url
+            .addresses
+            .iter()
+            .map(|address| SocketAddr::new(*address, url.port))
+            .collect());
     }
     let bad = |why: String| WireError::Resolve { host: url.host.clone(), why };
-    let found: Vec<SocketAddr> = tokio::net::lookup_host((url.host.as_str(), url.port)).await.map_err(|e| bad(e.to_string()))?.collect();
+    let found: Vec<SocketAddr> = tokio::net::lookup_host((url.host.as_str(), url.port))
+        .await
+        .map_err(|e| bad(e.to_string()))?
+        .collect();
     if found.is_empty() { Err(bad("DNS knows none".to_owned())) } else { Ok(found) }
 }
 
 /// A TCP connection on which TLS can begin: to the first of the addresses that answers.
-pub(super) async fn dial(url: &ServerUrl, settings: &Settings, addresses: &[SocketAddr]) -> Result<TcpStream, WireError> {
+pub(super) async fn dial(
+    url: &ServerUrl,
+    settings: &Settings,
+    addresses: &[SocketAddr],
+) -> Result<TcpStream, WireError> {
     if !url.implicit_tls && !settings.starttls {
         return Err(WireError::Plaintext(url.clone()));
     }
     let wait = settings.timeouts.connect;
     let late = |what| move |_| WireError::Timeout { what, after: wait };
-    let mut tcp = timeout(wait, TcpStream::connect(addresses)).await.map_err(late("a TCP connection"))?.map_err(WireError::Connect)?;
+    let mut tcp = timeout(wait, TcpStream::connect(addresses))
+        .await
+        .map_err(late("a TCP connection"))?
+        .map_err(WireError::Connect)?;
     // Requests are small and each waits for its answer.
     tcp.set_nodelay(true).map_err(WireError::Connect)?;
     if !url.implicit_tls {
@@ -296,7 +323,9 @@ async fn relay(
                     Op::SearchResultReference | Op::IntermediateResponse => {}
                     _ => {
                         // Entries go ahead of the result that ends their search.
-                        if !batch.is_empty() && entries.send(std::mem::take(&mut batch)).await.is_err() {
+                        if !batch.is_empty()
+                            && entries.send(std::mem::take(&mut batch)).await.is_err()
+                        {
                             return Ok(());
                         }
                         to_driver.write_all(&answer.bytes).await.map_err(|_| WireError::Cut)?;
@@ -329,7 +358,10 @@ fn wipe(request: Bytes, buffer: &mut BytesMut) {
 }
 
 /// The next answer to something that was asked, if all of it is there.
-fn next(buffer: &mut BytesMut, asked: &Mutex<HashMap<i32, Op>>) -> Result<Option<Frame>, WireError> {
+fn next(
+    buffer: &mut BytesMut,
+    asked: &Mutex<HashMap<i32, Op>>,
+) -> Result<Option<Frame>, WireError> {
     let Some(answer) = frame::split(buffer)? else { return Ok(None) };
     if answer.is_notice() {
         return Err(WireError::Notice);
@@ -342,8 +374,14 @@ fn next(buffer: &mut BytesMut, asked: &Mutex<HashMap<i32, Op>>) -> Result<Option
 
 /// Whether the answer is one its request may get; a final answer ends the request.
 fn expects(asked: &mut HashMap<i32, Op>, answer: &Frame) -> bool {
-    let is_expected = asked.get(&answer.message_id).is_some_and(|request| answer.op.answers(*request));
-    if is_expected && !matches!(answer.op, Op::SearchResultEntry | Op::SearchResultReference | Op::IntermediateResponse) {
+    let is_expected =
+        asked.get(&answer.message_id).is_some_and(|request| answer.op.answers(*request));
+    if is_expected
+        && !matches!(
+            answer.op,
+            Op::SearchResultEntry | Op::SearchResultReference | Op::IntermediateResponse
+        )
+    {
         asked.remove(&answer.message_id);
     }
     is_expected

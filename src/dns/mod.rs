@@ -55,13 +55,17 @@ impl Resolver {
     fn client(self) -> Result<TokioResolver, String> {
         let provider = TokioRuntimeProvider::default();
         let builder = match self {
-            Self::System => TokioResolver::builder(provider).map_err(|e| format!("the system's resolver is not set up: {e}"))?,
+            Self::System => TokioResolver::builder(provider)
+                .map_err(|e| format!("the system's resolver is not set up: {e}"))?,
             Self::At(address) => {
                 let mut server = NameServerConfig::udp_and_tcp(address.ip());
                 for connection in &mut server.connections {
                     connection.port = address.port();
                 }
-                TokioResolver::builder_with_config(ResolverConfig::from_parts(None, Vec::new(), vec![server]), provider)
+                TokioResolver::builder_with_config(
+                    ResolverConfig::from_parts(None, Vec::new(), vec![server]),
+                    provider,
+                )
             }
         };
         let mut options = ResolverOpts::default();
@@ -81,9 +85,15 @@ impl Resolver {
         let name = format!("{}.", name.trim_end_matches('.'));
         match client.lookup(name, kind).await {
             Ok(found) => Answer::Records(found.answers().iter().map(|r| r.data.clone()).collect()),
-            Err(NetError::Dns(DnsError::NoRecordsFound(none))) if none.response_code == ResponseCode::NXDomain => Answer::NoName,
+            Err(NetError::Dns(DnsError::NoRecordsFound(none)))
+                if none.response_code == ResponseCode::NXDomain =>
+            {
+                Answer::NoName
+            }
             Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Answer::NoRecord { alias_of: None },
-            Err(NetError::Dns(DnsError::ResponseCode(code))) => Answer::None(format!("the name server answers {code}")),
+            Err(NetError::Dns(DnsError::ResponseCode(code))) => {
+                Answer::None(format!("the name server answers {code}"))
+            }
             Err(NetError::Timeout) => Answer::None("no name server answered in time".to_owned()),
             Err(error) => Answer::None(error.to_string()),
         }
@@ -91,7 +101,9 @@ impl Resolver {
 
     /// What a name is an alias of (CNAME).
     async fn alias(self, name: &str) -> Option<String> {
-        let Answer::Records(found) = self.look_up(name, RecordType::CNAME).await else { return None };
+        let Answer::Records(found) = self.look_up(name, RecordType::CNAME).await else {
+            return None;
+        };
         found.into_iter().find_map(|data| match data {
             RData::CNAME(target) => Some(target.to_ascii().trim_end_matches('.').to_owned()),
             _ => None,
@@ -101,21 +113,32 @@ impl Resolver {
     /// The TXT records of a name, the strings of each joined. Follows CNAMEs.
     pub async fn txt(self, name: &str) -> Answer<String> {
         let text = |data| match data {
-            RData::TXT(txt) => Some(txt.txt_data.iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect::<String>()),
+            RData::TXT(txt) => Some(
+                txt.txt_data
+                    .iter()
+                    .map(|s| String::from_utf8_lossy(s).into_owned())
+                    .collect::<String>(),
+            ),
             _ => None,
         };
         match self.look_up(name, RecordType::TXT).await {
             Answer::None(why) => Answer::None(why),
             Answer::Records(found) => {
                 let texts: Vec<String> = found.into_iter().filter_map(text).collect();
-                if texts.is_empty() { Answer::NoRecord { alias_of: self.alias(name).await } } else { Answer::Records(texts) }
+                if texts.is_empty() {
+                    Answer::NoRecord { alias_of: self.alias(name).await }
+                } else {
+                    Answer::Records(texts)
+                }
             }
             // An alias may lead nowhere.
-            nothing @ (Answer::NoName | Answer::NoRecord { .. }) => match (self.alias(name).await, nothing) {
-                (Some(target), _) => Answer::NoRecord { alias_of: Some(target) },
-                (None, Answer::NoName) => Answer::NoName,
-                (None, _) => Answer::NoRecord { alias_of: None },
-            },
+            nothing @ (Answer::NoName | Answer::NoRecord { .. }) => {
+                match (self.alias(name).await, nothing) {
+                    (Some(target), _) => Answer::NoRecord { alias_of: Some(target) },
+                    (None, Answer::NoName) => Answer::NoName,
+                    (None, _) => Answer::NoRecord { alias_of: None },
+                }
+            }
         }
     }
 
@@ -152,12 +175,22 @@ impl Resolver {
                         .filter_map(|data| match data {
                             RData::SRV(srv) => {
                                 let target = srv.target.to_ascii().trim_end_matches('.').to_owned();
-                                Some(Srv { priority: srv.priority, weight: srv.weight, target, port: srv.port })
+                                Some(Srv {
+                                    priority: srv.priority,
+                                    weight: srv.weight,
+                                    target,
+                                    port: srv.port,
+                                })
                             }
                             _ => None,
                         })
                         .collect();
-                    servers.sort_by(|a, b| a.priority.cmp(&b.priority).then(b.weight.cmp(&a.weight)).then(a.target.cmp(&b.target)));
+                    servers.sort_by(|a, b| {
+                        a.priority
+                            .cmp(&b.priority)
+                            .then(b.weight.cmp(&a.weight))
+                            .then(a.target.cmp(&b.target))
+                    });
                     for server in servers {
                         if !all.iter().any(|s: &Srv| s.target == server.target) {
                             all.push(server);

@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
+use crate::directory::{
+    Again, BindRefusal, DirectoryError, Examination, Session, Settings, Step, StepOutcome, examine,
+};
+use crate::dns::Resolver;
 use crate::engine::servers::{Located, left_out, locate, remedy};
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
-use crate::directory::{Again, BindRefusal, DirectoryError, Examination, Session, Settings, Step, StepOutcome, examine};
-use crate::dns::Resolver;
 use crate::model::{Actor, Timestamp};
 use crate::store::{BindRefused, LONGEST_BIND_PAUSE};
 use crate::telemetry::chain;
@@ -17,7 +19,10 @@ use crate::telemetry::chain;
 impl Engine {
     /// A session with the first server that serves, that of the last successful run before the others; and the
     /// settings it goes by.
-    pub(super) async fn open(&self, directory: &Directory) -> Result<(Session, Settings), EngineError> {
+    pub(super) async fn open(
+        &self,
+        directory: &Directory,
+    ) -> Result<(Session, Settings), EngineError> {
         let settings = self.locate(directory).await?;
         let preferred = self.store.directory(&directory.config.name).await?.server;
         let session = self.open_with(directory, &settings, preferred.as_deref()).await?;
@@ -25,12 +30,23 @@ impl Engine {
     }
 
     /// Another session with the server of that URL, and with no other.
-    pub(super) async fn open_at(&self, directory: &Directory, settings: &Settings, server: &str) -> Result<Session, EngineError> {
-        let servers = settings.servers.iter().filter(|url| url.to_string() == server).cloned().collect();
+    pub(super) async fn open_at(
+        &self,
+        directory: &Directory,
+        settings: &Settings,
+        server: &str,
+    ) -> Result<Session, EngineError> {
+        let servers =
+            settings.servers.iter().filter(|url| url.to_string() == server).cloned().collect();
         self.open_with(directory, &Settings { servers, ..settings.clone() }, None).await
     }
 
-    async fn open_with(&self, directory: &Directory, settings: &Settings, preferred: Option<&str>) -> Result<Session, EngineError> {
+    async fn open_with(
+        &self,
+        directory: &Directory,
+        settings: &Settings,
+        preferred: Option<&str>,
+    ) -> Result<Session, EngineError> {
         // Two attempts at the same moment would count twice.
         let _binding = directory.work.binding.lock().await;
         if let Some(why) = self.no_bind(directory).await? {
@@ -49,15 +65,27 @@ impl Engine {
         let _binding = directory.work.binding.lock().await;
         let no_bind = self.no_bind(&directory).await?;
         let secret = secret(&directory.config.settings);
-        let found = check_directory(&directory.config, self.configured().rules.resolver, self.clock.now(), no_bind.as_deref()).await;
+        let found = check_directory(
+            &directory.config,
+            self.configured().rules.resolver,
+            self.clock.now(),
+            no_bind.as_deref(),
+        )
+        .await;
         self.note_bind(&directory, secret, found.refusal.as_ref(), found.is_bound).await?;
         Ok(found)
     }
 
     /// Forgets that AD refused the service account, and tries the bind.
-    pub async fn unlock(self: &Arc<Self>, name: &str, actor: &Actor) -> Result<crate::engine::DirectoryStatus, EngineError> {
+    pub async fn unlock(
+        self: &Arc<Self>,
+        name: &str,
+        actor: &Actor,
+    ) -> Result<crate::engine::DirectoryStatus, EngineError> {
         let directory = self.directory(name)?;
-        self.store.change_directory(&directory.config.name, |state| state.bind_refused = None).await?;
+        self.store
+            .change_directory(&directory.config.name, |state| state.bind_refused = None)
+            .await?;
         tracing::info!(directory = name, "{name}: the bind is tried again, asked by {actor}");
         self.open(&directory).await?;
         // What was missed meanwhile is caught up with at once.
@@ -75,14 +103,20 @@ impl Engine {
     /// Why the present secret is not to be tried, if it is not.
     async fn no_bind(&self, directory: &Directory) -> Result<Option<String>, EngineError> {
         let name = &directory.config.name;
-        let Some(BindRefused { secret: refused, told, retry_at }) = self.store.directory(name).await?.bind_refused else {
+        let Some(BindRefused { secret: refused, told, retry_at }) =
+            self.store.directory(name).await?.bind_refused
+        else {
             return Ok(None);
         };
-        if refused != secret(&directory.config.settings) || retry_at.is_some_and(|at| at <= self.clock.now()) {
+        if refused != secret(&directory.config.settings)
+            || retry_at.is_some_and(|at| at <= self.clock.now())
+        {
             return Ok(None);
         }
         let until = match retry_at {
-            Some(at) => format!("at {}, when the password file changes,", at.to_utc().format("%H:%M UTC")),
+            Some(at) => {
+                format!("at {}, when the password file changes,", at.to_utc().format("%H:%M UTC"))
+            }
             None => "when the password file changes,".to_owned(),
         };
         Ok(Some(format!(
@@ -118,7 +152,12 @@ impl Engine {
 }
 
 /// Looks a directory over, as it is configured; for those who have no store, too.
-pub async fn check_directory(config: &DirectoryConfig, resolver: Resolver, now: Timestamp, no_bind: Option<&str>) -> Examination {
+pub async fn check_directory(
+    config: &DirectoryConfig,
+    resolver: Resolver,
+    now: Timestamp,
+    no_bind: Option<&str>,
+) -> Examination {
     let Located { settings, outside } = match locate(config, resolver).await {
         Ok(located) => located,
         Err(error) => {
@@ -133,10 +172,27 @@ pub async fn check_directory(config: &DirectoryConfig, resolver: Resolver, now: 
     if let Some(discovery) = &config.discover {
         let domain = &discovery.domain;
         if !outside.is_empty() {
-            found.steps.insert(0, Step::new("dns", StepOutcome::Warning, left_out(discovery, &outside), Some(remedy().to_owned())));
+            found.steps.insert(
+                0,
+                Step::new(
+                    "dns",
+                    StepOutcome::Warning,
+                    left_out(discovery, &outside),
+                    Some(remedy().to_owned()),
+                ),
+            );
         }
-        let servers = settings.servers.iter().map(|s| s.host.as_str()).collect::<Vec<_>>().join(", ");
-        found.steps.insert(0, Step::new("dns", StepOutcome::Ok, format!("the domain controllers of {domain} are {servers}"), None));
+        let servers =
+            settings.servers.iter().map(|s| s.host.as_str()).collect::<Vec<_>>().join(", ");
+        found.steps.insert(
+            0,
+            Step::new(
+                "dns",
+                StepOutcome::Ok,
+                format!("the domain controllers of {domain} are {servers}"),
+                None,
+            ),
+        );
     }
     found
 }
@@ -145,6 +201,8 @@ pub async fn check_directory(config: &DirectoryConfig, resolver: Resolver, now: 
 fn secret(settings: &Settings) -> String {
     use std::os::unix::fs::MetadataExt as _;
     let who = xxhash_rust::xxh3::xxh3_64(settings.bind_dn.as_bytes());
-    std::fs::metadata(&settings.password_file)
-        .map_or_else(|_| "none".to_owned(), |m| format!("{who:016x}.{}.{}.{}", m.mtime(), m.mtime_nsec(), m.size()))
+    std::fs::metadata(&settings.password_file).map_or_else(
+        |_| "none".to_owned(),
+        |m| format!("{who:016x}.{}.{}.{}", m.mtime(), m.mtime_nsec(), m.size()),
+    )
 }

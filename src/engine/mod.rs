@@ -32,23 +32,23 @@ use sign_in::{Attempts, Budget, Names, Refusals};
 
 pub use crate::directory::{Examination, Step, StepOutcome};
 pub use crate::hooks::{Attempt, Ended};
-pub use bind::check_directory;
 pub use admin::domains::{Effect, Release, Touched};
-pub use delivery::worker::HookAtWork;
 pub use admin::explain::{Entry, Explanation};
 pub use admin::held::{Approval, Selection};
-pub use delivery::hooks::{HOOK_STATES, HookStatus, Sampled};
-pub use sync::plan::Judged;
-pub use triggers::live::Following;
 pub use admin::invitations::Invitation;
-pub use registry::{Configured, Outcome, Rules};
+pub use admin::search::{Sort, UserPage, UserQuery};
+pub use admin::undo::Undone;
+pub use bind::check_directory;
+pub use delivery::hooks::{HOOK_STATES, HookStatus, Sampled};
+pub use delivery::worker::HookAtWork;
 pub use housekeeping::retention::{Forgotten, Retention};
-pub use sync::{Request, Scope};
-pub use triggers::schedule::{Cron, CronError};
+pub use registry::{Configured, Outcome, Rules};
 pub use sign_in::{Decision, Denied, FLOOR, REPORTED_EVERY, RefusalReason, SignIn};
 pub use status::{Attention, DirectoryStatus, Health, STATES};
-pub use admin::undo::Undone;
-pub use admin::search::{Sort, UserPage, UserQuery};
+pub use sync::plan::Judged;
+pub use sync::{Request, Scope};
+pub use triggers::live::Following;
+pub use triggers::schedule::{Cron, CronError};
 
 /// Whether a directory's runs apply what they plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -176,7 +176,13 @@ impl Directory {
     }
 
     fn at_work(config: DirectoryConfig, work: Arc<Work>, engine: &CancellationToken) -> Self {
-        Self { config, work, over: engine.child_token(), kept: AtomicBool::new(false), names: Names::default() }
+        Self {
+            config,
+            work,
+            over: engine.child_token(),
+            kept: AtomicBool::new(false),
+            names: Names::default(),
+        }
     }
 
     /// Says in the log how a run ended.
@@ -286,14 +292,37 @@ pub struct Engine {
 
 impl Engine {
     /// An engine over an open store.
-    pub fn new(store: Arc<Store>, clock: Clock, directories: Vec<DirectoryConfig>, rules: Rules, stop: CancellationToken) -> Self {
+    pub fn new(
+        store: Arc<Store>,
+        clock: Clock,
+        directories: Vec<DirectoryConfig>,
+        rules: Rules,
+        stop: CancellationToken,
+    ) -> Self {
         let started_at = clock.now();
-        let directories = directories.into_iter().map(|c| (c.name.clone(), Arc::new(Directory::new(c, &stop)))).collect();
+        let directories = directories
+            .into_iter()
+            .map(|c| (c.name.clone(), Arc::new(Directory::new(c, &stop))))
+            .collect();
         let configured = watch::Sender::new(Arc::new(Configured { directories, rules }));
         let (hooks, attempts) = (watch::Sender::default(), Attempts::new(&clock));
-        let (budget, refusals, runner) = (Budget::default(), Refusals::default(), Runner::default());
+        let (budget, refusals, runner) =
+            (Budget::default(), Refusals::default(), Runner::default());
         let clock_step = triggers::clock_step::ClockStep::default();
-        Self { store, clock, configured, hooks, started_at, stop, turn: Mutex::default(), attempts, budget, refusals, clock_step, runner }
+        Self {
+            store,
+            clock,
+            configured,
+            hooks,
+            started_at,
+            stop,
+            turn: Mutex::default(),
+            attempts,
+            budget,
+            refusals,
+            clock_step,
+            runner,
+        }
     }
 
     /// With this runner for the programs of hooks and gates.
@@ -305,7 +334,8 @@ impl Engine {
 
     /// The directory of this name.
     pub fn directory(&self, name: &str) -> Result<Arc<Directory>, EngineError> {
-        let found = DirectoryName::parse(name).and_then(|n| self.configured().directories.get(&n).cloned());
+        let found =
+            DirectoryName::parse(name).and_then(|n| self.configured().directories.get(&n).cloned());
         found.ok_or_else(|| EngineError::NotFound { what: "directory", name: name.to_owned() })
     }
 }

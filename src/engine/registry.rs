@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Directory, DirectoryConfig, Engine, Retention};
 use crate::dns::Resolver;
+use crate::engine::{Directory, DirectoryConfig, Engine, Retention};
 use crate::hooks::Gate;
 use crate::model::{DirectoryName, Domain};
 
@@ -31,7 +31,13 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { trusted: BTreeSet::new(), resolver: Resolver::System, max_failures: 3, gates: Vec::new(), retention: Retention::default() }
+        Self {
+            trusted: BTreeSet::new(),
+            resolver: Resolver::System,
+            max_failures: 3,
+            gates: Vec::new(),
+            retention: Retention::default(),
+        }
     }
 }
 
@@ -80,7 +86,11 @@ impl Engine {
 
     /// Replaces the configuration; says of each directory what that means for it. Directories that are added or
     /// changed have to be [kept](Engine::keep) anew.
-    pub fn reconfigure(&self, directories: Vec<DirectoryConfig>, rules: Rules) -> BTreeMap<DirectoryName, Outcome> {
+    pub fn reconfigure(
+        &self,
+        directories: Vec<DirectoryConfig>,
+        rules: Rules,
+    ) -> BTreeMap<DirectoryName, Outcome> {
         let mut outcomes = BTreeMap::new();
         let mut over: Vec<CancellationToken> = Vec::new();
         self.configured.send_modify(|configured| {
@@ -94,8 +104,12 @@ impl Engine {
                     Some(was) => {
                         let is_rescoped = was.config.scope_hash() != config.scope_hash();
                         over.push(was.over.clone());
-                        let directory = Directory::at_work(config, Arc::clone(&was.work), &self.stop);
-                        (Arc::new(directory), if is_rescoped { Outcome::Rescoped } else { Outcome::Changed })
+                        let directory =
+                            Directory::at_work(config, Arc::clone(&was.work), &self.stop);
+                        (
+                            Arc::new(directory),
+                            if is_rescoped { Outcome::Rescoped } else { Outcome::Changed },
+                        )
                     }
                 };
                 outcomes.insert(name.clone(), outcome);

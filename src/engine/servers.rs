@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
 use crate::directory::{Discovery, Settings};
 use crate::dns::{Answer, Resolver};
+use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
 use crate::model::Timestamp;
 
 /// A warning about the same names is repeated this much later.
@@ -47,7 +47,12 @@ impl Engine {
     pub(super) async fn locate(&self, directory: &Directory) -> Result<Settings, EngineError> {
         let located = locate(&directory.config, self.configured().rules.resolver).await;
         let Located { settings, outside } = located?;
-        let is_due = directory.work.outside.lock().unwrap_or_else(PoisonError::into_inner).is_due(&outside, self.clock.now());
+        let is_due = directory
+            .work
+            .outside
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_due(&outside, self.clock.now());
         if let (true, Some(discovery)) = (is_due, &directory.config.discover) {
             let name = &directory.config.name;
             tracing::warn!(directory = %name, "{name}: {}: {}", left_out(discovery, &outside), remedy());
@@ -58,7 +63,11 @@ impl Engine {
 
 /// Returns the sentence about targets that were left out.
 pub(super) fn left_out(discovery: &Discovery, outside: &BTreeSet<String>) -> String {
-    format!("DNS names servers outside {}, which are not used: {}", discovery.allowed(), listed(outside))
+    format!(
+        "DNS names servers outside {}, which are not used: {}",
+        discovery.allowed(),
+        listed(outside)
+    )
 }
 
 /// Returns what to do about targets that were left out.
@@ -68,7 +77,8 @@ pub(super) fn remedy() -> &'static str {
 
 fn listed(names: &BTreeSet<String>) -> String {
     let more = names.len().saturating_sub(NAMES_SHOWN);
-    let mut text = names.iter().take(NAMES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let mut text =
+        names.iter().take(NAMES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     if more > 0 {
         text = format!("{text} and {more} more");
     }
@@ -76,21 +86,30 @@ fn listed(names: &BTreeSet<String>) -> String {
 }
 
 /// Returns the settings of a directory, with the servers that DNS names where none are configured.
-pub(super) async fn locate(config: &DirectoryConfig, resolver: Resolver) -> Result<Located, EngineError> {
+pub(super) async fn locate(
+    config: &DirectoryConfig,
+    resolver: Resolver,
+) -> Result<Located, EngineError> {
     let mut settings = config.settings.clone();
     let mut outside = BTreeSet::new();
     let Some(discovery) = &config.discover else { return Ok(Located { settings, outside }) };
     let domain = &discovery.domain;
     let refused = |why: String| Err(EngineError::Refused(why));
     if settings.ca_file.is_none() {
-        return refused(format!("the servers of {domain} are not looked up without ca-file: DNS alone does not say who a server is"));
+        return refused(format!(
+            "the servers of {domain} are not looked up without ca-file: DNS alone does not say who a server is"
+        ));
     }
     let found = match resolver.ldap_servers(domain.as_str(), discovery.site.as_deref()).await {
         Answer::Records(found) if !found.is_empty() => found,
         Answer::Records(_) | Answer::NoName | Answer::NoRecord { .. } => {
             return refused(format!("DNS knows no domain controllers of {domain}"));
         }
-        Answer::None(why) => return refused(format!("the domain controllers of {domain} cannot be looked up: {why}")),
+        Answer::None(why) => {
+            return refused(format!(
+                "the domain controllers of {domain} cannot be looked up: {why}"
+            ));
+        }
     };
     for found in found {
         // The root as a target says that the service is not offered there (RFC 2782).
@@ -113,7 +132,11 @@ pub(super) async fn locate(config: &DirectoryConfig, resolver: Resolver) -> Resu
         let problem = if outside.is_empty() {
             format!("DNS says that {domain} has no domain controllers")
         } else {
-            format!("no server of {domain} can be used: {}: {}", left_out(discovery, &outside), remedy())
+            format!(
+                "no server of {domain} can be used: {}: {}",
+                left_out(discovery, &outside),
+                remedy()
+            )
         };
         return refused(problem);
     }
@@ -132,9 +155,22 @@ mod tests {
         assert!(!warned.is_due(&names(&[]), now));
         assert!(warned.is_due(&names(&["dc.evil.net"]), now));
         assert!(!warned.is_due(&names(&["dc.evil.net"]), now.plus(Duration::from_hours(1))));
-        assert!(warned.is_due(&names(&["dc.evil.net", "dc2.evil.net"]), now.plus(Duration::from_hours(1))));
-        assert!(warned.is_due(&names(&["dc.evil.net", "dc2.evil.net"]), now.plus(Duration::from_hours(26))));
+        assert!(
+            warned.is_due(
+                &names(&["dc.evil.net", "dc2.evil.net"]),
+                now.plus(Duration::from_hours(1))
+            )
+        );
+        assert!(
+            warned.is_due(
+                &names(&["dc.evil.net", "dc2.evil.net"]),
+                now.plus(Duration::from_hours(26))
+            )
+        );
         assert!(!warned.is_due(&names(&[]), now.plus(Duration::from_hours(26))));
-        assert!(warned.is_due(&names(&["dc2.evil.net"]), now.plus(Duration::from_hours(26))), "the warning was over");
+        assert!(
+            warned.is_due(&names(&["dc2.evil.net"]), now.plus(Duration::from_hours(26))),
+            "the warning was over"
+        );
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::engine::{Directory, Engine, EngineError, Following};
-use crate::model::{Actor, ClaimState, Class, Event, EventCause, PlanState, Reason, RunState, Status, Timestamp};
+use crate::model::{
+    Actor, ClaimState, Class, Event, EventCause, PlanState, Reason, RunState, Status, Timestamp,
+};
 use crate::store::{DirectoryState, HeldPlan, HeldSummary, Run, StoreError};
 
 /// One thing that needs attention, as a sentence.
@@ -39,21 +41,35 @@ impl Health {
     pub(super) fn after(run: &Run, was: &Self) -> Self {
         match (&run.error, run.state, was) {
             (Some(error), RunState::Failed, was) => {
-                let is_incomplete = run.mode == "full" && run.server.is_some() || matches!(was, Self::Incomplete(_)) && run.mode != "full";
-                if is_incomplete { Self::Incomplete(error.clone()) } else { Self::Failing(error.clone()) }
+                let is_incomplete = run.mode == "full" && run.server.is_some()
+                    || matches!(was, Self::Incomplete(_)) && run.mode != "full";
+                if is_incomplete {
+                    Self::Incomplete(error.clone())
+                } else {
+                    Self::Failing(error.clone())
+                }
             }
             (_, RunState::Cancelled, was) => was.clone(),
-            (_, _, was @ (Self::Well(_) | Self::Incomplete(_))) if run.mode != "full" => was.clone(),
+            (_, _, was @ (Self::Well(_) | Self::Incomplete(_))) if run.mode != "full" => {
+                was.clone()
+            }
             _ => Self::Well(run.warnings.clone()),
         }
     }
 
     /// The event of getting better or worse.
-    pub(super) fn transition(&self, was: &Self, directory: &str, cause: &EventCause) -> Option<Event> {
+    pub(super) fn transition(
+        &self,
+        was: &Self,
+        directory: &str,
+        cause: &EventCause,
+    ) -> Option<Event> {
         let kind = match (was.error(), self.error()) {
             (None, Some(_)) => "directory.unreachable",
             (Some(_), None) => "directory.recovered",
-            (None, None) if matches!(self, Self::Well(now) if !now.is_empty()) && was != self => "directory.attention",
+            (None, None) if matches!(self, Self::Well(now) if !now.is_empty()) && was != self => {
+                "directory.attention"
+            }
             _ => return None,
         };
         let after = match self {
@@ -66,7 +82,8 @@ impl Health {
 }
 
 /// The states a directory can be in.
-pub const STATES: [&str; 7] = ["ok", "starting", "degraded", "plan-only", "paused", "no-account", "no-domain"];
+pub const STATES: [&str; 7] =
+    ["ok", "starting", "degraded", "plan-only", "paused", "no-account", "no-domain"];
 
 /// How one directory stands.
 #[derive(Debug, Clone)]
@@ -109,7 +126,10 @@ pub struct DirectoryStatus {
 
 impl Engine {
     /// How a directory stands.
-    pub async fn directory_status(&self, directory: &Directory) -> Result<DirectoryStatus, EngineError> {
+    pub async fn directory_status(
+        &self,
+        directory: &Directory,
+    ) -> Result<DirectoryStatus, EngineError> {
         let config = &directory.config;
         let name = &config.name;
         let now = self.clock.now();
@@ -161,7 +181,9 @@ impl Engine {
         }
         let unmanaged = match &account {
             // Before everybody was read, nobody can be missed.
-            Some(account) if state.last_complete_read.is_some() => self.unmanaged_count(account.id).await?,
+            Some(account) if state.last_complete_read.is_some() => {
+                self.unmanaged_count(account.id).await?
+            }
             _ => 0,
         };
         if unmanaged > 0 {
@@ -172,8 +194,14 @@ impl Engine {
         }
         if let Some(plan) = &plan {
             attention.push(match plan.state {
-                PlanState::Approved => format!("{} approved changes wait for the directory to be readable (plan {})", plan.count, plan.id),
-                _ => format!("{} changes wait for approval: rosterctl held show {}", plan.count, plan.id),
+                PlanState::Approved => format!(
+                    "{} approved changes wait for the directory to be readable (plan {})",
+                    plan.count, plan.id
+                ),
+                _ => format!(
+                    "{} changes wait for approval: rosterctl held show {}",
+                    plan.count, plan.id
+                ),
             });
         }
         attention.extend(self.rejected(directory).await?);
@@ -181,16 +209,21 @@ impl Engine {
             attention.push(format!("{quarantined} entries cannot be used as they are: rosterctl user list --quarantined"));
         }
         let stale = state.last_complete_read.is_some_and(|at| now.since(at) > config.stale_after)
-            || (state.last_complete_read.is_none() && now.since(self.started_at) > config.stale_after);
+            || (state.last_complete_read.is_none()
+                && now.since(self.started_at) > config.stale_after);
         if stale {
             attention.push(format!(
                 "the directory was last read completely {}",
-                state.last_complete_read.map_or_else(|| "never".to_owned(), |at| format!("{} ago", ago(now.since(at))))
+                state
+                    .last_complete_read
+                    .map_or_else(|| "never".to_owned(), |at| format!("{} ago", ago(now.since(at))))
             ));
         }
         let following = directory.following();
         if let (Following::Not(Some(why)), true) = (&following, config.live) {
-            attention.push(format!("changes are not followed as they happen, but seen by scheduled runs: {why}"));
+            attention.push(format!(
+                "changes are not followed as they happen, but seen by scheduled runs: {why}"
+            ));
         }
         Ok(DirectoryStatus {
             name: name.to_string(),
@@ -219,8 +252,12 @@ impl Engine {
         let mut attention = Vec::new();
         for plan in self.store.rejected_plans(Some(name)).await? {
             let by = plan.actor.as_ref().map(|a| format!(" by {a}")).unwrap_or_default();
-            let said = plan.comment.as_ref().map(|said| format!(" (\"{said}\")")).unwrap_or_default();
-            attention.push(format!("{} changes were rejected{by}{said} and are not applied: rosterctl held show {}", plan.count, plan.id));
+            let said =
+                plan.comment.as_ref().map(|said| format!(" (\"{said}\")")).unwrap_or_default();
+            attention.push(format!(
+                "{} changes were rejected{by}{said} and are not applied: rosterctl held show {}",
+                plan.count, plan.id
+            ));
             attention.extend(self.leavers_kept(&plan).await?);
         }
         if !attention.is_empty() && self.store.is_scope_rejected(name).await? {
@@ -234,7 +271,10 @@ impl Engine {
     }
 
     /// The sentence about leavers that a rejection keeps active: the directory shows that they left.
-    pub(super) async fn leavers_kept(&self, plan: &HeldPlan) -> Result<Option<Attention>, StoreError> {
+    pub(super) async fn leavers_kept(
+        &self,
+        plan: &HeldPlan,
+    ) -> Result<Option<Attention>, StoreError> {
         let is_positive = |line: &&HeldSummary| {
             line.class.is_some_and(|class| matches!(class, Class::Confirmed | Class::Deleted))
                 && line.reason.as_deref().and_then(Reason::parse).is_some_and(Reason::is_positive)
@@ -242,7 +282,8 @@ impl Engine {
         let summary = self.store.plan_summary(plan.id).await?;
         let leavers: Vec<&HeldSummary> = summary.iter().filter(is_positive).collect();
         let count: u64 = leavers.iter().map(|line| line.count).sum();
-        let reasons: BTreeSet<&str> = leavers.iter().filter_map(|line| line.reason.as_deref()).collect();
+        let reasons: BTreeSet<&str> =
+            leavers.iter().filter_map(|line| line.reason.as_deref()).collect();
         let by = plan.actor.as_ref().map_or_else(|| "an operator".to_owned(), ToString::to_string);
         let (id, reasons) = (plan.id, reasons.into_iter().collect::<Vec<_>>().join(", "));
         Ok((count > 0).then(|| {
@@ -254,25 +295,37 @@ impl Engine {
     }
 
     /// Accepts bases, groups, canaries and attributes as they are now; the next run only plans what that changes.
-    pub async fn repin(&self, name: &str, actor: &Actor) -> Result<DirectoryStatus, EngineError> {
+    pub async fn rebaseline(
+        &self,
+        name: &str,
+        actor: &Actor,
+    ) -> Result<DirectoryStatus, EngineError> {
         let directory = self.directory(name)?;
         let _turn = self.turn.lock().await;
         let forget = |state: &mut DirectoryState| {
             state.counts = crate::reconcile::AttributeCounts::default();
             state.rights_lost = None;
-            state.position = None;
+            state.checkpoint = None;
             // No configuration has this hash, so the scope counts as changed.
-            state.scope_hash = state.scope_hash.take().map(|_| "repinned".to_owned());
+            state.scope_hash = state.scope_hash.take().map(|_| "rebaselined".to_owned());
         };
         self.store.rebaseline(&directory.config.name, forget).await?;
-        tracing::info!(directory = name, "{name}: {actor} accepts bases, groups and rights as they are now; the next run only plans");
+        tracing::info!(
+            directory = name,
+            "{name}: {actor} accepts bases, groups and rights as they are now; the next run only plans"
+        );
         self.directory_status(&directory).await
     }
 }
 
 /// Notes the scope that a full run went by, and returns whether it is accepted: when nothing of its plan is held or rejected
 /// (`is_open`), or when the operator approved the plan.
-pub(super) fn note_scope(directory: &Directory, state: &mut DirectoryState, at: Timestamp, is_open: bool) -> bool {
+pub(super) fn note_scope(
+    directory: &Directory,
+    state: &mut DirectoryState,
+    at: Timestamp,
+    is_open: bool,
+) -> bool {
     let hash = directory.config.scope_hash();
     match &state.scope_hash {
         Some(known) if *known != hash && is_open => {

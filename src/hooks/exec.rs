@@ -76,7 +76,10 @@ pub(super) enum Cut {
 impl Program {
     /// The program of a configured command line: its path, then its arguments.
     pub fn of(exec: &[String]) -> Self {
-        Self { path: exec.first().map(Into::into).unwrap_or_default(), arguments: exec.iter().skip(1).cloned().collect() }
+        Self {
+            path: exec.first().map(Into::into).unwrap_or_default(),
+            arguments: exec.iter().skip(1).cloned().collect(),
+        }
     }
 
     /// Returns a hash of path and arguments, by which the daemon and the hook runner find out whether they mean the same.
@@ -108,7 +111,11 @@ impl Program {
             match std::fs::metadata(each) {
                 Ok(metadata) => {
                     if let Some(why) = changeable(&metadata, at > 0) {
-                        return Some(format!("{} must not be run: {} {why}", path.display(), each.display()));
+                        return Some(format!(
+                            "{} must not be run: {} {why}",
+                            path.display(),
+                            each.display()
+                        ));
                     }
                 }
                 Err(error) => return Some(format!("{} cannot be run: {error}", path.display())),
@@ -123,11 +130,17 @@ impl Program {
             return Err(why);
         }
         let mut command = Command::new(&self.path);
-        command.args(&self.arguments).env_clear().env("PATH", SEARCHED).env("LANG", "C.UTF-8").env("HOME", "/");
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .env("PATH", SEARCHED)
+            .env("LANG", "C.UTF-8")
+            .env("HOME", "/");
         command.envs(variables.iter().map(|(name, value)| (name, value))).current_dir("/");
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let child =
-            command.stdin(input).spawn().map_err(|error| format!("{} cannot be run: {}", self.path.display(), unrunnable(&error)))?;
+        let child = command.stdin(input).spawn().map_err(|error| {
+            format!("{} cannot be run: {}", self.path.display(), unrunnable(&error))
+        })?;
         let running = Running::of(&child);
         Ok((child, running))
     }
@@ -149,7 +162,9 @@ fn changeable(metadata: &Metadata, is_above: bool) -> Option<String> {
     let mode = metadata.permissions().mode();
     let owner = metadata.uid();
     if owner != 0 && owner != geteuid().as_raw() {
-        return Some(format!("belongs to uid {owner}, not to root or the user that hooks run as: chown it"));
+        return Some(format!(
+            "belongs to uid {owner}, not to root or the user that hooks run as: chown it"
+        ));
     }
     // In a folder with the sticky bit, everybody can only replace what is his own.
     let is_sticky = is_above && mode & 0o1000 != 0;
@@ -167,7 +182,8 @@ pub(super) fn said(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("it ended with exit status {code}"),
         (None, Some(signal)) => {
-            let name = Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.as_str().to_owned());
+            let name = Signal::try_from(signal)
+                .map_or_else(|_| format!("signal {signal}"), |s| s.as_str().to_owned());
             format!("it was ended by {name}")
         }
         (None, None) => "it ended in an unknown way".to_owned(),
@@ -175,7 +191,12 @@ pub(super) fn said(status: ExitStatus) -> String {
 }
 
 /// Runs a program to its end, or to the end of its time.
-pub(super) async fn run(program: &Program, variables: Vec<Variable>, input: OwnedFd, limit: Duration) -> Finished {
+pub(super) async fn run(
+    program: &Program,
+    variables: Vec<Variable>,
+    input: OwnedFd,
+    limit: Duration,
+) -> Finished {
     let not_run = |why| Finished { status: Err(Cut::NotRun(why)), output: String::new() };
     let program = program.clone();
     // Disks take their time. Whoever stops waiting for it meanwhile drops what was begun, which ends it.
@@ -192,7 +213,9 @@ pub(super) async fn run(program: &Program, variables: Vec<Variable>, input: Owne
         let talk = async { tokio::join!(stdout.read(out), stderr.read(err)) };
         let ended = async {
             let status = match timeout_at(deadline, child.wait()).await {
-                Ok(status) => status.map_err(|error| Cut::NotRun(format!("it cannot be waited for: {error}"))),
+                Ok(status) => {
+                    status.map_err(|error| Cut::NotRun(format!("it cannot be waited for: {error}")))
+                }
                 Err(_) => {
                     group.signal(Signal::SIGTERM);
                     let _ = timeout(MERCY, child.wait()).await;
@@ -223,7 +246,9 @@ pub(super) async fn run(program: &Program, variables: Vec<Variable>, input: Owne
 fn unrunnable(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            format!("{error}; it has to be executable (chmod +x), on a file system that is not mounted noexec")
+            format!(
+                "{error}; it has to be executable (chmod +x), on a file system that is not mounted noexec"
+            )
         }
         _ => error.to_string(),
     }
@@ -292,14 +317,20 @@ pub fn end_leftovers(instance: &str) -> usize {
         let pid: i32 = process.file_name()?.to_str()?.parse().ok()?;
         // Others' cannot be read.
         let environment = std::fs::read(process.join("environ")).ok()?;
-        let is_ours = environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes());
+        let is_ours =
+            environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes());
         let (group, session) = stat(process).filter(|_| is_ours)?;
         (session != pid).then_some(group)
     };
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let groups: BTreeSet<i32> = processes.filter_map(|process| group_of(&process.path())).collect();
     // Not ourselves, whoever started us.
-    groups.into_iter().filter(|group| *group != getpgrp().as_raw() && killpg(Pid::from_raw(*group), Signal::SIGKILL).is_ok()).count()
+    groups
+        .into_iter()
+        .filter(|group| {
+            *group != getpgrp().as_raw() && killpg(Pid::from_raw(*group), Signal::SIGKILL).is_ok()
+        })
+        .count()
 }
 
 #[cfg(test)]
@@ -327,10 +358,23 @@ mod tests {
     async fn the_event_is_on_stdin_and_nothing_of_ours_is_in_the_environment() {
         let done = ran("cat; pwd; env | sort; echo later >&2", LONG).await;
         assert!(done.status.unwrap().success());
-        let said: Vec<&str> = done.output.lines().filter(|l| !l.starts_with("PWD=") && !l.starts_with("_=")).collect();
+        let said: Vec<&str> = done
+            .output
+            .lines()
+            .filter(|l| !l.starts_with("PWD=") && !l.starts_with("_="))
+            .collect();
         assert_eq!(
             said,
-            ["{\"a\":1}", "/", "HOME=/", "LANG=C.UTF-8", &format!("PATH={SEARCHED}"), "ROSTERD_HOOK=h", "ROSTERD_INSTANCE=here", "later"],
+            [
+                "{\"a\":1}",
+                "/",
+                "HOME=/",
+                "LANG=C.UTF-8",
+                &format!("PATH={SEARCHED}"),
+                "ROSTERD_HOOK=h",
+                "ROSTERD_INSTANCE=here",
+                "later"
+            ],
             "{}",
             done.output
         );
@@ -351,12 +395,18 @@ mod tests {
     #[tokio::test]
     async fn what_hangs_is_ended_with_all_of_its_group_first_kindly() {
         let begun = Instant::now();
-        let done = ran("trap 'echo asked' TERM; echo $$; sleep 300 & sleep 300; sleep 300", Duration::from_millis(300)).await;
+        let done = ran(
+            "trap 'echo asked' TERM; echo $$; sleep 300 & sleep 300; sleep 300",
+            Duration::from_millis(300),
+        )
+        .await;
         assert!(matches!(done.status, Err(Cut::Late)), "{done:?}");
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         let (group, asked) = done.output.split_once('\n').unwrap();
         assert_eq!(asked.lines().next(), Some("asked"), "{asked}");
-        let of_group = |entry: std::fs::DirEntry| stat(&entry.path()).is_some_and(|(its, _)| its.to_string() == group);
+        let of_group = |entry: std::fs::DirEntry| {
+            stat(&entry.path()).is_some_and(|(its, _)| its.to_string() == group)
+        };
         until(|| !std::fs::read_dir("/proc").unwrap().flatten().any(of_group)).await;
     }
 
@@ -385,12 +435,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_is_read_to_its_end_and_only_its_end_kept() {
-        let done = ran("head -c 30000000 /dev/zero; head -c 3000000 /dev/zero >&2; echo; echo the end", LONG).await;
+        let done = ran(
+            "head -c 30000000 /dev/zero; head -c 3000000 /dev/zero >&2; echo; echo the end",
+            LONG,
+        )
+        .await;
         assert!(done.status.unwrap().success());
         assert_eq!(done.output.lines().last(), Some("the end"));
         assert!(done.output.len() <= super::super::LENGTH);
         let endless = ran("yes", Duration::from_millis(500)).await;
-        assert!(matches!(endless.status, Err(Cut::Late)) && endless.output.ends_with("y\ny"), "{endless:?}");
+        assert!(
+            matches!(endless.status, Err(Cut::Late)) && endless.output.ends_with("y\ny"),
+            "{endless:?}"
+        );
     }
 
     #[tokio::test]
@@ -405,10 +462,15 @@ mod tests {
             std::fs::set_permissions(&program.path, std::fs::Permissions::from_mode(mode)).unwrap();
             program.refusal().unwrap_or_default()
         };
-        assert!(path(0o775).contains("can be written by others") && path(0o757).contains("chmod go-w"));
+        assert!(
+            path(0o775).contains("can be written by others") && path(0o757).contains("chmod go-w")
+        );
         assert_eq!(path(0o755), "");
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(program.refusal().unwrap().contains("can be written by others"), "another could be put in its place");
+        assert!(
+            program.refusal().unwrap().contains("can be written by others"),
+            "another could be put in its place"
+        );
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         assert!(other(folder.path().to_str().unwrap()).refusal().unwrap().contains("is no file"));
         let open = tempfile::tempdir().unwrap();
@@ -417,9 +479,13 @@ mod tests {
         let linked = Program { path: link, arguments: Vec::new() };
         assert_eq!(linked.refusal(), None);
         std::fs::set_permissions(open.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(linked.refusal().unwrap().contains("can be written by others"), "another link could be put in its place");
+        assert!(
+            linked.refusal().unwrap().contains("can be written by others"),
+            "another link could be put in its place"
+        );
         if geteuid().is_root() {
-            nix::unistd::chown(&program.path, Some(nix::unistd::Uid::from_raw(12_345)), None).unwrap();
+            nix::unistd::chown(&program.path, Some(nix::unistd::Uid::from_raw(12_345)), None)
+                .unwrap();
             assert!(program.refusal().unwrap().contains("belongs to uid 12345"));
         }
     }
@@ -435,10 +501,15 @@ mod tests {
 
     #[tokio::test]
     async fn what_outlived_its_rosterd_is_ended_and_neither_anothers_nor_what_has_left() {
-        let (folder, program) = script("sleep 300 </dev/null & setsid sleep 300 & echo $! >>\"$0.left\"; exec sleep 300");
-        let begin = |instance: String| program.begin(&[(INSTANCE, instance)], input(b"").unwrap()).unwrap();
-        let (ours, anothers) = (format!("{}", std::process::id()), format!("{}, another", std::process::id()));
-        let ((mut child, _group), (mut another, _its_group)) = (begin(ours.clone()), begin(anothers));
+        let (folder, program) = script(
+            "sleep 300 </dev/null & setsid sleep 300 & echo $! >>\"$0.left\"; exec sleep 300",
+        );
+        let begin =
+            |instance: String| program.begin(&[(INSTANCE, instance)], input(b"").unwrap()).unwrap();
+        let (ours, anothers) =
+            (format!("{}", std::process::id()), format!("{}, another", std::process::id()));
+        let ((mut child, _group), (mut another, _its_group)) =
+            (begin(ours.clone()), begin(anothers));
         let left = || std::fs::read_to_string(folder.path().join("hook.left")).unwrap_or_default();
         until(|| left().lines().count() == 2).await;
         assert_eq!(end_leftovers(&ours), 1);

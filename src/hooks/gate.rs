@@ -38,11 +38,15 @@ pub enum Verdict {
 /// Asks the gate about a plan, the JSON document of which it gets on stdin, for the rosterd of this instance.
 pub async fn ask(runner: &Runner, gate: &Gate, plan: &Value, instance: &str) -> Verdict {
     let Gate { name, program: _, timeout } = gate;
-    let Finished { status, output: printed } = runner::ask(runner, gate, &plan.to_string(), instance).await;
+    let Finished { status, output: printed } =
+        runner::ask(runner, gate, &plan.to_string(), instance).await;
     let why = match status {
         Ok(status) if status.success() => return Verdict::GoesOn,
         Ok(status) => format!("the gate {name} holds it: {}", said(status)),
-        Err(Cut::Late) => format!("the gate {name} did not answer within {}", humantime::format_duration(*timeout)),
+        Err(Cut::Late) => format!(
+            "the gate {name} did not answer within {}",
+            humantime::format_duration(*timeout)
+        ),
         Err(Cut::NotRun(why)) => format!("the gate {name} could not be asked: {why}"),
     };
     Verdict::Holds { why, printed }
@@ -63,8 +67,18 @@ mod tests {
             std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
-        let gate = Gate { name: "board".into(), program: Program { path, arguments: Vec::new() }, timeout };
-        ask(&Runner::default(), &gate, &json!({ "directory": "corp", "changes": [{ "kind": "suspend" }] }), "here").await
+        let gate = Gate {
+            name: "board".into(),
+            program: Program { path, arguments: Vec::new() },
+            timeout,
+        };
+        ask(
+            &Runner::default(),
+            &gate,
+            &json!({ "directory": "corp", "changes": [{ "kind": "suspend" }] }),
+            "here",
+        )
+        .await
     }
 
     #[tokio::test]
@@ -76,14 +90,29 @@ mod tests {
     #[tokio::test]
     async fn silence_failure_and_a_gate_that_is_not_there_hold_and_are_told() {
         for (script, limit, why, printed) in [
-            ("echo 'not on a Friday' >&2; exit 1", 20_000, "the gate board holds it: it ended with exit status 1", "not on a Friday"),
-            ("echo thinking; sleep 300", 300, "the gate board did not answer within 300ms", "thinking"),
+            (
+                "echo 'not on a Friday' >&2; exit 1",
+                20_000,
+                "the gate board holds it: it ended with exit status 1",
+                "not on a Friday",
+            ),
+            (
+                "echo thinking; sleep 300",
+                300,
+                "the gate board did not answer within 300ms",
+                "thinking",
+            ),
             ("kill -KILL $$", 20_000, "the gate board holds it: it was ended by SIGKILL", ""),
         ] {
             let held = Verdict::Holds { why: why.to_owned(), printed: printed.to_owned() };
             assert_eq!(asked(script, Duration::from_millis(limit)).await, held, "{script}");
         }
-        let Verdict::Holds { why, .. } = asked("", Duration::from_secs(20)).await else { panic!("it went on") };
-        assert!(why.starts_with("the gate board could not be asked: ") && why.contains("No such file"), "{why}");
+        let Verdict::Holds { why, .. } = asked("", Duration::from_secs(20)).await else {
+            panic!("it went on")
+        };
+        assert!(
+            why.starts_with("the gate board could not be asked: ") && why.contains("No such file"),
+            "{why}"
+        );
     }
 }

@@ -108,9 +108,16 @@ const LENGTH: usize = 4 * 1024;
 fn last_lines(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
-    let lines: Vec<String> = text.lines().rev().map(clean).filter(|line| !line.trim().is_empty()).take(LINES).collect();
+    let lines: Vec<String> =
+        text.lines().rev().map(clean).filter(|line| !line.trim().is_empty()).take(LINES).collect();
     let text = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
-    let begin = text.char_indices().rev().map(|(at, _)| at).take_while(|at| text.len() - at <= LENGTH).last().unwrap_or(text.len());
+    let begin = text
+        .char_indices()
+        .rev()
+        .map(|(at, _)| at)
+        .take_while(|at| text.len() - at <= LENGTH)
+        .last()
+        .unwrap_or(text.len());
     text[begin..].to_owned()
 }
 

@@ -12,20 +12,30 @@ use sha2::Sha256;
 /// Keys are written with padding or without.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
 );
 
 /// The keys of a file, one a line. All of them sign, so that a receiver can change from one to the next.
 pub(super) fn keys(file: &Path) -> Result<Vec<SecretSlice<u8>>, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("the keys of {} cannot be read: {error}", file.display()))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("the keys of {} cannot be read: {error}", file.display()))?;
     let key = |line: &str| {
-        let key = line.strip_prefix("whsec_").and_then(|key| LENIENT.decode(key).ok()).filter(|key| !key.is_empty());
+        let key = line
+            .strip_prefix("whsec_")
+            .and_then(|key| LENIENT.decode(key).ok())
+            .filter(|key| !key.is_empty());
         key.map(SecretSlice::from)
     };
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let keys: Option<Vec<SecretSlice<u8>>> = lines.map(key).collect();
-    keys.filter(|keys| !keys.is_empty())
-        .ok_or_else(|| format!("{} holds a line that is no signing key: whsec_ and the key in Base64", file.display()))
+    keys.filter(|keys| !keys.is_empty()).ok_or_else(|| {
+        format!(
+            "{} holds a line that is no signing key: whsec_ and the key in Base64",
+            file.display()
+        )
+    })
 }
 
 /// The `webhook-signature` header: one signature for each key.
@@ -52,7 +62,8 @@ mod tests {
         let file = folder.path().join("secret");
         std::fs::write(&file, format!("{KEY}\n")).unwrap();
         let body = br#"{"test": 2432232314}"#;
-        let signature = signature(&keys(&file).unwrap(), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
+        let signature =
+            signature(&keys(&file).unwrap(), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 

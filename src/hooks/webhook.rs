@@ -39,7 +39,8 @@ pub type Proxy = String;
 impl PartialEq for Webhook {
     fn eq(&self, other: &Self) -> bool {
         let Self { url, secret_file, ca_file, proxy, connections: _ } = self;
-        (url, secret_file, ca_file, proxy) == (&other.url, &other.secret_file, &other.ca_file, &other.proxy)
+        (url, secret_file, ca_file, proxy)
+            == (&other.url, &other.secret_file, &other.ca_file, &other.proxy)
     }
 }
 
@@ -69,24 +70,52 @@ const LONGEST_WISH: Duration = Duration::from_hours(1);
 
 /// Posts the message to the server. The time limit covers everything up to the status line and the headers: a server
 /// that has answered 200 has taken the event, however slowly its body follows.
-pub async fn tell(webhook: &Webhook, message: &Message, limit: Duration, now: Timestamp) -> Attempt {
+pub async fn tell(
+    webhook: &Webhook,
+    message: &Message,
+    limit: Duration,
+    now: Timestamp,
+) -> Attempt {
     match tokio::time::timeout(limit, exchange(webhook, message, now)).await {
         Ok(Ok((response, url))) => judged(response, &url, webhook.proxy.as_deref(), now).await,
         Ok(Err(attempt)) => attempt,
-        Err(_) => down(format!("{} did not answer within {}", host(&webhook.url), humantime::format_duration(limit))),
+        Err(_) => down(format!(
+            "{} did not answer within {}",
+            host(&webhook.url),
+            humantime::format_duration(limit)
+        )),
     }
 }
 
 /// Sends the request, and follows redirects within the origin. Returns the answer and the URL that gave it.
-async fn exchange(webhook: &Webhook, message: &Message, now: Timestamp) -> Result<(Response, Url), Attempt> {
-    let (client, headers) = client(webhook).and_then(|client| Ok((client, headers(webhook, message, now)?))).map_err(down)?;
-    let Ok(mut url) = Url::parse(&webhook.url) else { return Err(refused(format!("{} is no URL", webhook.url))) };
+async fn exchange(
+    webhook: &Webhook,
+    message: &Message,
+    now: Timestamp,
+) -> Result<(Response, Url), Attempt> {
+    let (client, headers) = client(webhook)
+        .and_then(|client| Ok((client, headers(webhook, message, now)?)))
+        .map_err(down)?;
+    let Ok(mut url) = Url::parse(&webhook.url) else {
+        return Err(refused(format!("{} is no URL", webhook.url)));
+    };
     for _ in 0..=REDIRECTS {
-        let request = client.request(Method::POST, url.clone()).headers(headers.clone()).body(message.document.clone());
-        let response = request.send().await.map_err(|error| down(unreached(webhook, &without_url(error))))?;
-        let elsewhere = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).and_then(|to| url.join(to).ok());
+        let request = client
+            .request(Method::POST, url.clone())
+            .headers(headers.clone())
+            .body(message.document.clone());
+        let response =
+            request.send().await.map_err(|error| down(unreached(webhook, &without_url(error))))?;
+        let elsewhere = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|to| to.to_str().ok())
+            .and_then(|to| url.join(to).ok());
         // Only these two say that the same is to be sent there.
-        let is_same = matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+        let is_same = matches!(
+            response.status(),
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+        );
         match elsewhere.filter(|_| is_same) {
             Some(to) if to.origin() == url.origin() => url = to,
             _ => return Ok((response, url)),
@@ -118,7 +147,9 @@ fn without_url(error: reqwest::Error) -> String {
 fn unreached(Webhook { url, proxy, .. }: &Webhook, why: &str) -> String {
     let server = host(url);
     match (proxy, why.split_once("tunnel error: ")) {
-        (Some(proxy), Some((_, why))) => match why.split_once("failed to create underlying connection: ") {
+        (Some(proxy), Some((_, why))) => match why
+            .split_once("failed to create underlying connection: ")
+        {
             Some((_, why)) => format!("the proxy {} cannot be reached: {why}", host(proxy)),
             None if why == "proxy authorization required" => wants_a_name(proxy),
             None => format!("the proxy {} does not connect us with {server}: {why}", host(proxy)),
@@ -128,30 +159,42 @@ fn unreached(Webhook { url, proxy, .. }: &Webhook, why: &str) -> String {
 }
 
 fn wants_a_name(proxy: &str) -> String {
-    format!("the proxy {} wants to know who we are (407): write http://NAME:PASSWORD@… into proxy", host(proxy))
+    format!(
+        "the proxy {} wants to know who we are (407): write http://NAME:PASSWORD@… into proxy",
+        host(proxy)
+    )
 }
 
 /// What an answer means.
 async fn judged(response: Response, url: &Url, proxy: Option<&str>, now: Timestamp) -> Attempt {
     let status = response.status();
     let after = wish(response.headers(), now);
-    let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).and_then(|to| url.join(to).ok());
+    let to = response
+        .headers()
+        .get(LOCATION)
+        .and_then(|to| to.to_str().ok())
+        .and_then(|to| url.join(to).ok());
     let output = last_lines(&beginning(response).await);
     let said = format!("it answered {status}");
     let ended = match status {
         _ if status.is_success() => Ended::Taken,
         StatusCode::GONE => Ended::Gone,
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
-            Ended::Again { why: said, after, is_down: true }
-        }
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::GATEWAY_TIMEOUT => Ended::Again { why: said, after, is_down: true },
         // Nobody but a proxy answers so, and the event is not to blame for it.
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Ended::Again { why: proxy.map_or(said, wants_a_name), after, is_down: true },
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            Ended::Again { why: proxy.map_or(said, wants_a_name), after, is_down: true }
+        }
         // That the request took too long to arrive is not the request's fault.
         StatusCode::REQUEST_TIMEOUT => Ended::Again { why: said, after, is_down: false },
         _ if status.is_server_error() => Ended::Again { why: said, after, is_down: false },
         _ if status.is_redirection() => {
             let to = to.as_ref().and_then(Url::host_str).unwrap_or("nowhere");
-            Ended::Refused(format!("{said}, to {to}; what is told goes to the configured address alone: write the final one into url"))
+            Ended::Refused(format!(
+                "{said}, to {to}; what is told goes to the configured address alone: write the final one into url"
+            ))
         }
         _ => Ended::Refused(said),
     };
@@ -163,7 +206,9 @@ fn wish(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wish = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => Timestamp::from(chrono::DateTime::parse_from_rfc2822(text).ok()?.to_utc()).since(now),
+        Err(_) => {
+            Timestamp::from(chrono::DateTime::parse_from_rfc2822(text).ok()?.to_utc()).since(now)
+        }
     };
     Some(wish.min(LONGEST_WISH))
 }
@@ -202,14 +247,21 @@ fn headers(webhook: &Webhook, message: &Message, now: Timestamp) -> Result<Heade
         add("rosterd-log-head", head);
     }
     if let Some(file) = &webhook.secret_file {
-        add("webhook-signature", &sign::signature(&sign::keys(file)?, &message.id, seconds, message.document.as_bytes()));
+        add(
+            "webhook-signature",
+            &sign::signature(&sign::keys(file)?, &message.id, seconds, message.document.as_bytes()),
+        );
     }
     Ok(headers)
 }
 
 /// The client: the one of before, unless the CA file has changed since.
 fn client(webhook: &Webhook) -> Result<Client, String> {
-    let stamp = webhook.ca_file.as_ref().and_then(|file| std::fs::metadata(file).ok()).and_then(|m| Some((m.modified().ok()?, m.len())));
+    let stamp = webhook
+        .ca_file
+        .as_ref()
+        .and_then(|file| std::fs::metadata(file).ok())
+        .and_then(|m| Some((m.modified().ok()?, m.len())));
     let mut made = webhook.connections.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((of, client)) = made.as_ref()
         && *of == stamp
@@ -222,9 +274,13 @@ fn client(webhook: &Webhook) -> Result<Client, String> {
         .connect_timeout(CONNECT)
         .no_proxy();
     if let Some(proxy) = &webhook.proxy {
-        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(|error| format!("the proxy cannot be used: {error}"))?);
+        builder = builder.proxy(
+            reqwest::Proxy::all(proxy)
+                .map_err(|error| format!("the proxy cannot be used: {error}"))?,
+        );
     }
-    let client = builder.build().map_err(|error| format!("no request can be made: {}", chain(&error)))?;
+    let client =
+        builder.build().map_err(|error| format!("no request can be made: {}", chain(&error)))?;
     *made = Some((stamp, client.clone()));
     Ok(client)
 }
@@ -233,17 +289,27 @@ fn tls(Webhook { ca_file, .. }: &Webhook) -> Result<rustls::ClientConfig, String
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(file) => {
-            let bad = |error: String| format!("the CAs of {} cannot be read: {error}", file.display());
-            let certificates = CertificateDer::pem_file_iter(file).map_err(|error| bad(error.to_string()))?;
+            let bad =
+                |error: String| format!("the CAs of {} cannot be read: {error}", file.display());
+            let certificates =
+                CertificateDer::pem_file_iter(file).map_err(|error| bad(error.to_string()))?;
             for certificate in certificates {
-                roots.add(certificate.map_err(|error| bad(error.to_string()))?).map_err(|error| bad(error.to_string()))?;
+                roots
+                    .add(certificate.map_err(|error| bad(error.to_string()))?)
+                    .map_err(|error| bad(error.to_string()))?;
             }
         }
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+        None => {
+            drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs))
+        }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(config.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth())
+    let config =
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(config
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 #[cfg(test)]
@@ -252,8 +318,13 @@ mod tests {
 
     #[test]
     fn a_server_may_ask_for_patience_in_seconds_or_until_when() {
-        let now = Timestamp::from(chrono::DateTime::parse_from_rfc3339("2026-11-26T12:00:00Z").unwrap().to_utc());
-        let asked = |text: &str| wish(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]), now).map(|d| d.as_secs());
+        let now = Timestamp::from(
+            chrono::DateTime::parse_from_rfc3339("2026-11-26T12:00:00Z").unwrap().to_utc(),
+        );
+        let asked = |text: &str| {
+            wish(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]), now)
+                .map(|d| d.as_secs())
+        };
         for (text, seconds) in [
             ("120", Some(120)),
             ("Thu, 26 Nov 2026 12:00:30 GMT", Some(30)),

@@ -19,7 +19,8 @@ pub struct HandleError(String);
 
 /// Whether `text` is `[a-z0-9-]{1,63}`.
 pub(super) fn is_label(text: &str) -> bool {
-    (1..=63).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 impl Handle {
@@ -63,7 +64,10 @@ impl AccountKind {
 /// What the people of an account may do; applied by whoever asks for sign-in decisions.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one policy of the product, named as operators name it")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one policy of the product, named as operators name it"
+)]
 pub struct Policies {
     /// Shared control in screen sharing.
     pub screen_share_control: bool,
@@ -111,8 +115,14 @@ impl Policies {
     /// The policies of `self` that differ from `other`'s, as JSON.
     pub fn difference(&self, other: &Self) -> serde_json::Value {
         let (mine, theirs) = (serde_json::json!(self), serde_json::json!(other));
-        let different = mine.as_object().into_iter().flatten().filter(|(key, value)| theirs.get(key.as_str()) != Some(*value));
-        serde_json::Value::Object(different.map(|(key, value)| (key.clone(), value.clone())).collect())
+        let different = mine
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, value)| theirs.get(key.as_str()) != Some(*value));
+        serde_json::Value::Object(
+            different.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        )
     }
 
     /// Sets one policy from its text form.
@@ -123,7 +133,12 @@ impl Policies {
             "external-app-sign-in" => &mut self.external_app_sign_in,
             "external-users" => &mut self.external_users,
             "regions" => {
-                self.regions = value.split(',').map(str::trim).filter(|r| !r.is_empty() && *r != "all").map(str::to_owned).collect();
+                self.regions = value
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|r| !r.is_empty() && *r != "all")
+                    .map(str::to_owned)
+                    .collect();
                 return Ok(());
             }
             _ => return Err(PolicyError::UnknownKey(key.to_owned())),
@@ -131,7 +146,12 @@ impl Policies {
         *flag = match value {
             "true" => true,
             "false" => false,
-            _ => return Err(PolicyError::NotBoolean { key: key.to_owned(), value: value.to_owned() }),
+            _ => {
+                return Err(PolicyError::NotBoolean {
+                    key: key.to_owned(),
+                    value: value.to_owned(),
+                });
+            }
         };
         Ok(())
     }

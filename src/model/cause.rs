@@ -29,8 +29,15 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, by weight.
-    pub const ALL: [Self; 7] =
-        [Self::Operator, Self::Disabled, Self::Expired, Self::Deleted, Self::OutOfScope, Self::NoGroup, Self::Vanished];
+    pub const ALL: [Self; 7] = [
+        Self::Operator,
+        Self::Disabled,
+        Self::Expired,
+        Self::Deleted,
+        Self::OutOfScope,
+        Self::NoGroup,
+        Self::Vanished,
+    ];
 
     /// The word in output and store.
     pub fn as_str(self) -> &'static str {
@@ -94,7 +101,14 @@ pub struct Evidence {
 impl Evidence {
     /// Somebody's word: nothing was looked at.
     pub fn of_operator(why: &str, object: Option<Guid>, at: Timestamp) -> Self {
-        Self { server: "rosterd".to_owned(), object, dn: None, attribute: "operator".to_owned(), value: why.to_owned(), seen_at: at }
+        Self {
+            server: "rosterd".to_owned(),
+            object,
+            dn: None,
+            attribute: "operator".to_owned(),
+            value: why.to_owned(),
+            seen_at: at,
+        }
     }
 }
 

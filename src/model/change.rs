@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
-use super::{AccountRef, Address, Cause, Causes, Evidence, Guid, Link, Overruled, Profile, Reason, Status, Tier, User, UserId};
+use super::{
+    AccountRef, Address, Cause, Causes, Evidence, Guid, Link, Override, Profile, Reason, Status,
+    Tier, User, UserId,
+};
 
 /// What the limits are counted by (DESIGN 8).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -33,8 +36,16 @@ pub enum Class {
 
 impl Class {
     /// All of them, in the order of the configuration.
-    pub const ALL: [Self; 8] =
-        [Self::Confirmed, Self::Deleted, Self::Gone, Self::Downgrade, Self::Upgrade, Self::Create, Self::Readdress, Self::Reactivate];
+    pub const ALL: [Self; 8] = [
+        Self::Confirmed,
+        Self::Deleted,
+        Self::Gone,
+        Self::Downgrade,
+        Self::Upgrade,
+        Self::Create,
+        Self::Readdress,
+        Self::Reactivate,
+    ];
 
     /// The word in configuration, store and output.
     pub fn as_str(self) -> &'static str {
@@ -202,11 +213,11 @@ pub enum ChangeKind {
         after: Box<Profile>,
     },
     /// Something the directory asks for is overruled, or no longer.
-    Overrule {
+    Override {
         /// What was.
-        before: BTreeSet<Overruled>,
+        before: BTreeSet<Override>,
         /// What is.
-        after: BTreeSet<Overruled>,
+        after: BTreeSet<Override>,
     },
 }
 
@@ -226,7 +237,7 @@ impl ChangeKind {
             Self::Suspend { .. } => "suspend",
             Self::Reactivate { .. } => "reactivate",
             Self::Tier { .. } => "tier",
-            Self::Readdress { .. } | Self::Update { .. } | Self::Overrule { .. } => "update",
+            Self::Readdress { .. } | Self::Update { .. } | Self::Override { .. } => "update",
         }
     }
 }
@@ -330,7 +341,7 @@ impl Change {
             | ChangeKind::Move { .. }
             | ChangeKind::Readdress { .. }
             | ChangeKind::Update { .. }
-            | ChangeKind::Overrule { .. } => Vec::new(),
+            | ChangeKind::Override { .. } => Vec::new(),
         }
     }
 
@@ -338,7 +349,9 @@ impl Change {
     pub fn before(&self) -> Value {
         match &self.kind {
             ChangeKind::Create(_) | ChangeKind::Invite { .. } => Value::Null,
-            ChangeKind::Register { before } | ChangeKind::Release { before } => json!({ "status": before }),
+            ChangeKind::Register { before } | ChangeKind::Release { before } => {
+                json!({ "status": before })
+            }
             ChangeKind::Transfer { before, .. } => json!({ "account": before.handle }),
             ChangeKind::Remove { before, status } => {
                 let mut was = before.as_ref().map_or_else(|| json!({}), |before| joined(before));
@@ -346,23 +359,29 @@ impl Change {
                 was
             }
             ChangeKind::Link { before, .. } | ChangeKind::Unlink { before, .. } => joined(before),
-            ChangeKind::Relink { before, .. } => json!({ "object_guid": before.guid, "dn": before.dn.as_str() }),
+            ChangeKind::Relink { before, .. } => {
+                json!({ "object_guid": before.guid, "dn": before.dn.as_str() })
+            }
             ChangeKind::Move { before, .. } => link(before),
-            ChangeKind::Suspend { was_active, .. } => json!({ "status": if *was_active { "active" } else { "suspended" } }),
+            ChangeKind::Suspend { was_active, .. } => {
+                json!({ "status": if *was_active { "active" } else { "suspended" } })
+            }
             ChangeKind::Reactivate { lifted, remaining, .. } => {
                 json!({ "status": "suspended", "causes": lifted.iter().map(|c| c.reason).chain(remaining.iter().copied()).collect::<BTreeSet<_>>() })
             }
             ChangeKind::Tier { before, .. } => json!({ "tier": before }),
             ChangeKind::Readdress { before, .. } => addresses(before),
             ChangeKind::Update { before, after } => profile_difference(before, after),
-            ChangeKind::Overrule { before, .. } => json!({ "pinned": before }),
+            ChangeKind::Override { before, .. } => json!({ "overrides": before }),
         }
     }
 
     /// What is afterwards, as JSON.
     pub fn after(&self) -> Value {
         match &self.kind {
-            ChangeKind::Create(after) | ChangeKind::Link { after, .. } | ChangeKind::Unlink { after, .. } => joined(after),
+            ChangeKind::Create(after)
+            | ChangeKind::Link { after, .. }
+            | ChangeKind::Unlink { after, .. } => joined(after),
             ChangeKind::Invite { after, account_name } => {
                 let mut is = joined(after);
                 is["status"] = json!(Status::Invited);
@@ -373,16 +392,20 @@ impl Change {
             ChangeKind::Transfer { after, .. } => json!({ "account": after.handle }),
             ChangeKind::Release { .. } => json!({ "status": Status::Released }),
             ChangeKind::Remove { .. } => Value::Null,
-            ChangeKind::Relink { after, .. } => json!({ "object_guid": after.guid, "dn": after.dn.as_str() }),
+            ChangeKind::Relink { after, .. } => {
+                json!({ "object_guid": after.guid, "dn": after.dn.as_str() })
+            }
             ChangeKind::Move { after, .. } => link(after),
-            ChangeKind::Suspend { cause, .. } => json!({ "status": "suspended", "cause": cause.reason }),
+            ChangeKind::Suspend { cause, .. } => {
+                json!({ "status": "suspended", "cause": cause.reason })
+            }
             ChangeKind::Reactivate { remaining, .. } => {
                 json!({ "status": if remaining.is_empty() { "active" } else { "suspended" }, "causes": remaining })
             }
             ChangeKind::Tier { after, .. } => json!({ "tier": after }),
             ChangeKind::Readdress { after, .. } => addresses(after),
             ChangeKind::Update { before, after } => profile_difference(after, before),
-            ChangeKind::Overrule { after, .. } => json!({ "pinned": after }),
+            ChangeKind::Override { after, .. } => json!({ "overrides": after }),
         }
     }
 
@@ -404,23 +427,33 @@ impl Change {
 
     /// What it is recognised by.
     pub fn digest(&self) -> Digest {
-        let shown = json!([self.user, self.kind.as_str(), self.before(), self.after(), self.reason()]);
+        let shown =
+            json!([self.user, self.kind.as_str(), self.before(), self.after(), self.reason()]);
         Digest(sha2::Sha256::digest(shown.to_string().as_bytes()).into())
     }
 
     /// Address keys that this change gives up, and those it takes.
     pub fn address_moves(&self) -> (BTreeSet<super::AddressKey>, BTreeSet<super::AddressKey>) {
         match &self.kind {
-            ChangeKind::Create(after) | ChangeKind::Invite { after, .. } => (BTreeSet::new(), after.addresses.keys()),
-            ChangeKind::Remove { before: Some(before), .. } => (before.addresses.keys(), BTreeSet::new()),
-            ChangeKind::Link { before, after } | ChangeKind::Unlink { before, after } => moves(&before.addresses, &after.addresses),
+            ChangeKind::Create(after) | ChangeKind::Invite { after, .. } => {
+                (BTreeSet::new(), after.addresses.keys())
+            }
+            ChangeKind::Remove { before: Some(before), .. } => {
+                (before.addresses.keys(), BTreeSet::new())
+            }
+            ChangeKind::Link { before, after } | ChangeKind::Unlink { before, after } => {
+                moves(&before.addresses, &after.addresses)
+            }
             ChangeKind::Readdress { before, after } => moves(before, after),
             _ => (BTreeSet::new(), BTreeSet::new()),
         }
     }
 }
 
-fn moves(before: &Addresses, after: &Addresses) -> (BTreeSet<super::AddressKey>, BTreeSet<super::AddressKey>) {
+fn moves(
+    before: &Addresses,
+    after: &Addresses,
+) -> (BTreeSet<super::AddressKey>, BTreeSet<super::AddressKey>) {
     let (before, after) = (before.keys(), after.keys());
     (before.difference(&after).cloned().collect(), after.difference(&before).cloned().collect())
 }

@@ -33,7 +33,9 @@ impl ClaimState {
 
     /// The state of that word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Pending, Self::Verified, Self::Lapsed, Self::Released].into_iter().find(|s| s.as_str() == word)
+        [Self::Pending, Self::Verified, Self::Lapsed, Self::Released]
+            .into_iter()
+            .find(|s| s.as_str() == word)
     }
 
     /// Whether the domain counts as the account's own in every rule.

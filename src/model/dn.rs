@@ -31,23 +31,29 @@ impl Dn {
 
     /// The name one level up; `None` at the root.
     pub fn parent(&self) -> Option<Self> {
-        Some(Self { text: self.text[split_point(&self.text)? + 1..].to_owned(), key: self.key[split_point(&self.key)? + 1..].to_owned() })
+        Some(Self {
+            text: self.text[split_point(&self.text)? + 1..].to_owned(),
+            key: self.key[split_point(&self.key)? + 1..].to_owned(),
+        })
     }
 
     /// Whether this is `base` or stands below it.
     pub fn is_within(&self, base: &Self) -> bool {
         self.key == base.key
-            || (self.key.ends_with(&base.key) && self.key[..self.key.len() - base.key.len()].ends_with(',') && {
-                let cut = self.key.len() - base.key.len() - 1;
-                !ends_in_escape(&self.key[..cut])
-            })
+            || (self.key.ends_with(&base.key)
+                && self.key[..self.key.len() - base.key.len()].ends_with(',')
+                && {
+                    let cut = self.key.len() - base.key.len() - 1;
+                    !ends_in_escape(&self.key[..cut])
+                })
     }
 
     /// The value of the first RDN, unescaped: what people call the entry.
     pub fn name(&self) -> String {
         let rdn = split_point(&self.text).map_or(self.text.as_str(), |cut| &self.text[..cut]);
         let value = rdn.split_once('=').map_or(rdn, |(_, v)| v);
-        unescape(value).map_or_else(|| value.to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+        unescape(value)
+            .map_or_else(|| value.to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
@@ -242,7 +248,16 @@ mod tests {
 
     #[test]
     fn odd_names_are_taken_as_they_are() {
-        for odd in ["", ",", "CN=", "\\", "CN=x\\", "CN=a\\0ADEL:1,CN=Deleted Objects,DC=corp", "no equals sign", "CN=é\\zz"] {
+        for odd in [
+            "",
+            ",",
+            "CN=",
+            "\\",
+            "CN=x\\",
+            "CN=a\\0ADEL:1,CN=Deleted Objects,DC=corp",
+            "no equals sign",
+            "CN=é\\zz",
+        ] {
             let dn = Dn::new(odd);
             let _ = (dn.parent(), dn.name(), dn.is_within(&dn));
             assert_eq!(dn.as_str(), odd);

@@ -25,7 +25,9 @@ pub enum DomainError {
     #[error("\"{0}\" has a single label; claim a domain such as example.com")]
     SingleLabel(String),
     /// A public suffix.
-    #[error("\"{0}\" is a public suffix under which anybody can register; claim the domain below it that is yours")]
+    #[error(
+        "\"{0}\" is a public suffix under which anybody can register; claim the domain below it that is yours"
+    )]
     PublicSuffix(String),
 }
 
@@ -37,8 +39,11 @@ impl Domain {
         if bare.parse::<std::net::IpAddr>().is_ok() || bare.starts_with('[') {
             return Err(DomainError::IpAddress(text.to_owned()));
         }
-        let ascii = idna::domain_to_ascii_cow(bare.as_bytes(), idna::AsciiDenyList::STD3).map_err(|_| malformed())?;
-        let labels_fit = ascii.split('.').all(|l| (1..=63).contains(&l.len()) && !l.starts_with('-') && !l.ends_with('-'));
+        let ascii = idna::domain_to_ascii_cow(bare.as_bytes(), idna::AsciiDenyList::STD3)
+            .map_err(|_| malformed())?;
+        let labels_fit = ascii
+            .split('.')
+            .all(|l| (1..=63).contains(&l.len()) && !l.starts_with('-') && !l.ends_with('-'));
         if !labels_fit || ascii.len() > 253 {
             return Err(malformed());
         }
@@ -120,14 +125,16 @@ impl Address {
         if bare.is_empty() {
             return Err(AddressError::Empty);
         }
-        let (local, domain) = bare.rsplit_once('@').ok_or_else(|| AddressError::NoAt(bare.to_owned()))?;
+        let (local, domain) =
+            bare.rsplit_once('@').ok_or_else(|| AddressError::NoAt(bare.to_owned()))?;
         let is_atext = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b);
         let is_atom = |atom: &str| !atom.is_empty() && atom.bytes().all(is_atext);
         if local.len() > 64 || !local.split('.').all(is_atom) {
             return Err(AddressError::LocalPart(bare.to_owned()));
         }
         // "bob@example.com." is not an address although "example.com." is a name.
-        let domain = Domain::parse(domain).map_err(|reason| AddressError::Domain { address: bare.to_owned(), reason })?;
+        let domain = Domain::parse(domain)
+            .map_err(|reason| AddressError::Domain { address: bare.to_owned(), reason })?;
         Ok(Self { text: format!("{local}@{domain}"), domain })
     }
 
@@ -184,15 +191,29 @@ mod tests {
 
     #[test]
     fn addresses_are_the_same_by_ascii_case_and_a_label_and_by_nothing_else() {
-        let same =
-            [("Bob@Example.COM", "bob@example.com"), ("a@bücher.de", "A@xn--bcher-kva.de"), (" bob@example.com ", "bob@example.com")];
+        let same = [
+            ("Bob@Example.COM", "bob@example.com"),
+            ("a@bücher.de", "A@xn--bcher-kva.de"),
+            (" bob@example.com ", "bob@example.com"),
+        ];
         for (a, b) in same {
-            assert_eq!(Address::parse(a).map(|a| a.key()), Address::parse(b).map(|b| b.key()), "{a} {b}");
+            assert_eq!(
+                Address::parse(a).map(|a| a.key()),
+                Address::parse(b).map(|b| b.key()),
+                "{a} {b}"
+            );
         }
-        let different =
-            [("a@evil-example.com", "a@example.com"), ("a@sub.example.com", "a@example.com"), ("a.b@example.com", "ab@example.com")];
+        let different = [
+            ("a@evil-example.com", "a@example.com"),
+            ("a@sub.example.com", "a@example.com"),
+            ("a.b@example.com", "ab@example.com"),
+        ];
         for (a, b) in different {
-            assert_ne!(Address::parse(a).map(|a| a.key()), Address::parse(b).map(|b| b.key()), "{a} {b}");
+            assert_ne!(
+                Address::parse(a).map(|a| a.key()),
+                Address::parse(b).map(|b| b.key()),
+                "{a} {b}"
+            );
         }
     }
 
@@ -227,8 +248,14 @@ mod tests {
 
     #[test]
     fn only_a_domain_below_a_public_suffix_can_be_claimed() {
-        assert_eq!(Domain::claimable("Example.COM").map(|d| d.to_string()), Ok("example.com".to_owned()));
-        assert_eq!(Domain::claimable("bücher.example").map(|d| d.to_string()), Ok("xn--bcher-kva.example".to_owned()));
+        assert_eq!(
+            Domain::claimable("Example.COM").map(|d| d.to_string()),
+            Ok("example.com".to_owned())
+        );
+        assert_eq!(
+            Domain::claimable("bücher.example").map(|d| d.to_string()),
+            Ok("xn--bcher-kva.example".to_owned())
+        );
         assert!(matches!(Domain::claimable("co.uk"), Err(DomainError::PublicSuffix(_))));
         assert!(matches!(Domain::claimable("com"), Err(DomainError::SingleLabel(_))));
         assert!(matches!(Domain::claimable("192.0.2.1"), Err(DomainError::IpAddress(_))));

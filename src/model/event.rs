@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Account, Actor, Address, Addresses, Change, ChangeKind, Claim, DirectoryName, Dn, EventId, Guid, Handle, Profile, RunId, Status,
-    Timestamp, User,
+    Account, Actor, Address, Addresses, Change, ChangeKind, Claim, DirectoryName, Dn, EventId,
+    Guid, Handle, Profile, RunId, Status, Timestamp, User,
 };
 
 /// Who and what is behind an event.
@@ -74,7 +74,8 @@ pub struct Identity {
 impl Identity {
     /// The names of this user; `dn` is where its entry is located by now, if that was read.
     pub fn of(user: &User, dn: Option<&Dn>) -> Self {
-        let Profile { display_name, sam_account_name, user_principal_name, employee_id, .. } = user.profile.clone();
+        let Profile { display_name, sam_account_name, user_principal_name, employee_id, .. } =
+            user.profile.clone();
         let Addresses { primary, secondary } = user.addresses.clone();
         let link = user.link.as_ref();
         Self {
@@ -95,7 +96,8 @@ impl Identity {
 impl Event {
     /// The events of a change. A transfer is one for either account; that logon names are kept from now on is none.
     pub fn of(change: &Change, cause: &EventCause) -> Vec<Self> {
-        if matches!(&change.kind, ChangeKind::Update { before, after } if after.only_learns_logon_names(before)) {
+        if matches!(&change.kind, ChangeKind::Update { before, after } if after.only_learns_logon_names(before))
+        {
             return Vec::new();
         }
         let kind = match &change.kind {
@@ -116,10 +118,12 @@ impl Event {
             | ChangeKind::Reactivate { .. }
             | ChangeKind::Readdress { .. }
             | ChangeKind::Update { .. }
-            | ChangeKind::Overrule { .. } => "user.updated",
+            | ChangeKind::Override { .. } => "user.updated",
         };
         let accounts = match &change.kind {
-            ChangeKind::Transfer { before, after } => vec![Some(before.handle.clone()), Some(after.handle.clone())],
+            ChangeKind::Transfer { before, after } => {
+                vec![Some(before.handle.clone()), Some(after.handle.clone())]
+            }
             _ => vec![cause.account.clone()],
         };
         let told_to = |account| Self {
@@ -135,26 +139,61 @@ impl Event {
     }
 
     /// An event about anything that is no user.
-    pub fn about(kind: &'static str, subject: impl Into<String>, cause: &EventCause, before: Value, after: Value) -> Self {
-        Self { kind, subject: Subject(subject.into()), cause: cause.clone(), before, after, evidence: Value::Null, user: None }
+    pub fn about(
+        kind: &'static str,
+        subject: impl Into<String>,
+        cause: &EventCause,
+        before: Value,
+        after: Value,
+    ) -> Self {
+        Self {
+            kind,
+            subject: Subject(subject.into()),
+            cause: cause.clone(),
+            before,
+            after,
+            evidence: Value::Null,
+            user: None,
+        }
     }
 
     /// An account's event.
-    pub fn of_account(kind: &'static str, account: &Account, cause: &EventCause, before: Value, after: Value) -> Self {
+    pub fn of_account(
+        kind: &'static str,
+        account: &Account,
+        cause: &EventCause,
+        before: Value,
+        after: Value,
+    ) -> Self {
         let cause = EventCause { account: Some(account.handle.clone()), ..cause.clone() };
         Self::about(kind, account.id.to_string(), &cause, before, after)
     }
 
     /// A claim's event: the cause says whose it is.
-    pub fn of_claim(kind: &'static str, claim: &Claim, was: Option<super::ClaimState>, cause: &EventCause) -> Self {
-        let before = was.map_or(Value::Null, |state| json!({ "domain": claim.domain, "state": state }));
-        let after = json!({ "domain": claim.domain, "state": claim.state, "finding": claim.finding });
+    pub fn of_claim(
+        kind: &'static str,
+        claim: &Claim,
+        was: Option<super::ClaimState>,
+        cause: &EventCause,
+    ) -> Self {
+        let before =
+            was.map_or(Value::Null, |state| json!({ "domain": claim.domain, "state": state }));
+        let after =
+            json!({ "domain": claim.domain, "state": claim.state, "finding": claim.finding });
         Self::about(kind, claim.id.to_string(), cause, before, after)
     }
 
     /// The CloudEvents document.
     pub fn document(&self, id: EventId) -> Value {
-        let Self { kind, subject, cause: EventCause { actor, run, account, at }, before, after, evidence, user } = self;
+        let Self {
+            kind,
+            subject,
+            cause: EventCause { actor, run, account, at },
+            before,
+            after,
+            evidence,
+            user,
+        } = self;
         let mut document = json!({
             "specversion": "1.0",
             "id": id,

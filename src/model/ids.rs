@@ -146,7 +146,10 @@ mod tests {
 
     #[test]
     fn a_guid_prints_as_powershell_shows_it() {
-        let bytes = [0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff];
+        let bytes = [
+            0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd,
+            0xee, 0xff,
+        ];
         let guid = Guid::from_ad(&bytes).expect("16 bytes");
         assert_eq!(guid.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
         assert_eq!(guid.to_ad(), bytes);
@@ -160,6 +163,9 @@ mod tests {
         assert_eq!(UserId::of_person(a, person), UserId::of_person(a, person));
         assert_ne!(UserId::of_person(a, person), UserId::of_person(b, person));
         let (first, last) = (Guid([1; 16]), Guid([2; 16]));
-        assert!(UserId::of_person(a, first) < UserId::of_person(a, last), "users are in the order of people");
+        assert!(
+            UserId::of_person(a, first) < UserId::of_person(a, last),
+            "users are in the order of people"
+        );
     }
 }

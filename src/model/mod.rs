@@ -12,7 +12,7 @@ mod email;
 mod event;
 mod ids;
 mod observation;
-mod overruled;
+mod overrides;
 mod person;
 mod plan;
 mod rejection;
@@ -30,9 +30,12 @@ pub use email::{Address, AddressError, AddressKey, Domain, DomainError};
 pub use event::{Event, EventCause, Identity, KnownAs, Subject};
 pub use ids::{AccountId, ClaimId, DirectoryName, EventId, Guid, PlanId, RunId, UserId};
 pub use observation::ObservationNumber;
-pub use overruled::{Overruled, OverruledError};
+pub use overrides::{Override, OverruledError};
 pub use person::{Broken, Expiry, Field, Person, Placement, Profile, UserAccountControl};
-pub use plan::{ChangeCounts, HeldChange, HoldReason, Plan, PlanState, Quarantine, QuarantineReason, RunState, Trigger};
+pub use plan::{
+    ChangeCounts, HeldChange, HoldReason, Plan, PlanState, Quarantine, QuarantineReason, RunState,
+    Trigger,
+};
 pub use rejection::Rejection;
 pub use secret::{SecretFault, secret_line};
 pub use time::Timestamp;

@@ -134,9 +134,21 @@ impl Profile {
             sam_account_name,
             user_principal_name,
         } = self;
-        let fields =
-            [display_name, given_name, surname, title, department, phone, employee_id, manager, sam_account_name, user_principal_name];
-        if let Some((_, field)) = Self::NAMES.into_iter().zip(fields).find(|(known, _)| *known == name) {
+        let fields = [
+            display_name,
+            given_name,
+            surname,
+            title,
+            department,
+            phone,
+            employee_id,
+            manager,
+            sam_account_name,
+            user_principal_name,
+        ];
+        if let Some((_, field)) =
+            Self::NAMES.into_iter().zip(fields).find(|(known, _)| *known == name)
+        {
             *field = Some(value.to_owned());
         }
     }
@@ -207,13 +219,21 @@ impl Profile {
     /// that it could not be read, and hooks find people by it.
     #[must_use]
     pub fn keeping_logon_name(&self, before: &Self) -> Self {
-        Self { sam_account_name: self.sam_account_name.clone().or_else(|| before.sam_account_name.clone()), ..self.clone() }
+        Self {
+            sam_account_name: self
+                .sam_account_name
+                .clone()
+                .or_else(|| before.sam_account_name.clone()),
+            ..self.clone()
+        }
     }
 
     /// Whether this is `before` with logon names that were not kept yet. Everybody has a sAMAccountName, so a user without
     /// one was last read by a version that did not ask for it, or without the right to read it.
     pub fn only_learns_logon_names(&self, before: &Self) -> bool {
-        before.sam_account_name.is_none() && self.sam_account_name.is_some() && self.without_logon_names() == before.without_logon_names()
+        before.sam_account_name.is_none()
+            && self.sam_account_name.is_some()
+            && self.without_logon_names() == before.without_logon_names()
     }
 }
 
@@ -243,7 +263,8 @@ pub struct Person {
     /// The rest, of several values the smallest.
     pub profile: Profile,
     /// The values of attributes of the profile that have several, by name; of nearly everybody there are none.
-    pub several: Option<Box<std::collections::BTreeMap<&'static str, std::collections::BTreeSet<String>>>>,
+    pub several:
+        Option<Box<std::collections::BTreeMap<&'static str, std::collections::BTreeSet<String>>>>,
 }
 
 /// What is left of an entry that cannot be used: its name or some attribute is broken. What it shows of the account's state is
@@ -295,8 +316,14 @@ mod tests {
         };
         let (unknown, known) = (profile(None, "Clerk"), profile(Some("ann"), "Clerk"));
         assert!(known.only_learns_logon_names(&unknown));
-        assert!(!profile(Some("ann"), "Chief").only_learns_logon_names(&unknown), "the title is news");
-        assert!(!profile(Some("ann.lee"), "Clerk").only_learns_logon_names(&known), "another name is news");
+        assert!(
+            !profile(Some("ann"), "Chief").only_learns_logon_names(&unknown),
+            "the title is news"
+        );
+        assert!(
+            !profile(Some("ann.lee"), "Clerk").only_learns_logon_names(&known),
+            "another name is news"
+        );
         assert!(!unknown.only_learns_logon_names(&known));
         assert_eq!(unknown.keeping_logon_name(&known), known, "unreadable is not gone");
     }

@@ -66,12 +66,16 @@ impl QuarantineReason {
         match self {
             Self::NoAddress => "give the entry a primary address (mail), or disable it",
             Self::MalformedAddress => "correct the entry's primary address (mail)",
-            Self::UnclaimedDomain => "claim the domain of the address, or correct the entry's primary address (mail)",
+            Self::UnclaimedDomain => {
+                "claim the domain of the address, or correct the entry's primary address (mail)"
+            }
             Self::ContestedAddress => "give each of the entries with this address one of its own",
             Self::AddressHeld => {
                 "the same person, created anew: rosterctl user relink; somebody new: rosterctl user release-address of whoever has it"
             }
-            Self::UnreadableState => "give the service account the right to read userAccountControl, accountExpires and primaryGroupID",
+            Self::UnreadableState => {
+                "give the service account the right to read userAccountControl, accountExpires and primaryGroupID"
+            }
             Self::UnknownAccountControl => {
                 "give the service account the right to read userAccountControl, or correct its value: a number of 32 bits"
             }
@@ -157,8 +161,8 @@ pub enum HoldReason {
     PlanOnly,
     /// A gate did not let it pass.
     Gate,
-    /// It must still hold at a second look.
-    Settling,
+    /// It must still hold at a recheck.
+    GracePeriod,
     /// An operator rejected it, or a change that it cannot be applied without.
     Rejected,
 }
@@ -173,16 +177,25 @@ impl HoldReason {
             Self::NoWitness => "no-witness",
             Self::PlanOnly => "plan-only",
             Self::Gate => "gate",
-            Self::Settling => "settling",
+            Self::GracePeriod => "grace-period",
             Self::Rejected => "rejected",
         }
     }
 
     /// The reason of that word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Limit, Self::Cluster, Self::Protected, Self::NoWitness, Self::PlanOnly, Self::Gate, Self::Settling, Self::Rejected]
-            .into_iter()
-            .find(|r| r.as_str() == word)
+        [
+            Self::Limit,
+            Self::Cluster,
+            Self::Protected,
+            Self::NoWitness,
+            Self::PlanOnly,
+            Self::Gate,
+            Self::GracePeriod,
+            Self::Rejected,
+        ]
+        .into_iter()
+        .find(|r| r.as_str() == word)
     }
 }
 
@@ -242,9 +255,17 @@ impl PlanState {
 
     /// The state of that word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Open, Self::Approved, Self::Applied, Self::Rejected, Self::Withdrawn, Self::Superseded, Self::Expired]
-            .into_iter()
-            .find(|s| s.as_str() == word)
+        [
+            Self::Open,
+            Self::Approved,
+            Self::Applied,
+            Self::Rejected,
+            Self::Withdrawn,
+            Self::Superseded,
+            Self::Expired,
+        ]
+        .into_iter()
+        .find(|s| s.as_str() == word)
     }
 }
 
@@ -263,7 +284,7 @@ pub enum Trigger {
     /// An account's expiry came.
     Expiry,
     /// What settled is due.
-    SecondLook,
+    Recheck,
     /// A held plan was approved.
     Approval,
     /// A run is taken back.
@@ -283,7 +304,7 @@ impl Trigger {
             Self::Live => "live",
             Self::Startup => "startup",
             Self::Expiry => "expiry",
-            Self::SecondLook => "second-look",
+            Self::Recheck => "recheck",
             Self::Approval => "approval",
             Self::Undo => "undo",
             Self::SignIn => "sign-in",
@@ -346,7 +367,9 @@ impl ChangeCounts {
         let slot = match kind {
             ChangeKind::Create(_) | ChangeKind::Invite { .. } => &mut self.create,
             ChangeKind::Release { .. } | ChangeKind::Remove { .. } => &mut self.release,
-            ChangeKind::Link { .. } | ChangeKind::Relink { .. } | ChangeKind::Move { .. } => &mut self.link,
+            ChangeKind::Link { .. } | ChangeKind::Relink { .. } | ChangeKind::Move { .. } => {
+                &mut self.link
+            }
             ChangeKind::Suspend { .. } => &mut self.suspend,
             ChangeKind::Reactivate { .. } => &mut self.reactivate,
             ChangeKind::Tier { .. } => &mut self.tier,
@@ -355,7 +378,7 @@ impl ChangeCounts {
             | ChangeKind::Unlink { .. }
             | ChangeKind::Readdress { .. }
             | ChangeKind::Update { .. }
-            | ChangeKind::Overrule { .. } => &mut self.update,
+            | ChangeKind::Override { .. } => &mut self.update,
         };
         *slot += 1;
     }

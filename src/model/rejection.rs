@@ -31,7 +31,10 @@ impl Change {
     /// Returns the keys that recognise this change among rejections; several where it lifts several causes.
     pub fn rejection_keys(&self) -> Vec<Digest> {
         let reason = self.reason().map(Reason::as_str);
-        keys(self.user, self.kind.as_str(), reason, &self.before(), &self.after()).into_iter().map(|(key, _)| key).collect()
+        keys(self.user, self.kind.as_str(), reason, &self.before(), &self.after())
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect()
     }
 }
 
@@ -42,15 +45,24 @@ impl WrittenChange {
     }
 }
 
-fn keys(user: UserId, kind: &str, reason: Option<&str>, before: &Value, after: &Value) -> Vec<(Digest, Option<Reason>)> {
-    let key = |essence: Value| Digest(sha2::Sha256::digest(json!([user, kind, essence]).to_string().as_bytes()).into());
+fn keys(
+    user: UserId,
+    kind: &str,
+    reason: Option<&str>,
+    before: &Value,
+    after: &Value,
+) -> Vec<(Digest, Option<Reason>)> {
+    let key = |essence: Value| {
+        Digest(sha2::Sha256::digest(json!([user, kind, essence]).to_string().as_bytes()).into())
+    };
     let parsed = |reason: Option<&str>| reason.and_then(Reason::parse);
     match kind {
         "suspend" => vec![(key(json!(reason)), parsed(reason))],
         "reactivate" => {
             let set = |of: &Value| of["causes"].as_array().cloned().unwrap_or_default();
             let remaining = set(after);
-            let lifted: Vec<Value> = set(before).into_iter().filter(|cause| !remaining.contains(cause)).collect();
+            let lifted: Vec<Value> =
+                set(before).into_iter().filter(|cause| !remaining.contains(cause)).collect();
             lifted.iter().map(|cause| (key(cause.clone()), parsed(cause.as_str()))).collect()
         }
         _ => vec![(key(json!([without_profile(before), without_profile(after)])), parsed(reason))],
@@ -81,16 +93,30 @@ mod tests {
     #[test]
     fn a_rejected_suspension_is_recognised_whatever_the_user_was_before() {
         let of = |status: &str, reason: &str| {
-            key("suspend", Some(reason), &json!({ "status": status }), &json!({ "status": "suspended", "cause": reason }))
+            key(
+                "suspend",
+                Some(reason),
+                &json!({ "status": status }),
+                &json!({ "status": "suspended", "cause": reason }),
+            )
         };
         assert_eq!(of("active", "no-group"), of("suspended", "no-group"));
-        assert_ne!(of("active", "no-group"), of("active", "disabled"), "another reason is another question");
+        assert_ne!(
+            of("active", "no-group"),
+            of("active", "disabled"),
+            "another reason is another question"
+        );
     }
 
     #[test]
     fn a_rejected_creation_is_recognised_by_tier_and_addresses_alone() {
         let of = |title: &str, mail: &str, tier: &str| {
-            key("create", None, &Value::Null, &json!({ "tier": tier, "primary_email": mail, "profile": { "title": title } }))
+            key(
+                "create",
+                None,
+                &Value::Null,
+                &json!({ "tier": tier, "primary_email": mail, "profile": { "title": title } }),
+            )
         };
         assert_eq!(of("Clerk", "a@example.com", "pro"), of("Chief", "a@example.com", "pro"));
         assert_ne!(of("Clerk", "a@example.com", "pro"), of("Clerk", "b@example.com", "pro"));
@@ -99,7 +125,9 @@ mod tests {
 
     #[test]
     fn a_rejected_reactivation_covers_each_cause_that_it_would_lift() {
-        let of = |before: &[&str], after: &[&str]| key("reactivate", None, &json!({ "causes": before }), &json!({ "causes": after }));
+        let of = |before: &[&str], after: &[&str]| {
+            key("reactivate", None, &json!({ "causes": before }), &json!({ "causes": after }))
+        };
         let both = of(&["no-group", "disabled"], &[]);
         assert_eq!(both.len(), 2);
         assert!(of(&["no-group", "disabled"], &["disabled"]).iter().all(|key| both.contains(key)));

@@ -31,7 +31,9 @@ impl SecretFault {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Empty => "write the password into it",
-            Self::Utf16 | Self::NotUtf8 | Self::ByteOrderMark => "save it as UTF-8 without a byte-order mark",
+            Self::Utf16 | Self::NotUtf8 | Self::ByteOrderMark => {
+                "save it as UTF-8 without a byte-order mark"
+            }
             Self::Nul | Self::Lines | Self::SpaceAround | Self::Invisible(_) => {
                 "write the password alone into it, on one line: printf %s 'PASSWORD' > FILE"
             }
@@ -85,7 +87,8 @@ pub fn secret_line(content: &[u8]) -> Result<&str, SecretFault> {
 
 /// Returns whether a character is not shown: controls, and the format characters that editors and mail programs leave behind.
 fn is_invisible(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -108,7 +111,9 @@ mod tests {
 
     #[test]
     fn the_shape_of_a_file_that_is_no_secret_is_told() {
-        use SecretFault::{ByteOrderMark, Empty, Invisible, Lines, NotUtf8, Nul, SpaceAround, Utf16};
+        use SecretFault::{
+            ByteOrderMark, Empty, Invisible, Lines, NotUtf8, Nul, SpaceAround, Utf16,
+        };
         let table: [(&[u8], SecretFault); 20] = [
             (b"", Empty),
             (b"\n", Empty),

@@ -48,7 +48,11 @@ impl Timestamp {
 
     /// As chrono's type; instants outside its range are clamped to the epoch's end points.
     pub fn to_utc(self) -> DateTime<Utc> {
-        DateTime::from_timestamp_micros(self.0).unwrap_or(if self.0 < 0 { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC })
+        DateTime::from_timestamp_micros(self.0).unwrap_or(if self.0 < 0 {
+            DateTime::<Utc>::MIN_UTC
+        } else {
+            DateTime::<Utc>::MAX_UTC
+        })
     }
 }
 
@@ -80,7 +84,9 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        DateTime::parse_from_rfc3339(&text).map(|t| Self::from(t.to_utc())).map_err(serde::de::Error::custom)
+        DateTime::parse_from_rfc3339(&text)
+            .map(|t| Self::from(t.to_utc()))
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -90,7 +96,10 @@ mod tests {
 
     #[test]
     fn the_last_filetime_does_not_overflow_and_an_ordinary_one_is_exact() {
-        assert_eq!(Timestamp::from_filetime(133_801_632_000_000_000).to_string(), "2025-01-01T00:00:00.000Z");
+        assert_eq!(
+            Timestamp::from_filetime(133_801_632_000_000_000).to_string(),
+            "2025-01-01T00:00:00.000Z"
+        );
         let last = Timestamp::from_filetime(i64::MAX);
         assert!(last > Timestamp::from_filetime(133_801_632_000_000_000));
         assert_eq!(Timestamp(1_000_000).to_filetime(), FILETIME_OF_UNIX_EPOCH + 10_000_000);

@@ -6,7 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Addresses, Causes, ChangeKind, DirectoryName, Dn, Guid, Joined, ObservationNumber, Overruled, Profile, Timestamp, UserId,
+    AccountId, Addresses, Causes, ChangeKind, DirectoryName, Dn, Guid, Joined, ObservationNumber,
+    Override, Profile, Timestamp, UserId,
 };
 
 /// Basic or Pro.
@@ -131,7 +132,7 @@ pub struct User {
     /// Why it is suspended.
     pub causes: Causes,
     /// What an operator has overruled until AD changes.
-    pub pins: BTreeSet<Overruled>,
+    pub overrides: BTreeSet<Override>,
     /// Rises with every write; a write names the version it was decided on.
     pub version: i64,
     /// The observation behind the last change that a directory asked for.
@@ -175,7 +176,7 @@ impl User {
             profile,
             link,
             causes,
-            pins: BTreeSet::new(),
+            overrides: BTreeSet::new(),
             version: 0,
             observed_from: ObservationNumber::default(),
             invited_at: None,
@@ -201,7 +202,8 @@ impl User {
             }
             ChangeKind::Invite { after, .. } => {
                 let Joined { tier, addresses, profile, link, causes } = (**after).clone();
-                (self.standing, self.tier, self.addresses, self.profile, self.link) = (Standing::Invited, tier, addresses, profile, link);
+                (self.standing, self.tier, self.addresses, self.profile, self.link) =
+                    (Standing::Invited, tier, addresses, profile, link);
                 self.causes = causes;
                 self.invited_at = Some(at);
             }
@@ -215,16 +217,19 @@ impl User {
             ChangeKind::Remove { .. } => {}
             ChangeKind::Unlink { after, .. } => {
                 let Joined { tier, addresses, profile, link, causes } = (**after).clone();
-                (self.tier, self.addresses, self.profile, self.link, self.causes) = (tier, addresses, profile, link, causes);
+                (self.tier, self.addresses, self.profile, self.link, self.causes) =
+                    (tier, addresses, profile, link, causes);
                 // Whoever was invited, and has not come yet, is invited again.
                 if self.invited_at.is_some() && self.joined_at.is_none() {
                     self.standing = Standing::Invited;
                 }
             }
-            ChangeKind::Relink { after, .. } | ChangeKind::Move { after, .. } => self.link = Some(after.clone()),
+            ChangeKind::Relink { after, .. } | ChangeKind::Move { after, .. } => {
+                self.link = Some(after.clone())
+            }
             ChangeKind::Suspend { cause, .. } => {
                 self.causes.add(cause.clone());
-                self.pins.remove(&Overruled::Reason(cause.reason));
+                self.overrides.remove(&Override::Reason(cause.reason));
             }
             ChangeKind::Reactivate { lifted, .. } => {
                 for cause in lifted.iter() {
@@ -234,7 +239,7 @@ impl User {
             ChangeKind::Tier { after, .. } => self.tier = *after,
             ChangeKind::Readdress { after, .. } => self.addresses = after.clone(),
             ChangeKind::Update { after, .. } => self.profile = (**after).clone(),
-            ChangeKind::Overrule { after, .. } => self.pins.clone_from(after),
+            ChangeKind::Override { after, .. } => self.overrides.clone_from(after),
         }
         self.updated_at = at;
     }

@@ -38,7 +38,9 @@ pub struct WrittenChange {
 impl WrittenChange {
     /// The addresses it took from somebody.
     pub fn former_addresses(&self) -> Vec<AddressKey> {
-        let of = |value: &Value| value.as_str().and_then(|text| Address::parse(text).ok()).map(|address| address.key());
+        let of = |value: &Value| {
+            value.as_str().and_then(|text| Address::parse(text).ok()).map(|address| address.key())
+        };
         let secondary = self.before["secondary_emails"].as_array().into_iter().flatten();
         of(&self.before["primary_email"]).into_iter().chain(secondary.filter_map(of)).collect()
     }

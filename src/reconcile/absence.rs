@@ -53,7 +53,11 @@ impl Absent {
     ) -> Self {
         // A base that shows nobody although it had somebody is believed only if everybody of it was found somewhere.
         let emptied = complete.map(Complete::emptied).unwrap_or_default();
-        let unexplained: Vec<Dn> = emptied.iter().filter(|base| !all_found(base, found, last_seen, &is_suspended)).cloned().collect();
+        let unexplained: Vec<Dn> = emptied
+            .iter()
+            .filter(|base| !all_found(base, found, last_seen, &is_suspended))
+            .cloned()
+            .collect();
         let emptied_and_unexplained = |dn: &Dn| unexplained.iter().any(|base| dn.is_within(base));
         let mut absent = Self::default();
         for (guid, confirmation) in found {
@@ -63,15 +67,25 @@ impl Absent {
                     absent.desired.insert(*guid, decide(Person::clone(person), policy));
                 }
                 Confirmation::Tombstone(dn) => {
-                    absent.desired.insert(*guid, Desired::gone(*guid, dn.clone(), Facts::Tombstone, Reason::Deleted, false));
+                    absent.desired.insert(
+                        *guid,
+                        Desired::gone(*guid, dn.clone(), Facts::Tombstone, Reason::Deleted, false),
+                    );
                 }
                 Confirmation::Nowhere(look) => match (stood, complete) {
-                    (Some(stood), Some(proof)) if proof.covers(stood) && proof.unidentified() == 0 && !emptied_and_unexplained(stood) => {
-                        absent.desired.insert(*guid, Desired::vanished(*guid, stood.clone(), *look, proof));
+                    (Some(stood), Some(proof))
+                        if proof.covers(stood)
+                            && proof.unidentified() == 0
+                            && !emptied_and_unexplained(stood) =>
+                    {
+                        absent
+                            .desired
+                            .insert(*guid, Desired::vanished(*guid, stood.clone(), *look, proof));
                     }
                     _ => absent.unknown.push(*guid),
                 },
-                Confirmation::Malformed(rest) => match Desired::broken(*guid, rest.clone(), policy) {
+                Confirmation::Malformed(rest) => match Desired::broken(*guid, rest.clone(), policy)
+                {
                     Some(desired) => drop(absent.desired.insert(*guid, desired)),
                     None => absent.unknown.push(*guid),
                 },
@@ -83,15 +97,28 @@ impl Absent {
 }
 
 /// Whether everybody who may still sign in, and last stood below the base, was found: alive elsewhere, or as a tombstone.
-fn all_found(base: &Dn, found: &BTreeMap<Guid, Confirmation>, last_seen: &BTreeMap<Guid, Dn>, is_suspended: impl Fn(Guid) -> bool) -> bool {
+fn all_found(
+    base: &Dn,
+    found: &BTreeMap<Guid, Confirmation>,
+    last_seen: &BTreeMap<Guid, Dn>,
+    is_suspended: impl Fn(Guid) -> bool,
+) -> bool {
     let of_base = last_seen.iter().filter(|(guid, dn)| dn.is_within(base) && !is_suspended(**guid));
-    of_base.into_iter().all(|(guid, _)| matches!(found.get(guid), Some(Confirmation::Alive(_) | Confirmation::Tombstone(_))))
+    of_base.into_iter().all(|(guid, _)| {
+        matches!(found.get(guid), Some(Confirmation::Alive(_) | Confirmation::Tombstone(_)))
+    })
 }
 
 impl Desired {
     /// Somebody who is neither alive nor a tombstone. Needs the proof that the read was complete.
     fn vanished(guid: Guid, last_seen: Dn, look: Look, _proof: &Complete) -> Self {
-        let desired = Self::gone(guid, last_seen, Facts::Nowhere, Reason::Vanished, look == Look::Unwitnessed);
+        let desired = Self::gone(
+            guid,
+            last_seen,
+            Facts::Nowhere,
+            Reason::Vanished,
+            look == Look::Unwitnessed,
+        );
         debug_assert_eq!(desired.finding(Reason::Vanished), Finding::Holds);
         desired
     }

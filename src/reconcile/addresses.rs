@@ -9,7 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Desired, Known, Policy, Primary};
-use crate::model::{Address, AddressKey, Addresses, Field, Guid, Overruled, Profile, QuarantineReason, Status, User, UserId};
+use crate::model::{
+    Address, AddressKey, Addresses, Field, Guid, Override, Profile, QuarantineReason, Status, User,
+    UserId,
+};
 
 /// A person of another directory of the account who wants an address, too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -50,16 +53,30 @@ pub(super) struct LeftOut {
 impl LeftOut {
     /// The sentence that operators are told.
     pub fn sentence(&self, d: &Desired, desired: &BTreeMap<Guid, Desired>) -> String {
-        let name = |guid: &Guid| desired.get(guid).map_or_else(|| guid.to_string(), |d| d.dn.as_str().to_owned());
+        let name = |guid: &Guid| {
+            desired.get(guid).map_or_else(|| guid.to_string(), |d| d.dn.as_str().to_owned())
+        };
         let (address, dn) = (self.address.as_str(), d.dn.as_str());
-        let others = self.wanted_by.iter().filter(|guid| **guid != d.guid).map(name).collect::<Vec<_>>().join(", ");
+        let others = self
+            .wanted_by
+            .iter()
+            .filter(|guid| **guid != d.guid)
+            .map(name)
+            .collect::<Vec<_>>()
+            .join(", ");
         match (&self.holder, others.as_str()) {
             (Some(holder), _) => {
-                format!("{dn} does not get the alias {address}, which {holder} holds: take it out of one of the two entries")
+                format!(
+                    "{dn} does not get the alias {address}, which {holder} holds: take it out of one of the two entries"
+                )
             }
-            (None, "") => format!("{dn} does not get the alias {address}, which another directory of the account names, too"),
+            (None, "") => format!(
+                "{dn} does not get the alias {address}, which another directory of the account names, too"
+            ),
             (None, others) => {
-                format!("{dn} does not get the alias {address}, which {others} names, too: take it out of all entries but one")
+                format!(
+                    "{dn} does not get the alias {address}, which {others} names, too: take it out of all entries but one"
+                )
             }
         }
     }
@@ -78,10 +95,18 @@ pub(super) struct Settled {
 
 /// Settles the wishes. `known` tells who holds what now; a user that is not among the wishes keeps all of it. `leaving` are
 /// the users whose entry is gone or barred, suspended already or not.
-pub(super) fn settle(wishes: &BTreeMap<Guid, Wish<'_>>, known: &Known, leaving: &BTreeSet<UserId>) -> Settled {
-    let wishers: BTreeMap<UserId, Guid> = wishes.iter().filter_map(|(g, w)| Some((w.user?.id, *g))).collect();
-    let holder = |key: &AddressKey| known.holder(key).map(|user| (user, wishers.get(&user.id).copied()));
-    let has_left = |user: &User| user.link.is_some() && (user.status() == Status::Suspended || leaving.contains(&user.id));
+pub(super) fn settle(
+    wishes: &BTreeMap<Guid, Wish<'_>>,
+    known: &Known,
+    leaving: &BTreeSet<UserId>,
+) -> Settled {
+    let wishers: BTreeMap<UserId, Guid> =
+        wishes.iter().filter_map(|(g, w)| Some((w.user?.id, *g))).collect();
+    let holder =
+        |key: &AddressKey| known.holder(key).map(|user| (user, wishers.get(&user.id).copied()));
+    let has_left = |user: &User| {
+        user.link.is_some() && (user.status() == Status::Suspended || leaving.contains(&user.id))
+    };
 
     let mut settled = Settled::default();
     loop {
@@ -124,8 +149,11 @@ fn settle_secondaries<'k>(
     holder: impl Fn(&AddressKey) -> Option<(&'k User, Option<Guid>)>,
     settled: &mut Settled,
 ) {
-    let primaries: BTreeMap<AddressKey, Guid> =
-        wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)).map(|(g, w)| (w.primary.key(), *g)).collect();
+    let primaries: BTreeMap<AddressKey, Guid> = wishes
+        .iter()
+        .filter(|(g, _)| !settled.refused.contains_key(g))
+        .map(|(g, w)| (w.primary.key(), *g))
+        .collect();
     let mut asking: BTreeMap<AddressKey, BTreeSet<Guid>> = BTreeMap::new();
     for (guid, wish) in wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)) {
         for address in wish.secondary {
@@ -138,23 +166,39 @@ fn settle_secondaries<'k>(
         }
         match holder(key) {
             Some((_, Some(w))) if w == guid => true,
-            Some((user, _)) if wishes[&guid].takes_nothing && user.status() != Status::Released => false,
+            Some((user, _)) if wishes[&guid].takes_nothing && user.status() != Status::Released => {
+                false
+            }
             // Held by somebody who keeps it: not a wisher, refused, or asking for it again.
             Some((user, None)) if user.status() != Status::Released => false,
-            Some((_, Some(w))) if settled.refused.contains_key(&w) || asking.get(key).is_some_and(|a| a.contains(&w)) => false,
+            Some((_, Some(w)))
+                if settled.refused.contains_key(&w)
+                    || asking.get(key).is_some_and(|a| a.contains(&w)) =>
+            {
+                false
+            }
             _ => asking.get(key).is_some_and(|a| a.len() == 1) && !known.rivals.contains_key(key),
         }
     };
     for (guid, wish) in wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)) {
-        let (granted, left): (Vec<&Address>, Vec<&Address>) = wish.secondary.iter().partition(|a| gets(&a.key(), *guid));
+        let (granted, left): (Vec<&Address>, Vec<&Address>) =
+            wish.secondary.iter().partition(|a| gets(&a.key(), *guid));
         let secondary = granted.into_iter().cloned().collect();
         settled.granted.insert(*guid, Addresses { primary: Some(wish.primary.clone()), secondary });
         let left: Vec<LeftOut> = left
             .into_iter()
             .map(|address| {
                 let key = address.key();
-                let kept = holder(&key).filter(|(user, _)| user.status() != Status::Released).map(|(user, _)| name(user));
-                let wanted_by = asking.get(&key).cloned().into_iter().flatten().chain(primaries.get(&key).copied()).collect();
+                let kept = holder(&key)
+                    .filter(|(user, _)| user.status() != Status::Released)
+                    .map(|(user, _)| name(user));
+                let wanted_by = asking
+                    .get(&key)
+                    .cloned()
+                    .into_iter()
+                    .flatten()
+                    .chain(primaries.get(&key).copied())
+                    .collect();
                 LeftOut { address: address.clone(), holder: kept, wanted_by }
             })
             .collect();
@@ -165,7 +209,10 @@ fn settle_secondaries<'k>(
 }
 
 fn name(user: &User) -> String {
-    user.addresses.primary.as_ref().map_or_else(|| format!("the user {}", user.id), |a| a.as_str().to_owned())
+    user.addresses
+        .primary
+        .as_ref()
+        .map_or_else(|| format!("the user {}", user.id), |a| a.as_str().to_owned())
 }
 
 /// The addresses that these people want and do not have: who else wants one has to be read, too, before it changes hands.
@@ -173,7 +220,11 @@ pub fn newly_wanted(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSe
     let mut wanted = BTreeSet::new();
     for d in desired.values() {
         let own = known.of_person(d.guid).map(|user| user.id);
-        wanted.extend(d.wanted_keys().into_iter().filter(|key| known.holder(key).is_none_or(|holder| Some(holder.id) != own)));
+        wanted.extend(
+            d.wanted_keys()
+                .into_iter()
+                .filter(|key| known.holder(key).is_none_or(|holder| Some(holder.id) != own)),
+        );
     }
     wanted
 }
@@ -182,7 +233,11 @@ pub fn newly_wanted(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSe
 ///
 /// The present value stays while it is among them; else it is the one of an unmanaged user; else the smallest. So the order
 /// of the values, which a server does not promise, decides nothing.
-pub(super) fn chosen(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -> Option<BTreeMap<Guid, Desired>> {
+pub(super) fn chosen(
+    desired: &BTreeMap<Guid, Desired>,
+    known: &Known,
+    policy: &Policy,
+) -> Option<BTreeMap<Guid, Desired>> {
     if desired.values().all(|d| d.choices.is_none()) {
         return None;
     }
@@ -191,12 +246,18 @@ pub(super) fn chosen(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &
         let Some(choices) = d.choices.clone() else { return d };
         let own = known.of_person(d.guid);
         let present = own.and_then(|user| user.addresses.primary.as_ref());
-        let is_present = |address: &&Address| present.is_some_and(|present| present.key() == address.key());
+        let is_present =
+            |address: &&Address| present.is_some_and(|present| present.key() == address.key());
         let is_unmanaged = |address: &&Address| {
             let holder = known.holder(&address.key());
-            holder.is_some_and(|u| u.link.is_none() && u.account == policy.account && !u.pins.contains(&Overruled::Link(d.guid)))
+            holder.is_some_and(|u| {
+                u.link.is_none()
+                    && u.account == policy.account
+                    && !u.overrides.contains(&Override::Link(d.guid))
+            })
         };
-        let of_unmanaged = || if own.is_none() { choices.addresses.iter().find(is_unmanaged) } else { None };
+        let of_unmanaged =
+            || if own.is_none() { choices.addresses.iter().find(is_unmanaged) } else { None };
         if let Some(address) = choices.addresses.iter().find(is_present).or_else(of_unmanaged) {
             d.primary = Primary::Usable(address.clone());
         }
@@ -224,18 +285,26 @@ pub struct Choices {
 impl Choices {
     fn keep_present(&self, present: &Profile, wanted: &mut Profile) {
         for (name, value) in present.fields() {
-            if let Some(value) = value.filter(|value| self.profile.get(name).is_some_and(|values| values.contains(*value))) {
+            if let Some(value) = value.filter(|value| {
+                self.profile.get(name).is_some_and(|values| values.contains(*value))
+            }) {
                 wanted.set(name, value);
             }
         }
     }
 
     /// The values of the primary address as one field: the smallest that is usable, else the smallest.
-    pub(super) fn first(field: &Field, is_usable: impl Fn(&Address) -> bool) -> (Field, BTreeSet<Address>) {
+    pub(super) fn first(
+        field: &Field,
+        is_usable: impl Fn(&Address) -> bool,
+    ) -> (Field, BTreeSet<Address>) {
         let Field::Several(values) = field else { return (field.clone(), BTreeSet::new()) };
-        let parsed: BTreeSet<Address> = values.iter().filter_map(|text| Address::parse(text).ok()).collect();
-        let usable: BTreeSet<Address> = parsed.iter().filter(|address| is_usable(address)).cloned().collect();
-        let first = usable.first().or_else(|| parsed.first()).map(|address| address.as_str().to_owned());
+        let parsed: BTreeSet<Address> =
+            values.iter().filter_map(|text| Address::parse(text).ok()).collect();
+        let usable: BTreeSet<Address> =
+            parsed.iter().filter(|address| is_usable(address)).cloned().collect();
+        let first =
+            usable.first().or_else(|| parsed.first()).map(|address| address.as_str().to_owned());
         let first = first.or_else(|| values.iter().min().cloned());
         (first.map_or(Field::Absent, Field::Text), usable)
     }

@@ -56,7 +56,8 @@ mod tests {
     fn a_canary_is_blind_only_without_an_attribute_that_no_administrator_can_clear() {
         let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
         let all = set(&["objectguid", "useraccountcontrol", "description", "manager", "mail"]);
-        let canary = Canary { guid: Guid([1; 16]), name: "svc".to_owned(), attributes: all.clone() };
+        let canary =
+            Canary { guid: Guid([1; 16]), name: "svc".to_owned(), attributes: all.clone() };
         let blind = |hidden: &str| {
             let shown = all.iter().filter(|a| *a != hidden).cloned().collect();
             canary.blind(&shown).map(str::to_owned).collect::<Vec<_>>()

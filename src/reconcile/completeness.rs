@@ -118,10 +118,19 @@ impl fmt::Display for Problem {
                 write!(f, "page {page} of {base} ")?;
                 match end {
                     PageEnd::More | PageEnd::Last => write!(f, "ended"),
-                    PageEnd::NoControl => write!(f, "came without a paging control, so nothing says whether it was the last"),
-                    PageEnd::SameCookie => write!(f, "came with the cookie of the page before and nothing new: the server goes in circles"),
+                    PageEnd::NoControl => write!(
+                        f,
+                        "came without a paging control, so nothing says whether it was the last"
+                    ),
+                    PageEnd::SameCookie => write!(
+                        f,
+                        "came with the cookie of the page before and nothing new: the server goes in circles"
+                    ),
                     PageEnd::Refused(3) => write!(f, "ended with result 3 (timeLimitExceeded)"),
-                    PageEnd::Refused(4) => write!(f, "ended with result 4 (sizeLimitExceeded): what was returned is not all"),
+                    PageEnd::Refused(4) => write!(
+                        f,
+                        "ended with result 4 (sizeLimitExceeded): what was returned is not all"
+                    ),
                     PageEnd::Refused(code) => write!(f, "ended with result {code}"),
                     PageEnd::Cut => write!(f, "was cut off"),
                 }?;
@@ -129,14 +138,26 @@ impl fmt::Display for Problem {
             }
             Self::Unread(base) => write!(f, "{base} was not read to its end"),
             Self::ServerChanged => {
-                write!(f, "another server, or another copy of its database, answered at the end of the read than at its beginning")
+                write!(
+                    f,
+                    "another server, or another copy of its database, answered at the end of the read than at its beginning"
+                )
             }
-            Self::ServerUnknown => write!(f, "the server does not show dsServiceName, so nothing says that one server answered throughout"),
+            Self::ServerUnknown => write!(
+                f,
+                "the server does not show dsServiceName, so nothing says that one server answered throughout"
+            ),
             Self::CanaryGone(name) => {
-                write!(f, "the canary {name} was not found: the service account has lost rights, or another server answers")
+                write!(
+                    f,
+                    "the canary {name} was not found: the service account has lost rights, or another server answers"
+                )
             }
             Self::CanaryBlind(name, attribute) => {
-                write!(f, "the canary {name} no longer shows {attribute}: the service account has lost the right to read it")
+                write!(
+                    f,
+                    "the canary {name} no longer shows {attribute}: the service account has lost the right to read it"
+                )
             }
             Self::RightsLost { attribute, seen, people } => {
                 write!(
@@ -195,7 +216,8 @@ impl Ledger {
         if let Some(canary) = self.expected.canaries.iter().find(|c| c.guid == guid) {
             self.canaries.insert((moment, guid));
             for lost in canary.blind(attributes) {
-                self.problems.push((None, Problem::CanaryBlind(canary.name.clone(), lost.to_owned())));
+                self.problems
+                    .push((None, Problem::CanaryBlind(canary.name.clone(), lost.to_owned())));
             }
             let optional = canary.attributes.difference(attributes).filter(|a| !is_always_shown(a));
             self.faded.extend(optional.map(|a| (canary.name.clone(), a.clone())));
@@ -224,7 +246,12 @@ impl Ledger {
             PageEnd::Last => self.finished[base] = true,
             end => {
                 let text = self.said.remove(&base).unwrap_or_default();
-                let problem = Problem::Page { base: self.expected.bases[base].clone(), page: self.pages[base], end, text };
+                let problem = Problem::Page {
+                    base: self.expected.bases[base].clone(),
+                    page: self.pages[base],
+                    end,
+                    text,
+                };
                 self.problems.push((Some(base), problem));
             }
         }
@@ -237,7 +264,12 @@ impl Ledger {
 
     /// The bases that have shown nobody.
     pub fn empty_bases(&self) -> impl Iterator<Item = &Dn> {
-        self.expected.bases.iter().zip(&self.entries).filter(|(_, n)| **n == 0).map(|(base, _)| base)
+        self.expected
+            .bases
+            .iter()
+            .zip(&self.entries)
+            .filter(|(_, n)| **n == 0)
+            .map(|(base, _)| base)
     }
 
     /// Whether some base has shown nobody, so that it matters how many people stood there.
@@ -260,18 +292,22 @@ impl Ledger {
         let global = self.global_problems();
         for base in 0..self.expected.bases.len() {
             if !self.finished[base] && !self.problems.iter().any(|(b, _)| *b == Some(base)) {
-                self.problems.push((Some(base), Problem::Unread(self.expected.bases[base].clone())));
+                self.problems
+                    .push((Some(base), Problem::Unread(self.expected.bases[base].clone())));
             }
         }
         self.problems.extend(global.into_iter().map(|p| (None, p)));
         let counts = self.counts();
         let damaged: BTreeSet<Option<usize>> = self.problems.iter().map(|(b, _)| *b).collect();
-        let whole: Vec<usize> = (0..self.expected.bases.len()).filter(|b| !damaged.contains(&Some(*b))).collect();
+        let whole: Vec<usize> =
+            (0..self.expected.bases.len()).filter(|b| !damaged.contains(&Some(*b))).collect();
         let complete = (!damaged.contains(&None) && !whole.is_empty()).then(|| Complete {
             bases: whole.iter().map(|b| self.expected.bases[*b].clone()).collect(),
             emptied: whole
                 .iter()
-                .filter(|b| self.entries[**b] == 0 && self.expected.people.get(**b).is_some_and(|n| *n > 0))
+                .filter(|b| {
+                    self.entries[**b] == 0 && self.expected.people.get(**b).is_some_and(|n| *n > 0)
+                })
                 .map(|b| self.expected.bases[*b].clone())
                 .collect(),
             everywhere: damaged.is_empty(),
@@ -280,19 +316,25 @@ impl Ledger {
         });
         match complete {
             Some(complete) if self.problems.is_empty() => Ok(complete),
-            partial => Err(Incomplete { problems: self.problems.into_iter().map(|(_, p)| p).collect(), partial }),
+            partial => Err(Incomplete {
+                problems: self.problems.into_iter().map(|(_, p)| p).collect(),
+                partial,
+            }),
         }
     }
 
     fn counts(&self) -> AttributeCounts {
-        let seen = self.expected.attributes.iter().zip(self.seen).map(|(a, n)| (a.clone(), n)).collect();
+        let seen =
+            self.expected.attributes.iter().zip(self.seen).map(|(a, n)| (a.clone(), n)).collect();
         AttributeCounts { people: self.entries(), seen }
     }
 
     fn global_problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         match (self.servers.get(&Moment::Before), self.servers.get(&Moment::After)) {
-            (Some(before), Some(after)) if before.ds_service_name.is_empty() || after.ds_service_name.is_empty() => {
+            (Some(before), Some(after))
+                if before.ds_service_name.is_empty() || after.ds_service_name.is_empty() =>
+            {
                 problems.push(Problem::ServerUnknown)
             }
             (Some(before), Some(after)) if before == after => {}
@@ -309,13 +351,18 @@ impl Ledger {
         problems.extend(self.rights_lost());
         // A canary's value may have been cleared. That nobody shows the attribute any more, although people did, is no such thing.
         let is_lost = |attribute: &String| {
-            let expected = self.expected.attributes.iter().position(|a| a.eq_ignore_ascii_case(attribute));
-            let had = |bit: usize| self.expected.counts.seen.get(&self.expected.attributes[bit]).copied().unwrap_or(0);
+            let expected =
+                self.expected.attributes.iter().position(|a| a.eq_ignore_ascii_case(attribute));
+            let had = |bit: usize| {
+                self.expected.counts.seen.get(&self.expected.attributes[bit]).copied().unwrap_or(0)
+            };
             let exempt = self.expected.exempt.iter().any(|a| a.eq_ignore_ascii_case(attribute));
             expected.is_some_and(|bit| self.seen[bit] == 0 && had(bit) > 0) && !exempt
         };
         let lost = self.faded.iter().filter(|(_, attribute)| is_lost(attribute));
-        problems.extend(lost.map(|(name, attribute)| Problem::CanaryBlind(name.clone(), attribute.clone())));
+        problems.extend(
+            lost.map(|(name, attribute)| Problem::CanaryBlind(name.clone(), attribute.clone())),
+        );
         problems
     }
 
@@ -333,10 +380,18 @@ impl Ledger {
                 }
                 let had = before.seen.get(*attribute).copied().unwrap_or(0);
                 // Measured by the people read, so that half of the company leaving is not taken for lost rights.
-                let share_halved = u128::from(*seen) * 2 * u128::from(before.people) <= u128::from(had) * u128::from(people);
-                people > 0 && had >= 20 && share_halved && !self.expected.exempt.contains(*attribute)
+                let share_halved = u128::from(*seen) * 2 * u128::from(before.people)
+                    <= u128::from(had) * u128::from(people);
+                people > 0
+                    && had >= 20
+                    && share_halved
+                    && !self.expected.exempt.contains(*attribute)
             })
-            .map(move |(attribute, seen)| Problem::RightsLost { attribute: attribute.clone(), seen, people })
+            .map(move |(attribute, seen)| Problem::RightsLost {
+                attribute: attribute.clone(),
+                seen,
+                people,
+            })
     }
 }
 
@@ -354,7 +409,10 @@ pub struct Complete {
 
 impl Complete {
     /// The proof for people that were asked for by GUID: every one of them was answered.
-    pub fn of_people(asked: &BTreeSet<Guid>, answered: &BTreeMap<Guid, super::Confirmation>) -> Option<Self> {
+    pub fn of_people(
+        asked: &BTreeSet<Guid>,
+        answered: &BTreeMap<Guid, super::Confirmation>,
+    ) -> Option<Self> {
         asked.iter().all(|guid| answered.contains_key(guid)).then(|| Self {
             bases: Vec::new(),
             emptied: Vec::new(),
@@ -397,7 +455,12 @@ pub struct Incomplete {
 impl fmt::Display for Incomplete {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut told = BTreeSet::new();
-        let lines: Vec<String> = self.problems.iter().map(Problem::to_string).filter(|line| told.insert(line.clone())).collect();
+        let lines: Vec<String> = self
+            .problems
+            .iter()
+            .map(Problem::to_string)
+            .filter(|line| told.insert(line.clone()))
+            .collect();
         write!(f, "the directory was not read completely: {}", lines.join("; "))
     }
 }
@@ -407,7 +470,11 @@ mod tests {
     use super::*;
 
     fn ledger(bases: usize) -> Ledger {
-        let me = Canary { guid: Guid([1; 16]), name: "svc".to_owned(), attributes: ["mail".to_owned()].into() };
+        let me = Canary {
+            guid: Guid([1; 16]),
+            name: "svc".to_owned(),
+            attributes: ["mail".to_owned()].into(),
+        };
         Ledger::new(Expectation {
             bases: (0..bases).map(|n| Dn::new(format!("OU=b{n},DC=corp"))).collect(),
             people: vec![10; bases],
@@ -420,7 +487,10 @@ mod tests {
     }
 
     fn around(ledger: &mut Ledger, moment: Moment) {
-        ledger.server(moment, ServerIdentity { ds_service_name: "CN=DC1".to_owned(), invocation_id: None });
+        ledger.server(
+            moment,
+            ServerIdentity { ds_service_name: "CN=DC1".to_owned(), invocation_id: None },
+        );
         ledger.canary(moment, Guid([1; 16]), &["mail".to_owned()].into());
     }
 
@@ -479,7 +549,10 @@ mod tests {
         around(&mut l, Moment::Before);
         l.page(0, PageEnd::Last);
         around(&mut l, Moment::After);
-        l.server(Moment::After, ServerIdentity { ds_service_name: "CN=DC2".to_owned(), invocation_id: None });
+        l.server(
+            Moment::After,
+            ServerIdentity { ds_service_name: "CN=DC2".to_owned(), invocation_id: None },
+        );
         assert!(l.finish().expect_err("another server").partial.is_none());
 
         let blind = read(ledger(1), |l| {
@@ -500,7 +573,12 @@ mod tests {
             })
         };
         assert!(people(100, 41).is_ok());
-        assert!(people(100, 40).expect_err("mail").to_string().contains("mail was seen on only 40 of 100"));
+        assert!(
+            people(100, 40)
+                .expect_err("mail")
+                .to_string()
+                .contains("mail was seen on only 40 of 100")
+        );
         assert!(people(95, 80).is_ok());
         assert!(people(94, 80).expect_err("control").to_string().contains("userAccountControl"));
     }

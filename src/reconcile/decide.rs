@@ -7,8 +7,9 @@ use xxhash_rust::xxh3::Xxh3;
 use super::addresses::Choices;
 use super::{Closure, Membership, TierRules, TierWish, WithoutGroup};
 use crate::model::{
-    AccountId, Address, AddressKey, Broken, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry, Field, Guid, Person, Placement, Profile,
-    QuarantineReason, Reason, Timestamp, User, UserAccountControl,
+    AccountId, Address, AddressKey, Broken, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry,
+    Field, Guid, Person, Placement, Profile, QuarantineReason, Reason, Timestamp, User,
+    UserAccountControl,
 };
 
 /// Where and when an entry was seen.
@@ -40,7 +41,9 @@ impl Exclude {
 /// Whether `*` in the pattern, standing for any text, makes it the text.
 fn glob(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
     let mut parts: Vec<&str> = parts.collect();
     let Some(last) = parts.pop() else { return rest.is_empty() };
     for part in parts {
@@ -163,12 +166,17 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
         _ => None,
     };
     let tier = policy.tiers.wish(&policy.closure, &person.groups, !person.groups_unknown);
-    let secondary = secondaries(&person, if addresses.len() > 1 { &Primary::Unseen } else { &primary }, policy);
+    let secondary =
+        secondaries(&person, if addresses.len() > 1 { &Primary::Unseen } else { &primary }, policy);
     let no_proxies = person.proxy_addresses.is_empty();
     // Most decisions are forgotten at once: nothing is copied for them.
-    let Person { guid, dn, placement, control, expires, groups_unknown, profile, several, .. } = person;
+    let Person { guid, dn, placement, control, expires, groups_unknown, profile, several, .. } =
+        person;
     let profiles = several.map(|several| *several).unwrap_or_default();
-    let choices = Choices { addresses: if addresses.len() > 1 { addresses } else { BTreeSet::new() }, profile: profiles };
+    let choices = Choices {
+        addresses: if addresses.len() > 1 { addresses } else { BTreeSet::new() },
+        profile: profiles,
+    };
     let mut desired = Desired {
         choices: (choices != Choices::default()).then(|| Box::new(choices)),
         guid,
@@ -189,7 +197,8 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
     desired.set(
         Reason::OutOfScope,
         match &desired.facts {
-            Facts::Alive { excluded_by: Some(_), .. } | Facts::Alive { placement: Placement::Outside { .. }, .. } => Finding::Holds,
+            Facts::Alive { excluded_by: Some(_), .. }
+            | Facts::Alive { placement: Placement::Outside { .. }, .. } => Finding::Holds,
             Facts::Alive { placement: Placement::Inside, .. } => Finding::Refuted,
             _ => Finding::Unknown,
         },
@@ -207,7 +216,9 @@ fn secondaries(person: &Person, primary: &Primary, policy: &Policy) -> BTreeSet<
     person
         .proxy_addresses
         .iter()
-        .filter_map(|value| value.split_once(':').filter(|(kind, _)| kind.eq_ignore_ascii_case("smtp")))
+        .filter_map(|value| {
+            value.split_once(':').filter(|(kind, _)| kind.eq_ignore_ascii_case("smtp"))
+        })
         .filter_map(|(_, text)| Address::parse(text).ok())
         .filter(|a| policy.claims.covers(a) && Some(a.key()) != first && seen.insert(a.key()))
         .collect()
@@ -238,7 +249,11 @@ impl Desired {
                     Primary::Usable(address) => Some(address.key()),
                     _ => None,
                 };
-                let kept = user.addresses.secondary.iter().filter(|a| policy.claims.covers(a) && Some(a.key()) != first);
+                let kept = user
+                    .addresses
+                    .secondary
+                    .iter()
+                    .filter(|a| policy.claims.covers(a) && Some(a.key()) != first);
                 self.secondary = kept.cloned().collect();
             }
         }
@@ -272,8 +287,12 @@ impl Desired {
     /// What operators are told of values of which one was taken.
     pub(super) fn several(&self) -> impl Iterator<Item = String> {
         let choices = self.choices.as_deref();
-        let address = choices.filter(|c| !c.addresses.is_empty()).map(|c| ("primary address", c.addresses.len()));
-        let others = choices.into_iter().flat_map(|c| c.profile.iter().map(|(name, values)| (*name, values.len())));
+        let address = choices
+            .filter(|c| !c.addresses.is_empty())
+            .map(|c| ("primary address", c.addresses.len()));
+        let others = choices
+            .into_iter()
+            .flat_map(|c| c.profile.iter().map(|(name, values)| (*name, values.len())));
         let sentence = |(what, n): (&str, usize)| {
             format!(
                 "{} has {n} values for its {what}; the present one is kept while it is among them, else the smallest is taken",
@@ -284,7 +303,13 @@ impl Desired {
     }
 
     /// A person of whom only the tombstone is left.
-    pub(super) fn gone(guid: Guid, dn: Dn, facts: Facts, reason: Reason, unwitnessed: bool) -> Self {
+    pub(super) fn gone(
+        guid: Guid,
+        dn: Dn,
+        facts: Facts,
+        reason: Reason,
+        unwitnessed: bool,
+    ) -> Self {
         let mut desired = Self { unwitnessed, ..Self::unread(guid, dn, facts) };
         desired.set(reason, Finding::Holds);
         desired
@@ -293,7 +318,13 @@ impl Desired {
     /// Of an entry that cannot be used: that it is disabled or has expired, if it shows that. Nothing else of it counts.
     pub fn broken(guid: Guid, rest: Broken, policy: &Policy) -> Option<Self> {
         let Broken { dn, control, expires } = rest;
-        let facts = Facts::Alive { control, expires, groups_unknown: false, placement: Placement::Unknown, excluded_by: None };
+        let facts = Facts::Alive {
+            control,
+            expires,
+            groups_unknown: false,
+            placement: Placement::Unknown,
+            excluded_by: None,
+        };
         let mut desired = Self::unread(guid, dn, facts);
         desired.judge_state(control, expires, policy);
         let shows = |reason| desired.finding(reason) == Finding::Holds;
@@ -309,7 +340,12 @@ impl Desired {
         Some(desired)
     }
 
-    fn judge_state(&mut self, control: Option<UserAccountControl>, expires: Option<Expiry>, policy: &Policy) {
+    fn judge_state(
+        &mut self,
+        control: Option<UserAccountControl>,
+        expires: Option<Expiry>,
+        policy: &Policy,
+    ) {
         let holds = |is: bool| if is { Finding::Holds } else { Finding::Refuted };
         self.set(Reason::Disabled, control.map_or(Finding::Unknown, |c| holds(c.is_disabled())));
         let expired = match (expires, policy.now) {
@@ -327,7 +363,9 @@ impl Desired {
     fn judge_tier(&mut self, policy: &Policy) {
         let finding = match (self.tier, policy.tiers.without_group) {
             // Groups are no reason to suspend anybody, whatever they are.
-            (_, WithoutGroup::Keep | WithoutGroup::Basic) | (TierWish::Entitled { .. }, _) => Finding::Refuted,
+            (_, WithoutGroup::Keep | WithoutGroup::Basic) | (TierWish::Entitled { .. }, _) => {
+                Finding::Refuted
+            }
             (TierWish::Without, WithoutGroup::Suspend) => Finding::Holds,
             (TierWish::Unknown, WithoutGroup::Suspend) => Finding::Unknown,
         };
@@ -346,10 +384,16 @@ impl Desired {
 
     /// Whether the entry is of this directory's scope, or only its state puts it outside: many filters exclude disabled people.
     pub(super) fn is_person_of_scope(&self) -> bool {
-        let by_state = |attribute: &str| ["userAccountControl", "accountExpires"].iter().any(|a| a.eq_ignore_ascii_case(attribute));
+        let by_state = |attribute: &str| {
+            ["userAccountControl", "accountExpires"]
+                .iter()
+                .any(|a| a.eq_ignore_ascii_case(attribute))
+        };
         match &self.facts {
             Facts::Alive { excluded_by: Some(_), .. } | Facts::Tombstone | Facts::Nowhere => false,
-            Facts::Alive { placement: Placement::Outside { attribute, .. }, .. } => by_state(attribute),
+            Facts::Alive { placement: Placement::Outside { attribute, .. }, .. } => {
+                by_state(attribute)
+            }
             Facts::Alive { .. } => true,
         }
     }
@@ -363,8 +407,11 @@ impl Desired {
         };
         let value = dn.as_str().to_owned();
         let placement = Placement::Outside { attribute: "distinguishedName".to_owned(), value };
-        let mut desired =
-            Self::unread(seen.guid, dn, Facts::Alive { control, expires, placement, excluded_by: None, groups_unknown: false });
+        let mut desired = Self::unread(
+            seen.guid,
+            dn,
+            Facts::Alive { control, expires, placement, excluded_by: None, groups_unknown: false },
+        );
         for reason in [Reason::Disabled, Reason::Expired] {
             desired.set(reason, seen.finding(reason));
         }
@@ -432,25 +479,33 @@ impl Desired {
 
     /// Whether an unknown person like this would get a user.
     pub fn is_provisionable(&self, policy: &Policy) -> bool {
-        let present = [Reason::Disabled, Reason::Expired, Reason::OutOfScope].into_iter().all(|r| self.finding(r) == Finding::Refuted);
+        let present = [Reason::Disabled, Reason::Expired, Reason::OutOfScope]
+            .into_iter()
+            .all(|r| self.finding(r) == Finding::Refuted);
         present && matches!(self.primary, Primary::Usable(_)) && self.joining_tier(policy).is_some()
     }
 
     /// The aspect of the entry that cannot be judged, because its attribute is not readable or has no usable value.
     pub(super) fn unknown_aspect(&self) -> Option<QuarantineReason> {
-        let Facts::Alive { control, expires, groups_unknown, .. } = &self.facts else { return None };
+        let Facts::Alive { control, expires, groups_unknown, .. } = &self.facts else {
+            return None;
+        };
         match (control, expires) {
             (None, None) => Some(QuarantineReason::UnreadableState),
             (None, Some(_)) => Some(QuarantineReason::UnknownAccountControl),
             (Some(_), None) => Some(QuarantineReason::UnknownExpiry),
-            (Some(_), Some(_)) => (*groups_unknown && self.tier == TierWish::Unknown).then_some(QuarantineReason::UnknownPrimaryGroup),
+            (Some(_), Some(_)) => (*groups_unknown && self.tier == TierWish::Unknown)
+                .then_some(QuarantineReason::UnknownPrimaryGroup),
         }
     }
 
     /// Whether an unknown person would get a user but for an aspect that cannot be judged.
     pub(super) fn is_undecided(&self, policy: &Policy) -> bool {
-        let is_barred = [Reason::Disabled, Reason::Expired].into_iter().any(|r| self.finding(r) == Finding::Holds);
-        let would_join = self.joining_tier(policy).is_some() || self.unknown_aspect() == Some(QuarantineReason::UnknownPrimaryGroup);
+        let is_barred = [Reason::Disabled, Reason::Expired]
+            .into_iter()
+            .any(|r| self.finding(r) == Finding::Holds);
+        let would_join = self.joining_tier(policy).is_some()
+            || self.unknown_aspect() == Some(QuarantineReason::UnknownPrimaryGroup);
         self.unknown_aspect().is_some()
             && !is_barred
             && self.finding(Reason::OutOfScope) == Finding::Refuted
@@ -462,7 +517,9 @@ impl Desired {
     pub(super) fn joining_tier(&self, policy: &Policy) -> Option<crate::model::Tier> {
         match (self.tier, policy.tiers.without_group) {
             (TierWish::Entitled { tier, .. }, _) => Some(tier),
-            (TierWish::Without, WithoutGroup::Keep | WithoutGroup::Basic) => Some(crate::model::Tier::Basic),
+            (TierWish::Without, WithoutGroup::Keep | WithoutGroup::Basic) => {
+                Some(crate::model::Tier::Basic)
+            }
             (TierWish::Without, WithoutGroup::Suspend) | (TierWish::Unknown, _) => None,
         }
     }
@@ -470,7 +527,13 @@ impl Desired {
     /// What was seen that makes the reason hold, or refutes it.
     pub fn evidence(&self, reason: Reason, policy: &Policy) -> Evidence {
         let observed = &policy.observed;
-        let group = |guid: Guid| policy.closure.groups().find(|g| g.guid == guid).map_or_else(|| guid.to_string(), |g| g.dn.name());
+        let group = |guid: Guid| {
+            policy
+                .closure
+                .groups()
+                .find(|g| g.guid == guid)
+                .map_or_else(|| guid.to_string(), |g| g.dn.name())
+        };
         let (attribute, value) = match (reason, &self.facts) {
             (Reason::Disabled, Facts::Alive { control, .. }) => {
                 ("userAccountControl", control.map_or_else(String::new, |c| c.0.to_string()))
@@ -483,22 +546,31 @@ impl Desired {
                     None => String::new(),
                 },
             ),
-            (Reason::OutOfScope, Facts::Alive { excluded_by: Some(pattern), .. }) => ("mail", format!("excluded by {pattern}")),
-            (Reason::OutOfScope, Facts::Alive { placement: Placement::Outside { attribute, value }, .. }) => {
-                (attribute.as_str(), value.clone())
+            (Reason::OutOfScope, Facts::Alive { excluded_by: Some(pattern), .. }) => {
+                ("mail", format!("excluded by {pattern}"))
             }
+            (
+                Reason::OutOfScope,
+                Facts::Alive { placement: Placement::Outside { attribute, value }, .. },
+            ) => (attribute.as_str(), value.clone()),
             (Reason::NoGroup, Facts::Alive { .. }) => (
                 "member",
                 match self.tier {
-                    TierWish::Entitled { by: Some(group_guid), .. } => format!("in {}", group(group_guid)),
+                    TierWish::Entitled { by: Some(group_guid), .. } => {
+                        format!("in {}", group(group_guid))
+                    }
                     _ => "in no configured group".to_owned(),
                 },
             ),
             (Reason::Deleted, Facts::Tombstone) => ("isDeleted", "TRUE".to_owned()),
             (Reason::Vanished, Facts::Nowhere) => (
                 "objectGUID",
-                if self.unwitnessed { "neither alive nor deleted; nothing proves it could be seen" } else { "neither alive nor deleted" }
-                    .to_owned(),
+                if self.unwitnessed {
+                    "neither alive nor deleted; nothing proves it could be seen"
+                } else {
+                    "neither alive nor deleted"
+                }
+                .to_owned(),
             ),
             _ => ("distinguishedName", self.dn.as_str().to_owned()),
         };
@@ -518,8 +590,20 @@ impl Desired {
     /// expiry shows as a change although the entry is the same. The format has a version; a new one
     /// makes every person look changed once, which costs one slow run and nothing else.
     pub fn fingerprint(&self) -> u64 {
-        let Self { guid, dn, facts, tier, primary, secondary, profile, choices, findings, no_proxies: _, is_withheld: _, unwitnessed } =
-            self;
+        let Self {
+            guid,
+            dn,
+            facts,
+            tier,
+            primary,
+            secondary,
+            profile,
+            choices,
+            findings,
+            no_proxies: _,
+            is_withheld: _,
+            unwitnessed,
+        } = self;
         let mut hash = Xxh3::new();
         let mut text = |tag: u8, value: &str| {
             hash.update(&[tag]);
@@ -547,8 +631,10 @@ impl Desired {
         for address in choices.iter().flat_map(|choices| &choices.addresses) {
             text(14, address.as_str());
         }
-        for (name, value) in
-            choices.iter().flat_map(|choices| &choices.profile).flat_map(|(name, values)| values.iter().map(move |v| (name, v)))
+        for (name, value) in choices
+            .iter()
+            .flat_map(|choices| &choices.profile)
+            .flat_map(|(name, values)| values.iter().map(move |v| (name, v)))
         {
             text(15, name);
             text(16, value);

@@ -2,7 +2,9 @@
 //! has to pass them on to whoever edits the directory.
 
 use super::{Desired, Finding, Policy, Primary, TierWish, WithoutGroup};
-use crate::model::{Address, Expiry, Field, Guid, Overruled, Person, Placement, Reason, Status, Tier, User};
+use crate::model::{
+    Address, Expiry, Field, Guid, Override, Person, Placement, Reason, Status, Tier, User,
+};
 
 /// One thing that was looked at, and what it means.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,14 +56,24 @@ fn scope(person: &Person, desired: &Desired, policy: &Policy) -> Line {
         _ => None,
     };
     if let Some((address, pattern)) = address.and_then(|a| Some((a, policy.exclude.matching(a)?))) {
-        return line("mail", address.as_str(), format!("out of scope: exclude = \"{pattern}\" matches the address"));
+        return line(
+            "mail",
+            address.as_str(),
+            format!("out of scope: exclude = \"{pattern}\" matches the address"),
+        );
     }
     match &person.placement {
-        Placement::Inside => line("distinguishedName", person.dn.as_str(), "in scope: below a base, and let in by the filter"),
+        Placement::Inside => line(
+            "distinguishedName",
+            person.dn.as_str(),
+            "in scope: below a base, and let in by the filter",
+        ),
         Placement::Outside { attribute, value } if attribute == "distinguishedName" => {
             line(attribute, value.as_str(), "out of scope: below none of the bases")
         }
-        Placement::Outside { attribute, value } => line(attribute, value.as_str(), "out of scope: the filter excludes this value"),
+        Placement::Outside { attribute, value } => {
+            line(attribute, value.as_str(), "out of scope: the filter excludes this value")
+        }
         Placement::Unknown => line(
             "distinguishedName",
             person.dn.as_str(),
@@ -83,9 +95,15 @@ fn expiry(person: &Person, desired: &Desired, policy: &Policy) -> Line {
     let name = "accountExpires";
     match (person.expires, desired.finding(Reason::Expired), policy.now) {
         (Some(Expiry::Never), ..) => line(name, "never", "does not expire"),
-        (Some(Expiry::At(at)), Finding::Holds, _) => line(name, at.to_string(), "expired, by the directory's clock"),
-        (Some(Expiry::At(at)), Finding::Refuted, _) => line(name, at.to_string(), "not yet expired"),
-        (Some(Expiry::At(at)), _, None) => line(name, at.to_string(), "unknown: the directory's clock and ours are too far apart"),
+        (Some(Expiry::At(at)), Finding::Holds, _) => {
+            line(name, at.to_string(), "expired, by the directory's clock")
+        }
+        (Some(Expiry::At(at)), Finding::Refuted, _) => {
+            line(name, at.to_string(), "not yet expired")
+        }
+        (Some(Expiry::At(at)), _, None) => {
+            line(name, at.to_string(), "unknown: the directory's clock and ours are too far apart")
+        }
         (Some(Expiry::At(at)), ..) => line(name, at.to_string(), "unknown"),
         (None, ..) => line(name, "", "could not be read: whatever stands stays"),
     }
@@ -93,22 +111,40 @@ fn expiry(person: &Person, desired: &Desired, policy: &Policy) -> Line {
 
 fn tier(desired: &Desired, policy: &Policy) -> String {
     match (desired.tier, policy.tiers.without_group) {
-        (TierWish::Entitled { tier, by: None }, _) => format!("{tier}: default-tier, since no groups are configured"),
+        (TierWish::Entitled { tier, by: None }, _) => {
+            format!("{tier}: default-tier, since no groups are configured")
+        }
         (TierWish::Entitled { tier, by: Some(_) }, _) => format!("{tier}: by group"),
-        (TierWish::Unknown, _) => "unknown: the groups could not be told; whatever stands stays".to_owned(),
-        (TierWish::Without, WithoutGroup::Suspend) => "none: in none of the groups, and without-group = \"suspend\"".to_owned(),
-        (TierWish::Without, WithoutGroup::Keep) => "as it is: in none of the groups, and without-group = \"keep\"".to_owned(),
-        (TierWish::Without, WithoutGroup::Basic) => format!("{}: in none of the groups, and without-group = \"basic\"", Tier::Basic),
+        (TierWish::Unknown, _) => {
+            "unknown: the groups could not be told; whatever stands stays".to_owned()
+        }
+        (TierWish::Without, WithoutGroup::Suspend) => {
+            "none: in none of the groups, and without-group = \"suspend\"".to_owned()
+        }
+        (TierWish::Without, WithoutGroup::Keep) => {
+            "as it is: in none of the groups, and without-group = \"keep\"".to_owned()
+        }
+        (TierWish::Without, WithoutGroup::Basic) => {
+            format!("{}: in none of the groups, and without-group = \"basic\"", Tier::Basic)
+        }
     }
 }
 
 fn addresses(person: &Person, desired: &Desired, policy: &Policy, email: &str) -> Vec<Line> {
     let unclaimed = |address: &Address| format!("the account has not claimed {}", address.domain());
     let primary = match (&desired.primary, &person.mail) {
-        (Primary::Usable(address), _) => line(email, address.as_str(), format!("primary: {} is claimed", address.domain())),
-        (Primary::Unclaimed(address), _) => line(email, address.as_str(), format!("unusable: {}", unclaimed(address))),
-        (Primary::Malformed, Field::Several(texts)) => line(email, texts.join(", "), "unusable: none is an e-mail address"),
-        (Primary::Malformed, Field::Text(text)) => line(email, text.as_str(), "unusable: no e-mail address"),
+        (Primary::Usable(address), _) => {
+            line(email, address.as_str(), format!("primary: {} is claimed", address.domain()))
+        }
+        (Primary::Unclaimed(address), _) => {
+            line(email, address.as_str(), format!("unusable: {}", unclaimed(address)))
+        }
+        (Primary::Malformed, Field::Several(texts)) => {
+            line(email, texts.join(", "), "unusable: none is an e-mail address")
+        }
+        (Primary::Malformed, Field::Text(text)) => {
+            line(email, text.as_str(), "unusable: no e-mail address")
+        }
         (Primary::Malformed, _) => line(email, "", "unusable: no text"),
         (Primary::Absent | Primary::Unseen, _) => line(email, "", "there is no primary address"),
     };
@@ -124,7 +160,9 @@ fn addresses(person: &Person, desired: &Desired, policy: &Policy, email: &str) -
         let line = |meaning: String| line("proxyAddresses", value.as_str(), meaning);
         match Address::parse(text) {
             Ok(address) if Some(address.key()) == first => None,
-            Ok(address) if policy.claims.covers(&address) => Some(line(format!("secondary: {} is claimed", address.domain()))),
+            Ok(address) if policy.claims.covers(&address) => {
+                Some(line(format!("secondary: {} is claimed", address.domain())))
+            }
             Ok(address) => Some(line(format!("left out: {}", unclaimed(&address)))),
             Err(_) => Some(line("left out: no e-mail address".to_owned())),
         }
@@ -142,15 +180,22 @@ fn obstacles(desired: &Desired, policy: &Policy) -> Vec<String> {
     ] {
         match desired.finding(reason) {
             Finding::Holds => why.push(format!("{says}: {remedy}")),
-            Finding::Unknown => why.push(format!("whether {says} cannot be told: give the service account the right to read that")),
+            Finding::Unknown => why.push(format!(
+                "whether {says} cannot be told: give the service account the right to read that"
+            )),
             Finding::Refuted => {}
         }
     }
     match &desired.primary {
         Primary::Usable(_) => {}
-        Primary::Unclaimed(address) => why.push(format!("nobody has claimed {} for the account: rosterctl domain claim", address.domain())),
+        Primary::Unclaimed(address) => why.push(format!(
+            "nobody has claimed {} for the account: rosterctl domain claim",
+            address.domain()
+        )),
         Primary::Malformed => why.push("its primary address is none: correct it".to_owned()),
-        Primary::Absent | Primary::Unseen => why.push("it has no primary address: give it one".to_owned()),
+        Primary::Absent | Primary::Unseen => {
+            why.push("it has no primary address: give it one".to_owned())
+        }
     }
     if desired.joining_tier(policy).is_none() {
         why.push(match desired.tier {
@@ -164,20 +209,28 @@ fn obstacles(desired: &Desired, policy: &Policy) -> Vec<String> {
 /// What would make a user other than it is: of a suspended one, what would give it back; of anything overruled, how to let
 /// go of it.
 pub fn remedies(user: &User) -> Vec<String> {
-    let mut remedies: Vec<String> = user.causes.iter().map(|cause| format!("{}: {}", cause.reason, remedy(cause.reason))).collect();
+    let mut remedies: Vec<String> = user
+        .causes
+        .iter()
+        .map(|cause| format!("{}: {}", cause.reason, remedy(cause.reason)))
+        .collect();
     if user.status() == Status::Released {
         remedies.push("released: claim the domain of its address again".to_owned());
     }
-    for pin in &user.pins {
+    for pin in &user.overrides {
         let what = match pin {
-            Overruled::Reason(reason) => format!("it is not suspended as {reason}, although the directory says so"),
-            Overruled::Tier(tier) => format!("it is not {tier}, although the directory says so"),
-            Overruled::Addresses(_) => "it has not the addresses that the directory says".to_owned(),
-            Overruled::Attributes(_) => "it has not the attributes that the directory says".to_owned(),
-            Overruled::Return => "it does not come back, although the directory has it".to_owned(),
-            Overruled::Link(person) => format!("it is not linked to {person}"),
+            Override::Reason(reason) => {
+                format!("it is not suspended as {reason}, although the directory says so")
+            }
+            Override::Tier(tier) => format!("it is not {tier}, although the directory says so"),
+            Override::Addresses(_) => "it has not the addresses that the directory says".to_owned(),
+            Override::Attributes(_) => {
+                "it has not the attributes that the directory says".to_owned()
+            }
+            Override::Return => "it does not come back, although the directory has it".to_owned(),
+            Override::Link(person) => format!("it is not linked to {person}"),
         };
-        remedies.push(format!("overruled: {what}, until the directory says something else, or rosterctl user unpin"));
+        remedies.push(format!("overruled: {what}, until the directory says something else, or rosterctl user clear-override"));
     }
     remedies
 }
@@ -187,9 +240,15 @@ fn remedy(reason: Reason) -> &'static str {
         Reason::Operator => "an operator's word; rosterctl user activate takes it back",
         Reason::Disabled => "enable the account in the directory",
         Reason::Expired => "set a later accountExpires in the directory",
-        Reason::Deleted => "restore it in the directory; was it created anew, rosterctl user relink says that it is the same person",
-        Reason::OutOfScope => "move it back, or change base, filter or exclude; rosterctl user activate overrules it",
-        Reason::NoGroup => "put it in one of the groups that give a tier; rosterctl user activate overrules it",
+        Reason::Deleted => {
+            "restore it in the directory; was it created anew, rosterctl user relink says that it is the same person"
+        }
+        Reason::OutOfScope => {
+            "move it back, or change base, filter or exclude; rosterctl user activate overrules it"
+        }
+        Reason::NoGroup => {
+            "put it in one of the groups that give a tier; rosterctl user activate overrules it"
+        }
         Reason::Vanished => {
             "it comes back when it is seen again; was it created anew, rosterctl user relink says so; rosterctl user activate overrules it"
         }
@@ -212,7 +271,9 @@ pub fn paths(
         if configured.contains(last) {
             found.push(way.clone());
         }
-        for parent in parents.get(last).into_iter().flatten().rev().filter(|parent| !way.contains(parent)) {
+        for parent in
+            parents.get(last).into_iter().flatten().rev().filter(|parent| !way.contains(parent))
+        {
             under_way.push(way.iter().copied().chain([*parent]).collect());
         }
     }
@@ -229,11 +290,16 @@ mod tests {
     fn every_way_to_a_configured_group_is_told_and_a_circle_has_an_end() {
         let group = |n: u8| Guid([n; 16]);
         let ways = |direct: &[u8], parents: &[(u8, &[u8])], configured: &[u8]| {
-            let parents: BTreeMap<Guid, Vec<Guid>> =
-                parents.iter().map(|(of, above)| (group(*of), above.iter().map(|n| group(*n)).collect())).collect();
+            let parents: BTreeMap<Guid, Vec<Guid>> = parents
+                .iter()
+                .map(|(of, above)| (group(*of), above.iter().map(|n| group(*n)).collect()))
+                .collect();
             let configured: BTreeSet<Guid> = configured.iter().map(|n| group(*n)).collect();
             let direct: Vec<Guid> = direct.iter().map(|n| group(*n)).collect();
-            paths(&direct, &parents, &configured).iter().map(|way| way.iter().map(|g| g.0[0]).collect()).collect::<Vec<Vec<u8>>>()
+            paths(&direct, &parents, &configured)
+                .iter()
+                .map(|way| way.iter().map(|g| g.0[0]).collect())
+                .collect::<Vec<Vec<u8>>>()
         };
         assert_eq!(ways(&[1], &[], &[1]), [[1]]);
         assert_eq!(ways(&[3], &[(3, &[2]), (2, &[1])], &[1]), [[3, 2, 1]]);
@@ -241,7 +307,8 @@ mod tests {
         assert_eq!(ways(&[3], &[(3, &[2]), (2, &[3, 1]), (1, &[2])], &[1]), [[3, 2, 1]]);
         assert!(ways(&[4], &[(4, &[5])], &[1]).is_empty());
         let everywhere: Vec<u8> = (0..12).collect();
-        let each: Vec<(u8, &[u8])> = everywhere.iter().map(|n| (*n, everywhere.as_slice())).collect();
+        let each: Vec<(u8, &[u8])> =
+            everywhere.iter().map(|n| (*n, everywhere.as_slice())).collect();
         assert_eq!(ways(&everywhere, &each, &everywhere).len(), 20, "a tangle is cut short");
     }
 }

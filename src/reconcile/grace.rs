@@ -21,7 +21,9 @@ impl GraceCause {
     /// Returns the cause of a change that has to wait for a second observation; `None` for any other change.
     pub fn of(change: &Change) -> Option<Self> {
         match (change.class, &change.kind) {
-            (Some(Class::Gone), ChangeKind::Suspend { cause, .. }) => Some(Self::Suspension(cause.reason)),
+            (Some(Class::Gone), ChangeKind::Suspend { cause, .. }) => {
+                Some(Self::Suspension(cause.reason))
+            }
             (Some(Class::Gone), _) => change.reason().map(Self::Suspension),
             (Some(Class::Downgrade), _) => Some(Self::Downgrade),
             _ => None,
@@ -46,13 +48,17 @@ impl GraceCause {
 
     /// Returns the cause of that word.
     pub fn parse(word: &str) -> Option<Self> {
-        if word == Class::Downgrade.as_str() { Some(Self::Downgrade) } else { Reason::parse(word).map(Self::Suspension) }
+        if word == Class::Downgrade.as_str() {
+            Some(Self::Downgrade)
+        } else {
+            Reason::parse(word).map(Self::Suspension)
+        }
     }
 }
 
 /// An absence that has to hold at a second observation.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settling {
+pub struct GracePeriod {
     /// The user.
     pub user: UserId,
     /// The person.
@@ -68,15 +74,29 @@ pub struct Settling {
 }
 
 /// Returns the candidate that a change is, if its second observation is still to come.
-pub(super) fn second_look(change: &Change, hold: Option<HoldReason>, situation: &Situation<'_>) -> Option<Settling> {
+pub(super) fn recheck(
+    change: &Change,
+    hold: Option<HoldReason>,
+    situation: &Situation<'_>,
+) -> Option<GracePeriod> {
     let cause = GraceCause::of(change)?;
     let guid = change.guid?;
-    let first_seen = situation.first_seen.get(&(change.user, cause)).copied().unwrap_or(situation.now);
-    let settled = first_seen.plus(situation.limits.settle).max(situation.deferred_until.unwrap_or(first_seen));
+    let first_seen =
+        situation.first_seen.get(&(change.user, cause)).copied().unwrap_or(situation.now);
+    let settled = first_seen
+        .plus(situation.limits.grace_period)
+        .max(situation.deferred_until.unwrap_or(first_seen));
     let is_settled = situation.now >= settled;
     if is_settled && hold.is_none() {
         return None;
     }
     let due = (hold.is_none() && !is_settled).then_some(settled);
-    Some(Settling { user: change.user, guid, cause, first_seen, due, cluster: change.cluster.clone() })
+    Some(GracePeriod {
+        user: change.user,
+        guid,
+        cause,
+        first_seen,
+        due,
+        cluster: change.cluster.clone(),
+    })
 }

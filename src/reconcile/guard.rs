@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::grace::second_look;
-use super::{Cluster, FirstSeen, Limits, PersonRow, Proposal, Settling, Used};
+use super::grace::recheck;
+use super::{Cluster, FirstSeen, GracePeriod, Limits, PersonRow, Proposal, Used};
 use crate::model::{
-    Actor, AddressKey, Change, ChangeKind, Class, Digest, Guid, HeldChange, HoldReason, Origin, Quarantine, Reason, Timestamp, UserId,
+    Actor, AddressKey, Change, ChangeKind, Class, Digest, Guid, HeldChange, HoldReason, Origin,
+    Quarantine, Reason, Timestamp, UserId,
 };
 
 /// After a change of server, what another replica may not know yet waits at least this long.
@@ -23,7 +24,7 @@ pub enum HoldAll {
     Everything(HoldReason),
 }
 
-/// What is stored of somebody who waits: held, or for a second look.
+/// What is stored of somebody who waits: held, or for a recheck.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Waiting {
     /// Who.
@@ -58,7 +59,7 @@ pub struct Situation<'a> {
     pub active: u64,
     /// What automatic runs have applied.
     pub used: BTreeMap<Class, Used>,
-    /// Held and settling changes of people this plan says nothing about.
+    /// held changes and grace periods changes of people this plan says nothing about.
     pub waiting: Vec<Waiting>,
     /// When each "gone" or "downgrade" candidate was first seen.
     pub first_seen: FirstSeen,
@@ -93,8 +94,8 @@ pub struct Verdict {
     pub admitted: Admitted,
     /// What waits, and why.
     pub held: Vec<HeldChange>,
-    /// The candidates for a second look among the people of this plan.
-    pub settling: Vec<Settling>,
+    /// The candidates for a recheck among the people of this plan.
+    pub grace_periods: Vec<GracePeriod>,
     /// What cannot be used.
     pub quarantined: Vec<Quarantine>,
 }
@@ -102,7 +103,11 @@ pub struct Verdict {
 impl Admitted {
     /// An operator's changes: admitted as such, because somebody answers for them.
     pub fn by_operator(changes: Vec<Change>, actor: Actor) -> Self {
-        Self { changes: changes.into_iter().map(|c| (c, true)).collect(), people: Vec::new(), origin: Origin::Operator(actor) }
+        Self {
+            changes: changes.into_iter().map(|c| (c, true)).collect(),
+            people: Vec::new(),
+            origin: Origin::Operator(actor),
+        }
     }
 
     /// The changes, each with whether an operator approved it.
@@ -201,10 +206,12 @@ pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
     let Proposal { plan, mut people, unwitnessed } = proposal;
     let rejected = |c: &Change| situation.rejected.covers(c).then_some(HoldReason::Rejected);
     let mut holds: Vec<Option<HoldReason>> = plan.changes.iter().map(rejected).collect();
-    let is_approved = |c: &Change| !situation.approved.is_empty() && situation.approved.contains(&c.digest());
-    let approved: Vec<bool> = plan.changes.iter().zip(&holds).map(|(c, hold)| hold.is_none() && is_approved(c)).collect();
+    let is_approved =
+        |c: &Change| !situation.approved.is_empty() && situation.approved.contains(&c.digest());
+    let approved: Vec<bool> =
+        plan.changes.iter().zip(&holds).map(|(c, hold)| hold.is_none() && is_approved(c)).collect();
     hold_with_rejected(&plan.changes, &mut holds);
-    let mut settling = Vec::new();
+    let mut grace_periods = Vec::new();
 
     for (at, change) in plan.changes.iter().enumerate() {
         if !approved[at] && holds[at].is_none() {
@@ -217,19 +224,23 @@ pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
         if approved[at] {
             continue;
         }
-        if let Some(candidate) = second_look(change, holds[at], situation) {
+        if let Some(candidate) = recheck(change, holds[at], situation) {
             if candidate.due.is_some() {
-                holds[at] = Some(HoldReason::Settling);
+                holds[at] = Some(HoldReason::GracePeriod);
             }
-            settling.push(candidate);
-        } else if holds[at].is_none() && is_deferred(change) && situation.deferred_until.is_some_and(|until| situation.now < until) {
-            holds[at] = Some(HoldReason::Settling);
+            grace_periods.push(candidate);
+        } else if holds[at].is_none()
+            && is_deferred(change)
+            && situation.deferred_until.is_some_and(|until| situation.now < until)
+        {
+            holds[at] = Some(HoldReason::GracePeriod);
         }
     }
     hold_components(&plan.changes, &mut holds);
     hold_lifts(&plan.changes, &mut holds);
 
-    let waiting: BTreeSet<Option<Guid>> = plan.changes.iter().zip(&holds).filter(|(_, h)| h.is_some()).map(|(c, _)| c.guid).collect();
+    let waiting: BTreeSet<Option<Guid>> =
+        plan.changes.iter().zip(&holds).filter(|(_, h)| h.is_some()).map(|(c, _)| c.guid).collect();
     for person in people.iter_mut().filter(|p| waiting.contains(&Some(p.guid))) {
         person.put_off();
     }
@@ -238,7 +249,9 @@ pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
         .changes
         .iter()
         .zip(&holds)
-        .filter(|(c, h)| h.is_some() && matches!(c.kind, ChangeKind::Create(_)) && c.version.is_none())
+        .filter(|(c, h)| {
+            h.is_some() && matches!(c.kind, ChangeKind::Create(_)) && c.version.is_none()
+        })
         .map(|(c, _)| c.user)
         .collect();
     people.retain(|p| p.quarantine.is_some() || p.user.is_none_or(|u| !uncreated.contains(&u)));
@@ -246,7 +259,9 @@ pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
         .changes
         .iter()
         .zip(&holds)
-        .filter(|(c, h)| h.is_some() && matches!(c.kind, ChangeKind::Link { .. } | ChangeKind::Move { .. }))
+        .filter(|(c, h)| {
+            h.is_some() && matches!(c.kind, ChangeKind::Link { .. } | ChangeKind::Move { .. })
+        })
         .map(|(c, _)| c.user)
         .collect();
     people.retain(|p| p.user.is_none_or(|u| !unlinked.contains(&u)));
@@ -259,11 +274,20 @@ pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
             Some(hold) => held.push(HeldChange { change, hold }),
         }
     }
-    Verdict { admitted: Admitted { changes: admitted, people, origin: Origin::Run }, held, settling, quarantined: plan.quarantined }
+    Verdict {
+        admitted: Admitted { changes: admitted, people, origin: Origin::Run },
+        held,
+        grace_periods,
+        quarantined: plan.quarantined,
+    }
 }
 
 /// What holds a change whatever the others are.
-fn hold_alone(change: &Change, unwitnessed: &BTreeSet<UserId>, situation: &Situation<'_>) -> Option<HoldReason> {
+fn hold_alone(
+    change: &Change,
+    unwitnessed: &BTreeSet<UserId>,
+    situation: &Situation<'_>,
+) -> Option<HoldReason> {
     let is_suspension = matches!(change.kind, ChangeKind::Suspend { .. })
         || matches!(&change.kind, ChangeKind::Link { after, .. } if !after.causes.is_empty());
     match situation.hold_all {
@@ -274,13 +298,19 @@ fn hold_alone(change: &Change, unwitnessed: &BTreeSet<UserId>, situation: &Situa
     if is_suspension && change.guid.is_some_and(|g| situation.protected.contains(&g)) {
         return Some(HoldReason::Protected);
     }
-    (change.reason() == Some(Reason::Vanished) && unwitnessed.contains(&change.user)).then_some(HoldReason::NoWitness)
+    (change.reason() == Some(Reason::Vanished) && unwitnessed.contains(&change.user))
+        .then_some(HoldReason::NoWitness)
 }
 
 /// Holds the changes that have one cause, when they are too many of those whom it could concern.
 ///
 /// Clusters roll over the window: changes that runs applied within it count, and so do those that wait.
-fn hold_clusters(changes: &[Change], approved: &[bool], situation: &Situation<'_>, holds: &mut [Option<HoldReason>]) {
+fn hold_clusters(
+    changes: &[Change],
+    approved: &[bool],
+    situation: &Situation<'_>,
+    holds: &mut [Option<HoldReason>],
+) {
     let mut leaving: BTreeMap<&str, BTreeSet<UserId>> = BTreeMap::new();
     for (change, _) in changes.iter().zip(approved).filter(|(_, approved)| !**approved) {
         if let Some(cluster) = change.cluster.as_deref() {
@@ -288,15 +318,20 @@ fn hold_clusters(changes: &[Change], approved: &[bool], situation: &Situation<'_
         }
     }
     for waiting in &situation.waiting {
-        if let Some(users) = waiting.cluster.as_deref().and_then(|cluster| leaving.get_mut(cluster)) {
+        if let Some(users) = waiting.cluster.as_deref().and_then(|cluster| leaving.get_mut(cluster))
+        {
             users.insert(waiting.user);
         }
     }
     for (cluster, users) in &mut leaving {
-        users.extend(situation.clusters.get(*cluster).into_iter().flat_map(|c| c.left.iter().copied()));
+        users.extend(
+            situation.clusters.get(*cluster).into_iter().flat_map(|c| c.left.iter().copied()),
+        );
     }
     for (at, change) in changes.iter().enumerate().filter(|(at, _)| !approved[*at]) {
-        let Some(cluster) = change.cluster.as_deref().filter(|_| holds[at].is_none()) else { continue };
+        let Some(cluster) = change.cluster.as_deref().filter(|_| holds[at].is_none()) else {
+            continue;
+        };
         let rejected = situation.rejected.clusters.iter().filter(|of| *of == cluster).count();
         let count = (leaving[cluster].len() + rejected) as u64;
         let found = situation.clusters.get(cluster);
@@ -314,22 +349,36 @@ fn hold_clusters(changes: &[Change], approved: &[bool], situation: &Situation<'_
 
 /// Holds the classes that exceed their limit (what was rejected is no part of it): whole, except `confirmed`, of which the limit goes through. What is held for
 /// another reason counts: a run over a few of the same people would be measured with it, too.
-fn hold_classes(changes: &[Change], approved: &[bool], situation: &Situation<'_>, holds: &mut [Option<HoldReason>]) {
+fn hold_classes(
+    changes: &[Change],
+    approved: &[bool],
+    situation: &Situation<'_>,
+    holds: &mut [Option<HoldReason>],
+) {
     for class in Class::ALL {
-        let of_class: Vec<usize> =
-            (0..changes.len()).filter(|at| changes[*at].class == Some(class) && holds[*at].is_none() && !approved[*at]).collect();
+        let of_class: Vec<usize> = (0..changes.len())
+            .filter(|at| {
+                changes[*at].class == Some(class) && holds[*at].is_none() && !approved[*at]
+            })
+            .collect();
         let used = situation.used.get(&class).copied().unwrap_or_default();
         let allowed = situation.limits.allowed(class, situation.active);
         if class == Class::Confirmed {
-            let left = allowed.saturating_sub(used.window).max(situation.limits.hourly(class).saturating_sub(used.hour));
+            let left = allowed
+                .saturating_sub(used.window)
+                .max(situation.limits.hourly(class).saturating_sub(used.hour));
             for at in of_class.into_iter().skip(usize::try_from(left).unwrap_or(usize::MAX)) {
                 holds[at] = Some(HoldReason::Limit);
             }
             continue;
         }
-        let is_waiting = |hold: Option<HoldReason>| hold.is_some_and(|hold| hold != HoldReason::Rejected);
-        let is_held = |at: &usize| changes[*at].class == Some(class) && is_waiting(holds[*at]) && !approved[*at];
-        let held = (0..changes.len()).filter(is_held).count() + situation.waiting.iter().filter(|w| w.class == class).count();
+        let is_waiting =
+            |hold: Option<HoldReason>| hold.is_some_and(|hold| hold != HoldReason::Rejected);
+        let is_held = |at: &usize| {
+            changes[*at].class == Some(class) && is_waiting(holds[*at]) && !approved[*at]
+        };
+        let held = (0..changes.len()).filter(is_held).count()
+            + situation.waiting.iter().filter(|w| w.class == class).count();
         if used.window + (held + of_class.len()) as u64 > allowed {
             for at in of_class {
                 holds[at] = Some(HoldReason::Limit);
@@ -340,7 +389,8 @@ fn hold_classes(changes: &[Change], approved: &[bool], situation: &Situation<'_>
 
 /// Whether a server that lags behind could wrongly ask for this.
 fn is_deferred(change: &Change) -> bool {
-    matches!(change.class, Some(Class::Gone | Class::Downgrade)) || matches!(change.kind, ChangeKind::Reactivate { .. })
+    matches!(change.class, Some(Class::Gone | Class::Downgrade))
+        || matches!(change.kind, ChangeKind::Reactivate { .. })
 }
 
 /// A cause is not lifted on the ground that another takes its place, while that one waits: the user would be active meanwhile.
@@ -353,7 +403,8 @@ fn hold_lifts(changes: &[Change], holds: &mut [Option<HoldReason>]) {
     }
     for (change, hold) in changes.iter().zip(holds.iter_mut()).filter(|(_, hold)| hold.is_none()) {
         if let ChangeKind::Reactivate { remaining, .. } = &change.kind {
-            *hold = remaining.iter().find_map(|reason| waiting.get(&(change.user, *reason)).copied());
+            *hold =
+                remaining.iter().find_map(|reason| waiting.get(&(change.user, *reason)).copied());
         }
     }
 }
@@ -365,7 +416,11 @@ fn hold_with_rejected(changes: &[Change], holds: &mut [Option<HoldReason>]) {
     let mut fresh: Vec<usize> = (0..changes.len()).filter(|at| holds[*at].is_some()).collect();
     while !fresh.is_empty() {
         kept.extend(fresh.iter().flat_map(|at| changes[*at].address_moves().0));
-        let needs = |at: &usize| holds[*at].is_none() && !changes[*at].is_positive() && !changes[*at].address_moves().1.is_disjoint(&kept);
+        let needs = |at: &usize| {
+            holds[*at].is_none()
+                && !changes[*at].is_positive()
+                && !changes[*at].address_moves().1.is_disjoint(&kept)
+        };
         fresh = (0..changes.len()).filter(needs).collect();
         for at in &fresh {
             holds[*at] = Some(HoldReason::Rejected);
@@ -375,8 +430,10 @@ fn hold_with_rejected(changes: &[Change], holds: &mut [Option<HoldReason>]) {
 
 /// Changes linked by an address wait together; a suspension is never among them. What was rejected is dealt with before.
 fn hold_components(changes: &[Change], holds: &mut [Option<HoldReason>]) {
-    let taken: Vec<usize> = (0..changes.len()).filter(|at| holds[*at] != Some(HoldReason::Rejected)).collect();
-    let (changes, all): (Vec<&Change>, &mut [Option<HoldReason>]) = (taken.iter().map(|at| &changes[*at]).collect(), holds);
+    let taken: Vec<usize> =
+        (0..changes.len()).filter(|at| holds[*at] != Some(HoldReason::Rejected)).collect();
+    let (changes, all): (Vec<&Change>, &mut [Option<HoldReason>]) =
+        (taken.iter().map(|at| &changes[*at]).collect(), holds);
     let mut holds: Vec<Option<HoldReason>> = taken.iter().map(|at| all[*at]).collect();
     let component = numbered(changes.iter().copied(), false);
     let mut held: BTreeMap<usize, HoldReason> = BTreeMap::new();

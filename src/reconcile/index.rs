@@ -71,7 +71,11 @@ impl Index {
             Ok(at) if self.seen[at] => Observed::Twice,
             Ok(at) => {
                 self.seen[at] = true;
-                if self.rows[at].fingerprint == desired.fingerprint() { Observed::Same } else { Observed::Changed }
+                if self.rows[at].fingerprint == desired.fingerprint() {
+                    Observed::Same
+                } else {
+                    Observed::Changed
+                }
             }
             Err(_) => {
                 let is_wanted = match &desired.primary {
@@ -81,7 +85,9 @@ impl Index {
                             || self.unmanaged.contains(&address_hash(&address.key()))
                     }
                     // Whoever would be somebody but for the address is worth a line in the quarantine.
-                    Primary::Malformed => !policy.claims.is_empty() && desired.joining_tier(policy).is_some(),
+                    Primary::Malformed => {
+                        !policy.claims.is_empty() && desired.joining_tier(policy).is_some()
+                    }
                     Primary::Unclaimed(_) | Primary::Absent | Primary::Unseen => false,
                 };
                 let is_foreign = || self.foreign.binary_search(&desired.guid).is_ok();
@@ -100,7 +106,8 @@ impl Index {
 
     /// The stored people that were not seen, in order.
     pub fn unseen(&self) -> impl Iterator<Item = Guid> {
-        let stored = self.rows.iter().zip(&self.seen).filter(|(_, seen)| !**seen).map(|(row, _)| row.guid);
+        let stored =
+            self.rows.iter().zip(&self.seen).filter(|(_, seen)| !**seen).map(|(row, _)| row.guid);
         stored.chain(self.orphans.iter().copied())
     }
 

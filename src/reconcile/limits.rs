@@ -21,8 +21,8 @@ pub struct Limit {
 pub struct Limits {
     /// The time over which changes add up.
     pub window: Duration,
-    /// How long "gone" and "downgrade" must still hold; zero for no second look.
-    pub settle: Duration,
+    /// How long "gone" and "downgrade" must still hold; zero for no recheck.
+    pub grace_period: Duration,
     /// How long an approval may wait to be carried out.
     pub approval_expires: Duration,
     /// By class; every class has one.
@@ -34,7 +34,7 @@ impl Default for Limits {
         let limit = |percent, at_least, at_most| Limit { percent, at_least, at_most };
         Self {
             window: Duration::from_hours(24),
-            settle: Duration::from_mins(10),
+            grace_period: Duration::from_mins(10),
             approval_expires: Duration::from_hours(24),
             classes: [
                 (Class::Confirmed, limit(20, 10, None)),
@@ -66,7 +66,11 @@ impl Limits {
 
     /// How many of the class go through in any hour, whatever the window says.
     pub fn hourly(&self, class: Class) -> u64 {
-        if class == Class::Confirmed { self.classes.get(&class).map_or(0, |l| l.at_least) } else { 0 }
+        if class == Class::Confirmed {
+            self.classes.get(&class).map_or(0, |l| l.at_least)
+        } else {
+            0
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 mod absence;
 mod addresses;
 mod canary;
+mod checkpoint;
 mod cluster;
 mod completeness;
 mod decide;
@@ -23,7 +24,6 @@ mod guard;
 mod index;
 mod limits;
 mod plan;
-mod position;
 mod proposal;
 mod rejection;
 mod scope;
@@ -34,16 +34,21 @@ mod undo;
 pub use absence::{Absent, Confirmation, Look};
 pub use addresses::{Choices, Rival, newly_wanted};
 pub use canary::Canary;
+pub use checkpoint::{Checkpoint, FullReadReason};
 pub use cluster::Cluster;
-pub use completeness::{AttributeCounts, Complete, Expectation, Incomplete, Ledger, Moment, PageEnd, Presence, Problem, ServerIdentity};
+pub use completeness::{
+    AttributeCounts, Complete, Expectation, Incomplete, Ledger, Moment, PageEnd, Presence, Problem,
+    ServerIdentity,
+};
 pub use decide::{Desired, Exclude, Finding, Observation, Policy, Primary, decide};
 pub use explain::{Line, Reading, paths, read, remedies};
-pub use grace::{FirstSeen, GraceCause, Settling};
-pub use guard::{Admitted, DEFERRAL, HoldAll, Rejected, Situation, Verdict, Waiting, components, guard};
+pub use grace::{FirstSeen, GraceCause, GracePeriod};
+pub use guard::{
+    Admitted, DEFERRAL, HoldAll, Rejected, Situation, Verdict, Waiting, components, guard,
+};
 pub use index::{Index, IndexRow, Observed, address_hash};
 pub use limits::{Limit, Limits, Used};
 pub use plan::{Entitlement, Known, PersonRow, StoredPerson, plan, suspects};
-pub use position::{Doubt, Position};
 pub use proposal::Proposal;
 pub use rejection::ended;
 pub use scope::{Filter, FilterError, GroupAssertion, Truth, unknown_rule};

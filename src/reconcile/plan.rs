@@ -9,8 +9,9 @@ use super::proposal::Proposal;
 use super::takeover::Takeover;
 use super::{Desired, Policy, Primary, TierWish, WithoutGroup};
 use crate::model::{
-    AccountId, AddressKey, Addresses, By, Cause, Causes, Change, ChangeKind, Class, Dn, Guid, Joined, Link, Overruled, Quarantine,
-    QuarantineReason, Reason, Standing, Status, Tier, Timestamp, User, UserId,
+    AccountId, AddressKey, Addresses, By, Cause, Causes, Change, ChangeKind, Class, Dn, Guid,
+    Joined, Link, Override, Quarantine, QuarantineReason, Reason, Standing, Status, Tier,
+    Timestamp, User, UserId,
 };
 
 /// A suspension that rosterd itself made this recently is lifted without counting against a limit.
@@ -127,7 +128,11 @@ pub fn suspects(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSet<Gu
         TierWish::Entitled { tier, .. } => tier < user.tier,
         TierWish::Unknown => false,
     };
-    desired.values().filter(|d| known.of_person(d.guid).is_some_and(|u| loses(d, u))).map(|d| d.guid).collect()
+    desired
+        .values()
+        .filter(|d| known.of_person(d.guid).is_some_and(|u| loses(d, u)))
+        .map(|d| d.guid)
+        .collect()
 }
 
 /// Makes the plan for these people.
@@ -135,15 +140,27 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
     let decided = desired;
     let chosen = chosen(desired, known, policy);
     let desired = chosen.as_ref().unwrap_or(decided);
-    let leaving: BTreeSet<UserId> =
-        desired.values().filter(|d| d.holding().next().is_some()).filter_map(|d| known.of_person(d.guid)).map(|u| u.id).collect();
+    let leaving: BTreeSet<UserId> = desired
+        .values()
+        .filter(|d| d.holding().next().is_some())
+        .filter_map(|d| known.of_person(d.guid))
+        .map(|u| u.id)
+        .collect();
     let mut wishes = wishes(desired, known, policy);
     let mut settled = addresses::settle(&wishes, known, &leaving);
     // Whose new addresses are overruled keeps the ones it has, and nobody else gets those.
     let is_overruled = |guid: &Guid, granted: &Addresses| {
-        wishes.get(guid).and_then(|w| w.user).is_some_and(|user| user.pins.contains(&Overruled::addresses(granted)))
+        wishes
+            .get(guid)
+            .and_then(|w| w.user)
+            .is_some_and(|user| user.overrides.contains(&Override::addresses(granted)))
     };
-    let overruled: BTreeSet<Guid> = settled.granted.iter().filter(|(guid, granted)| is_overruled(guid, granted)).map(|(g, _)| *g).collect();
+    let overruled: BTreeSet<Guid> = settled
+        .granted
+        .iter()
+        .filter(|(guid, granted)| is_overruled(guid, granted))
+        .map(|(g, _)| *g)
+        .collect();
     if !overruled.is_empty() {
         wishes.retain(|guid, _| !overruled.contains(guid));
         settled = addresses::settle(&wishes, known, &leaving);
@@ -156,16 +173,21 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
             left_alone(d, left, known, &mut proposal);
             continue;
         }
-        let linked = wishes.get(&d.guid).and_then(|w| w.user).filter(|u| user.is_none_or(|own| own.id != u.id));
+        let linked = wishes
+            .get(&d.guid)
+            .and_then(|w| w.user)
+            .filter(|u| user.is_none_or(|own| own.id != u.id));
         let refused = settled.refused.get(&d.guid).copied();
         let granted = settled.granted.get(&d.guid);
         // Who is released has no claim on anything, so nothing of theirs can be wrong.
         let has_user = user.is_some_and(|u| u.standing != Standing::Released);
         let is_taken = user.is_none() && linked.is_none() && known.is_id_taken(d, policy);
-        let quarantine = quarantine(d, has_user, refused, policy).or(is_taken.then_some(QuarantineReason::IdTaken));
+        let quarantine = quarantine(d, has_user, refused, policy)
+            .or(is_taken.then_some(QuarantineReason::IdTaken));
         let planned = Planned { d, known, policy, quarantine };
         let start = proposal.plan.changes.len();
-        if let (Some(user), Some(_)) = (user.filter(|u| u.standing != Standing::Released), takeover) {
+        if let (Some(user), Some(_)) = (user.filter(|u| u.standing != Standing::Released), takeover)
+        {
             planned.take_over(user, &mut proposal.plan.changes);
         }
         let mut whole = quarantine.is_none();
@@ -186,23 +208,43 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
             proposal.unwitnessed.extend(owner);
         }
         if let Some(reason) = quarantine {
-            proposal.plan.quarantined.push(Quarantine { object_guid: d.guid, dn: d.dn.as_str().to_owned(), reason });
+            proposal.plan.quarantined.push(Quarantine {
+                object_guid: d.guid,
+                dn: d.dn.as_str().to_owned(),
+                reason,
+            });
         }
         whole &= says_all;
-        whole &= !d.is_alive() || [Reason::Disabled, Reason::Expired].into_iter().all(|r| d.finding(r) != Finding::Unknown);
+        whole &= !d.is_alive()
+            || [Reason::Disabled, Reason::Expired]
+                .into_iter()
+                .all(|r| d.finding(r) != Finding::Unknown);
         whole &= d.tier != TierWish::Unknown || !d.is_alive();
         // A further address that somebody else has may be free one day, and nothing about this entry will say so.
         whole &= granted.is_none_or(|granted| granted.secondary == d.secondary);
         let changed = proposal.plan.changes.len() > start;
         let mut notes: BTreeSet<String> = d.several().collect();
-        notes.extend(settled.left_out.get(&d.guid).into_iter().flatten().map(|left| left.sentence(d, desired)));
-        if owner.is_some() || quarantine.is_some() || changed || known.people.contains_key(&d.guid) {
-            let last_seen = takeover.and(user).and_then(|user| user.link.as_ref()).map(|link| link.dn.clone());
+        notes.extend(
+            settled
+                .left_out
+                .get(&d.guid)
+                .into_iter()
+                .flatten()
+                .map(|left| left.sentence(d, desired)),
+        );
+        if owner.is_some() || quarantine.is_some() || changed || known.people.contains_key(&d.guid)
+        {
+            let last_seen =
+                takeover.and(user).and_then(|user| user.link.as_ref()).map(|link| link.dn.clone());
             proposal.people.push(PersonRow {
                 guid: d.guid,
                 user: owner,
                 // Of the decision as the next run makes it, before one of several values is chosen.
-                fingerprint: if whole && d.is_told_whole() { decided[&d.guid].fingerprint() } else { 0 },
+                fingerprint: if whole && d.is_told_whole() {
+                    decided[&d.guid].fingerprint()
+                } else {
+                    0
+                },
                 dn: if d.is_alive() { Some(d.dn.clone()) } else { last_seen },
                 expires: d.expires(),
                 entitled_by: match d.tier {
@@ -211,7 +253,9 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
                     TierWish::Unknown => Entitlement::Unknown,
                 },
                 // Of a place that may be a reason to leave nothing is concluded while that cannot be told.
-                keeps_place: !d.is_alive() || !says_all || d.finding(Reason::OutOfScope) == Finding::Unknown,
+                keeps_place: !d.is_alive()
+                    || !says_all
+                    || d.finding(Reason::OutOfScope) == Finding::Unknown,
                 quarantine,
                 notes,
             });
@@ -221,28 +265,41 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
 }
 
 /// Everybody who wants addresses: existing users, newcomers, and people who turn out to be an unmanaged user.
-fn wishes<'a>(desired: &'a BTreeMap<Guid, Desired>, known: &'a Known, policy: &Policy) -> BTreeMap<Guid, Wish<'a>> {
+fn wishes<'a>(
+    desired: &'a BTreeMap<Guid, Desired>,
+    known: &'a Known,
+    policy: &Policy,
+) -> BTreeMap<Guid, Wish<'a>> {
     let mut linked = BTreeMap::<UserId, u32>::new();
     let mut wishes = BTreeMap::new();
     for d in desired.values() {
         let Primary::Usable(primary) = &d.primary else { continue };
         let own = known.of_person(d.guid);
         // A directory decides about the users that are linked to it, and those that it takes over.
-        if own.and_then(|user| known.takeover(user, policy)).is_some_and(|takeover| !takeover.is_move()) {
+        if own
+            .and_then(|user| known.takeover(user, policy))
+            .is_some_and(|takeover| !takeover.is_move())
+        {
             continue;
         }
-        let comes_back = |user: &User| d.is_provisionable(policy) && !user.pins.contains(&Overruled::Return);
+        let comes_back =
+            |user: &User| d.is_provisionable(policy) && !user.overrides.contains(&Override::Return);
         // Whoever is in quarantine keeps the addresses it has: nobody else may count on them.
-        if quarantine(d, own.is_some_and(|u| u.standing != Standing::Released), None, policy).is_some() {
+        if quarantine(d, own.is_some_and(|u| u.standing != Standing::Released), None, policy)
+            .is_some()
+        {
             continue;
         }
-        let is_barred = [Reason::Disabled, Reason::Expired].into_iter().any(|r| d.finding(r) == Finding::Holds);
+        let is_barred =
+            [Reason::Disabled, Reason::Expired].into_iter().any(|r| d.finding(r) == Finding::Holds);
         let user = match own {
             Some(user) if user.standing == Standing::Released && !comes_back(user) => continue,
             Some(user) => Some(user),
             None => match known.returning(d, primary, policy) {
                 // A leaver is linked and suspended whatever the groups say: a condition for joining is none for leaving.
-                Some(user) if d.is_provisionable(policy) || (is_barred && d.is_person_of_scope()) => {
+                Some(user)
+                    if d.is_provisionable(policy) || (is_barred && d.is_person_of_scope()) =>
+                {
                     *linked.entry(user.id).or_default() += 1;
                     Some(user)
                 }
@@ -251,7 +308,15 @@ fn wishes<'a>(desired: &'a BTreeMap<Guid, Desired>, known: &'a Known, policy: &P
             },
         };
         // Whoever is linked and suspended at once waits for nobody to give up an address.
-        wishes.insert(d.guid, Wish { primary, secondary: &d.secondary, user, takes_nothing: own.is_none() && is_barred });
+        wishes.insert(
+            d.guid,
+            Wish {
+                primary,
+                secondary: &d.secondary,
+                user,
+                takes_nothing: own.is_none() && is_barred,
+            },
+        );
     }
     // Two people with the address of one unmanaged user: neither is linked, and the address is contested.
     for wish in wishes.values_mut() {
@@ -270,12 +335,22 @@ impl Known {
     }
 
     /// The unmanaged user that the person turns out to be: the one with the id of the person, else the holder of its address.
-    fn returning(&self, d: &Desired, primary: &crate::model::Address, policy: &Policy) -> Option<&User> {
+    fn returning(
+        &self,
+        d: &Desired,
+        primary: &crate::model::Address,
+        policy: &Policy,
+    ) -> Option<&User> {
         let by_id = self.user(UserId::of_person(policy.account, d.guid)).filter(|u| {
             let is_free = self.holder(&primary.key()).is_none_or(|holder| holder.id == u.id);
-            is_free && u.link.is_none() && u.account == policy.account && !u.pins.contains(&Overruled::Link(d.guid))
+            is_free
+                && u.link.is_none()
+                && u.account == policy.account
+                && !u.overrides.contains(&Override::Link(d.guid))
         });
-        by_id.or_else(|| self.holder(&primary.key()).filter(|u| is_linkable(u, d.guid, primary, policy)))
+        by_id.or_else(|| {
+            self.holder(&primary.key()).filter(|u| is_linkable(u, d.guid, primary, policy))
+        })
     }
 
     /// Whether another user has the id that the person's user would get.
@@ -288,7 +363,11 @@ impl Known {
 fn left_alone(d: &Desired, left: &Takeover, known: &Known, proposal: &mut Proposal) {
     let quarantine = left.quarantine();
     if let Some(reason) = quarantine {
-        proposal.plan.quarantined.push(Quarantine { object_guid: d.guid, dn: d.dn.as_str().to_owned(), reason });
+        proposal.plan.quarantined.push(Quarantine {
+            object_guid: d.guid,
+            dn: d.dn.as_str().to_owned(),
+            reason,
+        });
     }
     if quarantine.is_some() || known.people.contains_key(&d.guid) {
         let dn = d.is_alive().then(|| d.dn.clone());
@@ -307,21 +386,35 @@ fn left_alone(d: &Desired, left: &Takeover, known: &Known, proposal: &mut Propos
     }
 }
 
-fn is_linkable(user: &User, person: Guid, primary: &crate::model::Address, policy: &Policy) -> bool {
-    let is_overruled = user.pins.contains(&Overruled::Link(person));
+fn is_linkable(
+    user: &User,
+    person: Guid,
+    primary: &crate::model::Address,
+    policy: &Policy,
+) -> bool {
+    let is_overruled = user.overrides.contains(&Override::Link(person));
     !is_overruled
         && user.link.is_none()
         && user.account == policy.account
         && user.addresses.primary.as_ref().is_some_and(|a| a.key() == primary.key())
 }
 
-fn quarantine(d: &Desired, has_user: bool, refused: Option<QuarantineReason>, policy: &Policy) -> Option<QuarantineReason> {
+fn quarantine(
+    d: &Desired,
+    has_user: bool,
+    refused: Option<QuarantineReason>,
+    policy: &Policy,
+) -> Option<QuarantineReason> {
     if (has_user || d.is_undecided(policy))
         && let Some(reason) = d.unknown_aspect()
     {
         return Some(reason);
     }
-    if has_user && d.is_alive() && d.primary != Primary::Unseen && d.finding(Reason::OutOfScope) == Finding::Unknown {
+    if has_user
+        && d.is_alive()
+        && d.primary != Primary::Unseen
+        && d.finding(Reason::OutOfScope) == Finding::Unknown
+    {
         return Some(QuarantineReason::UnknownScope);
     }
     refused.or_else(|| addresses::trouble(d, has_user))
@@ -341,7 +434,11 @@ impl Planned<'_> {
             tier,
             addresses: addresses.clone(),
             profile: self.d.profile.clone().unwrap_or_default(),
-            link: Some(Link { directory: self.policy.directory.clone(), guid: self.d.guid, dn: self.d.dn.clone() }),
+            link: Some(Link {
+                directory: self.policy.directory.clone(),
+                guid: self.d.guid,
+                dn: self.d.dn.clone(),
+            }),
             causes,
         })
     }
@@ -355,13 +452,27 @@ impl Planned<'_> {
         }
     }
 
-    fn change(&self, user: Option<&User>, id: UserId, kind: ChangeKind, class: Option<Class>) -> Change {
+    fn change(
+        &self,
+        user: Option<&User>,
+        id: UserId,
+        kind: ChangeKind,
+        class: Option<Class>,
+    ) -> Change {
         let email = match (&self.d.primary, user.and_then(|u| u.addresses.primary.as_ref())) {
             (_, Some(address)) | (Primary::Usable(address), None) => Some(address.clone()),
             _ => None,
         };
         let cluster = self.cluster(&kind, class);
-        Change { user: id, guid: Some(self.d.guid), email, kind, class, version: user.map(|u| u.version), cluster }
+        Change {
+            user: id,
+            guid: Some(self.d.guid),
+            email,
+            kind,
+            class,
+            version: user.map(|u| u.version),
+            cluster,
+        }
     }
 
     /// What a mass event would have in common: the group that was lost, the attribute that excludes, the parent.
@@ -375,7 +486,10 @@ impl Planned<'_> {
         match kind {
             ChangeKind::Tier { .. } => group(),
             ChangeKind::Suspend { cause, .. } if cause.reason == Reason::NoGroup => group(),
-            ChangeKind::Suspend { cause, .. } if cause.reason == Reason::OutOfScope && cause.evidence.attribute != "distinguishedName" => {
+            ChangeKind::Suspend { cause, .. }
+                if cause.reason == Reason::OutOfScope
+                    && cause.evidence.attribute != "distinguishedName" =>
+            {
                 Some(format!("attribute:{}", cause.evidence.attribute.to_ascii_lowercase()))
             }
             ChangeKind::Suspend { .. } => parent(),
@@ -392,21 +506,38 @@ impl Planned<'_> {
     }
 
     fn create(&self, granted: Option<&Addresses>, changes: &mut Vec<Change>) -> Option<UserId> {
-        let (Some(addresses), Some(tier), None) = (granted, self.d.joining_tier(self.policy), self.quarantine) else { return None };
+        let (Some(addresses), Some(tier), None) =
+            (granted, self.d.joining_tier(self.policy), self.quarantine)
+        else {
+            return None;
+        };
         let id = UserId::of_person(self.policy.account, self.d.guid);
-        changes.push(self.change(None, id, ChangeKind::Create(self.joined(tier, addresses, Causes::default())), Some(Class::Create)));
+        changes.push(self.change(
+            None,
+            id,
+            ChangeKind::Create(self.joined(tier, addresses, Causes::default())),
+            Some(Class::Create),
+        ));
         Some(id)
     }
 
     fn come_back(&self, user: &User, granted: Option<&Addresses>, changes: &mut Vec<Change>) {
-        if user.pins.contains(&Overruled::Return) {
-            if self.is_over(Overruled::Return, granted) {
-                let after = user.pins.iter().copied().filter(|pin| *pin != Overruled::Return).collect();
-                changes.push(self.change(Some(user), user.id, ChangeKind::Overrule { before: user.pins.clone(), after }, None));
+        if user.overrides.contains(&Override::Return) {
+            if self.is_over(Override::Return, granted) {
+                let after =
+                    user.overrides.iter().copied().filter(|pin| *pin != Override::Return).collect();
+                changes.push(self.change(
+                    Some(user),
+                    user.id,
+                    ChangeKind::Override { before: user.overrides.clone(), after },
+                    None,
+                ));
             }
             return;
         }
-        if let (Some(addresses), Some(tier), None) = (granted, self.d.joining_tier(self.policy), self.quarantine) {
+        if let (Some(addresses), Some(tier), None) =
+            (granted, self.d.joining_tier(self.policy), self.quarantine)
+        {
             changes.push(self.change(
                 Some(user),
                 user.id,
@@ -416,7 +547,12 @@ impl Planned<'_> {
         }
     }
 
-    fn link(&self, user: &User, granted: Option<&Addresses>, changes: &mut Vec<Change>) -> Option<UserId> {
+    fn link(
+        &self,
+        user: &User,
+        granted: Option<&Addresses>,
+        changes: &mut Vec<Change>,
+    ) -> Option<UserId> {
         let (Some(addresses), None) = (granted, self.quarantine) else { return None };
         let causes: Vec<Cause> = [Reason::Disabled, Reason::Expired]
             .into_iter()
@@ -433,59 +569,103 @@ impl Planned<'_> {
             link: None,
             causes: user.causes.clone(),
         };
-        let kind = ChangeKind::Link { before: Box::new(before), after: self.joined(tier, addresses, causes.into()) };
+        let kind = ChangeKind::Link {
+            before: Box::new(before),
+            after: self.joined(tier, addresses, causes.into()),
+        };
         changes.push(self.change(Some(user), user.id, kind, Some(class)));
         Some(user.id)
     }
 
     /// Plans an existing user; returns whether the plan says all there is to say.
-    fn existing(&self, user: &User, granted: Option<&Addresses>, changes: &mut Vec<Change>) -> bool {
+    fn existing(
+        &self,
+        user: &User,
+        granted: Option<&Addresses>,
+        changes: &mut Vec<Change>,
+    ) -> bool {
         let mut push = |kind, class| changes.push(self.change(Some(user), user.id, kind, class));
         let was_active = user.status() != Status::Suspended;
 
-        let is_overruled = |what: Overruled| user.pins.contains(&what);
-        let new: Vec<Reason> = self.d.holding().filter(|r| !user.causes.has(*r) && !is_overruled(Overruled::Reason(*r))).collect();
+        let is_overruled = |what: Override| user.overrides.contains(&what);
+        let new: Vec<Reason> = self
+            .d
+            .holding()
+            .filter(|r| !user.causes.has(*r) && !is_overruled(Override::Reason(*r)))
+            .collect();
         // Of an active user only the weightiest reason is planned, so that one limit decides whether it is
         // suspended; the others follow once it is, and take nothing more away.
         //
         // A rejected reason is proposed beside it: it must not keep another one, which nobody rejected, from being planned.
-        let (rejected, new): (Vec<Reason>, Vec<Reason>) = new.into_iter().partition(|r| self.known.rejected.contains(&(user.id, *r)));
+        let (rejected, new): (Vec<Reason>, Vec<Reason>) =
+            new.into_iter().partition(|r| self.known.rejected.contains(&(user.id, *r)));
         let (now, later) = new.split_at(if was_active { new.len().min(1) } else { new.len() });
         let now: Vec<Reason> = rejected.into_iter().chain(now.iter().copied()).collect();
         for reason in &now {
-            push(ChangeKind::Suspend { cause: self.cause(*reason), was_active }, if was_active { reason.class() } else { None });
+            push(
+                ChangeKind::Suspend { cause: self.cause(*reason), was_active },
+                if was_active { reason.class() } else { None },
+            );
         }
-        let still: BTreeSet<Overruled> = user.pins.iter().copied().filter(|pin| !self.is_over(*pin, granted)).collect();
-        if still != user.pins {
-            push(ChangeKind::Overrule { before: user.pins.clone(), after: still }, None);
+        let still: BTreeSet<Override> =
+            user.overrides.iter().copied().filter(|pin| !self.is_over(*pin, granted)).collect();
+        if still != user.overrides {
+            push(ChangeKind::Override { before: user.overrides.clone(), after: still }, None);
         }
         if self.quarantine.is_none() {
             self.lift(user, &now, &mut push);
         }
         self.retier(user, &mut push);
-        if let Some(after) = granted.filter(|after| self.quarantine.is_none() && **after != user.addresses) {
-            push(ChangeKind::Readdress { before: user.addresses.clone(), after: after.clone() }, Some(Class::Readdress));
+        if let Some(after) =
+            granted.filter(|after| self.quarantine.is_none() && **after != user.addresses)
+        {
+            push(
+                ChangeKind::Readdress { before: user.addresses.clone(), after: after.clone() },
+                Some(Class::Readdress),
+            );
         }
-        let wanted = self.d.profile.as_ref().map(|profile| profile.keeping_logon_name(&user.profile));
-        if let Some(profile) = wanted.filter(|p| *p != user.profile && !is_overruled(Overruled::attributes(p))) {
-            push(ChangeKind::Update { before: Box::new(user.profile.clone()), after: Box::new(profile) }, None);
+        let wanted =
+            self.d.profile.as_ref().map(|profile| profile.keeping_logon_name(&user.profile));
+        if let Some(profile) =
+            wanted.filter(|p| *p != user.profile && !is_overruled(Override::attributes(p)))
+        {
+            push(
+                ChangeKind::Update {
+                    before: Box::new(user.profile.clone()),
+                    after: Box::new(profile),
+                },
+                None,
+            );
         }
         later.is_empty()
     }
 
-    fn lift(&self, user: &User, added: &[Reason], push: &mut impl FnMut(ChangeKind, Option<Class>)) {
-        let is_lifted = |c: &&Cause| c.reason != Reason::Operator && self.d.finding(c.reason) == Finding::Refuted;
+    fn lift(
+        &self,
+        user: &User,
+        added: &[Reason],
+        push: &mut impl FnMut(ChangeKind, Option<Class>),
+    ) {
+        let is_lifted = |c: &&Cause| {
+            c.reason != Reason::Operator && self.d.finding(c.reason) == Finding::Refuted
+        };
         let lifted: Vec<Cause> = user.causes.iter().filter(is_lifted).cloned().collect();
         if lifted.is_empty() {
             return;
         }
-        let remaining: BTreeSet<Reason> =
-            user.causes.iter().map(|c| c.reason).filter(|r| !lifted.iter().any(|l| l.reason == *r)).chain(added.iter().copied()).collect();
+        let remaining: BTreeSet<Reason> = user
+            .causes
+            .iter()
+            .map(|c| c.reason)
+            .filter(|r| !lifted.iter().any(|l| l.reason == *r))
+            .chain(added.iter().copied())
+            .collect();
         // The last cause is lifted only when every cause that could hold was seen not to.
         if remaining.is_empty() && !self.is_in_order(user) {
             return;
         }
-        let is_free = lifted.iter().all(|c| self.policy.observed.at.since(c.since) <= FREE_REACTIVATION);
+        let is_free =
+            lifted.iter().all(|c| self.policy.observed.at.since(c.since) <= FREE_REACTIVATION);
         let class = (remaining.is_empty() && !is_free).then_some(Class::Reactivate);
         let evidence = lifted.iter().map(|c| self.d.evidence(c.reason, self.policy)).collect();
         push(ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence }, class);
@@ -493,20 +673,27 @@ impl Planned<'_> {
 
     /// Whether it was seen of every cause that it does not hold, or an operator has overruled it.
     fn is_in_order(&self, user: &User) -> bool {
-        let is_out = |reason: Reason| self.d.finding(reason) == Finding::Refuted || user.pins.contains(&Overruled::Reason(reason));
+        let is_out = |reason: Reason| {
+            self.d.finding(reason) == Finding::Refuted
+                || user.overrides.contains(&Override::Reason(reason))
+        };
         Reason::ALL.into_iter().filter(|reason| *reason != Reason::Operator).all(is_out)
     }
 
     /// Whether the directory no longer asks for what was overruled. What cannot be told changes nothing.
-    fn is_over(&self, pin: Overruled, granted: Option<&Addresses>) -> bool {
+    fn is_over(&self, pin: Override, granted: Option<&Addresses>) -> bool {
         match pin {
-            Overruled::Reason(reason) => self.d.finding(reason) == Finding::Refuted,
-            Overruled::Tier(tier) => self.wanted_tier().is_some_and(|wanted| wanted != tier),
-            Overruled::Addresses(_) => granted.is_some_and(|granted| Overruled::addresses(granted) != pin),
-            Overruled::Attributes(_) => self.d.profile.as_ref().is_some_and(|profile| Overruled::attributes(profile) != pin),
-            Overruled::Return => !self.d.is_provisionable(self.policy),
+            Override::Reason(reason) => self.d.finding(reason) == Finding::Refuted,
+            Override::Tier(tier) => self.wanted_tier().is_some_and(|wanted| wanted != tier),
+            Override::Addresses(_) => {
+                granted.is_some_and(|granted| Override::addresses(granted) != pin)
+            }
+            Override::Attributes(_) => {
+                self.d.profile.as_ref().is_some_and(|profile| Override::attributes(profile) != pin)
+            }
+            Override::Return => !self.d.is_provisionable(self.policy),
             // Whom somebody is not, only an operator says.
-            Overruled::Link(_) => false,
+            Override::Link(_) => false,
         }
     }
 
@@ -516,12 +703,15 @@ impl Planned<'_> {
             _ if !self.d.is_alive() => None,
             (TierWish::Entitled { tier, .. }, _) => Some(tier),
             (TierWish::Without, WithoutGroup::Basic) => Some(Tier::Basic),
-            (TierWish::Without, WithoutGroup::Suspend | WithoutGroup::Keep) | (TierWish::Unknown, _) => None,
+            (TierWish::Without, WithoutGroup::Suspend | WithoutGroup::Keep)
+            | (TierWish::Unknown, _) => None,
         }
     }
 
     fn retier(&self, user: &User, push: &mut impl FnMut(ChangeKind, Option<Class>)) {
-        let wanted = self.wanted_tier().filter(|after| *after != user.tier && !user.pins.contains(&Overruled::Tier(*after)));
+        let wanted = self.wanted_tier().filter(|after| {
+            *after != user.tier && !user.overrides.contains(&Override::Tier(*after))
+        });
         if let Some(after) = wanted {
             let class = if after > user.tier { Class::Upgrade } else { Class::Downgrade };
             let evidence = self.d.evidence(Reason::NoGroup, self.policy);

@@ -22,8 +22,15 @@ pub struct Proposal {
 impl Proposal {
     /// What is noted of people now and was not before, with a limit: a sentence each.
     pub fn news(&self, known: &Known) -> Vec<String> {
-        let is_new = |row: &PersonRow, note: &String| !known.people.get(&row.guid).is_some_and(|stored| stored.notes.contains(note));
-        let mut news: Vec<String> = self.people.iter().flat_map(|row| row.notes.iter().filter(|note| is_new(row, note))).cloned().collect();
+        let is_new = |row: &PersonRow, note: &String| {
+            !known.people.get(&row.guid).is_some_and(|stored| stored.notes.contains(note))
+        };
+        let mut news: Vec<String> = self
+            .people
+            .iter()
+            .flat_map(|row| row.notes.iter().filter(|note| is_new(row, note)))
+            .cloned()
+            .collect();
         if let Some(more) = news.len().checked_sub(NEWS).filter(|more| *more > 0) {
             news.truncate(NEWS);
             news.push(format!("{more} more people lack an address, or have one of several: rosterctl user explain shows each"));
@@ -41,13 +48,17 @@ impl Proposal {
     /// This is what an incomplete read may do: the brakes against mistakes must not keep a leaver active.
     pub fn restrict(&mut self, is_judged: impl Fn(Guid) -> bool) {
         let judged = |guid: Option<Guid>| guid.is_some_and(&is_judged);
-        let (kept, dropped) = std::mem::take(&mut self.plan.changes).into_iter().partition(|c| c.is_positive() || judged(c.guid));
+        let (kept, dropped) = std::mem::take(&mut self.plan.changes)
+            .into_iter()
+            .partition(|c| c.is_positive() || judged(c.guid));
         self.plan.changes = kept;
         let waiting = self.without_what_waits_for(dropped);
         self.plan.quarantined.retain(|q| judged(Some(q.object_guid)));
         let suspended: BTreeSet<Guid> = self.plan.changes.iter().filter_map(|c| c.guid).collect();
         self.people.retain(|p| judged(Some(p.guid)) || suspended.contains(&p.guid));
-        for person in self.people.iter_mut().filter(|p| !is_judged(p.guid) || waiting.contains(&p.guid)) {
+        for person in
+            self.people.iter_mut().filter(|p| !is_judged(p.guid) || waiting.contains(&p.guid))
+        {
             person.put_off();
         }
     }
@@ -60,12 +71,15 @@ impl Proposal {
         while !dropped.is_empty() {
             kept_back.extend(dropped.iter().flat_map(|c| c.address_moves().0));
             let needs = |c: &Change| !c.address_moves().1.is_disjoint(&kept_back);
-            let (blocked, kept) = std::mem::take(&mut self.plan.changes).into_iter().partition(needs);
+            let (blocked, kept) =
+                std::mem::take(&mut self.plan.changes).into_iter().partition(needs);
             self.plan.changes = kept;
             dropped = blocked;
             waiting.extend(dropped.iter().filter_map(|c| c.guid));
             // Whoever is not created yet has no row to point to.
-            let uncreated = |p: &PersonRow| dropped.iter().any(|c| Some(c.user) == p.user && c.version.is_none());
+            let uncreated = |p: &PersonRow| {
+                dropped.iter().any(|c| Some(c.user) == p.user && c.version.is_none())
+            };
             self.people.retain(|p| !uncreated(p));
         }
         waiting
@@ -74,9 +88,12 @@ impl Proposal {
     /// Drops the downgrades and no-group suspensions: the groups did not stand still while people were read.
     pub fn without_group_losses(&mut self) -> u64 {
         let is_loss = |c: &Change| {
-            c.class == Some(Class::Downgrade) || c.reason() == Some(Reason::NoGroup) && matches!(c.kind, ChangeKind::Suspend { .. })
+            c.class == Some(Class::Downgrade)
+                || c.reason() == Some(Reason::NoGroup)
+                    && matches!(c.kind, ChangeKind::Suspend { .. })
         };
-        let dropped: BTreeSet<Option<Guid>> = self.plan.changes.iter().filter(|c| is_loss(c)).map(|c| c.guid).collect();
+        let dropped: BTreeSet<Option<Guid>> =
+            self.plan.changes.iter().filter(|c| is_loss(c)).map(|c| c.guid).collect();
         let before = self.plan.changes.len();
         self.plan.changes.retain(|c| !is_loss(c));
         for person in self.people.iter_mut().filter(|p| dropped.contains(&Some(p.guid))) {

@@ -22,8 +22,14 @@ pub fn ended(
     if rejections.is_empty() {
         return rejections;
     }
-    let proposed: BTreeSet<Digest> = proposal.plan.changes.iter().flat_map(|change| change.rejection_keys()).collect();
-    let decided_whole: BTreeSet<Guid> = proposal.people.iter().filter(|person| person.fingerprint != 0).map(|person| person.guid).collect();
+    let proposed: BTreeSet<Digest> =
+        proposal.plan.changes.iter().flat_map(|change| change.rejection_keys()).collect();
+    let decided_whole: BTreeSet<Guid> = proposal
+        .people
+        .iter()
+        .filter(|person| person.fingerprint != 0)
+        .map(|person| person.guid)
+        .collect();
     let is_over = |rejection: &Rejection| {
         let Some(guid) = rejection.guid.filter(|guid| is_judged(*guid)) else { return false };
         if proposed.contains(&rejection.key) {
@@ -32,10 +38,16 @@ pub fn ended(
         let user = known.of_person(guid);
         let has_cause = |reason| user.is_some_and(|user| user.causes.has(reason));
         match (desired.get(&guid), rejection.kind.as_str(), rejection.reason) {
-            (Some(d), "suspend", Some(reason)) => d.finding(reason) == Finding::Refuted || has_cause(reason),
-            (Some(d), "reactivate", Some(reason)) => d.finding(reason) == Finding::Holds || user.is_some() && !has_cause(reason),
+            (Some(d), "suspend", Some(reason)) => {
+                d.finding(reason) == Finding::Refuted || has_cause(reason)
+            }
+            (Some(d), "reactivate", Some(reason)) => {
+                d.finding(reason) == Finding::Holds || user.is_some() && !has_cause(reason)
+            }
             (Some(d), "create", _) if user.is_none() => {
-                is_whole && (d.is_told_whole() || !d.is_alive()) && !proposal.plan.quarantined.iter().any(|q| q.object_guid == guid)
+                is_whole
+                    && (d.is_told_whole() || !d.is_alive())
+                    && !proposal.plan.quarantined.iter().any(|q| q.object_guid == guid)
             }
             (Some(_), _, _) => decided_whole.contains(&guid),
             (None, _, _) => is_whole && user.is_none() && !known.people.contains_key(&guid),

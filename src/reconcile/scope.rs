@@ -29,10 +29,14 @@ pub enum Filter {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// Parentheses do not match.
-    #[error("the filter \"{0}\" has unbalanced parentheses: write one pair around each assertion, as in (&(department=Sales)(l=Berlin))")]
+    #[error(
+        "the filter \"{0}\" has unbalanced parentheses: write one pair around each assertion, as in (&(department=Sales)(l=Berlin))"
+    )]
     Unbalanced(String),
     /// Several filters stand side by side, and nothing joins them.
-    #[error("the filter \"{0}\" has several parts side by side: join them, as in (&(department=Sales)(l=Berlin))")]
+    #[error(
+        "the filter \"{0}\" has several parts side by side: join them, as in (&(department=Sales)(l=Berlin))"
+    )]
     Several(String),
     /// An assertion without attribute or comparison.
     #[error("\"{0}\" is not an assertion such as (department=Sales)")]
@@ -43,7 +47,8 @@ pub enum FilterError {
 const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
 
 /// The matching rules that Active Directory has (MS-ADTS 3.1.1.3.4.4); a filter with another one finds no entry.
-const AD_RULES: [&str; 4] = ["1.2.840.113556.1.4.803", "1.2.840.113556.1.4.804", IN_CHAIN, "1.2.840.113556.1.4.2253"];
+const AD_RULES: [&str; 4] =
+    ["1.2.840.113556.1.4.803", "1.2.840.113556.1.4.804", IN_CHAIN, "1.2.840.113556.1.4.2253"];
 
 /// An assertion that an entry is a member of a group: `(memberOf=CN=VPN,…)`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -79,7 +84,8 @@ impl Filter {
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         let trimmed = text.trim();
         // The outer parentheses may be left out, as AD's own tools allow.
-        let whole = if trimmed.starts_with('(') { trimmed.to_owned() } else { format!("({trimmed})") };
+        let whole =
+            if trimmed.starts_with('(') { trimmed.to_owned() } else { format!("({trimmed})") };
         let (filter, rest) = parse(&whole, 0)?;
         match rest.trim() {
             "" => Ok(filter),
@@ -90,7 +96,11 @@ impl Filter {
 
     /// The matching rules it names that Active Directory does not have.
     pub fn unknown_rules(&self) -> BTreeSet<&str> {
-        self.assertions().into_iter().filter_map(|(_, text)| rule(text)).filter(|rule| !AD_RULES.contains(rule)).collect()
+        self.assertions()
+            .into_iter()
+            .filter_map(|(_, text)| rule(text))
+            .filter(|rule| !AD_RULES.contains(rule))
+            .collect()
     }
 
     /// The group that an assertion of this text asks membership of, if it does.
@@ -103,7 +113,8 @@ impl Filter {
         };
         let is_plain = !left.contains(':') || in_chain;
         // `memberOf=*` asks for no group in particular.
-        let asks = attribute.trim().eq_ignore_ascii_case("memberOf") && is_plain && !value.contains('*');
+        let asks =
+            attribute.trim().eq_ignore_ascii_case("memberOf") && is_plain && !value.contains('*');
         asks.then(|| Some(GroupAssertion { group: unescaped(value)?, in_chain }))?
     }
 
@@ -128,15 +139,19 @@ impl Filter {
 
     fn combine(&self, next: &mut usize, answer: &mut impl FnMut(usize) -> Truth) -> Truth {
         match self {
-            Self::And(parts) => parts.iter().fold(Truth::True, |all, part| match (all, part.combine(next, answer)) {
-                (Truth::False, _) | (_, Truth::False) => Truth::False,
-                (Truth::Unknown, _) | (_, Truth::Unknown) => Truth::Unknown,
-                (Truth::True, Truth::True) => Truth::True,
+            Self::And(parts) => parts.iter().fold(Truth::True, |all, part| {
+                match (all, part.combine(next, answer)) {
+                    (Truth::False, _) | (_, Truth::False) => Truth::False,
+                    (Truth::Unknown, _) | (_, Truth::Unknown) => Truth::Unknown,
+                    (Truth::True, Truth::True) => Truth::True,
+                }
             }),
-            Self::Or(parts) => parts.iter().fold(Truth::False, |any, part| match (any, part.combine(next, answer)) {
-                (Truth::True, _) | (_, Truth::True) => Truth::True,
-                (Truth::Unknown, _) | (_, Truth::Unknown) => Truth::Unknown,
-                (Truth::False, Truth::False) => Truth::False,
+            Self::Or(parts) => parts.iter().fold(Truth::False, |any, part| {
+                match (any, part.combine(next, answer)) {
+                    (Truth::True, _) | (_, Truth::True) => Truth::True,
+                    (Truth::Unknown, _) | (_, Truth::Unknown) => Truth::Unknown,
+                    (Truth::False, Truth::False) => Truth::False,
+                }
             }),
             Self::Not(part) => match part.combine(next, answer) {
                 Truth::True => Truth::False,
@@ -170,7 +185,11 @@ impl fmt::Display for Filter {
 fn rule(text: &str) -> Option<&str> {
     let (left, _) = text.strip_prefix('(')?.split_once('=')?;
     let (_, named) = left.strip_suffix(':')?.split_once(':')?;
-    let named = if named.get(..3).is_some_and(|dn| dn.eq_ignore_ascii_case("dn:")) { &named[3..] } else { named };
+    let named = if named.get(..3).is_some_and(|dn| dn.eq_ignore_ascii_case("dn:")) {
+        &named[3..]
+    } else {
+        named
+    };
     (!named.is_empty() && !named.eq_ignore_ascii_case("dn")).then_some(named)
 }
 
@@ -196,7 +215,8 @@ const MAX_DEPTH: usize = 50;
 
 fn parse(text: &str, depth: usize) -> Result<(Filter, &str), FilterError> {
     let unbalanced = || FilterError::Unbalanced(text.to_owned());
-    let inner = text.strip_prefix('(').filter(|_| depth < MAX_DEPTH).ok_or_else(unbalanced)?.trim_start();
+    let inner =
+        text.strip_prefix('(').filter(|_| depth < MAX_DEPTH).ok_or_else(unbalanced)?.trim_start();
     match inner.as_bytes().first() {
         Some(b'&' | b'|') => {
             let mut rest = inner[1..].trim_start();
@@ -229,7 +249,8 @@ fn assertion(inner: &str) -> Option<Result<(Filter, &str), FilterError>> {
     // A literal parenthesis in a value is written \28 or \29 (RFC 4515), so the next one ends the assertion.
     let end = inner.find(')')?;
     let body = &inner[..end];
-    let attribute: String = body.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '.').collect();
+    let attribute: String =
+        body.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '.').collect();
     // AD passes over spaces around a value of text (RFC 4518, 2.6.1), and so does this.
     let rest = body[attribute.len()..].trim();
     let comparison = rest.trim_start_matches(|c| c != '=' && c != '(');
@@ -252,14 +273,35 @@ mod tests {
         let parts: Vec<_> = filter.assertions().into_iter().map(|(_, text)| text).collect();
         assert_eq!(
             parts,
-            ["(employeeType=staff)", "(extensionAttribute1=nosync*)", "(userAccountControl:1.2.840.113556.1.4.803:=2)", "(l>=A)"]
+            [
+                "(employeeType=staff)",
+                "(extensionAttribute1=nosync*)",
+                "(userAccountControl:1.2.840.113556.1.4.803:=2)",
+                "(l>=A)"
+            ]
         );
-        assert_eq!(filter.attributes().into_iter().collect::<Vec<_>>(), ["employeeType", "extensionAttribute1", "l", "userAccountControl"]);
+        assert_eq!(
+            filter.attributes().into_iter().collect::<Vec<_>>(),
+            ["employeeType", "extensionAttribute1", "l", "userAccountControl"]
+        );
     }
 
     #[test]
     fn what_is_no_filter_is_refused() {
-        for bad in ["", "a", "(a=b", "a=b)", "(&(a=b)", "((a=b))", "(a)", "(=b)", "(a=b)(c=d)", "(!a)", "(a=(b))", "&a=b"] {
+        for bad in [
+            "",
+            "a",
+            "(a=b",
+            "a=b)",
+            "(&(a=b)",
+            "((a=b))",
+            "(a)",
+            "(=b)",
+            "(a=b)(c=d)",
+            "(!a)",
+            "(a=(b))",
+            "&a=b",
+        ] {
             assert!(Filter::parse(bad).is_err(), "{bad}");
         }
         assert!(Filter::parse(&"(!".repeat(10_000)).is_err());
@@ -276,25 +318,46 @@ mod tests {
             ("! ( a=1 )", "(!(a=1))"),
             ("(a = 1)", "(a= 1)"),
             ("(cn=x\\29y)", "(cn=x\\29y)"),
-            ("memberOf:1.2.840.113556.1.4.1941:=CN=g,DC=corp", "(memberOf:1.2.840.113556.1.4.1941:=CN=g,DC=corp)"),
+            (
+                "memberOf:1.2.840.113556.1.4.1941:=CN=g,DC=corp",
+                "(memberOf:1.2.840.113556.1.4.1941:=CN=g,DC=corp)",
+            ),
         ];
         for (written, sent) in table {
-            assert_eq!(Filter::parse(written).map(|f| f.to_string()), Ok(sent.to_owned()), "{written}");
+            assert_eq!(
+                Filter::parse(written).map(|f| f.to_string()),
+                Ok(sent.to_owned()),
+                "{written}"
+            );
         }
     }
 
     #[test]
     fn a_filter_names_its_groups_and_its_matching_rules() {
         let chain = "(memberOf:1.2.840.113556.1.4.1941:=CN=a\\28b\\29,DC=corp)";
-        let group = |name: &str, in_chain| Some(GroupAssertion { group: name.to_owned(), in_chain });
+        let group =
+            |name: &str, in_chain| Some(GroupAssertion { group: name.to_owned(), in_chain });
         assert_eq!(Filter::group_of("(memberof=CN=VPN,DC=corp)"), group("CN=VPN,DC=corp", false));
         assert_eq!(Filter::group_of(chain), group("CN=a(b),DC=corp", true));
         for other in ["(memberOf=*)", "(member=CN=x)", "(memberOf:2.5.13.1:=CN=x)", "(l=Berlin)"] {
             assert_eq!(Filter::group_of(other), None, "{other}");
         }
-        let rules = |text: &str| Filter::parse(text).expect("a filter").unknown_rules().into_iter().map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(rules("(|(a:2.5.13.2:=x)(b:dn:2.5.13.5:=y)(c:caseIgnoreMatch:=z))"), ["2.5.13.2", "2.5.13.5", "caseIgnoreMatch"]);
-        assert!(rules("(&(userAccountControl:1.2.840.113556.1.4.803:=2)(a:=x)(b:dn:=y)(c>=1))").is_empty());
+        let rules = |text: &str| {
+            Filter::parse(text)
+                .expect("a filter")
+                .unknown_rules()
+                .into_iter()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            rules("(|(a:2.5.13.2:=x)(b:dn:2.5.13.5:=y)(c:caseIgnoreMatch:=z))"),
+            ["2.5.13.2", "2.5.13.5", "caseIgnoreMatch"]
+        );
+        assert!(
+            rules("(&(userAccountControl:1.2.840.113556.1.4.803:=2)(a:=x)(b:dn:=y)(c>=1))")
+                .is_empty()
+        );
         assert!(rules(chain).is_empty());
     }
 

@@ -24,7 +24,12 @@ impl Takeover {
     ///
     /// `present` is the standing in the directory of the link; it is `None` where that directory is not configured any more
     /// and so shows nobody.
-    pub fn decide(here: &Desired, present: Option<&Whereabouts>, of: &DirectoryName, is_successor: bool) -> Self {
+    pub fn decide(
+        here: &Desired,
+        present: Option<&Whereabouts>,
+        of: &DirectoryName,
+        is_successor: bool,
+    ) -> Self {
         let is_in_scope = here.is_in_scope();
         match present {
             Some(Whereabouts::InScope(_)) if is_in_scope => Self::Shown(of.clone()),
@@ -35,7 +40,12 @@ impl Takeover {
             },
             // A leaver of a directory that is gone leaves by whichever directory sees it. What was not seen counts only for
             // the directory that reads the place of the former one.
-            None if is_in_scope || here.is_seen_to_leave() || (is_successor && here.holding().next().is_some()) => Self::Moves,
+            None if is_in_scope
+                || here.is_seen_to_leave()
+                || (is_successor && here.holding().next().is_some()) =>
+            {
+                Self::Moves
+            }
             None => Self::Not,
         }
     }

@@ -88,12 +88,20 @@ impl Closure {
 
     /// The best tier these groups give, and the group that gives it.
     pub fn best(&self, groups: &[Guid]) -> Option<(Tier, Guid)> {
-        groups.iter().filter_map(|g| self.0.get(g)).map(|g| (g.gives, g.guid)).max_by_key(|(tier, guid)| (*tier, std::cmp::Reverse(*guid)))
+        groups
+            .iter()
+            .filter_map(|g| self.0.get(g))
+            .map(|g| (g.gives, g.guid))
+            .max_by_key(|(tier, guid)| (*tier, std::cmp::Reverse(*guid)))
     }
 
     /// Whether another reading of the same groups, made later, shows them all at the same place.
     pub fn stands_as(&self, later: &Self) -> bool {
-        self.0.len() == later.0.len() && self.0.values().all(|g| later.0.get(&g.guid).is_some_and(|l| l.dn.as_str() == g.dn.as_str()))
+        self.0.len() == later.0.len()
+            && self
+                .0
+                .values()
+                .all(|g| later.0.get(&g.guid).is_some_and(|l| l.dn.as_str() == g.dn.as_str()))
     }
 }
 
@@ -143,19 +151,37 @@ mod tests {
     use super::*;
 
     fn group(n: u8, gives: Tier) -> ClosureGroup {
-        ClosureGroup { guid: Guid([n; 16]), dn: Dn::new(format!("CN=g{n},DC=corp")), rid: None, gives }
+        ClosureGroup {
+            guid: Guid([n; 16]),
+            dn: Dn::new(format!("CN=g{n},DC=corp")),
+            rid: None,
+            gives,
+        }
     }
 
     #[test]
     fn pro_wins_over_basic_and_nobody_is_told_apart_from_unknown() {
-        let rules = TierRules { grouped: true, without_group: WithoutGroup::Suspend, default_tier: Tier::Pro };
+        let rules = TierRules {
+            grouped: true,
+            without_group: WithoutGroup::Suspend,
+            default_tier: Tier::Pro,
+        };
         let mut closure = Closure::default();
         assert!(closure.add(group(1, Tier::Basic)));
         assert!(closure.add(group(2, Tier::Pro)));
-        assert!(!closure.add(group(2, Tier::Basic)), "a cycle through a lesser group teaches nothing");
+        assert!(
+            !closure.add(group(2, Tier::Basic)),
+            "a cycle through a lesser group teaches nothing"
+        );
         let (basic, pro) = (Guid([1; 16]), Guid([2; 16]));
-        assert_eq!(rules.wish(&closure, &[basic, pro], true), TierWish::Entitled { tier: Tier::Pro, by: Some(pro) });
-        assert_eq!(rules.wish(&closure, &[basic], true), TierWish::Entitled { tier: Tier::Basic, by: Some(basic) });
+        assert_eq!(
+            rules.wish(&closure, &[basic, pro], true),
+            TierWish::Entitled { tier: Tier::Pro, by: Some(pro) }
+        );
+        assert_eq!(
+            rules.wish(&closure, &[basic], true),
+            TierWish::Entitled { tier: Tier::Basic, by: Some(basic) }
+        );
         assert_eq!(rules.wish(&closure, &[], true), TierWish::Without);
         assert_eq!(rules.wish(&closure, &[], false), TierWish::Unknown);
     }

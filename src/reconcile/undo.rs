@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::model::{
-    Address, AddressKey, Addresses, By, Cause, Change, ChangeKind, Evidence, Guid, Joined, Overruled, Profile, Reason, RunId, Standing,
-    Status, Tier, Timestamp, User, UserId, WrittenChange,
+    Address, AddressKey, Addresses, By, Cause, Change, ChangeKind, Evidence, Guid, Joined,
+    Override, Profile, Reason, RunId, Standing, Status, Tier, Timestamp, User, UserId,
+    WrittenChange,
 };
 
 /// What taking a run back comes to.
@@ -45,7 +46,12 @@ pub struct Taken {
 }
 
 /// The opposite of what was done, for users as they are now. `holders` says who has which address.
-pub fn undo(taken: Taken, done: &[WrittenChange], users: &BTreeMap<UserId, User>, holders: &BTreeMap<AddressKey, UserId>) -> Undoing {
+pub fn undo(
+    taken: Taken,
+    done: &[WrittenChange],
+    users: &BTreeMap<UserId, User>,
+    holders: &BTreeMap<AddressKey, UserId>,
+) -> Undoing {
     let mut of_user: BTreeMap<UserId, Vec<&WrittenChange>> = BTreeMap::new();
     for change in done {
         of_user.entry(change.user).or_default().push(change);
@@ -53,10 +59,18 @@ pub fn undo(taken: Taken, done: &[WrittenChange], users: &BTreeMap<UserId, User>
     let mut undoing = Undoing::default();
     for (id, done) in &of_user {
         let Some(user) = users.get(id) else {
-            undoing.left.extend(done.iter().map(|change| Left::of(change, "the user is no more".to_owned())));
+            undoing.left.extend(
+                done.iter().map(|change| Left::of(change, "the user is no more".to_owned())),
+            );
             continue;
         };
-        let mut reversal = Reversal { taken, was: user, user: user.clone(), pins: user.pins.clone(), kinds: Vec::new() };
+        let mut reversal = Reversal {
+            taken,
+            was: user,
+            user: user.clone(),
+            overrides: user.overrides.clone(),
+            kinds: Vec::new(),
+        };
         undoing.left.extend(reversal.all(done));
         undoing.changes.extend(reversal.changes());
     }
@@ -71,15 +85,22 @@ struct Reversal<'a> {
     /// As it is after what was reversed so far.
     user: User,
     /// What is overruled afterwards.
-    pins: BTreeSet<Overruled>,
+    overrides: BTreeSet<Override>,
     kinds: Vec<ChangeKind>,
 }
 
 impl Reversal<'_> {
     /// Reverses what was done to the user, the last first; returns what is left alone.
     fn all(&mut self, done: &[&WrittenChange]) -> Vec<Left> {
-        let overruled: BTreeSet<Overruled> =
-            done.iter().flat_map(|c| set(&c.after, "pinned").difference(&set(&c.before, "pinned")).copied().collect::<Vec<_>>()).collect();
+        let overruled: BTreeSet<Override> = done
+            .iter()
+            .flat_map(|c| {
+                set(&c.after, "overrides")
+                    .difference(&set(&c.before, "overrides"))
+                    .copied()
+                    .collect::<Vec<_>>()
+            })
+            .collect();
         let mut left = Vec::new();
         for change in done.iter().rev() {
             // The directory decides about it again.
@@ -87,7 +108,7 @@ impl Reversal<'_> {
             let reversed = if is_given_back { Ok(()) } else { self.one(change) };
             left.extend(reversed.err().map(|why| Left::of(change, why)));
         }
-        self.pins.retain(|pin| !overruled.contains(pin));
+        self.overrides.retain(|pin| !overruled.contains(pin));
         left
     }
 
@@ -97,8 +118,8 @@ impl Reversal<'_> {
             "suspend" => self.suspension(change),
             "reactivate" => self.reactivation(),
             "tier" => self.tier(before, after),
-            "update" if before.get("pinned").is_some() => {
-                self.pins.extend(set(before, "pinned").difference(&set(after, "pinned")).copied());
+            "update" if before.get("overrides").is_some() => {
+                self.overrides.extend(set(before, "overrides").difference(&set(after, "overrides")).copied());
                 Ok(())
             }
             "update" if before.get("primary_email").is_some() => self.addresses(before, after),
@@ -107,7 +128,7 @@ impl Reversal<'_> {
             "link" if before.get("tier").is_some() => self.link(before, after),
             "link" => Err("that it is the same person, only rosterctl user relink can say otherwise".to_owned()),
             "move" => Err("which directory shows the person, only the directories say".to_owned()),
-            "unlink" => Err("the next run links it again, once it is unpinned".to_owned()),
+            "unlink" => Err("the next run links it again, once it is overrides_cleared".to_owned()),
             "transfer" => Err("whoever holds the domain has its people: release the domain, and claim it for the other account".to_owned()),
             "release" => Err("claim the domain again: its people come back with it".to_owned()),
             "invite" => Err("an invitation is taken back with rosterctl user remove".to_owned()),
@@ -117,16 +138,28 @@ impl Reversal<'_> {
     }
 
     fn suspension(&mut self, change: &WrittenChange) -> Result<(), String> {
-        let reason = change.reason.as_deref().and_then(Reason::parse).ok_or("its reason is unknown")?;
+        let reason =
+            change.reason.as_deref().and_then(Reason::parse).ok_or("its reason is unknown")?;
         if reason.is_positive() {
             return Err(format!("it was seen to be {reason}: only the directory takes that back"));
         }
-        let cause = self.user.causes.get(reason).filter(|cause| json!([cause.evidence]) == change.evidence).cloned();
-        let cause = cause.ok_or_else(|| format!("it is no longer suspended as {reason} by that run"))?;
-        let remaining = self.user.causes.iter().map(|c| c.reason).filter(|r| *r != reason).collect();
-        self.push(ChangeKind::Reactivate { lifted: vec![cause].into(), remaining, evidence: vec![self.word()] });
+        let cause = self
+            .user
+            .causes
+            .get(reason)
+            .filter(|cause| json!([cause.evidence]) == change.evidence)
+            .cloned();
+        let cause =
+            cause.ok_or_else(|| format!("it is no longer suspended as {reason} by that run"))?;
+        let remaining =
+            self.user.causes.iter().map(|c| c.reason).filter(|r| *r != reason).collect();
+        self.push(ChangeKind::Reactivate {
+            lifted: vec![cause].into(),
+            remaining,
+            evidence: vec![self.word()],
+        });
         if reason != Reason::Operator {
-            self.pins.insert(Overruled::Reason(reason));
+            self.overrides.insert(Override::Reason(reason));
         }
         Ok(())
     }
@@ -139,20 +172,26 @@ impl Reversal<'_> {
         if self.user.causes.has(Reason::Operator) {
             return Err("an operator has suspended it since".to_owned());
         }
-        let cause = Cause { reason: Reason::Operator, since: self.taken.at, by: By::Operator("undo".to_owned()), evidence: self.word() };
+        let cause = Cause {
+            reason: Reason::Operator,
+            since: self.taken.at,
+            by: By::Operator("undo".to_owned()),
+            evidence: self.word(),
+        };
         let was_active = self.user.status() == Status::Active;
         self.push(ChangeKind::Suspend { cause, was_active });
         Ok(())
     }
 
     fn tier(&mut self, before: &Value, after: &Value) -> Result<(), String> {
-        let tier = |of: &Value| of["tier"].as_str().and_then(Tier::parse).ok_or("its tier is unknown");
+        let tier =
+            |of: &Value| of["tier"].as_str().and_then(Tier::parse).ok_or("its tier is unknown");
         let (before, after) = (tier(before)?, tier(after)?);
         if self.user.standing == Standing::Released || self.user.tier != after {
             return Err("it has another tier since".to_owned());
         }
         self.push(ChangeKind::Tier { before: after, after: before, evidence: self.word() });
-        self.overrule(Overruled::Tier(after));
+        self.overrule(Override::Tier(after));
         Ok(())
     }
 
@@ -162,30 +201,43 @@ impl Reversal<'_> {
             return Err("it has other addresses since".to_owned());
         }
         self.push(ChangeKind::Readdress { before: after.clone(), after: before });
-        self.overrule(Overruled::addresses(&after));
+        self.overrule(Override::addresses(&after));
         Ok(())
     }
 
     fn attributes(&mut self, before: &Value, after: &Value) -> Result<(), String> {
-        let now = self.user.profile.fields().map(|(name, value)| (name.to_owned(), value.map(str::to_owned)));
+        let now = self
+            .user
+            .profile
+            .fields()
+            .map(|(name, value)| (name.to_owned(), value.map(str::to_owned)));
         let now: BTreeMap<String, Option<String>> = now.into();
-        let text = |of: &Value, name: &String| of.get(name).and_then(Value::as_str).map(str::to_owned);
+        let text =
+            |of: &Value, name: &String| of.get(name).and_then(Value::as_str).map(str::to_owned);
         let names = before.as_object().into_iter().flatten().map(|(name, _)| name);
-        let (same, other): (Vec<&String>, Vec<&String>) = names.partition(|name| now.get(*name).is_some_and(|is| *is == text(after, name)));
+        let (same, other): (Vec<&String>, Vec<&String>) =
+            names.partition(|name| now.get(*name).is_some_and(|is| *is == text(after, name)));
         if same.is_empty() || self.user.standing == Standing::Released {
             return Err("its attributes are others since".to_owned());
         }
-        let restored = now
-            .iter()
-            .map(|(name, value)| (name.replace('-', "_"), if same.contains(&name) { json!(text(before, name)) } else { json!(value) }));
-        let restored: Profile = serde_json::from_value(Value::Object(restored.collect())).map_err(|_| "its attributes cannot be read")?;
+        let restored = now.iter().map(|(name, value)| {
+            (
+                name.replace('-', "_"),
+                if same.contains(&name) { json!(text(before, name)) } else { json!(value) },
+            )
+        });
+        let restored: Profile = serde_json::from_value(Value::Object(restored.collect()))
+            .map_err(|_| "its attributes cannot be read")?;
         let (before, after) = (Box::new(self.user.profile.clone()), Box::new(restored));
-        self.overrule(Overruled::attributes(&before));
+        self.overrule(Override::attributes(&before));
         self.push(ChangeKind::Update { before, after });
         if other.is_empty() {
             return Ok(());
         }
-        Err(format!("{} changed since; the rest is taken back", other.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")))
+        Err(format!(
+            "{} changed since; the rest is taken back",
+            other.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+        ))
     }
 
     fn creation(&mut self) -> Result<(), String> {
@@ -194,7 +246,7 @@ impl Reversal<'_> {
             status => return Err(format!("it is {} since", status.as_str())),
         }
         self.push(ChangeKind::Release { before: Status::Active });
-        self.pins.insert(Overruled::Return);
+        self.overrides.insert(Override::Return);
         Ok(())
     }
 
@@ -202,22 +254,29 @@ impl Reversal<'_> {
         let person: Option<Guid> = after["object_guid"].as_str().and_then(|guid| guid.parse().ok());
         let person = person.filter(|guid| self.user.link.as_ref().is_some_and(|l| l.guid == *guid));
         let person = person.ok_or("it is linked to somebody else since")?;
-        if let Some(cause) = self.user.causes.weightiest().filter(|c| c.reason != Reason::Operator) {
-            return Err(format!("it is suspended as {}, which only the directory takes back", cause.reason));
+        if let Some(cause) = self.user.causes.weightiest().filter(|c| c.reason != Reason::Operator)
+        {
+            return Err(format!(
+                "it is suspended as {}, which only the directory takes back",
+                cause.reason
+            ));
         }
         let tier = before["tier"].as_str().and_then(Tier::parse).unwrap_or(self.user.tier);
         let profile = serde_json::from_value(before["profile"].clone()).unwrap_or_default();
         let causes = self.user.causes.clone();
         let after = Joined { tier, addresses: addresses(before), profile, link: None, causes };
-        self.push(ChangeKind::Unlink { before: Box::new(self.user.joined()), after: Box::new(after) });
-        self.pins.insert(Overruled::Link(person));
+        self.push(ChangeKind::Unlink {
+            before: Box::new(self.user.joined()),
+            after: Box::new(after),
+        });
+        self.overrides.insert(Override::Link(person));
         Ok(())
     }
 
     /// Only a directory asks again.
-    fn overrule(&mut self, what: Overruled) {
+    fn overrule(&mut self, what: Override) {
         if self.user.link.is_some() {
-            self.pins.insert(what);
+            self.overrides.insert(what);
         }
     }
 
@@ -229,13 +288,17 @@ impl Reversal<'_> {
     /// Nothing was looked at for this: an operator wants it.
     fn word(&self) -> Evidence {
         let person = self.user.link.as_ref().map(|l| l.guid);
-        Evidence::of_operator(&format!("run {} is taken back", self.taken.run), person, self.taken.at)
+        Evidence::of_operator(
+            &format!("run {} is taken back", self.taken.run),
+            person,
+            self.taken.at,
+        )
     }
 
     fn changes(self) -> Vec<Change> {
-        let Self { was, pins, mut kinds, .. } = self;
-        if pins != was.pins {
-            kinds.push(ChangeKind::Overrule { before: was.pins.clone(), after: pins });
+        let Self { was, overrides, mut kinds, .. } = self;
+        if overrides != was.overrides {
+            kinds.push(ChangeKind::Override { before: was.overrides.clone(), after: overrides });
         }
         kinds.into_iter().map(|kind| Change::by_hand(was, kind)).collect()
     }
@@ -249,41 +312,66 @@ impl Left {
 }
 
 /// Leaves those alone whose former address somebody else has by now, unless that one gives it up along with them.
-fn leave_taken_addresses(undoing: &mut Undoing, users: &BTreeMap<UserId, User>, holders: &BTreeMap<AddressKey, UserId>) {
+fn leave_taken_addresses(
+    undoing: &mut Undoing,
+    users: &BTreeMap<UserId, User>,
+    holders: &BTreeMap<AddressKey, UserId>,
+) {
     loop {
-        let leaving: BTreeSet<(UserId, AddressKey)> =
-            undoing.changes.iter().flat_map(|c| c.address_moves().0.into_iter().map(|key| (c.user, key))).collect();
-        let released: BTreeSet<UserId> =
-            undoing.changes.iter().filter(|c| matches!(c.kind, ChangeKind::Release { .. })).map(|c| c.user).collect();
+        let leaving: BTreeSet<(UserId, AddressKey)> = undoing
+            .changes
+            .iter()
+            .flat_map(|c| c.address_moves().0.into_iter().map(|key| (c.user, key)))
+            .collect();
+        let released: BTreeSet<UserId> = undoing
+            .changes
+            .iter()
+            .filter(|c| matches!(c.kind, ChangeKind::Release { .. }))
+            .map(|c| c.user)
+            .collect();
         let stays = |key: &AddressKey, of: UserId| {
-            holders.get(key).is_some_and(|h| *h != of && !released.contains(h) && !leaving.contains(&(*h, key.clone())))
+            holders.get(key).is_some_and(|h| {
+                *h != of && !released.contains(h) && !leaving.contains(&(*h, key.clone()))
+            })
         };
         let blocked: BTreeMap<UserId, AddressKey> = undoing
             .changes
             .iter()
-            .filter_map(|c| c.address_moves().1.into_iter().find(|key| stays(key, c.user)).map(|key| (c.user, key)))
+            .filter_map(|c| {
+                c.address_moves()
+                    .1
+                    .into_iter()
+                    .find(|key| stays(key, c.user))
+                    .map(|key| (c.user, key))
+            })
             .collect();
         if blocked.is_empty() {
             return;
         }
         // All of such a user is left alone: half of it back would be neither one thing nor the other.
         undoing.changes.retain(|c| !blocked.contains_key(&c.user));
-        undoing.left.extend(blocked.into_iter().map(|(user, key)| Left {
-            user,
-            email: users.get(&user).and_then(|u| u.addresses.primary.as_ref()).map(|a| a.as_str().to_owned()),
-            kind: "update".to_owned(),
-            why: format!("{} is somebody else's by now", key.0),
+        undoing.left.extend(blocked.into_iter().map(|(user, key)| {
+            Left {
+                user,
+                email: users
+                    .get(&user)
+                    .and_then(|u| u.addresses.primary.as_ref())
+                    .map(|a| a.as_str().to_owned()),
+                kind: "update".to_owned(),
+                why: format!("{} is somebody else's by now", key.0),
+            }
         }));
     }
 }
 
 fn addresses(of: &Value) -> Addresses {
     let address = |value: &Value| value.as_str().and_then(|text| Address::parse(text).ok());
-    let secondary = of["secondary_emails"].as_array().into_iter().flatten().filter_map(address).collect();
+    let secondary =
+        of["secondary_emails"].as_array().into_iter().flatten().filter_map(address).collect();
     Addresses { primary: address(&of["primary_email"]), secondary }
 }
 
-fn set(of: &Value, name: &str) -> BTreeSet<Overruled> {
+fn set(of: &Value, name: &str) -> BTreeSet<Override> {
     let all = of.get(name).and_then(Value::as_array).into_iter().flatten();
     all.filter_map(|value| value.as_str()?.parse().ok()).collect()
 }

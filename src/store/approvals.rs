@@ -25,28 +25,49 @@ impl Store {
     ///
     /// A plan whose place another took meanwhile stays superseded: what both hold is applied. A whole plan that waits takes
     /// its scope along, unless something of that scope is rejected.
-    pub async fn approve_plan(&self, plan: &HeldPlan, chosen: Option<&[Digest]>, word: Word<'_>, clock: &Clock) -> Result<(), StoreError> {
+    pub async fn approve_plan(
+        &self,
+        plan: &HeldPlan,
+        chosen: Option<&[Digest]>,
+        word: Word<'_>,
+        clock: &Clock,
+    ) -> Result<(), StoreError> {
         let now = clock.now();
         let mut writing = self.begin().await?;
         let plan = seize(&mut writing, plan.id).await?;
         if !plan.state.waits() && plan.state != PlanState::Superseded {
             return Err(raced(&plan));
         }
-        let sql = Sql::new("UPDATE plans SET actor = ").bind(word.actor.0.as_str()).push(", comment = ").bind(spoken(word.comment));
+        let sql = Sql::new("UPDATE plans SET actor = ")
+            .bind(word.actor.0.as_str())
+            .push(", comment = ")
+            .bind(spoken(word.comment));
         let mut sql = sql.push(", approved_at = ").bind(now).push(", updated_at = ").bind(now);
         let is_whole = chosen.is_none() && plan.state.waits();
         if is_whole {
             sql = sql.push(", state = ").bind(PlanState::Approved.as_str());
         }
-        sql.push(" WHERE id = ").bind(plan.id.0).execute(&mut *writing.tx).await.doing("approve a plan")?;
-        let approve = || Sql::new("UPDATE changes SET approved = 1 WHERE outcome = 'held' AND plan_id = ").bind(plan.id.0);
+        sql.push(" WHERE id = ")
+            .bind(plan.id.0)
+            .execute(&mut *writing.tx)
+            .await
+            .doing("approve a plan")?;
+        let approve = || {
+            Sql::new("UPDATE changes SET approved = 1 WHERE outcome = 'held' AND plan_id = ")
+                .bind(plan.id.0)
+        };
         match chosen {
             None => {
                 approve().execute(&mut *writing.tx).await.doing("approve a plan")?;
             }
             Some(chosen) => {
                 for piece in pieces(chosen.iter().map(|d| d.0)) {
-                    approve().push(" AND digest IN ").list(piece).execute(&mut *writing.tx).await.doing("approve changes")?;
+                    approve()
+                        .push(" AND digest IN ")
+                        .list(piece)
+                        .execute(&mut *writing.tx)
+                        .await
+                        .doing("approve changes")?;
                 }
             }
         }
@@ -59,15 +80,24 @@ impl Store {
     }
 
     /// An operator rejects a plan: what was approved of it is not any more, and every later run holds its changes.
-    pub async fn reject_plan(&self, plan: &HeldPlan, word: Word<'_>, clock: &Clock) -> Result<(), StoreError> {
+    pub async fn reject_plan(
+        &self,
+        plan: &HeldPlan,
+        word: Word<'_>,
+        clock: &Clock,
+    ) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
         let plan = seize(&mut writing, plan.id).await?;
         if !plan.state.waits() {
             return Err(raced(&plan));
         }
         disapprove(&mut writing, &plan, word).await?;
-        rejections::record(&mut writing, plan.id, &plan.directory, plan.scope_hash.as_deref()).await?;
-        let sql = Sql::new("UPDATE plans SET announced_at = ").bind(clock.now()).push(" WHERE id = ").bind(plan.id.0);
+        rejections::record(&mut writing, plan.id, &plan.directory, plan.scope_hash.as_deref())
+            .await?;
+        let sql = Sql::new("UPDATE plans SET announced_at = ")
+            .bind(clock.now())
+            .push(" WHERE id = ")
+            .bind(plan.id.0);
         sql.execute(&mut *writing.tx).await.doing("reject a plan")?;
         set_state(&mut writing, plan.id, PlanState::Rejected, clock.now()).await?;
         tell(&mut writing, "plan.rejected", &plan, word, plan.count, clock).await?;
@@ -125,7 +155,8 @@ impl Store {
             insert_plan(&mut writing, &merged).await?;
             id
         };
-        let sql = Sql::new("UPDATE plans SET announced_at = ").bind(now).push(" WHERE id = ").bind(id.0);
+        let sql =
+            Sql::new("UPDATE plans SET announced_at = ").bind(now).push(" WHERE id = ").bind(id.0);
         sql.execute(&mut *writing.tx).await.doing("reopen a plan")?;
         tell(&mut writing, "plan.reopened", &HeldPlan { id, ..plan }, word, count, clock).await?;
         writing.commit().await?;
@@ -146,7 +177,10 @@ impl Store {
         if !plan.state.waits() || plan.approved_at != seen {
             return Ok(());
         }
-        let sql = Sql::new("SELECT COUNT(*) FROM changes WHERE outcome = 'held' AND approved = 1 AND plan_id = ").bind(plan.id.0);
+        let sql = Sql::new(
+            "SELECT COUNT(*) FROM changes WHERE outcome = 'held' AND approved = 1 AND plan_id = ",
+        )
+        .bind(plan.id.0);
         let approved = sql.count(&mut *writing.tx).await.doing("read what is approved")?;
         let word = Word { actor: &actor, comment: "" };
         disapprove(&mut writing, &plan, word).await?;
@@ -160,12 +194,20 @@ impl Store {
     }
 
     /// Operators are told again of a plan, unless it has become something else since it was read.
-    pub async fn announce_plan(&self, plan: &HeldPlan, event: Event, clock: &Clock) -> Result<(), StoreError> {
+    pub async fn announce_plan(
+        &self,
+        plan: &HeldPlan,
+        event: Event,
+        clock: &Clock,
+    ) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
         if seize(&mut writing, plan.id).await?.state != plan.state {
             return Ok(());
         }
-        let sql = Sql::new("UPDATE plans SET announced_at = ").bind(clock.now()).push(" WHERE id = ").bind(plan.id.0);
+        let sql = Sql::new("UPDATE plans SET announced_at = ")
+            .bind(clock.now())
+            .push(" WHERE id = ")
+            .bind(plan.id.0);
         sql.execute(&mut *writing.tx).await.doing("write that a plan was announced")?;
         events::append(&mut writing, &[event], clock).await?;
         writing.commit().await
@@ -199,10 +241,20 @@ async fn follow_users(writing: &mut Writing<'_>, plan: HeldPlan) -> Result<HeldP
     let plan = if directory == plan.directory {
         plan
     } else {
-        let sql = Sql::new("UPDATE plans SET scope_hash = NULL, directory = ").bind(directory.as_str());
-        sql.push(" WHERE id = ").bind(plan.id.0).execute(&mut *writing.tx).await.doing("give a plan to another directory")?;
-        let sql = Sql::new("UPDATE changes SET directory = ").bind(directory.as_str()).push(" WHERE outcome = 'held' AND plan_id = ");
-        sql.bind(plan.id.0).execute(&mut *writing.tx).await.doing("give a plan to another directory")?;
+        let sql =
+            Sql::new("UPDATE plans SET scope_hash = NULL, directory = ").bind(directory.as_str());
+        sql.push(" WHERE id = ")
+            .bind(plan.id.0)
+            .execute(&mut *writing.tx)
+            .await
+            .doing("give a plan to another directory")?;
+        let sql = Sql::new("UPDATE changes SET directory = ")
+            .bind(directory.as_str())
+            .push(" WHERE outcome = 'held' AND plan_id = ");
+        sql.bind(plan.id.0)
+            .execute(&mut *writing.tx)
+            .await
+            .doing("give a plan to another directory")?;
         HeldPlan { directory, scope_hash: None, ..plan }
     };
     let sql = Sql::new("INSERT INTO pending_people (directory, guid) SELECT DISTINCT u.directory, c.guid FROM changes c ")
@@ -217,45 +269,78 @@ async fn follow_users(writing: &mut Writing<'_>, plan: HeldPlan) -> Result<HeldP
 
 /// The directories of the users of a plan, the one with the most of its changes first.
 fn homes(plan: &HeldPlan) -> Sql {
-    let sql = Sql::new("SELECT COALESCE(u.directory, c.directory) FROM changes c LEFT JOIN users u ON u.id = c.user_id ");
-    sql.push("WHERE c.outcome = 'held' AND c.plan_id = ").bind(plan.id.0).push(" GROUP BY 1 ORDER BY COUNT(*) DESC, 1")
+    let sql = Sql::new(
+        "SELECT COALESCE(u.directory, c.directory) FROM changes c LEFT JOIN users u ON u.id = c.user_id ",
+    );
+    sql.push("WHERE c.outcome = 'held' AND c.plan_id = ")
+        .bind(plan.id.0)
+        .push(" GROUP BY 1 ORDER BY COUNT(*) DESC, 1")
 }
 
 /// The directory of a plan: it stays as long as one of its users does.
 fn home_of(plan: &HeldPlan, homes: &[AnyRow]) -> Result<String, StoreError> {
-    let homes: Result<Vec<String>, StoreError> = homes.iter().map(|row| Columns::of(row).text()).collect();
+    let homes: Result<Vec<String>, StoreError> =
+        homes.iter().map(|row| Columns::of(row).text()).collect();
     let homes = homes?;
     let stays = homes.contains(&plan.directory);
     Ok(homes.into_iter().next().filter(|_| !stays).unwrap_or_else(|| plan.directory.clone()))
 }
 
 /// Moves held changes from one plan to another.
-async fn move_held(writing: &mut Writing<'_>, from: PlanId, to: PlanId, chosen: Option<&[Digest]>) -> Result<(), StoreError> {
-    let all = || Sql::new("UPDATE changes SET plan_id = ").bind(to.0).push(" WHERE outcome = 'held' AND plan_id = ").bind(from.0);
+async fn move_held(
+    writing: &mut Writing<'_>,
+    from: PlanId,
+    to: PlanId,
+    chosen: Option<&[Digest]>,
+) -> Result<(), StoreError> {
+    let all = || {
+        Sql::new("UPDATE changes SET plan_id = ")
+            .bind(to.0)
+            .push(" WHERE outcome = 'held' AND plan_id = ")
+            .bind(from.0)
+    };
     let Some(chosen) = chosen else {
         all().execute(&mut *writing.tx).await.doing("move changes to another plan")?;
         return Ok(());
     };
     for piece in pieces(chosen.iter().map(|d| d.0)) {
-        all().push(" AND digest IN ").list(piece).execute(&mut *writing.tx).await.doing("move changes to another plan")?;
+        all()
+            .push(" AND digest IN ")
+            .list(piece)
+            .execute(&mut *writing.tx)
+            .await
+            .doing("move changes to another plan")?;
     }
     Ok(())
 }
 
 /// The digest of what a plan holds.
 async fn digest_of(writing: &mut Writing<'_>, plan: PlanId) -> Result<Digest, StoreError> {
-    let sql = Sql::new("SELECT digest FROM changes WHERE outcome = 'held' AND plan_id = ").bind(plan.0);
+    let sql =
+        Sql::new("SELECT digest FROM changes WHERE outcome = 'held' AND plan_id = ").bind(plan.0);
     let rows = sql.all(&mut *writing.tx).await.doing("read what is held")?;
-    let digests: Result<Vec<Digest>, StoreError> = rows.iter().map(|row| Columns::of(row).hash().map(Digest)).collect();
+    let digests: Result<Vec<Digest>, StoreError> =
+        rows.iter().map(|row| Columns::of(row).hash().map(Digest)).collect();
     Ok(Digest::of_all(digests?))
 }
 
 /// Takes back what was approved of a plan.
-async fn disapprove(writing: &mut Writing<'_>, plan: &HeldPlan, word: Word<'_>) -> Result<(), StoreError> {
-    let sql = Sql::new("UPDATE plans SET approved_at = ").bind(None::<i64>).push(", actor = ").bind(word.actor.0.as_str());
-    let sql = sql.push(", comment = ").bind(spoken(word.comment)).push(" WHERE id = ").bind(plan.id.0);
+async fn disapprove(
+    writing: &mut Writing<'_>,
+    plan: &HeldPlan,
+    word: Word<'_>,
+) -> Result<(), StoreError> {
+    let sql = Sql::new("UPDATE plans SET approved_at = ")
+        .bind(None::<i64>)
+        .push(", actor = ")
+        .bind(word.actor.0.as_str());
+    let sql =
+        sql.push(", comment = ").bind(spoken(word.comment)).push(" WHERE id = ").bind(plan.id.0);
     sql.execute(&mut *writing.tx).await.doing("take an approval back")?;
-    let sql = Sql::new("UPDATE changes SET approved = 0 WHERE outcome = 'held' AND approved = 1 AND plan_id = ").bind(plan.id.0);
+    let sql = Sql::new(
+        "UPDATE changes SET approved = 0 WHERE outcome = 'held' AND approved = 1 AND plan_id = ",
+    )
+    .bind(plan.id.0);
     sql.execute(&mut *writing.tx).await.doing("take an approval back")?;
     Ok(())
 }
@@ -277,5 +362,10 @@ async fn tell(
         "of": plan.count,
         "comment": spoken(word.comment),
     });
-    events::append(writing, &[Event::about(kind, plan.id.to_string(), &cause, Json::Null, after)], clock).await
+    events::append(
+        writing,
+        &[Event::about(kind, plan.id.to_string(), &cause, Json::Null, after)],
+        clock,
+    )
+    .await
 }

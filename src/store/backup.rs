@@ -19,7 +19,11 @@ impl Store {
         }
         let path = file.to_str().ok_or_else(|| StoreError::Url(file.display().to_string()))?;
         Sql::new("VACUUM INTO ").bind(path).execute(&self.readers).await.doing("copy itself")?;
-        let copy = AnyPoolOptions::new().max_connections(1).connect(&format!("sqlite://{path}")).await.doing("open the copy")?;
+        let copy = AnyPoolOptions::new()
+            .max_connections(1)
+            .connect(&format!("sqlite://{path}"))
+            .await
+            .doing("open the copy")?;
         Sql::new("UPDATE directories SET plan_only_since = NULL, scope_hash = ")
             .bind(RESTORED)
             .execute(&copy)

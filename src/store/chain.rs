@@ -74,7 +74,10 @@ impl LogKeys {
 
     /// Computes the hash of a new entry.
     pub(super) fn link(&self, before: [u8; 32], document: &str) -> [u8; 32] {
-        self.0.first().and_then(|key| keyed(key, before, document)).unwrap_or_else(|| plain(before, document))
+        self.0
+            .first()
+            .and_then(|key| keyed(key, before, document))
+            .unwrap_or_else(|| plain(before, document))
     }
 
     fn chained(&self, before: [u8; 32], document: &str, hash: [u8; 32]) -> Chained {
@@ -136,13 +139,19 @@ impl Store {
     }
 
     /// Follows the whole chain; returns its end, or where it breaks.
-    pub async fn verify_events(&self, noted: Option<LogHead>) -> Result<Result<LogHead, ChainBreak>, StoreError> {
+    pub async fn verify_events(
+        &self,
+        noted: Option<LogHead>,
+    ) -> Result<Result<LogHead, ChainBreak>, StoreError> {
         Ok(self.verify_log(noted).await?.map(|verified| verified.head))
     }
 
     /// Follows the whole chain; returns what that found, or where the chain breaks. With a head that was noted elsewhere, the
     /// chain has to pass through it.
-    pub async fn verify_log(&self, noted: Option<LogHead>) -> Result<Result<Verified, ChainBreak>, StoreError> {
+    pub async fn verify_log(
+        &self,
+        noted: Option<LogHead>,
+    ) -> Result<Result<Verified, ChainBreak>, StoreError> {
         let verified = self.follow(noted).await?;
         if verified.is_ok() {
             return Ok(verified);
@@ -152,21 +161,35 @@ impl Store {
         self.follow(noted).await
     }
 
-    async fn follow(&self, noted: Option<LogHead>) -> Result<Result<Verified, ChainBreak>, StoreError> {
+    async fn follow(
+        &self,
+        noted: Option<LogHead>,
+    ) -> Result<Result<Verified, ChainBreak>, StoreError> {
         let keys = self.log_keys();
         let (mut keyed_from, mut is_keyed) = (None, false);
         let (begins, mut hash) = beginning(&self.readers).await?;
         let mut seq = begins as u64;
         let broken = |seq, finding| Ok(Err(ChainBreak { seq, finding }));
         if noted.is_some_and(|noted| noted.seq < seq) {
-            return broken(seq + 1, "the head that was noted is older than the log, whose beginning was given up: note a newer one");
+            return broken(
+                seq + 1,
+                "the head that was noted is older than the log, whose beginning was given up: note a newer one",
+            );
         }
         if noted.is_some_and(|noted| noted.seq == seq && noted.hash != hash) {
-            return broken(seq + 1, "it begins after another log than the one whose head was noted");
+            return broken(
+                seq + 1,
+                "it begins after another log than the one whose head was noted",
+            );
         }
         loop {
             let sql = Sql::new("SELECT seq, document, hash, id, kind, subject, run_id, at FROM events WHERE seq > ").bind(seq);
-            let rows = sql.push(" ORDER BY seq LIMIT ").bind(PAGE).all(&self.readers).await.doing("read the event log")?;
+            let rows = sql
+                .push(" ORDER BY seq LIMIT ")
+                .bind(PAGE)
+                .all(&self.readers)
+                .await
+                .doing("read the event log")?;
             if rows.is_empty() {
                 break;
             }
@@ -194,35 +217,54 @@ impl Store {
                             "the entry, or the one before, is not what was written; or it is chained with a key that [events] does not name",
                         );
                     }
-                    Chained::Not => return broken(at, "the entry, or the one before, is not what was written"),
+                    Chained::Not => {
+                        return broken(at, "the entry, or the one before, is not what was written");
+                    }
                 }
                 hash = stored;
                 if !says_the_same(&document, &mut c)? {
                     return broken(at, "what the entry is listed by is not what it says");
                 }
                 if noted.is_some_and(|noted| noted.seq == at && noted.hash != hash) {
-                    return broken(at, "up to this entry it is another log than the one whose head was noted");
+                    return broken(
+                        at,
+                        "up to this entry it is another log than the one whose head was noted",
+                    );
                 }
                 seq = at;
                 is_keyed = chained == Chained::WithKey;
             }
         }
         if !keys.0.is_empty() && !is_keyed && seq > begins as u64 {
-            return broken(seq, "the newest entry is chained without the key that [events] names: the log was computed anew without it");
+            return broken(
+                seq,
+                "the newest entry is chained without the key that [events] names: the log was computed anew without it",
+            );
         }
         match noted {
-            Some(noted) if noted.seq > seq => broken(seq + 1, "the log ends before the head that was noted: entries were cut off"),
-            _ => Ok(Ok(Verified { begins_after: begins as u64, head: LogHead { seq, hash }, keyed_from })),
+            Some(noted) if noted.seq > seq => {
+                broken(seq + 1, "the log ends before the head that was noted: entries were cut off")
+            }
+            _ => Ok(Ok(Verified {
+                begins_after: begins as u64,
+                head: LogHead { seq, hash },
+                keyed_from,
+            })),
         }
     }
 }
 
 /// The head of a log whose newest entry is not chained with a key, although there are keys.
-async fn unkeyed_head(keys: &LogKeys, writing: &mut Writing<'_>) -> Result<Option<LogHead>, StoreError> {
+async fn unkeyed_head(
+    keys: &LogKeys,
+    writing: &mut Writing<'_>,
+) -> Result<Option<LogHead>, StoreError> {
     let sql = Sql::new("SELECT seq, hash, document FROM events ORDER BY seq DESC LIMIT 2");
     let rows = sql.all(&mut *writing.tx).await.doing("read the event log")?;
     let (begins, genesis) = beginning(&mut *writing.tx).await?;
-    let Some(newest) = rows.first() else { return Ok(Some(LogHead { seq: begins as u64, hash: genesis })) };
+    let Some(newest) = rows.first() else {
+        return Ok(Some(LogHead { seq: begins as u64, hash: genesis }));
+    };
     let mut c = Columns::of(newest);
     let (seq, hash, document) = (c.int()? as u64, c.hash()?, c.text()?);
     let before = match rows.get(1) {
@@ -241,8 +283,12 @@ async fn unkeyed_head(keys: &LogKeys, writing: &mut Writing<'_>) -> Result<Optio
 fn says_the_same(document: &str, columns: &mut Columns<'_>) -> Result<bool, StoreError> {
     let (id, kind, subject) = (columns.uuid()?, columns.text()?, columns.text()?);
     let (run, at) = (columns.maybe_uuid()?, columns.time()?);
-    let Ok(document) = serde_json::from_str::<serde_json::Value>(document) else { return Ok(false) };
-    let text = |pointer: &str| document.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    let Ok(document) = serde_json::from_str::<serde_json::Value>(document) else {
+        return Ok(false);
+    };
+    let text = |pointer: &str| {
+        document.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
     let time = document.get("time").cloned().and_then(|time| serde_json::from_value(time).ok());
     Ok(text("/id") == id.to_string()
         && text("/type") == kind

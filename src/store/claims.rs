@@ -8,7 +8,10 @@ use sqlx::any::AnyRow;
 use super::sql::{Columns, Sql, Value};
 use super::{Doing as _, Store, StoreError, Writing, events};
 use crate::clock::Clock;
-use crate::model::{AccountId, AccountKind, AccountRef, Actor, Claim, ClaimId, ClaimState, ClaimedDomains, Domain, Event, EventCause};
+use crate::model::{
+    AccountId, AccountKind, AccountRef, Actor, Claim, ClaimId, ClaimState, ClaimedDomains, Domain,
+    Event, EventCause,
+};
 
 /// Why a claim was not written.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +50,12 @@ fn claim(row: &AnyRow) -> Result<Claim, StoreError> {
 
 /// Who claims, in whose name: what the events of a claim say.
 fn cause(of: &AccountRef, actor: &Actor, clock: &Clock) -> EventCause {
-    EventCause { actor: actor.clone(), run: None, account: Some(of.handle.clone()), at: clock.now() }
+    EventCause {
+        actor: actor.clone(),
+        run: None,
+        account: Some(of.handle.clone()),
+        at: clock.now(),
+    }
 }
 
 impl Store {
@@ -57,28 +65,52 @@ impl Store {
         if let Some(id) = of {
             sql = sql.push(" AND account_id = ").bind(id.0);
         }
-        sql.push(" ORDER BY domain").all(&self.readers).await.doing("list claims")?.iter().map(claim).collect()
+        sql.push(" ORDER BY domain")
+            .all(&self.readers)
+            .await
+            .doing("list claims")?
+            .iter()
+            .map(claim)
+            .collect()
     }
 
     /// The claims of one domain that have not been released.
     pub async fn claims_of_domain(&self, domain: &Domain) -> Result<Vec<Claim>, StoreError> {
-        let sql = Sql::new(CLAIM).push(" WHERE state <> 'released' AND domain = ").bind(domain.as_str());
+        let sql =
+            Sql::new(CLAIM).push(" WHERE state <> 'released' AND domain = ").bind(domain.as_str());
         sql.all(&self.readers).await.doing("look up claims")?.iter().map(claim).collect()
     }
 
     /// The account that holds a domain.
     pub async fn holder(&self, domain: &Domain) -> Result<Option<AccountId>, StoreError> {
-        Ok(self.claims_of_domain(domain).await?.into_iter().find(|c| c.state.holds()).map(|c| c.account))
+        Ok(self
+            .claims_of_domain(domain)
+            .await?
+            .into_iter()
+            .find(|c| c.state.holds())
+            .map(|c| c.account))
     }
 
     /// The domains an account holds.
     pub async fn claimed_domains(&self, of: AccountId) -> Result<ClaimedDomains, StoreError> {
         let claims = self.claims(Some(of)).await?;
-        Ok(ClaimedDomains(claims.into_iter().filter(|c| c.state.holds()).map(|c| c.domain).collect::<BTreeSet<_>>()))
+        Ok(ClaimedDomains(
+            claims
+                .into_iter()
+                .filter(|c| c.state.holds())
+                .map(|c| c.domain)
+                .collect::<BTreeSet<_>>(),
+        ))
     }
 
     /// Writes a new claim; verified at once if it says so.
-    pub async fn add_claim(&self, new: &Claim, of: &AccountRef, actor: &Actor, clock: &Clock) -> Result<(), ClaimRefused> {
+    pub async fn add_claim(
+        &self,
+        new: &Claim,
+        of: &AccountRef,
+        actor: &Actor,
+        clock: &Clock,
+    ) -> Result<(), ClaimRefused> {
         let mut writing = self.begin().await?;
         refuse_held_elsewhere(&mut writing, new).await?;
         let values: Vec<Value> = vec![
@@ -91,7 +123,8 @@ impl Store {
             new.verified_at.into(),
         ];
         let sql = Sql::new("INSERT INTO claims (id, account_id, domain, state, token, claimed_at, verified_at) VALUES ").list(values);
-        let sql = sql.push(" ON CONFLICT (account_id, domain) WHERE state <> 'released' DO NOTHING");
+        let sql =
+            sql.push(" ON CONFLICT (account_id, domain) WHERE state <> 'released' DO NOTHING");
         if sql.execute(&mut *writing.tx).await.doing("write a claim")? == 0 {
             return Err(ClaimRefused::ClaimedAlready(new.domain.clone()));
         }
@@ -118,9 +151,17 @@ impl Store {
         if now.state.holds() && !was.holds() {
             refuse_held_elsewhere(&mut writing, now).await?;
         }
-        let sql = Sql::new("UPDATE claims SET state = ").bind(now.state.as_str()).push(", verified_at = ").bind(now.verified_at);
-        let sql = sql.push(", checked_at = ").bind(now.checked_at).push(", finding = ").bind(now.finding.as_deref());
-        let sql = sql.push(", misses = ").bind(i64::from(now.misses)).push(" WHERE id = ").bind(now.id.0);
+        let sql = Sql::new("UPDATE claims SET state = ")
+            .bind(now.state.as_str())
+            .push(", verified_at = ")
+            .bind(now.verified_at);
+        let sql = sql
+            .push(", checked_at = ")
+            .bind(now.checked_at)
+            .push(", finding = ")
+            .bind(now.finding.as_deref());
+        let sql =
+            sql.push(", misses = ").bind(i64::from(now.misses)).push(" WHERE id = ").bind(now.id.0);
         let sql = sql.push(" AND state = ").bind(was.as_str());
         if sql.execute(&mut *writing.tx).await.doing("write a claim")? == 0 {
             return Err(ClaimRefused::Changed(now.domain.clone()));
@@ -141,16 +182,28 @@ impl Store {
     }
 
     /// Gives a domain back. An account without any is a team again.
-    pub async fn release_claim(&self, claim: &Claim, of: &AccountRef, actor: &Actor, clock: &Clock) -> Result<(), ClaimRefused> {
+    pub async fn release_claim(
+        &self,
+        claim: &Claim,
+        of: &AccountRef,
+        actor: &Actor,
+        clock: &Clock,
+    ) -> Result<(), ClaimRefused> {
         let mut writing = self.begin().await?;
-        let sql = Sql::new("UPDATE claims SET state = 'released' WHERE state <> 'released' AND id = ").bind(claim.id.0);
+        let sql =
+            Sql::new("UPDATE claims SET state = 'released' WHERE state <> 'released' AND id = ")
+                .bind(claim.id.0);
         if sql.execute(&mut *writing.tx).await.doing("release a domain")? == 0 {
             return Err(ClaimRefused::Changed(claim.domain.clone()));
         }
         let cause = cause(of, actor, clock);
         let released = Claim { state: ClaimState::Released, ..claim.clone() };
-        let mut told = vec![Event::of_claim("domain.released", &released, Some(claim.state), &cause)];
-        let left = Sql::new("SELECT COUNT(*) FROM claims WHERE state IN ('verified', 'lapsed') AND account_id = ").bind(of.id.0);
+        let mut told =
+            vec![Event::of_claim("domain.released", &released, Some(claim.state), &cause)];
+        let left = Sql::new(
+            "SELECT COUNT(*) FROM claims WHERE state IN ('verified', 'lapsed') AND account_id = ",
+        )
+        .bind(of.id.0);
         if left.count(&mut *writing.tx).await.doing("look for domains")? == 0 {
             told.extend(convert(&mut writing, of, AccountKind::Team, &cause).await?);
         }
@@ -159,15 +212,33 @@ impl Store {
     }
 }
 
-async fn refuse_held_elsewhere(writing: &mut Writing<'_>, claim: &Claim) -> Result<(), ClaimRefused> {
-    let sql = Sql::new("SELECT COUNT(*) FROM claims WHERE state IN ('verified', 'lapsed') AND domain = ").bind(claim.domain.as_str());
-    let elsewhere = sql.push(" AND account_id <> ").bind(claim.account.0).count(&mut *writing.tx).await.doing("look for other claims")?;
+async fn refuse_held_elsewhere(
+    writing: &mut Writing<'_>,
+    claim: &Claim,
+) -> Result<(), ClaimRefused> {
+    let sql =
+        Sql::new("SELECT COUNT(*) FROM claims WHERE state IN ('verified', 'lapsed') AND domain = ")
+            .bind(claim.domain.as_str());
+    let elsewhere = sql
+        .push(" AND account_id <> ")
+        .bind(claim.account.0)
+        .count(&mut *writing.tx)
+        .await
+        .doing("look for other claims")?;
     if elsewhere > 0 { Err(ClaimRefused::HeldElsewhere(claim.domain.clone())) } else { Ok(()) }
 }
 
 /// Makes an account a team or an enterprise; the event, if it was none.
-async fn convert(writing: &mut Writing<'_>, of: &AccountRef, kind: AccountKind, cause: &EventCause) -> Result<Option<Event>, StoreError> {
-    let sql = Sql::new("UPDATE accounts SET kind = ").bind(kind.as_str()).push(" WHERE id = ").bind(of.id.0);
+async fn convert(
+    writing: &mut Writing<'_>,
+    of: &AccountRef,
+    kind: AccountKind,
+    cause: &EventCause,
+) -> Result<Option<Event>, StoreError> {
+    let sql = Sql::new("UPDATE accounts SET kind = ")
+        .bind(kind.as_str())
+        .push(" WHERE id = ")
+        .bind(of.id.0);
     let sql = sql.push(" AND kind <> ").bind(kind.as_str());
     if sql.execute(&mut *writing.tx).await.doing("convert an account")? == 0 {
         return Ok(None);

@@ -15,7 +15,9 @@ impl Store {
             "INSERT INTO counters (name, value) VALUES ('observation', 1) ON CONFLICT (name) DO UPDATE SET value = counters.value + 1 RETURNING value",
         );
         let row = sql.first(&mut *writing.tx).await.doing("number an observation")?;
-        let number = row.as_ref().map_or(Err(StoreError::Corrupt { what: "counter" }), |row| Columns::of(row).int())?;
+        let number = row
+            .as_ref()
+            .map_or(Err(StoreError::Corrupt { what: "counter" }), |row| Columns::of(row).int())?;
         writing.commit().await?;
         Ok(ObservationNumber(number as u64))
     }

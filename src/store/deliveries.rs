@@ -110,13 +110,28 @@ impl Store {
 
     /// How a hook's deliveries stand.
     pub async fn hook_standing(&self, hook: &str) -> Result<HookStanding, StoreError> {
-        let count = |state: &str| Sql::new("SELECT COUNT(*) FROM deliveries WHERE state = ").push(state).push(" AND hook = ").bind(hook);
+        let count = |state: &str| {
+            Sql::new("SELECT COUNT(*) FROM deliveries WHERE state = ")
+                .push(state)
+                .push(" AND hook = ")
+                .bind(hook)
+        };
         let pending = count("'pending'").count(&self.readers).await.doing("count deliveries")?;
         let failed = count("'failed'").count(&self.readers).await.doing("count deliveries")?;
         let oldest =
-            Sql::new("SELECT first_at FROM deliveries WHERE state = 'pending' AND hook = ").bind(hook).push(" ORDER BY seq LIMIT 1");
-        let oldest = oldest.first(&self.readers).await.doing("count deliveries")?.map(|row| Columns::of(&row).time()).transpose()?;
-        let sql = Sql::new("SELECT delivered, delivered_at, error, error_at, gone FROM hooks WHERE name = ").bind(hook);
+            Sql::new("SELECT first_at FROM deliveries WHERE state = 'pending' AND hook = ")
+                .bind(hook)
+                .push(" ORDER BY seq LIMIT 1");
+        let oldest = oldest
+            .first(&self.readers)
+            .await
+            .doing("count deliveries")?
+            .map(|row| Columns::of(&row).time())
+            .transpose()?;
+        let sql = Sql::new(
+            "SELECT delivered, delivered_at, error, error_at, gone FROM hooks WHERE name = ",
+        )
+        .bind(hook);
         let mut standing = HookStanding { pending, failed, oldest, ..HookStanding::default() };
         if let Some(row) = sql.first(&self.readers).await.doing("read how a hook stands")? {
             let mut c = Columns::of(&row);
@@ -128,7 +143,12 @@ impl Store {
     }
 
     /// The latest deliveries of a hook, newest event first.
-    pub async fn deliveries(&self, hook: &str, filter: &DeliveryFilter, limit: u64) -> Result<Vec<Delivery>, StoreError> {
+    pub async fn deliveries(
+        &self,
+        hook: &str,
+        filter: &DeliveryFilter,
+        limit: u64,
+    ) -> Result<Vec<Delivery>, StoreError> {
         let sql = Sql::new(
             "SELECT d.seq, e.id, e.kind, d.subject, d.state, d.attempts, d.first_at, d.next_at, d.done_at, d.error, d.output \
              FROM deliveries d JOIN events e ON e.seq = d.seq",
@@ -136,21 +156,45 @@ impl Store {
         let sql = filtered(sql, hook, filter).push(" ORDER BY d.seq DESC LIMIT ").bind(limit);
         let delivery = |row: &AnyRow| {
             let mut c = Columns::of(row);
-            let (seq, event, kind, subject, state) = (c.int()? as u64, EventId(c.uuid()?), c.text()?, c.text()?, c.text()?);
+            let (seq, event, kind, subject, state) =
+                (c.int()? as u64, EventId(c.uuid()?), c.text()?, c.text()?, c.text()?);
             let (attempts, first_at, next_at) = (c.int()? as u32, c.time()?, c.time()?);
             let next_at = Some(next_at).filter(|at| state == "pending" && at.0 != WAITING);
             let (done_at, error, output) = (c.maybe_time()?, c.maybe_text()?, c.maybe_text()?);
-            Ok(Delivery { seq, event, kind, subject, state, attempts, first_at, next_at, done_at, error, output })
+            Ok(Delivery {
+                seq,
+                event,
+                kind,
+                subject,
+                state,
+                attempts,
+                first_at,
+                next_at,
+                done_at,
+                error,
+                output,
+            })
         };
         sql.all(&self.readers).await.doing("list deliveries")?.iter().map(delivery).collect()
     }
 
     /// Puts deliveries that ended back to be delivered, as if they had never been tried; returns how many.
-    pub async fn redeliver(&self, hook: &str, filter: &DeliveryFilter, now: Timestamp) -> Result<u64, StoreError> {
+    pub async fn redeliver(
+        &self,
+        hook: &str,
+        filter: &DeliveryFilter,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         let mut count = 0;
         loop {
             let mut writing = self.begin().await?;
-            let sql = filtered(Sql::new("SELECT d.seq, d.subject FROM deliveries d JOIN events e ON e.seq = d.seq"), hook, filter);
+            let sql = filtered(
+                Sql::new(
+                    "SELECT d.seq, d.subject FROM deliveries d JOIN events e ON e.seq = d.seq",
+                ),
+                hook,
+                filter,
+            );
             let sql = sql.push(" AND d.state <> 'pending' ORDER BY d.seq LIMIT ").bind(AT_ONCE);
             let rows = sql.all(&mut *writing.tx).await.doing("list deliveries")?;
             let found = rows.iter().map(|row| {
@@ -163,7 +207,13 @@ impl Store {
                 let sql = sql.push(", first_at = ").bind(now).push(" WHERE hook = ").bind(hook);
                 let sql = sql.push(" AND seq IN ").list(found.iter().map(|(seq, _)| *seq));
                 sql.execute(&mut *writing.tx).await.doing("put deliveries back")?;
-                promote(&mut writing, hook, &found.iter().map(|(_, subject)| subject.as_str()).collect(), now).await?;
+                promote(
+                    &mut writing,
+                    hook,
+                    &found.iter().map(|(_, subject)| subject.as_str()).collect(),
+                    now,
+                )
+                .await?;
             }
             writing.has_news = true;
             writing.commit().await?;
@@ -176,8 +226,16 @@ impl Store {
 
     /// Has a hook told of everything it wants to know since then, whether it has been told before or not; returns how
     /// many deliveries that makes.
-    pub async fn replay(&self, subscription: &Subscription, since: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        let range = Sql::new("SELECT COALESCE(MIN(seq), 1), COALESCE(MAX(seq), 0) FROM events WHERE at >= ").bind(since);
+    pub async fn replay(
+        &self,
+        subscription: &Subscription,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let range = Sql::new(
+            "SELECT COALESCE(MIN(seq), 1), COALESCE(MAX(seq), 0) FROM events WHERE at >= ",
+        )
+        .bind(since);
         let row = range.first(&self.readers).await.doing("read the event log")?;
         let (mut first, last) = row.map_or(Ok((1, 0)), |row| {
             let mut c = Columns::of(&row);
@@ -191,7 +249,8 @@ impl Store {
                 " ON CONFLICT (hook, seq) DO UPDATE SET state = 'pending', attempts = 0, done_at = NULL, first_at = excluded.first_at, \
                  next_at = excluded.next_at WHERE deliveries.state <> 'pending'",
             );
-            count += sql.execute(&mut *writing.tx).await.doing("write what a hook is to be told")?;
+            count +=
+                sql.execute(&mut *writing.tx).await.doing("write what a hook is to be told")?;
             writing.has_news = true;
             writing.commit().await?;
             first = piece + 1;

@@ -10,7 +10,7 @@ use super::sql::{Columns, Sql, Value, json};
 use super::{Doing as _, Store, StoreError, Writing, events};
 use crate::clock::Clock;
 use crate::model::{AccountId, AddressKey, DirectoryName, Event, Guid, Timestamp};
-use crate::reconcile::{AttributeCounts, Position, ServerIdentity};
+use crate::reconcile::{AttributeCounts, Checkpoint, ServerIdentity};
 
 /// What is remembered of one directory.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,7 +44,7 @@ pub struct DirectoryState {
     /// Since AD refused the service account: what keeps rosterd from trying again.
     pub bind_refused: Option<BindRefused>,
     /// How far its changes were followed.
-    pub position: Option<Position>,
+    pub checkpoint: Option<Checkpoint>,
     /// Counts how often an operator accepted bases, groups and rights anew: a run that began before takes no part in it.
     pub baseline: u64,
 }
@@ -102,7 +102,7 @@ pub struct Pin {
 }
 
 const COLUMNS: &str = "name, paused_until, server, identity, server_changed_at, counts, scope_hash, plan_only_since, rights_lost, last_attempt, \
-     last_success, last_complete_read, entries, bind_refused, position, baseline, paused_at";
+     last_success, last_complete_read, entries, bind_refused, checkpoint, baseline, paused_at";
 
 pub(super) fn select(name: &DirectoryName) -> Sql {
     Sql::new("SELECT ").push(COLUMNS).push(" FROM directories WHERE name = ").bind(name.as_str())
@@ -127,7 +127,7 @@ impl DirectoryState {
             last_complete_read: c.maybe_time()?,
             entries: c.maybe_int()?.unwrap_or(0) as u64,
             bind_refused: parsed(c.maybe_text()?),
-            position: parsed(c.maybe_text()?),
+            checkpoint: parsed(c.maybe_text()?),
             baseline: c.int()? as u64,
         };
         Ok(Self { paused_at: c.maybe_time()?, ..state })
@@ -149,7 +149,7 @@ impl DirectoryState {
             last_complete_read,
             entries,
             bind_refused,
-            position,
+            checkpoint,
             baseline,
         } = self;
         let values: Vec<Value> = vec![
@@ -167,13 +167,18 @@ impl DirectoryState {
             (*last_complete_read).into(),
             (*entries).into(),
             bind_refused.as_ref().map(json).into(),
-            position.as_ref().map(json).into(),
+            checkpoint.as_ref().map(json).into(),
             (*baseline).into(),
             (*paused_at).into(),
         ];
-        let columns: Vec<String> = COLUMNS.split(", ").skip(1).map(|c| format!("{c} = excluded.{c}")).collect();
+        let columns: Vec<String> =
+            COLUMNS.split(", ").skip(1).map(|c| format!("{c} = excluded.{c}")).collect();
         let update = format!(" ON CONFLICT (name) DO UPDATE SET {}", columns.join(", "));
-        Sql::new("INSERT INTO directories (").push(COLUMNS).push(") VALUES ").list(values).push(&update)
+        Sql::new("INSERT INTO directories (")
+            .push(COLUMNS)
+            .push(") VALUES ")
+            .list(values)
+            .push(&update)
     }
 }
 
@@ -190,7 +195,11 @@ impl Store {
     }
 
     /// Changes what is remembered. Nobody else's change comes between the reading and the writing of it.
-    pub async fn change_directory(&self, name: &DirectoryName, change: impl FnOnce(&mut DirectoryState) + Send) -> Result<(), StoreError> {
+    pub async fn change_directory(
+        &self,
+        name: &DirectoryName,
+        change: impl FnOnce(&mut DirectoryState) + Send,
+    ) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
         if change_in(&mut writing, name, change).await? { writing.commit().await } else { Ok(()) }
     }
@@ -207,7 +216,8 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut writing = self.begin().await?;
         let found = select(name).first(&mut *writing.tx).await.doing("read a directory's state")?;
-        let mut state = found.as_ref().map_or_else(|| Ok(DirectoryState::default()), DirectoryState::read)?;
+        let mut state =
+            found.as_ref().map_or_else(|| Ok(DirectoryState::default()), DirectoryState::read)?;
         if state.paused_until != was {
             return Ok(false);
         }
@@ -219,7 +229,11 @@ impl Store {
     }
 
     /// The pins of one kind, by name.
-    pub async fn pins(&self, directory: &DirectoryName, kind: PinKind) -> Result<BTreeMap<String, Vec<Pin>>, StoreError> {
+    pub async fn pins(
+        &self,
+        directory: &DirectoryName,
+        kind: PinKind,
+    ) -> Result<BTreeMap<String, Vec<Pin>>, StoreError> {
         let sql = Sql::new("SELECT name, guid, detail FROM pins WHERE directory = ")
             .bind(directory.as_str())
             .push(" AND kind = ")
@@ -248,10 +262,22 @@ impl Store {
     }
 
     /// Pins a name that was resolved by this baseline; does nothing where an operator has accepted another one since.
-    pub async fn pin_by(&self, baseline: u64, directory: &DirectoryName, kind: PinKind, pin: &Pin) -> Result<(), StoreError> {
+    pub async fn pin_by(
+        &self,
+        baseline: u64,
+        directory: &DirectoryName,
+        kind: PinKind,
+        pin: &Pin,
+    ) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
-        let found = select(directory).first(&mut *writing.tx).await.doing("read a directory's state")?;
-        if found.as_ref().map_or_else(|| Ok(DirectoryState::default()), DirectoryState::read)?.baseline != baseline {
+        let found =
+            select(directory).first(&mut *writing.tx).await.doing("read a directory's state")?;
+        if found
+            .as_ref()
+            .map_or_else(|| Ok(DirectoryState::default()), DirectoryState::read)?
+            .baseline
+            != baseline
+        {
             return Ok(());
         }
         pin_in(&mut writing, directory, kind, pin).await?;
@@ -259,7 +285,12 @@ impl Store {
     }
 
     /// Pins a name; one that is already pinned to the object gets the new detail.
-    pub async fn pin(&self, directory: &DirectoryName, kind: PinKind, pin: &Pin) -> Result<(), StoreError> {
+    pub async fn pin(
+        &self,
+        directory: &DirectoryName,
+        kind: PinKind,
+        pin: &Pin,
+    ) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
         pin_in(&mut writing, directory, kind, pin).await?;
         writing.commit().await
@@ -267,12 +298,19 @@ impl Store {
 
     /// Forgets what names meant and what was seen of attributes and groups, and changes the directory's state along with it: all in
     /// one transaction, and as a baseline of its own, so that no run that began before writes over it.
-    pub async fn rebaseline(&self, name: &DirectoryName, change: impl FnOnce(&mut DirectoryState) + Send) -> Result<(), StoreError> {
+    pub async fn rebaseline(
+        &self,
+        name: &DirectoryName,
+        change: impl FnOnce(&mut DirectoryState) + Send,
+    ) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
         // Protected people stay protected: their pin is about somebody, not about what can be seen.
-        let sql = Sql::new("DELETE FROM pins WHERE kind <> 'protected' AND directory = ").bind(name.as_str());
+        let sql = Sql::new("DELETE FROM pins WHERE kind <> 'protected' AND directory = ")
+            .bind(name.as_str());
         sql.execute(&mut *writing.tx).await.doing("forget pins")?;
-        let sql = Sql::new("UPDATE people SET entitled_by = NULL, fingerprint = 0 WHERE directory = ").bind(name.as_str());
+        let sql =
+            Sql::new("UPDATE people SET entitled_by = NULL, fingerprint = 0 WHERE directory = ")
+                .bind(name.as_str());
         sql.execute(&mut *writing.tx).await.doing("forget groups")?;
         let change = |state: &mut DirectoryState| {
             change(state);
@@ -290,7 +328,8 @@ async fn change_in(
     change: impl FnOnce(&mut DirectoryState) + Send,
 ) -> Result<bool, StoreError> {
     let found = select(name).first(&mut *writing.tx).await.doing("read a directory's state")?;
-    let mut state = found.as_ref().map_or_else(|| Ok(DirectoryState::default()), DirectoryState::read)?;
+    let mut state =
+        found.as_ref().map_or_else(|| Ok(DirectoryState::default()), DirectoryState::read)?;
     let was = state.clone();
     change(&mut state);
     if state == was && found.is_some() {
@@ -300,11 +339,23 @@ async fn change_in(
     Ok(true)
 }
 
-async fn pin_in(writing: &mut Writing<'_>, directory: &DirectoryName, kind: PinKind, pin: &Pin) -> Result<(), StoreError> {
-    let values: Vec<Value> =
-        vec![directory.as_str().into(), kind.as_str().into(), pin.name.as_str().into(), pin.guid.into(), pin.detail.as_str().into()];
-    let sql = Sql::new("INSERT INTO pins (directory, kind, name, guid, detail) VALUES ").list(values);
-    let sql = sql.push(" ON CONFLICT (directory, kind, name, guid) DO UPDATE SET detail = excluded.detail");
+async fn pin_in(
+    writing: &mut Writing<'_>,
+    directory: &DirectoryName,
+    kind: PinKind,
+    pin: &Pin,
+) -> Result<(), StoreError> {
+    let values: Vec<Value> = vec![
+        directory.as_str().into(),
+        kind.as_str().into(),
+        pin.name.as_str().into(),
+        pin.guid.into(),
+        pin.detail.as_str().into(),
+    ];
+    let sql =
+        Sql::new("INSERT INTO pins (directory, kind, name, guid, detail) VALUES ").list(values);
+    let sql = sql
+        .push(" ON CONFLICT (directory, kind, name, guid) DO UPDATE SET detail = excluded.detail");
     sql.execute(&mut *writing.tx).await.doing("pin a name")?;
     Ok(())
 }

@@ -61,12 +61,18 @@ pub(super) const PAGE: u64 = 1_000;
 const RUNS: u64 = 20;
 
 /// Appends events within the transaction that writes what they tell, and with them what hooks are to be told.
-pub(super) async fn append(writing: &mut Writing<'_>, events: &[Event], clock: &Clock) -> Result<(), StoreError> {
+pub(super) async fn append(
+    writing: &mut Writing<'_>,
+    events: &[Event],
+    clock: &Clock,
+) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
-    let last =
-        Sql::new("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").first(&mut *writing.tx).await.doing("read the event log")?;
+    let last = Sql::new("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")
+        .first(&mut *writing.tx)
+        .await
+        .doing("read the event log")?;
     let (mut seq, mut hash) = match last {
         Some(row) => {
             let mut c = Columns::of(&row);
@@ -95,16 +101,26 @@ pub(super) async fn append(writing: &mut Writing<'_>, events: &[Event], clock: &
             hash.into(),
         ]);
     }
-    insert(&mut writing.tx, "INSERT INTO events (seq, id, kind, subject, run_id, at, document, hash)", "", rows)
-        .await
-        .doing("write events")?;
+    insert(
+        &mut writing.tx,
+        "INSERT INTO events (seq, id, kind, subject, run_id, at, document, hash)",
+        "",
+        rows,
+    )
+    .await
+    .doing("write events")?;
     writing.has_news = true;
     outbox::enqueue(writing, first, seq, clock.now()).await
 }
 
 /// What the log begins after: nothing, or the last entry that was given up.
-pub(super) async fn beginning<'e>(db: impl Executor<'e, Database = Any>) -> Result<(i64, [u8; 32]), StoreError> {
-    let row = Sql::new("SELECT seq, hash FROM log_begins ORDER BY seq DESC LIMIT 1").first(db).await.doing("read where the log begins")?;
+pub(super) async fn beginning<'e>(
+    db: impl Executor<'e, Database = Any>,
+) -> Result<(i64, [u8; 32]), StoreError> {
+    let row = Sql::new("SELECT seq, hash FROM log_begins ORDER BY seq DESC LIMIT 1")
+        .first(db)
+        .await
+        .doing("read where the log begins")?;
     row.map_or(Ok((0, GENESIS)), |row| {
         let mut c = Columns::of(&row);
         Ok((c.int()?, c.hash()?))
@@ -119,7 +135,10 @@ impl Store {
 
     /// How many there have been: the number of the newest one.
     pub async fn event_count(&self) -> Result<u64, StoreError> {
-        let last = Sql::new("SELECT seq FROM events ORDER BY seq DESC LIMIT 1").first(&self.readers).await.doing("read the event log")?;
+        let last = Sql::new("SELECT seq FROM events ORDER BY seq DESC LIMIT 1")
+            .first(&self.readers)
+            .await
+            .doing("read the event log")?;
         match last {
             Some(row) => Ok(Columns::of(&row).int()? as u64),
             None => Ok(beginning(&self.readers).await?.0 as u64),
@@ -128,8 +147,10 @@ impl Store {
 
     /// The end of the log, as it stands.
     pub async fn log_head(&self) -> Result<LogHead, StoreError> {
-        let last =
-            Sql::new("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").first(&self.readers).await.doing("read the event log")?;
+        let last = Sql::new("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")
+            .first(&self.readers)
+            .await
+            .doing("read the event log")?;
         let (seq, hash) = match last {
             Some(row) => {
                 let mut c = Columns::of(&row);
@@ -150,7 +171,10 @@ impl Store {
     /// The events that pass the filter, oldest first: the newest ones, or the first ones after a place.
     pub async fn events(&self, filter: &EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
         let Some(scope) = &filter.account else {
-            let mut rows = page(filter, filter.after, filter.limit).all(&self.readers).await.doing("list events")?;
+            let mut rows = page(filter, filter.after, filter.limit)
+                .all(&self.readers)
+                .await
+                .doing("list events")?;
             if filter.after.is_none() {
                 rows.reverse();
             }
@@ -165,7 +189,12 @@ impl Store {
             from = Some(Columns::of(last).int()? as u64);
             let is_last = (rows.len() as u64) < PAGE;
             let concerned = self.concerned(scope, &rows).await?;
-            for (row, _) in rows.iter().zip(concerned).filter(|(_, concerned)| *concerned).take(filter.limit as usize - found.len()) {
+            for (row, _) in rows
+                .iter()
+                .zip(concerned)
+                .filter(|(_, concerned)| *concerned)
+                .take(filter.limit as usize - found.len())
+            {
                 found.push(stored(row)?);
             }
             if is_last {
@@ -179,29 +208,43 @@ impl Store {
     }
 
     /// Which of these events have to do with the account.
-    async fn concerned(&self, scope: &AccountScope, rows: &[AnyRow]) -> Result<Vec<bool>, StoreError> {
+    async fn concerned(
+        &self,
+        scope: &AccountScope,
+        rows: &[AnyRow],
+    ) -> Result<Vec<bool>, StoreError> {
         let AccountScope { account, handle, directories } = scope;
         let about = |row| {
             let StoredEvent { document, .. } = stored(row)?;
-            let says = document["data"]["account"].as_str().map(|account| account == handle.as_str());
+            let says =
+                document["data"]["account"].as_str().map(|account| account == handle.as_str());
             let mut c = Columns::of(row);
             c.int()?;
             c.text()?;
             Ok((says, c.text()?, c.maybe_uuid()?))
         };
-        let about: Vec<(Option<bool>, String, Option<Uuid>)> = rows.iter().map(about).collect::<Result<_, StoreError>>()?;
+        let about: Vec<(Option<bool>, String, Option<Uuid>)> =
+            rows.iter().map(about).collect::<Result<_, StoreError>>()?;
         let silent = || about.iter().filter(|(says, ..)| says.is_none());
         let ids: Vec<Uuid> = silent().filter_map(|(_, subject, _)| subject.parse().ok()).collect();
         let runs: Vec<Uuid> = silent().filter_map(|(.., run)| *run).collect();
         let names: Vec<&str> = directories.iter().map(DirectoryName::as_str).collect();
         let mut its: BTreeSet<Uuid> = BTreeSet::from([account.0]);
         for (table, owner) in [("users", "account_id"), ("claims", "account_id")] {
-            let sql = Sql::new("SELECT id FROM ").push(table).push(" WHERE ").push(owner).push(" = ").bind(account.0);
+            let sql = Sql::new("SELECT id FROM ")
+                .push(table)
+                .push(" WHERE ")
+                .push(owner)
+                .push(" = ")
+                .bind(account.0);
             self.add_ids(sql, &ids, &mut its).await?;
         }
         if !names.is_empty() {
             for (table, ids) in [("plans", &ids), ("runs", &runs)] {
-                let sql = Sql::new("SELECT id FROM ").push(table).push(" WHERE directory IN ").list(names.iter().copied());
+                let sql = Sql::new("SELECT id FROM ")
+                    .push(table)
+                    .push(" WHERE directory IN ")
+                    .list(names.iter().copied());
                 self.add_ids(sql, ids, &mut its).await?;
             }
         }
@@ -216,11 +259,21 @@ impl Store {
         Ok(about.iter().map(is_its).collect())
     }
 
-    async fn add_ids(&self, sql: Sql, among: &[Uuid], into: &mut BTreeSet<Uuid>) -> Result<(), StoreError> {
+    async fn add_ids(
+        &self,
+        sql: Sql,
+        among: &[Uuid],
+        into: &mut BTreeSet<Uuid>,
+    ) -> Result<(), StoreError> {
         if among.is_empty() {
             return Ok(());
         }
-        let rows = sql.push(" AND id IN ").list(among.iter().copied()).all(&self.readers).await.doing("list events")?;
+        let rows = sql
+            .push(" AND id IN ")
+            .list(among.iter().copied())
+            .all(&self.readers)
+            .await
+            .doing("list events")?;
         for row in rows {
             into.insert(Columns::of(&row).uuid()?);
         }
@@ -236,7 +289,12 @@ impl Store {
             let sql = Sql::new(
                 "SELECT seq, at, hash FROM events WHERE seq < (SELECT COALESCE(MIN(seq), 9223372036854775807) FROM deliveries WHERE state = 'pending')",
             );
-            let rows = sql.push(" ORDER BY seq LIMIT ").bind(PAGE).all(&mut *writing.tx).await.doing("read the event log")?;
+            let rows = sql
+                .push(" ORDER BY seq LIMIT ")
+                .bind(PAGE)
+                .all(&mut *writing.tx)
+                .await
+                .doing("read the event log")?;
             let mut last = None;
             for row in &rows {
                 let mut c = Columns::of(row);
@@ -255,7 +313,9 @@ impl Store {
                 Sql::new("DELETE FROM deliveries WHERE seq <= ").bind(seq),
                 Sql::new("DELETE FROM events WHERE seq <= ").bind(seq),
             ] {
-                sql.execute(&mut *writing.tx).await.doing("give up the beginning of the event log")?;
+                sql.execute(&mut *writing.tx)
+                    .await
+                    .doing("give up the beginning of the event log")?;
             }
             writing.commit().await?;
         }
@@ -271,9 +331,11 @@ impl Store {
             if rows.is_empty() {
                 return Ok(());
             }
-            let runs: Vec<Uuid> = rows.iter().map(|row| Columns::of(row).uuid()).collect::<Result<_, _>>()?;
+            let runs: Vec<Uuid> =
+                rows.iter().map(|row| Columns::of(row).uuid()).collect::<Result<_, _>>()?;
             let mut writing = self.begin().await?;
-            let sql = Sql::new("DELETE FROM changes WHERE outcome <> 'held' AND run_id IN ").list(runs);
+            let sql =
+                Sql::new("DELETE FROM changes WHERE outcome <> 'held' AND run_id IN ").list(runs);
             sql.execute(&mut *writing.tx).await.doing("forget what old runs changed")?;
             writing.commit().await?;
         }
@@ -285,7 +347,9 @@ fn page(filter: &EventFilter, from: Option<u64>, limit: u64) -> Sql {
     let EventFilter { after, kind, subjects, account: _, run, since, until, limit: _ } = filter;
     let forward = after.is_some();
     let mut sql = Sql::new("SELECT seq, document, subject, run_id FROM events WHERE seq ");
-    sql = sql.push(if forward { "> " } else { "< " }).bind(from.map_or(if forward { 0 } else { i64::MAX }, |seq| seq as i64));
+    sql = sql
+        .push(if forward { "> " } else { "< " })
+        .bind(from.map_or(if forward { 0 } else { i64::MAX }, |seq| seq as i64));
     if let Some(kind) = kind {
         sql = of_kind(sql.push(" AND "), "", kind);
     }

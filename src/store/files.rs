@@ -22,11 +22,14 @@ pub(super) fn create(database: &Path) -> Result<(), StoreError> {
         // One of a rosterd that left the mode to the umask.
         if found.mode() & OTHERS != 0 && found.uid() == nix::unistd::geteuid().as_raw() {
             let mode = Permissions::from_mode(found.mode() & 0o7777 & !OTHERS);
-            fs::set_permissions(database, mode).map_err(|source| StoreError::Lock { path: database.to_owned(), source })?;
+            fs::set_permissions(database, mode)
+                .map_err(|source| StoreError::Lock { path: database.to_owned(), source })?;
         }
         return Ok(());
     }
-    open(database, database).map(drop).map_err(|source| StoreError::Lock { path: database.to_owned(), source })
+    open(database, database)
+        .map(drop)
+        .map_err(|source| StoreError::Lock { path: database.to_owned(), source })
 }
 
 /// Opens a file beside the database, making it for the owner of the store if there is none.
@@ -55,7 +58,8 @@ fn give(file: &File, database: &Path) -> io::Result<()> {
     if !nix::unistd::geteuid().is_root() || file.metadata()?.uid() != 0 {
         return Ok(());
     }
-    let folder = database.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let folder =
+        database.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let of_store = fs::metadata(database).ok().filter(|store| store.uid() != 0);
     let owner = match of_store {
         Some(owner) => owner,

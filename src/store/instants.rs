@@ -22,19 +22,28 @@ pub(super) const HAPPENED: &[(&str, &[&str])] = &[
     ("people", &["quarantined_at", "seen_at"]),
     ("plans", &["created_at", "updated_at", "approved_at", "announced_at"]),
     ("runs", &["started_at", "finished_at"]),
-    ("settling", &["first_seen"]),
+    ("grace-period", &["first_seen"]),
     ("users", &["invited_at", "joined_at", "created_at", "updated_at"]),
 ];
 
 /// Columns that say when something is to be tried or looked at again: doing that early does no harm.
-pub(super) const DUE: &[(&str, &[&str])] = &[("deliveries", &["next_at"]), ("settling", &["due"])];
+pub(super) const DUE: &[(&str, &[&str])] =
+    &[("deliveries", &["next_at"]), ("grace-period", &["due"])];
 
 /// Columns of [`DirectoryState`], corrected as values; and those that whoever counts by them corrects.
 #[cfg(test)]
 pub(super) const AS_VALUES: &[(&str, &[&str])] = &[
     (
         "directories",
-        &["paused_until", "paused_at", "server_changed_at", "plan_only_since", "last_attempt", "last_success", "last_complete_read"],
+        &[
+            "paused_until",
+            "paused_at",
+            "server_changed_at",
+            "plan_only_since",
+            "last_attempt",
+            "last_success",
+            "last_complete_read",
+        ],
     ),
     ("sign_in_attempts", &["at"]),
 ];
@@ -72,9 +81,12 @@ impl DirectoryState {
     /// Returns the state with every instant that lies in the future corrected.
     fn corrected(&self, now: Timestamp) -> Self {
         let mut state = self.clone();
-        if let (Some(until), Some(at)) = (state.paused_until, state.paused_at.filter(|at| *at > now)) {
+        if let (Some(until), Some(at)) =
+            (state.paused_until, state.paused_at.filter(|at| *at > now))
+        {
             // A pause without an end has none.
-            state.paused_until = Some(if until == Timestamp(i64::MAX) { until } else { now.plus(until.since(at)) });
+            state.paused_until =
+                Some(if until == Timestamp(i64::MAX) { until } else { now.plus(until.since(at)) });
         }
         let happened = [
             &mut state.paused_at,
@@ -87,8 +99,9 @@ impl DirectoryState {
         for at in happened {
             *at = at.map(|at| at.min(now));
         }
-        if let Some(position) = &mut state.position {
-            (position.at, position.full_at) = (position.at.min(now), position.full_at.min(now));
+        if let Some(checkpoint) = &mut state.checkpoint {
+            (checkpoint.at, checkpoint.full_at) =
+                (checkpoint.at.min(now), checkpoint.full_at.min(now));
         }
         let latest = now.plus(super::directories::LONGEST_BIND_PAUSE);
         if let Some(refused) = &mut state.bind_refused {
@@ -100,33 +113,60 @@ impl DirectoryState {
 
 /// Returns the causes with every beginning that lies in the future corrected.
 fn corrected_causes(causes: &Causes, now: Timestamp) -> Causes {
-    let causes: Vec<Cause> = causes.iter().map(|cause| Cause { since: cause.since.min(now), ..cause.clone() }).collect();
+    let causes: Vec<Cause> =
+        causes.iter().map(|cause| Cause { since: cause.since.min(now), ..cause.clone() }).collect();
     causes.into()
 }
 
 impl Store {
     /// Returns the instants that happened after `now`, as far as columns of their own say so.
-    pub async fn future_instants(&self, now: Timestamp) -> Result<Option<FutureInstants>, StoreError> {
+    pub async fn future_instants(
+        &self,
+        now: Timestamp,
+    ) -> Result<Option<FutureInstants>, StoreError> {
         // What is written at this moment is not meant.
         let now = now.plus(TOLERANCE);
         let mut found = None;
         for (table, columns) in HAPPENED {
             for column in *columns {
-                let sql = Sql::new(&format!("SELECT COUNT({column}), MAX({column}) FROM {table} WHERE {column} > ")).bind(now);
-                if let Some(row) = sql.first(&self.readers).await.doing("look for instants in the future")? {
+                let sql = Sql::new(&format!(
+                    "SELECT COUNT({column}), MAX({column}) FROM {table} WHERE {column} > "
+                ))
+                .bind(now);
+                if let Some(row) =
+                    sql.first(&self.readers).await.doing("look for instants in the future")?
+                {
                     let mut c = Columns::of(&row);
-                    FutureInstants::add(&mut found, c.int()? as u64, c.maybe_time()?.unwrap_or(now));
+                    FutureInstants::add(
+                        &mut found,
+                        c.int()? as u64,
+                        c.maybe_time()?.unwrap_or(now),
+                    );
                 }
             }
         }
-        let rows = Sql::new("SELECT name FROM directories").all(&self.readers).await.doing("look for instants in the future")?;
+        let rows = Sql::new("SELECT name FROM directories")
+            .all(&self.readers)
+            .await
+            .doing("look for instants in the future")?;
         for row in &rows {
             let name = Columns::of(row).word("directory name", DirectoryName::parse)?;
             let state = self.directory(&name).await?;
-            let latest = [state.paused_at, state.server_changed_at, state.last_attempt, state.last_success, state.last_complete_read];
-            let position = state.position.iter().flat_map(|p| [p.at, p.full_at]);
-            let latest = latest.into_iter().flatten().chain(position).filter(|at| *at > now).max();
-            FutureInstants::add(&mut found, u64::from(state != state.corrected(now)), latest.unwrap_or(now));
+            let latest = [
+                state.paused_at,
+                state.server_changed_at,
+                state.last_attempt,
+                state.last_success,
+                state.last_complete_read,
+            ];
+            let checkpoint = state.checkpoint.iter().flat_map(|p| [p.at, p.full_at]);
+            let latest =
+                latest.into_iter().flatten().chain(checkpoint).filter(|at| *at > now).max();
+            FutureInstants::add(
+                &mut found,
+                u64::from(state != state.corrected(now)),
+                latest.unwrap_or(now),
+            );
         }
         Ok(found)
     }
@@ -139,7 +179,10 @@ impl Store {
         let happened = HAPPENED.iter().map(|of| (of, i64::MAX));
         for ((table, columns), before) in happened.chain(DUE.iter().map(|of| (of, WAITING))) {
             for column in *columns {
-                let sql = Sql::new(&format!("UPDATE {table} SET {column} = ")).bind(now).push(&format!(" WHERE {column} > ")).bind(now);
+                let sql = Sql::new(&format!("UPDATE {table} SET {column} = "))
+                    .bind(now)
+                    .push(&format!(" WHERE {column} > "))
+                    .bind(now);
                 let sql = sql.push(&format!(" AND {column} < ")).bind(before);
                 sql.execute(&mut *writing.tx).await.doing("correct instants in the future")?;
             }
@@ -151,22 +194,36 @@ impl Store {
 
 /// Corrects the instants that are part of a value.
 async fn correct_values(writing: &mut Writing<'_>, now: Timestamp) -> Result<(), StoreError> {
-    let rows = Sql::new("SELECT name FROM directories").all(&mut *writing.tx).await.doing("correct instants in the future")?;
+    let rows = Sql::new("SELECT name FROM directories")
+        .all(&mut *writing.tx)
+        .await
+        .doing("correct instants in the future")?;
     for row in &rows {
         let name = Columns::of(row).word("directory name", DirectoryName::parse)?;
-        let found = super::directories::select(&name).first(&mut *writing.tx).await.doing("read a directory's state")?;
+        let found = super::directories::select(&name)
+            .first(&mut *writing.tx)
+            .await
+            .doing("read a directory's state")?;
         let Some(state) = found.as_ref().map(DirectoryState::read).transpose()? else { continue };
         let corrected = state.corrected(now);
         if corrected != state {
-            corrected.write(&name).execute(&mut *writing.tx).await.doing("write a directory's state")?;
+            corrected
+                .write(&name)
+                .execute(&mut *writing.tx)
+                .await
+                .doing("write a directory's state")?;
         }
     }
     // A user whose cause begins in the future was written then.
-    let sql = Sql::new("SELECT ").push(users::COLUMNS).push(" FROM users WHERE status = 'suspended' AND updated_at > ").bind(now);
+    let sql = Sql::new("SELECT ")
+        .push(users::COLUMNS)
+        .push(" FROM users WHERE status = 'suspended' AND updated_at > ")
+        .bind(now);
     for row in &sql.all(&mut *writing.tx).await.doing("correct instants in the future")? {
         let User { id, causes, .. } = users::user(row)?;
         let causes = super::sql::json(&corrected_causes(&causes, now));
-        let sql = Sql::new("UPDATE users SET causes = ").bind(causes).push(" WHERE id = ").bind(id.0);
+        let sql =
+            Sql::new("UPDATE users SET causes = ").bind(causes).push(" WHERE id = ").bind(id.0);
         sql.execute(&mut *writing.tx).await.doing("correct instants in the future")?;
     }
     Ok(())

@@ -71,13 +71,17 @@ pub use witness::watch_events;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another rosterd holds the lock.
-    #[error("another rosterd is running on {path}: stop it first, or give this one a store of its own")]
+    #[error(
+        "another rosterd is running on {path}: stop it first, or give this one a store of its own"
+    )]
     InUse {
         /// The database.
         path: PathBuf,
     },
     /// The lock file cannot be made.
-    #[error("cannot lock {path}: check that the directory exists and that this user may write to it")]
+    #[error(
+        "cannot lock {path}: check that the directory exists and that this user may write to it"
+    )]
     Lock {
         /// The lock file.
         path: PathBuf,
@@ -125,7 +129,9 @@ pub enum StoreError {
         what: &'static str,
     },
     /// Only the embedded database is copied by rosterd.
-    #[error("the store is on a database server: back it up with that server's own tools, such as pg_dump")]
+    #[error(
+        "the store is on a database server: back it up with that server's own tools, such as pg_dump"
+    )]
     NotOurs,
     /// Another operator, or a run, changed the plan first.
     #[error("plan {plan} is {}{by} by now: read it again with rosterctl held show {plan}, and decide then", state.as_str())]
@@ -221,7 +227,9 @@ impl Store {
         sqlx::any::install_default_drivers();
         let (flavour, file, lock) = match url.split_once(':') {
             Some(("sqlite", rest)) => {
-                let path = PathBuf::from(rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default());
+                let path = PathBuf::from(
+                    rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default(),
+                );
                 let lock = lock(&path)?;
                 files::create(&path)?;
                 (Flavour::Sqlite, Some(path), Some(lock))
@@ -235,7 +243,8 @@ impl Store {
             #[cfg(feature = "postgres")]
             Flavour::Postgres => url.to_owned(),
         };
-        let options: AnyConnectOptions = full.parse().map_err(|_| StoreError::Url(url.to_owned()))?;
+        let options: AnyConnectOptions =
+            full.parse().map_err(|_| StoreError::Url(url.to_owned()))?;
         // A pool tries a connection that fails again and again, and then only says that it took too long.
         let mut first = AnyConnection::connect_with(&options).await.doing("open its database")?;
         prepare(&mut first, flavour, READER_CACHE).await.doing("open its database")?;
@@ -297,17 +306,28 @@ impl Store {
     async fn give_memory_back(&self) -> Result<(), StoreError> {
         if self.flavour == Flavour::Sqlite {
             let writer = self.writer.lock().await;
-            sqlx::query("PRAGMA shrink_memory").execute(&*writer).await.doing("give memory back")?;
+            sqlx::query("PRAGMA shrink_memory")
+                .execute(&*writer)
+                .await
+                .doing("give memory back")?;
         }
         Ok(())
     }
 
-    async fn begin_on(&self, writer: &AnyPool, commits: Commits) -> Result<Transaction<'static, Any>, sqlx::Error> {
+    async fn begin_on(
+        &self,
+        writer: &AnyPool,
+        commits: Commits,
+    ) -> Result<Transaction<'static, Any>, sqlx::Error> {
         match self.flavour {
             Flavour::Sqlite => {
                 let lightly = commits == Commits::Lightly;
                 if self.writes_lightly.load(Ordering::Relaxed) != lightly {
-                    let pragma = if lightly { "PRAGMA synchronous = NORMAL" } else { "PRAGMA synchronous = FULL" };
+                    let pragma = if lightly {
+                        "PRAGMA synchronous = NORMAL"
+                    } else {
+                        "PRAGMA synchronous = FULL"
+                    };
                     sqlx::query(pragma).execute(writer).await?;
                     self.writes_lightly.store(lightly, Ordering::Relaxed);
                 }
@@ -340,8 +360,17 @@ impl Store {
                 self.begin_on(&guard, commits).await.doing("begin to write")?
             }
         };
-        let subscriptions = Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner));
-        Ok(Writing { tx, subscriptions, keys: self.log_keys(), has_news: false, actors: Vec::new(), news: &self.news, _guard: guard })
+        let subscriptions =
+            Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner));
+        Ok(Writing {
+            tx,
+            subscriptions,
+            keys: self.log_keys(),
+            has_news: false,
+            actors: Vec::new(),
+            news: &self.news,
+            _guard: guard,
+        })
     }
 }
 
@@ -391,7 +420,11 @@ impl Writing<'_> {
     }
 }
 
-async fn prepare(conn: &mut AnyConnection, flavour: Flavour, cache: u32) -> Result<(), sqlx::Error> {
+async fn prepare(
+    conn: &mut AnyConnection,
+    flavour: Flavour,
+    cache: u32,
+) -> Result<(), sqlx::Error> {
     match flavour {
         Flavour::Sqlite => {
             for pragma in [
@@ -415,11 +448,14 @@ async fn prepare(conn: &mut AnyConnection, flavour: Flavour, cache: u32) -> Resu
 
 fn lock(database: &Path) -> Result<nix::fcntl::Flock<std::fs::File>, StoreError> {
     let path = database.with_extension("db.lock");
-    let file = files::open(&path, database).map_err(|source| StoreError::Lock { path: path.clone(), source })?;
-    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EAGAIN => StoreError::InUse { path: database.to_owned() },
-        errno => StoreError::Lock { path: path.clone(), source: errno.into() },
-    })
+    let file = files::open(&path, database)
+        .map_err(|source| StoreError::Lock { path: path.clone(), source })?;
+    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).map_err(
+        |(_, errno)| match errno {
+            nix::errno::Errno::EAGAIN => StoreError::InUse { path: database.to_owned() },
+            errno => StoreError::Lock { path: path.clone(), source: errno.into() },
+        },
+    )
 }
 
 /// One step of the schema, in the words of each database.
@@ -466,6 +502,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "rejections" in "0009_rejections.sql",
     "counters and causes" in "0010_counters_and_causes.sql",
     "sign-in attempts" in "0014_sign_in_attempts.sql",
+    "terms" in "0015_terms.sql",
 ];
 
 async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {
@@ -475,7 +512,13 @@ async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {
             #[cfg(feature = "postgres")]
             Flavour::Postgres => step.postgres,
         };
-        Migration::new(step.version, step.name.into(), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(sql), false)
+        Migration::new(
+            step.version,
+            step.name.into(),
+            MigrationType::Simple,
+            sqlx::SqlSafeStr::into_sql_str(sql),
+            false,
+        )
     });
     let steps = steps.collect();
     match Migrator::with_migrations(steps).run(pool).await {

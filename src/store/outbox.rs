@@ -96,7 +96,12 @@ const TOLD: usize = 20;
 const DEAD_LETTERED: &str = "hook.dead_lettered";
 
 /// Writes what hooks are to be told of events that were just written, the ones from `first` to `last`.
-pub(super) async fn enqueue(writing: &mut Writing<'_>, first: i64, last: i64, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn enqueue(
+    writing: &mut Writing<'_>,
+    first: i64,
+    last: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let subscriptions = std::sync::Arc::clone(&writing.subscriptions);
     for subscription in subscriptions.iter() {
         let sql = rows_of(subscription, first, last, now);
@@ -106,14 +111,31 @@ pub(super) async fn enqueue(writing: &mut Writing<'_>, first: i64, last: i64, no
 }
 
 /// `INSERT` of the rows of a hook for the events between two places.
-pub(super) fn rows_of(Subscription { hook, events }: &Subscription, first: i64, last: i64, now: Timestamp) -> Sql {
-    let sql = Sql::new("INSERT INTO deliveries (hook, seq, subject, state, attempts, first_at, next_at) SELECT ").bind(hook.as_str());
+pub(super) fn rows_of(
+    Subscription { hook, events }: &Subscription,
+    first: i64,
+    last: i64,
+    now: Timestamp,
+) -> Sql {
+    let sql = Sql::new(
+        "INSERT INTO deliveries (hook, seq, subject, state, attempts, first_at, next_at) SELECT ",
+    )
+    .bind(hook.as_str());
     let sql = sql.push(", e.seq, e.subject, 'pending', 0, ").bind(now);
     let sql = sql.push(", CASE WHEN EXISTS (SELECT 1 FROM deliveries d WHERE d.state = 'pending' AND d.hook = ").bind(hook.as_str());
     let sql = sql
         .push(" AND d.subject = e.subject) OR EXISTS (SELECT 1 FROM events b WHERE b.subject = e.subject AND b.seq < e.seq AND b.seq >= ");
-    let sql = wanted(sql.bind(first).push(" AND "), "b.", hook, events).push(") THEN ").bind(WAITING).push(" ELSE ").bind(now);
-    let sql = sql.push(" END FROM events e WHERE e.seq >= ").bind(first).push(" AND e.seq <= ").bind(last).push(" AND ");
+    let sql = wanted(sql.bind(first).push(" AND "), "b.", hook, events)
+        .push(") THEN ")
+        .bind(WAITING)
+        .push(" ELSE ")
+        .bind(now);
+    let sql = sql
+        .push(" END FROM events e WHERE e.seq >= ")
+        .bind(first)
+        .push(" AND e.seq <= ")
+        .bind(last)
+        .push(" AND ");
     wanted(sql, "e.", hook, events)
 }
 
@@ -128,16 +150,27 @@ fn wanted(sql: Sql, alias: &str, hook: &str, events: &[String]) -> Sql {
 }
 
 /// Of these subjects, makes the first delivery due where none is.
-pub(super) async fn promote(writing: &mut Writing<'_>, hook: &str, subjects: &BTreeSet<&str>, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn promote(
+    writing: &mut Writing<'_>,
+    hook: &str,
+    subjects: &BTreeSet<&str>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     if subjects.is_empty() {
         return Ok(());
     }
-    promotion(hook, subjects, now).execute(&mut *writing.tx).await.doing("write what is to be delivered next")?;
+    promotion(hook, subjects, now)
+        .execute(&mut *writing.tx)
+        .await
+        .doing("write what is to be delivered next")?;
     Ok(())
 }
 
 pub(super) fn promotion(hook: &str, subjects: &BTreeSet<&str>, now: Timestamp) -> Sql {
-    let sql = Sql::new("UPDATE deliveries SET next_at = ").bind(now).push(" WHERE state = 'pending' AND hook = ").bind(hook);
+    let sql = Sql::new("UPDATE deliveries SET next_at = ")
+        .bind(now)
+        .push(" WHERE state = 'pending' AND hook = ")
+        .bind(hook);
     let sql = sql.push(" AND seq IN (SELECT MIN(d.seq) FROM deliveries d WHERE d.state = 'pending' AND d.hook = ").bind(hook);
     // The first one twice: for a single subject SQLite would look through all that the hook was ever told.
     let sql = sql.push(" AND d.subject IN ").list(subjects.iter().chain(subjects.first()).copied());
@@ -146,7 +179,8 @@ pub(super) fn promotion(hook: &str, subjects: &BTreeSet<&str>, now: Timestamp) -
 
 /// The event that tells that deliveries were given up; none when all of them were of such events.
 fn dead_letters(hook: &str, dead: &[(u64, &str)], error: &str, now: Timestamp) -> Option<Event> {
-    let told: Vec<u64> = dead.iter().filter(|(_, kind)| *kind != DEAD_LETTERED).map(|(seq, _)| *seq).collect();
+    let told: Vec<u64> =
+        dead.iter().filter(|(_, kind)| *kind != DEAD_LETTERED).map(|(seq, _)| *seq).collect();
     if told.is_empty() {
         return None;
     }
@@ -158,60 +192,116 @@ fn dead_letters(hook: &str, dead: &[(u64, &str)], error: &str, now: Timestamp) -
 impl Store {
     /// From now on, what these hooks want to be told is written with each event.
     pub fn subscribe(&self, subscriptions: Vec<Subscription>) {
-        *self.subscriptions.write().unwrap_or_else(std::sync::PoisonError::into_inner) = subscriptions.into();
+        *self.subscriptions.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            subscriptions.into();
     }
 
     /// What a hook is to be told now: at most so many, what has been due longest first.
-    pub async fn due(&self, hook: &str, now: Timestamp, limit: u64) -> Result<Vec<Due>, StoreError> {
+    pub async fn due(
+        &self,
+        hook: &str,
+        now: Timestamp,
+        limit: u64,
+    ) -> Result<Vec<Due>, StoreError> {
         let sql = Sql::new(
             "SELECT d.seq, e.id, e.kind, d.subject, e.document, d.attempts, d.first_at, e.hash FROM deliveries d JOIN events e ON e.seq = d.seq",
         );
-        let sql = sql.push(" WHERE d.state = 'pending' AND d.hook = ").bind(hook).push(" AND d.next_at <= ").bind(now);
-        let rows =
-            sql.push(" ORDER BY d.next_at, d.seq LIMIT ").bind(limit).all(&self.readers).await.doing("read what is to be delivered")?;
+        let sql = sql
+            .push(" WHERE d.state = 'pending' AND d.hook = ")
+            .bind(hook)
+            .push(" AND d.next_at <= ")
+            .bind(now);
+        let rows = sql
+            .push(" ORDER BY d.next_at, d.seq LIMIT ")
+            .bind(limit)
+            .all(&self.readers)
+            .await
+            .doing("read what is to be delivered")?;
         let due = |row: &AnyRow| {
             let mut c = Columns::of(row);
-            let (seq, event, kind, subject, document) = (c.int()? as u64, EventId(c.uuid()?), c.text()?, c.text()?, c.text()?);
+            let (seq, event, kind, subject, document) =
+                (c.int()? as u64, EventId(c.uuid()?), c.text()?, c.text()?, c.text()?);
             let (attempts, first_at) = (c.int()? as u32, c.time()?);
-            Ok(Due { seq, event, kind, subject, document, attempts, first_at, head: LogHead { seq, hash: c.hash()? } })
+            Ok(Due {
+                seq,
+                event,
+                kind,
+                subject,
+                document,
+                attempts,
+                first_at,
+                head: LogHead { seq, hash: c.hash()? },
+            })
         };
         rows.iter().map(due).collect()
     }
 
     /// When something is due of a hook that is not yet.
-    pub async fn next_due(&self, hook: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let sql = Sql::new("SELECT next_at FROM deliveries WHERE state = 'pending' AND hook = ").bind(hook);
-        let sql = sql.push(" AND next_at > ").bind(now).push(" AND next_at < ").bind(WAITING).push(" ORDER BY next_at LIMIT 1");
+    pub async fn next_due(
+        &self,
+        hook: &str,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let sql = Sql::new("SELECT next_at FROM deliveries WHERE state = 'pending' AND hook = ")
+            .bind(hook);
+        let sql = sql
+            .push(" AND next_at > ")
+            .bind(now)
+            .push(" AND next_at < ")
+            .bind(WAITING)
+            .push(" ORDER BY next_at LIMIT 1");
         let row = sql.first(&self.readers).await.doing("read what is to be delivered")?;
         row.map(|row| Columns::of(&row).time()).transpose()
     }
 
     /// Writes what came of attempts, and makes due what waited for them.
-    pub async fn settle(&self, hook: &str, settled: &[Settled], clock: &Clock) -> Result<(), StoreError> {
+    pub async fn settle(
+        &self,
+        hook: &str,
+        settled: &[Settled],
+        clock: &Clock,
+    ) -> Result<(), StoreError> {
         let now = clock.now();
-        let of = |settlement: fn(&Settlement) -> bool| settled.iter().filter(move |s| settlement(&s.settlement));
-        let dead: Vec<(u64, &str)> = of(|s| *s == Settlement::Dead).map(|s| (s.seq, s.kind.as_str())).collect();
-        let mut writing = self.begin_to(if dead.is_empty() { Commits::Lightly } else { Commits::Safely }).await?;
-        let quiet: Vec<u64> = of(|s| *s == Settlement::Delivered).filter(|s| s.output.is_none()).map(|s| s.seq).collect();
+        let of = |settlement: fn(&Settlement) -> bool| {
+            settled.iter().filter(move |s| settlement(&s.settlement))
+        };
+        let dead: Vec<(u64, &str)> =
+            of(|s| *s == Settlement::Dead).map(|s| (s.seq, s.kind.as_str())).collect();
+        let mut writing =
+            self.begin_to(if dead.is_empty() { Commits::Lightly } else { Commits::Safely }).await?;
+        let quiet: Vec<u64> = of(|s| *s == Settlement::Delivered)
+            .filter(|s| s.output.is_none())
+            .map(|s| s.seq)
+            .collect();
         if !quiet.is_empty() {
+            let sql = Sql::new(
+                "UPDATE deliveries SET state = 'delivered', attempts = attempts + 1, error = NULL, output = NULL, done_at = ",
+            );
             let sql =
-                Sql::new("UPDATE deliveries SET state = 'delivered', attempts = attempts + 1, error = NULL, output = NULL, done_at = ");
-            let sql = sql.bind(now).push(" WHERE hook = ").bind(hook).push(" AND seq IN ").list(quiet);
+                sql.bind(now).push(" WHERE hook = ").bind(hook).push(" AND seq IN ").list(quiet);
             sql.execute(&mut *writing.tx).await.doing("write that something was delivered")?;
         }
-        for one in settled.iter().filter(|s| s.settlement != Settlement::Delivered || s.output.is_some()) {
+        for one in
+            settled.iter().filter(|s| s.settlement != Settlement::Delivered || s.output.is_some())
+        {
             let (state, next_at, done_at) = match one.settlement {
                 Settlement::Delivered => ("delivered", now, Some(now)),
                 Settlement::Again(at) => ("pending", at, None),
                 Settlement::Dead => ("failed", now, Some(now)),
             };
-            let sql = Sql::new("UPDATE deliveries SET attempts = attempts + 1, state = ").bind(state);
+            let sql =
+                Sql::new("UPDATE deliveries SET attempts = attempts + 1, state = ").bind(state);
             let sql = sql.push(", next_at = ").bind(next_at).push(", done_at = ").bind(done_at);
-            let sql = sql.push(", error = ").bind(one.error.as_deref()).push(", output = ").bind(one.output.as_deref());
+            let sql = sql
+                .push(", error = ")
+                .bind(one.error.as_deref())
+                .push(", output = ")
+                .bind(one.output.as_deref());
             let sql = sql.push(" WHERE hook = ").bind(hook).push(" AND seq = ").bind(one.seq);
             sql.execute(&mut *writing.tx).await.doing("write what came of a delivery")?;
         }
-        let done: BTreeSet<&str> = of(|s| !matches!(s, Settlement::Again(_))).map(|s| s.subject.as_str()).collect();
+        let done: BTreeSet<&str> =
+            of(|s| !matches!(s, Settlement::Again(_))).map(|s| s.subject.as_str()).collect();
         promote(&mut writing, hook, &done, now).await?;
         let delivered = of(|s| *s == Settlement::Delivered).count() as u64;
         let error = settled.iter().rev().find_map(|s| s.error.as_deref());
@@ -236,17 +326,31 @@ impl Store {
     }
 
     /// Gives up what a hook has not been told since `before`, but for what is under way; returns how many there were.
-    pub async fn give_up(&self, hook: &str, before: Timestamp, under_way: &[u64], why: &str, clock: &Clock) -> Result<u64, StoreError> {
+    pub async fn give_up(
+        &self,
+        hook: &str,
+        before: Timestamp,
+        under_way: &[u64],
+        why: &str,
+        clock: &Clock,
+    ) -> Result<u64, StoreError> {
         let mut count = 0;
         loop {
-            let sql =
-                Sql::new("SELECT d.seq, e.kind, d.subject FROM deliveries d JOIN events e ON e.seq = d.seq WHERE d.state = 'pending'");
-            let mut sql = sql.push(" AND d.hook = ").bind(hook).push(" AND d.first_at < ").bind(before);
+            let sql = Sql::new(
+                "SELECT d.seq, e.kind, d.subject FROM deliveries d JOIN events e ON e.seq = d.seq WHERE d.state = 'pending'",
+            );
+            let mut sql =
+                sql.push(" AND d.hook = ").bind(hook).push(" AND d.first_at < ").bind(before);
             if !under_way.is_empty() {
                 sql = sql.push(" AND d.seq NOT IN ").list(under_way.iter().copied());
             }
             // All that waits may be looked through for it, which is no affair of the writer's.
-            let rows = sql.push(" ORDER BY d.seq LIMIT ").bind(AT_ONCE).all(&self.readers).await.doing("read what is too old")?;
+            let rows = sql
+                .push(" ORDER BY d.seq LIMIT ")
+                .bind(AT_ONCE)
+                .all(&self.readers)
+                .await
+                .doing("read what is too old")?;
             let old = rows.iter().map(|row| {
                 let mut c = Columns::of(row);
                 Ok((c.int()? as u64, c.text()?, c.text()?))
@@ -257,13 +361,27 @@ impl Store {
             }
             let mut writing = self.begin().await?;
             let now = clock.now();
-            let sql = Sql::new("UPDATE deliveries SET state = 'failed', done_at = ").bind(now).push(", error = COALESCE(error, ").bind(why);
-            let sql =
-                sql.push(") WHERE state = 'pending' AND hook = ").bind(hook).push(" AND seq IN ").list(old.iter().map(|(seq, ..)| *seq));
+            let sql = Sql::new("UPDATE deliveries SET state = 'failed', done_at = ")
+                .bind(now)
+                .push(", error = COALESCE(error, ")
+                .bind(why);
+            let sql = sql
+                .push(") WHERE state = 'pending' AND hook = ")
+                .bind(hook)
+                .push(" AND seq IN ")
+                .list(old.iter().map(|(seq, ..)| *seq));
             sql.execute(&mut *writing.tx).await.doing("give deliveries up")?;
-            promote(&mut writing, hook, &old.iter().map(|(_, _, subject)| subject.as_str()).collect(), now).await?;
-            let dead: Vec<(u64, &str)> = old.iter().map(|(seq, kind, _)| (*seq, kind.as_str())).collect();
-            events::append(&mut writing, dead_letters(hook, &dead, why, now).as_slice(), clock).await?;
+            promote(
+                &mut writing,
+                hook,
+                &old.iter().map(|(_, _, subject)| subject.as_str()).collect(),
+                now,
+            )
+            .await?;
+            let dead: Vec<(u64, &str)> =
+                old.iter().map(|(seq, kind, _)| (*seq, kind.as_str())).collect();
+            events::append(&mut writing, dead_letters(hook, &dead, why, now).as_slice(), clock)
+                .await?;
             writing.commit().await?;
             count += old.len() as u64;
             for _ in &old {
@@ -274,9 +392,20 @@ impl Store {
 }
 
 /// Notes how a hook does; returns how much it has been told in all.
-async fn note(writing: &mut Writing<'_>, hook: &str, delivered: u64, error: Option<&str>, now: Timestamp) -> Result<u64, StoreError> {
-    let row: Vec<Value> =
-        vec![hook.into(), delivered.into(), (delivered > 0).then_some(now).into(), error.into(), error.map(|_| now).into()];
+async fn note(
+    writing: &mut Writing<'_>,
+    hook: &str,
+    delivered: u64,
+    error: Option<&str>,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let row: Vec<Value> = vec![
+        hook.into(),
+        delivered.into(),
+        (delivered > 0).then_some(now).into(),
+        error.into(),
+        error.map(|_| now).into(),
+    ];
     let sql = Sql::new("INSERT INTO hooks (name, delivered, delivered_at, error, error_at) VALUES ").list(row).push(
         " ON CONFLICT (name) DO UPDATE SET delivered = hooks.delivered + excluded.delivered, \
          delivered_at = COALESCE(excluded.delivered_at, hooks.delivered_at), error = COALESCE(excluded.error, hooks.error), \
@@ -288,7 +417,11 @@ async fn note(writing: &mut Writing<'_>, hook: &str, delivered: u64, error: Opti
 /// Removes all but the latest deliveries that are done.
 async fn prune(writing: &mut Writing<'_>, hook: &str) -> Result<(), StoreError> {
     let sql = Sql::new("DELETE FROM deliveries WHERE state = 'delivered' AND hook = ").bind(hook);
-    let sql = sql.push(" AND seq < (SELECT d.seq FROM deliveries d WHERE d.state = 'delivered' AND d.hook = ").bind(hook);
+    let sql = sql
+        .push(
+            " AND seq < (SELECT d.seq FROM deliveries d WHERE d.state = 'delivered' AND d.hook = ",
+        )
+        .bind(hook);
     let sql = sql.push(" ORDER BY d.seq DESC LIMIT 1 OFFSET ").bind(KEPT).push(")");
     sql.execute(&mut *writing.tx).await.doing("forget old deliveries")?;
     Ok(())

@@ -11,8 +11,8 @@ use super::transitions::{approval_of, carry, insert_plan, lose, seize, set_state
 use super::{Doing as _, Store, StoreError, events};
 use crate::clock::Clock;
 use crate::model::{
-    Actor, Change, ChangeCounts, Class, Digest, DirectoryName, Event, EventCause, Guid, HeldChange, HoldReason, PlanId, PlanState, RunId,
-    Timestamp, UserId, WrittenChange,
+    Actor, Change, ChangeCounts, Class, Digest, DirectoryName, Event, EventCause, Guid, HeldChange,
+    HoldReason, PlanId, PlanState, RunId, Timestamp, UserId, WrittenChange,
 };
 
 /// A plan that is, or was, held.
@@ -124,7 +124,10 @@ pub(super) const WAITING: &str = " WHERE p.state IN ('open', 'approved') AND p.d
 pub(super) const PLAN: &str = "SELECT p.id, p.directory, p.run_id, p.digest, p.state, p.created_at, p.actor, p.comment, p.approved_at, \
      p.announced_at, p.scope_hash, p.note, p.version, p.size, (SELECT COUNT(*) FROM changes c WHERE c.plan_id = p.id) FROM plans p";
 
-#[expect(clippy::too_many_arguments, reason = "one for each column that does not come from the change itself")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one for each column that does not come from the change itself"
+)]
 pub(super) fn change_row(
     change: &Change,
     run: RunId,
@@ -221,8 +224,12 @@ impl Store {
         is_judged: impl Fn(Guid) -> bool,
         clock: &Clock,
     ) -> Result<Reheld, StoreError> {
-        let rejected: BTreeSet<Digest> = self.rejections(directory).await?.into_iter().map(|rejection| rejection.key).collect();
-        let is_rejected = |h: &HeldChange| h.hold == HoldReason::Rejected || h.change.rejection_keys().iter().any(|k| rejected.contains(k));
+        let rejected: BTreeSet<Digest> =
+            self.rejections(directory).await?.into_iter().map(|rejection| rejection.key).collect();
+        let is_rejected = |h: &HeldChange| {
+            h.hold == HoldReason::Rejected
+                || h.change.rejection_keys().iter().any(|k| rejected.contains(k))
+        };
         let held: Vec<&HeldChange> = held.iter().filter(|h| !is_rejected(h)).collect();
         let now = clock.now();
         loop {
@@ -231,25 +238,38 @@ impl Store {
                 Some(plan) => self.held_rows(plan.id).await?,
                 None => Vec::new(),
             };
-            let proposed: BTreeMap<Digest, &HeldChange> = held.iter().map(|h| (h.change.digest(), *h)).collect();
+            let proposed: BTreeMap<Digest, &HeldChange> =
+                held.iter().map(|h| (h.change.digest(), *h)).collect();
             // An incomplete read judges hardly anybody, and applies what it saw of leavers all the same.
-            let applied = if stored.is_empty() { BTreeSet::new() } else { self.applied_by(run).await? };
-            let is_settled = |digest: &Digest| proposed.contains_key(digest) || applied.contains(digest);
-            let is_carried = |row: &&HeldRow| !row.guid.is_some_and(&is_judged) && !is_settled(&row.digest);
-            let carried: BTreeSet<Digest> = stored.iter().filter(is_carried).map(|row| row.digest).collect();
+            let applied =
+                if stored.is_empty() { BTreeSet::new() } else { self.applied_by(run).await? };
+            let is_settled =
+                |digest: &Digest| proposed.contains_key(digest) || applied.contains(digest);
+            let is_carried =
+                |row: &&HeldRow| !row.guid.is_some_and(&is_judged) && !is_settled(&row.digest);
+            let carried: BTreeSet<Digest> =
+                stored.iter().filter(is_carried).map(|row| row.digest).collect();
             let known: BTreeSet<Digest> = stored.iter().map(|row| row.digest).collect();
             // Approved, and not applied yet: so it stays, whatever else comes to wait.
-            let approved: BTreeSet<Digest> = stored.iter().filter(|row| row.approved).map(|row| row.digest).collect();
-            let wanted: BTreeSet<Digest> = proposed.keys().copied().chain(carried.iter().copied()).collect();
+            let approved: BTreeSet<Digest> =
+                stored.iter().filter(|row| row.approved).map(|row| row.digest).collect();
+            let wanted: BTreeSet<Digest> =
+                proposed.keys().copied().chain(carried.iter().copied()).collect();
             let count = wanted.len() as u64;
-            let is_same = |p: &HeldPlan| p.scope_hash.as_deref() == Some(by.scope_hash.as_str()) && p.note == by.note;
+            let is_same = |p: &HeldPlan| {
+                p.scope_hash.as_deref() == Some(by.scope_hash.as_str()) && p.note == by.note
+            };
             if wanted == known && current.as_ref().is_none_or(is_same) {
                 return Ok(Reheld { plan: current.map(|p| p.id), count, is_new: false });
             }
             let mut writing = self.begin().await?;
             // A plan that was written since is read again.
             let seen = current.as_ref().map(|plan| (plan.id, plan.version));
-            if waiting_now(&mut writing, directory.as_str()).await?.map(|plan| (plan.id, plan.version)) != seen {
+            if waiting_now(&mut writing, directory.as_str())
+                .await?
+                .map(|plan| (plan.id, plan.version))
+                != seen
+            {
                 continue;
             }
             if let Some(plan) = &current {
@@ -257,17 +277,29 @@ impl Store {
             }
             let result = match current {
                 Some(plan) if wanted.is_subset(&known) => {
-                    let sql =
-                        Sql::new("UPDATE plans SET scope_hash = ").bind(by.scope_hash.as_str()).push(", note = ").bind(by.note.as_deref());
+                    let sql = Sql::new("UPDATE plans SET scope_hash = ")
+                        .bind(by.scope_hash.as_str())
+                        .push(", note = ")
+                        .bind(by.note.as_deref());
                     let sql = sql.push(" WHERE id = ").bind(plan.id.0);
-                    sql.execute(&mut *writing.tx).await.doing("write what a plan was decided by")?;
+                    sql.execute(&mut *writing.tx)
+                        .await
+                        .doing("write what a plan was decided by")?;
                     let lost: Vec<Digest> = known.difference(&wanted).copied().collect();
                     let state = match (wanted.is_empty(), plan.approved_at) {
                         (true, Some(_)) => PlanState::Applied,
                         (true, None) => PlanState::Withdrawn,
                         (false, _) => plan.state,
                     };
-                    lose(&mut writing, &plan, &lost, state, Digest::of_all(wanted.into_iter().collect()), now).await?;
+                    lose(
+                        &mut writing,
+                        &plan,
+                        &lost,
+                        state,
+                        Digest::of_all(wanted.into_iter().collect()),
+                        now,
+                    )
+                    .await?;
                     Reheld { plan: state.waits().then_some(plan.id), count, is_new: false }
                 }
                 current => {
@@ -288,21 +320,48 @@ impl Store {
                         count,
                         version: 0,
                         announced_at: None,
-                        ..approval_of(current.as_ref().filter(|_| wanted.iter().any(|digest| approved.contains(digest))))
+                        ..approval_of(
+                            current
+                                .as_ref()
+                                .filter(|_| wanted.iter().any(|digest| approved.contains(digest))),
+                        )
                     };
                     insert_plan(&mut writing, &plan).await?;
                     // In pieces: a million rows at once would take more memory than everything that made them.
-                    for (piece, seq) in held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE)) {
+                    for (piece, seq) in
+                        held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE))
+                    {
                         let rows = piece.iter().zip(seq..).map(|(h, seq)| {
                             let is_approved = approved.contains(&h.change.digest());
-                            change_row(&h.change, run, seq, Some(id), Some(directory), Some(h.hold), "held", is_approved, now)
+                            change_row(
+                                &h.change,
+                                run,
+                                seq,
+                                Some(id),
+                                Some(directory),
+                                Some(h.hold),
+                                "held",
+                                is_approved,
+                                now,
+                            )
                         });
-                        insert(&mut writing.tx, INSERT_CHANGES, "", rows).await.doing("hold changes")?;
+                        insert(&mut writing.tx, INSERT_CHANGES, "", rows)
+                            .await
+                            .doing("hold changes")?;
                     }
-                    let cause = EventCause { actor: Actor::rosterd(), run: Some(run), account: None, at: now };
-                    let after =
-                        serde_json::json!({ "plan": id, "directory": directory, "count": count, "held": count, "changes": by.applied });
-                    events::append(&mut writing, &[Event::about("run.held", run.to_string(), &cause, Json::Null, after)], clock).await?;
+                    let cause = EventCause {
+                        actor: Actor::rosterd(),
+                        run: Some(run),
+                        account: None,
+                        at: now,
+                    };
+                    let after = serde_json::json!({ "plan": id, "directory": directory, "count": count, "held": count, "changes": by.applied });
+                    events::append(
+                        &mut writing,
+                        &[Event::about("run.held", run.to_string(), &cause, Json::Null, after)],
+                        clock,
+                    )
+                    .await?;
                     Reheld { plan: Some(id), count, is_new: true }
                 }
             };
@@ -313,13 +372,17 @@ impl Store {
 
     /// The digests of what a run has applied.
     async fn applied_by(&self, run: RunId) -> Result<BTreeSet<Digest>, StoreError> {
-        let sql = Sql::new("SELECT digest FROM changes WHERE outcome = 'applied' AND run_id = ").bind(run.0);
+        let sql = Sql::new("SELECT digest FROM changes WHERE outcome = 'applied' AND run_id = ")
+            .bind(run.0);
         let rows = sql.all(&self.readers).await.doing("read what a run has done")?;
         rows.iter().map(|row| Columns::of(row).hash().map(Digest)).collect()
     }
 
     /// The plan of a directory that waits: open or approved. There is never more than one.
-    pub async fn current_plan(&self, directory: &DirectoryName) -> Result<Option<HeldPlan>, StoreError> {
+    pub async fn current_plan(
+        &self,
+        directory: &DirectoryName,
+    ) -> Result<Option<HeldPlan>, StoreError> {
         let sql = Sql::new(PLAN).push(WAITING).bind(directory.as_str());
         sql.first(&self.readers).await.doing("read the held plan")?.as_ref().map(plan).transpose()
     }
@@ -332,27 +395,45 @@ impl Store {
 
     /// All plans that wait, newest first; with `closed`, the newest of the others too.
     pub async fn plans(&self, closed: bool) -> Result<Vec<HeldPlan>, StoreError> {
-        let sql = Sql::new(PLAN).push(if closed { "" } else { " WHERE p.state IN ('open', 'approved')" });
-        let rows = sql.push(" ORDER BY p.created_at DESC, p.id DESC LIMIT 200").all(&self.readers).await.doing("list plans")?;
+        let sql =
+            Sql::new(PLAN).push(if closed { "" } else { " WHERE p.state IN ('open', 'approved')" });
+        let rows = sql
+            .push(" ORDER BY p.created_at DESC, p.id DESC LIMIT 200")
+            .all(&self.readers)
+            .await
+            .doing("list plans")?;
         rows.iter().map(plan).collect()
     }
 
     /// The rejected plans of a directory, or of all, of which some change is still asked for, newest first.
     ///
     /// A rejection follows its user to another directory, and so does the plan that shows it.
-    pub async fn rejected_plans(&self, directory: Option<&DirectoryName>) -> Result<Vec<HeldPlan>, StoreError> {
+    pub async fn rejected_plans(
+        &self,
+        directory: Option<&DirectoryName>,
+    ) -> Result<Vec<HeldPlan>, StoreError> {
         let mut sql = Sql::new(PLAN).push(" WHERE p.state = 'rejected'");
         if let Some(directory) = directory {
             let of_plan = " AND r.plan_id = p.id)";
-            sql = sql.push(" AND EXISTS (SELECT 1").push(OF_DIRECTORY).bind(directory.as_str()).push(of_plan);
+            sql = sql
+                .push(" AND EXISTS (SELECT 1")
+                .push(OF_DIRECTORY)
+                .bind(directory.as_str())
+                .push(of_plan);
         }
-        let rows = sql.push(" ORDER BY p.created_at DESC, p.id DESC LIMIT 200").all(&self.readers).await.doing("list rejected plans")?;
+        let rows = sql
+            .push(" ORDER BY p.created_at DESC, p.id DESC LIMIT 200")
+            .all(&self.readers)
+            .await
+            .doing("list rejected plans")?;
         rows.iter().map(plan).collect()
     }
 
     /// What a plan amounts to, by class, reason and cause.
     pub async fn plan_summary(&self, id: PlanId) -> Result<Vec<HeldSummary>, StoreError> {
-        let sql = Sql::new("SELECT class, hold, cluster, reason, COUNT(*), COUNT(CASE WHEN outcome = 'held' AND approved = 1 THEN 1 END) ");
+        let sql = Sql::new(
+            "SELECT class, hold, cluster, reason, COUNT(*), COUNT(CASE WHEN outcome = 'held' AND approved = 1 THEN 1 END) ",
+        );
         let sql = sql.push("FROM changes WHERE plan_id = ").bind(id.0);
         let rows = sql
             .push(" GROUP BY class, hold, cluster, reason ORDER BY 5 DESC, 1, 2, 3")
@@ -376,18 +457,35 @@ impl Store {
 
     /// The changes of a plan, in order.
     pub async fn plan_changes(&self, id: PlanId) -> Result<Vec<WrittenChange>, StoreError> {
-        let sql = Sql::new("SELECT ").push(SHOWN).push(" FROM changes WHERE plan_id = ").bind(id.0).push(" ORDER BY run_id, seq");
+        let sql = Sql::new("SELECT ")
+            .push(SHOWN)
+            .push(" FROM changes WHERE plan_id = ")
+            .bind(id.0)
+            .push(" ORDER BY run_id, seq");
         sql.all(&self.readers).await.doing("read a plan's changes")?.iter().map(change).collect()
     }
 
     /// The changes of a run, in order.
-    pub async fn run_changes(&self, id: RunId, limit: u64) -> Result<Vec<WrittenChange>, StoreError> {
-        let sql = Sql::new("SELECT ").push(SHOWN).push(" FROM changes WHERE run_id = ").bind(id.0).push(" ORDER BY seq LIMIT ").bind(limit);
+    pub async fn run_changes(
+        &self,
+        id: RunId,
+        limit: u64,
+    ) -> Result<Vec<WrittenChange>, StoreError> {
+        let sql = Sql::new("SELECT ")
+            .push(SHOWN)
+            .push(" FROM changes WHERE run_id = ")
+            .bind(id.0)
+            .push(" ORDER BY seq LIMIT ")
+            .bind(limit);
         sql.all(&self.readers).await.doing("read a run's changes")?.iter().map(change).collect()
     }
 
     /// What was done to a user since it was created last, newest first, each with its run.
-    pub async fn history(&self, id: UserId, limit: u64) -> Result<Vec<(RunId, WrittenChange)>, StoreError> {
+    pub async fn history(
+        &self,
+        id: UserId,
+        limit: u64,
+    ) -> Result<Vec<(RunId, WrittenChange)>, StoreError> {
         let sql = Sql::new("SELECT ")
             .push(SHOWN)
             .push(", run_id FROM changes WHERE outcome = 'applied' AND former = 0 AND user_id = ")
@@ -405,7 +503,8 @@ impl Store {
 
     /// The users that a run changed and that were removed since: whoever has such an id now is another user.
     pub async fn former_users(&self, id: RunId) -> Result<BTreeSet<UserId>, StoreError> {
-        let sql = Sql::new("SELECT DISTINCT user_id FROM changes WHERE former = 1 AND run_id = ").bind(id.0);
+        let sql = Sql::new("SELECT DISTINCT user_id FROM changes WHERE former = 1 AND run_id = ")
+            .bind(id.0);
         let rows = sql.all(&self.readers).await.doing("read a run's changes")?;
         rows.iter().map(|row| Columns::of(row).uuid().map(UserId)).collect()
     }
@@ -415,12 +514,19 @@ impl Store {
         let sql = Sql::new(
             "SELECT digest, user_id, guid, email, class, reason, cluster, approved FROM changes WHERE outcome = 'held' AND plan_id = ",
         );
-        let rows = sql.bind(id.0).push(" ORDER BY run_id, seq").all(&self.readers).await.doing("read what is held")?;
+        let rows = sql
+            .bind(id.0)
+            .push(" ORDER BY run_id, seq")
+            .all(&self.readers)
+            .await
+            .doing("read what is held")?;
         rows.iter()
             .map(|row| {
                 let mut c = Columns::of(row);
-                let (digest, user, guid, email) = (Digest(c.hash()?), UserId(c.uuid()?), c.maybe_guid()?, c.maybe_text()?);
-                let (class, reason, cluster) = (c.maybe_word("class", Class::parse)?, c.maybe_text()?, c.maybe_text()?);
+                let (digest, user, guid, email) =
+                    (Digest(c.hash()?), UserId(c.uuid()?), c.maybe_guid()?, c.maybe_text()?);
+                let (class, reason, cluster) =
+                    (c.maybe_word("class", Class::parse)?, c.maybe_text()?, c.maybe_text()?);
                 let key = cause_key(class, reason.as_deref(), cluster.as_deref());
                 Ok(HeldRow { digest, user, guid, email, key, approved: c.int()? != 0 })
             })

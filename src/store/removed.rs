@@ -19,16 +19,29 @@ pub struct RemovedHook {
 
 impl Store {
     /// Remembers which hooks are configured, and how long the deliveries of each are tried; the others have been removed.
-    pub async fn note_hooks(&self, configured: &BTreeMap<String, Duration>, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn note_hooks(
+        &self,
+        configured: &BTreeMap<String, Duration>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let micros = |age: &Duration| i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-        let rows = Sql::new("SELECT name, max_age, removed_at FROM hooks").all(&self.readers).await.doing("read the hooks")?;
+        let rows = Sql::new("SELECT name, max_age, removed_at FROM hooks")
+            .all(&self.readers)
+            .await
+            .doing("read the hooks")?;
         let mut known = BTreeMap::new();
         for row in &rows {
             let mut c = Columns::of(row);
             known.insert(c.text()?, (c.int()?, c.maybe_time()?));
         }
-        let new: Vec<_> = configured.iter().filter(|(name, age)| known.get(*name) != Some(&(micros(age), None))).collect();
-        let removed: Vec<_> = known.iter().filter(|(name, (_, at))| at.is_none() && !configured.contains_key(*name)).collect();
+        let new: Vec<_> = configured
+            .iter()
+            .filter(|(name, age)| known.get(*name) != Some(&(micros(age), None)))
+            .collect();
+        let removed: Vec<_> = known
+            .iter()
+            .filter(|(name, (_, at))| at.is_none() && !configured.contains_key(*name))
+            .collect();
         if new.is_empty() && removed.is_empty() {
             return Ok(());
         }
@@ -36,11 +49,16 @@ impl Store {
         for (name, age) in new {
             let row: Vec<Value> = vec![name.as_str().into(), 0_i64.into(), micros(age).into()];
             let sql = Sql::new("INSERT INTO hooks (name, delivered, max_age) VALUES ").list(row);
-            let sql = sql.push(" ON CONFLICT (name) DO UPDATE SET max_age = excluded.max_age, removed_at = NULL");
+            let sql = sql.push(
+                " ON CONFLICT (name) DO UPDATE SET max_age = excluded.max_age, removed_at = NULL",
+            );
             sql.execute(&mut *writing.tx).await.doing("note a hook")?;
         }
         for (name, _) in removed {
-            let sql = Sql::new("UPDATE hooks SET removed_at = ").bind(now).push(" WHERE name = ").bind(name.as_str());
+            let sql = Sql::new("UPDATE hooks SET removed_at = ")
+                .bind(now)
+                .push(" WHERE name = ")
+                .bind(name.as_str());
             sql.execute(&mut *writing.tx).await.doing("note that a hook was removed")?;
         }
         writing.commit().await
@@ -48,12 +66,17 @@ impl Store {
 
     /// The hooks that are configured no longer, and not forgotten, by name.
     pub async fn removed_hooks(&self) -> Result<Vec<RemovedHook>, StoreError> {
-        let sql = Sql::new("SELECT name, removed_at, max_age FROM hooks WHERE removed_at IS NOT NULL ORDER BY name");
+        let sql = Sql::new(
+            "SELECT name, removed_at, max_age FROM hooks WHERE removed_at IS NOT NULL ORDER BY name",
+        );
         let removed = sql.all(&self.readers).await.doing("read the hooks")?;
         let one = |row| {
             let mut c = Columns::of(row);
             let (name, removed_at, max_age) = (c.text()?, c.time()?, c.int()?);
-            Ok(RemovedHook { name, kept_until: removed_at.plus(Duration::from_micros(max_age as u64)) })
+            Ok(RemovedHook {
+                name,
+                kept_until: removed_at.plus(Duration::from_micros(max_age as u64)),
+            })
         };
         removed.iter().map(one).collect()
     }
@@ -66,10 +89,12 @@ impl Store {
                 return Ok(());
             }
             // A sync must not wait for long.
-            let sql =
-                Sql::new("DELETE FROM deliveries WHERE hook = ").bind(hook).push(" AND seq IN (SELECT seq FROM deliveries WHERE hook = ");
+            let sql = Sql::new("DELETE FROM deliveries WHERE hook = ")
+                .bind(hook)
+                .push(" AND seq IN (SELECT seq FROM deliveries WHERE hook = ");
             let sql = sql.bind(hook).push(" ORDER BY seq LIMIT ").bind(AT_ONCE).push(")");
-            let deleted = sql.execute(&mut *writing.tx).await.doing("forget the deliveries of a hook")?;
+            let deleted =
+                sql.execute(&mut *writing.tx).await.doing("forget the deliveries of a hook")?;
             if deleted < AT_ONCE {
                 let sql = Sql::new("DELETE FROM hooks WHERE name = ").bind(hook);
                 sql.execute(&mut *writing.tx).await.doing("forget a hook")?;

@@ -8,21 +8,39 @@ use crate::clock::Clock;
 use crate::model::{Actor, DirectoryName, Event, EventCause, Handle};
 
 /// Every table with a column `directory`. A test compares it with the schema.
-pub(super) const TABLES: [&str; 10] =
-    ["users", "people", "settling", "pins", "pending_addresses", "pending_people", "rejections", "runs", "plans", "changes"];
+pub(super) const TABLES: [&str; 10] = [
+    "users",
+    "people",
+    "grace-period",
+    "pins",
+    "pending_addresses",
+    "pending_people",
+    "rejections",
+    "runs",
+    "plans",
+    "changes",
+];
 
 impl Store {
     /// Whether anything is stored under this name.
     pub async fn knows_directory(&self, name: &DirectoryName) -> Result<bool, StoreError> {
-        let sql = Sql::new("SELECT (SELECT COUNT(*) FROM directories WHERE name = ").bind(name.as_str());
-        let sql = sql.push(") + (SELECT COUNT(*) FROM users WHERE directory = ").bind(name.as_str()).push(")");
+        let sql =
+            Sql::new("SELECT (SELECT COUNT(*) FROM directories WHERE name = ").bind(name.as_str());
+        let sql = sql
+            .push(") + (SELECT COUNT(*) FROM users WHERE directory = ")
+            .bind(name.as_str())
+            .push(")");
         Ok(sql.count(&self.readers).await.doing("look for a directory")? > 0)
     }
 
     /// How many people are stored under this name, and how many users are linked to it.
     pub async fn people_of_directory(&self, name: &DirectoryName) -> Result<u64, StoreError> {
-        let sql = Sql::new("SELECT (SELECT COUNT(*) FROM people WHERE directory = ").bind(name.as_str());
-        let sql = sql.push(") + (SELECT COUNT(*) FROM users WHERE directory = ").bind(name.as_str()).push(")");
+        let sql =
+            Sql::new("SELECT (SELECT COUNT(*) FROM people WHERE directory = ").bind(name.as_str());
+        let sql = sql
+            .push(") + (SELECT COUNT(*) FROM users WHERE directory = ")
+            .bind(name.as_str())
+            .push(")");
         sql.count(&self.readers).await.doing("count people")
     }
 
@@ -37,17 +55,40 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
         // A run of the new name may have failed before: what it remembers is nothing.
-        for table in ["DELETE FROM directories WHERE name = ", "DELETE FROM pins WHERE directory = "] {
-            Sql::new(table).bind(to.as_str()).execute(&mut *writing.tx).await.doing("rename a directory")?;
+        for table in
+            ["DELETE FROM directories WHERE name = ", "DELETE FROM pins WHERE directory = "]
+        {
+            Sql::new(table)
+                .bind(to.as_str())
+                .execute(&mut *writing.tx)
+                .await
+                .doing("rename a directory")?;
         }
-        for (table, column) in TABLES.into_iter().map(|table| (table, "directory")).chain([("directories", "name")]) {
-            let sql = Sql::new("UPDATE ").push(table).push(" SET ").push(column).push(" = ").bind(Value::from(to.as_str()));
+        for (table, column) in
+            TABLES.into_iter().map(|table| (table, "directory")).chain([("directories", "name")])
+        {
+            let sql = Sql::new("UPDATE ")
+                .push(table)
+                .push(" SET ")
+                .push(column)
+                .push(" = ")
+                .bind(Value::from(to.as_str()));
             let sql = sql.push(" WHERE ").push(column).push(" = ").bind(from.as_str());
             sql.execute(&mut *writing.tx).await.doing("rename a directory")?;
         }
-        let cause = EventCause { actor: actor.clone(), run: None, account: Some(account.clone()), at: clock.now() };
+        let cause = EventCause {
+            actor: actor.clone(),
+            run: None,
+            account: Some(account.clone()),
+            at: clock.now(),
+        };
         let (before, after) = (json!({ "directory": from }), json!({ "directory": to }));
-        events::append(&mut writing, &[Event::about("directory.renamed", to.as_str(), &cause, before, after)], clock).await?;
+        events::append(
+            &mut writing,
+            &[Event::about("directory.renamed", to.as_str(), &cause, before, after)],
+            clock,
+        )
+        .await?;
         writing.commit().await
     }
 }

@@ -7,7 +7,9 @@ use sqlx::any::AnyRow;
 
 use super::sql::{Columns, Sql, json};
 use super::{Doing as _, Store, StoreError, Writing};
-use crate::model::{Actor, ChangeCounts, Class, DirectoryName, PlanId, RunId, RunState, Timestamp, Trigger};
+use crate::model::{
+    Actor, ChangeCounts, Class, DirectoryName, PlanId, RunId, RunState, Timestamp, Trigger,
+};
 use crate::reconcile::Used;
 
 /// One run as it is remembered and shown.
@@ -54,7 +56,7 @@ pub struct Run {
     /// The run it took back.
     pub undoes: Option<RunId>,
     /// Why it read everything, where changes were to be followed.
-    pub because: Option<String>,
+    pub full_read_reason: Option<String>,
 }
 
 impl Run {
@@ -78,7 +80,7 @@ pub struct Budget {
 }
 
 const COLUMNS: &str = "id, directory, origin, mode, state, actor, started_at, finished_at, entries, complete, server, counts, held, quarantined, \
-     dropped, error, warnings, active_after, approves, undoes, because";
+     dropped, error, warnings, active_after, approves, undoes, full_read_reason";
 
 fn trigger(word: &str) -> Option<Trigger> {
     serde_json::from_value(serde_json::Value::String(word.to_owned())).ok()
@@ -91,7 +93,9 @@ fn run(row: &AnyRow) -> Result<Run, StoreError> {
         directory: c.text()?,
         trigger: c.word("trigger", trigger)?,
         mode: c.text()?,
-        state: c.word("run state", |w| serde_json::from_value(serde_json::Value::String(w.to_owned())).ok())?,
+        state: c.word("run state", |w| {
+            serde_json::from_value(serde_json::Value::String(w.to_owned())).ok()
+        })?,
         actor: c.maybe_text()?.map(Actor),
         started_at: c.time()?,
         finished_at: c.maybe_time()?,
@@ -107,7 +111,7 @@ fn run(row: &AnyRow) -> Result<Run, StoreError> {
         active_after: c.maybe_int()?.map(|n| n as u64),
         approves: c.maybe_uuid()?.map(PlanId),
         undoes: c.maybe_uuid()?.map(RunId),
-        because: c.maybe_text()?,
+        full_read_reason: c.maybe_text()?,
     })
 }
 
@@ -129,7 +133,14 @@ impl Store {
 
     fn count_run(&self, run: &Run) {
         if let Some(finished) = run.finished_at {
-            self.counters.run_ended(&run.directory, run.trigger, run.state, &run.mode, finished.since(run.started_at), run.entries);
+            self.counters.run_ended(
+                &run.directory,
+                run.trigger,
+                run.state,
+                &run.mode,
+                finished.since(run.started_at),
+                run.entries,
+            );
         }
     }
 
@@ -146,12 +157,16 @@ impl Store {
     pub async fn cancel_cut_runs(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut writing = self.begin().await?;
         let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM runs WHERE state = 'running'");
-        let cut: Result<Vec<Run>, StoreError> = sql.all(&mut *writing.tx).await.doing("read cut runs")?.iter().map(run).collect();
+        let cut: Result<Vec<Run>, StoreError> =
+            sql.all(&mut *writing.tx).await.doing("read cut runs")?.iter().map(run).collect();
         let cut = cut?;
         for mut run in cut.iter().cloned() {
             (run.counts, run.dropped) = committed(&mut writing, run.id).await?;
             (run.state, run.finished_at) = (RunState::Cancelled, Some(now));
-            run.error = Some(format!("rosterd stopped while this run was under way: {}", run.applied_so_far()));
+            run.error = Some(format!(
+                "rosterd stopped while this run was under way: {}",
+                run.applied_so_far()
+            ));
             write_run(&mut writing, &run).await?;
         }
         writing.commit().await?;
@@ -166,8 +181,14 @@ impl Store {
 
     /// The run that took this one back, the last of them if several did.
     pub async fn undone_by(&self, id: RunId) -> Result<Option<RunId>, StoreError> {
-        let sql = Sql::new("SELECT id FROM runs WHERE undoes = ").bind(id.0).push(" ORDER BY started_at DESC, id DESC LIMIT 1");
-        sql.first(&self.readers).await.doing("read a run")?.map(|row| Columns::of(&row).uuid().map(RunId)).transpose()
+        let sql = Sql::new("SELECT id FROM runs WHERE undoes = ")
+            .bind(id.0)
+            .push(" ORDER BY started_at DESC, id DESC LIMIT 1");
+        sql.first(&self.readers)
+            .await
+            .doing("read a run")?
+            .map(|row| Columns::of(&row).uuid().map(RunId))
+            .transpose()
     }
 
     /// The newest runs, newest first; of one directory, or all but first sign-ins, of which there are as many as people.
@@ -182,7 +203,12 @@ impl Store {
     }
 
     /// What the limits of a directory are measured by now.
-    pub async fn budget(&self, directory: &DirectoryName, window: Duration, now: Timestamp) -> Result<Budget, StoreError> {
+    pub async fn budget(
+        &self,
+        directory: &DirectoryName,
+        window: Duration,
+        now: Timestamp,
+    ) -> Result<Budget, StoreError> {
         let start = now.minus(window);
         let mut used = BTreeMap::new();
         for (since, slot) in [(start, false), (now.minus(Duration::from_hours(1)), true)] {
@@ -190,7 +216,14 @@ impl Store {
                 "SELECT class, COUNT(*) FROM changes WHERE outcome = 'applied' AND approved = 0 AND class IS NOT NULL AND directory = ",
             )
             .bind(directory.as_str());
-            for row in sql.push(" AND at > ").bind(since).push(" GROUP BY class").all(&self.readers).await.doing("read the budget")? {
+            for row in sql
+                .push(" AND at > ")
+                .bind(since)
+                .push(" GROUP BY class")
+                .all(&self.readers)
+                .await
+                .doing("read the budget")?
+            {
                 let mut c = Columns::of(&row);
                 let entry: &mut Used = used.entry(c.word("class", Class::parse)?).or_default();
                 *(if slot { &mut entry.hour } else { &mut entry.window }) = c.int()? as u64;
@@ -200,18 +233,34 @@ impl Store {
     }
 
     /// Active users when the window began; in a directory's first window, when its first applied run, with its approval, had been applied.
-    async fn active_at(&self, directory: &DirectoryName, start: Timestamp) -> Result<u64, StoreError> {
-        let last_before =
-            Sql::new("SELECT active_after FROM runs WHERE active_after IS NOT NULL AND directory = ").bind(directory.as_str());
-        let last_before = last_before.push(" AND finished_at <= ").bind(start).push(" ORDER BY finished_at DESC LIMIT 1");
+    async fn active_at(
+        &self,
+        directory: &DirectoryName,
+        start: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let last_before = Sql::new(
+            "SELECT active_after FROM runs WHERE active_after IS NOT NULL AND directory = ",
+        )
+        .bind(directory.as_str());
+        let last_before = last_before
+            .push(" AND finished_at <= ")
+            .bind(start)
+            .push(" ORDER BY finished_at DESC LIMIT 1");
         if let Some(row) = last_before.first(&self.readers).await.doing("read the budget")? {
             let active = Columns::of(&row).int()? as u64;
             if active > 0 {
                 return Ok(active);
             }
         }
-        let first = Sql::new("SELECT id, active_after FROM runs WHERE active_after > 0 AND directory = ").bind(directory.as_str());
-        let Some(row) = first.push(" ORDER BY finished_at LIMIT 1").first(&self.readers).await.doing("read the budget")? else {
+        let first =
+            Sql::new("SELECT id, active_after FROM runs WHERE active_after > 0 AND directory = ")
+                .bind(directory.as_str());
+        let Some(row) = first
+            .push(" ORDER BY finished_at LIMIT 1")
+            .first(&self.readers)
+            .await
+            .doing("read the budget")?
+        else {
             return Ok(0);
         };
         let mut c = Columns::of(&row);
@@ -220,7 +269,12 @@ impl Store {
             "SELECT r.active_after FROM runs r JOIN plans p ON p.id = r.approves WHERE r.active_after IS NOT NULL AND p.run_id = ",
         )
         .bind(id);
-        match approval.push(" ORDER BY r.finished_at LIMIT 1").first(&self.readers).await.doing("read the budget")? {
+        match approval
+            .push(" ORDER BY r.finished_at LIMIT 1")
+            .first(&self.readers)
+            .await
+            .doing("read the budget")?
+        {
             Some(row) => Ok((Columns::of(&row).int()? as u64).max(after)),
             None => Ok(after),
         }
@@ -249,7 +303,7 @@ async fn write_run(writing: &mut Writing<'_>, run: &Run) -> Result<(), StoreErro
         active_after,
         approves,
         undoes,
-        because,
+        full_read_reason,
     } = run;
     let values: Vec<super::sql::Value> = vec![
         id.0.into(),
@@ -272,7 +326,7 @@ async fn write_run(writing: &mut Writing<'_>, run: &Run) -> Result<(), StoreErro
         active_after.map(|n| n as i64).into(),
         approves.map(|p| p.0).into(),
         undoes.map(|r| r.0).into(),
-        because.as_deref().into(),
+        full_read_reason.as_deref().into(),
     ];
     Sql::new("INSERT INTO runs (")
         .push(COLUMNS)
@@ -290,10 +344,18 @@ async fn write_run(writing: &mut Writing<'_>, run: &Run) -> Result<(), StoreErro
     Ok(())
 }
 
-async fn committed(writing: &mut Writing<'_>, id: RunId) -> Result<(ChangeCounts, u64), StoreError> {
+async fn committed(
+    writing: &mut Writing<'_>,
+    id: RunId,
+) -> Result<(ChangeCounts, u64), StoreError> {
     let sql = Sql::new("SELECT kind, outcome, COUNT(*) FROM changes WHERE outcome IN ('applied', 'dropped') AND run_id = ").bind(id.0);
     let (mut counts, mut dropped) = (ChangeCounts::default(), 0);
-    for row in &sql.push(" GROUP BY kind, outcome").all(&mut *writing.tx).await.doing("read what a run has done")? {
+    for row in &sql
+        .push(" GROUP BY kind, outcome")
+        .all(&mut *writing.tx)
+        .await
+        .doing("read what a run has done")?
+    {
         let mut c = Columns::of(row);
         let (kind, outcome, n) = (c.text()?, c.text()?, c.int()? as u64);
         match outcome.as_str() {

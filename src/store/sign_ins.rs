@@ -45,7 +45,8 @@ impl Store {
             sql.execute(&mut *writing.tx).await.doing("move sign-in attempts with the clock")?;
         }
         // The clock was set back between two starts: an attempt of the future counts from now on.
-        let sql = Sql::new("UPDATE sign_in_attempts SET at = ").bind(now).push(" WHERE at > ").bind(now);
+        let sql =
+            Sql::new("UPDATE sign_in_attempts SET at = ").bind(now).push(" WHERE at > ").bind(now);
         sql.execute(&mut *writing.tx).await.doing("clamp sign-in attempts")?;
         let sql = Sql::new("DELETE FROM sign_in_attempts WHERE at <= ").bind(now.minus(window));
         sql.execute(&mut *writing.tx).await.doing("remove old sign-in attempts")?;
@@ -61,16 +62,28 @@ impl Store {
             let (id, server) = (c.uuid()?, c.maybe_text()?);
             refused.extend(server.map(|server| (id, server)));
         }
-        let sql = Sql::new("INSERT INTO sign_in_attempts (id, user_id, at) VALUES (").bind(id).push(", ").bind(user.0).push(", ").bind(now);
+        let sql = Sql::new("INSERT INTO sign_in_attempts (id, user_id, at) VALUES (")
+            .bind(id)
+            .push(", ")
+            .bind(user.0)
+            .push(", ")
+            .bind(now);
         sql.push(")").execute(&mut *writing.tx).await.doing("count a sign-in attempt")?;
         writing.commit().await?;
         Ok(Some(SignInAttempt { id, refused }))
     }
 
     /// Notes that a server refused an attempt. It goes on counting, until that server accepts a later one.
-    pub async fn refuse_sign_in(&self, attempt: &SignInAttempt, server: &str) -> Result<(), StoreError> {
+    pub async fn refuse_sign_in(
+        &self,
+        attempt: &SignInAttempt,
+        server: &str,
+    ) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
-        let sql = Sql::new("UPDATE sign_in_attempts SET server = ").bind(server).push(" WHERE id = ").bind(attempt.id);
+        let sql = Sql::new("UPDATE sign_in_attempts SET server = ")
+            .bind(server)
+            .push(" WHERE id = ")
+            .bind(attempt.id);
         sql.execute(&mut *writing.tx).await.doing("note a refused sign-in")?;
         writing.commit().await
     }
@@ -82,7 +95,11 @@ impl Store {
 
     /// Takes an attempt back, and what the same server refused before it began: a bind that succeeds resets the server's count.
     /// Attempts without an answer go on counting, since the server may still come to them.
-    pub async fn accept_sign_in(&self, attempt: &SignInAttempt, server: &str) -> Result<(), StoreError> {
+    pub async fn accept_sign_in(
+        &self,
+        attempt: &SignInAttempt,
+        server: &str,
+    ) -> Result<(), StoreError> {
         let same_server = attempt.refused.iter().filter(|(_, by)| by == server).map(|(id, _)| *id);
         self.remove_attempts(same_server.chain([attempt.id]).collect()).await
     }
@@ -95,15 +112,25 @@ impl Store {
     }
 
     /// When a person's account expires, as it was last read.
-    pub async fn expiry(&self, directory: &DirectoryName, person: Guid) -> Result<Option<Timestamp>, StoreError> {
-        let sql = Sql::new("SELECT expires FROM people WHERE directory = ").bind(directory.as_str()).push(" AND guid = ").bind(person);
+    pub async fn expiry(
+        &self,
+        directory: &DirectoryName,
+        person: Guid,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let sql = Sql::new("SELECT expires FROM people WHERE directory = ")
+            .bind(directory.as_str())
+            .push(" AND guid = ")
+            .bind(person);
         let row = sql.first(&self.readers).await.doing("read an expiry")?;
         row.map_or(Ok(None), |row| Columns::of(&row).maybe_time())
     }
 }
 
 /// Keeps other processes that share the store from counting at the same moment. SQLite has one writer anyway.
-#[cfg_attr(not(feature = "postgres"), expect(clippy::unused_async, reason = "only PostgreSQL is asked"))]
+#[cfg_attr(
+    not(feature = "postgres"),
+    expect(clippy::unused_async, reason = "only PostgreSQL is asked")
+)]
 async fn lock_attempts(writing: &mut Writing<'_>, flavour: Flavour) -> Result<(), StoreError> {
     match flavour {
         Flavour::Sqlite => {

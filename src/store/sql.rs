@@ -1,4 +1,4 @@
-//! Values in bulk: statements with many rows, and rows read by position.
+//! Values in bulk: statements with many rows, and rows read by checkpoint.
 
 use std::fmt::Write as _;
 
@@ -123,20 +123,35 @@ impl Sql {
         self
     }
 
-    pub(super) async fn execute<'e>(self, db: impl Executor<'e, Database = Any>) -> Result<u64, sqlx::Error> {
-        Ok(sqlx::query_with(AssertSqlSafe(self.text), self.arguments).execute(db).await?.rows_affected())
+    pub(super) async fn execute<'e>(
+        self,
+        db: impl Executor<'e, Database = Any>,
+    ) -> Result<u64, sqlx::Error> {
+        Ok(sqlx::query_with(AssertSqlSafe(self.text), self.arguments)
+            .execute(db)
+            .await?
+            .rows_affected())
     }
 
-    pub(super) async fn all<'e>(self, db: impl Executor<'e, Database = Any>) -> Result<Vec<AnyRow>, sqlx::Error> {
+    pub(super) async fn all<'e>(
+        self,
+        db: impl Executor<'e, Database = Any>,
+    ) -> Result<Vec<AnyRow>, sqlx::Error> {
         sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_all(db).await
     }
 
-    pub(super) async fn first<'e>(self, db: impl Executor<'e, Database = Any>) -> Result<Option<AnyRow>, sqlx::Error> {
+    pub(super) async fn first<'e>(
+        self,
+        db: impl Executor<'e, Database = Any>,
+    ) -> Result<Option<AnyRow>, sqlx::Error> {
         sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_optional(db).await
     }
 
     /// The first column of the only row, a number.
-    pub(super) async fn count<'e>(self, db: impl Executor<'e, Database = Any>) -> Result<u64, sqlx::Error> {
+    pub(super) async fn count<'e>(
+        self,
+        db: impl Executor<'e, Database = Any>,
+    ) -> Result<u64, sqlx::Error> {
         let row = sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_one(db).await?;
         Ok(row.try_get::<i64, _>(0)?.max(0) as u64)
     }
@@ -153,7 +168,8 @@ pub(super) fn insert<'a>(
 ) -> impl Future<Output = Result<(), sqlx::Error>> + Send + 'a {
     let rows: Vec<Vec<Value>> = rows.into_iter().collect();
     async move {
-        let places = if tx.backend_name() == "SQLite" { Places::Anonymous } else { Places::Numbered };
+        let places =
+            if tx.backend_name() == "SQLite" { Places::Anonymous } else { Places::Numbered };
         let mut rows = rows.into_iter().peekable();
         while let Some(first) = rows.peek() {
             let at_most = (BULK_VALUES / first.len()).max(1);
@@ -180,7 +196,9 @@ impl<'a> Columns<'a> {
 
     fn next<T: sqlx::Type<Any> + sqlx::Decode<'a, Any>>(&mut self) -> Result<T, StoreError> {
         self.at += 1;
-        self.row.try_get(self.at - 1).map_err(|source| StoreError::Database { what: "read a row", source })
+        self.row
+            .try_get(self.at - 1)
+            .map_err(|source| StoreError::Database { what: "read a row", source })
     }
 
     pub(super) fn int(&mut self) -> Result<i64, StoreError> {
@@ -213,7 +231,9 @@ impl<'a> Columns<'a> {
 
     pub(super) fn maybe_uuid(&mut self) -> Result<Option<Uuid>, StoreError> {
         let bytes: Option<Vec<u8>> = self.next()?;
-        bytes.map(|b| Uuid::from_slice(&b).map_err(|_| StoreError::Corrupt { what: "id" })).transpose()
+        bytes
+            .map(|b| Uuid::from_slice(&b).map_err(|_| StoreError::Corrupt { what: "id" }))
+            .transpose()
     }
 
     pub(super) fn guid(&mut self) -> Result<Guid, StoreError> {
@@ -228,16 +248,27 @@ impl<'a> Columns<'a> {
         self.next::<Vec<u8>>()?.try_into().map_err(|_| StoreError::Corrupt { what: "hash" })
     }
 
-    pub(super) fn json<T: DeserializeOwned>(&mut self, what: &'static str) -> Result<T, StoreError> {
+    pub(super) fn json<T: DeserializeOwned>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<T, StoreError> {
         serde_json::from_str(&self.text()?).map_err(|_| StoreError::Corrupt { what })
     }
 
     /// A value of one of our own words.
-    pub(super) fn word<T>(&mut self, what: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
+    pub(super) fn word<T>(
+        &mut self,
+        what: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, StoreError> {
         parse(&self.text()?).ok_or(StoreError::Corrupt { what })
     }
 
-    pub(super) fn maybe_word<T>(&mut self, what: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
+    pub(super) fn maybe_word<T>(
+        &mut self,
+        what: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
         self.maybe_text()?.map(|w| parse(&w).ok_or(StoreError::Corrupt { what })).transpose()
     }
 }

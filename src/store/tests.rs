@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::clock::Clock;
 use crate::model::{
-    Account, AccountId, AccountKind, AccountRef, Actor, Address, Addresses, By, Cause, Causes, Change, ChangeKind, Claim, ClaimId,
-    ClaimState, Class, DirectoryName, Dn, Domain, Evidence, Guid, Handle, HeldChange, HoldReason, Joined, Link, ObservationNumber,
-    PlanState, Policies, Profile, Reason, RunId, Status, Tier, User, UserId,
+    Account, AccountId, AccountKind, AccountRef, Actor, Address, Addresses, By, Cause, Causes,
+    Change, ChangeKind, Claim, ClaimId, ClaimState, Class, DirectoryName, Dn, Domain, Evidence,
+    Guid, Handle, HeldChange, HoldReason, Joined, Link, ObservationNumber, PlanState, Policies,
+    Profile, Reason, RunId, Status, Tier, User, UserId,
 };
 use crate::reconcile::Admitted;
 
@@ -44,7 +45,10 @@ async fn on(flavour: &str) -> Option<Fresh> {
 /// A database of its own on the server that `tests/run` starts. Without one, only SQLite is tried, and said so.
 async fn postgres() -> Option<String> {
     let Ok(server) = std::env::var("ROSTERD_TEST_POSTGRES") else {
-        assert!(std::env::var_os("ROSTERD_LAB").is_none(), "the lab has no PostgreSQL: tests/run starts one");
+        assert!(
+            std::env::var_os("ROSTERD_LAB").is_none(),
+            "the lab has no PostgreSQL: tests/run starts one"
+        );
         eprintln!("PostgreSQL is skipped: tests/run starts one");
         return None;
     };
@@ -55,8 +59,13 @@ async fn postgres() -> Option<String> {
         sqlx::any::install_default_drivers();
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
         let admin = AnyPoolOptions::new().max_connections(1).connect(&server).await.unwrap();
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&admin).await.unwrap();
-        let (base, query) = server.split_once('?').map_or((server.as_str(), String::new()), |(b, q)| (b, format!("?{q}")));
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&admin)
+            .await
+            .unwrap();
+        let (base, query) = server
+            .split_once('?')
+            .map_or((server.as_str(), String::new()), |(b, q)| (b, format!("?{q}")));
         let (base, _) = base.rsplit_once('/').unwrap();
         Some(format!("{base}/{name}{query}"))
     }
@@ -131,7 +140,13 @@ fn addresses(primary: &str) -> Addresses {
     Addresses { primary: Some(Address::parse(primary).unwrap()), secondary: BTreeSet::new() }
 }
 
-fn change(user: UserId, n: u8, kind: ChangeKind, class: Option<Class>, version: Option<i64>) -> Change {
+fn change(
+    user: UserId,
+    n: u8,
+    kind: ChangeKind,
+    class: Option<Class>,
+    version: Option<i64>,
+) -> Change {
     Change { user, guid: Some(guid(n)), email: None, kind, class, version, cluster: None }
 }
 
@@ -145,10 +160,20 @@ impl Fresh {
             tier: Tier::Basic,
             addresses: addresses(email),
             profile: Profile { display_name: Some(name.into()), ..Profile::default() },
-            link: Some(Link { directory: corp(), guid: guid(n), dn: Dn::new(format!("CN={name},DC=corp")) }),
+            link: Some(Link {
+                directory: corp(),
+                guid: guid(n),
+                dn: Dn::new(format!("CN={name},DC=corp")),
+            }),
             causes: Causes::default(),
         };
-        change(UserId::of_person(self.account, guid(n)), n, ChangeKind::Create(Box::new(joined)), Some(Class::Create), None)
+        change(
+            UserId::of_person(self.account, guid(n)),
+            n,
+            ChangeKind::Create(Box::new(joined)),
+            Some(Class::Create),
+            None,
+        )
     }
 
     async fn apply(&self, changes: Vec<Change>) -> Applied {
@@ -162,7 +187,10 @@ impl Fresh {
             asked: &[],
         };
         let mut applied = Applied::default();
-        self.store.apply(&Admitted::by_operator(changes, alice()), &writer, &mut applied).await.unwrap();
+        self.store
+            .apply(&Admitted::by_operator(changes, alice()), &writer, &mut applied)
+            .await
+            .unwrap();
         applied
     }
 
@@ -183,29 +211,67 @@ impl Fresh {
     }
 
     fn held(&self, n: u8) -> HeldChange {
-        HeldChange { change: self.creation(n, "Bob", &format!("b{n}@example.com")), hold: HoldReason::Limit }
+        HeldChange {
+            change: self.creation(n, "Bob", &format!("b{n}@example.com")),
+            hold: HoldReason::Limit,
+        }
     }
 
     async fn rehold(&self, people: &[u8]) -> Reheld {
         let held: Vec<HeldChange> = people.iter().map(|n| self.held(*n)).collect();
-        self.store.rehold(&corp(), RunId(self.clock.new_id()), 0, &held, &DecidedBy::default(), |_| true, &self.clock).await.unwrap()
+        self.store
+            .rehold(
+                &corp(),
+                RunId(self.clock.new_id()),
+                0,
+                &held,
+                &DecidedBy::default(),
+                |_| true,
+                &self.clock,
+            )
+            .await
+            .unwrap()
     }
 }
 
 async fn what_is_applied_is_read_back_with_its_events(f: Fresh) {
-    let applied = f.apply(vec![f.creation(1, "Zoë Müller", "Zoe@Example.com"), f.creation(2, "Bob", "bob@example.com")]).await;
+    let applied = f
+        .apply(vec![
+            f.creation(1, "Zoë Müller", "Zoe@Example.com"),
+            f.creation(2, "Bob", "bob@example.com"),
+        ])
+        .await;
     assert_eq!((applied.counts.create, applied.dropped), (2, 0));
     let zoe = f.user(1).await;
-    assert_eq!((zoe.status(), zoe.version, zoe.addresses.primary.unwrap().as_str()), (Status::Active, 1, "Zoe@example.com"));
+    assert_eq!(
+        (zoe.status(), zoe.version, zoe.addresses.primary.unwrap().as_str()),
+        (Status::Active, 1, "Zoe@example.com")
+    );
     let cause = f.cause(Reason::Disabled);
-    f.apply(vec![change(zoe.id, 1, ChangeKind::Suspend { cause: cause.clone(), was_active: true }, Some(Class::Confirmed), Some(1))]).await;
+    f.apply(vec![change(
+        zoe.id,
+        1,
+        ChangeKind::Suspend { cause: cause.clone(), was_active: true },
+        Some(Class::Confirmed),
+        Some(1),
+    )])
+    .await;
     let zoe = f.user(1).await;
     assert_eq!((zoe.status(), zoe.causes.weightiest().cloned()), (Status::Suspended, Some(cause)));
-    let told = f.store.events(&EventFilter { kind: Some("user.*".into()), limit: 10, ..EventFilter::default() }).await.unwrap();
-    let kinds: Vec<_> = told.iter().map(|e| e.document["type"].as_str().unwrap().to_owned()).collect();
+    let told = f
+        .store
+        .events(&EventFilter { kind: Some("user.*".into()), limit: 10, ..EventFilter::default() })
+        .await
+        .unwrap();
+    let kinds: Vec<_> =
+        told.iter().map(|e| e.document["type"].as_str().unwrap().to_owned()).collect();
     assert_eq!(kinds, ["user.created", "user.created", "user.suspended"]);
     assert_eq!(told[2].document["data"]["evidence"][0]["value"], "514");
-    assert_eq!(f.store.verify_events(None).await.unwrap().map(|head| head.seq), Ok(4), "with the account's own");
+    assert_eq!(
+        f.store.verify_events(None).await.unwrap().map(|head| head.seq),
+        Ok(4),
+        "with the account's own"
+    );
 }
 
 async fn addresses_are_swapped_in_one_transaction(f: Fresh) {
@@ -214,9 +280,19 @@ async fn addresses_are_swapped_in_one_transaction(f: Fresh) {
         let kind = ChangeKind::Readdress { before: addresses(from), after: addresses(to) };
         change(UserId::of_person(f.account, guid(n)), n, kind, Some(Class::Readdress), Some(1))
     };
-    let applied = f.apply(vec![swap(1, "a@example.com", "b@example.com"), swap(2, "b@example.com", "a@example.com")]).await;
+    let applied = f
+        .apply(vec![
+            swap(1, "a@example.com", "b@example.com"),
+            swap(2, "b@example.com", "a@example.com"),
+        ])
+        .await;
     assert_eq!(applied.counts.update, 2);
-    let holder = f.store.user_by_address(&Address::parse("A@example.com").unwrap().key()).await.unwrap().unwrap();
+    let holder = f
+        .store
+        .user_by_address(&Address::parse("A@example.com").unwrap().key())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(holder.id, f.user(2).await.id);
 }
 
@@ -230,7 +306,11 @@ async fn a_change_of_another_version_is_dropped_and_told(f: Fresh) {
     assert_eq!(f.apply(vec![tier(1)]).await.dropped, 0);
     let late = f.apply(vec![tier(1)]).await;
     assert_eq!((late.dropped, late.counts.total()), (1, 0));
-    assert_eq!(f.apply(vec![f.creation(1, "A", "a@example.com")]).await.dropped, 1, "created twice");
+    assert_eq!(
+        f.apply(vec![f.creation(1, "A", "a@example.com")]).await.dropped,
+        1,
+        "created twice"
+    );
 }
 
 async fn a_held_plan_keeps_its_id_while_it_loses_and_gets_another_when_it_gains(f: Fresh) {
@@ -241,11 +321,17 @@ async fn a_held_plan_keeps_its_id_while_it_loses_and_gets_another_when_it_gains(
     assert_eq!((fewer.plan, fewer.count), (first.plan, 2));
     let more = f.rehold(&[1, 2, 4]).await;
     assert!(more.plan != first.plan && more.count == 3 && more.is_new);
-    assert_eq!(f.store.plan(first.plan.unwrap()).await.unwrap().unwrap().state, PlanState::Superseded);
+    assert_eq!(
+        f.store.plan(first.plan.unwrap()).await.unwrap().unwrap().state,
+        PlanState::Superseded
+    );
     assert_eq!(f.store.plan_changes(more.plan.unwrap()).await.unwrap().len(), 3);
     assert_eq!(f.store.waiting(&corp()).await.unwrap().len(), 3);
     assert_eq!(f.rehold(&[]).await.plan, None);
-    assert_eq!(f.store.plan(more.plan.unwrap()).await.unwrap().unwrap().state, PlanState::Withdrawn);
+    assert_eq!(
+        f.store.plan(more.plan.unwrap()).await.unwrap().unwrap().state,
+        PlanState::Withdrawn
+    );
 }
 
 async fn a_rejected_plan_stays_closed_until_something_new_is_asked(f: Fresh) {
@@ -264,11 +350,25 @@ async fn what_is_approved_of_a_plan_stays_approved_in_the_one_that_takes_its_pla
     let word = Word { actor: &alice(), comment: "one of them" };
     f.store.approve_plan(&plan, Some(&[rows[0].digest]), word, &f.clock).await.unwrap();
     let summary = f.store.plan_summary(id).await.unwrap();
-    assert_eq!(summary.iter().map(|line| (line.count, line.approved)).collect::<Vec<_>>(), [(3, 1)]);
+    assert_eq!(
+        summary.iter().map(|line| (line.count, line.approved)).collect::<Vec<_>>(),
+        [(3, 1)]
+    );
     let next = f.rehold(&[1, 2, 3, 4]).await.plan.unwrap();
-    let approved: Vec<_> = f.store.held_rows(next).await.unwrap().into_iter().filter(|row| row.approved).map(|row| row.digest).collect();
+    let approved: Vec<_> = f
+        .store
+        .held_rows(next)
+        .await
+        .unwrap()
+        .into_iter()
+        .filter(|row| row.approved)
+        .map(|row| row.digest)
+        .collect();
     let plan = f.store.plan(next).await.unwrap().unwrap();
-    assert_eq!((approved, plan.state, plan.approved_at.is_some()), (vec![rows[0].digest], PlanState::Open, true));
+    assert_eq!(
+        (approved, plan.state, plan.approved_at.is_some()),
+        (vec![rows[0].digest], PlanState::Open, true)
+    );
     f.store.expire_approval(&plan, &f.clock).await.unwrap();
     let plan = f.store.plan(next).await.unwrap().unwrap();
     assert_eq!((plan.state, plan.approved_at), (PlanState::Open, None));
@@ -288,17 +388,28 @@ async fn a_domain_belongs_to_one_account_and_converts_it(f: Fresh) {
         finding: None,
         misses: 0,
     };
-    f.store.add_claim(&claim(f.account, ClaimState::Pending), &f.reference(), &alice(), &f.clock).await.unwrap();
+    f.store
+        .add_claim(&claim(f.account, ClaimState::Pending), &f.reference(), &alice(), &f.clock)
+        .await
+        .unwrap();
     assert!(f.store.claimed_domains(f.account).await.unwrap().is_empty());
     assert!(matches!(
-        f.store.add_claim(&claim(f.account, ClaimState::Pending), &f.reference(), &alice(), &f.clock).await,
+        f.store
+            .add_claim(&claim(f.account, ClaimState::Pending), &f.reference(), &alice(), &f.clock)
+            .await,
         Err(ClaimRefused::ClaimedAlready(_))
     ));
     let mut pending = f.store.claims(Some(f.account)).await.unwrap().remove(0);
     let now = Some(f.clock.now());
     (pending.state, pending.verified_at, pending.checked_at) = (ClaimState::Verified, now, now);
-    f.store.check_claim(&pending, ClaimState::Pending, &f.reference(), &alice(), &f.clock).await.unwrap();
-    assert_eq!(f.store.account(&Handle::parse("acme").unwrap()).await.unwrap().unwrap().kind, AccountKind::Enterprise);
+    f.store
+        .check_claim(&pending, ClaimState::Pending, &f.reference(), &alice(), &f.clock)
+        .await
+        .unwrap();
+    assert_eq!(
+        f.store.account(&Handle::parse("acme").unwrap()).await.unwrap().unwrap().kind,
+        AccountKind::Enterprise
+    );
     let other = Account {
         id: AccountId(f.clock.new_id()),
         handle: Handle::parse("other").unwrap(),
@@ -309,15 +420,32 @@ async fn a_domain_belongs_to_one_account_and_converts_it(f: Fresh) {
         created_at: f.clock.now(),
     };
     f.store.create_account(&other, &alice(), &f.clock).await.unwrap();
-    let refused = f.store.add_claim(&claim(other.id, ClaimState::Pending), &other.reference(), &alice(), &f.clock).await.unwrap_err();
+    let refused = f
+        .store
+        .add_claim(&claim(other.id, ClaimState::Pending), &other.reference(), &alice(), &f.clock)
+        .await
+        .unwrap_err();
     assert!(!refused.to_string().contains("acme"), "the holder is not named: {refused}");
 }
 
 async fn search_finds_words_by_their_beginning_without_accents(f: Fresh) {
-    f.apply(vec![f.creation(1, "Zoë Müller", "zoe@example.com"), f.creation(2, "Zora Neale", "zora@example.com")]).await;
-    let found = |text: &'static str| async { f.store.search(text, &UserFilter::default()).await.unwrap().len() };
+    f.apply(vec![
+        f.creation(1, "Zoë Müller", "zoe@example.com"),
+        f.creation(2, "Zora Neale", "zora@example.com"),
+    ])
+    .await;
+    let found = |text: &'static str| async {
+        f.store.search(text, &UserFilter::default()).await.unwrap().len()
+    };
     assert_eq!(
-        [found("zo").await, found("zoe mull").await, found("MÜLL").await, found("zora@").await, found("eale").await, found("").await],
+        [
+            found("zo").await,
+            found("zoe mull").await,
+            found("MÜLL").await,
+            found("zora@").await,
+            found("eale").await,
+            found("").await
+        ],
         [2, 1, 1, 1, 0, 0]
     );
 }
@@ -344,7 +472,13 @@ async fn whatever_is_done_to_the_log_breaks_it_where_it_was_done(f: Fresh) {
         (vec![all("hash = (SELECT hash FROM events WHERE seq = 4)")], 3),
         (vec!["DELETE FROM events WHERE seq = 1".to_owned()], 1),
         (vec!["DELETE FROM events WHERE seq = 4".to_owned()], 4),
-        (vec!["DELETE FROM events WHERE seq = 4".to_owned(), "UPDATE events SET seq = seq - 1 WHERE seq > 4".to_owned()], 4),
+        (
+            vec![
+                "DELETE FROM events WHERE seq = 4".to_owned(),
+                "UPDATE events SET seq = seq - 1 WHERE seq > 4".to_owned(),
+            ],
+            4,
+        ),
         (
             vec![
                 "UPDATE events SET seq = 100 WHERE seq = 2".to_owned(),
@@ -364,19 +498,37 @@ async fn whatever_is_done_to_the_log_breaks_it_where_it_was_done(f: Fresh) {
         let verified = f.store.verify_events(None).await.unwrap();
         assert_eq!(verified.map_err(|broken| broken.seq), Err(broken_at), "{edit:?}");
         let writer = f.store.writer.lock().await;
-        for statement in ["DELETE FROM events", "INSERT INTO events SELECT * FROM saved", "DROP TABLE saved"] {
+        for statement in
+            ["DELETE FROM events", "INSERT INTO events SELECT * FROM saved", "DROP TABLE saved"]
+        {
             sqlx::query(statement).execute(&*writer).await.unwrap();
         }
         drop(writer);
-        assert_eq!(f.store.verify_events(Some(head)).await.unwrap(), Ok(head), "{edit:?} was undone");
+        assert_eq!(
+            f.store.verify_events(Some(head)).await.unwrap(),
+            Ok(head),
+            "{edit:?} was undone"
+        );
     }
     let writer = f.store.writer.lock().await;
     sqlx::query("DELETE FROM events WHERE seq > 4").execute(&*writer).await.unwrap();
     drop(writer);
-    assert_eq!(f.store.verify_events(None).await.unwrap().map(|head| head.seq), Ok(4), "of itself, the log does not know its end");
-    assert_eq!(f.store.verify_events(Some(head)).await.unwrap().map_err(|broken| broken.seq), Err(5), "whoever noted it does");
+    assert_eq!(
+        f.store.verify_events(None).await.unwrap().map(|head| head.seq),
+        Ok(4),
+        "of itself, the log does not know its end"
+    );
+    assert_eq!(
+        f.store.verify_events(Some(head)).await.unwrap().map_err(|broken| broken.seq),
+        Err(5),
+        "whoever noted it does"
+    );
     let other = LogHead { seq: 3, hash: [7; 32] };
-    assert_eq!(f.store.verify_events(Some(other)).await.unwrap().map_err(|broken| broken.seq), Err(3), "it is another log");
+    assert_eq!(
+        f.store.verify_events(Some(other)).await.unwrap().map_err(|broken| broken.seq),
+        Err(3),
+        "it is another log"
+    );
 }
 
 async fn an_address_that_was_taken_meanwhile_costs_its_own_change_only(f: Fresh) {
@@ -390,7 +542,15 @@ async fn an_address_that_was_taken_meanwhile_costs_its_own_change_only(f: Fresh)
             causes: Causes::default(),
         };
         let kind = ChangeKind::Create(Box::new(joined));
-        Change { user: UserId(f.clock.new_id()), guid: None, email: None, kind, class: None, version: None, cluster: None }
+        Change {
+            user: UserId(f.clock.new_id()),
+            guid: None,
+            email: None,
+            kind,
+            class: None,
+            version: None,
+            cluster: None,
+        }
     };
     // Another user has the last one's address by now: its change alone is dropped.
     let mut first = f.creation(1, "A", &address(700));
@@ -409,7 +569,8 @@ async fn an_address_that_was_taken_meanwhile_costs_its_own_change_only(f: Fresh)
     let changes = (0..=700).map(creation).collect();
     f.store.apply(&Admitted::by_operator(changes, alice()), &writer, &mut applied).await.unwrap();
     assert_eq!((applied.counts.create, applied.dropped, applied.written), (700, 1, 701));
-    let users = f.store.users(&UserFilter { limit: Some(1_000), ..UserFilter::default() }).await.unwrap();
+    let users =
+        f.store.users(&UserFilter { limit: Some(1_000), ..UserFilter::default() }).await.unwrap();
     assert_eq!(users.len(), 701);
 }
 

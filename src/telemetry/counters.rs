@@ -22,7 +22,8 @@ const SECONDS: [f64; 11] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 90
 const REFUSALS: [u32; 9] = [0x525, 0x52e, 0x530, 0x531, 0x532, 0x533, 0x701, 0x773, 0x775];
 
 /// How a run may end.
-const ENDS: [RunState; 4] = [RunState::Succeeded, RunState::Held, RunState::Failed, RunState::Cancelled];
+const ENDS: [RunState; 4] =
+    [RunState::Succeeded, RunState::Held, RunState::Failed, RunState::Cancelled];
 
 /// The counters; a clone counts in the same ones.
 #[derive(Clone, Debug)]
@@ -103,7 +104,11 @@ impl Counters {
         for state in ENDS {
             // By themselves, directories are read for these reasons.
             for trigger in [Trigger::Schedule, Trigger::Startup] {
-                let series = labels([("directory", directory), ("trigger", trigger.as_str()), ("state", state.as_str())]);
+                let series = labels([
+                    ("directory", directory),
+                    ("trigger", trigger.as_str()),
+                    ("state", state.as_str()),
+                ]);
                 drop(self.runs.get_or_create(&series));
             }
         }
@@ -118,36 +123,63 @@ impl Counters {
     /// Begins the series of a hook at nought.
     pub(super) fn know_hook(&self, hook: &str) {
         for outcome in Delivered::ALL {
-            drop(self.deliveries.get_or_create(&labels([("hook", hook), ("outcome", outcome.as_str())])));
+            drop(
+                self.deliveries
+                    .get_or_create(&labels([("hook", hook), ("outcome", outcome.as_str())])),
+            );
         }
     }
 
     /// An attempt to tell a hook something has ended, and is written down.
     pub fn delivery(&self, hook: &str, outcome: Delivered) {
-        self.deliveries.get_or_create(&labels([("hook", hook), ("outcome", outcome.as_str())])).inc();
+        self.deliveries
+            .get_or_create(&labels([("hook", hook), ("outcome", outcome.as_str())]))
+            .inc();
     }
 
     /// A run has ended and is written down. An operator's write is a run of no directory, and has no duration.
-    pub fn run_ended(&self, directory: &str, trigger: Trigger, state: RunState, mode: &str, took: Duration, entries: u64) {
-        let series = labels([("directory", directory), ("trigger", trigger.as_str()), ("state", state.as_str())]);
+    pub fn run_ended(
+        &self,
+        directory: &str,
+        trigger: Trigger,
+        state: RunState,
+        mode: &str,
+        took: Duration,
+        entries: u64,
+    ) {
+        let series = labels([
+            ("directory", directory),
+            ("trigger", trigger.as_str()),
+            ("state", state.as_str()),
+        ]);
         self.runs.get_or_create(&series).inc();
         if !directory.is_empty() {
-            self.seconds.get_or_create(&labels([("directory", directory), ("mode", mode)])).observe(took.as_secs_f64());
+            self.seconds
+                .get_or_create(&labels([("directory", directory), ("mode", mode)]))
+                .observe(took.as_secs_f64());
             self.entries.get_or_create(&labels([("directory", directory)])).inc_by(entries);
         }
     }
 
     /// Changes were committed: what had been applied and dropped of the run before, and what has been now.
     pub fn applied(&self, directory: &str, before: (ChangeCounts, u64), now: (ChangeCounts, u64)) {
-        for ((kind, before), (_, now)) in kinds(before.0).into_iter().zip(kinds(now.0)).filter(|((_, before), (_, now))| now > before) {
-            self.applied.get_or_create(&labels([("directory", directory), ("kind", kind)])).inc_by(now - before);
+        for ((kind, before), (_, now)) in kinds(before.0)
+            .into_iter()
+            .zip(kinds(now.0))
+            .filter(|((_, before), (_, now))| now > before)
+        {
+            self.applied
+                .get_or_create(&labels([("directory", directory), ("kind", kind)]))
+                .inc_by(now - before);
         }
         self.dropped.get_or_create(&labels([("directory", directory)])).inc_by(now.1 - before.1);
     }
 
     /// AD refused the service account, with this sub-code.
     pub fn bind_refused(&self, directory: &str, code: Option<u32>) {
-        let code = code.filter(|code| REFUSALS.contains(code)).map_or_else(|| "other".to_owned(), |code| format!("{code:x}"));
+        let code = code
+            .filter(|code| REFUSALS.contains(code))
+            .map_or_else(|| "other".to_owned(), |code| format!("{code:x}"));
         self.refusals.get_or_create(&labels([("directory", directory), ("code", &code)])).inc();
     }
 
@@ -163,7 +195,17 @@ impl Counters {
 
     /// A request on the control socket was answered. The route is a pattern, never a path.
     pub fn answered(&self, method: &str, route: &str, status: u16) {
-        let method = if ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].contains(&method) { method } else { "other" };
-        self.requests.get_or_create(&labels([("method", method), ("route", route), ("status", &status.to_string())])).inc();
+        let method = if ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].contains(&method) {
+            method
+        } else {
+            "other"
+        };
+        self.requests
+            .get_or_create(&labels([
+                ("method", method),
+                ("route", route),
+                ("status", &status.to_string()),
+            ]))
+            .inc();
     }
 }

@@ -22,21 +22,31 @@ pub fn init() {
     let logs = Registry::default().with(filter);
     let is_terminal = io::stderr().is_terminal();
     if !is_journal(std::env::var_os("JOURNAL_STREAM").as_deref()) {
-        let to_stderr = fmt::layer().with_writer(move || Lines { ansi: is_terminal }).with_target(false);
+        let to_stderr =
+            fmt::layer().with_writer(move || Lines { ansi: is_terminal }).with_target(false);
         return logs.with(to_stderr.with_ansi(is_terminal)).init();
     }
     match tracing_journald::layer() {
         Ok(journal) => {
             // RUN_ID, DIRECTORY and TRIGGER are named as they are; syslog(3) calls our info informational, not a notice.
-            let priorities = PriorityMappings { info: Priority::Informational, debug: Priority::Debug, ..PriorityMappings::new() };
-            let journal = journal.with_field_prefix(None).with_syslog_identifier("rosterd".to_owned()).with_priority_mappings(priorities);
+            let priorities = PriorityMappings {
+                info: Priority::Informational,
+                debug: Priority::Debug,
+                ..PriorityMappings::new()
+            };
+            let journal = journal
+                .with_field_prefix(None)
+                .with_syslog_identifier("rosterd".to_owned())
+                .with_priority_mappings(priorities);
             logs.with(journal).init();
         }
         // stderr is the journal as well, if without fields. It has its own clock.
         Err(error) => {
             let to_stderr = fmt::layer().with_writer(|| Lines { ansi: false }).with_target(false);
             logs.with(to_stderr.without_time().with_ansi(false)).init();
-            tracing::warn!("the journal's socket cannot be reached ({error}): log lines go there by stderr, without their fields");
+            tracing::warn!(
+                "the journal's socket cannot be reached ({error}): log lines go there by stderr, without their fields"
+            );
         }
     }
 }
@@ -49,7 +59,10 @@ struct Lines {
 
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        io::Write::write_all(&mut io::stderr(), shown(&String::from_utf8_lossy(line), self.ansi).as_bytes())?;
+        io::Write::write_all(
+            &mut io::stderr(),
+            shown(&String::from_utf8_lossy(line), self.ansi).as_bytes(),
+        )?;
         Ok(line.len())
     }
 
@@ -68,7 +81,9 @@ fn shown(line: &str, ansi: bool) -> String {
 /// Whether stderr leads to the journal: the variable alone may be inherited by what writes elsewhere (systemd.exec(5)).
 fn is_journal(stream: Option<&OsStr>) -> bool {
     let named = stream.and_then(OsStr::to_str).and_then(|s| s.split_once(':'));
-    let named = named.and_then(|(device, inode)| Some((device.parse::<u64>().ok()?, inode.parse::<u64>().ok()?)));
+    let named = named.and_then(|(device, inode)| {
+        Some((device.parse::<u64>().ok()?, inode.parse::<u64>().ok()?))
+    });
     let is = nix::sys::stat::fstat(io::stderr()).ok().map(|stderr| (stderr.st_dev, stderr.st_ino));
     named.is_some() && named == is
 }
@@ -96,7 +111,10 @@ mod tests {
     #[test]
     fn a_log_line_is_one_line_in_which_everything_is_seen() {
         let line = "WARN corp: \u{202e}gnp.exe\u{200b}\nINFO forged\u{9b}31m\u{1b}[31m\n";
-        assert_eq!(shown(line, false), "WARN corp: \\u{202e}gnp.exe\\u{200b}\\nINFO forged\\u{9b}31m\\u{1b}[31m\n");
+        assert_eq!(
+            shown(line, false),
+            "WARN corp: \\u{202e}gnp.exe\\u{200b}\\nINFO forged\\u{9b}31m\\u{1b}[31m\n"
+        );
         assert_eq!(shown("\u{1b}[2mINFO\u{1b}[0m well\n", true), "\u{1b}[2mINFO\u{1b}[0m well\n");
     }
 
@@ -111,9 +129,13 @@ mod tests {
         let stderr = nix::sys::stat::fstat(io::stderr()).expect("stderr");
         let (device, inode) = (stderr.st_dev, stderr.st_ino);
         assert!(is_journal(Some(OsStr::new(&format!("{device}:{inode}")))));
-        for other in
-            [format!("{device}:{}", inode + 1), format!("{}:{inode}", device + 1), format!("{inode}"), String::new(), "a:b".to_owned()]
-        {
+        for other in [
+            format!("{device}:{}", inode + 1),
+            format!("{}:{inode}", device + 1),
+            format!("{inode}"),
+            String::new(),
+            "a:b".to_owned(),
+        ] {
             assert!(!is_journal(Some(OsStr::new(&other))), "{other}");
         }
         assert!(!is_journal(None));

@@ -28,7 +28,11 @@ pub enum Format {
 impl Format {
     /// What suits whoever sends this `Accept` header: the older format only where it is asked for and OpenMetrics is not.
     pub fn accepted_by(accept: &str) -> Self {
-        if accept.contains("text/plain") && !accept.contains("application/openmetrics-text") { Self::Text } else { Self::OpenMetrics }
+        if accept.contains("text/plain") && !accept.contains("application/openmetrics-text") {
+            Self::Text
+        } else {
+            Self::OpenMetrics
+        }
     }
 
     /// The media type.
@@ -131,15 +135,35 @@ pub struct AccountStanding {
 }
 
 /// The page. `states` are all the states a directory can be in.
-pub fn page(counters: &Counters, standing: &Standing, states: &[&'static str], format: Format) -> String {
+pub fn page(
+    counters: &Counters,
+    standing: &Standing,
+    states: &[&'static str],
+    format: Format,
+) -> String {
     let mut registry = Registry::default();
     let Standing { started_at, store } = standing;
     of_process(&mut registry, *started_at);
-    gauges(&mut registry, "rosterd_store_up", "Whether the store answers (1) or not (0)", [(Vec::new(), store.is_some().into())]);
+    gauges(
+        &mut registry,
+        "rosterd_store_up",
+        "Whether the store answers (1) or not (0)",
+        [(Vec::new(), store.is_some().into())],
+    );
     if let Some(StoreStanding { bytes, events, directories, accounts, hooks }) = store {
         let bytes = bytes.map(|bytes| (Vec::new(), bytes as i64));
-        gauges_in(&mut registry, "rosterd_store_size", "Size of the store's files", Unit::Bytes, bytes);
-        registry.register("rosterd_events", "Events in the log, since it was begun", ConstCounter::new(*events));
+        gauges_in(
+            &mut registry,
+            "rosterd_store_size",
+            "Size of the store's files",
+            Unit::Bytes,
+            bytes,
+        );
+        registry.register(
+            "rosterd_events",
+            "Events in the log, since it was begun",
+            ConstCounter::new(*events),
+        );
         of_directories(&mut registry, directories, states);
         of_accounts(&mut registry, accounts);
         of_hooks(&mut registry, hooks);
@@ -168,65 +192,143 @@ fn of_process(registry: &mut Registry, started_at: Timestamp) {
         let help = "User and system CPU time spent";
         registry.register_with_unit("process_cpu", help, Unit::Seconds, ConstCounter::new(seconds));
     }
-    let one = |value: Option<u64>| value.map(|value| (Vec::new(), i64::try_from(value).unwrap_or(i64::MAX)));
-    gauges_in(registry, "process_resident_memory", "Resident memory size", Unit::Bytes, one(resident_bytes));
+    let one = |value: Option<u64>| {
+        value.map(|value| (Vec::new(), i64::try_from(value).unwrap_or(i64::MAX)))
+    };
+    gauges_in(
+        registry,
+        "process_resident_memory",
+        "Resident memory size",
+        Unit::Bytes,
+        one(resident_bytes),
+    );
     gauges(registry, "process_open_fds", "Number of open file descriptors", one(open_fds));
     gauges(registry, "process_max_fds", "Maximum number of open file descriptors", one(max_fds));
     let started_at = [(Vec::new(), Some(epoch(started_at)))];
-    seconds(registry, "process_start_time", "Start time of the process since the Unix epoch", started_at);
+    seconds(
+        registry,
+        "process_start_time",
+        "Start time of the process since the Unix epoch",
+        started_at,
+    );
 }
 
 type Count = fn(&DirectoryStanding) -> i64;
 type Instant = fn(&DirectoryStanding) -> Option<Timestamp>;
 
-fn of_directories(registry: &mut Registry, directories: &[DirectoryStanding], states: &[&'static str]) {
+fn of_directories(
+    registry: &mut Registry,
+    directories: &[DirectoryStanding],
+    states: &[&'static str],
+) {
     let name = |d: &DirectoryStanding| labels([("directory", &d.name)]);
     let is_in = directories.iter().flat_map(|d| {
         let series = |state: &&'static str| {
-            (labels([("directory", &d.name), ("account", &d.account), ("state", state)]), i64::from(*state == d.state))
+            (
+                labels([("directory", &d.name), ("account", &d.account), ("state", state)]),
+                i64::from(*state == d.state),
+            )
         };
         states.iter().map(series).collect::<Vec<_>>()
     });
-    gauges(registry, "rosterd_directory_state", "The state a directory is in (1), and those it is not in (0)", is_in);
+    gauges(
+        registry,
+        "rosterd_directory_state",
+        "The state a directory is in (1), and those it is not in (0)",
+        is_in,
+    );
     let users = directories.iter().flat_map(|d| {
-        let series = |(status, count): &(&'static str, u64)| (labels([("directory", &d.name), ("status", status)]), *count as i64);
+        let series = |(status, count): &(&'static str, u64)| {
+            (labels([("directory", &d.name), ("status", status)]), *count as i64)
+        };
         d.users.iter().map(series).collect::<Vec<_>>()
     });
     gauges(registry, "rosterd_directory_users", "Users a directory manages", users);
 
     let counts: [(&str, &str, Count); 7] = [
-        ("rosterd_directory_held_changes", "Changes that wait for an operator's approval", |d| d.held as i64),
-        ("rosterd_directory_quarantined_entries", "Entries that cannot be used as they are", |d| d.quarantined as i64),
-        ("rosterd_directory_attention", "Things that need attention, as rosterctl status lists them", |d| d.attention as i64),
-        ("rosterd_directory_stale", "Whether the last complete read is older than stale-after", |d| d.stale.into()),
-        ("rosterd_directory_paused", "Whether an operator has paused the directory's runs", |d| d.paused.into()),
-        ("rosterd_directory_bind_refused", "Whether no bind is tried, because AD refused the service account", |d| d.bind_refused.into()),
+        ("rosterd_directory_held_changes", "Changes that wait for an operator's approval", |d| {
+            d.held as i64
+        }),
+        ("rosterd_directory_quarantined_entries", "Entries that cannot be used as they are", |d| {
+            d.quarantined as i64
+        }),
+        (
+            "rosterd_directory_attention",
+            "Things that need attention, as rosterctl status lists them",
+            |d| d.attention as i64,
+        ),
+        (
+            "rosterd_directory_stale",
+            "Whether the last complete read is older than stale-after",
+            |d| d.stale.into(),
+        ),
+        ("rosterd_directory_paused", "Whether an operator has paused the directory's runs", |d| {
+            d.paused.into()
+        }),
+        (
+            "rosterd_directory_bind_refused",
+            "Whether no bind is tried, because AD refused the service account",
+            |d| d.bind_refused.into(),
+        ),
         ("rosterd_directory_live", "Whether change notifications are followed", |d| d.live.into()),
     ];
     for (metric, help, count) in counts {
         gauges(registry, metric, help, directories.iter().map(|d| (name(d), count(d))));
     }
     let ages = directories.iter().map(|d| (name(d), Some(d.stale_after)));
-    seconds(registry, "rosterd_directory_stale_after", "How old the last complete read may become", ages);
+    seconds(
+        registry,
+        "rosterd_directory_stale_after",
+        "How old the last complete read may become",
+        ages,
+    );
 
     let instants: [(&str, &str, Instant); 4] = [
         ("rosterd_directory_last_attempt_timestamp", "When a run last began", |d| d.last_attempt),
-        ("rosterd_directory_last_success_timestamp", "When a run last ended well", |d| d.last_success),
-        ("rosterd_directory_last_complete_read_timestamp", "When a run last read everything", |d| d.last_complete_read),
-        ("rosterd_directory_next_run_timestamp", "When the next scheduled run is due", |d| d.next_run),
+        ("rosterd_directory_last_success_timestamp", "When a run last ended well", |d| {
+            d.last_success
+        }),
+        (
+            "rosterd_directory_last_complete_read_timestamp",
+            "When a run last read everything",
+            |d| d.last_complete_read,
+        ),
+        ("rosterd_directory_next_run_timestamp", "When the next scheduled run is due", |d| {
+            d.next_run
+        }),
     ];
     for (metric, help, instant) in instants {
-        seconds(registry, metric, help, directories.iter().map(|d| (name(d), instant(d).map(epoch))));
+        seconds(
+            registry,
+            metric,
+            help,
+            directories.iter().map(|d| (name(d), instant(d).map(epoch))),
+        );
     }
 }
 
 fn of_accounts(registry: &mut Registry, accounts: &[AccountStanding]) {
     let series = |account: &AccountStanding, label, counts: &[(&'static str, u64)]| {
-        counts.iter().map(|(word, count)| (labels([("account", &account.handle), (label, word)]), *count as i64)).collect::<Vec<_>>()
+        counts
+            .iter()
+            .map(|(word, count)| {
+                (labels([("account", &account.handle), (label, word)]), *count as i64)
+            })
+            .collect::<Vec<_>>()
     };
-    gauges(registry, "rosterd_users", "Users of an account", accounts.iter().flat_map(|a| series(a, "status", &a.users)));
+    gauges(
+        registry,
+        "rosterd_users",
+        "Users of an account",
+        accounts.iter().flat_map(|a| series(a, "status", &a.users)),
+    );
     let claims = accounts.iter().flat_map(|a| series(a, "state", &a.claims));
-    gauges(registry, "rosterd_domain_claims", "Email domains an account claims; lapsed is an alarm", claims);
+    gauges(
+        registry,
+        "rosterd_domain_claims",
+        "Email domains an account claims; lapsed is an alarm",
+        claims,
+    );
 }
 
 fn of_hooks(registry: &mut Registry, hooks: &[HookSeries]) {
@@ -234,16 +336,32 @@ fn of_hooks(registry: &mut Registry, hooks: &[HookSeries]) {
     type When = fn(&HookSeries) -> Option<Timestamp>;
     let name = |hook: &HookSeries| labels([("hook", &hook.name)]);
     let counts: [(&str, &str, Of); 3] = [
-        ("rosterd_hook_pending_deliveries", "Deliveries of a hook that are not done", |h| h.pending as i64),
-        ("rosterd_hook_dead_letters", "Deliveries of a hook that were given up, and not put back since", |h| h.failed as i64),
-        ("rosterd_hook_disabled", "Whether a hook is told nothing, because its address answered 410 Gone", |h| h.disabled.into()),
+        ("rosterd_hook_pending_deliveries", "Deliveries of a hook that are not done", |h| {
+            h.pending as i64
+        }),
+        (
+            "rosterd_hook_dead_letters",
+            "Deliveries of a hook that were given up, and not put back since",
+            |h| h.failed as i64,
+        ),
+        (
+            "rosterd_hook_disabled",
+            "Whether a hook is told nothing, because its address answered 410 Gone",
+            |h| h.disabled.into(),
+        ),
     ];
     for (metric, help, count) in counts {
         gauges(registry, metric, help, hooks.iter().map(|h| (name(h), count(h))));
     }
     let instants: [(&str, &str, When); 2] = [
-        ("rosterd_hook_oldest_pending_timestamp", "Since when the oldest delivery that is not done waits", |h| h.oldest),
-        ("rosterd_hook_last_delivery_timestamp", "When something was last delivered", |h| h.delivered_at),
+        (
+            "rosterd_hook_oldest_pending_timestamp",
+            "Since when the oldest delivery that is not done waits",
+            |h| h.oldest,
+        ),
+        ("rosterd_hook_last_delivery_timestamp", "When something was last delivered", |h| {
+            h.delivered_at
+        }),
     ];
     for (metric, help, instant) in instants {
         seconds(registry, metric, help, hooks.iter().map(|h| (name(h), instant(h).map(epoch))));
@@ -251,15 +369,51 @@ fn of_hooks(registry: &mut Registry, hooks: &[HookSeries]) {
 }
 
 fn counted(registry: &mut Registry, counters: &Counters) {
-    let Counters { runs, seconds, entries, applied, dropped, refusals, requests, sign_ins, refused_users, deliveries } = counters.clone();
-    registry.register("rosterd_runs", "Runs that ended; those of no directory are operators' writes", runs);
-    registry.register_with_unit("rosterd_run_duration", "How long runs took", Unit::Seconds, seconds);
+    let Counters {
+        runs,
+        seconds,
+        entries,
+        applied,
+        dropped,
+        refusals,
+        requests,
+        sign_ins,
+        refused_users,
+        deliveries,
+    } = counters.clone();
+    registry.register(
+        "rosterd_runs",
+        "Runs that ended; those of no directory are operators' writes",
+        runs,
+    );
+    registry.register_with_unit(
+        "rosterd_run_duration",
+        "How long runs took",
+        Unit::Seconds,
+        seconds,
+    );
     registry.register("rosterd_entries_read", "Directory entries read", entries);
     registry.register("rosterd_changes_applied", "Changes of users that were applied", applied);
-    registry.register("rosterd_changes_dropped", "Changes not applied because something newer had happened to the user", dropped);
-    registry.register("rosterd_bind_refusals", "Binds of the service account that AD refused, by its sub-code", refusals);
-    registry.register("rosterd_hook_deliveries", "Attempts to tell a hook something, by what came of them", deliveries);
-    registry.register("rosterd_control_requests", "Requests answered on the control socket", requests);
+    registry.register(
+        "rosterd_changes_dropped",
+        "Changes not applied because something newer had happened to the user",
+        dropped,
+    );
+    registry.register(
+        "rosterd_bind_refusals",
+        "Binds of the service account that AD refused, by its sub-code",
+        refusals,
+    );
+    registry.register(
+        "rosterd_hook_deliveries",
+        "Attempts to tell a hook something, by what came of them",
+        deliveries,
+    );
+    registry.register(
+        "rosterd_control_requests",
+        "Requests answered on the control socket",
+        requests,
+    );
     registry.register("rosterd_sign_ins", "Sign-in decisions", sign_ins);
     let text = "Users whose sign-in was refused, each counted once in five minutes";
     registry.register("rosterd_sign_in_refused_users", text, refused_users);
@@ -275,16 +429,32 @@ fn family(series: impl IntoIterator<Item = Series>) -> Family<Labels, Gauge> {
     family
 }
 
-fn gauges(registry: &mut Registry, name: &str, help: &str, series: impl IntoIterator<Item = Series>) {
+fn gauges(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    series: impl IntoIterator<Item = Series>,
+) {
     registry.register(name, help, family(series));
 }
 
-fn gauges_in(registry: &mut Registry, name: &str, help: &str, unit: Unit, series: impl IntoIterator<Item = Series>) {
+fn gauges_in(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    unit: Unit,
+    series: impl IntoIterator<Item = Series>,
+) {
     registry.register_with_unit(name, help, unit, family(series));
 }
 
 /// Ages and instants; what never was has no series.
-fn seconds(registry: &mut Registry, name: &str, help: &str, series: impl IntoIterator<Item = (Labels, Option<f64>)>) {
+fn seconds(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    series: impl IntoIterator<Item = (Labels, Option<f64>)>,
+) {
     let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
     for (labels, value) in series {
         if let Some(value) = value {

@@ -11,4 +11,6 @@ mod process;
 
 pub use counters::{Counters, Delivered};
 pub use logs::{chain, init};
-pub use metrics::{AccountStanding, DirectoryStanding, Format, HookSeries, Standing, StoreStanding, page};
+pub use metrics::{
+    AccountStanding, DirectoryStanding, Format, HookSeries, Standing, StoreStanding, page,
+};

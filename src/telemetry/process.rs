@@ -22,10 +22,16 @@ impl Process {
     pub(super) fn now() -> Self {
         let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
         Self {
-            cpu_seconds: getrusage(UsageWho::RUSAGE_SELF).ok().map(|usage| seconds(usage.user_time()) + seconds(usage.system_time())),
-            resident_bytes: fs::read_to_string("/proc/self/status").ok().and_then(|status| resident(&status)),
+            cpu_seconds: getrusage(UsageWho::RUSAGE_SELF)
+                .ok()
+                .map(|usage| seconds(usage.user_time()) + seconds(usage.system_time())),
+            resident_bytes: fs::read_to_string("/proc/self/status")
+                .ok()
+                .and_then(|status| resident(&status)),
             // The one that counts them is not meant.
-            open_fds: fs::read_dir("/proc/self/fd").ok().map(|fds| (fds.count() as u64).saturating_sub(1)),
+            open_fds: fs::read_dir("/proc/self/fd")
+                .ok()
+                .map(|fds| (fds.count() as u64).saturating_sub(1)),
             max_fds: getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft),
         }
     }
@@ -47,13 +53,19 @@ mod tests {
         let Process { cpu_seconds, resident_bytes, open_fds, max_fds } = Process::now();
         assert!(cpu_seconds.is_some_and(|s| s > 0.0));
         assert!(resident_bytes.is_some_and(|b| b > 1024 * 1024), "{resident_bytes:?}");
-        assert!(open_fds.is_some_and(|n| n >= 3) && open_fds < max_fds, "{open_fds:?} of {max_fds:?}");
+        assert!(
+            open_fds.is_some_and(|n| n >= 3) && open_fds < max_fds,
+            "{open_fds:?} of {max_fds:?}"
+        );
         drop(file);
     }
 
     #[test]
     fn resident_memory_is_read_in_bytes() {
-        assert_eq!(resident("Name:\trosterd\nVmHWM:\t   9000 kB\nVmRSS:\t   2048 kB\n"), Some(2 * 1024 * 1024));
+        assert_eq!(
+            resident("Name:\trosterd\nVmHWM:\t   9000 kB\nVmRSS:\t   2048 kB\n"),
+            Some(2 * 1024 * 1024)
+        );
         assert_eq!(resident("Name:\trosterd\n"), None);
     }
 }

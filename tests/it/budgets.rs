@@ -165,11 +165,11 @@ impl Office {
             (person.is_held, person.is_due) = (false, false);
         }
         for held in &verdict.held {
-            self.people[whose(&held.change)].is_held = held.hold != HoldReason::Settling;
+            self.people[whose(&held.change)].is_held = held.hold != HoldReason::GracePeriod;
         }
-        for settling in &verdict.settling {
-            let person = &mut self.people[number(settling.guid)];
-            (person.first_seen, person.is_due) = (Some(settling.first_seen), settling.due.is_some());
+        for grace_periods in &verdict.grace_periods {
+            let person = &mut self.people[number(grace_periods.guid)];
+            (person.first_seen, person.is_due) = (Some(grace_periods.first_seen), grace_periods.due.is_some());
         }
         for (change, approved) in verdict.admitted.changes() {
             let (person, class) = (&mut self.people[whose(change)], change.class.expect("a class"));
@@ -292,7 +292,7 @@ proptest! {
         office.want(class, &everybody);
         // All are seen once, and those who have to settle have settled.
         office.full();
-        office.now = office.now.plus(office.limits.settle);
+        office.now = office.now.plus(office.limits.grace_period);
         let allowed = office.limits.allowed(class, people as u64);
         let before = office.applied.len();
         for (from, count, minutes) in &slices {
@@ -315,7 +315,7 @@ proptest! {
         let leavers: BTreeSet<usize> = leavers.into_iter().map(|n| n % people).collect();
         office.want(mass, &(0..people).collect());
         office.full();
-        office.now = office.now.plus(office.limits.settle);
+        office.now = office.now.plus(office.limits.grace_period);
         office.full();
         let held = office.people.iter().filter(|p| p.is_held).count() as u64;
         prop_assert!(held > office.limits.allowed(mass, people as u64) && office.applied.is_empty());
@@ -419,7 +419,7 @@ impl Shelf {
     async fn by_run(&mut self, changes: Vec<Change>, approve: bool) {
         // Nothing is held here: it is about what was applied.
         let limit = Limit { percent: 100, at_least: 1000, at_most: None };
-        let limits = Limits { settle: Duration::ZERO, classes: Class::ALL.map(|c| (c, limit)).into(), ..Limits::default() };
+        let limits = Limits { grace_period: Duration::ZERO, classes: Class::ALL.map(|c| (c, limit)).into(), ..Limits::default() };
         let approved = changes.iter().filter(|_| approve).map(Change::digest).collect();
         let (now, run) = (self.clock.now(), RunId(self.clock.new_id()));
         let situation = Situation {
@@ -480,7 +480,7 @@ impl Shelf {
             active_after: Some(active),
             approves: None,
             undoes: None,
-            because: None,
+            full_read_reason: None,
         }
     }
 

@@ -7,7 +7,7 @@ use adsim::{Fault, Sim, What, When, names};
 use rosterd::directory::ServerUrl;
 use rosterd::engine::{Cron, DirectoryConfig, Following, Request, Scope};
 use rosterd::model::{Reason, RunState, Status, Tier, Trigger};
-use rosterd::reconcile::Position;
+use rosterd::reconcile::Checkpoint;
 use rosterd::store::Run;
 
 use crate::firm::{Firm, alice};
@@ -22,7 +22,7 @@ fn hardly_ever() -> Cron {
 async fn followed(people: usize, adapt: impl FnOnce(&mut DirectoryConfig)) -> Firm {
     let firm = Firm::running(people, |config| {
         config.full = hardly_ever();
-        config.limits.settle = Duration::ZERO;
+        config.limits.grace_period = Duration::ZERO;
         adapt(config);
     })
     .await;
@@ -48,15 +48,15 @@ impl Firm {
         self.engine.run(&directory, request).await.expect("a run")
     }
 
-    async fn position(&self) -> Option<Position> {
+    async fn checkpoint(&self) -> Option<Checkpoint> {
         let name = self.engine.directory("corp").expect("corp").config.name.clone();
-        self.engine.store.directory(&name).await.expect("its state").position
+        self.engine.store.directory(&name).await.expect("its state").checkpoint
     }
 
     /// Changes what is remembered of how far changes were followed.
-    async fn remember(&self, change: impl FnOnce(&mut Position) + Send) {
+    async fn remember(&self, change: impl FnOnce(&mut Checkpoint) + Send) {
         let name = self.engine.directory("corp").expect("corp").config.name.clone();
-        let change = |state: &mut rosterd::store::DirectoryState| change(state.position.as_mut().expect("a position"));
+        let change = |state: &mut rosterd::store::DirectoryState| change(state.checkpoint.as_mut().expect("a position"));
         self.engine.store.change_directory(&name, change).await.expect("a state");
     }
 
@@ -94,13 +94,13 @@ impl Firm {
 async fn only_those_whom_changes_concern_are_read_however_many_answers_tell_of_them() {
     for round in [0, 1, 2] {
         let firm = followed(40, |_| {}).await;
-        assert_eq!((firm.tick().await.mode.as_str(), firm.tick().await.entries), ("delta", 0), "nothing has changed");
+        assert_eq!((firm.tick().await.mode.as_str(), firm.tick().await.entries), ("incremental", 0), "nothing has changed");
         firm.sim.set_dirsync_round(round);
         let leavers = firm.staff(3);
         firm.sim.edit(|ad| leavers.iter().for_each(|(name, _)| ad.disable(name.as_str())));
         firm.sim.clear_log();
         let run = firm.tick().await;
-        assert_eq!((run.mode.as_str(), run.entries, run.counts.suspend, run.state), ("delta", 3, 3, RunState::Succeeded), "{run:?}");
+        assert_eq!((run.mode.as_str(), run.entries, run.counts.suspend, run.state), ("incremental", 3, 3, RunState::Succeeded), "{run:?}");
         let asked = firm.sim.log().searches().iter().filter(|search| search.has_control("1.2.840.113556.1.4.841")).count();
         assert_eq!(asked, if round == 0 { 1 } else { 3_usize.div_ceil(round) }, "rounds of {round}");
         assert_eq!(firm.tick().await.entries, 0, "they are dealt with");
@@ -108,11 +108,11 @@ async fn only_those_whom_changes_concern_are_read_however_many_answers_tell_of_t
 }
 
 /// What happens, and what then is the reason to read everybody.
-type Trouble = (&'static str, fn(&Sim), fn(&mut Position), &'static str);
+type Trouble = (&'static str, fn(&Sim), fn(&mut Checkpoint), &'static str);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_changes_cannot_be_relied_on_everybody_is_read_and_it_is_told_why() {
-    let nothing: fn(&mut Position) = |_| {};
+    let nothing: fn(&mut Checkpoint) = |_| {};
     let faults: [fn(&Sim); 3] = [
         |sim| sim.faults().push(Fault::new(When::search().containing("organizationalunit"), What::OmitDirSyncControl)),
         |sim| sim.faults().push(Fault::new(When::search().containing("organizationalunit"), What::RepeatCookie).always()),
@@ -137,17 +137,25 @@ async fn where_changes_cannot_be_relied_on_everybody_is_read_and_it_is_told_why(
         trouble(&firm.sim);
         firm.remember(memory).await;
         let due = firm.due().await;
-        let because = due.because.as_ref().map(ToString::to_string).unwrap_or_default();
+        let because = due.full_read_reason.as_ref().map(ToString::to_string).unwrap_or_default();
         assert!(due.scope == Scope::All && because.contains(told), "{what}: {due:?}");
         firm.sim.faults().clear();
         let run = firm.engine.run(&firm.engine.directory("corp").unwrap(), due).await.expect("a run");
-        assert_eq!((run.mode.as_str(), run.because.as_deref(), run.counts.suspend), ("full", Some(because.as_str()), 1), "{what}: {run:?}");
+        assert_eq!(
+            (run.mode.as_str(), run.full_read_reason.as_deref(), run.counts.suspend),
+            ("full", Some(because.as_str()), 1),
+            "{what}: {run:?}"
+        );
         let is_alarm = run.warnings.iter().any(|warning| warning.contains("set back"));
         assert_eq!(is_alarm, *told == "set back", "{what}: {:?}", run.warnings);
         assert_eq!(firm.user(&address).await.causes.weightiest().map(|c| c.reason), Some(Reason::Disabled), "{what}");
         firm.sim.edit(|ad| ad.show_tombstones(true));
         let after = firm.tick().await;
-        assert_eq!((after.mode.as_str(), after.error.as_deref()), ("delta", None), "{what}: from there on changes are followed: {after:?}");
+        assert_eq!(
+            (after.mode.as_str(), after.error.as_deref()),
+            ("incremental", None),
+            "{what}: from there on changes are followed: {after:?}"
+        );
     }
 }
 
@@ -156,15 +164,15 @@ async fn what_a_run_did_not_bring_to_its_end_is_asked_for_again() {
     let firm = followed(20, |_| {}).await;
     let (name, address) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
-    let before = firm.position().await;
+    let before = firm.checkpoint().await;
     firm.sim.faults().push(Fault::new(When::search().containing("(objectguid="), What::Cut));
     let failed = firm.tick().await;
-    assert_eq!((failed.mode.as_str(), failed.state), ("delta", RunState::Failed), "{failed:?}");
-    assert_eq!(firm.position().await, before, "it has not got any further");
+    assert_eq!((failed.mode.as_str(), failed.state), ("incremental", RunState::Failed), "{failed:?}");
+    assert_eq!(firm.checkpoint().await, before, "it has not got any further");
     let run = firm.tick().await;
-    assert_eq!((run.mode.as_str(), run.counts.suspend), ("delta", 1), "{run:?}");
+    assert_eq!((run.mode.as_str(), run.counts.suspend), ("incremental", 1), "{run:?}");
     assert_eq!(firm.user(&address).await.status(), Status::Suspended);
-    assert_ne!(firm.position().await, before);
+    assert_ne!(firm.checkpoint().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,11 +189,11 @@ async fn whoever_has_a_tier_by_a_group_below_one_that_is_deleted_is_looked_at() 
         ad.add_member(inner, name.as_str());
         ad.add_member(names::BASIC, name.as_str());
     });
-    assert_eq!(firm.tick().await.mode, "delta");
+    assert_eq!(firm.tick().await.mode, "incremental");
     assert_eq!(firm.user(&address).await.tier, Tier::Pro);
     firm.sim.edit(|ad| ad.delete("Middle"));
     let run = firm.tick().await;
-    assert_eq!((run.mode.as_str(), firm.user(&address).await.tier), ("delta", Tier::Basic), "{run:?}");
+    assert_eq!((run.mode.as_str(), firm.user(&address).await.tier), ("incremental", Tier::Basic), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,7 +205,7 @@ async fn whoever_has_expired_is_looked_at_although_nothing_has_changed() {
     assert_eq!((firm.tick().await.entries, firm.user(&address).await.status()), (1, Status::Active));
     firm.later(Duration::from_mins(6));
     let run = firm.tick().await;
-    assert_eq!((run.mode.as_str(), run.entries, run.counts.suspend), ("delta", 1, 1), "{run:?}");
+    assert_eq!((run.mode.as_str(), run.entries, run.counts.suspend), ("incremental", 1, 1), "{run:?}");
     assert_eq!(firm.user(&address).await.causes.weightiest().map(|c| c.reason), Some(Reason::Expired));
     assert_eq!(firm.tick().await.entries, 0);
 }
@@ -209,9 +217,9 @@ async fn what_could_not_be_read_of_somebody_is_looked_at_again_although_nobody_t
     firm.sim.edit(|ad| ad.hide_attribute("userAccountControl", Some(name.as_str().into())));
     assert_eq!(firm.sync().await.error, None);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
-    assert_eq!((firm.tick().await.mode.as_str(), firm.user(&address).await.status()), ("delta", Status::Active), "nobody can see it");
+    assert_eq!((firm.tick().await.mode.as_str(), firm.user(&address).await.status()), ("incremental", Status::Active), "nobody can see it");
     firm.sim.edit(|ad| ad.show_attribute("userAccountControl"));
-    assert_eq!((firm.tick().await.mode.as_str(), firm.user(&address).await.status()), ("delta", Status::Suspended));
+    assert_eq!((firm.tick().await.mode.as_str(), firm.user(&address).await.status()), ("incremental", Status::Suspended));
     assert_eq!(firm.tick().await.entries, 0);
 }
 
@@ -220,15 +228,15 @@ async fn what_one_server_told_is_not_dealt_with_by_what_another_shows() {
     let firm = followed(20, |_| {}).await;
     let replica = firm.sim.replica("DC2").expect("another server");
     firm.reconfigure(|config| config.settings.servers.push(ServerUrl::parse(&replica.ldaps_url()).expect("a URL")));
-    assert_eq!(firm.tick().await.mode, "delta");
+    assert_eq!(firm.tick().await.mode, "incremental");
     let (name, _) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
-    let (before, due) = (firm.position().await, firm.due().await);
+    let (before, due) = (firm.checkpoint().await, firm.due().await);
     firm.sim.crash().await.expect("a crash");
     let run = firm.engine.run(&firm.engine.directory("corp").unwrap(), due).await.expect("a run");
-    assert_eq!((run.mode.as_str(), run.error.as_deref(), run.counts.suspend), ("delta", None, 1), "{run:?}");
-    assert_eq!(firm.position().await, before, "the other server may be behind");
-    let because = firm.due().await.because.map(|doubt| doubt.to_string()).unwrap_or_default();
+    assert_eq!((run.mode.as_str(), run.error.as_deref(), run.counts.suspend), ("incremental", None, 1), "{run:?}");
+    assert_eq!(firm.checkpoint().await, before, "the other server may be behind");
+    let because = firm.due().await.full_read_reason.map(|doubt| doubt.to_string()).unwrap_or_default();
     assert!(because.contains("another server"), "{because}");
 }
 
@@ -261,7 +269,7 @@ async fn a_change_in_the_middle_of_the_question_is_not_lost() {
         }
         assert_eq!(firm.sim.faults().pending(), 0, "{when}: it has happened");
         let run = firm.tick().await;
-        assert_eq!((run.mode.as_str(), firm.user(&address).await.status()), ("delta", Status::Suspended), "{when}: {run:?}");
+        assert_eq!((run.mode.as_str(), firm.user(&address).await.status()), ("incremental", Status::Suspended), "{when}: {run:?}");
     }
 }
 
@@ -287,10 +295,10 @@ async fn everybody_is_read_when_that_is_due_and_when_pins_are_given_up() {
     assert_ne!(firm.due().await.scope, Scope::All);
     firm.later(Duration::from_hours(25));
     let due = firm.due().await;
-    assert_eq!((due.scope, due.because), (Scope::All, None), "it is time");
+    assert_eq!((due.scope, due.full_read_reason), (Scope::All, None), "it is time");
     firm.tick().await;
     assert_ne!(firm.due().await.scope, Scope::All);
-    firm.engine.repin("corp", &alice()).await.expect("a repin");
+    firm.engine.rebaseline("corp", &alice()).await.expect("a rebaseline");
     assert_eq!(firm.due().await.scope, Scope::All, "what is so is to be accepted whole");
 }
 
@@ -331,7 +339,7 @@ async fn a_server_that_does_not_tell_of_changes_is_asked() {
         firm.sim.edit(|ad| ad.disable(name.as_str()));
         firm.is_suspended(&address).await;
         let run = until("its run is told", async || firm.runs().await.into_iter().find(|run| run.counts.suspend > 0)).await;
-        assert_eq!((run.trigger, run.mode.as_str()), (Trigger::Live, "delta"), "{what}");
+        assert_eq!((run.trigger, run.mode.as_str()), (Trigger::Live, "incremental"), "{what}");
     }
 }
 

@@ -133,8 +133,8 @@ fn the_defaults_are_those_of_the_parts_they_are_for() {
     let corp = machine.config(MINIMAL).directories.remove(0);
     let limits = Limits::default();
     assert_eq!(
-        (corp.safety.window, corp.safety.settle, corp.safety.approval_expires),
-        (limits.window, limits.settle, limits.approval_expires)
+        (corp.safety.window, corp.safety.grace_period, corp.safety.approval_expires),
+        (limits.window, limits.grace_period, limits.approval_expires)
     );
     for (class, limit) in corp.safety.classes {
         let theirs = limits.classes[&class];
@@ -155,7 +155,7 @@ fn a_file_with_ten_mistakes_reports_ten_problems_each_in_its_line() {
 timezone = "Berlin"
 
 [safety]
-settle = "ten minutes"
+grace-period = "ten minutes"
 gone = { percent = 120 }
 
 [[directory]]
@@ -483,9 +483,9 @@ fn a_secret_may_be_a_symbolic_link_and_a_systemd_credential() {
 fn what_is_said_for_a_directory_overrides_the_general_limits_key_by_key() {
     let machine = Machine::new();
     let general = "[safety]\nwindow = \"12h\"\ngone = { percent = 3, at-most = 20 }\n";
-    let own = "[directory.safety]\nsettle = \"0s\"\ngone = { at-most = 10 }\nconfirmed = { at-most = 99 }\n";
+    let own = "[directory.safety]\ngrace-period = \"0s\"\ngone = { at-most = 10 }\nconfirmed = { at-most = 99 }\n";
     let safety = machine.config(&format!("{general}{MINIMAL}{own}")).directories.remove(0).safety;
-    assert_eq!((safety.window, safety.settle), (Duration::from_hours(12), Duration::ZERO));
+    assert_eq!((safety.window, safety.grace_period), (Duration::from_hours(12), Duration::ZERO));
     let limit = |class| (safety.classes[&class].percent, safety.classes[&class].at_least, safety.classes[&class].at_most);
     assert_eq!(limit(Class::Gone), (3, 5, Some(10)));
     assert_eq!(limit(Class::Confirmed), (20, 10, Some(99)));

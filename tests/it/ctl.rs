@@ -72,7 +72,7 @@ fn changes() -> Value {
         change(
             "tier",
             "dora@example.com",
-            &json!({ "class": "downgrade", "held": "settling", "before": { "tier": "pro" }, "after": { "tier": "basic" } })
+            &json!({ "class": "downgrade", "held": "grace-period", "before": { "tier": "pro" }, "after": { "tier": "basic" } })
         ),
         change(
             "update",
@@ -199,7 +199,7 @@ fn a_plan_is_a_diff() {
       + carla@example.com  Carla Example, pro
 
     change tier: 1 (1 held)
-      ~ dora@example.com  tier: pro → basic  [held: settling]
+      ~ dora@example.com  tier: pro → basic  [held: grace-period]
 
     change addresses: 1
       ~ emil@example.org  primary email: emil@example.com → emil@example.org; secondary emails: nothing
@@ -209,7 +209,7 @@ fn a_plan_is_a_diff() {
       ~ fay@example.com  title: nothing → Head of Sales
 
     held: cluster  1 change: many changes of one cause, unusual for it
-    held: settling  1 change: it must still hold at a second look, which rosterd takes by itself
+    held: grace-period  1 change: it must still hold at a recheck, which rosterd takes by itself
 
     quarantined: 1
       ? CN=Hal,DC=corp,DC=example,DC=com  contested-address
@@ -309,7 +309,7 @@ fn a_user() -> Value {
               "evidence": { "server": "rosterd", "attribute": "operator", "value": "stolen laptop", "seen_at": "2026-11-24T02:00:00.000Z" } },
             { "reason": "disabled", "since": "2026-11-24T02:57:00.000Z", "by": "directory corp", "evidence": seen("userAccountControl", "514")[0] }
         ] },
-        "quarantine": ["contested-address"], "pinned": [], "invited_at": null, "joined_at": "2026-03-02T09:00:00.000Z",
+        "quarantine": ["contested-address"], "overrides": [], "invited_at": null, "joined_at": "2026-03-02T09:00:00.000Z",
         "created_at": "2026-03-01T09:00:00.000Z", "updated_at": "2026-11-24T02:57:00.000Z" })
 }
 
@@ -451,7 +451,7 @@ fn every_way_to_end_has_its_exit_status() {
         [0, 3, 3, 1, 1]
     );
     let plan_ends = |held: Value| plan::exit(&sent(a_plan(&json!([change("suspend", "a@b.c", &json!({ "held": held }))])))).code();
-    let holds = [Value::Null, json!("settling"), json!("rejected"), json!("limit")];
+    let holds = [Value::Null, json!("grace-period"), json!("rejected"), json!("limit")];
     assert_eq!(holds.map(plan_ends), [0, 0, 0, 3]);
     let approval_ends = |waiting: Value| held::exit(&sent(with(a_run("succeeded"), &json!({ "waiting": waiting })))).code();
     assert_eq!([approval_ends(Value::Null), approval_ends(a_held_plan())], [0, 3]);

@@ -8,7 +8,7 @@ use rosterd::model::{Reason, RunState, Status};
 
 use crate::firm::{Firm, alice};
 
-const SETTLE: Duration = Duration::from_mins(11);
+const GRACE_PERIOD: Duration = Duration::from_mins(11);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_import_waits_for_approval_and_is_applied_exactly() {
@@ -69,8 +69,8 @@ async fn somebody_deleted_is_suspended_at_once_where_tombstones_can_be_seen_and_
             continue;
         }
         assert_eq!(after.status(), Status::Active, "{run:?}");
-        assert_eq!(run.held, 0, "settling is not held");
-        firm.later(SETTLE);
+        assert_eq!(run.held, 0, "a grace period is not held");
+        firm.later(GRACE_PERIOD);
         firm.sync().await;
         assert_eq!(firm.user(&user.id.to_string()).await.causes.weightiest().map(|c| c.reason), Some(Reason::Vanished));
     }
@@ -82,7 +82,7 @@ async fn an_ou_that_vanishes_from_sight_is_held_and_nobody_is_suspended() {
     let before = firm.active().await;
     firm.sim.edit(|ad| ad.hide_subtree("Sales"));
     let run = firm.sync().await;
-    firm.later(SETTLE);
+    firm.later(GRACE_PERIOD);
     let later = firm.sync().await;
     assert_eq!(firm.active().await, before);
     assert_eq!(later.state, RunState::Held, "{run:?}\n{later:?}");
@@ -125,7 +125,7 @@ async fn a_group_whose_members_are_hidden_takes_nothing_from_anybody() {
         ad.hide_attribute("memberOf", None);
     });
     firm.sync().await;
-    firm.later(SETTLE);
+    firm.later(GRACE_PERIOD);
     firm.sync().await;
     assert_eq!(firm.active().await, before);
 }
@@ -164,14 +164,14 @@ async fn a_narrowed_base_only_plans_until_it_is_approved() {
     assert_eq!(firm.reconfigure(|c| c.settings.bases = vec![engineering]), Outcome::Rescoped);
     let run = firm.sync().await;
     assert_eq!(run.state, RunState::Held, "{run:?}");
-    firm.later(SETTLE);
+    firm.later(GRACE_PERIOD);
     let run = firm.sync().await;
     assert_eq!((run.state, firm.active().await), (RunState::Held, before), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn approving_a_plan_accepts_the_scope_it_was_made_under_and_none_that_came_later() {
-    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let before = firm.active().await;
     let address = firm.users().await[0].addresses.primary.clone().unwrap().to_string();
     firm.reconfigure(|c| c.exclude = vec![address]);
@@ -196,7 +196,7 @@ async fn a_filter_that_excludes_somebody_visibly_suspends_and_an_attribute_that_
     let dn = user.link.as_ref().unwrap().dn.as_str().to_owned();
     firm.sim.edit(|ad| ad.set(dn.as_str(), "employeeType", "robot"));
     firm.sync().await;
-    firm.later(SETTLE);
+    firm.later(GRACE_PERIOD);
     let run = firm.sync().await;
     let cause = firm.user(&user.id.to_string()).await.causes.weightiest().cloned();
     assert_eq!(
@@ -247,7 +247,7 @@ async fn a_bind_that_ends_as_anonymous_is_no_bind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_server_serves_and_what_it_may_not_know_yet_waits() {
-    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let other = firm.sim.replica("DC2").unwrap();
     let url = rosterd::directory::ServerUrl::parse(&other.ldaps_url()).unwrap();
     assert_eq!(firm.reconfigure(|c| c.settings.servers.push(url)), Outcome::Changed);
@@ -260,7 +260,7 @@ async fn the_next_server_serves_and_what_it_may_not_know_yet_waits() {
     });
     let run = firm.sync().await;
     assert_eq!((run.error.as_deref(), run.counts.suspend), (None, 1), "disabled was seen, gone waits: {run:?}");
-    firm.clock.advance(SETTLE);
+    firm.clock.advance(GRACE_PERIOD);
     other.set_clock_skew(11 * 60);
     let later = firm.sync().await;
     assert_eq!(later.counts.suspend, 1, "{later:?}");

@@ -87,7 +87,7 @@ async fn of_people_without_a_user_it_tells_why_and_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_the_suspended_and_overruled_it_tells_what_would_give_them_back() {
-    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
     let (id, dn) = (|n: usize| users[n].id.to_string(), |n: usize| users[n].link.as_ref().unwrap().dn.as_str().to_owned());
     firm.sim.edit(|ad| {
@@ -111,7 +111,7 @@ async fn of_the_suspended_and_overruled_it_tells_what_would_give_them_back() {
     firm.engine.activate(&id(1), &alice()).await.unwrap();
     let told = explain(&firm, &id(1)).await;
     assert_eq!(told.user.map(|u| u.status()), Some(Status::Active));
-    let overruled = "overruled: it is not suspended as no-group, although the directory says so, until the directory says something else, or rosterctl user unpin";
+    let overruled = "overruled: it is not suspended as no-group, although the directory says so, until the directory says something else, or rosterctl user clear-override";
     assert_eq!(told.remedies, [overruled]);
     assert_eq!(told.entries[0].reading.as_ref().unwrap().tier, "none: in none of the groups, and without-group = \"suspend\"");
 

@@ -9,7 +9,7 @@ fn a_cause_that_is_replaced_by_one_that_waits_is_not_lifted_before() {
     let mut company = Company::running(40);
     let loss = Loss { hidden: [guid(7)].into(), ..Loss::default() };
     company.run(&loss);
-    company.later(company.limits.settle);
+    company.later(company.limits.grace_period);
     company.run(&loss);
     assert_eq!(company.user(7).causes.weightiest().map(|c| c.reason), Some(Reason::Vanished));
     // It is there again, elsewhere; and meanwhile somebody has said that no run may suspend it.

@@ -159,7 +159,7 @@ impl Story {
             company.bases = ["Engineering", "Sales", "Operations"].map(|ou| format!("OU={ou},{BASE}")).to_vec();
         }
         if !self.settles {
-            company.limits.settle = Duration::ZERO;
+            company.limits.grace_period = Duration::ZERO;
         }
         company.without = self.without;
         let mut company = company.at_work();
@@ -280,7 +280,7 @@ fn nobody_enabled_and_present_is_suspended_whatever_is_lost_beyond_the_floor() {
 fn what_can_be_told_from_leaving_takes_nothing_from_anybody_even_without_limits() {
     try_all(1_000, &story(), |story| {
         let mut company = story.company();
-        company.limits.settle = Duration::ZERO;
+        company.limits.grace_period = Duration::ZERO;
         for limit in company.limits.classes.values_mut() {
             *limit = Limit { percent: 100, at_least: 10_000, at_most: None };
         }
@@ -315,7 +315,7 @@ fn everybody_seen_disabled_is_suspended_within_one_run_or_waits_in_sight() {
                         .collect();
                     for user in seen {
                         let held = company.held.iter().find(|h| h.change.user == user.id && h.change.reason() == Some(Reason::Disabled));
-                        let waits = held.is_some_and(|h| h.hold != HoldReason::Settling);
+                        let waits = held.is_some_and(|h| h.hold != HoldReason::GracePeriod);
                         prop_assert!(user.status() == Status::Suspended || waits, "{} is active and nobody is told: {held:?}", user.id);
                     }
                     company.later(Duration::from_mins(*minutes));
@@ -373,7 +373,7 @@ fn slices_of_an_event_are_held_where_one_run_would_hold_it() {
     try_all(400, &lives, |(leavings, settles)| {
         let mut company = Company::running(30);
         company.limits.window = Duration::from_hours(48);
-        company.limits.settle = if settles { Duration::from_mins(10) } else { Duration::ZERO };
+        company.limits.grace_period = if settles { Duration::from_mins(10) } else { Duration::ZERO };
         for limit in company.limits.classes.values_mut() {
             *limit = Limit { percent: 100, at_least: 10_000, at_most: None };
         }
@@ -585,7 +585,7 @@ fn no_rejected_suspension_is_applied_while_the_directory_asks_for_the_same() {
             *limit = Limit { percent: 4, at_least: 1, at_most: None };
         }
         if !settles {
-            company.limits.settle = Duration::ZERO;
+            company.limits.grace_period = Duration::ZERO;
         }
         company.hold_all = hold_all;
         let mut rejected: Vec<(UserId, Guid, Reason, String)> = Vec::new();
@@ -597,7 +597,7 @@ fn no_rejected_suspension_is_applied_while_the_directory_asks_for_the_same() {
                     company.later(Duration::from_mins(*minutes));
                 }
                 Deed::Reject => {
-                    for held in company.held.iter().filter(|h| !matches!(h.hold, HoldReason::Settling | HoldReason::Rejected)) {
+                    for held in company.held.iter().filter(|h| !matches!(h.hold, HoldReason::GracePeriod | HoldReason::Rejected)) {
                         let (ChangeKind::Suspend { cause, .. }, Some(guid)) = (&held.change.kind, held.change.guid) else { continue };
                         let truth = &company.truth[&guid];
                         let is_applied = company.users[&held.change.user].causes.has(cause.reason);

@@ -510,5 +510,5 @@ async fn somebody_new_gets_the_address_of_a_leaver_when_an_operator_frees_it() {
     assert_eq!(firm.user(&ann.id.to_string()).await.status(), Status::Suspended);
     assert!(refused(firm.engine.release_address("ann@example.com", &alice()).await).contains("is active"));
     assert!(refused(firm.engine.release_address(&ann.id.to_string(), &alice()).await).contains("holds no address any more"));
-    assert!(refused(firm.engine.unpin("ann@example.com", &alice()).await).contains("nothing is overruled"));
+    assert!(refused(firm.engine.clear_override("ann@example.com", &alice()).await).contains("nothing is overruled"));
 }

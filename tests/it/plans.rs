@@ -9,7 +9,7 @@ use rosterd::reconcile::*;
 use crate::world::*;
 
 const NOTHING_LOST: fn() -> Loss = Loss::default;
-const SETTLE: Duration = Duration::from_mins(10);
+const GRACE_PERIOD: Duration = Duration::from_mins(10);
 
 #[test]
 fn a_first_import_of_more_than_fifty_waits_for_approval_and_fifty_do_not() {
@@ -59,14 +59,14 @@ fn an_account_expires_although_nothing_in_the_directory_changes() {
 }
 
 #[test]
-fn whoever_left_the_groups_is_suspended_after_the_second_look() {
+fn whoever_left_the_groups_is_suspended_after_the_recheck() {
     let mut company = Company::running(60);
     let truth = company.person(1);
     (truth.pro, truth.basic) = (false, false);
     company.run(&NOTHING_LOST());
     assert_eq!(company.status(1), Status::Active);
-    assert_eq!(company.waiting(), ["p1@example.com suspend settling"]);
-    company.later(SETTLE);
+    assert_eq!(company.waiting(), ["p1@example.com suspend grace-period"]);
+    company.later(GRACE_PERIOD);
     company.run(&NOTHING_LOST());
     assert_eq!(company.status(1), Status::Suspended);
     let truth = company.person(1);
@@ -85,8 +85,8 @@ fn a_tombstone_suspends_at_once_and_a_vanished_person_after_two_looks_and_a_witn
 
     company.person(2).life = Life::Purged;
     company.run(&NOTHING_LOST());
-    assert_eq!(company.waiting(), ["p2@example.com suspend settling"]);
-    company.later(SETTLE);
+    assert_eq!(company.waiting(), ["p2@example.com suspend grace-period"]);
+    company.later(GRACE_PERIOD);
     company.run(&NOTHING_LOST());
     assert_eq!(company.user(2).causes.weightiest().map(|c| c.reason), Some(Reason::Vanished));
 }
@@ -96,7 +96,7 @@ fn where_tombstones_are_visible_whoever_has_none_is_invisible_and_not_gone() {
     let mut company = Company::running(60);
     let seeing = Loss { tombstones_visible: true, hidden: [guid(2)].into(), ..Loss::default() };
     company.run(&seeing);
-    company.later(SETTLE);
+    company.later(GRACE_PERIOD);
     company.run(&seeing);
     assert_eq!((company.status(2), company.waiting()), (Status::Active, vec!["p2@example.com suspend no-witness".to_owned()]));
 }
@@ -107,7 +107,7 @@ fn an_organizational_unit_that_vanishes_is_one_held_event() {
     let lost = Loss { hidden_ous: ["Sales".to_owned()].into(), ..Loss::default() };
     for _ in 0..4 {
         company.run(&lost);
-        company.later(SETTLE);
+        company.later(GRACE_PERIOD);
     }
     assert_eq!(company.active(), 60);
     assert_eq!(company.held.len(), 20);
@@ -127,7 +127,7 @@ fn a_mass_event_is_held_and_the_few_who_are_disabled_go_through() {
         company.person(n).disabled = true;
     }
     company.run(&NOTHING_LOST());
-    company.later(SETTLE);
+    company.later(GRACE_PERIOD);
     company.run(&NOTHING_LOST());
     assert_eq!(company.active(), 87);
     assert!(company.held.iter().all(|h| matches!(h.hold, HoldReason::Cluster | HoldReason::Limit)), "{:?}", company.waiting());
@@ -241,11 +241,11 @@ fn a_protected_person_is_never_suspended_unasked() {
 }
 
 #[test]
-fn moving_out_of_scope_suspends_after_a_second_look_with_the_place_as_evidence() {
+fn moving_out_of_scope_suspends_after_a_recheck_with_the_place_as_evidence() {
     let mut company = Company::running(60);
     company.person(1).ou = "Elsewhere".into();
     company.run(&NOTHING_LOST());
-    company.later(SETTLE);
+    company.later(GRACE_PERIOD);
     company.run(&NOTHING_LOST());
     let cause = company.user(1).causes.weightiest().expect("a cause").clone();
     assert_eq!((cause.reason, cause.evidence.attribute.as_str()), (Reason::OutOfScope, "distinguishedName"));
@@ -304,7 +304,7 @@ fn people_without_a_group_are_what_the_configuration_says() {
         }
         for _ in 0..2 {
             company.run(&NOTHING_LOST());
-            company.later(SETTLE);
+            company.later(GRACE_PERIOD);
         }
         assert_eq!((company.status(0) == Status::Active).then(|| company.user(0).tier), tier, "{without:?}");
     }
@@ -317,20 +317,20 @@ fn an_operator_who_overrules_absence_is_not_overruled_until_the_directory_change
     let id = company.user(1).id;
     for _ in 0..2 {
         company.run(&NOTHING_LOST());
-        company.later(SETTLE);
+        company.later(GRACE_PERIOD);
     }
     let lifted: Vec<Cause> = company.user(1).causes.iter().cloned().collect();
-    let (before, after) = (BTreeSet::new(), lifted.iter().map(|c| Overruled::Reason(c.reason)).collect());
+    let (before, after) = (BTreeSet::new(), lifted.iter().map(|c| Override::Reason(c.reason)).collect());
     let lift = ChangeKind::Reactivate { lifted: lifted.into(), remaining: BTreeSet::new(), evidence: Vec::new() };
-    for kind in [lift, ChangeKind::Overrule { before, after }] {
+    for kind in [lift, ChangeKind::Override { before, after }] {
         company.users.get_mut(&id).unwrap().apply(&kind, Timestamp(0));
     }
     for _ in 0..3 {
         company.run(&NOTHING_LOST());
-        company.later(SETTLE);
+        company.later(GRACE_PERIOD);
     }
     assert_eq!(company.status(1), Status::Active);
     company.person(1).life = Life::Alive;
     company.run(&NOTHING_LOST());
-    assert!(company.user(1).pins.is_empty(), "seen again, the pin is over");
+    assert!(company.user(1).overrides.is_empty(), "seen again, the pin is over");
 }

@@ -113,7 +113,7 @@ fn a_reload_says_what_it_means_for_each_directory() {
 #[test]
 fn a_configuration_with_problems_changes_nothing_and_all_of_them_are_told() {
     let site = Site::running();
-    site.configure("[safety]\nsettle = \"soon\"", "page-size = 0\nexclude = [\"*\"]");
+    site.configure("[safety]\ngrace-period = \"soon\"", "page-size = 0\nexclude = [\"*\"]");
     let (code, problem) = site.daemon.ctl("reload");
     assert_eq!((code, &problem["status"]), (1, &Value::from(422)), "{problem:#}");
     let detail = problem["detail"].as_str().unwrap();
@@ -140,7 +140,7 @@ fn a_narrower_scope_only_plans_after_a_reload_and_who_is_seen_disabled_is_suspen
     let disabled = site.done("user list --status active")["users"][0]["directory"]["dn"].as_str().unwrap().to_owned();
     site.sim.edit(|ad| ad.disable(disabled.as_str()));
     let root = site.sim.root_dn();
-    let file = configuration(&site.sim, site.folder.path(), "[safety]\nsettle = \"0s\"", "");
+    let file = configuration(&site.sim, site.folder.path(), "[safety]\ngrace-period = \"0s\"", "");
     site.write(&file.replace(&format!("[\"{root}\"]"), &format!("[\"{engineering}\"]")));
     assert_eq!(outcome(&site.done("reload")), [("corp", "rescoped")]);
     let status = until("the run after the reload", || Some(site.status()).filter(|s| s["held"].as_u64() > Some(0)));

@@ -195,8 +195,8 @@ impl Office {
     /// Somebody who left and was created anew, somebody who left, somebody whose missing group an operator has overruled; and who
     /// the first is now.
     async fn leavers(&mut self) -> [String; 4] {
-        self.firm.reconfigure(|config| (config.mode, config.limits.settle) = (Mode::Apply, Duration::ZERO));
-        // The first run after a repin only plans. One that began before the repin, such as that of an unlock, does not count.
+        self.firm.reconfigure(|config| (config.mode, config.limits.grace_period) = (Mode::Apply, Duration::ZERO));
+        // The first run after a rebaseline only plans. One that began before the rebaseline, such as that of an unlock, does not count.
         self.firm.sync().await;
         let users = self.get("/v1/users?status=active&account=acme").await;
         let of = |n: usize, at: &str| users["users"][n].pointer(at).unwrap().as_str().unwrap().to_owned();
@@ -293,7 +293,7 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.post("/v1/directories/corp/pause", Some(json!({ "for": "4h" }))).await;
     office.post("/v1/directories/corp/pause", None).await;
     office.expect(400, "post /v1/directories/corp/pause", Some(json!({ "for": "8d" }))).await;
-    for what in ["resume", "unlock", "repin"] {
+    for what in ["resume", "unlock", "rebaseline"] {
         office.post(&format!("/v1/directories/corp/{what}"), None).await;
     }
     office.post("/v1/accounts", Some(json!({ "handle": "lab", "name": "Lab" }))).await;
@@ -324,8 +324,8 @@ async fn every_answer_is_as_the_openapi_document_says() {
     let [recreated, left, overruled, person] = office.leavers().await;
     office.post(&format!("/v1/users/{recreated}/relink"), Some(json!({ "object_guid": person }))).await;
     office.post(&format!("/v1/users/{left}/release-address"), None).await;
-    office.post(&format!("/v1/users/{overruled}/unpin"), None).await;
-    office.expect(409, &format!("post /v1/users/{overruled}/unpin"), None).await;
+    office.post(&format!("/v1/users/{overruled}/clear_override"), None).await;
+    office.expect(409, &format!("post /v1/users/{overruled}/clear_override"), None).await;
     office.get("/v1/users?tier=pro&domain=example.com&reason=disabled&unmanaged=true&sort=name").await;
     office.get("/v1/events?type=user.*&limit=50").await;
     office.get(&format!("/v1/events?run={id}&since=2020-01-01T00:00:00Z&after=3&subject={who}")).await;
@@ -467,7 +467,7 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
         "directory pause corp --for 4h".to_owned(),
         "directory resume corp".to_owned(),
         "directory unlock corp".to_owned(),
-        "directory repin corp".to_owned(),
+        "directory rebaseline corp".to_owned(),
         "domain release example.org --dry-run".to_owned(),
         "account rename lab --name Laboratory".to_owned(),
         "account policy lab outbound-calling=false".to_owned(),
@@ -495,7 +495,7 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
     }
     let [recreated, left, overruled, person] = office.leavers().await;
     let of_leavers =
-        [format!("user relink {recreated} {person}"), format!("user release-address {left}"), format!("user unpin {overruled}")];
+        [format!("user relink {recreated} {person}"), format!("user release-address {left}"), format!("user clear-override {overruled}")];
     for command in &of_leavers {
         works(&office, command).await;
     }

@@ -11,7 +11,7 @@ use rosterd::store::EventFilter;
 use crate::firm::{Firm, alice};
 use crate::world::*;
 
-const SETTLE: Duration = Duration::from_mins(11);
+const GRACE_PERIOD: Duration = Duration::from_mins(11);
 
 fn nothing_lost() -> Loss {
     Loss::default()
@@ -25,7 +25,7 @@ fn after(change: impl FnOnce(&mut Company)) -> (Company, Vec<WrittenChange>) {
     for _ in 0..2 {
         company.run(&nothing_lost());
         done.extend(company.written.clone());
-        company.later(SETTLE);
+        company.later(GRACE_PERIOD);
     }
     (company, done)
 }
@@ -35,7 +35,7 @@ fn runs(company: &mut Company) -> Vec<String> {
     for _ in 0..3 {
         company.run(&nothing_lost());
         kinds.extend(company.written.iter().map(|c| format!("{} {}", c.email.clone().unwrap_or_default(), c.kind)));
-        company.later(SETTLE);
+        company.later(GRACE_PERIOD);
     }
     kinds
 }
@@ -88,7 +88,7 @@ fn a_tier_is_given_back_until_the_directory_wants_another_one() {
     assert_eq!((company.user(0).tier, runs(&mut company).len()), (Tier::Pro, 0));
     company.person(0).pro = true;
     runs(&mut company);
-    assert!(company.user(0).pins.is_empty());
+    assert!(company.user(0).overrides.is_empty());
     company.person(0).pro = false;
     runs(&mut company);
     assert_eq!(company.user(0).tier, Tier::Basic);
@@ -122,7 +122,7 @@ fn an_address_that_somebody_else_has_by_now_is_left_alone() {
     company.truth.insert(guid(77), Facts { mail: "p1@example.com".to_owned(), proxies: Vec::new(), ..company.truth[&guid(2)].clone() });
     company.run(&nothing_lost());
     assert_eq!(company.undo(&done), ["new@example.com update: p1@example.com is somebody else's by now"]);
-    assert!(company.user(1).pins.is_empty());
+    assert!(company.user(1).overrides.is_empty());
 }
 
 #[test]
@@ -252,7 +252,7 @@ proptest! {
                 let is_positive = change.reason.as_deref().and_then(Reason::parse).is_some_and(Reason::is_positive);
                 prop_assert!(!is_again || is_positive, "{change:?}");
             }
-            company.later(SETTLE);
+            company.later(GRACE_PERIOD);
         }
     }
 }
@@ -264,7 +264,7 @@ fn leave_all_groups(firm: &Firm, who: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_suspended_a_department_is_taken_back_with_events_of_its_own_and_shows_it() {
-    let firm = Firm::running(100, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::running(100, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
     let dn = |n: usize| users[n].link.as_ref().unwrap().dn.as_str().to_owned();
     for n in 0..3 {
@@ -295,13 +295,13 @@ async fn a_run_that_suspended_a_department_is_taken_back_with_events_of_its_own_
     assert_eq!((&told.document["subject"], &told.document["data"]["actor"]), (&run.id.to_string().into(), &"alice".into()));
     let quiet = firm.sync().await;
     assert_eq!((quiet.counts.total(), quiet.held), (0, 0), "the directory is overruled");
-    firm.engine.unpin(&users[0].id.to_string(), &alice()).await.unwrap();
+    firm.engine.clear_override(&users[0].id.to_string(), &alice()).await.unwrap();
     assert_eq!(firm.sync().await.counts.suspend, 1, "and no longer");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_undo_needs_no_directory_and_gives_nobody_back_who_left_meanwhile() {
-    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
     let dn = |n: usize| users[n].link.as_ref().unwrap().dn.as_str().to_owned();
     for n in 0..2 {

@@ -2,7 +2,7 @@
 //!
 //! `upgrade/0.1.0.sql` is the dump of a store that 0.1.0 wrote on the company that [`company`] makes again. In it, one user
 //! is suspended as disabled, one as expired, one by an operator; one returned from `no-group` by an operator's word; one
-//! waits for the second look at `no-group`; two newcomers contest an address; one user is invited; one is protected; and
+//! waits for the recheck at `no-group`; two newcomers contest an address; one user is invited; one is protected; and
 //! an operator has rejected the suspension of five people who are deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,7 +97,7 @@ async fn statuses(firm: &Firm) -> BTreeMap<Vec<u8>, String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_alone_suspends_and_reactivates_no_user() {
     let (firm, people, before) = company().await;
-    // The person who waits for the second look is in a group again, so that nothing in the directory asks for a change.
+    // The person who waits for the recheck is in a group again, so that nothing in the directory asks for a change.
     firm.sim.edit(|ad| ad.add_member(names::BASIC, people[2]));
     for _ in 0..3 {
         let (run, full) = (tick(&firm).await, firm.sync().await);

@@ -19,7 +19,12 @@ pub(crate) struct Directory {
 impl Directory {
     /// This simulator. The folder is to hold its [files](write_files).
     pub(crate) fn of(sim: &Sim, folder: &Path) -> Self {
-        Self { url: sim.ldaps_url(), bind_dn: sim.service_upn(), base: sim.root_dn(), ..Self::nowhere(folder) }
+        Self {
+            url: sim.ldaps_url(),
+            bind_dn: sim.service_upn(),
+            base: sim.root_dn(),
+            ..Self::nowhere(folder)
+        }
     }
 
     /// None yet, but with its files in the folder.
@@ -31,7 +36,8 @@ impl Directory {
 
     /// The configuration of a daemon that has nothing else; `more` stands before the directory, `keys` are further ones of it.
     pub(crate) fn configuration(&self, folder: &Path, more: &str, keys: &str) -> String {
-        let (Self { url, ca_file, bind_dn, password_file, base }, folder) = (self, folder.display());
+        let (Self { url, ca_file, bind_dn, password_file, base }, folder) =
+            (self, folder.display());
         // Most say themselves when something is to be looked at.
         let live = if keys.contains("live =") { "" } else { "live = false" };
         format!(

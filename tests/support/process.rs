@@ -33,13 +33,21 @@ pub(crate) struct Daemon {
 impl Programs {
     /// Those of this build.
     pub(crate) fn built() -> Self {
-        Self { rosterd: env!("CARGO_BIN_EXE_rosterd").into(), rosterctl: env!("CARGO_BIN_EXE_rosterctl").into() }
+        Self {
+            rosterd: env!("CARGO_BIN_EXE_rosterd").into(),
+            rosterctl: env!("CARGO_BIN_EXE_rosterctl").into(),
+        }
     }
 
     fn daemon(&self, folder: &Path) -> Command {
         let mut command = Command::new("env");
         // So that a limit on files is met as an error, like a full disk.
-        command.arg("--ignore-signal=XFSZ").arg(&self.rosterd).arg("--config").arg(folder.join("rosterd.toml")).stdin(Stdio::null());
+        command
+            .arg("--ignore-signal=XFSZ")
+            .arg(&self.rosterd)
+            .arg("--config")
+            .arg(folder.join("rosterd.toml"))
+            .stdin(Stdio::null());
         // Root operates every daemon; any other user who runs the tests has to say so.
         if !nix::unistd::geteuid().is_root() {
             command.arg("--own-user-operates");
@@ -70,7 +78,8 @@ impl Daemon {
     fn launch(folder: &Path, mut command: Command, rosterctl: PathBuf) -> Self {
         let log = folder.join("rosterd.log");
         let file = File::options().create(true).append(true).open(&log).expect("a log");
-        let child = command.stdout(file.try_clone().expect("a log")).stderr(file).spawn().expect("rosterd");
+        let child =
+            command.stdout(file.try_clone().expect("a log")).stderr(file).spawn().expect("rosterd");
         let mut daemon = Self { child, rosterctl, socket: folder.join("control.sock"), log };
         until("rosterd answers", || {
             let ended = daemon.child.try_wait().expect("a child");
@@ -82,14 +91,22 @@ impl Daemon {
 
     pub(crate) fn client(&self, command: &str) -> Command {
         let mut client = Command::new(&self.rosterctl);
-        client.args(["--json", "--yes", "--socket"]).arg(&self.socket).args(command.split_whitespace()).stdin(Stdio::null());
+        client
+            .args(["--json", "--yes", "--socket"])
+            .arg(&self.socket)
+            .args(command.split_whitespace())
+            .stdin(Stdio::null());
         client
     }
 
     pub(crate) fn ctl(&self, command: &str) -> (i32, Value) {
         let done = self.client(command).output().expect("rosterctl");
-        let document = serde_json::from_slice(&done.stdout)
-            .unwrap_or_else(|e| panic!("rosterctl {command} printed no single document: {e}\n{}", String::from_utf8_lossy(&done.stdout)));
+        let document = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| {
+            panic!(
+                "rosterctl {command} printed no single document: {e}\n{}",
+                String::from_utf8_lossy(&done.stdout)
+            )
+        });
         (done.status.code().expect("an exit status"), document)
     }
 
@@ -120,7 +137,8 @@ impl Daemon {
 
     /// What it answers on its socket, head and body.
     pub(crate) fn ask(&self, request: &str, headers: &str) -> String {
-        let mut stream = std::os::unix::net::UnixStream::connect(&self.socket).expect("a connection");
+        let mut stream =
+            std::os::unix::net::UnixStream::connect(&self.socket).expect("a connection");
         exchange(&mut stream, request, headers)
     }
 
@@ -130,8 +148,12 @@ impl Daemon {
 
     /// How much memory it has, in MiB: a line of /proc/PID/status, such as VmRSS.
     pub(crate) fn memory(&self, line: &str) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a status");
-        let kib = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')?.trim().strip_suffix(" kB")).expect("its line");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a status");
+        let kib = status
+            .lines()
+            .find_map(|l| l.strip_prefix(line)?.strip_prefix(':')?.trim().strip_suffix(" kB"))
+            .expect("its line");
         kib.parse::<f64>().expect("a number") / 1024.0
     }
 
@@ -165,7 +187,12 @@ impl Drop for Daemon {
 
 /// What comes back for a request without a body, until the other side hangs up.
 pub(crate) fn exchange(stream: &mut (impl Read + Write), request: &str, headers: &str) -> String {
-    stream.write_all(format!("{request} HTTP/1.1\r\nhost: rosterd\r\nconnection: close\r\n{headers}\r\n").as_bytes()).expect("a request");
+    stream
+        .write_all(
+            format!("{request} HTTP/1.1\r\nhost: rosterd\r\nconnection: close\r\n{headers}\r\n")
+                .as_bytes(),
+        )
+        .expect("a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     answer

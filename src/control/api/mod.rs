@@ -16,21 +16,26 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use accounts::{
-    Account, Accounts, Deletion, Domain, Domains, Invitation, Invitations, NewAccount, NewClaim, NewInvitations, NewPolicies, PolicyValue,
-    Release, ReleasedUser, Renaming, TxtRecord, UserCounts,
+    Account, Accounts, Deletion, Domain, Domains, Invitation, Invitations, NewAccount, NewClaim,
+    NewInvitations, NewPolicies, PolicyValue, Release, ReleasedUser, Renaming, TxtRecord,
+    UserCounts,
 };
 pub use directories::{
-    Accepted, Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, ManagedCounts, Pause, Progress, Reloaded,
-    ReloadedDirectory, ReloadedHook, Status,
+    Accepted, Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, ManagedCounts,
+    Pause, Progress, Reloaded, ReloadedDirectory, ReloadedHook, Status,
 };
-pub use events::{Deliveries, Delivery, Event, Events, Hook, HookCounts, Hooks, LogCheck, Redeliver, Redelivered, Replay, Sample};
+pub use events::{
+    Deliveries, Delivery, Event, Events, Hook, HookCounts, Hooks, LogCheck, Redeliver, Redelivered,
+    Replay, Sample,
+};
 pub use runs::{
-    Approval, Approving, Change, Changes, HeldGroup, HeldPlan, HeldPlans, LeftAlone, Plan, Quarantined, Read, Rejecting, Run, RunDetail,
-    Runs, Undo,
+    Approval, Approving, Change, Changes, HeldGroup, HeldPlan, HeldPlans, LeftAlone, Plan,
+    Quarantined, Read, Rejecting, Run, RunDetail, Runs, Undo,
 };
 pub use users::{
-    Activation, Contact, Contacts, Done, Elsewhere, ExplainedEntry, Explanation, Looked, NewTier, Quarantine, QuarantinedEntry, Relinking,
-    SignIn, SignInDecision, Suspension, User, UserCause, UserDetail, UserLink, UserSuspension, Users,
+    Activation, Contact, Contacts, Done, Elsewhere, ExplainedEntry, Explanation, Looked, NewTier,
+    Quarantine, QuarantinedEntry, Relinking, SignIn, SignInDecision, Suspension, User, UserCause,
+    UserDetail, UserLink, UserSuspension, Users,
 };
 
 /// An error (RFC 9457).

@@ -42,7 +42,7 @@ pub struct Run {
     pub undoes: Option<String>,
     /// Why it read everything, where changes were to be followed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub because: Option<String>,
+    pub full_read_reason: Option<String>,
 }
 
 /// What a run read.
@@ -112,7 +112,7 @@ pub struct Change {
     pub reason: Option<String>,
     /// What was seen.
     pub evidence: Value,
-    /// Why it waits: `limit`, `cluster`, `protected`, `no-witness`, `plan-only`, `gate`, `settling`, `rejected`.
+    /// Why it waits: `limit`, `cluster`, `protected`, `no-witness`, `plan-only`, `gate`, `grace-period`, `rejected`.
     pub held: Option<String>,
     /// What was.
     pub before: Value,

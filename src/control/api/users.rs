@@ -37,7 +37,7 @@ pub struct User {
     /// What of its entry cannot be used.
     pub quarantine: Vec<String>,
     /// Reasons an operator has overruled until AD changes.
-    pub pinned: Vec<String>,
+    pub overrides: Vec<String>,
     /// When it was invited.
     pub invited_at: Option<String>,
     /// When it first signed in.
@@ -189,7 +189,9 @@ impl Drop for SignIn {
 impl fmt::Debug for SignIn {
     /// Without the password, and whose it is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignIn").field("authenticated_by", &self.authenticated_by).finish_non_exhaustive()
+        f.debug_struct("SignIn")
+            .field("authenticated_by", &self.authenticated_by)
+            .finish_non_exhaustive()
     }
 }
 

@@ -6,7 +6,10 @@ mod users;
 use serde_json::{Value, json};
 
 use super::{Reloaded, api};
-use crate::engine::{Attempt, DirectoryStatus, Ended, Examination, HookStatus, Outcome, Progress, Release, Sampled, Step, Touched};
+use crate::engine::{
+    Attempt, DirectoryStatus, Ended, Examination, HookStatus, Outcome, Progress, Release, Sampled,
+    Step, Touched,
+};
 use crate::model::{Account, Claim, Class, Guid, Handle, HoldReason, Status, Timestamp};
 use crate::store::{ChainBreak, Delivery, HookStanding, LogHead, StoredEvent, Verified};
 
@@ -74,11 +77,15 @@ pub(super) fn directory(status: DirectoryStatus) -> api::DirectoryStatus {
 pub(super) fn reloaded(reloaded: Reloaded) -> api::Reloaded {
     let Reloaded { directories, hooks, needs_restart } = reloaded;
     let word = |outcome: Outcome| outcome.as_str().to_owned();
-    let directory =
-        |(name, outcome): (crate::model::DirectoryName, Outcome)| api::ReloadedDirectory { name: name.to_string(), outcome: word(outcome) };
+    let directory = |(name, outcome): (crate::model::DirectoryName, Outcome)| {
+        api::ReloadedDirectory { name: name.to_string(), outcome: word(outcome) }
+    };
     api::Reloaded {
         directories: directories.into_iter().map(directory).collect(),
-        hooks: hooks.into_iter().map(|(name, outcome)| api::ReloadedHook { name, outcome: word(outcome) }).collect(),
+        hooks: hooks
+            .into_iter()
+            .map(|(name, outcome)| api::ReloadedHook { name, outcome: word(outcome) })
+            .collect(),
         needs_restart: needs_restart.into_iter().map(str::to_owned).collect(),
     }
 }
@@ -90,15 +97,23 @@ pub(super) fn status(
     hooks: &[HookStatus],
     attention: Option<String>,
 ) -> api::Status {
-    let (removed, hooks): (Vec<_>, Vec<_>) = hooks.iter().partition(|hook| hook.kept_until.is_some());
-    let count = |of: fn(&HookStanding) -> u64, hooks: &[&HookStatus]| hooks.iter().map(|hook| of(&hook.standing)).sum();
+    let (removed, hooks): (Vec<_>, Vec<_>) =
+        hooks.iter().partition(|hook| hook.kept_until.is_some());
+    let count = |of: fn(&HookStanding) -> u64, hooks: &[&HookStatus]| {
+        hooks.iter().map(|hook| of(&hook.standing)).sum()
+    };
     let hooks = api::HookCounts {
         pending: count(|s| s.pending, &hooks),
         failed: count(|s| s.failed, &hooks),
         removed: count(|s| s.pending, &removed),
         attention: attention.into_iter().collect(),
     };
-    api::Status { version: env!("CARGO_PKG_VERSION").to_owned(), started_at: time(started_at), directories, hooks }
+    api::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: time(started_at),
+        directories,
+        hooks,
+    }
 }
 
 /// How far a run has come.
@@ -108,24 +123,46 @@ pub(super) fn progress(progress: &Progress) -> api::Progress {
 }
 
 /// What following the chain of the log came to.
-pub(super) fn log_check(outcome: Result<Verified, ChainBreak>, noted: Option<LogHead>) -> api::LogCheck {
+pub(super) fn log_check(
+    outcome: Result<Verified, ChainBreak>,
+    noted: Option<LogHead>,
+) -> api::LogCheck {
     match outcome {
         Ok(verified) => {
             let Verified { begins_after: _, head, keyed_from } = verified;
             let (entries, proves) = (head.seq, Some(proves(&verified, noted)));
             let head = Some(head.to_string());
-            api::LogCheck { intact: true, entries, broken_at: None, finding: None, head, keyed_from, proves }
+            api::LogCheck {
+                intact: true,
+                entries,
+                broken_at: None,
+                finding: None,
+                head,
+                keyed_from,
+                proves,
+            }
         }
         Err(ChainBreak { seq, finding }) => {
             let entries = seq.saturating_sub(1);
             let (broken_at, finding) = (Some(seq), Some(finding.to_owned()));
-            api::LogCheck { intact: false, entries, broken_at, finding, head: None, keyed_from: None, proves: None }
+            api::LogCheck {
+                intact: false,
+                entries,
+                broken_at,
+                finding,
+                head: None,
+                keyed_from: None,
+                proves: None,
+            }
         }
     }
 }
 
 /// The sentence on what an unbroken chain proves, and what it does not.
-fn proves(Verified { begins_after, head, keyed_from }: &Verified, noted: Option<LogHead>) -> String {
+fn proves(
+    Verified { begins_after, head, keyed_from }: &Verified,
+    noted: Option<LogHead>,
+) -> String {
     let (first, last) = (begins_after + 1, head.seq);
     if last < first {
         return "The log is empty: that proves nothing.".to_owned();
@@ -157,7 +194,16 @@ fn proves(Verified { begins_after, head, keyed_from }: &Verified, noted: Option<
 /// How a hook does.
 pub(super) fn hook(status: HookStatus) -> api::Hook {
     let HookStatus { name, events, target, state, standing, lag, kept_until } = status;
-    let HookStanding { pending, failed, delivered, oldest: _, delivered_at, error, error_at, gone: _ } = standing;
+    let HookStanding {
+        pending,
+        failed,
+        delivered,
+        oldest: _,
+        delivered_at,
+        error,
+        error_at,
+        gone: _,
+    } = standing;
     api::Hook {
         name,
         events,
@@ -176,9 +222,33 @@ pub(super) fn hook(status: HookStatus) -> api::Hook {
 
 /// One event on its way to a hook.
 pub(super) fn delivery(delivery: Delivery) -> api::Delivery {
-    let Delivery { seq, event, kind, subject, state, attempts, first_at, next_at, done_at, error, output } = delivery;
+    let Delivery {
+        seq,
+        event,
+        kind,
+        subject,
+        state,
+        attempts,
+        first_at,
+        next_at,
+        done_at,
+        error,
+        output,
+    } = delivery;
     let (since, next_at, done_at) = (time(first_at), next_at.map(time), done_at.map(time));
-    api::Delivery { seq, event: event.to_string(), kind, subject, state, attempts, since, next_at, done_at, error, output }
+    api::Delivery {
+        seq,
+        event: event.to_string(),
+        kind,
+        subject,
+        state,
+        attempts,
+        since,
+        next_at,
+        done_at,
+        error,
+        output,
+    }
 }
 
 /// What a hook made of a sample.
@@ -190,7 +260,15 @@ pub(super) fn sample(hook: &str, sampled: Sampled) -> api::Sample {
         Ended::Gone => Some("it answered 410 Gone".to_owned()),
     };
     let took_ms = took.as_millis() as u64;
-    api::Sample { hook: hook.to_owned(), event: event.to_string(), kind, delivered: error.is_none(), error, output, took_ms }
+    api::Sample {
+        hook: hook.to_owned(),
+        event: event.to_string(),
+        kind,
+        delivered: error.is_none(),
+        error,
+        output,
+        took_ms,
+    }
 }
 
 fn guid(guid: Guid) -> String {
@@ -198,7 +276,11 @@ fn guid(guid: Guid) -> String {
 }
 
 /// An account, with the claims and the directories that are its own.
-pub(super) fn account(account: Account, domains: Vec<api::Domain>, directories: Vec<String>) -> api::Account {
+pub(super) fn account(
+    account: Account,
+    domains: Vec<api::Domain>,
+    directories: Vec<String>,
+) -> api::Account {
     let Account { id, handle, name, kind, policies, users, created_at } = account;
     let count = |status| users.get(&status).copied().unwrap_or(0);
     api::Account {
@@ -222,7 +304,18 @@ pub(super) fn account(account: Account, domains: Vec<api::Domain>, directories: 
 /// A claim of the account with this handle.
 pub(super) fn domain(claim: Claim, account: &Handle) -> api::Domain {
     let record = api::TxtRecord { name: claim.record_name(), value: claim.record_value() };
-    let Claim { id, account: _, domain, state, token: _, claimed_at, verified_at, checked_at, finding, misses: _ } = claim;
+    let Claim {
+        id,
+        account: _,
+        domain,
+        state,
+        token: _,
+        claimed_at,
+        verified_at,
+        checked_at,
+        finding,
+        misses: _,
+    } = claim;
     api::Domain {
         id: id.to_string(),
         account: account.to_string(),
@@ -257,7 +350,14 @@ pub(super) fn release(release: Release, dry_run: bool) -> api::Release {
 /// An event.
 pub(super) fn event(event: StoredEvent) -> api::Event {
     let StoredEvent { seq, document } = event;
-    api::Event { seq, document: if document.is_object() { document } else { Value::Object(serde_json::Map::new()) } }
+    api::Event {
+        seq,
+        document: if document.is_object() {
+            document
+        } else {
+            Value::Object(serde_json::Map::new())
+        },
+    }
 }
 
 /// What a check of a directory found.
@@ -265,7 +365,17 @@ pub fn check(directory: &str, found: Examination) -> api::Check {
     let ok = found.is_well();
     let step = |step: Step| {
         let Step { name, server, outcome, finding, remedy } = step;
-        api::CheckStep { name: name.to_owned(), server, outcome: outcome.as_str().to_owned(), finding, remedy }
+        api::CheckStep {
+            name: name.to_owned(),
+            server,
+            outcome: outcome.as_str().to_owned(),
+            finding,
+            remedy,
+        }
     };
-    api::Check { directory: directory.to_owned(), ok, steps: found.steps.into_iter().map(step).collect() }
+    api::Check {
+        directory: directory.to_owned(),
+        ok,
+        steps: found.steps.into_iter().map(step).collect(),
+    }
 }

@@ -40,7 +40,7 @@ pub(in crate::control) fn run(run: Run) -> api::Run {
         active_after: _,
         approves: _,
         undoes,
-        because,
+        full_read_reason,
     } = run;
     api::Run {
         id: id.to_string(),
@@ -59,15 +59,29 @@ pub(in crate::control) fn run(run: Run) -> api::Run {
         error,
         warnings,
         undoes: undoes.map(|run| run.to_string()),
-        because,
+        full_read_reason,
     }
 }
 
 /// A change that was written down.
 pub(in crate::control) fn stored_change(change: WrittenChange) -> api::Change {
-    let WrittenChange { user, guid, email, kind, class: counted, reason, before, after, evidence, cluster, hold: held, outcome, at: _ } =
-        change;
-    let key = (outcome == "held").then(|| cause_key(counted, reason.as_deref(), cluster.as_deref()));
+    let WrittenChange {
+        user,
+        guid,
+        email,
+        kind,
+        class: counted,
+        reason,
+        before,
+        after,
+        evidence,
+        cluster,
+        hold: held,
+        outcome,
+        at: _,
+    } = change;
+    let key =
+        (outcome == "held").then(|| cause_key(counted, reason.as_deref(), cluster.as_deref()));
     api::Change {
         kind,
         class: counted.map(class),
@@ -106,14 +120,22 @@ pub(in crate::control) fn plan(directory: &str, proposed: Proposed) -> api::Plan
     let Proposed { sight, judged } = proposed;
     let verdict = judged.verdict;
     let admitted = verdict.admitted.changes().map(|(change, _)| planned(change, None));
-    let changes = admitted.chain(verdict.held.iter().map(|h| planned(&h.change, Some(h.hold)))).collect();
+    let changes =
+        admitted.chain(verdict.held.iter().map(|h| planned(&h.change, Some(h.hold)))).collect();
     let quarantined = verdict.quarantined.into_iter().map(|q| api::Quarantined {
         object_guid: guid(q.object_guid),
         dn: q.dn,
         reason: q.reason.as_str().to_owned(),
     });
     let warnings = sight.warnings.into_iter().chain(judged.warnings).collect();
-    api::Plan { id: None, directory: directory.to_owned(), changes, quarantined: quarantined.collect(), error: sight.failure, warnings }
+    api::Plan {
+        id: None,
+        directory: directory.to_owned(),
+        changes,
+        quarantined: quarantined.collect(),
+        error: sight.failure,
+        warnings,
+    }
 }
 
 /// What is known of a held plan beside itself.
@@ -128,7 +150,11 @@ pub(in crate::control) struct About {
 }
 
 /// A held plan; with its changes where they were asked for.
-pub(in crate::control) fn held(plan: HeldPlan, about: About, changes: Option<Vec<WrittenChange>>) -> api::HeldPlan {
+pub(in crate::control) fn held(
+    plan: HeldPlan,
+    about: About,
+    changes: Option<Vec<WrittenChange>>,
+) -> api::HeldPlan {
     let HeldPlan {
         id,
         directory,
@@ -167,15 +193,36 @@ pub(in crate::control) fn held(plan: HeldPlan, about: About, changes: Option<Vec
 fn group(summary: HeldSummary, groups: &BTreeMap<Guid, String>) -> api::HeldGroup {
     let HeldSummary { class: counted, hold: held, cluster, reason, count, approved } = summary;
     let key = cause_key(counted, reason.as_deref(), cluster.as_deref());
-    let guid: Option<Guid> = cluster.as_deref().and_then(|c| c.strip_prefix("group:")).and_then(|guid| guid.parse().ok());
+    let guid: Option<Guid> = cluster
+        .as_deref()
+        .and_then(|c| c.strip_prefix("group:"))
+        .and_then(|guid| guid.parse().ok());
     let name = guid.and_then(|guid| groups.get(&guid).cloned());
-    api::HeldGroup { class: counted.map(class), reason, cause: cluster, key, name, held: held.map(hold), count, approved }
+    api::HeldGroup {
+        class: counted.map(class),
+        reason,
+        cause: cluster,
+        key,
+        name,
+        held: held.map(hold),
+        count,
+        approved,
+    }
 }
 
 /// What taking a run back came to.
-pub(in crate::control) fn undone(undone: Undone, dry_run: bool, waiting: Option<api::HeldPlan>) -> api::Undo {
+pub(in crate::control) fn undone(
+    undone: Undone,
+    dry_run: bool,
+    waiting: Option<api::HeldPlan>,
+) -> api::Undo {
     let Undone { of, run: did, changes, left, read, waiting: _ } = undone;
-    let alone = |Left { user, email, kind, why }| api::LeftAlone { user_id: user.to_string(), email, kind, why };
+    let alone = |Left { user, email, kind, why }| api::LeftAlone {
+        user_id: user.to_string(),
+        email,
+        kind,
+        why,
+    };
     api::Undo {
         undoes: of.to_string(),
         dry_run,

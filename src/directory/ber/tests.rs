@@ -51,7 +51,13 @@ pub(in crate::directory) fn person() -> Vec<u8> {
             one("department", b"Sales"),
             one("objectGUID", &[0x9c, 0, 0xff, 4, 0x30, 0x84, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]),
             one("userAccountControl", b"512"),
-            one("objectSid", &[1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x51, 4, 0, 0]),
+            one(
+                "objectSid",
+                &[
+                    1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+                    0x51, 4, 0, 0,
+                ],
+            ),
             one("accountExpires", b"9223372036854775807"),
             one("sAMAccountName", b"jmueller"),
             one("userPrincipalName", b"j.mueller@corp.example"),
@@ -79,7 +85,10 @@ fn exhaust(frame: &[u8]) {
 #[test]
 fn an_entry_is_read_to_its_last_value() {
     let frame = person();
-    assert_eq!(EntryRef::parse(&frame).unwrap().dn(), "CN=Jörg Müller,OU=Staff,DC=corp,DC=example".as_bytes());
+    assert_eq!(
+        EntryRef::parse(&frame).unwrap().dn(),
+        "CN=Jörg Müller,OU=Staff,DC=corp,DC=example".as_bytes()
+    );
     let attributes = attributes(&frame).unwrap();
     assert_eq!(attributes.len(), 17);
     let groups = attributes.iter().find(|attribute| attribute.is("MEMBEROF")).unwrap();
@@ -108,7 +117,10 @@ fn an_entry_or_attribute_with_nothing_in_it_is_one() {
 #[test]
 fn an_entry_with_controls_is_read_without_them() {
     let entry = [tlv(OCTET_STRING, b"DC=x"), tlv(SEQUENCE, b"")].concat();
-    let frame = tlv(SEQUENCE, &[tlv(INTEGER, &[3]), tlv(SEARCH_RESULT_ENTRY, &entry), tlv(0xa0, b"")].concat());
+    let frame = tlv(
+        SEQUENCE,
+        &[tlv(INTEGER, &[3]), tlv(SEARCH_RESULT_ENTRY, &entry), tlv(0xa0, b"")].concat(),
+    );
     assert_eq!(EntryRef::parse(&frame).unwrap().dn(), b"DC=x");
 }
 
@@ -125,7 +137,11 @@ fn a_range_is_read_and_says_whether_there_is_more() {
     ] {
         let frame = entry(b"DC=x", &[attribute(description.as_bytes(), &[b"DC=y"])]);
         let attribute = attributes(&frame).unwrap()[0];
-        assert_eq!((attribute.name, attribute.options, attribute.range()), (&b"member"[..], options.as_bytes(), range), "{description}");
+        assert_eq!(
+            (attribute.name, attribute.options, attribute.range()),
+            (&b"member"[..], options.as_bytes(), range),
+            "{description}"
+        );
     }
 }
 
@@ -144,7 +160,11 @@ fn a_range_that_cannot_be_read_is_no_whole_attribute() {
         "range=*-0",
     ] {
         let frame = entry(b"DC=x", &[attribute(format!("member;{option}").as_bytes(), &[b"DC=y"])]);
-        assert_eq!(attributes(&frame).unwrap_err(), BerError::Range { octets: option.len() }, "{option}");
+        assert_eq!(
+            attributes(&frame).unwrap_err(),
+            BerError::Range { octets: option.len() },
+            "{option}"
+        );
     }
 }
 
@@ -152,8 +172,14 @@ fn a_range_that_cannot_be_read_is_no_whole_attribute() {
 fn a_value_that_cannot_be_read_costs_the_attribute_and_not_only_itself() {
     let good = || attribute(b"cn", &[b"x"]);
     for (values, error) in [
-        (vec![4, 1, b'a', 2, 1, 5], BerError::Unexpected { what: "AttributeValue", wanted: OCTET_STRING, tag: INTEGER }),
-        (vec![4, 1, b'a', 0x24, 0], BerError::Unexpected { what: "AttributeValue", wanted: OCTET_STRING, tag: 0x24 }),
+        (
+            vec![4, 1, b'a', 2, 1, 5],
+            BerError::Unexpected { what: "AttributeValue", wanted: OCTET_STRING, tag: INTEGER },
+        ),
+        (
+            vec![4, 1, b'a', 0x24, 0],
+            BerError::Unexpected { what: "AttributeValue", wanted: OCTET_STRING, tag: 0x24 },
+        ),
         (vec![4, 1, b'a', 4, 2, b'b'], BerError::Overrun { tag: OCTET_STRING, length: 2, left: 1 }),
         (vec![4, 1, b'a', 4], BerError::Truncated { left: 1 }),
         (vec![4, 0x80, 0, 0], BerError::Indefinite { tag: OCTET_STRING }),
@@ -173,18 +199,28 @@ fn a_value_that_cannot_be_read_costs_the_attribute_and_not_only_itself() {
 fn an_entry_of_another_shape_is_refused() {
     let message = |parts: &[Vec<u8>]| tlv(SEQUENCE, &parts.concat());
     let (id, dn, none) = (tlv(INTEGER, &[3]), tlv(OCTET_STRING, b"DC=x"), tlv(SEQUENCE, b""));
-    let entry = |parts: &[Vec<u8>]| message(&[id.clone(), tlv(SEARCH_RESULT_ENTRY, &parts.concat())]);
+    let entry =
+        |parts: &[Vec<u8>]| message(&[id.clone(), tlv(SEARCH_RESULT_ENTRY, &parts.concat())]);
     for (frame, error) in [
         (vec![], BerError::Missing { what: "LDAPMessage" }),
         (vec![SEQUENCE], BerError::Truncated { left: 1 }),
         (vec![SEQUENCE, 0], BerError::Missing { what: "messageID" }),
         (vec![SEQUENCE, 0, 0], BerError::Trailing { what: "LDAPMessage", bytes: 1 }),
         (message(std::slice::from_ref(&id)), BerError::Missing { what: "SearchResultEntry" }),
-        (message(&[id.clone(), tlv(0x65, b"")]), BerError::Unexpected { what: "SearchResultEntry", wanted: 0x64, tag: 0x65 }),
+        (
+            message(&[id.clone(), tlv(0x65, b"")]),
+            BerError::Unexpected { what: "SearchResultEntry", wanted: 0x64, tag: 0x65 },
+        ),
         (entry(&[]), BerError::Missing { what: "objectName" }),
         (entry(std::slice::from_ref(&dn)), BerError::Missing { what: "attributes" }),
-        (entry(&[none.clone(), dn.clone()]), BerError::Unexpected { what: "objectName", wanted: 0x04, tag: 0x30 }),
-        (entry(&[dn.clone(), none.clone(), dn.clone()]), BerError::Trailing { what: "attributes", bytes: 6 }),
+        (
+            entry(&[none.clone(), dn.clone()]),
+            BerError::Unexpected { what: "objectName", wanted: 0x04, tag: 0x30 },
+        ),
+        (
+            entry(&[dn.clone(), none.clone(), dn.clone()]),
+            BerError::Trailing { what: "attributes", bytes: 6 },
+        ),
     ] {
         assert_eq!(EntryRef::parse(&frame).unwrap_err(), error, "{frame:02x?}");
     }
@@ -202,15 +238,24 @@ fn the_paged_results_control_gives_size_and_cookie() {
 fn a_paged_results_control_of_another_shape_is_refused() {
     for (value, error) in [
         (&b""[..], BerError::Missing { what: "realSearchControlValue" }),
-        (&[0x31, 0], BerError::Unexpected { what: "realSearchControlValue", wanted: 0x30, tag: 0x31 }),
+        (
+            &[0x31, 0],
+            BerError::Unexpected { what: "realSearchControlValue", wanted: 0x30, tag: 0x31 },
+        ),
         (&[0x30, 0], BerError::Missing { what: "size" }),
         (&[0x30, 3, 2, 1, 0], BerError::Missing { what: "cookie" }),
         (&[0x30, 4, 2, 0, 4, 0], BerError::Size { what: "size", octets: 0 }),
         (&[0x30, 9, 2, 5, 0, 0, 0, 0, 0, 4, 0], BerError::Size { what: "size", octets: 5 }),
         (&[0x30, 5, 2, 1, 0xff, 4, 0], BerError::Negative { what: "size" }),
-        (&[0x30, 5, 2, 1, 0, 0x24, 0], BerError::Unexpected { what: "cookie", wanted: 4, tag: 0x24 }),
+        (
+            &[0x30, 5, 2, 1, 0, 0x24, 0],
+            BerError::Unexpected { what: "cookie", wanted: 4, tag: 0x24 },
+        ),
         (&[0x30, 7, 2, 1, 0, 4, 0, 4, 0], BerError::Trailing { what: "cookie", bytes: 2 }),
-        (&[0x30, 5, 2, 1, 0, 4, 0, 4, 0], BerError::Trailing { what: "realSearchControlValue", bytes: 2 }),
+        (
+            &[0x30, 5, 2, 1, 0, 4, 0, 4, 0],
+            BerError::Trailing { what: "realSearchControlValue", bytes: 2 },
+        ),
     ] {
         assert_eq!(paged_results(value).unwrap_err(), error, "{value:02x?}");
     }
@@ -220,15 +265,22 @@ fn a_paged_results_control_of_another_shape_is_refused() {
 fn the_dirsync_control_tells_whether_there_is_more_and_gives_the_cookie() {
     let samba = [0x30, 10, 2, 1, 0, 2, 1, 0, 4, 2, 7, 7];
     assert_eq!(dirsync(&samba).unwrap(), DirSync { has_more: false, cookie: &[7, 7] });
-    let windows = [0x30, 0x84, 0, 0, 0, 15, 2, 4, 0xff, 0xff, 0xff, 0xff, 2, 1, 0, 4, 0x84, 0, 0, 0, 0];
+    let windows =
+        [0x30, 0x84, 0, 0, 0, 15, 2, 4, 0xff, 0xff, 0xff, 0xff, 2, 1, 0, 4, 0x84, 0, 0, 0, 0];
     assert_eq!(dirsync(&windows).unwrap(), DirSync { has_more: true, cookie: b"" });
     for (value, error) in [
         (&b""[..], BerError::Missing { what: "DirSyncResponseValue" }),
         (&[0x30, 0], BerError::Missing { what: "MoreResults" }),
         (&[0x30, 3, 2, 1, 0], BerError::Missing { what: "unused" }),
         (&[0x30, 6, 2, 1, 0, 2, 1, 0], BerError::Missing { what: "CookieServer" }),
-        (&[0x30, 8, 2, 1, 0, 2, 1, 0, 0x24, 0], BerError::Unexpected { what: "CookieServer", wanted: 4, tag: 0x24 }),
-        (&[0x30, 10, 2, 1, 0, 2, 1, 0, 4, 0, 4, 0], BerError::Trailing { what: "CookieServer", bytes: 2 }),
+        (
+            &[0x30, 8, 2, 1, 0, 2, 1, 0, 0x24, 0],
+            BerError::Unexpected { what: "CookieServer", wanted: 4, tag: 0x24 },
+        ),
+        (
+            &[0x30, 10, 2, 1, 0, 2, 1, 0, 4, 0, 4, 0],
+            BerError::Trailing { what: "CookieServer", bytes: 2 },
+        ),
     ] {
         assert_eq!(dirsync(value).unwrap_err(), error, "{value:02x?}");
     }
@@ -237,21 +289,34 @@ fn the_dirsync_control_tells_whether_there_is_more_and_gives_the_cookie() {
 #[test]
 fn an_error_says_what_is_wrong_with_numbers() {
     for (error, text) in [
-        (BerError::Overrun { tag: 4, length: 12, left: 10 }, "element 0x04 announces 12 bytes, and 10 are left"),
-        (BerError::Unexpected { what: "resultCode", wanted: 10, tag: 2 }, "resultCode must be element 0x0a and is 0x02"),
-        (BerError::NotUtf8 { what: "matchedDN", at: 3 }, "matchedDN is not UTF-8 from its byte 3 on"),
+        (
+            BerError::Overrun { tag: 4, length: 12, left: 10 },
+            "element 0x04 announces 12 bytes, and 10 are left",
+        ),
+        (
+            BerError::Unexpected { what: "resultCode", wanted: 10, tag: 2 },
+            "resultCode must be element 0x0a and is 0x02",
+        ),
+        (
+            BerError::NotUtf8 { what: "matchedDN", at: 3 },
+            "matchedDN is not UTF-8 from its byte 3 on",
+        ),
     ] {
         assert_eq!(error.to_string(), text);
     }
 }
 
 /// A change to some bytes: replaces the one at an index, or puts one in before it, or takes it out.
-pub(in crate::directory) fn mutation() -> impl Strategy<Value = (prop::sample::Index, Option<u8>, bool)> {
+pub(in crate::directory) fn mutation()
+-> impl Strategy<Value = (prop::sample::Index, Option<u8>, bool)> {
     (any::<prop::sample::Index>(), any::<Option<u8>>(), any::<bool>())
 }
 
 /// The bytes with the mutations applied.
-pub(in crate::directory) fn mutate(mut bytes: Vec<u8>, mutations: &[(prop::sample::Index, Option<u8>, bool)]) -> Vec<u8> {
+pub(in crate::directory) fn mutate(
+    mut bytes: Vec<u8>,
+    mutations: &[(prop::sample::Index, Option<u8>, bool)],
+) -> Vec<u8> {
     for (at, byte, insert) in mutations {
         if bytes.is_empty() {
             break;

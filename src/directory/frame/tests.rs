@@ -10,7 +10,13 @@ fn message(id: &[u8], rest: &[Vec<u8>]) -> Vec<u8> {
 
 /// The contents of a result.
 fn result(code: u8, matched_dn: &[u8], diagnostic: &[u8], more: &[Vec<u8>]) -> Vec<u8> {
-    [tlv(ENUMERATED, &[code]), tlv(OCTET_STRING, matched_dn), tlv(OCTET_STRING, diagnostic), more.concat()].concat()
+    [
+        tlv(ENUMERATED, &[code]),
+        tlv(OCTET_STRING, matched_dn),
+        tlv(OCTET_STRING, diagnostic),
+        more.concat(),
+    ]
+    .concat()
 }
 
 /// A control, of these parts.
@@ -37,33 +43,94 @@ const RESULTS: [(u8, Op); 8] = [
 /// One good message of every kind, and all forms of them that servers send.
 fn good() -> Vec<(Op, Vec<u8>)> {
     let done = || tlv(0x65, &result(0, b"", b"", &[]));
-    let paged = || control(&[tlv(OCTET_STRING, b"1.2.840.113556.1.4.319"), tlv(OCTET_STRING, &[0x30, 5, 2, 1, 0, 4, 0])]);
+    let paged = || {
+        control(&[
+            tlv(OCTET_STRING, b"1.2.840.113556.1.4.319"),
+            tlv(OCTET_STRING, &[0x30, 5, 2, 1, 0, 4, 0]),
+        ])
+    };
     let controls = |controls: &[Vec<u8>]| long(CONTROLS, &controls.concat());
-    let mut all: Vec<_> = RESULTS.into_iter().map(|(tag, op)| (op, message(&[2], &[long(tag, &result(0, b"", b"", &[]))]))).collect();
+    let mut all: Vec<_> = RESULTS
+        .into_iter()
+        .map(|(tag, op)| (op, message(&[2], &[long(tag, &result(0, b"", b"", &[]))])))
+        .collect();
     all.extend([
         (Op::SearchResultEntry, person()),
         (Op::SearchResultDone, message(&[3], &[done(), controls(&[paged()])])),
         (Op::SearchResultDone, message(&[3], &[done(), controls(&[])])),
         (
             Op::SearchResultDone,
-            message(&[3], &[done(), controls(&[control(&[tlv(OCTET_STRING, b"1.2.3"), tlv(BOOLEAN, &[0xff])]), paged()])]),
+            message(
+                &[3],
+                &[
+                    done(),
+                    controls(&[
+                        control(&[tlv(OCTET_STRING, b"1.2.3"), tlv(BOOLEAN, &[0xff])]),
+                        paged(),
+                    ]),
+                ],
+            ),
         ),
-        (Op::SearchResultDone, message(&[3], &[done(), controls(&[control(&[tlv(OCTET_STRING, b"1.2.3")])])])),
-        (Op::SearchResultDone, message(&[3], &[tlv(0x65, &result(10, b"DC=x", b"", &[tlv(REFERRAL, &uri())]))])),
-        (Op::SearchResultDone, message(&[3], &[tlv(0x65, &result(0, b"", b"", &[tlv(0x8c, b"to come"), tlv(0xad, &uri())]))])),
-        (Op::BindResponse, message(&[1], &[tlv(0x61, &result(14, b"", b"", &[tlv(SERVER_SASL_CREDS, b"\xff")]))])),
+        (
+            Op::SearchResultDone,
+            message(&[3], &[done(), controls(&[control(&[tlv(OCTET_STRING, b"1.2.3")])])]),
+        ),
+        (
+            Op::SearchResultDone,
+            message(&[3], &[tlv(0x65, &result(10, b"DC=x", b"", &[tlv(REFERRAL, &uri())]))]),
+        ),
+        (
+            Op::SearchResultDone,
+            message(
+                &[3],
+                &[tlv(0x65, &result(0, b"", b"", &[tlv(0x8c, b"to come"), tlv(0xad, &uri())]))],
+            ),
+        ),
+        (
+            Op::BindResponse,
+            message(&[1], &[tlv(0x61, &result(14, b"", b"", &[tlv(SERVER_SASL_CREDS, b"\xff")]))]),
+        ),
         (
             Op::ExtendedResponse,
-            message(&[1], &[tlv(0x78, &result(0, b"", b"", &[tlv(RESPONSE_NAME, b"1.2"), tlv(RESPONSE_VALUE, b"\xff")]))]),
+            message(
+                &[1],
+                &[tlv(
+                    0x78,
+                    &result(
+                        0,
+                        b"",
+                        b"",
+                        &[tlv(RESPONSE_NAME, b"1.2"), tlv(RESPONSE_VALUE, b"\xff")],
+                    ),
+                )],
+            ),
         ),
-        (Op::SearchResultReference, message(&[0x7f, 0xff, 0xff, 0xff], &[tlv(0x73, &[uri(), uri()].concat())])),
+        (
+            Op::SearchResultReference,
+            message(&[0x7f, 0xff, 0xff, 0xff], &[tlv(0x73, &[uri(), uri()].concat())]),
+        ),
         (
             Op::IntermediateResponse,
-            message(&[3], &[tlv(0x79, &[tlv(INTERMEDIATE_NAME, b"1.2"), tlv(INTERMEDIATE_VALUE, b"\xff")].concat())]),
+            message(
+                &[3],
+                &[tlv(
+                    0x79,
+                    &[tlv(INTERMEDIATE_NAME, b"1.2"), tlv(INTERMEDIATE_VALUE, b"\xff")].concat(),
+                )],
+            ),
         ),
         (Op::IntermediateResponse, message(&[3], &[tlv(0x79, b"")])),
         (Op::Other(2), message(&[4], &[tlv(0x42, b"")])),
-        (Op::Other(0), message(&[4], &[tlv(0x60, &[tlv(INTEGER, &[3]), tlv(OCTET_STRING, b""), tlv(0x80, b"")].concat())])),
+        (
+            Op::Other(0),
+            message(
+                &[4],
+                &[tlv(
+                    0x60,
+                    &[tlv(INTEGER, &[3]), tlv(OCTET_STRING, b""), tlv(0x80, b"")].concat(),
+                )],
+            ),
+        ),
     ]);
     all
 }
@@ -91,7 +158,12 @@ fn good_messages_are_admitted_as_they_came() {
 
 #[test]
 fn the_message_id_is_read_up_to_its_limit() {
-    for (id, wanted) in [(&[0][..], 0), (&[0, 0, 0, 5], 5), (&[0x12, 0x34], 0x1234), (&[0x7f, 0xff, 0xff, 0xff], i32::MAX)] {
+    for (id, wanted) in [
+        (&[0][..], 0),
+        (&[0, 0, 0, 5], 5),
+        (&[0x12, 0x34], 0x1234),
+        (&[0x7f, 0xff, 0xff, 0xff], i32::MAX),
+    ] {
         assert_eq!(admit(&message(id, &[tlv(0x42, b"")])).unwrap().message_id, wanted);
     }
     for (id, error) in [
@@ -111,9 +183,18 @@ fn the_first_bytes_already_refuse() {
         (&[0x30, 0x80], BerError::Indefinite { tag: 0x30 }.into()),
         (&[0x30, 0x85], BerError::LongLength { tag: 0x30, octets: 5 }.into()),
         (&[0x30, 0xff], BerError::LongLength { tag: 0x30, octets: 127 }.into()),
-        (&[0x30, 0x84, 0x02, 0x7f, 0xff, 0xfa], FrameError::TooLarge { bytes: 41_943_040, limit: 16_777_216 }),
-        (&[0x30, 0x84, 0x7f, 0xff, 0xff, 0xff], FrameError::TooLarge { bytes: 0x8000_0005, limit: MAX_FRAME }),
-        (&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], FrameError::TooLarge { bytes: 0x1_0000_0005, limit: MAX_FRAME }),
+        (
+            &[0x30, 0x84, 0x02, 0x7f, 0xff, 0xfa],
+            FrameError::TooLarge { bytes: 41_943_040, limit: 16_777_216 },
+        ),
+        (
+            &[0x30, 0x84, 0x7f, 0xff, 0xff, 0xff],
+            FrameError::TooLarge { bytes: 0x8000_0005, limit: MAX_FRAME },
+        ),
+        (
+            &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff],
+            FrameError::TooLarge { bytes: 0x1_0000_0005, limit: MAX_FRAME },
+        ),
     ] {
         let mut buf = BytesMut::from(bytes);
         assert_eq!(split(&mut buf), Err(error), "{bytes:02x?}");
@@ -134,10 +215,18 @@ fn an_entry_may_fill_the_limit_and_not_exceed_it() {
 
 #[test]
 fn other_answers_have_a_smaller_limit() {
-    let done = |size| message(&[1], &[long(0x65, &[result(0, b"", b"", &[]), long(0x8c, &vec![0; size])].concat())]);
+    let done = |size| {
+        message(
+            &[1],
+            &[long(0x65, &[result(0, b"", b"", &[]), long(0x8c, &vec![0; size])].concat())],
+        )
+    };
     let overhead = done(0).len();
     assert!(admit(&done(MAX_RESULT - overhead)).is_ok());
-    assert_eq!(admit(&done(MAX_RESULT - overhead + 1)), Err(FrameError::TooLarge { bytes: MAX_RESULT + 1, limit: MAX_RESULT }));
+    assert_eq!(
+        admit(&done(MAX_RESULT - overhead + 1)),
+        Err(FrameError::TooLarge { bytes: MAX_RESULT + 1, limit: MAX_RESULT })
+    );
 }
 
 #[test]
@@ -162,18 +251,26 @@ fn nothing_to_read_is_no_message_and_makes_room() {
 fn nesting_ends_at_the_limit() {
     let nested = |levels| (0..levels).fold(vec![], |inner, _| tlv(SEQUENCE, &inner));
     // The message is one level and the operation is one.
-    let frame = |levels| message(&[1], &[tlv(0x65, &result(0, b"", b"", &[tlv(0xac, &nested(levels - 3))]))]);
+    let frame = |levels| {
+        message(&[1], &[tlv(0x65, &result(0, b"", b"", &[tlv(0xac, &nested(levels - 3))]))])
+    };
     assert!(admit(&frame(MAX_DEPTH)).is_ok());
     let error = admit(&frame(MAX_DEPTH + 1)).unwrap_err();
     assert_eq!(error.to_string(), "LDAP message nested deeper than the limit of 12 levels");
-    assert_eq!(admit(&message(&[1], &[nested(20_000)])), Err(FrameError::TooDeep { limit: MAX_DEPTH }));
+    assert_eq!(
+        admit(&message(&[1], &[nested(20_000)])),
+        Err(FrameError::TooDeep { limit: MAX_DEPTH })
+    );
 }
 
 #[test]
 fn a_child_longer_than_its_parent_is_refused() {
     for (bytes, error) in [
         (&[0x30, 5, 2, 1, 1, 0x65, 1][..], BerError::Overrun { tag: 0x65, length: 1, left: 0 }),
-        (&[0x30, 8, 2, 1, 1, 0x65, 3, 0x0a, 2, 0], BerError::Overrun { tag: 0x0a, length: 2, left: 1 }),
+        (
+            &[0x30, 8, 2, 1, 1, 0x65, 3, 0x0a, 2, 0],
+            BerError::Overrun { tag: 0x0a, length: 2, left: 1 },
+        ),
         (&[0x30, 6, 2, 1, 1, 0x65, 1, 4], BerError::Truncated { left: 1 }),
         (&[0x30, 8, 2, 1, 1, 0x65, 3, 4, 0x82, 0], BerError::Truncated { left: 3 }),
         (&[0x30, 7, 2, 1, 1, 0x64, 2, 0x24, 0x80], BerError::Indefinite { tag: 0x24 }),
@@ -192,7 +289,8 @@ fn the_contents_of_a_primitive_element_are_nobodys_business() {
 #[test]
 fn a_message_is_id_operation_and_controls() {
     let op = || tlv(0x65, &result(0, b"", b"", &[]));
-    let unexpected = |what, wanted, tag| FrameError::from(BerError::Unexpected { what, wanted, tag });
+    let unexpected =
+        |what, wanted, tag| FrameError::from(BerError::Unexpected { what, wanted, tag });
     for (frame, error) in [
         (vec![0x30, 0], BerError::Missing { what: "messageID" }.into()),
         (message(&[1], &[]), BerError::Missing { what: "protocolOp" }.into()),
@@ -202,7 +300,10 @@ fn a_message_is_id_operation_and_controls() {
         (message(&[1], &[op(), tlv(0x80, b"")]), unexpected("controls", 0xa0, 0x80)),
         (message(&[1], &[op(), tlv(RESPONSE_NAME, b"1.2")]), unexpected("controls", 0xa0, 0x8a)),
         (message(&[1], &[op(), op()]), unexpected("controls", 0xa0, 0x65)),
-        (message(&[1], &[op(), tlv(CONTROLS, b""), op()]), BerError::Trailing { what: "controls", bytes: 9 }.into()),
+        (
+            message(&[1], &[op(), tlv(CONTROLS, b""), op()]),
+            BerError::Trailing { what: "controls", bytes: 9 }.into(),
+        ),
     ] {
         assert_eq!(admit(&frame), Err(error), "{frame:02x?}");
     }
@@ -210,18 +311,37 @@ fn a_message_is_id_operation_and_controls() {
 
 #[test]
 fn controls_of_another_shape_are_refused() {
-    let (name, truth, value) = (|| tlv(OCTET_STRING, b"1.2"), |octets: &[u8]| tlv(BOOLEAN, octets), || tlv(OCTET_STRING, b"\xff"));
+    let (name, truth, value) = (
+        || tlv(OCTET_STRING, b"1.2"),
+        |octets: &[u8]| tlv(BOOLEAN, octets),
+        || tlv(OCTET_STRING, b"\xff"),
+    );
     for (controls, error) in [
         (name(), BerError::Unexpected { what: "Control", wanted: 0x30, tag: 0x04 }),
         (control(&[]), BerError::Missing { what: "controlType" }),
-        (control(&[truth(&[0])]), BerError::Unexpected { what: "controlType", wanted: 0x04, tag: 0x01 }),
+        (
+            control(&[truth(&[0])]),
+            BerError::Unexpected { what: "controlType", wanted: 0x04, tag: 0x01 },
+        ),
         (control(&[value()]), BerError::NotUtf8 { what: "controlType", at: 0 }),
         (control(&[name(), truth(&[])]), BerError::Size { what: "criticality", octets: 0 }),
         (control(&[name(), truth(&[0, 0])]), BerError::Size { what: "criticality", octets: 2 }),
-        (control(&[name(), tlv(0x21, b"")]), BerError::Unexpected { what: "controlValue", wanted: 0x04, tag: 0x21 }),
-        (control(&[name(), truth(&[0]), truth(&[0])]), BerError::Unexpected { what: "controlValue", wanted: 0x04, tag: 0x01 }),
-        (control(&[name(), tlv(0x24, b"")]), BerError::Unexpected { what: "controlValue", wanted: 0x04, tag: 0x24 }),
-        (control(&[name(), value(), name()]), BerError::Trailing { what: "controlValue", bytes: 5 }),
+        (
+            control(&[name(), tlv(0x21, b"")]),
+            BerError::Unexpected { what: "controlValue", wanted: 0x04, tag: 0x21 },
+        ),
+        (
+            control(&[name(), truth(&[0]), truth(&[0])]),
+            BerError::Unexpected { what: "controlValue", wanted: 0x04, tag: 0x01 },
+        ),
+        (
+            control(&[name(), tlv(0x24, b"")]),
+            BerError::Unexpected { what: "controlValue", wanted: 0x04, tag: 0x24 },
+        ),
+        (
+            control(&[name(), value(), name()]),
+            BerError::Trailing { what: "controlValue", bytes: 5 },
+        ),
     ] {
         // An operation that is not looked into, so that it is the controls that are refused.
         let frame = message(&[1], &[tlv(0x42, b""), tlv(CONTROLS, &controls)]);
@@ -231,7 +351,11 @@ fn controls_of_another_shape_are_refused() {
 
 #[test]
 fn results_that_ldap3_would_panic_on_are_refused() {
-    let (code, text, bad) = (|octets: &[u8]| tlv(ENUMERATED, octets), || tlv(OCTET_STRING, b""), || tlv(OCTET_STRING, b"ab\xff"));
+    let (code, text, bad) = (
+        |octets: &[u8]| tlv(ENUMERATED, octets),
+        || tlv(OCTET_STRING, b""),
+        || tlv(OCTET_STRING, b"ab\xff"),
+    );
     let with = |part: Vec<u8>| result(0, b"", b"", &[part]);
     let unexpected = |what, wanted, tag| BerError::Unexpected { what, wanted, tag };
     for (content, error) in [
@@ -245,7 +369,10 @@ fn results_that_ldap3_would_panic_on_are_refused() {
         ([code(&[0]), tlv(0x24, b"")].concat(), unexpected("matchedDN", 0x04, 0x24)),
         ([code(&[0]), bad()].concat(), BerError::NotUtf8 { what: "matchedDN", at: 2 }),
         ([code(&[0]), text()].concat(), BerError::Missing { what: "diagnosticMessage" }),
-        ([code(&[0]), text(), bad()].concat(), BerError::NotUtf8 { what: "diagnosticMessage", at: 2 }),
+        (
+            [code(&[0]), text(), bad()].concat(),
+            BerError::NotUtf8 { what: "diagnosticMessage", at: 2 },
+        ),
         (with(tlv(0x83, b"")), unexpected("referral", 0xa3, 0x83)),
         (with(tlv(0x03, b"")), unexpected("referral", 0xa3, 0x03)),
         (with(tlv(REFERRAL, b"")), BerError::Missing { what: "URI" }),
@@ -258,7 +385,11 @@ fn results_that_ldap3_would_panic_on_are_refused() {
         (with(tlv(0xab, b"")), unexpected("responseValue", 0x8b, 0xab)),
     ] {
         for (tag, op) in RESULTS {
-            assert_eq!(operation_error(&message(&[1], &[tlv(tag, &content)])), error, "{op} of {content:02x?}");
+            assert_eq!(
+                operation_error(&message(&[1], &[tlv(tag, &content)])),
+                error,
+                "{op} of {content:02x?}"
+            );
         }
     }
 }
@@ -268,7 +399,10 @@ fn references_that_ldap3_would_panic_on_are_refused() {
     for (content, error) in [
         (vec![], BerError::Missing { what: "URI" }),
         (tlv(OCTET_STRING, b"ldap://\xff"), BerError::NotUtf8 { what: "URI", at: 7 }),
-        ([uri(), tlv(SEQUENCE, b"")].concat(), BerError::Unexpected { what: "URI", wanted: 0x04, tag: 0x30 }),
+        (
+            [uri(), tlv(SEQUENCE, b"")].concat(),
+            BerError::Unexpected { what: "URI", wanted: 0x04, tag: 0x30 },
+        ),
     ] {
         assert_eq!(operation_error(&message(&[1], &[tlv(0x73, &content)])), error);
     }
@@ -279,7 +413,10 @@ fn intermediate_responses_of_another_shape_are_refused() {
     for (content, error) in [
         (tlv(INTERMEDIATE_NAME, b"\xff"), BerError::NotUtf8 { what: "responseName", at: 0 }),
         (tlv(0xa1, b""), BerError::Unexpected { what: "responseValue", wanted: 0x81, tag: 0xa1 }),
-        ([tlv(0x81, b""), tlv(0x80, b"")].concat(), BerError::Trailing { what: "responseValue", bytes: 2 }),
+        (
+            [tlv(0x81, b""), tlv(0x80, b"")].concat(),
+            BerError::Trailing { what: "responseValue", bytes: 2 },
+        ),
     ] {
         assert_eq!(operation_error(&message(&[1], &[tlv(0x79, &content)])), error);
     }
@@ -307,22 +444,32 @@ fn a_notice_of_disconnection_is_told_however_it_is_encoded() {
         assert_eq!(frame.result(), wanted);
     }
     // These ldap3 would panic on.
-    for rest in [vec![tlv(0x78, &result()), name(), tlv(CONTROLS, b"")], vec![tlv(0x78, &result()), tlv(CONTROLS, &name())], vec![name()]] {
+    for rest in [
+        vec![tlv(0x78, &result()), name(), tlv(CONTROLS, b"")],
+        vec![tlv(0x78, &result()), tlv(CONTROLS, &name())],
+        vec![name()],
+    ] {
         assert!(admit(&message(&[0], &rest)).is_err());
     }
 }
 
 #[test]
 fn a_result_says_what_happened() {
-    let frame = admit(&message(&[1], &[tlv(0x61, &result(49, b"", b"80090308: data 52e\0", &[]))])).unwrap();
-    assert_eq!(frame.result(), Some(ResultRef { code: 49, matched_dn: "", diagnostic: "80090308: data 52e\0" }));
+    let frame = admit(&message(&[1], &[tlv(0x61, &result(49, b"", b"80090308: data 52e\0", &[]))]))
+        .unwrap();
+    assert_eq!(
+        frame.result(),
+        Some(ResultRef { code: 49, matched_dn: "", diagnostic: "80090308: data 52e\0" })
+    );
     assert!(!frame.is_notice());
     assert_eq!(admit(&person()).unwrap().result(), None);
 }
 
 #[test]
 fn an_operation_answers_its_own_request_only() {
-    let requests = |answer: Op| (0..31).filter(|&request| answer.answers(Op::Other(request))).collect::<Vec<_>>();
+    let requests = |answer: Op| {
+        (0..31).filter(|&request| answer.answers(Op::Other(request))).collect::<Vec<_>>()
+    };
     for (answer, wanted) in [
         (Op::BindResponse, &[0][..]),
         (Op::SearchResultEntry, &[3]),

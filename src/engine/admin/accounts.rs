@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::engine::admin::write::Hand;
 use crate::engine::{Engine, EngineError};
-use crate::model::{Account, AccountId, AccountKind, Actor, Change, ChangeKind, Handle, Policies, Status, Trigger, User};
+use crate::model::{
+    Account, AccountId, AccountKind, Actor, Change, ChangeKind, Handle, Policies, Status, Trigger,
+    User,
+};
 use crate::store::{UserFilter, fold};
 
 /// Users that are written at once.
@@ -12,7 +15,12 @@ const AT_ONCE: u64 = 500;
 
 impl Engine {
     /// Creates an account. Every account begins as a team.
-    pub async fn create_account(&self, handle: &str, name: &str, actor: &Actor) -> Result<Account, EngineError> {
+    pub async fn create_account(
+        &self,
+        handle: &str,
+        name: &str,
+        actor: &Actor,
+    ) -> Result<Account, EngineError> {
         let handle = Handle::parse(handle).map_err(|e| EngineError::Invalid(e.to_string()))?;
         let account = Account {
             id: AccountId(self.clock.new_id()),
@@ -41,7 +49,12 @@ impl Engine {
         let wanted: Vec<String> = text.split_whitespace().map(fold).collect();
         let mut accounts = self.store.accounts().await?;
         accounts.retain(|account| {
-            let words: Vec<String> = account.name.split_whitespace().map(fold).chain([account.handle.to_string()]).collect();
+            let words: Vec<String> = account
+                .name
+                .split_whitespace()
+                .map(fold)
+                .chain([account.handle.to_string()])
+                .collect();
             wanted.iter().all(|w| words.iter().any(|word| word.starts_with(w.as_str())))
         });
         Ok(accounts)
@@ -50,7 +63,10 @@ impl Engine {
     /// The account a user is in.
     pub(in crate::engine) async fn account_of(&self, user: &User) -> Result<Account, EngineError> {
         let found = self.store.account_of(user.account).await?;
-        found.ok_or_else(|| EngineError::NotFound { what: "account", name: user.account.to_string() })
+        found.ok_or_else(|| EngineError::NotFound {
+            what: "account",
+            name: user.account.to_string(),
+        })
     }
 
     /// Whether a directory is connected to the account: then it decides who is in it.
@@ -59,7 +75,12 @@ impl Engine {
     }
 
     /// Gives an account another name. Its handle never changes.
-    pub async fn rename_account(&self, handle: &str, name: &str, actor: &Actor) -> Result<Account, EngineError> {
+    pub async fn rename_account(
+        &self,
+        handle: &str,
+        name: &str,
+        actor: &Actor,
+    ) -> Result<Account, EngineError> {
         let account = self.account(handle).await?;
         let name = account_name(name)?;
         if name != account.name {
@@ -69,7 +90,12 @@ impl Engine {
     }
 
     /// Sets policies from their text form: all of them, or none if one is refused.
-    pub async fn set_policies(&self, handle: &str, wanted: &BTreeMap<String, String>, actor: &Actor) -> Result<Account, EngineError> {
+    pub async fn set_policies(
+        &self,
+        handle: &str,
+        wanted: &BTreeMap<String, String>,
+        actor: &Actor,
+    ) -> Result<Account, EngineError> {
         let account = self.account(handle).await?;
         let mut policies = account.policies.clone();
         for (key, value) in wanted {
@@ -82,10 +108,17 @@ impl Engine {
     }
 
     /// Deletes an account with everything that is known of it. `confirmed` is its handle once more: whoever deletes says what.
-    pub async fn delete_account(&self, handle: &str, confirmed: &str, actor: &Actor) -> Result<Account, EngineError> {
+    pub async fn delete_account(
+        &self,
+        handle: &str,
+        confirmed: &str,
+        actor: &Actor,
+    ) -> Result<Account, EngineError> {
         let account = self.account(handle).await?;
         if confirmed != account.handle.as_str() {
-            return Err(EngineError::Refused(format!("to delete {handle}, confirm it with its handle: \"{confirmed}\" is another one")));
+            return Err(EngineError::Refused(format!(
+                "to delete {handle}, confirm it with its handle: \"{confirmed}\" is another one"
+            )));
         }
         let _turn = self.turn.lock().await;
         let domains = self.store.claimed_domains(account.id).await?;
@@ -102,7 +135,8 @@ impl Engine {
             )));
         }
         // Of the released ones, what is known goes with the account.
-        let of_account = UserFilter { account: Some(account.id), limit: Some(AT_ONCE), ..UserFilter::default() };
+        let of_account =
+            UserFilter { account: Some(account.id), limit: Some(AT_ONCE), ..UserFilter::default() };
         let reference = account.reference();
         loop {
             let users = self.store.users(&of_account).await?;
@@ -125,7 +159,9 @@ pub(in crate::engine) fn removal(user: &User) -> ChangeKind {
 fn account_name(text: &str) -> Result<String, EngineError> {
     let name = text.trim();
     if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
-        return Err(EngineError::Invalid("an account needs a name: at most 200 letters, without control characters".to_owned()));
+        return Err(EngineError::Invalid(
+            "an account needs a name: at most 200 letters, without control characters".to_owned(),
+        ));
     }
     Ok(name.to_owned())
 }

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::dns::Answer;
 use crate::engine::admin::accounts::removal;
 use crate::engine::admin::write::Hand;
 use crate::engine::{Engine, EngineError};
-use crate::dns::Answer;
 use crate::model::{
-    Account, AccountId, Actor, Address, Addresses, Change, ChangeKind, Claim, ClaimId, ClaimState, Domain, RecordSeen, Standing, Status,
-    Trigger, User, UserId,
+    Account, AccountId, Actor, Address, Addresses, Change, ChangeKind, Claim, ClaimId, ClaimState,
+    Domain, RecordSeen, Standing, Status, Trigger, User, UserId,
 };
 use crate::store::{ClaimRefused, StoreError, UserFilter};
 use crate::telemetry::chain;
@@ -73,7 +73,12 @@ pub struct Release {
 
 impl Engine {
     /// Claims a domain for an account: pending, or verified at once when the configuration vouches for it.
-    pub async fn claim(&self, account: &str, domain: &str, actor: &Actor) -> Result<Claim, EngineError> {
+    pub async fn claim(
+        &self,
+        account: &str,
+        domain: &str,
+        actor: &Actor,
+    ) -> Result<Claim, EngineError> {
         let account = self.account(account).await?;
         let domain = Domain::claimable(domain).map_err(|e| EngineError::Invalid(e.to_string()))?;
         let now = self.clock.now();
@@ -99,7 +104,12 @@ impl Engine {
     }
 
     /// Looks the claim's record up now.
-    pub async fn verify(&self, domain: &str, account: Option<&str>, actor: &Actor) -> Result<Claim, EngineError> {
+    pub async fn verify(
+        &self,
+        domain: &str,
+        account: Option<&str>,
+        actor: &Actor,
+    ) -> Result<Claim, EngineError> {
         let claim = self.one_claim(domain, account).await?;
         self.check(claim, actor, false).await
     }
@@ -114,12 +124,19 @@ impl Engine {
         }
         match (claims.pop(), claims.is_empty()) {
             (Some(claim), true) => Ok(claim),
-            (Some(_), false) => Err(EngineError::Invalid(format!("several accounts claim {parsed}: say which one with --account"))),
+            (Some(_), false) => Err(EngineError::Invalid(format!(
+                "several accounts claim {parsed}: say which one with --account"
+            ))),
             (None, _) => Err(EngineError::NotFound { what: "claim of", name: parsed.to_string() }),
         }
     }
 
-    async fn check(&self, claim: Claim, actor: &Actor, is_daily: bool) -> Result<Claim, EngineError> {
+    async fn check(
+        &self,
+        claim: Claim,
+        actor: &Actor,
+        is_daily: bool,
+    ) -> Result<Claim, EngineError> {
         let account = self.account_with(claim.account).await?.reference();
         let seen = self.look_up(&claim).await;
         let was = claim.state;
@@ -127,7 +144,11 @@ impl Engine {
         match self.store.check_claim(&now, was, &account, actor, &self.clock).await {
             Ok(()) => {}
             Err(refused @ ClaimRefused::HeldElsewhere(_)) => {
-                let still = Claim { checked_at: now.checked_at, finding: Some(refused.to_string()), ..claim };
+                let still = Claim {
+                    checked_at: now.checked_at,
+                    finding: Some(refused.to_string()),
+                    ..claim
+                };
                 self.store.check_claim(&still, was, &account, actor, &self.clock).await?;
                 return Err(refused.into());
             }
@@ -154,21 +175,31 @@ impl Engine {
         match configured.rules.resolver.txt(&name).await {
             Answer::Records(found) if found.contains(&claim.record_value()) => RecordSeen::Found,
             Answer::Records(found) => {
-                let records =
-                    if found.len() == 1 { "a TXT record, but not".to_owned() } else { format!("{} TXT records, but none", found.len()) };
+                let records = if found.len() == 1 {
+                    "a TXT record, but not".to_owned()
+                } else {
+                    format!("{} TXT records, but none", found.len())
+                };
                 RecordSeen::Missing(format!("{name} has {records} with the token of this claim"))
             }
             Answer::NoName => RecordSeen::Missing(format!("DNS knows no name {name} (NXDOMAIN)")),
-            Answer::NoRecord { alias_of: None } => RecordSeen::Missing(format!("{name} exists in DNS, but has no TXT record")),
-            Answer::NoRecord { alias_of: Some(target) } => {
-                RecordSeen::Missing(format!("{name} is an alias (CNAME) of {target}, which has no TXT record"))
+            Answer::NoRecord { alias_of: None } => {
+                RecordSeen::Missing(format!("{name} exists in DNS, but has no TXT record"))
             }
-            Answer::None(why) => RecordSeen::NoAnswer(format!("no answer from DNS about {name}: {why}")),
+            Answer::NoRecord { alias_of: Some(target) } => RecordSeen::Missing(format!(
+                "{name} is an alias (CNAME) of {target}, which has no TXT record"
+            )),
+            Answer::None(why) => {
+                RecordSeen::NoAnswer(format!("no answer from DNS about {name}: {why}"))
+            }
         }
     }
 
     async fn account_with(&self, id: AccountId) -> Result<Account, EngineError> {
-        self.store.account_of(id).await?.ok_or_else(|| EngineError::NotFound { what: "account", name: id.to_string() })
+        self.store
+            .account_of(id)
+            .await?
+            .ok_or_else(|| EngineError::NotFound { what: "account", name: id.to_string() })
     }
 
     /// Brings everybody with an address of the domain into the account that holds it. Who was only invited elsewhere is
@@ -186,7 +217,10 @@ impl Engine {
             let from = self.account_with(from).await?.reference();
             let change = |user: &User| match user.standing {
                 Standing::Invited => Change::by_hand(user, removal(user)),
-                _ => Change::by_hand(user, ChangeKind::Transfer { before: from.clone(), after: into.reference() }),
+                _ => Change::by_hand(
+                    user,
+                    ChangeKind::Transfer { before: from.clone(), after: into.reference() },
+                ),
             };
             let changes = users.iter().map(change).collect();
             self.write(changes, Hand::of(&from, actor, Trigger::Operator)).await?;
@@ -195,12 +229,21 @@ impl Engine {
     }
 
     /// What the release of a domain would do.
-    pub async fn plan_release(&self, domain: &str, account: Option<&str>) -> Result<Release, EngineError> {
+    pub async fn plan_release(
+        &self,
+        domain: &str,
+        account: Option<&str>,
+    ) -> Result<Release, EngineError> {
         Ok(self.release_of(self.one_claim(domain, account).await?).await?.0)
     }
 
     /// Gives a domain back.
-    pub async fn release(&self, domain: &str, account: Option<&str>, actor: &Actor) -> Result<Release, EngineError> {
+    pub async fn release(
+        &self,
+        domain: &str,
+        account: Option<&str>,
+        actor: &Actor,
+    ) -> Result<Release, EngineError> {
         // No run may decide on users by a claim that is being given back.
         let _turn = self.turn.lock().await;
         let (release, changes) = self.release_of(self.one_claim(domain, account).await?).await?;
@@ -209,7 +252,10 @@ impl Engine {
             let run = self.write(changes, Hand::of(&account, actor, Trigger::Operator)).await?;
             // Whoever signed in for the first time meanwhile would stay active in a domain that is nobody's.
             if run.dropped > 0 {
-                let why = format!("{} users changed in the same moment, and {domain} is still held: release it again", run.dropped);
+                let why = format!(
+                    "{} users changed in the same moment, and {domain} is still held: release it again",
+                    run.dropped
+                );
                 return Err(EngineError::Refused(why));
             }
         }
@@ -220,15 +266,21 @@ impl Engine {
 
     async fn release_of(&self, claim: Claim) -> Result<(Release, Vec<Change>), EngineError> {
         let account = self.account_with(claim.account).await?;
-        let is_last = claim.state.holds() && self.store.claimed_domains(account.id).await?.0.len() == 1;
+        let is_last =
+            claim.state.holds() && self.store.claimed_domains(account.id).await?.0.len() == 1;
         let (mut people, mut changes) = (Vec::new(), Vec::new());
-        let mut page = UserFilter { account: Some(account.id), limit: Some(AT_ONCE), ..UserFilter::default() };
+        let mut page =
+            UserFilter { account: Some(account.id), limit: Some(AT_ONCE), ..UserFilter::default() };
         while claim.state.holds() {
             let users = self.store.users(&page).await?;
             let Some(last) = users.last() else { break };
             page.after = Some(last.id);
             for (effect, kind, user) in users.iter().filter_map(|u| released(u, &claim.domain)) {
-                people.push(Touched { user: user.id, email: user.addresses.primary.clone(), effect });
+                people.push(Touched {
+                    user: user.id,
+                    email: user.addresses.primary.clone(),
+                    effect,
+                });
                 changes.extend(kind.map(|kind| Change::by_hand(user, kind)));
             }
         }
@@ -246,7 +298,8 @@ impl Engine {
                 ClaimState::Pending => now.since(claim.claimed_at).clamp(FIRST_CHECK, DAILY),
                 _ => DAILY,
             };
-            let due = claim.checked_at.or(claim.verified_at).unwrap_or(claim.claimed_at).plus(pause);
+            let due =
+                claim.checked_at.or(claim.verified_at).unwrap_or(claim.claimed_at).plus(pause);
             if due > now {
                 soonest = soonest.min(due.since(now));
                 continue;
@@ -275,9 +328,12 @@ fn released<'a>(user: &'a User, domain: &Domain) -> Option<(Effect, Option<Chang
     match user.status() {
         Status::Released => None,
         Status::Suspended if primary => Some((Effect::StaysSuspended, None, user)),
-        status if primary => Some((Effect::Released, Some(ChangeKind::Release { before: status }), user)),
+        status if primary => {
+            Some((Effect::Released, Some(ChangeKind::Release { before: status }), user))
+        }
         _ if user.addresses.secondary.iter().any(is_in) => {
-            let secondary = user.addresses.secondary.iter().filter(|a| !is_in(a)).cloned().collect();
+            let secondary =
+                user.addresses.secondary.iter().filter(|a| !is_in(a)).cloned().collect();
             let after = Addresses { primary: user.addresses.primary.clone(), secondary };
             let kind = ChangeKind::Readdress { before: user.addresses.clone(), after };
             Some((Effect::LosesAddress, Some(kind), user))

@@ -3,10 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::directory::Session;
 use crate::engine::sync::{Proposed, Request};
 use crate::engine::{Directory, Engine, EngineError};
-use crate::directory::Session;
-use crate::model::{Address, Change, DirectoryName, Guid, HoldReason, QuarantineReason, RunId, Trigger, User, WrittenChange};
+use crate::model::{
+    Address, Change, DirectoryName, Guid, HoldReason, QuarantineReason, RunId, Trigger, User,
+    WrittenChange,
+};
 use crate::reconcile::{Closure, Confirmation, Reading, paths, read, remedies};
 use crate::store::PinKind;
 
@@ -81,12 +84,17 @@ impl Engine {
             }
             match self.explain_in(directory, who, user.as_ref()).await {
                 Ok(found) if found.is_empty() => {
-                    let what = format!("nobody in it has {who} as objectGUID, address or userPrincipalName");
+                    let what = format!(
+                        "nobody in it has {who} as objectGUID, address or userPrincipalName"
+                    );
                     elsewhere.push((directory.config.name.clone(), what));
                 }
                 Ok(found) => entries.extend(found),
                 Err(EngineError::Store(error)) => return Err(error.into()),
-                Err(error) => elsewhere.push((directory.config.name.clone(), format!("it could not be asked: {error}"))),
+                Err(error) => elsewhere.push((
+                    directory.config.name.clone(),
+                    format!("it could not be asked: {error}"),
+                )),
             }
         }
         let remedies = user.as_ref().map(remedies).unwrap_or_default();
@@ -98,51 +106,100 @@ impl Engine {
         Ok(self.store.history(user.id, HISTORY).await?)
     }
 
-    async fn explain_in(&self, directory: &Directory, who: &str, user: Option<&User>) -> Result<Vec<Entry>, EngineError> {
+    async fn explain_in(
+        &self,
+        directory: &Directory,
+        who: &str,
+        user: Option<&User>,
+    ) -> Result<Vec<Entry>, EngineError> {
         let (mut session, settings) = self.open(directory).await?;
         let linked = user.and_then(|u| u.link.as_ref()).map(|l| l.guid);
-        let people: BTreeSet<Guid> = match (linked.or_else(|| who.parse().ok()), Address::parse(who)) {
-            (Some(guid), _) => [guid].into(),
-            (None, Ok(address)) => session.find_people(address.as_str(), &settings.attributes.email).await?,
-            // A user id, of somebody whom no directory has: the address is what may be known there.
-            (None, Err(_)) => match user.and_then(|u| u.addresses.primary.as_ref()) {
-                Some(address) => session.find_people(address.as_str(), &settings.attributes.email).await?,
-                None => BTreeSet::new(),
-            },
-        };
+        let people: BTreeSet<Guid> =
+            match (linked.or_else(|| who.parse().ok()), Address::parse(who)) {
+                (Some(guid), _) => [guid].into(),
+                (None, Ok(address)) => {
+                    session.find_people(address.as_str(), &settings.attributes.email).await?
+                }
+                // A user id, of somebody whom no directory has: the address is what may be known there.
+                (None, Err(_)) => match user.and_then(|u| u.addresses.primary.as_ref()) {
+                    Some(address) => {
+                        session.find_people(address.as_str(), &settings.attributes.email).await?
+                    }
+                    None => BTreeSet::new(),
+                },
+            };
         if people.is_empty() {
             return Ok(Vec::new());
         }
-        let proposed = self.propose(directory, &Request::people(Trigger::Manual, people.iter().copied(), None)).await?;
-        let groups = Nesting::read(self, directory, &mut session, &proposed.sight.policy.closure, &people, &proposed).await?;
+        let proposed = self
+            .propose(directory, &Request::people(Trigger::Manual, people.iter().copied(), None))
+            .await?;
+        let groups = Nesting::read(
+            self,
+            directory,
+            &mut session,
+            &proposed.sight.policy.closure,
+            &people,
+            &proposed,
+        )
+        .await?;
         let mut entries = Vec::new();
         for guid in people {
             let Some(confirmation) = proposed.sight.found.get(&guid) else { continue };
             let waits = self.what_waits(directory, guid).await?;
             let entry = entry(directory, guid, confirmation, &proposed, &groups, user, waits);
             // A GUID that nothing was ever known by is no person of this directory.
-            let is_linked_here = user.and_then(|u| u.link.as_ref()).is_some_and(|l| l.guid == guid && l.directory == directory.config.name);
+            let is_linked_here = user
+                .and_then(|u| u.link.as_ref())
+                .is_some_and(|l| l.guid == guid && l.directory == directory.config.name);
             let is_known = !matches!(confirmation, Confirmation::Nowhere(_)) || is_linked_here;
             entries.extend(is_known.then_some(entry));
         }
         Ok(entries)
     }
 
-    async fn what_waits(&self, directory: &Directory, guid: Guid) -> Result<Option<String>, EngineError> {
+    async fn what_waits(
+        &self,
+        directory: &Directory,
+        guid: Guid,
+    ) -> Result<Option<String>, EngineError> {
         let name = &directory.config.name;
-        let changes = |n: usize| if n == 1 { "1 change".to_owned() } else { format!("{n} changes") };
+        let changes =
+            |n: usize| if n == 1 { "1 change".to_owned() } else { format!("{n} changes") };
         let mut said = Vec::new();
         if let Some(plan) = self.store.current_plan(name).await? {
-            let n = self.store.held_rows(plan.id).await?.iter().filter(|row| row.guid == Some(guid)).count();
+            let n = self
+                .store
+                .held_rows(plan.id)
+                .await?
+                .iter()
+                .filter(|row| row.guid == Some(guid))
+                .count();
             if n > 0 {
-                said.push(format!("{} of plan {} wait for approval: rosterctl held show {}", changes(n), plan.id, plan.id));
+                said.push(format!(
+                    "{} of plan {} wait for approval: rosterctl held show {}",
+                    changes(n),
+                    plan.id,
+                    plan.id
+                ));
             }
         }
         for plan in self.store.rejected_plans(Some(name)).await? {
-            let n = self.store.held_rows(plan.id).await?.iter().filter(|row| row.guid == Some(guid)).count();
+            let n = self
+                .store
+                .held_rows(plan.id)
+                .await?
+                .iter()
+                .filter(|row| row.guid == Some(guid))
+                .count();
             if n > 0 {
                 let by = plan.actor.map(|actor| format!(" by {actor}")).unwrap_or_default();
-                said.push(format!("{} of plan {} were rejected{by}: rosterctl held show {}", changes(n), plan.id, plan.id));
+                said.push(format!(
+                    "{} of plan {} were rejected{by}: rosterctl held show {}",
+                    changes(n),
+                    plan.id,
+                    plan.id
+                ));
             }
         }
         Ok(Some(said.join("; ")).filter(|said| !said.is_empty()))
@@ -164,8 +221,12 @@ fn entry(
     let email = &directory.config.settings.attributes.email;
     let (dn, found, person) = match confirmation {
         Confirmation::Alive(person) => (person.dn.as_str(), "there is an entry", Some(person)),
-        Confirmation::Tombstone(dn) => (dn.as_str(), "it is deleted: what is left is the tombstone", None),
-        Confirmation::Malformed(rest) => (rest.dn.as_str(), "there is an entry that cannot be read as it is", None),
+        Confirmation::Tombstone(dn) => {
+            (dn.as_str(), "it is deleted: what is left is the tombstone", None)
+        }
+        Confirmation::Malformed(rest) => {
+            (rest.dn.as_str(), "there is an entry that cannot be read as it is", None)
+        }
         Confirmation::Nowhere(_) => (
             last_seen,
             "neither an entry nor a tombstone can be seen: it is gone for long, or the service account has no right to see it where it stood",
@@ -176,11 +237,14 @@ fn entry(
     let ways = reading.as_ref().map(|reading| groups.ways(&reading.groups)).unwrap_or_default();
     let verdict = &judged.verdict;
     let admitted = verdict.admitted.changes().map(|(change, _)| (change.clone(), None));
-    let would = admitted.chain(verdict.held.iter().map(|held| (held.change.clone(), Some(held.hold))));
+    let would =
+        admitted.chain(verdict.held.iter().map(|held| (held.change.clone(), Some(held.hold))));
     let has_user = sight.known_users.contains(&guid);
     let told = sight.failure.iter().chain(&sight.warnings).chain(&judged.warnings);
-    let mut warnings: Vec<String> =
-        told.chain(verdict.admitted.people().iter().filter(|p| p.guid == guid).flat_map(|p| &p.notes)).cloned().collect();
+    let mut warnings: Vec<String> = told
+        .chain(verdict.admitted.people().iter().filter(|p| p.guid == guid).flat_map(|p| &p.notes))
+        .cloned()
+        .collect();
     warnings.dedup();
     Entry {
         directory: directory.config.name.clone(),
@@ -229,8 +293,10 @@ impl Nesting {
 
     fn ways(&self, direct: &[Guid]) -> Vec<Vec<String>> {
         let name = |guid: &Guid| self.names.get(guid).cloned().unwrap_or_else(|| guid.to_string());
-        let mut ways: Vec<Vec<String>> =
-            paths(direct, &self.parents, &self.configured).iter().map(|way| way.iter().map(name).collect()).collect();
+        let mut ways: Vec<Vec<String>> = paths(direct, &self.parents, &self.configured)
+            .iter()
+            .map(|way| way.iter().map(name).collect())
+            .collect();
         ways.sort();
         ways
     }

@@ -6,7 +6,8 @@ use crate::engine::admin::accounts::removal;
 use crate::engine::admin::write::Hand;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
-    Account, AccountKind, Actor, Address, Addresses, Causes, Change, ChangeKind, Joined, Profile, Standing, Tier, Trigger, User, UserId,
+    Account, AccountKind, Actor, Address, Addresses, Causes, Change, ChangeKind, Joined, Profile,
+    Standing, Tier, Trigger, User, UserId,
 };
 
 /// More than this at once is a mistake, or somebody else's address book.
@@ -31,11 +32,20 @@ impl Engine {
     /// Asks people to join an account. Each address is answered on its own, in the order it was given.
     ///
     /// `texts` hold addresses between `;`, commas and white space.
-    pub async fn invite(&self, handle: &str, texts: &[String], actor: &Actor) -> Result<Vec<(String, Invitation)>, EngineError> {
+    pub async fn invite(
+        &self,
+        handle: &str,
+        texts: &[String],
+        actor: &Actor,
+    ) -> Result<Vec<(String, Invitation)>, EngineError> {
         let account = self.account(handle).await?;
         let mut seen = BTreeSet::new();
-        let split = texts.iter().flat_map(|text| text.split(|c: char| c == ';' || c == ',' || c.is_whitespace()));
-        let asked: Vec<&str> = split.filter(|text| !text.is_empty() && seen.insert(text.to_ascii_lowercase())).collect();
+        let split = texts
+            .iter()
+            .flat_map(|text| text.split(|c: char| c == ';' || c == ',' || c.is_whitespace()));
+        let asked: Vec<&str> = split
+            .filter(|text| !text.is_empty() && seen.insert(text.to_ascii_lowercase()))
+            .collect();
         if asked.is_empty() || asked.len() > MOST {
             return Err(EngineError::Invalid(format!(
                 "give 1 to {MOST} addresses, separated by ; or commas or spaces, not {}",
@@ -44,13 +54,18 @@ impl Engine {
         }
         let _turn = self.turn.lock().await;
         let domains = self.store.claimed_domains(account.id).await?;
-        let (mut answers, mut changes, mut keys) = (Vec::with_capacity(asked.len()), Vec::new(), BTreeSet::new());
+        let (mut answers, mut changes, mut keys) =
+            (Vec::with_capacity(asked.len()), Vec::new(), BTreeSet::new());
         for text in asked {
             let answer = match Address::parse(text) {
                 Err(error) => Invitation::Malformed(error.to_string()),
                 // Written in two ways.
                 Ok(address) if !keys.insert(address.key()) => continue,
-                Ok(address) if account.kind == AccountKind::Enterprise && !domains.covers(&address) => Invitation::OtherDomain,
+                Ok(address)
+                    if account.kind == AccountKind::Enterprise && !domains.covers(&address) =>
+                {
+                    Invitation::OtherDomain
+                }
                 Ok(address) => self.invite_one(&account, address, &mut changes).await?,
             };
             answers.push((text.to_owned(), answer));
@@ -61,16 +76,28 @@ impl Engine {
         Ok(answers)
     }
 
-    async fn invite_one(&self, account: &Account, address: Address, changes: &mut Vec<Change>) -> Result<Invitation, EngineError> {
+    async fn invite_one(
+        &self,
+        account: &Account,
+        address: Address,
+        changes: &mut Vec<Change>,
+    ) -> Result<Invitation, EngineError> {
         if let Some(user) = self.store.user_by_address(&address.key()).await? {
-            return Ok(if user.account == account.id { Invitation::AlreadyHere(user.id) } else { Invitation::Elsewhere });
+            return Ok(if user.account == account.id {
+                Invitation::AlreadyHere(user.id)
+            } else {
+                Invitation::Elsewhere
+            });
         }
         if self.store.holder(address.domain()).await?.is_some_and(|holder| holder != account.id) {
             return Ok(Invitation::Elsewhere);
         }
         let returning = self.store.released(Some(account.id), &address.key()).await?;
         let after = Box::new(newcomer(address, returning.as_ref()));
-        let change = self.arrival(returning.as_ref(), ChangeKind::Invite { after, account_name: account.name.clone() });
+        let change = self.arrival(
+            returning.as_ref(),
+            ChangeKind::Invite { after, account_name: account.name.clone() },
+        );
         let id = change.user;
         changes.push(change);
         Ok(Invitation::Invited(id))
@@ -82,10 +109,20 @@ impl Engine {
             return Change::by_hand(user, kind);
         }
         let email = match &kind {
-            ChangeKind::Create(joined) | ChangeKind::Invite { after: joined, .. } => joined.addresses.primary.clone(),
+            ChangeKind::Create(joined) | ChangeKind::Invite { after: joined, .. } => {
+                joined.addresses.primary.clone()
+            }
             _ => None,
         };
-        Change { user: UserId(self.clock.new_id()), guid: None, email, kind, class: None, version: None, cluster: None }
+        Change {
+            user: UserId(self.clock.new_id()),
+            guid: None,
+            email,
+            kind,
+            class: None,
+            version: None,
+            cluster: None,
+        }
     }
 
     /// Takes a user out of an account, and forgets who it was.
@@ -95,21 +132,33 @@ impl Engine {
         if account.kind == AccountKind::Enterprise && user.standing == Standing::Active {
             let domains = self.store.claimed_domains(account.id).await?;
             let why = match &user.link {
-                Some(link) => format!("the directory {} manages {who}, and would bring them back", link.directory),
+                Some(link) => format!(
+                    "the directory {} manages {who}, and would bring them back",
+                    link.directory
+                ),
                 None if user.addresses.primary.as_ref().is_some_and(|a| domains.covers(a)) => {
-                    format!("{who} has an address of a domain of {}, and would be back at the next sign-in", account.handle)
+                    format!(
+                        "{who} has an address of a domain of {}, and would be back at the next sign-in",
+                        account.handle
+                    )
                 }
                 None => String::new(),
             };
             if !why.is_empty() {
-                return Err(EngineError::Refused(format!("{why}: suspend them instead, with rosterctl user suspend")));
+                return Err(EngineError::Refused(format!(
+                    "{why}: suspend them instead, with rosterctl user suspend"
+                )));
             }
         }
         let _turn = self.turn.lock().await;
         let change = Change::by_hand(&user, removal(&user));
-        let run = self.write(vec![change], Hand::of(&account.reference(), actor, Trigger::Operator)).await?;
+        let run = self
+            .write(vec![change], Hand::of(&account.reference(), actor, Trigger::Operator))
+            .await?;
         if run.dropped > 0 {
-            return Err(EngineError::Refused("somebody else changed this user in the same moment: look again".to_owned()));
+            return Err(EngineError::Refused(
+                "somebody else changed this user in the same moment: look again".to_owned(),
+            ));
         }
         Ok(user)
     }

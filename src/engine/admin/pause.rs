@@ -25,7 +25,12 @@ const RESUMED: &str = "directory.resumed";
 
 impl Engine {
     /// Starts no runs of a directory for this long, or for the usual time.
-    pub async fn pause(&self, name: &str, duration: Option<Duration>, actor: &Actor) -> Result<DirectoryStatus, EngineError> {
+    pub async fn pause(
+        &self,
+        name: &str,
+        duration: Option<Duration>,
+        actor: &Actor,
+    ) -> Result<DirectoryStatus, EngineError> {
         let directory = self.directory(name)?;
         let duration = duration.unwrap_or(USUAL_PAUSE);
         if duration > LONGEST_PAUSE {
@@ -49,7 +54,12 @@ impl Engine {
     }
 
     /// Writes a pause or its end. Of an end where there is no pause nothing is written.
-    async fn set_pause(&self, directory: &Directory, until: Option<Timestamp>, actor: &Actor) -> Result<(), StoreError> {
+    async fn set_pause(
+        &self,
+        directory: &Directory,
+        until: Option<Timestamp>,
+        actor: &Actor,
+    ) -> Result<(), StoreError> {
         let name = &directory.config.name;
         loop {
             let was = self.store.directory(name).await?.paused_until;
@@ -63,7 +73,9 @@ impl Engine {
             }
         }
         match until {
-            Some(until) => tracing::info!(directory = %name, "{name}: paused by {actor} until {until}"),
+            Some(until) => {
+                tracing::info!(directory = %name, "{name}: paused by {actor} until {until}")
+            }
             None => tracing::info!(directory = %name, "{name}: pause ended by {actor}"),
         }
         directory.work.wake.notify_one();
@@ -80,12 +92,17 @@ impl Engine {
     ) -> Event {
         let account = Some(directory.config.account.clone());
         let cause = EventCause { actor: actor.clone(), run: None, account, at: self.clock.now() };
-        let document = |until: Option<Timestamp>| until.map_or(Value::Null, |until| json!({ "paused_until": until }));
+        let document = |until: Option<Timestamp>| {
+            until.map_or(Value::Null, |until| json!({ "paused_until": until }))
+        };
         Event::about(kind, directory.config.name.as_str(), &cause, document(was), document(until))
     }
 
     /// Ends a pause whose time is over, and announces one that lasts, once a day.
-    pub(in crate::engine) async fn watch_pause(&self, directory: &Directory) -> Result<(), StoreError> {
+    pub(in crate::engine) async fn watch_pause(
+        &self,
+        directory: &Directory,
+    ) -> Result<(), StoreError> {
         let name = &directory.config.name;
         let Some(until) = self.store.directory(name).await?.paused_until else { return Ok(()) };
         let now = self.clock.now();
@@ -107,7 +124,8 @@ impl Engine {
             return Ok(());
         }
         tracing::warn!(directory = %name, "{name}: paused until {until}, nobody who leaves is suspended: rosterctl directory resume {name}");
-        let event = self.pause_event(directory, PAUSED, Some(until), Some(until), &Actor::rosterd());
+        let event =
+            self.pause_event(directory, PAUSED, Some(until), Some(until), &Actor::rosterd());
         self.store.record(&[event], &self.clock).await
     }
 }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::engine::{Engine, EngineError};
-use crate::model::{AccountId, ClaimedDomains, DirectoryName, Domain, QuarantineReason, Reason, Status, Tier, User, UserId};
+use crate::model::{
+    AccountId, ClaimedDomains, DirectoryName, Domain, QuarantineReason, Reason, Status, Tier, User,
+    UserId,
+};
 use crate::store::{UserFilter, fold};
 
 /// Users that are looked through at once.
@@ -105,10 +108,14 @@ impl Sieve {
     fn passes(&self, user: &User) -> bool {
         let Self { domain, reason, unmanaged, quarantined } = self;
         let in_domain = |domain: &Domain| user.addresses.iter().any(|a| a.domain() == domain);
-        let claimed = |domains: &ClaimedDomains| user.addresses.primary.as_ref().is_some_and(|a| domains.covers(a));
+        let claimed = |domains: &ClaimedDomains| {
+            user.addresses.primary.as_ref().is_some_and(|a| domains.covers(a))
+        };
         domain.as_ref().is_none_or(in_domain)
             && reason.is_none_or(|r| user.causes.has(r))
-            && unmanaged.as_ref().is_none_or(|of| user.status() != Status::Released && of.get(&user.account).is_some_and(claimed))
+            && unmanaged.as_ref().is_none_or(|of| {
+                user.status() != Status::Released && of.get(&user.account).is_some_and(claimed)
+            })
             && quarantined.as_ref().is_none_or(|those| those.contains(&user.id))
     }
 }
@@ -116,7 +123,18 @@ impl Sieve {
 impl Engine {
     /// One page of the users that are asked for.
     pub async fn list_users(&self, query: UserQuery) -> Result<UserPage, EngineError> {
-        let UserQuery { account, status, tier, domain, reason, unmanaged, quarantined, sort, after, limit } = query;
+        let UserQuery {
+            account,
+            status,
+            tier,
+            domain,
+            reason,
+            unmanaged,
+            quarantined,
+            sort,
+            after,
+            limit,
+        } = query;
         let limit = limit.max(1);
         let after = after.map(|text| cursor(sort, &text)).transpose()?;
         let account = match account {
@@ -127,9 +145,20 @@ impl Engine {
             domain,
             reason,
             unmanaged: if unmanaged { Some(self.domains_with_directory().await?) } else { None },
-            quarantined: if quarantined { Some(self.quarantine(std::iter::empty()).await?.into_keys().collect()) } else { None },
+            quarantined: if quarantined {
+                Some(self.quarantine(std::iter::empty()).await?.into_keys().collect())
+            } else {
+                None
+            },
         };
-        let mut page = UserFilter { account, status, tier, managed: unmanaged.then_some(false), after: None, limit: Some(AT_ONCE) };
+        let mut page = UserFilter {
+            account,
+            status,
+            tier,
+            managed: unmanaged.then_some(false),
+            after: None,
+            limit: Some(AT_ONCE),
+        };
         if sort == Sort::Id {
             page.after = after.as_ref().map(|(_, id)| *id);
         }
@@ -169,7 +198,8 @@ impl Engine {
         &self,
         more: impl Iterator<Item = DirectoryName>,
     ) -> Result<BTreeMap<UserId, Vec<QuarantineReason>>, EngineError> {
-        let directories: BTreeSet<DirectoryName> = self.configured().directories.keys().cloned().chain(more).collect();
+        let directories: BTreeSet<DirectoryName> =
+            self.configured().directories.keys().cloned().chain(more).collect();
         let mut users: BTreeMap<UserId, Vec<QuarantineReason>> = BTreeMap::new();
         for directory in &directories {
             for (_, _, reason, user) in self.store.quarantined(directory).await? {
@@ -182,7 +212,9 @@ impl Engine {
     }
 
     /// The domains of each account that has a directory.
-    async fn domains_with_directory(&self) -> Result<BTreeMap<AccountId, ClaimedDomains>, EngineError> {
+    async fn domains_with_directory(
+        &self,
+    ) -> Result<BTreeMap<AccountId, ClaimedDomains>, EngineError> {
         let mut domains = BTreeMap::new();
         for account in self.store.accounts().await? {
             if self.has_directory(&account) {
@@ -193,17 +225,31 @@ impl Engine {
     }
 
     /// Who of an account's domains no directory has, how many.
-    pub(in crate::engine) async fn unmanaged_count(&self, account: AccountId) -> Result<u64, EngineError> {
+    pub(in crate::engine) async fn unmanaged_count(
+        &self,
+        account: AccountId,
+    ) -> Result<u64, EngineError> {
         let domains = self.store.claimed_domains(account).await?;
         let users = self.store.unmanaged_users(account, false).await?;
-        Ok(users.iter().filter(|u| u.addresses.primary.as_ref().is_some_and(|a| domains.covers(a))).count() as u64)
+        Ok(users
+            .iter()
+            .filter(|u| u.addresses.primary.as_ref().is_some_and(|a| domains.covers(a)))
+            .count() as u64)
     }
 
     /// The colleagues of a user whose names or addresses begin with these words: active users of the same account.
-    pub async fn contacts(&self, who: &str, text: &str, limit: u64) -> Result<Vec<User>, EngineError> {
+    pub async fn contacts(
+        &self,
+        who: &str,
+        text: &str,
+        limit: u64,
+    ) -> Result<Vec<User>, EngineError> {
         let user = self.find_user(who).await?;
         if user.status() != Status::Active {
-            return Err(EngineError::Refused(format!("{who} is {}, and has no colleagues", user.status().as_str())));
+            return Err(EngineError::Refused(format!(
+                "{who} is {}, and has no colleagues",
+                user.status().as_str()
+            )));
         }
         let filter = UserFilter {
             account: Some(user.account),
@@ -223,7 +269,15 @@ impl Engine {
 fn cursor(sort: Sort, text: &str) -> Result<(String, UserId), EngineError> {
     let (id, key) = text.split_once(':').unwrap_or((text, ""));
     match id.parse() {
-        Ok(id) if (sort == Sort::Id) == key.is_empty() || sort == Sort::Address || sort == Sort::Name => Ok((key.to_owned(), id)),
-        _ => Err(EngineError::Invalid(format!("\"{text}\" is not where a page of this order ended: give the next of the page before"))),
+        Ok(id)
+            if (sort == Sort::Id) == key.is_empty()
+                || sort == Sort::Address
+                || sort == Sort::Name =>
+        {
+            Ok((key.to_owned(), id))
+        }
+        _ => Err(EngineError::Invalid(format!(
+            "\"{text}\" is not where a page of this order ended: give the next of the page before"
+        ))),
     }
 }

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use crate::engine::admin::write::Hand;
 use crate::engine::{Engine, EngineError};
-use crate::model::{AccountId, Actor, AddressKey, Change, Event, EventCause, Guid, RunId, RunState, Trigger, UserId, WrittenChange};
+use crate::model::{
+    AccountId, Actor, AddressKey, Change, Event, EventCause, Guid, RunId, RunState, Trigger,
+    UserId, WrittenChange,
+};
 use crate::reconcile::{Left, Taken, Undoing, undo};
 use crate::store::{HeldPlan, Run};
 use crate::telemetry::chain;
@@ -47,18 +50,40 @@ impl Engine {
             return Ok(undone);
         }
         let account = self.account_of_changes(&undone.changes).await?;
-        let hand = Hand { account: &account, actor, trigger: Trigger::Undo, directory: &of.directory, undoes: Some(id) };
+        let hand = Hand {
+            account: &account,
+            actor,
+            trigger: Trigger::Undo,
+            directory: &of.directory,
+            undoes: Some(id),
+        };
         let run = self.write(undone.changes.clone(), hand).await?;
         drop(turn);
-        let cause = EventCause { actor: actor.clone(), run: Some(run.id), account: Some(account.handle), at: self.clock.now() };
-        let after = json!({ "directory": of.directory, "changes": run.counts, "left": undone.left.len() });
-        self.store.record(&[Event::about("run.undone", id.to_string(), &cause, Value::Null, after)], &self.clock).await?;
+        let cause = EventCause {
+            actor: actor.clone(),
+            run: Some(run.id),
+            account: Some(account.handle),
+            at: self.clock.now(),
+        };
+        let after =
+            json!({ "directory": of.directory, "changes": run.counts, "left": undone.left.len() });
+        self.store
+            .record(
+                &[Event::about("run.undone", id.to_string(), &cause, Value::Null, after)],
+                &self.clock,
+            )
+            .await?;
         if let Ok(directory) = self.directory(&of.directory) {
             let people: BTreeSet<Guid> = undone.changes.iter().filter_map(|c| c.guid).collect();
             if !people.is_empty() {
-                let read = self.run(&directory, Self::look_at(people, Trigger::Undo, actor.clone())).await;
+                let read =
+                    self.run(&directory, Self::look_at(people, Trigger::Undo, actor.clone())).await;
                 // That they could not be read is no failure of the undo: the next run reads them.
-                undone.read = read.inspect_err(|error| tracing::warn!("after an undo people could not be read: {}", chain(error))).ok();
+                undone.read = read
+                    .inspect_err(|error| {
+                        tracing::warn!("after an undo people could not be read: {}", chain(error))
+                    })
+                    .ok();
             }
             undone.waiting = self.waiting(&directory).await?;
         }
@@ -67,9 +92,15 @@ impl Engine {
     }
 
     async fn undoable(&self, id: RunId) -> Result<Run, EngineError> {
-        let run = self.store.run(id).await?.ok_or_else(|| EngineError::NotFound { what: "run", name: id.to_string() })?;
+        let run = self
+            .store
+            .run(id)
+            .await?
+            .ok_or_else(|| EngineError::NotFound { what: "run", name: id.to_string() })?;
         if run.state == RunState::Running {
-            return Err(EngineError::Refused(format!("the run {id} is still under way: wait for its end")));
+            return Err(EngineError::Refused(format!(
+                "the run {id} is still under way: wait for its end"
+            )));
         }
         Ok(run)
     }
@@ -79,20 +110,40 @@ impl Engine {
         done.retain(|change| change.outcome == "applied");
         // A user id is derived from the person: after a removal it may be another user's.
         let former = self.store.former_users(run.id).await?;
-        let (gone, done): (Vec<_>, Vec<_>) = done.into_iter().partition(|change| former.contains(&change.user));
-        let users = self.store.users_by_id(&done.iter().map(|c| c.user).collect::<BTreeSet<UserId>>()).await?;
-        let wanted: BTreeSet<AddressKey> = done.iter().flat_map(WrittenChange::former_addresses).collect();
+        let (gone, done): (Vec<_>, Vec<_>) =
+            done.into_iter().partition(|change| former.contains(&change.user));
+        let users = self
+            .store
+            .users_by_id(&done.iter().map(|c| c.user).collect::<BTreeSet<UserId>>())
+            .await?;
+        let wanted: BTreeSet<AddressKey> =
+            done.iter().flat_map(WrittenChange::former_addresses).collect();
         let holders = self.store.holders(&wanted).await?;
-        let mut undoing = undo(Taken { run: run.id, at: self.clock.now() }, &done, &users, &holders);
+        let mut undoing =
+            undo(Taken { run: run.id, at: self.clock.now() }, &done, &users, &holders);
         let why = "the user was removed since; a user that has its id now is another one";
         undoing.left.extend(gone.iter().map(|change| Left::of(change, why.to_owned())));
         Ok(undoing)
     }
 
-    async fn account_of_changes(&self, changes: &[Change]) -> Result<crate::model::AccountRef, EngineError> {
+    async fn account_of_changes(
+        &self,
+        changes: &[Change],
+    ) -> Result<crate::model::AccountRef, EngineError> {
         let first = changes.first().map(|c| BTreeSet::from([c.user])).unwrap_or_default();
-        let account = self.store.users_by_id(&first).await?.into_values().next().map_or(AccountId(uuid::Uuid::nil()), |u| u.account);
+        let account = self
+            .store
+            .users_by_id(&first)
+            .await?
+            .into_values()
+            .next()
+            .map_or(AccountId(uuid::Uuid::nil()), |u| u.account);
         let account = self.store.account_of(account).await?;
-        Ok(account.ok_or_else(|| EngineError::NotFound { what: "account", name: "of these users".to_owned() })?.reference())
+        Ok(account
+            .ok_or_else(|| EngineError::NotFound {
+                what: "account",
+                name: "of these users".to_owned(),
+            })?
+            .reference())
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::engine::sync::Request;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{
-    AccountKind, Actor, Address, By, Cause, ChangeKind, Evidence, Guid, Link, Overruled, QuarantineReason, Reason, Status, Tier, Trigger,
-    User, UserId,
+    AccountKind, Actor, Address, By, Cause, ChangeKind, Evidence, Guid, Link, Override,
+    QuarantineReason, Reason, Status, Tier, Trigger, User, UserId,
 };
 use crate::store::Run;
 
@@ -21,11 +21,18 @@ impl Engine {
                 return Ok(user);
             }
             // A released user holds no address any more, but is still known by the last one.
-            return self.only_one(who, self.store.released_users(&address.key()).await?).await?.ok_or_else(missing);
+            return self
+                .only_one(who, self.store.released_users(&address.key()).await?)
+                .await?
+                .ok_or_else(missing);
         }
         let mut users = match who.parse::<Guid>() {
             Ok(guid) => self.store.users_by_guid(guid).await?,
-            Err(_) => return Err(EngineError::Invalid(format!("\"{who}\" is no address, user id or objectGUID"))),
+            Err(_) => {
+                return Err(EngineError::Invalid(format!(
+                    "\"{who}\" is no address, user id or objectGUID"
+                )));
+            }
         };
         if let Ok(id) = who.parse::<UserId>()
             && let Some(user) = self.store.user(id).await?
@@ -47,7 +54,11 @@ impl Engine {
             let address = user.addresses.primary.as_ref().map_or("no address", Address::as_str);
             named.push(format!("{} ({address}, {} in {account})", user.id, user.status().as_str()));
         }
-        Err(EngineError::Refused(format!("{who} means {} users: {}; name one of them by its id", users.len(), named.join(", "))))
+        Err(EngineError::Refused(format!(
+            "{who} means {} users: {}; name one of them by its id",
+            users.len(),
+            named.join(", ")
+        )))
     }
 
     /// The emergency brake: the cause `operator`, which no sync touches.
@@ -55,10 +66,15 @@ impl Engine {
         let user = self.find_user(who).await?;
         match user.status() {
             _ if user.causes.has(Reason::Operator) => {
-                return Err(EngineError::Refused(format!("{who} is suspended by an operator already")));
+                return Err(EngineError::Refused(format!(
+                    "{who} is suspended by an operator already"
+                )));
             }
             Status::Released | Status::Invited => {
-                return Err(EngineError::Refused(format!("{who} is {}, and has nothing to be suspended from", user.status().as_str())));
+                return Err(EngineError::Refused(format!(
+                    "{who} is {}, and has nothing to be suspended from",
+                    user.status().as_str()
+                )));
             }
             Status::Active | Status::Suspended => {}
         }
@@ -71,13 +87,23 @@ impl Engine {
         }
         let now = self.clock.now();
         let evidence = Evidence::of_operator(why, user.link.as_ref().map(|l| l.guid), now);
-        let cause = Cause { reason: Reason::Operator, since: now, by: By::Operator(actor.0.clone()), evidence };
+        let cause = Cause {
+            reason: Reason::Operator,
+            since: now,
+            by: By::Operator(actor.0.clone()),
+            evidence,
+        };
         let was_active = user.status() == Status::Active;
         self.write_one(&user, ChangeKind::Suspend { cause, was_active }, actor).await
     }
 
     /// Sets the tier of somebody whom no directory manages.
-    pub async fn set_tier(&self, who: &str, tier: Tier, actor: &Actor) -> Result<User, EngineError> {
+    pub async fn set_tier(
+        &self,
+        who: &str,
+        tier: Tier,
+        actor: &Actor,
+    ) -> Result<User, EngineError> {
         let user = self.find_user(who).await?;
         if let Some(link) = &user.link {
             return Err(EngineError::Refused(format!(
@@ -92,17 +118,22 @@ impl Engine {
             return Ok(user);
         }
         let evidence = Evidence::of_operator("", None, self.clock.now());
-        self.write_one(&user, ChangeKind::Tier { before: user.tier, after: tier, evidence }, actor).await
+        self.write_one(&user, ChangeKind::Tier { before: user.tier, after: tier, evidence }, actor)
+            .await
     }
 
     /// Says that somebody who left and was created anew in the directory is the same person; reads that person, and applies what
     /// follows from it, as any run would.
     pub async fn relink(&self, who: &str, person: &str, actor: &Actor) -> Result<Run, EngineError> {
         let user = self.find_user(who).await?;
-        let guid: Guid = person.parse().map_err(|_| EngineError::Invalid(format!("\"{person}\" is no objectGUID")))?;
+        let guid: Guid = person
+            .parse()
+            .map_err(|_| EngineError::Invalid(format!("\"{person}\" is no objectGUID")))?;
         let refused = |why: String| Err(EngineError::Refused(why));
         let Some(before) = user.link.clone() else {
-            return refused(format!("no directory manages {who}: the next run links them by their address"));
+            return refused(format!(
+                "no directory manages {who}: the next run links them by their address"
+            ));
         };
         if ![Reason::Deleted, Reason::Vanished].into_iter().any(|r| user.causes.has(r)) {
             return refused(format!(
@@ -110,7 +141,13 @@ impl Engine {
                 before.directory
             ));
         }
-        if let Some(other) = self.store.users_by_guid(guid).await?.into_iter().find(|other| other.account == user.account) {
+        if let Some(other) = self
+            .store
+            .users_by_guid(guid)
+            .await?
+            .into_iter()
+            .find(|other| other.account == user.account)
+        {
             return refused(format!("{guid} is the user {} already", other.id));
         }
         // It may have been created anew in another directory of the account.
@@ -134,15 +171,26 @@ impl Engine {
     }
 
     /// Other users that an operator has said are not the former entry are not the new one either.
-    async fn follow_relink(&self, user: &User, former: Guid, now: Guid, actor: &Actor) -> Result<(), EngineError> {
+    async fn follow_relink(
+        &self,
+        user: &User,
+        former: Guid,
+        now: Guid,
+        actor: &Actor,
+    ) -> Result<(), EngineError> {
         for other in self.store.unmanaged_users(user.account, false).await? {
-            if !other.pins.contains(&Overruled::Link(former)) {
+            if !other.overrides.contains(&Override::Link(former)) {
                 continue;
             }
-            let mut after = other.pins.clone();
-            after.remove(&Overruled::Link(former));
-            after.insert(Overruled::Link(now));
-            self.write_one(&other, ChangeKind::Overrule { before: other.pins.clone(), after }, actor).await?;
+            let mut after = other.overrides.clone();
+            after.remove(&Override::Link(former));
+            after.insert(Override::Link(now));
+            self.write_one(
+                &other,
+                ChangeKind::Override { before: other.overrides.clone(), after },
+                actor,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -159,35 +207,52 @@ impl Engine {
         if user.addresses.primary.is_none() {
             return Err(EngineError::Refused(format!("{who} holds no address any more")));
         }
-        let kind = ChangeKind::Readdress { before: user.addresses.clone(), after: crate::model::Addresses::default() };
+        let kind = ChangeKind::Readdress {
+            before: user.addresses.clone(),
+            after: crate::model::Addresses::default(),
+        };
         let user = self.write_one(&user, kind, actor).await?;
         for directory in self.directories_of_account(&user).await? {
             let waiting = self.store.quarantined(&directory.config.name).await?;
-            let is_address = |reason| matches!(reason, QuarantineReason::AddressHeld | QuarantineReason::ContestedAddress);
-            let people: BTreeSet<Guid> =
-                waiting.into_iter().filter(|(_, _, reason, _)| is_address(*reason)).map(|(guid, ..)| guid).collect();
+            let is_address = |reason| {
+                matches!(reason, QuarantineReason::AddressHeld | QuarantineReason::ContestedAddress)
+            };
+            let people: BTreeSet<Guid> = waiting
+                .into_iter()
+                .filter(|(_, _, reason, _)| is_address(*reason))
+                .map(|(guid, ..)| guid)
+                .collect();
             if !people.is_empty() {
-                self.run(&directory, Request::people(Trigger::Manual, people, Some(actor.clone()))).await?;
+                self.run(&directory, Request::people(Trigger::Manual, people, Some(actor.clone())))
+                    .await?;
             }
         }
         Ok(user)
     }
 
     /// Forgets what an operator has overruled: the directory decides again.
-    pub async fn unpin(&self, who: &str, actor: &Actor) -> Result<User, EngineError> {
+    pub async fn clear_override(&self, who: &str, actor: &Actor) -> Result<User, EngineError> {
         let user = self.find_user(who).await?;
-        if user.pins.is_empty() {
+        if user.overrides.is_empty() {
             return Err(EngineError::Refused(format!("nothing is overruled for {who}")));
         }
-        let nothing = ChangeKind::Overrule { before: user.pins.clone(), after: BTreeSet::new() };
+        let nothing =
+            ChangeKind::Override { before: user.overrides.clone(), after: BTreeSet::new() };
         self.write_one(&user, nothing, actor).await
     }
 
     /// Lifts an operator's suspension, and what AD's causes allow; says what remains.
-    pub async fn activate(&self, who: &str, actor: &Actor) -> Result<(User, Vec<String>), EngineError> {
+    pub async fn activate(
+        &self,
+        who: &str,
+        actor: &Actor,
+    ) -> Result<(User, Vec<String>), EngineError> {
         let user = self.find_user(who).await?;
         if user.status() != Status::Suspended {
-            return Err(EngineError::Refused(format!("{who} is {}, not suspended", user.status().as_str())));
+            return Err(EngineError::Refused(format!(
+                "{who} is {}, not suspended",
+                user.status().as_str()
+            )));
         }
         let user = self.lift(user, |r| r == Reason::Operator, false, actor).await?;
         if user.causes.is_empty() {
@@ -196,7 +261,14 @@ impl Engine {
         // AD may say otherwise by now.
         let looked = self.look_again(&user, actor).await;
         let user = self.reread(user.id).await?;
-        let user = self.lift(user, |r| matches!(r, Reason::Vanished | Reason::OutOfScope | Reason::NoGroup), true, actor).await?;
+        let user = self
+            .lift(
+                user,
+                |r| matches!(r, Reason::Vanished | Reason::OutOfScope | Reason::NoGroup),
+                true,
+                actor,
+            )
+            .await?;
         let mut remains: Vec<String> = user
             .causes
             .iter()
@@ -213,8 +285,15 @@ impl Engine {
         Ok((user, remains))
     }
 
-    async fn lift(&self, user: User, is_lifted: impl Fn(Reason) -> bool, pin: bool, actor: &Actor) -> Result<User, EngineError> {
-        let (lifted, kept): (Vec<Cause>, Vec<Cause>) = user.causes.iter().cloned().partition(|c| is_lifted(c.reason));
+    async fn lift(
+        &self,
+        user: User,
+        is_lifted: impl Fn(Reason) -> bool,
+        pin: bool,
+        actor: &Actor,
+    ) -> Result<User, EngineError> {
+        let (lifted, kept): (Vec<Cause>, Vec<Cause>) =
+            user.causes.iter().cloned().partition(|c| is_lifted(c.reason));
         if lifted.is_empty() {
             return Ok(user);
         }
@@ -225,10 +304,19 @@ impl Engine {
         }
         let mut kinds = Vec::new();
         if pin {
-            let after = user.pins.iter().copied().chain(lifted.iter().map(|c| Overruled::Reason(c.reason))).collect();
-            kinds.push(ChangeKind::Overrule { before: user.pins.clone(), after });
+            let after = user
+                .overrides
+                .iter()
+                .copied()
+                .chain(lifted.iter().map(|c| Override::Reason(c.reason)))
+                .collect();
+            kinds.push(ChangeKind::Override { before: user.overrides.clone(), after });
         }
-        kinds.push(ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence: Vec::new() });
+        kinds.push(ChangeKind::Reactivate {
+            lifted: lifted.into(),
+            remaining,
+            evidence: Vec::new(),
+        });
         self.write_user(&user, kinds, actor).await
     }
 
@@ -244,7 +332,9 @@ impl Engine {
     }
 
     async fn look_again(&self, user: &User, actor: &Actor) -> Result<Run, EngineError> {
-        let Some(link) = &user.link else { return Err(EngineError::Refused("no directory manages this user".to_owned())) };
+        let Some(link) = &user.link else {
+            return Err(EngineError::Refused("no directory manages this user".to_owned()));
+        };
         let request = || Request::people(Trigger::Manual, [link.guid], Some(actor.clone()));
         let mut last = match self.directory(link.directory.as_str()) {
             Ok(directory) => Some(self.run(&directory, request()).await?),
@@ -253,25 +343,42 @@ impl Engine {
         // Another directory of the account that knows the entry may be the one that it has moved to.
         for directory in self.directories_of_account(user).await? {
             let name = &directory.config.name;
-            let is_known = *name != link.directory && !self.store.index_of(name, &BTreeSet::from([link.guid])).await?.is_empty();
+            let is_known = *name != link.directory
+                && !self.store.index_of(name, &BTreeSet::from([link.guid])).await?.is_empty();
             if is_known || last.is_none() {
                 last = Some(self.run(&directory, request()).await?);
             }
         }
-        last.ok_or_else(|| EngineError::NotFound { what: "directory", name: link.directory.to_string() })
+        last.ok_or_else(|| EngineError::NotFound {
+            what: "directory",
+            name: link.directory.to_string(),
+        })
     }
 
     /// The configured directories of the account that a user is in.
-    async fn directories_of_account(&self, user: &User) -> Result<Vec<Arc<Directory>>, EngineError> {
+    async fn directories_of_account(
+        &self,
+        user: &User,
+    ) -> Result<Vec<Arc<Directory>>, EngineError> {
         let account = self.account_of(user).await?.handle;
-        Ok(self.configured().directories.values().filter(|d| d.config.account == account).cloned().collect())
+        Ok(self
+            .configured()
+            .directories
+            .values()
+            .filter(|d| d.config.account == account)
+            .cloned()
+            .collect())
     }
 
     async fn sync_stranger(&self, who: &str, actor: &Actor) -> Result<Run, EngineError> {
-        let guid: Guid = who.parse().map_err(|_| EngineError::NotFound { what: "user", name: who.to_owned() })?;
+        let guid: Guid = who
+            .parse()
+            .map_err(|_| EngineError::NotFound { what: "user", name: who.to_owned() })?;
         let mut last = Err(EngineError::NotFound { what: "user", name: who.to_owned() });
         for directory in self.configured().directories.values() {
-            last = self.run(directory, Request::people(Trigger::Manual, [guid], Some(actor.clone()))).await;
+            last = self
+                .run(directory, Request::people(Trigger::Manual, [guid], Some(actor.clone())))
+                .await;
             if last.as_ref().is_ok_and(|run| run.counts.total() > 0 || run.held > 0) {
                 break;
             }
@@ -280,6 +387,9 @@ impl Engine {
     }
 
     async fn reread(&self, id: UserId) -> Result<User, EngineError> {
-        self.store.user(id).await?.ok_or_else(|| EngineError::NotFound { what: "user", name: id.to_string() })
+        self.store
+            .user(id)
+            .await?
+            .ok_or_else(|| EngineError::NotFound { what: "user", name: id.to_string() })
     }
 }

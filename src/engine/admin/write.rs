@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::engine::{Engine, EngineError};
-use crate::model::{AccountRef, Actor, Change, ChangeCounts, ChangeKind, DirectoryName, ObservationNumber, RunId, RunState, Trigger, User};
+use crate::model::{
+    AccountRef, Actor, Change, ChangeCounts, ChangeKind, DirectoryName, ObservationNumber, RunId,
+    RunState, Trigger, User,
+};
 use crate::reconcile::Admitted;
 use crate::store::{Applied, Run, Writer};
 
@@ -24,7 +27,11 @@ pub(in crate::engine) struct Hand<'a> {
 
 impl<'a> Hand<'a> {
     /// Somebody's, on users of an account.
-    pub(in crate::engine) fn of(account: &'a AccountRef, actor: &'a Actor, trigger: Trigger) -> Self {
+    pub(in crate::engine) fn of(
+        account: &'a AccountRef,
+        actor: &'a Actor,
+        trigger: Trigger,
+    ) -> Self {
         Self { account, actor, trigger, directory: "", undoes: None }
     }
 }
@@ -33,7 +40,11 @@ impl Engine {
     /// Writes changes; the run that they are.
     ///
     /// No lock is taken: whoever decides on what other users are, or on a claim, takes the turn around deciding and writing.
-    pub(in crate::engine) async fn write(&self, changes: Vec<Change>, hand: Hand<'_>) -> Result<Run, EngineError> {
+    pub(in crate::engine) async fn write(
+        &self,
+        changes: Vec<Change>,
+        hand: Hand<'_>,
+    ) -> Result<Run, EngineError> {
         let Hand { account, actor, trigger, directory, undoes } = hand;
         let now = self.clock.now();
         let id = RunId(self.clock.new_id());
@@ -69,14 +80,15 @@ impl Engine {
             active_after: None,
             approves: None,
             undoes,
-            because: None,
+            full_read_reason: None,
         };
         // Before anything is written: a crash between the two leaves no changes of a run that is unknown.
         self.store.save_run(&run).await?;
         let mut applied = Applied::default();
         let done = self.store.apply(&admitted, &writer, &mut applied).await;
         run.state = if done.is_ok() { RunState::Succeeded } else { RunState::Failed };
-        (run.counts, run.dropped, run.finished_at) = (applied.counts, applied.dropped, Some(self.clock.now()));
+        (run.counts, run.dropped, run.finished_at) =
+            (applied.counts, applied.dropped, Some(self.clock.now()));
         run.error = done.as_ref().err().map(ToString::to_string);
         self.store.save_run(&run).await?;
         done?;
@@ -92,23 +104,43 @@ impl Engine {
             }
         }
         let configured = self.configured();
-        configured.directories.values().filter(|d| accounts.contains(&d.config.account)).map(|d| d.config.name.clone()).collect()
+        configured
+            .directories
+            .values()
+            .filter(|d| accounts.contains(&d.config.account))
+            .map(|d| d.config.name.clone())
+            .collect()
     }
 
     /// Writes an operator's change of one user, as it was when the operator saw it.
-    pub(in crate::engine) async fn write_one(&self, user: &User, kind: ChangeKind, actor: &Actor) -> Result<User, EngineError> {
+    pub(in crate::engine) async fn write_one(
+        &self,
+        user: &User,
+        kind: ChangeKind,
+        actor: &Actor,
+    ) -> Result<User, EngineError> {
         self.write_user(user, vec![kind], actor).await
     }
 
     /// Writes an operator's changes of one user, all or none.
-    pub(in crate::engine) async fn write_user(&self, user: &User, kinds: Vec<ChangeKind>, actor: &Actor) -> Result<User, EngineError> {
+    pub(in crate::engine) async fn write_user(
+        &self,
+        user: &User,
+        kinds: Vec<ChangeKind>,
+        actor: &Actor,
+    ) -> Result<User, EngineError> {
         let account = self.account_of(user).await?.reference();
         let _turn = self.turn.lock().await;
         let changes = kinds.into_iter().map(|kind| Change::by_hand(user, kind)).collect();
         let run = self.write(changes, Hand::of(&account, actor, Trigger::Operator)).await?;
         if run.dropped > 0 {
-            return Err(EngineError::Refused("somebody else changed this user in the same moment: look again".to_owned()));
+            return Err(EngineError::Refused(
+                "somebody else changed this user in the same moment: look again".to_owned(),
+            ));
         }
-        self.store.user(user.id).await?.ok_or_else(|| EngineError::NotFound { what: "user", name: user.id.to_string() })
+        self.store
+            .user(user.id)
+            .await?
+            .ok_or_else(|| EngineError::NotFound { what: "user", name: user.id.to_string() })
     }
 }

@@ -53,8 +53,17 @@ pub struct Sampled {
 impl Engine {
     /// Chains the event log with these keys from now on. The first entry with a key says so.
     pub async fn key_log(&self, keys: LogKeys) -> Result<(), EngineError> {
-        let cause = EventCause { actor: Actor::rosterd(), run: None, account: None, at: self.clock.now() };
-        let mark = |head: LogHead| Event::about("log.keyed", "log", &cause, Value::Null, json!({ "keyed_from": head.seq + 1 }));
+        let cause =
+            EventCause { actor: Actor::rosterd(), run: None, account: None, at: self.clock.now() };
+        let mark = |head: LogHead| {
+            Event::about(
+                "log.keyed",
+                "log",
+                &cause,
+                Value::Null,
+                json!({ "keyed_from": head.seq + 1 }),
+            )
+        };
         if let Some(head) = self.store.chain_with(keys, mark, &self.clock).await? {
             tracing::info!(log_head = %head, "the event log is chained with a key from entry {} on", head.seq + 1);
         }
@@ -63,7 +72,10 @@ impl Engine {
 
     /// The hook of this name.
     pub fn hook(&self, name: &str) -> Result<Arc<HookAtWork>, EngineError> {
-        self.hooks().get(name).cloned().ok_or_else(|| EngineError::NotFound { what: "hook", name: name.to_owned() })
+        self.hooks()
+            .get(name)
+            .cloned()
+            .ok_or_else(|| EngineError::NotFound { what: "hook", name: name.to_owned() })
     }
 
     /// How all hooks do; those that are configured no longer and left deliveries behind come last.
@@ -71,20 +83,38 @@ impl Engine {
         let mut all = Vec::new();
         for hook in self.hooks().values() {
             let standing = self.store.hook_standing(&hook.config.name).await?;
-            let state = match (self.is_gone(hook).await?, hook.work.failures.load(Ordering::Relaxed)) {
-                (true, _) => "disabled",
-                (false, 1..) => "failing",
-                (false, 0) => "ok",
-            };
-            let (name, events, lag) = (hook.config.name.clone(), hook.config.events.clone(), self.lag(&standing));
-            all.push(HookStatus { name, events, target: target(&hook.config.target), state, standing, lag, kept_until: None });
+            let state =
+                match (self.is_gone(hook).await?, hook.work.failures.load(Ordering::Relaxed)) {
+                    (true, _) => "disabled",
+                    (false, 1..) => "failing",
+                    (false, 0) => "ok",
+                };
+            let (name, events, lag) =
+                (hook.config.name.clone(), hook.config.events.clone(), self.lag(&standing));
+            all.push(HookStatus {
+                name,
+                events,
+                target: target(&hook.config.target),
+                state,
+                standing,
+                lag,
+                kept_until: None,
+            });
         }
         for RemovedHook { name, kept_until } in self.store.removed_hooks().await? {
             let standing = self.store.hook_standing(&name).await?;
             // Nobody misses one that has nothing left to do; and one that came back this moment is above.
             if standing.pending + standing.failed > 0 && !self.hooks().contains_key(&name) {
                 let (lag, kept_until) = (self.lag(&standing), Some(kept_until));
-                all.push(HookStatus { name, events: Vec::new(), target: String::new(), state: REMOVED, standing, lag, kept_until });
+                all.push(HookStatus {
+                    name,
+                    events: Vec::new(),
+                    target: String::new(),
+                    state: REMOVED,
+                    standing,
+                    lag,
+                    kept_until,
+                });
             }
         }
         Ok(all)
@@ -110,8 +140,14 @@ impl Engine {
             "sample": true,
             "data": { "sample": true, "actor": actor, "run": null, "account": null, "before": null, "after": null, "evidence": null },
         });
-        let message =
-            Message { id: event.to_string(), kind: kind.clone(), seq: None, head: None, attempt: 1, document: document.to_string() };
+        let message = Message {
+            id: event.to_string(),
+            kind: kind.clone(),
+            seq: None,
+            head: None,
+            attempt: 1,
+            document: document.to_string(),
+        };
         let attempt = tokio::select! {
             () = self.stop.cancelled() => return Err(EngineError::Stopping),
             attempt = self.tell(&hook.config, &message) => attempt,
@@ -121,7 +157,12 @@ impl Engine {
     }
 
     /// The latest deliveries of a hook, also of one that is configured no longer.
-    pub async fn deliveries(&self, name: &str, filter: &DeliveryFilter, limit: u64) -> Result<Vec<Delivery>, EngineError> {
+    pub async fn deliveries(
+        &self,
+        name: &str,
+        filter: &DeliveryFilter,
+        limit: u64,
+    ) -> Result<Vec<Delivery>, EngineError> {
         if !self.store.removed_hooks().await?.iter().any(|removed| removed.name == name) {
             self.hook(name)?;
         }
@@ -129,7 +170,12 @@ impl Engine {
     }
 
     /// Delivers again what was given up, or what the filter names; a hook whose address was gone is asked again.
-    pub async fn redeliver(&self, name: &str, filter: &DeliveryFilter, actor: &Actor) -> Result<u64, EngineError> {
+    pub async fn redeliver(
+        &self,
+        name: &str,
+        filter: &DeliveryFilter,
+        actor: &Actor,
+    ) -> Result<u64, EngineError> {
         let hook = self.hook(name)?;
         self.store.note_gone(&hook.config.name, None).await?;
         let count = self.store.redeliver(&hook.config.name, filter, self.clock.now()).await?;
@@ -138,10 +184,18 @@ impl Engine {
     }
 
     /// Tells a hook everything it wants to know since then, whether it was told before or not.
-    pub async fn replay(&self, name: &str, since: Timestamp, actor: &Actor) -> Result<u64, EngineError> {
+    pub async fn replay(
+        &self,
+        name: &str,
+        since: Timestamp,
+        actor: &Actor,
+    ) -> Result<u64, EngineError> {
         let hook = self.hook(name)?;
         let count = self.store.replay(&hook.subscription(), since, self.clock.now()).await?;
-        tracing::info!(hook = name, "hook {name}: {actor} has it told everything since {since}: {count} deliveries");
+        tracing::info!(
+            hook = name,
+            "hook {name}: {actor} has it told everything since {since}: {count} deliveries"
+        );
         Ok(count)
     }
 }

@@ -25,7 +25,10 @@ impl Engine {
         loop {
             hooks.mark_unchanged();
             if let Err(error) = self.forget_removed_hooks().await {
-                tracing::error!("what is kept of hooks that are configured no longer cannot be looked at: {}", chain(&error));
+                tracing::error!(
+                    "what is kept of hooks that are configured no longer cannot be looked at: {}",
+                    chain(&error)
+                );
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -38,13 +41,15 @@ impl Engine {
     /// Notes which hooks there are, and forgets those that were removed too long ago.
     pub async fn forget_removed_hooks(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let configured = self.hooks().iter().map(|(name, hook)| (name.clone(), hook.config.max_age)).collect();
+        let configured =
+            self.hooks().iter().map(|(name, hook)| (name.clone(), hook.config.max_age)).collect();
         self.store.note_hooks(&configured, now).await?;
         for RemovedHook { name, kept_until } in self.store.removed_hooks().await? {
             if now < kept_until {
                 continue;
             }
-            let count = self.store.give_up(&name, Timestamp(i64::MAX), &[], WHY, &self.clock).await?;
+            let count =
+                self.store.give_up(&name, Timestamp(i64::MAX), &[], WHY, &self.clock).await?;
             self.store.forget_hook(&name).await?;
             tracing::warn!(hook = %name, "hook {name}: {WHY}, and is forgotten; {count} deliveries that waited for it are dead-lettered");
         }

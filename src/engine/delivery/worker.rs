@@ -125,9 +125,15 @@ impl Engine {
                     Some(was) if was.config == config => (was, Outcome::Unchanged),
                     was => {
                         let outcome = if was.is_some() { Outcome::Changed } else { Outcome::Added };
-                        let work = was.as_ref().map(|was| Arc::clone(&was.work)).unwrap_or_default();
+                        let work =
+                            was.as_ref().map(|was| Arc::clone(&was.work)).unwrap_or_default();
                         over.extend(was.map(|was| was.over.clone()));
-                        let hook = HookAtWork { config, work, over: self.stop.child_token(), kept: AtomicBool::new(false) };
+                        let hook = HookAtWork {
+                            config,
+                            work,
+                            over: self.stop.child_token(),
+                            kept: AtomicBool::new(false),
+                        };
                         (Arc::new(hook), outcome)
                     }
                 };
@@ -147,7 +153,9 @@ impl Engine {
     pub fn end_leftovers(&self) {
         let count = exec::end_leftovers(self.store.instance());
         if count > 0 {
-            tracing::warn!("programs of hooks or gates that were still running since rosterd last ended: {count}; they were ended");
+            tracing::warn!(
+                "programs of hooks or gates that were still running since rosterd last ended: {count}; they were ended"
+            );
         }
     }
 
@@ -161,7 +169,8 @@ impl Engine {
             tracing::warn!(hook = %name, "hook {name}: {why}");
         }
         let mut news = self.store.news();
-        let mut round = Round { is_gone: self.is_gone(&hook).await.unwrap_or(false), ..Round::default() };
+        let mut round =
+            Round { is_gone: self.is_gone(&hook).await.unwrap_or(false), ..Round::default() };
         while !hook.over.is_cancelled() {
             news.borrow_and_update();
             let wait = match self.begin_due(&hook, &mut round).await {
@@ -185,11 +194,17 @@ impl Engine {
             }
         };
         // What does not end in time is ended, and delivered again.
-        let _ = tokio::time::timeout(if is_stop { GRACE } else { hook.config.timeout + GRACE }, rest).await;
+        let _ =
+            tokio::time::timeout(if is_stop { GRACE } else { hook.config.timeout + GRACE }, rest)
+                .await;
     }
 
     /// Begins what can be begun; returns how long to wait for more, unless something happens.
-    async fn begin_due(self: &Arc<Self>, hook: &Arc<HookAtWork>, round: &mut Round) -> Result<Duration, StoreError> {
+    async fn begin_due(
+        self: &Arc<Self>,
+        hook: &Arc<HookAtWork>,
+        round: &mut Round,
+    ) -> Result<Duration, StoreError> {
         let name = &hook.config.name;
         self.check_clock().await?;
         let now = self.clock.now();
@@ -211,8 +226,10 @@ impl Engine {
         let slots = if is_suspect { 1 } else { hook.config.concurrency };
         while round.attempts.len() < slots {
             let Some(due) = round.ready.pop_front() else {
-                let fetched = self.store.due(name, now, FETCHED + round.under_way.len() as u64).await?;
-                let is_busy = |due: &Due| round.under_way.values().any(|busy| busy.subject == due.subject);
+                let fetched =
+                    self.store.due(name, now, FETCHED + round.under_way.len() as u64).await?;
+                let is_busy =
+                    |due: &Due| round.under_way.values().any(|busy| busy.subject == due.subject);
                 round.ready = fetched.into_iter().filter(|due| !is_busy(due)).collect();
                 if round.ready.is_empty() {
                     let next = self.store.next_due(name, now).await?;
@@ -246,13 +263,22 @@ impl Engine {
     /// Tells a hook something, once.
     pub(in crate::engine) async fn tell(&self, hook: &Hook, message: &Message) -> Attempt {
         match &hook.target {
-            Target::Exec(program) => runner::tell(&self.runner, hook, program, message, self.store.instance()).await,
-            Target::Webhook(server) => webhook::tell(server, message, hook.timeout, self.clock.now()).await,
+            Target::Exec(program) => {
+                runner::tell(&self.runner, hook, program, message, self.store.instance()).await
+            }
+            Target::Webhook(server) => {
+                webhook::tell(server, message, hook.timeout, self.clock.now()).await
+            }
         }
     }
 
     /// Takes note of attempts that have ended: this one, and whichever others have, too.
-    async fn take_in(&self, hook: &HookAtWork, round: &mut Round, first: Result<(Id, Attempt), tokio::task::JoinError>) {
+    async fn take_in(
+        &self,
+        hook: &HookAtWork,
+        round: &mut Round,
+        first: Result<(Id, Attempt), tokio::task::JoinError>,
+    ) {
         let mut ended = vec![first];
         while let Some(another) = round.attempts.try_join_next_with_id() {
             ended.push(another);
@@ -275,7 +301,14 @@ impl Engine {
     }
 
     /// What becomes of a delivery after an attempt.
-    async fn settlement(&self, hook: &HookAtWork, round: &mut Round, due: Due, attempt: Attempt, now: Timestamp) -> Settled {
+    async fn settlement(
+        &self,
+        hook: &HookAtWork,
+        round: &mut Round,
+        due: Due,
+        attempt: Attempt,
+        now: Timestamp,
+    ) -> Settled {
         let Hook { name, max_age, .. } = &hook.config;
         let Attempt { ended, output } = attempt;
         let output = Some(output).filter(|output| !output.is_empty());
@@ -285,7 +318,8 @@ impl Engine {
                 if round.failures > 0 {
                     tracing::info!(hook = %name, "hook {name}: it takes deliveries again, after {} failures", round.failures);
                 }
-                (round.failures, round.is_down, round.rest_until) = (0, false, Timestamp::default());
+                (round.failures, round.is_down, round.rest_until) =
+                    (0, false, Timestamp::default());
                 (Settlement::Delivered, None)
             }
             Ended::Refused(why) => {
@@ -307,7 +341,8 @@ impl Engine {
                 if round.failures == 0 {
                     tracing::warn!(hook = %name, "hook {name}: event {} could not be delivered, and is tried again: {why}", due.seq);
                 }
-                let wait = wait(FIRST_WAIT, due.attempts, jitter(name, due.seq, due.attempts)).max(after.unwrap_or_default());
+                let wait = wait(FIRST_WAIT, due.attempts, jitter(name, due.seq, due.attempts))
+                    .max(after.unwrap_or_default());
                 let again = round.fail(is_down, after, now).unwrap_or_else(|| now.plus(wait));
                 if is_old {
                     tracing::warn!(hook = %name, "hook {name}: event {} is dead-lettered: {why}", due.seq);
@@ -322,7 +357,12 @@ impl Engine {
     }
 
     /// Gives up what a hook that takes nothing has not been told for too long.
-    async fn sweep(&self, hook: &HookAtWork, round: &mut Round, now: Timestamp) -> Result<(), StoreError> {
+    async fn sweep(
+        &self,
+        hook: &HookAtWork,
+        round: &mut Round,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         if now.since(round.swept) < LOOK_AROUND {
             return Ok(());
         }
@@ -330,7 +370,8 @@ impl Engine {
         let Hook { name, max_age, .. } = &hook.config;
         let under_way: Vec<u64> = round.under_way.values().map(|due| due.seq).collect();
         let why = "the hook took nothing for too long";
-        let count = self.store.give_up(name, now.minus(*max_age), &under_way, why, &self.clock).await?;
+        let count =
+            self.store.give_up(name, now.minus(*max_age), &under_way, why, &self.clock).await?;
         if count > 0 {
             round.ready.clear();
             tracing::warn!(hook = %name, "hook {name}: {count} deliveries are dead-lettered: {why}");
@@ -339,7 +380,12 @@ impl Engine {
     }
 
     pub(in crate::engine) async fn is_gone(&self, hook: &HookAtWork) -> Result<bool, StoreError> {
-        Ok(self.store.hook_standing(&hook.config.name).await?.gone.is_some_and(|gone| gone == address(&hook.config)))
+        Ok(self
+            .store
+            .hook_standing(&hook.config.name)
+            .await?
+            .gone
+            .is_some_and(|gone| gone == address(&hook.config)))
     }
 }
 
@@ -350,7 +396,12 @@ impl Round {
         self.rest_until = self.rest_until.min(now.plus(LONGEST_WAIT));
     }
 
-    fn fail(&mut self, is_down: bool, after: Option<Duration>, now: Timestamp) -> Option<Timestamp> {
+    fn fail(
+        &mut self,
+        is_down: bool,
+        after: Option<Duration>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         if now < self.rest_until {
             // Others that were under way fail along.
             return is_down.then_some(self.rest_until);
@@ -358,7 +409,9 @@ impl Round {
         self.failures = self.failures.saturating_add(1);
         self.is_down = is_down;
         let rest = match (is_down, self.failures.checked_sub(STREAK)) {
-            (true, _) => wait(FIRST_WAIT, self.failures - 1, 0.0).min(LONGEST_REST).max(after.unwrap_or_default()),
+            (true, _) => wait(FIRST_WAIT, self.failures - 1, 0.0)
+                .min(LONGEST_REST)
+                .max(after.unwrap_or_default()),
             (false, Some(more)) => wait(FIRST_WAIT, more, 0.0).min(STREAK_REST),
             (false, None) => return None,
         };
@@ -402,12 +455,19 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_an_hour_and_no_two_deliveries_wait_alike() {
-        for (failures, seconds) in [(0, 1), (1, 2), (5, 32), (11, 2048), (12, 3600), (4_000_000, 3600)] {
+        for (failures, seconds) in
+            [(0, 1), (1, 2), (5, 32), (11, 2048), (12, 3600), (4_000_000, 3600)]
+        {
             assert_eq!(wait(FIRST_WAIT, failures, 0.0).as_secs(), seconds);
         }
-        let waits: Vec<f64> = (0..1000).map(|seq| wait(FIRST_WAIT, 4, jitter("siem", seq, 4)).as_secs_f64()).collect();
+        let waits: Vec<f64> = (0..1000)
+            .map(|seq| wait(FIRST_WAIT, 4, jitter("siem", seq, 4)).as_secs_f64())
+            .collect();
         assert!(waits.iter().all(|w| (12.0..=20.0).contains(w)), "{waits:?}");
-        let (low, high) = (waits.iter().filter(|w| **w < 14.0).count(), waits.iter().filter(|w| **w > 18.0).count());
+        let (low, high) = (
+            waits.iter().filter(|w| **w < 14.0).count(),
+            waits.iter().filter(|w| **w > 18.0).count(),
+        );
         assert!(low > 150 && high > 150, "{low} {high}");
     }
 
@@ -421,7 +481,11 @@ mod tests {
         assert_eq!(round.fail(true, None, at(0)), Some(at(1)));
         assert_eq!(round.fail(true, None, at(0)), Some(at(1)), "another one that was under way");
         assert_eq!(round.fail(true, None, at(1)), Some(at(3)));
-        assert_eq!(round.fail(true, Some(Duration::from_secs(20)), at(3)), Some(at(23)), "as it asked");
+        assert_eq!(
+            round.fail(true, Some(Duration::from_secs(20)), at(3)),
+            Some(at(23)),
+            "as it asked"
+        );
         (0..20).fold(at(23), |now, _| round.fail(true, None, now).unwrap_or(now));
         let now = round.rest_until;
         assert_eq!(round.fail(true, None, now), Some(now.plus(LONGEST_REST)));
@@ -429,6 +493,10 @@ mod tests {
         for _ in 0..STREAK {
             round.fail(false, None, at(0));
         }
-        assert_eq!((round.is_down, round.rest_until), (false, at(1)), "so many in a row are no longer one person's");
+        assert_eq!(
+            (round.is_down, round.rest_until),
+            (false, at(1)),
+            "so many in a row are no longer one person's"
+        );
     }
 }

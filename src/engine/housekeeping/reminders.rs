@@ -24,7 +24,10 @@ impl Engine {
     pub async fn keep_reminding(self: Arc<Self>) {
         loop {
             if let Err(error) = self.remind().await {
-                tracing::error!("what operators are to be told again cannot be read: {}", chain(&error));
+                tracing::error!(
+                    "what operators are to be told again cannot be read: {}",
+                    chain(&error)
+                );
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -68,12 +71,19 @@ impl Engine {
         if plan.state != PlanState::Open || self.was_told(plan) {
             return Ok(());
         }
-        let text = format!("{} changes have waited for approval since {}: rosterctl held show {}", plan.count, plan.created_at, plan.id);
+        let text = format!(
+            "{} changes have waited for approval since {}: rosterctl held show {}",
+            plan.count, plan.created_at, plan.id
+        );
         self.announce_again(directory, plan, text).await
     }
 
     /// Reports daily that leavers stay active by an operator's word. Other rejections are in `status` alone.
-    async fn announce_leavers(&self, directory: &Directory, plan: &HeldPlan) -> Result<(), StoreError> {
+    async fn announce_leavers(
+        &self,
+        directory: &Directory,
+        plan: &HeldPlan,
+    ) -> Result<(), StoreError> {
         if self.was_told(plan) {
             return Ok(());
         }
@@ -87,12 +97,28 @@ impl Engine {
         self.clock.now().since(plan.announced_at.unwrap_or(plan.created_at)) < ANNOUNCED_EVERY
     }
 
-    async fn announce_again(&self, directory: &Directory, plan: &HeldPlan, text: String) -> Result<(), StoreError> {
+    async fn announce_again(
+        &self,
+        directory: &Directory,
+        plan: &HeldPlan,
+        text: String,
+    ) -> Result<(), StoreError> {
         let (name, now) = (&directory.config.name, self.clock.now());
         tracing::warn!(directory = %name, "{name}: {text}");
-        let cause = EventCause { actor: Actor::rosterd(), run: None, account: Some(directory.config.account.clone()), at: now };
+        let cause = EventCause {
+            actor: Actor::rosterd(),
+            run: None,
+            account: Some(directory.config.account.clone()),
+            at: now,
+        };
         let after = json!({ "attention": [text], "plan": plan.id, "count": plan.count, "since": plan.created_at });
-        self.store.announce_plan(plan, Event::about("directory.attention", name.as_str(), &cause, Value::Null, after), &self.clock).await
+        self.store
+            .announce_plan(
+                plan,
+                Event::about("directory.attention", name.as_str(), &cause, Value::Null, after),
+                &self.clock,
+            )
+            .await
     }
 
     /// Writes the event of a directory that has become stale and was not told of since.
@@ -114,9 +140,15 @@ impl Engine {
         if !self.store.events(&told).await?.is_empty() {
             return Ok(());
         }
-        let after =
-            json!({ "last_complete_read": last_read, "stale_after": humantime::format_duration(directory.config.stale_after).to_string() });
-        let cause = EventCause { actor: Actor::rosterd(), run: None, account: Some(directory.config.account.clone()), at: now };
-        self.store.record(&[Event::about(STALE, name.as_str(), &cause, Value::Null, after)], &self.clock).await
+        let after = json!({ "last_complete_read": last_read, "stale_after": humantime::format_duration(directory.config.stale_after).to_string() });
+        let cause = EventCause {
+            actor: Actor::rosterd(),
+            run: None,
+            account: Some(directory.config.account.clone()),
+            at: now,
+        };
+        self.store
+            .record(&[Event::about(STALE, name.as_str(), &cause, Value::Null, after)], &self.clock)
+            .await
     }
 }

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use crate::engine::admin::write::Hand;
 use crate::engine::{Engine, EngineError};
-use crate::model::{Actor, Addresses, Change, ChangeKind, DirectoryName, Reason, Standing, Status, Timestamp, Trigger, User};
+use crate::model::{
+    Actor, Addresses, Change, ChangeKind, DirectoryName, Reason, Standing, Status, Timestamp,
+    Trigger, User,
+};
 use crate::store::UserFilter;
 use crate::telemetry::chain;
 
@@ -51,9 +54,14 @@ impl Engine {
             match self.retain().await {
                 Ok(Forgotten { freed: 0, removed: 0, events: 0 }) => {}
                 Ok(Forgotten { freed, removed, events }) => {
-                    tracing::info!("retention: the addresses of {freed} users are free, {removed} users and {events} events are forgotten")
+                    tracing::info!(
+                        "retention: the addresses of {freed} users are free, {removed} users and {events} events are forgotten"
+                    )
                 }
-                Err(error) => tracing::error!("retention: what is to be forgotten cannot be: {}", chain(&error)),
+                Err(error) => tracing::error!(
+                    "retention: what is to be forgotten cannot be: {}",
+                    chain(&error)
+                ),
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -67,7 +75,8 @@ impl Engine {
         let configured = self.configured();
         let Retention { release_address_after, remove_after, events } = configured.rules.retention;
         // What is removed never comes back: by a clock that is ahead, nothing is.
-        let has_work = release_address_after.is_some() || remove_after.is_some() || events.is_some();
+        let has_work =
+            release_address_after.is_some() || remove_after.is_some() || events.is_some();
         if !has_work || !self.is_time_confirmed().await? {
             return Ok(Forgotten::default());
         }
@@ -75,39 +84,65 @@ impl Engine {
         let mut forgotten = Forgotten::default();
         // Who is removed holds no address either.
         if let Some(after) = remove_after {
-            forgotten.removed = self.change_suspended(|user| removal(user, now.minus(after))).await?;
+            forgotten.removed =
+                self.change_suspended(|user| removal(user, now.minus(after))).await?;
         }
         if let Some(after) = release_address_after {
             forgotten.freed = self.change_suspended(|user| freeing(user, now.minus(after))).await?;
         }
         if let Some(after) = events {
             // The limits are counted by what was written down within their window.
-            let window = configured.directories.values().map(|d| d.config.limits.window).max().unwrap_or_default();
-            forgotten.events = self.store.forget_log(now.minus(after.max(window).max(SHORTEST_LOG))).await?;
+            let window = configured
+                .directories
+                .values()
+                .map(|d| d.config.limits.window)
+                .max()
+                .unwrap_or_default();
+            forgotten.events =
+                self.store.forget_log(now.minus(after.max(window).max(SHORTEST_LOG))).await?;
         }
         Ok(forgotten)
     }
 
     /// Changes the suspended users of whom something is to be forgotten; says how many were.
-    async fn change_suspended(&self, change: impl Fn(&User) -> Option<ChangeKind> + Send + Sync) -> Result<u64, EngineError> {
+    async fn change_suspended(
+        &self,
+        change: impl Fn(&User) -> Option<ChangeKind> + Send + Sync,
+    ) -> Result<u64, EngineError> {
         let actor = Actor::rosterd();
         let (mut changed, mut after) = (0, None);
         loop {
             let turn = self.turn.lock().await;
-            let filter = UserFilter { status: Some(Status::Suspended), after, limit: Some(AT_ONCE), ..UserFilter::default() };
+            let filter = UserFilter {
+                status: Some(Status::Suspended),
+                after,
+                limit: Some(AT_ONCE),
+                ..UserFilter::default()
+            };
             let users = self.store.users(&filter).await?;
             let Some(last) = users.last() else { return Ok(changed) };
             after = Some(last.id);
             let mut of_directory: BTreeMap<&DirectoryName, (&User, Vec<Change>)> = BTreeMap::new();
             for user in &users {
-                let Some((link, kind)) = user.link.as_ref().and_then(|link| Some((link, change(user)?))) else { continue };
+                let Some((link, kind)) =
+                    user.link.as_ref().and_then(|link| Some((link, change(user)?)))
+                else {
+                    continue;
+                };
                 // What is forgotten is not told anew.
                 let change = Change { guid: None, email: None, ..Change::by_hand(user, kind) };
-                of_directory.entry(&link.directory).or_insert_with(|| (user, Vec::new())).1.push(change);
+                of_directory
+                    .entry(&link.directory)
+                    .or_insert_with(|| (user, Vec::new()))
+                    .1
+                    .push(change);
             }
             for (directory, (first, changes)) in of_directory {
                 let account = self.account_of(first).await?.reference();
-                let hand = Hand { directory: directory.as_str(), ..Hand::of(&account, &actor, Trigger::Schedule) };
+                let hand = Hand {
+                    directory: directory.as_str(),
+                    ..Hand::of(&account, &actor, Trigger::Schedule)
+                };
                 changed += self.write(changes, hand).await?.counts.total();
             }
             drop(turn);
@@ -120,7 +155,10 @@ fn freeing(user: &User, before: Timestamp) -> Option<ChangeKind> {
     let left = [Reason::Deleted, Reason::Vanished].into_iter().filter_map(|r| user.causes.get(r));
     let is_due = left.map(|cause| cause.since).min().is_some_and(|since| since <= before);
     let holds = user.standing != Standing::Released && user.addresses.iter().next().is_some();
-    (is_due && holds).then(|| ChangeKind::Readdress { before: user.addresses.clone(), after: Addresses::default() })
+    (is_due && holds).then(|| ChangeKind::Readdress {
+        before: user.addresses.clone(),
+        after: Addresses::default(),
+    })
 }
 
 /// Somebody of whom nothing need be known any more, since the directory itself keeps them out.

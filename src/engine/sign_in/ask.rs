@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::{Obstacle, RefusalReason, Verdict};
-use crate::directory::{Attempted, BadPasswordCount, Credentials, DirectoryError, Password, Session, authenticate};
+use crate::directory::{
+    Attempted, BadPasswordCount, Credentials, DirectoryError, Password, Session, authenticate,
+};
 use crate::engine::{Directory, Engine, EngineError, Request};
 use crate::model::{Guid, Link, Trigger, User};
 use crate::telemetry::chain;
@@ -50,27 +52,41 @@ impl Engine {
         };
         let (dn, preferred) = match self.name_of(&directory, link.guid).await {
             Some((dn, server)) => (dn, Some(server)),
-            None => (link.dn.as_str().to_owned(), self.store.directory(&link.directory).await?.server),
+            None => {
+                (link.dn.as_str().to_owned(), self.store.directory(&link.directory).await?.server)
+            }
         };
         let Some(attempt) = self.begin_attempt(user.id).await? else {
             return Ok(Some(Verdict::Deny(RefusalReason::RateLimited)));
         };
-        let Attempted { server, answer, count } = authenticate(&settings, preferred.as_deref(), &dn, link.guid, password).await;
+        let Attempted { server, answer, count } =
+            authenticate(&settings, preferred.as_deref(), &dn, link.guid, password).await;
         match (&answer, count) {
             (Ok(Credentials::Right), _) => self.store.accept_sign_in(&attempt, &server).await?,
             (_, BadPasswordCount::Unchanged) => self.store.take_back_sign_in(&attempt).await?,
-            (Ok(_), BadPasswordCount::MayHaveRisen) => self.store.refuse_sign_in(&attempt, &server).await?,
+            (Ok(_), BadPasswordCount::MayHaveRisen) => {
+                self.store.refuse_sign_in(&attempt, &server).await?
+            }
             // The answer was lost: the attempt goes on counting, and no later success takes it back.
             (Err(_), BadPasswordCount::MayHaveRisen) => {}
         }
         match answer {
             Ok(Credentials::Right) => Ok(None),
             Ok(Credentials::SomebodyElse) => {
-                tracing::warn!(directory = name, "{name}: {}: another entry has the name by now", user.id);
+                tracing::warn!(
+                    directory = name,
+                    "{name}: {}: another entry has the name by now",
+                    user.id
+                );
                 Ok(Some(Verdict::Deny(RefusalReason::OtherEntry)))
             }
             Ok(Credentials::Refused(refusal)) => {
-                tracing::info!(directory = name, "{name}: the password of {} was refused: {}", user.id, refusal.of_person());
+                tracing::info!(
+                    directory = name,
+                    "{name}: the password of {} was refused: {}",
+                    user.id,
+                    refusal.of_person()
+                );
                 if refusal.tells_of_a_leaver() {
                     self.sync_refused(link);
                 }
@@ -110,14 +126,20 @@ impl Engine {
                 Err(error) => Err(error),
             };
             if let Err(error) = run {
-                tracing::warn!("{directory}: sync triggered by a refused sign-in failed: {}", chain(&error));
+                tracing::warn!(
+                    "{directory}: sync triggered by a refused sign-in failed: {}",
+                    chain(&error)
+                );
             }
         });
     }
 }
 
 /// Returns the name of an entry and the server of the session; `None` where the entry is not visible.
-async fn find(session: &mut Session, person: Guid) -> Result<Option<(String, String)>, DirectoryError> {
+async fn find(
+    session: &mut Session,
+    person: Guid,
+) -> Result<Option<(String, String)>, DirectoryError> {
     let found = session.object(&format!("<GUID={person}>"), &["objectGUID".to_owned()]).await?;
     Ok(found.map(|object| (object.dn, session.server.clone())))
 }

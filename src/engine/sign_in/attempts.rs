@@ -39,7 +39,8 @@ impl Anchor {
     /// Returns the microseconds by which the clock was set since the anchor; 0 where it only ran.
     fn step_to(&self, now: &Self) -> i64 {
         let ran = now.clock.0.saturating_sub(self.clock.0);
-        let passed = i64::try_from(now.passed.saturating_sub(self.passed).as_micros()).unwrap_or(i64::MAX);
+        let passed =
+            i64::try_from(now.passed.saturating_sub(self.passed).as_micros()).unwrap_or(i64::MAX);
         let step = ran.saturating_sub(passed);
         if u128::from(step.unsigned_abs()) > SLEWED.as_micros() { step } else { 0 }
     }
@@ -53,10 +54,17 @@ impl Attempts {
 
 impl Engine {
     /// Counts one more attempt of a user; `None` when as many as allowed count already.
-    pub(super) async fn begin_attempt(&self, user: UserId) -> Result<Option<SignInAttempt>, EngineError> {
+    pub(super) async fn begin_attempt(
+        &self,
+        user: UserId,
+    ) -> Result<Option<SignInAttempt>, EngineError> {
         let mut anchor = self.attempts.0.lock().await;
         let now = Anchor::of(&self.clock);
-        let limit = AttemptLimit { at_most: self.configured().rules.max_failures, window: COUNTS_FOR, clock_step: anchor.step_to(&now) };
+        let limit = AttemptLimit {
+            at_most: self.configured().rules.max_failures,
+            window: COUNTS_FOR,
+            clock_step: anchor.step_to(&now),
+        };
         let begun = self.store.begin_sign_in(self.clock.new_id(), user, now.clock, limit).await?;
         *anchor = now;
         Ok(begun)
@@ -70,7 +78,12 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_is_told_from_one_that_ran() {
         let anchor = Anchor { clock: Timestamp(1_000_000_000), passed: Duration::from_secs(50) };
-        let at = |clock: i64, passed| anchor.step_to(&Anchor { clock: Timestamp(clock * 1_000_000), passed: Duration::from_secs(passed) });
+        let at = |clock: i64, passed| {
+            anchor.step_to(&Anchor {
+                clock: Timestamp(clock * 1_000_000),
+                passed: Duration::from_secs(passed),
+            })
+        };
         assert_eq!(at(1_900, 950), 0, "a quarter of an hour passed");
         assert_eq!(at(1_001, 50), 0, "a correction of a second");
         assert_eq!(at(4_600, 50), 3_600_000_000, "an hour forward");

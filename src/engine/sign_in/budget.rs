@@ -43,7 +43,10 @@ struct Recent<K>(HashMap<K, Tally>);
 
 impl<K: Eq + Hash> Recent<K> {
     fn count(&self, key: &K, now: Duration) -> u32 {
-        self.0.get(key).filter(|tally| now.saturating_sub(tally.last) < COUNTS_FOR).map_or(0, |tally| tally.count)
+        self.0
+            .get(key)
+            .filter(|tally| now.saturating_sub(tally.last) < COUNTS_FOR)
+            .map_or(0, |tally| tally.count)
     }
 
     fn add(&mut self, key: K, now: Duration) {
@@ -121,7 +124,9 @@ impl Budget {
                 self.by_address.retain_recent();
             }
             let is_suspect = locked(&self.addresses).count(&source, now) >= MANY_REFUSALS;
-            if self.by_address.check_key(&source).is_err() || is_suspect && self.suspects.check().is_err() {
+            if self.by_address.check_key(&source).is_err()
+                || is_suspect && self.suspects.check().is_err()
+            {
                 return false;
             }
         }
@@ -155,7 +160,10 @@ mod tests {
 
     /// Tries until one is not admitted; at most so many.
     fn spray(budget: &Budget, guesses: impl Iterator<Item = u64>, from: Option<IpAddr>) -> usize {
-        guesses.take_while(|guess| budget.admits(*guess, from, NOW)).inspect(|guess| budget.refused(*guess, from, NOW)).count()
+        guesses
+            .take_while(|guess| budget.admits(*guess, from, NOW))
+            .inspect(|guess| budget.refused(*guess, from, NOW))
+            .count()
     }
 
     #[test]
@@ -183,7 +191,10 @@ mod tests {
         let budget = Budget::default();
         let admitted = spray(&budget, 0..10_000, Some(address("192.0.2.1")));
         assert!((MANY_REFUSALS as usize..60).contains(&admitted), "{admitted}");
-        assert!((0..50).all(|guess| budget.admits(20_000 + guess, Some(address("192.0.2.2")), NOW)), "another address");
+        assert!(
+            (0..50).all(|guess| budget.admits(20_000 + guess, Some(address("192.0.2.2")), NOW)),
+            "another address"
+        );
         assert!((0..50).all(|guess| budget.admits(30_000 + guess, None, NOW)), "no address");
     }
 

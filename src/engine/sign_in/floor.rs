@@ -28,7 +28,16 @@ mod tests {
 
     #[test]
     fn an_answer_takes_whole_floors_however_long_its_decision_took() {
-        for (took, answered) in [(0, 500), (1, 500), (30, 500), (499, 500), (500, 1_000), (700, 1_000), (1_000, 1_500), (61_234, 61_500)] {
+        for (took, answered) in [
+            (0, 500),
+            (1, 500),
+            (30, 500),
+            (499, 500),
+            (500, 1_000),
+            (700, 1_000),
+            (1_000, 1_500),
+            (61_234, 61_500),
+        ] {
             assert_eq!(end(Duration::from_millis(took)), Duration::from_millis(answered), "{took}");
         }
     }

@@ -22,7 +22,9 @@ use super::admin::invitations::newcomer;
 use super::admin::write::Hand;
 use super::{Engine, EngineError};
 use crate::directory::{Password, PasswordFault};
-use crate::model::{Account, AccountRef, Actor, Address, Change, ChangeKind, Link, Status, Trigger, User, UserId};
+use crate::model::{
+    Account, AccountRef, Actor, Address, Change, ChangeKind, Link, Status, Trigger, User, UserId,
+};
 
 pub(super) use ask::Names;
 pub(super) use attempts::Attempts;
@@ -148,12 +150,21 @@ struct Known {
 
 impl Engine {
     /// Decides whether a person may sign in.
-    pub async fn sign_in(self: &Arc<Self>, request: SignIn, actor: &Actor) -> Result<Decision, EngineError> {
+    pub async fn sign_in(
+        self: &Arc<Self>,
+        request: SignIn,
+        actor: &Actor,
+    ) -> Result<Decision, EngineError> {
         self.sign_in_from(request, None, actor).await
     }
 
     /// Decides whether a person may sign in, whose client has this address.
-    pub async fn sign_in_from(self: &Arc<Self>, request: SignIn, from: Option<IpAddr>, actor: &Actor) -> Result<Decision, EngineError> {
+    pub async fn sign_in_from(
+        self: &Arc<Self>,
+        request: SignIn,
+        from: Option<IpAddr>,
+        actor: &Actor,
+    ) -> Result<Decision, EngineError> {
         let arrived = Instant::now();
         let mut known = Known { from, ..Known::default() };
         let decided = self.decide_sign_in(request, &mut known, actor).await;
@@ -172,9 +183,14 @@ impl Engine {
     fn note_sign_in(&self, verdict: &Verdict, known: &Known) {
         let now = self.clock.passed();
         match verdict {
-            Verdict::Allow { .. } => known.guess.into_iter().for_each(|guess| self.budget.accepted(guess)),
+            Verdict::Allow { .. } => {
+                known.guess.into_iter().for_each(|guess| self.budget.accepted(guess))
+            }
             Verdict::Deny(reason) => {
-                known.guess.into_iter().for_each(|guess| self.budget.refused(guess, known.from, now));
+                known
+                    .guess
+                    .into_iter()
+                    .for_each(|guess| self.budget.refused(guess, known.from, now));
                 let is_first = self.refusals.note(*reason, known, now, self.clock.now());
                 if is_first {
                     self.store.counters.sign_in_refused_of_user();
@@ -189,9 +205,16 @@ impl Engine {
         self.store.counters.signed_in(verdict.decision_word(), verdict.reason());
     }
 
-    async fn decide_sign_in(self: &Arc<Self>, request: SignIn, known: &mut Known, actor: &Actor) -> Result<Verdict, EngineError> {
+    async fn decide_sign_in(
+        self: &Arc<Self>,
+        request: SignIn,
+        known: &mut Known,
+        actor: &Actor,
+    ) -> Result<Verdict, EngineError> {
         let SignIn { address, password, is_external } = request;
-        let Ok(address) = Address::parse(&address) else { return Ok(Verdict::Deny(RefusalReason::NotAnAddress)) };
+        let Ok(address) = Address::parse(&address) else {
+            return Ok(Verdict::Deny(RefusalReason::NotAnAddress));
+        };
         let user = self.store.user_by_address(&address.key()).await?;
         let holder = self.holder_of(&address).await?;
         known.account = holder.as_ref().map(Account::reference);
@@ -213,7 +236,9 @@ impl Engine {
                 return Ok(Verdict::Unavailable(Obstacle::Busy));
             }
         }
-        let Some(user) = user else { return self.stranger(holder, address, is_external, actor).await };
+        let Some(user) = user else {
+            return self.stranger(holder, address, is_external, actor).await;
+        };
         if user.status() == Status::Suspended {
             return Ok(Verdict::Deny(RefusalReason::Suspended));
         }
@@ -232,13 +257,22 @@ impl Engine {
         password: Option<SecretString>,
         actor: &Actor,
     ) -> Result<Verdict, EngineError> {
-        if self.store.expiry(&link.directory, link.guid).await?.is_some_and(|at| at <= self.clock.now()) {
+        if self
+            .store
+            .expiry(&link.directory, link.guid)
+            .await?
+            .is_some_and(|at| at <= self.clock.now())
+        {
             return Ok(Verdict::Deny(RefusalReason::AccountExpired));
         }
         let password = match password.map(Password::new) {
             Some(Ok(password)) => password,
-            None | Some(Err(PasswordFault::Empty)) => return Ok(Verdict::Deny(RefusalReason::NoPassword)),
-            Some(Err(PasswordFault::Nul | PasswordFault::TooLong)) => return Ok(Verdict::Deny(RefusalReason::NotAPassword)),
+            None | Some(Err(PasswordFault::Empty)) => {
+                return Ok(Verdict::Deny(RefusalReason::NoPassword));
+            }
+            Some(Err(PasswordFault::Nul | PasswordFault::TooLong)) => {
+                return Ok(Verdict::Deny(RefusalReason::NotAPassword));
+            }
         };
         if let Some(verdict) = self.judged_by_directory(&user, link, &password).await? {
             return Ok(verdict);
@@ -246,13 +280,20 @@ impl Engine {
         // An operator or a run may have suspended the user while AD was asked.
         match self.store.user(user.id).await? {
             Some(user) if user.status() == Status::Active => self.welcome(user, actor).await,
-            Some(user) if user.status() == Status::Suspended => Ok(Verdict::Deny(RefusalReason::Suspended)),
+            Some(user) if user.status() == Status::Suspended => {
+                Ok(Verdict::Deny(RefusalReason::Suspended))
+            }
             _ => Ok(Verdict::Deny(RefusalReason::UnknownUser)),
         }
     }
 
     /// Decides about a user whom no directory manages: the external provider judges.
-    async fn unmanaged(&self, user: User, is_external: bool, actor: &Actor) -> Result<Verdict, EngineError> {
+    async fn unmanaged(
+        &self,
+        user: User,
+        is_external: bool,
+        actor: &Actor,
+    ) -> Result<Verdict, EngineError> {
         let account = self.account_of(&user).await?;
         if !account.policies.external_users {
             return Ok(Verdict::Deny(RefusalReason::ExternalUsersOff));
@@ -261,7 +302,13 @@ impl Engine {
     }
 
     /// Decides about an address that no user has.
-    async fn stranger(&self, holder: Option<Account>, address: Address, is_external: bool, actor: &Actor) -> Result<Verdict, EngineError> {
+    async fn stranger(
+        &self,
+        holder: Option<Account>,
+        address: Address,
+        is_external: bool,
+        actor: &Actor,
+    ) -> Result<Verdict, EngineError> {
         let Some(account) = holder else { return Ok(Verdict::Redirect) };
         if self.has_directory(&account) {
             return Ok(Verdict::Deny(RefusalReason::UnknownUser));
@@ -277,7 +324,9 @@ impl Engine {
             // Two may come with one address at the same moment, and a domain may have been given back.
             match self.store.user_by_address(&address.key()).await? {
                 Some(user) => user,
-                None if self.holder_of(&address).await?.is_none_or(|now| now.id != account.id) => return Ok(Verdict::Redirect),
+                None if self.holder_of(&address).await?.is_none_or(|now| now.id != account.id) => {
+                    return Ok(Verdict::Redirect);
+                }
                 None => self.join(&account, address, actor).await?,
             }
         };
@@ -298,12 +347,23 @@ impl Engine {
         }
     }
 
-    async fn join(&self, account: &Account, address: Address, actor: &Actor) -> Result<User, EngineError> {
+    async fn join(
+        &self,
+        account: &Account,
+        address: Address,
+        actor: &Actor,
+    ) -> Result<User, EngineError> {
         let returning = self.store.released(Some(account.id), &address.key()).await?;
-        let change = self.arrival(returning.as_ref(), ChangeKind::Create(Box::new(newcomer(address, returning.as_ref()))));
+        let change = self.arrival(
+            returning.as_ref(),
+            ChangeKind::Create(Box::new(newcomer(address, returning.as_ref()))),
+        );
         let id = change.user;
         self.write(vec![change], Hand::of(&account.reference(), actor, Trigger::SignIn)).await?;
-        self.store.user(id).await?.ok_or_else(|| EngineError::NotFound { what: "user", name: id.to_string() })
+        self.store
+            .user(id)
+            .await?
+            .ok_or_else(|| EngineError::NotFound { what: "user", name: id.to_string() })
     }
 
     /// Lets a user in; the first time, that is written down.
@@ -311,10 +371,13 @@ impl Engine {
         let account = self.account_of(&user).await?;
         if user.joined_at.is_none() || user.status() == Status::Invited {
             let change = Change::by_hand(&user, ChangeKind::Register { before: user.status() });
-            self.write(vec![change], Hand::of(&account.reference(), actor, Trigger::SignIn)).await?;
+            self.write(vec![change], Hand::of(&account.reference(), actor, Trigger::SignIn))
+                .await?;
             user = match self.store.user(user.id).await? {
                 Some(user) if user.status() == Status::Active => user,
-                Some(user) if user.status() == Status::Suspended => return Ok(Verdict::Deny(RefusalReason::Suspended)),
+                Some(user) if user.status() == Status::Suspended => {
+                    return Ok(Verdict::Deny(RefusalReason::Suspended));
+                }
                 _ => return Ok(Verdict::Deny(RefusalReason::UnknownUser)),
             };
         }

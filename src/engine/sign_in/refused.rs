@@ -143,15 +143,24 @@ impl<K: Copy + Eq + Ord + Hash + ToString> Counted<K> {
     fn most(&self, name: &str) -> Vec<Value> {
         let mut all: Vec<(K, u64)> = self.0.iter().map(|(key, count)| (*key, *count)).collect();
         all.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-        all.into_iter().take(NAMED).map(|(key, count)| json!({ name: key.to_string(), "refused": count })).collect()
+        all.into_iter()
+            .take(NAMED)
+            .map(|(key, count)| json!({ name: key.to_string(), "refused": count }))
+            .collect()
     }
 }
 
 impl Window {
     fn event(&self, until: Timestamp) -> Event {
         let Self { account, since, began: _, reasons, users, client_addresses } = self;
-        let cause = EventCause { actor: Actor::rosterd(), run: None, account: Some(account.handle.clone()), at: until };
-        let by_reason: BTreeMap<&str, u64> = reasons.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+        let cause = EventCause {
+            actor: Actor::rosterd(),
+            run: None,
+            account: Some(account.handle.clone()),
+            at: until,
+        };
+        let by_reason: BTreeMap<&str, u64> =
+            reasons.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
         let after = json!({
             "since": since,
             "until": until,
@@ -168,7 +177,13 @@ impl Window {
 
 impl Refusals {
     /// Adds a refusal up. Returns whether it is the user's first one in this window.
-    pub(super) fn note(&self, reason: RefusalReason, known: &Known, passed: Duration, now: Timestamp) -> bool {
+    pub(super) fn note(
+        &self,
+        reason: RefusalReason,
+        known: &Known,
+        passed: Duration,
+        now: Timestamp,
+    ) -> bool {
         // Without an account there is none to report it to: the domain is unclaimed, or the text is no address.
         let Some(account) = &known.account else { return false };
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,8 +205,10 @@ impl Refusals {
     /// Takes the windows that have ended, or all of them.
     fn take(&self, passed: Duration, is_over: bool) -> Vec<Window> {
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = |window: &Window| is_over || passed.saturating_sub(window.began) >= REPORTED_EVERY;
-        let ids: Vec<AccountId> = windows.iter().filter(|(_, window)| ended(window)).map(|(id, _)| *id).collect();
+        let ended =
+            |window: &Window| is_over || passed.saturating_sub(window.began) >= REPORTED_EVERY;
+        let ids: Vec<AccountId> =
+            windows.iter().filter(|(_, window)| ended(window)).map(|(id, _)| *id).collect();
         ids.iter().filter_map(|id| windows.remove(id)).collect()
     }
 }
@@ -216,7 +233,12 @@ impl Engine {
     /// Writes the events of the windows that have ended, or of all.
     pub async fn report_refused_sign_ins(&self, all: bool) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let events: Vec<Event> = self.refusals.take(self.clock.passed(), all).iter().map(|window| window.event(now)).collect();
+        let events: Vec<Event> = self
+            .refusals
+            .take(self.clock.passed(), all)
+            .iter()
+            .map(|window| window.event(now))
+            .collect();
         if events.is_empty() { Ok(()) } else { self.store.record(&events, &self.clock).await }
     }
 }

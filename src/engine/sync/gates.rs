@@ -33,11 +33,21 @@ pub(in crate::engine) struct Question {
 
 impl Engine {
     /// What is still to be asked before this is applied, if anything is.
-    pub(in crate::engine) fn question(&self, directory: &Directory, judged: &Judged, gates: &Gates) -> Option<Question> {
+    pub(in crate::engine) fn question(
+        &self,
+        directory: &Directory,
+        judged: &Judged,
+        gates: &Gates,
+    ) -> Option<Question> {
         if self.configured().rules.gates.is_empty() || matches!(gates, Gates::Held(_)) {
             return None;
         }
-        let admitted = judged.verdict.admitted.changes().filter(|(_, approved)| !approved).map(|(change, _)| change);
+        let admitted = judged
+            .verdict
+            .admitted
+            .changes()
+            .filter(|(_, approved)| !approved)
+            .map(|(change, _)| change);
         let changes: Vec<_> = admitted.collect();
         let digest = Digest::of_all(changes.iter().map(|c| c.digest()).collect());
         if changes.is_empty() || *gates == Gates::Passed(digest) {
@@ -51,8 +61,14 @@ impl Engine {
     /// Asks one gate after the other; the first that does not let it pass decides.
     pub(in crate::engine) async fn ask_gates(&self, Question { digest, plan }: Question) -> Gates {
         for gate in &self.configured().rules.gates {
-            if let Verdict::Holds { why, printed } = ask(&self.runner, gate, &plan, self.store.instance()).await {
-                return Gates::Held(if printed.is_empty() { why } else { format!("{why}\n{printed}") });
+            if let Verdict::Holds { why, printed } =
+                ask(&self.runner, gate, &plan, self.store.instance()).await
+            {
+                return Gates::Held(if printed.is_empty() {
+                    why
+                } else {
+                    format!("{why}\n{printed}")
+                });
             }
         }
         Gates::Passed(digest)

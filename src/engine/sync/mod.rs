@@ -1,4 +1,4 @@
-//! A run: read, plan, guard, apply. A scheduled full run, what has changed since, a change that AD announces, a second look,
+//! A run: read, plan, guard, apply. A scheduled full run, what has changed since, a change that AD announces, a recheck,
 //! an approval and `rosterctl user sync` are this same pipeline with another scope.
 //!
 //! ```text
@@ -19,13 +19,15 @@ use serde_json::json;
 use tokio::sync::{MutexGuard, watch};
 use tracing::Instrument as _;
 
-use crate::engine::sync::gates::Gates;
-use crate::engine::sync::plan::Judged;
-use crate::engine::sync::observe::Sight;
 use crate::engine::status::note_scope;
+use crate::engine::sync::gates::Gates;
+use crate::engine::sync::observe::Sight;
+use crate::engine::sync::plan::Judged;
 use crate::engine::{Directory, Engine, EngineError, Health, Progress};
-use crate::model::{AccountRef, Actor, ChangeCounts, Event, EventCause, Guid, PlanId, RunId, RunState, Trigger};
-use crate::reconcile::{Doubt, Position};
+use crate::model::{
+    AccountRef, Actor, ChangeCounts, Event, EventCause, Guid, PlanId, RunId, RunState, Trigger,
+};
+use crate::reconcile::{Checkpoint, FullReadReason};
 use crate::store::{Applied, DecidedBy, DirectoryState, Run, Writer};
 
 /// What becomes something else more often than this, while people are read or gates think, is not waited for.
@@ -52,27 +54,39 @@ pub struct Request {
     /// The plan it is to apply, if that is still what ought to be.
     pub approves: Option<PlanId>,
     /// How far changes are followed once it has dealt with these people.
-    pub covers: Option<Position>,
+    pub checkpoint: Option<Checkpoint>,
     /// Why it covers everybody, where changes were to be followed.
-    pub because: Option<Doubt>,
+    pub full_read_reason: Option<FullReadReason>,
     /// Warnings from the choice of its people.
     pub remarks: Vec<String>,
 }
 
 impl Request {
     /// A run over these people.
-    pub fn people(trigger: Trigger, people: impl IntoIterator<Item = Guid>, actor: Option<Actor>) -> Self {
+    pub fn people(
+        trigger: Trigger,
+        people: impl IntoIterator<Item = Guid>,
+        actor: Option<Actor>,
+    ) -> Self {
         Self::over(Scope::People(people.into_iter().collect()), trigger, actor)
     }
 
     fn over(scope: Scope, trigger: Trigger, actor: Option<Actor>) -> Self {
-        Self { trigger, scope, actor, approves: None, covers: None, because: None, remarks: Vec::new() }
+        Self {
+            trigger,
+            scope,
+            actor,
+            approves: None,
+            checkpoint: None,
+            full_read_reason: None,
+            remarks: Vec::new(),
+        }
     }
 
     fn mode(&self) -> &'static str {
-        match (&self.scope, &self.covers) {
+        match (&self.scope, &self.checkpoint) {
             (Scope::All, _) => "full",
-            (Scope::People(_), Some(_)) => "delta",
+            (Scope::People(_), Some(_)) => "incremental",
             (Scope::People(_), None) => "scoped",
         }
     }
@@ -103,7 +117,11 @@ pub struct Proposed {
 
 impl Engine {
     /// What a run would do now. Changes nothing.
-    pub async fn propose(&self, directory: &Directory, request: &Request) -> Result<Proposed, EngineError> {
+    pub async fn propose(
+        &self,
+        directory: &Directory,
+        request: &Request,
+    ) -> Result<Proposed, EngineError> {
         let sight = self.look(directory, request).await?;
         let _turn = self.turn.lock().await;
         let judged = self.judge(directory, request, &sight, &Gates::Unasked).await?;
@@ -122,7 +140,12 @@ impl Engine {
         self.carry_out(directory, &request, run).instrument(span).await
     }
 
-    async fn carry_out(&self, directory: &Directory, request: &Request, mut run: Run) -> Result<Run, EngineError> {
+    async fn carry_out(
+        &self,
+        directory: &Directory,
+        request: &Request,
+        mut run: Run,
+    ) -> Result<Run, EngineError> {
         tracing::debug!(mode = run.mode, "{}: the run begins", run.directory);
         let done = tokio::select! {
             biased;
@@ -134,7 +157,12 @@ impl Engine {
     }
 
     /// The pipeline.
-    async fn pipeline(&self, directory: &Directory, request: &Request, run: &mut Run) -> Result<Done, EngineError> {
+    async fn pipeline(
+        &self,
+        directory: &Directory,
+        request: &Request,
+        run: &mut Run,
+    ) -> Result<Done, EngineError> {
         let (sight, judged, _turn) = self.decide(directory, request).await?;
         run.entries = sight.entries;
         run.complete = sight.is_complete();
@@ -151,7 +179,10 @@ impl Engine {
         let writer = Writer {
             run: run.id,
             directory: Some(name),
-            account: AccountRef { id: sight.policy.account, handle: directory.config.account.clone() },
+            account: AccountRef {
+                id: sight.policy.account,
+                handle: directory.config.account.clone(),
+            },
             actor,
             observed_from: sight.number,
             clock: &self.clock,
@@ -161,15 +192,24 @@ impl Engine {
         let done = self.store.apply(&verdict.admitted, &writer, &mut applied).await;
         (run.counts, run.dropped) = (applied.counts, applied.dropped);
         done?;
-        self.store.save_settling(name, &verdict.settling, |guid| sight.is_judged(guid)).await?;
-        let waiting: Vec<_> = verdict.held.into_iter().filter(|h| h.hold != crate::model::HoldReason::Settling).collect();
+        self.store
+            .save_grace_periods(name, &verdict.grace_periods, |guid| sight.is_judged(guid))
+            .await?;
+        let waiting: Vec<_> = verdict
+            .held
+            .into_iter()
+            .filter(|h| h.hold != crate::model::HoldReason::GracePeriod)
+            .collect();
         let by = DecidedBy { scope_hash: directory.config.scope_hash(), note, applied: run.counts };
         let is_judged = |guid| sight.is_judged(guid);
         self.store.end_rejections(&ended, self.clock.now()).await?;
-        let reheld = self.store.rehold(name, run.id, applied.written, &waiting, &by, is_judged, &self.clock).await?;
+        let reheld = self
+            .store
+            .rehold(name, run.id, applied.written, &waiting, &by, is_judged, &self.clock)
+            .await?;
         run.held = reheld.count;
         self.store.people_were_judged(name, is_judged).await?;
-        if request.covers.is_some() {
+        if request.checkpoint.is_some() {
             self.store.look_again(name, sight.unknown()).await?;
         }
         for (other, people) in &sight.left_to {
@@ -180,7 +220,14 @@ impl Engine {
         }
         self.remember(directory, request, &sight, run).await?;
         if applied.counts.total() > 0 || sight.is_full() {
-            run.active_after = Some(self.store.managed_counts(name).await?.get(&crate::model::Status::Active).copied().unwrap_or(0));
+            run.active_after = Some(
+                self.store
+                    .managed_counts(name)
+                    .await?
+                    .get(&crate::model::Status::Active)
+                    .copied()
+                    .unwrap_or(0),
+            );
         }
         Ok(Done { failure: sight.failure, is_told: reheld.is_new })
     }
@@ -189,19 +236,30 @@ impl Engine {
     ///
     /// What was decided by a domain that has been claimed or released meanwhile is decided again: people of a domain that was
     /// given back would come back with it. What the gates let pass is judged again: much may have happened while they thought.
-    async fn decide(&self, directory: &Directory, request: &Request) -> Result<(Sight, Judged, MutexGuard<'_, ()>), EngineError> {
+    async fn decide(
+        &self,
+        directory: &Directory,
+        request: &Request,
+    ) -> Result<(Sight, Judged, MutexGuard<'_, ()>), EngineError> {
         let mut sight = self.look(directory, request).await?;
         let mut gates = Gates::Unasked;
         for _ in 0..DECIDED_AT_MOST {
             let turn = self.turn.lock().await;
-            if self.claims_of(directory).await? != (sight.policy.account, sight.policy.claims.clone()) {
+            if self.claims_of(directory).await?
+                != (sight.policy.account, sight.policy.claims.clone())
+            {
                 drop(turn);
-                tracing::info!("{}: a domain was claimed or released meanwhile: people are read again", directory.config.name);
+                tracing::info!(
+                    "{}: a domain was claimed or released meanwhile: people are read again",
+                    directory.config.name
+                );
                 sight = self.look(directory, request).await?;
                 continue;
             }
             let judged = self.judge(directory, request, &sight, &gates).await?;
-            let Some(question) = self.question(directory, &judged, &gates) else { return Ok((sight, judged, turn)) };
+            let Some(question) = self.question(directory, &judged, &gates) else {
+                return Ok((sight, judged, turn));
+            };
             drop(turn);
             directory.work.progress.send_modify(|p| p.phase = "asking");
             gates = self.ask_gates(question).await;
@@ -216,7 +274,11 @@ impl Engine {
         let now = self.clock.now();
         let state = self.store.directory(name).await?;
         self.store.change_directory(name, |state| state.last_attempt = Some(now)).await?;
-        directory.work.progress.send_replace(Progress { entries: 0, expected: state.entries, phase: "connecting" });
+        directory.work.progress.send_replace(Progress {
+            entries: 0,
+            expected: state.entries,
+            phase: "connecting",
+        });
         let run = Run {
             id: RunId(self.clock.new_id()),
             directory: name.to_string(),
@@ -238,18 +300,24 @@ impl Engine {
             active_after: None,
             approves: request.approves,
             undoes: None,
-            because: request.because.as_ref().map(ToString::to_string),
+            full_read_reason: request.full_read_reason.as_ref().map(ToString::to_string),
         };
         self.store.save_run(&run).await?;
         Ok(run)
     }
 
-    async fn conclude(&self, directory: &Directory, run: &mut Run, done: Result<Done, EngineError>) -> Result<(), EngineError> {
+    async fn conclude(
+        &self,
+        directory: &Directory,
+        run: &mut Run,
+        done: Result<Done, EngineError>,
+    ) -> Result<(), EngineError> {
         let finished = self.clock.now();
         run.finished_at = Some(finished);
         if done.is_err() {
             // The run says what was committed, however it ended. A store that cannot be read is reported below.
-            (run.counts, run.dropped) = self.store.committed(run.id).await.unwrap_or((run.counts, run.dropped));
+            (run.counts, run.dropped) =
+                self.store.committed(run.id).await.unwrap_or((run.counts, run.dropped));
         }
         if run.started_at > finished {
             // What was written since then by the clock of then may lie in the future.
@@ -267,32 +335,50 @@ impl Engine {
         };
         // Of many changes that AD tells of, nothing is to be made.
         let is_idle = run.trigger == Trigger::Live
-            && run.mode == "delta"
+            && run.mode == "incremental"
             && run.state == RunState::Succeeded
             && run.counts.total() + run.dropped == 0;
-        let saved = if is_idle { self.store.forget_run(run.id).await } else { self.store.save_run(run).await };
+        let saved = if is_idle {
+            self.store.forget_run(run.id).await
+        } else {
+            self.store.save_run(run).await
+        };
         let was = directory.work.health.borrow().clone();
         // A store that cannot write this down either is what `status` has to tell.
-        let health = saved.as_ref().err().map_or_else(|| Health::after(run, &was), |error| Health::Failing(error.to_string()));
+        let health = saved
+            .as_ref()
+            .err()
+            .map_or_else(|| Health::after(run, &was), |error| Health::Failing(error.to_string()));
         directory.work.health.send_replace(health.clone());
         saved?;
         let account = Some(directory.config.account.clone());
-        let cause = EventCause { actor: run.actor.clone().unwrap_or_else(Actor::rosterd), run: Some(run.id), account, at: finished };
+        let cause = EventCause {
+            actor: run.actor.clone().unwrap_or_else(Actor::rosterd),
+            run: Some(run.id),
+            account,
+            at: finished,
+        };
         let kind = match run.state {
             RunState::Failed => "run.failed",
             RunState::Held => "run.held",
             RunState::Cancelled => "run.cancelled",
             RunState::Running | RunState::Succeeded => "run.succeeded",
         };
-        let after =
-            json!({ "directory": run.directory, "trigger": run.trigger, "changes": run.counts, "held": run.held, "error": run.error });
-        let mut told: Vec<Event> = health.transition(&was, &run.directory, &cause).into_iter().collect();
+        let after = json!({ "directory": run.directory, "trigger": run.trigger, "changes": run.counts, "held": run.held, "error": run.error });
+        let mut told: Vec<Event> =
+            health.transition(&was, &run.directory, &cause).into_iter().collect();
         // What rosterd tries again by itself, and fails at as before, is told once.
-        let is_retried = matches!(run.trigger, Trigger::Expiry | Trigger::SecondLook | Trigger::Live) && health == was;
+        let is_retried = matches!(run.trigger, Trigger::Expiry | Trigger::Recheck | Trigger::Live)
+            && health == was;
         // What did nothing and failed at nothing is in the list of runs; the log is for what happened.
-        let is_worth_it = run.state == RunState::Failed && !is_retried || run.counts.total() > 0 || !told.is_empty();
+        let is_worth_it = run.state == RunState::Failed && !is_retried
+            || run.counts.total() > 0
+            || !told.is_empty();
         if is_worth_it && !(run.state == RunState::Held && is_told) {
-            told.insert(0, Event::about(kind, run.id.to_string(), &cause, serde_json::Value::Null, after));
+            told.insert(
+                0,
+                Event::about(kind, run.id.to_string(), &cause, serde_json::Value::Null, after),
+            );
         }
         if !told.is_empty() {
             self.store.record(&told, &self.clock).await?;
@@ -304,7 +390,13 @@ impl Engine {
     }
 
     /// What a run leaves behind for the next one.
-    async fn remember(&self, directory: &Directory, request: &Request, sight: &Sight, run: &Run) -> Result<(), EngineError> {
+    async fn remember(
+        &self,
+        directory: &Directory,
+        request: &Request,
+        sight: &Sight,
+        run: &Run,
+    ) -> Result<(), EngineError> {
         let now = self.clock.now();
         let name = &directory.config.name;
         let is_rejected = self.store.is_scope_rejected(name).await?;
@@ -312,7 +404,9 @@ impl Engine {
         let remember = |state: &mut DirectoryState| {
             // A run that began before an operator accepted another baseline takes no part in it.
             let is_current = state.baseline == sight.baseline;
-            if state.server.as_ref() != Some(&sight.server) || state.identity.as_ref() != Some(&sight.identity) {
+            if state.server.as_ref() != Some(&sight.server)
+                || state.identity.as_ref() != Some(&sight.identity)
+            {
                 if state.server.is_some() {
                     state.server_changed_at = Some(run.started_at);
                 }
@@ -322,7 +416,9 @@ impl Engine {
             if sight.is_full() && is_current {
                 state.rights_lost.clone_from(&sight.rights_lost);
             }
-            if let Some(proof) = sight.proof.as_ref().filter(|_| sight.is_complete() && sight.is_full()) {
+            if let Some(proof) =
+                sight.proof.as_ref().filter(|_| sight.is_complete() && sight.is_full())
+            {
                 if is_current {
                     state.counts = proof.counts().clone();
                 }
@@ -335,11 +431,15 @@ impl Engine {
             if sight.failure.is_none() {
                 state.last_success = Some(now);
                 // With everything that has changed since, the last complete read is as good as new.
-                if request.covers.is_some() && request.trigger == Trigger::Schedule && sight.is_complete() {
+                if request.checkpoint.is_some()
+                    && request.trigger == Trigger::Schedule
+                    && sight.is_complete()
+                {
                     state.last_complete_read = Some(now);
                 }
                 if sight.is_full() && is_current {
-                    was_accepted = note_scope(directory, state, run.started_at, run.held > 0 || is_rejected);
+                    was_accepted =
+                        note_scope(directory, state, run.started_at, run.held > 0 || is_rejected);
                 }
             }
         };
@@ -351,7 +451,11 @@ impl Engine {
     }
 
     /// A full run now, which begins its read after this call; whoever waits at the same time shares it.
-    pub async fn sync(self: &Arc<Self>, directory: &Arc<Directory>, actor: Actor) -> Result<Run, EngineError> {
+    pub async fn sync(
+        self: &Arc<Self>,
+        directory: &Arc<Directory>,
+        actor: Actor,
+    ) -> Result<Run, EngineError> {
         let mut outcome = {
             let mut queue = directory.work.queue.lock().await;
             match &queue.next {
@@ -367,7 +471,11 @@ impl Engine {
                         drop(reading);
                         // By the configuration as it is by now.
                         let run = match engine.directory(directory.config.name.as_str()) {
-                            Ok(directory) => engine.run(&directory, Request::full(Trigger::Manual, Some(actor))).await,
+                            Ok(directory) => {
+                                engine
+                                    .run(&directory, Request::full(Trigger::Manual, Some(actor)))
+                                    .await
+                            }
                             Err(error) => Err(error),
                         };
                         sender.send_replace(Some(run.map_err(|error| error.to_string())));
@@ -376,7 +484,8 @@ impl Engine {
                 }
             }
         };
-        let run = outcome.wait_for(Option::is_some).await.map_err(|_| EngineError::Stopping)?.clone();
+        let run =
+            outcome.wait_for(Option::is_some).await.map_err(|_| EngineError::Stopping)?.clone();
         run.ok_or(EngineError::Stopping)?.map_err(EngineError::Refused)
     }
 }

@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::directory::{Grants, Right};
+use crate::engine::sync::Request;
 use crate::engine::sync::gates::Gates;
 use crate::engine::sync::observe::Sight;
-use crate::engine::sync::Request;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError, Mode};
-use crate::directory::{Grants, Right};
-use crate::model::{AccountId, Address, AddressKey, DirectoryName, Guid, HoldReason, Quarantine, QuarantineReason, Rejection, Trigger};
+use crate::model::{
+    AccountId, Address, AddressKey, DirectoryName, Guid, HoldReason, Quarantine, QuarantineReason,
+    Rejection, Trigger,
+};
 use crate::reconcile::{
-    DEFERRAL, Desired, Entitlement, HoldAll, Known, Membership, PersonRow, Proposal, Rejected, Situation, Verdict, ended, guard, plan,
-    suspects,
+    DEFERRAL, Desired, Entitlement, HoldAll, Known, Membership, PersonRow, Proposal, Rejected,
+    Situation, Verdict, ended, guard, plan, suspects,
 };
 use crate::store::{Pin, PinKind};
 
@@ -56,8 +59,14 @@ impl Engine {
         let config = &directory.config;
         let name = &config.name;
         let mut warnings = Vec::new();
-        let guids: BTreeSet<Guid> = sight.desired.keys().copied().chain(sight.malformed.iter().filter_map(|(g, _)| *g)).collect();
-        let wanted: BTreeSet<AddressKey> = sight.desired.values().flat_map(Desired::wanted_keys).collect();
+        let guids: BTreeSet<Guid> = sight
+            .desired
+            .keys()
+            .copied()
+            .chain(sight.malformed.iter().filter_map(|(g, _)| *g))
+            .collect();
+        let wanted: BTreeSet<AddressKey> =
+            sight.desired.values().flat_map(Desired::wanted_keys).collect();
         let mut known = self.store.load(name, sight.policy.account, &guids, &wanted).await?;
         known.takeovers.clone_from(&sight.takeovers);
         known.rivals.clone_from(&sight.rivals);
@@ -66,7 +75,10 @@ impl Engine {
         known.rejected = suspensions.filter_map(|r| Some((r.user, r.reason?))).collect();
 
         // A tier may have changed since the groups were asked: whoever was not asked about loses nothing.
-        let unasked: Vec<Guid> = suspects(&sight.desired, &known).into_iter().filter(|g| !sight.confirmed.contains(g)).collect();
+        let unasked: Vec<Guid> = suspects(&sight.desired, &known)
+            .into_iter()
+            .filter(|g| !sight.confirmed.contains(g))
+            .collect();
         let mut proposal = if unasked.is_empty() {
             plan(&sight.desired, &known, &sight.policy)
         } else {
@@ -116,8 +128,9 @@ impl Engine {
         let state = self.store.directory(name).await?;
         let now = self.clock.now();
         let budget = self.store.budget(name, config.limits.window, now).await?;
-        let clusters: BTreeSet<String> = proposal.plan.changes.iter().filter_map(|c| c.cluster.clone()).collect();
-        let settling = self.store.settling(name).await?;
+        let clusters: BTreeSet<String> =
+            proposal.plan.changes.iter().filter_map(|c| c.cluster.clone()).collect();
+        let grace_periods = self.store.grace_periods(name).await?;
         let mut waiting: Vec<_> = self
             .store
             .waiting(name)
@@ -126,16 +139,26 @@ impl Engine {
             .filter(|(guid, _)| !guid.is_some_and(|g| sight.is_judged(g)))
             .map(|(_, w)| w)
             .collect();
-        let elsewhere = settling.iter().filter(|s| s.due.is_some() && !sight.is_judged(s.guid));
-        waiting.extend(elsewhere.map(|s| crate::reconcile::Waiting { user: s.user, class: s.cause.class(), cluster: s.cluster.clone() }));
-        let unjudged = rejections.iter().filter(|r| !r.guid.is_some_and(|guid| sight.is_judged(guid)));
-        let rejected =
-            Rejected { keys: rejections.iter().map(|r| r.key).collect(), clusters: unjudged.filter_map(|r| r.cluster.clone()).collect() };
+        let elsewhere =
+            grace_periods.iter().filter(|s| s.due.is_some() && !sight.is_judged(s.guid));
+        waiting.extend(elsewhere.map(|s| crate::reconcile::Waiting {
+            user: s.user,
+            class: s.cause.class(),
+            cluster: s.cluster.clone(),
+        }));
+        let unjudged =
+            rejections.iter().filter(|r| !r.guid.is_some_and(|guid| sight.is_judged(guid)));
+        let rejected = Rejected {
+            keys: rejections.iter().map(|r| r.key).collect(),
+            clusters: unjudged.filter_map(|r| r.cluster.clone()).collect(),
+        };
         let is_whole = sight.is_complete() && sight.groups_stood;
-        let ended = ended(rejections, &proposal, &sight.desired, &known, is_whole, |guid| sight.is_judged(guid));
+        let ended = ended(rejections, &proposal, &sight.desired, &known, is_whole, |guid| {
+            sight.is_judged(guid)
+        });
         let scope_changed = state.scope_hash.as_ref().is_some_and(|h| *h != config.scope_hash());
-        let server_changed =
-            state.server.as_ref().is_some_and(|s| *s != sight.server) || state.identity.as_ref().is_some_and(|i| *i != sight.identity);
+        let server_changed = state.server.as_ref().is_some_and(|s| *s != sight.server)
+            || state.identity.as_ref().is_some_and(|i| *i != sight.identity);
         let changed_at = if server_changed { Some(now) } else { state.server_changed_at };
         let protected = self.protected(directory, sight.policy.account).await?;
         let situation = Situation {
@@ -143,7 +166,7 @@ impl Engine {
             active: budget.active,
             used: budget.used,
             waiting,
-            first_seen: settling.into_iter().map(|s| ((s.user, s.cause), s.first_seen)).collect(),
+            first_seen: grace_periods.into_iter().map(|s| ((s.user, s.cause), s.first_seen)).collect(),
             clusters: self.store.clusters(name, sight.policy.account, &clusters, now.minus(config.limits.window)).await?,
             protected: &protected,
             hold_all: match (config.mode, gates) {
@@ -154,16 +177,20 @@ impl Engine {
             },
             approved: self.approved(directory, request).await?,
             rejected,
-            deferred_until: changed_at.map(|at| at.plus(config.limits.settle.max(DEFERRAL))).filter(|until| *until > now),
+            deferred_until: changed_at
+                .map(|at| at.plus(config.limits.grace_period.max(DEFERRAL)))
+                .filter(|until| *until > now),
             now,
         };
         if scope_changed {
             let why = match state.scope_hash.as_deref() {
                 Some("restored") => "the store was restored from a backup",
-                Some("repinned") => "bases, groups and rights were accepted anew",
+                Some("rebaselined") => "bases, groups and rights were accepted anew",
                 _ => "who is in scope has changed in the configuration",
             };
-            warnings.push(format!("{why}: this run only plans; look at rosterctl held show, and approve it"));
+            warnings.push(format!(
+                "{why}: this run only plans; look at rosterctl held show, and approve it"
+            ));
         }
         let note = match gates {
             Gates::Held(why) => Some(why.clone()),
@@ -173,20 +200,45 @@ impl Engine {
     }
 
     /// The rejections that concern this run: of the directory's own users, and of those that it takes over.
-    async fn rejections(&self, name: &DirectoryName, known: &Known) -> Result<Vec<Rejection>, EngineError> {
+    async fn rejections(
+        &self,
+        name: &DirectoryName,
+        known: &Known,
+    ) -> Result<Vec<Rejection>, EngineError> {
         let mut rejections = self.store.rejections(name).await?;
-        let moving = known.takeovers.iter().filter(|(_, takeover)| takeover.is_move()).filter_map(|(guid, _)| known.of_person(*guid));
-        let moving: BTreeMap<_, _> = moving.filter_map(|user| Some((user.id, user.link.as_ref()?.directory.clone()))).collect();
+        let moving = known
+            .takeovers
+            .iter()
+            .filter(|(_, takeover)| takeover.is_move())
+            .filter_map(|(guid, _)| known.of_person(*guid));
+        let moving: BTreeMap<_, _> = moving
+            .filter_map(|user| Some((user.id, user.link.as_ref()?.directory.clone())))
+            .collect();
         for former in moving.values().collect::<BTreeSet<_>>() {
-            rejections.extend(self.store.rejections(former).await?.into_iter().filter(|rejection| moving.contains_key(&rejection.user)));
+            rejections.extend(
+                self.store
+                    .rejections(former)
+                    .await?
+                    .into_iter()
+                    .filter(|rejection| moving.contains_key(&rejection.user)),
+            );
         }
         Ok(rejections)
     }
 
     /// The changes an operator has approved: of the plan this run is for, and of one whose approval could not be carried out yet.
-    async fn approved(&self, directory: &Directory, request: &Request) -> Result<BTreeSet<crate::model::Digest>, EngineError> {
+    async fn approved(
+        &self,
+        directory: &Directory,
+        request: &Request,
+    ) -> Result<BTreeSet<crate::model::Digest>, EngineError> {
         let mut plans: BTreeSet<_> = request.approves.into_iter().collect();
-        if let Some(plan) = self.store.current_plan(&directory.config.name).await?.filter(|p| p.approved_at.is_some()) {
+        if let Some(plan) = self
+            .store
+            .current_plan(&directory.config.name)
+            .await?
+            .filter(|p| p.approved_at.is_some())
+        {
             if request.trigger != Trigger::Approval && self.is_too_late(directory, &plan) {
                 self.store.expire_approval(&plan, &self.clock).await?;
             } else {
@@ -195,7 +247,14 @@ impl Engine {
         }
         let mut approved = BTreeSet::new();
         for plan in plans {
-            approved.extend(self.store.held_rows(plan).await?.into_iter().filter(|row| row.approved).map(|row| row.digest));
+            approved.extend(
+                self.store
+                    .held_rows(plan)
+                    .await?
+                    .into_iter()
+                    .filter(|row| row.approved)
+                    .map(|row| row.digest),
+            );
         }
         Ok(approved)
     }
@@ -203,7 +262,11 @@ impl Engine {
     /// The protected people of the account, whichever of its directories lists them: a user that moves stays protected.
     ///
     /// Each configured address is pinned to the person who has it when it is first found.
-    async fn protected(&self, directory: &Directory, account: AccountId) -> Result<BTreeSet<Guid>, EngineError> {
+    async fn protected(
+        &self,
+        directory: &Directory,
+        account: AccountId,
+    ) -> Result<BTreeSet<Guid>, EngineError> {
         let mut protected = BTreeSet::new();
         for (name, addresses) in self.neighbours(directory).iter().map(|d| (&d.config.name, &d.config.protect)) {
             protected.extend(self.protected_in(directory, name, addresses, account).await?);

@@ -45,9 +45,12 @@ impl Told {
     pub(in crate::engine) fn tell(&mut self, run: &Run, head: Option<LogHead>) {
         let name = &run.directory;
         let at = run.finished_at.unwrap_or(run.started_at);
-        let is_quiet = run.counts.total() == 0 && (run.mode != "full" || run.state == RunState::Failed);
+        let is_quiet =
+            run.counts.total() == 0 && (run.mode != "full" || run.state == RunState::Failed);
         match (&run.error, run.state) {
-            (Some(why), RunState::Cancelled) => tracing::info!("{name}: the run was given up: {why}"),
+            (Some(why), RunState::Cancelled) => {
+                tracing::info!("{name}: the run was given up: {why}")
+            }
             (Some(error), _) => match self.failure(&one_line(error), at) {
                 Some(failure) => tracing::warn!("{name}: {failure}"),
                 None => tracing::debug!("{name}: the run failed as before: {}", one_line(error)),
@@ -99,8 +102,12 @@ impl Told {
     /// The sentence to say when it is over.
     fn recovery(&mut self, at: Timestamp) -> Option<String> {
         let Failing { since, runs, .. } = self.failing.take()?;
-        let runs = if runs == 1 { "one failed run".to_owned() } else { format!("{runs} failed runs") };
-        Some(format!("the directory can be read again, after {runs} in {}", roughly(at.since(since))))
+        let runs =
+            if runs == 1 { "one failed run".to_owned() } else { format!("{runs} failed runs") };
+        Some(format!(
+            "the directory can be read again, after {runs} in {}",
+            roughly(at.since(since))
+        ))
     }
 
     /// The sentence to say when more wait for an operator than before. A read that was not complete says nothing of that.
@@ -109,7 +116,8 @@ impl Told {
             return None;
         }
         let were = std::mem::replace(&mut self.held, run.held);
-        (run.held > were).then(|| format!("{} changes wait for approval: rosterctl held list", run.held))
+        (run.held > were)
+            .then(|| format!("{} changes wait for approval: rosterctl held list", run.held))
     }
 
     /// The warnings to say. After a full run, those that are not among them are over.
@@ -118,7 +126,8 @@ impl Told {
         let mut lasting = BTreeMap::new();
         for warning in &run.warnings {
             let key = without_digits(warning);
-            let said = self.warnings.get(&key).copied().filter(|said| at.since(*said) < WARNING_AGAIN);
+            let said =
+                self.warnings.get(&key).copied().filter(|said| at.since(*said) < WARNING_AGAIN);
             if said.is_none() && !lasting.contains_key(&key) {
                 news.push(one_line(warning));
             }
@@ -146,16 +155,30 @@ fn summary(run: &Run) -> String {
         (release, "released"),
     ];
     let some = |counts: &[(u64, &str)]| {
-        let some = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        let some = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"));
         some.collect::<Vec<_>>()
     };
     let mut parts = some(&done);
     parts = vec![if parts.is_empty() { "no changes".to_owned() } else { parts.join(", ") }];
-    parts.extend(some(&[(run.held, "held for approval"), (run.quarantined, "quarantined"), (run.dropped, "dropped")]));
+    parts.extend(some(&[
+        (run.held, "held for approval"),
+        (run.quarantined, "quarantined"),
+        (run.dropped, "dropped"),
+    ]));
     let took = roughly(run.finished_at.unwrap_or(run.started_at).since(run.started_at));
-    let Run { mode, trigger, entries, because, .. } = run;
-    let because = because.as_ref().map(|why| format!("; everybody was read: {why}")).unwrap_or_default();
-    format!("{mode} run ({}): {}; {entries} entries read in {took}{because}", trigger.as_str(), parts.join("; "))
+    let Run { mode, trigger, entries, full_read_reason, .. } = run;
+    let full_read_reason = full_read_reason
+        .as_ref()
+        .map(|why| format!("; everybody was read: {why}"))
+        .unwrap_or_default();
+    format!(
+        "{mode} run ({}): {}; {entries} entries read in {took}{full_read_reason}",
+        trigger.as_str(),
+        parts.join("; ")
+    )
 }
 
 /// How long, with no more precision than anybody reads.
@@ -176,7 +199,11 @@ fn without_digits(text: &str) -> String {
 
 /// Servers' texts have line ends and worse in them.
 fn one_line(text: &str) -> String {
-    let line = text.split(|c: char| c.is_control()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    let line = text
+        .split(|c: char| c.is_control())
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
     escaped(&line).into_owned()
 }
 
@@ -208,16 +235,22 @@ mod tests {
             active_after: None,
             approves: None,
             undoes: None,
-            because: None,
+            full_read_reason: None,
         }
     }
 
     #[test]
     fn a_run_is_one_line_of_numbers() {
         let said = summary(&run(0, &[]));
-        assert_eq!(said, "full run (schedule): 2 created, 1 suspended; 5 held for approval; 1004 entries read in 1s 200ms");
+        assert_eq!(
+            said,
+            "full run (schedule): 2 created, 1 suspended; 5 held for approval; 1004 entries read in 1s 200ms"
+        );
         let quiet = Run { counts: ChangeCounts::default(), held: 0, ..run(0, &[]) };
-        assert_eq!(summary(&quiet), "full run (schedule): no changes; 1004 entries read in 1s 200ms");
+        assert_eq!(
+            summary(&quiet),
+            "full run (schedule): no changes; 1004 entries read in 1s 200ms"
+        );
     }
 
     #[test]
@@ -225,13 +258,22 @@ mod tests {
         let mut told = Told::default();
         let at = |minutes: i64| Timestamp(minutes * 60_000_000);
         let mut say = |minutes, error| told.failure(error, at(minutes));
-        assert_eq!(say(0, "page 3 was cut off").as_deref(), Some("the run failed: page 3 was cut off"));
+        assert_eq!(
+            say(0, "page 3 was cut off").as_deref(),
+            Some("the run failed: page 3 was cut off")
+        );
         assert_eq!(say(15, "page 7 was cut off"), None, "it is the same, further on");
         assert_eq!(say(30, "page 7 was cut off"), None);
-        assert_eq!(say(60, "page 7 was cut off").as_deref(), Some("the run failed: page 7 was cut off (4 runs have failed in 1h)"));
+        assert_eq!(
+            say(60, "page 7 was cut off").as_deref(),
+            Some("the run failed: page 7 was cut off (4 runs have failed in 1h)")
+        );
         assert_eq!(say(75, "page 7 was cut off"), None);
         assert!(say(76, "the bind was refused").is_some(), "it is another one");
-        assert_eq!(told.recovery(at(90)).as_deref(), Some("the directory can be read again, after 6 failed runs in 1h 30m"));
+        assert_eq!(
+            told.recovery(at(90)).as_deref(),
+            Some("the directory can be read again, after 6 failed runs in 1h 30m")
+        );
         assert_eq!(told.recovery(at(91)), None);
         assert!(told.failure("page 3 was cut off", at(92)).is_some(), "it has begun anew");
     }
@@ -239,9 +281,14 @@ mod tests {
     #[test]
     fn a_warning_is_said_when_it_is_new_and_once_a_day() {
         let mut told = Told::default();
-        let mut news = |minutes, warnings: &[&str]| told.news(&run(minutes, warnings), Timestamp(minutes * 60_000_000));
+        let mut news = |minutes, warnings: &[&str]| {
+            told.news(&run(minutes, warnings), Timestamp(minutes * 60_000_000))
+        };
         assert_eq!(news(0, &["clock 12:00", "a base is gone"]), ["clock 12:00", "a base is gone"]);
-        assert_eq!(news(15, &["clock 12:15", "a base is gone", "a group is gone"]), ["a group is gone"]);
+        assert_eq!(
+            news(15, &["clock 12:15", "a base is gone", "a group is gone"]),
+            ["a group is gone"]
+        );
         assert!(news(30, &["clock 12:30"]).is_empty());
         assert_eq!(news(45, &["a base is gone"]), ["a base is gone"], "it is back");
         assert_eq!(news(46 + 24 * 60, &["a base is gone"]), ["a base is gone"], "a day has passed");
@@ -251,7 +298,10 @@ mod tests {
     fn that_changes_wait_is_said_when_there_are_more_than_before() {
         let mut told = Told::default();
         let mut say = |held, state| told.waiting(&Run { state, held, ..run(0, &[]) });
-        assert_eq!(say(5, RunState::Held).as_deref(), Some("5 changes wait for approval: rosterctl held list"));
+        assert_eq!(
+            say(5, RunState::Held).as_deref(),
+            Some("5 changes wait for approval: rosterctl held list")
+        );
         assert_eq!(say(5, RunState::Held), None);
         assert_eq!(say(0, RunState::Failed), None, "which says nothing of what waits");
         assert_eq!(say(3, RunState::Held), None);
@@ -263,6 +313,9 @@ mod tests {
     #[test]
     fn what_a_server_says_stays_on_its_line() {
         assert_eq!(one_line("Anna\u{202e}\u{200b}"), "Anna\\u{202e}\\u{200b}");
-        assert_eq!(one_line("best match of:\n\t'DC=corp'\0\x1b[31m"), "best match of: 'DC=corp' [31m");
+        assert_eq!(
+            one_line("best match of:\n\t'DC=corp'\0\x1b[31m"),
+            "best match of: 'DC=corp' [31m"
+        );
     }
 }

@@ -1,18 +1,18 @@
 //! Following changes: whom they concern. What becomes of those is read and decided as in every other run.
 //!
-//! A position says how far changes were followed, and moves on only when a run has dealt with everything before the next
+//! A checkpoint says how far changes were followed, and moves on only when a run has dealt with everything before the next
 //! one. Whatever leaves a doubt has everybody read instead.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::engine::sync::observe::connection::Connection;
+use crate::directory::{Changed, Decoder, DirectoryError, Kind, Session, Settings, WHAT_MATTERS};
 use crate::engine::sync::observe::Sight;
+use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::{Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
-use crate::directory::{Changed, Decoder, DirectoryError, Kind, Session, Settings, WHAT_MATTERS};
 use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Tier, Timestamp};
-use crate::reconcile::{Closure, Doubt, Index, Policy, Position};
+use crate::reconcile::{Checkpoint, Closure, FullReadReason, Index, Policy};
 use crate::store::{DirectoryState, Run};
 
 /// Asking for people by GUID takes five times the searches of a full read: fewer than this part of all may have changed.
@@ -28,23 +28,29 @@ const FEW: u64 = 1_000;
 #[derive(Debug)]
 pub(in crate::engine) enum Since {
     /// These people; and how far changes are followed after that.
-    People(BTreeSet<Guid>, Position),
+    People(BTreeSet<Guid>, Checkpoint),
     /// Everybody, for this reason.
-    Everybody(Doubt),
+    Everybody(FullReadReason),
 }
 
 /// What people are measured against, as a hash: once it is another one, all of them are.
 fn measure(directory: &Directory, account: AccountId, claims: &ClaimedDomains) -> String {
     let ClaimedDomains(domains) = claims;
     let domains: Vec<&str> = domains.iter().map(crate::model::Domain::as_str).collect();
-    let all = serde_json::json!([directory.config.scope_hash(), account.to_string(), domains, WHAT_MATTERS]);
+    let all = serde_json::json!([
+        directory.config.scope_hash(),
+        account.to_string(),
+        domains,
+        WHAT_MATTERS
+    ]);
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(all.to_string().as_bytes()))
 }
 
 /// The attributes a change of which can matter. Nobody is told of `memberOf`, which AD computes: groups are.
 fn watched(settings: &Settings) -> BTreeSet<String> {
     let decoded = Decoder::new(&settings.attributes, &Closure::default()).attributes();
-    let filtered = settings.filter.iter().flat_map(|(_, filter)| filter.attributes()).map(str::to_owned);
+    let filtered =
+        settings.filter.iter().flat_map(|(_, filter)| filter.attributes()).map(str::to_owned);
     decoded.into_iter().chain(filtered).filter(|name| !is_member_of(name)).collect()
 }
 
@@ -72,7 +78,9 @@ impl Sorted {
                 Some(Kind::Person) if !object.is_deleted => drop(sorted.people.insert(object.guid)),
                 // Whatever it is: all of it is back.
                 _ if object.is_restored => {
-                    sorted.groups.push(Changed { members: [object.dn.clone()].into(), ..object.clone() });
+                    sorted
+                        .groups
+                        .push(Changed { members: [object.dn.clone()].into(), ..object.clone() });
                     sorted.unknown.push(object);
                 }
                 _ if object.is_deleted || !object.members.is_empty() => sorted.groups.push(object),
@@ -90,7 +98,7 @@ impl Since {
     fn unless_many(self, entries: u64) -> Self {
         match self {
             Self::People(people, _) if people.len() as u64 > FEW.max(entries / WORTH_IT) => {
-                Self::Everybody(Doubt::Many(people.len() as u64))
+                Self::Everybody(FullReadReason::Many(people.len() as u64))
             }
             other => other,
         }
@@ -99,27 +107,39 @@ impl Since {
 
 impl Engine {
     /// Whom the changes concern that nobody has dealt with yet.
-    pub(in crate::engine) async fn since(&self, directory: &Directory, session: &mut Session, settings: &Settings) -> Result<Since, EngineError> {
+    pub(in crate::engine) async fn since(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        settings: &Settings,
+    ) -> Result<Since, EngineError> {
         let state = self.store.directory(&directory.config.name).await?;
-        let Some(position) = state.position else { return Ok(Since::Everybody(Doubt::NoPosition)) };
+        let Some(checkpoint) = state.checkpoint else {
+            return Ok(Since::Everybody(FullReadReason::NoCheckpoint));
+        };
         let now = self.clock.now();
         let (account, claims) = self.claims_of(directory).await?;
         // Before it is asked: what is given later counts as not seen.
         let root = session.read_root().await?;
-        if let Some(doubt) = position.doubt(&root.identity, root.usn, &measure(directory, account, &claims), now) {
+        if let Some(doubt) =
+            checkpoint.doubt(&root.identity, root.usn, &measure(directory, account, &claims), now)
+        {
             return Ok(Since::Everybody(doubt));
         }
-        let changes = match session.changes(&position.cookie, &watched(settings)).await {
+        let changes = match session.changes(&checkpoint.cookie, &watched(settings)).await {
             Ok(changes) => changes,
-            Err(error @ DirectoryError::Search { .. }) => return Ok(Since::Everybody(Doubt::Refused(error.finding()))),
+            Err(error @ DirectoryError::Search { .. }) => {
+                return Ok(Since::Everybody(FullReadReason::Refused(error.finding())));
+            }
             Err(error) => return Err(error.into()),
         };
         let (objects, cookie) = match changes.all() {
             Ok(all) => all,
-            Err(count) => return Ok(Since::Everybody(Doubt::Many(count))),
+            Err(count) => return Ok(Since::Everybody(FullReadReason::Many(count))),
         };
         let people = self.concerned(directory, session, settings, objects).await?;
-        Ok(Since::People(people, position.moved(root.usn, cookie, now)).unless_many(state.entries))
+        Ok(Since::People(people, checkpoint.moved(root.usn, cookie, now))
+            .unless_many(state.entries))
     }
 
     /// The same, with everybody whom an earlier run has left something to do about, and who is out of sight now; and what an
@@ -132,11 +152,11 @@ impl Engine {
     ) -> Result<(Since, Vec<String>), EngineError> {
         // Where deletions cannot be seen, only who is missing from everybody tells of them.
         if !session.sees_tombstones().await? {
-            return Ok((Since::Everybody(Doubt::BlindToDeletions), Vec::new()));
+            return Ok((Since::Everybody(FullReadReason::BlindToDeletions), Vec::new()));
         }
         let name = &directory.config.name;
-        let (mut people, position) = match self.since(directory, session, settings).await? {
-            Since::People(people, position) => (people, position),
+        let (mut people, checkpoint) = match self.since(directory, session, settings).await? {
+            Since::People(people, checkpoint) => (people, checkpoint),
             everybody @ Since::Everybody(_) => return Ok((everybody, Vec::new())),
         };
         people.extend(self.store.pending(name, self.clock.now()).await?);
@@ -145,10 +165,12 @@ impl Engine {
         match self.out_of_sight(directory, session, settings).await {
             Ok(unseen) => people.extend(unseen),
             Err(EngineError::Store(error)) => return Err(error.into()),
-            Err(error) => remarks.push(format!("who can no longer be seen could not be compared with who is known: {error}")),
+            Err(error) => remarks.push(format!(
+                "who can no longer be seen could not be compared with who is known: {error}"
+            )),
         }
         let entries = self.store.directory(name).await?.entries;
-        Ok((Since::People(people, position).unless_many(entries), remarks))
+        Ok((Since::People(people, checkpoint).unless_many(entries), remarks))
     }
 
     /// Whom these changes concern.
@@ -160,8 +182,10 @@ impl Engine {
         objects: Vec<Changed>,
     ) -> Result<BTreeSet<Guid>, EngineError> {
         let name = &directory.config.name;
-        let stored = self.store.people(name, objects.iter().map(|object| object.guid).collect()).await?;
-        let Sorted { mut people, groups, unknown } = Sorted::of(objects, |guid| stored.contains_key(&guid));
+        let stored =
+            self.store.people(name, objects.iter().map(|object| object.guid).collect()).await?;
+        let Sorted { mut people, groups, unknown } =
+            Sorted::of(objects, |guid| stored.contains_key(&guid));
         if !groups.is_empty() {
             people.extend(self.concerned_by_groups(directory, session, settings, &groups).await?);
         }
@@ -170,7 +194,9 @@ impl Engine {
             match kinds.get(&object.guid) {
                 Some(Kind::Person) => drop(people.insert(object.guid)),
                 // Nobody tells of those below it, and they stand elsewhere now.
-                Some(Kind::Container) if object.is_named => people.extend(session.people_under(&object.dn).await?),
+                Some(Kind::Container) if object.is_named => {
+                    people.extend(session.people_under(&object.dn).await?)
+                }
                 _ => {}
             }
         }
@@ -190,9 +216,15 @@ impl Engine {
         let closure = self.groups(directory, session, &mut Vec::new()).await?.0;
         let giving: BTreeSet<Guid> = closure.groups().map(|group| group.guid).collect();
         let in_use = self.store.groups_in_use(name).await?;
-        let is_filtered = settings.filter.iter().any(|(_, filter)| filter.attributes().into_iter().any(is_member_of));
-        let counts = |group: &&Changed| is_filtered || giving.contains(&group.guid) || in_use.contains(&group.guid);
-        let members: BTreeSet<Dn> = groups.iter().filter(counts).flat_map(|group| group.members.iter().cloned()).collect();
+        let is_filtered = settings
+            .filter
+            .iter()
+            .any(|(_, filter)| filter.attributes().into_iter().any(is_member_of));
+        let counts = |group: &&Changed| {
+            is_filtered || giving.contains(&group.guid) || in_use.contains(&group.guid)
+        };
+        let members: BTreeSet<Dn> =
+            groups.iter().filter(counts).flat_map(|group| group.members.iter().cloned()).collect();
         let (mut people, mut nested) = (BTreeSet::new(), Vec::new());
         for (kind, member) in session.named(&members).await? {
             match kind {
@@ -204,7 +236,11 @@ impl Engine {
         }
         let below = session.closure(&nested).await?;
         people.extend(session.people_in(&below).await?);
-        let by = below.groups().map(|group| group.guid).chain(in_use.difference(&giving).copied()).collect();
+        let by = below
+            .groups()
+            .map(|group| group.guid)
+            .chain(in_use.difference(&giving).copied())
+            .collect();
         people.extend(self.store.entitled_by(name, &by).await?);
         Ok(people)
     }
@@ -213,7 +249,7 @@ impl Engine {
     ///
     /// It is a convenience, and asked on a connection of its own: it may be refused, cut or left without an answer, and the
     /// read goes on. Why changes are not followed is a warning of the run.
-    pub(in crate::engine) async fn position(
+    pub(in crate::engine) async fn checkpoint(
         &self,
         directory: &Directory,
         connection: &Connection,
@@ -221,36 +257,68 @@ impl Engine {
         policy: &Policy,
         at: Timestamp,
         warnings: &mut Vec<String>,
-    ) -> Result<Option<Position>, EngineError> {
+    ) -> Result<Option<Checkpoint>, EngineError> {
         if !directory.config.incremental {
             return Ok(None);
         }
         let measure = measure(directory, policy.account, &policy.claims);
         let (server, usn) = (connection.session.root.identity.clone(), connection.session.root.usn);
-        let doubt = state.position.as_ref().and_then(|position| position.doubt(&server, usn, &position.measure, at));
-        warnings.extend(doubt.as_ref().filter(|doubt| doubt.is_alarming()).map(ToString::to_string));
+        let doubt = state
+            .checkpoint
+            .as_ref()
+            .and_then(|checkpoint| checkpoint.doubt(&server, usn, &checkpoint.measure, at));
+        warnings
+            .extend(doubt.as_ref().filter(|doubt| doubt.is_alarming()).map(ToString::to_string));
         // To go on from an old cookie spares the server all that has not changed since.
-        let known = state.position.as_ref().filter(|_| doubt.is_none()).map(|position| position.cookie.clone());
+        let known = state
+            .checkpoint
+            .as_ref()
+            .filter(|_| doubt.is_none())
+            .map(|checkpoint| checkpoint.cookie.clone());
         let limit = connection.settings.timeouts.run / SHARE;
-        let asked = tokio::time::timeout(limit, self.ask_for_cookie(directory, connection, known.as_deref())).await;
+        let asked = tokio::time::timeout(
+            limit,
+            self.ask_for_cookie(directory, connection, known.as_deref()),
+        )
+        .await;
         let why = match asked {
-            Ok(Ok(cookie)) => return Ok(Some(Position { server, usn, cookie, at, full_at: at, measure })),
+            Ok(Ok(cookie)) => {
+                return Ok(Some(Checkpoint { server, usn, cookie, at, full_at: at, measure }));
+            }
             Ok(Err(EngineError::Store(error))) => return Err(error.into()),
-            Ok(Err(EngineError::Directory(error @ DirectoryError::Search { .. }))) => error.finding(),
+            Ok(Err(EngineError::Directory(error @ DirectoryError::Search { .. }))) => {
+                error.finding()
+            }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("the answer to DirSync had no end after {}", humantime::format_duration(limit)),
+            Err(_) => format!(
+                "the answer to DirSync had no end after {}",
+                humantime::format_duration(limit)
+            ),
         };
-        warnings.push(format!("changes are not followed, so each scheduled run reads everybody: {why}"));
-        directory.work.following.send_replace(crate::engine::triggers::live::Following::Not(Some(why)));
+        warnings.push(format!(
+            "changes are not followed, so each scheduled run reads everybody: {why}"
+        ));
+        directory
+            .work
+            .following
+            .send_replace(crate::engine::triggers::live::Following::Not(Some(why)));
         Ok(None)
     }
 
     /// The cookie to follow changes from, on a connection of its own to the same server.
-    async fn ask_for_cookie(&self, directory: &Directory, connection: &Connection, known: Option<&[u8]>) -> Result<Vec<u8>, EngineError> {
-        let mut session = self.open_at(directory, &connection.settings, &connection.session.server).await?;
+    async fn ask_for_cookie(
+        &self,
+        directory: &Directory,
+        connection: &Connection,
+        known: Option<&[u8]>,
+    ) -> Result<Vec<u8>, EngineError> {
+        let mut session =
+            self.open_at(directory, &connection.settings, &connection.session.server).await?;
         session.wait_at_most(PATIENCE);
         if session.root.identity != connection.session.root.identity {
-            return Err(EngineError::Refused("another server answers under the same name".to_owned()));
+            return Err(EngineError::Refused(
+                "another server answers under the same name".to_owned(),
+            ));
         }
         let cookie = session.last_cookie(known.unwrap_or_default()).await;
         if known.is_some() && matches!(cookie, Err(DirectoryError::Search { .. })) {
@@ -261,23 +329,42 @@ impl Engine {
 
     /// The people with an active user who are not visible below the bases any more, though nothing was told of them: those who
     /// were moved to where the service account has no rights, for example.
-    async fn out_of_sight(&self, directory: &Directory, session: &mut Session, settings: &Settings) -> Result<BTreeSet<Guid>, EngineError> {
+    async fn out_of_sight(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        settings: &Settings,
+    ) -> Result<BTreeSet<Guid>, EngineError> {
         let bases = self.bases(directory, session, &mut Vec::new()).await?;
         if !bases.are_certain {
             return Err(EngineError::Refused("a base cannot be read".to_owned()));
         }
-        let mut index = Index::new(self.store.active_people(&directory.config.name).await?, BTreeSet::new());
-        session.visible_people(&bases.dns, settings.page_size, |guid| index.mark_seen(guid)).await?;
+        let mut index =
+            Index::new(self.store.active_people(&directory.config.name).await?, BTreeSet::new());
+        session
+            .visible_people(&bases.dns, settings.page_size, |guid| index.mark_seen(guid))
+            .await?;
         Ok(index.unseen().collect())
     }
 
     /// Takes note of how far changes are followed, now that a run has dealt with what it covers.
-    pub(in crate::engine) fn move_on(state: &mut DirectoryState, request: &Request, sight: &Sight, run: &Run) {
-        match (&request.scope, &request.covers) {
-            (Scope::All, _) if sight.is_complete() => state.position.clone_from(&sight.position),
+    pub(in crate::engine) fn move_on(
+        state: &mut DirectoryState,
+        request: &Request,
+        sight: &Sight,
+        run: &Run,
+    ) {
+        match (&request.scope, &request.checkpoint) {
+            (Scope::All, _) if sight.is_complete() => {
+                state.checkpoint.clone_from(&sight.checkpoint)
+            }
             // What was dropped is asked for again. So is what one server told, and another may not know yet.
-            (Scope::People(_), Some(position)) if sight.is_complete() && run.dropped == 0 && sight.identity == position.server => {
-                position.clone().succeed(&mut state.position);
+            (Scope::People(_), Some(checkpoint))
+                if sight.is_complete()
+                    && run.dropped == 0
+                    && sight.identity == checkpoint.server =>
+            {
+                checkpoint.clone().succeed(&mut state.checkpoint);
             }
             _ => {}
         }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
+use crate::clock::Clock;
 use crate::engine::sync::observe::MAX_SKEW;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::store::StoreError;
 use crate::telemetry::chain;
@@ -78,14 +78,20 @@ impl Engine {
                     }
                 }
                 Err(EngineError::Store(error)) => return Err(error),
-                Err(error) => tracing::debug!("the clock cannot be compared with that of {}: {error}", directory.config.name),
+                Err(error) => tracing::debug!(
+                    "the clock cannot be compared with that of {}: {error}",
+                    directory.config.name
+                ),
             }
         }
         Ok(directories.is_empty())
     }
 
     /// Corrects stored instants if the server's clock confirms ours. Returns whether it does.
-    pub(in crate::engine) async fn confirm_clock(&self, theirs: Option<Timestamp>) -> Result<bool, StoreError> {
+    pub(in crate::engine) async fn confirm_clock(
+        &self,
+        theirs: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
         let now = self.clock.now();
         if theirs.is_none_or(|theirs| theirs.distance(now) > MAX_SKEW) {
             return Ok(false);
@@ -99,7 +105,8 @@ impl Engine {
         }
         if let Some(future) = self.store.future_instants(now).await? {
             self.store.correct_instants(now).await?;
-            let ahead = humantime::format_duration(Duration::from_secs(future.latest.since(now).as_secs()));
+            let ahead =
+                humantime::format_duration(Duration::from_secs(future.latest.since(now).as_secs()));
             let text = format!(
                 "the clock was ahead by {ahead} or more: {} stored instants lay in the future and were set to the present; see to it that \
                  the clock is synchronised before rosterd starts",
@@ -131,7 +138,8 @@ impl Engine {
 impl Directory {
     /// Keeps what the next run is to warn of, and returns what it was to warn of until now.
     pub(in crate::engine) fn note_clock(&self, text: Option<String>) -> Option<String> {
-        let mut note = self.work.clock_note.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut note =
+            self.work.clock_note.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         std::mem::replace(&mut *note, text)
     }
 }

@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
-use crate::engine::triggers::changes::Since;
-use crate::engine::sync::Request;
-use crate::engine::{Directory, Engine, EngineError};
 use crate::directory::{DirectoryError, Session, Settings, Watch};
+use crate::engine::sync::Request;
+use crate::engine::triggers::changes::Since;
+use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{RunState, Timestamp, Trigger};
-use crate::reconcile::Doubt;
+use crate::reconcile::FullReadReason;
 use crate::store::DirectoryState;
 
 /// How often the server's highest USN is looked at where it tells of changes: it may have forgotten to.
@@ -91,7 +91,11 @@ impl Engine {
     }
 
     /// Follows changes until something goes wrong.
-    async fn follow(&self, directory: &Directory, full_at: &mut Option<Timestamp>) -> Result<Infallible, EngineError> {
+    async fn follow(
+        &self,
+        directory: &Directory,
+        full_at: &mut Option<Timestamp>,
+    ) -> Result<Infallible, EngineError> {
         let name = &directory.config.name;
         // Before everybody has been read, nobody has changed.
         while !self.is_followed(directory).await? {
@@ -102,10 +106,9 @@ impl Engine {
         loop {
             // Paused, or to be read anew: as if nobody had asked.
             while !self.is_followed(directory).await? {
-                directory
-                    .work
-                    .following
-                    .send_if_modified(|following| std::mem::replace(following, Following::Not(None)) == Following::Live);
+                directory.work.following.send_if_modified(|following| {
+                    std::mem::replace(following, Following::Not(None)) == Following::Live
+                });
                 sleep(POLL).await;
             }
             if let Some(watch) = &mut follower.watch {
@@ -113,7 +116,11 @@ impl Engine {
             }
             let now = follower.session.highest_usn().await?;
             if directory.work.following.send_replace(Following::Live) != Following::Live {
-                let how = if follower.watch.is_some() { "as AD tells of them" } else { "by looking, since AD does not tell of them" };
+                let how = if follower.watch.is_some() {
+                    "as AD tells of them"
+                } else {
+                    "by looking, since AD does not tell of them"
+                };
                 tracing::info!(directory = %name, "{name}: changes are followed {how}");
             }
             if now != usn {
@@ -129,7 +136,8 @@ impl Engine {
     async fn is_followed(&self, directory: &Directory) -> Result<bool, EngineError> {
         self.check_clock().await?;
         let state = self.store.directory(&directory.config.name).await?;
-        Ok(state.position.is_some() && state.paused_until.is_none_or(|until| until <= self.clock.now()))
+        Ok(state.checkpoint.is_some()
+            && state.paused_until.is_none_or(|until| until <= self.clock.now()))
     }
 
     /// Connects, and has the server tell of changes from here on.
@@ -145,27 +153,40 @@ impl Engine {
     }
 
     /// Has a run deal with what has changed.
-    async fn act(&self, directory: &Directory, follower: &mut Follower, full_at: &mut Option<Timestamp>) -> Result<(), EngineError> {
+    async fn act(
+        &self,
+        directory: &Directory,
+        follower: &mut Follower,
+        full_at: &mut Option<Timestamp>,
+    ) -> Result<(), EngineError> {
         let is_fresh = std::mem::take(&mut follower.is_fresh);
-        let request = match self.since(directory, &mut follower.session, &follower.settings).await? {
+        let request = match self.since(directory, &mut follower.session, &follower.settings).await?
+        {
             Since::People(people, position) if people.is_empty() => {
-                let move_on = |state: &mut DirectoryState| position.succeed(&mut state.position);
+                let move_on = |state: &mut DirectoryState| position.succeed(&mut state.checkpoint);
                 return Ok(self.store.change_directory(&directory.config.name, move_on).await?);
             }
-            Since::People(people, position) => Request { covers: Some(position), ..Request::people(Trigger::Live, people, None) },
-            Since::Everybody(Doubt::NoPosition) => return Ok(()),
+            Since::People(people, position) => Request {
+                checkpoint: Some(position),
+                ..Request::people(Trigger::Live, people, None)
+            },
+            Since::Everybody(FullReadReason::NoCheckpoint) => return Ok(()),
             // The runs have turned to another one, perhaps.
-            Since::Everybody(doubt @ Doubt::OtherServer) if !is_fresh => return Err(EngineError::Refused(doubt.to_string())),
+            Since::Everybody(doubt @ FullReadReason::OtherServer) if !is_fresh => {
+                return Err(EngineError::Refused(doubt.to_string()));
+            }
             Since::Everybody(doubt) => {
                 let since = full_at.map(|at| self.clock.now().since(at));
                 sleep(FULL_APART.saturating_sub(since.unwrap_or(FULL_APART))).await;
                 *full_at = Some(self.clock.now());
-                Request { because: Some(doubt), ..Request::full(Trigger::Live, None) }
+                Request { full_read_reason: Some(doubt), ..Request::full(Trigger::Live, None) }
             }
         };
         let run = self.run(directory, request).await?;
         match run.state {
-            RunState::Failed | RunState::Cancelled => Err(EngineError::Refused(run.error.unwrap_or_default())),
+            RunState::Failed | RunState::Cancelled => {
+                Err(EngineError::Refused(run.error.unwrap_or_default()))
+            }
             RunState::Running | RunState::Succeeded | RunState::Held => Ok(()),
         }
     }

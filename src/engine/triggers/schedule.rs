@@ -1,4 +1,4 @@
-//! When runs are due: the schedule, an expiry that nothing announces, a second look.
+//! When runs are due: the schedule, an expiry that nothing announces, a recheck.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use chrono::{Offset as _, TimeZone as _};
 use chrono_tz::Tz;
 
+use crate::engine::sync::Request;
 use crate::engine::triggers::changes::{PATIENCE, Since};
 use crate::engine::triggers::due::Due;
-use crate::engine::sync::Request;
 use crate::engine::{Directory, Engine, EngineError, Health};
 use crate::model::{Timestamp, Trigger};
-use crate::reconcile::Doubt;
+use crate::reconcile::FullReadReason;
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
@@ -63,7 +63,11 @@ impl Cron {
         let is_interval = fields[2] == "*";
         let schedule = cron::Schedule::from_str(&fields.join(" ")).map_err(|_| malformed())?;
         let cron = Self { schedule, zone, is_interval };
-        if cron.schedule.after(&chrono::DateTime::UNIX_EPOCH).next().is_none() { Err(CronError::Never(text.to_owned())) } else { Ok(cron) }
+        if cron.schedule.after(&chrono::DateTime::UNIX_EPOCH).next().is_none() {
+            Err(CronError::Never(text.to_owned()))
+        } else {
+            Ok(cron)
+        }
     }
 
     /// The first instant after this one.
@@ -80,7 +84,10 @@ impl Cron {
         }
         // One hour back, because the wall clock may have been set back since.
         let wall = (local.naive_local() - chrono::Duration::hours(2)).and_utc();
-        self.schedule.after(&wall).map(|naive| Timestamp::from(self.instant(naive.naive_utc()))).find(|at| *at > after)
+        self.schedule
+            .after(&wall)
+            .map(|naive| Timestamp::from(self.instant(naive.naive_utc())))
+            .find(|at| *at > after)
     }
 
     fn instant(&self, wall: chrono::NaiveDateTime) -> chrono::DateTime<chrono::Utc> {
@@ -88,8 +95,12 @@ impl Cron {
         // The longest gap of any zone is a day (Samoa skipped one).
         for _ in 0..=24 * 60 {
             match self.zone.from_local_datetime(&wall) {
-                chrono::LocalResult::Single(at) | chrono::LocalResult::Ambiguous(at, _) => return at.to_utc(),
-                chrono::LocalResult::None => wall = (wall + chrono::Duration::minutes(1)).with_second0(),
+                chrono::LocalResult::Single(at) | chrono::LocalResult::Ambiguous(at, _) => {
+                    return at.to_utc();
+                }
+                chrono::LocalResult::None => {
+                    wall = (wall + chrono::Duration::minutes(1)).with_second0()
+                }
             }
         }
         wall.and_utc()
@@ -134,7 +145,7 @@ enum Next {
     Startup,
     Scheduled,
     Expiry,
-    SecondLook,
+    Recheck,
 }
 
 /// What a directory's schedule has seen to.
@@ -158,7 +169,10 @@ impl Done {
 impl Engine {
     /// Runs a directory for as long as its configuration stands: whenever something is due, and whenever something changes.
     pub async fn keep(self: Arc<Self>, directory: Arc<Directory>) {
-        tokio::join!(Box::pin(self.keep_schedule(&directory)), Box::pin(self.keep_live(&directory)));
+        tokio::join!(
+            Box::pin(self.keep_schedule(&directory)),
+            Box::pin(self.keep_live(&directory))
+        );
     }
 
     /// Runs once at the start, then whenever something is due.
@@ -196,7 +210,13 @@ impl Engine {
     }
 
     /// The run that is due; takes note that it is.
-    async fn request(&self, directory: &Directory, what: Next, done: &mut Done, now: Timestamp) -> Request {
+    async fn request(
+        &self,
+        directory: &Directory,
+        what: Next,
+        done: &mut Done,
+        now: Timestamp,
+    ) -> Request {
         match what {
             // The run at the start makes up for ticks that were missed before it.
             Next::Startup => {
@@ -212,13 +232,15 @@ impl Engine {
             }
             Next::Expiry => {
                 let things = self.due_expiries(directory, now).await.unwrap_or_default();
-                let people = done.due.expiries.begin(&things, Due::first_wait(Trigger::Expiry), now);
+                let people =
+                    done.due.expiries.begin(&things, Due::first_wait(Trigger::Expiry), now);
                 Request::people(Trigger::Expiry, people, None)
             }
-            Next::SecondLook => {
-                let things = self.due_second_looks(directory).await.unwrap_or_default();
-                let people = done.due.second_looks.begin(&things, Due::first_wait(Trigger::SecondLook), now);
-                Request::people(Trigger::SecondLook, people, None)
+            Next::Recheck => {
+                let things = self.due_rechecks(directory).await.unwrap_or_default();
+                let people =
+                    done.due.rechecks.begin(&things, Due::first_wait(Trigger::Recheck), now);
+                Request::people(Trigger::Recheck, people, None)
             }
         }
     }
@@ -227,29 +249,39 @@ impl Engine {
     pub async fn scheduled(&self, directory: &Directory) -> Request {
         self.check_clock_or_log().await;
         let now = self.clock.now();
-        let full = |because| Request { because, ..Request::full(Trigger::Schedule, None) };
+        let full = |full_read_reason| Request {
+            full_read_reason,
+            ..Request::full(Trigger::Schedule, None)
+        };
         if !directory.config.incremental {
-            return full(Some(Doubt::NotConfigured));
+            return full(Some(FullReadReason::NotConfigured));
         }
         let limit = directory.config.settings.timeouts.run;
         let since = async {
-            let position = self.store.directory(&directory.config.name).await?.position;
-            let is_due = position.is_none_or(|p| directory.config.full.next(p.full_at).is_none_or(|due| due <= now));
+            let checkpoint = self.store.directory(&directory.config.name).await?.checkpoint;
+            let is_due = checkpoint
+                .is_none_or(|p| directory.config.full.next(p.full_at).is_none_or(|due| due <= now));
             if is_due || matches!(*directory.work.health.borrow(), Health::Incomplete(_)) {
                 return Ok(None);
             }
             let (mut session, settings) = self.open(directory).await?;
             session.wait_at_most(PATIENCE);
-            Ok::<_, EngineError>(Some(self.since_and_pending(directory, &mut session, &settings).await?))
+            Ok::<_, EngineError>(Some(
+                self.since_and_pending(directory, &mut session, &settings).await?,
+            ))
         };
         match tokio::time::timeout(limit, since).await {
-            Ok(Ok(Some((Since::People(people, position), remarks)))) => {
-                Request { covers: Some(position), remarks, ..Request::people(Trigger::Schedule, people, None) }
-            }
+            Ok(Ok(Some((Since::People(people, checkpoint), remarks)))) => Request {
+                checkpoint: Some(checkpoint),
+                remarks,
+                ..Request::people(Trigger::Schedule, people, None)
+            },
             Ok(Ok(Some((Since::Everybody(doubt), _)))) => full(Some(doubt)),
             // A question for changes that fails does not keep everybody from being read.
-            Ok(Err(EngineError::Directory(error))) => full(Some(Doubt::Refused(error.to_string()))),
-            Err(_) => full(Some(Doubt::Refused(EngineError::TooLong(limit).to_string()))),
+            Ok(Err(EngineError::Directory(error))) => {
+                full(Some(FullReadReason::Refused(error.to_string())))
+            }
+            Err(_) => full(Some(FullReadReason::Refused(EngineError::TooLong(limit).to_string()))),
             // What went wrong goes wrong again, and is told of that run.
             Ok(Ok(None) | Err(_)) => full(None),
         }
@@ -258,7 +290,10 @@ impl Engine {
     /// Looks pending claims up, for as long as the daemon runs.
     pub async fn keep_claims(self: Arc<Self>) {
         if let Err(error) = self.gather_all().await {
-            tracing::error!("the people of claimed domains cannot be brought together: {}", chain(&error));
+            tracing::error!(
+                "the people of claimed domains cannot be brought together: {}",
+                chain(&error)
+            );
         }
         loop {
             let pause = match self.check_claims().await {
@@ -276,19 +311,37 @@ impl Engine {
     }
 
     /// What is due next, and when. Of a paused directory nothing is, before the pause ends.
-    async fn next_due(&self, directory: &Directory, done: &mut Done, now: Timestamp) -> Result<(Option<Timestamp>, Next), StoreError> {
+    async fn next_due(
+        &self,
+        directory: &Directory,
+        done: &mut Done,
+        now: Timestamp,
+    ) -> Result<(Option<Timestamp>, Next), StoreError> {
         let name = &directory.config.name;
         let startup = (!done.startup).then_some((now, Next::Startup));
-        let scheduled = directory.config.schedule.next(done.scheduled).map(|at| (at, Next::Scheduled));
-        let expiry = done.due.expiries.next(&self.due_expiries(directory, now).await?, now).map(|at| (at, Next::Expiry));
-        let second_look = done.due.second_looks.next(&self.due_second_looks(directory).await?, now).map(|at| (at, Next::SecondLook));
+        let scheduled =
+            directory.config.schedule.next(done.scheduled).map(|at| (at, Next::Scheduled));
+        let expiry = done
+            .due
+            .expiries
+            .next(&self.due_expiries(directory, now).await?, now)
+            .map(|at| (at, Next::Expiry));
+        let recheck = done
+            .due
+            .rechecks
+            .next(&self.due_rechecks(directory).await?, now)
+            .map(|at| (at, Next::Recheck));
         let paused = self.store.directory(name).await?.paused_until.filter(|until| *until > now);
         let not_before = |at: Timestamp| paused.map_or(at, |until| at.max(until));
         // Whoever pauses without an end looks at no next run.
-        let shown = scheduled.map(|(at, _)| not_before(at.max(now))).filter(|at| *at < Timestamp(i64::MAX));
+        let shown =
+            scheduled.map(|(at, _)| not_before(at.max(now))).filter(|at| *at < Timestamp(i64::MAX));
         directory.work.next_run.send_replace(shown);
         // Of what is due already, the run at the start comes first.
-        let first = [startup, scheduled, expiry, second_look].into_iter().flatten().min_by_key(|(at, _)| (*at).max(now));
+        let first = [startup, scheduled, expiry, recheck]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| (*at).max(now));
         Ok(first.map_or((None, Next::Scheduled), |(at, what)| (Some(not_before(at)), what)))
     }
 

@@ -62,7 +62,10 @@ impl Runner {
 
     /// A runner that is a child process of this one; both have the same executable.
     pub fn child(configuration: PathBuf) -> Self {
-        Self { place: Place::Child { configuration, started: tokio::sync::Mutex::default() }, trouble: Mutex::default() }
+        Self {
+            place: Place::Child { configuration, started: tokio::sync::Mutex::default() },
+            trouble: Mutex::default(),
+        }
     }
 
     /// Returns why the runner could not be reached when it was last asked, if that is so.
@@ -74,7 +77,9 @@ impl Runner {
     pub(super) async fn run(&self, order: &Order, program: &Program, bytes: &[u8]) -> Finished {
         let stdin = match input(bytes) {
             Ok(stdin) => stdin,
-            Err(error) => return not_run(format!("there is no memory for the program's input: {error}")),
+            Err(error) => {
+                return not_run(format!("there is no memory for the program's input: {error}"));
+            }
         };
         let given = match &self.place {
             Place::Here => return carry_out(order, program, stdin, false).await,
@@ -82,10 +87,12 @@ impl Runner {
                 Ok(stream) => give(stream, order, configuration, stdin).await,
                 Err(error) => Err(error),
             },
-            Place::Child { configuration, started } => match connect_child(configuration, started).await {
-                Ok(stream) => give(stream, order, configuration, stdin).await,
-                Err(error) => Err(error),
-            },
+            Place::Child { configuration, started } => {
+                match connect_child(configuration, started).await {
+                    Ok(stream) => give(stream, order, configuration, stdin).await,
+                    Err(error) => Err(error),
+                }
+            }
         };
         let trouble = given.as_ref().err().map(|error| self.unreached(error));
         let is_new = {
@@ -105,7 +112,10 @@ impl Runner {
     fn unreached(&self, error: &io::Error) -> String {
         let remedy = match &self.place {
             Place::Service { socket, .. } => {
-                format!("; it listens on {}: see systemctl status rosterd-hooks.socket rosterd-hooks.service", socket.display())
+                format!(
+                    "; it listens on {}: see systemctl status rosterd-hooks.socket rosterd-hooks.service",
+                    socket.display()
+                )
             }
             Place::Here | Place::Child { .. } => String::new(),
         };
@@ -115,16 +125,23 @@ impl Runner {
 
 /// Connects to a runner. Its socket was made by root (systemd), or by ourselves.
 async fn connect(socket: &Path) -> io::Result<UnixStream> {
-    let stream = timeout(CONNECT, UnixStream::connect(socket)).await.map_err(|_| other("it takes no connection"))??;
+    let stream = timeout(CONNECT, UnixStream::connect(socket))
+        .await
+        .map_err(|_| other("it takes no connection"))??;
     let owner = stream.peer_cred()?.uid();
     if owner != 0 && owner != geteuid().as_raw() {
-        return Err(other(&format!("its socket belongs to uid {owner}, not to root or rosterd's own user")));
+        return Err(other(&format!(
+            "its socket belongs to uid {owner}, not to root or rosterd's own user"
+        )));
     }
     Ok(stream)
 }
 
 /// Connects to the runner that is our child, which is started if there is none.
-async fn connect_child(configuration: &Path, started: &tokio::sync::Mutex<Option<Box<Started>>>) -> io::Result<UnixStream> {
+async fn connect_child(
+    configuration: &Path,
+    started: &tokio::sync::Mutex<Option<Box<Started>>>,
+) -> io::Result<UnixStream> {
     let mut started = started.lock().await;
     if let Some(child) = started.as_mut()
         && child.process.try_wait()?.is_none()
@@ -138,7 +155,11 @@ async fn connect_child(configuration: &Path, started: &tokio::sync::Mutex<Option
 /// Starts a runner: stdin is the socket it listens on, stdout the lifeline.
 fn start(configuration: &Path) -> io::Result<Started> {
     // Random, so that no other user can take the name first.
-    let name = format!("rosterd-hook-runner-{}-{:016x}", std::process::id(), RandomState::new().hash_one(()));
+    let name = format!(
+        "rosterd-hook-runner-{}-{:016x}",
+        std::process::id(),
+        RandomState::new().hash_one(())
+    );
     let listener = StdListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
     let (lifeline, theirs) = StdStream::pair()?;
     // The file that we are running, also when an upgrade has put another in its place.
@@ -156,12 +177,20 @@ fn start(configuration: &Path) -> io::Result<Started> {
 }
 
 /// Gives an order, and waits for what comes of it.
-async fn give(mut stream: UnixStream, order: &Order, configuration: &Path, stdin: OwnedFd) -> io::Result<Finished> {
+async fn give(
+    mut stream: UnixStream,
+    order: &Order,
+    configuration: &Path,
+    stdin: OwnedFd,
+) -> io::Result<Finished> {
     let file = configuration.to_owned();
-    let opened = tokio::task::spawn_blocking(move || File::open(file)).await.map_err(io::Error::other)?;
+    let opened =
+        tokio::task::spawn_blocking(move || File::open(file)).await.map_err(io::Error::other)?;
     let configuration = match opened {
         Ok(file) => file,
-        Err(error) => return Ok(not_run(format!("{} cannot be read: {error}", configuration.display()))),
+        Err(error) => {
+            return Ok(not_run(format!("{} cannot be read: {error}", configuration.display())));
+        }
     };
     let exchange = async {
         order.send(&mut stream, configuration.as_fd(), stdin.as_fd()).await?;

@@ -36,30 +36,53 @@ use super::{Attempt, Ended, Hook, Message};
 use order::{EventNote, Order};
 
 /// Tells a hook by its program, for the rosterd of this instance.
-pub async fn tell(runner: &Runner, hook: &Hook, program: &Program, message: &Message, instance: &str) -> Attempt {
+pub async fn tell(
+    runner: &Runner,
+    hook: &Hook,
+    program: &Program,
+    message: &Message,
+    instance: &str,
+) -> Attempt {
     let Message { id, kind, seq, head, attempt, document } = message;
-    let event = EventNote { id: id.clone(), kind: kind.clone(), seq: *seq, head: head.clone(), attempt: *attempt };
+    let event = EventNote {
+        id: id.clone(),
+        kind: kind.clone(),
+        seq: *seq,
+        head: head.clone(),
+        attempt: *attempt,
+    };
     let order = Order::new(Kind::Hook, &hook.name, program, hook.timeout, instance, Some(event));
     let Finished { status, output } = runner.run(&order, program, document.as_bytes()).await;
     let again = |why, is_down| Ended::Again { why, after: None, is_down };
     let ended = match status {
         Ok(status) if status.success() => Ended::Taken,
         Ok(status) => again(said(status), false),
-        Err(Cut::Late) => again(format!("it did not end within {}", humantime::format_duration(hook.timeout)), false),
+        Err(Cut::Late) => again(
+            format!("it did not end within {}", humantime::format_duration(hook.timeout)),
+            false,
+        ),
         Err(Cut::NotRun(why)) => again(why, true),
     };
     Attempt { ended, output }
 }
 
 /// Asks a gate's program about a plan, which it gets on stdin.
-pub(super) async fn ask(runner: &Runner, gate: &super::Gate, plan: &str, instance: &str) -> Finished {
+pub(super) async fn ask(
+    runner: &Runner,
+    gate: &super::Gate,
+    plan: &str,
+    instance: &str,
+) -> Finished {
     let order = Order::new(Kind::Gate, &gate.name, &gate.program, gate.timeout, instance, None);
     runner.run(&order, &gate.program, plan.as_bytes()).await
 }
 
 /// Returns why the program of a hook would not be run now, if that is so.
 pub async fn refusal(runner: &Runner, hook: &Hook, program: &Program) -> Option<String> {
-    let order = Order { is_check: true, ..Order::new(Kind::Hook, &hook.name, program, Duration::ZERO, "", None) };
+    let order = Order {
+        is_check: true,
+        ..Order::new(Kind::Hook, &hook.name, program, Duration::ZERO, "", None)
+    };
     match runner.run(&order, program, b"").await.status {
         Err(Cut::NotRun(why)) => Some(why),
         _ => None,
@@ -69,7 +92,9 @@ pub async fn refusal(runner: &Runner, hook: &Hook, program: &Program) -> Option<
 /// Carries an order out in this process.
 async fn carry_out(order: &Order, program: &Program, stdin: OwnedFd, is_apart: bool) -> Finished {
     if order.is_check {
-        let status = program.refusal().map_or(Ok(std::process::ExitStatus::default()), |why| Err(Cut::NotRun(why)));
+        let status = program
+            .refusal()
+            .map_or(Ok(std::process::ExitStatus::default()), |why| Err(Cut::NotRun(why)));
         return Finished { status, output: String::new() };
     }
     let mut variables = order.variables();

@@ -11,7 +11,8 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
@@ -72,9 +73,24 @@ pub(super) struct EventNote {
 }
 
 impl Order {
-    pub(super) fn new(kind: Kind, name: &str, program: &Program, limit: Duration, instance: &str, event: Option<EventNote>) -> Self {
+    pub(super) fn new(
+        kind: Kind,
+        name: &str,
+        program: &Program,
+        limit: Duration,
+        instance: &str,
+        event: Option<EventNote>,
+    ) -> Self {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        Self { kind, name: name.to_owned(), digest: program.digest(), instance: instance.to_owned(), limit_ms, event, is_check: false }
+        Self {
+            kind,
+            name: name.to_owned(),
+            digest: program.digest(),
+            instance: instance.to_owned(),
+            limit_ms,
+            event,
+            is_check: false,
+        }
     }
 
     pub(super) fn limit(&self) -> Duration {
@@ -105,10 +121,17 @@ impl Order {
     }
 
     /// Sends the order with its two descriptors.
-    pub(super) async fn send(&self, stream: &mut UnixStream, configuration: BorrowedFd<'_>, stdin: BorrowedFd<'_>) -> io::Result<()> {
+    pub(super) async fn send(
+        &self,
+        stream: &mut UnixStream,
+        configuration: BorrowedFd<'_>,
+        stdin: BorrowedFd<'_>,
+    ) -> io::Result<()> {
         let document = serde_json::to_vec(self)?;
-        let length = u32::try_from(document.len()).ok().filter(|length| *length as usize <= LONGEST);
-        let mut frame = length.ok_or_else(|| other("the order is too long"))?.to_be_bytes().to_vec();
+        let length =
+            u32::try_from(document.len()).ok().filter(|length| *length as usize <= LONGEST);
+        let mut frame =
+            length.ok_or_else(|| other("the order is too long"))?.to_be_bytes().to_vec();
         frame.extend(document);
         let descriptors = [configuration, stdin];
         let sent = loop {
@@ -117,7 +140,12 @@ impl Order {
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
                 let mut control = SendAncillaryBuffer::new(&mut space);
                 control.push(SendAncillaryMessage::ScmRights(&descriptors));
-                Ok(sendmsg(stream.as_fd(), &[IoSlice::new(&frame)], &mut control, SendFlags::NOSIGNAL)?)
+                Ok(sendmsg(
+                    stream.as_fd(),
+                    &[IoSlice::new(&frame)],
+                    &mut control,
+                    SendFlags::NOSIGNAL,
+                )?)
             });
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -137,7 +165,12 @@ impl Order {
             let received = stream.try_io(Interest::READABLE, || {
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
                 let mut control = RecvAncillaryBuffer::new(&mut space);
-                let received = recvmsg(stream.as_fd(), &mut [IoSliceMut::new(&mut length)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+                let received = recvmsg(
+                    stream.as_fd(),
+                    &mut [IoSliceMut::new(&mut length)],
+                    &mut control,
+                    RecvFlags::CMSG_CLOEXEC,
+                )?;
                 for message in control.drain() {
                     if let RecvAncillaryMessage::ScmRights(passed) = message {
                         descriptors.extend(passed);
@@ -201,7 +234,9 @@ pub(super) async fn receive(stream: &mut UnixStream) -> io::Result<Finished> {
         return Err(other("it ended the connection without an answer"));
     }
     Ok(match serde_json::from_slice(&document)? {
-        Answer::Ended { status, output } => Finished { status: Ok(ExitStatus::from_raw(status)), output },
+        Answer::Ended { status, output } => {
+            Finished { status: Ok(ExitStatus::from_raw(status)), output }
+        }
         Answer::Late { output } => Finished { status: Err(Cut::Late), output },
         Answer::NotRun { why } => not_run(why),
     })

@@ -58,8 +58,12 @@ impl Programs {
         let (kind, name, file) = (order.kind.as_str(), &order.name, self.file.display());
         match known.get(&key) {
             Some(program) if program.digest() == order.digest => Ok(program.clone()),
-            Some(_) => Err(format!("{file} has another program for the {kind} {name} than rosterd was told of: run rosterctl reload")),
-            None => Err(format!("{file} has no program for the {kind} {name}: run rosterctl reload")),
+            Some(_) => Err(format!(
+                "{file} has another program for the {kind} {name} than rosterd was told of: run rosterctl reload"
+            )),
+            None => {
+                Err(format!("{file} has no program for the {kind} {name}: run rosterctl reload"))
+            }
         }
     }
 
@@ -72,9 +76,14 @@ impl Programs {
         }
         let text = read(passed, LONGEST).map_err(unreadable)?;
         let mut programs = BTreeMap::new();
-        for Configured { kind, name, program } in (self.parse)(&text).map_err(|why| format!("{file}: {why}"))? {
+        for Configured { kind, name, program } in
+            (self.parse)(&text).map_err(|why| format!("{file}: {why}"))?
+        {
             if programs.insert((kind, name.clone()), program).is_some() {
-                return Err(format!("{file} has two programs for the {} {name}: give one of them another name", kind.as_str()));
+                return Err(format!(
+                    "{file} has two programs for the {} {name}: give one of them another name",
+                    kind.as_str()
+                ));
             }
         }
         Ok(programs)
@@ -88,7 +97,9 @@ fn distrust(path: &Path, passed: &Metadata) -> Option<String> {
         Ok(own) => own,
         Err(error) => {
             let folder = path.parent().unwrap_or(path).display();
-            return Some(format!("the hook runner cannot find {file} ({error}): let it pass through the folder with chmod o+x {folder}"));
+            return Some(format!(
+                "the hook runner cannot find {file} ({error}): let it pass through the folder with chmod o+x {folder}"
+            ));
         }
     };
     let owner = passed.uid();
@@ -97,9 +108,13 @@ fn distrust(path: &Path, passed: &Metadata) -> Option<String> {
     } else if !passed.is_file() {
         Some(format!("{file} is no plain file"))
     } else if owner != 0 && owner != geteuid().as_raw() {
-        Some(format!("{file} belongs to uid {owner}: run chown root on it, since it says which programs are run"))
+        Some(format!(
+            "{file} belongs to uid {owner}: run chown root on it, since it says which programs are run"
+        ))
     } else if passed.mode() & 0o022 != 0 {
-        Some(format!("{file} can be written by others: run chmod go-w on it, since it says which programs are run"))
+        Some(format!(
+            "{file} can be written by others: run chmod go-w on it, since it says which programs are run"
+        ))
     } else {
         None
     }

@@ -34,7 +34,9 @@ impl Listener {
     pub fn on_stdin(user: Uid) -> io::Result<Self> {
         let stdin = io::stdin().as_fd().try_clone_to_owned()?;
         if !rustix::net::sockopt::socket_acceptconn(&stdin).unwrap_or(false) {
-            return Err(other("stdin is no listening socket: rosterd-hooks.socket, or rosterd itself, starts the hook runner"));
+            return Err(other(
+                "stdin is no listening socket: rosterd-hooks.socket, or rosterd itself, starts the hook runner",
+            ));
         }
         let socket = std::os::unix::net::UnixListener::from(stdin);
         socket.set_nonblocking(true)?;
@@ -71,13 +73,26 @@ pub async fn serve(listener: Listener, programs: Programs, stop: CancellationTok
 async fn attend(mut stream: UnixStream, user: Uid, programs: Arc<Programs>) {
     match stream.peer_cred() {
         Ok(peer) if peer.uid() == user.as_raw() => {}
-        Ok(peer) => return tracing::warn!("hook runner: refused a connection of uid {}: only uid {user} may order programs", peer.uid()),
-        Err(error) => return tracing::warn!("hook runner: refused a connection without peer credentials: {error}"),
+        Ok(peer) => {
+            return tracing::warn!(
+                "hook runner: refused a connection of uid {}: only uid {user} may order programs",
+                peer.uid()
+            );
+        }
+        Err(error) => {
+            return tracing::warn!(
+                "hook runner: refused a connection without peer credentials: {error}"
+            );
+        }
     }
     let order = match tokio::time::timeout(ORDER, Order::receive(&mut stream)).await {
         Ok(Ok(order)) => order,
         Ok(Err(error)) => return tracing::warn!("hook runner: reading an order failed: {error}"),
-        Err(_) => return tracing::warn!("hook runner: reading an order failed: it was not whole within {ORDER:?}"),
+        Err(_) => {
+            return tracing::warn!(
+                "hook runner: reading an order failed: it was not whole within {ORDER:?}"
+            );
+        }
     };
     let (order, configuration, stdin) = order;
     let is_apart = user != geteuid();

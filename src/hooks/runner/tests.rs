@@ -27,7 +27,9 @@ impl Drop for Room {
 fn parse(text: &str) -> Result<Vec<Configured>, String> {
     text.lines()
         .map(|line| {
-            let [kind, name, path] = line.split(' ').collect::<Vec<_>>()[..] else { return Err(format!("no program: {line}")) };
+            let [kind, name, path] = line.split(' ').collect::<Vec<_>>()[..] else {
+                return Err(format!("no program: {line}"));
+            };
             let kind = if kind == "gate" { Kind::Gate } else { Kind::Hook };
             Ok(Configured { kind, name: name.to_owned(), program: program(Path::new(path)) })
         })
@@ -121,7 +123,8 @@ async fn a_program_is_run_by_its_name_with_the_event_on_stdin_and_in_the_environ
 #[tokio::test]
 async fn a_hook_and_a_gate_of_one_name_are_two_programs() {
     let room = Room::open();
-    let (hook, gate) = (room.script("hook", "echo hook"), room.script("gate", "echo $ROSTERD_GATE"));
+    let (hook, gate) =
+        (room.script("hook", "echo hook"), room.script("gate", "echo $ROSTERD_GATE"));
     room.configure(&format!("hook vpn {}\ngate vpn {}", hook.path.display(), gate.path.display()));
     assert_eq!(room.run(Kind::Hook, "vpn", &hook).await.output, "hook");
     assert_eq!(room.run(Kind::Gate, "vpn", &gate).await.output, "vpn");
@@ -133,13 +136,22 @@ async fn only_programs_that_the_configuration_names_are_run() {
     let other = room.script("other", "touch \"$0.ran\"");
     let program = room.hook("exit 0");
     let unnamed = room.run(Kind::Hook, "other", &other).await;
-    assert!(matches!(&unnamed.status, Err(Cut::NotRun(why)) if why.contains("has no program for the hook other")), "{unnamed:?}");
+    assert!(
+        matches!(&unnamed.status, Err(Cut::NotRun(why)) if why.contains("has no program for the hook other")),
+        "{unnamed:?}"
+    );
     let why = room.refused(&other).await;
-    assert!(why.contains("has another program for the hook vpn") && why.contains("rosterctl reload"), "{why}");
+    assert!(
+        why.contains("has another program for the hook vpn") && why.contains("rosterctl reload"),
+        "{why}"
+    );
     let arguments = Program { arguments: vec!["--force".to_owned()], ..program.clone() };
     assert!(room.refused(&arguments).await.contains("has another program for the hook vpn"));
     let gate = room.run(Kind::Gate, "vpn", &program).await;
-    assert!(matches!(&gate.status, Err(Cut::NotRun(why)) if why.contains("has no program for the gate vpn")), "{gate:?}");
+    assert!(
+        matches!(&gate.status, Err(Cut::NotRun(why)) if why.contains("has no program for the gate vpn")),
+        "{gate:?}"
+    );
     assert!(!room.folder.path().join("other.ran").exists());
     assert_eq!(room.runner.trouble(), None, "the runner itself is well");
 }
@@ -151,7 +163,11 @@ async fn an_edit_counts_when_both_sides_know_it_and_a_broken_file_changes_nothin
     assert_eq!(room.run(Kind::Hook, "vpn", &before).await.output, "before");
     let after = room.script("after", "echo after");
     room.configure(&format!("hook vpn {}", after.path.display()));
-    assert_eq!(room.run(Kind::Hook, "vpn", &before).await.output, "before", "rosterd was not reloaded");
+    assert_eq!(
+        room.run(Kind::Hook, "vpn", &before).await.output,
+        "before",
+        "rosterd was not reloaded"
+    );
     assert_eq!(room.run(Kind::Hook, "vpn", &after).await.output, "after");
     room.configure("half a");
     assert_eq!(room.run(Kind::Hook, "vpn", &after).await.output, "after");
@@ -178,7 +194,10 @@ async fn a_configuration_that_others_could_have_written_names_no_programs() {
     let deceiver = Runner::service(room.folder.path().join("runner.sock"), elsewhere);
     let order = Order::new(Kind::Hook, "vpn", &program, Duration::from_secs(20), "here", None);
     let passed = deceiver.run(&order, &program, b"").await;
-    assert!(matches!(&passed.status, Err(Cut::NotRun(why)) if why.contains("passed another file")), "{passed:?}");
+    assert!(
+        matches!(&passed.status, Err(Cut::NotRun(why)) if why.contains("passed another file")),
+        "{passed:?}"
+    );
     assert!(room.run(Kind::Hook, "vpn", &program).await.status.unwrap().success());
 }
 
@@ -201,7 +220,10 @@ async fn a_runner_that_is_not_there_is_told_until_it_answers() {
     let hidden = room.folder.path().join("hidden.sock");
     std::fs::rename(&socket, &hidden).unwrap();
     let why = room.refused(&program).await;
-    assert!(why.contains("cannot be reached") && why.contains("systemctl status rosterd-hooks.socket"), "{why}");
+    assert!(
+        why.contains("cannot be reached") && why.contains("systemctl status rosterd-hooks.socket"),
+        "{why}"
+    );
     assert!(room.runner.trouble().is_some());
     std::fs::rename(&hidden, &socket).unwrap();
     assert!(room.run(Kind::Hook, "vpn", &program).await.status.unwrap().success());
@@ -213,7 +235,10 @@ async fn a_program_that_nobody_waits_for_any_more_is_ended() {
     let room = Room::open();
     let program = room.hook("echo $$ > \"$0.pid\"; sleep 300 & exec sleep 300");
     let pid = room.folder.path().join("vpn.pid");
-    let lives = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    let lives = |pid: &str| {
+        std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| !stat.contains(") Z "))
+    };
     let started = async {
         loop {
             match std::fs::read_to_string(&pid) {
@@ -240,10 +265,13 @@ async fn a_check_says_why_a_program_would_not_be_run_and_runs_nothing() {
     let program = room.hook("touch \"$0.ran\"");
     let target = super::super::Target::Exec(program.clone());
     let (events, timeout) = (vec!["*".to_owned()], Duration::from_secs(1));
-    let hook = Hook { name: "vpn".to_owned(), events, target, timeout, max_age: timeout, concurrency: 1 };
+    let hook =
+        Hook { name: "vpn".to_owned(), events, target, timeout, max_age: timeout, concurrency: 1 };
     assert_eq!(refusal(&room.runner, &hook, &program).await, None);
     std::fs::set_permissions(&program.path, std::fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(refusal(&room.runner, &hook, &program).await.unwrap().contains("can be written by others"));
+    assert!(
+        refusal(&room.runner, &hook, &program).await.unwrap().contains("can be written by others")
+    );
     assert!(!room.folder.path().join("vpn.ran").exists());
 }
 
@@ -251,13 +279,25 @@ async fn a_check_says_why_a_program_would_not_be_run_and_runs_nothing() {
 async fn an_order_that_is_none_is_refused_and_the_next_one_is_carried_out() {
     let room = Room::open();
     let program = room.hook("exit 0");
-    for noise in [&b""[..], b"GET / HTTP/1.1\r\n\r\n", b"\xff\xff\xff\xff", b"\x00\x00\x00\x02{}", b"\x00\x00"] {
-        let mut stream = tokio::net::UnixStream::connect(room.folder.path().join("runner.sock")).await.unwrap();
+    for noise in [
+        &b""[..],
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x02{}",
+        b"\x00\x00",
+    ] {
+        let mut stream =
+            tokio::net::UnixStream::connect(room.folder.path().join("runner.sock")).await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stream, noise).await.unwrap();
         tokio::io::AsyncWriteExt::shutdown(&mut stream).await.unwrap();
         let mut answer = Vec::new();
         // A connection that is reset says the same.
-        let _ = timeout(Duration::from_secs(10), tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer)).await.expect("an end");
+        let _ = timeout(
+            Duration::from_secs(10),
+            tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer),
+        )
+        .await
+        .expect("an end");
         assert!(answer.is_empty(), "{noise:?}: {answer:?}");
     }
     assert!(room.run(Kind::Hook, "vpn", &program).await.status.unwrap().success());

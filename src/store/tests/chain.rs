@@ -19,7 +19,9 @@ const NEXT: &str = "another key of at least thirty-two characters";
 impl Fresh {
     async fn record(&self, count: usize) {
         let cause = EventCause { actor: alice(), run: None, account: None, at: self.clock.now() };
-        let events: Vec<Event> = (0..count).map(|n| Event::about("run.failed", format!("{n}"), &cause, Json::Null, Json::Null)).collect();
+        let events: Vec<Event> = (0..count)
+            .map(|n| Event::about("run.failed", format!("{n}"), &cause, Json::Null, Json::Null))
+            .collect();
         self.store.record(&events, &self.clock).await.unwrap();
     }
 
@@ -28,18 +30,33 @@ impl Fresh {
         let writer = self.store.writer.lock().await;
         let mut hash: Vec<u8> = match from {
             1 => GENESIS.to_vec(),
-            _ => sqlx::query_scalar("SELECT hash FROM events WHERE seq = $1").bind(from - 1).fetch_one(&*writer).await.unwrap(),
+            _ => sqlx::query_scalar("SELECT hash FROM events WHERE seq = $1")
+                .bind(from - 1)
+                .fetch_one(&*writer)
+                .await
+                .unwrap(),
         };
-        sqlx::query("UPDATE events SET document = REPLACE(document, 'alice', 'mallory') WHERE seq = $1")
-            .bind(from)
-            .execute(&*writer)
-            .await
-            .unwrap();
+        sqlx::query(
+            "UPDATE events SET document = REPLACE(document, 'alice', 'mallory') WHERE seq = $1",
+        )
+        .bind(from)
+        .execute(&*writer)
+        .await
+        .unwrap();
         let rows: Vec<(i64, String)> =
-            sqlx::query_as("SELECT seq, document FROM events WHERE seq >= $1 ORDER BY seq").bind(from).fetch_all(&*writer).await.unwrap();
+            sqlx::query_as("SELECT seq, document FROM events WHERE seq >= $1 ORDER BY seq")
+                .bind(from)
+                .fetch_all(&*writer)
+                .await
+                .unwrap();
         for (seq, document) in rows {
             hash = keys.link(hash.try_into().unwrap(), &document).to_vec();
-            sqlx::query("UPDATE events SET hash = $1 WHERE seq = $2").bind(hash.clone()).bind(seq).execute(&*writer).await.unwrap();
+            sqlx::query("UPDATE events SET hash = $1 WHERE seq = $2")
+                .bind(hash.clone())
+                .bind(seq)
+                .execute(&*writer)
+                .await
+                .unwrap();
         }
     }
 
@@ -53,8 +70,16 @@ async fn a_chain_with_a_key_cannot_be_computed_anew_without_it(f: Fresh) {
     f.record(3).await;
     let noted = f.store.log_head().await.unwrap();
     f.forge(2, &LogKeys::default()).await;
-    assert_eq!(f.verified().await, Ok((4, None)), "without a key, a chain that was computed anew is as good as the first");
-    assert_eq!(f.store.verify_log(Some(noted)).await.unwrap().map_err(|b| b.seq), Err(4), "a noted head tells them apart");
+    assert_eq!(
+        f.verified().await,
+        Ok((4, None)),
+        "without a key, a chain that was computed anew is as good as the first"
+    );
+    assert_eq!(
+        f.store.verify_log(Some(noted)).await.unwrap().map_err(|b| b.seq),
+        Err(4),
+        "a noted head tells them apart"
+    );
 
     f.store.set_log_keys(LogKeys::of(KEY));
     assert_eq!(f.verified().await, Err(4), "a key is configured, and nothing is chained with it");
@@ -70,7 +95,10 @@ async fn a_chain_with_a_key_cannot_be_computed_anew_without_it(f: Fresh) {
         f.forge(from, &LogKeys::default()).await;
         assert!(f.verified().await.is_err(), "from {from} on it was computed anew without the key");
         f.forge(from, &LogKeys::of("a key that somebody guessed, which is another one")).await;
-        assert!(f.verified().await.is_err(), "from {from} on it was computed anew with another key");
+        assert!(
+            f.verified().await.is_err(),
+            "from {from} on it was computed anew with another key"
+        );
         // With the key it is possible, which shows that the above is not refused for anything else.
         f.forge(1, &LogKeys::of(KEY)).await;
         assert_eq!(f.verified().await, Ok((7, Some(1))));
@@ -95,38 +123,61 @@ async fn a_chain_that_begins_without_a_key_is_sealed_by_the_first_entry_with_one
     f.record(1).await;
     // Only the part without a key is computed anew.
     let writer = f.store.writer.lock().await;
-    sqlx::query("UPDATE events SET document = REPLACE(document, 'alice', 'mallory') WHERE seq = 2").execute(&*writer).await.unwrap();
+    sqlx::query("UPDATE events SET document = REPLACE(document, 'alice', 'mallory') WHERE seq = 2")
+        .execute(&*writer)
+        .await
+        .unwrap();
     drop(writer);
     let sealed: Vec<u8> = {
         let writer = f.store.writer.lock().await;
-        sqlx::query_scalar("SELECT hash FROM events WHERE seq = 5").fetch_one(&*writer).await.unwrap()
+        sqlx::query_scalar("SELECT hash FROM events WHERE seq = 5")
+            .fetch_one(&*writer)
+            .await
+            .unwrap()
     };
     f.forge(2, &LogKeys::default()).await;
     let writer = f.store.writer.lock().await;
-    sqlx::query("UPDATE events SET hash = $1 WHERE seq = 5").bind(sealed).execute(&*writer).await.unwrap();
+    sqlx::query("UPDATE events SET hash = $1 WHERE seq = 5")
+        .bind(sealed)
+        .execute(&*writer)
+        .await
+        .unwrap();
     drop(writer);
     assert_eq!(f.verified().await, Err(5));
 }
 
 /// The `data.user` of the latest events, oldest first.
 async fn named(f: &Fresh, count: u64) -> Vec<Json> {
-    let events = f.store.events(&EventFilter { limit: count, ..EventFilter::default() }).await.unwrap();
+    let events =
+        f.store.events(&EventFilter { limit: count, ..EventFilter::default() }).await.unwrap();
     events.into_iter().map(|event| event.document["data"]["user"].clone()).collect()
 }
 
 async fn events_of_one_write_carry_the_names_of_before_and_after_all_of_it(f: Fresh) {
     f.apply(vec![f.creation(1, "Ann", "ann@example.com")]).await;
     let user = f.user(1).await;
-    let profile =
-        |sam: &str| Profile { sam_account_name: Some(sam.to_owned()), employee_id: Some("E7".to_owned()), ..user.profile.clone() };
-    let update = ChangeKind::Update { before: Box::new(user.profile.clone()), after: Box::new(profile("Ann")) };
+    let profile = |sam: &str| Profile {
+        sam_account_name: Some(sam.to_owned()),
+        employee_id: Some("E7".to_owned()),
+        ..user.profile.clone()
+    };
+    let update = ChangeKind::Update {
+        before: Box::new(user.profile.clone()),
+        after: Box::new(profile("Ann")),
+    };
     let version = Some(user.version);
     f.apply(vec![change(user.id, 1, update, None, version)]).await;
     let user = f.user(1).await;
     let version = Some(user.version);
     // One edit in the directory: another name, another address, disabled.
-    let update = ChangeKind::Update { before: Box::new(user.profile.clone()), after: Box::new(profile("ann.lee")) };
-    let readdress = ChangeKind::Readdress { before: user.addresses.clone(), after: addresses("ann.lee@example.com") };
+    let update = ChangeKind::Update {
+        before: Box::new(user.profile.clone()),
+        after: Box::new(profile("ann.lee")),
+    };
+    let readdress = ChangeKind::Readdress {
+        before: user.addresses.clone(),
+        after: addresses("ann.lee@example.com"),
+    };
     let suspend = ChangeKind::Suspend { cause: f.cause(Reason::Disabled), was_active: true };
     let kinds = [suspend, readdress, update];
     f.apply(kinds.into_iter().map(|kind| change(user.id, 1, kind, None, version)).collect()).await;
@@ -134,18 +185,31 @@ async fn events_of_one_write_carry_the_names_of_before_and_after_all_of_it(f: Fr
     for event in &events {
         let of = |when: &str| {
             let known = &event[when];
-            ["sam_account_name", "primary_email", "employee_id", "status"].map(|name| known[name].as_str().unwrap_or_default().to_owned())
+            ["sam_account_name", "primary_email", "employee_id", "status"]
+                .map(|name| known[name].as_str().unwrap_or_default().to_owned())
         };
         assert_eq!(of("before"), ["Ann", "ann@example.com", "E7", "active"], "{event:#}");
         assert_eq!(of("after"), ["ann.lee", "ann.lee@example.com", "E7", "suspended"], "{event:#}");
-        assert_eq!((&event["after"]["object_guid"], &event["after"]["dn"]), (&serde_json::json!(guid(1)), &Json::from("CN=Ann,DC=corp")));
+        assert_eq!(
+            (&event["after"]["object_guid"], &event["after"]["dn"]),
+            (&serde_json::json!(guid(1)), &Json::from("CN=Ann,DC=corp"))
+        );
     }
     assert_eq!(events.len(), 3);
 }
 
 async fn a_user_that_is_forgotten_is_not_named_again(f: Fresh) {
-    f.apply(vec![f.creation(1, "Ann", "ann@example.com"), f.creation(2, "Bob", "bob@example.com")]).await;
-    let remove = |user: &User, before| change(user.id, 0, ChangeKind::Remove { before, status: Status::Active }, None, Some(user.version));
+    f.apply(vec![f.creation(1, "Ann", "ann@example.com"), f.creation(2, "Bob", "bob@example.com")])
+        .await;
+    let remove = |user: &User, before| {
+        change(
+            user.id,
+            0,
+            ChangeKind::Remove { before, status: Status::Active },
+            None,
+            Some(user.version),
+        )
+    };
     let (ann, bob) = (f.user(1).await, f.user(2).await);
     f.apply(vec![remove(&ann, None), remove(&bob, Some(Box::new(bob.joined())))]).await;
     let events = named(&f, 2).await;

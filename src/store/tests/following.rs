@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{QuarantineReason, Timestamp};
-use crate::reconcile::{Position, ServerIdentity};
+use crate::reconcile::{Checkpoint, ServerIdentity};
 use crate::store::sql::{Sql, Value};
 
 /// What is remembered of one person.
@@ -17,7 +17,8 @@ struct Remembered {
 }
 
 /// Of whom nothing is left to do.
-const DONE: Remembered = Remembered { fingerprint: 7, expires: None, entitled_by: None, quarantine: None };
+const DONE: Remembered =
+    Remembered { fingerprint: 7, expires: None, entitled_by: None, quarantine: None };
 
 impl Fresh {
     /// Remembers the person of a number, whose user is active.
@@ -57,7 +58,8 @@ on_both! {
 
 async fn pending_is_whoever_something_is_left_to_do_about(f: Fresh) {
     let now = f.clock.now();
-    let (past, future) = (Some(now.minus(Duration::from_hours(1))), Some(now.plus(Duration::from_hours(1))));
+    let (past, future) =
+        (Some(now.minus(Duration::from_hours(1))), Some(now.plus(Duration::from_hours(1))));
     f.remember(1, DONE).await;
     f.remember(2, Remembered { fingerprint: 0, ..DONE }).await;
     f.remember(3, Remembered { quarantine: Some(QuarantineReason::MalformedEntry), ..DONE }).await;
@@ -69,7 +71,11 @@ async fn pending_is_whoever_something_is_left_to_do_about(f: Fresh) {
     // Whatever is written of a user is looked at again.
     assert_eq!(f.pending().await, [2, 3, 4, 5].map(guid).into());
     f.rehold(&[8]).await;
-    assert_eq!(f.pending().await, [2, 3, 4, 5, 8].map(guid).into(), "what is held, and of a person without a user");
+    assert_eq!(
+        f.pending().await,
+        [2, 3, 4, 5, 8].map(guid).into(),
+        "what is held, and of a person without a user"
+    );
     f.store.look_again(&corp(), &[1].map(guid).into()).await.unwrap();
     assert_eq!(f.pending().await, [1, 2, 3, 4, 5, 8].map(guid).into());
     let elsewhere = DirectoryName::parse("lab").unwrap();
@@ -81,16 +87,29 @@ async fn whoever_has_a_tier_by_a_group_is_found_by_it(f: Fresh) {
     for (n, group) in [(1, Some(one)), (2, Some(other)), (3, None)] {
         f.remember(n, Remembered { entitled_by: group, ..DONE }).await;
     }
-    let found = async |groups: &[Guid]| f.store.entitled_by(&corp(), &groups.iter().copied().collect()).await.unwrap();
+    let found = async |groups: &[Guid]| {
+        f.store.entitled_by(&corp(), &groups.iter().copied().collect()).await.unwrap()
+    };
     assert_eq!(found(&[one]).await, [1].map(guid).into());
     assert_eq!(found(&[one, other]).await, [1, 2].map(guid).into());
     assert_eq!(found(&[]).await, BTreeSet::new());
 }
 
 async fn how_far_changes_were_followed_is_read_back(f: Fresh) {
-    let server = ServerIdentity { ds_service_name: "CN=dc1".to_owned(), invocation_id: Some(guid(1)) };
+    let server =
+        ServerIdentity { ds_service_name: "CN=dc1".to_owned(), invocation_id: Some(guid(1)) };
     let (at, full_at) = (f.clock.now(), Timestamp(1));
-    let position = Position { server, usn: u64::MAX, cookie: vec![0, 255, b'"'], at, full_at, measure: "m".to_owned() };
-    f.store.change_directory(&corp(), |state| state.position = Some(position.clone())).await.unwrap();
-    assert_eq!(f.store.directory(&corp()).await.unwrap().position, Some(position));
+    let checkpoint = Checkpoint {
+        server,
+        usn: u64::MAX,
+        cookie: vec![0, 255, b'"'],
+        at,
+        full_at,
+        measure: "m".to_owned(),
+    };
+    f.store
+        .change_directory(&corp(), |state| state.checkpoint = Some(checkpoint.clone()))
+        .await
+        .unwrap();
+    assert_eq!(f.store.directory(&corp()).await.unwrap().checkpoint, Some(checkpoint));
 }

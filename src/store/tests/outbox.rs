@@ -15,8 +15,12 @@ impl Fresh {
     /// Writes events of these types about these subjects, in one transaction.
     async fn happens(&self, events: &[(usize, &str)]) {
         let cause = EventCause { actor: alice(), run: None, account: None, at: self.clock.now() };
-        let events: Vec<Event> =
-            events.iter().map(|(kind, about)| Event::about(EVENTS[*kind], *about, &cause, Json::Null, Json::Null)).collect();
+        let events: Vec<Event> = events
+            .iter()
+            .map(|(kind, about)| {
+                Event::about(EVENTS[*kind], *about, &cause, Json::Null, Json::Null)
+            })
+            .collect();
         self.store.record(&events, &self.clock).await.unwrap();
     }
 
@@ -27,9 +31,23 @@ impl Fresh {
     }
 
     async fn settle(&self, hook: &str, seq: u64, settlement: Settlement, error: Option<&str>) {
-        let due = self.store.due(hook, self.clock.now(), 1_000).await.unwrap().into_iter().find(|due| due.seq == seq).unwrap();
+        let due = self
+            .store
+            .due(hook, self.clock.now(), 1_000)
+            .await
+            .unwrap()
+            .into_iter()
+            .find(|due| due.seq == seq)
+            .unwrap();
         let Due { seq, kind, subject, .. } = due;
-        let settled = Settled { seq, kind, subject, settlement, error: error.map(str::to_owned), output: None };
+        let settled = Settled {
+            seq,
+            kind,
+            subject,
+            settlement,
+            error: error.map(str::to_owned),
+            output: None,
+        };
         self.store.settle(hook, &[settled], &self.clock).await.unwrap();
     }
 
@@ -55,18 +73,30 @@ on_both! {
 
 async fn a_hook_gets_a_row_for_each_event_it_wants_and_for_no_other(f: Fresh) {
     f.happens(&[(0, "anna")]).await;
-    f.store.subscribe(vec![wants("all", &["*"]), wants("vpn", &["user.suspended"]), wants("users", &["user.*", "user.suspended"])]);
+    f.store.subscribe(vec![
+        wants("all", &["*"]),
+        wants("vpn", &["user.suspended"]),
+        wants("users", &["user.*", "user.suspended"]),
+    ]);
     let news = f.store.news();
     f.happens(&[(0, "anna"), (1, "bert"), (2, "run")]).await;
     assert!(news.has_changed().unwrap(), "whoever waits is woken");
-    assert_eq!(f.due("all").await, about(&[(3, "anna"), (4, "bert"), (5, "run")]), "not what was before it");
+    assert_eq!(
+        f.due("all").await,
+        about(&[(3, "anna"), (4, "bert"), (5, "run")]),
+        "not what was before it"
+    );
     assert_eq!(f.due("vpn").await, about(&[(3, "anna")]));
     assert_eq!(f.due("users").await, about(&[(3, "anna"), (4, "bert")]), "once each");
     f.store.subscribe(vec![wants("vpn", &["user.suspended"])]);
     f.happens(&[(0, "carl")]).await;
     assert_eq!((f.due("vpn").await.len(), f.due("all").await.len()), (2, 3));
     let due = &f.store.due("vpn", f.clock.now(), 1).await.unwrap()[0];
-    let event = &f.store.events(&EventFilter { after: Some(2), limit: 1, ..EventFilter::default() }).await.unwrap()[0];
+    let event = &f
+        .store
+        .events(&EventFilter { after: Some(2), limit: 1, ..EventFilter::default() })
+        .await
+        .unwrap()[0];
     assert_eq!(serde_json::from_str::<Json>(&due.document).unwrap(), event.document);
     assert_eq!(event.document["id"], due.event.to_string());
 }
@@ -81,11 +111,18 @@ async fn of_each_subject_only_the_first_that_is_not_done_is_due(f: Fresh) {
     f.settle("h", 4, Settlement::Delivered, None).await;
     f.settle("h", 5, Settlement::Delivered, None).await;
     f.settle("h", 8, Settlement::Delivered, None).await;
-    assert_eq!(f.due("h").await, about(&[(7, "carl"), (6, "bert")]), "what came due later comes later");
+    assert_eq!(
+        f.due("h").await,
+        about(&[(7, "carl"), (6, "bert")]),
+        "what came due later comes later"
+    );
     f.settle("h", 6, Settlement::Delivered, None).await;
     f.settle("h", 7, Settlement::Delivered, None).await;
     let standing = f.store.hook_standing("h").await.unwrap();
-    assert_eq!((standing.pending, standing.failed, standing.delivered, standing.oldest), (0, 0, 6, None));
+    assert_eq!(
+        (standing.pending, standing.failed, standing.delivered, standing.oldest),
+        (0, 0, 6, None)
+    );
     f.happens(&[(0, "anna")]).await;
     assert_eq!(f.due("h").await, about(&[(9, "anna")]));
 }
@@ -110,19 +147,50 @@ async fn what_is_given_up_is_told_once_and_never_to_itself(f: Fresh) {
     f.store.subscribe(vec![wants("vpn", &["*"]), wants("siem", &["*"])]);
     f.happens(&[(0, "anna"), (1, "anna")]).await;
     f.settle("vpn", 2, Settlement::Dead, Some("it answered 404 Not Found")).await;
-    assert_eq!(f.due("vpn").await, about(&[(3, "anna")]), "the next one has its turn, and the hook is not told of itself");
+    assert_eq!(
+        f.due("vpn").await,
+        about(&[(3, "anna")]),
+        "the next one has its turn, and the hook is not told of itself"
+    );
     assert_eq!(f.due("siem").await, about(&[(2, "anna"), (4, "vpn")]));
-    let told = f.store.events(&EventFilter { kind: Some("hook.dead_lettered".into()), limit: 10, ..EventFilter::default() }).await.unwrap();
-    let after = serde_json::json!({ "count": 1, "events": [2], "error": "it answered 404 Not Found" });
-    assert_eq!((told.len(), &told[0].document["data"]["after"], told[0].document["subject"].as_str()), (1, &after, Some("vpn")));
+    let told = f
+        .store
+        .events(&EventFilter {
+            kind: Some("hook.dead_lettered".into()),
+            limit: 10,
+            ..EventFilter::default()
+        })
+        .await
+        .unwrap();
+    let after =
+        serde_json::json!({ "count": 1, "events": [2], "error": "it answered 404 Not Found" });
+    assert_eq!(
+        (told.len(), &told[0].document["data"]["after"], told[0].document["subject"].as_str()),
+        (1, &after, Some("vpn"))
+    );
     // The other one fails too: of what it was to be told of the first, nothing more is told.
     f.clock.advance(Duration::from_hours(1));
     f.happens(&[(0, "bert")]).await;
     let old = f.clock.now().minus(Duration::from_mins(1));
-    assert_eq!(f.store.give_up("siem", old, &[3], "down", &f.clock).await.unwrap(), 2, "but for what is under way");
-    assert_eq!(f.states("siem").await, [(2, "failed"), (3, "pending"), (4, "failed"), (5, "pending")].map(|(n, s)| (n, s.to_owned())));
-    let told = f.store.events(&EventFilter { kind: Some("hook.*".into()), limit: 10, ..EventFilter::default() }).await.unwrap();
-    assert_eq!((told.len(), &told[1].document["data"]["after"]["events"]), (2, &serde_json::json!([2])));
+    assert_eq!(
+        f.store.give_up("siem", old, &[3], "down", &f.clock).await.unwrap(),
+        2,
+        "but for what is under way"
+    );
+    assert_eq!(
+        f.states("siem").await,
+        [(2, "failed"), (3, "pending"), (4, "failed"), (5, "pending")]
+            .map(|(n, s)| (n, s.to_owned()))
+    );
+    let told = f
+        .store
+        .events(&EventFilter { kind: Some("hook.*".into()), limit: 10, ..EventFilter::default() })
+        .await
+        .unwrap();
+    assert_eq!(
+        (told.len(), &told[1].document["data"]["after"]["events"]),
+        (2, &serde_json::json!([2]))
+    );
     assert_eq!(f.store.give_up("siem", old, &[3], "down", &f.clock).await.unwrap(), 0);
     assert_eq!(f.store.verify_events(None).await.unwrap().map(|head| head.seq), Ok(6));
 }
@@ -132,17 +200,30 @@ async fn what_is_redelivered_or_replayed_is_due_in_order(f: Fresh) {
     let subscription = wants("h", &["user.*"]);
     f.store.subscribe(vec![subscription.clone()]);
     let begin = Timestamp::default();
-    assert_eq!(f.store.replay(&subscription, begin, f.clock.now()).await.unwrap(), 3, "a hook that came later");
+    assert_eq!(
+        f.store.replay(&subscription, begin, f.clock.now()).await.unwrap(),
+        3,
+        "a hook that came later"
+    );
     assert_eq!(f.due("h").await, about(&[(2, "anna"), (3, "bert")]));
-    assert_eq!(f.store.replay(&subscription, begin, f.clock.now()).await.unwrap(), 0, "it is on its way already");
+    assert_eq!(
+        f.store.replay(&subscription, begin, f.clock.now()).await.unwrap(),
+        0,
+        "it is on its way already"
+    );
     f.settle("h", 2, Settlement::Dead, Some("no")).await;
     f.settle("h", 3, Settlement::Dead, Some("no")).await;
     f.settle("h", 4, Settlement::Delivered, None).await;
-    let failed = |seq| DeliveryFilter { state: Some("failed".into()), seq, ..DeliveryFilter::default() };
+    let failed =
+        |seq| DeliveryFilter { state: Some("failed".into()), seq, ..DeliveryFilter::default() };
     assert_eq!(f.store.redeliver("h", &failed(Some(3)), f.clock.now()).await.unwrap(), 1);
     assert_eq!(f.due("h").await, about(&[(3, "bert")]));
     let of = |kind: &str| DeliveryFilter { kind: Some(kind.to_owned()), ..failed(None) };
-    assert_eq!(f.store.redeliver("h", &of("user.reactivated"), f.clock.now()).await.unwrap(), 0, "that one was delivered");
+    assert_eq!(
+        f.store.redeliver("h", &of("user.reactivated"), f.clock.now()).await.unwrap(),
+        0,
+        "that one was delivered"
+    );
     assert_eq!(f.store.redeliver("h", &of("user.suspended"), f.clock.now()).await.unwrap(), 1);
     assert_eq!(f.due("h").await, about(&[(3, "bert"), (2, "anna")]));
     assert_eq!(f.store.redeliver("h", &failed(None), f.clock.now()).await.unwrap(), 0);
@@ -152,7 +233,9 @@ async fn what_is_redelivered_or_replayed_is_due_in_order(f: Fresh) {
     assert_eq!(sent, 1, "what was delivered is sent again, what waits is not sent twice");
     let order = async {
         let mut order = Vec::new();
-        while let Some((seq, subject)) = f.due("h").await.into_iter().find(|(_, subject)| subject == "anna") {
+        while let Some((seq, subject)) =
+            f.due("h").await.into_iter().find(|(_, subject)| subject == "anna")
+        {
             f.settle("h", seq, Settlement::Delivered, None).await;
             order.push((seq, subject));
         }
@@ -165,10 +248,18 @@ async fn what_is_redelivered_or_replayed_is_due_in_order(f: Fresh) {
 async fn what_comes_next_is_found_without_looking_through_all_that_waits() {
     let f = on("sqlite").await.unwrap();
     for subjects in [&["anna"][..], &["anna", "bert"]] {
-        let sql = crate::store::outbox::promotion("h", &subjects.iter().copied().collect(), f.clock.now()).explained();
+        let sql = crate::store::outbox::promotion(
+            "h",
+            &subjects.iter().copied().collect(),
+            f.clock.now(),
+        )
+        .explained();
         let steps = sql.all(&*f.store.writer.lock().await).await.unwrap();
         let steps: Vec<String> = steps.iter().map(|step| sqlx::Row::get(step, 3)).collect();
-        assert!(steps.iter().any(|step| step.contains("INDEX deliveries_order (hook=? AND subject=?)")), "{subjects:?}: {steps:#?}");
+        assert!(
+            steps.iter().any(|step| step.contains("INDEX deliveries_order (hook=? AND subject=?)")),
+            "{subjects:?}: {steps:#?}"
+        );
     }
 }
 
@@ -186,31 +277,67 @@ async fn only_the_latest_that_are_done_are_kept() {
         if due.is_empty() {
             break;
         }
-        let settled =
-            |Due { seq, kind, subject, .. }| Settled { seq, kind, subject, settlement: Settlement::Delivered, error: None, output: None };
-        f.store.settle("h", &due.into_iter().map(settled).collect::<Vec<_>>(), &f.clock).await.unwrap();
+        let settled = |Due { seq, kind, subject, .. }| Settled {
+            seq,
+            kind,
+            subject,
+            settlement: Settlement::Delivered,
+            error: None,
+            output: None,
+        };
+        f.store
+            .settle("h", &due.into_iter().map(settled).collect::<Vec<_>>(), &f.clock)
+            .await
+            .unwrap();
     }
-    let kept =
-        f.store.deliveries("h", &DeliveryFilter { state: Some("delivered".into()), ..DeliveryFilter::default() }, 100_000).await.unwrap();
+    let kept = f
+        .store
+        .deliveries(
+            "h",
+            &DeliveryFilter { state: Some("delivered".into()), ..DeliveryFilter::default() },
+            100_000,
+        )
+        .await
+        .unwrap();
     assert!((10_000..=11_000).contains(&kept.len()), "{}", kept.len());
     let standing = f.store.hook_standing("h").await.unwrap();
-    assert_eq!((standing.failed, standing.delivered), (1, 11_199), "dead letters stay, and all are counted");
+    assert_eq!(
+        (standing.failed, standing.delivered),
+        (1, 11_199),
+        "dead letters stay, and all are counted"
+    );
 }
 
 async fn an_account_has_the_events_of_its_users_claims_and_directories(f: Fresh) {
     f.apply(vec![f.creation(1, "Zoë", "zoe@example.com")]).await;
     f.happens(&[(0, "corp"), (0, "elsewhere"), (2, "other")]).await;
-    let scope =
-        |directories: Vec<DirectoryName>| Some(AccountScope { account: f.account, handle: Handle::parse("acme").unwrap(), directories });
-    let seqs = async |filter: EventFilter| f.store.events(&filter).await.unwrap().iter().map(|e| e.seq).collect::<Vec<_>>();
+    let scope = |directories: Vec<DirectoryName>| {
+        Some(AccountScope {
+            account: f.account,
+            handle: Handle::parse("acme").unwrap(),
+            directories,
+        })
+    };
+    let seqs = async |filter: EventFilter| {
+        f.store.events(&filter).await.unwrap().iter().map(|e| e.seq).collect::<Vec<_>>()
+    };
     let newest = |account| EventFilter { account, limit: 10, ..EventFilter::default() };
     assert_eq!(seqs(newest(scope(Vec::new()))).await, [1, 2], "the account and its user");
     assert_eq!(seqs(newest(scope(vec![corp()]))).await, [1, 2, 3], "and its directory");
     assert_eq!(seqs(EventFilter { after: Some(1), ..newest(scope(vec![corp()])) }).await, [2, 3]);
-    assert_eq!(seqs(EventFilter { limit: 1, ..newest(scope(vec![corp()])) }).await, [3], "the newest");
+    assert_eq!(
+        seqs(EventFilter { limit: 1, ..newest(scope(vec![corp()])) }).await,
+        [3],
+        "the newest"
+    );
     let other = AccountId(f.clock.new_id());
     assert_eq!(
-        seqs(newest(Some(AccountScope { account: other, handle: Handle::parse("other").unwrap(), directories: Vec::new() }))).await,
+        seqs(newest(Some(AccountScope {
+            account: other,
+            handle: Handle::parse("other").unwrap(),
+            directories: Vec::new()
+        })))
+        .await,
         [0; 0]
     );
     let of = |subjects: &[&str]| EventFilter {
@@ -220,13 +347,27 @@ async fn an_account_has_the_events_of_its_users_claims_and_directories(f: Fresh)
     };
     assert_eq!(seqs(of(&["corp", "other"])).await, [3, 5]);
     let until = f.clock.now().plus(Duration::from_secs(1));
-    assert_eq!(seqs(EventFilter { until: Some(until), since: Some(until), limit: 10, ..EventFilter::default() }).await, [0; 0]);
-    assert_eq!(seqs(EventFilter { until: Some(until), limit: 2, ..EventFilter::default() }).await, [4, 5]);
+    assert_eq!(
+        seqs(EventFilter {
+            until: Some(until),
+            since: Some(until),
+            limit: 10,
+            ..EventFilter::default()
+        })
+        .await,
+        [0; 0]
+    );
+    assert_eq!(
+        seqs(EventFilter { until: Some(until), limit: 2, ..EventFilter::default() }).await,
+        [4, 5]
+    );
 }
 
 async fn a_removed_hook_is_remembered_for_its_max_age_and_forgotten_with_all_it_had(f: Fresh) {
     let hour = Duration::from_hours(1);
-    let configured = |hooks: &[(&str, Duration)]| hooks.iter().map(|(name, age)| ((*name).to_owned(), *age)).collect();
+    let configured = |hooks: &[(&str, Duration)]| {
+        hooks.iter().map(|(name, age)| ((*name).to_owned(), *age)).collect()
+    };
     let removed = async || {
         let all = f.store.removed_hooks().await.unwrap();
         all.into_iter().map(|hook| (hook.name, hook.kept_until)).collect::<Vec<_>>()
@@ -241,14 +382,22 @@ async fn a_removed_hook_is_remembered_for_its_max_age_and_forgotten_with_all_it_
     let at = f.clock.now();
     f.store.note_hooks(&configured(&[("siem", hour)]), at).await.unwrap();
     f.store.note_hooks(&configured(&[("siem", hour)]), at.plus(hour)).await.unwrap();
-    assert_eq!(removed().await, [("vpn".to_owned(), at.plus(hour))], "that it is still removed changes nothing");
+    assert_eq!(
+        removed().await,
+        [("vpn".to_owned(), at.plus(hour))],
+        "that it is still removed changes nothing"
+    );
     f.store.note_hooks(&configured(&[("siem", hour), ("vpn", 2 * hour)]), at).await.unwrap();
     assert_eq!(removed().await, []);
     f.store.note_hooks(&configured(&[("siem", hour)]), at.plus(hour)).await.unwrap();
     assert_eq!(removed().await, [("vpn".to_owned(), at.plus(3 * hour))]);
 
     f.store.forget_hook("vpn").await.unwrap();
-    assert_eq!((f.states("vpn").await.len(), removed().await.len()), (3, 1), "it has come back, and that is not noted yet");
+    assert_eq!(
+        (f.states("vpn").await.len(), removed().await.len()),
+        (3, 1),
+        "it has come back, and that is not noted yet"
+    );
     f.store.subscribe(vec![wants("siem", &["*"])]);
     f.store.forget_hook("vpn").await.unwrap();
     assert_eq!((f.states("vpn").await.len(), removed().await.len()), (0, 0));

@@ -31,7 +31,8 @@ const ATTRIBUTES: [&str; 14] = [
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    let people: usize = std::env::args().nth(1).and_then(|people| people.parse().ok()).unwrap_or(100_000);
+    let people: usize =
+        std::env::args().nth(1).and_then(|people| people.parse().ok()).unwrap_or(100_000);
     let mut out = io::stdout();
     let before = resident();
     let began = Instant::now();
@@ -43,7 +44,11 @@ async fn main() -> io::Result<()> {
         let began = Instant::now();
         let (entries, bytes) = read(&mut stream, &sim.root_dn()).await?;
         let rate = entries as f64 / began.elapsed().as_secs_f64();
-        writeln!(out, "{round} read: {entries} entries, {} bytes each, {rate:.0}/s", bytes / entries.max(1))?;
+        writeln!(
+            out,
+            "{round} read: {entries} entries, {} bytes each, {rate:.0}/s",
+            bytes / entries.max(1)
+        )?;
     }
     writeln!(out, "{} bytes a person with what is kept encoded", (resident() - before) / people)
 }
@@ -59,11 +64,13 @@ async fn connect(sim: &Sim) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     let ca = CertificateDer::from_pem_slice(sim.ca_pem().as_bytes()).map_err(io::Error::other)?;
     roots.add(ca).map_err(io::Error::other)?;
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .map_err(io::Error::other)?
+    .with_root_certificates(roots)
+    .with_no_client_auth();
     let tcp = TcpStream::connect(sim.ldaps_addr()).await?;
     let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
     let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
@@ -107,7 +114,9 @@ fn search(base: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let begun = ber::begin(&mut out, 0x63);
     ber::put(&mut out, ber::OCTETS, base.as_bytes());
-    for (tag, number) in [(ber::ENUMERATED, 2), (ber::ENUMERATED, 0), (ber::INTEGER, 0), (ber::INTEGER, 0)] {
+    for (tag, number) in
+        [(ber::ENUMERATED, 2), (ber::ENUMERATED, 0), (ber::INTEGER, 0), (ber::INTEGER, 0)]
+    {
         ber::put_number(&mut out, tag, number);
     }
     ber::put(&mut out, ber::BOOLEAN, &[0]);
@@ -141,7 +150,8 @@ async fn read(stream: &mut TlsStream<TcpStream>, base: &str) -> io::Result<(usiz
             while let Some(length) = ber::whole_frame(&inbox[at..]).map_err(io::Error::other)? {
                 let frame = &inbox[at..at + length];
                 at += length;
-                let mut message = ber::Reader::new(frame).inside(ber::SEQUENCE).map_err(io::Error::other)?;
+                let mut message =
+                    ber::Reader::new(frame).inside(ber::SEQUENCE).map_err(io::Error::other)?;
                 message.number(ber::INTEGER).map_err(io::Error::other)?;
                 let (tag, _) = message.element().map_err(io::Error::other)?;
                 if tag == 0x64 {

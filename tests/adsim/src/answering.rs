@@ -11,10 +11,16 @@ use crate::request::{Control, Search, oid};
 use crate::search::{self, Answer};
 
 impl Connection {
-    pub(crate) async fn search(&mut self, id: i64, search: &Search, controls: Vec<Control>) -> io::Result<Flow> {
+    pub(crate) async fn search(
+        &mut self,
+        id: i64,
+        search: &Search,
+        controls: Vec<Control>,
+    ) -> io::Result<Flow> {
         let filter = search.filter.to_string();
         let (page, before) = self.session.progress(&controls);
-        let seen = Seen { page, filter: filter.to_lowercase(), base: search.base.to_lowercase(), before };
+        let seen =
+            Seen { page, filter: filter.to_lowercase(), base: search.base.to_lowercase(), before };
         let mut twist = Twist::default();
         let mut between = Vec::new();
         for what in self.shared.faults.at_request(&seen) {
@@ -65,14 +71,24 @@ impl Connection {
         if let Some(outcome) = twist.outcome.take() {
             answer = Answer { outcome, ..Answer::default() };
         } else if twist.rest == Rest::Nothing {
-            answer = Answer { cookie: paged.then(Vec::new), receipt: answer.receipt.map(Receipt::last), ..Answer::default() };
+            answer = Answer {
+                cookie: paged.then(Vec::new),
+                receipt: answer.receipt.map(Receipt::last),
+                ..Answer::default()
+            };
         }
         between.extend(self.shared.faults.between_entries(&seen, answer.ends.len()));
         self.deliver(id, answer, between, twist).await
     }
 
     /// Sends an answer, letting faults happen between its entries.
-    async fn deliver(&mut self, id: i64, mut answer: Answer, between: Vec<(usize, What)>, mut twist: Twist) -> io::Result<Flow> {
+    async fn deliver(
+        &mut self,
+        id: i64,
+        mut answer: Answer,
+        between: Vec<(usize, What)>,
+        mut twist: Twist,
+    ) -> io::Result<Flow> {
         let mut sent = 0; // bytes of frames
         for (after, what) in between {
             let here = answer.ends[..after].last().copied().unwrap_or(0);
@@ -134,7 +150,9 @@ impl Connection {
         let receipt = answer.receipt.filter(|_| !twist.omit_dirsync);
         rest.extend_from_slice(&match (cookie, receipt) {
             (Some(cookie), _) => done_with_cookie(id, &answer.outcome, &cookie),
-            (None, Some(Receipt { more, cookie })) => done_with_dirsync(id, &answer.outcome, more, &cookie),
+            (None, Some(Receipt { more, cookie })) => {
+                done_with_dirsync(id, &answer.outcome, more, &cookie)
+            }
             (None, None) => frames::result(id, frames::SEARCH_DONE, &answer.outcome),
         });
         self.send(&rest).await?;

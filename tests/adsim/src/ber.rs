@@ -60,7 +60,10 @@ pub fn put(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
 pub fn put_number(out: &mut Vec<u8>, tag: u8, value: i64) {
     let bytes = value.to_be_bytes();
     let mut first = 0;
-    while first < 7 && ((bytes[first] == 0 && bytes[first + 1] & 0x80 == 0) || (bytes[first] == 0xff && bytes[first + 1] & 0x80 != 0)) {
+    while first < 7
+        && ((bytes[first] == 0 && bytes[first + 1] & 0x80 == 0)
+            || (bytes[first] == 0xff && bytes[first + 1] & 0x80 != 0))
+    {
         first += 1;
     }
     put(out, tag, &bytes[first..]);

@@ -12,7 +12,12 @@ const BAD_PASSWORD: &str = "52e";
 
 /// A refusal as AD words it.
 pub(crate) fn refused(code: &str) -> Outcome {
-    Outcome::new(49, format!("80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data {code}, v1db1"))
+    Outcome::new(
+        49,
+        format!(
+            "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data {code}, v1db1"
+        ),
+    )
 }
 
 /// What a simple bind without TLS is answered.
@@ -25,14 +30,21 @@ pub(crate) fn needs_tls() -> Outcome {
 
 impl Ad {
     /// Checks a name and password; the sub-codes of disabled and expired accounts show with the right password only.
-    pub(crate) fn authenticate(&self, name: &str, password: &[u8], now: SystemTime) -> Result<Id, Outcome> {
+    pub(crate) fn authenticate(
+        &self,
+        name: &str,
+        password: &[u8],
+        now: SystemTime,
+    ) -> Result<Id, Outcome> {
         let found = match name.split_once('\\') {
             Some((_, sam)) => self.by_sam(sam),
             None if name.contains('=') => self.by_dn(name),
             None => self.by_upn(name),
         };
         let account = found.and_then(|id| self.get(id).map(|entry| (id, entry)));
-        let Some((id, entry)) = account.filter(|(_, entry)| entry.kind.signs_in() && !entry.deleted) else {
+        let Some((id, entry)) =
+            account.filter(|(_, entry)| entry.kind.signs_in() && !entry.deleted)
+        else {
             return Err(refused(BAD_PASSWORD));
         };
         let locked = entry.attributes.number(at::LOCKOUT_TIME).is_some_and(|at| at > 0);

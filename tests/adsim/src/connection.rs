@@ -142,7 +142,16 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, tls: bool) {
     shared.note(number, false, Event::Connect);
     let session = Session::new(number);
     let (wire, changes) = (Wire::Plain(stream), shared.changes.clone());
-    let mut connection = Connection { shared, session, wire, changes, inbox: Vec::new(), secure: false, drip: None, nobody: false };
+    let mut connection = Connection {
+        shared,
+        session,
+        wire,
+        changes,
+        inbox: Vec::new(),
+        secure: false,
+        drip: None,
+        nobody: false,
+    };
     let flow = connection.run(tls).await.unwrap_or(Flow::Close);
     if flow == Flow::Stall {
         while matches!(connection.wire.read(&mut connection.inbox).await, Ok(read) if read > 0) {
@@ -247,7 +256,12 @@ impl Connection {
     }
 
     /// Lets a fault happen, as far as it is the same at every moment; the rest is noted in `twist`.
-    pub(crate) async fn happen(&mut self, what: What, id: i64, twist: &mut Twist) -> io::Result<Flow> {
+    pub(crate) async fn happen(
+        &mut self,
+        what: What,
+        id: i64,
+        twist: &mut Twist,
+    ) -> io::Result<Flow> {
         match what {
             What::Cut => return Ok(Flow::Close),
             What::Stall => return Ok(Flow::Stall),
@@ -270,8 +284,10 @@ impl Connection {
             What::Result(code, text) => twist.outcome = Some(Outcome::new(code, text)),
             What::BindRefused(code) => twist.outcome = Some(refused(code)),
             What::RefuseStartTls => {
-                twist.outcome =
-                    Some(Outcome::new(52, "00000000: LdapErr: DSID-0C090E17, comment: Error initializing SSL/TLS, data 0, v4563"));
+                twist.outcome = Some(Outcome::new(
+                    52,
+                    "00000000: LdapErr: DSID-0C090E17, comment: Error initializing SSL/TLS, data 0, v4563",
+                ));
             }
             What::PlaintextAfterStartTls(bytes) => twist.plaintext = bytes,
             What::Anonymous => {
@@ -311,7 +327,10 @@ impl Connection {
             Request::Extended { oid } => self.extended(id, oid).await,
             Request::Other { answer } => {
                 self.note(Event::Refused("an attempt to write".to_owned()));
-                let outcome = Outcome::new(50, "00002098: SecErr: DSID-03150F94, problem 4003 (INSUFF_ACCESS_RIGHTS), data 0\n");
+                let outcome = Outcome::new(
+                    50,
+                    "00002098: SecErr: DSID-03150F94, problem 4003 (INSUFF_ACCESS_RIGHTS), data 0\n",
+                );
                 self.send(&frames::result(id, answer, &outcome)).await?;
                 Ok(Flow::Next)
             }
@@ -343,7 +362,10 @@ impl Connection {
                 self.session.rebind(None);
                 outcome
             }
-            (None, None) => Outcome::new(7, "00002027: LdapErr: DSID-0C09062B, comment: Unknown auth method, data 0, v4563"),
+            (None, None) => Outcome::new(
+                7,
+                "00002027: LdapErr: DSID-0C09062B, comment: Unknown auth method, data 0, v4563",
+            ),
             (None, Some(password)) if password.is_empty() => {
                 // Windows: an unauthenticated bind is a success, as nobody.
                 self.session.rebind(None);
@@ -378,14 +400,23 @@ impl Connection {
             oid::WHO_AM_I => {
                 self.note(Event::Extended(name));
                 let bound = self.session.bound;
-                let who = self.shared.read(|ad| bound.map_or_else(String::new, |id| ad.principal(id)));
-                let body = frames::result_body(EXTENDED_RESPONSE, &Outcome::default(), None, Some(who.as_bytes()));
+                let who =
+                    self.shared.read(|ad| bound.map_or_else(String::new, |id| ad.principal(id)));
+                let body = frames::result_body(
+                    EXTENDED_RESPONSE,
+                    &Outcome::default(),
+                    None,
+                    Some(who.as_bytes()),
+                );
                 self.send(&frames::message(id, &body, None)).await?;
                 Ok(Flow::Next)
             }
             _ => {
                 self.note(Event::Extended(name));
-                let outcome = Outcome::new(2, "0000203D: LdapErr: DSID-0C090FF1, comment: Unknown extended request OID, data 0, v4563");
+                let outcome = Outcome::new(
+                    2,
+                    "0000203D: LdapErr: DSID-0C090FF1, comment: Unknown extended request OID, data 0, v4563",
+                );
                 self.reply(id, EXTENDED_RESPONSE, &outcome, Rest::AsFound).await
             }
         }
@@ -404,7 +435,8 @@ impl Connection {
         if let Some(outcome) = twist.outcome {
             return self.reply(id, EXTENDED_RESPONSE, &outcome, twist.rest).await;
         }
-        let body = frames::result_body(EXTENDED_RESPONSE, &Outcome::default(), Some(oid::START_TLS), None);
+        let body =
+            frames::result_body(EXTENDED_RESPONSE, &Outcome::default(), Some(oid::START_TLS), None);
         let mut bytes = frames::message(id, &body, None);
         bytes.extend_from_slice(&twist.plaintext);
         self.send(&bytes).await?;
@@ -419,7 +451,9 @@ impl Connection {
 impl Ad {
     /// What WhoAmI answers.
     fn principal(&self, id: crate::entry::Id) -> String {
-        let sam = self.get(id).and_then(|entry| entry.attributes.text(crate::schema::at::S_AM_ACCOUNT_NAME));
+        let sam = self
+            .get(id)
+            .and_then(|entry| entry.attributes.text(crate::schema::at::S_AM_ACCOUNT_NAME));
         format!("u:{}\\{}", self.short_name(), sam.unwrap_or_default())
     }
 }

@@ -102,7 +102,8 @@ pub struct Ad {
 
 impl Ad {
     pub(crate) fn new(domain: &str, seed: u64) -> Self {
-        let root_dn = domain.split('.').map(|label| format!("DC={label}")).collect::<Vec<_>>().join(",");
+        let root_dn =
+            domain.split('.').map(|label| format!("DC={label}")).collect::<Vec<_>>().join(",");
         let root_parts = dn::parse(&root_dn).unwrap_or_default();
         let mut ad = Self {
             schema: Schema::new(),
@@ -209,7 +210,10 @@ impl Ad {
     }
 
     pub(crate) fn insert_group(&mut self, parent: Id, name: &str, rid: u32) -> Id {
-        let packed = Packed::pack([(at::S_AM_ACCOUNT_NAME, name.as_bytes()), (at::GROUP_TYPE, &b"-2147483646"[..])]);
+        let packed = Packed::pack([
+            (at::S_AM_ACCOUNT_NAME, name.as_bytes()),
+            (at::GROUP_TYPE, &b"-2147483646"[..]),
+        ]);
         self.insert(parent, Kind::Group, name, rid, packed)
     }
 
@@ -228,7 +232,14 @@ impl Ad {
     }
 
     /// Adds an entry; its sAMAccountName is taken from `attributes`.
-    pub(crate) fn insert(&mut self, parent: Id, kind: Kind, name: &str, rid: u32, attributes: Packed) -> Id {
+    pub(crate) fn insert(
+        &mut self,
+        parent: Id,
+        kind: Kind,
+        name: &str,
+        rid: u32,
+        attributes: Packed,
+    ) -> Id {
         let id = Id::try_from(self.entries.len()).unwrap_or_else(|_| panic!("too many entries"));
         self.usn += 1;
         let now = clock::seconds();
@@ -268,14 +279,22 @@ impl Ad {
     pub(crate) fn index(&mut self, id: Id) {
         let Some(entry) = self.get(id) else { return };
         let key = self.rdn_key(entry.parent, entry.kind.rdn(), &entry.name);
-        assert!(id == ROOT || !self.by_rdn.contains_key(&key), "there already is an entry {}", self.dn_of(id));
+        assert!(
+            id == ROOT || !self.by_rdn.contains_key(&key),
+            "there already is an entry {}",
+            self.dn_of(id)
+        );
         let living = !entry.deleted;
         let sam = entry.attributes.text(at::S_AM_ACCOUNT_NAME).filter(|_| living).map(fold_name);
         let name = (living && !entry.kind.signs_in()).then(|| entry.name.to_lowercase());
         self.by_rdn.insert(key, id);
         if let Some(sam) = sam {
             let before = self.by_sam.insert(sam, id);
-            assert!(before.is_none_or(|other| other == id), "the sAMAccountName of {} is taken", self.dn_of(id));
+            assert!(
+                before.is_none_or(|other| other == id),
+                "the sAMAccountName of {} is taken",
+                self.dn_of(id)
+            );
         }
         if let Some(name) = name {
             self.by_name.entry(name).or_default().insert(id);
@@ -366,7 +385,9 @@ impl Ad {
     pub(crate) fn by_dn(&self, text: &str) -> Option<Id> {
         let parts = dn::parse(text)?;
         let own = parts.len().checked_sub(self.root_parts.len())?;
-        let same = |(given, root): (&dn::Rdn, &dn::Rdn)| given.kind == root.kind && given.value.eq_ignore_ascii_case(&root.value);
+        let same = |(given, root): (&dn::Rdn, &dn::Rdn)| {
+            given.kind == root.kind && given.value.eq_ignore_ascii_case(&root.value)
+        };
         if !parts[own..].iter().zip(&self.root_parts).all(same) {
             return None;
         }

@@ -50,7 +50,8 @@ impl Asked {
             let value = control.value.as_deref().unwrap_or_default();
             let mut inner = Reader::new(value).inside(ber::SEQUENCE)?;
             // A number of 32 bits with a sign: the highest flag makes it negative.
-            let flags = i32::try_from(inner.number(ber::INTEGER)?).map_err(|_| Malformed("flags are 32 bits"))?;
+            let flags = i32::try_from(inner.number(ber::INTEGER)?)
+                .map_err(|_| Malformed("flags are 32 bits"))?;
             inner.number(ber::INTEGER)?;
             let cookie = inner.expect(ber::OCTETS)?.to_vec();
             Ok(Self { flags: flags as u32, cookie })
@@ -74,7 +75,10 @@ impl Receipt {
 
     /// There is more, for ever: with the cookie the request came with, if it had one.
     pub(crate) fn endless(self, asked: Option<Vec<u8>>) -> Self {
-        Self { more: true, cookie: asked.filter(|cookie| !cookie.is_empty()).unwrap_or(self.cookie) }
+        Self {
+            more: true,
+            cookie: asked.filter(|cookie| !cookie.is_empty()).unwrap_or(self.cookie),
+        }
     }
 }
 
@@ -131,7 +135,12 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    pub(crate) fn run(&self, id: i64, asked: Result<Asked, Malformed>, controls: &[Control]) -> Answer {
+    pub(crate) fn run(
+        &self,
+        id: i64,
+        asked: Result<Asked, Malformed>,
+        controls: &[Control],
+    ) -> Answer {
         let Ok(asked) = asked else {
             return Answer::failed(Outcome::new(2, "the DirSync control cannot be read"));
         };
@@ -141,9 +150,12 @@ impl Reading<'_> {
             Err(outcome) => return Answer::failed(outcome),
         };
         let mut answer = Answer::default();
-        let stopped = start.and_then(|start| self.round(id, asked.flags, start, &mut answer).map(|position| (start.0, position)));
+        let stopped = start.and_then(|start| {
+            self.round(id, asked.flags, start, &mut answer).map(|position| (start.0, position))
+        });
         let (since, position) = stopped.unwrap_or((self.ad.usn, self.ad.usn));
-        let cookie = Cookie { since: self.shown(since), position: self.shown(position), ..self.own() };
+        let cookie =
+            Cookie { since: self.shown(since), position: self.shown(position), ..self.own() };
         answer.receipt = Some(Receipt { more: stopped.is_some(), cookie: cookie.write() });
         answer
     }
@@ -187,7 +199,11 @@ impl Reading<'_> {
     }
 
     fn counted(&self, shown: u64) -> u64 {
-        if shown == 0 { 0 } else { shown.saturating_add_signed(self.server.usn_offset.saturating_neg()) }
+        if shown == 0 {
+            0
+        } else {
+            shown.saturating_add_signed(self.server.usn_offset.saturating_neg())
+        }
     }
 
     /// Where a cookie continues, as `since` and `position`; `None`: nowhere, and nothing is said about it.
@@ -195,7 +211,8 @@ impl Reading<'_> {
         if cookie.is_empty() {
             return Ok(Some((0, 0)));
         }
-        let Some(Cookie { domain, invocation, filter, since, position }) = Cookie::read(cookie) else {
+        let Some(Cookie { domain, invocation, filter, since, position }) = Cookie::read(cookie)
+        else {
             let text = "0000202C: LdapErr: DSID-0C0907F6, comment: Error processing control, data 0, v4563";
             return Err(Outcome::new(12, text));
         };
@@ -213,7 +230,13 @@ impl Reading<'_> {
     }
 
     /// Appends the entries that are due; returns the last one's USN if more are left.
-    fn round(&self, id: i64, flags: u32, (since, position): (u64, u64), answer: &mut Answer) -> Option<u64> {
+    fn round(
+        &self,
+        id: i64,
+        flags: u32,
+        (since, position): (u64, u64),
+        answer: &mut Answer,
+    ) -> Option<u64> {
         let ad = self.ad;
         let test = Test::new(ad, &self.search.filter);
         let mut changes: HashMap<Id, Vec<Change>> = HashMap::new();
@@ -232,7 +255,11 @@ impl Reading<'_> {
                 continue;
             }
             let whole = ad.entry(at).usn_created > since;
-            let changes = if whole { None } else { Some(changes.get(&at).map(Vec::as_slice).unwrap_or_default()) };
+            let changes = if whole {
+                None
+            } else {
+                Some(changes.get(&at).map(Vec::as_slice).unwrap_or_default())
+            };
             let Some(body) = (News { reading: self, at, changes, flags }).encode(&wanted) else {
                 continue;
             };
@@ -248,12 +275,14 @@ impl Reading<'_> {
     /// The attributes that can make an entry appear.
     fn wanted(&self) -> Vec<AttributeId> {
         let (schema, names) = (&self.ad.schema, &self.search.attributes);
-        let named = names.iter().filter_map(|name| schema.id(name.split(';').next().unwrap_or_default()));
+        let named =
+            names.iter().filter_map(|name| schema.id(name.split(';').next().unwrap_or_default()));
         let mut wanted: Vec<AttributeId> = named.collect();
         if names.is_empty() || names.iter().any(|name| name == "*") {
             wanted.extend(schema.ids());
         }
-        wanted.retain(|attribute| !UNTOLD.contains(attribute) && !schema.get(*attribute).constructed);
+        wanted
+            .retain(|attribute| !UNTOLD.contains(attribute) && !schema.get(*attribute).constructed);
         let mut seen = BTreeSet::new();
         wanted.retain(|attribute| seen.insert(*attribute));
         wanted
@@ -314,9 +343,14 @@ impl News<'_> {
             }
             return;
         };
-        let changes: Vec<&Change> = changes.iter().filter(|change| change.attribute == attribute).collect();
+        let changes: Vec<&Change> =
+            changes.iter().filter(|change| change.attribute == attribute).collect();
         // Links to what has been deleted are neither there nor undone.
-        let targets: BTreeSet<Id> = changes.iter().filter_map(|change| change.link).filter(|target| self.living(*target)).collect();
+        let targets: BTreeSet<Id> = changes
+            .iter()
+            .filter_map(|change| change.link)
+            .filter(|target| self.living(*target))
+            .collect();
         let changed = changes.iter().any(|change| change.link.is_none()) || !targets.is_empty();
         if !incremental {
             if changed {
@@ -324,11 +358,14 @@ impl News<'_> {
             }
             return;
         }
-        let there = |target: &Id| Test::Links(attribute, Some(*target)).matches(self.reading.ad, self.at) == Some(true);
+        let there = |target: &Id| {
+            Test::Links(attribute, Some(*target)).matches(self.reading.ad, self.at) == Some(true)
+        };
         let (made, undone): (Vec<Id>, Vec<Id>) = targets.into_iter().partition(there);
         for (targets, option) in [(undone, ";range=0-0"), (made, ";range=1-1")] {
             if !targets.is_empty() {
-                let names = targets.iter().map(|target| self.reading.ad.dn_of(*target).into_bytes());
+                let names =
+                    targets.iter().map(|target| self.reading.ad.dn_of(*target).into_bytes());
                 self.write(attribute, option, names.collect(), out);
             }
         }

@@ -28,8 +28,10 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Rdn>> {
                 at += 1;
                 continue;
             }
-            let hex =
-                bytes.get(at + 1..at + 3).and_then(|two| std::str::from_utf8(two).ok()).and_then(|two| u8::from_str_radix(two, 16).ok());
+            let hex = bytes
+                .get(at + 1..at + 3)
+                .and_then(|two| std::str::from_utf8(two).ok())
+                .and_then(|two| u8::from_str_radix(two, 16).ok());
             if let Some(byte) = hex {
                 value.push(byte);
                 at += 3;
@@ -42,7 +44,10 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Rdn>> {
         while value.len() > kept && value.last() == Some(&b' ') {
             value.pop();
         }
-        parts.push(Rdn { kind: kind.trim().to_ascii_lowercase(), value: String::from_utf8_lossy(&value).into_owned() });
+        parts.push(Rdn {
+            kind: kind.trim().to_ascii_lowercase(),
+            value: String::from_utf8_lossy(&value).into_owned(),
+        });
         rest = std::str::from_utf8(bytes.get(at + 1..).unwrap_or_default()).ok()?.trim_start();
     }
     Some(parts)
@@ -52,7 +57,9 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Rdn>> {
 pub(crate) fn escape(value: &str) -> Cow<'_, str> {
     let plain = !value.starts_with([' ', '#'])
         && !value.ends_with(' ')
-        && !value.bytes().any(|byte| matches!(byte, b',' | b'+' | b'"' | b'\\' | b'<' | b'>' | b';' | b'=') || byte < 0x20);
+        && !value.bytes().any(|byte| {
+            matches!(byte, b',' | b'+' | b'"' | b'\\' | b'<' | b'>' | b';' | b'=') || byte < 0x20
+        });
     if plain {
         return Cow::Borrowed(value);
     }

@@ -69,7 +69,8 @@ impl Ad {
 
     /// Adds a contact: a person of no account.
     pub fn add_contact(&mut self, parent: impl Into<Who>, name: &str, mail: &str) -> Uuid {
-        let packed = Packed::pack([(at::MAIL, mail.as_bytes()), (at::DISPLAY_NAME, name.as_bytes())]);
+        let packed =
+            Packed::pack([(at::MAIL, mail.as_bytes()), (at::DISPLAY_NAME, name.as_bytes())]);
         self.add(parent, Kind::Contact, name, 0, packed)
     }
 
@@ -82,7 +83,14 @@ impl Ad {
         self.add(name, Kind::ForeignSecurityPrincipal, sid, 0, Packed::default())
     }
 
-    fn add(&mut self, parent: impl Into<Who>, kind: Kind, name: &str, rid: u32, packed: Packed) -> Uuid {
+    fn add(
+        &mut self,
+        parent: impl Into<Who>,
+        kind: Kind,
+        name: &str,
+        rid: u32,
+        packed: Packed,
+    ) -> Uuid {
         let parent = self.need(parent);
         let id = self.insert(parent, kind, name, rid, packed);
         self.entry(id).guid
@@ -90,7 +98,19 @@ impl Ad {
 
     /// Adds a person.
     pub fn add_person(&mut self, person: NewPerson) -> Uuid {
-        let NewPerson { sam, cn, container, kind, upn, attributes, manager, control, expiry, groups, password } = person;
+        let NewPerson {
+            sam,
+            cn,
+            container,
+            kind,
+            upn,
+            attributes,
+            manager,
+            control,
+            expiry,
+            groups,
+            password,
+        } = person;
         let parent = container.map_or(self.users, |container| self.need(container));
         let upn = upn.unwrap_or_else(|| format!("{sam}@{}", self.domain));
         let cn = cn.unwrap_or_else(|| sam.clone());
@@ -111,7 +131,8 @@ impl Ad {
             let given = given.into_iter().filter(|value| !value.is_empty());
             values.extend(given.map(|value| (attribute, self.stored(attribute, value))));
         }
-        let packed = Packed::pack(values.iter().map(|(attribute, value)| (*attribute, value.as_slice())));
+        let packed =
+            Packed::pack(values.iter().map(|(attribute, value)| (*attribute, value.as_slice())));
         let rid = self.take_rid();
         let id = self.insert(parent, kind, &cn, rid, packed);
         if let Some(password) = password {
@@ -131,7 +152,10 @@ impl Ad {
             let head = self.schema_head();
             self.publish(head, attribute);
         }
-        assert!(!COMPUTED.contains(&attribute), "{name} follows from other things and cannot be set");
+        assert!(
+            !COMPUTED.contains(&attribute),
+            "{name} follows from other things and cannot be set"
+        );
         attribute
     }
 
@@ -150,22 +174,37 @@ impl Ad {
     }
 
     /// Sets an attribute to several values, text or bytes of any kind.
-    pub fn set_values<V: Into<Vec<u8>>>(&mut self, who: impl Into<Who>, attribute: &str, values: impl IntoIterator<Item = V>) {
+    pub fn set_values<V: Into<Vec<u8>>>(
+        &mut self,
+        who: impl Into<Who>,
+        attribute: &str,
+        values: impl IntoIterator<Item = V>,
+    ) {
         let id = self.need(who);
         let attribute = self.settable(attribute);
-        let values: Vec<Vec<u8>> = values.into_iter().map(|value| self.stored(attribute, value.into())).collect();
+        let values: Vec<Vec<u8>> =
+            values.into_iter().map(|value| self.stored(attribute, value.into())).collect();
         self.put(id, attribute, &values);
     }
 
     /// Replaces an attribute's values; the same ones again are no change.
     fn put(&mut self, id: Id, attribute: AttributeId, values: &[Vec<u8>]) {
         let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
-        let before = self.entry(id).attributes.iter().filter(|(found, _)| *found == attribute).map(|(_, value)| value);
+        let before = self
+            .entry(id)
+            .attributes
+            .iter()
+            .filter(|(found, _)| *found == attribute)
+            .map(|(_, value)| value);
         let before: Vec<&[u8]> = before.collect();
         if before == values {
             return;
         }
-        let linked = before.iter().chain(&values).filter_map(|value| <[u8; 4]>::try_from(*value).ok()).map(Id::from_le_bytes);
+        let linked = before
+            .iter()
+            .chain(&values)
+            .filter_map(|value| <[u8; 4]>::try_from(*value).ok())
+            .map(Id::from_le_bytes);
         let linked: Option<Vec<Id>> = LINKS.contains(&attribute).then(|| linked.collect());
         let renamed = attribute == at::S_AM_ACCOUNT_NAME;
         if renamed {
@@ -268,7 +307,9 @@ impl Ad {
         if let Some(entry) = self.entries[id as usize].as_mut() {
             insert_sorted(&mut entry.groups, group);
         }
-        self.entries[group as usize].as_mut().is_some_and(|entry| insert_sorted(&mut entry.members, id))
+        self.entries[group as usize]
+            .as_mut()
+            .is_some_and(|entry| insert_sorted(&mut entry.members, id))
     }
 
     /// Undoes [`join`](Self::join); false if they were not listed.
@@ -278,14 +319,17 @@ impl Ad {
         if let Some(entry) = self.entries[id as usize].as_mut() {
             remove_sorted(&mut entry.groups, group);
         }
-        self.entries[group as usize].as_mut().is_some_and(|entry| remove_sorted(&mut entry.members, id))
+        self.entries[group as usize]
+            .as_mut()
+            .is_some_and(|entry| remove_sorted(&mut entry.members, id))
     }
 
     /// Makes a group somebody's primary group: it no longer lists them, and the one before does.
     pub fn set_primary_group(&mut self, who: impl Into<Who>, group: impl Into<Who>) {
         let (id, group) = (self.need(who), self.need(group));
         let before = self.entry(id).attributes.number(at::PRIMARY_GROUP_ID);
-        let before = before.and_then(|rid| u32::try_from(rid).ok()).and_then(|rid| self.by_rid(rid));
+        let before =
+            before.and_then(|rid| u32::try_from(rid).ok()).and_then(|rid| self.by_rid(rid));
         if let Some(before) = before
             && before != group
         {
@@ -329,7 +373,9 @@ impl Ad {
             return Vec::new();
         }
         let mut all: Vec<Id> = (0..self.entries.len() as Id)
-            .filter(|other| *other != id && self.is_within(*other, id) && self.get(*other).is_some())
+            .filter(|other| {
+                *other != id && self.is_within(*other, id) && self.get(*other).is_some()
+            })
             .collect();
         all.sort_by_key(|below| std::cmp::Reverse(self.dn_of(*below).matches(',').count()));
         all
@@ -361,7 +407,13 @@ impl Ad {
         let (bin, grave) = (self.recycle_bin, self.deleted_objects);
         let mut changed = marks(self.entry(id).kind);
         if !bin {
-            changed.extend(self.entry(id).attributes.iter().map(|(attribute, _)| attribute).filter(|one| !KEPT.contains(one)));
+            changed.extend(
+                self.entry(id)
+                    .attributes
+                    .iter()
+                    .map(|(attribute, _)| attribute)
+                    .filter(|one| !KEPT.contains(one)),
+            );
             changed.dedup();
         }
         let entry = self.change(id, &changed);

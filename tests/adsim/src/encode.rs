@@ -60,7 +60,12 @@ impl Cache {
 
 impl List {
     /// An entry's bytes, encoded now if they are not known; `entries` is how many there are in all.
-    pub(crate) fn get_or_encode(&mut self, id: Id, entries: usize, encode: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+    pub(crate) fn get_or_encode(
+        &mut self,
+        id: Id,
+        entries: usize,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> &[u8] {
         if self.bodies.len() < entries {
             self.bodies.resize_with(entries, || None);
         }
@@ -145,7 +150,13 @@ fn parse_range(option: &str) -> Option<(usize, Option<usize>)> {
 
 impl Ad {
     /// Writes an entry as the body of a SearchResultEntry.
-    pub(crate) fn encode(&self, id: Id, selection: &Selection, max_values: usize, out: &mut Vec<u8>) -> Result<(), BeyondLastValue> {
+    pub(crate) fn encode(
+        &self,
+        id: Id,
+        selection: &Selection,
+        max_values: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BeyondLastValue> {
         let entry = ber::begin(out, 0x64);
         let mut dn = Vec::with_capacity(96);
         self.write_dn(id, &mut dn);
@@ -159,13 +170,21 @@ impl Ad {
         Ok(())
     }
 
-    fn encode_attribute(&self, id: Id, item: &Item, types_only: bool, max_values: usize, out: &mut Vec<u8>) -> Result<(), BeyondLastValue> {
+    fn encode_attribute(
+        &self,
+        id: Id,
+        item: &Item,
+        types_only: bool,
+        max_values: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BeyondLastValue> {
         if !self.readable(id, item.attribute) {
             return Ok(());
         }
         let name = &self.schema.get(item.attribute).name;
         let links = self.links(id, item.attribute);
-        let count = links.map_or_else(|| self.count(id, item.attribute, item.range.is_some()), <[Id]>::len);
+        let count =
+            links.map_or_else(|| self.count(id, item.attribute, item.range.is_some()), <[Id]>::len);
         if count == 0 {
             return Ok(());
         }
@@ -240,7 +259,9 @@ impl Ad {
                 text(format!("CN={category},CN=Schema,CN=Configuration,{}", self.root_dn));
             }
             at::OBJECT_GUID => each(&entry.guid.to_bytes_le()),
-            at::OBJECT_SID if entry.rid != 0 || entry.kind == Kind::Domain => each(&self.sid.bytes(entry.rid)),
+            at::OBJECT_SID if entry.rid != 0 || entry.kind == Kind::Domain => {
+                each(&self.sid.bytes(entry.rid))
+            }
             at::DISTINGUISHED_NAME => {
                 let mut dn = Vec::with_capacity(96);
                 self.write_dn(id, &mut dn);
@@ -255,7 +276,12 @@ impl Ad {
             at::USN_CHANGED => text(entry.usn.to_string()),
             at::S_AM_ACCOUNT_TYPE if !entry.deleted => match entry.kind {
                 // The account of another domain that trusts this one.
-                Kind::Person if entry.attributes.number(at::USER_ACCOUNT_CONTROL).is_some_and(|bits| bits & 0x800 != 0) => {
+                Kind::Person
+                    if entry
+                        .attributes
+                        .number(at::USER_ACCOUNT_CONTROL)
+                        .is_some_and(|bits| bits & 0x800 != 0) =>
+                {
                     each(b"805306370");
                 }
                 Kind::Person | Kind::InetOrgPerson => each(b"805306368"),
@@ -313,7 +339,8 @@ impl Ad {
         let mut seen = std::collections::BTreeSet::new();
         let mut open = vec![id];
         let primary = self.get(id).and_then(|entry| entry.attributes.number(at::PRIMARY_GROUP_ID));
-        let primary = primary.and_then(|rid| u32::try_from(rid).ok()).and_then(|rid| self.by_rid(rid));
+        let primary =
+            primary.and_then(|rid| u32::try_from(rid).ok()).and_then(|rid| self.by_rid(rid));
         if let Some(primary) = primary
             && seen.insert(primary)
         {
@@ -333,7 +360,11 @@ impl Ad {
     /// The RIDs of all groups in an entry's token.
     pub(crate) fn token_rids(&self, id: Id) -> Vec<u32> {
         let groups = self.closure(id);
-        groups.into_iter().filter_map(|group| self.get(group).map(|entry| entry.rid)).filter(|rid| *rid != 0).collect()
+        groups
+            .into_iter()
+            .filter_map(|group| self.get(group).map(|entry| entry.rid))
+            .filter(|rid| *rid != 0)
+            .collect()
     }
 }
 

@@ -350,7 +350,11 @@ impl Armed {
 impl Moment {
     /// Whether a request is of the kind meant; `nth` and `after_entries` are counted elsewhere.
     fn fits(&self, seen: &Seen) -> bool {
-        let within = |wanted: &Option<String>, text: &str| wanted.as_ref().is_none_or(|wanted| text.contains(&wanted.to_lowercase()));
-        self.page.is_none_or(|page| page == seen.page) && within(&self.filter, &seen.filter) && within(&self.base, &seen.base)
+        let within = |wanted: &Option<String>, text: &str| {
+            wanted.as_ref().is_none_or(|wanted| text.contains(&wanted.to_lowercase()))
+        };
+        self.page.is_none_or(|page| page == seen.page)
+            && within(&self.filter, &seen.filter)
+            && within(&self.base, &seen.base)
     }
 }

@@ -13,11 +13,20 @@ pub(crate) enum Filter {
     Or(Vec<Filter>),
     Not(Box<Filter>),
     Equal(String, Vec<u8>),
-    Substrings { attribute: String, first: Option<Vec<u8>>, middle: Vec<Vec<u8>>, last: Option<Vec<u8>> },
+    Substrings {
+        attribute: String,
+        first: Option<Vec<u8>>,
+        middle: Vec<Vec<u8>>,
+        last: Option<Vec<u8>>,
+    },
     AtLeast(String, Vec<u8>),
     AtMost(String, Vec<u8>),
     Present(String),
-    Extensible { rule: Option<String>, attribute: Option<String>, value: Vec<u8> },
+    Extensible {
+        rule: Option<String>,
+        attribute: Option<String>,
+        value: Vec<u8>,
+    },
 }
 
 impl Filter {
@@ -123,7 +132,9 @@ struct Escaped<'a>(&'a [u8]);
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(value) = self;
-        let text = std::str::from_utf8(value).ok().filter(|text| !text.bytes().any(|byte| byte < 0x20 || byte == 0x7f));
+        let text = std::str::from_utf8(value)
+            .ok()
+            .filter(|text| !text.bytes().any(|byte| byte < 0x20 || byte == 0x7f));
         let Some(text) = text else {
             return value.iter().try_for_each(|byte| write!(f, "\\{byte:02x}"));
         };

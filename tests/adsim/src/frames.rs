@@ -81,7 +81,12 @@ fn done_with(id: i64, outcome: &Outcome, oid: &str, numbers: &[i64], cookie: &[u
     message(id, &result_body(SEARCH_DONE, outcome, None, None), Some((oid, &value)))
 }
 
-pub(crate) fn result_body(tag: u8, outcome: &Outcome, name: Option<&str>, value: Option<&[u8]>) -> Vec<u8> {
+pub(crate) fn result_body(
+    tag: u8,
+    outcome: &Outcome,
+    name: Option<&str>,
+    value: Option<&[u8]>,
+) -> Vec<u8> {
     let Outcome { code, matched, text, referral } = outcome;
     let mut out = Vec::new();
     let begun = ber::begin(&mut out, tag);

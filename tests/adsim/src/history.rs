@@ -82,7 +82,12 @@ impl Ad {
     }
 
     /// To make or undo links of an entry.
-    pub(crate) fn change_links(&mut self, id: Id, attribute: AttributeId, targets: impl IntoIterator<Item = Id>) -> &mut Entry {
+    pub(crate) fn change_links(
+        &mut self,
+        id: Id,
+        attribute: AttributeId,
+        targets: impl IntoIterator<Item = Id>,
+    ) -> &mut Entry {
         self.touch(id);
         for target in targets {
             self.history.note(Change { usn: self.usn, id, attribute, link: Some(target) });
@@ -103,7 +108,9 @@ impl Ad {
     pub(crate) fn changed_after(&self, usn: u64) -> Vec<Id> {
         let all = 0..self.entries.len() as Id;
         let mut ids: Vec<Id> = if self.history.reaches(usn) {
-            let added = all.rev().take_while(|id| self.get(*id).is_none_or(|entry| entry.usn_created > usn));
+            let added = all
+                .rev()
+                .take_while(|id| self.get(*id).is_none_or(|entry| entry.usn_created > usn));
             added.chain(self.history.after(usn).iter().map(|change| change.id)).collect()
         } else {
             all.collect()

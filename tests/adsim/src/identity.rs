@@ -33,7 +33,8 @@ impl DomainSid {
     /// The RID in a SID of this domain (binary or `S-1-5-21-…`).
     pub(crate) fn rid(self, sid: &[u8]) -> Option<u32> {
         if let Ok(text) = std::str::from_utf8(sid)
-            && let Some(rid) = text.strip_prefix(&self.text()).and_then(|rest| rest.strip_prefix('-'))
+            && let Some(rid) =
+                text.strip_prefix(&self.text()).and_then(|rest| rest.strip_prefix('-'))
         {
             return rid.parse().ok();
         }

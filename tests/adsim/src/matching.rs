@@ -109,18 +109,24 @@ impl Test {
             Filter::Or(parts) => Self::Or(all(parts)),
             Filter::Not(part) => Self::Not(Box::new(Self::new(ad, part))),
             Filter::Present(name) => known(name).map_or(Self::Undefined, Self::Present),
-            Filter::Equal(name, value) => known(name).map_or(Self::Undefined, |attribute| Self::equal(ad, attribute, value)),
-            Filter::AtLeast(name, value) => known(name)
-                .map_or(Self::Undefined, |attribute| Self::AtLeast(attribute, Folded::new(value, ad.schema.get(attribute).syntax))),
-            Filter::AtMost(name, value) => known(name)
-                .map_or(Self::Undefined, |attribute| Self::AtMost(attribute, Folded::new(value, ad.schema.get(attribute).syntax))),
+            Filter::Equal(name, value) => {
+                known(name).map_or(Self::Undefined, |attribute| Self::equal(ad, attribute, value))
+            }
+            Filter::AtLeast(name, value) => known(name).map_or(Self::Undefined, |attribute| {
+                Self::AtLeast(attribute, Folded::new(value, ad.schema.get(attribute).syntax))
+            }),
+            Filter::AtMost(name, value) => known(name).map_or(Self::Undefined, |attribute| {
+                Self::AtMost(attribute, Folded::new(value, ad.schema.get(attribute).syntax))
+            }),
             Filter::Substrings { attribute, first, middle, last } => {
                 known(attribute).map_or(Self::Undefined, |attribute| {
                     let syntax = ad.schema.get(attribute).syntax;
                     if syntax == Syntax::Name {
                         return Self::Undefined; // AD has no substring match on names
                     }
-                    let folded = |part: &Option<Vec<u8>>| Folded::new(part.as_deref().unwrap_or_default(), syntax);
+                    let folded = |part: &Option<Vec<u8>>| {
+                        Folded::new(part.as_deref().unwrap_or_default(), syntax)
+                    };
                     Self::Substrings {
                         attribute,
                         first: folded(first),
@@ -131,7 +137,9 @@ impl Test {
             }
             Filter::Extensible { rule, attribute, value } => {
                 let attribute = attribute.as_deref().and_then(known);
-                attribute.map_or(Self::Undefined, |attribute| Self::extensible(ad, rule.as_deref(), attribute, value))
+                attribute.map_or(Self::Undefined, |attribute| {
+                    Self::extensible(ad, rule.as_deref(), attribute, value)
+                })
             }
         }
     }
@@ -143,7 +151,9 @@ impl Test {
                 Ok(mask) => Self::Bits { attribute, mask, all: rule == oid::BIT_AND },
                 Err(_) => Self::Undefined,
             },
-            Some(oid::IN_CHAIN) if matches!(attribute, at::MEMBER | at::MEMBER_OF) => Self::Chain(attribute, ad.resolve(text)),
+            Some(oid::IN_CHAIN) if matches!(attribute, at::MEMBER | at::MEMBER_OF) => {
+                Self::Chain(attribute, ad.resolve(text))
+            }
             None => Self::equal(ad, attribute, value),
             Some(_) => Self::Undefined,
         }
@@ -162,16 +172,26 @@ impl Test {
             at::OBJECT_SID => Self::Is(attribute, ad.sid.rid(value).and_then(|rid| ad.by_rid(rid))),
             at::DISTINGUISHED_NAME => Self::Is(attribute, ad.resolve(text)),
             at::OBJECT_CLASS => {
-                let has = |kind: Kind| kind.classes().iter().any(|class| class.eq_ignore_ascii_case(text));
+                let has = |kind: Kind| {
+                    kind.classes().iter().any(|class| class.eq_ignore_ascii_case(text))
+                };
                 Self::Kinds { attribute, mask: mask(has) }
             }
             at::OBJECT_CATEGORY => {
-                let named = crate::dn::parse(text).filter(|parts| parts.len() > 3).map(|parts| parts[0].value.clone());
+                let named = crate::dn::parse(text)
+                    .filter(|parts| parts.len() > 3)
+                    .map(|parts| parts[0].value.clone());
                 let category = named.or_else(|| category_of_class(text).map(str::to_owned));
-                let is = |kind: Kind| category.as_deref().is_some_and(|category| kind.category().eq_ignore_ascii_case(category));
+                let is = |kind: Kind| {
+                    category
+                        .as_deref()
+                        .is_some_and(|category| kind.category().eq_ignore_ascii_case(category))
+                };
                 Self::Kinds { attribute, mask: mask(is) }
             }
-            _ if ad.schema.get(attribute).syntax == Syntax::Name => Self::Links(attribute, ad.resolve(text)),
+            _ if ad.schema.get(attribute).syntax == Syntax::Name => {
+                Self::Links(attribute, ad.resolve(text))
+            }
             _ => Self::Equal(attribute, Folded::new(value, ad.schema.get(attribute).syntax)),
         }
     }
@@ -203,7 +223,9 @@ impl Test {
             }
             Self::Not(part) => part.matches(ad, id).map(|matched| !matched),
             Self::Undefined => None,
-            other => other.attribute().map(|attribute| ad.readable(id, attribute) && other.holds(ad, id)),
+            other => {
+                other.attribute().map(|attribute| ad.readable(id, attribute) && other.holds(ad, id))
+            }
         }
     }
 
@@ -234,11 +256,16 @@ impl Test {
         match self {
             Self::Present(attribute) => any(*attribute, &|_| true),
             Self::Is(_, target) => *target == Some(id),
-            Self::Kinds { attribute, mask } => mask & bit(entry.kind) != 0 && !(entry.deleted && *attribute == at::OBJECT_CATEGORY),
+            Self::Kinds { attribute, mask } => {
+                mask & bit(entry.kind) != 0 && !(entry.deleted && *attribute == at::OBJECT_CATEGORY)
+            }
             Self::Links(attribute, target) => target.is_some_and(|target| match *attribute {
                 at::MEMBER => entry.members.binary_search(&target).is_ok(),
                 at::MEMBER_OF => entry.groups.binary_search(&target).is_ok(),
-                other => entry.attributes.iter().any(|(found, value)| found == other && value == target.to_le_bytes()),
+                other => entry
+                    .attributes
+                    .iter()
+                    .any(|(found, value)| found == other && value == target.to_le_bytes()),
             }),
             Self::Chain(attribute, target) => target.is_some_and(|target| {
                 let (from, to) = if *attribute == at::MEMBER { (target, id) } else { (id, target) };
@@ -248,15 +275,22 @@ impl Test {
                 let syntax = syntax(*attribute);
                 any(*attribute, &|value| *fold(value, syntax) == *wanted.0)
             }
-            Self::AtLeast(attribute, bound) => any(*attribute, &|value| compare(value, &bound.0, syntax(*attribute)).is_ge()),
-            Self::AtMost(attribute, bound) => any(*attribute, &|value| compare(value, &bound.0, syntax(*attribute)).is_le()),
+            Self::AtLeast(attribute, bound) => {
+                any(*attribute, &|value| compare(value, &bound.0, syntax(*attribute)).is_ge())
+            }
+            Self::AtMost(attribute, bound) => {
+                any(*attribute, &|value| compare(value, &bound.0, syntax(*attribute)).is_le())
+            }
             Self::Substrings { attribute, first, middle, last } => {
                 let syntax = syntax(*attribute);
                 any(*attribute, &|value| has_parts(&fold(value, syntax), first, middle, last))
             }
             Self::Bits { attribute, mask, all } => any(*attribute, &|value| {
-                let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
-                number.is_some_and(|number| if *all { number & mask == *mask } else { number & mask != 0 })
+                let number =
+                    std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
+                number.is_some_and(
+                    |number| if *all { number & mask == *mask } else { number & mask != 0 },
+                )
             }),
             Self::And(_) | Self::Or(_) | Self::Not(_) | Self::Undefined => false,
         }
@@ -266,7 +300,10 @@ impl Test {
     pub(crate) fn candidates<'a>(&self, ad: &'a Ad, deleted_too: bool) -> Option<Cow<'a, [Id]>> {
         let one = |id: Option<Id>| Some(Cow::Owned(id.into_iter().collect()));
         match self {
-            Self::And(parts) => parts.iter().filter_map(|part| part.candidates(ad, deleted_too)).min_by_key(|ids| ids.len()),
+            Self::And(parts) => parts
+                .iter()
+                .filter_map(|part| part.candidates(ad, deleted_too))
+                .min_by_key(|ids| ids.len()),
             Self::Or(parts) => {
                 let mut all = Vec::new();
                 for part in parts {
@@ -277,8 +314,12 @@ impl Test {
                 Some(Cow::Owned(all))
             }
             Self::Is(_, id) => one(*id),
-            Self::Links(at::MEMBER_OF, Some(group)) => ad.get(*group).map(|entry| Cow::Borrowed(&*entry.members)),
-            Self::Links(at::MEMBER, Some(member)) => ad.get(*member).map(|entry| Cow::Borrowed(&*entry.groups)),
+            Self::Links(at::MEMBER_OF, Some(group)) => {
+                ad.get(*group).map(|entry| Cow::Borrowed(&*entry.members))
+            }
+            Self::Links(at::MEMBER, Some(member)) => {
+                ad.get(*member).map(|entry| Cow::Borrowed(&*entry.groups))
+            }
             Self::Links(_, None) | Self::Chain(_, None) => one(None),
             Self::Equal(at::S_AM_ACCOUNT_NAME, name) if !deleted_too => {
                 one(std::str::from_utf8(&name.0).ok().and_then(|name| ad.by_sam(name)))
@@ -308,7 +349,8 @@ impl Ad {
 
     /// The entry that a base or a name in a filter means: a DN, `<GUID=…>`, `<SID=…>` or `<WKGUID=…>`.
     pub(crate) fn resolve(&self, text: &str) -> Option<Id> {
-        let Some(inner) = text.trim().strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) else {
+        let Some(inner) = text.trim().strip_prefix('<').and_then(|rest| rest.strip_suffix('>'))
+        else {
             return self.by_dn(text);
         };
         let (kind, value) = inner.split_once('=')?;
@@ -336,11 +378,15 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
-    (0..text.len()).step_by(2).map(|place| u8::from_str_radix(&text[place..place + 2], 16).ok()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|place| u8::from_str_radix(&text[place..place + 2], 16).ok())
+        .collect()
 }
 
 fn compare(value: &[u8], bound: &[u8], syntax: Syntax) -> std::cmp::Ordering {
-    let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok());
+    let number =
+        |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok());
     if syntax == Syntax::Number
         && let (Some(value), Some(bound)) = (number(value), number(bound))
     {

@@ -20,7 +20,8 @@ impl Ad {
     pub fn emigrate(&mut self, who: impl Into<Who>) -> Migrant {
         let id = self.need(who);
         let entry = self.entry(id);
-        let (guid, kind, name, mut attributes) = (entry.guid, entry.kind, entry.name.clone(), entry.attributes.clone());
+        let (guid, kind, name, mut attributes) =
+            (entry.guid, entry.kind, entry.name.clone(), entry.attributes.clone());
         // Names of entries of this domain mean nothing in another.
         attributes.set(at::MANAGER, &[]);
         attributes.set(at::PRIMARY_GROUP_ID, &[b"513"]);

@@ -31,8 +31,16 @@ pub(crate) struct Watch {
 }
 
 /// Opens a search; from here on its connection tells it of changes.
-pub(crate) fn register(ad: &Ad, session: &mut Session, id: i64, search: &Search, base: Id, deleted_too: bool) -> Answer {
-    let simple = matches!(&search.filter, Filter::Present(name) if name.eq_ignore_ascii_case("objectClass"));
+pub(crate) fn register(
+    ad: &Ad,
+    session: &mut Session,
+    id: i64,
+    search: &Search,
+    base: Id,
+    deleted_too: bool,
+) -> Answer {
+    let simple =
+        matches!(&search.filter, Filter::Present(name) if name.eq_ignore_ascii_case("objectClass"));
     if !simple {
         let text = "000020B9: LdapErr: DSID-0C090A08, comment: The notify filter is not supported, data 0, v4563";
         return Answer::failed(Outcome::new(53, text));
@@ -42,7 +50,14 @@ pub(crate) fn register(ad: &Ad, session: &mut Session, id: i64, search: &Search,
         return Answer::failed(Outcome::new(11, text));
     }
     let selection = Selection::new(ad, &search.attributes, search.types_only);
-    session.watches.push(Watch { id, base, scope: search.scope, selection, deleted_too, since: ad.usn });
+    session.watches.push(Watch {
+        id,
+        base,
+        scope: search.scope,
+        selection,
+        deleted_too,
+        since: ad.usn,
+    });
     Answer { open: true, ..Answer::default() }
 }
 

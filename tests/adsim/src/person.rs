@@ -108,7 +108,11 @@ impl NewPerson {
     }
 
     /// An attribute of several values, text or bytes; replaces what it had.
-    pub fn with_values<V: Into<Vec<u8>>>(mut self, attribute: &str, values: impl IntoIterator<Item = V>) -> Self {
+    pub fn with_values<V: Into<Vec<u8>>>(
+        mut self,
+        attribute: &str,
+        values: impl IntoIterator<Item = V>,
+    ) -> Self {
         self.attributes.retain(|(name, _)| !name.eq_ignore_ascii_case(attribute));
         self.attributes.push((attribute.to_owned(), values.into_iter().map(Into::into).collect()));
         self

@@ -75,9 +75,11 @@ const SURNAMES: [(&str, &str); 32] = [
 ];
 
 /// Departments, each an OU below Staff; Platform is nested one deeper.
-const DEPARTMENTS: [&str; 6] = ["Engineering", "Sales", "Operations", "Finance", "Support", "Platform"];
+const DEPARTMENTS: [&str; 6] =
+    ["Engineering", "Sales", "Operations", "Finance", "Support", "Platform"];
 
-const TITLES: [&str; 6] = ["Engineer", "Account Manager", "Coordinator", "Analyst", "Specialist", "Team Lead"];
+const TITLES: [&str; 6] =
+    ["Engineer", "Account Manager", "Coordinator", "Analyst", "Specialist", "Team Lead"];
 
 /// The names used for the population, for tests to refer to.
 pub mod names {
@@ -118,12 +120,21 @@ pub(crate) fn populate(ad: &mut Ad, people: usize, mail_domain: &str) {
     }
 }
 
-fn person(number: usize, mail_domain: &str, places: &[Who], groups: &[Who; 3], manager: Option<&Who>) -> NewPerson {
+fn person(
+    number: usize,
+    mail_domain: &str,
+    places: &[Who],
+    groups: &[Who; 3],
+    manager: Option<&Who>,
+) -> NewPerson {
     let (given, given_ascii) = GIVEN[number % GIVEN.len()];
     let (surname, surname_ascii) = SURNAMES[(number / GIVEN.len() + number) % SURNAMES.len()];
     let round = number / (GIVEN.len() * SURNAMES.len());
-    let (suffix, cn_suffix) =
-        if round == 0 { (String::new(), String::new()) } else { ((round + 1).to_string(), format!(" {}", round + 1)) };
+    let (suffix, cn_suffix) = if round == 0 {
+        (String::new(), String::new())
+    } else {
+        ((round + 1).to_string(), format!(" {}", round + 1))
+    };
     let local = format!("{given_ascii}.{surname_ascii}{suffix}");
     let place = number % DEPARTMENTS.len();
     let mut sam = local.clone();

@@ -19,8 +19,12 @@ pub(crate) mod oid {
 
     /// Controls that are honoured, or that change nothing here.
     /// What a domain controller is capable of; the last, that it is a read-only one.
-    pub(crate) const CAPABILITIES: [&str; 4] =
-        ["1.2.840.113556.1.4.800", "1.2.840.113556.1.4.1670", "1.2.840.113556.1.4.1791", "1.2.840.113556.1.4.1920"];
+    pub(crate) const CAPABILITIES: [&str; 4] = [
+        "1.2.840.113556.1.4.800",
+        "1.2.840.113556.1.4.1670",
+        "1.2.840.113556.1.4.1791",
+        "1.2.840.113556.1.4.1920",
+    ];
     pub(crate) const CONTROLS: &[&str] = &[
         PAGED,
         SHOW_DELETED,

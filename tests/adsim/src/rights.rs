@@ -95,7 +95,9 @@ impl Ad {
     }
 
     fn known(&self, attribute: &str) -> AttributeId {
-        self.schema.id(attribute).unwrap_or_else(|| panic!("the schema has no attribute {attribute}"))
+        self.schema
+            .id(attribute)
+            .unwrap_or_else(|| panic!("the schema has no attribute {attribute}"))
     }
 
     /// Whether a reader sees an entry at all.
@@ -134,12 +136,15 @@ impl Ad {
 
     /// Whether a reader sees an attribute of an entry.
     pub(crate) fn readable(&self, id: Id, attribute: AttributeId) -> bool {
-        if !self.rights.members.is_empty() && attribute == crate::schema::at::MEMBER && self.rights.members.contains(&id) {
+        if !self.rights.members.is_empty()
+            && attribute == crate::schema::at::MEMBER
+            && self.rights.members.contains(&id)
+        {
             return false;
         }
-        self.rights
-            .attributes
-            .iter()
-            .all(|(hidden, container)| *hidden != attribute || container.is_some_and(|container| !self.is_within(id, container)))
+        self.rights.attributes.iter().all(|(hidden, container)| {
+            *hidden != attribute
+                || container.is_some_and(|container| !self.is_within(id, container))
+        })
     }
 }

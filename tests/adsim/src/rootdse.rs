@@ -53,12 +53,19 @@ impl Server {
 
     /// Whether a control is honoured, or changes nothing here.
     pub(crate) fn knows(&self, control: &str) -> bool {
-        oid::CONTROLS.contains(&control) && (control != oid::NOTIFICATION || self.notifications != Notifications::Unknown)
+        oid::CONTROLS.contains(&control)
+            && (control != oid::NOTIFICATION || self.notifications != Notifications::Unknown)
     }
 }
 
 /// Writes the rootDSE as the body of a SearchResultEntry.
-pub(crate) fn write(ad: &Ad, server: &Server, bound: Option<Id>, names: &[String], out: &mut Vec<u8>) {
+pub(crate) fn write(
+    ad: &Ad,
+    server: &Server,
+    bound: Option<Id>,
+    names: &[String],
+    out: &mut Vec<u8>,
+) {
     let all = names.is_empty() || names.iter().any(|name| name == "*" || name == "+");
     let entry = ber::begin(out, 0x64);
     ber::put(out, ber::OCTETS, b"");
@@ -90,7 +97,8 @@ fn attributes(ad: &Ad, server: &Server) -> Vec<(&'static str, Vec<String>)> {
     let schema = format!("CN=Schema,{configuration}");
     let settings = ad.dn_of(server.settings);
     let server_name = settings.split_once(',').map(|(_, rest)| rest.to_owned()).unwrap_or_default();
-    let strings = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+    let strings =
+        |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
     vec![
         ("currentTime", vec![generalized(server.now())]),
         ("subschemaSubentry", vec![format!("CN=Aggregate,{schema}")]),
@@ -100,16 +108,28 @@ fn attributes(ad: &Ad, server: &Server) -> Vec<(&'static str, Vec<String>)> {
         ("schemaNamingContext", vec![schema]),
         ("configurationNamingContext", vec![configuration]),
         ("rootDomainNamingContext", vec![root]),
-        ("supportedControl", strings(oid::CONTROLS).into_iter().filter(|control| server.knows(control)).collect()),
+        (
+            "supportedControl",
+            strings(oid::CONTROLS).into_iter().filter(|control| server.knows(control)).collect(),
+        ),
         ("supportedLDAPVersion", strings(&["3", "2"])),
-        ("supportedLDAPPolicies", strings(&["MaxPageSize", "MaxValRange", "MaxQueryDuration", "MaxConnIdleTime"])),
+        (
+            "supportedLDAPPolicies",
+            strings(&["MaxPageSize", "MaxValRange", "MaxQueryDuration", "MaxConnIdleTime"]),
+        ),
         ("highestCommittedUSN", vec![server.usn(ad).to_string()]),
         ("supportedSASLMechanisms", strings(&["GSSAPI", "GSS-SPNEGO", "EXTERNAL", "DIGEST-MD5"])),
         ("dnsHostName", vec![server.host.clone()]),
         ("serverName", vec![server_name]),
-        ("supportedCapabilities", strings(if server.read_only { &oid::CAPABILITIES } else { &oid::CAPABILITIES[..3] })),
+        (
+            "supportedCapabilities",
+            strings(if server.read_only { &oid::CAPABILITIES } else { &oid::CAPABILITIES[..3] }),
+        ),
         ("isSynchronized", strings(&["TRUE"])),
-        ("isGlobalCatalogReady", strings(&[if server.global_catalog_ready { "TRUE" } else { "FALSE" }])),
+        (
+            "isGlobalCatalogReady",
+            strings(&[if server.global_catalog_ready { "TRUE" } else { "FALSE" }]),
+        ),
         ("supportedExtension", strings(&[oid::START_TLS, oid::WHO_AM_I])),
         ("domainFunctionality", strings(&["7"])),
         ("forestFunctionality", strings(&["7"])),

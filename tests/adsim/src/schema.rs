@@ -157,8 +157,15 @@ impl Schema {
     }
 
     fn add(&mut self, name: &str, oid: &str, syntax: Syntax, single: bool) -> AttributeId {
-        let id = AttributeId::try_from(self.attributes.len()).unwrap_or_else(|_| panic!("no room for another attribute in the schema"));
-        self.attributes.push(Attribute { name: name.into(), oid: oid.into(), syntax, single, constructed: false });
+        let id = AttributeId::try_from(self.attributes.len())
+            .unwrap_or_else(|_| panic!("no room for another attribute in the schema"));
+        self.attributes.push(Attribute {
+            name: name.into(),
+            oid: oid.into(),
+            syntax,
+            single,
+            constructed: false,
+        });
         self.by_name.insert(name.to_ascii_lowercase(), id);
         id
     }
@@ -237,11 +244,18 @@ impl Kind {
             Self::OrganizationalUnit => &["top", "organizationalUnit"],
             Self::Group => &["top", "group"],
             Self::Person => &["top", "person", "organizationalPerson", "user"],
-            Self::InetOrgPerson => &["top", "person", "organizationalPerson", "user", "inetOrgPerson"],
-            Self::Computer => &["top", "person", "organizationalPerson", "user", "computer"],
-            Self::ManagedServiceAccount => {
-                &["top", "person", "organizationalPerson", "user", "computer", "msDS-GroupManagedServiceAccount"]
+            Self::InetOrgPerson => {
+                &["top", "person", "organizationalPerson", "user", "inetOrgPerson"]
             }
+            Self::Computer => &["top", "person", "organizationalPerson", "user", "computer"],
+            Self::ManagedServiceAccount => &[
+                "top",
+                "person",
+                "organizationalPerson",
+                "user",
+                "computer",
+                "msDS-GroupManagedServiceAccount",
+            ],
             Self::Contact => &["top", "person", "organizationalPerson", "contact"],
             Self::ForeignSecurityPrincipal => &["top", "foreignSecurityPrincipal"],
             Self::Configuration => &["top", "configuration"],
@@ -297,7 +311,10 @@ impl Kind {
 
     /// Whether entries of this kind have a `userAccountControl` and can be disabled.
     pub(crate) fn signs_in(self) -> bool {
-        matches!(self, Self::Person | Self::InetOrgPerson | Self::Computer | Self::ManagedServiceAccount)
+        matches!(
+            self,
+            Self::Person | Self::InetOrgPerson | Self::Computer | Self::ManagedServiceAccount
+        )
     }
 }
 

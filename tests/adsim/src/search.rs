@@ -115,7 +115,11 @@ impl Session {
     }
 
     /// A cookie that brings the same page for ever: the one before, or (on a first page) the answer's own.
-    pub(crate) fn repeat(&mut self, before: Option<(Vec<u8>, OpenSearch)>, own: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    pub(crate) fn repeat(
+        &mut self,
+        before: Option<(Vec<u8>, OpenSearch)>,
+        own: Option<Vec<u8>>,
+    ) -> Option<Vec<u8>> {
         match before {
             Some((cookie, open)) => {
                 self.open.retain(|other| other.serial != open.serial);
@@ -144,10 +148,21 @@ fn print(search: &Search, filter: &str) -> u64 {
 }
 
 /// Answers a search.
-pub(crate) fn run(ad: &Ad, server: &Server, session: &mut Session, id: i64, search: &Search, filter: &str, controls: &[Control]) -> Answer {
+pub(crate) fn run(
+    ad: &Ad,
+    server: &Server,
+    session: &mut Session,
+    id: i64,
+    search: &Search,
+    filter: &str,
+    controls: &[Control],
+) -> Answer {
     let unknown = |control: &Control| control.critical && !server.knows(&control.oid);
     if controls.iter().any(unknown) {
-        return Answer::failed(Outcome::new(12, "00000057: LdapErr: DSID-0C0907EE, comment: Error processing control, data 0, v4563"));
+        return Answer::failed(Outcome::new(
+            12,
+            "00000057: LdapErr: DSID-0C0907EE, comment: Error processing control, data 0, v4563",
+        ));
     }
     if search.base.is_empty() && search.scope == Scope::Base {
         let mut answer = Answer::default();
@@ -173,7 +188,8 @@ pub(crate) fn run(ad: &Ad, server: &Server, session: &mut Session, id: i64, sear
         return Answer::failed(missing(ad, &search.base));
     };
     if let Some(asked) = asked {
-        return Reading { ad, server, search, base, filter, blind: session.blind }.run(id, asked, controls);
+        return Reading { ad, server, search, base, filter, blind: session.blind }
+            .run(id, asked, controls);
     }
     if has(controls, oid::NOTIFICATION) && server.knows(oid::NOTIFICATION) {
         return notify::register(ad, session, id, search, base, deleted_too);
@@ -181,7 +197,9 @@ pub(crate) fn run(ad: &Ad, server: &Server, session: &mut Session, id: i64, sear
     let paging = match PageRequest::of(controls) {
         None => None,
         Some(Ok(page)) => Some(page),
-        Some(Err(_)) => return Answer::failed(Outcome::new(2, "the paging control cannot be read")),
+        Some(Err(_)) => {
+            return Answer::failed(Outcome::new(2, "the paging control cannot be read"));
+        }
     };
     let print = print(search, filter);
     let started = match resume(session, paging.as_ref(), print) {
@@ -191,7 +209,8 @@ pub(crate) fn run(ad: &Ad, server: &Server, session: &mut Session, id: i64, sear
     let walk = Walk { ad, server, search, base, deleted_too };
     let mut answer = walk.page(id, session, paging.as_ref(), started);
     let last = answer.cookie.as_ref().is_none_or(Vec::is_empty);
-    let refers = base == ROOT && search.scope == Scope::Subtree && !has(controls, oid::DOMAIN_SCOPE);
+    let refers =
+        base == ROOT && search.scope == Scope::Subtree && !has(controls, oid::DOMAIN_SCOPE);
     if refers && last && answer.outcome.code == 0 {
         let url = format!("ldap://{}/CN=Configuration,{}", ad.domain, ad.root_dn);
         answer.references = reference(id, &url);
@@ -204,16 +223,26 @@ fn has(controls: &[Control], oid: &str) -> bool {
 }
 
 /// Where a page begins.
-fn resume(session: &mut Session, paging: Option<&PageRequest>, print: u64) -> Result<OpenSearch, Outcome> {
+fn resume(
+    session: &mut Session,
+    paging: Option<&PageRequest>,
+    print: u64,
+) -> Result<OpenSearch, Outcome> {
     let Some(page) = paging.filter(|page| !page.cookie.is_empty()) else {
         session.next += 1;
         return Ok(OpenSearch { serial: session.next, print, position: 0, pages: 0, sent: 0 });
     };
     let Some(open) = session.find(&page.cookie).cloned() else {
-        return Err(Outcome::new(53, "00002035: LdapErr: DSID-0C090FC0, comment: Error processing control, data 0, v4563"));
+        return Err(Outcome::new(
+            53,
+            "00002035: LdapErr: DSID-0C090FC0, comment: Error processing control, data 0, v4563",
+        ));
     };
     if open.print != print {
-        return Err(Outcome::new(12, "0000202C: LdapErr: DSID-0C090FC0, comment: Error processing control, data 0, v4563"));
+        return Err(Outcome::new(
+            12,
+            "0000202C: LdapErr: DSID-0C090FC0, comment: Error processing control, data 0, v4563",
+        ));
     }
     session.open.retain(|other| other.serial != open.serial);
     Ok(open)
@@ -224,21 +253,29 @@ fn missing(ad: &Ad, base: &str) -> Outcome {
     let parts = dn::parse(base).unwrap_or_default();
     let domain = |text: &str| {
         let parts = dn::parse(text).unwrap_or_default();
-        let labels = parts.into_iter().filter(|part| part.kind == "dc").map(|part| part.value.to_lowercase());
+        let labels = parts
+            .into_iter()
+            .filter(|part| part.kind == "dc")
+            .map(|part| part.value.to_lowercase());
         labels.collect::<Vec<_>>().join(".")
     };
     let asked = domain(base);
     if !asked.is_empty() && asked != ad.domain.to_lowercase() {
         return Outcome {
             code: 10,
-            text: format!("0000202B: RefErr: DSID-0310084A, data 0, 1 access points\n\tref 1: '{asked}'\n"),
+            text: format!(
+                "0000202B: RefErr: DSID-0310084A, data 0, 1 access points\n\tref 1: '{asked}'\n"
+            ),
             matched: String::new(),
             referral: vec![format!("ldap://{asked}/{base}")],
         };
     }
     let mut best = String::new();
     for skip in 1..parts.len() {
-        let above: Vec<String> = parts[skip..].iter().map(|part| format!("{}={}", part.kind, dn::escape(&part.value))).collect();
+        let above: Vec<String> = parts[skip..]
+            .iter()
+            .map(|part| format!("{}={}", part.kind, dn::escape(&part.value)))
+            .collect();
         if let Some(id) = ad.by_dn(&above.join(",")).filter(|id| ad.visible(*id, false)) {
             best = ad.dn_of(id);
             break;
@@ -246,7 +283,9 @@ fn missing(ad: &Ad, base: &str) -> Outcome {
     }
     Outcome {
         code: 32,
-        text: format!("0000208D: NameErr: DSID-0310028C, problem 2001 (NO_OBJECT), data 0, best match of:\n\t'{best}'\n"),
+        text: format!(
+            "0000208D: NameErr: DSID-0310028C, problem 2001 (NO_OBJECT), data 0, best match of:\n\t'{best}'\n"
+        ),
         matched: best,
         referral: Vec::new(),
     }
@@ -272,7 +311,13 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// One page, or all of an unpaged search.
-    fn page(&self, id: i64, session: &mut Session, paging: Option<&PageRequest>, mut open: OpenSearch) -> Answer {
+    fn page(
+        &self,
+        id: i64,
+        session: &mut Session,
+        paging: Option<&PageRequest>,
+        mut open: OpenSearch,
+    ) -> Answer {
         let Self { ad, server, search, base, deleted_too } = *self;
         let mut answer = Answer::default();
         if let Some(page) = paging
@@ -283,19 +328,27 @@ impl Walk<'_> {
             return answer;
         }
         let page_size = paging.map_or(usize::MAX, |page| page.size).min(server.max_page_size);
-        let limit = if search.size_limit == 0 { page_size } else { page_size.min(search.size_limit) };
-        let cut_by_limit = paging.is_none() || (search.size_limit != 0 && search.size_limit < page_size);
+        let limit =
+            if search.size_limit == 0 { page_size } else { page_size.min(search.size_limit) };
+        let cut_by_limit =
+            paging.is_none() || (search.size_limit != 0 && search.size_limit < page_size);
 
         let test = Test::new(ad, &search.filter);
         let selection = Selection::new(ad, &search.attributes, search.types_only);
-        let candidates =
-            if search.scope == Scope::Base { Some(std::borrow::Cow::Owned(vec![base])) } else { test.candidates(ad, deleted_too) };
+        let candidates = if search.scope == Scope::Base {
+            Some(std::borrow::Cow::Owned(vec![base]))
+        } else {
+            test.candidates(ad, deleted_too)
+        };
         // Only walks over everybody are worth remembering.
         let mut cache = ad.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = candidates.is_none().then(|| cache.list(&selection.key));
         let mut next = None;
         let mut look = |at: Id, answer: &mut Answer| -> bool {
-            if !ad.visible(at, deleted_too) || !ad.in_scope(at, base, search.scope) || test.matches(ad, at) != Some(true) {
+            if !ad.visible(at, deleted_too)
+                || !ad.in_scope(at, base, search.scope)
+                || test.matches(ad, at) != Some(true)
+            {
                 return true;
             }
             if answer.ends.len() == limit {
@@ -318,8 +371,10 @@ impl Walk<'_> {
             if encoded.is_err() {
                 answer.frames.truncate(before);
                 answer.ends.pop();
-                answer.outcome =
-                    Outcome::new(1, "00000057: LdapErr: DSID-0C090C3D, comment: Error in attribute conversion operation, data 0, v4563");
+                answer.outcome = Outcome::new(
+                    1,
+                    "00000057: LdapErr: DSID-0C090C3D, comment: Error in attribute conversion operation, data 0, v4563",
+                );
                 return false;
             }
             true
@@ -363,7 +418,12 @@ impl Ad {
     pub(crate) fn in_scope(&self, at: Id, base: Id, scope: Scope) -> bool {
         match scope {
             Scope::Base => at == base,
-            Scope::One => at != base && self.get(at).is_some_and(|entry| entry.parent == base && !entry.kind.is_head()),
+            Scope::One => {
+                at != base
+                    && self
+                        .get(at)
+                        .is_some_and(|entry| entry.parent == base && !entry.kind.is_head())
+            }
             Scope::Subtree => self.is_under(at, base),
         }
     }

@@ -104,7 +104,9 @@ impl Builder {
     /// Fills the directory and begins to listen.
     pub async fn start(self) -> io::Result<Sim> {
         let builder = self.clone();
-        let (ad, service) = tokio::task::spawn_blocking(move || builder.furnish()).await.map_err(io::Error::other)?;
+        let (ad, service) = tokio::task::spawn_blocking(move || builder.furnish())
+            .await
+            .map_err(io::Error::other)?;
         let authority = Arc::new(Mutex::new(Arc::new(Authority::new("adsim CA")?)));
         Sim::listen(self, Arc::new(RwLock::new(ad)), authority, service)
     }
@@ -159,7 +161,12 @@ impl Sim {
         }
     }
 
-    fn listen(settings: Builder, directory: Arc<RwLock<Ad>>, authority: Arc<Mutex<Arc<Authority>>>, service: Id) -> io::Result<Self> {
+    fn listen(
+        settings: Builder,
+        directory: Arc<RwLock<Ad>>,
+        authority: Arc<Mutex<Arc<Authority>>>,
+        service: Id,
+    ) -> io::Result<Self> {
         let host = format!("{}.{}", settings.server.to_ascii_lowercase(), settings.domain);
         let (ntds, changes) = {
             let mut ad = directory.write().unwrap_or_else(PoisonError::into_inner);
@@ -207,7 +214,8 @@ impl Sim {
     /// Another domain controller of the same directory and authority, with its own name, invocationId, faults and log.
     pub fn replica(&self, name: &str) -> io::Result<Self> {
         let settings = self.settings.clone().server_name(name);
-        let (directory, authority) = (Arc::clone(&self.shared.directory), Arc::clone(&self.authority));
+        let (directory, authority) =
+            (Arc::clone(&self.shared.directory), Arc::clone(&self.authority));
         Self::listen(settings, directory, authority, self.service)
     }
 
@@ -363,7 +371,11 @@ impl Sim {
     /// Gives the server another invocationId, as a restore does.
     pub fn set_invocation_id(&self, id: Uuid) {
         let settings = self.shared.server().settings;
-        self.edit(|ad| ad.change(settings, &[at::INVOCATION_ID]).attributes.set(at::INVOCATION_ID, &[&id.to_bytes_le()]));
+        self.edit(|ad| {
+            ad.change(settings, &[at::INVOCATION_ID])
+                .attributes
+                .set(at::INVOCATION_ID, &[&id.to_bytes_le()])
+        });
     }
 
     /// The DN of the server's NTDS Settings, its dsServiceName.
@@ -437,7 +449,11 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// Listens on both ports.
-fn run(shared: &Arc<Shared>, sockets: [TcpSocket; 2], stop: &CancellationToken) -> io::Result<TaskTracker> {
+fn run(
+    shared: &Arc<Shared>,
+    sockets: [TcpSocket; 2],
+    stop: &CancellationToken,
+) -> io::Result<TaskTracker> {
     let tracker = TaskTracker::new();
     for (socket, tls) in sockets.into_iter().zip([true, false]) {
         let listener = socket.listen(BACKLOG)?;
@@ -447,7 +463,13 @@ fn run(shared: &Arc<Shared>, sockets: [TcpSocket; 2], stop: &CancellationToken) 
     Ok(tracker)
 }
 
-async fn accept(shared: Arc<Shared>, listener: TcpListener, tls: bool, stop: CancellationToken, tracker: TaskTracker) {
+async fn accept(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    tls: bool,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+) {
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,

@@ -4,7 +4,10 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    SanType,
+};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -50,7 +53,12 @@ impl Authority {
     }
 
     /// A server's TLS configuration with a certificate of this authority (or of none).
-    pub(crate) fn server(&self, certificate: Certificate, host: &str, ip: IpAddr) -> io::Result<Arc<ServerConfig>> {
+    pub(crate) fn server(
+        &self,
+        certificate: Certificate,
+        host: &str,
+        ip: IpAddr,
+    ) -> io::Result<Arc<ServerConfig>> {
         let names = match certificate {
             Certificate::WrongName => vec!["elsewhere.example.net".to_owned()],
             _ => vec![host.to_owned(), "localhost".to_owned()],

@@ -15,11 +15,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers a bind and a search with these bytes, as far as the gate lets them through. Panics if ldap3 does, or waits for ever.
 pub fn check(bytes: &[u8]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for request in [Op::Other(0), Op::Other(3)] {
         let answers = admitted(bytes, request);
         if !answers.is_empty() {
-            let done = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(request, &answers)).await });
+            let done = runtime
+                .block_on(async { tokio::time::timeout(PATIENCE, ask(request, &answers)).await });
             assert!(done.is_ok(), "ldap3 hangs on what was let through");
         }
     }
@@ -44,7 +46,8 @@ async fn ask(request: Op, answers: &[Frame]) {
     theirs.set_nonblocking(true).expect("a socket");
     let mut server = UnixStream::from_std(ours).expect("a socket");
     let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(theirs));
-    let (connection, mut ldap) = LdapConnAsync::with_settings(settings, "ldapi://fuzz").await.expect("a connection");
+    let (connection, mut ldap) =
+        LdapConnAsync::with_settings(settings, "ldapi://fuzz").await.expect("a connection");
     let client = async {
         if request == Op::Other(0) {
             let _ = ldap.simple_bind("somebody", "secret").await;

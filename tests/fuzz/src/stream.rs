@@ -28,7 +28,11 @@ fn whole(bytes: &[u8]) -> (Vec<Frame>, Option<FrameError>) {
     let mut end = None;
     let cost = allocation_counter::measure(|| end = drain(&mut buffer, &mut frames));
     let kept = (frames.capacity() * size_of::<Frame>()) as u64;
-    assert!(cost.bytes_max <= 2 * bytes.len() as u64 + 4 * kept + ROOM, "{cost:?} for {} bytes", bytes.len());
+    assert!(
+        cost.bytes_max <= 2 * bytes.len() as u64 + 4 * kept + ROOM,
+        "{cost:?} for {} bytes",
+        bytes.len()
+    );
     (frames, end)
 }
 
@@ -38,7 +42,10 @@ fn drain(buffer: &mut BytesMut, frames: &mut Vec<Frame>) -> Option<FrameError> {
         let before = buffer.len();
         match frame::split(buffer) {
             Ok(Some(frame)) => {
-                assert!(!frame.bytes.is_empty() && frame.bytes.len() + buffer.len() == before, "a message is taken off the front");
+                assert!(
+                    !frame.bytes.is_empty() && frame.bytes.len() + buffer.len() == before,
+                    "a message is taken off the front"
+                );
                 frames.push(frame);
             }
             Ok(None) => return None,
@@ -57,7 +64,10 @@ fn pieces(mut bytes: &[u8], chunks: &mut dyn FnMut() -> usize) -> (Vec<Frame>, O
     let mut buffer = BytesMut::new();
     loop {
         let end = drain(&mut buffer, &mut frames);
-        assert!(end.is_some() || buffer.capacity() > buffer.len(), "there is room for the next read");
+        assert!(
+            end.is_some() || buffer.capacity() > buffer.len(),
+            "there is room for the next read"
+        );
         assert!(buffer.len() <= MAX_FRAME, "no more is collected than a message may have");
         if end.is_some() || bytes.is_empty() {
             return (frames, end);
@@ -72,7 +82,11 @@ fn pieces(mut bytes: &[u8], chunks: &mut dyn FnMut() -> usize) -> (Vec<Frame>, O
 fn check_frame(frame: &Frame) {
     assert!(frame.message_id >= 0);
     let mut copy = BytesMut::from(&frame.bytes[..]);
-    assert_eq!(frame::split(&mut copy).as_ref(), Ok(&Some(frame.clone())), "it is let through on its own, too");
+    assert_eq!(
+        frame::split(&mut copy).as_ref(),
+        Ok(&Some(frame.clone())),
+        "it is let through on its own, too"
+    );
     assert!(frame.is_notice() || frame.result().is_some() == is_result(frame.op));
     let structure = read_by_ldap3(&frame.bytes);
     if frame.op == Op::SearchResultEntry {
@@ -85,7 +99,9 @@ fn check_frame(frame: &Frame) {
 /// What ldap3's parser makes of a message: all of it, at a price that is known, and of the structure that we saw.
 fn read_by_ldap3(bytes: &Bytes) -> StructureTag {
     let mut read = None;
-    let cost = allocation_counter::measure(|| read = Some(parse_tag(bytes).map(|(rest, tag)| (rest.len(), tag))));
+    let cost = allocation_counter::measure(|| {
+        read = Some(parse_tag(bytes).map(|(rest, tag)| (rest.len(), tag)))
+    });
     // A two-byte element becomes a StructureTag, and a vector of them has room for up to twice as many, and is copied as it grows.
     let limit = bytes.len() as u64 * 3 * (size_of::<StructureTag>() as u64 + 8) + ROOM;
     assert!(cost.bytes_max <= limit, "{cost:?} for {} bytes", bytes.len());
@@ -106,12 +122,17 @@ fn assert_same(element: ber::Element<'_>, seen: &StructureTag) {
     };
     assert_eq!((class, u64::from(element.tag & ber::NUMBER)), (seen.class, seen.id));
     match &seen.payload {
-        PL::P(content) => assert!(element.tag & ber::CONSTRUCTED == 0 && content == element.content),
+        PL::P(content) => {
+            assert!(element.tag & ber::CONSTRUCTED == 0 && content == element.content)
+        }
         PL::C(children) => {
             assert_ne!(element.tag & ber::CONSTRUCTED, 0);
             let mut elements = ber::Elements::new(element.content);
             for child in children {
-                assert_same(elements.take().expect("well-formed").expect("as many as ldap3 sees"), child);
+                assert_same(
+                    elements.take().expect("well-formed").expect("as many as ldap3 sees"),
+                    child,
+                );
             }
             assert!(elements.take().expect("well-formed").is_none(), "and no more");
         }
@@ -128,7 +149,11 @@ fn check_entry(bytes: &[u8], structure: &StructureTag) {
     }
     if let Ok(entry) = EntryRef::parse(bytes) {
         for attribute in entry.attributes().flatten() {
-            assert_eq!(attribute.values().len(), attribute.values().count(), "the number of values is known beforehand");
+            assert_eq!(
+                attribute.values().len(),
+                attribute.values().count(),
+                "the number of values is known beforehand"
+            );
             assert!(!attribute.name.contains(&b';'));
         }
     }
@@ -144,7 +169,10 @@ fn exhaust(bytes: &[u8]) -> Option<usize> {
         match attribute {
             Ok(attribute) => {
                 values += attribute.values().count();
-                assert!(attribute.is("range") || attribute.range().is_none_or(|r| r.high.is_none_or(|h| r.low <= h)));
+                assert!(
+                    attribute.is("range")
+                        || attribute.range().is_none_or(|r| r.high.is_none_or(|h| r.low <= h))
+                );
             }
             Err(_) => is_over = true,
         }
@@ -170,13 +198,19 @@ fn check_answer(frame: &Frame, structure: StructureTag) {
         _ => {
             let theirs = ldap3::LdapResult::from(Tag::StructureTag(operation));
             let ours = frame.result().expect("a result");
-            assert_eq!((ours.code, ours.matched_dn, ours.diagnostic), (theirs.rc, &*theirs.matched, &*theirs.text));
+            assert_eq!(
+                (ours.code, ours.matched_dn, ours.diagnostic),
+                (theirs.rc, &*theirs.matched, &*theirs.text)
+            );
         }
     }
 }
 
 fn is_result(op: Op) -> bool {
-    !matches!(op, Op::SearchResultEntry | Op::SearchResultReference | Op::IntermediateResponse | Op::Other(_))
+    !matches!(
+        op,
+        Op::SearchResultEntry | Op::SearchResultReference | Op::IntermediateResponse | Op::Other(_)
+    )
 }
 
 /// The readers on bytes that no gate has looked at.

@@ -5,7 +5,9 @@ use fuzz::{mutation, stream};
 use libfuzzer_sys::{fuzz_crossover, fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut dice = mutation::Dice(bytes.iter().fold(bytes.len() as u64, |sum, byte| sum.wrapping_mul(31) ^ u64::from(*byte)));
+    let mut dice = mutation::Dice(
+        bytes.iter().fold(bytes.len() as u64, |sum, byte| sum.wrapping_mul(31) ^ u64::from(*byte)),
+    );
     stream::check(bytes, &mut || 1 + dice.below(300));
 });
 

@@ -8,7 +8,9 @@ use fuzz::{corpus, driver, stream};
 
 /// How long mutations are tried; `FUZZ_SECONDS` says otherwise.
 fn budget(default: u64) -> Duration {
-    Duration::from_secs(std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default))
+    Duration::from_secs(
+        std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default),
+    )
 }
 
 /// A seed nobody has tried; `FUZZ_SEED` repeats one that was printed.

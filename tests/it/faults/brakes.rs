@@ -10,14 +10,14 @@ use super::{DAY, HOUR, again, dn_of, followed, guid_of, see_tombstones, sync, ti
 use crate::firm::{Firm, alice};
 use crate::world::{Company, Loss, guid};
 
-const SETTLE: Duration = Duration::from_mins(11);
+const GRACE_PERIOD: Duration = Duration::from_mins(11);
 
 #[test]
 fn no_user_comes_back_while_it_cannot_be_told_whether_the_account_has_expired() {
     let mut company = Company::running(40);
     (company.person(7).pro, company.person(7).basic) = (false, false);
     company.run(&Loss::default());
-    company.later(company.limits.settle);
+    company.later(company.limits.grace_period);
     company.run(&Loss::default());
     assert_eq!(company.status(7), Status::Suspended);
     // The contract has ended, and the clocks disagree.
@@ -56,7 +56,7 @@ fn two_observations_of_an_absence_have_to_show_the_same_cause() {
     let mut company = Company::running(40);
     (company.person(7).pro, company.person(7).basic) = (false, false);
     company.run(&Loss::default());
-    company.later(company.limits.settle.saturating_sub(Duration::from_secs(30)));
+    company.later(company.limits.grace_period.saturating_sub(Duration::from_secs(30)));
     // In a group again, and just now out of sight.
     company.person(7).basic = true;
     let loss = Loss { hidden: [guid(7)].into(), ..Loss::default() };
@@ -64,7 +64,7 @@ fn two_observations_of_an_absence_have_to_show_the_same_cause() {
     company.later(Duration::from_secs(31));
     company.run(&loss);
     assert_eq!(company.status(7), Status::Active, "missed for half a minute: {:?}", company.user(7).causes.weightiest());
-    company.later(company.limits.settle);
+    company.later(company.limits.grace_period);
     company.run(&loss);
     assert_eq!(company.status(7), Status::Suspended);
 }
@@ -82,7 +82,7 @@ async fn a_group_that_loses_half_of_its_people_waits_for_an_operator_at_every_ru
     let held = firm.sync().await.held;
     assert!(held >= 5, "{held} wait");
     for _ in 0..2 {
-        firm.later(SETTLE);
+        firm.later(GRACE_PERIOD);
         assert_eq!(firm.sync().await.held, held, "nobody has approved anything");
     }
     for user in &direct {
@@ -102,7 +102,7 @@ async fn a_user_who_leaves_the_pro_group_is_basic_where_basic_is_the_primary_gro
         ad.remove_member(names::PRO_NESTED, guid_of(&user));
     });
     firm.sync().await;
-    firm.later(SETTLE);
+    firm.later(GRACE_PERIOD);
     let run = firm.sync().await;
     assert_eq!(again(&firm, &user).await.tier, Tier::Basic, "{run:?}");
 }
@@ -116,7 +116,7 @@ async fn a_person_who_leaves_a_group_that_lists_primary_members_only_is_without_
     let user = firm.users().await.remove(0);
     firm.sim.edit(|ad| ad.set(guid_of(&user), "primaryGroupID", "514"));
     firm.sync().await;
-    firm.later(SETTLE);
+    firm.later(GRACE_PERIOD);
     let run = firm.sync().await;
     let user = again(&firm, &user).await;
     assert_eq!(user.causes.weightiest().map(|c| c.reason), Some(Reason::NoGroup), "{run:?}");
@@ -175,7 +175,7 @@ async fn an_ou_half_moved_and_half_deleted_one_by_one_is_one_event() {
 #[test]
 fn a_group_that_is_emptied_one_by_one_is_held_where_one_run_would_hold_it() {
     let mut company = Company::running(90);
-    company.limits.settle = Duration::ZERO;
+    company.limits.grace_period = Duration::ZERO;
     // The basic group alone holds 60 of them; the class allows five in a window, so the limit is lifted.
     for limit in company.limits.classes.values_mut() {
         *limit = rosterd::reconcile::Limit { percent: 100, at_least: 1_000, at_most: None };
@@ -228,7 +228,7 @@ async fn a_full_read_that_began_earlier_gives_no_user_back_who_was_seen_disabled
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_may_be_behind_gives_no_user_back_at_once() {
-    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let other = firm.sim.replica("DC2").unwrap();
     let url = ServerUrl::parse(&other.ldaps_url()).unwrap();
     firm.reconfigure(|c| c.settings.servers.push(url));

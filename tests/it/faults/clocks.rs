@@ -8,7 +8,7 @@ use rosterd::engine::{Cron, Directory};
 use rosterd::model::{RunState, Status, Trigger, User};
 use rosterd::store::Run;
 
-use super::{DAY, HOUR, TEN_YEARS, again, dn_of, followed, guid_of, hardly_ever, position, tick};
+use super::{DAY, HOUR, TEN_YEARS, again, checkpoint, dn_of, followed, guid_of, hardly_ever, tick};
 use crate::firm::{Firm, alice};
 use crate::hooks::until;
 
@@ -73,12 +73,12 @@ async fn a_clock_that_is_behind_does_not_make_stored_instants_look_old() {
     leave_all_groups(&firm, &user);
     firm.sync().await;
     let name = firm.engine.directory("corp").unwrap().config.name.clone();
-    let settling = firm.engine.store.settling(&name).await.unwrap();
+    let grace_periods = firm.engine.store.grace_periods(&name).await.unwrap();
     // The machine starts with a clock of ten years ago; the directory's server knows better.
     firm.clock.set_back(TEN_YEARS);
     firm.sync().await;
     firm.engine.remind().await.unwrap();
-    assert_eq!(firm.engine.store.settling(&name).await.unwrap()[0].first_seen, settling[0].first_seen);
+    assert_eq!(firm.engine.store.grace_periods(&name).await.unwrap()[0].first_seen, grace_periods[0].first_seen);
     firm.clock.advance(TEN_YEARS);
     firm.sync().await;
     assert_eq!(again(&firm, &user).await.status(), Status::Active, "missed for seconds, not for years");
@@ -97,7 +97,7 @@ async fn all_people_are_read_every_night_although_the_clock_was_ahead_for_one() 
         full += u32::from(tick(&firm).await.mode == "full");
     }
     assert!(full >= 9, "{full} full reads in ten nights");
-    assert!(position(&firm).await.is_some_and(|p| p.full_at <= firm.clock.now()));
+    assert!(checkpoint(&firm).await.is_some_and(|p| p.full_at <= firm.clock.now()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +118,7 @@ async fn a_pause_of_four_hours_ends_after_four_hours_although_the_clock_was_ahea
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_approval_given_while_the_clock_was_ahead_expires_after_a_day() {
-    let firm = Firm::of(120, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::of(120, |c| c.limits.grace_period = Duration::ZERO).await;
     firm.later(TEN_YEARS);
     assert!(firm.sync().await.held > 50);
     firm.sim.faults().push(adsim::Fault::new(adsim::When::search().containing("objectcategory=person"), adsim::What::Cut).always());
@@ -174,23 +174,23 @@ async fn an_expiry_while_the_server_cannot_be_reached_is_only_delayed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_look_that_fails_is_tried_less_and_less_often() {
-    let firm = Firm::running(30, |c| c.limits.settle = Duration::from_secs(2)).await;
+async fn a_recheck_that_fails_is_tried_less_and_less_often() {
+    let firm = Firm::running(30, |c| c.limits.grace_period = Duration::from_secs(2)).await;
     let user = firm.users().await.remove(0);
     firm.sim.edit(|ad| ad.purge(guid_of(&user)));
     firm.sync().await;
     firm.sim.crash().await.unwrap();
     let (_, keeping) = keep(&firm);
-    until("an attempt that fails", async || runs_of(&firm, Trigger::SecondLook).await.pop()).await;
+    until("an attempt that fails", async || runs_of(&firm, Trigger::Recheck).await.pop()).await;
     let failed = until("another attempt", async || {
-        let failed = runs_of(&firm, Trigger::SecondLook).await;
+        let failed = runs_of(&firm, Trigger::Recheck).await;
         (failed.len() > 1).then_some(failed)
     })
     .await;
     keeping.abort();
     let apart = failed[0].started_at.since(failed[1].started_at);
     assert!(apart >= Duration::from_secs(5), "{apart:?}");
-    // One for the failed run at the start, at most one for second looks.
+    // One for the failed run at the start, at most one for rechecks.
     assert!(firm.events("run.failed").await.len() <= 2, "the same failure is told once");
 }
 

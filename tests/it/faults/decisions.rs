@@ -46,7 +46,7 @@ async fn four_deletions_over_the_limit() -> (Firm, Vec<User>) {
 
 /// A firm whose configuration excludes two users by mistake: their suspension waits.
 async fn two_excluded_by_mistake() -> (Firm, usize, Vec<User>) {
-    let firm = Firm::running(100, |c| c.limits.settle = std::time::Duration::ZERO).await;
+    let firm = Firm::running(100, |c| c.limits.grace_period = std::time::Duration::ZERO).await;
     let users: Vec<User> = firm.users().await.into_iter().take(2).collect();
     let addresses: Vec<String> = users.iter().map(|u| u.addresses.primary.clone().expect("an address").to_string()).collect();
     let before = firm.active().await;
@@ -293,21 +293,25 @@ async fn an_operators_write_is_a_run_before_it_changes_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_run_after_a_repin_only_plans_although_another_was_reading_meanwhile() {
-    let firm = Firm::running(60, |c| c.limits.settle = std::time::Duration::ZERO).await;
+async fn the_first_run_after_a_rebaseline_only_plans_although_another_was_reading_meanwhile() {
+    let firm = Firm::running(60, |c| c.limits.grace_period = std::time::Duration::ZERO).await;
     let before = firm.active().await;
     let reading = "objectcategory=person)(objectclass=user";
     firm.sim.faults().push(Fault::new(When::search().containing(reading), What::Delay(std::time::Duration::from_secs(2))));
     let directory = firm.engine.directory("corp").unwrap();
     let mut progress = directory.progress();
-    let repin = async {
+    let rebaseline = async {
         progress.wait_for(|p| p.phase == "reading").await.unwrap();
-        firm.engine.repin("corp", &alice()).await.unwrap();
+        firm.engine.rebaseline("corp", &alice()).await.unwrap();
     };
-    let (run, ()) = tokio::join!(firm.sync(), repin);
+    let (run, ()) = tokio::join!(firm.sync(), rebaseline);
     assert_eq!(run.error, None);
     let state = firm.engine.store.directory(&directory.config.name).await.unwrap();
-    assert_eq!((state.position, state.counts == rosterd::reconcile::AttributeCounts::default()), (None, true), "what repin set stays");
+    assert_eq!(
+        (state.checkpoint, state.counts == rosterd::reconcile::AttributeCounts::default()),
+        (None, true),
+        "what rebaseline set stays"
+    );
     let leaver = firm.users().await.remove(0);
     firm.sim.edit(|ad| {
         for group in [names::BASIC, names::PRO, names::PRO_NESTED] {
@@ -322,7 +326,7 @@ async fn the_first_run_after_a_repin_only_plans_although_another_was_reading_mea
 async fn people_of_a_plan_whose_approval_expired_wait_again_in_sight() {
     let firm = Firm::of(120, |c| {
         c.full = hardly_ever();
-        c.limits.settle = std::time::Duration::ZERO;
+        c.limits.grace_period = std::time::Duration::ZERO;
     })
     .await;
     firm.sim.edit(|ad| {

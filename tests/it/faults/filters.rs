@@ -61,7 +61,7 @@ async fn whoever_leaves_the_group_of_the_filter_and_is_in_no_other_is_out_of_sco
         let user = firm.users().await.remove(0);
         leave_all(&firm, &user);
         let run = tick(&firm).await;
-        assert_eq!(run.mode, "delta", "{run:?}");
+        assert_eq!(run.mode, "incremental", "{run:?}");
         if form("x").contains("employeeType") {
             // The other half of the filter asks for an attribute that nobody shows: it cannot be told.
             assert_eq!(again(&firm, &user).await.status(), Status::Active, "{}", form("x"));

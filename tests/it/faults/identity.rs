@@ -9,7 +9,7 @@ use rosterd::engine::{DirectoryConfig, Invitation, Request, Selection};
 use rosterd::model::*;
 use rosterd::store::Run;
 
-use super::{again, dn_of, followed, guid_of, hardly_ever, plan, position, see_tombstones, sync, tick};
+use super::{again, checkpoint, dn_of, followed, guid_of, hardly_ever, plan, see_tombstones, sync, tick};
 use crate::firm::{Firm, alice, config};
 
 fn name(text: &str) -> DirectoryName {
@@ -44,7 +44,7 @@ async fn settle(firm: &Firm, of: &str) {
 async fn two_offices() -> Firm {
     let firm = Firm::of(60, |c| {
         c.full = hardly_ever();
-        c.limits.settle = Duration::ZERO;
+        c.limits.grace_period = Duration::ZERO;
     })
     .await;
     let root = firm.sim.root_dn();
@@ -90,7 +90,7 @@ async fn a_user_whose_entry_moves_to_another_directory_of_the_account_moves_with
         let second = if first == "corp" { "emea" } else { "corp" };
         for of in [first, second] {
             let run = tick_of(&firm, of).await;
-            assert_eq!((run.error.as_deref(), run.counts.suspend, run.held, run.mode.as_str()), (None, 0, 0, "delta"), "{run:?}");
+            assert_eq!((run.error.as_deref(), run.counts.suspend, run.held, run.mode.as_str()), (None, 0, 0, "incremental"), "{run:?}");
         }
         let now = again(&firm, &user).await;
         assert_eq!((now.status(), directory_of(&now), now.id), (Status::Active, "emea", user.id), "{first} first");
@@ -197,7 +197,7 @@ async fn a_person_whom_two_directories_show_stays_with_the_first_and_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leaver_whose_entry_only_another_domain_shows_leaves() {
-    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let other = firm.sim.replica("DC2").expect("another controller");
     let corp = firm.engine.directory("corp").expect("corp").config.clone();
     let mut emea = corp.clone();
@@ -226,7 +226,7 @@ async fn a_leaver_whose_entry_only_another_domain_shows_leaves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_under_another_name_takes_its_people_over_and_leavers_leave() {
-    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     see_tombstones(&firm).await;
     let users = firm.users().await;
     let active = firm.active().await;
@@ -250,7 +250,7 @@ async fn a_directory_under_another_name_takes_its_people_over_and_leavers_leave(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_come_back_under_a_directory_of_another_name_when_their_domain_was_given_back_and_claimed_again() {
-    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
     let mut renamed = firm.engine.directory("corp").unwrap().config.clone();
     renamed.name = name("corp2");
@@ -267,7 +267,7 @@ async fn people_come_back_under_a_directory_of_another_name_when_their_domain_wa
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_is_split_into_three_and_merged_again_loses_no_leaver() {
-    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     see_tombstones(&firm).await;
     let root = firm.sim.root_dn();
     let corp = firm.engine.directory("corp").unwrap().config.clone();
@@ -364,11 +364,11 @@ async fn an_entry_restored_after_its_user_was_relinked_is_quarantined_and_holds_
     }
     assert_eq!(quarantine(&firm, "corp").await, [QuarantineReason::IdTaken]);
     assert_eq!(firm.events("user.quarantined").await.iter().filter(|e| e["data"]["after"]["reason"] == "id-taken").count(), 1, "told once");
-    let before = position(&firm).await;
+    let before = checkpoint(&firm).await;
     firm.sim.edit(|ad| ad.set(dn_of(&users[1]).as_str(), "title", "Chief"));
     let run = tick(&firm).await;
     let sync = firm.sync().await;
-    assert_eq!((run.mode.as_str(), run.dropped, sync.dropped, position(&firm).await != before), ("delta", 0, 0, true));
+    assert_eq!((run.mode.as_str(), run.dropped, sync.dropped, checkpoint(&firm).await != before), ("incremental", 0, 0, true));
     // The remedy works: the other entry goes, and the user returns to this one.
     firm.sim.edit(|ad| ad.delete(new));
     tick(&firm).await;
@@ -380,7 +380,7 @@ async fn an_entry_restored_after_its_user_was_relinked_is_quarantined_and_holds_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_protected_person_stays_protected_after_a_relink() {
-    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     see_tombstones(&firm).await;
     let user = firm.users().await.remove(0);
     let mail = user.addresses.primary.clone().unwrap();
@@ -504,7 +504,7 @@ async fn a_disabled_person_who_is_invited_is_suspended_by_the_next_tick() {
         firm.engine.invite("acme", &["gone@example.com".to_owned()], &alice()).await.unwrap();
         assert_eq!(firm.sign_in("gone@example.com", None).await.as_str(), "allow");
         let run = tick(&firm).await;
-        assert_eq!((run.mode.as_str(), run.error.as_deref()), ("delta", None));
+        assert_eq!((run.mode.as_str(), run.error.as_deref()), ("incremental", None));
         let now = firm.user("gone@example.com").await;
         assert_eq!(now.causes.weightiest().map(|c| c.reason), Some(Reason::Disabled), "{filter:?} {groups}");
         // It is asked for once.
@@ -585,7 +585,7 @@ async fn a_section_that_says_what_its_name_was_goes_on_where_the_old_one_ended()
             ad.disable(guid_of(&users[1]));
         });
         let run = tick_of(&firm, "berlin").await;
-        // With `rename-from` the first request is made before the run that renames; the position is found by the next one.
+        // With `rename-from` the first request is made before the run that renames; the checkpoint is found by the next one.
         let run = if configured { tick_of(&firm, "berlin").await.error.map_or(run, |error| panic!("{error}")) } else { run };
         assert_eq!((run.error.as_deref(), run.counts.suspend, run.counts.link, run.held), (None, 1, 0, 1), "{run:?}");
         assert_eq!(again(&firm, &users[0]).await.status(), Status::Suspended);
@@ -608,13 +608,13 @@ async fn a_directory_with_people_of_its_own_does_not_become_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_of_a_removed_directory_fail_no_run_of_another_domain() {
-    let firm = Firm::of(40, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::of(40, |c| c.limits.grace_period = Duration::ZERO).await;
     let london = Sim::builder().seed(77).people(20).domain("emea.example.com").mail_domain("example.net").start().await.expect("another domain");
     let folder = tempfile::tempdir().expect("a folder");
     let corp = firm.engine.directory("corp").expect("corp").config.clone();
     let mut emea = config(&london, folder.path());
     emea.name = name("emea");
-    emea.limits.settle = Duration::ZERO;
+    emea.limits.grace_period = Duration::ZERO;
     let mut rules = firm.engine.configured().rules.clone();
     rules.trusted.insert(Domain::parse("example.net").expect("a domain"));
     firm.engine.reconfigure(vec![corp.clone(), emea], rules);
@@ -636,7 +636,7 @@ async fn users_of_a_removed_directory_fail_no_run_of_another_domain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejection_follows_its_users_to_a_directory_of_another_name() {
     for named in [false, true] {
-        let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+        let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
         see_tombstones(&firm).await;
         let leavers: Vec<User> = firm.users().await.into_iter().filter(|u| u.status() == Status::Active).step_by(3).collect();
         firm.sim.edit(|ad| leavers.iter().for_each(|leaver| ad.delete(guid_of(leaver))));

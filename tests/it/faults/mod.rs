@@ -19,7 +19,7 @@ use std::time::Duration;
 use adsim::{NewPerson, names};
 use rosterd::engine::{Cron, DirectoryConfig, Request};
 use rosterd::model::{Trigger, User};
-use rosterd::reconcile::Position;
+use rosterd::reconcile::Checkpoint;
 use rosterd::store::{HeldPlan, Run};
 
 use crate::firm::{Firm, alice};
@@ -59,16 +59,16 @@ pub(crate) async fn sync(firm: &Firm, name: &str) -> Run {
     firm.engine.run(&directory, Request::full(Trigger::Manual, Some(alice()))).await.expect("a run")
 }
 
-pub(crate) async fn position(firm: &Firm) -> Option<Position> {
+pub(crate) async fn checkpoint(firm: &Firm) -> Option<Checkpoint> {
     let name = firm.engine.directory("corp").expect("corp").config.name.clone();
-    firm.engine.store.directory(&name).await.expect("its state").position
+    firm.engine.store.directory(&name).await.expect("its state").checkpoint
 }
 
 /// A firm whose people are all known, whose deleted objects are visible, and whose changes are followed.
 pub(crate) async fn followed(people: usize, adapt: impl FnOnce(&mut DirectoryConfig)) -> Firm {
     let firm = Firm::running(people, |config| {
         config.full = hardly_ever();
-        config.limits.settle = Duration::ZERO;
+        config.limits.grace_period = Duration::ZERO;
         adapt(config);
     })
     .await;

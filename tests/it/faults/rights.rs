@@ -34,7 +34,7 @@ async fn a_right_that_is_lost_everywhere_takes_nothing_from_the_people_of_an_inc
         }
     });
     let run = tick(&firm).await;
-    assert_eq!((run.mode.as_str(), lost(&firm, &users).await), ("delta", 0), "{run:?}");
+    assert_eq!((run.mode.as_str(), lost(&firm, &users).await), ("incremental", 0), "{run:?}");
     assert!(run.warnings.iter().any(|w| w.starts_with("proxyAddresses is no longer shown")), "{run:?}");
     let mut titles = 0;
     for user in &users {
@@ -118,7 +118,7 @@ async fn a_run_over_some_people_looks_at_the_canaries() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_accounts_entry_may_be_tidied_up() {
-    let firm = Firm::of(60, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::of(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let service = firm.sim.service_dn();
     firm.sim.edit(|ad| {
         for attribute in ["description", "displayName", "mail", "title"] {
@@ -166,7 +166,7 @@ async fn a_manager_who_is_deleted_is_no_loss_of_rights() {
     firm.sim.edit(|ad| ad.delete(guid_of(&users[1])));
     firm.later(Duration::from_mins(15));
     let run = tick(&firm).await;
-    assert_eq!((run.mode.as_str(), again(&firm, &users[1]).await.status()), ("delta", Status::Suspended), "{run:?}");
+    assert_eq!((run.mode.as_str(), again(&firm, &users[1]).await.status()), ("incremental", Status::Suspended), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

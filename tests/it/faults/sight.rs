@@ -58,7 +58,7 @@ async fn a_tick_reads_everybody_when_the_question_for_changes_is_cut() {
     firm.sim.faults().push(Fault::new(asks_for_changes(), What::Cut).always());
     let run = tick(&firm).await;
     assert_eq!((run.mode.as_str(), run.state, run.counts.suspend), ("full", RunState::Succeeded, 1), "{run:?}");
-    assert!(run.because.as_deref().is_some_and(|why| why.starts_with("changes cannot be asked for")), "{run:?}");
+    assert!(run.full_read_reason.as_deref().is_some_and(|why| why.starts_with("changes cannot be asked for")), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +71,11 @@ async fn a_server_is_never_asked_for_changes_without_incremental() {
     let user = firm.users().await.remove(0);
     firm.sim.edit(|ad| ad.disable(dn_of(&user).as_str()));
     let run = tick(&firm).await;
-    assert_eq!((run.mode.as_str(), run.counts.suspend, run.because.as_deref()), ("full", 1, Some("incremental = false")), "{run:?}");
+    assert_eq!(
+        (run.mode.as_str(), run.counts.suspend, run.full_read_reason.as_deref()),
+        ("full", 1, Some("incremental = false")),
+        "{run:?}"
+    );
     assert_eq!(run.warnings, Vec::<String>::new(), "what the configuration says needs no attention");
     let found = firm.engine.check_directory("corp").await.expect("a check");
     assert!(found.steps.iter().any(|step| step.finding.contains("incremental = false")), "{found:?}");
@@ -142,14 +146,14 @@ async fn a_refused_question_about_one_person_costs_only_the_answer_about_that_pe
         let about = When::search().containing(&octets(poison.link.as_ref().expect("a link").guid));
         firm.sim.faults().push(Fault::new(about, what.clone()).always());
         let run = tick(&firm).await;
-        assert_eq!(run.mode, "delta", "{run:?}");
+        assert_eq!(run.mode, "incremental", "{run:?}");
         assert_eq!(again(&firm, &other).await.status(), Status::Suspended, "{what:?}: {run:?}");
         assert_eq!(again(&firm, &poison).await.status(), Status::Active, "{what:?}: nothing was seen of this person");
         assert!(run.warnings.iter().any(|w| w.contains("could not be asked for")), "{what:?}: {run:?}");
         // The question that failed is asked again by the next tick, although nothing changes.
         firm.sim.faults().clear();
         let run = tick(&firm).await;
-        assert_eq!((run.mode.as_str(), again(&firm, &poison).await.status()), ("delta", Status::Suspended), "{what:?}: {run:?}");
+        assert_eq!((run.mode.as_str(), again(&firm, &poison).await.status()), ("incremental", Status::Suspended), "{what:?}: {run:?}");
     }
 }
 
@@ -158,7 +162,7 @@ async fn a_base_that_is_gone_keeps_no_leaver_active() {
     let firm = Firm::running(60, |c| {
         let root = c.settings.bases[0].clone();
         c.settings.bases = vec![format!("OU=Engineering,OU=Staff,{root}"), format!("OU=Finance,OU=Staff,{root}")];
-        c.limits.settle = Duration::ZERO;
+        c.limits.grace_period = Duration::ZERO;
     })
     .await;
     let mut engineers = firm.users().await.into_iter().filter(|u| dn_of(u).contains("Engineering"));
@@ -243,7 +247,7 @@ async fn a_person_who_is_moved_out_of_sight_is_noticed_by_the_next_tick() {
         });
         firm.later(QUARTER);
         let run = tick(&firm).await;
-        assert_eq!((run.mode.as_str(), run.held, held(&firm).await), ("delta", 1, 1), "disabled {is_disabled}: {run:?}");
+        assert_eq!((run.mode.as_str(), run.held, held(&firm).await), ("incremental", 1, 1), "disabled {is_disabled}: {run:?}");
         assert_eq!(plan(&firm).await.count, 1);
         // Once the OU can be read, the leaver leaves, and the other user stays.
         firm.sim.edit(|ad| ad.show_subtree("Leavers"));
@@ -261,13 +265,13 @@ async fn an_incremental_run_goes_on_when_who_is_visible_cannot_be_listed() {
     let listing = When::page(1).containing("(&(objectcategory=person)(objectclass=user)(!(samaccounttype=805306370)))");
     firm.sim.faults().push(Fault::new(listing, What::result(51, "busy")));
     let run = tick(&firm).await;
-    assert_eq!((run.mode.as_str(), run.state, run.counts.suspend), ("delta", RunState::Succeeded, 1), "{run:?}");
+    assert_eq!((run.mode.as_str(), run.state, run.counts.suspend), ("incremental", RunState::Succeeded, 1), "{run:?}");
     assert!(run.warnings.iter().any(|w| w.contains("could not be compared")), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_without_a_guid_proves_nobody_absent() {
-    let firm = Firm::running(40, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::running(40, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
     // One entry hides its GUID, so it may be anybody: the one who is gone, for example.
     firm.sim.edit(|ad| {
@@ -305,7 +309,7 @@ async fn the_members_of_a_nested_group_that_is_restored_have_their_tier_by_the_n
     assert_eq!(again(&firm, &user).await.tier, Tier::Basic);
     firm.sim.edit(|ad| ad.restore(middle));
     let run = tick(&firm).await;
-    assert_eq!((run.mode.as_str(), again(&firm, &user).await.tier), ("delta", Tier::Pro), "{run:?}");
+    assert_eq!((run.mode.as_str(), again(&firm, &user).await.tier), ("incremental", Tier::Pro), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -318,5 +322,5 @@ async fn a_joiner_who_could_not_be_asked_for_joins_with_the_next_tick() {
     assert!(run.state == RunState::Failed, "nobody could be asked for: {run:?}");
     firm.sim.faults().clear();
     let run = tick(&firm).await;
-    assert_eq!((run.mode.as_str(), firm.user("joiner@example.com").await.status()), ("delta", Status::Active), "{run:?}");
+    assert_eq!((run.mode.as_str(), firm.user("joiner@example.com").await.status()), ("incremental", Status::Active), "{run:?}");
 }

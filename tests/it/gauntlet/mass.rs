@@ -11,7 +11,7 @@ use crate::world::*;
 
 const NOTHING_LOST: fn() -> Loss = Loss::default;
 const HOUR: Duration = Duration::from_hours(1);
-const SETTLE: Duration = Duration::from_mins(11);
+const GRACE_PERIOD: Duration = Duration::from_mins(11);
 
 fn seeing() -> Loss {
     Loss { tombstones_visible: true, ..Loss::default() }
@@ -31,7 +31,7 @@ fn a_company_of_any_size_is_protected_from_a_mass_of_leavers_and_lets_single_one
         for n in [8, 30, 150] {
             let two_looks = |company: &mut Company| {
                 company.run(&sight);
-                company.later(SETTLE);
+                company.later(GRACE_PERIOD);
                 company.run(&sight);
             };
             let mut company = Company::running(n);

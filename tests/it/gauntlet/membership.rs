@@ -10,7 +10,7 @@ use super::people::{dn_of, now};
 use crate::firm::Firm;
 use crate::world::*;
 
-const SETTLE: Duration = Duration::from_mins(11);
+const GRACE_PERIOD: Duration = Duration::from_mins(11);
 
 #[test]
 fn a_disabled_member_of_any_group_is_suspended_and_has_its_tier_when_it_comes_back() {
@@ -32,16 +32,16 @@ fn losing_one_of_two_groups_lowers_the_tier_and_losing_both_is_one_change() {
     let both = company.person(3);
     (both.pro, both.basic) = (false, false);
     company.run(&Loss::default());
-    assert_eq!(company.waiting(), ["p0@example.com tier settling", "p3@example.com suspend settling"]);
-    company.later(SETTLE);
+    assert_eq!(company.waiting(), ["p0@example.com tier grace-period", "p3@example.com suspend grace-period"]);
+    company.later(GRACE_PERIOD);
     company.run(&Loss::default());
     assert_eq!((company.user(0).tier, company.status(0)), (Tier::Basic, Status::Active));
     assert_eq!(company.status(3), Status::Suspended);
 }
 
-/// Settings without brakes or second looks: what protects people here is what was read.
+/// Settings without brakes or rechecks: what protects people here is what was read.
 fn unbraked(c: &mut rosterd::engine::DirectoryConfig) {
-    c.limits.settle = Duration::ZERO;
+    c.limits.grace_period = Duration::ZERO;
     for limit in c.limits.classes.values_mut() {
         *limit = Limit { percent: 100, at_least: 10_000, at_most: None };
     }
@@ -89,7 +89,7 @@ async fn a_membership_that_ends_without_a_trace_on_the_person_is_seen_by_the_nex
     let who = users.iter().find(|u| u.tier == Tier::Basic).unwrap();
     firm.sim.edit(|ad| ad.remove_member(names::BASIC, dn_of(who)));
     firm.sync().await;
-    firm.later(SETTLE);
+    firm.later(GRACE_PERIOD);
     firm.sync().await;
     let cause = now(&firm, who).await.causes.weightiest().map(|c| c.reason);
     assert_eq!(cause, Some(Reason::NoGroup));

@@ -158,7 +158,7 @@ async fn whoever_is_restored_comes_back_as_the_same_user_once_the_entry_is_enabl
 
 /// A company with two directories, of which the first has lost sight of somebody whom the second shows.
 async fn moved_to_another_domain() -> (Firm, adsim::Sim, User) {
-    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let other = firm.sim.replica("DC2").expect("another controller");
     let corp = firm.engine.directory("corp").expect("corp").config.clone();
     let mut emea = corp.clone();
@@ -204,8 +204,8 @@ async fn whoever_moved_to_another_domain_of_the_account_has_not_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_look_that_fails_keeps_no_leaver_active() {
-    let firm = Firm::running(60, |c| c.limits.settle = Duration::ZERO).await;
+async fn a_recheck_that_fails_keeps_no_leaver_active() {
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
     let gone = guid_of(&users[0]);
     firm.sim.edit(|ad| {

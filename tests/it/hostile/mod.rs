@@ -88,12 +88,12 @@ pub(crate) struct Ordeal {
 }
 
 impl Ordeal {
-    /// A company of 130 people, read in three pages of 50. Neither limits nor second looks stand between what is seen and what is done:
+    /// A company of 130 people, read in three pages of 50. Neither limits nor rechecks stand between what is seen and what is done:
     /// it must be the reading that protects people here, and not the brakes behind it.
     pub(crate) async fn new(adapt: impl FnOnce(&mut DirectoryConfig)) -> Self {
         let firm = Firm::running(130, |c| {
             c.settings.page_size = 50;
-            c.limits.settle = Duration::ZERO;
+            c.limits.grace_period = Duration::ZERO;
             for limit in c.limits.classes.values_mut() {
                 *limit = Limit { percent: 100, at_least: 10_000, at_most: None };
             }

@@ -25,7 +25,7 @@ pub(crate) struct Branch {
     pub(crate) engine: Arc<Engine>,
 }
 
-/// The settings of a directory that is this lab. No second look: tests do not wait.
+/// The settings of a directory that is this lab. No recheck: tests do not wait.
 pub(crate) fn config(lab: &Lab) -> DirectoryConfig {
     let group = |tier, name| (tier, GroupName::parse(name));
     DirectoryConfig {
@@ -52,7 +52,7 @@ pub(crate) fn config(lab: &Lab) -> DirectoryConfig {
         tiers: TierRules { grouped: true, without_group: WithoutGroup::Suspend, default_tier: Tier::Pro },
         exclude: Vec::new(),
         protect: Vec::new(),
-        limits: Limits { settle: Duration::ZERO, ..Limits::default() },
+        limits: Limits { grace_period: Duration::ZERO, ..Limits::default() },
         schedule: Cron::parse("@hourly", chrono_tz::Tz::UTC).expect("a schedule"),
         stale_after: Duration::from_hours(6),
         full: Cron::parse("30 2 * * *", chrono_tz::Tz::UTC).expect("a schedule"),

@@ -16,7 +16,7 @@ fn made(changes: &Value) -> Value {
 #[ignore = "needs the lab: tests/run"]
 #[test]
 fn a_day_in_the_life_of_a_company() {
-    let mut office = Office::open("[directory.safety]\nsettle = \"0s\"");
+    let mut office = Office::open("[directory.safety]\ngrace-period = \"0s\"");
     begin(&office);
     claim(&office);
     let expected = EVERYBODY + 1;
@@ -191,22 +191,22 @@ fn lose_rights(office: &Office) {
 
 #[ignore = "needs the lab: tests/run"]
 #[test]
-fn who_leaves_the_last_group_is_suspended_by_a_second_look_that_nobody_asked_for() {
-    let office = Office::of_acme("[directory.safety]\nsettle = \"2s\"");
+fn who_leaves_the_last_group_is_suspended_by_a_recheck_that_nobody_asked_for() {
+    let office = Office::of_acme("[directory.safety]\ngrace-period = \"2s\"");
     office.sync();
     let karl = staff("Operations", "Karl Larsen");
     office.lab.leave(BASIC, &karl);
     assert_eq!(made(&office.sync()), json!({}), "what might be a slip is looked at twice");
-    let gone = until("the second look", || Some(office.user("karl.larsen@example.com")).filter(|u| u["status"] == "suspended"));
+    let gone = until("the recheck", || Some(office.user("karl.larsen@example.com")).filter(|u| u["status"] == "suspended"));
     assert_eq!(gone["suspension"]["reason"], "no-group");
-    assert_eq!(office.done("run list corp")["runs"][0]["trigger"], "second-look");
+    assert_eq!(office.done("run list corp")["runs"][0]["trigger"], "recheck");
     office.lab.leave(BASIC, &staff("Operations", "Lena Fischer"));
     office.sync();
     office.lab.join(BASIC, &staff("Operations", "Lena Fischer"));
-    until("the second look at Lena", || {
+    until("the recheck at Lena", || {
         office.done("run list corp")["runs"]
             .as_array()
-            .is_some_and(|r| r.iter().filter(|r| r["trigger"] == "second-look").count() == 2)
+            .is_some_and(|r| r.iter().filter(|r| r["trigger"] == "recheck").count() == 2)
             .then_some(())
     });
     assert_eq!(office.user("lena.fischer@example.com")["status"], "active", "who came back in time never left");

@@ -115,7 +115,7 @@ async fn a_group_that_does_not_exist_is_an_error_that_names_it() {
 #[ignore = "needs the lab: tests/run"]
 #[test]
 fn a_successor_of_a_deleted_group_counts_once_an_operator_accepts_it() {
-    let office = Office::of_acme("[directory.safety]\nsettle = \"0s\"");
+    let office = Office::of_acme("[directory.safety]\ngrace-period = \"0s\"");
     office.sync();
     let users = office.users();
     office.lab.set(&staff("Operations", "Oskar Nilsson"), &[("primaryGroupID", "513")]);
@@ -128,7 +128,7 @@ fn a_successor_of_a_deleted_group_counts_once_an_operator_accepts_it() {
     office.lab.ldif(&format!("dn: {BASIC}\nchangetype: add\nobjectClass: group\nsAMAccountName: Roster Basic\n{members}\n"));
     let (code, run) = office.ctl("sync corp");
     assert_eq!(code, 1, "a group of the same name is not the same group: {run:#}");
-    office.done("directory repin corp");
+    office.done("directory rebaseline corp");
     office.sync();
     let now = office.users();
     let shown = |users: &[Value]| users.iter().map(|u| (u["id"].clone(), u["status"].clone(), u["tier"].clone())).collect::<Vec<_>>();

@@ -11,7 +11,7 @@ const GROUPS: &str = "OU=Groups,DC=corp,DC=example,DC=com";
 
 /// A daemon that follows changes, over a controller that shows deleted objects. Full runs come once a year.
 fn following(directory: &str) -> Office {
-    let keys = format!("live = true\nschedule = \"@yearly\"\n{directory}\n[directory.safety]\nsettle = \"0s\"");
+    let keys = format!("live = true\nschedule = \"@yearly\"\n{directory}\n[directory.safety]\ngrace-period = \"0s\"");
     let office = Office::open_below(STAFF, &keys);
     office.lab.samba("grant-tombstones", &[]);
     office.found_acme();
@@ -132,9 +132,10 @@ fn whatever_concerns_somebody_in_ad_is_seen_as_it_happens() {
     let runs = office.done("run list corp --limit 1000")["runs"].as_array().expect("runs").clone();
     let (live, others): (Vec<&Value>, Vec<&Value>) = runs.iter().partition(|run| run["trigger"] == "live");
     assert!(others.iter().all(|run| run["trigger"] == "startup" || run["trigger"] == "manual"), "{others:#?}");
-    assert!(live.iter().all(|run| run["mode"] == "delta" || !run["because"].is_null()), "{live:#?}");
-    let idle =
-        live.iter().filter(|run| run["mode"] == "delta" && run["changes"].as_object().is_some_and(|all| all.values().all(|n| n == 0)));
+    assert!(live.iter().all(|run| run["mode"] == "incremental" || !run["full_read_reason"].is_null()), "{live:#?}");
+    let idle = live
+        .iter()
+        .filter(|run| run["mode"] == "incremental" && run["changes"].as_object().is_some_and(|all| all.values().all(|n| n == 0)));
     assert_eq!(idle.count(), 0, "runs that nothing came of are not kept");
     let missed = office.sync();
     assert!(missed.as_object().is_some_and(|all| all.values().all(|n| n == 0)), "{missed}");
@@ -165,15 +166,15 @@ fn scheduled_runs_read_what_has_changed_where_deletions_can_be_seen_and_everybod
     let last = |what: &str, is_it: fn(&Value) -> bool| {
         until(what, || office.done("run list corp --limit 1")["runs"].as_array()?.first().cloned().filter(is_it))
     };
-    let full = last("everybody is read", |run| run["trigger"] == "schedule" && run["mode"] == "full" && !run["because"].is_null());
-    assert!(full["because"].as_str().is_some_and(|why| why.contains("sees no deleted objects")), "{full:#}");
+    let full = last("everybody is read", |run| run["trigger"] == "schedule" && run["mode"] == "full" && !run["full_read_reason"].is_null());
+    assert!(full["full_read_reason"].as_str().is_some_and(|why| why.contains("sees no deleted objects")), "{full:#}");
     office.lab.samba("grant-tombstones", &[]);
     office.lab.delete(&staff("Operations", "Oskar Nilsson"));
-    last("only what has changed is read", |run| run["trigger"] == "schedule" && run["mode"] == "delta");
+    last("only what has changed is read", |run| run["trigger"] == "schedule" && run["mode"] == "incremental");
     let (read, stale) = (office.status()["last_complete_read"].clone(), "with what has changed since it is as good as new");
     until(stale, || (office.status()["last_complete_read"] != read).then_some(()));
     office.lab.delete(&staff("Operations", "Karl Larsen"));
     until("a deletion is among it", || has(&office.user("karl.larsen@example.com"), "suspended", "deleted").then_some(()));
-    let run = last("a delta", |run| run["mode"] == "delta" && run["state"] == "succeeded");
-    assert_eq!(run["because"], Value::Null);
+    let run = last("a delta", |run| run["mode"] == "incremental" && run["state"] == "succeeded");
+    assert_eq!(run["full_read_reason"], Value::Null);
 }

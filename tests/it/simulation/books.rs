@@ -69,7 +69,7 @@ pub(super) struct Books {
     /// The changes in them, and what is rejected and still asked for.
     pub(super) held: Vec<WrittenChange>,
     /// Whom to look at again, for what, and since when.
-    pub(super) settling: BTreeMap<(UserId, Class), Timestamp>,
+    pub(super) grace_periods: BTreeMap<(UserId, Class), Timestamp>,
     pub(super) runs: Vec<Run>,
     /// All changes that were applied since the beginning, in order.
     pub(super) written: Vec<Written>,
@@ -121,7 +121,7 @@ impl Books {
             protected: BTreeSet::new(),
             plans: Vec::new(),
             held: Vec::new(),
-            settling: BTreeMap::new(),
+            grace_periods: BTreeMap::new(),
             runs: Vec::new(),
             written: Vec::new(),
             written_before: 0,
@@ -152,11 +152,11 @@ impl Books {
         next.written_before = next.written.len();
         let filter = UserFilter { limit: Some(1_000_000), ..UserFilter::default() };
         next.users = store.users(&filter).await.expect("users").into_iter().map(|u| (u.id, u)).collect();
-        next.settling.clear();
+        next.grace_periods.clear();
         for name in directories {
             let name = rosterd::model::DirectoryName::parse(name).expect("a name");
-            let settling = store.settling(&name).await.expect("candidates");
-            next.settling.extend(settling.into_iter().map(|s| ((s.user, s.cause.class()), s.first_seen)));
+            let grace_periods = store.grace_periods(&name).await.expect("candidates");
+            next.grace_periods.extend(grace_periods.into_iter().map(|s| ((s.user, s.cause.class()), s.first_seen)));
         }
         next.runs = store.runs(None, 60).await.expect("runs");
         next.runs.retain(|run| directories.contains(&run.directory));

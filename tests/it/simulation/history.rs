@@ -197,7 +197,7 @@ pub(super) enum Do {
     Full(usize),
     /// What the schedule does at its ticks: what has changed is read, where that can be told, and everybody where not.
     Tick(usize),
-    /// What the schedule would do now: second looks and expiries.
+    /// What the schedule would do now: rechecks and expiries.
     Due,
     SyncUser(usize),
     Plan(usize),
@@ -216,14 +216,14 @@ pub(super) enum Do {
     Resume(usize),
     Relink(usize),
     ReleaseAddress(usize),
-    Unpin(usize),
+    ClearOverride(usize),
     Claim,
     Release,
     Invite(usize),
     Remove(usize),
     /// Retention, as it is configured.
     Forget,
-    Repin(usize),
+    Rebaseline(usize),
 }
 
 /// Every directory, and not one.

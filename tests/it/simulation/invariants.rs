@@ -55,7 +55,7 @@ type Check = fn(&Seen<'_>) -> Wrong;
 pub(super) const CHECKS: [(&str, Check); 20] = [
     ("nobody is suspended without a reason that is true", suspensions_are_true),
     ("whoever is disabled or expired is suspended by the next complete run, or held", leavers_leave),
-    ("who is gone, or gets less, is seen so twice", second_looks_are_taken),
+    ("who is gone, or gets less, is seen so twice", rechecks_are_taken),
     ("a run that calls itself complete has read everybody", complete_runs_have_read_everybody),
     ("every automatic suspension carries evidence", suspensions_have_evidence),
     ("suspended is who has a cause", suspended_is_who_has_a_cause),
@@ -95,7 +95,7 @@ impl Seen<'_> {
 
     /// The directories that runs of this step have read as a schedule has them read, and could have read.
     pub(super) fn readings(&self) -> impl Iterator<Item = String> {
-        let is_reading = |run: &&Run| self.is_clear && matches!(run.mode.as_str(), "full" | "delta") && run.server.is_some();
+        let is_reading = |run: &&Run| self.is_clear && matches!(run.mode.as_str(), "full" | "incremental") && run.server.is_some();
         let is_over = |run: &&Run| !matches!(run.state, RunState::Running | RunState::Cancelled);
         self.runs().filter(is_reading).filter(is_over).map(|run| run.directory.clone())
     }
@@ -154,7 +154,7 @@ fn suspensions_are_true(seen: &Seen<'_>) -> Wrong {
             if is_true || (reason == Reason::Vanished && may_count_as_vanished(seen, change, guid)) {
                 continue;
             }
-            // A second look does not help against a server that lies at both.
+            // A recheck does not help against a server that lies at both.
             if seen.lied && seen.lied_again && reason.class() == Some(Class::Gone) {
                 continue;
             }
@@ -221,21 +221,21 @@ fn leavers_leave(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// What is not seen positively has to hold at a second look, a settled time after the first.
-fn second_looks_are_taken(seen: &Seen<'_>) -> Wrong {
-    let settle = seen.rulebook.config.limits.settle;
+/// What is not seen positively has to hold at a recheck, a settled time after the first.
+fn rechecks_are_taken(seen: &Seen<'_>) -> Wrong {
+    let settle = seen.rulebook.config.limits.grace_period;
     let is_hasty = |w: &&Written| {
         let Some(class @ (Class::Gone | Class::Downgrade)) = w.class.filter(|_| !w.approved && !settle.is_zero()) else { return false };
         let is_young = |first: Option<&Timestamp>| first.is_none_or(|first| first.plus(settle) > w.at);
         // Also for this very reason, if nobody lied.
         let of_reason = || w.guid.zip(w.reason).filter(|_| seen.is_clear && w.kind == "suspend");
-        is_young(seen.memory.settling.get(&(w.user, class)))
+        is_young(seen.memory.grace_periods.get(&(w.user, class)))
             || of_reason().is_some_and(|(guid, reason)| is_young(seen.memory.since.get(&(guid, reason))))
     };
     let hasty = seen.by_directory().filter(is_hasty);
     hasty
         .map(|w| {
-            let first = w.class.and_then(|class| seen.memory.settling.get(&(w.user, class)));
+            let first = w.class.and_then(|class| seen.memory.grace_periods.get(&(w.user, class)));
             let since = w.guid.zip(w.reason).and_then(|key| seen.memory.since.get(&key));
             format!("{} of {} ({:?}) at {:?}, first seen {first:?}, so since {since:?}", w.kind, w.user, w.reason, w.at)
         })

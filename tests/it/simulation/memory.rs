@@ -19,7 +19,7 @@ pub(super) type Belongs = BTreeMap<UserId, (String, Option<Guid>)>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
     /// Since when a user has been looked at for what is not seen positively.
-    pub(super) settling: BTreeMap<(UserId, Class), Timestamp>,
+    pub(super) grace_periods: BTreeMap<(UserId, Class), Timestamp>,
     /// Since when, as runs could see, there has been this reason to suspend somebody.
     pub(super) since: BTreeMap<(Guid, Reason), Timestamp>,
     /// How often each directory has been read since somebody became this kind of leaver.
@@ -58,8 +58,8 @@ fn leaves(seen: &Seen<'_>, guid: Guid, reason: Reason) -> bool {
 impl Memory {
     /// A clock that is set back takes with it whatever it wrote.
     pub(super) fn clamp(&mut self, now: Timestamp) {
-        let Self { settling, since, belonged, .. } = self;
-        settling.values_mut().chain(since.values_mut()).for_each(|at| *at = (*at).min(now));
+        let Self { grace_periods, since, belonged, .. } = self;
+        grace_periods.values_mut().chain(since.values_mut()).for_each(|at| *at = (*at).min(now));
         for (at, _) in belonged.iter_mut() {
             *at = (*at).min(now);
         }
@@ -72,7 +72,7 @@ impl Memory {
             self.clamp(now);
         }
         self.last = Some(now);
-        self.learn_settling(seen, now);
+        self.learn_grace_periods(seen, now);
         let linked: BTreeSet<Guid> =
             seen.after.users.values().filter(|u| u.status() == Status::Active).filter_map(|u| Some(u.link.as_ref()?.guid)).collect();
         let read: BTreeSet<String> = seen.readings().collect();
@@ -92,9 +92,9 @@ impl Memory {
         let reasons = [Reason::OutOfScope, Reason::NoGroup, Reason::Vanished];
         // Since before anything that is known here.
         let since = since.flat_map(|guid| reasons.map(|reason| ((*guid, reason), Timestamp(0)))).collect();
-        let settling = seen.after.settling.iter().map(|(key, at)| (*key, (*at).min(now))).collect();
+        let grace_periods = seen.after.grace_periods.iter().map(|(key, at)| (*key, (*at).min(now))).collect();
         let belonged = std::mem::take(&mut self.belonged);
-        *self = Self { settling, since, belonged, upset: Some(now), last: Some(now), ..Self::default() };
+        *self = Self { grace_periods, since, belonged, upset: Some(now), last: Some(now), ..Self::default() };
     }
 
     fn learn_wants(&mut self, seen: &Seen<'_>) {
@@ -109,10 +109,10 @@ impl Memory {
         }
     }
 
-    fn learn_settling(&mut self, seen: &Seen<'_>, now: Timestamp) {
-        self.settling.retain(|key, _| seen.after.settling.contains_key(key));
-        for key in seen.after.settling.keys() {
-            self.settling.entry(*key).or_insert(now);
+    fn learn_grace_periods(&mut self, seen: &Seen<'_>, now: Timestamp) {
+        self.grace_periods.retain(|key, _| seen.after.grace_periods.contains_key(key));
+        for key in seen.after.grace_periods.keys() {
+            self.grace_periods.entry(*key).or_insert(now);
         }
         let is_read = seen.runs().any(|run| run.state != RunState::Running);
         for reason in [Reason::OutOfScope, Reason::NoGroup, Reason::Vanished] {

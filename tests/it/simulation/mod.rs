@@ -175,9 +175,9 @@ impl Play {
         let mut only_plans = self.only_plans.clone();
         let mut accepted: BTreeSet<String> =
             seen.runs().filter(|r| r.mode == "full" && r.error.is_none() && r.held == 0).map(|r| r.directory.clone()).collect();
-        let repinned = match step {
-            Step::Do(Do::Repin(n)) => self.office.chosen(*n),
-            _ if seen.does(|what| matches!(what, Do::Repin(_))) => directories.clone(),
+        let rebaselined = match step {
+            Step::Do(Do::Rebaseline(n)) => self.office.chosen(*n),
+            _ if seen.does(|what| matches!(what, Do::Rebaseline(_))) => directories.clone(),
             _ => Vec::new(),
         };
         self.memory = memory;
@@ -191,7 +191,7 @@ impl Play {
             }
             self.rescoped = sections.rescoped();
         }
-        only_plans.extend(repinned);
+        only_plans.extend(rebaselined);
         if restores {
             only_plans.extend(directories);
         }
@@ -238,7 +238,7 @@ impl Play {
             let names = self.office.chosen(ALL);
             let last: Vec<_> = names.iter().filter_map(|name| self.books.runs.iter().find(|r| r.directory == *name)).collect();
             let waits = self.books.plans.iter().any(|(.., directory)| names.contains(directory));
-            let settles = self.books.settling.keys().any(|(id, _)| {
+            let settles = self.books.grace_periods.keys().any(|(id, _)| {
                 let link = self.books.users.get(id).and_then(|u| u.link.as_ref());
                 link.is_some_and(|l| names.iter().any(|name| name == l.directory.as_str()))
             });
@@ -256,7 +256,7 @@ impl Play {
             }
         }
         let wrong =
-            vec![format!("{:#?} {:?} {:?}", &self.books.runs[..self.books.runs.len().min(3)], self.books.held, self.books.settling)];
+            vec![format!("{:#?} {:?} {:?}", &self.books.runs[..self.books.runs.len().min(3)], self.books.held, self.books.grace_periods)];
         Err(self.broken("in the end a run changes nothing", wrong))
     }
 
@@ -410,7 +410,7 @@ async fn follow(seed: u64) -> Result<(usize, usize), String> {
         }
         play.step(&Step::Do(Do::Tick(ALL))).await.map_err(told)?;
         ticks += 1;
-        deltas += usize::from(play.books.runs.first().is_some_and(|run| run.mode == "delta" && run.error.is_none()));
+        deltas += usize::from(play.books.runs.first().is_some_and(|run| run.mode == "incremental" && run.error.is_none()));
         // What a run has done may let go of what it held.
         play.step(&Step::Do(Do::Tick(ALL))).await.map_err(told)?;
         let after = play.books.clone();

@@ -138,7 +138,7 @@ impl Domain {
         // A tick reads everybody only for want of another way.
         config.full = Cron::parse("0 0 29 2 *", chrono_tz::Tz::UTC).expect("a schedule");
         if !stage.settles {
-            config.limits.settle = Duration::ZERO;
+            config.limits.grace_period = Duration::ZERO;
         }
         if let Some(replica) = &self.replica {
             config.settings.servers.push(ServerUrl::parse(&replica.ldaps_url()).expect("a URL"));
@@ -447,7 +447,7 @@ impl Office {
         let engine = self.engine();
         for name in self.chosen(ALL) {
             engine.resume(&name, &alice()).await.expect("a pause that ends");
-            engine.repin(&name, &alice()).await.expect("what is so is accepted");
+            engine.rebaseline(&name, &alice()).await.expect("what is so is accepted");
         }
     }
 }

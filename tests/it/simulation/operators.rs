@@ -132,7 +132,9 @@ impl Office {
                 let user = self.user(*n, |u| u.status() == Status::Suspended).await?;
                 told(&engine.release_address(&of_user(user)?, &actor).await?)
             }
-            Do::Unpin(n) => told(&engine.unpin(&of_user(self.user(*n, |u| !u.pins.is_empty()).await?)?, &actor).await?),
+            Do::ClearOverride(n) => {
+                told(&engine.clear_override(&of_user(self.user(*n, |u| !u.overrides.is_empty()).await?)?, &actor).await?)
+            }
             Do::Claim => engine.claim("acme", SECOND, &actor).await?.domain.to_string(),
             Do::Release => format!("touches {}", engine.release(SECOND, Some("acme"), &actor).await?.people.len()),
             Do::Invite(n) => {
@@ -141,9 +143,9 @@ impl Office {
             }
             Do::Remove(n) => told(&engine.remove(&of_user(self.user(*n, |_| true).await?)?, &actor).await?),
             Do::Forget => format!("{:?}", engine.retain().await?),
-            Do::Repin(n) => {
+            Do::Rebaseline(n) => {
                 for name in self.chosen(*n) {
-                    engine.repin(&name, &actor).await?;
+                    engine.rebaseline(&name, &actor).await?;
                 }
                 String::new()
             }
@@ -160,11 +162,11 @@ impl Office {
             if engine.store.directory(name).await?.paused_until.is_some_and(|until| until > now) {
                 continue;
             }
-            let settling = engine.store.settling(name).await?;
-            let again: BTreeSet<_> = settling.into_iter().filter(|s| s.due.is_some_and(|due| due <= now)).map(|s| s.guid).collect();
+            let grace_periods = engine.store.grace_periods(name).await?;
+            let again: BTreeSet<_> = grace_periods.into_iter().filter(|s| s.due.is_some_and(|due| due <= now)).map(|s| s.guid).collect();
             let expiries = engine.store.expiries(name, now).await?;
             let expired: BTreeSet<_> = expiries.into_iter().filter(|(_, at)| *at <= now).map(|(guid, _)| guid).collect();
-            for (trigger, people) in [(Trigger::SecondLook, again), (Trigger::Expiry, expired)] {
+            for (trigger, people) in [(Trigger::Recheck, again), (Trigger::Expiry, expired)] {
                 let request = Request::people(trigger, people, None);
                 if request.scope != Scope::People(BTreeSet::new()) {
                     text.push_str(&ended(&engine.run(&directory, request).await?));
@@ -266,7 +268,7 @@ fn ended(run: &Run) -> String {
     let quarantined = if *quarantined > 0 { format!(", {quarantined} in quarantine") } else { String::new() };
     let dropped = if *dropped > 0 { format!(", {dropped} dropped") } else { String::new() };
     let error = error.as_ref().map(|e| format!(": {e}")).unwrap_or_default();
-    let because = run.because.as_ref().map(|b| format!(" because {b}")).unwrap_or_default();
+    let because = run.full_read_reason.as_ref().map(|b| format!(" because {b}")).unwrap_or_default();
     let trigger = run.trigger.as_str();
     format!("{directory} {trigger} {mode}{because} {state:?}, {} changed, {held} held{quarantined}{dropped}{error}", counts.total())
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use rosterd::model::{Address, AddressKey, ClaimedDomains, Guid, Overruled, Reason, Standing, Status, Tier, User};
+use rosterd::model::{Address, AddressKey, ClaimedDomains, Guid, Override, Reason, Standing, Status, Tier, User};
 use rosterd::reconcile::WithoutGroup;
 
 use super::books::Books;
@@ -77,8 +77,8 @@ impl Oracle<'_> {
         let is_free = primary.as_ref().is_some_and(|key| !self.is_contested(who, key, false));
         match self.user(who) {
             Some(user) if user.standing != Standing::Released => self.existing(who, facts, user, primary.filter(|_| is_free)),
-            Some(user) if user.pins.contains(&Overruled::Return) => Vec::new(),
-            None if self.books.users.values().any(|u| u.pins.contains(&Overruled::Link(who))) => Vec::new(),
+            Some(user) if user.overrides.contains(&Override::Return) => Vec::new(),
+            None if self.books.users.values().any(|u| u.overrides.contains(&Override::Link(who))) => Vec::new(),
             _ if is_free && self.is_welcome(facts) => vec!["has no user".to_owned()],
             // Whoever the address shows to be this person is suspended, whatever the groups say.
             _ if is_free && facts.life == Life::Alive && facts.is_visible && self.is_unmanaged(primary.as_ref()) => {
@@ -101,7 +101,7 @@ impl Oracle<'_> {
                 wrong.push(what.to_owned())
             }
         };
-        let has = |reason| user.causes.has(reason) || user.pins.contains(&Overruled::Reason(reason));
+        let has = |reason| user.causes.has(reason) || user.overrides.contains(&Override::Reason(reason));
         let quarantine = self.books.people.get(&who).and_then(|p| p.quarantine.as_deref());
         if facts.life != Life::Alive || !facts.is_visible {
             expect(user.status() != Status::Active || has(Reason::Deleted) || has(Reason::Vanished), "has gone");
@@ -119,12 +119,12 @@ impl Oracle<'_> {
             (None, WithoutGroup::Keep | WithoutGroup::Suspend) => None,
         };
         // What an operator has taken back stays as it was.
-        let is_overruled = |is: fn(&Overruled) -> bool| user.pins.iter().any(is);
-        let keeps_tier = is_overruled(|pin| matches!(pin, Overruled::Tier(_)));
+        let is_overruled = |is: fn(&Override) -> bool| user.overrides.iter().any(is);
+        let keeps_tier = is_overruled(|pin| matches!(pin, Override::Tier(_)));
         expect(keeps_tier || tier.is_none_or(|tier| tier == user.tier), "has another tier");
-        let keeps_name = is_overruled(|pin| matches!(pin, Overruled::Attributes(_)));
+        let keeps_name = is_overruled(|pin| matches!(pin, Override::Attributes(_)));
         expect(keeps_name || user.profile.display_name == facts.display_name, "is called otherwise");
-        if is_overruled(|pin| matches!(pin, Overruled::Addresses(_))) {
+        if is_overruled(|pin| matches!(pin, Override::Addresses(_))) {
             return wrong;
         }
         let Some(primary) = primary else {

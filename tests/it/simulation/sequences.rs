@@ -45,8 +45,8 @@ pub(super) fn losses_are_noticed(seen: &Seen<'_>) -> Wrong {
         }
         let user = seen.after.users.values().find(|u| u.link.as_ref().is_some_and(|l| l.guid == *guid));
         let Some(user) = user.filter(|u| u.status() == Status::Active) else { continue };
-        let settles = seen.after.settling.keys().any(|(id, _)| *id == user.id);
-        let pinned = user.pins.iter().any(|pin| matches!(pin, rosterd::model::Overruled::Reason(_)));
+        let settles = seen.after.grace_periods.keys().any(|(id, _)| *id == user.id);
+        let pinned = user.overrides.iter().any(|pin| matches!(pin, rosterd::model::Override::Reason(_)));
         if !settles && !pinned && !seen.after.is_held(user.id) && !is_told_of(seen, user) {
             wrong.push(format!("{guid} of {} is out of sight since {counts:?}, active, and nobody is told", user.id));
         }
@@ -173,7 +173,7 @@ pub(super) fn contested_addresses_stay(seen: &Seen<'_>) -> Wrong {
 fn is_contender(seen: &Seen<'_>, guid: Guid, truth: &Truth, facts: &Facts, key: &AddressKey) -> bool {
     let user = seen.before.users.values().find(|u| u.status() != Status::Released && u.link.as_ref().is_some_and(|l| l.guid == guid));
     // What an operator has overruled says nothing about who wants what.
-    let is_overruled = |u: &User| !u.pins.is_empty();
+    let is_overruled = |u: &User| !u.overrides.is_empty();
     if user.is_some_and(is_overruled) || seen.before.users.values().any(|u| u.link.is_none() && is_overruled(u)) {
         return false;
     }
@@ -211,8 +211,8 @@ pub(super) fn reactivations_are_true(seen: &Seen<'_>) -> Wrong {
         let was = seen.before.users.get(&change.user);
         let pins: Vec<Reason> = was
             .into_iter()
-            .flat_map(|u| &u.pins)
-            .filter_map(|pin| if let rosterd::model::Overruled::Reason(reason) = pin { Some(*reason) } else { None })
+            .flat_map(|u| &u.overrides)
+            .filter_map(|pin| if let rosterd::model::Override::Reason(reason) = pin { Some(*reason) } else { None })
             .collect();
         let reasons = [Reason::Disabled, Reason::Expired, Reason::OutOfScope, Reason::NoGroup];
         let in_order = |truth: &Truth, facts: &Facts| {

@@ -81,7 +81,7 @@ pub(crate) struct Company {
     pub counts: AttributeCounts,
     pub held: Vec<HeldChange>,
     pub quarantined: Vec<Quarantine>,
-    pub settling: Vec<Settling>,
+    pub grace_periods: Vec<GracePeriod>,
     /// Whose account was seen to be disabled in the last run.
     pub seen_disabled: BTreeSet<Guid>,
     pub bases: Vec<String>,
@@ -156,7 +156,7 @@ impl Company {
             counts: AttributeCounts::default(),
             held: Vec::new(),
             quarantined: Vec::new(),
-            settling: Vec::new(),
+            grace_periods: Vec::new(),
             seen_disabled: BTreeSet::new(),
             bases: vec![BASE.to_owned()],
             claims: vec!["example.com", "example.org"],
@@ -173,7 +173,7 @@ impl Company {
 
     /// Rejects all that is held, as an operator does.
     pub(crate) fn reject_all(&mut self) {
-        for held in self.held.iter().filter(|h| !matches!(h.hold, HoldReason::Settling | HoldReason::Rejected)) {
+        for held in self.held.iter().filter(|h| !matches!(h.hold, HoldReason::GracePeriod | HoldReason::Rejected)) {
             for (key, reason) in written(&held.change, self.now).rejection_keys() {
                 self.rejections.push(Rejection {
                     key,
@@ -234,7 +234,7 @@ impl Company {
         self.now = self.now.minus(by);
         let now = self.now;
         self.first_seen.values_mut().for_each(|at| *at = (*at).min(now));
-        self.settling.iter_mut().for_each(|s| (s.first_seen, s.due) = (s.first_seen.min(now), s.due.map(|due| due.min(now))));
+        self.grace_periods.iter_mut().for_each(|s| (s.first_seen, s.due) = (s.first_seen.min(now), s.due.map(|due| due.min(now))));
         self.applied.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
         self.taken_out.iter_mut().for_each(|(at, ..)| *at = (*at).min(now));
         for user in self.users.values_mut() {
@@ -503,10 +503,10 @@ impl Company {
         let is_settled = |digest: Digest| proposed.contains(&digest) || applied.contains(&digest);
         self.held.retain(|h| h.change.guid.is_some_and(|g| !judged.contains(&g)) && !is_settled(h.change.digest()));
         self.held.extend(verdict.held);
-        self.settling
-            .retain(|s| !judged.contains(&s.guid) && !verdict.settling.iter().any(|new| (new.user, new.cause) == (s.user, s.cause)));
-        self.settling.extend(verdict.settling);
-        self.first_seen = self.settling.iter().map(|s| ((s.user, s.cause), s.first_seen)).collect();
+        self.grace_periods
+            .retain(|s| !judged.contains(&s.guid) && !verdict.grace_periods.iter().any(|new| (new.user, new.cause) == (s.user, s.cause)));
+        self.grace_periods.extend(verdict.grace_periods);
+        self.first_seen = self.grace_periods.iter().map(|s| ((s.user, s.cause), s.first_seen)).collect();
         self.quarantined = verdict.quarantined;
         let mut holders: BTreeMap<AddressKey, UserId> = BTreeMap::new();
         for user in self.users.values().filter(|u| u.standing != Standing::Released) {
@@ -542,13 +542,12 @@ impl Company {
     /// What waits of people a run says nothing about.
     fn waiting_elsewhere(&self, judged: &BTreeSet<Guid>) -> Vec<Waiting> {
         let is_elsewhere = |guid: &Guid| !judged.contains(guid);
-        let held = self
-            .held
-            .iter()
-            .filter(|h| !matches!(h.hold, HoldReason::Settling | HoldReason::Rejected) && h.change.guid.as_ref().is_some_and(is_elsewhere));
+        let held = self.held.iter().filter(|h| {
+            !matches!(h.hold, HoldReason::GracePeriod | HoldReason::Rejected) && h.change.guid.as_ref().is_some_and(is_elsewhere)
+        });
         let held = held.filter_map(|h| Some(Waiting { user: h.change.user, class: h.change.class?, cluster: h.change.cluster.clone() }));
-        let settling = self.settling.iter().filter(|s| s.due.is_some() && is_elsewhere(&s.guid));
-        held.chain(settling.map(|s| Waiting { user: s.user, class: s.cause.class(), cluster: s.cluster.clone() })).collect()
+        let grace_periods = self.grace_periods.iter().filter(|s| s.due.is_some() && is_elsewhere(&s.guid));
+        held.chain(grace_periods.map(|s| Waiting { user: s.user, class: s.cause.class(), cluster: s.cluster.clone() })).collect()
     }
 
     /// Adds a user of the account that no directory manages.

@@ -2,17 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::sync::observe::connection::Connection;
+use crate::directory::{
+    Bases, Decoder, DirectoryError, Found, Inquiry, Questions, Right, Session, Suspect,
+};
 use crate::engine::sync::observe::Sight;
+use crate::engine::sync::observe::connection::Connection;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::directory::{Bases, Decoder, DirectoryError, Found, Inquiry, Questions, Right, Session, Suspect};
 use crate::model::{AccountId, DirectoryName, Guid, Status, Tier, Timestamp};
-use crate::reconcile::{Absent, Complete, Confirmation, Membership, StoredPerson, TierWish, suspects};
+use crate::reconcile::{
+    Absent, Complete, Confirmation, Membership, StoredPerson, TierWish, suspects,
+};
 use crate::store::{Pin, PinKind};
 
 impl Engine {
     /// Asks for these people by GUID and decides what their absence means.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one look, each owned by its caller")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one look, each owned by its caller"
+    )]
     pub(in crate::engine) async fn confirm_absent(
         &self,
         directory: &Directory,
@@ -27,15 +34,27 @@ impl Engine {
             return Ok(());
         }
         directory.work.progress.send_modify(|p| p.phase = "confirming");
-        let mut stored = self.store.people(&directory.config.name, absent.iter().copied().collect()).await?;
+        let mut stored =
+            self.store.people(&directory.config.name, absent.iter().copied().collect()).await?;
         self.last_seen_elsewhere(directory, sight.policy.account, &absent, &mut stored).await?;
         let settings = connection.settings.clone();
-        let inquiry = Inquiry { bases, settings: &settings, decoder, stored: &stored, now: sight.began_at, last_complete_read };
+        let inquiry = Inquiry {
+            bases,
+            settings: &settings,
+            decoder,
+            stored: &stored,
+            now: sight.began_at,
+            last_complete_read,
+        };
         let mut found = self.ask_for(directory, connection, &absent, &inquiry).await;
-        if directory.config.limits.settle.is_zero() {
-            // No second look later: so both looks are now.
-            let nowhere: BTreeSet<Guid> =
-                found.people.iter().filter(|(_, c)| matches!(c, Confirmation::Nowhere(_))).map(|(g, _)| *g).collect();
+        if directory.config.limits.grace_period.is_zero() {
+            // No recheck later: so both looks are now.
+            let nowhere: BTreeSet<Guid> = found
+                .people
+                .iter()
+                .filter(|(_, c)| matches!(c, Confirmation::Nowhere(_)))
+                .map(|(g, _)| *g)
+                .collect();
             let second = self.ask_for(directory, connection, &nowhere, &inquiry).await;
             // One look is no evidence. What else was seen is, and keeps no leaver active.
             found.people.retain(|guid, _| !nowhere.contains(guid));
@@ -52,7 +71,13 @@ impl Engine {
     }
 
     /// Asks for people until all questions are answered, time is up, or the server cannot be reached any more.
-    async fn ask_for(&self, directory: &Directory, connection: &mut Connection, people: &BTreeSet<Guid>, inquiry: &Inquiry<'_>) -> Found {
+    async fn ask_for(
+        &self,
+        directory: &Directory,
+        connection: &mut Connection,
+        people: &BTreeSet<Guid>,
+        inquiry: &Inquiry<'_>,
+    ) -> Found {
         let mut found = Found::default();
         if people.is_empty() {
             return found;
@@ -77,8 +102,11 @@ impl Engine {
     /// Takes note of the people who could not be asked for: nothing is known of them, and nothing is concluded.
     fn note_unanswered(absent: &BTreeSet<Guid>, found: &Found, sight: &mut Sight) {
         sight.warnings.extend(found.warnings.iter().cloned());
-        let unanswered: BTreeSet<Guid> =
-            absent.iter().copied().filter(|guid| !found.people.contains_key(guid) || found.unplaced.contains(guid)).collect();
+        let unanswered: BTreeSet<Guid> = absent
+            .iter()
+            .copied()
+            .filter(|guid| !found.people.contains_key(guid) || found.unplaced.contains(guid))
+            .collect();
         if unanswered.is_empty() {
             return;
         }
@@ -104,12 +132,19 @@ impl Engine {
         sight: &mut Sight,
     ) -> Result<(), EngineError> {
         let last_seen = stored.iter().map(|(guid, person)| (*guid, person.dn.clone())).collect();
-        let known = self.store.load(&directory.config.name, sight.policy.account, &absent, &BTreeSet::new()).await?;
-        let is_suspended = |guid| known.of_person(guid).is_none_or(|user| user.status() != Status::Active);
+        let known = self
+            .store
+            .load(&directory.config.name, sight.policy.account, &absent, &BTreeSet::new())
+            .await?;
+        let is_suspended =
+            |guid| known.of_person(guid).is_none_or(|user| user.status() != Status::Active);
         let answered: BTreeSet<Guid> = found.people.keys().copied().collect();
-        let scoped = if sight.is_full() { None } else { Complete::of_people(&answered, &found.people) };
+        let scoped =
+            if sight.is_full() { None } else { Complete::of_people(&answered, &found.people) };
         if !sight.is_full() {
-            sight.known_users.extend(absent.iter().copied().filter(|guid| known.of_person(*guid).is_some()));
+            sight
+                .known_users
+                .extend(absent.iter().copied().filter(|guid| known.of_person(*guid).is_some()));
             sight.found.extend(found.people.clone());
         }
         let left = self.leave_to_others(directory, &mut found.people, &bases.dns, sight).await?;
@@ -117,7 +152,13 @@ impl Engine {
             Confirmation::Malformed(rest) => Some((Some(*guid), rest.dn.clone())),
             _ => None,
         }));
-        let decided = Absent::decide(&found.people, &last_seen, sight.proof.as_ref().or(scoped.as_ref()), is_suspended, &sight.policy);
+        let decided = Absent::decide(
+            &found.people,
+            &last_seen,
+            sight.proof.as_ref().or(scoped.as_ref()),
+            is_suspended,
+            &sight.policy,
+        );
         if let Some(base) = decided.unexplained.first() {
             sight.failure.get_or_insert(format!(
                 "{base} shows nobody although it had people, and not all of them are elsewhere: give the service account the right to list it, or correct base"
@@ -138,9 +179,15 @@ impl Engine {
         stored: &mut BTreeMap<Guid, StoredPerson>,
     ) -> Result<(), EngineError> {
         let neighbours = self.neighbours(directory);
-        let links = self.store.links_elsewhere(account, &directory.config.name, absent.iter().copied()).await?;
+        let links = self
+            .store
+            .links_elsewhere(account, &directory.config.name, absent.iter().copied())
+            .await?;
         let mut orphans: BTreeMap<DirectoryName, Vec<Guid>> = BTreeMap::new();
-        for link in links.into_values().filter(|link| neighbours.iter().all(|d| d.config.name != link.directory)) {
+        for link in links
+            .into_values()
+            .filter(|link| neighbours.iter().all(|d| d.config.name != link.directory))
+        {
             orphans.entry(link.directory).or_default().push(link.guid);
         }
         for (former, people) in orphans {
@@ -150,10 +197,28 @@ impl Engine {
     }
 
     /// Returns the groups that listed members before this run. A full run adds the groups of the closure that list some now.
-    async fn listed_before(&self, directory: &Directory, session: &mut Session, sight: &mut Sight) -> Result<BTreeSet<Guid>, EngineError> {
+    async fn listed_before(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        sight: &mut Sight,
+    ) -> Result<BTreeSet<Guid>, EngineError> {
         let name = &directory.config.name;
-        let listed: BTreeSet<Guid> = self.store.pins(name, PinKind::Listing).await?.into_values().flatten().map(|pin| pin.guid).collect();
-        let fresh: BTreeSet<Guid> = sight.policy.closure.groups().map(|group| group.guid).filter(|guid| !listed.contains(guid)).collect();
+        let listed: BTreeSet<Guid> = self
+            .store
+            .pins(name, PinKind::Listing)
+            .await?
+            .into_values()
+            .flatten()
+            .map(|pin| pin.guid)
+            .collect();
+        let fresh: BTreeSet<Guid> = sight
+            .policy
+            .closure
+            .groups()
+            .map(|group| group.guid)
+            .filter(|guid| !listed.contains(guid))
+            .collect();
         if !sight.is_full() || fresh.is_empty() {
             return Ok(listed);
         }
@@ -164,27 +229,45 @@ impl Engine {
                     self.store.pin_by(sight.baseline, name, PinKind::Listing, &pin).await?;
                 }
             }
-            Err(error) => sight.warnings.push(format!("the groups could not be asked whether they list members: {error}")),
+            Err(error) => sight
+                .warnings
+                .push(format!("the groups could not be asked whether they list members: {error}")),
         }
         Ok(listed)
     }
 
     /// Puts to the groups themselves whether they hold those who seem to have left them; then looks whether the groups stood still.
-    pub(in crate::engine) async fn confirm_groups(&self, directory: &Directory, session: &mut Session, sight: &mut Sight) -> Result<(), EngineError> {
+    pub(in crate::engine) async fn confirm_groups(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        sight: &mut Sight,
+    ) -> Result<(), EngineError> {
         if sight.policy.closure.is_empty() {
             return Ok(());
         }
         let name = &directory.config.name;
         let listed = self.listed_before(directory, session, sight).await?;
-        let losing: BTreeSet<Guid> =
-            sight.desired.values().filter(|d| !matches!(d.tier, TierWish::Entitled { tier: Tier::Pro, .. })).map(|d| d.guid).collect();
+        let losing: BTreeSet<Guid> = sight
+            .desired
+            .values()
+            .filter(|d| !matches!(d.tier, TierWish::Entitled { tier: Tier::Pro, .. }))
+            .map(|d| d.guid)
+            .collect();
         let known = self.store.load(name, sight.policy.account, &losing, &BTreeSet::new()).await?;
         let suspects: BTreeMap<Guid, Suspect> = suspects(&sight.desired, &known)
             .into_iter()
             .map(|guid| {
                 let d = &sight.desired[&guid];
                 let entitled_by = known.people.get(&guid).and_then(|p| p.entitled_by);
-                (guid, Suspect { dn: d.dn.clone(), groups: d.entitled_by().into_iter().collect(), entitled_by })
+                (
+                    guid,
+                    Suspect {
+                        dn: d.dn.clone(),
+                        groups: d.entitled_by().into_iter().collect(),
+                        entitled_by,
+                    },
+                )
             })
             .collect();
         if !suspects.is_empty() {
@@ -195,20 +278,25 @@ impl Engine {
                 let known: BTreeSet<Guid> = in_use.intersection(&listed).copied().collect();
                 silent.extend(known.difference(&session.groups_with_members(&known).await?));
                 silent.extend(session.detached(&in_use, &sight.policy.closure).await?);
-                Ok::<_, DirectoryError>((session.memberships(&suspects, &sight.policy.closure, &silent).await?, silent))
+                Ok::<_, DirectoryError>((
+                    session.memberships(&suspects, &sight.policy.closure, &silent).await?,
+                    silent,
+                ))
             };
             match answers.await {
                 Ok((answers, silent)) => {
-                    for group in silent.iter().filter(|g| suspects.values().any(|s| s.entitled_by == Some(**g))) {
-                        let dn = sight
-                            .policy
-                            .closure
-                            .groups()
-                            .find(|g| g.guid == *group)
-                            .map_or_else(|| format!("<GUID={group}>"), |g| g.dn.as_str().to_owned());
+                    for group in silent
+                        .iter()
+                        .filter(|g| suspects.values().any(|s| s.entitled_by == Some(**g)))
+                    {
+                        let dn =
+                            sight.policy.closure.groups().find(|g| g.guid == *group).map_or_else(
+                                || format!("<GUID={group}>"),
+                                |g| g.dn.as_str().to_owned(),
+                            );
                         let grant = sight.grants.command(Right::ReadProperty, &dn);
                         sight.warnings.push(format!(
-                            "the group {dn} shows no member, or not what it is a member of, although it gave people their tier: emptied, or no longer readable; nobody loses anything by it until it can be read (as a domain administrator: {grant}), or rosterctl directory repin accepts it"
+                            "the group {dn} shows no member, or not what it is a member of, although it gave people their tier: emptied, or no longer readable; nobody loses anything by it until it can be read (as a domain administrator: {grant}), or rosterctl directory rebaseline accepts it"
                         ));
                     }
                     for (guid, answer) in &answers {
@@ -216,9 +304,16 @@ impl Engine {
                             desired.confirm_membership(answer, &sight.policy);
                         }
                     }
-                    sight.confirmed.extend(answers.into_iter().filter(|(_, a)| *a != Membership::Unknown).map(|(g, _)| g));
+                    sight.confirmed.extend(
+                        answers
+                            .into_iter()
+                            .filter(|(_, a)| *a != Membership::Unknown)
+                            .map(|(g, _)| g),
+                    );
                 }
-                Err(error) => sight.warnings.push(format!("the groups could not be asked for their members: {error}")),
+                Err(error) => sight
+                    .warnings
+                    .push(format!("the groups could not be asked for their members: {error}")),
             }
             sight.groups_stood = match session.reread_closure(&sight.policy.closure).await {
                 Ok(later) => sight.policy.closure.stands_as(&later),

@@ -1,13 +1,13 @@
 //! What configuration names, followed by the GUID of the object it meant when it was first found.
 //!
 //! The pin wins: a base or group that was renamed is followed and reported, one that is gone is an alarm
-//! and never "nobody". `rosterctl directory repin` accepts a successor.
+//! and never "nobody". `rosterctl directory rebaseline` accepts a successor.
 
 use std::collections::BTreeSet;
 
+use crate::directory::{Bases, GroupTrouble, Object, Session};
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::directory::{Bases, GroupTrouble, Object, Session};
 use crate::model::{Dn, Tier};
 use crate::reconcile::{Canary, Closure};
 use crate::store::{Pin, PinKind};
@@ -52,9 +52,19 @@ impl Engine {
             let dn = Dn::new(object.dn.clone());
             match (pinned, object.guid()) {
                 (None, Some(guid)) => {
-                    self.store.pin_by(baseline, name, PinKind::Base, &Pin { name: key, guid, detail: object.dn.clone() }).await?
+                    self.store
+                        .pin_by(
+                            baseline,
+                            name,
+                            PinKind::Base,
+                            &Pin { name: key, guid, detail: object.dn.clone() },
+                        )
+                        .await?
                 }
-                _ if dn.key() != key => warnings.push(format!("the base {configured} is now {}: update the configuration", object.dn)),
+                _ if dn.key() != key => warnings.push(format!(
+                    "the base {configured} is now {}: update the configuration",
+                    object.dn
+                )),
                 _ => {}
             }
             bases.dns.push(dn);
@@ -81,10 +91,26 @@ impl Engine {
                 Ok(object) => {
                     match (pinned, object.guid()) {
                         (None, Some(guid)) => {
-                            self.store.pin_by(baseline, name, PinKind::Group, &Pin { name: key, guid, detail: object.dn.clone() }).await?;
+                            self.store
+                                .pin_by(
+                                    baseline,
+                                    name,
+                                    PinKind::Group,
+                                    &Pin { name: key, guid, detail: object.dn.clone() },
+                                )
+                                .await?;
                         }
-                        (Some(pin), _) if group.is_outdated(&Dn::new(pin.detail.as_str()), &Dn::new(object.dn.as_str())) => {
-                            warnings.push(format!("the group \"{}\" is now {}: update the configuration", group.as_str(), object.dn));
+                        (Some(pin), _)
+                            if group.is_outdated(
+                                &Dn::new(pin.detail.as_str()),
+                                &Dn::new(object.dn.as_str()),
+                            ) =>
+                        {
+                            warnings.push(format!(
+                                "the group \"{}\" is now {}: update the configuration",
+                                group.as_str(),
+                                object.dn
+                            ));
                         }
                         _ => {}
                     }
@@ -103,11 +129,16 @@ impl Engine {
     }
 
     /// The canaries that were pinned before, with what each showed then.
-    pub(in crate::engine) async fn known_canaries(&self, directory: &Directory, own: &str) -> Result<Vec<Canary>, EngineError> {
+    pub(in crate::engine) async fn known_canaries(
+        &self,
+        directory: &Directory,
+        own: &str,
+    ) -> Result<Vec<Canary>, EngineError> {
         let pins = self.store.pins(&directory.config.name, PinKind::Canary).await?;
         let of = |name: String| {
             let pin = pins.get(&name.to_lowercase())?.first()?;
-            let attributes = pin.detail.split(',').filter(|a| !a.is_empty()).map(str::to_owned).collect();
+            let attributes =
+                pin.detail.split(',').filter(|a| !a.is_empty()).map(str::to_owned).collect();
             Some(Canary { guid: pin.guid, name, attributes })
         };
         Ok(Self::canary_names(directory, own).into_iter().filter_map(of).collect())
@@ -125,7 +156,9 @@ impl Engine {
         let mut canaries = self.known_canaries(directory, &own).await?;
         let known: BTreeSet<String> = canaries.iter().map(|canary| canary.name.clone()).collect();
         let mut lost = None;
-        for canary in Self::canary_names(directory, &own).into_iter().filter(|name| !known.contains(name)) {
+        for canary in
+            Self::canary_names(directory, &own).into_iter().filter(|name| !known.contains(name))
+        {
             let found = if self.is_connected(directory, connection).await {
                 connection.session.find_canary(&canary).await.map_err(|error| error.to_string())
             } else {
@@ -134,7 +167,9 @@ impl Engine {
             let object = match found {
                 Ok(found) => found.and_then(|o| Some((o.guid()?, o))),
                 Err(why) => {
-                    lost.get_or_insert(format!("the canary {canary} could not be asked for: {why}"));
+                    lost.get_or_insert(format!(
+                        "the canary {canary} could not be asked for: {why}"
+                    ));
                     continue;
                 }
             };
@@ -144,7 +179,14 @@ impl Engine {
             };
             let attributes: BTreeSet<String> = shown(&object);
             let detail = attributes.iter().cloned().collect::<Vec<_>>().join(",");
-            self.store.pin_by(baseline, name, PinKind::Canary, &Pin { name: canary.to_lowercase(), guid, detail }).await?;
+            self.store
+                .pin_by(
+                    baseline,
+                    name,
+                    PinKind::Canary,
+                    &Pin { name: canary.to_lowercase(), guid, detail },
+                )
+                .await?;
             canaries.push(Canary { guid, name: canary, attributes });
         }
         Ok((canaries, lost))

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::sync::observe::connection::Connection;
+use crate::directory::{Bases, Decoder};
 use crate::engine::sync::observe::Sight;
+use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::{Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
-use crate::directory::{Bases, Decoder};
 use crate::model::{AddressKey, Guid, Timestamp, Trigger};
 use crate::reconcile::{Primary, Rival, newly_wanted};
 
@@ -23,18 +23,23 @@ impl Engine {
         connection: &mut Connection,
         sight: &mut Sight,
     ) -> Result<BTreeSet<Guid>, EngineError> {
-        let is_due = request.scope == Scope::All || (request.covers.is_some() && request.trigger == Trigger::Schedule);
+        let is_due = request.scope == Scope::All
+            || (request.checkpoint.is_some() && request.trigger == Trigger::Schedule);
         if !is_due {
             return Ok(BTreeSet::new());
         }
         let pending = self.store.pending_addresses(&directory.config.name).await?;
-        match connection.session.people_with(&pending, &connection.settings.attributes.email).await {
+        match connection.session.people_with(&pending, &connection.settings.attributes.email).await
+        {
             Ok(people) => {
                 sight.addresses = pending;
                 Ok(people.into_values().flatten().collect())
             }
             Err(error) => {
-                sight.warnings.push(format!("the people of {} addresses could not be asked for: {error}", pending.len()));
+                sight.warnings.push(format!(
+                    "the people of {} addresses could not be asked for: {error}",
+                    pending.len()
+                ));
                 Ok(BTreeSet::new())
             }
         }
@@ -56,7 +61,8 @@ impl Engine {
         }
         let mut asked = BTreeSet::new();
         for round in 0.. {
-            let fresh: BTreeSet<AddressKey> = self.newly_wanted(directory, sight).await?.difference(&asked).cloned().collect();
+            let fresh: BTreeSet<AddressKey> =
+                self.newly_wanted(directory, sight).await?.difference(&asked).cloned().collect();
             if fresh.is_empty() {
                 break;
             }
@@ -65,12 +71,18 @@ impl Engine {
                 break;
             }
             let people = if self.is_connected(directory, connection).await {
-                connection.session.people_with(&fresh, &connection.settings.attributes.email).await.ok()
+                connection
+                    .session
+                    .people_with(&fresh, &connection.settings.attributes.email)
+                    .await
+                    .ok()
             } else {
                 None
             };
             let more = match people {
-                Some(people) if round < LONGEST_CHAIN => self.contenders(directory, &fresh, people, sight).await?,
+                Some(people) if round < LONGEST_CHAIN => {
+                    self.contenders(directory, &fresh, people, sight).await?
+                }
                 // It could not be told who else wants them: nothing about them changes.
                 Some(_) | None => {
                     sight.rivals.extend(fresh.into_iter().map(|key| (key, Rival::Primary)));
@@ -81,18 +93,33 @@ impl Engine {
                 break;
             }
             sight.cover(&more);
-            self.confirm_absent(directory, connection, bases, decoder, more, last_complete_read, sight).await?;
+            self.confirm_absent(
+                directory,
+                connection,
+                bases,
+                decoder,
+                more,
+                last_complete_read,
+                sight,
+            )
+            .await?;
         }
         self.read_rivals(directory, &asked, sight).await
     }
 
-    async fn newly_wanted(&self, directory: &Directory, sight: &Sight) -> Result<BTreeSet<AddressKey>, EngineError> {
+    async fn newly_wanted(
+        &self,
+        directory: &Directory,
+        sight: &Sight,
+    ) -> Result<BTreeSet<AddressKey>, EngineError> {
         let people: BTreeSet<Guid> = sight.desired.keys().copied().collect();
-        let wanted: BTreeSet<AddressKey> = sight.desired.values().flat_map(crate::reconcile::Desired::wanted_keys).collect();
+        let wanted: BTreeSet<AddressKey> =
+            sight.desired.values().flat_map(crate::reconcile::Desired::wanted_keys).collect();
         if wanted.is_empty() {
             return Ok(wanted);
         }
-        let known = self.store.load(&directory.config.name, sight.policy.account, &people, &wanted).await?;
+        let known =
+            self.store.load(&directory.config.name, sight.policy.account, &people, &wanted).await?;
         Ok(newly_wanted(&sight.desired, &known))
     }
 
@@ -107,15 +134,23 @@ impl Engine {
     ) -> Result<BTreeSet<Guid>, EngineError> {
         let mut more: BTreeSet<Guid> = people.into_values().flatten().collect();
         let holders: BTreeSet<_> = self.store.holders(wanted).await?.into_values().collect();
-        let links = self.store.users_by_id(&holders).await?.into_values().filter_map(|user| user.link);
-        more.extend(links.filter(|link| link.directory == directory.config.name).map(|link| link.guid));
+        let links =
+            self.store.users_by_id(&holders).await?.into_values().filter_map(|user| user.link);
+        more.extend(
+            links.filter(|link| link.directory == directory.config.name).map(|link| link.guid),
+        );
         more.retain(|guid| !sight.covers(*guid));
         Ok(more)
     }
 
     /// Asks the other directories of the account who of theirs wants these addresses. One that cannot be asked stops
     /// nobody from joining here; the holder of an address keeps it in any case.
-    async fn read_rivals(&self, directory: &Directory, wanted: &BTreeSet<AddressKey>, sight: &mut Sight) -> Result<(), EngineError> {
+    async fn read_rivals(
+        &self,
+        directory: &Directory,
+        wanted: &BTreeSet<AddressKey>,
+        sight: &mut Sight,
+    ) -> Result<(), EngineError> {
         if wanted.is_empty() {
             return Ok(());
         }
@@ -149,20 +184,26 @@ impl Engine {
             found.into_values().flatten().collect()
         };
         // The same person in the scope of two directories is no rival. One that is only read here, as a contender, is.
-        people.retain(|guid| !sight.desired.get(guid).is_some_and(crate::reconcile::Desired::is_in_scope));
+        people.retain(|guid| {
+            !sight.desired.get(guid).is_some_and(crate::reconcile::Desired::is_in_scope)
+        });
         let mut rivals: BTreeMap<AddressKey, Rival> = BTreeMap::new();
         if people.is_empty() {
             return Ok(rivals);
         }
         let (desired, policy) = self.decided_in(other, &people).await?;
-        let known = self.store.load(&other.config.name, policy.account, &people, &BTreeSet::new()).await?;
+        let known =
+            self.store.load(&other.config.name, policy.account, &people, &BTreeSet::new()).await?;
         for (guid, d) in desired {
-            let is_of_it = known.of_person(guid).is_some_and(|u| u.link.as_ref().is_some_and(|l| l.directory == other.config.name));
+            let is_of_it = known
+                .of_person(guid)
+                .is_some_and(|u| u.link.as_ref().is_some_and(|l| l.directory == other.config.name));
             if !is_of_it && !d.is_provisionable(&policy) {
                 continue;
             }
             for key in d.wanted_keys().into_iter().filter(|key| wanted.contains(key)) {
-                let is_primary = matches!(&d.primary, Primary::Usable(primary) if primary.key() == key);
+                let is_primary =
+                    matches!(&d.primary, Primary::Usable(primary) if primary.key() == key);
                 let rival = if is_primary { Rival::Primary } else { Rival::Secondary };
                 let strongest = rivals.entry(key).or_insert(rival);
                 *strongest = rival.max(*strongest);

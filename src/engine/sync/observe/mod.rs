@@ -9,15 +9,18 @@ pub(in crate::engine) mod rights;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::directory::{Bases, Decoder, DirectoryError, Grants, Right, Session, Settings};
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::observe::rights::note;
 use crate::engine::sync::{Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
-use crate::directory::{Bases, Decoder, DirectoryError, Grants, Right, Session, Settings};
-use crate::model::{AccountId, AddressKey, ClaimedDomains, DirectoryName, Dn, Guid, ObservationNumber, Timestamp};
+use crate::model::{
+    AccountId, AddressKey, ClaimedDomains, DirectoryName, Dn, Guid, ObservationNumber, Timestamp,
+};
 use crate::reconcile::{
-    Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger, Moment, Observation, Observed, Policy, Position,
-    Problem, Rival, ServerIdentity, Takeover, decide, unknown_rule,
+    Checkpoint, Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger,
+    Moment, Observation, Observed, Policy, Problem, Rival, ServerIdentity, Takeover, decide,
+    unknown_rule,
 };
 use crate::store::DirectoryState;
 
@@ -64,7 +67,7 @@ pub struct Sight {
     /// By which baseline it was seen; see [`DirectoryState::baseline`].
     pub baseline: u64,
     /// From where on changes can be followed after this, where everybody was to be read.
-    pub position: Option<Position>,
+    pub checkpoint: Option<Checkpoint>,
     /// Of people whose user is linked to another directory of the account: whether this one takes them over.
     pub takeovers: BTreeMap<Guid, Takeover>,
     /// The people that other directories of the account have to read, with their places there.
@@ -128,7 +131,10 @@ impl Sight {
         match (&self.scope, &self.failure) {
             (Scope::People(people), None) => people.contains(&guid),
             (Scope::All, None) => true,
-            (_, Some(_)) => self.proof.as_ref().is_some_and(|p| self.desired.get(&guid).is_some_and(|d| p.covers(&d.dn))),
+            (_, Some(_)) => self
+                .proof
+                .as_ref()
+                .is_some_and(|p| self.desired.get(&guid).is_some_and(|d| p.covers(&d.dn))),
         }
     }
 }
@@ -138,12 +144,22 @@ impl Engine {
     ///
     /// Reading everybody may take as long as a run may, and what was seen by then counts; asking for who is
     /// missing may take as long again, and so may the questions around both.
-    pub(in crate::engine) async fn look(&self, directory: &Directory, request: &Request) -> Result<Sight, EngineError> {
+    pub(in crate::engine) async fn look(
+        &self,
+        directory: &Directory,
+        request: &Request,
+    ) -> Result<Sight, EngineError> {
         let limit = directory.config.settings.timeouts.run;
-        tokio::time::timeout(limit * 3, Box::pin(self.look_now(directory, request))).await.map_err(|_| EngineError::TooLong(limit))?
+        tokio::time::timeout(limit * 3, Box::pin(self.look_now(directory, request)))
+            .await
+            .map_err(|_| EngineError::TooLong(limit))?
     }
 
-    async fn look_now(&self, directory: &Directory, request: &Request) -> Result<Sight, EngineError> {
+    async fn look_now(
+        &self,
+        directory: &Directory,
+        request: &Request,
+    ) -> Result<Sight, EngineError> {
         let config = &directory.config;
         // Before anything is read: an observation that begins later has a higher number.
         let number = self.store.next_observation().await?;
@@ -156,22 +172,33 @@ impl Engine {
         warnings.extend(directory.note_clock(None));
         let bases = self.bases(directory, &mut connection.session, &mut warnings).await?;
         let misnamed = match &request.scope {
-            Scope::All if self.is_connected(directory, &mut connection).await => misnamed(&mut connection, &mut warnings).await,
+            Scope::All if self.is_connected(directory, &mut connection).await => {
+                misnamed(&mut connection, &mut warnings).await
+            }
             _ => Names::default(),
         };
         let (closure, trouble) = if self.is_connected(directory, &mut connection).await {
             match self.groups(directory, &mut connection.session, &mut warnings).await {
                 Ok((closure, trouble)) => (closure, trouble.map(|t| t.to_string())),
                 // People are still read: who was disabled must not stay because a group could not be looked up.
-                Err(EngineError::Directory(error)) => (Closure::default(), Some(format!("the groups could not be read: {error}"))),
+                Err(EngineError::Directory(error)) => {
+                    (Closure::default(), Some(format!("the groups could not be read: {error}")))
+                }
                 Err(error) => return Err(error),
             }
         } else {
-            (Closure::default(), Some("the groups could not be read: the connection ended".to_owned()))
+            (
+                Closure::default(),
+                Some("the groups could not be read: the connection ended".to_owned()),
+            )
         };
-        let policy = self.policy(directory, &connection.session, closure, began_at, &mut warnings).await?;
-        let position = match &request.scope {
-            Scope::All => self.position(directory, &connection, &state, &policy, began_at, &mut warnings).await?,
+        let policy =
+            self.policy(directory, &connection.session, closure, began_at, &mut warnings).await?;
+        let checkpoint = match &request.scope {
+            Scope::All => {
+                self.checkpoint(directory, &connection, &state, &policy, began_at, &mut warnings)
+                    .await?
+            }
             Scope::People(_) => None,
         };
         let decoder = Decoder::new(&connection.settings.attributes, &policy.closure);
@@ -194,7 +221,7 @@ impl Engine {
             grants: Grants::of(&connection.session),
             rights_lost: state.rights_lost.clone(),
             baseline: state.baseline,
-            position,
+            checkpoint,
             takeovers: BTreeMap::new(),
             left_to: BTreeMap::new(),
             rivals: BTreeMap::new(),
@@ -209,7 +236,18 @@ impl Engine {
             BTreeSet::new()
         };
         let mut absent = match &request.scope {
-            Scope::All => self.read_all(directory, &mut connection, &bases, &decoder, &state, &misnamed.links, &mut sight).await?,
+            Scope::All => {
+                self.read_all(
+                    directory,
+                    &mut connection,
+                    &bases,
+                    &decoder,
+                    &state,
+                    &misnamed.links,
+                    &mut sight,
+                )
+                .await?
+            }
             Scope::People(people) => {
                 self.check_rights(directory, &mut connection, &state, &mut sight).await?;
                 people.clone()
@@ -217,8 +255,25 @@ impl Engine {
         };
         absent.extend(pending.into_iter().filter(|guid| !sight.desired.contains_key(guid)));
         sight.cover(&absent);
-        self.confirm_absent(directory, &mut connection, &bases, &decoder, absent, state.last_complete_read, &mut sight).await?;
-        self.read_contenders(directory, &mut connection, &bases, &decoder, state.last_complete_read, &mut sight).await?;
+        self.confirm_absent(
+            directory,
+            &mut connection,
+            &bases,
+            &decoder,
+            absent,
+            state.last_complete_read,
+            &mut sight,
+        )
+        .await?;
+        self.read_contenders(
+            directory,
+            &mut connection,
+            &bases,
+            &decoder,
+            state.last_complete_read,
+            &mut sight,
+        )
+        .await?;
         self.take_over(directory, &bases.dns, &mut sight).await?;
         self.withhold(directory, &mut connection, &bases, &state.counts, &mut sight).await?;
         if self.is_connected(directory, &mut connection).await {
@@ -244,18 +299,24 @@ impl Engine {
         sight: &mut Sight,
     ) -> Result<(), EngineError> {
         if let Some(what) = &state.rights_lost {
-            sight.failure = Some(format!("{what}; only a full run can tell whether the right is back"));
+            sight.failure =
+                Some(format!("{what}; only a full run can tell whether the right is back"));
             return Ok(());
         }
         if let Some(lost) = self.lost_right(directory, connection, &mut sight.warnings).await? {
-            let grant = sight.grants.command(Right::ReadProperty, &connection.session.root.default_naming_context);
+            let grant = sight
+                .grants
+                .command(Right::ReadProperty, &connection.session.root.default_naming_context);
             sight.failure = Some(format!("{lost}; as a domain administrator: {grant}"));
         }
         Ok(())
     }
 
     /// The account of a directory, nobody's where there is none, and the domains it holds.
-    pub(in crate::engine) async fn claims_of(&self, directory: &Directory) -> Result<(AccountId, ClaimedDomains), EngineError> {
+    pub(in crate::engine) async fn claims_of(
+        &self,
+        directory: &Directory,
+    ) -> Result<(AccountId, ClaimedDomains), EngineError> {
         match self.store.account(&directory.config.account).await? {
             Some(account) => Ok((account.id, self.store.claimed_domains(account.id).await?)),
             None => Ok((AccountId(uuid::Uuid::nil()), ClaimedDomains::default())),
@@ -291,7 +352,10 @@ impl Engine {
     }
 
     /// Reads everybody; returns whom to ask for by GUID: the stored people that were not seen, and those seen badly.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one look, each owned by its caller")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one look, each owned by its caller"
+    )]
     async fn read_all(
         &self,
         directory: &Directory,
@@ -305,7 +369,9 @@ impl Engine {
         let name = &directory.config.name;
         let account = sight.policy.account;
         let (foreign, orphans) = self.foreign(directory, account).await?;
-        let mut index = Index::new(self.store.index(name).await?, self.store.unmanaged(account).await?).with_foreign(foreign, orphans);
+        let mut index =
+            Index::new(self.store.index(name).await?, self.store.unmanaged(account).await?)
+                .with_foreign(foreign, orphans);
         let settings = connection.settings.clone();
         let (canaries, lost_canaries) = self.canaries(directory, connection).await?;
         // AD clears a link by itself, when the object that it names is deleted: that is no lack of rights.
@@ -326,40 +392,54 @@ impl Engine {
         directory.work.progress.send_modify(|p| p.phase = "reading");
         let mut again = BTreeSet::new();
         let policy = &sight.policy;
-        let (desired, malformed, entries) = (&mut sight.desired, &mut sight.malformed, &mut sight.entries);
+        let (desired, malformed, entries) =
+            (&mut sight.desired, &mut sight.malformed, &mut sight.entries);
         let filter = settings.filter_text();
         let limit = settings.timeouts.run;
         // Whether it is connected is told by the read itself.
         self.is_connected(directory, connection).await;
-        let read = connection.session.read_people(&bases.dns, filter.as_deref(), settings.page_size, decoder, &mut ledger, |entry| {
-            *entries += 1;
-            // A progress bar needs no more than this.
-            if entries.is_multiple_of(256) {
-                directory.work.progress.send_modify(|p| p.entries = *entries);
-            }
-            match entry {
-                Ok(person) => {
-                    let decision = decide(person, policy);
-                    match index.observe(&decision, policy) {
-                        Observed::Same | Observed::Stranger => {}
-                        Observed::Changed | Observed::New => drop(desired.insert(decision.guid, decision)),
-                        Observed::Twice => drop(again.insert(decision.guid)),
+        let read = connection.session.read_people(
+            &bases.dns,
+            filter.as_deref(),
+            settings.page_size,
+            decoder,
+            &mut ledger,
+            |entry| {
+                *entries += 1;
+                // A progress bar needs no more than this.
+                if entries.is_multiple_of(256) {
+                    directory.work.progress.send_modify(|p| p.entries = *entries);
+                }
+                match entry {
+                    Ok(person) => {
+                        let decision = decide(person, policy);
+                        match index.observe(&decision, policy) {
+                            Observed::Same | Observed::Stranger => {}
+                            Observed::Changed | Observed::New => {
+                                drop(desired.insert(decision.guid, decision))
+                            }
+                            Observed::Twice => drop(again.insert(decision.guid)),
+                        }
+                    }
+                    Err(bad) => {
+                        malformed.push((bad.guid, bad.rest.dn.clone()));
+                        if let Some(guid) = bad.guid {
+                            index.mark_seen(guid);
+                            // That it cannot be used keeps no leaver active.
+                            desired
+                                .extend(Desired::broken(guid, bad.rest, policy).map(|d| (guid, d)));
+                        }
                     }
                 }
-                Err(bad) => {
-                    malformed.push((bad.guid, bad.rest.dn.clone()));
-                    if let Some(guid) = bad.guid {
-                        index.mark_seen(guid);
-                        // That it cannot be used keeps no leaver active.
-                        desired.extend(Desired::broken(guid, bad.rest, policy).map(|d| (guid, d)));
-                    }
-                }
-            }
-        });
+            },
+        );
         let read = tokio::time::timeout(limit, read).await;
         directory.work.progress.send_modify(|p| p.entries = *entries);
         let after = match read {
-            Ok(Ok(())) => note(&mut connection.session, &canaries, Moment::After, &mut ledger).await.err().map(EngineError::from),
+            Ok(Ok(())) => note(&mut connection.session, &canaries, Moment::After, &mut ledger)
+                .await
+                .err()
+                .map(EngineError::from),
             Ok(Err(error)) => Some(error.into()),
             Err(_) => {
                 connection.session.hang_up();
@@ -376,8 +456,14 @@ impl Engine {
                 sight.proof = Some(complete);
             }
             Err(incomplete) => {
-                let mut why = after.map_or_else(|| incomplete.to_string(), |error| format!("{incomplete} ({error})"));
-                let lost = incomplete.problems.iter().find(|p| matches!(p, Problem::RightsLost { .. } | Problem::CanaryBlind(..)));
+                let mut why = after.map_or_else(
+                    || incomplete.to_string(),
+                    |error| format!("{incomplete} ({error})"),
+                );
+                let lost = incomplete
+                    .problems
+                    .iter()
+                    .find(|p| matches!(p, Problem::RightsLost { .. } | Problem::CanaryBlind(..)));
                 sight.rights_lost = lost.zip(bases.dns.first()).map(|(lost, base)| {
                     let grant = sight.grants.command(Right::ReadProperty, base.as_str());
                     why = format!("{why}; as a domain administrator: {grant}");
@@ -398,11 +484,21 @@ impl Engine {
     }
 
     /// Says so, where the filter finds no entry in a base that has people.
-    async fn ask_about_filter(&self, directory: &Directory, connection: &mut Connection, ledger: &Ledger, warnings: &mut Vec<String>) {
+    async fn ask_about_filter(
+        &self,
+        directory: &Directory,
+        connection: &mut Connection,
+        ledger: &Ledger,
+        warnings: &mut Vec<String>,
+    ) {
         let Some(filter) = connection.settings.filter_text() else { return };
         for base in ledger.empty_bases() {
-            if self.is_connected(directory, connection).await && matches!(connection.session.shows_people(base).await, Ok(true)) {
-                warnings.push(format!("{base} has people, and the filter {filter} finds none of them: correct filter"));
+            if self.is_connected(directory, connection).await
+                && matches!(connection.session.shows_people(base).await, Ok(true))
+            {
+                warnings.push(format!(
+                    "{base} has people, and the filter {filter} finds none of them: correct filter"
+                ));
             }
         }
     }
@@ -444,12 +540,18 @@ async fn misnamed(connection: &mut Connection, warnings: &mut Vec<String>) -> Na
 async fn ask_schema(session: &mut Session, settings: &Settings) -> Result<Names, DirectoryError> {
     let mut names = Names::default();
     let rules = settings.filter.iter().flat_map(|(_, filter)| filter.unknown_rules());
-    names.problem = rules.map(|rule| format!("{}: check filter in the configuration", unknown_rule(rule))).next();
+    names.problem = rules
+        .map(|rule| format!("{}: check filter in the configuration", unknown_rule(rule)))
+        .next();
     for (_, key, attributes) in settings.named_attributes() {
-        let Some(schema) = session.schema_of(attributes.iter().map(String::as_str)).await? else { continue };
+        let Some(schema) = session.schema_of(attributes.iter().map(String::as_str)).await? else {
+            continue;
+        };
         if !schema.unknown.is_empty() {
             let unknown = schema.unknown.into_iter().collect::<Vec<_>>().join(", ");
-            names.problem.get_or_insert(format!("AD has no attribute {unknown}: check {key} in the configuration"));
+            names.problem.get_or_insert(format!(
+                "AD has no attribute {unknown}: check {key} in the configuration"
+            ));
         }
         names.links.extend(schema.links);
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::directory::{Decoder, Found, Inquiry, Questions, Session};
 use crate::engine::sync::observe::Sight;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::directory::{Decoder, Found, Inquiry, Questions, Session};
@@ -28,12 +29,18 @@ pub(in crate::engine) struct Elsewhere {
 impl Engine {
     /// The other configured directories of the same account.
     pub(in crate::engine) fn neighbours(&self, directory: &Directory) -> Vec<Arc<Directory>> {
-        let is_neighbour = |d: &&Arc<Directory>| d.config.account == directory.config.account && d.config.name != directory.config.name;
+        let is_neighbour = |d: &&Arc<Directory>| {
+            d.config.account == directory.config.account && d.config.name != directory.config.name
+        };
         self.configured().directories.values().filter(is_neighbour).cloned().collect()
     }
 
     /// How a directory has these people, by its own base, filter and exclusions.
-    async fn standing_in(&self, directory: &Directory, people: &BTreeSet<Guid>) -> Result<BTreeMap<Guid, Whereabouts>, EngineError> {
+    async fn standing_in(
+        &self,
+        directory: &Directory,
+        people: &BTreeSet<Guid>,
+    ) -> Result<BTreeMap<Guid, Whereabouts>, EngineError> {
         let config = &directory.config;
         let now = self.clock.now();
         let (mut session, settings) = self.open(directory).await?;
@@ -41,12 +48,20 @@ impl Engine {
         let decoder = Decoder::new(&settings.attributes, &Closure::default());
         let stored = self.store.people(&config.name, people.iter().copied().collect()).await?;
         let last_complete_read = self.store.directory(&config.name).await?.last_complete_read;
-        let inquiry = Inquiry { bases: &bases, settings: &settings, decoder: &decoder, stored: &stored, now, last_complete_read };
+        let inquiry = Inquiry {
+            bases: &bases,
+            settings: &settings,
+            decoder: &decoder,
+            stored: &stored,
+            now,
+            last_complete_read,
+        };
         let mut found = Found::default();
         session.confirm(&mut Questions::about(people), &inquiry, &mut found).await?;
         let policy = self.scope_policy(directory, &session, now).await?;
         // A person who could not be asked for may be anywhere.
-        let mut standings: BTreeMap<Guid, Whereabouts> = people.iter().map(|guid| (*guid, Whereabouts::Unknown)).collect();
+        let mut standings: BTreeMap<Guid, Whereabouts> =
+            people.iter().map(|guid| (*guid, Whereabouts::Unknown)).collect();
         found.people.retain(|guid, _| !found.unplaced.contains(guid));
         for (guid, confirmation) in found.people {
             let standing = match confirmation {
@@ -60,7 +75,9 @@ impl Engine {
                 }
                 Confirmation::Malformed(_) => Whereabouts::Unknown,
                 // An entry none of whose attributes can be read is found by its name alone.
-                Confirmation::Nowhere(_) if is_hidden(&mut session, guid).await? => Whereabouts::Unknown,
+                Confirmation::Nowhere(_) if is_hidden(&mut session, guid).await? => {
+                    Whereabouts::Unknown
+                }
                 Confirmation::Tombstone(_) | Confirmation::Nowhere(_) => Whereabouts::Absent,
             };
             standings.insert(guid, standing);
@@ -81,18 +98,31 @@ impl Engine {
         let policy = Policy { closure, ..self.scope_policy(directory, &session, now).await? };
         let decoder = Decoder::new(&settings.attributes, &policy.closure);
         let stored = BTreeMap::new();
-        let inquiry = Inquiry { bases: &bases, settings: &settings, decoder: &decoder, stored: &stored, now, last_complete_read: None };
+        let inquiry = Inquiry {
+            bases: &bases,
+            settings: &settings,
+            decoder: &decoder,
+            stored: &stored,
+            now,
+            last_complete_read: None,
+        };
         let mut found = Found::default();
         session.confirm(&mut Questions::about(people), &inquiry, &mut found).await?;
-        let alive = found.people.into_iter().filter_map(|(guid, confirmation)| match confirmation {
-            Confirmation::Alive(person) => Some((guid, decide(*person, &policy))),
-            _ => None,
-        });
+        let alive =
+            found.people.into_iter().filter_map(|(guid, confirmation)| match confirmation {
+                Confirmation::Alive(person) => Some((guid, decide(*person, &policy))),
+                _ => None,
+            });
         Ok((alive.collect(), policy))
     }
 
     /// What decides on scope and on the state of an account, and on nothing else: the groups are not read.
-    async fn scope_policy(&self, directory: &Directory, session: &Session, at: Timestamp) -> Result<Policy, EngineError> {
+    async fn scope_policy(
+        &self,
+        directory: &Directory,
+        session: &Session,
+        at: Timestamp,
+    ) -> Result<Policy, EngineError> {
         let config = &directory.config;
         let (account, claims) = self.claims_of(directory).await?;
         Ok(Policy {
@@ -108,7 +138,11 @@ impl Engine {
     }
 
     /// Asks every other directory of the account for these people.
-    pub(in crate::engine) async fn elsewhere(&self, directory: &Directory, people: &BTreeSet<Guid>) -> Result<Elsewhere, EngineError> {
+    pub(in crate::engine) async fn elsewhere(
+        &self,
+        directory: &Directory,
+        people: &BTreeSet<Guid>,
+    ) -> Result<Elsewhere, EngineError> {
         let mut elsewhere = Elsewhere::default();
         if people.is_empty() {
             return Ok(elsewhere);
@@ -117,7 +151,9 @@ impl Engine {
             match self.standing_in(&other, people).await {
                 Ok(standings) => elsewhere.note(&other.config.name, standings),
                 Err(EngineError::Store(error)) => return Err(error.into()),
-                Err(error) => drop(elsewhere.unasked.insert(other.config.name.clone(), error.to_string())),
+                Err(error) => {
+                    drop(elsewhere.unasked.insert(other.config.name.clone(), error.to_string()))
+                }
             }
         }
         Ok(elsewhere)
@@ -159,7 +195,8 @@ impl Engine {
             let has_it = |user: &User| user.status() == Status::Suspended && user.causes.has(missing[guid]);
             let user = known.of_person(*guid).filter(|user| user.status() != Status::Released && !has_it(user));
             // What another directory has is its own affair.
-            user.and_then(|user| user.link.as_ref()).is_some_and(|link| neighbours.iter().all(|d| d.config.name != link.directory))
+            user.and_then(|user| user.link.as_ref())
+                .is_some_and(|link| neighbours.iter().all(|d| d.config.name != link.directory))
         };
         let asked: BTreeSet<Guid> = asked.into_iter().filter(can_lose).collect();
         let elsewhere = self.elsewhere(directory, &asked).await?;
@@ -168,9 +205,13 @@ impl Engine {
             let is_tombstone = matches!(found.get(&guid), Some(Confirmation::Tombstone(_)));
             if elsewhere.shows(guid) {
                 // Of an account that is seen to be disabled here nobody need be asked first.
-                left.extend(here.get(&guid).and_then(Desired::only_positive).map(|desired| (guid, desired)));
+                left.extend(
+                    here.get(&guid).and_then(Desired::only_positive).map(|desired| (guid, desired)),
+                );
             } else if elsewhere.may_show(guid) && !is_tombstone {
-                left.extend(here.get(&guid).and_then(Desired::only_positive).map(|desired| (guid, desired)));
+                left.extend(
+                    here.get(&guid).and_then(Desired::only_positive).map(|desired| (guid, desired)),
+                );
             } else if here.contains_key(&guid) {
                 continue;
             } else if let Some(outside) = elsewhere.outside.get(&guid) {
@@ -187,7 +228,11 @@ impl Engine {
             }
         }
         for (name, people) in &elsewhere.in_scope {
-            sight.left_to.entry(name.clone()).or_default().extend(people.iter().map(|(guid, dn)| (*guid, dn.clone())));
+            sight
+                .left_to
+                .entry(name.clone())
+                .or_default()
+                .extend(people.iter().map(|(guid, dn)| (*guid, dn.clone())));
             let n = people.len();
             sight.warnings.push(format!("{n} of its people are in the scope of {name} now: its next run moves their users there"));
         }
@@ -196,9 +241,17 @@ impl Engine {
     }
 
     /// Decides which people this directory takes over from others of the account.
-    pub(in crate::engine) async fn take_over(&self, directory: &Directory, bases: &[Dn], sight: &mut Sight) -> Result<(), EngineError> {
+    pub(in crate::engine) async fn take_over(
+        &self,
+        directory: &Directory,
+        bases: &[Dn],
+        sight: &mut Sight,
+    ) -> Result<(), EngineError> {
         let name = &directory.config.name;
-        let links = self.store.links_elsewhere(sight.policy.account, name, sight.desired.keys().copied()).await?;
+        let links = self
+            .store
+            .links_elsewhere(sight.policy.account, name, sight.desired.keys().copied())
+            .await?;
         let mut by_directory: BTreeMap<DirectoryName, Vec<Link>> = BTreeMap::new();
         for link in links.into_values() {
             by_directory.entry(link.directory.clone()).or_default().push(link);
@@ -214,7 +267,9 @@ impl Engine {
             for link in links {
                 let Some(here) = sight.desired.get(&link.guid) else { continue };
                 let is_successor = bases.iter().any(|base| link.dn.is_within(base));
-                let standing = present.as_ref().map(|present| present.get(&link.guid).unwrap_or(&Whereabouts::Unknown));
+                let standing = present
+                    .as_ref()
+                    .map(|present| present.get(&link.guid).unwrap_or(&Whereabouts::Unknown));
                 let takeover = Takeover::decide(here, standing, &former, is_successor);
                 shown += u64::from(matches!(takeover, Takeover::Shown(_)));
                 // Another directory may read that place: only what is seen positively counts here.
@@ -259,14 +314,24 @@ impl Engine {
     }
 
     /// The sentences about active users of the account whose directory is not configured any more: no run reads them.
-    pub(in crate::engine) async fn left_behind(&self, directory: &Directory, account: AccountId) -> Result<Vec<String>, EngineError> {
+    pub(in crate::engine) async fn left_behind(
+        &self,
+        directory: &Directory,
+        account: AccountId,
+    ) -> Result<Vec<String>, EngineError> {
         let neighbours = self.neighbours(directory);
         let mut sentences = Vec::new();
         for former in self.store.foreign(account, &directory.config.name).await?.into_keys() {
             if neighbours.iter().any(|d| d.config.name == former) {
                 continue;
             }
-            let active = self.store.managed_counts(&former).await?.get(&Status::Active).copied().unwrap_or(0);
+            let active = self
+                .store
+                .managed_counts(&former)
+                .await?
+                .get(&Status::Active)
+                .copied()
+                .unwrap_or(0);
             if active > 0 {
                 sentences.push(format!(
                     "{active} active users are linked to {former}, which is not configured any more: the next full run takes over those it shows; for the others configure a section that reads them, with rename-from = \"{former}\" if it is the same directory"
@@ -278,7 +343,11 @@ impl Engine {
 
     /// The people of other directories that a full read of this one may show, and among them those of directories that are
     /// not configured any more.
-    pub(in crate::engine) async fn foreign(&self, directory: &Directory, account: AccountId) -> Result<(Vec<Guid>, BTreeSet<Guid>), EngineError> {
+    pub(in crate::engine) async fn foreign(
+        &self,
+        directory: &Directory,
+        account: AccountId,
+    ) -> Result<(Vec<Guid>, BTreeSet<Guid>), EngineError> {
         let neighbours = self.neighbours(directory);
         let (mut foreign, mut orphans) = (Vec::new(), BTreeSet::new());
         for (name, people) in self.store.foreign(account, &directory.config.name).await? {
@@ -295,7 +364,9 @@ impl Elsewhere {
     fn note(&mut self, name: &DirectoryName, standings: BTreeMap<Guid, Whereabouts>) {
         for (guid, standing) in standings {
             match standing {
-                Whereabouts::InScope(dn) => drop(self.in_scope.entry(name.clone()).or_default().insert(guid, dn)),
+                Whereabouts::InScope(dn) => {
+                    drop(self.in_scope.entry(name.clone()).or_default().insert(guid, dn))
+                }
                 Whereabouts::Outside(desired) => drop(self.outside.insert(guid, *desired)),
                 Whereabouts::Unknown => drop(self.unknown.insert(guid)),
                 Whereabouts::Absent => {}
@@ -315,7 +386,9 @@ impl Elsewhere {
 
     fn complaints(&self) -> impl Iterator<Item = String> {
         let sentence = |(name, error): (&DirectoryName, &String)| {
-            format!("{name} could not be asked for people who are missing here ({error}): nobody of them is suspended before it answers")
+            format!(
+                "{name} could not be asked for people who are missing here ({error}): nobody of them is suspended before it answers"
+            )
         };
         self.unasked.iter().map(sentence)
     }

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::sync::observe::connection::Connection;
+use crate::directory::{AttributeNames, Bases, DirectoryError, Right, Session};
 use crate::engine::sync::observe::Sight;
 use crate::engine::sync::observe::baseline::shown;
+use crate::engine::sync::observe::connection::Connection;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::directory::{AttributeNames, Bases, DirectoryError, Right, Session};
 use crate::model::{Dn, Guid, User};
 use crate::reconcile::{AttributeCounts, Canary, Desired, Known, Ledger, Moment, Problem};
 
@@ -23,7 +23,17 @@ const PROXIES: &str = "proxyAddresses";
 ///
 /// The manager is not among them: AD clears it by itself when the manager is deleted.
 fn optional(names: &AttributeNames) -> [(&'static str, &str); 7] {
-    let AttributeNames { email: _, display_name, given_name, surname, title, department, phone, employee_id, manager: _ } = names;
+    let AttributeNames {
+        email: _,
+        display_name,
+        given_name,
+        surname,
+        title,
+        department,
+        phone,
+        employee_id,
+        manager: _,
+    } = names;
     [
         ("display-name", display_name),
         ("given-name", given_name),
@@ -39,17 +49,25 @@ fn optional(names: &AttributeNames) -> [(&'static str, &str); 7] {
 fn has(user: &User, field: Option<&str>) -> bool {
     match field {
         None => !user.addresses.secondary.is_empty(),
-        Some(field) => user.profile.fields().iter().any(|(name, value)| *name == field && value.is_some()),
+        Some(field) => {
+            user.profile.fields().iter().any(|(name, value)| *name == field && value.is_some())
+        }
     }
 }
 
 /// The attributes that a user has values of, and the entry no longer shows: by attribute, with the field.
-fn missing<'a>(d: &Desired, user: &User, names: &'a AttributeNames) -> Vec<(Option<&'static str>, &'a str)> {
+fn missing<'a>(
+    d: &Desired,
+    user: &User,
+    names: &'a AttributeNames,
+) -> Vec<(Option<&'static str>, &'a str)> {
     let Some(profile) = &d.profile else { return Vec::new() };
     let fields = profile.fields();
     let lacks = |field: &str| fields.iter().any(|(name, value)| *name == field && value.is_none());
-    let of_profile = optional(names).into_iter().filter(|(field, _)| lacks(field) && has(user, Some(field)));
-    let mut missing: Vec<_> = of_profile.map(|(field, attribute)| (Some(field), attribute)).collect();
+    let of_profile =
+        optional(names).into_iter().filter(|(field, _)| lacks(field) && has(user, Some(field)));
+    let mut missing: Vec<_> =
+        of_profile.map(|(field, attribute)| (Some(field), attribute)).collect();
     if d.shows_no_proxies() && has(user, None) {
         missing.push((None, PROXIES));
     }
@@ -57,7 +75,12 @@ fn missing<'a>(d: &Desired, user: &User, names: &'a AttributeNames) -> Vec<(Opti
 }
 
 /// Notes who the server is and what the canaries show. A canary that cannot be asked for counts as not found.
-pub(in crate::engine) async fn note(session: &mut Session, canaries: &[Canary], moment: Moment, ledger: &mut Ledger) -> Result<(), DirectoryError> {
+pub(in crate::engine) async fn note(
+    session: &mut Session,
+    canaries: &[Canary],
+    moment: Moment,
+    ledger: &mut Ledger,
+) -> Result<(), DirectoryError> {
     ledger.server(moment, session.read_root().await?.identity);
     for canary in canaries {
         match session.object(&format!("<GUID={}>", canary.guid), &["*".to_owned()]).await {
@@ -79,22 +102,30 @@ impl Engine {
     ) -> Result<Option<Problem>, EngineError> {
         for canary in self.known_canaries(directory, &connection.session.me.dn).await? {
             // Our own entry was read when the connection was opened.
-            let own = (connection.session.me.guid() == Some(canary.guid)).then(|| connection.session.me.clone());
+            let own = (connection.session.me.guid() == Some(canary.guid))
+                .then(|| connection.session.me.clone());
             let found = match own {
                 Some(own) => Ok(Some(own)),
                 None if self.is_connected(directory, connection).await => {
-                    connection.session.object(&format!("<GUID={}>", canary.guid), &["*".to_owned()]).await
+                    connection
+                        .session
+                        .object(&format!("<GUID={}>", canary.guid), &["*".to_owned()])
+                        .await
                 }
                 None => return Ok(None),
             };
             match found {
                 Ok(Some(object)) => {
                     if let Some(lost) = canary.blind(&shown(&object)).next() {
-                        return Ok(Some(Problem::CanaryBlind(canary.name.clone(), lost.to_owned())));
+                        return Ok(Some(Problem::CanaryBlind(
+                            canary.name.clone(),
+                            lost.to_owned(),
+                        )));
                     }
                 }
                 Ok(None) => return Ok(Some(Problem::CanaryGone(canary.name.clone()))),
-                Err(error) => warnings.push(format!("the canary {} could not be asked for: {error}", canary.name)),
+                Err(error) => warnings
+                    .push(format!("the canary {} could not be asked for: {error}", canary.name)),
             }
         }
         Ok(None)
@@ -109,12 +140,17 @@ impl Engine {
         counts: &AttributeCounts,
         sight: &mut Sight,
     ) -> Result<(), EngineError> {
-        // Without a complete read nothing is known of what could be seen before: the first one, or one after `repin`.
+        // Without a complete read nothing is known of what could be seen before: the first one, or one after `rebaseline`.
         if counts.people == 0 {
             return Ok(());
         }
         let name = &directory.config.name;
-        let alive: BTreeSet<Guid> = sight.desired.values().filter(|d| d.is_alive() && d.profile.is_some()).map(|d| d.guid).collect();
+        let alive: BTreeSet<Guid> = sight
+            .desired
+            .values()
+            .filter(|d| d.is_alive() && d.profile.is_some())
+            .map(|d| d.guid)
+            .collect();
         if alive.is_empty() {
             return Ok(());
         }
@@ -124,14 +160,26 @@ impl Engine {
         for d in alive.iter().filter_map(|guid| sight.desired.get(guid)) {
             let Some(user) = known.of_person(d.guid) else { continue };
             for (field, attribute) in missing(d, user, &names) {
-                let place = places.entry((d.dn.parent(), attribute)).or_insert_with(|| Place { field, people: BTreeSet::new() });
+                let place = places
+                    .entry((d.dn.parent(), attribute))
+                    .or_insert_with(|| Place { field, people: BTreeSet::new() });
                 place.people.insert(d.guid);
             }
         }
         let mut hidden: BTreeMap<(String, String), u64> = BTreeMap::new();
         for (asked, ((parent, attribute), place)) in places.into_iter().enumerate() {
-            let is_believed =
-                asked < ASKED && self.is_absence(directory, connection, bases, counts, parent.as_ref(), attribute, &place).await?;
+            let is_believed = asked < ASKED
+                && self
+                    .is_absence(
+                        directory,
+                        connection,
+                        bases,
+                        counts,
+                        parent.as_ref(),
+                        attribute,
+                        &place,
+                    )
+                    .await?;
             if is_believed {
                 continue;
             }
@@ -142,14 +190,17 @@ impl Engine {
         for ((at, attribute), n) in hidden {
             let grant = sight.grants.command(Right::ReadProperty, &at);
             sight.warnings.push(format!(
-                "{attribute} is no longer shown by {n} users in {at}, nor by any other entry there: cleared, or no longer readable; they keep what they have until it can be read (as a domain administrator: {grant}), or rosterctl directory repin accepts it"
+                "{attribute} is no longer shown by {n} users in {at}, nor by any other entry there: cleared, or no longer readable; they keep what they have until it can be read (as a domain administrator: {grant}), or rosterctl directory rebaseline accepts it"
             ));
         }
         Ok(())
     }
 
     /// Whether an attribute that these people no longer show can be read where they are.
-    #[expect(clippy::too_many_arguments, reason = "one question, with all that it is measured against")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one question, with all that it is measured against"
+    )]
     async fn is_absence(
         &self,
         directory: &Directory,
@@ -171,12 +222,17 @@ impl Engine {
         }
         // No entry there shows it. Where a neighbour had it, too, the right is missing.
         let neighbours = self.store.users_below(&directory.config.name, parent).await?;
-        let had_it = |user: &User| user.link.as_ref().is_none_or(|link| !place.people.contains(&link.guid)) && has(user, place.field);
+        let had_it = |user: &User| {
+            user.link.as_ref().is_none_or(|link| !place.people.contains(&link.guid))
+                && has(user, place.field)
+        };
         if place.people.len() > 1 || neighbours.iter().any(had_it) {
             return Ok(false);
         }
         for base in &bases.dns {
-            if self.is_connected(directory, connection).await && matches!(connection.session.shows(base, attribute).await, Ok(true)) {
+            if self.is_connected(directory, connection).await
+                && matches!(connection.session.shows(base, attribute).await, Ok(true))
+            {
                 return Ok(true);
             }
         }

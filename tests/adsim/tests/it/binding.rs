@@ -33,7 +33,9 @@ async fn refusals_carry_the_sub_code_ad_gives() {
     let domain = sim.edit(|ad| {
         ad.add_person(NewPerson::new("bob").password("right"));
         ad.add_person(NewPerson::new("off").disabled().password("right"));
-        ad.add_person(NewPerson::new("old").expires(Expiry::Ticks(130_000_000_000_000_000)).password("right"));
+        ad.add_person(
+            NewPerson::new("old").expires(Expiry::Ticks(130_000_000_000_000_000)).password("right"),
+        );
         ad.add_person(NewPerson::new("new").with("pwdLastSet", "0").password("right"));
         "corp.example.com"
     });

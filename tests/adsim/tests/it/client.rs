@@ -10,7 +10,8 @@ use bytes::BytesMut;
 use ldap3_proto::LdapCodec;
 use ldap3_proto::control::LdapControl;
 use ldap3_proto::proto::{
-    LdapBindCred, LdapBindRequest, LdapExtendedRequest, LdapMsg, LdapOp, LdapResult, LdapResultCode, LdapSearchScope,
+    LdapBindCred, LdapBindRequest, LdapExtendedRequest, LdapMsg, LdapOp, LdapResult,
+    LdapResultCode, LdapSearchScope,
 };
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -90,22 +91,34 @@ pub(crate) fn domain_scope() -> Control {
 
 /// Below the domain, without references.
 pub(crate) fn below<'a>(base: &'a str, filter: &'a str, attributes: &'a [&'a str]) -> Ask<'a> {
-    Ask { base, scope: LdapSearchScope::Subtree, filter, attributes, size_limit: 0, controls: vec![domain_scope()] }
+    Ask {
+        base,
+        scope: LdapSearchScope::Subtree,
+        filter,
+        attributes,
+        size_limit: 0,
+        controls: vec![domain_scope()],
+    }
 }
 
 pub(crate) fn at<'a>(base: &'a str, attributes: &'a [&'a str]) -> Ask<'a> {
     Ask { scope: LdapSearchScope::Base, ..below(base, "(objectClass=*)", attributes) }
 }
 
-pub(crate) async fn tls(sim: &Sim, tcp: TcpStream) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+pub(crate) async fn tls(
+    sim: &Sim,
+    tcp: TcpStream,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     let ca = CertificateDer::from_pem_slice(sim.ca_pem().as_bytes()).expect("a certificate");
     roots.add(ca).expect("an authority");
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .expect("versions")
+    .with_root_certificates(roots)
+    .with_no_client_auth();
     let name = ServerName::try_from("127.0.0.1").expect("a name");
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await
 }
@@ -196,10 +209,13 @@ impl Client {
     /// The next message, or why there is none.
     pub(crate) async fn receive(&mut self) -> Result<LdapMsg, String> {
         loop {
-            if let Some(message) = self.codec.decode(&mut self.inbox).map_err(|error| error.to_string())? {
+            if let Some(message) =
+                self.codec.decode(&mut self.inbox).map_err(|error| error.to_string())?
+            {
                 return Ok(message);
             }
-            let read = tokio::time::timeout(Duration::from_secs(5), self.stream.read_buf(&mut self.inbox));
+            let read =
+                tokio::time::timeout(Duration::from_secs(5), self.stream.read_buf(&mut self.inbox));
             match read.await {
                 Err(_) => return Err("silence".to_owned()),
                 Ok(Ok(0)) => return Err("closed".to_owned()),
@@ -211,7 +227,8 @@ impl Client {
 
     pub(crate) async fn bind(&mut self, dn: &str, password: &str) -> LdapResult {
         let cred = LdapBindCred::Simple(password.to_owned());
-        self.send(LdapOp::BindRequest(LdapBindRequest { version: 3, dn: dn.to_owned(), cred })).await;
+        self.send(LdapOp::BindRequest(LdapBindRequest { version: 3, dn: dn.to_owned(), cred }))
+            .await;
         match self.receive().await.expect("an answer").op {
             LdapOp::BindResponse(response) => response.res,
             other => panic!("{other:?}"),
@@ -250,7 +267,8 @@ impl Client {
             }
             match message.op {
                 LdapOp::SearchResultEntry(entry) => {
-                    let attributes = entry.attributes.into_iter().map(|one| (one.atype, one.vals)).collect();
+                    let attributes =
+                        entry.attributes.into_iter().map(|one| (one.atype, one.vals)).collect();
                     found.entries.push((entry.dn, attributes));
                 }
                 LdapOp::SearchResultReference(reference) => found.references.extend(reference.uris),
@@ -259,7 +277,9 @@ impl Client {
                     found.text = done.message;
                     for control in message.ctrl {
                         match control {
-                            LdapControl::SimplePagedResults { cookie, .. } => found.cookie = Some(cookie),
+                            LdapControl::SimplePagedResults { cookie, .. } => {
+                                found.cookie = Some(cookie)
+                            }
                             LdapControl::AdDirsync { flags: more, max_bytes: 0, cookie } => {
                                 found.dirsync = Some((more != 0, cookie.expect("a cookie")));
                             }
@@ -289,7 +309,10 @@ impl Client {
             None => self.receive().await.expect("to be told"),
         };
         let told = match message.op {
-            LdapOp::SearchResultEntry(entry) => Ok((entry.dn, entry.attributes.into_iter().map(|one| (one.atype, one.vals)).collect())),
+            LdapOp::SearchResultEntry(entry) => Ok((
+                entry.dn,
+                entry.attributes.into_iter().map(|one| (one.atype, one.vals)).collect(),
+            )),
             LdapOp::SearchResultDone(done) => Err(done.code as i64),
             other => panic!("{other:?}"),
         };
@@ -297,7 +320,13 @@ impl Client {
     }
 
     /// All pages of a search.
-    pub(crate) async fn all_pages(&mut self, base: &str, filter: &str, attributes: &[&str], size: i64) -> Found {
+    pub(crate) async fn all_pages(
+        &mut self,
+        base: &str,
+        filter: &str,
+        attributes: &[&str],
+        size: i64,
+    ) -> Found {
         let mut all = Found::default();
         let mut cookie = Vec::new();
         loop {

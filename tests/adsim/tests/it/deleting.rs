@@ -10,7 +10,15 @@ const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
 async fn a_deleted_person_leaves_a_tombstone_for_those_who_may_see_it() {
     let sim = company(20).await;
     let mut client = Client::service(&sim).await;
-    let bob = sim.edit(|ad| ad.add_person(NewPerson::new("bob").mail("bob@example.com").ou("Sales").member_of("Roster Basic").disabled()));
+    let bob = sim.edit(|ad| {
+        ad.add_person(
+            NewPerson::new("bob")
+                .mail("bob@example.com")
+                .ou("Sales")
+                .member_of("Roster Basic")
+                .disabled(),
+        )
+    });
     let sid = sim.look(|ad| ad.values(bob, "objectSid"));
     sim.edit(|ad| ad.delete("bob"));
     let base = format!("<GUID={bob}>");
@@ -26,10 +34,19 @@ async fn a_deleted_person_leaves_a_tombstone_for_those_who_may_see_it() {
     assert_eq!(text(tombstone, "userAccountControl"), ["514"]);
     assert_eq!(text(tombstone, "sAMAccountName"), ["bob"]);
     assert_eq!(tombstone["objectSid"], sid);
-    for gone in ["mail", "objectCategory", "memberOf", "sAMAccountType", "accountExpires", "userPrincipalName"] {
+    for gone in [
+        "mail",
+        "objectCategory",
+        "memberOf",
+        "sAMAccountType",
+        "accountExpires",
+        "userPrincipalName",
+    ] {
         assert!(!tombstone.contains_key(gone), "{gone}");
     }
-    for (filter, count) in [("(objectClass=user)", 1), ("(objectCategory=person)", 0), ("(mail=*)", 0)] {
+    for (filter, count) in
+        [("(objectClass=user)", 1), ("(objectCategory=person)", 0), ("(mail=*)", 0)]
+    {
         let filter = format!("(&(isDeleted=TRUE){filter})");
         let ask = below(ROOT, &filter, &["1.1"]);
         let found = client.ask(Ask { controls: vec![control(SHOW_DELETED)], ..ask }).await;
@@ -42,7 +59,8 @@ async fn a_deleted_person_leaves_a_tombstone_for_those_who_may_see_it() {
 async fn reanimated_people_are_disabled_and_bare_and_from_the_recycle_bin_whole() {
     let sim = company(20).await;
     let mut client = Client::service(&sim).await;
-    let new = || NewPerson::new("bob").mail("bob@example.com").ou("Sales").member_of("Roster Basic");
+    let new =
+        || NewPerson::new("bob").mail("bob@example.com").ou("Sales").member_of("Roster Basic");
     let bob = sim.edit(|ad| {
         let bob = ad.add_person(new());
         ad.delete(bob);
@@ -56,7 +74,9 @@ async fn reanimated_people_are_disabled_and_bare_and_from_the_recycle_bin_whole(
 
     let eve = sim.edit(|ad| {
         ad.set_recycle_bin(true);
-        let eve = ad.add_person(NewPerson::new("eve").mail("eve@example.com").ou("Sales").member_of("Roster Basic"));
+        let eve = ad.add_person(
+            NewPerson::new("eve").mail("eve@example.com").ou("Sales").member_of("Roster Basic"),
+        );
         ad.delete("eve");
         ad.add_person(NewPerson::new("eve2").mail("eve@example.com"));
         ad.restore(eve);

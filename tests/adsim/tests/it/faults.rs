@@ -78,7 +78,11 @@ async fn entries_can_come_twice_or_not_at_all_and_references_between_them() {
         (3, What::RepeatEntry, [0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9].as_slice()),
         (0, What::SkipEntry, &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
         (9, What::SkipEntry, &[0, 1, 2, 3, 4, 5, 6, 7, 8]),
-        (4, What::Referral("ldap://child.example.com/".to_owned()), &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (
+            4,
+            What::Referral("ldap://child.example.com/".to_owned()),
+            &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        ),
     ] {
         sim.faults().push(Fault::new(When::search().after_entries(after), what.clone()));
         let found = client.ask(below(ROOT, PEOPLE, &["mail"])).await;
@@ -94,7 +98,10 @@ async fn an_edit_happens_between_two_ranges() {
     let mut client = Client::service(&sim).await;
     let group = format!("CN=Roster Basic,OU=Groups,{ROOT}");
     let first = sim.look(|ad| ad.members("Roster Basic"))[0];
-    sim.faults().push(Fault::new(When::nth_search(2), What::edit(move |ad| ad.remove_member("Roster Basic", first))));
+    sim.faults().push(Fault::new(
+        When::nth_search(2),
+        What::edit(move |ad| ad.remove_member("Roster Basic", first)),
+    ));
     let one = client.ask(at(&group, &["member", "uSNChanged"])).await;
     let two = client.ask(at(&group, &["member;range=20-*", "uSNChanged"])).await;
     assert_eq!(one.only()["member;range=0-19"].len() + two.only()["member;range=20-*"].len(), 29);
@@ -134,7 +141,11 @@ async fn binds_and_connections_misbehave() {
     sim.faults().push(Fault::new(
         When::search(),
         What::frames_instead(|id| {
-            [frames::entry(id, b"CN=\xff\xfe,DC=x", &[("mail", vec![vec![], vec![0xc3]])]), frames::done(id, 0, "")].concat()
+            [
+                frames::entry(id, b"CN=\xff\xfe,DC=x", &[("mail", vec![vec![], vec![0xc3]])]),
+                frames::done(id, 0, ""),
+            ]
+            .concat()
         }),
     ));
     let mut client = Client::service(&sim).await;
@@ -149,7 +160,10 @@ async fn start_tls_can_be_refused_and_spoilt() {
     let (refused, _) = client.extended("1.3.6.1.4.1.1466.20037").await;
     assert_eq!(refused.code, Code::Unavailable);
 
-    sim.faults().push(Fault::new(When::StartTls, What::PlaintextAfterStartTls(frames::done(2, 0, "injected"))));
+    sim.faults().push(Fault::new(
+        When::StartTls,
+        What::PlaintextAfterStartTls(frames::done(2, 0, "injected")),
+    ));
     let mut client = Client::plain(sim.ldap_addr()).await;
     let (accepted, _) = client.extended("1.3.6.1.4.1.1466.20037").await;
     assert_eq!(accepted.code, Code::Success);

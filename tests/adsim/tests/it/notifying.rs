@@ -23,7 +23,11 @@ async fn few() -> Sim {
 }
 
 fn changes_at<'a>(base: &'a str, scope: Scope, attributes: &'a [&'a str]) -> Ask<'a> {
-    Ask { scope, controls: vec![control(NOTIFICATION)], ..below(base, "(objectClass=*)", attributes) }
+    Ask {
+        scope,
+        controls: vec![control(NOTIFICATION)],
+        ..below(base, "(objectClass=*)", attributes)
+    }
 }
 
 fn changes(base: &str) -> Ask<'_> {
@@ -46,7 +50,9 @@ async fn all(client: &mut Client, sim: &Sim, end: &str) -> Vec<String> {
         if dn == last {
             return told;
         }
-        told.push(dn.split(',').next().expect("a part").split("\\0A").next().expect("a part").to_owned());
+        told.push(
+            dn.split(',').next().expect("a part").split("\\0A").next().expect("a part").to_owned(),
+        );
     }
 }
 
@@ -56,8 +62,18 @@ async fn what_is_added_changed_moved_or_renamed_within_the_scope_is_told() {
     let table: &[(&str, Edit, &[&str], &[&str])] = &[
         ("changed", |ad| ad.set("bob", "title", "Boss"), &["CN=bob"], &["CN=bob"]),
         ("not changed", |ad| ad.enable("bob"), &[], &[]),
-        ("changed elsewhere", |ad| ad.set("svc-rosterd", "title", "Robot"), &["CN=svc-rosterd"], &[]),
-        ("added", |ad| _ = ad.add_person(NewPerson::new("dan").ou("Sales")), &["CN=dan"], &["CN=dan"]),
+        (
+            "changed elsewhere",
+            |ad| ad.set("svc-rosterd", "title", "Robot"),
+            &["CN=svc-rosterd"],
+            &[],
+        ),
+        (
+            "added",
+            |ad| _ = ad.add_person(NewPerson::new("dan").ou("Sales")),
+            &["CN=dan"],
+            &["CN=dan"],
+        ),
         ("renamed", |ad| ad.rename("bob", "Robert"), &["CN=Robert"], &["CN=Robert"]),
         ("moved within", |ad| ad.move_to("bob", "Staff"), &["CN=bob"], &["CN=bob"]),
         ("moved out", |ad| ad.move_to("bob", "Leavers"), &["CN=bob"], &[]),
@@ -89,9 +105,12 @@ async fn what_is_added_changed_moved_or_renamed_within_the_scope_is_told() {
 
 #[tokio::test]
 async fn deletions_are_told_at_the_domain_to_those_who_ask_for_and_may_see_tombstones() {
-    for (base, asked, shown, expected) in
-        [(ROOT, true, true, &["CN=bob"][..]), (ROOT, false, true, &[]), (ROOT, true, false, &[]), (STAFF, true, true, &[])]
-    {
+    for (base, asked, shown, expected) in [
+        (ROOT, true, true, &["CN=bob"][..]),
+        (ROOT, false, true, &[]),
+        (ROOT, true, false, &[]),
+        (STAFF, true, true, &[]),
+    ] {
         let sim = few().await;
         sim.edit(|ad| ad.show_tombstones(shown));
         let mut client = Client::service(&sim).await;
@@ -157,7 +176,8 @@ async fn what_may_not_be_seen_is_not_told() {
         ad.disable("ann");
     });
     assert!(all(&mut client, &sim, "Basic").await.is_empty());
-    let hidden = Client::service(&sim).await.ask(changes("CN=ann,OU=Staff,DC=corp,DC=example,DC=com")).await;
+    let hidden =
+        Client::service(&sim).await.ask(changes("CN=ann,OU=Staff,DC=corp,DC=example,DC=com")).await;
     assert_eq!(hidden.code, 32);
 }
 
@@ -187,7 +207,9 @@ async fn a_replica_tells_what_was_changed_at_the_other_server() {
     client.watch(changes(ROOT)).await;
     sim.edit(|ad| ad.disable("bob"));
     assert_eq!(next(&mut client).await, "CN=bob");
-    other.faults().push(Fault::new(When::search().containing("ann"), What::edit(|ad| ad.disable("ann"))));
+    other
+        .faults()
+        .push(Fault::new(When::search().containing("ann"), What::edit(|ad| ad.disable("ann"))));
     Client::service(&other).await.ask(below(ROOT, "(sAMAccountName=ann)", &[])).await;
     assert_eq!(next(&mut client).await, "CN=ann");
 }
@@ -266,7 +288,9 @@ async fn a_server_that_does_not_know_it_refuses_the_control_where_it_is_critical
         } else {
             assert_eq!(client.ask(changes(ROOT)).await.code, code);
             let ignored = vec![Control { critical: false, ..control(NOTIFICATION) }];
-            let found = client.ask(Ask { controls: ignored, ..changes_at(STAFF, Scope::Base, &["name"]) }).await;
+            let found = client
+                .ask(Ask { controls: ignored, ..changes_at(STAFF, Scope::Base, &["name"]) })
+                .await;
             assert_eq!(text(found.only(), "name"), ["Staff"], "a search like any other");
         }
     }
@@ -291,7 +315,10 @@ async fn a_mute_server_takes_the_search_and_tells_nothing() {
 async fn faults_and_the_log_know_these_searches() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
-    sim.faults().push(Fault::new(When::search().containing("objectclass=*").based_at("staff"), What::result(51, "busy")));
+    sim.faults().push(Fault::new(
+        When::search().containing("objectclass=*").based_at("staff"),
+        What::result(51, "busy"),
+    ));
     assert_eq!(client.ask(changes(STAFF)).await.code, 51);
     let id = client.watch(changes(ROOT)).await;
     sim.edit(|ad| ad.disable("bob"));
@@ -300,9 +327,13 @@ async fn faults_and_the_log_know_these_searches() {
     let (_, end) = client.try_ask(changes(STAFF)).await.expect_err("a cut");
     assert!(end.starts_with("closed"), "{end}");
     let log = sim.log();
-    let logged: Vec<_> = log.searches().into_iter().filter(|search| search.has_control(NOTIFICATION)).collect();
+    let logged: Vec<_> =
+        log.searches().into_iter().filter(|search| search.has_control(NOTIFICATION)).collect();
     assert_eq!(
-        logged.iter().map(|search| (search.base.as_str(), search.code, search.entries)).collect::<Vec<_>>(),
+        logged
+            .iter()
+            .map(|search| (search.base.as_str(), search.code, search.entries))
+            .collect::<Vec<_>>(),
         [(STAFF, 0, 0), (ROOT, 0, 0)]
     );
 }

@@ -17,7 +17,9 @@ async fn few() -> Sim {
         ad.add_group("Staff", "Outer");
         ad.add_member("Outer", "Inner");
         ad.add_member("Inner", "Outer");
-        let boss = ad.add_person(NewPerson::new("boss").name("Ada", "Jürgens").mail("ada@example.com").ou("Staff"));
+        let boss = ad.add_person(
+            NewPerson::new("boss").name("Ada", "Jürgens").mail("ada@example.com").ou("Staff"),
+        );
         ad.add_person(
             NewPerson::new("bob")
                 .name("Bob", "Smith, Jr.")
@@ -37,7 +39,8 @@ async fn few() -> Sim {
 async fn names(client: &mut Client, filter: &str) -> Vec<String> {
     let found = client.ask(below("OU=Staff,DC=corp,DC=example,DC=com", filter, &["name"])).await;
     assert_eq!(found.code, 0, "{filter}: {}", found.text);
-    let mut names: Vec<String> = found.entries.iter().map(|(_, one)| text(one, "name")[0].to_owned()).collect();
+    let mut names: Vec<String> =
+        found.entries.iter().map(|(_, one)| text(one, "name")[0].to_owned()).collect();
     names.sort();
     names
 }
@@ -63,7 +66,10 @@ async fn filters_match_as_ad_matches() {
         ("(&(objectClass=user)(!(employeType=robot)))", &[]), // misspelt: undefined, not false
         ("(|(employeType=robot)(sAMAccountName=cat))", &people[2..]),
         ("(memberOf=CN=Inner,OU=Staff,DC=corp,DC=example,DC=com)", &["Bob Smith, Jr.", "Outer"]),
-        ("(memberOf:1.2.840.113556.1.4.1941:=cn=outer,OU=Staff,DC=corp,DC=example,DC=com)", &["Bob Smith, Jr.", "Inner", "Outer"]),
+        (
+            "(memberOf:1.2.840.113556.1.4.1941:=cn=outer,OU=Staff,DC=corp,DC=example,DC=com)",
+            &["Bob Smith, Jr.", "Inner", "Outer"],
+        ),
         ("(manager=CN=Ada Jürgens,OU=Staff,DC=corp,DC=example,DC=com)", &people[1..2]),
         ("(&(objectClass=group)(member=*))", &["Inner", "Outer"]),
         ("(objectClass=organizationalUnit)", &["Sales", "Staff"]),
@@ -78,12 +84,24 @@ async fn an_entry_reads_as_ad_shows_it() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
     let bob = sim.look(|ad| ad.guid("bob"));
-    let asked = ["MAIL", "objectguid", "memberOf", "objectClass", "manager", "objectCategory", "nosuch", "mail"];
+    let asked = [
+        "MAIL",
+        "objectguid",
+        "memberOf",
+        "objectClass",
+        "manager",
+        "objectCategory",
+        "nosuch",
+        "mail",
+    ];
     let found = client.ask(at(&format!("<GUID={bob}>"), &asked)).await;
     assert_eq!(found.dns(), [format!("CN=Bob Smith\\, Jr.,OU=Sales,OU=Staff,{ROOT}")]);
     let entry = found.only();
     let spelt: Vec<&str> = entry.keys().map(String::as_str).collect();
-    assert_eq!(spelt, ["mail", "manager", "memberOf", "objectCategory", "objectClass", "objectGUID"]);
+    assert_eq!(
+        spelt,
+        ["mail", "manager", "memberOf", "objectCategory", "objectClass", "objectGUID"]
+    );
     assert_eq!(text(entry, "objectClass"), ["top", "person", "organizationalPerson", "user"]);
     assert_eq!(text(entry, "manager"), [format!("CN=Ada Jürgens,OU=Staff,{ROOT}")]);
     assert_eq!(text(entry, "memberOf"), [format!("CN=Inner,OU=Staff,{ROOT}")]);
@@ -119,7 +137,10 @@ async fn moves_and_renames_show_in_every_name_at_once() {
     let again = client.ask(below(ROOT, "(mail=bob*)", &["memberOf", "manager"])).await;
     assert!(!again.only().contains_key("manager"));
     let found = client.ask(at(&format!("CN=Core,OU=Staff,{ROOT}"), &["member"])).await;
-    assert!(text(found.only(), "member").contains(&format!("CN=Bob Smith\\, Jr.,OU=Staff,{ROOT}").as_str()));
+    assert!(
+        text(found.only(), "member")
+            .contains(&format!("CN=Bob Smith\\, Jr.,OU=Staff,{ROOT}").as_str())
+    );
 }
 
 #[tokio::test]
@@ -127,7 +148,8 @@ async fn a_primary_group_does_not_list_whom_it_holds() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
     sim.edit(|ad| ad.set_primary_group("bob", "Inner"));
-    let found = client.ask(below(ROOT, "(sAMAccountName=bob)", &["memberOf", "primaryGroupID"])).await;
+    let found =
+        client.ask(below(ROOT, "(sAMAccountName=bob)", &["memberOf", "primaryGroupID"])).await;
     assert_eq!(text(found.only(), "memberOf"), [format!("CN=Domain Users,CN=Users,{ROOT}")]);
     let rid = sim.look(|ad| ad.sid("Inner")).rsplit('-').next().map(str::to_owned);
     assert_eq!(text(found.only(), "primaryGroupID"), [rid.expect("a RID")]);
@@ -137,9 +159,13 @@ async fn a_primary_group_does_not_list_whom_it_holds() {
 async fn a_missing_base_names_the_nearest_entry_and_another_forest_is_a_referral() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
-    let found = client.ask(below(&format!("OU=Nowhere,OU=Staff,{ROOT}"), "(objectClass=*)", &[])).await;
+    let found =
+        client.ask(below(&format!("OU=Nowhere,OU=Staff,{ROOT}"), "(objectClass=*)", &[])).await;
     assert_eq!(found.code, 32);
-    assert!(found.text.contains("problem 2001 (NO_OBJECT)") && found.text.contains(&format!("'OU=Staff,{ROOT}'")));
+    assert!(
+        found.text.contains("problem 2001 (NO_OBJECT)")
+            && found.text.contains(&format!("'OU=Staff,{ROOT}'"))
+    );
     let found = client.ask(below("OU=Staff,DC=other,DC=com", "(objectClass=*)", &[])).await;
     assert_eq!(found.code, 10);
 }
@@ -184,11 +210,18 @@ async fn the_root_the_schema_and_the_configuration_tell_what_a_client_checks() {
     assert_eq!(settings.only()["invocationId"], [sim.invocation_id().to_bytes_le()]);
 
     let schema = text(root, "schemaNamingContext")[0].to_owned();
-    let found = client.ask(below(&schema, "(&(objectClass=attributeSchema)(lDAPDisplayName=MAIL))", &["attributeID"])).await;
+    let found = client
+        .ask(below(
+            &schema,
+            "(&(objectClass=attributeSchema)(lDAPDisplayName=MAIL))",
+            &["attributeID"],
+        ))
+        .await;
     assert_eq!(text(found.only(), "attributeID"), ["0.9.2342.19200300.100.1.3"]);
     let found = client.ask(below(&schema, "(lDAPDisplayName=extensionAttribute1)", &[])).await;
     assert!(found.entries.is_empty());
-    let lifetime = format!("CN=Directory Service,CN=Windows NT,CN=Services,CN=Configuration,{ROOT}");
+    let lifetime =
+        format!("CN=Directory Service,CN=Windows NT,CN=Services,CN=Configuration,{ROOT}");
     let found = client.ask(at(&lifetime, &["tombstoneLifetime"])).await;
     assert_eq!(text(found.only(), "tombstoneLifetime"), ["180"]);
 }
@@ -221,7 +254,10 @@ async fn what_may_not_be_read_is_as_if_it_were_not_there() {
     sim.edit(|ad| ad.hide_subtree("Sales"));
     let found = client.ask(below(ROOT, people, &["mail"])).await;
     assert_eq!((found.code, found.entries.len()), (0, before - 10));
-    assert_eq!(client.ask(at(&format!("OU=Sales,OU=Staff,{ROOT}"), &["ou"])).await.entries.len(), 1);
+    assert_eq!(
+        client.ask(at(&format!("OU=Sales,OU=Staff,{ROOT}"), &["ou"])).await.entries.len(),
+        1
+    );
     sim.edit(|ad| {
         ad.show_subtree("Sales");
         ad.hide_attribute("mail", Some("Sales".into()));

@@ -28,14 +28,21 @@ async fn the_base_is_a_naming_context_and_the_scope_does_not_matter() {
     ] {
         sim.edit(|ad| ad.grant_replication(granted));
         let controls = vec![Control { critical, ..dirsync(flags, &[]) }];
-        let found = client.ask(Ask { controls, scope: LdapSearchScope::Base, ..below(base, ALL, &["name"]) }).await;
+        let found = client
+            .ask(Ask { controls, scope: LdapSearchScope::Base, ..below(base, ALL, &["name"]) })
+            .await;
         assert_eq!(found.code, code, "{base} {flags} {granted}");
         assert_eq!(found.dirsync.is_some(), code == 0);
         if base == ROOT && code == 0 {
             assert!(found.entries.len() > 10, "everything below");
         }
         let head = found.entries.iter().find(|(dn, _)| dn == base);
-        assert!(head.is_none_or(|(_, head)| head.contains_key("name") && !head.contains_key("parentGUID")), "{base}");
+        assert!(
+            head.is_none_or(
+                |(_, head)| head.contains_key("name") && !head.contains_key("parentGUID")
+            ),
+            "{base}"
+        );
     }
     sim.edit(|ad| ad.grant_replication(true));
     let both = |critical| vec![dirsync(0, &[]), Control { critical, ..paged(2, &[]) }];
@@ -61,9 +68,15 @@ async fn a_cookie_that_does_not_fit_is_refused_or_brings_all_or_nothing() {
     let elsewhere = {
         let mut client = Client::service(&other).await;
         let ask = below("DC=other,DC=example,DC=com", PEOPLE, &["name"]);
-        client.ask(Ask { controls: vec![dirsync(SECURE, &[])], ..ask }).await.dirsync.expect("a cookie").1
+        client
+            .ask(Ask { controls: vec![dirsync(SECURE, &[])], ..ask })
+            .await
+            .dirsync
+            .expect("a cookie")
+            .1
     };
-    let another_filter = Reader::caught_up(&sim, "(objectClass=group)", &["name"], SECURE).await.cookie;
+    let another_filter =
+        Reader::caught_up(&sim, "(objectClass=group)", &["name"], SECURE).await.cookie;
     let of_replica = Reader::caught_up(&replica, PEOPLE, &["name"], SECURE).await.cookie;
     sim.edit(|ad| ad.rename("bob", "Robert"));
     let later = Reader::caught_up(&sim, PEOPLE, &["name"], SECURE).await.cookie;
@@ -85,7 +98,8 @@ async fn a_cookie_that_does_not_fit_is_refused_or_brings_all_or_nothing() {
                 assert_eq!((found.code, found.entries.len()), (0, count), "{what}");
                 let (more, next) = found.dirsync.expect("a new cookie");
                 assert!(!more);
-                let mut reader = Reader { cookie: next, ..Reader::new(&sim, PEOPLE, &["name", "title"]).await };
+                let mut reader =
+                    Reader { cookie: next, ..Reader::new(&sim, PEOPLE, &["name", "title"]).await };
                 assert!(reader.read().await.is_empty(), "{what}");
                 sim.edit(|ad| ad.set("cat", "title", what));
                 assert_eq!(reader.read().await, [format!("cat: title={what}")]);
@@ -152,9 +166,16 @@ async fn faults_happen_to_these_searches_as_to_others() {
     assert_eq!(reader.read().await.len(), 4);
 
     reader.cookie.clear();
-    sim.faults().push(Fault::new(find().after_entries(3), What::edit(|ad| ad.set("bob", "sAMAccountName", "rob"))));
+    sim.faults().push(Fault::new(
+        find().after_entries(3),
+        What::edit(|ad| ad.set("bob", "sAMAccountName", "rob")),
+    ));
     assert_eq!(reader.read().await.len(), 4);
-    assert_eq!(reader.read().await, ["Robert: sAMAccountName=rob"], "what changes within an answer is news in the next");
+    assert_eq!(
+        reader.read().await,
+        ["Robert: sAMAccountName=rob"],
+        "what changes within an answer is news in the next"
+    );
 
     sim.faults().push(Fault::new(find(), What::RepeatCookie).always());
     let asked = reader.cookie.clone();
@@ -166,7 +187,10 @@ async fn faults_happen_to_these_searches_as_to_others() {
 
     sim.faults().push(Fault::new(When::Connect, What::Anonymous));
     reader = Reader::new(&sim, PEOPLE, &["sAMAccountName"]).await;
-    assert!(reader.read().await.is_empty() && !reader.more, "nobody sees nothing, and that this is all");
+    assert!(
+        reader.read().await.is_empty() && !reader.more,
+        "nobody sees nothing, and that this is all"
+    );
     reader.client = Client::service(&sim).await;
     assert!(reader.read().await.is_empty());
 

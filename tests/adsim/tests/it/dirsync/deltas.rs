@@ -12,7 +12,11 @@ async fn an_empty_cookie_brings_all_and_the_next_one_what_has_changed_since() {
     assert!(reader.read().await.is_empty());
     sim.edit(|ad| ad.set("cat", "title", "Chef"));
     sim.edit(|ad| ad.set("bob", "title", "Boss"));
-    assert_eq!(reader.read().await, ["cat: title=Chef", "bob: title=Boss"], "in the order of their changes");
+    assert_eq!(
+        reader.read().await,
+        ["cat: title=Chef", "bob: title=Boss"],
+        "in the order of their changes"
+    );
     assert!(reader.read().await.is_empty());
 }
 
@@ -36,7 +40,11 @@ async fn a_delta_has_the_attributes_that_were_asked_for_and_changed() {
         ),
         ("renamed", |ad| ad.rename("bob", "Robert"), &["Robert: name parentGUID"]),
         ("moved", |ad| ad.move_to("bob", "Leavers"), &["bob: name parentGUID"]),
-        ("a container renamed: not what is in it", |ad| ad.rename("Staff", "Crew"), &["Crew: name parentGUID"]),
+        (
+            "a container renamed: not what is in it",
+            |ad| ad.rename("Staff", "Crew"),
+            &["Crew: name parentGUID"],
+        ),
         ("a container moved", |ad| ad.move_to("Staff", "Leavers"), &["Staff: name parentGUID"]),
         ("a new container", |ad| _ = ad.add_ou("Staff", "Sales"), &["Sales: name parentGUID"]),
         (
@@ -70,7 +78,9 @@ async fn a_delta_has_the_attributes_that_were_asked_for_and_changed() {
 #[tokio::test]
 async fn a_rename_shows_only_to_those_who_asked_for_the_name() {
     let sim = few().await;
-    let mut without = Reader::caught_up(&sim, ALL, &["mail", "cn", "distinguishedName", "parentGUID"], SECURE).await;
+    let mut without =
+        Reader::caught_up(&sim, ALL, &["mail", "cn", "distinguishedName", "parentGUID"], SECURE)
+            .await;
     let mut all = Reader::caught_up(&sim, "(sAMAccountName=cat)", &["*"], SECURE).await;
     sim.edit(|ad| {
         ad.rename("bob", "Robert");
@@ -79,7 +89,10 @@ async fn a_rename_shows_only_to_those_who_asked_for_the_name() {
     assert!(without.read().await.is_empty());
     let moved = all.entries().await;
     assert_eq!(moved[0].1["parentGUID"], [sim.look(|ad| ad.guid("Leavers")).to_bytes_le()]);
-    assert_eq!(moved[0].1.keys().collect::<Vec<_>>(), ["instanceType", "name", "objectGUID", "parentGUID"]);
+    assert_eq!(
+        moved[0].1.keys().collect::<Vec<_>>(),
+        ["instanceType", "name", "objectGUID", "parentGUID"]
+    );
     let mut root = Reader::new(&sim, "(objectClass=domainDNS)", &["name"]).await;
     assert_eq!(root.read().await, ["corp: name"], "a root has no parent");
 }
@@ -91,13 +104,25 @@ async fn a_delta_has_only_what_the_filter_fits_by_now() {
     let mut mails = Reader::caught_up(&sim, "(title=Boss)", &["mail"], SECURE).await;
     sim.edit(|ad| ad.set("bob", "title", "Boss"));
     assert!(reader.read().await.is_empty(), "who has left the filter has left without a word");
-    assert!(mails.read().await.is_empty(), "who has come into it comes with what changed: nothing that was asked for");
+    assert!(
+        mails.read().await.is_empty(),
+        "who has come into it comes with what changed: nothing that was asked for"
+    );
 }
 
 #[tokio::test]
 async fn what_is_not_replicated_makes_no_entry_appear() {
     let sim = few().await;
-    let never = ["cn", "distinguishedName", "memberOf", "uSNChanged", "whenChanged", "objectGUID", "instanceType", "parentGUID"];
+    let never = [
+        "cn",
+        "distinguishedName",
+        "memberOf",
+        "uSNChanged",
+        "whenChanged",
+        "objectGUID",
+        "instanceType",
+        "parentGUID",
+    ];
     let mut reader = Reader::new(&sim, PEOPLE, &never).await;
     assert!(reader.read().await.is_empty());
     sim.edit(|ad| {
@@ -129,21 +154,30 @@ async fn tombstones_come_by_themselves_where_the_account_may_see_them_and_the_fi
             ad.show_tombstones(shown);
             ad.grant_replication(granted);
         });
-        let wanted = ["isDeleted", "lastKnownParent", "sAMAccountName", "sAMAccountType", "objectCategory"];
+        let wanted =
+            ["isDeleted", "lastKnownParent", "sAMAccountName", "sAMAccountType", "objectCategory"];
         let mut reader = Reader::caught_up(&sim, filter, &wanted, flags).await;
         sim.edit(|ad| ad.delete("bob"));
         let line = "bob: isDeleted=TRUE lastKnownParent=Staff objectCategory= sAMAccountType=";
         assert_eq!(reader.read().await, vec![line; expected], "{filter} {flags} {shown} {granted}");
-        let mut first = Reader { flags, ..Reader::new(&sim, filter, &["isDeleted", "sAMAccountName"]).await };
+        let mut first =
+            Reader { flags, ..Reader::new(&sim, filter, &["isDeleted", "sAMAccountName"]).await };
         let all = first.read().await;
-        assert_eq!(all.iter().filter(|line| *line == "bob: isDeleted=TRUE sAMAccountName=bob").count(), expected, "{filter}");
+        assert_eq!(
+            all.iter().filter(|line| *line == "bob: isDeleted=TRUE sAMAccountName=bob").count(),
+            expected,
+            "{filter}"
+        );
     }
 }
 
 #[tokio::test]
 async fn who_comes_back_shows_by_an_is_deleted_without_values() {
     for (bin, expected) in [
-        (false, "bob: isDeleted= lastKnownParent= name objectCategory=Person parentGUID userAccountControl=514"),
+        (
+            false,
+            "bob: isDeleted= lastKnownParent= name objectCategory=Person parentGUID userAccountControl=514",
+        ),
         (true, "bob: isDeleted= lastKnownParent= name objectCategory=Person parentGUID"),
     ] {
         let sim = few().await;
@@ -154,10 +188,22 @@ async fn who_comes_back_shows_by_an_is_deleted_without_values() {
             ad.delete(bob);
             bob
         });
-        let wanted = ["isDeleted", "lastKnownParent", "name", "userAccountControl", "mail", "member", "objectCategory"];
+        let wanted = [
+            "isDeleted",
+            "lastKnownParent",
+            "name",
+            "userAccountControl",
+            "mail",
+            "member",
+            "objectCategory",
+        ];
         let mut reader = Reader::caught_up(&sim, ALL, &wanted, SECURE).await;
         sim.edit(|ad| ad.restore(bob));
-        assert_eq!(reader.read().await, [expected], "groups have not changed, even where they list him again");
+        assert_eq!(
+            reader.read().await,
+            [expected],
+            "groups have not changed, even where they list him again"
+        );
     }
 }
 
@@ -171,7 +217,8 @@ async fn what_may_not_be_read_is_left_out() {
         ad.hide_attribute("mail", None);
         ad.hide_members("Basic");
     });
-    let mut reader = Reader::new(&sim, "(|(title=*)(member=*))", &["title", "mail", "member"]).await;
+    let mut reader =
+        Reader::new(&sim, "(|(title=*)(member=*))", &["title", "mail", "member"]).await;
     assert_eq!(reader.read().await, ["bob: title=Clerk", "cat: title=Clerk"]);
     sim.edit(|ad| {
         for sam in ["ann", "bob", "dan"] {
@@ -182,5 +229,8 @@ async fn what_may_not_be_read_is_left_out() {
     });
     assert!(reader.read().await.is_empty());
     sim.edit(|ad| ad.show_subtree("Leavers"));
-    assert!(reader.read().await.is_empty(), "rights are no change: whoever could not read has missed it");
+    assert!(
+        reader.read().await.is_empty(),
+        "rights are no change: whoever could not read has missed it"
+    );
 }

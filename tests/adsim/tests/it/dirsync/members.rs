@@ -77,7 +77,12 @@ async fn members_come_as_made_and_undone_links_or_as_the_whole_list() {
             &["Domain Users: member;range=1-1=bob", "Basic: member;range=0-0=bob"],
             &["Domain Users: member=bob", "Basic: member=ann+cat"],
         ),
-        ("a manager", |ad| ad.set("cat", "manager", "ann"), &["cat: manager;range=1-1=ann"], &["cat: manager=ann"]),
+        (
+            "a manager",
+            |ad| ad.set("cat", "manager", "ann"),
+            &["cat: manager;range=1-1=ann"],
+            &["cat: manager=ann"],
+        ),
         (
             "another manager",
             |ad| ad.set("bob", "manager", "cat"),
@@ -98,7 +103,10 @@ async fn members_come_as_made_and_undone_links_or_as_the_whole_list() {
             for line in &mut told {
                 if let Some((group, members)) = line.split_once(": member=") {
                     let members: BTreeSet<&str> = members.split('+').collect();
-                    *line = format!("{group}: member={}", members.into_iter().collect::<Vec<_>>().join("+"));
+                    *line = format!(
+                        "{group}: member={}",
+                        members.into_iter().collect::<Vec<_>>().join("+")
+                    );
                 }
             }
             assert_eq!(told, *expected, "{what} {flags}");
@@ -110,7 +118,10 @@ async fn members_come_as_made_and_undone_links_or_as_the_whole_list() {
 async fn the_first_read_of_a_group_has_all_its_members_as_made_links() {
     let sim = Sim::builder().people(2100).max_val_range(20).start().await.expect("starts");
     for (flags, name) in [(SECURE, "member"), (SECURE + INCREMENTAL, "member;range=1-1")] {
-        let mut reader = Reader { flags, ..Reader::new(&sim, "(&(objectClass=group)(name=Roster Basic))", &["member"]).await };
+        let mut reader = Reader {
+            flags,
+            ..Reader::new(&sim, "(&(objectClass=group)(name=Roster Basic))", &["member"]).await
+        };
         let found = reader.entries().await;
         assert_eq!(found[0].1[name].len(), 1575, "MaxValRange is for others");
     }

@@ -43,7 +43,14 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     async fn new(sim: &Sim, filter: &'a str, attributes: &'a [&'a str]) -> Self {
-        Self { client: Client::service(sim).await, filter, attributes, flags: SECURE, cookie: Vec::new(), more: true }
+        Self {
+            client: Client::service(sim).await,
+            filter,
+            attributes,
+            flags: SECURE,
+            cookie: Vec::new(),
+            more: true,
+        }
     }
 
     /// One that has read everything.
@@ -55,7 +62,10 @@ impl<'a> Reader<'a> {
     }
 
     fn ask(&self) -> Ask<'a> {
-        Ask { controls: vec![dirsync(self.flags, &self.cookie)], ..below(ROOT, self.filter, self.attributes) }
+        Ask {
+            controls: vec![dirsync(self.flags, &self.cookie)],
+            ..below(ROOT, self.filter, self.attributes)
+        }
     }
 
     /// What has changed, each entry in a line.
@@ -73,8 +83,15 @@ impl<'a> Reader<'a> {
 
 /// `bob: mail= title=Boss`: an entry with its attributes, but for those every entry must have.
 fn line(dn: &str, attributes: &Attributes) -> String {
-    let short = |name: &str| name.split(',').next().and_then(|rdn| rdn.split_once('=')).map(|(_, value)| value.to_owned());
-    let cut = |value: &str| if value.contains("DC=") { short(value).expect("a name") } else { value.to_owned() };
+    let short = |name: &str| {
+        name.split(',')
+            .next()
+            .and_then(|rdn| rdn.split_once('='))
+            .map(|(_, value)| value.to_owned())
+    };
+    let cut = |value: &str| {
+        if value.contains("DC=") { short(value).expect("a name") } else { value.to_owned() }
+    };
     for always in ["objectGUID", "instanceType"] {
         assert_eq!(attributes[always].len(), 1, "{dn} has no {always}");
     }
@@ -85,7 +102,8 @@ fn line(dn: &str, attributes: &Attributes) -> String {
             "parentGUID" => line.push_str(" parentGUID"),
             "name" => line.push_str(" name"),
             _ => {
-                let values: Vec<String> = values.iter().map(|value| cut(&String::from_utf8_lossy(value))).collect();
+                let values: Vec<String> =
+                    values.iter().map(|value| cut(&String::from_utf8_lossy(value))).collect();
                 let _ = write!(line, " {name}={}", values.join("+"));
             }
         }
@@ -104,7 +122,13 @@ async fn few() -> Sim {
         }
         for sam in ["ann", "bob", "cat"] {
             let mail = format!("{sam}@example.com");
-            ad.add_person(NewPerson::new(sam).mail(&mail).with("title", "Clerk").ou("Staff").member_of("Basic"));
+            ad.add_person(
+                NewPerson::new(sam)
+                    .mail(&mail)
+                    .with("title", "Clerk")
+                    .ou("Staff")
+                    .member_of("Basic"),
+            );
         }
     });
     sim

@@ -10,7 +10,8 @@ use crate::company;
 #[tokio::test]
 async fn rounds_go_on_where_the_one_before_ended_on_whatever_connection() {
     let sim = company(25).await;
-    for (round, sizes) in [(10, vec![10, 10, 5]), (25, vec![25]), (24, vec![24, 1]), (0, vec![25])] {
+    for (round, sizes) in [(10, vec![10, 10, 5]), (25, vec![25]), (24, vec![24, 1]), (0, vec![25])]
+    {
         sim.set_dirsync_round(round);
         let mut reader = Reader::new(&sim, PEOPLE, &["mail"]).await;
         let (mut names, mut found) = (BTreeSet::new(), Vec::new());
@@ -35,7 +36,11 @@ async fn rounds_go_on_where_the_one_before_ended_on_whatever_connection() {
         }
     });
     for (count, more) in [(2, true), (2, true), (1, false)] {
-        assert_eq!((reader.read().await.len(), reader.more), (count, more), "a delta has rounds, too");
+        assert_eq!(
+            (reader.read().await.len(), reader.more),
+            (count, more),
+            "a delta has rounds, too"
+        );
     }
 }
 
@@ -44,7 +49,9 @@ async fn what_changes_between_rounds_comes_before_the_last_one_has_ended() {
     let sim = few().await;
     sim.edit(|ad| ad.show_tombstones(true));
     sim.set_dirsync_round(2);
-    let mut reader = Reader::new(&sim, "(&(objectClass=user)(!(sAMAccountName=svc*)))", &["title", "isDeleted"]).await;
+    let mut reader =
+        Reader::new(&sim, "(&(objectClass=user)(!(sAMAccountName=svc*)))", &["title", "isDeleted"])
+            .await;
     assert_eq!(reader.read().await, ["ann: title=Clerk", "bob: title=Clerk"]);
     sim.edit(|ad| {
         ad.set("ann", "title", "Chef");
@@ -95,11 +102,17 @@ impl Known {
     }
 
     fn truth(ad: &Ad) -> Self {
-        let titles = ad.people().into_iter().filter(|guid| ad.value(guid, "sAMAccountName").is_none_or(|sam| sam != "svc-rosterd"));
+        let titles = ad
+            .people()
+            .into_iter()
+            .filter(|guid| ad.value(guid, "sAMAccountName").is_none_or(|sam| sam != "svc-rosterd"));
         let titles = titles.map(|guid| (guid, ad.value(guid, "title")));
         let groups = ["Roster Basic", "Roster Pro", "Roster Pro Nested"].map(|name| ad.guid(name));
         let names = |group: &Uuid| ad.members(group).iter().map(|member| ad.dn(member)).collect();
-        Self { titles: titles.collect(), members: groups.iter().map(|group| (*group, names(group))).collect() }
+        Self {
+            titles: titles.collect(),
+            members: groups.iter().map(|group| (*group, names(group))).collect(),
+        }
     }
 }
 
@@ -112,7 +125,8 @@ async fn deltas_add_up_to_the_directory_whatever_happens_between_rounds() {
     reader.flags = SECURE + INCREMENTAL;
     let (mut known, mut state) = (Known::default(), 1u64);
     let mut draw = |below: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % below
     };
     let everybody = sim.look(Ad::people);
@@ -120,7 +134,8 @@ async fn deltas_add_up_to_the_directory_whatever_happens_between_rounds() {
     for step in 0..400 {
         sim.set_dirsync_round(1 + draw(9));
         let groups = ["Roster Basic", "Roster Pro", "Roster Pro Nested"];
-        let (who, group, kind) = (everybody[1 + draw(everybody.len() - 1)], groups[draw(3)], draw(6));
+        let (who, group, kind) =
+            (everybody[1 + draw(everybody.len() - 1)], groups[draw(3)], draw(6));
         sim.edit(|ad| match kind {
             _ if dead.contains(&who) => {
                 ad.restore(who);

@@ -9,11 +9,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Addresses, Guid, Profile, Reason, Tier};
 
 /// One thing that a directory asks for and an operator does not want. It is over when the directory asks for something
-/// else, or an operator says so (`user unpin`). Addresses and attributes are recognised by a hash: what was overruled may
+/// else, or an operator says so (`user clear-override`). Addresses and attributes are recognised by a hash: what was overruled may
 /// be somebody's data, and is nobody's any more.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub enum Overruled {
+pub enum Override {
     /// That the user be suspended for this reason.
     Reason(Reason),
     /// That the user have this tier.
@@ -28,7 +28,7 @@ pub enum Overruled {
     Link(Guid),
 }
 
-impl Overruled {
+impl Override {
     /// These addresses.
     pub fn addresses(addresses: &Addresses) -> Self {
         let keys: Vec<String> = addresses.keys().into_iter().map(|key| key.0).collect();
@@ -38,13 +38,18 @@ impl Overruled {
 
     /// These attributes. Logon names do not count: a profile of before they were kept is still the one that was overruled.
     pub fn attributes(profile: &Profile) -> Self {
-        let profile = Profile { sam_account_name: None, user_principal_name: None, ..profile.clone() };
-        let fields: Vec<String> = profile.fields().into_iter().filter_map(|(name, value)| Some(format!("{name}\0{}\0", value?))).collect();
+        let profile =
+            Profile { sam_account_name: None, user_principal_name: None, ..profile.clone() };
+        let fields: Vec<String> = profile
+            .fields()
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("{name}\0{}\0", value?)))
+            .collect();
         Self::Attributes(xxh3_64(fields.concat().as_bytes()))
     }
 }
 
-impl fmt::Display for Overruled {
+impl fmt::Display for Override {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reason(reason) => reason.fmt(f),
@@ -62,7 +67,7 @@ impl fmt::Display for Overruled {
 #[error("\"{0}\" overrules nothing")]
 pub struct OverruledError(String);
 
-impl FromStr for Overruled {
+impl FromStr for Override {
     type Err = OverruledError;
 
     fn from_str(text: &str) -> Result<Self, OverruledError> {
@@ -80,13 +85,13 @@ impl FromStr for Overruled {
     }
 }
 
-impl From<Overruled> for String {
-    fn from(overruled: Overruled) -> Self {
+impl From<Override> for String {
+    fn from(overruled: Override) -> Self {
         overruled.to_string()
     }
 }
 
-impl TryFrom<String> for Overruled {
+impl TryFrom<String> for Override {
     type Error = OverruledError;
 
     fn try_from(text: String) -> Result<Self, OverruledError> {
@@ -101,19 +106,27 @@ mod tests {
 
     #[test]
     fn each_is_a_word_that_reads_back() {
-        let addresses = Addresses { primary: Address::parse("ann@example.com").ok(), ..Addresses::default() };
+        let addresses =
+            Addresses { primary: Address::parse("ann@example.com").ok(), ..Addresses::default() };
         let all = [
-            Overruled::Reason(Reason::NoGroup),
-            Overruled::Tier(Tier::Basic),
-            Overruled::addresses(&addresses),
-            Overruled::attributes(&Profile { title: Some("Chief".to_owned()), ..Profile::default() }),
-            Overruled::Return,
-            Overruled::Link(Guid([7; 16])),
+            Override::Reason(Reason::NoGroup),
+            Override::Tier(Tier::Basic),
+            Override::addresses(&addresses),
+            Override::attributes(&Profile {
+                title: Some("Chief".to_owned()),
+                ..Profile::default()
+            }),
+            Override::Return,
+            Override::Link(Guid([7; 16])),
         ];
         for one in all {
             assert_eq!(one.to_string().parse(), Ok(one));
         }
-        assert_eq!("no-group".parse(), Ok(Overruled::Reason(Reason::NoGroup)), "as earlier versions wrote it");
-        assert!("tier:gold".parse::<Overruled>().is_err());
+        assert_eq!(
+            "no-group".parse(),
+            Ok(Override::Reason(Reason::NoGroup)),
+            "as earlier versions wrote it"
+        );
+        assert!("tier:gold".parse::<Override>().is_err());
     }
 }

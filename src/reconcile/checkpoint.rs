@@ -14,7 +14,7 @@ const OLDEST: Duration = Duration::from_hours(30 * 24);
 
 /// Everything that changed before this is dealt with, by a complete read and what was followed since.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Position {
+pub struct Checkpoint {
     /// The server; another one counts otherwise.
     pub server: ServerIdentity,
     /// Its highest USN before it was asked.
@@ -31,11 +31,11 @@ pub struct Position {
 
 /// Why changes cannot be followed, and everything has to be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Doubt {
+pub enum FullReadReason {
     /// The configuration says `incremental = false`.
     NotConfigured,
     /// They never were, or no longer are by somebody's word.
-    NoPosition,
+    NoCheckpoint,
     /// Another server, or another database of it, counts otherwise.
     OtherServer,
     /// The server has fewer changes behind it than before: it was set back (MS-DRSR, USN rollback).
@@ -52,18 +52,18 @@ pub enum Doubt {
     Refused(String),
 }
 
-impl Doubt {
+impl FullReadReason {
     /// Whether an operator should look after it.
     pub fn is_alarming(&self) -> bool {
         *self == Self::SetBack
     }
 }
 
-impl fmt::Display for Doubt {
+impl fmt::Display for FullReadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotConfigured => f.write_str("incremental = false"),
-            Self::NoPosition => f.write_str("there is nothing yet to follow changes from"),
+            Self::NoCheckpoint => f.write_str("there is nothing yet to follow changes from"),
             Self::OtherServer => f.write_str("another server, or another database on it, answers now"),
             Self::SetBack => f.write_str(
                 "the server was set back: its highest USN is lower than before, under the same invocationId. If it was restored \
@@ -78,19 +78,25 @@ impl fmt::Display for Doubt {
     }
 }
 
-impl Position {
+impl Checkpoint {
     /// Why changes cannot be followed from here on this server, if they cannot.
-    pub fn doubt(&self, server: &ServerIdentity, usn: u64, measure: &str, now: Timestamp) -> Option<Doubt> {
+    pub fn doubt(
+        &self,
+        server: &ServerIdentity,
+        usn: u64,
+        measure: &str,
+        now: Timestamp,
+    ) -> Option<FullReadReason> {
         match () {
-            () if self.server != *server => Some(Doubt::OtherServer),
-            () if usn < self.usn => Some(Doubt::SetBack),
-            () if self.measure != measure => Some(Doubt::OtherMeasure),
-            () if now.since(self.at) > OLDEST => Some(Doubt::TooOld),
+            () if self.server != *server => Some(FullReadReason::OtherServer),
+            () if usn < self.usn => Some(FullReadReason::SetBack),
+            () if self.measure != measure => Some(FullReadReason::OtherMeasure),
+            () if now.since(self.at) > OLDEST => Some(FullReadReason::TooOld),
             () => None,
         }
     }
 
-    /// The position once what changed since was dealt with.
+    /// The checkpoint once what changed since was dealt with.
     #[must_use]
     pub fn moved(&self, usn: u64, cookie: Vec<u8>, at: Timestamp) -> Self {
         Self { usn, cookie, at, ..self.clone() }
@@ -99,7 +105,9 @@ impl Position {
     /// Takes the place of an earlier one on the same way. Another run may have moved on further meanwhile, or have begun
     /// anew; and what somebody has put an end to does not come back.
     pub fn succeed(self, now: &mut Option<Self>) {
-        if let Some(now) = now.as_mut().filter(|now| now.server == self.server && now.measure == self.measure && now.usn <= self.usn) {
+        if let Some(now) = now.as_mut().filter(|now| {
+            now.server == self.server && now.measure == self.measure && now.usn <= self.usn
+        }) {
             *now = Self { full_at: now.full_at, ..self };
         }
     }
@@ -112,31 +120,55 @@ mod tests {
 
     #[test]
     fn changes_are_followed_only_on_the_same_database_that_was_not_set_back_and_not_for_ever() {
-        let server = |name: &str, id: u8| ServerIdentity { ds_service_name: name.to_owned(), invocation_id: Some(Guid([id; 16])) };
+        let server = |name: &str, id: u8| ServerIdentity {
+            ds_service_name: name.to_owned(),
+            invocation_id: Some(Guid([id; 16])),
+        };
         let at = Timestamp(1_000_000);
-        let position = Position { server: server("dc1", 1), usn: 500, cookie: vec![1], at, full_at: at, measure: "m".to_owned() };
+        let checkpoint = Checkpoint {
+            server: server("dc1", 1),
+            usn: 500,
+            cookie: vec![1],
+            at,
+            full_at: at,
+            measure: "m".to_owned(),
+        };
         let later = |days: u64| at.plus(Duration::from_hours(24 * days));
         let table = [
             (server("dc1", 1), 500, "m", later(1), None),
             (server("dc1", 1), 900, "m", later(29), None),
-            (server("dc2", 1), 900, "m", later(1), Some(Doubt::OtherServer)),
-            (server("dc1", 2), 900, "m", later(1), Some(Doubt::OtherServer)),
-            (server("dc1", 1), 499, "m", later(1), Some(Doubt::SetBack)),
-            (server("dc1", 1), 900, "n", later(1), Some(Doubt::OtherMeasure)),
-            (server("dc1", 1), 900, "m", later(31), Some(Doubt::TooOld)),
+            (server("dc2", 1), 900, "m", later(1), Some(FullReadReason::OtherServer)),
+            (server("dc1", 2), 900, "m", later(1), Some(FullReadReason::OtherServer)),
+            (server("dc1", 1), 499, "m", later(1), Some(FullReadReason::SetBack)),
+            (server("dc1", 1), 900, "n", later(1), Some(FullReadReason::OtherMeasure)),
+            (server("dc1", 1), 900, "m", later(31), Some(FullReadReason::TooOld)),
         ];
         for (server, usn, measure, now, doubt) in table {
-            assert_eq!(position.doubt(&server, usn, measure, now), doubt, "{server:?} {usn} {measure} {now}");
+            assert_eq!(
+                checkpoint.doubt(&server, usn, measure, now),
+                doubt,
+                "{server:?} {usn} {measure} {now}"
+            );
         }
     }
 
     #[test]
     fn a_position_moves_on_only_along_its_own_way_and_not_back() {
-        let server = ServerIdentity { ds_service_name: "dc1".to_owned(), invocation_id: Some(Guid([1; 16])) };
+        let server = ServerIdentity {
+            ds_service_name: "dc1".to_owned(),
+            invocation_id: Some(Guid([1; 16])),
+        };
         let at = |n| Timestamp(n);
-        let here = Position { server, usn: 500, cookie: vec![0], at: at(1), full_at: at(1), measure: "m".to_owned() };
+        let here = Checkpoint {
+            server,
+            usn: 500,
+            cookie: vec![0],
+            at: at(1),
+            full_at: at(1),
+            measure: "m".to_owned(),
+        };
         let further = here.moved(600, vec![1], at(2));
-        let moves = |to: &Position, from: Option<&Position>| {
+        let moves = |to: &Checkpoint, from: Option<&Checkpoint>| {
             let mut now = from.cloned();
             to.clone().succeed(&mut now);
             now.is_some_and(|now| now.cookie == to.cookie)
@@ -144,10 +176,19 @@ mod tests {
         assert!(moves(&further, Some(&here)));
         assert!(!moves(&here, Some(&further)), "back");
         assert!(!moves(&further, None), "somebody has put an end to it");
-        assert!(!moves(&further, Some(&Position { server: ServerIdentity::default(), ..here.clone() })), "another server");
-        assert!(!moves(&further, Some(&Position { measure: "n".to_owned(), ..here.clone() })), "another measure");
+        assert!(
+            !moves(
+                &further,
+                Some(&Checkpoint { server: ServerIdentity::default(), ..here.clone() })
+            ),
+            "another server"
+        );
+        assert!(
+            !moves(&further, Some(&Checkpoint { measure: "n".to_owned(), ..here.clone() })),
+            "another measure"
+        );
         // When everybody was read, only whoever reads everybody says.
-        let mut now = Some(Position { full_at: at(9), ..here });
+        let mut now = Some(Checkpoint { full_at: at(9), ..here });
         further.succeed(&mut now);
         assert_eq!(now.map(|now| (now.usn, now.full_at)), Some((600, at(9))));
     }
