@@ -300,7 +300,7 @@ fn tls(Webhook { ca_file, .. }: &Webhook) -> Result<rustls::ClientConfig, String
             }
         }
         None => {
-            drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs))
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

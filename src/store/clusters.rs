@@ -20,7 +20,9 @@ fn members(sql: Sql, of: Of<'_>, cluster: &str) -> Sql {
     let sql = sql.push("SELECT u.id FROM people p JOIN users u ON u.id = p.user_id WHERE u.status = 'active' AND p.directory ");
     let sql = match of {
         Of::This(directory) => sql.push("= ").bind(directory.as_str()),
-        Of::Others(directory, account) => sql.push("<> ").bind(directory.as_str()).push(" AND u.account_id = ").bind(account.0),
+        Of::Others(directory, account) => {
+            sql.push("<> ").bind(directory.as_str()).push(" AND u.account_id = ").bind(account.0)
+        }
     };
     match cluster.split_once(':') {
         Some(("ou", parent)) => sql.push(" AND p.parent_key = ").bind(parent),
@@ -36,8 +38,12 @@ fn taken_out(sql: Sql, of: Of<'_>, cluster: &str, since: Timestamp) -> Sql {
     let sql = match of {
         Of::This(directory) => sql.push("= ").bind(directory.as_str()),
         Of::Others(directory, account) => {
-            let sql = sql.push("IN (SELECT name FROM directories WHERE name <> ").bind(directory.as_str());
-            sql.push(") AND c.user_id IN (SELECT id FROM users WHERE account_id = ").bind(account.0).push(")")
+            let sql = sql
+                .push("IN (SELECT name FROM directories WHERE name <> ")
+                .bind(directory.as_str());
+            sql.push(") AND c.user_id IN (SELECT id FROM users WHERE account_id = ")
+                .bind(account.0)
+                .push(")")
         }
     };
     sql.push(" AND c.cluster = ").bind(cluster).push(" AND c.at > ").bind(since)
@@ -58,7 +64,8 @@ impl Store {
             let mut whole = Cluster { belonged, left, ..Cluster::default() };
             // The filters of two directories are two causes; a group and an OU are the same ones everywhere.
             if !cluster.starts_with("attribute:") {
-                (whole.belonged_elsewhere, whole.left_elsewhere) = self.cluster(Of::Others(directory, account), cluster, since).await?;
+                (whole.belonged_elsewhere, whole.left_elsewhere) =
+                    self.cluster(Of::Others(directory, account), cluster, since).await?;
             }
             found.insert(cluster.clone(), whole);
         }
@@ -66,15 +73,24 @@ impl Store {
     }
 
     /// Reads how many users belonged to a cluster, and which runs took out without an approval.
-    async fn cluster(&self, of: Of<'_>, cluster: &str, since: Timestamp) -> Result<(u64, BTreeSet<UserId>), StoreError> {
+    async fn cluster(
+        &self,
+        of: Of<'_>,
+        cluster: &str,
+        since: Timestamp,
+    ) -> Result<(u64, BTreeSet<UserId>), StoreError> {
         let present = members(Sql::new("SELECT COUNT(*) FROM ("), of, cluster).push(") AS present");
         let present = present.count(&self.readers).await.doing("count a cluster")?;
         let gone = taken_out(Sql::new("SELECT COUNT(DISTINCT c.user_id)"), of, cluster, since);
         let gone = members(gone.push(" AND c.user_id NOT IN ("), of, cluster).push(")");
         let gone = gone.count(&self.readers).await.doing("count a cluster")?;
-        let left = taken_out(Sql::new("SELECT DISTINCT c.user_id"), of, cluster, since).push(" AND c.approved = 0");
+        let left = taken_out(Sql::new("SELECT DISTINCT c.user_id"), of, cluster, since)
+            .push(" AND c.approved = 0");
         let rows = left.all(&self.readers).await.doing("count a cluster")?;
-        let left = rows.iter().map(|row| Ok(UserId(Columns::of(row).uuid()?))).collect::<Result<_, StoreError>>()?;
+        let left = rows
+            .iter()
+            .map(|row| Ok(UserId(Columns::of(row).uuid()?)))
+            .collect::<Result<_, StoreError>>()?;
         Ok((present + gone, left))
     }
 }

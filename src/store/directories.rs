@@ -248,11 +248,20 @@ impl Store {
     }
 
     /// The people that directories of an account protect, or protected, by this address, with the names of those directories.
-    pub async fn protected_by(&self, account: AccountId, address: &AddressKey) -> Result<Vec<(DirectoryName, Guid)>, StoreError> {
-        let sql = Sql::new("SELECT directory, guid FROM pins WHERE kind = ").bind(PinKind::Protected.as_str());
+    pub async fn protected_by(
+        &self,
+        account: AccountId,
+        address: &AddressKey,
+    ) -> Result<Vec<(DirectoryName, Guid)>, StoreError> {
+        let sql = Sql::new("SELECT directory, guid FROM pins WHERE kind = ")
+            .bind(PinKind::Protected.as_str());
         let sql = sql.push(" AND name = ").bind(address.0.as_str());
         let sql = sql.push(" AND directory IN (SELECT directory FROM users WHERE directory IS NOT NULL AND account_id = ").bind(account.0);
-        let rows = sql.push(") ORDER BY directory, guid").all(&self.readers).await.doing("read who is protected")?;
+        let rows = sql
+            .push(") ORDER BY directory, guid")
+            .all(&self.readers)
+            .await
+            .doing("read who is protected")?;
         rows.iter()
             .map(|row| {
                 let mut c = Columns::of(row);

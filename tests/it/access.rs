@@ -11,7 +11,11 @@ use crate::firm::{Firm, alice};
 
 /// The step that failed first, with what is to be done about it.
 fn failed(check: &Examination) -> (&'static str, String) {
-    let step = check.steps.iter().find(|step| step.outcome == StepOutcome::Failed).unwrap_or_else(|| panic!("nothing failed: {check:#?}"));
+    let step = check
+        .steps
+        .iter()
+        .find(|step| step.outcome == StepOutcome::Failed)
+        .unwrap_or_else(|| panic!("nothing failed: {check:#?}"));
     (step.name, format!("{} → {}", step.finding, step.remedy.as_deref().unwrap_or_default()))
 }
 
@@ -33,7 +37,11 @@ async fn a_certificate_that_cannot_be_used_is_told_by_what_is_wrong_with_it() {
     let firm = Firm::of(3, |_| {}).await;
     for (certificate, finding, remedy) in [
         (Certificate::Expired, "expired on ", "renew it"),
-        (Certificate::WrongName, "the certificate is for elsewhere.example.net, and not for 127.", "write its own name into servers"),
+        (
+            Certificate::WrongName,
+            "the certificate is for elsewhere.example.net, and not for 127.",
+            "write its own name into servers",
+        ),
         (Certificate::UnknownAuthority, "was issued by", "into ca-file"),
     ] {
         firm.sim.set_certificate(certificate).expect("a certificate");
@@ -41,7 +49,10 @@ async fn a_certificate_that_cannot_be_used_is_told_by_what_is_wrong_with_it() {
         let error = run.error.expect("an error");
         assert!(error.contains(finding) && error.contains(remedy), "{certificate:?}: {error}");
         let (step, told) = failed(&check(&firm).await);
-        assert!(step == "tls" && told.contains(finding) && told.contains(remedy), "{certificate:?}: {step}: {told}");
+        assert!(
+            step == "tls" && told.contains(finding) && told.contains(remedy),
+            "{certificate:?}: {step}: {told}"
+        );
     }
     firm.sim.set_certificate(Certificate::Valid).expect("a certificate");
     assert!(check(&firm).await.is_well());
@@ -51,7 +62,9 @@ async fn a_certificate_that_cannot_be_used_is_told_by_what_is_wrong_with_it() {
 async fn tls_on_the_plain_port_is_told_as_that() {
     let firm = Firm::of(1, |_| {}).await;
     let plain = firm.sim.ldap_addr();
-    firm.reconfigure(|c| c.settings.servers = vec![ServerUrl::parse(&format!("ldaps://{plain}")).expect("a URL")]);
+    firm.reconfigure(|c| {
+        c.settings.servers = vec![ServerUrl::parse(&format!("ldaps://{plain}")).expect("a URL")]
+    });
     let (step, told) = failed(&check(&firm).await);
     assert!(step == "tls" && told.contains("check the port"), "{step}: {told}");
 }
@@ -62,7 +75,11 @@ async fn a_read_only_domain_controller_is_refused_by_that_name() {
     firm.sim.set_read_only(true);
     let run = firm.sync().await;
     let error = run.error.expect("an error");
-    assert!(error.contains("is a read-only domain controller") && error.contains("name writable domain controllers"), "{error}");
+    assert!(
+        error.contains("is a read-only domain controller")
+            && error.contains("name writable domain controllers"),
+        "{error}"
+    );
     let (step, told) = failed(&check(&firm).await);
     assert!(step == "identity" && told.contains("read-only"), "{step}: {told}");
 }
@@ -71,25 +88,33 @@ async fn a_read_only_domain_controller_is_refused_by_that_name() {
 async fn a_refused_secret_is_tried_once_by_whoever_asks_and_on_whatever_server() {
     let firm = Firm::running(5, |_| {}).await;
     let second = firm.sim.replica("dc2").expect("a replica");
-    firm.reconfigure(|c| c.settings.servers.push(ServerUrl::parse(&second.ldaps_url()).expect("a URL")));
+    firm.reconfigure(|c| {
+        c.settings.servers.push(ServerUrl::parse(&second.ldaps_url()).expect("a URL"))
+    });
     refuse_binds(&firm, "52e");
     second.faults().push(Fault::new(When::Bind, What::BindRefused("52e")).always());
     let directory = firm.engine.directory("corp").expect("corp");
     let run = firm.sync().await;
-    assert!(run.error.as_deref().is_some_and(|e| e.contains("52e") && e.contains("the password file")), "{run:?}");
+    assert!(
+        run.error.as_deref().is_some_and(|e| e.contains("52e") && e.contains("the password file")),
+        "{run:?}"
+    );
     // All at once, and a plan and a check beside them.
     let runs = futures_util::future::join_all((0..4).map(|_| firm.sync()));
     let request = rosterd::engine::Request::full(rosterd::model::Trigger::Manual, None);
-    let (runs, plan, check) = tokio::join!(runs, firm.engine.propose(&directory, &request), check(&firm));
+    let (runs, plan, check) =
+        tokio::join!(runs, firm.engine.propose(&directory, &request), check(&firm));
     assert!(runs.iter().all(|r| r.state == RunState::Failed) && plan.is_err());
     let (step, told) = failed(&check);
     assert!(step == "bind" && told.contains("rosterctl directory unlock corp"), "{step}: {told}");
-    let attempts = refused(&firm) + second.log().binds().iter().filter(|(_, code)| *code != 0).count();
+    let attempts =
+        refused(&firm) + second.log().binds().iter().filter(|(_, code)| *code != 0).count();
     assert_eq!(attempts, 1, "each one counts towards a lockout");
     // Another secret is another attempt.
     firm.sim.faults().clear();
     second.faults().clear();
-    std::fs::write(firm.folder.path().join("password"), firm.sim.service_password()).expect("a file");
+    std::fs::write(firm.folder.path().join("password"), firm.sim.service_password())
+        .expect("a file");
     assert_eq!(firm.sync().await.error, None);
 }
 
@@ -98,9 +123,15 @@ async fn a_check_of_a_refused_secret_is_remembered_by_runs() {
     let firm = Firm::running(5, |_| {}).await;
     refuse_binds(&firm, "533");
     let (step, told) = failed(&check(&firm).await);
-    assert!(step == "bind" && told.contains("disabled (533)") && told.contains("enable it"), "{step}: {told}");
+    assert!(
+        step == "bind" && told.contains("disabled (533)") && told.contains("enable it"),
+        "{step}: {told}"
+    );
     let run = firm.sync().await;
-    assert!(run.error.as_deref().is_some_and(|e| e.contains("so that the account is not locked")), "{run:?}");
+    assert!(
+        run.error.as_deref().is_some_and(|e| e.contains("so that the account is not locked")),
+        "{run:?}"
+    );
     assert_eq!(refused(&firm), 1);
 }
 
@@ -128,7 +159,9 @@ async fn after_a_lockout_or_outside_logon_hours_one_attempt_is_made_every_half_h
 async fn a_server_that_is_busy_is_passed_over_and_no_secret_is_blamed() {
     let firm = Firm::running(5, |_| {}).await;
     let second = firm.sim.replica("dc2").expect("a replica");
-    firm.reconfigure(|c| c.settings.servers.push(ServerUrl::parse(&second.ldaps_url()).expect("a URL")));
+    firm.reconfigure(|c| {
+        c.settings.servers.push(ServerUrl::parse(&second.ldaps_url()).expect("a URL"))
+    });
     firm.sim.faults().push(Fault::new(When::Bind, What::Result(51, "busy".to_owned())).always());
     let run = firm.sync().await;
     assert_eq!((run.error, run.server), (None, Some(second.ldaps_url())));
@@ -155,16 +188,25 @@ async fn a_secret_that_cannot_be_used_is_told_before_anybody_is_asked() {
     let file = firm.folder.path().join("password");
     let write = |text: &str, mode| {
         std::fs::write(&file, text).expect("a file");
-        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("a mode");
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode))
+            .expect("a mode");
     };
-    for (text, mode, told) in [("\n", 0o600, "is empty"), ("secret", 0o604, "can be read by everybody: chmod 600")] {
+    for (text, mode, told) in
+        [("\n", 0o600, "is empty"), ("secret", 0o604, "can be read by everybody: chmod 600")]
+    {
         write(text, mode);
         let run = firm.sync().await;
         assert!(run.error.as_deref().is_some_and(|e| e.contains(told)), "{run:?}");
         let (step, found) = failed(&check(&firm).await);
-        assert!(step == "secret" && found.contains(told.split(':').next().expect("a word")), "{step}: {found}");
+        assert!(
+            step == "secret" && found.contains(told.split(':').next().expect("a word")),
+            "{step}: {found}"
+        );
     }
     std::fs::remove_file(&file).expect("a file");
     assert!(firm.sync().await.error.is_some_and(|e| e.contains("cannot be read")));
-    assert!(firm.sim.log().binds().is_empty(), "an empty password binds as nobody, and nobody sees anybody");
+    assert!(
+        firm.sim.log().binds().is_empty(),
+        "an empty password binds as nobody, and nobody sees anybody"
+    );
 }

@@ -25,7 +25,12 @@ fn answering(socket: &Path, answer: Vec<u8>) -> std::thread::JoinHandle<()> {
 
 fn rosterctl(socket: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rosterctl"));
-    command.arg("--socket").arg(socket).args(words).stdin(Stdio::null()).env_remove("CLICOLOR_FORCE");
+    command
+        .arg("--socket")
+        .arg(socket)
+        .args(words)
+        .stdin(Stdio::null())
+        .env_remove("CLICOLOR_FORCE");
     command
 }
 
@@ -41,7 +46,8 @@ fn told(answer: &[u8]) -> (i32, String, String) {
 }
 
 fn http(status: &str, server: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\nserver: {server}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    format!("HTTP/1.1 {status}\r\nserver: {server}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
 }
 
 fn problem(status: &str, kind: &str, detail: &str) -> String {
@@ -57,10 +63,19 @@ fn every_wrong_answer_is_called_one_and_says_what_came() {
             b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
             "wrong answer on SOCKET: it is no HTTP (invalid HTTP version parsed): is this the socket of rosterd?",
         ),
-        (Vec::new(), "wrong answer on SOCKET: it broke off, as when rosterd is restarted: ask again"),
-        (b"HTTP/1.1 200 OK\r\ncontent-le".to_vec(), "wrong answer on SOCKET: it broke off, as when rosterd is restarted: ask again"),
         (
-            format!("HTTP/1.1 200 OK\r\nserver: {own}\r\ncontent-length: 100\r\n\r\n{{\"version\": ").into_bytes(),
+            Vec::new(),
+            "wrong answer on SOCKET: it broke off, as when rosterd is restarted: ask again",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-le".to_vec(),
+            "wrong answer on SOCKET: it broke off, as when rosterd is restarted: ask again",
+        ),
+        (
+            format!(
+                "HTTP/1.1 200 OK\r\nserver: {own}\r\ncontent-length: 100\r\n\r\n{{\"version\": "
+            )
+            .into_bytes(),
             "wrong answer on SOCKET: it broke off, as when rosterd is restarted: ask again",
         ),
         (
@@ -109,15 +124,71 @@ fn a_daemon_that_refuses_is_quoted_and_one_of_another_version_is_named() {
     let other = "rosterd/9.9.9".to_owned();
     let blank = "about:blank";
     for (status, server, kind, detail, code, says) in [
-        ("403 Forbidden", &own, blank, "anna (uid 1000) may not look", 5, "not allowed: anna (uid 1000) may not look".to_owned()),
-        ("503 Service Unavailable", &own, blank, "rosterd is stopping", 1, "rosterd is stopping".to_owned()),
-        ("404 Not Found", &other, blank, "there is no user \"x\"", 1, "there is no user \"x\"".to_owned()),
-        ("404 Not Found", &other, unknown, "there is nothing at /v1/x", 1, format!("there is nothing at /v1/x{versions}")),
-        ("405 Method Not Allowed", &other, unknown, "/v1/x does not take POST", 1, format!("/v1/x does not take POST{versions}")),
-        ("400 Bad Request", &other, blank, "unknown field `x`", 1, format!("unknown field `x`{versions}")),
-        ("404 Not Found", &own, unknown, "there is nothing at /v1/x", 1, "there is nothing at /v1/x".to_owned()),
+        (
+            "403 Forbidden",
+            &own,
+            blank,
+            "anna (uid 1000) may not look",
+            5,
+            "not allowed: anna (uid 1000) may not look".to_owned(),
+        ),
+        (
+            "503 Service Unavailable",
+            &own,
+            blank,
+            "rosterd is stopping",
+            1,
+            "rosterd is stopping".to_owned(),
+        ),
+        (
+            "404 Not Found",
+            &other,
+            blank,
+            "there is no user \"x\"",
+            1,
+            "there is no user \"x\"".to_owned(),
+        ),
+        (
+            "404 Not Found",
+            &other,
+            unknown,
+            "there is nothing at /v1/x",
+            1,
+            format!("there is nothing at /v1/x{versions}"),
+        ),
+        (
+            "405 Method Not Allowed",
+            &other,
+            unknown,
+            "/v1/x does not take POST",
+            1,
+            format!("/v1/x does not take POST{versions}"),
+        ),
+        (
+            "400 Bad Request",
+            &other,
+            blank,
+            "unknown field `x`",
+            1,
+            format!("unknown field `x`{versions}"),
+        ),
+        (
+            "404 Not Found",
+            &own,
+            unknown,
+            "there is nothing at /v1/x",
+            1,
+            "there is nothing at /v1/x".to_owned(),
+        ),
         ("409 Conflict", &own, blank, "", 1, "Conflict".to_owned()),
-        ("409 Conflict", &own, blank, "a\u{1b}[2J\nerror: b", 1, "a\\u{1b}[2J\n  error: b".to_owned()),
+        (
+            "409 Conflict",
+            &own,
+            blank,
+            "a\u{1b}[2J\nerror: b",
+            1,
+            "a\\u{1b}[2J\n  error: b".to_owned(),
+        ),
     ] {
         let (exit, _, said) = told(&http(status, server, &problem(status, kind, detail)));
         assert_eq!((exit, said.as_str()), (code, format!("error: {says}\n").as_str()));
@@ -140,15 +211,22 @@ fn fields_and_words_of_a_newer_daemon_are_passed_over_or_shown() {
 #[test]
 fn where_nobody_answers_it_is_no_daemon_and_with_json_a_problem() {
     let folder = tempfile::tempdir().unwrap();
-    let (absent, refused, file) = (folder.path().join("absent"), folder.path().join("refused"), folder.path().join("file"));
+    let (absent, refused, file) =
+        (folder.path().join("absent"), folder.path().join("refused"), folder.path().join("file"));
     drop(UnixListener::bind(&refused).unwrap());
     std::fs::write(&file, "").unwrap();
-    for (socket, why) in
-        [(&absent, "there is no such socket"), (&refused, "the connection was refused"), (&file, "the connection was refused")]
-    {
-        let Output { status, stdout, stderr } = rosterctl(socket, &["status", "--json"]).output().unwrap();
+    for (socket, why) in [
+        (&absent, "there is no such socket"),
+        (&refused, "the connection was refused"),
+        (&file, "the connection was refused"),
+    ] {
+        let Output { status, stdout, stderr } =
+            rosterctl(socket, &["status", "--json"]).output().unwrap();
         assert_eq!(status.code(), Some(4));
-        let sentence = format!("no rosterd answers on {} ({why}): is it running? systemctl status rosterd", socket.display());
+        let sentence = format!(
+            "no rosterd answers on {} ({why}): is it running? systemctl status rosterd",
+            socket.display()
+        );
         assert_eq!(String::from_utf8(stderr).unwrap(), format!("error: {sentence}\n"));
         let problem: Value = serde_json::from_slice(&stdout).unwrap();
         assert_eq!((&problem["status"], &problem["detail"]), (&json!(503), &json!(sentence)));
@@ -158,14 +236,24 @@ fn where_nobody_answers_it_is_no_daemon_and_with_json_a_problem() {
 #[test]
 fn a_reader_that_has_gone_away_ends_the_command_quietly() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child =
-        rosterctl(&folder.path().join("s"), &["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = rosterctl(&folder.path().join("s"), &["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     let Output { status, stderr, .. } = child.wait_with_output().unwrap();
     assert_eq!((status.code(), String::from_utf8(stderr).unwrap().as_str()), (Some(0), ""));
 
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let Output { status, stderr, .. } = rosterctl(&folder.path().join("s"), &["completions", "bash"]).stdout(full).output().unwrap();
+    let Output { status, stderr, .. } =
+        rosterctl(&folder.path().join("s"), &["completions", "bash"])
+            .stdout(full)
+            .output()
+            .unwrap();
     let said = String::from_utf8(stderr).unwrap();
-    assert!(status.code() == Some(1) && said.starts_with("error: the output cannot be written: "), "{said}");
+    assert!(
+        status.code() == Some(1) && said.starts_with("error: the output cannot be written: "),
+        "{said}"
+    );
 }

@@ -20,8 +20,12 @@ async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_waits() {
     firm.sync().await;
     let plan = held(&firm).await;
     let rows = firm.engine.store.held_rows(plan.id).await.unwrap();
-    let people: Vec<String> =
-        rows.iter().take(2).map(|row| row.email.clone().unwrap()).chain([rows[2].guid.unwrap().to_string()]).collect();
+    let people: Vec<String> = rows
+        .iter()
+        .take(2)
+        .map(|row| row.email.clone().unwrap())
+        .chain([rows[2].guid.unwrap().to_string()])
+        .collect();
 
     for (which, said) in [
         (
@@ -37,12 +41,23 @@ async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_waits() {
         assert!(refused.to_string().starts_with(said), "{refused}");
     }
     let which = Selection { causes: Vec::new(), people };
-    let approval = firm.engine.approve_part(plan.id, &which, "the new branch", alice()).await.unwrap();
-    assert_eq!((approval.run.counts.create, approval.run.state), (3, RunState::Held), "{approval:?}");
+    let approval =
+        firm.engine.approve_part(plan.id, &which, "the new branch", alice()).await.unwrap();
+    assert_eq!(
+        (approval.run.counts.create, approval.run.state),
+        (3, RunState::Held),
+        "{approval:?}"
+    );
     let waiting = approval.waiting.expect("the rest waits");
-    assert_eq!((waiting.id, waiting.count, waiting.comment.as_deref()), (plan.id, plan.count - 3, Some("the new branch")));
+    assert_eq!(
+        (waiting.id, waiting.count, waiting.comment.as_deref()),
+        (plan.id, plan.count - 3, Some("the new branch"))
+    );
     let told = &firm.events("plan.approved").await[0]["data"]["after"];
-    assert_eq!((&told["count"], &told["of"], &told["comment"]), (&3.into(), &plan.count.into(), &"the new branch".into()));
+    assert_eq!(
+        (&told["count"], &told["of"], &told["comment"]),
+        (&3.into(), &plan.count.into(), &"the new branch".into())
+    );
     assert_eq!(firm.sync().await.counts.total(), 0, "the rest still waits");
 
     let by_cause = Selection { causes: vec!["create".to_owned()], people: Vec::new() };
@@ -60,10 +75,16 @@ async fn what_was_approved_is_tried_again_until_it_expires_and_additions_wait() 
     firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
     let which = Selection { causes: Vec::new(), people: vec![rows[0].user.to_string()] };
     let approval = firm.engine.approve_part(plan.id, &which, "", alice()).await.unwrap();
-    assert_eq!((approval.run.state, approval.run.counts.total()), (RunState::Failed, 0), "{approval:?}");
+    assert_eq!(
+        (approval.run.state, approval.run.counts.total()),
+        (RunState::Failed, 0),
+        "{approval:?}"
+    );
     firm.sim.faults().clear();
     // Somebody more comes to wait: another plan, in which what was approved still is.
-    firm.sim.edit(|ad| ad.add_person(NewPerson::new("late").mail("late@example.com").member_of(adsim::names::PRO)));
+    firm.sim.edit(|ad| {
+        ad.add_person(NewPerson::new("late").mail("late@example.com").member_of(adsim::names::PRO))
+    });
     let run = firm.sync().await;
     assert_eq!((run.counts.create, run.held), (1, plan.count), "{run:?}");
     let next = held(&firm).await;
@@ -77,7 +98,11 @@ async fn what_was_approved_is_tried_again_until_it_expires_and_additions_wait() 
     assert_eq!(firm.events("plan.expired").await.len(), 1, "told without a run");
     firm.sim.faults().clear();
     let run = firm.sync().await;
-    assert_eq!((run.counts.create, run.held), (0, plan.count), "it takes another approval: {run:?}");
+    assert_eq!(
+        (run.counts.create, run.held),
+        (0, plan.count),
+        "it takes another approval: {run:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +113,9 @@ async fn a_plan_that_waits_is_announced_every_day_and_a_rejected_one_is_not() {
     let announced = async || {
         firm.engine.remind().await.unwrap();
         let told = firm.events("directory.attention").await;
-        told.into_iter().filter(|e| e["data"]["after"]["plan"] == plan.id.to_string()).collect::<Vec<_>>()
+        told.into_iter()
+            .filter(|e| e["data"]["after"]["plan"] == plan.id.to_string())
+            .collect::<Vec<_>>()
     };
     assert!(announced().await.is_empty(), "it was told when it came to wait");
     for day in 1..3 {
@@ -101,8 +128,10 @@ async fn a_plan_that_waits_is_announced_every_day_and_a_rejected_one_is_not() {
     firm.later(Duration::from_hours(49));
     assert_eq!(announced().await.len(), 2, "rejected: no more");
     firm.sync().await;
-    let status = firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
-    let said = status.attention.iter().find(|a| a.contains("rejected")).expect("but status says so");
+    let status =
+        firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
+    let said =
+        status.attention.iter().find(|a| a.contains("rejected")).expect("but status says so");
     assert!(said.contains(&format!("{} changes were rejected", plan.count)), "{said}");
     assert_eq!(firm.users().await.iter().filter(|u| u.status() == Status::Active).count(), 0);
 }

@@ -19,7 +19,10 @@ fn a_second_daemon_is_refused_with_a_sentence_and_the_first_goes_on() {
     let active = site.active();
     let said = refusal(site.folder.path());
     assert!(said.contains("another rosterd"), "{said}");
-    assert_eq!((site.done("sync corp")["state"].as_str(), site.active()), (Some("succeeded"), active));
+    assert_eq!(
+        (site.done("sync corp")["state"].as_str(), site.active()),
+        (Some("succeeded"), active)
+    );
 
     // The same store with another socket, and the same socket with another store.
     let second = tempfile::tempdir().unwrap();
@@ -27,11 +30,18 @@ fn a_second_daemon_is_refused_with_a_sentence_and_the_first_goes_on() {
     for (kept, own) in [("rosterd.db", "control.sock"), ("control.sock", "rosterd.db")] {
         let folder = site.folder.path().display().to_string();
         let elsewhere = second.path().display().to_string();
-        std::fs::write(second.path().join("rosterd.toml"), text.replace(&format!("{folder}/{own}"), &format!("{elsewhere}/{own}")))
-            .unwrap();
+        std::fs::write(
+            second.path().join("rosterd.toml"),
+            text.replace(&format!("{folder}/{own}"), &format!("{elsewhere}/{own}")),
+        )
+        .unwrap();
         let said = refusal(second.path());
         assert!(said.contains("another rosterd"), "the same {kept}: {said}");
-        assert_eq!((site.done("sync corp")["state"].as_str(), site.active()), (Some("succeeded"), active), "the same {kept}");
+        assert_eq!(
+            (site.done("sync corp")["state"].as_str(), site.active()),
+            (Some("succeeded"), active),
+            "the same {kept}"
+        );
     }
 }
 
@@ -85,7 +95,13 @@ fn sigkill_at_any_moment_of_an_import_loses_nothing_and_repeats_nothing() {
         let (code, run) = site.daemon.ctl("sync corp");
         assert_eq!(code, 3, "an import beyond the limit waits: {run:#}");
         let id = site.done("held list")["held"][0]["id"].as_str().unwrap().to_owned();
-        let mut approval = site.daemon.client(&format!("held approve {id}")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut approval = site
+            .daemon
+            .client(&format!("held approve {id}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_millis(after));
         site.daemon.signal(Signal::SIGKILL);
         site.daemon.wait();
@@ -108,7 +124,12 @@ fn sigkill_at_any_moment_of_an_import_loses_nothing_and_repeats_nothing() {
 
 fn one_user_and_one_event_for_each(site: &Site, after: u64) {
     let guids = |document: &Value, list: &str, path: &str| {
-        let mut all: Vec<String> = document[list].as_array().unwrap().iter().map(|one| one.pointer(path).unwrap().to_string()).collect();
+        let mut all: Vec<String> = document[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one.pointer(path).unwrap().to_string())
+            .collect();
         let count = all.len();
         all.sort();
         all.dedup();
@@ -120,7 +141,10 @@ fn one_user_and_one_event_for_each(site: &Site, after: u64) {
     let (events, subjects) = guids(&created, "events", "/subject");
     assert_eq!((events, subjects), (users, users), "killed after {after} ms: one event each");
     let quiet = site.done("sync corp");
-    assert!(quiet["changes"].as_object().unwrap().values().all(|n| *n == 0), "killed after {after} ms: {quiet:#}");
+    assert!(
+        quiet["changes"].as_object().unwrap().values().all(|n| *n == 0),
+        "killed after {after} ms: {quiet:#}"
+    );
 }
 
 #[test]
@@ -130,7 +154,13 @@ fn sigkill_at_any_moment_of_a_suspension_suspends_once() {
     for (user, after) in users.iter().zip([0, 10, 20, 30, 40, 60, 80, 120]) {
         let dn = user["directory"]["dn"].as_str().unwrap();
         site.sim.edit(|ad| ad.disable(dn));
-        let mut syncing = site.daemon.client("sync corp").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut syncing = site
+            .daemon
+            .client("sync corp")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_millis(after));
         site.daemon.signal(Signal::SIGKILL);
         site.daemon.wait();
@@ -142,7 +172,10 @@ fn sigkill_at_any_moment_of_a_suspension_suspends_once() {
             (site.done(&format!("user show {id}"))["status"] == "suspended").then_some(())
         });
     }
-    let suspended = site.done("event list --type user.suspended --limit 1000")["events"].as_array().unwrap().len();
+    let suspended = site.done("event list --type user.suspended --limit 1000")["events"]
+        .as_array()
+        .unwrap()
+        .len();
     assert_eq!(suspended, 8, "one event each");
 }
 
@@ -166,7 +199,10 @@ fn a_store_that_is_read_only_is_told_and_stays_as_it_is() {
     assert!(before == std::fs::read(folder.join("rosterd.db")).unwrap(), "the store is as it was");
 
     site.daemon = Daemon::start(&folder);
-    assert_eq!((site.done("sync corp")["state"].as_str(), site.active()), (Some("succeeded"), active));
+    assert_eq!(
+        (site.done("sync corp")["state"].as_str(), site.active()),
+        (Some("succeeded"), active)
+    );
 }
 
 /// A disk of its own, mounted over a folder until it is dropped.
@@ -181,13 +217,21 @@ impl Disk {
         let image = tempfile::NamedTempFile::new().unwrap();
         image.as_file().set_len(64 << 20).unwrap();
         let disk = Self { over: folder.to_owned(), image };
-        let is_made = Command::new("mkfs.ext4").arg("-q").arg(disk.image.path()).status().is_ok_and(|s| s.success());
+        let is_made = Command::new("mkfs.ext4")
+            .arg("-q")
+            .arg(disk.image.path())
+            .status()
+            .is_ok_and(|s| s.success());
         (is_made && disk.mount()).then_some(disk)
     }
 
     fn mount(&self) -> bool {
         let mut mount = Command::new("mount");
-        mount.args(["-o", "loop,errors=remount-ro"]).arg(self.image.path()).arg(&self.over).stderr(Stdio::null());
+        mount
+            .args(["-o", "loop,errors=remount-ro"])
+            .arg(self.image.path())
+            .arg(&self.over)
+            .stderr(Stdio::null());
         mount.status().is_ok_and(|s| s.success())
     }
 
@@ -212,13 +256,16 @@ impl Drop for Disk {
 }
 
 #[test]
-fn a_disk_that_turns_read_only_while_it_runs_is_told_nothing_is_half_done_and_the_next_run_does_the_rest() {
+fn a_disk_that_turns_read_only_while_it_runs_is_told_nothing_is_half_done_and_the_next_run_does_the_rest()
+ {
     let mut site = Site::running();
     site.daemon.signal(Signal::SIGTERM);
     site.daemon.wait();
     let folder = site.folder.path().to_owned();
     let copy = tempfile::tempdir().unwrap();
-    let copied = |from: &Path, to: &Path| Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap().success();
+    let copied = |from: &Path, to: &Path| {
+        Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap().success()
+    };
     assert!(copied(&folder, copy.path()));
     let Some(disk) = nix::unistd::geteuid().is_root().then(|| Disk::over(&folder)).flatten() else {
         eprintln!("skipped: there are no loop devices, no ext4, or no right to mount");
@@ -229,7 +276,10 @@ fn a_disk_that_turns_read_only_while_it_runs_is_told_nothing_is_half_done_and_th
     assert!(Command::new("sync").arg("-f").arg(&folder).status().unwrap().success());
     site.daemon = Daemon::start(&folder);
     let active = site.active();
-    let dn = site.done("user list --status active")["users"][0]["directory"]["dn"].as_str().unwrap().to_owned();
+    let dn = site.done("user list --status active")["users"][0]["directory"]["dn"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     site.sim.edit(|ad| ad.disable(dn.as_str()));
     disk.fail();
     let (code, said) = site.daemon.ctl("sync corp");
@@ -320,7 +370,8 @@ fn a_daemon_without_descriptors_says_so_and_recovers() {
     limit_descriptors(pid, few);
     // Callers that say nothing hold every descriptor there is.
     let socket = site.folder.path().join("control.sock");
-    let callers: Vec<UnixStream> = (0..40).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
+    let callers: Vec<UnixStream> =
+        (0..40).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
     until("nothing is left", || (open() >= few - 1).then_some(()));
     std::thread::sleep(Duration::from_millis(200));
     drop(callers);
@@ -333,13 +384,18 @@ fn a_daemon_without_descriptors_says_so_and_recovers() {
     until("it answers as before", || (site.daemon.ctl("sync corp").0 == 0).then_some(()));
     assert_eq!(site.active(), active - 1, "who was disabled is suspended, and nobody else");
     let mut alive = UnixStream::connect(&socket).unwrap();
-    alive.write_all(b"GET /v1/status HTTP/1.1\r\nHost: rosterd\r\nConnection: close\r\n\r\n").unwrap();
+    alive
+        .write_all(b"GET /v1/status HTTP/1.1\r\nHost: rosterd\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let mut answer = String::new();
     alive.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 fn limit_descriptors(pid: u32, count: usize) {
-    let done = Command::new("prlimit").arg(format!("--pid={pid}")).arg(format!("--nofile={count}:4096")).status();
+    let done = Command::new("prlimit")
+        .arg(format!("--pid={pid}"))
+        .arg(format!("--nofile={count}:4096"))
+        .status();
     assert!(done.unwrap().success());
 }

@@ -86,10 +86,22 @@ fn is_suspension(class: Class) -> bool {
 
 impl Office {
     fn of(people: usize) -> Self {
-        let person = Person { is_active: true, wants: None, is_held: false, first_seen: None, is_due: false };
+        let person = Person {
+            is_active: true,
+            wants: None,
+            is_held: false,
+            first_seen: None,
+            is_due: false,
+        };
         let now = Timestamp(1_700_000_000_000_000);
         let limits = Limits::default();
-        Self { limits, now, people: vec![person; people], applied: Vec::new(), actives: vec![(now, people as u64)] }
+        Self {
+            limits,
+            now,
+            people: vec![person; people],
+            applied: Vec::new(),
+            actives: vec![(now, people as u64)],
+        }
     }
 
     fn active(&self) -> u64 {
@@ -112,7 +124,12 @@ impl Office {
         let who = guid(n as u32);
         let evidence = Evidence::of_operator("", Some(who), self.now);
         let suspended = |reason| {
-            let cause = Cause { reason, since: self.now, by: By::Directory("corp".to_owned()), evidence: evidence.clone() };
+            let cause = Cause {
+                reason,
+                since: self.now,
+                by: By::Directory("corp".to_owned()),
+                evidence: evidence.clone(),
+            };
             ChangeKind::Suspend { cause, was_active: true }
         };
         let other = Box::new(Profile { display_name: Some(format!("{n}")), ..Profile::default() });
@@ -120,13 +137,25 @@ impl Office {
             Class::Confirmed => suspended(Reason::Disabled),
             Class::Deleted => suspended(Reason::Deleted),
             Class::Gone => suspended(Reason::OutOfScope),
-            Class::Downgrade => ChangeKind::Tier { before: Tier::Pro, after: Tier::Basic, evidence },
+            Class::Downgrade => {
+                ChangeKind::Tier { before: Tier::Pro, after: Tier::Basic, evidence }
+            }
             Class::Upgrade => ChangeKind::Tier { before: Tier::Basic, after: Tier::Pro, evidence },
             // What is counted is the class.
-            Class::Create | Class::Readdress | Class::Reactivate => ChangeKind::Update { before: Box::default(), after: other },
+            Class::Create | Class::Readdress | Class::Reactivate => {
+                ChangeKind::Update { before: Box::default(), after: other }
+            }
         };
         let user = UserId::of_person(AccountId(uuid::Uuid::nil()), who);
-        Some(Change { user, guid: Some(who), email: None, kind, class: Some(class), version: Some(1), cluster: None })
+        Some(Change {
+            user,
+            guid: Some(who),
+            email: None,
+            kind,
+            class: Some(class),
+            version: Some(1),
+            cluster: None,
+        })
     }
 
     /// A run of these people, as the engine judges it: what of the others waits is counted from what is stored.
@@ -136,16 +165,27 @@ impl Office {
         for change in &changes {
             outcome.entry(change.class.expect("a class")).or_default().0 += 1;
         }
-        let elsewhere = (0..self.people.len()).filter(|n| !scope.contains(n) && (self.people[*n].is_held || self.people[*n].is_due));
-        let waits = |n| self.change(n).map(|c| Waiting { user: c.user, class: c.class.expect("a class"), cluster: None });
+        let elsewhere = (0..self.people.len())
+            .filter(|n| !scope.contains(n) && (self.people[*n].is_held || self.people[*n].is_due));
+        let waits = |n| {
+            self.change(n).map(|c| Waiting {
+                user: c.user,
+                class: c.class.expect("a class"),
+                cluster: None,
+            })
+        };
         let held = (0..self.people.len()).filter(|n| approve && self.people[*n].is_held);
-        let first_seen = changes.iter().filter_map(|c| Some(((c.user, GraceCause::of(c)?), self.people[whose(c)].first_seen?)));
+        let first_seen = changes.iter().filter_map(|c| {
+            Some(((c.user, GraceCause::of(c)?), self.people[whose(c)].first_seen?))
+        });
         let situation = Situation {
             limits: &self.limits,
             active: self.active_before(),
             used: Class::ALL
                 .into_iter()
-                .map(|c| (c, Used { window: self.used(c, self.limits.window), hour: self.used(c, HOUR) }))
+                .map(|c| {
+                    (c, Used { window: self.used(c, self.limits.window), hour: self.used(c, HOUR) })
+                })
                 .collect(),
             waiting: elsewhere.filter_map(waits).collect(),
             first_seen: first_seen.collect(),
@@ -169,7 +209,8 @@ impl Office {
         }
         for grace_periods in &verdict.grace_periods {
             let person = &mut self.people[number(grace_periods.guid)];
-            (person.first_seen, person.is_due) = (Some(grace_periods.first_seen), grace_periods.due.is_some());
+            (person.first_seen, person.is_due) =
+                (Some(grace_periods.first_seen), grace_periods.due.is_some());
         }
         for (change, approved) in verdict.admitted.changes() {
             let (person, class) = (&mut self.people[whose(change)], change.class.expect("a class"));
@@ -196,7 +237,8 @@ impl Office {
         for n in whom {
             let person = &mut self.people[*n];
             if person.is_active && person.wants != Some(class) {
-                (person.wants, person.first_seen, person.is_held, person.is_due) = (Some(class), None, false, false);
+                (person.wants, person.first_seen, person.is_held, person.is_due) =
+                    (Some(class), None, false, false);
             }
         }
     }
@@ -206,13 +248,19 @@ impl Office {
             Happening::Want(class, from, count) => self.want(*class, &self.some(*from, *count)),
             Happening::Forget(from, count) => self.some(*from, *count).iter().for_each(|n| {
                 let person = &mut self.people[*n];
-                (person.wants, person.first_seen, person.is_held, person.is_due) = (None, None, false, false);
+                (person.wants, person.first_seen, person.is_held, person.is_due) =
+                    (None, None, false, false);
             }),
-            Happening::Back(from, count) => self.some(*from, *count).iter().for_each(|n| self.people[*n].is_active = true),
+            Happening::Back(from, count) => {
+                self.some(*from, *count).iter().for_each(|n| self.people[*n].is_active = true)
+            }
             Happening::Full => return Some(self.full()),
-            Happening::Scoped(from, count) => return Some(self.run(&self.some(*from, *count), false)),
+            Happening::Scoped(from, count) => {
+                return Some(self.run(&self.some(*from, *count), false));
+            }
             Happening::Approve => {
-                let held: BTreeSet<usize> = (0..self.people.len()).filter(|n| self.people[*n].is_held).collect();
+                let held: BTreeSet<usize> =
+                    (0..self.people.len()).filter(|n| self.people[*n].is_held).collect();
                 return Some(self.run(&held, true));
             }
             Happening::Wait(minutes) => self.now = self.now.plus(Duration::from_mins(*minutes)),
@@ -224,8 +272,11 @@ impl Office {
     fn excess(&self, class: Class) -> Option<String> {
         let (window, hour) = (self.used(class, self.limits.window), self.used(class, HOUR));
         let allowed = self.limits.allowed(class, self.active_before());
-        let is_let_through = class == Class::Confirmed && hour <= self.limits.classes[&class].at_least;
-        (window > allowed && !is_let_through).then(|| format!("{window} of {class}, which allows {allowed}; {hour} in the last hour"))
+        let is_let_through =
+            class == Class::Confirmed && hour <= self.limits.classes[&class].at_least;
+        (window > allowed && !is_let_through).then(|| {
+            format!("{window} of {class}, which allows {allowed}; {hour} in the last hour")
+        })
     }
 }
 
@@ -372,18 +423,30 @@ struct Shelf {
 
 impl Shelf {
     async fn open(folder: &tempfile::TempDir) -> Arc<Store> {
-        Arc::new(Store::open(&format!("sqlite://{}", folder.path().join("rosterd.db").display())).await.expect("a store"))
+        Arc::new(
+            Store::open(&format!("sqlite://{}", folder.path().join("rosterd.db").display()))
+                .await
+                .expect("a store"),
+        )
     }
 
     async fn new(users: u32) -> Self {
         let (folder, clock) = (tempfile::tempdir().expect("a folder"), Clock::system());
         let store = Self::open(&folder).await;
-        let engine = Engine::new(Arc::clone(&store), clock.clone(), Vec::new(), Rules::default(), CancellationToken::new());
-        let account = engine.create_account("acme", "Acme", &alice()).await.expect("an account").reference();
+        let engine = Engine::new(
+            Arc::clone(&store),
+            clock.clone(),
+            Vec::new(),
+            Rules::default(),
+            CancellationToken::new(),
+        );
+        let account =
+            engine.create_account("acme", "Acme", &alice()).await.expect("an account").reference();
         let mut shelf = Self { folder, store: Some(store), clock, account, counted: Vec::new() };
         let joined = |n| {
             let link = Link { directory: corp(), guid: guid(n), dn: Dn::new(format!("CN={n}")) };
-            let (addresses, profile, causes) = (Addresses::default(), Profile::default(), Causes::default());
+            let (addresses, profile, causes) =
+                (Addresses::default(), Profile::default(), Causes::default());
             Box::new(Joined { tier: Tier::Basic, addresses, profile, link: Some(link), causes })
         };
         let create = |n| Change {
@@ -406,7 +469,11 @@ impl Shelf {
 
     /// So many users get another name, which counts as whatever is wanted.
     async fn changes(&self, class: Option<Class>, count: usize) -> Vec<Change> {
-        let users = self.store().users(&UserFilter { limit: Some(100), ..UserFilter::default() }).await.expect("users");
+        let users = self
+            .store()
+            .users(&UserFilter { limit: Some(100), ..UserFilter::default() })
+            .await
+            .expect("users");
         let name = || Some(self.clock.new_id().to_string());
         let change = |user: &User| {
             let after = Box::new(Profile { display_name: name(), ..user.profile.clone() });
@@ -419,7 +486,11 @@ impl Shelf {
     async fn by_run(&mut self, changes: Vec<Change>, approve: bool) {
         // Nothing is held here: it is about what was applied.
         let limit = Limit { percent: 100, at_least: 1000, at_most: None };
-        let limits = Limits { grace_period: Duration::ZERO, classes: Class::ALL.map(|c| (c, limit)).into(), ..Limits::default() };
+        let limits = Limits {
+            grace_period: Duration::ZERO,
+            classes: Class::ALL.map(|c| (c, limit)).into(),
+            ..Limits::default()
+        };
         let approved = changes.iter().filter(|_| approve).map(Change::digest).collect();
         let (now, run) = (self.clock.now(), RunId(self.clock.new_id()));
         let situation = Situation {
@@ -455,7 +526,10 @@ impl Shelf {
         if !approve {
             self.counted.extend(admitted.changes().filter_map(|(c, _)| Some((now, c.class?))));
         }
-        self.store().save_run(&self.run(run, now, admitted.len() as u64)).await.expect("a run that is remembered");
+        self.store()
+            .save_run(&self.run(run, now, admitted.len() as u64))
+            .await
+            .expect("a run that is remembered");
     }
 
     fn run(&self, id: RunId, at: Timestamp, active: u64) -> Run {
@@ -494,8 +568,19 @@ impl Shelf {
                 let admitted = Admitted::by_operator(self.changes(None, *count).await, alice());
                 let (run, account) = (RunId(self.clock.new_id()), self.account.clone());
                 let observed_from = ObservationNumber::default();
-                let writer = Writer { run, directory: None, account, actor: alice(), observed_from, clock: &self.clock, asked: &[] };
-                self.store().apply(&admitted, &writer, &mut Applied::default()).await.expect("an operator's write");
+                let writer = Writer {
+                    run,
+                    directory: None,
+                    account,
+                    actor: alice(),
+                    observed_from,
+                    clock: &self.clock,
+                    asked: &[],
+                };
+                self.store()
+                    .apply(&admitted, &writer, &mut Applied::default())
+                    .await
+                    .expect("an operator's write");
             }
             Write::Wait(minutes) => self.clock.advance(Duration::from_mins(*minutes)),
             Write::Restart => {
@@ -510,7 +595,8 @@ impl Shelf {
 
     async fn budget(&self) -> (u64, BTreeMap<Class, Used>) {
         let window = Limits::default().window;
-        let budget = self.store().budget(&corp(), window, self.clock.now()).await.expect("a budget");
+        let budget =
+            self.store().budget(&corp(), window, self.clock.now()).await.expect("a budget");
         (budget.active, budget.used)
     }
 
@@ -518,7 +604,8 @@ impl Shelf {
         let now = self.clock.now();
         let mut used: BTreeMap<Class, Used> = BTreeMap::new();
         for (at, class) in &self.counted {
-            let (in_window, in_hour) = (*at > now.minus(Limits::default().window), *at > now.minus(HOUR));
+            let (in_window, in_hour) =
+                (*at > now.minus(Limits::default().window), *at > now.minus(HOUR));
             if in_window {
                 let used = used.entry(*class).or_default();
                 used.window += 1;

@@ -56,14 +56,18 @@ impl Firm {
     /// Changes what is remembered of how far changes were followed.
     async fn remember(&self, change: impl FnOnce(&mut Checkpoint) + Send) {
         let name = self.engine.directory("corp").expect("corp").config.name.clone();
-        let change = |state: &mut rosterd::store::DirectoryState| change(state.checkpoint.as_mut().expect("a position"));
+        let change = |state: &mut rosterd::store::DirectoryState| {
+            change(state.checkpoint.as_mut().expect("a position"))
+        };
         self.engine.store.change_directory(&name, change).await.expect("a state");
     }
 
     /// People with an active user: names in the directory, and addresses.
     fn staff(&self, count: usize) -> Vec<(String, String)> {
         self.sim.look(|ad| {
-            let people = ad.people().into_iter().filter_map(|guid| Some((ad.value(guid, "sAMAccountName")?, ad.value(guid, "mail")?)));
+            let people = ad.people().into_iter().filter_map(|guid| {
+                Some((ad.value(guid, "sAMAccountName")?, ad.value(guid, "mail")?))
+            });
             people.filter(|(name, _)| !name.starts_with("svc")).take(count).collect()
         })
     }
@@ -72,9 +76,14 @@ impl Firm {
     async fn keep(&self) {
         let directory = self.engine.directory("corp").expect("corp");
         tokio::spawn(Arc::clone(&self.engine).keep(Arc::clone(&directory)));
-        let has_begun = |runs: Vec<Run>| runs.iter().any(|run| run.trigger == Trigger::Startup && run.finished_at.is_some());
+        let has_begun = |runs: Vec<Run>| {
+            runs.iter().any(|run| run.trigger == Trigger::Startup && run.finished_at.is_some())
+        };
         until("everybody is read first", async || has_begun(self.runs().await).then_some(())).await;
-        until("changes are followed", async || (directory.following() == Following::Live).then_some(())).await;
+        until("changes are followed", async || {
+            (directory.following() == Following::Live).then_some(())
+        })
+        .await;
     }
 
     async fn is_suspended(&self, who: &str) {
@@ -94,15 +103,33 @@ impl Firm {
 async fn only_those_whom_changes_concern_are_read_however_many_answers_tell_of_them() {
     for round in [0, 1, 2] {
         let firm = followed(40, |_| {}).await;
-        assert_eq!((firm.tick().await.mode.as_str(), firm.tick().await.entries), ("incremental", 0), "nothing has changed");
+        assert_eq!(
+            (firm.tick().await.mode.as_str(), firm.tick().await.entries),
+            ("incremental", 0),
+            "nothing has changed"
+        );
         firm.sim.set_dirsync_round(round);
         let leavers = firm.staff(3);
         firm.sim.edit(|ad| leavers.iter().for_each(|(name, _)| ad.disable(name.as_str())));
         firm.sim.clear_log();
         let run = firm.tick().await;
-        assert_eq!((run.mode.as_str(), run.entries, run.counts.suspend, run.state), ("incremental", 3, 3, RunState::Succeeded), "{run:?}");
-        let asked = firm.sim.log().searches().iter().filter(|search| search.has_control("1.2.840.113556.1.4.841")).count();
-        assert_eq!(asked, if round == 0 { 1 } else { 3_usize.div_ceil(round) }, "rounds of {round}");
+        assert_eq!(
+            (run.mode.as_str(), run.entries, run.counts.suspend, run.state),
+            ("incremental", 3, 3, RunState::Succeeded),
+            "{run:?}"
+        );
+        let asked = firm
+            .sim
+            .log()
+            .searches()
+            .iter()
+            .filter(|search| search.has_control("1.2.840.113556.1.4.841"))
+            .count();
+        assert_eq!(
+            asked,
+            if round == 0 { 1 } else { 3_usize.div_ceil(round) },
+            "rounds of {round}"
+        );
         assert_eq!(firm.tick().await.entries, 0, "they are dealt with");
     }
 }
@@ -114,18 +141,63 @@ type Trouble = (&'static str, fn(&Sim), fn(&mut Checkpoint), &'static str);
 async fn where_changes_cannot_be_relied_on_everybody_is_read_and_it_is_told_why() {
     let nothing: fn(&mut Checkpoint) = |_| {};
     let faults: [fn(&Sim); 3] = [
-        |sim| sim.faults().push(Fault::new(When::search().containing("organizationalunit"), What::OmitDirSyncControl)),
-        |sim| sim.faults().push(Fault::new(When::search().containing("organizationalunit"), What::RepeatCookie).always()),
-        |sim| sim.faults().push(Fault::new(When::search().containing("organizationalunit"), What::result(51, "busy"))),
+        |sim| {
+            sim.faults().push(Fault::new(
+                When::search().containing("organizationalunit"),
+                What::OmitDirSyncControl,
+            ))
+        },
+        |sim| {
+            sim.faults().push(
+                Fault::new(When::search().containing("organizationalunit"), What::RepeatCookie)
+                    .always(),
+            )
+        },
+        |sim| {
+            sim.faults().push(Fault::new(
+                When::search().containing("organizationalunit"),
+                What::result(51, "busy"),
+            ))
+        },
     ];
     let table: &[Trouble] = &[
-        ("a cookie that is none", |_| {}, |position| position.cookie = b"garbage".to_vec(), "cannot be asked for"),
+        (
+            "a cookie that is none",
+            |_| {},
+            |position| position.cookie = b"garbage".to_vec(),
+            "cannot be asked for",
+        ),
         ("a server that was set back", |sim| sim.set_usn_offset(-10_000), nothing, "set back"),
-        ("another database", |sim| sim.set_invocation_id(uuid::Uuid::from_u128(7)), nothing, "another database"),
-        ("another server", |_| {}, |position| position.server.ds_service_name = "CN=elsewhere".to_owned(), "another server"),
-        ("another measure", |_| {}, |position| position.measure = "another".to_owned(), "the configuration has changed"),
-        ("a long absence", |_| {}, |position| position.at = position.at.minus(Duration::from_hours(31 * 24)), "too long ago"),
-        ("deletions that cannot be seen", |sim| sim.edit(|ad| ad.show_tombstones(false)), nothing, "sees no deleted objects"),
+        (
+            "another database",
+            |sim| sim.set_invocation_id(uuid::Uuid::from_u128(7)),
+            nothing,
+            "another database",
+        ),
+        (
+            "another server",
+            |_| {},
+            |position| position.server.ds_service_name = "CN=elsewhere".to_owned(),
+            "another server",
+        ),
+        (
+            "another measure",
+            |_| {},
+            |position| position.measure = "another".to_owned(),
+            "the configuration has changed",
+        ),
+        (
+            "a long absence",
+            |_| {},
+            |position| position.at = position.at.minus(Duration::from_hours(31 * 24)),
+            "too long ago",
+        ),
+        (
+            "deletions that cannot be seen",
+            |sim| sim.edit(|ad| ad.show_tombstones(false)),
+            nothing,
+            "sees no deleted objects",
+        ),
         ("an answer without its control", faults[0], nothing, "no control"),
         ("an answer that goes in circles", faults[1], nothing, "circles"),
         ("a refusal", faults[2], nothing, "51"),
@@ -140,7 +212,8 @@ async fn where_changes_cannot_be_relied_on_everybody_is_read_and_it_is_told_why(
         let because = due.full_read_reason.as_ref().map(ToString::to_string).unwrap_or_default();
         assert!(due.scope == Scope::All && because.contains(told), "{what}: {due:?}");
         firm.sim.faults().clear();
-        let run = firm.engine.run(&firm.engine.directory("corp").unwrap(), due).await.expect("a run");
+        let run =
+            firm.engine.run(&firm.engine.directory("corp").unwrap(), due).await.expect("a run");
         assert_eq!(
             (run.mode.as_str(), run.full_read_reason.as_deref(), run.counts.suspend),
             ("full", Some(because.as_str()), 1),
@@ -148,7 +221,11 @@ async fn where_changes_cannot_be_relied_on_everybody_is_read_and_it_is_told_why(
         );
         let is_alarm = run.warnings.iter().any(|warning| warning.contains("set back"));
         assert_eq!(is_alarm, *told == "set back", "{what}: {:?}", run.warnings);
-        assert_eq!(firm.user(&address).await.causes.weightiest().map(|c| c.reason), Some(Reason::Disabled), "{what}");
+        assert_eq!(
+            firm.user(&address).await.causes.weightiest().map(|c| c.reason),
+            Some(Reason::Disabled),
+            "{what}"
+        );
         firm.sim.edit(|ad| ad.show_tombstones(true));
         let after = firm.tick().await;
         assert_eq!(
@@ -167,7 +244,11 @@ async fn what_a_run_did_not_bring_to_its_end_is_asked_for_again() {
     let before = firm.checkpoint().await;
     firm.sim.faults().push(Fault::new(When::search().containing("(objectguid="), What::Cut));
     let failed = firm.tick().await;
-    assert_eq!((failed.mode.as_str(), failed.state), ("incremental", RunState::Failed), "{failed:?}");
+    assert_eq!(
+        (failed.mode.as_str(), failed.state),
+        ("incremental", RunState::Failed),
+        "{failed:?}"
+    );
     assert_eq!(firm.checkpoint().await, before, "it has not got any further");
     let run = firm.tick().await;
     assert_eq!((run.mode.as_str(), run.counts.suspend), ("incremental", 1), "{run:?}");
@@ -180,7 +261,8 @@ async fn whoever_has_a_tier_by_a_group_below_one_that_is_deleted_is_looked_at() 
     let firm = followed(20, |_| {}).await;
     let (name, address) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| {
-        let (middle, inner) = (ad.add_group(names::GROUPS, "Middle"), ad.add_group(names::GROUPS, "Inner"));
+        let (middle, inner) =
+            (ad.add_group(names::GROUPS, "Middle"), ad.add_group(names::GROUPS, "Inner"));
         ad.add_member(names::PRO, middle);
         ad.add_member(middle, inner);
         for group in [names::PRO, names::PRO_NESTED] {
@@ -193,7 +275,11 @@ async fn whoever_has_a_tier_by_a_group_below_one_that_is_deleted_is_looked_at() 
     assert_eq!(firm.user(&address).await.tier, Tier::Pro);
     firm.sim.edit(|ad| ad.delete("Middle"));
     let run = firm.tick().await;
-    assert_eq!((run.mode.as_str(), firm.user(&address).await.tier), ("incremental", Tier::Basic), "{run:?}");
+    assert_eq!(
+        (run.mode.as_str(), firm.user(&address).await.tier),
+        ("incremental", Tier::Basic),
+        "{run:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,11 +288,21 @@ async fn whoever_has_expired_is_looked_at_although_nothing_has_changed() {
     let (name, address) = firm.staff(1).remove(0);
     let at = firm.clock.now().plus(Duration::from_mins(5));
     firm.sim.edit(|ad| ad.set(name.as_str(), "accountExpires", &at.to_filetime().to_string()));
-    assert_eq!((firm.tick().await.entries, firm.user(&address).await.status()), (1, Status::Active));
+    assert_eq!(
+        (firm.tick().await.entries, firm.user(&address).await.status()),
+        (1, Status::Active)
+    );
     firm.later(Duration::from_mins(6));
     let run = firm.tick().await;
-    assert_eq!((run.mode.as_str(), run.entries, run.counts.suspend), ("incremental", 1, 1), "{run:?}");
-    assert_eq!(firm.user(&address).await.causes.weightiest().map(|c| c.reason), Some(Reason::Expired));
+    assert_eq!(
+        (run.mode.as_str(), run.entries, run.counts.suspend),
+        ("incremental", 1, 1),
+        "{run:?}"
+    );
+    assert_eq!(
+        firm.user(&address).await.causes.weightiest().map(|c| c.reason),
+        Some(Reason::Expired)
+    );
     assert_eq!(firm.tick().await.entries, 0);
 }
 
@@ -217,9 +313,16 @@ async fn what_could_not_be_read_of_somebody_is_looked_at_again_although_nobody_t
     firm.sim.edit(|ad| ad.hide_attribute("userAccountControl", Some(name.as_str().into())));
     assert_eq!(firm.sync().await.error, None);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
-    assert_eq!((firm.tick().await.mode.as_str(), firm.user(&address).await.status()), ("incremental", Status::Active), "nobody can see it");
+    assert_eq!(
+        (firm.tick().await.mode.as_str(), firm.user(&address).await.status()),
+        ("incremental", Status::Active),
+        "nobody can see it"
+    );
     firm.sim.edit(|ad| ad.show_attribute("userAccountControl"));
-    assert_eq!((firm.tick().await.mode.as_str(), firm.user(&address).await.status()), ("incremental", Status::Suspended));
+    assert_eq!(
+        (firm.tick().await.mode.as_str(), firm.user(&address).await.status()),
+        ("incremental", Status::Suspended)
+    );
     assert_eq!(firm.tick().await.entries, 0);
 }
 
@@ -227,16 +330,23 @@ async fn what_could_not_be_read_of_somebody_is_looked_at_again_although_nobody_t
 async fn what_one_server_told_is_not_dealt_with_by_what_another_shows() {
     let firm = followed(20, |_| {}).await;
     let replica = firm.sim.replica("DC2").expect("another server");
-    firm.reconfigure(|config| config.settings.servers.push(ServerUrl::parse(&replica.ldaps_url()).expect("a URL")));
+    firm.reconfigure(|config| {
+        config.settings.servers.push(ServerUrl::parse(&replica.ldaps_url()).expect("a URL"))
+    });
     assert_eq!(firm.tick().await.mode, "incremental");
     let (name, _) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
     let (before, due) = (firm.checkpoint().await, firm.due().await);
     firm.sim.crash().await.expect("a crash");
     let run = firm.engine.run(&firm.engine.directory("corp").unwrap(), due).await.expect("a run");
-    assert_eq!((run.mode.as_str(), run.error.as_deref(), run.counts.suspend), ("incremental", None, 1), "{run:?}");
+    assert_eq!(
+        (run.mode.as_str(), run.error.as_deref(), run.counts.suspend),
+        ("incremental", None, 1),
+        "{run:?}"
+    );
     assert_eq!(firm.checkpoint().await, before, "the other server may be behind");
-    let because = firm.due().await.full_read_reason.map(|doubt| doubt.to_string()).unwrap_or_default();
+    let because =
+        firm.due().await.full_read_reason.map(|doubt| doubt.to_string()).unwrap_or_default();
     assert!(because.contains("another server"), "{because}");
 }
 
@@ -246,7 +356,10 @@ async fn a_change_in_the_middle_of_the_question_is_not_lost() {
     let during: [During; 3] = [
         ("while what has changed is asked for", |firm, name| {
             let edit = What::edit(move |ad| ad.disable(name.as_str()));
-            firm.sim.faults().push(Fault::new(When::search().containing("organizationalunit").after_entries(1), edit));
+            firm.sim.faults().push(Fault::new(
+                When::search().containing("organizationalunit").after_entries(1),
+                edit,
+            ));
         }),
         ("while those are read whom it concerns", |firm, name| {
             let edit = What::edit(move |ad| ad.disable(name.as_str()));
@@ -254,12 +367,16 @@ async fn a_change_in_the_middle_of_the_question_is_not_lost() {
         }),
         ("while everybody is read", |firm, name| {
             let edit = What::edit(move |ad| ad.disable(name.as_str()));
-            firm.sim.faults().push(Fault::new(When::search().containing("objectcategory=person").after_entries(9), edit));
+            firm.sim.faults().push(Fault::new(
+                When::search().containing("objectcategory=person").after_entries(9),
+                edit,
+            ));
         }),
     ];
     for (when, arm) in during {
         let firm = followed(10, |_| {}).await;
-        let [(first, _), (second, address)] = <[_; 2]>::try_from(firm.staff(2)).expect("two people");
+        let [(first, _), (second, address)] =
+            <[_; 2]>::try_from(firm.staff(2)).expect("two people");
         firm.sim.edit(|ad| ad.set(first.as_str(), "title", "First"));
         arm(&firm, second);
         if when.contains("everybody") {
@@ -269,7 +386,11 @@ async fn a_change_in_the_middle_of_the_question_is_not_lost() {
         }
         assert_eq!(firm.sim.faults().pending(), 0, "{when}: it has happened");
         let run = firm.tick().await;
-        assert_eq!((run.mode.as_str(), firm.user(&address).await.status()), ("incremental", Status::Suspended), "{when}: {run:?}");
+        assert_eq!(
+            (run.mode.as_str(), firm.user(&address).await.status()),
+            ("incremental", Status::Suspended),
+            "{when}: {run:?}"
+        );
     }
 }
 
@@ -278,20 +399,38 @@ async fn a_full_read_that_was_not_complete_is_not_made_good_by_reading_what_has_
     let firm = followed(20, |_| {}).await;
     let directory = firm.engine.directory("corp").expect("corp");
     let state = async || firm.engine.directory_status(&directory).await.expect("a status").state;
-    firm.sim.faults().push(Fault::new(When::search().containing("objectcategory=person"), What::result(53, "no")));
+    firm.sim.faults().push(Fault::new(
+        When::search().containing("objectcategory=person"),
+        What::result(53, "no"),
+    ));
     assert_eq!((firm.sync().await.state, state().await), (RunState::Failed, "degraded"));
     let (name, address) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
     let person = firm.user(&address).await.link.expect("somebody in the directory").guid;
-    let run = firm.engine.run(&directory, Request::people(Trigger::Manual, [person], None)).await.expect("a run");
-    assert_eq!((run.counts.suspend, state().await), (1, "degraded"), "what is seen is applied, and nothing is well by that: {run:?}");
+    let run = firm
+        .engine
+        .run(&directory, Request::people(Trigger::Manual, [person], None))
+        .await
+        .expect("a run");
+    assert_eq!(
+        (run.counts.suspend, state().await),
+        (1, "degraded"),
+        "what is seen is applied, and nothing is well by that: {run:?}"
+    );
     let run = firm.tick().await;
-    assert_eq!((run.mode.as_str(), run.error.as_deref(), state().await), ("full", None, "ok"), "{run:?}");
+    assert_eq!(
+        (run.mode.as_str(), run.error.as_deref(), state().await),
+        ("full", None, "ok"),
+        "{run:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_is_read_when_that_is_due_and_when_pins_are_given_up() {
-    let firm = followed(20, |config| config.full = Cron::parse("@daily", chrono_tz::Tz::UTC).expect("a schedule")).await;
+    let firm = followed(20, |config| {
+        config.full = Cron::parse("@daily", chrono_tz::Tz::UTC).expect("a schedule")
+    })
+    .await;
     assert_ne!(firm.due().await.scope, Scope::All);
     firm.later(Duration::from_hours(25));
     let due = firm.due().await;
@@ -317,7 +456,8 @@ async fn a_leaver_does_not_wait_for_a_full_read_that_takes_long() {
         let directory = engine.directory("corp").expect("corp");
         engine.run(&directory, Request::full(Trigger::Manual, Some(alice()))).await
     });
-    until("the full read is under way", async || (firm.sim.faults().fired() > 0).then_some(())).await;
+    until("the full read is under way", async || (firm.sim.faults().fired() > 0).then_some(()))
+        .await;
     firm.sim.edit(|ad| ad.disable(name.as_str()));
     firm.is_suspended(&address).await;
     assert!(!full.is_finished(), "the full read goes on");
@@ -338,7 +478,10 @@ async fn a_server_that_does_not_tell_of_changes_is_asked() {
         let (name, address) = firm.staff(1).remove(0);
         firm.sim.edit(|ad| ad.disable(name.as_str()));
         firm.is_suspended(&address).await;
-        let run = until("its run is told", async || firm.runs().await.into_iter().find(|run| run.counts.suspend > 0)).await;
+        let run = until("its run is told", async || {
+            firm.runs().await.into_iter().find(|run| run.counts.suspend > 0)
+        })
+        .await;
         assert_eq!((run.trigger, run.mode.as_str()), (Trigger::Live, "incremental"), "{what}");
     }
 }
@@ -353,7 +496,10 @@ async fn changes_that_come_thick_and_fast_are_looked_at_together() {
         firm.sim.edit(|ad| ad.set(name.as_str(), "title", &format!("Title {n}")));
     }
     let last = people.last().expect("somebody").1.clone();
-    until("the last is seen", async || (firm.user(&last).await.profile.title.as_deref() == Some("Title 49")).then_some(())).await;
+    until("the last is seen", async || {
+        (firm.user(&last).await.profile.title.as_deref() == Some("Title 49")).then_some(())
+    })
+    .await;
     let runs = firm.runs().await.len() - before;
     assert!(runs < 25, "{runs} runs");
 }
@@ -369,7 +515,10 @@ async fn a_paused_directory_is_not_followed_and_what_it_missed_is_caught_up_with
     let directory = firm.engine.directory("corp").expect("corp");
     let (name, address) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
-    until("nobody follows it", async || (directory.following() == Following::Not(None)).then_some(())).await;
+    until("nobody follows it", async || {
+        (directory.following() == Following::Not(None)).then_some(())
+    })
+    .await;
     assert_eq!(firm.user(&address).await.status(), Status::Active);
     firm.engine.resume("corp", &alice()).await.expect("the end of it");
     firm.is_suspended(&address).await;

@@ -26,7 +26,9 @@ async fn with_contracts(people: usize) -> Firm {
 async fn a_clock_that_jumps_suspends_nobody_and_says_that_the_clocks_disagree() {
     let firm = with_contracts(100).await;
     let before = firm.active().await;
-    for (jump, back) in [(HOUR, false), (TEN_YEARS, false), (HOUR, true), (TEN_YEARS, true), (TEN_YEARS * 5, true)] {
+    for (jump, back) in
+        [(HOUR, false), (TEN_YEARS, false), (HOUR, true), (TEN_YEARS, true), (TEN_YEARS * 5, true)]
+    {
         if back {
             firm.clock.set_back(jump)
         } else {
@@ -34,8 +36,13 @@ async fn a_clock_that_jumps_suspends_nobody_and_says_that_the_clocks_disagree() 
         }
         for _ in 0..2 {
             let run = firm.sync().await;
-            assert_eq!((run.state, run.counts.total(), run.held), (RunState::Succeeded, 0, 0), "{jump:?} {back}: {run:?}");
-            let told = run.warnings.iter().any(|w| w.contains("clock") && w.contains("nobody expires"));
+            assert_eq!(
+                (run.state, run.counts.total(), run.held),
+                (RunState::Succeeded, 0, 0),
+                "{jump:?} {back}: {run:?}"
+            );
+            let told =
+                run.warnings.iter().any(|w| w.contains("clock") && w.contains("nobody expires"));
             assert!(told, "{jump:?}: {:?}", run.warnings);
         }
         if back {
@@ -45,7 +52,11 @@ async fn a_clock_that_jumps_suspends_nobody_and_says_that_the_clocks_disagree() 
         }
         let right = firm.sync().await;
         // A clock that was ahead is told; what was stored then lies in the future.
-        assert!(right.warnings.iter().all(|w| w.contains("the clock was ahead")), "{:?}", right.warnings);
+        assert!(
+            right.warnings.iter().all(|w| w.contains("the clock was ahead")),
+            "{:?}",
+            right.warnings
+        );
         assert_eq!((right.state, firm.active().await), (RunState::Succeeded, before), "{right:?}");
         assert_eq!(firm.sync().await.warnings, Vec::<String>::new());
     }
@@ -55,10 +66,16 @@ async fn a_clock_that_jumps_suspends_nobody_and_says_that_the_clocks_disagree() 
 async fn the_directorys_clock_alone_expires_nobody() {
     let firm = with_contracts(60).await;
     let before = firm.active().await;
-    for seconds in [TEN_YEARS.as_secs().cast_signed(), -TEN_YEARS.as_secs().cast_signed(), 3_600, -3_600] {
+    for seconds in
+        [TEN_YEARS.as_secs().cast_signed(), -TEN_YEARS.as_secs().cast_signed(), 3_600, -3_600]
+    {
         firm.sim.set_clock_skew(seconds);
         let run = firm.sync().await;
-        assert_eq!((run.state, run.counts.total(), firm.active().await), (RunState::Succeeded, 0, before), "{seconds}: {run:?}");
+        assert_eq!(
+            (run.state, run.counts.total(), firm.active().await),
+            (RunState::Succeeded, 0, before),
+            "{seconds}: {run:?}"
+        );
     }
     firm.sim.set_clock_skew(0);
     assert_eq!(firm.sync().await.warnings, Vec::<String>::new());
@@ -68,7 +85,14 @@ async fn the_directorys_clock_alone_expires_nobody() {
 async fn a_jump_does_not_release_what_the_limits_hold() {
     let firm = Firm::running(120, |_| {}).await;
     firm.sim.edit(|ad| ad.show_tombstones(true));
-    let leavers: Vec<String> = firm.users().await.into_iter().filter_map(|u| u.link).map(|l| l.dn.as_str().to_owned()).take(40).collect();
+    let leavers: Vec<String> = firm
+        .users()
+        .await
+        .into_iter()
+        .filter_map(|u| u.link)
+        .map(|l| l.dn.as_str().to_owned())
+        .take(40)
+        .collect();
     firm.sim.edit(|ad| leavers.iter().for_each(|dn| ad.delete(dn.as_str())));
     let held = firm.sync().await;
     // A few of a small unit may go; the rest waits.
@@ -90,7 +114,10 @@ async fn a_jump_does_not_release_what_the_limits_hold() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_goes_on_after_the_clock_was_ahead_for_a_while() {
-    let firm = Firm::running(10, |c| c.schedule = rosterd::engine::Cron::parse("* * * * * *", chrono_tz::Tz::UTC).unwrap()).await;
+    let firm = Firm::running(10, |c| {
+        c.schedule = rosterd::engine::Cron::parse("* * * * * *", chrono_tz::Tz::UTC).unwrap()
+    })
+    .await;
     let directory = firm.engine.directory("corp").unwrap();
     let keeping = tokio::spawn(std::sync::Arc::clone(&firm.engine).keep(directory));
     let scheduled = async || {
@@ -112,7 +139,10 @@ async fn a_schedule_goes_on_after_the_clock_was_ahead_for_a_while() {
             firm.clock.advance(jump)
         }
         let before = scheduled().await + 1;
-        assert!(more_than(before).await.is_ok(), "no run is due any more after a jump of {jump:?}, back: {back}");
+        assert!(
+            more_than(before).await.is_ok(),
+            "no run is due any more after a jump of {jump:?}, back: {back}"
+        );
     }
     keeping.abort();
 }

@@ -22,7 +22,8 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let machine = Self { etc: tempfile::tempdir().expect("a directory") };
-        let ca = rcgen::generate_simple_self_signed(["ca.example.com".to_owned()]).expect("a certificate");
+        let ca = rcgen::generate_simple_self_signed(["ca.example.com".to_owned()])
+            .expect("a certificate");
         machine.file("corp.password", "correct horse\n", 0o640);
         machine.file("corp-ca.pem", &ca.cert.pem(), 0o644);
         machine.file("events.key", "0123456789abcdef0123456789abcdef0123456789\n", 0o600);
@@ -50,7 +51,11 @@ impl Machine {
     }
 
     fn parse(&self, text: &str) -> Result<Config, Problems> {
-        Config::parse(&text.replace("/etc/rosterd/", &self.prefix()), Path::new("rosterd.toml"), &self.checks())
+        Config::parse(
+            &text.replace("/etc/rosterd/", &self.prefix()),
+            Path::new("rosterd.toml"),
+            &self.checks(),
+        )
     }
 
     /// The configuration of a file without mistakes.
@@ -68,7 +73,8 @@ impl Machine {
 fn uncomment(text: &str, sign: &str) -> String {
     let is_setting = |rest: &str| {
         let key = rest.split(" = ").next().unwrap_or_default();
-        rest.starts_with("[[") || (rest.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+        rest.starts_with("[[")
+            || (rest.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
     };
     let line = |line: &str| match line.strip_prefix(sign) {
         // The two lines of the legend are about keys and are none.
@@ -89,7 +95,11 @@ fn the_shipped_file_is_the_minimal_one_with_every_default_written_out() {
     let minimal = machine.config(MINIMAL);
     assert_eq!(machine.config(SHIPPED), minimal);
     let written_out = uncomment(SHIPPED, "#");
-    assert!(written_out.lines().count() == SHIPPED.lines().count() && written_out.len() + 40 < SHIPPED.len(), "nothing was uncommented");
+    assert!(
+        written_out.lines().count() == SHIPPED.lines().count()
+            && written_out.len() + 40 < SHIPPED.len(),
+        "nothing was uncommented"
+    );
     assert_eq!(machine.config(&written_out), minimal);
 }
 
@@ -119,11 +129,16 @@ fn every_key_there_is_occurs_in_the_shipped_file() {
                 .iter()
                 .filter_map(|v| v.get(part))
                 .flat_map(|v| {
-                    v.as_array().filter(|a| a.iter().all(toml::Value::is_table) && !a.is_empty()).map_or(vec![v], |a| a.iter().collect())
+                    v.as_array()
+                        .filter(|a| a.iter().all(toml::Value::is_table) && !a.is_empty())
+                        .map_or(vec![v], |a| a.iter().collect())
                 })
                 .collect();
         }
-        assert!(!found.is_empty() || path == "safety.confirmed.at-most", "{key} is missing from config/rosterd.toml");
+        assert!(
+            !found.is_empty() || path == "safety.confirmed.at-most",
+            "{key} is missing from config/rosterd.toml"
+        );
     }
 }
 
@@ -138,7 +153,11 @@ fn the_defaults_are_those_of_the_parts_they_are_for() {
     );
     for (class, limit) in corp.safety.classes {
         let theirs = limits.classes[&class];
-        assert_eq!((limit.percent, limit.at_least, limit.at_most), (theirs.percent, theirs.at_least, theirs.at_most), "{class}");
+        assert_eq!(
+            (limit.percent, limit.at_least, limit.at_most),
+            (theirs.percent, theirs.at_least, theirs.at_most),
+            "{class}"
+        );
     }
     let names = AttributeNames::default();
     assert_eq!(
@@ -242,9 +261,18 @@ fn every_single_mistake_is_told_with_its_remedy() {
         ("[[directory]]", "safety = 5\n[[directory]]"),
         ("[[directory]]", "[directory]"),
         ("[[directory]]", "[[hook]]\nname = \"a\"\nevents = [\"*\"]\n[[directory]]"),
-        ("[[directory]]", "[[hook]]\nname = \"a\"\nevents = [\"user.suspend\", \"people.*\"]\nexec = [\"revoke vpn\"]\n[[directory]]"),
-        ("[[directory]]", "[[hook]]\nname = \"a b\"\nevents = []\nexec = []\nsecret-file = \"/etc/rosterd/siem.secret\"\n[[directory]]"),
-        ("[[directory]]", "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nexec = [\"/a\"]\nurl = \"https://a:b@example.com\"\n[[directory]]"),
+        (
+            "[[directory]]",
+            "[[hook]]\nname = \"a\"\nevents = [\"user.suspend\", \"people.*\"]\nexec = [\"revoke vpn\"]\n[[directory]]",
+        ),
+        (
+            "[[directory]]",
+            "[[hook]]\nname = \"a b\"\nevents = []\nexec = []\nsecret-file = \"/etc/rosterd/siem.secret\"\n[[directory]]",
+        ),
+        (
+            "[[directory]]",
+            "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nexec = [\"/a\"]\nurl = \"https://a:b@example.com\"\n[[directory]]",
+        ),
         (
             "[[directory]]",
             "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nurl = \"siem\"\nsecret-file = \"/etc/rosterd/bad.secret\"\nsecret = \"x\"\n[[directory]]",
@@ -254,7 +282,14 @@ fn every_single_mistake_is_told_with_its_remedy() {
     let told = table.map(|(there, instead)| {
         let told = machine.problems(&MINIMAL.replacen(there, instead, 1));
         let told = told.replace("rosterd.toml:", "\n    ").replace("\n\n", "\n");
-        format!("{}{told}", if instead.is_empty() { format!("without {there}") } else { instead.replace("\n[[directory]]", "") })
+        format!(
+            "{}{told}",
+            if instead.is_empty() {
+                format!("without {there}")
+            } else {
+                instead.replace("\n[[directory]]", "")
+            }
+        )
     });
     insta::assert_snapshot!(told.join("\n"), @r#"
     name = "Corp"
@@ -416,13 +451,28 @@ fn every_single_mistake_is_told_with_its_remedy() {
 #[test]
 fn nothing_is_sent_in_the_open_to_another_machine_unless_the_file_says_so() {
     let machine = Machine::new();
-    let hook = |url: &str, more: &str| format!("{MINIMAL}\n[[hook]]\nname = \"a\"\nevents = [\"*\"]\nurl = \"{url}\"\n{more}");
-    for url in ["http://localhost:8080/x", "http://127.0.0.2/", "http://[::1]:1/", "https://siem.example.com/"] {
+    let hook = |url: &str, more: &str| {
+        format!("{MINIMAL}\n[[hook]]\nname = \"a\"\nevents = [\"*\"]\nurl = \"{url}\"\n{more}")
+    };
+    for url in [
+        "http://localhost:8080/x",
+        "http://127.0.0.2/",
+        "http://[::1]:1/",
+        "https://siem.example.com/",
+    ] {
         machine.config(&hook(url, ""));
     }
     machine.config(&hook("http://siem.example.com/", "allow-http = true\n"));
-    for url in ["http://siem.example.com/", "http://10.0.0.1/", "http://localhost.example.com/", "http://127.0.0.1.example.com/"] {
-        assert!(machine.problems(&hook(url, "")).contains("write https, or add allow-http = true"), "{url}");
+    for url in [
+        "http://siem.example.com/",
+        "http://10.0.0.1/",
+        "http://localhost.example.com/",
+        "http://127.0.0.1.example.com/",
+    ] {
+        assert!(
+            machine.problems(&hook(url, "")).contains("write https, or add allow-http = true"),
+            "{url}"
+        );
     }
 }
 
@@ -451,7 +501,8 @@ fn what_is_not_toml_is_told_with_its_line_and_the_rest_is_checked_all_the_same()
 
 #[test]
 fn a_file_that_cannot_be_read_is_told_with_its_name() {
-    let problems = Config::load(Path::new("/nonexistent/rosterd.toml"), &Machine::new().checks()).expect_err("no file");
+    let problems = Config::load(Path::new("/nonexistent/rosterd.toml"), &Machine::new().checks())
+        .expect_err("no file");
     assert_eq!(problems.len(), 1);
     insta::assert_snapshot!(problems, @r#"
     /nonexistent/rosterd.toml: the configuration cannot be read (No such file or directory (os error 2)): create it, or correct the path
@@ -461,22 +512,34 @@ fn a_file_that_cannot_be_read_is_told_with_its_name() {
 #[test]
 fn a_secret_may_be_a_symbolic_link_and_a_systemd_credential() {
     let machine = Machine::new();
-    symlink(machine.etc.path().join("corp.password"), machine.etc.path().join("corp")).expect("a link");
+    symlink(machine.etc.path().join("corp.password"), machine.etc.path().join("corp"))
+        .expect("a link");
     let linked = machine.config(&MINIMAL.replace("corp.password", "corp")).directories.remove(0);
-    let credential = machine.config(&MINIMAL.replace("password-file = \"/etc/rosterd/corp.password\"", "password-credential = \"corp\""));
+    let credential = machine.config(&MINIMAL.replace(
+        "password-file = \"/etc/rosterd/corp.password\"",
+        "password-credential = \"corp\"",
+    ));
     assert_eq!(linked.password_file, machine.etc.path().join("corp"));
     assert_eq!(credential.directories[0].password_file, linked.password_file);
     let outside = Checks { credentials_directory: None, ..machine.checks() };
-    let problems = Config::parse("[[directory]]\npassword-credential = \"corp\"", Path::new("f"), &outside).expect_err("no credentials");
+    let problems =
+        Config::parse("[[directory]]\npassword-credential = \"corp\"", Path::new("f"), &outside)
+            .expect_err("no credentials");
     assert!(
-        problems
-            .iter()
-            .any(|p| p.message.contains("check with systemd-run --pipe --wait -p LoadCredential=corp:/etc/rosterd/corp.password")),
+        problems.iter().any(|p| p.message.contains(
+            "check with systemd-run --pipe --wait -p LoadCredential=corp:/etc/rosterd/corp.password"
+        )),
         "{problems}"
     );
     let hook = "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nurl = \"https://siem.example.com/\"\nsecret-credential = \"siem.secret\"";
-    let Target::Webhook(signed) = &machine.config(&format!("{MINIMAL}\n{hook}")).hooks[0].target else { panic!("no web server") };
-    assert_eq!(signed.secret_file.as_deref(), Some(machine.etc.path().join("siem.secret").as_path()));
+    let Target::Webhook(signed) = &machine.config(&format!("{MINIMAL}\n{hook}")).hooks[0].target
+    else {
+        panic!("no web server")
+    };
+    assert_eq!(
+        signed.secret_file.as_deref(),
+        Some(machine.etc.path().join("siem.secret").as_path())
+    );
 }
 
 #[test]
@@ -486,7 +549,13 @@ fn what_is_said_for_a_directory_overrides_the_general_limits_key_by_key() {
     let own = "[directory.safety]\ngrace-period = \"0s\"\ngone = { at-most = 10 }\nconfirmed = { at-most = 99 }\n";
     let safety = machine.config(&format!("{general}{MINIMAL}{own}")).directories.remove(0).safety;
     assert_eq!((safety.window, safety.grace_period), (Duration::from_hours(12), Duration::ZERO));
-    let limit = |class| (safety.classes[&class].percent, safety.classes[&class].at_least, safety.classes[&class].at_most);
+    let limit = |class| {
+        (
+            safety.classes[&class].percent,
+            safety.classes[&class].at_least,
+            safety.classes[&class].at_most,
+        )
+    };
     assert_eq!(limit(Class::Gone), (3, 5, Some(10)));
     assert_eq!(limit(Class::Confirmed), (20, 10, Some(99)));
     assert_eq!(limit(Class::Deleted), (10, 5, Some(100)));
@@ -519,7 +588,10 @@ fn directories_hooks_and_gates_are_carried_as_they_are_written() {
     assert!(webhook.allow_http);
     assert_eq!(webhook.proxy.as_deref(), Some("http://proxy.example.com:3128"));
     // The first has its defaults written out, the second has none written.
-    assert_eq!((vpn.timeout, vpn.max_age, vpn.concurrency), (siem.timeout, siem.max_age, siem.concurrency));
+    assert_eq!(
+        (vpn.timeout, vpn.max_age, vpn.concurrency),
+        (siem.timeout, siem.max_age, siem.concurrency)
+    );
     assert_eq!(config.gates[0].timeout, siem.timeout);
     assert_eq!(config.metrics_listen.map(|a| a.port()), Some(9464));
 

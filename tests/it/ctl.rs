@@ -81,7 +81,11 @@ fn changes() -> Value {
             "before": { "primary_email": "emil@example.com", "secondary_emails": [] },
             "after": { "primary_email": "emil@example.org", "secondary_emails": ["emil@example.com"] } })
         ),
-        change("update", "fay@example.com", &json!({ "before": { "title": null }, "after": { "title": "Head of Sales" } })),
+        change(
+            "update",
+            "fay@example.com",
+            &json!({ "before": { "title": null }, "after": { "title": "Head of Sales" } })
+        ),
         change(
             "reactivate",
             "gus@example.com",
@@ -154,8 +158,14 @@ fn status_is_one_page() {
 
 #[test]
 fn a_sync_is_summed_up() {
-    let quiet = with(a_run("succeeded"), &json!({ "directory": "lab", "changes": api::Changes::default() }));
-    let held = with(a_run("held"), &json!({ "held": 23, "quarantined": 1, "dropped": 2, "warnings": ["a canary has moved"] }));
+    let quiet = with(
+        a_run("succeeded"),
+        &json!({ "directory": "lab", "changes": api::Changes::default() }),
+    );
+    let held = with(
+        a_run("held"),
+        &json!({ "held": 23, "quarantined": 1, "dropped": 2, "warnings": ["a canary has moved"] }),
+    );
     let failed = with(
         a_run("failed"),
         &json!({ "directory": "branch", "error": "ldaps://dc9: the connection was refused", "changes": api::Changes::default() }),
@@ -227,9 +237,23 @@ fn suspensions_are_red_and_creations_green() {
 #[test]
 fn many_changes_of_one_kind_are_cut_short_and_fifty_are_not() {
     let people = |n: usize| {
-        (0..n).map(|i| change("create", &format!("p{i}@example.com"), &json!({ "after": { "tier": "pro" } }))).collect::<Vec<_>>()
+        (0..n)
+            .map(|i| {
+                change(
+                    "create",
+                    &format!("p{i}@example.com"),
+                    &json!({ "after": { "tier": "pro" } }),
+                )
+            })
+            .collect::<Vec<_>>()
     };
-    let lines = |n: usize| plan::page(&sent(a_plan(&json!(people(n)))), &view()).plain().lines().filter(|l| l.starts_with("  + ")).count();
+    let lines = |n: usize| {
+        plan::page(&sent(a_plan(&json!(people(n)))), &view())
+            .plain()
+            .lines()
+            .filter(|l| l.starts_with("  + "))
+            .count()
+    };
     assert_eq!((lines(50), lines(51)), (50, 20));
     let text = plan::page(&sent(a_plan(&json!(people(1234)))), &view()).plain();
     assert!(text.contains("… and 1,214 more (use --json for all)"), "{text}");
@@ -241,7 +265,14 @@ fn a_plan_that_a_gate_holds_says_what_the_gate_printed() {
     let plan: api::HeldPlan = sent(with(a_held_plan(), &note));
     let shown = held::show(&plan, &view()).plain();
     let lines: Vec<&str> = shown.lines().skip(4).take(2).collect();
-    assert_eq!(lines, ["  ! the gate board holds it: it ended with exit status 1", "      not on a \\u{1b}[31mFriday"], "{shown}");
+    assert_eq!(
+        lines,
+        [
+            "  ! the gate board holds it: it ended with exit status 1",
+            "      not on a \\u{1b}[31mFriday"
+        ],
+        "{shown}"
+    );
 }
 
 #[test]
@@ -291,7 +322,10 @@ fn held_plans_are_listed_by_their_short_ids() {
 
 #[test]
 fn an_approval_tells_what_still_waits() {
-    let approval: api::Approval = sent(with(with(a_run("held"), &json!({ "held": 23 })), &json!({ "waiting": a_held_plan() })));
+    let approval: api::Approval = sent(with(
+        with(a_run("held"), &json!({ "held": 23 })),
+        &json!({ "waiting": a_held_plan() }),
+    ));
     insta::assert_snapshot!(held::approved(&approval, &view()).plain(), @"
     corp: done in 2.3 s, with changes held; 1,204 entries read from ldaps://dc1.corp.example.com (full)
       ✓ 1 suspended, 12 created, 2 moved to another tier, 3 updated
@@ -349,7 +383,10 @@ fn users_are_listed() {
 
 #[test]
 fn users_are_exported_without_formulas() {
-    let evil = with(a_user(), &json!({ "display_name": "=cmd|' /C calc'!A0", "primary_email": "+ben@example.com" }));
+    let evil = with(
+        a_user(),
+        &json!({ "display_name": "=cmd|' /C calc'!A0", "primary_email": "+ben@example.com" }),
+    );
     let users: api::Users = sent(json!({ "users": [evil] }));
     insta::assert_snapshot!(users::as_csv(&users).plain().replace("\r\n", "\n"), @"
     id,account,status,tier,primary_email,secondary_emails,display_name,given_name,surname,title,department,employee_id,directory,object_guid,reason,suspended_since,quarantine,invited_at,joined_at,created_at,updated_at
@@ -359,10 +396,12 @@ fn users_are_exported_without_formulas() {
 
 #[test]
 fn a_release_is_shown_person_by_person_before_it_is_done() {
-    let release: api::Release = sent(json!({ "domain": "example.com", "account": "acme", "dry_run": true, "becomes_team": true, "users": [
+    let release: api::Release = sent(
+        json!({ "domain": "example.com", "account": "acme", "dry_run": true, "becomes_team": true, "users": [
         { "id": "1", "primary_email": "ann@example.com", "effect": "released" },
         { "id": "2", "primary_email": "ben@example.com", "effect": "stays-suspended" },
-        { "id": "3", "primary_email": "cat@example.org", "effect": "loses-address" }] }));
+        { "id": "3", "primary_email": "cat@example.org", "effect": "loses-address" }] }),
+    );
     insta::assert_snapshot!(domain::released(&release, &view()).plain(), @"
     example.com would be released from acme: 3 users would be touched
       it was the last domain: acme would become a team, and a directory of it provisions nobody
@@ -391,7 +430,8 @@ fn invitations_are_answered_one_by_one() {
 
 #[test]
 fn activating_says_what_remains() {
-    let activation: api::Activation = sent(with(a_user(), &json!({ "remains": ["disabled: AD has to say otherwise first"] })));
+    let activation: api::Activation =
+        sent(with(a_user(), &json!({ "remains": ["disabled: AD has to say otherwise first"] })));
     insta::assert_snapshot!(user::activated(&activation, &view()).plain(), @"
     ben@example.com: suspended
       one thing keeps it suspended:
@@ -401,8 +441,13 @@ fn activating_says_what_remains() {
 
 #[test]
 fn runs_are_listed() {
-    let failed = with(a_run("failed"), &json!({ "trigger": "schedule", "error": "no server answers", "changes": api::Changes::default() }));
-    let runs: api::Runs = sent(json!({ "runs": [failed, with(a_run("held"), &json!({ "held": 23 })), a_run("succeeded")] }));
+    let failed = with(
+        a_run("failed"),
+        &json!({ "trigger": "schedule", "error": "no server answers", "changes": api::Changes::default() }),
+    );
+    let runs: api::Runs = sent(
+        json!({ "runs": [failed, with(a_run("held"), &json!({ "held": 23 })), a_run("succeeded")] }),
+    );
     insta::assert_snapshot!(run::list(&runs, &View { width: usize::MAX, ..view() }).plain(), @"
     ID        STARTED               DIRECTORY  WHY             STATE      READ   APPLIED                                                      ALSO
     4e2b8c11  2026-11-24 02:58 UTC  corp       schedule, full  failed     1,204  nothing                                                      no server answers
@@ -445,20 +490,44 @@ fn a_verification_that_failed_says_what_was_found() {
 
 #[test]
 fn every_way_to_end_has_its_exit_status() {
-    let run_ends = |state: &str, held: u64| run::exit(&sent(with(a_run(state), &json!({ "held": held })))).code();
+    let run_ends = |state: &str, held: u64| {
+        run::exit(&sent(with(a_run(state), &json!({ "held": held })))).code()
+    };
     assert_eq!(
-        [run_ends("succeeded", 0), run_ends("succeeded", 1), run_ends("held", 2), run_ends("failed", 2), run_ends("cancelled", 0)],
+        [
+            run_ends("succeeded", 0),
+            run_ends("succeeded", 1),
+            run_ends("held", 2),
+            run_ends("failed", 2),
+            run_ends("cancelled", 0)
+        ],
         [0, 3, 3, 1, 1]
     );
-    let plan_ends = |held: Value| plan::exit(&sent(a_plan(&json!([change("suspend", "a@b.c", &json!({ "held": held }))])))).code();
+    let plan_ends = |held: Value| {
+        plan::exit(&sent(a_plan(&json!([change("suspend", "a@b.c", &json!({ "held": held }))]))))
+            .code()
+    };
     let holds = [Value::Null, json!("grace-period"), json!("rejected"), json!("limit")];
     assert_eq!(holds.map(plan_ends), [0, 0, 0, 3]);
-    let approval_ends = |waiting: Value| held::exit(&sent(with(a_run("succeeded"), &json!({ "waiting": waiting })))).code();
+    let approval_ends = |waiting: Value| {
+        held::exit(&sent(with(a_run("succeeded"), &json!({ "waiting": waiting })))).code()
+    };
     assert_eq!([approval_ends(Value::Null), approval_ends(a_held_plan())], [0, 3]);
-    assert_eq!([domain::exit(&sent(a_claim("verified"))).code(), domain::exit(&sent(a_claim("pending"))).code()], [0, 1]);
-    let all = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Held, Exit::NoDaemon, Exit::NotAllowed].map(Exit::code);
+    assert_eq!(
+        [
+            domain::exit(&sent(a_claim("verified"))).code(),
+            domain::exit(&sent(a_claim("pending"))).code()
+        ],
+        [0, 1]
+    );
+    let all = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Held, Exit::NoDaemon, Exit::NotAllowed]
+        .map(Exit::code);
     assert_eq!(all, [0, 1, 2, 3, 4, 5]);
-    assert_eq!([Exit::Done, Exit::Held, Exit::Failed].into_iter().max(), Some(Exit::Failed), "a failed run outweighs a held one");
+    assert_eq!(
+        [Exit::Done, Exit::Held, Exit::Failed].into_iter().max(),
+        Some(Exit::Failed),
+        "a failed run outweighs a held one"
+    );
 }
 
 #[test]
@@ -467,18 +536,28 @@ fn what_came_from_the_directory_does_nothing_to_the_terminal() {
         harmless("Ren\u{e9}e \u{5c71}\u{7530} \u{1f469}\u{200d}\u{1f52c}"),
         "Ren\u{e9}e \u{5c71}\u{7530} \u{1f469}\u{200d}\u{1f52c}"
     );
-    assert_eq!(harmless("a\u{1b}[2Jb\r\nc\u{9b}\u{202e}d\u{2061}e"), r"a\u{1b}[2Jb\r\nc\u{9b}\u{202e}d\u{2061}e");
+    assert_eq!(
+        harmless("a\u{1b}[2Jb\r\nc\u{9b}\u{202e}d\u{2061}e"),
+        r"a\u{1b}[2Jb\r\nc\u{9b}\u{202e}d\u{2061}e"
+    );
     let evil = "Ben\u{1b}]0;owned\u{7}\nrosterd: all is well\u{202e}";
-    let user: api::User =
-        sent(with(a_user(), &json!({ "display_name": evil, "directory": { "name": "corp", "object_guid": "g", "dn": evil } })));
-    for text in [user::show(&user, &view()).plain(), users::list(&api::Users { users: vec![user], next: None }, &view()).plain()] {
+    let user: api::User = sent(with(
+        a_user(),
+        &json!({ "display_name": evil, "directory": { "name": "corp", "object_guid": "g", "dn": evil } }),
+    ));
+    for text in [
+        user::show(&user, &view()).plain(),
+        users::list(&api::Users { users: vec![user], next: None }, &view()).plain(),
+    ] {
         assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text}");
         assert!(!text.lines().any(|l| l.starts_with("rosterd:")), "{text}");
     }
 }
 
 fn many_users() -> api::Users {
-    let named = |name: &str, address: &str| with(a_user(), &json!({ "display_name": name, "primary_email": address }));
+    let named = |name: &str, address: &str| {
+        with(a_user(), &json!({ "display_name": name, "primary_email": address }))
+    };
     let long = "a-very-long-address-that-nobody-should-have-but-somebody-has@subdomain.of.a.company.example.com";
     sent(json!({ "users": [
         named("Ann", "ann@example.com"),
@@ -490,17 +569,26 @@ fn many_users() -> api::Users {
 
 #[test]
 fn tables_fit_every_terminal_and_where_there_is_none_one_row_is_one_line() {
-    let failed =
-        with(a_run("failed"), &json!({ "error": "ldaps://dc1.corp.example.com: the connection was refused, and so by all others" }));
+    let failed = with(
+        a_run("failed"),
+        &json!({ "error": "ldaps://dc1.corp.example.com: the connection was refused, and so by all others" }),
+    );
     let runs: api::Runs = sent(json!({ "runs": [failed, a_run("succeeded")] }));
     let plans: api::HeldPlans = sent(json!({ "held": [a_held_plan()] }));
     for width in [40, 60, 72, 80, 100, 132, 200] {
         let view = View { width, ..view() };
-        for page in [users::list(&many_users(), &view), run::list(&runs, &view), held::list(&plans, &view)] {
+        for page in
+            [users::list(&many_users(), &view), run::list(&runs, &view), held::list(&plans, &view)]
+        {
             let text = page.plain();
             // In a block a word that is longer than the terminal sticks out: it may be copied.
-            let over: Vec<_> =
-                text.lines().filter(|l| l.width() > width && l.split("  ").last().is_some_and(|v| v.trim().contains(' '))).collect();
+            let over: Vec<_> = text
+                .lines()
+                .filter(|l| {
+                    l.width() > width
+                        && l.split("  ").last().is_some_and(|v| v.trim().contains(' '))
+                })
+                .collect();
             assert!(over.is_empty(), "at {width}: {over:#?}\n{text}");
         }
     }
@@ -512,7 +600,9 @@ fn tables_fit_every_terminal_and_where_there_is_none_one_row_is_one_line() {
 #[test]
 fn wide_and_combining_characters_keep_the_columns_aligned() {
     let text = users::list(&many_users(), &View { width: usize::MAX, ..view() }).plain();
-    let begins = |line: &str, word: &str| line[..line.find(word).unwrap_or_else(|| panic!("{word} in {line}"))].width();
+    let begins = |line: &str, word: &str| {
+        line[..line.find(word).unwrap_or_else(|| panic!("{word} in {line}"))].width()
+    };
     let mut lines = text.lines();
     let expected = begins(lines.next().unwrap(), "ACCOUNT");
     for line in lines {
@@ -523,8 +613,11 @@ fn wide_and_combining_characters_keep_the_columns_aligned() {
 #[test]
 fn what_is_too_long_for_its_column_is_broken_where_its_parts_join() {
     let text = users::list(&many_users(), &View { width: 89, ..view() }).plain();
-    let begins: Vec<_> =
-        text.lines().map(|l| l.split(' ').next().unwrap()).filter(|w| w.contains("yamada") || w.contains("example.com")).collect();
+    let begins: Vec<_> = text
+        .lines()
+        .map(|l| l.split(' ').next().unwrap())
+        .filter(|w| w.contains("yamada") || w.contains("example.com"))
+        .collect();
     assert_eq!(begins[..4], ["ann@example.com", "yamada@", "example.com", "example.com"], "{text}");
 }
 
@@ -553,12 +646,24 @@ fn a_narrow_terminal_gets_a_block_for_each_row() {
 
 #[test]
 fn a_colour_ends_with_its_line_and_goes_on_in_the_next() {
-    let failed = with(a_run("failed"), &json!({ "error": "one two three four five six seven eight nine ten eleven twelve" }));
-    let text = run::list(&sent(json!({ "runs": [failed] })), &View { width: 100, ..view() }).coloured();
+    let failed = with(
+        a_run("failed"),
+        &json!({ "error": "one two three four five six seven eight nine ten eleven twelve" }),
+    );
+    let text =
+        run::list(&sent(json!({ "runs": [failed] })), &View { width: 100, ..view() }).coloured();
     assert!(text.lines().filter(|l| l.contains("\u{1b}[31m")).count() > 2, "{text}");
     for line in text.lines() {
-        assert_eq!(line.matches("\u{1b}[0m").count(), line.matches("\u{1b}[").count() / 2, "{line:?}");
-        assert!(!line.contains('\u{1b}') || line.ends_with("\u{1b}[0m") || !line.rsplit("\u{1b}[0m").next().unwrap().contains('\u{1b}'));
+        assert_eq!(
+            line.matches("\u{1b}[0m").count(),
+            line.matches("\u{1b}[").count() / 2,
+            "{line:?}"
+        );
+        assert!(
+            !line.contains('\u{1b}')
+                || line.ends_with("\u{1b}[0m")
+                || !line.rsplit("\u{1b}[0m").next().unwrap().contains('\u{1b}')
+        );
     }
 }
 
@@ -572,13 +677,21 @@ fn colours_are_for_terminals_that_have_them_and_the_environment_has_a_word() {
         (wish(true, true, false), false, false),
         (wish(false, false, true), false, false),
     ] {
-        assert_eq!((wish.colours(true), wish.colours(false)), (on_a_terminal, into_a_file), "{wish:?}");
+        assert_eq!(
+            (wish.colours(true), wish.colours(false)),
+            (on_a_terminal, into_a_file),
+            "{wish:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_command_line_has_the_last_word_about_colours() {
-    for (words, coloured) in [(&["status"][..], false), (&["status", "--color", "always"], true), (&["--color=never", "status"], false)] {
+    for (words, coloured) in [
+        (&["status"][..], false),
+        (&["status", "--color", "always"], true),
+        (&["--color=never", "status"], false),
+    ] {
         let err = Paper::default();
         typed(Paper::default(), &err, words).await;
         assert_eq!(err.text().contains("\u{1b}[31merror:"), coloured, "{words:?}");
@@ -619,11 +732,22 @@ impl Write for Gone {
 }
 
 async fn typed(out: impl Write + Send + 'static, err: &Paper, words: &[&str]) -> Exit {
-    let cli = Cli::try_parse_from(["rosterctl", "--socket", "/nonexistent/control.sock"].iter().chain(words)).expect("a command");
+    let cli = Cli::try_parse_from(
+        ["rosterctl", "--socket", "/nonexistent/control.sock"].iter().chain(words),
+    )
+    .expect("a command");
     let (out, err) = (Box::new(out), Box::new(err.clone()));
     let (colour, interactive) = (false, false);
-    let mut terminal =
-        Terminal { out, err, width: 100, colour, err_colour: colour, interactive, draws: interactive, now: Box::new(|| view().now) };
+    let mut terminal = Terminal {
+        out,
+        err,
+        width: 100,
+        colour,
+        err_colour: colour,
+        interactive,
+        draws: interactive,
+        now: Box::new(|| view().now),
+    };
     run(cli, &mut terminal).await
 }
 
@@ -652,7 +776,11 @@ async fn what_suspends_needs_a_yes_where_nobody_can_be_asked() {
         assert_eq!(typed(out, &err, &words).await, Exit::Usage);
         assert!(err.text().contains("add --yes"), "{}", err.text());
         let with_yes = [words.as_slice(), &["--yes"]].concat();
-        assert_eq!(typed(Paper::default(), &Paper::default(), &with_yes).await, Exit::NoDaemon, "it was asked for");
+        assert_eq!(
+            typed(Paper::default(), &Paper::default(), &with_yes).await,
+            Exit::NoDaemon,
+            "it was asked for"
+        );
     }
 }
 

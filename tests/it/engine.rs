@@ -19,13 +19,28 @@ async fn a_first_import_waits_for_approval_and_is_applied_exactly() {
     let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
     let again = firm.sync().await;
     assert_eq!(again.held, run.held);
-    assert_eq!(firm.engine.store.plans(false).await.unwrap()[0].id, plan.id, "the same plan keeps its id");
+    assert_eq!(
+        firm.engine.store.plans(false).await.unwrap()[0].id,
+        plan.id,
+        "the same plan keeps its id"
+    );
     let approval = firm.engine.approve(plan.id, alice()).await.unwrap();
-    assert_eq!((approval.run.state, approval.run.counts.create), (RunState::Succeeded, run.held), "{approval:?}");
+    assert_eq!(
+        (approval.run.state, approval.run.counts.create),
+        (RunState::Succeeded, run.held),
+        "{approval:?}"
+    );
     assert_eq!(firm.active().await as u64, run.held);
     let quiet = firm.sync().await;
-    assert_eq!((quiet.state, quiet.counts.total(), quiet.held), (RunState::Succeeded, 0, 0), "{quiet:?}");
-    assert_eq!(firm.engine.store.verify_events(None).await.unwrap().map(|head| head.seq > run.held), Ok(true));
+    assert_eq!(
+        (quiet.state, quiet.counts.total(), quiet.held),
+        (RunState::Succeeded, 0, 0),
+        "{quiet:?}"
+    );
+    assert_eq!(
+        firm.engine.store.verify_events(None).await.unwrap().map(|head| head.seq > run.held),
+        Ok(true)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,14 +64,18 @@ async fn people_who_are_disabled_leave_and_people_who_are_enabled_come_back() {
     let run = firm.sync().await;
     assert_eq!((run.counts.suspend, run.counts.total()), (1, 1), "{run:?}");
     let gone = firm.user(&user.id.to_string()).await;
-    assert_eq!(gone.causes.weightiest().map(|c| (c.reason, c.evidence.value.clone())), Some((Reason::Disabled, "514".to_owned())));
+    assert_eq!(
+        gone.causes.weightiest().map(|c| (c.reason, c.evidence.value.clone())),
+        Some((Reason::Disabled, "514".to_owned()))
+    );
     firm.sim.edit(|ad| ad.enable(dn.as_str()));
     firm.sync().await;
     assert_eq!(firm.user(&user.id.to_string()).await.status(), Status::Active);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_deleted_is_suspended_at_once_where_tombstones_can_be_seen_and_after_two_looks_where_not() {
+async fn somebody_deleted_is_suspended_at_once_where_tombstones_can_be_seen_and_after_two_looks_where_not()
+ {
     for visible in [true, false] {
         let firm = Firm::running(100, |_| {}).await;
         firm.sim.edit(|ad| ad.show_tombstones(visible));
@@ -65,14 +84,21 @@ async fn somebody_deleted_is_suspended_at_once_where_tombstones_can_be_seen_and_
         let run = firm.sync().await;
         let after = firm.user(&user.id.to_string()).await;
         if visible {
-            assert_eq!(after.causes.weightiest().map(|c| c.reason), Some(Reason::Deleted), "{run:?}");
+            assert_eq!(
+                after.causes.weightiest().map(|c| c.reason),
+                Some(Reason::Deleted),
+                "{run:?}"
+            );
             continue;
         }
         assert_eq!(after.status(), Status::Active, "{run:?}");
         assert_eq!(run.held, 0, "a grace period is not held");
         firm.later(GRACE_PERIOD);
         firm.sync().await;
-        assert_eq!(firm.user(&user.id.to_string()).await.causes.weightiest().map(|c| c.reason), Some(Reason::Vanished));
+        assert_eq!(
+            firm.user(&user.id.to_string()).await.causes.weightiest().map(|c| c.reason),
+            Some(Reason::Vanished)
+        );
     }
 }
 
@@ -181,14 +207,23 @@ async fn approving_a_plan_accepts_the_scope_it_was_made_under_and_none_that_came
     let approval = firm.engine.approve(plan.id, alice()).await.unwrap();
     assert_eq!((approval.run.counts.suspend, firm.active().await), (1, before - 1), "{approval:?}");
     let run = firm.sync().await;
-    assert!(run.warnings.iter().any(|w| w.contains("who is in scope has changed")), "nobody has seen the newer scope: {run:?}");
+    assert!(
+        run.warnings.iter().any(|w| w.contains("who is in scope has changed")),
+        "nobody has seen the newer scope: {run:?}"
+    );
     assert_eq!((run.state, firm.active().await), (RunState::Held, before - 1));
-    let held = firm.engine.store.plan_summary(firm.engine.store.plans(false).await.unwrap()[0].id).await.unwrap();
+    let held = firm
+        .engine
+        .store
+        .plan_summary(firm.engine.store.plans(false).await.unwrap()[0].id)
+        .await
+        .unwrap();
     assert!(held.iter().all(|h| h.hold == Some(rosterd::model::HoldReason::PlanOnly)), "{held:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_that_excludes_somebody_visibly_suspends_and_an_attribute_that_cannot_be_read_does_not() {
+async fn a_filter_that_excludes_somebody_visibly_suspends_and_an_attribute_that_cannot_be_read_does_not()
+ {
     let text = "(!(employeeType=robot))";
     let filter = rosterd::reconcile::Filter::parse(text).unwrap();
     let firm = Firm::running(60, |c| c.settings.filter = Some((text.to_owned(), filter))).await;
@@ -210,12 +245,18 @@ async fn a_filter_that_excludes_somebody_visibly_suspends_and_an_attribute_that_
 async fn joiners_come_in_and_an_operator_can_suspend_and_activate() {
     let firm = Firm::running(60, |_| {}).await;
     firm.sim.edit(|ad| {
-        let new = ad.add_person(NewPerson::new("newbie").name("New", "Bie").mail("new.bie@example.com").ou("Engineering"));
+        let new = ad.add_person(
+            NewPerson::new("newbie")
+                .name("New", "Bie")
+                .mail("new.bie@example.com")
+                .ou("Engineering"),
+        );
         ad.add_member(adsim::names::BASIC, new);
     });
     let run = firm.sync().await;
     assert_eq!(run.counts.create, 1, "{run:?}");
-    let suspended = firm.engine.suspend("new.bie@example.com", "left in anger", &alice()).await.unwrap();
+    let suspended =
+        firm.engine.suspend("new.bie@example.com", "left in anger", &alice()).await.unwrap();
     assert_eq!(suspended.status(), Status::Suspended);
     firm.sync().await;
     assert_eq!(firm.user("new.bie@example.com").await.status(), Status::Suspended);
@@ -227,12 +268,23 @@ async fn joiners_come_in_and_an_operator_can_suspend_and_activate() {
 async fn a_read_that_takes_too_long_fails_the_run_and_still_suspends_whom_it_saw_disabled() {
     let firm = Firm::running(300, |c| c.settings.timeouts.run = Duration::from_secs(1)).await;
     let before = firm.active().await;
-    let users: Vec<_> = firm.users().await.into_iter().filter_map(|u| u.link).map(|l| l.guid.to_string()).collect();
-    let first = firm.sim.look(|ad| ad.people().into_iter().find(|p| users.contains(&p.to_string()))).unwrap();
+    let users: Vec<_> =
+        firm.users().await.into_iter().filter_map(|u| u.link).map(|l| l.guid.to_string()).collect();
+    let first = firm
+        .sim
+        .look(|ad| ad.people().into_iter().find(|p| users.contains(&p.to_string())))
+        .unwrap();
     firm.sim.edit(|ad| ad.disable(first));
-    firm.sim.faults().push(Fault::new(When::page(2).containing("objectcategory=person"), What::Delay(Duration::from_secs(3))));
+    firm.sim.faults().push(Fault::new(
+        When::page(2).containing("objectcategory=person"),
+        What::Delay(Duration::from_secs(3)),
+    ));
     let run = firm.sync().await;
-    assert_eq!((run.state, run.counts.suspend, before - firm.active().await), (RunState::Failed, 1, 1), "{run:?}");
+    assert_eq!(
+        (run.state, run.counts.suspend, before - firm.active().await),
+        (RunState::Failed, 1, 1),
+        "{run:?}"
+    );
     assert!(run.error.unwrap().contains("longer than 1s"));
 }
 
@@ -259,7 +311,11 @@ async fn the_next_server_serves_and_what_it_may_not_know_yet_waits() {
         ad.purge(dn(1).as_str());
     });
     let run = firm.sync().await;
-    assert_eq!((run.error.as_deref(), run.counts.suspend), (None, 1), "disabled was seen, gone waits: {run:?}");
+    assert_eq!(
+        (run.error.as_deref(), run.counts.suspend),
+        (None, 1),
+        "disabled was seen, gone waits: {run:?}"
+    );
     firm.clock.advance(GRACE_PERIOD);
     other.set_clock_skew(11 * 60);
     let later = firm.sync().await;
@@ -273,12 +329,25 @@ async fn a_rejected_import_stays_rejected_when_a_newcomer_is_created() {
     let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
     firm.engine.reject(plan.id, "", &alice()).await.unwrap();
     let quiet = firm.sync().await;
-    assert_eq!((quiet.state, quiet.held, firm.users().await.len()), (RunState::Succeeded, 0, 0), "{quiet:?}");
+    assert_eq!(
+        (quiet.state, quiet.held, firm.users().await.len()),
+        (RunState::Succeeded, 0, 0),
+        "{quiet:?}"
+    );
     firm.sim.edit(|ad| {
-        let new = ad.add_person(NewPerson::new("newbie").name("New", "Bie").mail("new.bie@example.com").ou("Engineering"));
+        let new = ad.add_person(
+            NewPerson::new("newbie")
+                .name("New", "Bie")
+                .mail("new.bie@example.com")
+                .ou("Engineering"),
+        );
         ad.add_member(adsim::names::BASIC, new);
     });
     let again = firm.sync().await;
-    assert_eq!((again.counts.create, again.held), (1, 0), "one newcomer is within the limit, and the others stay rejected: {again:?}");
+    assert_eq!(
+        (again.counts.create, again.held),
+        (1, 0),
+        "one newcomer is within the limit, and the others stay rejected: {again:?}"
+    );
     assert!(plan.count > 1);
 }

@@ -28,9 +28,15 @@ fn meanings(entry: &Entry) -> Vec<String> {
 async fn of_a_user_it_tells_scope_state_addresses_and_every_way_to_the_tier() {
     let firm = Firm::running(20, |_| {}).await;
     firm.sim.edit(|ad| {
-        let new =
-            NewPerson::new("ann").cn("ann").mail("ann@example.com").member_of(adsim::names::PRO_NESTED).member_of(adsim::names::BASIC);
-        ad.add_person(new.with_values("proxyAddresses", ["SMTP:ann@example.com", "smtp:a@elsewhere.org", "X500:/o=x"]));
+        let new = NewPerson::new("ann")
+            .cn("ann")
+            .mail("ann@example.com")
+            .member_of(adsim::names::PRO_NESTED)
+            .member_of(adsim::names::BASIC);
+        ad.add_person(new.with_values(
+            "proxyAddresses",
+            ["SMTP:ann@example.com", "smtp:a@elsewhere.org", "X500:/o=x"],
+        ));
     });
     firm.sync().await;
     let user = firm.user("ann@example.com").await;
@@ -47,11 +53,18 @@ async fn of_a_user_it_tells_scope_state_addresses_and_every_way_to_the_tier() {
         ]
     );
     assert_eq!(seen.groups, [vec!["Roster Basic"], vec!["Roster Pro Nested", "Roster Pro"]]);
-    assert_eq!((seen.reading.unwrap().tier.as_str(), seen.has_user, seen.would.len()), ("pro: by group", true, 0));
+    assert_eq!(
+        (seen.reading.unwrap().tier.as_str(), seen.has_user, seen.would.len()),
+        ("pro: by group", true, 0)
+    );
     let explained = explain(&firm, &user.id.to_string()).await;
-    let history: Vec<&str> = explained.history.iter().map(|(_, change)| change.kind.as_str()).collect();
+    let history: Vec<&str> =
+        explained.history.iter().map(|(_, change)| change.kind.as_str()).collect();
     assert_eq!((history, explained.remedies.len()), (vec!["create"], 0));
-    assert_eq!(explain(&firm, &user.link.unwrap().guid.to_string()).await.user.map(|u| u.id), Some(user.id));
+    assert_eq!(
+        explain(&firm, &user.link.unwrap().guid.to_string()).await.user.map(|u| u.id),
+        Some(user.id)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +72,9 @@ async fn of_people_without_a_user_it_tells_why_and_what_to_do() {
     let firm = Firm::running(20, |c| c.exclude = vec!["svc-*@example.com".to_owned()]).await;
     let past = firm.sim.now() - Duration::from_hours(48);
     firm.sim.edit(|ad| {
-        let pro = |name: &str, mail: &str| NewPerson::new(name).cn(name).mail(mail).member_of(adsim::names::PRO);
+        let pro = |name: &str, mail: &str| {
+            NewPerson::new(name).cn(name).mail(mail).member_of(adsim::names::PRO)
+        };
         ad.add_person(pro("dis", "dis@example.com").disabled());
         ad.add_person(pro("exp", "exp@example.com").expires(past));
         ad.add_person(pro("svc", "svc-x@example.com"));
@@ -74,22 +89,35 @@ async fn of_people_without_a_user_it_tells_why_and_what_to_do() {
         ("dis@example.com", "it is disabled: it gets a user when it is first seen enabled"),
         ("exp@example.com", "it has expired: set a later accountExpires"),
         ("svc-x@example.com", "it is out of scope: move it, or change base, filter or exclude"),
-        ("out@elsewhere.org", "nobody has claimed elsewhere.org for the account: rosterctl domain claim"),
+        (
+            "out@elsewhere.org",
+            "nobody has claimed elsewhere.org for the account: rosterctl domain claim",
+        ),
         ("bad@example.com", "its primary address is none: correct it"),
         ("non@example.com", "it is in none of the groups that give a tier: put it in one"),
     ] {
         let seen = entry(&firm, who).await;
-        assert_eq!((seen.has_user, &seen.reading.unwrap().obstacles[..]), (false, &[why.to_owned()][..]), "{who}");
+        assert_eq!(
+            (seen.has_user, &seen.reading.unwrap().obstacles[..]),
+            (false, &[why.to_owned()][..]),
+            "{who}"
+        );
     }
     let twins = explain(&firm, "twin@example.com").await.entries;
-    assert_eq!(twins.iter().map(|t| t.quarantine.map(|q| q.as_str())).collect::<Vec<_>>(), [Some("contested-address"); 2]);
+    assert_eq!(
+        twins.iter().map(|t| t.quarantine.map(|q| q.as_str())).collect::<Vec<_>>(),
+        [Some("contested-address"); 2]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_the_suspended_and_overruled_it_tells_what_would_give_them_back() {
     let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
-    let (id, dn) = (|n: usize| users[n].id.to_string(), |n: usize| users[n].link.as_ref().unwrap().dn.as_str().to_owned());
+    let (id, dn) = (
+        |n: usize| users[n].id.to_string(),
+        |n: usize| users[n].link.as_ref().unwrap().dn.as_str().to_owned(),
+    );
     firm.sim.edit(|ad| {
         ad.disable(dn(0).as_str());
         for group in [adsim::names::PRO, adsim::names::BASIC, adsim::names::PRO_NESTED] {
@@ -103,9 +131,14 @@ async fn of_the_suspended_and_overruled_it_tells_what_would_give_them_back() {
     let told = explain(&firm, &id(0)).await;
     assert_eq!(
         told.remedies,
-        ["operator: an operator's word; rosterctl user activate takes it back", "disabled: enable the account in the directory"]
+        [
+            "operator: an operator's word; rosterctl user activate takes it back",
+            "disabled: enable the account in the directory"
+        ]
     );
-    assert!(meanings(&told.entries[0]).contains(&"userAccountControl 514: disabled (bit 2)".to_owned()));
+    assert!(
+        meanings(&told.entries[0]).contains(&"userAccountControl 514: disabled (bit 2)".to_owned())
+    );
 
     assert_eq!(entry(&firm, &id(2)).await.found, "it is deleted: what is left is the tombstone");
     firm.engine.activate(&id(1), &alice()).await.unwrap();
@@ -113,11 +146,17 @@ async fn of_the_suspended_and_overruled_it_tells_what_would_give_them_back() {
     assert_eq!(told.user.map(|u| u.status()), Some(Status::Active));
     let overruled = "overruled: it is not suspended as no-group, although the directory says so, until the directory says something else, or rosterctl user clear-override";
     assert_eq!(told.remedies, [overruled]);
-    assert_eq!(told.entries[0].reading.as_ref().unwrap().tier, "none: in none of the groups, and without-group = \"suspend\"");
+    assert_eq!(
+        told.entries[0].reading.as_ref().unwrap().tier,
+        "none: in none of the groups, and without-group = \"suspend\""
+    );
 
     firm.sim.edit(|ad| ad.disable(dn(3).as_str()));
     let would = entry(&firm, &id(3)).await.would;
-    assert_eq!(would.iter().map(|(c, hold)| (c.kind.as_str(), *hold)).collect::<Vec<_>>(), [("suspend", None)]);
+    assert_eq!(
+        would.iter().map(|(c, hold)| (c.kind.as_str(), *hold)).collect::<Vec<_>>(),
+        [("suspend", None)]
+    );
     assert_eq!(firm.user(&id(3)).await.status(), Status::Active, "explaining changes nothing");
 }
 
@@ -127,12 +166,21 @@ async fn of_nobody_it_tells_where_it_looked_and_what_waits_is_told_with_its_plan
     let told = explain(&firm, "nobody@example.com").await;
     let why = "nobody in it has nobody@example.com as objectGUID, address or userPrincipalName";
     assert!(told.user.is_none() && told.entries.is_empty());
-    assert_eq!(told.elsewhere.iter().map(|(name, why)| (name.as_str(), why.as_str())).collect::<Vec<_>>(), [("corp", why)]);
+    assert_eq!(
+        told.elsewhere.iter().map(|(name, why)| (name.as_str(), why.as_str())).collect::<Vec<_>>(),
+        [("corp", why)]
+    );
     firm.sync().await;
     let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
     let guid = firm.engine.store.held_rows(plan.id).await.unwrap()[0].guid.unwrap();
     let waits = entry(&firm, &guid.to_string()).await.waits;
-    assert_eq!(waits, Some(format!("1 change of plan {} wait for approval: rosterctl held show {}", plan.id, plan.id)));
+    assert_eq!(
+        waits,
+        Some(format!(
+            "1 change of plan {} wait for approval: rosterctl held show {}",
+            plan.id, plan.id
+        ))
+    );
     let runs = firm.engine.store.runs(None, 100).await.unwrap().len();
     explain(&firm, &guid.to_string()).await;
     assert_eq!(firm.engine.store.runs(None, 100).await.unwrap().len(), runs);

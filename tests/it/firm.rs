@@ -8,7 +8,9 @@ use std::time::Duration;
 use adsim::Sim;
 use rosterd::clock::Clock;
 use rosterd::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts};
-use rosterd::engine::{Cron, Decision, DirectoryConfig, Engine, Mode, Outcome, Request, Rules, SignIn};
+use rosterd::engine::{
+    Cron, Decision, DirectoryConfig, Engine, Mode, Outcome, Request, Rules, SignIn,
+};
 use rosterd::model::{Actor, Handle, Status, Tier, Trigger, User};
 use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
 use rosterd::store::{EventFilter, Run, Store, UserFilter};
@@ -41,14 +43,25 @@ pub(crate) fn config(sim: &Sim, folder: &Path) -> DirectoryConfig {
             password_file: folder.join("password"),
             bases: vec![sim.root_dn()],
             filter: None,
-            timeouts: Timeouts { connect: Duration::from_secs(2), operation: Duration::from_secs(5), run: Duration::from_mins(1) },
+            timeouts: Timeouts {
+                connect: Duration::from_secs(2),
+                operation: Duration::from_secs(5),
+                run: Duration::from_mins(1),
+            },
             page_size: 100,
-            groups: vec![(Tier::Pro, GroupName::parse(adsim::names::PRO)), (Tier::Basic, GroupName::parse(adsim::names::BASIC))],
+            groups: vec![
+                (Tier::Pro, GroupName::parse(adsim::names::PRO)),
+                (Tier::Basic, GroupName::parse(adsim::names::BASIC)),
+            ],
             canaries: Vec::new(),
             attributes: AttributeNames::default(),
         },
         discover: None,
-        tiers: TierRules { grouped: true, without_group: WithoutGroup::Suspend, default_tier: Tier::Pro },
+        tiers: TierRules {
+            grouped: true,
+            without_group: WithoutGroup::Suspend,
+            default_tier: Tier::Pro,
+        },
         exclude: Vec::new(),
         protect: Vec::new(),
         limits: Limits::default(),
@@ -70,8 +83,15 @@ impl Firm {
         let clock = Clock::system();
         let url = format!("sqlite://{}", folder.path().join("rosterd.db").display());
         let store = Arc::new(Store::open(&url).await.expect("a store"));
-        let trusted = BTreeSet::from([rosterd::model::Domain::parse("example.com").expect("a domain")]);
-        let engine = Engine::new(store, clock.clone(), vec![config], Rules { trusted, ..Rules::default() }, CancellationToken::new());
+        let trusted =
+            BTreeSet::from([rosterd::model::Domain::parse("example.com").expect("a domain")]);
+        let engine = Engine::new(
+            store,
+            clock.clone(),
+            vec![config],
+            Rules { trusted, ..Rules::default() },
+            CancellationToken::new(),
+        );
         engine.create_account("acme", "Acme", &alice()).await.expect("an account");
         engine.claim("acme", "example.com", &alice()).await.expect("a claim");
         Self { sim, engine: Arc::new(engine), clock, folder }
@@ -91,7 +111,10 @@ impl Firm {
 
     pub(crate) async fn sync(&self) -> Run {
         let directory = self.engine.directory("corp").expect("corp");
-        self.engine.run(&directory, Request::full(Trigger::Manual, Some(alice()))).await.expect("a run")
+        self.engine
+            .run(&directory, Request::full(Trigger::Manual, Some(alice())))
+            .await
+            .expect("a run")
     }
 
     /// Changes the configuration while the engine runs; what that means for the directory.
@@ -107,20 +130,34 @@ impl Firm {
     pub(crate) fn trust(&self, domains: &[&str]) {
         let was = self.engine.configured();
         let mut rules = was.rules.clone();
-        rules.trusted.extend(domains.iter().map(|d| rosterd::model::Domain::parse(d).expect("a domain")));
+        rules
+            .trusted
+            .extend(domains.iter().map(|d| rosterd::model::Domain::parse(d).expect("a domain")));
         let directories = was.directories.values().map(|d| d.config.clone()).collect();
         self.engine.reconfigure(directories, rules);
     }
 
     /// The types of the events about a user, oldest first.
     pub(crate) async fn events(&self, kind: &str) -> Vec<serde_json::Value> {
-        let filter = EventFilter { kind: Some(kind.to_owned()), limit: 1_000, ..EventFilter::default() };
-        self.engine.store.events(&filter).await.expect("events").into_iter().map(|e| e.document).collect()
+        let filter =
+            EventFilter { kind: Some(kind.to_owned()), limit: 1_000, ..EventFilter::default() };
+        self.engine
+            .store
+            .events(&filter)
+            .await
+            .expect("events")
+            .into_iter()
+            .map(|e| e.document)
+            .collect()
     }
 
     /// Somebody signs in, authenticated by the external provider or with a password.
     pub(crate) async fn sign_in(&self, address: &str, password: Option<&str>) -> Decision {
-        let who = SignIn { address: address.to_owned(), password: password.map(Into::into), is_external: password.is_none() };
+        let who = SignIn {
+            address: address.to_owned(),
+            password: password.map(Into::into),
+            is_external: password.is_none(),
+        };
         self.engine.sign_in(who, &Actor("sso".to_owned())).await.expect("a decision")
     }
 
@@ -132,7 +169,11 @@ impl Firm {
     }
 
     pub(crate) async fn users(&self) -> Vec<User> {
-        self.engine.store.users(&UserFilter { limit: Some(1_000_000), ..UserFilter::default() }).await.expect("users")
+        self.engine
+            .store
+            .users(&UserFilter { limit: Some(1_000_000), ..UserFilter::default() })
+            .await
+            .expect("users")
     }
 
     pub(crate) async fn active(&self) -> usize {

@@ -16,8 +16,16 @@ fn a_cause_that_is_replaced_by_one_that_waits_is_not_lifted_before() {
     company.protected.insert(guid(7));
     company.person(7).ou = "Elsewhere".into();
     company.run(&Loss::default());
-    assert_eq!((company.status(7), company.held.len()), (Status::Suspended, 2), "{:?}", company.waiting());
+    assert_eq!(
+        (company.status(7), company.held.len()),
+        (Status::Suspended, 2),
+        "{:?}",
+        company.waiting()
+    );
     company.approve_all(&Loss::default());
-    assert_eq!(company.user(7).causes.iter().map(|c| c.reason).collect::<Vec<_>>(), [Reason::OutOfScope]);
+    assert_eq!(
+        company.user(7).causes.iter().map(|c| c.reason).collect::<Vec<_>>(),
+        [Reason::OutOfScope]
+    );
     assert!(company.held.is_empty(), "{:?}", company.waiting());
 }

@@ -18,10 +18,15 @@ impl Firm {
         drop(std::fs::remove_file(&path));
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let gate = Gate { name: "board".into(), program: Program { path, arguments: Vec::new() }, timeout: Duration::from_secs(20) };
+        let gate = Gate {
+            name: "board".into(),
+            program: Program { path, arguments: Vec::new() },
+            timeout: Duration::from_secs(20),
+        };
         let was = self.engine.configured();
         let rules = rosterd::engine::Rules { gates: vec![gate], ..was.rules.clone() };
-        self.engine.reconfigure(was.directories.values().map(|d| d.config.clone()).collect(), rules);
+        self.engine
+            .reconfigure(was.directories.values().map(|d| d.config.clone()).collect(), rules);
     }
 
     /// Disables somebody in the directory; who that is.
@@ -43,23 +48,38 @@ async fn a_gate_is_shown_what_would_be_applied_and_asked_about_nothing_where_tha
     let run = firm.sync().await;
     assert_eq!((run.state, run.counts.suspend), (RunState::Succeeded, 1), "{run:?}");
     let plan: Value = serde_json::from_slice(&std::fs::read(&shown).unwrap()).unwrap();
-    assert_eq!((&plan["directory"], &plan["changes"][0]["user_id"]), (&Value::from("corp"), &Value::from(who)), "{plan:#}");
-    assert_eq!((&plan["changes"][0]["kind"], &plan["changes"][0]["evidence"][0]["value"]), (&Value::from("suspend"), &Value::from("514")));
+    assert_eq!(
+        (&plan["directory"], &plan["changes"][0]["user_id"]),
+        (&Value::from("corp"), &Value::from(who)),
+        "{plan:#}"
+    );
+    assert_eq!(
+        (&plan["changes"][0]["kind"], &plan["changes"][0]["evidence"][0]["value"]),
+        (&Value::from("suspend"), &Value::from("514"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_gate_does_not_let_pass_is_held_with_what_it_printed_until_it_does_or_an_operator_approves() {
+async fn what_a_gate_does_not_let_pass_is_held_with_what_it_printed_until_it_does_or_an_operator_approves()
+ {
     let firm = Firm::running(40, |_| {}).await;
     firm.ask("echo 'not on a Friday'; exit 1");
     let leaver = firm.disable_somebody().await;
     let run = firm.sync().await;
     assert_eq!((run.state, run.counts.total()), (RunState::Held, 0), "{run:?}");
     let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
-    assert_eq!(plan.note.as_deref(), Some("the gate board holds it: it ended with exit status 1\nnot on a Friday"));
+    assert_eq!(
+        plan.note.as_deref(),
+        Some("the gate board holds it: it ended with exit status 1\nnot on a Friday")
+    );
     let summary = firm.engine.store.plan_summary(plan.id).await.unwrap();
     assert!(summary.iter().all(|s| s.hold == Some(HoldReason::Gate)), "{summary:?}");
     firm.engine.approve(plan.id, alice()).await.unwrap();
-    assert_eq!(firm.user(&leaver).await.status(), Status::Suspended, "an operator's word needs no gate");
+    assert_eq!(
+        firm.user(&leaver).await.status(),
+        Status::Suspended,
+        "an operator's word needs no gate"
+    );
     firm.sim.edit(|ad| {
         let new = ad.add_person(NewPerson::new("new").mail("new@example.com"));
         ad.add_member(adsim::names::BASIC, new);
@@ -71,12 +91,23 @@ async fn what_a_gate_does_not_let_pass_is_held_with_what_it_printed_until_it_doe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_gate_thinks_an_operator_is_not_kept_waiting_and_what_changed_meanwhile_is_asked_again() {
+async fn while_a_gate_thinks_an_operator_is_not_kept_waiting_and_what_changed_meanwhile_is_asked_again()
+ {
     let firm = Firm::running(40, |_| {}).await;
     let asked = firm.folder.path().join("asked");
-    firm.ask(&format!("cat > /dev/null; echo x >> '{0}'; while [ ! -e '{0}.go' ]; do sleep 0.05; done", asked.display()));
+    firm.ask(&format!(
+        "cat > /dev/null; echo x >> '{0}'; while [ ! -e '{0}.go' ]; do sleep 0.05; done",
+        asked.display()
+    ));
     let who = firm.disable_somebody().await;
-    let other = firm.users().await.into_iter().find(|u| u.id.to_string() != who && u.status() == Status::Active).unwrap().id.to_string();
+    let other = firm
+        .users()
+        .await
+        .into_iter()
+        .find(|u| u.id.to_string() != who && u.status() == Status::Active)
+        .unwrap()
+        .id
+        .to_string();
     let braked = async {
         while !asked.exists() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -87,8 +118,16 @@ async fn while_a_gate_thinks_an_operator_is_not_kept_waiting_and_what_changed_me
         std::fs::write(format!("{}.go", asked.display()), "").unwrap();
     };
     let (run, ()) = tokio::join!(firm.sync(), braked);
-    assert_eq!((run.state, run.dropped, run.counts.suspend), (RunState::Succeeded, 0, 1), "{run:?}");
-    assert_eq!(std::fs::read_to_string(&asked).unwrap().lines().count(), 2, "it is another change by now, and asked about anew");
+    assert_eq!(
+        (run.state, run.dropped, run.counts.suspend),
+        (RunState::Succeeded, 0, 1),
+        "{run:?}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(&asked).unwrap().lines().count(),
+        2,
+        "it is another change by now, and asked about anew"
+    );
     let reasons = firm.user(&who).await.causes.iter().count();
     assert_eq!((reasons, firm.user(&other).await.status()), (2, Status::Suspended));
 }

@@ -60,38 +60,68 @@ fn happening(n: u32) -> impl Strategy<Value = Happening> {
 }
 
 fn loss(n: u32) -> impl Strategy<Value = Loss> {
-    let some = move || prop::collection::btree_set((0..n).prop_map(guid), 0..(n as usize / 2).max(2));
+    let some =
+        move || prop::collection::btree_set((0..n).prop_map(guid), 0..(n as usize / 2).max(2));
     let none_or = move || prop_oneof![3 => Just(BTreeSet::new()), 1 => some()];
     let rarely = || prop::bool::weighted(0.15);
     let ous = ["Sales", "Engineering", "Operations"].map(str::to_owned).to_vec();
     let ous = prop_oneof![3 => Just(Vec::new()), 1 => prop::sample::subsequence(ous, 1..=2)];
-    let groups = prop_oneof![3 => Just(Vec::new()), 1 => prop::sample::subsequence(vec![PRO, BASIC], 1..=2)];
-    let ends = [PageEnd::Cut, PageEnd::Refused(4), PageEnd::Refused(51), PageEnd::NoControl, PageEnd::SameCookie];
+    let groups =
+        prop_oneof![3 => Just(Vec::new()), 1 => prop::sample::subsequence(vec![PRO, BASIC], 1..=2)];
+    let ends = [
+        PageEnd::Cut,
+        PageEnd::Refused(4),
+        PageEnd::Refused(51),
+        PageEnd::NoControl,
+        PageEnd::SameCookie,
+    ];
     let end = prop::option::weighted(0.35, (0..3usize, prop::sample::select(ends.to_vec())));
     let cut_after = prop::option::weighted(0.2, 0..n as usize);
     let entries = (ous, none_or(), none_or(), none_or(), none_or(), none_or(), none_or());
-    let server = (groups, rarely(), any::<bool>(), end, cut_after, rarely(), rarely(), rarely(), any::<bool>());
-    (entries, server).prop_map(|((ous, skipped, hidden, no_control, no_mail, no_member_of, broken), server)| {
-        let (groups, no_basic_group, tombstones_visible, end, cut_after, other_server, unconfirmed, clocks_apart, reversed) = server;
-        Loss {
-            hidden_ous: ous.into_iter().collect(),
-            skipped,
-            hidden,
-            no_control,
-            no_mail,
-            no_member_of,
-            broken,
-            blind_groups: groups.into_iter().collect(),
-            no_basic_group,
-            tombstones_visible,
-            end,
-            cut_after,
-            other_server,
-            unconfirmed,
-            clocks_apart,
-            reversed,
-        }
-    })
+    let server = (
+        groups,
+        rarely(),
+        any::<bool>(),
+        end,
+        cut_after,
+        rarely(),
+        rarely(),
+        rarely(),
+        any::<bool>(),
+    );
+    (entries, server).prop_map(
+        |((ous, skipped, hidden, no_control, no_mail, no_member_of, broken), server)| {
+            let (
+                groups,
+                no_basic_group,
+                tombstones_visible,
+                end,
+                cut_after,
+                other_server,
+                unconfirmed,
+                clocks_apart,
+                reversed,
+            ) = server;
+            Loss {
+                hidden_ous: ous.into_iter().collect(),
+                skipped,
+                hidden,
+                no_control,
+                no_mail,
+                no_member_of,
+                broken,
+                blind_groups: groups.into_iter().collect(),
+                no_basic_group,
+                tombstones_visible,
+                end,
+                cut_after,
+                other_server,
+                unconfirmed,
+                clocks_apart,
+                reversed,
+            }
+        },
+    )
 }
 
 /// One step of a company's life.
@@ -103,8 +133,7 @@ enum Step {
 }
 
 fn life(n: u32) -> impl Strategy<Value = Vec<Step>> {
-    let step =
-        prop_oneof![1 => happening(n).prop_map(Step::Happens), 2 => (loss(n), 1..90u64).prop_map(|(l, m)| Step::Run(Box::new(l), m))];
+    let step = prop_oneof![1 => happening(n).prop_map(Step::Happens), 2 => (loss(n), 1..90u64).prop_map(|(l, m)| Step::Run(Box::new(l), m))];
     prop::collection::vec(step, 1..14)
 }
 
@@ -156,7 +185,8 @@ impl Story {
             }
         }
         if self.bases {
-            company.bases = ["Engineering", "Sales", "Operations"].map(|ou| format!("OU={ou},{BASE}")).to_vec();
+            company.bases =
+                ["Engineering", "Sales", "Operations"].map(|ou| format!("OU={ou},{BASE}")).to_vec();
         }
         if !self.settles {
             company.limits.grace_period = Duration::ZERO;
@@ -170,9 +200,21 @@ impl Story {
 }
 
 /// Tries so many cases. A failure names the seed: `PROPTEST_RNG_SEED` with it tries the same cases again.
-fn try_all<S: Strategy<Value: Debug>>(cases: u32, strategy: &S, law: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-    let seed = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(Clock::system().now().0.cast_unsigned());
-    let config = ProptestConfig { cases, rng_seed: RngSeed::Fixed(seed), failure_persistence: None, ..ProptestConfig::default() };
+fn try_all<S: Strategy<Value: Debug>>(
+    cases: u32,
+    strategy: &S,
+    law: impl Fn(S::Value) -> Result<(), TestCaseError>,
+) {
+    let seed = std::env::var("PROPTEST_RNG_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(Clock::system().now().0.cast_unsigned());
+    let config = ProptestConfig {
+        cases,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     if let Err(failure) = TestRunner::new(config).run(strategy, law) {
         panic!("PROPTEST_RNG_SEED={seed}: {failure}");
     }
@@ -223,7 +265,11 @@ fn happen(company: &mut Company, what: &Happening) {
 /// Whether the person is there, enabled and entitled: nobody has a reason to suspend it.
 fn is_in_order(truth: &Facts, now: Timestamp) -> bool {
     let expired = matches!(truth.expires, Expiry::At(at) if at <= now);
-    truth.life == Life::Alive && !truth.disabled && !expired && truth.ou != "Elsewhere" && (truth.pro || truth.basic)
+    truth.life == Life::Alive
+        && !truth.disabled
+        && !expired
+        && truth.ou != "Elsewhere"
+        && (truth.pro || truth.basic)
 }
 
 /// Whom a happening gives a reason to be suspended.
@@ -247,8 +293,9 @@ fn user_of(company: &Company, n: u32) -> Option<&User> {
 fn nobody_enabled_and_present_is_suspended_whatever_is_lost_beyond_the_floor() {
     try_all(1_500, &story(), |story| {
         let mut company = story.company();
-        let mut in_order: BTreeSet<u32> =
-            (0..story.people.len() as u32).filter(|n| user_of(&company, *n).is_some_and(|u| u.status() == Status::Active)).collect();
+        let mut in_order: BTreeSet<u32> = (0..story.people.len() as u32)
+            .filter(|n| user_of(&company, *n).is_some_and(|u| u.status() == Status::Active))
+            .collect();
         let (a_day, begin) = (company.limits.allowed(Class::Gone, company.active()), company.now);
         for step in &story.life {
             match step {
@@ -261,15 +308,26 @@ fn nobody_enabled_and_present_is_suspended_whatever_is_lost_beyond_the_floor() {
                     company.later(Duration::from_mins(*minutes));
                 }
             }
-            let wrong: Vec<&User> =
-                in_order.iter().filter_map(|n| user_of(&company, *n)).filter(|u| u.status() == Status::Suspended).collect();
+            let wrong: Vec<&User> = in_order
+                .iter()
+                .filter_map(|n| user_of(&company, *n))
+                .filter(|u| u.status() == Status::Suspended)
+                .collect();
             // The floor is one of a day: whatever is lost again and again is at it again the next day.
             let days = 1 + company.now.since(begin).as_secs() / company.limits.window.as_secs();
             let floor = a_day * days;
-            prop_assert!(wrong.len() as u64 <= floor, "{} people suspended, the floor is {floor}", wrong.len());
+            prop_assert!(
+                wrong.len() as u64 <= floor,
+                "{} people suspended, the floor is {floor}",
+                wrong.len()
+            );
             for user in wrong {
                 let causes: Vec<Reason> = user.causes.iter().map(|c| c.reason).collect();
-                prop_assert_eq!(causes, [Reason::Vanished], "what one can see of somebody in order is no reason");
+                prop_assert_eq!(
+                    causes,
+                    [Reason::Vanished],
+                    "what one can see of somebody in order is no reason"
+                );
             }
         }
         Ok(())
@@ -288,11 +346,17 @@ fn what_can_be_told_from_leaving_takes_nothing_from_anybody_even_without_limits(
         for step in &story.life {
             let Step::Run(loss, minutes) = step else { continue };
             // Somebody who alone cannot be seen, where tombstones cannot either, looks like somebody deleted: that is what limits are for.
-            let hidden = if loss.tombstones_visible { loss.hidden.clone() } else { BTreeSet::new() };
+            let hidden =
+                if loss.tombstones_visible { loss.hidden.clone() } else { BTreeSet::new() };
             company.run(&Loss { hidden, ..Loss::clone(loss) });
             company.later(Duration::from_mins(*minutes));
             for (id, user) in &company.users {
-                prop_assert_eq!((user.status(), user.tier), (before[id].status(), before[id].tier), "{:?}", user.causes);
+                prop_assert_eq!(
+                    (user.status(), user.tier),
+                    (before[id].status(), before[id].tier),
+                    "{:?}",
+                    user.causes
+                );
             }
         }
         Ok(())
@@ -311,12 +375,20 @@ fn everybody_seen_disabled_is_suspended_within_one_run_or_waits_in_sight() {
                     let seen: Vec<&User> = company
                         .users
                         .values()
-                        .filter(|u| u.link.as_ref().is_some_and(|l| company.seen_disabled.contains(&l.guid)))
+                        .filter(|u| {
+                            u.link.as_ref().is_some_and(|l| company.seen_disabled.contains(&l.guid))
+                        })
                         .collect();
                     for user in seen {
-                        let held = company.held.iter().find(|h| h.change.user == user.id && h.change.reason() == Some(Reason::Disabled));
+                        let held = company.held.iter().find(|h| {
+                            h.change.user == user.id && h.change.reason() == Some(Reason::Disabled)
+                        });
                         let waits = held.is_some_and(|h| h.hold != HoldReason::GracePeriod);
-                        prop_assert!(user.status() == Status::Suspended || waits, "{} is active and nobody is told: {held:?}", user.id);
+                        prop_assert!(
+                            user.status() == Status::Suspended || waits,
+                            "{} is active and nobody is told: {held:?}",
+                            user.id
+                        );
                     }
                     company.later(Duration::from_mins(*minutes));
                 }
@@ -337,12 +409,22 @@ fn a_user_who_comes_back_has_no_reason_left_to_be_suspended() {
                 Step::Run(loss, minutes) => {
                     company.run(loss);
                     for user in company.users.values().filter(|u| u.status() == Status::Active) {
-                        let was_suspended = before.users.get(&user.id).is_some_and(|u| u.status() == Status::Suspended);
-                        let Some(link) = user.link.as_ref().filter(|_| was_suspended) else { continue };
+                        let was_suspended = before
+                            .users
+                            .get(&user.id)
+                            .is_some_and(|u| u.status() == Status::Suspended);
+                        let Some(link) = user.link.as_ref().filter(|_| was_suspended) else {
+                            continue;
+                        };
                         let truth = &company.truth[&link.guid];
-                        let is_entitled = truth.pro || truth.basic || story.without != WithoutGroup::Suspend;
+                        let is_entitled =
+                            truth.pro || truth.basic || story.without != WithoutGroup::Suspend;
                         let truth = Facts { basic: is_entitled, ..truth.clone() };
-                        prop_assert!(is_in_order(&truth, company.now), "{} came back: {truth:?} under {loss:?}", link.guid);
+                        prop_assert!(
+                            is_in_order(&truth, company.now),
+                            "{} came back: {truth:?} under {loss:?}",
+                            link.guid
+                        );
                     }
                     company.later(Duration::from_mins(*minutes));
                 }
@@ -363,17 +445,14 @@ struct Leaving {
 
 #[test]
 fn slices_of_an_event_are_held_where_one_run_would_hold_it() {
-    let leaving = (0..30u32, 0..4usize, 1..40u64, any::<bool>()).prop_map(|(who, way, minutes, is_followed)| Leaving {
-        who,
-        way,
-        minutes,
-        is_followed,
-    });
+    let leaving = (0..30u32, 0..4usize, 1..40u64, any::<bool>())
+        .prop_map(|(who, way, minutes, is_followed)| Leaving { who, way, minutes, is_followed });
     let lives = (prop::collection::vec(leaving, 1..30), any::<bool>());
     try_all(400, &lives, |(leavings, settles)| {
         let mut company = Company::running(30);
         company.limits.window = Duration::from_hours(48);
-        company.limits.grace_period = if settles { Duration::from_mins(10) } else { Duration::ZERO };
+        company.limits.grace_period =
+            if settles { Duration::from_mins(10) } else { Duration::ZERO };
         for limit in company.limits.classes.values_mut() {
             *limit = Limit { percent: 100, at_least: 10_000, at_most: None };
         }
@@ -398,12 +477,18 @@ fn slices_of_an_event_are_held_where_one_run_would_hold_it() {
             let has_left = |cluster: &str, id: &UserId| {
                 // The first cause took the user out; those that follow take nothing more away.
                 let first = company.users[id].causes.iter().min_by_key(|c| c.since);
-                let gone = first.is_some_and(|c| matches!(c.reason, Reason::Deleted | Reason::OutOfScope));
-                !now.get(cluster).is_some_and(|users| users.contains(id)) && gone != cluster.starts_with("group:")
+                let gone =
+                    first.is_some_and(|c| matches!(c.reason, Reason::Deleted | Reason::OutOfScope));
+                !now.get(cluster).is_some_and(|users| users.contains(id))
+                    && gone != cluster.starts_with("group:")
             };
             for (cluster, before) in &belonged {
                 let gone = before.iter().filter(|id| has_left(cluster, id)).count();
-                prop_assert!(gone < 5 || gone * 100 < before.len() * 30, "{gone} of {} of {cluster} without an operator", before.len());
+                prop_assert!(
+                    gone < 5 || gone * 100 < before.len() * 30,
+                    "{gone} of {} of {cluster} without an operator",
+                    before.len()
+                );
             }
         }
         Ok(())
@@ -575,8 +660,7 @@ fn is_true(reason: Reason, truth: &Facts, now: Timestamp) -> bool {
 
 #[test]
 fn no_rejected_suspension_is_applied_while_the_directory_asks_for_the_same() {
-    let hold_all =
-        prop_oneof![4 => Just(HoldAll::No), 2 => Just(HoldAll::ExceptPositive), 1 => Just(HoldAll::Everything(HoldReason::PlanOnly))];
+    let hold_all = prop_oneof![4 => Just(HoldAll::No), 2 => Just(HoldAll::ExceptPositive), 1 => Just(HoldAll::Everything(HoldReason::PlanOnly))];
     let rejections = std::cell::Cell::new(0_u32);
     try_all(1_500, &(deeds(), hold_all, any::<bool>()), |(deeds, hold_all, settles)| {
         let mut company = Company::running(PEOPLE);
@@ -597,12 +681,23 @@ fn no_rejected_suspension_is_applied_while_the_directory_asks_for_the_same() {
                     company.later(Duration::from_mins(*minutes));
                 }
                 Deed::Reject => {
-                    for held in company.held.iter().filter(|h| !matches!(h.hold, HoldReason::GracePeriod | HoldReason::Rejected)) {
-                        let (ChangeKind::Suspend { cause, .. }, Some(guid)) = (&held.change.kind, held.change.guid) else { continue };
+                    for held in company.held.iter().filter(|h| {
+                        !matches!(h.hold, HoldReason::GracePeriod | HoldReason::Rejected)
+                    }) {
+                        let (ChangeKind::Suspend { cause, .. }, Some(guid)) =
+                            (&held.change.kind, held.change.guid)
+                        else {
+                            continue;
+                        };
                         let truth = &company.truth[&guid];
                         let is_applied = company.users[&held.change.user].causes.has(cause.reason);
                         if is_true(cause.reason, truth, company.now) && !is_applied {
-                            rejected.push((held.change.user, guid, cause.reason, format!("{truth:?}")));
+                            rejected.push((
+                                held.change.user,
+                                guid,
+                                cause.reason,
+                                format!("{truth:?}"),
+                            ));
                         }
                     }
                     company.reject_all();
@@ -616,10 +711,17 @@ fn no_rejected_suspension_is_applied_while_the_directory_asks_for_the_same() {
             rejections.set(rejections.get() + rejected.len() as u32);
             for (user, _, reason, was) in &rejected {
                 let causes = &company.users[user].causes;
-                prop_assert!(!causes.has(*reason), "{user} is suspended as {reason} although that was rejected: {was}");
+                prop_assert!(
+                    !causes.has(*reason),
+                    "{user} is suspended as {reason} although that was rejected: {was}"
+                );
             }
         }
         Ok(())
     });
-    assert!(rejections.get() > 500, "the law is tried on {} rejected suspensions", rejections.get());
+    assert!(
+        rejections.get() > 500,
+        "the law is tried on {} rejected suspensions",
+        rejections.get()
+    );
 }

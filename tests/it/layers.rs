@@ -14,14 +14,42 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("store", &["clock", "model", "reconcile", "telemetry"]),
         ("config", &["model", "ownership"]),
         ("hooks", &["model", "telemetry"]),
-        ("engine", &["clock", "directory", "dns", "hooks", "model", "reconcile", "store", "telemetry", "visible"]),
+        (
+            "engine",
+            &[
+                "clock",
+                "directory",
+                "dns",
+                "hooks",
+                "model",
+                "reconcile",
+                "store",
+                "telemetry",
+                "visible",
+            ],
+        ),
         ("control", &["clock", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
         ("ctl", &["control", "manual", "visible"]),
         ("manual", &[]),
         ("ownership", &[]),
         ("visible", &[]),
         ("telemetry", &["model", "visible"]),
-        ("daemon", &["clock", "config", "control", "directory", "dns", "engine", "hooks", "model", "reconcile", "store", "telemetry"]),
+        (
+            "daemon",
+            &[
+                "clock",
+                "config",
+                "control",
+                "directory",
+                "dns",
+                "engine",
+                "hooks",
+                "model",
+                "reconcile",
+                "store",
+                "telemetry",
+            ],
+        ),
     ])
 }
 
@@ -45,20 +73,28 @@ fn imports_point_one_way() {
     let mut wrong = Vec::new();
     for file in files {
         let inside = file.strip_prefix(&root).unwrap();
-        let room = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let room =
+            inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
         if matches!(room.as_str(), "lib" | "main" | "bin") {
             continue;
         }
-        let may = allowed.get(room.as_str()).unwrap_or_else(|| panic!("{} is in a room without a rule", inside.display()));
+        let may = allowed
+            .get(room.as_str())
+            .unwrap_or_else(|| panic!("{} is in a room without a rule", inside.display()));
         let text = std::fs::read_to_string(&file).unwrap();
         // Test modules may reach further: they build whole worlds.
         if inside.to_string_lossy().contains("tests") {
             continue;
         }
-        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let code: String =
+            text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
         for used in code.split("crate::").skip(1) {
-            let other: String = used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            if allowed.contains_key(other.as_str()) && other != room && !may.contains(&other.as_str()) {
+            let other: String =
+                used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            if allowed.contains_key(other.as_str())
+                && other != room
+                && !may.contains(&other.as_str())
+            {
                 wrong.push(format!("{} uses {other}", inside.display()));
             }
         }
@@ -69,11 +105,22 @@ fn imports_point_one_way() {
 #[test]
 fn one_crypto_provider_is_in_the_tree() {
     let mut tree = std::process::Command::new(env!("CARGO"));
-    tree.args(["tree", "--offline", "--edges", "normal,build", "--prefix", "none", "--features", "postgres", "--manifest-path"]);
+    tree.args([
+        "tree",
+        "--offline",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--features",
+        "postgres",
+        "--manifest-path",
+    ]);
     let done = tree.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let tree = String::from_utf8(done.stdout).unwrap();
-    let used: std::collections::BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    let used: std::collections::BTreeSet<&str> =
+        tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(used.contains("aws-lc-rs") && used.contains("reqwest"), "{used:?}");
     for other in ["ring", "openssl", "openssl-sys", "native-tls", "rustls-rustcrypto", "boring"] {
         assert!(!used.contains(other), "{other} is in the tree");

@@ -46,7 +46,8 @@ pub(crate) struct Names {
 impl Names {
     pub(crate) async fn serve() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let names = Self { says: Arc::default(), asked: Arc::default(), at: socket.local_addr().unwrap() };
+        let names =
+            Self { says: Arc::default(), asked: Arc::default(), at: socket.local_addr().unwrap() };
         let says = Arc::clone(&names.says);
         let log = Arc::clone(&names.asked);
         tokio::spawn(async move {
@@ -132,7 +133,10 @@ async fn claiming() -> (Firm, Names) {
 async fn each_answer_of_dns_is_told_by_its_name_and_only_the_record_itself_verifies() {
     let (firm, names) = claiming().await;
     let claim = firm.engine.claim("acme", "bücher.example", &alice()).await.unwrap();
-    assert_eq!((claim.domain.as_str(), claim.domain.unicode().as_deref()), ("xn--bcher-kva.example", Some("bücher.example")));
+    assert_eq!(
+        (claim.domain.as_str(), claim.domain.unicode().as_deref()),
+        ("xn--bcher-kva.example", Some("bücher.example"))
+    );
     let (name, value) = (claim.record_name(), claim.record_value());
     let (half, rest) = value.split_at(20);
     let one = |text: &str| vec![text.to_owned()];
@@ -144,13 +148,25 @@ async fn each_answer_of_dns_is_told_by_its_name_and_only_the_record_itself_verif
         (Say::Error(ResponseCode::Refused), "no answer from DNS", false),
         (Say::Silence, "no name server answered in time", false),
         (Say::Txt(vec![one("v=spf1 -all")]), "a TXT record, but not with the token", false),
-        (Say::Txt(vec![one("x"), one(&format!("{value}0")), one(&value.to_uppercase())]), "3 TXT records, but none", false),
-        (Say::Txt(vec![one("v=spf1 -all"), vec![half.to_owned(), rest.to_owned()]]), "the record was found", true),
+        (
+            Say::Txt(vec![one("x"), one(&format!("{value}0")), one(&value.to_uppercase())]),
+            "3 TXT records, but none",
+            false,
+        ),
+        (
+            Say::Txt(vec![one("v=spf1 -all"), vec![half.to_owned(), rest.to_owned()]]),
+            "the record was found",
+            true,
+        ),
     ];
     for (say, finding, verifies) in table {
         names.say(&name, say.clone());
         let found = firm.engine.verify("BÜCHER.example", None, &alice()).await.unwrap();
-        assert!(found.finding.as_deref().is_some_and(|f| f.contains(finding)), "{say:?}: {:?}", found.finding);
+        assert!(
+            found.finding.as_deref().is_some_and(|f| f.contains(finding)),
+            "{say:?}: {:?}",
+            found.finding
+        );
         assert_eq!(found.state.holds(), verifies, "{say:?}");
     }
     assert_eq!(firm.engine.account("acme").await.unwrap().kind, AccountKind::Enterprise);
@@ -164,23 +180,40 @@ async fn whoever_verifies_first_holds_the_domain_and_is_not_named_to_the_other()
         firm.engine.claim("acme", "example.com", &alice()).await.unwrap(),
         firm.engine.claim("rival", "example.com", &alice()).await.unwrap(),
     );
-    names.say(&ours.record_name(), Say::Txt(vec![vec![ours.record_value()], vec![theirs.record_value()]]));
+    names.say(
+        &ours.record_name(),
+        Say::Txt(vec![vec![ours.record_value()], vec![theirs.record_value()]]),
+    );
     let which = firm.engine.verify("example.com", None, &alice()).await.unwrap_err().to_string();
     assert!(which.contains("several accounts claim example.com"), "{which}");
-    assert_eq!(firm.engine.verify("example.com", Some("acme"), &alice()).await.unwrap().state, ClaimState::Verified);
-    let refused = firm.engine.verify("example.com", Some("rival"), &alice()).await.unwrap_err().to_string();
-    assert!(refused.contains("claimed by another account") && !refused.contains("acme"), "{refused}");
+    assert_eq!(
+        firm.engine.verify("example.com", Some("acme"), &alice()).await.unwrap().state,
+        ClaimState::Verified
+    );
+    let refused =
+        firm.engine.verify("example.com", Some("rival"), &alice()).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("claimed by another account") && !refused.contains("acme"),
+        "{refused}"
+    );
     let again = firm.engine.claim("rival", "example.com", &alice()).await.unwrap_err().to_string();
     assert!(!again.contains("acme"), "{again}");
     let still = firm.engine.store.claims(Some(theirs.account)).await.unwrap().remove(0);
-    assert_eq!((still.state, still.finding.as_deref()), (ClaimState::Pending, Some("example.com is claimed by another account")));
+    assert_eq!(
+        (still.state, still.finding.as_deref()),
+        (ClaimState::Pending, Some("example.com is claimed by another account"))
+    );
     // What the holder gives back, the other may have.
     firm.engine.release("example.com", Some("acme"), &alice()).await.unwrap();
-    assert_eq!(firm.engine.verify("example.com", Some("rival"), &alice()).await.unwrap().state, ClaimState::Verified);
+    assert_eq!(
+        firm.engine.verify("example.com", Some("rival"), &alice()).await.unwrap().state,
+        ClaimState::Verified
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_is_looked_up_by_itself_soon_and_then_daily_and_lapses_after_three_daily_misses_only() {
+async fn a_claim_is_looked_up_by_itself_soon_and_then_daily_and_lapses_after_three_daily_misses_only()
+ {
     let (firm, names) = claiming().await;
     let claim = firm.engine.claim("acme", "example.com", &alice()).await.unwrap();
     names.publish(&claim);
@@ -192,30 +225,58 @@ async fn a_claim_is_looked_up_by_itself_soon_and_then_daily_and_lapses_after_thr
         firm.engine.store.claims(None).await.unwrap().remove(0)
     };
     assert_eq!(after(Duration::from_secs(29)).await.state, ClaimState::Pending);
-    assert_eq!(after(Duration::from_secs(2)).await.state, ClaimState::Verified, "half a minute after the claim");
+    assert_eq!(
+        after(Duration::from_secs(2)).await.state,
+        ClaimState::Verified,
+        "half a minute after the claim"
+    );
     names.say(&claim.record_name(), Say::Error(ResponseCode::ServFail));
     let day = Duration::from_hours(24);
     for _ in 0..4 {
         let claim = after(day).await;
-        assert_eq!((claim.state, claim.misses), (ClaimState::Verified, 0), "no answer says nothing: {claim:?}");
+        assert_eq!(
+            (claim.state, claim.misses),
+            (ClaimState::Verified, 0),
+            "no answer says nothing: {claim:?}"
+        );
     }
     names.say(&claim.record_name(), Say::Error(ResponseCode::NXDomain));
     for _ in 0..10 {
         let claim = firm.engine.verify("example.com", None, &alice()).await.unwrap();
-        assert_eq!((claim.state, claim.misses), (ClaimState::Verified, 0), "an operator who looks does not count");
+        assert_eq!(
+            (claim.state, claim.misses),
+            (ClaimState::Verified, 0),
+            "an operator who looks does not count"
+        );
     }
-    for (misses, expected) in [(1, ClaimState::Verified), (2, ClaimState::Verified), (3, ClaimState::Lapsed)] {
+    for (misses, expected) in
+        [(1, ClaimState::Verified), (2, ClaimState::Verified), (3, ClaimState::Lapsed)]
+    {
         let claim = after(day).await;
         assert_eq!((claim.state, claim.misses), (expected, misses));
     }
     assert_eq!(firm.events("domain.lapsed").await.len(), 1);
-    assert_eq!(firm.engine.account("acme").await.unwrap().kind, AccountKind::Enterprise, "an alarm, and nothing else");
+    assert_eq!(
+        firm.engine.account("acme").await.unwrap().kind,
+        AccountKind::Enterprise,
+        "an alarm, and nothing else"
+    );
     assert!(!firm.engine.store.claimed_domains(claim.account).await.unwrap().is_empty());
-    let status = firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
-    assert!(status.attention.iter().any(|a| a.contains("has gone from DNS")), "{:?}", status.attention);
+    let status =
+        firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
+    assert!(
+        status.attention.iter().any(|a| a.contains("has gone from DNS")),
+        "{:?}",
+        status.attention
+    );
     names.publish(&claim);
     assert_eq!(after(day).await.state, ClaimState::Verified);
-    let verified: Vec<_> = firm.events("domain.verified").await.iter().map(|e| e["data"]["before"]["state"].clone()).collect();
+    let verified: Vec<_> = firm
+        .events("domain.verified")
+        .await
+        .iter()
+        .map(|e| e["data"]["before"]["state"].clone())
+        .collect();
     assert_eq!(verified[verified.len() - 2..], ["pending", "lapsed"]);
 }
 
@@ -243,10 +304,23 @@ async fn what_is_no_domain_of_anybodys_own_cannot_be_claimed() {
         "example.com.",
     ] {
         let refused = firm.engine.claim("acme", bad, &alice()).await;
-        assert!(matches!(refused, Err(rosterd::engine::EngineError::Invalid(_))), "{bad:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(rosterd::engine::EngineError::Invalid(_))),
+            "{bad:?}: {refused:?}"
+        );
     }
     for good in ["sub.example.com", "user.github.io", "EXAMPLE.net", "straße.example"] {
-        assert_eq!(firm.engine.claim("acme", good, &alice()).await.unwrap().state, ClaimState::Pending, "{good}");
+        assert_eq!(
+            firm.engine.claim("acme", good, &alice()).await.unwrap().state,
+            ClaimState::Pending,
+            "{good}"
+        );
     }
-    assert!(matches!(Resolver::At("127.0.0.1:1".parse().unwrap()).txt("x.example").await, Answer::None(_)), "no server, no answer");
+    assert!(
+        matches!(
+            Resolver::At("127.0.0.1:1".parse().unwrap()).txt("x.example").await,
+            Answer::None(_)
+        ),
+        "no server, no answer"
+    );
 }

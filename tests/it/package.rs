@@ -14,8 +14,15 @@ const ROSTERCTL: &str = env!("CARGO_BIN_EXE_rosterctl");
 
 /// What a program prints that succeeds.
 fn printed(program: &str, arguments: &[&str]) -> String {
-    let done = Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}; tests/lab/install has it"));
-    assert!(done.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    let done = Command::new(program)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|e| panic!("{program}: {e}; tests/lab/install has it"));
+    assert!(
+        done.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
     String::from_utf8(done.stdout).expect("UTF-8")
 }
 
@@ -35,7 +42,8 @@ fn complaints(checker: &str, arguments: &[&str], text: &str) -> String {
     let done = running.wait_with_output().expect("its answer");
     writing.join().expect("no panic").expect("it reads all");
     let said = [done.stdout, done.stderr].concat();
-    let status = if done.status.success() { String::new() } else { format!("{checker}: {}\n", done.status) };
+    let status =
+        if done.status.success() { String::new() } else { format!("{checker}: {}\n", done.status) };
     format!("{status}{}", String::from_utf8_lossy(&said))
 }
 
@@ -52,7 +60,10 @@ fn pages() -> [(&'static str, String); 3] {
 fn the_units_expose_little() {
     for unit in [UNIT, HOOKS_UNIT] {
         let said = printed("systemd-analyze", &["security", "--offline=yes", "--no-pager", unit]);
-        let level = said.rsplit_once(".service: ").and_then(|(_, rest)| rest.split_whitespace().next()).expect("a level");
+        let level = said
+            .rsplit_once(".service: ")
+            .and_then(|(_, rest)| rest.split_whitespace().next())
+            .expect("a level");
         assert!(level.parse::<f64>().expect("a number") <= 1.5, "{said}");
     }
 }
@@ -60,30 +71,51 @@ fn the_units_expose_little() {
 /// The values of a key in a unit file, in order.
 fn values(unit: &str, key: &str) -> Vec<String> {
     let text = std::fs::read_to_string(unit).unwrap();
-    text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned).collect()
+    text.lines()
+        .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn the_units_bound_what_they_may_take_of_the_machine() {
-    for (unit, key) in [(UNIT, "TasksMax"), (UNIT, "MemoryMax"), (HOOKS_UNIT, "TasksMax"), (HOOKS_UNIT, "MemoryMax")] {
+    for (unit, key) in [
+        (UNIT, "TasksMax"),
+        (UNIT, "MemoryMax"),
+        (HOOKS_UNIT, "TasksMax"),
+        (HOOKS_UNIT, "MemoryMax"),
+    ] {
         assert_eq!(values(unit, key).len(), 1, "{key} of {unit}");
     }
 }
 
 #[test]
 fn hooks_run_as_a_user_of_their_own_that_shares_no_group_with_the_daemon() {
-    let [daemon, hooks] = [UNIT, HOOKS_UNIT].map(|unit| (values(unit, "User"), values(unit, "Group")));
+    let [daemon, hooks] =
+        [UNIT, HOOKS_UNIT].map(|unit| (values(unit, "User"), values(unit, "Group")));
     assert_eq!(daemon, (vec!["rosterd".to_owned()], vec!["rosterd".to_owned()]));
     assert_eq!(hooks, (vec!["rosterd-hooks".to_owned()], vec!["rosterd-hooks".to_owned()]));
-    assert_eq!(values(HOOKS_UNIT, "SupplementaryGroups"), [""; 0], "the group rosterd reads the password");
-    let sysusers = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/rosterd.sysusers")).unwrap();
+    assert_eq!(
+        values(HOOKS_UNIT, "SupplementaryGroups"),
+        [""; 0],
+        "the group rosterd reads the password"
+    );
+    let sysusers =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/rosterd.sysusers"))
+            .unwrap();
     assert!(sysusers.lines().any(|line| line.starts_with("u rosterd-hooks ")), "{sysusers}");
-    assert!(!sysusers.lines().any(|line| line.starts_with("m ")), "no user is a member of another's group: {sysusers}");
+    assert!(
+        !sysusers.lines().any(|line| line.starts_with("m ")),
+        "no user is a member of another's group: {sysusers}"
+    );
     // Both sides know the same socket, and only the daemon may connect to it.
     let socket = values(HOOKS_SOCKET, "ListenStream").remove(0);
     assert!(values(UNIT, "ExecStart")[0].ends_with(&format!(" --hook-runner {socket}")));
     assert_eq!(
-        (values(HOOKS_SOCKET, "SocketUser").remove(0), values(HOOKS_SOCKET, "SocketMode").remove(0)),
+        (
+            values(HOOKS_SOCKET, "SocketUser").remove(0),
+            values(HOOKS_SOCKET, "SocketMode").remove(0)
+        ),
         ("rosterd".to_owned(), "0600".to_owned())
     );
     assert!(values(HOOKS_UNIT, "ExecStart")[0].ends_with(" hook-runner --user rosterd"));
@@ -93,10 +125,20 @@ fn hooks_run_as_a_user_of_their_own_that_shares_no_group_with_the_daemon() {
 fn the_unit_keeps_clear_of_what_is_known_to_break() {
     let unit = std::fs::read_to_string(UNIT).unwrap();
     let set: Vec<&str> = unit.lines().filter(|line| !line.starts_with('#')).collect();
-    let value = |key: &str| set.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default();
-    assert_eq!(value("PrivateUsers"), "", "every caller of the socket would be the same unknown user");
+    let value = |key: &str| {
+        set.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default()
+    };
+    assert_eq!(
+        value("PrivateUsers"),
+        "",
+        "every caller of the socket would be the same unknown user"
+    );
     assert_eq!(value("Type"), "notify", "systemd 252 does not know notify-reload");
-    assert_eq!(value("ExecReload"), "+/usr/bin/rosterctl reload", "it waits, and fails when the file has problems");
+    assert_eq!(
+        value("ExecReload"),
+        "+/usr/bin/rosterctl reload",
+        "it waits, and fails when the file has problems"
+    );
     assert_eq!(value("RestartPreventExitStatus"), "78");
     assert_ne!(value("WatchdogSec"), "");
 }
@@ -110,12 +152,20 @@ fn every_command_and_every_option_is_in_the_man_page() {
     let mut commands = 0;
     for noun in program.get_subcommands().filter(visible) {
         let verbs: Vec<_> = noun.get_subcommands().filter(visible).collect();
-        let named = verbs.iter().map(|verb| (format!("{} {}", noun.get_name(), verb.get_name()), *verb));
-        for (name, command) in named.chain(verbs.is_empty().then(|| (noun.get_name().to_owned(), noun))) {
+        let named =
+            verbs.iter().map(|verb| (format!("{} {}", noun.get_name(), verb.get_name()), *verb));
+        for (name, command) in
+            named.chain(verbs.is_empty().then(|| (noun.get_name().to_owned(), noun)))
+        {
             commands += 1;
-            let (_, rest) = page.split_once(&format!("fB{name}fR")).unwrap_or_else(|| panic!("{name} is not in the page"));
+            let (_, rest) = page
+                .split_once(&format!("fB{name}fR"))
+                .unwrap_or_else(|| panic!("{name} is not in the page"));
             let item = rest.split("\n.SS").next().unwrap_or_default();
-            for option in command.get_arguments().filter(|a| !a.is_global_set() && !a.is_hide_set() && a.get_id() != "help") {
+            for option in command
+                .get_arguments()
+                .filter(|a| !a.is_global_set() && !a.is_hide_set() && a.get_id() != "help")
+            {
                 assert!(item.contains(&option.to_string()), "{name}: {option} is not in the page");
             }
         }
@@ -129,15 +179,39 @@ fn the_man_pages_have_the_chapters_that_people_look_for() {
     let chapters: &[(&str, &[&str])] = &[
         (
             "rosterd.8",
-            &["NAME", "SYNOPSIS", "OPTIONS", "COMMANDS", "SIGNALS", "ENVIRONMENT", "FILES", "\"EXIT STATUS\"", "EXAMPLES", "\"SEE ALSO\""],
+            &[
+                "NAME",
+                "SYNOPSIS",
+                "OPTIONS",
+                "COMMANDS",
+                "SIGNALS",
+                "ENVIRONMENT",
+                "FILES",
+                "\"EXIT STATUS\"",
+                "EXAMPLES",
+                "\"SEE ALSO\"",
+            ],
         ),
         ("rosterd.toml.5", &["NAME", "\"SECTIONS AND KEYS\"", "\"SEE ALSO\""]),
-        ("rosterctl.1", &["NAME", "SYNOPSIS", "OPTIONS", "COMMANDS", "\"EXIT STATUS\"", "ENVIRONMENT", "FILES", "EXAMPLES"]),
+        (
+            "rosterctl.1",
+            &[
+                "NAME",
+                "SYNOPSIS",
+                "OPTIONS",
+                "COMMANDS",
+                "\"EXIT STATUS\"",
+                "ENVIRONMENT",
+                "FILES",
+                "EXAMPLES",
+            ],
+        ),
     ];
     for ((name, page), (of, wanted)) in pages().iter().zip(chapters) {
         assert_eq!(name, of);
         for chapter in *wanted {
-            let (plain, bare) = (format!("\n.SH {chapter}\n"), format!("\n.SH {}\n", chapter.trim_matches('"')));
+            let (plain, bare) =
+                (format!("\n.SH {chapter}\n"), format!("\n.SH {}\n", chapter.trim_matches('"')));
             assert!(page.contains(&plain) || page.contains(&bare), "{name} has no {chapter}");
         }
         let unfilled: Vec<&str> = page.lines().filter(|line| line.starts_with('@')).collect();
@@ -151,7 +225,10 @@ fn mandoc_and_groff_find_nothing_wrong_with_the_man_pages() {
     for (name, page) in pages() {
         let said = complaints("mandoc", &["-T", "lint", "-W", "warning"], &page);
         // A page belongs to a version, not to a day.
-        let said: String = said.lines().filter(|line| !line.contains("missing date") && !line.starts_with("mandoc: exit")).collect();
+        let said: String = said
+            .lines()
+            .filter(|line| !line.contains("missing date") && !line.starts_with("mandoc: exit"))
+            .collect();
         assert_eq!(said, "", "{name}");
         let said = complaints("groff", &["-Kutf8", "-man", "-Tutf8", "-ww", "-z"], &page);
         assert_eq!(said, "", "{name}");
@@ -161,7 +238,8 @@ fn mandoc_and_groff_find_nothing_wrong_with_the_man_pages() {
 #[test]
 #[ignore = "needs the lab: tests/run"]
 fn the_shells_understand_the_completions() {
-    let shells: [(&str, &[&str]); 3] = [("bash", &["-n"]), ("zsh", &["-n"]), ("fish", &["--no-execute"])];
+    let shells: [(&str, &[&str]); 3] =
+        [("bash", &["-n"]), ("zsh", &["-n"]), ("fish", &["--no-execute"])];
     for program in [ROSTERD, ROSTERCTL] {
         for (shell, check) in shells {
             let script = printed(program, &["completions", shell]);
@@ -169,8 +247,7 @@ fn the_shells_understand_the_completions() {
             assert_eq!(complaints(shell, check, &script), "", "{program} for {shell}");
         }
     }
-    let completed =
-        "source /dev/stdin; COMP_WORDS=(rosterctl held ap); COMP_CWORD=2; _rosterctl rosterctl ap held; echo \"${COMPREPLY[@]}\"";
+    let completed = "source /dev/stdin; COMP_WORDS=(rosterctl held ap); COMP_CWORD=2; _rosterctl rosterctl ap held; echo \"${COMPREPLY[@]}\"";
     let script = printed(ROSTERCTL, &["completions", "bash"]);
     assert_eq!(complaints("bash", &["-c", completed], &script), "approve\n");
 }

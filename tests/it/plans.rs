@@ -98,7 +98,10 @@ fn where_tombstones_are_visible_whoever_has_none_is_invisible_and_not_gone() {
     company.run(&seeing);
     company.later(GRACE_PERIOD);
     company.run(&seeing);
-    assert_eq!((company.status(2), company.waiting()), (Status::Active, vec!["p2@example.com suspend no-witness".to_owned()]));
+    assert_eq!(
+        (company.status(2), company.waiting()),
+        (Status::Active, vec!["p2@example.com suspend no-witness".to_owned()])
+    );
 }
 
 #[test]
@@ -111,7 +114,11 @@ fn an_organizational_unit_that_vanishes_is_one_held_event() {
     }
     assert_eq!(company.active(), 60);
     assert_eq!(company.held.len(), 20);
-    assert!(company.held.iter().all(|h| h.hold == HoldReason::NoWitness), "{:?}", company.waiting());
+    assert!(
+        company.held.iter().all(|h| h.hold == HoldReason::NoWitness),
+        "{:?}",
+        company.waiting()
+    );
     company.run(&NOTHING_LOST());
     assert_eq!((company.active(), company.held.len()), (60, 0));
 }
@@ -130,7 +137,11 @@ fn a_mass_event_is_held_and_the_few_who_are_disabled_go_through() {
     company.later(GRACE_PERIOD);
     company.run(&NOTHING_LOST());
     assert_eq!(company.active(), 87);
-    assert!(company.held.iter().all(|h| matches!(h.hold, HoldReason::Cluster | HoldReason::Limit)), "{:?}", company.waiting());
+    assert!(
+        company.held.iter().all(|h| matches!(h.hold, HoldReason::Cluster | HoldReason::Limit)),
+        "{:?}",
+        company.waiting()
+    );
     assert_eq!(company.held.len(), 30);
 }
 
@@ -170,13 +181,25 @@ fn an_operators_suspension_outlives_every_sync() {
         value: "left badly".into(),
         seen_at: company.now,
     };
-    let cause = Cause { reason: Reason::Operator, since: company.now, by: By::Operator("alice".into()), evidence };
-    company.users.get_mut(&id).expect("a user").apply(&ChangeKind::Suspend { cause, was_active: true }, Timestamp(0));
+    let cause = Cause {
+        reason: Reason::Operator,
+        since: company.now,
+        by: By::Operator("alice".into()),
+        evidence,
+    };
+    company
+        .users
+        .get_mut(&id)
+        .expect("a user")
+        .apply(&ChangeKind::Suspend { cause, was_active: true }, Timestamp(0));
     company.person(3).disabled = true;
     company.run(&NOTHING_LOST());
     company.person(3).disabled = false;
     company.run(&NOTHING_LOST());
-    assert_eq!(company.user(3).causes.iter().map(|c| c.reason).collect::<Vec<_>>(), [Reason::Operator]);
+    assert_eq!(
+        company.user(3).causes.iter().map(|c| c.reason).collect::<Vec<_>>(),
+        [Reason::Operator]
+    );
 }
 
 #[test]
@@ -190,7 +213,15 @@ fn addresses_can_be_swapped_and_passed_on_in_one_run() {
         company.person(n).proxies.clear();
     }
     company.run(&NOTHING_LOST());
-    let primary = |n| company.user(n).addresses.primary.as_ref().map(|a| a.as_str().to_owned()).unwrap_or_default();
+    let primary = |n| {
+        company
+            .user(n)
+            .addresses
+            .primary
+            .as_ref()
+            .map(|a| a.as_str().to_owned())
+            .unwrap_or_default()
+    };
     assert_eq!(
         [primary(1), primary(2), primary(3), primary(4)],
         ["p2@example.com", "p1@example.com", "fresh@example.com", "p3@example.com"]
@@ -204,9 +235,19 @@ fn an_address_is_never_taken_from_whoever_holds_it() {
     company.person(1).mail = "p2@example.com".into();
     company.person(1).name = "Renamed".into();
     company.run(&NOTHING_LOST());
-    assert_eq!(company.quarantined.iter().map(|q| q.reason).collect::<Vec<_>>(), [QuarantineReason::ContestedAddress]);
-    assert_eq!(company.user(1).addresses.primary.as_ref().map(|a| a.as_str()), Some("p1@example.com"));
-    assert_eq!(company.user(1).profile.display_name.as_deref(), Some("Renamed"), "the rest of the entry applies");
+    assert_eq!(
+        company.quarantined.iter().map(|q| q.reason).collect::<Vec<_>>(),
+        [QuarantineReason::ContestedAddress]
+    );
+    assert_eq!(
+        company.user(1).addresses.primary.as_ref().map(|a| a.as_str()),
+        Some("p1@example.com")
+    );
+    assert_eq!(
+        company.user(1).profile.display_name.as_deref(),
+        Some("Renamed"),
+        "the rest of the entry applies"
+    );
     company.person(1).disabled = true;
     company.run(&NOTHING_LOST());
     assert_eq!(company.status(1), Status::Suspended, "quarantine never keeps a leaver active");
@@ -235,7 +276,10 @@ fn a_protected_person_is_never_suspended_unasked() {
     company.protected.insert(guid(1));
     company.person(1).disabled = true;
     company.run(&NOTHING_LOST());
-    assert_eq!((company.status(1), company.waiting()), (Status::Active, vec!["p1@example.com suspend protected".to_owned()]));
+    assert_eq!(
+        (company.status(1), company.waiting()),
+        (Status::Active, vec!["p1@example.com suspend protected".to_owned()])
+    );
     company.approve_all(&NOTHING_LOST());
     assert_eq!(company.status(1), Status::Suspended);
 }
@@ -248,7 +292,10 @@ fn moving_out_of_scope_suspends_after_a_recheck_with_the_place_as_evidence() {
     company.later(GRACE_PERIOD);
     company.run(&NOTHING_LOST());
     let cause = company.user(1).causes.weightiest().expect("a cause").clone();
-    assert_eq!((cause.reason, cause.evidence.attribute.as_str()), (Reason::OutOfScope, "distinguishedName"));
+    assert_eq!(
+        (cause.reason, cause.evidence.attribute.as_str()),
+        (Reason::OutOfScope, "distinguishedName")
+    );
 }
 
 #[test]
@@ -269,7 +316,10 @@ fn a_mailbox_that_moves_to_an_unclaimed_domain_keeps_its_user() {
     company.person(1).mail = "p1@elsewhere.example".into();
     company.run(&NOTHING_LOST());
     assert_eq!(company.status(1), Status::Active);
-    assert_eq!(company.quarantined.iter().map(|q| q.reason).collect::<Vec<_>>(), [QuarantineReason::UnclaimedDomain]);
+    assert_eq!(
+        company.quarantined.iter().map(|q| q.reason).collect::<Vec<_>>(),
+        [QuarantineReason::UnclaimedDomain]
+    );
 }
 
 #[test]
@@ -277,11 +327,21 @@ fn secondary_addresses_are_those_of_claimed_domains() {
     let mut company = Company::of(3);
     company.person(0).proxies.push("smtp:p0@unclaimed.example".into());
     company.run(&NOTHING_LOST());
-    assert_eq!(company.user(0).addresses.secondary.iter().map(|a| a.as_str().to_owned()).collect::<Vec<_>>(), ["alias0@example.org"]);
+    assert_eq!(
+        company
+            .user(0)
+            .addresses
+            .secondary
+            .iter()
+            .map(|a| a.as_str().to_owned())
+            .collect::<Vec<_>>(),
+        ["alias0@example.org"]
+    );
 }
 
 #[test]
-fn an_unmanaged_user_is_linked_when_the_directory_shows_the_address_and_suspended_at_once_if_it_is_disabled() {
+fn an_unmanaged_user_is_linked_when_the_directory_shows_the_address_and_suspended_at_once_if_it_is_disabled()
+ {
     for disabled in [false, true] {
         let mut company = Company::of(10);
         company.unmanaged("p3@example.com");
@@ -294,7 +354,11 @@ fn an_unmanaged_user_is_linked_when_the_directory_shows_the_address_and_suspende
 
 #[test]
 fn people_without_a_group_are_what_the_configuration_says() {
-    let table = [(WithoutGroup::Suspend, None), (WithoutGroup::Keep, Some(Tier::Pro)), (WithoutGroup::Basic, Some(Tier::Basic))];
+    let table = [
+        (WithoutGroup::Suspend, None),
+        (WithoutGroup::Keep, Some(Tier::Pro)),
+        (WithoutGroup::Basic, Some(Tier::Basic)),
+    ];
     for (without, tier) in table {
         let mut company = Company::running(60);
         company.without = without;
@@ -306,7 +370,11 @@ fn people_without_a_group_are_what_the_configuration_says() {
             company.run(&NOTHING_LOST());
             company.later(GRACE_PERIOD);
         }
-        assert_eq!((company.status(0) == Status::Active).then(|| company.user(0).tier), tier, "{without:?}");
+        assert_eq!(
+            (company.status(0) == Status::Active).then(|| company.user(0).tier),
+            tier,
+            "{without:?}"
+        );
     }
 }
 
@@ -320,8 +388,13 @@ fn an_operator_who_overrules_absence_is_not_overruled_until_the_directory_change
         company.later(GRACE_PERIOD);
     }
     let lifted: Vec<Cause> = company.user(1).causes.iter().cloned().collect();
-    let (before, after) = (BTreeSet::new(), lifted.iter().map(|c| Override::Reason(c.reason)).collect());
-    let lift = ChangeKind::Reactivate { lifted: lifted.into(), remaining: BTreeSet::new(), evidence: Vec::new() };
+    let (before, after) =
+        (BTreeSet::new(), lifted.iter().map(|c| Override::Reason(c.reason)).collect());
+    let lift = ChangeKind::Reactivate {
+        lifted: lifted.into(),
+        remaining: BTreeSet::new(),
+        evidence: Vec::new(),
+    };
     for kind in [lift, ChangeKind::Override { before, after }] {
         company.users.get_mut(&id).unwrap().apply(&kind, Timestamp(0));
     }

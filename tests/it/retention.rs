@@ -43,7 +43,8 @@ async fn nothing_is_forgotten_unasked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn addresses_of_the_deleted_are_freed_and_nobody_elses() {
-    let (firm, ids) = leaving(Retention { release_address_after: Some(DAY * 90), ..Retention::default() }).await;
+    let (firm, ids) =
+        leaving(Retention { release_address_after: Some(DAY * 90), ..Retention::default() }).await;
     let address = firm.user(&ids[1]).await.addresses.primary.unwrap();
     firm.later(DAY * 89);
     assert_eq!(firm.engine.retain().await.unwrap().freed, 0);
@@ -52,13 +53,18 @@ async fn addresses_of_the_deleted_are_freed_and_nobody_elses() {
     assert_eq!(firm.engine.retain().await.unwrap().freed, 0, "once");
     assert!(firm.user(&ids[1]).await.addresses.primary.is_none());
     assert!(firm.user(&ids[0]).await.addresses.primary.is_some(), "who is disabled may come back");
-    firm.sim.edit(|ad| ad.add_person(adsim::NewPerson::new("next").mail(address.as_str()).member_of(adsim::names::PRO)));
+    firm.sim.edit(|ad| {
+        ad.add_person(
+            adsim::NewPerson::new("next").mail(address.as_str()).member_of(adsim::names::PRO),
+        )
+    });
     assert_eq!(firm.sync().await.counts.create, 1, "somebody new has it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_suspended_are_removed_but_for_those_whom_an_operator_keeps_out() {
-    let (firm, ids) = leaving(Retention { remove_after: Some(DAY * 365), ..Retention::default() }).await;
+    let (firm, ids) =
+        leaving(Retention { remove_after: Some(DAY * 365), ..Retention::default() }).await;
     let gone = firm.user(&ids[0]).await;
     let (mail, dn) = (gone.addresses.primary.unwrap(), gone.link.unwrap().dn);
     firm.later(DAY * 366);
@@ -68,7 +74,11 @@ async fn the_suspended_are_removed_but_for_those_whom_an_operator_keeps_out() {
     }
     let told = firm.events("user.removed").await;
     assert_eq!(told.len(), 2);
-    assert_eq!(told[0]["data"]["before"], serde_json::json!({ "status": "suspended" }), "nothing of them is told again");
+    assert_eq!(
+        told[0]["data"]["before"],
+        serde_json::json!({ "status": "suspended" }),
+        "nothing of them is told again"
+    );
     assert_eq!(told[0]["data"]["actor"], "rosterd");
     let written = firm.engine.store.runs(None, 100).await.unwrap();
     for run in written {
@@ -96,12 +106,28 @@ async fn the_log_begins_later_goes_on_without_a_gap_and_proves_itself_from_there
     assert_eq!(gone, early.seq);
     assert_eq!(store.event_count().await.unwrap(), early.seq, "its count goes on");
     firm.engine.suspend(&ids[4], "", &alice()).await.unwrap();
-    let listed = store.events(&rosterd::store::EventFilter { after: Some(0), limit: 10, ..Default::default() }).await.unwrap();
+    let listed = store
+        .events(&rosterd::store::EventFilter { after: Some(0), limit: 10, ..Default::default() })
+        .await
+        .unwrap();
     assert_eq!(listed.iter().map(|e| e.seq).collect::<Vec<_>>(), [early.seq + 1]);
-    assert_eq!(store.verify_events(Some(early)).await.unwrap().map(|head| head.seq), Ok(early.seq + 1), "the noted head is its beginning");
+    assert_eq!(
+        store.verify_events(Some(early)).await.unwrap().map(|head| head.seq),
+        Ok(early.seq + 1),
+        "the noted head is its beginning"
+    );
     let older = rosterd::store::LogHead { seq: early.seq - 1, ..early };
-    assert!(store.verify_events(Some(older)).await.unwrap().is_err_and(|broken| broken.finding.contains("note a newer one")));
+    assert!(
+        store
+            .verify_events(Some(older))
+            .await
+            .unwrap()
+            .is_err_and(|broken| broken.finding.contains("note a newer one"))
+    );
     let first = store.runs(Some("corp"), 100).await.unwrap().pop().unwrap();
-    assert!(store.run_changes(first.id, 10).await.unwrap().is_empty(), "what old runs changed is forgotten with it");
+    assert!(
+        store.run_changes(first.id, 10).await.unwrap().is_empty(),
+        "what old runs changed is forgotten with it"
+    );
     assert_eq!(firm.sync().await.error, None);
 }

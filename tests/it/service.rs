@@ -24,7 +24,9 @@ pub(crate) struct Site {
 
 /// What every one of these daemons is told; `more` stands before the directory, `directory` are keys of it.
 pub(crate) fn configuration(sim: &Sim, folder: &Path, more: &str, directory: &str) -> String {
-    let keys = format!("timeouts = {{ connect = \"2s\", operation = \"5s\", run = \"30s\" }}\n{directory}");
+    let keys = format!(
+        "timeouts = {{ connect = \"2s\", operation = \"5s\", run = \"30s\" }}\n{directory}"
+    );
     Directory::of(sim, folder).configuration(folder, more, &keys)
 }
 
@@ -40,7 +42,11 @@ impl Site {
         let sim = runtime.block_on(sim.start()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         folder::write_files(folder.path(), &sim.ca_pem(), &sim.service_password());
-        std::fs::write(folder.path().join("rosterd.toml"), configuration(&sim, folder.path(), more, "")).unwrap();
+        std::fs::write(
+            folder.path().join("rosterd.toml"),
+            configuration(&sim, folder.path(), more, ""),
+        )
+        .unwrap();
         let mut command = Daemon::command(folder.path());
         adapt(&sim, &mut command);
         Self { daemon: Daemon::start_as(folder.path(), command), sim, runtime, folder }
@@ -77,7 +83,12 @@ impl Site {
 }
 
 fn outcome(reloaded: &Value) -> Vec<(&str, &str)> {
-    reloaded["directories"].as_array().unwrap().iter().map(|d| (d["name"].as_str().unwrap(), d["outcome"].as_str().unwrap())).collect()
+    reloaded["directories"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| (d["name"].as_str().unwrap(), d["outcome"].as_str().unwrap()))
+        .collect()
 }
 
 #[test]
@@ -90,11 +101,19 @@ fn a_reload_says_what_it_means_for_each_directory() {
     let next = site.status()["next_run"].as_str().unwrap().to_owned();
     assert!(next.ends_with(":00:00.000Z") || next.ends_with(":00:00Z"), "{next}");
 
-    site.configure("[schedule]\ntimezone = \"Europe/Berlin\"", "schedule = \"@hourly\"\nexclude = [\"nobody@example.com\"]");
+    site.configure(
+        "[schedule]\ntimezone = \"Europe/Berlin\"",
+        "schedule = \"@hourly\"\nexclude = [\"nobody@example.com\"]",
+    );
     assert_eq!(outcome(&site.done("reload")), [("corp", "rescoped")]);
 
     let file = configuration(&site.sim, site.folder.path(), "", "");
-    let second = file.split("[[directory]]").nth(1).unwrap().replace("\"corp\"", "\"branch\"").replace("\"acme\"", "\"branch\"");
+    let second = file
+        .split("[[directory]]")
+        .nth(1)
+        .unwrap()
+        .replace("\"corp\"", "\"branch\"")
+        .replace("\"acme\"", "\"branch\"");
     site.write(&format!("{file}\n[[directory]]{second}"));
     assert_eq!(outcome(&site.done("reload")), [("branch", "added"), ("corp", "rescoped")]);
     until("the new directory is read", || {
@@ -117,7 +136,12 @@ fn a_configuration_with_problems_changes_nothing_and_all_of_them_are_told() {
     let (code, problem) = site.daemon.ctl("reload");
     assert_eq!((code, &problem["status"]), (1, &Value::from(422)), "{problem:#}");
     let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.lines().count() == 3 && detail.contains("\"soon\"") && detail.contains("rosterd.toml:11:"), "{detail}");
+    assert!(
+        detail.lines().count() == 3
+            && detail.contains("\"soon\"")
+            && detail.contains("rosterd.toml:11:"),
+        "{detail}"
+    );
     assert_eq!(site.status()["state"], "ok");
 
     site.write("[[directory]]\nname = ");
@@ -129,7 +153,10 @@ fn a_configuration_with_problems_changes_nothing_and_all_of_them_are_told() {
     site.configure("", "");
     std::fs::write(site.folder.path().join("password"), "").unwrap();
     let (code, problem) = site.daemon.ctl("reload");
-    assert!(code == 1 && problem["detail"].as_str().unwrap().contains("password"), "an empty secret: {problem:#}");
+    assert!(
+        code == 1 && problem["detail"].as_str().unwrap().contains("password"),
+        "an empty secret: {problem:#}"
+    );
 }
 
 #[test]
@@ -137,23 +164,32 @@ fn a_narrower_scope_only_plans_after_a_reload_and_who_is_seen_disabled_is_suspen
     let site = Site::running();
     let active = site.active();
     let engineering = site.sim.look(|ad| ad.dn("Engineering").clone());
-    let disabled = site.done("user list --status active")["users"][0]["directory"]["dn"].as_str().unwrap().to_owned();
+    let disabled = site.done("user list --status active")["users"][0]["directory"]["dn"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     site.sim.edit(|ad| ad.disable(disabled.as_str()));
     let root = site.sim.root_dn();
     let file = configuration(&site.sim, site.folder.path(), "[safety]\ngrace-period = \"0s\"", "");
     site.write(&file.replace(&format!("[\"{root}\"]"), &format!("[\"{engineering}\"]")));
     assert_eq!(outcome(&site.done("reload")), [("corp", "rescoped")]);
-    let status = until("the run after the reload", || Some(site.status()).filter(|s| s["held"].as_u64() > Some(0)));
+    let status = until("the run after the reload", || {
+        Some(site.status()).filter(|s| s["held"].as_u64() > Some(0))
+    });
     assert_eq!(status["users"]["active"].as_u64().unwrap(), active - 1, "{status:#}");
 }
 
 #[test]
 fn a_run_under_way_is_given_up_when_its_directory_is_configured_anew() {
     let site = Site::running();
-    let disabled = site.done("user list --status active")["users"][0]["directory"]["dn"].as_str().unwrap().to_owned();
+    let disabled = site.done("user list --status active")["users"][0]["directory"]["dn"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     site.sim.edit(|ad| ad.disable(disabled.as_str()));
     site.sim.faults().push(Fault::new(When::page(1), What::Stall));
-    let mut waiting = site.daemon.client("sync corp").stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut waiting =
+        site.daemon.client("sync corp").stdout(std::process::Stdio::piped()).spawn().unwrap();
     until("the run waits for an answer", || (site.sim.faults().fired() > 0).then_some(()));
     site.configure("", "mode = \"plan-only\"");
     site.done("reload");
@@ -164,7 +200,8 @@ fn a_run_under_way_is_given_up_when_its_directory_is_configured_anew() {
         runs.as_array().unwrap().iter().find(|r| r["state"] == "cancelled").cloned()
     });
     assert!(given_up["error"].as_str().unwrap().contains("reloaded"), "{given_up:#}");
-    let status = until("the next run only plans", || Some(site.status()).filter(|s| s["held"] == 1));
+    let status =
+        until("the next run only plans", || Some(site.status()).filter(|s| s["held"] == 1));
     assert_eq!(status["state"], "plan-only");
 }
 
@@ -173,7 +210,10 @@ fn what_only_a_restart_can_change_is_said() {
     let site = Site::running();
     let file = configuration(&site.sim, site.folder.path(), "", "");
     site.write(&file.replace("rosterd.db", "other.db").replace("control.sock", "other.sock"));
-    assert_eq!(site.done("reload")["needs_restart"], serde_json::json!(["store.url", "control.socket"]));
+    assert_eq!(
+        site.done("reload")["needs_restart"],
+        serde_json::json!(["store.url", "control.socket"])
+    );
 }
 
 #[test]
@@ -183,7 +223,9 @@ fn sighup_reloads_and_sigterm_ends_within_seconds_and_both_say_who_sent_them() {
     site.daemon.signal(Signal::SIGHUP);
     let own = format!("process {}", std::process::id());
     until("the reload is logged", || site.daemon.log().contains("SIGHUP").then_some(()));
-    until("it is in force", || site.status()["next_run"].as_str().filter(|at| at.contains("T00:00:00")).map(drop));
+    until("it is in force", || {
+        site.status()["next_run"].as_str().filter(|at| at.contains("T00:00:00")).map(drop)
+    });
     assert!(site.daemon.log().contains(&own), "{}", site.daemon.log());
     let by = format!("SIGHUP from {own} of uid {}", nix::unistd::getuid());
     until("it is an event", || {
@@ -203,10 +245,25 @@ fn a_backup_of_a_live_store_is_whole_and_a_store_restored_from_it_only_plans_at_
     let copy = site.folder.path().join("copy.db");
     let said = site.done(&format!("backup {}", copy.display()));
     assert_eq!(said["bytes"].as_u64().unwrap(), std::fs::metadata(&copy).unwrap().len());
-    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&copy).unwrap().permissions()) & 0o777, 0o600);
-    assert_eq!(site.daemon.ctl(&format!("backup {}", copy.display())).0, 2, "what is there is not overwritten");
-    let beside: Vec<_> = std::fs::read_dir(site.folder.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
-    assert!(!beside.iter().any(|f| f.to_string_lossy().contains("backup-") || f.to_string_lossy().ends_with(".part")), "{beside:?}");
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&copy).unwrap().permissions())
+            & 0o777,
+        0o600
+    );
+    assert_eq!(
+        site.daemon.ctl(&format!("backup {}", copy.display())).0,
+        2,
+        "what is there is not overwritten"
+    );
+    let beside: Vec<_> =
+        std::fs::read_dir(site.folder.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
+    assert!(
+        !beside
+            .iter()
+            .any(|f| f.to_string_lossy().contains("backup-")
+                || f.to_string_lossy().ends_with(".part")),
+        "{beside:?}"
+    );
 
     // After the backup everything but one person goes through the day: somebody is disabled, and many lose their group.
     let users = site.done("user list --status active")["users"].as_array().unwrap().clone();
@@ -222,8 +279,13 @@ fn a_backup_of_a_live_store_is_whole_and_a_store_restored_from_it_only_plans_at_
         ad.set(dn(1).as_str(), "displayName", "Somebody Else");
     });
     site.daemon = Daemon::start(site.folder.path());
-    let status = until("the first run only plans", || Some(site.status()).filter(|s| s["attention"].to_string().contains("restored")));
-    assert_eq!(status["users"]["suspended"], 1, "who is seen disabled is suspended all the same: {status:#}");
+    let status = until("the first run only plans", || {
+        Some(site.status()).filter(|s| s["attention"].to_string().contains("restored"))
+    });
+    assert_eq!(
+        status["users"]["suspended"], 1,
+        "who is seen disabled is suspended all the same: {status:#}"
+    );
     let held = site.done("held list")["held"][0]["id"].as_str().unwrap().to_owned();
     site.done(&format!("held approve {held}"));
     assert_eq!(site.done("sync corp")["held"], 0);
@@ -261,7 +323,10 @@ fn a_damaged_store_or_one_of_a_newer_version_is_refused_and_left_as_it_is() {
     std::fs::write(&file, b"this is no database, and rosterd must not make one of it").unwrap();
     let said = refusal(site.folder.path());
     assert!(said.contains("damaged") && said.contains("backup"), "{said}");
-    assert_eq!(std::fs::read(&file).unwrap(), b"this is no database, and rosterd must not make one of it");
+    assert_eq!(
+        std::fs::read(&file).unwrap(),
+        b"this is no database, and rosterd must not make one of it"
+    );
 
     std::fs::write(&file, &good).unwrap();
     site.daemon = Daemon::start(site.folder.path());
@@ -276,7 +341,10 @@ fn a_full_disk_is_told_and_what_was_there_stays_and_the_next_run_does_the_rest()
     let file = site.folder.path().join("rosterd.db");
     let users = site.done("user list --status active")["users"].as_array().unwrap().clone();
     let pid = site.daemon.pid();
-    let length = std::fs::metadata(&file).unwrap().len().max(std::fs::metadata(file.with_extension("db-wal")).unwrap().len());
+    let length = std::fs::metadata(&file)
+        .unwrap()
+        .len()
+        .max(std::fs::metadata(file.with_extension("db-wal")).unwrap().len());
     site.sim.edit(|ad| ad.disable(users[0]["directory"]["dn"].as_str().unwrap()));
     prlimit(pid, length);
     let (code, problem) = site.daemon.ctl("sync corp");
@@ -290,6 +358,9 @@ fn a_full_disk_is_told_and_what_was_there_stays_and_the_next_run_does_the_rest()
 /// Sets how long the files of a process may become.
 fn prlimit(pid: u32, length: u64) {
     let length = if length == u64::MAX { "unlimited".to_owned() } else { length.to_string() };
-    let done = Command::new("prlimit").arg(format!("--pid={pid}")).arg(format!("--fsize={length}:unlimited")).status();
+    let done = Command::new("prlimit")
+        .arg(format!("--pid={pid}"))
+        .arg(format!("--fsize={length}:unlimited"))
+        .status();
     assert!(done.unwrap().success());
 }

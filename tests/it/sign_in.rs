@@ -34,7 +34,12 @@ impl Firm {
 
     /// The binds in ann's name.
     fn anns_binds(&self) -> usize {
-        self.sim.log().binds().iter().filter(|(name, _)| name.to_lowercase().contains("ann")).count()
+        self.sim
+            .log()
+            .binds()
+            .iter()
+            .filter(|(name, _)| name.to_lowercase().contains("ann"))
+            .count()
     }
 }
 
@@ -51,7 +56,11 @@ async fn a_managed_user_signs_in_with_the_directorys_password_and_no_other_way()
     assert_eq!(firm.anns_binds(), 1);
     assert_eq!(denied(&firm.ann("wrong").await), Some(Denied::Credentials));
     let external = firm.sign_in("ann@example.com", None).await;
-    assert_eq!(denied(&external), Some(Denied::Credentials), "a managed user never takes the external path");
+    assert_eq!(
+        denied(&external),
+        Some(Denied::Credentials),
+        "a managed user never takes the external path"
+    );
     for (who, password) in [("new@example.com", Some("x")), ("new@example.com", None)] {
         assert_eq!(
             denied(&firm.sign_in(who, password).await),
@@ -61,11 +70,22 @@ async fn a_managed_user_signs_in_with_the_directorys_password_and_no_other_way()
     }
     let before = firm.anns_binds();
     let silent = SignIn { address: "ann@example.com".into(), password: None, is_external: false };
-    for empty in [silent, SignIn { address: "ann@example.com".into(), password: Some(String::new().into()), is_external: false }] {
+    for empty in [
+        silent,
+        SignIn {
+            address: "ann@example.com".into(),
+            password: Some(String::new().into()),
+            is_external: false,
+        },
+    ] {
         let decision = firm.engine.sign_in(empty, &alice()).await.unwrap();
         assert_eq!(denied(&decision), Some(Denied::Credentials));
     }
-    assert_eq!(firm.anns_binds(), before, "an empty password is not AD's to judge: it would say yes, to nobody");
+    assert_eq!(
+        firm.anns_binds(),
+        before,
+        "an empty password is not AD's to judge: it would say yes, to nobody"
+    );
     assert_eq!(firm.events("user.registered").await.len(), 1);
 }
 
@@ -81,7 +101,11 @@ async fn who_is_suspended_or_has_expired_is_denied_without_asking_ad() {
     firm.sync().await;
     firm.sim.clear_log();
     firm.clock.advance(Duration::from_hours(25));
-    assert_eq!(denied(&firm.ann(&right).await), Some(Denied::Credentials), "stored, and passed, before any run has seen it");
+    assert_eq!(
+        denied(&firm.ann(&right).await),
+        Some(Denied::Credentials),
+        "stored, and passed, before any run has seen it"
+    );
     assert_eq!(firm.anns_binds(), 0);
 }
 
@@ -91,7 +115,10 @@ async fn nobody_can_lock_somebody_out_of_ad_through_us_not_even_with_a_restart()
     let right = firm.sim.default_password();
     let many = (0..20).map(|_| firm.ann("wrong"));
     let all = futures_util::future::join_all(many).await;
-    assert!(all.iter().all(|d| denied(d) == Some(Denied::Credentials)), "at once or one after the other: {all:?}");
+    assert!(
+        all.iter().all(|d| denied(d) == Some(Denied::Credentials)),
+        "at once or one after the other: {all:?}"
+    );
     let binds = firm.anns_binds();
     assert_eq!(binds, 3, "AD counts no more than that");
     assert_eq!(denied(&firm.ann(&right).await), Some(Denied::Credentials));
@@ -100,13 +127,28 @@ async fn nobody_can_lock_somebody_out_of_ad_through_us_not_even_with_a_restart()
     let configs = was.directories.values().map(|d| d.config.clone()).collect();
     let stop = tokio_util::sync::CancellationToken::new();
     let store = std::sync::Arc::clone(&firm.engine.store);
-    let again = std::sync::Arc::new(rosterd::engine::Engine::new(store, firm.clock.clone(), configs, was.rules.clone(), stop));
-    let who = || SignIn { address: "ann@example.com".into(), password: Some(right.clone().into()), is_external: false };
+    let again = std::sync::Arc::new(rosterd::engine::Engine::new(
+        store,
+        firm.clock.clone(),
+        configs,
+        was.rules.clone(),
+        stop,
+    ));
+    let who = || SignIn {
+        address: "ann@example.com".into(),
+        password: Some(right.clone().into()),
+        is_external: false,
+    };
     assert_eq!(denied(&again.sign_in(who(), &alice()).await.unwrap()), Some(Denied::Credentials));
     firm.later(Duration::from_mins(16));
     assert!(matches!(again.sign_in(who(), &alice()).await.unwrap(), Decision::Allow { .. }));
     assert_eq!(
-        denied(&again.sign_in(SignIn { password: Some("wrong".into()), ..who() }, &alice()).await.unwrap()),
+        denied(
+            &again
+                .sign_in(SignIn { password: Some("wrong".into()), ..who() }, &alice())
+                .await
+                .unwrap()
+        ),
         Some(Denied::Credentials)
     );
 }
@@ -134,8 +176,16 @@ async fn what_ad_says_beside_a_right_password_is_denied_and_a_leaver_is_looked_a
     for code in ["530", "531", "532", "773", "775"] {
         let firm = with_ann().await;
         firm.sim.faults().push(Fault::new(When::Bind, What::BindRefused(code)));
-        assert_eq!(denied(&firm.ann("right").await), Some(Denied::Credentials), "{code} is not told apart to the caller");
-        assert_eq!(firm.user("ann@example.com").await.status(), Status::Active, "{code} is no reason to suspend");
+        assert_eq!(
+            denied(&firm.ann("right").await),
+            Some(Denied::Credentials),
+            "{code} is not told apart to the caller"
+        );
+        assert_eq!(
+            firm.user("ann@example.com").await.status(),
+            Status::Active,
+            "{code} is no reason to suspend"
+        );
     }
     let firm = with_ann().await;
     let right = firm.sim.default_password();
@@ -153,7 +203,8 @@ async fn what_ad_says_beside_a_right_password_is_denied_and_a_leaver_is_looked_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_was_renamed_since_the_last_run_signs_in_and_nobody_signs_in_as_somebody_elses_successor() {
+async fn who_was_renamed_since_the_last_run_signs_in_and_nobody_signs_in_as_somebody_elses_successor()
+ {
     let firm = with_ann().await;
     let right = firm.sim.default_password();
     let ann = firm.user("ann@example.com").await;
@@ -173,10 +224,22 @@ async fn who_was_renamed_since_the_last_run_signs_in_and_nobody_signs_in_as_some
 async fn whatever_is_no_address_is_nobodys_and_nothing_of_it_reaches_ad() {
     let firm = with_ann().await;
     let long = format!("{}@example.com", "a".repeat(900_000));
-    let abuses = ["", "*", "*)(mail=*", "ann@example.com)(cn=*", "ann\0@example.com", "аnn@example.com", "ann@exаmple.com", &long];
+    let abuses = [
+        "",
+        "*",
+        "*)(mail=*",
+        "ann@example.com)(cn=*",
+        "ann\0@example.com",
+        "аnn@example.com",
+        "ann@exаmple.com",
+        &long,
+    ];
     for address in abuses {
         let decision = firm.sign_in(address, Some("x")).await;
-        assert!(matches!(decision, Decision::Deny(Denied::Credentials) | Decision::Redirect), "{address:.40}: {decision:?}");
+        assert!(
+            matches!(decision, Decision::Deny(Denied::Credentials) | Decision::Redirect),
+            "{address:.40}: {decision:?}"
+        );
     }
     assert!(firm.sim.log().binds().is_empty(), "{:?}", firm.sim.log().binds());
 }
@@ -186,7 +249,10 @@ async fn people_sign_in_while_everybody_is_read() {
     let firm = Firm::running(60, |_| {}).await;
     let right = firm.sim.default_password();
     let who = firm.users().await[0].addresses.primary.clone().unwrap().to_string();
-    let slow = Fault::new(When::search().containing("objectCategory=person"), What::Delay(Duration::from_secs(2)));
+    let slow = Fault::new(
+        When::search().containing("objectCategory=person"),
+        What::Delay(Duration::from_secs(2)),
+    );
     firm.sim.faults().push(slow);
     let mut progress = firm.engine.directory("corp").unwrap().progress();
     let signed_in = async {

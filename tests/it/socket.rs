@@ -46,8 +46,16 @@ impl Drop for Office {
 async fn reloads(mut asked: mpsc::Receiver<Ask>) {
     let mut is_well = true;
     while let Some(Ask { by: _, asked: _, answer }) = asked.recv().await {
-        let well = Reloaded { directories: BTreeMap::new(), hooks: BTreeMap::new(), needs_restart: vec!["store.url"] };
-        let _ = answer.send(if is_well { Ok(well) } else { Err("rosterd.toml:3: one problem\nrosterd.toml:5: another".to_owned()) });
+        let well = Reloaded {
+            directories: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+            needs_restart: vec!["store.url"],
+        };
+        let _ = answer.send(if is_well {
+            Ok(well)
+        } else {
+            Err("rosterd.toml:3: one problem\nrosterd.toml:5: another".to_owned())
+        });
         is_well = !is_well;
     }
 }
@@ -78,14 +86,30 @@ impl Office {
         let stop = CancellationToken::new();
         let (reloader, asked) = Reloader::new();
         tokio::spawn(reloads(asked));
-        tokio::spawn(serve(listening, Arc::clone(&firm.engine), Arc::new(Callers::new(&settings)), reloader, stop.clone()));
+        tokio::spawn(serve(
+            listening,
+            Arc::clone(&firm.engine),
+            Arc::new(Callers::new(&settings)),
+            reloader,
+            stop.clone(),
+        ));
         let http = rosterd::control::client::Client::builder(&socket).build().unwrap();
         let document = http.get("http://rosterd/v1/openapi.json").send().await.unwrap();
         assert_eq!(document.headers()["content-type"], "application/json");
         let document = document.json().await.unwrap();
         let me = nix::unistd::geteuid();
-        let me = nix::unistd::User::from_uid(me).unwrap().map_or_else(|| format!("uid:{me}"), |user| user.name);
-        Self { firm, me, socket, http, stop, document, seen: BTreeSet::from(["get /v1/openapi.json 200".to_owned()]) }
+        let me = nix::unistd::User::from_uid(me)
+            .unwrap()
+            .map_or_else(|| format!("uid:{me}"), |user| user.name);
+        Self {
+            firm,
+            me,
+            socket,
+            http,
+            stop,
+            document,
+            seen: BTreeSet::from(["get /v1/openapi.json 200".to_owned()]),
+        }
     }
 
     /// The path of the document that is meant; what is spelled out goes before what stands for anything.
@@ -93,10 +117,19 @@ impl Office {
         let wanted: Vec<&str> = path.split('/').collect();
         let fits = |template: &&String| {
             let parts: Vec<&str> = template.split('/').collect();
-            parts.len() == wanted.len() && parts.iter().zip(&wanted).all(|(part, word)| part.starts_with('{') || part == word)
+            parts.len() == wanted.len()
+                && parts
+                    .iter()
+                    .zip(&wanted)
+                    .all(|(part, word)| part.starts_with('{') || part == word)
         };
         let paths = self.document["paths"].as_object().unwrap();
-        paths.keys().filter(fits).min_by_key(|t| t.matches('{').count()).unwrap_or_else(|| panic!("{path} is not documented")).clone()
+        paths
+            .keys()
+            .filter(fits)
+            .min_by_key(|t| t.matches('{').count())
+            .unwrap_or_else(|| panic!("{path} is not documented"))
+            .clone()
     }
 
     /// Whether the document is one of this schema.
@@ -104,7 +137,10 @@ impl Office {
         let mut whole = schema.clone();
         whole["components"] = self.document["components"].clone();
         let validator = jsonschema::validator_for(&whole).unwrap();
-        let wrong: Vec<String> = validator.iter_errors(document).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        let wrong: Vec<String> = validator
+            .iter_errors(document)
+            .map(|e| format!("{}: {e}", e.instance_path()))
+            .collect();
         assert!(wrong.is_empty(), "{what} is not as documented: {wrong:#?}\n{document:#}");
     }
 
@@ -114,11 +150,17 @@ impl Office {
         let template = self.template(url.split('?').next().unwrap());
         let operation = &self.document["paths"][&template][method];
         assert!(operation.is_object(), "{line} is not documented");
-        for (name, _) in reqwest::Url::parse(&format!("http://rosterd{url}")).unwrap().query_pairs() {
+        for (name, _) in reqwest::Url::parse(&format!("http://rosterd{url}")).unwrap().query_pairs()
+        {
             let parameters = operation["parameters"].as_array().unwrap();
-            assert!(parameters.iter().any(|p| p["in"] == "query" && p["name"] == *name), "{line}: {name} is not documented");
+            assert!(
+                parameters.iter().any(|p| p["in"] == "query" && p["name"] == *name),
+                "{line}: {name} is not documented"
+            );
         }
-        let mut request = self.http.request(method.to_uppercase().parse().unwrap(), format!("http://rosterd{url}"));
+        let mut request = self
+            .http
+            .request(method.to_uppercase().parse().unwrap(), format!("http://rosterd{url}"));
         if let Some(body) = &body {
             request = request.json(body);
         }
@@ -130,7 +172,10 @@ impl Office {
         assert_eq!(answer.headers()["server"], format!("rosterd/{}", env!("CARGO_PKG_VERSION")));
         let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
         let response = match operation["responses"][status.to_string()].clone() {
-            Value::Null => panic!("{line} answers {status}, which is not documented: {}", answer.text().await.unwrap()),
+            Value::Null => panic!(
+                "{line} answers {status}, which is not documented: {}",
+                answer.text().await.unwrap()
+            ),
             response if response["$ref"].is_string() => {
                 assert_eq!(response["$ref"], "#/components/responses/Problem");
                 self.document["components"]["responses"]["Problem"].clone()
@@ -138,12 +183,19 @@ impl Office {
             response => response,
         };
         let content = &response["content"][&content_type];
-        assert!(content.is_object(), "{line} answers {status} as {content_type}, which is not documented");
+        assert!(
+            content.is_object(),
+            "{line} answers {status} as {content_type}, which is not documented"
+        );
         if status < 300 {
             let request = &operation["requestBody"];
             assert!(!request["required"].as_bool().unwrap_or(false) || body.is_some());
             if let Some(body) = &body {
-                self.check(&request["content"]["application/json"]["schema"], body, &format!("the body of {line}"));
+                self.check(
+                    &request["content"]["application/json"]["schema"],
+                    body,
+                    &format!("the body of {line}"),
+                );
             }
         }
         self.seen.insert(format!("{method} {template} {status}"));
@@ -160,18 +212,27 @@ impl Office {
     async fn check_events(&self, line: &str, leaves: Option<&str>, status: u16, before: u64) {
         let filter = EventFilter { after: Some(before), limit: 1_000, ..EventFilter::default() };
         let events = self.firm.engine.store.events(&filter).await.unwrap();
-        let own: Vec<_> =
-            events.iter().filter(|e| e.document["data"]["actor"] == json!(self.me)).map(|e| e.document["type"].clone()).collect();
+        let own: Vec<_> = events
+            .iter()
+            .filter(|e| e.document["data"]["actor"] == json!(self.me))
+            .map(|e| e.document["type"].clone())
+            .collect();
         match leaves {
             Some(kind) if status < 300 && !line.contains("dry_run=true") => {
                 assert!(!own.is_empty(), "{line} left no event of its caller");
                 // What the operation itself recorded says more; then the router adds nothing. A run is a task of its own.
-                assert!(own.iter().filter(|k| **k == json!(kind)).count() <= 1, "{line} is told twice: {own:?}");
+                assert!(
+                    own.iter().filter(|k| **k == json!(kind)).count() <= 1,
+                    "{line} is told twice: {own:?}"
+                );
             }
             // A run that was asked for earlier may end meanwhile.
             None if !line.ends_with("/sign-ins") => {
-                let is_of_run =
-                    |kind: &Value| kind.as_str().is_some_and(|k| ["run.", "directory.", "user."].iter().any(|f| k.starts_with(f)));
+                let is_of_run = |kind: &Value| {
+                    kind.as_str().is_some_and(|k| {
+                        ["run.", "directory.", "user."].iter().any(|f| k.starts_with(f))
+                    })
+                };
                 assert!(own.iter().all(is_of_run), "{line} only reads, and left {own:?}");
             }
             _ => {}
@@ -195,11 +256,15 @@ impl Office {
     /// Somebody who left and was created anew, somebody who left, somebody whose missing group an operator has overruled; and who
     /// the first is now.
     async fn leavers(&mut self) -> [String; 4] {
-        self.firm.reconfigure(|config| (config.mode, config.limits.grace_period) = (Mode::Apply, Duration::ZERO));
+        self.firm.reconfigure(|config| {
+            (config.mode, config.limits.grace_period) = (Mode::Apply, Duration::ZERO)
+        });
         // The first run after a rebaseline only plans. One that began before the rebaseline, such as that of an unlock, does not count.
         self.firm.sync().await;
         let users = self.get("/v1/users?status=active&account=acme").await;
-        let of = |n: usize, at: &str| users["users"][n].pointer(at).unwrap().as_str().unwrap().to_owned();
+        let of = |n: usize, at: &str| {
+            users["users"][n].pointer(at).unwrap().as_str().unwrap().to_owned()
+        };
         let ids = [0, 1, 2].map(|n| of(n, "/id"));
         let dns = [0, 1, 2].map(|n| of(n, "/directory/dn"));
         let mail = of(0, "/primary_email");
@@ -261,13 +326,26 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.get(&format!("/v1/held/{held}")).await;
     office.post(&format!("/v1/held/{held}/reject"), Some(json!({}))).await;
     office.get("/v1/held?all=true").await;
-    assert_eq!(office.get("/v1/held").await["held"], json!([]), "a rejected plan waits for nothing");
+    assert_eq!(
+        office.get("/v1/held").await["held"],
+        json!([]),
+        "a rejected plan waits for nothing"
+    );
     assert_eq!(office.get("/v1/held?rejected=true").await["held"][0]["id"], held.as_str());
     office.expect(409, &format!("post /v1/held/{held}/approve"), None).await;
-    assert_eq!(office.post(&format!("/v1/held/{held}/reopen"), Some(json!({}))).await["state"], "open");
+    assert_eq!(
+        office.post(&format!("/v1/held/{held}/reopen"), Some(json!({}))).await["state"],
+        "open"
+    );
     office.expect(409, &format!("post /v1/held/{held}/reopen"), None).await;
     office.post(&format!("/v1/held/{held}/reject"), Some(json!({ "comment": "again" }))).await;
-    office.expect(409, &format!("post /v1/held/{held}/approve"), Some(json!({ "causes": ["ou:nowhere"] }))).await;
+    office
+        .expect(
+            409,
+            &format!("post /v1/held/{held}/approve"),
+            Some(json!({ "causes": ["ou:nowhere"] })),
+        )
+        .await;
     let approving = json!({ "people": [who], "comment": "as she asked" });
     let applied = office.post(&format!("/v1/held/{held}/approve"), Some(approving)).await;
     office.expect(409, &format!("post /v1/held/{held}/approve"), None).await;
@@ -275,7 +353,10 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.get(&format!("/v1/runs/{id}")).await;
     office.get("/v1/runs?directory=corp&limit=2").await;
     let explained = office.get(&format!("/v1/users/{who}/explain")).await;
-    assert_eq!((&explained["entries"][0]["directory"], &explained["history"][0]["kind"]), (&json!("corp"), &json!("update")));
+    assert_eq!(
+        (&explained["entries"][0]["directory"], &explained["history"][0]["kind"]),
+        (&json!("corp"), &json!("update"))
+    );
     office.get("/v1/users/nobody@example.com/explain").await;
     let undo = format!("/v1/runs/{}/undo", applied["id"].as_str().unwrap());
     assert_eq!(office.post(&format!("{undo}?dry_run=true"), None).await["run"], Value::Null);
@@ -283,7 +364,9 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.get(&format!("/v1/runs/{}", applied["id"].as_str().unwrap())).await;
     office.expect(404, "post /v1/runs/x/undo", None).await;
 
-    office.post(&format!("/v1/users/{who}/suspend"), Some(json!({ "reason": "stolen laptop" }))).await;
+    office
+        .post(&format!("/v1/users/{who}/suspend"), Some(json!({ "reason": "stolen laptop" })))
+        .await;
     office.get(&format!("/v1/users/{who}")).await;
     office.post(&format!("/v1/users/{who}/activate"), None).await;
     office.post(&format!("/v1/users/{who}/sync"), None).await;
@@ -302,45 +385,79 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.post("/v1/domains/example.com/verify?account=acme", None).await;
     office.post("/v1/accounts/lab/domains", Some(json!({ "domain": "bücher.example" }))).await;
     let release = office.post("/v1/domains/example.com/release?dry_run=true", None).await;
-    assert_eq!((&release["dry_run"], &release["becomes_team"]), (&json!(true), &json!(true)), "{release:#}");
+    assert_eq!(
+        (&release["dry_run"], &release["becomes_team"]),
+        (&json!(true), &json!(true)),
+        "{release:#}"
+    );
     office.post("/v1/domains/bücher.example/release", None).await;
     office.get("/v1/accounts?q=la").await;
     office.post("/v1/accounts/lab/rename", Some(json!({ "name": "Laboratory" }))).await;
-    let policies = json!({ "outbound-calling": false, "regions": ["eu", "us"], "external-users": "true" });
+    let policies =
+        json!({ "outbound-calling": false, "regions": ["eu", "us"], "external-users": "true" });
     office.post("/v1/accounts/lab/policies", Some(policies)).await;
     let addresses = json!({ "addresses": ["guest@example.net; guest@example.com", "no address"] });
     office.post("/v1/accounts/lab/invitations", Some(addresses)).await;
     let sign_in = json!({ "address": "guest@example.net", "authenticated_by": "external" });
     let nowhere = json!({ "address": "guest@example.net", "password": "x", "client_address": "192.0.2.7:443" });
     let refused = office.expect(400, "post /v1/sign-ins", Some(nowhere)).await;
-    assert!(!refused.to_string().contains("192.0.2.7:443"), "nothing of a document with a password is repeated: {refused:#}");
+    assert!(
+        !refused.to_string().contains("192.0.2.7:443"),
+        "nothing of a document with a password is repeated: {refused:#}"
+    );
     let allowed = office.post("/v1/sign-ins", Some(sign_in)).await;
-    assert_eq!((&allowed["decision"], &allowed["account"]), (&json!("allow"), &json!("lab")), "{allowed:#}");
+    assert_eq!(
+        (&allowed["decision"], &allowed["account"]),
+        (&json!("allow"), &json!("lab")),
+        "{allowed:#}"
+    );
     office.get("/v1/users/guest@example.net/contacts?q=a&limit=3").await;
     office.post("/v1/users/guest@example.net/tier", Some(json!({ "tier": "basic" }))).await;
     office.post("/v1/users/guest@example.net/remove", None).await;
     office.post("/v1/accounts/lab/delete", Some(json!({ "confirm": "lab" }))).await;
     office.get("/v1/quarantine").await;
     let [recreated, left, overruled, person] = office.leavers().await;
-    office.post(&format!("/v1/users/{recreated}/relink"), Some(json!({ "object_guid": person }))).await;
+    office
+        .post(&format!("/v1/users/{recreated}/relink"), Some(json!({ "object_guid": person })))
+        .await;
     office.post(&format!("/v1/users/{left}/release-address"), None).await;
     office.post(&format!("/v1/users/{overruled}/clear_override"), None).await;
     office.expect(409, &format!("post /v1/users/{overruled}/clear_override"), None).await;
-    office.get("/v1/users?tier=pro&domain=example.com&reason=disabled&unmanaged=true&sort=name").await;
+    office
+        .get("/v1/users?tier=pro&domain=example.com&reason=disabled&unmanaged=true&sort=name")
+        .await;
     office.get("/v1/events?type=user.*&limit=50").await;
-    office.get(&format!("/v1/events?run={id}&since=2020-01-01T00:00:00Z&after=3&subject={who}")).await;
-    office.get(&format!("/v1/events?person={who}&account=acme&until=2120-01-01T00:00:00Z&after=0&wait=1")).await;
+    office
+        .get(&format!("/v1/events?run={id}&since=2020-01-01T00:00:00Z&after=3&subject={who}"))
+        .await;
+    office
+        .get(&format!(
+            "/v1/events?person={who}&account=acme&until=2120-01-01T00:00:00Z&after=0&wait=1"
+        ))
+        .await;
     office.expect(404, "get /v1/events?person=nobody@example.com", None).await;
     office.expect(400, "get /v1/events?wait=1", None).await;
     let head = office.get("/v1/events/verify").await["head"].as_str().unwrap().to_owned();
     assert_eq!(office.get(&format!("/v1/events/verify?head={head}")).await["intact"], true);
     assert!(office.get("/v1/hooks").await["hooks"][0]["delivered"].is_u64());
     assert_eq!(office.post("/v1/hooks/vpn/test", None).await["delivered"], true);
-    office.post("/v1/hooks/vpn/redeliver", Some(json!({ "type": "user.*", "subject": who, "since": "2020-01-01T00:00:00Z" }))).await;
+    office
+        .post(
+            "/v1/hooks/vpn/redeliver",
+            Some(json!({ "type": "user.*", "subject": who, "since": "2020-01-01T00:00:00Z" })),
+        )
+        .await;
     office.post("/v1/hooks/vpn/redeliver", None).await;
     office.expect(409, "post /v1/hooks/vpn/redeliver", Some(json!({ "seq": 1_000_000 }))).await;
-    assert!(office.post("/v1/hooks/vpn/replay", Some(json!({ "since": "2020-01-01T00:00:00Z" }))).await["deliveries"].as_u64() > Some(3));
-    office.get(&format!("/v1/hooks/vpn/deliveries?state=delivered&type=user.*&subject={who}&limit=3")).await;
+    assert!(
+        office.post("/v1/hooks/vpn/replay", Some(json!({ "since": "2020-01-01T00:00:00Z" }))).await
+            ["deliveries"]
+            .as_u64()
+            > Some(3)
+    );
+    office
+        .get(&format!("/v1/hooks/vpn/deliveries?state=delivered&type=user.*&subject={who}&limit=3"))
+        .await;
     office.get("/v1/hooks/vpn/deliveries?seq=2").await;
     office.expect(400, "get /v1/hooks/vpn/deliveries?state=lost", None).await;
     office.expect(404, "post /v1/hooks/nobody/test", None).await;
@@ -354,17 +471,26 @@ async fn every_answer_is_as_the_openapi_document_says() {
     office.expect(404, "get /v1/users?account=nobody", None).await;
     office.expect(404, "post /v1/held/x/approve", None).await;
     office.expect(404, "post /v1/domains/example.net/verify", None).await;
-    office.expect(400, "post /v1/accounts/acme/domains", Some(json!({ "domain": "no domain" }))).await;
+    office
+        .expect(400, "post /v1/accounts/acme/domains", Some(json!({ "domain": "no domain" })))
+        .await;
 
     office.rename_section();
     office.post("/v1/directories/corp/rename", Some(json!({ "to": "hq" }))).await;
     office.expect(404, "post /v1/directories/corp/rename", Some(json!({ "to": "hq" }))).await;
 
     let paths = office.document["paths"].as_object().unwrap();
-    let operations = paths.iter().flat_map(|(path, methods)| methods.as_object().unwrap().iter().map(move |(m, o)| (path, m, o)));
+    let operations = paths.iter().flat_map(|(path, methods)| {
+        methods.as_object().unwrap().iter().map(move |(m, o)| (path, m, o))
+    });
     for (path, method, operation) in operations {
-        for status in operation["responses"].as_object().unwrap().keys().filter(|s| s.starts_with('2')) {
-            assert!(office.seen.contains(&format!("{method} {path} {status}")), "{method} {path} {status} was never tried here");
+        for status in
+            operation["responses"].as_object().unwrap().keys().filter(|s| s.starts_with('2'))
+        {
+            assert!(
+                office.seen.contains(&format!("{method} {path} {status}")),
+                "{method} {path} {status} was never tried here"
+            );
         }
     }
 }
@@ -386,7 +512,10 @@ async fn a_crowd_of_idle_callers_holds_up_no_run_and_no_backup() {
 /// Types a command; what it printed, and what it said beside.
 async fn typed(office: &Office, command: &str) -> (Exit, String, String) {
     let socket = office.socket.to_str().unwrap();
-    let cli = Cli::try_parse_from(["rosterctl", "--yes", "--socket", socket].into_iter().chain(command.split(' '))).unwrap();
+    let cli = Cli::try_parse_from(
+        ["rosterctl", "--yes", "--socket", socket].into_iter().chain(command.split(' ')),
+    )
+    .unwrap();
     let (out, err) = (Paper::default(), Paper::default());
     let mut terminal = Terminal {
         out: Box::new(out.clone()),
@@ -494,8 +623,11 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
         works(&office, command).await;
     }
     let [recreated, left, overruled, person] = office.leavers().await;
-    let of_leavers =
-        [format!("user relink {recreated} {person}"), format!("user release-address {left}"), format!("user clear-override {overruled}")];
+    let of_leavers = [
+        format!("user relink {recreated} {person}"),
+        format!("user release-address {left}"),
+        format!("user clear-override {overruled}"),
+    ];
     for command in &of_leavers {
         works(&office, command).await;
     }
@@ -503,13 +635,22 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
     let of_section = "directory rename corp hq".to_owned();
     works(&office, &of_section).await;
     let (exit, _, err) = typed(&office, "reload").await;
-    assert_eq!((exit, err.as_str()), (Exit::Failed, "error: rosterd.toml:3: one problem\n  rosterd.toml:5: another\n"));
+    assert_eq!(
+        (exit, err.as_str()),
+        (Exit::Failed, "error: rosterd.toml:3: one problem\n  rosterd.toml:5: another\n")
+    );
 
     let mut all = BTreeSet::new();
     leaves(&Cli::command(), "", &mut all);
     let missing: Vec<_> = all
         .iter()
-        .filter(|leaf| !commands.iter().chain(&of_leavers).chain([&of_section]).any(|c| format!("{c} ").starts_with(&format!("{leaf} "))))
+        .filter(|leaf| {
+            !commands
+                .iter()
+                .chain(&of_leavers)
+                .chain([&of_section])
+                .any(|c| format!("{c} ").starts_with(&format!("{leaf} ")))
+        })
         .collect();
     assert_eq!(missing, ["completions", "man"], "these ask nothing; type every other command here");
 }
@@ -521,7 +662,14 @@ async fn a_sign_in_that_cannot_be_decided_says_when_to_ask_again() {
     office.firm.sim.crash().await.unwrap();
     let body = json!({ "address": address, "password": "secret", "client_address": "2001:db8::7" });
     let answer = office.http.post("http://rosterd/v1/sign-ins").json(&body).send().await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].to_str().unwrap()), (200, "5"));
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["retry-after"].to_str().unwrap()),
+        (200, "5")
+    );
     let answer: Value = answer.json().await.unwrap();
-    assert_eq!((&answer["decision"], &answer["retry_after"]), (&json!("unavailable"), &json!(5)), "{answer:#}");
+    assert_eq!(
+        (&answer["decision"], &answer["retry_after"]),
+        (&json!("unavailable"), &json!(5)),
+        "{answer:#}"
+    );
 }

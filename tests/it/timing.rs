@@ -14,7 +14,9 @@ use crate::firm::{Firm, alice};
 /// The runs that nobody asked for, oldest first.
 async fn unasked(engine: &Engine) -> Vec<Run> {
     let mut runs = engine.store.runs(Some("corp"), 1_000).await.expect("runs");
-    runs.retain(|run| matches!(run.trigger, Trigger::Startup | Trigger::Schedule) && run.finished_at.is_some());
+    runs.retain(|run| {
+        matches!(run.trigger, Trigger::Startup | Trigger::Schedule) && run.finished_at.is_some()
+    });
     runs.sort_by_key(|run| run.started_at);
     runs
 }
@@ -45,13 +47,23 @@ fn every_second(config: &mut rosterd::engine::DirectoryConfig) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_survives_a_restart_ends_by_itself_and_what_was_missed_is_one_run() {
     let firm = Firm::running(5, every_second).await;
-    let paused = firm.engine.pause("corp", Some(Duration::from_millis(2_500)), &alice()).await.expect("a pause");
+    let paused = firm
+        .engine
+        .pause("corp", Some(Duration::from_millis(2_500)), &alice())
+        .await
+        .expect("a pause");
     let until = paused.paused_until.expect("an end");
     // Another engine over the same store is what a restart is.
     let was = firm.engine.directory("corp").expect("corp").config.clone();
-    let engine =
-        Arc::new(Engine::new(Arc::clone(&firm.engine.store), firm.clock.clone(), vec![was], Rules::default(), CancellationToken::new()));
-    let status = engine.directory_status(&engine.directory("corp").expect("corp")).await.expect("a status");
+    let engine = Arc::new(Engine::new(
+        Arc::clone(&firm.engine.store),
+        firm.clock.clone(),
+        vec![was],
+        Rules::default(),
+        CancellationToken::new(),
+    ));
+    let status =
+        engine.directory_status(&engine.directory("corp").expect("corp")).await.expect("a status");
     assert_eq!((status.state, status.paused_until), ("paused", Some(until)));
     let runs = keep_until(&engine, 2).await;
     assert!(runs[0].started_at >= until, "{:?} began before {until}", runs[0]);
@@ -67,7 +79,13 @@ async fn a_pause_survives_a_restart_ends_by_itself_and_what_was_missed_is_one_ru
 async fn a_pause_of_no_given_length_lasts_four_hours_unless_it_is_resumed_earlier() {
     let firm = Firm::running(5, every_second).await;
     let until = firm.clock.now().plus(Duration::from_hours(4));
-    let paused = firm.engine.pause("corp", None, &alice()).await.expect("a pause").paused_until.expect("an end");
+    let paused = firm
+        .engine
+        .pause("corp", None, &alice())
+        .await
+        .expect("a pause")
+        .paused_until
+        .expect("an end");
     assert!(paused >= until && paused.since(until) < Duration::from_secs(20), "{paused}");
     let directory = firm.engine.directory("corp").expect("corp");
     let keeping = tokio::spawn(Arc::clone(&firm.engine).keep(Arc::clone(&directory)));
@@ -77,7 +95,10 @@ async fn a_pause_of_no_given_length_lasts_four_hours_unless_it_is_resumed_earlie
     let status = firm.engine.directory_status(&directory).await.expect("a status");
     assert_eq!((status.state, status.next_run), ("paused", Some(paused)));
     firm.engine.resume("corp", &alice()).await.expect("the end of the pause");
-    tokio::time::timeout(Duration::from_secs(20), progress.changed()).await.expect("a run").expect("a directory");
+    tokio::time::timeout(Duration::from_secs(20), progress.changed())
+        .await
+        .expect("a run")
+        .expect("a directory");
     keeping.abort();
 }
 
@@ -89,6 +110,12 @@ async fn ticks_that_pass_while_a_run_takes_long_are_one_run() {
     let runs = keep_until(&firm.engine, 4).await;
     let end = runs[0].finished_at.expect("an end");
     assert!(end.since(runs[0].started_at) > Duration::from_secs(3), "{:?}", runs[0]);
-    let soon = runs[1..].iter().filter(|run| run.started_at.since(end) < Duration::from_millis(900)).count();
-    assert!((1..=2).contains(&soon), "three ticks were missed; one run makes up for them, and the next tick may be near: {runs:?}");
+    let soon = runs[1..]
+        .iter()
+        .filter(|run| run.started_at.since(end) < Duration::from_millis(900))
+        .count();
+    assert!(
+        (1..=2).contains(&soon),
+        "three ticks were missed; one run makes up for them, and the next tick may be near: {runs:?}"
+    );
 }

@@ -34,21 +34,31 @@ fn runs(company: &mut Company) -> Vec<String> {
     let mut kinds = Vec::new();
     for _ in 0..3 {
         company.run(&nothing_lost());
-        kinds.extend(company.written.iter().map(|c| format!("{} {}", c.email.clone().unwrap_or_default(), c.kind)));
+        kinds.extend(
+            company
+                .written
+                .iter()
+                .map(|c| format!("{} {}", c.email.clone().unwrap_or_default(), c.kind)),
+        );
         company.later(GRACE_PERIOD);
     }
     kinds
 }
 
 #[test]
-fn somebody_suspended_without_a_group_is_given_back_and_stays_until_the_directory_says_something_new() {
+fn somebody_suspended_without_a_group_is_given_back_and_stays_until_the_directory_says_something_new()
+ {
     let (mut company, done) = after(|c| (c.person(1).pro, c.person(1).basic) = (false, false));
     assert_eq!(company.status(1), Status::Suspended);
     assert_eq!(company.undo(&done), [""; 0]);
     assert_eq!(company.status(1), Status::Active);
     assert_eq!(runs(&mut company), [""; 0], "the directory still says so, and is overruled");
     company.person(1).basic = true;
-    assert_eq!(runs(&mut company), ["p1@example.com update"], "it says something else: nothing is overruled any more");
+    assert_eq!(
+        runs(&mut company),
+        ["p1@example.com update"],
+        "it says something else: nothing is overruled any more"
+    );
     company.person(1).basic = false;
     assert_eq!(runs(&mut company), ["p1@example.com suspend"]);
 }
@@ -68,14 +78,20 @@ fn what_was_seen_in_the_directory_is_never_taken_back() {
         } else {
             (company, done)
         };
-        let done: Vec<WrittenChange> = done.into_iter().filter(|c| c.reason.as_deref() == Some(reason)).collect();
+        let done: Vec<WrittenChange> =
+            done.into_iter().filter(|c| c.reason.as_deref() == Some(reason)).collect();
         if done.is_empty() {
             assert_eq!(change, 2, "a purged person is vanished first");
             continue;
         }
         let left = company.undo(&done);
         assert_eq!(left.len(), 1, "{left:?}");
-        assert!(left[0].ends_with(&format!("it was seen to be {reason}: only the directory takes that back")), "{left:?}");
+        assert!(
+            left[0].ends_with(&format!(
+                "it was seen to be {reason}: only the directory takes that back"
+            )),
+            "{left:?}"
+        );
         assert_eq!(company.status(1), Status::Suspended);
     }
 }
@@ -100,14 +116,23 @@ fn addresses_that_were_swapped_are_swapped_back_and_names_are_restored() {
         for n in [1, 2] {
             c.person(n).proxies.clear();
         }
-        (c.person(1).mail, c.person(2).mail) = ("p2@example.com".to_owned(), "p1@example.com".to_owned());
+        (c.person(1).mail, c.person(2).mail) =
+            ("p2@example.com".to_owned(), "p1@example.com".to_owned());
         c.person(3).name = "Somebody Else".to_owned();
     });
-    let mail = |company: &Company, n| company.user(n).addresses.primary.as_ref().unwrap().as_str().to_owned();
-    assert_eq!((mail(&company, 1), mail(&company, 2)), ("p2@example.com".to_owned(), "p1@example.com".to_owned()));
+    let mail = |company: &Company, n| {
+        company.user(n).addresses.primary.as_ref().unwrap().as_str().to_owned()
+    };
+    assert_eq!(
+        (mail(&company, 1), mail(&company, 2)),
+        ("p2@example.com".to_owned(), "p1@example.com".to_owned())
+    );
     assert_eq!(company.undo(&done), [""; 0]);
     for _ in 0..2 {
-        assert_eq!((mail(&company, 1), mail(&company, 2)), ("p1@example.com".to_owned(), "p2@example.com".to_owned()));
+        assert_eq!(
+            (mail(&company, 1), mail(&company, 2)),
+            ("p1@example.com".to_owned(), "p2@example.com".to_owned())
+        );
         assert_eq!(company.user(3).profile.display_name.as_deref(), Some("Person 3"));
         assert_eq!(runs(&mut company), [""; 0], "overruled");
     }
@@ -118,17 +143,36 @@ fn addresses_that_were_swapped_are_swapped_back_and_names_are_restored() {
 
 #[test]
 fn an_address_that_somebody_else_has_by_now_is_left_alone() {
-    let (mut company, done) = after(|c| (c.person(1).mail, c.person(1).proxies) = ("new@example.com".to_owned(), Vec::new()));
-    company.truth.insert(guid(77), Facts { mail: "p1@example.com".to_owned(), proxies: Vec::new(), ..company.truth[&guid(2)].clone() });
+    let (mut company, done) = after(|c| {
+        (c.person(1).mail, c.person(1).proxies) = ("new@example.com".to_owned(), Vec::new())
+    });
+    company.truth.insert(
+        guid(77),
+        Facts {
+            mail: "p1@example.com".to_owned(),
+            proxies: Vec::new(),
+            ..company.truth[&guid(2)].clone()
+        },
+    );
     company.run(&nothing_lost());
-    assert_eq!(company.undo(&done), ["new@example.com update: p1@example.com is somebody else's by now"]);
+    assert_eq!(
+        company.undo(&done),
+        ["new@example.com update: p1@example.com is somebody else's by now"]
+    );
     assert!(company.user(1).overrides.is_empty());
 }
 
 #[test]
 fn an_import_is_taken_back_by_releasing_whom_it_made_until_they_leave_and_come_again() {
     let (mut company, done) = after(|c| {
-        c.truth.insert(guid(77), Facts { mail: "x@example.com".to_owned(), proxies: Vec::new(), ..c.truth[&guid(2)].clone() });
+        c.truth.insert(
+            guid(77),
+            Facts {
+                mail: "x@example.com".to_owned(),
+                proxies: Vec::new(),
+                ..c.truth[&guid(2)].clone()
+            },
+        );
     });
     assert_eq!(done.iter().map(|c| c.kind.as_str()).collect::<Vec<_>>(), ["create"]);
     assert_eq!(company.undo(&done), [""; 0]);
@@ -139,7 +183,11 @@ fn an_import_is_taken_back_by_releasing_whom_it_made_until_they_leave_and_come_a
     runs(&mut company);
     company.person(77).disabled = false;
     runs(&mut company);
-    assert_eq!(company.status(77), Status::Active, "disabled and enabled again, it is what the directory says");
+    assert_eq!(
+        company.status(77),
+        Status::Active,
+        "disabled and enabled again, it is what the directory says"
+    );
     assert_eq!(company.undo(&back), [""; 0]);
     assert!(company.written.is_empty(), "the release is long over");
 }
@@ -149,14 +197,20 @@ fn a_link_is_taken_back_and_not_made_again() {
     let mut company = Company::running(60);
     company.unmanaged("late@example.com");
     let before = company.users.values().find(|u| u.link.is_none()).unwrap().clone();
-    company.truth.insert(guid(77), Facts { mail: "late@example.com".to_owned(), ..company.truth[&guid(2)].clone() });
+    company.truth.insert(
+        guid(77),
+        Facts { mail: "late@example.com".to_owned(), ..company.truth[&guid(2)].clone() },
+    );
     company.person(77).proxies.clear();
     company.run(&nothing_lost());
     let done = company.written.clone();
     assert_eq!(done.iter().map(|c| c.kind.as_str()).collect::<Vec<_>>(), ["link"]);
     assert_eq!(company.undo(&done), [""; 0]);
     let user = company.users[&before.id].clone();
-    assert_eq!((user.link, user.tier, user.addresses, user.profile), (None, before.tier, before.addresses, before.profile));
+    assert_eq!(
+        (user.link, user.tier, user.addresses, user.profile),
+        (None, before.tier, before.addresses, before.profile)
+    );
     assert_eq!(runs(&mut company), [""; 0]);
     assert_eq!(company.quarantined.len(), 1, "the person waits: an operator says who it is");
 }
@@ -211,7 +265,11 @@ fn taking_an_undo_back_gives_the_word_back_to_the_directory() {
     company.undo(&done);
     let undone = company.written.clone();
     assert_eq!(company.undo(&undone), [""; 0]);
-    assert_eq!((company.user(0).tier, company.status(1)), (Tier::Pro, Status::Active), "only a run changes them");
+    assert_eq!(
+        (company.user(0).tier, company.status(1)),
+        (Tier::Pro, Status::Active),
+        "only a run changes them"
+    );
     assert_eq!(runs(&mut company), ["p0@example.com tier", "p1@example.com suspend"]);
 }
 
@@ -274,12 +332,23 @@ async fn a_run_that_suspended_a_department_is_taken_back_with_events_of_its_own_
     let run = firm.sync().await;
     assert_eq!(run.counts.suspend, 4, "{run:?}");
     let would = firm.engine.plan_undo(run.id).await.unwrap();
-    assert_eq!((would.changes.len(), would.left.len(), would.run.is_none()), (6, 1, true), "{would:?}");
-    assert_eq!(firm.user(&users[0].id.to_string()).await.status(), Status::Suspended, "nothing was done yet");
+    assert_eq!(
+        (would.changes.len(), would.left.len(), would.run.is_none()),
+        (6, 1, true),
+        "{would:?}"
+    );
+    assert_eq!(
+        firm.user(&users[0].id.to_string()).await.status(),
+        Status::Suspended,
+        "nothing was done yet"
+    );
 
     let Undone { run: undo, left, read, .. } = firm.engine.undo(run.id, &alice()).await.unwrap();
     let undo = undo.expect("a run");
-    assert_eq!((undo.trigger, undo.undoes, undo.counts.reactivate, undo.directory.as_str()), (Trigger::Undo, Some(run.id), 3, "corp"));
+    assert_eq!(
+        (undo.trigger, undo.undoes, undo.counts.reactivate, undo.directory.as_str()),
+        (Trigger::Undo, Some(run.id), 3, "corp")
+    );
     assert_eq!((left.len(), left[0].user), (1, users[3].id));
     assert_eq!(read.map(|r| (r.state, r.counts.total())), Some((RunState::Succeeded, 0)));
     for (n, user) in users.iter().enumerate().take(4) {
@@ -292,7 +361,10 @@ async fn a_run_that_suspended_a_department_is_taken_back_with_events_of_its_own_
     let kinds: Vec<&str> = events.iter().filter_map(|e| e.document["type"].as_str()).collect();
     assert_eq!(kinds.iter().filter(|k| **k == "user.reactivated").count(), 3);
     let told = events.iter().find(|e| e.document["type"] == "run.undone").expect("it is told");
-    assert_eq!((&told.document["subject"], &told.document["data"]["actor"]), (&run.id.to_string().into(), &"alice".into()));
+    assert_eq!(
+        (&told.document["subject"], &told.document["data"]["actor"]),
+        (&run.id.to_string().into(), &"alice".into())
+    );
     let quiet = firm.sync().await;
     assert_eq!((quiet.counts.total(), quiet.held), (0, 0), "the directory is overruled");
     firm.engine.clear_override(&users[0].id.to_string(), &alice()).await.unwrap();
@@ -315,5 +387,8 @@ async fn an_undo_needs_no_directory_and_gives_nobody_back_who_left_meanwhile() {
     let causes = firm.user(&users[0].id.to_string()).await.causes;
     assert_eq!(causes.iter().map(|c| c.reason).collect::<Vec<_>>(), [Reason::Disabled]);
     let again = firm.engine.undo(run.id, &alice()).await.unwrap();
-    assert!(again.run.is_none() && again.left.len() == 2, "nothing is left to be taken back: {again:?}");
+    assert!(
+        again.run.is_none() && again.left.len() == 2,
+        "nothing is left to be taken back: {again:?}"
+    );
 }

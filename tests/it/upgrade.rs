@@ -23,13 +23,18 @@ use crate::firm::{Firm, config};
 
 /// The people who are users, in the order of their addresses.
 fn people(sim: &Sim, users: &[User]) -> Vec<uuid::Uuid> {
-    let mut people: Vec<uuid::Uuid> = users.iter().filter(|u| u.link.is_some()).map(crate::faults::guid_of).collect();
+    let mut people: Vec<uuid::Uuid> =
+        users.iter().filter(|u| u.link.is_some()).map(crate::faults::guid_of).collect();
     people.sort_by_key(|who| sim.look(|ad| ad.value(*who, "sAMAccountName")));
     people
 }
 
 fn leave_groups(sim: &Sim, who: uuid::Uuid) {
-    sim.edit(|ad| [names::BASIC, names::PRO, names::PRO_NESTED].iter().for_each(|group| ad.remove_member(*group, who)));
+    sim.edit(|ad| {
+        [names::BASIC, names::PRO, names::PRO_NESTED]
+            .iter()
+            .for_each(|group| ad.remove_member(*group, who))
+    });
 }
 
 /// Deleted objects are visible, and one exists.
@@ -48,7 +53,12 @@ fn second_day(sim: &Sim, people: &[uuid::Uuid]) {
         ad.disable(people[0]);
         ad.set(people[1], "accountExpires", "132000000000000000");
         for name in ["first", "second"] {
-            ad.add_person(NewPerson::new(name).mail("shared@example.com").ou("Finance").member_of(names::BASIC));
+            ad.add_person(
+                NewPerson::new(name)
+                    .mail("shared@example.com")
+                    .ou("Finance")
+                    .member_of(names::BASIC),
+            );
         }
     });
 }
@@ -67,7 +77,10 @@ async fn company() -> (Firm, Vec<uuid::Uuid>, BTreeMap<Vec<u8>, String>) {
     let clock = Clock::system();
     let store = Arc::new(Store::open(&url).await.expect("the store of 0.1.0"));
     first_day(&sim);
-    let users = store.users(&UserFilter { limit: Some(1_000), ..UserFilter::default() }).await.expect("users");
+    let users = store
+        .users(&UserFilter { limit: Some(1_000), ..UserFilter::default() })
+        .await
+        .expect("users");
     let people = people(&sim, &users);
     second_day(&sim, &people);
     leave_groups(&sim, people[2]);
@@ -76,7 +89,13 @@ async fn company() -> (Firm, Vec<uuid::Uuid>, BTreeMap<Vec<u8>, String>) {
     let mail = sim.look(|ad| ad.value(people[5], "mail")).expect("an address");
     config.protect = vec![Address::parse(&mail).expect("an address")];
     let trusted = BTreeSet::from([Domain::parse("example.com").expect("a domain")]);
-    let engine = Engine::new(store, clock.clone(), vec![config], Rules { trusted, ..Rules::default() }, CancellationToken::new());
+    let engine = Engine::new(
+        store,
+        clock.clone(),
+        vec![config],
+        Rules { trusted, ..Rules::default() },
+        CancellationToken::new(),
+    );
     (Firm { sim, engine: Arc::new(engine), clock, folder }, people, statuses)
 }
 
@@ -84,14 +103,22 @@ async fn company() -> (Firm, Vec<uuid::Uuid>, BTreeMap<Vec<u8>, String>) {
 async fn write_store(url: &str) -> BTreeMap<Vec<u8>, String> {
     let options: SqliteConnectOptions = url.parse().expect("a URL");
     let mut database = options.create_if_missing(true).connect().await.expect("a database");
-    sqlx::raw_sql(include_str!("upgrade/0.1.0.sql")).execute(&mut database).await.expect("the dump");
-    let rows = sqlx::query("SELECT id, status FROM users").fetch_all(&mut database).await.expect("users");
+    sqlx::raw_sql(include_str!("upgrade/0.1.0.sql"))
+        .execute(&mut database)
+        .await
+        .expect("the dump");
+    let rows =
+        sqlx::query("SELECT id, status FROM users").fetch_all(&mut database).await.expect("users");
     database.close().await.expect("the end");
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
 async fn statuses(firm: &Firm) -> BTreeMap<Vec<u8>, String> {
-    firm.users().await.iter().map(|user| (user.id.0.as_bytes().to_vec(), user.status().as_str().to_owned())).collect()
+    firm.users()
+        .await
+        .iter()
+        .map(|user| (user.id.0.as_bytes().to_vec(), user.status().as_str().to_owned()))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +129,10 @@ async fn an_upgrade_alone_suspends_and_reactivates_no_user() {
     for _ in 0..3 {
         let (run, full) = (tick(&firm).await, firm.sync().await);
         assert_eq!((run.error, run.counts.suspend, run.counts.reactivate), (None, 0, 0));
-        assert_eq!((full.error, full.counts.suspend, full.counts.reactivate, full.dropped), (None, 0, 0, 0));
+        assert_eq!(
+            (full.error, full.counts.suspend, full.counts.reactivate, full.dropped),
+            (None, 0, 0, 0)
+        );
         assert_eq!(statuses(&firm).await, before);
         firm.later(Duration::from_hours(9));
     }
@@ -113,7 +143,11 @@ async fn a_leaver_is_suspended_after_the_upgrade() {
     let (firm, people, before) = company().await;
     let users = firm.users().await;
     let user = |who: uuid::Uuid| {
-        users.iter().find(|u| u.link.as_ref().is_some_and(|l| l.guid.to_string() == who.to_string())).expect("a user").clone()
+        users
+            .iter()
+            .find(|u| u.link.as_ref().is_some_and(|l| l.guid.to_string() == who.to_string()))
+            .expect("a user")
+            .clone()
     };
     let (without_group, leaver) = (user(people[2]), user(people[7]));
     firm.sim.edit(|ad| ad.disable(people[7]));
@@ -125,6 +159,7 @@ async fn a_leaver_is_suspended_after_the_upgrade() {
         let now = again(&firm, left).await;
         assert_eq!((left.status(), now.status()), (Status::Active, Status::Suspended), "{now:?}");
     }
-    let changed = statuses(&firm).await.into_iter().filter(|(id, status)| before[id] != *status).count();
+    let changed =
+        statuses(&firm).await.into_iter().filter(|(id, status)| before[id] != *status).count();
     assert_eq!(changed, 2, "and no other user");
 }

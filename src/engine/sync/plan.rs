@@ -166,8 +166,14 @@ impl Engine {
             active: budget.active,
             used: budget.used,
             waiting,
-            first_seen: grace_periods.into_iter().map(|s| ((s.user, s.cause), s.first_seen)).collect(),
-            clusters: self.store.clusters(name, sight.policy.account, &clusters, now.minus(config.limits.window)).await?,
+            first_seen: grace_periods
+                .into_iter()
+                .map(|s| ((s.user, s.cause), s.first_seen))
+                .collect(),
+            clusters: self
+                .store
+                .clusters(name, sight.policy.account, &clusters, now.minus(config.limits.window))
+                .await?,
             protected: &protected,
             hold_all: match (config.mode, gates) {
                 (Mode::PlanOnly, _) => HoldAll::Everything(HoldReason::PlanOnly),
@@ -268,7 +274,9 @@ impl Engine {
         account: AccountId,
     ) -> Result<BTreeSet<Guid>, EngineError> {
         let mut protected = BTreeSet::new();
-        for (name, addresses) in self.neighbours(directory).iter().map(|d| (&d.config.name, &d.config.protect)) {
+        for (name, addresses) in
+            self.neighbours(directory).iter().map(|d| (&d.config.name, &d.config.protect))
+        {
             protected.extend(self.protected_in(directory, name, addresses, account).await?);
         }
         let DirectoryConfig { name, protect, .. } = &directory.config;
@@ -292,15 +300,25 @@ impl Engine {
             }
             // A section that took another name, or the place of another, protects the person that its forerunner did.
             let neighbours = self.neighbours(directory);
-            let is_former = |of: &DirectoryName| *of != directory.config.name && neighbours.iter().all(|d| d.config.name != *of);
+            let is_former = |of: &DirectoryName| {
+                *of != directory.config.name && neighbours.iter().all(|d| d.config.name != *of)
+            };
             let former = self.store.protected_by(account, &key).await?;
-            let mut people: BTreeSet<Guid> = former.into_iter().filter(|(of, _)| is_former(of)).map(|(_, guid)| guid).collect();
+            let mut people: BTreeSet<Guid> =
+                former.into_iter().filter(|(of, _)| is_former(of)).map(|(_, guid)| guid).collect();
             if people.is_empty() {
-                let user = self.store.user_by_address(&key).await?.filter(|user| user.account == account);
+                let user =
+                    self.store.user_by_address(&key).await?.filter(|user| user.account == account);
                 people.extend(user.and_then(|user| user.link).map(|link| link.guid));
             }
             for guid in people {
-                self.store.pin(name, PinKind::Protected, &Pin { name: key.0.clone(), guid, detail: String::new() }).await?;
+                self.store
+                    .pin(
+                        name,
+                        PinKind::Protected,
+                        &Pin { name: key.0.clone(), guid, detail: String::new() },
+                    )
+                    .await?;
                 protected.insert(guid);
             }
         }

@@ -19,41 +19,68 @@ async fn look_at(firm: &Firm, guid: uuid::Uuid) -> Run {
 async fn look_at_in(firm: &Firm, directory: &str, guid: uuid::Uuid) -> Run {
     let directory = firm.engine.directory(directory).expect("a directory");
     let guid: Guid = guid.to_string().parse().expect("a GUID");
-    firm.engine.run(&directory, Request::people(Trigger::Manual, [guid], Some(alice()))).await.expect("a run")
+    firm.engine
+        .run(&directory, Request::people(Trigger::Manual, [guid], Some(alice())))
+        .await
+        .expect("a run")
 }
 
 async fn reasons(firm: &Firm) -> Vec<QuarantineReason> {
     let name = firm.engine.directory("corp").expect("corp").config.name.clone();
-    firm.engine.store.quarantined(&name).await.expect("the quarantine").into_iter().map(|(_, _, reason, _)| reason).collect()
+    firm.engine
+        .store
+        .quarantined(&name)
+        .await
+        .expect("the quarantine")
+        .into_iter()
+        .map(|(_, _, reason, _)| reason)
+        .collect()
 }
 
 async fn holder(firm: &Firm, address: &str) -> Option<User> {
-    firm.engine.store.user_by_address(&Address::parse(address).expect("an address").key()).await.expect("a user")
+    firm.engine
+        .store
+        .user_by_address(&Address::parse(address).expect("an address").key())
+        .await
+        .expect("a user")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_newcomers_with_one_address_wait_both_whichever_is_edited() {
     for slices in [false, true] {
         let firm = followed(20, |_| {}).await;
-        let (one, two) =
-            firm.sim.edit(|ad| (ad.add_person(newcomer("one", "ann@example.com")), ad.add_person(newcomer("two", "ann@example.com"))));
+        let (one, two) = firm.sim.edit(|ad| {
+            (
+                ad.add_person(newcomer("one", "ann@example.com")),
+                ad.add_person(newcomer("two", "ann@example.com")),
+            )
+        });
         if slices {
             look_at(&firm, one).await;
             look_at(&firm, two).await;
         } else {
             tick(&firm).await;
         }
-        assert_eq!(reasons(&firm).await, [QuarantineReason::ContestedAddress; 2], "slices: {slices}");
+        assert_eq!(
+            reasons(&firm).await,
+            [QuarantineReason::ContestedAddress; 2],
+            "slices: {slices}"
+        );
         for edited in [one, two, one] {
             firm.sim.edit(|ad| ad.set(edited, "title", "Edited"));
             look_at(&firm, edited).await;
             tick(&firm).await;
-            assert_eq!(holder(&firm, "ann@example.com").await, None, "an unrelated edit wins nothing");
+            assert_eq!(
+                holder(&firm, "ann@example.com").await,
+                None,
+                "an unrelated edit wins nothing"
+            );
         }
         firm.sim.edit(|ad| ad.set(two, "mail", "bob@example.com"));
         tick(&firm).await;
         let [ann, bob] =
-            [holder(&firm, "ann@example.com").await, holder(&firm, "bob@example.com").await].map(|u| guid_of(&u.expect("a user")));
+            [holder(&firm, "ann@example.com").await, holder(&firm, "bob@example.com").await]
+                .map(|u| guid_of(&u.expect("a user")));
         assert_eq!((ann, bob), (one, two));
     }
 }
@@ -69,16 +96,24 @@ async fn an_alias_that_two_people_name_is_nobodys_and_is_told_once() {
         }
     });
     let run = look_at(&firm, one).await;
-    let told: Vec<&String> = run.warnings.iter().filter(|w| w.contains("sales@example.com")).collect();
+    let told: Vec<&String> =
+        run.warnings.iter().filter(|w| w.contains("sales@example.com")).collect();
     assert_eq!(told.len(), 2, "both are told of: {:?}", run.warnings);
     for edited in [one, two, one] {
         firm.sim.edit(|ad| ad.set(edited, "title", "Edited"));
         let run = look_at(&firm, edited).await;
         assert_eq!(holder(&firm, "sales@example.com").await, None);
-        assert!(!run.warnings.iter().any(|w| w.contains("sales@example.com")), "once: {:?}", run.warnings);
+        assert!(
+            !run.warnings.iter().any(|w| w.contains("sales@example.com")),
+            "once: {:?}",
+            run.warnings
+        );
     }
     let explained = firm.engine.explain(&users[0].id.to_string()).await.expect("an explanation");
-    assert!(explained.entries[0].warnings.iter().any(|w| w.contains("sales@example.com")), "{explained:?}");
+    assert!(
+        explained.entries[0].warnings.iter().any(|w| w.contains("sales@example.com")),
+        "{explained:?}"
+    );
     firm.sim.edit(|ad| ad.clear(two, "proxyAddresses"));
     tick(&firm).await;
     assert_eq!(holder(&firm, "sales@example.com").await.map(|u| u.id), Some(users[0].id));
@@ -89,9 +124,15 @@ async fn an_alias_that_another_user_holds_is_told_with_the_holder() {
     let firm = followed(20, |_| {}).await;
     let users = firm.users().await;
     let held = users[1].addresses.primary.clone().expect("an address");
-    firm.sim.edit(|ad| ad.set_values(guid_of(&users[0]), "proxyAddresses", [format!("smtp:{}", held.as_str())]));
+    firm.sim.edit(|ad| {
+        ad.set_values(guid_of(&users[0]), "proxyAddresses", [format!("smtp:{}", held.as_str())])
+    });
     let run = tick(&firm).await;
-    assert!(run.warnings.iter().any(|w| w.contains(&format!("which {} holds", held.as_str()))), "{:?}", run.warnings);
+    assert!(
+        run.warnings.iter().any(|w| w.contains(&format!("which {} holds", held.as_str()))),
+        "{:?}",
+        run.warnings
+    );
     assert_eq!(holder(&firm, held.as_str()).await.map(|u| u.id), Some(users[1].id));
     assert!(tick(&firm).await.warnings.iter().all(|w| !w.contains("alias")), "once");
 }
@@ -101,15 +142,22 @@ async fn an_invited_user_is_linked_to_neither_of_two_people_with_its_address() {
     let firm = followed(20, |_| {}).await;
     firm.engine.invite("acme", &["ann@example.com".to_owned()], &alice()).await.unwrap();
     let invited = firm.user("ann@example.com").await;
-    let (one, two) =
-        firm.sim.edit(|ad| (ad.add_person(newcomer("one", "ann@example.com")), ad.add_person(newcomer("two", "ann@example.com"))));
+    let (one, two) = firm.sim.edit(|ad| {
+        (
+            ad.add_person(newcomer("one", "ann@example.com")),
+            ad.add_person(newcomer("two", "ann@example.com")),
+        )
+    });
     for who in [one, two] {
         look_at(&firm, who).await;
         assert_eq!(again(&firm, &invited).await.link, None);
     }
     firm.sim.edit(|ad| ad.delete(two));
     tick(&firm).await;
-    assert_eq!(again(&firm, &invited).await.link.map(|l| l.guid.to_string()), Some(one.to_string()));
+    assert_eq!(
+        again(&firm, &invited).await.link.map(|l| l.guid.to_string()),
+        Some(one.to_string())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,10 +172,21 @@ async fn two_directories_with_newcomers_of_one_address_make_both_wait_in_either_
             config.settings.bases = vec![format!("OU={ou},OU=Staff,{root}")];
             config
         };
-        firm.engine.reconfigure(vec![over("corp", "Finance"), over("emea", "Sales")], firm.engine.configured().rules.clone());
+        firm.engine.reconfigure(
+            vec![over("corp", "Finance"), over("emea", "Sales")],
+            firm.engine.configured().rules.clone(),
+        );
         let (one, two) = firm.sim.edit(|ad| {
             let one = ad.add_person(newcomer("one", "ann@example.com"));
-            (one, ad.add_person(NewPerson::new("two").mail("ann@example.com").ou("Sales").member_of(names::BASIC)))
+            (
+                one,
+                ad.add_person(
+                    NewPerson::new("two")
+                        .mail("ann@example.com")
+                        .ou("Sales")
+                        .member_of(names::BASIC),
+                ),
+            )
         });
         for of in order {
             sync(&firm, of).await;
@@ -139,7 +198,11 @@ async fn two_directories_with_newcomers_of_one_address_make_both_wait_in_either_
         for (directory, edited) in [("corp", one), ("emea", two)] {
             firm.sim.edit(|ad| ad.set(edited, "title", "Edited"));
             look_at_in(&firm, directory, edited).await;
-            assert_eq!(holder(&firm, "ann@example.com").await, None, "an unrelated edit in {directory} wins nothing");
+            assert_eq!(
+                holder(&firm, "ann@example.com").await,
+                None,
+                "an unrelated edit in {directory} wins nothing"
+            );
         }
         firm.sim.edit(|ad| ad.set(two, "mail", "bob@example.com"));
         sync(&firm, "corp").await;
@@ -192,5 +255,9 @@ async fn an_entry_created_anew_has_one_reason_from_the_first_run_on() {
     firm.sync().await;
     assert_eq!(reasons(&firm).await, [QuarantineReason::AddressHeld]);
     let told = firm.events("user.quarantined").await;
-    assert_eq!(told.iter().filter(|e| e["data"]["after"]["object_guid"] == new.to_string()).count(), 1, "{told:?}");
+    assert_eq!(
+        told.iter().filter(|e| e["data"]["after"]["object_guid"] == new.to_string()).count(),
+        1,
+        "{told:?}"
+    );
 }

@@ -41,14 +41,21 @@ async fn no_user_comes_back_while_it_cannot_be_read_whether_the_account_is_disab
     firm.sim.edit(|ad| ad.set_recycle_bin(true));
     firm.sim.edit(|ad| ad.delete(who));
     firm.sync().await;
-    assert_eq!(again(&firm, &user).await.causes.weightiest().map(|c| c.reason), Some(Reason::Deleted));
+    assert_eq!(
+        again(&firm, &user).await.causes.weightiest().map(|c| c.reason),
+        Some(Reason::Deleted)
+    );
     firm.sim.edit(|ad| {
         ad.restore(who);
         ad.disable(who);
         ad.hide_attribute("userAccountControl", Some(dn_of(&user).into()));
     });
     firm.sync().await;
-    assert_eq!(again(&firm, &user).await.status(), Status::Suspended, "it is disabled, and nobody could read that");
+    assert_eq!(
+        again(&firm, &user).await.status(),
+        Status::Suspended,
+        "it is disabled, and nobody could read that"
+    );
 }
 
 #[test]
@@ -63,7 +70,12 @@ fn two_observations_of_an_absence_have_to_show_the_same_cause() {
     company.run(&loss);
     company.later(Duration::from_secs(31));
     company.run(&loss);
-    assert_eq!(company.status(7), Status::Active, "missed for half a minute: {:?}", company.user(7).causes.weightiest());
+    assert_eq!(
+        company.status(7),
+        Status::Active,
+        "missed for half a minute: {:?}",
+        company.user(7).causes.weightiest()
+    );
     company.later(company.limits.grace_period);
     company.run(&loss);
     assert_eq!(company.status(7), Status::Suspended);
@@ -77,8 +89,15 @@ async fn a_group_that_loses_half_of_its_people_waits_for_an_operator_at_every_ru
     firm.sim.edit(|ad| users.iter().for_each(|u| ad.add_member(names::BASIC, guid_of(u))));
     firm.sync().await;
     let members = firm.sim.look(|ad| ad.members(names::PRO));
-    let direct: Vec<User> = firm.users().await.into_iter().filter(|u| u.tier == Tier::Pro && members.contains(&guid_of(u))).collect();
-    firm.sim.edit(|ad| direct.iter().take(direct.len() / 2).for_each(|u| ad.remove_member(names::PRO, guid_of(u))));
+    let direct: Vec<User> = firm
+        .users()
+        .await
+        .into_iter()
+        .filter(|u| u.tier == Tier::Pro && members.contains(&guid_of(u)))
+        .collect();
+    firm.sim.edit(|ad| {
+        direct.iter().take(direct.len() / 2).for_each(|u| ad.remove_member(names::PRO, guid_of(u)))
+    });
     let held = firm.sync().await.held;
     assert!(held >= 5, "{held} wait");
     for _ in 0..2 {
@@ -93,7 +112,10 @@ async fn a_group_that_loses_half_of_its_people_waits_for_an_operator_at_every_ru
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_leaves_the_pro_group_is_basic_where_basic_is_the_primary_group() {
     let firm = Firm::running(60, |c| {
-        c.settings.groups = vec![(Tier::Pro, GroupName::parse(names::PRO)), (Tier::Basic, GroupName::parse("Domain Users"))];
+        c.settings.groups = vec![
+            (Tier::Pro, GroupName::parse(names::PRO)),
+            (Tier::Basic, GroupName::parse("Domain Users")),
+        ];
     })
     .await;
     let user = firm.users().await.into_iter().find(|u| u.tier == Tier::Pro).expect("a pro user");
@@ -122,7 +144,11 @@ async fn a_person_who_leaves_a_group_that_lists_primary_members_only_is_without_
     assert_eq!(user.causes.weightiest().map(|c| c.reason), Some(Reason::NoGroup), "{run:?}");
     let name = firm.engine.directory("corp").unwrap().config.name.clone();
     let guid = user.link.as_ref().expect("a link").guid;
-    assert_eq!(firm.engine.store.people(&name, vec![guid]).await.unwrap()[&guid].entitled_by, None, "no group gives a tier any more");
+    assert_eq!(
+        firm.engine.store.people(&name, vec![guid]).await.unwrap()[&guid].entitled_by,
+        None,
+        "no group gives a tier any more"
+    );
 }
 
 /// How many people one run may take out of so many without an operator.
@@ -132,7 +158,12 @@ fn bound(belonged: usize) -> usize {
 
 /// Active people of the OU.
 async fn of_ou(firm: &Firm, ou: &str) -> Vec<uuid::Uuid> {
-    firm.users().await.iter().filter(|u| u.status() == Status::Active && dn_of(u).contains(ou)).map(guid_of).collect()
+    firm.users()
+        .await
+        .iter()
+        .filter(|u| u.status() == Status::Active && dn_of(u).contains(ou))
+        .map(guid_of)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +180,11 @@ async fn an_ou_that_is_deleted_in_slices_is_held_where_one_run_would_hold_it() {
         let gone = before - firm.active().await;
         let held = firm.engine.store.plans(false).await.unwrap().first().map_or(0, |p| p.count);
         // The first few cannot be told from leavers of an ordinary day, who must not stay.
-        assert!(gone <= bound(people.len()) / slice * slice, "{gone} of {} gone, {slice} at a time", people.len());
+        assert!(
+            gone <= bound(people.len()) / slice * slice,
+            "{gone} of {} gone, {slice} at a time",
+            people.len()
+        );
         assert_eq!(gone + held as usize, people.len(), "the others wait in sight");
     }
 }
@@ -200,7 +235,12 @@ fn leavers_of_an_ordinary_week_leave_although_clusters_roll() {
     for n in [0, 3, 6, 9, 12, 15, 18] {
         company.person(n).life = crate::world::Life::Tombstone;
         company.run(&Loss { tombstones_visible: true, ..Loss::default() });
-        assert_eq!(company.status(n), Status::Suspended, "one leaver of a day: {:?}", company.waiting());
+        assert_eq!(
+            company.status(n),
+            Status::Suspended,
+            "one leaver of a day: {:?}",
+            company.waiting()
+        );
         company.later(DAY);
     }
 }
@@ -213,7 +253,10 @@ async fn a_full_read_that_began_earlier_gives_no_user_back_who_was_seen_disabled
     let user = users.iter().find(|u| guid_of(u) == first).unwrap_or(&users[0]).clone();
     // Read as enabled, with another title; then the read takes its time.
     firm.sim.edit(|ad| ad.set(guid_of(&user), "title", "Chief"));
-    firm.sim.faults().push(Fault::new(When::page(6).containing("objectcategory=person"), What::Delay(Duration::from_secs(2))));
+    firm.sim.faults().push(Fault::new(
+        When::page(6).containing("objectcategory=person"),
+        What::Delay(Duration::from_secs(2)),
+    ));
     let meanwhile = async {
         tokio::time::sleep(Duration::from_millis(900)).await;
         // Whatever the clock says meanwhile.
@@ -223,7 +266,10 @@ async fn a_full_read_that_began_earlier_gives_no_user_back_who_was_seen_disabled
         assert_eq!(firm.user(&user.id.to_string()).await.status(), Status::Suspended);
     };
     let (run, ()) = tokio::join!(firm.sync(), meanwhile);
-    assert_eq!((run.dropped, firm.user(&user.id.to_string()).await.status()), (1, Status::Suspended));
+    assert_eq!(
+        (run.dropped, firm.user(&user.id.to_string()).await.status()),
+        (1, Status::Suspended)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,5 +285,9 @@ async fn a_server_that_may_be_behind_gives_no_user_back_at_once() {
     // The other server has not heard of it.
     firm.sim.edit(|ad| ad.enable(guid_of(&user)));
     sync(&firm, "corp").await;
-    assert_eq!(firm.user(&user.id.to_string()).await.status(), Status::Suspended, "for ten minutes at least");
+    assert_eq!(
+        firm.user(&user.id.to_string()).await.status(),
+        Status::Suspended,
+        "for ten minutes at least"
+    );
 }

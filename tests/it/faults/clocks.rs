@@ -43,7 +43,11 @@ async fn a_leaver_leaves_although_the_clock_was_ahead_when_the_user_last_changed
         firm.clock.set_back(jump);
         firm.sim.edit(|ad| ad.disable(dn_of(&user).as_str()));
         let run = firm.sync().await;
-        assert_eq!((run.dropped, again(&firm, &user).await.status()), (0, Status::Suspended), "{jump:?}: {run:?}");
+        assert_eq!(
+            (run.dropped, again(&firm, &user).await.status()),
+            (0, Status::Suspended),
+            "{jump:?}: {run:?}"
+        );
     }
 }
 
@@ -61,9 +65,17 @@ async fn a_person_first_missed_while_the_clock_was_ahead_leaves_after_the_grace_
     firm.later(QUARTER);
     let run = firm.sync().await;
     assert_eq!(again(&firm, &user).await.status(), Status::Suspended, "{run:?}");
-    assert!(!run.warnings.iter().any(|w| w.contains("the clock was ahead")), "told once: {:?}", run.warnings);
+    assert!(
+        !run.warnings.iter().any(|w| w.contains("the clock was ahead")),
+        "told once: {:?}",
+        run.warnings
+    );
     let told = firm.events("directory.attention").await;
-    assert_eq!(told.iter().filter(|event| event.to_string().contains("the clock was ahead")).count(), 1, "{told:?}");
+    assert_eq!(
+        told.iter().filter(|event| event.to_string().contains("the clock was ahead")).count(),
+        1,
+        "{told:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,15 +90,23 @@ async fn a_clock_that_is_behind_does_not_make_stored_instants_look_old() {
     firm.clock.set_back(TEN_YEARS);
     firm.sync().await;
     firm.engine.remind().await.unwrap();
-    assert_eq!(firm.engine.store.grace_periods(&name).await.unwrap()[0].first_seen, grace_periods[0].first_seen);
+    assert_eq!(
+        firm.engine.store.grace_periods(&name).await.unwrap()[0].first_seen,
+        grace_periods[0].first_seen
+    );
     firm.clock.advance(TEN_YEARS);
     firm.sync().await;
-    assert_eq!(again(&firm, &user).await.status(), Status::Active, "missed for seconds, not for years");
+    assert_eq!(
+        again(&firm, &user).await.status(),
+        Status::Active,
+        "missed for seconds, not for years"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_people_are_read_every_night_although_the_clock_was_ahead_for_one() {
-    let firm = followed(20, |c| c.full = Cron::parse("30 2 * * *", chrono_tz::Tz::UTC).unwrap()).await;
+    let firm =
+        followed(20, |c| c.full = Cron::parse("30 2 * * *", chrono_tz::Tz::UTC).unwrap()).await;
     firm.later(TEN_YEARS);
     assert_eq!(firm.sync().await.error, None);
     firm.clock.set_back(TEN_YEARS);
@@ -102,17 +122,21 @@ async fn all_people_are_read_every_night_although_the_clock_was_ahead_for_one() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_of_four_hours_ends_after_four_hours_although_the_clock_was_ahead() {
-    let firm = Firm::running(10, |c| c.schedule = Cron::parse("* * * * * *", chrono_tz::Tz::UTC).unwrap()).await;
+    let firm =
+        Firm::running(10, |c| c.schedule = Cron::parse("* * * * * *", chrono_tz::Tz::UTC).unwrap())
+            .await;
     firm.later(TEN_YEARS);
     firm.engine.pause("corp", Some(HOUR * 4), &alice()).await.unwrap();
     firm.clock.set_back(TEN_YEARS);
     firm.sim.set_clock_skew(0);
     firm.engine.remind().await.unwrap();
-    let status = firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
+    let status =
+        firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
     let until = status.paused_until.expect("still paused");
     assert!(until <= firm.clock.now().plus(HOUR * 4), "{until}");
     firm.later(HOUR * 4);
-    let status = firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
+    let status =
+        firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
     assert_eq!(status.paused_until, None);
 }
 
@@ -121,7 +145,13 @@ async fn an_approval_given_while_the_clock_was_ahead_expires_after_a_day() {
     let firm = Firm::of(120, |c| c.limits.grace_period = Duration::ZERO).await;
     firm.later(TEN_YEARS);
     assert!(firm.sync().await.held > 50);
-    firm.sim.faults().push(adsim::Fault::new(adsim::When::search().containing("objectcategory=person"), adsim::What::Cut).always());
+    firm.sim.faults().push(
+        adsim::Fault::new(
+            adsim::When::search().containing("objectcategory=person"),
+            adsim::What::Cut,
+        )
+        .always(),
+    );
     let plan = super::plan(&firm).await;
     firm.engine.approve(plan.id, alice()).await.unwrap();
     firm.sim.faults().clear();
@@ -149,7 +179,10 @@ async fn an_account_that_expires_is_suspended_although_the_servers_clock_is_behi
         firm.engine.sync_user(&users[user].id.to_string(), &alice()).await.unwrap();
     }
     for user in &users[..4] {
-        until("the suspension", async || (again(&firm, user).await.status() == Status::Suspended).then_some(())).await;
+        until("the suspension", async || {
+            (again(&firm, user).await.status() == Status::Suspended).then_some(())
+        })
+        .await;
     }
     keeping.abort();
     let tries = runs_of(&firm, Trigger::Expiry).await.len();
@@ -163,12 +196,19 @@ async fn an_expiry_while_the_server_cannot_be_reached_is_only_delayed() {
     let (_, keeping) = keep(&firm);
     until("the run at the start", async || runs_of(&firm, Trigger::Startup).await.pop()).await;
     let at = firm.clock.now().plus(Duration::from_millis(2_500));
-    firm.sim.edit(|ad| ad.set(dn_of(&user).as_str(), "accountExpires", &at.to_filetime().to_string()));
+    firm.sim
+        .edit(|ad| ad.set(dn_of(&user).as_str(), "accountExpires", &at.to_filetime().to_string()));
     firm.engine.sync_user(&user.id.to_string(), &alice()).await.unwrap();
     firm.sim.faults().push(adsim::Fault::new(adsim::When::Bind, adsim::What::Cut).always());
-    until("an attempt that fails", async || runs_of(&firm, Trigger::Expiry).await.into_iter().find(|r| r.state == RunState::Failed)).await;
+    until("an attempt that fails", async || {
+        runs_of(&firm, Trigger::Expiry).await.into_iter().find(|r| r.state == RunState::Failed)
+    })
+    .await;
     firm.sim.faults().clear();
-    until("the suspension", async || (again(&firm, &user).await.status() == Status::Suspended).then_some(())).await;
+    until("the suspension", async || {
+        (again(&firm, &user).await.status() == Status::Suspended).then_some(())
+    })
+    .await;
     keeping.abort();
     assert!(firm.events("run.failed").await.len() <= 2, "the same failure is told once");
 }
@@ -203,9 +243,15 @@ async fn live_runs_suspend_a_leaver_whose_user_was_written_by_a_clock_that_was_a
     tick(&firm).await;
     firm.clock.set_back(HOUR * 2);
     let (directory, keeping) = keep(&firm);
-    until("changes are followed", async || (directory.following() == rosterd::engine::Following::Live).then_some(())).await;
+    until("changes are followed", async || {
+        (directory.following() == rosterd::engine::Following::Live).then_some(())
+    })
+    .await;
     firm.sim.edit(|ad| ad.disable(dn_of(&user).as_str()));
-    until("the suspension", async || (again(&firm, &user).await.status() == Status::Suspended).then_some(())).await;
+    until("the suspension", async || {
+        (again(&firm, &user).await.status() == Status::Suspended).then_some(())
+    })
+    .await;
     keeping.abort();
 }
 
@@ -219,13 +265,23 @@ async fn a_limit_counts_what_was_applied_while_the_clock_was_ahead_for_one_windo
     assert_eq!((ahead.counts.suspend, ahead.held), (7, 0), "{ahead:?}");
     firm.clock.set_back(TEN_YEARS);
     firm.sim.set_clock_skew(0);
-    firm.sim.edit(|ad| users.iter().skip(1).step_by(12).take(4).for_each(|user| ad.delete(guid_of(user))));
+    firm.sim.edit(|ad| {
+        users.iter().skip(1).step_by(12).take(4).for_each(|user| ad.delete(guid_of(user)))
+    });
     let run = firm.sync().await;
     assert_eq!((run.counts.suspend, run.held), (0, 4), "they count: {run:?}");
     firm.later(DAY + HOUR);
     let run = firm.sync().await;
     assert_eq!((run.counts.suspend, run.held), (4, 0), "and no longer than a window: {run:?}");
-    assert!(firm.engine.store.runs(Some("corp"), 100).await.unwrap().iter().all(|r| r.started_at <= firm.clock.now()));
+    assert!(
+        firm.engine
+            .store
+            .runs(Some("corp"), 100)
+            .await
+            .unwrap()
+            .iter()
+            .all(|r| r.started_at <= firm.clock.now())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,7 +48,10 @@ async fn four_deletions_over_the_limit() -> (Firm, Vec<User>) {
 async fn two_excluded_by_mistake() -> (Firm, usize, Vec<User>) {
     let firm = Firm::running(100, |c| c.limits.grace_period = std::time::Duration::ZERO).await;
     let users: Vec<User> = firm.users().await.into_iter().take(2).collect();
-    let addresses: Vec<String> = users.iter().map(|u| u.addresses.primary.clone().expect("an address").to_string()).collect();
+    let addresses: Vec<String> = users
+        .iter()
+        .map(|u| u.addresses.primary.clone().expect("an address").to_string())
+        .collect();
     let before = firm.active().await;
     firm.reconfigure(|c| c.exclude = addresses);
     let run = firm.sync().await;
@@ -59,10 +62,17 @@ async fn two_excluded_by_mistake() -> (Firm, usize, Vec<User>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_rejected_under_a_new_scope_is_suspended_by_no_later_run() {
     let (firm, before, users) = two_excluded_by_mistake().await;
-    firm.engine.reject(plan(&firm).await.id, "that was a slip in the file", &alice()).await.unwrap();
+    firm.engine
+        .reject(plan(&firm).await.id, "that was a slip in the file", &alice())
+        .await
+        .unwrap();
     for n in 0..4 {
         let run = firm.sync().await;
-        assert_eq!((run.counts.total(), run.held, run.state), (0, 0, RunState::Succeeded), "run {n}: {run:?}");
+        assert_eq!(
+            (run.counts.total(), run.held, run.state),
+            (0, 0, RunState::Succeeded),
+            "run {n}: {run:?}"
+        );
         firm.later(DAY);
     }
     let asked = firm.engine.sync_user(&users[0].id.to_string(), &alice()).await.unwrap();
@@ -71,7 +81,8 @@ async fn a_user_rejected_under_a_new_scope_is_suspended_by_no_later_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scope_with_a_rejected_change_is_not_accepted_with_a_later_plan_and_is_once_it_is_reopened_and_approved() {
+async fn a_scope_with_a_rejected_change_is_not_accepted_with_a_later_plan_and_is_once_it_is_reopened_and_approved()
+ {
     let (firm, before, users) = two_excluded_by_mistake().await;
     let rejected = plan(&firm).await;
     firm.engine.reject(rejected.id, "", &alice()).await.unwrap();
@@ -87,7 +98,11 @@ async fn a_scope_with_a_rejected_change_is_not_accepted_with_a_later_plan_and_is
     assert_eq!((open.id, open.state, open.count), (rejected.id, PlanState::Open, 2));
     assert_eq!(firm.events("plan.reopened").await[0]["data"]["actor"], "bob");
     let run = firm.sync().await;
-    assert_eq!((run.held, firm.active().await), (2, before), "it waits for approval again: {run:?}");
+    assert_eq!(
+        (run.held, firm.active().await),
+        (2, before),
+        "it waits for approval again: {run:?}"
+    );
     let approval = firm.engine.approve(rejected.id, alice()).await.unwrap();
     assert_eq!((approval.run.counts.suspend, firm.active().await), (2, before - 2));
     firm.sim.edit(|ad| ad.set(dn_of(&users[1]).as_str(), "title", "Chief"));
@@ -105,7 +120,8 @@ async fn a_rejected_scope_ends_with_the_configuration_that_asked_for_it() {
     assert_eq!((run.held, state_of(&firm, &rejected).await), (0, PlanState::Withdrawn), "{run:?}");
     assert!(!attention(&firm).await.iter().any(|a| a.contains("rejected")));
     // The same slip again is a new question.
-    let again: Vec<String> = users.iter().map(|u| u.addresses.primary.clone().unwrap().to_string()).collect();
+    let again: Vec<String> =
+        users.iter().map(|u| u.addresses.primary.clone().unwrap().to_string()).collect();
     firm.reconfigure(|c| c.exclude = again);
     assert_eq!((firm.sync().await.held, firm.active().await), (2, before));
 }
@@ -121,19 +137,39 @@ async fn what_was_rejected_over_the_limit_is_not_applied_once_the_window_has_pas
     let mut runs = vec![firm.sync().await, tick(&firm).await];
     runs.push(firm.engine.sync_user(&users[0].id.to_string(), &alice()).await.unwrap());
     for run in runs {
-        assert_eq!((run.counts.suspend, run.held, run.state), (0, 0, RunState::Succeeded), "{} {run:?}", run.mode);
+        assert_eq!(
+            (run.counts.suspend, run.held, run.state),
+            (0, 0, RunState::Succeeded),
+            "{} {run:?}",
+            run.mode
+        );
     }
-    assert_eq!((firm.active().await, firm.events("run.held").await.len()), (before, rows), "and nothing is told as new");
+    assert_eq!(
+        (firm.active().await, firm.events("run.held").await.len()),
+        (before, rows),
+        "and nothing is told as new"
+    );
     // Others of the class go on by the limit: what was rejected takes no part of it.
-    let next = firm.users().await.into_iter().find(|u| u.status() == Status::Active && !users.iter().any(|r| r.id == u.id)).unwrap();
+    let next = firm
+        .users()
+        .await
+        .into_iter()
+        .find(|u| u.status() == Status::Active && !users.iter().any(|r| r.id == u.id))
+        .unwrap();
     firm.sim.edit(|ad| ad.delete(guid_of(&next)));
     assert_eq!(firm.sync().await.counts.suspend, 1);
     // The operator's word is plain, and told every day, because leavers stay active by it.
     let said = attention(&firm).await;
-    assert!(said.iter().any(|a| a.starts_with("4 leavers stay active because alice rejected their suspension as deleted")), "{said:?}");
+    assert!(
+        said.iter().any(|a| a.starts_with(
+            "4 leavers stay active because alice rejected their suspension as deleted"
+        )),
+        "{said:?}"
+    );
     firm.engine.remind().await.unwrap();
     let told = firm.events("directory.attention").await;
-    let told = told.iter().filter(|e| e["data"]["after"]["plan"] == rejected.id.to_string()).count();
+    let told =
+        told.iter().filter(|e| e["data"]["after"]["plan"] == rejected.id.to_string()).count();
     assert_eq!(told, 1, "a day later");
 }
 
@@ -142,8 +178,10 @@ async fn a_rejected_suspension_does_not_keep_another_reason_from_suspending() {
     let (firm, users) = four_deletions_over_the_limit().await;
     // Of the four, the first is rejected as deleted, restored as it was, and disabled then: that is another question.
     firm.engine.reject(plan(&firm).await.id, "", &alice()).await.unwrap();
-    let disabled: Vec<User> = firm.users().await.into_iter().filter(|u| u.status() == Status::Active).take(60).collect();
-    let disabled: Vec<&User> = disabled.iter().filter(|u| !users.iter().any(|r| r.id == u.id)).collect();
+    let disabled: Vec<User> =
+        firm.users().await.into_iter().filter(|u| u.status() == Status::Active).take(60).collect();
+    let disabled: Vec<&User> =
+        disabled.iter().filter(|u| !users.iter().any(|r| r.id == u.id)).collect();
     firm.sim.edit(|ad| disabled.iter().for_each(|user| ad.disable(guid_of(user))));
     firm.sync().await;
     let held = plan(&firm).await;
@@ -167,7 +205,10 @@ async fn a_rejection_ends_when_the_directory_shows_that_the_change_is_not_asked_
     // Deleted objects can be seen no longer: nothing is proposed, and that is no evidence.
     firm.sim.edit(|ad| ad.show_tombstones(false));
     firm.sync().await;
-    assert_eq!(firm.engine.store.rejections(&DirectoryName::parse("corp").unwrap()).await.unwrap().len(), 4);
+    assert_eq!(
+        firm.engine.store.rejections(&DirectoryName::parse("corp").unwrap()).await.unwrap().len(),
+        4
+    );
     firm.sim.edit(|ad| {
         ad.show_tombstones(true);
         ad.restore(guid_of(&users[0]));
@@ -177,12 +218,17 @@ async fn a_rejection_ends_when_the_directory_shows_that_the_change_is_not_asked_
     firm.later(DAY + HOUR);
     firm.sim.edit(|ad| ad.delete(guid_of(&users[0])));
     firm.sync().await;
-    assert_eq!(again(&firm, &users[0]).await.status(), Status::Suspended, "deleted again is a new question, within the limit");
+    assert_eq!(
+        again(&firm, &users[0]).await.status(),
+        Status::Suspended,
+        "deleted again is a new question, within the limit"
+    );
     assert_eq!(again(&firm, &users[1]).await.status(), Status::Active);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rejected_creation_stays_rejected_when_the_title_changes_and_a_later_plan_does_not_include_it() {
+async fn a_rejected_creation_stays_rejected_when_the_title_changes_and_a_later_plan_does_not_include_it()
+ {
     let firm = Firm::of(120, |_| {}).await;
     firm.sync().await;
     let import = plan(&firm).await;
@@ -190,19 +236,32 @@ async fn a_rejected_creation_stays_rejected_when_the_title_changes_and_a_later_p
     let person = firm.sim.look(|ad| ad.people()[0]);
     firm.sim.edit(|ad| {
         ad.set(person, "title", "Chief");
-        ad.add_person(NewPerson::new("late").mail("late@example.com").ou("Finance").member_of(names::BASIC));
+        ad.add_person(
+            NewPerson::new("late").mail("late@example.com").ou("Finance").member_of(names::BASIC),
+        );
     });
     let run = firm.sync().await;
-    assert_eq!((run.counts.create, run.held), (1, 0), "one newcomer is within the limit, and nobody else is asked about: {run:?}");
+    assert_eq!(
+        (run.counts.create, run.held),
+        (1, 0),
+        "one newcomer is within the limit, and nobody else is asked about: {run:?}"
+    );
     assert_eq!((firm.users().await.len(), waiting(&firm).await.len()), (1, 0));
     // A part of it can be approved by name; the rest stays rejected.
     let rows = firm.engine.store.held_rows(import.id).await.unwrap();
     let refused = firm.engine.approve(import.id, bob()).await.unwrap_err();
-    assert!(refused.to_string().contains("was rejected by alice: reopen it with rosterctl held reopen"), "{refused}");
-    let which = rosterd::engine::Selection { people: vec![rows[0].user.to_string()], ..Default::default() };
+    assert!(
+        refused.to_string().contains("was rejected by alice: reopen it with rosterctl held reopen"),
+        "{refused}"
+    );
+    let which =
+        rosterd::engine::Selection { people: vec![rows[0].user.to_string()], ..Default::default() };
     let approval = firm.engine.approve_part(import.id, &which, "", bob()).await.unwrap();
     assert_eq!((approval.run.counts.create, approval.waiting.is_none()), (1, true), "{approval:?}");
-    assert_eq!((state_of(&firm, &import).await, firm.sync().await.counts.total()), (PlanState::Rejected, 0));
+    assert_eq!(
+        (state_of(&firm, &import).await, firm.sync().await.counts.total()),
+        (PlanState::Rejected, 0)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,16 +269,24 @@ async fn a_reopened_plan_joins_the_one_that_waits() {
     let (firm, _) = four_deletions_over_the_limit().await;
     let rejected = plan(&firm).await;
     firm.engine.reject(rejected.id, "", &alice()).await.unwrap();
-    let others: Vec<User> = firm.users().await.into_iter().filter(|u| u.status() == Status::Active).collect();
+    let others: Vec<User> =
+        firm.users().await.into_iter().filter(|u| u.status() == Status::Active).collect();
     let gone: Vec<&User> = others.iter().rev().take(3).collect();
     firm.sim.edit(|ad| gone.iter().for_each(|user| ad.delete(guid_of(user))));
     assert_eq!(firm.sync().await.held, 3);
     let other = plan(&firm).await;
     let joined = firm.engine.reopen(rejected.id, "", &bob()).await.unwrap();
     assert_eq!((joined.count, waiting(&firm).await.len()), (7, 1));
-    assert_eq!((state_of(&firm, &rejected).await, state_of(&firm, &other).await), (PlanState::Superseded, PlanState::Superseded));
+    assert_eq!(
+        (state_of(&firm, &rejected).await, state_of(&firm, &other).await),
+        (PlanState::Superseded, PlanState::Superseded)
+    );
     let run = firm.sync().await;
-    assert_eq!((run.held, plan(&firm).await.id), (7, joined.id), "the next run finds the same: {run:?}");
+    assert_eq!(
+        (run.held, plan(&firm).await.id),
+        (7, joined.id),
+        "the next run finds the same: {run:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,7 +297,10 @@ async fn a_run_that_a_reload_cuts_says_what_it_has_done() {
     let approving = firm.engine.approve(plan.id, alice());
     let first = UserFilter { limit: Some(1), ..UserFilter::default() };
     let cutting = async {
-        until("some are written", async || (!firm.engine.store.users(&first).await.unwrap().is_empty()).then_some(())).await;
+        until("some are written", async || {
+            (!firm.engine.store.users(&first).await.unwrap().is_empty()).then_some(())
+        })
+        .await;
         firm.reconfigure(|c| c.stale_after = HOUR * 7);
     };
     let (approval, ()) = tokio::join!(approving, cutting);
@@ -238,7 +308,10 @@ async fn a_run_that_a_reload_cuts_says_what_it_has_done() {
     let users = firm.users().await.len() as u64;
     assert_eq!((run.state, run.counts.create), (RunState::Cancelled, users), "{run:?}");
     let said = run.error.unwrap_or_default();
-    assert!(users > 0 && said.contains(&format!("{users} changes had been applied and stay")), "{said}");
+    assert!(
+        users > 0 && said.contains(&format!("{users} changes had been applied and stay")),
+        "{said}"
+    );
     assert_eq!(firm.events("run.cancelled").await[0]["data"]["after"]["changes"]["create"], users);
 }
 
@@ -250,12 +323,19 @@ async fn a_run_that_a_crash_cuts_says_at_the_next_start_what_it_has_done() {
     let engine = Arc::clone(&firm.engine);
     let approving = tokio::spawn(async move { engine.approve(plan.id, alice()).await });
     let first = UserFilter { limit: Some(1), ..UserFilter::default() };
-    until("some are written", async || (!firm.engine.store.users(&first).await.unwrap().is_empty()).then_some(())).await;
+    until("some are written", async || {
+        (!firm.engine.store.users(&first).await.unwrap().is_empty()).then_some(())
+    })
+    .await;
     approving.abort();
     let _ = approving.await;
     assert_eq!(firm.engine.store.cancel_cut_runs(firm.clock.now()).await.unwrap(), 1);
     let run = firm.engine.store.runs(Some("corp"), 1).await.unwrap().remove(0);
-    assert_eq!((run.state, run.counts.create), (RunState::Cancelled, firm.users().await.len() as u64), "{run:?}");
+    assert_eq!(
+        (run.state, run.counts.create),
+        (RunState::Cancelled, firm.users().await.len() as u64),
+        "{run:?}"
+    );
     assert!(run.error.unwrap_or_default().contains("had been applied and stay"));
 }
 
@@ -265,16 +345,29 @@ async fn an_operators_write_is_a_run_before_it_changes_anything() {
     let user = firm.users().await.remove(0);
     firm.engine.suspend(&user.id.to_string(), "", &alice()).await.unwrap();
     let run = firm.engine.store.runs(None, 1).await.unwrap().remove(0);
-    assert_eq!((run.state, run.counts.suspend, run.finished_at.is_some()), (RunState::Succeeded, 1, true));
+    assert_eq!(
+        (run.state, run.counts.suspend, run.finished_at.is_some()),
+        (RunState::Succeeded, 1, true)
+    );
     // Changes whose run ended without a word are told by their rows.
     let store = &firm.engine.store;
-    let account = store.account(&Handle::parse("acme").unwrap()).await.unwrap().unwrap().reference();
-    let cut = rosterd::store::Run { id: RunId(firm.clock.new_id()), state: RunState::Running, finished_at: None, ..run };
+    let account =
+        store.account(&Handle::parse("acme").unwrap()).await.unwrap().unwrap().reference();
+    let cut = rosterd::store::Run {
+        id: RunId(firm.clock.new_id()),
+        state: RunState::Running,
+        finished_at: None,
+        ..run
+    };
     let cut = rosterd::store::Run { counts: ChangeCounts::default(), ..cut };
     store.save_run(&cut).await.unwrap();
     let user = again(&firm, &user).await;
     let lifted: Causes = user.causes.iter().cloned().collect::<Vec<_>>().into();
-    let kind = ChangeKind::Reactivate { lifted, remaining: std::collections::BTreeSet::new(), evidence: Vec::new() };
+    let kind = ChangeKind::Reactivate {
+        lifted,
+        remaining: std::collections::BTreeSet::new(),
+        evidence: Vec::new(),
+    };
     let writer = Writer {
         run: cut.id,
         directory: None,
@@ -284,12 +377,17 @@ async fn an_operators_write_is_a_run_before_it_changes_anything() {
         clock: &firm.clock,
         asked: &[],
     };
-    let admitted = rosterd::reconcile::Admitted::by_operator(vec![Change::by_hand(&user, kind)], alice());
+    let admitted =
+        rosterd::reconcile::Admitted::by_operator(vec![Change::by_hand(&user, kind)], alice());
     store.apply(&admitted, &writer, &mut Applied::default()).await.unwrap();
     store.cancel_cut_runs(firm.clock.now()).await.unwrap();
     let cut = store.run(cut.id).await.unwrap().unwrap();
     assert_eq!((cut.state, cut.counts.reactivate), (RunState::Cancelled, 1));
-    assert!(cut.error.unwrap().ends_with("1 change had been applied and stays; the next run does the rest"));
+    assert!(
+        cut.error
+            .unwrap()
+            .ends_with("1 change had been applied and stays; the next run does the rest")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,7 +395,10 @@ async fn the_first_run_after_a_rebaseline_only_plans_although_another_was_readin
     let firm = Firm::running(60, |c| c.limits.grace_period = std::time::Duration::ZERO).await;
     let before = firm.active().await;
     let reading = "objectcategory=person)(objectclass=user";
-    firm.sim.faults().push(Fault::new(When::search().containing(reading), What::Delay(std::time::Duration::from_secs(2))));
+    firm.sim.faults().push(Fault::new(
+        When::search().containing(reading),
+        What::Delay(std::time::Duration::from_secs(2)),
+    ));
     let directory = firm.engine.directory("corp").unwrap();
     let mut progress = directory.progress();
     let rebaseline = async {
@@ -343,11 +444,18 @@ async fn people_of_a_plan_whose_approval_expired_wait_again_in_sight() {
     assert!(waiting(&firm).await.is_empty());
     firm.sim.faults().clear();
     tick(&firm).await;
-    assert_eq!(waiting(&firm).await.first().map(|p| p.count), Some(run.held), "an incremental run suffices");
+    assert_eq!(
+        waiting(&firm).await.first().map(|p| p.count),
+        Some(run.held),
+        "an incremental run suffices"
+    );
     let corp = DirectoryName::parse("corp").unwrap();
     // Judged again, they are pending by their plan alone.
     firm.engine.reject(plan(&firm).await.id, "", &alice()).await.unwrap();
-    assert_eq!(firm.engine.store.pending(&corp, firm.clock.now()).await.unwrap().len() as u64, run.held);
+    assert_eq!(
+        firm.engine.store.pending(&corp, firm.clock.now()).await.unwrap().len() as u64,
+        run.held
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -356,17 +464,26 @@ async fn a_plan_whose_place_another_took_is_not_brought_back_by_an_approval_that
     firm.sync().await;
     let seen = plan(&firm).await;
     firm.sim.edit(|ad| {
-        ad.add_person(NewPerson::new("late").mail("late@example.com").ou("Finance").member_of(names::BASIC));
+        ad.add_person(
+            NewPerson::new("late").mail("late@example.com").ou("Finance").member_of(names::BASIC),
+        );
     });
     assert_eq!(firm.sync().await.held, seen.count + 1);
     let store = &firm.engine.store;
     store.approve_plan(&seen, None, word(&alice()), &firm.clock).await.unwrap();
-    assert_eq!((waiting(&firm).await.len(), state_of(&firm, &seen).await), (1, PlanState::Superseded));
+    assert_eq!(
+        (waiting(&firm).await.len(), state_of(&firm, &seen).await),
+        (1, PlanState::Superseded)
+    );
     // Nor is one brought back that was rejected, expired or applied since.
     let seen = plan(&firm).await;
     store.reject_plan(&seen, word(&bob()), &firm.clock).await.unwrap();
     let raced = store.approve_plan(&seen, None, word(&alice()), &firm.clock).await.unwrap_err();
-    assert!(matches!(raced, StoreError::Raced { .. }) && raced.to_string().contains("is rejected by bob by now"), "{raced}");
+    assert!(
+        matches!(raced, StoreError::Raced { .. })
+            && raced.to_string().contains("is rejected by bob by now"),
+        "{raced}"
+    );
     assert_eq!((waiting(&firm).await.len(), firm.sync().await.counts.total()), (0, 0));
 }
 
@@ -380,9 +497,17 @@ async fn neither_a_rejection_nor_an_expiry_takes_back_an_approval_that_came_firs
     firm.later(HOUR);
     store.approve_plan(&late, None, word(&bob()), &firm.clock).await.unwrap();
     store.expire_approval(&late, &firm.clock).await.unwrap();
-    assert_eq!(state_of(&firm, &seen).await, PlanState::Approved, "the approval that expired is not the one that counts");
+    assert_eq!(
+        state_of(&firm, &seen).await,
+        PlanState::Approved,
+        "the approval that expired is not the one that counts"
+    );
     let run = firm.sync().await;
-    assert_eq!((run.counts.create, state_of(&firm, &seen).await), (seen.count, PlanState::Applied), "{run:?}");
+    assert_eq!(
+        (run.counts.create, state_of(&firm, &seen).await),
+        (seen.count, PlanState::Applied),
+        "{run:?}"
+    );
     let raced = store.reject_plan(&seen, word(&bob()), &firm.clock).await.unwrap_err();
     assert!(raced.to_string().contains("is applied by now"), "{raced}");
     let said = firm.engine.reject(seen.id, "", &bob()).await.unwrap_err();
@@ -408,13 +533,27 @@ async fn the_history_of_a_removed_user_is_not_that_of_the_user_who_has_its_id_no
     assert_eq!(firm.sync().await.counts.create, 1, "hired again");
     let now = firm.user(&user.id.to_string()).await;
     let history = firm.engine.history(&now).await.unwrap();
-    assert_eq!(history.iter().map(|(_, change)| change.kind.as_str()).collect::<Vec<_>>(), ["create"]);
+    assert_eq!(
+        history.iter().map(|(_, change)| change.kind.as_str()).collect::<Vec<_>>(),
+        ["create"]
+    );
     // The run that created the former user, and the one that changed it, take nothing from the present one.
     let runs = firm.engine.store.runs(Some("corp"), 50).await.unwrap();
     for run in runs.iter().filter(|run| run.id == edited.id || run.counts.create > 1) {
         let undoing = firm.engine.plan_undo(run.id).await.unwrap();
-        assert!(!undoing.changes.iter().any(|change| change.user == user.id), "{:?}", undoing.changes);
-        assert!(undoing.left.iter().any(|left| left.user == user.id && left.why.contains("another one")), "{:?}", undoing.left);
+        assert!(
+            !undoing.changes.iter().any(|change| change.user == user.id),
+            "{:?}",
+            undoing.changes
+        );
+        assert!(
+            undoing
+                .left
+                .iter()
+                .any(|left| left.user == user.id && left.why.contains("another one")),
+            "{:?}",
+            undoing.left
+        );
     }
 }
 
@@ -426,10 +565,21 @@ async fn a_plan_that_was_rejected_and_reopened_is_one_event_each() {
     let twice = firm.engine.reject(held.id, "no", &bob()).await.unwrap_err();
     assert!(twice.to_string().contains("is rejected by alice already"), "{twice}");
     firm.engine.reopen(held.id, "yes", &bob()).await.unwrap();
-    assert!(firm.engine.reopen(held.id, "yes", &bob()).await.unwrap_err().to_string().contains("is open, not rejected"));
-    let filter = EventFilter { kind: Some("plan.*".to_owned()), limit: 100, ..EventFilter::default() };
+    assert!(
+        firm.engine
+            .reopen(held.id, "yes", &bob())
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("is open, not rejected")
+    );
+    let filter =
+        EventFilter { kind: Some("plan.*".to_owned()), limit: 100, ..EventFilter::default() };
     let told = firm.engine.store.events(&filter).await.unwrap();
-    let of_it: Vec<&str> =
-        told.iter().filter(|e| e.document["subject"] == held.id.to_string()).filter_map(|e| e.document["type"].as_str()).collect();
+    let of_it: Vec<&str> = told
+        .iter()
+        .filter(|e| e.document["subject"] == held.id.to_string())
+        .filter_map(|e| e.document["type"].as_str())
+        .collect();
     assert_eq!(of_it, ["plan.rejected", "plan.reopened"]);
 }

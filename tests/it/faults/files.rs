@@ -44,7 +44,9 @@ impl Files {
             folder.path().display()
         );
         let text = Directory::of(&sim, &at("etc")).configuration(&at("etc"), &hooks, "");
-        let text = text.replace("/etc/rosterd.db", "/state/rosterd.db").replace("/etc/control.sock", "/run/control.sock");
+        let text = text
+            .replace("/etc/rosterd.db", "/state/rosterd.db")
+            .replace("/etc/control.sock", "/run/control.sock");
         folder::write(&at("etc/rosterd.toml"), &text, 0o640);
         Self { folder, _sim: sim, _runtime: runtime }
     }
@@ -64,8 +66,17 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-const TRUSTED: [&str; 9] =
-    ["etc/rosterd.toml", "etc/password", "etc/ca.pem", "etc/siem.secret", "hooks/revoke", "etc", "hooks", "state", "run"];
+const TRUSTED: [&str; 9] = [
+    "etc/rosterd.toml",
+    "etc/password",
+    "etc/ca.pem",
+    "etc/siem.secret",
+    "hooks/revoke",
+    "etc",
+    "hooks",
+    "state",
+    "run",
+];
 
 #[test]
 fn what_others_can_write_is_refused_with_its_path_and_the_command_that_mends_it() {
@@ -77,7 +88,11 @@ fn what_others_can_write_is_refused_with_its_path_and_the_command_that_mends_it(
         mode(&path, was | 0o002);
         let problems = files.problems().unwrap_or_else(|| panic!("{name}: everybody may write it"));
         let mends = [format!("chmod go-w {}", path.display()), "chmod o=".to_owned()];
-        assert!(problems.contains(&path.display().to_string()) && mends.iter().any(|m| problems.contains(m)), "{name}: {problems}");
+        assert!(
+            problems.contains(&path.display().to_string())
+                && mends.iter().any(|m| problems.contains(m)),
+            "{name}: {problems}"
+        );
         mode(&path, was);
         assert_eq!(files.problems(), None, "{name} is mended");
     }
@@ -93,7 +108,11 @@ fn what_belongs_to_others_or_can_be_written_by_a_group_is_refused() {
         let path = files.at(name);
         chown(&path, Some(STRANGER), None).unwrap();
         let problems = files.problems().unwrap_or_else(|| panic!("{name} belongs to a stranger"));
-        assert!(problems.contains("belongs to uid 61041") && problems.contains(&format!("chown -h root {}", path.display())), "{problems}");
+        assert!(
+            problems.contains("belongs to uid 61041")
+                && problems.contains(&format!("chown -h root {}", path.display())),
+            "{problems}"
+        );
         chown(&path, Some(0), Some(STRANGER)).unwrap();
         let was = fs::metadata(&path).unwrap().mode() & 0o7777;
         mode(&path, was | 0o020);
@@ -120,7 +139,10 @@ fn a_link_is_as_good_as_every_folder_on_its_way() {
     for folder in [&real, &between] {
         mode(folder, 0o777);
         let problems = files.problems().expect("whoever may write there chooses the CA");
-        assert!(problems.contains(&format!("{} can be written by everybody", folder.display())), "{problems}");
+        assert!(
+            problems.contains(&format!("{} can be written by everybody", folder.display())),
+            "{problems}"
+        );
         // In a folder with the sticky bit, others can put nothing in its place.
         mode(folder, 0o1777);
         assert_eq!(files.problems(), None);
@@ -136,7 +158,10 @@ fn a_secret_that_a_role_can_read_and_a_role_that_is_the_daemons_group_are_warned
     let files = Files::write();
     let text = fs::read_to_string(files.at("etc/rosterd.toml")).unwrap();
     let with = |operators: &str| {
-        let text = text.replace("[control]", &format!("[control]\noperators = \"{operators}\"\nviewers = \"adm\""));
+        let text = text.replace(
+            "[control]",
+            &format!("[control]\noperators = \"{operators}\"\nviewers = \"adm\""),
+        );
         folder::write(&files.at("etc/rosterd.toml"), &text, 0o640);
         Config::load(&files.at("etc/rosterd.toml"), &daemon::checks()).unwrap().warnings()
     };
@@ -147,18 +172,35 @@ fn a_secret_that_a_role_can_read_and_a_role_that_is_the_daemons_group_are_warned
         chown(&path, None, Some(gid(group))).unwrap();
         mode(&path, 0o640);
         let warnings = with("users");
-        let told = |w: &String| w.contains(&format!("the members of {group} can read")) && w.contains("LoadCredential");
+        let told = |w: &String| {
+            w.contains(&format!("the members of {group} can read")) && w.contains("LoadCredential")
+        };
         assert!(warnings.len() == 1 && told(&warnings[0]), "{warnings:?}");
         mode(&path, 0o600);
     }
     let warnings = with("rosterd");
-    assert!(warnings.iter().any(|w| w.contains("the daemon's own group") && w.contains("rosterd-operators")), "{warnings:?}");
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.contains("the daemon's own group") && w.contains("rosterd-operators")),
+        "{warnings:?}"
+    );
     let warnings = with("no-such-group-of-rosterd");
-    assert!(warnings.iter().any(|w| w.contains("does not exist") && w.contains("groupadd --system")), "{warnings:?}");
-    let said =
-        Command::new(env!("CARGO_BIN_EXE_rosterd")).arg("--config").arg(files.at("etc/rosterd.toml")).arg("check-config").output().unwrap();
+    assert!(
+        warnings.iter().any(|w| w.contains("does not exist") && w.contains("groupadd --system")),
+        "{warnings:?}"
+    );
+    let said = Command::new(env!("CARGO_BIN_EXE_rosterd"))
+        .arg("--config")
+        .arg(files.at("etc/rosterd.toml"))
+        .arg("check-config")
+        .output()
+        .unwrap();
     let told = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(said.status.success() && told.contains("warning:") && told.contains("no problems found"), "{told}");
+    assert!(
+        said.status.success() && told.contains("warning:") && told.contains("no problems found"),
+        "{told}"
+    );
 }
 
 /// Owner and mode of each file in a folder, without sockets and what the test itself put there.
@@ -199,7 +241,11 @@ fn roots_check_of_a_directory_leaves_nothing_that_the_daemon_cannot_open() {
         // The daemon itself, started once as root.
         runtime.block_on(async { Store::open(&store).await.unwrap().close().await });
         let made = made(&state);
-        assert!(made.len() >= 2 && made.iter().all(|(_, uid, mode)| *uid == STRANGER && mode.trailing_zeros() >= 6), "{made:?}");
+        assert!(
+            made.len() >= 2
+                && made.iter().all(|(_, uid, mode)| *uid == STRANGER && mode.trailing_zeros() >= 6),
+            "{made:?}"
+        );
     }
 }
 
@@ -209,18 +255,26 @@ fn what_the_daemon_makes_is_for_its_user_alone_whatever_the_umask() {
     let state = files.at("state");
     folder::write(
         &files.at("state/rosterd.toml"),
-        &fs::read_to_string(files.at("etc/rosterd.toml")).unwrap().replace("/run/control.sock", "/state/control.sock"),
+        &fs::read_to_string(files.at("etc/rosterd.toml"))
+            .unwrap()
+            .replace("/run/control.sock", "/state/control.sock"),
         0o600,
     );
     let mut command = Command::new("sh");
-    command.args(["-c", "umask 000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_rosterd"), "--config"]).arg(state.join("rosterd.toml"));
+    command
+        .args(["-c", "umask 000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_rosterd"), "--config"])
+        .arg(state.join("rosterd.toml"));
     if !geteuid().is_root() {
         command.arg("--own-user-operates");
     }
     let daemon = Daemon::start_as(&state, command);
     daemon.done("account create acme --name Acme");
-    let made: Vec<_> = made(&state).into_iter().filter(|(name, ..)| name.starts_with("rosterd.db")).collect();
-    assert!(made.len() >= 3 && made.iter().all(|(_, _, mode)| mode.trailing_zeros() >= 6), "{made:?}");
+    let made: Vec<_> =
+        made(&state).into_iter().filter(|(name, ..)| name.starts_with("rosterd.db")).collect();
+    assert!(
+        made.len() >= 3 && made.iter().all(|(_, _, mode)| mode.trailing_zeros() >= 6),
+        "{made:?}"
+    );
 }
 
 #[test]
@@ -228,7 +282,11 @@ fn a_store_that_everybody_could_read_is_closed_to_others_when_it_is_opened() {
     let files = Files::write();
     let file = files.at("state/rosterd.db");
     let runtime = Runtime::new().unwrap();
-    let open = || runtime.block_on(async { Store::open(&format!("sqlite://{}", file.display())).await.unwrap().close().await });
+    let open = || {
+        runtime.block_on(async {
+            Store::open(&format!("sqlite://{}", file.display())).await.unwrap().close().await
+        })
+    };
     open();
     mode(&file, 0o644);
     open();
@@ -244,7 +302,9 @@ fn a_backup_that_root_makes_belongs_to_the_daemons_user() {
     let state = files.at("state");
     folder::write(
         &state.join("rosterd.toml"),
-        &fs::read_to_string(files.at("etc/rosterd.toml")).unwrap().replace("/run/control.sock", "/state/control.sock"),
+        &fs::read_to_string(files.at("etc/rosterd.toml"))
+            .unwrap()
+            .replace("/run/control.sock", "/state/control.sock"),
         0o600,
     );
     let daemon = Daemon::start(&state);

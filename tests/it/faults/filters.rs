@@ -67,7 +67,12 @@ async fn whoever_leaves_the_group_of_the_filter_and_is_in_no_other_is_out_of_sco
             assert_eq!(again(&firm, &user).await.status(), Status::Active, "{}", form("x"));
             continue;
         }
-        assert_eq!(cause(&firm, &user).await, Some((Reason::OutOfScope, "memberOf".to_owned())), "{}: {run:?}", form("x"));
+        assert_eq!(
+            cause(&firm, &user).await,
+            Some((Reason::OutOfScope, "memberOf".to_owned())),
+            "{}: {run:?}",
+            form("x")
+        );
         assert_eq!(run.counts.suspend, 1);
     }
 }
@@ -89,7 +94,10 @@ async fn a_group_of_the_filter_that_cannot_be_read_or_is_gone_suspends_nobody() 
         let runs = [tick(&firm).await, firm.sync().await];
         assert_eq!(firm.active().await, before, "{told}: {runs:?}");
         assert!(
-            runs.iter().any(|run| run.warnings.iter().any(|w| w.contains("the filter names the group") && w.contains(told))),
+            runs.iter().any(|run| run
+                .warnings
+                .iter()
+                .any(|w| w.contains("the filter names the group") && w.contains(told))),
             "{runs:?}"
         );
     }
@@ -97,9 +105,11 @@ async fn a_group_of_the_filter_that_cannot_be_read_or_is_gone_suspends_nobody() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_works_in_every_form_that_ads_own_tools_take() {
-    for text in
-        ["employeeType=staff", " ( & ( employeeType=staff ) (! (employeeType=robot) ) ) ", "&(employeeType=staff)(!employeeType=robot)"]
-    {
+    for text in [
+        "employeeType=staff",
+        " ( & ( employeeType=staff ) (! (employeeType=robot) ) ) ",
+        "&(employeeType=staff)(!employeeType=robot)",
+    ] {
         let firm = Firm::running(20, |_| {}).await;
         firm.sim.edit(|ad| {
             for person in ad.people() {
@@ -109,7 +119,11 @@ async fn a_filter_works_in_every_form_that_ads_own_tools_take() {
         firm.reconfigure(|c| filtered(c, text));
         let before = firm.active().await;
         let run = firm.sync().await;
-        assert_eq!((run.error.as_deref(), run.held, firm.active().await), (None, 0, before), "{text}: {run:?}");
+        assert_eq!(
+            (run.error.as_deref(), run.held, firm.active().await),
+            (None, 0, before),
+            "{text}: {run:?}"
+        );
     }
 }
 
@@ -131,7 +145,10 @@ async fn a_group_whose_name_contains_an_equals_sign_is_found() {
     assert_eq!(firm.sync().await.error, None, "by its distinguished name");
     firm.reconfigure(|c| c.settings.groups = vec![(Tier::Pro, GroupName::parse("Plan=Gone"))]);
     let run = firm.sync().await;
-    assert!(run.error.as_deref().is_some_and(|e| e.contains("there is no group \"Plan=Gone\"")), "{run:?}");
+    assert!(
+        run.error.as_deref().is_some_and(|e| e.contains("there is no group \"Plan=Gone\"")),
+        "{run:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,10 +157,24 @@ async fn a_matching_rule_that_ad_does_not_have_is_told_by_run_and_check() {
         let firm = Firm::of(20, |c| filtered(c, text)).await;
         let run = firm.sync().await;
         assert_eq!(run.state, RunState::Failed, "{text}: {run:?}");
-        assert!(run.error.as_deref().is_some_and(|e| e.contains("no matching rule") && e.contains("filter")), "{run:?}");
+        assert!(
+            run.error
+                .as_deref()
+                .is_some_and(|e| e.contains("no matching rule") && e.contains("filter")),
+            "{run:?}"
+        );
         let found = firm.engine.check_directory("corp").await.expect("a check");
-        assert!(found.steps.iter().any(|s| s.name == "filter" && s.finding.contains("no matching rule")), "{found:?}");
-        assert!((rosterd::daemon::checks().filter)(text).is_err_and(|e| e.contains("no matching rule")), "at load");
+        assert!(
+            found
+                .steps
+                .iter()
+                .any(|s| s.name == "filter" && s.finding.contains("no matching rule")),
+            "{found:?}"
+        );
+        assert!(
+            (rosterd::daemon::checks().filter)(text).is_err_and(|e| e.contains("no matching rule")),
+            "at load"
+        );
     }
 }
 
@@ -152,20 +183,32 @@ async fn a_filter_that_ad_refuses_is_told_with_ads_own_text() {
     let firm = Firm::running(20, |_| {}).await;
     let before = firm.active().await;
     firm.reconfigure(|c| filtered(c, "(employeeType~=x)"));
-    let refusal = What::result(1, "00000057: LdapErr: DSID-0C090D8A, comment: Error in attribute conversion");
+    let refusal =
+        What::result(1, "00000057: LdapErr: DSID-0C090D8A, comment: Error in attribute conversion");
     firm.sim.faults().push(Fault::new(When::search().containing("employeetype"), refusal).always());
     let run = firm.sync().await;
     let error = run.error.clone().unwrap_or_default();
-    assert!(error.contains("AD refuses the filter (employeeType~=x)") && error.contains("DSID-0C090D8A"), "{run:?}");
+    assert!(
+        error.contains("AD refuses the filter (employeeType~=x)")
+            && error.contains("DSID-0C090D8A"),
+        "{run:?}"
+    );
     assert_eq!(firm.active().await, before);
     let found = firm.engine.check_directory("corp").await.expect("a check");
-    assert!(found.steps.iter().any(|s| s.name == "filter" && s.finding.contains("DSID-0C090D8A")), "{found:?}");
+    assert!(
+        found.steps.iter().any(|s| s.name == "filter" && s.finding.contains("DSID-0C090D8A")),
+        "{found:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_finds_nobody_is_never_a_run_without_a_word() {
     let firm = Firm::of(20, |c| filtered(c, "(employeeType=nobody-has-this)")).await;
     let run = firm.sync().await;
-    let is_told = run.warnings.iter().chain(run.error.as_ref()).any(|w| w.contains("finds none of them") && w.contains("filter"));
+    let is_told = run
+        .warnings
+        .iter()
+        .chain(run.error.as_ref())
+        .any(|w| w.contains("finds none of them") && w.contains("filter"));
     assert!(is_told, "{run:?}");
 }

@@ -14,7 +14,8 @@ use crate::service::Site;
 fn names(event: &Value) -> [[String; 3]; 2] {
     ["before", "after"].map(|when| {
         let known = &event["data"]["user"][when];
-        ["sam_account_name", "primary_email", "employee_id"].map(|name| known[name].as_str().unwrap_or_default().to_owned())
+        ["sam_account_name", "primary_email", "employee_id"]
+            .map(|name| known[name].as_str().unwrap_or_default().to_owned())
     })
 }
 
@@ -35,19 +36,33 @@ async fn each_event_of_one_edit_names_the_user_as_before_and_as_after_that_edit(
         ad.disable("Ann.O'Lee");
     });
     assert_eq!(firm.sync().await.counts.suspend, 1);
-    let of_user = |events: Vec<Value>| events.into_iter().filter(|e| e["subject"] == user.id.to_string()).collect::<Vec<_>>();
+    let of_user = |events: Vec<Value>| {
+        events.into_iter().filter(|e| e["subject"] == user.id.to_string()).collect::<Vec<_>>()
+    };
     let suspended = of_user(firm.events("user.suspended").await);
     let updated = of_user(firm.events("user.updated").await);
     let before = [sam.clone(), mail.as_str().to_owned(), "E-77".to_owned()];
-    let after = ["Ann.O'Lee".to_owned(), again(&firm, &user).await.addresses.primary.unwrap().as_str().to_owned(), "E-77".to_owned()];
+    let after = [
+        "Ann.O'Lee".to_owned(),
+        again(&firm, &user).await.addresses.primary.unwrap().as_str().to_owned(),
+        "E-77".to_owned(),
+    ];
     assert_ne!(before[1], after[1]);
     assert_eq!(suspended.len(), 1);
     // The one before is the employee id's.
     for event in suspended.iter().chain(&updated[1..]) {
         assert_eq!(names(event), [before.clone(), after.clone()], "{event:#}");
         let is = &event["data"]["user"]["after"];
-        assert_eq!((&is["user_principal_name"], &is["status"]), (&json!("Ann.OLee@corp.example.com"), &json!("suspended")), "{event:#}");
-        assert_eq!((&is["object_guid"], &is["directory"]), (&json!(guid_of(&user)), &json!("corp")), "{event:#}");
+        assert_eq!(
+            (&is["user_principal_name"], &is["status"]),
+            (&json!("Ann.OLee@corp.example.com"), &json!("suspended")),
+            "{event:#}"
+        );
+        assert_eq!(
+            (&is["object_guid"], &is["directory"]),
+            (&json!(guid_of(&user)), &json!("corp")),
+            "{event:#}"
+        );
     }
     assert_eq!(updated.len(), 3, "{updated:#?}");
 }
@@ -63,7 +78,8 @@ async fn an_event_names_the_entry_where_it_is_after_a_move() {
     });
     assert_eq!(firm.sync().await.counts.suspend, 1);
     let event = firm.events("user.suspended").await.pop().unwrap();
-    let [before, after] = ["before", "after"].map(|when| event["data"]["user"][when]["dn"].as_str().unwrap().to_owned());
+    let [before, after] = ["before", "after"]
+        .map(|when| event["data"]["user"][when]["dn"].as_str().unwrap().to_owned());
     assert_eq!(before, was);
     assert!(after.starts_with("CN=Moved,"), "{after}");
 }
@@ -75,8 +91,12 @@ async fn logon_names_that_an_earlier_version_did_not_keep_are_learnt_without_an_
     let account = firm.engine.account("acme").await.unwrap();
     // As 0.1.0 left them.
     let forget = |user: &rosterd::model::User| {
-        let after = Profile { sam_account_name: None, user_principal_name: None, ..user.profile.clone() };
-        Change::by_hand(user, ChangeKind::Update { before: Box::new(user.profile.clone()), after: Box::new(after) })
+        let after =
+            Profile { sam_account_name: None, user_principal_name: None, ..user.profile.clone() };
+        Change::by_hand(
+            user,
+            ChangeKind::Update { before: Box::new(user.profile.clone()), after: Box::new(after) },
+        )
     };
     let observed_from = firm.engine.store.next_observation().await.unwrap();
     let writer = || Writer {
@@ -92,7 +112,11 @@ async fn logon_names_that_an_earlier_version_did_not_keep_are_learnt_without_an_
     firm.engine.store.apply(&admitted, &writer(), &mut Applied::default()).await.unwrap();
     let told = firm.events("user.*").await.len();
     let run = firm.sync().await;
-    assert_eq!((run.error.as_deref(), run.held, run.counts.suspend + run.counts.reactivate), (None, 0, 0), "{run:?}");
+    assert_eq!(
+        (run.error.as_deref(), run.held, run.counts.suspend + run.counts.reactivate),
+        (None, 0, 0),
+        "{run:?}"
+    );
     assert_eq!(run.counts.update, users.len() as u64);
     assert_eq!(firm.events("user.*").await.len(), told, "hooks are told nothing of it");
     for user in firm.users().await {
@@ -102,7 +126,11 @@ async fn logon_names_that_an_earlier_version_did_not_keep_are_learnt_without_an_
     let dn = dn_of(&users[0]);
     firm.engine
         .store
-        .apply(&Admitted::by_operator(firm.users().await.iter().map(forget).collect(), alice()), &writer(), &mut Applied::default())
+        .apply(
+            &Admitted::by_operator(firm.users().await.iter().map(forget).collect(), alice()),
+            &writer(),
+            &mut Applied::default(),
+        )
         .await
         .unwrap();
     let told = firm.events("user.*").await.len();
@@ -118,7 +146,11 @@ fn the_log_of_a_key_file_says_what_it_proves_and_its_head_is_in_the_journal() {
     let check = verify(&site, "");
     assert_eq!((&check["intact"], &check["keyed_from"]), (&json!(true), &Value::Null), "{check:#}");
     let proves = |check: &Value| check["proves"].as_str().unwrap().to_owned();
-    assert!(proves(&check).contains("can compute the whole chain anew") && proves(&check).contains("not proven"), "{check:#}");
+    assert!(
+        proves(&check).contains("can compute the whole chain anew")
+            && proves(&check).contains("not proven"),
+        "{check:#}"
+    );
     // The last run's line has a head that the log still passes through.
     let log = site.daemon.log();
     let (_, noted) = log.rsplit_once("log_head=").expect("a head in the log");
@@ -131,11 +163,16 @@ fn the_log_of_a_key_file_says_what_it_proves_and_its_head_is_in_the_journal() {
     let events = format!("[events]\nkey-file = \"{}\"\n", key.display());
     site.configure(&events, "");
     let (code, refused) = site.daemon.ctl("reload");
-    assert!(code == 1 && refused["detail"].as_str().unwrap().contains("is shorter than 32 characters"), "{refused:#}");
+    assert!(
+        code == 1 && refused["detail"].as_str().unwrap().contains("is shorter than 32 characters"),
+        "{refused:#}"
+    );
     crate::folder::write(&key, "0123456789abcdef0123456789abcdef0123456789\n", 0o600);
     let last = verify(&site, "")["entries"].as_u64().unwrap();
     site.done("reload");
-    let keyed = crate::process::until("the log is keyed", || Some(site.done("event verify")).filter(|check| check["keyed_from"].is_u64()));
+    let keyed = crate::process::until("the log is keyed", || {
+        Some(site.done("event verify")).filter(|check| check["keyed_from"].is_u64())
+    });
     let first = keyed["keyed_from"].as_u64().unwrap();
     assert!(first > last, "{keyed:#}");
     assert_eq!(site.done("event list --type log.keyed")["events"].as_array().unwrap().len(), 1);
@@ -144,7 +181,15 @@ fn the_log_of_a_key_file_says_what_it_proves_and_its_head_is_in_the_journal() {
     site.daemon.wait();
     site.daemon = Daemon::start(site.folder.path());
     let check = verify(&site, "");
-    assert_eq!((&check["intact"], &check["keyed_from"]), (&json!(true), &json!(first)), "{check:#}");
+    assert_eq!(
+        (&check["intact"], &check["keyed_from"]),
+        (&json!(true), &json!(first)),
+        "{check:#}"
+    );
     assert!(proves(&check).contains("nobody without the key"), "{check:#}");
-    assert_eq!(site.done("event list --type log.keyed")["events"].as_array().unwrap().len(), 1, "once is enough");
+    assert_eq!(
+        site.done("event list --type log.keyed")["events"].as_array().unwrap().len(),
+        1,
+        "once is enough"
+    );
 }

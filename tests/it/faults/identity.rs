@@ -9,7 +9,9 @@ use rosterd::engine::{DirectoryConfig, Invitation, Request, Selection};
 use rosterd::model::*;
 use rosterd::store::Run;
 
-use super::{again, checkpoint, dn_of, followed, guid_of, hardly_ever, plan, see_tombstones, sync, tick};
+use super::{
+    again, checkpoint, dn_of, followed, guid_of, hardly_ever, plan, see_tombstones, sync, tick,
+};
 use crate::firm::{Firm, alice, config};
 
 fn name(text: &str) -> DirectoryName {
@@ -69,7 +71,9 @@ async fn tick_of(firm: &Firm, of: &str) -> Run {
 }
 
 async fn of_directory(firm: &Firm, of: &str) -> Vec<User> {
-    let is_of = |u: &User| u.status() == Status::Active && u.link.as_ref().is_some_and(|l| l.directory.as_str() == of);
+    let is_of = |u: &User| {
+        u.status() == Status::Active && u.link.as_ref().is_some_and(|l| l.directory.as_str() == of)
+    };
     firm.users().await.into_iter().filter(is_of).collect()
 }
 
@@ -78,7 +82,14 @@ fn directory_of(user: &User) -> &str {
 }
 
 async fn quarantine(firm: &Firm, of: &str) -> Vec<QuarantineReason> {
-    firm.engine.store.quarantined(&name(of)).await.expect("the quarantine").into_iter().map(|(_, _, reason, _)| reason).collect()
+    firm.engine
+        .store
+        .quarantined(&name(of))
+        .await
+        .expect("the quarantine")
+        .into_iter()
+        .map(|(_, _, reason, _)| reason)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,20 +101,34 @@ async fn a_user_whose_entry_moves_to_another_directory_of_the_account_moves_with
         let second = if first == "corp" { "emea" } else { "corp" };
         for of in [first, second] {
             let run = tick_of(&firm, of).await;
-            assert_eq!((run.error.as_deref(), run.counts.suspend, run.held, run.mode.as_str()), (None, 0, 0, "incremental"), "{run:?}");
+            assert_eq!(
+                (run.error.as_deref(), run.counts.suspend, run.held, run.mode.as_str()),
+                (None, 0, 0, "incremental"),
+                "{run:?}"
+            );
         }
         let now = again(&firm, &user).await;
-        assert_eq!((now.status(), directory_of(&now), now.id), (Status::Active, "emea", user.id), "{first} first");
+        assert_eq!(
+            (now.status(), directory_of(&now), now.id),
+            (Status::Active, "emea", user.id),
+            "{first} first"
+        );
         assert_eq!(now.addresses, user.addresses);
         let events = firm.events("user.moved").await;
         assert_eq!(events.len(), 1, "{events:?}");
-        assert_eq!((&events[0]["data"]["before"]["directory"], &events[0]["data"]["after"]["directory"]), (&"corp".into(), &"emea".into()));
+        assert_eq!(
+            (&events[0]["data"]["before"]["directory"], &events[0]["data"]["after"]["directory"]),
+            (&"corp".into(), &"emea".into())
+        );
         // Both directories have nothing left to say of it.
         for of in ["corp", "emea", "corp"] {
             assert_eq!(tick_of(&firm, of).await.counts.total(), 0);
         }
         let explained = firm.engine.explain(&user.id.to_string()).await.expect("an explanation");
-        assert!(explained.entries.iter().any(|entry| entry.directory.as_str() == "emea"), "{explained:?}");
+        assert!(
+            explained.entries.iter().any(|entry| entry.directory.as_str() == "emea"),
+            "{explained:?}"
+        );
         // It leaves where it is.
         firm.sim.edit(|ad| ad.disable(guid_of(&user)));
         tick_of(&firm, "emea").await;
@@ -122,7 +147,11 @@ async fn a_person_who_is_moved_and_disabled_at_once_is_moved_and_suspended() {
         });
         let run = if full { sync(&firm, "emea").await } else { tick_of(&firm, "emea").await };
         let now = again(&firm, &user).await;
-        assert_eq!((now.status(), directory_of(&now)), (Status::Suspended, "emea"), "full: {full}: {run:?}");
+        assert_eq!(
+            (now.status(), directory_of(&now)),
+            (Status::Suspended, "emea"),
+            "full: {full}: {run:?}"
+        );
         // Enabled again, it comes back where it is.
         firm.sim.edit(|ad| ad.enable(guid_of(&user)));
         tick_of(&firm, "emea").await;
@@ -150,7 +179,8 @@ async fn a_person_who_moves_out_of_all_directories_is_suspended() {
 async fn a_user_stays_with_its_directory_while_that_cannot_be_asked_and_moves_afterwards() {
     let firm = two_offices().await;
     let other = firm.sim.replica("DC2").expect("another controller");
-    let mut directories: Vec<DirectoryConfig> = firm.engine.configured().directories.values().map(|d| d.config.clone()).collect();
+    let mut directories: Vec<DirectoryConfig> =
+        firm.engine.configured().directories.values().map(|d| d.config.clone()).collect();
     directories[1].settings.servers = vec![ServerUrl::parse(&other.ldaps_url()).expect("a URL")];
     configure(&firm, directories);
     sync(&firm, "emea").await;
@@ -164,7 +194,11 @@ async fn a_user_stays_with_its_directory_while_that_cannot_be_asked_and_moves_af
     assert_eq!(quarantine(&firm, "emea").await, [QuarantineReason::OtherDirectoryUnknown]);
     firm.sim.faults().clear();
     tick_of(&firm, "emea").await;
-    assert_eq!(directory_of(&again(&firm, &user).await), "emea", "asked again without another change in the directory");
+    assert_eq!(
+        directory_of(&again(&firm, &user).await),
+        "emea",
+        "asked again without another change in the directory"
+    );
     assert_eq!(quarantine(&firm, "emea").await, []);
 }
 
@@ -209,9 +243,17 @@ async fn a_leaver_whose_entry_only_another_domain_shows_leaves() {
     let place = firm.sim.look(|ad| ad.people().iter().position(|p| *p == who)).expect("a place");
     let faults = firm.sim.faults();
     faults.push(
-        Fault::new(When::search().containing("objectcategory=person)(objectclass=user").after_entries(place), What::SkipEntry).always(),
+        Fault::new(
+            When::search()
+                .containing("objectcategory=person)(objectclass=user")
+                .after_entries(place),
+            What::SkipEntry,
+        )
+        .always(),
     );
-    faults.push(Fault::new(When::search().based_at(&format!("<guid={who}>")), What::EmptySuccess).always());
+    faults.push(
+        Fault::new(When::search().based_at(&format!("<guid={who}>")), What::EmptySuccess).always(),
+    );
     faults.push(Fault::new(When::search().containing("objectguid="), What::EmptySuccess).always());
     for of in ["corp", "emea", "corp", "emea"] {
         sync(&firm, of).await;
@@ -221,7 +263,11 @@ async fn a_leaver_whose_entry_only_another_domain_shows_leaves() {
     for of in ["corp", "emea", "corp", "emea"] {
         sync(&firm, of).await;
     }
-    assert_eq!(again(&firm, &user).await.status(), Status::Suspended, "disabled in the only directory that shows the entry");
+    assert_eq!(
+        again(&firm, &user).await.status(),
+        Status::Suspended,
+        "disabled in the only directory that shows the entry"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,7 +286,8 @@ async fn a_directory_under_another_name_takes_its_people_over_and_leavers_leave(
     });
     let run = sync(&firm, "corp2").await;
     assert_eq!((run.error.as_deref(), run.held, run.dropped), (None, 0, 0), "{run:?}");
-    let reasons = [again(&firm, &users[0]).await, again(&firm, &users[1]).await].map(|u| u.causes.weightiest().map(|c| c.reason));
+    let reasons = [again(&firm, &users[0]).await, again(&firm, &users[1]).await]
+        .map(|u| u.causes.weightiest().map(|c| c.reason));
     assert_eq!(reasons, [Some(Reason::Disabled), Some(Reason::Deleted)]);
     assert_eq!(again(&firm, &users[2]).await.profile.title.as_deref(), Some("Chief"));
     assert_eq!(firm.active().await, active - 2, "nobody else is suspended");
@@ -249,7 +296,8 @@ async fn a_directory_under_another_name_takes_its_people_over_and_leavers_leave(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_come_back_under_a_directory_of_another_name_when_their_domain_was_given_back_and_claimed_again() {
+async fn people_come_back_under_a_directory_of_another_name_when_their_domain_was_given_back_and_claimed_again()
+ {
     let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
     let mut renamed = firm.engine.directory("corp").unwrap().config.clone();
@@ -261,7 +309,11 @@ async fn people_come_back_under_a_directory_of_another_name_when_their_domain_wa
     firm.engine.release("example.com", Some("acme"), &alice()).await.expect("a release");
     firm.engine.claim("acme", "example.com", &alice()).await.expect("a claim");
     settle(&firm, "corp2").await;
-    assert_eq!(again(&firm, &users[0]).await.status(), Status::Suspended, "a leaver does not come back with the domain");
+    assert_eq!(
+        again(&firm, &users[0]).await.status(),
+        Status::Suspended,
+        "a leaver does not come back with the domain"
+    );
     assert!(firm.active().await > 40, "the others do");
 }
 
@@ -273,15 +325,24 @@ async fn a_directory_that_is_split_into_three_and_merged_again_loses_no_leaver()
     let corp = firm.engine.directory("corp").unwrap().config.clone();
     let active = firm.active().await;
     let in_ou = |users: &[User], ou: &str| {
-        users.iter().filter(|u| dn_of(u).contains(ou) && u.status() == Status::Active).cloned().collect::<Vec<_>>()
+        users
+            .iter()
+            .filter(|u| dn_of(u).contains(ou) && u.status() == Status::Active)
+            .cloned()
+            .collect::<Vec<_>>()
     };
     let ous = ["Engineering", "Sales", "Operations", "Finance", "Support"];
-    let present: Vec<&str> =
-        ous.into_iter().filter(|ou| firm.sim.look(|ad| ad.people().iter().any(|p| ad.dn(*p).contains(&format!("OU={ou},"))))).collect();
+    let present: Vec<&str> = ous
+        .into_iter()
+        .filter(|ou| {
+            firm.sim.look(|ad| ad.people().iter().any(|p| ad.dn(*p).contains(&format!("OU={ou},"))))
+        })
+        .collect();
     assert!(present.len() >= 3, "{present:?}");
     // Split: a leaver of each part, one of whom has also moved.
     let users = firm.users().await;
-    let leavers: Vec<User> = present.iter().map(|ou| in_ou(&users, &format!("OU={ou},")).remove(0)).collect();
+    let leavers: Vec<User> =
+        present.iter().map(|ou| in_ou(&users, &format!("OU={ou},")).remove(0)).collect();
     firm.sim.edit(|ad| {
         for (n, leaver) in leavers.iter().enumerate() {
             if n % 2 == 0 { ad.disable(guid_of(leaver)) } else { ad.delete(guid_of(leaver)) }
@@ -301,11 +362,15 @@ async fn a_directory_that_is_split_into_three_and_merged_again_loses_no_leaver()
     for leaver in &leavers {
         assert_eq!(again(&firm, leaver).await.status(), Status::Suspended, "{}", dn_of(leaver));
     }
-    let outside = users.iter().filter(|u| !present.iter().any(|ou| dn_of(u).contains(&format!("OU={ou},")))).count();
+    let outside = users
+        .iter()
+        .filter(|u| !present.iter().any(|ou| dn_of(u).contains(&format!("OU={ou},"))))
+        .count();
     assert_eq!(firm.active().await, active - leavers.len(), "nobody else ({outside} elsewhere)");
     // Merged again, with a leaver of each former directory.
     let users = firm.users().await;
-    let leavers: Vec<User> = present.iter().map(|ou| in_ou(&users, &format!("OU={ou},")).remove(0)).collect();
+    let leavers: Vec<User> =
+        present.iter().map(|ou| in_ou(&users, &format!("OU={ou},")).remove(0)).collect();
     firm.sim.edit(|ad| leavers.iter().for_each(|leaver| ad.disable(guid_of(leaver))));
     let before = firm.active().await;
     configure(&firm, vec![over(&corp, "one", &present, &root)]);
@@ -349,7 +414,11 @@ async fn an_entry_restored_after_its_user_was_relinked_is_quarantined_and_holds_
         ad.delete(old);
     });
     tick(&firm).await;
-    let new = firm.sim.edit(|ad| ad.add_person(NewPerson::new("again").mail(address.as_str()).ou("Finance").member_of(names::BASIC)));
+    let new = firm.sim.edit(|ad| {
+        ad.add_person(
+            NewPerson::new("again").mail(address.as_str()).ou("Finance").member_of(names::BASIC),
+        )
+    });
     tick(&firm).await;
     firm.engine.relink(&user.id.to_string(), &new.to_string(), &alice()).await.unwrap();
     assert_eq!(again(&firm, &user).await.status(), Status::Active);
@@ -363,12 +432,23 @@ async fn an_entry_restored_after_its_user_was_relinked_is_quarantined_and_holds_
         assert_eq!((run.dropped, run.quarantined), (0, 1), "{run:?}");
     }
     assert_eq!(quarantine(&firm, "corp").await, [QuarantineReason::IdTaken]);
-    assert_eq!(firm.events("user.quarantined").await.iter().filter(|e| e["data"]["after"]["reason"] == "id-taken").count(), 1, "told once");
+    assert_eq!(
+        firm.events("user.quarantined")
+            .await
+            .iter()
+            .filter(|e| e["data"]["after"]["reason"] == "id-taken")
+            .count(),
+        1,
+        "told once"
+    );
     let before = checkpoint(&firm).await;
     firm.sim.edit(|ad| ad.set(dn_of(&users[1]).as_str(), "title", "Chief"));
     let run = tick(&firm).await;
     let sync = firm.sync().await;
-    assert_eq!((run.mode.as_str(), run.dropped, sync.dropped, checkpoint(&firm).await != before), ("incremental", 0, 0, true));
+    assert_eq!(
+        (run.mode.as_str(), run.dropped, sync.dropped, checkpoint(&firm).await != before),
+        ("incremental", 0, 0, true)
+    );
     // The remedy works: the other entry goes, and the user returns to this one.
     firm.sim.edit(|ad| ad.delete(new));
     tick(&firm).await;
@@ -389,7 +469,11 @@ async fn a_protected_person_stays_protected_after_a_relink() {
     firm.sim.edit(|ad| ad.delete(guid_of(&user)));
     firm.sync().await;
     firm.engine.approve(plan(&firm).await.id, alice()).await.unwrap();
-    let new = firm.sim.edit(|ad| ad.add_person(NewPerson::new("ceo").mail(mail.as_str()).ou("Finance").member_of(names::BASIC)));
+    let new = firm.sim.edit(|ad| {
+        ad.add_person(
+            NewPerson::new("ceo").mail(mail.as_str()).ou("Finance").member_of(names::BASIC),
+        )
+    });
     firm.sync().await;
     firm.engine.relink(&user.id.to_string(), &new.to_string(), &alice()).await.unwrap();
     assert_eq!(again(&firm, &user).await.status(), Status::Active);
@@ -412,13 +496,20 @@ async fn a_guid_that_means_users_of_several_accounts_is_refused_with_all_of_them
     firm.engine.reconfigure(vec![corp, club], rules);
     firm.engine.claim("club", "example.net", &alice()).await.unwrap();
     firm.sim.edit(|ad| {
-        ad.add_person(NewPerson::new("both").mail("both@example.com").upn("both@example.net").ou("Finance").member_of(names::BASIC));
+        ad.add_person(
+            NewPerson::new("both")
+                .mail("both@example.com")
+                .upn("both@example.net")
+                .ou("Finance")
+                .member_of(names::BASIC),
+        );
     });
     sync(&firm, "corp").await;
     sync(&firm, "club").await;
     let users = [firm.user("both@example.com").await, firm.user("both@example.net").await];
     let guid = users[0].link.as_ref().unwrap().guid.to_string();
-    let refused = firm.engine.suspend(&guid, "stolen laptop", &alice()).await.unwrap_err().to_string();
+    let refused =
+        firm.engine.suspend(&guid, "stolen laptop", &alice()).await.unwrap_err().to_string();
     for user in &users {
         assert!(refused.contains(&user.id.to_string()), "{refused}");
         assert_eq!(again(&firm, user).await.status(), Status::Active, "nobody is stopped by half");
@@ -427,14 +518,16 @@ async fn a_guid_that_means_users_of_several_accounts_is_refused_with_all_of_them
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_last_address_that_means_released_users_of_several_accounts_is_refused_with_all_of_them() {
+async fn a_last_address_that_means_released_users_of_several_accounts_is_refused_with_all_of_them()
+{
     let firm = Firm::of(5, |_| {}).await;
     firm.engine.create_account("club", "Club", &alice()).await.unwrap();
     firm.trust(&["example.net"]);
     let mut ids = BTreeSet::new();
     for account in ["acme", "club"] {
         firm.engine.claim(account, "example.net", &alice()).await.unwrap();
-        let invited = firm.engine.invite(account, &["ann@example.net".to_owned()], &alice()).await.unwrap();
+        let invited =
+            firm.engine.invite(account, &["ann@example.net".to_owned()], &alice()).await.unwrap();
         let Invitation::Invited(id) = invited[0].1 else { panic!("{invited:?}") };
         ids.insert(id);
         firm.sign_in("ann@example.net", None).await;
@@ -464,10 +557,18 @@ async fn a_dropped_change_takes_along_what_needs_its_address_and_nothing_else() 
         });
     };
     let (run, ()) = tokio::join!(firm.sync(), meanwhile);
-    assert_eq!((run.error.as_deref(), again(&firm, &users[2]).await.status()), (None, Status::Suspended), "{run:?}");
+    assert_eq!(
+        (run.error.as_deref(), again(&firm, &users[2]).await.status()),
+        (None, Status::Suspended),
+        "{run:?}"
+    );
     assert!(run.dropped >= 2, "the taker waits with the giver: {run:?}");
     firm.sync().await;
-    assert_eq!(again(&firm, &users[1]).await.addresses.primary, Some(address), "the next run does the rest");
+    assert_eq!(
+        again(&firm, &users[1]).await.addresses.primary,
+        Some(address),
+        "the next run does the rest"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -476,7 +577,9 @@ async fn an_address_that_was_taken_meanwhile_costs_its_own_change_only() {
     let users = firm.users().await;
     let reading = When::search().containing("objectcategory=person)(objectclass=user");
     firm.sim.edit(|ad| {
-        ad.add_person(NewPerson::new("new").mail("new.one@example.com").ou("Finance").member_of(names::BASIC));
+        ad.add_person(
+            NewPerson::new("new").mail("new.one@example.com").ou("Finance").member_of(names::BASIC),
+        );
         ad.disable(guid_of(&users[2]));
     });
     firm.sim.faults().push(Fault::new(reading, What::Delay(Duration::from_secs(2))));
@@ -485,15 +588,25 @@ async fn an_address_that_was_taken_meanwhile_costs_its_own_change_only() {
         firm.engine.invite("acme", &["new.one@example.com".to_owned()], &alice()).await.unwrap();
     };
     let (run, ()) = tokio::join!(firm.sync(), meanwhile);
-    assert_eq!((run.error.as_deref(), again(&firm, &users[2]).await.status()), (None, Status::Suspended), "{run:?}");
+    assert_eq!(
+        (run.error.as_deref(), again(&firm, &users[2]).await.status()),
+        (None, Status::Suspended),
+        "{run:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_person_who_is_invited_is_suspended_by_the_next_tick() {
     // The second has lost the groups, and the third is out of the filter because of being disabled.
-    for (filter, groups) in [(None, true), (None, false), (Some("(!(userAccountControl:1.2.840.113556.1.4.803:=2))"), true)] {
+    for (filter, groups) in [
+        (None, true),
+        (None, false),
+        (Some("(!(userAccountControl:1.2.840.113556.1.4.803:=2))"), true),
+    ] {
         let firm = followed(20, |c| {
-            c.settings.filter = filter.map(|text| (text.to_owned(), rosterd::reconcile::Filter::parse(text).expect("a filter")));
+            c.settings.filter = filter.map(|text| {
+                (text.to_owned(), rosterd::reconcile::Filter::parse(text).expect("a filter"))
+            });
         })
         .await;
         firm.sim.edit(|ad| {
@@ -506,7 +619,11 @@ async fn a_disabled_person_who_is_invited_is_suspended_by_the_next_tick() {
         let run = tick(&firm).await;
         assert_eq!((run.mode.as_str(), run.error.as_deref()), ("incremental", None));
         let now = firm.user("gone@example.com").await;
-        assert_eq!(now.causes.weightiest().map(|c| c.reason), Some(Reason::Disabled), "{filter:?} {groups}");
+        assert_eq!(
+            now.causes.weightiest().map(|c| c.reason),
+            Some(Reason::Disabled),
+            "{filter:?} {groups}"
+        );
         // It is asked for once.
         assert_eq!(tick(&firm).await.entries, 0, "nothing is pending");
     }
@@ -524,7 +641,11 @@ async fn a_person_who_signs_in_by_the_external_provider_is_read_by_the_next_tick
     let user = firm.user("gone@example.com").await;
     firm.engine.remove(&user.id.to_string(), &alice()).await.unwrap();
     let name = firm.engine.directory("corp").unwrap().config.name.clone();
-    assert_eq!(firm.engine.store.pending_addresses(&name).await.unwrap().len(), 1, "a removal is a reason to look, too");
+    assert_eq!(
+        firm.engine.store.pending_addresses(&name).await.unwrap().len(),
+        1,
+        "a removal is a reason to look, too"
+    );
     assert_eq!(tick(&firm).await.error, None);
     assert_eq!(firm.engine.store.pending_addresses(&name).await.unwrap().len(), 0);
 }
@@ -537,11 +658,18 @@ async fn an_unmanaged_user_whose_entry_is_disabled_is_linked_and_suspended_whate
         assert_eq!(firm.sign_in(who, None).await.as_str(), "allow");
     }
     firm.sim.edit(|ad| {
-        ad.add_person(NewPerson::new("ann").mail("ann@example.com").ou("Finance").member_of(names::BASIC).disabled());
+        ad.add_person(
+            NewPerson::new("ann")
+                .mail("ann@example.com")
+                .ou("Finance")
+                .member_of(names::BASIC)
+                .disabled(),
+        );
         ad.add_person(NewPerson::new("bob").mail("bob@example.com").ou("Finance").disabled());
     });
     firm.sync().await;
-    let now = [firm.user("ann@example.com").await.status(), firm.user("bob@example.com").await.status()];
+    let now =
+        [firm.user("ann@example.com").await.status(), firm.user("bob@example.com").await.status()];
     assert_eq!(now, [Status::Suspended, Status::Suspended], "both are disabled in the directory");
     // Enabled again without a group, it is a person without group, and not back.
     firm.sim.edit(|ad| ad.enable("bob"));
@@ -555,7 +683,11 @@ async fn a_scoped_run_of_another_directory_does_not_touch_a_user_of_this_one() {
     let user = of_directory(&firm, "corp").await.remove(0);
     let emea = firm.engine.directory("emea").expect("emea");
     let guid = user.link.as_ref().expect("a link").guid;
-    let run = firm.engine.run(&emea, Request::people(Trigger::Manual, [guid], Some(alice()))).await.expect("a run");
+    let run = firm
+        .engine
+        .run(&emea, Request::people(Trigger::Manual, [guid], Some(alice())))
+        .await
+        .expect("a run");
     assert_eq!((run.counts.total(), run.held, run.quarantined), (0, 0, 0), "{run:?}");
     assert_eq!(again(&firm, &user).await, user);
 }
@@ -572,11 +704,17 @@ async fn a_section_that_says_what_its_name_was_goes_on_where_the_old_one_ended()
         let mut renamed = corp.clone();
         renamed.name = name("berlin");
         renamed.rename_from = configured.then(|| name("corp"));
-        let refused = firm.engine.rename_directory("corp", "berlin", &alice()).await.unwrap_err().to_string();
+        let refused =
+            firm.engine.rename_directory("corp", "berlin", &alice()).await.unwrap_err().to_string();
         assert!(refused.contains("still configured"), "{refused}");
         configure(&firm, vec![renamed]);
         if !configured {
-            let unknown = firm.engine.rename_directory("corp", "paris", &alice()).await.unwrap_err().to_string();
+            let unknown = firm
+                .engine
+                .rename_directory("corp", "paris", &alice())
+                .await
+                .unwrap_err()
+                .to_string();
             assert!(unknown.contains("no directory paris is configured"), "{unknown}");
             firm.engine.rename_directory("corp", "berlin", &alice()).await.expect("a rename");
         }
@@ -586,13 +724,22 @@ async fn a_section_that_says_what_its_name_was_goes_on_where_the_old_one_ended()
         });
         let run = tick_of(&firm, "berlin").await;
         // With `rename-from` the first request is made before the run that renames; the checkpoint is found by the next one.
-        let run = if configured { tick_of(&firm, "berlin").await.error.map_or(run, |error| panic!("{error}")) } else { run };
-        assert_eq!((run.error.as_deref(), run.counts.suspend, run.counts.link, run.held), (None, 1, 0, 1), "{run:?}");
+        let run = if configured {
+            tick_of(&firm, "berlin").await.error.map_or(run, |error| panic!("{error}"))
+        } else {
+            run
+        };
+        assert_eq!(
+            (run.error.as_deref(), run.counts.suspend, run.counts.link, run.held),
+            (None, 1, 0, 1),
+            "{run:?}"
+        );
         assert_eq!(again(&firm, &users[0]).await.status(), Status::Suspended);
         assert_eq!(again(&firm, &users[1]).await.status(), Status::Active, "still protected");
         let events = firm.events("directory.renamed").await;
         assert_eq!(events.len(), 1, "{events:?}");
-        let twice = firm.engine.rename_directory("corp", "berlin", &alice()).await.unwrap_err().to_string();
+        let twice =
+            firm.engine.rename_directory("corp", "berlin", &alice()).await.unwrap_err().to_string();
         assert_eq!(twice, "there is no directory \"corp\"");
     }
 }
@@ -602,14 +749,22 @@ async fn a_directory_with_people_of_its_own_does_not_become_another() {
     let firm = two_offices().await;
     let emea = firm.engine.directory("emea").expect("emea").config.clone();
     configure(&firm, vec![emea]);
-    let refused = firm.engine.rename_directory("corp", "emea", &alice()).await.unwrap_err().to_string();
+    let refused =
+        firm.engine.rename_directory("corp", "emea", &alice()).await.unwrap_err().to_string();
     assert!(refused.contains("has people of its own already"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_of_a_removed_directory_fail_no_run_of_another_domain() {
     let firm = Firm::of(40, |c| c.limits.grace_period = Duration::ZERO).await;
-    let london = Sim::builder().seed(77).people(20).domain("emea.example.com").mail_domain("example.net").start().await.expect("another domain");
+    let london = Sim::builder()
+        .seed(77)
+        .people(20)
+        .domain("emea.example.com")
+        .mail_domain("example.net")
+        .start()
+        .await
+        .expect("another domain");
     let folder = tempfile::tempdir().expect("a folder");
     let corp = firm.engine.directory("corp").expect("corp").config.clone();
     let mut emea = config(&london, folder.path());
@@ -628,7 +783,11 @@ async fn users_of_a_removed_directory_fail_no_run_of_another_domain() {
     firm.sim.edit(|ad| ad.set(guid_of(&users[0]), "title", "Chief"));
     let run = sync(&firm, "corp").await;
     // No server of this domain can be asked where they were located. That is an answer, and none that suspends.
-    assert_eq!((run.error.as_deref(), run.complete, run.counts.suspend, run.held), (None, true, 0, 0), "{run:?}");
+    assert_eq!(
+        (run.error.as_deref(), run.complete, run.counts.suspend, run.held),
+        (None, true, 0, 0),
+        "{run:?}"
+    );
     assert_eq!(again(&firm, &users[0]).await.profile.title.as_deref(), Some("Chief"));
     assert_eq!(of_directory(&firm, "emea").await.len(), left);
 }
@@ -638,7 +797,13 @@ async fn a_rejection_follows_its_users_to_a_directory_of_another_name() {
     for named in [false, true] {
         let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
         see_tombstones(&firm).await;
-        let leavers: Vec<User> = firm.users().await.into_iter().filter(|u| u.status() == Status::Active).step_by(3).collect();
+        let leavers: Vec<User> = firm
+            .users()
+            .await
+            .into_iter()
+            .filter(|u| u.status() == Status::Active)
+            .step_by(3)
+            .collect();
         firm.sim.edit(|ad| leavers.iter().for_each(|leaver| ad.delete(guid_of(leaver))));
         let held = sync(&firm, "corp").await.held;
         assert!(held > 5, "{held}");
@@ -653,11 +818,24 @@ async fn a_rejection_follows_its_users_to_a_directory_of_another_name() {
         assert!(attention.iter().any(|a| a.contains("were rejected")), "{attention:?}");
         if named {
             let which = Selection { causes: Vec::new(), people: vec![leavers[0].id.to_string()] };
-            let approval = firm.engine.approve_part(plan.id, &which, "", alice()).await.expect("an approval");
-            assert_eq!((approval.run.directory.as_str(), approval.run.counts.suspend), ("berlin", 1), "{:?}", approval.run);
+            let approval =
+                firm.engine.approve_part(plan.id, &which, "", alice()).await.expect("an approval");
+            assert_eq!(
+                (approval.run.directory.as_str(), approval.run.counts.suspend),
+                ("berlin", 1),
+                "{:?}",
+                approval.run
+            );
         } else {
-            let open = firm.engine.reopen(plan.id, "they did leave", &alice()).await.expect("a plan that waits again");
-            assert_eq!((open.directory.as_str(), open.state, open.count), ("berlin", PlanState::Open, held));
+            let open = firm
+                .engine
+                .reopen(plan.id, "they did leave", &alice())
+                .await
+                .expect("a plan that waits again");
+            assert_eq!(
+                (open.directory.as_str(), open.state, open.count),
+                ("berlin", PlanState::Open, held)
+            );
             let run = firm.engine.approve(open.id, alice()).await.expect("an approval").run;
             assert_eq!((run.error.as_deref(), run.counts.suspend), (None, held), "{run:?}");
             assert!(firm.engine.store.plans(false).await.expect("plans").is_empty());
@@ -675,8 +853,13 @@ async fn a_suspended_user_whose_entry_moves_gets_no_cause_that_is_not_true() {
     firm.sim.edit(|ad| ad.move_to(guid_of(&user), "Sales"));
     for of in ["corp", "corp", "emea"] {
         sync(&firm, of).await;
-        let reasons: Vec<Reason> = again(&firm, &user).await.causes.iter().map(|cause| cause.reason).collect();
-        assert_eq!(reasons, [Reason::Disabled], "after a run of {of}: emea shows the entry in its scope");
+        let reasons: Vec<Reason> =
+            again(&firm, &user).await.causes.iter().map(|cause| cause.reason).collect();
+        assert_eq!(
+            reasons,
+            [Reason::Disabled],
+            "after a run of {of}: emea shows the entry in its scope"
+        );
     }
     assert_eq!(directory_of(&again(&firm, &user).await), "emea");
     firm.sim.edit(|ad| ad.enable(guid_of(&user)));
@@ -706,8 +889,11 @@ async fn a_protected_person_with_a_new_address_stays_protected_in_a_section_of_a
 async fn a_group_that_loses_members_of_two_directories_is_one_event() {
     let firm = Firm::of(40, |c| {
         c.full = hardly_ever();
-        c.limits.settle = Duration::ZERO;
-        c.settings.groups = vec![(Tier::Pro, GroupName::parse("Pilots")), (Tier::Basic, GroupName::parse(names::BASIC))];
+        c.limits.grace_period = Duration::ZERO;
+        c.settings.groups = vec![
+            (Tier::Pro, GroupName::parse("Pilots")),
+            (Tier::Basic, GroupName::parse(names::BASIC)),
+        ];
     })
     .await;
     let pilots = firm.sim.edit(|ad| {
@@ -717,7 +903,9 @@ async fn a_group_that_loses_members_of_two_directories_is_one_event() {
             for n in 0..28 {
                 let (login, mail) = (format!("{ou}{n}"), format!("{ou}{n}@example.com"));
                 let group = if n < 4 { "Pilots" } else { names::BASIC };
-                let person = ad.add_person(NewPerson::new(&login).cn(&login).mail(&mail).ou(ou).member_of(group));
+                let person = ad.add_person(
+                    NewPerson::new(&login).cn(&login).mail(&mail).ou(ou).member_of(group),
+                );
                 pilots.extend((n < 4).then_some(person));
             }
         }
@@ -725,12 +913,28 @@ async fn a_group_that_loses_members_of_two_directories_is_one_event() {
     });
     let root = firm.sim.root_dn();
     let corp = firm.engine.directory("corp").expect("corp").config.clone();
-    configure(&firm, vec![over(&corp, "corp", &["Engineering"], &root), over(&corp, "emea", &["Sales"], &root)]);
+    configure(
+        &firm,
+        vec![over(&corp, "corp", &["Engineering"], &root), over(&corp, "emea", &["Sales"], &root)],
+    );
     settle(&firm, "corp").await;
     settle(&firm, "emea").await;
-    firm.sim.edit(|ad| pilots.iter().filter(|p| **p != pilots[0] && **p != pilots[7]).for_each(|p| ad.remove_member("Pilots", *p)));
+    firm.sim.edit(|ad| {
+        pilots
+            .iter()
+            .filter(|p| **p != pilots[0] && **p != pilots[7])
+            .for_each(|p| ad.remove_member("Pilots", *p))
+    });
     let first = sync(&firm, "corp").await;
-    assert_eq!((first.error.as_deref(), first.counts.suspend, first.held), (None, 3, 0), "{first:?}");
+    assert_eq!(
+        (first.error.as_deref(), first.counts.suspend, first.held),
+        (None, 3, 0),
+        "{first:?}"
+    );
     let second = sync(&firm, "emea").await;
-    assert_eq!((second.error.as_deref(), second.counts.suspend, second.held), (None, 0, 3), "six of eight: {second:?}");
+    assert_eq!(
+        (second.error.as_deref(), second.counts.suspend, second.held),
+        (None, 0, 3),
+        "six of eight: {second:?}"
+    );
 }

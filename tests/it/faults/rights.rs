@@ -10,14 +10,20 @@ use super::{again, dn_of, followed, guid_of, tick};
 use crate::firm::{Firm, alice};
 
 fn with_aliases(users: Vec<User>) -> Vec<User> {
-    users.into_iter().filter(|u| !u.addresses.secondary.is_empty() && u.profile.display_name.is_some()).collect()
+    users
+        .into_iter()
+        .filter(|u| !u.addresses.secondary.is_empty() && u.profile.display_name.is_some())
+        .collect()
 }
 
 async fn lost(firm: &Firm, users: &[User]) -> usize {
     let mut lost = 0;
     for user in users {
         let now = again(firm, user).await;
-        lost += usize::from(now.addresses.secondary != user.addresses.secondary || now.profile.display_name != user.profile.display_name);
+        lost += usize::from(
+            now.addresses.secondary != user.addresses.secondary
+                || now.profile.display_name != user.profile.display_name,
+        );
     }
     lost
 }
@@ -35,7 +41,10 @@ async fn a_right_that_is_lost_everywhere_takes_nothing_from_the_people_of_an_inc
     });
     let run = tick(&firm).await;
     assert_eq!((run.mode.as_str(), lost(&firm, &users).await), ("incremental", 0), "{run:?}");
-    assert!(run.warnings.iter().any(|w| w.starts_with("proxyAddresses is no longer shown")), "{run:?}");
+    assert!(
+        run.warnings.iter().any(|w| w.starts_with("proxyAddresses is no longer shown")),
+        "{run:?}"
+    );
     let mut titles = 0;
     for user in &users {
         titles += usize::from(again(&firm, user).await.profile.title.as_deref() == Some("Chief"));
@@ -54,7 +63,8 @@ async fn a_right_that_is_lost_everywhere_takes_nothing_from_the_people_of_an_inc
 async fn a_right_that_is_lost_in_one_ou_takes_nothing_from_its_people_in_any_run() {
     let firm = followed(60, |_| {}).await;
     let all = firm.users().await;
-    let parent = |user: &User| user.link.as_ref().and_then(|link| link.dn.parent()).expect("a parent");
+    let parent =
+        |user: &User| user.link.as_ref().and_then(|link| link.dn.parent()).expect("a parent");
     let place = with_aliases(all.clone()).first().map(parent).expect("a user with an alias");
     let users: Vec<User> = all.into_iter().filter(|u| parent(u) == place).collect();
     assert!(users.len() > 2, "{users:?}");
@@ -95,9 +105,20 @@ async fn a_run_over_some_people_concludes_nothing_while_rights_are_lost() {
     });
     let directory = firm.engine.directory("corp").expect("corp");
     let people = users[..2].iter().map(|u| u.link.as_ref().expect("a link").guid);
-    let run = firm.engine.run(&directory, Request::people(Trigger::Live, people, None)).await.expect("a run");
-    assert!(run.error.as_deref().is_some_and(|e| e.contains("rights lost: displayName")), "{run:?}");
-    assert_eq!((run.counts.update, run.counts.suspend), (0, 1), "only what was seen positively: {run:?}");
+    let run = firm
+        .engine
+        .run(&directory, Request::people(Trigger::Live, people, None))
+        .await
+        .expect("a run");
+    assert!(
+        run.error.as_deref().is_some_and(|e| e.contains("rights lost: displayName")),
+        "{run:?}"
+    );
+    assert_eq!(
+        (run.counts.update, run.counts.suspend),
+        (0, 1),
+        "only what was seen positively: {run:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +133,10 @@ async fn a_run_over_some_people_looks_at_the_canaries() {
         ad.disable(guid_of(&users[1]));
     });
     let run = tick(&firm).await;
-    assert!(run.error.as_deref().is_some_and(|e| e.contains("no longer shows samaccountname")), "{run:?}");
+    assert!(
+        run.error.as_deref().is_some_and(|e| e.contains("no longer shows samaccountname")),
+        "{run:?}"
+    );
     assert_eq!((run.counts.update, run.counts.suspend), (0, 1), "{run:?}");
 }
 
@@ -136,7 +160,12 @@ async fn the_service_accounts_entry_may_be_tidied_up() {
             ad.clear(service.as_str(), attribute);
         }
         ad.delete(guid_of(&users[11]));
-        ad.add_person(NewPerson::new("joiner").mail("joiner@example.com").ou("Finance").member_of(names::BASIC));
+        ad.add_person(
+            NewPerson::new("joiner")
+                .mail("joiner@example.com")
+                .ou("Finance")
+                .member_of(names::BASIC),
+        );
     });
     for _ in 0..2 {
         let run = firm.sync().await;
@@ -162,11 +191,19 @@ async fn a_manager_who_is_deleted_is_no_loss_of_rights() {
     assert_eq!(firm.sync().await.error, None);
     firm.sim.edit(|ad| ad.delete(guid_of(&boss)));
     let run = firm.sync().await;
-    assert_eq!((run.error.as_deref(), again(&firm, &boss).await.status()), (None, Status::Suspended), "{run:?}");
+    assert_eq!(
+        (run.error.as_deref(), again(&firm, &boss).await.status()),
+        (None, Status::Suspended),
+        "{run:?}"
+    );
     firm.sim.edit(|ad| ad.delete(guid_of(&users[1])));
     firm.later(Duration::from_mins(15));
     let run = tick(&firm).await;
-    assert_eq!((run.mode.as_str(), again(&firm, &users[1]).await.status()), ("incremental", Status::Suspended), "{run:?}");
+    assert_eq!(
+        (run.mode.as_str(), again(&firm, &users[1]).await.status()),
+        ("incremental", Status::Suspended),
+        "{run:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,16 +214,26 @@ async fn a_link_attribute_of_any_name_says_nothing_about_rights() {
     let boss = users[0].clone();
     firm.sim.edit(|ad| {
         let dn = ad.dn(guid_of(&boss));
-        ad.people().into_iter().filter(|p| *p != guid_of(&boss)).for_each(|p| ad.set(p, "managedBy", &dn));
+        ad.people()
+            .into_iter()
+            .filter(|p| *p != guid_of(&boss))
+            .for_each(|p| ad.set(p, "managedBy", &dn));
     });
     assert_eq!(firm.sync().await.error, None);
     firm.sim.edit(|ad| ad.delete(guid_of(&boss)));
     let run = firm.sync().await;
-    assert_eq!((run.error.as_deref(), again(&firm, &boss).await.status()), (None, Status::Suspended), "{run:?}");
+    assert_eq!(
+        (run.error.as_deref(), again(&firm, &boss).await.status()),
+        (None, Status::Suspended),
+        "{run:?}"
+    );
 }
 
 /// Why the user's entry is in quarantine, in the store and by `explain`.
-async fn quarantined(firm: &Firm, address: &str) -> (Option<QuarantineReason>, Option<QuarantineReason>) {
+async fn quarantined(
+    firm: &Firm,
+    address: &str,
+) -> (Option<QuarantineReason>, Option<QuarantineReason>) {
     let name = firm.engine.directory("corp").expect("corp").config.name.clone();
     let guid = firm.engine.explain(address).await.expect("an explanation").entries.remove(0);
     let rows = firm.engine.store.quarantined(&name).await.expect("rows");
@@ -196,9 +243,10 @@ async fn quarantined(firm: &Firm, address: &str) -> (Option<QuarantineReason>, O
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_judged_of_a_user_is_a_quarantine_that_is_announced_once() {
-    for (attribute, reason) in
-        [("userAccountControl", QuarantineReason::UnknownAccountControl), ("accountExpires", QuarantineReason::UnknownExpiry)]
-    {
+    for (attribute, reason) in [
+        ("userAccountControl", QuarantineReason::UnknownAccountControl),
+        ("accountExpires", QuarantineReason::UnknownExpiry),
+    ] {
         let firm = followed(40, |_| {}).await;
         let user = firm.users().await.remove(0);
         let address = user.addresses.primary.clone().expect("an address").to_string();
@@ -217,7 +265,10 @@ async fn what_cannot_be_judged_of_a_user_is_a_quarantine_that_is_announced_once(
         let told = firm.events("user.quarantined").await;
         assert_eq!(told.len(), 1, "{attribute}: {told:?}");
         let directory = firm.engine.directory("corp").expect("corp");
-        assert_eq!(firm.engine.directory_status(&directory).await.expect("a status").quarantined, 1);
+        assert_eq!(
+            firm.engine.directory_status(&directory).await.expect("a status").quarantined,
+            1
+        );
         firm.sim.edit(|ad| ad.show_attribute(attribute));
         firm.sync().await;
         assert_eq!(
@@ -243,17 +294,28 @@ async fn a_newcomer_whose_state_is_no_value_that_can_be_used_is_quarantined_with
     ];
     firm.sim.edit(|ad| {
         for (n, (attribute, value, _)) in table.iter().enumerate() {
-            let person = NewPerson::new(format!("new{n}")).mail(&format!("new{n}@example.com")).ou("Finance").member_of(names::BASIC);
+            let person = NewPerson::new(format!("new{n}"))
+                .mail(&format!("new{n}@example.com"))
+                .ou("Finance")
+                .member_of(names::BASIC);
             let guid = ad.add_person(person);
             ad.set(guid, attribute, value);
         }
     });
     for run in [tick(&firm).await, firm.sync().await] {
-        assert_eq!((run.error.as_deref(), run.quarantined, run.counts.create), (None, table.len() as u64, 0), "{run:?}");
+        assert_eq!(
+            (run.error.as_deref(), run.quarantined, run.counts.create),
+            (None, table.len() as u64, 0),
+            "{run:?}"
+        );
     }
     for (n, (attribute, value, reason)) in table.iter().enumerate() {
         let address = format!("new{n}@example.com");
-        assert_eq!(quarantined(&firm, &address).await, (Some(*reason), Some(*reason)), "{attribute} = {value}");
+        assert_eq!(
+            quarantined(&firm, &address).await,
+            (Some(*reason), Some(*reason)),
+            "{attribute} = {value}"
+        );
     }
     assert_eq!(firm.events("user.quarantined").await.len(), table.len());
 }
@@ -264,9 +326,15 @@ async fn a_number_of_more_than_32_bits_disables_nobody_and_many_of_them_are_lost
     let users = firm.users().await;
     firm.sim.edit(|ad| ad.set(guid_of(&users[0]), "userAccountControl", "4294967810"));
     for run in [tick(&firm).await, firm.sync().await] {
-        assert_eq!((run.error.as_deref(), run.counts.suspend, run.quarantined), (None, 0, 1), "{run:?}");
+        assert_eq!(
+            (run.error.as_deref(), run.counts.suspend, run.quarantined),
+            (None, 0, 1),
+            "{run:?}"
+        );
     }
-    firm.sim.edit(|ad| users.iter().take(10).for_each(|u| ad.set(guid_of(u), "userAccountControl", "4294967810")));
+    firm.sim.edit(|ad| {
+        users.iter().take(10).for_each(|u| ad.set(guid_of(u), "userAccountControl", "4294967810"))
+    });
     let run = firm.sync().await;
     assert!(run.error.as_deref().is_some_and(|e| e.contains("userAccountControl")), "{run:?}");
     assert_eq!(again(&firm, &users[0]).await.status(), Status::Active);

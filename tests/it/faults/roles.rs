@@ -60,7 +60,13 @@ impl Machine {
         let gid = Group::from_name(group).unwrap().expect("a group").gid.as_raw();
         let socket = self.folder.path().join("control.sock");
         let mut command = Command::new("perl");
-        command.args(["-MSocket", "-e", script]).arg(socket).args(arguments).uid(uid).gid(gid).current_dir("/");
+        command
+            .args(["-MSocket", "-e", script])
+            .arg(socket)
+            .args(arguments)
+            .uid(uid)
+            .gid(gid)
+            .current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("perl")
     }
 
@@ -72,7 +78,10 @@ impl Machine {
             writeln!(input, "{request}").unwrap();
         }
         drop(input);
-        let answers = BufReader::new(asking.stdout.take().unwrap()).lines().map(|line| line.unwrap().parse().unwrap()).collect();
+        let answers = BufReader::new(asking.stdout.take().unwrap())
+            .lines()
+            .map(|line| line.unwrap().parse().unwrap())
+            .collect();
         assert!(asking.wait().unwrap().success());
         answers
     }
@@ -98,9 +107,17 @@ impl Machine {
     fn everybody_is_answered(&self, why: &str) {
         let begun = Instant::now();
         assert!(self.daemon.done("status")["version"].is_string());
-        assert_eq!(self.answer(User(61_011, OPERATORS), "GET /v1/status"), 200, "an operator, {why}");
+        assert_eq!(
+            self.answer(User(61_011, OPERATORS), "GET /v1/status"),
+            200,
+            "an operator, {why}"
+        );
         assert_eq!(self.answer(User(61_012, VIEWERS), "GET /v1/status"), 200, "a viewer, {why}");
-        assert_eq!(self.answer(User(61_013, AUTHENTICATORS), SIGN_IN), 200, "an authenticator, {why}");
+        assert_eq!(
+            self.answer(User(61_013, AUTHENTICATORS), SIGN_IN),
+            200,
+            "an authenticator, {why}"
+        );
         assert!(begun.elapsed() < Duration::from_secs(30), "{why}: {:?}", begun.elapsed());
     }
 }
@@ -115,7 +132,8 @@ impl Drop for Crowd {
     }
 }
 
-const SIGN_IN: &str = r#"POST /v1/sign-ins {"address": "nobody@example.com", "authenticated_by": "external"}"#;
+const SIGN_IN: &str =
+    r#"POST /v1/sign-ins {"address": "nobody@example.com", "authenticated_by": "external"}"#;
 
 /// Sends each line of its input as a request, and prints the status of the answer.
 const ASK: &str = r#"
@@ -154,8 +172,16 @@ fn every_operation(document: &Value) -> Vec<(String, Vec<String>)> {
     let mut all = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            let path: Vec<&str> = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect();
-            let roles = operation["x-rosterd-roles"].as_array().unwrap().iter().map(|r| r.as_str().unwrap().to_owned()).collect();
+            let path: Vec<&str> = path
+                .split('/')
+                .map(|part| if part.starts_with('{') { "x" } else { part })
+                .collect();
+            let roles = operation["x-rosterd-roles"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|r| r.as_str().unwrap().to_owned())
+                .collect();
             all.push((format!("{} {}", method.to_uppercase(), path.join("/")), roles));
         }
     }
@@ -181,33 +207,60 @@ fn a_caller_does_what_its_roles_say_and_a_viewer_changes_nothing() {
     assert_eq!(machine.answer(OPERATOR, SIGN_IN), 403, "an operator is no authenticator");
     assert_eq!(machine.answer(VIEWER, SIGN_IN), 403, "a viewer guesses no passwords");
     assert_eq!(machine.answer(AUTHENTICATOR, SIGN_IN), 200);
-    assert_eq!(machine.daemon.ctl("sign-in nobody@example.com --external").0, 1, "root has every role");
-    assert_eq!(machine.answer(OPERATOR, r#"POST /v1/accounts {"handle": "acme", "name": "Acme"}"#), 200);
+    assert_eq!(
+        machine.daemon.ctl("sign-in nobody@example.com --external").0,
+        1,
+        "root has every role"
+    );
+    assert_eq!(
+        machine.answer(OPERATOR, r#"POST /v1/accounts {"handle": "acme", "name": "Acme"}"#),
+        200
+    );
     assert_eq!(machine.answer(OPERATOR, "POST /v1/backup"), 200);
     assert_eq!(machine.answer(OPERATOR, "POST /v1/reload"), 200);
     let events = machine.daemon.done("event list");
-    let told: Vec<Value> =
-        events["events"].as_array().unwrap().iter().map(|event| json!([event["type"], event["data"]["actor"]])).collect();
-    assert_eq!(told, ["account.created", "store.backed_up", "configuration.reloaded"].map(|kind| json!([kind, "uid:61001"])));
+    let told: Vec<Value> = events["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| json!([event["type"], event["data"]["actor"]]))
+        .collect();
+    assert_eq!(
+        told,
+        ["account.created", "store.backed_up", "configuration.reloaded"]
+            .map(|kind| json!([kind, "uid:61001"]))
+    );
 }
 
 #[test]
 fn long_polls_of_viewers_keep_out_neither_root_nor_operators_nor_other_viewers() {
     let Some(machine) = Machine::start() else { return };
     let poll = "GET /v1/events?after=1000000&wait=25 HTTP/1.1\\nhost: x\\n\\n";
-    let _crowds: Vec<Crowd> = (0..4).map(|n| machine.crowd(User(61_020 + n, VIEWERS), 40, poll)).collect();
+    let _crowds: Vec<Crowd> =
+        (0..4).map(|n| machine.crowd(User(61_020 + n, VIEWERS), 40, poll)).collect();
     machine.everybody_is_answered("beside the long polls of four viewers");
 }
 
 #[test]
 fn hundreds_of_connections_of_a_stranger_keep_no_caller_with_a_role_out() {
     let Some(machine) = Machine::start() else { return };
-    let texts =
-        ["", "GET /v1/sta", "POST /v1/accounts HTTP/1.1\\nhost: x\\ncontent-length: 9\\n\\n{", "GET /v1/status HTTP/1.1\\nhost: x\\n\\n"];
-    let _crowds: Vec<Crowd> =
-        texts.iter().zip([65_534, 61_030, 61_031, 61_032]).map(|(text, uid)| machine.crowd(User(uid, "nogroup"), 300, text)).collect();
+    let texts = [
+        "",
+        "GET /v1/sta",
+        "POST /v1/accounts HTTP/1.1\\nhost: x\\ncontent-length: 9\\n\\n{",
+        "GET /v1/status HTTP/1.1\\nhost: x\\n\\n",
+    ];
+    let _crowds: Vec<Crowd> = texts
+        .iter()
+        .zip([65_534, 61_030, 61_031, 61_032])
+        .map(|(text, uid)| machine.crowd(User(uid, "nogroup"), 300, text))
+        .collect();
     machine.everybody_is_answered("beside the connections of four strangers");
-    assert_eq!(machine.answer(User(61_033, "nogroup"), "GET /v1/status"), 403, "a stranger is told what is missing");
+    assert_eq!(
+        machine.answer(User(61_033, "nogroup"), "GET /v1/status"),
+        403,
+        "a stranger is told what is missing"
+    );
 }
 
 #[test]
@@ -221,8 +274,16 @@ fn a_flood_of_a_strangers_connections_only_delays_root() {
 
 async fn paused(firm: &Firm) -> Vec<(String, String)> {
     let all = firm.events("directory.*").await;
-    let told = all.iter().filter(|e| ["directory.paused", "directory.resumed"].contains(&e["type"].as_str().unwrap()));
-    told.map(|e| (e["type"].as_str().unwrap()["directory.".len()..].to_owned(), e["data"]["actor"].as_str().unwrap().to_owned())).collect()
+    let told = all.iter().filter(|e| {
+        ["directory.paused", "directory.resumed"].contains(&e["type"].as_str().unwrap())
+    });
+    told.map(|e| {
+        (
+            e["type"].as_str().unwrap()["directory.".len()..].to_owned(),
+            e["data"]["actor"].as_str().unwrap().to_owned(),
+        )
+    })
+    .collect()
 }
 
 fn pairs(told: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -245,7 +306,12 @@ async fn a_pause_ends_by_itself_is_announced_daily_and_names_its_actor() {
     firm.engine.remind().await.expect("reminders");
     firm.engine.remind().await.expect("reminders");
     let rosterd = Actor::rosterd().0;
-    let wanted = pairs(&[("paused", &by), ("paused", &rosterd), ("paused", &rosterd), ("resumed", &rosterd)]);
+    let wanted = pairs(&[
+        ("paused", &by),
+        ("paused", &rosterd),
+        ("paused", &rosterd),
+        ("resumed", &rosterd),
+    ]);
     assert_eq!(paused(&firm).await, wanted);
     firm.engine.pause("corp", None, &alice()).await.expect("a pause");
     firm.engine.resume("corp", &alice()).await.expect("its end");
@@ -256,8 +322,12 @@ async fn a_pause_ends_by_itself_is_announced_daily_and_names_its_actor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_is_never_longer_than_a_week() {
     let firm = Firm::running(3, |_| {}).await;
-    let refused = firm.engine.pause("corp", Some(DAY * 7 + HOUR), &alice()).await.expect_err("a refusal");
-    assert!(matches!(refused, EngineError::Invalid(_)) && refused.to_string().contains("at most 7days"), "{refused}");
+    let refused =
+        firm.engine.pause("corp", Some(DAY * 7 + HOUR), &alice()).await.expect_err("a refusal");
+    assert!(
+        matches!(refused, EngineError::Invalid(_)) && refused.to_string().contains("at most 7days"),
+        "{refused}"
+    );
     assert!(paused(&firm).await.is_empty());
     firm.engine.pause("corp", Some(DAY * 7), &alice()).await.expect("a pause");
 }
@@ -267,7 +337,11 @@ async fn a_pause_is_never_longer_than_a_week() {
 async fn a_pause_without_an_end_of_an_older_store_is_announced_daily() {
     let firm = Firm::running(3, |_| {}).await;
     let name: DirectoryName = firm.engine.directory("corp").expect("corp").config.name.clone();
-    firm.engine.store.change_directory(&name, |state| state.paused_until = Some(Timestamp(i64::MAX))).await.expect("a pause");
+    firm.engine
+        .store
+        .change_directory(&name, |state| state.paused_until = Some(Timestamp(i64::MAX)))
+        .await
+        .expect("a pause");
     for day in 1..4 {
         firm.engine.remind().await.expect("reminders");
         assert_eq!(paused(&firm).await.len(), day);

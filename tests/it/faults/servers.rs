@@ -23,7 +23,11 @@ const OWN: Ipv4Addr = Ipv4Addr::new(127, 66, 0, 1);
 
 fn discovery(suffixes: &[&str]) -> Discovery {
     let domain = |text: &str| Domain::parse(text).expect("a domain");
-    Discovery { domain: domain("corp.example.com"), site: None, suffixes: suffixes.iter().map(|s| domain(s)).collect() }
+    Discovery {
+        domain: domain("corp.example.com"),
+        site: None,
+        suffixes: suffixes.iter().map(|s| domain(s)).collect(),
+    }
 }
 
 /// Checks a directory whose servers DNS names.
@@ -34,19 +38,28 @@ async fn check(names: &Names, targets: &[&'static str], discovery: Discovery) ->
     let mut config = config(&sim, folder.path());
     config.settings.servers.clear();
     config.discover = Some(discovery);
-    check_directory(&config, Resolver::At(names.at), rosterd::clock::Clock::system().now(), None).await
+    check_directory(&config, Resolver::At(names.at), rosterd::clock::Clock::system().now(), None)
+        .await
 }
 
 /// The servers that were connected to, or tried.
 fn tried(found: &Examination) -> Vec<String> {
-    let mut servers: Vec<String> = found.steps.iter().filter(|step| step.name == "tcp").filter_map(|step| step.server.clone()).collect();
+    let mut servers: Vec<String> = found
+        .steps
+        .iter()
+        .filter(|step| step.name == "tcp")
+        .filter_map(|step| step.server.clone())
+        .collect();
     servers.sort();
     servers
 }
 
 fn told(found: &Examination) -> String {
-    let lines: Vec<String> =
-        found.steps.iter().map(|step| format!("{} {}", step.finding, step.remedy.as_deref().unwrap_or_default())).collect();
+    let lines: Vec<String> = found
+        .steps
+        .iter()
+        .map(|step| format!("{} {}", step.finding, step.remedy.as_deref().unwrap_or_default()))
+        .collect();
     lines.join("\n")
 }
 
@@ -55,7 +68,12 @@ async fn serve() -> Names {
     for own in ["dc1.corp.example.com", "dc2.berlin.corp.example.com", "dc7.dc.example.net"] {
         names.say(own, Say::At(OWN));
     }
-    for attacker in ["dc.evil.net", "dc1.evilcorp.example.com", "dc1.corp.example.com.evil.net", "dc1.dc.example.net.evil.net"] {
+    for attacker in [
+        "dc.evil.net",
+        "dc1.evilcorp.example.com",
+        "dc1.corp.example.com.evil.net",
+        "dc1.dc.example.net.evil.net",
+    ] {
         names.say(attacker, Say::At(ATTACKER));
     }
     names
@@ -66,18 +84,32 @@ async fn a_server_that_dns_names_outside_the_domain_gets_no_connection_and_no_qu
     let names = serve().await;
     // Only root may listen on this port; without it, the steps and the queries still show what was tried.
     let listener = TcpListener::bind((ATTACKER, 636)).await.ok();
-    let outside = ["dc.evil.net.", "dc1.evilcorp.example.com.", "dc1.corp.example.com.evil.net.", "dc1.example.com."];
-    let targets = [&outside[..], &["DC1.CORP.example.com.", "dc2.berlin.corp.example.com."]].concat();
+    let outside = [
+        "dc.evil.net.",
+        "dc1.evilcorp.example.com.",
+        "dc1.corp.example.com.evil.net.",
+        "dc1.example.com.",
+    ];
+    let targets =
+        [&outside[..], &["DC1.CORP.example.com.", "dc2.berlin.corp.example.com."]].concat();
     let found = check(&names, &targets, discovery(&[])).await;
-    assert_eq!(tried(&found), ["ldaps://DC1.CORP.example.com", "ldaps://dc2.berlin.corp.example.com"]);
-    let warning = found.steps.iter().find(|step| step.outcome == StepOutcome::Warning).expect("a warning");
+    assert_eq!(
+        tried(&found),
+        ["ldaps://DC1.CORP.example.com", "ldaps://dc2.berlin.corp.example.com"]
+    );
+    let warning =
+        found.steps.iter().find(|step| step.outcome == StepOutcome::Warning).expect("a warning");
     for name in outside {
         assert!(warning.finding.contains(name.trim_end_matches('.')), "{}", warning.finding);
         assert!(!names.asked().contains(name.trim_end_matches('.')), "its address was asked for");
     }
-    assert!(warning.remedy.as_deref().is_some_and(|r| r.contains("discover-suffixes")), "{warning:?}");
+    assert!(
+        warning.remedy.as_deref().is_some_and(|r| r.contains("discover-suffixes")),
+        "{warning:?}"
+    );
     if let Some(listener) = listener {
-        let came = tokio::time::timeout(std::time::Duration::from_millis(100), listener.accept()).await;
+        let came =
+            tokio::time::timeout(std::time::Duration::from_millis(100), listener.accept()).await;
         assert!(came.is_err(), "the attacker's server got a connection");
     }
 }
@@ -89,8 +121,14 @@ async fn a_further_domain_counts_only_when_the_configuration_lists_it() {
     let found = check(&names, &targets, discovery(&[])).await;
     assert_eq!(tried(&found), Vec::<String>::new());
     let text = told(&found);
-    assert!(!found.is_well() && text.contains("no server of corp.example.com can be used"), "{text}");
-    assert!(text.contains("dc7.dc.example.net") && text.contains("dc1.dc.example.net.evil.net"), "{text}");
+    assert!(
+        !found.is_well() && text.contains("no server of corp.example.com can be used"),
+        "{text}"
+    );
+    assert!(
+        text.contains("dc7.dc.example.net") && text.contains("dc1.dc.example.net.evil.net"),
+        "{text}"
+    );
     let found = check(&names, &targets, discovery(&["dc.example.net"])).await;
     assert_eq!(tried(&found), ["ldaps://dc7.dc.example.net"]);
 }
@@ -98,9 +136,19 @@ async fn a_further_domain_counts_only_when_the_configuration_lists_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_is_no_host_name_and_one_that_offers_nothing_are_no_servers() {
     let names = serve().await;
-    for targets in [vec!["."], vec!["127.66.0.9."], vec!["evil\\.net.corp.example.com."], vec!["*.corp.example.com."]] {
+    for targets in [
+        vec!["."],
+        vec!["127.66.0.9."],
+        vec!["evil\\.net.corp.example.com."],
+        vec!["*.corp.example.com."],
+    ] {
         let found = check(&names, &targets, discovery(&[])).await;
-        assert_eq!((tried(&found), found.is_well()), (Vec::new(), false), "{targets:?}: {}", told(&found));
+        assert_eq!(
+            (tried(&found), found.is_well()),
+            (Vec::new(), false),
+            "{targets:?}: {}",
+            told(&found)
+        );
     }
 }
 
@@ -114,7 +162,13 @@ async fn servers_are_not_looked_up_without_a_ca_of_ones_own() {
     config.settings.servers.clear();
     config.settings.ca_file = None;
     config.discover = Some(discovery(&[]));
-    let found = check_directory(&config, Resolver::At(names.at), rosterd::clock::Clock::system().now(), None).await;
+    let found = check_directory(
+        &config,
+        Resolver::At(names.at),
+        rosterd::clock::Clock::system().now(),
+        None,
+    )
+    .await;
     assert!(!found.is_well() && told(&found).contains("without ca-file"), "{}", told(&found));
     assert!(names.asked().is_empty());
 }
@@ -124,7 +178,12 @@ async fn a_check_says_what_the_certificate_proves_and_why_its_name_is_believed()
     let firm = Firm::of(3, |_| {}).await;
     let found = firm.engine.check_directory("corp").await.expect("an examination");
     let step = found.steps.iter().find(|step| step.name == "tls").expect("a step");
-    for part in ["the certificate is for ", "issued by CN=adsim CA", "it proves, by ca-file ", "a name that is configured in servers"] {
+    for part in [
+        "the certificate is for ",
+        "issued by CN=adsim CA",
+        "it proves, by ca-file ",
+        "a name that is configured in servers",
+    ] {
         assert!(step.finding.contains(part), "{}", step.finding);
     }
 }
@@ -144,7 +203,14 @@ async fn a_malformed_password_file_is_told_and_nothing_of_it_is_sent() {
         (format!("{right} \n").into_bytes(), "white space"),
         (format!("\t{right}\n").into_bytes(), "white space"),
         (format!("\u{feff}{right}\n").into_bytes(), "byte-order mark"),
-        ([&[0xff, 0xfe], &right.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()[..]].concat(), "UTF-16"),
+        (
+            [
+                &[0xff, 0xfe],
+                &right.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()[..],
+            ]
+            .concat(),
+            "UTF-16",
+        ),
         (format!("{right}\0").into_bytes(), "NUL"),
         (format!("{right}\u{200b}\n").into_bytes(), "U+200B"),
         (b"\n".to_vec(), "is empty"),
@@ -153,7 +219,11 @@ async fn a_malformed_password_file_is_told_and_nothing_of_it_is_sent() {
         write(content);
         firm.sim.clear_log();
         let run = firm.sync().await;
-        assert!(run.error.as_deref().is_some_and(|e| e.contains(shape)), "{shape}: {:?}", run.error);
+        assert!(
+            run.error.as_deref().is_some_and(|e| e.contains(shape)),
+            "{shape}: {:?}",
+            run.error
+        );
         let found = firm.engine.check_directory("corp").await.expect("an examination");
         assert!(!found.is_well() && told(&found).contains(shape), "{shape}: {}", told(&found));
         assert!(firm.sim.log().binds().is_empty(), "{shape}: a malformed secret was sent");

@@ -25,7 +25,9 @@ fn octets(guid: Guid) -> String {
 
 /// A user whose GUID is no text, so that the simulator writes it as octets.
 fn with_octets(users: &[User]) -> User {
-    let is_text = |user: &&User| std::str::from_utf8(&user.link.as_ref().expect("a link").guid.to_ad()).is_ok();
+    let is_text = |user: &&User| {
+        std::str::from_utf8(&user.link.as_ref().expect("a link").guid.to_ad()).is_ok()
+    };
     users.iter().find(|user| !is_text(user)).expect("a GUID that is no text").clone()
 }
 
@@ -35,18 +37,37 @@ async fn held(firm: &Firm) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_run_succeeds_however_the_question_for_changes_fails() {
-    for what in [What::Cut, What::CutInsideFrame, What::Stall, What::result(53, "unwilling"), What::OmitDirSyncControl] {
-        let firm = Firm::running(20, |c| c.settings.timeouts.operation = Duration::from_secs(1)).await;
+    for what in [
+        What::Cut,
+        What::CutInsideFrame,
+        What::Stall,
+        What::result(53, "unwilling"),
+        What::OmitDirSyncControl,
+    ] {
+        let firm =
+            Firm::running(20, |c| c.settings.timeouts.operation = Duration::from_secs(1)).await;
         let user = firm.users().await.remove(0);
         firm.sim.edit(|ad| ad.disable(dn_of(&user).as_str()));
         firm.sim.faults().push(Fault::new(asks_for_changes(), what.clone()).always());
         let run = firm.sync().await;
-        assert_eq!((run.state, run.error.as_deref()), (RunState::Succeeded, None), "{what:?}: {run:?}");
-        assert!(run.warnings.iter().any(|w| w.starts_with("changes are not followed")), "{what:?}: {:?}", run.warnings);
+        assert_eq!(
+            (run.state, run.error.as_deref()),
+            (RunState::Succeeded, None),
+            "{what:?}: {run:?}"
+        );
+        assert!(
+            run.warnings.iter().any(|w| w.starts_with("changes are not followed")),
+            "{what:?}: {:?}",
+            run.warnings
+        );
         assert_eq!(again(&firm, &user).await.status(), Status::Suspended, "{what:?}");
         // The tick after it reads everybody, and says why.
         let run = tick(&firm).await;
-        assert_eq!((run.mode.as_str(), run.state), ("full", RunState::Succeeded), "{what:?}: {run:?}");
+        assert_eq!(
+            (run.mode.as_str(), run.state),
+            ("full", RunState::Succeeded),
+            "{what:?}: {run:?}"
+        );
     }
 }
 
@@ -57,8 +78,17 @@ async fn a_tick_reads_everybody_when_the_question_for_changes_is_cut() {
     firm.sim.edit(|ad| ad.disable(dn_of(&user).as_str()));
     firm.sim.faults().push(Fault::new(asks_for_changes(), What::Cut).always());
     let run = tick(&firm).await;
-    assert_eq!((run.mode.as_str(), run.state, run.counts.suspend), ("full", RunState::Succeeded, 1), "{run:?}");
-    assert!(run.full_read_reason.as_deref().is_some_and(|why| why.starts_with("changes cannot be asked for")), "{run:?}");
+    assert_eq!(
+        (run.mode.as_str(), run.state, run.counts.suspend),
+        ("full", RunState::Succeeded, 1),
+        "{run:?}"
+    );
+    assert!(
+        run.full_read_reason
+            .as_deref()
+            .is_some_and(|why| why.starts_with("changes cannot be asked for")),
+        "{run:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,10 +106,18 @@ async fn a_server_is_never_asked_for_changes_without_incremental() {
         ("full", 1, Some("incremental = false")),
         "{run:?}"
     );
-    assert_eq!(run.warnings, Vec::<String>::new(), "what the configuration says needs no attention");
+    assert_eq!(
+        run.warnings,
+        Vec::<String>::new(),
+        "what the configuration says needs no attention"
+    );
     let found = firm.engine.check_directory("corp").await.expect("a check");
-    assert!(found.steps.iter().any(|step| step.finding.contains("incremental = false")), "{found:?}");
-    let asked = firm.sim.log().searches().iter().filter(|search| search.has_control(DIRSYNC)).count();
+    assert!(
+        found.steps.iter().any(|step| step.finding.contains("incremental = false")),
+        "{found:?}"
+    );
+    let asked =
+        firm.sim.log().searches().iter().filter(|search| search.has_control(DIRSYNC)).count();
     assert_eq!(asked, 0);
 }
 
@@ -99,7 +137,11 @@ async fn a_leaver_is_suspended_although_a_question_beside_the_read_ends_the_conn
             firm.sim.edit(|ad| ad.disable(guid_of(&user)));
             firm.sim.faults().push(Fault::new(when, what.clone()).always());
             let run = firm.sync().await;
-            assert_eq!(again(&firm, &user).await.status(), Status::Suspended, "{name}, {what:?}: {run:?}");
+            assert_eq!(
+                again(&firm, &user).await.status(),
+                Status::Suspended,
+                "{name}, {what:?}: {run:?}"
+            );
             firm.sim.faults().clear();
         }
     }
@@ -112,7 +154,10 @@ async fn a_canary_that_does_not_exist_keeps_no_leaver_active() {
     let user = firm.users().await.remove(0);
     firm.sim.edit(|ad| ad.disable(guid_of(&user)));
     let run = firm.sync().await;
-    assert!(run.error.as_deref().is_some_and(|error| error.contains("canary CN=Nobody")), "{run:?}");
+    assert!(
+        run.error.as_deref().is_some_and(|error| error.contains("canary CN=Nobody")),
+        "{run:?}"
+    );
     assert_eq!(again(&firm, &user).await.status(), Status::Suspended);
 }
 
@@ -126,10 +171,13 @@ async fn a_tombstone_counts_after_a_read_that_was_not_complete() {
             ad.disable(guid_of(&users[1]));
         });
         // The first page of people fails, so that nobody is seen at all.
-        firm.sim.faults().push(Fault::new(When::page(1).containing("objectcategory=person"), what.clone()));
+        firm.sim
+            .faults()
+            .push(Fault::new(When::page(1).containing("objectcategory=person"), what.clone()));
         let run = firm.sync().await;
         assert_eq!(run.state, RunState::Failed, "{what:?}: {run:?}");
-        let reasons = [again(&firm, &users[0]).await, again(&firm, &users[1]).await].map(|u| u.causes.weightiest().map(|c| c.reason));
+        let reasons = [again(&firm, &users[0]).await, again(&firm, &users[1]).await]
+            .map(|u| u.causes.weightiest().map(|c| c.reason));
         assert_eq!(reasons, [Some(Reason::Deleted), Some(Reason::Disabled)], "{what:?}: {run:?}");
         assert_eq!(firm.active().await, firm.users().await.len() - 2, "{what:?}: nobody else");
     }
@@ -148,12 +196,23 @@ async fn a_refused_question_about_one_person_costs_only_the_answer_about_that_pe
         let run = tick(&firm).await;
         assert_eq!(run.mode, "incremental", "{run:?}");
         assert_eq!(again(&firm, &other).await.status(), Status::Suspended, "{what:?}: {run:?}");
-        assert_eq!(again(&firm, &poison).await.status(), Status::Active, "{what:?}: nothing was seen of this person");
-        assert!(run.warnings.iter().any(|w| w.contains("could not be asked for")), "{what:?}: {run:?}");
+        assert_eq!(
+            again(&firm, &poison).await.status(),
+            Status::Active,
+            "{what:?}: nothing was seen of this person"
+        );
+        assert!(
+            run.warnings.iter().any(|w| w.contains("could not be asked for")),
+            "{what:?}: {run:?}"
+        );
         // The question that failed is asked again by the next tick, although nothing changes.
         firm.sim.faults().clear();
         let run = tick(&firm).await;
-        assert_eq!((run.mode.as_str(), again(&firm, &poison).await.status()), ("incremental", Status::Suspended), "{what:?}: {run:?}");
+        assert_eq!(
+            (run.mode.as_str(), again(&firm, &poison).await.status()),
+            ("incremental", Status::Suspended),
+            "{what:?}: {run:?}"
+        );
     }
 }
 
@@ -161,12 +220,14 @@ async fn a_refused_question_about_one_person_costs_only_the_answer_about_that_pe
 async fn a_base_that_is_gone_keeps_no_leaver_active() {
     let firm = Firm::running(60, |c| {
         let root = c.settings.bases[0].clone();
-        c.settings.bases = vec![format!("OU=Engineering,OU=Staff,{root}"), format!("OU=Finance,OU=Staff,{root}")];
+        c.settings.bases =
+            vec![format!("OU=Engineering,OU=Staff,{root}"), format!("OU=Finance,OU=Staff,{root}")];
         c.limits.grace_period = Duration::ZERO;
     })
     .await;
     let mut engineers = firm.users().await.into_iter().filter(|u| dn_of(u).contains("Engineering"));
-    let (user, other, bystander) = (engineers.next().unwrap(), engineers.next().unwrap(), engineers.next().unwrap());
+    let (user, other, bystander) =
+        (engineers.next().unwrap(), engineers.next().unwrap(), engineers.next().unwrap());
     // Finance is dissolved: its people move, the OU is deleted.
     firm.sim.edit(|ad| {
         for person in ad.people() {
@@ -185,8 +246,13 @@ async fn a_base_that_is_gone_keeps_no_leaver_active() {
     });
     let directory = firm.engine.directory("corp").unwrap();
     let people = [&other, &bystander].map(|u| u.link.as_ref().unwrap().guid);
-    let run = firm.engine.run(&directory, Request::people(Trigger::Live, people, None)).await.unwrap();
-    assert_eq!((run.state, run.counts.suspend, run.counts.update), (RunState::Succeeded, 1, 1), "the base of both answers: {run:?}");
+    let run =
+        firm.engine.run(&directory, Request::people(Trigger::Live, people, None)).await.unwrap();
+    assert_eq!(
+        (run.state, run.counts.suspend, run.counts.update),
+        (RunState::Succeeded, 1, 1),
+        "the base of both answers: {run:?}"
+    );
     firm.sync().await;
     let now = (again(&firm, &user).await.status(), again(&firm, &other).await.status());
     assert_eq!(now, (Status::Suspended, Status::Suspended), "both are disabled, and readable");
@@ -212,7 +278,12 @@ async fn an_invisible_user_is_held_where_tombstones_are_visible_however_old_its_
         firm.later(Duration::from_mins(11));
         let second = firm.sync().await;
         let now = again(&firm, &user).await;
-        assert_eq!((now.status(), second.held), (Status::Active, 1), "after {days} days: {:?}", now.causes.weightiest());
+        assert_eq!(
+            (now.status(), second.held),
+            (Status::Active, 1),
+            "after {days} days: {:?}",
+            now.causes.weightiest()
+        );
     }
 }
 
@@ -247,13 +318,21 @@ async fn a_person_who_is_moved_out_of_sight_is_noticed_by_the_next_tick() {
         });
         firm.later(QUARTER);
         let run = tick(&firm).await;
-        assert_eq!((run.mode.as_str(), run.held, held(&firm).await), ("incremental", 1, 1), "disabled {is_disabled}: {run:?}");
+        assert_eq!(
+            (run.mode.as_str(), run.held, held(&firm).await),
+            ("incremental", 1, 1),
+            "disabled {is_disabled}: {run:?}"
+        );
         assert_eq!(plan(&firm).await.count, 1);
         // Once the OU can be read, the leaver leaves, and the other user stays.
         firm.sim.edit(|ad| ad.show_subtree("Leavers"));
         let run = tick(&firm).await;
         let expected = if is_disabled { Status::Suspended } else { Status::Active };
-        assert_eq!((again(&firm, &user).await.status(), held(&firm).await), (expected, 0), "disabled {is_disabled}: {run:?}");
+        assert_eq!(
+            (again(&firm, &user).await.status(), held(&firm).await),
+            (expected, 0),
+            "disabled {is_disabled}: {run:?}"
+        );
     }
 }
 
@@ -262,10 +341,15 @@ async fn an_incremental_run_goes_on_when_who_is_visible_cannot_be_listed() {
     let firm = followed(40, |_| {}).await;
     let user = firm.users().await.remove(0);
     firm.sim.edit(|ad| ad.disable(guid_of(&user)));
-    let listing = When::page(1).containing("(&(objectcategory=person)(objectclass=user)(!(samaccounttype=805306370)))");
+    let listing = When::page(1)
+        .containing("(&(objectcategory=person)(objectclass=user)(!(samaccounttype=805306370)))");
     firm.sim.faults().push(Fault::new(listing, What::result(51, "busy")));
     let run = tick(&firm).await;
-    assert_eq!((run.mode.as_str(), run.state, run.counts.suspend), ("incremental", RunState::Succeeded, 1), "{run:?}");
+    assert_eq!(
+        (run.mode.as_str(), run.state, run.counts.suspend),
+        ("incremental", RunState::Succeeded, 1),
+        "{run:?}"
+    );
     assert!(run.warnings.iter().any(|w| w.contains("could not be compared")), "{run:?}");
 }
 
@@ -283,7 +367,11 @@ async fn an_entry_without_a_guid_proves_nobody_absent() {
     assert_eq!(now, [Status::Active, Status::Active], "{run:?}");
     firm.sim.edit(|ad| ad.show_attribute("objectGUID"));
     firm.sync().await;
-    assert_eq!(again(&firm, &users[0]).await.status(), Status::Suspended, "now nobody is left who it could be");
+    assert_eq!(
+        again(&firm, &users[0]).await.status(),
+        Status::Suspended,
+        "now nobody is left who it could be"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,7 +380,8 @@ async fn the_members_of_a_nested_group_that_is_restored_have_their_tier_by_the_n
     let user = firm.users().await.remove(0);
     firm.sim.edit(|ad| {
         ad.set_recycle_bin(true);
-        let (middle, inner) = (ad.add_group(names::GROUPS, "Middle"), ad.add_group(names::GROUPS, "Inner"));
+        let (middle, inner) =
+            (ad.add_group(names::GROUPS, "Middle"), ad.add_group(names::GROUPS, "Inner"));
         ad.add_member(names::PRO, middle);
         ad.add_member(middle, inner);
         for group in [names::PRO, names::PRO_NESTED] {
@@ -309,18 +398,29 @@ async fn the_members_of_a_nested_group_that_is_restored_have_their_tier_by_the_n
     assert_eq!(again(&firm, &user).await.tier, Tier::Basic);
     firm.sim.edit(|ad| ad.restore(middle));
     let run = tick(&firm).await;
-    assert_eq!((run.mode.as_str(), again(&firm, &user).await.tier), ("incremental", Tier::Pro), "{run:?}");
+    assert_eq!(
+        (run.mode.as_str(), again(&firm, &user).await.tier),
+        ("incremental", Tier::Pro),
+        "{run:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_joiner_who_could_not_be_asked_for_joins_with_the_next_tick() {
     let firm = followed(20, |_| {}).await;
-    let joiner = NewPerson::new("joiner").mail("joiner@example.com").ou("Finance").member_of(names::BASIC);
+    let joiner =
+        NewPerson::new("joiner").mail("joiner@example.com").ou("Finance").member_of(names::BASIC);
     firm.sim.edit(|ad| ad.add_person(joiner));
-    firm.sim.faults().push(Fault::new(When::search().containing("(objectguid="), What::result(51, "busy")).always());
+    firm.sim.faults().push(
+        Fault::new(When::search().containing("(objectguid="), What::result(51, "busy")).always(),
+    );
     let run = tick(&firm).await;
     assert!(run.state == RunState::Failed, "nobody could be asked for: {run:?}");
     firm.sim.faults().clear();
     let run = tick(&firm).await;
-    assert_eq!((run.mode.as_str(), firm.user("joiner@example.com").await.status()), ("incremental", Status::Active), "{run:?}");
+    assert_eq!(
+        (run.mode.as_str(), firm.user("joiner@example.com").await.status()),
+        ("incremental", Status::Active),
+        "{run:?}"
+    );
 }

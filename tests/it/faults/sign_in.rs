@@ -57,19 +57,28 @@ impl Firm {
     fn restarted(&self) -> Arc<Engine> {
         let was = self.engine.configured();
         let configs = was.directories.values().map(|d| d.config.clone()).collect();
-        let (store, stop) = (Arc::clone(&self.engine.store), tokio_util::sync::CancellationToken::new());
+        let (store, stop) =
+            (Arc::clone(&self.engine.store), tokio_util::sync::CancellationToken::new());
         Arc::new(Engine::new(store, self.clock.clone(), configs, was.rules.clone(), stop))
     }
 
     /// What the events report of refused sign-ins, oldest first.
     async fn refusals(&self) -> Vec<Value> {
         self.engine.report_refused_sign_ins(true).await.expect("a report");
-        self.events("sign_in.refused").await.into_iter().map(|mut event| event["data"]["after"].take()).collect()
+        self.events("sign_in.refused")
+            .await
+            .into_iter()
+            .map(|mut event| event["data"]["after"].take())
+            .collect()
     }
 }
 
 fn request(address: &str, password: &str) -> SignIn {
-    SignIn { address: address.to_owned(), password: Some(password.to_owned().into()), is_external: false }
+    SignIn {
+        address: address.to_owned(),
+        password: Some(password.to_owned().into()),
+        is_external: false,
+    }
 }
 
 fn is_denied(decision: &Decision) -> bool {
@@ -82,7 +91,13 @@ fn is_allowed(decision: &Decision) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_whose_answer_is_lost_counts_as_a_wrong_password() {
-    for lost in [What::Cut, What::CutInsideFrame, What::Stall, What::NoticeOfDisconnection, What::RawInstead(vec![0x30, 0x03, 1, 2, 3])] {
+    for lost in [
+        What::Cut,
+        What::CutInsideFrame,
+        What::Stall,
+        What::NoticeOfDisconnection,
+        What::RawInstead(vec![0x30, 0x03, 1, 2, 3]),
+    ] {
         let firm = firm(2).await;
         let right = firm.sim.default_password();
         for _ in 0..2 {
@@ -91,7 +106,10 @@ async fn an_attempt_whose_answer_is_lost_counts_as_a_wrong_password() {
         }
         firm.sim.clear_log();
         assert!(is_denied(&firm.try_ann(&right).await), "{lost:?}: AD may have counted both");
-        assert!(is_denied(&firm.restarted().sign_in(request(ANN, &right), &alice()).await.unwrap()), "{lost:?}: after a restart");
+        assert!(
+            is_denied(&firm.restarted().sign_in(request(ANN, &right), &alice()).await.unwrap()),
+            "{lost:?}: after a restart"
+        );
         assert_eq!(firm.binds_of_people(), Vec::<String>::new(), "{lost:?}");
         firm.later(Duration::from_mins(16));
         assert!(is_allowed(&firm.try_ann(&right).await), "{lost:?}: AD's window is over");
@@ -120,7 +138,8 @@ async fn an_attempt_that_is_under_way_when_the_process_ends_counts() {
     let right = firm.sim.default_password();
     firm.sim.faults().push(Fault::new(When::Bind, What::Stall));
     let first = Arc::clone(&firm.engine);
-    let under_way = tokio::spawn(async move { first.sign_in(request(ANN, "wrong"), &alice()).await });
+    let under_way =
+        tokio::spawn(async move { first.sign_in(request(ANN, "wrong"), &alice()).await });
     // The row is there before the password is sent, so the next process knows of it.
     let next = firm.restarted();
     let mut answers = Vec::new();
@@ -129,7 +148,11 @@ async fn an_attempt_that_is_under_way_when_the_process_ends_counts() {
     }
     under_way.abort();
     assert!(is_denied(&next.sign_in(request(ANN, &right), &alice()).await.unwrap()));
-    assert!(firm.binds_of_people().len() <= 1, "one attempt of both processes together: {:?}", firm.binds_of_people());
+    assert!(
+        firm.binds_of_people().len() <= 1,
+        "one attempt of both processes together: {:?}",
+        firm.binds_of_people()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,11 +233,20 @@ async fn a_clock_that_is_set_gives_nobody_more_attempts_and_takes_none_for_longe
             assert!(is_denied(&firm.try_ann("wrong").await));
             let engine = if is_restarted { firm.restarted() } else { Arc::clone(&firm.engine) };
             set(&firm);
-            assert!(is_denied(&engine.sign_in(request(ANN, &right), &alice()).await.unwrap()), "no time has passed");
+            assert!(
+                is_denied(&engine.sign_in(request(ANN, &right), &alice()).await.unwrap()),
+                "no time has passed"
+            );
             firm.clock.advance(Duration::from_mins(14));
-            assert!(is_denied(&engine.sign_in(request(ANN, &right), &alice()).await.unwrap()), "not enough time has passed");
+            assert!(
+                is_denied(&engine.sign_in(request(ANN, &right), &alice()).await.unwrap()),
+                "not enough time has passed"
+            );
             firm.clock.advance(Duration::from_mins(2));
-            assert!(is_allowed(&engine.sign_in(request(ANN, &right), &alice()).await.unwrap()), "enough time has passed");
+            assert!(
+                is_allowed(&engine.sign_in(request(ANN, &right), &alice()).await.unwrap()),
+                "enough time has passed"
+            );
         }
     }
 }
@@ -297,13 +329,18 @@ async fn a_spray_makes_sign_ins_unavailable_and_never_refused_and_leaves_a_reser
     }
     // Guesses at one user, and at addresses of nobody, are answered alike.
     let sprayed = join_all((0..400).map(|n| {
-        let address = if n % 2 == 0 { ANN.to_owned() } else { format!("nobody{}@example.com", n % 20) };
+        let address =
+            if n % 2 == 0 { ANN.to_owned() } else { format!("nobody{}@example.com", n % 20) };
         let firm = &firm;
         async move { firm.sign_in(&address, Some("guess")).await }
     }))
     .await;
     let words: BTreeSet<&str> = sprayed.iter().map(Decision::as_str).collect();
-    assert_eq!(words, BTreeSet::from(["deny", "unavailable"]), "the limit for all says nothing about a password");
+    assert_eq!(
+        words,
+        BTreeSet::from(["deny", "unavailable"]),
+        "the limit for all says nothing about a password"
+    );
     let decision = firm.sign_in("ben@example.com", Some(&right)).await;
     assert!(is_allowed(&decision), "a user without a refusal signs in: {decision:?}");
 }
@@ -312,13 +349,23 @@ async fn a_spray_makes_sign_ins_unavailable_and_never_refused_and_leaves_a_reser
 async fn one_client_address_cannot_use_up_the_attempts_of_the_others() {
     let firm = firm(2).await;
     let right = firm.sim.default_password();
-    let [attacker, office]: [IpAddr; 2] = ["192.0.2.66".parse().unwrap(), "192.0.2.1".parse().unwrap()];
+    let [attacker, office]: [IpAddr; 2] =
+        ["192.0.2.66".parse().unwrap(), "192.0.2.1".parse().unwrap()];
     let actor = alice();
-    let guesses = (0..1_000).map(|n| firm.engine.sign_in_from(request(&format!("nobody{n}@example.com"), "guess"), Some(attacker), &actor));
+    let guesses = (0..1_000).map(|n| {
+        firm.engine.sign_in_from(
+            request(&format!("nobody{n}@example.com"), "guess"),
+            Some(attacker),
+            &actor,
+        )
+    });
     let all = join_all(guesses).await;
-    assert!(all.iter().filter(|decision| matches!(decision, Ok(Decision::Unavailable))).count() > 800);
+    assert!(
+        all.iter().filter(|decision| matches!(decision, Ok(Decision::Unavailable))).count() > 800
+    );
     for address in [ANN, "ben@example.com"] {
-        let decision = firm.engine.sign_in_from(request(address, &right), Some(office), &actor).await.unwrap();
+        let decision =
+            firm.engine.sign_in_from(request(address, &right), Some(office), &actor).await.unwrap();
         assert!(is_allowed(&decision), "{decision:?}");
     }
     let [reported] = &firm.refusals().await[..] else { panic!("one event") };
@@ -341,7 +388,11 @@ async fn refused_sign_ins_make_one_event_of_many_with_counts_and_the_most_refuse
     let events = firm.events("sign_in.refused").await;
     let [event] = &events[..] else { panic!("{events:#?}") };
     let after = &event["data"]["after"];
-    assert_eq!(after["reasons"], serde_json::json!({ "wrong-password": 3, "rate-limited": 2, "unknown-user": 5 }), "{event:#}");
+    assert_eq!(
+        after["reasons"],
+        serde_json::json!({ "wrong-password": 3, "rate-limited": 2, "unknown-user": 5 }),
+        "{event:#}"
+    );
     assert_eq!(after["users"], serde_json::json!([{ "user": ann.id.to_string(), "refused": 5 }]));
     assert_eq!((&event["data"]["account"], &after["refused"]), (&"acme".into(), &10.into()));
     assert!(!event.to_string().contains("example.com"), "no addresses of people: {event:#}");
@@ -351,7 +402,9 @@ async fn refused_sign_ins_make_one_event_of_many_with_counts_and_the_most_refuse
 async fn a_password_that_a_server_would_truncate_is_not_sent_and_a_bind_as_anonymous_is_no_yes() {
     let firm = firm(3).await;
     let right = firm.sim.default_password();
-    for password in [format!("{right}\0"), format!("{right}\0and more"), "\0".to_owned(), right.repeat(200)] {
+    for password in
+        [format!("{right}\0"), format!("{right}\0and more"), "\0".to_owned(), right.repeat(200)]
+    {
         assert!(is_denied(&firm.try_ann(&password).await), "{password:?}");
     }
     assert_eq!(firm.all_binds(), Vec::<String>::new());
@@ -366,7 +419,11 @@ impl Firm {
     async fn begin(&self, at_most: u32) -> Option<SignInAttempt> {
         let limit = AttemptLimit { at_most, window: Duration::from_mins(15), clock_step: 0 };
         let user = self.user(ANN).await.id;
-        self.engine.store.begin_sign_in(self.clock.new_id(), user, self.clock.now(), limit).await.expect("an answer")
+        self.engine
+            .store
+            .begin_sign_in(self.clock.new_id(), user, self.clock.now(), limit)
+            .await
+            .expect("an answer")
     }
 }
 

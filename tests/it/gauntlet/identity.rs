@@ -16,7 +16,11 @@ fn primary(company: &Company, n: u32) -> String {
 /// Whoever is quarantined, and why.
 fn quarantined(company: &Company) -> Vec<String> {
     let number = |g: Guid| u32::from_be_bytes([g.0[12], g.0[13], g.0[14], g.0[15]]);
-    company.quarantined.iter().map(|q| format!("{} {}", number(q.object_guid), q.reason.as_str())).collect()
+    company
+        .quarantined
+        .iter()
+        .map(|q| format!("{} {}", number(q.object_guid), q.reason.as_str()))
+        .collect()
 }
 
 /// A company of twenty without further addresses, so that each table says all there is.
@@ -53,14 +57,26 @@ fn a_mailbox_of_any_shape_keeps_its_user_and_never_counts_as_absence() {
         company.person(1).mail = mail.to_owned();
         company.run(&NOTHING_LOST());
         let expected: Vec<String> = reason.iter().map(|r| format!("1 {r}")).collect();
-        assert_eq!((quarantined(&company), company.active(), primary(&company, 1)), (expected, 20, address.to_owned()), "{mail:?}");
+        assert_eq!(
+            (quarantined(&company), company.active(), primary(&company, 1)),
+            (expected, 20, address.to_owned()),
+            "{mail:?}"
+        );
         company.person(1).disabled = true;
         company.run(&NOTHING_LOST());
-        assert_eq!(company.status(1), Status::Suspended, "{mail:?}: whatever the address is, a leaver leaves");
+        assert_eq!(
+            company.status(1),
+            Status::Suspended,
+            "{mail:?}: whatever the address is, a leaver leaves"
+        );
         company.person(1).mail = "p1@example.com".to_owned();
         company.person(1).disabled = false;
         company.run(&NOTHING_LOST());
-        assert_eq!((company.status(1), quarantined(&company)), (Status::Active, vec![]), "{mail:?}: and comes back");
+        assert_eq!(
+            (company.status(1), quarantined(&company)),
+            (Status::Active, vec![]),
+            "{mail:?}: and comes back"
+        );
     }
 }
 
@@ -87,8 +103,13 @@ fn of_proxy_addresses_only_smtp_ones_count_and_mail_says_which_is_the_primary() 
         let mut company = plain();
         company.person(1).proxies = vec![value.to_owned()];
         company.run(&NOTHING_LOST());
-        let secondary: Vec<&str> = company.user(1).addresses.secondary.iter().map(Address::as_str).collect();
-        assert_eq!((secondary, primary(&company, 1)), (expected.into_iter().collect(), "p1@example.com".to_owned()), "{value:?}");
+        let secondary: Vec<&str> =
+            company.user(1).addresses.secondary.iter().map(Address::as_str).collect();
+        assert_eq!(
+            (secondary, primary(&company, 1)),
+            (expected.into_iter().collect(), "p1@example.com".to_owned()),
+            "{value:?}"
+        );
     }
 }
 
@@ -111,7 +132,12 @@ fn addresses_fold_by_ascii_case_and_a_label_and_nothing_that_looks_alike_is_the_
         ("a+b@x.example", "a@x.example"),
     ];
     for (a, b) in different {
-        assert!(key(a).is_some() && key(b).is_some() && key(a) != key(b), "{a} {b}: {:?} {:?}", key(a), key(b));
+        assert!(
+            key(a).is_some() && key(b).is_some() && key(a) != key(b),
+            "{a} {b}: {:?} {:?}",
+            key(a),
+            key(b)
+        );
     }
     // Turkish and Kelvin letters, eszett, accents in either form: no local part has them, so none can fold into another's.
     for bad in [
@@ -124,7 +150,12 @@ fn addresses_fold_by_ascii_case_and_a_label_and_nothing_that_looks_alike_is_the_
     ] {
         assert_eq!(key(bad), None, "{bad}");
     }
-    let claims = ClaimedDomains(["example.com", "xn--bcher-kva.example"].iter().map(|d| Domain::parse(d).unwrap()).collect());
+    let claims = ClaimedDomains(
+        ["example.com", "xn--bcher-kva.example"]
+            .iter()
+            .map(|d| Domain::parse(d).unwrap())
+            .collect(),
+    );
     let table = [
         ("a@example.com", true),
         ("a@EXAMPLE.com", true),
@@ -144,11 +175,18 @@ fn of_two_people_with_one_address_whoever_has_it_keeps_it_and_newcomers_wait() {
     /// What is done to a company of twenty; who is then quarantined; how many users there are; who is suspended.
     type Row = (&'static str, fn(&mut Company), &'static [&'static str], usize, &'static [u32]);
     fn hire(company: &mut Company, n: u32, mail: &str) {
-        let facts = Facts { mail: mail.to_owned(), proxies: Vec::new(), ..company.truth[&guid(2)].clone() };
+        let facts =
+            Facts { mail: mail.to_owned(), proxies: Vec::new(), ..company.truth[&guid(2)].clone() };
         company.truth.insert(guid(n), facts);
     }
     let table: [Row; 8] = [
-        ("a second account of somebody", |c| hire(c, 50, "p1@example.com"), &["50 contested-address"], 20, &[]),
+        (
+            "a second account of somebody",
+            |c| hire(c, 50, "p1@example.com"),
+            &["50 contested-address"],
+            20,
+            &[],
+        ),
         (
             "two newcomers",
             |c| {
@@ -188,7 +226,13 @@ fn of_two_people_with_one_address_whoever_has_it_keeps_it_and_newcomers_wait() {
             20,
             &[],
         ),
-        ("somebody takes a colleague's address", |c| c.person(1).mail = "p2@example.com".into(), &["1 contested-address"], 20, &[]),
+        (
+            "somebody takes a colleague's address",
+            |c| c.person(1).mail = "p2@example.com".into(),
+            &["1 contested-address"],
+            20,
+            &[],
+        ),
         (
             "the holder leaves while somebody wants its address",
             |c| {
@@ -214,11 +258,19 @@ fn of_two_people_with_one_address_whoever_has_it_keeps_it_and_newcomers_wait() {
         let mut company = plain();
         change(&mut company);
         company.run(&NOTHING_LOST());
-        assert_eq!((quarantined(&company), company.users.len()), (waits.iter().map(|w| (*w).to_owned()).collect(), users), "{name}");
+        assert_eq!(
+            (quarantined(&company), company.users.len()),
+            (waits.iter().map(|w| (*w).to_owned()).collect(), users),
+            "{name}"
+        );
         let gone: Vec<u32> = (0..20).filter(|n| company.status(*n) != Status::Active).collect();
         assert_eq!(gone, suspended, "{name}");
         let own: Vec<String> = (0..20).map(|n| primary(&company, n)).collect();
-        assert_eq!(own, (0..20).map(|n| format!("p{n}@example.com")).collect::<Vec<_>>(), "{name}: nobody has lost an address");
+        assert_eq!(
+            own,
+            (0..20).map(|n| format!("p{n}@example.com")).collect::<Vec<_>>(),
+            "{name}: nobody has lost an address"
+        );
     }
 }
 
@@ -237,10 +289,16 @@ fn a_leavers_address_passes_to_a_joiner_once_the_leavers_own_entry_gives_it_up_a
         company.run(&NOTHING_LOST());
         assert_eq!(company.users[&leaver].status(), Status::Suspended, "nobody is re-linked");
         if gives_it_up {
-            assert_eq!((primary(&company, 50), primary(&company, 1)), ("p1@example.com".into(), "left.p1@example.com".into()));
+            assert_eq!(
+                (primary(&company, 50), primary(&company, 1)),
+                ("p1@example.com".into(), "left.p1@example.com".into())
+            );
             assert_ne!(company.user(50).id, leaver, "somebody new is somebody new");
         } else {
-            assert_eq!((quarantined(&company), company.users.len()), (vec!["50 address-held".to_owned()], 20));
+            assert_eq!(
+                (quarantined(&company), company.users.len()),
+                (vec!["50 address-held".to_owned()], 20)
+            );
         }
     }
 }
@@ -267,7 +325,11 @@ fn addresses_that_pass_from_one_to_the_next_are_applied_together_or_wait_togethe
     company.person(2).mail = "other@example.com".into();
     company.run(&NOTHING_LOST());
     assert_eq!(company.waiting(), ["p1@example.com update limit", "p1@example.com create limit"]);
-    assert_eq!(primary(&company, 2), "other@example.com", "whoever is not of the chain does not wait with it");
+    assert_eq!(
+        primary(&company, 2),
+        "other@example.com",
+        "whoever is not of the chain does not wait with it"
+    );
     // A leaver in a chain that waits does not.
     company.person(1).disabled = true;
     company.run(&NOTHING_LOST());
@@ -280,11 +342,21 @@ fn a_mailbox_follows_its_domain_into_claimed_ones_and_waits_at_the_others() {
     company.person(1).mail = "p1@example.org".into();
     company.person(2).mail = "p2@later.example".into();
     company.run(&NOTHING_LOST());
-    assert_eq!((primary(&company, 1), primary(&company, 2)), ("p1@example.org".into(), "p2@example.com".into()));
-    assert_eq!((quarantined(&company), company.active()), (vec!["2 unclaimed-domain".to_owned()], 20));
+    assert_eq!(
+        (primary(&company, 1), primary(&company, 2)),
+        ("p1@example.org".into(), "p2@example.com".into())
+    );
+    assert_eq!(
+        (quarantined(&company), company.active()),
+        (vec!["2 unclaimed-domain".to_owned()], 20)
+    );
     company.claims.push("later.example");
     company.run(&NOTHING_LOST());
-    assert_eq!((primary(&company, 2), quarantined(&company)), ("p2@later.example".into(), vec![]), "nothing changed in the directory");
+    assert_eq!(
+        (primary(&company, 2), quarantined(&company)),
+        ("p2@later.example".into(), vec![]),
+        "nothing changed in the directory"
+    );
     company.person(1).mail = "p1@example.com".into();
     company.run(&NOTHING_LOST());
     assert_eq!(primary(&company, 1), "p1@example.com");
@@ -298,7 +370,10 @@ fn whoever_no_directory_manages_is_touched_by_no_run() {
     let founder = company.users.values().find(|u| u.link.is_none()).unwrap().clone();
     let losses = [
         Loss::default(),
-        Loss { hidden_ous: ["Sales", "Engineering", "Operations"].map(str::to_owned).into(), ..Loss::default() },
+        Loss {
+            hidden_ous: ["Sales", "Engineering", "Operations"].map(str::to_owned).into(),
+            ..Loss::default()
+        },
         Loss { cut_after: Some(0), ..Loss::default() },
         Loss { end: Some((0, PageEnd::Cut)), ..Loss::default() },
     ];
@@ -315,7 +390,8 @@ fn whoever_no_directory_manages_is_touched_by_no_run() {
     company.run(&seeing);
     company.approve_all(&seeing);
     assert_eq!(company.users[&founder.id], founder);
-    let linked: BTreeSet<_> = company.users.values().filter(|u| u.link.is_some()).map(User::status).collect();
+    let linked: BTreeSet<_> =
+        company.users.values().filter(|u| u.link.is_some()).map(User::status).collect();
     assert_eq!(linked, BTreeSet::from([Status::Suspended]), "while everybody else has left");
 }
 
@@ -325,7 +401,9 @@ fn an_address_stays_with_whoever_cannot_be_judged_and_what_would_need_it_waits()
     let unreadable = Loss { no_control: [guid(2)].into(), ..Loss::default() };
     let half_read = Loss { end: Some((1, PageEnd::Refused(51))), ..Loss::default() };
     // Persons 1, 4, 7 ... are of Sales, which is the second base.
-    for (name, one, other, loss) in [("unreadable", 2, 3, &unreadable), ("of a base that was not read", 4, 3, &half_read)] {
+    for (name, one, other, loss) in
+        [("unreadable", 2, 3, &unreadable), ("of a base that was not read", 4, 3, &half_read)]
+    {
         let mut company = Company::of(20);
         company.bases = ["Engineering", "Sales", "Operations"].map(ou).to_vec();
         let mut company = company.at_work();
@@ -338,40 +416,67 @@ fn an_address_stays_with_whoever_cannot_be_judged_and_what_would_need_it_waits()
         company.person(6).mail = "fresh@example.com".into();
         company.person(9).disabled = true;
         company.run(loss);
-        assert_eq!((primary(&company, one), primary(&company, other)), (was_one.clone(), was_other.clone()), "{name}");
-        assert_eq!((primary(&company, 6), company.status(9)), ("fresh@example.com".into(), Status::Suspended), "{name}: nobody else waits");
+        assert_eq!(
+            (primary(&company, one), primary(&company, other)),
+            (was_one.clone(), was_other.clone()),
+            "{name}"
+        );
+        assert_eq!(
+            (primary(&company, 6), company.status(9)),
+            ("fresh@example.com".into(), Status::Suspended),
+            "{name}: nobody else waits"
+        );
         company.run(&NOTHING_LOST());
-        assert_eq!((primary(&company, one), primary(&company, other)), (was_other, was_one), "{name}: then it is one change");
+        assert_eq!(
+            (primary(&company, one), primary(&company, other)),
+            (was_other, was_one),
+            "{name}: then it is one change"
+        );
     }
     // Somebody new would get what somebody of the unread base gives up.
     let mut company = Company::of(20);
     company.bases = ["Engineering", "Sales", "Operations"].map(ou).to_vec();
     let mut company = company.at_work();
-    let joiner = Facts { ou: "Engineering".into(), proxies: Vec::new(), ..company.truth[&guid(4)].clone() };
+    let joiner =
+        Facts { ou: "Engineering".into(), proxies: Vec::new(), ..company.truth[&guid(4)].clone() };
     company.truth.insert(guid(50), joiner);
     company.person(4).mail = "moved@example.com".into();
     company.person(4).proxies.clear();
     company.run(&half_read);
     assert_eq!((company.users.len(), primary(&company, 4)), (20, "p4@example.com".into()));
     company.run(&NOTHING_LOST());
-    assert_eq!((primary(&company, 50), primary(&company, 4)), ("p4@example.com".into(), "moved@example.com".into()));
+    assert_eq!(
+        (primary(&company, 50), primary(&company, 4)),
+        ("p4@example.com".into(), "moved@example.com".into())
+    );
 }
 
 #[test]
 fn an_unmanaged_leaver_is_linked_and_suspended_without_the_address_that_somebody_still_has() {
     let mut company = Company::running(20);
     company.unmanaged("guest@example.com");
-    let facts = Facts { mail: "guest@example.com".into(), disabled: true, ..company.truth[&guid(1)].clone() };
+    let facts = Facts {
+        mail: "guest@example.com".into(),
+        disabled: true,
+        ..company.truth[&guid(1)].clone()
+    };
     company.truth.insert(guid(50), facts);
     // The further address of the first would pass to the second, but nobody may be readdressed.
     company.person(1).proxies.clear();
-    company.limits.classes.insert(Class::Readdress, Limit { percent: 0, at_least: 0, at_most: None });
+    company
+        .limits
+        .classes
+        .insert(Class::Readdress, Limit { percent: 0, at_least: 0, at_most: None });
     company.run(&NOTHING_LOST());
-    assert_eq!((company.status(50), company.waiting()), (Status::Suspended, vec!["p1@example.com update limit".to_owned()]));
+    assert_eq!(
+        (company.status(50), company.waiting()),
+        (Status::Suspended, vec!["p1@example.com update limit".to_owned()])
+    );
     company.approve_all(&NOTHING_LOST());
     company.run(&NOTHING_LOST());
     company.approve_all(&NOTHING_LOST());
-    let secondary: Vec<&str> = company.user(50).addresses.secondary.iter().map(Address::as_str).collect();
+    let secondary: Vec<&str> =
+        company.user(50).addresses.secondary.iter().map(Address::as_str).collect();
     assert_eq!(secondary, ["alias1@example.org"]);
 }
 
@@ -380,8 +485,19 @@ fn a_further_address_that_somebody_else_has_comes_once_it_is_free() {
     let mut company = plain();
     company.person(1).proxies = vec!["smtp:p2@example.com".into(), "smtp:free@example.com".into()];
     company.run(&NOTHING_LOST());
-    let secondary = |company: &Company| company.user(1).addresses.secondary.iter().map(|a| a.as_str().to_owned()).collect::<Vec<_>>();
-    assert_eq!((secondary(&company), primary(&company, 2)), (vec!["free@example.com".to_owned()], "p2@example.com".into()));
+    let secondary = |company: &Company| {
+        company
+            .user(1)
+            .addresses
+            .secondary
+            .iter()
+            .map(|a| a.as_str().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (secondary(&company), primary(&company, 2)),
+        (vec!["free@example.com".to_owned()], "p2@example.com".into())
+    );
     company.person(2).mail = "other@example.com".into();
     company.run(&NOTHING_LOST());
     company.run(&NOTHING_LOST());

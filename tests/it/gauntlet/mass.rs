@@ -37,14 +37,28 @@ fn a_company_of_any_size_is_protected_from_a_mass_of_leavers_and_lets_single_one
             let mut company = Company::running(n);
             leave(company.person(1));
             two_looks(&mut company);
-            assert_eq!(company.active(), u64::from(n) - 1, "one of {n} {name}: {:?}", company.waiting());
+            assert_eq!(
+                company.active(),
+                u64::from(n) - 1,
+                "one of {n} {name}: {:?}",
+                company.waiting()
+            );
             let mut company = Company::running(n);
             for who in 0..=n * 2 / 3 {
                 leave(company.person(who));
             }
             two_looks(&mut company);
-            assert_eq!(company.active(), u64::from(n), "most of {n} {name}: {:?}", company.waiting());
-            assert_eq!(company.waiting().len() as u32, n * 2 / 3 + 1, "{n} {name}: all of it is shown");
+            assert_eq!(
+                company.active(),
+                u64::from(n),
+                "most of {n} {name}: {:?}",
+                company.waiting()
+            );
+            assert_eq!(
+                company.waiting().len() as u32,
+                n * 2 / 3 + 1,
+                "{n} {name}: all of it is shown"
+            );
         }
     }
 }
@@ -71,12 +85,17 @@ fn a_slow_bleed_is_stopped_at_the_limit_of_a_day_whatever_it_bleeds_by() {
             company.later(HOUR);
         }
         let allowed = company.limits.allowed(class, 150) as usize;
-        let applied: Vec<Timestamp> = company.applied.iter().filter(|(_, c)| *c == class).map(|(at, _)| *at).collect();
+        let applied: Vec<Timestamp> =
+            company.applied.iter().filter(|(_, c)| *c == class).map(|(at, _)| *at).collect();
         for since in &applied {
-            let in_a_day = applied.iter().filter(|at| *at >= since && at.since(*since) < HOUR * 24).count();
+            let in_a_day =
+                applied.iter().filter(|at| *at >= since && at.since(*since) < HOUR * 24).count();
             assert!(in_a_day <= allowed, "{class}: {in_a_day} in a day, {allowed} may");
         }
-        assert!(!applied.is_empty() && !company.held.is_empty(), "{class}: some went through, and the rest waits in sight");
+        assert!(
+            !applied.is_empty() && !company.held.is_empty(),
+            "{class}: some went through, and the rest waits in sight"
+        );
     }
 }
 
@@ -95,7 +114,11 @@ fn a_script_that_disables_everybody_gets_as_far_as_the_limit_and_is_undone_in_on
         company.person(n).disabled = false;
     }
     company.run(&NOTHING_LOST());
-    assert_eq!((company.active(), company.held.len()), (100, 0), "what was just done is lifted without a limit");
+    assert_eq!(
+        (company.active(), company.held.len()),
+        (100, 0),
+        "what was just done is lifted without a limit"
+    );
 }
 
 #[test]
@@ -137,7 +160,11 @@ fn a_first_run_suspends_nobody_whatever_it_sees_and_an_empty_store_takes_nothing
     company.unmanaged("p50@example.com");
     company.run(&NOTHING_LOST());
     company.approve_all(&NOTHING_LOST());
-    assert_eq!((company.users.len(), company.active()), (20, 20), "whoever may not sign in is not provisioned");
+    assert_eq!(
+        (company.users.len(), company.active()),
+        (20, 20),
+        "whoever may not sign in is not provisioned"
+    );
     // The store is lost: everybody is new, and nobody left.
     let before = company.active();
     let mut anew = Company { truth: company.truth.clone(), ..Company::of(0) };
@@ -191,9 +218,17 @@ async fn a_layoff_waits_for_one_approval_of_exactly_what_was_shown_and_the_next_
     });
     for _ in 0..2 {
         let run = firm.sync().await;
-        assert_eq!((run.state, run.held, before - firm.active().await), (RunState::Held, 40, 3), "the three are not kept waiting: {run:?}");
+        assert_eq!(
+            (run.state, run.held, before - firm.active().await),
+            (RunState::Held, 40, 3),
+            "the three are not kept waiting: {run:?}"
+        );
         let status = firm.engine.directory_status(&directory).await.unwrap();
-        assert!(status.attention.iter().any(|a| a.contains("40 changes wait for approval")), "{:?}", status.attention);
+        assert!(
+            status.attention.iter().any(|a| a.contains("40 changes wait for approval")),
+            "{:?}",
+            status.attention
+        );
     }
     let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
     let guid = |n: usize| guid_of(&users[n]);
@@ -204,14 +239,26 @@ async fn a_layoff_waits_for_one_approval_of_exactly_what_was_shown_and_the_next_
     });
     let approval = firm.engine.approve(plan.id, alice()).await.unwrap();
     assert_eq!((approval.run.counts.suspend, approval.run.held), (39, 0), "{approval:?}");
-    assert_eq!(now(&firm, &users[0]).await.status(), Status::Active, "an approval does not make true what is no longer");
+    assert_eq!(
+        now(&firm, &users[0]).await.status(),
+        Status::Active,
+        "an approval does not make true what is no longer"
+    );
     let run = firm.sync().await;
-    assert_eq!((run.state, run.held, before - firm.active().await), (RunState::Held, 20, 42), "an approval is for what was shown: {run:?}");
+    assert_eq!(
+        (run.state, run.held, before - firm.active().await),
+        (RunState::Held, 20, 42),
+        "an approval is for what was shown: {run:?}"
+    );
     let again = firm.engine.approve(plan.id, alice()).await;
     assert!(again.is_err(), "and for once: {again:?}");
     assert_eq!(before - firm.active().await, 42);
     // The whole of it was a mistake: what was just done is taken back at once.
     firm.sim.edit(|ad| (1..40).chain(50..70).for_each(|n| ad.restore(guid(n))));
     let run = firm.sync().await;
-    assert_eq!((run.counts.reactivate, run.held, before - firm.active().await), (39, 0, 3), "{run:?}");
+    assert_eq!(
+        (run.counts.reactivate, run.held, before - firm.active().await),
+        (39, 0, 3),
+        "{run:?}"
+    );
 }

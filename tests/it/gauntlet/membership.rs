@@ -32,7 +32,10 @@ fn losing_one_of_two_groups_lowers_the_tier_and_losing_both_is_one_change() {
     let both = company.person(3);
     (both.pro, both.basic) = (false, false);
     company.run(&Loss::default());
-    assert_eq!(company.waiting(), ["p0@example.com tier grace-period", "p3@example.com suspend grace-period"]);
+    assert_eq!(
+        company.waiting(),
+        ["p0@example.com tier grace-period", "p3@example.com suspend grace-period"]
+    );
     company.later(GRACE_PERIOD);
     company.run(&Loss::default());
     assert_eq!((company.user(0).tier, company.status(0)), (Tier::Basic, Status::Active));
@@ -68,7 +71,11 @@ async fn circles_strangers_and_groups_of_nobody_give_and_take_nothing() {
         }
     });
     let run = firm.sync().await;
-    assert_eq!((run.state, run.counts.total(), run.error.as_deref()), (RunState::Succeeded, 0, None), "{run:?}");
+    assert_eq!(
+        (run.state, run.counts.total(), run.error.as_deref()),
+        (RunState::Succeeded, 0, None),
+        "{run:?}"
+    );
     let who = before.iter().find(|u| u.tier == Tier::Basic).unwrap();
     firm.sim.edit(|ad| ad.add_member("Night Shift", dn_of(who)));
     firm.sync().await;
@@ -101,9 +108,13 @@ type Question = (&'static str, fn(&Firm) -> When);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_cannot_be_asked_keeps_everybody_where_they_are_but_leavers() {
     let questions: [Question; 5] = [
-        ("where it stands", |f| When::search().based_at(&format!("<guid={}>", f.sim.look(|ad| ad.guid(names::BASIC))))),
+        ("where it stands", |f| {
+            When::search().based_at(&format!("<guid={}>", f.sim.look(|ad| ad.guid(names::BASIC))))
+        }),
         ("which groups are in it", |_| When::search().containing("memberof=cn=roster pro")),
-        ("which groups are in one in it", |_| When::search().containing("memberof=cn=roster pro nested")),
+        ("which groups are in one in it", |_| {
+            When::search().containing("memberof=cn=roster pro nested")
+        }),
         ("whether it shows anybody", |_| When::search().containing("(member=*)")),
         ("whether its people are still in it", |_| When::search().containing("(member=cn=")),
     ];
@@ -111,7 +122,8 @@ async fn a_group_that_cannot_be_asked_keeps_everybody_where_they_are_but_leavers
         for code in [50, 52] {
             let firm = Firm::running(60, unbraked).await;
             let users = firm.users().await;
-            let [leaver, lost, nested] = [0, 1, 2].map(|n| users.iter().filter(|u| u.tier == Tier::Pro).nth(n).unwrap());
+            let [leaver, lost, nested] =
+                [0, 1, 2].map(|n| users.iter().filter(|u| u.tier == Tier::Pro).nth(n).unwrap());
             firm.sim.edit(|ad| {
                 ad.disable(dn_of(leaver));
                 for group in [names::BASIC, names::PRO, names::PRO_NESTED] {
@@ -123,7 +135,11 @@ async fn a_group_that_cannot_be_asked_keeps_everybody_where_they_are_but_leavers
             firm.sim.faults().push(Fault::new(when(&firm), What::result(code, "no")).always());
             let run = firm.sync().await;
             assert!(firm.sim.faults().fired() > 0, "{name} was never asked");
-            assert_eq!(now(&firm, leaver).await.status(), Status::Suspended, "{name}, {code}: {run:?}");
+            assert_eq!(
+                now(&firm, leaver).await.status(),
+                Status::Suspended,
+                "{name}, {code}: {run:?}"
+            );
             assert_eq!(
                 (now(&firm, lost).await.status(), now(&firm, lost).await.tier),
                 (Status::Active, Tier::Pro),
@@ -136,7 +152,11 @@ async fn a_group_that_cannot_be_asked_keeps_everybody_where_they_are_but_leavers
             );
             firm.sim.faults().clear();
             let run = firm.sync().await;
-            assert_eq!(now(&firm, lost).await.status(), Status::Suspended, "{name}, {code}: once it answers, {run:?}");
+            assert_eq!(
+                now(&firm, lost).await.status(),
+                Status::Suspended,
+                "{name}, {code}: once it answers, {run:?}"
+            );
         }
     }
 }
@@ -144,7 +164,11 @@ async fn a_group_that_cannot_be_asked_keeps_everybody_where_they_are_but_leavers
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_is_the_same_in_whatever_case_a_person_names_it() {
     let firm = Firm::running(40, |c| c.settings.page_size = 1000).await;
-    let newcomer = firm.sim.edit(|ad| ad.add_person(NewPerson::new("newbie").name("New", "Bie").mail("new.bie@example.com").ou("Sales")));
+    let newcomer = firm.sim.edit(|ad| {
+        ad.add_person(
+            NewPerson::new("newbie").name("New", "Bie").mail("new.bie@example.com").ou("Sales"),
+        )
+    });
     let (dn, group) = firm.sim.look(|ad| (ad.dn(newcomer), ad.dn(names::PRO).to_uppercase()));
     let text = |value: &str| vec![value.as_bytes().to_vec()];
     let attributes = vec![
@@ -156,7 +180,10 @@ async fn a_group_is_the_same_in_whatever_case_a_person_names_it() {
         ("memberOf", text(&group)),
     ];
     let entry = move |id| frames::entry(id, dn.as_bytes(), &attributes);
-    firm.sim.faults().push(Fault::new(When::page(1).containing("objectcategory=person").after_entries(0), What::frames(entry)));
+    firm.sim.faults().push(Fault::new(
+        When::page(1).containing("objectcategory=person").after_entries(0),
+        What::frames(entry),
+    ));
     let run = firm.sync().await;
     assert_eq!(run.counts.create, 1, "{run:?}");
     assert_eq!(firm.user("new.bie@example.com").await.tier, Tier::Pro);

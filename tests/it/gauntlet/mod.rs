@@ -33,8 +33,11 @@ fn tests() -> BTreeSet<String> {
         let text = std::fs::read_to_string(&file).unwrap();
         let mut is_test = false;
         for line in text.lines().map(str::trim) {
-            is_test |= ["#[test]", "#[tokio::test", "#[rstest"].iter().any(|mark| line.starts_with(mark));
-            if let Some(name) = line.trim_start_matches("async ").strip_prefix("fn ").filter(|_| is_test) {
+            is_test |=
+                ["#[test]", "#[tokio::test", "#[rstest"].iter().any(|mark| line.starts_with(mark));
+            if let Some(name) =
+                line.trim_start_matches("async ").strip_prefix("fn ").filter(|_| is_test)
+            {
                 names.insert(name.split(['(', '<']).next().unwrap_or_default().to_owned());
                 is_test = false;
             }
@@ -45,7 +48,9 @@ fn tests() -> BTreeSet<String> {
 
 #[test]
 fn every_row_has_a_test_that_exists_or_says_why_there_is_none() {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gauntlet.md")).unwrap();
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gauntlet.md"))
+            .unwrap();
     let names = tests();
     assert!(names.len() > 200, "{} tests", names.len());
     let mut rows = BTreeSet::new();
@@ -59,9 +64,21 @@ fn every_row_has_a_test_that_exists_or_says_why_there_is_none() {
         let named: Vec<&str> = answer.split('`').skip(1).step_by(2).collect();
         let reason: String = answer.split('`').step_by(2).collect();
         // Without a test, a sentence that says why.
-        assert!(!named.is_empty() || (reason.len() > 30 && reason.ends_with('.')), "row {row} has neither a test nor a reason");
-        missing.extend(named.into_iter().filter(|name| !names.contains(*name)).map(|name| format!("row {row}: {name}")));
+        assert!(
+            !named.is_empty() || (reason.len() > 30 && reason.ends_with('.')),
+            "row {row} has neither a test nor a reason"
+        );
+        missing.extend(
+            named
+                .into_iter()
+                .filter(|name| !names.contains(*name))
+                .map(|name| format!("row {row}: {name}")),
+        );
     }
     assert_eq!(missing, Vec::<String>::new(), "tests that do not exist");
-    assert_eq!((1..=140).collect::<BTreeSet<u32>>().difference(&rows).collect::<Vec<_>>(), Vec::<&u32>::new(), "rows that are not there");
+    assert_eq!(
+        (1..=140).collect::<BTreeSet<u32>>().difference(&rows).collect::<Vec<_>>(),
+        Vec::<&u32>::new(),
+        "rows that are not there"
+    );
 }

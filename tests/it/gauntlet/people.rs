@@ -27,7 +27,8 @@ pub(super) async fn now(firm: &Firm, user: &User) -> User {
 type Edit = fn(&mut adsim::Ad, Uuid);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_changes_of_an_entry_its_user_stays_the_same_and_what_it_gives_up_makes_nobody_else_one() {
+async fn whatever_changes_of_an_entry_its_user_stays_the_same_and_what_it_gives_up_makes_nobody_else_one()
+ {
     let firm = Firm::running(60, |_| {}).await;
     let before = firm.users().await.remove(0);
     let (id, guid) = (before.id.to_string(), guid_of(&before));
@@ -36,7 +37,9 @@ async fn whatever_changes_of_an_entry_its_user_stays_the_same_and_what_it_gives_
         ("another name", |ad, who| ad.rename(who, "Somebody Else")),
         ("another place", |ad, who| ad.move_to(who, "Finance")),
         ("another sAMAccountName", |ad, who| ad.set(who, "sAMAccountName", "somebody")),
-        ("another userPrincipalName", |ad, who| ad.set(who, "userPrincipalName", "somebody@example.com")),
+        ("another userPrincipalName", |ad, who| {
+            ad.set(who, "userPrincipalName", "somebody@example.com")
+        }),
         ("another mailbox", |ad, who| ad.set(who, "mail", "some.body@example.com")),
         ("the name of a replication conflict", |ad, who| {
             let name = format!("Somebody Else\nCNF:{who}");
@@ -45,9 +48,12 @@ async fn whatever_changes_of_an_entry_its_user_stays_the_same_and_what_it_gives_
         ("all at once", |ad, who| {
             ad.rename(who, "Married");
             ad.move_to(who, "Support");
-            for (attribute, value) in
-                [("sAMAccountName", "married"), ("userPrincipalName", "m@example.com"), ("mail", "m@example.com"), ("sn", "Married")]
-            {
+            for (attribute, value) in [
+                ("sAMAccountName", "married"),
+                ("userPrincipalName", "m@example.com"),
+                ("mail", "m@example.com"),
+                ("sn", "Married"),
+            ] {
                 ad.set(who, attribute, value);
             }
         }),
@@ -58,7 +64,11 @@ async fn whatever_changes_of_an_entry_its_user_stays_the_same_and_what_it_gives_
         let counts = (run.state, run.counts.create, run.counts.suspend, run.held, run.quarantined);
         assert_eq!(counts, (RunState::Succeeded, 0, 0, 0, 0), "{name}: {run:?}");
         let now = firm.user(&id).await;
-        assert_eq!((now.status(), now.tier, firm.users().await.len()), (Status::Active, before.tier, count), "{name}");
+        assert_eq!(
+            (now.status(), now.tier, firm.users().await.len()),
+            (Status::Active, before.tier, count),
+            "{name}"
+        );
         assert_eq!(dn_of(&now), firm.sim.look(|ad| ad.dn(guid)), "{name}");
     }
     assert_eq!(firm.user("m@example.com").await.id, before.id);
@@ -67,7 +77,11 @@ async fn whatever_changes_of_an_entry_its_user_stays_the_same_and_what_it_gives_
     firm.sim.edit(|ad| {
         ad.show_tombstones(true);
         ad.delete(guid);
-        let heir = NewPerson::new("married").cn("Married").upn("m@example.com").mail("heir@example.com").ou("Support");
+        let heir = NewPerson::new("married")
+            .cn("Married")
+            .upn("m@example.com")
+            .mail("heir@example.com")
+            .ou("Support");
         let heir = ad.add_person(heir);
         ad.add_member(names::BASIC, heir);
     });
@@ -86,11 +100,18 @@ async fn what_looks_like_a_person_and_is_none_is_not_provisioned_and_no_leaver()
         let contact = ad.add_contact("Sales", "Some Supplier", "supplier@example.com");
         let computer = ad.add_computer("Sales", "WS01");
         ad.set(computer, "mail", "ws01@example.com");
-        let service = NewPerson::new("svc-backup$").kind(Kind::ManagedServiceAccount).mail("svc-backup@example.com").control(4096);
+        let service = NewPerson::new("svc-backup$")
+            .kind(Kind::ManagedServiceAccount)
+            .mail("svc-backup@example.com")
+            .control(4096);
         let service = ad.add_person(service.ou("Sales"));
-        let trust = ad.add_person(NewPerson::new("EMEA$").mail("emea@example.com").control(2080).ou("Sales"));
+        let trust = ad
+            .add_person(NewPerson::new("EMEA$").mail("emea@example.com").control(2080).ou("Sales"));
         let krbtgt = ad.add_person(NewPerson::new("krbtgt").mail("krbtgt@example.com").disabled());
-        let other_class = NewPerson::new("inet").name("Inet", "Person").mail("inet@example.com").kind(Kind::InetOrgPerson);
+        let other_class = NewPerson::new("inet")
+            .name("Inet", "Person")
+            .mail("inet@example.com")
+            .kind(Kind::InetOrgPerson);
         let other_class = ad.add_person(other_class.ou("Sales"));
         for member in [contact, computer, service, trust, krbtgt, other_class] {
             ad.add_member(names::BASIC, member);
@@ -135,7 +156,10 @@ async fn whoever_is_restored_comes_back_as_the_same_user_once_the_entry_is_enabl
             ad.delete(guid);
         });
         firm.sync().await;
-        assert_eq!(firm.user(&id).await.causes.weightiest().map(|c| c.reason), Some(Reason::Deleted));
+        assert_eq!(
+            firm.user(&id).await.causes.weightiest().map(|c| c.reason),
+            Some(Reason::Deleted)
+        );
         firm.sim.edit(|ad| ad.restore(guid));
         firm.sync().await;
         if !has_recycle_bin {
@@ -143,7 +167,11 @@ async fn whoever_is_restored_comes_back_as_the_same_user_once_the_entry_is_enabl
             assert_eq!(firm.user(&id).await.status(), Status::Suspended);
             firm.sim.edit(|ad| ad.enable(guid));
             firm.sync().await;
-            assert_eq!(firm.user(&id).await.status(), Status::Suspended, "enabled, and nothing else");
+            assert_eq!(
+                firm.user(&id).await.status(),
+                Status::Suspended,
+                "enabled, and nothing else"
+            );
             let address = user.addresses.primary.as_ref().unwrap().as_str().to_owned();
             firm.sim.edit(|ad| {
                 ad.set(guid, "mail", &address);
@@ -152,7 +180,11 @@ async fn whoever_is_restored_comes_back_as_the_same_user_once_the_entry_is_enabl
             firm.sync().await;
         }
         let back = firm.user(&id).await;
-        assert_eq!((back.status(), back.tier, guid_of(&back)), (Status::Active, user.tier, guid), "recycle bin: {has_recycle_bin}");
+        assert_eq!(
+            (back.status(), back.tier, guid_of(&back)),
+            (Status::Active, user.tier, guid),
+            "recycle bin: {has_recycle_bin}"
+        );
     }
 }
 
@@ -171,10 +203,18 @@ async fn moved_to_another_domain() -> (Firm, adsim::Sim, User) {
     let place = firm.sim.look(|ad| ad.people().iter().position(|p| *p == guid)).expect("a place");
     let faults = firm.sim.faults();
     faults.push(
-        Fault::new(When::search().containing("objectcategory=person)(objectclass=user").after_entries(place), What::SkipEntry).always(),
+        Fault::new(
+            When::search()
+                .containing("objectcategory=person)(objectclass=user")
+                .after_entries(place),
+            What::SkipEntry,
+        )
+        .always(),
     );
     // Asked for by GUID, alone or with others, it is not there either.
-    faults.push(Fault::new(When::search().based_at(&format!("<guid={guid}>")), What::EmptySuccess).always());
+    faults.push(
+        Fault::new(When::search().based_at(&format!("<guid={guid}>")), What::EmptySuccess).always(),
+    );
     faults.push(Fault::new(When::search().containing("objectguid="), What::EmptySuccess).always());
     (firm, other, user)
 }
@@ -185,14 +225,22 @@ async fn whoever_moved_to_another_domain_of_the_account_has_not_left() {
     let id = user.id.to_string();
     for _ in 0..2 {
         let run = firm.sync().await;
-        assert_eq!((run.counts.suspend, run.held, firm.user(&id).await.status()), (0, 0, Status::Active), "{run:?}");
+        assert_eq!(
+            (run.counts.suspend, run.held, firm.user(&id).await.status()),
+            (0, 0, Status::Active),
+            "{run:?}"
+        );
     }
     // The other directory cannot be asked: it might have anybody, and it keeps no leaver active.
     let leaver = firm.users().await.remove(1);
     firm.sim.edit(|ad| ad.disable(guid_of(&leaver)));
-    other
-        .faults()
-        .push(Fault::new(When::search().based_at(&format!("<guid={}>", guid_of(&user))), What::result(52, "unavailable")).always());
+    other.faults().push(
+        Fault::new(
+            When::search().based_at(&format!("<guid={}>", guid_of(&user))),
+            What::result(52, "unavailable"),
+        )
+        .always(),
+    );
     let run = firm.sync().await;
     assert_eq!(firm.user(&id).await.status(), Status::Active, "{run:?}");
     assert_eq!(now(&firm, &leaver).await.status(), Status::Suspended, "{run:?}");
@@ -200,7 +248,11 @@ async fn whoever_moved_to_another_domain_of_the_account_has_not_left() {
     let corp = firm.engine.directory("corp").unwrap().config.clone();
     firm.engine.reconfigure(vec![corp], firm.engine.configured().rules.clone());
     let run = firm.sync().await;
-    assert_eq!(firm.user(&id).await.causes.weightiest().map(|c| c.reason), Some(Reason::Vanished), "{run:?}");
+    assert_eq!(
+        firm.user(&id).await.causes.weightiest().map(|c| c.reason),
+        Some(Reason::Vanished),
+        "{run:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,13 +265,23 @@ async fn a_recheck_that_fails_keeps_no_leaver_active() {
         ad.disable(guid_of(&users[1]));
     });
     // The first look finds nobody; the second is refused.
-    firm.sim.faults().push(Fault::new(When::search().containing("objectguid=").nth(2), What::result(51, "busy")));
+    firm.sim.faults().push(Fault::new(
+        When::search().containing("objectguid=").nth(2),
+        What::result(51, "busy"),
+    ));
     let run = firm.sync().await;
     assert_eq!((run.state, firm.sim.faults().fired()), (RunState::Failed, 1), "{run:?}");
-    assert_eq!(now(&firm, &users[0]).await.status(), Status::Active, "one look is no evidence: {run:?}");
+    assert_eq!(
+        now(&firm, &users[0]).await.status(),
+        Status::Active,
+        "one look is no evidence: {run:?}"
+    );
     assert_eq!(now(&firm, &users[1]).await.status(), Status::Suspended, "{run:?}");
     firm.sync().await;
-    assert_eq!(now(&firm, &users[0]).await.causes.weightiest().map(|c| c.reason), Some(Reason::Vanished));
+    assert_eq!(
+        now(&firm, &users[0]).await.causes.weightiest().map(|c| c.reason),
+        Some(Reason::Vanished)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,5 +326,9 @@ async fn a_tombstone_suspends_although_another_directory_of_the_account_cannot_b
     });
     other.crash().await.expect("a crash");
     let run = firm.sync().await;
-    assert_eq!(now(&firm, &leaver).await.causes.weightiest().map(|c| c.reason), Some(Reason::Deleted), "{run:?}");
+    assert_eq!(
+        now(&firm, &leaver).await.causes.weightiest().map(|c| c.reason),
+        Some(Reason::Deleted),
+        "{run:?}"
+    );
 }

@@ -43,7 +43,11 @@ async fn one_bit_of_the_account_suspends_and_locked_out_or_an_expired_password_d
         assert_eq!(it.status(), expected, "{attribute} {value}");
         if is_leaver {
             let cause = it.causes.weightiest().unwrap();
-            assert_eq!((cause.reason, cause.evidence.value.as_str()), (Reason::Disabled, value), "what was seen is told");
+            assert_eq!(
+                (cause.reason, cause.evidence.value.as_str()),
+                (Reason::Disabled, value),
+                "what was seen is told"
+            );
         }
     }
 }
@@ -69,7 +73,10 @@ async fn an_account_has_expired_when_its_time_has_come_and_never_means_never() {
             ad.set_expiry(dn_of(user), expiry);
             // And somebody new with the same.
             let sam = format!("newcomer{n}");
-            let person = NewPerson::new(&sam).mail(&format!("{sam}@example.com")).ou("Sales").expires(expiry);
+            let person = NewPerson::new(&sam)
+                .mail(&format!("{sam}@example.com"))
+                .ou("Sales")
+                .expires(expiry);
             let new = ad.add_person(person);
             ad.add_member(names::BASIC, new);
         }
@@ -79,11 +86,20 @@ async fn an_account_has_expired_when_its_time_has_come_and_never_means_never() {
     for (n, (user, (name, _, has_expired))) in users.iter().zip(table).enumerate() {
         let status = now(&firm, user).await.status();
         assert_eq!(status, if has_expired { Status::Suspended } else { Status::Active }, "{name}");
-        let is_provisioned = firm.engine.find_user(&format!("newcomer{n}@example.com")).await.is_ok();
+        let is_provisioned =
+            firm.engine.find_user(&format!("newcomer{n}@example.com")).await.is_ok();
         // What cannot be read as a time is unknown: it suspends nobody, and provisions nobody.
-        assert_eq!(is_provisioned, !has_expired && name != "a number that is no time", "{name}: somebody new");
+        assert_eq!(
+            is_provisioned,
+            !has_expired && name != "a number that is no time",
+            "{name}: somebody new"
+        );
     }
     firm.sim.edit(|ad| ad.set_expiry(dn_of(&users[5]), Expiry::At(today + day)));
     firm.sync().await;
-    assert_eq!(now(&firm, &users[5]).await.status(), Status::Active, "a contract that was extended");
+    assert_eq!(
+        now(&firm, &users[5]).await.status(),
+        Status::Active,
+        "a contract that was extended"
+    );
 }

@@ -47,13 +47,25 @@ fn event(kind: &str, before: &Value, after: &Value) -> Value {
 /// Runs an example with this on stdin, in the environment that rosterd gives it; its exit status, and what it printed.
 fn run(program: &Path, arguments: &[&str], stdin: &str) -> (i32, String) {
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("LANG", "C.UTF-8");
+    command
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LANG", "C.UTF-8");
     command.env("ROSTERD_HOOK", "h").env("ROSTERD_EVENT_ID", "0193-e1").current_dir("/");
-    let mut running = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut running = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // A program that refuses its event may not have read it.
     drop(running.stdin.take().unwrap().write_all(stdin.as_bytes()));
     let done = running.wait_with_output().unwrap();
-    (done.status.code().unwrap(), String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned())
+    (
+        done.status.code().unwrap(),
+        String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned(),
+    )
 }
 
 /// A folder of keys: each file holds its own name.
@@ -74,13 +86,19 @@ impl Keys {
     fn told(&self, kind: &str, before: &str, after: &str, more: &[&str]) -> (i32, String) {
         let keys = self.folder.path().to_str().unwrap();
         let arguments: Vec<&str> = [keys, "corp"].into_iter().chain(more.iter().copied()).collect();
-        run(&Path::new(FOLDER).join("revoke-ssh-keys"), &arguments, &event(kind, &named(before), &named(after)).to_string())
+        run(
+            &Path::new(FOLDER).join("revoke-ssh-keys"),
+            &arguments,
+            &event(kind, &named(before), &named(after)).to_string(),
+        )
     }
 
     /// The files that give access, and those that were revoked.
     fn files(&self) -> (Vec<String>, Vec<String>) {
-        let mut names: Vec<String> =
-            std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = std::fs::read_dir(self.folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names.into_iter().partition(|name| !name.starts_with('.'))
     }
@@ -120,7 +138,10 @@ fn the_keys_of_a_leaver_are_revoked_whatever_the_name_and_nobody_elses() {
         }
         let (status, said) = keys.told("user.reactivated", name, name, &[]);
         assert_eq!((status, keys.files().1), (0, Vec::new()), "{name}: {said}");
-        assert_eq!(std::fs::read_to_string(keys.folder.path().join(name.to_lowercase())).unwrap(), format!("{name}\n"));
+        assert_eq!(
+            std::fs::read_to_string(keys.folder.path().join(name.to_lowercase())).unwrap(),
+            format!("{name}\n")
+        );
         assert!(!Path::new("/pwned").exists() && !keys.folder.path().join("pwned").exists());
     }
 }
@@ -136,12 +157,20 @@ fn a_leaver_who_was_renamed_by_the_same_edit_loses_the_keys_of_both_names() {
     ] {
         let keys = Keys::of(files);
         let (status, said) = keys.told("user.suspended", before, after, &[]);
-        assert_eq!((status, keys.files()), (0, (Vec::new(), vec![REVOKED.to_owned()])), "{files:?}: {said}");
+        assert_eq!(
+            (status, keys.files()),
+            (0, (Vec::new(), vec![REVOKED.to_owned()])),
+            "{files:?}: {said}"
+        );
         let kept = std::fs::read_to_string(keys.folder.path().join(REVOKED)).unwrap();
         assert!(files.iter().all(|file| kept.contains(file)), "{files:?}: {kept}");
         // The event of the other half of that edit, and a repetition, change nothing.
         for kind in ["user.updated", "user.suspended"] {
-            assert_eq!((keys.told(kind, before, after, &[]).0, keys.files().0), (0, Vec::new()), "{kind}");
+            assert_eq!(
+                (keys.told(kind, before, after, &[]).0, keys.files().0),
+                (0, Vec::new()),
+                "{kind}"
+            );
         }
     }
 }
@@ -152,8 +181,11 @@ fn two_people_with_one_local_part_are_told_apart_by_their_logon_names() {
     let person = |sam: &str, mail: &str| json!({ "directory": "corp", "sam_account_name": sam, "primary_email": mail });
     let leaver = person("jdoe2", "jdoe@sub.example.com");
     let arguments = [keys.folder.path().to_str().unwrap(), "corp"];
-    let (status, said) =
-        run(&Path::new(FOLDER).join("revoke-ssh-keys"), &arguments, &event("user.suspended", &leaver, &leaver).to_string());
+    let (status, said) = run(
+        &Path::new(FOLDER).join("revoke-ssh-keys"),
+        &arguments,
+        &event("user.suspended", &leaver, &leaver).to_string(),
+    );
     assert_eq!((status, keys.files().0), (0, vec!["jdoe".to_owned()]), "{said}");
 }
 
@@ -173,11 +205,21 @@ fn keys_follow_a_logon_name_that_changes_and_never_over_other_keys() {
 
 #[test]
 fn a_hook_that_revoked_nothing_says_so_and_fails() {
-    for (before, after) in [("anna", "anna"), ("", ""), ("../other", "../other"), (".revoked.0193-cd", "x"), ("a\nother", "b"), (".", "..")]
-    {
+    for (before, after) in [
+        ("anna", "anna"),
+        ("", ""),
+        ("../other", "../other"),
+        (".revoked.0193-cd", "x"),
+        ("a\nother", "b"),
+        (".", ".."),
+    ] {
         let keys = Keys::of(&["other", ".revoked.0193-cd"]);
         let (status, said) = keys.told("user.suspended", before, after, &[]);
-        assert_eq!((status, keys.files()), (1, (vec!["other".to_owned()], vec![".revoked.0193-cd".to_owned()])), "{before:?}: {said}");
+        assert_eq!(
+            (status, keys.files()),
+            (1, (vec!["other".to_owned()], vec![".revoked.0193-cd".to_owned()])),
+            "{before:?}: {said}"
+        );
         assert!(!said.contains("are revoked"), "{said}");
     }
     let keys = Keys::of(&["other"]);
@@ -185,17 +227,32 @@ fn a_hook_that_revoked_nothing_says_so_and_fails() {
     assert!(status == 0 && said.contains("nothing was revoked"), "{said}");
     let script = Path::new(FOLDER).join("revoke-ssh-keys");
     let folder = keys.folder.path().to_str().unwrap();
-    let unnamed = event("user.suspended", &json!({ "primary_email": "other@example.com" }), &Value::Null).to_string();
+    let unnamed =
+        event("user.suspended", &json!({ "primary_email": "other@example.com" }), &Value::Null)
+            .to_string();
     for (arguments, stdin) in [
         (&[folder, "corp"][..], unnamed.as_str()),
         (&["/no/such/folder", "corp"], &unnamed),
         (&[folder, "corp"], ""),
         (&[folder, "corp"], "{}"),
     ] {
-        assert_eq!((run(&script, arguments, stdin).0, keys.files().0), (1, vec!["other".to_owned()]), "{arguments:?} {stdin}");
+        assert_eq!(
+            (run(&script, arguments, stdin).0, keys.files().0),
+            (1, vec!["other".to_owned()]),
+            "{arguments:?} {stdin}"
+        );
     }
-    let elsewhere = event("user.suspended", &json!({ "directory": "branch", "sam_account_name": "other" }), &Value::Null).to_string();
-    assert_eq!((run(&script, &[folder, "corp"], &elsewhere).0, keys.files().0), (0, vec!["other".to_owned()]), "another machine's people");
+    let elsewhere = event(
+        "user.suspended",
+        &json!({ "directory": "branch", "sam_account_name": "other" }),
+        &Value::Null,
+    )
+    .to_string();
+    assert_eq!(
+        (run(&script, &[folder, "corp"], &elsewhere).0, keys.files().0),
+        (0, vec!["other".to_owned()]),
+        "another machine's people"
+    );
 }
 
 #[test]
@@ -204,30 +261,50 @@ fn whatever_a_name_is_made_of_each_event_is_one_line_of_syslog_and_one_of_mail()
     let socket = folder.path().join("log");
     let log = UnixDatagram::bind(&socket).unwrap();
     log.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let digest = installed(folder.path(), "mail-digest", "/var/lib/rosterd-hooks", folder.path().to_str().unwrap());
+    let digest = installed(
+        folder.path(),
+        "mail-digest",
+        "/var/lib/rosterd-hooks",
+        folder.path().to_str().unwrap(),
+    );
     let mailer = super::script(folder.path(), "mailer", "cat > \"$0.mail\"");
-    let hostile = "a\r\nBcc: evil@example.com\n.\n\u{2028}$(touch /pwned) `id` \u{1b}[31m ".to_owned() + &"x".repeat(5_000);
+    let hostile = "a\r\nBcc: evil@example.com\n.\n\u{2028}$(touch /pwned) `id` \u{1b}[31m "
+        .to_owned()
+        + &"x".repeat(5_000);
     let mut event = event("user.suspended", &named(&hostile), &named(&hostile));
     event["data"]["after"] = json!({ "title": hostile, &hostile: 1 });
-    let (status, said) = run(&Path::new(FOLDER).join("to-syslog"), &["--socket", socket.to_str().unwrap()], &event.to_string());
+    let (status, said) = run(
+        &Path::new(FOLDER).join("to-syslog"),
+        &["--socket", socket.to_str().unwrap()],
+        &event.to_string(),
+    );
     assert_eq!(status, 0, "{said}");
     let mut line = vec![0; 60 * 1024];
     let length = log.recv(&mut line).unwrap();
     let line = String::from_utf8_lossy(&line[..length]).into_owned();
-    assert!(line.ends_with("id=0193-e1") && !line.chars().any(|c| c.is_control() || c == '\u{2028}'), "whole, and one line: {line}");
+    assert!(
+        line.ends_with("id=0193-e1") && !line.chars().any(|c| c.is_control() || c == '\u{2028}'),
+        "whole, and one line: {line}"
+    );
     log.set_nonblocking(true).unwrap();
     assert!(log.recv(&mut [0; 10]).is_err(), "there is a second line");
-    let (status, said) = run(&Path::new(FOLDER).join("to-syslog"), &["--socket", "/no/such/socket"], &event.to_string());
+    let (status, said) = run(
+        &Path::new(FOLDER).join("to-syslog"),
+        &["--socket", "/no/such/socket"],
+        &event.to_string(),
+    );
     assert_ne!(status, 0, "a log that is not there: {said}");
 
     event["subject"] = Value::from(hostile.as_str());
-    let (status, said) = run(&digest, &["it@example.com", "0", mailer.to_str().unwrap()], &event.to_string());
+    let (status, said) =
+        run(&digest, &["it@example.com", "0", mailer.to_str().unwrap()], &event.to_string());
     assert_eq!(status, 0, "{said}");
     let mail = std::fs::read_to_string(folder.path().join("mailer.mail")).unwrap();
     let (head, body) = mail.split_once("\n\n").unwrap();
     assert_eq!(head.lines().count(), 4, "{head}");
     assert!(
-        !mail.lines().any(|line| line == "." || line.starts_with("Bcc:") || line.len() > 998) && !mail.contains(['\r', '\u{1b}']),
+        !mail.lines().any(|line| line == "." || line.starts_with("Bcc:") || line.len() > 998)
+            && !mail.contains(['\r', '\u{1b}']),
         "{mail}"
     );
     assert!(body.contains("user.suspended"), "{body}");
@@ -239,7 +316,12 @@ fn an_example_that_gets_no_event_fails() {
     let folder = tempfile::tempdir().unwrap();
     let options = folder.path().join("options.curl");
     std::fs::write(&options, "url = \"http://127.0.0.1:9/\"\n").unwrap();
-    let digest = installed(folder.path(), "mail-digest", "/var/lib/rosterd-hooks", folder.path().to_str().unwrap());
+    let digest = installed(
+        folder.path(),
+        "mail-digest",
+        "/var/lib/rosterd-hooks",
+        folder.path().to_str().unwrap(),
+    );
     let (options, keys) = (options.to_str().unwrap(), folder.path().to_str().unwrap());
     let example = |name: &str| Path::new(FOLDER).join(name);
     for (program, arguments) in [
@@ -263,7 +345,8 @@ fn an_example_that_gets_no_event_fails() {
 fn ssh_keys_go_and_come_with_their_person() {
     let site = Site::running();
     let user = site.done("user list --status active --account acme")["users"][0].clone();
-    let (id, dn) = (user["id"].as_str().unwrap(), user["directory"]["dn"].as_str().unwrap().to_owned());
+    let (id, dn) =
+        (user["id"].as_str().unwrap(), user["directory"]["dn"].as_str().unwrap().to_owned());
     let sam = user["profile"]["sam_account_name"].as_str().unwrap().to_owned();
     let folder = site.folder.path();
     let keys = folder.join("keys");
@@ -278,10 +361,16 @@ fn ssh_keys_go_and_come_with_their_person() {
     site.configure(&hook, "");
     site.done("reload");
     assert_eq!(site.done("hook test ssh-keys")["output"], "a sample: nothing was changed");
-    let idle = || crate::process::until("it is told", || (site.done("hook list")["hooks"][0]["pending"] == 0).then_some(()));
+    let idle = || {
+        crate::process::until("it is told", || {
+            (site.done("hook list")["hooks"][0]["pending"] == 0).then_some(())
+        })
+    };
     site.done(&format!("user suspend {id}"));
     idle();
-    assert!(!keys.join(sam.to_lowercase()).exists() && keys.join(format!(".revoked.{id}")).exists());
+    assert!(
+        !keys.join(sam.to_lowercase()).exists() && keys.join(format!(".revoked.{id}")).exists()
+    );
     site.done(&format!("user activate {id}"));
     idle();
     assert_eq!(std::fs::read_to_string(keys.join(sam.to_lowercase())).unwrap(), "ssh-ed25519 AAAA");
@@ -293,10 +382,17 @@ fn ssh_keys_go_and_come_with_their_person() {
     });
     assert_eq!(site.done("sync corp")["changes"]["suspend"], 1);
     idle();
-    let left: Vec<_> = std::fs::read_dir(&keys).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let left: Vec<_> = std::fs::read_dir(&keys)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     assert_eq!(left, [format!(".revoked.{id}")]);
     let hook = site.done("hook list")["hooks"][0].clone();
-    assert_eq!((&hook["state"], &hook["failed"]), (&Value::from("ok"), &Value::from(0)), "{hook:#}");
+    assert_eq!(
+        (&hook["state"], &hook["failed"]),
+        (&Value::from("ok"), &Value::from(0)),
+        "{hook:#}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,15 +400,33 @@ async fn a_ticket_is_opened_once_with_a_token_that_is_on_no_command_line() {
     let tickets = Receiver::start(|_, _| status(201)).await;
     let desk = Desk::open().await;
     let options = desk.folder.path().join("ticket.curl");
-    std::fs::write(&options, format!("url = \"http://{}/api\"\nheader = \"Authorization: Bearer token\"\n", tickets.address)).unwrap();
-    desk.hook_up(vec![example(&desk, "open-ticket", &["user.suspended"], &[options.to_str().unwrap()])]);
+    std::fs::write(
+        &options,
+        format!(
+            "url = \"http://{}/api\"\nheader = \"Authorization: Bearer token\"\n",
+            tickets.address
+        ),
+    )
+    .unwrap();
+    desk.hook_up(vec![example(
+        &desk,
+        "open-ticket",
+        &["user.suspended"],
+        &[options.to_str().unwrap()],
+    )]);
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("open-ticket").await;
     let told = &tickets.told()[0];
     let event = desk.events("user.suspended").await.remove(0);
-    assert_eq!((told.header("authorization"), told.header("idempotency-key")), ("Bearer token", event["id"].as_str().unwrap()));
+    assert_eq!(
+        (told.header("authorization"), told.header("idempotency-key")),
+        ("Bearer token", event["id"].as_str().unwrap())
+    );
     let ticket = told.document();
-    assert_eq!((&ticket["title"], &ticket["external_id"]), (&serde_json::json!("user.suspended: anna"), &event["id"]));
+    assert_eq!(
+        (&ticket["title"], &ticket["external_id"]),
+        (&serde_json::json!("user.suspended: anna"), &event["id"])
+    );
     assert!(ticket["body"].as_str().unwrap().contains("by alice"), "{ticket}");
 }
 
@@ -324,7 +438,10 @@ async fn a_chat_room_gets_a_line_and_its_refusal_is_kept_with_the_delivery() {
     std::fs::write(&options, format!("url = \"http://{}/hooks/x\"\n", chat.address)).unwrap();
     desk.hook_up(vec![example(&desk, "to-chat", &["run.held"], &[options.to_str().unwrap()])]);
     desk.happens("run.held", &["7"]).await;
-    let failed = until("it was refused", async || desk.deliveries("to-chat").await.pop().filter(|d| d.attempts == 1)).await;
+    let failed = until("it was refused", async || {
+        desk.deliveries("to-chat").await.pop().filter(|d| d.attempts == 1)
+    })
+    .await;
     assert!(failed.output.unwrap().contains("this is 500"));
     desk.idle("to-chat").await;
     assert_eq!(chat.told()[1].document()["text"], "rosterd: run.held 7: {\"status\":\"x\"}");
@@ -336,7 +453,12 @@ async fn syslog_gets_a_line_for_each_event() {
     let socket = desk.folder.path().join("log");
     let log = UnixDatagram::bind(&socket).unwrap();
     log.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    desk.hook_up(vec![example(&desk, "to-syslog", &["*"], &["--socket", socket.to_str().unwrap()])]);
+    desk.hook_up(vec![example(
+        &desk,
+        "to-syslog",
+        &["*"],
+        &["--socket", socket.to_str().unwrap()],
+    )]);
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("to-syslog").await;
     let mut line = [0; 2000];
@@ -344,7 +466,9 @@ async fn syslog_gets_a_line_for_each_event() {
     let line = String::from_utf8_lossy(&line[..length]).into_owned();
     // authpriv.notice is 10 * 8 + 5.
     assert!(
-        line.starts_with("<85>") && line.contains(" rosterd: ") && line.contains("user.suspended anna alice {\"status\":\"x\"}"),
+        line.starts_with("<85>")
+            && line.contains(" rosterd: ")
+            && line.contains("user.suspended anna alice {\"status\":\"x\"}"),
         "{line}"
     );
 }
@@ -353,9 +477,17 @@ async fn syslog_gets_a_line_for_each_event() {
 async fn what_needs_attention_comes_in_one_mail_and_again_when_it_was_not_taken() {
     let desk = Desk::open().await;
     // Refuses the first mail.
-    let sendmail = desk.script("sendmail", "cat > \"$0.$$\"; [ -e \"$0.was\" ] || { touch \"$0.was\"; rm \"$0.$$\"; exit 75; }");
+    let sendmail = desk.script(
+        "sendmail",
+        "cat > \"$0.$$\"; [ -e \"$0.was\" ] || { touch \"$0.was\"; rm \"$0.$$\"; exit 75; }",
+    );
     let arguments = ["it@example.com", "1", sendmail.to_str().unwrap()];
-    desk.hook_up(vec![example(&desk, "mail-digest", &["run.held", "directory.stale", "hook.dead_lettered"], &arguments)]);
+    desk.hook_up(vec![example(
+        &desk,
+        "mail-digest",
+        &["run.held", "directory.stale", "hook.dead_lettered"],
+        &arguments,
+    )]);
     desk.happens("run.held", &["7"]).await;
     desk.happens("directory.stale", &["corp"]).await;
     desk.happens("hook.dead_lettered", &["vpn"]).await;
@@ -363,13 +495,28 @@ async fn what_needs_attention_comes_in_one_mail_and_again_when_it_was_not_taken(
     let mails: Vec<String> = std::fs::read_dir(desk.folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().unwrap().to_str().unwrap().strip_prefix("sendmail.").is_some_and(|n| n != "was"))
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .strip_prefix("sendmail.")
+                .is_some_and(|n| n != "was")
+        })
         .map(|path| std::fs::read_to_string(path).unwrap())
         .collect();
     assert_eq!(mails.len(), 1, "{mails:#?}");
     let mail = &mails[0];
-    assert!(mail.starts_with("To: it@example.com\nSubject: rosterd: 3 events need attention\n"), "{mail}");
-    for told in ["run.held  7", "see: rosterctl held list", "directory.stale  corp", "rosterctl hook deliveries vpn --state failed"] {
+    assert!(
+        mail.starts_with("To: it@example.com\nSubject: rosterd: 3 events need attention\n"),
+        "{mail}"
+    );
+    for told in [
+        "run.held  7",
+        "see: rosterctl held list",
+        "directory.stale  corp",
+        "rosterctl hook deliveries vpn --state failed",
+    ] {
         assert_eq!(mail.matches(told).count(), 1, "{told}: {mail}");
     }
 }
@@ -377,18 +524,42 @@ async fn what_needs_attention_comes_in_one_mail_and_again_when_it_was_not_taken(
 #[test]
 fn the_example_hooks_are_ones_that_rosterd_takes() {
     let folder = tempfile::tempdir().unwrap();
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/hooks.toml")).unwrap();
-    let minimal = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/minimal.toml")).unwrap();
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/hooks.toml"))
+            .unwrap();
+    let minimal = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/config/examples/minimal.toml"
+    ))
+    .unwrap();
     let password = folder.path().join("password");
     crate::folder::write(&password, "secret", 0o600);
     let file = folder.path().join("rosterd.toml");
-    std::fs::write(&file, format!("{}\n{text}", minimal.replace("/etc/rosterd/corp.password", password.to_str().unwrap()))).unwrap();
-    let done = Command::new(env!("CARGO_BIN_EXE_rosterd")).args(["check-config", "--config"]).arg(&file).output().unwrap();
+    std::fs::write(
+        &file,
+        format!(
+            "{}\n{text}",
+            minimal.replace("/etc/rosterd/corp.password", password.to_str().unwrap())
+        ),
+    )
+    .unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_rosterd"))
+        .args(["check-config", "--config"])
+        .arg(&file)
+        .output()
+        .unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let mut named: Vec<&str> =
-        text.split("/usr/libexec/rosterd/").skip(1).map(|t| t.split('"').next().unwrap()).filter(|t| !t.contains(' ')).collect();
+    let mut named: Vec<&str> = text
+        .split("/usr/libexec/rosterd/")
+        .skip(1)
+        .map(|t| t.split('"').next().unwrap())
+        .filter(|t| !t.contains(' '))
+        .collect();
     named.sort_unstable();
-    let mut there: Vec<String> = std::fs::read_dir(FOLDER).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut there: Vec<String> = std::fs::read_dir(FOLDER)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     there.sort();
     assert_eq!(named, there, "each is shown in use");
 }

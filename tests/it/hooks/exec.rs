@@ -29,17 +29,30 @@ async fn what_is_about_one_person_stays_in_order_and_a_failure_holds_up_that_per
         desk.happens("user.suspended", &["anna", "bert", "carl"]).await;
     }
     until("all others are told", async || (desk.written("told").len() == 10).then_some(())).await;
-    until("she was tried twice", async || (desk.deliveries("vpn").await[0].attempts > 1).then_some(())).await;
+    until("she was tried twice", async || {
+        (desk.deliveries("vpn").await[0].attempts > 1).then_some(())
+    })
+    .await;
     std::fs::remove_file(&fails).unwrap();
     desk.idle("vpn").await;
     let told = desk.written("told");
     assert_eq!(told.len(), 15, "{told:#?}");
-    for (subject, seqs) in [("anna", [1, 4, 7, 10, 13]), ("bert", [2, 5, 8, 11, 14]), ("carl", [3, 6, 9, 12, 15])] {
-        let its: Vec<u64> = told.iter().filter(|l| l.starts_with(subject)).map(|l| l.split(' ').nth(1).unwrap().parse().unwrap()).collect();
+    for (subject, seqs) in
+        [("anna", [1, 4, 7, 10, 13]), ("bert", [2, 5, 8, 11, 14]), ("carl", [3, 6, 9, 12, 15])]
+    {
+        let its: Vec<u64> = told
+            .iter()
+            .filter(|l| l.starts_with(subject))
+            .map(|l| l.split(' ').nth(1).unwrap().parse().unwrap())
+            .collect();
         assert_eq!(its, seqs, "{subject}");
     }
-    let attempts: Vec<u32> = told[10..].iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
-    assert!(attempts[0] > 2 && attempts[1..] == [1; 4], "only the first of hers was tried again: {told:?}");
+    let attempts: Vec<u32> =
+        told[10..].iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(
+        attempts[0] > 2 && attempts[1..] == [1; 4],
+        "only the first of hers was tried again: {told:?}"
+    );
     assert_eq!(desk.status("vpn").await.state, "ok");
 }
 
@@ -47,18 +60,31 @@ async fn what_is_about_one_person_stays_in_order_and_a_failure_holds_up_that_per
 async fn what_a_hook_printed_when_it_failed_is_shown_and_what_is_too_old_is_given_up_and_told() {
     let desk = Desk::open().await;
     let refuses = desk.script("refuses", "echo 'no such key' >&2; echo secondly >&2; exit 1");
-    let vpn = Hook { events: vec!["user.*".into()], max_age: Duration::from_millis(1), ..by_program("vpn", refuses) };
+    let vpn = Hook {
+        events: vec!["user.*".into()],
+        max_age: Duration::from_millis(1),
+        ..by_program("vpn", refuses)
+    };
     let told = Hook {
         events: vec!["hook.dead_lettered".into()],
         ..by_program("mail", desk.script("mail", "cat >> \"$0.told\"; echo >> \"$0.told\""))
     };
     desk.hook_up(vec![vpn.clone(), told]);
     desk.happens("user.suspended", &["anna"]).await;
-    let dead = until("it is given up", async || desk.deliveries("vpn").await.pop().filter(|d| d.state == "failed")).await;
-    assert_eq!((dead.error.as_deref(), dead.output.as_deref()), (Some("it ended with exit status 1"), Some("no such key\nsecondly")));
+    let dead = until("it is given up", async || {
+        desk.deliveries("vpn").await.pop().filter(|d| d.state == "failed")
+    })
+    .await;
+    assert_eq!(
+        (dead.error.as_deref(), dead.output.as_deref()),
+        (Some("it ended with exit status 1"), Some("no such key\nsecondly"))
+    );
     until("that is told", async || (!desk.written("mail.told").is_empty()).then_some(())).await;
     let event: serde_json::Value = serde_json::from_str(&desk.written("mail.told")[0]).unwrap();
-    assert_eq!((event["type"].as_str(), event["subject"].as_str()), (Some("hook.dead_lettered"), Some("vpn")));
+    assert_eq!(
+        (event["type"].as_str(), event["subject"].as_str()),
+        (Some("hook.dead_lettered"), Some("vpn"))
+    );
     assert_eq!(event["data"]["after"]["events"], serde_json::json!([dead.seq]));
     assert_eq!(desk.status("vpn").await.standing.failed, 1);
 
@@ -67,20 +93,29 @@ async fn what_a_hook_printed_when_it_failed_is_shown_and_what_is_too_old_is_give
     let one = DeliveryFilter { seq: Some(dead.seq), ..DeliveryFilter::default() };
     assert_eq!(desk.engine.redeliver("vpn", &one, &alice()).await.unwrap(), 1);
     desk.idle("vpn").await;
-    assert_eq!((desk.status("vpn").await.standing.failed, desk.deliveries("vpn").await[0].state.as_str()), (0, "delivered"));
+    assert_eq!(
+        (desk.status("vpn").await.standing.failed, desk.deliveries("vpn").await[0].state.as_str()),
+        (0, "delivered")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_is_missing_is_down_and_what_gets_too_old_meanwhile_is_given_up() {
     let desk = Desk::open().await;
     let missing = desk.folder.path().join("missing");
-    desk.hook_up(vec![Hook { max_age: Duration::from_hours(1), ..by_program("vpn", missing.clone()) }]);
+    desk.hook_up(vec![Hook {
+        max_age: Duration::from_hours(1),
+        ..by_program("vpn", missing.clone())
+    }]);
     desk.happens("user.suspended", &["anna", "bert", "carl"]).await;
     let error = until("it was tried", async || desk.status("vpn").await.standing.error).await;
     assert!(error.contains("missing cannot be run: No such file"), "{error}");
     assert_eq!(desk.status("vpn").await.state, "failing");
     desk.clock.advance(Duration::from_hours(2));
-    until("they are given up", async || (desk.status("vpn").await.standing.failed == 3).then_some(())).await;
+    until("they are given up", async || {
+        (desk.status("vpn").await.standing.failed == 3).then_some(())
+    })
+    .await;
     let told = desk.events("hook.dead_lettered").await;
     let count: u64 = told.iter().map(|e| e["data"]["after"]["count"].as_u64().unwrap()).sum();
     assert_eq!(count, 3, "{told:#?}");
@@ -88,7 +123,11 @@ async fn a_program_that_is_missing_is_down_and_what_gets_too_old_meanwhile_is_gi
     desk.script("missing", "exit 0");
     assert_eq!(
         desk.engine
-            .redeliver("vpn", &DeliveryFilter { state: Some("failed".into()), ..DeliveryFilter::default() }, &alice())
+            .redeliver(
+                "vpn",
+                &DeliveryFilter { state: Some("failed".into()), ..DeliveryFilter::default() },
+                &alice()
+            )
             .await
             .unwrap(),
         3
@@ -100,7 +139,10 @@ async fn a_program_that_is_missing_is_down_and_what_gets_too_old_meanwhile_is_gi
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hook_that_hangs_or_floods_holds_up_no_other() {
     let desk = Desk::open().await;
-    let hangs = Hook { timeout: Duration::from_mins(10), ..by_program("hangs", desk.script("hangs", "sleep 600")) };
+    let hangs = Hook {
+        timeout: Duration::from_mins(10),
+        ..by_program("hangs", desk.script("hangs", "sleep 600"))
+    };
     let floods = by_program("floods", desk.script("floods", "head -c 50000000 /dev/zero"));
     let quick = by_program("quick", desk.script("quick", "exit 0"));
     desk.hook_up(vec![hangs, floods, quick]);
@@ -114,18 +156,29 @@ async fn a_hook_that_hangs_or_floods_holds_up_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hooks_come_change_and_go_while_the_engine_runs() {
     let desk = Desk::open().await;
-    let first = by_program("first", desk.script("first", "echo \"$ROSTERD_EVENT_SEQ\" >> \"$0.told\""));
-    let second = by_program("second", desk.script("second", "echo \"$ROSTERD_EVENT_SEQ\" >> \"$0.told\""));
+    let first =
+        by_program("first", desk.script("first", "echo \"$ROSTERD_EVENT_SEQ\" >> \"$0.told\""));
+    let second =
+        by_program("second", desk.script("second", "echo \"$ROSTERD_EVENT_SEQ\" >> \"$0.told\""));
     assert_eq!(desk.hook_up(vec![first.clone()]), [("first".to_owned(), Outcome::Added)]);
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("first").await;
     let narrow = Hook { events: vec!["run.*".into()], ..first.clone() };
     let outcomes = desk.hook_up(vec![narrow, second.clone()]);
-    assert_eq!(outcomes, [("first".to_owned(), Outcome::Changed), ("second".to_owned(), Outcome::Added)]);
+    assert_eq!(
+        outcomes,
+        [("first".to_owned(), Outcome::Changed), ("second".to_owned(), Outcome::Added)]
+    );
     desk.happens("user.suspended", &["bert"]).await;
     desk.idle("second").await;
-    assert_eq!(desk.hook_up(vec![second]), [("first".to_owned(), Outcome::Removed), ("second".to_owned(), Outcome::Unchanged)]);
-    assert_eq!((desk.written("first.told"), desk.written("second.told")), (vec!["1".to_owned()], vec!["2".to_owned()]));
+    assert_eq!(
+        desk.hook_up(vec![second]),
+        [("first".to_owned(), Outcome::Removed), ("second".to_owned(), Outcome::Unchanged)]
+    );
+    assert_eq!(
+        (desk.written("first.told"), desk.written("second.told")),
+        (vec!["1".to_owned()], vec!["2".to_owned()])
+    );
     // One that comes later is told what was, if somebody says so.
     desk.hook_up(vec![first]);
     assert_eq!(desk.engine.replay("first", Timestamp::default(), &alice()).await.unwrap(), 2);
@@ -138,7 +191,8 @@ async fn hooks_come_change_and_go_while_the_engine_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sample_is_marked_as_one_and_goes_past_what_waits() {
     let desk = Desk::open().await;
-    let path = desk.script("vpn", "echo \"test=$ROSTERD_TEST\"; cat; [ \"$ROSTERD_TEST\" = 1 ] || exit 1");
+    let path =
+        desk.script("vpn", "echo \"test=$ROSTERD_TEST\"; cat; [ \"$ROSTERD_TEST\" = 1 ] || exit 1");
     desk.hook_up(vec![Hook { events: vec!["user.*".into()], ..by_program("vpn", path) }]);
     desk.happens("user.suspended", &["anna"]).await;
     let sampled = desk.engine.test_hook("vpn", &alice()).await.unwrap();
@@ -158,18 +212,32 @@ async fn a_sample_is_marked_as_one_and_goes_past_what_waits() {
 async fn a_stop_waits_for_what_is_under_way_and_ends_what_does_not_end() {
     let desk = Desk::open().await;
     desk.engine.hook_up(vec![
-        by_program("short", desk.script("short", "touch \"$0.begun\"; sleep 1; echo done >> \"$0.told\"")),
-        Hook { timeout: Duration::from_mins(10), ..by_program("long", desk.script("long", "echo $$ >> \"$0.pid\"; sleep 600")) },
+        by_program(
+            "short",
+            desk.script("short", "touch \"$0.begun\"; sleep 1; echo done >> \"$0.told\""),
+        ),
+        Hook {
+            timeout: Duration::from_mins(10),
+            ..by_program("long", desk.script("long", "echo $$ >> \"$0.pid\"; sleep 600"))
+        },
     ]);
     let hooks = desk.engine.hooks();
-    let keep = |name: &str| tokio::spawn(std::sync::Arc::clone(&desk.engine).keep_hook(std::sync::Arc::clone(&hooks[name])));
+    let keep = |name: &str| {
+        tokio::spawn(
+            std::sync::Arc::clone(&desk.engine).keep_hook(std::sync::Arc::clone(&hooks[name])),
+        )
+    };
     let (short, long) = (keep("short"), keep("long"));
     desk.happens("user.suspended", &["anna"]).await;
     let pid = until("one runs", async || desk.written("long.pid").pop()).await;
     let begun = desk.folder.path().join("short.begun");
     until("so does the other", async || begun.exists().then_some(())).await;
     desk.engine.stop.cancel();
-    tokio::time::timeout(Duration::from_secs(5), async { (short.await.unwrap(), long.await.unwrap()) }).await.expect("an end");
+    tokio::time::timeout(Duration::from_secs(5), async {
+        (short.await.unwrap(), long.await.unwrap())
+    })
+    .await
+    .expect("an end");
     assert_eq!(desk.written("short.told"), ["done"]);
     until("the other is ended", async || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

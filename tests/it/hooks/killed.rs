@@ -17,7 +17,11 @@ fn hooked(site: &Site, hooks: &str) {
 }
 
 fn lines(site: &Site, file: &str) -> Vec<String> {
-    std::fs::read_to_string(site.folder.path().join(file)).unwrap_or_default().lines().map(str::to_owned).collect()
+    std::fs::read_to_string(site.folder.path().join(file))
+        .unwrap_or_default()
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 fn pending(site: &Site) -> u64 {
@@ -33,12 +37,20 @@ fn sigkill_at_any_moment_loses_nothing_and_repeats_only_what_was_under_way() {
         "tells",
         "subject=$(sed 's/.*\"subject\":\"\\([^\"]*\\)\".*/\\1/'); sleep 0.02; echo \"$ROSTERD_EVENT_SEQ $ROSTERD_EVENT_ID $subject\" >> \"$0.told\"",
     );
-    hooked(&site, &format!("[[hook]]\nname = \"tells\"\nevents = [\"*\"]\nexec = [\"{}\"]\nconcurrency = 2\n", tells.display()));
+    hooked(
+        &site,
+        &format!(
+            "[[hook]]\nname = \"tells\"\nevents = [\"*\"]\nexec = [\"{}\"]\nconcurrency = 2\n",
+            tells.display()
+        ),
+    );
     site.daemon.import();
     let kills = 6;
     for kill in 0..kills {
         let before = lines(&site, "tells.told").len();
-        until("some are told", || (lines(&site, "tells.told").len() > before + 3 + kill).then_some(()));
+        until("some are told", || {
+            (lines(&site, "tells.told").len() > before + 3 + kill).then_some(())
+        });
         site.daemon.signal(Signal::SIGKILL);
         site.daemon.wait();
         site.daemon = Daemon::start(site.folder.path());
@@ -51,16 +63,25 @@ fn sigkill_at_any_moment_loses_nothing_and_repeats_only_what_was_under_way() {
             (words.next().unwrap().parse().unwrap(), words.next().unwrap(), words.next().unwrap())
         })
         .collect();
-    let events = site.done("event list --after 0 --limit 1000")["events"].as_array().unwrap().clone();
+    let events =
+        site.done("event list --after 0 --limit 1000")["events"].as_array().unwrap().clone();
     let begun = told.iter().map(|(seq, ..)| *seq).min().unwrap();
     for event in events.iter().filter(|event| event["seq"].as_u64().unwrap() >= begun) {
-        let times = told.iter().filter(|(seq, id, _)| event["seq"] == *seq && event["id"] == id.as_str()).count();
+        let times = told
+            .iter()
+            .filter(|(seq, id, _)| event["seq"] == *seq && event["id"] == id.as_str())
+            .count();
         assert!(times >= 1, "event {} was lost", event["seq"]);
     }
     let wanted = events.len() - usize::try_from(begun).unwrap() + 1;
-    assert!(told.len() - wanted <= 2 * kills, "{} told of {wanted}: more than was under way was repeated", told.len());
+    assert!(
+        told.len() - wanted <= 2 * kills,
+        "{} told of {wanted}: more than was under way was repeated",
+        told.len()
+    );
     for (_, _, subject) in &told {
-        let its: Vec<u64> = told.iter().filter(|(_, _, s)| s == subject).map(|(seq, ..)| *seq).collect();
+        let its: Vec<u64> =
+            told.iter().filter(|(_, _, s)| s == subject).map(|(seq, ..)| *seq).collect();
         assert!(its.is_sorted(), "{subject}: {its:?}");
     }
     assert_eq!(site.done("event verify")["intact"], true);
@@ -69,11 +90,24 @@ fn sigkill_at_any_moment_loses_nothing_and_repeats_only_what_was_under_way() {
 #[test]
 fn a_program_that_outlived_daemon_and_runner_is_ended_when_the_next_daemon_starts() {
     let mut site = Site::empty(3);
-    let stays = script(site.folder.path(), "stays", "cat >/dev/null; echo $PPID > \"$0.runner\"; echo $$ >> \"$0.pid\"; exec sleep 600");
-    hooked(&site, &format!("[[hook]]\nname = \"stays\"\nevents = [\"account.*\"]\nexec = [\"{}\"]\ntimeout = \"10m\"\n", stays.display()));
+    let stays = script(
+        site.folder.path(),
+        "stays",
+        "cat >/dev/null; echo $PPID > \"$0.runner\"; echo $$ >> \"$0.pid\"; exec sleep 600",
+    );
+    hooked(
+        &site,
+        &format!(
+            "[[hook]]\nname = \"stays\"\nevents = [\"account.*\"]\nexec = [\"{}\"]\ntimeout = \"10m\"\n",
+            stays.display()
+        ),
+    );
     site.done("account create acme --name Acme");
     let first = until("it runs", || lines(&site, "stays.pid").first().cloned());
-    let runs = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    let runs = |pid: &str| {
+        std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| !stat.contains(") Z "))
+    };
     // The runner first: it would end the program when the daemon ends.
     let runner = lines(&site, "stays.runner")[0].parse().unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(runner), Signal::SIGSTOP).unwrap();
@@ -94,15 +128,26 @@ fn a_program_that_outlived_daemon_and_runner_is_ended_when_the_next_daemon_start
 fn whoever_follows_the_log_misses_nothing_over_a_restart_and_sees_it_at_once() {
     let mut site = Site::empty(3);
     site.done("account create zero --name Zero");
-    let mut following = site.daemon.client("event tail --after 0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut following = site
+        .daemon
+        .client("event tail --after 0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let (sender, receiver) = std::sync::mpsc::channel::<Value>();
     let out = BufReader::new(following.stdout.take().unwrap());
-    std::thread::spawn(move || out.lines().map_while(Result::ok).all(|line| sender.send(serde_json::from_str(&line).unwrap()).is_ok()));
+    std::thread::spawn(move || {
+        out.lines()
+            .map_while(Result::ok)
+            .all(|line| sender.send(serde_json::from_str(&line).unwrap()).is_ok())
+    });
     let mut seen: Vec<u64> = Vec::new();
     let mut account = |site: &Site, handle: &str| {
         site.done(&format!("account create {handle} --name {handle}"));
         loop {
-            let event = receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("the next event");
+            let event =
+                receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("the next event");
             seen.push(event["seq"].as_u64().unwrap());
             if event["data"]["after"]["handle"] == *handle {
                 break;
@@ -131,7 +176,11 @@ fn no_secret_shows_anywhere() {
     let secret = site.folder.path().join("siem.secret");
     crate::folder::write(&secret, &format!("whsec_{MARKER}\n"), 0o600);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let spills = script(site.folder.path(), "spills", "env; cat; tr '\\0' '\\n' < /proc/$PPID/cmdline; exit 1");
+    let spills = script(
+        site.folder.path(),
+        "spills",
+        "env; cat; tr '\\0' '\\n' < /proc/$PPID/cmdline; exit 1",
+    );
     hooked(
         &site,
         &format!(
@@ -145,9 +194,21 @@ fn no_secret_shows_anywhere() {
     site.daemon.ctl("hook test siem");
     until("both have failed", || {
         let hooks = site.done("hook list");
-        hooks["hooks"].as_array().unwrap().iter().all(|hook| hook["last_error"].is_string()).then_some(())
+        hooks["hooks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|hook| hook["last_error"].is_string())
+            .then_some(())
     });
-    let shown = ["hook list", "hook deliveries siem", "hook deliveries spills", "event list --limit 1000", "status", "directory list"];
+    let shown = [
+        "hook list",
+        "hook deliveries siem",
+        "hook deliveries spills",
+        "event list --limit 1000",
+        "status",
+        "directory list",
+    ];
     let mut all: Vec<String> = shown.iter().map(|command| site.done(command).to_string()).collect();
     all.push(site.daemon.log());
     all.push(site.daemon.ask("GET /v1/metrics", ""));
@@ -169,15 +230,22 @@ fn no_secret_shows_anywhere() {
 fn the_log_is_listed_by_person_account_and_time_and_as_csv() {
     let site = Site::running();
     let user = site.done("user list --status active")["users"][0].clone();
-    let (id, email, guid) =
-        (user["id"].as_str().unwrap(), user["primary_email"].as_str().unwrap(), user["directory"]["object_guid"].as_str().unwrap());
+    let (id, email, guid) = (
+        user["id"].as_str().unwrap(),
+        user["primary_email"].as_str().unwrap(),
+        user["directory"]["object_guid"].as_str().unwrap(),
+    );
     site.done(&format!("user suspend {id} --reason =cmd"));
     let kinds = |command: &str| -> Vec<String> {
         let events = site.done(command)["events"].as_array().unwrap().clone();
         events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
     };
     for who in [id, email, guid] {
-        assert_eq!(kinds(&format!("event list --person {who}")), ["user.created", "user.suspended"], "{who}");
+        assert_eq!(
+            kinds(&format!("event list --person {who}")),
+            ["user.created", "user.suspended"],
+            "{who}"
+        );
     }
     assert_eq!(kinds(&format!("event list --person {id} --type user.suspended")).len(), 1);
     let acme = kinds("event list --account acme --limit 1000");
@@ -190,15 +258,26 @@ fn the_log_is_listed_by_person_account_and_time_and_as_csv() {
 
     let csv = |command: &str| {
         let mut client = std::process::Command::new(env!("CARGO_BIN_EXE_rosterctl"));
-        let done = client.arg("--socket").arg(site.folder.path().join("control.sock")).args(command.split(' ')).output().unwrap();
+        let done = client
+            .arg("--socket")
+            .arg(site.folder.path().join("control.sock"))
+            .args(command.split(' '))
+            .output()
+            .unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).unwrap()
     };
     let text = csv(&format!("event list --csv --person {id}"));
     let mut rows = csv::Reader::from_reader(text.as_bytes());
-    assert_eq!(rows.headers().unwrap().iter().take(4).collect::<Vec<_>>(), ["seq", "time", "type", "subject"]);
+    assert_eq!(
+        rows.headers().unwrap().iter().take(4).collect::<Vec<_>>(),
+        ["seq", "time", "type", "subject"]
+    );
     let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
-    assert_eq!(rows.iter().map(|row| (&row[2], &row[3])).collect::<Vec<_>>(), [("user.created", id), ("user.suspended", id)]);
+    assert_eq!(
+        rows.iter().map(|row| (&row[2], &row[3])).collect::<Vec<_>>(),
+        [("user.created", id), ("user.suspended", id)]
+    );
     assert!(rows.iter().flatten().all(|cell| !cell.starts_with(['=', '+', '-', '@'])));
 }
 
@@ -207,7 +286,10 @@ fn a_log_that_was_edited_is_told_where() {
     let mut site = Site::running();
     let verified = site.done("event verify");
     let head = verified["head"].as_str().unwrap().to_owned();
-    assert_eq!((&verified["intact"], verified["entries"].as_u64() > Some(40)), (&json!(true), true));
+    assert_eq!(
+        (&verified["intact"], verified["entries"].as_u64() > Some(40)),
+        (&json!(true), true)
+    );
     site.daemon.signal(Signal::SIGTERM);
     site.daemon.wait();
     let url = format!("sqlite://{}", site.folder.path().join("rosterd.db").display());

@@ -73,10 +73,14 @@ fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
 impl Desk {
     async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&format!("sqlite://{}", folder.path().join("rosterd.db").display())).await.unwrap();
+        let store =
+            Store::open(&format!("sqlite://{}", folder.path().join("rosterd.db").display()))
+                .await
+                .unwrap();
         let clock = Clock::system();
         let stop = CancellationToken::new();
-        let engine = Engine::new(Arc::new(store), clock.clone(), Vec::new(), Rules::default(), stop);
+        let engine =
+            Engine::new(Arc::new(store), clock.clone(), Vec::new(), Rules::default(), stop);
         Self { engine: Arc::new(engine), clock, folder }
     }
 
@@ -101,31 +105,46 @@ impl Desk {
 
     /// Something happens to each of these.
     async fn happens(&self, kind: &'static str, subjects: &[&str]) {
-        let cause = EventCause { actor: Actor("alice".to_owned()), run: None, account: None, at: self.clock.now() };
-        let events: Vec<Event> = subjects.iter().map(|s| Event::about(kind, *s, &cause, Value::Null, json!({ "status": "x" }))).collect();
+        let cause = EventCause {
+            actor: Actor("alice".to_owned()),
+            run: None,
+            account: None,
+            at: self.clock.now(),
+        };
+        let events: Vec<Event> = subjects
+            .iter()
+            .map(|s| Event::about(kind, *s, &cause, Value::Null, json!({ "status": "x" })))
+            .collect();
         self.engine.store.record(&events, &self.clock).await.unwrap();
     }
 
     async fn status(&self, name: &str) -> HookStatus {
         let all = self.engine.hook_statuses().await.unwrap();
-        all.into_iter().find(|hook| hook.name == name).unwrap_or_else(|| panic!("there is no hook {name}"))
+        all.into_iter()
+            .find(|hook| hook.name == name)
+            .unwrap_or_else(|| panic!("there is no hook {name}"))
     }
 
     async fn deliveries(&self, name: &str) -> Vec<Delivery> {
-        let mut all = self.engine.deliveries(name, &DeliveryFilter::default(), 10_000).await.unwrap();
+        let mut all =
+            self.engine.deliveries(name, &DeliveryFilter::default(), 10_000).await.unwrap();
         all.reverse();
         all
     }
 
     /// The types of the latest events.
     async fn events(&self, kind: &str) -> Vec<Value> {
-        let filter = EventFilter { kind: Some(kind.to_owned()), limit: 100, ..EventFilter::default() };
+        let filter =
+            EventFilter { kind: Some(kind.to_owned()), limit: 100, ..EventFilter::default() };
         self.engine.store.events(&filter).await.unwrap().into_iter().map(|e| e.document).collect()
     }
 
     /// Waits until nothing is to be delivered any more.
     async fn idle(&self, name: &str) {
-        until(&format!("{name} is told everything"), async || (self.status(name).await.standing.pending == 0).then_some(())).await;
+        until(&format!("{name} is told everything"), async || {
+            (self.status(name).await.standing.pending == 0).then_some(())
+        })
+        .await;
     }
 }
 
@@ -139,5 +158,7 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+    tokio::time::timeout(PATIENCE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
 }

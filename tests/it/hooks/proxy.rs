@@ -44,7 +44,8 @@ impl Proxy {
     /// The head of the first request, and whatever came after that.
     pub(super) fn seen(&self) -> (String, Vec<u8>) {
         let seen = self.seen.lock().unwrap();
-        let end = seen.windows(4).position(|four| four == b"\r\n\r\n").map_or(seen.len(), |at| at + 4);
+        let end =
+            seen.windows(4).position(|four| four == b"\r\n\r\n").map_or(seen.len(), |at| at + 4);
         (String::from_utf8_lossy(&seen[..end]).into_owned(), seen[end..].to_vec())
     }
 }
@@ -61,7 +62,8 @@ async fn carry(mut client: TcpStream, status: u16, seen: Seen) -> io::Result<()>
     }
     let head = String::from_utf8_lossy(&head);
     let server = TcpStream::connect(head.split(' ').nth(1).unwrap_or_default()).await?;
-    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.into_split(), server.into_split());
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
     tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
     let mut piece = [0; 4096];
     while let length @ 1.. = from_client.read(&mut piece).await? {

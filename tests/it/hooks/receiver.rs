@@ -72,7 +72,13 @@ pub(super) fn with(code: u16, headers: &[(&str, &str)]) -> Response {
     answer.body(Body::from(format!("this is {code}"))).expect("an answer")
 }
 
-async fn take(State(desk): State<Arc<Desk>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn take(
+    State(desk): State<Arc<Desk>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let told = Told { method, uri, headers, body, at: Instant::now() };
     let count = {
         let mut all = desk.told.lock().unwrap();
@@ -84,7 +90,9 @@ async fn take(State(desk): State<Arc<Desk>>, method: Method, uri: Uri, headers: 
 
 impl Receiver {
     /// One that answers by this function of what came and how much that makes.
-    pub(super) async fn start(answer: impl Fn(&Told, usize) -> Response + Send + Sync + 'static) -> Self {
+    pub(super) async fn start(
+        answer: impl Fn(&Told, usize) -> Response + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, told, app) = (listener.local_addr().unwrap(), Arc::default(), router);
         let app = app(Arc::clone(&told), Box::new(answer));
@@ -93,12 +101,18 @@ impl Receiver {
     }
 
     /// One that speaks TLS, for `localhost`; with the certificate of its CA.
-    pub(super) async fn start_tls(answer: impl Fn(&Told, usize) -> Response + Send + Sync + 'static) -> (Self, String) {
-        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    pub(super) async fn start_tls(
+        answer: impl Fn(&Told, usize) -> Response + Send + Sync + 'static,
+    ) -> (Self, String) {
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let tls = tls.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+        let tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let tls =
+            tls.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, told) = (tcp.local_addr().unwrap(), Arc::default());
         let app = router(Arc::clone(&told), Box::new(answer));

@@ -15,7 +15,10 @@ use crate::service::Site;
 
 /// A hook that is to be told so much when it is removed; nobody has begun to.
 async fn removed(desk: &Desk, subjects: &[&str]) -> Hook {
-    let vpn = Hook { events: vec!["user.*".to_owned()], ..by_program("vpn", desk.script("vpn", "exit 0")) };
+    let vpn = Hook {
+        events: vec!["user.*".to_owned()],
+        ..by_program("vpn", desk.script("vpn", "exit 0"))
+    };
     desk.engine.hook_up(vec![vpn.clone()]);
     desk.engine.forget_removed_hooks().await.unwrap();
     desk.happens("user.suspended", subjects).await;
@@ -41,14 +44,19 @@ async fn what_a_removed_hook_was_not_told_waits_for_it_and_it_goes_on_when_it_co
     desk.engine.forget_removed_hooks().await.unwrap();
     desk.idle("vpn").await;
     let status = desk.status("vpn").await;
-    assert_eq!((status.state, status.standing.delivered, status.standing.failed), ("ok", 2, 0), "carl was nobody's to tell");
+    assert_eq!(
+        (status.state, status.standing.delivered, status.standing.failed),
+        ("ok", 2, 0),
+        "carl was nobody's to tell"
+    );
     desk.clock.advance(Duration::from_hours(23));
     desk.engine.forget_removed_hooks().await.unwrap();
     assert_eq!(desk.status("vpn").await.standing.delivered, 2, "the time it was away is over");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_its_max_age_what_waits_for_a_removed_hook_is_given_up_which_is_told_and_nothing_is_kept() {
+async fn after_its_max_age_what_waits_for_a_removed_hook_is_given_up_which_is_told_and_nothing_is_kept()
+ {
     let desk = Desk::open().await;
     // More than are given up, or forgotten, in one transaction.
     let subjects: Vec<String> = (0..2_100).map(|n| n.to_string()).collect();
@@ -56,10 +64,12 @@ async fn after_its_max_age_what_waits_for_a_removed_hook_is_given_up_which_is_to
     desk.clock.advance(Duration::from_hours(25));
     desk.engine.forget_removed_hooks().await.unwrap();
     let told = desk.events("hook.dead_lettered").await;
-    let count: u64 = told.iter().map(|event| event["data"]["after"]["count"].as_u64().unwrap()).sum();
+    let count: u64 =
+        told.iter().map(|event| event["data"]["after"]["count"].as_u64().unwrap()).sum();
     assert_eq!((count, &told[0]["subject"]), (2_100, &json!("vpn")));
     assert!(desk.engine.hook_statuses().await.unwrap().is_empty());
-    let unknown = desk.engine.deliveries("vpn", &rosterd::store::DeliveryFilter::default(), 1).await;
+    let unknown =
+        desk.engine.deliveries("vpn", &rosterd::store::DeliveryFilter::default(), 1).await;
     assert!(matches!(unknown, Err(EngineError::NotFound { .. })), "{unknown:?}");
 
     // Another one of that name begins anew.
@@ -84,8 +94,9 @@ async fn a_removed_hook_that_has_nothing_left_to_do_is_not_shown() {
 fn a_reload_says_what_it_means_for_each_hook_and_what_waits_for_one_that_is_gone_is_shown() {
     let mut site = Site::empty(3);
     let reloaded = |site: &Site, hooks: &[(&str, &str)]| {
-        let hooks =
-            hooks.iter().map(|(name, exec)| format!("[[hook]]\nname = \"{name}\"\nevents = [\"account.*\"]\nexec = [\"{exec}\"]\n"));
+        let hooks = hooks.iter().map(|(name, exec)| {
+            format!("[[hook]]\nname = \"{name}\"\nevents = [\"account.*\"]\nexec = [\"{exec}\"]\n")
+        });
         site.configure(&hooks.collect::<String>(), "");
         site.done("reload")["hooks"].clone()
     };
@@ -93,22 +104,36 @@ fn a_reload_says_what_it_means_for_each_hook_and_what_waits_for_one_that_is_gone
     assert_eq!(reloaded(&site, &[]), json!([]));
     let both = [("crm", "/bin/true"), ("vpn", "/bin/false")];
     assert_eq!(reloaded(&site, &both), json!([outcome("crm", "added"), outcome("vpn", "added")]));
-    assert_eq!(reloaded(&site, &both), json!([outcome("crm", "unchanged"), outcome("vpn", "unchanged")]));
+    assert_eq!(
+        reloaded(&site, &both),
+        json!([outcome("crm", "unchanged"), outcome("vpn", "unchanged")])
+    );
     site.done("account create acme --name Acme");
-    until("the other has taken it", || (site.done("hook list")["hooks"][0]["delivered"] == 1).then_some(()));
+    until("the other has taken it", || {
+        (site.done("hook list")["hooks"][0]["delivered"] == 1).then_some(())
+    });
     let counts = |site: &Site| site.done("status")["hooks"].clone();
     assert_eq!(counts(&site), json!({ "pending": 1, "failed": 0, "removed": 0, "attention": [] }));
 
-    assert_eq!(reloaded(&site, &[("crm", "/bin/false")]), json!([outcome("crm", "changed"), outcome("vpn", "removed")]));
+    assert_eq!(
+        reloaded(&site, &[("crm", "/bin/false")]),
+        json!([outcome("crm", "changed"), outcome("vpn", "removed")])
+    );
     let gone = json!({ "pending": 0, "failed": 0, "removed": 1, "attention": [] });
     until("that is noted", || (counts(&site) == gone).then_some(()));
     let listed = site.done("hook list")["hooks"].clone();
     assert_eq!((&listed[0]["name"], &listed[0]["kept_until"]), (&json!("crm"), &Value::Null));
-    assert_eq!((&listed[1]["name"], &listed[1]["state"], listed[1]["kept_until"].is_string()), (&json!("vpn"), &json!("removed"), true));
+    assert_eq!(
+        (&listed[1]["name"], &listed[1]["state"], listed[1]["kept_until"].is_string()),
+        (&json!("vpn"), &json!("removed"), true)
+    );
     assert_eq!(site.done("hook deliveries vpn")["deliveries"][0]["state"], "pending");
     assert_eq!(site.daemon.ctl("hook test vpn").0, 1);
     let metrics = site.daemon.ask("GET /v1/metrics", "");
-    assert!(metrics.contains("rosterd_hook_pending_deliveries{hook=\"crm\"} 0") && !metrics.contains("pending_deliveries{hook=\"vpn\"}"));
+    assert!(
+        metrics.contains("rosterd_hook_pending_deliveries{hook=\"crm\"} 0")
+            && !metrics.contains("pending_deliveries{hook=\"vpn\"}")
+    );
 
     // Taken out while no daemon runs, it is noted all the same; and put back, it goes on.
     site.configure("", "");
@@ -117,7 +142,9 @@ fn a_reload_says_what_it_means_for_each_hook_and_what_waits_for_one_that_is_gone
     site.daemon = Daemon::start(site.folder.path());
     until("that is noted", || (counts(&site) == gone).then_some(()));
     assert_eq!(reloaded(&site, &[("vpn", "/bin/true")]), json!([outcome("vpn", "added")]));
-    until("it has taken it", || (site.done("hook list")["hooks"][0]["delivered"] == 1).then_some(()));
+    until("it has taken it", || {
+        (site.done("hook list")["hooks"][0]["delivered"] == 1).then_some(())
+    });
     assert_eq!(counts(&site), json!({ "pending": 0, "failed": 0, "removed": 0, "attention": [] }));
 }
 

@@ -15,10 +15,14 @@ use crate::process::{Daemon, until};
 use crate::service::Site;
 
 /// Says which process started it, and what else it may do.
-const TELLS: &str = "cat >/dev/null; echo \"$PPID $(tr '\\0' ' ' < /proc/$PPID/cmdline)\" >> \"$0.told\"";
+const TELLS: &str =
+    "cat >/dev/null; echo \"$PPID $(tr '\\0' ' ' < /proc/$PPID/cmdline)\" >> \"$0.told\"";
 
 fn hook(name: &str, program: &Path) -> String {
-    format!("[[hook]]\nname = \"{name}\"\nevents = [\"account.*\"]\nexec = [\"{}\"]\ntimeout = \"10m\"\n", program.display())
+    format!(
+        "[[hook]]\nname = \"{name}\"\nevents = [\"account.*\"]\nexec = [\"{}\"]\ntimeout = \"10m\"\n",
+        program.display()
+    )
 }
 
 fn lines(file: PathBuf) -> Vec<String> {
@@ -54,7 +58,11 @@ impl Service {
         let listener = UnixListener::bind(&socket).unwrap();
         let user = nix::unistd::User::from_uid(geteuid()).unwrap().unwrap().name;
         let mut command = Command::new(env!("CARGO_BIN_EXE_rosterd"));
-        command.arg("--config").arg(folder.join("rosterd.toml")).args(["hook-runner", "--user", &user]);
+        command.arg("--config").arg(folder.join("rosterd.toml")).args([
+            "hook-runner",
+            "--user",
+            &user,
+        ]);
         if geteuid().is_root() {
             command.uid(65_534).gid(65_534);
         }
@@ -70,7 +78,11 @@ fn apart(more: &str) -> Site {
         command.arg("--hook-runner").arg(folder.join("runner.sock"));
     });
     // The runner's user passes through, and lists nothing.
-    std::fs::set_permissions(site.folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    std::fs::set_permissions(
+        site.folder.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o711),
+    )
+    .unwrap();
     site
 }
 
@@ -96,12 +108,17 @@ fn the_daemon_starts_no_program_itself_and_a_runner_that_was_killed_is_started_a
 #[test]
 fn the_runner_and_its_programs_end_with_the_daemon_however_it_ends() {
     let mut site = Site::empty(3);
-    let stays = script(site.folder.path(), "stays", "cat >/dev/null; echo \"$$ $PPID\" >> \"$0.pid\"; exec sleep 600");
+    let stays = script(
+        site.folder.path(),
+        "stays",
+        "cat >/dev/null; echo \"$$ $PPID\" >> \"$0.pid\"; exec sleep 600",
+    );
     site.configure(&hook("stays", &stays), "");
     site.done("reload");
     site.done("account create acme --name Acme");
     for (round, signal) in [Signal::SIGKILL, Signal::SIGTERM].into_iter().enumerate() {
-        let line = until("it runs", || lines(site.folder.path().join("stays.pid")).get(round).cloned());
+        let line =
+            until("it runs", || lines(site.folder.path().join("stays.pid")).get(round).cloned());
         let (program, runner) = line.split_once(' ').unwrap();
         site.daemon.signal(signal);
         site.daemon.wait();
@@ -121,16 +138,23 @@ fn without_its_runner_every_delivery_waits_and_status_says_so_until_it_is_back()
     }
     let said = until("status says so", || attention(&site).first().cloned());
     let said = said.as_str().unwrap();
-    assert!(said.contains("the hook runner cannot be reached") && said.contains("rosterd-hooks"), "{said}");
+    assert!(
+        said.contains("the hook runner cannot be reached") && said.contains("rosterd-hooks"),
+        "{said}"
+    );
     let hooks = || site.done("hook list")["hooks"][0].clone();
-    assert_eq!((hooks()["delivered"].as_u64(), hooks()["failed"].as_u64(), hooks()["pending"].as_u64()), (Some(0), Some(0), Some(3)));
+    assert_eq!(
+        (hooks()["delivered"].as_u64(), hooks()["failed"].as_u64(), hooks()["pending"].as_u64()),
+        (Some(0), Some(0), Some(3))
+    );
     assert!(hooks()["last_error"].as_str().unwrap().contains("cannot be reached"), "{}", hooks());
 
     let _service = Service::start(&site);
     until("all are told", || (hooks()["delivered"] == 3).then_some(()));
     assert_eq!(attention(&site), [Value::Null; 0]);
     if geteuid().is_root() {
-        let printed = site.done("hook deliveries tells --limit 1")["deliveries"][0]["output"].clone();
+        let printed =
+            site.done("hook deliveries tells --limit 1")["deliveries"][0]["output"].clone();
         assert_eq!(printed, "65534", "as the runner's user");
     }
 }
@@ -145,7 +169,11 @@ fn a_gate_that_cannot_be_asked_holds_the_plan_and_says_why() {
     let (code, run) = site.daemon.ctl("sync corp");
     assert_eq!((code, &run["state"]), (3, &Value::from("held")), "{run:#}");
     let held = site.done("held list")["held"][0].clone();
-    assert!(held.to_string().contains("the gate board could not be asked: the hook runner cannot be reached"), "{held:#}");
+    assert!(
+        held.to_string()
+            .contains("the gate board could not be asked: the hook runner cannot be reached"),
+        "{held:#}"
+    );
 
     let _service = Service::start(&site);
     let run = site.done("sync corp");
@@ -174,11 +202,17 @@ fn a_hook_reads_no_secret_opens_no_store_and_is_no_operator() {
     );
     site.configure(&hook("tries", &tries), "");
     for file in ["rosterd.toml", "rosterd.db", "rosterd.db-wal"] {
-        std::fs::set_permissions(folder.join(file), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+        std::fs::set_permissions(
+            folder.join(file),
+            std::os::unix::fs::PermissionsExt::from_mode(0o640),
+        )
+        .unwrap();
     }
     site.done("reload");
     let _service = Service::start(&site);
-    let sample = until("the runner answers", || Some(site.done("hook test tries")).filter(|sample| sample["delivered"] == true));
+    let sample = until("the runner answers", || {
+        Some(site.done("hook test tries")).filter(|sample| sample["delivered"] == true)
+    });
     assert_eq!(sample["output"], "exit 5");
     assert_eq!(site.daemon.ctl("account show evil").0, 1, "there is no such account");
 }
@@ -189,7 +223,11 @@ fn a_runner_that_was_not_started_with_a_socket_says_who_starts_it() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
     for stdin in [Stdio::null(), Stdio::from(std::os::fd::OwnedFd::from(ours))] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rosterd"));
-        command.arg("--config").arg(folder.path().join("rosterd.toml")).args(["hook-runner", "--user", "root"]);
+        command.arg("--config").arg(folder.path().join("rosterd.toml")).args([
+            "hook-runner",
+            "--user",
+            "root",
+        ]);
         let done = command.stdin(stdin).output().unwrap();
         let said = String::from_utf8_lossy(&done.stderr);
         assert!(done.status.code() == Some(1) && said.contains("rosterd-hooks.socket"), "{said}");

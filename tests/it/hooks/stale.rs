@@ -11,7 +11,11 @@ async fn a_directory_that_is_not_read_for_too_long_is_told_once_each_time() {
     let firm = Firm::running(20, |config| config.stale_after = Duration::from_hours(6)).await;
     let told = async || {
         firm.engine.remind().await.unwrap();
-        let filter = EventFilter { kind: Some("directory.stale".into()), limit: 10, ..EventFilter::default() };
+        let filter = EventFilter {
+            kind: Some("directory.stale".into()),
+            limit: 10,
+            ..EventFilter::default()
+        };
         firm.engine.store.events(&filter).await.unwrap()
     };
     firm.later(Duration::from_hours(5));
@@ -19,7 +23,10 @@ async fn a_directory_that_is_not_read_for_too_long_is_told_once_each_time() {
     firm.later(Duration::from_hours(2));
     let events = told().await;
     let document = &events[0].document;
-    assert_eq!((events.len(), document["subject"].as_str(), &document["data"]["after"]["stale_after"]), (1, Some("corp"), &"6h".into()));
+    assert_eq!(
+        (events.len(), document["subject"].as_str(), &document["data"]["after"]["stale_after"]),
+        (1, Some("corp"), &"6h".into())
+    );
     assert!(document["data"]["after"]["last_complete_read"].is_string());
     firm.later(Duration::from_hours(20));
     assert_eq!(told().await.len(), 1, "it still is");

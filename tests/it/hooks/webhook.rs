@@ -14,7 +14,8 @@ use super::proxy::Proxy;
 use super::receiver::{Receiver, status, with};
 use super::{Desk, by_server, until};
 
-const KEYS: [&str; 2] = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
+const KEYS: [&str; 2] =
+    ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
 
 /// A port that refuses connections, and is nobody else's, until it listens.
 fn closed() -> TcpSocket {
@@ -35,7 +36,9 @@ async fn a_delivery_is_a_cloudevent_that_the_standards_own_library_accepts_with_
     let desk = Desk::open().await;
     let secret = desk.folder.path().join("siem.secret");
     std::fs::write(&secret, format!("{}\n\n{}\n", KEYS[0], KEYS[1])).unwrap();
-    desk.hook_up(vec![changed(by_server("siem", &receiver.url()), |w| w.secret_file = Some(secret.clone()))]);
+    desk.hook_up(vec![changed(by_server("siem", &receiver.url()), |w| {
+        w.secret_file = Some(secret.clone())
+    })]);
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("siem").await;
     // Keys are read again for each delivery.
@@ -49,12 +52,23 @@ async fn a_delivery_is_a_cloudevent_that_the_standards_own_library_accepts_with_
     for ((one, event), signers) in told.iter().zip(&stored).zip([2, 1]) {
         assert_eq!((one.method.as_str(), one.uri.path()), ("POST", "/hook"));
         assert_eq!(one.header("content-type"), "application/cloudevents+json; charset=utf-8");
-        assert_eq!((one.header("webhook-id"), &one.document()), (event["id"].as_str().unwrap(), event));
+        assert_eq!(
+            (one.header("webhook-id"), &one.document()),
+            (event["id"].as_str().unwrap(), event)
+        );
         assert_eq!(one.header("webhook-signature").split(' ').count(), signers);
         for key in &KEYS[2 - signers..] {
-            Standard::new(key).unwrap().verify(&one.body, &one.headers).expect("a signature of the standard");
+            Standard::new(key)
+                .unwrap()
+                .verify(&one.body, &one.headers)
+                .expect("a signature of the standard");
         }
-        assert!(Standard::new("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap().verify(&one.body, &one.headers).is_err());
+        assert!(
+            Standard::new("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+                .unwrap()
+                .verify(&one.body, &one.headers)
+                .is_err()
+        );
         let mut forged = one.body.to_vec();
         forged.push(b' ');
         assert!(Standard::new(KEYS[1]).unwrap().verify(&forged, &one.headers).is_err());
@@ -62,7 +76,11 @@ async fn a_delivery_is_a_cloudevent_that_the_standards_own_library_accepts_with_
     let sequence = |n: usize| told[n].header("rosterd-sequence").parse::<u64>().unwrap();
     assert!(sequence(0) < sequence(1), "a receiver can tell what came last");
     let head = desk.engine.store.log_head().await.unwrap();
-    assert_eq!(told[1].header("rosterd-log-head"), head.to_string(), "a receiver can tell later whether the log was changed");
+    assert_eq!(
+        told[1].header("rosterd-log-head"),
+        head.to_string(),
+        "a receiver can tell later whether the log was changed"
+    );
     assert!(told[0].header("rosterd-log-head").starts_with(&format!("{}:", sequence(0))));
 }
 
@@ -71,27 +89,48 @@ async fn what_an_answer_means_is_what_the_standard_says() {
     let elsewhere = Receiver::start(|_, _| status(200)).await;
     let there = elsewhere.url();
     let redirect = there.clone();
-    let receiver = Receiver::start(move |told, _| match (told.uri.path(), told.subject().as_str()) {
-        ("/moved", _) => status(200),
-        (_, "moved-here") => with(307, &[("location", "/moved")]),
-        (_, "moved-away") => with(307, &[("location", &redirect)]),
-        (_, "found") => with(302, &[("location", "/moved")]),
-        (_, "round") => with(308, &[("location", "/hook")]),
-        (_, code) => status(code.parse().unwrap()),
-    })
-    .await;
+    let receiver =
+        Receiver::start(move |told, _| match (told.uri.path(), told.subject().as_str()) {
+            ("/moved", _) => status(200),
+            (_, "moved-here") => with(307, &[("location", "/moved")]),
+            (_, "moved-away") => with(307, &[("location", &redirect)]),
+            (_, "found") => with(302, &[("location", "/moved")]),
+            (_, "round") => with(308, &[("location", "/hook")]),
+            (_, code) => status(code.parse().unwrap()),
+        })
+        .await;
     let desk = Desk::open().await;
     desk.hook_up(vec![Hook { concurrency: 20, ..by_server("siem", &receiver.url()) }]);
     // One that is down is asked again with one at a time: those come last.
-    let subjects = ["200", "202", "400", "401", "404", "422", "moved-here", "moved-away", "found", "round", "408", "500"];
+    let subjects = [
+        "200",
+        "202",
+        "400",
+        "401",
+        "404",
+        "422",
+        "moved-here",
+        "moved-away",
+        "found",
+        "round",
+        "408",
+        "500",
+    ];
     desk.happens("user.suspended", &subjects).await;
     let attempts = until("all have been tried", async || {
         let all = desk.deliveries("siem").await;
         all.iter().all(|d| d.attempts > 0).then_some(all)
     });
-    let outcomes: Vec<_> =
-        attempts.await.into_iter().map(|d| (d.subject, d.state, d.error.unwrap_or_default(), d.output.unwrap_or_default())).collect();
-    let not_there = |why: &str| format!("{why}; what is told goes to the configured address alone: write the final one into url");
+    let outcomes: Vec<_> = attempts
+        .await
+        .into_iter()
+        .map(|d| (d.subject, d.state, d.error.unwrap_or_default(), d.output.unwrap_or_default()))
+        .collect();
+    let not_there = |why: &str| {
+        format!(
+            "{why}; what is told goes to the configured address alone: write the final one into url"
+        )
+    };
     let away = not_there("it answered 307 Temporary Redirect, to 127.0.0.1");
     let found = not_there("it answered 302 Found, to 127.0.0.1");
     let expected = [
@@ -108,20 +147,29 @@ async fn what_an_answer_means_is_what_the_standard_says() {
         ("408", "pending", "it answered 408 Request Timeout", "this is 408"),
         ("500", "pending", "it answered 500 Internal Server Error", "this is 500"),
     ];
-    assert_eq!(outcomes, expected.map(|(a, b, c, d)| (a.to_owned(), b.to_owned(), c.to_owned(), d.to_owned())));
+    assert_eq!(
+        outcomes,
+        expected.map(|(a, b, c, d)| (a.to_owned(), b.to_owned(), c.to_owned(), d.to_owned()))
+    );
     assert!(elsewhere.told().is_empty(), "nothing is sent to another host");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_refuses_everything_costs_few_events_and_the_rest_arrives_when_it_is_mended() {
+async fn a_server_that_refuses_everything_costs_few_events_and_the_rest_arrives_when_it_is_mended()
+{
     let is_mended = Arc::new(AtomicBool::new(false));
     let mended = Arc::clone(&is_mended);
-    let receiver = Receiver::start(move |_, _| status(if mended.load(Ordering::SeqCst) { 200 } else { 404 })).await;
+    let receiver =
+        Receiver::start(move |_, _| status(if mended.load(Ordering::SeqCst) { 200 } else { 404 }))
+            .await;
     let desk = Desk::open().await;
     desk.hook_up(vec![by_server("siem", &receiver.url())]);
     let subjects: Vec<String> = (0..500).map(|n| format!("person-{n}")).collect();
     desk.happens("user.suspended", &subjects.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    until("it is clear that it refuses everything", async || (desk.status("siem").await.standing.failed >= 10).then_some(())).await;
+    until("it is clear that it refuses everything", async || {
+        (desk.status("siem").await.standing.failed >= 10).then_some(())
+    })
+    .await;
     is_mended.store(true, Ordering::SeqCst);
     desk.idle("siem").await;
     let standing = desk.status("siem").await.standing;
@@ -130,34 +178,54 @@ async fn a_server_that_refuses_everything_costs_few_events_and_the_rest_arrives_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_asks_for_patience_is_left_alone_as_a_whole() {
-    let receiver = Receiver::start(|_, count| if count == 1 { with(429, &[("retry-after", "2")]) } else { status(200) }).await;
+    let receiver =
+        Receiver::start(
+            |_, count| if count == 1 { with(429, &[("retry-after", "2")]) } else { status(200) },
+        )
+        .await;
     let desk = Desk::open().await;
     desk.hook_up(vec![Hook { concurrency: 1, ..by_server("siem", &receiver.url()) }]);
     desk.happens("user.suspended", &["anna", "bert"]).await;
     desk.idle("siem").await;
     let told = receiver.told();
-    assert_eq!(told.iter().map(super::receiver::Told::subject).collect::<Vec<_>>(), ["anna", "bert", "anna"]);
+    assert_eq!(
+        told.iter().map(super::receiver::Told::subject).collect::<Vec<_>>(),
+        ["anna", "bert", "anna"]
+    );
     assert!(told[1].at - told[0].at >= Duration::from_secs(2), "{:?}", told[1].at - told[0].at);
-    assert_eq!(told[0].header("webhook-id"), told[2].header("webhook-id"), "the same event, the same id");
-    assert!(told[0].header("webhook-timestamp") < told[2].header("webhook-timestamp"), "another time");
+    assert_eq!(
+        told[0].header("webhook-id"),
+        told[2].header("webhook-id"),
+        "the same event, the same id"
+    );
+    assert!(
+        told[0].header("webhook-timestamp") < told[2].header("webhook-timestamp"),
+        "another time"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_gone_is_told_nothing_more_before_somebody_says_so() {
     let is_back = Arc::new(AtomicBool::new(false));
     let back = Arc::clone(&is_back);
-    let receiver = Receiver::start(move |_, _| status(if back.load(Ordering::SeqCst) { 200 } else { 410 })).await;
+    let receiver =
+        Receiver::start(move |_, _| status(if back.load(Ordering::SeqCst) { 200 } else { 410 }))
+            .await;
     let desk = Desk::open().await;
     desk.hook_up(vec![Hook { concurrency: 1, ..by_server("siem", &receiver.url()) }]);
     desk.happens("user.suspended", &["anna", "bert"]).await;
-    until("it is disabled", async || (desk.status("siem").await.state == "disabled").then_some(())).await;
+    until("it is disabled", async || (desk.status("siem").await.state == "disabled").then_some(()))
+        .await;
     desk.happens("user.suspended", &["carl"]).await;
     desk.hook_up(vec![Hook { concurrency: 2, ..by_server("siem", &receiver.url()) }]);
     assert_eq!(receiver.told().len(), 1, "not by a reload either");
     assert_eq!(desk.status("siem").await.standing.pending, 3, "nothing is lost");
     is_back.store(true, Ordering::SeqCst);
     let actor = rosterd::model::Actor("alice".to_owned());
-    let failed = rosterd::store::DeliveryFilter { state: Some("failed".into()), ..rosterd::store::DeliveryFilter::default() };
+    let failed = rosterd::store::DeliveryFilter {
+        state: Some("failed".into()),
+        ..rosterd::store::DeliveryFilter::default()
+    };
     desk.engine.redeliver("siem", &failed, &actor).await.unwrap();
     desk.idle("siem").await;
     assert_eq!((receiver.told().len(), desk.status("siem").await.state), (4, "ok"));
@@ -166,10 +234,14 @@ async fn a_server_that_is_gone_is_told_nothing_more_before_somebody_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_answer_or_never_ends_its_answer_holds_up_nothing() {
     let receiver = Receiver::start(|told, _| {
-        let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from("y\n".repeat(4096))));
+        let endless = futures_util::stream::repeat_with(|| {
+            Ok::<_, std::io::Error>(Bytes::from("y\n".repeat(4096)))
+        });
         match told.subject().as_str() {
             "endless" => Response::new(Body::from_stream(endless)),
-            _ => Response::new(Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>())),
+            _ => Response::new(Body::from_stream(futures_util::stream::pending::<
+                Result<Bytes, std::io::Error>,
+            >())),
         }
     })
     .await;
@@ -187,9 +259,16 @@ async fn a_server_that_does_not_answer_or_never_ends_its_answer_holds_up_nothing
     desk.idle("ok").await;
     desk.idle("slow").await;
     let slow = desk.deliveries("slow").await;
-    assert!(slow.iter().all(|d| d.state == "delivered" && d.attempts == 1), "they said 200: {slow:?}");
-    assert!(slow[0].output.as_ref().is_some_and(|output| output.len() < 5_000) && slow[1].output.is_none());
-    let error = until("it was given its time", async || desk.status("silent").await.standing.error).await;
+    assert!(
+        slow.iter().all(|d| d.state == "delivered" && d.attempts == 1),
+        "they said 200: {slow:?}"
+    );
+    assert!(
+        slow[0].output.as_ref().is_some_and(|output| output.len() < 5_000)
+            && slow[1].output.is_none()
+    );
+    let error =
+        until("it was given its time", async || desk.status("silent").await.standing.error).await;
     assert_eq!(error, "127.0.0.1 did not answer within 500ms");
 }
 
@@ -199,7 +278,11 @@ async fn only_a_server_whose_ca_is_trusted_is_told() {
     let desk = Desk::open().await;
     let url = format!("https://localhost:{}/hook", receiver.address.port());
     let file = desk.folder.path().join("ca.pem");
-    std::fs::write(&file, rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert.pem()).unwrap();
+    std::fs::write(
+        &file,
+        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert.pem(),
+    )
+    .unwrap();
     desk.hook_up(vec![changed(by_server("siem", &url), |w| w.ca_file = Some(file.clone()))]);
     desk.happens("user.suspended", &["anna"]).await;
     let error = until("it was tried", async || desk.status("siem").await.standing.error).await;
@@ -216,7 +299,9 @@ async fn a_proxy_is_asked_to_carry_it() {
     let proxy = Receiver::start(|_, _| status(200)).await;
     let desk = Desk::open().await;
     let through = format!("http://{}", proxy.address);
-    desk.hook_up(vec![changed(by_server("siem", "http://siem.invalid/hook"), |w| w.proxy = Some(through))]);
+    desk.hook_up(vec![changed(by_server("siem", "http://siem.invalid/hook"), |w| {
+        w.proxy = Some(through)
+    })]);
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("siem").await;
     assert_eq!(proxy.told()[0].uri.to_string(), "http://siem.invalid/hook");
@@ -235,7 +320,10 @@ async fn through_a_proxy_what_is_told_stays_between_us_and_the_server() {
     })]);
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("siem").await;
-    assert_eq!((receiver.told()[0].subject().as_str(), receiver.told()[0].uri.path()), ("anna", "/secret-path"));
+    assert_eq!(
+        (receiver.told()[0].subject().as_str(), receiver.told()[0].uri.path()),
+        ("anna", "/secret-path")
+    );
     let (head, rest) = proxy.seen();
     assert_eq!(head, format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n\r\n"));
     assert!(rest.starts_with(&[0x16, 3]), "the rest is TLS: {rest:?}");
@@ -249,11 +337,17 @@ async fn a_proxy_that_lets_nothing_through_is_told_as_such_and_costs_no_event() 
     let (asks, fails) = (Proxy::start(407).await, Proxy::start(502).await);
     let plain = Receiver::start(|_, _| status(407)).await;
     let closed = closed();
-    let through = |name: &str, url: &str, proxy: String| changed(by_server(name, url), |w| w.proxy = Some(proxy));
+    let through = |name: &str, url: &str, proxy: String| {
+        changed(by_server(name, url), |w| w.proxy = Some(proxy))
+    };
     desk.hook_up(vec![
         through("asks", "https://siem.invalid/", asks.url()),
         through("fails", "https://siem.invalid/", fails.url()),
-        through("closed", "https://siem.invalid/", format!("http://NAME:PASSWORD@{}", closed.local_addr().unwrap())),
+        through(
+            "closed",
+            "https://siem.invalid/",
+            format!("http://NAME:PASSWORD@{}", closed.local_addr().unwrap()),
+        ),
         through("plain", "http://siem.invalid/", format!("http://{}", plain.address)),
     ]);
     desk.happens("user.suspended", &["anna"]).await;
@@ -261,12 +355,19 @@ async fn a_proxy_that_lets_nothing_through_is_told_as_such_and_costs_no_event() 
     for (hook, told) in [
         ("asks", name),
         ("fails", "the proxy 127.0.0.1 does not connect us with siem.invalid: unsuccessful"),
-        ("closed", "the proxy 127.0.0.1 cannot be reached: tcp connect error: Connection refused (os error 111)"),
+        (
+            "closed",
+            "the proxy 127.0.0.1 cannot be reached: tcp connect error: Connection refused (os error 111)",
+        ),
         ("plain", name),
     ] {
         let error = until("it was tried", async || desk.status(hook).await.standing.error).await;
         assert_eq!(error, told, "{hook}");
-        assert_eq!(desk.status(hook).await.standing.pending, 1, "{hook}: nothing is given up for that");
+        assert_eq!(
+            desk.status(hook).await.standing.pending,
+            1,
+            "{hook}: nothing is given up for that"
+        );
     }
 }
 
@@ -276,14 +377,23 @@ async fn a_server_that_is_not_there_is_found_when_it_comes() {
     let port = closed();
     desk.hook_up(vec![by_server("siem", &format!("http://{}/", port.local_addr().unwrap()))]);
     desk.happens("user.suspended", &["anna", "bert", "carl", "dora", "emil"]).await;
-    until("it was tried", async || (desk.status("siem").await.state == "failing").then_some(())).await;
+    until("it was tried", async || (desk.status("siem").await.state == "failing").then_some(()))
+        .await;
     let standing = desk.status("siem").await.standing;
-    assert!(standing.error.as_ref().is_some_and(|e| e.contains("refused")) && standing.pending == 5, "{standing:?}");
+    assert!(
+        standing.error.as_ref().is_some_and(|e| e.contains("refused")) && standing.pending == 5,
+        "{standing:?}"
+    );
     let listener = port.listen(16).unwrap();
     let app = axum::Router::new().fallback(async || "thanks");
     let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     desk.idle("siem").await;
-    assert!(desk.deliveries("siem").await.iter().all(|d| d.state == "delivered" && d.output.as_deref() == Some("thanks")));
+    assert!(
+        desk.deliveries("siem")
+            .await
+            .iter()
+            .all(|d| d.state == "delivered" && d.output.as_deref() == Some("thanks"))
+    );
     serving.abort();
 }
 
@@ -309,7 +419,14 @@ async fn a_200_counts_as_delivered_however_slowly_its_body_follows() {
     let begun = std::time::Instant::now();
     desk.happens("user.suspended", &["trickles", "is silent"]).await;
     desk.idle("siem").await;
-    assert!(begun.elapsed() < 2 * timeout, "a body costs no whole time limit: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < 2 * timeout,
+        "a body costs no whole time limit: {:?}",
+        begun.elapsed()
+    );
     let delivered = desk.deliveries("siem").await;
-    assert!(delivered.iter().all(|d| (d.state.as_str(), d.attempts) == ("delivered", 1)), "{delivered:?}");
+    assert!(
+        delivered.iter().all(|d| (d.state.as_str(), d.attempts) == ("delivered", 1)),
+        "{delivered:?}"
+    );
 }

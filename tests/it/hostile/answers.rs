@@ -15,11 +15,29 @@ async fn a_page_that_ends_with_a_result_fails_the_run_with_that_result() {
     let rows = RESULTS.into_iter().flat_map(|code| {
         let told = format!("ended with result {code}").leak();
         [
-            row(format!("{code} on page 1"), page(1), What::result(code, "simulated"), Ends::Failed(told), Sees::TheLeaver),
-            row(format!("{code} on page 2"), page(2), What::result(code, "simulated"), Ends::Failed(told), Sees::TheLeaver),
+            row(
+                format!("{code} on page 1"),
+                page(1),
+                What::result(code, "simulated"),
+                Ends::Failed(told),
+                Sees::TheLeaver,
+            ),
+            row(
+                format!("{code} on page 2"),
+                page(2),
+                What::result(code, "simulated"),
+                Ends::Failed(told),
+                Sees::TheLeaver,
+            ),
         ]
     });
-    let among = row("4 among the entries", after(20), What::result(4, ""), Ends::Failed("ended with result 4"), Sees::TheLeaver);
+    let among = row(
+        "4 among the entries",
+        after(20),
+        What::result(4, ""),
+        Ends::Failed("ended with result 4"),
+        Sees::TheLeaver,
+    );
     Ordeal::new(|_| {}).await.suffer(rows.chain([among]).collect()).await;
 }
 
@@ -31,11 +49,35 @@ async fn a_read_that_is_cut_anywhere_fails_and_says_so() {
         row("at page 1", page(1), What::Cut, cut(), Sees::TheLeaver),
         row("at page 2", page(2), What::Cut, cut(), Sees::TheLeaver),
         row("behind an entry", after(20), What::Cut, cut(), Sees::TheLeaver),
-        row("behind the last entry of a page, before its end", page(1).after_entries(50), What::Cut, cut(), Sees::TheLeaver),
+        row(
+            "behind the last entry of a page, before its end",
+            page(1).after_entries(50),
+            What::Cut,
+            cut(),
+            Sees::TheLeaver,
+        ),
         row("inside an entry", after(20), What::CutInsideFrame, cut(), Sees::TheLeaver),
-        row("inside the end of a page", page(1).after_entries(50), What::CutInsideFrame, cut(), Sees::TheLeaver),
-        row("with a notice at page 2, as AD encodes it", page(2), What::NoticeOfDisconnection, notice(), Sees::TheLeaver),
-        row("with a notice among the entries", after(20), What::NoticeOfDisconnection, notice(), Sees::TheLeaver),
+        row(
+            "inside the end of a page",
+            page(1).after_entries(50),
+            What::CutInsideFrame,
+            cut(),
+            Sees::TheLeaver,
+        ),
+        row(
+            "with a notice at page 2, as AD encodes it",
+            page(2),
+            What::NoticeOfDisconnection,
+            notice(),
+            Sees::TheLeaver,
+        ),
+        row(
+            "with a notice among the entries",
+            after(20),
+            What::NoticeOfDisconnection,
+            notice(),
+            Sees::TheLeaver,
+        ),
     ];
     Ordeal::new(|_| {}).await.suffer(rows).await;
 }
@@ -43,11 +85,41 @@ async fn a_read_that_is_cut_anywhere_fails_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_that_do_not_say_they_are_the_last_are_no_complete_read() {
     let rows = vec![
-        row("no control on page 1", page(1), What::OmitPagingControl, Ends::Failed("without a paging control"), Sees::TheLeaver),
-        row("no control on page 2", page(2), What::OmitPagingControl, Ends::Failed("without a paging control"), Sees::TheLeaver),
-        row("no control on the last page", page(3), What::OmitPagingControl, Ends::Failed("without a paging control"), Sees::TheLeaver),
-        row("success without entries or control", page(2), What::frames_instead(|id| frames::done(id, 0, "")), NO_CONTROL, Sees::TheLeaver),
-        row("a control that cannot be read", page(2), What::frames_instead(garbled_control), NO_CONTROL, Sees::TheLeaver),
+        row(
+            "no control on page 1",
+            page(1),
+            What::OmitPagingControl,
+            Ends::Failed("without a paging control"),
+            Sees::TheLeaver,
+        ),
+        row(
+            "no control on page 2",
+            page(2),
+            What::OmitPagingControl,
+            Ends::Failed("without a paging control"),
+            Sees::TheLeaver,
+        ),
+        row(
+            "no control on the last page",
+            page(3),
+            What::OmitPagingControl,
+            Ends::Failed("without a paging control"),
+            Sees::TheLeaver,
+        ),
+        row(
+            "success without entries or control",
+            page(2),
+            What::frames_instead(|id| frames::done(id, 0, "")),
+            NO_CONTROL,
+            Sees::TheLeaver,
+        ),
+        row(
+            "a control that cannot be read",
+            page(2),
+            What::frames_instead(garbled_control),
+            NO_CONTROL,
+            Sees::TheLeaver,
+        ),
     ];
     Ordeal::new(|_| {}).await.suffer(rows).await;
 }
@@ -70,7 +142,13 @@ async fn a_read_that_goes_on_for_ever_is_ended() {
     // The same page with the same cookie, for ever.
     always(&ordeal, page(2), What::RepeatCookie, "goes in circles").await;
     // The first page again and again, each time with another cookie.
-    always(&ordeal, When::search().containing(super::PEOPLE), What::RepeatCookie, "goes in circles").await;
+    always(
+        &ordeal,
+        When::search().containing(super::PEOPLE),
+        What::RepeatCookie,
+        "goes in circles",
+    )
+    .await;
     // Empty pages, each with another cookie: there is no last one.
     let next = std::sync::atomic::AtomicU64::new(0);
     let empty = What::frames_instead(move |id| {
@@ -84,7 +162,11 @@ async fn a_read_that_goes_on_for_ever_is_ended() {
 async fn always(ordeal: &Ordeal, when: When, what: What, told: &'static str) {
     ordeal.firm.sim.faults().push(Fault::new(when, what.clone()).always());
     let run = ordeal.firm.sync().await;
-    assert!(ordeal.firm.sim.faults().fired() < 2_000, "{what:?}: it was asked {} times", ordeal.firm.sim.faults().fired());
+    assert!(
+        ordeal.firm.sim.faults().fired() < 2_000,
+        "{what:?}: it was asked {} times",
+        ordeal.firm.sim.faults().fired()
+    );
     ordeal.judge(&format!("{what:?}"), &run, Ends::Failed(told), Sees::Nobody).await;
     ordeal.firm.sim.faults().clear();
     assert_eq!(ordeal.firm.sync().await.error, None, "{what:?}: the next run is well");
@@ -119,12 +201,27 @@ async fn silence_ends_the_run_when_the_time_for_an_answer_is_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_drips_is_read_to_its_end() {
     // From the middle of the last page on, each byte is a message of TLS of its own.
-    let drip = row("byte by byte", page(3).after_entries(20), What::Drip(Duration::ZERO), Ends::Well, Sees::TheLeaver);
+    let drip = row(
+        "byte by byte",
+        page(3).after_entries(20),
+        What::Drip(Duration::ZERO),
+        Ends::Well,
+        Sees::TheLeaver,
+    );
     Ordeal::new(|_| {}).await.suffer_one(drip).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_drips_too_slowly_is_left_when_the_run_is_over() {
-    let slowly = row("slowly", after(70), What::Drip(Duration::from_millis(50)), Ends::Failed("longer than 3s"), Sees::TheLeaver);
-    Ordeal::new(|c| c.settings.timeouts.run = Duration::from_secs(3)).await.suffer_one(slowly).await;
+    let slowly = row(
+        "slowly",
+        after(70),
+        What::Drip(Duration::from_millis(50)),
+        Ends::Failed("longer than 3s"),
+        Sees::TheLeaver,
+    );
+    Ordeal::new(|c| c.settings.timeouts.run = Duration::from_secs(3))
+        .await
+        .suffer_one(slowly)
+        .await;
 }

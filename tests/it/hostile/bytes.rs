@@ -10,16 +10,46 @@ fn poison() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     vec![
         ("20,000 levels", frames::nested(20_000), "nested deeper"),
         ("30 00", vec![0x30, 0x00], "no valid LDAP"),
-        ("an indefinite length", vec![0x30, 0x80, 0x02, 0x01, 0x01, 0x65, 0x00, 0x00, 0x00], "no valid LDAP"),
-        ("2 GiB announced", vec![0x30, 0x84, 0x7f, 0xff, 0xff, 0xff, 0x02, 0x01], "exceeds the limit"),
-        ("4 GiB announced", vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0x02, 0x01], "exceeds the limit"),
+        (
+            "an indefinite length",
+            vec![0x30, 0x80, 0x02, 0x01, 0x01, 0x65, 0x00, 0x00, 0x00],
+            "no valid LDAP",
+        ),
+        (
+            "2 GiB announced",
+            vec![0x30, 0x84, 0x7f, 0xff, 0xff, 0xff, 0x02, 0x01],
+            "exceeds the limit",
+        ),
+        (
+            "4 GiB announced",
+            vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0x02, 0x01],
+            "exceeds the limit",
+        ),
         ("a length of eight octets", vec![0x30, 0x88, 0, 0, 0, 0, 0, 0, 0, 5], "no valid LDAP"),
-        ("a child longer than its parent", vec![0x30, 0x08, 0x02, 0x01, 0x01, 0x65, 0x7f, 0x0a, 0x01, 0x00], "no valid LDAP"),
+        (
+            "a child longer than its parent",
+            vec![0x30, 0x08, 0x02, 0x01, 0x01, 0x65, 0x7f, 0x0a, 0x01, 0x00],
+            "no valid LDAP",
+        ),
         ("a web server", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "begins with the byte 0x30"),
-        ("a negative id", vec![0x30, 0x0c, 0x02, 0x01, 0xff, 0x65, 0x07, 0x0a, 0x01, 0x00, 0x04, 0x00, 0x04, 0x00], "no valid LDAP"),
+        (
+            "a negative id",
+            vec![
+                0x30, 0x0c, 0x02, 0x01, 0xff, 0x65, 0x07, 0x0a, 0x01, 0x00, 0x04, 0x00, 0x04, 0x00,
+            ],
+            "no valid LDAP",
+        ),
         ("an answer to nothing", frames::done(4_711, 0, ""), "answered message 4711"),
-        ("a result without a code", vec![0x30, 0x07, 0x02, 0x01, 0x01, 0x61, 0x02, 0x04, 0x00], "malformed BindResponse"),
-        ("something unsolicited", frames::extended(0, &Outcome::new(0, "by the way")), "Notice of Disconnection"),
+        (
+            "a result without a code",
+            vec![0x30, 0x07, 0x02, 0x01, 0x01, 0x61, 0x02, 0x04, 0x00],
+            "malformed BindResponse",
+        ),
+        (
+            "something unsolicited",
+            frames::extended(0, &Outcome::new(0, "by the way")),
+            "Notice of Disconnection",
+        ),
         ("an unsolicited search result", frames::done(0, 0, ""), "answered message 0"),
         ("a request", vec![0x30, 0x05, 0x02, 0x01, 0x01, 0x42, 0x00], "answered message 1"),
     ]
@@ -28,7 +58,9 @@ fn poison() -> Vec<(&'static str, Vec<u8>, &'static str)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_no_answer_end_the_connection_with_a_sentence_wherever_they_come() {
     let rows = poison().into_iter().flat_map(|(name, bytes, told)| {
-        let at = |place: &str, when: When, sees| row(format!("{name} {place}"), when, What::Raw(bytes.clone()), Ends::Failed(told), sees);
+        let at = |place: &str, when: When, sees| {
+            row(format!("{name} {place}"), when, What::Raw(bytes.clone()), Ends::Failed(told), sees)
+        };
         [
             at("before the answer to the bind", When::Bind, Sees::Nobody),
             at("at page 2", page(2), Sees::TheLeaver),
@@ -55,9 +87,27 @@ async fn an_answer_of_another_operation_is_no_answer() {
     let wrong = |tag: u8| What::frames_instead(move |id| frames::result(id, tag, &success()));
     let told = Ends::Failed("which asked for nothing of the kind");
     let mut rows = vec![
-        row("a search result for a bind", When::Bind, wrong(frames::SEARCH_DONE), told, Sees::Nobody),
-        row("an extended response for a bind", When::Bind, wrong(frames::EXTENDED_RESPONSE), told, Sees::Nobody),
-        row("an entry for a bind", When::Bind, What::frames_instead(|id| frames::entry(id, b"CN=a", &[])), told, Sees::Nobody),
+        row(
+            "a search result for a bind",
+            When::Bind,
+            wrong(frames::SEARCH_DONE),
+            told,
+            Sees::Nobody,
+        ),
+        row(
+            "an extended response for a bind",
+            When::Bind,
+            wrong(frames::EXTENDED_RESPONSE),
+            told,
+            Sees::Nobody,
+        ),
+        row(
+            "an entry for a bind",
+            When::Bind,
+            What::frames_instead(|id| frames::entry(id, b"CN=a", &[])),
+            told,
+            Sees::Nobody,
+        ),
         row(
             "two answers to a bind",
             When::Bind,
@@ -65,7 +115,13 @@ async fn an_answer_of_another_operation_is_no_answer() {
             told,
             Sees::Nobody,
         ),
-        row("two ends of one page", page(1), What::frames(|id| frames::done(id, 0, "")), Ends::Failed(""), Sees::TheLeaver),
+        row(
+            "two ends of one page",
+            page(1),
+            What::frames(|id| frames::done(id, 0, "")),
+            Ends::Failed(""),
+            Sees::TheLeaver,
+        ),
     ];
     // Modify, add, delete, rename, compare, and the extended response that ldap3 panics on.
     for tag in [frames::BIND_RESPONSE, 0x67, 0x69, 0x6b, 0x6d, 0x6f, frames::EXTENDED_RESPONSE] {
@@ -83,10 +139,22 @@ async fn references_are_never_followed_and_harm_nothing() {
     let rows = vec![
         row("before the entries", page(1), reference(elsewhere), Ends::Well, Sees::TheLeaver),
         row("among the entries", after(70), reference(elsewhere), Ends::Well, Sees::TheLeaver),
-        row("behind the entries", page(3).after_entries(20), reference(elsewhere), Ends::Well, Sees::TheLeaver),
+        row(
+            "behind the entries",
+            page(3).after_entries(20),
+            reference(elsewhere),
+            Ends::Well,
+            Sees::TheLeaver,
+        ),
         row("into a child domain", after(70), reference(child), Ends::Well, Sees::TheLeaver),
         row("that are no URL", after(70), reference("%%%"), Ends::Well, Sees::TheLeaver),
-        row("at the rootDSE", When::nth_search(1), reference(elsewhere), Ends::Well, Sees::TheLeaver),
+        row(
+            "at the rootDSE",
+            When::nth_search(1),
+            reference(elsewhere),
+            Ends::Well,
+            Sees::TheLeaver,
+        ),
         row(
             "that name nothing",
             after(70),
@@ -98,7 +166,13 @@ async fn references_are_never_followed_and_harm_nothing() {
     let ordeal = Ordeal::new(|_| {}).await;
     ordeal.suffer(rows).await;
     assert!(
-        ordeal.firm.sim.log().events.iter().all(|e| e.tls || matches!(e.event, adsim::Event::Connect)),
+        ordeal
+            .firm
+            .sim
+            .log()
+            .events
+            .iter()
+            .all(|e| e.tls || matches!(e.event, adsim::Event::Connect)),
         "nothing was asked without TLS"
     );
 }

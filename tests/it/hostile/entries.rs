@@ -31,27 +31,59 @@ async fn a_malformed_entry_costs_itself_and_nobody_else() {
     let (guid, at) = ordeal.colleague().await;
     let dn = ordeal.firm.sim.look(|ad| ad.dn(guid)).into_bytes();
     let bytes = |text: &str| text.as_bytes().to_vec();
-    let many = |n: usize| (0..n).map(|n| format!("smtp:{n}@example.com").into_bytes()).collect::<Vec<_>>();
+    let many =
+        |n: usize| (0..n).map(|n| format!("smtp:{n}@example.com").into_bytes()).collect::<Vec<_>>();
     let table: Vec<(&str, Vec<u8>, Attributes)> = vec![
         ("a DN that is not UTF-8", b"CN=\xff\xfe,DC=corp".to_vec(), good(guid)),
         ("an empty DN", Vec::new(), good(guid)),
-        ("mail that is not UTF-8", dn.clone(), with("mail", vec![b"\xc3(@example.com".to_vec()], guid)),
+        (
+            "mail that is not UTF-8",
+            dn.clone(),
+            with("mail", vec![b"\xc3(@example.com".to_vec()], guid),
+        ),
         ("no GUID", dn.clone(), without("objectGUID", guid)),
         ("a GUID of no bytes", dn.clone(), with("objectGUID", vec![vec![]], guid)),
         ("a GUID of 17 bytes", dn.clone(), with("objectGUID", vec![vec![1; 17]], guid)),
         ("a GUID attribute without values", dn.clone(), with("objectGUID", vec![], guid)),
         ("no userAccountControl", dn.clone(), without("userAccountControl", guid)),
-        ("a userAccountControl of no bytes", dn.clone(), with("userAccountControl", vec![vec![]], guid)),
-        ("a userAccountControl that is no number", dn.clone(), with("userAccountControl", vec![bytes("0x2")], guid)),
-        ("a userAccountControl beyond all numbers", dn.clone(), with("userAccountControl", vec![bytes("99999999999999999999")], guid)),
-        ("an expiry beyond all numbers", dn.clone(), with("accountExpires", vec![bytes("99999999999999999999")], guid)),
+        (
+            "a userAccountControl of no bytes",
+            dn.clone(),
+            with("userAccountControl", vec![vec![]], guid),
+        ),
+        (
+            "a userAccountControl that is no number",
+            dn.clone(),
+            with("userAccountControl", vec![bytes("0x2")], guid),
+        ),
+        (
+            "a userAccountControl beyond all numbers",
+            dn.clone(),
+            with("userAccountControl", vec![bytes("99999999999999999999")], guid),
+        ),
+        (
+            "an expiry beyond all numbers",
+            dn.clone(),
+            with("accountExpires", vec![bytes("99999999999999999999")], guid),
+        ),
         ("a negative expiry", dn.clone(), with("accountExpires", vec![bytes("-1")], guid)),
-        ("a primary group that is no number", dn.clone(), with("primaryGroupID", vec![bytes("")], guid)),
+        (
+            "a primary group that is no number",
+            dn.clone(),
+            with("primaryGroupID", vec![bytes("")], guid),
+        ),
         ("values of no bytes", dn.clone(), with("mail", vec![vec![], vec![]], guid)),
         (
             "mail twice",
             dn.clone(),
-            [good(guid), vec![("mail", vec![bytes("x@example.com")]), ("MAIL", vec![bytes("y@example.com")])]].concat(),
+            [
+                good(guid),
+                vec![
+                    ("mail", vec![bytes("x@example.com")]),
+                    ("MAIL", vec![bytes("y@example.com")]),
+                ],
+            ]
+            .concat(),
         ),
         ("GUIDs twice", dn.clone(), [good(guid), vec![("objectGUID", vec![vec![9; 16]])]].concat()),
         ("thousands of addresses", dn.clone(), with("proxyAddresses", many(5_000), guid)),
@@ -67,7 +99,8 @@ async fn a_malformed_entry_costs_itself_and_nobody_else() {
     }
     let hollow = |id: i64| vec![0x30, 0x05, 0x02, 0x01, id as u8, 0x64, 0x00];
     ordeal.suffer_one(replaced("an entry with nothing inside", at, What::frames(hollow))).await;
-    let numbers = |id: i64| vec![0x30, 0x0a, 0x02, 0x01, id as u8, 0x64, 0x05, 0x02, 0x01, 0x01, 0x30, 0x00];
+    let numbers =
+        |id: i64| vec![0x30, 0x0a, 0x02, 0x01, id as u8, 0x64, 0x05, 0x02, 0x01, 0x01, 0x30, 0x00];
     ordeal.suffer_one(replaced("an entry of numbers", at, What::frames(numbers))).await;
 }
 
@@ -82,21 +115,35 @@ async fn an_entry_that_cannot_be_used_keeps_no_leaver_active_and_gives_nobody_ba
     let shown = |control: &str, dn: Vec<u8>| {
         let attributes = with("userAccountControl", vec![control.as_bytes().to_vec()], guid);
         let row = replaced("", at, What::frames(move |id| frames::entry(id, &dn, &attributes)));
-        row.faults.into_iter().for_each(|(when, what)| firm.sim.faults().push(adsim::Fault::new(when, what)));
+        row.faults
+            .into_iter()
+            .for_each(|(when, what)| firm.sim.faults().push(adsim::Fault::new(when, what)));
     };
     for dn in broken {
         shown("514", dn.clone());
         let run = firm.sync().await;
         let user = firm.user(&who).await;
-        assert_eq!((user.causes.has(rosterd::model::Reason::Disabled), &user.profile), (true, &before.profile), "{run:?}");
+        assert_eq!(
+            (user.causes.has(rosterd::model::Reason::Disabled), &user.profile),
+            (true, &before.profile),
+            "{run:?}"
+        );
         assert_eq!(user.link, before.link, "where it stands is what was last read well");
         let quarantine = firm.engine.store.quarantine_of(user.id).await.unwrap();
         assert_eq!(quarantine, [rosterd::model::QuarantineReason::MalformedEntry]);
         shown("512", dn);
         firm.sync().await;
-        assert_eq!(firm.user(&who).await.status(), rosterd::model::Status::Suspended, "a broken entry refutes nothing");
+        assert_eq!(
+            firm.user(&who).await.status(),
+            rosterd::model::Status::Suspended,
+            "a broken entry refutes nothing"
+        );
         firm.sync().await;
-        assert_eq!(firm.user(&who).await.status(), rosterd::model::Status::Active, "a good one does");
+        assert_eq!(
+            firm.user(&who).await.status(),
+            rosterd::model::Status::Active,
+            "a good one does"
+        );
     }
 }
 

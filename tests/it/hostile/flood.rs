@@ -28,7 +28,11 @@ fn stranger(id: i64, number: u64, kib: usize) -> Vec<u8> {
         ("mail", vec![format!("stranger-{number}@example.com").into_bytes()]),
         ("displayName", vec![large(kib)]),
     ];
-    frames::entry(id, format!("CN=stranger {number},DC=corp,DC=example,DC=com").as_bytes(), &attributes)
+    frames::entry(
+        id,
+        format!("CN=stranger {number},DC=corp,DC=example,DC=com").as_bytes(),
+        &attributes,
+    )
 }
 
 /// Some frames, then the end of the search.
@@ -47,9 +51,16 @@ fn so_many(count: u64, make: impl Fn(i64, u64) -> Vec<u8> + Send + Sync + 'stati
 fn a_flood_of_whatever_kind_does_not_fill_the_daemons_memory() {
     let site = Site::running();
     let text = configuration(&site.sim, site.folder.path(), "", "page-size = 200");
-    site.write(&text.replace("connect = \"2s\", operation = \"5s\"", "connect = \"20s\", operation = \"3s\""));
+    site.write(
+        &text.replace(
+            "connect = \"2s\", operation = \"5s\"",
+            "connect = \"20s\", operation = \"3s\"",
+        ),
+    );
     site.done("reload");
-    until("the run after the reload is over", || (site.done("sync corp")["state"] == "succeeded").then_some(()));
+    until("the run after the reload is over", || {
+        (site.done("sync corp")["state"] == "succeeded").then_some(())
+    });
     let active = site.active();
     let url = Arc::new(format!("ldap://{}/", "x".repeat(200 << 10)));
     let intermediate = |id: i64, _| {
@@ -65,14 +76,44 @@ fn a_flood_of_whatever_kind_does_not_fill_the_daemons_memory() {
     };
     let groups = || When::search().containing("objectcategory=group").nth(1);
     let table: Vec<(&str, When, What, &str)> = vec![
-        ("entries without end", page(1), What::endless(|id, n| stranger(id, n, 1)), "more than 400 entries"),
-        ("large entries without end", page(1), What::endless(|id, n| stranger(id, n, 1_024)), "more than 400 entries"),
+        (
+            "entries without end",
+            page(1),
+            What::endless(|id, n| stranger(id, n, 1)),
+            "more than 400 entries",
+        ),
+        (
+            "large entries without end",
+            page(1),
+            What::endless(|id, n| stranger(id, n, 1_024)),
+            "more than 400 entries",
+        ),
         ("a page of large entries", page(1), so_many(200, |id, n| stranger(id, n, 1_024)), ""),
-        ("references without end", page(1), What::endless(move |id, _| frames::reference(id, &url)), "no answer"),
+        (
+            "references without end",
+            page(1),
+            What::endless(move |id, _| frames::reference(id, &url)),
+            "no answer",
+        ),
         ("intermediate answers without end", page(1), What::endless(intermediate), "no answer"),
-        ("groups without end", groups(), What::endless(|id, n| stranger(id, n, 300)), "more than 2000 entries"),
-        ("a page of large groups", groups(), so_many(600, |id, n| stranger(id, n, 300)), "too large"),
-        ("a base that is many", When::nth_search(1), What::endless(|id, n| stranger(id, n, 1_024)), "more than 2 entries"),
+        (
+            "groups without end",
+            groups(),
+            What::endless(|id, n| stranger(id, n, 300)),
+            "more than 2000 entries",
+        ),
+        (
+            "a page of large groups",
+            groups(),
+            so_many(600, |id, n| stranger(id, n, 300)),
+            "too large",
+        ),
+        (
+            "a base that is many",
+            When::nth_search(1),
+            What::endless(|id, n| stranger(id, n, 1_024)),
+            "more than 2 entries",
+        ),
     ];
     for (name, when, what, told) in table {
         let before = memory(&site, "VmRSS");

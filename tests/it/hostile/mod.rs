@@ -100,12 +100,24 @@ impl Ordeal {
             adapt(c);
         })
         .await;
-        let users: Vec<_> = firm.users().await.into_iter().filter_map(|u| u.link).map(|l| l.guid.to_string()).collect();
-        let leaver = firm.sim.look(|ad| ad.people().into_iter().find(|p| users.contains(&p.to_string()))).unwrap();
+        let users: Vec<_> = firm
+            .users()
+            .await
+            .into_iter()
+            .filter_map(|u| u.link)
+            .map(|l| l.guid.to_string())
+            .collect();
+        let leaver = firm
+            .sim
+            .look(|ad| ad.people().into_iter().find(|p| users.contains(&p.to_string())))
+            .unwrap();
         let active = firm.active().await;
         assert!(active > 80, "{active} active users");
         let timeouts = firm.engine.directory("corp").unwrap().config.settings.timeouts;
-        let patience = timeouts.connect + timeouts.operation * 2 + timeouts.run.min(timeouts.operation) + Duration::from_secs(10);
+        let patience = timeouts.connect
+            + timeouts.operation * 2
+            + timeouts.run.min(timeouts.operation)
+            + Duration::from_secs(10);
         Self { firm, leaver, active, patience }
     }
 
@@ -133,7 +145,10 @@ impl Ordeal {
         let begun = Instant::now();
         let run = self.firm.sync().await;
         let took = begun.elapsed();
-        assert!(sim.faults().fired() > 0 && (count > 1 || sim.faults().fired() == 1), "{name}: it has happened, {run:?}");
+        assert!(
+            sim.faults().fired() > 0 && (count > 1 || sim.faults().fired() == 1),
+            "{name}: it has happened, {run:?}"
+        );
         assert!(took < self.patience, "{name}: the run took {took:?}");
         self.judge(&name, &run, ends, sees).await;
 
@@ -146,7 +161,11 @@ impl Ordeal {
             self.firm.later(Duration::from_mins(11));
             honest = self.firm.sync().await;
         }
-        assert_eq!((honest.state, honest.error.as_deref()), (RunState::Succeeded, None), "{name}: the next run is well, {honest:?}");
+        assert_eq!(
+            (honest.state, honest.error.as_deref()),
+            (RunState::Succeeded, None),
+            "{name}: the next run is well, {honest:?}"
+        );
         assert_eq!(self.suspended().await, Vec::<String>::new(), "{name}: everybody is back");
         assert_eq!(self.firm.active().await, self.active, "{name}: and nobody new has come");
     }
@@ -159,34 +178,66 @@ impl Ordeal {
                 let error = run.error.as_deref().unwrap_or_default();
                 assert!(error.contains(told), "{name}: the error does not say \"{told}\": {error}");
             }
-            Ends::Well => assert_eq!((run.state, run.error.as_deref()), (RunState::Succeeded, None), "{name}: {run:?}"),
-            Ends::Somehow => assert!(matches!(run.state, RunState::Failed | RunState::Succeeded), "{name}: {run:?}"),
+            Ends::Well => assert_eq!(
+                (run.state, run.error.as_deref()),
+                (RunState::Succeeded, None),
+                "{name}: {run:?}"
+            ),
+            Ends::Somehow => assert!(
+                matches!(run.state, RunState::Failed | RunState::Succeeded),
+                "{name}: {run:?}"
+            ),
         }
         let suspended = self.suspended().await;
         let leaver = vec![self.leaver.to_string()];
         match sees {
-            Sees::TheLeaver => assert_eq!(suspended, leaver, "{name}: who was seen disabled, and nobody else, is suspended: {run:?}"),
-            Sees::Nobody => assert_eq!(suspended, Vec::<String>::new(), "{name}: nobody is suspended: {run:?}"),
-            Sees::Perhaps => assert!(suspended.is_empty() || suspended == leaver, "{name}: {suspended:?} are suspended: {run:?}"),
+            Sees::TheLeaver => assert_eq!(
+                suspended, leaver,
+                "{name}: who was seen disabled, and nobody else, is suspended: {run:?}"
+            ),
+            Sees::Nobody => {
+                assert_eq!(suspended, Vec::<String>::new(), "{name}: nobody is suspended: {run:?}")
+            }
+            Sees::Perhaps => assert!(
+                suspended.is_empty() || suspended == leaver,
+                "{name}: {suspended:?} are suspended: {run:?}"
+            ),
         }
         if let Some(held) = self.firm.engine.store.plans(false).await.unwrap().first() {
             let changes = self.firm.engine.store.plan_changes(held.id).await.unwrap();
-            panic!("{name}: nothing is proposed of what was not seen: {:#?} of {run:?}", changes.first());
+            panic!(
+                "{name}: nothing is proposed of what was not seen: {:#?} of {run:?}",
+                changes.first()
+            );
         }
     }
 
     /// The GUIDs of those who are suspended.
     async fn suspended(&self) -> Vec<String> {
         let users = self.firm.users().await;
-        users.iter().filter(|u| u.status() == Status::Suspended).filter_map(|u| Some(u.link.as_ref()?.guid.to_string())).collect()
+        users
+            .iter()
+            .filter(|u| u.status() == Status::Suspended)
+            .filter_map(|u| Some(u.link.as_ref()?.guid.to_string()))
+            .collect()
     }
 
     /// Some user who is not the leaver, read on page 1, with its place in the read.
     pub(crate) async fn colleague(&self) -> (uuid::Uuid, usize) {
-        let users: Vec<_> = self.firm.users().await.into_iter().filter_map(|u| u.link).map(|l| l.guid.to_string()).collect();
+        let users: Vec<_> = self
+            .firm
+            .users()
+            .await
+            .into_iter()
+            .filter_map(|u| u.link)
+            .map(|l| l.guid.to_string())
+            .collect();
         self.firm.sim.look(|ad| {
             let people = ad.people();
-            let at = people.iter().position(|p| *p != self.leaver && users.contains(&p.to_string())).unwrap();
+            let at = people
+                .iter()
+                .position(|p| *p != self.leaver && users.contains(&p.to_string()))
+                .unwrap();
             (people[at], at)
         })
     }

@@ -10,12 +10,42 @@ use crate::firm::Firm;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_cut_while_it_opens_is_a_failed_run() {
     let rows = vec![
-        row("at once", When::Connect, What::Cut, Ends::Failed("hung up during the TLS handshake"), Sees::Nobody),
+        row(
+            "at once",
+            When::Connect,
+            What::Cut,
+            Ends::Failed("hung up during the TLS handshake"),
+            Sees::Nobody,
+        ),
         row("at the bind", When::Bind, What::Cut, Ends::Failed("cut"), Sees::Nobody),
-        row("inside the answer to the bind", When::Bind, What::CutInsideFrame, Ends::Failed("cut"), Sees::Nobody),
-        row("with a notice at the bind", When::Bind, What::NoticeOfDisconnection, Ends::Failed("Notice of Disconnection"), Sees::Nobody),
-        row("unavailable at the bind", When::Bind, What::result(52, "down"), Ends::Failed("unavailable"), Sees::Nobody),
-        row("busy at the bind", When::Bind, What::result(51, "busy"), Ends::Failed("busy"), Sees::Nobody),
+        row(
+            "inside the answer to the bind",
+            When::Bind,
+            What::CutInsideFrame,
+            Ends::Failed("cut"),
+            Sees::Nobody,
+        ),
+        row(
+            "with a notice at the bind",
+            When::Bind,
+            What::NoticeOfDisconnection,
+            Ends::Failed("Notice of Disconnection"),
+            Sees::Nobody,
+        ),
+        row(
+            "unavailable at the bind",
+            When::Bind,
+            What::result(52, "down"),
+            Ends::Failed("unavailable"),
+            Sees::Nobody,
+        ),
+        row(
+            "busy at the bind",
+            When::Bind,
+            What::result(51, "busy"),
+            Ends::Failed("busy"),
+            Sees::Nobody,
+        ),
     ];
     Ordeal::new(|_| {}).await.suffer(rows).await;
 }
@@ -32,14 +62,39 @@ async fn starttls_that_is_refused_stripped_or_tampered_with_gets_no_password() {
         ("refused with 52", Some(What::RefuseStartTls), true, "refuses StartTLS (result 52)"),
         ("refused with 53", Some(What::result(53, "")), true, "refuses StartTLS (result 53)"),
         ("refused with 1", Some(What::result(1, "")), true, "refuses StartTLS (result 1)"),
-        ("something behind the answer", Some(What::PlaintextAfterStartTls(injected())), true, "in the clear"),
-        ("half a message behind the answer", Some(What::PlaintextAfterStartTls(vec![0x30])), true, "in the clear"),
+        (
+            "something behind the answer",
+            Some(What::PlaintextAfterStartTls(injected())),
+            true,
+            "in the clear",
+        ),
+        (
+            "half a message behind the answer",
+            Some(What::PlaintextAfterStartTls(vec![0x30])),
+            true,
+            "in the clear",
+        ),
         ("something before the answer", Some(What::Raw(injected())), true, "answered message 2"),
         ("success, and no TLS", Some(What::frames_instead(success)), true, "TLS"),
-        ("an answer to another", Some(What::frames_instead(move |id| success(id + 1))), true, "answered message 2"),
-        ("an answer of another kind", Some(What::frames_instead(|id| frames::done(id, 0, ""))), true, "answered message 1"),
+        (
+            "an answer to another",
+            Some(What::frames_instead(move |id| success(id + 1))),
+            true,
+            "answered message 2",
+        ),
+        (
+            "an answer of another kind",
+            Some(What::frames_instead(|id| frames::done(id, 0, ""))),
+            true,
+            "answered message 1",
+        ),
         ("a notice", Some(What::NoticeOfDisconnection), true, "Notice of Disconnection"),
-        ("no LDAP", Some(What::RawInstead(b"220 ready\r\n".to_vec())), true, "begins with the byte 0x30"),
+        (
+            "no LDAP",
+            Some(What::RawInstead(b"220 ready\r\n".to_vec())),
+            true,
+            "begins with the byte 0x30",
+        ),
         ("deep BER", Some(What::RawInstead(frames::nested(20_000))), true, "nested deeper"),
         ("cut", Some(What::Cut), true, "cut"),
         ("silence", Some(What::Stall), true, "no answer to StartTLS"),
@@ -70,11 +125,14 @@ async fn starttls_that_is_refused_stripped_or_tampered_with_gets_no_password() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_cannot_prove_who_it_is_gets_no_password() {
     let ordeal = Ordeal::new(|_| {}).await;
-    for certificate in [Certificate::Expired, Certificate::WrongName, Certificate::UnknownAuthority] {
+    for certificate in [Certificate::Expired, Certificate::WrongName, Certificate::UnknownAuthority]
+    {
         ordeal.firm.sim.set_certificate(certificate).unwrap();
         ordeal.firm.sim.clear_log();
         let run = ordeal.firm.sync().await;
-        ordeal.judge(&format!("{certificate:?}"), &run, Ends::Failed("the certificate"), Sees::Nobody).await;
+        ordeal
+            .judge(&format!("{certificate:?}"), &run, Ends::Failed("the certificate"), Sees::Nobody)
+            .await;
         assert!(ordeal.firm.sim.log().binds().is_empty(), "{certificate:?}");
     }
     ordeal.firm.sim.set_certificate(Certificate::Valid).unwrap();

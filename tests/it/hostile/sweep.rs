@@ -9,15 +9,37 @@ async fn a_run_may_break_at_any_of_its_searches() {
     let ordeal = Ordeal::new(|_| {}).await;
     ordeal.firm.sim.clear_log();
     ordeal.firm.sync().await;
-    let searches: Vec<String> = ordeal.firm.sim.log().searches().iter().map(|s| format!("{} in {}", s.filter, s.base)).collect();
+    let searches: Vec<String> = ordeal
+        .firm
+        .sim
+        .log()
+        .searches()
+        .iter()
+        .map(|s| format!("{} in {}", s.filter, s.base))
+        .collect();
     assert!(searches.len() > 10, "{searches:?}");
     for (nth, search) in (1..).zip(searches) {
         let at = || When::nth_search(nth);
-        let mut faults =
-            vec![(What::Cut, Ends::Somehow), (What::result(53, "unwilling"), Ends::Somehow), (What::EmptySuccess, Ends::Somehow)];
-        faults.push(if nth % 2 == 0 { (What::CutInsideFrame, Ends::Somehow) } else { (What::Raw(vec![0x30, 0]), Ends::Somehow) });
+        let mut faults = vec![
+            (What::Cut, Ends::Somehow),
+            (What::result(53, "unwilling"), Ends::Somehow),
+            (What::EmptySuccess, Ends::Somehow),
+        ];
+        faults.push(if nth % 2 == 0 {
+            (What::CutInsideFrame, Ends::Somehow)
+        } else {
+            (What::Raw(vec![0x30, 0]), Ends::Somehow)
+        });
         for (what, ends) in faults {
-            ordeal.suffer_one(row(format!("{what:?} at search {nth}, {search}"), at(), what, ends, Sees::Perhaps)).await;
+            ordeal
+                .suffer_one(row(
+                    format!("{what:?} at search {nth}, {search}"),
+                    at(),
+                    what,
+                    ends,
+                    Sees::Perhaps,
+                ))
+                .await;
         }
     }
 }

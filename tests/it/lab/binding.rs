@@ -37,7 +37,8 @@ async fn starttls_carries_a_whole_run_and_plain_ldap_never_a_password() {
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_another_authority_or_for_another_name_is_refused() {
-    let other = rcgen::generate_simple_self_signed(["another.example".to_owned()]).expect("a certificate");
+    let other =
+        rcgen::generate_simple_self_signed(["another.example".to_owned()]).expect("a certificate");
     for starttls in [false, true] {
         let refused = error(|c| {
             let file = c.settings.password_file.with_file_name("other-ca.pem");
@@ -48,7 +49,11 @@ async fn a_certificate_of_another_authority_or_for_another_name_is_refused() {
             }
         })
         .await;
-        assert!(refused.contains("was issued by CN=Lab CA") && refused.contains("put the certificate of the CA"), "{refused}");
+        assert!(
+            refused.contains("was issued by CN=Lab CA")
+                && refused.contains("put the certificate of the CA"),
+            "{refused}"
+        );
     }
     let lab = Lab::start();
     let mut impostor = impostor(&lab);
@@ -57,7 +62,10 @@ async fn a_certificate_of_another_authority_or_for_another_name_is_refused() {
         c.settings.servers = vec![ServerUrl::parse(&impostor.url).expect("a URL")];
     })
     .await;
-    assert!(refused.contains("the certificate is for impostor.example, and not for 127.0.0.1"), "{refused}");
+    assert!(
+        refused.contains("the certificate is for impostor.example, and not for 127.0.0.1"),
+        "{refused}"
+    );
     impostor.process.kill().expect("a process");
     impostor.process.wait().expect("its end");
 }
@@ -73,7 +81,17 @@ fn impostor(lab: &Lab) -> Impostor {
     let [key, certificate] = ["impostor.key", "impostor.pem"].map(|name| lab.folder().join(name));
     let (ca, ca_key) = (lab.fact("LAB_CA_FILE"), lab.fact("LAB_CA_KEY_FILE"));
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=impostor"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-subj",
+            "/CN=impostor",
+        ])
         .args([
             "-addext",
             "subjectAltName=DNS:impostor.example",
@@ -103,7 +121,10 @@ fn impostor(lab: &Lab) -> Impostor {
         .spawn()
         .expect("openssl");
     let mut told = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-    let port = told.by_ref().map_while(Result::ok).find_map(|line| Some(line.strip_prefix("ACCEPT ")?.rsplit_once(':')?.1.to_owned()));
+    let port = told
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| Some(line.strip_prefix("ACCEPT ")?.rsplit_once(':')?.1.to_owned()));
     Impostor { process, _told: told, url: format!("ldaps://127.0.0.1:{}", port.expect("a port")) }
 }
 
@@ -118,10 +139,16 @@ async fn a_wrong_password_is_told_and_not_tried_again_until_it_changes() {
         let run = branch.sync().await;
         assert!(run.error.as_deref().is_some_and(|e| e.contains("52e")), "{run:?}");
         let check = branch.engine.check_directory("corp").await.expect("a check");
-        assert!(check.steps.iter().any(|s| s.name == "bind" && s.finding.contains("52e")), "{check:?}");
+        assert!(
+            check.steps.iter().any(|s| s.name == "bind" && s.finding.contains("52e")),
+            "{check:?}"
+        );
     }
     let found = branch.lab.samba("search", &["(sAMAccountName=svc-rosterd)", "badPwdCount"]);
-    assert!(found.contains("badPwdCount: 1\n"), "one attempt, so that nobody locks the account: {found}");
+    assert!(
+        found.contains("badPwdCount: 1\n"),
+        "one attempt, so that nobody locks the account: {found}"
+    );
     std::fs::write(&file, right).expect("a file");
     branch.quiet("the password is right again").await;
 }
@@ -134,7 +161,10 @@ fn a_disabled_service_account_is_told_by_that_name_and_tried_again_when_an_opera
     let account = office.lab.fact("LAB_BIND_DN").to_owned();
     office.lab.disable(&account);
     let (code, run) = office.ctl("sync corp");
-    assert!(code == 1 && run["error"].as_str().is_some_and(|e| e.contains("disabled (533)")), "{code} {run:#}");
+    assert!(
+        code == 1 && run["error"].as_str().is_some_and(|e| e.contains("disabled (533)")),
+        "{code} {run:#}"
+    );
     office.lab.enable(&account);
     let (code, run) = office.ctl("sync corp");
     assert!(
@@ -154,10 +184,15 @@ fn a_disabled_service_account_is_told_by_that_name_and_tried_again_when_an_opera
 async fn domain_controllers_are_found_through_dns() {
     let lab = Lab::start();
     let dns: std::net::SocketAddr = lab.fact("LAB_DNS_SERVER").parse().expect("an address");
-    let rosterd::dns::Answer::Records(found) = rosterd::dns::Resolver::At(dns).ldap_servers(lab.fact("LAB_REALM"), None).await else {
+    let rosterd::dns::Answer::Records(found) =
+        rosterd::dns::Resolver::At(dns).ldap_servers(lab.fact("LAB_REALM"), None).await
+    else {
         panic!("no answer");
     };
-    assert_eq!(found.iter().map(|s| s.target.as_str()).collect::<Vec<_>>(), [lab.fact("LAB_SERVER_NAME")]);
+    assert_eq!(
+        found.iter().map(|s| s.target.as_str()).collect::<Vec<_>>(),
+        [lab.fact("LAB_SERVER_NAME")]
+    );
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -166,7 +201,10 @@ async fn the_first_server_that_serves_is_used_and_a_crash_is_got_over() {
     let gone = Lab::start();
     let nowhere = gone.fact("LAB_URL").to_owned();
     drop(gone);
-    let branch = Branch::running(|c| c.settings.servers.insert(0, ServerUrl::parse(&nowhere).expect("a URL"))).await;
+    let branch = Branch::running(|c| {
+        c.settings.servers.insert(0, ServerUrl::parse(&nowhere).expect("a URL"))
+    })
+    .await;
     branch.lab.samba("crash", &[]);
     let run = branch.sync().await;
     assert_eq!((run.state, run.counts.total()), (RunState::Failed, 0), "{run:?}");

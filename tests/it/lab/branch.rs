@@ -8,7 +8,9 @@ use std::time::Duration;
 use rosterd::clock::Clock;
 use rosterd::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts};
 use rosterd::engine::{Cron, DirectoryConfig, Engine, Mode, Request, Rules};
-use rosterd::model::{DirectoryName, Domain, Handle, Reason, RunState, Status, Tier, Trigger, User};
+use rosterd::model::{
+    DirectoryName, Domain, Handle, Reason, RunState, Status, Tier, Trigger, User,
+};
 use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
 use rosterd::store::{Run, Store, UserFilter};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +43,11 @@ pub(crate) fn config(lab: &Lab) -> DirectoryConfig {
             password_file: PathBuf::from(lab.fact("LAB_PASSWORD_FILE")),
             bases: vec![DOMAIN.to_owned()],
             filter: None,
-            timeouts: Timeouts { connect: Duration::from_secs(2), operation: Duration::from_secs(5), run: Duration::from_mins(1) },
+            timeouts: Timeouts {
+                connect: Duration::from_secs(2),
+                operation: Duration::from_secs(5),
+                run: Duration::from_mins(1),
+            },
             // Several pages, even of so few.
             page_size: 20,
             groups: vec![group(Tier::Pro, "Roster Pro"), group(Tier::Basic, "Roster Basic")],
@@ -49,7 +55,11 @@ pub(crate) fn config(lab: &Lab) -> DirectoryConfig {
             attributes: AttributeNames::default(),
         },
         discover: None,
-        tiers: TierRules { grouped: true, without_group: WithoutGroup::Suspend, default_tier: Tier::Pro },
+        tiers: TierRules {
+            grouped: true,
+            without_group: WithoutGroup::Suspend,
+            default_tier: Tier::Pro,
+        },
         exclude: Vec::new(),
         protect: Vec::new(),
         limits: Limits { grace_period: Duration::ZERO, ..Limits::default() },
@@ -67,9 +77,19 @@ impl Branch {
         let lab = Lab::start();
         let mut config = config(&lab);
         adapt(&mut config);
-        let store = Arc::new(Store::open(&format!("sqlite://{}", lab.folder().join("rosterd.db").display())).await.expect("a store"));
+        let store = Arc::new(
+            Store::open(&format!("sqlite://{}", lab.folder().join("rosterd.db").display()))
+                .await
+                .expect("a store"),
+        );
         let trusted = BTreeSet::from([Domain::parse("example.com").expect("a domain")]);
-        let engine = Engine::new(store, Clock::system(), vec![config], Rules { trusted, ..Rules::default() }, CancellationToken::new());
+        let engine = Engine::new(
+            store,
+            Clock::system(),
+            vec![config],
+            Rules { trusted, ..Rules::default() },
+            CancellationToken::new(),
+        );
         engine.create_account("acme", "Acme", &alice()).await.expect("an account");
         engine.claim("acme", "example.com", &alice()).await.expect("a claim");
         Self { lab, engine: Arc::new(engine) }
@@ -79,24 +99,39 @@ impl Branch {
     pub(crate) async fn running(adapt: impl FnOnce(&mut DirectoryConfig)) -> Self {
         let branch = Self::of(adapt).await;
         let run = branch.sync().await;
-        assert_eq!((run.state, run.counts.create, run.error.as_deref()), (RunState::Succeeded, EVERYBODY as u64, None), "{run:?}");
+        assert_eq!(
+            (run.state, run.counts.create, run.error.as_deref()),
+            (RunState::Succeeded, EVERYBODY as u64, None),
+            "{run:?}"
+        );
         branch
     }
 
     /// A full run.
     pub(crate) async fn sync(&self) -> Run {
         let directory = self.engine.directory("corp").expect("corp").clone();
-        self.engine.run(&directory, Request::full(Trigger::Manual, Some(alice()))).await.expect("a run")
+        self.engine
+            .run(&directory, Request::full(Trigger::Manual, Some(alice())))
+            .await
+            .expect("a run")
     }
 
     /// A run that finds nothing to do.
     pub(crate) async fn quiet(&self, why: &str) {
         let run = self.sync().await;
-        assert_eq!((run.state, run.counts.total(), run.held, run.error.as_deref()), (RunState::Succeeded, 0, 0, None), "{why}: {run:?}");
+        assert_eq!(
+            (run.state, run.counts.total(), run.held, run.error.as_deref()),
+            (RunState::Succeeded, 0, 0, None),
+            "{why}: {run:?}"
+        );
     }
 
     pub(crate) async fn users(&self) -> Vec<User> {
-        self.engine.store.users(&UserFilter { limit: Some(1_000), ..UserFilter::default() }).await.expect("users")
+        self.engine
+            .store
+            .users(&UserFilter { limit: Some(1_000), ..UserFilter::default() })
+            .await
+            .expect("users")
     }
 
     pub(crate) async fn active(&self) -> usize {

@@ -43,7 +43,10 @@ impl Drop for Machine {
 
 impl Machine {
     fn start() -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "this test becomes other users: run tests/run as root");
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this test becomes other users: run tests/run as root"
+        );
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -60,7 +63,13 @@ impl Machine {
         fs::create_dir(at("run")).unwrap();
         let log = fs::File::create(at("log")).unwrap();
         let mut daemon = Self::with_own_users(folder.path(), env!("CARGO_BIN_EXE_rosterd"));
-        let daemon = daemon.arg("--config").arg(at("rosterd.toml")).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let daemon = daemon
+            .arg("--config")
+            .arg(at("rosterd.toml"))
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         let machine = Self { folder, daemon };
         until("rosterd answers", || (machine.code("", "status") == 0).then_some(()));
         machine
@@ -70,18 +79,32 @@ impl Machine {
     fn with_own_users(folder: &Path, program: &str) -> Command {
         let mut command = Command::new("unshare");
         let script = r#"mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/group" /etc/group && exec "$@""#;
-        command.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(folder).arg(program).stdin(Stdio::null());
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-c", script])
+            .arg(folder)
+            .arg(program)
+            .stdin(Stdio::null());
         command
     }
 
     /// Types a command as somebody: `who` are setpriv's words for it, root without any.
     fn types(&self, who: &str, command: &str) -> Output {
         let rosterctl = self.folder.path().join("rosterctl").display().to_string();
-        let mut words: Vec<&str> = if who.is_empty() { Vec::new() } else { ["setpriv"].into_iter().chain(who.split(' ')).collect() };
+        let mut words: Vec<&str> = if who.is_empty() {
+            Vec::new()
+        } else {
+            ["setpriv"].into_iter().chain(who.split(' ')).collect()
+        };
         words.extend([&rosterctl, "--socket"]);
         let socket = self.folder.path().join("run/control.sock");
         let mut typed = Self::with_own_users(self.folder.path(), words[0]);
-        typed.args(&words[1..]).arg(socket).args(command.split(' ')).env_remove("ROSTERD_SOCKET").output().unwrap()
+        typed
+            .args(&words[1..])
+            .arg(socket)
+            .args(command.split(' '))
+            .env_remove("ROSTERD_SOCKET")
+            .output()
+            .unwrap()
     }
 
     fn code(&self, who: &str, command: &str) -> i32 {
@@ -117,36 +140,78 @@ fn what_a_caller_may_do_follows_from_all_groups_of_its_user_and_from_nothing_els
     .into_iter()
     .enumerate()
     {
-        assert_eq!((machine.code(who, "status"), machine.code(who, &create(n))), (looks, changes), "setpriv {who}");
+        assert_eq!(
+            (machine.code(who, "status"), machine.code(who, &create(n))),
+            (looks, changes),
+            "setpriv {who}"
+        );
     }
-    let said = |who: &str, command: &str| String::from_utf8(machine.types(who, command).stderr).unwrap();
-    assert_eq!(said(BEN, "status"), "error: not allowed: ben (uid 61002) may not look: it has to be in the group lookers or admins\n");
-    assert_eq!(said(CARLA, "reload"), "error: not allowed: carla (uid 61003) may not change anything: it has to be in the group admins\n");
+    let said =
+        |who: &str, command: &str| String::from_utf8(machine.types(who, command).stderr).unwrap();
+    assert_eq!(
+        said(BEN, "status"),
+        "error: not allowed: ben (uid 61002) may not look: it has to be in the group lookers or admins\n"
+    );
+    assert_eq!(
+        said(CARLA, "reload"),
+        "error: not allowed: carla (uid 61003) may not change anything: it has to be in the group admins\n"
+    );
     assert_eq!(
         said(NAMELESS, "status"),
         "error: not allowed: uid:61999 (uid 61999) may not look: it has to be in the group lookers or admins\n"
     );
-    for command in ["status", "sync", "plan corp", "user list", "event list", "backup /nowhere/x", "user suspend x --yes"] {
+    for command in [
+        "status",
+        "sync",
+        "plan corp",
+        "user list",
+        "event list",
+        "backup /nowhere/x",
+        "user suspend x --yes",
+    ] {
         let code = machine.code(DORA, command);
-        assert!(code == 5 || command.starts_with("backup") && code == 1, "who may only ask for sign-ins may not {command}: {code}");
+        assert!(
+            code == 5 || command.starts_with("backup") && code == 1,
+            "who may only ask for sign-ins may not {command}: {code}"
+        );
     }
     let sign_in = "sign-in nobody@example.com --external";
     for (who, code) in [("", 1), (DORA, 1), (CARLA, 5), (ANNA, 5), (BEN, 5), (NAMELESS, 5)] {
-        assert_eq!(machine.code(who, sign_in), code, "setpriv {who}: an answer that is no yes is 1, no answer 5");
+        assert_eq!(
+            machine.code(who, sign_in),
+            code,
+            "setpriv {who}: an answer that is no yes is 1, no answer 5"
+        );
     }
 
     let events = machine.types(ANNA, "--json event list --type account.created");
     let events: serde_json::Value = serde_json::from_slice(&events.stdout).unwrap();
-    let actors: Vec<_> = events["events"].as_array().unwrap().iter().map(|e| e["data"]["actor"].as_str().unwrap()).collect();
+    let actors: Vec<_> = events["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["data"]["actor"].as_str().unwrap())
+        .collect();
     assert_eq!(actors, ["root", "anna", "uid:61999"]);
 
     // A membership that is given, or taken, while the daemon runs counts within moments.
-    fs::write(machine.folder.path().join("group"), GROUPS.replace("61101:", "61101:ben").replace("carla", "")).unwrap();
-    until("ben is an operator", || (machine.code(BEN, "account create bens --name Ben") == 0).then_some(()));
+    fs::write(
+        machine.folder.path().join("group"),
+        GROUPS.replace("61101:", "61101:ben").replace("carla", ""),
+    )
+    .unwrap();
+    until("ben is an operator", || {
+        (machine.code(BEN, "account create bens --name Ben") == 0).then_some(())
+    });
     until("carla is no viewer", || (machine.code(CARLA, "status") == 5).then_some(()));
 
     // What the modes of the file system do not let through is no missing daemon.
-    fs::set_permissions(machine.folder.path().join("run"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(machine.folder.path().join("run"), fs::Permissions::from_mode(0o700))
+        .unwrap();
     assert_eq!(machine.code(ANNA, "status"), 5);
-    assert!(said(ANNA, "status").starts_with("error: not allowed: this user may not connect to "), "{}", said(ANNA, "status"));
+    assert!(
+        said(ANNA, "status").starts_with("error: not allowed: this user may not connect to "),
+        "{}",
+        said(ANNA, "status")
+    );
 }

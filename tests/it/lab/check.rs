@@ -29,31 +29,65 @@ async fn a_check_finds_a_domain_well_and_names_the_step_that_is_not() {
     filtered(&mut well, "(!(employeeType=robot))");
     let found = check(&well).await;
     assert!(found.is_well(), "{found:#?}");
-    for step in ["dns", "tcp", "tls", "bind", "identity", "clock", "base", "paging", "filter", "attributes", "groups"] {
-        assert!(found.steps.iter().any(|s| s.name == step && s.outcome == StepOutcome::Ok), "{step}: {found:#?}");
+    for step in [
+        "dns",
+        "tcp",
+        "tls",
+        "bind",
+        "identity",
+        "clock",
+        "base",
+        "paging",
+        "filter",
+        "attributes",
+        "groups",
+    ] {
+        assert!(
+            found.steps.iter().any(|s| s.name == step && s.outcome == StepOutcome::Ok),
+            "{step}: {found:#?}"
+        );
     }
     let table: [Mistake; 6] = [
         ("base", "OU=Nowhere,DC=corp,DC=example,DC=com was not found", |c| {
             c.settings.bases = vec!["OU=Nowhere,DC=corp,DC=example,DC=com".to_owned()];
         }),
-        ("base", "is outside the domain DC=corp,DC=example,DC=com", |c| c.settings.bases = vec!["DC=other,DC=org".to_owned()]),
+        ("base", "is outside the domain DC=corp,DC=example,DC=com", |c| {
+            c.settings.bases = vec!["DC=other,DC=org".to_owned()]
+        }),
         ("base", "finds none of them", |c| filtered(c, "(employeeType=nobody)")),
         ("filter", "AD has no attribute employeType", |c| filtered(c, "(!(employeType=robot))")),
-        ("attributes", "AD has no attribute emailAddress", |c| c.settings.attributes.email = "emailAddress".to_owned()),
-        ("groups", "there is no group \"Rooster Pro\"", |c| c.settings.groups = vec![(Tier::Pro, GroupName::parse("Rooster Pro"))]),
+        ("attributes", "AD has no attribute emailAddress", |c| {
+            c.settings.attributes.email = "emailAddress".to_owned()
+        }),
+        ("groups", "there is no group \"Rooster Pro\"", |c| {
+            c.settings.groups = vec![(Tier::Pro, GroupName::parse("Rooster Pro"))]
+        }),
     ];
     for (step, finding, break_it) in table {
         let mut config = well.clone();
         break_it(&mut config);
         let found = check(&config).await;
-        let failed = found.steps.iter().find(|s| s.outcome == StepOutcome::Failed).unwrap_or_else(|| panic!("{step}: {found:#?}"));
-        assert!(failed.name == step && failed.finding.contains(finding) && failed.remedy.is_some(), "{step}: {failed:?}");
+        let failed = found
+            .steps
+            .iter()
+            .find(|s| s.outcome == StepOutcome::Failed)
+            .unwrap_or_else(|| panic!("{step}: {found:#?}"));
+        assert!(
+            failed.name == step && failed.finding.contains(finding) && failed.remedy.is_some(),
+            "{step}: {failed:?}"
+        );
     }
     // The grant that lets deletions be seen is printed where none is, and makes them be seen.
-    let deletions = |found: &Examination| found.steps.iter().find(|s| s.name == "deleted objects").cloned().expect("a step");
+    let deletions = |found: &Examination| {
+        found.steps.iter().find(|s| s.name == "deleted objects").cloned().expect("a step")
+    };
     lab.delete(&staff("Engineering", "Alan Turing"));
     let blind = deletions(&check(&well).await);
-    assert!(blind.outcome == StepOutcome::Warning && blind.remedy.is_some_and(|r| r.contains("LCRP")), "{:?}", blind.finding);
+    assert!(
+        blind.outcome == StepOutcome::Warning && blind.remedy.is_some_and(|r| r.contains("LCRP")),
+        "{:?}",
+        blind.finding
+    );
     lab.samba("grant-tombstones", &[]);
     assert_eq!(deletions(&check(&well).await).outcome, StepOutcome::Ok);
 }
@@ -68,7 +102,14 @@ async fn a_filter_on_an_attribute_that_ad_does_not_have_suspends_nobody_but_who_
     branch.engine.reconfigure(vec![config], was.rules.clone());
     branch.lab.disable(&staff("Engineering", "Alan Turing"));
     let run = branch.sync().await;
-    assert_eq!((run.state, run.counts.suspend, run.counts.total()), (RunState::Failed, 1, 1), "{run:?}");
+    assert_eq!(
+        (run.state, run.counts.suspend, run.counts.total()),
+        (RunState::Failed, 1, 1),
+        "{run:?}"
+    );
     assert!(run.error.as_deref().is_some_and(|e| e.contains("employeType")), "{run:?}");
-    assert_eq!((branch.reason("alan.turing@example.com").await, branch.active().await), (Some(Reason::Disabled), EVERYBODY - 1));
+    assert_eq!(
+        (branch.reason("alan.turing@example.com").await, branch.active().await),
+        (Some(Reason::Disabled), EVERYBODY - 1)
+    );
 }

@@ -31,7 +31,11 @@ fn a_day_in_the_life_of_a_company() {
     // One joined; nobody was ever taken away.
     let users = office.users();
     assert_eq!(users.len(), expected + 1);
-    assert_eq!(office.events("user.created").len(), expected + 1, "one event for each user that came to be");
+    assert_eq!(
+        office.events("user.created").len(),
+        expected + 1,
+        "one event for each user that came to be"
+    );
     assert!(office.stop().success(), "SIGTERM ends it well");
     office.verify_events();
     office.start();
@@ -49,11 +53,17 @@ fn begin(office: &Office) {
     let domain = office.done("domain claim acme example.com");
     assert_eq!(domain["state"], "verified", "the configuration vouches for it");
     let plan = office.done("plan corp");
-    assert_eq!((&plan["id"], plan["changes"].as_array().map(Vec::len)), (&Value::Null, Some(EVERYBODY)));
+    assert_eq!(
+        (&plan["id"], plan["changes"].as_array().map(Vec::len)),
+        (&Value::Null, Some(EVERYBODY))
+    );
     assert!(office.users().is_empty(), "a plan changes nothing");
     assert_eq!(made(&office.sync()), json!({"create": EVERYBODY}));
     let acme = office.done("account show acme");
-    assert_eq!((&acme["kind"], &acme["users"]["active"]), (&json!("enterprise"), &json!(EVERYBODY)));
+    assert_eq!(
+        (&acme["kind"], &acme["users"]["active"]),
+        (&json!("enterprise"), &json!(EVERYBODY))
+    );
     assert_eq!(office.status()["state"], "ok");
 }
 
@@ -61,19 +71,36 @@ fn claim(office: &Office) {
     office.done("account create rival --name Rival");
     let (code, problem) = office.ctl("domain claim rival example.com");
     assert_eq!(code, 1, "{problem}");
-    assert!(!problem.to_string().contains("acme"), "a refusal does not tell who holds the domain: {problem}");
+    assert!(
+        !problem.to_string().contains("acme"),
+        "a refusal does not tell who holds the domain: {problem}"
+    );
     let pending = office.done("domain claim acme example.org");
     assert_eq!(pending["state"], "pending");
     let record = |field: &str| pending["record"][field].as_str().expect("a record").to_owned();
     let looked = office.ctl("domain verify example.org").1;
     assert_ne!(looked["state"], "verified", "nothing is published yet: {looked}");
-    office.lab.samba("dns-txt", &["_rosterd-challenge.example.org", "rosterd-domain-verification=guessed", "add"]);
-    assert_ne!(office.ctl("domain verify example.org").1["state"], "verified", "another token proves nothing");
+    office.lab.samba(
+        "dns-txt",
+        &["_rosterd-challenge.example.org", "rosterd-domain-verification=guessed", "add"],
+    );
+    assert_ne!(
+        office.ctl("domain verify example.org").1["state"],
+        "verified",
+        "another token proves nothing"
+    );
     office.lab.samba("dns-txt", &[&record("name"), &record("value"), "add"]);
     assert_eq!(office.done("domain verify example.org")["state"], "verified");
-    assert_eq!(made(&office.sync()), json!({"create": 1, "update": 1}), "Jürgen comes in, and Ada gets her other address");
+    assert_eq!(
+        made(&office.sync()),
+        json!({"create": 1, "update": 1}),
+        "Jürgen comes in, and Ada gets her other address"
+    );
     let juergen = office.user("juergen.gross@example.org");
-    assert_eq!((&juergen["display_name"], &juergen["tier"]), (&json!("Jürgen Groß"), &json!("basic")));
+    assert_eq!(
+        (&juergen["display_name"], &juergen["tier"]),
+        (&json!("Jürgen Groß"), &json!("basic"))
+    );
     assert_eq!(office.user("countess@example.org")["surname"], "Lovelace");
 }
 
@@ -87,13 +114,25 @@ fn marry(office: &Office) {
     let before = office.user("fatima.khan@example.com");
     let fatima = staff("Sales", "Fatima Khan");
     office.lab.rename(&fatima, "CN=Fatima Garcia");
-    let changes =
-        [("sn", "Garcia"), ("displayName", "Fatima Garcia"), ("mail", "fatima.garcia@example.com"), ("sAMAccountName", "fatima.garcia")];
+    let changes = [
+        ("sn", "Garcia"),
+        ("displayName", "Fatima Garcia"),
+        ("mail", "fatima.garcia@example.com"),
+        ("sAMAccountName", "fatima.garcia"),
+    ];
     office.lab.set(&staff("Sales", "Fatima Garcia"), &changes);
     let changes = made(&office.sync());
-    assert_eq!(changes.as_object().map(|c| c.keys().cloned().collect::<Vec<_>>()), Some(vec!["update".to_owned()]), "{changes}");
+    assert_eq!(
+        changes.as_object().map(|c| c.keys().cloned().collect::<Vec<_>>()),
+        Some(vec!["update".to_owned()]),
+        "{changes}"
+    );
     let after = office.user("fatima.garcia@example.com");
-    assert_eq!((&after["id"], &after["surname"]), (&before["id"], &json!("Garcia")), "the same person");
+    assert_eq!(
+        (&after["id"], &after["surname"]),
+        (&before["id"], &json!("Garcia")),
+        "the same person"
+    );
     assert_eq!(after["directory"]["object_guid"], before["directory"]["object_guid"]);
     assert_eq!(after["directory"]["dn"], staff("Sales", "Fatima Garcia"));
 }
@@ -101,10 +140,16 @@ fn marry(office: &Office) {
 fn swap(office: &Office) {
     let (lena, marco) = ("lena.fischer@example.com", "marco.rossi@example.com");
     let before = [office.user(lena)["id"].clone(), office.user(marco)["id"].clone()];
-    office.lab.set(&staff("Operations", "Lena Fischer"), &[("mail", marco), ("proxyAddresses", "")]);
+    office
+        .lab
+        .set(&staff("Operations", "Lena Fischer"), &[("mail", marco), ("proxyAddresses", "")]);
     office.lab.set(&staff("Operations", "Marco Rossi"), &[("mail", lena), ("proxyAddresses", "")]);
     office.sync();
-    assert_eq!([office.user(marco)["id"].clone(), office.user(lena)["id"].clone()], before, "each has the other's address");
+    assert_eq!(
+        [office.user(marco)["id"].clone(), office.user(lena)["id"].clone()],
+        before,
+        "each has the other's address"
+    );
 }
 
 fn leave(office: &Office) {
@@ -114,13 +159,26 @@ fn leave(office: &Office) {
     office.lab.disable(&diego);
     assert_eq!(made(&office.sync()), json!({"suspend": 1}));
     let gone = office.user(who);
-    assert_eq!((&gone["status"], &gone["suspension"]["reason"]), (&json!("suspended"), &json!("disabled")));
-    assert_eq!(gone["suspension"]["causes"][0]["evidence"]["value"], "514", "what was seen is told");
+    assert_eq!(
+        (&gone["status"], &gone["suspension"]["reason"]),
+        (&json!("suspended"), &json!("disabled"))
+    );
+    assert_eq!(
+        gone["suspension"]["causes"][0]["evidence"]["value"], "514",
+        "what was seen is told"
+    );
     let (code, problem) = office.ctl(&format!("user activate {who}"));
-    assert_ne!(office.user(who)["status"], "active", "an operator does not overrule AD: {code} {problem}");
+    assert_ne!(
+        office.user(who)["status"],
+        "active",
+        "an operator does not overrule AD: {code} {problem}"
+    );
     office.lab.enable(&diego);
     assert_eq!(made(&office.sync()), json!({"reactivate": 1}));
-    assert_eq!((&office.user(who)["id"], &office.user(who)["status"]), (&before["id"], &json!("active")));
+    assert_eq!(
+        (&office.user(who)["id"], &office.user(who)["status"]),
+        (&before["id"], &json!("active"))
+    );
 }
 
 fn reuse_an_address(office: &Office) {
@@ -130,11 +188,16 @@ fn reuse_an_address(office: &Office) {
     let successor = staff("Sales", "Hana Sato");
     office.lab.hire(&successor, "hana.sato", BASIC);
     office.lab.set(&successor, &[("mail", who)]);
-    assert_eq!(made(&office.sync()), json!({}), "a leaver's address is not given to somebody else unasked");
+    assert_eq!(
+        made(&office.sync()),
+        json!({}),
+        "a leaver's address is not given to somebody else unasked"
+    );
     assert_eq!(office.user(who)["surname"], "Suzuki");
     let plan = office.done("plan corp");
     let quarantined = plan["quarantined"].as_array().expect("quarantined");
-    let reason = quarantined.iter().find(|q| q["dn"] == successor.as_str()).map(|q| q["reason"].clone());
+    let reason =
+        quarantined.iter().find(|q| q["dn"] == successor.as_str()).map(|q| q["reason"].clone());
     assert_eq!(reason, Some(json!("address-held")), "{plan:#}");
     office.lab.delete(&successor);
     office.lab.enable(&staff("Sales", "Hana Suzuki"));
@@ -148,8 +211,9 @@ fn expire_unannounced(office: &Office) {
     office.lab.set(&paula, &[("accountExpires", &file_time(now + 3))]);
     assert_eq!(office.user(who)["status"], "active");
     office.sync();
-    let gone =
-        until("rosterd notices by itself that an account has expired", || Some(office.user(who)).filter(|u| u["status"] == "suspended"));
+    let gone = until("rosterd notices by itself that an account has expired", || {
+        Some(office.user(who)).filter(|u| u["status"] == "suspended")
+    });
     assert_eq!(gone["suspension"]["reason"], "expired");
     let runs = office.done("run list corp");
     assert_eq!(
@@ -164,7 +228,10 @@ fn expire_unannounced(office: &Office) {
 fn brake(office: &Office) {
     let who = "barbara.liskov@example.com";
     let suspended = office.done(&format!("user suspend {who} --reason stolen"));
-    assert_eq!((&suspended["status"], &suspended["suspension"]["reason"]), (&json!("suspended"), &json!("operator")));
+    assert_eq!(
+        (&suspended["status"], &suspended["suspension"]["reason"]),
+        (&json!("suspended"), &json!("operator"))
+    );
     assert_eq!(made(&office.sync()), json!({}), "no run touches what an operator did");
     assert_eq!(office.user(who)["status"], "suspended");
     assert_eq!(office.done(&format!("user activate {who}"))["status"], "active");
@@ -175,18 +242,43 @@ fn lose_rights(office: &Office) {
     let sales = format!("OU=Sales,OU=Staff,{DOMAIN}");
     office.lab.samba("deny-list", &[&sales]);
     let (code, run) = office.ctl("sync corp");
-    assert_eq!((code, &run["state"], &run["changes"]["suspend"]), (3, &json!("held"), &json!(0)), "{run:#}");
-    assert_eq!(office.status()["users"]["active"], active, "nobody is suspended for not being seen");
+    assert_eq!(
+        (code, &run["state"], &run["changes"]["suspend"]),
+        (3, &json!("held"), &json!(0)),
+        "{run:#}"
+    );
+    assert_eq!(
+        office.status()["users"]["active"],
+        active,
+        "nobody is suspended for not being seen"
+    );
     let held = office.done("held list");
-    assert_eq!((&held["held"][0]["count"], &held["held"][0]["directory"]), (&json!(9), &json!("corp")), "{held:#}");
-    let shown = office.done(&format!("held show {}", held["held"][0]["id"].as_str().expect("an id")));
-    let reasons: Vec<&str> = shown["changes"].as_array().expect("changes").iter().filter_map(|c| c["held"].as_str()).collect();
-    assert!(reasons.len() == 9 && reasons.iter().all(|r| ["no-witness", "cluster"].contains(r)), "{reasons:?}");
+    assert_eq!(
+        (&held["held"][0]["count"], &held["held"][0]["directory"]),
+        (&json!(9), &json!("corp")),
+        "{held:#}"
+    );
+    let shown =
+        office.done(&format!("held show {}", held["held"][0]["id"].as_str().expect("an id")));
+    let reasons: Vec<&str> = shown["changes"]
+        .as_array()
+        .expect("changes")
+        .iter()
+        .filter_map(|c| c["held"].as_str())
+        .collect();
+    assert!(
+        reasons.len() == 9 && reasons.iter().all(|r| ["no-witness", "cluster"].contains(r)),
+        "{reasons:?}"
+    );
     let (code, _) = office.ctl("plan corp");
     assert_eq!(code, 3, "a plan with held changes says so, too");
     office.lab.samba("allow-list", &[&sales]);
     assert_eq!(made(&office.sync()), json!({}));
-    assert_eq!(office.done("held list"), json!({"held": []}), "what is seen again is held no longer");
+    assert_eq!(
+        office.done("held list"),
+        json!({"held": []}),
+        "what is seen again is held no longer"
+    );
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -197,7 +289,9 @@ fn who_leaves_the_last_group_is_suspended_by_a_recheck_that_nobody_asked_for() {
     let karl = staff("Operations", "Karl Larsen");
     office.lab.leave(BASIC, &karl);
     assert_eq!(made(&office.sync()), json!({}), "what might be a slip is looked at twice");
-    let gone = until("the recheck", || Some(office.user("karl.larsen@example.com")).filter(|u| u["status"] == "suspended"));
+    let gone = until("the recheck", || {
+        Some(office.user("karl.larsen@example.com")).filter(|u| u["status"] == "suspended")
+    });
     assert_eq!(gone["suspension"]["reason"], "no-group");
     assert_eq!(office.done("run list corp")["runs"][0]["trigger"], "recheck");
     office.lab.leave(BASIC, &staff("Operations", "Lena Fischer"));
@@ -209,5 +303,9 @@ fn who_leaves_the_last_group_is_suspended_by_a_recheck_that_nobody_asked_for() {
             .is_some_and(|r| r.iter().filter(|r| r["trigger"] == "recheck").count() == 2)
             .then_some(())
     });
-    assert_eq!(office.user("lena.fischer@example.com")["status"], "active", "who came back in time never left");
+    assert_eq!(
+        office.user("lena.fischer@example.com")["status"],
+        "active",
+        "who came back in time never left"
+    );
 }

@@ -24,7 +24,11 @@ async fn tiers_follow_groups_however_deep_they_are_nested() {
     branch.lab.leave(&deep, &julia);
     let run = branch.sync().await;
     assert_eq!((run.counts.tier, run.counts.total()), (1, 1), "{run:?}");
-    assert_eq!(branch.user("julia.weber@example.com").await.tier, Tier::Basic, "she is in Roster Basic still");
+    assert_eq!(
+        branch.user("julia.weber@example.com").await.tier,
+        Tier::Basic,
+        "she is in Roster Basic still"
+    );
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -49,7 +53,11 @@ async fn a_primary_group_gives_its_tier_and_takes_it_away() {
     let branch = Branch::running(|_| {}).await;
     let (elif, grace) = (staff("Sales", "Elif Yılmaz"), staff("Engineering", "Grace Hopper"));
     let found = branch.lab.samba("search", &["(sAMAccountName=Roster Pro)", "primaryGroupToken"]);
-    let token = found.lines().find_map(|l| l.strip_prefix("primaryGroupToken: ")).expect("a token").to_owned();
+    let token = found
+        .lines()
+        .find_map(|l| l.strip_prefix("primaryGroupToken: "))
+        .expect("a token")
+        .to_owned();
     branch.lab.join(PRO, &elif);
     branch.sync().await;
     assert_eq!(branch.user("elif.yilmaz@example.com").await.tier, Tier::Pro);
@@ -67,10 +75,17 @@ async fn a_primary_group_gives_its_tier_and_takes_it_away() {
 async fn a_renamed_group_is_followed() {
     let branch = Branch::running(|_| {}).await;
     branch.lab.rename(PRO, "CN=Amazing People");
-    branch.lab.set(&format!("CN=Amazing People,OU=Groups,{DOMAIN}"), &[("sAMAccountName", "Amazing People")]);
+    branch.lab.set(
+        &format!("CN=Amazing People,OU=Groups,{DOMAIN}"),
+        &[("sAMAccountName", "Amazing People")],
+    );
     let run = branch.sync().await;
     assert_eq!((run.state, run.counts.total(), run.held), (RunState::Succeeded, 0, 0), "{run:?}");
-    assert!(run.warnings.iter().any(|w| w.contains("Roster Pro")), "the new name is told: {:?}", run.warnings);
+    assert!(
+        run.warnings.iter().any(|w| w.contains("Roster Pro")),
+        "the new name is told: {:?}",
+        run.warnings
+    );
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -106,7 +121,10 @@ async fn a_deleted_group_freezes_tiers_and_still_lets_leavers_leave() {
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_does_not_exist_is_an_error_that_names_it() {
-    let branch = Branch::of(|c| c.settings.groups[1].1 = rosterd::directory::GroupName::parse("Rooster Basic")).await;
+    let branch = Branch::of(|c| {
+        c.settings.groups[1].1 = rosterd::directory::GroupName::parse("Rooster Basic")
+    })
+    .await;
     let run = branch.sync().await;
     assert_eq!(run.state, RunState::Failed, "{run:?}");
     assert!(run.error.as_deref().is_some_and(|e| e.contains("Rooster Basic")), "{run:?}");
@@ -120,7 +138,8 @@ fn a_successor_of_a_deleted_group_counts_once_an_operator_accepts_it() {
     let users = office.users();
     office.lab.set(&staff("Operations", "Oskar Nilsson"), &[("primaryGroupID", "513")]);
     let found = office.lab.samba("search", &["-t", "(sAMAccountName=Roster Basic)", "member"]);
-    let members: Vec<String> = found.lines().filter(|l| l.starts_with("member:")).map(str::to_owned).collect();
+    let members: Vec<String> =
+        found.lines().filter(|l| l.starts_with("member:")).map(str::to_owned).collect();
     assert!(members.len() > 15, "{found}");
     office.lab.delete(BASIC);
     assert_eq!(office.ctl("sync corp").0, 1);
@@ -131,6 +150,11 @@ fn a_successor_of_a_deleted_group_counts_once_an_operator_accepts_it() {
     office.done("directory rebaseline corp");
     office.sync();
     let now = office.users();
-    let shown = |users: &[Value]| users.iter().map(|u| (u["id"].clone(), u["status"].clone(), u["tier"].clone())).collect::<Vec<_>>();
+    let shown = |users: &[Value]| {
+        users
+            .iter()
+            .map(|u| (u["id"].clone(), u["status"].clone(), u["tier"].clone()))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(shown(&now), shown(&users), "nobody noticed");
 }

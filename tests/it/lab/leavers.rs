@@ -10,9 +10,17 @@ use super::{BASIC, DOMAIN, file_time, staff};
 async fn the_people_of_the_lab_come_in_with_their_tiers_names_and_addresses() {
     let branch = Branch::of(|_| {}).await;
     let run = branch.sync().await;
-    assert_eq!((run.state, run.complete, run.error.as_deref()), (RunState::Succeeded, true, None), "{run:?}");
+    assert_eq!(
+        (run.state, run.complete, run.error.as_deref()),
+        (RunState::Succeeded, true, None),
+        "{run:?}"
+    );
     let users = branch.users().await;
-    let pro: Vec<&str> = users.iter().filter(|u| u.tier == Tier::Pro).filter_map(|u| u.profile.surname.as_deref()).collect();
+    let pro: Vec<&str> = users
+        .iter()
+        .filter(|u| u.tier == Tier::Pro)
+        .filter_map(|u| u.profile.surname.as_deref())
+        .collect();
     assert_eq!((users.len(), pro.len()), (EVERYBODY, 15), "{pro:?}");
     for (who, tier, why) in [
         ("grace.hopper", Tier::Pro, "by primary group"),
@@ -24,14 +32,39 @@ async fn the_people_of_the_lab_come_in_with_their_tiers_names_and_addresses() {
         assert_eq!(branch.user(&format!("{who}@example.com")).await.tier, tier, "{who}: {why}");
     }
     let ada = branch.user("ada@example.com").await;
-    let secondary: Vec<&str> = ada.addresses.secondary.iter().map(rosterd::model::Address::as_str).collect();
-    assert_eq!(secondary, ["ada@example.com"], "countess@example.org is of a domain nobody claimed");
-    assert_eq!(branch.user("chloe.martin@example.com").await.profile.display_name.as_deref(), Some("Chloé Martin"));
-    assert_eq!(branch.user("elif.yilmaz@example.com").await.profile.surname.as_deref(), Some("Yılmaz"));
-    for absent in ["victor.hugo", "tom.becker", "uma.patel", "ivan.petrov", "rita", "quentin.roy", "administrator"] {
-        assert!(branch.engine.find_user(&format!("{absent}@example.com")).await.is_err(), "{absent} is not provisioned");
+    let secondary: Vec<&str> =
+        ada.addresses.secondary.iter().map(rosterd::model::Address::as_str).collect();
+    assert_eq!(
+        secondary,
+        ["ada@example.com"],
+        "countess@example.org is of a domain nobody claimed"
+    );
+    assert_eq!(
+        branch.user("chloe.martin@example.com").await.profile.display_name.as_deref(),
+        Some("Chloé Martin")
+    );
+    assert_eq!(
+        branch.user("elif.yilmaz@example.com").await.profile.surname.as_deref(),
+        Some("Yılmaz")
+    );
+    for absent in [
+        "victor.hugo",
+        "tom.becker",
+        "uma.patel",
+        "ivan.petrov",
+        "rita",
+        "quentin.roy",
+        "administrator",
+    ] {
+        assert!(
+            branch.engine.find_user(&format!("{absent}@example.com")).await.is_err(),
+            "{absent} is not provisioned"
+        );
     }
-    assert!(branch.engine.find_user("rita@partner.test").await.is_err(), "a domain nobody claimed provisions nobody");
+    assert!(
+        branch.engine.find_user("rita@partner.test").await.is_err(),
+        "a domain nobody claimed provisions nobody"
+    );
     branch.quiet("the second run has nothing to do").await;
 }
 
@@ -65,8 +98,16 @@ async fn who_is_deleted_is_suspended_with_or_without_the_right_to_see_tombstones
         }
         branch.lab.delete(&staff("Sales", "George Smith"));
         let run = branch.sync().await;
-        assert_eq!((run.state, run.counts.suspend, run.counts.total()), (RunState::Succeeded, 1, 1), "{run:?}");
-        assert_eq!(branch.reason("george.smith@example.com").await, Some(reason), "tombstones visible: {can_see}");
+        assert_eq!(
+            (run.state, run.counts.suspend, run.counts.total()),
+            (RunState::Succeeded, 1, 1),
+            "{run:?}"
+        );
+        assert_eq!(
+            branch.reason("george.smith@example.com").await,
+            Some(reason),
+            "tombstones visible: {can_see}"
+        );
         branch.quiet("once is enough").await;
         assert_eq!(branch.active().await, EVERYBODY - 1);
     }
@@ -83,7 +124,10 @@ async fn a_restored_object_is_the_same_user_again() {
     branch.sync().await;
     assert_eq!(branch.reason("george.smith@example.com").await, Some(Reason::Deleted));
     let guid = before.link.as_ref().expect("a link").guid;
-    let found = branch.lab.samba("search", &["-E", "1.2.840.113556.1.4.417", "(&(isDeleted=TRUE)(sAMAccountName=george.smith))", "dn"]);
+    let found = branch.lab.samba(
+        "search",
+        &["-E", "1.2.840.113556.1.4.417", "(&(isDeleted=TRUE)(sAMAccountName=george.smith))", "dn"],
+    );
     let tombstone = found.lines().find(|l| l.starts_with("dn")).expect("a tombstone");
     branch.lab.ldif(&format!(
         "{tombstone}\ncontrol: 1.2.840.113556.1.4.417 true\nchangetype: modify\ndelete: isDeleted\n-\nreplace: distinguishedName\ndistinguishedName: {george}\n-\n"
@@ -93,7 +137,11 @@ async fn a_restored_object_is_the_same_user_again() {
     branch.lab.join(BASIC, &george);
     let run = branch.sync().await;
     let after = branch.user("george.smith@example.com").await;
-    assert_eq!((after.id, after.link.map(|l| l.guid), after.causes.is_empty()), (before.id, Some(guid), true), "{run:?}");
+    assert_eq!(
+        (after.id, after.link.map(|l| l.guid), after.causes.is_empty()),
+        (before.id, Some(guid), true),
+        "{run:?}"
+    );
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -110,7 +158,10 @@ async fn a_move_within_the_base_changes_nothing_and_a_move_out_of_it_suspends() 
     assert_eq!(run.counts.suspend, 1, "{run:?}");
     let amy = branch.user("amy.farah@example.com").await;
     let cause = amy.causes.weightiest().expect("a cause");
-    assert_eq!((cause.reason, cause.evidence.attribute.as_str()), (Reason::OutOfScope, "distinguishedName"));
+    assert_eq!(
+        (cause.reason, cause.evidence.attribute.as_str()),
+        (Reason::OutOfScope, "distinguishedName")
+    );
     assert!(cause.evidence.value.contains("OU=Leavers"), "{cause:?}");
     assert_eq!(amy.status(), Status::Suspended);
 }
@@ -125,7 +176,11 @@ async fn a_renamed_ou_changes_nothing_and_its_people_can_still_leave() {
     branch.quiet("the new names are known").await;
     branch.lab.delete(&staff("Vertrieb", "George Smith"));
     let run = branch.sync().await;
-    assert_eq!((run.counts.suspend, run.held), (1, 0), "there is a witness where he stood last: {run:?}");
+    assert_eq!(
+        (run.counts.suspend, run.held),
+        (1, 0),
+        "there is a witness where he stood last: {run:?}"
+    );
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -133,9 +188,15 @@ async fn a_renamed_ou_changes_nothing_and_its_people_can_still_leave() {
 async fn names_full_of_syntax_are_names() {
     let branch = Branch::running(|_| {}).await;
     let group = format!("CN=Night\\, Shift (A/B) *\\#1\\+,OU=Groups,{DOMAIN}");
-    branch.lab.ldif(&format!("dn: {group}\nchangetype: add\nobjectClass: group\nsAMAccountName: night\n"));
+    branch.lab.ldif(&format!(
+        "dn: {group}\nchangetype: add\nobjectClass: group\nsAMAccountName: night\n"
+    ));
     branch.lab.join(BASIC, &group);
-    for (n, name) in ["Becker\\, Tom (ext.)", "O\\\"Neil \\<x\\>\\;", "\\#1 \\\\ Łódź *", "a\\=b\\+c/d"].iter().enumerate() {
+    for (n, name) in
+        ["Becker\\, Tom (ext.)", "O\\\"Neil \\<x\\>\\;", "\\#1 \\\\ Łódź *", "a\\=b\\+c/d"]
+            .iter()
+            .enumerate()
+    {
         branch.lab.hire(&staff("Operations", name), &format!("odd{n}"), &group);
     }
     let run = branch.sync().await;
@@ -160,7 +221,11 @@ async fn a_filter_is_evaluated_by_ad_and_a_disabled_leaver_is_a_disabled_leaver_
     let filter = rosterd::reconcile::Filter::parse(text).expect("a filter");
     let branch = Branch::of(|c| c.settings.filter = Some((text.to_owned(), filter))).await;
     let run = branch.sync().await;
-    assert_eq!((run.state, run.counts.create), (RunState::Succeeded, EVERYBODY as u64 - 1), "all but the architect: {run:?}");
+    assert_eq!(
+        (run.state, run.counts.create),
+        (RunState::Succeeded, EVERYBODY as u64 - 1),
+        "all but the architect: {run:?}"
+    );
     branch.lab.disable(&staff("Engineering", "Alan Turing"));
     branch.lab.set(&staff("Engineering", "Donald Knuth"), &[("title", "Architect")]);
     let run = branch.sync().await;

@@ -11,7 +11,9 @@ const GROUPS: &str = "OU=Groups,DC=corp,DC=example,DC=com";
 
 /// A daemon that follows changes, over a controller that shows deleted objects. Full runs come once a year.
 fn following(directory: &str) -> Office {
-    let keys = format!("live = true\nschedule = \"@yearly\"\n{directory}\n[directory.safety]\ngrace-period = \"0s\"");
+    let keys = format!(
+        "live = true\nschedule = \"@yearly\"\n{directory}\n[directory.safety]\ngrace-period = \"0s\""
+    );
     let office = Office::open_below(STAFF, &keys);
     office.lab.samba("grant-tombstones", &[]);
     office.found_acme();
@@ -28,7 +30,9 @@ fn live(office: &Office) -> Value {
 type Deed = (&'static str, &'static str, fn(&Lab), fn(&Value) -> bool);
 
 fn has(user: &Value, status: &str, reason: &str) -> bool {
-    user["status"] == status && user["suspension"]["reason"] == if reason.is_empty() { Value::Null } else { json!(reason) }
+    user["status"] == status
+        && user["suspension"]["reason"]
+            == if reason.is_empty() { Value::Null } else { json!(reason) }
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -36,8 +40,18 @@ fn has(user: &Value, status: &str, reason: &str) -> bool {
 fn whatever_concerns_somebody_in_ad_is_seen_as_it_happens() {
     let office = following("filter = \"(!(employeeType=robot))\"");
     let deeds: &[Deed] = &[
-        ("disabled", "grace.hopper", |ad| ad.disable(&staff("Engineering", "Grace Hopper")), |user| has(user, "suspended", "disabled")),
-        ("enabled", "grace.hopper", |ad| ad.enable(&staff("Engineering", "Grace Hopper")), |user| has(user, "active", "")),
+        (
+            "disabled",
+            "grace.hopper",
+            |ad| ad.disable(&staff("Engineering", "Grace Hopper")),
+            |user| has(user, "suspended", "disabled"),
+        ),
+        (
+            "enabled",
+            "grace.hopper",
+            |ad| ad.enable(&staff("Engineering", "Grace Hopper")),
+            |user| has(user, "active", ""),
+        ),
         (
             "described",
             "grace.hopper",
@@ -50,15 +64,30 @@ fn whatever_concerns_somebody_in_ad_is_seen_as_it_happens() {
             |ad| ad.rename(&staff("Engineering", "Grace Hopper"), "CN=Amazing Grace"),
             |user| user["directory"]["dn"] == staff("Engineering", "Amazing Grace"),
         ),
-        ("put into a group", "marco.rossi", |ad| ad.join(PRO, &staff("Operations", "Marco Rossi")), |user| user["tier"] == "pro"),
-        ("taken out of it", "marco.rossi", |ad| ad.leave(PRO, &staff("Operations", "Marco Rossi")), |user| user["tier"] == "basic"),
+        (
+            "put into a group",
+            "marco.rossi",
+            |ad| ad.join(PRO, &staff("Operations", "Marco Rossi")),
+            |user| user["tier"] == "pro",
+        ),
+        (
+            "taken out of it",
+            "marco.rossi",
+            |ad| ad.leave(PRO, &staff("Operations", "Marco Rossi")),
+            |user| user["tier"] == "basic",
+        ),
         (
             "taken out of all",
             "marco.rossi",
             |ad| ad.leave(BASIC, &staff("Operations", "Marco Rossi")),
             |user| has(user, "suspended", "no-group"),
         ),
-        ("put into one again", "marco.rossi", |ad| ad.join(BASIC, &staff("Operations", "Marco Rossi")), |user| has(user, "active", "")),
+        (
+            "put into one again",
+            "marco.rossi",
+            |ad| ad.join(BASIC, &staff("Operations", "Marco Rossi")),
+            |user| has(user, "active", ""),
+        ),
         (
             "put into a group of groups",
             "lena.fischer",
@@ -77,8 +106,18 @@ fn whatever_concerns_somebody_in_ad_is_seen_as_it_happens() {
             |ad| ad.leave(PRO, &format!("CN=Inner,{GROUPS}")),
             |user| user["tier"] == "basic",
         ),
-        ("with whom it comes back", "lena.fischer", |ad| ad.join(PRO, &format!("CN=Inner,{GROUPS}")), |user| user["tier"] == "pro"),
-        ("with whom it leaves again", "lena.fischer", |ad| ad.leave(PRO, &format!("CN=Inner,{GROUPS}")), |user| user["tier"] == "basic"),
+        (
+            "with whom it comes back",
+            "lena.fischer",
+            |ad| ad.join(PRO, &format!("CN=Inner,{GROUPS}")),
+            |user| user["tier"] == "pro",
+        ),
+        (
+            "with whom it leaves again",
+            "lena.fischer",
+            |ad| ad.leave(PRO, &format!("CN=Inner,{GROUPS}")),
+            |user| user["tier"] == "basic",
+        ),
         (
             "hired",
             "radia.perlman",
@@ -106,21 +145,38 @@ fn whatever_concerns_somebody_in_ad_is_seen_as_it_happens() {
         (
             "moved back",
             "paula.silva",
-            |ad| ad.move_to(&format!("CN=Paula Silva,OU=Leavers,{DOMAIN}"), &format!("OU=Operations,{STAFF}")),
+            |ad| {
+                ad.move_to(
+                    &format!("CN=Paula Silva,OU=Leavers,{DOMAIN}"),
+                    &format!("OU=Operations,{STAFF}"),
+                )
+            },
             |user| has(user, "active", ""),
         ),
         (
             "moved out with a whole OU",
             "nadia.haddad",
             |ad| {
-                ad.ldif(&format!("dn: OU=Night,{STAFF}\nchangetype: add\nobjectClass: organizationalUnit\n"));
+                ad.ldif(&format!(
+                    "dn: OU=Night,{STAFF}\nchangetype: add\nobjectClass: organizationalUnit\n"
+                ));
                 ad.move_to(&staff("Operations", "Nadia Haddad"), &format!("OU=Night,{STAFF}"));
                 ad.move_to(&format!("OU=Night,{STAFF}"), DOMAIN);
             },
             |user| has(user, "suspended", "out-of-scope"),
         ),
-        ("moved in with it", "nadia.haddad", |ad| ad.move_to(&format!("OU=Night,{DOMAIN}"), STAFF), |user| has(user, "active", "")),
-        ("deleted", "oskar.nilsson", |ad| ad.delete(&staff("Operations", "Oskar Nilsson")), |user| has(user, "suspended", "deleted")),
+        (
+            "moved in with it",
+            "nadia.haddad",
+            |ad| ad.move_to(&format!("OU=Night,{DOMAIN}"), STAFF),
+            |user| has(user, "active", ""),
+        ),
+        (
+            "deleted",
+            "oskar.nilsson",
+            |ad| ad.delete(&staff("Operations", "Oskar Nilsson")),
+            |user| has(user, "suspended", "deleted"),
+        ),
     ];
     for (what, who, deed, is_seen) in deeds {
         deed(&office.lab);
@@ -130,12 +186,20 @@ fn whatever_concerns_somebody_in_ad_is_seen_as_it_happens() {
         });
     }
     let runs = office.done("run list corp --limit 1000")["runs"].as_array().expect("runs").clone();
-    let (live, others): (Vec<&Value>, Vec<&Value>) = runs.iter().partition(|run| run["trigger"] == "live");
-    assert!(others.iter().all(|run| run["trigger"] == "startup" || run["trigger"] == "manual"), "{others:#?}");
-    assert!(live.iter().all(|run| run["mode"] == "incremental" || !run["full_read_reason"].is_null()), "{live:#?}");
-    let idle = live
-        .iter()
-        .filter(|run| run["mode"] == "incremental" && run["changes"].as_object().is_some_and(|all| all.values().all(|n| n == 0)));
+    let (live, others): (Vec<&Value>, Vec<&Value>) =
+        runs.iter().partition(|run| run["trigger"] == "live");
+    assert!(
+        others.iter().all(|run| run["trigger"] == "startup" || run["trigger"] == "manual"),
+        "{others:#?}"
+    );
+    assert!(
+        live.iter().all(|run| run["mode"] == "incremental" || !run["full_read_reason"].is_null()),
+        "{live:#?}"
+    );
+    let idle = live.iter().filter(|run| {
+        run["mode"] == "incremental"
+            && run["changes"].as_object().is_some_and(|all| all.values().all(|n| n == 0))
+    });
     assert_eq!(idle.count(), 0, "runs that nothing came of are not kept");
     let missed = office.sync();
     assert!(missed.as_object().is_some_and(|all| all.values().all(|n| n == 0)), "{missed}");
@@ -145,16 +209,26 @@ fn whatever_concerns_somebody_in_ad_is_seen_as_it_happens() {
 #[test]
 fn what_happened_while_the_controller_was_away_is_seen_once_it_is_back() {
     let office = following("");
-    let not_live = |why: &'static str| move |status: &Value| status["live"] == false && status["attention"].to_string().contains(why);
+    let not_live = |why: &'static str| {
+        move |status: &Value| {
+            status["live"] == false && status["attention"].to_string().contains(why)
+        }
+    };
     office.lab.samba("freeze", &[]);
-    until("a controller that has fallen silent is noticed", || Some(office.status()).filter(not_live("not followed as they happen")));
+    until("a controller that has fallen silent is noticed", || {
+        Some(office.status()).filter(not_live("not followed as they happen"))
+    });
     office.lab.samba("thaw", &[]);
     live(&office);
     office.lab.samba("crash", &[]);
-    until("one that has gone is noticed", || Some(office.status()).filter(not_live("not followed as they happen")));
+    until("one that has gone is noticed", || {
+        Some(office.status()).filter(not_live("not followed as they happen"))
+    });
     office.lab.samba("restart", &[]);
     office.lab.disable(&staff("Engineering", "Grace Hopper"));
-    until("and what has happened since", || has(&office.user("grace.hopper@example.com"), "suspended", "disabled").then_some(()));
+    until("and what has happened since", || {
+        has(&office.user("grace.hopper@example.com"), "suspended", "disabled").then_some(())
+    });
     let status = live(&office);
     assert_eq!(status["attention"], json!([]));
 }
@@ -164,17 +238,37 @@ fn what_happened_while_the_controller_was_away_is_seen_once_it_is_back() {
 fn scheduled_runs_read_what_has_changed_where_deletions_can_be_seen_and_everybody_where_not() {
     let office = Office::of_acme("schedule = \"* * * * * *\"\nlive = false");
     let last = |what: &str, is_it: fn(&Value) -> bool| {
-        until(what, || office.done("run list corp --limit 1")["runs"].as_array()?.first().cloned().filter(is_it))
+        until(what, || {
+            office.done("run list corp --limit 1")["runs"]
+                .as_array()?
+                .first()
+                .cloned()
+                .filter(is_it)
+        })
     };
-    let full = last("everybody is read", |run| run["trigger"] == "schedule" && run["mode"] == "full" && !run["full_read_reason"].is_null());
-    assert!(full["full_read_reason"].as_str().is_some_and(|why| why.contains("sees no deleted objects")), "{full:#}");
+    let full = last("everybody is read", |run| {
+        run["trigger"] == "schedule" && run["mode"] == "full" && !run["full_read_reason"].is_null()
+    });
+    assert!(
+        full["full_read_reason"]
+            .as_str()
+            .is_some_and(|why| why.contains("sees no deleted objects")),
+        "{full:#}"
+    );
     office.lab.samba("grant-tombstones", &[]);
     office.lab.delete(&staff("Operations", "Oskar Nilsson"));
-    last("only what has changed is read", |run| run["trigger"] == "schedule" && run["mode"] == "incremental");
-    let (read, stale) = (office.status()["last_complete_read"].clone(), "with what has changed since it is as good as new");
+    last("only what has changed is read", |run| {
+        run["trigger"] == "schedule" && run["mode"] == "incremental"
+    });
+    let (read, stale) = (
+        office.status()["last_complete_read"].clone(),
+        "with what has changed since it is as good as new",
+    );
     until(stale, || (office.status()["last_complete_read"] != read).then_some(()));
     office.lab.delete(&staff("Operations", "Karl Larsen"));
-    until("a deletion is among it", || has(&office.user("karl.larsen@example.com"), "suspended", "deleted").then_some(()));
+    until("a deletion is among it", || {
+        has(&office.user("karl.larsen@example.com"), "suspended", "deleted").then_some(())
+    });
     let run = last("a delta", |run| run["mode"] == "incremental" && run["state"] == "succeeded");
     assert_eq!(run["full_read_reason"], Value::Null);
 }

@@ -67,9 +67,14 @@ impl Lab {
         };
         let folder = folder.expect("a folder for the lab");
         let dir = folder.path().join("dc");
-        let started = script().arg("start").arg(&dir).stdin(Stdio::null()).output().expect("tests/lab/samba");
+        let started =
+            script().arg("start").arg(&dir).stdin(Stdio::null()).output().expect("tests/lab/samba");
         let lines = text(started, "start");
-        let facts = lines.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let facts = lines
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect();
         Self { facts, dir, folder }
     }
 
@@ -85,7 +90,13 @@ impl Lab {
 
     /// One verb of the lab's script, and what it printed.
     pub(crate) fn samba(&self, verb: &str, arguments: &[&str]) -> String {
-        let done = script().arg(verb).arg(&self.dir).args(arguments).stdin(Stdio::null()).output().expect("tests/lab/samba");
+        let done = script()
+            .arg(verb)
+            .arg(&self.dir)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("tests/lab/samba");
         text(done, verb)
     }
 
@@ -109,7 +120,10 @@ impl Lab {
             "" => format!("replace: {name}\n-\n"),
             value => format!("replace: {name}\n{name}: {value}\n-\n"),
         };
-        self.ldif(&format!("dn: {dn}\nchangetype: modify\n{}", attributes.iter().map(line).collect::<String>()));
+        self.ldif(&format!(
+            "dn: {dn}\nchangetype: modify\n{}",
+            attributes.iter().map(line).collect::<String>()
+        ));
     }
 
     /// Disables the account (userAccountControl bit 2).
@@ -145,7 +159,9 @@ impl Lab {
     /// Moves an object to another parent.
     pub(crate) fn move_to(&self, dn: &str, parent: &str) {
         let rdn = dn.split(',').next().unwrap_or(dn);
-        self.ldif(&format!("dn: {dn}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 1\nnewsuperior: {parent}\n"));
+        self.ldif(&format!(
+            "dn: {dn}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 1\nnewsuperior: {parent}\n"
+        ));
     }
 
     /// Adds a member to a group.

@@ -22,10 +22,17 @@ pub(crate) struct Office {
 /// The configuration of a directory that is this lab from `base` on; `directory` are further keys of it.
 fn configuration(lab: &Lab, base: &str, directory: &str) -> String {
     let [url, ca_file, bind_dn, password_file] =
-        ["LAB_URL", "LAB_CA_FILE", "LAB_BIND_UPN", "LAB_PASSWORD_FILE"].map(|name| lab.fact(name).to_owned());
+        ["LAB_URL", "LAB_CA_FILE", "LAB_BIND_UPN", "LAB_PASSWORD_FILE"]
+            .map(|name| lab.fact(name).to_owned());
     let dns = format!("[dns]\nresolver = \"{}\"\n", lab.fact("LAB_DNS_SERVER"));
-    let keys = format!("timeouts = {{ connect = \"2s\", operation = \"2s\", run = \"30s\" }}\npage-size = 20\n{directory}");
-    Directory { url, ca_file, bind_dn, password_file, base: base.to_owned() }.configuration(lab.folder(), &dns, &keys)
+    let keys = format!(
+        "timeouts = {{ connect = \"2s\", operation = \"2s\", run = \"30s\" }}\npage-size = 20\n{directory}"
+    );
+    Directory { url, ca_file, bind_dn, password_file, base: base.to_owned() }.configuration(
+        lab.folder(),
+        &dns,
+        &keys,
+    )
 }
 
 impl Office {
@@ -37,7 +44,8 @@ impl Office {
     /// The same, of the people below this base.
     pub(crate) fn open_below(base: &str, directory: &str) -> Self {
         let lab = Lab::start();
-        std::fs::write(lab.folder().join("rosterd.toml"), configuration(&lab, base, directory)).expect("a configuration");
+        std::fs::write(lab.folder().join("rosterd.toml"), configuration(&lab, base, directory))
+            .expect("a configuration");
         let daemon = Daemon::start(lab.folder());
         Self { daemon, lab }
     }
@@ -61,7 +69,12 @@ impl Office {
 
     /// Begins a command without waiting for what comes of it.
     pub(crate) fn begin(&self, command: &str) -> Child {
-        self.daemon.client(command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("rosterctl")
+        self.daemon
+            .client(command)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("rosterctl")
     }
 
     /// The document of a command that has to succeed.
@@ -82,7 +95,11 @@ impl Office {
     /// A run in which all went well and nothing waits; how many changes of each kind it made.
     pub(crate) fn sync(&self) -> Value {
         let run = self.done("sync corp");
-        assert_eq!((&run["state"], &run["held"]), (&Value::from("succeeded"), &Value::from(0)), "{run:#}");
+        assert_eq!(
+            (&run["state"], &run["held"]),
+            (&Value::from("succeeded"), &Value::from(0)),
+            "{run:#}"
+        );
         run["changes"].clone()
     }
 
@@ -93,7 +110,10 @@ impl Office {
 
     /// Events of one type.
     pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
-        self.done(&format!("event list --type {kind} --limit 1000"))["events"].as_array().expect("events").clone()
+        self.done(&format!("event list --type {kind} --limit 1000"))["events"]
+            .as_array()
+            .expect("events")
+            .clone()
     }
 
     /// Ends the daemon without a warning, as a power cut does.

@@ -16,12 +16,15 @@ fn a_crashed_controller_is_an_outage_that_ends_by_itself() {
     until("everybody is in", || (office.users().len() == EVERYBODY).then_some(()));
     office.lab.samba("crash", &[]);
     // A run that was under way is cut; the next ones find nobody there.
-    let is_told = |status: &Value| status["state"] == "degraded" && status["attention"].to_string().contains("cannot connect");
+    let is_told = |status: &Value| {
+        status["state"] == "degraded" && status["attention"].to_string().contains("cannot connect")
+    };
     let status = until("the outage is told", || Some(office.status()).filter(is_told));
     assert_eq!(status["users"], json!({"active": EVERYBODY, "suspended": 0}), "{status:#}");
     assert_eq!(office.events("directory.unreachable").len(), 1, "told once, not every second");
     office.lab.samba("restart", &[]);
-    let status = until("the recovery is told", || Some(office.status()).filter(|s| s["state"] == "ok"));
+    let status =
+        until("the recovery is told", || Some(office.status()).filter(|s| s["state"] == "ok"));
     assert_eq!(status["users"], json!({"active": EVERYBODY, "suspended": 0}));
     assert_eq!(office.events("directory.recovered").len(), 1);
 }
@@ -40,7 +43,10 @@ fn a_frozen_controller_fails_the_run_in_time_and_stalls_nothing_else() {
         while !run.is_finished() {
             let before = Instant::now();
             assert_eq!(office.users().len(), EVERYBODY);
-            assert!(before.elapsed() < Duration::from_secs(1), "the socket answers while a run waits");
+            assert!(
+                before.elapsed() < Duration::from_secs(1),
+                "the socket answers while a run waits"
+            );
             asked += 1;
         }
         let (code, run) = run.join().expect("a run");
@@ -69,7 +75,10 @@ fn a_stop_in_the_middle_of_a_run_takes_seconds_and_is_well() {
     office.lab.samba("freeze", &[]);
     office.ctl("sync corp --no-wait");
     until("the run waits for the controller", || {
-        office.done("run list corp")["runs"].as_array().is_some_and(|r| r.iter().any(|r| r["state"] == "running")).then_some(())
+        office.done("run list corp")["runs"]
+            .as_array()
+            .is_some_and(|r| r.iter().any(|r| r["state"] == "running"))
+            .then_some(())
     });
     let begun = Instant::now();
     assert!(office.stop().success());
@@ -77,7 +86,11 @@ fn a_stop_in_the_middle_of_a_run_takes_seconds_and_is_well() {
     office.lab.samba("thaw", &[]);
     office.start();
     assert_eq!(
-        office.done("run list corp")["runs"].as_array().map(|r| r.iter().filter(|r| r["state"] == "running").count() <= 1),
+        office.done("run list corp")["runs"].as_array().map(|r| r
+            .iter()
+            .filter(|r| r["state"] == "running")
+            .count()
+            <= 1),
         Some(true)
     );
     office.sync();
@@ -87,7 +100,8 @@ fn a_stop_in_the_middle_of_a_run_takes_seconds_and_is_well() {
 #[ignore = "needs the lab: tests/run"]
 #[test]
 fn a_daemon_killed_at_any_moment_of_a_first_import_loses_nothing_and_repeats_nothing() {
-    let mut office = Office::open("[directory.safety]\ncreate = { percent = 1, at-least = 1, at-most = 10 }");
+    let mut office =
+        Office::open("[directory.safety]\ncreate = { percent = 1, at-least = 1, at-most = 10 }");
     office.kill();
     // From before the request arrives until after the approved plan was applied, in milliseconds.
     for after in [0, 10, 20, 30, 45, 60, 80, 120, 200] {

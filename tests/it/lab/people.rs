@@ -62,10 +62,15 @@ async fn what_ad_writes_of_an_account_is_read_as_ad_means_it() {
     // Anybody who reaches a sign-in page can lock somebody out.
     let margaret = staff("Engineering", "Margaret Hamilton");
     for _ in 0..6 {
-        let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| branch.lab.samba("check-password", &[&margaret, "wrong"])));
+        let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            branch.lab.samba("check-password", &[&margaret, "wrong"])
+        }));
         assert!(tried.is_err(), "a wrong password is refused");
     }
-    let found = branch.lab.samba("search", &["(sAMAccountName=margaret.hamilton)", "msDS-User-Account-Control-Computed"]);
+    let found = branch.lab.samba(
+        "search",
+        &["(sAMAccountName=margaret.hamilton)", "msDS-User-Account-Control-Computed"],
+    );
     assert!(found.contains("msDS-User-Account-Control-Computed: 16"), "she is locked out: {found}");
     let run = branch.sync().await;
     assert_eq!((run.counts.suspend, run.counts.total(), run.held), (4, 4, 0), "{run:?}");
@@ -80,20 +85,32 @@ async fn what_ad_writes_of_an_account_is_read_as_ad_means_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_of_every_kind_give_their_tier_and_strangers_in_them_are_nobody() {
     // Global, domain-local and universal; security and distribution.
-    let kinds = [("Global", -2_147_483_646_i64), ("Local", -2_147_483_644), ("Universal", -2_147_483_640), ("List", 2), ("Local List", 4)];
+    let kinds = [
+        ("Global", -2_147_483_646_i64),
+        ("Local", -2_147_483_644),
+        ("Universal", -2_147_483_640),
+        ("List", 2),
+        ("Local List", 4),
+    ];
     let names = ["Karl Larsen", "Lena Fischer", "Marco Rossi", "Paula Silva", "Oskar Nilsson"];
     let branch = Branch::of(|c| {
-        c.settings.groups.extend(kinds.iter().map(|(name, _)| (Tier::Pro, GroupName::parse(&format!("Pro {name}")))));
+        c.settings.groups.extend(
+            kinds.iter().map(|(name, _)| (Tier::Pro, GroupName::parse(&format!("Pro {name}")))),
+        );
     })
     .await;
     for ((name, kind), member) in kinds.iter().zip(names) {
-        let (dn, member) = (format!("CN=Pro {name},OU=Groups,{DOMAIN}"), staff("Operations", member));
+        let (dn, member) =
+            (format!("CN=Pro {name},OU=Groups,{DOMAIN}"), staff("Operations", member));
         branch.lab.ldif(&format!(
             "dn: {dn}\nchangetype: add\nobjectClass: group\nsAMAccountName: Pro {name}\ngroupType: {kind}\nmember: {member}\n"
         ));
     }
     // Somebody of another forest, whom the domain knows by SID alone.
-    branch.lab.join(&format!("CN=Pro Local,OU=Groups,{DOMAIN}"), "<SID=S-1-5-21-1004336348-1177238915-682003330-1105>");
+    branch.lab.join(
+        &format!("CN=Pro Local,OU=Groups,{DOMAIN}"),
+        "<SID=S-1-5-21-1004336348-1177238915-682003330-1105>",
+    );
     let run = branch.sync().await;
     assert_eq!((run.counts.create, run.error.as_deref()), (EVERYBODY as u64, None), "{run:?}");
     for name in names {
@@ -116,16 +133,34 @@ async fn mailboxes_that_are_swapped_shared_or_broken_are_settled_without_a_leave
     branch.lab.set(&staff("Operations", "Karl Larsen"), &[("mail", "<karl.larsen@example.com>")]);
     let before = branch.user("lena.fischer@example.com").await;
     let run = branch.sync().await;
-    assert_eq!((run.counts.create, run.counts.suspend, run.held, run.quarantined), (0, 0, 0, 2), "{run:?}");
-    assert_eq!(branch.user("marco.rossi@example.com").await.id, before.id, "each has the other's address");
-    assert_eq!((branch.active().await, branch.user("paula.silva@example.com").await.status()), (EVERYBODY, Status::Active));
+    assert_eq!(
+        (run.counts.create, run.counts.suspend, run.held, run.quarantined),
+        (0, 0, 0, 2),
+        "{run:?}"
+    );
+    assert_eq!(
+        branch.user("marco.rossi@example.com").await.id,
+        before.id,
+        "each has the other's address"
+    );
+    assert_eq!(
+        (branch.active().await, branch.user("paula.silva@example.com").await.status()),
+        (EVERYBODY, Status::Active)
+    );
     let karl = branch.user("karl.larsen@example.com").await;
     let quarantine = branch.engine.store.quarantine_of(karl.id).await.expect("a store");
-    assert_eq!((karl.status(), quarantine), (Status::Active, vec![QuarantineReason::MalformedAddress]));
+    assert_eq!(
+        (karl.status(), quarantine),
+        (Status::Active, vec![QuarantineReason::MalformedAddress])
+    );
     // The second account is not the first: that it is disabled is nothing to Paula.
     branch.lab.disable(&staff("Operations", "Admin Paula"));
     branch.lab.disable(&staff("Operations", "Karl Larsen"));
     branch.sync().await;
     assert_eq!(branch.user("paula.silva@example.com").await.status(), Status::Active);
-    assert_eq!(branch.reason("karl.larsen@example.com").await, Some(Reason::Disabled), "whatever his address is");
+    assert_eq!(
+        branch.reason("karl.larsen@example.com").await,
+        Some(Reason::Disabled),
+        "whatever his address is"
+    );
 }

@@ -18,16 +18,27 @@ async fn an_ou_that_can_no_longer_be_listed_suspends_nobody_until_it_can_be_seen
         let sales = format!("OU=Sales,OU=Staff,{DOMAIN}");
         branch.lab.samba("deny-list", &[&sales]);
         let run = branch.sync().await;
-        assert_eq!((run.state, run.counts.suspend), (RunState::Held, 0), "tombstones {can_see_tombstones}: {run:?}");
+        assert_eq!(
+            (run.state, run.counts.suspend),
+            (RunState::Held, 0),
+            "tombstones {can_see_tombstones}: {run:?}"
+        );
         assert_eq!(branch.active().await, EVERYBODY);
         let plan = branch.engine.store.plans(false).await.expect("plans").remove(0);
         let held = branch.engine.store.plan_changes(plan.id).await.expect("changes");
         assert_eq!(held.len(), 9, "the people of Sales who have users");
         assert!(held.iter().all(|c| c.reason.as_deref() == Some("vanished")), "{held:?}");
-        assert!(held.iter().all(|c| matches!(c.hold, Some(HoldReason::NoWitness | HoldReason::Cluster))), "{held:?}");
+        assert!(
+            held.iter()
+                .all(|c| matches!(c.hold, Some(HoldReason::NoWitness | HoldReason::Cluster))),
+            "{held:?}"
+        );
         branch.lab.samba("allow-list", &[&sales]);
         branch.quiet("what is seen again was never gone").await;
-        assert!(branch.engine.store.plans(false).await.expect("plans").is_empty(), "the plan is withdrawn");
+        assert!(
+            branch.engine.store.plans(false).await.expect("plans").is_empty(),
+            "the plan is withdrawn"
+        );
     }
 }
 
@@ -85,14 +96,18 @@ async fn a_nested_group_that_can_no_longer_be_seen_takes_nothing_from_its_member
     let platform = format!("CN=Platform Team,{groups}");
     for what in ["the group", "the groups' memberOf", "the groups' member", "all memberOf"] {
         let branch = Branch::running(|_| {}).await;
-        branch.lab.ldif(&format!("dn: {hidden}\nchangetype: add\nobjectClass: organizationalUnit\n"));
+        branch
+            .lab
+            .ldif(&format!("dn: {hidden}\nchangetype: add\nobjectClass: organizationalUnit\n"));
         match what {
             "the group" => {
                 branch.lab.move_to(&platform, &hidden);
                 branch.quiet("a group may stand anywhere").await;
                 branch.lab.samba("deny-list", &[&hidden]);
             }
-            "the groups' memberOf" => drop(branch.lab.samba("deny-attribute", &[&groups, "memberOf"])),
+            "the groups' memberOf" => {
+                drop(branch.lab.samba("deny-attribute", &[&groups, "memberOf"]))
+            }
             "the groups' member" => drop(branch.lab.samba("deny-attribute", &[&groups, "member"])),
             _ => drop(branch.lab.samba("deny-attribute", &[DOMAIN, "memberOf"])),
         }
@@ -125,7 +140,8 @@ async fn who_moves_to_where_nothing_can_be_seen_is_held_and_not_suspended() {
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_base_that_shows_nobody_any_more_suspends_nobody() {
-    let bases = ["Engineering", "Sales", "Operations"].map(|ou| format!("OU={ou},OU=Staff,{DOMAIN}"));
+    let bases =
+        ["Engineering", "Sales", "Operations"].map(|ou| format!("OU={ou},OU=Staff,{DOMAIN}"));
     let branch = Branch::running(|c| c.settings.bases = bases.to_vec()).await;
     branch.lab.samba("deny-list", &[&bases[1]]);
     branch.lab.disable(&staff("Engineering", "Ken Thompson"));

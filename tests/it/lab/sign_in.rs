@@ -14,12 +14,16 @@ const ALAN: &str = "alan.turing@example.com";
 impl Branch {
     async fn sign_in(&self, address: &str, password: &str) -> Decision {
         let password = Some(SecretString::from(password.to_owned()));
-        self.engine.sign_in(SignIn { address: address.to_owned(), password, is_external: false }, &alice()).await.expect("a decision")
+        self.engine
+            .sign_in(SignIn { address: address.to_owned(), password, is_external: false }, &alice())
+            .await
+            .expect("a decision")
     }
 
     /// How many wrong passwords AD has counted against somebody.
     fn bad_passwords(&self, account: &str) -> String {
-        let found = self.lab.samba("search", &[&format!("(sAMAccountName={account})"), "badPwdCount"]);
+        let found =
+            self.lab.samba("search", &[&format!("(sAMAccountName={account})"), "badPwdCount"]);
         found.lines().find_map(|line| line.strip_prefix("badPwdCount: ")).unwrap_or("0").to_owned()
     }
 }
@@ -37,9 +41,18 @@ async fn ads_own_word_decides_right_wrong_disabled_expired_must_change_and_locke
     let branch = Branch::running(|_| {}).await;
     let right = branch.lab.fact("LAB_PERSON_PASSWORD").to_owned();
     let decision = branch.sign_in(ALAN, &right).await;
-    assert!(matches!(&decision, Decision::Allow { user, .. } if user.joined_at.is_some()), "{decision:?}");
-    assert!(matches!(branch.sign_in("ADA@example.com", &right).await, Decision::Allow { .. }), "by a secondary address");
-    assert!(matches!(branch.sign_in("countess@example.org", &right).await, Decision::Redirect), "of a domain nobody has claimed");
+    assert!(
+        matches!(&decision, Decision::Allow { user, .. } if user.joined_at.is_some()),
+        "{decision:?}"
+    );
+    assert!(
+        matches!(branch.sign_in("ADA@example.com", &right).await, Decision::Allow { .. }),
+        "by a secondary address"
+    );
+    assert!(
+        matches!(branch.sign_in("countess@example.org", &right).await, Decision::Redirect),
+        "of a domain nobody has claimed"
+    );
     assert_eq!(denied(&branch.sign_in(ALAN, "wrong").await), Some(Denied::Credentials));
     assert_eq!(branch.bad_passwords("alan.turing"), "1", "one attempt here is one attempt there");
     assert_eq!(denied(&branch.sign_in(ALAN, "").await), Some(Denied::Credentials));
@@ -71,7 +84,11 @@ async fn ads_own_word_decides_right_wrong_disabled_expired_must_change_and_locke
 
     let hana = staff("Sales", "Hana Suzuki");
     branch.lab.disable(&hana);
-    assert_eq!(denied(&branch.sign_in("hana.suzuki@example.com", &right).await), Some(Denied::Credentials), "533");
+    assert_eq!(
+        denied(&branch.sign_in("hana.suzuki@example.com", &right).await),
+        Some(Denied::Credentials),
+        "533"
+    );
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -96,15 +113,27 @@ async fn whoever_tries_passwords_here_locks_nobody_out_of_ad() {
     let hana = branch.user("hana.suzuki@example.com").await.link.expect("a link");
     let tried = async |password: &str| {
         let password = Password::new(SecretString::from(password.to_owned())).expect("a password");
-        authenticate(&settings, None, hana.dn.as_str(), hana.guid, &password).await.answer.expect("an answer")
+        authenticate(&settings, None, hana.dn.as_str(), hana.guid, &password)
+            .await
+            .answer
+            .expect("an answer")
     };
     for _ in 0..5 {
         tried("wrong").await;
     }
-    let Credentials::Refused(refusal) = tried(&right).await else { panic!("she is not locked out") };
+    let Credentials::Refused(refusal) = tried(&right).await else {
+        panic!("she is not locked out")
+    };
     assert_eq!(refusal.of_person(), "the account is locked out (775)");
-    assert_eq!(denied(&branch.sign_in("hana.suzuki@example.com", &right).await), Some(Denied::Credentials));
-    assert_eq!(branch.user("hana.suzuki@example.com").await.status(), Status::Active, "which is no reason to suspend");
+    assert_eq!(
+        denied(&branch.sign_in("hana.suzuki@example.com", &right).await),
+        Some(Denied::Credentials)
+    );
+    assert_eq!(
+        branch.user("hana.suzuki@example.com").await.status(),
+        Status::Active,
+        "which is no reason to suspend"
+    );
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -112,7 +141,9 @@ async fn whoever_tries_passwords_here_locks_nobody_out_of_ad() {
 async fn who_was_moved_since_the_last_run_signs_in_and_without_ad_nobody_does() {
     let branch = Branch::running(|_| {}).await;
     let right = branch.lab.fact("LAB_PERSON_PASSWORD").to_owned();
-    branch.lab.move_to(&staff("Engineering", "Alan Turing"), &format!("OU=Sales,OU=Staff,{DOMAIN}"));
+    branch
+        .lab
+        .move_to(&staff("Engineering", "Alan Turing"), &format!("OU=Sales,OU=Staff,{DOMAIN}"));
     let decision = branch.sign_in(ALAN, &right).await;
     assert!(matches!(decision, Decision::Allow { .. }), "{decision:?}");
     branch.lab.samba("crash", &[]);

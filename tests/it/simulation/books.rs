@@ -106,7 +106,13 @@ fn json(row: &AnyRow, at: usize) -> Value {
 }
 
 /// What an operator recognises a change by.
-pub(super) fn shown(user: UserId, kind: &str, before: &Value, after: &Value, reason: Option<&str>) -> String {
+pub(super) fn shown(
+    user: UserId,
+    kind: &str,
+    before: &Value,
+    after: &Value,
+    reason: Option<&str>,
+) -> String {
     format!("{user} {kind} {before} {after} {reason:?}")
 }
 
@@ -146,35 +152,63 @@ impl Books {
 
     /// Reads on. `approved` are the changes that an operator has approved and that may be applied as such in this step;
     /// `directories` the names that directories have or had.
-    pub(super) async fn read(&self, store: &Store, url: &str, directories: &BTreeSet<String>, approved: &BTreeSet<String>) -> Self {
+    pub(super) async fn read(
+        &self,
+        store: &Store,
+        url: &str,
+        directories: &BTreeSet<String>,
+        approved: &BTreeSet<String>,
+    ) -> Self {
         use sqlx::Connection as _;
         let mut next = self.clone();
         next.written_before = next.written.len();
         let filter = UserFilter { limit: Some(1_000_000), ..UserFilter::default() };
-        next.users = store.users(&filter).await.expect("users").into_iter().map(|u| (u.id, u)).collect();
+        next.users =
+            store.users(&filter).await.expect("users").into_iter().map(|u| (u.id, u)).collect();
         next.grace_periods.clear();
         for name in directories {
             let name = rosterd::model::DirectoryName::parse(name).expect("a name");
             let grace_periods = store.grace_periods(&name).await.expect("candidates");
-            next.grace_periods.extend(grace_periods.into_iter().map(|s| ((s.user, s.cause.class()), s.first_seen)));
+            next.grace_periods.extend(
+                grace_periods.into_iter().map(|s| ((s.user, s.cause.class()), s.first_seen)),
+            );
         }
         next.runs = store.runs(None, 60).await.expect("runs");
         next.runs.retain(|run| directories.contains(&run.directory));
 
         let mut raw = sqlx::AnyConnection::connect(url).await.expect("a connection");
-        let statuses = sqlx::query("SELECT id, status FROM users").fetch_all(&mut raw).await.expect("statuses");
+        let statuses = sqlx::query("SELECT id, status FROM users")
+            .fetch_all(&mut raw)
+            .await
+            .expect("statuses");
         next.statuses = statuses.iter().map(|row| (UserId(id(row, 0)), row.get(1))).collect();
-        let holders = sqlx::query("SELECT address_key, user_id FROM addresses").fetch_all(&mut raw).await.expect("addresses");
+        let holders = sqlx::query("SELECT address_key, user_id FROM addresses")
+            .fetch_all(&mut raw)
+            .await
+            .expect("addresses");
         next.holders = holders.iter().map(|row| (row.get(0), UserId(id(row, 1)))).collect();
-        let people = sqlx::query("SELECT guid, parent_key, entitled_by, quarantine FROM people").fetch_all(&mut raw).await.expect("people");
+        let people = sqlx::query("SELECT guid, parent_key, entitled_by, quarantine FROM people")
+            .fetch_all(&mut raw)
+            .await
+            .expect("people");
         let remembered = |row: &AnyRow| {
-            let is = Remembered { home: row.get(1), entitled_by: bytes16(row, 2).map(Guid), quarantine: row.get(3) };
+            let is = Remembered {
+                home: row.get(1),
+                entitled_by: bytes16(row, 2).map(Guid),
+                quarantine: row.get(3),
+            };
             (Guid(bytes16(row, 0).expect("a person")), is)
         };
         next.people = people.iter().map(remembered).collect();
-        let protected = sqlx::query("SELECT guid FROM pins WHERE kind = 'protected'").fetch_all(&mut raw).await.expect("pins");
-        next.protected = protected.iter().map(|row| Guid(bytes16(row, 0).expect("a person"))).collect();
-        let plans = sqlx::query("SELECT id, state, directory FROM plans WHERE state IN ('open', 'approved')");
+        let protected = sqlx::query("SELECT guid FROM pins WHERE kind = 'protected'")
+            .fetch_all(&mut raw)
+            .await
+            .expect("pins");
+        next.protected =
+            protected.iter().map(|row| Guid(bytes16(row, 0).expect("a person"))).collect();
+        let plans = sqlx::query(
+            "SELECT id, state, directory FROM plans WHERE state IN ('open', 'approved')",
+        );
         let plans = plans.fetch_all(&mut raw).await.expect("plans");
         next.plans = plans.iter().map(|row| (PlanId(id(row, 0)), row.get(1), row.get(2))).collect();
         let written = sqlx::query(
@@ -183,9 +217,11 @@ impl Books {
         );
         for row in written.bind(self.last_row).fetch_all(&mut raw).await.expect("changes") {
             next.last_row = row.get(13);
-            let (user, kind, before, after) = (UserId(id(&row, 4)), row.get::<String, _>(2), json(&row, 7), json(&row, 8));
+            let (user, kind, before, after) =
+                (UserId(id(&row, 4)), row.get::<String, _>(2), json(&row, 7), json(&row, 8));
             let reason = row.get::<Option<String>, _>(6);
-            let approved = approved.contains(&shown(user, &kind, &before, &after, reason.as_deref()));
+            let approved =
+                approved.contains(&shown(user, &kind, &before, &after, reason.as_deref()));
             next.written.push(Written {
                 run: RunId(id(&row, 0)),
                 by_directory: directories.contains(&row.get::<String, _>(1)),
@@ -207,18 +243,24 @@ impl Books {
         raw.close().await.expect("a connection that ends");
 
         next.held = Vec::new();
-        let rejected = store.rejected_plans(None).await.expect("plans").into_iter().map(|plan| plan.id);
+        let rejected =
+            store.rejected_plans(None).await.expect("plans").into_iter().map(|plan| plan.id);
         for plan in next.plans.iter().map(|(plan, ..)| *plan).chain(rejected) {
             next.held.extend(store.plan_changes(plan).await.expect("a plan"));
         }
-        let fresh = EventFilter { after: Some(self.last_event), limit: 1_000_000, ..EventFilter::default() };
+        let fresh = EventFilter {
+            after: Some(self.last_event),
+            limit: 1_000_000,
+            ..EventFilter::default()
+        };
         next.news.clear();
         for event in store.events(&fresh).await.expect("events") {
             next.last_event = event.seq;
             next.news.push(event.document["type"].as_str().unwrap_or_default().to_owned());
             next.tell(&event.document);
         }
-        next.broken_chain = store.verify_events(None).await.expect("the log").err().map(|b| format!("{b:?}"));
+        next.broken_chain =
+            store.verify_events(None).await.expect("the log").err().map(|b| format!("{b:?}"));
         next
     }
 
@@ -229,9 +271,14 @@ impl Books {
 
     /// Takes one event into account.
     fn tell(&mut self, event: &Value) {
-        let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let text =
+            |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let kind = text("/type");
-        let Some(user) = text("/subject").parse::<UserId>().ok().filter(|_| kind.starts_with("user.")) else { return };
+        let Some(user) =
+            text("/subject").parse::<UserId>().ok().filter(|_| kind.starts_with("user."))
+        else {
+            return;
+        };
         if kind == "user.quarantined" {
             return;
         }
@@ -245,17 +292,28 @@ impl Books {
         let after = &event["data"]["after"];
         let told = self.told.entry(user).or_default();
         let reasons = |value: &Value| -> BTreeSet<Reason> {
-            value.as_array().into_iter().flatten().filter_map(|r| Reason::parse(r.as_str()?)).collect()
+            value
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|r| Reason::parse(r.as_str()?))
+                .collect()
         };
         if after.get("primary_email").is_some() {
             told.primary = after["primary_email"].as_str().map(str::to_owned);
-            told.secondary =
-                after["secondary_emails"].as_array().into_iter().flatten().filter_map(|a| a.as_str()).map(str::to_owned).collect();
+            told.secondary = after["secondary_emails"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|a| a.as_str())
+                .map(str::to_owned)
+                .collect();
         }
         match kind {
             "user.created" | "user.invited" | "user.linked" if after.get("tier").is_some() => {
                 told.is_invited |= kind == "user.invited";
-                if kind == "user.invited" { "invited" } else { "active" }.clone_into(&mut told.standing);
+                if kind == "user.invited" { "invited" } else { "active" }
+                    .clone_into(&mut told.standing);
                 after["tier"].as_str().unwrap_or_default().clone_into(&mut told.tier);
                 told.guid = after["object_guid"].as_str().map(str::to_owned);
                 told.causes.extend(reasons(&after["causes"]));
@@ -275,11 +333,15 @@ impl Books {
                 "active".clone_into(&mut told.standing);
             }
             "user.released" => "released".clone_into(&mut told.standing),
-            "user.tier_changed" => after["tier"].as_str().unwrap_or_default().clone_into(&mut told.tier),
+            "user.tier_changed" => {
+                after["tier"].as_str().unwrap_or_default().clone_into(&mut told.tier)
+            }
             "user.suspended" | "user.updated" if after.get("cause").is_some() => {
                 told.causes.extend(after["cause"].as_str().and_then(Reason::parse));
             }
-            "user.reactivated" | "user.updated" if after.get("causes").is_some() => told.causes = reasons(&after["causes"]),
+            "user.reactivated" | "user.updated" if after.get("causes").is_some() => {
+                told.causes = reasons(&after["causes"])
+            }
             _ => {}
         }
     }

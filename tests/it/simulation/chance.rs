@@ -16,7 +16,10 @@ pub(super) fn plays(kind: &str) -> bool {
 
 /// The kinds of trouble that a history knows. A law about one kind says little where all the others blind it.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one kind of trouble that a history has or has not")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one kind of trouble that a history has or has not"
+)]
 struct Mood {
     /// Faults of the wire, servers that are down, crashes.
     wire: bool,
@@ -92,7 +95,13 @@ impl Mood {
             Step::During(edit, _, what) => self.makes(edit) && self.asks(what),
             Step::Do(what) => self.asks(what),
             Step::Both(one, other) => self.asks(one) && self.asks(other),
-            Step::Trouble(_) | Step::Calm | Step::Restart | Step::Backup | Step::Restore | Step::ServerDown | Step::ServerUp => self.wire,
+            Step::Trouble(_)
+            | Step::Calm
+            | Step::Restart
+            | Step::Backup
+            | Step::Restore
+            | Step::ServerDown
+            | Step::ServerUp => self.wire,
             Step::Kill(what, _) => self.wire && self.asks(what),
             Step::Clock(_) | Step::ClockRight | Step::ServerClock(_) => self.clocks,
             Step::Reload(_) => self.reloads,
@@ -109,7 +118,11 @@ impl Mood {
         if matches!(what, Do::Reopen(_) | Do::Remove(_) | Do::Forget) && !self.sequences {
             return false;
         }
-        self.operators || matches!(what, Do::Full(_) | Do::Tick(_) | Do::Due | Do::SyncUser(_) | Do::Approve(_) | Do::Forget)
+        self.operators
+            || matches!(
+                what,
+                Do::Full(_) | Do::Tick(_) | Do::Due | Do::SyncUser(_) | Do::Approve(_) | Do::Forget
+            )
     }
 }
 
@@ -128,23 +141,47 @@ fn phrase(rng: &mut Rng, mood: Mood, history: &mut Vec<Step>) {
         }
         1 => {
             for _ in 0..rng.usize(3..12) {
-                history.extend([Step::Edit(Edit::LeaveSlice(a, few)), tick(ALL), Step::Wait(11), Step::Do(Do::Due)]);
+                history.extend([
+                    Step::Edit(Edit::LeaveSlice(a, few)),
+                    tick(ALL),
+                    Step::Wait(11),
+                    Step::Do(Do::Due),
+                ]);
             }
         }
         // A clock that is wrong for one run.
         2 if mood.clocks => {
             let by = seconds(rng);
-            history.extend([Step::Clock(by), Step::Edit(Edit::Retitle(a)), tick(ALL), Step::ClockRight]);
+            history.extend([
+                Step::Clock(by),
+                Step::Edit(Edit::Retitle(a)),
+                tick(ALL),
+                Step::ClockRight,
+            ]);
             history.extend([Step::Edit(Edit::Disable(a)), tick(ALL), tick(ALL)]);
         }
         3 if mood.clocks => {
-            history.extend([Step::Edit(Edit::Purge(a)), Step::Clock(seconds(rng)), full(ALL), Step::ClockRight, full(ALL)]);
+            history.extend([
+                Step::Edit(Edit::Purge(a)),
+                Step::Clock(seconds(rng)),
+                full(ALL),
+                Step::ClockRight,
+                full(ALL),
+            ]);
             history.extend([Step::Wait(30), full(ALL)]);
         }
         // An operator says no, and time passes.
         4 if mood.operators => {
             history.push(Step::Edit(Edit::Many(few, Mass::Delete)));
-            history.extend([full(ALL), Step::Do(Do::Reject(a)), full(ALL), tick(ALL), Step::Wait(minutes(rng)), full(ALL), full(ALL)]);
+            history.extend([
+                full(ALL),
+                Step::Do(Do::Reject(a)),
+                full(ALL),
+                tick(ALL),
+                Step::Wait(minutes(rng)),
+                full(ALL),
+                full(ALL),
+            ]);
         }
         5 if mood.reloads => {
             history.extend([Step::Reload(Reload::Narrow(a)), full(ALL)]);
@@ -173,23 +210,44 @@ fn phrase(rng: &mut Rng, mood: Mood, history: &mut Vec<Step>) {
         ]),
         // Two want one address, and one of them is edited.
         8 => {
-            history.extend([Step::Edit(Edit::Clash(a)), full(ALL), Step::Edit(Edit::Retitle(usize::MAX)), tick(ALL)]);
+            history.extend([
+                Step::Edit(Edit::Clash(a)),
+                full(ALL),
+                Step::Edit(Edit::Retitle(usize::MAX)),
+                tick(ALL),
+            ]);
             history.push(Step::Do(Do::SyncUser(b)));
         }
         // Somebody moves, and leaves there.
         9 => {
             let go = if rng.bool() { Edit::Move(a, b) } else { Edit::Emigrate(a, b) };
-            history.extend([Step::Edit(go), tick(a), tick(b), tick(ALL), Step::Edit(Edit::Disable(a)), tick(ALL), full(ALL)]);
+            history.extend([
+                Step::Edit(go),
+                tick(a),
+                tick(b),
+                tick(ALL),
+                Step::Edit(Edit::Disable(a)),
+                tick(ALL),
+                full(ALL),
+            ]);
         }
-        10 if mood.blindness => history.extend([Step::Edit(Edit::Bury(a)), tick(ALL), tick(ALL), tick(ALL)]),
+        10 if mood.blindness => {
+            history.extend([Step::Edit(Edit::Bury(a)), tick(ALL), tick(ALL), tick(ALL)])
+        }
         // One group and then another.
-        _ => history.extend([Step::Edit(Edit::LeaveAll(a)), Step::Edit(Edit::Disable(a)), tick(ALL), tick(ALL)]),
+        _ => history.extend([
+            Step::Edit(Edit::LeaveAll(a)),
+            Step::Edit(Edit::Disable(a)),
+            tick(ALL),
+            tick(ALL),
+        ]),
     }
 }
 
 /// So far a clock may be off: a minute to ten years, in both directions.
 fn seconds(rng: &mut Rng) -> i64 {
-    let much = [60, 400, 3_600, 2 * 3_600, 26 * 3_600, 40 * 86_400, 10 * 365 * 86_400][rng.usize(0..7)];
+    let much =
+        [60, 400, 3_600, 2 * 3_600, 26 * 3_600, 40 * 86_400, 10 * 365 * 86_400][rng.usize(0..7)];
     if rng.bool() { much } else { -much }
 }
 
@@ -217,7 +275,11 @@ fn step(rng: &mut Rng) -> Step {
         102..104 => Step::ClockRight,
         104 => Step::ServerClock(rng.i64(-5..6)),
         105..108 => Step::Reload(reload(rng)),
-        _ => Step::Meanwhile(reload(rng), rng.u32(1..220), if rng.bool() { read(rng) } else { order(rng) }),
+        _ => Step::Meanwhile(
+            reload(rng),
+            rng.u32(1..220),
+            if rng.bool() { read(rng) } else { order(rng) },
+        ),
     }
 }
 
@@ -307,8 +369,16 @@ pub(super) fn edit(rng: &mut Rng) -> Edit {
         98 if rng.bool() => Edit::Bury(a),
         98 => Edit::Unearth(a),
         _ => {
-            let all =
-                [Mass::Disable, Mass::Enable, Mass::Delete, Mass::MoveOut, Mass::LeaveGroups, Mass::JoinPro, Mass::Readdress, Mass::Hire];
+            let all = [
+                Mass::Disable,
+                Mass::Enable,
+                Mass::Delete,
+                Mass::MoveOut,
+                Mass::LeaveGroups,
+                Mass::JoinPro,
+                Mass::Readdress,
+                Mass::Hire,
+            ];
             Edit::Many(rng.usize(1..5), all[rng.usize(0..all.len())])
         }
     }

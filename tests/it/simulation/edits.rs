@@ -9,14 +9,32 @@ use uuid::Uuid;
 use super::history::{Edit, Mail, Mass};
 
 /// Where people work; the last two are outside of every base, and nothing is ever seen of the very last.
-const OUS: [&str; 8] = ["Engineering", "Sales", "Operations", "Finance", "Support", "Platform", "Elsewhere", "Basement"];
+const OUS: [&str; 8] = [
+    "Engineering",
+    "Sales",
+    "Operations",
+    "Finance",
+    "Support",
+    "Platform",
+    "Elsewhere",
+    "Basement",
+];
 /// The OUs that an administrator moves people to and from.
 const PLACES: usize = 7;
 /// The groups that can give a tier, once they are nested; the last two are empty at first.
-pub(super) const GROUPS: [&str; 5] = [names::BASIC, names::PRO, names::PRO_NESTED, "Roster Basic Nested", "Roster Deep"];
+pub(super) const GROUPS: [&str; 5] =
+    [names::BASIC, names::PRO, names::PRO_NESTED, "Roster Basic Nested", "Roster Deep"];
 /// What a reader can lose the right to.
-const ATTRIBUTES: [&str; 8] =
-    ["userAccountControl", "accountExpires", "mail", "displayName", "memberOf", "proxyAddresses", "primaryGroupID", "employeeType"];
+const ATTRIBUTES: [&str; 8] = [
+    "userAccountControl",
+    "accountExpires",
+    "mail",
+    "displayName",
+    "memberOf",
+    "proxyAddresses",
+    "primaryGroupID",
+    "employeeType",
+];
 
 /// Everybody there ever was, and what the reader is not shown.
 #[derive(Debug)]
@@ -102,10 +120,18 @@ impl Cast {
         }
     }
 
-    fn hire(&mut self, ad: &mut Ad, ou: usize, group: Option<usize>, mail: Option<String>, staged: bool) {
+    fn hire(
+        &mut self,
+        ad: &mut Ad,
+        ou: usize,
+        group: Option<usize>,
+        mail: Option<String>,
+        staged: bool,
+    ) {
         let n = self.next();
         let name = format!("Newcomer {n}");
-        let mut person = NewPerson::new(format!("new{n}")).cn(&name).with("displayName", &name).ou(self.ou(ou));
+        let mut person =
+            NewPerson::new(format!("new{n}")).cn(&name).with("displayName", &name).ou(self.ou(ou));
         if let Some(mail) = mail {
             person = person.mail(&mail);
         }
@@ -120,11 +146,19 @@ impl Cast {
 
     /// Sets mail, and the proxy address that goes with it.
     fn set_mail(ad: &mut Ad, who: Uuid, mail: Option<&str>) {
-        let others: Vec<Vec<u8>> = ad.values(who, "proxyAddresses").into_iter().filter(|v| !v.starts_with(b"SMTP:")).collect();
+        let others: Vec<Vec<u8>> = ad
+            .values(who, "proxyAddresses")
+            .into_iter()
+            .filter(|v| !v.starts_with(b"SMTP:"))
+            .collect();
         match mail {
             Some(mail) => {
                 ad.set(who, "mail", mail);
-                ad.set_values(who, "proxyAddresses", std::iter::once(format!("SMTP:{mail}").into_bytes()).chain(others));
+                ad.set_values(
+                    who,
+                    "proxyAddresses",
+                    std::iter::once(format!("SMTP:{mail}").into_bytes()).chain(others),
+                );
             }
             None => {
                 ad.clear(who, "mail");
@@ -171,7 +205,8 @@ impl Cast {
                 let name = format!("Called {}", self.next());
                 ad.set(who, "displayName", &name);
             }
-            Edit::RenameOu(ou) if self.bases.values().flatten().any(|base| *base == self.ou(*ou)) => {}
+            Edit::RenameOu(ou)
+                if self.bases.values().flatten().any(|base| *base == self.ou(*ou)) => {}
             Edit::RenameOu(ou) => {
                 let name = format!("Department {}", self.next());
                 ad.rename(self.ou(*ou), &name);
@@ -196,7 +231,11 @@ impl Cast {
                 let Some(other) = alive(self, ad, *b) else { return };
                 let alias = format!("smtp:alias{}@example.com", b % 7).into_bytes();
                 for one in [who, other] {
-                    let others: Vec<Vec<u8>> = ad.values(one, "proxyAddresses").into_iter().filter(|v| *v != alias).collect();
+                    let others: Vec<Vec<u8>> = ad
+                        .values(one, "proxyAddresses")
+                        .into_iter()
+                        .filter(|v| *v != alias)
+                        .collect();
                     ad.set_values(one, "proxyAddresses", others.into_iter().chain([alias.clone()]));
                 }
             }
@@ -226,25 +265,34 @@ impl Cast {
             }
             Edit::ShowOus => {
                 let shown = std::mem::replace(&mut self.dark_ous, [PLACES].into());
-                shown.into_iter().filter(|ou| *ou != PLACES).for_each(|ou| ad.show_subtree(self.ous[ou]));
+                shown
+                    .into_iter()
+                    .filter(|ou| *ou != PLACES)
+                    .for_each(|ou| ad.show_subtree(self.ous[ou]));
             }
             Edit::HidePerson(_) => {
                 self.dark_people.insert(who);
                 ad.hide_entry(who);
             }
-            Edit::ShowPeople => std::mem::take(&mut self.dark_people).into_iter().for_each(|p| ad.show_entry(p)),
+            Edit::ShowPeople => {
+                std::mem::take(&mut self.dark_people).into_iter().for_each(|p| ad.show_entry(p))
+            }
             Edit::HideAttribute(attribute, ou) => {
                 let attribute = ATTRIBUTES[attribute % ATTRIBUTES.len()];
                 let ou = ou.map(|ou| self.ou(ou));
                 self.dark_attributes.push((attribute, ou));
                 ad.hide_attribute(attribute, ou.map(Into::into));
             }
-            Edit::ShowAttributes => std::mem::take(&mut self.dark_attributes).into_iter().for_each(|(a, _)| ad.show_attribute(a)),
+            Edit::ShowAttributes => std::mem::take(&mut self.dark_attributes)
+                .into_iter()
+                .for_each(|(a, _)| ad.show_attribute(a)),
             Edit::HideMembers(group) => {
                 self.dark_groups.insert(group % self.groups.len());
                 ad.hide_members(self.group(*group));
             }
-            Edit::ShowMembers => std::mem::take(&mut self.dark_groups).into_iter().for_each(|g| ad.show_members(self.groups[g])),
+            Edit::ShowMembers => std::mem::take(&mut self.dark_groups)
+                .into_iter()
+                .for_each(|g| ad.show_members(self.groups[g])),
             Edit::ShowTombstones(shown) => {
                 self.tombstones = *shown;
                 ad.show_tombstones(*shown);
@@ -270,7 +318,8 @@ impl Cast {
             }
             Edit::Unearth(n) => ad.move_to(who, self.ous[*n % 6]),
             Edit::DeleteManager(_) => {
-                let reports = self.people.iter().copied().filter(|p| *p != who && Self::is_alive(ad, *p));
+                let reports =
+                    self.people.iter().copied().filter(|p| *p != who && Self::is_alive(ad, *p));
                 for report in reports.collect::<Vec<_>>() {
                     ad.set(report, "manager", &ad.dn(who));
                 }
@@ -284,11 +333,16 @@ impl Cast {
             }
             Edit::LeaveSlice(group, n) => {
                 let group = self.group(*group);
-                let leaving = ad.members(group).into_iter().filter(|m| !self.groups.contains(m)).take(*n);
+                let leaving =
+                    ad.members(group).into_iter().filter(|m| !self.groups.contains(m)).take(*n);
                 leaving.collect::<Vec<_>>().into_iter().for_each(|m| ad.remove_member(group, m));
             }
             Edit::RestoreAll => {
-                let deleted = self.people.iter().copied().filter(|p| ad.exists(*p) && !Self::is_alive(ad, *p));
+                let deleted = self
+                    .people
+                    .iter()
+                    .copied()
+                    .filter(|p| ad.exists(*p) && !Self::is_alive(ad, *p));
                 deleted.collect::<Vec<_>>().into_iter().for_each(|p| ad.restore(p));
             }
             // Takes two directories: see `emigrate`.
@@ -298,7 +352,10 @@ impl Cast {
 
     fn standing_in(&self, ad: &Ad, ou: Uuid) -> impl Iterator<Item = Uuid> {
         let below = format!(",{}", ad.dn(ou));
-        self.people.iter().copied().filter(move |p| Self::is_alive(ad, *p) && ad.dn(*p).ends_with(&below))
+        self.people
+            .iter()
+            .copied()
+            .filter(move |p| Self::is_alive(ad, *p) && ad.dn(*p).ends_with(&below))
     }
 
     /// Takes somebody out of this domain.
@@ -362,7 +419,8 @@ impl Cast {
     }
 
     fn many(&mut self, ad: &mut Ad, every: usize, what: Mass) {
-        let chosen: Vec<Uuid> = self.people.iter().copied().filter(|p| Self::is_alive(ad, *p)).step_by(every).collect();
+        let chosen: Vec<Uuid> =
+            self.people.iter().copied().filter(|p| Self::is_alive(ad, *p)).step_by(every).collect();
         for (n, who) in chosen.into_iter().enumerate() {
             match what {
                 Mass::Disable => ad.disable(who),

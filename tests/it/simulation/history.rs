@@ -76,7 +76,12 @@ impl Edit {
     pub(super) fn number(&self) -> usize {
         match self {
             Self::Hire { ou, .. } => *ou,
-            Self::ShowOus | Self::ShowPeople | Self::ShowAttributes | Self::ShowMembers | Self::ShowTombstones(_) | Self::RestoreAll => 0,
+            Self::ShowOus
+            | Self::ShowPeople
+            | Self::ShowAttributes
+            | Self::ShowMembers
+            | Self::ShowTombstones(_)
+            | Self::RestoreAll => 0,
             Self::Recreate(n)
             | Self::Disable(n)
             | Self::Enable(n)
@@ -138,7 +143,8 @@ impl Edit {
 
     /// Whether the service account sees the edit, and goes on seeing what it saw.
     pub(super) fn is_seen(&self) -> bool {
-        self.is_told() || matches!(self, Self::Purge(_) | Self::Emigrate(..) | Self::ShowTombstones(_))
+        self.is_told()
+            || matches!(self, Self::Purge(_) | Self::Emigrate(..) | Self::ShowTombstones(_))
     }
 
     /// Whether a directory tells of it: neither of what somebody may see is told, nor of a tombstone that goes.
@@ -308,7 +314,10 @@ pub(super) enum Step {
 
 /// What a history plays in.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a company has or has not")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that a company has or has not"
+)]
 pub(super) struct Stage {
     pub(super) people: usize,
     pub(super) without_group: usize,

@@ -12,8 +12,8 @@ use super::history::{Do, Step};
 use super::memory::Memory;
 use super::office::Rulebook;
 use super::sequences::{
-    contested_addresses_stay, leavers_leave_in_time, losses_are_noticed, people_are_one_user, reactivations_are_true, rejections_stand,
-    runs_say_what_they_wrote, slices_wait,
+    contested_addresses_stay, leavers_leave_in_time, losses_are_noticed, people_are_one_user,
+    reactivations_are_true, rejections_stand, runs_say_what_they_wrote, slices_wait,
 };
 use super::truth::{Facts, Truth};
 use crate::world::Life;
@@ -54,7 +54,10 @@ type Check = fn(&Seen<'_>) -> Wrong;
 /// Every check, with what it promises.
 pub(super) const CHECKS: [(&str, Check); 20] = [
     ("nobody is suspended without a reason that is true", suspensions_are_true),
-    ("whoever is disabled or expired is suspended by the next complete run, or held", leavers_leave),
+    (
+        "whoever is disabled or expired is suspended by the next complete run, or held",
+        leavers_leave,
+    ),
     ("who is gone, or gets less, is seen so twice", rechecks_are_taken),
     ("a run that calls itself complete has read everybody", complete_runs_have_read_everybody),
     ("every automatic suspension carries evidence", suspensions_have_evidence),
@@ -95,14 +98,24 @@ impl Seen<'_> {
 
     /// The directories that runs of this step have read as a schedule has them read, and could have read.
     pub(super) fn readings(&self) -> impl Iterator<Item = String> {
-        let is_reading = |run: &&Run| self.is_clear && matches!(run.mode.as_str(), "full" | "incremental") && run.server.is_some();
+        let is_reading = |run: &&Run| {
+            self.is_clear
+                && matches!(run.mode.as_str(), "full" | "incremental")
+                && run.server.is_some()
+        };
         let is_over = |run: &&Run| !matches!(run.state, RunState::Running | RunState::Cancelled);
         self.runs().filter(is_reading).filter(is_over).map(|run| run.directory.clone())
     }
 
     /// The directories that were read as a whole in this step, without a doubt.
     pub(super) fn whole_reads(&self) -> impl Iterator<Item = &str> {
-        let is_whole = |r: &&Run| !self.lied && r.mode == "full" && r.complete && r.error.is_none() && r.finished_at.is_some();
+        let is_whole = |r: &&Run| {
+            !self.lied
+                && r.mode == "full"
+                && r.complete
+                && r.error.is_none()
+                && r.finished_at.is_some()
+        };
         self.runs().filter(is_whole).map(|r| r.directory.as_str())
     }
 
@@ -118,7 +131,10 @@ impl Seen<'_> {
 
     pub(super) fn does(&self, is: impl Fn(&Do) -> bool) -> bool {
         match self.step {
-            Step::Do(what) | Step::During(_, _, what) | Step::Kill(what, _) | Step::Meanwhile(_, _, what) => is(what),
+            Step::Do(what)
+            | Step::During(_, _, what)
+            | Step::Kill(what, _)
+            | Step::Meanwhile(_, _, what) => is(what),
             Step::Both(one, other) => is(one) || is(other),
             _ => false,
         }
@@ -126,7 +142,13 @@ impl Seen<'_> {
 }
 
 /// Whether the reason is true of the person in this truth, at a time by the directory's clock.
-pub(super) fn holds(reason: Reason, facts: &Facts, truth: &Truth, at: Timestamp, rulebook: &Rulebook) -> bool {
+pub(super) fn holds(
+    reason: Reason,
+    facts: &Facts,
+    truth: &Truth,
+    at: Timestamp,
+    rulebook: &Rulebook,
+) -> bool {
     let is_alive = facts.life == Life::Alive;
     match reason {
         Reason::Operator => false,
@@ -134,9 +156,15 @@ pub(super) fn holds(reason: Reason, facts: &Facts, truth: &Truth, at: Timestamp,
         Reason::Expired => is_alive && facts.expires.is_some_and(|end| end <= at),
         Reason::Deleted => facts.life == Life::Tombstone && facts.is_visible,
         // Of no directory: the same person may be of another one.
-        Reason::OutOfScope => is_alive && (!truth.covers(&facts.dn) || (rulebook.filtered && facts.is_robot)),
-        Reason::NoGroup => is_alive && rulebook.without_group == WithoutGroup::Suspend && facts.tier.is_none(),
-        Reason::Vanished => facts.life == Life::Purged || (facts.life == Life::Tombstone && !facts.is_visible),
+        Reason::OutOfScope => {
+            is_alive && (!truth.covers(&facts.dn) || (rulebook.filtered && facts.is_robot))
+        }
+        Reason::NoGroup => {
+            is_alive && rulebook.without_group == WithoutGroup::Suspend && facts.tier.is_none()
+        }
+        Reason::Vanished => {
+            facts.life == Life::Purged || (facts.life == Life::Tombstone && !facts.is_visible)
+        }
     }
 }
 
@@ -147,11 +175,19 @@ fn suspensions_are_true(seen: &Seen<'_>) -> Wrong {
         let Some(guid) = change.guid else { continue };
         let reasons: Vec<Reason> = match change.kind.as_str() {
             "suspend" => change.reason.into_iter().collect(),
-            _ => change.after["causes"].as_array().into_iter().flatten().filter_map(|r| Reason::parse(r.as_str()?)).collect(),
+            _ => change.after["causes"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|r| Reason::parse(r.as_str()?))
+                .collect(),
         };
         for reason in reasons {
-            let is_true = seen.facts(guid).any(|(truth, facts)| holds(reason, facts, truth, truth.at, seen.rulebook));
-            if is_true || (reason == Reason::Vanished && may_count_as_vanished(seen, change, guid)) {
+            let is_true = seen
+                .facts(guid)
+                .any(|(truth, facts)| holds(reason, facts, truth, truth.at, seen.rulebook));
+            if is_true || (reason == Reason::Vanished && may_count_as_vanished(seen, change, guid))
+            {
                 continue;
             }
             // A recheck does not help against a server that lies at both.
@@ -167,16 +203,25 @@ fn suspensions_are_true(seen: &Seen<'_>) -> Wrong {
 
 /// Who is there and cannot be seen counts as vanished where a colleague at the last known place can be seen, or an operator says so.
 fn may_count_as_vanished(seen: &Seen<'_>, change: &Written, guid: Guid) -> bool {
-    let stood = seen.before.users.get(&change.user).and_then(|u| u.link.as_ref()).and_then(|l| l.dn.parent());
+    let stood = seen
+        .before
+        .users
+        .get(&change.user)
+        .and_then(|u| u.link.as_ref())
+        .and_then(|l| l.dn.parent());
     let Some(parent) = stood else { return false };
     seen.facts(guid).any(|(truth, facts)| {
         // Where a tombstone can be read, a person without one is invisible rather than gone. A tombstone of another domain
         // proves nothing of that: DESIGN 7 takes what was read, and each domain grants the right by itself.
         let domain = domain_of(&facts.dn);
-        let is_shown = |f: &Facts| f.life == Life::Tombstone && f.is_visible && domain_of(&f.dn) == domain;
+        let is_shown =
+            |f: &Facts| f.life == Life::Tombstone && f.is_visible && domain_of(&f.dn) == domain;
         let shows_tombstones = truth.people.values().any(is_shown);
         let is_hidden = facts.life == Life::Alive && !facts.is_visible && !shows_tombstones;
-        let witness = truth.people.iter().any(|(other, f)| *other != guid && f.is_visible && f.dn.is_within(&parent));
+        let witness = truth
+            .people
+            .iter()
+            .any(|(other, f)| *other != guid && f.is_visible && f.dn.is_within(&parent));
         (is_hidden && witness) || (change.approved && !facts.is_visible)
     })
 }
@@ -189,30 +234,43 @@ fn domain_of(dn: &Dn) -> &str {
 /// LA: after a run that read everything of a directory, nobody of it who is disabled or has expired can sign in unless that is
 /// held in sight.
 fn leavers_leave(seen: &Seen<'_>) -> Wrong {
-    let ended_well = |r: &&Run| r.mode == "full" && r.complete && r.error.is_none() && !matches!(r.state, RunState::Running);
+    let ended_well = |r: &&Run| {
+        r.mode == "full" && r.complete && r.error.is_none() && !matches!(r.state, RunState::Running)
+    };
     // Two that race may drop what the other one does.
     if matches!(seen.step, Step::Kill(..) | Step::Both(..)) || seen.lied {
         return Vec::new();
     }
-    let read: BTreeSet<&str> = seen.runs().filter(ended_well).map(|r| r.directory.as_str()).collect();
+    let read: BTreeSet<&str> =
+        seen.runs().filter(ended_well).map(|r| r.directory.as_str()).collect();
     let mut wrong = Vec::new();
     let begun = seen.truths[0].at.minus(Duration::from_secs(2));
     for user in seen.after.users.values().filter(|u| u.status() == Status::Active) {
-        let Some(link) = user.link.as_ref().filter(|l| read.contains(l.directory.as_str())) else { continue };
+        let Some(link) = user.link.as_ref().filter(|l| read.contains(l.directory.as_str())) else {
+            continue;
+        };
         let is_of = |truth: &Truth, facts: &Facts| {
-            facts.life == Life::Tombstone || truth.is_of(link.directory.as_str(), &facts.dn) || !truth.covers(&facts.dn)
+            facts.life == Life::Tombstone
+                || truth.is_of(link.directory.as_str(), &facts.dn)
+                || !truth.covers(&facts.dn)
         };
         // Since before the run, and for as long as it took.
         let throughout = |reason, attribute: &str| {
             seen.facts(link.guid).next().is_some()
                 && seen.facts(link.guid).all(|(t, f)| {
-                    let is_frozen = t.dark.contains(attribute) || (reason == Reason::Expired && t.skew > Duration::from_mins(4));
-                    !is_frozen && f.is_visible && is_of(t, f) && holds(reason, f, t, begun, seen.rulebook)
+                    let is_frozen = t.dark.contains(attribute)
+                        || (reason == Reason::Expired && t.skew > Duration::from_mins(4));
+                    !is_frozen
+                        && f.is_visible
+                        && is_of(t, f)
+                        && holds(reason, f, t, begun, seen.rulebook)
                 })
         };
-        for (reason, attribute) in
-            [(Reason::Disabled, "userAccountControl"), (Reason::Expired, "accountExpires"), (Reason::Deleted, "isDeleted")]
-        {
+        for (reason, attribute) in [
+            (Reason::Disabled, "userAccountControl"),
+            (Reason::Expired, "accountExpires"),
+            (Reason::Deleted, "isDeleted"),
+        ] {
             if throughout(reason, attribute) && !seen.after.is_held(user.id) {
                 wrong.push(format!("{} is {reason}, was readable, and is active", link.guid));
             }
@@ -225,19 +283,28 @@ fn leavers_leave(seen: &Seen<'_>) -> Wrong {
 fn rechecks_are_taken(seen: &Seen<'_>) -> Wrong {
     let settle = seen.rulebook.config.limits.grace_period;
     let is_hasty = |w: &&Written| {
-        let Some(class @ (Class::Gone | Class::Downgrade)) = w.class.filter(|_| !w.approved && !settle.is_zero()) else { return false };
-        let is_young = |first: Option<&Timestamp>| first.is_none_or(|first| first.plus(settle) > w.at);
+        let Some(class @ (Class::Gone | Class::Downgrade)) =
+            w.class.filter(|_| !w.approved && !settle.is_zero())
+        else {
+            return false;
+        };
+        let is_young =
+            |first: Option<&Timestamp>| first.is_none_or(|first| first.plus(settle) > w.at);
         // Also for this very reason, if nobody lied.
         let of_reason = || w.guid.zip(w.reason).filter(|_| seen.is_clear && w.kind == "suspend");
         is_young(seen.memory.grace_periods.get(&(w.user, class)))
-            || of_reason().is_some_and(|(guid, reason)| is_young(seen.memory.since.get(&(guid, reason))))
+            || of_reason()
+                .is_some_and(|(guid, reason)| is_young(seen.memory.since.get(&(guid, reason))))
     };
     let hasty = seen.by_directory().filter(is_hasty);
     hasty
         .map(|w| {
             let first = w.class.and_then(|class| seen.memory.grace_periods.get(&(w.user, class)));
             let since = w.guid.zip(w.reason).and_then(|key| seen.memory.since.get(&key));
-            format!("{} of {} ({:?}) at {:?}, first seen {first:?}, so since {since:?}", w.kind, w.user, w.reason, w.at)
+            format!(
+                "{} of {} ({:?}) at {:?}, first seen {first:?}, so since {since:?}",
+                w.kind, w.user, w.reason, w.at
+            )
         })
         .collect()
 }
@@ -249,56 +316,85 @@ fn complete_runs_have_read_everybody(seen: &Seen<'_>) -> Wrong {
     }
     let least = |directory: &str| {
         let in_filter = |t: &Truth, f: &Facts| {
-            f.life == Life::Alive && f.is_visible && t.is_of(directory, &f.dn) && !(seen.rulebook.filtered && f.is_robot)
+            f.life == Life::Alive
+                && f.is_visible
+                && t.is_of(directory, &f.dn)
+                && !(seen.rulebook.filtered && f.is_robot)
         };
-        seen.truths.iter().map(|t| t.people.values().filter(|f| in_filter(t, f)).count() as u64).min().unwrap_or(0)
+        seen.truths
+            .iter()
+            .map(|t| t.people.values().filter(|f| in_filter(t, f)).count() as u64)
+            .min()
+            .unwrap_or(0)
     };
-    let short = seen.runs().filter(|r| r.mode == "full" && r.complete && r.state != RunState::Running && r.entries < least(&r.directory));
+    let short = seen.runs().filter(|r| {
+        r.mode == "full"
+            && r.complete
+            && r.state != RunState::Running
+            && r.entries < least(&r.directory)
+    });
     short.map(|r| format!("{} of {} people", r.entries, least(&r.directory))).collect()
 }
 
 fn suspensions_have_evidence(seen: &Seen<'_>) -> Wrong {
     let is_bare = |w: &&Written| {
         let shows = |e: &serde_json::Value| {
-            ["server", "attribute", "value", "seen_at"].iter().all(|key| e[key].as_str().is_some_and(|text| !text.is_empty()))
+            ["server", "attribute", "value", "seen_at"]
+                .iter()
+                .all(|key| e[key].as_str().is_some_and(|text| !text.is_empty()))
                 && e["object"].as_str() == w.guid.map(|g| g.to_string()).as_deref()
         };
         !w.evidence.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(shows))
     };
     let suspensions = seen.by_directory().filter(|w| w.kind == "suspend");
-    let mut wrong: Wrong = suspensions.filter(is_bare).map(|w| format!("{:?} of {} on {}", w.reason, w.user, w.evidence)).collect();
+    let mut wrong: Wrong = suspensions
+        .filter(is_bare)
+        .map(|w| format!("{:?} of {} on {}", w.reason, w.user, w.evidence))
+        .collect();
     // Counted as what it is: else no limit would hold it.
-    for change in seen.by_directory().filter(|w| w.kind == "suspend" && w.before["status"] == "active") {
+    for change in
+        seen.by_directory().filter(|w| w.kind == "suspend" && w.before["status"] == "active")
+    {
         if change.class != change.reason.and_then(Reason::class) {
-            wrong.push(format!("{:?} of {} counts as {:?}", change.reason, change.user, change.class));
+            wrong.push(format!(
+                "{:?} of {} counts as {:?}",
+                change.reason, change.user, change.class
+            ));
         }
     }
     wrong
 }
 
 fn suspended_is_who_has_a_cause(seen: &Seen<'_>) -> Wrong {
-    let expected = |user: &rosterd::model::User| match (user.standing.as_str(), user.causes.is_empty()) {
-        ("released", _) => "released",
-        (_, false) => "suspended",
-        (standing, true) => {
-            if standing == "invited" {
-                "invited"
-            } else {
-                "active"
+    let expected =
+        |user: &rosterd::model::User| match (user.standing.as_str(), user.causes.is_empty()) {
+            ("released", _) => "released",
+            (_, false) => "suspended",
+            (standing, true) => {
+                if standing == "invited" {
+                    "invited"
+                } else {
+                    "active"
+                }
             }
-        }
-    };
+        };
     let listed = |id: &UserId| seen.after.statuses.get(id).map(String::as_str);
     let wrong = seen.after.users.values().filter(|u| listed(&u.id) != Some(expected(u)));
-    wrong.map(|u| format!("{} is listed as {:?} with {:?}", u.id, listed(&u.id), u.causes)).collect()
+    wrong
+        .map(|u| format!("{} is listed as {:?} with {:?}", u.id, listed(&u.id), u.causes))
+        .collect()
 }
 
 fn operators_causes_stay(seen: &Seen<'_>) -> Wrong {
-    if matches!(seen.step, Step::Restore) || seen.does(|d| matches!(d, Do::Activate(_) | Do::Undo(_))) {
+    if matches!(seen.step, Step::Restore)
+        || seen.does(|d| matches!(d, Do::Activate(_) | Do::Undo(_)))
+    {
         return Vec::new();
     }
     let had = seen.before.users.values().filter(|u| u.causes.has(Reason::Operator));
-    let lost = had.filter(|u| seen.after.users.get(&u.id).is_none_or(|now| !now.causes.has(Reason::Operator)));
+    let lost = had.filter(|u| {
+        seen.after.users.get(&u.id).is_none_or(|now| !now.causes.has(Reason::Operator))
+    });
     lost.map(|u| format!("{} was suspended by an operator", u.id)).collect()
 }
 
@@ -306,20 +402,34 @@ fn unmanaged_people_stay(seen: &Seen<'_>) -> Wrong {
     let was_unmanaged = |id: &UserId| seen.before.users.get(id).is_some_and(|u| u.link.is_none());
     let touched = seen.by_directory().filter(|w| was_unmanaged(&w.user) && w.kind != "link");
     // Whoever is linked first, and changed by a second run of the same step, is managed by then.
-    let linked: BTreeSet<UserId> = seen.by_directory().filter(|w| w.kind == "link").map(|w| w.user).collect();
-    touched.filter(|w| !linked.contains(&w.user)).map(|w| format!("{} is unmanaged, and a run made {} of it", w.user, w.kind)).collect()
+    let linked: BTreeSet<UserId> =
+        seen.by_directory().filter(|w| w.kind == "link").map(|w| w.user).collect();
+    touched
+        .filter(|w| !linked.contains(&w.user))
+        .map(|w| format!("{} is unmanaged, and a run made {} of it", w.user, w.kind))
+        .collect()
 }
 
 fn links_stay(seen: &Seen<'_>) -> Wrong {
-    if matches!(seen.step, Step::Restore) || seen.does(|d| matches!(d, Do::Relink(_) | Do::Undo(_))) {
+    if matches!(seen.step, Step::Restore) || seen.does(|d| matches!(d, Do::Relink(_) | Do::Undo(_)))
+    {
         return Vec::new();
     }
-    let guid = |books: &Books, id: &UserId| books.users.get(id).and_then(|u| u.link.as_ref()).map(|l| l.guid);
+    let guid = |books: &Books, id: &UserId| {
+        books.users.get(id).and_then(|u| u.link.as_ref()).map(|l| l.guid)
+    };
     // Whoever was released is nobody's, and may be asked to join like anybody else.
-    let is_asked_anew = |id: &UserId| seen.before.users[id].status() == Status::Released && seen.does(|d| matches!(d, Do::Invite(_)));
-    let is_another = |id: &&UserId| guid(seen.before, id).is_some() && guid(seen.before, id) != guid(seen.after, id);
+    let is_asked_anew = |id: &UserId| {
+        seen.before.users[id].status() == Status::Released
+            && seen.does(|d| matches!(d, Do::Invite(_)))
+    };
+    let is_another = |id: &&UserId| {
+        guid(seen.before, id).is_some() && guid(seen.before, id) != guid(seen.after, id)
+    };
     let moved = seen.before.users.keys().filter(is_another).filter(|id| !is_asked_anew(id));
-    moved.map(|id| format!("{id} was {:?}, is {:?}", guid(seen.before, id), guid(seen.after, id))).collect()
+    moved
+        .map(|id| format!("{id} was {:?}, is {:?}", guid(seen.before, id), guid(seen.after, id)))
+        .collect()
 }
 
 fn addresses_are_held_once(seen: &Seen<'_>) -> Wrong {
@@ -343,7 +453,11 @@ fn one_plan_waits(seen: &Seen<'_>) -> Wrong {
     for (_, _, directory) in &seen.after.plans {
         *plans.entry(directory).or_default() += 1;
     }
-    plans.into_iter().filter(|(_, n)| *n > 1).map(|(directory, n)| format!("{n} plans of {directory}")).collect()
+    plans
+        .into_iter()
+        .filter(|(_, n)| *n > 1)
+        .map(|(directory, n)| format!("{n} plans of {directory}"))
+        .collect()
 }
 
 /// What one window allows of a class, by DESIGN 5 and 8.
@@ -374,12 +488,19 @@ fn limits_hold(seen: &Seen<'_>) -> Wrong {
         let Some(class) = change.class else { continue };
         let within = |span: Duration| {
             let since = change.at.minus(span);
-            let of_class = seen.after.written.iter().filter(counts).filter(|w| w.class == Some(class) && w.directory == change.directory);
+            let of_class = seen
+                .after
+                .written
+                .iter()
+                .filter(counts)
+                .filter(|w| w.class == Some(class) && w.directory == change.directory);
             of_class.filter(|w| w.at > since && w.at <= change.at).count() as u64
         };
         // Those who were active when the window began, or as the first day began.
         let start = change.at.minus(WINDOW);
-        let of = |(_, active): &(Timestamp, BTreeMap<String, u64>)| active.get(&change.directory).copied().unwrap_or(0);
+        let of = |(_, active): &(Timestamp, BTreeMap<String, u64>)| {
+            active.get(&change.directory).copied().unwrap_or(0)
+        };
         let last = seen.actives.iter().rev().find(|at| at.0 <= start && of(at) > 0);
         let first = seen.actives.iter().find(|at| of(at) > 0);
         let mut active = last.or(first).map_or(0, of);
@@ -390,7 +511,10 @@ fn limits_hold(seen: &Seen<'_>) -> Wrong {
         let limit = allowed(class, active);
         let is_let_through = class == Class::Confirmed && within(HOUR) <= 10;
         if within(WINDOW) > limit && !is_let_through {
-            wrong.push(format!("{class}: {} in one window of {active} active users, which allows {limit}", within(WINDOW)));
+            wrong.push(format!(
+                "{class}: {} in one window of {active} active users, which allows {limit}",
+                within(WINDOW)
+            ));
         }
     }
     wrong
@@ -416,9 +540,12 @@ fn clusters_wait(seen: &Seen<'_>) -> Wrong {
         let active = seen.before.users.values().filter(|u| u.status() == Status::Active);
         active.filter_map(|u| of(&u.link.as_ref()?.guid)).filter(|is| *is).count() as u64
     };
-    let is_event = |(cluster, count): (&str, u64)| count >= 5 && count * 100 >= 30 * belonged(cluster);
+    let is_event =
+        |(cluster, count): (&str, u64)| count >= 5 && count * 100 >= 30 * belonged(cluster);
     let events = sizes.iter().filter(|((_, cluster), count)| is_event((cluster, **count)));
-    events.map(|((_, cluster), count)| format!("{count} of the {} of {cluster}", belonged(cluster))).collect()
+    events
+        .map(|((_, cluster), count)| format!("{count} of the {} of {cluster}", belonged(cluster)))
+        .collect()
 }
 
 /// Positive suspensions excepted.
@@ -427,18 +554,30 @@ fn restored_stores_only_plan(seen: &Seen<'_>) -> Wrong {
     if matches!(seen.step, Step::Both(..) | Step::Meanwhile(..)) || seen.does(Do::approves) {
         return Vec::new();
     }
-    let is_positive =
-        |w: &&Written| matches!(w.reason, Some(Reason::Disabled | Reason::Expired | Reason::Deleted)) && w.kind != "reactivate";
+    let is_positive = |w: &&Written| {
+        matches!(w.reason, Some(Reason::Disabled | Reason::Expired | Reason::Deleted))
+            && w.kind != "reactivate"
+    };
     let is_forgotten = seen.does(|what| matches!(what, Do::Forget));
     // A run that leaves nothing to wait for accepts the scope, so one after it is free.
-    let applied = seen.by_directory().filter(|w| seen.only_plans.contains(&w.directory) && !w.approved && !is_positive(w));
-    applied.filter(|_| !is_forgotten).map(|w| format!("{} {} of {} to {}", w.directory, w.kind, w.user, w.after)).collect()
+    let applied = seen
+        .by_directory()
+        .filter(|w| seen.only_plans.contains(&w.directory) && !w.approved && !is_positive(w));
+    applied
+        .filter(|_| !is_forgotten)
+        .map(|w| format!("{} {} of {} to {}", w.directory, w.kind, w.user, w.after))
+        .collect()
 }
 
 fn protected_people_stay(seen: &Seen<'_>) -> Wrong {
     let protected = |w: &&Written| w.guid.is_some_and(|g| seen.before.protected.contains(&g));
     let takes = |w: &&Written| w.kind == "suspend" && w.before["status"] == "active";
-    seen.by_directory().filter(takes).filter(protected).filter(|w| !w.approved).map(|w| format!("{:?}", w.guid)).collect()
+    seen.by_directory()
+        .filter(takes)
+        .filter(protected)
+        .filter(|w| !w.approved)
+        .map(|w| format!("{:?}", w.guid))
+        .collect()
 }
 
 fn approved_is_what_was_shown(seen: &Seen<'_>) -> Wrong {
@@ -463,17 +602,29 @@ fn changes_have_events(seen: &Seen<'_>) -> Wrong {
     let mut changes: BTreeMap<(rosterd::model::RunId, UserId), u64> = BTreeMap::new();
     for change in &seen.after.written {
         // A transfer is told to both accounts.
-        *changes.entry((change.run, change.user)).or_default() += if change.kind == "transfer" { 2 } else { 1 };
+        *changes.entry((change.run, change.user)).or_default() +=
+            if change.kind == "transfer" { 2 } else { 1 };
     }
     let keys: BTreeSet<_> = changes.keys().chain(seen.after.events.keys()).collect();
     let differs = keys.into_iter().filter(|key| changes.get(key) != seen.after.events.get(key));
-    differs.map(|key| format!("{key:?}: {:?} changes, {:?} events", changes.get(key), seen.after.events.get(key))).collect()
+    differs
+        .map(|key| {
+            format!(
+                "{key:?}: {:?} changes, {:?} events",
+                changes.get(key),
+                seen.after.events.get(key)
+            )
+        })
+        .collect()
 }
 
 fn runs_do_not_break(seen: &Seen<'_>) -> Wrong {
     let broken = |run: &&Run| run.error.as_ref().is_some_and(|e| e.contains("the store"));
-    let mut wrong: Wrong = seen.runs().filter(broken).map(|run| format!("{:?}", run.error)).collect();
+    let mut wrong: Wrong =
+        seen.runs().filter(broken).map(|run| format!("{:?}", run.error)).collect();
     let is_cut = |run: &&Run| run.state == RunState::Running && run.trigger != Trigger::Operator;
-    wrong.extend(seen.after.runs.iter().filter(is_cut).map(|run| format!("{} is still under way", run.id)));
+    wrong.extend(
+        seen.after.runs.iter().filter(is_cut).map(|run| format!("{} is still under way", run.id)),
+    );
     wrong
 }

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rosterd::model::{Address, AddressKey, Class, Guid, Reason, RunState, Status, Timestamp, UserId};
+use rosterd::model::{
+    Address, AddressKey, Class, Guid, Reason, RunState, Status, Timestamp, UserId,
+};
 
 use super::books::Books;
 use super::invariants::{Seen, holds};
@@ -73,8 +75,13 @@ impl Memory {
         }
         self.last = Some(now);
         self.learn_grace_periods(seen, now);
-        let linked: BTreeSet<Guid> =
-            seen.after.users.values().filter(|u| u.status() == Status::Active).filter_map(|u| Some(u.link.as_ref()?.guid)).collect();
+        let linked: BTreeSet<Guid> = seen
+            .after
+            .users
+            .values()
+            .filter(|u| u.status() == Status::Active)
+            .filter_map(|u| Some(u.link.as_ref()?.guid))
+            .collect();
         let read: BTreeSet<String> = seen.readings().collect();
         self.learn_leavers(seen, &linked, &read);
         let belongs = |user: &rosterd::model::User| {
@@ -91,10 +98,19 @@ impl Memory {
         let since = seen.truths[0].people.keys();
         let reasons = [Reason::OutOfScope, Reason::NoGroup, Reason::Vanished];
         // Since before anything that is known here.
-        let since = since.flat_map(|guid| reasons.map(|reason| ((*guid, reason), Timestamp(0)))).collect();
-        let grace_periods = seen.after.grace_periods.iter().map(|(key, at)| (*key, (*at).min(now))).collect();
+        let since =
+            since.flat_map(|guid| reasons.map(|reason| ((*guid, reason), Timestamp(0)))).collect();
+        let grace_periods =
+            seen.after.grace_periods.iter().map(|(key, at)| (*key, (*at).min(now))).collect();
         let belonged = std::mem::take(&mut self.belonged);
-        *self = Self { grace_periods, since, belonged, upset: Some(now), last: Some(now), ..Self::default() };
+        *self = Self {
+            grace_periods,
+            since,
+            belonged,
+            upset: Some(now),
+            last: Some(now),
+            ..Self::default()
+        };
     }
 
     fn learn_wants(&mut self, seen: &Seen<'_>) {
@@ -159,9 +175,15 @@ impl Memory {
     }
 
     /// How many active users belonged to a group or an OU when the window began, or later; no less than now.
-    pub(super) fn size(&self, since: Timestamp, books: &Books, is: impl Fn(&(String, Option<Guid>)) -> bool) -> u64 {
+    pub(super) fn size(
+        &self,
+        since: Timestamp,
+        books: &Books,
+        is: impl Fn(&(String, Option<Guid>)) -> bool,
+    ) -> u64 {
         let count = |belongs: &Belongs| belongs.values().filter(|b| is(b)).count() as u64;
-        let start = self.belonged.iter().rev().find(|(at, _)| *at <= since).or(self.belonged.first());
+        let start =
+            self.belonged.iter().rev().find(|(at, _)| *at <= since).or(self.belonged.first());
         let now: Belongs = books
             .users
             .values()

@@ -101,9 +101,16 @@ impl Domain {
     async fn open(stage: &Stage, n: usize, seed: u64) -> Self {
         let builder = match n {
             0 => Sim::builder().people(stage.people),
-            _ => Sim::builder().people(stage.people.div_ceil(2)).domain("emea.example.com").mail_domain("example.net"),
+            _ => Sim::builder()
+                .people(stage.people.div_ceil(2))
+                .domain("emea.example.com")
+                .mail_domain("example.net"),
         };
-        let sim = builder.seed(seed.wrapping_add(n as u64 * 0x5eed_0000)).start().await.expect("a simulator");
+        let sim = builder
+            .seed(seed.wrapping_add(n as u64 * 0x5eed_0000))
+            .start()
+            .await
+            .expect("a simulator");
         let service = sim.service_dn();
         let cast = sim.edit(|ad| {
             let service = ad.guid(service.as_str());
@@ -115,7 +122,8 @@ impl Domain {
             }
             cast
         });
-        let replica = (n == 0 && stage.two_servers).then(|| sim.replica("DC2").expect("another server"));
+        let replica =
+            (n == 0 && stage.two_servers).then(|| sim.replica("DC2").expect("another server"));
         Self { sim, replica, cast: Arc::new(Mutex::new(cast)) }
     }
 
@@ -132,9 +140,11 @@ impl Domain {
         config.settings.timeouts.operation = Duration::from_secs(2);
         if stage.filtered {
             let text = "(!(employeeType=robot))";
-            config.settings.filter = Some((text.to_owned(), Filter::parse(text).expect("a filter")));
+            config.settings.filter =
+                Some((text.to_owned(), Filter::parse(text).expect("a filter")));
         }
-        config.tiers.without_group = [WithoutGroup::Suspend, WithoutGroup::Keep, WithoutGroup::Basic][stage.without_group];
+        config.tiers.without_group =
+            [WithoutGroup::Suspend, WithoutGroup::Keep, WithoutGroup::Basic][stage.without_group];
         // A tick reads everybody only for want of another way.
         config.full = Cron::parse("0 0 29 2 *", chrono_tz::Tz::UTC).expect("a schedule");
         if !stage.settles {
@@ -160,14 +170,21 @@ impl Office {
         if stage.layout == Layout::Domains {
             domains.push(Domain::open(stage, 1, seed).await);
         }
-        let plain: Vec<DirectoryConfig> =
-            domains.iter().enumerate().map(|(n, d)| d.plain(stage, &folder.path().join(format!("domain{n}")))).collect();
+        let plain: Vec<DirectoryConfig> = domains
+            .iter()
+            .enumerate()
+            .map(|(n, d)| d.plain(stage, &folder.path().join(format!("domain{n}"))))
+            .collect();
         let sections = {
             let casts: Vec<_> = domains.iter().map(|d| d.cast.lock().expect("the cast")).collect();
             let casts: Vec<&Cast> = casts.iter().map(|c| &**c).collect();
             domains[0].sim.look(|ad| Sections::of(stage.layout, &casts, ad))
         };
-        let rulebook = Rulebook { config: plain[0].clone(), filtered: stage.filtered, without_group: plain[0].tiers.without_group };
+        let rulebook = Rulebook {
+            config: plain[0].clone(),
+            filtered: stage.filtered,
+            without_group: plain[0].tiers.without_group,
+        };
         let mut office = Self {
             domains,
             folder,
@@ -230,9 +247,14 @@ impl Office {
     }
 
     fn rules() -> Rules {
-        let trusted = ["example.com", "example.net", SECOND].map(|d| rosterd::model::Domain::parse(d).expect("a domain"));
+        let trusted = ["example.com", "example.net", SECOND]
+            .map(|d| rosterd::model::Domain::parse(d).expect("a domain"));
         let day = Duration::from_hours(24);
-        let retention = Retention { release_address_after: Some(day * 8), remove_after: Some(day * 12), events: None };
+        let retention = Retention {
+            release_address_after: Some(day * 8),
+            remove_after: Some(day * 12),
+            events: None,
+        };
         Rules { trusted: trusted.into(), retention, ..Rules::default() }
     }
 
@@ -241,7 +263,13 @@ impl Office {
         let store = Arc::new(Store::open(&self.url()).await.expect("a store"));
         store.cancel_cut_runs(self.clock.now()).await.expect("cut runs that are ended");
         let configs = self.configs();
-        self.engine = Some(Arc::new(Engine::new(store, self.clock.clone(), configs, Self::rules(), CancellationToken::new())));
+        self.engine = Some(Arc::new(Engine::new(
+            store,
+            self.clock.clone(),
+            configs,
+            Self::rules(),
+            CancellationToken::new(),
+        )));
     }
 
     /// Stops as SIGTERM does.
@@ -278,7 +306,8 @@ impl Office {
                 let left = from.sim.edit(|ad| from.cast.lock().expect("the cast").emigrate(ad, *n));
                 let into = &self.domains[to_domain];
                 if let Some(left) = left {
-                    into.sim.edit(|ad| into.cast.lock().expect("the cast").immigrate(ad, left, *to));
+                    into.sim
+                        .edit(|ad| into.cast.lock().expect("the cast").immigrate(ad, left, *to));
                 }
             }
             return;
@@ -291,9 +320,12 @@ impl Office {
     /// The domains that an edit is made in.
     fn subjects(&self, edit: &Edit) -> Vec<usize> {
         match edit {
-            Edit::ShowOus | Edit::ShowPeople | Edit::ShowAttributes | Edit::ShowMembers | Edit::ShowTombstones(_) | Edit::RestoreAll => {
-                (0..self.domains.len()).collect()
-            }
+            Edit::ShowOus
+            | Edit::ShowPeople
+            | Edit::ShowAttributes
+            | Edit::ShowMembers
+            | Edit::ShowTombstones(_)
+            | Edit::RestoreAll => (0..self.domains.len()).collect(),
             _ => vec![edit.number() % self.domains.len()],
         }
     }
@@ -318,7 +350,10 @@ impl Office {
             Step::Calm => self.calm(),
             Step::Kill(what, polls) => {
                 let done = Cut { inner: self.carry_out(what), left: *polls }.await;
-                let told = done.transpose()?.map_or_else(|| "killed on the way".to_owned(), |told| format!("killed after: {told}"));
+                let told = done.transpose()?.map_or_else(
+                    || "killed on the way".to_owned(),
+                    |told| format!("killed after: {told}"),
+                );
                 // No farewell: what was not committed is gone.
                 drop(self.engine.take());
                 self.start().await;
@@ -344,7 +379,11 @@ impl Office {
                         std::fs::remove_file(file).expect("an old store that can be removed");
                     }
                 }
-                std::fs::copy(self.folder.path().join("backup.db"), self.folder.path().join("rosterd.db")).expect("a copy");
+                std::fs::copy(
+                    self.folder.path().join("backup.db"),
+                    self.folder.path().join("rosterd.db"),
+                )
+                .expect("a copy");
                 self.start().await;
             }
             Step::Restore => {}
@@ -441,7 +480,10 @@ impl Office {
         // A base that shows nobody is never believed, so somebody has to work in each.
         for domain in &self.domains {
             for ou in 0..6 {
-                domain.edit(&Edit::Hire { ou: 12 + ou, group: 0, mail: Mail::Home, staged: false }, self.server_now());
+                domain.edit(
+                    &Edit::Hire { ou: 12 + ou, group: 0, mail: Mail::Home, staged: false },
+                    self.server_now(),
+                );
             }
         }
         let engine = self.engine();

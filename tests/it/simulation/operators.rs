@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rosterd::engine::{Engine, EngineError, Request, Scope, Selection};
-use rosterd::model::{Actor, DirectoryName, PlanState, Reason, Status, Trigger, User, WrittenChange};
+use rosterd::model::{
+    Actor, DirectoryName, PlanState, Reason, Status, Trigger, User, WrittenChange,
+};
 use rosterd::store::{HeldPlan, HeldRow, Run, UserFilter};
 
 use super::books::shown;
@@ -15,7 +17,10 @@ use crate::firm::alice;
 
 impl Office {
     /// Does what rosterd is asked to do.
-    pub(super) fn carry_out<'a>(&'a self, what: &'a Do) -> BoxFuture<'a, Result<String, EngineError>> {
+    pub(super) fn carry_out<'a>(
+        &'a self,
+        what: &'a Do,
+    ) -> BoxFuture<'a, Result<String, EngineError>> {
         Box::pin(async move {
             match Box::pin(self.ask(what)).await {
                 Err(error @ EngineError::Store(_)) => Err(error),
@@ -28,13 +33,18 @@ impl Office {
     /// The names of the directories that a number means.
     pub(super) fn chosen(&self, n: usize) -> Vec<String> {
         let sections = self.sections.lock().expect("sections");
-        if n == ALL { (0..sections.len()).map(|n| sections.name(n).to_owned()).collect() } else { vec![sections.name(n).to_owned()] }
+        if n == ALL {
+            (0..sections.len()).map(|n| sections.name(n).to_owned()).collect()
+        } else {
+            vec![sections.name(n).to_owned()]
+        }
     }
 
     async fn ask(&self, what: &Do) -> Result<String, EngineError> {
         let engine = self.engine();
         let actor = alice();
-        let of_user = |user: Option<User>| user.map(|u| u.id.to_string()).ok_or_else(|| nobody("user"));
+        let of_user =
+            |user: Option<User>| user.map(|u| u.id.to_string()).ok_or_else(|| nobody("user"));
         let told = |user: &User| format!("{} is {}", user.id, user.status().as_str());
         Ok(match what {
             Do::Tick(n) => {
@@ -49,15 +59,25 @@ impl Office {
             Do::Full(n) => {
                 let mut text = Vec::new();
                 for name in self.chosen(*n) {
-                    text.push(ended(&engine.run(&*engine.directory(&name)?, Request::full(Trigger::Schedule, None)).await?));
+                    text.push(ended(
+                        &engine
+                            .run(&*engine.directory(&name)?, Request::full(Trigger::Schedule, None))
+                            .await?,
+                    ));
                 }
                 text.join("; ")
             }
             Do::Due => self.due(&engine).await?,
-            Do::SyncUser(n) => ended(&engine.sync_user(&of_user(self.user(*n, |u| u.link.is_some()).await?)?, &actor).await?),
+            Do::SyncUser(n) => ended(
+                &engine
+                    .sync_user(&of_user(self.user(*n, |u| u.link.is_some()).await?)?, &actor)
+                    .await?,
+            ),
             Do::Plan(n) => {
                 let directory = engine.directory(&self.chosen(*n)[0])?;
-                let proposed = engine.propose(&directory, &Request::full(Trigger::Manual, Some(actor))).await?;
+                let proposed = engine
+                    .propose(&directory, &Request::full(Trigger::Manual, Some(actor)))
+                    .await?;
                 format!("{} would be applied", proposed.judged.verdict.admitted.len())
             }
             Do::Approve(n) => {
@@ -71,14 +91,29 @@ impl Office {
                 text.join("; ")
             }
             Do::ApprovePart(n) => {
-                let plan = engine.store.plans(false).await?.into_iter().next().ok_or_else(|| nobody("plan"))?;
+                let plan = engine
+                    .store
+                    .plans(false)
+                    .await?
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| nobody("plan"))?;
                 let rows = engine.store.held_rows(plan.id).await?;
                 let row = rows.get(n % rows.len().max(1)).ok_or_else(|| nobody("change"))?;
-                let (causes, people) =
-                    if n % 2 == 0 { (vec![row.key.clone()], Vec::new()) } else { (Vec::new(), vec![row.user.to_string()]) };
-                let is_chosen = |r: &HeldRow| if n % 2 == 0 { r.key == row.key } else { r.user == row.user };
+                let (causes, people) = if n % 2 == 0 {
+                    (vec![row.key.clone()], Vec::new())
+                } else {
+                    (Vec::new(), vec![row.user.to_string()])
+                };
+                let is_chosen =
+                    |r: &HeldRow| if n % 2 == 0 { r.key == row.key } else { r.user == row.user };
                 self.note_shown(&plan, &rows.iter().map(is_chosen).collect::<Vec<_>>()).await?;
-                ended(&engine.approve_part(plan.id, &Selection { causes, people }, "by chance", actor).await?.run)
+                ended(
+                    &engine
+                        .approve_part(plan.id, &Selection { causes, people }, "by chance", actor)
+                        .await?
+                        .run,
+                )
             }
             Do::ApproveOld(n) => {
                 let plans = engine.store.plans(true).await?;
@@ -89,7 +124,13 @@ impl Office {
             Do::Reject(n) => {
                 let names = self.chosen(*n);
                 let mut text = Vec::new();
-                for plan in engine.store.plans(false).await?.into_iter().filter(|p| names.contains(&p.directory)) {
+                for plan in engine
+                    .store
+                    .plans(false)
+                    .await?
+                    .into_iter()
+                    .filter(|p| names.contains(&p.directory))
+                {
                     if matches!(plan.state, PlanState::Open | PlanState::Approved) {
                         let rejected = engine.reject(plan.id, "by chance", &actor).await?;
                         self.note_rejected(&plan).await?;
@@ -110,7 +151,11 @@ impl Office {
                     undone.read.as_ref().map_or_else(String::new, ended)
                 )
             }
-            Do::Suspend(n) => told(&engine.suspend(&of_user(self.user(*n, |_| true).await?)?, "by chance", &actor).await?),
+            Do::Suspend(n) => told(
+                &engine
+                    .suspend(&of_user(self.user(*n, |_| true).await?)?, "by chance", &actor)
+                    .await?,
+            ),
             Do::Activate(n) => {
                 let user = self.user(*n, |u| u.status() == Status::Suspended).await?;
                 told(&engine.activate(&of_user(user)?, &actor).await?.0)
@@ -132,16 +177,26 @@ impl Office {
                 let user = self.user(*n, |u| u.status() == Status::Suspended).await?;
                 told(&engine.release_address(&of_user(user)?, &actor).await?)
             }
-            Do::ClearOverride(n) => {
-                told(&engine.clear_override(&of_user(self.user(*n, |u| !u.overrides.is_empty()).await?)?, &actor).await?)
-            }
+            Do::ClearOverride(n) => told(
+                &engine
+                    .clear_override(
+                        &of_user(self.user(*n, |u| !u.overrides.is_empty()).await?)?,
+                        &actor,
+                    )
+                    .await?,
+            ),
             Do::Claim => engine.claim("acme", SECOND, &actor).await?.domain.to_string(),
-            Do::Release => format!("touches {}", engine.release(SECOND, Some("acme"), &actor).await?.people.len()),
+            Do::Release => format!(
+                "touches {}",
+                engine.release(SECOND, Some("acme"), &actor).await?.people.len()
+            ),
             Do::Invite(n) => {
                 let text = self.address(*n).unwrap_or_else(|| format!("person{n}@example.com"));
                 format!("{:?}", engine.invite("acme", &[text], &actor).await?)
             }
-            Do::Remove(n) => told(&engine.remove(&of_user(self.user(*n, |_| true).await?)?, &actor).await?),
+            Do::Remove(n) => {
+                told(&engine.remove(&of_user(self.user(*n, |_| true).await?)?, &actor).await?)
+            }
             Do::Forget => format!("{:?}", engine.retain().await?),
             Do::Rebaseline(n) => {
                 for name in self.chosen(*n) {
@@ -163,9 +218,14 @@ impl Office {
                 continue;
             }
             let grace_periods = engine.store.grace_periods(name).await?;
-            let again: BTreeSet<_> = grace_periods.into_iter().filter(|s| s.due.is_some_and(|due| due <= now)).map(|s| s.guid).collect();
+            let again: BTreeSet<_> = grace_periods
+                .into_iter()
+                .filter(|s| s.due.is_some_and(|due| due <= now))
+                .map(|s| s.guid)
+                .collect();
             let expiries = engine.store.expiries(name, now).await?;
-            let expired: BTreeSet<_> = expiries.into_iter().filter(|(_, at)| *at <= now).map(|(guid, _)| guid).collect();
+            let expired: BTreeSet<_> =
+                expiries.into_iter().filter(|(_, at)| *at <= now).map(|(guid, _)| guid).collect();
             for (trigger, people) in [(Trigger::Recheck, again), (Trigger::Expiry, expired)] {
                 let request = Request::people(trigger, people, None);
                 if request.scope != Scope::People(BTreeSet::new()) {
@@ -177,10 +237,17 @@ impl Office {
     }
 
     /// Asks anew for what was rejected.
-    async fn reopen(&self, engine: &Engine, n: usize, actor: &Actor) -> Result<String, EngineError> {
+    async fn reopen(
+        &self,
+        engine: &Engine,
+        n: usize,
+        actor: &Actor,
+    ) -> Result<String, EngineError> {
         let mut plans = Vec::new();
         for name in self.chosen(n) {
-            plans.extend(engine.store.rejected_plans(Some(&engine.directory(&name)?.config.name)).await?);
+            plans.extend(
+                engine.store.rejected_plans(Some(&engine.directory(&name)?.config.name)).await?,
+            );
         }
         let mut text = Vec::new();
         let mut reopened = BTreeSet::new();
@@ -198,9 +265,15 @@ impl Office {
     }
 
     /// Somebody who was created anew is the same person.
-    async fn relink(&self, engine: &Engine, n: usize, actor: &Actor) -> Result<String, EngineError> {
+    async fn relink(
+        &self,
+        engine: &Engine,
+        n: usize,
+        actor: &Actor,
+    ) -> Result<String, EngineError> {
         let name = self.chosen(n).remove(0);
-        let waiting = engine.store.quarantined(&DirectoryName::parse(&name).expect("a name")).await?;
+        let waiting =
+            engine.store.quarantined(&DirectoryName::parse(&name).expect("a name")).await?;
         let (person, ..) = waiting.get(n % waiting.len().max(1)).ok_or_else(|| nobody("person"))?;
         let left = |u: &User| u.causes.has(Reason::Deleted) || u.causes.has(Reason::Vanished);
         let user = self.user(n, left).await?.ok_or_else(|| nobody("user"))?;
@@ -208,8 +281,15 @@ impl Office {
     }
 
     /// The n-th user, or the next one that is as wanted.
-    async fn user(&self, n: usize, is_wanted: impl Fn(&User) -> bool) -> Result<Option<User>, EngineError> {
-        let users = self.store().users(&UserFilter { limit: Some(10_000), ..UserFilter::default() }).await?;
+    async fn user(
+        &self,
+        n: usize,
+        is_wanted: impl Fn(&User) -> bool,
+    ) -> Result<Option<User>, EngineError> {
+        let users = self
+            .store()
+            .users(&UserFilter { limit: Some(10_000), ..UserFilter::default() })
+            .await?;
         let start = n % users.len().max(1);
         Ok(users.iter().skip(start).chain(users.iter().take(start)).find(|u| is_wanted(u)).cloned())
     }
@@ -218,7 +298,10 @@ impl Office {
     async fn note_shown(&self, plan: &HeldPlan, chosen: &[bool]) -> Result<(), EngineError> {
         let changes = self.store().plan_changes(plan.id).await?;
         let now = self.now();
-        let approved = changes.iter().enumerate().filter(|(n, _)| chosen.get(*n).copied().unwrap_or(chosen.is_empty()));
+        let approved = changes
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| chosen.get(*n).copied().unwrap_or(chosen.is_empty()));
         let mut words = self.words.lock().expect("what operators said");
         for (_, change) in approved {
             words.approved.insert(recognised(change), now);
@@ -250,7 +333,11 @@ impl Office {
         }
         let waiting: BTreeSet<String> = held.iter().map(recognised).collect();
         let since = self.now().minus(self.rulebook.config.limits.approval_expires);
-        self.words.lock().expect("what operators said").approved.retain(|change, at| waiting.contains(change) && *at >= since);
+        self.words
+            .lock()
+            .expect("what operators said")
+            .approved
+            .retain(|change, at| waiting.contains(change) && *at >= since);
         Ok(())
     }
 }
@@ -265,10 +352,15 @@ fn nobody(what: &'static str) -> EngineError {
 
 fn ended(run: &Run) -> String {
     let Run { directory, mode, state, counts, held, quarantined, dropped, error, .. } = run;
-    let quarantined = if *quarantined > 0 { format!(", {quarantined} in quarantine") } else { String::new() };
+    let quarantined =
+        if *quarantined > 0 { format!(", {quarantined} in quarantine") } else { String::new() };
     let dropped = if *dropped > 0 { format!(", {dropped} dropped") } else { String::new() };
     let error = error.as_ref().map(|e| format!(": {e}")).unwrap_or_default();
-    let because = run.full_read_reason.as_ref().map(|b| format!(" because {b}")).unwrap_or_default();
+    let because =
+        run.full_read_reason.as_ref().map(|b| format!(" because {b}")).unwrap_or_default();
     let trigger = run.trigger.as_str();
-    format!("{directory} {trigger} {mode}{because} {state:?}, {} changed, {held} held{quarantined}{dropped}{error}", counts.total())
+    format!(
+        "{directory} {trigger} {mode}{because} {state:?}, {} changed, {held} held{quarantined}{dropped}{error}",
+        counts.total()
+    )
 }

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use rosterd::model::{Address, AddressKey, ClaimedDomains, Guid, Override, Reason, Standing, Status, Tier, User};
+use rosterd::model::{
+    Address, AddressKey, ClaimedDomains, Guid, Override, Reason, Standing, Status, Tier, User,
+};
 use rosterd::reconcile::WithoutGroup;
 
 use super::books::Books;
@@ -20,11 +22,19 @@ struct Oracle<'a> {
 }
 
 /// How the users differ from what the truth says.
-pub(super) fn differences(truth: &Truth, books: &Books, claims: &ClaimedDomains, rulebook: &Rulebook) -> Vec<String> {
+pub(super) fn differences(
+    truth: &Truth,
+    books: &Books,
+    claims: &ClaimedDomains,
+    rulebook: &Rulebook,
+) -> Vec<String> {
     let oracle = Oracle { truth, books, claims, rulebook };
     let of_person = |(guid, facts): (&Guid, &Facts)| -> Vec<String> {
         let wrong = oracle.person(*guid, facts);
-        wrong.into_iter().map(|w| format!("{guid}: {w}: {facts:?} {:?}", oracle.user(*guid))).collect()
+        wrong
+            .into_iter()
+            .map(|w| format!("{guid}: {w}: {facts:?} {:?}", oracle.user(*guid)))
+            .collect()
     };
     truth.people.iter().flat_map(of_person).collect()
 }
@@ -47,41 +57,73 @@ impl Oracle<'_> {
     }
 
     fn secondary(&self, facts: &Facts) -> BTreeSet<AddressKey> {
-        let smtp = facts.proxies.iter().filter_map(|p| p.split_once(':')).filter(|(kind, _)| kind.eq_ignore_ascii_case("smtp"));
-        smtp.filter_map(|(_, text)| self.usable(text)).filter(|key| Some(key) != self.primary(facts).as_ref()).collect()
+        let smtp = facts
+            .proxies
+            .iter()
+            .filter_map(|p| p.split_once(':'))
+            .filter(|(kind, _)| kind.eq_ignore_ascii_case("smtp"));
+        smtp.filter_map(|(_, text)| self.usable(text))
+            .filter(|key| Some(key) != self.primary(facts).as_ref())
+            .collect()
     }
 
     /// Whether an unknown person gets a user.
     fn is_welcome(&self, facts: &Facts) -> bool {
-        let in_order = [Reason::Disabled, Reason::Expired, Reason::OutOfScope, Reason::NoGroup].iter().all(|r| !self.holds(*r, facts));
+        let in_order = [Reason::Disabled, Reason::Expired, Reason::OutOfScope, Reason::NoGroup]
+            .iter()
+            .all(|r| !self.holds(*r, facts));
         facts.life == Life::Alive && facts.is_visible && in_order && self.primary(facts).is_some()
     }
 
     fn wants_something(&self, who: Guid, facts: &Facts) -> bool {
         let has_user = self.user(who).is_some_and(|u| u.standing != Standing::Released);
-        facts.life == Life::Alive && self.primary(facts).is_some() && (has_user || self.is_welcome(facts))
+        facts.life == Life::Alive
+            && self.primary(facts).is_some()
+            && (has_user || self.is_welcome(facts))
     }
 
     /// Whether somebody else holds the address, or wants it as a primary; with `any`, or wants it at all.
     fn is_contested(&self, who: Guid, key: &AddressKey, any: bool) -> bool {
         let own = self.user(who).map(|u| u.id);
         // An unmanaged user with it is this person, if that has no other.
-        let is_other = |id: &rosterd::model::UserId| Some(*id) != own && (own.is_some() || self.books.users[id].link.is_some());
+        let is_other = |id: &rosterd::model::UserId| {
+            Some(*id) != own && (own.is_some() || self.books.users[id].link.is_some())
+        };
         let is_held = self.books.holders.get(&key.0).is_some_and(is_other);
-        let wants = |f: &Facts| self.primary(f).as_ref() == Some(key) || (any && self.secondary(f).contains(key));
-        is_held || self.truth.people.iter().any(|(other, f)| *other != who && self.wants_something(*other, f) && wants(f))
+        let wants = |f: &Facts| {
+            self.primary(f).as_ref() == Some(key) || (any && self.secondary(f).contains(key))
+        };
+        is_held
+            || self
+                .truth
+                .people
+                .iter()
+                .any(|(other, f)| *other != who && self.wants_something(*other, f) && wants(f))
     }
 
     fn person(&self, who: Guid, facts: &Facts) -> Vec<String> {
         let primary = self.primary(facts);
         let is_free = primary.as_ref().is_some_and(|key| !self.is_contested(who, key, false));
         match self.user(who) {
-            Some(user) if user.standing != Standing::Released => self.existing(who, facts, user, primary.filter(|_| is_free)),
+            Some(user) if user.standing != Standing::Released => {
+                self.existing(who, facts, user, primary.filter(|_| is_free))
+            }
             Some(user) if user.overrides.contains(&Override::Return) => Vec::new(),
-            None if self.books.users.values().any(|u| u.overrides.contains(&Override::Link(who))) => Vec::new(),
+            None if self
+                .books
+                .users
+                .values()
+                .any(|u| u.overrides.contains(&Override::Link(who))) =>
+            {
+                Vec::new()
+            }
             _ if is_free && self.is_welcome(facts) => vec!["has no user".to_owned()],
             // Whoever the address shows to be this person is suspended, whatever the groups say.
-            _ if is_free && facts.life == Life::Alive && facts.is_visible && self.is_unmanaged(primary.as_ref()) => {
+            _ if is_free
+                && facts.life == Life::Alive
+                && facts.is_visible
+                && self.is_unmanaged(primary.as_ref()) =>
+            {
                 vec!["matches a user whom nobody manages, and is not linked".to_owned()]
             }
             _ => Vec::new(),
@@ -90,28 +132,43 @@ impl Oracle<'_> {
 
     /// Whether a user without a person holds the address, and may sign in.
     fn is_unmanaged(&self, key: Option<&AddressKey>) -> bool {
-        let holder = key.and_then(|key| self.books.holders.get(&key.0)).and_then(|id| self.books.users.get(id));
+        let holder = key
+            .and_then(|key| self.books.holders.get(&key.0))
+            .and_then(|id| self.books.users.get(id));
         holder.is_some_and(|u| u.link.is_none() && u.status() == Status::Active)
     }
 
-    fn existing(&self, who: Guid, facts: &Facts, user: &User, primary: Option<AddressKey>) -> Vec<String> {
+    fn existing(
+        &self,
+        who: Guid,
+        facts: &Facts,
+        user: &User,
+        primary: Option<AddressKey>,
+    ) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut expect = |is_so: bool, what: &str| {
             if !is_so {
                 wrong.push(what.to_owned())
             }
         };
-        let has = |reason| user.causes.has(reason) || user.overrides.contains(&Override::Reason(reason));
+        let has =
+            |reason| user.causes.has(reason) || user.overrides.contains(&Override::Reason(reason));
         let quarantine = self.books.people.get(&who).and_then(|p| p.quarantine.as_deref());
         if facts.life != Life::Alive || !facts.is_visible {
-            expect(user.status() != Status::Active || has(Reason::Deleted) || has(Reason::Vanished), "has gone");
+            expect(
+                user.status() != Status::Active || has(Reason::Deleted) || has(Reason::Vanished),
+                "has gone",
+            );
             return wrong;
         }
         for reason in Reason::ALL.into_iter().filter(|r| *r != Reason::Operator) {
             let is = self.holds(reason, facts);
             expect(!is || has(reason), reason.as_str());
             // Who is in quarantine does not come back.
-            expect(is || !user.causes.has(reason) || quarantine.is_some(), &format!("not {reason}"));
+            expect(
+                is || !user.causes.has(reason) || quarantine.is_some(),
+                &format!("not {reason}"),
+            );
         }
         let tier = match (facts.tier, self.rulebook.without_group) {
             (Some(tier), _) => Some(tier),
@@ -123,19 +180,29 @@ impl Oracle<'_> {
         let keeps_tier = is_overruled(|pin| matches!(pin, Override::Tier(_)));
         expect(keeps_tier || tier.is_none_or(|tier| tier == user.tier), "has another tier");
         let keeps_name = is_overruled(|pin| matches!(pin, Override::Attributes(_)));
-        expect(keeps_name || user.profile.display_name == facts.display_name, "is called otherwise");
+        expect(
+            keeps_name || user.profile.display_name == facts.display_name,
+            "is called otherwise",
+        );
         if is_overruled(|pin| matches!(pin, Override::Addresses(_))) {
             return wrong;
         }
         let Some(primary) = primary else {
             let own = user.addresses.primary.as_ref().map(Address::key);
-            expect(quarantine.is_some() || own == self.primary(facts), "cannot have this address, and is not in quarantine");
+            expect(
+                quarantine.is_some() || own == self.primary(facts),
+                "cannot have this address, and is not in quarantine",
+            );
             return wrong;
         };
         expect(quarantine.is_none(), "is in quarantine for nothing");
-        expect(user.addresses.primary.as_ref().map(Address::key) == Some(primary), "has another address");
+        expect(
+            user.addresses.primary.as_ref().map(Address::key) == Some(primary),
+            "has another address",
+        );
         let wanted = self.secondary(facts);
-        let held: BTreeSet<AddressKey> = user.addresses.secondary.iter().map(Address::key).collect();
+        let held: BTreeSet<AddressKey> =
+            user.addresses.secondary.iter().map(Address::key).collect();
         expect(held.is_subset(&wanted), "holds a secondary address that is not its own");
         let missing = wanted.difference(&held).any(|key| !self.is_contested(who, key, true));
         expect(!missing, "misses a secondary address");

@@ -51,11 +51,19 @@ impl Sections {
         let sections = match layout {
             Layout::One => vec![section("corp", 0, &[staff])],
             Layout::Bases => vec![section("corp", 0, departments)],
-            Layout::Departments(2) => vec![section("corp", 0, &departments[..2]), section("emea", 0, &departments[2..])],
-            Layout::Departments(_) => {
-                vec![section("corp", 0, &departments[..2]), section("emea", 0, &departments[2..4]), section("apac", 0, &departments[4..])]
+            Layout::Departments(2) => {
+                vec![section("corp", 0, &departments[..2]), section("emea", 0, &departments[2..])]
             }
-            Layout::Domains => vec![section("corp", 0, departments), section("emea", 1, &casts[1].ous[..5])],
+            Layout::Departments(_) => {
+                vec![
+                    section("corp", 0, &departments[..2]),
+                    section("emea", 0, &departments[2..4]),
+                    section("apac", 0, &departments[4..]),
+                ]
+            }
+            Layout::Domains => {
+                vec![section("corp", 0, departments), section("emea", 1, &casts[1].ous[..5])]
+            }
         };
         let names = sections.iter().map(|s| s.name.clone()).collect();
         let mut all = Self { all: sections, names, accepted: BTreeMap::new(), beats: 0, made: 0 };
@@ -66,7 +74,9 @@ impl Sections {
     /// What a directory covers that is new is accepted.
     fn begin(&mut self) {
         for section in &self.all {
-            self.accepted.entry(section.name.clone()).or_insert_with(|| section.bases.iter().copied().collect());
+            self.accepted
+                .entry(section.name.clone())
+                .or_insert_with(|| section.bases.iter().copied().collect());
         }
     }
 
@@ -86,7 +96,9 @@ impl Sections {
 
     /// The directories that cover something else than what was accepted: their runs only plan.
     pub(super) fn rescoped(&self) -> BTreeSet<String> {
-        let is_other = |s: &&Section| self.accepted.get(&s.name).is_some_and(|was| *was != s.bases.iter().copied().collect());
+        let is_other = |s: &&Section| {
+            self.accepted.get(&s.name).is_some_and(|was| *was != s.bases.iter().copied().collect())
+        };
         self.all.iter().filter(is_other).map(|s| s.name.clone()).collect()
     }
 
@@ -99,16 +111,28 @@ impl Sections {
 
     /// Tells a domain's cast which of its OUs are bases, and of what.
     pub(super) fn bases(&self, domain: usize) -> BTreeMap<String, Vec<Uuid>> {
-        self.all.iter().filter(|s| s.domain == domain).map(|s| (s.name.clone(), s.bases.clone())).collect()
+        self.all
+            .iter()
+            .filter(|s| s.domain == domain)
+            .map(|s| (s.name.clone(), s.bases.clone()))
+            .collect()
     }
 
     /// The configuration of every directory; `plain` is one for each domain, without bases.
-    pub(super) fn configs(&self, plain: &[DirectoryConfig], dn: impl Fn(usize, Uuid) -> String) -> Vec<DirectoryConfig> {
+    pub(super) fn configs(
+        &self,
+        plain: &[DirectoryConfig],
+        dn: impl Fn(usize, Uuid) -> String,
+    ) -> Vec<DirectoryConfig> {
         let config = |section: &Section| {
             let mut config = plain[section.domain].clone();
             config.name = DirectoryName::parse(&section.name).expect("a name");
-            config.rename_from = section.rename_from.as_ref().map(|name| DirectoryName::parse(name).expect("a name"));
-            config.settings.bases = section.bases.iter().map(|ou| dn(section.domain, *ou)).collect();
+            config.rename_from = section
+                .rename_from
+                .as_ref()
+                .map(|name| DirectoryName::parse(name).expect("a name"));
+            config.settings.bases =
+                section.bases.iter().map(|ou| dn(section.domain, *ou)).collect();
             config.stale_after += std::time::Duration::from_secs(self.beats);
             config
         };
@@ -157,7 +181,13 @@ impl Sections {
                     self.made += 1;
                     let name = format!("section-{}", self.made);
                     self.names.insert(name.clone());
-                    self.all.push(Section { name, rename_from: None, domain, bases: vec![base], forgotten: Vec::new() });
+                    self.all.push(Section {
+                        name,
+                        rename_from: None,
+                        domain,
+                        bases: vec![base],
+                        forgotten: Vec::new(),
+                    });
                 } else {
                     self.all[from].bases.push(base);
                 }

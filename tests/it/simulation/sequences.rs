@@ -15,18 +15,28 @@ use crate::world::Life;
 /// Whether each directory has been read so often.
 fn is_time(seen: &Seen<'_>, counts: &BTreeMap<String, u32>) -> bool {
     let read: BTreeSet<String> = seen.readings().collect();
-    seen.directories.iter().all(|name| counts.get(name).copied().unwrap_or(0) + u32::from(read.contains(name)) >= TICKS)
+    seen.directories.iter().all(|name| {
+        counts.get(name).copied().unwrap_or(0) + u32::from(read.contains(name)) >= TICKS
+    })
 }
 
 /// LA: disabled, expired or deleted, and visible to the service account.
 pub(super) fn leavers_leave_in_time(seen: &Seen<'_>) -> Wrong {
     let mut wrong = Vec::new();
     for ((guid, reason), counts) in &seen.memory.leavers {
-        let is_still = seen.facts(*guid).all(|(t, f)| f.is_visible && holds(*reason, f, t, t.at, seen.rulebook));
-        let user = seen.after.users.values().find(|u| u.link.as_ref().is_some_and(|l| l.guid == *guid));
-        let Some(user) = user.filter(|u| u.status() == Status::Active && is_still) else { continue };
+        let is_still = seen
+            .facts(*guid)
+            .all(|(t, f)| f.is_visible && holds(*reason, f, t, t.at, seen.rulebook));
+        let user =
+            seen.after.users.values().find(|u| u.link.as_ref().is_some_and(|l| l.guid == *guid));
+        let Some(user) = user.filter(|u| u.status() == Status::Active && is_still) else {
+            continue;
+        };
         if is_time(seen, counts) && !seen.after.is_held(user.id) {
-            wrong.push(format!("{guid} of {} is {reason} and in sight since {counts:?}, and active", user.id));
+            wrong.push(format!(
+                "{guid} of {} is {reason} and in sight since {counts:?}, and active",
+                user.id
+            ));
         }
     }
     wrong
@@ -43,12 +53,17 @@ pub(super) fn losses_are_noticed(seen: &Seen<'_>) -> Wrong {
         if !seen.facts(*guid).all(|(_, f)| !f.is_visible) || !is_time(seen, counts) {
             continue;
         }
-        let user = seen.after.users.values().find(|u| u.link.as_ref().is_some_and(|l| l.guid == *guid));
+        let user =
+            seen.after.users.values().find(|u| u.link.as_ref().is_some_and(|l| l.guid == *guid));
         let Some(user) = user.filter(|u| u.status() == Status::Active) else { continue };
         let settles = seen.after.grace_periods.keys().any(|(id, _)| *id == user.id);
-        let pinned = user.overrides.iter().any(|pin| matches!(pin, rosterd::model::Override::Reason(_)));
+        let pinned =
+            user.overrides.iter().any(|pin| matches!(pin, rosterd::model::Override::Reason(_)));
         if !settles && !pinned && !seen.after.is_held(user.id) && !is_told_of(seen, user) {
-            wrong.push(format!("{guid} of {} is out of sight since {counts:?}, active, and nobody is told", user.id));
+            wrong.push(format!(
+                "{guid} of {} is out of sight since {counts:?}, active, and nobody is told",
+                user.id
+            ));
         }
     }
     wrong
@@ -58,11 +73,25 @@ pub(super) fn losses_are_noticed(seen: &Seen<'_>) -> Wrong {
 ///
 /// DESIGN 8 has the run of that directory fail or warn. A later run of another directory has nothing to say of it.
 fn is_told_of(seen: &Seen<'_>, user: &User) -> bool {
-    let own = user.link.as_ref().map(|l| l.directory.as_str()).filter(|own| seen.directories.iter().any(|name| name == own));
+    let own = user
+        .link
+        .as_ref()
+        .map(|l| l.directory.as_str())
+        .filter(|own| seen.directories.iter().any(|name| name == own));
     let is_over = |run: &&Run| !matches!(run.state, RunState::Running | RunState::Cancelled);
-    let last = |name: &str| seen.after.runs.iter().filter(is_over).find(|run| run.directory == name && run.mode != "scoped");
+    let last = |name: &str| {
+        seen.after
+            .runs
+            .iter()
+            .filter(is_over)
+            .find(|run| run.directory == name && run.mode != "scoped")
+    };
     let reports = |run: &Run| run.error.is_some() || !run.warnings.is_empty();
-    seen.directories.iter().filter(|name| own.is_none_or(|own| own == *name)).filter_map(|name| last(name)).any(reports)
+    seen.directories
+        .iter()
+        .filter(|name| own.is_none_or(|own| own == *name))
+        .filter_map(|name| last(name))
+        .any(reports)
 }
 
 /// What an operator rejected is never applied, until it is asked again or becomes something else.
@@ -71,7 +100,10 @@ pub(super) fn rejections_stand(seen: &Seen<'_>) -> Wrong {
         return Vec::new();
     }
     let is_rejected = |w: &&Written| !w.approved && seen.rejected.contains_key(&w.recognised());
-    seen.by_directory().filter(is_rejected).map(|w| format!("{} {} of {} to {}", w.directory, w.kind, w.user, w.after)).collect()
+    seen.by_directory()
+        .filter(is_rejected)
+        .map(|w| format!("{} {} of {} to {}", w.directory, w.kind, w.user, w.after))
+        .collect()
 }
 
 /// One user for each person of the account, whatever the directories are called.
@@ -94,7 +126,9 @@ pub(super) fn slices_wait(seen: &Seen<'_>) -> Wrong {
         w.by_directory && !w.approved && loses && w.cluster.is_some()
     };
     let mut wrong = Vec::new();
-    let Some(last) = seen.after.fresh().iter().filter(counts).map(|w| w.at).max() else { return wrong };
+    let Some(last) = seen.after.fresh().iter().filter(counts).map(|w| w.at).max() else {
+        return wrong;
+    };
     let since = last.minus(WINDOW);
     let mut lost: BTreeMap<&str, BTreeSet<UserId>> = BTreeMap::new();
     for change in seen.after.written.iter().filter(counts).filter(|w| w.at > since) {
@@ -103,11 +137,12 @@ pub(super) fn slices_wait(seen: &Seen<'_>) -> Wrong {
     for change in seen.after.fresh().iter().filter(counts) {
         let cluster = change.cluster.as_deref().unwrap_or_default();
         let users = lost.remove(cluster).unwrap_or_default();
-        let size = seen.memory.size(since, seen.before, |(home, group)| match cluster.split_once(':') {
-            Some(("ou", place)) => home == place,
-            Some(("group", is)) => group.is_some_and(|g| g.to_string() == is),
-            _ => true,
-        });
+        let size =
+            seen.memory.size(since, seen.before, |(home, group)| match cluster.split_once(':') {
+                Some(("ou", place)) => home == place,
+                Some(("group", is)) => group.is_some_and(|g| g.to_string() == is),
+                _ => true,
+            });
         if users.len() >= 5 && users.len() as u64 * 100 >= 30 * size {
             wrong.push(format!("{} of the {size} of {cluster} in one window", users.len()));
         }
@@ -118,11 +153,21 @@ pub(super) fn slices_wait(seen: &Seen<'_>) -> Wrong {
 
 /// The same, by the groups that people were entitled by when the window began: what is held does not change where they belong.
 fn group_slices(seen: &Seen<'_>, since: rosterd::model::Timestamp) -> Wrong {
-    let Some((_, start)) = seen.memory.belonged.iter().rev().find(|(at, _)| *at <= since).or(seen.memory.belonged.first()) else {
+    let Some((_, start)) = seen
+        .memory
+        .belonged
+        .iter()
+        .rev()
+        .find(|(at, _)| *at <= since)
+        .or(seen.memory.belonged.first())
+    else {
         return Vec::new();
     };
     let loses = |w: &&Written| {
-        w.by_directory && !w.approved && w.at > since && (w.class == Some(Class::Downgrade) || w.reason == Some(Reason::NoGroup))
+        w.by_directory
+            && !w.approved
+            && w.at > since
+            && (w.class == Some(Class::Downgrade) || w.reason == Some(Reason::NoGroup))
     };
     let mut lost: BTreeMap<Guid, BTreeSet<UserId>> = BTreeMap::new();
     for change in seen.after.written.iter().filter(loses).filter(|w| w.class.is_some()) {
@@ -131,21 +176,33 @@ fn group_slices(seen: &Seen<'_>, since: rosterd::model::Timestamp) -> Wrong {
         }
     }
     let size = |group: Guid| start.values().filter(|(_, is)| *is == Some(group)).count();
-    let is_event = |(group, users): &(Guid, BTreeSet<UserId>)| users.len() >= 5 && users.len() * 100 >= 30 * size(*group);
-    let is_fresh = |users: &BTreeSet<UserId>| seen.after.fresh().iter().filter(loses).any(|w| users.contains(&w.user));
+    let is_event = |(group, users): &(Guid, BTreeSet<UserId>)| {
+        users.len() >= 5 && users.len() * 100 >= 30 * size(*group)
+    };
+    let is_fresh = |users: &BTreeSet<UserId>| {
+        seen.after.fresh().iter().filter(loses).any(|w| users.contains(&w.user))
+    };
     let events = lost.into_iter().filter(is_event).filter(|(_, users)| is_fresh(users));
-    events.map(|(group, users)| format!("{} of the {} whom {group} entitled", users.len(), size(group))).collect()
+    events
+        .map(|(group, users)| {
+            format!("{} of the {} whom {group} entitled", users.len(), size(group))
+        })
+        .collect()
 }
 
 /// Two want one address, and none of them has it: then no run gives it to either.
 pub(super) fn contested_addresses_stay(seen: &Seen<'_>) -> Wrong {
-    if seen.lied || matches!(seen.step, Step::Restore) || seen.does(|what| matches!(what, Do::Undo(_))) {
+    if seen.lied
+        || matches!(seen.step, Step::Restore)
+        || seen.does(|what| matches!(what, Do::Undo(_)))
+    {
         return Vec::new();
     }
     let primary = |change: &Written| {
         let text = change.after["primary_email"].as_str()?;
         let was = change.before["primary_email"].as_str();
-        was.is_none_or(|was| !was.eq_ignore_ascii_case(text)).then(|| Address::parse(text).ok().map(|a| a.key()))?
+        was.is_none_or(|was| !was.eq_ignore_ascii_case(text))
+            .then(|| Address::parse(text).ok().map(|a| a.key()))?
     };
     let takes = |w: &&Written| matches!(w.kind.as_str(), "create" | "link" | "update");
     let mut wrong = Vec::new();
@@ -155,32 +212,55 @@ pub(super) fn contested_addresses_stay(seen: &Seen<'_>) -> Wrong {
         if seen.before.holders.contains_key(&key.0) {
             continue;
         }
-        let is_read = |t: &Truth, f: &Facts| seen.whole_reads().any(|directory| t.is_of(directory, &f.dn));
-        let is_known =
-            |other: &Guid, t: &Truth, f: &Facts| seen.memory.wants.get(other).is_some_and(|keys| keys.contains(&key)) || is_read(t, f);
-        let wants_all_along =
-            |other: &&Guid| seen.facts(**other).all(|(t, f)| is_known(other, t, f) && is_contender(seen, **other, t, f, &key));
-        let rivals: Vec<&Guid> = seen.truths[0].people.keys().filter(|other| **other != guid).filter(wants_all_along).collect();
+        let is_read =
+            |t: &Truth, f: &Facts| seen.whole_reads().any(|directory| t.is_of(directory, &f.dn));
+        let is_known = |other: &Guid, t: &Truth, f: &Facts| {
+            seen.memory.wants.get(other).is_some_and(|keys| keys.contains(&key)) || is_read(t, f)
+        };
+        let wants_all_along = |other: &&Guid| {
+            seen.facts(**other)
+                .all(|(t, f)| is_known(other, t, f) && is_contender(seen, **other, t, f, &key))
+        };
+        let rivals: Vec<&Guid> = seen.truths[0]
+            .people
+            .keys()
+            .filter(|other| **other != guid)
+            .filter(wants_all_along)
+            .collect();
         let wanted_all_along = seen.facts(guid).all(|(_, f)| wanted(f).as_ref() == Some(&key));
         if !rivals.is_empty() && wanted_all_along {
-            wrong.push(format!("{guid} got {}, which {rivals:?} want, too: {} {}", key.0, change.kind, change.after));
+            wrong.push(format!(
+                "{guid} got {}, which {rivals:?} want, too: {} {}",
+                key.0, change.kind, change.after
+            ));
         }
     }
     wrong
 }
 
 /// Whether somebody wants the address, and would get it if nobody else did.
-fn is_contender(seen: &Seen<'_>, guid: Guid, truth: &Truth, facts: &Facts, key: &AddressKey) -> bool {
-    let user = seen.before.users.values().find(|u| u.status() != Status::Released && u.link.as_ref().is_some_and(|l| l.guid == guid));
+fn is_contender(
+    seen: &Seen<'_>,
+    guid: Guid,
+    truth: &Truth,
+    facts: &Facts,
+    key: &AddressKey,
+) -> bool {
+    let user = seen.before.users.values().find(|u| {
+        u.status() != Status::Released && u.link.as_ref().is_some_and(|l| l.guid == guid)
+    });
     // What an operator has overruled says nothing about who wants what.
     let is_overruled = |u: &User| !u.overrides.is_empty();
-    if user.is_some_and(is_overruled) || seen.before.users.values().any(|u| u.link.is_none() && is_overruled(u)) {
+    if user.is_some_and(is_overruled)
+        || seen.before.users.values().any(|u| u.link.is_none() && is_overruled(u))
+    {
         return false;
     }
     let has_user = user.is_some();
     let reasons = [Reason::Disabled, Reason::Expired, Reason::OutOfScope, Reason::NoGroup];
     let is_welcome = reasons.iter().all(|r| !holds(*r, facts, truth, truth.at, seen.rulebook));
-    let is_shown = facts.life == Life::Alive && facts.shows(&["mail", "userAccountControl", "accountExpires", "memberOf"]);
+    let is_shown = facts.life == Life::Alive
+        && facts.shows(&["mail", "userAccountControl", "accountExpires", "memberOf"]);
     is_shown && truth.is_open && wanted(facts).as_ref() == Some(key) && (has_user || is_welcome)
 }
 
@@ -188,7 +268,9 @@ fn is_contender(seen: &Seen<'_>, guid: Guid, truth: &Truth, facts: &Facts, key: 
 pub(super) fn runs_say_what_they_wrote(seen: &Seen<'_>) -> Wrong {
     let mut wrong = Vec::new();
     // A run that was killed has said nothing.
-    for run in seen.runs().filter(|r| r.state != RunState::Running && !matches!(seen.step, Step::Kill(..))) {
+    for run in
+        seen.runs().filter(|r| r.state != RunState::Running && !matches!(seen.step, Step::Kill(..)))
+    {
         let written = seen.after.written.iter().filter(|w| w.run == run.id).count() as u64;
         if run.counts.total() != written {
             wrong.push(format!(
@@ -206,23 +288,37 @@ pub(super) fn reactivations_are_true(seen: &Seen<'_>) -> Wrong {
         return Vec::new();
     }
     let mut wrong = Vec::new();
-    for change in seen.by_directory().filter(|w| w.kind == "reactivate" && w.after["status"] == "active") {
+    for change in
+        seen.by_directory().filter(|w| w.kind == "reactivate" && w.after["status"] == "active")
+    {
         let Some(guid) = change.guid else { continue };
         let was = seen.before.users.get(&change.user);
         let pins: Vec<Reason> = was
             .into_iter()
             .flat_map(|u| &u.overrides)
-            .filter_map(|pin| if let rosterd::model::Override::Reason(reason) = pin { Some(*reason) } else { None })
+            .filter_map(|pin| {
+                if let rosterd::model::Override::Reason(reason) = pin {
+                    Some(*reason)
+                } else {
+                    None
+                }
+            })
             .collect();
         let reasons = [Reason::Disabled, Reason::Expired, Reason::OutOfScope, Reason::NoGroup];
         let in_order = |truth: &Truth, facts: &Facts| {
             facts.life == Life::Alive
                 && facts.shows(&["userAccountControl", "accountExpires"])
-                && reasons.iter().filter(|r| !pins.contains(r)).all(|r| !holds(*r, facts, truth, truth.at, seen.rulebook))
+                && reasons
+                    .iter()
+                    .filter(|r| !pins.contains(r))
+                    .all(|r| !holds(*r, facts, truth, truth.at, seen.rulebook))
         };
         if !seen.facts(guid).any(|(truth, facts)| in_order(truth, facts)) {
             let facts: Vec<&Facts> = seen.facts(guid).map(|(_, f)| f).collect();
-            wrong.push(format!("{guid} is active again ({}), and was never seen to be in order: {facts:?}", change.before));
+            wrong.push(format!(
+                "{guid} is active again ({}), and was never seen to be in order: {facts:?}",
+                change.before
+            ));
         }
     }
     wrong

@@ -11,7 +11,8 @@ impl Office {
     /// Arms an edit for when so many people have been read.
     pub(super) fn meanwhile(&self, edit: Edit, after: usize) {
         let domain = &self.domains[edit.number() % self.domains.len()];
-        let (cast, moments, truth) = (Arc::clone(&domain.cast), Arc::clone(&self.moments), self.truth());
+        let (cast, moments, truth) =
+            (Arc::clone(&domain.cast), Arc::clone(&self.moments), self.truth());
         let now = self.server_now();
         let what = What::edit(move |ad| {
             let mut cast = cast.lock().expect("the cast");
@@ -20,13 +21,19 @@ impl Office {
             truth.add(ad, &cast);
             moments.lock().expect("moments").push(truth);
         });
-        domain.sim.faults().push(Fault::new(When::search().containing("objectcategory=person").after_entries(after), what));
+        domain.sim.faults().push(Fault::new(
+            When::search().containing("objectcategory=person").after_entries(after),
+            what,
+        ));
     }
 
     pub(super) fn trouble(&mut self, trouble: Trouble) {
         let people = || When::search().containing("objectcategory=person");
         let nth = When::nth_search;
-        self.lies += usize::from(matches!(trouble, Trouble::Empty(_) | Trouble::EmptyPage(_) | Trouble::SkipAfter(_)));
+        self.lies += usize::from(matches!(
+            trouble,
+            Trouble::Empty(_) | Trouble::EmptyPage(_) | Trouble::SkipAfter(_)
+        ));
         let (at, what) = match trouble {
             Trouble::CutAfter(n) => (people().after_entries(n), What::Cut),
             Trouble::CutAt(n) => (nth(n), What::Cut),

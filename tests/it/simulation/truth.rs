@@ -85,36 +85,51 @@ impl Truth {
     pub(super) fn add(&mut self, ad: &Ad, cast: &Cast) {
         let (pro, basic) = (Entitled::by(ad, cast, 1), Entitled::by(ad, cast, 0));
         let dark: Vec<Dn> = cast.dark_dns(ad).into_iter().map(Dn::new).collect();
-        let hidden: Vec<(&'static str, Option<Dn>)> =
-            cast.dark_attributes.iter().map(|(a, ou)| (*a, ou.map(|ou| Dn::new(ad.dn(ou))))).collect();
+        let hidden: Vec<(&'static str, Option<Dn>)> = cast
+            .dark_attributes
+            .iter()
+            .map(|(a, ou)| (*a, ou.map(|ou| Dn::new(ad.dn(ou)))))
+            .collect();
         let facts = |who: Uuid| {
             if !ad.exists(who) {
                 return Facts::gone();
             }
             let number = |attribute| ad.value(who, attribute).and_then(|v| v.parse::<i64>().ok());
             let primary = number("primaryGroupID");
-            let tier = [(&pro, Tier::Pro), (&basic, Tier::Basic)].into_iter().find(|(group, _)| group.has(who, primary)).map(|(_, t)| t);
+            let tier = [(&pro, Tier::Pro), (&basic, Tier::Basic)]
+                .into_iter()
+                .find(|(group, _)| group.has(who, primary))
+                .map(|(_, t)| t);
             let dn = Dn::new(ad.dn(who));
             let is_alive = Cast::is_alive(ad, who);
             let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
             Facts {
                 life: if is_alive { Life::Alive } else { Life::Tombstone },
                 is_disabled: number("userAccountControl").is_some_and(|bits| bits & 2 != 0),
-                expires: number("accountExpires").filter(|t| *t != 0 && *t != i64::MAX).map(Timestamp::from_filetime),
+                expires: number("accountExpires")
+                    .filter(|t| *t != 0 && *t != i64::MAX)
+                    .map(Timestamp::from_filetime),
                 is_robot: ad.value(who, "employeeType").as_deref() == Some("robot"),
                 tier,
                 mail: ad.value(who, "mail"),
                 proxies: ad.values(who, "proxyAddresses").into_iter().map(text).collect(),
                 display_name: ad.value(who, "displayName"),
-                is_visible: (is_alive || cast.tombstones) && !cast.dark_people.contains(&who) && !dark.iter().any(|ou| dn.is_within(ou)),
-                unreadable: hidden.iter().filter(|(_, ou)| ou.as_ref().is_none_or(|ou| dn.is_within(ou))).map(|(a, _)| *a).collect(),
+                is_visible: (is_alive || cast.tombstones)
+                    && !cast.dark_people.contains(&who)
+                    && !dark.iter().any(|ou| dn.is_within(ou)),
+                unreadable: hidden
+                    .iter()
+                    .filter(|(_, ou)| ou.as_ref().is_none_or(|ou| dn.is_within(ou)))
+                    .map(|(a, _)| *a)
+                    .collect(),
                 dn,
             }
         };
         self.people.extend(cast.people.iter().map(|who| (guid(*who), facts(*who))));
         self.dark.extend(hidden.iter().map(|(a, _)| *a));
         self.is_open &= cast.dark_ous.len() == 1 && cast.dark_groups.is_empty();
-        let dns = |bases: &Vec<Uuid>| bases.iter().map(|ou| Dn::new(ad.dn(*ou))).collect::<Vec<_>>();
+        let dns =
+            |bases: &Vec<Uuid>| bases.iter().map(|ou| Dn::new(ad.dn(*ou))).collect::<Vec<_>>();
         for (directory, bases) in &cast.bases {
             self.bases.entry(directory.clone()).or_default().extend(dns(bases));
         }

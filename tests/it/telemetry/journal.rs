@@ -35,13 +35,17 @@ fn the_journal_gets_fields_and_priorities_when_stderr_is_its_own() {
         entries.push(fields(&buffer[..length]));
     }
     let field = |entry: &[(String, String)], name: &str| {
-        let all: Vec<_> = entry.iter().filter(|(n, _)| n == name).map(|(_, value)| value.clone()).collect();
+        let all: Vec<_> =
+            entry.iter().filter(|(n, _)| n == name).map(|(_, value)| value.clone()).collect();
         assert!(all.len() < 2, "{name} once: {entry:?}");
         all.into_iter().next()
     };
     let runs = site.done("run list --limit 100")["runs"].as_array().unwrap().clone();
     let newest = runs.iter().find(|r| r["trigger"] == "manual").unwrap();
-    let told = entries.iter().find(|e| field(e, "RUN_ID").as_deref() == newest["id"].as_str()).expect("a line of the run");
+    let told = entries
+        .iter()
+        .find(|e| field(e, "RUN_ID").as_deref() == newest["id"].as_str())
+        .expect("a line of the run");
     assert_eq!(field(told, "DIRECTORY").as_deref(), Some("corp"), "{told:?}");
     assert_eq!(field(told, "TRIGGER").as_deref(), Some("manual"));
     assert_eq!(field(told, "SYSLOG_IDENTIFIER").as_deref(), Some("rosterd"));
@@ -64,7 +68,8 @@ fn fields(mut entry: &[u8]) -> Vec<(String, String)> {
             // A name alone: its value follows, with its length in eight bytes before it.
             None => {
                 let (length, rest) = entry.split_at(8);
-                let length = usize::try_from(u64::from_le_bytes(length.try_into().unwrap())).unwrap();
+                let length =
+                    usize::try_from(u64::from_le_bytes(length.try_into().unwrap())).unwrap();
                 fields.push((line, String::from_utf8_lossy(&rest[..length]).into_owned()));
                 entry = &rest[length + 1..];
             }

@@ -26,7 +26,8 @@ static LISTENING: Mutex<()> = Mutex::new(());
 /// With a single subscriber, tracing asks the thread that first says a line whether anything listens, and remembers a no for
 /// all threads. With a second one it asks them all.
 static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| {
-    let silent = tracing_subscriber::fmt().with_writer(io::sink).with_max_level(tracing::Level::ERROR);
+    let silent =
+        tracing_subscriber::fmt().with_writer(io::sink).with_max_level(tracing::Level::ERROR);
     tracing::Dispatch::new(silent.finish())
 });
 
@@ -36,7 +37,11 @@ impl Lines {
         let alone = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
         LazyLock::force(&SECOND);
         let lines = Self::default();
-        let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_max_level(level).with_ansi(false).without_time();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(lines.clone())
+            .with_max_level(level)
+            .with_ansi(false)
+            .without_time();
         let guard = tracing::subscriber::set_default(subscriber.finish());
         (lines, (guard, alone))
     }
@@ -44,7 +49,12 @@ impl Lines {
     /// What rosterd has said since this was asked last.
     fn take(&self) -> Vec<String> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
-        String::from_utf8(bytes).unwrap().lines().filter(|line| line.contains(" rosterd::")).map(str::to_owned).collect()
+        String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .filter(|line| line.contains(" rosterd::"))
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -81,15 +91,23 @@ fn mark(ad: &mut adsim::Ad, person: uuid::Uuid, number: usize) {
 fn nobodys_name_or_address_is_told_above_debug_and_the_password_at_no_level() {
     let site = site(24, "", |sim, rosterd| {
         rosterd.env("ROSTERD_LOG", "trace");
-        let people: Vec<_> = sim.look(|ad| ad.people().into_iter().filter(|p| ad.value(*p, "mail").is_some()).collect());
-        sim.edit(|ad| people.iter().enumerate().for_each(|(number, person)| mark(ad, *person, number)));
+        let people: Vec<_> = sim.look(|ad| {
+            ad.people().into_iter().filter(|p| ad.value(*p, "mail").is_some()).collect()
+        });
+        sim.edit(|ad| {
+            people.iter().enumerate().for_each(|(number, person)| mark(ad, *person, number))
+        });
     });
     site.done("sync corp");
     assert!(site.done("user list --status active")["users"].as_array().unwrap().len() > 10);
 
     // A day on which everything happens.
-    let [disabled, deleted, contested, foreign, searched] = [0, 1, 2, 3, 4].map(|n| somebody(&site, n));
-    let address = site.done("user list --status active")["users"][5]["primary_email"].as_str().unwrap().to_owned();
+    let [disabled, deleted, contested, foreign, searched] =
+        [0, 1, 2, 3, 4].map(|n| somebody(&site, n));
+    let address = site.done("user list --status active")["users"][5]["primary_email"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(address.contains(MARKER) && disabled.contains(MARKER), "{address} {disabled}");
     site.sim.edit(|ad| {
         ad.disable(disabled.as_str());
@@ -101,7 +119,10 @@ fn nobodys_name_or_address_is_told_above_debug_and_the_password_at_no_level() {
     site.daemon.ctl("sync corp");
     site.sim.faults().push(Fault::new(When::page(1), What::Cut));
     site.daemon.ctl("sync corp");
-    site.sim.faults().push(Fault::new(When::search().containing("objectcategory=person"), What::result(1, format!("at {disabled}"))));
+    site.sim.faults().push(Fault::new(
+        When::search().containing("objectcategory=person"),
+        What::result(1, format!("at {disabled}")),
+    ));
     site.daemon.ctl("sync corp");
     site.sim.edit(|ad| ad.hide_subtree("Staff"));
     site.daemon.ctl("sync corp");
@@ -114,14 +135,20 @@ fn nobodys_name_or_address_is_told_above_debug_and_the_password_at_no_level() {
     site.daemon.ctl("sync corp");
 
     let log = site.daemon.log();
-    let is_loud = |line: &&str| ["ERROR", "WARN", "INFO"].iter().any(|level| line.split_whitespace().nth(1) == Some(level));
+    let is_loud = |line: &&str| {
+        ["ERROR", "WARN", "INFO"].iter().any(|level| line.split_whitespace().nth(1) == Some(level))
+    };
     let loud: Vec<&str> = log.lines().filter(is_loud).collect();
     assert!(loud.len() > 5 && log.lines().count() > 10 * loud.len(), "{loud:#?}");
-    let told: Vec<&&str> = loud.iter().filter(|line| line.to_lowercase().contains(MARKER)).collect();
+    let told: Vec<&&str> =
+        loud.iter().filter(|line| line.to_lowercase().contains(MARKER)).collect();
     assert!(told.is_empty(), "{told:#?}");
     assert!(log.contains(MARKER), "below that they are told, or this test sees nothing");
     assert!(!log.contains(SECRET), "the password");
-    assert!(!log.contains(&format!("{:?}", SECRET.as_bytes()).replace(['[', ']'], "")), "the password, as bytes");
+    assert!(
+        !log.contains(&format!("{:?}", SECRET.as_bytes()).replace(['[', ']'], "")),
+        "the password, as bytes"
+    );
 }
 
 #[test]
@@ -138,10 +165,14 @@ fn no_dump_of_what_the_daemon_is_told_shows_a_secret() {
 async fn day(people: usize) -> Vec<String> {
     let (lines, _guard) = Lines::of(tracing::Level::INFO);
     let unlimited = rosterd::reconcile::Limit { percent: 100, at_least: 10_000, at_most: None };
-    let firm = Firm::of(people, |c| c.limits.classes.values_mut().for_each(|limit| *limit = unlimited)).await;
+    let firm =
+        Firm::of(people, |c| c.limits.classes.values_mut().for_each(|limit| *limit = unlimited))
+            .await;
     assert!(firm.sync().await.counts.create > people as u64 / 2);
     let users = firm.users().await;
-    firm.sim.edit(|ad| users.iter().step_by(5).for_each(|user| ad.disable(user.link.as_ref().unwrap().dn.as_str())));
+    firm.sim.edit(|ad| {
+        users.iter().step_by(5).for_each(|user| ad.disable(user.link.as_ref().unwrap().dn.as_str()))
+    });
     assert_eq!(firm.sync().await.counts.suspend, users.len().div_ceil(5) as u64);
     lines.take()
 }
@@ -153,8 +184,16 @@ async fn a_run_is_one_line_with_its_id_and_directory_however_many_people_it_conc
     for (what, lines) in [("10 people", &small), ("500 people", &large)] {
         assert_eq!(lines.len(), 2, "{what}: {lines:#?}");
         for line in lines {
-            assert!(line.contains("run{run_id=") && line.contains("directory=\"corp\"") && line.contains("trigger=\"manual\""), "{line}");
-            assert!(line.contains(": corp: full run (manual): "), "readable without its fields: {line}");
+            assert!(
+                line.contains("run{run_id=")
+                    && line.contains("directory=\"corp\"")
+                    && line.contains("trigger=\"manual\""),
+                "{line}"
+            );
+            assert!(
+                line.contains(": corp: full run (manual): "),
+                "readable without its fields: {line}"
+            );
         }
         assert!(lines[0].contains(" created") && lines[1].contains(" suspended"), "{lines:#?}");
     }
@@ -184,7 +223,11 @@ async fn a_directory_that_stays_down_is_said_once_and_that_it_is_back_once() {
     }
     let down = lines.take();
     assert_eq!(down.len(), 1, "{down:#?}");
-    assert!(down[0].contains("WARN") && down[0].contains("corp: the run failed: no server of this directory can be used"), "{down:#?}");
+    assert!(
+        down[0].contains("WARN")
+            && down[0].contains("corp: the run failed: no server of this directory can be used"),
+        "{down:#?}"
+    );
 
     firm.clock.advance(Duration::from_hours(1));
     firm.sync().await;
@@ -195,7 +238,11 @@ async fn a_directory_that_stays_down_is_said_once_and_that_it_is_back_once() {
     firm.later(Duration::ZERO);
     firm.sync().await;
     let back = lines.take();
-    assert!(back.len() == 2 && back[0].contains("corp: the directory can be read again, after 6 failed runs"), "{back:#?}");
+    assert!(
+        back.len() == 2
+            && back[0].contains("corp: the directory can be read again, after 6 failed runs"),
+        "{back:#?}"
+    );
     firm.sync().await;
     assert_eq!(lines.take().len(), 1);
 }
@@ -204,7 +251,9 @@ async fn a_directory_that_stays_down_is_said_once_and_that_it_is_back_once() {
 async fn a_server_that_another_one_stands_in_for_is_said_once() {
     let firm = Firm::of(10, |_| {}).await;
     let other = firm.sim.replica("DC2").unwrap();
-    firm.reconfigure(|c| c.settings.servers.push(rosterd::directory::ServerUrl::parse(&other.ldaps_url()).unwrap()));
+    firm.reconfigure(|c| {
+        c.settings.servers.push(rosterd::directory::ServerUrl::parse(&other.ldaps_url()).unwrap())
+    });
     firm.sync().await;
     let (lines, _guard) = Lines::of(tracing::Level::INFO);
     firm.sim.crash().await.unwrap();

@@ -12,13 +12,18 @@ use crate::process::{Daemon, exchange};
 /// The samples of a page: names with their labels, as they are written. Fractions are of no interest here.
 fn samples(answer: &str) -> BTreeMap<String, u64> {
     let (_, page) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    let sample = |line: &str| line.rsplit_once(' ').map(|(series, value)| (series.to_owned(), value.parse::<f64>().expect(line) as u64));
+    let sample = |line: &str| {
+        line.rsplit_once(' ')
+            .map(|(series, value)| (series.to_owned(), value.parse::<f64>().expect(line) as u64))
+    };
     page.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
 }
 
 /// The sum of the series of a metric that have all these labels.
 fn sum(samples: &BTreeMap<String, u64>, metric: &str, labels: &[(&str, &str)]) -> u64 {
-    let has = |series: &str| labels.iter().all(|(name, value)| series.contains(&format!("{name}=\"{value}\"")));
+    let has = |series: &str| {
+        labels.iter().all(|(name, value)| series.contains(&format!("{name}=\"{value}\"")))
+    };
     let of_metric = samples.iter().filter(|(series, _)| series.split('{').next() == Some(metric));
     of_metric.filter(|(series, _)| has(series)).map(|(_, value)| value).sum()
 }
@@ -31,7 +36,8 @@ fn the_counters_are_exactly_what_the_runs_did() {
     let victims: Vec<String> = (0..3).map(|n| somebody(&site, n)).collect();
     site.sim.edit(|ad| victims.iter().for_each(|dn| ad.disable(dn.as_str())));
     assert_eq!(site.done("sync corp")["changes"]["suspend"], 3);
-    let braked = site.done("user list --status active")["users"][0]["id"].as_str().unwrap().to_owned();
+    let braked =
+        site.done("user list --status active")["users"][0]["id"].as_str().unwrap().to_owned();
     site.done(&format!("user suspend {braked} --reason test"));
     site.sim.faults().push(adsim::Fault::new(adsim::When::page(1), adsim::What::Cut).always());
     assert_eq!(site.daemon.ctl("sync corp").0, 1);
@@ -43,7 +49,8 @@ fn the_counters_are_exactly_what_the_runs_did() {
     for run in &runs {
         let text = |key: &str| run[key].as_str().unwrap_or_default();
         let (directory, trigger, state) = (text("directory"), text("trigger"), text("state"));
-        let same = |r: &&Value| ["directory", "trigger", "state"].iter().all(|key| r[key] == run[key]);
+        let same =
+            |r: &&Value| ["directory", "trigger", "state"].iter().all(|key| r[key] == run[key]);
         let facts = runs.iter().filter(same).count();
         let series = [("directory", directory), ("trigger", trigger), ("state", state)];
         assert_eq!(sum(&page, "rosterd_runs_total", &series), facts as u64, "{series:?}");
@@ -51,16 +58,24 @@ fn the_counters_are_exactly_what_the_runs_did() {
     assert_eq!(sum(&page, "rosterd_runs_total", &[]), runs.len() as u64, "and no others");
     for kind in ["create", "update", "suspend", "reactivate", "tier", "link", "release"] {
         for directory in ["corp", ""] {
-            let of = runs.iter().filter(|r| r["directory"].as_str().unwrap_or_default() == directory);
+            let of =
+                runs.iter().filter(|r| r["directory"].as_str().unwrap_or_default() == directory);
             let facts: u64 = of.filter_map(|r| r["changes"][kind].as_u64()).sum();
             assert_eq!(
-                sum(&page, "rosterd_changes_applied_total", &[("directory", directory), ("kind", kind)]),
+                sum(
+                    &page,
+                    "rosterd_changes_applied_total",
+                    &[("directory", directory), ("kind", kind)]
+                ),
                 facts,
                 "{directory} {kind}"
             );
         }
     }
-    assert_eq!(sum(&page, "rosterd_changes_applied_total", &[("directory", "corp"), ("kind", "suspend")]), 3);
+    assert_eq!(
+        sum(&page, "rosterd_changes_applied_total", &[("directory", "corp"), ("kind", "suspend")]),
+        3
+    );
     let read: u64 = runs.iter().filter_map(|r| r["read"]["entries"].as_u64()).sum();
     assert_eq!(sum(&page, "rosterd_entries_read_total", &[]), read);
     let timed = runs.iter().filter(|r| r["directory"] == "corp").count();
@@ -68,20 +83,36 @@ fn the_counters_are_exactly_what_the_runs_did() {
 
     // And how things stand.
     for status in ["active", "suspended"] {
-        let facts = site.done(&format!("user list --status {status}"))["users"].as_array().unwrap().len() as u64;
+        let facts =
+            site.done(&format!("user list --status {status}"))["users"].as_array().unwrap().len()
+                as u64;
         assert_eq!(sum(&page, "rosterd_users", &[("status", status)]), facts, "{status}");
         assert_eq!(sum(&page, "rosterd_directory_users", &[("status", status)]), facts, "{status}");
     }
-    assert_eq!(sum(&page, "rosterd_directory_state", &[("state", "degraded")]), 1, "the last run failed");
+    assert_eq!(
+        sum(&page, "rosterd_directory_state", &[("state", "degraded")]),
+        1,
+        "the last run failed"
+    );
     assert_eq!(sum(&page, "rosterd_directory_state", &[]), 1, "a directory is in one state");
     let seqs = site.done("event list --limit 1")["events"][0]["seq"].as_u64();
     assert!(seqs.is_none_or(|seq| sum(&page, "rosterd_events_total", &[]) <= seq));
     assert!(sum(&page, "rosterd_events_total", &[]) > 3);
     let suspended = [("method", "POST"), ("route", "/v1/users/{who}/suspend"), ("status", "200")];
-    assert_eq!(sum(&page, "rosterd_control_requests_total", &suspended), 1, "by the pattern, not by the path");
+    assert_eq!(
+        sum(&page, "rosterd_control_requests_total", &suspended),
+        1,
+        "by the pattern, not by the path"
+    );
     assert!(sum(&page, "process_resident_memory_bytes", &[]) > 1_000_000);
-    assert_eq!(page[&format!("rosterd_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))], 1);
-    assert!(!page.keys().any(|series| series.contains('@') || series.contains(&braked)), "nobody is named");
+    assert_eq!(
+        page[&format!("rosterd_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))],
+        1
+    );
+    assert!(
+        !page.keys().any(|series| series.contains('@') || series.contains(&braked)),
+        "nobody is named"
+    );
 }
 
 #[test]
@@ -93,7 +124,11 @@ fn a_refused_bind_is_counted_and_stands_until_it_is_over() {
         assert_eq!(site.daemon.ctl("sync corp").0, 1);
     }
     let page = samples(&site.daemon.ask("GET /v1/metrics", ""));
-    assert_eq!(sum(&page, "rosterd_bind_refusals_total", &[("directory", "corp"), ("code", "52e")]), 1, "AD was asked once");
+    assert_eq!(
+        sum(&page, "rosterd_bind_refusals_total", &[("directory", "corp"), ("code", "52e")]),
+        1,
+        "AD was asked once"
+    );
     assert_eq!(sum(&page, "rosterd_directory_bind_refused", &[]), 1);
     std::fs::write(site.folder.path().join("password"), site.sim.service_password()).unwrap();
     site.done("sync corp");
@@ -105,10 +140,19 @@ fn a_refused_bind_is_counted_and_stands_until_it_is_over() {
 fn whoever_asks_gets_openmetrics_unless_only_the_older_format_will_do() {
     let site = site(1, "", |_, _| {});
     let usual = site.daemon.ask("GET /v1/metrics", "");
-    assert!(usual.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"), "{usual}");
+    assert!(
+        usual.contains(
+            "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"
+        ),
+        "{usual}"
+    );
     assert!(usual.ends_with("# EOF\n"), "{usual}");
     let older = site.daemon.ask("GET /v1/metrics", "accept: text/plain\r\n");
-    assert!(older.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n") && !older.contains("# EOF"), "{older}");
+    assert!(
+        older.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n")
+            && !older.contains("# EOF"),
+        "{older}"
+    );
     let head = site.daemon.ask("HEAD /v1/metrics", "");
     assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
 }
@@ -124,8 +168,15 @@ fn the_port_of_the_metrics_serves_them_and_is_told_when_only_a_restart_can_chang
     let mut site = site(5, &format!("[metrics]\nlisten = \"{port}\""), |_, _| {});
     site.done("sync corp");
     let page = exchange(&mut TcpStream::connect(port).unwrap(), "GET /metrics", "");
-    assert!(page.starts_with("HTTP/1.1 200") && sum(&samples(&page), "rosterd_directory_users", &[]) > 1, "{page}");
-    assert!(!site.done("status").to_string().contains("metrics"), "nothing needs attention about them");
+    assert!(
+        page.starts_with("HTTP/1.1 200")
+            && sum(&samples(&page), "rosterd_directory_users", &[]) > 1,
+        "{page}"
+    );
+    assert!(
+        !site.done("status").to_string().contains("metrics"),
+        "nothing needs attention about them"
+    );
 
     site.configure(&format!("[metrics]\nlisten = \"{}\"", free_port()), "");
     assert_eq!(site.done("reload")["needs_restart"], serde_json::json!(["metrics.listen"]));
@@ -139,5 +190,8 @@ fn the_port_of_the_metrics_serves_them_and_is_told_when_only_a_restart_can_chang
     let refused = Daemon::command(site.folder.path()).output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains(&format!("cannot serve metrics on {address}")) && said.contains("in use"), "{said}");
+    assert!(
+        said.contains(&format!("cannot serve metrics on {address}")) && said.contains("in use"),
+        "{said}"
+    );
 }

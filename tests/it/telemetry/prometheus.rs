@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use rosterd::model::{ChangeCounts, RunState, Timestamp, Trigger};
-use rosterd::telemetry::{AccountStanding, Counters, DirectoryStanding, Format, HookSeries, Standing, StoreStanding, page};
+use rosterd::telemetry::{
+    AccountStanding, Counters, DirectoryStanding, Format, HookSeries, Standing, StoreStanding, page,
+};
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
@@ -17,8 +19,19 @@ fn shipped(name: &str) -> PathBuf {
 /// A page on which every metric has a series.
 fn everything(format: Format) -> String {
     let counters = Counters::default();
-    counters.run_ended("corp", Trigger::Schedule, RunState::Succeeded, "full", Duration::from_secs(3), 1004);
-    counters.applied("corp", (ChangeCounts::default(), 0), (ChangeCounts { create: 2, ..ChangeCounts::default() }, 1));
+    counters.run_ended(
+        "corp",
+        Trigger::Schedule,
+        RunState::Succeeded,
+        "full",
+        Duration::from_secs(3),
+        1004,
+    );
+    counters.applied(
+        "corp",
+        (ChangeCounts::default(), 0),
+        (ChangeCounts { create: 2, ..ChangeCounts::default() }, 1),
+    );
     counters.bind_refused("corp", Some(0x52e));
     counters.answered("GET", "/v1/status", 200);
     counters.signed_in("deny", "unknown-user");
@@ -34,9 +47,26 @@ fn everything(format: Format) -> String {
         users: vec![("active", 800), ("suspended", 3)],
         ..DirectoryStanding::default()
     };
-    let account = AccountStanding { handle: "acme".to_owned(), users: vec![("active", 800)], claims: vec![("verified", 1), ("lapsed", 1)] };
-    let hook = HookSeries { name: "vpn".to_owned(), pending: 2, failed: 1, oldest: at, delivered_at: at, disabled: false };
-    let store = StoreStanding { bytes: Some(4096), events: 7, directories: vec![directory], accounts: vec![account], hooks: vec![hook] };
+    let account = AccountStanding {
+        handle: "acme".to_owned(),
+        users: vec![("active", 800)],
+        claims: vec![("verified", 1), ("lapsed", 1)],
+    };
+    let hook = HookSeries {
+        name: "vpn".to_owned(),
+        pending: 2,
+        failed: 1,
+        oldest: at,
+        delivered_at: at,
+        disabled: false,
+    };
+    let store = StoreStanding {
+        bytes: Some(4096),
+        events: 7,
+        directories: vec![directory],
+        accounts: vec![account],
+        hooks: vec![hook],
+    };
     let standing = Standing { started_at: Timestamp(1_795_530_000_000_000), store: Some(store) };
     page(&counters, &standing, &rosterd::engine::STATES, format)
 }
@@ -44,13 +74,20 @@ fn everything(format: Format) -> String {
 /// The names of all samples.
 fn served() -> BTreeSet<String> {
     let page = everything(Format::OpenMetrics);
-    page.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
+    page.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The names in a text that look like metrics of ours.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|word| ["rosterd_", "process_"].iter().any(|p| word.starts_with(p))).map(str::to_owned).collect()
+    words
+        .filter(|word| ["rosterd_", "process_"].iter().any(|p| word.starts_with(p)))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -72,8 +109,16 @@ fn every_alert_names_a_command_that_rosterctl_has() {
         .replace("{{ $labels.hook }}", "vpn");
     for alert in text.split("- alert: ").skip(1) {
         let prose = alert.split_whitespace().collect::<Vec<_>>().join(" ");
-        let commands: Vec<&str> = prose.split('`').skip(1).step_by(2).filter(|quoted| quoted.starts_with("rosterctl ")).collect();
-        assert!(!commands.is_empty() && prose.contains("summary:") && prose.contains("severity:"), "{prose}");
+        let commands: Vec<&str> = prose
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|quoted| quoted.starts_with("rosterctl "))
+            .collect();
+        assert!(
+            !commands.is_empty() && prose.contains("summary:") && prose.contains("severity:"),
+            "{prose}"
+        );
         for command in commands {
             let parsed = rosterd::ctl::Cli::try_parse_from(command.split(' '));
             assert!(parsed.is_ok(), "{command}: {}", parsed.err().unwrap());
@@ -85,9 +130,15 @@ fn every_alert_names_a_command_that_rosterctl_has() {
 fn every_metric_has_a_help_text_and_a_type_and_says_its_unit() {
     let page = everything(Format::OpenMetrics);
     for name in served() {
-        let family = ["_total", "_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
+        let family = ["_total", "_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|suffix| name.strip_suffix(suffix))
+            .unwrap_or(&name);
         for what in ["HELP", "TYPE"] {
-            assert!(page.lines().any(|line| line.starts_with(&format!("# {what} {family} "))), "{what} of {name}");
+            assert!(
+                page.lines().any(|line| line.starts_with(&format!("# {what} {family} "))),
+                "{what} of {name}"
+            );
         }
         for unit in ["seconds", "bytes"] {
             let says = page.contains(&format!("# UNIT {family} {unit}\n"));
@@ -103,7 +154,12 @@ fn the_dashboard_is_one_that_grafana_reads() {
     let panels = dashboard["panels"].as_array().unwrap();
     let ids: BTreeSet<_> = panels.iter().map(|p| p["id"].as_u64().unwrap()).collect();
     assert_eq!(ids.len(), panels.len(), "each panel has an id of its own");
-    assert!(panels.iter().all(|p| p["title"].is_string() && p["targets"].as_array().is_some_and(|t| !t.is_empty())));
+    assert!(
+        panels
+            .iter()
+            .all(|p| p["title"].is_string()
+                && p["targets"].as_array().is_some_and(|t| !t.is_empty()))
+    );
     assert!(dashboard["title"].is_string() && dashboard["uid"].is_string());
 }
 
@@ -117,7 +173,11 @@ fn promtool(arguments: &[&str], stdin: &str) {
         .expect("promtool, of the Debian package prometheus");
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
     let done = child.wait_with_output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
     assert!(done.status.success(), "promtool {arguments:?}: {said}");
     assert!(!said.contains("use of") && !said.contains("should"), "promtool {arguments:?}: {said}");
 }
@@ -126,8 +186,8 @@ fn promtool(arguments: &[&str], stdin: &str) {
 #[ignore = "needs the lab: tests/run"]
 fn promtool_finds_nothing_wrong() {
     promtool(&["check", "metrics"], &everything(Format::Text));
-    let [alerts, tests, scrape] =
-        ["alerts.yml", "alerts.test.yml", "scrape.yml"].map(|file| shipped("prometheus").join(file).to_str().unwrap().to_owned());
+    let [alerts, tests, scrape] = ["alerts.yml", "alerts.test.yml", "scrape.yml"]
+        .map(|file| shipped("prometheus").join(file).to_str().unwrap().to_owned());
     promtool(&["check", "rules", &alerts], "");
     promtool(&["test", "rules", &tests], "");
     promtool(&["check", "config", "--syntax-only", &scrape], "");

@@ -137,7 +137,11 @@ impl Company {
                 life: Life::Alive,
                 ou: ["Engineering", "Sales", "Operations"][i as usize % 3].to_owned(),
                 mail: format!("p{i}@example.com"),
-                proxies: vec![format!("SMTP:p{i}@example.com"), format!("smtp:alias{i}@example.org"), format!("X500:/o={i}")],
+                proxies: vec![
+                    format!("SMTP:p{i}@example.com"),
+                    format!("smtp:alias{i}@example.org"),
+                    format!("X500:/o={i}"),
+                ],
                 name: format!("Person {i}"),
                 disabled: false,
                 expires: Expiry::Never,
@@ -173,7 +177,11 @@ impl Company {
 
     /// Rejects all that is held, as an operator does.
     pub(crate) fn reject_all(&mut self) {
-        for held in self.held.iter().filter(|h| !matches!(h.hold, HoldReason::GracePeriod | HoldReason::Rejected)) {
+        for held in self
+            .held
+            .iter()
+            .filter(|h| !matches!(h.hold, HoldReason::GracePeriod | HoldReason::Rejected))
+        {
             for (key, reason) in written(&held.change, self.now).rejection_keys() {
                 self.rejections.push(Rejection {
                     key,
@@ -218,7 +226,10 @@ impl Company {
     }
 
     pub(crate) fn user(&self, n: u32) -> &User {
-        self.users.values().find(|u| u.link.as_ref().is_some_and(|l| l.guid == guid(n))).expect("a user")
+        self.users
+            .values()
+            .find(|u| u.link.as_ref().is_some_and(|l| l.guid == guid(n)))
+            .expect("a user")
     }
 
     pub(crate) fn status(&self, n: u32) -> Status {
@@ -234,11 +245,17 @@ impl Company {
         self.now = self.now.minus(by);
         let now = self.now;
         self.first_seen.values_mut().for_each(|at| *at = (*at).min(now));
-        self.grace_periods.iter_mut().for_each(|s| (s.first_seen, s.due) = (s.first_seen.min(now), s.due.map(|due| due.min(now))));
+        self.grace_periods.iter_mut().for_each(|s| {
+            (s.first_seen, s.due) = (s.first_seen.min(now), s.due.map(|due| due.min(now)))
+        });
         self.applied.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
         self.taken_out.iter_mut().for_each(|(at, ..)| *at = (*at).min(now));
         for user in self.users.values_mut() {
-            let causes: Vec<Cause> = user.causes.iter().map(|c| Cause { since: c.since.min(now), ..c.clone() }).collect();
+            let causes: Vec<Cause> = user
+                .causes
+                .iter()
+                .map(|c| Cause { since: c.since.min(now), ..c.clone() })
+                .collect();
             user.causes = causes.into();
         }
     }
@@ -248,7 +265,11 @@ impl Company {
     }
 
     fn visible(&self, guid: Guid, loss: &Loss) -> Option<&Facts> {
-        self.truth.get(&guid).filter(|t| t.life == Life::Alive && !loss.hidden.contains(&guid) && !loss.hidden_ous.contains(&t.ou))
+        self.truth.get(&guid).filter(|t| {
+            t.life == Life::Alive
+                && !loss.hidden.contains(&guid)
+                && !loss.hidden_ous.contains(&t.ou)
+        })
     }
 
     fn person_of(guid: Guid, truth: &Facts, loss: &Loss) -> Person {
@@ -261,15 +282,23 @@ impl Company {
             guid,
             dn: Self::dn(truth, guid),
             placement: if truth.ou == "Elsewhere" {
-                Placement::Outside { attribute: "distinguishedName".to_owned(), value: "OU=Elsewhere".to_owned() }
+                Placement::Outside {
+                    attribute: "distinguishedName".to_owned(),
+                    value: "OU=Elsewhere".to_owned(),
+                }
             } else {
                 Placement::Inside
             },
-            control: (!loss.no_control.contains(&guid)).then_some(UserAccountControl(if truth.disabled { 514 } else { 512 })),
+            control: (!loss.no_control.contains(&guid))
+                .then_some(UserAccountControl(if truth.disabled { 514 } else { 512 })),
             expires: (!loss.no_control.contains(&guid)).then_some(truth.expires),
             groups,
             groups_unknown: false,
-            mail: if loss.no_mail.contains(&guid) { Field::Absent } else { Field::Text(truth.mail.clone()) },
+            mail: if loss.no_mail.contains(&guid) {
+                Field::Absent
+            } else {
+                Field::Text(truth.mail.clone())
+            },
             proxy_addresses: truth.proxies.clone(),
             profile: Profile { display_name: Some(truth.name.clone()), ..Profile::default() },
             several: None,
@@ -280,14 +309,25 @@ impl Company {
         let mut closure = Closure::default();
         closure.add(ClosureGroup { guid: PRO, dn: Dn::new("CN=Pro"), rid: None, gives: Tier::Pro });
         if !loss.no_basic_group {
-            closure.add(ClosureGroup { guid: BASIC, dn: Dn::new("CN=Basic"), rid: None, gives: Tier::Basic });
+            closure.add(ClosureGroup {
+                guid: BASIC,
+                dn: Dn::new("CN=Basic"),
+                rid: None,
+                gives: Tier::Basic,
+            });
         }
         Policy {
             directory: DirectoryName::parse("corp").expect("a name"),
             account: "00000000-0000-0000-0000-000000000001".parse().expect("an id"),
-            claims: ClaimedDomains(self.claims.iter().map(|d| Domain::parse(d).expect("a domain")).collect()),
+            claims: ClaimedDomains(
+                self.claims.iter().map(|d| Domain::parse(d).expect("a domain")).collect(),
+            ),
             closure,
-            tiers: TierRules { grouped: true, without_group: self.without, default_tier: Tier::Pro },
+            tiers: TierRules {
+                grouped: true,
+                without_group: self.without,
+                default_tier: Tier::Pro,
+            },
             exclude: Exclude::new(["svc-*@example.com".to_owned()]),
             now: (!loss.clocks_apart).then_some(self.now),
             observed: Observation { server: "ldaps://dc1".to_owned(), at: self.now },
@@ -307,8 +347,14 @@ impl Company {
 
     fn run_with(&mut self, loss: &Loss, approved: BTreeSet<Digest>) {
         let policy = self.policy(loss);
-        let unmanaged = self.users.values().filter(|u| u.link.is_none()).flat_map(|u| u.addresses.keys()).map(|k| address_hash(&k));
-        let mut index = Index::new(self.people.values().map(|(row, _)| *row).collect(), unmanaged.collect());
+        let unmanaged = self
+            .users
+            .values()
+            .filter(|u| u.link.is_none())
+            .flat_map(|u| u.addresses.keys())
+            .map(|k| address_hash(&k));
+        let mut index =
+            Index::new(self.people.values().map(|(row, _)| *row).collect(), unmanaged.collect());
         self.seen_disabled.clear();
         let mut desired = BTreeMap::new();
         let mut malformed = BTreeSet::new();
@@ -322,7 +368,12 @@ impl Company {
             known.add(user.clone(), policy.account);
         }
         known.people = self.people.iter().map(|(g, (_, p))| (*g, p.clone())).collect();
-        known.rejected = self.rejections.iter().filter(|r| r.kind == "suspend").filter_map(|r| Some((r.user, r.reason?))).collect();
+        known.rejected = self
+            .rejections
+            .iter()
+            .filter(|r| r.kind == "suspend")
+            .filter_map(|r| Some((r.user, r.reason?)))
+            .collect();
 
         let mut unknown = BTreeSet::new();
         if loss.unconfirmed && index.unseen().next().is_some() {
@@ -330,8 +381,14 @@ impl Company {
         } else if proof.is_some() {
             let found = self.ask(&index.unseen().collect::<Vec<_>>(), loss);
             let last_seen = found.keys().map(|g| (*g, self.people[g].1.dn.clone())).collect();
-            malformed.extend(found.iter().filter(|(_, c)| matches!(c, Confirmation::Malformed(_))).map(|(g, _)| *g));
-            let is_suspended = |guid| known.of_person(guid).is_none_or(|u| u.status() != Status::Active);
+            malformed.extend(
+                found
+                    .iter()
+                    .filter(|(_, c)| matches!(c, Confirmation::Malformed(_)))
+                    .map(|(g, _)| *g),
+            );
+            let is_suspended =
+                |guid| known.of_person(guid).is_none_or(|u| u.status() != Status::Active);
             let absent = Absent::decide(&found, &last_seen, proof, is_suspended, &policy);
             failed |= !absent.unexplained.is_empty();
             unknown.extend(absent.unknown);
@@ -346,7 +403,9 @@ impl Company {
             .keys()
             .copied()
             .filter(|g| !unknown.contains(g))
-            .filter(|g| !failed || proof.is_some_and(|p| desired.get(g).is_some_and(|d| p.covers(&d.dn))))
+            .filter(|g| {
+                !failed || proof.is_some_and(|p| desired.get(g).is_some_and(|d| p.covers(&d.dn)))
+            })
             .collect();
         if failed {
             proposal.restrict(|guid| judged.contains(&guid));
@@ -373,7 +432,9 @@ impl Company {
                 notes,
             });
         }
-        let over = ended(self.rejections.clone(), &proposal, &desired, &known, !failed, |guid| judged.contains(&guid));
+        let over = ended(self.rejections.clone(), &proposal, &desired, &known, !failed, |guid| {
+            judged.contains(&guid)
+        });
         self.judge_and_apply(proposal, approved, &judged);
         self.rejections.retain(|r| !over.contains(r));
     }
@@ -391,7 +452,9 @@ impl Company {
         let (mut judged, mut desired) = (BTreeSet::new(), BTreeMap::new());
         let mut more = people.clone();
         while !more.is_empty() {
-            let is_there = |guid: &Guid| self.people.contains_key(guid) || self.visible(*guid, &loss).is_some();
+            let is_there = |guid: &Guid| {
+                self.people.contains_key(guid) || self.visible(*guid, &loss).is_some()
+            };
             let asked: Vec<Guid> = more.iter().copied().filter(is_there).collect();
             let found = self.ask(&asked, &loss);
             let absent = Absent::decide(&found, &BTreeMap::new(), None, |_| false, &policy);
@@ -399,11 +462,24 @@ impl Company {
             judged.append(&mut more);
             let wanted = newly_wanted(&desired, &known);
             let shows = |truth: &Facts| {
-                let proxies = truth.proxies.iter().filter_map(|p| p.split_once(':')).map(|(_, text)| text);
-                proxies.chain([truth.mail.as_str()]).filter_map(|text| Address::parse(text).ok()).any(|a| wanted.contains(&a.key()))
+                let proxies =
+                    truth.proxies.iter().filter_map(|p| p.split_once(':')).map(|(_, text)| text);
+                proxies
+                    .chain([truth.mail.as_str()])
+                    .filter_map(|text| Address::parse(text).ok())
+                    .any(|a| wanted.contains(&a.key()))
             };
-            more.extend(self.truth.iter().filter(|(guid, truth)| self.visible(**guid, &loss).is_some() && shows(truth)).map(|(g, _)| *g));
-            more.extend(wanted.iter().filter_map(|key| known.holder(key)?.link.as_ref().map(|link| link.guid)));
+            more.extend(
+                self.truth
+                    .iter()
+                    .filter(|(guid, truth)| self.visible(**guid, &loss).is_some() && shows(truth))
+                    .map(|(g, _)| *g),
+            );
+            more.extend(
+                wanted
+                    .iter()
+                    .filter_map(|key| known.holder(key)?.link.as_ref().map(|link| link.guid)),
+            );
             more.retain(|guid| !judged.contains(guid));
         }
         self.confirm_groups(&mut desired, &known, &loss, &policy);
@@ -414,8 +490,16 @@ impl Company {
     pub(crate) fn members(&self) -> BTreeMap<String, BTreeSet<UserId>> {
         let mut members: BTreeMap<String, BTreeSet<UserId>> = BTreeMap::new();
         for (_, person) in self.people.values() {
-            let Some(user) = person.user.filter(|u| self.users.get(u).is_some_and(|u| u.status() == Status::Active)) else { continue };
-            let clusters = [Some(format!("ou:{}", person.home)), person.entitled_by.map(|g| format!("group:{g}"))];
+            let Some(user) = person
+                .user
+                .filter(|u| self.users.get(u).is_some_and(|u| u.status() == Status::Active))
+            else {
+                continue;
+            };
+            let clusters = [
+                Some(format!("ou:{}", person.home)),
+                person.entitled_by.map(|g| format!("group:{g}")),
+            ];
             for cluster in clusters.into_iter().flatten() {
                 members.entry(cluster).or_default().insert(user);
             }
@@ -441,11 +525,18 @@ impl Company {
         belonged.into_iter().map(cluster).collect()
     }
 
-    fn judge_and_apply(&mut self, proposal: Proposal, approved: BTreeSet<Digest>, judged: &BTreeSet<Guid>) {
+    fn judge_and_apply(
+        &mut self,
+        proposal: Proposal,
+        approved: BTreeSet<Digest>,
+        judged: &BTreeSet<Guid>,
+    ) {
         let window = self.now.minus(self.limits.window);
         let hour = self.now.minus(Duration::from_hours(1));
         let used = Class::ALL.into_iter().map(|class| {
-            let count = |since| self.applied.iter().filter(|(at, c)| *c == class && *at > since).count() as u64;
+            let count = |since| {
+                self.applied.iter().filter(|(at, c)| *c == class && *at > since).count() as u64
+            };
             (class, Used { window: count(window), hour: count(hour) })
         });
         let situation = Situation {
@@ -458,7 +549,10 @@ impl Company {
             protected: &self.protected,
             hold_all: self.hold_all,
             approved,
-            rejected: Rejected { keys: self.rejections.iter().map(|r| r.key).collect(), clusters: Vec::new() },
+            rejected: Rejected {
+                keys: self.rejections.iter().map(|r| r.key).collect(),
+                clusters: Vec::new(),
+            },
             deferred_until: None,
             now: self.now,
         };
@@ -470,8 +564,12 @@ impl Company {
                 Some(user) => user.apply(&change.kind, self.now),
                 None => match &change.kind {
                     ChangeKind::Create(joined) => {
-                        let account = "00000000-0000-0000-0000-000000000001".parse().expect("an id");
-                        self.users.insert(change.user, User::created(change.user, account, joined, self.now));
+                        let account =
+                            "00000000-0000-0000-0000-000000000001".parse().expect("an id");
+                        self.users.insert(
+                            change.user,
+                            User::created(change.user, account, joined, self.now),
+                        );
                     }
                     other => panic!("{} of a user that does not exist", other.as_str()),
                 },
@@ -479,13 +577,18 @@ impl Company {
             if let (Some(class), false) = (change.class, approved) {
                 self.applied.push((self.now, class));
             }
-            self.taken_out.extend(change.cluster.clone().map(|cluster| (self.now, cluster, change.user, approved)));
+            self.taken_out.extend(
+                change.cluster.clone().map(|cluster| (self.now, cluster, change.user, approved)),
+            );
         }
         for row in verdict.admitted.people() {
             let stood = self.people.get(&row.guid).map(|(_, p)| p.clone());
-            let dn = row.dn.clone().or_else(|| stood.as_ref().map(|s| s.dn.clone())).expect("seen once");
+            let dn =
+                row.dn.clone().or_else(|| stood.as_ref().map(|s| s.dn.clone())).expect("seen once");
             let entitled_by = match (row.entitled_by, &stood) {
-                (Entitlement::By(_) | Entitlement::Nothing, Some(stood)) if row.keeps_place => stood.entitled_by,
+                (Entitlement::By(_) | Entitlement::Nothing, Some(stood)) if row.keeps_place => {
+                    stood.entitled_by
+                }
                 (Entitlement::By(group), _) => Some(group),
                 (Entitlement::Nothing, _) => None,
                 (Entitlement::Unknown, stood) => stood.as_ref().and_then(|s| s.entitled_by),
@@ -494,19 +597,38 @@ impl Company {
                 Some(stood) if row.keeps_place => stood.home.clone(),
                 _ => dn.parent().map(|p| p.key().to_owned()).unwrap_or_default(),
             };
-            let stored = StoredPerson { dn, home, entitled_by, user: row.user, seen_at: self.now, notes: row.notes.clone() };
-            self.people.insert(row.guid, (IndexRow { guid: row.guid, fingerprint: row.fingerprint }, stored));
+            let stored = StoredPerson {
+                dn,
+                home,
+                entitled_by,
+                user: row.user,
+                seen_at: self.now,
+                notes: row.notes.clone(),
+            };
+            self.people.insert(
+                row.guid,
+                (IndexRow { guid: row.guid, fingerprint: row.fingerprint }, stored),
+            );
         }
         // What this run says nothing about waits as it did.
         let proposed: BTreeSet<Digest> = verdict.held.iter().map(|h| h.change.digest()).collect();
-        let applied: BTreeSet<Digest> = verdict.admitted.changes().map(|(change, _)| change.digest()).collect();
+        let applied: BTreeSet<Digest> =
+            verdict.admitted.changes().map(|(change, _)| change.digest()).collect();
         let is_settled = |digest: Digest| proposed.contains(&digest) || applied.contains(&digest);
-        self.held.retain(|h| h.change.guid.is_some_and(|g| !judged.contains(&g)) && !is_settled(h.change.digest()));
+        self.held.retain(|h| {
+            h.change.guid.is_some_and(|g| !judged.contains(&g)) && !is_settled(h.change.digest())
+        });
         self.held.extend(verdict.held);
-        self.grace_periods
-            .retain(|s| !judged.contains(&s.guid) && !verdict.grace_periods.iter().any(|new| (new.user, new.cause) == (s.user, s.cause)));
+        self.grace_periods.retain(|s| {
+            !judged.contains(&s.guid)
+                && !verdict
+                    .grace_periods
+                    .iter()
+                    .any(|new| (new.user, new.cause) == (s.user, s.cause))
+        });
         self.grace_periods.extend(verdict.grace_periods);
-        self.first_seen = self.grace_periods.iter().map(|s| ((s.user, s.cause), s.first_seen)).collect();
+        self.first_seen =
+            self.grace_periods.iter().map(|s| ((s.user, s.cause), s.first_seen)).collect();
         self.quarantined = verdict.quarantined;
         let mut holders: BTreeMap<AddressKey, UserId> = BTreeMap::new();
         for user in self.users.values().filter(|u| u.standing != Standing::Released) {
@@ -520,11 +642,13 @@ impl Company {
     pub(crate) fn undo(&mut self, done: &[WrittenChange]) -> Vec<String> {
         let mut holders = BTreeMap::new();
         for user in self.users.values() {
-            let held = user.addresses.keys().into_iter().filter(|_| user.standing != Standing::Released);
+            let held =
+                user.addresses.keys().into_iter().filter(|_| user.standing != Standing::Released);
             holders.extend(held.map(|key| (key, user.id)));
         }
         let run = "00000000-0000-0000-0000-0000000000ff".parse().expect("an id");
-        let Undoing { changes, left } = undo(Taken { run, at: self.now }, done, &self.users, &holders);
+        let Undoing { changes, left } =
+            undo(Taken { run, at: self.now }, done, &self.users, &holders);
         self.written.clear();
         for change in &changes {
             self.written.push(written(change, self.now));
@@ -532,29 +656,55 @@ impl Company {
             if matches!(change.kind, ChangeKind::Unlink { .. }) {
                 self.people.retain(|guid, _| Some(*guid) != change.guid);
             }
-            for (row, _) in self.people.values_mut().filter(|(row, _)| Some(row.guid) == change.guid) {
+            for (row, _) in
+                self.people.values_mut().filter(|(row, _)| Some(row.guid) == change.guid)
+            {
                 row.fingerprint = 0;
             }
         }
-        left.into_iter().map(|l| format!("{} {}: {}", l.email.unwrap_or_default(), l.kind, l.why)).collect()
+        left.into_iter()
+            .map(|l| format!("{} {}: {}", l.email.unwrap_or_default(), l.kind, l.why))
+            .collect()
     }
 
     /// What waits of people a run says nothing about.
     fn waiting_elsewhere(&self, judged: &BTreeSet<Guid>) -> Vec<Waiting> {
         let is_elsewhere = |guid: &Guid| !judged.contains(guid);
         let held = self.held.iter().filter(|h| {
-            !matches!(h.hold, HoldReason::GracePeriod | HoldReason::Rejected) && h.change.guid.as_ref().is_some_and(is_elsewhere)
+            !matches!(h.hold, HoldReason::GracePeriod | HoldReason::Rejected)
+                && h.change.guid.as_ref().is_some_and(is_elsewhere)
         });
-        let held = held.filter_map(|h| Some(Waiting { user: h.change.user, class: h.change.class?, cluster: h.change.cluster.clone() }));
-        let grace_periods = self.grace_periods.iter().filter(|s| s.due.is_some() && is_elsewhere(&s.guid));
-        held.chain(grace_periods.map(|s| Waiting { user: s.user, class: s.cause.class(), cluster: s.cluster.clone() })).collect()
+        let held = held.filter_map(|h| {
+            Some(Waiting {
+                user: h.change.user,
+                class: h.change.class?,
+                cluster: h.change.cluster.clone(),
+            })
+        });
+        let grace_periods =
+            self.grace_periods.iter().filter(|s| s.due.is_some() && is_elsewhere(&s.guid));
+        held.chain(grace_periods.map(|s| Waiting {
+            user: s.user,
+            class: s.cause.class(),
+            cluster: s.cluster.clone(),
+        }))
+        .collect()
     }
 
     /// Adds a user of the account that no directory manages.
     pub(crate) fn unmanaged(&mut self, address: &str) {
         let account = "00000000-0000-0000-0000-000000000001".parse().expect("an id");
-        let addresses = Addresses { primary: Some(Address::parse(address).expect("an address")), secondary: BTreeSet::new() };
-        let joined = Joined { tier: Tier::Pro, addresses, profile: Profile::default(), link: None, causes: Causes::default() };
+        let addresses = Addresses {
+            primary: Some(Address::parse(address).expect("an address")),
+            secondary: BTreeSet::new(),
+        };
+        let joined = Joined {
+            tier: Tier::Pro,
+            addresses,
+            profile: Profile::default(),
+            link: None,
+            causes: Causes::default(),
+        };
         let id = UserId::of_person(account, Guid([0xee; 16]));
         self.users.insert(id, User::created(id, account, &joined, self.now));
     }
@@ -563,7 +713,14 @@ impl Company {
     pub(crate) fn waiting(&self) -> Vec<String> {
         self.held
             .iter()
-            .map(|h| format!("{} {} {}", h.change.email.as_ref().map_or("-", |e| e.as_str()), h.change.kind.as_str(), h.hold))
+            .map(|h| {
+                format!(
+                    "{} {} {}",
+                    h.change.email.as_ref().map_or("-", |e| e.as_str()),
+                    h.change.kind.as_str(),
+                    h.hold
+                )
+            })
             .collect()
     }
 }

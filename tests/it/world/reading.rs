@@ -18,7 +18,8 @@ impl Company {
         malformed: &mut BTreeSet<Guid>,
     ) -> Result<Complete, Incomplete> {
         let bases: Vec<Dn> = self.bases.iter().map(|b| Dn::new(b.as_str())).collect();
-        let below = |base: &Dn| self.people.values().filter(|(_, p)| p.dn.is_within(base)).count() as u64;
+        let below =
+            |base: &Dn| self.people.values().filter(|(_, p)| p.dn.is_within(base)).count() as u64;
         let mut ledger = Ledger::new(Expectation {
             people: bases.iter().map(below).collect(),
             bases: bases.clone(),
@@ -27,7 +28,8 @@ impl Company {
             counts: self.counts.clone(),
             ..Expectation::default()
         });
-        let server = |name: &str| ServerIdentity { ds_service_name: name.to_owned(), invocation_id: None };
+        let server =
+            |name: &str| ServerIdentity { ds_service_name: name.to_owned(), invocation_id: None };
         ledger.server(Moment::Before, server("CN=DC1"));
         let mut everybody: Vec<Guid> = self.truth.keys().copied().collect();
         if loss.reversed {
@@ -36,7 +38,10 @@ impl Company {
         let mut left = loss.cut_after.unwrap_or(usize::MAX);
         for (at, base) in bases.iter().enumerate() {
             for guid in &everybody {
-                let Some(truth) = self.visible(*guid, loss).filter(|t| !loss.skipped.contains(guid) && t.ou != "Elsewhere") else {
+                let Some(truth) = self
+                    .visible(*guid, loss)
+                    .filter(|t| !loss.skipped.contains(guid) && t.ou != "Elsewhere")
+                else {
                     continue;
                 };
                 let person = Self::person_of(*guid, truth, loss);
@@ -47,11 +52,19 @@ impl Company {
                 if person.control.is_some_and(UserAccountControl::is_disabled) {
                     self.seen_disabled.insert(*guid);
                 }
-                ledger.entry(at, Presence(u32::from(person.control.is_some()) | u32::from(person.mail != Field::Absent) << 1));
+                ledger.entry(
+                    at,
+                    Presence(
+                        u32::from(person.control.is_some())
+                            | u32::from(person.mail != Field::Absent) << 1,
+                    ),
+                );
                 if loss.broken.contains(guid) {
                     malformed.insert(*guid);
                     index.mark_seen(*guid);
-                    desired.extend(Desired::broken(*guid, Self::rest_of(&person), policy).map(|d| (*guid, d)));
+                    desired.extend(
+                        Desired::broken(*guid, Self::rest_of(&person), policy).map(|d| (*guid, d)),
+                    );
                     continue;
                 }
                 let decision = decide(person, policy);
@@ -61,7 +74,10 @@ impl Company {
                     Observed::Twice => panic!("twice"),
                 }
             }
-            let end = loss.end.filter(|(which, _)| which % bases.len() == at).map_or(PageEnd::Last, |(_, end)| end);
+            let end = loss
+                .end
+                .filter(|(which, _)| which % bases.len() == at)
+                .map_or(PageEnd::Last, |(_, end)| end);
             ledger.page(at, end);
             if end == PageEnd::Cut {
                 return ledger.finish();
@@ -77,7 +93,11 @@ impl Company {
 
     /// Asks for people by GUID.
     pub(super) fn ask(&mut self, guids: &[Guid], loss: &Loss) -> BTreeMap<Guid, Confirmation> {
-        let witnesses: BTreeSet<Dn> = self.truth.keys().filter_map(|g| Self::dn(self.visible(*g, loss)?, *g).parent()).collect();
+        let witnesses: BTreeSet<Dn> = self
+            .truth
+            .keys()
+            .filter_map(|g| Self::dn(self.visible(*g, loss)?, *g).parent())
+            .collect();
         let mut found = BTreeMap::new();
         let mut disabled = Vec::new();
         for guid in guids.iter().copied() {
@@ -89,11 +109,23 @@ impl Company {
                 } else {
                     Confirmation::Alive(Box::new(person))
                 }
-            } else if loss.tombstones_visible && self.truth.get(&guid).is_some_and(|t| t.life == Life::Tombstone) {
-                Confirmation::Tombstone(Dn::new(format!("CN={guid}\\0ADEL:{guid},CN=Deleted Objects,{BASE}")))
+            } else if loss.tombstones_visible
+                && self.truth.get(&guid).is_some_and(|t| t.life == Life::Tombstone)
+            {
+                Confirmation::Tombstone(Dn::new(format!(
+                    "CN={guid}\\0ADEL:{guid},CN=Deleted Objects,{BASE}"
+                )))
             } else {
-                let witness = self.people[&guid].1.dn.parent().is_some_and(|parent| witnesses.contains(&parent));
-                Confirmation::Nowhere(if witness && !loss.tombstones_visible { Look::Witnessed } else { Look::Unwitnessed })
+                let witness = self.people[&guid]
+                    .1
+                    .dn
+                    .parent()
+                    .is_some_and(|parent| witnesses.contains(&parent));
+                Confirmation::Nowhere(if witness && !loss.tombstones_visible {
+                    Look::Witnessed
+                } else {
+                    Look::Unwitnessed
+                })
             };
             found.insert(guid, confirmation);
         }
@@ -102,15 +134,26 @@ impl Company {
     }
 
     /// Puts to the groups whether they hold those who seem to have left them.
-    pub(super) fn confirm_groups(&self, desired: &mut BTreeMap<Guid, Desired>, known: &Known, loss: &Loss, policy: &Policy) {
+    pub(super) fn confirm_groups(
+        &self,
+        desired: &mut BTreeMap<Guid, Desired>,
+        known: &Known,
+        loss: &Loss,
+        policy: &Policy,
+    ) {
         for guid in suspects(desired, known) {
-            let (truth, d) = (&self.truth[&guid], desired.get_mut(&guid).expect("a suspect was decided"));
+            let (truth, d) =
+                (&self.truth[&guid], desired.get_mut(&guid).expect("a suspect was decided"));
             let groups = [(truth.pro, PRO), (truth.basic && !loss.no_basic_group, BASIC)];
-            let mut held_by: Vec<Guid> =
-                groups.into_iter().filter(|(is, g)| *is && !loss.blind_groups.contains(g)).map(|(_, g)| g).collect();
+            let mut held_by: Vec<Guid> = groups
+                .into_iter()
+                .filter(|(is, g)| *is && !loss.blind_groups.contains(g))
+                .map(|(_, g)| g)
+                .collect();
             held_by.extend(d.entitled_by());
             let entitled_by = known.people.get(&guid).and_then(|p| p.entitled_by);
-            let may_be_hidden = !loss.blind_groups.is_empty() && entitled_by.is_none_or(|g| loss.blind_groups.contains(&g));
+            let may_be_hidden = !loss.blind_groups.is_empty()
+                && entitled_by.is_none_or(|g| loss.blind_groups.contains(&g));
             let answer = match (held_by.is_empty(), may_be_hidden) {
                 (_, true) => Membership::Unknown,
                 (true, false) => Membership::NotIn,

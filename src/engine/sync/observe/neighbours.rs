@@ -9,9 +9,11 @@ use std::sync::Arc;
 use crate::directory::{Decoder, Found, Inquiry, Questions, Session};
 use crate::engine::sync::observe::Sight;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::directory::{Decoder, Found, Inquiry, Questions, Session};
 use crate::model::{AccountId, DirectoryName, Dn, Guid, Link, Reason, Status, Timestamp, User};
-use crate::reconcile::{Closure, Confirmation, Desired, Exclude, Finding, Observation, Policy, Takeover, Whereabouts, decide};
+use crate::reconcile::{
+    Closure, Confirmation, Desired, Exclude, Finding, Observation, Policy, Takeover, Whereabouts,
+    decide,
+};
 
 /// What the other directories say of people that one directory misses.
 #[derive(Debug, Default)]
@@ -188,12 +190,18 @@ impl Engine {
             }
         }
         let asked: BTreeSet<Guid> = missing.keys().copied().collect();
-        let known = self.store.load(&directory.config.name, sight.policy.account, &asked, &BTreeSet::new()).await?;
+        let known = self
+            .store
+            .load(&directory.config.name, sight.policy.account, &asked, &BTreeSet::new())
+            .await?;
         let neighbours = self.neighbours(directory);
         // A suspended user has something to lose, too: a cause that is not true would outlast the one that is.
         let can_lose = |guid: &Guid| {
-            let has_it = |user: &User| user.status() == Status::Suspended && user.causes.has(missing[guid]);
-            let user = known.of_person(*guid).filter(|user| user.status() != Status::Released && !has_it(user));
+            let has_it =
+                |user: &User| user.status() == Status::Suspended && user.causes.has(missing[guid]);
+            let user = known
+                .of_person(*guid)
+                .filter(|user| user.status() != Status::Released && !has_it(user));
             // What another directory has is its own affair.
             user.and_then(|user| user.link.as_ref())
                 .is_some_and(|link| neighbours.iter().all(|d| d.config.name != link.directory))
