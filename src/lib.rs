@@ -12,6 +12,8 @@
 //! pure; [`directory`], [`dns`], [`store`] and [`hooks`] are the adapters, which do not know each other; [`control`] is the
 //! socket, [`ctl`] the operator's tool, [`daemon`] the wiring.
 
+#![allow(missing_docs)]
+
 pub mod clock;
 pub mod config;
 pub mod control;

@@ -6,6 +6,8 @@
 //!
 //! Errors are [`Problem`] documents (RFC 9457).
 
+#![warn(missing_docs)]
+
 mod accounts;
 mod directories;
 mod events;
