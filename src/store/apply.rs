@@ -579,7 +579,7 @@ async fn write_users(
         return Ok(());
     }
     let tail = "ON CONFLICT (id) DO UPDATE SET account_id = excluded.account_id, standing = excluded.standing, tier = excluded.tier, addresses = excluded.addresses, \
-         profile = excluded.profile, directory = excluded.directory, guid = excluded.guid, dn = excluded.dn, causes = excluded.causes, pins = excluded.overrides, \
+         profile = excluded.profile, directory = excluded.directory, guid = excluded.guid, dn = excluded.dn, causes = excluded.causes, overrides = excluded.overrides, \
          version = excluded.version, observed_from = excluded.observed_from, invited_at = excluded.invited_at, joined_at = excluded.joined_at, \
          updated_at = excluded.updated_at, status = excluded.status";
     let head = format!("INSERT INTO users ({})", users::COLUMNS);

@@ -22,13 +22,13 @@ pub(super) const HAPPENED: &[(&str, &[&str])] = &[
     ("people", &["quarantined_at", "seen_at"]),
     ("plans", &["created_at", "updated_at", "approved_at", "announced_at"]),
     ("runs", &["started_at", "finished_at"]),
-    ("grace-period", &["first_seen"]),
+    ("grace_periods", &["first_seen"]),
     ("users", &["invited_at", "joined_at", "created_at", "updated_at"]),
 ];
 
 /// Columns that say when something is to be tried or looked at again: doing that early does no harm.
 pub(super) const DUE: &[(&str, &[&str])] =
-    &[("deliveries", &["next_at"]), ("grace-period", &["due"])];
+    &[("deliveries", &["next_at"]), ("grace_periods", &["due"])];
 
 /// Columns of [`DirectoryState`], corrected as values; and those that whoever counts by them corrects.
 #[cfg(test)]

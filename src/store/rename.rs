@@ -11,7 +11,7 @@ use crate::model::{Actor, DirectoryName, Event, EventCause, Handle};
 pub(super) const TABLES: [&str; 10] = [
     "users",
     "people",
-    "grace-period",
+    "grace_periods",
     "pins",
     "pending_addresses",
     "pending_people",
