@@ -195,6 +195,12 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
         let owner = match (user, linked) {
             (Some(user), _) if user.standing == Standing::Released => {
                 planned.come_back(user, granted, &mut proposal.plan.changes);
+                let is_kept_away = user.overrides.contains(&Override::Return)
+                    && proposal.plan.changes.len() == start;
+                if is_kept_away && takeover.is_some() {
+                    // The override is about this person. The former directory, which shows it no more, may not end it.
+                    planned.take_over(user, &mut proposal.plan.changes);
+                }
                 Some(user.id)
             }
             (Some(user), _) => {

@@ -938,3 +938,35 @@ async fn a_group_that_loses_members_of_two_directories_is_one_event() {
         "six of eight: {second:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_that_was_undone_stays_undone_when_another_directory_shows_the_person() {
+    for first in ["corp", "emea"] {
+        let firm = Firm::of(60, |c| c.limits.grace_period = Duration::ZERO).await;
+        let root = firm.sim.root_dn();
+        let corp = firm.engine.directory("corp").expect("corp").config.clone();
+        configure(&firm, vec![over(&corp, "corp", &["Engineering", "Sales"], &root)]);
+        let created = sync(&firm, "corp").await;
+        let user = firm
+            .users()
+            .await
+            .into_iter()
+            .find(|u| dn_of(u).contains("OU=Sales,"))
+            .expect("somebody in Sales");
+        firm.engine.undo(created.id, &alice()).await.expect("an undo");
+        configure(
+            &firm,
+            vec![
+                over(&corp, "corp", &["Engineering"], &root),
+                over(&corp, "emea", &["Sales"], &root),
+            ],
+        );
+        let second = if first == "corp" { "emea" } else { "corp" };
+        for of in [first, second, first, second] {
+            settle(&firm, of).await;
+        }
+        let now = again(&firm, &user).await;
+        assert_eq!((now.status(), directory_of(&now)), (Status::Released, "emea"), "{first} first");
+        assert!(now.overrides.contains(&Override::Return), "{first} first: {:?}", now.overrides);
+    }
+}

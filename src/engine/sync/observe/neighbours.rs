@@ -9,7 +9,9 @@ use std::sync::Arc;
 use crate::directory::{Decoder, Found, Inquiry, Questions, Session};
 use crate::engine::sync::observe::Sight;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{AccountId, DirectoryName, Dn, Guid, Link, Reason, Status, Timestamp, User};
+use crate::model::{
+    AccountId, DirectoryName, Dn, Guid, Link, Override, Reason, Status, Timestamp, User,
+};
 use crate::reconcile::{
     Closure, Confirmation, Desired, Exclude, Finding, Observation, Policy, Takeover, Whereabouts,
     decide,
@@ -199,9 +201,11 @@ impl Engine {
         let can_lose = |guid: &Guid| {
             let has_it =
                 |user: &User| user.status() == Status::Suspended && user.causes.has(missing[guid]);
-            let user = known
-                .of_person(*guid)
-                .filter(|user| user.status() != Status::Released && !has_it(user));
+            // A released user has an override to lose, if anything.
+            let is_over = |user: &User| {
+                user.status() == Status::Released && !user.overrides.contains(&Override::Return)
+            };
+            let user = known.of_person(*guid).filter(|user| !is_over(user) && !has_it(user));
             // What another directory has is its own affair.
             user.and_then(|user| user.link.as_ref())
                 .is_some_and(|link| neighbours.iter().all(|d| d.config.name != link.directory))
