@@ -423,8 +423,14 @@ fn links_stay(seen: &Seen<'_>) -> Wrong {
         seen.before.users[id].status() == Status::Released
             && seen.does(|d| matches!(d, Do::Invite(_)))
     };
+    // A user whom an operator or retention removes is no other person: there is none.
+    let is_removed = |id: &UserId| {
+        !seen.after.users.contains_key(id) && seen.does(|d| matches!(d, Do::Remove(_) | Do::Forget))
+    };
     let is_another = |id: &&UserId| {
-        guid(seen.before, id).is_some() && guid(seen.before, id) != guid(seen.after, id)
+        guid(seen.before, id).is_some()
+            && guid(seen.before, id) != guid(seen.after, id)
+            && !is_removed(id)
     };
     let moved = seen.before.users.keys().filter(is_another).filter(|id| !is_asked_anew(id));
     moved

@@ -210,6 +210,11 @@ impl Play {
             .filter(|r| r.mode == "full" && r.error.is_none() && r.held == 0)
             .map(|r| r.directory.clone())
             .collect();
+        let read: BTreeSet<String> = seen
+            .runs()
+            .filter(|r| r.mode == "full" && r.complete)
+            .map(|r| r.directory.clone())
+            .collect();
         let rebaselined = match step {
             Step::Do(Do::Rebaseline(n)) => self.office.chosen(*n),
             _ if seen.does(|what| matches!(what, Do::Rebaseline(_))) => directories.clone(),
@@ -220,6 +225,7 @@ impl Play {
         accepted.append(&mut self.office.words.lock().expect("what operators said").accepted);
         {
             let mut sections = self.office.sections.lock().expect("sections");
+            read.iter().for_each(|name| sections.note_read(name));
             for name in &accepted {
                 only_plans.remove(name);
                 sections.accept(name);

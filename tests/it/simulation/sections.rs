@@ -28,6 +28,8 @@ struct Section {
 pub(super) struct Sections {
     all: Vec<Section>,
     names: BTreeSet<String>,
+    /// The directories of which everybody was read at least once.
+    read: BTreeSet<String>,
     /// What each directory covered when that was last accepted.
     accepted: BTreeMap<String, BTreeSet<Uuid>>,
     /// What a reload that concerns nobody changes.
@@ -66,18 +68,28 @@ impl Sections {
             }
         };
         let names = sections.iter().map(|s| s.name.clone()).collect();
-        let mut all = Self { all: sections, names, accepted: BTreeMap::new(), beats: 0, made: 0 };
+        let mut all = Self {
+            all: sections,
+            names,
+            read: BTreeSet::new(),
+            accepted: BTreeMap::new(),
+            beats: 0,
+            made: 0,
+        };
         all.begin();
         all
     }
 
-    /// What a directory covers that is new is accepted.
+    /// What a directory covers that is new is accepted: before it was read there is nothing to measure a change of it by.
     fn begin(&mut self) {
-        for section in &self.all {
-            self.accepted
-                .entry(section.name.clone())
-                .or_insert_with(|| section.bases.iter().copied().collect());
+        for section in self.all.iter().filter(|section| !self.read.contains(&section.name)) {
+            self.accepted.insert(section.name.clone(), section.bases.iter().copied().collect());
         }
+    }
+
+    /// A run has read everybody of a directory.
+    pub(super) fn note_read(&mut self, name: &str) {
+        self.read.insert(name.to_owned());
     }
 
     pub(super) fn len(&self) -> usize {
