@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::server::Control;
-use super::socket::ServeError;
+use super::transport::socket::ServeError;
 use crate::engine::{DirectoryStatus, Engine, EngineError, HookStatus, STATES};
 use crate::model::{AccountId, Status};
 use crate::store::HookStanding;

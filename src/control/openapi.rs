@@ -11,9 +11,9 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::api::Problem;
+use super::auth::roles::{Role, Roles};
 use super::problem;
 use super::record::Effect;
-use super::roles::{Role, Roles};
 use super::routes::{Answers, Content, Operation, SchemaOf, Takes, operations};
 
 const ABOUT: &str = "\

@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::peer::Caller;
+use super::auth::peer::Caller;
 use super::problem::Refusal;
 use super::server::{Answer, Control, handle};
 use super::{api, convert};

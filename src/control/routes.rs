@@ -14,10 +14,11 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use super::auth::roles::{Role, Roles};
 use super::record::{Effect, REQUESTED};
-use super::roles::{Role, Roles};
+use super::resources::{backup, events, hooks};
 use super::server::{Control, Gate, gate};
-use super::{api, backup, events, hooks, metrics, openapi, read, write};
+use super::{api, metrics, openapi, read, write};
 use crate::telemetry::Format;
 
 /// Writes the schema of a type, and what it refers to, into a generator.

@@ -16,13 +16,13 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::auth::peer::Caller;
+use super::auth::roles::{OwnUser, Role, RoleGroups, Roles};
 use super::client::{Client, ClientError, Route};
-use super::peer::Caller;
 use super::record::Effect;
-use super::roles::{OwnUser, Role, RoleGroups, Roles};
 use super::routes::operations;
 use super::server::permit;
-use super::socket::ServeError;
+use super::transport::socket::ServeError;
 use super::{Callers, Reloader, Settings, api, bind, serve};
 use crate::clock::Clock;
 use crate::engine::{Engine, Rules};

@@ -14,11 +14,11 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use zeroize::Zeroize as _;
 
-use super::peer::Caller;
+use super::auth::peer::Caller;
 use super::problem::Refusal;
 use super::read::{plan_id, run_id};
 use super::record::dry_run;
-use super::reload::Asked;
+use super::reloader::Asked;
 use super::server::{Answer, Control, document, handle, optional_document};
 use super::{api, convert};
 use crate::engine::{Directory, EngineError, Selection, SignIn};

@@ -71,7 +71,7 @@ pub struct Listening {
 
 /// The socket's file, which goes when it is listened to no longer.
 #[derive(Debug)]
-pub(super) struct File {
+pub(in crate::control) struct File {
     path: PathBuf,
     /// Device and inode: another daemon's socket at the same place stays.
     identity: (u64, u64),
@@ -87,7 +87,7 @@ impl Drop for File {
 
 impl Listening {
     /// The listener, and its file.
-    pub(super) fn into_parts(self) -> (UnixListener, File) {
+    pub(in crate::control) fn into_parts(self) -> (UnixListener, File) {
         (self.listener, self.file)
     }
 }

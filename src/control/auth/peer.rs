@@ -15,8 +15,8 @@ use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::Settings;
 use super::roles::{OwnUser, Role, RoleGroups, Roles};
+use crate::control::Settings;
 use crate::model::Actor;
 
 /// Long enough for a script's hundred requests, short enough that nobody waits for a new membership.

@@ -22,12 +22,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::peer::Callers;
-use super::seats::{Class, DESCRIPTORS, LongPoll, Place, Seats, Signals};
-use super::turn::{Phase, Phases, Turn};
+use super::limits::{Class, DESCRIPTORS, LongPoll, Place, Seats, Signals};
+use super::phase::{Phase, Phases, Turn};
+use crate::control::auth::peer::Callers;
 
 /// For the head of a request, for its body, and for taking any of the answer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(in crate::control) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// For whoever is only to be told that there is no seat.
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ type LookedUp = (mpsc::Sender<(Who, Class)>, mpsc::Receiver<(Who, Class)>);
 
 /// Accepts connections within the limits.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(in crate::control) struct Line {
     listener: UnixListener,
     callers: Arc<Callers>,
     seats: Seats,
@@ -70,7 +70,7 @@ pub(super) struct Line {
 
 impl Line {
     /// `cut` ends every connection, whatever it is at.
-    pub(super) fn new(
+    pub(in crate::control) fn new(
         listener: UnixListener,
         callers: Arc<Callers>,
         cut: CancellationToken,
@@ -198,27 +198,27 @@ impl Listener for Line {
 
 /// Who is at the other end, as the kernel says.
 #[derive(Debug, Clone)]
-pub(super) struct Peer {
+pub(in crate::control) struct Peer {
     /// Its user.
-    pub(super) uid: u32,
+    pub(in crate::control) uid: u32,
     /// Its group when it connected.
-    pub(super) gid: u32,
+    pub(in crate::control) gid: u32,
     /// Whether it is only to be told that there are too many.
-    pub(super) has_no_seat: bool,
+    pub(in crate::control) has_no_seat: bool,
     /// Cancelled when the seat is wanted: what waits for news answers now, and the connection ends after the answer.
-    pub(super) hurry: CancellationToken,
+    pub(in crate::control) hurry: CancellationToken,
     phases: Phases,
     seats: Seats,
 }
 
 impl Peer {
     /// The head of a request is there.
-    pub(super) fn asks(&self) -> Turn {
+    pub(in crate::control) fn asks(&self) -> Turn {
         self.phases.begin()
     }
 
     /// Begins to wait for news; `None` when the caller waits too often already.
-    pub(super) fn waits(&self) -> Option<LongPoll> {
+    pub(in crate::control) fn waits(&self) -> Option<LongPoll> {
         self.seats.wait(self.uid, &self.phases)
     }
 }
@@ -231,7 +231,7 @@ impl Connected<IncomingStream<'_, Line>> for Peer {
 
 /// A connection that ends when its caller dawdles.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(in crate::control) struct Connection {
     stream: UnixStream,
     peer: Peer,
     was_answering: bool,

@@ -9,12 +9,12 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::line::Peer;
-use super::problem::Refusal;
-use super::read::limit;
-use super::seats::POLLS_OF_ONE;
-use super::server::{Answer, Control};
-use super::{api, convert};
+use crate::control::problem::Refusal;
+use crate::control::read::limit;
+use crate::control::server::{Answer, Control};
+use crate::control::transport::connection::Peer;
+use crate::control::transport::limits::POLLS_OF_ONE;
+use crate::control::{api, convert};
 use crate::engine::EngineError;
 use crate::model::{Guid, RunId, Timestamp};
 use crate::store::{AccountScope, EventFilter, LogHead};
@@ -26,7 +26,7 @@ type Shared = State<Arc<Control>>;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WhichEvents {
+pub(in crate::control) struct WhichEvents {
     /// The first ones after this place in the log; without it, the newest ones.
     after: Option<u64>,
     /// Of this type; `user.*` is all that begin so.
@@ -53,7 +53,7 @@ pub(super) struct WhichEvents {
     wait: Option<u64>,
 }
 
-pub(super) async fn events(
+pub(in crate::control) async fn events(
     State(control): Shared,
     ConnectInfo(peer): ConnectInfo<Peer>,
     Query(which): Query<WhichEvents>,
@@ -143,12 +143,12 @@ impl Control {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AgainstWhat {
+pub(in crate::control) struct AgainstWhat {
     /// A head that was noted elsewhere, as `SEQ:HASH`: the log has to contain it.
     head: Option<String>,
 }
 
-pub(super) async fn verify(
+pub(in crate::control) async fn verify(
     State(control): Shared,
     Query(AgainstWhat { head }): Query<AgainstWhat>,
 ) -> Answer<api::LogCheck> {

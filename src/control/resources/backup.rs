@@ -11,14 +11,16 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use tokio_util::io::ReaderStream;
 
-use super::problem::Refusal;
-use super::server::Control;
+use crate::control::problem::Refusal;
+use crate::control::server::Control;
 
 /// SQLite's registered media type.
-pub(super) const MEDIA_TYPE: &str = "application/vnd.sqlite3";
+pub(in crate::control) const MEDIA_TYPE: &str = "application/vnd.sqlite3";
 
 /// `POST /v1/backup`.
-pub(super) async fn backup(State(control): State<Arc<Control>>) -> Result<Response, Refusal> {
+pub(in crate::control) async fn backup(
+    State(control): State<Arc<Control>>,
+) -> Result<Response, Refusal> {
     let copy = Copy::beside(&control.engine.store.file()?, control.engine.clock.new_id())?;
     control.engine.store.backup(&copy.file()).await?;
     let opened = tokio::fs::File::open(copy.file()).await.map_err(|e| unreadable(&e))?;

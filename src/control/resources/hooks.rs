@@ -8,11 +8,11 @@ use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::peer::Caller;
-use super::problem::Refusal;
-use super::read::limit;
-use super::server::{Answer, Control, document, optional_document};
-use super::{api, convert};
+use crate::control::auth::peer::Caller;
+use crate::control::problem::Refusal;
+use crate::control::read::limit;
+use crate::control::server::{Answer, Control, document, optional_document};
+use crate::control::{api, convert};
 use crate::model::Timestamp;
 use crate::store::DeliveryFilter;
 
@@ -21,14 +21,14 @@ type By = Extension<Caller>;
 
 const STATES: [&str; 3] = ["pending", "delivered", "failed"];
 
-pub(super) async fn hooks(State(control): Shared) -> Answer<api::Hooks> {
+pub(in crate::control) async fn hooks(State(control): Shared) -> Answer<api::Hooks> {
     let hooks = control.engine.hook_statuses().await?;
     Ok(Json(api::Hooks { hooks: hooks.into_iter().map(convert::hook).collect() }))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WhichDeliveries {
+pub(in crate::control) struct WhichDeliveries {
     /// Only those in this state: `pending`, `delivered` or `failed`.
     state: Option<String>,
     /// Only of events of this type; `user.*` is all that begin so.
@@ -42,7 +42,7 @@ pub(super) struct WhichDeliveries {
     limit: Option<u64>,
 }
 
-pub(super) async fn deliveries(
+pub(in crate::control) async fn deliveries(
     State(control): Shared,
     Path(name): Path<String>,
     Query(which): Query<WhichDeliveries>,
@@ -60,7 +60,7 @@ pub(super) async fn deliveries(
     }))
 }
 
-pub(super) async fn test(
+pub(in crate::control) async fn test(
     State(control): Shared,
     Extension(by): By,
     Path(name): Path<String>,
@@ -68,7 +68,7 @@ pub(super) async fn test(
     Ok(Json(convert::sample(&name, control.engine.test_hook(&name, &by.actor).await?)))
 }
 
-pub(super) async fn redeliver(
+pub(in crate::control) async fn redeliver(
     State(control): Shared,
     Extension(by): By,
     Path(name): Path<String>,
@@ -95,7 +95,7 @@ pub(super) async fn redeliver(
     Ok(Json(api::Redelivered { hook: name, deliveries }))
 }
 
-pub(super) async fn replay(
+pub(in crate::control) async fn replay(
     State(control): Shared,
     Extension(by): By,
     Path(name): Path<String>,

@@ -12,7 +12,7 @@ use http_body::{Frame, SizeHint};
 /// What a connection is at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(super) enum Phase {
+pub(in crate::control) enum Phase {
     /// The caller has yet to say what it wants.
     Listening,
     /// The head of a request is there; its body is on its way.
@@ -27,11 +27,11 @@ pub(super) enum Phase {
 
 /// The phase of one connection, as its server and its limits both see it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Phases(Arc<AtomicU8>);
+pub(in crate::control) struct Phases(Arc<AtomicU8>);
 
 impl Phases {
     /// The present one.
-    pub(super) fn now(&self) -> Phase {
+    pub(in crate::control) fn now(&self) -> Phase {
         match self.0.load(Ordering::Acquire) {
             1 => Phase::Receiving,
             2 => Phase::Answering,
@@ -42,12 +42,12 @@ impl Phases {
     }
 
     /// From now on the connection is at this.
-    pub(super) fn set(&self, phase: Phase) {
+    pub(in crate::control) fn set(&self, phase: Phase) {
         self.0.store(phase as u8, Ordering::Release);
     }
 
     /// A request begins.
-    pub(super) fn begin(&self) -> Turn {
+    pub(in crate::control) fn begin(&self) -> Turn {
         let turn = Turn(self.clone());
         turn.goes_on(Phase::Receiving);
         turn
@@ -56,16 +56,16 @@ impl Phases {
 
 /// One request and its answer. When it is over, the caller has the word again.
 #[derive(Debug)]
-pub(super) struct Turn(Phases);
+pub(in crate::control) struct Turn(Phases);
 
 impl Turn {
     /// From now on it is at this.
-    pub(super) fn goes_on(&self, phase: Phase) {
+    pub(in crate::control) fn goes_on(&self, phase: Phase) {
         self.0.set(phase);
     }
 
     /// The answer goes out; the turn lasts until all of it is handed over.
-    pub(super) fn sends(self, response: Response) -> Response {
+    pub(in crate::control) fn sends(self, response: Response) -> Response {
         self.goes_on(Phase::Sending);
         response.map(|body| Body::new(Spoken { body, _turn: self }))
     }

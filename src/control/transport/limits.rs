@@ -11,12 +11,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::roles::{Role, Roles};
-use super::turn::{Phase, Phases};
+use super::phase::{Phase, Phases};
+use crate::control::auth::roles::{Role, Roles};
 
 /// Class of a caller: its highest role decides whose seats it takes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Class {
+pub(in crate::control) enum Class {
     Root,
     Operators,
     Authenticators,
@@ -30,7 +30,7 @@ impl Class {
         [Self::Root, Self::Operators, Self::Authenticators, Self::Viewers, Self::Strangers];
 
     /// The class of a user with these roles.
-    pub(super) fn of(uid: u32, roles: Roles) -> Self {
+    pub(in crate::control) fn of(uid: u32, roles: Roles) -> Self {
         if uid == 0 {
             Self::Root
         } else if roles.has(Role::Operator) {
@@ -61,10 +61,10 @@ impl Class {
 const STANDING: usize = 16;
 
 /// Long polls of one user that wait at once; root's are not counted.
-pub(super) const POLLS_OF_ONE: usize = 8;
+pub(in crate::control) const POLLS_OF_ONE: usize = 8;
 
 /// Descriptors of all connections: the seats, the standing room, and some of those that were told to leave and are about to.
-pub(super) const DESCRIPTORS: usize = {
+pub(in crate::control) const DESCRIPTORS: usize = {
     let (mut sum, mut at) = (64, 0);
     while at < Class::ALL.len() {
         sum += Class::ALL[at].seats().0 + STANDING;
@@ -78,7 +78,7 @@ const TOLD_AGAIN: Duration = Duration::from_mins(1);
 
 /// The seats of one socket.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seats(Arc<Mutex<Room>>);
+pub(in crate::control) struct Seats(Arc<Mutex<Room>>);
 
 #[derive(Debug, Default)]
 struct Room {
@@ -106,16 +106,16 @@ struct Chair {
 
 /// What a connection can be told.
 #[derive(Clone, Debug)]
-pub(super) struct Signals {
+pub(in crate::control) struct Signals {
     /// To end at once.
-    pub(super) leave: CancellationToken,
+    pub(in crate::control) leave: CancellationToken,
     /// To answer a long poll now, and to end after the answer.
-    pub(super) hurry: CancellationToken,
+    pub(in crate::control) hurry: CancellationToken,
 }
 
 /// A place on the socket; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::control) struct Place {
     seats: Seats,
     class: Class,
     uid: u32,
@@ -125,14 +125,14 @@ pub(super) struct Place {
 
 impl Place {
     /// Whether there was no seat: the caller is told so, and nothing else.
-    pub(super) fn is_standing(&self) -> bool {
+    pub(in crate::control) fn is_standing(&self) -> bool {
         self.chair.is_none()
     }
 }
 
 /// A long poll that waits; over when dropped.
 #[derive(Debug)]
-pub(super) struct LongPoll {
+pub(in crate::control) struct LongPoll {
     seats: Seats,
     uid: u32,
     phases: Phases,
@@ -157,7 +157,7 @@ impl Seats {
     }
 
     /// Takes a place for one more connection of this user; `None` when there is not even standing room.
-    pub(super) fn take(
+    pub(in crate::control) fn take(
         &self,
         class: Class,
         uid: u32,
@@ -181,7 +181,7 @@ impl Seats {
     }
 
     /// Begins a long poll of this user; `None` when too many of them wait already.
-    pub(super) fn wait(&self, uid: u32, phases: &Phases) -> Option<LongPoll> {
+    pub(in crate::control) fn wait(&self, uid: u32, phases: &Phases) -> Option<LongPoll> {
         let mut room = self.room();
         let count = room.polls.entry(uid).or_default();
         if uid != 0 && *count >= POLLS_OF_ONE {

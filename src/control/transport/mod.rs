@@ -1,0 +1,6 @@
+//! Connections to the control socket, and their limits.
+
+pub mod connection;
+pub mod limits;
+pub mod phase;
+pub mod socket;
