@@ -159,7 +159,7 @@ pub async fn run(
     let engine = Engine::new(Arc::clone(&store), clock, directories, rules, stop.clone())
         .with_runner(runner.into());
     let engine = Arc::new(engine);
-    engine.hook_up(hooks);
+    engine.reconfigure_hooks(hooks);
     engine.key_log(keys_of(log_keys.as_deref())?).await?;
     engine.end_leftovers();
     let callers = Arc::new(Callers::new(&control));
@@ -276,11 +276,11 @@ impl Daemon {
     /// Has every directory kept that is not kept yet.
     fn keep_directories(&mut self) {
         for directory in self.engine.configured().directories.values() {
-            if directory.needs_keeping() {
+            if directory.claim_task() {
                 let (engine, directory) = (Arc::clone(&self.engine), Arc::clone(directory));
                 self.parts.spawn(async move {
-                    engine.keep(Arc::clone(&directory)).await;
-                    if directory.over().is_cancelled() {
+                    engine.run_triggers(Arc::clone(&directory)).await;
+                    if directory.cancel_token().is_cancelled() {
                         Ok(())
                     } else {
                         Err(DaemonError::Ended("a directory's schedule"))
@@ -293,11 +293,11 @@ impl Daemon {
     /// Has every hook told that is not told yet.
     fn keep_hooks(&mut self) {
         for hook in self.engine.hooks().values() {
-            if hook.needs_keeping() {
+            if hook.claim_task() {
                 let (engine, hook) = (Arc::clone(&self.engine), Arc::clone(hook));
                 self.parts.spawn(async move {
-                    engine.keep_hook(Arc::clone(&hook)).await;
-                    if hook.over().is_cancelled() {
+                    engine.run_deliveries(Arc::clone(&hook)).await;
+                    if hook.cancel_token().is_cancelled() {
                         Ok(())
                     } else {
                         Err(DaemonError::Ended("the deliveries of a hook"))

@@ -110,7 +110,7 @@ impl Daemon {
         }
         let directories = self.engine.reconfigure(directories, rules);
         self.keep_directories();
-        let hooks = self.engine.hook_up(hooks);
+        let hooks = self.engine.reconfigure_hooks(hooks);
         self.keep_hooks();
         Reloaded {
             directories,

@@ -48,7 +48,7 @@ impl Engine {
         preferred: Option<&str>,
     ) -> Result<Session, EngineError> {
         // Two attempts at the same moment would count twice.
-        let _binding = directory.work.binding.lock().await;
+        let _guard = directory.work.bind_lock.lock().await;
         if let Some(why) = self.no_bind(directory).await? {
             return Err(EngineError::Refused(why));
         }
@@ -62,7 +62,7 @@ impl Engine {
     /// Looks a directory over: what a run would need, step by step.
     pub async fn check_directory(&self, name: &str) -> Result<Examination, EngineError> {
         let directory = self.directory(name)?;
-        let _binding = directory.work.binding.lock().await;
+        let _guard = directory.work.bind_lock.lock().await;
         let no_bind = self.no_bind(&directory).await?;
         let secret = secret(&directory.config.settings);
         let found = check_directory(

@@ -130,8 +130,8 @@ pub struct Directory {
     pub config: DirectoryConfig,
     work: Arc<Work>,
     /// Ends what is done under this configuration.
-    over: CancellationToken,
-    kept: AtomicBool,
+    cancel: CancellationToken,
+    has_task: AtomicBool,
     /// The connection over which sign-ins look entries up.
     names: Names,
 }
@@ -140,9 +140,9 @@ pub struct Directory {
 #[derive(Debug, Default)]
 struct Work {
     /// Two full runs of one directory never read at once.
-    reading: Mutex<()>,
+    full_read_lock: Mutex<()>,
     /// The service account is tried by one at a time.
-    binding: Mutex<()>,
+    bind_lock: Mutex<()>,
     /// Manual runs that wait share the next one.
     queue: Mutex<Queue>,
     progress: watch::Sender<Progress>,
@@ -179,14 +179,14 @@ impl Directory {
         Self {
             config,
             work,
-            over: engine.child_token(),
-            kept: AtomicBool::new(false),
+            cancel: engine.child_token(),
+            has_task: AtomicBool::new(false),
             names: Names::default(),
         }
     }
 
     /// Says in the log how a run ended.
-    fn tell(&self, run: &Run, head: Option<LogHead>) {
+    fn log_run(&self, run: &Run, head: Option<LogHead>) {
         self.work.told.lock().unwrap_or_else(PoisonError::into_inner).tell(run, head);
     }
 
@@ -200,14 +200,14 @@ impl Directory {
         self.work.following.borrow().clone()
     }
 
-    /// Whether nobody [keeps](Engine::keep) it yet; who asks, does.
-    pub fn needs_keeping(&self) -> bool {
-        !self.kept.swap(true, Ordering::AcqRel)
+    /// Whether nobody [keeps](Engine::run_triggers) it yet; who asks, does.
+    pub fn claim_task(&self) -> bool {
+        !self.has_task.swap(true, Ordering::AcqRel)
     }
 
     /// When nothing is done any more under this configuration.
-    pub fn over(&self) -> &CancellationToken {
-        &self.over
+    pub fn cancel_token(&self) -> &CancellationToken {
+        &self.cancel
     }
 }
 
@@ -277,7 +277,7 @@ pub struct Engine {
     /// Ends everything.
     pub stop: CancellationToken,
     /// Plan-and-apply never overlap.
-    turn: Mutex<()>,
+    apply_lock: Mutex<()>,
     /// The clock that sign-in attempts are counted by.
     attempts: Attempts,
     /// How many passwords may be tried.
@@ -316,7 +316,7 @@ impl Engine {
             hooks,
             started_at,
             stop,
-            turn: Mutex::default(),
+            apply_lock: Mutex::default(),
             attempts,
             budget,
             refusals,

@@ -85,7 +85,7 @@ impl Engine {
     }
 
     /// Replaces the configuration; says of each directory what that means for it. Directories that are added or
-    /// changed have to be [kept](Engine::keep) anew.
+    /// changed have to be [kept](Engine::run_triggers) anew.
     pub fn reconfigure(
         &self,
         directories: Vec<DirectoryConfig>,
@@ -103,7 +103,7 @@ impl Engine {
                     Some(was) if was.config == config => (was, Outcome::Unchanged),
                     Some(was) => {
                         let is_rescoped = was.config.scope_hash() != config.scope_hash();
-                        over.push(was.over.clone());
+                        over.push(was.cancel.clone());
                         let directory =
                             Directory::at_work(config, Arc::clone(&was.work), &self.stop);
                         (
@@ -116,7 +116,7 @@ impl Engine {
                 are.insert(name, directory);
             }
             outcomes.extend(were.keys().map(|name| (name.clone(), Outcome::Removed)));
-            over.extend(were.into_values().map(|was| was.over.clone()));
+            over.extend(were.into_values().map(|was| was.cancel.clone()));
             *configured = Arc::new(Configured { directories: are, rules });
         });
         // Only now: whoever is interrupted finds the new configuration.

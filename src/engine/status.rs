@@ -301,7 +301,7 @@ impl Engine {
         actor: &Actor,
     ) -> Result<DirectoryStatus, EngineError> {
         let directory = self.directory(name)?;
-        let _turn = self.turn.lock().await;
+        let _applying = self.apply_lock.lock().await;
         let forget = |state: &mut DirectoryState| {
             state.counts = crate::reconcile::AttributeCounts::default();
             state.rights_lost = None;

@@ -75,7 +75,7 @@ impl Firm {
     /// Has the engine do by itself what it does as a daemon; returns when it has begun, and follows changes.
     async fn keep(&self) {
         let directory = self.engine.directory("corp").expect("corp");
-        tokio::spawn(Arc::clone(&self.engine).keep(Arc::clone(&directory)));
+        tokio::spawn(Arc::clone(&self.engine).run_triggers(Arc::clone(&directory)));
         let has_begun = |runs: Vec<Run>| {
             runs.iter().any(|run| run.trigger == Trigger::Startup && run.finished_at.is_some())
         };

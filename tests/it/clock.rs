@@ -119,7 +119,7 @@ async fn a_schedule_goes_on_after_the_clock_was_ahead_for_a_while() {
     })
     .await;
     let directory = firm.engine.directory("corp").unwrap();
-    let keeping = tokio::spawn(std::sync::Arc::clone(&firm.engine).keep(directory));
+    let keeping = tokio::spawn(std::sync::Arc::clone(&firm.engine).run_triggers(directory));
     let scheduled = async || {
         let runs = firm.engine.store.runs(None, 1_000).await.unwrap();
         runs.iter().filter(|r| r.trigger == Trigger::Schedule).count()

@@ -64,7 +64,7 @@ impl Office {
     /// Every change but a suspension that was seen waits for approval.
     async fn open() -> Self {
         let firm = Firm::running(40, |config| config.mode = Mode::PlanOnly).await;
-        firm.engine.hook_up(vec![Hook {
+        firm.engine.reconfigure_hooks(vec![Hook {
             name: "vpn".to_owned(),
             events: vec!["*".to_owned()],
             target: Target::Exec(Program { path: "/bin/true".into(), arguments: Vec::new() }),
@@ -73,7 +73,7 @@ impl Office {
             concurrency: 2,
         }]);
         let hook = firm.engine.hook("vpn").unwrap();
-        tokio::spawn(Arc::clone(&firm.engine).keep_hook(hook));
+        tokio::spawn(Arc::clone(&firm.engine).run_deliveries(hook));
         let socket = firm.folder.path().join("control.sock");
         let listening = bind(&socket).await.unwrap();
         let settings = Settings {

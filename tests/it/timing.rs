@@ -25,7 +25,7 @@ async fn unasked(engine: &Engine) -> Vec<Run> {
 async fn keep_until(engine: &Arc<Engine>, count: usize) -> Vec<Run> {
     let directory = engine.directory("corp").expect("corp");
     let mut progress = directory.progress();
-    let keeping = tokio::spawn(Arc::clone(engine).keep(directory));
+    let keeping = tokio::spawn(Arc::clone(engine).run_triggers(directory));
     let runs = tokio::time::timeout(Duration::from_mins(1), async {
         loop {
             let runs = unasked(engine).await;
@@ -88,7 +88,7 @@ async fn a_pause_of_no_given_length_lasts_four_hours_unless_it_is_resumed_earlie
         .expect("an end");
     assert!(paused >= until && paused.since(until) < Duration::from_secs(20), "{paused}");
     let directory = firm.engine.directory("corp").expect("corp");
-    let keeping = tokio::spawn(Arc::clone(&firm.engine).keep(Arc::clone(&directory)));
+    let keeping = tokio::spawn(Arc::clone(&firm.engine).run_triggers(Arc::clone(&directory)));
     let mut progress = directory.progress();
     let begun = tokio::time::timeout(Duration::from_millis(2_500), progress.changed()).await;
     assert!(begun.is_err(), "no run begins");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::admin::write::Hand;
+use crate::engine::admin::operator_run::OperatorRun;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     Account, AccountId, AccountKind, Actor, Change, ChangeKind, Handle, Policies, Status, Trigger,
@@ -120,7 +120,7 @@ impl Engine {
                 "to delete {handle}, confirm it with its handle: \"{confirmed}\" is another one"
             )));
         }
-        let _turn = self.turn.lock().await;
+        let _applying = self.apply_lock.lock().await;
         let domains = self.store.claimed_domains(account.id).await?;
         if let Some(domain) = domains.0.first() {
             return Err(EngineError::Refused(format!(
@@ -144,7 +144,7 @@ impl Engine {
                 break;
             }
             let removed = users.iter().map(|u| Change::by_hand(u, removal(u))).collect();
-            self.write(removed, Hand::of(&reference, actor, Trigger::Operator)).await?;
+            self.write(removed, OperatorRun::of(&reference, actor, Trigger::Operator)).await?;
         }
         self.store.delete_account(&account, actor, &self.clock).await?;
         Ok(account)

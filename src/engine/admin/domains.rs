@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::dns::Answer;
 use crate::engine::admin::accounts::removal;
-use crate::engine::admin::write::Hand;
+use crate::engine::admin::operator_run::OperatorRun;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     Account, AccountId, Actor, Address, Addresses, Change, ChangeKind, Claim, ClaimId, ClaimState,
@@ -206,7 +206,7 @@ impl Engine {
     /// not any more: that invitation was not theirs to accept.
     async fn gather(&self, claim: &Claim, actor: &Actor) -> Result<(), EngineError> {
         let into = self.account_with(claim.account).await?;
-        let _turn = self.turn.lock().await;
+        let _applying = self.apply_lock.lock().await;
         let mut elsewhere: BTreeMap<AccountId, Vec<User>> = BTreeMap::new();
         for user in self.store.unmanaged_users(into.id, true).await? {
             if user.addresses.primary.as_ref().is_some_and(|a| *a.domain() == claim.domain) {
@@ -223,7 +223,7 @@ impl Engine {
                 ),
             };
             let changes = users.iter().map(change).collect();
-            self.write(changes, Hand::of(&from, actor, Trigger::Operator)).await?;
+            self.write(changes, OperatorRun::of(&from, actor, Trigger::Operator)).await?;
         }
         Ok(())
     }
@@ -245,11 +245,12 @@ impl Engine {
         actor: &Actor,
     ) -> Result<Release, EngineError> {
         // No run may decide on users by a claim that is being given back.
-        let _turn = self.turn.lock().await;
+        let _applying = self.apply_lock.lock().await;
         let (release, changes) = self.release_of(self.one_claim(domain, account).await?).await?;
         let account = release.account.reference();
         if !changes.is_empty() {
-            let run = self.write(changes, Hand::of(&account, actor, Trigger::Operator)).await?;
+            let run =
+                self.write(changes, OperatorRun::of(&account, actor, Trigger::Operator)).await?;
             // Whoever signed in for the first time meanwhile would stay active in a domain that is nobody's.
             if run.dropped > 0 {
                 let why = format!(

@@ -95,7 +95,7 @@ impl Engine {
         comment: &str,
         actor: Actor,
     ) -> Result<Approval, EngineError> {
-        let turn = self.turn.lock().await;
+        let applying = self.apply_lock.lock().await;
         let plan = self.held_plan(id).await?;
         let rows = self.store.held_rows(id).await?;
         let refused = |why: String| Err(EngineError::Refused(format!("the plan {id} {why}")));
@@ -135,7 +135,7 @@ impl Engine {
             chosen = Some(named).filter(|named| (named.len() as u64) < plan.count);
         }
         self.store.approve_plan(&plan, chosen.as_deref(), word, &self.clock).await?;
-        drop(turn);
+        drop(applying);
         let request =
             Request { approves: Some(plan.id), ..Self::look_at(people, Trigger::Approval, actor) };
         let run = self.run(&directory, request).await?;
@@ -176,7 +176,7 @@ impl Engine {
         actor: &Actor,
     ) -> Result<HeldPlan, EngineError> {
         // A run that applies what was approved of it ends first; then there is nothing to reject any more, and that is said.
-        let _turn = self.turn.lock().await;
+        let _applying = self.apply_lock.lock().await;
         let plan = self.held_plan(id).await?;
         if !plan.state.waits() {
             let by = plan
@@ -202,7 +202,7 @@ impl Engine {
         comment: &str,
         actor: &Actor,
     ) -> Result<HeldPlan, EngineError> {
-        let _turn = self.turn.lock().await;
+        let _applying = self.apply_lock.lock().await;
         let plan = self.held_plan(id).await?;
         if plan.state != PlanState::Rejected {
             return Err(EngineError::Refused(format!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::engine::admin::accounts::removal;
-use crate::engine::admin::write::Hand;
+use crate::engine::admin::operator_run::OperatorRun;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     Account, AccountKind, Actor, Address, Addresses, Causes, Change, ChangeKind, Joined, Profile,
@@ -52,7 +52,7 @@ impl Engine {
                 asked.len()
             )));
         }
-        let _turn = self.turn.lock().await;
+        let _applying = self.apply_lock.lock().await;
         let domains = self.store.claimed_domains(account.id).await?;
         let (mut answers, mut changes, mut keys) =
             (Vec::with_capacity(asked.len()), Vec::new(), BTreeSet::new());
@@ -71,7 +71,8 @@ impl Engine {
             answers.push((text.to_owned(), answer));
         }
         if !changes.is_empty() {
-            self.write(changes, Hand::of(&account.reference(), actor, Trigger::Operator)).await?;
+            self.write(changes, OperatorRun::of(&account.reference(), actor, Trigger::Operator))
+                .await?;
         }
         Ok(answers)
     }
@@ -150,10 +151,10 @@ impl Engine {
                 )));
             }
         }
-        let _turn = self.turn.lock().await;
+        let _applying = self.apply_lock.lock().await;
         let change = Change::by_hand(&user, removal(&user));
         let run = self
-            .write(vec![change], Hand::of(&account.reference(), actor, Trigger::Operator))
+            .write(vec![change], OperatorRun::of(&account.reference(), actor, Trigger::Operator))
             .await?;
         if run.dropped > 0 {
             return Err(EngineError::Refused(

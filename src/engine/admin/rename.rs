@@ -54,7 +54,7 @@ impl Engine {
         actor: &Actor,
     ) -> Result<(), EngineError> {
         let name = &directory.config.name;
-        let _turn = self.turn.lock().await;
+        let _applying = self.apply_lock.lock().await;
         if !self.store.knows_directory(former).await? {
             return Ok(());
         }

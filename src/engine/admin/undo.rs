@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::engine::admin::write::Hand;
+use crate::engine::admin::operator_run::OperatorRun;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     AccountId, Actor, AddressKey, Change, Event, EventCause, Guid, RunId, RunState, Trigger,
@@ -43,22 +43,22 @@ impl Engine {
     /// Takes a run back, as far as that goes.
     pub async fn undo(&self, id: RunId, actor: &Actor) -> Result<Undone, EngineError> {
         let of = self.undoable(id).await?;
-        let turn = self.turn.lock().await;
+        let applying = self.apply_lock.lock().await;
         let Undoing { changes, left } = self.reversal(&of).await?;
         let mut undone = Undone { of: id, run: None, changes, left, read: None, waiting: None };
         if undone.changes.is_empty() {
             return Ok(undone);
         }
         let account = self.account_of_changes(&undone.changes).await?;
-        let hand = Hand {
+        let operation = OperatorRun {
             account: &account,
             actor,
             trigger: Trigger::Undo,
             directory: &of.directory,
             undoes: Some(id),
         };
-        let run = self.write(undone.changes.clone(), hand).await?;
-        drop(turn);
+        let run = self.write(undone.changes.clone(), operation).await?;
+        drop(applying);
         let cause = EventCause {
             actor: actor.clone(),
             run: Some(run.id),

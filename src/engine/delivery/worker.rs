@@ -57,8 +57,8 @@ pub struct HookAtWork {
     pub config: Hook,
     pub(in crate::engine) work: Arc<Work>,
     /// Ends what is done under this configuration.
-    over: CancellationToken,
-    kept: AtomicBool,
+    cancel: CancellationToken,
+    has_task: AtomicBool,
 }
 
 /// What a hook is doing, whatever its configuration.
@@ -71,14 +71,14 @@ pub(in crate::engine) struct Work {
 }
 
 impl HookAtWork {
-    /// Whether nobody [keeps](Engine::keep_hook) it yet; who asks, does.
-    pub fn needs_keeping(&self) -> bool {
-        !self.kept.swap(true, Ordering::AcqRel)
+    /// Whether nobody [keeps](Engine::run_deliveries) it yet; who asks, does.
+    pub fn claim_task(&self) -> bool {
+        !self.has_task.swap(true, Ordering::AcqRel)
     }
 
     /// When nothing is done any more under this configuration.
-    pub fn over(&self) -> &CancellationToken {
-        &self.over
+    pub fn cancel_token(&self) -> &CancellationToken {
+        &self.cancel
     }
 
     pub(in crate::engine) fn subscription(&self) -> Subscription {
@@ -111,9 +111,9 @@ impl Engine {
     }
 
     /// Replaces the hooks; says what that means for each. Those that are added or changed have to be
-    /// [kept](Engine::keep_hook) anew. What one that is removed has not been told [waits](Engine::keep_removed_hooks) for it
+    /// [kept](Engine::run_deliveries) anew. What one that is removed has not been told [waits](Engine::keep_removed_hooks) for it
     /// to come back.
-    pub fn hook_up(&self, hooks: Vec<Hook>) -> BTreeMap<String, Outcome> {
+    pub fn reconfigure_hooks(&self, hooks: Vec<Hook>) -> BTreeMap<String, Outcome> {
         let mut outcomes = BTreeMap::new();
         let mut over = Vec::new();
         self.hooks.send_modify(|now| {
@@ -127,12 +127,12 @@ impl Engine {
                         let outcome = if was.is_some() { Outcome::Changed } else { Outcome::Added };
                         let work =
                             was.as_ref().map(|was| Arc::clone(&was.work)).unwrap_or_default();
-                        over.extend(was.map(|was| was.over.clone()));
+                        over.extend(was.map(|was| was.cancel.clone()));
                         let hook = HookAtWork {
                             config,
                             work,
-                            over: self.stop.child_token(),
-                            kept: AtomicBool::new(false),
+                            cancel: self.stop.child_token(),
+                            has_task: AtomicBool::new(false),
                         };
                         (Arc::new(hook), outcome)
                     }
@@ -141,7 +141,7 @@ impl Engine {
                 are.insert(name, hook);
             }
             outcomes.extend(were.keys().map(|name| (name.clone(), Outcome::Removed)));
-            over.extend(were.into_values().map(|was| was.over.clone()));
+            over.extend(were.into_values().map(|was| was.cancel.clone()));
             self.store.subscribe(are.values().map(|hook| hook.subscription()).collect());
             *now = Arc::new(are);
         });
@@ -160,7 +160,7 @@ impl Engine {
     }
 
     /// Tells a hook what it is to be told, for as long as its configuration stands.
-    pub async fn keep_hook(self: Arc<Self>, hook: Arc<HookAtWork>) {
+    pub async fn run_deliveries(self: Arc<Self>, hook: Arc<HookAtWork>) {
         let _alone = hook.work.alone.lock().await;
         let name = &hook.config.name;
         if let Target::Exec(program) = &hook.config.target
@@ -171,7 +171,7 @@ impl Engine {
         let mut news = self.store.news();
         let mut round =
             Round { is_gone: self.is_gone(&hook).await.unwrap_or(false), ..Round::default() };
-        while !hook.over.is_cancelled() {
+        while !hook.cancel.is_cancelled() {
             news.borrow_and_update();
             let wait = match self.begin_due(&hook, &mut round).await {
                 Ok(wait) => wait,
@@ -181,7 +181,7 @@ impl Engine {
                 }
             };
             tokio::select! {
-                () = hook.over.cancelled() => {}
+                () = hook.cancel.cancelled() => {}
                 Some(ended) = round.attempts.join_next_with_id() => self.take_in(&hook, &mut round, ended).await,
                 _ = news.changed() => {}
                 () = sleep(wait.min(LOOK_AROUND)) => {}

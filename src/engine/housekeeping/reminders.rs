@@ -45,7 +45,7 @@ impl Engine {
             if let Some(plan) = self.store.current_plan(&directory.config.name).await? {
                 if self.is_too_late(directory, &plan) {
                     // No run may carry it out while this is written.
-                    let _turn = self.turn.lock().await;
+                    let _applying = self.apply_lock.lock().await;
                     self.store.expire_approval(&plan, &self.clock).await?;
                 }
                 self.announce(directory, &plan).await?;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::admin::write::Hand;
+use crate::engine::admin::operator_run::OperatorRun;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     Actor, Addresses, Change, ChangeKind, DirectoryName, Reason, Standing, Status, Timestamp,
@@ -112,7 +112,7 @@ impl Engine {
         let actor = Actor::rosterd();
         let (mut changed, mut after) = (0, None);
         loop {
-            let turn = self.turn.lock().await;
+            let applying = self.apply_lock.lock().await;
             let filter = UserFilter {
                 status: Some(Status::Suspended),
                 after,
@@ -139,13 +139,13 @@ impl Engine {
             }
             for (directory, (first, changes)) in of_directory {
                 let account = self.account_of(first).await?.reference();
-                let hand = Hand {
+                let operation = OperatorRun {
                     directory: directory.as_str(),
-                    ..Hand::of(&account, &actor, Trigger::Schedule)
+                    ..OperatorRun::of(&account, &actor, Trigger::Schedule)
                 };
-                changed += self.write(changes, hand).await?.counts.total();
+                changed += self.write(changes, operation).await?.counts.total();
             }
-            drop(turn);
+            drop(applying);
         }
     }
 }

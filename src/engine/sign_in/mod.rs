@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::admin::invitations::newcomer;
-use super::admin::write::Hand;
+use super::admin::operator_run::OperatorRun;
 use super::{Engine, EngineError};
 use crate::directory::{Password, PasswordFault};
 use crate::model::{
@@ -320,7 +320,7 @@ impl Engine {
             return Ok(Verdict::Redirect);
         }
         let user = {
-            let _turn = self.turn.lock().await;
+            let _applying = self.apply_lock.lock().await;
             // Two may come with one address at the same moment, and a domain may have been given back.
             match self.store.user_by_address(&address.key()).await? {
                 Some(user) => user,
@@ -359,7 +359,8 @@ impl Engine {
             ChangeKind::Create(Box::new(newcomer(address, returning.as_ref()))),
         );
         let id = change.user;
-        self.write(vec![change], Hand::of(&account.reference(), actor, Trigger::SignIn)).await?;
+        self.write(vec![change], OperatorRun::of(&account.reference(), actor, Trigger::SignIn))
+            .await?;
         self.store
             .user(id)
             .await?
@@ -371,7 +372,7 @@ impl Engine {
         let account = self.account_of(&user).await?;
         if user.joined_at.is_none() || user.status() == Status::Invited {
             let change = Change::by_hand(&user, ChangeKind::Register { before: user.status() });
-            self.write(vec![change], Hand::of(&account.reference(), actor, Trigger::SignIn))
+            self.write(vec![change], OperatorRun::of(&account.reference(), actor, Trigger::SignIn))
                 .await?;
             user = match self.store.user(user.id).await? {
                 Some(user) if user.status() == Status::Active => user,

@@ -123,7 +123,7 @@ impl Engine {
         request: &Request,
     ) -> Result<Proposed, EngineError> {
         let sight = self.look(directory, request).await?;
-        let _turn = self.turn.lock().await;
+        let _applying = self.apply_lock.lock().await;
         let judged = self.judge(directory, request, &sight, &Gates::Unasked).await?;
         Ok(Proposed { sight, judged })
     }
@@ -131,7 +131,7 @@ impl Engine {
     /// One run, from its beginning to its end. A run that failed is a run, too.
     pub async fn run(&self, directory: &Directory, request: Request) -> Result<Run, EngineError> {
         let _reading = match request.scope {
-            Scope::All => Some(directory.work.reading.lock().await),
+            Scope::All => Some(directory.work.full_read_lock.lock().await),
             Scope::People(_) => None,
         };
         let run = self.begin(directory, &request).await?;
@@ -149,7 +149,7 @@ impl Engine {
         tracing::debug!(mode = run.mode, "{}: the run begins", run.directory);
         let done = tokio::select! {
             biased;
-            () = directory.over.cancelled() => Err(if self.stop.is_cancelled() { EngineError::Stopping } else { EngineError::Reloaded }),
+            () = directory.cancel.cancelled() => Err(if self.stop.is_cancelled() { EngineError::Stopping } else { EngineError::Reloaded }),
             done = Box::pin(self.pipeline(directory, request, &mut run)) => done,
         };
         self.conclude(directory, &mut run, done).await?;
@@ -163,7 +163,7 @@ impl Engine {
         request: &Request,
         run: &mut Run,
     ) -> Result<Done, EngineError> {
-        let (sight, judged, _turn) = self.decide(directory, request).await?;
+        let (sight, judged, _applying) = self.decide(directory, request).await?;
         run.entries = sight.entries;
         run.complete = sight.is_complete();
         run.server = Some(sight.server.clone());
@@ -244,11 +244,11 @@ impl Engine {
         let mut sight = self.look(directory, request).await?;
         let mut gates = Gates::Unasked;
         for _ in 0..DECIDED_AT_MOST {
-            let turn = self.turn.lock().await;
+            let applying = self.apply_lock.lock().await;
             if self.claims_of(directory).await?
                 != (sight.policy.account, sight.policy.claims.clone())
             {
-                drop(turn);
+                drop(applying);
                 tracing::info!(
                     "{}: a domain was claimed or released meanwhile: people are read again",
                     directory.config.name
@@ -258,9 +258,9 @@ impl Engine {
             }
             let judged = self.judge(directory, request, &sight, &gates).await?;
             let Some(question) = self.question(directory, &judged, &gates) else {
-                return Ok((sight, judged, turn));
+                return Ok((sight, judged, applying));
             };
-            drop(turn);
+            drop(applying);
             directory.work.progress.send_modify(|p| p.phase = "asking");
             gates = self.ask_gates(question).await;
         }
@@ -383,7 +383,7 @@ impl Engine {
         if !told.is_empty() {
             self.store.record(&told, &self.clock).await?;
         }
-        directory.tell(run, self.store.log_head().await.ok());
+        directory.log_run(run, self.store.log_head().await.ok());
         directory.work.progress.send_replace(Progress::default());
         directory.work.wake.notify_one();
         Ok(())
@@ -466,7 +466,7 @@ impl Engine {
                     let (engine, directory) = (Arc::clone(self), Arc::clone(directory));
                     tokio::spawn(async move {
                         // The run in progress ends first; whoever asks until then joins this one.
-                        let reading = directory.work.reading.lock().await;
+                        let reading = directory.work.full_read_lock.lock().await;
                         directory.work.queue.lock().await.next = None;
                         drop(reading);
                         // By the configuration as it is by now.

@@ -59,7 +59,7 @@ struct Follower {
 
 impl Engine {
     /// Follows the changes of a directory for as long as its configuration stands.
-    pub(in crate::engine) async fn keep_live(&self, directory: &Directory) {
+    pub(in crate::engine) async fn follow_changes(&self, directory: &Directory) {
         let name = &directory.config.name;
         let following = &directory.work.following;
         if !(directory.config.live && directory.config.incremental) {
@@ -75,7 +75,7 @@ impl Engine {
             let span = tracing::error_span!("live", directory = %name);
             let Err(error) = tokio::select! {
                 biased;
-                () = directory.over.cancelled() => return,
+                () = directory.cancel.cancelled() => return,
                 ended = self.follow(directory, &mut full_at).instrument(span) => ended,
             };
             failures = if begun.elapsed() > LONG { 1 } else { failures + 1 };
@@ -84,7 +84,7 @@ impl Engine {
                 tracing::warn!(directory = %name, "{name}: changes are not followed as they happen, but seen by scheduled runs: {error}");
             }
             tokio::select! {
-                () = directory.over.cancelled() => return,
+                () = directory.cancel.cancelled() => return,
                 () = sleep(FIRST_WAIT.saturating_mul(1 << failures.min(10)).min(LONGEST_WAIT)) => {}
             }
         }

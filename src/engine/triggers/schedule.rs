@@ -168,15 +168,15 @@ impl Done {
 
 impl Engine {
     /// Runs a directory for as long as its configuration stands: whenever something is due, and whenever something changes.
-    pub async fn keep(self: Arc<Self>, directory: Arc<Directory>) {
+    pub async fn run_triggers(self: Arc<Self>, directory: Arc<Directory>) {
         tokio::join!(
-            Box::pin(self.keep_schedule(&directory)),
-            Box::pin(self.keep_live(&directory))
+            Box::pin(self.run_schedule(&directory)),
+            Box::pin(self.follow_changes(&directory))
         );
     }
 
     /// Runs once at the start, then whenever something is due.
-    async fn keep_schedule(&self, directory: &Directory) {
+    async fn run_schedule(&self, directory: &Directory) {
         // Before the first run, which may be long to come: people of the old name are to sign in meanwhile.
         if let Err(error) = self.rename_as_configured(directory).await {
             let name = &directory.config.name;
@@ -189,7 +189,7 @@ impl Engine {
             let now = self.clock.now();
             done.not_after(now);
             let wait = match self.next_due(directory, &mut done, now).await {
-                Ok((Some(due), what)) if due <= now && !directory.over.is_cancelled() => {
+                Ok((Some(due), what)) if due <= now && !directory.cancel.is_cancelled() => {
                     let request = self.request(directory, what, &mut done, now).await;
                     self.run_unasked(directory, request).await;
                     continue;
@@ -202,7 +202,7 @@ impl Engine {
                 }
             };
             tokio::select! {
-                () = directory.over.cancelled() => return,
+                () = directory.cancel.cancelled() => return,
                 () = directory.work.wake.notified() => {}
                 () = tokio::time::sleep(wait.min(LOOK_AROUND)) => {}
             }

@@ -24,7 +24,7 @@ fn leave_all_groups(firm: &Firm, user: &User) {
 
 fn keep(firm: &Firm) -> (Arc<Directory>, tokio::task::JoinHandle<()>) {
     let directory = firm.engine.directory("corp").unwrap();
-    (Arc::clone(&directory), tokio::spawn(Arc::clone(&firm.engine).keep(directory)))
+    (Arc::clone(&directory), tokio::spawn(Arc::clone(&firm.engine).run_triggers(directory)))
 }
 
 async fn runs_of(firm: &Firm, trigger: Trigger) -> Vec<Run> {

@@ -211,7 +211,7 @@ async fn a_sample_is_marked_as_one_and_goes_past_what_waits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_waits_for_what_is_under_way_and_ends_what_does_not_end() {
     let desk = Desk::open().await;
-    desk.engine.hook_up(vec![
+    desk.engine.reconfigure_hooks(vec![
         by_program(
             "short",
             desk.script("short", "touch \"$0.begun\"; sleep 1; echo done >> \"$0.told\""),
@@ -224,7 +224,7 @@ async fn a_stop_waits_for_what_is_under_way_and_ends_what_does_not_end() {
     let hooks = desk.engine.hooks();
     let keep = |name: &str| {
         tokio::spawn(
-            std::sync::Arc::clone(&desk.engine).keep_hook(std::sync::Arc::clone(&hooks[name])),
+            std::sync::Arc::clone(&desk.engine).run_deliveries(std::sync::Arc::clone(&hooks[name])),
         )
     };
     let (short, long) = (keep("short"), keep("long"));

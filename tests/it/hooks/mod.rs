@@ -86,9 +86,9 @@ impl Desk {
 
     /// Has these hooks told, and no others.
     fn hook_up(&self, hooks: Vec<Hook>) -> Vec<(String, Outcome)> {
-        let outcomes = self.engine.hook_up(hooks);
-        for hook in self.engine.hooks().values().filter(|hook| hook.needs_keeping()) {
-            tokio::spawn(Arc::clone(&self.engine).keep_hook(Arc::clone(hook)));
+        let outcomes = self.engine.reconfigure_hooks(hooks);
+        for hook in self.engine.hooks().values().filter(|hook| hook.claim_task()) {
+            tokio::spawn(Arc::clone(&self.engine).run_deliveries(Arc::clone(hook)));
         }
         outcomes.into_iter().collect()
     }

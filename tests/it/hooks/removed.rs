@@ -19,10 +19,10 @@ async fn removed(desk: &Desk, subjects: &[&str]) -> Hook {
         events: vec!["user.*".to_owned()],
         ..by_program("vpn", desk.script("vpn", "exit 0"))
     };
-    desk.engine.hook_up(vec![vpn.clone()]);
+    desk.engine.reconfigure_hooks(vec![vpn.clone()]);
     desk.engine.forget_removed_hooks().await.unwrap();
     desk.happens("user.suspended", subjects).await;
-    desk.engine.hook_up(Vec::new());
+    desk.engine.reconfigure_hooks(Vec::new());
     desk.engine.forget_removed_hooks().await.unwrap();
     vpn
 }

@@ -12,7 +12,7 @@ use crate::store::{Applied, Run, Writer};
 
 /// In whose name something is written.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::engine) struct Hand<'a> {
+pub(in crate::engine) struct OperatorRun<'a> {
     /// The account whose users they are, or become.
     pub(in crate::engine) account: &'a AccountRef,
     /// Who.
@@ -25,7 +25,7 @@ pub(in crate::engine) struct Hand<'a> {
     pub(in crate::engine) undoes: Option<RunId>,
 }
 
-impl<'a> Hand<'a> {
+impl<'a> OperatorRun<'a> {
     /// Somebody's, on users of an account.
     pub(in crate::engine) fn of(
         account: &'a AccountRef,
@@ -43,9 +43,9 @@ impl Engine {
     pub(in crate::engine) async fn write(
         &self,
         changes: Vec<Change>,
-        hand: Hand<'_>,
+        operation: OperatorRun<'_>,
     ) -> Result<Run, EngineError> {
-        let Hand { account, actor, trigger, directory, undoes } = hand;
+        let OperatorRun { account, actor, trigger, directory, undoes } = operation;
         let now = self.clock.now();
         let id = RunId(self.clock.new_id());
         let asked = self.directories_of(account, &changes);
@@ -130,9 +130,9 @@ impl Engine {
         actor: &Actor,
     ) -> Result<User, EngineError> {
         let account = self.account_of(user).await?.reference();
-        let _turn = self.turn.lock().await;
+        let _applying = self.apply_lock.lock().await;
         let changes = kinds.into_iter().map(|kind| Change::by_hand(user, kind)).collect();
-        let run = self.write(changes, Hand::of(&account, actor, Trigger::Operator)).await?;
+        let run = self.write(changes, OperatorRun::of(&account, actor, Trigger::Operator)).await?;
         if run.dropped > 0 {
             return Err(EngineError::Refused(
                 "somebody else changed this user in the same moment: look again".to_owned(),
