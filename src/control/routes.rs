@@ -385,7 +385,7 @@ pub(super) fn operations() -> Vec<Operation> {
         change("/users/{who}/release-address", write::release_address, "Free the addresses of a suspended user for somebody new")
             .answers::<api::User>("The user")
             .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
-        change("/users/{who}/clear_override", write::clear_override, "Let the directory decide again about what an operator has overruled")
+        change("/users/{who}/clear-override", write::clear_override, "Let the directory decide again about what an operator has overruled")
             .answers::<api::User>("The user")
             .fails(&[REFUSED]),
         change("/users/{who}/remove", write::remove_user, "Take somebody out of an account, and forget them")

@@ -1,4 +1,4 @@
-//! `rosterctl account`: the accounts people belong to.
+//! `rosterctl account`: accounts and their policies.
 
 use std::collections::BTreeMap;
 
@@ -18,28 +18,28 @@ use crate::control::client::Route;
 pub enum Command {
     /// Create an account; it is a team until it holds a domain
     Create {
-        /// What it is called by, for good: lower-case letters, digits and hyphens
+        /// The permanent handle: lower-case letters, digits and hyphens
         handle: String,
-        /// Its name for people
+        /// The display name
         #[arg(long)]
         name: String,
     },
-    /// All accounts
+    /// List all accounts
     List {
-        /// Only those of which these words begin a word of the name, or the handle
+        /// Only accounts whose handle, or a word of whose name, begins with this
         #[arg(long, value_name = "TEXT")]
         search: Option<String>,
     },
-    /// One account
+    /// Show one account
     Show {
         /// The account
         handle: String,
     },
-    /// Give an account another name; its handle stays
+    /// Change the display name of an account; its handle stays
     Rename {
         /// The account
         handle: String,
-        /// Its new name for people
+        /// The new display name
         #[arg(long)]
         name: String,
     },
@@ -47,15 +47,15 @@ pub enum Command {
     Delete {
         /// The account
         handle: String,
-        /// Its handle once more, with --yes, where nobody can be asked
+        /// The handle again; required with --yes
         #[arg(value_name = "SAME-HANDLE")]
         confirm: Option<String>,
     },
-    /// What the people of an account may do; with KEY=VALUE, sets it
+    /// Show the policies of an account; with KEY=VALUE, set one
     Policy {
         /// The account
         handle: String,
-        /// screen-share-control, outbound-calling, external-app-sign-in, external-users: true or false; regions: a list with commas, or all
+        /// screen-share-control, outbound-calling, external-app-sign-in, external-users: true or false; regions: comma-separated, or all
         #[arg(value_name = "KEY=VALUE")]
         set: Vec<String>,
     },
@@ -126,7 +126,7 @@ async fn delete(
         }
         _ => {
             return Err(Failure::Usage(format!(
-                "account delete wants to be confirmed with the handle: account delete {handle} --yes {handle}"
+                "account delete needs the handle as confirmation: account delete {handle} --yes {handle}"
             )));
         }
     };
@@ -141,7 +141,7 @@ async fn delete(
     output.data(&account.raw, |_| {
         let mut page = Page::default();
         page.line(format!(
-            "{} ({}) is deleted, with everything that was known of its people",
+            "{} ({}) is deleted, with all data of its users",
             bold(handle),
             account.value.name
         ));
@@ -151,9 +151,9 @@ async fn delete(
 
 fn wanted(set: &[String]) -> Result<BTreeMap<String, PolicyValue>, Failure> {
     let pair = |text: &String| {
-        let (key, value) = text
-            .split_once('=')
-            .ok_or_else(|| Failure::Usage(format!("\"{text}\" sets nothing: write KEY=VALUE")))?;
+        let (key, value) = text.split_once('=').ok_or_else(|| {
+            Failure::Usage(format!("\"{text}\" is not a policy: write KEY=VALUE"))
+        })?;
         Ok((key.trim().to_owned(), PolicyValue::Text(value.trim().to_owned())))
     };
     set.iter().map(pair).collect()

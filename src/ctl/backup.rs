@@ -1,4 +1,4 @@
-//! `rosterctl backup`: a copy of the store, written here and not by the daemon, which may write nowhere else.
+//! `rosterctl backup`: a copy of the store. rosterctl writes it, because the daemon may write to its own folder only.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -16,7 +16,7 @@ use crate::control::client::Route;
 /// Copy the store of the running daemon into a file
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The file; it must not exist. To restore: stop rosterd, put it in the store's place, start rosterd
+    /// The new file. To restore it: stop rosterd, put the file in place of the store, start rosterd
     file: PathBuf,
 }
 
@@ -31,7 +31,7 @@ pub(super) async fn call(
     if file.symlink_metadata().is_ok() {
         return Err(Failure::Usage(format!("{shown} exists: write the backup to another file")));
     }
-    // A copy that was cut off must not look like one.
+    // A partial copy has another name, so that it is never taken for a backup.
     let unfinished = PathBuf::from(format!("{shown}.part"));
     let copied = copy(daemon, socket, &unfinished).await;
     let bytes = match copied.and_then(|bytes| {
@@ -39,7 +39,7 @@ pub(super) async fn call(
     }) {
         Ok(bytes) => bytes,
         Err(failure) => {
-            // There may be none.
+            // The partial file need not exist.
             let _ = fs::remove_file(&unfinished);
             return Err(failure);
         }
@@ -55,7 +55,7 @@ pub(super) async fn call(
 }
 
 async fn copy(daemon: &Daemon, socket: &Path, file: &Path) -> Result<u64, Failure> {
-    // It holds everybody's addresses: nobody else reads it.
+    // The copy contains personal data, so only its owner may read it.
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     let mut into: File = opened.map_err(|e| unwritable(file, &e))?;
     give(&into, socket).map_err(|e| unwritable(file, &e))?;
@@ -70,9 +70,9 @@ async fn copy(daemon: &Daemon, socket: &Path, file: &Path) -> Result<u64, Failur
     Ok(bytes)
 }
 
-/// Gives a copy that root makes to the daemon's user, who owns the socket: put in the store's place, it can be opened.
+/// Gives a copy that root made to the owner of the socket, so that the daemon can open it after a restore.
 fn give(copy: &File, socket: &Path) -> io::Result<()> {
-    // Only root owns what root makes, and may give it away.
+    // Only root may change the owner of a file.
     if copy.metadata()?.uid() != 0 {
         return Ok(());
     }

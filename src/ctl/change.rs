@@ -1,4 +1,4 @@
-//! Changes as a diff for people: grouped by kind, each with what it rests on, and why it waits if it does.
+//! Changes as a diff: grouped by kind, each with its evidence and its hold reason.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,11 @@ use serde_json::Value;
 use super::text::{Page, View, bold, count, dim, green, number, red, time, value, yellow};
 use crate::control::api::{Change, Quarantined};
 
-/// More changes of one kind than this are cut short …
+/// A list of more changes than this is shortened to [`SHOWN`].
 const MANY: usize = 50;
-/// … to so many.
 const SHOWN: usize = 20;
 
-/// The kinds in the order they are shown: what takes something away comes first.
+/// The kinds in display order: changes that take access away come first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Suspend,
@@ -53,7 +52,7 @@ impl Kind {
     }
 }
 
-/// The changes, grouped by kind.
+/// Formats the changes, grouped by kind.
 pub(super) fn diff(changes: &[Change], view: &View) -> Page {
     let mut kinds: BTreeMap<Kind, Vec<&Change>> = BTreeMap::new();
     for change in changes {
@@ -76,7 +75,7 @@ pub(super) fn diff(changes: &[Change], view: &View) -> Page {
     page
 }
 
-/// Changes, each with whom it is about; of many, the first.
+/// Formats changes with their users, at most [`SHOWN`] of a long list.
 pub(super) fn people(changes: &[&Change], view: &View) -> Page {
     let mut page = Page::default();
     let shown = if changes.len() > MANY { SHOWN } else { changes.len() };
@@ -109,7 +108,7 @@ fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
     }
 }
 
-/// What a change is, without whom it is about.
+/// Describes a change without its user.
 fn what(kind: Kind, change: &Change) -> String {
     let reason = change.reason.as_deref().unwrap_or("no reason given");
     match kind {
@@ -127,7 +126,7 @@ fn what(kind: Kind, change: &Change) -> String {
     }
 }
 
-/// A change of somebody who is known from the context.
+/// Describes a change where the context names the user.
 pub(super) fn sentence(change: &Change) -> String {
     let kind = Kind::of(change);
     let what = what(kind, change);
@@ -152,7 +151,7 @@ fn who(change: &Change) -> &str {
     change.email.as_deref().or(change.object_guid.as_deref()).unwrap_or(&change.user_id)
 }
 
-/// Whether it was, or would be, held; what an approval applied no longer waits.
+/// Returns whether the change is held. An applied or dropped change is not.
 fn waits(change: &Change) -> bool {
     change.held.is_some() && !matches!(change.outcome.as_deref(), Some("applied" | "dropped"))
 }
@@ -165,7 +164,7 @@ fn waiting_mark(change: &Change) -> String {
     }
 }
 
-/// What a user starts as: name and tier.
+/// Describes a new user: name and tier.
 fn newcomer(after: &Value) -> String {
     let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
     let name = after
@@ -175,7 +174,7 @@ fn newcomer(after: &Value) -> String {
     [name, text(after, "tier")].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// `tier: pro → basic`, for each field that differs.
+/// Formats each field that differs, as `tier: pro → basic`.
 fn differences(before: &Value, after: &Value) -> Vec<String> {
     let (Some(was), Some(is)) = (before.as_object(), after.as_object()) else {
         return vec![format!("{} → {}", value(before), value(after))];
@@ -192,7 +191,7 @@ fn differences(before: &Value, after: &Value) -> Vec<String> {
         .collect()
 }
 
-/// What was seen, a sentence each. Evidence is one object or a list of them.
+/// Formats the evidence, one sentence for each item. Evidence is one object or a list.
 pub(super) fn evidence(evidence: &Value) -> Vec<String> {
     match evidence {
         Value::Array(all) => all.iter().filter_map(one_evidence).collect(),
@@ -217,24 +216,24 @@ fn one_evidence(evidence: &Value) -> Option<String> {
     Some(format!("{attribute} = {seen}{object}{server}{at}"))
 }
 
-/// Why changes wait, in words.
+/// Explains a hold reason.
 pub(super) fn why_held(held: &str) -> &str {
     match held {
-        "limit" => "more of their class than may happen unasked",
-        "cluster" => "many changes of one cause, unusual for it",
+        "limit" => "the class has reached its limit for the window",
+        "cluster" => "many changes have this one cause",
         "protected" => "the person is on the protect list",
-        "no-witness" => "nothing proves that the person could have been seen",
-        "plan-only" => "the directory is plan-only, or who is in scope has changed",
-        "gate" => "a gate did not let it pass",
-        "grace-period" => "it must still hold at a recheck, which rosterd takes by itself",
+        "no-witness" => "no witness proves that the entry could have been seen",
+        "plan-only" => "the directory is plan-only, or its scope has changed",
+        "gate" => "a gate held the plan",
+        "grace-period" => "the grace period runs; rosterd rechecks by itself",
         "rejected" => {
-            "an operator rejected it, or a change it depends on: rosterctl held list --rejected"
+            "an operator rejected it, or a change that it depends on: rosterctl held list --rejected"
         }
         other => other,
     }
 }
 
-/// The reasons to wait that occur, each in words.
+/// Lists the hold reasons that occur, each with its explanation.
 pub(super) fn reasons_to_wait(changes: &[Change], view: &View) -> Page {
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     for held in changes.iter().filter(|c| waits(c)).filter_map(|c| c.held.as_deref()) {
@@ -254,7 +253,7 @@ pub(super) fn reasons_to_wait(changes: &[Change], view: &View) -> Page {
     page
 }
 
-/// What of the directory cannot be used.
+/// Lists the quarantined entries.
 pub(super) fn quarantined(entries: &[Quarantined], view: &View) -> Page {
     let mut page = Page::default();
     if entries.is_empty() {

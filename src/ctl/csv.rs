@@ -1,15 +1,15 @@
 //! CSV, for spreadsheets and scripts (RFC 4180).
 //!
-//! A spreadsheet takes a cell that begins like a formula for one, and carries it out. It may also be told to separate
-//! cells by semicolons or tabs, or ignore spaces before a formula. Names and addresses come from whoever may write them in
-//! the directory, so nothing in a file begins so, wherever a cell could begin.
+//! A spreadsheet evaluates a cell that begins like a formula. It may separate cells by semicolons or
+//! tabs, and may ignore spaces before a formula. Names and addresses come from the directory, so they
+//! are hostile input: no cell may begin like a formula, wherever a cell could begin.
 
 use std::borrow::Cow;
 
 use super::text::Page;
 use crate::visible::escaped;
 
-/// A header and rows, as text that is ready to be printed.
+/// Formats a header and rows.
 pub(super) fn csv<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
@@ -25,11 +25,11 @@ pub(super) fn csv<const N: usize>(
     Page::from(String::from_utf8(lines.into_inner().unwrap_or_default()).unwrap_or_default())
 }
 
-/// Returns the text as a cell that no spreadsheet calculates: an apostrophe leads what begins like a formula, at the
-/// beginning and after everything that could separate cells (owasp.org/www-community/attacks/CSV_Injection).
+/// Returns the text as a cell that no spreadsheet evaluates. An apostrophe precedes each formula, at
+/// the start and after each possible separator (owasp.org/www-community/attacks/CSV_Injection).
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     let mut plain = String::new();
-    // Byte offset up to which the text is in `plain`, and where the present cell could begin.
+    // Byte offset up to which the text is in `plain`, and a possible start of the present cell.
     let (mut copied, mut start) = (0, Some(0));
     for (at, c) in text.char_indices() {
         if let Some(begin) = start
@@ -42,7 +42,7 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
         start = if separates(c) {
             Some(at + c.len_utf8())
         } else {
-            // Spaces, quotes and what is not seen may stand before the formula; programs pass over them.
+            // Programs skip spaces, quotes and invisible characters before a formula.
             start.filter(|_| {
                 c.is_whitespace()
                     || c == '"'
@@ -58,7 +58,8 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// Whether a cell that begins so is a formula to Excel, LibreOffice or Sheets, which fold full-width and small forms.
+/// Returns whether the character begins a formula in Excel, LibreOffice or Sheets. They fold full-width
+/// and small forms.
 fn begins_formula(c: char) -> bool {
     matches!(
         c,
@@ -83,7 +84,7 @@ fn begins_formula(c: char) -> bool {
     )
 }
 
-/// Whether a spreadsheet can be told to begin a cell after this.
+/// Returns whether a spreadsheet can use the character as a separator.
 fn separates(c: char) -> bool {
     matches!(c, ';' | ',' | '|' | '\t' | '\r' | '\n' | '；' | '，')
 }

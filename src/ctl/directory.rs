@@ -1,4 +1,4 @@
-//! `rosterctl directory`: the directories, and a pause for one.
+//! `rosterctl directory`: status, checks, pauses and baselines of directories.
 
 use clap::Subcommand;
 
@@ -12,42 +12,42 @@ use crate::control::api::{
 };
 use crate::control::client::Route;
 
-/// The configured directories
+/// Configured directories
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// All of them
+    /// List all directories
     List,
-    /// Look at everything a run needs, step by step: DNS, TLS, bind, rights, base, groups. Exit status 0 if nothing failed
+    /// Check each requirement of a run: DNS, TLS, bind, rights, bases, groups. Exit status 0 if no step failed
     Check {
         /// The directory
         name: String,
     },
-    /// Start no runs of it for a while; nobody who leaves is suspended meanwhile, what people do at sign-in stays as it is
+    /// Pause all runs of a directory. No leaver is suspended meanwhile; sign-ins continue
     Pause {
         /// The directory
         name: String,
-        /// How long, such as 8h, at most 7d; four hours without it
+        /// The duration, such as 8h; default 4h, at most 7d
         #[arg(long = "for", value_name = "TIME")]
         duration: Option<String>,
     },
-    /// Start runs of it again
+    /// End a pause
     Resume {
         /// The directory
         name: String,
     },
-    /// Try the bind again, after Active Directory has refused the service account
+    /// Bind again after Active Directory refused the service account
     Unlock {
         /// The directory
         name: String,
     },
-    /// Give everything stored under a former name of a directory to the name that it has in the configuration now
+    /// Move all stored data of a renamed directory section to its new name
     Rename {
-        /// The former name, which is not configured any more
+        /// The former name, no longer configured
         old: String,
-        /// The present name
+        /// The new name
         new: String,
     },
-    /// Accept bases, groups, canaries and readable attributes as they are now; the next run only plans
+    /// Accept the present bases, groups, canaries and readable attributes; the next run only plans
     Rebaseline {
         /// The directory
         name: String,
@@ -89,7 +89,7 @@ pub(super) async fn call(
     Ok(Exit::Done)
 }
 
-/// Does something to a directory that takes no more than its name, and shows how it stands then.
+/// Posts an action that needs only the directory's name, and shows the new status.
 async fn change(
     name: &str,
     what: &str,
@@ -101,13 +101,12 @@ async fn change(
     output.data(&directory.raw, |view| status::block(&directory.value, view))
 }
 
-/// The names of all directories.
+/// Returns the names of all directories.
 pub(super) async fn names(daemon: &Daemon) -> Result<Vec<String>, Failure> {
     let directories: Answer<Directories> = daemon.get(&Route::to(["directories"])).await?;
     Ok(directories.value.directories.into_iter().map(|d| d.name).collect())
 }
 
-/// The directories of a list.
 pub fn list(directories: &Directories, view: &View) -> Page {
     if directories.directories.is_empty() {
         return Page::from(
@@ -146,7 +145,6 @@ pub fn list(directories: &Directories, view: &View) -> Page {
     )
 }
 
-/// What a check found, step by step.
 pub fn examined(check: &Check, view: &View) -> Page {
     let mut page = Page::default();
     let mut about: Option<&str> = None;

@@ -1,4 +1,4 @@
-//! `rosterctl domain`: the email domains an account says are its own.
+//! `rosterctl domain`: the email domains that accounts claim.
 
 use clap::Subcommand;
 
@@ -8,38 +8,38 @@ use super::{Exit, Output};
 use crate::control::api::{Domain, Domains, NewClaim, Release};
 use crate::control::client::Route;
 
-/// Email domains and who holds them
+/// Email domains and the accounts that hold them
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Claim a domain for an account; prints the TXT record that proves it
+    /// Claim a domain for an account; prints the TXT record to add
     Claim {
         /// The account
         account: String,
         /// The domain
         domain: String,
     },
-    /// Look for the TXT record now
+    /// Look the TXT record up now
     Verify {
         /// The domain
         domain: String,
-        /// Whose claim, where several accounts claim it
+        /// The account, if several accounts claim the domain
         #[arg(long)]
         account: Option<String>,
     },
-    /// Give a domain back, and show first whom that touches; asks first
+    /// Release a domain; shows the affected users first, and asks
     Release {
         /// The domain
         domain: String,
-        /// Whose claim, where several accounts claim it
+        /// The account, if several accounts claim the domain
         #[arg(long)]
         account: Option<String>,
-        /// Only show whom it touches
+        /// Show the affected users and change nothing
         #[arg(long)]
         dry_run: bool,
     },
-    /// All claims
+    /// List all claims
     List {
-        /// Only those of this account
+        /// Only claims of this account
         account: Option<String>,
     },
 }
@@ -99,17 +99,17 @@ async fn release(
     output.data(&done.raw, |view| released(&done.value, view))
 }
 
-/// Users that are shown one by one; of more, the first.
+/// A list of more users than this is shortened.
 const SHOWN: usize = 50;
 
-/// Whom a release touches, or has touched.
+/// Lists the users that a release affects.
 pub fn released(release: &Release, view: &View) -> Page {
     let Release { domain, account, dry_run, becomes_team, users } = release;
     let mut page = Page::default();
     let (is, are) = if *dry_run {
-        ("would be released from", "would be touched")
+        ("would be released from", "would be affected")
     } else {
-        ("is released from", "are touched")
+        ("is released from", "are affected")
     };
     page.line(format!(
         "{} {is} {}: {} {are}",
@@ -119,10 +119,10 @@ pub fn released(release: &Release, view: &View) -> Page {
     ));
     if *becomes_team {
         let becomes = if *dry_run { "would become" } else { "is" };
-        page.sentence("  ", &format!("it was the last domain: {account} {becomes} a team, and a directory of it provisions nobody"), view);
+        page.sentence("  ", &format!("it was the last domain: {account} {becomes} a team, and its directories provision no users"), view);
     }
     for (effect, heading) in [
-        ("released", "released: they cannot sign in any more, and their addresses are free"),
+        ("released", "released: they can no longer sign in, and their addresses are free"),
         ("stays-suspended", "stay suspended, and keep their addresses from being used by others"),
         ("loses-address", "lose their secondary addresses in it"),
     ] {
@@ -196,14 +196,14 @@ pub fn verified(claim: &Domain, view: &View) -> Page {
     page.fields(&fields, view);
     if claim.state != "verified" {
         page.line("");
-        page.line("The record that is looked for:");
+        page.line("The expected record:");
         page.line("");
         page.line(record(claim));
     }
     page
 }
 
-/// The domain as DNS has it, and as people write it.
+/// Formats the domain in its DNS form, with the Unicode form in parentheses.
 fn shown(claim: &Domain) -> String {
     match &claim.unicode {
         Some(unicode) => format!("{} ({unicode})", claim.domain),
@@ -211,12 +211,11 @@ fn shown(claim: &Domain) -> String {
     }
 }
 
-/// One line of a zone file; never broken, since it is pasted.
+/// Formats one line of a zone file. It is never wrapped, because operators paste it.
 fn record(claim: &Domain) -> String {
     format!("{}. 3600 IN TXT \"{}\"", claim.record.name.trim_end_matches('.'), claim.record.value)
 }
 
-/// The claims of a list.
 pub fn list(domains: &Domains, view: &View) -> Page {
     if domains.domains.is_empty() {
         return Page::from(
@@ -238,7 +237,6 @@ pub fn list(domains: &Domains, view: &View) -> Page {
     table(["DOMAIN", "ACCOUNT", "STATE", "CLAIMED", "VERIFIED", "CHECKED", "FOUND"], rows, view)
 }
 
-/// The state in its colour.
 pub(super) fn coloured_state(state: &str) -> String {
     match state {
         "verified" => green(state),

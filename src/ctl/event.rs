@@ -1,4 +1,4 @@
-//! `rosterctl event`: everything that happened.
+//! `rosterctl event`: the event log.
 
 use std::time::{Duration, Instant};
 
@@ -14,78 +14,75 @@ use super::{Exit, Output, run};
 use crate::control::api::{Event, Events, LogCheck};
 use crate::control::client::{ClientError, Route};
 
-/// Everything that happened, and who did it
+/// The event log: each change with its actor
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Events, oldest first
+    /// List events, oldest first
     List(List),
-    /// Events as they happen, one a line; goes on when rosterd is started again
+    /// Follow new events, one per line; continues after a restart of rosterd
     Tail(Tail),
-    /// Follow the chain of the log from its first entry: finds entries that were edited, deleted or put elsewhere, and says what that proves
+    /// Verify the hash chain of the log: finds edited, deleted and moved entries, and states what the result proves
     Verify {
-        /// A head that was noted earlier (by this command, in the journal, in a webhook): finds entries that were cut off, or computed anew
+        /// A head from this command, the journal or a webhook: also finds truncated and recomputed entries
         #[arg(long, value_name = "SEQ:HASH")]
         head: Option<String>,
     },
 }
 
-/// Which events.
 #[derive(Debug, Args)]
 pub struct Which {
-    /// Of this type, such as user.suspended; user.* is all that begin so
+    /// Only this type, such as user.suspended; user.* means all types of users
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
-    /// About this user's id, account, directory or other object
+    /// Only this subject: a user id, account, directory or other object
     #[arg(long, conflicts_with = "person")]
     subject: Option<String>,
-    /// About this person: an address, a user id or an objectGUID
+    /// Only this user: an address, a user id or an objectGUID
     #[arg(long, value_name = "WHO")]
     person: Option<String>,
-    /// That have to do with this account: about itself, its users, domains and directories
+    /// Only this account, with its users, domains and directories
     #[arg(long, value_name = "HANDLE")]
     account: Option<String>,
-    /// Of this run
+    /// Only this run
     #[arg(long, value_name = "ID")]
     run: Option<String>,
-    /// After this place in the log
+    /// Only after this sequence number
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
 }
 
-/// What is listed.
 #[derive(Debug, Args)]
 pub struct List {
     #[command(flatten)]
     which: Which,
-    /// Not earlier than this: a time, a date, or how long ago, such as 2h
+    /// Only since: a time, a date, or an age such as 2h
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Earlier than this
+    /// Only before this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// At most so many
+    /// The maximum number
     #[arg(long)]
     limit: Option<u32>,
-    /// As CSV, for a spreadsheet
+    /// Print CSV
     #[arg(long)]
     csv: bool,
 }
 
-/// What is followed.
 #[derive(Debug, Args)]
 pub struct Tail {
     #[command(flatten)]
     which: Which,
-    /// End after so many
+    /// End after this number of events
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
 }
 
-/// For so many seconds the daemon waits for news before it answers that there are none.
-const WAIT: u64 = 20;
+/// Seconds that the daemon waits for new events before an empty answer (long polling).
+const POLL_TIMEOUT: u64 = 20;
 
-/// A daemon that is being started again is asked again so much later.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The retry interval while the daemon restarts.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn call(
     command: &Command,
@@ -128,7 +125,7 @@ pub(super) async fn call(
 }
 
 impl Which {
-    /// The events that are meant, wherever in the log.
+    /// Returns the route of the selected events.
     async fn route(&self, daemon: &Daemon) -> Result<Route, Failure> {
         let Self { kind, subject, person, account, run, after: _ } = self;
         let run = match run {
@@ -163,21 +160,24 @@ async fn tail(
     let mut is_told = false;
     while left > 0 {
         let begun = Instant::now();
-        let asked =
-            route.clone().with("after", after).with("wait", WAIT).with("limit", left.min(1_000));
+        let asked = route
+            .clone()
+            .with("after", after)
+            .with("wait", POLL_TIMEOUT)
+            .with("limit", left.min(1_000));
         let events: Answer<Events> = match daemon.get(&asked).await {
             Ok(events) => events,
-            // A daemon that is started again makes up for these.
+            // After a restart the daemon still has the events after `after`.
             Err(Failure::Client(
                 why @ (ClientError::NoDaemon { .. } | ClientError::WrongAnswer { .. }),
             )) => {
                 if !std::mem::replace(&mut is_told, true) {
                     let mut page = Page::default();
                     page.line(format!("{} {why}", yellow("!")));
-                    page.line(format!("  when rosterd answers again, this goes on after {after}"));
+                    page.line(format!("  retrying; continues after event {after}"));
                     output.note(&page);
                 }
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
                 continue;
             }
             Err(failure) => return Err(failure),
@@ -192,15 +192,15 @@ async fn tail(
             after = event.seq;
             left -= 1;
         }
-        // A daemon with many callers answers early; asking again at once would take the next one's turn.
-        if events.value.events.is_empty() && begun.elapsed() < Duration::from_secs(WAIT) {
-            tokio::time::sleep(AGAIN).await;
+        // A busy daemon answers early. The pause lets other callers proceed.
+        if events.value.events.is_empty() && begun.elapsed() < Duration::from_secs(POLL_TIMEOUT) {
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
     Ok(Exit::Done)
 }
 
-/// The instant that is meant, as the daemon wants it.
+/// Parses a time, a date or an age, and returns it in RFC 3339.
 pub(super) fn instant(option: &str, text: &str, now: DateTime<Utc>) -> Result<String, Failure> {
     let at = DateTime::parse_from_rfc3339(text)
         .map(|at| at.to_utc())
@@ -216,12 +216,12 @@ pub(super) fn instant(option: &str, text: &str, now: DateTime<Utc>) -> Result<St
     match at {
         Some(at) => Ok(at.to_rfc3339_opts(SecondsFormat::Millis, true)),
         None => Err(Failure::Usage(format!(
-            "{option} {text} is no time: write 2026-11-24T02:58:00Z, 2026-11-24, or 2h for two hours ago"
+            "{option} {text} is not a time: write 2026-11-24T02:58:00Z, 2026-11-24, or 2h for two hours ago"
         ))),
     }
 }
 
-/// What an event left behind, without what says nothing.
+/// Summarises the state after an event, without empty values and zeros.
 fn brief(after: &Value) -> String {
     match after {
         Value::Object(fields) => {
@@ -240,17 +240,15 @@ fn brief(after: &Value) -> String {
     }
 }
 
-/// A field of an event's document.
 fn field<'a>(document: &'a Value, name: &str) -> &'a str {
     document.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A field of an event's data.
 fn data<'a>(document: &'a Value, name: &str) -> &'a Value {
     document.get("data").and_then(|d| d.get(name)).unwrap_or(&Value::Null)
 }
 
-/// The type of an event: red what went wrong or takes somebody's access away, yellow what waits for somebody.
+/// Colours an event type: red for failures and lost access, yellow for pending decisions.
 fn coloured(kind: &str) -> String {
     match kind {
         "user.suspended"
@@ -264,7 +262,6 @@ fn coloured(kind: &str) -> String {
     }
 }
 
-/// The events of a list.
 pub fn list(events: &Events, view: &View) -> Page {
     if events.events.is_empty() {
         return Page::from("no such events\n".to_owned());
@@ -282,7 +279,6 @@ pub fn list(events: &Events, view: &View) -> Page {
     table(["SEQ", "TIME", "TYPE", "SUBJECT", "BY", "NOW"], rows, view)
 }
 
-/// One event on a line of its own.
 fn line(Event { seq, document }: &Event) -> Page {
     let mut page = Page::default();
     let by = data(document, "actor").as_str().unwrap_or_default();
@@ -295,7 +291,6 @@ fn line(Event { seq, document }: &Event) -> Page {
     page
 }
 
-/// The events of a list, for a spreadsheet.
 fn as_csv(events: &Events) -> Page {
     let text = |value: &Value| match value {
         Value::Null => String::new(),
@@ -328,33 +323,29 @@ fn as_csv(events: &Events) -> Page {
     )
 }
 
-/// What following the chain came to.
 pub fn verified(check: &LogCheck, view: &View) -> Page {
     let LogCheck { intact: _, entries, broken_at, finding, head, keyed_from: _, proves } = check;
     let mut page = Page::default();
     match broken_at {
         None => {
-            page.line(format!("{} {} entries, an unbroken chain", green("✓"), number(*entries)));
+            page.line(format!("{} {} entries, the chain is intact", green("✓"), number(*entries)));
             if let Some(proves) = proves {
                 page.sentence("  ", proves, view);
             }
             if let Some(head) = head {
                 page.line(format!("head: {head}"));
-                let advice = "Noted elsewhere, the head shows later whether entries were cut off: rosterctl event verify --head …";
+                let advice = "Keep the head elsewhere: rosterctl event verify --head … later shows whether entries were removed";
                 page.sentence("", &dim(advice), view);
             }
         }
         Some(seq) => {
-            let finding = finding.as_deref().unwrap_or("it does not follow from the one before");
+            let finding = finding.as_deref().unwrap_or("its hash does not match the entry before");
             page.sentence(
                 &format!("{} ", red("✗")),
                 &format!("the log breaks at entry {seq}: {finding}"),
                 view,
             );
-            page.line(format!(
-                "  the {} entries before it follow from each other",
-                number(*entries)
-            ));
+            page.line(format!("  the {} entries before it are intact", number(*entries)));
         }
     }
     page

@@ -1,4 +1,4 @@
-//! `rosterctl user explain`: why somebody is what they are.
+//! `rosterctl user explain`: why a user has its state.
 
 use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, dim, green, red, time, yellow};
@@ -17,12 +17,11 @@ pub(super) async fn call(
     Ok(exit(&explained.value))
 }
 
-/// 1 when nobody is known by that.
+/// Returns 1 if neither a user nor an entry was found.
 pub fn exit(Explanation { user, entries, .. }: &Explanation) -> Exit {
     if user.is_none() && entries.is_empty() { Exit::Failed } else { Exit::Done }
 }
 
-/// Everything there is to say.
 pub fn page(explanation: &Explanation, view: &View) -> Page {
     let Explanation { who, user, remedies, entries, elsewhere, history } = explanation;
     let mut page = Page::default();
@@ -50,7 +49,7 @@ pub fn page(explanation: &Explanation, view: &View) -> Page {
             }
         }
         None if entries.is_empty() => {
-            page.line(format!("{}: no user, and in no directory", bold(who)))
+            page.line(format!("{}: no user, and no entry in any directory", bold(who)))
         }
         None => page.line(format!("{}: no user", bold(who))),
     }
@@ -69,12 +68,12 @@ pub fn page(explanation: &Explanation, view: &View) -> Page {
     page
 }
 
-/// What was done, each with what it rests on.
+/// Lists the applied changes, each with its evidence.
 pub(super) fn history(history: &[Done], view: &View) -> Page {
     let mut page = Page::default();
     if !history.is_empty() {
         page.line("");
-        page.line(bold("what rosterd did"));
+        page.line(bold("history"));
     }
     for Done { at, run, change } in history {
         page.sentence(
@@ -134,10 +133,8 @@ fn one(entry: &ExplainedEntry, is_user: bool, view: &View) -> Page {
         .extend(groups.iter().map(|way| ("", format!("member of {}", way.join(", which is in ")))));
     page.fields(&fields, view);
     if let Some(why) = quarantine {
-        let text = format!(
-            "the entry cannot be used as it is: {why}: {}",
-            remedy.as_deref().unwrap_or_default()
-        );
+        let text =
+            format!("the entry is quarantined: {why}: {}", remedy.as_deref().unwrap_or_default());
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
     }
     if !is_user && would.is_empty() {
@@ -149,7 +146,7 @@ fn one(entry: &ExplainedEntry, is_user: bool, view: &View) -> Page {
         page.sentence(&format!("  {} ", yellow("!")), waits, view);
     }
     match would.as_slice() {
-        [] => page.line(format!("  {} a run would change nothing of it now", green("✓"))),
+        [] => page.line(format!("  {} a run would change nothing", green("✓"))),
         changes => {
             page.line("  a run would now:");
             for change in changes {

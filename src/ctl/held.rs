@@ -1,4 +1,4 @@
-//! `rosterctl held`: what waits for an operator, and the operator's word on it.
+//! `rosterctl held`: held plans and an operator's decisions on them.
 
 use clap::{Args, Subcommand};
 
@@ -12,55 +12,54 @@ use crate::control::api::{
 };
 use crate::control::client::Route;
 
-/// Changes that wait for approval
+/// Held plans: changes that need an approval
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The plans that wait, newest first
+    /// List held plans, newest first
     List {
-        /// Those that are closed, too
+        /// Include closed plans
         #[arg(long)]
         all: bool,
-        /// Those that were rejected, as long as the directory asks for one of their changes
+        /// Only rejected plans that the directory still asks for
         #[arg(long, conflicts_with = "all")]
         rejected: bool,
     },
-    /// One plan with its changes
+    /// Show one plan with its changes
     Show {
-        /// Its id, or at least four characters of its beginning or end
+        /// The id, or at least four characters of its start or end
         id: String,
     },
-    /// Read its people again and apply what is still true of it; asks first
+    /// Read the people of a plan again and apply the changes that still hold; asks first
     Approve(Approve),
-    /// Reject it: its changes are held by every run until the directory no longer asks for them
+    /// Reject a plan: every run holds its changes until the directory no longer asks for them
     Reject {
-        /// Its id, or at least four characters of its beginning or end
+        /// The id, or at least four characters of its start or end
         id: String,
-        /// Why, for whoever asks later
+        /// The reason, for the record
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         comment: String,
     },
-    /// Take a rejection back: its changes wait again, and runs apply what the limits allow
+    /// Withdraw a rejection: the changes are held or applied as usual
     Reopen {
-        /// Its id, or at least four characters of its beginning or end
+        /// The id, or at least four characters of its start or end
         id: String,
-        /// Why, for whoever asks later
+        /// The reason, for the record
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         comment: String,
     },
 }
 
-/// What is approved.
 #[derive(Debug, Args)]
 pub struct Approve {
-    /// Its id, or at least four characters of its beginning or end
+    /// The id, or at least four characters of its start or end
     id: String,
-    /// Only the changes of this cause, as `held show` calls it; may be given several times
+    /// Only the changes with this cause, as printed by `held show`; repeatable
     #[arg(long, value_name = "CAUSE")]
     cause: Vec<String>,
-    /// Only the changes of this person: an address, a user id or an objectGUID; may be given several times
+    /// Only the changes of this user: an address, a user id or an objectGUID; repeatable
     #[arg(long, value_name = "WHO")]
     user: Vec<String>,
-    /// Why, for whoever asks later
+    /// The reason, for the record
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     comment: String,
 }
@@ -117,9 +116,10 @@ async fn approve(
         let chosen = if cause.is_empty() && user.is_empty() {
             these(plan.value.count)
         } else {
-            format!("what is about {}", [cause.as_slice(), user].concat().join(" and "))
+            format!("the changes of {}", [cause.as_slice(), user].concat().join(" and "))
         };
-        output.ask(&format!("Apply what is still true of {chosen}?"))?;
+        output
+            .ask(&format!("Read these people again and apply {chosen}, as far as still true?"))?;
     }
     let approving =
         Approving { causes: cause.clone(), people: user.clone(), comment: comment.clone() };
@@ -146,13 +146,12 @@ async fn resolve(given: &str, daemon: &Daemon) -> Result<String, Failure> {
     )
 }
 
-/// 3 when something of the directory waits afterwards; a run that failed is a failure first.
+/// Returns 3 if changes of the directory are still held. A failed run takes precedence.
 pub fn exit(approval: &Approval) -> Exit {
     let of_run = run::exit(&approval.run);
     if approval.waiting.is_some() { of_run.max(Exit::Held) } else { of_run }
 }
 
-/// The plans of a list.
 pub fn list(plans: &HeldPlans, view: &View) -> Page {
     if plans.held.is_empty() {
         return Page::from("nothing is held\n".to_owned());
@@ -170,7 +169,7 @@ pub fn list(plans: &HeldPlans, view: &View) -> Page {
     table(["ID", "DIRECTORY", "STATE", "SINCE", "CHANGES", "WHAT"], rows, view)
 }
 
-/// One plan: a line for each cause, with its people below.
+/// Formats one plan: each cause with its people.
 pub fn show(plan: &HeldPlan, view: &View) -> Page {
     let HeldPlan {
         id,

@@ -1,4 +1,4 @@
-//! `rosterctl hook`: programs and web servers that are told of events.
+//! `rosterctl hook`: hooks and their deliveries.
 
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
@@ -12,71 +12,69 @@ use super::{Exit, Output};
 use crate::control::api::{Deliveries, Delivery, Hook, Hooks, Redelivered, Sample};
 use crate::control::client::Route;
 
-/// Programs and web servers that are told of events
+/// Programs and web servers that receive events
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// All hooks: what waits, what was given up, the last error
+    /// List all hooks with backlog, dead letters and the last error
     List,
-    /// Send a hook a sample, marked as one; exit status 0 if it takes it
+    /// Send a sample event to a hook; exit status 0 if the hook accepts it
     Test {
         /// The hook
         name: String,
     },
-    /// What a hook was told, and is to be told, newest event first
+    /// List the deliveries of a hook, newest event first
     Deliveries(Which),
-    /// Deliver again what was given up: one event, some, or all
+    /// Deliver dead letters again: one event, some, or all
     Redeliver(Redeliver),
-    /// Tell a hook everything it wants to know since then, whether it was told before or not
+    /// Deliver all matching events again since a time
     Replay {
         /// The hook
         name: String,
-        /// Since when: a time, a date, or how long ago, such as 30d
+        /// The start: a time, a date, or an age such as 30d
         #[arg(long, value_name = "TIME")]
         since: String,
     },
 }
 
-/// Which deliveries.
 #[derive(Debug, Args)]
 pub struct Which {
     /// The hook
     name: String,
-    /// Only those that are pending, delivered or failed
+    /// Only deliveries in this state: pending, delivered or failed
     #[arg(long, value_name = "STATE", value_parser = ["pending", "delivered", "failed"], hide_possible_values = true)]
     state: Option<String>,
-    /// Only of events of this type; user.* is all that begin so
+    /// Only events of this type; user.* means all types of users
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
-    /// Only about this user's id, account, directory or other object
+    /// Only this subject: a user id, account, directory or other object
     #[arg(long)]
     subject: Option<String>,
-    /// Only of the event at this place in the log, with all that the hook printed
+    /// Only the event with this sequence number, with the output of the hook
     #[arg(long, value_name = "SEQ")]
     seq: Option<u64>,
-    /// At most so many
+    /// The maximum number
     #[arg(long, default_value_t = 20)]
     limit: u32,
 }
 
-/// Which deliveries are made again.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).multiple(true).args(["seq", "kind", "subject", "since", "all"])))]
 pub struct Redeliver {
     /// The hook
     name: String,
-    /// The event at this place in the log, given up or delivered
+    /// The event with this sequence number, in any state
     #[arg(long, value_name = "SEQ", conflicts_with_all = ["kind", "subject", "since", "all"])]
     seq: Option<u64>,
-    /// Events of this type; user.* is all that begin so
+    /// Events of this type; user.* means all types of users
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
-    /// About this user's id, account, directory or other object
+    /// Only this subject: a user id, account, directory or other object
     #[arg(long)]
     subject: Option<String>,
-    /// Events not earlier than this: a time, a date, or how long ago, such as 2h
+    /// Events since: a time, a date, or an age such as 2h
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Everything that was given up
+    /// All dead letters
     #[arg(long, conflicts_with_all = ["kind", "subject", "since"])]
     all: bool,
 }
@@ -137,15 +135,14 @@ pub(super) async fn call(
 
 fn again(Redelivered { hook, deliveries }: &Redelivered) -> Page {
     Page::from(match deliveries {
-        0 => format!("nothing is to be delivered to {hook} again\n"),
+        0 => format!("no delivery to {hook} matches\n"),
         n => format!(
-            "{} to {hook} on the way: rosterctl hook deliveries {hook}\n",
+            "{} to {hook} queued: rosterctl hook deliveries {hook}\n",
             count(*n, "delivery")
         ),
     })
 }
 
-/// All hooks.
 pub fn list(hooks: &Hooks, view: &View) -> Page {
     if hooks.hooks.is_empty() {
         return Page::from("no hooks are configured\n".to_owned());
@@ -183,7 +180,7 @@ fn one(hook: &Hook, view: &View) -> Page {
     };
     match kept_until {
         None => page.line(format!("{light} {} → {target}: {state}", bold(name))),
-        Some(_) => page.line(format!("{light} {}: {}", bold(name), yellow("configured no longer"))),
+        Some(_) => page.line(format!("{light} {}: {}", bold(name), yellow("no longer configured"))),
     }
     let mut waits = format!("{} pending", number(*pending));
     if *pending > 0 {
@@ -200,11 +197,9 @@ fn one(hook: &Hook, view: &View) -> Page {
         fields.push(("events", events.join(", ")));
     }
     fields.push(("deliveries", format!("{} done, {waits}, {failed}", number(*delivered))));
-    fields.extend(
-        kept_until
-            .as_ref()
-            .map(|until| ("kept until", format!("{}, should it be configured again", time(until)))),
-    );
+    fields.extend(kept_until.as_ref().map(|until| {
+        ("kept until", format!("{}, in case the hook is configured again", time(until)))
+    }));
     fields.extend(last_delivered.as_ref().map(|at| ("last", time_and_age(at, view))));
     if let (Some(error), Some(at)) = (last_error, last_error_at) {
         fields.push(("last error", format!("{}: {error}", time_and_age(at, view))));
@@ -213,19 +208,18 @@ fn one(hook: &Hook, view: &View) -> Page {
     page
 }
 
-/// What a hook made of a sample.
 pub fn sampled(sample: &Sample, view: &View) -> Page {
     let Sample { hook, event: _, kind, delivered: _, error, output, took_ms } = sample;
     let mut page = Page::default();
     match error {
         None => page.line(format!(
-            "{} {} took a sample of {kind} in {took_ms} ms",
+            "{} {} accepted a sample of {kind} in {took_ms} ms",
             green("✓"),
             bold(hook)
         )),
         Some(error) => page.sentence(
             &format!("{} ", red("✗")),
-            &format!("{} did not take a sample of {kind}: {error}", bold(hook)),
+            &format!("{} refused a sample of {kind}: {error}", bold(hook)),
             view,
         ),
     }
@@ -233,7 +227,6 @@ pub fn sampled(sample: &Sample, view: &View) -> Page {
     page
 }
 
-/// What a hook printed, line by line.
 fn printed(output: &str, view: &View) -> Page {
     let mut page = Page::default();
     for line in output.split("\\n").flat_map(str::lines) {
@@ -242,7 +235,7 @@ fn printed(output: &str, view: &View) -> Page {
     page
 }
 
-/// The deliveries of a hook; of a single one, all there is.
+/// Lists deliveries, or shows a single delivery in full.
 pub fn of_hook(deliveries: &Deliveries, view: &View) -> Page {
     match deliveries.deliveries.as_slice() {
         [] => Page::from("no such deliveries\n".to_owned()),
@@ -264,7 +257,7 @@ pub fn of_hook(deliveries: &Deliveries, view: &View) -> Page {
                 } = delivery;
                 let when = match (state.as_str(), done_at, next_at) {
                     ("pending", _, Some(next)) => format!("next {}", time(next)),
-                    ("pending", _, None) => "after an earlier one".to_owned(),
+                    ("pending", _, None) => "after an earlier delivery".to_owned(),
                     (_, Some(done), _) => time(done),
                     _ => time(since),
                 };

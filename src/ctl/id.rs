@@ -1,34 +1,30 @@
-//! Abbreviated ids. Ids are UUIDv7: their beginning is the time and much alike, so the end is what is shown.
+//! Abbreviated ids. A UUIDv7 begins with the time, so ids of one day look alike; the end is shown.
 
 use super::link::Failure;
 
-/// How much of an id has to be given.
+/// The minimum length of an abbreviation.
 const SHORTEST: usize = 4;
 
-/// The last eight hex digits.
+/// Returns the last eight hex digits.
 pub fn short(id: &str) -> &str {
     id.get(id.len().saturating_sub(8)..).unwrap_or(id)
 }
 
-/// Whether this is an id in full, which needs no looking up.
+/// Returns whether this is a whole id.
 pub(super) fn is_whole(id: &str) -> bool {
     uuid::Uuid::parse_str(id).is_ok()
 }
 
-/// What an abbreviation can mean.
+/// The result of resolving an abbreviation.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Meaning<'a> {
-    /// One id.
     This(&'a str),
-    /// It is too short to look for.
     TooShort,
-    /// None of the ids.
     None,
-    /// All of these.
     Several(Vec<&'a str>),
 }
 
-/// The id among `ids` that begins or ends with `given`, case and dashes aside.
+/// Finds the ids that begin or end with `given`, ignoring case and dashes.
 pub fn resolve<'a>(given: &str, ids: impl IntoIterator<Item = &'a str>) -> Meaning<'a> {
     let digits = |text: &str| {
         text.chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect::<String>()
@@ -55,7 +51,7 @@ pub fn resolve<'a>(given: &str, ids: impl IntoIterator<Item = &'a str>) -> Meani
     }
 }
 
-/// The same for a command: `noun` is what the ids are of, `list` the command that shows them.
+/// Resolves an abbreviation for a command. `noun` names the objects, `list` the command that lists them.
 pub(super) fn resolved<'a>(
     given: &str,
     noun: &str,
@@ -73,7 +69,7 @@ pub(super) fn resolved<'a>(
         Meaning::Several(ids) => {
             let named = ids.iter().take(5).copied().collect::<Vec<_>>().join(", ");
             Err(Failure::Unresolved(format!(
-                "{given} is the beginning or end of {} ids: {named}; give more of it",
+                "{given} is the start or end of {} ids: {named}; give more characters",
                 ids.len()
             )))
         }

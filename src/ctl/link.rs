@@ -15,35 +15,29 @@ use super::text::{Page, harmless, harmless_value, red};
 use crate::control::api;
 use crate::control::client::{Client, ClientError, Route};
 
-/// What the daemon answered.
 #[derive(Debug, Clone)]
 pub(super) struct Answer<T> {
-    /// As it was sent.
+    /// The document as the daemon sent it.
     pub(super) raw: Value,
-    /// To be shown; nothing in it can do anything to a terminal.
+    /// The document with all terminal control characters escaped.
     pub(super) value: T,
 }
 
 impl<T: DeserializeOwned> Answer<T> {
-    /// Reads an answer.
     fn read(raw: Value, client: &Client) -> Result<Self, Failure> {
         let value = client.read(harmless_value(raw.clone()))?;
         Ok(Self { raw, value })
     }
 }
 
-/// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// There is no answer, or none that was hoped for.
+    /// The daemon refused, or gave no valid answer.
     Client(ClientError),
-    /// The command line lacks something.
     Usage(String),
-    /// An abbreviated id means nothing, or several things.
+    /// An abbreviated id has no match or several matches.
     Unresolved(String),
-    /// The operator was asked and said no.
     Declined,
-    /// Standard output cannot be written.
     Output(io::Error),
 }
 
@@ -63,7 +57,6 @@ impl From<io::Error> for Failure {
 }
 
 impl Failure {
-    /// The exit code.
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Client(ClientError::NoDaemon { .. }) => Exit::NoDaemon,
@@ -75,12 +68,11 @@ impl Failure {
         }
     }
 
-    /// What happened, to what, and what to do next. Of several lines all but the first are indented: none can look like
-    /// the message of something else.
+    /// Returns the message. Continuation lines are indented, so that none looks like another message.
     pub(super) fn sentence(&self) -> String {
         match self {
             Self::Client(ClientError::Unwritable(error)) | Self::Output(error) => {
-                format!("the output cannot be written: {error}")
+                format!("cannot write the output: {error}")
             }
             Self::Client(error) => {
                 error.to_string().lines().map(harmless).collect::<Vec<_>>().join("\n  ")
@@ -90,7 +82,7 @@ impl Failure {
         }
     }
 
-    /// The document that `--json` prints for it.
+    /// Returns the problem document (RFC 9457) that `--json` prints.
     pub(super) fn problem(&self) -> api::Problem {
         let (status, title) = match self {
             Self::Client(error) => return error.problem(),
@@ -107,7 +99,6 @@ impl Failure {
         }
     }
 
-    /// As a message.
     pub(super) fn page(&self) -> Page {
         let mut page = Page::default();
         page.line(format!("{} {}", red("error:"), self.sentence()));
@@ -115,17 +106,15 @@ impl Failure {
     }
 }
 
-/// The daemon on the other end of a socket.
 #[derive(Debug)]
 pub(super) struct Daemon(Client);
 
 impl Daemon {
-    /// The daemon that listens on `socket`; nothing is sent yet.
+    /// Returns a client of the daemon on `socket`. It sends no request yet.
     pub(super) fn on(socket: &Path) -> Result<Self, Failure> {
         Ok(Self(Client::new(socket)?))
     }
 
-    /// Asks for something.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         route: &Route,
@@ -133,7 +122,6 @@ impl Daemon {
         Answer::read(self.0.get_raw(route).await?, &self.0)
     }
 
-    /// Asks for bytes.
     pub(super) async fn download(
         &self,
         route: &Route,
@@ -142,7 +130,7 @@ impl Daemon {
         Ok(self.0.download(route, take).await?)
     }
 
-    /// Asks that something be done; `&()` says nothing with it.
+    /// Posts a request; `&()` is an empty body.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         route: &Route,

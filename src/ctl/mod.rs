@@ -1,4 +1,4 @@
-//! `rosterctl`: what operators type, and what they read.
+//! `rosterctl`: the operator's command line.
 //!
 //! It knows the socket and nothing else: no configuration, no store, no secrets. Each noun has a file with
 //! its commands and the views of its documents; a view is a function of a document and never asks or writes.
@@ -71,7 +71,7 @@ pub struct Cli {
         hide_possible_values = true
     )]
     color: Colours,
-    /// Do not ask
+    /// Answer yes to all questions
     #[arg(long, short, global = true)]
     yes: bool,
     #[command(subcommand)]
@@ -82,7 +82,7 @@ const EXIT_CODES: &str = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 change
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// How everything stands: last and next runs, what is held, what needs attention
+    /// Show the state of all directories and hooks, and what needs attention
     Status,
     Sync(sync::Arguments),
     Plan(plan::Arguments),
@@ -104,7 +104,7 @@ enum Command {
     Event(event::Command),
     SignIn(sign_in::Arguments),
     Backup(backup::Arguments),
-    /// Have rosterd read its configuration again; a file with problems changes nothing
+    /// Reload the configuration of rosterd; an invalid file changes nothing
     Reload,
     Completions(shell::Completions),
     /// Print the man page
@@ -112,25 +112,21 @@ enum Command {
     Man,
 }
 
-/// How a call ended. Ordered by how bad it is, so that the worst of several is their maximum.
+/// Exit statuses, ordered by severity, so that the maximum of several is the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// 0: done.
     Done,
-    /// 3: changes of the directory wait for approval.
+    /// Changes of the directory are held for approval.
     Held,
-    /// 1: it failed, or the daemon refused.
+    /// The command failed, or the daemon refused it.
     Failed,
-    /// 2: rosterctl itself refused.
+    /// The command line is invalid.
     Usage,
-    /// 4: no daemon answers.
     NoDaemon,
-    /// 5: not allowed.
     NotAllowed,
 }
 
 impl Exit {
-    /// The exit status.
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -149,7 +145,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Does what was asked, and says so.
+/// Runs a command and returns its exit status.
 pub async fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
     let Cli { socket, json, color, yes, command } = cli;
     terminal.set_colours(color);
@@ -193,7 +189,7 @@ impl Command {
     }
 }
 
-/// Where a command's results go, and in which form.
+/// The destination and the form of a command's results.
 struct Output<'a> {
     terminal: &'a mut Terminal,
     json: bool,
@@ -201,29 +197,29 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Prints the data: the document, or what a view makes of it.
+    /// Prints the document as JSON or as a page.
     fn data(&mut self, raw: &Value, page: impl FnOnce(&View) -> Page) -> Result<(), Failure> {
         let page =
             if self.json { Page::from(format!("{raw}\n")) } else { page(&self.terminal.view()) };
         Ok(self.terminal.print(&page)?)
     }
 
-    /// Says something beside the data.
+    /// Writes a message to standard error.
     fn note(&mut self, page: &Page) {
         self.terminal.note(page);
     }
 
-    /// Refuses what has to be asked where there is nobody to ask. Comes before anything is sent.
+    /// Refuses a command that needs a confirmation without a terminal, before any request is sent.
     fn can_ask(&self, command: &str) -> Result<(), Failure> {
         if self.yes || self.terminal.interactive {
             return Ok(());
         }
         Err(Failure::Usage(format!(
-            "{command} asks first, and there is no terminal to ask on: add --yes"
+            "{command} needs a confirmation, and there is no terminal: add --yes"
         )))
     }
 
-    /// Asks, unless `--yes` has answered already.
+    /// Asks for a confirmation, unless `--yes` is set.
     fn ask(&mut self, question: &str) -> Result<(), Failure> {
         if self.yes || self.terminal.ask(question) { Ok(()) } else { Err(Failure::Declined) }
     }
@@ -231,7 +227,7 @@ impl Output<'_> {
     fn fail(&mut self, failure: &Failure) -> Exit {
         self.terminal.note(&failure.page());
         if self.json {
-            // When this cannot be written either, the exit status still tells.
+            // If this write fails too, the exit status still reports the failure.
             let _ = self.terminal.print(&Page::from(format!("{}\n", json!(failure.problem()))));
         }
         failure.exit()

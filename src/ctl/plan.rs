@@ -1,4 +1,4 @@
-//! `rosterctl plan`: what a run would do now.
+//! `rosterctl plan`: the changes a run would make now.
 
 use clap::Args;
 use serde_json::json;
@@ -9,10 +9,10 @@ use super::{Exit, Output, change, directory};
 use crate::control::api::Plan;
 use crate::control::client::Route;
 
-/// What a run would do now; changes nothing
+/// Show the changes a run would make now; applies none
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The directory; all of them if it is left out
+    /// The directory; default: all
     pub(super) directory: Option<String>,
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn call(
     Ok(plans.iter().map(|p| exit(&p.value)).max().unwrap_or(Exit::Done))
 }
 
-/// 3 when something would wait for an operator; a recheck is rosterd's own business, and a rejection is the operator's.
+/// Returns 3 if a change would be held. Grace periods and rejections need no decision.
 pub fn exit(plan: &Plan) -> Exit {
     let waits = plan
         .changes
@@ -56,7 +56,6 @@ pub fn exit(plan: &Plan) -> Exit {
     if waits { Exit::Held } else { Exit::Done }
 }
 
-/// The plan as a diff.
 pub fn page(plan: &Plan, view: &View) -> Page {
     let Plan { id: _, directory, changes, quarantined, error, warnings } = plan;
     let mut page = Page::default();
@@ -73,7 +72,7 @@ pub fn page(plan: &Plan, view: &View) -> Page {
         }
     }
     if let Some(error) = error {
-        page.sentence(&format!("{} ", yellow("! not everything could be read:")), error, view);
+        page.sentence(&format!("{} ", yellow("! incomplete read:")), error, view);
     }
     for warning in warnings {
         page.sentence(&format!("{} ", yellow("!")), warning, view);

@@ -1,4 +1,4 @@
-//! How far runs have come, drawn while their end is awaited.
+//! Progress bars of runs.
 
 use std::future::Future;
 use std::io;
@@ -12,10 +12,10 @@ use super::link::{Daemon, Failure};
 use crate::control::api::Progress;
 use crate::control::client::Route;
 
-/// How often the daemon is asked.
-const EVERY: Duration = Duration::from_millis(200);
+/// The poll interval of the progress.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Waits for `work`, and shows meanwhile how far the runs of `directories` have come; with none, only waits.
+/// Waits for `work` and shows the progress of the runs of `directories`.
 pub(super) async fn with_progress<T>(
     work: impl Future<Output = Result<T, Failure>>,
     directories: &[String],
@@ -29,7 +29,7 @@ pub(super) async fn with_progress<T>(
         Drawn { buffer: Arc::default(), width: u16::try_from(terminal.width).unwrap_or(80) };
     let bars = Bars::new(directories, &drawn);
     tokio::pin!(work);
-    let mut ticks = tokio::time::interval(EVERY);
+    let mut ticks = tokio::time::interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let result = loop {
         tokio::select! {
@@ -62,7 +62,7 @@ impl Bars {
         Self { all, each }
     }
 
-    /// Asks how far each has come. A daemon that does not say (no run has begun, or it has just ended) is no failure.
+    /// Polls the progress of each run. An error means that no run is in progress, and is ignored.
     async fn ask(&self, daemon: &Daemon) {
         for (name, bar) in &self.each {
             match daemon.get::<Progress>(&Route::to(["directories", name, "progress"])).await {
@@ -81,7 +81,7 @@ impl Bars {
 }
 
 fn show(bar: &ProgressBar, Progress { entries, expected, phase }: &Progress) {
-    // The expectation is the last read's number; a directory may have grown since.
+    // `expected` is the size of the last read; the directory may have grown since.
     let known = *expected > 0 && phase == "reading";
     let template = if known {
         "{prefix}  {msg} [{bar:30}] {human_pos} of about {human_len}"
@@ -99,7 +99,7 @@ fn show(bar: &ProgressBar, Progress { entries, expected, phase }: &Progress) {
     bar.tick();
 }
 
-/// What indicatif draws, until it is passed on: the terminal is the only one who writes.
+/// Buffers the output of indicatif, because only the terminal may write.
 #[derive(Debug, Clone)]
 struct Drawn {
     buffer: Arc<Mutex<String>>,
@@ -113,7 +113,7 @@ impl Drawn {
 
     fn show(&self, terminal: &mut Terminal) {
         let text = std::mem::take(&mut *self.buffer.lock().unwrap_or_else(PoisonError::into_inner));
-        // Progress that cannot be shown is no reason to stop.
+        // A failure to draw must not stop the run.
         let _ = terminal.err.write_all(text.as_bytes()).and_then(|()| terminal.err.flush());
     }
 

@@ -1,4 +1,4 @@
-//! `rosterctl reload`: what came of reading the configuration again.
+//! `rosterctl reload`: the effect of a new configuration.
 
 use super::link::{Daemon, Failure};
 use super::text::{Page, View, table};
@@ -12,7 +12,6 @@ pub(super) async fn call(daemon: &Daemon, output: &mut Output<'_>) -> Result<Exi
     Ok(Exit::Done)
 }
 
-/// What a reload means.
 pub fn page(reloaded: &Reloaded, view: &View) -> Page {
     let Reloaded { directories, hooks, needs_restart } = reloaded;
     let mut page = if directories.is_empty() {
@@ -36,7 +35,7 @@ pub fn page(reloaded: &Reloaded, view: &View) -> Page {
         page.sentence(
             "",
             &format!(
-                "only a restart takes over: {}; systemctl restart rosterd",
+                "these keys need a restart: {}; run systemctl restart rosterd",
                 needs_restart.join(", ")
             ),
             view,
@@ -47,23 +46,21 @@ pub fn page(reloaded: &Reloaded, view: &View) -> Page {
 
 fn of_directory(outcome: &str) -> &'static str {
     match outcome {
-        "added" => "is new, and runs now",
-        "changed" => "changed, and runs now by the new configuration",
+        "added" => "added; its first run begins now",
+        "changed" => "changed; a run with the new configuration begins now",
         "rescoped" => {
-            "changed in who is in scope: its next run, which begins now, only plans; look at rosterctl held list"
+            "its scope changed: the run that begins now only plans; see rosterctl held list"
         }
-        "removed" => "is configured no longer; its users stay as they are",
-        _ => "is as it was",
+        "removed" => "removed; its users keep their state",
+        _ => "unchanged",
     }
 }
 
 fn of_hook(outcome: &str) -> &'static str {
     match outcome {
-        "added" => "is new, and is told what happens from now on",
-        "changed" => "changed, and is told by the new configuration",
-        "removed" => {
-            "is configured no longer; what it has not been told waits for it until its max-age is over"
-        }
-        _ => "is as it was",
+        "added" => "added; receives events from now on",
+        "changed" => "changed; the new configuration is in use",
+        "removed" => "removed; its backlog is kept until its max-age has passed",
+        _ => "unchanged",
     }
 }

@@ -1,4 +1,4 @@
-//! `rosterctl run`: what was done, and the summary that every command shows of a run.
+//! `rosterctl run`: runs, and the summary of a run that other commands show.
 
 use std::collections::BTreeSet;
 
@@ -12,34 +12,34 @@ use super::{Exit, Output, change, id};
 use crate::control::api::{Change, Changes, LeftAlone, Run, RunDetail, Runs, Undo};
 use crate::control::client::Route;
 
-/// What was done, run by run
+/// Runs and their changes
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The latest runs, newest first
+    /// List the latest runs, newest first
     List {
         /// Only runs of this directory
         directory: Option<String>,
-        /// At most so many
+        /// The maximum number
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
-    /// One run with its changes
+    /// Show one run with its changes
     Show {
-        /// Its id, or at least four characters of its beginning or end
+        /// The id, or at least four characters of its start or end
         id: String,
     },
-    /// Take a run back, as far as that goes; shows first what that would do, and asks
+    /// Revert the changes of a run; shows them first, and asks
     Undo {
-        /// Its id, or at least four characters of its beginning or end
+        /// The id, or at least four characters of its start or end
         id: String,
-        /// Only show what it would do
+        /// Show the changes and apply none
         #[arg(long)]
         dry_run: bool,
     },
 }
 
-/// How many runs are looked through for an abbreviated id.
-const LOOKED_THROUGH: u32 = 1_000;
+/// The number of recent runs that an abbreviated id may mean.
+const SEARCHED_RUNS: u32 = 1_000;
 
 pub(super) async fn call(
     command: &Command,
@@ -85,10 +85,8 @@ async fn undo(
         let shown = undone(&would.value, &output.terminal.view());
         output.note(&shown);
         if !would.value.changes.is_empty() {
-            output.ask(&format!(
-                "Take it back for {}?",
-                count(users(&would.value.changes), "user")
-            ))?;
+            output
+                .ask(&format!("Revert it for {}?", count(users(&would.value.changes), "user")))?;
         }
     }
     let done: Answer<Undo> = daemon.post(&route, &()).await?;
@@ -96,7 +94,7 @@ async fn undo(
     Ok(exit_of_undo(&done.value))
 }
 
-/// 3 when something of the directory waits afterwards. That people could not be read again is told, and no failure.
+/// Returns 3 if changes of the directory are held afterwards. A failed read afterwards is shown, and is no failure.
 pub fn exit_of_undo(undo: &Undo) -> Exit {
     match (&undo.run, &undo.waiting) {
         (Some(run), waiting) => {
@@ -106,14 +104,13 @@ pub fn exit_of_undo(undo: &Undo) -> Exit {
     }
 }
 
-/// What taking a run back came to, or would come to.
 pub fn undone(undo: &Undo, view: &View) -> Page {
     let Undo { undoes, dry_run, run, changes, left, read, waiting } = undo;
     let mut page = Page::default();
     let what = match (users(changes), dry_run) {
-        (0, _) => "nothing of it is to be taken back".to_owned(),
-        (n, true) => format!("would be taken back for {}", count(n, "user")),
-        (n, false) => format!("taken back for {}", count(n, "user")),
+        (0, _) => "nothing to revert".to_owned(),
+        (n, true) => format!("would be reverted for {}", count(n, "user")),
+        (n, false) => format!("reverted for {}", count(n, "user")),
     };
     page.line(format!("run {}: {what}", bold(id::short(undoes))));
     if !changes.is_empty() {
@@ -135,7 +132,7 @@ pub fn undone(undo: &Undo, view: &View) -> Page {
         page.line("");
         page.append(&summary(&Run { held: 0, ..read.clone() }, view));
     } else if run.is_some() && changes.iter().any(|c| c.object_guid.is_some()) {
-        page.line(yellow("their people could not be read again: the next run does"));
+        page.line(yellow("their people could not be read; the next run reads them"));
     }
     if let Some(plan) = waiting {
         let text = format!(
@@ -148,12 +145,12 @@ pub fn undone(undo: &Undo, view: &View) -> Page {
     page
 }
 
-/// The whole id of a run.
+/// Returns the whole id of a run.
 pub(super) async fn resolve(given: &str, daemon: &Daemon) -> Result<String, Failure> {
     if id::is_whole(given) {
         return Ok(given.to_owned());
     }
-    let runs: Answer<Runs> = daemon.get(&Route::to(["runs"]).with("limit", LOOKED_THROUGH)).await?;
+    let runs: Answer<Runs> = daemon.get(&Route::to(["runs"]).with("limit", SEARCHED_RUNS)).await?;
     id::resolved(
         given,
         "recent run",
@@ -162,7 +159,7 @@ pub(super) async fn resolve(given: &str, daemon: &Daemon) -> Result<String, Fail
     )
 }
 
-/// The code of a run that was waited for: a failed run is a failure, whatever else waits.
+/// Returns the exit status of a run. A failure takes precedence over held changes.
 pub fn exit(run: &Run) -> Exit {
     match run.state.as_str() {
         "failed" | "cancelled" => Exit::Failed,
@@ -172,7 +169,6 @@ pub fn exit(run: &Run) -> Exit {
     }
 }
 
-/// The runs of a list.
 pub fn list(runs: &Runs, view: &View) -> Page {
     if runs.runs.is_empty() {
         return Page::from("no runs yet\n".to_owned());
@@ -203,26 +199,25 @@ pub fn list(runs: &Runs, view: &View) -> Page {
     table(["ID", "STARTED", "DIRECTORY", "WHY", "STATE", "READ", "APPLIED", "ALSO"], rows, view)
 }
 
-/// One run and its changes.
 pub fn detail(detail: &RunDetail, view: &View) -> Page {
     let RunDetail { run, undone_by, applied } = detail;
     let mut page = summary(run, view);
     let mut fields = vec![
         ("id", run.id.clone()),
         ("started", time_and_age(&run.started_at, view)),
-        ("set off by", run.trigger.clone()),
+        ("trigger", run.trigger.clone()),
     ];
     if let Some(actor) = &run.actor {
-        fields.push(("asked for by", actor.clone()));
+        fields.push(("actor", actor.clone()));
     }
     if let Some(undoes) = &run.undoes {
-        fields.push(("takes back", id::short(undoes).to_owned()));
+        fields.push(("undoes run", id::short(undoes).to_owned()));
     }
     if let Some(undone_by) = undone_by {
-        fields.push(("taken back by", id::short(undone_by).to_owned()));
+        fields.push(("undone by run", id::short(undone_by).to_owned()));
     }
     if let Some(because) = &run.full_read_reason {
-        fields.push(("full because", because.clone()));
+        fields.push(("full read because", because.clone()));
     }
     page.fields(&fields, view);
     if !applied.is_empty() {
@@ -233,7 +228,7 @@ pub fn detail(detail: &RunDetail, view: &View) -> Page {
     page
 }
 
-/// What came of a run: one line, and one more for each thing an operator should know.
+/// Summarises a run: one line, and one line for each item that needs attention.
 pub fn summary(run: &Run, view: &View) -> Page {
     let mut page = Page::default();
     let lasted = run
@@ -243,7 +238,7 @@ pub fn summary(run: &Run, view: &View) -> Page {
         .map(|t| format!(" in {t}"))
         .unwrap_or_default();
     let ended = match run.state.as_str() {
-        "running" => dim("under way"),
+        "running" => dim("running"),
         "succeeded" => format!("{}{lasted}", green("done")),
         "held" => format!("{}{lasted}, {}", green("done"), yellow("with changes held")),
         "failed" => format!("{}{lasted}", red("failed")),
@@ -274,15 +269,14 @@ pub fn summary(run: &Run, view: &View) -> Page {
     }
     if run.dropped > 0 {
         let text = format!(
-            "{} dropped, because something else came first; the next run looks again",
+            "{} dropped, because the user changed meanwhile; the next run plans again",
             were(run.dropped, "change")
         );
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
     }
     if run.quarantined > 0 {
-        let as_found = if run.quarantined == 1 { "it is" } else { "they are" };
         let text = format!(
-            "{} cannot be used as {as_found}: rosterctl user list --quarantined",
+            "{} quarantined: rosterctl user list --quarantined",
             count(run.quarantined, "entry")
         );
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
@@ -293,12 +287,12 @@ pub fn summary(run: &Run, view: &View) -> Page {
     page
 }
 
-/// How many users these changes are about.
+/// Counts the users of the changes.
 fn users(changes: &[Change]) -> u64 {
     changes.iter().map(|change| change.user_id.as_str()).collect::<BTreeSet<_>>().len() as u64
 }
 
-/// `3 changes wait`.
+/// Returns a phrase such as `3 changes wait`.
 pub(super) fn wait(n: u64) -> String {
     format!("{} {}", count(n, "change"), if n == 1 { "waits" } else { "wait" })
 }
@@ -320,7 +314,7 @@ fn state(state: &str) -> String {
     }
 }
 
-/// `2 created, 1 suspended`; nothing when nothing was.
+/// Returns a phrase such as `2 created, 1 suspended`, or `None` without changes.
 fn applied(changes: &Changes) -> Option<String> {
     let Changes { create, update, suspend, reactivate, tier, link, release } = *changes;
     let kinds = [

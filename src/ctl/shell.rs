@@ -1,4 +1,4 @@
-//! What a packager needs: completions and the man page, made from the same definition as the commands.
+//! Completions and the man page, generated from the definition of the commands.
 
 use clap::{Args, CommandFactory as _};
 
@@ -7,7 +7,7 @@ use super::text::Page;
 use super::{Cli, Exit, Output};
 use crate::manual;
 
-/// Print the completions of a shell
+/// Print shell completions
 #[derive(Debug, Args)]
 pub(super) struct Completions {
     /// The shell

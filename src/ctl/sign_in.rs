@@ -1,4 +1,4 @@
-//! `rosterctl sign-in`: whether somebody may sign in, asked as an application would ask it.
+//! `rosterctl sign-in`: a sign-in decision, requested as an application requests it.
 
 use clap::Args;
 
@@ -8,12 +8,12 @@ use super::{Exit, Output};
 use crate::control::api::{SignIn, SignInDecision};
 use crate::control::client::Route;
 
-/// Whether somebody may sign in; asks for the password, or reads it from standard input
+/// Request a sign-in decision; asks for the password, or reads it from standard input
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The address
     email: String,
-    /// The external provider has authenticated the address: no password is asked for
+    /// The external provider has authenticated the address; no password is needed
     #[arg(long)]
     external: bool,
 }
@@ -47,7 +47,7 @@ fn decided(email: &str, decision: &SignInDecision, view: &View) -> Page {
         "deny" => {
             let why = match reason.as_deref().unwrap_or_default() {
                 "credentials" => {
-                    "the sign-in is refused; journalctl -u rosterd and rosterctl user explain say why"
+                    "sign-in refused; journalctl -u rosterd and rosterctl user explain show the reason"
                 }
                 other => other,
             };
@@ -60,7 +60,7 @@ fn decided(email: &str, decision: &SignInDecision, view: &View) -> Page {
         ),
         other => page.sentence(
             &format!("{}: ", red(other)),
-            &format!("the directory of {who} cannot be asked now, or too many sign in at once"),
+            &format!("the directory of {who} cannot be reached, or too many sign-ins are in progress; try again"),
             view,
         ),
     }

@@ -1,4 +1,4 @@
-//! `rosterctl status`: the page an operator sees first.
+//! `rosterctl status`: the state of daemon, directories and hooks.
 
 use super::text::{
     Page, View, bold, count, dim, green, is_for_ever, number, red, time_and_age, time_or_never,
@@ -6,7 +6,6 @@ use super::text::{
 };
 use crate::control::api::{DirectoryStatus, HookCounts, Status};
 
-/// How everything stands.
 pub fn page(status: &Status, view: &View) -> Page {
     let Status { version, started_at, directories, hooks } = status;
     let mut page = Page::default();
@@ -35,14 +34,13 @@ pub fn page(status: &Status, view: &View) -> Page {
     }
     if *removed > 0 {
         page.line(format!(
-            "  {} for hooks that are configured no longer: rosterctl hook list",
+            "  {} for hooks that are no longer configured: rosterctl hook list",
             yellow(count(*removed, "delivery"))
         ));
     }
     page
 }
 
-/// How one directory stands.
 pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
     let DirectoryStatus {
         name,
@@ -131,7 +129,6 @@ fn light(state: &str) -> String {
     }
 }
 
-/// The state in its colour.
 pub(super) fn coloured_state(state: &str) -> String {
     match state {
         "ok" => green(state),

@@ -1,4 +1,4 @@
-//! `rosterctl sync`: run now, and wait for the end.
+//! `rosterctl sync`: a full run now.
 
 use clap::Args;
 use serde_json::Value;
@@ -10,15 +10,15 @@ use super::{Exit, Output, directory, run};
 use crate::control::api::{Run, Runs};
 use crate::control::client::Route;
 
-/// Run now and wait for the end
+/// Start a run now and wait for its result
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The directory; all of them if it is left out
+    /// The directory; default: all
     directory: Option<String>,
-    /// Read everything, even where reading what has changed would do
+    /// Read all entries instead of changed ones (default for `sync`)
     #[arg(long)]
     full: bool,
-    /// Do not wait for the end
+    /// Return without waiting for the result
     #[arg(long)]
     no_wait: bool,
 }
@@ -28,7 +28,7 @@ pub(super) async fn call(
     daemon: &Daemon,
     output: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    // Every run that an operator asks for reads everything, so `full` asks for nothing more.
+    // Each run of an operator is a full run, so `full` has no further effect.
     let Arguments { directory, full: _, no_wait } = arguments;
     let route = match directory {
         Some(name) => Route::to(["directories", name, "sync"]),
@@ -57,25 +57,25 @@ pub(super) async fn call(
     Ok(runs.value.runs.iter().map(run::exit).max().unwrap_or(Exit::Done))
 }
 
-/// What came of the runs.
 pub fn page(runs: &Runs, view: &View) -> Page {
     let mut page = Page::default();
     for run in &runs.runs {
         page.append(&run::summary(run, view));
     }
     if page.is_empty() {
-        page.line("no directory is configured, so there is nothing to read");
+        page.line("no directory is configured: add a [[directory]] to /etc/rosterd/rosterd.toml");
     }
     page
 }
 
-/// A run was set going; how it ends is not awaited.
+/// Confirms a run whose result is not awaited.
 fn asked_for(directory: Option<&str>) -> Page {
     let mut page = Page::default();
     match directory {
-        Some(name) => page
-            .line(format!("a run of {name} begins: rosterctl run list {name} tells how it ends")),
-        None => page.line("a run of each directory begins: rosterctl run list tells how they end"),
+        Some(name) => {
+            page.line(format!("a run of {name} begins; its result: rosterctl run list {name}"))
+        }
+        None => page.line("a run of each directory begins; their results: rosterctl run list"),
     }
     page
 }

@@ -1,4 +1,4 @@
-//! Where output goes: the only writer in `ctl`, so that a program that calls it sees everything it says.
+//! The terminal: the only writer of `ctl`, so that a calling program captures all output.
 
 use std::fmt;
 use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _, Write};
@@ -8,27 +8,23 @@ use clap::ValueEnum;
 
 use super::text::{Page, View};
 
-/// The outside of one call: data goes to `out`, everything else to `err`.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own about the two outputs"
-)]
+/// The outputs of one call: data goes to `out`, everything else to `err`.
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent property of an output")]
 pub struct Terminal {
-    /// Data.
     pub out: Box<dyn Write + Send>,
-    /// Progress, questions, messages.
+    /// Receives progress, questions and messages.
     pub err: Box<dyn Write + Send>,
-    /// How many columns a line of `out` may have; `usize::MAX` where nothing limits it.
+    /// Columns of a line of `out`; `usize::MAX` for no limit.
     pub width: usize,
-    /// Whether colours may be used on `out`.
+    /// Colours on `out`.
     pub colour: bool,
-    /// Whether colours may be used on `err`.
+    /// Colours on `err`.
     pub err_colour: bool,
-    /// Whether somebody sits there who can be asked and shown progress.
+    /// Standard input and `err` are terminals, so questions and progress bars are possible.
     pub interactive: bool,
-    /// Whether what has been written to `err` can be drawn over.
+    /// The terminal of `err` can move its cursor (not `TERM=dumb`).
     pub draws: bool,
-    /// The present instant, for "3 minutes ago".
+    /// Returns the present time, the reference of ages.
     pub now: Box<dyn Fn() -> DateTime<Utc> + Send>,
 }
 
@@ -42,7 +38,7 @@ impl fmt::Debug for Terminal {
 }
 
 impl Terminal {
-    /// The process's own. `NO_COLOR`, `CLICOLOR_FORCE`, `TERM=dumb` and `COLUMNS` are honoured.
+    /// Returns the terminal of the process. It honours `NO_COLOR`, `CLICOLOR_FORCE`, `TERM=dumb` and `COLUMNS`.
     pub fn standard(now: impl Fn() -> DateTime<Utc> + Send + 'static) -> Self {
         let (out_shown, err_shown) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         let given = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
@@ -64,7 +60,7 @@ impl Terminal {
         }
     }
 
-    /// Colours by the caller's word, whatever the environment says.
+    /// Applies the option `--color`, which overrides the environment.
     pub(super) fn set_colours(&mut self, colours: Colours) {
         let all = match colours {
             Colours::Auto => return,
@@ -74,17 +70,16 @@ impl Terminal {
         (self.colour, self.err_colour) = (all, all);
     }
 
-    /// What text is to be laid out for.
     pub fn view(&self) -> View {
         View { width: self.width, now: (self.now)() }
     }
 
-    /// Writes data. A reader that has gone away (`| head`) is no error: what is left has nobody to read it.
+    /// Writes data. A closed pipe (`| head`) is no error.
     pub fn print(&mut self, page: &Page) -> io::Result<()> {
         self.feed(page).map(drop)
     }
 
-    /// Writes data of which there may be no end; says whether anybody still reads it.
+    /// Writes a part of endless data and returns whether the reader is still there.
     pub(super) fn feed(&mut self, page: &Page) -> io::Result<Reader> {
         let text = if self.colour { page.coloured() } else { page.plain() };
         match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
@@ -94,19 +89,18 @@ impl Terminal {
         }
     }
 
-    /// Writes a message. There is nowhere to report that this failed.
+    /// Writes a message. A failure is ignored, because there is no other output to report it on.
     pub(super) fn note(&mut self, page: &Page) {
         let text = if self.err_colour { page.coloured() } else { page.plain() };
         let _ = self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush());
     }
 
-    /// Asks something that is answered with yes or no; anything but yes is no.
+    /// Asks a yes-or-no question. Any answer other than yes is no.
     pub(super) fn ask(&mut self, question: &str) -> bool {
         let answer = self.ask_for(&format!("{question} [y/N] "));
         answer.is_ok_and(|answer| matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
-    /// Asks for a line of text.
     pub(super) fn ask_for(&mut self, question: &str) -> io::Result<String> {
         self.note(&Page::from(question.to_owned()));
         let mut answer = String::new();
@@ -114,7 +108,7 @@ impl Terminal {
         Ok(answer.trim().to_owned())
     }
 
-    /// Asks for a password, which is not shown; where nobody can be asked, it is the first line of standard input.
+    /// Asks for a password without echo. Without a terminal it is the first line of standard input.
     pub(super) fn secret(&mut self, question: &str) -> io::Result<String> {
         if self.interactive {
             self.note(&Page::from(question.to_owned()));
@@ -127,47 +121,43 @@ impl Terminal {
     }
 }
 
-/// Whoever reads what is written.
+/// The state of the process that reads the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
-    /// Still reads.
     There,
-    /// Has gone away (`| head`).
+    /// The pipe is closed.
     Gone,
 }
 
-/// Whether colours are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Colours {
-    /// On a terminal that has them, unless `NO_COLOR` is set.
+    /// On a terminal with colours, unless `NO_COLOR` is set.
     #[default]
     Auto,
     /// Also into a file or a pipe.
     Always,
-    /// Nowhere.
     Never,
 }
 
-/// What the environment says about colours.
+/// Colour settings of the environment.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish {
-    /// `NO_COLOR` is set, to anything (no-color.org).
+    /// `NO_COLOR` has any value (no-color.org).
     pub no_color: bool,
-    /// `CLICOLOR_FORCE` is set, and not to 0.
+    /// `CLICOLOR_FORCE` is set to a value other than 0.
     pub force: bool,
-    /// `TERM` is `dumb`.
     pub is_dumb: bool,
 }
 
 impl Wish {
-    /// Whether it is to be coloured; `shown` where the output is a terminal.
+    /// Returns whether to use colours; `shown` is true if the output is a terminal.
     pub fn colours(self, shown: bool) -> bool {
         let Self { no_color, force, is_dumb } = self;
         !no_color && (force || shown && !is_dumb)
     }
 }
 
-/// The terminal's width: `COLUMNS` where it is exported, else what the terminal says, else the 80 of old.
+/// Returns the width: `COLUMNS`, else the size of the terminal, else 80.
 fn columns() -> usize {
     let exported = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
     let asked = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));

@@ -1,8 +1,8 @@
-//! Text for people: colours, tables, times, counts, and the escaping of whatever came from elsewhere.
+//! Text output: colours, tables, times, counts, and the escaping of foreign text.
 //!
-//! Nothing here writes. Colours are zero-width marks until a page is printed, so that tables measure only
-//! what is seen; the same marks are escaped in everything that comes from the daemon, so nobody else's
-//! text can colour anything, move the cursor or start a line of its own.
+//! This module writes nothing. Colours are zero-width marks until a page is printed, so that tables measure
+//! visible columns only. The marks are escaped in all text from the daemon, so foreign text cannot set
+//! colours, move the cursor or begin a line.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
@@ -14,24 +14,21 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::visible::escaped;
 
-/// What text is laid out for.
 #[derive(Debug, Clone, Copy)]
 pub struct View {
-    /// How many columns a line may have; `usize::MAX` where nothing limits it.
+    /// Columns of a line; `usize::MAX` for no limit.
     pub width: usize,
-    /// What "3 minutes ago" is counted from.
+    /// The reference time of ages such as "3 minutes ago".
     pub now: DateTime<Utc>,
 }
 
-impl View {}
-
-/// Text that is ready to be printed, with its colours still as marks.
+/// Formatted text with its colours as marks.
 #[derive(Debug, Clone, Default)]
 pub struct Page(String);
 
-/// Ends every colour.
+/// The mark that ends a colour.
 const PLAIN: char = '\u{2060}';
-/// The marks and what a terminal is sent for them.
+/// The marks and their ANSI escape sequences.
 const COLOURS: [(char, &str); 5] = [
     ('\u{2061}', "\u{1b}[31m"),
     ('\u{2062}', "\u{1b}[32m"),
@@ -69,16 +66,15 @@ fn is_mark(c: char) -> bool {
 }
 
 impl Page {
-    /// Adds a line.
     pub(super) fn line(&mut self, text: impl Display) {
         // Writing to a string cannot fail.
         let _ = writeln!(self.0, "{text}");
     }
 
-    /// Adds a sentence below `indent` columns, broken at the width, its first line led by `lead`.
+    /// Adds a wrapped sentence; its first line begins with `lead`, the others are indented by its width.
     pub(super) fn sentence(&mut self, lead: &str, text: &str, view: &View) {
         let indent = seen_width(lead);
-        // Narrower than this, broken lines help nobody.
+        // Lines below 24 columns are unreadable.
         let width = view.width.saturating_sub(indent).max(24);
         for (n, line) in wrapped(text, width, LongWords::Keep).iter().enumerate() {
             if n == 0 {
@@ -89,7 +85,7 @@ impl Page {
         }
     }
 
-    /// Adds names and values in two columns; values are broken at the width.
+    /// Adds names and values in two columns, and wraps the values.
     pub(super) fn fields(&mut self, fields: &[(&str, String)], view: &View) {
         let names = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in fields {
@@ -97,22 +93,20 @@ impl Page {
         }
     }
 
-    /// Adds another page below.
     pub(super) fn append(&mut self, page: &Self) {
         self.0.push_str(&page.0);
     }
 
-    /// Whether there is nothing on it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// As text without colours.
+    /// Returns the text without colours.
     pub fn plain(&self) -> String {
         self.0.chars().filter(|c| !is_mark(*c)).collect()
     }
 
-    /// As text with a terminal's colour sequences.
+    /// Returns the text with ANSI colour sequences.
     pub fn coloured(&self) -> String {
         let mut text = String::with_capacity(self.0.len());
         for c in self.0.chars() {
@@ -132,12 +126,12 @@ impl From<String> for Page {
     }
 }
 
-/// How many columns the text takes up; the marks take none, nor do accents that combine, and CJK characters take two.
+/// Counts the columns of the text: none for marks and combining accents, two for CJK characters.
 fn seen_width(text: &str) -> usize {
     text.width()
 }
 
-/// A line under way, with the colour that is on at its end.
+/// An unfinished line with its present colour.
 #[derive(Default)]
 struct Line {
     text: String,
@@ -154,7 +148,7 @@ impl Line {
         }
     }
 
-    /// Ends the line, and its colour with it; the next one begins with the same colour.
+    /// Ends the line and its colour; the next line begins with the same colour.
     fn end(&mut self) -> String {
         let next = Self {
             text: self.colour.map(String::from).unwrap_or_default(),
@@ -169,16 +163,16 @@ impl Line {
     }
 }
 
-/// What to do with a word that is longer than a line.
+/// The treatment of a word that is longer than a line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LongWords {
-    /// Let it stick out: it may be copied.
+    /// Keep the word whole, because an operator may copy it.
     Keep,
-    /// Break it: others stand beside it.
+    /// Break the word, because columns stand beside it.
     Break,
 }
 
-/// The text in lines of at most this width, broken between words. Colours end with a line and go on in the next.
+/// Wraps the text between words. Colours end with a line and continue in the next.
 fn wrapped(text: &str, width: usize, long: LongWords) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = Line::default();
@@ -192,7 +186,7 @@ fn wrapped(text: &str, width: usize, long: LongWords) -> Vec<String> {
             line.push(word);
             continue;
         }
-        // After what joins the parts of addresses, names and ids, if it can be; else anywhere.
+        // Break after a separator of addresses, names and ids if possible, otherwise anywhere.
         for part in word.split_inclusive(['@', ',', '-', '/']) {
             if line.width > 0 && line.width + seen_width(part) > width {
                 lines.push(line.end());
@@ -209,18 +203,18 @@ fn wrapped(text: &str, width: usize, long: LongWords) -> Vec<String> {
     lines
 }
 
-/// A number of bytes, as people say it.
+/// Formats a number of bytes.
 pub(super) fn size(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
 }
 
-/// Between the columns of a table.
+/// Columns between the cells of a table.
 const GAP: u16 = 2;
-/// A column is made as narrow as its longest word, or as this, before words are broken.
+/// A column shrinks to its longest word, or to this, before words are broken.
 const WORD: usize = 16;
 
-/// Rows below a header, in aligned columns without borders, that fit the width; where there are too many columns for it,
-/// one block for each row. Where there is no terminal nothing is broken: one row is one line, for grep and awk.
+/// Formats rows in aligned columns without borders. If they do not fit the width, each row becomes a
+/// block. Without a terminal no row is wrapped, so that one row is one line for grep and awk.
 pub(super) fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
@@ -262,7 +256,7 @@ fn columns<const N: usize>(header: [&str; N], rows: &[[String; N]], widths: [usi
     page
 }
 
-/// Each row as lines of its own, the first cell as their heading.
+/// Formats each row as a block, with the first cell as the heading.
 fn blocks<const N: usize>(header: [&str; N], rows: &[[String; N]], view: &View) -> Page {
     let names = header.map(|h| h.trim().to_lowercase());
     let mut page = Page::default();
@@ -277,7 +271,7 @@ fn blocks<const N: usize>(header: [&str; N], rows: &[[String; N]], view: &View) 
     page
 }
 
-/// Widths that come to no more than `room` together, if the least ones do. What is wide gives way first.
+/// Returns widths that fit into `room`, if the minimum widths do. The widest column shrinks first.
 fn fitted<const N: usize>(
     mut widths: [usize; N],
     least: [usize; N],
@@ -289,19 +283,19 @@ fn fitted<const N: usize>(
             return Some(widths);
         }
         let widest = (0..N).filter(|i| widths[*i] > least[*i]).max_by_key(|i| widths[*i])?;
-        // Down to the next narrower one, so that columns of one width shrink alike.
+        // Shrink to the next narrower column, so that equal columns stay equal.
         let next =
             (0..N).filter(|i| widths[*i] < widths[widest]).map(|i| widths[i]).max().unwrap_or(0);
         widths[widest] -= (widths[widest] - next.max(least[widest])).clamp(1, over);
     }
 }
 
-/// Returns the text with everything escaped that would do something to a terminal rather than be seen on it.
+/// Escapes every character that would control a terminal.
 pub fn harmless(text: &str) -> Cow<'_, str> {
     escaped(text)
 }
 
-/// The same document with every string in it made harmless; what views are given.
+/// Escapes every string of a document. Views receive only such documents.
 pub fn harmless_value(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(harmless(&text).into_owned()),
@@ -316,7 +310,7 @@ pub fn harmless_value(value: Value) -> Value {
     }
 }
 
-/// `2026-11-24 02:58 UTC`; what is no time stays as it is.
+/// Formats a time as `2026-11-24 02:58 UTC`. Other text is returned unchanged.
 pub(super) fn time(rfc3339: &str) -> String {
     match DateTime::parse_from_rfc3339(rfc3339) {
         Ok(time) => time.to_utc().format("%Y-%m-%d %H:%M UTC").to_string(),
@@ -324,12 +318,12 @@ pub(super) fn time(rfc3339: &str) -> String {
     }
 }
 
-/// Whether this is the wire's way of saying that no end is set.
+/// Returns whether the time is the API's value for "no end".
 pub(super) fn is_for_ever(rfc3339: &str) -> bool {
     rfc3339.starts_with("9999-12-31")
 }
 
-/// `2026-11-24 02:58 UTC, 3 minutes ago`.
+/// Formats a time as `2026-11-24 02:58 UTC, 3 minutes ago`.
 pub(super) fn time_and_age(rfc3339: &str, view: &View) -> String {
     match DateTime::parse_from_rfc3339(rfc3339) {
         Ok(at) => format!("{}, {}", time(rfc3339), age(at.to_utc(), view.now)),
@@ -337,12 +331,12 @@ pub(super) fn time_and_age(rfc3339: &str, view: &View) -> String {
     }
 }
 
-/// The same, or `never`.
+/// Formats a time with its age, or `never`.
 pub(super) fn time_or_never(rfc3339: Option<&str>, view: &View) -> String {
     rfc3339.map_or_else(|| "never".to_owned(), |at| time_and_age(at, view))
 }
 
-/// `3 minutes ago`, or `in 3 minutes`.
+/// Formats an age as `3 minutes ago` or `in 3 minutes`.
 pub(super) fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let seconds = (now - at).num_seconds();
     let (n, unit) = match seconds.unsigned_abs() {
@@ -356,7 +350,7 @@ pub(super) fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     if seconds < 0 { format!("in {span}") } else { format!("{span} ago") }
 }
 
-/// How long something took: `42 ms`, `2.3 s`, `4 min 10 s`.
+/// Formats a duration as `42 ms`, `2.3 s` or `4 min 10 s`.
 pub(super) fn took(from: &str, to: &str) -> Option<String> {
     let (from, to) =
         (DateTime::parse_from_rfc3339(from).ok()?, DateTime::parse_from_rfc3339(to).ok()?);
@@ -369,7 +363,7 @@ pub(super) fn took(from: &str, to: &str) -> Option<String> {
     })
 }
 
-/// As one word of a shell.
+/// Quotes the text as one shell word.
 pub(super) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:=@/".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -379,7 +373,7 @@ pub(super) fn quoted(word: &str) -> String {
     }
 }
 
-/// `1,204`.
+/// Formats a number as `1,204`.
 pub(super) fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
@@ -392,7 +386,7 @@ pub(super) fn number(n: u64) -> String {
     text
 }
 
-/// `1 user`, `1,204 users`, `2 entries`.
+/// Formats a count with its noun: `1 user`, `1,204 users`, `2 entries`.
 pub(super) fn count(n: u64, noun: &str) -> String {
     let noun = match (n, noun.strip_suffix('y')) {
         (1, _) => noun.to_owned(),
@@ -402,7 +396,7 @@ pub(super) fn count(n: u64, noun: &str) -> String {
     format!("{} {noun}", number(n))
 }
 
-/// A value of a document in words: lists with commas, `nothing` where there is none.
+/// Formats a JSON value: lists with commas, `nothing` for an empty value.
 pub(super) fn value(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),

@@ -1,4 +1,4 @@
-//! `rosterctl user`: the people.
+//! `rosterctl user`: users and actions on them.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -15,64 +15,63 @@ use crate::control::api::{
 };
 use crate::control::client::Route;
 
-/// People and their place in the accounts
+/// Users of all accounts
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// All users
+    /// List users
     List(users::List),
-    /// Users whose name or address begins with these words
+    /// Search users by the start of a name or an address
     Search {
-        /// The words, each of which begins a name or an address
+        /// Words, each the start of a name or an address
         #[arg(required = true)]
         text: Vec<String>,
-        /// At most so many
+        /// The maximum number
         #[arg(long)]
         limit: Option<u32>,
     },
-    /// One user
+    /// Show one user with its history
     Show {
         /// An address, a user id or an objectGUID
         who: String,
     },
-    /// Why somebody is what they are, and what would change that; also of people who are no users
+    /// Explain the state of a user or an entry, and what would change it
     Explain {
         /// An address, a user id or an objectGUID
         who: String,
     },
-    /// Read one person again, and apply what has changed
+    /// Read one person now and apply the changes
     Sync {
         /// An address, a user id or an objectGUID
         who: String,
     },
-    /// Colleagues of somebody, whose name or address begins with these words
+    /// Search the colleagues of a user
     Contacts {
         /// An address, a user id or an objectGUID
         who: String,
-        /// The words, each of which begins a name or an address
+        /// Words, each the start of a name or an address
         #[arg(required = true)]
         text: Vec<String>,
-        /// At most so many
+        /// The maximum number
         #[arg(long)]
         limit: Option<u32>,
     },
-    /// Ask people to join an account
+    /// Invite people to an account
     Invite {
         /// The account
         account: String,
-        /// Addresses, between ; or commas or spaces
+        /// Addresses, separated by semicolons, commas or spaces
         #[arg(required_unless_present = "file")]
         emails: Vec<String>,
-        /// Those in this file, too; - is standard input
+        /// Also the addresses in this file; - is standard input
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Take somebody out of an account, and forget who it was; asks first
+    /// Remove a user from an account and erase its personal data; asks first
     Remove {
-        /// Who.
         #[command(flatten)]
         whom: Whom,
     },
-    /// Set the tier of somebody whom no directory manages
+    /// Set the tier of a user that no directory manages
     Tier {
         /// Addresses, user ids or objectGUIDs
         #[arg(required = true)]
@@ -80,7 +79,7 @@ pub enum Command {
         /// The tier
         tier: Tier,
     },
-    /// Say that somebody who left and was created anew in the directory is the same person
+    /// Link a user to a new directory entry of the same person
     Relink {
         /// An address, a user id or an objectGUID
         #[arg(required_unless_present = "file", requires = "person")]
@@ -88,72 +87,70 @@ pub enum Command {
         /// The objectGUID of the new entry
         #[arg(value_name = "OBJECT-GUID")]
         person: Option<String>,
-        /// Many at once: a CSV file of WHO,OBJECT-GUID, without a header; - is standard input
+        /// A CSV file of WHO,OBJECT-GUID without a header; - is standard input
         #[arg(long, value_name = "FILE", conflicts_with = "who")]
         file: Option<PathBuf>,
     },
-    /// Free the addresses of suspended users for somebody new; asks first
+    /// Free the addresses of suspended users for other users; asks first
     ReleaseAddress {
-        /// Who.
         #[command(flatten)]
         whom: Whom,
     },
-    /// Let the directory decide again about what an operator has overruled
+    /// Clear an operator's override, so that the directory decides again
     ClearOverride {
-        /// Who.
         #[command(flatten)]
         whom: Whom,
     },
-    /// Bar somebody at once, whatever the directory says; asks first
+    /// Suspend a user at once, whatever the directory says; asks first
     Suspend {
-        /// Who.
         #[command(flatten)]
         whom: Whom,
-        /// Why
+        /// The reason, for the record
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
     },
-    /// Lift an operator's suspension, and what else the directory allows
+    /// Lift a suspension, as far as the directory allows
     Activate {
-        /// Who.
         #[command(flatten)]
         whom: Whom,
     },
 }
 
-/// Basic or Pro.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Tier {
-    /// Basic.
     Basic,
-    /// Pro.
     Pro,
 }
 
-/// One user, or many.
 #[derive(Debug, Args)]
 pub struct Whom {
     /// Addresses, user ids or objectGUIDs
     #[arg(required_unless_present = "file")]
     who: Vec<String>,
-    /// Those in this file, too, one a line; - is standard input
+    /// Also the users in this file, one per line; - is standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
 impl Whom {
-    /// Everybody who is meant.
+    /// Returns all users that the arguments name.
     fn all(&self) -> Result<Vec<String>, Failure> {
         let Self { who, file } = self;
         let mut all = who.clone();
         if let Some(file) = file {
             all.extend(lines(file)?);
         }
-        if all.is_empty() { Err(Failure::Usage("nobody is named".to_owned())) } else { Ok(all) }
+        if all.is_empty() {
+            Err(Failure::Usage(
+                "no user is named: give an address, a user id or an objectGUID".to_owned(),
+            ))
+        } else {
+            Ok(all)
+        }
     }
 }
 
-/// The lines of a file that are not empty; `-` is standard input.
+/// Returns the non-empty lines of a file; `-` is standard input.
 fn lines(file: &Path) -> Result<Vec<String>, Failure> {
     let unreadable =
         |error: io::Error| Failure::Usage(format!("{} cannot be read: {error}", file.display()));
@@ -203,7 +200,7 @@ pub(super) async fn call(
         Command::Sync { who } => {
             let run: Answer<Run> = daemon.post(&Route::to(["users", who, "sync"]), &()).await?;
             output.data(&run.raw, |view| run::summary(&run.value, view))?;
-            // What else waits in the directory is no concern of one person's run.
+            // Other held changes of the directory do not matter to this run.
             return Ok(if run::exit(&run.value) == Exit::Failed {
                 Exit::Failed
             } else {
@@ -239,7 +236,7 @@ pub(super) async fn call(
         }
         Command::Remove { whom } => {
             let all = whom.all()?;
-            ask(&all, "remove", "Remove, and forget who it was,", daemon, output).await?;
+            ask(&all, "remove", "Remove, with all personal data,", daemon, output).await?;
             let ask =
                 async |who: &str| daemon.post(&Route::to(["users", who, "remove"]), &()).await;
             return each(&all, output, removed, |_: &User| Exit::Done, ask).await;
@@ -284,7 +281,7 @@ pub(super) async fn call(
         }
         Command::ClearOverride { whom } => {
             let ask = async |who: &str| {
-                daemon.post(&Route::to(["users", who, "clear_override"]), &()).await
+                daemon.post(&Route::to(["users", who, "clear-override"]), &()).await
             };
             return each(&whom.all()?, output, overrides_cleared, |_: &User| Exit::Done, ask).await;
         }
@@ -295,7 +292,7 @@ pub(super) async fn call(
     Ok(Exit::Done)
 }
 
-/// The lines of a CSV file of two columns.
+/// Reads a CSV file of two columns.
 fn pairs(file: &Path) -> Result<Vec<(String, String)>, Failure> {
     let text = lines(file)?.join("\n");
     let mut rows = csv::ReaderBuilder::new()
@@ -318,7 +315,7 @@ fn pairs(file: &Path) -> Result<Vec<(String, String)>, Failure> {
         .collect()
 }
 
-/// Asks once, whoever they are.
+/// Asks once for all users.
 async fn ask(
     all: &[String],
     command: &str,
@@ -339,7 +336,7 @@ async fn ask(
     output.ask(&format!("{question} {}?", name(&user.value)))
 }
 
-/// Does something to each of them. What cannot be done to one keeps nobody else from it.
+/// Applies an action to each user. A failure for one user does not stop the others.
 async fn each<T>(
     all: &[String],
     output: &mut Output<'_>,
@@ -482,8 +479,8 @@ pub fn show(user: &User, view: &View) -> Page {
     }
     if !overrides.is_empty() {
         fields.push((
-            "overruled",
-            format!("{}, until the directory says something new", overrides.join(", ")),
+            "overrides",
+            format!("{}, until the directory asks for something else", overrides.join(", ")),
         ));
     }
     page.fields(&fields, view);
@@ -493,7 +490,7 @@ pub fn show(user: &User, view: &View) -> Page {
     for reason in quarantine {
         page.sentence(
             &format!("  {} ", yellow("!")),
-            &format!("the directory entry cannot be used as it is: {reason}"),
+            &format!("the directory entry is quarantined: {reason}"),
             view,
         );
     }
@@ -518,21 +515,20 @@ fn suspended(user: &User, view: &View) -> Page {
     let mut page = Page::default();
     let who = name(user);
     let text = format!(
-        "{} is suspended, until an operator says otherwise: rosterctl user activate {who}",
+        "{} is suspended until an operator activates it: rosterctl user activate {who}",
         bold(who)
     );
     page.sentence("", &text, view);
     page
 }
 
-/// What lifting a suspension came to.
 pub fn activated(Activation { user, remains }: &Activation, view: &View) -> Page {
     let mut page = Page::default();
     page.line(format!("{}: {}", bold(name(user)), coloured_status(&user.status)));
     if !remains.is_empty() {
         page.line(format!(
             "  {} suspended:",
-            if remains.len() == 1 { "one thing keeps it" } else { "these keep it" }
+            if remains.len() == 1 { "one cause keeps it" } else { "these causes keep it" }
         ));
     }
     for sentence in remains {
@@ -543,7 +539,7 @@ pub fn activated(Activation { user, remains }: &Activation, view: &View) -> Page
         page.sentence(
             "  ",
             &format!(
-                "{pins} overruled until the directory says something new: {}",
+                "{pins} overridden until the directory asks for something else: {}",
                 user.overrides.join(", ")
             ),
             view,
@@ -562,7 +558,7 @@ fn freed(user: &User, view: &View) -> Page {
     let mut page = Page::default();
     page.sentence(
         "",
-        &format!("{} stays suspended; its addresses are free for somebody new", bold(name(user))),
+        &format!("{} stays suspended; its addresses are free for other users", bold(name(user))),
         view,
     );
     page
@@ -572,7 +568,7 @@ fn overrides_cleared(user: &User, view: &View) -> Page {
     let mut page = Page::default();
     page.sentence(
         "",
-        &format!("{}: from the next run on the directory decides again", bold(name(user))),
+        &format!("{}: the directory decides again from the next run on", bold(name(user))),
         view,
     );
     page
@@ -588,7 +584,6 @@ fn name(user: &User) -> &str {
     user.primary_email.as_deref().unwrap_or(&user.id)
 }
 
-/// The status in its colour.
 pub(super) fn coloured_status(status: &str) -> String {
     match status {
         "active" => green(status),

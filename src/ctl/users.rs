@@ -1,4 +1,4 @@
-//! Many users: lists, what they are exported as, and colleagues.
+//! Lists of users, their exports, and colleagues.
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -11,7 +11,6 @@ use super::{Exit, Output};
 use crate::control::api::{Contact, Contacts, Quarantine, QuarantinedEntry, User, Users};
 use crate::control::client::Route;
 
-/// Which users, in which form.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct List {
@@ -30,24 +29,23 @@ pub struct List {
     /// Only users suspended for this reason, such as disabled
     #[arg(long)]
     reason: Option<String>,
-    /// Only users of a claimed domain whom no directory has although their account has one
+    /// Only users of a claimed domain that are in no directory of their account
     #[arg(long)]
     unmanaged: bool,
-    /// Only users whose directory entry cannot be used as it is
+    /// Only entries and users in quarantine, each with its remedy
     #[arg(long)]
     quarantined: bool,
-    /// The order
+    /// The sort key
     #[arg(long, value_name = "BY", default_value = "id", hide_default_value = true)]
     sort: Sort,
-    /// As CSV, for a spreadsheet
+    /// Print CSV
     #[arg(long, conflicts_with = "json_lines")]
     csv: bool,
-    /// As JSON, one user a line
+    /// Print JSON, one user per line
     #[arg(long)]
     json_lines: bool,
 }
 
-/// A user's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Status {
     Invited,
@@ -56,7 +54,6 @@ enum Status {
     Released,
 }
 
-/// What a list is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Sort {
     Id,
@@ -66,10 +63,10 @@ enum Sort {
     Updated,
 }
 
-/// How many users one page of the daemon's list holds.
+/// The page size of requests to the daemon.
 const PAGE: u32 = 500;
 
-/// The word of an option's value.
+/// Returns the word of an option's value.
 pub(super) fn word<T: ValueEnum + Copy>(value: T) -> String {
     value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
 }
@@ -86,7 +83,7 @@ pub(super) async fn call(
     }
     let mut users = all(arguments, daemon).await?;
     if arguments.quarantined && !arguments.csv && !arguments.json_lines {
-        // Whoever has no user yet is quarantined, too.
+        // Entries without a user can be in quarantine too.
         let entries: Answer<Quarantine> = daemon.get(&Route::to(["quarantine"])).await?;
         users.raw["quarantined"] = entries.raw["quarantined"].clone();
         output.data(&users.raw, |view| quarantine(&entries.value, view))?;
@@ -104,7 +101,8 @@ pub(super) async fn call(
     Ok(Exit::Done)
 }
 
-/// Every page of the list as one document. Sorted, each page of the daemon's is a look at everybody; so it is sorted here.
+/// Joins all pages into one document. Sorting is done here, because each sorted page costs the daemon a
+/// scan of all users.
 async fn all(arguments: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure> {
     let List {
         account,
@@ -134,7 +132,7 @@ async fn all(arguments: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure
             daemon.get(&first.clone().with_some("after", after.as_ref())).await?;
         let raw = page.raw["users"].as_array().cloned().unwrap_or_default();
         users.extend(raw.into_iter().zip(page.value.users));
-        // A page that leads to itself would never end.
+        // A page that names itself as the next would loop forever.
         if page.value.next.is_none() || page.value.next == after {
             break;
         }
@@ -154,7 +152,6 @@ async fn all(arguments: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure
     Ok(Answer { raw: json!({ "users": raw }), value: Users { users, next: None } })
 }
 
-/// The users of a list.
 pub fn list(users: &Users, view: &View) -> Page {
     if users.users.is_empty() {
         return Page::from("no such users\n".to_owned());
@@ -179,7 +176,7 @@ pub fn list(users: &Users, view: &View) -> Page {
     table(["ADDRESS", "NAME", "ACCOUNT", "STATUS", "TIER", "DIRECTORY", "WHY"], rows, view)
 }
 
-/// The directory entries that cannot be used, each with what to do about it.
+/// Lists quarantined entries, each with its remedy.
 pub fn quarantine(quarantine: &Quarantine, view: &View) -> Page {
     if quarantine.quarantined.is_empty() {
         return Page::from("nothing is quarantined\n".to_owned());
@@ -193,13 +190,12 @@ pub fn quarantine(quarantine: &Quarantine, view: &View) -> Page {
         let mut fields = vec![("person", format!("{object_guid} in directory {directory}"))];
         fields.extend(user.iter().map(|id| ("user", id.clone())));
         fields.extend(since.iter().map(|at| ("since", time_and_age(at, view))));
-        fields.push(("do", remedy.clone()));
+        fields.push(("remedy", remedy.clone()));
         page.fields(&fields, view);
     }
     page
 }
 
-/// The users of a list, for a spreadsheet.
 pub fn as_csv(users: &Users) -> Page {
     let rows = users.users.iter().map(|user| {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -266,7 +262,6 @@ pub fn as_csv(users: &Users) -> Page {
     csv(header, rows)
 }
 
-/// Colleagues, as colleagues see each other.
 pub fn contacts(contacts: &Contacts, view: &View) -> Page {
     if contacts.contacts.is_empty() {
         return Page::from("no such colleagues\n".to_owned());

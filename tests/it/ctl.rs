@@ -152,7 +152,7 @@ fn status_is_one_page() {
       ! no server answers: connection refused
 
     hooks: 0 pending, 2 deliveries failed
-      17 deliveries for hooks that are configured no longer: rosterctl hook list
+      17 deliveries for hooks that are no longer configured: rosterctl hook list
     ");
 }
 
@@ -218,8 +218,8 @@ fn a_plan_is_a_diff() {
     update: 1
       ~ fay@example.com  title: nothing → Head of Sales
 
-    held: cluster  1 change: many changes of one cause, unusual for it
-    held: grace-period  1 change: it must still hold at a recheck, which rosterd takes by itself
+    held: cluster  1 change: many changes have this one cause
+    held: grace-period  1 change: the grace period runs; rosterd rechecks by itself
 
     quarantined: 1
       ? CN=Hal,DC=corp,DC=example,DC=com  contested-address
@@ -293,14 +293,14 @@ fn a_held_plan_says_what_waits_why_and_what_to_type() {
       ! 1 change approved, and applied as soon as the directory can be read, until 2026-11-25 02:58 UTC
 
     suspend as no-group: 20 (group roster pro)
-      cluster: many changes of one cause, unusual for it
+      cluster: many changes have this one cause
       --cause group:6f9619ff-8b86-d011-b42d-00c04fc964aa
       - gone@example.com  no-group  [held: cluster]
           memberOf = none of 2 groups at CN=Ben,OU=Sales,DC=corp,DC=example,DC=com, seen on
           ldaps://dc1.corp.example.com, 2026-11-24 02:57 UTC
 
     downgrade: 3
-      limit: more of their class than may happen unasked
+      limit: the class has reached its limit for the window
       --cause downgrade
 
     to apply:  rosterctl held approve 4e2b8c22
@@ -405,7 +405,7 @@ fn a_release_is_shown_person_by_person_before_it_is_done() {
     insta::assert_snapshot!(domain::released(&release, &view()).plain(), @"
     example.com would be released from acme: 3 users would be touched
       it was the last domain: acme would become a team, and a directory of it provisions nobody
-      1 released: they cannot sign in any more, and their addresses are free
+      1 released: they can no longer sign in, and their addresses are free
         ann@example.com
       1 stay suspended, and keep their addresses from being used by others
         ben@example.com
@@ -434,7 +434,7 @@ fn activating_says_what_remains() {
         sent(with(a_user(), &json!({ "remains": ["disabled: AD has to say otherwise first"] })));
     insta::assert_snapshot!(user::activated(&activation, &view()).plain(), @"
     ben@example.com: suspended
-      one thing keeps it suspended:
+      one cause keeps it suspended:
       ✗ disabled: AD has to say otherwise first
     ");
 }

@@ -421,8 +421,8 @@ async fn every_answer_is_as_the_openapi_document_says() {
         .post(&format!("/v1/users/{recreated}/relink"), Some(json!({ "object_guid": person })))
         .await;
     office.post(&format!("/v1/users/{left}/release-address"), None).await;
-    office.post(&format!("/v1/users/{overruled}/clear_override"), None).await;
-    office.expect(409, &format!("post /v1/users/{overruled}/clear_override"), None).await;
+    office.post(&format!("/v1/users/{overruled}/clear-override"), None).await;
+    office.expect(409, &format!("post /v1/users/{overruled}/clear-override"), None).await;
     office
         .get("/v1/users?tier=pro&domain=example.com&reason=disabled&unmanaged=true&sort=name")
         .await;

@@ -180,6 +180,6 @@ fn what_waits_for_a_removed_hook_reads_as_a_sentence() {
     crm   changed, and is told by the new configuration
     mail  is new, and is told what happens from now on
     siem  is as it was
-    vpn   is configured no longer; what it has not been told waits for it until its max-age is over
+    vpn   removed; its backlog is kept until its max-age has passed
     ");
 }
