@@ -18,8 +18,8 @@ use anyhow::Context as _;
 use chrono::DateTime;
 use clap::Parser;
 use rosterd::clock::Clock;
-use rosterd::directory::{AttributeNames, ServerUrl, Session, Settings, Timeouts};
-use rosterd::model::{Dn, Timestamp};
+use rosterd::directory::{AttributeNames, Session, Settings, Timeouts};
+use rosterd::model::{Dn, ServerUrl, Timestamp};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 

@@ -3,13 +3,13 @@
 use crate::config::{self, Checks, Config};
 use crate::control;
 use crate::daemon::{RunnerAt, Setup};
-use crate::directory::{AttributeNames, Discovery, GroupName, ServerUrl, Settings, Timeouts};
+use crate::directory::{AttributeNames, Discovery, GroupName, Settings, Timeouts};
 use crate::dns::Resolver;
-use crate::engine::{Cron, DirectoryConfig, Mode, Retention, Rules};
+use crate::engine::{DirectoryConfig, Mode, Retention, Rules};
 use crate::hooks::webhook::Connections;
 use crate::hooks::{Gate, Hook, Program, Target, Webhook};
-use crate::model::Tier;
-use crate::reconcile::{Filter, Limit, Limits, TierRules, WithoutGroup, unknown_rule};
+use crate::model::{Cron, Filter, ServerUrl, Tier, unknown_rule};
+use crate::reconcile::{Limit, Limits, TierRules, WithoutGroup};
 
 /// The parsers of the parts, for the configuration to ask.
 pub fn checks() -> Checks {

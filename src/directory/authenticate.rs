@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::session::Session;
 use super::wire::Wire;
-use super::{BindRefusal, DirectoryError, ServerUrl, Settings};
-use crate::model::Guid;
+use super::{BindRefusal, DirectoryError, Settings};
+use crate::model::{Guid, ServerUrl};
 
 /// The longest password of Active Directory, in UTF-16 code units (MS-SAMR, 2.2.6.21).
 const LONGEST_PASSWORD: usize = 256;

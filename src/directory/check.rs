@@ -15,11 +15,10 @@ use super::session::{Query, password};
 use super::tls::{self, Certificate, Secured, Trusted};
 use super::wire::{self, Wire, WireError};
 use super::{
-    Again, Assertion, BindRefusal, Decoder, DirectoryError, NameSource, PERSON_FILTER, ServerUrl,
-    Session, Settings,
+    Again, Assertion, BindRefusal, Decoder, DirectoryError, PERSON_FILTER, Session, Settings,
 };
-use crate::model::{Dn, Placement, Tier, Timestamp};
-use crate::reconcile::{Closure, Presence, unknown_rule};
+use crate::model::{Dn, NameSource, Placement, ServerUrl, Tier, Timestamp, unknown_rule};
+use crate::reconcile::{Closure, Presence};
 
 /// A certificate that ends sooner is worth a word.
 const RENEW: Duration = Duration::from_hours(30 * 24);

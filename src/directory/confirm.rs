@@ -13,8 +13,10 @@ use super::session::Query;
 use super::{
     Assertion, Decoder, DirectoryError, Malformed, Object, PERSON_FILTER, Session, Settings,
 };
-use crate::model::{Address, AddressKey, Broken, Dn, Guid, Person, Placement, Timestamp};
-use crate::reconcile::{Confirmation, GroupAssertion, Look, StoredPerson};
+use crate::model::{
+    Address, AddressKey, Broken, Dn, GroupAssertion, Guid, Person, Placement, Timestamp,
+};
+use crate::reconcile::{Confirmation, Look, StoredPerson};
 
 /// Addresses in one filter: each is two to four assertions.
 const ADDRESSES: usize = 50;

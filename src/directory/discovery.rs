@@ -6,9 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::ServerUrl;
-use super::settings::NameSource;
-use crate::model::Domain;
+use crate::model::{Domain, NameSource, ServerUrl};
 
 /// The port of LDAP over TLS. SRV records name the port of plain LDAP, and the same servers listen on this one.
 const LDAPS: u16 = 636;

@@ -10,8 +10,7 @@ use ldap3::Scope;
 use super::confirm::{Chunk, Found, Inquiry, Questions};
 use super::session::Query;
 use super::{Assertion, DirectoryError, Object, PERSON_FILTER, Session};
-use crate::model::{Dn, Guid, Person, Placement, Tier};
-use crate::reconcile::{Filter, GroupAssertion, Truth};
+use crate::model::{Dn, Filter, GroupAssertion, Guid, Person, Placement, Tier, Truth};
 
 /// Names in one filter.
 const CHUNK: usize = 50;

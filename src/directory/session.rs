@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 use super::ber::EntryRef;
 use super::controls::{self, Course};
 use super::wire::{Wire, WireError};
-use super::{Again, Assertion, DirectoryError, ServerUrl, Settings, parse_refusal};
-use crate::model::{Guid, Timestamp, secret_line};
+use super::{Again, Assertion, DirectoryError, Settings, parse_refusal};
+use crate::model::{Guid, ServerUrl, Timestamp, secret_line};
 use crate::reconcile::ServerIdentity;
 
 /// LDAP_CAP_ACTIVE_DIRECTORY_PARTIAL_SECRETS_OID: what read-only domain controllers say of themselves.

@@ -23,9 +23,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 use zeroize::Zeroize as _;
 
+use super::Settings;
 use super::frame::{self, Frame, FrameError, Op};
 use super::tls::{self, TlsError};
-use super::{ServerUrl, Settings};
+use crate::model::ServerUrl;
 
 /// Batches of entries between the relay and the reader; one batch is what one read of the socket brought.
 const ENTRY_BATCHES: usize = 16;

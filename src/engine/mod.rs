@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::directory::{DirectoryError, Discovery, Settings};
 use crate::hooks::Runner;
-use crate::model::{Address, DirectoryName, Handle, Timestamp};
+use crate::model::{Address, Cron, DirectoryName, Handle, Timestamp};
 use crate::reconcile::{Limits, TierRules};
 use crate::store::{AccountRefused, ClaimRefused, LogHead, Run, Store, StoreError};
 
@@ -48,7 +48,6 @@ pub use status::{Attention, DirectoryStatus, Health, STATES};
 pub use sync::plan::Judged;
 pub use sync::{Request, Scope};
 pub use triggers::live::Following;
-pub use triggers::schedule::{Cron, CronError};
 
 /// Whether a directory's runs apply what they plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

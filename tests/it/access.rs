@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use adsim::{Certificate, Fault, What, When};
-use rosterd::directory::ServerUrl;
 use rosterd::engine::{Examination, StepOutcome};
-use rosterd::model::RunState;
+use rosterd::model::{RunState, ServerUrl};
 
 use crate::firm::{Firm, alice};
 

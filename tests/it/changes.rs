@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adsim::{Fault, Sim, What, When, names};
-use rosterd::directory::ServerUrl;
-use rosterd::engine::{Cron, DirectoryConfig, Following, Request, Scope};
-use rosterd::model::{Reason, RunState, Status, Tier, Trigger};
+use rosterd::engine::{DirectoryConfig, Following, Request, Scope};
+use rosterd::model::{Cron, Reason, RunState, ServerUrl, Status, Tier, Trigger};
 use rosterd::reconcile::Checkpoint;
 use rosterd::store::Run;
 

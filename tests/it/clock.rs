@@ -115,7 +115,7 @@ async fn a_jump_does_not_release_what_the_limits_hold() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_goes_on_after_the_clock_was_ahead_for_a_while() {
     let firm = Firm::running(10, |c| {
-        c.schedule = rosterd::engine::Cron::parse("* * * * * *", chrono_tz::Tz::UTC).unwrap()
+        c.schedule = rosterd::model::Cron::parse("* * * * * *", chrono_tz::Tz::UTC).unwrap()
     })
     .await;
     let directory = firm.engine.directory("corp").unwrap();

@@ -6,10 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use rosterd::config::{self, Checks, Config, Problems, Servers, Target};
-use rosterd::directory::{AttributeNames, ServerUrl};
-use rosterd::engine::Cron;
-use rosterd::model::Class;
-use rosterd::reconcile::{Filter, Limits};
+use rosterd::directory::AttributeNames;
+use rosterd::model::{Class, Cron, Filter, ServerUrl};
+use rosterd::reconcile::Limits;
 
 const SHIPPED: &str = include_str!("../../config/rosterd.toml");
 const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");

@@ -225,7 +225,7 @@ async fn approving_a_plan_accepts_the_scope_it_was_made_under_and_none_that_came
 async fn a_filter_that_excludes_somebody_visibly_suspends_and_an_attribute_that_cannot_be_read_does_not()
  {
     let text = "(!(employeeType=robot))";
-    let filter = rosterd::reconcile::Filter::parse(text).unwrap();
+    let filter = rosterd::model::Filter::parse(text).unwrap();
     let firm = Firm::running(60, |c| c.settings.filter = Some((text.to_owned(), filter))).await;
     let user = firm.users().await.remove(0);
     let dn = user.link.as_ref().unwrap().dn.as_str().to_owned();
@@ -301,7 +301,7 @@ async fn a_bind_that_ends_as_anonymous_is_no_bind() {
 async fn the_next_server_serves_and_what_it_may_not_know_yet_waits() {
     let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let other = firm.sim.replica("DC2").unwrap();
-    let url = rosterd::directory::ServerUrl::parse(&other.ldaps_url()).unwrap();
+    let url = rosterd::model::ServerUrl::parse(&other.ldaps_url()).unwrap();
     assert_eq!(firm.reconfigure(|c| c.settings.servers.push(url)), Outcome::Changed);
     let users = firm.users().await;
     let dn = |n: usize| users[n].link.as_ref().unwrap().dn.as_str().to_owned();

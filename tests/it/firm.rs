@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use adsim::Sim;
 use rosterd::clock::Clock;
-use rosterd::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts};
-use rosterd::engine::{
-    Cron, Decision, DirectoryConfig, Engine, Mode, Outcome, Request, Rules, SignIn,
-};
-use rosterd::model::{Actor, Handle, Status, Tier, Trigger, User};
+use rosterd::directory::{AttributeNames, GroupName, Settings, Timeouts};
+use rosterd::engine::{Decision, DirectoryConfig, Engine, Mode, Outcome, Request, Rules, SignIn};
+use rosterd::model::{Actor, Cron, Handle, ServerUrl, Status, Tier, Trigger, User};
 use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
 use rosterd::store::{EventFilter, Run, Store, UserFilter};
 use tokio_util::sync::CancellationToken;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adsim::{Fault, What, When};
-use rosterd::engine::{Cron, Engine, Rules};
-use rosterd::model::Trigger;
+use rosterd::engine::{Engine, Rules};
+use rosterd::model::{Cron, Trigger};
 use rosterd::store::Run;
 use tokio_util::sync::CancellationToken;
 

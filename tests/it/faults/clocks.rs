@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adsim::names;
-use rosterd::engine::{Cron, Directory};
-use rosterd::model::{RunState, Status, Trigger, User};
+use rosterd::engine::Directory;
+use rosterd::model::{Cron, RunState, Status, Trigger, User};
 use rosterd::store::Run;
 
 use super::{DAY, HOUR, TEN_YEARS, again, checkpoint, dn_of, followed, guid_of, hardly_ever, tick};

@@ -3,8 +3,7 @@
 use adsim::{Fault, What, When, names};
 use rosterd::directory::GroupName;
 use rosterd::engine::DirectoryConfig;
-use rosterd::model::{Reason, RunState, Status, Tier, User};
-use rosterd::reconcile::Filter;
+use rosterd::model::{Filter, Reason, RunState, Status, Tier, User};
 
 use super::{again, followed, guid_of, tick};
 use crate::firm::Firm;

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use adsim::{Fault, NewPerson, Sim, What, When, names};
-use rosterd::directory::{GroupName, ServerUrl};
+use rosterd::directory::GroupName;
 use rosterd::engine::{DirectoryConfig, Invitation, Request, Selection};
+use rosterd::model::ServerUrl;
 use rosterd::model::*;
 use rosterd::store::Run;
 
@@ -605,7 +606,7 @@ async fn a_disabled_person_who_is_invited_is_suspended_by_the_next_tick() {
     ] {
         let firm = followed(20, |c| {
             c.settings.filter = filter.map(|text| {
-                (text.to_owned(), rosterd::reconcile::Filter::parse(text).expect("a filter"))
+                (text.to_owned(), rosterd::model::Filter::parse(text).expect("a filter"))
             });
         })
         .await;

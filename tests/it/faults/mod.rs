@@ -17,8 +17,8 @@ mod sign_in;
 use std::time::Duration;
 
 use adsim::{NewPerson, names};
-use rosterd::engine::{Cron, DirectoryConfig, Request};
-use rosterd::model::{Trigger, User};
+use rosterd::engine::{DirectoryConfig, Request};
+use rosterd::model::{Cron, Trigger, User};
 use rosterd::reconcile::Checkpoint;
 use rosterd::store::{HeldPlan, Run};
 

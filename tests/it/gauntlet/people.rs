@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use adsim::{Fault, Kind, NewPerson, What, When, names};
-use rosterd::directory::ServerUrl;
+use rosterd::model::ServerUrl;
 use rosterd::model::*;
 use uuid::Uuid;
 

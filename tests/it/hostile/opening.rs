@@ -2,7 +2,8 @@
 
 use adsim::frames::{self, Outcome};
 use adsim::{Certificate, Fault, What, When};
-use rosterd::directory::{ServerUrl, Session};
+use rosterd::directory::Session;
+use rosterd::model::ServerUrl;
 
 use super::{Ends, Ordeal, Sees, row};
 use crate::firm::Firm;

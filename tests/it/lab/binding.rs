@@ -4,9 +4,8 @@ use std::io::{BufRead as _, BufReader, Lines};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use rosterd::directory::ServerUrl;
 use rosterd::engine::DirectoryConfig;
-use rosterd::model::RunState;
+use rosterd::model::{RunState, ServerUrl};
 
 use super::Lab;
 use super::branch::{Branch, EVERYBODY};

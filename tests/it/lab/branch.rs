@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rosterd::clock::Clock;
-use rosterd::directory::{AttributeNames, GroupName, ServerUrl, Settings, Timeouts};
-use rosterd::engine::{Cron, DirectoryConfig, Engine, Mode, Request, Rules};
+use rosterd::directory::{AttributeNames, GroupName, Settings, Timeouts};
+use rosterd::engine::{DirectoryConfig, Engine, Mode, Request, Rules};
 use rosterd::model::{
-    DirectoryName, Domain, Handle, Reason, RunState, Status, Tier, Trigger, User,
+    Cron, DirectoryName, Domain, Handle, Reason, RunState, ServerUrl, Status, Tier, Trigger, User,
 };
 use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
 use rosterd::store::{Run, Store, UserFilter};

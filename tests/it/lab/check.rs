@@ -4,8 +4,7 @@ use rosterd::clock::Clock;
 use rosterd::directory::GroupName;
 use rosterd::dns::Resolver;
 use rosterd::engine::{DirectoryConfig, Examination, StepOutcome, check_directory};
-use rosterd::model::{Reason, RunState, Tier};
-use rosterd::reconcile::Filter;
+use rosterd::model::{Filter, Reason, RunState, Tier};
 
 use super::branch::{Branch, EVERYBODY, config};
 use super::{Lab, staff};

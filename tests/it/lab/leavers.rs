@@ -218,7 +218,7 @@ async fn names_full_of_syntax_are_names() {
 async fn a_filter_is_evaluated_by_ad_and_a_disabled_leaver_is_a_disabled_leaver_whatever_it_says() {
     // As many write it.
     let text = "(&(mail=*)(!(userAccountControl:1.2.840.113556.1.4.803:=2))(!(title=Architect)))";
-    let filter = rosterd::reconcile::Filter::parse(text).expect("a filter");
+    let filter = rosterd::model::Filter::parse(text).expect("a filter");
     let branch = Branch::of(|c| c.settings.filter = Some((text.to_owned(), filter))).await;
     let run = branch.sync().await;
     assert_eq!(

@@ -10,10 +10,9 @@ use std::time::Duration;
 use adsim::Sim;
 use futures_util::future::BoxFuture;
 use rosterd::clock::Clock;
-use rosterd::directory::ServerUrl;
-use rosterd::engine::{Cron, DirectoryConfig, Engine, EngineError, Retention, Rules};
-use rosterd::model::{Timestamp, UserId};
-use rosterd::reconcile::{Filter, WithoutGroup};
+use rosterd::engine::{DirectoryConfig, Engine, EngineError, Retention, Rules};
+use rosterd::model::{Cron, Filter, ServerUrl, Timestamp, UserId};
+use rosterd::reconcile::WithoutGroup;
 use rosterd::store::Store;
 use tokio_util::sync::CancellationToken;
 

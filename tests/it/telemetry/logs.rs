@@ -252,7 +252,7 @@ async fn a_server_that_another_one_stands_in_for_is_said_once() {
     let firm = Firm::of(10, |_| {}).await;
     let other = firm.sim.replica("DC2").unwrap();
     firm.reconfigure(|c| {
-        c.settings.servers.push(rosterd::directory::ServerUrl::parse(&other.ldaps_url()).unwrap())
+        c.settings.servers.push(rosterd::model::ServerUrl::parse(&other.ldaps_url()).unwrap())
     });
     firm.sync().await;
     let (lines, _guard) = Lines::of(tracing::Level::INFO);

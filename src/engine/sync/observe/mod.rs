@@ -16,11 +16,11 @@ use crate::engine::sync::{Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{
     AccountId, AddressKey, ClaimedDomains, DirectoryName, Dn, Guid, ObservationNumber, Timestamp,
+    unknown_rule,
 };
 use crate::reconcile::{
     Checkpoint, Closure, Complete, Confirmation, Desired, Exclude, Expectation, Index, Ledger,
     Moment, Observation, Observed, Policy, Problem, Rival, ServerIdentity, Takeover, decide,
-    unknown_rule,
 };
 use crate::store::DirectoryState;
 
