@@ -9,8 +9,8 @@ use super::proposal::Proposal;
 use super::takeover::Takeover;
 use super::{Desired, Policy, Primary, TierWish, WithoutGroup};
 use crate::model::{
-    AccountId, AddressKey, Addresses, By, Cause, Causes, Change, ChangeKind, Class, Dn, Guid,
-    Joined, Link, Override, Quarantine, QuarantineReason, Reason, Standing, Status, Tier,
+    AccountId, AddressKey, Addresses, By, Cause, Causes, Change, ChangeKind, Class, DirectoryName,
+    Dn, Guid, Joined, Link, Override, Quarantine, QuarantineReason, Reason, Standing, Status, Tier,
     Timestamp, User, UserId,
 };
 
@@ -42,6 +42,8 @@ pub struct Known {
     by_key: BTreeMap<AddressKey, UserId>,
     /// The stored people.
     pub people: BTreeMap<Guid, StoredPerson>,
+    /// The people whose user is linked to another directory, as that one stored them.
+    pub former: BTreeMap<Guid, StoredPerson>,
     /// The suspensions that an operator rejected.
     pub rejected: BTreeSet<(UserId, Reason)>,
     /// Of people whose user is linked to another directory of the account: whether this one takes them over.
@@ -67,6 +69,21 @@ impl Known {
     /// The user of the account that is linked to the person, whatever directory the link names.
     pub fn of_person(&self, guid: Guid) -> Option<&User> {
         self.users.get(self.by_guid.get(&guid)?)
+    }
+
+    /// The people whose user is linked to another directory than this one, by that directory.
+    pub fn linked_elsewhere(&self, this: &DirectoryName) -> BTreeMap<DirectoryName, Vec<Guid>> {
+        let mut elsewhere: BTreeMap<DirectoryName, Vec<Guid>> = BTreeMap::new();
+        let links = self.by_guid.values().filter_map(|id| self.users.get(id)?.link.as_ref());
+        for link in links.filter(|link| link.directory != *this) {
+            elsewhere.entry(link.directory.clone()).or_default().push(link.guid);
+        }
+        elsewhere
+    }
+
+    /// The person as the directory of its user stored it: where it belongs, for brakes.
+    pub fn stored(&self, guid: Guid) -> Option<&StoredPerson> {
+        self.former.get(&guid).or_else(|| self.people.get(&guid))
     }
 
     /// The user that holds the address.
@@ -486,7 +503,7 @@ impl Planned<'_> {
         if !matches!(class, Some(Class::Deleted | Class::Gone | Class::Downgrade)) {
             return None;
         }
-        let stored = self.known.people.get(&self.d.guid);
+        let stored = self.known.stored(self.d.guid);
         let group = || stored.and_then(|s| s.entitled_by).map(|g| format!("group:{g}"));
         let parent = || stored.map(|s| format!("ou:{}", s.home));
         match kind {

@@ -6,8 +6,8 @@ use super::sql::{Columns, Sql, insert};
 use super::{Doing as _, Store, StoreError, Writing};
 use crate::model::{AddressKey, DirectoryName, Link, PlanState, User};
 
-/// Moves what is keyed by GUID when a user is linked to another entry, and forgets what the former directory still has of
-/// it when the link moves to another directory.
+/// Moves what is keyed by GUID when a user is linked to another entry, and takes what is stored of the entry along when the
+/// link moves to another directory.
 pub(super) async fn follow(
     writing: &mut Writing<'_>,
     user: &User,
@@ -17,12 +17,24 @@ pub(super) async fn follow(
     if former.directory == now.directory && former.guid == now.guid {
         return Ok(());
     }
-    let sql = Sql::new("DELETE FROM people WHERE directory = ").bind(former.directory.as_str());
+    let obsolete = if former.guid == now.guid { &now.directory } else { &former.directory };
+    let sql = Sql::new("DELETE FROM people WHERE directory = ").bind(obsolete.as_str());
     sql.push(" AND guid = ")
         .bind(former.guid)
         .execute(&mut *writing.tx)
         .await
         .doing("forget a former entry")?;
+    if former.guid == now.guid {
+        // The place that brakes measure by goes along: it changes when a change of it is applied, and not by a move.
+        let sql = Sql::new("UPDATE people SET fingerprint = 0, quarantine = NULL, directory = ");
+        let sql = sql.bind(now.directory.as_str()).push(" WHERE directory = ");
+        sql.bind(former.directory.as_str())
+            .push(" AND guid = ")
+            .bind(former.guid)
+            .execute(&mut *writing.tx)
+            .await
+            .doing("take an entry along")?;
+    }
     if former.guid != now.guid {
         relinked(writing, user, former, now).await?;
     }

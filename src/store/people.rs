@@ -156,6 +156,9 @@ impl Store {
                 known.add(users::user(&row)?, account);
             }
         }
+        for (former, people) in known.linked_elsewhere(directory) {
+            known.former.extend(self.people(&former, people).await?);
+        }
         // The id of a person may belong to a user that was linked to another entry since.
         let unknown = guids
             .iter()

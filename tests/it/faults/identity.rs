@@ -971,3 +971,44 @@ async fn a_creation_that_was_undone_stays_undone_when_another_directory_shows_th
         assert!(now.overrides.contains(&Override::Return), "{first} first: {:?}", now.overrides);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mass_event_that_is_held_stays_one_event_in_a_section_of_another_name() {
+    for leaves_groups in [true, false] {
+        let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
+        let root = firm.sim.root_dn();
+        let corp = firm.engine.directory("corp").expect("corp").config.clone();
+        let ous = ["Engineering", "Sales", "Operations", "Finance", "Support"];
+        configure(&firm, vec![over(&corp, "corp", &ous, &root)]);
+        settle(&firm, "corp").await;
+        let chosen: Vec<User> = of_directory(&firm, "corp").await.into_iter().take(12).collect();
+        firm.sim.edit(|ad| {
+            ad.add_ou("", "Elsewhere");
+            for user in &chosen {
+                if leaves_groups {
+                    for group in [names::PRO, names::PRO_NESTED, names::BASIC] {
+                        ad.remove_member(group, guid_of(user));
+                    }
+                } else {
+                    ad.move_to(guid_of(user), "Elsewhere");
+                }
+            }
+        });
+        let held = sync(&firm, "corp").await;
+        assert_eq!((held.counts.suspend, held.held), (0, 12), "{held:?}");
+        configure(&firm, vec![over(&corp, "berlin", &ous, &root)]);
+        for _ in 0..3 {
+            let run = sync(&firm, "berlin").await;
+            assert_eq!(
+                (run.error.as_deref(), run.counts.suspend, run.held),
+                (None, 0, 12),
+                "{run:?}"
+            );
+        }
+        let plan = firm.engine.store.plans(false).await.expect("plans").remove(0);
+        let summary = firm.engine.store.plan_summary(plan.id).await.expect("its summary");
+        assert!(summary.iter().all(|line| line.cluster.is_some()), "{summary:?}");
+        settle(&firm, "berlin").await;
+        assert_eq!(again(&firm, &chosen[0]).await.status(), Status::Suspended);
+    }
+}

@@ -259,7 +259,7 @@ impl Engine {
             .into_iter()
             .map(|guid| {
                 let d = &sight.desired[&guid];
-                let entitled_by = known.people.get(&guid).and_then(|p| p.entitled_by);
+                let entitled_by = known.stored(guid).and_then(|p| p.entitled_by);
                 (
                     guid,
                     Suspect {
@@ -271,7 +271,9 @@ impl Engine {
             })
             .collect();
         if !suspects.is_empty() {
-            let in_use: BTreeSet<Guid> = self.store.groups_in_use(name).await?;
+            let mut in_use: BTreeSet<Guid> = self.store.groups_in_use(name).await?;
+            // A section of another name has used none of the groups that its people come from.
+            in_use.extend(suspects.values().filter_map(|suspect| suspect.entitled_by));
             let answers = async {
                 let mut silent = session.groups_without_members(&in_use).await?;
                 // A group that listed members is not heard by those who have it as their primary group.

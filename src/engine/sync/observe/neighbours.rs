@@ -276,9 +276,14 @@ impl Engine {
                 None => None,
             };
             let mut shown = 0_u64;
+            let people = links.iter().map(|link| link.guid).collect();
+            let stored = self.store.people(&former, people).await?;
             for link in links {
                 let Some(here) = sight.desired.get(&link.guid) else { continue };
-                let is_successor = bases.iter().any(|base| link.dn.is_within(base));
+                // By where a person belongs, too: one that left the bases while that was held has another place already.
+                let home = stored.get(&link.guid).map(|person| Dn::new(person.home.clone()));
+                let covers = |dn: &Dn| bases.iter().any(|base| dn.is_within(base));
+                let is_successor = covers(&link.dn) || home.as_ref().is_some_and(covers);
                 let standing = present
                     .as_ref()
                     .map(|present| present.get(&link.guid).unwrap_or(&Whereabouts::Unknown));
