@@ -9,7 +9,7 @@ use crate::engine::{Directory, Engine, EngineError, Following};
 use crate::model::{
     Actor, ClaimState, Class, Event, EventCause, PlanState, Reason, RunState, Status, Timestamp,
 };
-use crate::store::{DirectoryState, HeldPlan, HeldSummary, Run, StoreError};
+use crate::store::{DirectoryState, HeldPlan, HeldSummary, REBASELINED, Run, StoreError};
 
 /// One thing that needs attention, as a sentence.
 pub type Attention = String;
@@ -307,7 +307,7 @@ impl Engine {
             state.rights_lost = None;
             state.checkpoint = None;
             // No configuration has this hash, so the scope counts as changed.
-            state.scope_hash = state.scope_hash.take().map(|_| "rebaselined".to_owned());
+            state.scope_hash = state.scope_hash.take().map(|_| REBASELINED.to_owned());
         };
         self.store.rebaseline(&directory.config.name, forget).await?;
         tracing::info!(

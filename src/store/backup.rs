@@ -9,7 +9,10 @@ use super::{Doing as _, Flavour, Store, StoreError};
 
 /// What stands for a scope in a copy. No configuration has this hash: the first run of a restored store only plans,
 /// since what has happened after the copy was made is not in it.
-const RESTORED: &str = "restored";
+pub const RESTORED: &str = "restored";
+
+/// The same, where an operator has accepted bases, groups and rights anew.
+pub const REBASELINED: &str = "rebaselined";
 
 impl Store {
     /// Writes a copy to a file that does not exist yet. Readers and the writer go on meanwhile.

@@ -52,6 +52,7 @@ use crate::telemetry::Counters;
 pub use accounts::AccountRefused;
 pub use apply::{Applied, Writer};
 pub use approvals::Word;
+pub use backup::{REBASELINED, RESTORED};
 pub use chain::{ChainBreak, LogHead, LogKeys, Verified};
 pub use claims::ClaimRefused;
 pub use deliveries::{Delivery, DeliveryFilter, HookStanding};

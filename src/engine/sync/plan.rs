@@ -9,13 +9,13 @@ use crate::engine::sync::observe::Sight;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError, Mode};
 use crate::model::{
     AccountId, Address, AddressKey, DirectoryName, Guid, HoldReason, Quarantine, QuarantineReason,
-    Rejection, Trigger,
+    Rejection, Trigger, UserId,
 };
 use crate::reconcile::{
     DEFERRAL, Desired, Entitlement, HoldAll, Known, Membership, PersonRow, Proposal, Rejected,
     Situation, Verdict, ended, guard, plan, suspects,
 };
-use crate::store::{Pin, PinKind};
+use crate::store::{Pin, PinKind, REBASELINED, RESTORED};
 
 /// What a run may do, and what it may not.
 #[derive(Debug)]
@@ -45,6 +45,16 @@ fn unseen_places(proposal: &Proposal, grants: &Grants) -> Vec<String> {
         )
     };
     places.into_iter().map(sentence).collect()
+}
+
+/// The users that this run takes over, each with the directory of its link.
+fn moving(known: &Known) -> BTreeMap<UserId, DirectoryName> {
+    let moving = known
+        .takeovers
+        .iter()
+        .filter(|(_, takeover)| takeover.is_move())
+        .filter_map(|(guid, _)| known.of_person(*guid));
+    moving.filter_map(|user| Some((user.id, user.link.as_ref()?.directory.clone()))).collect()
 }
 
 impl Engine {
@@ -156,7 +166,9 @@ impl Engine {
         let ended = ended(rejections, &proposal, &sight.desired, &known, is_whole, |guid| {
             sight.is_judged(guid)
         });
-        let scope_changed = state.scope_hash.as_ref().is_some_and(|h| *h != config.scope_hash());
+        let former_scope = self.former_scope(directory, &known).await?;
+        let scope_changed = former_scope.is_some()
+            || state.scope_hash.as_ref().is_some_and(|h| *h != config.scope_hash());
         let server_changed = state.server.as_ref().is_some_and(|s| *s != sight.server)
             || state.identity.as_ref().is_some_and(|i| *i != sight.identity);
         let changed_at = if server_changed { Some(now) } else { state.server_changed_at };
@@ -189,9 +201,9 @@ impl Engine {
             now,
         };
         if scope_changed {
-            let why = match state.scope_hash.as_deref() {
-                Some("restored") => "the store was restored from a backup",
-                Some("rebaselined") => "bases, groups and rights were accepted anew",
+            let why = match former_scope.as_deref().or(state.scope_hash.as_deref()) {
+                Some(RESTORED) => "the store was restored from a backup",
+                Some(REBASELINED) => "bases, groups and rights were accepted anew",
                 _ => "who is in scope has changed in the configuration",
             };
             warnings.push(format!(
@@ -205,6 +217,26 @@ impl Engine {
         Ok(Judged { verdict: guard(proposal, &situation), warnings, note, ended })
     }
 
+    /// The mark in place of the scope of a former directory whose people this run takes over: its next run was to plan only,
+    /// because the store was restored or a baseline accepted, and another name is no approval of that.
+    async fn former_scope(
+        &self,
+        directory: &Directory,
+        known: &Known,
+    ) -> Result<Option<String>, EngineError> {
+        let neighbours = self.neighbours(directory);
+        let mut formers: BTreeSet<DirectoryName> = moving(known).into_values().collect();
+        formers.retain(|former| neighbours.iter().all(|d| d.config.name != *former));
+        for former in formers {
+            let scope = self.store.directory(&former).await?.scope_hash;
+            if let Some(mark) = scope.filter(|hash| matches!(hash.as_str(), RESTORED | REBASELINED))
+            {
+                return Ok(Some(mark));
+            }
+        }
+        Ok(None)
+    }
+
     /// The rejections that concern this run: of the directory's own users, and of those that it takes over.
     async fn rejections(
         &self,
@@ -212,14 +244,7 @@ impl Engine {
         known: &Known,
     ) -> Result<Vec<Rejection>, EngineError> {
         let mut rejections = self.store.rejections(name).await?;
-        let moving = known
-            .takeovers
-            .iter()
-            .filter(|(_, takeover)| takeover.is_move())
-            .filter_map(|(guid, _)| known.of_person(*guid));
-        let moving: BTreeMap<_, _> = moving
-            .filter_map(|user| Some((user.id, user.link.as_ref()?.directory.clone())))
-            .collect();
+        let moving = moving(known);
         for former in moving.values().collect::<BTreeSet<_>>() {
             rejections.extend(
                 self.store

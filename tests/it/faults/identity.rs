@@ -1012,3 +1012,19 @@ async fn a_mass_event_that_is_held_stays_one_event_in_a_section_of_another_name(
         assert_eq!(again(&firm, &chosen[0]).await.status(), Status::Suspended);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_baseline_that_waits_for_approval_waits_in_a_section_of_another_name() {
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
+    let user = of_directory(&firm, "corp").await.remove(0);
+    firm.engine.rebaseline("corp", &alice()).await.expect("a baseline");
+    let mut renamed = firm.engine.directory("corp").expect("corp").config.clone();
+    renamed.name = name("berlin");
+    configure(&firm, vec![renamed]);
+    firm.sim.edit(|ad| ad.set(guid_of(&user), "title", "Chief"));
+    let run = sync(&firm, "berlin").await;
+    assert_eq!((run.error.as_deref(), run.counts.total()), (None, 0), "{run:?}");
+    assert!(run.warnings.iter().any(|w| w.contains("this run only plans")), "{run:?}");
+    settle(&firm, "berlin").await;
+    assert_eq!(again(&firm, &user).await.profile.title.as_deref(), Some("Chief"));
+}
