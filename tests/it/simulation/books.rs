@@ -82,6 +82,8 @@ pub(super) struct Books {
     pub(super) news: Vec<String>,
     last_row: i64,
     last_event: u64,
+    /// The directories that were renamed in the last step, each with its name before.
+    pub(super) renamed: Vec<(String, String)>,
     /// What is wrong with the chain of events.
     pub(super) broken_chain: Option<String>,
 }
@@ -136,6 +138,7 @@ impl Books {
             news: Vec::new(),
             last_row: 0,
             last_event: 0,
+            renamed: Vec::new(),
             broken_chain: None,
         }
     }
@@ -254,10 +257,18 @@ impl Books {
             ..EventFilter::default()
         };
         next.news.clear();
+        next.renamed.clear();
         for event in store.events(&fresh).await.expect("events") {
             next.last_event = event.seq;
             next.news.push(event.document["type"].as_str().unwrap_or_default().to_owned());
             next.tell(&event.document);
+        }
+        // Everything of a directory that was renamed counts for its present name, as DESIGN 0 has it.
+        for (from, to) in &next.renamed {
+            next.written
+                .iter_mut()
+                .filter(|w| w.directory == *from)
+                .for_each(|w| w.directory.clone_from(to));
         }
         next.broken_chain =
             store.verify_events(None).await.expect("the log").err().map(|b| format!("{b:?}"));
@@ -274,6 +285,10 @@ impl Books {
         let text =
             |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let kind = text("/type");
+        if kind == "directory.renamed" {
+            let name = |when: &str| text(&format!("/data/{when}/directory")).to_owned();
+            self.renamed.push((name("before"), name("after")));
+        }
         let Some(user) =
             text("/subject").parse::<UserId>().ok().filter(|_| kind.starts_with("user."))
         else {

@@ -170,6 +170,13 @@ impl Play {
         let after = before
             .read(&self.office.store(), &self.office.url(), &self.office.names(), &approved)
             .await;
+        for (from, to) in &after.renamed {
+            for (_, active) in &mut self.actives {
+                if let Some(count) = active.remove(from) {
+                    active.insert(to.clone(), count);
+                }
+            }
+        }
         let lied = self.office.lies_told() > lies;
         self.lies += usize::from(lied);
         let only_plans: BTreeSet<String> = self.only_plans.union(&self.rescoped).cloned().collect();
@@ -328,7 +335,15 @@ impl Play {
         let truths = self.office.since_then();
         let account = self.office.engine().account("acme").await.expect("the account");
         let claims = self.office.store().claimed_domains(account.id).await.expect("the claims");
-        let wrong = oracle::differences(&truths[0], &self.books, &claims, &self.office.rulebook);
+        let engine = self.office.engine();
+        let mut attention = String::new();
+        for name in self.office.chosen(ALL) {
+            let directory = engine.directory(&name).expect("a directory");
+            let status = engine.directory_status(&directory).await.expect("its status");
+            attention.push_str(&status.attention.join("\n"));
+        }
+        let rulebook = &self.office.rulebook;
+        let wrong = oracle::differences(&truths[0], &self.books, &claims, rulebook, &attention);
         if wrong.is_empty() {
             Ok(())
         } else {

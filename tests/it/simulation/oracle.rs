@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use rosterd::model::{
-    Address, AddressKey, ClaimedDomains, Guid, Override, Reason, Standing, Status, Tier, User,
+    Address, AddressKey, ClaimedDomains, Dn, Guid, Link, Override, Reason, Standing, Status, Tier,
+    User,
 };
 use rosterd::reconcile::WithoutGroup;
 
@@ -19,16 +20,18 @@ struct Oracle<'a> {
     books: &'a Books,
     claims: &'a ClaimedDomains,
     rulebook: &'a Rulebook,
+    attention: &'a str,
 }
 
-/// How the users differ from what the truth says.
+/// How the users differ from what the truth says. `attention` is what the status of the directories says.
 pub(super) fn differences(
     truth: &Truth,
     books: &Books,
     claims: &ClaimedDomains,
     rulebook: &Rulebook,
+    attention: &str,
 ) -> Vec<String> {
-    let oracle = Oracle { truth, books, claims, rulebook };
+    let oracle = Oracle { truth, books, claims, rulebook, attention };
     let of_person = |(guid, facts): (&Guid, &Facts)| -> Vec<String> {
         let wrong = oracle.person(*guid, facts);
         wrong
@@ -138,6 +141,17 @@ impl Oracle<'_> {
         holder.is_some_and(|u| u.link.is_none() && u.status() == Status::Active)
     }
 
+    /// Whether no configured directory reads the places of a user of one that is configured no longer. Such a user stays
+    /// as it is: absence is concluded by the directory that reads the place, and nothing else is seen to be wrong.
+    fn is_left_behind(&self, who: Guid, facts: &Facts, link: &Link) -> bool {
+        let home = self.books.people.get(&who).map(|person| Dn::new(person.home.clone()));
+        let is_read = [Some(facts.dn.clone()), Some(link.dn.clone()), home]
+            .iter()
+            .flatten()
+            .any(|dn| self.truth.covers(dn));
+        !self.truth.bases.contains_key(link.directory.as_str()) && !is_read
+    }
+
     fn existing(
         &self,
         who: Guid,
@@ -153,6 +167,17 @@ impl Oracle<'_> {
         };
         let has =
             |reason| user.causes.has(reason) || user.overrides.contains(&Override::Reason(reason));
+        let left = user.link.as_ref().filter(|link| self.is_left_behind(who, facts, link));
+        if let Some(link) = left {
+            let sentence = format!("linked to {}, which is not configured", link.directory);
+            let is_told = user.status() != Status::Active || self.attention.contains(&sentence);
+            expect(is_told, "is left behind, and status does not say so");
+            for reason in [Reason::Disabled, Reason::Expired] {
+                let is = facts.is_visible && self.holds(reason, facts);
+                expect(!is || has(reason), reason.as_str());
+            }
+            return wrong;
+        }
         let quarantine = self.books.people.get(&who).and_then(|p| p.quarantine.as_deref());
         if facts.life != Life::Alive || !facts.is_visible {
             expect(
