@@ -276,7 +276,7 @@ pub fn summary(run: &Run, view: &View) -> Page {
     }
     if run.quarantined > 0 {
         let text = format!(
-            "{} quarantined: rosterctl user list --quarantined",
+            "{} in quarantine: rosterctl user list --quarantined",
             count(run.quarantined, "entry")
         );
         page.sentence(&format!("  {} ", yellow("!")), &text, view);

@@ -191,7 +191,7 @@ schedule = "61 * * * *"
     assert_eq!(machine.parse(text).map_err(|problems| problems.len()), Err(10));
     insta::assert_snapshot!(machine.problems(text), @r#"
     rosterd.toml:3:12: there is no time zone "Berlin": did you mean Europe/Berlin?
-    rosterd.toml:6:10: "ten minutes" is not a duration: write a number and a unit, such as "30s", "10m", "24h" or "7d"
+    rosterd.toml:6:16: "ten minutes" is not a duration: write a number and a unit, such as "30s", "10m", "24h" or "7d"
     rosterd.toml:7:20: percent is a number from 0 to 100, not 120
     rosterd.toml:11:11: "Acme Inc" is not an account handle: use 1 to 63 of a-z, 0-9 and -
     rosterd.toml:12:12: a password is never sent without TLS: write ldaps://dc1.example.com, or starttls = true

@@ -177,8 +177,8 @@ fn a_sync_is_summed_up() {
     corp: done in 2.3 s, with changes held; 1,204 entries read from ldaps://dc1.corp.example.com (full)
       ✓ 1 suspended, 12 created, 2 moved to another tier, 3 updated
       ! 23 changes wait for approval: rosterctl held list
-      ! 2 changes were dropped, because something else came first; the next run looks again
-      ! 1 entry cannot be used as it is: rosterctl user list --quarantined
+      ! 2 changes were dropped, because the user changed meanwhile; the next run plans again
+      ! 1 entry in quarantine: rosterctl user list --quarantined
       ! a canary has moved
     branch: failed in 2.3 s; 1,204 entries read from ldaps://dc1.corp.example.com (full)
       ✗ ldaps://dc9: the connection was refused
@@ -366,7 +366,7 @@ fn a_user_is_shown_with_every_cause_and_what_was_seen() {
       ✗ suspended as disabled by directory corp since 2026-11-24 02:57 UTC, 4 minutes ago
           userAccountControl = 514 at CN=Ben,OU=Sales,DC=corp,DC=example,DC=com, seen on
           ldaps://dc1.corp.example.com, 2026-11-24 02:57 UTC
-      ! the directory entry cannot be used as it is: contested-address
+      ! the directory entry is quarantined: contested-address
     "#);
 }
 
@@ -403,8 +403,8 @@ fn a_release_is_shown_person_by_person_before_it_is_done() {
         { "id": "3", "primary_email": "cat@example.org", "effect": "loses-address" }] }),
     );
     insta::assert_snapshot!(domain::released(&release, &view()).plain(), @"
-    example.com would be released from acme: 3 users would be touched
-      it was the last domain: acme would become a team, and a directory of it provisions nobody
+    example.com would be released from acme: 3 users would be affected
+      it was the last domain: acme would become a team, and its directories provision no users
       1 released: they can no longer sign in, and their addresses are free
         ann@example.com
       1 stay suspended, and keep their addresses from being used by others
@@ -482,7 +482,7 @@ fn a_verification_that_failed_says_what_was_found() {
       found   DNS has no TXT record _rosterd-challenge.example.com
       looked  2026-11-24 03:00 UTC, 5 seconds ago
 
-    The record that is looked for:
+    The expected record:
 
     _rosterd-challenge.example.com. 3600 IN TXT "rosterd-domain-verification=3f2a"
     "#);
