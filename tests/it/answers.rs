@@ -253,7 +253,7 @@ fn a_reader_that_has_gone_away_ends_the_command_quietly() {
             .unwrap();
     let said = String::from_utf8(stderr).unwrap();
     assert!(
-        status.code() == Some(1) && said.starts_with("error: the output cannot be written: "),
+        status.code() == Some(1) && said.starts_with("error: cannot write the output: "),
         "{said}"
     );
 }
