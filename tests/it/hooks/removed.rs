@@ -157,9 +157,9 @@ fn what_waits_for_a_removed_hook_reads_as_a_sentence() {
         "kept_until": "2026-12-03T10:00:00Z",
     }] });
     insta::assert_snapshot!(hook::list(&serde_json::from_value(removed).expect("hooks"), &view).plain(), @"
-    ● vpn: configured no longer
+    ● vpn: no longer configured
       deliveries  40 done, 2 pending, the oldest for 2h, 1 given up
-      kept until  2026-12-03 10:00 UTC, should it be configured again
+      kept until  2026-12-03 10:00 UTC, in case the hook is configured again
       last error  2026-11-26 11:00 UTC, 60 minutes ago: it ended with exit status 1
     ");
     let reloaded = json!({
@@ -174,12 +174,12 @@ fn what_waits_for_a_removed_hook_reads_as_a_sentence() {
     });
     insta::assert_snapshot!(reload::page(&serde_json::from_value(reloaded).expect("an answer"), &view).plain(), @"
     DIRECTORY  NOW
-    corp       is as it was
+    corp       unchanged
 
     HOOK  NOW
-    crm   changed, and is told by the new configuration
-    mail  is new, and is told what happens from now on
-    siem  is as it was
+    crm   changed; the new configuration is in use
+    mail  added; receives events from now on
+    siem  unchanged
     vpn   removed; its backlog is kept until its max-age has passed
     ");
 }
