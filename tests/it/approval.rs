@@ -15,7 +15,7 @@ async fn held(firm: &Firm) -> HeldPlan {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_waits() {
+async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_stays_held() {
     let firm = Firm::of(200, |_| {}).await;
     firm.sync().await;
     let plan = held(&firm).await;
@@ -67,7 +67,7 @@ async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_approved_is_tried_again_until_it_expires_and_additions_wait() {
+async fn an_approved_change_is_retried_until_the_approval_expires() {
     let firm = Firm::of(120, |_| {}).await;
     firm.sync().await;
     let plan = held(&firm).await;
@@ -106,7 +106,7 @@ async fn what_was_approved_is_tried_again_until_it_expires_and_additions_wait() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_that_waits_is_announced_every_day_and_a_rejected_one_is_not() {
+async fn a_held_plan_is_announced_daily_and_a_rejected_one_is_not() {
     let firm = Firm::of(120, |_| {}).await;
     firm.sync().await;
     let plan = held(&firm).await;

@@ -14,7 +14,7 @@ use crate::process::{Daemon, until};
 use crate::service::{Site, configuration, refusal};
 
 #[test]
-fn a_second_daemon_is_refused_with_a_sentence_and_the_first_goes_on() {
+fn a_second_daemon_is_refused_and_the_first_keeps_running() {
     let site = Site::running();
     let active = site.active();
     let said = refusal(site.folder.path());
@@ -46,7 +46,7 @@ fn a_second_daemon_is_refused_with_a_sentence_and_the_first_goes_on() {
 }
 
 #[test]
-fn a_socket_left_behind_is_replaced_and_a_file_of_somebody_else_is_not() {
+fn a_stale_socket_is_replaced_and_a_foreign_file_is_not() {
     let mut site = Site::running();
     let active = site.active();
     let socket = site.folder.path().join("control.sock");
@@ -180,7 +180,7 @@ fn sigkill_at_any_moment_of_a_suspension_suspends_once() {
 }
 
 #[test]
-fn a_store_that_is_read_only_is_told_and_stays_as_it_is() {
+fn a_read_only_store_is_reported_and_stays_unchanged() {
     if !nix::unistd::geteuid().is_root() {
         // Only root can take the right to write away from a process of his.
         return;
@@ -256,8 +256,7 @@ impl Drop for Disk {
 }
 
 #[test]
-fn a_disk_that_turns_read_only_while_it_runs_is_told_nothing_is_half_done_and_the_next_run_does_the_rest()
- {
+fn a_disk_that_turns_read_only_is_reported_and_the_next_run_completes_the_work() {
     let mut site = Site::running();
     site.daemon.signal(Signal::SIGTERM);
     site.daemon.wait();
@@ -309,7 +308,7 @@ fn within_mounts(folder: &Path, first: &str) -> Command {
 }
 
 #[test]
-fn pages_that_rot_in_the_middle_of_the_store_are_told_at_the_start_and_while_it_runs() {
+fn damaged_pages_of_the_store_are_reported_at_the_start_and_while_running() {
     let mut site = Site::running();
     site.daemon.signal(Signal::SIGTERM);
     site.daemon.wait();
@@ -359,7 +358,7 @@ fn rot(file: &Path, from: u64) {
 }
 
 #[test]
-fn a_daemon_without_descriptors_says_so_and_recovers() {
+fn a_daemon_without_file_descriptors_reports_it_and_recovers() {
     let site = Site::running();
     let active = site.active();
     let users = site.done("user list --status active")["users"].as_array().unwrap().clone();

@@ -312,7 +312,7 @@ proptest! {
     }
 
     #[test]
-    fn of_a_tiny_company_two_leave_unasked_or_a_quarter_and_no_more(
+    fn a_tiny_company_loses_two_users_or_a_quarter_without_approval(
         people in 1..=10usize,
         class in prop::sample::select(vec![Class::Deleted, Class::Gone, Class::Downgrade]),
         runs in prop::collection::vec((any::<bool>(), 0..10usize, 1..=10usize, 1..120u64), 1..40),
@@ -333,7 +333,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_exceeds_the_limit_together_does_not_pass_in_slices(
+    fn a_mass_event_over_the_limit_does_not_pass_in_slices(
         class in prop::sample::select(vec![Class::Deleted, Class::Upgrade, Class::Create, Class::Readdress, Class::Reactivate, Class::Gone, Class::Downgrade]),
         people in 1..150usize,
         slices in prop::collection::vec((0..150usize, 1..30usize, 0..30u64), 1..30),
@@ -356,7 +356,7 @@ proptest! {
     }
 
     #[test]
-    fn a_few_who_are_disabled_leave_at_once_while_a_mass_event_waits(
+    fn a_few_disabled_users_are_suspended_at_once_while_a_mass_event_is_held(
         people in 30..150usize,
         mass in prop::sample::select(vec![Class::Deleted, Class::Gone, Class::Downgrade, Class::Readdress]),
         leavers in prop::collection::btree_set(0..150usize, 1..=10),
@@ -377,7 +377,7 @@ proptest! {
     }
 
     #[test]
-    fn of_a_mass_of_disabled_people_ten_an_hour_leave_and_the_rest_waits_in_sight(people in 1..150usize, hours in 1..30u64) {
+    fn ten_of_many_disabled_users_are_suspended_each_hour_and_the_rest_is_held(people in 1..150usize, hours in 1..30u64) {
         let mut office = Office::of(people);
         office.want(Class::Confirmed, &(0..people).collect());
         for _ in 0..hours {
@@ -624,7 +624,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn only_what_nobody_was_asked_about_counts_and_a_restart_forgets_none_of_it(history in prop::collection::vec(write(), 1..25)) {
+    fn only_unapproved_changes_count_against_a_limit_also_after_a_restart(history in prop::collection::vec(write(), 1..25)) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let mut shelf = Shelf::new(8).await;

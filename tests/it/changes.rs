@@ -99,7 +99,7 @@ impl Firm {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_those_whom_changes_concern_are_read_however_many_answers_tell_of_them() {
+async fn an_incremental_run_reads_only_changed_people_in_any_number_of_rounds() {
     for round in [0, 1, 2] {
         let firm = followed(40, |_| {}).await;
         assert_eq!(
@@ -137,7 +137,7 @@ async fn only_those_whom_changes_concern_are_read_however_many_answers_tell_of_t
 type Trouble = (&'static str, fn(&Sim), fn(&mut Checkpoint), &'static str);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_changes_cannot_be_relied_on_everybody_is_read_and_it_is_told_why() {
+async fn an_unusable_checkpoint_causes_a_full_read_with_its_reason() {
     let nothing: fn(&mut Checkpoint) = |_| {};
     let faults: [fn(&Sim); 3] = [
         |sim| {
@@ -236,7 +236,7 @@ async fn where_changes_cannot_be_relied_on_everybody_is_read_and_it_is_told_why(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_run_did_not_bring_to_its_end_is_asked_for_again() {
+async fn a_failed_run_keeps_the_checkpoint_so_that_its_changes_are_read_again() {
     let firm = followed(20, |_| {}).await;
     let (name, address) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
@@ -256,7 +256,7 @@ async fn what_a_run_did_not_bring_to_its_end_is_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_a_tier_by_a_group_below_one_that_is_deleted_is_looked_at() {
+async fn the_deletion_of_a_group_changes_the_tier_of_its_nested_members() {
     let firm = followed(20, |_| {}).await;
     let (name, address) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| {
@@ -282,7 +282,7 @@ async fn whoever_has_a_tier_by_a_group_below_one_that_is_deleted_is_looked_at() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_expired_is_looked_at_although_nothing_has_changed() {
+async fn an_expired_user_is_suspended_although_no_entry_has_changed() {
     let firm = followed(20, |_| {}).await;
     let (name, address) = firm.staff(1).remove(0);
     let at = firm.clock.now().plus(Duration::from_mins(5));
@@ -306,7 +306,7 @@ async fn whoever_has_expired_is_looked_at_although_nothing_has_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_could_not_be_read_of_somebody_is_looked_at_again_although_nobody_tells_that_it_can() {
+async fn a_person_with_an_unreadable_attribute_is_read_again_by_every_run() {
     let firm = followed(20, |_| {}).await;
     let (name, address) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.hide_attribute("userAccountControl", Some(name.as_str().into())));
@@ -326,7 +326,7 @@ async fn what_could_not_be_read_of_somebody_is_looked_at_again_although_nobody_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_server_told_is_not_dealt_with_by_what_another_shows() {
+async fn a_run_on_another_server_does_not_move_the_checkpoint() {
     let firm = followed(20, |_| {}).await;
     let replica = firm.sim.replica("DC2").expect("another server");
     firm.reconfigure(|config| {
@@ -350,7 +350,7 @@ async fn what_one_server_told_is_not_dealt_with_by_what_another_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_in_the_middle_of_the_question_is_not_lost() {
+async fn a_change_during_the_dirsync_query_is_not_lost() {
     type During = (&'static str, fn(&Firm, String));
     let during: [During; 3] = [
         ("while what has changed is asked for", |firm, name| {
@@ -394,7 +394,7 @@ async fn a_change_in_the_middle_of_the_question_is_not_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_read_that_was_not_complete_is_not_made_good_by_reading_what_has_changed() {
+async fn an_incomplete_full_read_is_not_repaired_by_an_incremental_run() {
     let firm = followed(20, |_| {}).await;
     let directory = firm.engine.directory("corp").expect("corp");
     let state = async || firm.engine.directory_status(&directory).await.expect("a status").state;
@@ -425,7 +425,7 @@ async fn a_full_read_that_was_not_complete_is_not_made_good_by_reading_what_has_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everybody_is_read_when_that_is_due_and_when_pins_are_given_up() {
+async fn a_full_read_follows_its_schedule_and_every_rebaseline() {
     let firm = followed(20, |config| {
         config.full = Cron::parse("@daily", chrono_tz::Tz::UTC).expect("a schedule")
     })
@@ -441,7 +441,7 @@ async fn everybody_is_read_when_that_is_due_and_when_pins_are_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leaver_does_not_wait_for_a_full_read_that_takes_long() {
+async fn a_leaver_does_not_wait_for_a_long_full_read() {
     let firm = followed(30, |config| {
         (config.live, config.settings.page_size) = (true, 10);
         config.settings.timeouts.operation = Duration::from_mins(1);
@@ -464,7 +464,7 @@ async fn a_leaver_does_not_wait_for_a_full_read_that_takes_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_does_not_tell_of_changes_is_asked() {
+async fn a_server_without_notifications_is_polled() {
     type Silence = (&'static str, fn(&Sim));
     let silence: [Silence; 2] = [
         ("it refuses", |sim| sim.set_notifications(false)),
@@ -486,7 +486,7 @@ async fn a_server_that_does_not_tell_of_changes_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_that_come_thick_and_fast_are_looked_at_together() {
+async fn changes_in_quick_succession_share_runs() {
     let firm = followed(60, |config| config.live = true).await;
     firm.keep().await;
     let before = firm.runs().await.len();
@@ -504,7 +504,7 @@ async fn changes_that_come_thick_and_fast_are_looked_at_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_directory_is_not_followed_and_what_it_missed_is_caught_up_with() {
+async fn a_paused_directory_is_not_followed_and_catches_up_when_resumed() {
     let firm = followed(10, |config| config.live = true).await;
     firm.keep().await;
     let (other, their_address) = firm.staff(2).remove(1);

@@ -23,7 +23,7 @@ async fn with_contracts(people: usize) -> Firm {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_jumps_suspends_nobody_and_says_that_the_clocks_disagree() {
+async fn a_clock_jump_suspends_no_user_and_reports_the_difference() {
     let firm = with_contracts(100).await;
     let before = firm.active().await;
     for (jump, back) in
@@ -63,7 +63,7 @@ async fn a_clock_that_jumps_suspends_nobody_and_says_that_the_clocks_disagree() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_directorys_clock_alone_expires_nobody() {
+async fn the_directorys_clock_alone_expires_no_user() {
     let firm = with_contracts(60).await;
     let before = firm.active().await;
     for seconds in
@@ -82,7 +82,7 @@ async fn the_directorys_clock_alone_expires_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_jump_does_not_release_what_the_limits_hold() {
+async fn a_clock_jump_does_not_release_changes_held_by_a_limit() {
     let firm = Firm::running(120, |_| {}).await;
     firm.sim.edit(|ad| ad.show_tombstones(true));
     let leavers: Vec<String> = firm
@@ -113,7 +113,7 @@ async fn a_jump_does_not_release_what_the_limits_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schedule_goes_on_after_the_clock_was_ahead_for_a_while() {
+async fn a_schedule_continues_after_the_clock_was_ahead() {
     let firm = Firm::running(10, |c| {
         c.schedule = rosterd::model::Cron::parse("* * * * * *", chrono_tz::Tz::UTC).unwrap()
     })

@@ -260,7 +260,7 @@ fn many_changes_of_one_kind_are_cut_short_and_fifty_are_not() {
 }
 
 #[test]
-fn a_plan_that_a_gate_holds_says_what_the_gate_printed() {
+fn a_plan_held_by_a_gate_shows_the_output_of_the_gate() {
     let note = json!({ "note": ["the gate board holds it: it ended with exit status 1", "not on a \u{1b}[31mFriday"], "by": [] });
     let plan: api::HeldPlan = sent(with(a_held_plan(), &note));
     let shown = held::show(&plan, &view()).plain();
@@ -276,7 +276,7 @@ fn a_plan_that_a_gate_holds_says_what_the_gate_printed() {
 }
 
 #[test]
-fn a_held_plan_says_what_waits_why_and_what_to_type() {
+fn a_held_plan_shows_its_changes_reasons_and_commands() {
     let plan: api::HeldPlan = sent(with(
         a_held_plan(),
         &json!({
@@ -321,7 +321,7 @@ fn held_plans_are_listed_by_their_short_ids() {
 }
 
 #[test]
-fn an_approval_tells_what_still_waits() {
+fn an_approval_shows_what_is_still_held() {
     let approval: api::Approval = sent(with(
         with(a_run("held"), &json!({ "held": 23 })),
         &json!({ "waiting": a_held_plan() }),
@@ -348,7 +348,7 @@ fn a_user() -> Value {
 }
 
 #[test]
-fn a_user_is_shown_with_every_cause_and_what_was_seen() {
+fn a_user_is_shown_with_every_cause_and_its_evidence() {
     insta::assert_snapshot!(user::show(&sent(a_user()), &view()).plain(), @r#"
     ben@example.com: suspended, pro, in acme
       name     Ben Example
@@ -429,7 +429,7 @@ fn invitations_are_answered_one_by_one() {
 }
 
 #[test]
-fn activating_says_what_remains() {
+fn activating_shows_the_causes_that_remain() {
     let activation: api::Activation =
         sent(with(a_user(), &json!({ "remains": ["disabled: AD has to say otherwise first"] })));
     insta::assert_snapshot!(user::activated(&activation, &view()).plain(), @"
@@ -476,7 +476,7 @@ fn a_claim_prints_the_record_to_paste() {
 }
 
 #[test]
-fn a_verification_that_failed_says_what_was_found() {
+fn a_failed_verification_shows_the_records_found() {
     insta::assert_snapshot!(domain::verified(&sent(a_claim("pending")), &view()).plain(), @r#"
     example.com of acme: pending
       found   DNS has no TXT record _rosterd-challenge.example.com
@@ -489,7 +489,7 @@ fn a_verification_that_failed_says_what_was_found() {
 }
 
 #[test]
-fn every_way_to_end_has_its_exit_status() {
+fn every_outcome_has_its_exit_status() {
     let run_ends = |state: &str, held: u64| {
         run::exit(&sent(with(a_run(state), &json!({ "held": held })))).code()
     };
@@ -531,7 +531,7 @@ fn every_way_to_end_has_its_exit_status() {
 }
 
 #[test]
-fn what_came_from_the_directory_does_nothing_to_the_terminal() {
+fn control_characters_from_the_directory_do_not_reach_the_terminal() {
     assert_eq!(
         harmless("Ren\u{e9}e \u{5c71}\u{7530} \u{1f469}\u{200d}\u{1f52c}"),
         "Ren\u{e9}e \u{5c71}\u{7530} \u{1f469}\u{200d}\u{1f52c}"
@@ -568,7 +568,7 @@ fn many_users() -> api::Users {
 }
 
 #[test]
-fn tables_fit_every_terminal_and_where_there_is_none_one_row_is_one_line() {
+fn tables_fit_every_terminal_and_without_one_each_row_is_a_line() {
     let failed = with(
         a_run("failed"),
         &json!({ "error": "ldaps://dc1.corp.example.com: the connection was refused, and so by all others" }),
@@ -611,7 +611,7 @@ fn wide_and_combining_characters_keep_the_columns_aligned() {
 }
 
 #[test]
-fn what_is_too_long_for_its_column_is_broken_where_its_parts_join() {
+fn a_value_too_long_for_its_column_breaks_between_its_parts() {
     let text = users::list(&many_users(), &View { width: 89, ..view() }).plain();
     let begins: Vec<_> = text
         .lines()
@@ -645,7 +645,7 @@ fn a_narrow_terminal_gets_a_block_for_each_row() {
 }
 
 #[test]
-fn a_colour_ends_with_its_line_and_goes_on_in_the_next() {
+fn a_colour_ends_with_its_line_and_resumes_on_the_next() {
     let failed = with(
         a_run("failed"),
         &json!({ "error": "one two three four five six seven eight nine ten eleven twelve" }),
@@ -668,7 +668,7 @@ fn a_colour_ends_with_its_line_and_goes_on_in_the_next() {
 }
 
 #[test]
-fn colours_are_for_terminals_that_have_them_and_the_environment_has_a_word() {
+fn colours_depend_on_the_terminal_and_the_environment() {
     let wish = |no_color, force, is_dumb| Wish { no_color, force, is_dumb };
     for (wish, on_a_terminal, into_a_file) in [
         (wish(false, false, false), true, false),
@@ -686,7 +686,7 @@ fn colours_are_for_terminals_that_have_them_and_the_environment_has_a_word() {
 }
 
 #[tokio::test]
-async fn the_command_line_has_the_last_word_about_colours() {
+async fn the_command_line_overrides_the_environment_about_colours() {
     for (words, coloured) in [
         (&["status"][..], false),
         (&["status", "--color", "always"], true),
@@ -752,7 +752,7 @@ async fn typed(out: impl Write + Send + 'static, err: &Paper, words: &[&str]) ->
 }
 
 #[tokio::test]
-async fn without_a_daemon_the_message_says_where_it_looked_and_what_to_do() {
+async fn without_a_daemon_the_message_names_the_socket_and_the_remedy() {
     let (out, err) = (Paper::default(), Paper::default());
     assert_eq!(typed(out.clone(), &err, &["status"]).await, Exit::NoDaemon);
     assert_eq!(out.text(), "");
@@ -770,7 +770,7 @@ async fn with_json_a_failure_is_a_problem_on_standard_output() {
 }
 
 #[tokio::test]
-async fn what_suspends_needs_a_yes_where_nobody_can_be_asked() {
+async fn a_suspending_command_without_a_terminal_requires_yes() {
     for words in [["held", "approve", "4e2b8c22"], ["user", "suspend", "ben@example.com"]] {
         let (out, err) = (Paper::default(), Paper::default());
         assert_eq!(typed(out, &err, &words).await, Exit::Usage);
@@ -785,7 +785,7 @@ async fn what_suspends_needs_a_yes_where_nobody_can_be_asked() {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_is_no_failure() {
+async fn a_closed_output_pipe_is_no_failure() {
     let err = Paper::default();
     assert_eq!(typed(Gone, &err, &["completions", "bash"]).await, Exit::Done);
     assert_eq!(err.text(), "");

@@ -44,7 +44,7 @@ async fn a_first_import_waits_for_approval_and_is_applied_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unchanged_run_asks_no_more_than_its_pages_and_a_few_and_writes_no_user() {
+async fn an_unchanged_run_sends_few_searches_beside_its_pages_and_writes_no_user() {
     let firm = Firm::running(200, |c| c.settings.page_size = 1000).await;
     let before = firm.users().await;
     firm.sim.clear_log();
@@ -56,7 +56,7 @@ async fn an_unchanged_run_asks_no_more_than_its_pages_and_a_few_and_writes_no_us
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_who_are_disabled_leave_and_people_who_are_enabled_come_back() {
+async fn a_disabled_user_is_suspended_and_an_enabled_one_reactivated() {
     let firm = Firm::running(100, |_| {}).await;
     let user = firm.users().await.remove(0);
     let dn = user.link.as_ref().unwrap().dn.as_str().to_owned();
@@ -74,8 +74,7 @@ async fn people_who_are_disabled_leave_and_people_who_are_enabled_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_deleted_is_suspended_at_once_where_tombstones_can_be_seen_and_after_two_looks_where_not()
- {
+async fn a_deleted_user_without_a_visible_tombstone_is_suspended_after_a_recheck() {
     for visible in [true, false] {
         let firm = Firm::running(100, |_| {}).await;
         firm.sim.edit(|ad| ad.show_tombstones(visible));
@@ -103,7 +102,7 @@ async fn somebody_deleted_is_suspended_at_once_where_tombstones_can_be_seen_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ou_that_vanishes_from_sight_is_held_and_nobody_is_suspended() {
+async fn an_ou_that_becomes_invisible_is_held_and_suspends_no_user() {
     let firm = Firm::running(200, |_| {}).await;
     let before = firm.active().await;
     firm.sim.edit(|ad| ad.hide_subtree("Sales"));
@@ -118,7 +117,7 @@ async fn an_ou_that_vanishes_from_sight_is_held_and_nobody_is_suspended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_crashed_is_failed_runs_until_it_is_back() {
+async fn a_crashed_directory_fails_its_runs_until_it_is_back() {
     let firm = Firm::running(100, |_| {}).await;
     let before = firm.active().await;
     firm.sim.crash().await.unwrap();
@@ -129,7 +128,7 @@ async fn a_directory_that_crashed_is_failed_runs_until_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rights_that_are_lost_for_an_attribute_fail_the_run_by_that_name() {
+async fn a_lost_right_to_an_attribute_fails_the_run_and_names_the_attribute() {
     for attribute in ["userAccountControl", "mail", "primaryGroupID", "displayName"] {
         let firm = Firm::running(100, |_| {}).await;
         let before = firm.users().await;
@@ -142,7 +141,7 @@ async fn rights_that_are_lost_for_an_attribute_fail_the_run_by_that_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_whose_members_are_hidden_takes_nothing_from_anybody() {
+async fn a_group_with_hidden_members_changes_no_user() {
     let firm = Firm::running(100, |_| {}).await;
     let before = firm.active().await;
     firm.sim.edit(|ad| {
@@ -196,7 +195,7 @@ async fn a_narrowed_base_only_plans_until_it_is_approved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn approving_a_plan_accepts_the_scope_it_was_made_under_and_none_that_came_later() {
+async fn an_approval_accepts_the_scope_of_its_plan_and_no_later_one() {
     let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let before = firm.active().await;
     let address = firm.users().await[0].addresses.primary.clone().unwrap().to_string();
@@ -222,8 +221,7 @@ async fn approving_a_plan_accepts_the_scope_it_was_made_under_and_none_that_came
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_that_excludes_somebody_visibly_suspends_and_an_attribute_that_cannot_be_read_does_not()
- {
+async fn a_user_excluded_by_the_filter_is_suspended_with_the_attribute_as_evidence() {
     let text = "(!(employeeType=robot))";
     let filter = rosterd::model::Filter::parse(text).unwrap();
     let firm = Firm::running(60, |c| c.settings.filter = Some((text.to_owned(), filter))).await;
@@ -242,7 +240,7 @@ async fn a_filter_that_excludes_somebody_visibly_suspends_and_an_attribute_that_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn joiners_come_in_and_an_operator_can_suspend_and_activate() {
+async fn a_joiner_is_created_and_an_operator_suspends_and_activates_it() {
     let firm = Firm::running(60, |_| {}).await;
     firm.sim.edit(|ad| {
         let new = ad.add_person(
@@ -265,7 +263,7 @@ async fn joiners_come_in_and_an_operator_can_suspend_and_activate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_takes_too_long_fails_the_run_and_still_suspends_whom_it_saw_disabled() {
+async fn a_read_that_times_out_fails_the_run_and_suspends_the_disabled_users_it_saw() {
     let firm = Firm::running(300, |c| c.settings.timeouts.run = Duration::from_secs(1)).await;
     let before = firm.active().await;
     let users: Vec<_> =
@@ -289,7 +287,7 @@ async fn a_read_that_takes_too_long_fails_the_run_and_still_suspends_whom_it_saw
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bind_that_ends_as_anonymous_is_no_bind() {
+async fn a_bind_that_ends_as_anonymous_fails_the_run() {
     let firm = Firm::running(20, |_| {}).await;
     let before = firm.active().await;
     firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
@@ -298,7 +296,7 @@ async fn a_bind_that_ends_as_anonymous_is_no_bind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_server_serves_and_what_it_may_not_know_yet_waits() {
+async fn the_next_server_takes_over_and_absences_wait_for_its_replication() {
     let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let other = firm.sim.replica("DC2").unwrap();
     let url = rosterd::model::ServerUrl::parse(&other.ldaps_url()).unwrap();

@@ -25,7 +25,7 @@ fn meanings(entry: &Entry) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_user_it_tells_scope_state_addresses_and_every_way_to_the_tier() {
+async fn explain_shows_scope_state_addresses_and_every_path_to_the_tier() {
     let firm = Firm::running(20, |_| {}).await;
     firm.sim.edit(|ad| {
         let new = NewPerson::new("ann")
@@ -68,7 +68,7 @@ async fn of_a_user_it_tells_scope_state_addresses_and_every_way_to_the_tier() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_people_without_a_user_it_tells_why_and_what_to_do() {
+async fn explain_shows_why_a_person_has_no_user_and_the_remedy() {
     let firm = Firm::running(20, |c| c.exclude = vec!["svc-*@example.com".to_owned()]).await;
     let past = firm.sim.now() - Duration::from_hours(48);
     firm.sim.edit(|ad| {
@@ -111,7 +111,7 @@ async fn of_people_without_a_user_it_tells_why_and_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_the_suspended_and_overruled_it_tells_what_would_give_them_back() {
+async fn explain_shows_the_remedies_of_suspended_and_overridden_users() {
     let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
     let (id, dn) = (
@@ -161,7 +161,7 @@ async fn of_the_suspended_and_overruled_it_tells_what_would_give_them_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_nobody_it_tells_where_it_looked_and_what_waits_is_told_with_its_plan() {
+async fn explain_names_the_directories_searched_and_the_held_plan() {
     let firm = Firm::of(120, |_| {}).await;
     let told = explain(&firm, "nobody@example.com").await;
     let why = "nobody in it has nobody@example.com as objectGUID, address or userPrincipalName";

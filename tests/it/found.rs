@@ -5,7 +5,7 @@ use rosterd::model::{Reason, Status};
 use crate::world::*;
 
 #[test]
-fn a_cause_that_is_replaced_by_one_that_waits_is_not_lifted_before() {
+fn a_cause_replaced_by_a_held_one_is_not_lifted_first() {
     let mut company = Company::running(40);
     let loss = Loss { hidden: [guid(7)].into(), ..Loss::default() };
     company.run(&loss);

@@ -38,7 +38,7 @@ impl Firm {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gate_is_shown_what_would_be_applied_and_asked_about_nothing_where_that_is_nothing() {
+async fn a_gate_receives_the_plan_and_is_not_asked_about_an_empty_one() {
     let firm = Firm::running(40, |_| {}).await;
     let shown = firm.folder.path().join("shown");
     firm.ask(&format!("cat > '{}'", shown.display()));
@@ -60,8 +60,7 @@ async fn a_gate_is_shown_what_would_be_applied_and_asked_about_nothing_where_tha
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_gate_does_not_let_pass_is_held_with_what_it_printed_until_it_does_or_an_operator_approves()
- {
+async fn a_plan_refused_by_a_gate_is_held_with_the_output_of_the_gate() {
     let firm = Firm::running(40, |_| {}).await;
     firm.ask("echo 'not on a Friday'; exit 1");
     let leaver = firm.disable_somebody().await;
@@ -91,8 +90,7 @@ async fn what_a_gate_does_not_let_pass_is_held_with_what_it_printed_until_it_doe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_gate_thinks_an_operator_is_not_kept_waiting_and_what_changed_meanwhile_is_asked_again()
- {
+async fn an_operator_does_not_wait_for_a_gate_and_a_changed_plan_is_asked_about_again() {
     let firm = Firm::running(40, |_| {}).await;
     let asked = firm.folder.path().join("asked");
     firm.ask(&format!(

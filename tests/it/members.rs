@@ -47,7 +47,7 @@ fn refused<T: std::fmt::Debug>(result: Result<T, EngineError>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_invited_address_is_answered_on_its_own_and_nobody_is_named_who_has_it() {
+async fn each_invited_address_gets_its_own_answer_without_naming_a_holder() {
     let firm = with_team().await;
     firm.invited("club", "old@example.net").await;
     firm.engine.create_account("rivals", "Rivals", &alice()).await.unwrap();
@@ -101,7 +101,7 @@ async fn each_invited_address_is_answered_on_its_own_and_nobody_is_named_who_has
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invited_user_is_registered_at_the_first_sign_in_and_nobody_else_of_a_team_is() {
+async fn only_an_invited_user_of_a_team_is_registered_at_the_first_sign_in() {
     let firm = with_team().await;
     firm.invited("club", "ann@example.net").await;
     let ann = firm.user("ann@example.net").await;
@@ -128,7 +128,7 @@ async fn an_invited_user_is_registered_at_the_first_sign_in_and_nobody_else_of_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_team_removes_people_and_suspends_nobody() {
+async fn a_team_removes_users_and_suspends_none() {
     let firm = with_team().await;
     firm.invited("club", "ann@example.net").await;
     firm.sign_in("ann@example.net", None).await;
@@ -218,8 +218,7 @@ async fn the_first_claimed_domain_makes_an_enterprise_and_gathers_its_people() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_of_a_domain_without_directory_join_at_the_first_sign_in_and_operators_say_the_rest()
-{
+async fn people_of_a_domain_without_a_directory_join_at_the_first_sign_in() {
     let firm = with_team().await;
     firm.engine.claim("club", "example.org", &alice()).await.unwrap();
     assert!(
@@ -347,7 +346,7 @@ async fn an_account_is_renamed_and_its_policies_set_all_or_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_is_deleted_without_domains_and_users_only_and_nothing_of_it_stays() {
+async fn an_account_is_deleted_entirely_and_only_without_domains_and_users() {
     let firm = with_team().await;
     firm.engine.claim("club", "example.org", &alice()).await.unwrap();
     firm.sign_in("ann@example.org", None).await;
@@ -378,8 +377,7 @@ async fn an_account_is_deleted_without_domains_and_users_only_and_nothing_of_it_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn releasing_a_domain_shows_whom_it_touches_and_claiming_it_again_brings_the_same_users_back()
-{
+async fn a_domain_release_lists_its_users_and_a_new_claim_restores_the_same_ones() {
     let firm = Firm::of(0, |c| c.settings.groups.clear()).await;
     firm.reconfigure(|c| c.tiers.grouped = false);
     firm.trust(&["example.org"]);
@@ -474,7 +472,7 @@ async fn releasing_a_domain_shows_whom_it_touches_and_claiming_it_again_brings_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_domain_released_while_a_run_reads_brings_nobody_back() {
+async fn a_domain_released_during_a_run_reactivates_no_user() {
     let firm = Firm::running(20, |_| {}).await;
     assert!(firm.active().await > 10);
     // Every decision is made by the claims as they were when the read began.
@@ -493,7 +491,7 @@ async fn a_domain_released_while_a_run_reads_brings_nobody_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_was_invited_or_came_by_themselves_is_linked_when_the_directory_shows_them() {
+async fn an_unmanaged_user_is_linked_when_the_directory_shows_the_address() {
     let firm = Firm::of(0, |c| c.settings.groups.clear()).await;
     firm.reconfigure(|c| c.tiers.grouped = false);
     for who in ["ann@example.com", "ben@example.com", "guest@example.com"] {
@@ -549,8 +547,7 @@ async fn who_was_invited_or_came_by_themselves_is_linked_when_the_directory_show
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_managed_people_ad_decides_the_tier_and_an_operators_suspension_stands_beside_whatever_ad_says()
- {
+async fn ad_decides_a_managed_users_tier_and_keeps_an_operators_suspension() {
     let firm = Firm::running(30, |_| {}).await;
     let user = firm.users().await.remove(0);
     let (who, dn) = (user.id.to_string(), user.link.as_ref().unwrap().dn.as_str().to_owned());
@@ -579,7 +576,7 @@ async fn of_managed_people_ad_decides_the_tier_and_an_operators_suspension_stand
 
 /// The example of the administration guide.
 #[tokio::test(flavor = "multi_thread")]
-async fn shirley_rodriguez_is_shown_by_one_address_and_signs_in_by_every_claimed_one() {
+async fn a_user_is_shown_by_one_address_and_signs_in_by_every_claimed_one() {
     let firm = Firm::of(0, |c| c.settings.groups.clear()).await;
     firm.reconfigure(|c| c.tiers.grouped = false);
     firm.trust(&["example.org", "example2.com"]);
@@ -632,7 +629,7 @@ async fn shirley_rodriguez_is_shown_by_one_address_and_signs_in_by_every_claimed
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn colleagues_find_active_people_of_their_own_account_by_the_beginning_of_a_word() {
+async fn a_contact_search_finds_active_colleagues_by_the_beginning_of_a_word() {
     let firm = with_team().await;
     for who in ["zoe@example.net", "zora@example.net", "gone@example.net", "asked@example.net"] {
         firm.invited("club", who).await;
@@ -657,7 +654,7 @@ async fn colleagues_find_active_people_of_their_own_account_by_the_beginning_of_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_of_users_is_filtered_sorted_and_paged_and_every_page_is_another() {
+async fn a_list_of_users_is_filtered_sorted_and_paged_without_repeats() {
     let firm = Firm::running(60, |_| {}).await;
     firm.engine.create_account("club", "Club", &alice()).await.unwrap();
     firm.invited("club", "b@x.example a@x.example c@y.example").await;
@@ -761,7 +758,7 @@ async fn with_a_second_ann() -> (Firm, User, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_was_created_anew_is_the_same_user_when_an_operator_says_so() {
+async fn a_recreated_entry_is_the_same_user_when_an_operator_relinks_it() {
     let (firm, ann, person) = with_a_second_ann().await;
     let stranger = uuid::Uuid::from_u128(7).to_string();
     assert!(
@@ -792,7 +789,7 @@ async fn whoever_was_created_anew_is_the_same_user_when_an_operator_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_new_gets_the_address_of_a_leaver_when_an_operator_frees_it() {
+async fn a_newcomer_gets_the_address_of_a_leaver_when_an_operator_frees_it() {
     let (firm, ann, person) = with_a_second_ann().await;
     let freed = firm.engine.release_address("ann@example.com", &alice()).await.unwrap();
     assert_eq!(

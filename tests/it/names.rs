@@ -130,7 +130,7 @@ async fn claiming() -> (Firm, Names) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_answer_of_dns_is_told_by_its_name_and_only_the_record_itself_verifies() {
+async fn each_dns_answer_is_reported_and_only_the_exact_record_verifies() {
     let (firm, names) = claiming().await;
     let claim = firm.engine.claim("acme", "bücher.example", &alice()).await.unwrap();
     assert_eq!(
@@ -173,7 +173,7 @@ async fn each_answer_of_dns_is_told_by_its_name_and_only_the_record_itself_verif
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_verifies_first_holds_the_domain_and_is_not_named_to_the_other() {
+async fn the_first_account_to_verify_holds_the_domain_and_is_not_named_to_others() {
     let (firm, names) = claiming().await;
     firm.engine.create_account("rival", "Rival", &alice()).await.unwrap();
     let (ours, theirs) = (
@@ -212,8 +212,7 @@ async fn whoever_verifies_first_holds_the_domain_and_is_not_named_to_the_other()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_is_looked_up_by_itself_soon_and_then_daily_and_lapses_after_three_daily_misses_only()
- {
+async fn a_claim_is_looked_up_soon_then_daily_and_lapses_after_three_daily_misses() {
     let (firm, names) = claiming().await;
     let claim = firm.engine.claim("acme", "example.com", &alice()).await.unwrap();
     names.publish(&claim);
@@ -281,7 +280,7 @@ async fn a_claim_is_looked_up_by_itself_soon_and_then_daily_and_lapses_after_thr
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_domain_of_anybodys_own_cannot_be_claimed() {
+async fn a_public_suffix_or_malformed_domain_cannot_be_claimed() {
     let (firm, _names) = claiming().await;
     for bad in [
         "com",

@@ -24,7 +24,7 @@ fn a_first_import_of_more_than_fifty_waits_for_approval_and_fifty_do_not() {
 }
 
 #[test]
-fn without_a_claim_nobody_is_provisioned() {
+fn without_a_claim_no_person_is_provisioned() {
     let mut company = Company::of(20);
     company.claims.clear();
     company.run(&NOTHING_LOST());
@@ -59,7 +59,7 @@ fn an_account_expires_although_nothing_in_the_directory_changes() {
 }
 
 #[test]
-fn whoever_left_the_groups_is_suspended_after_the_recheck() {
+fn a_person_without_a_group_is_suspended_after_the_recheck() {
     let mut company = Company::running(60);
     let truth = company.person(1);
     (truth.pro, truth.basic) = (false, false);
@@ -76,7 +76,7 @@ fn whoever_left_the_groups_is_suspended_after_the_recheck() {
 }
 
 #[test]
-fn a_tombstone_suspends_at_once_and_a_vanished_person_after_two_looks_and_a_witness() {
+fn a_tombstone_suspends_at_once_and_an_absence_after_two_reads_and_a_witness() {
     let mut company = Company::running(60);
     company.person(1).life = Life::Tombstone;
     let seeing = Loss { tombstones_visible: true, ..Loss::default() };
@@ -92,7 +92,7 @@ fn a_tombstone_suspends_at_once_and_a_vanished_person_after_two_looks_and_a_witn
 }
 
 #[test]
-fn where_tombstones_are_visible_whoever_has_none_is_invisible_and_not_gone() {
+fn an_absence_without_a_tombstone_is_held_when_tombstones_are_visible() {
     let mut company = Company::running(60);
     let seeing = Loss { tombstones_visible: true, hidden: [guid(2)].into(), ..Loss::default() };
     company.run(&seeing);
@@ -124,7 +124,7 @@ fn an_organizational_unit_that_vanishes_is_one_held_event() {
 }
 
 #[test]
-fn a_mass_event_is_held_and_the_few_who_are_disabled_go_through() {
+fn a_mass_event_is_held_and_a_few_disabled_users_are_suspended() {
     let mut company = Company::running(90);
     for n in 0..30 {
         let truth = company.person(n);
@@ -146,7 +146,7 @@ fn a_mass_event_is_held_and_the_few_who_are_disabled_go_through() {
 }
 
 #[test]
-fn of_a_mass_of_disabled_people_the_limit_goes_through_and_more_every_hour() {
+fn a_mass_of_disabled_users_is_suspended_up_to_the_limit_every_hour() {
     let mut company = Company::running(100);
     for n in 0..60 {
         company.person(n).disabled = true;
@@ -230,7 +230,7 @@ fn addresses_can_be_swapped_and_passed_on_in_one_run() {
 }
 
 #[test]
-fn an_address_is_never_taken_from_whoever_holds_it() {
+fn an_address_is_never_taken_from_its_holder() {
     let mut company = Company::running(20);
     company.person(1).mail = "p2@example.com".into();
     company.person(1).name = "Renamed".into();
@@ -271,7 +271,7 @@ fn a_recreated_person_waits_for_an_operator() {
 }
 
 #[test]
-fn a_protected_person_is_never_suspended_unasked() {
+fn a_protected_person_is_never_suspended_without_approval() {
     let mut company = Company::running(20);
     company.protected.insert(guid(1));
     company.person(1).disabled = true;
@@ -299,7 +299,7 @@ fn moving_out_of_scope_suspends_after_a_recheck_with_the_place_as_evidence() {
 }
 
 #[test]
-fn an_incomplete_read_suspends_whom_it_saw_disabled_and_nobody_else() {
+fn an_incomplete_read_suspends_only_the_users_it_saw_disabled() {
     let mut company = Company::running(60);
     company.person(1).disabled = true;
     company.person(2).life = Life::Purged;
@@ -340,8 +340,7 @@ fn secondary_addresses_are_those_of_claimed_domains() {
 }
 
 #[test]
-fn an_unmanaged_user_is_linked_when_the_directory_shows_the_address_and_suspended_at_once_if_it_is_disabled()
- {
+fn an_unmanaged_user_is_linked_by_its_address_and_suspended_if_disabled() {
     for disabled in [false, true] {
         let mut company = Company::of(10);
         company.unmanaged("p3@example.com");
@@ -353,7 +352,7 @@ fn an_unmanaged_user_is_linked_when_the_directory_shows_the_address_and_suspende
 }
 
 #[test]
-fn people_without_a_group_are_what_the_configuration_says() {
+fn the_configuration_decides_about_people_without_a_group() {
     let table = [
         (WithoutGroup::Suspend, None),
         (WithoutGroup::Keep, Some(Tier::Pro)),
@@ -379,7 +378,7 @@ fn people_without_a_group_are_what_the_configuration_says() {
 }
 
 #[test]
-fn an_operator_who_overrules_absence_is_not_overruled_until_the_directory_changes() {
+fn an_operators_override_of_an_absence_lasts_until_the_directory_changes() {
     let mut company = Company::running(60);
     company.person(1).life = Life::Purged;
     let id = company.user(1).id;

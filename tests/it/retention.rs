@@ -33,7 +33,7 @@ async fn leaving(retention: Retention) -> (Firm, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_forgotten_unasked() {
+async fn no_data_is_removed_by_default() {
     let (firm, _) = leaving(Retention::default()).await;
     let before = (firm.users().await, firm.engine.store.event_count().await.unwrap());
     firm.later(DAY * 4_000);
@@ -42,7 +42,7 @@ async fn nothing_is_forgotten_unasked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn addresses_of_the_deleted_are_freed_and_nobody_elses() {
+async fn only_addresses_of_deleted_users_are_freed() {
     let (firm, ids) =
         leaving(Retention { release_address_after: Some(DAY * 90), ..Retention::default() }).await;
     let address = firm.user(&ids[1]).await.addresses.primary.unwrap();
@@ -62,7 +62,7 @@ async fn addresses_of_the_deleted_are_freed_and_nobody_elses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_suspended_are_removed_but_for_those_whom_an_operator_keeps_out() {
+async fn suspended_users_are_removed_unless_an_operator_suspended_them() {
     let (firm, ids) =
         leaving(Retention { remove_after: Some(DAY * 365), ..Retention::default() }).await;
     let gone = firm.user(&ids[0]).await;
@@ -95,7 +95,7 @@ async fn the_suspended_are_removed_but_for_those_whom_an_operator_keeps_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_begins_later_goes_on_without_a_gap_and_proves_itself_from_there() {
+async fn a_shortened_event_log_continues_without_a_gap_and_verifies() {
     let (firm, ids) = leaving(Retention { events: Some(DAY), ..Retention::default() }).await;
     let store = &firm.engine.store;
     let early = store.verify_events(None).await.unwrap().unwrap();

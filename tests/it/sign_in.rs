@@ -44,7 +44,7 @@ impl Firm {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_managed_user_signs_in_with_the_directorys_password_and_no_other_way() {
+async fn a_managed_user_signs_in_with_the_directory_password_only() {
     let firm = with_ann().await;
     let right = firm.sim.default_password();
     assert!(firm.user("ann@example.com").await.joined_at.is_none());
@@ -90,7 +90,7 @@ async fn a_managed_user_signs_in_with_the_directorys_password_and_no_other_way()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_suspended_or_has_expired_is_denied_without_asking_ad() {
+async fn a_suspended_or_expired_user_is_denied_without_asking_ad() {
     let firm = with_ann().await;
     let right = firm.sim.default_password();
     firm.engine.suspend("ann@example.com", "", &alice()).await.unwrap();
@@ -110,7 +110,7 @@ async fn who_is_suspended_or_has_expired_is_denied_without_asking_ad() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_can_lock_somebody_out_of_ad_through_us_not_even_with_a_restart() {
+async fn wrong_passwords_lock_no_ad_account_not_even_across_a_restart() {
     let firm = with_ann().await;
     let right = firm.sim.default_password();
     let many = (0..20).map(|_| firm.ann("wrong"));
@@ -154,7 +154,7 @@ async fn nobody_can_lock_somebody_out_of_ad_through_us_not_even_with_a_restart()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ad_that_cannot_be_asked_is_no_yes_and_counts_as_nothing() {
+async fn an_unreachable_directory_allows_no_sign_in_and_counts_no_attempt() {
     let firm = with_ann().await;
     let right = firm.sim.default_password();
     firm.sim.crash().await.unwrap();
@@ -172,7 +172,7 @@ async fn ad_that_cannot_be_asked_is_no_yes_and_counts_as_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ad_says_beside_a_right_password_is_denied_and_a_leaver_is_looked_at_at_once() {
+async fn a_restricted_account_is_denied_and_a_leaver_is_read_at_once() {
     for code in ["530", "531", "532", "773", "775"] {
         let firm = with_ann().await;
         firm.sim.faults().push(Fault::new(When::Bind, What::BindRefused(code)));
@@ -203,8 +203,7 @@ async fn what_ad_says_beside_a_right_password_is_denied_and_a_leaver_is_looked_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_was_renamed_since_the_last_run_signs_in_and_nobody_signs_in_as_somebody_elses_successor()
- {
+async fn a_renamed_person_signs_in_and_the_heir_of_the_name_does_not() {
     let firm = with_ann().await;
     let right = firm.sim.default_password();
     let ann = firm.user("ann@example.com").await;
@@ -221,7 +220,7 @@ async fn who_was_renamed_since_the_last_run_signs_in_and_nobody_signs_in_as_some
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_no_address_is_nobodys_and_nothing_of_it_reaches_ad() {
+async fn an_invalid_address_is_denied_and_nothing_of_it_reaches_ad() {
     let firm = with_ann().await;
     let long = format!("{}@example.com", "a".repeat(900_000));
     let abuses = [
@@ -245,7 +244,7 @@ async fn whatever_is_no_address_is_nobodys_and_nothing_of_it_reaches_ad() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_sign_in_while_everybody_is_read() {
+async fn people_sign_in_during_a_full_read() {
     let firm = Firm::running(60, |_| {}).await;
     let right = firm.sim.default_password();
     let who = firm.users().await[0].addresses.primary.clone().unwrap().to_string();

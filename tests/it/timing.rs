@@ -45,7 +45,7 @@ fn every_second(config: &mut rosterd::engine::DirectoryConfig) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pause_survives_a_restart_ends_by_itself_and_what_was_missed_is_one_run() {
+async fn a_pause_survives_a_restart_and_its_missed_ticks_become_one_run() {
     let firm = Firm::running(5, every_second).await;
     let paused = firm
         .engine
@@ -76,7 +76,7 @@ async fn a_pause_survives_a_restart_ends_by_itself_and_what_was_missed_is_one_ru
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pause_of_no_given_length_lasts_four_hours_unless_it_is_resumed_earlier() {
+async fn a_pause_without_a_length_lasts_four_hours_unless_resumed() {
     let firm = Firm::running(5, every_second).await;
     let until = firm.clock.now().plus(Duration::from_hours(4));
     let paused = firm
@@ -103,7 +103,7 @@ async fn a_pause_of_no_given_length_lasts_four_hours_unless_it_is_resumed_earlie
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ticks_that_pass_while_a_run_takes_long_are_one_run() {
+async fn ticks_missed_during_a_long_run_become_one_run() {
     let firm = Firm::running(5, every_second).await;
     let slow = When::search().containing("objectCategory=person").nth(1);
     firm.sim.faults().push(Fault::new(slow, What::Delay(Duration::from_millis(3_300))));

@@ -46,8 +46,7 @@ fn runs(company: &mut Company) -> Vec<String> {
 }
 
 #[test]
-fn somebody_suspended_without_a_group_is_given_back_and_stays_until_the_directory_says_something_new()
- {
+fn an_undone_suspension_stays_undone_until_the_directory_changes() {
     let (mut company, done) = after(|c| (c.person(1).pro, c.person(1).basic) = (false, false));
     assert_eq!(company.status(1), Status::Suspended);
     assert_eq!(company.undo(&done), [""; 0]);
@@ -64,7 +63,7 @@ fn somebody_suspended_without_a_group_is_given_back_and_stays_until_the_director
 }
 
 #[test]
-fn what_was_seen_in_the_directory_is_never_taken_back() {
+fn a_suspension_seen_in_the_directory_is_never_undone() {
     for (change, reason) in [(0, "disabled"), (1, "expired"), (2, "deleted")] {
         let (mut company, done) = after(|c| match change {
             0 => c.person(1).disabled = true,
@@ -97,7 +96,7 @@ fn what_was_seen_in_the_directory_is_never_taken_back() {
 }
 
 #[test]
-fn a_tier_is_given_back_until_the_directory_wants_another_one() {
+fn an_undone_tier_change_stays_undone_until_the_directory_changes() {
     let (mut company, done) = after(|c| c.person(0).pro = false);
     assert_eq!(company.user(0).tier, Tier::Basic);
     assert_eq!(company.undo(&done), [""; 0]);
@@ -111,7 +110,7 @@ fn a_tier_is_given_back_until_the_directory_wants_another_one() {
 }
 
 #[test]
-fn addresses_that_were_swapped_are_swapped_back_and_names_are_restored() {
+fn an_undo_swaps_addresses_back_and_restores_names() {
     let (mut company, done) = after(|c| {
         for n in [1, 2] {
             c.person(n).proxies.clear();
@@ -142,7 +141,7 @@ fn addresses_that_were_swapped_are_swapped_back_and_names_are_restored() {
 }
 
 #[test]
-fn an_address_that_somebody_else_has_by_now_is_left_alone() {
+fn an_undo_leaves_an_address_that_another_user_has_now() {
     let (mut company, done) = after(|c| {
         (c.person(1).mail, c.person(1).proxies) = ("new@example.com".to_owned(), Vec::new())
     });
@@ -163,7 +162,7 @@ fn an_address_that_somebody_else_has_by_now_is_left_alone() {
 }
 
 #[test]
-fn an_import_is_taken_back_by_releasing_whom_it_made_until_they_leave_and_come_again() {
+fn an_undone_import_releases_its_users_until_they_leave_and_return() {
     let (mut company, done) = after(|c| {
         c.truth.insert(
             guid(77),
@@ -193,7 +192,7 @@ fn an_import_is_taken_back_by_releasing_whom_it_made_until_they_leave_and_come_a
 }
 
 #[test]
-fn a_link_is_taken_back_and_not_made_again() {
+fn an_undone_link_is_not_made_again() {
     let mut company = Company::running(60);
     company.unmanaged("late@example.com");
     let before = company.users.values().find(|u| u.link.is_none()).unwrap().clone();
@@ -216,7 +215,7 @@ fn a_link_is_taken_back_and_not_made_again() {
 }
 
 #[test]
-fn what_has_changed_since_is_left_alone_and_told() {
+fn an_undo_leaves_values_that_have_changed_since_and_reports_them() {
     let (mut company, done) = after(|c| {
         c.person(0).pro = false;
         (c.person(1).pro, c.person(1).basic) = (false, false);
@@ -243,7 +242,7 @@ fn what_has_changed_since_is_left_alone_and_told() {
 }
 
 #[test]
-fn a_reactivation_is_taken_back_as_an_operators_suspension() {
+fn an_undone_reactivation_is_an_operators_suspension() {
     let (mut company, _) = after(|c| (c.person(1).pro, c.person(1).basic) = (false, false));
     company.person(1).basic = true;
     company.run(&nothing_lost());
@@ -257,7 +256,7 @@ fn a_reactivation_is_taken_back_as_an_operators_suspension() {
 }
 
 #[test]
-fn taking_an_undo_back_gives_the_word_back_to_the_directory() {
+fn undoing_an_undo_returns_the_decision_to_the_directory() {
     let (mut company, done) = after(|c| {
         c.person(0).pro = false;
         (c.person(1).pro, c.person(1).basic) = (false, false);
@@ -277,7 +276,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_that_was_taken_back_is_done_again_but_what_was_seen(
+    fn an_undone_change_is_repeated_only_when_it_was_positively_seen(
         happenings in prop::collection::vec((0u32..40, 0u8..8, 0u32..40), 1..8),
     ) {
         let (mut company, done) = after(|c| {
@@ -321,7 +320,7 @@ fn leave_all_groups(firm: &Firm, who: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_suspended_a_department_is_taken_back_with_events_of_its_own_and_shows_it() {
+async fn an_undo_of_a_mass_suspension_has_events_and_is_shown_on_its_run() {
     let firm = Firm::running(100, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
     let dn = |n: usize| users[n].link.as_ref().unwrap().dn.as_str().to_owned();
@@ -372,7 +371,7 @@ async fn a_run_that_suspended_a_department_is_taken_back_with_events_of_its_own_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_undo_needs_no_directory_and_gives_nobody_back_who_left_meanwhile() {
+async fn an_undo_needs_no_directory_and_reactivates_no_later_leaver() {
     let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
     let dn = |n: usize| users[n].link.as_ref().unwrap().dn.as_str().to_owned();

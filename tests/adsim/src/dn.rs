@@ -87,7 +87,7 @@ mod tests {
     use super::{escape, parse};
 
     #[test]
-    fn what_is_escaped_reads_back_as_it_was() {
+    fn an_escaped_value_parses_to_the_original() {
         for value in ["Smith, Bob", " lead", "trail ", "#1", "a\nDEL:b", "ü=\\", "plain"] {
             let text = format!("CN={},DC=example", escape(value));
             let parts = parse(&text).expect("a name");

@@ -49,7 +49,7 @@ fn eprintln_on_panic(seed: u64, attempt: impl FnOnce()) {
 }
 
 #[test]
-fn whatever_is_in_the_corpus_does_no_harm() {
+fn the_corpus_breaks_neither_gate_nor_reader() {
     let inputs = corpus::inputs();
     assert!(inputs.len() > 30, "the corpus is there: {}", inputs.len());
     for (name, bytes) in inputs {
@@ -63,7 +63,7 @@ fn whatever_is_in_the_corpus_does_no_harm() {
 }
 
 #[test]
-fn whatever_is_made_of_the_corpus_does_no_harm_to_the_gate_and_the_reader() {
+fn mutations_of_the_corpus_break_neither_gate_nor_reader() {
     let tried = mutations(4, |bytes, dice| {
         let mut pieces = dice.clone();
         stream::check(bytes, &mut || 1 + pieces.below(300));
@@ -72,7 +72,7 @@ fn whatever_is_made_of_the_corpus_does_no_harm_to_the_gate_and_the_reader() {
 }
 
 #[test]
-fn whatever_is_made_of_the_corpus_does_no_harm_to_ldap3_behind_the_gate() {
+fn mutations_of_the_corpus_do_not_break_ldap3_behind_the_gate() {
     let tried = mutations(2, |bytes, _| driver::check(bytes));
     assert!(tried > 500, "{tried} mutations");
 }

@@ -33,7 +33,7 @@ fn plain() -> Company {
 }
 
 #[test]
-fn a_mailbox_of_any_shape_keeps_its_user_and_never_counts_as_absence() {
+fn a_mailbox_in_any_form_keeps_its_user_and_never_counts_as_absence() {
     let table = [
         ("", Some("no-address"), "p1@example.com"),
         ("   ", Some("no-address"), "p1@example.com"),
@@ -81,7 +81,7 @@ fn a_mailbox_of_any_shape_keeps_its_user_and_never_counts_as_absence() {
 }
 
 #[test]
-fn of_proxy_addresses_only_smtp_ones_count_and_mail_says_which_is_the_primary() {
+fn only_smtp_proxy_addresses_count_and_mail_names_the_primary() {
     let table = [
         ("smtp:x@example.org", Some("x@example.org")),
         ("SMTP:x@example.org", Some("x@example.org")),
@@ -114,7 +114,7 @@ fn of_proxy_addresses_only_smtp_ones_count_and_mail_says_which_is_the_primary() 
 }
 
 #[test]
-fn addresses_fold_by_ascii_case_and_a_label_and_nothing_that_looks_alike_is_the_same() {
+fn addresses_fold_ascii_case_and_idn_labels_but_no_lookalikes() {
     let key = |text: &str| Address::parse(text).ok().map(|a| a.key().0);
     let same = [
         ("Bob@x.example", "bob@X.EXAMPLE"),
@@ -171,7 +171,7 @@ fn addresses_fold_by_ascii_case_and_a_label_and_nothing_that_looks_alike_is_the_
 }
 
 #[test]
-fn of_two_people_with_one_address_whoever_has_it_keeps_it_and_newcomers_wait() {
+fn an_address_stays_with_its_holder_and_newcomers_who_share_one_wait() {
     /// What is done to a company of twenty; who is then quarantined; how many users there are; who is suspended.
     type Row = (&'static str, fn(&mut Company), &'static [&'static str], usize, &'static [u32]);
     fn hire(company: &mut Company, n: u32, mail: &str) {
@@ -275,7 +275,7 @@ fn of_two_people_with_one_address_whoever_has_it_keeps_it_and_newcomers_wait() {
 }
 
 #[test]
-fn a_leavers_address_passes_to_a_joiner_once_the_leavers_own_entry_gives_it_up_and_not_before() {
+fn a_leavers_address_passes_to_a_joiner_only_after_the_leavers_entry_drops_it() {
     for gives_it_up in [false, true] {
         let mut company = plain();
         company.person(1).disabled = true;
@@ -304,7 +304,7 @@ fn a_leavers_address_passes_to_a_joiner_once_the_leavers_own_entry_gives_it_up_a
 }
 
 #[test]
-fn addresses_that_pass_from_one_to_the_next_are_applied_together_or_wait_together() {
+fn a_chain_of_address_changes_is_applied_or_held_as_a_whole() {
     // Eleven readdress in a ring, and ten may.
     let mut company = plain();
     for n in 0..11 {
@@ -337,7 +337,7 @@ fn addresses_that_pass_from_one_to_the_next_are_applied_together_or_wait_togethe
 }
 
 #[test]
-fn a_mailbox_follows_its_domain_into_claimed_ones_and_waits_at_the_others() {
+fn a_mailbox_moves_to_claimed_domains_and_is_quarantined_at_others() {
     let mut company = plain();
     company.person(1).mail = "p1@example.org".into();
     company.person(2).mail = "p2@later.example".into();
@@ -363,7 +363,7 @@ fn a_mailbox_follows_its_domain_into_claimed_ones_and_waits_at_the_others() {
 }
 
 #[test]
-fn whoever_no_directory_manages_is_touched_by_no_run() {
+fn an_unmanaged_user_is_changed_by_no_run() {
     let mut company = Company::of(30);
     company.unmanaged("founder@example.com");
     let mut company = company.at_work();
@@ -396,7 +396,7 @@ fn whoever_no_directory_manages_is_touched_by_no_run() {
 }
 
 #[test]
-fn an_address_stays_with_whoever_cannot_be_judged_and_what_would_need_it_waits() {
+fn an_unreadable_person_keeps_its_address_and_dependent_changes_wait() {
     let ou = |name: &str| format!("OU={name},{BASE}");
     let unreadable = Loss { no_control: [guid(2)].into(), ..Loss::default() };
     let half_read = Loss { end: Some((1, PageEnd::Refused(51))), ..Loss::default() };
@@ -452,7 +452,7 @@ fn an_address_stays_with_whoever_cannot_be_judged_and_what_would_need_it_waits()
 }
 
 #[test]
-fn an_unmanaged_leaver_is_linked_and_suspended_without_the_address_that_somebody_still_has() {
+fn an_unmanaged_leaver_is_linked_and_suspended_without_a_held_address() {
     let mut company = Company::running(20);
     company.unmanaged("guest@example.com");
     let facts = Facts {
@@ -481,7 +481,7 @@ fn an_unmanaged_leaver_is_linked_and_suspended_without_the_address_that_somebody
 }
 
 #[test]
-fn a_further_address_that_somebody_else_has_comes_once_it_is_free() {
+fn a_secondary_address_of_another_user_is_added_once_it_is_free() {
     let mut company = plain();
     company.person(1).proxies = vec!["smtp:p2@example.com".into(), "smtp:free@example.com".into()];
     company.run(&NOTHING_LOST());

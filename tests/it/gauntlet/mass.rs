@@ -18,7 +18,7 @@ fn seeing() -> Loss {
 }
 
 #[test]
-fn a_company_of_any_size_is_protected_from_a_mass_of_leavers_and_lets_single_ones_go() {
+fn a_mass_of_leavers_is_held_and_single_ones_leave_in_a_company_of_any_size() {
     /// How somebody leaves, and what a run has to be able to see to tell.
     type Leaving = (&'static str, fn(&mut Facts), Loss);
     let leaving: [Leaving; 4] = [
@@ -64,7 +64,7 @@ fn a_company_of_any_size_is_protected_from_a_mass_of_leavers_and_lets_single_one
 }
 
 #[test]
-fn a_slow_bleed_is_stopped_at_the_limit_of_a_day_whatever_it_bleeds_by() {
+fn a_slow_bleed_of_any_class_stops_at_the_daily_limit() {
     type Bleed = (Class, fn(&mut Facts), Loss);
     let table: [Bleed; 5] = [
         (Class::Deleted, |p| p.life = Life::Tombstone, seeing()),
@@ -100,7 +100,7 @@ fn a_slow_bleed_is_stopped_at_the_limit_of_a_day_whatever_it_bleeds_by() {
 }
 
 #[test]
-fn a_script_that_disables_everybody_gets_as_far_as_the_limit_and_is_undone_in_one_run() {
+fn a_script_that_disables_all_people_stops_at_the_limit_and_one_run_undoes_it() {
     let mut company = Company::running(100);
     for n in 0..100 {
         company.person(n).disabled = true;
@@ -122,7 +122,7 @@ fn a_script_that_disables_everybody_gets_as_far_as_the_limit_and_is_undone_in_on
 }
 
 #[test]
-fn a_mass_of_people_who_come_back_or_rise_waits_as_a_mass_that_leaves_does() {
+fn mass_reactivations_and_upgrades_are_held_like_mass_suspensions() {
     let mut company = Company::running(100);
     for day in 0..5 {
         for n in 0..12 {
@@ -151,7 +151,7 @@ fn a_mass_of_people_who_come_back_or_rise_waits_as_a_mass_that_leaves_does() {
 }
 
 #[test]
-fn a_first_run_suspends_nobody_whatever_it_sees_and_an_empty_store_takes_nothing_from_anybody() {
+fn a_first_run_and_a_run_on_an_empty_store_suspend_no_user() {
     let mut company = Company::of(60);
     for n in 0..20 {
         company.person(n).disabled = true;
@@ -174,7 +174,7 @@ fn a_first_run_suspends_nobody_whatever_it_sees_and_an_empty_store_takes_nothing
 }
 
 #[test]
-fn a_domain_that_is_no_longer_claimed_suspends_nobody_and_a_leaver_of_it_leaves() {
+fn a_domain_that_is_no_longer_claimed_suspends_only_its_leavers() {
     let mut company = Company::running(60);
     company.claims.clear();
     company.person(1).disabled = true;
@@ -188,7 +188,7 @@ fn a_domain_that_is_no_longer_claimed_suspends_nobody_and_a_leaver_of_it_leaves(
 }
 
 #[test]
-fn a_claim_that_is_gone_and_a_mass_that_leaves_are_two_things() {
+fn a_lost_claim_and_a_mass_of_leavers_are_judged_separately() {
     let mut company = Company::running(60);
     company.claims = vec!["example.org"];
     for n in 0..30 {
@@ -199,7 +199,7 @@ fn a_claim_that_is_gone_and_a_mass_that_leaves_are_two_things() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layoff_waits_for_one_approval_of_exactly_what_was_shown_and_the_next_one_for_another() {
+async fn a_layoff_is_applied_by_one_approval_of_exactly_the_plan_shown() {
     let limit = Limit { percent: 1, at_least: 5, at_most: None };
     let firm = Firm::running(160, |c| {
         c.limits.classes.insert(Class::Deleted, limit);

@@ -51,7 +51,7 @@ fn unbraked(c: &mut rosterd::engine::DirectoryConfig) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn circles_strangers_and_groups_of_nobody_give_and_take_nothing() {
+async fn group_cycles_foreign_members_and_empty_groups_change_no_user() {
     let firm = Firm::running(60, unbraked).await;
     let before = firm.users().await;
     firm.sim.edit(|ad| {
@@ -89,7 +89,7 @@ async fn circles_strangers_and_groups_of_nobody_give_and_take_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_membership_that_ends_without_a_trace_on_the_person_is_seen_by_the_next_full_read() {
+async fn a_membership_that_ends_without_a_write_is_seen_by_the_next_full_read() {
     // So it is when a time-limited membership runs out: nobody writes to anything.
     let firm = Firm::running(60, |_| {}).await;
     let users = firm.users().await;
@@ -106,7 +106,7 @@ async fn a_membership_that_ends_without_a_trace_on_the_person_is_seen_by_the_nex
 type Question = (&'static str, fn(&Firm) -> When);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_that_cannot_be_asked_keeps_everybody_where_they_are_but_leavers() {
+async fn an_unreadable_group_changes_no_member_but_leavers() {
     let questions: [Question; 5] = [
         ("where it stands", |f| {
             When::search().based_at(&format!("<guid={}>", f.sim.look(|ad| ad.guid(names::BASIC))))
@@ -162,7 +162,7 @@ async fn a_group_that_cannot_be_asked_keeps_everybody_where_they_are_but_leavers
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_is_the_same_in_whatever_case_a_person_names_it() {
+async fn group_names_in_member_of_match_in_any_case() {
     let firm = Firm::running(40, |c| c.settings.page_size = 1000).await;
     let newcomer = firm.sim.edit(|ad| {
         ad.add_person(

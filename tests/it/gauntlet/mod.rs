@@ -47,7 +47,7 @@ fn tests() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_row_has_a_test_that_exists_or_says_why_there_is_none() {
+fn every_row_names_an_existing_test_or_gives_a_reason() {
     let text =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gauntlet.md"))
             .unwrap();

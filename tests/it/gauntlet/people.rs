@@ -27,8 +27,7 @@ pub(super) async fn now(firm: &Firm, user: &User) -> User {
 type Edit = fn(&mut adsim::Ad, Uuid);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_changes_of_an_entry_its_user_stays_the_same_and_what_it_gives_up_makes_nobody_else_one()
- {
+async fn an_edited_entry_keeps_its_user_and_the_heir_of_its_names_gets_another() {
     let firm = Firm::running(60, |_| {}).await;
     let before = firm.users().await.remove(0);
     let (id, guid) = (before.id.to_string(), guid_of(&before));
@@ -93,7 +92,7 @@ async fn whatever_changes_of_an_entry_its_user_stays_the_same_and_what_it_gives_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_looks_like_a_person_and_is_none_is_not_provisioned_and_no_leaver() {
+async fn a_contact_computer_or_service_account_gets_no_user_and_is_no_leaver() {
     let firm = Firm::running(60, |_| {}).await;
     let users = firm.users().await;
     firm.sim.edit(|ad| {
@@ -145,7 +144,7 @@ async fn what_looks_like_a_person_and_is_none_is_not_provisioned_and_no_leaver()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_restored_comes_back_as_the_same_user_once_the_entry_is_enabled_and_whole() {
+async fn a_restored_entry_reactivates_the_same_user_once_it_is_enabled_and_whole() {
     for has_recycle_bin in [true, false] {
         let firm = Firm::running(60, |_| {}).await;
         let user = firm.users().await.remove(0);
@@ -220,7 +219,7 @@ async fn moved_to_another_domain() -> (Firm, adsim::Sim, User) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_moved_to_another_domain_of_the_account_has_not_left() {
+async fn a_person_moved_to_another_domain_of_the_account_has_not_left() {
     let (firm, other, user) = moved_to_another_domain().await;
     let id = user.id.to_string();
     for _ in 0..2 {
@@ -285,7 +284,7 @@ async fn a_recheck_that_fails_keeps_no_leaver_active() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_swap_of_which_one_half_cannot_be_read_waits_and_holds_up_nobody() {
+async fn an_address_swap_with_one_unreadable_half_waits_and_delays_no_leaver() {
     let firm = Firm::running(60, |_| {}).await;
     let users = firm.users().await;
     let mail = |n: usize| users[n].addresses.primary.as_ref().unwrap().as_str().to_owned();
@@ -316,7 +315,7 @@ async fn a_swap_of_which_one_half_cannot_be_read_waits_and_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tombstone_suspends_although_another_directory_of_the_account_cannot_be_asked() {
+async fn a_tombstone_suspends_although_another_directory_of_the_account_is_down() {
     let (firm, other, _) = moved_to_another_domain().await;
     firm.sim.faults().clear();
     let leaver = firm.users().await.remove(1);

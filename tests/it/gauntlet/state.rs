@@ -9,7 +9,7 @@ use super::people::{dn_of, now};
 use crate::firm::Firm;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_bit_of_the_account_suspends_and_locked_out_or_an_expired_password_does_not() {
+async fn only_the_disabled_bit_suspends_and_not_a_lockout_or_an_expired_password() {
     let table = [
         ("userAccountControl", "512", false),
         ("userAccountControl", "514", true),
@@ -53,7 +53,7 @@ async fn one_bit_of_the_account_suspends_and_locked_out_or_an_expired_password_d
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_has_expired_when_its_time_has_come_and_never_means_never() {
+async fn an_account_expires_at_its_time_and_both_values_of_never_do_not_expire() {
     let day = Duration::from_hours(24);
     let firm = Firm::running(120, |_| {}).await;
     let today = firm.sim.now();

@@ -27,7 +27,7 @@ fn plain(config: &mut DirectoryConfig, starttls: bool) {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn starttls_carries_a_whole_run_and_plain_ldap_never_a_password() {
+async fn starttls_carries_a_run_and_plain_ldap_sends_no_password() {
     Branch::running(|c| plain(c, true)).await;
     let refused = error(|c| plain(c, false)).await;
     assert!(refused.contains("without TLS is refused"), "{refused}");
@@ -129,7 +129,7 @@ fn impostor(lab: &Lab) -> Impostor {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_told_and_not_tried_again_until_it_changes() {
+async fn a_wrong_password_is_reported_and_not_retried_until_it_changes() {
     let branch = Branch::running(|_| {}).await;
     let file = PathBuf::from(branch.lab.fact("LAB_PASSWORD_FILE"));
     let right = std::fs::read(&file).expect("a password");
@@ -154,7 +154,7 @@ async fn a_wrong_password_is_told_and_not_tried_again_until_it_changes() {
 
 #[ignore = "needs the lab: tests/run"]
 #[test]
-fn a_disabled_service_account_is_told_by_that_name_and_tried_again_when_an_operator_says_so() {
+fn a_disabled_service_account_is_reported_and_retried_by_an_operators_unlock() {
     let office = Office::of_acme("");
     office.sync();
     let account = office.lab.fact("LAB_BIND_DN").to_owned();
@@ -196,7 +196,7 @@ async fn domain_controllers_are_found_through_dns() {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_server_that_serves_is_used_and_a_crash_is_got_over() {
+async fn the_first_reachable_server_is_used_and_a_run_survives_its_crash() {
     let gone = Lab::start();
     let nowhere = gone.fact("LAB_URL").to_owned();
     drop(gone);

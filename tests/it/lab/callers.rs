@@ -121,7 +121,7 @@ const NAMELESS: &str = "--reuid 61999 --regid 61999 --clear-groups";
 
 #[test]
 #[ignore = "needs the lab: tests/run"]
-fn what_a_caller_may_do_follows_from_all_groups_of_its_user_and_from_nothing_else() {
+fn a_callers_roles_follow_from_all_groups_of_its_user_and_nothing_else() {
     let machine = Machine::start();
     let create = |n: usize| format!("account create acme-{n} --name Acme");
     for (n, (who, looks, changes)) in [

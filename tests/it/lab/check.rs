@@ -22,7 +22,7 @@ fn filtered(config: &mut DirectoryConfig, text: &str) {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_finds_a_domain_well_and_names_the_step_that_is_not() {
+async fn a_check_passes_a_healthy_domain_and_names_a_failing_step() {
     let lab = Lab::start();
     let mut well = config(&lab);
     filtered(&mut well, "(!(employeeType=robot))");
@@ -93,7 +93,7 @@ async fn a_check_finds_a_domain_well_and_names_the_step_that_is_not() {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_on_an_attribute_that_ad_does_not_have_suspends_nobody_but_who_is_seen_disabled() {
+async fn a_filter_on_an_unknown_attribute_suspends_only_disabled_users() {
     let branch = Branch::running(|_| {}).await;
     let mut config = branch.engine.directory("corp").expect("corp").config.clone();
     filtered(&mut config, "(!(employeType=robot))");

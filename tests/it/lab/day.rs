@@ -283,7 +283,7 @@ fn lose_rights(office: &Office) {
 
 #[ignore = "needs the lab: tests/run"]
 #[test]
-fn who_leaves_the_last_group_is_suspended_by_a_recheck_that_nobody_asked_for() {
+fn a_person_without_a_group_is_suspended_by_an_automatic_recheck() {
     let office = Office::of_acme("[directory.safety]\ngrace-period = \"2s\"");
     office.sync();
     let karl = staff("Operations", "Karl Larsen");

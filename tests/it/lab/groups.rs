@@ -33,7 +33,7 @@ async fn tiers_follow_groups_however_deep_they_are_nested() {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_taken_out_of_the_last_group_is_suspended_and_comes_back_with_it() {
+async fn a_person_removed_from_the_last_group_is_suspended_until_added_again() {
     let branch = Branch::running(|_| {}).await;
     let karl = staff("Operations", "Karl Larsen");
     branch.lab.leave(BASIC, &karl);
@@ -90,7 +90,7 @@ async fn a_renamed_group_is_followed() {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_emptied_group_takes_nothing_from_anybody_and_is_told() {
+async fn an_emptied_group_changes_no_user_and_is_reported() {
     let branch = Branch::running(|_| {}).await;
     branch.lab.set(BASIC, &[("member", "")]);
     for _ in 0..2 {

@@ -7,7 +7,7 @@ use super::{BASIC, DOMAIN, file_time, staff};
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_people_of_the_lab_come_in_with_their_tiers_names_and_addresses() {
+async fn the_first_import_creates_users_with_their_tiers_names_and_addresses() {
     let branch = Branch::of(|_| {}).await;
     let run = branch.sync().await;
     assert_eq!(
@@ -70,7 +70,7 @@ async fn the_people_of_the_lab_come_in_with_their_tiers_names_and_addresses() {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_disabled_or_expires_is_suspended_and_comes_back_as_the_same_user() {
+async fn a_disabled_or_expired_person_is_suspended_and_returns_as_the_same_user() {
     let branch = Branch::running(|_| {}).await;
     let (alan, hana) = (staff("Engineering", "Alan Turing"), staff("Sales", "Hana Suzuki"));
     let before = branch.user("alan.turing@example.com").await;
@@ -90,7 +90,7 @@ async fn who_is_disabled_or_expires_is_suspended_and_comes_back_as_the_same_user
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_deleted_is_suspended_with_or_without_the_right_to_see_tombstones() {
+async fn a_deleted_person_is_suspended_with_or_without_visible_tombstones() {
     for (can_see, reason) in [(true, Reason::Deleted), (false, Reason::Vanished)] {
         let branch = Branch::running(|_| {}).await;
         if can_see {
@@ -185,7 +185,7 @@ async fn a_renamed_ou_changes_nothing_and_its_people_can_still_leave() {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn names_full_of_syntax_are_names() {
+async fn names_full_of_syntax_are_read_unchanged() {
     let branch = Branch::running(|_| {}).await;
     let group = format!("CN=Night\\, Shift (A/B) *\\#1\\+,OU=Groups,{DOMAIN}");
     branch.lab.ldif(&format!(
@@ -215,7 +215,7 @@ async fn names_full_of_syntax_are_names() {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_is_evaluated_by_ad_and_a_disabled_leaver_is_a_disabled_leaver_whatever_it_says() {
+async fn a_filter_is_evaluated_by_ad_and_never_hides_a_disabled_leaver() {
     // As many write it.
     let text = "(&(mail=*)(!(userAccountControl:1.2.840.113556.1.4.803:=2))(!(title=Architect)))";
     let filter = rosterd::model::Filter::parse(text).expect("a filter");
@@ -252,7 +252,7 @@ async fn a_filter_is_evaluated_by_ad_and_a_disabled_leaver_is_a_disabled_leaver_
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_password_and_a_recycle_bin_change_nothing_of_this() {
+async fn an_expired_password_and_a_recycle_bin_suspend_no_user() {
     let branch = Branch::running(|_| {}).await;
     branch.lab.samba("recycle-bin", &[]);
     branch.lab.samba("grant-tombstones", &[]);

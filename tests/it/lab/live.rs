@@ -37,7 +37,7 @@ fn has(user: &Value, status: &str, reason: &str) -> bool {
 
 #[ignore = "needs the lab: tests/run"]
 #[test]
-fn whatever_concerns_somebody_in_ad_is_seen_as_it_happens() {
+fn every_edit_that_concerns_a_person_is_seen_live() {
     let office = following("filter = \"(!(employeeType=robot))\"");
     let deeds: &[Deed] = &[
         (
@@ -207,7 +207,7 @@ fn whatever_concerns_somebody_in_ad_is_seen_as_it_happens() {
 
 #[ignore = "needs the lab: tests/run"]
 #[test]
-fn what_happened_while_the_controller_was_away_is_seen_once_it_is_back() {
+fn edits_during_an_outage_of_the_controller_are_seen_once_it_is_back() {
     let office = following("");
     let not_live = |why: &'static str| {
         move |status: &Value| {
@@ -235,7 +235,7 @@ fn what_happened_while_the_controller_was_away_is_seen_once_it_is_back() {
 
 #[ignore = "needs the lab: tests/run"]
 #[test]
-fn scheduled_runs_read_what_has_changed_where_deletions_can_be_seen_and_everybody_where_not() {
+fn scheduled_runs_are_incremental_only_when_deletions_are_visible() {
     let office = Office::of_acme("schedule = \"* * * * * *\"\nlive = false");
     let last = |what: &str, is_it: fn(&Value) -> bool| {
         until(what, || {

@@ -70,7 +70,7 @@ fn a_second_daemon_on_the_same_store_is_refused() {
 
 #[ignore = "needs the lab: tests/run"]
 #[test]
-fn a_stop_in_the_middle_of_a_run_takes_seconds_and_is_well() {
+fn a_stop_during_a_run_takes_seconds_and_exits_cleanly() {
     let mut office = Office::of_acme("");
     office.lab.samba("freeze", &[]);
     office.ctl("sync corp --no-wait");
@@ -99,7 +99,7 @@ fn a_stop_in_the_middle_of_a_run_takes_seconds_and_is_well() {
 
 #[ignore = "needs the lab: tests/run"]
 #[test]
-fn a_daemon_killed_at_any_moment_of_a_first_import_loses_nothing_and_repeats_nothing() {
+fn a_daemon_killed_during_a_first_import_loses_and_repeats_nothing() {
     let mut office =
         Office::open("[directory.safety]\ncreate = { percent = 1, at-least = 1, at-most = 10 }");
     office.kill();

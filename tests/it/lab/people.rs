@@ -8,7 +8,7 @@ use super::{BASIC, DOMAIN, file_time, staff};
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn contacts_and_computers_are_nobody_and_an_inetorgperson_is_somebody() {
+async fn contacts_and_computers_get_no_user_and_an_inetorgperson_does() {
     let branch = Branch::running(|_| {}).await;
     let table = [
         ("contact", "Some Supplier", ""),
@@ -40,7 +40,7 @@ async fn contacts_and_computers_are_nobody_and_an_inetorgperson_is_somebody() {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ad_writes_of_an_account_is_read_as_ad_means_it() {
+async fn account_attributes_are_read_with_the_meaning_that_ad_gives_them() {
     let branch = Branch::running(|_| {}).await;
     let now = rosterd::clock::Clock::system().now().0 / 1_000_000;
     let table = [
@@ -83,7 +83,7 @@ async fn what_ad_writes_of_an_account_is_read_as_ad_means_it() {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn groups_of_every_kind_give_their_tier_and_strangers_in_them_are_nobody() {
+async fn groups_of_every_kind_give_their_tier_and_foreign_members_get_no_user() {
     // Global, domain-local and universal; security and distribution.
     let kinds = [
         ("Global", -2_147_483_646_i64),
@@ -122,7 +122,7 @@ async fn groups_of_every_kind_give_their_tier_and_strangers_in_them_are_nobody()
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn mailboxes_that_are_swapped_shared_or_broken_are_settled_without_a_leaver_among_them() {
+async fn swapped_shared_and_broken_mailboxes_suspend_no_user() {
     let branch = Branch::running(|_| {}).await;
     let [lena, marco] = ["Lena Fischer", "Marco Rossi"].map(|name| staff("Operations", name));
     branch.lab.set(&lena, &[("mail", "marco.rossi@example.com"), ("proxyAddresses", "")]);

@@ -7,7 +7,7 @@ use super::{DOMAIN, staff};
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ou_that_can_no_longer_be_listed_suspends_nobody_until_it_can_be_seen_again() {
+async fn an_ou_that_can_no_longer_be_listed_suspends_no_user() {
     for can_see_tombstones in [false, true] {
         let branch = Branch::running(|_| {}).await;
         if can_see_tombstones {
@@ -44,7 +44,7 @@ async fn an_ou_that_can_no_longer_be_listed_suspends_nobody_until_it_can_be_seen
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn attributes_of_one_person_that_can_no_longer_be_read_leave_the_user_as_it_is() {
+async fn a_person_with_unreadable_attributes_keeps_its_user_unchanged() {
     let branch = Branch::running(|_| {}).await;
     let ken = staff("Engineering", "Ken Thompson");
     let before = branch.user("ken.thompson@example.com").await;
@@ -77,7 +77,7 @@ async fn attributes_of_one_person_that_can_no_longer_be_read_leave_the_user_as_i
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attribute_that_nobody_shows_any_more_fails_the_run_by_its_name() {
+async fn an_attribute_that_no_person_shows_fails_the_run_and_is_named() {
     let branch = Branch::running(|_| {}).await;
     let before = branch.users().await;
     branch.lab.samba("deny-attribute", &[DOMAIN, "userAccountControl"]);
@@ -91,7 +91,7 @@ async fn an_attribute_that_nobody_shows_any_more_fails_the_run_by_its_name() {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_nested_group_that_can_no_longer_be_seen_takes_nothing_from_its_members() {
+async fn an_invisible_nested_group_changes_none_of_its_members() {
     let (hidden, groups) = (format!("OU=Hidden,{DOMAIN}"), format!("OU=Groups,{DOMAIN}"));
     let platform = format!("CN=Platform Team,{groups}");
     for what in ["the group", "the groups' memberOf", "the groups' member", "all memberOf"] {
@@ -121,7 +121,7 @@ async fn a_nested_group_that_can_no_longer_be_seen_takes_nothing_from_its_member
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn who_moves_to_where_nothing_can_be_seen_is_held_and_not_suspended() {
+async fn a_person_moved_to_an_invisible_ou_is_held_and_not_suspended() {
     let branch = Branch::running(|_| {}).await;
     let hidden = format!("OU=Hidden,{DOMAIN}");
     branch.lab.ldif(&format!("dn: {hidden}\nchangetype: add\nobjectClass: organizationalUnit\n"));
@@ -139,7 +139,7 @@ async fn who_moves_to_where_nothing_can_be_seen_is_held_and_not_suspended() {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_base_that_shows_nobody_any_more_suspends_nobody() {
+async fn a_base_that_shows_no_person_suspends_no_user() {
     let bases =
         ["Engineering", "Sales", "Operations"].map(|ou| format!("OU={ou},OU=Staff,{DOMAIN}"));
     let branch = Branch::running(|c| c.settings.bases = bases.to_vec()).await;

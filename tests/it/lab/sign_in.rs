@@ -37,7 +37,7 @@ fn denied(decision: &Decision) -> Option<Denied> {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn ads_own_word_decides_right_wrong_disabled_expired_must_change_and_locked() {
+async fn ad_decides_right_wrong_disabled_expired_must_change_and_locked() {
     let branch = Branch::running(|_| {}).await;
     let right = branch.lab.fact("LAB_PERSON_PASSWORD").to_owned();
     let decision = branch.sign_in(ALAN, &right).await;
@@ -93,7 +93,7 @@ async fn ads_own_word_decides_right_wrong_disabled_expired_must_change_and_locke
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_tries_passwords_here_locks_nobody_out_of_ad() {
+async fn guessed_passwords_lock_no_account_in_ad() {
     let branch = Branch::running(|_| {}).await;
     branch.lab.set(DOMAIN, &[("lockoutThreshold", "5")]);
     let right = branch.lab.fact("LAB_PERSON_PASSWORD").to_owned();
@@ -138,7 +138,7 @@ async fn whoever_tries_passwords_here_locks_nobody_out_of_ad() {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn who_was_moved_since_the_last_run_signs_in_and_without_ad_nobody_does() {
+async fn a_person_moved_since_the_last_run_signs_in_and_without_ad_none_does() {
     let branch = Branch::running(|_| {}).await;
     let right = branch.lab.fact("LAB_PERSON_PASSWORD").to_owned();
     branch

@@ -56,7 +56,7 @@ async fn refusals_carry_the_sub_code_ad_gives() {
 }
 
 #[tokio::test]
-async fn an_empty_password_is_success_as_nobody_who_may_read_the_root_only() {
+async fn an_empty_password_binds_as_anonymous_with_access_to_the_rootdse_only() {
     let sim = Sim::builder().start().await.expect("starts");
     let mut client = Client::connect(&sim).await;
     assert_eq!(client.bind(&sim.service_upn(), "").await.code, Code::Success);

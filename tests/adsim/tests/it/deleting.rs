@@ -104,7 +104,7 @@ async fn purged_people_leave_nothing() {
 }
 
 #[tokio::test]
-async fn deleting_an_ou_buries_all_who_are_in_it() {
+async fn deleting_an_ou_turns_its_entries_into_tombstones() {
     let sim = company(60).await;
     let mut client = Client::service(&sim).await;
     let before = sim.look(Ad::people).len();

@@ -12,7 +12,7 @@ const ROOT: &str = "DC=corp,DC=example,DC=com";
 const PEOPLE: &str = "(&(objectCategory=person)(objectClass=user)(mail=*))";
 
 #[tokio::test]
-async fn a_cut_comes_after_as_many_entries_as_it_was_told() {
+async fn a_cut_comes_after_the_configured_number_of_entries() {
     let sim = company(50).await;
     sim.faults().push(Fault::new(When::search().containing("MAIL").after_entries(25), What::Cut));
     let mut client = Client::service(&sim).await;

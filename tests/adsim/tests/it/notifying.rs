@@ -57,7 +57,7 @@ async fn all(client: &mut Client, sim: &Sim, end: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_added_changed_moved_or_renamed_within_the_scope_is_told() {
+async fn additions_changes_moves_and_renames_within_the_scope_are_reported() {
     type Edit = fn(&mut Ad);
     let table: &[(&str, Edit, &[&str], &[&str])] = &[
         ("changed", |ad| ad.set("bob", "title", "Boss"), &["CN=bob"], &["CN=bob"]),
@@ -104,7 +104,7 @@ async fn what_is_added_changed_moved_or_renamed_within_the_scope_is_told() {
 }
 
 #[tokio::test]
-async fn deletions_are_told_at_the_domain_to_those_who_ask_for_and_may_see_tombstones() {
+async fn deletions_are_reported_when_tombstones_are_requested_and_visible() {
     for (base, asked, shown, expected) in [
         (ROOT, true, true, &["CN=bob"][..]),
         (ROOT, false, true, &[]),
@@ -147,7 +147,7 @@ async fn the_scope_is_that_of_the_search() {
 }
 
 #[tokio::test]
-async fn an_entry_is_told_with_the_attributes_asked_for_or_with_all_that_may_be_read() {
+async fn an_entry_is_reported_with_the_requested_attributes_or_all_readable_ones() {
     let sim = few().await;
     sim.edit(|ad| ad.hide_attribute("mail", None));
     let mut client = Client::service(&sim).await;
@@ -165,7 +165,7 @@ async fn an_entry_is_told_with_the_attributes_asked_for_or_with_all_that_may_be_
 }
 
 #[tokio::test]
-async fn what_may_not_be_seen_is_not_told() {
+async fn invisible_entries_are_not_reported() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
     client.watch(changes(ROOT)).await;
@@ -182,7 +182,7 @@ async fn what_may_not_be_seen_is_not_told() {
 }
 
 #[tokio::test]
-async fn changes_come_while_other_searches_share_the_connection_for_as_long_as_it_lives() {
+async fn changes_are_reported_while_other_searches_share_the_connection() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
     client.watch(changes(ROOT)).await;
@@ -200,7 +200,7 @@ async fn changes_come_while_other_searches_share_the_connection_for_as_long_as_i
 }
 
 #[tokio::test]
-async fn a_replica_tells_what_was_changed_at_the_other_server() {
+async fn a_replica_reports_changes_made_at_the_other_server() {
     let sim = few().await;
     let other = sim.replica("DC2").expect("starts");
     let mut client = Client::service(&other).await;
@@ -215,7 +215,7 @@ async fn a_replica_tells_what_was_changed_at_the_other_server() {
 }
 
 #[tokio::test]
-async fn five_may_be_open_and_an_abandoned_one_or_a_new_bind_makes_room() {
+async fn five_notification_searches_may_be_open_at_a_time() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
     let mut ids = Vec::new();
@@ -240,7 +240,7 @@ async fn five_may_be_open_and_an_abandoned_one_or_a_new_bind_makes_room() {
 }
 
 #[tokio::test]
-async fn a_search_that_cannot_be_told_is_refused() {
+async fn a_search_that_cannot_be_notified_is_refused() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
     for (base, filter, code) in [
@@ -276,7 +276,7 @@ async fn a_search_ends_when_its_base_is_deleted() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_know_it_refuses_the_control_where_it_is_critical() {
+async fn a_server_without_notifications_refuses_the_critical_control() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
     for (known, code) in [(false, 12), (true, 0)] {
@@ -297,7 +297,7 @@ async fn a_server_that_does_not_know_it_refuses_the_control_where_it_is_critical
 }
 
 #[tokio::test]
-async fn a_mute_server_takes_the_search_and_tells_nothing() {
+async fn a_mute_server_accepts_the_search_and_reports_nothing() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
     sim.mute_notifications(true);
@@ -312,7 +312,7 @@ async fn a_mute_server_takes_the_search_and_tells_nothing() {
 }
 
 #[tokio::test]
-async fn faults_and_the_log_know_these_searches() {
+async fn faults_and_the_log_cover_notification_searches() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
     sim.faults().push(Fault::new(

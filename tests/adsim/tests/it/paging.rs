@@ -53,7 +53,7 @@ async fn a_cookie_belongs_to_its_connection_and_its_search() {
 }
 
 #[tokio::test]
-async fn what_changes_between_pages_shows_on_the_pages_to_come() {
+async fn a_change_between_pages_shows_on_the_later_pages() {
     let sim = company(40).await;
     let mut client = Client::service(&sim).await;
     let mut ask = below(ROOT, PEOPLE, &["displayName"]);

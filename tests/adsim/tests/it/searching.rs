@@ -144,7 +144,7 @@ async fn moves_and_renames_show_in_every_name_at_once() {
 }
 
 #[tokio::test]
-async fn a_primary_group_does_not_list_whom_it_holds() {
+async fn a_primary_group_does_not_list_its_primary_members() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
     sim.edit(|ad| ad.set_primary_group("bob", "Inner"));
@@ -193,7 +193,7 @@ async fn one_level_stops_at_the_children() {
 }
 
 #[tokio::test]
-async fn the_root_the_schema_and_the_configuration_tell_what_a_client_checks() {
+async fn the_rootdse_schema_and_configuration_show_what_a_client_checks() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
     let root = client.ask(at("", &[])).await;
@@ -227,7 +227,7 @@ async fn the_root_the_schema_and_the_configuration_tell_what_a_client_checks() {
 }
 
 #[tokio::test]
-async fn batches_of_guids_are_found_without_a_walk() {
+async fn batches_of_guids_are_found_without_a_scan() {
     let sim = company(3000).await;
     let mut client = Client::service(&sim).await;
     let guids = sim.look(Ad::people);
@@ -246,7 +246,7 @@ async fn batches_of_guids_are_found_without_a_walk() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_read_is_as_if_it_were_not_there() {
+async fn unreadable_values_appear_to_be_absent() {
     let sim = company(60).await;
     let mut client = Client::service(&sim).await;
     let people = "(&(objectCategory=person)(objectClass=user))";

@@ -55,7 +55,7 @@ async fn the_base_is_a_naming_context_and_the_scope_does_not_matter() {
 }
 
 #[tokio::test]
-async fn a_cookie_that_does_not_fit_is_refused_or_brings_all_or_nothing() {
+async fn a_cookie_that_does_not_match_is_refused_or_returns_everything_or_nothing() {
     let sim = few().await;
     let other = Sim::builder().domain("other.example.com").start().await.expect("starts");
     let replica = sim.replica("DC2").expect("starts");
@@ -113,7 +113,7 @@ async fn a_cookie_that_does_not_fit_is_refused_or_brings_all_or_nothing() {
 }
 
 #[tokio::test]
-async fn a_restored_server_that_has_caught_up_with_a_cookie_keeps_what_came_before_to_itself() {
+async fn a_restored_server_returns_no_changes_from_before_the_cookie() {
     let sim = few().await;
     let mut reader = Reader::caught_up(&sim, PEOPLE, &["title"], SECURE).await;
     sim.set_usn_offset(-2);
@@ -125,7 +125,7 @@ async fn a_restored_server_that_has_caught_up_with_a_cookie_keeps_what_came_befo
 }
 
 #[tokio::test]
-async fn a_cookie_is_good_after_a_crash_and_a_new_invocation_id_brings_all() {
+async fn a_cookie_survives_a_crash_and_a_new_invocation_id_returns_everything() {
     let sim = few().await;
     let mut reader = Reader::caught_up(&sim, PEOPLE, &["title"], SECURE).await;
     sim.restart().await.expect("restarts");
@@ -138,7 +138,7 @@ async fn a_cookie_is_good_after_a_crash_and_a_new_invocation_id_brings_all() {
 }
 
 #[tokio::test]
-async fn faults_happen_to_these_searches_as_to_others() {
+async fn faults_apply_to_dirsync_searches() {
     let sim = few().await;
     let find = || When::search().containing("objectclass=user");
     let mut reader = Reader::new(&sim, PEOPLE, &["sAMAccountName"]).await;

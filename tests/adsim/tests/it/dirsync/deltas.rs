@@ -3,7 +3,7 @@ use adsim::{Ad, NewPerson};
 use super::{ALL, PEOPLE, Reader, SECURE, few};
 
 #[tokio::test]
-async fn an_empty_cookie_brings_all_and_the_next_one_what_has_changed_since() {
+async fn an_empty_cookie_returns_everything_and_the_next_one_the_changes_since() {
     let sim = few().await;
     let mut reader = Reader::new(&sim, "(&(objectClass=user)(mail=*))", &["mail", "title"]).await;
     let clerk = |name: &str| format!("{name}: mail={name}@example.com title=Clerk");
@@ -21,7 +21,7 @@ async fn an_empty_cookie_brings_all_and_the_next_one_what_has_changed_since() {
 }
 
 #[tokio::test]
-async fn a_delta_has_the_attributes_that_were_asked_for_and_changed() {
+async fn a_delta_has_the_requested_attributes_that_changed() {
     type Edit = fn(&mut Ad);
     let table: &[(&str, Edit, &[&str])] = &[
         ("one set", |ad| ad.set("bob", "title", "Boss"), &["bob: title=Boss"]),
@@ -76,7 +76,7 @@ async fn a_delta_has_the_attributes_that_were_asked_for_and_changed() {
 }
 
 #[tokio::test]
-async fn a_rename_shows_only_to_those_who_asked_for_the_name() {
+async fn a_rename_shows_only_when_the_name_was_requested() {
     let sim = few().await;
     let mut without =
         Reader::caught_up(&sim, ALL, &["mail", "cn", "distinguishedName", "parentGUID"], SECURE)
@@ -98,7 +98,7 @@ async fn a_rename_shows_only_to_those_who_asked_for_the_name() {
 }
 
 #[tokio::test]
-async fn a_delta_has_only_what_the_filter_fits_by_now() {
+async fn a_delta_has_only_entries_that_match_the_filter_now() {
     let sim = few().await;
     let mut reader = Reader::caught_up(&sim, "(title=Clerk)", &["mail", "title"], SECURE).await;
     let mut mails = Reader::caught_up(&sim, "(title=Boss)", &["mail"], SECURE).await;
@@ -111,7 +111,7 @@ async fn a_delta_has_only_what_the_filter_fits_by_now() {
 }
 
 #[tokio::test]
-async fn what_is_not_replicated_makes_no_entry_appear() {
+async fn an_attribute_that_is_not_replicated_puts_no_entry_into_a_delta() {
     let sim = few().await;
     let never = [
         "cn",
@@ -137,7 +137,7 @@ async fn what_is_not_replicated_makes_no_entry_appear() {
 }
 
 #[tokio::test]
-async fn tombstones_come_by_themselves_where_the_account_may_see_them_and_the_filter_fits_them() {
+async fn tombstones_appear_when_they_are_visible_and_match_the_filter() {
     for (filter, flags, shown, granted, expected) in [
         (PEOPLE, SECURE, true, false, 1),
         (PEOPLE, SECURE, false, false, 0),
@@ -172,7 +172,7 @@ async fn tombstones_come_by_themselves_where_the_account_may_see_them_and_the_fi
 }
 
 #[tokio::test]
-async fn who_comes_back_shows_by_an_is_deleted_without_values() {
+async fn a_restored_entry_shows_is_deleted_without_values() {
     for (bin, expected) in [
         (
             false,
@@ -208,7 +208,7 @@ async fn who_comes_back_shows_by_an_is_deleted_without_values() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_read_is_left_out() {
+async fn unreadable_attributes_are_left_out() {
     let sim = few().await;
     sim.edit(|ad| {
         ad.add_person(NewPerson::new("dan").ou("Leavers").with("title", "Clerk"));

@@ -8,7 +8,7 @@ use crate::client::{Attributes, Client};
 use crate::company;
 
 #[tokio::test]
-async fn rounds_go_on_where_the_one_before_ended_on_whatever_connection() {
+async fn a_round_continues_where_the_previous_one_ended_on_any_connection() {
     let sim = company(25).await;
     for (round, sizes) in [(10, vec![10, 10, 5]), (25, vec![25]), (24, vec![24, 1]), (0, vec![25])]
     {
@@ -45,7 +45,7 @@ async fn rounds_go_on_where_the_one_before_ended_on_whatever_connection() {
 }
 
 #[tokio::test]
-async fn what_changes_between_rounds_comes_before_the_last_one_has_ended() {
+async fn a_change_between_rounds_is_returned_by_a_later_round() {
     let sim = few().await;
     sim.edit(|ad| ad.show_tombstones(true));
     sim.set_dirsync_round(2);
@@ -117,7 +117,7 @@ impl Known {
 }
 
 #[tokio::test]
-async fn deltas_add_up_to_the_directory_whatever_happens_between_rounds() {
+async fn deltas_add_up_to_the_directory_despite_changes_between_rounds() {
     let sim = company(60).await;
     sim.edit(|ad| ad.show_tombstones(true));
     let filter = "(|(&(objectClass=user)(!(sAMAccountName=svc-rosterd)))(&(objectClass=group)(name=Roster*)))";
