@@ -1,7 +1,7 @@
-//! How long it takes to find a colleague among 100,000, against reading one user by its address in the same store.
+//! Time to find a colleague among 100,000, relative to reading one user by its address.
 //!
-//! `cargo bench --bench contacts`; only the ratios carry over from one machine to another.
-#![allow(clippy::print_stdout, reason = "a bench talks to whoever runs it")]
+//! `cargo bench --bench contacts`. Only the ratios carry over from one machine to another.
+#![allow(clippy::print_stdout, reason = "a bench prints to its user")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -118,7 +118,7 @@ async fn main() {
         ("a common word of an address", "person"),
         ("first and last name", "cagla rodriguez1"),
         ("a rare address", "person99999"),
-        ("nobody", "xylophone"),
+        ("no match", "xylophone"),
         ("two common words", "zoe mull"),
     ] {
         let took = median(async |_| store.search(text, &filter).await.expect("users")).await;

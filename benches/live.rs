@@ -1,10 +1,10 @@
-//! How soon somebody who is disabled in the directory is suspended, because the directory tells of it.
+//! Time from an edit in the directory to the suspension of the user, with change notification.
 //!
-//! `cargo bench --bench live -- --people 10000`. A daemon follows a simulator in which people are disabled and enabled again,
-//! one after the other. What the time from the edit to the event is measured against is a run over one person that an operator
-//! asks for, in the same daemon: that is what no one could do without. The listing of all GUIDs, with which each scheduled
-//! incremental run looks for people out of sight, is measured against a full run.
-#![allow(clippy::print_stdout, reason = "a bench talks to whoever runs it")]
+//! `cargo bench --bench live -- --people 10000`. A daemon follows a simulator in which people are
+//! disabled and enabled again, one after the other. The reference is a run over one person that an
+//! operator asks for, because every suspension needs at least that. The listing of all GUIDs, which
+//! each incremental run does, is measured against a full run.
+#![allow(clippy::print_stdout, reason = "a bench prints to its user")]
 
 #[path = "../tests/support/folder.rs"]
 mod folder;
@@ -28,18 +28,18 @@ use process::{Daemon, until};
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// People of the directory
+    /// People in the directory
     #[arg(long, default_value_t = 10_000)]
     people: usize,
-    /// How many of them are disabled, one after the other
+    /// People that are disabled, one after the other
     #[arg(long, default_value_t = 100)]
     leavers: usize,
-    /// What cargo says to every bench
+    /// Passed by cargo to every bench
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// The time to list the GUIDs of all visible people, as each scheduled incremental run does.
+/// Measures the listing of the GUIDs of all visible people, as each incremental run does it.
 fn list(sim: &Sim, folder: &std::path::Path, runtime: &Runtime) -> anyhow::Result<Duration> {
     let settings = Settings {
         servers: vec![ServerUrl::parse(&sim.ldaps_url()).map_err(anyhow::Error::msg)?],
@@ -68,10 +68,10 @@ fn list(sim: &Sim, folder: &std::path::Path, runtime: &Runtime) -> anyhow::Resul
     })
 }
 
-/// Nobody waits for the limits: everybody may leave.
+/// No limit holds a change: all people may leave.
 const LIMITS: &str = "live = true\nschedule = \"@yearly\"\n[directory.safety]\nconfirmed = { percent = 100 }\nreactivate = { percent = 100, at-most = 1000000 }";
 
-/// What of all is not exceeded by so many of a hundred.
+/// Returns a percentile of the times in milliseconds.
 fn percentile(times: &mut [Duration], percent: usize) -> f64 {
     times.sort();
     times
@@ -82,7 +82,7 @@ fn percentile(times: &mut [Duration], percent: usize) -> f64 {
         * 1e3
 }
 
-/// The last suspension: whose, and when.
+/// Returns user and time of the last suspension.
 fn last(daemon: &Daemon) -> Option<(String, Timestamp)> {
     let events = daemon.done("event list --type user.suspended --limit 1");
     let event = events["events"].as_array()?.last()?;
@@ -135,7 +135,7 @@ fn main() -> anyhow::Result<()> {
     let reference = percentile(&mut asked, 50);
     println!(
         "of {people} people {} were disabled: suspended after {half:.0} ms at the median, {most:.0} ms at the 99th percentile; \
-         a run over one person that is asked for takes {reference:.0} ms: {:.2} times that",
+         a requested run over one person takes {reference:.0} ms: {:.2} times that",
         seen.len(),
         half / reference,
     );
@@ -146,7 +146,7 @@ fn main() -> anyhow::Result<()> {
         list(&sim, folder.path(), &runtime)?.as_secs_f64() * 1e3,
     );
     println!(
-        "listing who is visible takes {listed:.0} ms, a full run {full:.0} ms: {:.2} times that",
+        "listing the visible people takes {listed:.0} ms, a full run {full:.0} ms: {:.2} times that",
         listed / full
     );
     Ok(())

@@ -1,8 +1,8 @@
-//! The main job, as an operator sees it: a simulated Active Directory with a thousand people, the real daemon
-//! with its store in a temporary folder, and `rosterctl` typed on its socket.
+//! rosterd's main use, from an operator's view. A simulated Active Directory has a thousand people,
+//! the real daemon has its store in a temporary folder, and `rosterctl` uses its socket.
 //!
-//! `cargo run --release --example demo` stays up afterwards; `-- --once` ends instead.
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "an example talks to whoever runs it")]
+//! `cargo run --release --example demo` stays up afterwards; with `-- --once` it exits.
+#![allow(clippy::print_stdout, clippy::expect_used, reason = "an example prints to its user")]
 
 #[path = "../tests/support/folder.rs"]
 mod folder;
@@ -18,7 +18,7 @@ use rosterd::ctl::{self, Terminal};
 use rosterd::daemon::{self, Reload};
 use tokio_util::sync::CancellationToken;
 
-/// Types commands, shows what they print.
+/// Runs commands and shows their output.
 struct Operator {
     socket: String,
 }
@@ -42,7 +42,7 @@ impl Operator {
         exit
     }
 
-    /// The short id of the newest held plan.
+    /// Returns the short id of the newest held plan.
     async fn held(&self) -> String {
         let client =
             rosterd::control::client::Client::new(Path::new(&self.socket)).expect("a client");
@@ -54,7 +54,7 @@ impl Operator {
     }
 }
 
-/// Words, with "quoted ones" kept together.
+/// Splits at blanks, but keeps "quoted words" together.
 fn shell_words(line: &str) -> Vec<String> {
     line.split('"')
         .enumerate()
@@ -72,10 +72,10 @@ fn tell(text: &str) {
     println!("\n\x1b[36m── {text}\x1b[0m");
 }
 
-/// Beside where everything is.
+/// The configuration apart from paths and the directory.
 const SAFETY: &str = "\
 [safety]
-settle = \"3s\"                  # ten minutes by default: \"gone\" must still hold at a recheck
+grace-period = \"3s\"            # default 10m: an absence counts if a recheck still finds it
 ";
 
 #[tokio::main]
@@ -138,7 +138,7 @@ async fn story(operator: &Operator, sim: &Sim) {
     operator.types("account create acme --name \"Acme Ltd\"").await;
     operator.types("domain claim acme example.com").await;
 
-    tell("The first import is more than fifty people: it is planned, shown, and waits");
+    tell("The first import has more than fifty people, so it is held for approval");
     operator.types("sync corp").await;
     operator.types(&format!("held show {}", operator.held().await)).await;
     operator.types(&format!("held approve {}", operator.held().await)).await;
@@ -176,24 +176,22 @@ async fn story(operator: &Operator, sim: &Sim) {
     operator.types(&format!("user show {}", people[0])).await;
 
     tell(
-        "Somebody takes away the right to see OU=Sales. Active Directory answers with success, and without its people",
+        "The service account loses the right to list OU=Sales. Active Directory answers with success, without its people",
     );
     sim.edit(|ad| ad.hide_subtree("Sales"));
     operator.types("sync corp").await;
     operator.types(&format!("held show {}", operator.held().await)).await;
-    tell("Nobody was suspended. The right comes back, and nothing waits any more");
+    tell("No user was suspended. The right is restored, and the plan is withdrawn");
     sim.edit(|ad| ad.show_subtree("Sales"));
     operator.types("sync corp").await;
 
-    tell(
-        "A connection that is cut in the middle of the read, while somebody is disabled on the first page",
-    );
+    tell("The connection is cut in the middle of a read. A person on the first page was disabled");
     let early = sim.look(|ad| {
         ad.people()
             .into_iter()
             .filter(|p| ad.members(adsim::names::BASIC).contains(p))
             .nth(1)
-            .expect("somebody")
+            .expect("a person")
     });
     sim.edit(|ad| ad.disable(early));
     sim.faults().push(adsim::Fault::new(
@@ -202,7 +200,7 @@ async fn story(operator: &Operator, sim: &Sim) {
     ));
     operator.types("sync corp").await;
 
-    tell("An operator's own brake, which no sync lifts");
+    tell("A suspension by an operator, which no sync lifts");
     operator
         .types("user suspend ada.lovelace@example.com --reason \"asked by the works council\"")
         .await;

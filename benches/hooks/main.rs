@@ -1,9 +1,10 @@
-//! How fast events reach a local web server and a trivial program, what memory that takes, and what a sync feels of it.
+//! Throughput of a webhook and of a trivial program, their memory, and their effect on a sync.
 //!
-//! `cargo bench --bench hooks -- --events 100000`. A store is filled with events, a daemon is started on it, and each hook
-//! is replayed all of them, while the same directory of a simulator is synced again and again. Everything, the receiver,
-//! the simulator and the programs too, runs on this one machine, so figures are of all of it together.
-#![allow(clippy::print_stdout, reason = "a bench talks to whoever runs it")]
+//! `cargo bench --bench hooks -- --events 100000`. A store is filled with events, and a daemon
+//! replays all of them to each hook. Meanwhile a directory of the simulator is synced again and
+//! again. Receiver, simulator and programs run on the same machine, so the figures include all of
+//! them.
+#![allow(clippy::print_stdout, reason = "a bench prints to its user")]
 
 #[path = "../../tests/support/folder.rs"]
 mod folder;
@@ -37,10 +38,10 @@ struct Arguments {
     /// People of the directory that is synced meanwhile
     #[arg(long, default_value_t = 10_000)]
     people: usize,
-    /// Deliveries of a hook at once
+    /// Concurrent deliveries of a hook
     #[arg(long, default_value_t = 4)]
     concurrency: u32,
-    /// What cargo says to every bench
+    /// Passed by cargo to every bench
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -53,7 +54,7 @@ fn configure(folder: &Path, sim: &Sim, receiver: &str, concurrency: u32) -> anyh
     folder::write_files(folder, &sim.ca_pem(), &sim.service_password());
     folder::write(&folder.join("key"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n", 0o600);
     let at = folder.display();
-    // Not told of what the directory does while the bench runs.
+    // The hooks subscribe to an event that does not occur during the bench.
     let hooks = format!(
         r#"
 [[hook]]
@@ -73,7 +74,7 @@ concurrency = {concurrency}
     Ok(std::fs::write(folder.join("rosterd.toml"), text)?)
 }
 
-/// How long a sync of the directory takes.
+/// Measures a sync of the directory.
 fn sync(daemon: &Daemon) -> Duration {
     let begun = Instant::now();
     let run = daemon.done("sync corp");
@@ -91,7 +92,7 @@ fn hook(daemon: &Daemon, name: &str) -> anyhow::Result<Value> {
     all.iter().find(|hook| hook["name"] == name).cloned().context("the hook")
 }
 
-/// Fills the log; returns how long that took.
+/// Fills the event log. Returns the time it took.
 async fn fill(folder: &Path, events: u64, hooks: &[&str]) -> anyhow::Result<Duration> {
     let clock = Clock::system();
     let store = Store::open(&format!("sqlite://{}", folder.join("rosterd.db").display())).await?;
@@ -104,7 +105,7 @@ async fn fill(folder: &Path, events: u64, hooks: &[&str]) -> anyhow::Result<Dura
             EventCause { actor: Actor::rosterd(), run: None, account: None, at: clock.now() };
         let about = |n: u64| {
             let after = json!({ "domain": "example.com", "account": "4b1f0a52-7a3e-4a43-9f3c-3f7d2c6f4f10", "note": "x".repeat(200) });
-            // Ten events about each.
+            // Ten events of each user.
             Event::about("domain.lapsed", format!("domain-{}", n / 10), &cause, Value::Null, after)
         };
         let batch: Vec<Event> = (first..(first + BATCH).min(events)).map(about).collect();

@@ -1,8 +1,9 @@
-//! What stands before OpenLDAP so that it passes for Active Directory: TLS, the rootDSE, and objects by GUID or SID.
+//! A front that makes OpenLDAP pass for Active Directory: TLS, the rootDSE, and objects by GUID or
+//! SID.
 //!
-//! Both sides of the comparison come through here. Answers are passed on as bytes, unseen; requests are looked at one by one, and
-//! all but the few that OpenLDAP would not understand go on as they came. It lives in the bench's own process, so that none of its CPU time
-//! is counted for anybody.
+//! Both sides of the comparison connect through it. Answers pass as bytes, unparsed. Requests are
+//! parsed, and only those that OpenLDAP does not understand are changed. It runs in the bench's own
+//! process, so that none of its CPU time is counted for either side.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -25,7 +26,6 @@ const SHOW_DELETED: &[u8] = b"1.2.840.113556.1.4.417\x01\x01\xff";
 /// The listening front.
 #[derive(Debug)]
 pub struct Front {
-    /// Where it listens.
     pub port: u16,
     /// The certificate to trust, PEM.
     pub ca: String,
@@ -35,7 +35,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// Listens on the loopback, before the server at this socket.
+    /// Listens on the loopback, in front of the server at this socket.
     pub fn start(server: PathBuf) -> anyhow::Result<Self> {
         let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
         let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der())
@@ -59,7 +59,7 @@ impl Front {
                 let (acceptor, server, names, searches) =
                     (acceptor.clone(), server.clone(), Arc::clone(&names), Arc::clone(&counted));
                 tokio::spawn(async move {
-                    // A client that goes away has ended its connection, which is no error of ours.
+                    // A client that disconnects has ended its connection, which is no error.
                     let _ = connection(client, acceptor, server, &names, &searches).await;
                 });
             }
@@ -67,7 +67,7 @@ impl Front {
         Ok(Self { port, ca: own.cert.pem(), searches, _runtime: runtime })
     }
 
-    /// Searches so far, a page being one.
+    /// Returns the number of searches so far, a page being one.
     pub fn searches(&self) -> u64 {
         self.searches.load(Ordering::Relaxed)
     }
@@ -102,7 +102,7 @@ async fn connection(
     }
 }
 
-/// Passes requests on, and answers those for the rootDSE.
+/// Forwards requests, and answers those for the rootDSE.
 async fn requests(
     mut from_client: impl AsyncRead + Unpin,
     mut to_server: impl AsyncWrite + Unpin,
@@ -166,11 +166,11 @@ fn put(into: &mut Vec<u8>, tag: u8, contents: &[&[u8]]) {
     }
 }
 
-/// A SearchRequest, taken apart as far as its base.
+/// A SearchRequest, decoded as far as its base.
 struct Search<'a> {
     id: &'a [u8],
     base: &'a str,
-    /// Scope and all that follows.
+    /// Scope and everything after it.
     rest: &'a [u8],
     controls: &'a [u8],
 }
@@ -186,7 +186,7 @@ impl<'a> Search<'a> {
 
     fn with_base(&self, base: &str) -> Vec<u8> {
         let mut controls = self.controls.to_vec();
-        // OpenLDAP keeps no deleted objects, and refuses a control it does not know if it is critical.
+        // OpenLDAP keeps no deleted objects, and refuses an unknown critical control.
         if let Some(at) = controls.windows(SHOW_DELETED.len()).position(|w| w == SHOW_DELETED) {
             controls[at + SHOW_DELETED.len() - 1] = 0;
         }
@@ -200,7 +200,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The rootDSE of a domain controller whose clock is right, to whoever asks.
+/// Returns the rootDSE of a domain controller whose clock is right.
 fn root_dse(id: &[u8]) -> Vec<u8> {
     let now = rosterd::clock::Clock::system().now().to_utc().format("%Y%m%d%H%M%S.0Z").to_string();
     let (configuration, sid) = (format!("cn=Configuration,{ROOT}"), reader_sid());

@@ -1,4 +1,4 @@
-//! The limit of the store: what SQLite itself takes for as many rows as an import must write, however it is written.
+//! The limit of the store: SQLite's own time for as many rows as an import must write.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,13 +11,14 @@ use crate::population::Population;
 /// Rows in one statement.
 const ROWS: u64 = 400;
 
-/// A row of twelve text columns with two indexes, and two address rows, for everybody, in order of random keys.
+/// Writes a row of twelve text columns with two indexes, and two address rows, for each person, in
+/// order of random keys.
 pub fn measure(population: Population, folder: &Path) -> anyhow::Result<Duration> {
     let file = folder.join("limit.db");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let took = runtime.block_on(fill(population, &file))?;
     for suffix in ["", "-wal", "-shm"] {
-        // SQLite removes the latter two itself when it closes well.
+        // SQLite removes the latter two itself on a clean close.
         let _ = std::fs::remove_file(folder.join(format!("limit.db{suffix}")));
     }
     Ok(took)

@@ -1,8 +1,9 @@
-//! How long a full sync takes, measured against `ldapsearch` reading the same entries from the same OpenLDAP in the same run.
+//! Time of a full sync, relative to `ldapsearch` reading the same entries from the same OpenLDAP.
 //!
-//! `cargo bench --bench sync -- --people 100000`; needs the Debian packages slapd and ldap-utils. Only the ratios carry over from one machine
-//! to another: wall time is mostly the server's, so the client's CPU time is compared as well.
-#![allow(clippy::print_stdout, reason = "a bench talks to whoever runs it")]
+//! `cargo bench --bench sync -- --people 100000`; needs the Debian packages slapd and ldap-utils.
+//! Only the ratios carry over from one machine to another. Wall time is mostly the server's, so the
+//! client's CPU time is compared as well.
+#![allow(clippy::print_stdout, reason = "a bench prints to its user")]
 
 #[path = "../../tests/support/folder.rs"]
 mod folder;
@@ -36,30 +37,30 @@ struct Arguments {
     /// People in the directory
     #[arg(long, default_value_t = 10_000)]
     people: u64,
-    /// Values of memberOf a person
+    /// Values of memberOf per person
     #[arg(long, default_value_t = 1)]
     memberships: u64,
-    /// Times each side reads
+    /// Reads of each side
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Where loaded directories are kept
+    /// Folder of loaded directories
     #[arg(long, env = "ROSTERD_BENCH_CACHE", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/sync"))]
     cache: PathBuf,
-    /// The daemon to measure: another build than this one, to compare the two
+    /// The daemon to measure, for a comparison of two builds
     #[arg(long, default_value = env!("CARGO_BIN_EXE_rosterd"))]
     rosterd: PathBuf,
-    /// The client it is driven with
+    /// The client of that daemon
     #[arg(long, default_value = env!("CARGO_BIN_EXE_rosterctl"))]
     rosterctl: PathBuf,
-    /// Keep the daemon's folder, and say where it is
+    /// Keep the daemon's folder, and print its path
     #[arg(long)]
     keep: bool,
-    /// What cargo says to every bench
+    /// Passed by cargo to every bench
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What one thing took.
+/// The cost of one step.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cost {
     wall: Duration,
@@ -71,7 +72,7 @@ fn main() -> anyhow::Result<()> {
     let Arguments { people, memberships, rounds, cache, rosterd, rosterctl, keep, bench: _ } =
         Arguments::parse();
     let programs = Programs { rosterd, rosterctl };
-    ensure!(rounds > 0 && memberships > 0, "there must be a round, and a group for everybody");
+    ensure!(rounds > 0 && memberships > 0, "--rounds and --memberships must be at least 1");
     let population = Population { people, memberships };
     std::fs::create_dir_all(&cache)?;
     let folder = tempfile::Builder::new().prefix("rosterd-bench").tempdir()?;
@@ -156,7 +157,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A daemon whose first run, which begins by itself, has ended.
+/// Starts a daemon and waits for the end of its first run, which starts automatically.
 fn start(programs: &Programs, folder: &Path) -> Daemon {
     let at = rosterd::clock::Clock::system().now().to_string();
     let daemon = Daemon::start_of(programs, folder);
@@ -170,7 +171,7 @@ fn start(programs: &Programs, folder: &Path) -> Daemon {
     }
 }
 
-/// Ends it as an administrator would; the most memory it has ever held, in MiB.
+/// Stops the daemon with SIGTERM. Returns its peak memory in MiB.
 fn stop(mut daemon: Daemon) -> f64 {
     let peak = daemon.memory("VmHWM");
     daemon.signal(Signal::SIGTERM);
@@ -178,20 +179,20 @@ fn stop(mut daemon: Daemon) -> f64 {
     peak
 }
 
-/// The CPU time it has taken, user and system, all threads.
+/// Returns the CPU time of the daemon, user and system, all threads.
 fn cpu_of(daemon: &Daemon) -> anyhow::Result<Duration> {
     let clock = clock_getcpuclockid(Pid::from_raw(daemon.pid().cast_signed()))?;
     Ok(clock_gettime(clock)?.into())
 }
 
-/// What a first import took.
+/// The cost of a first import.
 struct Import {
     plan: Cost,
     apply: Cost,
     peak: f64,
 }
 
-/// A first import into a new store: everybody is planned, held, and approved.
+/// Runs a first import into a new store: all people are planned, held, and approved.
 fn import(
     front: &Front,
     folder: &Path,
@@ -211,7 +212,7 @@ fn import(
     Ok(Import { plan, apply, peak })
 }
 
-/// R: `ldapsearch` reads what rosterd reads.
+/// Measures R: `ldapsearch` reads the same attributes as rosterd.
 fn read(front: &Front, folder: &Path) -> anyhow::Result<Cost> {
     let mut command = Command::new("ldapsearch");
     command.env("LDAPTLS_CACERT", folder.join("ca.pem")).args([

@@ -1,21 +1,23 @@
-//! The people: the same ones every time, shaped like those of an Active Directory, written as LDIF.
+//! The population: always the same people, shaped like those of an Active Directory, as LDIF.
 
 use std::io::{self, Write};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Raised with every change to what is generated, so that no directory of an older recipe is taken for the new one.
+/// Raised with every change to the generated people, so that no directory of an older recipe is
+/// reused.
 const RECIPE: u32 = 1;
 
-/// The domain. Names are written as OpenLDAP prints them: like AD, it then spells one object's name in one way everywhere.
+/// The domain. Names are in OpenLDAP's spelling, which, like AD's, is the same everywhere for one
+/// object.
 pub const ROOT: &str = "dc=corp,dc=example,dc=com";
-/// Whoever reads.
+/// The DN that both sides bind with.
 pub const READER: &str = "cn=svc-rosterd,ou=Service,dc=corp,dc=example,dc=com";
 /// The server's own object, which names its database.
 pub const SERVER: &str = "cn=NTDS Settings,ou=Service,dc=corp,dc=example,dc=com";
-/// The groups that give a tier; the odd people are in the first one, the others in the second.
+/// The groups that give a tier. Odd people are in the first one, the others in the second.
 pub const TIER_GROUPS: [&str; 2] = ["Roster Pro", "Roster Basic"];
-/// What rosterd asks for of a person, in its order.
+/// The attributes of a person that rosterd asks for, in its order.
 pub const ATTRIBUTES: [&str; 15] = [
     "objectGUID",
     "userAccountControl",
@@ -79,22 +81,22 @@ const TITLES: [&str; 8] = [
     "Consultant",
 ];
 
-/// How many people there are, and in how many groups each is.
+/// The number of people, and of the groups of each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Population {
-    /// People.
     pub people: u64,
-    /// Values of `memberOf` a person.
+    /// Values of `memberOf` per person.
     pub memberships: u64,
 }
 
 impl Population {
-    /// Tells this population from every other, and from those of older recipes.
+    /// Returns a name that differs for every population and recipe.
     pub fn name(self) -> String {
         format!("recipe{RECIPE}-people{}-memberships{}", self.people, self.memberships)
     }
 
-    /// The objects that are asked for by GUID or SID, which only Active Directory understands.
+    /// Returns the objects that are asked for by GUID or SID, which only Active Directory
+    /// understands.
     pub fn landmarks() -> Vec<(String, String)> {
         let mut known: Vec<(String, String)> =
             [ROOT, READER].iter().map(|dn| (guid_reference(dn), (*dn).to_owned())).collect();
@@ -105,7 +107,7 @@ impl Population {
         known
     }
 
-    /// Writes all of it.
+    /// Writes the population as LDIF.
     pub fn write(self, to: &mut impl Write) -> io::Result<()> {
         writeln!(
             to,
@@ -176,7 +178,7 @@ impl Population {
             "proxyAddresses: X500:/o=Example/ou=Exchange Administrative Group/cn=Recipients/cn={login}"
         )?;
         writeln!(to, "primaryGroupID: 513\nsAMAccountType: 805306368")?;
-        // One in fifty has left, one in twenty will.
+        // One in fifty is disabled, one in twenty will expire.
         writeln!(to, "userAccountControl: {}", if n % 50 == 49 { 514 } else { 512 })?;
         writeln!(
             to,
@@ -194,7 +196,7 @@ impl Population {
 /// The SID of the reader, as text.
 const READER_SID: &str = "S-1-5-21-1-2-3-1104";
 
-/// The reader's SID, as the rootDSE's `tokenGroups` holds it.
+/// The reader's SID, in the form of the rootDSE's `tokenGroups`.
 pub fn reader_sid() -> Vec<u8> {
     sid(1104)
 }
@@ -218,7 +220,7 @@ fn other_group(n: u64) -> String {
     format!("Distribution List {n:03}")
 }
 
-/// An object's GUID, scattered like those of real ones.
+/// Returns an object's GUID, scattered like those of real ones.
 fn guid_of(dn: &str) -> [u8; 16] {
     xxh3_128(dn.as_bytes()).to_le_bytes()
 }

@@ -1,4 +1,4 @@
-//! OpenLDAP's server over the people: loaded once for each recipe, started for each run.
+//! OpenLDAP's server over the population: loaded once for each recipe, started for each run.
 
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::population::{Population, READER, ROOT};
 
-/// What the reader binds with.
+/// The reader's password.
 pub const PASSWORD: &str = "correct horse battery staple";
 
 const SCHEMA: &str = include_str!("ad.schema");
@@ -23,7 +23,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one over this population, which is loaded first if the cache does not have it.
+    /// Starts slapd over this population, which is loaded first if the cache does not have it.
     pub fn start(population: Population, cache: &Path, folder: &Path) -> anyhow::Result<Self> {
         let data = cache.join(population.name());
         if !data.exists() {
@@ -33,7 +33,7 @@ impl Server {
         let socket = folder.join("slapd.sock");
         let url = format!("ldapi://{}", socket.display().to_string().replace('/', "%2F"));
         let mut command = Command::new("/usr/sbin/slapd");
-        // With -d it stays in the foreground, a child that can be ended.
+        // With -d it stays in the foreground, as a child that can be ended.
         command.args(["-d", "0", "-h", &url, "-f"]).arg(config).stdin(Stdio::null());
         let child = command
             .spawn()
@@ -51,13 +51,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Loads the people into a database that appears under its name only when it is whole.
+/// Loads the people into a database that appears under its name only when it is complete.
 fn load(population: Population, data: &Path) -> anyhow::Result<()> {
     let unfinished = data.with_extension("unfinished");
     if unfinished.exists() {

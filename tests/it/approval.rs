@@ -1,4 +1,4 @@
-//! What operators say of held plans: of all, or of a part; why; and what they are told again.
+//! Approvals of held plans, whole or in part, with comments and daily reminders.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use rosterd::store::HeldPlan;
 
 use crate::firm::{Firm, alice};
 
-/// The plan that waits.
+/// Returns the held plan.
 async fn held(firm: &Firm) -> HeldPlan {
-    firm.engine.store.plans(false).await.unwrap().into_iter().next().expect("a plan waits")
+    firm.engine.store.plans(false).await.unwrap().into_iter().next().expect("a held plan")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +48,7 @@ async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_stays_held() {
         (3, RunState::Held),
         "{approval:?}"
     );
-    let waiting = approval.waiting.expect("the rest waits");
+    let waiting = approval.waiting.expect("the rest of the plan");
     assert_eq!(
         (waiting.id, waiting.count, waiting.comment.as_deref()),
         (plan.id, plan.count - 3, Some("the new branch"))
@@ -58,7 +58,7 @@ async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_stays_held() {
         (&told["count"], &told["of"], &told["comment"]),
         (&3.into(), &plan.count.into(), &"the new branch".into())
     );
-    assert_eq!(firm.sync().await.counts.total(), 0, "the rest still waits");
+    assert_eq!(firm.sync().await.counts.total(), 0, "the rest is still held");
 
     let by_cause = Selection { causes: vec!["create".to_owned()], people: Vec::new() };
     let approval = firm.engine.approve_part(plan.id, &by_cause, "", alice()).await.unwrap();
@@ -81,7 +81,7 @@ async fn an_approved_change_is_retried_until_the_approval_expires() {
         "{approval:?}"
     );
     firm.sim.faults().clear();
-    // Somebody more comes to wait: another plan, in which what was approved still is.
+    // A joiner makes another plan, which still contains the approved changes.
     firm.sim.edit(|ad| {
         ad.add_person(NewPerson::new("late").mail("late@example.com").member_of(adsim::names::PRO))
     });
@@ -95,13 +95,13 @@ async fn an_approved_change_is_retried_until_the_approval_expires() {
     firm.later(Duration::from_hours(25));
     firm.engine.remind().await.unwrap();
     assert_eq!(firm.engine.store.plan(next.id).await.unwrap().unwrap().state, PlanState::Expired);
-    assert_eq!(firm.events("plan.expired").await.len(), 1, "told without a run");
+    assert_eq!(firm.events("plan.expired").await.len(), 1, "the event needs no run");
     firm.sim.faults().clear();
     let run = firm.sync().await;
     assert_eq!(
         (run.counts.create, run.held),
         (0, plan.count),
-        "it takes another approval: {run:?}"
+        "another approval is needed: {run:?}"
     );
 }
 
@@ -117,21 +117,21 @@ async fn a_held_plan_is_announced_daily_and_a_rejected_one_is_not() {
             .filter(|e| e["data"]["after"]["plan"] == plan.id.to_string())
             .collect::<Vec<_>>()
     };
-    assert!(announced().await.is_empty(), "it was told when it came to wait");
+    assert!(announced().await.is_empty(), "the first announcement is the event of the plan itself");
     for day in 1..3 {
         firm.later(Duration::from_hours(25));
         assert_eq!(announced().await.len(), day);
-        assert_eq!(announced().await.len(), day, "once a day");
+        assert_eq!(announced().await.len(), day, "one announcement a day");
     }
     assert_eq!(announced().await[0]["data"]["after"]["count"], plan.count);
     firm.engine.reject(plan.id, "not before Monday", &alice()).await.unwrap();
     firm.later(Duration::from_hours(49));
-    assert_eq!(announced().await.len(), 2, "rejected: no more");
+    assert_eq!(announced().await.len(), 2, "a rejected plan is not announced");
     firm.sync().await;
     let status =
         firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
     let said =
-        status.attention.iter().find(|a| a.contains("rejected")).expect("but status says so");
+        status.attention.iter().find(|a| a.contains("rejected")).expect("a line of the status");
     assert!(said.contains(&format!("{} changes were rejected", plan.count)), "{said}");
     assert_eq!(firm.users().await.iter().filter(|u| u.status() == Status::Active).count(), 0);
 }

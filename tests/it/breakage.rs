@@ -1,5 +1,5 @@
-//! What machines do to a daemon: two of them, disks that turn read-only or rot, no descriptors left, SIGKILL at any moment.
-//! The last good state stays, and what is said says what to do.
+//! Failures of the machine: a second daemon, a disk that fails or turns read-only, no file
+//! descriptors, SIGKILL at any moment. The last good state stays, and the message names a remedy.
 
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -57,7 +57,7 @@ fn a_stale_socket_is_replaced_and_a_foreign_file_is_not() {
     assert_eq!(site.active(), active);
     site.daemon.signal(Signal::SIGTERM);
     assert!(site.daemon.wait().success());
-    assert!(!socket.exists(), "a stop does not");
+    assert!(!socket.exists(), "a stop removes the socket");
 
     std::fs::write(&socket, "a letter").unwrap();
     let said = refusal(site.folder.path());
@@ -81,8 +81,9 @@ fn a_stale_socket_is_replaced_and_a_foreign_file_is_not() {
 #[test]
 fn sigkill_at_any_moment_of_an_import_loses_nothing_and_repeats_nothing() {
     let mut site = Site::empty(100);
-    let mut everybody = 0;
-    // From before the request arrives until after the plan was applied, in milliseconds; 400 is the yardstick.
+    let mut all = 0;
+    // Milliseconds, from before the request arrives until after the plan was applied; 400 is the
+    // yardstick.
     for after in [400, 0, 5, 10, 20, 30, 45, 60, 80, 110, 150] {
         site.daemon.signal(Signal::SIGKILL);
         site.daemon.wait();
@@ -93,7 +94,7 @@ fn sigkill_at_any_moment_of_an_import_loses_nothing_and_repeats_nothing() {
         site.done("account create acme --name Acme");
         site.done("domain claim acme example.com");
         let (code, run) = site.daemon.ctl("sync corp");
-        assert_eq!(code, 3, "an import beyond the limit waits: {run:#}");
+        assert_eq!(code, 3, "an import beyond the limit is held: {run:#}");
         let id = site.done("held list")["held"][0]["id"].as_str().unwrap().to_owned();
         let mut approval = site
             .daemon
@@ -108,7 +109,7 @@ fn sigkill_at_any_moment_of_an_import_loses_nothing_and_repeats_nothing() {
         approval.wait().unwrap();
 
         site.daemon = Daemon::start(site.folder.path());
-        until("everybody is in", || {
+        until("all people are imported", || {
             site.daemon.ctl("sync corp");
             match site.done("held list")["held"][0]["id"].as_str() {
                 Some(id) => drop(site.daemon.ctl(&format!("held approve {id}"))),
@@ -116,8 +117,8 @@ fn sigkill_at_any_moment_of_an_import_loses_nothing_and_repeats_nothing() {
             }
             None
         });
-        everybody = everybody.max(site.active());
-        assert_eq!(site.active(), everybody, "killed after {after} ms");
+        all = all.max(site.active());
+        assert_eq!(site.active(), all, "killed after {after} ms");
         one_user_and_one_event_for_each(&site, after);
     }
 }
@@ -139,7 +140,11 @@ fn one_user_and_one_event_for_each(site: &Site, after: u64) {
     assert_eq!(users, people, "killed after {after} ms: one user each");
     let created = site.done("event list --type user.created --limit 1000");
     let (events, subjects) = guids(&created, "events", "/subject");
-    assert_eq!((events, subjects), (users, users), "killed after {after} ms: one event each");
+    assert_eq!(
+        (events, subjects),
+        (users, users),
+        "killed after {after} ms: one event for each user"
+    );
     let quiet = site.done("sync corp");
     assert!(
         quiet["changes"].as_object().unwrap().values().all(|n| *n == 0),
@@ -176,13 +181,13 @@ fn sigkill_at_any_moment_of_a_suspension_suspends_once() {
         .as_array()
         .unwrap()
         .len();
-    assert_eq!(suspended, 8, "one event each");
+    assert_eq!(suspended, 8, "one event for each user");
 }
 
 #[test]
 fn a_read_only_store_is_reported_and_stays_unchanged() {
     if !nix::unistd::geteuid().is_root() {
-        // Only root can take the right to write away from a process of his.
+        // Only root can take the write permission from a process of its own.
         return;
     }
     let mut site = Site::running();
@@ -196,7 +201,7 @@ fn a_read_only_store_is_reported_and_stays_unchanged() {
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(1), "{said}");
     assert!(said.contains("read-only") || said.contains("Read-only"), "{said}");
-    assert!(before == std::fs::read(folder.join("rosterd.db")).unwrap(), "the store is as it was");
+    assert!(before == std::fs::read(folder.join("rosterd.db")).unwrap(), "the store is unchanged");
 
     site.daemon = Daemon::start(&folder);
     assert_eq!(
@@ -205,14 +210,15 @@ fn a_read_only_store_is_reported_and_stays_unchanged() {
     );
 }
 
-/// A disk of its own, mounted over a folder until it is dropped.
+/// A file system of its own, mounted over a folder until it is dropped.
 struct Disk {
     over: std::path::PathBuf,
     image: tempfile::NamedTempFile,
 }
 
 impl Disk {
-    /// Mounts one that turns read-only at its first error; `None` where the kernel has no loop devices or ext4.
+    /// Mounts one that turns read-only at its first error. `None` without loop devices or ext4 in
+    /// the kernel.
     fn over(folder: &Path) -> Option<Self> {
         let image = tempfile::NamedTempFile::new().unwrap();
         image.as_file().set_len(64 << 20).unwrap();
@@ -239,7 +245,7 @@ impl Disk {
         assert!(Command::new("umount").arg(&self.over).status().unwrap().success());
     }
 
-    /// What a failing disk does to a file system.
+    /// Turns the file system read-only, as an error of the disk does.
     fn fail(&self) {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let device = mounts.lines().find(|l| l.split(' ').nth(1) == self.over.to_str()).unwrap();
@@ -271,7 +277,7 @@ fn a_disk_that_turns_read_only_is_reported_and_the_next_run_completes_the_work()
         return;
     };
     assert!(copied(copy.path(), &folder));
-    // What was never written back would be lost with the journal.
+    // Unwritten pages would be lost with the journal.
     assert!(Command::new("sync").arg("-f").arg(&folder).status().unwrap().success());
     site.daemon = Daemon::start(&folder);
     let active = site.active();
@@ -284,7 +290,7 @@ fn a_disk_that_turns_read_only_is_reported_and_the_next_run_completes_the_work()
     let (code, said) = site.daemon.ctl("sync corp");
     assert_eq!(code, 1, "{said:#}");
     assert!(said.to_string().contains("its disk is full, read-only or broken"), "{said:#}");
-    assert_eq!(site.active(), active, "the last good state is still answered");
+    assert_eq!(site.active(), active, "the last good state is still served");
     site.daemon.signal(Signal::SIGTERM);
     site.daemon.wait();
     disk.unmount();
@@ -298,7 +304,7 @@ fn a_disk_that_turns_read_only_is_reported_and_the_next_run_completes_the_work()
     site.daemon.wait();
 }
 
-/// A daemon whose folder is a mount of its own, seen by nobody else, after this was done to it.
+/// Returns a daemon in a private mount namespace, after this command was run in it.
 fn within_mounts(folder: &Path, first: &str) -> Command {
     let mut command = Command::new("unshare");
     let script = format!("mount --bind \"$0\" \"$0\" && {first} && exec \"$@\"");
@@ -315,7 +321,7 @@ fn damaged_pages_of_the_store_are_reported_at_the_start_and_while_running() {
     let file = site.folder.path().join("rosterd.db");
     let good = std::fs::read(&file).unwrap();
 
-    // Everything but the first pages: so the file opens.
+    // The first pages stay intact, so that the file opens.
     rot(&file, 3 * 4096);
     let said = refusal(site.folder.path());
     assert!(said.contains("damaged") && said.contains("backup"), "{said}");
@@ -327,7 +333,7 @@ fn damaged_pages_of_the_store_are_reported_at_the_start_and_while_running() {
             ad.set(person, "title", "Keeper of the Minutes");
         }
     });
-    // What is in the caches and the log hides what is in the file, so that is brought there first.
+    // Caches and the write-ahead log hide the file's contents, so they are written back first.
     site.done("sync corp");
     site.daemon.signal(Signal::SIGTERM);
     site.daemon.wait();
@@ -346,7 +352,7 @@ fn damaged_pages_of_the_store_are_reported_at_the_start_and_while_running() {
     assert!(told.to_string().contains("backup"), "{told:#}");
 }
 
-/// Overwrites what lies behind this place with noise, every other page.
+/// Overwrites every other page from an offset on with noise.
 fn rot(file: &Path, from: u64) {
     let length = std::fs::metadata(file).unwrap().len();
     let mut file = std::fs::File::options().write(true).open(file).unwrap();
@@ -367,7 +373,7 @@ fn a_daemon_without_file_descriptors_reports_it_and_recovers() {
     let open = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let few = open() + 6;
     limit_descriptors(pid, few);
-    // Callers that say nothing hold every descriptor there is.
+    // Idle callers hold every file descriptor.
     let socket = site.folder.path().join("control.sock");
     let callers: Vec<UnixStream> =
         (0..40).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
@@ -375,13 +381,13 @@ fn a_daemon_without_file_descriptors_reports_it_and_recovers() {
     std::thread::sleep(Duration::from_millis(200));
     drop(callers);
 
-    // With room for two or three more: a run fails with a sentence, or succeeds; it does not hang, and it harms nobody.
+    // With two or three free descriptors a run fails with a message or succeeds. It does not hang.
     limit_descriptors(pid, open().min(few) + 2);
     let (code, run) = site.daemon.ctl("sync corp");
     assert!(code == 0 || run.to_string().contains("open files"), "{code} {run:#}");
     limit_descriptors(pid, 1024);
     until("it answers as before", || (site.daemon.ctl("sync corp").0 == 0).then_some(()));
-    assert_eq!(site.active(), active - 1, "who was disabled is suspended, and nobody else");
+    assert_eq!(site.active(), active - 1, "only the disabled user is suspended");
     let mut alive = UnixStream::connect(&socket).unwrap();
     alive
         .write_all(b"GET /v1/status HTTP/1.1\r\nHost: rosterd\r\nConnection: close\r\n\r\n")

@@ -1,5 +1,5 @@
-//! How much may happen unasked, whatever the runs are: the limits of DESIGN 8 as properties of the guard, over sequences of
-//! full and scoped runs, and of what the store remembers of them.
+//! The limits on changes without approval (DESIGN 8), as properties of the guard and of the store.
+//! The sequences mix full and scoped runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use crate::world::guid;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// One thing that happens in a company.
+/// One event in the company.
 #[derive(Clone, Debug)]
 enum Happening {
-    /// So many people from there on come to want this.
+    /// This many people, from an index on, ask for a change of this class.
     Want(Class, usize, usize),
-    /// They do not want it any more.
+    /// They do not ask for it any more.
     Forget(usize, usize),
-    /// Whoever was suspended comes back by an operator's hand.
+    /// An operator reactivates all suspended users.
     Back(usize, usize),
     Full,
-    /// A run of so many people from there on.
+    /// A run over this many people, from an index on.
     Scoped(usize, usize),
-    /// Everything that is held is approved.
+    /// All held changes are approved.
     Approve,
     Wait(u64),
 }
@@ -54,30 +54,30 @@ fn happening(people: usize) -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// What is stored of one person: nothing else comes from one run to the next.
+/// The stored state of one person, the only state that passes from one run to the next.
 #[derive(Clone, Debug)]
 struct Person {
     is_active: bool,
-    /// What the directory would have become of it.
+    /// The change that the directory asks for.
     wants: Option<Class>,
     is_held: bool,
     first_seen: Option<Timestamp>,
     is_due: bool,
 }
 
-/// A company that is nothing but its budget.
+/// A company reduced to its budget.
 #[derive(Clone, Debug)]
 struct Office {
     limits: Limits,
     now: Timestamp,
     people: Vec<Person>,
-    /// What was applied unasked.
+    /// Changes applied without approval.
     applied: Vec<(Timestamp, Class)>,
-    /// How many were active.
+    /// Active users after each step.
     actives: Vec<(Timestamp, u64)>,
 }
 
-/// What one run was asked for, of each class, and what of it was applied.
+/// The changes of one run by class: asked for, and applied.
 type Outcome = BTreeMap<Class, (u64, u64)>;
 
 fn is_suspension(class: Class) -> bool {
@@ -108,7 +108,7 @@ impl Office {
         self.people.iter().filter(|p| p.is_active).count() as u64
     }
 
-    /// Those who were active when the window that ends now began.
+    /// Returns the users that were active at the beginning of the current window.
     fn active_before(&self) -> u64 {
         let start = self.now.minus(self.limits.window);
         self.actives.iter().rev().find(|(at, _)| *at <= start).unwrap_or(&self.actives[0]).1
@@ -141,7 +141,7 @@ impl Office {
                 ChangeKind::Tier { before: Tier::Pro, after: Tier::Basic, evidence }
             }
             Class::Upgrade => ChangeKind::Tier { before: Tier::Basic, after: Tier::Pro, evidence },
-            // What is counted is the class.
+            // The budget counts by class only.
             Class::Create | Class::Readdress | Class::Reactivate => {
                 ChangeKind::Update { before: Box::default(), after: other }
             }
@@ -158,7 +158,8 @@ impl Office {
         })
     }
 
-    /// A run of these people, as the engine judges it: what of the others waits is counted from what is stored.
+    /// Runs over these people as the engine does. The held changes of the others are counted from
+    /// the store.
     fn run(&mut self, scope: &BTreeSet<usize>, approve: bool) -> Outcome {
         let changes: Vec<Change> = scope.iter().filter_map(|n| self.change(*n)).collect();
         let mut outcome = Outcome::new();
@@ -268,7 +269,7 @@ impl Office {
         None
     }
 
-    /// What of a class is too much for the window that ends now.
+    /// Returns the excess of a class in the current window.
     fn excess(&self, class: Class) -> Option<String> {
         let (window, hour) = (self.used(class, self.limits.window), self.used(class, HOUR));
         let allowed = self.limits.allowed(class, self.active_before());
@@ -280,7 +281,7 @@ impl Office {
     }
 }
 
-/// Which person it is; what `guid` makes of a number, undone.
+/// Returns the index of a person: the inverse of `guid`.
 fn number(who: Guid) -> usize {
     let Guid(bytes) = who;
     u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) as usize
@@ -299,11 +300,13 @@ proptest! {
         for what in &history {
             if let Some(outcome) = office.happen(what) {
                 for (class, (asked, applied)) in outcome {
-                    // Each run goes by the window that ends with it: what was within the limit then may be more than a later one allows.
+                    // Each run has its own window. A change within the limit then may exceed that
+                    // of a later window.
                     if applied > 0 {
                         prop_assert_eq!(office.excess(class), None, "{:?}", what);
                     }
-                    // All of a class, or none; but confirmed ones go through in order.
+                    // All changes of a class are applied, or none. Confirmed ones are applied in
+                    // order.
                     let is_whole = applied == 0 || applied == asked || matches!(class, Class::Confirmed | Class::Gone | Class::Downgrade);
                     prop_assert!(is_whole || matches!(what, Happening::Approve), "{applied} of {asked} of {class}");
                 }
@@ -341,7 +344,7 @@ proptest! {
         let mut office = Office::of(people);
         let everybody: BTreeSet<usize> = (0..people).collect();
         office.want(class, &everybody);
-        // All are seen once, and those who have to settle have settled.
+        // All absences were observed before, and their grace period has passed.
         office.full();
         office.now = office.now.plus(office.limits.grace_period);
         let allowed = office.limits.allowed(class, people as u64);
@@ -351,7 +354,7 @@ proptest! {
             office.now = office.now.plus(Duration::from_mins(*minutes));
         }
         if people as u64 > allowed {
-            prop_assert_eq!((before, office.applied.len()), (0, 0), "{} wait, {} are allowed", people, allowed);
+            prop_assert_eq!((before, office.applied.len()), (0, 0), "{} are held, {} are allowed", people, allowed);
         }
     }
 
@@ -383,7 +386,7 @@ proptest! {
         for _ in 0..hours {
             office.full();
             let left = office.people.iter().filter(|p| p.is_active).count();
-            prop_assert_eq!(office.people.iter().filter(|p| p.is_held).count(), left, "whoever stays is held");
+            prop_assert_eq!(office.people.iter().filter(|p| p.is_held).count(), left, "all remaining users are held");
             office.now = office.now.plus(HOUR);
         }
         let least = (10 * hours).min(people as u64);
@@ -391,14 +394,14 @@ proptest! {
     }
 }
 
-/// One thing that happens to a store.
+/// One event in the life of a store.
 #[derive(Clone, Debug)]
 enum Write {
-    /// So many changes of a class by a run; approved, or not.
+    /// A run applies this many changes of a class, approved or not.
     ByRun(Class, usize, bool),
     ByOperator(usize),
     Wait(u64),
-    /// rosterd ends, and begins again.
+    /// The daemon restarts on the same store.
     Restart,
 }
 
@@ -411,17 +414,17 @@ fn write() -> impl Strategy<Value = Write> {
     ]
 }
 
-/// A store with an account and some users, and what ought to count against its limits.
-struct Shelf {
+/// A store with an account and some users, and the expected use of its limits.
+struct StoreFixture {
     folder: tempfile::TempDir,
-    /// None for as long as rosterd does not run.
+    /// `None` while rosterd is stopped.
     store: Option<Arc<Store>>,
     clock: Clock,
     account: AccountRef,
     counted: Vec<(Timestamp, Class)>,
 }
 
-impl Shelf {
+impl StoreFixture {
     async fn open(folder: &tempfile::TempDir) -> Arc<Store> {
         Arc::new(
             Store::open(&format!("sqlite://{}", folder.path().join("rosterd.db").display()))
@@ -467,7 +470,7 @@ impl Shelf {
         self.store.as_ref().expect("a store that is open")
     }
 
-    /// So many users get another name, which counts as whatever is wanted.
+    /// Renames this many users, as changes of this class.
     async fn changes(&self, class: Option<Class>, count: usize) -> Vec<Change> {
         let users = self
             .store()
@@ -484,7 +487,7 @@ impl Shelf {
     }
 
     async fn by_run(&mut self, changes: Vec<Change>, approve: bool) {
-        // Nothing is held here: it is about what was applied.
+        // No change is held here, because only applied changes are counted.
         let limit = Limit { percent: 100, at_least: 1000, at_most: None };
         let limits = Limits {
             grace_period: Duration::ZERO,
@@ -588,7 +591,7 @@ impl Shelf {
                 self.store().close().await;
                 self.store = None;
                 self.store = Some(Self::open(&self.folder).await);
-                assert_eq!(self.budget().await, before, "what is stored is all there is");
+                assert_eq!(self.budget().await, before, "a restart changes no budget");
             }
         }
     }
@@ -627,7 +630,7 @@ proptest! {
     fn only_unapproved_changes_count_against_a_limit_also_after_a_restart(history in prop::collection::vec(write(), 1..25)) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let mut shelf = Shelf::new(8).await;
+            let mut shelf = StoreFixture::new(8).await;
             for what in &history {
                 shelf.happen(what).await;
                 assert_eq!(shelf.budget().await.1, shelf.expected(), "{what:?}");

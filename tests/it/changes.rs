@@ -1,4 +1,4 @@
-//! What has changed is followed (gauntlet 83 to 97): what a run then reads, and what happens where that cannot be relied on.
+//! Incremental runs (gauntlet 83 to 97): their scope, and the cases that need a full read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use rosterd::store::Run;
 use crate::firm::{Firm, alice};
 use crate::hooks::until;
 
-/// Everybody is read by themselves only where changes cannot be followed.
+/// A schedule that never causes a full read during a test.
 fn hardly_ever() -> Cron {
     Cron::parse("0 0 29 2 *", chrono_tz::Tz::UTC).expect("a schedule")
 }
 
-/// A company of which everybody is known, and whose deleted people can be seen.
+/// A company with all users known and deleted people visible.
 async fn followed(people: usize, adapt: impl FnOnce(&mut DirectoryConfig)) -> Firm {
     let firm = Firm::running(people, |config| {
         config.full = hardly_ever();
@@ -35,12 +35,12 @@ async fn followed(people: usize, adapt: impl FnOnce(&mut DirectoryConfig)) -> Fi
 }
 
 impl Firm {
-    /// What the schedule would run now.
+    /// Returns the run that the schedule asks for now.
     async fn due(&self) -> Request {
         self.engine.scheduled(&self.engine.directory("corp").expect("corp")).await
     }
 
-    /// A tick of the schedule.
+    /// Runs as the schedule asks for now.
     async fn tick(&self) -> Run {
         let directory = self.engine.directory("corp").expect("corp");
         let request = self.engine.scheduled(&directory).await;
@@ -52,7 +52,7 @@ impl Firm {
         self.engine.store.directory(&name).await.expect("its state").checkpoint
     }
 
-    /// Changes what is remembered of how far changes were followed.
+    /// Changes the stored checkpoint.
     async fn remember(&self, change: impl FnOnce(&mut Checkpoint) + Send) {
         let name = self.engine.directory("corp").expect("corp").config.name.clone();
         let change = |state: &mut rosterd::store::DirectoryState| {
@@ -61,7 +61,7 @@ impl Firm {
         self.engine.store.change_directory(&name, change).await.expect("a state");
     }
 
-    /// People with an active user: names in the directory, and addresses.
+    /// Returns people with an active user: name in the directory and address.
     fn staff(&self, count: usize) -> Vec<(String, String)> {
         self.sim.look(|ad| {
             let people = ad.people().into_iter().filter_map(|guid| {
@@ -71,14 +71,15 @@ impl Firm {
         })
     }
 
-    /// Has the engine do by itself what it does as a daemon; returns when it has begun, and follows changes.
+    /// Starts the directory's background task. Returns when it follows changes.
     async fn keep(&self) {
         let directory = self.engine.directory("corp").expect("corp");
         tokio::spawn(Arc::clone(&self.engine).run_triggers(Arc::clone(&directory)));
         let has_begun = |runs: Vec<Run>| {
             runs.iter().any(|run| run.trigger == Trigger::Startup && run.finished_at.is_some())
         };
-        until("everybody is read first", async || has_begun(self.runs().await).then_some(())).await;
+        until("the first full read is done", async || has_begun(self.runs().await).then_some(()))
+            .await;
         until("changes are followed", async || {
             (directory.following() == Following::Live).then_some(())
         })
@@ -129,11 +130,11 @@ async fn an_incremental_run_reads_only_changed_people_in_any_number_of_rounds() 
             if round == 0 { 1 } else { 3_usize.div_ceil(round) },
             "rounds of {round}"
         );
-        assert_eq!(firm.tick().await.entries, 0, "they are dealt with");
+        assert_eq!(firm.tick().await.entries, 0, "the changes were handled");
     }
 }
 
-/// What happens, and what then is the reason to read everybody.
+/// An event, and the full-read reason that it causes.
 type Trouble = (&'static str, fn(&Sim), fn(&mut Checkpoint), &'static str);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,7 +162,7 @@ async fn an_unusable_checkpoint_causes_a_full_read_with_its_reason() {
     ];
     let table: &[Trouble] = &[
         (
-            "a cookie that is none",
+            "an invalid cookie",
             |_| {},
             |position| position.cookie = b"garbage".to_vec(),
             "cannot be asked for",
@@ -180,7 +181,7 @@ async fn an_unusable_checkpoint_causes_a_full_read_with_its_reason() {
             "another server",
         ),
         (
-            "another measure",
+            "another scope fingerprint",
             |_| {},
             |position| position.measure = "another".to_owned(),
             "the configuration has changed",
@@ -198,7 +199,7 @@ async fn an_unusable_checkpoint_causes_a_full_read_with_its_reason() {
             "sees no deleted objects",
         ),
         ("an answer without its control", faults[0], nothing, "no control"),
-        ("an answer that goes in circles", faults[1], nothing, "circles"),
+        ("an answer without progress", faults[1], nothing, "circles"),
         ("a refusal", faults[2], nothing, "51"),
     ];
     for (what, trouble, memory, told) in table {
@@ -230,7 +231,7 @@ async fn an_unusable_checkpoint_causes_a_full_read_with_its_reason() {
         assert_eq!(
             (after.mode.as_str(), after.error.as_deref()),
             ("incremental", None),
-            "{what}: from there on changes are followed: {after:?}"
+            "{what}: later runs are incremental: {after:?}"
         );
     }
 }
@@ -248,7 +249,7 @@ async fn a_failed_run_keeps_the_checkpoint_so_that_its_changes_are_read_again() 
         ("incremental", RunState::Failed),
         "{failed:?}"
     );
-    assert_eq!(firm.checkpoint().await, before, "it has not got any further");
+    assert_eq!(firm.checkpoint().await, before, "the checkpoint has not moved");
     let run = firm.tick().await;
     assert_eq!((run.mode.as_str(), run.counts.suspend), ("incremental", 1), "{run:?}");
     assert_eq!(firm.user(&address).await.status(), Status::Suspended);
@@ -315,7 +316,7 @@ async fn a_person_with_an_unreadable_attribute_is_read_again_by_every_run() {
     assert_eq!(
         (firm.tick().await.mode.as_str(), firm.user(&address).await.status()),
         ("incremental", Status::Active),
-        "nobody can see it"
+        "the attribute is unreadable"
     );
     firm.sim.edit(|ad| ad.show_attribute("userAccountControl"));
     assert_eq!(
@@ -353,18 +354,18 @@ async fn a_run_on_another_server_does_not_move_the_checkpoint() {
 async fn a_change_during_the_dirsync_query_is_not_lost() {
     type During = (&'static str, fn(&Firm, String));
     let during: [During; 3] = [
-        ("while what has changed is asked for", |firm, name| {
+        ("during the DirSync query", |firm, name| {
             let edit = What::edit(move |ad| ad.disable(name.as_str()));
             firm.sim.faults().push(Fault::new(
                 When::search().containing("organizationalunit").after_entries(1),
                 edit,
             ));
         }),
-        ("while those are read whom it concerns", |firm, name| {
+        ("during the read of the changed people", |firm, name| {
             let edit = What::edit(move |ad| ad.disable(name.as_str()));
             firm.sim.faults().push(Fault::new(When::search().containing("(objectguid="), edit));
         }),
-        ("while everybody is read", |firm, name| {
+        ("during the full read", |firm, name| {
             let edit = What::edit(move |ad| ad.disable(name.as_str()));
             firm.sim.faults().push(Fault::new(
                 When::search().containing("objectcategory=person").after_entries(9),
@@ -378,12 +379,12 @@ async fn a_change_during_the_dirsync_query_is_not_lost() {
             <[_; 2]>::try_from(firm.staff(2)).expect("two people");
         firm.sim.edit(|ad| ad.set(first.as_str(), "title", "First"));
         arm(&firm, second);
-        if when.contains("everybody") {
+        if when.contains("full read") {
             firm.sync().await;
         } else {
             firm.tick().await;
         }
-        assert_eq!(firm.sim.faults().pending(), 0, "{when}: it has happened");
+        assert_eq!(firm.sim.faults().pending(), 0, "{when}: the fault has occurred");
         let run = firm.tick().await;
         assert_eq!(
             (run.mode.as_str(), firm.user(&address).await.status()),
@@ -405,7 +406,7 @@ async fn an_incomplete_full_read_is_not_repaired_by_an_incremental_run() {
     assert_eq!((firm.sync().await.state, state().await), (RunState::Failed, "degraded"));
     let (name, address) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
-    let person = firm.user(&address).await.link.expect("somebody in the directory").guid;
+    let person = firm.user(&address).await.link.expect("a managed user").guid;
     let run = firm
         .engine
         .run(&directory, Request::people(Trigger::Manual, [person], None))
@@ -414,7 +415,7 @@ async fn an_incomplete_full_read_is_not_repaired_by_an_incremental_run() {
     assert_eq!(
         (run.counts.suspend, state().await),
         (1, "degraded"),
-        "what is seen is applied, and nothing is well by that: {run:?}"
+        "the change is applied, and the directory stays degraded: {run:?}"
     );
     let run = firm.tick().await;
     assert_eq!(
@@ -433,11 +434,11 @@ async fn a_full_read_follows_its_schedule_and_every_rebaseline() {
     assert_ne!(firm.due().await.scope, Scope::All);
     firm.later(Duration::from_hours(25));
     let due = firm.due().await;
-    assert_eq!((due.scope, due.full_read_reason), (Scope::All, None), "it is time");
+    assert_eq!((due.scope, due.full_read_reason), (Scope::All, None), "the full read is due");
     firm.tick().await;
     assert_ne!(firm.due().await.scope, Scope::All);
     firm.engine.rebaseline("corp", &alice()).await.expect("a rebaseline");
-    assert_eq!(firm.due().await.scope, Scope::All, "what is so is to be accepted whole");
+    assert_eq!(firm.due().await.scope, Scope::All, "a rebaseline needs a full read");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -459,7 +460,7 @@ async fn a_leaver_does_not_wait_for_a_long_full_read() {
         .await;
     firm.sim.edit(|ad| ad.disable(name.as_str()));
     firm.is_suspended(&address).await;
-    assert!(!full.is_finished(), "the full read goes on");
+    assert!(!full.is_finished(), "the full read continues");
     full.abort();
 }
 
@@ -467,8 +468,8 @@ async fn a_leaver_does_not_wait_for_a_long_full_read() {
 async fn a_server_without_notifications_is_polled() {
     type Silence = (&'static str, fn(&Sim));
     let silence: [Silence; 2] = [
-        ("it refuses", |sim| sim.set_notifications(false)),
-        ("it has taken the search, and says nothing", |sim| sim.mute_notifications(true)),
+        ("a refusal", |sim| sim.set_notifications(false)),
+        ("silence after accepting the search", |sim| sim.mute_notifications(true)),
     ];
     for (what, silence) in silence {
         let firm = followed(10, |config| config.live = true).await;
@@ -477,7 +478,7 @@ async fn a_server_without_notifications_is_polled() {
         let (name, address) = firm.staff(1).remove(0);
         firm.sim.edit(|ad| ad.disable(name.as_str()));
         firm.is_suspended(&address).await;
-        let run = until("its run is told", async || {
+        let run = until("its run is recorded", async || {
             firm.runs().await.into_iter().find(|run| run.counts.suspend > 0)
         })
         .await;
@@ -494,8 +495,8 @@ async fn changes_in_quick_succession_share_runs() {
     for (n, (name, _)) in people.iter().enumerate() {
         firm.sim.edit(|ad| ad.set(name.as_str(), "title", &format!("Title {n}")));
     }
-    let last = people.last().expect("somebody").1.clone();
-    until("the last is seen", async || {
+    let last = people.last().expect("a person").1.clone();
+    until("the last change is applied", async || {
         (firm.user(&last).await.profile.title.as_deref() == Some("Title 49")).then_some(())
     })
     .await;
@@ -514,11 +515,11 @@ async fn a_paused_directory_is_not_followed_and_catches_up_when_resumed() {
     let directory = firm.engine.directory("corp").expect("corp");
     let (name, address) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
-    until("nobody follows it", async || {
+    until("the directory is not followed", async || {
         (directory.following() == Following::Not(None)).then_some(())
     })
     .await;
     assert_eq!(firm.user(&address).await.status(), Status::Active);
-    firm.engine.resume("corp", &alice()).await.expect("the end of it");
+    firm.engine.resume("corp", &alice()).await.expect("the end of the pause");
     firm.is_suspended(&address).await;
 }

@@ -1,4 +1,4 @@
-//! Clocks that jump: ours against the directory's. Time decides about people only where both agree.
+//! Clock jumps, of our clock and the directory's. Decisions based on time need both to agree.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::firm::Firm;
 const HOUR: Duration = Duration::from_hours(1);
 const TEN_YEARS: Duration = Duration::from_hours(24 * 3_653);
 
-/// Of these people, every fourth leaves in a year; the first of all is the service account.
+/// In this company every fourth account expires in a year. The first person is the service account.
 async fn with_contracts(people: usize) -> Firm {
     let firm = Firm::running(people, |_| {}).await;
     let in_a_year = firm.sim.now() + Duration::from_hours(24 * 365);
@@ -51,7 +51,7 @@ async fn a_clock_jump_suspends_no_user_and_reports_the_difference() {
             firm.clock.set_back(jump)
         }
         let right = firm.sync().await;
-        // A clock that was ahead is told; what was stored then lies in the future.
+        // A clock that was ahead is reported. Stored instants then lie in the future.
         assert!(
             right.warnings.iter().all(|w| w.contains("the clock was ahead")),
             "{:?}",
@@ -95,7 +95,7 @@ async fn a_clock_jump_does_not_release_changes_held_by_a_limit() {
         .collect();
     firm.sim.edit(|ad| leavers.iter().for_each(|dn| ad.delete(dn.as_str())));
     let held = firm.sync().await;
-    // A few of a small unit may go; the rest waits.
+    // A few people of a small OU may leave; the others are held.
     assert!(held.state == RunState::Held && held.held >= 30, "{held:?}");
     let before = firm.active().await;
     for jump in [HOUR, HOUR * 25, TEN_YEARS] {

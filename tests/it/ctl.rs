@@ -1,4 +1,4 @@
-//! What operators read. Views are functions of a document, so no daemon is needed here.
+//! The text that operators read. Views are functions of a document, so no daemon is needed here.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ fn view() -> View {
     View { width: 100, now: "2026-11-24T03:01:00Z".parse().expect("a time") }
 }
 
-/// A document as a view is given it.
+/// Parses a document as a view receives it.
 fn sent<T: DeserializeOwned>(document: Value) -> T {
     serde_json::from_value(harmless_value(document)).expect("a document of the wire")
 }
@@ -581,7 +581,7 @@ fn tables_fit_every_terminal_and_without_one_each_row_is_a_line() {
             [users::list(&many_users(), &view), run::list(&runs, &view), held::list(&plans, &view)]
         {
             let text = page.plain();
-            // In a block a word that is longer than the terminal sticks out: it may be copied.
+            // In a block, a word longer than the terminal is not broken, because it may be copied.
             let over: Vec<_> = text
                 .lines()
                 .filter(|l| {
@@ -692,23 +692,23 @@ async fn the_command_line_overrides_the_environment_about_colours() {
         (&["status", "--color", "always"], true),
         (&["--color=never", "status"], false),
     ] {
-        let err = Paper::default();
-        typed(Paper::default(), &err, words).await;
+        let err = Output::default();
+        typed(Output::default(), &err, words).await;
         assert_eq!(err.text().contains("\u{1b}[31merror:"), coloured, "{words:?}");
     }
 }
 
-/// What is written to it can be read afterwards.
+/// An output whose text can be read afterwards.
 #[derive(Clone, Default)]
-pub(crate) struct Paper(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Output(Arc<Mutex<Vec<u8>>>);
 
-impl Paper {
+impl Output {
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().expect("a lock").clone()).expect("text")
     }
 }
 
-impl Write for Paper {
+impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().expect("a lock").write(bytes)
     }
@@ -718,10 +718,10 @@ impl Write for Paper {
     }
 }
 
-/// A reader that has gone away.
-struct Gone;
+/// An output whose reader has closed the pipe.
+struct ClosedPipe;
 
-impl Write for Gone {
+impl Write for ClosedPipe {
     fn write(&mut self, _: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::BrokenPipe.into())
     }
@@ -731,7 +731,7 @@ impl Write for Gone {
     }
 }
 
-async fn typed(out: impl Write + Send + 'static, err: &Paper, words: &[&str]) -> Exit {
+async fn typed(out: impl Write + Send + 'static, err: &Output, words: &[&str]) -> Exit {
     let cli = Cli::try_parse_from(
         ["rosterctl", "--socket", "/nonexistent/control.sock"].iter().chain(words),
     )
@@ -753,7 +753,7 @@ async fn typed(out: impl Write + Send + 'static, err: &Paper, words: &[&str]) ->
 
 #[tokio::test]
 async fn without_a_daemon_the_message_names_the_socket_and_the_remedy() {
-    let (out, err) = (Paper::default(), Paper::default());
+    let (out, err) = (Output::default(), Output::default());
     assert_eq!(typed(out.clone(), &err, &["status"]).await, Exit::NoDaemon);
     assert_eq!(out.text(), "");
     insta::assert_snapshot!(err.text(), @"
@@ -763,7 +763,7 @@ async fn without_a_daemon_the_message_names_the_socket_and_the_remedy() {
 
 #[tokio::test]
 async fn with_json_a_failure_is_a_problem_on_standard_output() {
-    let (out, err) = (Paper::default(), Paper::default());
+    let (out, err) = (Output::default(), Output::default());
     assert_eq!(typed(out.clone(), &err, &["status", "--json"]).await, Exit::NoDaemon);
     let problem: api::Problem = serde_json::from_str(&out.text()).expect("one document");
     assert_eq!((problem.status, problem.kind.as_str()), (503, "about:blank"));
@@ -772,12 +772,12 @@ async fn with_json_a_failure_is_a_problem_on_standard_output() {
 #[tokio::test]
 async fn a_suspending_command_without_a_terminal_requires_yes() {
     for words in [["held", "approve", "4e2b8c22"], ["user", "suspend", "ben@example.com"]] {
-        let (out, err) = (Paper::default(), Paper::default());
+        let (out, err) = (Output::default(), Output::default());
         assert_eq!(typed(out, &err, &words).await, Exit::Usage);
         assert!(err.text().contains("add --yes"), "{}", err.text());
         let with_yes = [words.as_slice(), &["--yes"]].concat();
         assert_eq!(
-            typed(Paper::default(), &Paper::default(), &with_yes).await,
+            typed(Output::default(), &Output::default(), &with_yes).await,
             Exit::NoDaemon,
             "it was asked for"
         );
@@ -786,8 +786,8 @@ async fn a_suspending_command_without_a_terminal_requires_yes() {
 
 #[tokio::test]
 async fn a_closed_output_pipe_is_no_failure() {
-    let err = Paper::default();
-    assert_eq!(typed(Gone, &err, &["completions", "bash"]).await, Exit::Done);
+    let err = Output::default();
+    assert_eq!(typed(ClosedPipe, &err, &["completions", "bash"]).await, Exit::Done);
     assert_eq!(err.text(), "");
 }
 
@@ -802,5 +802,5 @@ fn ids_are_found_by_their_beginning_or_end() {
     assert_eq!(resolve("019ab4c1", ids), Meaning::Several(ids.to_vec()));
     assert_eq!(resolve("c22", ids), Meaning::TooShort);
     assert_eq!(resolve("ffff", ids), Meaning::None);
-    assert_eq!(resolve("b4c1", ids), Meaning::None, "the middle of an id is not looked at");
+    assert_eq!(resolve("b4c1", ids), Meaning::None, "the middle of an id does not match");
 }

@@ -50,7 +50,7 @@ async fn an_unchanged_run_sends_few_searches_beside_its_pages_and_writes_no_user
     firm.sim.clear_log();
     firm.sync().await;
     let searches = firm.sim.log().searches().len();
-    // Four more open the connection on which changes are asked for.
+    // Four more searches open the connection for DirSync.
     assert!(searches <= 1 + 15 + 4 + 4, "{searches} searches");
     assert_eq!(firm.users().await, before);
 }
@@ -208,7 +208,7 @@ async fn an_approval_accepts_the_scope_of_its_plan_and_no_later_one() {
     let run = firm.sync().await;
     assert!(
         run.warnings.iter().any(|w| w.contains("who is in scope has changed")),
-        "nobody has seen the newer scope: {run:?}"
+        "no operator has seen the plan of the newer scope: {run:?}"
     );
     assert_eq!((run.state, firm.active().await), (RunState::Held, before - 1));
     let held = firm
@@ -312,7 +312,7 @@ async fn the_next_server_takes_over_and_absences_wait_for_its_replication() {
     assert_eq!(
         (run.error.as_deref(), run.counts.suspend),
         (None, 1),
-        "disabled was seen, gone waits: {run:?}"
+        "a disabled user was seen, an absence waits: {run:?}"
     );
     firm.clock.advance(GRACE_PERIOD);
     other.set_clock_skew(11 * 60);

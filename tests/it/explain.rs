@@ -1,4 +1,4 @@
-//! Why somebody is what they are: users, people who are none, and people who are nowhere.
+//! `explain`: users, people without a user, and unknown names.
 
 use std::time::Duration;
 

@@ -25,7 +25,7 @@ pub(crate) fn alice() -> Actor {
     Actor("alice".to_owned())
 }
 
-/// The settings of a directory that is this simulator.
+/// Returns the settings of a directory on this simulator.
 pub(crate) fn config(sim: &Sim, folder: &Path) -> DirectoryConfig {
     crate::folder::write_files(folder, &sim.ca_pem(), &sim.service_password());
     DirectoryConfig {
@@ -72,7 +72,7 @@ pub(crate) fn config(sim: &Sim, folder: &Path) -> DirectoryConfig {
 }
 
 impl Firm {
-    /// A company of so many people, its account created and its domain claimed, nothing read yet.
+    /// Returns a company whose account exists and whose domain is claimed, before the first run.
     pub(crate) async fn of(people: usize, adapt: impl FnOnce(&mut DirectoryConfig)) -> Self {
         let sim = Sim::builder().people(people).start().await.expect("a simulator");
         let folder = tempfile::tempdir().expect("a folder");
@@ -95,7 +95,8 @@ impl Firm {
         Self { sim, engine: Arc::new(engine), clock, folder }
     }
 
-    /// The same, with everybody provisioned and the first day over, so that limits are those of every day.
+    /// Returns a company whose people are imported. A day has passed, so that the everyday limits
+    /// apply.
     pub(crate) async fn running(people: usize, adapt: impl FnOnce(&mut DirectoryConfig)) -> Self {
         let firm = Self::of(people, adapt).await;
         firm.sync().await;
@@ -115,7 +116,7 @@ impl Firm {
             .expect("a run")
     }
 
-    /// Changes the configuration while the engine runs; what that means for the directory.
+    /// Changes the configuration while the engine runs. Returns the outcome for the directory.
     pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut DirectoryConfig)) -> Outcome {
         let mut config = self.engine.directory("corp").expect("corp").config.clone();
         change(&mut config);
@@ -124,7 +125,7 @@ impl Firm {
         outcomes.into_values().next().expect("one directory")
     }
 
-    /// Has the configuration vouch for these domains, too.
+    /// Adds domains to the trusted ones of the configuration.
     pub(crate) fn trust(&self, domains: &[&str]) {
         let was = self.engine.configured();
         let mut rules = was.rules.clone();
@@ -135,7 +136,7 @@ impl Firm {
         self.engine.reconfigure(directories, rules);
     }
 
-    /// The types of the events about a user, oldest first.
+    /// Returns the events of a type, oldest first.
     pub(crate) async fn events(&self, kind: &str) -> Vec<serde_json::Value> {
         let filter =
             EventFilter { kind: Some(kind.to_owned()), limit: 1_000, ..EventFilter::default() };
@@ -149,7 +150,7 @@ impl Firm {
             .collect()
     }
 
-    /// Somebody signs in, authenticated by the external provider or with a password.
+    /// Signs a person in, authenticated by the external provider or with a password.
     pub(crate) async fn sign_in(&self, address: &str, password: Option<&str>) -> Decision {
         let who = SignIn {
             address: address.to_owned(),
@@ -159,7 +160,7 @@ impl Firm {
         self.engine.sign_in(who, &Actor("sso".to_owned())).await.expect("a decision")
     }
 
-    /// Lets what settles settle: the directory's clock goes with ours.
+    /// Advances our clock and the directory's, so that grace periods pass.
     pub(crate) fn later(&self, by: Duration) {
         self.clock.advance(by);
         let ahead = self.clock.now().0 - Clock::system().now().0;

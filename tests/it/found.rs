@@ -1,4 +1,4 @@
-//! What the simulation has found: a test of its own for each, so that it stays found.
+//! Regression tests for the findings of the simulation.
 
 use rosterd::model::{Reason, Status};
 
@@ -12,7 +12,7 @@ fn a_cause_replaced_by_a_held_one_is_not_lifted_first() {
     company.later(company.limits.grace_period);
     company.run(&loss);
     assert_eq!(company.user(7).causes.weightiest().map(|c| c.reason), Some(Reason::Vanished));
-    // It is there again, elsewhere; and meanwhile somebody has said that no run may suspend it.
+    // The person is back in another OU, and is protected from suspension meanwhile.
     company.protected.insert(guid(7));
     company.person(7).ou = "Elsewhere".into();
     company.run(&Loss::default());

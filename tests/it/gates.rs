@@ -1,4 +1,4 @@
-//! Gates: programs that are asked before a plan is applied, with real programs.
+//! Gates: real programs that are asked before a plan is applied.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use serde_json::Value;
 use crate::firm::{Firm, alice};
 
 impl Firm {
-    /// Has this script asked about everything.
-    fn ask(&self, script: &str) {
+    /// Configures this script as the gate of every plan.
+    fn set_gate(&self, script: &str) {
         let path = self.folder.path().join("gate");
-        // A program that runs cannot be written.
+        // A running program cannot be written.
         drop(std::fs::remove_file(&path));
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -29,8 +29,8 @@ impl Firm {
             .reconfigure(was.directories.values().map(|d| d.config.clone()).collect(), rules);
     }
 
-    /// Disables somebody in the directory; who that is.
-    async fn disable_somebody(&self) -> String {
+    /// Disables an active user in the directory. Returns the user's id.
+    async fn disable_one(&self) -> String {
         let user = self.users().await.into_iter().find(|u| u.status() == Status::Active).unwrap();
         self.sim.edit(|ad| ad.disable(user.link.as_ref().unwrap().dn.as_str()));
         user.id.to_string()
@@ -41,10 +41,10 @@ impl Firm {
 async fn a_gate_receives_the_plan_and_is_not_asked_about_an_empty_one() {
     let firm = Firm::running(40, |_| {}).await;
     let shown = firm.folder.path().join("shown");
-    firm.ask(&format!("cat > '{}'", shown.display()));
+    firm.set_gate(&format!("cat > '{}'", shown.display()));
     firm.sync().await;
-    assert!(!shown.exists(), "a run that changes nothing asks nobody");
-    let who = firm.disable_somebody().await;
+    assert!(!shown.exists(), "a run without changes asks no gate");
+    let who = firm.disable_one().await;
     let run = firm.sync().await;
     assert_eq!((run.state, run.counts.suspend), (RunState::Succeeded, 1), "{run:?}");
     let plan: Value = serde_json::from_slice(&std::fs::read(&shown).unwrap()).unwrap();
@@ -62,8 +62,8 @@ async fn a_gate_receives_the_plan_and_is_not_asked_about_an_empty_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_refused_by_a_gate_is_held_with_the_output_of_the_gate() {
     let firm = Firm::running(40, |_| {}).await;
-    firm.ask("echo 'not on a Friday'; exit 1");
-    let leaver = firm.disable_somebody().await;
+    firm.set_gate("echo 'not on a Friday'; exit 1");
+    let leaver = firm.disable_one().await;
     let run = firm.sync().await;
     assert_eq!((run.state, run.counts.total()), (RunState::Held, 0), "{run:?}");
     let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
@@ -77,14 +77,14 @@ async fn a_plan_refused_by_a_gate_is_held_with_the_output_of_the_gate() {
     assert_eq!(
         firm.user(&leaver).await.status(),
         Status::Suspended,
-        "an operator's word needs no gate"
+        "an operator's approval needs no gate"
     );
     firm.sim.edit(|ad| {
         let new = ad.add_person(NewPerson::new("new").mail("new@example.com"));
         ad.add_member(adsim::names::BASIC, new);
     });
     assert_eq!(firm.sync().await.held, 1);
-    firm.ask("exit 0");
+    firm.set_gate("exit 0");
     let run = firm.sync().await;
     assert_eq!((run.state, run.counts.create), (RunState::Succeeded, 1), "{run:?}");
 }
@@ -93,11 +93,11 @@ async fn a_plan_refused_by_a_gate_is_held_with_the_output_of_the_gate() {
 async fn an_operator_does_not_wait_for_a_gate_and_a_changed_plan_is_asked_about_again() {
     let firm = Firm::running(40, |_| {}).await;
     let asked = firm.folder.path().join("asked");
-    firm.ask(&format!(
+    firm.set_gate(&format!(
         "cat > /dev/null; echo x >> '{0}'; while [ ! -e '{0}.go' ]; do sleep 0.05; done",
         asked.display()
     ));
-    let who = firm.disable_somebody().await;
+    let who = firm.disable_one().await;
     let other = firm
         .users()
         .await
@@ -110,7 +110,7 @@ async fn an_operator_does_not_wait_for_a_gate_and_a_changed_plan_is_asked_about_
         while !asked.exists() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // The emergency brake, on somebody else and on the very person that the gate thinks about.
+        // The operator suspends another user and the user in the gate's plan.
         firm.engine.suspend(&other, "", &alice()).await.unwrap();
         firm.engine.suspend(&who, "", &alice()).await.unwrap();
         std::fs::write(format!("{}.go", asked.display()), "").unwrap();
@@ -124,7 +124,7 @@ async fn an_operator_does_not_wait_for_a_gate_and_a_changed_plan_is_asked_about_
     assert_eq!(
         std::fs::read_to_string(&asked).unwrap().lines().count(),
         2,
-        "it is another change by now, and asked about anew"
+        "the plan has changed, so the gate is asked again"
     );
     let reasons = firm.user(&who).await.causes.iter().count();
     assert_eq!((reasons, firm.user(&other).await.status()), (2, Status::Suspended));

@@ -1,5 +1,5 @@
-//! The one integration test binary. `world` is the language of the planner's tests: build a company,
-//! change one thing, look at what a run does. `firm` is the same on a simulated directory.
+//! The integration tests, as one binary. `world` is a company in memory for tests of the planner.
+//! `firm` is a company on a simulated directory.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 mod access;

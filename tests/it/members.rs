@@ -1,4 +1,4 @@
-//! Accounts, their domains, and who is in them: with and without a directory.
+//! Accounts, their domains and their users, with and without a directory.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::firm::{Firm, alice};
 
-/// A company of which nothing has been read, and a team beside it.
+/// Returns a company before its first run, and a team beside it.
 async fn with_team() -> Firm {
     let firm = Firm::of(0, |_| {}).await;
     firm.trust(&["example.org", "example.net"]);
@@ -28,7 +28,7 @@ impl Firm {
         self.engine.account(account).await.unwrap().kind
     }
 
-    /// Everybody who matches, by address.
+    /// Returns the addresses of all matching users.
     async fn listed(&self, query: UserQuery) -> Vec<String> {
         let page = self
             .engine
@@ -108,7 +108,7 @@ async fn only_an_invited_user_of_a_team_is_registered_at_the_first_sign_in() {
     assert_eq!((ann.status(), ann.tier, ann.joined_at), (Status::Invited, Tier::Pro, None));
     assert!(
         matches!(firm.sign_in("stranger@example.net", None).await, Decision::Redirect),
-        "of a domain nobody has claimed"
+        "an address of an unclaimed domain"
     );
     for _ in 0..2 {
         let Decision::Allow { account, user } = firm.sign_in("Ann@Example.net", None).await else {
@@ -148,7 +148,7 @@ async fn a_team_removes_users_and_suspends_none() {
             .await
             .unwrap()
             .is_empty(),
-        "nobody finds her"
+        "the removed user is not found"
     );
     let told = firm.events("user.removed").await;
     assert_eq!(
@@ -198,7 +198,7 @@ async fn the_first_claimed_domain_makes_an_enterprise_and_gathers_its_people() {
         .iter()
         .map(|e| e["data"]["account"].clone())
         .collect();
-    assert_eq!(accounts, [json!("club"), json!("orgs")], "told to both");
+    assert_eq!(accounts, [json!("club"), json!("orgs")], "both accounts get the event");
     assert_eq!(
         firm.invited("club", "new@example.org").await[0].1,
         Invitation::Elsewhere,
@@ -211,7 +211,7 @@ async fn the_first_claimed_domain_makes_an_enterprise_and_gathers_its_people() {
         .map(|e| e["data"]["after"]["kind"].clone())
         .collect();
     assert_eq!(kinds, [json!("enterprise"), json!("enterprise")], "acme's, and orgs'");
-    // Whatever a crash cut off is done at the next start.
+    // Work that a crash interrupted is done at the next start.
     firm.invited("club", "crash@example.net").await;
     firm.engine.claim("orgs", "example.net", &alice()).await.unwrap();
     assert!(firm.engine.find_user("crash@example.net").await.is_err());
@@ -275,7 +275,7 @@ async fn an_account_is_renamed_and_its_policies_set_all_or_none() {
     let invited = firm.events("user.invited").await;
     assert_eq!(
         invited[0]["data"]["after"]["account_name"], "The Other Club",
-        "whoever is invited from now on reads the new name"
+        "a later invitation shows the new name"
     );
     for bad in ["", " ", "a\nb", &"x".repeat(201)] {
         assert!(
@@ -369,7 +369,7 @@ async fn an_account_is_deleted_entirely_and_only_without_domains_and_users() {
     firm.engine.remove("bea@example.net", &alice()).await.unwrap();
     firm.engine.delete_account("club", "club", &alice()).await.unwrap();
     assert!(matches!(firm.engine.account("club").await, Err(EngineError::NotFound { .. })));
-    assert!(firm.users().await.is_empty(), "the released ones went with it");
+    assert!(firm.users().await.is_empty(), "the released users are deleted with it");
     firm.engine.delete_account("pend", "pend", &alice()).await.unwrap();
     assert_eq!(firm.engine.store.claims(None).await.unwrap().len(), 1, "acme's");
     assert_eq!(firm.events("account.deleted").await.len(), 2);
@@ -419,7 +419,7 @@ async fn a_domain_release_lists_its_users_and_a_new_claim_restores_the_same_ones
 
     firm.engine.release("example.org", None, &alice()).await.unwrap();
     let ben = firm.user(&before["ben@example.org"].id.to_string()).await;
-    assert_eq!((ben.status(), ben.link.is_some()), (Status::Released, true), "it keeps who it is");
+    assert_eq!((ben.status(), ben.link.is_some()), (Status::Released, true), "it keeps its link");
     let key = Address::parse("ben@example.org").unwrap().key();
     assert_eq!(
         firm.engine.store.user_by_address(&key).await.unwrap(),
@@ -437,15 +437,15 @@ async fn a_domain_release_lists_its_users_and_a_new_claim_restores_the_same_ones
     assert_eq!(
         (quiet.counts.total(), quiet.quarantined),
         (0, 1),
-        "nobody comes back; only cat, who still holds an address, is told of: {quiet:?}"
+        "no user returns; only cat, who still holds an address, is reported: {quiet:?}"
     );
 
     firm.engine.release("example.com", None, &alice()).await.unwrap();
-    assert_eq!(firm.kind("acme").await, AccountKind::Team, "the last one");
+    assert_eq!(firm.kind("acme").await, AccountKind::Team, "the last domain was released");
     let status =
         firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
     assert_eq!(status.state, "no-domain", "{:?}", status.attention);
-    assert_eq!(firm.sync().await.counts.total(), 0, "a directory of a team provisions nobody");
+    assert_eq!(firm.sync().await.counts.total(), 0, "a directory of a team provisions no user");
     assert_eq!(firm.active().await, 0);
 
     firm.engine.claim("acme", "example.com", &alice()).await.unwrap();
@@ -475,7 +475,7 @@ async fn a_domain_release_lists_its_users_and_a_new_claim_restores_the_same_ones
 async fn a_domain_released_during_a_run_reactivates_no_user() {
     let firm = Firm::running(20, |_| {}).await;
     assert!(firm.active().await > 10);
-    // Every decision is made by the claims as they were when the read began.
+    // Every decision uses the claims at the beginning of the read.
     let slow = adsim::Fault::new(
         adsim::When::search().containing("objectCategory=person"),
         adsim::What::Delay(std::time::Duration::from_secs(1)),
@@ -511,7 +511,7 @@ async fn an_unmanaged_user_is_linked_when_the_directory_shows_the_address() {
         (linked.id, linked.link.is_some(), linked.joined_at),
         (ann.id, true, ann.joined_at.or(linked.joined_at))
     );
-    assert!(linked.causes.has(Reason::Operator), "what an operator said stands");
+    assert!(linked.causes.has(Reason::Operator), "an operator's suspension stays");
     let barred = firm.user("ben@example.com").await;
     assert_eq!(
         (barred.id, barred.status(), barred.causes.has(Reason::Disabled)),
@@ -537,7 +537,7 @@ async fn an_unmanaged_user_is_linked_when_the_directory_shows_the_address() {
         status.attention
     );
 
-    // A managed user is never linked to anybody else, whoever has the address in AD by now.
+    // A managed user is never linked to another person, even if that person has the address now.
     firm.sim.edit(|ad| {
         ad.set("ann", "mail", "elsewhere@partner.test");
         ad.add_person(NewPerson::new("thief").mail("ann@example.com"));
@@ -554,14 +554,14 @@ async fn ad_decides_a_managed_users_tier_and_keeps_an_operators_suspension() {
     let why = refused(firm.engine.set_tier(&who, Tier::Basic, &alice()).await);
     assert!(why.contains("the groups of the directory corp decide"), "{why}");
     assert!(refused(firm.engine.remove(&who, &alice()).await).contains("would bring them back"));
-    // In any order of events.
+    // The order of events does not matter.
     firm.engine.suspend(&who, "stolen laptop", &alice()).await.unwrap();
     firm.sim.edit(|ad| ad.disable(dn.as_str()));
     firm.sync().await;
     firm.sim.edit(|ad| ad.enable(dn.as_str()));
     firm.sync().await;
     let reasons: Vec<Reason> = firm.user(&who).await.causes.iter().map(|c| c.reason).collect();
-    assert_eq!(reasons, [Reason::Operator], "AD gives back only what AD took");
+    assert_eq!(reasons, [Reason::Operator], "AD lifts only its own causes");
     firm.sim.edit(|ad| ad.disable(dn.as_str()));
     firm.sync().await;
     let (user, remains) = firm.engine.activate(&who, &alice()).await.unwrap();
@@ -646,7 +646,7 @@ async fn a_contact_search_finds_active_colleagues_by_the_beginning_of_a_word() {
     assert_eq!(
         found,
         ["zora@example.net"],
-        "not herself, not who has not come, not somebody else's people"
+        "neither herself, nor an invited user, nor another account's users"
     );
     let why = refused(firm.engine.contacts("asked@example.net", "zo", 10).await);
     assert!(why.contains("is invited, and has no colleagues"), "{why}");
@@ -666,7 +666,7 @@ async fn a_list_of_users_is_filtered_sorted_and_paged_without_repeats() {
         .unwrap();
     firm.sim.edit(|ad| ad.disable(dn.as_str()));
     firm.sync().await;
-    let everybody = firm.users().await;
+    let all_users = firm.users().await;
     let of = |query: UserQuery| firm.listed(query);
     assert_eq!(
         of(UserQuery { account: Some("club".into()), ..UserQuery::default() }).await,
@@ -702,9 +702,9 @@ async fn a_list_of_users_is_filtered_sorted_and_paged_without_repeats() {
                 break;
             }
         }
-        assert_eq!(seen.len(), everybody.len(), "{sort:?}");
+        assert_eq!(seen.len(), all_users.len(), "{sort:?}");
         let ids: std::collections::BTreeSet<_> = seen.iter().map(|u| u.id).collect();
-        assert_eq!(ids.len(), everybody.len(), "{sort:?}: nobody twice");
+        assert_eq!(ids.len(), all_users.len(), "{sort:?}: no user twice");
         let is_sorted = match sort {
             Sort::Id => seen.is_sorted_by_key(|u| u.id),
             Sort::Address => {
@@ -726,10 +726,10 @@ async fn a_list_of_users_is_filtered_sorted_and_paged_without_repeats() {
         refused(firm.engine.list_users(wrong).await)
             .contains("not where a page of this order ended")
     );
-    assert_eq!(everybody.iter().filter(|u| u.standing == Standing::Invited).count(), 3);
+    assert_eq!(all_users.iter().filter(|u| u.standing == Standing::Invited).count(), 3);
 }
 
-/// A company whose ann left, and in which somebody with her address came.
+/// Returns a company whose ann has left, and in which a newcomer has her address.
 async fn with_a_second_ann() -> (Firm, User, String) {
     let firm = Firm::of(0, |c| c.settings.groups.clear()).await;
     firm.reconfigure(|c| c.tiers.grouped = false);
@@ -746,7 +746,7 @@ async fn with_a_second_ann() -> (Firm, User, String) {
         firm.user("ann@example.com").await.causes.weightiest().map(|c| c.reason),
         Some(Reason::Deleted)
     );
-    // While she was there, the address was contested.
+    // The address was contested while she was there.
     firm.sync().await;
     let entries = firm.engine.store.quarantine().await.unwrap();
     assert_eq!(
@@ -785,7 +785,7 @@ async fn a_recreated_entry_is_the_same_user_when_an_operator_relinks_it() {
         "{quiet:?}"
     );
     let why = refused(firm.engine.relink("ann@example.com", &person, &alice()).await);
-    assert!(why.contains("has not left corp"), "nobody is linked anew who is there: {why}");
+    assert!(why.contains("has not left corp"), "a present person is not relinked: {why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! What DNS says about a claimed domain: a server that answers, errs and keeps silent at will.
+//! DNS and claimed domains, with a name server that answers, errs or stays silent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +16,7 @@ use tokio::net::UdpSocket;
 
 use crate::firm::{Firm, alice};
 
-/// What a name is answered with.
+/// The answer for a name.
 #[derive(Clone, Debug)]
 pub(crate) enum Say {
     /// These TXT records, each of these strings.
@@ -25,17 +25,15 @@ pub(crate) enum Say {
     Alias(&'static str),
     /// SRV records of these targets.
     Servers(Vec<&'static str>),
-    /// This address.
     At(Ipv4Addr),
     /// The name exists, without records.
     Nothing,
-    /// This error.
     Error(ResponseCode),
-    /// Nothing at all.
+    /// No answer at all.
     Silence,
 }
 
-/// A name server; whatever it does not know does not exist.
+/// A name server. Unknown names do not exist.
 #[derive(Clone)]
 pub(crate) struct Names {
     says: Arc<Mutex<BTreeMap<String, Say>>>,
@@ -64,7 +62,7 @@ impl Names {
         names
     }
 
-    /// The names that were asked for.
+    /// Returns the names that were asked for.
     pub(crate) fn asked(&self) -> BTreeSet<String> {
         self.asked.lock().unwrap().clone()
     }
@@ -73,7 +71,7 @@ impl Names {
         self.says.lock().unwrap().insert(name.to_owned(), say);
     }
 
-    /// The record of a claim, as one string.
+    /// Publishes the record of a claim, as one string.
     fn publish(&self, claim: &rosterd::model::Claim) {
         self.say(&claim.record_name(), Say::Txt(vec![vec![claim.record_value()]]));
     }
@@ -118,7 +116,7 @@ fn answer(asked: &Message, says: &BTreeMap<String, Say>) -> Option<Message> {
     Some(answer)
 }
 
-/// A company whose claims are looked up at this server, and which holds nothing.
+/// Returns a company without domains, whose claims are looked up at this server.
 async fn claiming() -> (Firm, Names) {
     let firm = Firm::of(0, |_| {}).await;
     firm.engine.release("example.com", None, &alice()).await.unwrap();
@@ -203,7 +201,7 @@ async fn the_first_account_to_verify_holds_the_domain_and_is_not_named_to_others
         (still.state, still.finding.as_deref()),
         (ClaimState::Pending, Some("example.com is claimed by another account"))
     );
-    // What the holder gives back, the other may have.
+    // A domain that its holder releases can be claimed by the other account.
     firm.engine.release("example.com", Some("acme"), &alice()).await.unwrap();
     assert_eq!(
         firm.engine.verify("example.com", Some("rival"), &alice()).await.unwrap().state,
@@ -216,7 +214,7 @@ async fn a_claim_is_looked_up_soon_then_daily_and_lapses_after_three_daily_misse
     let (firm, names) = claiming().await;
     let claim = firm.engine.claim("acme", "example.com", &alice()).await.unwrap();
     names.publish(&claim);
-    // What is due at an instant is looked up at it.
+    // A due lookup takes place at its instant.
     let after = async |by: Duration| {
         firm.clock.advance(by);
         let next = firm.engine.check_claims().await.unwrap();

@@ -1,4 +1,4 @@
-//! One thing changes in a company; what does a run make of it?
+//! Plans: one change in a company, and the result of a run.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -346,7 +346,7 @@ fn an_unmanaged_user_is_linked_by_its_address_and_suspended_if_disabled() {
         company.unmanaged("p3@example.com");
         company.person(3).disabled = disabled;
         company.run(&NOTHING_LOST());
-        assert_eq!(company.users.len(), 10, "nobody twice");
+        assert_eq!(company.users.len(), 10, "no person has two users");
         assert_eq!(company.status(3), if disabled { Status::Suspended } else { Status::Active });
     }
 }
@@ -404,5 +404,8 @@ fn an_operators_override_of_an_absence_lasts_until_the_directory_changes() {
     assert_eq!(company.status(1), Status::Active);
     company.person(1).life = Life::Alive;
     company.run(&NOTHING_LOST());
-    assert!(company.user(1).overrides.is_empty(), "seen again, the pin is over");
+    assert!(
+        company.user(1).overrides.is_empty(),
+        "the override ends when the person is seen again"
+    );
 }

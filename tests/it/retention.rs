@@ -1,4 +1,4 @@
-//! What is forgotten after some time, and what is not.
+//! Retention: data that is removed after some time, and data that stays.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::firm::{Firm, alice};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A firm that forgets, in which the first person is disabled, the second deleted, the third suspended by an operator as
-/// well, and the fourth by an operator alone.
+/// Returns a company with a retention. The first person is disabled, the second deleted. An
+/// operator has suspended the third, who is also disabled, and the fourth.
 async fn leaving(retention: Retention) -> (Firm, Vec<String>) {
     let firm = Firm::running(40, |_| {}).await;
     firm.sim.edit(|ad| ad.show_tombstones(true));
@@ -50,15 +50,15 @@ async fn only_addresses_of_deleted_users_are_freed() {
     assert_eq!(firm.engine.retain().await.unwrap().freed, 0);
     firm.later(DAY * 2);
     assert_eq!(firm.engine.retain().await.unwrap().freed, 1);
-    assert_eq!(firm.engine.retain().await.unwrap().freed, 0, "once");
+    assert_eq!(firm.engine.retain().await.unwrap().freed, 0, "an address is freed once");
     assert!(firm.user(&ids[1]).await.addresses.primary.is_none());
-    assert!(firm.user(&ids[0]).await.addresses.primary.is_some(), "who is disabled may come back");
+    assert!(firm.user(&ids[0]).await.addresses.primary.is_some(), "a disabled user may return");
     firm.sim.edit(|ad| {
         ad.add_person(
             adsim::NewPerson::new("next").mail(address.as_str()).member_of(adsim::names::PRO),
         )
     });
-    assert_eq!(firm.sync().await.counts.create, 1, "somebody new has it");
+    assert_eq!(firm.sync().await.counts.create, 1, "a newcomer gets the address");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +77,7 @@ async fn suspended_users_are_removed_unless_an_operator_suspended_them() {
     assert_eq!(
         told[0]["data"]["before"],
         serde_json::json!({ "status": "suspended" }),
-        "nothing of them is told again"
+        "the event holds no personal data"
     );
     assert_eq!(told[0]["data"]["actor"], "rosterd");
     let written = firm.engine.store.runs(None, 100).await.unwrap();
@@ -87,9 +87,9 @@ async fn suspended_users_are_removed_unless_an_operator_suspended_them() {
         }
     }
     let run = firm.sync().await;
-    assert_eq!((run.counts.create, run.error), (0, None), "who is still disabled is not made anew");
+    assert_eq!((run.counts.create, run.error), (0, None), "a disabled person gets no new user");
     firm.sim.edit(|ad| ad.enable(dn.as_str()));
-    assert_eq!(firm.sync().await.counts.create, 1, "who is enabled again is");
+    assert_eq!(firm.sync().await.counts.create, 1, "an enabled person gets a new user");
     let kept = firm.user(&ids[2]).await;
     assert_eq!((kept.status(), kept.causes.has(Reason::Operator)), (Status::Suspended, true));
 }
@@ -104,7 +104,7 @@ async fn a_shortened_event_log_continues_without_a_gap_and_verifies() {
     firm.later(DAY * 2);
     let gone = firm.engine.retain().await.unwrap().events;
     assert_eq!(gone, early.seq);
-    assert_eq!(store.event_count().await.unwrap(), early.seq, "its count goes on");
+    assert_eq!(store.event_count().await.unwrap(), early.seq, "the sequence continues");
     firm.engine.suspend(&ids[4], "", &alice()).await.unwrap();
     let listed = store
         .events(&rosterd::store::EventFilter { after: Some(0), limit: 10, ..Default::default() })
@@ -114,7 +114,7 @@ async fn a_shortened_event_log_continues_without_a_gap_and_verifies() {
     assert_eq!(
         store.verify_events(Some(early)).await.unwrap().map(|head| head.seq),
         Ok(early.seq + 1),
-        "the noted head is its beginning"
+        "the log begins at the noted head"
     );
     let older = rosterd::store::LogHead { seq: early.seq - 1, ..early };
     assert!(
@@ -127,7 +127,7 @@ async fn a_shortened_event_log_continues_without_a_gap_and_verifies() {
     let first = store.runs(Some("corp"), 100).await.unwrap().pop().unwrap();
     assert!(
         store.run_changes(first.id, 10).await.unwrap().is_empty(),
-        "what old runs changed is forgotten with it"
+        "the changes of old runs are removed with the events"
     );
     assert_eq!(firm.sync().await.error, None);
 }

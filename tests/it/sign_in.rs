@@ -1,4 +1,4 @@
-//! Who may sign in, and what is asked of AD about it.
+//! Sign-in: the decision, and the binds that AD sees.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rosterd::model::{Status, Trigger};
 
 use crate::firm::{Firm, alice};
 
-/// A company with ann, whose password is everybody's, and no groups.
+/// Returns a company with ann, who has the default password and no groups.
 async fn with_ann() -> Firm {
     let firm = Firm::of(0, |c| c.settings.groups.clear()).await;
     firm.reconfigure(|c| c.tiers.grouped = false);
@@ -32,7 +32,7 @@ impl Firm {
         self.sign_in("ann@example.com", Some(password)).await
     }
 
-    /// The binds in ann's name.
+    /// Returns the number of binds in ann's name.
     fn anns_binds(&self) -> usize {
         self.sim
             .log()
@@ -84,7 +84,7 @@ async fn a_managed_user_signs_in_with_the_directory_password_only() {
     assert_eq!(
         firm.anns_binds(),
         before,
-        "an empty password is not AD's to judge: it would say yes, to nobody"
+        "an empty password is not sent, because AD would accept it as anonymous"
     );
     assert_eq!(firm.events("user.registered").await.len(), 1);
 }
@@ -104,7 +104,7 @@ async fn a_suspended_or_expired_user_is_denied_without_asking_ad() {
     assert_eq!(
         denied(&firm.ann(&right).await),
         Some(Denied::Credentials),
-        "stored, and passed, before any run has seen it"
+        "the stored expiry has passed, although no run has seen it"
     );
     assert_eq!(firm.anns_binds(), 0);
 }
@@ -117,12 +117,12 @@ async fn wrong_passwords_lock_no_ad_account_not_even_across_a_restart() {
     let all = futures_util::future::join_all(many).await;
     assert!(
         all.iter().all(|d| denied(d) == Some(Denied::Credentials)),
-        "at once or one after the other: {all:?}"
+        "concurrent attempts share the limit: {all:?}"
     );
     let binds = firm.anns_binds();
-    assert_eq!(binds, 3, "AD counts no more than that");
+    assert_eq!(binds, 3, "AD counts no more binds");
     assert_eq!(denied(&firm.ann(&right).await), Some(Denied::Credentials));
-    // Another engine over the same store is what a restart is.
+    // A new engine over the same store is equivalent to a restart.
     let was = firm.engine.configured();
     let configs = was.directories.values().map(|d| d.config.clone()).collect();
     let stop = tokio_util::sync::CancellationToken::new();
@@ -179,7 +179,7 @@ async fn a_restricted_account_is_denied_and_a_leaver_is_read_at_once() {
         assert_eq!(
             denied(&firm.ann("right").await),
             Some(Denied::Credentials),
-            "{code} is not told apart to the caller"
+            "the caller does not learn about {code}"
         );
         assert_eq!(
             firm.user("ann@example.com").await.status(),
@@ -210,7 +210,7 @@ async fn a_renamed_person_signs_in_and_the_heir_of_the_name_does_not() {
     firm.sim.edit(|ad| ad.rename("ann", "Ann Married"));
     let decision = firm.ann(&right).await;
     assert!(matches!(&decision, Decision::Allow { user, .. } if user.id == ann.id), "{decision:?}");
-    // Somebody new has the name that she had; the password is theirs, the account is not.
+    // A newcomer has her old name. The password is the newcomer's, the account is not.
     firm.sim.edit(|ad| {
         ad.set_password("ann", "hers");
         ad.add_person(NewPerson::new("ann2").cn("ann").mail("ann2@example.com").password("his"));
@@ -260,6 +260,6 @@ async fn people_sign_in_during_a_full_read() {
     };
     tokio::select! {
         decision = signed_in => assert!(matches!(decision, Decision::Allow { .. }), "{decision:?}"),
-        run = firm.sync() => panic!("the run came first: {run:?}"),
+        run = firm.sync() => panic!("the run ended before the sign-in: {run:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! When runs take place: schedules, pauses, and what was missed meanwhile.
+//! The timing of runs: schedules, pauses, and missed ticks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::firm::{Firm, alice};
 
-/// The runs that nobody asked for, oldest first.
+/// Returns the finished automatic runs, oldest first.
 async fn unasked(engine: &Engine) -> Vec<Run> {
     let mut runs = engine.store.runs(Some("corp"), 1_000).await.expect("runs");
     runs.retain(|run| {
@@ -21,7 +21,7 @@ async fn unasked(engine: &Engine) -> Vec<Run> {
     runs
 }
 
-/// Has the directory kept until so many unasked runs have ended.
+/// Runs the directory's background task until this many automatic runs have ended.
 async fn keep_until(engine: &Arc<Engine>, count: usize) -> Vec<Run> {
     let directory = engine.directory("corp").expect("corp");
     let mut progress = directory.progress();
@@ -53,7 +53,7 @@ async fn a_pause_survives_a_restart_and_its_missed_ticks_become_one_run() {
         .await
         .expect("a pause");
     let until = paused.paused_until.expect("an end");
-    // Another engine over the same store is what a restart is.
+    // A new engine over the same store is equivalent to a restart.
     let was = firm.engine.directory("corp").expect("corp").config.clone();
     let engine = Arc::new(Engine::new(
         Arc::clone(&firm.engine.store),
@@ -69,7 +69,7 @@ async fn a_pause_survives_a_restart_and_its_missed_ticks_become_one_run() {
     assert!(runs[0].started_at >= until, "{:?} began before {until}", runs[0]);
     assert!(
         runs[1].started_at.since(runs[0].started_at) > Duration::from_millis(1),
-        "two ticks were missed, and one run makes up for them"
+        "two missed ticks become one run"
     );
     let seconds: Vec<i64> = runs.iter().map(|run| run.started_at.0 / 1_000_000).collect();
     assert!(seconds.windows(2).all(|pair| pair[0] < pair[1]), "{seconds:?}");
@@ -116,6 +116,6 @@ async fn ticks_missed_during_a_long_run_become_one_run() {
         .count();
     assert!(
         (1..=2).contains(&soon),
-        "three ticks were missed; one run makes up for them, and the next tick may be near: {runs:?}"
+        "three missed ticks become one run, and the next tick may be near: {runs:?}"
     );
 }

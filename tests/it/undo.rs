@@ -1,4 +1,4 @@
-//! Taking runs back: decided on companies in memory, and done by a whole engine.
+//! Undo: decided on companies in memory, and done by a whole engine.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn nothing_lost() -> Loss {
     Loss::default()
 }
 
-/// A company in which this happened, and what was applied of it in the end.
+/// Returns a company after an event, and the changes that were applied in the end.
 fn after(change: impl FnOnce(&mut Company)) -> (Company, Vec<WrittenChange>) {
     let mut company = Company::running(60);
     change(&mut company);
@@ -51,12 +51,12 @@ fn an_undone_suspension_stays_undone_until_the_directory_changes() {
     assert_eq!(company.status(1), Status::Suspended);
     assert_eq!(company.undo(&done), [""; 0]);
     assert_eq!(company.status(1), Status::Active);
-    assert_eq!(runs(&mut company), [""; 0], "the directory still says so, and is overruled");
+    assert_eq!(runs(&mut company), [""; 0], "the directory is unchanged, and is overridden");
     company.person(1).basic = true;
     assert_eq!(
         runs(&mut company),
         ["p1@example.com update"],
-        "it says something else: nothing is overruled any more"
+        "a change of the directory ends the override"
     );
     company.person(1).basic = false;
     assert_eq!(runs(&mut company), ["p1@example.com suspend"]);
@@ -80,7 +80,7 @@ fn a_suspension_seen_in_the_directory_is_never_undone() {
         let done: Vec<WrittenChange> =
             done.into_iter().filter(|c| c.reason.as_deref() == Some(reason)).collect();
         if done.is_empty() {
-            assert_eq!(change, 2, "a purged person is vanished first");
+            assert_eq!(change, 2, "a purged person counts as vanished first");
             continue;
         }
         let left = company.undo(&done);
@@ -133,10 +133,10 @@ fn an_undo_swaps_addresses_back_and_restores_names() {
             ("p1@example.com".to_owned(), "p2@example.com".to_owned())
         );
         assert_eq!(company.user(3).profile.display_name.as_deref(), Some("Person 3"));
-        assert_eq!(runs(&mut company), [""; 0], "overruled");
+        assert_eq!(runs(&mut company), [""; 0], "overridden");
     }
     company.person(1).mail = "p1.new@example.com".to_owned();
-    assert_eq!(runs(&mut company).len(), 2, "new addresses, and the old ones no longer overruled");
+    assert_eq!(runs(&mut company).len(), 2, "new addresses end the override");
     assert_eq!(mail(&company, 1), "p1.new@example.com");
 }
 
@@ -185,10 +185,10 @@ fn an_undone_import_releases_its_users_until_they_leave_and_return() {
     assert_eq!(
         company.status(77),
         Status::Active,
-        "disabled and enabled again, it is what the directory says"
+        "after disabling and enabling, the directory decides again"
     );
     assert_eq!(company.undo(&back), [""; 0]);
-    assert!(company.written.is_empty(), "the release is long over");
+    assert!(company.written.is_empty(), "the release has ended");
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn an_undone_link_is_not_made_again() {
         (None, before.tier, before.addresses, before.profile)
     );
     assert_eq!(runs(&mut company), [""; 0]);
-    assert_eq!(company.quarantined.len(), 1, "the person waits: an operator says who it is");
+    assert_eq!(company.quarantined.len(), 1, "the person waits for an operator's link");
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn an_undone_reactivation_is_an_operators_suspension() {
     assert_eq!(company.status(1), Status::Active);
     assert_eq!(company.undo(&done), [""; 0]);
     assert_eq!(company.user(1).causes.weightiest().map(|c| c.reason), Some(Reason::Operator));
-    assert_eq!(runs(&mut company), [""; 0], "no run lifts it");
+    assert_eq!(runs(&mut company), [""; 0], "no run lifts the suspension");
     let back = company.written.clone();
     assert!(back.is_empty());
 }
@@ -267,7 +267,7 @@ fn undoing_an_undo_returns_the_decision_to_the_directory() {
     assert_eq!(
         (company.user(0).tier, company.status(1)),
         (Tier::Pro, Status::Active),
-        "only a run changes them"
+        "only a run changes the user"
     );
     assert_eq!(runs(&mut company), ["p0@example.com tier", "p1@example.com suspend"]);
 }
@@ -339,7 +339,7 @@ async fn an_undo_of_a_mass_suspension_has_events_and_is_shown_on_its_run() {
     assert_eq!(
         firm.user(&users[0].id.to_string()).await.status(),
         Status::Suspended,
-        "nothing was done yet"
+        "the plan changes nothing"
     );
 
     let Undone { run: undo, left, read, .. } = firm.engine.undo(run.id, &alice()).await.unwrap();
@@ -359,15 +359,16 @@ async fn an_undo_of_a_mass_suspension_has_events_and_is_shown_on_its_run() {
     let events = firm.engine.store.events(&of_undo).await.unwrap();
     let kinds: Vec<&str> = events.iter().filter_map(|e| e.document["type"].as_str()).collect();
     assert_eq!(kinds.iter().filter(|k| **k == "user.reactivated").count(), 3);
-    let told = events.iter().find(|e| e.document["type"] == "run.undone").expect("it is told");
+    let told =
+        events.iter().find(|e| e.document["type"] == "run.undone").expect("an event of the undo");
     assert_eq!(
         (&told.document["subject"], &told.document["data"]["actor"]),
         (&run.id.to_string().into(), &"alice".into())
     );
     let quiet = firm.sync().await;
-    assert_eq!((quiet.counts.total(), quiet.held), (0, 0), "the directory is overruled");
+    assert_eq!((quiet.counts.total(), quiet.held), (0, 0), "the directory is overridden");
     firm.engine.clear_override(&users[0].id.to_string(), &alice()).await.unwrap();
-    assert_eq!(firm.sync().await.counts.suspend, 1, "and no longer");
+    assert_eq!(firm.sync().await.counts.suspend, 1, "the cleared override");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,14 @@
-//! A store that 0.1.0 wrote opens in this version, and the upgrade alone suspends or reactivates no user.
+//! The upgrade from 0.1.0: it alone suspends or reactivates no user.
 //!
-//! `upgrade/0.1.0.sql` is the dump of a store that 0.1.0 wrote on the company that [`company`] makes again. In it, one user
-//! is suspended as disabled, one as expired, one by an operator; one returned from `no-group` by an operator's word; one
-//! waits for the recheck at `no-group`; two newcomers contest an address; one user is invited; one is protected; and
-//! an operator has rejected the suspension of five people who are deleted.
+//! `upgrade/0.1.0.sql` is the dump of a store that 0.1.0 wrote on the company that [`company`]
+//! makes again. It has these users:
+//!
+//! * one is suspended as disabled, one as expired, one by an operator
+//! * an operator reactivated one in spite of `no-group`
+//! * one is in the grace period of `no-group`
+//! * one is invited, and one is protected
+//!
+//! Two newcomers contest an address. An operator has rejected the suspension of five deleted people.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -124,7 +129,7 @@ async fn statuses(firm: &Firm) -> BTreeMap<Vec<u8>, String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_alone_suspends_and_reactivates_no_user() {
     let (firm, people, before) = company().await;
-    // The person who waits for the recheck is in a group again, so that nothing in the directory asks for a change.
+    // The person in the grace period is in a group again, so that the directory asks for no change.
     firm.sim.edit(|ad| ad.add_member(names::BASIC, people[2]));
     for _ in 0..3 {
         let (run, full) = (tick(&firm).await, firm.sync().await);

@@ -1,4 +1,4 @@
-//! The folder that a daemon over one directory lives in: its configuration, and the files that this names.
+//! The folder of a daemon over one directory: its configuration and the files that it names.
 #![allow(dead_code, reason = "tests, benches and the demo each use some of it")]
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,7 +17,7 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// This simulator. The folder is to hold its [files](write_files).
+    /// Returns the values of a simulator, whose files are still to be [written](write_files).
     pub(crate) fn of(sim: &Sim, folder: &Path) -> Self {
         Self {
             url: sim.ldaps_url(),
@@ -27,18 +27,19 @@ impl Directory {
         }
     }
 
-    /// None yet, but with its files in the folder.
+    /// Returns values without a server yet, but with the paths of its files.
     pub(crate) fn nowhere(folder: &Path) -> Self {
         let file = |name: &str| folder.join(name).display().to_string();
         let [url, bind_dn, base] = [const { String::new() }; 3];
         Self { url, ca_file: file("ca.pem"), bind_dn, password_file: file("password"), base }
     }
 
-    /// The configuration of a daemon that has nothing else; `more` stands before the directory, `keys` are further ones of it.
+    /// Returns the configuration of a daemon with this directory. `more` comes before the
+    /// directory's section, `keys` are further keys of it.
     pub(crate) fn configuration(&self, folder: &Path, more: &str, keys: &str) -> String {
         let (Self { url, ca_file, bind_dn, password_file, base }, folder) =
             (self, folder.display());
-        // Most say themselves when something is to be looked at.
+        // Most tests start their runs themselves.
         let live = if keys.contains("live =") { "" } else { "live = false" };
         format!(
             r#"[store]
@@ -68,13 +69,13 @@ basic-groups = ["Roster Basic"]
     }
 }
 
-/// Writes the certificate that is to be trusted, and the service account's password.
+/// Writes the trusted certificate and the service account's password.
 pub(crate) fn write_files(folder: &Path, ca: &str, password: &str) {
     std::fs::write(folder.join("ca.pem"), ca).expect("a file");
     write(&folder.join("password"), password, 0o600);
 }
 
-/// Writes a file of this mode.
+/// Writes a file with this mode.
 pub(crate) fn write(path: &Path, text: &str, mode: u32) {
     std::fs::write(path, text).expect("a file");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode");

@@ -1,4 +1,4 @@
-//! `rosterd` as a process of its own, driven and looked at through `rosterctl --json`.
+//! `rosterd` as a process, driven through `rosterctl --json`.
 #![allow(dead_code, reason = "tests, benches and the demo each use some of it")]
 
 use std::fs::File;
@@ -11,17 +11,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Whatever has to come to pass does within this time.
+/// The time within which every awaited event must occur.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The two programs.
+/// The binaries of one build.
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
     pub(crate) rosterd: PathBuf,
     pub(crate) rosterctl: PathBuf,
 }
 
-/// The process.
+/// A running daemon, killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
@@ -31,7 +31,7 @@ pub(crate) struct Daemon {
 }
 
 impl Programs {
-    /// Those of this build.
+    /// The binaries of this build.
     pub(crate) fn built() -> Self {
         Self {
             rosterd: env!("CARGO_BIN_EXE_rosterd").into(),
@@ -41,14 +41,14 @@ impl Programs {
 
     fn daemon(&self, folder: &Path) -> Command {
         let mut command = Command::new("env");
-        // So that a limit on files is met as an error, like a full disk.
+        // A file size limit is then an error, like a full disk.
         command
             .arg("--ignore-signal=XFSZ")
             .arg(&self.rosterd)
             .arg("--config")
             .arg(folder.join("rosterd.toml"))
             .stdin(Stdio::null());
-        // Root operates every daemon; any other user who runs the tests has to say so.
+        // Root may operate every daemon; any other user who runs the tests needs the option.
         if !nix::unistd::geteuid().is_root() {
             command.arg("--own-user-operates");
         }
@@ -65,12 +65,12 @@ impl Daemon {
         Self::start_as(folder, Self::command(folder))
     }
 
-    /// Started by this command, which may be what it is wrapped in.
+    /// Starts the daemon by this command, which may be a wrapper around it.
     pub(crate) fn start_as(folder: &Path, command: Command) -> Self {
         Self::launch(folder, command, Programs::built().rosterctl)
     }
 
-    /// Of another build.
+    /// Starts the daemon of another build.
     pub(crate) fn start_of(programs: &Programs, folder: &Path) -> Self {
         Self::launch(folder, programs.daemon(folder), programs.rosterctl.clone())
     }
@@ -110,7 +110,7 @@ impl Daemon {
         (done.status.code().expect("an exit status"), document)
     }
 
-    /// The document of a command that has to succeed.
+    /// Returns the document of a command that must succeed.
     pub(crate) fn done(&self, command: &str) -> Value {
         let (code, document) = self.ctl(command);
         assert_eq!(code, 0, "rosterctl {command}: {document:#}");
@@ -123,7 +123,8 @@ impl Daemon {
         self.done("domain claim acme example.com");
     }
 
-    /// Makes everybody in the directory a user of acme; the run that did it, or that planned it.
+    /// Makes every person of the directory a user of acme. Returns the run that did it or planned
+    /// it.
     pub(crate) fn import(&self) -> Value {
         self.found_acme();
         let (code, run) = self.ctl("sync corp");
@@ -135,7 +136,7 @@ impl Daemon {
         run
     }
 
-    /// What it answers on its socket, head and body.
+    /// Sends a request to the control socket. Returns head and body of the answer.
     pub(crate) fn ask(&self, request: &str, headers: &str) -> String {
         let mut stream =
             std::os::unix::net::UnixStream::connect(&self.socket).expect("a connection");
@@ -146,7 +147,7 @@ impl Daemon {
         self.child.id()
     }
 
-    /// How much memory it has, in MiB: a line of /proc/PID/status, such as VmRSS.
+    /// Returns a line of /proc/PID/status, such as VmRSS, in MiB.
     pub(crate) fn memory(&self, line: &str) -> f64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a status");
@@ -157,7 +158,7 @@ impl Daemon {
         kib.parse::<f64>().expect("a number") / 1024.0
     }
 
-    /// What it has said so far.
+    /// Returns the log up to now.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -168,7 +169,7 @@ impl Daemon {
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let ended = until("rosterd ends", || self.child.try_wait().expect("a child"));
-        self.child = Command::new("true").spawn().expect("a process that is nobody's");
+        self.child = Command::new("true").spawn().expect("a placeholder process");
         ended
     }
 }
@@ -176,7 +177,7 @@ impl Daemon {
 impl Drop for Daemon {
     #[expect(clippy::print_stderr, reason = "a test that fails shows what the daemon had to say")]
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -185,7 +186,7 @@ impl Drop for Daemon {
     }
 }
 
-/// What comes back for a request without a body, until the other side hangs up.
+/// Sends a request without a body and reads until the connection is closed.
 pub(crate) fn exchange(stream: &mut (impl Read + Write), request: &str, headers: &str) -> String {
     stream
         .write_all(
@@ -198,7 +199,7 @@ pub(crate) fn exchange(stream: &mut (impl Read + Write), request: &str, headers:
     answer
 }
 
-/// Asks again and again until there is an answer.
+/// Polls until there is an answer.
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {

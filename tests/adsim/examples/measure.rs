@@ -1,6 +1,7 @@
-//! How fast people can be read: `cargo run --release -p adsim --example measure -- [PEOPLE]`.
+//! Throughput of reads: `cargo run --release -p adsim --example measure -- [PEOPLE]`.
 //!
-//! Prints the entries per second of a paged read over TLS, first (encoding) and second (encoded before), and the memory.
+//! Prints the entries per second of a paged read over TLS, first without and then with cached
+//! encodings, and the memory.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -53,7 +54,7 @@ async fn main() -> io::Result<()> {
     writeln!(out, "{} bytes a person with what is kept encoded", (resident() - before) / people)
 }
 
-/// The process's resident memory in bytes.
+/// Returns the process's resident memory in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -137,7 +138,7 @@ fn search(base: &str) -> Vec<u8> {
     out
 }
 
-/// Reads all pages, counting entries and their bytes.
+/// Reads all pages. Returns the number of entries and their bytes.
 async fn read(stream: &mut TlsStream<TcpStream>, base: &str) -> io::Result<(usize, usize)> {
     let search = search(base);
     let (mut entries, mut bytes) = (0, 0);

@@ -1,4 +1,5 @@
-//! A domain controller to try tools against: `cargo run -p adsim --example serve -- [PEOPLE]`. Stays up until it is stopped.
+//! A domain controller for manual tests: `cargo run -p adsim --example serve -- [PEOPLE]`. Runs
+//! until it is stopped.
 
 use std::io::Write as _;
 

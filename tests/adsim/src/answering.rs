@@ -1,4 +1,4 @@
-//! A search's answer on its way out, with whatever goes wrong on that way.
+//! Sends a search's answer, with the faults that occur within it.
 
 use std::io;
 
@@ -81,7 +81,7 @@ impl Connection {
         self.deliver(id, answer, between, twist).await
     }
 
-    /// Sends an answer, letting faults happen between its entries.
+    /// Sends an answer, with the faults between its entries.
     async fn deliver(
         &mut self,
         id: i64,
@@ -122,7 +122,7 @@ impl Connection {
                 return Ok(Flow::Next);
             }
             if twist.rest == Rest::Nothing {
-                // The rest is left out, and everything is said to be well.
+                // The rest is left out, and the result is success.
                 answer.frames.truncate(sent);
                 answer.cookie = answer.cookie.map(|_| Vec::new());
                 answer.receipt = answer.receipt.map(Receipt::last);

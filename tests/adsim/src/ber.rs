@@ -1,24 +1,18 @@
-//! The little of BER that LDAP needs, for the server and for tests that build frames by hand.
+//! The BER that LDAP needs, for the server and for tests that build frames by hand.
 //!
-//! Constructed elements are written with a four-byte length (`84 00 00 00 xx`), as Windows does: the length can be filled
-//! in afterwards, and clients meet the form they will meet in reality.
+//! Constructed elements have a four-byte length (`84 00 00 00 xx`), as on Windows. The length can
+//! be filled in afterwards, and clients meet the form of real servers.
 
 use std::fmt;
 
-/// Universal BOOLEAN.
 pub const BOOLEAN: u8 = 0x01;
-/// Universal INTEGER.
 pub const INTEGER: u8 = 0x02;
-/// Universal OCTET STRING.
 pub const OCTETS: u8 = 0x04;
-/// Universal ENUMERATED.
 pub const ENUMERATED: u8 = 0x0a;
-/// Universal SEQUENCE.
 pub const SEQUENCE: u8 = 0x30;
-/// Universal SET.
 pub const SET: u8 = 0x31;
 
-/// Why bytes could not be read as BER.
+/// The reason why bytes are no BER.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
@@ -31,19 +25,18 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// Begins a constructed element; give what it returns to [`end`].
+/// Begins a constructed element. Its result is the argument of [`end`].
 pub fn begin(out: &mut Vec<u8>, tag: u8) -> usize {
     out.extend_from_slice(&[tag, 0x84, 0, 0, 0, 0]);
     out.len()
 }
 
-/// Ends the element that [`begin`] began, filling in its length.
+/// Fills in the length of the element that [`begin`] began.
 pub fn end(out: &mut [u8], begun: usize) {
     let length = (out.len() - begun) as u32;
     out[begun - 4..begun].copy_from_slice(&length.to_be_bytes());
 }
 
-/// Writes a primitive element.
 pub fn put(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
     out.push(tag);
     let length = value.len();
@@ -56,7 +49,7 @@ pub fn put(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-/// Writes a whole number (INTEGER, ENUMERATED or an implicit tag of one of them).
+/// Writes an integer: INTEGER, ENUMERATED or an implicit tag of one of them.
 pub fn put_number(out: &mut Vec<u8>, tag: u8, value: i64) {
     let bytes = value.to_be_bytes();
     let mut first = 0;
@@ -69,7 +62,7 @@ pub fn put_number(out: &mut Vec<u8>, tag: u8, value: i64) {
     put(out, tag, &bytes[first..]);
 }
 
-/// The length of the first whole element in `bytes`, or `None` while more bytes are needed.
+/// Returns the length of the first whole element, or `None` while more bytes are needed.
 pub fn whole_frame(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     let (Some(&tag), Some(&first)) = (bytes.first(), bytes.get(1)) else {
         return Ok(None);
@@ -103,22 +96,21 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads the elements in `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    /// Whether everything has been read.
+    /// Returns whether all elements have been read.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// The tag of the element that comes next.
+    /// Returns the tag of the next element.
     pub fn peek(&self) -> Option<u8> {
         self.rest.first().copied()
     }
 
-    /// The next element: its tag and contents.
+    /// Returns the tag and the contents of the next element.
     pub fn element(&mut self) -> Result<(u8, &'a [u8]), Malformed> {
         let [tag, first, rest @ ..] = self.rest else {
             return Err(Malformed("an element is missing"));
@@ -142,7 +134,7 @@ impl<'a> Reader<'a> {
         Ok((*tag, value))
     }
 
-    /// The next element's contents; it must carry `tag`.
+    /// Returns the contents of the next element, which must carry `tag`.
     pub fn expect(&mut self, tag: u8) -> Result<&'a [u8], Malformed> {
         match self.element()? {
             (found, value) if found == tag => Ok(value),
@@ -150,23 +142,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next element as a constructed one.
+    /// Returns the next element as a constructed one.
     pub fn inside(&mut self, tag: u8) -> Result<Reader<'a>, Malformed> {
         Ok(Reader::new(self.expect(tag)?))
     }
 
-    /// The next element as text.
+    /// Returns the next element as text.
     pub fn text(&mut self, tag: u8) -> Result<String, Malformed> {
         Ok(String::from_utf8_lossy(self.expect(tag)?).into_owned())
     }
 
-    /// The next element as a whole number.
+    /// Returns the next element as an integer.
     pub fn number(&mut self, tag: u8) -> Result<i64, Malformed> {
         number(self.expect(tag)?)
     }
 }
 
-/// The contents of an INTEGER or ENUMERATED as a number.
+/// Returns the contents of an INTEGER or ENUMERATED as a number.
 pub fn number(value: &[u8]) -> Result<i64, Malformed> {
     let Some(first) = value.first() else {
         return Err(Malformed("a number has no bytes"));

@@ -1,4 +1,4 @@
-//! Who a connection is.
+//! Binds: names, passwords and AD's refusals.
 
 use std::time::SystemTime;
 
@@ -10,7 +10,7 @@ use crate::schema::at;
 
 const BAD_PASSWORD: &str = "52e";
 
-/// A refusal as AD words it.
+/// A refusal in AD's words.
 pub(crate) fn refused(code: &str) -> Outcome {
     Outcome::new(
         49,
@@ -20,7 +20,7 @@ pub(crate) fn refused(code: &str) -> Outcome {
     )
 }
 
-/// What a simple bind without TLS is answered.
+/// The answer to a simple bind without TLS.
 pub(crate) fn needs_tls() -> Outcome {
     Outcome::new(
         8,
@@ -29,7 +29,8 @@ pub(crate) fn needs_tls() -> Outcome {
 }
 
 impl Ad {
-    /// Checks a name and password; the sub-codes of disabled and expired accounts show with the right password only.
+    /// Checks a name and password. Sub-codes of disabled and expired accounts need the right
+    /// password.
     pub(crate) fn authenticate(
         &self,
         name: &str,
@@ -69,7 +70,7 @@ impl Ad {
         Ok(id)
     }
 
-    /// The domain's short name.
+    /// The domain's NetBIOS name.
     pub(crate) fn short_name(&self) -> String {
         self.domain.split('.').next().unwrap_or_default().to_uppercase()
     }

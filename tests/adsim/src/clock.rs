@@ -2,13 +2,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The machine's time.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// The machine's time in seconds since 1970.
+/// Returns the machine's time in seconds since 1970.
 pub(crate) fn seconds() -> u64 {
     now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

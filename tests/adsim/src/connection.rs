@@ -1,4 +1,4 @@
-//! One client's connection: frames in, answers and misbehaviour out.
+//! One client's connection: frames in, answers and faults out.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,11 +21,11 @@ use crate::request::{Message, Request, oid};
 use crate::rootdse::Server;
 use crate::search::Session;
 
-/// What a server's connections share.
+/// State that the connections of one server share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) directory: Arc<RwLock<Ad>>,
-    /// Tells when the directory has changed.
+    /// Wakes when the directory has changed.
     pub(crate) changes: watch::Receiver<u64>,
     pub(crate) server: RwLock<Server>,
     pub(crate) faults: Faults,
@@ -59,7 +59,7 @@ impl Shared {
 enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    /// Between the two.
+    /// A StartTLS handshake is due.
     None,
 }
 
@@ -84,7 +84,7 @@ impl Wire {
     }
 }
 
-/// What becomes of a connection after a step.
+/// The state of a connection after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
     Next,
@@ -101,22 +101,22 @@ pub(crate) struct Connection {
     inbox: Vec<u8>,
     secure: bool,
     drip: Option<Duration>,
-    /// Binds succeed, and the session stays anonymous and blind.
+    /// Binds succeed, and the session stays anonymous and sees no entry.
     nobody: bool,
 }
 
-/// What is sent of an answer from here on.
+/// The part of an answer that is still sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Rest {
     #[default]
     AsFound,
-    /// No more entries, and success.
+    /// No more entries, then success.
     Nothing,
     /// Half of the next frame.
     HalfFrame,
 }
 
-/// What is to become of an operation's answer.
+/// The changes that faults make to the answer of an operation.
 #[derive(Debug, Default)]
 pub(crate) struct Twist {
     pub(crate) instead: Option<Vec<u8>>,
@@ -129,13 +129,13 @@ pub(crate) struct Twist {
 }
 
 impl Twist {
-    /// Whether a search that gets no result stays so.
+    /// A search without a result never gets one.
     pub(crate) fn leaves_open(&self) -> bool {
         self.instead.is_none() && self.outcome.is_none() && self.rest == Rest::AsFound
     }
 }
 
-/// Serves a client until it leaves or a fault ends it.
+/// Serves a client until it leaves or a fault ends the connection.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, tls: bool) {
     let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
     let _ = stream.set_nodelay(true);
@@ -206,8 +206,8 @@ impl Connection {
         }
     }
 
-    /// The next message; `None` at the end of the connection or of sense. While there is none, open searches are told of
-    /// changes.
+    /// Returns the next message, or `None` at the end of the connection or after invalid bytes.
+    /// Open searches are notified of changes meanwhile.
     async fn message(&mut self) -> io::Result<Option<Message>> {
         loop {
             let read = match ber::whole_frame(&self.inbox) {
@@ -255,7 +255,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Lets a fault happen, as far as it is the same at every moment; the rest is noted in `twist`.
+    /// Applies a fault that is the same at every moment; notes any other in `twist`.
     pub(crate) async fn happen(
         &mut self,
         what: What,
@@ -301,7 +301,7 @@ impl Connection {
             What::RepeatCookie => twist.repeat_cookie = true,
             What::CutInsideFrame => twist.rest = Rest::HalfFrame,
             What::Edit(change) => self.shared.edit(|ad| change(ad)),
-            // They mean something between entries only.
+            // Faults that only have a meaning between entries.
             What::RepeatEntry | What::SkipEntry => {}
         }
         Ok(Flow::Next)
@@ -337,7 +337,8 @@ impl Connection {
         }
     }
 
-    /// What faults do to an operation that is answered with one frame; `None`: the answer is up to us.
+    /// Applies faults to an operation with one frame as its answer. `None`: the answer is
+    /// unchanged.
     async fn twisted(&mut self, at: &When, id: i64, twist: &mut Twist) -> io::Result<Option<Flow>> {
         for what in self.shared.faults.take(at) {
             let flow = self.happen(what, id, twist).await?;
@@ -367,7 +368,7 @@ impl Connection {
                 "00002027: LdapErr: DSID-0C09062B, comment: Unknown auth method, data 0, v4563",
             ),
             (None, Some(password)) if password.is_empty() => {
-                // Windows: an unauthenticated bind is a success, as nobody.
+                // Windows: an unauthenticated bind succeeds as anonymous.
                 self.session.rebind(None);
                 Outcome::default()
             }
@@ -449,7 +450,7 @@ impl Connection {
 }
 
 impl Ad {
-    /// What WhoAmI answers.
+    /// The answer to WhoAmI.
     fn principal(&self, id: crate::entry::Id) -> String {
         let sam = self
             .get(id)

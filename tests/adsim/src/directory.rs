@@ -1,4 +1,4 @@
-//! The directory itself: entries, and how they are found.
+//! The directory: entries, and how they are found.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
@@ -19,15 +19,16 @@ use crate::schema::{Kind, Schema, at};
 const FIRST_RID: u32 = 1103;
 /// The RID of Domain Users.
 pub(crate) const DOMAIN_USERS: u32 = 513;
-/// The head of the domain is the first entry.
+/// The first entry is the head of the domain.
 pub(crate) const ROOT: Id = 0;
 
-/// What an edit names an entry by.
+/// The name of an entry in an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Who {
-    /// Its objectGUID.
+    /// The entry's objectGUID.
     Guid(Uuid),
-    /// Its distinguished name, sAMAccountName, userPrincipalName, or the name of a group or container; "" is the domain.
+    /// A DN, sAMAccountName or userPrincipalName, or the name of a group or container; "" is the
+    /// domain.
     Name(String),
 }
 
@@ -67,9 +68,9 @@ impl From<&Self> for Who {
     }
 }
 
-/// The directory: what [`Sim::edit`](crate::Sim::edit) changes and searches read.
+/// The directory, as [`Sim::edit`](crate::Sim::edit) changes it and searches read it.
 ///
-/// A misuse (an entry that is not there, a name taken twice) panics with a sentence, since it is a mistake in the test.
+/// A misuse (a missing entry, a name taken twice) panics, because it is a mistake in the test.
 #[derive(Debug)]
 pub struct Ad {
     pub(crate) schema: Schema,
@@ -85,7 +86,7 @@ pub struct Ad {
     pub(crate) usn: u64,
     pub(crate) recycle_bin: bool,
     pub(crate) by_sam: HashMap<Box<str>, Id>,
-    /// What an entry was in when it was deleted with the recycle bin on.
+    /// The groups and members of entries that were deleted with the recycle bin on.
     pub(crate) remembered: HashMap<Id, (Vec<Id>, Vec<Id>)>,
     pub(crate) passwords: HashMap<Id, String>,
     pub(crate) default_password: String,
@@ -135,7 +136,7 @@ impl Ad {
         ad
     }
 
-    /// What every domain has.
+    /// Adds the entries that every domain has.
     fn furnish(&mut self) {
         let label = self.domain.split('.').next().unwrap_or_default().to_owned();
         self.insert(ROOT, Kind::Domain, &label, 0, Packed::default());
@@ -189,7 +190,7 @@ impl Ad {
         self.insert(server, Kind::NtdsSettings, "NTDS Settings", 0, packed)
     }
 
-    /// The invocationId in a server's NTDS Settings.
+    /// Returns the invocationId in a server's NTDS Settings.
     pub(crate) fn invocation_id(&self, settings: Id) -> Uuid {
         let value = self.get(settings).and_then(|entry| entry.attributes.first(at::INVOCATION_ID));
         value.and_then(|bytes| bytes.try_into().ok()).map_or(Uuid::nil(), Uuid::from_bytes_le)
@@ -217,7 +218,7 @@ impl Ad {
         self.insert(parent, Kind::Group, name, rid, packed)
     }
 
-    /// Makes room for this many more entries.
+    /// Reserves room for this many more entries.
     pub(crate) fn reserve(&mut self, more: usize) {
         self.entries.reserve(more);
         self.by_guid.reserve(more);
@@ -231,7 +232,7 @@ impl Ad {
         self.next_rid
     }
 
-    /// Adds an entry; its sAMAccountName is taken from `attributes`.
+    /// Adds an entry. `attributes` gives its sAMAccountName.
     pub(crate) fn insert(
         &mut self,
         parent: Id,
@@ -267,7 +268,7 @@ impl Ad {
         id
     }
 
-    /// Gives an entry the objectGUID it had in another domain.
+    /// Gives an entry the objectGUID that it had in another domain.
     pub(crate) fn rename_guid(&mut self, id: Id, guid: Uuid) {
         let Some(entry) = self.entries[id as usize].as_mut() else { return };
         let made = std::mem::replace(&mut entry.guid, guid);
@@ -275,7 +276,7 @@ impl Ad {
         self.by_guid.insert(guid, id);
     }
 
-    /// Makes a living entry findable by its names.
+    /// Adds a living entry to the indexes of names.
     pub(crate) fn index(&mut self, id: Id) {
         let Some(entry) = self.get(id) else { return };
         let key = self.rdn_key(entry.parent, entry.kind.rdn(), &entry.name);
@@ -301,7 +302,7 @@ impl Ad {
         }
     }
 
-    /// Takes an entry out of the names; before it is renamed, moved or deleted.
+    /// Removes an entry from the indexes of names, before it is renamed, moved or deleted.
     pub(crate) fn unindex(&mut self, id: Id) {
         let Some(entry) = self.get(id) else { return };
         let key = self.rdn_key(entry.parent, entry.kind.rdn(), &entry.name);
@@ -347,13 +348,13 @@ impl Ad {
         self.get(id).unwrap_or_else(|| panic!("entry {id} has been purged"))
     }
 
-    /// Forgets how an entry was encoded.
+    /// Drops an entry's encoding from the cache.
     pub(crate) fn forget(&mut self, id: Id) {
         self.cache.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).forget(id);
     }
 
-    /// Forgets what an entry's name, once changed, makes wrong in others: a group's and a container's is in everybody's
-    /// memberOf or DN, a person's in their reports' manager.
+    /// Drops encodings that contain an entry's changed name. A group's or container's name is in
+    /// many memberOf values and DNs; a person's is in the manager of reports.
     pub(crate) fn forget_name(&mut self, id: Id) {
         if self.get(id).is_some_and(|entry| !entry.kind.signs_in()) {
             self.forget_all();
@@ -364,7 +365,7 @@ impl Ad {
         }
     }
 
-    /// Forgets how all entries were encoded.
+    /// Drops the encodings of all entries.
     pub(crate) fn forget_all(&mut self) {
         self.cache.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
     }
@@ -381,7 +382,7 @@ impl Ad {
         self.by_sam.get(&fold_name(sam)).copied()
     }
 
-    /// The entry of this distinguished name, a living one or a tombstone.
+    /// Returns the entry of a distinguished name, living or a tombstone.
     pub(crate) fn by_dn(&self, text: &str) -> Option<Id> {
         let parts = dn::parse(text)?;
         let own = parts.len().checked_sub(self.root_parts.len())?;
@@ -397,7 +398,7 @@ impl Ad {
         })
     }
 
-    /// Who may be meant by a user principal name, explicit or implied.
+    /// Returns the candidates for a user principal name, explicit or implied.
     pub(crate) fn by_upn(&self, upn: &str) -> Option<Id> {
         let folded = upn.to_lowercase();
         let has = |id: Id| {
@@ -465,7 +466,7 @@ impl Ad {
         String::from_utf8_lossy(&out).into_owned()
     }
 
-    /// Whether a search below `base` reaches an entry: the same naming context, and under it.
+    /// Returns whether a search below `base` reaches an entry: same naming context, and below it.
     pub(crate) fn is_under(&self, id: Id, base: Id) -> bool {
         let mut at = id;
         loop {
@@ -480,7 +481,7 @@ impl Ad {
         }
     }
 
-    /// Whether a container is somewhere above (or is) an entry, whatever the naming context.
+    /// Returns whether a container is, or is above, an entry, in any naming context.
     pub(crate) fn is_within(&self, id: Id, above: Id) -> bool {
         let mut at = id;
         while at != above {
@@ -493,7 +494,7 @@ impl Ad {
     }
 }
 
-/// A sAMAccountName as it is compared.
+/// A sAMAccountName in the form for comparison.
 fn fold_name(name: &str) -> Box<str> {
     if name.is_ascii() { name.to_ascii_lowercase().into() } else { name.to_lowercase().into() }
 }

@@ -1,8 +1,9 @@
-//! DirSync: what has changed since a cookie (MS-ADTS 3.1.1.3.4.1.3), as far as possible like Samba, which was looked at.
+//! DirSync: the changes since a cookie (MS-ADTS 3.1.1.3.4.1.3), as close to Samba as possible.
 //!
-//! A cookie holds two USNs: of entries whose last change is later than `position` those attributes are told that changed
-//! after `since`. Within a reading of several rounds only `position` moves on. A cookie that makes no sense to the server
-//! is mostly no error: it brings nothing, or everything.
+//! A cookie holds two USNs. An entry is returned if its last change is later than `position`, with
+//! the attributes that changed after `since`. Between the rounds of one read only `position` moves.
+//! A cookie that the server does not understand is mostly no error: it returns nothing, or
+//! everything.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -19,12 +20,13 @@ use crate::rootdse::Server;
 use crate::schema::{AttributeId, at};
 use crate::search::{Answer, frame};
 
-/// LDAP_DIRSYNC_OBJECT_SECURITY: what the reader may see, without a right to replicate.
+/// LDAP_DIRSYNC_OBJECT_SECURITY: the visible entries, without a right to replicate.
 const OBJECT_SECURITY: u32 = 1;
-/// LDAP_DIRSYNC_INCREMENTAL_VALUES: which links were made and undone instead of all there are.
+/// LDAP_DIRSYNC_INCREMENTAL_VALUES: added and removed links instead of all links.
 const INCREMENTAL: u32 = 0x8000_0000;
 
-/// What is never told on request: what every entry comes with, what is not replicated, and back links.
+/// Attributes that are never returned on request: those of every entry, those that are not
+/// replicated, and back links.
 const UNTOLD: &[AttributeId] = &[
     at::OBJECT_GUID,
     at::INSTANCE_TYPE,
@@ -36,7 +38,7 @@ const UNTOLD: &[AttributeId] = &[
     at::BAD_PWD_COUNT,
 ];
 
-/// What the control of a request asks for.
+/// The control of a request.
 #[derive(Debug)]
 pub(crate) struct Asked {
     flags: u32,
@@ -49,7 +51,7 @@ impl Asked {
         let read = || {
             let value = control.value.as_deref().unwrap_or_default();
             let mut inner = Reader::new(value).inside(ber::SEQUENCE)?;
-            // A number of 32 bits with a sign: the highest flag makes it negative.
+            // The value is a signed 32-bit number: the highest flag makes it negative.
             let flags = i32::try_from(inner.number(ber::INTEGER)?)
                 .map_err(|_| Malformed("flags are 32 bits"))?;
             inner.number(ber::INTEGER)?;
@@ -60,7 +62,7 @@ impl Asked {
     }
 }
 
-/// What the control of an answer tells.
+/// The control of an answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Receipt {
     pub(crate) more: bool,
@@ -68,12 +70,12 @@ pub(crate) struct Receipt {
 }
 
 impl Receipt {
-    /// The same, and nothing is left to be asked for.
+    /// The same, with nothing left to ask for.
     pub(crate) fn last(self) -> Self {
         Self { more: false, ..self }
     }
 
-    /// There is more, for ever: with the cookie the request came with, if it had one.
+    /// More for ever: with the cookie of the request, if it had one.
     pub(crate) fn endless(self, asked: Option<Vec<u8>>) -> Self {
         Self {
             more: true,
@@ -82,7 +84,7 @@ impl Receipt {
     }
 }
 
-/// How far a client has got, and in what.
+/// The contents of a cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cookie {
     domain: u64,
@@ -130,7 +132,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) search: &'a Search,
     pub(crate) base: Id,
     pub(crate) filter: &'a str,
-    /// Finds nothing, and says that this is all.
+    /// Finds nothing, and reports that this is all.
     pub(crate) blind: bool,
 }
 
@@ -176,7 +178,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The cookie of somebody who has read nothing yet.
+    /// The cookie of a client that has read nothing yet.
     fn own(&self) -> Cookie {
         let hash = |parts: &[&[u8]]| {
             let mut hasher = DefaultHasher::new();
@@ -206,7 +208,8 @@ impl Reading<'_> {
         }
     }
 
-    /// Where a cookie continues, as `since` and `position`; `None`: nowhere, and nothing is said about it.
+    /// Returns where a cookie continues, as `since` and `position`. `None`: nowhere, without an
+    /// error.
     fn start(&self, cookie: &[u8]) -> Result<Option<(u64, u64)>, Outcome> {
         if cookie.is_empty() {
             return Ok(Some((0, 0)));
@@ -223,13 +226,13 @@ impl Reading<'_> {
         if filter != own.filter {
             return Ok(None);
         }
-        // What is ahead of this server finds nothing by itself.
+        // A cookie ahead of this server returns nothing.
         let since = self.counted(since);
         let noted = since == 0 || self.ad.history.reaches(since);
         Ok(Some((if noted { since } else { 0 }, self.counted(position))))
     }
 
-    /// Appends the entries that are due; returns the last one's USN if more are left.
+    /// Appends the due entries. Returns the USN of the last one if more are left.
     fn round(
         &self,
         id: i64,
@@ -289,17 +292,17 @@ impl Reading<'_> {
     }
 }
 
-/// What is to be told of one entry.
+/// The changes of one entry.
 struct News<'a> {
     reading: &'a Reading<'a>,
     at: Id,
-    /// `None`: it is new, and everything is told.
+    /// `None`: the entry is new, and all attributes are returned.
     changes: Option<&'a [Change]>,
     flags: u32,
 }
 
 impl News<'_> {
-    /// The entry as the body of a SearchResultEntry; `None` if nothing of what is wanted has changed.
+    /// Returns the body of a SearchResultEntry, or `None` if no requested attribute has changed.
     fn encode(&self, wanted: &[AttributeId]) -> Option<Vec<u8>> {
         let ad = self.reading.ad;
         let own_name = ad.entry(self.at).kind.rdn_attribute();
@@ -329,7 +332,7 @@ impl News<'_> {
         Some(out)
     }
 
-    /// Writes an attribute that has changed, without values if it has gone.
+    /// Writes an attribute that has changed, without values if it was removed.
     fn put(&self, attribute: AttributeId, out: &mut Vec<u8>) {
         if !self.reading.ad.readable(self.at, attribute) {
             return;
@@ -345,7 +348,7 @@ impl News<'_> {
         };
         let changes: Vec<&Change> =
             changes.iter().filter(|change| change.attribute == attribute).collect();
-        // Links to what has been deleted are neither there nor undone.
+        // Links to deleted entries are neither present nor removed.
         let targets: BTreeSet<Id> = changes
             .iter()
             .filter_map(|change| change.link)
@@ -371,7 +374,7 @@ impl News<'_> {
         }
     }
 
-    /// Writes an attribute as it is, changed or not.
+    /// Writes an attribute with its current values.
     fn put_now(&self, attribute: AttributeId, out: &mut Vec<u8>) {
         let values = self.values(attribute);
         if !values.is_empty() && self.reading.ad.readable(self.at, attribute) {

@@ -1,9 +1,8 @@
-//! Distinguished names as text: parts, and escaping as in RFC 4514.
+//! Distinguished names as text: parts, and escaping by RFC 4514.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// One part of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rdn {
     /// The attribute type, in lower case.
@@ -12,7 +11,7 @@ pub(crate) struct Rdn {
     pub(crate) value: String,
 }
 
-/// The parts of a name, the entry's own first; `None` if the text is no name.
+/// Returns the parts of a name, the entry's own first, or `None` if the text is no name.
 pub(crate) fn parse(text: &str) -> Option<Vec<Rdn>> {
     let mut parts = Vec::new();
     let mut rest = text.trim_start();
@@ -53,7 +52,7 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Rdn>> {
     Some(parts)
 }
 
-/// A value as it stands in a name.
+/// Escapes a value for a name.
 pub(crate) fn escape(value: &str) -> Cow<'_, str> {
     let plain = !value.starts_with([' ', '#'])
         && !value.ends_with(' ')

@@ -1,4 +1,4 @@
-//! Edits: everything an administrator does.
+//! Edits: everything that an administrator does.
 
 use uuid::Uuid;
 
@@ -8,7 +8,7 @@ use crate::history::LINKS;
 use crate::person::{Expiry, NewPerson};
 use crate::schema::{AttributeId, Kind, Syntax, at};
 
-/// Attributes that follow from other things and cannot be set.
+/// Attributes that are computed and cannot be set.
 const COMPUTED: &[AttributeId] = &[
     at::OBJECT_CLASS,
     at::OBJECT_CATEGORY,
@@ -27,10 +27,10 @@ const COMPUTED: &[AttributeId] = &[
     at::LAST_KNOWN_PARENT,
 ];
 
-/// What a tombstone keeps of its packed attributes.
+/// Packed attributes that a tombstone keeps.
 const KEPT: &[AttributeId] = &[at::S_AM_ACCOUNT_NAME, at::USER_ACCOUNT_CONTROL, at::GROUP_TYPE];
 
-/// What a deletion changes whatever the entry had, and its undoing changes back.
+/// Attributes that every deletion changes and a restore changes back.
 fn marks(kind: Kind) -> Vec<AttributeId> {
     let mut marks = vec![at::NAME, at::IS_DELETED, at::LAST_KNOWN_PARENT, at::OBJECT_CATEGORY];
     if kind.signs_in() || kind == Kind::Group {
@@ -40,17 +40,15 @@ fn marks(kind: Kind) -> Vec<AttributeId> {
 }
 
 impl Ad {
-    /// Adds an organizational unit.
     pub fn add_ou(&mut self, parent: impl Into<Who>, name: &str) -> Uuid {
         self.add(parent, Kind::OrganizationalUnit, name, 0, Packed::default())
     }
 
-    /// Adds a plain container.
     pub fn add_container(&mut self, parent: impl Into<Who>, name: &str) -> Uuid {
         self.add(parent, Kind::Container, name, 0, Packed::default())
     }
 
-    /// Adds a global security group; its sAMAccountName is its name.
+    /// Adds a global security group. Its sAMAccountName is its name.
     pub fn add_group(&mut self, parent: impl Into<Who>, name: &str) -> Uuid {
         let parent = self.need(parent);
         let rid = self.take_rid();
@@ -67,14 +65,14 @@ impl Ad {
         guid
     }
 
-    /// Adds a contact: a person of no account.
+    /// Adds a contact: a person without an account.
     pub fn add_contact(&mut self, parent: impl Into<Who>, name: &str, mail: &str) -> Uuid {
         let packed =
             Packed::pack([(at::MAIL, mail.as_bytes()), (at::DISPLAY_NAME, name.as_bytes())]);
         self.add(parent, Kind::Contact, name, 0, packed)
     }
 
-    /// Adds a foreign security principal, named by the SID of somebody of another forest.
+    /// Adds a foreign security principal, named by the SID of an account of another forest.
     pub fn add_foreign_principal(&mut self, sid: &str) -> Uuid {
         let name = "ForeignSecurityPrincipals";
         if self.find(&name.into()).is_none() {
@@ -96,7 +94,6 @@ impl Ad {
         self.entry(id).guid
     }
 
-    /// Adds a person.
     pub fn add_person(&mut self, person: NewPerson) -> Uuid {
         let NewPerson {
             sam,
@@ -159,7 +156,7 @@ impl Ad {
         attribute
     }
 
-    /// A value as it is kept: a name as the entry it means.
+    /// Returns a value as it is stored: a name as the entry it refers to.
     fn stored(&self, attribute: AttributeId, value: Vec<u8>) -> Vec<u8> {
         if self.schema.get(attribute).syntax != Syntax::Name {
             return value;
@@ -168,7 +165,7 @@ impl Ad {
         target.map_or(value, |id| id.to_le_bytes().to_vec())
     }
 
-    /// Sets an attribute to one value; one the schema does not have is added to it.
+    /// Sets an attribute to one value. An attribute without a definition is added to the schema.
     pub fn set(&mut self, who: impl Into<Who>, attribute: &str, value: &str) {
         self.set_values(who, attribute, [value]);
     }
@@ -187,7 +184,7 @@ impl Ad {
         self.put(id, attribute, &values);
     }
 
-    /// Replaces an attribute's values; the same ones again are no change.
+    /// Replaces an attribute's values. The same values again are no change.
     fn put(&mut self, id: Id, attribute: AttributeId, values: &[Vec<u8>]) {
         let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
         let before = self
@@ -220,7 +217,6 @@ impl Ad {
         }
     }
 
-    /// Takes an attribute off.
     pub fn clear(&mut self, who: impl Into<Who>, attribute: &str) {
         self.set_values(who, attribute, Vec::<Vec<u8>>::new());
     }
@@ -234,7 +230,7 @@ impl Ad {
         self.forget_name(id);
     }
 
-    /// Moves an entry, with all below it, into another container.
+    /// Moves an entry, with all entries below it, into another container.
     pub fn move_to(&mut self, who: impl Into<Who>, container: impl Into<Who>) {
         let (id, parent) = (self.need(who), self.need(container));
         assert!(!self.is_within(parent, id), "an entry cannot be moved into itself");
@@ -244,12 +240,10 @@ impl Ad {
         self.forget_name(id);
     }
 
-    /// Enables an account.
     pub fn enable(&mut self, who: impl Into<Who>) {
         self.control(who, |bits| bits & !2);
     }
 
-    /// Disables an account.
     pub fn disable(&mut self, who: impl Into<Who>) {
         self.control(who, |bits| bits | 2);
     }
@@ -260,26 +254,23 @@ impl Ad {
         self.put(id, at::USER_ACCOUNT_CONTROL, &[change(bits).to_string().into_bytes()]);
     }
 
-    /// Sets when an account expires.
     pub fn set_expiry(&mut self, who: impl Into<Who>, expiry: impl Into<Expiry>) {
         let id = self.need(who);
         let ticks = expiry.into().ticks().to_string().into_bytes();
         self.put(id, at::ACCOUNT_EXPIRES, &[ticks]);
     }
 
-    /// Sets the password somebody can bind with.
     pub fn set_password(&mut self, who: impl Into<Who>, password: &str) {
         let id = self.need(who);
         self.passwords.insert(id, password.to_owned());
     }
 
-    /// Puts somebody (or a group) into a group; cycles are allowed, as in AD.
+    /// Adds a person or a group to a group; cycles are allowed, as in AD.
     pub fn add_member(&mut self, group: impl Into<Who>, who: impl Into<Who>) {
         let (group, id) = (self.need(group), self.need(who));
         self.link(group, id);
     }
 
-    /// Takes somebody out of a group.
     pub fn remove_member(&mut self, group: impl Into<Who>, who: impl Into<Who>) {
         let (group, id) = (self.need(group), self.need(who));
         self.unlink(group, id);
@@ -288,7 +279,7 @@ impl Ad {
     pub(crate) fn link(&mut self, group: Id, id: Id) {
         let name = &self.entry(group).name;
         assert!(self.entry(group).kind == Kind::Group, "{name} is no group");
-        // The member's own USN stays: memberOf is computed.
+        // The member keeps its own USN, because memberOf is computed.
         if self.join(group, id) {
             self.change_links(group, at::MEMBER, [id]);
         }
@@ -300,7 +291,7 @@ impl Ad {
         }
     }
 
-    /// Lists a group and a member with each other, which changes neither; false if they were.
+    /// Links a group and a member without changing either. Returns false if they were linked.
     fn join(&mut self, group: Id, id: Id) -> bool {
         self.forget(group);
         self.forget(id);
@@ -312,7 +303,7 @@ impl Ad {
             .is_some_and(|entry| insert_sorted(&mut entry.members, id))
     }
 
-    /// Undoes [`join`](Self::join); false if they were not listed.
+    /// Undoes [`join`](Self::join). Returns false if they were not linked.
     fn part(&mut self, group: Id, id: Id) -> bool {
         self.forget(group);
         self.forget(id);
@@ -324,7 +315,8 @@ impl Ad {
             .is_some_and(|entry| remove_sorted(&mut entry.members, id))
     }
 
-    /// Makes a group somebody's primary group: it no longer lists them, and the one before does.
+    /// Makes a group the primary group of a person. It no longer lists the person, and the previous
+    /// one does.
     pub fn set_primary_group(&mut self, who: impl Into<Who>, group: impl Into<Who>) {
         let (id, group) = (self.need(who), self.need(group));
         let before = self.entry(id).attributes.number(at::PRIMARY_GROUP_ID);
@@ -340,12 +332,12 @@ impl Ad {
         self.put(id, at::PRIMARY_GROUP_ID, &[rid]);
     }
 
-    /// Whether deleted objects keep their attributes and come back whole. Off at first.
+    /// Sets whether deleted objects keep their attributes and are restored whole. Off at first.
     pub fn set_recycle_bin(&mut self, on: bool) {
         self.recycle_bin = on;
     }
 
-    /// Deletes an entry and all below it; tombstones stay.
+    /// Deletes an entry and all entries below it; tombstones remain.
     pub fn delete(&mut self, who: impl Into<Who>) {
         let id = self.need(who);
         for below in self.below(id) {
@@ -354,7 +346,7 @@ impl Ad {
         self.bury(id);
     }
 
-    /// Removes an entry, living or tombstone, and all below it, without a trace.
+    /// Removes an entry, living or tombstone, and all entries below it, without a trace.
     pub fn purge(&mut self, who: impl Into<Who>) {
         let id = self.need(who);
         for gone in self.below(id).into_iter().chain([id]) {
@@ -366,7 +358,7 @@ impl Ad {
         }
     }
 
-    /// Everything below an entry, deepest first.
+    /// Returns all entries below an entry, deepest first.
     fn below(&self, id: Id) -> Vec<Id> {
         let kind = self.entry(id).kind;
         if kind.signs_in() || kind == Kind::Group {
@@ -381,8 +373,8 @@ impl Ad {
         all
     }
 
-    /// Takes an entry out of all groups, and a group's members out of it. As in AD none of them changes by that: links to
-    /// what is deleted just do not show.
+    /// Removes an entry from all groups, and a group's members from it. As in AD no entry changes
+    /// by that, because links to deleted entries are hidden.
     fn sever(&mut self, id: Id) -> (Vec<Id>, Vec<Id>) {
         let entry = self.entry(id);
         let (groups, members) = (entry.groups.clone(), entry.members.clone());
@@ -430,8 +422,9 @@ impl Ad {
         self.forget_name(id);
     }
 
-    /// Brings a deleted entry (named by its GUID) back to where it was. With the recycle bin whole, with its groups;
-    /// without it disabled, and with nothing but what a tombstone keeps.
+    /// Restores a deleted entry (named by its GUID) to its container. With the recycle bin it is
+    /// whole, with its groups. Without it, it is disabled and has only the attributes that a
+    /// tombstone keeps.
     pub fn restore(&mut self, who: impl Into<Who>) {
         let id = self.need(who);
         assert!(self.entry(id).deleted, "{} is not deleted", self.dn_of(id));

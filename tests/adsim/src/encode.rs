@@ -1,4 +1,4 @@
-//! Entries as bytes: which attributes were asked for, and their values on the wire.
+//! Entries as bytes: the requested attributes, and their values on the wire.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use crate::entry::Id;
 use crate::identity::generalized;
 use crate::schema::{AttributeId, Kind, Syntax, at};
 
-/// At most this many attribute lists keep their encoded entries.
+/// The maximum number of attribute lists with cached encodings.
 const KEPT_LISTS: usize = 3;
 
-/// Encoded entries by attribute list, so that reading a million people twice encodes them once.
+/// Encoded entries by attribute list, so that a second read of a million people encodes nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     lists: Vec<List>,
@@ -29,7 +29,7 @@ impl Cache {
         self.lists.clear();
     }
 
-    /// Forgets the lists that show an attribute.
+    /// Drops the lists that show an attribute.
     pub(crate) fn forget_showing(&mut self, attribute: AttributeId) {
         let shown = attribute.to_string();
         self.lists.retain(|list| !list.key.split(' ').any(|one| one == shown));
@@ -43,7 +43,7 @@ impl Cache {
         }
     }
 
-    /// The encoded entries for an attribute list.
+    /// Returns the encoded entries of an attribute list.
     pub(crate) fn list(&mut self, key: &str) -> &mut List {
         let place = self.lists.iter().position(|list| list.key == key);
         let place = place.unwrap_or_else(|| {
@@ -59,7 +59,8 @@ impl Cache {
 }
 
 impl List {
-    /// An entry's bytes, encoded now if they are not known; `entries` is how many there are in all.
+    /// Returns an entry's bytes, encoded if they are not cached. `entries` is the number of all
+    /// entries.
     pub(crate) fn get_or_encode(
         &mut self,
         id: Id,
@@ -79,12 +80,12 @@ impl List {
     }
 }
 
-/// What a search asked to see of each entry.
+/// The attributes that a search requested.
 #[derive(Debug)]
 pub(crate) struct Selection {
     items: Vec<Item>,
     pub(crate) types_only: bool,
-    /// Two selections of one key encode every entry alike.
+    /// Two selections with the same key encode every entry alike.
     pub(crate) key: String,
     ranged: bool,
 }
@@ -132,7 +133,7 @@ impl Selection {
         Self { items, types_only, key, ranged }
     }
 
-    /// Whether encoded entries of this kind may be kept for the next search.
+    /// Returns whether the encodings may be cached for the next search.
     pub(crate) fn cacheable(&self, kind: Kind) -> bool {
         !self.ranged && !self.types_only && kind.signs_in()
     }
@@ -200,7 +201,7 @@ impl Ad {
             return Ok(());
         }
         if item.range.is_none() {
-            // AD names the plain attribute, too, without values.
+            // AD also returns the plain attribute, without values.
             put_attribute(out, name, &[]);
         }
         let (from, to) = item.range.unwrap_or((0, None));
@@ -222,7 +223,7 @@ impl Ad {
         Ok(())
     }
 
-    /// The entries a linked attribute names.
+    /// Returns the entries that a linked attribute refers to.
     fn links(&self, id: Id, attribute: AttributeId) -> Option<&[Id]> {
         let entry = self.get(id)?;
         match attribute {
@@ -244,7 +245,7 @@ impl Ad {
         count
     }
 
-    /// Hands over each value of an attribute as it is on the wire, readable or not.
+    /// Calls back with each value of an attribute in its wire form, readable or not.
     pub(crate) fn each_value(&self, id: Id, attribute: AttributeId, each: &mut dyn FnMut(&[u8])) {
         let Some(entry) = self.get(id) else { return };
         let mut text = |value: String| each(value.as_bytes());
@@ -319,7 +320,8 @@ impl Ad {
                 let values = entry.attributes.iter().filter(|(found, _)| *found == other);
                 for (_, value) in values {
                     match <[u8; 4]>::try_from(value) {
-                        // A name is kept as the entry's id, so that it follows renames; a deleted entry's link is gone.
+                        // A name is stored as the entry's id, so that it follows renames. A deleted
+                        // entry's link is gone.
                         Ok(link) if named => {
                             let link = Id::from_le_bytes(link);
                             let living = self.get(link).is_some_and(|entry| !entry.deleted);
@@ -334,7 +336,7 @@ impl Ad {
         }
     }
 
-    /// All groups an entry is in, by nesting and primary group.
+    /// Returns all groups of an entry, by nesting and primary group.
     pub(crate) fn closure(&self, id: Id) -> std::collections::BTreeSet<Id> {
         let mut seen = std::collections::BTreeSet::new();
         let mut open = vec![id];
@@ -357,7 +359,7 @@ impl Ad {
         seen
     }
 
-    /// The RIDs of all groups in an entry's token.
+    /// Returns the RIDs of all groups in an entry's token.
     pub(crate) fn token_rids(&self, id: Id) -> Vec<u32> {
         let groups = self.closure(id);
         groups
@@ -372,7 +374,6 @@ fn from_seconds(seconds: u64) -> std::time::SystemTime {
     std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)
 }
 
-/// Writes one attribute with its values.
 pub(crate) fn put_attribute(out: &mut Vec<u8>, name: &str, values: &[Vec<u8>]) {
     let attribute = ber::begin(out, ber::SEQUENCE);
     ber::put(out, ber::OCTETS, name.as_bytes());

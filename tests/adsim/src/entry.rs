@@ -1,20 +1,19 @@
-//! One entry, small enough that a million of them fit a test machine.
+//! One entry, small enough for a million of them on a test machine.
 
 use uuid::Uuid;
 
 use crate::schema::{AttributeId, Kind};
 
-/// An entry's place in the directory; never used again for another.
+/// An entry's index in the directory, never reused for another entry.
 pub(crate) type Id = u32;
 
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) guid: Uuid,
     pub(crate) parent: Id,
-    /// 0: it has no SID.
+    /// 0: the entry has no SID.
     pub(crate) rid: u32,
     pub(crate) kind: Kind,
-    /// A tombstone.
     pub(crate) deleted: bool,
     /// The value of its own part of the name, unescaped.
     pub(crate) name: Box<str>,
@@ -30,7 +29,8 @@ pub(crate) struct Entry {
     pub(crate) changed: u64,
 }
 
-/// Attribute values in one allocation: `(attribute, length, bytes)*`, values of one attribute side by side.
+/// Attribute values in one allocation: `(attribute, length, bytes)*`, values of one attribute side
+/// by side.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Packed(Box<[u8]>);
 
@@ -54,7 +54,7 @@ impl Packed {
         Values(&self.0)
     }
 
-    /// The first value of an attribute.
+    /// Returns the first value of an attribute.
     pub(crate) fn first(&self, attribute: AttributeId) -> Option<&[u8]> {
         self.iter().find_map(|(found, value)| (found == attribute).then_some(value))
     }
@@ -67,7 +67,7 @@ impl Packed {
         self.text(attribute)?.parse().ok()
     }
 
-    /// Replaces an attribute's values; none at all clears it.
+    /// Replaces an attribute's values; no values remove it.
     pub(crate) fn set(&mut self, attribute: AttributeId, values: &[&[u8]]) {
         let kept = self.iter().filter(|(found, _)| *found != attribute);
         let new = values.iter().map(|value| (attribute, *value));
@@ -80,7 +80,7 @@ impl Packed {
     }
 }
 
-/// Walks packed values.
+/// Iterates over packed values.
 pub(crate) struct Values<'a>(&'a [u8]);
 
 impl<'a> Iterator for Values<'a> {
@@ -104,7 +104,7 @@ impl<'a> Iterator for Values<'a> {
     }
 }
 
-/// Puts an id into a sorted list; false if it was there.
+/// Inserts an id into a sorted list. Returns false if it was there.
 pub(crate) fn insert_sorted(list: &mut Vec<Id>, id: Id) -> bool {
     if list.last().is_none_or(|last| *last < id) {
         list.push(id);
@@ -119,7 +119,7 @@ pub(crate) fn insert_sorted(list: &mut Vec<Id>, id: Id) -> bool {
     }
 }
 
-/// Takes an id out of a sorted list; false if it was not there.
+/// Removes an id from a sorted list. Returns false if it was not there.
 pub(crate) fn remove_sorted(list: &mut Vec<Id>, id: Id) -> bool {
     match list.binary_search(&id) {
         Ok(place) => {

@@ -1,4 +1,4 @@
-//! Misbehaviour: what goes wrong, and at which moment.
+//! Faults: the misbehaviour of the server, and the moment at which it occurs.
 //!
 //! ```
 //! use adsim::{Fault, What, When};
@@ -14,23 +14,21 @@ use std::time::Duration;
 
 use crate::directory::Ad;
 
-/// A moment of a connection's life.
+/// A moment in the life of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum When {
-    /// A TCP connection has been accepted; nothing has been read, and TLS has not begun.
+    /// A TCP connection was accepted: no byte was read, and TLS has not begun.
     Connect,
-    /// A StartTLS request has arrived.
     StartTls,
-    /// A bind request has arrived.
     Bind,
-    /// A search request has arrived, or some entries of its answer have been sent.
+    /// A search request has arrived, or some entries of its answer were sent.
     Search(Moment),
 }
 
-/// Which search, and how far into its answer. Every page is a search request of its own.
+/// A search, and a position in its answer. Every page is a search request of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Moment {
-    /// The n-th request (from 1) that fits the rest, counted since the fault was pushed.
+    /// The n-th matching request (from 1), counted since the fault was added.
     pub nth: Option<usize>,
     /// The page of a paged search, from 1.
     pub page: Option<usize>,
@@ -38,18 +36,17 @@ pub struct Moment {
     pub filter: Option<String>,
     /// The base contains this, in any case.
     pub base: Option<String>,
-    /// After so many entries of the whole search, over all its pages (of this page, where `page` is given; of this round of
-    /// a DirSync).
+    /// After this many entries of the whole search, over all its pages. Where `page` is given, of
+    /// that page; with DirSync, of that round.
     pub after_entries: Option<usize>,
 }
 
 impl When {
-    /// Any search request.
     pub fn search() -> Self {
         Self::Search(Moment::default())
     }
 
-    /// The n-th search request (from 1) since the fault was pushed.
+    /// The n-th search request (from 1) since the fault was added.
     pub fn nth_search(n: usize) -> Self {
         Self::Search(Moment { nth: Some(n), ..Moment::default() })
     }
@@ -69,72 +66,70 @@ impl When {
         }
     }
 
-    /// Only the n-th of the requests that fit.
     #[must_use]
     pub fn nth(self, n: usize) -> Self {
         self.with(|moment| moment.nth = Some(n))
     }
 
-    /// Only searches whose filter contains this text.
     #[must_use]
     pub fn containing(self, filter: &str) -> Self {
         self.with(|moment| moment.filter = Some(filter.to_lowercase()))
     }
 
-    /// Only searches whose base contains this text.
     #[must_use]
     pub fn based_at(self, base: &str) -> Self {
         self.with(|moment| moment.base = Some(base.to_lowercase()))
     }
 
-    /// Not at the beginning of the answer, but after so many entries.
+    /// After this many entries instead of before the first one.
     #[must_use]
     pub fn after_entries(self, count: usize) -> Self {
         self.with(|moment| moment.after_entries = Some(count))
     }
 }
 
-/// Makes frames of a message id.
+/// Makes frames from a message id.
 pub type Made = Arc<dyn Fn(i64) -> Vec<u8> + Send + Sync>;
 
-/// Makes frames of a message id and a number.
+/// Makes frames from a message id and a number.
 pub type Numbered = Arc<dyn Fn(i64, u64) -> Vec<u8> + Send + Sync>;
 
-/// What goes wrong.
+/// A misbehaviour of the server.
 #[derive(Clone)]
 pub enum What {
-    /// The connection is dropped, without TLS's farewell.
+    /// The connection is dropped, without a TLS close_notify.
     Cut,
     /// Half of the next frame is sent, then the connection is dropped.
     CutInsideFrame,
-    /// Nothing is ever sent again on this connection, which stays open.
+    /// The connection stays open and silent for ever.
     Stall,
     /// The answer comes this much later.
     Delay(Duration),
-    /// From here on every byte is sent alone, this far apart.
+    /// From here on every byte is sent alone, at this interval.
     Drip(Duration),
     /// This result (code and message) ends the operation; with `after_entries`, after those.
     Result(u32, String),
     /// A bind is refused with result 49 and this AD sub-code, such as `"532"`.
     BindRefused(&'static str),
-    /// Result 0 with no entries, as if nobody were there.
+    /// Success without entries.
     EmptySuccess,
     /// The answer lacks the paging control.
     OmitPagingControl,
     /// The answer lacks the DirSync control.
     OmitDirSyncControl,
-    /// The answer's cookie is the one the request came with (or a made-up one on page 1), and this page comes again. A
-    /// DirSync answer says that there is more, whatever there is.
+    /// The answer repeats the cookie of the request (or an invented one on page 1), and the page
+    /// comes again. A DirSync answer always reports more.
     RepeatCookie,
-    /// These bytes are sent at this moment; then all goes on.
+    /// These bytes are sent at this moment; then the answer continues.
     Raw(Vec<u8>),
-    /// These bytes are sent instead of the answer (or of the rest of it).
+    /// These bytes are sent instead of the answer, or of the rest of it.
     RawInstead(Vec<u8>),
     /// Like [`Raw`](Self::Raw), made from the request's message id; see [`frames`](crate::frames).
     Frames(Made),
     /// Like [`RawInstead`](Self::RawInstead), made from the request's message id.
     FramesInstead(Made),
-    /// Frames made from the request's message id and a number that counts from 0, one after the other until the client hangs up.
+    /// Frames made from the request's message id and a counter from 0, until the client
+    /// disconnects.
     Endless(Numbered),
     /// AD's Notice of Disconnection, then the connection is closed.
     NoticeOfDisconnection,
@@ -142,15 +137,16 @@ pub enum What {
     Referral(String),
     /// The entry at this moment is sent once more (renamed while paging).
     RepeatEntry,
-    /// The next entry is left out, with nothing to show for it.
+    /// The next entry is left out without a sign.
     SkipEntry,
     /// StartTLS is refused with result 52.
     RefuseStartTls,
-    /// The StartTLS response is followed by these bytes in plain text, as an attacker would inject them.
+    /// The StartTLS response is followed by these bytes in plain text, as an attacker would inject
+    /// them.
     PlaintextAfterStartTls(Vec<u8>),
-    /// The connection is anonymous whatever the bind (which succeeds), and its searches find nothing, with result 0.
+    /// Every bind succeeds as anonymous, and the searches find no entry, with result 0.
     Anonymous,
-    /// The directory is edited at this moment: between two pages, between two ranges.
+    /// The directory is edited at this moment: between two pages or two ranges.
     Edit(Arc<dyn Fn(&mut Ad) + Send + Sync>),
 }
 
@@ -160,7 +156,7 @@ impl What {
         Self::Edit(Arc::new(change))
     }
 
-    /// These frames at the moment; then all goes on.
+    /// These frames at the moment; then the answer continues.
     pub fn frames(make: impl Fn(i64) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::Frames(Arc::new(make))
     }
@@ -170,12 +166,10 @@ impl What {
         Self::FramesInstead(Arc::new(make))
     }
 
-    /// Frames without end.
     pub fn endless(make: impl Fn(i64, u64) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::Endless(Arc::new(make))
     }
 
-    /// A result instead of success.
     pub fn result(code: u32, text: impl Into<String>) -> Self {
         Self::Result(code, text.into())
     }
@@ -212,38 +206,33 @@ impl fmt::Debug for What {
     }
 }
 
-/// A misbehaviour at a moment: once, unless told otherwise.
+/// A misbehaviour at a moment, once by default.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Fault {
-    /// The moment.
     pub at: When,
-    /// The misbehaviour.
     pub what: What,
-    /// How often it still happens; `None`: always.
+    /// How often the fault still occurs; `None`: always.
     pub times: Option<usize>,
 }
 
 impl Fault {
-    /// This once.
     pub fn new(at: When, what: What) -> Self {
         Self { at, what, times: Some(1) }
     }
 
-    /// This so many times.
     pub fn times(mut self, times: usize) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// This every time.
     pub fn always(mut self) -> Self {
         self.times = None;
         self
     }
 }
 
-/// The script of faults of one server.
+/// The faults of one server.
 #[derive(Debug, Default)]
 pub struct Faults {
     armed: Mutex<Vec<Armed>>,
@@ -252,7 +241,7 @@ pub struct Faults {
 #[derive(Debug)]
 struct Armed {
     fault: Fault,
-    /// Requests that fitted so far.
+    /// Matching requests so far.
     seen: usize,
     fired: usize,
 }
@@ -260,31 +249,30 @@ struct Armed {
 /// A search request as faults see it.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// From 1; 0 where the search is not paged.
+    /// From 1; 0 for a search without paging.
     pub(crate) page: usize,
     pub(crate) filter: String,
     pub(crate) base: String,
-    /// Entries sent on the pages before.
+    /// Entries sent on the previous pages.
     pub(crate) before: usize,
 }
 
 impl Faults {
-    /// Adds a fault. Several at one moment happen in the order they were added.
+    /// Adds a fault. Faults of the same moment occur in the order in which they were added.
     pub fn push(&self, fault: Fault) {
         self.lock().push(Armed { fault, seen: 0, fired: 0 });
     }
 
-    /// Takes all faults away.
     pub fn clear(&self) {
         self.lock().clear();
     }
 
-    /// How many faults have yet to happen (those that always happen included).
+    /// Returns the number of faults that are still to occur, including those that always do.
     pub fn pending(&self) -> usize {
         self.lock().iter().filter(|armed| armed.fault.times != Some(0)).count()
     }
 
-    /// How often faults have happened.
+    /// Returns how often faults have occurred.
     pub fn fired(&self) -> usize {
         self.lock().iter().map(|armed| armed.fired).sum()
     }
@@ -293,13 +281,13 @@ impl Faults {
         self.armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What happens at a moment that is no search.
+    /// Returns the faults at a moment that is no search.
     pub(crate) fn take(&self, at: &When) -> Vec<What> {
         let mut armed = self.lock();
         armed.iter_mut().filter(|armed| armed.fault.at == *at).filter_map(Armed::fire).collect()
     }
 
-    /// What happens when a search request arrives.
+    /// Returns the faults at the arrival of a search request.
     pub(crate) fn at_request(&self, seen: &Seen) -> Vec<What> {
         let mut happening = Vec::new();
         for armed in self.lock().iter_mut() {
@@ -316,7 +304,7 @@ impl Faults {
         happening
     }
 
-    /// What happens between the `count` entries of an answer, and after how many of them.
+    /// Returns the faults between the `count` entries of an answer, each with its position.
     pub(crate) fn between_entries(&self, seen: &Seen, count: usize) -> Vec<(usize, What)> {
         let mut happening = Vec::new();
         for armed in self.lock().iter_mut() {
@@ -348,7 +336,7 @@ impl Armed {
 }
 
 impl Moment {
-    /// Whether a request is of the kind meant; `nth` and `after_entries` are counted elsewhere.
+    /// Returns whether a request matches; `nth` and `after_entries` are counted elsewhere.
     fn fits(&self, seen: &Seen) -> bool {
         let within = |wanted: &Option<String>, text: &str| {
             wanted.as_ref().is_none_or(|wanted| text.contains(&wanted.to_lowercase()))

@@ -1,10 +1,10 @@
-//! Search filters as they come over the wire, and as text for the log.
+//! Search filters from the wire, and as text for the log.
 
 use std::fmt::{self, Write as _};
 
 use crate::ber::{Malformed, Reader};
 
-/// Deeper filters are refused, as AD refuses them.
+/// The depth beyond which AD refuses a filter.
 const MAX_DEPTH: usize = 100;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +49,7 @@ impl Filter {
                 if tag == 0xa0 { Self::And(parts) } else { Self::Or(parts) }
             }
             0xa2 => Self::Not(Box::new(Self::read_at(&mut inner, depth + 1)?)),
-            // AD takes approxMatch (a8) as equalityMatch.
+            // AD treats approxMatch (a8) as equalityMatch.
             0xa3 | 0xa5 | 0xa6 | 0xa8 => {
                 let attribute = inner.text(0x04)?;
                 let value = inner.expect(0x04)?.to_vec();
@@ -126,7 +126,7 @@ impl fmt::Display for Filter {
     }
 }
 
-/// A value in RFC 4515 notation.
+/// Writes a value in RFC 4515 notation.
 struct Escaped<'a>(&'a [u8]);
 
 impl fmt::Display for Escaped<'_> {

@@ -1,37 +1,29 @@
-//! Whole LDAP messages as bytes: what the server sends, and what a test may let it send instead.
+//! Whole LDAP messages as bytes, for the server and for tests that replace them.
 
 use crate::ber;
 use crate::encode::put_attribute;
 use crate::request::oid;
 
-/// The tag of a BindResponse.
 pub const BIND_RESPONSE: u8 = 0x61;
-/// The tag of a SearchResultDone.
 pub const SEARCH_DONE: u8 = 0x65;
-/// The tag of an ExtendedResponse.
 pub const EXTENDED_RESPONSE: u8 = 0x78;
 
-/// An LDAP result.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The result code.
     pub code: u32,
-    /// matchedDN.
     pub matched: String,
-    /// The diagnostic message.
     pub text: String,
     /// URLs, with code 10.
     pub referral: Vec<String>,
 }
 
 impl Outcome {
-    /// A result with a message and nothing else.
     pub fn new(code: u32, text: impl Into<String>) -> Self {
         Self { code, text: text.into(), ..Self::default() }
     }
 }
 
-/// Any message: its id, the operation's bytes, and a control if it has one: identifier and value.
+/// A message: its id, the operation's bytes, and an optional control (identifier and value).
 pub(crate) fn message(id: i64, operation: &[u8], control: Option<(&str, &[u8])>) -> Vec<u8> {
     let mut out = Vec::with_capacity(operation.len() + 64);
     let begun = ber::begin(&mut out, ber::SEQUENCE);
@@ -54,22 +46,21 @@ pub fn result(id: i64, tag: u8, outcome: &Outcome) -> Vec<u8> {
     message(id, &result_body(tag, outcome, None, None), None)
 }
 
-/// A SearchResultDone.
 pub fn done(id: i64, code: u32, text: &str) -> Vec<u8> {
     result(id, SEARCH_DONE, &Outcome::new(code, text))
 }
 
-/// A SearchResultDone with a paging control; an empty cookie says that this was the last page.
+/// A SearchResultDone with a paging control. An empty cookie marks the last page.
 pub fn done_with_cookie(id: i64, outcome: &Outcome, cookie: &[u8]) -> Vec<u8> {
     done_with(id, outcome, oid::PAGED, &[0], cookie)
 }
 
-/// A SearchResultDone with a DirSync control; `more`: the rest is to be asked for with the cookie.
+/// A SearchResultDone with a DirSync control. `more`: the rest is read with the cookie.
 pub fn done_with_dirsync(id: i64, outcome: &Outcome, more: bool, cookie: &[u8]) -> Vec<u8> {
     done_with(id, outcome, oid::DIR_SYNC, &[i64::from(more), 0], cookie)
 }
 
-/// A SearchResultDone with a control of some numbers and a cookie.
+/// A SearchResultDone with a control of numbers and a cookie.
 fn done_with(id: i64, outcome: &Outcome, oid: &str, numbers: &[i64], cookie: &[u8]) -> Vec<u8> {
     let mut value = Vec::new();
     let inner = ber::begin(&mut value, ber::SEQUENCE);
@@ -124,7 +115,6 @@ pub fn entry(id: i64, dn: &[u8], attributes: &[(&str, Vec<Vec<u8>>)]) -> Vec<u8>
     message(id, &out, None)
 }
 
-/// A SearchResultReference.
 pub fn reference(id: i64, url: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let begun = ber::begin(&mut out, 0x73);
@@ -138,7 +128,8 @@ pub fn extended(id: i64, outcome: &Outcome) -> Vec<u8> {
     result(id, EXTENDED_RESPONSE, outcome)
 }
 
-/// The Notice of Disconnection as AD sends it: wrongly, its name behind the response instead of in it.
+/// The Notice of Disconnection as AD sends it: its name is wrongly behind the response instead of
+/// in it.
 pub fn notice_of_disconnection() -> Vec<u8> {
     let text = "00002024: LdapErr: DSID-0C060524, comment: The server is closing the connection, data 0, v4563";
     let mut operation = result_body(EXTENDED_RESPONSE, &Outcome::new(52, text), None, None);
@@ -146,7 +137,7 @@ pub fn notice_of_disconnection() -> Vec<u8> {
     message(0, &operation, None)
 }
 
-/// A message of SEQUENCEs nested this deep: stack overflow for a careless parser.
+/// A message of SEQUENCEs nested this deep: a stack overflow for a careless parser.
 pub fn nested(depth: usize) -> Vec<u8> {
     let mut out = Vec::new();
     let begun: Vec<usize> = (0..depth).map(|_| ber::begin(&mut out, ber::SEQUENCE)).collect();

@@ -1,6 +1,6 @@
-//! What has changed and when: for DirSync which attributes, for notifications which entries.
+//! The history of changes: attributes for DirSync, entries for notifications.
 //!
-//! Entries carry nothing for it. What no note here tells otherwise is as old as its entry.
+//! Entries hold none of it. An attribute without a note is as old as its entry.
 
 use tokio::sync::watch;
 
@@ -9,26 +9,26 @@ use crate::directory::Ad;
 use crate::entry::{Entry, Id};
 use crate::schema::{AttributeId, at};
 
-/// Attributes that name other entries, each value a link with a history of its own.
+/// Attributes that refer to other entries. Each value is a link with a history of its own.
 pub(crate) const LINKS: &[AttributeId] = &[at::MEMBER, at::MANAGER, at::MANAGED_BY];
 
-/// One attribute of one entry has changed.
+/// A change of one attribute of one entry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Change {
     usn: u64,
     pub(crate) id: Id,
     pub(crate) attribute: AttributeId,
-    /// Where a link was made or undone: to whom.
+    /// The target of a link that was added or removed.
     pub(crate) link: Option<Id>,
 }
 
 /// All changes since the directory was filled, in the order of their USNs.
 #[derive(Debug)]
 pub(crate) struct History {
-    /// Up to this USN nothing was noted; `None` while the directory is being filled.
+    /// The USN up to which there are no notes; `None` while the directory is being filled.
     began: Option<u64>,
     changes: Vec<Change>,
-    /// The highest USN, for those who wait for changes.
+    /// The highest USN, for connections that wait for changes.
     told: watch::Sender<u64>,
 }
 
@@ -45,34 +45,34 @@ impl History {
         }
     }
 
-    /// Whether everything after a USN was noted.
+    /// Returns whether everything after a USN was noted.
     pub(crate) fn reaches(&self, usn: u64) -> bool {
         self.began.is_some_and(|began| began <= usn)
     }
 
-    /// What changed after a USN.
+    /// Returns the changes after a USN.
     pub(crate) fn after(&self, usn: u64) -> &[Change] {
         &self.changes[self.changes.partition_point(|change| change.usn <= usn)..]
     }
 
-    /// Tells of every edit that gave new USNs, once it has ended.
+    /// Publishes the USN of every edit once it has ended.
     pub(crate) fn listen(&self) -> watch::Receiver<u64> {
         self.told.subscribe()
     }
 }
 
 impl Ad {
-    /// The directory is filled: from here on changes are noted.
+    /// Begins to note changes, after the directory was filled.
     pub(crate) fn begin_history(&mut self) {
         self.history.began = Some(self.usn);
     }
 
-    /// An edit has ended: tells those who wait for changes.
+    /// Ends an edit and wakes the connections that wait for changes.
     pub(crate) fn tell(&self) {
         self.history.told.send_if_modified(|told| std::mem::replace(told, self.usn) != self.usn);
     }
 
-    /// To change attributes of an entry: gives it a new USN and forgets how it was encoded.
+    /// Begins a change of attributes: gives the entry a new USN and drops its encoding.
     pub(crate) fn change(&mut self, id: Id, attributes: &[AttributeId]) -> &mut Entry {
         self.touch(id);
         for attribute in attributes {
@@ -81,7 +81,7 @@ impl Ad {
         self.entries[id as usize].as_mut().unwrap_or_else(|| panic!("entry {id} has been purged"))
     }
 
-    /// To make or undo links of an entry.
+    /// Begins a change of links.
     pub(crate) fn change_links(
         &mut self,
         id: Id,
@@ -104,7 +104,8 @@ impl Ad {
         }
     }
 
-    /// The entries that were added or changed after a USN, in the order of their last change.
+    /// Returns the entries that were added or changed after a USN, in the order of their last
+    /// change.
     pub(crate) fn changed_after(&self, usn: u64) -> Vec<Id> {
         let all = 0..self.entries.len() as Id;
         let mut ids: Vec<Id> = if self.history.reaches(usn) {

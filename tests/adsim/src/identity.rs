@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-/// Seconds between 1601-01-01 and 1970-01-01: AD counts from the former.
+/// Seconds between 1601-01-01 and 1970-01-01, because AD counts from the former.
 const EPOCH_GAP: u64 = 11_644_473_600;
 
 /// A domain's security identifier.
@@ -17,7 +17,7 @@ impl DomainSid {
         Self([0; 3].map(|_: u32| (mix(&mut state) >> 33) as u32))
     }
 
-    /// The SID of the account with this RID; RID 0 is the domain itself.
+    /// Returns the SID of the account with this RID; RID 0 is the domain itself.
     pub(crate) fn bytes(self, rid: u32) -> Vec<u8> {
         let mut out = vec![1, if rid == 0 { 4 } else { 5 }, 0, 0, 0, 0, 0, 5];
         out.extend_from_slice(&21u32.to_le_bytes());
@@ -30,7 +30,7 @@ impl DomainSid {
         out
     }
 
-    /// The RID in a SID of this domain (binary or `S-1-5-21-…`).
+    /// Returns the RID in a SID of this domain (binary or `S-1-5-21-…`).
     pub(crate) fn rid(self, sid: &[u8]) -> Option<u32> {
         if let Ok(text) = std::str::from_utf8(sid)
             && let Some(rid) =
@@ -50,13 +50,13 @@ impl DomainSid {
         format!("S-1-5-21-{a}-{b}-{c}")
     }
 
-    /// The SID with this RID as Windows writes it.
+    /// Returns the SID with this RID in Windows notation.
     pub(crate) fn display(self, rid: u32) -> String {
         format!("{}-{rid}", self.text())
     }
 }
 
-/// `S-1-5-7`, who a connection is before a bind.
+/// `S-1-5-7`: the identity of a connection before a bind.
 pub(crate) const ANONYMOUS_SID: [u8; 12] = [1, 1, 0, 0, 0, 0, 0, 5, 7, 0, 0, 0];
 
 /// SplitMix64: reproducible and good enough for identifiers.
@@ -68,14 +68,14 @@ pub(crate) fn mix(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The next GUID of a seeded sequence.
+/// Returns the next GUID of a seeded sequence.
 pub(crate) fn next_guid(state: &mut u64) -> Uuid {
     let high = u128::from(mix(state));
     let low = u128::from(mix(state));
     uuid::Builder::from_random_bytes((high << 64 | low).to_be_bytes()).into_uuid()
 }
 
-/// A time as AD's `accountExpires` counts it: 100 ns since 1601.
+/// Returns a time in units of `accountExpires`: 100 ns since 1601.
 pub(crate) fn ticks(at: SystemTime) -> i64 {
     match at.duration_since(UNIX_EPOCH) {
         Ok(after) => {
@@ -89,7 +89,7 @@ pub(crate) fn ticks(at: SystemTime) -> i64 {
     }
 }
 
-/// A time as LDAP writes it: `20260215103000.0Z`.
+/// Returns a time in LDAP notation: `20260215103000.0Z`.
 pub(crate) fn generalized(at: SystemTime) -> String {
     let seconds = match at.duration_since(UNIX_EPOCH) {
         Ok(after) => after.as_secs() as i64,

@@ -1,4 +1,4 @@
-//! Looking at the directory from a test, past all rights.
+//! Inspection of the directory from a test, past all rights.
 
 use uuid::Uuid;
 
@@ -7,35 +7,32 @@ use crate::entry::Id;
 use crate::schema::Kind;
 
 impl Ad {
-    /// The domain's DN.
     pub fn root_dn(&self) -> &str {
         &self.root_dn
     }
 
-    /// Whether there is such an entry, living or a tombstone (a tombstone is named by GUID).
+    /// Returns whether the entry exists, living or a tombstone (a tombstone is named by GUID).
     pub fn exists(&self, who: impl Into<Who>) -> bool {
         self.find(&who.into()).is_some()
     }
 
-    /// An entry's objectGUID.
     pub fn guid(&self, who: impl Into<Who>) -> Uuid {
         let id = self.need(who);
         self.entry(id).guid
     }
 
-    /// An entry's distinguished name.
     pub fn dn(&self, who: impl Into<Who>) -> String {
         let id = self.need(who);
         self.dn_of(id)
     }
 
-    /// An entry's SID as `S-1-5-21-…`.
+    /// Returns an entry's SID as `S-1-5-21-…`.
     pub fn sid(&self, who: impl Into<Who>) -> String {
         let id = self.need(who);
         self.sid.display(self.entry(id).rid)
     }
 
-    /// An attribute's values as they are on the wire.
+    /// Returns an attribute's values in wire form.
     pub fn values(&self, who: impl Into<Who>, attribute: &str) -> Vec<Vec<u8>> {
         let id = self.need(who);
         let mut values = Vec::new();
@@ -45,13 +42,14 @@ impl Ad {
         values
     }
 
-    /// An attribute's first value as text.
+    /// Returns an attribute's first value as text.
     pub fn value(&self, who: impl Into<Who>, attribute: &str) -> Option<String> {
         let first = self.values(who, attribute).into_iter().next()?;
         Some(String::from_utf8_lossy(&first).into_owned())
     }
 
-    /// All living people (of class `user`, no computers), in the order of their creation; the service account is one.
+    /// Returns all living people (of class `user`, no computers) in the order of their creation.
+    /// The service account is one of them.
     pub fn people(&self) -> Vec<Uuid> {
         let people = |id: Id| {
             let entry = self.get(id)?;
@@ -61,23 +59,22 @@ impl Ad {
         (0..self.entries.len() as Id).filter_map(people).collect()
     }
 
-    /// A group's direct members.
     pub fn members(&self, group: impl Into<Who>) -> Vec<Uuid> {
         let id = self.need(group);
         self.entry(id).members.iter().filter_map(|member| Some(self.get(*member)?.guid)).collect()
     }
 
-    /// How many entries there are, tombstones and the schema included.
+    /// Returns the number of entries, tombstones and the schema included.
     pub fn len(&self) -> usize {
         self.entries.iter().flatten().count()
     }
 
-    /// Never: a domain has its head.
+    /// Always false: a domain has its head.
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// The highest USN that has been given.
+    /// Returns the highest USN assigned.
     pub fn usn(&self) -> u64 {
         self.usn
     }

@@ -1,4 +1,4 @@
-//! Whether a filter matches an entry, in three values, and which entries need to be looked at.
+//! Three-valued matching of filters, and the choice of entries to test.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::filter::Filter;
 use crate::request::oid;
 use crate::schema::{AttributeId, Kind, Syntax, at, category_of_class};
 
-/// A filter with its names looked up.
+/// A filter with its names resolved.
 #[derive(Debug)]
 pub(crate) enum Test {
     And(Vec<Test>),
@@ -19,14 +19,13 @@ pub(crate) enum Test {
     /// An attribute the schema does not have: neither true nor false.
     Undefined,
     Present(AttributeId),
-    /// The entry is this one (or nobody).
+    /// The entry is this one; `None` matches no entry.
     Is(AttributeId, Option<Id>),
-    /// The entry is of one of these kinds.
     Kinds {
         attribute: AttributeId,
         mask: u32,
     },
-    /// A linked attribute names this entry.
+    /// A linked attribute refers to this entry.
     Links(AttributeId, Option<Id>),
     /// The same through any number of groups.
     Chain(AttributeId, Option<Id>),
@@ -46,7 +45,7 @@ pub(crate) enum Test {
     },
 }
 
-/// A value as it is compared.
+/// A value in the form for comparison.
 #[derive(Debug)]
 pub(crate) struct Folded(Vec<u8>);
 
@@ -196,7 +195,6 @@ impl Test {
         }
     }
 
-    /// True, false, or undefined.
     pub(crate) fn matches(&self, ad: &Ad, id: Id) -> Option<bool> {
         match self {
             Self::And(parts) => {
@@ -296,7 +294,7 @@ impl Test {
         }
     }
 
-    /// All entries that can match, sorted, where the filter tells them without a look at each.
+    /// Returns all entries that can match, sorted, if an index of the filter finds them.
     pub(crate) fn candidates<'a>(&self, ad: &'a Ad, deleted_too: bool) -> Option<Cow<'a, [Id]>> {
         let one = |id: Option<Id>| Some(Cow::Owned(id.into_iter().collect()));
         match self {
@@ -330,7 +328,8 @@ impl Test {
 }
 
 impl Ad {
-    /// Whether an entry is in a group through any number of others (not by primary group, as in AD).
+    /// Returns whether an entry is in a group through any number of others (not by primary group,
+    /// as in AD).
     fn nested(&self, from: Id, to: Id) -> bool {
         let mut seen = std::collections::HashSet::new();
         let mut open = vec![from];
@@ -347,7 +346,8 @@ impl Ad {
         false
     }
 
-    /// The entry that a base or a name in a filter means: a DN, `<GUID=…>`, `<SID=…>` or `<WKGUID=…>`.
+    /// Returns the entry that a base or a name in a filter refers to: a DN, `<GUID=…>`, `<SID=…>`
+    /// or `<WKGUID=…>`.
     pub(crate) fn resolve(&self, text: &str) -> Option<Id> {
         let Some(inner) = text.trim().strip_prefix('<').and_then(|rest| rest.strip_suffix('>'))
         else {

@@ -1,4 +1,5 @@
-//! Moving an entry to another domain of the forest: its objectGUID stays, its SID and its groups do not (MS-DRSR 4.1.15).
+//! Moves of an entry to another domain of the forest: its objectGUID stays, its SID and groups do
+//! not (MS-DRSR 4.1.15).
 
 use uuid::Uuid;
 
@@ -6,7 +7,7 @@ use crate::directory::{Ad, Who};
 use crate::entry::Packed;
 use crate::schema::{Kind, at};
 
-/// A person who has left one domain and not arrived in another yet.
+/// A person removed from one domain and not yet added to another.
 #[derive(Debug)]
 pub struct Migrant {
     guid: Uuid,
@@ -16,7 +17,7 @@ pub struct Migrant {
 }
 
 impl Ad {
-    /// Takes a person out of this domain, without a tombstone.
+    /// Removes a person from this domain, without a tombstone.
     pub fn emigrate(&mut self, who: impl Into<Who>) -> Migrant {
         let id = self.need(who);
         let entry = self.entry(id);
@@ -29,7 +30,7 @@ impl Ad {
         Migrant { guid, kind, name, attributes }
     }
 
-    /// Puts a person of another domain into a container of this one.
+    /// Adds a person of another domain to a container of this one.
     pub fn immigrate(&mut self, migrant: Migrant, container: impl Into<Who>) {
         let Migrant { guid, kind, name, attributes } = migrant;
         let parent = self.need(container);

@@ -1,6 +1,7 @@
-//! Change notification: searches that stay open and are told what changes (MS-ADTS 3.1.1.3.4.1.9).
+//! Change notification: searches that stay open and receive changes (MS-ADTS 3.1.1.3.4.1.9).
 //!
-//! What happens to one entry before its client has been told is told once, as it is by then.
+//! Several changes of one entry before its notification are one notification, with the current
+//! values.
 
 use std::io;
 use std::sync::PoisonError;
@@ -15,10 +16,10 @@ use crate::request::{Scope, Search};
 use crate::rootdse::{Notifications, Server};
 use crate::search::{Answer, Session, frame};
 
-/// As many of one connection: MaxNotificationPerConn.
+/// MaxNotificationPerConn: the open searches of one connection.
 const MOST: usize = 5;
 
-/// A search that is told of changes.
+/// A search that receives changes.
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) id: i64,
@@ -26,11 +27,11 @@ pub(crate) struct Watch {
     scope: Scope,
     selection: Selection,
     deleted_too: bool,
-    /// The USN up to which everything has been told.
+    /// The USN up to which all changes were sent.
     since: u64,
 }
 
-/// Opens a search; from here on its connection tells it of changes.
+/// Opens a search; its connection sends it the changes from here on.
 pub(crate) fn register(
     ad: &Ad,
     session: &mut Session,
@@ -62,7 +63,7 @@ pub(crate) fn register(
 }
 
 impl Watch {
-    /// Appends what has changed; false if that was the end, since the base has gone.
+    /// Appends the changes. Returns false if the base is gone, which ends the search.
     fn tell(&mut self, ad: &Ad, server: &Server, out: &mut Vec<u8>) -> bool {
         let Self { id, base, scope, ref selection, deleted_too, ref mut since } = *self;
         if let Notifications::Told(from) = server.notifications {
@@ -93,7 +94,7 @@ impl Watch {
 }
 
 impl Connection {
-    /// Tells this connection's open searches what has changed.
+    /// Sends the changes to this connection's open searches.
     pub(crate) async fn tell(&mut self) -> io::Result<()> {
         let mut out = Vec::new();
         {

@@ -6,14 +6,13 @@ use crate::directory::Who;
 use crate::identity::ticks;
 use crate::schema::Kind;
 
-/// When an account stops working.
+/// The value of accountExpires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// Never, as new accounts have it: 9223372036854775807.
+    /// Never, in the form of new accounts: 9223372036854775807.
     Never,
-    /// Never, as the other tools write it: 0.
+    /// Never, in the form of the other tools: 0.
     NeverAsZero,
-    /// At a time.
     At(SystemTime),
     /// At a time in 100 ns since 1601.
     Ticks(i64),
@@ -36,7 +35,8 @@ impl Expiry {
     }
 }
 
-/// A person to be added with [`Ad::add_person`](crate::Ad::add_person): enabled, never expiring, in Domain Users.
+/// A person to be added with [`Ad::add_person`](crate::Ad::add_person): enabled, never expiring, in
+/// Domain Users.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct NewPerson {
@@ -54,8 +54,9 @@ pub struct NewPerson {
 }
 
 impl NewPerson {
-    /// Somebody with this sAMAccountName; userPrincipalName is that `@` the domain, and cn and displayName the same
-    /// until [`name`](Self::name) or [`cn`](Self::cn) says otherwise. In CN=Users until [`ou`](Self::ou).
+    /// A person with this sAMAccountName. userPrincipalName is that `@` the domain; cn and
+    /// displayName are the same until [`name`](Self::name) or [`cn`](Self::cn) is called. The
+    /// container is CN=Users until [`ou`](Self::ou) is called.
     pub fn new(sam: impl Into<String>) -> Self {
         Self {
             sam: sam.into(),
@@ -90,7 +91,6 @@ impl NewPerson {
         self.with("mail", address).with_values("proxyAddresses", [format!("SMTP:{address}")])
     }
 
-    /// The container to be added to.
     pub fn ou(mut self, container: impl Into<Who>) -> Self {
         self.container = Some(container.into());
         self
@@ -102,12 +102,11 @@ impl NewPerson {
         self
     }
 
-    /// An attribute.
     pub fn with(self, attribute: &str, value: &str) -> Self {
         self.with_values(attribute, [value.to_owned()])
     }
 
-    /// An attribute of several values, text or bytes; replaces what it had.
+    /// An attribute of several values, text or bytes; replaces earlier values.
     pub fn with_values<V: Into<Vec<u8>>>(
         mut self,
         attribute: &str,
@@ -118,13 +117,11 @@ impl NewPerson {
         self
     }
 
-    /// Their manager.
     pub fn manager(mut self, who: impl Into<Who>) -> Self {
         self.manager = Some(who.into());
         self
     }
 
-    /// A group they are in.
     pub fn member_of(mut self, group: impl Into<Who>) -> Self {
         self.groups.push(group.into());
         self
@@ -142,13 +139,12 @@ impl NewPerson {
         self
     }
 
-    /// accountExpires.
     pub fn expires(mut self, expiry: impl Into<Expiry>) -> Self {
         self.expiry = expiry.into();
         self
     }
 
-    /// The password they can bind with; else the simulator's default.
+    /// The password for binds; by default that of the simulator.
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
         self

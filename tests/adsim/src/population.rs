@@ -1,4 +1,4 @@
-//! A company to fill the directory with: always the same for the same number.
+//! A generated company: always the same for the same number.
 
 use crate::directory::{Ad, Who};
 use crate::entry::Id;
@@ -81,15 +81,15 @@ const DEPARTMENTS: [&str; 6] =
 const TITLES: [&str; 6] =
     ["Engineer", "Account Manager", "Coordinator", "Analyst", "Specialist", "Team Lead"];
 
-/// The names used for the population, for tests to refer to.
+/// The names of the population's OUs and groups.
 pub mod names {
     /// The OU that holds all generated people, in sub-OUs by department.
     pub const STAFF: &str = "Staff";
     /// The OU that holds the groups.
     pub const GROUPS: &str = "Groups";
-    /// About 75 % of the people are in this group.
+    /// The group of about 75 % of the people.
     pub const BASIC: &str = "Roster Basic";
-    /// About 20 % of the people are in this group, half of them through [`PRO_NESTED`].
+    /// The group of about 20 % of the people, half of them through [`PRO_NESTED`].
     pub const PRO: &str = "Roster Pro";
     /// A group in [`PRO`].
     pub const PRO_NESTED: &str = "Roster Pro Nested";

@@ -1,9 +1,9 @@
-//! What a client asks: LDAP messages, read leniently enough for real clients and strictly enough not to guess.
+//! LDAP requests, parsed leniently enough for real clients and strictly enough not to guess.
 
 use crate::ber::{Malformed, Reader, number};
 use crate::filter::Filter;
 
-/// The object identifiers the simulator knows.
+/// The object identifiers that the simulator knows.
 pub(crate) mod oid {
     pub(crate) const PAGED: &str = "1.2.840.113556.1.4.319";
     pub(crate) const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
@@ -17,14 +17,14 @@ pub(crate) mod oid {
     pub(crate) const BIT_OR: &str = "1.2.840.113556.1.4.804";
     pub(crate) const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
 
-    /// Controls that are honoured, or that change nothing here.
-    /// What a domain controller is capable of; the last, that it is a read-only one.
+    /// The capabilities of a domain controller; the last is that of a read-only one.
     pub(crate) const CAPABILITIES: [&str; 4] = [
         "1.2.840.113556.1.4.800",
         "1.2.840.113556.1.4.1670",
         "1.2.840.113556.1.4.1791",
         "1.2.840.113556.1.4.1920",
     ];
+    /// Controls that are honoured or change nothing here.
     pub(crate) const CONTROLS: &[&str] = &[
         PAGED,
         SHOW_DELETED,
@@ -39,25 +39,20 @@ pub(crate) mod oid {
     ];
 }
 
-/// How far below its base a search looks.
+/// The scope of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// The base itself.
     Base,
-    /// The base's children.
     One,
     /// The base and everything below it.
     Subtree,
 }
 
-/// A request's control.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
-    /// Its object identifier.
     pub oid: String,
-    /// Whether the request must fail where the control is not known.
+    /// Whether the request must fail if the control is unknown.
     pub critical: bool,
-    /// Its value as sent.
     pub value: Option<Vec<u8>>,
 }
 
@@ -82,7 +77,7 @@ pub(crate) enum Request {
     Extended {
         oid: String,
     },
-    /// Something that is not offered; the tag of the answer it expects.
+    /// An operation that is not offered, with the tag of its answer.
     Other {
         answer: u8,
     },
@@ -177,7 +172,7 @@ impl Search {
     }
 }
 
-/// What the paging control asks for.
+/// The request's paging control.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PageRequest {
     pub(crate) size: usize,

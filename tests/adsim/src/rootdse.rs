@@ -1,4 +1,4 @@
-//! The rootDSE: what a server tells about itself.
+//! The rootDSE: a server's description of itself.
 
 use std::time::SystemTime;
 
@@ -9,13 +9,12 @@ use crate::entry::Id;
 use crate::identity::{ANONYMOUS_SID, generalized};
 use crate::request::oid;
 
-/// What belongs to one server rather than to the directory.
+/// The state of one server rather than of the directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
-    /// Its NTDS Settings.
     pub(crate) settings: Id,
     pub(crate) host: String,
-    /// Seconds its clock is ahead.
+    /// Seconds by which its clock is ahead.
     pub(crate) skew: i64,
     /// Added to the highest committed USN, as after a restored backup.
     pub(crate) usn_offset: i64,
@@ -23,19 +22,19 @@ pub(crate) struct Server {
     pub(crate) max_values: usize,
     pub(crate) global_catalog_ready: bool,
     pub(crate) read_only: bool,
-    /// The most entries of one DirSync answer; `None`: everything at once.
+    /// The maximum of entries in one DirSync answer; `None`: everything at once.
     pub(crate) dirsync_round: Option<usize>,
     pub(crate) notifications: Notifications,
 }
 
-/// What a server does about change notification.
+/// A server's support of change notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notifications {
-    /// Told of what changes after this USN.
+    /// Changes after this USN are reported.
     Told(u64),
-    /// Taken, and never told.
+    /// Searches are accepted and never answered.
     Muted,
-    /// The control is as unknown as any other.
+    /// The control is unknown.
     Unknown,
 }
 
@@ -46,12 +45,11 @@ impl Server {
         if self.skew < 0 { now - skew } else { now + skew }
     }
 
-    /// The highest committed USN.
     pub(crate) fn usn(&self, ad: &Ad) -> u64 {
         ad.usn.saturating_add_signed(self.usn_offset)
     }
 
-    /// Whether a control is honoured, or changes nothing here.
+    /// Returns whether a control is honoured or changes nothing here.
     pub(crate) fn knows(&self, control: &str) -> bool {
         oid::CONTROLS.contains(&control)
             && (control != oid::NOTIFICATION || self.notifications != Notifications::Unknown)

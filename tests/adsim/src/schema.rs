@@ -1,11 +1,11 @@
-//! The schema: which attributes and classes there are, and how they are spelt.
+//! The schema: attributes and classes, and their spelling.
 
 use std::collections::HashMap;
 
-/// An attribute, by its place in the schema.
+/// An attribute, by its index in the schema.
 pub(crate) type AttributeId = u8;
 
-/// What an attribute's values are.
+/// The syntax of an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Syntax {
     Text,
@@ -40,7 +40,7 @@ pub(crate) struct Attribute {
     pub(crate) oid: Box<str>,
     pub(crate) syntax: Syntax,
     pub(crate) single: bool,
-    /// Computed when asked for by name, and never part of `*`.
+    /// Computed on request, and never part of `*`.
     pub(crate) constructed: bool,
 }
 
@@ -139,7 +139,7 @@ attributes! {
     COMPUTED_CONTROL "msDS-User-Account-Control-Computed" "1.2.840.113556.1.4.1460" Number Built;
 }
 
-/// All attributes there are: the known ones, and those a test made up.
+/// All attributes: the known ones, and those that a test added.
 #[derive(Debug)]
 pub(crate) struct Schema {
     attributes: Vec<Attribute>,
@@ -170,7 +170,7 @@ impl Schema {
         id
     }
 
-    /// The attribute of this name (or OID); a new textual one if there is none.
+    /// Returns the attribute of this name (or OID), adding a textual one if there is none.
     pub(crate) fn ensure(&mut self, name: &str) -> AttributeId {
         self.id(name).unwrap_or_else(|| {
             let oid = format!("1.2.840.113556.1.8000.2554.{}", self.attributes.len());
@@ -198,16 +198,14 @@ impl Schema {
     }
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The head of the domain.
     Domain,
     /// A plain container, such as `CN=Users`.
     Container,
-    /// An organizational unit.
     OrganizationalUnit,
-    /// A security group.
     Group,
     /// A person who can sign in.
     Person,
@@ -215,11 +213,10 @@ pub enum Kind {
     InetOrgPerson,
     /// A computer: of class `user`, too, but no person.
     Computer,
-    /// A group managed service account.
     ManagedServiceAccount,
     /// A contact: a person who cannot sign in.
     Contact,
-    /// Somebody of another forest, by SID.
+    /// A foreign security principal: a SID of another forest.
     ForeignSecurityPrincipal,
     /// The head of the configuration.
     Configuration,
@@ -229,9 +226,8 @@ pub enum Kind {
     Server,
     /// A server's `NTDS Settings`.
     NtdsSettings,
-    /// Where `tombstoneLifetime` is.
+    /// The entry that holds `tombstoneLifetime`.
     DirectoryService,
-    /// An attribute's definition.
     AttributeSchema,
 }
 
@@ -267,7 +263,7 @@ impl Kind {
         }
     }
 
-    /// The `cn` of the class that `objectCategory` names.
+    /// The `cn` of the class that `objectCategory` refers to.
     pub(crate) fn category(self) -> &'static str {
         match self {
             Self::Domain => "Domain-DNS",
@@ -304,12 +300,13 @@ impl Kind {
         }
     }
 
-    /// The head of a naming context: searches from above do not look into it.
+    /// Returns whether this is the head of a naming context, which searches from above do not
+    /// enter.
     pub(crate) fn is_head(self) -> bool {
         matches!(self, Self::Domain | Self::Configuration | Self::SchemaHead)
     }
 
-    /// Whether entries of this kind have a `userAccountControl` and can be disabled.
+    /// Returns whether entries of this kind have a `userAccountControl` and can be disabled.
     pub(crate) fn signs_in(self) -> bool {
         matches!(
             self,
@@ -318,7 +315,7 @@ impl Kind {
     }
 }
 
-/// The category's `cn` for a class's lDAPDisplayName, as `(objectCategory=person)` uses it.
+/// Returns the category's `cn` for a class's lDAPDisplayName, as `(objectCategory=person)` uses it.
 pub(crate) fn category_of_class(class: &str) -> Option<&'static str> {
     Some(match class.to_ascii_lowercase().as_str() {
         "person" | "user" | "contact" | "organizationalperson" | "inetorgperson" => "Person",

@@ -16,19 +16,18 @@ use crate::notify::{self, Watch};
 use crate::request::{Control, PageRequest, Scope, Search, oid};
 use crate::rootdse::{self, Server};
 
-/// Open paged searches of one connection; the oldest is forgotten beyond that.
+/// Open paged searches of one connection; the oldest is dropped beyond that.
 const OPEN_SEARCHES: usize = 10;
-/// Bytes of a cookie.
 const COOKIE: usize = 20;
 
-/// What a connection has been up to, as far as searches mind.
+/// The search state of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     pub(crate) connection: u64,
     pub(crate) bound: Option<Id>,
-    /// Finds nothing, with result 0.
+    /// Searches find no entry, with result 0.
     pub(crate) blind: bool,
-    /// The searches that are told of changes.
+    /// The searches that receive changes.
     pub(crate) watches: Vec<Watch>,
     open: VecDeque<OpenSearch>,
     next: u64,
@@ -37,7 +36,7 @@ pub(crate) struct Session {
 #[derive(Debug, Clone)]
 pub(crate) struct OpenSearch {
     serial: u64,
-    /// What was searched for: a cookie goes with its search.
+    /// The fingerprint of the search, because a cookie belongs to its search.
     print: u64,
     /// The first entry of the next page.
     position: Id,
@@ -49,16 +48,16 @@ pub(crate) struct OpenSearch {
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) frames: Vec<u8>,
-    /// Where each entry's frame ends.
+    /// The end of each entry's frame.
     pub(crate) ends: Vec<usize>,
     /// SearchResultReferences, after the entries.
     pub(crate) references: Vec<u8>,
     pub(crate) outcome: Outcome,
-    /// The cookie of the paging control, empty on the last page; `None` where none is due.
+    /// The cookie of the paging control, empty on the last page; `None` without paging.
     pub(crate) cookie: Option<Vec<u8>>,
-    /// The DirSync control; `None` where none is due.
+    /// The DirSync control; `None` without DirSync.
     pub(crate) receipt: Option<Receipt>,
-    /// There is no result yet: the search is told of changes.
+    /// There is no result yet, because the search receives changes.
     pub(crate) open: bool,
 }
 
@@ -73,7 +72,7 @@ impl Session {
         Self { connection, ..Self::default() }
     }
 
-    /// Which page a request asks for (0: not paged) and how many entries were sent before.
+    /// Returns the page of a request (0: not paged) and the number of entries sent before.
     pub(crate) fn progress(&self, controls: &[Control]) -> (usize, usize) {
         match PageRequest::of(controls) {
             Some(Ok(page)) if !page.cookie.is_empty() => {
@@ -107,14 +106,15 @@ impl Session {
         cookie
     }
 
-    /// The search a cookie continues, to be put back with [`repeat`](Self::repeat).
+    /// Returns the search that a cookie continues, to be kept with [`repeat`](Self::repeat).
     pub(crate) fn remember(&self, controls: &[Control]) -> Option<(Vec<u8>, OpenSearch)> {
         let cookie = PageRequest::of(controls)?.ok()?.cookie;
         let open = self.find(&cookie)?.clone();
         Some((cookie, open))
     }
 
-    /// A cookie that brings the same page for ever: the one before, or (on a first page) the answer's own.
+    /// A cookie that repeats the same page for ever: the previous one, or on a first page the
+    /// answer's own.
     pub(crate) fn repeat(
         &mut self,
         before: Option<(Vec<u8>, OpenSearch)>,
@@ -130,7 +130,7 @@ impl Session {
         }
     }
 
-    /// Forgets everything, as a new bind does.
+    /// Closes all searches, as a new bind does.
     pub(crate) fn rebind(&mut self, bound: Option<Id>) {
         self.bound = bound;
         self.open.clear();
@@ -138,7 +138,7 @@ impl Session {
     }
 }
 
-/// The fingerprint of what is searched for.
+/// Returns the fingerprint of a search.
 fn print(search: &Search, filter: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     search.base.to_lowercase().hash(&mut hasher);
@@ -147,7 +147,6 @@ fn print(search: &Search, filter: &str) -> u64 {
     hasher.finish()
 }
 
-/// Answers a search.
 pub(crate) fn run(
     ad: &Ad,
     server: &Server,
@@ -222,7 +221,7 @@ fn has(controls: &[Control], oid: &str) -> bool {
     controls.iter().any(|control| control.oid == oid)
 }
 
-/// Where a page begins.
+/// The beginning of a page.
 fn resume(
     session: &mut Session,
     paging: Option<&PageRequest>,
@@ -248,7 +247,7 @@ fn resume(
     Ok(open)
 }
 
-/// What a base that is not there is answered: the nearest entry above it, or another forest's referral.
+/// The answer for a missing base: the nearest entry above it, or another forest's referral.
 fn missing(ad: &Ad, base: &str) -> Outcome {
     let parts = dn::parse(base).unwrap_or_default();
     let domain = |text: &str| {
@@ -291,7 +290,6 @@ fn missing(ad: &Ad, base: &str) -> Outcome {
     }
 }
 
-/// Appends an entry's frame.
 pub(crate) fn frame(answer: &mut Answer, id: i64, body: impl FnOnce(&mut Vec<u8>)) {
     let out = &mut answer.frames;
     let begun = ber::begin(out, ber::SEQUENCE);
@@ -310,7 +308,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// One page, or all of an unpaged search.
+    /// Returns one page, or the whole answer of an unpaged search.
     fn page(
         &self,
         id: i64,
@@ -323,7 +321,7 @@ impl Walk<'_> {
         if let Some(page) = paging
             && page.size == 0
         {
-            // Size 0: the client gives the search up (or only asks for an estimate).
+            // Size 0: the client ends the search, or only asks for an estimate.
             answer.cookie = Some(Vec::new());
             return answer;
         }
@@ -340,7 +338,7 @@ impl Walk<'_> {
         } else {
             test.candidates(ad, deleted_too)
         };
-        // Only walks over everybody are worth remembering.
+        // Only searches over all people are worth caching.
         let mut cache = ad.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = candidates.is_none().then(|| cache.list(&selection.key));
         let mut next = None;
@@ -414,7 +412,7 @@ impl Walk<'_> {
 }
 
 impl Ad {
-    /// Whether a search of this base and scope reaches an entry.
+    /// Returns whether a search of this base and scope reaches an entry.
     pub(crate) fn in_scope(&self, at: Id, base: Id, scope: Scope) -> bool {
         match scope {
             Scope::Base => at == base,

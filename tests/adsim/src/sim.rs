@@ -1,4 +1,4 @@
-//! A running simulator, and how one is made.
+//! A running simulator, and its builder.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,10 +21,9 @@ use crate::rootdse::{Notifications, Server};
 use crate::schema::at;
 use crate::tls::{Authority, Certificate};
 
-/// Connections waiting to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// What a simulator is to be like.
+/// The settings of a simulator.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Builder {
@@ -41,25 +40,26 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The domain's DNS name; at first `corp.example.com`.
+    /// The domain's DNS name; by default `corp.example.com`.
     pub fn domain(mut self, domain: &str) -> Self {
         domain.clone_into(&mut self.domain);
         self
     }
 
-    /// The domain of people's addresses; at first `example.com`.
+    /// The domain of people's addresses; by default `example.com`.
     pub fn mail_domain(mut self, domain: &str) -> Self {
         domain.clone_into(&mut self.mail_domain);
         self
     }
 
-    /// How many people there are, with OUs and groups named in [`names`](crate::names). None at first: neither OUs nor groups.
+    /// The number of people, with the OUs and groups of [`names`](crate::names). By default none of
+    /// them.
     pub fn people(mut self, people: usize) -> Self {
         self.people = people;
         self
     }
 
-    /// What GUIDs and SIDs are made from; the same seed and edits give the same ones.
+    /// The seed of GUIDs and SIDs. The same seed and edits give the same ones.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
@@ -71,13 +71,13 @@ impl Builder {
         self
     }
 
-    /// The server's name; at first `DC1`.
+    /// The server's name; by default `DC1`.
     pub fn server_name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.server);
         self
     }
 
-    /// The loopback address to listen on; at first 127.0.0.1.
+    /// The loopback address to listen on; by default 127.0.0.1.
     pub fn address(mut self, address: Ipv4Addr) -> Self {
         self.address = address.into();
         self
@@ -89,13 +89,13 @@ impl Builder {
         self
     }
 
-    /// AD's MaxPageSize; at first 1000.
+    /// AD's MaxPageSize; by default 1000.
     pub fn max_page_size(mut self, entries: usize) -> Self {
         self.max_page_size = entries;
         self
     }
 
-    /// AD's MaxValRange; at first 1500.
+    /// AD's MaxValRange; by default 1500.
     pub fn max_val_range(mut self, values: usize) -> Self {
         self.max_values = values;
         self
@@ -140,12 +140,12 @@ pub struct Sim {
 #[derive(Debug)]
 enum State {
     Running(TaskTracker),
-    /// The ports stay ours, and refuse.
+    /// Keeps the ports, and refuses connections.
     Down([TcpSocket; 2]),
 }
 
 impl Sim {
-    /// A simulator to be; see [`Builder`].
+    /// Returns a [`Builder`].
     pub fn builder() -> Builder {
         Builder {
             domain: "corp.example.com".to_owned(),
@@ -211,7 +211,8 @@ impl Sim {
         })
     }
 
-    /// Another domain controller of the same directory and authority, with its own name, invocationId, faults and log.
+    /// Another domain controller of the same directory and authority, with its own name,
+    /// invocationId, faults and log.
     pub fn replica(&self, name: &str) -> io::Result<Self> {
         let settings = self.settings.clone().server_name(name);
         let (directory, authority) =
@@ -219,7 +220,6 @@ impl Sim {
         Self::listen(settings, directory, authority, self.service)
     }
 
-    /// `ldaps://127.0.0.1:port`.
     pub fn ldaps_url(&self) -> String {
         format!("ldaps://{}", self.ports[0])
     }
@@ -229,12 +229,12 @@ impl Sim {
         format!("ldap://{}", self.ports[1])
     }
 
-    /// Where LDAPS is.
+    /// The address of LDAPS.
     pub fn ldaps_addr(&self) -> SocketAddr {
         self.ports[0]
     }
 
-    /// Where LDAP with StartTLS is.
+    /// The address of LDAP with StartTLS.
     pub fn ldap_addr(&self) -> SocketAddr {
         self.ports[1]
     }
@@ -244,7 +244,6 @@ impl Sim {
         self.shared.server().host
     }
 
-    /// The authority's certificate.
     pub fn ca_pem(&self) -> String {
         self.authority.lock().unwrap_or_else(PoisonError::into_inner).pem()
     }
@@ -254,22 +253,20 @@ impl Sim {
         self.look(|ad| ad.root_dn.clone())
     }
 
-    /// The service account's userPrincipalName.
     pub fn service_upn(&self) -> String {
         format!("{}@{}", self.settings.service.0, self.settings.domain)
     }
 
-    /// The service account's DN.
     pub fn service_dn(&self) -> String {
         self.look(|ad| ad.dn_of(self.service))
     }
 
-    /// The service account's password at the beginning.
+    /// The service account's first password.
     pub fn service_password(&self) -> String {
         self.settings.service.1.clone()
     }
 
-    /// The password of everybody who was not given one.
+    /// The password of all accounts without one of their own.
     pub fn default_password(&self) -> String {
         self.look(|ad| ad.default_password.clone())
     }
@@ -279,23 +276,21 @@ impl Sim {
         self.shared.edit(change)
     }
 
-    /// Looks at the directory, past all rights.
+    /// Reads the directory, past all rights.
     pub fn look<R>(&self, look: impl FnOnce(&Ad) -> R) -> R {
         self.shared.read(look)
     }
 
-    /// What is to go wrong.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
     }
 
-    /// What clients did since the start, or since [`clear_log`](Self::clear_log).
+    /// The actions of clients since the start, or since [`clear_log`](Self::clear_log).
     pub fn log(&self) -> Log {
         let events = self.shared.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Log { events }
     }
 
-    /// Forgets what clients did.
     pub fn clear_log(&self) {
         self.shared.log.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -304,65 +299,63 @@ impl Sim {
         change(&mut self.shared.server.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// How far the server's clock is ahead of the machine's, in seconds.
+    /// Sets the seconds by which the server's clock is ahead of the machine's.
     pub fn set_clock_skew(&self, seconds: i64) {
         self.set(|server| server.skew = seconds);
     }
 
-    /// The server's time.
     pub fn now(&self) -> SystemTime {
         self.shared.server().now()
     }
 
-    /// Adds to highestCommittedUSN and to what DirSync counts; a negative number is a server restored from a backup.
+    /// Adds to highestCommittedUSN and to DirSync's USNs. A negative number is a server restored
+    /// from a backup.
     pub fn set_usn_offset(&self, offset: i64) {
         self.set(|server| server.usn_offset = offset);
     }
 
-    /// Whether the server says that it is a read-only domain controller.
+    /// Sets whether the server reports itself as a read-only domain controller.
     pub fn set_read_only(&self, read_only: bool) {
         self.set(|server| server.read_only = read_only);
     }
 
-    /// Says that the global catalog is (not) ready.
+    /// Sets whether the global catalog is ready.
     pub fn set_global_catalog_ready(&self, ready: bool) {
         self.set(|server| server.global_catalog_ready = ready);
     }
 
-    /// Changes MaxPageSize.
     pub fn set_max_page_size(&self, entries: usize) {
         self.set(|server| server.max_page_size = entries);
     }
 
-    /// Changes MaxValRange.
     pub fn set_max_val_range(&self, values: usize) {
         self.set(|server| server.max_values = values);
         self.edit(Ad::forget_all);
     }
 
-    /// DirSync answers of at most so many entries, with MoreResults until the last; 0: everything at once, as Samba does
-    /// and as it is at first.
+    /// Limits the entries of a DirSync answer, with MoreResults until the last. 0, the default:
+    /// everything at once, as Samba does.
     pub fn set_dirsync_round(&self, entries: usize) {
         self.set(|server| server.dirsync_round = (entries > 0).then_some(entries));
     }
 
-    /// Whether the server knows change notification; at first it does.
+    /// Sets whether the server knows change notification; by default it does.
     pub fn set_notifications(&self, known: bool) {
         self.notify(if known { None } else { Some(Notifications::Unknown) });
     }
 
-    /// Lets the server take notification searches and tell them nothing. What changes while it is mute stays untold.
+    /// Accepts notification searches without ever answering them. Changes made meanwhile are never
+    /// reported.
     pub fn mute_notifications(&self, mute: bool) {
         self.notify(mute.then_some(Notifications::Muted));
     }
 
-    /// `None`: tells of whatever changes from now on.
+    /// `None`: reports the changes from now on.
     fn notify(&self, how: Option<Notifications>) {
         let how = how.unwrap_or_else(|| Notifications::Told(self.look(Ad::usn)));
         self.set(|server| server.notifications = how);
     }
 
-    /// The server's invocationId.
     pub fn invocation_id(&self) -> Uuid {
         let settings = self.shared.server().settings;
         self.look(|ad| ad.invocation_id(settings))
@@ -384,7 +377,7 @@ impl Sim {
         self.look(|ad| ad.dn_of(settings))
     }
 
-    /// Shows another certificate to the connections to come.
+    /// Shows another certificate to later connections.
     pub fn set_certificate(&self, certificate: Certificate) -> io::Result<()> {
         let issuer = self.authority.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let tls = issuer.server(certificate, &self.host(), self.settings.address)?;
@@ -392,7 +385,8 @@ impl Sim {
         Ok(())
     }
 
-    /// Replaces the authority, and this server's certificate by one of it; [`ca_pem`](Self::ca_pem) is the new one.
+    /// Replaces the authority and this server's certificate; [`ca_pem`](Self::ca_pem) is the new
+    /// one.
     pub fn rotate_authority(&self) -> io::Result<()> {
         let new = Arc::new(Authority::new("adsim CA 2")?);
         *self.authority.lock().unwrap_or_else(PoisonError::into_inner) = new;
@@ -412,7 +406,7 @@ impl Sim {
         Ok(())
     }
 
-    /// Comes (back) up on the same ports, with the directory as it is.
+    /// Listens again on the same ports, with the directory unchanged.
     pub async fn restart(&self) -> io::Result<()> {
         self.crash().await?;
         let mut state = self.state.lock().await;
@@ -440,7 +434,7 @@ impl Drop for Sim {
     }
 }
 
-/// A socket that has its port and does not listen yet.
+/// A bound socket that does not listen yet.
 fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -448,7 +442,6 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Listens on both ports.
 fn run(
     shared: &Arc<Shared>,
     sockets: [TcpSocket; 2],
@@ -476,7 +469,7 @@ async fn accept(
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {
-            // Out of file descriptors, most likely: let some connections end.
+            // Most likely out of file descriptors: waits for connections to end.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };

@@ -1,4 +1,5 @@
-//! The simulator's own certificate authority, and certificates that are wrong in every way a client must notice.
+//! The simulator's certificate authority, and certificates that are wrong in every way a client
+//! must notice.
 
 use std::io;
 use std::net::IpAddr;
@@ -12,21 +13,18 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// What certificate the server shows.
+/// The certificate that the server shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Certificate {
     /// A valid one of the simulator's authority, for the address in the URLs.
     #[default]
     Valid,
-    /// One that ended in 2001.
     Expired,
-    /// One for another host.
     WrongName,
-    /// One of an authority nobody has heard of.
+    /// One of an unknown authority.
     UnknownAuthority,
 }
 
-/// A certificate authority.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -52,7 +50,7 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A server's TLS configuration with a certificate of this authority (or of none).
+    /// Returns a server's TLS configuration with a certificate of this authority, or self-signed.
     pub(crate) fn server(
         &self,
         certificate: Certificate,
@@ -75,7 +73,7 @@ impl Authority {
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let stranger;
         let authority = if certificate == Certificate::UnknownAuthority {
-            stranger = Self::new("Nobody's CA")?;
+            stranger = Self::new("Unknown CA")?;
             &stranger
         } else {
             self

@@ -1,8 +1,8 @@
-//! The inputs that are kept: what real servers and the simulator sent, and what has ended other programs.
+//! The corpus: answers of real servers and the simulator, and inputs that broke other programs.
 
 use std::path::Path;
 
-/// The files of the corpus with their names, in the order of these.
+/// Returns the files of the corpus with their names, sorted by name.
 pub fn inputs() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/stream");
     let files =

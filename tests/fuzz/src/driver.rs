@@ -1,4 +1,4 @@
-//! ldap3 itself behind the gate: whatever answer is let through, its driver and whoever waits for it live on.
+//! ldap3 behind the gate: no admitted answer makes its driver or a caller panic or hang.
 
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::time::Duration;
@@ -10,10 +10,11 @@ use tokio::net::UnixStream;
 
 use crate::directory::frame::{self, Frame, Op};
 
-/// Longer than anything here takes, and short enough to call it a hang.
+/// Longer than any step here takes, and short enough to call it a hang.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Answers a bind and a search with these bytes, as far as the gate lets them through. Panics if ldap3 does, or waits for ever.
+/// Answers a bind and a search with the bytes that the gate admits. Panics if ldap3 panics or
+/// hangs.
 pub fn check(bytes: &[u8]) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -27,12 +28,12 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// What is let through as an answer to the request with id 1.
+/// Returns the frames that the gate admits as an answer to the request with id 1.
 fn admitted(bytes: &[u8], request: Op) -> Vec<Frame> {
     let mut buffer = BytesMut::from(bytes);
     let mut frames = Vec::new();
     while let Ok(Some(frame)) = frame::split(&mut buffer) {
-        // Entries do not go to ldap3, and what is asked for is known by its id.
+        // Entries do not go to ldap3. The request is identified by its id.
         if frame.op.answers(request) && frame.op != Op::SearchResultEntry && frame.message_id == 1 {
             frames.push(frame);
         }
@@ -54,7 +55,7 @@ async fn ask(request: Op, answers: &[Frame]) {
         } else {
             let _ = ldap.search("DC=x", Scope::Subtree, "(objectClass=*)", vec!["*"]).await;
         }
-        // So that the driver ends.
+        // Ends the driver.
         drop(ldap);
     };
     let answering = async {

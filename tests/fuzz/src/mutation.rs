@@ -1,11 +1,11 @@
-//! New bytes from old ones: damage that knows where the elements are, so that it reaches what lies behind the first check.
+//! Mutation of bytes at BER elements, so that the damage passes the first checks.
 
 /// Deterministic, and small enough to be printed as one number (SplitMix64).
 #[derive(Debug, Clone)]
 pub struct Dice(pub u64);
 
 impl Dice {
-    /// Any number.
+    /// Returns any 64-bit number.
     pub fn any(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -13,13 +13,13 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// One of the numbers below `limit`; 0 if there are none.
+    /// Returns a number below `limit`, or 0 if `limit` is 0.
     pub fn below(&mut self, limit: usize) -> usize {
         if limit == 0 { 0 } else { (self.any() % limit as u64) as usize }
     }
 
     fn byte(&mut self) -> u8 {
-        // Bytes that mean something in a header are worth more than others.
+        // Bytes with a meaning in a header are more useful than others.
         const TELLING: [u8; 24] = [
             0x00, 0x01, 0x02, 0x04, 0x0a, 0x1f, 0x20, 0x30, 0x31, 0x3f, 0x42, 0x60, 0x61, 0x64,
             0x65, 0x73, 0x78, 0x79, 0x7f, 0x80, 0x84, 0x8a, 0xa0, 0xff,
@@ -28,10 +28,10 @@ impl Dice {
     }
 }
 
-/// An element that was taken apart, as far as it could be.
+/// An element, decomposed as far as possible.
 #[derive(Debug, Clone)]
 enum Node {
-    /// Bytes as they are, header included: what could not be read.
+    /// Bytes that are no element, header included.
     Raw(Vec<u8>),
     /// An identifier and contents that are no elements.
     Leaf(u8, Vec<u8>),
@@ -39,12 +39,12 @@ enum Node {
     Branch(u8, Vec<Node>),
 }
 
-/// The most elements within each other that are taken apart; more are raw bytes.
+/// The maximum depth that is decomposed; deeper elements are raw bytes.
 const DEPTH: usize = 40;
-/// The most bytes that come out: enough for any limit but that of a message.
+/// The maximum length of the output: enough for every limit but that of a message.
 const LONGEST: usize = 400 << 10;
 
-/// Damaged bytes: of `bytes`, with parts of `other`.
+/// Returns a mutation of `bytes`, with parts of `other`.
 pub fn mutate(bytes: &[u8], other: &[u8], dice: &mut Dice) -> Vec<u8> {
     let mut nodes = read(bytes, 0);
     let donors = read(other, 0);
@@ -67,7 +67,7 @@ fn read(mut bytes: &[u8], depth: usize) -> Vec<Node> {
             nodes.push(Node::Raw(bytes.to_vec()));
             break;
         };
-        // Controls' values are elements, too, although nothing in their headers says so.
+        // The values of controls are elements, too, although their headers do not say so.
         let is_wrapped = tag == 0x04 && matches!(element(content), Some((0x30, _, [])));
         nodes.push(if (tag & 0x20 != 0 || is_wrapped) && depth < DEPTH {
             Node::Branch(tag, read(content, depth + 1))
@@ -79,7 +79,7 @@ fn read(mut bytes: &[u8], depth: usize) -> Vec<Node> {
     nodes
 }
 
-/// The element at the front: identifier, contents, what follows.
+/// Returns identifier and contents of the first element, and the remaining bytes.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -95,9 +95,9 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// One change somewhere in the tree.
+/// Makes one change somewhere in the tree.
 fn change(nodes: &mut Vec<Node>, donors: &[Node], dice: &mut Dice) {
-    // Down a random path, stopping at a random level.
+    // Walks down a random path and stops at a random level.
     if !nodes.is_empty() && dice.below(4) != 0 {
         let at = dice.below(nodes.len());
         if let Node::Branch(_, children) = &mut nodes[at] {
@@ -141,7 +141,7 @@ fn change(nodes: &mut Vec<Node>, donors: &[Node], dice: &mut Dice) {
     }
 }
 
-/// Some element of the other input.
+/// Returns an element of the other input.
 fn pick(donors: &[Node], dice: &mut Dice) -> Node {
     let mut nodes = donors;
     loop {
@@ -155,7 +155,7 @@ fn pick(donors: &[Node], dice: &mut Dice) -> Node {
     }
 }
 
-/// A number at the edge of something.
+/// Returns an integer near a limit of its encoding.
 fn number(dice: &mut Dice) -> Vec<u8> {
     const EDGES: [u64; 10] =
         [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, u64::MAX];
@@ -163,7 +163,7 @@ fn number(dice: &mut Dice) -> Vec<u8> {
     bytes[dice.below(9)..].to_vec()
 }
 
-/// Damage that knows nothing.
+/// Damages bytes without regard to their structure.
 fn scratch(bytes: &mut Vec<u8>, dice: &mut Dice) {
     for _ in 0..=dice.below(3) {
         let at = dice.below(bytes.len());
@@ -177,7 +177,7 @@ fn scratch(bytes: &mut Vec<u8>, dice: &mut Dice) {
     }
 }
 
-/// Puts it together again, mostly with the lengths it has.
+/// Encodes the elements, mostly with correct lengths.
 fn write(nodes: &[Node], dice: &mut Dice, out: &mut Vec<u8>) {
     for node in nodes {
         let (tag, content) = match node {

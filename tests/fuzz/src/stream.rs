@@ -1,4 +1,4 @@
-//! The properties of a byte stream: what the gate lets through, what it costs, and that those behind it read the same.
+//! The properties of a byte stream: admitted messages, their cost, and that later readers agree.
 
 use bytes::{Bytes, BytesMut};
 use ldap3::asn1::{PL, StructureTag, Tag, TagClass, parse_tag};
@@ -6,10 +6,10 @@ use ldap3::asn1::{PL, StructureTag, Tag, TagClass, parse_tag};
 use super::ber::{self, EntryRef};
 use super::frame::{self, Frame, FrameError, MAX_FRAME, Op};
 
-/// Bytes that the gate may take for itself, whatever comes: twice the room for one read.
+/// Bytes that the gate may allocate for any input: twice the room for one read.
 const ROOM: u64 = 64 << 10;
 
-/// Everything that must hold for bytes from a server. Panics if something does not.
+/// Checks all properties for bytes from a server. Panics if one does not hold.
 pub fn check(bytes: &[u8], chunks: &mut dyn FnMut() -> usize) {
     let (frames, end) = whole(bytes);
     let (again, same_end) = pieces(bytes, chunks);
@@ -21,7 +21,7 @@ pub fn check(bytes: &[u8], chunks: &mut dyn FnMut() -> usize) {
     check_reader(bytes);
 }
 
-/// The messages in bytes that come in one piece, and why there are no more.
+/// Returns the messages in bytes that come in one piece, and the error that ends them.
 fn whole(bytes: &[u8]) -> (Vec<Frame>, Option<FrameError>) {
     let mut buffer = BytesMut::from(bytes);
     let mut frames = Vec::new();
@@ -36,7 +36,7 @@ fn whole(bytes: &[u8]) -> (Vec<Frame>, Option<FrameError>) {
     (frames, end)
 }
 
-/// Takes off what is there.
+/// Takes all complete messages from the buffer.
 fn drain(buffer: &mut BytesMut, frames: &mut Vec<Frame>) -> Option<FrameError> {
     loop {
         let before = buffer.len();
@@ -58,7 +58,7 @@ fn drain(buffer: &mut BytesMut, frames: &mut Vec<Frame>) -> Option<FrameError> {
     }
 }
 
-/// The same as they would come off a socket.
+/// Does the same for bytes that come in pieces, as from a socket.
 fn pieces(mut bytes: &[u8], chunks: &mut dyn FnMut() -> usize) -> (Vec<Frame>, Option<FrameError>) {
     let mut frames = Vec::new();
     let mut buffer = BytesMut::new();
@@ -78,7 +78,7 @@ fn pieces(mut bytes: &[u8], chunks: &mut dyn FnMut() -> usize) -> (Vec<Frame>, O
     }
 }
 
-/// What must hold for a message that was let through.
+/// Checks the properties of an admitted message.
 fn check_frame(frame: &Frame) {
     assert!(frame.message_id >= 0);
     let mut copy = BytesMut::from(&frame.bytes[..]);
@@ -96,13 +96,14 @@ fn check_frame(frame: &Frame) {
     }
 }
 
-/// What ldap3's parser makes of a message: all of it, at a price that is known, and of the structure that we saw.
+/// Parses a message with ldap3: all of it, at a known cost, with the structure that the gate saw.
 fn read_by_ldap3(bytes: &Bytes) -> StructureTag {
     let mut read = None;
     let cost = allocation_counter::measure(|| {
         read = Some(parse_tag(bytes).map(|(rest, tag)| (rest.len(), tag)))
     });
-    // A two-byte element becomes a StructureTag, and a vector of them has room for up to twice as many, and is copied as it grows.
+    // A two-byte element becomes a StructureTag. A vector of them has up to twice the room and is
+    // copied as it grows.
     let limit = bytes.len() as u64 * 3 * (size_of::<StructureTag>() as u64 + 8) + ROOM;
     assert!(cost.bytes_max <= limit, "{cost:?} for {} bytes", bytes.len());
     let (left, structure) = read.expect("it has run").expect("ldap3 can read what was let through");
@@ -139,7 +140,8 @@ fn assert_same(element: ber::Element<'_>, seen: &StructureTag) {
     }
 }
 
-/// An entry is read without a single allocation, and each value of it is one that ldap3 sees, in the same order.
+/// Checks that an entry is read without allocation, and that ldap3 sees the same values in the same
+/// order.
 fn check_entry(bytes: &[u8], structure: &StructureTag) {
     let mut values = 0;
     let cost = allocation_counter::measure(|| values = exhaust(bytes).unwrap_or_default());
@@ -159,7 +161,7 @@ fn check_entry(bytes: &[u8], structure: &StructureTag) {
     }
 }
 
-/// Reads all of an entry; how many values it has.
+/// Reads a whole entry. Returns the number of its values.
 fn exhaust(bytes: &[u8]) -> Option<usize> {
     let entry = EntryRef::parse(bytes).ok()?;
     let mut values = 0;
@@ -187,7 +189,7 @@ fn primitives(structure: &StructureTag) -> usize {
     }
 }
 
-/// What ldap3 makes of an answer that it gets to see does not panic, and says the same as we saw.
+/// Checks that ldap3 parses an admitted answer without a panic, with the result that we saw.
 fn check_answer(frame: &Frame, structure: StructureTag) {
     let PL::C(mut parts) = structure.payload else { panic!("a message is a sequence") };
     assert!((2..=3).contains(&parts.len()));
@@ -213,7 +215,7 @@ fn is_result(op: Op) -> bool {
     )
 }
 
-/// The readers on bytes that no gate has looked at.
+/// Runs the readers on bytes that the gate has not checked.
 fn check_reader(bytes: &[u8]) {
     let cost = allocation_counter::measure(|| {
         let _ = exhaust(bytes);

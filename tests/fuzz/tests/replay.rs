@@ -1,4 +1,4 @@
-//! The corpus, and some thousands of mutations of it: what `cargo test` can do about it in a few seconds.
+//! Replays the corpus and some thousands of mutations of it, in a few seconds.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{Duration, Instant};
@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 use fuzz::mutation::{Dice, mutate};
 use fuzz::{corpus, driver, stream};
 
-/// How long mutations are tried; `FUZZ_SECONDS` says otherwise.
+/// The time for mutations; `FUZZ_SECONDS` overrides it.
 fn budget(default: u64) -> Duration {
     Duration::from_secs(
         std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default),
     )
 }
 
-/// A seed nobody has tried; `FUZZ_SEED` repeats one that was printed.
+/// A new seed; `FUZZ_SEED` repeats one that was printed.
 fn seed() -> u64 {
     let unheard_of = RandomState::new().build_hasher().finish();
     std::env::var("FUZZ_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(unheard_of)
 }
 
-/// Tries mutations of the corpus until the time is over; how many there were.
+/// Tries mutations of the corpus until the time is over. Returns their number.
 #[expect(clippy::print_stderr, reason = "the seed is what repeats a failure")]
 fn mutations(default: u64, mut check: impl FnMut(&[u8], &mut Dice)) -> u64 {
     let inputs = corpus::inputs();

@@ -1,4 +1,5 @@
-//! Who is who: addresses that are odd, contested, swapped and passed on. Identity is the GUID and nothing else.
+//! Identity: odd, contested, swapped and inherited addresses. Identity is the GUID and nothing
+//! else.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,7 @@ fn primary(company: &Company, n: u32) -> String {
     company.user(n).addresses.primary.as_ref().map(|a| a.as_str().to_owned()).unwrap_or_default()
 }
 
-/// Whoever is quarantined, and why.
+/// Returns the quarantined people, each with the reason.
 fn quarantined(company: &Company) -> Vec<String> {
     let number = |g: Guid| u32::from_be_bytes([g.0[12], g.0[13], g.0[14], g.0[15]]);
     company
@@ -23,7 +24,7 @@ fn quarantined(company: &Company) -> Vec<String> {
         .collect()
 }
 
-/// A company of twenty without further addresses, so that each table says all there is.
+/// Returns a company of twenty without secondary addresses, so that each table is complete.
 fn plain() -> Company {
     let mut company = Company::of(20);
     for n in 0..20 {
@@ -67,7 +68,7 @@ fn a_mailbox_in_any_form_keeps_its_user_and_never_counts_as_absence() {
         assert_eq!(
             company.status(1),
             Status::Suspended,
-            "{mail:?}: whatever the address is, a leaver leaves"
+            "{mail:?}: no address keeps a leaver active"
         );
         company.person(1).mail = "p1@example.com".to_owned();
         company.person(1).disabled = false;
@@ -75,7 +76,7 @@ fn a_mailbox_in_any_form_keeps_its_user_and_never_counts_as_absence() {
         assert_eq!(
             (company.status(1), quarantined(&company)),
             (Status::Active, vec![]),
-            "{mail:?}: and comes back"
+            "{mail:?}: the enabled person is active again"
         );
     }
 }
@@ -139,7 +140,8 @@ fn addresses_fold_ascii_case_and_idn_labels_but_no_lookalikes() {
             key(b)
         );
     }
-    // Turkish and Kelvin letters, eszett, accents in either form: no local part has them, so none can fold into another's.
+    // Turkish and Kelvin letters, eszett and accents in either form are no part of a local part.
+    // None of them can fold into another address.
     for bad in [
         "\u{130}da@x.example",
         "\u{131}da@x.example",
@@ -172,7 +174,8 @@ fn addresses_fold_ascii_case_and_idn_labels_but_no_lookalikes() {
 
 #[test]
 fn an_address_stays_with_its_holder_and_newcomers_who_share_one_wait() {
-    /// What is done to a company of twenty; who is then quarantined; how many users there are; who is suspended.
+    /// An event in a company of twenty; the quarantine after it; the number of users; the suspended
+    /// people.
     type Row = (&'static str, fn(&mut Company), &'static [&'static str], usize, &'static [u32]);
     fn hire(company: &mut Company, n: u32, mail: &str) {
         let facts =
@@ -181,7 +184,7 @@ fn an_address_stays_with_its_holder_and_newcomers_who_share_one_wait() {
     }
     let table: [Row; 8] = [
         (
-            "a second account of somebody",
+            "a second account of a person",
             |c| hire(c, 50, "p1@example.com"),
             &["50 contested-address"],
             20,
@@ -209,7 +212,7 @@ fn an_address_stays_with_its_holder_and_newcomers_who_share_one_wait() {
             &[],
         ),
         (
-            "a newcomer wants somebody's further address",
+            "a newcomer wants a user's secondary address",
             |c| {
                 c.person(1).proxies = vec!["smtp:sales@example.com".into()];
                 c.run(&Loss::default());
@@ -220,21 +223,21 @@ fn an_address_stays_with_its_holder_and_newcomers_who_share_one_wait() {
             &[],
         ),
         (
-            "somebody lists a colleague's address as a further one",
+            "a person lists a colleague's address as a secondary one",
             |c| c.person(1).proxies = vec!["smtp:p2@example.com".into()],
             &[],
             20,
             &[],
         ),
         (
-            "somebody takes a colleague's address",
+            "a person takes a colleague's address",
             |c| c.person(1).mail = "p2@example.com".into(),
             &["1 contested-address"],
             20,
             &[],
         ),
         (
-            "the holder leaves while somebody wants its address",
+            "the holder leaves while a newcomer wants its address",
             |c| {
                 c.person(1).disabled = true;
                 hire(c, 50, "p1@example.com");
@@ -244,7 +247,7 @@ fn an_address_stays_with_its_holder_and_newcomers_who_share_one_wait() {
             &[1],
         ),
         (
-            "a second account that is disabled, of somebody who is not",
+            "a disabled second account of an enabled person",
             |c| {
                 hire(c, 50, "p1@example.com");
                 c.person(50).disabled = true;
@@ -269,7 +272,7 @@ fn an_address_stays_with_its_holder_and_newcomers_who_share_one_wait() {
         assert_eq!(
             own,
             (0..20).map(|n| format!("p{n}@example.com")).collect::<Vec<_>>(),
-            "{name}: nobody has lost an address"
+            "{name}: no user has lost an address"
         );
     }
 }
@@ -287,13 +290,17 @@ fn a_leavers_address_passes_to_a_joiner_only_after_the_leavers_entry_drops_it() 
             company.person(1).mail = "left.p1@example.com".into();
         }
         company.run(&NOTHING_LOST());
-        assert_eq!(company.users[&leaver].status(), Status::Suspended, "nobody is re-linked");
+        assert_eq!(
+            company.users[&leaver].status(),
+            Status::Suspended,
+            "the leaver's user is not relinked"
+        );
         if gives_it_up {
             assert_eq!(
                 (primary(&company, 50), primary(&company, 1)),
                 ("p1@example.com".into(), "left.p1@example.com".into())
             );
-            assert_ne!(company.user(50).id, leaver, "somebody new is somebody new");
+            assert_ne!(company.user(50).id, leaver, "the joiner is a new user");
         } else {
             assert_eq!(
                 (quarantined(&company), company.users.len()),
@@ -305,7 +312,7 @@ fn a_leavers_address_passes_to_a_joiner_only_after_the_leavers_entry_drops_it() 
 
 #[test]
 fn a_chain_of_address_changes_is_applied_or_held_as_a_whole() {
-    // Eleven readdress in a ring, and ten may.
+    // Eleven addresses change in a ring, and the limit is ten.
     let mut company = plain();
     for n in 0..11 {
         company.person(n).mail = format!("p{}@example.com", (n + 1) % 11);
@@ -316,7 +323,7 @@ fn a_chain_of_address_changes_is_applied_or_held_as_a_whole() {
     let now: Vec<String> = (0..11).map(|n| primary(&company, n)).collect();
     assert_eq!(now, (0..11).map(|n| format!("p{}@example.com", (n + 1) % 11)).collect::<Vec<_>>());
 
-    // Nobody may be created, so the address that a newcomer would get stays where it is.
+    // No user may be created, so the address that a newcomer would get stays where it is.
     let mut company = plain();
     company.limits.classes.insert(Class::Create, Limit { percent: 0, at_least: 0, at_most: None });
     let joiner = company.truth[&guid(1)].clone();
@@ -328,9 +335,9 @@ fn a_chain_of_address_changes_is_applied_or_held_as_a_whole() {
     assert_eq!(
         primary(&company, 2),
         "other@example.com",
-        "whoever is not of the chain does not wait with it"
+        "an address outside of the chain does not wait"
     );
-    // A leaver in a chain that waits does not.
+    // A leaver in a held chain does not wait.
     company.person(1).disabled = true;
     company.run(&NOTHING_LOST());
     assert_eq!((company.status(1), company.waiting().len()), (Status::Suspended, 2));
@@ -355,7 +362,7 @@ fn a_mailbox_moves_to_claimed_domains_and_is_quarantined_at_others() {
     assert_eq!(
         (primary(&company, 2), quarantined(&company)),
         ("p2@later.example".into(), vec![]),
-        "nothing changed in the directory"
+        "the claim alone changes the address"
     );
     company.person(1).mail = "p1@example.com".into();
     company.run(&NOTHING_LOST());
@@ -392,7 +399,7 @@ fn an_unmanaged_user_is_changed_by_no_run() {
     assert_eq!(company.users[&founder.id], founder);
     let linked: BTreeSet<_> =
         company.users.values().filter(|u| u.link.is_some()).map(User::status).collect();
-    assert_eq!(linked, BTreeSet::from([Status::Suspended]), "while everybody else has left");
+    assert_eq!(linked, BTreeSet::from([Status::Suspended]), "all linked users have left");
 }
 
 #[test]
@@ -400,7 +407,7 @@ fn an_unreadable_person_keeps_its_address_and_dependent_changes_wait() {
     let ou = |name: &str| format!("OU={name},{BASE}");
     let unreadable = Loss { no_control: [guid(2)].into(), ..Loss::default() };
     let half_read = Loss { end: Some((1, PageEnd::Refused(51))), ..Loss::default() };
-    // Persons 1, 4, 7 ... are of Sales, which is the second base.
+    // Persons 1, 4, 7 ... are in Sales, which is the second base.
     for (name, one, other, loss) in
         [("unreadable", 2, 3, &unreadable), ("of a base that was not read", 4, 3, &half_read)]
     {
@@ -424,16 +431,16 @@ fn an_unreadable_person_keeps_its_address_and_dependent_changes_wait() {
         assert_eq!(
             (primary(&company, 6), company.status(9)),
             ("fresh@example.com".into(), Status::Suspended),
-            "{name}: nobody else waits"
+            "{name}: no other change waits"
         );
         company.run(&NOTHING_LOST());
         assert_eq!(
             (primary(&company, one), primary(&company, other)),
             (was_other, was_one),
-            "{name}: then it is one change"
+            "{name}: after a complete read it is one change"
         );
     }
-    // Somebody new would get what somebody of the unread base gives up.
+    // A newcomer would get the address that a person of the unread base gives up.
     let mut company = Company::of(20);
     company.bases = ["Engineering", "Sales", "Operations"].map(ou).to_vec();
     let mut company = company.at_work();
@@ -461,7 +468,7 @@ fn an_unmanaged_leaver_is_linked_and_suspended_without_a_held_address() {
         ..company.truth[&guid(1)].clone()
     };
     company.truth.insert(guid(50), facts);
-    // The further address of the first would pass to the second, but nobody may be readdressed.
+    // The secondary address of the first would pass to the second, but no address may change.
     company.person(1).proxies.clear();
     company
         .limits

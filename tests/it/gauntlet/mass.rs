@@ -1,4 +1,4 @@
-//! Many at once: what is held, what goes through all the same, and what an approval is good for.
+//! Mass events: held changes, changes that pass, and the scope of an approval.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn seeing() -> Loss {
 
 #[test]
 fn a_mass_of_leavers_is_held_and_single_ones_leave_in_a_company_of_any_size() {
-    /// How somebody leaves, and what a run has to be able to see to tell.
+    /// A way to leave, and the sight that a run needs to notice it.
     type Leaving = (&'static str, fn(&mut Facts), Loss);
     let leaving: [Leaving; 4] = [
         ("deleted", |p| p.life = Life::Tombstone, seeing()),
@@ -29,14 +29,14 @@ fn a_mass_of_leavers_is_held_and_single_ones_leave_in_a_company_of_any_size() {
     ];
     for (name, leave, sight) in leaving {
         for n in [8, 30, 150] {
-            let two_looks = |company: &mut Company| {
+            let observe_twice = |company: &mut Company| {
                 company.run(&sight);
                 company.later(GRACE_PERIOD);
                 company.run(&sight);
             };
             let mut company = Company::running(n);
             leave(company.person(1));
-            two_looks(&mut company);
+            observe_twice(&mut company);
             assert_eq!(
                 company.active(),
                 u64::from(n) - 1,
@@ -47,7 +47,7 @@ fn a_mass_of_leavers_is_held_and_single_ones_leave_in_a_company_of_any_size() {
             for who in 0..=n * 2 / 3 {
                 leave(company.person(who));
             }
-            two_looks(&mut company);
+            observe_twice(&mut company);
             assert_eq!(
                 company.active(),
                 u64::from(n),
@@ -57,7 +57,7 @@ fn a_mass_of_leavers_is_held_and_single_ones_leave_in_a_company_of_any_size() {
             assert_eq!(
                 company.waiting().len() as u32,
                 n * 2 / 3 + 1,
-                "{n} {name}: all of it is shown"
+                "{n} {name}: all changes are shown"
             );
         }
     }
@@ -94,7 +94,7 @@ fn a_slow_bleed_of_any_class_stops_at_the_daily_limit() {
         }
         assert!(
             !applied.is_empty() && !company.held.is_empty(),
-            "{class}: some went through, and the rest waits in sight"
+            "{class}: some changes were applied, and the rest is held"
         );
     }
 }
@@ -117,7 +117,7 @@ fn a_script_that_disables_all_people_stops_at_the_limit_and_one_run_undoes_it() 
     assert_eq!(
         (company.active(), company.held.len()),
         (100, 0),
-        "what was just done is lifted without a limit"
+        "recent suspensions are lifted without a limit"
     );
 }
 
@@ -163,9 +163,9 @@ fn a_first_run_and_a_run_on_an_empty_store_suspend_no_user() {
     assert_eq!(
         (company.users.len(), company.active()),
         (20, 20),
-        "whoever may not sign in is not provisioned"
+        "disabled and expired people are not provisioned"
     );
-    // The store is lost: everybody is new, and nobody left.
+    // The store is lost: all people are new, and none has left.
     let before = company.active();
     let mut anew = Company { truth: company.truth.clone(), ..Company::of(0) };
     anew.run(&NOTHING_LOST());
@@ -221,7 +221,7 @@ async fn a_layoff_is_applied_by_one_approval_of_exactly_the_plan_shown() {
         assert_eq!(
             (run.state, run.held, before - firm.active().await),
             (RunState::Held, 40, 3),
-            "the three are not kept waiting: {run:?}"
+            "the three disabled users do not wait: {run:?}"
         );
         let status = firm.engine.directory_status(&directory).await.unwrap();
         assert!(
@@ -232,7 +232,8 @@ async fn a_layoff_is_applied_by_one_approval_of_exactly_the_plan_shown() {
     }
     let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
     let guid = |n: usize| guid_of(&users[n]);
-    // One of them was deleted by mistake, and is back before somebody approves; somebody else leaves after the plan was shown.
+    // One of them was deleted by mistake and is restored before the approval. Others leave after
+    // the plan was shown.
     firm.sim.edit(|ad| {
         ad.restore(guid(0));
         users[50..70].iter().for_each(|u| ad.delete(dn_of(u)));
@@ -242,18 +243,18 @@ async fn a_layoff_is_applied_by_one_approval_of_exactly_the_plan_shown() {
     assert_eq!(
         now(&firm, &users[0]).await.status(),
         Status::Active,
-        "an approval does not make true what is no longer"
+        "an approval does not apply a change that is no longer asked for"
     );
     let run = firm.sync().await;
     assert_eq!(
         (run.state, run.held, before - firm.active().await),
         (RunState::Held, 20, 42),
-        "an approval is for what was shown: {run:?}"
+        "an approval covers the shown changes only: {run:?}"
     );
     let again = firm.engine.approve(plan.id, alice()).await;
-    assert!(again.is_err(), "and for once: {again:?}");
+    assert!(again.is_err(), "an approval is valid once: {again:?}");
     assert_eq!(before - firm.active().await, 42);
-    // The whole of it was a mistake: what was just done is taken back at once.
+    // The whole layoff was a mistake, and its suspensions are lifted at once.
     firm.sim.edit(|ad| (1..40).chain(50..70).for_each(|n| ad.restore(guid(n))));
     let run = firm.sync().await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Groups that are odd, or cannot be asked: tiers follow what the groups say, and nobody loses anything by what they do not say.
+//! Odd and unreadable groups: tiers follow the groups, and an unreadable group changes no user.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn losing_one_of_two_groups_lowers_the_tier_and_losing_both_is_one_change() {
     assert_eq!(company.status(3), Status::Suspended);
 }
 
-/// Settings without brakes or rechecks: what protects people here is what was read.
+/// Settings without limits or rechecks, so that only the completeness of reads protects people.
 fn unbraked(c: &mut rosterd::engine::DirectoryConfig) {
     c.limits.grace_period = Duration::ZERO;
     for limit in c.limits.classes.values_mut() {
@@ -55,7 +55,7 @@ async fn group_cycles_foreign_members_and_empty_groups_change_no_user() {
     let firm = Firm::running(60, unbraked).await;
     let before = firm.users().await;
     firm.sim.edit(|ad| {
-        // A circle of three through Roster Pro, a group in itself, and members that are no people.
+        // A cycle of three through Roster Pro, a group in itself, and members that are no people.
         let night = ad.add_group(names::GROUPS, "Night Shift");
         let empty = ad.add_group(names::GROUPS, "Nobody");
         ad.add_member(names::PRO_NESTED, night);
@@ -90,7 +90,7 @@ async fn group_cycles_foreign_members_and_empty_groups_change_no_user() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_membership_that_ends_without_a_write_is_seen_by_the_next_full_read() {
-    // So it is when a time-limited membership runs out: nobody writes to anything.
+    // A time-limited membership ends like this: without a write.
     let firm = Firm::running(60, |_| {}).await;
     let users = firm.users().await;
     let who = users.iter().find(|u| u.tier == Tier::Basic).unwrap();
@@ -102,21 +102,21 @@ async fn a_membership_that_ends_without_a_write_is_seen_by_the_next_full_read() 
     assert_eq!(cause, Some(Reason::NoGroup));
 }
 
-/// A question, and when it is asked.
+/// A query about a group, and its moment.
 type Question = (&'static str, fn(&Firm) -> When);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_group_changes_no_member_but_leavers() {
     let questions: [Question; 5] = [
-        ("where it stands", |f| {
+        ("its location", |f| {
             When::search().based_at(&format!("<guid={}>", f.sim.look(|ad| ad.guid(names::BASIC))))
         }),
-        ("which groups are in it", |_| When::search().containing("memberof=cn=roster pro")),
-        ("which groups are in one in it", |_| {
+        ("the groups nested in it", |_| When::search().containing("memberof=cn=roster pro")),
+        ("the groups nested in a nested one", |_| {
             When::search().containing("memberof=cn=roster pro nested")
         }),
-        ("whether it shows anybody", |_| When::search().containing("(member=*)")),
-        ("whether its people are still in it", |_| When::search().containing("(member=cn=")),
+        ("whether it shows any member", |_| When::search().containing("(member=*)")),
+        ("whether its people are still members", |_| When::search().containing("(member=cn=")),
     ];
     for (name, when) in questions {
         for code in [50, 52] {
@@ -129,12 +129,12 @@ async fn an_unreadable_group_changes_no_member_but_leavers() {
                 for group in [names::BASIC, names::PRO, names::PRO_NESTED] {
                     ad.remove_member(group, dn_of(lost));
                 }
-                // Whoever is in a nested group alone is Pro by what was asked, or not at all.
+                // A person in a nested group alone is Pro by this query, or not at all.
                 ad.remove_member(names::BASIC, dn_of(nested));
             });
             firm.sim.faults().push(Fault::new(when(&firm), What::result(code, "no")).always());
             let run = firm.sync().await;
-            assert!(firm.sim.faults().fired() > 0, "{name} was never asked");
+            assert!(firm.sim.faults().fired() > 0, "the query was never sent: {name}");
             assert_eq!(
                 now(&firm, leaver).await.status(),
                 Status::Suspended,
@@ -155,7 +155,7 @@ async fn an_unreadable_group_changes_no_member_but_leavers() {
             assert_eq!(
                 now(&firm, lost).await.status(),
                 Status::Suspended,
-                "{name}, {code}: once it answers, {run:?}"
+                "{name}, {code}: after a readable answer, {run:?}"
             );
         }
     }

@@ -1,5 +1,5 @@
-//! The gauntlet's own tests, by the group of its rows; and `tests/gauntlet.md`, which says which test answers which row: that no row is
-//! forgotten, and that no test in it is a dream, is checked here.
+//! The tests of the gauntlet, by the groups of its rows. A test here checks that
+//! `tests/gauntlet.md` is complete and names existing tests only.
 
 mod identity;
 mod mass;
@@ -10,7 +10,7 @@ mod state;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// All Rust files below a folder.
+/// Collects all Rust files below a folder.
 fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     for file in std::fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
@@ -22,7 +22,7 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// The names of all tests of the project, those of property tests included.
+/// Returns the names of all tests of the project, property tests included.
 fn tests() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
@@ -59,11 +59,11 @@ fn every_row_names_an_existing_test_or_gives_a_reason() {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let Some(row) = cells[0].parse::<u32>().ok() else { continue };
         let [_, what, answer] = cells[..] else { panic!("row {row} has {} cells", cells.len()) };
-        assert!(rows.insert(row), "row {row} comes twice");
+        assert!(rows.insert(row), "row {row} exists twice");
         assert!(!what.is_empty(), "row {row} does not say what happens");
         let named: Vec<&str> = answer.split('`').skip(1).step_by(2).collect();
         let reason: String = answer.split('`').step_by(2).collect();
-        // Without a test, a sentence that says why.
+        // A row without a test needs a sentence that gives the reason.
         assert!(
             !named.is_empty() || (reason.len() > 30 && reason.ends_with('.')),
             "row {row} has neither a test nor a reason"
@@ -79,6 +79,6 @@ fn every_row_names_an_existing_test_or_gives_a_reason() {
     assert_eq!(
         (1..=140).collect::<BTreeSet<u32>>().difference(&rows).collect::<Vec<_>>(),
         Vec::<&u32>::new(),
-        "rows that are not there"
+        "missing rows"
     );
 }

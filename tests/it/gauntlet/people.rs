@@ -1,4 +1,5 @@
-//! People as entries: renamed, moved, re-created, restored, in two directories, and what looks like one and is none.
+//! Entries of people: renamed, moved, recreated, restored, in two directories; and entries that
+//! only look like people.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use crate::firm::Firm;
 
-/// Where the user's entry stood when it was last read.
+/// Returns the DN of the user's entry at its last read.
 pub(super) fn dn_of(user: &User) -> String {
     user.link.as_ref().expect("a link").dn.as_str().to_owned()
 }
@@ -18,12 +19,12 @@ pub(super) fn guid_of(user: &User) -> Uuid {
     Uuid::parse_str(&user.link.as_ref().expect("a link").guid.to_string()).expect("a GUID")
 }
 
-/// The user as it is now.
+/// Returns the current state of the user.
 pub(super) async fn now(firm: &Firm, user: &User) -> User {
     firm.user(&user.id.to_string()).await
 }
 
-/// What an administrator does to somebody.
+/// An edit by an administrator.
 type Edit = fn(&mut adsim::Ad, Uuid);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +73,7 @@ async fn an_edited_entry_keeps_its_user_and_the_heir_of_its_names_gets_another()
     }
     assert_eq!(firm.user("m@example.com").await.id, before.id);
 
-    // Somebody new gets every name of somebody who is deleted, but for the address.
+    // A newcomer gets every name of a deleted person, but for the address.
     firm.sim.edit(|ad| {
         ad.show_tombstones(true);
         ad.delete(guid);
@@ -119,16 +120,16 @@ async fn a_contact_computer_or_service_account_gets_no_user_and_is_no_leaver() {
     let run = firm.sync().await;
     assert_eq!((run.counts.create, run.counts.total(), run.held), (1, 1, 0), "{run:?}");
     let person = firm.user("inet@example.com").await;
-    assert_eq!(person.status(), Status::Active, "an inetOrgPerson signs in as everybody does");
+    assert_eq!(person.status(), Status::Active, "an inetOrgPerson is a person");
     firm.sim.edit(|ad| ad.disable("inet"));
     firm.sync().await;
     assert_eq!(
         firm.user("inet@example.com").await.causes.weightiest().map(|c| c.reason),
         Some(Reason::Disabled),
-        "and leaves as everybody does"
+        "a disabled inetOrgPerson is suspended"
     );
 
-    // Somebody whose account becomes a trust's has not left; nothing readable says so.
+    // An account that becomes a trust account has not left, because no readable attribute says so.
     firm.sim.edit(|ad| ad.set(dn_of(&users[0]), "userAccountControl", "2080"));
     for _ in 0..2 {
         let run = firm.sync().await;
@@ -140,7 +141,11 @@ async fn a_contact_computer_or_service_account_gets_no_user_and_is_no_leaver() {
     }
     firm.sim.edit(|ad| ad.set(dn_of(&users[0]), "userAccountControl", "2082"));
     firm.sync().await;
-    assert_eq!(now(&firm, &users[0]).await.status(), Status::Suspended, "disabled is disabled");
+    assert_eq!(
+        now(&firm, &users[0]).await.status(),
+        Status::Suspended,
+        "the disabled bit suspends any account type"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,14 +167,14 @@ async fn a_restored_entry_reactivates_the_same_user_once_it_is_enabled_and_whole
         firm.sim.edit(|ad| ad.restore(guid));
         firm.sync().await;
         if !has_recycle_bin {
-            // A tombstone comes back disabled, with neither address nor groups.
+            // A tombstone is restored disabled, with neither address nor groups.
             assert_eq!(firm.user(&id).await.status(), Status::Suspended);
             firm.sim.edit(|ad| ad.enable(guid));
             firm.sync().await;
             assert_eq!(
                 firm.user(&id).await.status(),
                 Status::Suspended,
-                "enabled, and nothing else"
+                "the entry is enabled, but has no address and no group"
             );
             let address = user.addresses.primary.as_ref().unwrap().as_str().to_owned();
             firm.sim.edit(|ad| {
@@ -187,7 +192,8 @@ async fn a_restored_entry_reactivates_the_same_user_once_it_is_enabled_and_whole
     }
 }
 
-/// A company with two directories, of which the first has lost sight of somebody whom the second shows.
+/// Returns a company with two directories. The first no longer shows a person whom the second
+/// shows.
 async fn moved_to_another_domain() -> (Firm, adsim::Sim, User) {
     let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let other = firm.sim.replica("DC2").expect("another controller");
@@ -210,7 +216,7 @@ async fn moved_to_another_domain() -> (Firm, adsim::Sim, User) {
         )
         .always(),
     );
-    // Asked for by GUID, alone or with others, it is not there either.
+    // Searches by GUID, alone or with others, do not find it either.
     faults.push(
         Fault::new(When::search().based_at(&format!("<guid={guid}>")), What::EmptySuccess).always(),
     );
@@ -230,7 +236,7 @@ async fn a_person_moved_to_another_domain_of_the_account_has_not_left() {
             "{run:?}"
         );
     }
-    // The other directory cannot be asked: it might have anybody, and it keeps no leaver active.
+    // The other directory does not answer. It might hold any person, and keeps no leaver active.
     let leaver = firm.users().await.remove(1);
     firm.sim.edit(|ad| ad.disable(guid_of(&leaver)));
     other.faults().push(
@@ -243,7 +249,7 @@ async fn a_person_moved_to_another_domain_of_the_account_has_not_left() {
     let run = firm.sync().await;
     assert_eq!(firm.user(&id).await.status(), Status::Active, "{run:?}");
     assert_eq!(now(&firm, &leaver).await.status(), Status::Suspended, "{run:?}");
-    // Without the other directory, nowhere is nowhere.
+    // Without the other directory, an absence here is an absence everywhere.
     let corp = firm.engine.directory("corp").unwrap().config.clone();
     firm.engine.reconfigure(vec![corp], firm.engine.configured().rules.clone());
     let run = firm.sync().await;
@@ -263,7 +269,7 @@ async fn a_recheck_that_fails_keeps_no_leaver_active() {
         ad.purge(gone);
         ad.disable(guid_of(&users[1]));
     });
-    // The first look finds nobody; the second is refused.
+    // The first search finds no entry; the second is refused.
     firm.sim.faults().push(Fault::new(
         When::search().containing("objectguid=").nth(2),
         What::result(51, "busy"),
@@ -273,7 +279,7 @@ async fn a_recheck_that_fails_keeps_no_leaver_active() {
     assert_eq!(
         now(&firm, &users[0]).await.status(),
         Status::Active,
-        "one look is no evidence: {run:?}"
+        "one observation is no evidence: {run:?}"
     );
     assert_eq!(now(&firm, &users[1]).await.status(), Status::Suspended, "{run:?}");
     firm.sync().await;

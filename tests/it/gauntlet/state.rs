@@ -1,4 +1,4 @@
-//! What the account's state is, as it is on the wire: one bit, and one number that means never in two ways.
+//! The account's state on the wire: one bit, and one number that means never in two ways.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn only_the_disabled_bit_suspends_and_not_a_lockout_or_an_expired_password
             assert_eq!(
                 (cause.reason, cause.evidence.value.as_str()),
                 (Reason::Disabled, value),
-                "what was seen is told"
+                "the evidence has the value"
             );
         }
     }
@@ -71,7 +71,7 @@ async fn an_account_expires_at_its_time_and_both_values_of_never_do_not_expire()
     firm.sim.edit(|ad| {
         for (n, (user, (_, expiry, _))) in users.iter().zip(table).enumerate() {
             ad.set_expiry(dn_of(user), expiry);
-            // And somebody new with the same.
+            // A newcomer with the same value.
             let sam = format!("newcomer{n}");
             let person = NewPerson::new(&sam)
                 .mail(&format!("{sam}@example.com"))
@@ -88,11 +88,11 @@ async fn an_account_expires_at_its_time_and_both_values_of_never_do_not_expire()
         assert_eq!(status, if has_expired { Status::Suspended } else { Status::Active }, "{name}");
         let is_provisioned =
             firm.engine.find_user(&format!("newcomer{n}@example.com")).await.is_ok();
-        // What cannot be read as a time is unknown: it suspends nobody, and provisions nobody.
+        // A value that is no time is unknown: it neither suspends nor provisions.
         assert_eq!(
             is_provisioned,
             !has_expired && name != "a number that is no time",
-            "{name}: somebody new"
+            "{name}: a newcomer"
         );
     }
     firm.sim.edit(|ad| ad.set_expiry(dn_of(&users[5]), Expiry::At(today + day)));
@@ -100,6 +100,6 @@ async fn an_account_expires_at_its_time_and_both_values_of_never_do_not_expire()
     assert_eq!(
         now(&firm, &users[5]).await.status(),
         Status::Active,
-        "a contract that was extended"
+        "an extended contract reactivates"
     );
 }

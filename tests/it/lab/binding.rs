@@ -1,4 +1,4 @@
-//! Getting in: TLS, certificates, passwords, and servers that are not there.
+//! Connecting: TLS, certificates, passwords, and unreachable servers.
 
 use std::io::{BufRead as _, BufReader, Lines};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::Lab;
 use super::branch::{Branch, EVERYBODY};
 use super::office::Office;
 
-/// The error of a first run with settings made from the lab's.
+/// Returns the error of a first run with changed settings.
 async fn error(adapt: impl FnOnce(&mut DirectoryConfig)) -> String {
     let branch = Branch::of(adapt).await;
     let run = branch.sync().await;
@@ -69,7 +69,7 @@ async fn a_certificate_of_another_authority_or_for_another_name_is_refused() {
     impostor.process.wait().expect("its end");
 }
 
-/// A server whose certificate is of the lab's own authority, for another name.
+/// A server with a certificate of the lab's own authority, for another name.
 struct Impostor {
     process: Child,
     _told: Lines<BufReader<ChildStdout>>,
@@ -113,7 +113,7 @@ fn impostor(lab: &Lab) -> Impostor {
         .arg(&key)
         .arg("-cert")
         .arg(&certificate)
-        // It ends when it can neither read nor write.
+        // openssl exits when it can neither read nor write.
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -146,7 +146,7 @@ async fn a_wrong_password_is_reported_and_not_retried_until_it_changes() {
     let found = branch.lab.samba("search", &["(sAMAccountName=svc-rosterd)", "badPwdCount"]);
     assert!(
         found.contains("badPwdCount: 1\n"),
-        "one attempt, so that nobody locks the account: {found}"
+        "one attempt, so that the account is not locked out: {found}"
     );
     std::fs::write(&file, right).expect("a file");
     branch.quiet("the password is right again").await;

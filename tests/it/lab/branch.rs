@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::{DOMAIN, Lab};
 use crate::firm::alice;
 
-/// Whoever is provisioned of the lab's forty people when only example.com is claimed: not who is disabled, expired, in no
-/// group, without an address, or of another domain.
+/// The number of provisioned people of the lab's forty when only example.com is claimed. The others
+/// are disabled, expired, without group, without address, or of another domain.
 pub(crate) const EVERYBODY: usize = 31;
 
 pub(crate) struct Branch {
@@ -27,7 +27,8 @@ pub(crate) struct Branch {
     pub(crate) engine: Arc<Engine>,
 }
 
-/// The settings of a directory that is this lab. No recheck: tests do not wait.
+/// Returns the settings of a directory on this lab. Without a grace period, because tests do not
+/// wait.
 pub(crate) fn config(lab: &Lab) -> DirectoryConfig {
     let group = |tier, name| (tier, GroupName::parse(name));
     DirectoryConfig {
@@ -48,7 +49,7 @@ pub(crate) fn config(lab: &Lab) -> DirectoryConfig {
                 operation: Duration::from_secs(5),
                 run: Duration::from_mins(1),
             },
-            // Several pages, even of so few.
+            // Several pages, even of so few people.
             page_size: 20,
             groups: vec![group(Tier::Pro, "Roster Pro"), group(Tier::Basic, "Roster Basic")],
             canaries: Vec::new(),
@@ -72,7 +73,7 @@ pub(crate) fn config(lab: &Lab) -> DirectoryConfig {
 }
 
 impl Branch {
-    /// A branch whose account exists and holds example.com, and that has read nothing yet.
+    /// Returns a branch whose account exists and holds example.com, before the first run.
     pub(crate) async fn of(adapt: impl FnOnce(&mut DirectoryConfig)) -> Self {
         let lab = Lab::start();
         let mut config = config(&lab);
@@ -95,7 +96,7 @@ impl Branch {
         Self { lab, engine: Arc::new(engine) }
     }
 
-    /// The same, with everybody provisioned.
+    /// Returns a branch whose people are imported.
     pub(crate) async fn running(adapt: impl FnOnce(&mut DirectoryConfig)) -> Self {
         let branch = Self::of(adapt).await;
         let run = branch.sync().await;
@@ -107,7 +108,6 @@ impl Branch {
         branch
     }
 
-    /// A full run.
     pub(crate) async fn sync(&self) -> Run {
         let directory = self.engine.directory("corp").expect("corp").clone();
         self.engine
@@ -116,7 +116,7 @@ impl Branch {
             .expect("a run")
     }
 
-    /// A run that finds nothing to do.
+    /// Runs and expects no change.
     pub(crate) async fn quiet(&self, why: &str) {
         let run = self.sync().await;
         assert_eq!(
@@ -138,12 +138,11 @@ impl Branch {
         self.users().await.iter().filter(|u| u.status() == Status::Active).count()
     }
 
-    /// The user of this address.
     pub(crate) async fn user(&self, who: &str) -> User {
         self.engine.find_user(who).await.unwrap_or_else(|e| panic!("{who}: {e}"))
     }
 
-    /// Why the user of this address is suspended, if it is.
+    /// Returns the reason why a user is suspended.
     pub(crate) async fn reason(&self, who: &str) -> Option<Reason> {
         self.user(who).await.causes.weightiest().map(|c| c.reason)
     }

@@ -1,6 +1,7 @@
-//! Roles, with real processes of real users: the kernel says who is calling, and the user database which groups they are in.
+//! Roles, with real processes of real users. The kernel identifies the caller, and the user
+//! database has its groups.
 //!
-//! The daemon and its callers see a user database of the test's own, mounted over the machine's.
+//! The daemon and its callers see a user database of the test, mounted over the machine's.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,7 +21,7 @@ dora:x:61004:61100::/:/bin/sh
 emil:x:61005:61100::/:/bin/sh
 ";
 
-/// Anna's primary group is the operators'; the others are in theirs by its list of members.
+/// The operators are Anna's primary group. The others are listed as members of their groups.
 const GROUPS: &str = "\
 root:x:0:
 people:x:61100:
@@ -52,7 +53,7 @@ impl Machine {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(at("passwd"), USERS).unwrap();
         fs::write(at("group"), GROUPS).unwrap();
-        // Where the build is may be closed to others.
+        // The build's folder may be closed to other users.
         fs::copy(env!("CARGO_BIN_EXE_rosterctl"), at("rosterctl")).unwrap();
         let home = folder.path().display();
         let configuration = format!(
@@ -75,7 +76,8 @@ impl Machine {
         machine
     }
 
-    /// A program that sees our user database. It takes the shell's place, so that its process is the one that was started.
+    /// Returns a program that sees our user database. It replaces the shell, so that its process is
+    /// the started one.
     fn with_own_users(folder: &Path, program: &str) -> Command {
         let mut command = Command::new("unshare");
         let script = r#"mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/group" /etc/group && exec "$@""#;
@@ -87,7 +89,7 @@ impl Machine {
         command
     }
 
-    /// Types a command as somebody: `who` are setpriv's words for it, root without any.
+    /// Runs a command as a user: `who` are the arguments of setpriv, empty for root.
     fn types(&self, who: &str, command: &str) -> Output {
         let rosterctl = self.folder.path().join("rosterctl").display().to_string();
         let mut words: Vec<&str> = if who.is_empty() {
@@ -130,10 +132,10 @@ fn a_callers_roles_follow_from_all_groups_of_its_user_and_nothing_else() {
         (CARLA, 0, 5),
         (DORA, 5, 5),
         (BEN, 5, 5),
-        // Groups that a process gave itself, and the user database knows nothing of.
+        // Groups that a process gave itself, unknown to the user database.
         (EMIL, 5, 5),
         (NAMELESS, 5, 5),
-        // A user without an entry is in the group that its process is in.
+        // A user without an entry is in the group of its process.
         ("--reuid 61999 --regid 61102 --clear-groups", 0, 5),
         ("--reuid 61999 --regid 61101 --clear-groups", 0, 0),
     ]
@@ -172,7 +174,7 @@ fn a_callers_roles_follow_from_all_groups_of_its_user_and_nothing_else() {
         let code = machine.code(DORA, command);
         assert!(
             code == 5 || command.starts_with("backup") && code == 1,
-            "who may only ask for sign-ins may not {command}: {code}"
+            "the sign-in role may not {command}: {code}"
         );
     }
     let sign_in = "sign-in nobody@example.com --external";
@@ -180,7 +182,7 @@ fn a_callers_roles_follow_from_all_groups_of_its_user_and_nothing_else() {
         assert_eq!(
             machine.code(who, sign_in),
             code,
-            "setpriv {who}: an answer that is no yes is 1, no answer 5"
+            "setpriv {who}: exit status 1 for a denial, 5 without an answer"
         );
     }
 
@@ -194,7 +196,7 @@ fn a_callers_roles_follow_from_all_groups_of_its_user_and_nothing_else() {
         .collect();
     assert_eq!(actors, ["root", "anna", "uid:61999"]);
 
-    // A membership that is given, or taken, while the daemon runs counts within moments.
+    // A change of membership takes effect within moments, without a restart.
     fs::write(
         machine.folder.path().join("group"),
         GROUPS.replace("61101:", "61101:ben").replace("carla", ""),
@@ -205,7 +207,7 @@ fn a_callers_roles_follow_from_all_groups_of_its_user_and_nothing_else() {
     });
     until("carla is no viewer", || (machine.code(CARLA, "status") == 5).then_some(()));
 
-    // What the modes of the file system do not let through is no missing daemon.
+    // A socket that file modes protect is not reported as a missing daemon.
     fs::set_permissions(machine.folder.path().join("run"), fs::Permissions::from_mode(0o700))
         .unwrap();
     assert_eq!(machine.code(ANNA, "status"), 5);

@@ -1,4 +1,4 @@
-//! A check of a real domain: all is well, or which step is not, and what to do.
+//! `directory check` on a real domain: a healthy one, and each failing step with its remedy.
 
 use rosterd::clock::Clock;
 use rosterd::directory::GroupName;
@@ -13,7 +13,7 @@ async fn check(config: &DirectoryConfig) -> Examination {
     check_directory(config, Resolver::System, Clock::system().now(), None).await
 }
 
-/// A step that fails, what it says, and what makes it.
+/// A failing step, its message, and its cause.
 type Mistake = (&'static str, &'static str, fn(&mut DirectoryConfig));
 
 fn filtered(config: &mut DirectoryConfig, text: &str) {
@@ -76,7 +76,7 @@ async fn a_check_passes_a_healthy_domain_and_names_a_failing_step() {
             "{step}: {failed:?}"
         );
     }
-    // The grant that lets deletions be seen is printed where none is, and makes them be seen.
+    // The missing right to see deletions is printed as a command, and the command grants it.
     let deletions = |found: &Examination| {
         found.steps.iter().find(|s| s.name == "deleted objects").cloned().expect("a step")
     };

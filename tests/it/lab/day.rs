@@ -7,7 +7,7 @@ use super::office::Office;
 use super::{BASIC, DOMAIN, PRO, file_time, staff};
 use crate::process::until;
 
-/// Only what is not zero.
+/// Returns the counts that are not zero.
 fn made(changes: &Value) -> Value {
     let changes = changes.as_object().expect("changes").iter().filter(|(_, n)| **n != 0);
     changes.map(|(k, n)| (k.clone(), n.clone())).collect()
@@ -28,30 +28,30 @@ fn a_day_in_the_life_of_a_company() {
     expire_unannounced(&office);
     brake(&office);
     lose_rights(&office);
-    // One joined; nobody was ever taken away.
+    // One user joined, and none was removed.
     let users = office.users();
     assert_eq!(users.len(), expected + 1);
     assert_eq!(
         office.events("user.created").len(),
         expected + 1,
-        "one event for each user that came to be"
+        "one event for each created user"
     );
-    assert!(office.stop().success(), "SIGTERM ends it well");
+    assert!(office.stop().success(), "SIGTERM exits cleanly");
     office.verify_events();
     office.start();
-    assert_eq!(office.users(), users, "everything is as it was");
-    assert_eq!(made(&office.sync()), json!({}), "and nothing is left to do");
+    assert_eq!(office.users(), users, "a restart changes no user");
+    assert_eq!(made(&office.sync()), json!({}), "no change is left to apply");
 }
 
 fn begin(office: &Office) {
     assert_eq!(office.status()["state"], "no-account");
-    assert_eq!(made(&office.sync()), json!({}), "without an account nobody is provisioned");
+    assert_eq!(made(&office.sync()), json!({}), "without an account no user is created");
     let acme = office.done("account create acme --name Acme");
     assert_eq!((&acme["kind"], &acme["name"]), (&json!("team"), &json!("Acme")));
-    assert_eq!(made(&office.sync()), json!({}), "without a domain nobody is provisioned");
+    assert_eq!(made(&office.sync()), json!({}), "without a domain no user is created");
     assert_eq!(office.status()["state"], "no-domain");
     let domain = office.done("domain claim acme example.com");
-    assert_eq!(domain["state"], "verified", "the configuration vouches for it");
+    assert_eq!(domain["state"], "verified", "the configuration trusts the domain");
     let plan = office.done("plan corp");
     assert_eq!(
         (&plan["id"], plan["changes"].as_array().map(Vec::len)),
@@ -73,13 +73,13 @@ fn claim(office: &Office) {
     assert_eq!(code, 1, "{problem}");
     assert!(
         !problem.to_string().contains("acme"),
-        "a refusal does not tell who holds the domain: {problem}"
+        "a refusal does not name the holder of the domain: {problem}"
     );
     let pending = office.done("domain claim acme example.org");
     assert_eq!(pending["state"], "pending");
     let record = |field: &str| pending["record"][field].as_str().expect("a record").to_owned();
     let looked = office.ctl("domain verify example.org").1;
-    assert_ne!(looked["state"], "verified", "nothing is published yet: {looked}");
+    assert_ne!(looked["state"], "verified", "the record is not published yet: {looked}");
     office.lab.samba(
         "dns-txt",
         &["_rosterd-challenge.example.org", "rosterd-domain-verification=guessed", "add"],
@@ -87,14 +87,14 @@ fn claim(office: &Office) {
     assert_ne!(
         office.ctl("domain verify example.org").1["state"],
         "verified",
-        "another token proves nothing"
+        "another token does not verify"
     );
     office.lab.samba("dns-txt", &[&record("name"), &record("value"), "add"]);
     assert_eq!(office.done("domain verify example.org")["state"], "verified");
     assert_eq!(
         made(&office.sync()),
         json!({"create": 1, "update": 1}),
-        "Jürgen comes in, and Ada gets her other address"
+        "Jürgen gets a user, and Ada her secondary address"
     );
     let juergen = office.user("juergen.gross@example.org");
     assert_eq!(
@@ -131,7 +131,7 @@ fn marry(office: &Office) {
     assert_eq!(
         (&after["id"], &after["surname"]),
         (&before["id"], &json!("Garcia")),
-        "the same person"
+        "the same user"
     );
     assert_eq!(after["directory"]["object_guid"], before["directory"]["object_guid"]);
     assert_eq!(after["directory"]["dn"], staff("Sales", "Fatima Garcia"));
@@ -165,13 +165,13 @@ fn leave(office: &Office) {
     );
     assert_eq!(
         gone["suspension"]["causes"][0]["evidence"]["value"], "514",
-        "what was seen is told"
+        "the evidence has the value"
     );
     let (code, problem) = office.ctl(&format!("user activate {who}"));
     assert_ne!(
         office.user(who)["status"],
         "active",
-        "an operator does not overrule AD: {code} {problem}"
+        "an operator cannot lift AD's suspension: {code} {problem}"
     );
     office.lab.enable(&diego);
     assert_eq!(made(&office.sync()), json!({"reactivate": 1}));
@@ -191,7 +191,7 @@ fn reuse_an_address(office: &Office) {
     assert_eq!(
         made(&office.sync()),
         json!({}),
-        "a leaver's address is not given to somebody else unasked"
+        "a leaver's address is not reassigned without an operator"
     );
     assert_eq!(office.user(who)["surname"], "Suzuki");
     let plan = office.done("plan corp");
@@ -211,7 +211,7 @@ fn expire_unannounced(office: &Office) {
     office.lab.set(&paula, &[("accountExpires", &file_time(now + 3))]);
     assert_eq!(office.user(who)["status"], "active");
     office.sync();
-    let gone = until("rosterd notices by itself that an account has expired", || {
+    let gone = until("rosterd notices the expiry without a notification", || {
         Some(office.user(who)).filter(|u| u["status"] == "suspended")
     });
     assert_eq!(gone["suspension"]["reason"], "expired");
@@ -219,7 +219,7 @@ fn expire_unannounced(office: &Office) {
     assert_eq!(
         (&runs["runs"][0]["trigger"], &runs["runs"][0]["changes"]["suspend"]),
         (&json!("expiry"), &json!(1)),
-        "nothing in AD announced it"
+        "no edit in AD announced it"
     );
     office.lab.set(&paula, &[("accountExpires", "0")]);
     assert_eq!(made(&office.sync()), json!({"reactivate": 1}));
@@ -232,7 +232,7 @@ fn brake(office: &Office) {
         (&suspended["status"], &suspended["suspension"]["reason"]),
         (&json!("suspended"), &json!("operator"))
     );
-    assert_eq!(made(&office.sync()), json!({}), "no run touches what an operator did");
+    assert_eq!(made(&office.sync()), json!({}), "no run lifts an operator's suspension");
     assert_eq!(office.user(who)["status"], "suspended");
     assert_eq!(office.done(&format!("user activate {who}"))["status"], "active");
 }
@@ -247,11 +247,7 @@ fn lose_rights(office: &Office) {
         (3, &json!("held"), &json!(0)),
         "{run:#}"
     );
-    assert_eq!(
-        office.status()["users"]["active"],
-        active,
-        "nobody is suspended for not being seen"
-    );
+    assert_eq!(office.status()["users"]["active"], active, "invisible people are not suspended");
     let held = office.done("held list");
     assert_eq!(
         (&held["held"][0]["count"], &held["held"][0]["directory"]),
@@ -271,13 +267,13 @@ fn lose_rights(office: &Office) {
         "{reasons:?}"
     );
     let (code, _) = office.ctl("plan corp");
-    assert_eq!(code, 3, "a plan with held changes says so, too");
+    assert_eq!(code, 3, "a plan with held changes has the same exit status");
     office.lab.samba("allow-list", &[&sales]);
     assert_eq!(made(&office.sync()), json!({}));
     assert_eq!(
         office.done("held list"),
         json!({"held": []}),
-        "what is seen again is held no longer"
+        "visible people are not held any more"
     );
 }
 
@@ -288,7 +284,7 @@ fn a_person_without_a_group_is_suspended_by_an_automatic_recheck() {
     office.sync();
     let karl = staff("Operations", "Karl Larsen");
     office.lab.leave(BASIC, &karl);
-    assert_eq!(made(&office.sync()), json!({}), "what might be a slip is looked at twice");
+    assert_eq!(made(&office.sync()), json!({}), "an absence from all groups needs a recheck");
     let gone = until("the recheck", || {
         Some(office.user("karl.larsen@example.com")).filter(|u| u["status"] == "suspended")
     });
@@ -306,6 +302,6 @@ fn a_person_without_a_group_is_suspended_by_an_automatic_recheck() {
     assert_eq!(
         office.user("lena.fischer@example.com")["status"],
         "active",
-        "who came back in time never left"
+        "a person back within the grace period is not suspended"
     );
 }

@@ -14,9 +14,9 @@ async fn tiers_follow_groups_however_deep_they_are_nested() {
     let deep = format!("CN=Night Owls,OU=Groups,{DOMAIN}");
     let julia = staff("Sales", "Julia Weber");
     branch.lab.ldif(&format!("dn: {deep}\nchangetype: add\nobjectClass: group\nsAMAccountName: Night Owls\nmember: {julia}\n"));
-    branch.quiet("a group of its own gives nothing").await;
+    branch.quiet("an unrelated group gives no tier").await;
     branch.lab.join(&format!("CN=Platform Team,OU=Groups,{DOMAIN}"), &deep);
-    // And in a circle.
+    // The nesting is also a cycle.
     branch.lab.join(&deep, &format!("CN=Engineering Leads,OU=Groups,{DOMAIN}"));
     let run = branch.sync().await;
     assert_eq!((run.counts.tier, run.counts.total()), (1, 1), "{run:?}");
@@ -27,7 +27,7 @@ async fn tiers_follow_groups_however_deep_they_are_nested() {
     assert_eq!(
         branch.user("julia.weber@example.com").await.tier,
         Tier::Basic,
-        "she is in Roster Basic still"
+        "she is still in Roster Basic"
     );
 }
 
@@ -44,7 +44,7 @@ async fn a_person_removed_from_the_last_group_is_suspended_until_added_again() {
     branch.sync().await;
     let back = branch.user("karl.larsen@example.com").await;
     assert_eq!((back.causes.is_empty(), back.tier), (true, Tier::Pro));
-    branch.quiet("nothing is left to do").await;
+    branch.quiet("no change is left to apply").await;
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -63,7 +63,7 @@ async fn a_primary_group_gives_its_tier_and_takes_it_away() {
     assert_eq!(branch.user("elif.yilmaz@example.com").await.tier, Tier::Pro);
     branch.lab.set(&elif, &[("primaryGroupID", &token)]);
     branch.lab.set(&grace, &[("primaryGroupID", "513")]);
-    // AD makes whoever leaves a primary group an ordinary member of it.
+    // AD makes a person that leaves a primary group an ordinary member of it.
     branch.quiet("Elif is Pro by primary group now, Grace by membership").await;
     branch.lab.leave(PRO, &grace);
     branch.sync().await;
@@ -83,7 +83,7 @@ async fn a_renamed_group_is_followed() {
     assert_eq!((run.state, run.counts.total(), run.held), (RunState::Succeeded, 0, 0), "{run:?}");
     assert!(
         run.warnings.iter().any(|w| w.contains("Roster Pro")),
-        "the new name is told: {:?}",
+        "the new name is reported: {:?}",
         run.warnings
     );
 }
@@ -105,7 +105,7 @@ async fn an_emptied_group_changes_no_user_and_is_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_group_freezes_tiers_and_still_lets_leavers_leave() {
     let branch = Branch::running(|_| {}).await;
-    // AD deletes no group that is somebody's primary one.
+    // AD deletes no group that is a primary group.
     branch.lab.set(&staff("Operations", "Oskar Nilsson"), &[("primaryGroupID", "513")]);
     branch.lab.delete(BASIC);
     branch.lab.disable(&staff("Sales", "Diego García"));
@@ -156,5 +156,5 @@ fn a_successor_of_a_deleted_group_counts_once_an_operator_accepts_it() {
             .map(|u| (u["id"].clone(), u["status"].clone(), u["tier"].clone()))
             .collect::<Vec<_>>()
     };
-    assert_eq!(shown(&now), shown(&users), "nobody noticed");
+    assert_eq!(shown(&now), shown(&users), "no user has changed");
 }

@@ -1,4 +1,4 @@
-//! Leaving, in all the ways AD knows, and coming back.
+//! Leaving in all the ways of AD, and returning.
 
 use rosterd::model::{Reason, RunState, Status, Tier};
 
@@ -27,18 +27,14 @@ async fn the_first_import_creates_users_with_their_tiers_names_and_addresses() {
         ("margaret.hamilton", Tier::Pro, "by a group in a group in Roster Pro"),
         ("dennis.ritchie", Tier::Pro, "Pro wins over Basic"),
         ("oskar.nilsson", Tier::Basic, "by primary group"),
-        ("sam.o'brien", Tier::Basic, "an apostrophe is no matter"),
+        ("sam.o'brien", Tier::Basic, "a name with an apostrophe"),
     ] {
         assert_eq!(branch.user(&format!("{who}@example.com")).await.tier, tier, "{who}: {why}");
     }
     let ada = branch.user("ada@example.com").await;
     let secondary: Vec<&str> =
         ada.addresses.secondary.iter().map(rosterd::model::Address::as_str).collect();
-    assert_eq!(
-        secondary,
-        ["ada@example.com"],
-        "countess@example.org is of a domain nobody claimed"
-    );
+    assert_eq!(secondary, ["ada@example.com"], "countess@example.org is of an unclaimed domain");
     assert_eq!(
         branch.user("chloe.martin@example.com").await.profile.display_name.as_deref(),
         Some("Chloé Martin")
@@ -63,9 +59,9 @@ async fn the_first_import_creates_users_with_their_tiers_names_and_addresses() {
     }
     assert!(
         branch.engine.find_user("rita@partner.test").await.is_err(),
-        "a domain nobody claimed provisions nobody"
+        "an unclaimed domain provisions no user"
     );
-    branch.quiet("the second run has nothing to do").await;
+    branch.quiet("the second run changes nothing").await;
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -85,7 +81,7 @@ async fn a_disabled_or_expired_person_is_suspended_and_returns_as_the_same_user(
     let run = branch.sync().await;
     assert_eq!((run.counts.reactivate, run.counts.total()), (2, 2), "{run:?}");
     assert_eq!(branch.user("alan.turing@example.com").await.id, before.id);
-    branch.quiet("all is well").await;
+    branch.quiet("all users are back").await;
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -108,7 +104,7 @@ async fn a_deleted_person_is_suspended_with_or_without_visible_tombstones() {
             Some(reason),
             "tombstones visible: {can_see}"
         );
-        branch.quiet("once is enough").await;
+        branch.quiet("a second run changes nothing").await;
         assert_eq!(branch.active().await, EVERYBODY - 1);
     }
 }
@@ -132,7 +128,7 @@ async fn a_restored_object_is_the_same_user_again() {
     branch.lab.ldif(&format!(
         "{tombstone}\ncontrol: 1.2.840.113556.1.4.417 true\nchangetype: modify\ndelete: isDeleted\n-\nreplace: distinguishedName\ndistinguishedName: {george}\n-\n"
     ));
-    // What a tombstone loses: what it was, and its groups.
+    // A tombstone loses most attributes and its groups.
     branch.lab.set(&george, &[("mail", "george.smith@example.com"), ("userAccountControl", "544")]);
     branch.lab.join(BASIC, &george);
     let run = branch.sync().await;
@@ -179,7 +175,7 @@ async fn a_renamed_ou_changes_nothing_and_its_people_can_still_leave() {
     assert_eq!(
         (run.counts.suspend, run.held),
         (1, 0),
-        "there is a witness where he stood last: {run:?}"
+        "there is a witness in his last OU: {run:?}"
     );
 }
 
@@ -216,7 +212,7 @@ async fn names_full_of_syntax_are_read_unchanged() {
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_is_evaluated_by_ad_and_never_hides_a_disabled_leaver() {
-    // As many write it.
+    // The usual notation of such a filter.
     let text = "(&(mail=*)(!(userAccountControl:1.2.840.113556.1.4.803:=2))(!(title=Architect)))";
     let filter = rosterd::model::Filter::parse(text).expect("a filter");
     let branch = Branch::of(|c| c.settings.filter = Some((text.to_owned(), filter))).await;
@@ -237,16 +233,17 @@ async fn a_filter_is_evaluated_by_ad_and_never_hides_a_disabled_leaver() {
         (cause.reason, cause.evidence.attribute.as_str(), cause.evidence.value.as_str()),
         (Reason::OutOfScope, "title", "Architect")
     );
-    // Of somebody active only the weightiest reason is planned; the filter's follows, and takes nothing more away.
+    // For an active user only the weightiest reason is planned. The filter's reason follows and
+    // changes no status.
     let run = branch.sync().await;
     assert_eq!((run.state, run.counts.total()), (RunState::Succeeded, 1), "{run:?}");
-    branch.quiet("then all is said").await;
+    branch.quiet("no change is left to apply").await;
     branch.lab.enable(&staff("Engineering", "Alan Turing"));
     branch.sync().await;
     assert_eq!(
         branch.user("alan.turing@example.com").await.status(),
         Status::Active,
-        "who is enabled is back, whatever the filter made of it"
+        "an enabled person is back, whatever the filter said before"
     );
 }
 
@@ -257,7 +254,7 @@ async fn an_expired_password_and_a_recycle_bin_suspend_no_user() {
     branch.lab.samba("recycle-bin", &[]);
     branch.lab.samba("grant-tombstones", &[]);
     branch.lab.set(&staff("Engineering", "Hedy Lamarr"), &[("pwdLastSet", "0")]);
-    branch.quiet("who must change the password is no leaver").await;
+    branch.quiet("a person who must change the password is no leaver").await;
     branch.lab.delete(&staff("Sales", "George Smith"));
     branch.sync().await;
     assert_eq!(branch.reason("george.smith@example.com").await, Some(Reason::Deleted));

@@ -1,4 +1,4 @@
-//! What AD tells of by itself. Nobody asks for a run here.
+//! Change notification by AD. No test here asks for a run.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,8 @@ use crate::process::until;
 const STAFF: &str = "OU=Staff,DC=corp,DC=example,DC=com";
 const GROUPS: &str = "OU=Groups,DC=corp,DC=example,DC=com";
 
-/// A daemon that follows changes, over a controller that shows deleted objects. Full runs come once a year.
+/// Starts a daemon that follows changes, on a controller with visible deleted objects. Full runs
+/// come once a year.
 fn following(directory: &str) -> Office {
     let keys = format!(
         "live = true\nschedule = \"@yearly\"\n{directory}\n[directory.safety]\ngrace-period = \"0s\""
@@ -26,7 +27,7 @@ fn live(office: &Office) -> Value {
     until("changes are followed", || Some(office.status()).filter(|status| status["live"] == true))
 }
 
-/// One thing that is done in AD, to whom, and what has to come of it for that person's user.
+/// An edit in AD, the person concerned, and the expected state of that user.
 type Deed = (&'static str, &'static str, fn(&Lab), fn(&Value) -> bool);
 
 fn has(user: &Value, status: &str, reason: &str) -> bool {
@@ -65,31 +66,31 @@ fn every_edit_that_concerns_a_person_is_seen_live() {
             |user| user["directory"]["dn"] == staff("Engineering", "Amazing Grace"),
         ),
         (
-            "put into a group",
+            "added to a group",
             "marco.rossi",
             |ad| ad.join(PRO, &staff("Operations", "Marco Rossi")),
             |user| user["tier"] == "pro",
         ),
         (
-            "taken out of it",
+            "removed from it",
             "marco.rossi",
             |ad| ad.leave(PRO, &staff("Operations", "Marco Rossi")),
             |user| user["tier"] == "basic",
         ),
         (
-            "taken out of all",
+            "removed from all groups",
             "marco.rossi",
             |ad| ad.leave(BASIC, &staff("Operations", "Marco Rossi")),
             |user| has(user, "suspended", "no-group"),
         ),
         (
-            "put into one again",
+            "added to a group again",
             "marco.rossi",
             |ad| ad.join(BASIC, &staff("Operations", "Marco Rossi")),
             |user| has(user, "active", ""),
         ),
         (
-            "put into a group of groups",
+            "added to a nested group",
             "lena.fischer",
             |ad| {
                 ad.ldif(&format!(
@@ -101,19 +102,19 @@ fn every_edit_that_concerns_a_person_is_seen_live() {
             |user| user["tier"] == "pro",
         ),
         (
-            "with whom the inner group leaves",
+            "member of an inner group that is removed",
             "lena.fischer",
             |ad| ad.leave(PRO, &format!("CN=Inner,{GROUPS}")),
             |user| user["tier"] == "basic",
         ),
         (
-            "with whom it comes back",
+            "member of an inner group that is added again",
             "lena.fischer",
             |ad| ad.join(PRO, &format!("CN=Inner,{GROUPS}")),
             |user| user["tier"] == "pro",
         ),
         (
-            "with whom it leaves again",
+            "member of an inner group that is removed again",
             "lena.fischer",
             |ad| ad.leave(PRO, &format!("CN=Inner,{GROUPS}")),
             |user| user["tier"] == "basic",
@@ -125,13 +126,13 @@ fn every_edit_that_concerns_a_person_is_seen_live() {
             |user| has(user, "active", "") && user["tier"] == "pro",
         ),
         (
-            "put out by the filter",
+            "excluded by the filter",
             "paula.silva",
             |ad| ad.set(&staff("Operations", "Paula Silva"), &[("employeeType", "robot")]),
             |user| has(user, "suspended", "out-of-scope"),
         ),
         (
-            "let in again",
+            "included again",
             "paula.silva",
             |ad| ad.set(&staff("Operations", "Paula Silva"), &[("employeeType", "")]),
             |user| has(user, "active", ""),
@@ -200,7 +201,7 @@ fn every_edit_that_concerns_a_person_is_seen_live() {
         run["mode"] == "incremental"
             && run["changes"].as_object().is_some_and(|all| all.values().all(|n| n == 0))
     });
-    assert_eq!(idle.count(), 0, "runs that nothing came of are not kept");
+    assert_eq!(idle.count(), 0, "runs without a change are not stored");
     let missed = office.sync();
     assert!(missed.as_object().is_some_and(|all| all.values().all(|n| n == 0)), "{missed}");
 }
@@ -215,18 +216,18 @@ fn edits_during_an_outage_of_the_controller_are_seen_once_it_is_back() {
         }
     };
     office.lab.samba("freeze", &[]);
-    until("a controller that has fallen silent is noticed", || {
+    until("a silent controller is noticed", || {
         Some(office.status()).filter(not_live("not followed as they happen"))
     });
     office.lab.samba("thaw", &[]);
     live(&office);
     office.lab.samba("crash", &[]);
-    until("one that has gone is noticed", || {
+    until("a stopped controller is noticed", || {
         Some(office.status()).filter(not_live("not followed as they happen"))
     });
     office.lab.samba("restart", &[]);
     office.lab.disable(&staff("Engineering", "Grace Hopper"));
-    until("and what has happened since", || {
+    until("the edits of the outage are applied", || {
         has(&office.user("grace.hopper@example.com"), "suspended", "disabled").then_some(())
     });
     let status = live(&office);
@@ -246,7 +247,7 @@ fn scheduled_runs_are_incremental_only_when_deletions_are_visible() {
                 .filter(is_it)
         })
     };
-    let full = last("everybody is read", |run| {
+    let full = last("a full run", |run| {
         run["trigger"] == "schedule" && run["mode"] == "full" && !run["full_read_reason"].is_null()
     });
     assert!(
@@ -257,16 +258,14 @@ fn scheduled_runs_are_incremental_only_when_deletions_are_visible() {
     );
     office.lab.samba("grant-tombstones", &[]);
     office.lab.delete(&staff("Operations", "Oskar Nilsson"));
-    last("only what has changed is read", |run| {
-        run["trigger"] == "schedule" && run["mode"] == "incremental"
-    });
+    last("an incremental run", |run| run["trigger"] == "schedule" && run["mode"] == "incremental");
     let (read, stale) = (
         office.status()["last_complete_read"].clone(),
-        "with what has changed since it is as good as new",
+        "the full read and its changes are complete",
     );
     until(stale, || (office.status()["last_complete_read"] != read).then_some(()));
     office.lab.delete(&staff("Operations", "Karl Larsen"));
-    until("a deletion is among it", || {
+    until("a deletion is applied", || {
         has(&office.user("karl.larsen@example.com"), "suspended", "deleted").then_some(())
     });
     let run = last("a delta", |run| run["mode"] == "incremental" && run["state"] == "succeeded");

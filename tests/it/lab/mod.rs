@@ -1,7 +1,8 @@
-//! The same product against a real Active Directory domain controller (Samba), which nobody here wrote.
+//! Tests on a real Active Directory domain controller (Samba), an independent implementation.
 //!
-//! [`Lab`] is the controller: one folder, one loopback address, gone when dropped. [`branch`] runs the
-//! engine over it in process, [`office`] the two binaries; the other modules are the tests.
+//! [`Lab`] is the controller: one folder, one loopback address, removed when dropped. [`branch`]
+//! runs the engine over it in process, [`office`] the two binaries; the other modules are the
+//! tests.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -28,24 +29,24 @@ pub(crate) const DOMAIN: &str = "DC=corp,DC=example,DC=com";
 pub(crate) const PRO: &str = "CN=Roster Pro,OU=Groups,DC=corp,DC=example,DC=com";
 /// The group that makes people Basic.
 pub(crate) const BASIC: &str = "CN=Roster Basic,OU=Groups,DC=corp,DC=example,DC=com";
-/// Windows counts 100 ns from 1601; the seconds between that and 1970.
+/// Seconds between 1601, the epoch of Windows, and 1970.
 const EPOCH: i64 = 11_644_473_600;
 
-/// A domain controller of this test's own.
+/// A domain controller of one test.
 #[derive(Debug)]
 pub(crate) struct Lab {
     facts: BTreeMap<String, String>,
     dir: PathBuf,
-    /// Below `$ROSTERD_LAB_DIR`, so that tests/run can end what a killed test leaves behind.
+    /// Below `$ROSTERD_LAB_DIR`, so that tests/run can clean up after a killed test.
     folder: tempfile::TempDir,
 }
 
-/// The name of an object below OU=Staff.
+/// Returns the DN of an object below OU=Staff.
 pub(crate) fn staff(ou: &str, name: &str) -> String {
     format!("CN={name},OU={ou},OU=Staff,{DOMAIN}")
 }
 
-/// An instant as AD writes accountExpires.
+/// Returns a time in the form of accountExpires.
 pub(crate) fn file_time(unix_seconds: i64) -> String {
     ((unix_seconds + EPOCH) * 10_000_000).to_string()
 }
@@ -55,11 +56,11 @@ fn script() -> Command {
 }
 
 impl Lab {
-    /// A controller of the domain that the recipe describes, answering.
+    /// Starts a controller of the recipe's domain and waits until it answers.
     pub(crate) fn start() -> Self {
         assert!(
             std::env::var_os("ROSTERD_LAB").is_some(),
-            "this test needs a real domain controller: run tests/run, or as root, with what tests/lab/install installs, set ROSTERD_LAB=1"
+            "this test needs a real domain controller: run tests/run, or run tests/lab/install as root and set ROSTERD_LAB=1"
         );
         let folder = match std::env::var_os("ROSTERD_LAB_DIR") {
             Some(parent) => tempfile::tempdir_in(parent),
@@ -78,17 +79,17 @@ impl Lab {
         Self { facts, dir, folder }
     }
 
-    /// One of the lines that `samba start` printed.
+    /// Returns a value that `samba start` printed.
     pub(crate) fn fact(&self, name: &str) -> &str {
-        self.facts.get(name).unwrap_or_else(|| panic!("the lab tells no {name}"))
+        self.facts.get(name).unwrap_or_else(|| panic!("the lab printed no {name}"))
     }
 
-    /// A folder for what the test makes itself.
+    /// Returns a folder for the files of the test.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// One verb of the lab's script, and what it printed.
+    /// Runs a verb of the lab's script. Returns its output.
     pub(crate) fn samba(&self, verb: &str, arguments: &[&str]) -> String {
         let done = script()
             .arg(verb)
@@ -100,7 +101,7 @@ impl Lab {
         text(done, verb)
     }
 
-    /// Changes the directory, as its administrator.
+    /// Changes the directory as its administrator.
     pub(crate) fn ldif(&self, ldif: &str) {
         let mut child = script()
             .arg("ldapmodify")
@@ -126,19 +127,17 @@ impl Lab {
         ));
     }
 
-    /// Disables the account (userAccountControl bit 2).
     pub(crate) fn disable(&self, dn: &str) {
         self.set(dn, &[("userAccountControl", "514")]);
     }
 
-    /// Enables it.
     pub(crate) fn enable(&self, dn: &str) {
         self.set(dn, &[("userAccountControl", "512")]);
     }
 
-    /// Adds somebody, enabled, with the address account@example.com and the password of everybody.
+    /// Adds an enabled person with the address account@example.com and the lab's password.
     pub(crate) fn hire(&self, dn: &str, account: &str, group: &str) {
-        // A group's members are written on the group.
+        // A membership is written on the group.
         self.ldif(&format!(
             "dn: {dn}\nchangetype: add\nobjectClass: user\nsAMAccountName: {account}\nmail: {account}@example.com\n\
              userAccountControl: 544\n\n"
@@ -146,17 +145,14 @@ impl Lab {
         self.join(group, dn);
     }
 
-    /// Deletes an object.
     pub(crate) fn delete(&self, dn: &str) {
         self.ldif(&format!("dn: {dn}\nchangetype: delete\n"));
     }
 
-    /// Renames an object where it is.
     pub(crate) fn rename(&self, dn: &str, rdn: &str) {
         self.ldif(&format!("dn: {dn}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 1\n"));
     }
 
-    /// Moves an object to another parent.
     pub(crate) fn move_to(&self, dn: &str, parent: &str) {
         let rdn = dn.split(',').next().unwrap_or(dn);
         self.ldif(&format!(
@@ -164,12 +160,10 @@ impl Lab {
         ));
     }
 
-    /// Adds a member to a group.
     pub(crate) fn join(&self, group: &str, member: &str) {
         self.ldif(&format!("dn: {group}\nchangetype: modify\nadd: member\nmember: {member}\n"));
     }
 
-    /// Takes a member out of a group.
     pub(crate) fn leave(&self, group: &str, member: &str) {
         self.ldif(&format!("dn: {group}\nchangetype: modify\ndelete: member\nmember: {member}\n"));
     }
@@ -177,7 +171,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        // What fails here is told by the next lab that finds no free address.
+        // The next lab that finds no free address reports a failure here.
         let _ = script().arg("remove").arg(&self.dir).stdin(Stdio::null()).status();
     }
 }

@@ -1,5 +1,5 @@
-//! The head office: `rosterd` as a process of its own over a domain controller, driven and looked at
-//! through `rosterctl --json` and nothing else.
+//! The head office: `rosterd` as a process over a domain controller, driven through `rosterctl
+//! --json` only.
 
 use std::process::{Child, ExitStatus, Stdio};
 
@@ -11,15 +11,16 @@ use super::{DOMAIN, Lab};
 use crate::folder::Directory;
 use crate::process::Daemon;
 
-/// A daemon at work.
+/// A running daemon.
 #[derive(Debug)]
 pub(crate) struct Office {
-    // First, so that it is ended before what it reads.
+    // First, so that it is stopped before the controller that it reads.
     daemon: Daemon,
     pub(crate) lab: Lab,
 }
 
-/// The configuration of a directory that is this lab from `base` on; `directory` are further keys of it.
+/// Returns the configuration of a directory on this lab from `base` on; `directory` are further
+/// keys of it.
 fn configuration(lab: &Lab, base: &str, directory: &str) -> String {
     let [url, ca_file, bind_dn, password_file] =
         ["LAB_URL", "LAB_CA_FILE", "LAB_BIND_UPN", "LAB_PASSWORD_FILE"]
@@ -36,12 +37,12 @@ fn configuration(lab: &Lab, base: &str, directory: &str) -> String {
 }
 
 impl Office {
-    /// A daemon that answers, over a controller of its own. `directory` are further keys of the directory.
+    /// Starts a daemon over a controller of its own. `directory` are further keys of the directory.
     pub(crate) fn open(directory: &str) -> Self {
         Self::open_below(DOMAIN, directory)
     }
 
-    /// The same, of the people below this base.
+    /// Does the same for the people below this base.
     pub(crate) fn open_below(base: &str, directory: &str) -> Self {
         let lab = Lab::start();
         std::fs::write(lab.folder().join("rosterd.toml"), configuration(&lab, base, directory))
@@ -50,7 +51,7 @@ impl Office {
         Self { daemon, lab }
     }
 
-    /// The same with the account `acme`, which holds example.com.
+    /// Does the same with the account `acme`, which holds example.com.
     pub(crate) fn of_acme(directory: &str) -> Self {
         let office = Self::open(directory);
         office.found_acme();
@@ -62,12 +63,12 @@ impl Office {
         self.daemon.found_acme();
     }
 
-    /// What `rosterctl` answers: its exit status, and the document it printed.
+    /// Runs `rosterctl`. Returns its exit status and the printed document.
     pub(crate) fn ctl(&self, command: &str) -> (i32, Value) {
         self.daemon.ctl(command)
     }
 
-    /// Begins a command without waiting for what comes of it.
+    /// Starts a command without waiting for its end.
     pub(crate) fn begin(&self, command: &str) -> Child {
         self.daemon
             .client(command)
@@ -77,22 +78,21 @@ impl Office {
             .expect("rosterctl")
     }
 
-    /// The document of a command that has to succeed.
+    /// Returns the document of a command that must succeed.
     pub(crate) fn done(&self, command: &str) -> Value {
         self.daemon.done(command)
     }
 
-    /// How the directory stands.
+    /// Returns the status of the directory.
     pub(crate) fn status(&self) -> Value {
         self.done("status")["directories"][0].clone()
     }
 
-    /// A user, by an address.
     pub(crate) fn user(&self, who: &str) -> Value {
         self.done(&format!("user show {who}"))
     }
 
-    /// A run in which all went well and nothing waits; how many changes of each kind it made.
+    /// Runs and expects success without held changes. Returns the number of changes by kind.
     pub(crate) fn sync(&self) -> Value {
         let run = self.done("sync corp");
         assert_eq!(
@@ -103,12 +103,10 @@ impl Office {
         run["changes"].clone()
     }
 
-    /// All users.
     pub(crate) fn users(&self) -> Vec<Value> {
         self.done("user list")["users"].as_array().expect("users").clone()
     }
 
-    /// Events of one type.
     pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
         self.done(&format!("event list --type {kind} --limit 1000"))["events"]
             .as_array()
@@ -116,29 +114,28 @@ impl Office {
             .clone()
     }
 
-    /// Ends the daemon without a warning, as a power cut does.
+    /// Kills the daemon without a warning, as a power cut does.
     pub(crate) fn kill(&mut self) {
         self.daemon.signal(Signal::SIGKILL);
         self.daemon.wait();
     }
 
-    /// Asks the daemon to stop, as systemd does.
+    /// Stops the daemon as systemd does.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.daemon.signal(Signal::SIGTERM);
         self.daemon.wait()
     }
 
-    /// Starts it again.
     pub(crate) fn start(&mut self) {
         self.daemon = Daemon::start(self.lab.folder());
     }
 
-    /// Checks the chain of the event log, of a daemon that does not run.
+    /// Checks the chain of the event log of a stopped daemon.
     pub(crate) fn verify_events(&self) {
         let url = format!("sqlite://{}", self.lab.folder().join("rosterd.db").display());
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let verified = runtime.block_on(async {
-            let store = Store::open(&url).await.expect("the store is free, and whole");
+            let store = Store::open(&url).await.expect("a free and complete store");
             let verified = store.verify_events(None).await.expect("events");
             store.close().await;
             verified
@@ -146,7 +143,7 @@ impl Office {
         assert!(verified.is_ok(), "the event log is broken: {verified:?}");
     }
 
-    /// Deletes the store of a daemon that does not run.
+    /// Deletes the store of a stopped daemon.
     pub(crate) fn forget(&self) {
         for file in std::fs::read_dir(self.lab.folder()).expect("the folder") {
             let file = file.expect("a file");
@@ -156,7 +153,7 @@ impl Office {
         }
     }
 
-    /// A second daemon on the same store, and what it says.
+    /// Starts a second daemon on the same store. Returns its output.
     pub(crate) fn second_daemon(&self) -> (ExitStatus, String) {
         let done = Daemon::command(self.lab.folder()).output().expect("rosterd");
         (done.status, String::from_utf8_lossy(&done.stderr).into_owned())

@@ -1,4 +1,4 @@
-//! Everything that ends: the controller, its answers, and the daemon itself.
+//! Outages: of the controller, its answers, and the daemon itself.
 
 use std::time::{Duration, Instant};
 
@@ -11,20 +11,20 @@ use crate::process::until;
 #[ignore = "needs the lab: tests/run"]
 #[test]
 fn a_crashed_controller_is_an_outage_that_ends_by_itself() {
-    // Every second.
+    // Runs every second.
     let office = Office::of_acme("schedule = \"* * * * * *\"");
-    until("everybody is in", || (office.users().len() == EVERYBODY).then_some(()));
+    until("all people are imported", || (office.users().len() == EVERYBODY).then_some(()));
     office.lab.samba("crash", &[]);
-    // A run that was under way is cut; the next ones find nobody there.
+    // A run in progress is cut; the next ones find no server.
     let is_told = |status: &Value| {
         status["state"] == "degraded" && status["attention"].to_string().contains("cannot connect")
     };
-    let status = until("the outage is told", || Some(office.status()).filter(is_told));
+    let status = until("the outage is reported", || Some(office.status()).filter(is_told));
     assert_eq!(status["users"], json!({"active": EVERYBODY, "suspended": 0}), "{status:#}");
-    assert_eq!(office.events("directory.unreachable").len(), 1, "told once, not every second");
+    assert_eq!(office.events("directory.unreachable").len(), 1, "one event, not one every second");
     office.lab.samba("restart", &[]);
     let status =
-        until("the recovery is told", || Some(office.status()).filter(|s| s["state"] == "ok"));
+        until("the recovery is reported", || Some(office.status()).filter(|s| s["state"] == "ok"));
     assert_eq!(status["users"], json!({"active": EVERYBODY, "suspended": 0}));
     assert_eq!(office.events("directory.recovered").len(), 1);
 }
@@ -103,7 +103,7 @@ fn a_daemon_killed_during_a_first_import_loses_and_repeats_nothing() {
     let mut office =
         Office::open("[directory.safety]\ncreate = { percent = 1, at-least = 1, at-most = 10 }");
     office.kill();
-    // From before the request arrives until after the approved plan was applied, in milliseconds.
+    // Milliseconds, from before the request arrives until after the approved plan was applied.
     for after in [0, 10, 20, 30, 45, 60, 80, 120, 200] {
         office.forget();
         office.start();
@@ -115,7 +115,7 @@ fn a_daemon_killed_during_a_first_import_loses_and_repeats_nothing() {
         office.kill();
         approval.wait().expect("rosterctl");
         office.start();
-        until("everybody is in", || {
+        until("all people are imported", || {
             office.ctl("sync corp");
             if let Some(id) = office.done("held list")["held"][0]["id"].as_str() {
                 office.ctl(&format!("held approve {id}"));

@@ -1,4 +1,4 @@
-//! What is in a directory beside ordinary people, and what AD itself writes of them.
+//! Objects beside ordinary people, and attributes that AD itself writes.
 
 use rosterd::directory::GroupName;
 use rosterd::model::{QuarantineReason, Reason, Status, Tier};
@@ -59,7 +59,7 @@ async fn account_attributes_are_read_with_the_meaning_that_ad_gives_them() {
     for (name, attribute, value, _) in &table {
         branch.lab.set(&staff("Engineering", name), &[(attribute, value)]);
     }
-    // Anybody who reaches a sign-in page can lock somebody out.
+    // Any visitor of a sign-in page can lock out an account.
     let margaret = staff("Engineering", "Margaret Hamilton");
     for _ in 0..6 {
         let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -106,7 +106,7 @@ async fn groups_of_every_kind_give_their_tier_and_foreign_members_get_no_user() 
             "dn: {dn}\nchangetype: add\nobjectClass: group\nsAMAccountName: Pro {name}\ngroupType: {kind}\nmember: {member}\n"
         ));
     }
-    // Somebody of another forest, whom the domain knows by SID alone.
+    // An account of another forest, known to the domain by its SID alone.
     branch.lab.join(
         &format!("CN=Pro Local,OU=Groups,{DOMAIN}"),
         "<SID=S-1-5-21-1004336348-1177238915-682003330-1105>",
@@ -127,7 +127,7 @@ async fn swapped_shared_and_broken_mailboxes_suspend_no_user() {
     let [lena, marco] = ["Lena Fischer", "Marco Rossi"].map(|name| staff("Operations", name));
     branch.lab.set(&lena, &[("mail", "marco.rossi@example.com"), ("proxyAddresses", "")]);
     branch.lab.set(&marco, &[("mail", "lena.fischer@example.com"), ("proxyAddresses", "")]);
-    // Somebody's second account, with the same address; and an address that is none.
+    // A second account of one person with the same address; and an invalid address.
     branch.lab.hire(&staff("Operations", "Admin Paula"), "adm-paula", BASIC);
     branch.lab.set(&staff("Operations", "Admin Paula"), &[("mail", "paula.silva@example.com")]);
     branch.lab.set(&staff("Operations", "Karl Larsen"), &[("mail", "<karl.larsen@example.com>")]);
@@ -153,7 +153,7 @@ async fn swapped_shared_and_broken_mailboxes_suspend_no_user() {
         (karl.status(), quarantine),
         (Status::Active, vec![QuarantineReason::MalformedAddress])
     );
-    // The second account is not the first: that it is disabled is nothing to Paula.
+    // The second account is another person, so its disabling does not concern Paula.
     branch.lab.disable(&staff("Operations", "Admin Paula"));
     branch.lab.disable(&staff("Operations", "Karl Larsen"));
     branch.sync().await;
@@ -161,6 +161,6 @@ async fn swapped_shared_and_broken_mailboxes_suspend_no_user() {
     assert_eq!(
         branch.reason("karl.larsen@example.com").await,
         Some(Reason::Disabled),
-        "whatever his address is"
+        "an invalid address keeps no leaver active"
     );
 }

@@ -1,4 +1,4 @@
-//! Rights that are lost: what cannot be seen takes nothing from anybody.
+//! Lost rights: invisible data changes no user.
 
 use rosterd::model::{HoldReason, RunState, Status};
 
@@ -11,7 +11,7 @@ async fn an_ou_that_can_no_longer_be_listed_suspends_no_user() {
     for can_see_tombstones in [false, true] {
         let branch = Branch::running(|_| {}).await;
         if can_see_tombstones {
-            // Visibility is proven by a tombstone that was read.
+            // A tombstone that was read proves visibility.
             branch.lab.samba("grant-tombstones", &[]);
             branch.lab.delete(&staff("Operations", "Rita Costa"));
         }
@@ -26,7 +26,7 @@ async fn an_ou_that_can_no_longer_be_listed_suspends_no_user() {
         assert_eq!(branch.active().await, EVERYBODY);
         let plan = branch.engine.store.plans(false).await.expect("plans").remove(0);
         let held = branch.engine.store.plan_changes(plan.id).await.expect("changes");
-        assert_eq!(held.len(), 9, "the people of Sales who have users");
+        assert_eq!(held.len(), 9, "the users of Sales");
         assert!(held.iter().all(|c| c.reason.as_deref() == Some("vanished")), "{held:?}");
         assert!(
             held.iter()
@@ -34,7 +34,7 @@ async fn an_ou_that_can_no_longer_be_listed_suspends_no_user() {
             "{held:?}"
         );
         branch.lab.samba("allow-list", &[&sales]);
-        branch.quiet("what is seen again was never gone").await;
+        branch.quiet("visible people are unchanged").await;
         assert!(
             branch.engine.store.plans(false).await.expect("plans").is_empty(),
             "the plan is withdrawn"
@@ -72,7 +72,7 @@ async fn a_person_with_unreadable_attributes_keeps_its_user_unchanged() {
         branch.lab.samba("allow-attribute", &[&ken, attribute]);
     }
     branch.sync().await;
-    branch.quiet("all can be read again").await;
+    branch.quiet("all attributes are readable again").await;
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -102,7 +102,7 @@ async fn an_invisible_nested_group_changes_none_of_its_members() {
         match what {
             "the group" => {
                 branch.lab.move_to(&platform, &hidden);
-                branch.quiet("a group may stand anywhere").await;
+                branch.quiet("a group may be in any container").await;
                 branch.lab.samba("deny-list", &[&hidden]);
             }
             "the groups' memberOf" => {
@@ -133,7 +133,7 @@ async fn a_person_moved_to_an_invisible_ou_is_held_and_not_suspended() {
     assert_eq!(
         (run.state, run.counts.suspend, run.held),
         (RunState::Held, 0, 1),
-        "where tombstones can be seen, no tombstone means invisible: {run:?}"
+        "with visible tombstones, no tombstone means invisible: {run:?}"
     );
 }
 
@@ -148,8 +148,8 @@ async fn a_base_that_shows_no_person_suspends_no_user() {
     for _ in 0..2 {
         let run = branch.sync().await;
         assert!(matches!(run.state, RunState::Held | RunState::Failed), "{run:?}");
-        assert_eq!(branch.active().await, EVERYBODY - 1, "only who was seen disabled: {run:?}");
+        assert_eq!(branch.active().await, EVERYBODY - 1, "only the disabled user: {run:?}");
     }
     branch.lab.samba("allow-list", &[&bases[1]]);
-    branch.quiet("it shows them again").await;
+    branch.quiet("the base shows its people again").await;
 }

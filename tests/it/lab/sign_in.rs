@@ -1,4 +1,4 @@
-//! Signing in with a real Active Directory's passwords.
+//! Sign-in with the passwords of a real Active Directory.
 
 use rosterd::directory::{Credentials, Password, authenticate};
 use rosterd::engine::{Decision, Denied, SignIn};
@@ -20,7 +20,7 @@ impl Branch {
             .expect("a decision")
     }
 
-    /// How many wrong passwords AD has counted against somebody.
+    /// Returns the number of wrong passwords that AD has counted for an account.
     fn bad_passwords(&self, account: &str) -> String {
         let found =
             self.lab.samba("search", &[&format!("(sAMAccountName={account})"), "badPwdCount"]);
@@ -51,25 +51,29 @@ async fn ad_decides_right_wrong_disabled_expired_must_change_and_locked() {
     );
     assert!(
         matches!(branch.sign_in("countess@example.org", &right).await, Decision::Redirect),
-        "of a domain nobody has claimed"
+        "an address of an unclaimed domain"
     );
     assert_eq!(denied(&branch.sign_in(ALAN, "wrong").await), Some(Denied::Credentials));
-    assert_eq!(branch.bad_passwords("alan.turing"), "1", "one attempt here is one attempt there");
+    assert_eq!(branch.bad_passwords("alan.turing"), "1", "one attempt here is one bind in AD");
     assert_eq!(denied(&branch.sign_in(ALAN, "").await), Some(Denied::Credentials));
-    assert_eq!(branch.bad_passwords("alan.turing"), "1", "an empty password never gets there");
+    assert_eq!(branch.bad_passwords("alan.turing"), "1", "an empty password is not sent");
     assert!(matches!(branch.sign_in(ALAN, &right).await, Decision::Allow { .. }));
 
     let dn = staff("Engineering", "Alan Turing");
-    // Must change the password first: AD says so with the right password only.
+    // AD reports "must change the password" only for the right password.
     branch.lab.set(&dn, &[("pwdLastSet", "0")]);
     assert_eq!(denied(&branch.sign_in(ALAN, &right).await), Some(Denied::Credentials), "773");
-    assert_eq!(branch.user(ALAN).await.status(), Status::Active, "which is no reason to suspend");
+    assert_eq!(
+        branch.user(ALAN).await.status(),
+        Status::Active,
+        "a password state suspends no user"
+    );
     branch.lab.set(&dn, &[("pwdLastSet", "-1")]);
     assert!(matches!(branch.sign_in(ALAN, &right).await, Decision::Allow { .. }));
 
     branch.lab.set(&dn, &[("accountExpires", &file_time(1_600_000_000))]);
     assert_eq!(denied(&branch.sign_in(ALAN, &right).await), Some(Denied::Credentials), "701");
-    // AD said of a leaver what no run had seen: he is looked at at once.
+    // AD reports a leaver that no run has seen, so a run reads him at once.
     let mut looked = false;
     for _ in 0..200 {
         let runs = branch.engine.store.runs(Some("corp"), 5).await.expect("runs");
@@ -108,7 +112,7 @@ async fn guessed_passwords_lock_no_account_in_ad() {
     let dn = staff("Engineering", "Alan Turing");
     branch.lab.samba("check-password", &[&dn, &right]);
 
-    // Whoever is locked out by others is denied, and stays who they are.
+    // A locked-out person is denied and stays active.
     let settings = branch.engine.directory("corp").expect("corp").config.settings.clone();
     let hana = branch.user("hana.suzuki@example.com").await.link.expect("a link");
     let tried = async |password: &str| {
@@ -132,7 +136,7 @@ async fn guessed_passwords_lock_no_account_in_ad() {
     assert_eq!(
         branch.user("hana.suzuki@example.com").await.status(),
         Status::Active,
-        "which is no reason to suspend"
+        "a password state suspends no user"
     );
 }
 

@@ -83,7 +83,7 @@ async fn a_password_is_taken_under_tls_only_and_start_tls_gives_it() {
     assert_eq!(client.extended(START_TLS).await.0.code, Code::OperationsError);
 }
 
-/// Asks for StartTLS and reads exactly the answer.
+/// Sends StartTLS and reads exactly its answer.
 async fn start_tls(tcp: &mut TcpStream) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut request = vec![0x30, 0x1d, 0x02, 0x01, 0x01, 0x77, 0x18, 0x80, 0x16];

@@ -1,4 +1,5 @@
-//! A small LDAP client over somebody else's codec, so that what the simulator sends is judged from outside.
+//! A small LDAP client with an independent codec, so that the simulator's bytes are judged from
+//! outside.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -21,7 +22,6 @@ use tokio_util::codec::{Decoder as _, Encoder as _};
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// An entry's attributes by their name as sent.
 pub(crate) type Attributes = BTreeMap<String, Vec<Vec<u8>>>;
 
 /// A search's whole answer.
@@ -32,7 +32,7 @@ pub(crate) struct Found {
     pub(crate) code: i64,
     pub(crate) text: String,
     pub(crate) cookie: Option<Vec<u8>>,
-    /// Of the DirSync control: whether there is more, and the cookie.
+    /// The DirSync control: whether there is more, and the cookie.
     pub(crate) dirsync: Option<(bool, Vec<u8>)>,
 }
 
@@ -57,12 +57,12 @@ pub(crate) struct Client {
     codec: LdapCodec,
     inbox: BytesMut,
     next: i32,
-    /// Open searches, and what came for them while something else was waited for.
+    /// Open searches, and their messages that arrived while another answer was awaited.
     open: Vec<i32>,
     told: VecDeque<LdapMsg>,
 }
 
-/// What a search asks, with what is rarely asked left out.
+/// A search request, with defaults for rare parameters.
 pub(crate) struct Ask<'a> {
     pub(crate) base: &'a str,
     pub(crate) scope: LdapSearchScope,
@@ -89,7 +89,7 @@ pub(crate) fn domain_scope() -> Control {
     control("1.2.840.113556.1.4.1339")
 }
 
-/// Below the domain, without references.
+/// A request below the domain, without references.
 pub(crate) fn below<'a>(base: &'a str, filter: &'a str, attributes: &'a [&'a str]) -> Ask<'a> {
     Ask {
         base,
@@ -145,7 +145,7 @@ impl Client {
         Self::over(tls(sim, tcp).await.expect("TLS"))
     }
 
-    /// Connected, and bound as the service account.
+    /// Connects and binds as the service account.
     pub(crate) async fn service(sim: &Sim) -> Self {
         let mut client = Self::connect(sim).await;
         let bound = client.bind(&sim.service_upn(), &sim.service_password()).await;
@@ -162,7 +162,7 @@ impl Client {
         self.next
     }
 
-    /// Sends a search, encoded here, since the codec's filters hold no binary values.
+    /// Sends a search, encoded here because the codec's filters hold no binary values.
     async fn send_search(&mut self, ask: Ask<'_>) -> i32 {
         let scope = match ask.scope {
             LdapSearchScope::Base => 0,
@@ -206,7 +206,7 @@ impl Client {
         self.next
     }
 
-    /// The next message, or why there is none.
+    /// Returns the next message, or the reason why there is none.
     pub(crate) async fn receive(&mut self) -> Result<LdapMsg, String> {
         loop {
             if let Some(message) =
@@ -248,7 +248,7 @@ impl Client {
         self.try_ask(ask).await.expect("a whole answer")
     }
 
-    /// As far as the answer came, if the connection ended within.
+    /// Returns the answer as far as it came, if the connection ended within it.
     pub(crate) async fn try_ask(&mut self, ask: Ask<'_>) -> Result<Found, (Found, String)> {
         self.send_search(ask).await;
         self.collect().await
@@ -293,7 +293,7 @@ impl Client {
         }
     }
 
-    /// Sends a search that stays open, and makes sure that it has arrived; its message id.
+    /// Sends a search that stays open and waits until it has arrived. Returns its message id.
     pub(crate) async fn watch(&mut self, ask: Ask<'_>) -> i32 {
         let id = self.send_search(ask).await;
         self.open.push(id);
@@ -302,7 +302,8 @@ impl Client {
         id
     }
 
-    /// The next message for an open search: an entry's DN and attributes, or the result that ends it.
+    /// Returns the next message of an open search: an entry's DN and attributes, or the final
+    /// result.
     pub(crate) async fn told(&mut self) -> (i32, Result<(String, Attributes), i64>) {
         let message = match self.told.pop_front() {
             Some(message) => message,
@@ -319,7 +320,7 @@ impl Client {
         (message.msgid, told)
     }
 
-    /// All pages of a search.
+    /// Reads all pages of a search.
     pub(crate) async fn all_pages(
         &mut self,
         base: &str,

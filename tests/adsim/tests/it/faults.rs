@@ -196,7 +196,7 @@ async fn a_crashed_server_refuses_until_it_is_back_on_the_same_ports() {
     let address = sim.ldap_addr();
     let mut idle = TcpStream::connect(address).await.expect("connects");
     drop(sim);
-    // An end, or a reset where it had not been accepted yet.
+    // The connection was closed, or reset if it had not been accepted yet.
     assert_eq!(idle.read(&mut [0]).await.unwrap_or(0), 0);
 }
 

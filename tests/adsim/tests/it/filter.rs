@@ -1,4 +1,4 @@
-//! Filters from text to bytes: all that the tests write, and binary values.
+//! Filters from text to bytes: all that the tests use, and binary values.
 
 use adsim::ber;
 

@@ -8,7 +8,7 @@ const STAFF: &str = "OU=Staff,DC=corp,DC=example,DC=com";
 const NOTIFICATION: &str = "1.2.840.113556.1.4.528";
 const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
 
-/// Two OUs, a group, two people.
+/// A domain with two OUs, a group and two people.
 async fn few() -> Sim {
     let sim = Sim::builder().start().await.expect("starts");
     sim.edit(|ad| {
@@ -34,13 +34,13 @@ fn changes(base: &str) -> Ask<'_> {
     changes_at(base, Scope::Subtree, &["name"])
 }
 
-/// Waits for the next change, and tells the first part of the DN.
+/// Waits for the next change. Returns the first part of its DN.
 async fn next(client: &mut Client) -> String {
     let (dn, _) = client.told().await.1.expect("an entry");
     dn.split(',').next().expect("a part").split("\\0A").next().expect("a part").to_owned()
 }
 
-/// All that is told up to a change made for that purpose.
+/// Returns all changes up to one that is made as an end mark.
 async fn all(client: &mut Client, sim: &Sim, end: &str) -> Vec<String> {
     let mut told = Vec::new();
     sim.edit(|ad| ad.set(end, "description", "the end"));
@@ -271,7 +271,7 @@ async fn a_search_ends_when_its_base_is_deleted() {
         assert_eq!(client.told().await, (id, Err(32)));
         assert_eq!(client.told().await.0, root);
         sim.edit(|ad| ad.set("Leavers", "description", "newer"));
-        assert_eq!(client.told().await.0, root, "the other one has ended");
+        assert_eq!(client.told().await.0, root, "the other search has ended");
     }
 }
 
@@ -322,7 +322,7 @@ async fn faults_and_the_log_cover_notification_searches() {
     assert_eq!(client.ask(changes(STAFF)).await.code, 51);
     let id = client.watch(changes(ROOT)).await;
     sim.edit(|ad| ad.disable("bob"));
-    assert_eq!(client.told().await.0, id, "what was refused is not told");
+    assert_eq!(client.told().await.0, id, "a refused search gets no notification");
     sim.faults().push(Fault::new(When::search().based_at("staff"), What::Cut));
     let (_, end) = client.try_ask(changes(STAFF)).await.expect_err("a cut");
     assert!(end.starts_with("closed"), "{end}");

@@ -59,7 +59,7 @@ async fn a_change_between_pages_shows_on_the_later_pages() {
     let mut ask = below(ROOT, PEOPLE, &["displayName"]);
     ask.controls.push(paged(20, &[]));
     let first = client.ask(ask).await;
-    let last = sim.look(Ad::people).pop().expect("somebody");
+    let last = sim.look(Ad::people).pop().expect("a person");
     sim.edit(|ad| {
         ad.set(last, "displayName", "Changed");
         ad.add_person(NewPerson::new("late").mail("late@example.com"));

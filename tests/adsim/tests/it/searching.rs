@@ -122,7 +122,7 @@ async fn an_entry_reads_as_ad_shows_it() {
 async fn moves_and_renames_show_in_every_name_at_once() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
-    // Read once, so that what is kept encoded has to be forgotten.
+    // Reads once, so that a cached encoding exists and must be dropped.
     client.ask(below(ROOT, "(mail=bob*)", &["memberOf", "manager"])).await.only();
     sim.edit(|ad| {
         ad.move_to("bob", "Staff");

@@ -174,7 +174,7 @@ async fn faults_apply_to_dirsync_searches() {
     assert_eq!(
         reader.read().await,
         ["Robert: sAMAccountName=rob"],
-        "what changes within an answer is news in the next"
+        "a change during an answer is in the next one"
     );
 
     sim.faults().push(Fault::new(find(), What::RepeatCookie).always());
@@ -189,7 +189,7 @@ async fn faults_apply_to_dirsync_searches() {
     reader = Reader::new(&sim, PEOPLE, &["sAMAccountName"]).await;
     assert!(
         reader.read().await.is_empty() && !reader.more,
-        "nobody sees nothing, and that this is all"
+        "an anonymous client gets nothing, and no more is announced"
     );
     reader.client = Client::service(&sim).await;
     assert!(reader.read().await.is_empty());

@@ -94,7 +94,7 @@ async fn a_rename_shows_only_when_the_name_was_requested() {
         ["instanceType", "name", "objectGUID", "parentGUID"]
     );
     let mut root = Reader::new(&sim, "(objectClass=domainDNS)", &["name"]).await;
-    assert_eq!(root.read().await, ["corp: name"], "a root has no parent");
+    assert_eq!(root.read().await, ["corp: name"], "the root has no parent");
 }
 
 #[tokio::test]
@@ -103,10 +103,10 @@ async fn a_delta_has_only_entries_that_match_the_filter_now() {
     let mut reader = Reader::caught_up(&sim, "(title=Clerk)", &["mail", "title"], SECURE).await;
     let mut mails = Reader::caught_up(&sim, "(title=Boss)", &["mail"], SECURE).await;
     sim.edit(|ad| ad.set("bob", "title", "Boss"));
-    assert!(reader.read().await.is_empty(), "who has left the filter has left without a word");
+    assert!(reader.read().await.is_empty(), "an entry that leaves the filter is not reported");
     assert!(
         mails.read().await.is_empty(),
-        "who has come into it comes with what changed: nothing that was asked for"
+        "an entry that enters the filter has no requested attribute that changed"
     );
 }
 
@@ -202,7 +202,7 @@ async fn a_restored_entry_shows_is_deleted_without_values() {
         assert_eq!(
             reader.read().await,
             [expected],
-            "groups have not changed, even where they list him again"
+            "groups have not changed, even if they list the person again"
         );
     }
 }
@@ -231,6 +231,6 @@ async fn unreadable_attributes_are_left_out() {
     sim.edit(|ad| ad.show_subtree("Leavers"));
     assert!(
         reader.read().await.is_empty(),
-        "rights are no change: whoever could not read has missed it"
+        "a change of rights reports no change that was invisible before"
     );
 }

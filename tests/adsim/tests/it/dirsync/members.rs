@@ -123,8 +123,8 @@ async fn the_first_read_of_a_group_has_all_its_members_as_made_links() {
             ..Reader::new(&sim, "(&(objectClass=group)(name=Roster Basic))", &["member"]).await
         };
         let found = reader.entries().await;
-        assert_eq!(found[0].1[name].len(), 1575, "MaxValRange is for others");
+        assert_eq!(found[0].1[name].len(), 1575, "MaxValRange does not limit DirSync");
     }
     let mut reader = Reader::new(&sim, PEOPLE, &["mail"]).await;
-    assert_eq!(reader.entries().await.len(), 2100, "and so is MaxPageSize");
+    assert_eq!(reader.entries().await.len(), 2100, "MaxPageSize does not limit DirSync");
 }

@@ -1,4 +1,4 @@
-//! DirSync: a reader that adds up, and what it is told.
+//! DirSync: a reader that adds up deltas, and the deltas it gets.
 
 mod cookies;
 mod deltas;
@@ -18,7 +18,7 @@ const ALL: &str = "(objectClass=*)";
 
 /// Works with the rights of an ordinary account.
 const SECURE: i64 = 1;
-/// 0x80000000 as a number of 32 bits with a sign.
+/// 0x80000000 as a signed 32-bit number.
 const INCREMENTAL: i64 = -0x8000_0000;
 
 fn dirsync(flags: i64, cookie: &[u8]) -> Control {
@@ -31,7 +31,7 @@ fn dirsync(flags: i64, cookie: &[u8]) -> Control {
     Control { value: Some(value), ..control(DIR_SYNC) }
 }
 
-/// Somebody who reads the domain again and again.
+/// A client that reads the domain again and again.
 struct Reader<'a> {
     client: Client,
     filter: &'a str,
@@ -53,7 +53,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One that has read everything.
+    /// Returns a client that has read everything.
     async fn caught_up(sim: &Sim, filter: &'a str, attributes: &'a [&'a str], flags: i64) -> Self {
         let mut reader = Self { flags, ..Self::new(sim, filter, attributes).await };
         reader.read().await;
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What has changed, each entry in a line.
+    /// Returns the changes, each entry in a line.
     async fn read(&mut self) -> Vec<String> {
         self.entries().await.iter().map(|(dn, attributes)| line(dn, attributes)).collect()
     }
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// `bob: mail= title=Boss`: an entry with its attributes, but for those every entry must have.
+/// `bob: mail= title=Boss`: an entry with its attributes, without those of every entry.
 fn line(dn: &str, attributes: &Attributes) -> String {
     let short = |name: &str| {
         name.split(',')
@@ -111,7 +111,7 @@ fn line(dn: &str, attributes: &Attributes) -> String {
     line
 }
 
-/// Two OUs, two groups, three people.
+/// A domain with two OUs, two groups and three people.
 async fn few() -> Sim {
     let sim = Sim::builder().start().await.expect("starts");
     sim.edit(|ad| {

@@ -63,7 +63,7 @@ async fn a_change_between_rounds_is_returned_by_a_later_round() {
     assert!(reader.read().await.is_empty());
 }
 
-/// What somebody who adds up all deltas knows.
+/// The directory as the sum of all deltas.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Known {
     titles: BTreeMap<Uuid, Option<String>>,
@@ -142,7 +142,8 @@ async fn deltas_add_up_to_the_directory_despite_changes_between_rounds() {
                 dead.retain(|one| *one != who);
             }
             0 => {
-                // Links to and from the deleted do not show: whoever adds up has to drop them, too.
+                // Links to and from deleted entries are hidden, so the client has to drop them
+                // itself.
                 for group in groups {
                     ad.remove_member(group, who);
                 }
