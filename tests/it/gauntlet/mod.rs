@@ -58,9 +58,9 @@ fn every_row_names_an_existing_test_or_gives_a_reason() {
     for line in text.lines().filter(|line| line.starts_with("| ")) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let Some(row) = cells[0].parse::<u32>().ok() else { continue };
-        let [_, what, answer] = cells[..] else { panic!("row {row} has {} cells", cells.len()) };
+        let [_, event, answer] = cells[..] else { panic!("row {row} has {} cells", cells.len()) };
         assert!(rows.insert(row), "row {row} exists twice");
-        assert!(!what.is_empty(), "row {row} does not say what happens");
+        assert!(!event.is_empty(), "row {row} has no event");
         let named: Vec<&str> = answer.split('`').skip(1).step_by(2).collect();
         let reason: String = answer.split('`').step_by(2).collect();
         // A row without a test needs a sentence that gives the reason.
