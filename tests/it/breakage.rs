@@ -13,6 +13,19 @@ use serde_json::Value;
 use crate::process::{Daemon, until};
 use crate::service::{Site, configuration, refusal};
 
+impl Site {
+    /// Kills the daemon this many milliseconds after a command was sent, and starts it again.
+    fn kill_during(&mut self, command: &str, after: u64) {
+        let (out, err) = (Stdio::null(), Stdio::null());
+        let mut client = self.daemon.client(command).stdout(out).stderr(err).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(after));
+        self.daemon.signal(Signal::SIGKILL);
+        self.daemon.wait();
+        client.wait().unwrap();
+        self.daemon = Daemon::start(self.folder.path());
+    }
+}
+
 #[test]
 fn a_second_daemon_is_refused_and_the_first_keeps_running() {
     let site = Site::running();
@@ -96,19 +109,7 @@ fn sigkill_at_any_moment_of_an_import_loses_nothing_and_repeats_nothing() {
         let (code, run) = site.daemon.ctl("sync corp");
         assert_eq!(code, 3, "an import beyond the limit is held: {run:#}");
         let id = site.done("held list")["held"][0]["id"].as_str().unwrap().to_owned();
-        let mut approval = site
-            .daemon
-            .client(&format!("held approve {id}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(after));
-        site.daemon.signal(Signal::SIGKILL);
-        site.daemon.wait();
-        approval.wait().unwrap();
-
-        site.daemon = Daemon::start(site.folder.path());
+        site.kill_during(&format!("held approve {id}"), after);
         until("all people are imported", || {
             site.daemon.ctl("sync corp");
             match site.done("held list")["held"][0]["id"].as_str() {
@@ -159,18 +160,7 @@ fn sigkill_at_any_moment_of_a_suspension_suspends_once() {
     for (user, after) in users.iter().zip([0, 10, 20, 30, 40, 60, 80, 120]) {
         let dn = user["directory"]["dn"].as_str().unwrap();
         site.sim.edit(|ad| ad.disable(dn));
-        let mut syncing = site
-            .daemon
-            .client("sync corp")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(after));
-        site.daemon.signal(Signal::SIGKILL);
-        site.daemon.wait();
-        syncing.wait().unwrap();
-        site.daemon = Daemon::start(site.folder.path());
+        site.kill_during("sync corp", after);
         until("the person is suspended", || {
             site.daemon.ctl("sync corp");
             let id = user["id"].as_str().unwrap();

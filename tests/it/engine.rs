@@ -10,6 +10,19 @@ use crate::firm::{Firm, alice};
 
 const GRACE_PERIOD: Duration = Duration::from_mins(11);
 
+/// Adds a joiner with the address new.bie@example.com.
+fn hire(firm: &Firm) {
+    firm.sim.edit(|ad| {
+        let new = ad.add_person(
+            NewPerson::new("newbie")
+                .name("New", "Bie")
+                .mail("new.bie@example.com")
+                .ou("Engineering"),
+        );
+        ad.add_member(adsim::names::BASIC, new);
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_import_waits_for_approval_and_is_applied_exactly() {
     let firm = Firm::of(200, |_| {}).await;
@@ -242,15 +255,7 @@ async fn a_user_excluded_by_the_filter_is_suspended_with_the_attribute_as_eviden
 #[tokio::test(flavor = "multi_thread")]
 async fn a_joiner_is_created_and_an_operator_suspends_and_activates_it() {
     let firm = Firm::running(60, |_| {}).await;
-    firm.sim.edit(|ad| {
-        let new = ad.add_person(
-            NewPerson::new("newbie")
-                .name("New", "Bie")
-                .mail("new.bie@example.com")
-                .ou("Engineering"),
-        );
-        ad.add_member(adsim::names::BASIC, new);
-    });
+    hire(&firm);
     let run = firm.sync().await;
     assert_eq!(run.counts.create, 1, "{run:?}");
     let suspended =
@@ -332,15 +337,7 @@ async fn a_rejected_import_stays_rejected_when_a_newcomer_is_created() {
         (RunState::Succeeded, 0, 0),
         "{quiet:?}"
     );
-    firm.sim.edit(|ad| {
-        let new = ad.add_person(
-            NewPerson::new("newbie")
-                .name("New", "Bie")
-                .mail("new.bie@example.com")
-                .ou("Engineering"),
-        );
-        ad.add_member(adsim::names::BASIC, new);
-    });
+    hire(&firm);
     let again = firm.sync().await;
     assert_eq!(
         (again.counts.create, again.held),

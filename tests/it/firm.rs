@@ -1,18 +1,17 @@
 //! A company on a simulated directory: a real engine over a real store, reading over real LDAPS.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adsim::Sim;
 use rosterd::clock::Clock;
-use rosterd::directory::{AttributeNames, GroupName, Settings, Timeouts};
-use rosterd::engine::{Decision, DirectoryConfig, Engine, Mode, Outcome, Request, Rules, SignIn};
-use rosterd::model::{Actor, Cron, Handle, ServerUrl, Status, Tier, Trigger, User};
-use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
-use rosterd::store::{EventFilter, Run, Store, UserFilter};
-use tokio_util::sync::CancellationToken;
+use rosterd::engine::{Decision, DirectoryConfig, Engine, Outcome, SignIn};
+use rosterd::model::{Actor, Status, User};
+use rosterd::store::{EventFilter, Run};
+
+use crate::acme;
+use crate::folder::Directory;
 
 pub(crate) struct Firm {
     pub(crate) sim: Sim,
@@ -21,54 +20,12 @@ pub(crate) struct Firm {
     pub(crate) folder: tempfile::TempDir,
 }
 
-pub(crate) fn alice() -> Actor {
-    Actor("alice".to_owned())
-}
+pub(crate) use crate::acme::alice;
 
-/// Returns the settings of a directory on this simulator.
+/// Returns the configuration of a directory on this simulator, and writes its files.
 pub(crate) fn config(sim: &Sim, folder: &Path) -> DirectoryConfig {
     crate::folder::write_files(folder, &sim.ca_pem(), &sim.service_password());
-    DirectoryConfig {
-        name: rosterd::model::DirectoryName::parse("corp").expect("a name"),
-        rename_from: None,
-        account: Handle::parse("acme").expect("a handle"),
-        mode: Mode::Apply,
-        settings: Settings {
-            servers: vec![ServerUrl::parse(&sim.ldaps_url()).expect("a URL")],
-            starttls: false,
-            ca_file: Some(folder.join("ca.pem")),
-            bind_dn: sim.service_upn(),
-            password_file: folder.join("password"),
-            bases: vec![sim.root_dn()],
-            filter: None,
-            timeouts: Timeouts {
-                connect: Duration::from_secs(2),
-                operation: Duration::from_secs(5),
-                run: Duration::from_mins(1),
-            },
-            page_size: 100,
-            groups: vec![
-                (Tier::Pro, GroupName::parse(adsim::names::PRO)),
-                (Tier::Basic, GroupName::parse(adsim::names::BASIC)),
-            ],
-            canaries: Vec::new(),
-            attributes: AttributeNames::default(),
-        },
-        discover: None,
-        tiers: TierRules {
-            grouped: true,
-            without_group: WithoutGroup::Suspend,
-            default_tier: Tier::Pro,
-        },
-        exclude: Vec::new(),
-        protect: Vec::new(),
-        limits: Limits::default(),
-        schedule: Cron::parse("@hourly", chrono_tz::Tz::UTC).expect("a schedule"),
-        stale_after: Duration::from_hours(6),
-        full: Cron::parse("30 2 * * *", chrono_tz::Tz::UTC).expect("a schedule"),
-        live: false,
-        incremental: true,
-    }
+    acme::config(Directory::of(sim, folder))
 }
 
 impl Firm {
@@ -79,20 +36,14 @@ impl Firm {
         let mut config = config(&sim, folder.path());
         adapt(&mut config);
         let clock = Clock::system();
-        let url = format!("sqlite://{}", folder.path().join("rosterd.db").display());
-        let store = Arc::new(Store::open(&url).await.expect("a store"));
-        let trusted =
-            BTreeSet::from([rosterd::model::Domain::parse("example.com").expect("a domain")]);
-        let engine = Engine::new(
-            store,
-            clock.clone(),
-            vec![config],
-            Rules { trusted, ..Rules::default() },
-            CancellationToken::new(),
-        );
-        engine.create_account("acme", "Acme", &alice()).await.expect("an account");
-        engine.claim("acme", "example.com", &alice()).await.expect("a claim");
-        Self { sim, engine: Arc::new(engine), clock, folder }
+        let engine = acme::engine(acme::store(folder.path()).await, &clock, config);
+        acme::found(&engine).await;
+        Self { sim, engine, clock, folder }
+    }
+
+    /// Returns a new engine over the same store, which is equivalent to a restart.
+    pub(crate) fn restarted(&self) -> Arc<Engine> {
+        acme::restarted(&self.engine, &self.clock)
     }
 
     /// Returns a company whose people are imported. A day has passed, so that the everyday limits
@@ -109,11 +60,7 @@ impl Firm {
     }
 
     pub(crate) async fn sync(&self) -> Run {
-        let directory = self.engine.directory("corp").expect("corp");
-        self.engine
-            .run(&directory, Request::full(Trigger::Manual, Some(alice())))
-            .await
-            .expect("a run")
+        acme::sync(&self.engine).await
     }
 
     /// Changes the configuration while the engine runs. Returns the outcome for the directory.
@@ -168,11 +115,7 @@ impl Firm {
     }
 
     pub(crate) async fn users(&self) -> Vec<User> {
-        self.engine
-            .store
-            .users(&UserFilter { limit: Some(1_000_000), ..UserFilter::default() })
-            .await
-            .expect("users")
+        acme::users(&self.engine.store).await
     }
 
     pub(crate) async fn active(&self) -> usize {

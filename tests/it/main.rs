@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 mod access;
+mod acme;
 mod answers;
 mod approval;
 mod breakage;
@@ -14,6 +15,7 @@ mod ctl;
 mod engine;
 mod explain;
 mod faults;
+mod files;
 mod firm;
 #[path = "../support/folder.rs"]
 mod folder;

@@ -7,7 +7,7 @@ use rosterd::engine::{Decision, Effect, EngineError, Invitation, Sort, UserQuery
 use rosterd::model::{
     AccountKind, Address, QuarantineReason, Reason, Standing, Status, Tier, User,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::firm::{Firm, alice};
 
@@ -26,6 +26,12 @@ impl Firm {
 
     async fn kind(&self, account: &str) -> AccountKind {
         self.engine.account(account).await.unwrap().kind
+    }
+
+    /// Returns the kinds that accounts were converted to, oldest first.
+    async fn conversions(&self) -> Vec<Value> {
+        let events = self.events("account.converted").await;
+        events.iter().map(|e| e["data"]["after"]["kind"].clone()).collect()
     }
 
     /// Returns the addresses of all matching users.
@@ -204,13 +210,11 @@ async fn the_first_claimed_domain_makes_an_enterprise_and_gathers_its_people() {
         Invitation::Elsewhere,
         "and no new invitation elsewhere"
     );
-    let kinds: Vec<_> = firm
-        .events("account.converted")
-        .await
-        .iter()
-        .map(|e| e["data"]["after"]["kind"].clone())
-        .collect();
-    assert_eq!(kinds, [json!("enterprise"), json!("enterprise")], "acme's, and orgs'");
+    assert_eq!(
+        firm.conversions().await,
+        [json!("enterprise"), json!("enterprise")],
+        "acme's, and orgs'"
+    );
     // Work that a crash interrupted is done at the next start.
     firm.invited("club", "crash@example.net").await;
     firm.engine.claim("orgs", "example.net", &alice()).await.unwrap();
@@ -462,13 +466,7 @@ async fn a_domain_release_lists_its_users_and_a_new_claim_restores_the_same_ones
             "as before"
         );
     }
-    let kinds: Vec<_> = firm
-        .events("account.converted")
-        .await
-        .iter()
-        .map(|e| e["data"]["after"]["kind"].clone())
-        .collect();
-    assert_eq!(kinds, [json!("enterprise"), json!("team"), json!("enterprise")]);
+    assert_eq!(firm.conversions().await, [json!("enterprise"), json!("team"), json!("enterprise")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

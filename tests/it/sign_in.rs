@@ -122,18 +122,7 @@ async fn wrong_passwords_lock_no_ad_account_not_even_across_a_restart() {
     let binds = firm.anns_binds();
     assert_eq!(binds, 3, "AD counts no more binds");
     assert_eq!(denied(&firm.ann(&right).await), Some(Denied::Credentials));
-    // A new engine over the same store is equivalent to a restart.
-    let was = firm.engine.configured();
-    let configs = was.directories.values().map(|d| d.config.clone()).collect();
-    let stop = tokio_util::sync::CancellationToken::new();
-    let store = std::sync::Arc::clone(&firm.engine.store);
-    let again = std::sync::Arc::new(rosterd::engine::Engine::new(
-        store,
-        firm.clock.clone(),
-        configs,
-        was.rules.clone(),
-        stop,
-    ));
+    let again = firm.restarted();
     let who = || SignIn {
         address: "ann@example.com".into(),
         password: Some(right.clone().into()),

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adsim::{Fault, What, When};
-use rosterd::engine::{Engine, Rules};
+use rosterd::engine::Engine;
 use rosterd::model::{Cron, Trigger};
 use rosterd::store::Run;
-use tokio_util::sync::CancellationToken;
 
 use crate::firm::{Firm, alice};
 
@@ -53,15 +52,7 @@ async fn a_pause_survives_a_restart_and_its_missed_ticks_become_one_run() {
         .await
         .expect("a pause");
     let until = paused.paused_until.expect("an end");
-    // A new engine over the same store is equivalent to a restart.
-    let was = firm.engine.directory("corp").expect("corp").config.clone();
-    let engine = Arc::new(Engine::new(
-        Arc::clone(&firm.engine.store),
-        firm.clock.clone(),
-        vec![was],
-        Rules::default(),
-        CancellationToken::new(),
-    ));
+    let engine = firm.restarted();
     let status =
         engine.directory_status(&engine.directory("corp").expect("corp")).await.expect("a status");
     assert_eq!((status.state, status.paused_until), ("paused", Some(until)));

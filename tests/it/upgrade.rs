@@ -10,19 +10,16 @@
 //!
 //! Two newcomers contest an address. An operator has rejected the suspension of five deleted people.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use adsim::{NewPerson, Sim, names};
 use rosterd::clock::Clock;
-use rosterd::engine::{Engine, Rules};
-use rosterd::model::{Address, Domain, Status, User};
-use rosterd::store::{Store, UserFilter};
+use rosterd::model::{Address, Status, User};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
-use tokio_util::sync::CancellationToken;
 
+use crate::acme;
 use crate::faults::{again, tick};
 use crate::firm::{Firm, config};
 
@@ -80,12 +77,9 @@ async fn company() -> (Firm, Vec<uuid::Uuid>, BTreeMap<Vec<u8>, String>) {
     let url = format!("sqlite://{}", folder.path().join("rosterd.db").display());
     let statuses = write_store(&url).await;
     let clock = Clock::system();
-    let store = Arc::new(Store::open(&url).await.expect("the store of 0.1.0"));
+    let store = acme::store(folder.path()).await;
     first_day(&sim);
-    let users = store
-        .users(&UserFilter { limit: Some(1_000), ..UserFilter::default() })
-        .await
-        .expect("users");
+    let users = acme::users(&store).await;
     let people = people(&sim, &users);
     second_day(&sim, &people);
     leave_groups(&sim, people[2]);
@@ -93,15 +87,8 @@ async fn company() -> (Firm, Vec<uuid::Uuid>, BTreeMap<Vec<u8>, String>) {
     let mut config = config(&sim, folder.path());
     let mail = sim.look(|ad| ad.value(people[5], "mail")).expect("an address");
     config.protect = vec![Address::parse(&mail).expect("an address")];
-    let trusted = BTreeSet::from([Domain::parse("example.com").expect("a domain")]);
-    let engine = Engine::new(
-        store,
-        clock.clone(),
-        vec![config],
-        Rules { trusted, ..Rules::default() },
-        CancellationToken::new(),
-    );
-    (Firm { sim, engine: Arc::new(engine), clock, folder }, people, statuses)
+    let engine = acme::engine(store, &clock, config);
+    (Firm { sim, engine, clock, folder }, people, statuses)
 }
 
 /// Writes the dump into a new database. Returns each user's status, by the user's id.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use adsim::{Fault, NewPerson, What, When};
 use futures_util::future::join_all;
-use rosterd::engine::{Decision, Denied, Engine, FLOOR, SignIn};
+use rosterd::engine::{Decision, Denied, FLOOR, SignIn};
 use rosterd::model::Status;
 use rosterd::store::{AttemptLimit, SignInAttempt};
 use serde_json::Value;
@@ -51,15 +51,6 @@ impl Firm {
     fn binds_of_people(&self) -> Vec<String> {
         let service = self.sim.service_upn();
         self.all_binds().into_iter().filter(|bound| *bound != service).collect()
-    }
-
-    /// Another process over the same store.
-    fn restarted(&self) -> Arc<Engine> {
-        let was = self.engine.configured();
-        let configs = was.directories.values().map(|d| d.config.clone()).collect();
-        let (store, stop) =
-            (Arc::clone(&self.engine.store), tokio_util::sync::CancellationToken::new());
-        Arc::new(Engine::new(store, self.clock.clone(), configs, was.rules.clone(), stop))
     }
 
     /// What the events report of refused sign-ins, oldest first.

@@ -8,29 +8,16 @@ mod people;
 mod state;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Collects all Rust files below a folder.
-fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
-    for file in std::fs::read_dir(folder).unwrap() {
-        let path = file.unwrap().path();
-        if path.is_dir() && path.file_name() != Some("target".as_ref()) {
-            sources(&path, into);
-        } else if path.extension() == Some("rs".as_ref()) {
-            into.push(path);
-        }
-    }
-}
+use crate::files::{rust_files, text_of};
 
 /// Returns the names of all tests of the project, property tests included.
 fn tests() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    sources(&root.join("src"), &mut files);
-    sources(&root.join("tests"), &mut files);
     let mut names = BTreeSet::new();
-    for file in files {
-        let text = std::fs::read_to_string(&file).unwrap();
+    for file in ["src", "tests"].map(|folder| rust_files(&root.join(folder))).concat() {
+        let text = text_of(&file);
         let mut is_test = false;
         for line in text.lines().map(str::trim) {
             is_test |=
@@ -48,9 +35,7 @@ fn tests() -> BTreeSet<String> {
 
 #[test]
 fn every_row_names_an_existing_test_or_gives_a_reason() {
-    let text =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gauntlet.md"))
-            .unwrap();
+    let text = text_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gauntlet.md"));
     let names = tests();
     assert!(names.len() > 200, "{} tests", names.len());
     let mut rows = BTreeSet::new();

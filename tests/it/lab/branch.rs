@@ -1,22 +1,15 @@
 //! A branch of the company: the engine in process, over a domain controller of its own.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rosterd::clock::Clock;
-use rosterd::directory::{AttributeNames, GroupName, Settings, Timeouts};
-use rosterd::engine::{DirectoryConfig, Engine, Mode, Request, Rules};
-use rosterd::model::{
-    Cron, DirectoryName, Domain, Handle, Reason, RunState, ServerUrl, Status, Tier, Trigger, User,
-};
-use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
-use rosterd::store::{Run, Store, UserFilter};
-use tokio_util::sync::CancellationToken;
+use rosterd::engine::{DirectoryConfig, Engine};
+use rosterd::model::{Reason, RunState, Status, User};
+use rosterd::store::Run;
 
 use super::{DOMAIN, Lab};
-use crate::firm::alice;
+use crate::acme;
 
 /// The number of provisioned people of the lab's forty when only example.com is claimed. The others
 /// are disabled, expired, without group, without address, or of another domain.
@@ -27,49 +20,14 @@ pub(crate) struct Branch {
     pub(crate) engine: Arc<Engine>,
 }
 
-/// Returns the settings of a directory on this lab. Without a grace period, because tests do not
-/// wait.
+/// Returns the configuration of a directory on this lab. Without a grace period, because tests do
+/// not wait.
 pub(crate) fn config(lab: &Lab) -> DirectoryConfig {
-    let group = |tier, name| (tier, GroupName::parse(name));
-    DirectoryConfig {
-        name: DirectoryName::parse("corp").expect("a name"),
-        rename_from: None,
-        account: Handle::parse("acme").expect("a handle"),
-        mode: Mode::Apply,
-        settings: Settings {
-            servers: vec![ServerUrl::parse(lab.fact("LAB_URL")).expect("a URL")],
-            starttls: false,
-            ca_file: Some(PathBuf::from(lab.fact("LAB_CA_FILE"))),
-            bind_dn: lab.fact("LAB_BIND_UPN").to_owned(),
-            password_file: PathBuf::from(lab.fact("LAB_PASSWORD_FILE")),
-            bases: vec![DOMAIN.to_owned()],
-            filter: None,
-            timeouts: Timeouts {
-                connect: Duration::from_secs(2),
-                operation: Duration::from_secs(5),
-                run: Duration::from_mins(1),
-            },
-            // Several pages, even of so few people.
-            page_size: 20,
-            groups: vec![group(Tier::Pro, "Roster Pro"), group(Tier::Basic, "Roster Basic")],
-            canaries: Vec::new(),
-            attributes: AttributeNames::default(),
-        },
-        discover: None,
-        tiers: TierRules {
-            grouped: true,
-            without_group: WithoutGroup::Suspend,
-            default_tier: Tier::Pro,
-        },
-        exclude: Vec::new(),
-        protect: Vec::new(),
-        limits: Limits { grace_period: Duration::ZERO, ..Limits::default() },
-        schedule: Cron::parse("@hourly", chrono_tz::Tz::UTC).expect("a schedule"),
-        stale_after: Duration::from_hours(6),
-        full: Cron::parse("30 2 * * *", chrono_tz::Tz::UTC).expect("a schedule"),
-        live: false,
-        incremental: true,
-    }
+    let mut config = acme::config(lab.directory(DOMAIN));
+    // Several pages, even of so few people.
+    config.settings.page_size = 20;
+    config.limits.grace_period = Duration::ZERO;
+    config
 }
 
 impl Branch {
@@ -78,22 +36,10 @@ impl Branch {
         let lab = Lab::start();
         let mut config = config(&lab);
         adapt(&mut config);
-        let store = Arc::new(
-            Store::open(&format!("sqlite://{}", lab.folder().join("rosterd.db").display()))
-                .await
-                .expect("a store"),
-        );
-        let trusted = BTreeSet::from([Domain::parse("example.com").expect("a domain")]);
-        let engine = Engine::new(
-            store,
-            Clock::system(),
-            vec![config],
-            Rules { trusted, ..Rules::default() },
-            CancellationToken::new(),
-        );
-        engine.create_account("acme", "Acme", &alice()).await.expect("an account");
-        engine.claim("acme", "example.com", &alice()).await.expect("a claim");
-        Self { lab, engine: Arc::new(engine) }
+        let store = acme::store(lab.folder()).await;
+        let engine = acme::engine(store, &Clock::system(), config);
+        acme::found(&engine).await;
+        Self { lab, engine }
     }
 
     /// Returns a branch whose people are imported.
@@ -109,11 +55,7 @@ impl Branch {
     }
 
     pub(crate) async fn sync(&self) -> Run {
-        let directory = self.engine.directory("corp").expect("corp").clone();
-        self.engine
-            .run(&directory, Request::full(Trigger::Manual, Some(alice())))
-            .await
-            .expect("a run")
+        acme::sync(&self.engine).await
     }
 
     /// Runs and expects no change.
@@ -127,11 +69,7 @@ impl Branch {
     }
 
     pub(crate) async fn users(&self) -> Vec<User> {
-        self.engine
-            .store
-            .users(&UserFilter { limit: Some(1_000), ..UserFilter::default() })
-            .await
-            .expect("users")
+        acme::users(&self.engine.store).await
     }
 
     pub(crate) async fn active(&self) -> usize {

@@ -9,6 +9,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::folder::Directory;
+
 mod binding;
 mod branch;
 mod callers;
@@ -82,6 +84,14 @@ impl Lab {
     /// Returns a value that `samba start` printed.
     pub(crate) fn fact(&self, name: &str) -> &str {
         self.facts.get(name).unwrap_or_else(|| panic!("the lab printed no {name}"))
+    }
+
+    /// Returns the values of a directory on this controller, from `base` on.
+    pub(crate) fn directory(&self, base: &str) -> Directory {
+        let [url, ca_file, bind_dn, password_file] =
+            ["LAB_URL", "LAB_CA_FILE", "LAB_BIND_UPN", "LAB_PASSWORD_FILE"]
+                .map(|name| self.fact(name).to_owned());
+        Directory { url, ca_file, bind_dn, password_file, base: base.to_owned() }
     }
 
     /// Returns a folder for the files of the test.

@@ -8,7 +8,6 @@ use rosterd::store::Store;
 use serde_json::Value;
 
 use super::{DOMAIN, Lab};
-use crate::folder::Directory;
 use crate::process::Daemon;
 
 /// A running daemon.
@@ -22,18 +21,11 @@ pub(crate) struct Office {
 /// Returns the configuration of a directory on this lab from `base` on; `directory` are further
 /// keys of it.
 fn configuration(lab: &Lab, base: &str, directory: &str) -> String {
-    let [url, ca_file, bind_dn, password_file] =
-        ["LAB_URL", "LAB_CA_FILE", "LAB_BIND_UPN", "LAB_PASSWORD_FILE"]
-            .map(|name| lab.fact(name).to_owned());
     let dns = format!("[dns]\nresolver = \"{}\"\n", lab.fact("LAB_DNS_SERVER"));
     let keys = format!(
         "timeouts = {{ connect = \"2s\", operation = \"2s\", run = \"30s\" }}\npage-size = 20\n{directory}"
     );
-    Directory { url, ca_file, bind_dn, password_file, base: base.to_owned() }.configuration(
-        lab.folder(),
-        &dns,
-        &keys,
-    )
+    lab.directory(base).configuration(lab.folder(), &dns, &keys)
 }
 
 impl Office {
