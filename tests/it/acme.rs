@@ -86,11 +86,11 @@ pub(crate) async fn found(engine: &Engine) {
 }
 
 /// Returns a new engine over the same store, which is equivalent to a restart.
-pub(crate) fn restarted(engine: &Engine, clock: &Clock) -> Arc<Engine> {
+pub(crate) fn restarted(engine: &Engine) -> Arc<Engine> {
     let was = engine.configured();
     let configs = was.directories.values().map(|d| d.config.clone()).collect();
     let (store, stop) = (Arc::clone(&engine.store), CancellationToken::new());
-    Arc::new(Engine::new(store, clock.clone(), configs, was.rules.clone(), stop))
+    Arc::new(Engine::new(store, engine.clock.clone(), configs, was.rules.clone(), stop))
 }
 
 pub(crate) async fn sync(engine: &Engine) -> Run {

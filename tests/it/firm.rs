@@ -43,7 +43,7 @@ impl Firm {
 
     /// Returns a new engine over the same store, which is equivalent to a restart.
     pub(crate) fn restarted(&self) -> Arc<Engine> {
-        acme::restarted(&self.engine, &self.clock)
+        acme::restarted(&self.engine)
     }
 
     /// Returns a company whose people are imported. A day has passed, so that the everyday limits

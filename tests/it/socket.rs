@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::ctl::Paper;
+use crate::ctl::Output;
 use crate::firm::Firm;
 
 const NOBODY: &str = "no-such-group-of-rosterd";
@@ -516,7 +516,7 @@ async fn typed(office: &Office, command: &str) -> (Exit, String, String) {
         ["rosterctl", "--yes", "--socket", socket].into_iter().chain(command.split(' ')),
     )
     .unwrap();
-    let (out, err) = (Paper::default(), Paper::default());
+    let (out, err) = (Output::default(), Output::default());
     let mut terminal = Terminal {
         out: Box::new(out.clone()),
         err: Box::new(err.clone()),
