@@ -53,7 +53,7 @@ impl Front {
         let searches = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&searches);
         let names: Arc<HashMap<String, String>> =
-            Arc::new(Population::landmarks().into_iter().collect());
+            Arc::new(Population::objects_by_guid().into_iter().collect());
         runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (acceptor, server, names, searches) =

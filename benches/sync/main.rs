@@ -200,7 +200,7 @@ fn import(
     population: Population,
 ) -> anyhow::Result<Import> {
     let daemon = start(programs, folder);
-    daemon.found_acme();
+    daemon.create_acme();
     let (plan, _) = cost(front, || cpu_of(&daemon), || Ok(daemon.ctl("sync corp")))?;
     let held = daemon.done("held list")["held"][0]["id"].as_str().unwrap_or_default().to_owned();
     let (apply, _) =

@@ -97,7 +97,7 @@ impl Population {
 
     /// Returns the objects that are asked for by GUID or SID, which only Active Directory
     /// understands.
-    pub fn landmarks() -> Vec<(String, String)> {
+    pub fn objects_by_guid() -> Vec<(String, String)> {
         let mut known: Vec<(String, String)> =
             [ROOT, READER].iter().map(|dn| (guid_reference(dn), (*dn).to_owned())).collect();
         known.extend(

@@ -80,7 +80,7 @@ pub(crate) fn engine(store: Arc<Store>, clock: &Clock, config: DirectoryConfig) 
 }
 
 /// Creates the account and claims example.com for it.
-pub(crate) async fn found(engine: &Engine) {
+pub(crate) async fn create(engine: &Engine) {
     engine.create_account("acme", "Acme", &alice()).await.expect("an account");
     engine.claim("acme", "example.com", &alice()).await.expect("a claim");
 }

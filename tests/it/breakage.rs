@@ -312,7 +312,7 @@ fn damaged_pages_of_the_store_are_reported_at_the_start_and_while_running() {
     let good = std::fs::read(&file).unwrap();
 
     // The first pages stay intact, so that the file opens.
-    rot(&file, 3 * 4096);
+    overwrite(&file, 3 * 4096);
     let said = refusal(site.folder.path());
     assert!(said.contains("damaged") && said.contains("backup"), "{said}");
 
@@ -329,7 +329,7 @@ fn damaged_pages_of_the_store_are_reported_at_the_start_and_while_running() {
     site.daemon.wait();
     site.daemon = Daemon::start(site.folder.path());
     until("the first run is over", || site.status()["last_success"].as_str().map(drop));
-    rot(&file, 3 * 4096);
+    overwrite(&file, 3 * 4096);
     let told = until("it is noticed", || {
         site.sim.edit(|ad| {
             for person in ad.people() {
@@ -343,7 +343,7 @@ fn damaged_pages_of_the_store_are_reported_at_the_start_and_while_running() {
 }
 
 /// Overwrites every other page from an offset on with noise.
-fn rot(file: &Path, from: u64) {
+fn overwrite(file: &Path, from: u64) {
     let length = std::fs::metadata(file).unwrap().len();
     let mut file = std::fs::File::options().write(true).open(file).unwrap();
     for at in (from..length).step_by(2 * 4096) {

@@ -20,7 +20,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// One event in the company.
 #[derive(Clone, Debug)]
-enum Happening {
+enum Event {
     /// This many people, from an index on, ask for a change of this class.
     Want(Class, usize, usize),
     /// They do not ask for it any more.
@@ -39,18 +39,18 @@ fn class() -> impl Strategy<Value = Class> {
     prop::sample::select(Class::ALL.to_vec())
 }
 
-fn happening(people: usize) -> impl Strategy<Value = Happening> {
+fn event(people: usize) -> impl Strategy<Value = Event> {
     let some = move || (0..people, 1..=people);
     prop_oneof![
-        4 => (class(), some()).prop_map(|(class, (from, count))| Happening::Want(class, from, count)),
-        1 => some().prop_map(|(from, count)| Happening::Forget(from, count)),
-        2 => some().prop_map(|(from, count)| Happening::Back(from, count)),
-        4 => Just(Happening::Full),
-        4 => some().prop_map(|(from, count)| Happening::Scoped(from, count)),
-        1 => Just(Happening::Approve),
-        3 => (1..15u64).prop_map(Happening::Wait),
-        3 => (15..600u64).prop_map(Happening::Wait),
-        1 => (600..4000u64).prop_map(Happening::Wait),
+        4 => (class(), some()).prop_map(|(class, (from, count))| Event::Want(class, from, count)),
+        1 => some().prop_map(|(from, count)| Event::Forget(from, count)),
+        2 => some().prop_map(|(from, count)| Event::Back(from, count)),
+        4 => Just(Event::Full),
+        4 => some().prop_map(|(from, count)| Event::Scoped(from, count)),
+        1 => Just(Event::Approve),
+        3 => (1..15u64).prop_map(Event::Wait),
+        3 => (15..600u64).prop_map(Event::Wait),
+        1 => (600..4000u64).prop_map(Event::Wait),
     ]
 }
 
@@ -177,7 +177,7 @@ impl Office {
         };
         let held = (0..self.people.len()).filter(|n| approve && self.people[*n].is_held);
         let first_seen = changes.iter().filter_map(|c| {
-            Some(((c.user, GraceCause::of(c)?), self.people[whose(c)].first_seen?))
+            Some(((c.user, GraceCause::of(c)?), self.people[person_of(c)].first_seen?))
         });
         let situation = Situation {
             limits: &self.limits,
@@ -206,15 +206,16 @@ impl Office {
             (person.is_held, person.is_due) = (false, false);
         }
         for held in &verdict.held {
-            self.people[whose(&held.change)].is_held = held.hold != HoldReason::GracePeriod;
+            self.people[person_of(&held.change)].is_held = held.hold != HoldReason::GracePeriod;
         }
         for grace_periods in &verdict.grace_periods {
-            let person = &mut self.people[number(grace_periods.guid)];
+            let person = &mut self.people[index_of(grace_periods.guid)];
             (person.first_seen, person.is_due) =
                 (Some(grace_periods.first_seen), grace_periods.due.is_some());
         }
         for (change, approved) in verdict.admitted.changes() {
-            let (person, class) = (&mut self.people[whose(change)], change.class.expect("a class"));
+            let (person, class) =
+                (&mut self.people[person_of(change)], change.class.expect("a class"));
             (person.wants, person.first_seen) = (None, None);
             person.is_active &= !is_suspension(class);
             if !approved {
@@ -244,27 +245,27 @@ impl Office {
         }
     }
 
-    fn happen(&mut self, what: &Happening) -> Option<Outcome> {
+    fn apply(&mut self, what: &Event) -> Option<Outcome> {
         match what {
-            Happening::Want(class, from, count) => self.want(*class, &self.some(*from, *count)),
-            Happening::Forget(from, count) => self.some(*from, *count).iter().for_each(|n| {
+            Event::Want(class, from, count) => self.want(*class, &self.some(*from, *count)),
+            Event::Forget(from, count) => self.some(*from, *count).iter().for_each(|n| {
                 let person = &mut self.people[*n];
                 (person.wants, person.first_seen, person.is_held, person.is_due) =
                     (None, None, false, false);
             }),
-            Happening::Back(from, count) => {
+            Event::Back(from, count) => {
                 self.some(*from, *count).iter().for_each(|n| self.people[*n].is_active = true)
             }
-            Happening::Full => return Some(self.full()),
-            Happening::Scoped(from, count) => {
+            Event::Full => return Some(self.full()),
+            Event::Scoped(from, count) => {
                 return Some(self.run(&self.some(*from, *count), false));
             }
-            Happening::Approve => {
+            Event::Approve => {
                 let held: BTreeSet<usize> =
                     (0..self.people.len()).filter(|n| self.people[*n].is_held).collect();
                 return Some(self.run(&held, true));
             }
-            Happening::Wait(minutes) => self.now = self.now.plus(Duration::from_mins(*minutes)),
+            Event::Wait(minutes) => self.now = self.now.plus(Duration::from_mins(*minutes)),
         }
         None
     }
@@ -282,23 +283,23 @@ impl Office {
 }
 
 /// Returns the index of a person: the inverse of `guid`.
-fn number(who: Guid) -> usize {
+fn index_of(who: Guid) -> usize {
     let Guid(bytes) = who;
     u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) as usize
 }
 
-fn whose(change: &Change) -> usize {
-    number(change.guid.expect("a person"))
+fn person_of(change: &Change) -> usize {
+    index_of(change.guid.expect("a person"))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_sequence_of_runs_bleeds_a_company_slowly((people, history) in (1..120usize).prop_flat_map(|n| (Just(n), prop::collection::vec(happening(n), 1..40)))) {
+    fn no_sequence_of_runs_bleeds_a_company_slowly((people, history) in (1..120usize).prop_flat_map(|n| (Just(n), prop::collection::vec(event(n), 1..40)))) {
         let mut office = Office::of(people);
         for what in &history {
-            if let Some(outcome) = office.happen(what) {
+            if let Some(outcome) = office.apply(what) {
                 for (class, (asked, applied)) in outcome {
                     // Each run has its own window. A change within the limit then may exceed that
                     // of a later window.
@@ -308,7 +309,7 @@ proptest! {
                     // All changes of a class are applied, or none. Confirmed ones are applied in
                     // order.
                     let is_whole = applied == 0 || applied == asked || matches!(class, Class::Confirmed | Class::Gone | Class::Downgrade);
-                    prop_assert!(is_whole || matches!(what, Happening::Approve), "{applied} of {asked} of {class}");
+                    prop_assert!(is_whole || matches!(what, Event::Approve), "{applied} of {asked} of {class}");
                 }
             }
         }
@@ -445,7 +446,7 @@ impl StoreFixture {
         );
         let account =
             engine.create_account("acme", "Acme", &alice()).await.expect("an account").reference();
-        let mut shelf = Self { folder, store: Some(store), clock, account, counted: Vec::new() };
+        let mut store = Self { folder, store: Some(store), clock, account, counted: Vec::new() };
         let joined = |n| {
             let link = Link { directory: corp(), guid: guid(n), dn: Dn::new(format!("CN={n}")) };
             let (addresses, profile, causes) =
@@ -453,7 +454,7 @@ impl StoreFixture {
             Box::new(Joined { tier: Tier::Basic, addresses, profile, link: Some(link), causes })
         };
         let create = |n| Change {
-            user: UserId::of_person(shelf.account.id, guid(n)),
+            user: UserId::of_person(store.account.id, guid(n)),
             guid: Some(guid(n)),
             email: None,
             kind: ChangeKind::Create(joined(n)),
@@ -462,8 +463,8 @@ impl StoreFixture {
             cluster: None,
         };
         let changes = (0..users).map(create).collect();
-        shelf.by_run(changes, true).await;
-        shelf
+        store.by_run(changes, true).await;
+        store
     }
 
     fn store(&self) -> &Store {
@@ -561,7 +562,7 @@ impl StoreFixture {
         }
     }
 
-    async fn happen(&mut self, what: &Write) {
+    async fn apply(&mut self, what: &Write) {
         match what {
             Write::ByRun(class, count, approved) => {
                 let changes = self.changes(Some(*class), *count).await;
@@ -630,10 +631,10 @@ proptest! {
     fn only_unapproved_changes_count_against_a_limit_also_after_a_restart(history in prop::collection::vec(write(), 1..25)) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let mut shelf = StoreFixture::new(8).await;
+            let mut store = StoreFixture::new(8).await;
             for what in &history {
-                shelf.happen(what).await;
-                assert_eq!(shelf.budget().await.1, shelf.expected(), "{what:?}");
+                store.apply(what).await;
+                assert_eq!(store.budget().await.1, store.expected(), "{what:?}");
             }
         });
     }

@@ -13,14 +13,14 @@ use crate::firm::{Firm, alice};
 use crate::hooks::until;
 
 /// A schedule that never causes a full read during a test.
-fn hardly_ever() -> Cron {
+fn no_full_runs() -> Cron {
     Cron::parse("0 0 29 2 *", chrono_tz::Tz::UTC).expect("a schedule")
 }
 
 /// A company with all users known and deleted people visible.
 async fn followed(people: usize, adapt: impl FnOnce(&mut DirectoryConfig)) -> Firm {
     let firm = Firm::running(people, |config| {
-        config.full = hardly_ever();
+        config.full = no_full_runs();
         config.limits.grace_period = Duration::ZERO;
         adapt(config);
     })
@@ -53,7 +53,7 @@ impl Firm {
     }
 
     /// Changes the stored checkpoint.
-    async fn remember(&self, change: impl FnOnce(&mut Checkpoint) + Send) {
+    async fn change_checkpoint(&self, change: impl FnOnce(&mut Checkpoint) + Send) {
         let name = self.engine.directory("corp").expect("corp").config.name.clone();
         let change = |state: &mut rosterd::store::DirectoryState| {
             change(state.checkpoint.as_mut().expect("a position"))
@@ -135,7 +135,7 @@ async fn an_incremental_run_reads_only_changed_people_in_any_number_of_rounds() 
 }
 
 /// An event, and the full-read reason that it causes.
-type Trouble = (&'static str, fn(&Sim), fn(&mut Checkpoint), &'static str);
+type Obstacle = (&'static str, fn(&Sim), fn(&mut Checkpoint), &'static str);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unusable_checkpoint_causes_a_full_read_with_its_reason() {
@@ -160,7 +160,7 @@ async fn an_unusable_checkpoint_causes_a_full_read_with_its_reason() {
             ))
         },
     ];
-    let table: &[Trouble] = &[
+    let table: &[Obstacle] = &[
         (
             "an invalid cookie",
             |_| {},
@@ -202,12 +202,12 @@ async fn an_unusable_checkpoint_causes_a_full_read_with_its_reason() {
         ("an answer without progress", faults[1], nothing, "circles"),
         ("a refusal", faults[2], nothing, "51"),
     ];
-    for (what, trouble, memory, told) in table {
+    for (what, obstacle, memory, told) in table {
         let firm = followed(20, |_| {}).await;
         let (name, address) = firm.staff(1).remove(0);
         firm.sim.edit(|ad| ad.disable(name.as_str()));
-        trouble(&firm.sim);
-        firm.remember(memory).await;
+        obstacle(&firm.sim);
+        firm.change_checkpoint(memory).await;
         let due = firm.due().await;
         let because = due.full_read_reason.as_ref().map(ToString::to_string).unwrap_or_default();
         assert!(due.scope == Scope::All && because.contains(told), "{what}: {due:?}");

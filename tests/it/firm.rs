@@ -37,7 +37,7 @@ impl Firm {
         adapt(&mut config);
         let clock = Clock::system();
         let engine = acme::engine(acme::store(folder.path()).await, &clock, config);
-        acme::found(&engine).await;
+        acme::create(&engine).await;
         Self { sim, engine, clock, folder }
     }
 

@@ -16,10 +16,10 @@ mod engine;
 mod explain;
 mod faults;
 mod files;
+mod findings;
 mod firm;
 #[path = "../support/folder.rs"]
 mod folder;
-mod found;
 mod gates;
 mod gauntlet;
 mod hooks;

@@ -18,7 +18,7 @@ use crate::firm::{Firm, alice};
 
 /// The answer for a name.
 #[derive(Clone, Debug)]
-pub(crate) enum Say {
+pub(crate) enum Reply {
     /// These TXT records, each of these strings.
     Txt(Vec<Vec<String>>),
     /// An alias of this name.
@@ -36,7 +36,7 @@ pub(crate) enum Say {
 /// A name server. Unknown names do not exist.
 #[derive(Clone)]
 pub(crate) struct Names {
-    says: Arc<Mutex<BTreeMap<String, Say>>>,
+    replies: Arc<Mutex<BTreeMap<String, Reply>>>,
     asked: Arc<Mutex<BTreeSet<String>>>,
     pub(crate) at: SocketAddr,
 }
@@ -44,16 +44,19 @@ pub(crate) struct Names {
 impl Names {
     pub(crate) async fn serve() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let names =
-            Self { says: Arc::default(), asked: Arc::default(), at: socket.local_addr().unwrap() };
-        let says = Arc::clone(&names.says);
+        let names = Self {
+            replies: Arc::default(),
+            asked: Arc::default(),
+            at: socket.local_addr().unwrap(),
+        };
+        let replies = Arc::clone(&names.replies);
         let log = Arc::clone(&names.asked);
         tokio::spawn(async move {
             let mut packet = [0; 2_048];
             while let Ok((length, from)) = socket.recv_from(&mut packet).await {
                 let asked = Message::from_bytes(&packet[..length]).unwrap();
                 log.lock().unwrap().extend(asked.queries.iter().map(|query| plain(query.name())));
-                let said = answer(&asked, &says.lock().unwrap());
+                let said = answer(&asked, &replies.lock().unwrap());
                 if let Some(answer) = said {
                     socket.send_to(&answer.to_bytes().unwrap(), from).await.unwrap();
                 }
@@ -67,13 +70,13 @@ impl Names {
         self.asked.lock().unwrap().clone()
     }
 
-    pub(crate) fn say(&self, name: &str, say: Say) {
-        self.says.lock().unwrap().insert(name.to_owned(), say);
+    pub(crate) fn reply(&self, name: &str, reply: Reply) {
+        self.replies.lock().unwrap().insert(name.to_owned(), reply);
     }
 
     /// Publishes the record of a claim, as one string.
     fn publish(&self, claim: &rosterd::model::Claim) {
-        self.say(&claim.record_name(), Say::Txt(vec![vec![claim.record_value()]]));
+        self.reply(&claim.record_name(), Reply::Txt(vec![vec![claim.record_value()]]));
     }
 }
 
@@ -81,7 +84,7 @@ fn plain(name: &Name) -> String {
     name.to_lowercase().to_ascii().trim_end_matches('.').to_owned()
 }
 
-fn answer(asked: &Message, says: &BTreeMap<String, Say>) -> Option<Message> {
+fn answer(asked: &Message, replies: &BTreeMap<String, Reply>) -> Option<Message> {
     let query = asked.queries.first()?.clone();
     // The client mixes upper and lower case, to tell answers from forgeries.
     let name = plain(query.name());
@@ -90,27 +93,27 @@ fn answer(asked: &Message, says: &BTreeMap<String, Say>) -> Option<Message> {
     answer.metadata.recursion_desired = true;
     answer.metadata.recursion_available = true;
     let record = |data| Record::from_rdata(query.name().clone(), 60, data);
-    match says.get(&name).cloned().unwrap_or(Say::Error(ResponseCode::NXDomain)) {
-        Say::Silence => return None,
-        Say::Error(code) => answer.metadata.response_code = code,
-        Say::Alias(target) if query.query_type() == RecordType::CNAME => {
+    match replies.get(&name).cloned().unwrap_or(Reply::Error(ResponseCode::NXDomain)) {
+        Reply::Silence => return None,
+        Reply::Error(code) => answer.metadata.response_code = code,
+        Reply::Alias(target) if query.query_type() == RecordType::CNAME => {
             answer.add_answer(record(RData::CNAME(CNAME(Name::from_utf8(target).unwrap()))));
         }
-        Say::Txt(records) if query.query_type() == RecordType::TXT => {
+        Reply::Txt(records) if query.query_type() == RecordType::TXT => {
             for strings in records {
                 answer.add_answer(record(RData::TXT(TXT::new(strings))));
             }
         }
-        Say::Servers(targets) if query.query_type() == RecordType::SRV => {
+        Reply::Servers(targets) if query.query_type() == RecordType::SRV => {
             for (priority, target) in (0..).zip(targets) {
                 let target = Name::from_ascii(target).unwrap();
                 answer.add_answer(record(RData::SRV(SRV::new(priority, 0, 389, target))));
             }
         }
-        Say::At(address) if query.query_type() == RecordType::A => {
+        Reply::At(address) if query.query_type() == RecordType::A => {
             answer.add_answer(record(RData::A(A(address))));
         }
-        Say::Nothing | Say::Alias(_) | Say::Txt(_) | Say::Servers(_) | Say::At(_) => {}
+        Reply::Nothing | Reply::Alias(_) | Reply::Txt(_) | Reply::Servers(_) | Reply::At(_) => {}
     }
     answer.add_query(query.clone());
     Some(answer)
@@ -139,33 +142,33 @@ async fn each_dns_answer_is_reported_and_only_the_exact_record_verifies() {
     let (half, rest) = value.split_at(20);
     let one = |text: &str| vec![text.to_owned()];
     let table = [
-        (Say::Error(ResponseCode::NXDomain), "(NXDOMAIN)", false),
-        (Say::Nothing, "exists in DNS, but has no TXT record", false),
-        (Say::Alias("elsewhere.example"), "is an alias (CNAME) of elsewhere.example", false),
-        (Say::Error(ResponseCode::ServFail), "no answer from DNS", false),
-        (Say::Error(ResponseCode::Refused), "no answer from DNS", false),
-        (Say::Silence, "no name server answered in time", false),
-        (Say::Txt(vec![one("v=spf1 -all")]), "a TXT record, but not with the token", false),
+        (Reply::Error(ResponseCode::NXDomain), "(NXDOMAIN)", false),
+        (Reply::Nothing, "exists in DNS, but has no TXT record", false),
+        (Reply::Alias("elsewhere.example"), "is an alias (CNAME) of elsewhere.example", false),
+        (Reply::Error(ResponseCode::ServFail), "no answer from DNS", false),
+        (Reply::Error(ResponseCode::Refused), "no answer from DNS", false),
+        (Reply::Silence, "no name server answered in time", false),
+        (Reply::Txt(vec![one("v=spf1 -all")]), "a TXT record, but not with the token", false),
         (
-            Say::Txt(vec![one("x"), one(&format!("{value}0")), one(&value.to_uppercase())]),
+            Reply::Txt(vec![one("x"), one(&format!("{value}0")), one(&value.to_uppercase())]),
             "3 TXT records, but none",
             false,
         ),
         (
-            Say::Txt(vec![one("v=spf1 -all"), vec![half.to_owned(), rest.to_owned()]]),
+            Reply::Txt(vec![one("v=spf1 -all"), vec![half.to_owned(), rest.to_owned()]]),
             "the record was found",
             true,
         ),
     ];
-    for (say, finding, verifies) in table {
-        names.say(&name, say.clone());
+    for (reply, finding, verifies) in table {
+        names.reply(&name, reply.clone());
         let found = firm.engine.verify("BÜCHER.example", None, &alice()).await.unwrap();
         assert!(
             found.finding.as_deref().is_some_and(|f| f.contains(finding)),
-            "{say:?}: {:?}",
+            "{reply:?}: {:?}",
             found.finding
         );
-        assert_eq!(found.state.holds(), verifies, "{say:?}");
+        assert_eq!(found.state.holds(), verifies, "{reply:?}");
     }
     assert_eq!(firm.engine.account("acme").await.unwrap().kind, AccountKind::Enterprise);
 }
@@ -178,9 +181,9 @@ async fn the_first_account_to_verify_holds_the_domain_and_is_not_named_to_others
         firm.engine.claim("acme", "example.com", &alice()).await.unwrap(),
         firm.engine.claim("rival", "example.com", &alice()).await.unwrap(),
     );
-    names.say(
+    names.reply(
         &ours.record_name(),
-        Say::Txt(vec![vec![ours.record_value()], vec![theirs.record_value()]]),
+        Reply::Txt(vec![vec![ours.record_value()], vec![theirs.record_value()]]),
     );
     let which = firm.engine.verify("example.com", None, &alice()).await.unwrap_err().to_string();
     assert!(which.contains("several accounts claim example.com"), "{which}");
@@ -227,17 +230,17 @@ async fn a_claim_is_looked_up_soon_then_daily_and_lapses_after_three_daily_misse
         ClaimState::Verified,
         "half a minute after the claim"
     );
-    names.say(&claim.record_name(), Say::Error(ResponseCode::ServFail));
+    names.reply(&claim.record_name(), Reply::Error(ResponseCode::ServFail));
     let day = Duration::from_hours(24);
     for _ in 0..4 {
         let claim = after(day).await;
         assert_eq!(
             (claim.state, claim.misses),
             (ClaimState::Verified, 0),
-            "no answer says nothing: {claim:?}"
+            "a lost answer changes no claim: {claim:?}"
         );
     }
-    names.say(&claim.record_name(), Say::Error(ResponseCode::NXDomain));
+    names.reply(&claim.record_name(), Reply::Error(ResponseCode::NXDomain));
     for _ in 0..10 {
         let claim = firm.engine.verify("example.com", None, &alice()).await.unwrap();
         assert_eq!(

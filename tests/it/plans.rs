@@ -79,8 +79,8 @@ fn a_person_without_a_group_is_suspended_after_the_recheck() {
 fn a_tombstone_suspends_at_once_and_an_absence_after_two_reads_and_a_witness() {
     let mut company = Company::running(60);
     company.person(1).life = Life::Tombstone;
-    let seeing = Loss { tombstones_visible: true, ..Loss::default() };
-    company.run(&seeing);
+    let with_tombstones = Loss { tombstones_visible: true, ..Loss::default() };
+    company.run(&with_tombstones);
     assert_eq!(company.user(1).causes.weightiest().map(|c| c.reason), Some(Reason::Deleted));
 
     company.person(2).life = Life::Purged;
@@ -94,10 +94,11 @@ fn a_tombstone_suspends_at_once_and_an_absence_after_two_reads_and_a_witness() {
 #[test]
 fn an_absence_without_a_tombstone_is_held_when_tombstones_are_visible() {
     let mut company = Company::running(60);
-    let seeing = Loss { tombstones_visible: true, hidden: [guid(2)].into(), ..Loss::default() };
-    company.run(&seeing);
+    let with_tombstones =
+        Loss { tombstones_visible: true, hidden: [guid(2)].into(), ..Loss::default() };
+    company.run(&with_tombstones);
     company.later(GRACE_PERIOD);
-    company.run(&seeing);
+    company.run(&with_tombstones);
     assert_eq!(
         (company.status(2), company.waiting()),
         (Status::Active, vec!["p2@example.com suspend no-witness".to_owned()])
@@ -260,9 +261,9 @@ fn a_recreated_person_waits_for_an_operator() {
     let mut again = company.truth[&guid(1)].clone();
     again.life = Life::Alive;
     company.truth.insert(guid(100), again);
-    let seeing = Loss { tombstones_visible: true, ..Loss::default() };
-    company.run(&seeing);
-    company.run(&seeing);
+    let with_tombstones = Loss { tombstones_visible: true, ..Loss::default() };
+    company.run(&with_tombstones);
+    company.run(&with_tombstones);
     assert_eq!(company.status(1), Status::Suspended);
     assert_eq!(
         company.quarantined.iter().map(|q| (q.object_guid, q.reason)).collect::<Vec<_>>(),

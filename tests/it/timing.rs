@@ -11,7 +11,7 @@ use rosterd::store::Run;
 use crate::firm::{Firm, alice};
 
 /// Returns the finished automatic runs, oldest first.
-async fn unasked(engine: &Engine) -> Vec<Run> {
+async fn automatic_runs(engine: &Engine) -> Vec<Run> {
     let mut runs = engine.store.runs(Some("corp"), 1_000).await.expect("runs");
     runs.retain(|run| {
         matches!(run.trigger, Trigger::Startup | Trigger::Schedule) && run.finished_at.is_some()
@@ -21,13 +21,13 @@ async fn unasked(engine: &Engine) -> Vec<Run> {
 }
 
 /// Runs the directory's background task until this many automatic runs have ended.
-async fn keep_until(engine: &Arc<Engine>, count: usize) -> Vec<Run> {
+async fn run_until(engine: &Arc<Engine>, count: usize) -> Vec<Run> {
     let directory = engine.directory("corp").expect("corp");
     let mut progress = directory.progress();
     let keeping = tokio::spawn(Arc::clone(engine).run_triggers(directory));
     let runs = tokio::time::timeout(Duration::from_mins(1), async {
         loop {
-            let runs = unasked(engine).await;
+            let runs = automatic_runs(engine).await;
             if runs.len() >= count {
                 return runs;
             }
@@ -56,7 +56,7 @@ async fn a_pause_survives_a_restart_and_its_missed_ticks_become_one_run() {
     let status =
         engine.directory_status(&engine.directory("corp").expect("corp")).await.expect("a status");
     assert_eq!((status.state, status.paused_until), ("paused", Some(until)));
-    let runs = keep_until(&engine, 2).await;
+    let runs = run_until(&engine, 2).await;
     assert!(runs[0].started_at >= until, "{:?} began before {until}", runs[0]);
     assert!(
         runs[1].started_at.since(runs[0].started_at) > Duration::from_millis(1),
@@ -98,7 +98,7 @@ async fn ticks_missed_during_a_long_run_become_one_run() {
     let firm = Firm::running(5, every_second).await;
     let slow = When::search().containing("objectCategory=person").nth(1);
     firm.sim.faults().push(Fault::new(slow, What::Delay(Duration::from_millis(3_300))));
-    let runs = keep_until(&firm.engine, 4).await;
+    let runs = run_until(&firm.engine, 4).await;
     let end = runs[0].finished_at.expect("an end");
     assert!(end.since(runs[0].started_at) > Duration::from_secs(3), "{:?}", runs[0]);
     let soon = runs[1..]

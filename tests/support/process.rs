@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// The time within which every awaited event must occur.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// The binaries of one build.
 #[derive(Clone, Debug)]
@@ -118,7 +118,7 @@ impl Daemon {
     }
 
     /// Creates the account `acme`, which holds example.com.
-    pub(crate) fn found_acme(&self) {
+    pub(crate) fn create_acme(&self) {
         self.done("account create acme --name Acme");
         self.done("domain claim acme example.com");
     }
@@ -126,7 +126,7 @@ impl Daemon {
     /// Makes every person of the directory a user of acme. Returns the run that did it or planned
     /// it.
     pub(crate) fn import(&self) -> Value {
-        self.found_acme();
+        self.create_acme();
         let (code, run) = self.ctl("sync corp");
         assert!(matches!(code, 0 | 3), "{run:#}");
         while let Some(id) = self.done("held list")["held"][0]["id"].as_str() {
@@ -206,7 +206,7 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(begun.elapsed() < TIME_LIMIT, "not within {TIME_LIMIT:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

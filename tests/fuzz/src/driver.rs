@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use crate::directory::frame::{self, Frame, Op};
 
 /// Longer than any step here takes, and short enough to call it a hang.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// Answers a bind and a search with the bytes that the gate admits. Panics if ldap3 panics or
 /// hangs.
@@ -22,7 +22,7 @@ pub fn check(bytes: &[u8]) {
         let answers = admitted(bytes, request);
         if !answers.is_empty() {
             let done = runtime
-                .block_on(async { tokio::time::timeout(PATIENCE, ask(request, &answers)).await });
+                .block_on(async { tokio::time::timeout(TIME_LIMIT, ask(request, &answers)).await });
             assert!(done.is_ok(), "ldap3 hangs on what was let through");
         }
     }

@@ -12,7 +12,7 @@ use rosterd::model::Domain;
 use tokio::net::TcpListener;
 
 use crate::firm::{Firm, config};
-use crate::names::{Names, Say};
+use crate::names::{Names, Reply};
 
 const SRV: &str = "_ldap._tcp.dc._msdcs.corp.example.com";
 
@@ -32,7 +32,7 @@ fn discovery(suffixes: &[&str]) -> Discovery {
 
 /// Checks a directory whose servers DNS names.
 async fn check(names: &Names, targets: &[&'static str], discovery: Discovery) -> Examination {
-    names.say(SRV, Say::Servers(targets.to_vec()));
+    names.reply(SRV, Reply::Servers(targets.to_vec()));
     let sim = adsim::Sim::builder().start().await.expect("a simulator");
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = config(&sim, folder.path());
@@ -66,7 +66,7 @@ fn told(found: &Examination) -> String {
 async fn serve() -> Names {
     let names = Names::serve().await;
     for own in ["dc1.corp.example.com", "dc2.berlin.corp.example.com", "dc7.dc.example.net"] {
-        names.say(own, Say::At(OWN));
+        names.reply(own, Reply::At(OWN));
     }
     for attacker in [
         "dc.evil.net",
@@ -74,7 +74,7 @@ async fn serve() -> Names {
         "dc1.corp.example.com.evil.net",
         "dc1.dc.example.net.evil.net",
     ] {
-        names.say(attacker, Say::At(ATTACKER));
+        names.reply(attacker, Reply::At(ATTACKER));
     }
     names
 }
@@ -155,7 +155,7 @@ async fn a_target_that_is_no_host_name_and_one_that_offers_nothing_are_no_server
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_are_not_looked_up_without_a_ca_of_ones_own() {
     let names = serve().await;
-    names.say(SRV, Say::Servers(vec!["dc1.corp.example.com."]));
+    names.reply(SRV, Reply::Servers(vec!["dc1.corp.example.com."]));
     let sim = adsim::Sim::builder().start().await.expect("a simulator");
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = config(&sim, folder.path());

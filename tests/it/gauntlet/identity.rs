@@ -393,9 +393,9 @@ fn an_unmanaged_user_is_changed_by_no_run() {
         company.person(n).life = Life::Tombstone;
     }
     company.claims.clear();
-    let seeing = Loss { tombstones_visible: true, ..Loss::default() };
-    company.run(&seeing);
-    company.approve_all(&seeing);
+    let with_tombstones = Loss { tombstones_visible: true, ..Loss::default() };
+    company.run(&with_tombstones);
+    company.approve_all(&with_tombstones);
     assert_eq!(company.users[&founder.id], founder);
     let linked: BTreeSet<_> =
         company.users.values().filter(|u| u.link.is_some()).map(User::status).collect();

@@ -13,7 +13,7 @@ const NOTHING_LOST: fn() -> Loss = Loss::default;
 const HOUR: Duration = Duration::from_hours(1);
 const GRACE_PERIOD: Duration = Duration::from_mins(11);
 
-fn seeing() -> Loss {
+fn with_tombstones() -> Loss {
     Loss { tombstones_visible: true, ..Loss::default() }
 }
 
@@ -22,7 +22,7 @@ fn a_mass_of_leavers_is_held_and_single_ones_leave_in_a_company_of_any_size() {
     /// A way to leave, and the sight that a run needs to notice it.
     type Leaving = (&'static str, fn(&mut Facts), Loss);
     let leaving: [Leaving; 4] = [
-        ("deleted", |p| p.life = Life::Tombstone, seeing()),
+        ("deleted", |p| p.life = Life::Tombstone, with_tombstones()),
         ("vanished", |p| p.life = Life::Purged, Loss::default()),
         ("moved away", |p| p.ou = "Elsewhere".to_owned(), Loss::default()),
         ("taken out of all groups", |p| (p.pro, p.basic) = (false, false), Loss::default()),
@@ -67,7 +67,7 @@ fn a_mass_of_leavers_is_held_and_single_ones_leave_in_a_company_of_any_size() {
 fn a_slow_bleed_of_any_class_stops_at_the_daily_limit() {
     type Bleed = (Class, fn(&mut Facts), Loss);
     let table: [Bleed; 5] = [
-        (Class::Deleted, |p| p.life = Life::Tombstone, seeing()),
+        (Class::Deleted, |p| p.life = Life::Tombstone, with_tombstones()),
         (Class::Gone, |p| p.life = Life::Purged, Loss::default()),
         (Class::Gone, |p| (p.pro, p.basic) = (false, false), Loss::default()),
         (Class::Downgrade, |p| p.pro = false, Loss::default()),
@@ -179,11 +179,11 @@ fn a_domain_that_is_no_longer_claimed_suspends_only_its_leavers() {
     company.claims.clear();
     company.person(1).disabled = true;
     company.person(2).life = Life::Tombstone;
-    company.run(&seeing());
+    company.run(&with_tombstones());
     assert_eq!((company.active(), company.held.len()), (58, 0), "{:?}", company.waiting());
     assert_eq!((company.status(1), company.status(2)), (Status::Suspended, Status::Suspended));
     company.claims = vec!["example.com", "example.org"];
-    company.run(&seeing());
+    company.run(&with_tombstones());
     assert_eq!((company.active(), company.held.len()), (58, 0));
 }
 
@@ -194,7 +194,7 @@ fn a_lost_claim_and_a_mass_of_leavers_are_judged_separately() {
     for n in 0..30 {
         company.person(n).life = Life::Tombstone;
     }
-    company.run(&seeing());
+    company.run(&with_tombstones());
     assert_eq!((company.active(), company.held.len()), (60, 30));
 }
 

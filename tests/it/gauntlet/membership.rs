@@ -43,7 +43,7 @@ fn losing_one_of_two_groups_lowers_the_tier_and_losing_both_is_one_change() {
 }
 
 /// Settings without limits or rechecks, so that only the completeness of reads protects people.
-fn unbraked(c: &mut rosterd::engine::DirectoryConfig) {
+fn without_limits(c: &mut rosterd::engine::DirectoryConfig) {
     c.limits.grace_period = Duration::ZERO;
     for limit in c.limits.classes.values_mut() {
         *limit = Limit { percent: 100, at_least: 10_000, at_most: None };
@@ -52,7 +52,7 @@ fn unbraked(c: &mut rosterd::engine::DirectoryConfig) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn group_cycles_foreign_members_and_empty_groups_change_no_user() {
-    let firm = Firm::running(60, unbraked).await;
+    let firm = Firm::running(60, without_limits).await;
     let before = firm.users().await;
     firm.sim.edit(|ad| {
         // A cycle of three through Roster Pro, a group in itself, and members that are no people.
@@ -103,11 +103,11 @@ async fn a_membership_that_ends_without_a_write_is_seen_by_the_next_full_read() 
 }
 
 /// A query about a group, and its moment.
-type Question = (&'static str, fn(&Firm) -> When);
+type Query = (&'static str, fn(&Firm) -> When);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_group_changes_no_member_but_leavers() {
-    let questions: [Question; 5] = [
+    let questions: [Query; 5] = [
         ("its location", |f| {
             When::search().based_at(&format!("<guid={}>", f.sim.look(|ad| ad.guid(names::BASIC))))
         }),
@@ -120,7 +120,7 @@ async fn an_unreadable_group_changes_no_member_but_leavers() {
     ];
     for (name, when) in questions {
         for code in [50, 52] {
-            let firm = Firm::running(60, unbraked).await;
+            let firm = Firm::running(60, without_limits).await;
             let users = firm.users().await;
             let [leaver, lost, nested] =
                 [0, 1, 2].map(|n| users.iter().filter(|u| u.tier == Tier::Pro).nth(n).unwrap());

@@ -163,7 +163,7 @@ fn without_its_runner_every_delivery_waits_and_status_says_so_until_it_is_back()
 fn a_gate_that_cannot_be_asked_holds_the_plan_and_says_why() {
     let site = apart("");
     let gate = script(site.folder.path(), "gate", "exit 0");
-    site.daemon.found_acme();
+    site.daemon.create_acme();
     site.configure(&format!("[[gate]]\nname = \"board\"\nexec = [\"{}\"]\n", gate.display()), "");
     site.done("reload");
     let (code, run) = site.daemon.ctl("sync corp");

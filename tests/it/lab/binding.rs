@@ -8,7 +8,7 @@ use rosterd::engine::DirectoryConfig;
 use rosterd::model::{RunState, ServerUrl};
 
 use super::Lab;
-use super::branch::{Branch, EVERYBODY};
+use super::branch::{Branch, PROVISIONED};
 use super::office::Office;
 
 /// Returns the error of a first run with changed settings.
@@ -175,7 +175,10 @@ fn a_disabled_service_account_is_reported_and_retried_by_an_operators_unlock() {
     );
     office.done("directory unlock corp");
     office.sync();
-    assert_eq!(office.status()["users"], serde_json::json!({"active": EVERYBODY, "suspended": 0}));
+    assert_eq!(
+        office.status()["users"],
+        serde_json::json!({"active": PROVISIONED, "suspended": 0})
+    );
 }
 
 #[ignore = "needs the lab: tests/run"]

@@ -13,7 +13,7 @@ use crate::acme;
 
 /// The number of provisioned people of the lab's forty when only example.com is claimed. The others
 /// are disabled, expired, without group, without address, or of another domain.
-pub(crate) const EVERYBODY: usize = 31;
+pub(crate) const PROVISIONED: usize = 31;
 
 pub(crate) struct Branch {
     pub(crate) lab: Lab,
@@ -38,7 +38,7 @@ impl Branch {
         adapt(&mut config);
         let store = acme::store(lab.folder()).await;
         let engine = acme::engine(store, &Clock::system(), config);
-        acme::found(&engine).await;
+        acme::create(&engine).await;
         Self { lab, engine }
     }
 
@@ -48,7 +48,7 @@ impl Branch {
         let run = branch.sync().await;
         assert_eq!(
             (run.state, run.counts.create, run.error.as_deref()),
-            (RunState::Succeeded, EVERYBODY as u64, None),
+            (RunState::Succeeded, PROVISIONED as u64, None),
             "{run:?}"
         );
         branch

@@ -6,7 +6,7 @@ use rosterd::dns::Resolver;
 use rosterd::engine::{DirectoryConfig, Examination, StepOutcome, check_directory};
 use rosterd::model::{Filter, Reason, RunState, Tier};
 
-use super::branch::{Branch, EVERYBODY, config};
+use super::branch::{Branch, PROVISIONED, config};
 use super::{Lab, staff};
 
 async fn check(config: &DirectoryConfig) -> Examination {
@@ -109,6 +109,6 @@ async fn a_filter_on_an_unknown_attribute_suspends_only_disabled_users() {
     assert!(run.error.as_deref().is_some_and(|e| e.contains("employeType")), "{run:?}");
     assert_eq!(
         (branch.reason("alan.turing@example.com").await, branch.active().await),
-        (Some(Reason::Disabled), EVERYBODY - 1)
+        (Some(Reason::Disabled), PROVISIONED - 1)
     );
 }

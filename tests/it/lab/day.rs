@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::branch::EVERYBODY;
+use super::branch::PROVISIONED;
 use super::office::Office;
 use super::{BASIC, DOMAIN, PRO, file_time, staff};
 use crate::process::until;
 
 /// Returns the counts that are not zero.
-fn made(changes: &Value) -> Value {
+fn nonzero(changes: &Value) -> Value {
     let changes = changes.as_object().expect("changes").iter().filter(|(_, n)| **n != 0);
     changes.map(|(k, n)| (k.clone(), n.clone())).collect()
 }
@@ -19,14 +19,14 @@ fn a_day_in_the_life_of_a_company() {
     let mut office = Office::open("[directory.safety]\ngrace-period = \"0s\"");
     begin(&office);
     claim(&office);
-    let expected = EVERYBODY + 1;
+    let expected = PROVISIONED + 1;
     join(&office);
     marry(&office);
     swap(&office);
     leave(&office);
     reuse_an_address(&office);
     expire_unannounced(&office);
-    brake(&office);
+    suspend_by_operator(&office);
     lose_rights(&office);
     // One user joined, and none was removed.
     let users = office.users();
@@ -40,29 +40,29 @@ fn a_day_in_the_life_of_a_company() {
     office.verify_events();
     office.start();
     assert_eq!(office.users(), users, "a restart changes no user");
-    assert_eq!(made(&office.sync()), json!({}), "no change is left to apply");
+    assert_eq!(nonzero(&office.sync()), json!({}), "no change is left to apply");
 }
 
 fn begin(office: &Office) {
     assert_eq!(office.status()["state"], "no-account");
-    assert_eq!(made(&office.sync()), json!({}), "without an account no user is created");
+    assert_eq!(nonzero(&office.sync()), json!({}), "without an account no user is created");
     let acme = office.done("account create acme --name Acme");
     assert_eq!((&acme["kind"], &acme["name"]), (&json!("team"), &json!("Acme")));
-    assert_eq!(made(&office.sync()), json!({}), "without a domain no user is created");
+    assert_eq!(nonzero(&office.sync()), json!({}), "without a domain no user is created");
     assert_eq!(office.status()["state"], "no-domain");
     let domain = office.done("domain claim acme example.com");
     assert_eq!(domain["state"], "verified", "the configuration trusts the domain");
     let plan = office.done("plan corp");
     assert_eq!(
         (&plan["id"], plan["changes"].as_array().map(Vec::len)),
-        (&Value::Null, Some(EVERYBODY))
+        (&Value::Null, Some(PROVISIONED))
     );
     assert!(office.users().is_empty(), "a plan changes nothing");
-    assert_eq!(made(&office.sync()), json!({"create": EVERYBODY}));
+    assert_eq!(nonzero(&office.sync()), json!({"create": PROVISIONED}));
     let acme = office.done("account show acme");
     assert_eq!(
         (&acme["kind"], &acme["users"]["active"]),
-        (&json!("enterprise"), &json!(EVERYBODY))
+        (&json!("enterprise"), &json!(PROVISIONED))
     );
     assert_eq!(office.status()["state"], "ok");
 }
@@ -92,7 +92,7 @@ fn claim(office: &Office) {
     office.lab.samba("dns-txt", &[&record("name"), &record("value"), "add"]);
     assert_eq!(office.done("domain verify example.org")["state"], "verified");
     assert_eq!(
-        made(&office.sync()),
+        nonzero(&office.sync()),
         json!({"create": 1, "update": 1}),
         "Jürgen gets a user, and Ada her secondary address"
     );
@@ -106,7 +106,7 @@ fn claim(office: &Office) {
 
 fn join(office: &Office) {
     office.lab.hire(&staff("Engineering", "Radia Perlman"), "radia.perlman", PRO);
-    assert_eq!(made(&office.sync()), json!({"create": 1}));
+    assert_eq!(nonzero(&office.sync()), json!({"create": 1}));
     assert_eq!(office.user("radia.perlman@example.com")["tier"], "pro");
 }
 
@@ -121,7 +121,7 @@ fn marry(office: &Office) {
         ("sAMAccountName", "fatima.garcia"),
     ];
     office.lab.set(&staff("Sales", "Fatima Garcia"), &changes);
-    let changes = made(&office.sync());
+    let changes = nonzero(&office.sync());
     assert_eq!(
         changes.as_object().map(|c| c.keys().cloned().collect::<Vec<_>>()),
         Some(vec!["update".to_owned()]),
@@ -157,7 +157,7 @@ fn leave(office: &Office) {
     let diego = staff("Sales", "Diego García");
     let before = office.user(who);
     office.lab.disable(&diego);
-    assert_eq!(made(&office.sync()), json!({"suspend": 1}));
+    assert_eq!(nonzero(&office.sync()), json!({"suspend": 1}));
     let gone = office.user(who);
     assert_eq!(
         (&gone["status"], &gone["suspension"]["reason"]),
@@ -174,7 +174,7 @@ fn leave(office: &Office) {
         "an operator cannot lift AD's suspension: {code} {problem}"
     );
     office.lab.enable(&diego);
-    assert_eq!(made(&office.sync()), json!({"reactivate": 1}));
+    assert_eq!(nonzero(&office.sync()), json!({"reactivate": 1}));
     assert_eq!(
         (&office.user(who)["id"], &office.user(who)["status"]),
         (&before["id"], &json!("active"))
@@ -189,7 +189,7 @@ fn reuse_an_address(office: &Office) {
     office.lab.hire(&successor, "hana.sato", BASIC);
     office.lab.set(&successor, &[("mail", who)]);
     assert_eq!(
-        made(&office.sync()),
+        nonzero(&office.sync()),
         json!({}),
         "a leaver's address is not reassigned without an operator"
     );
@@ -222,17 +222,17 @@ fn expire_unannounced(office: &Office) {
         "no edit in AD announced it"
     );
     office.lab.set(&paula, &[("accountExpires", "0")]);
-    assert_eq!(made(&office.sync()), json!({"reactivate": 1}));
+    assert_eq!(nonzero(&office.sync()), json!({"reactivate": 1}));
 }
 
-fn brake(office: &Office) {
+fn suspend_by_operator(office: &Office) {
     let who = "barbara.liskov@example.com";
     let suspended = office.done(&format!("user suspend {who} --reason stolen"));
     assert_eq!(
         (&suspended["status"], &suspended["suspension"]["reason"]),
         (&json!("suspended"), &json!("operator"))
     );
-    assert_eq!(made(&office.sync()), json!({}), "no run lifts an operator's suspension");
+    assert_eq!(nonzero(&office.sync()), json!({}), "no run lifts an operator's suspension");
     assert_eq!(office.user(who)["status"], "suspended");
     assert_eq!(office.done(&format!("user activate {who}"))["status"], "active");
 }
@@ -269,7 +269,7 @@ fn lose_rights(office: &Office) {
     let (code, _) = office.ctl("plan corp");
     assert_eq!(code, 3, "a plan with held changes has the same exit status");
     office.lab.samba("allow-list", &[&sales]);
-    assert_eq!(made(&office.sync()), json!({}));
+    assert_eq!(nonzero(&office.sync()), json!({}));
     assert_eq!(
         office.done("held list"),
         json!({"held": []}),
@@ -284,7 +284,7 @@ fn a_person_without_a_group_is_suspended_by_an_automatic_recheck() {
     office.sync();
     let karl = staff("Operations", "Karl Larsen");
     office.lab.leave(BASIC, &karl);
-    assert_eq!(made(&office.sync()), json!({}), "an absence from all groups needs a recheck");
+    assert_eq!(nonzero(&office.sync()), json!({}), "an absence from all groups needs a recheck");
     let gone = until("the recheck", || {
         Some(office.user("karl.larsen@example.com")).filter(|u| u["status"] == "suspended")
     });

@@ -2,7 +2,7 @@
 
 use rosterd::model::{Reason, RunState, Status, Tier};
 
-use super::branch::{Branch, EVERYBODY};
+use super::branch::{Branch, PROVISIONED};
 use super::{BASIC, DOMAIN, file_time, staff};
 
 #[ignore = "needs the lab: tests/run"]
@@ -21,7 +21,7 @@ async fn the_first_import_creates_users_with_their_tiers_names_and_addresses() {
         .filter(|u| u.tier == Tier::Pro)
         .filter_map(|u| u.profile.surname.as_deref())
         .collect();
-    assert_eq!((users.len(), pro.len()), (EVERYBODY, 15), "{pro:?}");
+    assert_eq!((users.len(), pro.len()), (PROVISIONED, 15), "{pro:?}");
     for (who, tier, why) in [
         ("grace.hopper", Tier::Pro, "by primary group"),
         ("margaret.hamilton", Tier::Pro, "by a group in a group in Roster Pro"),
@@ -105,7 +105,7 @@ async fn a_deleted_person_is_suspended_with_or_without_visible_tombstones() {
             "tombstones visible: {can_see}"
         );
         branch.quiet("a second run changes nothing").await;
-        assert_eq!(branch.active().await, EVERYBODY - 1);
+        assert_eq!(branch.active().await, PROVISIONED - 1);
     }
 }
 
@@ -219,7 +219,7 @@ async fn a_filter_is_evaluated_by_ad_and_never_hides_a_disabled_leaver() {
     let run = branch.sync().await;
     assert_eq!(
         (run.state, run.counts.create),
-        (RunState::Succeeded, EVERYBODY as u64 - 1),
+        (RunState::Succeeded, PROVISIONED as u64 - 1),
         "all but the architect: {run:?}"
     );
     branch.lab.disable(&staff("Engineering", "Alan Turing"));

@@ -17,7 +17,7 @@ fn following(directory: &str) -> Office {
     );
     let office = Office::open_below(STAFF, &keys);
     office.lab.samba("grant-tombstones", &[]);
-    office.found_acme();
+    office.create_acme();
     office.sync();
     live(&office);
     office
@@ -28,7 +28,7 @@ fn live(office: &Office) -> Value {
 }
 
 /// An edit in AD, the person concerned, and the expected state of that user.
-type Deed = (&'static str, &'static str, fn(&Lab), fn(&Value) -> bool);
+type Edit = (&'static str, &'static str, fn(&Lab), fn(&Value) -> bool);
 
 fn has(user: &Value, status: &str, reason: &str) -> bool {
     user["status"] == status
@@ -40,7 +40,7 @@ fn has(user: &Value, status: &str, reason: &str) -> bool {
 #[test]
 fn every_edit_that_concerns_a_person_is_seen_live() {
     let office = following("filter = \"(!(employeeType=robot))\"");
-    let deeds: &[Deed] = &[
+    let edits: &[Edit] = &[
         (
             "disabled",
             "grace.hopper",
@@ -179,8 +179,8 @@ fn every_edit_that_concerns_a_person_is_seen_live() {
             |user| has(user, "suspended", "deleted"),
         ),
     ];
-    for (what, who, deed, is_seen) in deeds {
-        deed(&office.lab);
+    for (what, who, edit, is_seen) in edits {
+        edit(&office.lab);
         until(&format!("{who}, {what}"), || {
             let (code, user) = office.ctl(&format!("user show {who}@example.com"));
             (code == 0 && is_seen(&user)).then_some(())

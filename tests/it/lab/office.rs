@@ -46,13 +46,13 @@ impl Office {
     /// Does the same with the account `acme`, which holds example.com.
     pub(crate) fn of_acme(directory: &str) -> Self {
         let office = Self::open(directory);
-        office.found_acme();
+        office.create_acme();
         office
     }
 
     /// Creates the account `acme`, which holds example.com.
-    pub(crate) fn found_acme(&self) {
-        self.daemon.found_acme();
+    pub(crate) fn create_acme(&self) {
+        self.daemon.create_acme();
     }
 
     /// Runs `rosterctl`. Returns its exit status and the printed document.
@@ -136,7 +136,7 @@ impl Office {
     }
 
     /// Deletes the store of a stopped daemon.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn delete_store(&self) {
         for file in std::fs::read_dir(self.lab.folder()).expect("the folder") {
             let file = file.expect("a file");
             if file.file_name().to_string_lossy().starts_with("rosterd.db") {

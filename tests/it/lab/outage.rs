@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::branch::EVERYBODY;
+use super::branch::PROVISIONED;
 use super::office::Office;
 use crate::process::until;
 
@@ -13,19 +13,19 @@ use crate::process::until;
 fn a_crashed_controller_is_an_outage_that_ends_by_itself() {
     // Runs every second.
     let office = Office::of_acme("schedule = \"* * * * * *\"");
-    until("all people are imported", || (office.users().len() == EVERYBODY).then_some(()));
+    until("all people are imported", || (office.users().len() == PROVISIONED).then_some(()));
     office.lab.samba("crash", &[]);
     // A run in progress is cut; the next ones find no server.
     let is_told = |status: &Value| {
         status["state"] == "degraded" && status["attention"].to_string().contains("cannot connect")
     };
     let status = until("the outage is reported", || Some(office.status()).filter(is_told));
-    assert_eq!(status["users"], json!({"active": EVERYBODY, "suspended": 0}), "{status:#}");
+    assert_eq!(status["users"], json!({"active": PROVISIONED, "suspended": 0}), "{status:#}");
     assert_eq!(office.events("directory.unreachable").len(), 1, "one event, not one every second");
     office.lab.samba("restart", &[]);
     let status =
         until("the recovery is reported", || Some(office.status()).filter(|s| s["state"] == "ok"));
-    assert_eq!(status["users"], json!({"active": EVERYBODY, "suspended": 0}));
+    assert_eq!(status["users"], json!({"active": PROVISIONED, "suspended": 0}));
     assert_eq!(office.events("directory.recovered").len(), 1);
 }
 
@@ -34,7 +34,7 @@ fn a_crashed_controller_is_an_outage_that_ends_by_itself() {
 fn a_frozen_controller_fails_the_run_in_time_and_stalls_nothing_else() {
     let office = Office::of_acme("");
     office.sync();
-    assert_eq!(office.users().len(), EVERYBODY);
+    assert_eq!(office.users().len(), PROVISIONED);
     office.lab.samba("freeze", &[]);
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -42,7 +42,7 @@ fn a_frozen_controller_fails_the_run_in_time_and_stalls_nothing_else() {
         let mut asked = 0;
         while !run.is_finished() {
             let before = Instant::now();
-            assert_eq!(office.users().len(), EVERYBODY);
+            assert_eq!(office.users().len(), PROVISIONED);
             assert!(
                 before.elapsed() < Duration::from_secs(1),
                 "the socket answers while a run waits"
@@ -94,7 +94,7 @@ fn a_stop_during_a_run_takes_seconds_and_exits_cleanly() {
         Some(true)
     );
     office.sync();
-    assert_eq!(office.users().len(), EVERYBODY);
+    assert_eq!(office.users().len(), PROVISIONED);
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -105,9 +105,9 @@ fn a_daemon_killed_during_a_first_import_loses_and_repeats_nothing() {
     office.kill();
     // Milliseconds, from before the request arrives until after the approved plan was applied.
     for after in [0, 10, 20, 30, 45, 60, 80, 120, 200] {
-        office.forget();
+        office.delete_store();
         office.start();
-        office.found_acme();
+        office.create_acme();
         assert_eq!(office.ctl("sync corp").0, 3, "an import beyond the limit waits");
         let id = office.done("held list")["held"][0]["id"].as_str().expect("an id").to_owned();
         let mut approval = office.begin(&format!("held approve {id}"));
@@ -120,7 +120,7 @@ fn a_daemon_killed_during_a_first_import_loses_and_repeats_nothing() {
             if let Some(id) = office.done("held list")["held"][0]["id"].as_str() {
                 office.ctl(&format!("held approve {id}"));
             }
-            (office.users().len() >= EVERYBODY).then_some(())
+            (office.users().len() >= PROVISIONED).then_some(())
         });
         check(&office, &format!("killed after {after} ms"));
         office.kill();
@@ -130,12 +130,12 @@ fn a_daemon_killed_during_a_first_import_loses_and_repeats_nothing() {
 
 fn check(office: &Office, when: &str) {
     let users = office.users();
-    assert_eq!(users.len(), EVERYBODY, "{when}");
+    assert_eq!(users.len(), PROVISIONED, "{when}");
     let mut people: Vec<&Value> = users.iter().map(|u| &u["directory"]["object_guid"]).collect();
     people.sort_by_key(ToString::to_string);
     people.dedup();
-    assert_eq!(people.len(), EVERYBODY, "{when}: one user each");
-    assert_eq!(office.events("user.created").len(), EVERYBODY, "{when}: one event each");
+    assert_eq!(people.len(), PROVISIONED, "{when}: one user each");
+    assert_eq!(office.events("user.created").len(), PROVISIONED, "{when}: one event each");
     let changes = office.sync();
     assert!(changes.as_object().is_some_and(|c| c.values().all(|n| *n == 0)), "{when}: {changes}");
 }

@@ -3,7 +3,7 @@
 use rosterd::directory::GroupName;
 use rosterd::model::{QuarantineReason, Reason, Status, Tier};
 
-use super::branch::{Branch, EVERYBODY};
+use super::branch::{Branch, PROVISIONED};
 use super::{BASIC, DOMAIN, file_time, staff};
 
 #[ignore = "needs the lab: tests/run"]
@@ -35,7 +35,7 @@ async fn contacts_and_computers_get_no_user_and_an_inetorgperson_does() {
     branch.lab.delete(&staff("Sales", "WS01"));
     branch.sync().await;
     assert_eq!(branch.reason("inet.person@example.com").await, Some(Reason::Vanished));
-    assert_eq!(branch.active().await, EVERYBODY);
+    assert_eq!(branch.active().await, PROVISIONED);
 }
 
 #[ignore = "needs the lab: tests/run"]
@@ -112,7 +112,7 @@ async fn groups_of_every_kind_give_their_tier_and_foreign_members_get_no_user() 
         "<SID=S-1-5-21-1004336348-1177238915-682003330-1105>",
     );
     let run = branch.sync().await;
-    assert_eq!((run.counts.create, run.error.as_deref()), (EVERYBODY as u64, None), "{run:?}");
+    assert_eq!((run.counts.create, run.error.as_deref()), (PROVISIONED as u64, None), "{run:?}");
     for name in names {
         let address = format!("{}@example.com", name.to_lowercase().replace(' ', "."));
         assert_eq!(branch.user(&address).await.tier, Tier::Pro, "{name}");
@@ -145,7 +145,7 @@ async fn swapped_shared_and_broken_mailboxes_suspend_no_user() {
     );
     assert_eq!(
         (branch.active().await, branch.user("paula.silva@example.com").await.status()),
-        (EVERYBODY, Status::Active)
+        (PROVISIONED, Status::Active)
     );
     let karl = branch.user("karl.larsen@example.com").await;
     let quarantine = branch.engine.store.quarantine_of(karl.id).await.expect("a store");

@@ -2,7 +2,7 @@
 
 use rosterd::model::{HoldReason, RunState, Status};
 
-use super::branch::{Branch, EVERYBODY};
+use super::branch::{Branch, PROVISIONED};
 use super::{DOMAIN, staff};
 
 #[ignore = "needs the lab: tests/run"]
@@ -23,7 +23,7 @@ async fn an_ou_that_can_no_longer_be_listed_suspends_no_user() {
             (RunState::Held, 0),
             "tombstones {can_see_tombstones}: {run:?}"
         );
-        assert_eq!(branch.active().await, EVERYBODY);
+        assert_eq!(branch.active().await, PROVISIONED);
         let plan = branch.engine.store.plans(false).await.expect("plans").remove(0);
         let held = branch.engine.store.plan_changes(plan.id).await.expect("changes");
         assert_eq!(held.len(), 9, "the users of Sales");
@@ -115,7 +115,7 @@ async fn an_invisible_nested_group_changes_none_of_its_members() {
             let run = branch.sync().await;
             assert_eq!((run.counts.suspend, run.counts.tier), (0, 0), "{what}: {run:?}");
         }
-        assert_eq!(branch.active().await, EVERYBODY, "{what}");
+        assert_eq!(branch.active().await, PROVISIONED, "{what}");
     }
 }
 
@@ -148,7 +148,7 @@ async fn a_base_that_shows_no_person_suspends_no_user() {
     for _ in 0..2 {
         let run = branch.sync().await;
         assert!(matches!(run.state, RunState::Held | RunState::Failed), "{run:?}");
-        assert_eq!(branch.active().await, EVERYBODY - 1, "only the disabled user: {run:?}");
+        assert_eq!(branch.active().await, PROVISIONED - 1, "only the disabled user: {run:?}");
     }
     branch.lab.samba("allow-list", &[&bases[1]]);
     branch.quiet("the base shows its people again").await;

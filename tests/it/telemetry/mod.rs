@@ -24,7 +24,7 @@ fn site(people: usize, more: &str, adapt: impl FnOnce(&Sim, &mut Command)) -> Si
         &format!("{ALL_AT_ONCE}\n{more}"),
         adapt,
     );
-    site.daemon.found_acme();
+    site.daemon.create_acme();
     site
 }
 
