@@ -93,9 +93,11 @@ pub(crate) fn restarted(engine: &Engine) -> Arc<Engine> {
     Arc::new(Engine::new(store, engine.clock.clone(), configs, was.rules.clone(), stop))
 }
 
-pub(crate) async fn sync(engine: &Engine) -> Run {
-    let directory = engine.directory("corp").expect("corp");
-    engine.run(&directory, Request::full(Trigger::Manual, Some(alice()))).await.expect("a run")
+/// Carries out a full run of the named directory.
+pub(crate) async fn sync(engine: &Engine, name: &str) -> Run {
+    let directory = engine.directory(name).expect("a directory");
+    let request = Request::full(Trigger::Manual, Some(alice()));
+    engine.run(&directory, request).await.expect("a run")
 }
 
 pub(crate) async fn users(store: &Store) -> Vec<User> {

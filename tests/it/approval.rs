@@ -5,20 +5,14 @@ use std::time::Duration;
 use adsim::{Fault, NewPerson, What, When};
 use rosterd::engine::Selection;
 use rosterd::model::{PlanState, RunState, Status};
-use rosterd::store::HeldPlan;
 
-use crate::firm::{Firm, alice};
-
-/// Returns the held plan.
-async fn held(firm: &Firm) -> HeldPlan {
-    firm.engine.store.plans(false).await.unwrap().into_iter().next().expect("a held plan")
-}
+use crate::firm::{Firm, alice, held_plan};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_stays_held() {
     let firm = Firm::of(200, |_| {}).await;
     firm.sync().await;
-    let plan = held(&firm).await;
+    let plan = held_plan(&firm).await;
     let rows = firm.engine.store.held_rows(plan.id).await.unwrap();
     let people: Vec<String> = rows
         .iter()
@@ -70,7 +64,7 @@ async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_stays_held() {
 async fn an_approved_change_is_retried_until_the_approval_expires() {
     let firm = Firm::of(120, |_| {}).await;
     firm.sync().await;
-    let plan = held(&firm).await;
+    let plan = held_plan(&firm).await;
     let rows = firm.engine.store.held_rows(plan.id).await.unwrap();
     firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
     let which = Selection { causes: Vec::new(), people: vec![rows[0].user.to_string()] };
@@ -87,7 +81,7 @@ async fn an_approved_change_is_retried_until_the_approval_expires() {
     });
     let run = firm.sync().await;
     assert_eq!((run.counts.create, run.held), (1, plan.count), "{run:?}");
-    let next = held(&firm).await;
+    let next = held_plan(&firm).await;
     assert_ne!(next.id, plan.id);
 
     firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
@@ -109,7 +103,7 @@ async fn an_approved_change_is_retried_until_the_approval_expires() {
 async fn a_held_plan_is_announced_daily_and_a_rejected_one_is_not() {
     let firm = Firm::of(120, |_| {}).await;
     firm.sync().await;
-    let plan = held(&firm).await;
+    let plan = held_plan(&firm).await;
     let announced = async || {
         firm.engine.remind().await.unwrap();
         let told = firm.events("directory.attention").await;

@@ -4,52 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adsim::{Fault, Sim, What, When, names};
-use rosterd::engine::{DirectoryConfig, Following, Request, Scope};
+use rosterd::engine::{Following, Request, Scope};
 use rosterd::model::{Cron, Reason, RunState, ServerUrl, Status, Tier, Trigger};
 use rosterd::reconcile::Checkpoint;
 use rosterd::store::Run;
 
-use crate::firm::{Firm, alice};
+use crate::firm::{Firm, alice, checkpoint, followed, tick};
 use crate::hooks::until;
-
-/// A schedule that never causes a full read during a test.
-fn no_full_runs() -> Cron {
-    Cron::parse("0 0 29 2 *", chrono_tz::Tz::UTC).expect("a schedule")
-}
-
-/// A company with all users known and deleted people visible.
-async fn followed(people: usize, adapt: impl FnOnce(&mut DirectoryConfig)) -> Firm {
-    let firm = Firm::running(people, |config| {
-        config.full = no_full_runs();
-        config.limits.grace_period = Duration::ZERO;
-        adapt(config);
-    })
-    .await;
-    firm.sim.edit(|ad| {
-        ad.show_tombstones(true);
-        ad.add_person(adsim::NewPerson::new("nobody").ou(names::STAFF));
-        ad.delete("nobody");
-    });
-    assert_eq!(firm.sync().await.error, None);
-    firm
-}
 
 impl Firm {
     /// Returns the run that the schedule asks for now.
     async fn due(&self) -> Request {
         self.engine.scheduled(&self.engine.directory("corp").expect("corp")).await
-    }
-
-    /// Runs as the schedule asks for now.
-    async fn tick(&self) -> Run {
-        let directory = self.engine.directory("corp").expect("corp");
-        let request = self.engine.scheduled(&directory).await;
-        self.engine.run(&directory, request).await.expect("a run")
-    }
-
-    async fn checkpoint(&self) -> Option<Checkpoint> {
-        let name = self.engine.directory("corp").expect("corp").config.name.clone();
-        self.engine.store.directory(&name).await.expect("its state").checkpoint
     }
 
     /// Changes the stored checkpoint.
@@ -104,7 +70,7 @@ async fn an_incremental_run_reads_only_changed_people_in_any_number_of_rounds() 
     for round in [0, 1, 2] {
         let firm = followed(40, |_| {}).await;
         assert_eq!(
-            (firm.tick().await.mode.as_str(), firm.tick().await.entries),
+            (tick(&firm).await.mode.as_str(), tick(&firm).await.entries),
             ("incremental", 0),
             "nothing has changed"
         );
@@ -112,7 +78,7 @@ async fn an_incremental_run_reads_only_changed_people_in_any_number_of_rounds() 
         let leavers = firm.staff(3);
         firm.sim.edit(|ad| leavers.iter().for_each(|(name, _)| ad.disable(name.as_str())));
         firm.sim.clear_log();
-        let run = firm.tick().await;
+        let run = tick(&firm).await;
         assert_eq!(
             (run.mode.as_str(), run.entries, run.counts.suspend, run.state),
             ("incremental", 3, 3, RunState::Succeeded),
@@ -130,7 +96,7 @@ async fn an_incremental_run_reads_only_changed_people_in_any_number_of_rounds() 
             if round == 0 { 1 } else { 3_usize.div_ceil(round) },
             "rounds of {round}"
         );
-        assert_eq!(firm.tick().await.entries, 0, "the changes were handled");
+        assert_eq!(tick(&firm).await.entries, 0, "the changes were handled");
     }
 }
 
@@ -227,7 +193,7 @@ async fn an_unusable_checkpoint_causes_a_full_read_with_its_reason() {
             "{what}"
         );
         firm.sim.edit(|ad| ad.show_tombstones(true));
-        let after = firm.tick().await;
+        let after = tick(&firm).await;
         assert_eq!(
             (after.mode.as_str(), after.error.as_deref()),
             ("incremental", None),
@@ -241,19 +207,19 @@ async fn a_failed_run_keeps_the_checkpoint_so_that_its_changes_are_read_again() 
     let firm = followed(20, |_| {}).await;
     let (name, address) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
-    let before = firm.checkpoint().await;
+    let before = checkpoint(&firm).await;
     firm.sim.faults().push(Fault::new(When::search().containing("(objectguid="), What::Cut));
-    let failed = firm.tick().await;
+    let failed = tick(&firm).await;
     assert_eq!(
         (failed.mode.as_str(), failed.state),
         ("incremental", RunState::Failed),
         "{failed:?}"
     );
-    assert_eq!(firm.checkpoint().await, before, "the checkpoint has not moved");
-    let run = firm.tick().await;
+    assert_eq!(checkpoint(&firm).await, before, "the checkpoint has not moved");
+    let run = tick(&firm).await;
     assert_eq!((run.mode.as_str(), run.counts.suspend), ("incremental", 1), "{run:?}");
     assert_eq!(firm.user(&address).await.status(), Status::Suspended);
-    assert_ne!(firm.checkpoint().await, before);
+    assert_ne!(checkpoint(&firm).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,10 +237,10 @@ async fn the_deletion_of_a_group_changes_the_tier_of_its_nested_members() {
         ad.add_member(inner, name.as_str());
         ad.add_member(names::BASIC, name.as_str());
     });
-    assert_eq!(firm.tick().await.mode, "incremental");
+    assert_eq!(tick(&firm).await.mode, "incremental");
     assert_eq!(firm.user(&address).await.tier, Tier::Pro);
     firm.sim.edit(|ad| ad.delete("Middle"));
-    let run = firm.tick().await;
+    let run = tick(&firm).await;
     assert_eq!(
         (run.mode.as_str(), firm.user(&address).await.tier),
         ("incremental", Tier::Basic),
@@ -289,11 +255,11 @@ async fn an_expired_user_is_suspended_although_no_entry_has_changed() {
     let at = firm.clock.now().plus(Duration::from_mins(5));
     firm.sim.edit(|ad| ad.set(name.as_str(), "accountExpires", &at.to_filetime().to_string()));
     assert_eq!(
-        (firm.tick().await.entries, firm.user(&address).await.status()),
+        (tick(&firm).await.entries, firm.user(&address).await.status()),
         (1, Status::Active)
     );
     firm.later(Duration::from_mins(6));
-    let run = firm.tick().await;
+    let run = tick(&firm).await;
     assert_eq!(
         (run.mode.as_str(), run.entries, run.counts.suspend),
         ("incremental", 1, 1),
@@ -303,7 +269,7 @@ async fn an_expired_user_is_suspended_although_no_entry_has_changed() {
         firm.user(&address).await.causes.weightiest().map(|c| c.reason),
         Some(Reason::Expired)
     );
-    assert_eq!(firm.tick().await.entries, 0);
+    assert_eq!(tick(&firm).await.entries, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -314,16 +280,16 @@ async fn a_person_with_an_unreadable_attribute_is_read_again_by_every_run() {
     assert_eq!(firm.sync().await.error, None);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
     assert_eq!(
-        (firm.tick().await.mode.as_str(), firm.user(&address).await.status()),
+        (tick(&firm).await.mode.as_str(), firm.user(&address).await.status()),
         ("incremental", Status::Active),
         "the attribute is unreadable"
     );
     firm.sim.edit(|ad| ad.show_attribute("userAccountControl"));
     assert_eq!(
-        (firm.tick().await.mode.as_str(), firm.user(&address).await.status()),
+        (tick(&firm).await.mode.as_str(), firm.user(&address).await.status()),
         ("incremental", Status::Suspended)
     );
-    assert_eq!(firm.tick().await.entries, 0);
+    assert_eq!(tick(&firm).await.entries, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -333,10 +299,10 @@ async fn a_run_on_another_server_does_not_move_the_checkpoint() {
     firm.reconfigure(|config| {
         config.settings.servers.push(ServerUrl::parse(&replica.ldaps_url()).expect("a URL"))
     });
-    assert_eq!(firm.tick().await.mode, "incremental");
+    assert_eq!(tick(&firm).await.mode, "incremental");
     let (name, _) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
-    let (before, due) = (firm.checkpoint().await, firm.due().await);
+    let (before, due) = (checkpoint(&firm).await, firm.due().await);
     firm.sim.crash().await.expect("a crash");
     let run = firm.engine.run(&firm.engine.directory("corp").unwrap(), due).await.expect("a run");
     assert_eq!(
@@ -344,7 +310,7 @@ async fn a_run_on_another_server_does_not_move_the_checkpoint() {
         ("incremental", None, 1),
         "{run:?}"
     );
-    assert_eq!(firm.checkpoint().await, before, "the other server may be behind");
+    assert_eq!(checkpoint(&firm).await, before, "the other server may be behind");
     let because =
         firm.due().await.full_read_reason.map(|doubt| doubt.to_string()).unwrap_or_default();
     assert!(because.contains("another server"), "{because}");
@@ -382,10 +348,10 @@ async fn a_change_during_the_dirsync_query_is_not_lost() {
         if when.contains("full read") {
             firm.sync().await;
         } else {
-            firm.tick().await;
+            tick(&firm).await;
         }
         assert_eq!(firm.sim.faults().pending(), 0, "{when}: the fault has occurred");
-        let run = firm.tick().await;
+        let run = tick(&firm).await;
         assert_eq!(
             (run.mode.as_str(), firm.user(&address).await.status()),
             ("incremental", Status::Suspended),
@@ -417,7 +383,7 @@ async fn an_incomplete_full_read_is_not_repaired_by_an_incremental_run() {
         (1, "degraded"),
         "the change is applied, and the directory stays degraded: {run:?}"
     );
-    let run = firm.tick().await;
+    let run = tick(&firm).await;
     assert_eq!(
         (run.mode.as_str(), run.error.as_deref(), state().await),
         ("full", None, "ok"),
@@ -435,7 +401,7 @@ async fn a_full_read_follows_its_schedule_and_every_rebaseline() {
     firm.later(Duration::from_hours(25));
     let due = firm.due().await;
     assert_eq!((due.scope, due.full_read_reason), (Scope::All, None), "the full read is due");
-    firm.tick().await;
+    tick(&firm).await;
     assert_ne!(firm.due().await.scope, Scope::All);
     firm.engine.rebaseline("corp", &alice()).await.expect("a rebaseline");
     assert_eq!(firm.due().await.scope, Scope::All, "a rebaseline needs a full read");

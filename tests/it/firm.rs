@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adsim::Sim;
+use adsim::{NewPerson, Sim, names};
 use rosterd::clock::Clock;
 use rosterd::engine::{Decision, DirectoryConfig, Engine, Outcome, SignIn};
-use rosterd::model::{Actor, Status, User};
-use rosterd::store::{EventFilter, Run};
+use rosterd::model::{Actor, Cron, Status, User};
+use rosterd::reconcile::Checkpoint;
+use rosterd::store::{EventFilter, HeldPlan, Run};
 
 use crate::acme;
 use crate::folder::Directory;
@@ -60,7 +61,7 @@ impl Firm {
     }
 
     pub(crate) async fn sync(&self) -> Run {
-        acme::sync(&self.engine).await
+        acme::sync(&self.engine, "corp").await
     }
 
     /// Changes the configuration while the engine runs. Returns the outcome for the directory.
@@ -125,4 +126,65 @@ impl Firm {
     pub(crate) async fn user(&self, who: &str) -> User {
         self.engine.find_user(who).await.expect("a user")
     }
+}
+
+/// A schedule that fires once in four years: full runs happen only when a test asks.
+pub(crate) fn no_full_runs() -> Cron {
+    Cron::parse("0 0 29 2 *", chrono_tz::Tz::UTC).expect("a schedule")
+}
+
+pub(crate) fn dn_of(user: &User) -> String {
+    user.link.as_ref().expect("a link").dn.as_str().to_owned()
+}
+
+pub(crate) fn guid_of(user: &User) -> uuid::Uuid {
+    uuid::Uuid::parse_str(&user.link.as_ref().expect("a link").guid.to_string()).expect("a GUID")
+}
+
+/// Reads the user from the store again.
+pub(crate) async fn again(firm: &Firm, user: &User) -> User {
+    firm.user(&user.id.to_string()).await
+}
+
+/// Carries out the run that the schedule asks for at this moment.
+pub(crate) async fn tick(firm: &Firm) -> Run {
+    let directory = firm.engine.directory("corp").expect("corp");
+    let request = firm.engine.scheduled(&directory).await;
+    firm.engine.run(&directory, request).await.expect("a run")
+}
+
+/// Carries out a full run of the named directory.
+pub(crate) async fn sync(firm: &Firm, name: &str) -> Run {
+    acme::sync(&firm.engine, name).await
+}
+
+pub(crate) async fn checkpoint(firm: &Firm) -> Option<Checkpoint> {
+    let name = firm.engine.directory("corp").expect("corp").config.name.clone();
+    firm.engine.store.directory(&name).await.expect("its state").checkpoint
+}
+
+/// Returns a company with all users known, visible deleted objects, and followed changes.
+pub(crate) async fn followed(people: usize, adapt: impl FnOnce(&mut DirectoryConfig)) -> Firm {
+    let firm = Firm::running(people, |config| {
+        config.full = no_full_runs();
+        config.limits.grace_period = Duration::ZERO;
+        adapt(config);
+    })
+    .await;
+    see_tombstones(&firm).await;
+    firm
+}
+
+pub(crate) async fn see_tombstones(firm: &Firm) {
+    firm.sim.edit(|ad| {
+        ad.show_tombstones(true);
+        ad.add_person(NewPerson::new("tombstone").ou(names::STAFF));
+        ad.delete("tombstone");
+    });
+    assert_eq!(firm.sync().await.error, None);
+}
+
+/// Returns the oldest held plan.
+pub(crate) async fn held_plan(firm: &Firm) -> HeldPlan {
+    firm.engine.store.plans(false).await.expect("plans").into_iter().next().expect("a held plan")
 }

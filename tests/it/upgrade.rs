@@ -20,13 +20,12 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use crate::acme;
-use crate::faults::{again, tick};
-use crate::firm::{Firm, config};
+use crate::firm::{Firm, again, config, guid_of, tick};
 
 /// The people who are users, in the order of their addresses.
 fn people(sim: &Sim, users: &[User]) -> Vec<uuid::Uuid> {
     let mut people: Vec<uuid::Uuid> =
-        users.iter().filter(|u| u.link.is_some()).map(crate::faults::guid_of).collect();
+        users.iter().filter(|u| u.link.is_some()).map(guid_of).collect();
     people.sort_by_key(|who| sim.look(|ad| ad.value(*who, "sAMAccountName")));
     people
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use rosterd::model::*;
 use rosterd::reconcile::Limit;
 
-use super::people::{dn_of, guid_of, now};
-use crate::firm::{Firm, alice};
+use crate::firm::{Firm, again, alice, dn_of, guid_of};
 use crate::world::*;
 
 const NOTHING_LOST: fn() -> Loss = Loss::default;
@@ -241,7 +240,7 @@ async fn a_layoff_is_applied_by_one_approval_of_exactly_the_plan_shown() {
     let approval = firm.engine.approve(plan.id, alice()).await.unwrap();
     assert_eq!((approval.run.counts.suspend, approval.run.held), (39, 0), "{approval:?}");
     assert_eq!(
-        now(&firm, &users[0]).await.status(),
+        again(&firm, &users[0]).await.status(),
         Status::Active,
         "an approval does not apply a change that is no longer asked for"
     );

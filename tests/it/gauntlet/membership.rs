@@ -6,8 +6,7 @@ use adsim::{Fault, NewPerson, What, When, frames, names};
 use rosterd::model::*;
 use rosterd::reconcile::Limit;
 
-use super::people::{dn_of, now};
-use crate::firm::Firm;
+use crate::firm::{Firm, again, dn_of};
 use crate::world::*;
 
 const GRACE_PERIOD: Duration = Duration::from_mins(11);
@@ -79,7 +78,7 @@ async fn group_cycles_foreign_members_and_empty_groups_change_no_user() {
     let who = before.iter().find(|u| u.tier == Tier::Basic).unwrap();
     firm.sim.edit(|ad| ad.add_member("Night Shift", dn_of(who)));
     firm.sync().await;
-    assert_eq!(now(&firm, who).await.tier, Tier::Pro, "by a group in a circle below Roster Pro");
+    assert_eq!(again(&firm, who).await.tier, Tier::Pro, "by a group in a circle below Roster Pro");
     firm.sim.edit(|ad| ad.remove_member("Night Shift", dn_of(who)));
     firm.sync().await;
     assert_eq!(
@@ -98,7 +97,7 @@ async fn a_membership_that_ends_without_a_write_is_seen_by_the_next_full_read() 
     firm.sync().await;
     firm.later(GRACE_PERIOD);
     firm.sync().await;
-    let cause = now(&firm, who).await.causes.weightiest().map(|c| c.reason);
+    let cause = again(&firm, who).await.causes.weightiest().map(|c| c.reason);
     assert_eq!(cause, Some(Reason::NoGroup));
 }
 
@@ -136,24 +135,24 @@ async fn an_unreadable_group_changes_no_member_but_leavers() {
             let run = firm.sync().await;
             assert!(firm.sim.faults().fired() > 0, "the query was never sent: {name}");
             assert_eq!(
-                now(&firm, leaver).await.status(),
+                again(&firm, leaver).await.status(),
                 Status::Suspended,
                 "{name}, {code}: {run:?}"
             );
             assert_eq!(
-                (now(&firm, lost).await.status(), now(&firm, lost).await.tier),
+                (again(&firm, lost).await.status(), again(&firm, lost).await.tier),
                 (Status::Active, Tier::Pro),
                 "{name}, {code}: {run:?}"
             );
             assert_eq!(
-                (now(&firm, nested).await.status(), now(&firm, nested).await.tier),
+                (again(&firm, nested).await.status(), again(&firm, nested).await.tier),
                 (Status::Active, Tier::Pro),
                 "{name}, {code}: {run:?}"
             );
             firm.sim.faults().clear();
             let run = firm.sync().await;
             assert_eq!(
-                now(&firm, lost).await.status(),
+                again(&firm, lost).await.status(),
                 Status::Suspended,
                 "{name}, {code}: after a readable answer, {run:?}"
             );

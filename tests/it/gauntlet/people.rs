@@ -4,25 +4,10 @@
 use std::time::Duration;
 
 use adsim::{Fault, Kind, NewPerson, What, When, names};
-use rosterd::model::ServerUrl;
 use rosterd::model::*;
 use uuid::Uuid;
 
-use crate::firm::Firm;
-
-/// Returns the DN of the user's entry at its last read.
-pub(super) fn dn_of(user: &User) -> String {
-    user.link.as_ref().expect("a link").dn.as_str().to_owned()
-}
-
-pub(super) fn guid_of(user: &User) -> Uuid {
-    Uuid::parse_str(&user.link.as_ref().expect("a link").guid.to_string()).expect("a GUID")
-}
-
-/// Returns the current state of the user.
-pub(super) async fn now(firm: &Firm, user: &User) -> User {
-    firm.user(&user.id.to_string()).await
-}
+use crate::firm::{Firm, again, dn_of, guid_of};
 
 /// An edit by an administrator.
 type Edit = fn(&mut adsim::Ad, Uuid);
@@ -133,7 +118,7 @@ async fn a_contact_computer_or_service_account_gets_no_user_and_is_no_leaver() {
     firm.sim.edit(|ad| ad.set(dn_of(&users[0]), "userAccountControl", "2080"));
     for _ in 0..2 {
         let run = firm.sync().await;
-        let it = now(&firm, &users[0]).await;
+        let it = again(&firm, &users[0]).await;
         assert_eq!((it.status(), run.held), (Status::Active, 0), "{run:?}");
         let quarantine = firm.engine.store.quarantine_of(it.id).await.unwrap();
         assert_eq!(quarantine, [QuarantineReason::UnknownScope]);
@@ -142,7 +127,7 @@ async fn a_contact_computer_or_service_account_gets_no_user_and_is_no_leaver() {
     firm.sim.edit(|ad| ad.set(dn_of(&users[0]), "userAccountControl", "2082"));
     firm.sync().await;
     assert_eq!(
-        now(&firm, &users[0]).await.status(),
+        again(&firm, &users[0]).await.status(),
         Status::Suspended,
         "the disabled bit suspends any account type"
     );
@@ -248,7 +233,7 @@ async fn a_person_moved_to_another_domain_of_the_account_has_not_left() {
     );
     let run = firm.sync().await;
     assert_eq!(firm.user(&id).await.status(), Status::Active, "{run:?}");
-    assert_eq!(now(&firm, &leaver).await.status(), Status::Suspended, "{run:?}");
+    assert_eq!(again(&firm, &leaver).await.status(), Status::Suspended, "{run:?}");
     // Without the other directory, an absence here is an absence everywhere.
     let corp = firm.engine.directory("corp").unwrap().config.clone();
     firm.engine.reconfigure(vec![corp], firm.engine.configured().rules.clone());
@@ -277,14 +262,14 @@ async fn a_recheck_that_fails_keeps_no_leaver_active() {
     let run = firm.sync().await;
     assert_eq!((run.state, firm.sim.faults().fired()), (RunState::Failed, 1), "{run:?}");
     assert_eq!(
-        now(&firm, &users[0]).await.status(),
+        again(&firm, &users[0]).await.status(),
         Status::Active,
         "one observation is no evidence: {run:?}"
     );
-    assert_eq!(now(&firm, &users[1]).await.status(), Status::Suspended, "{run:?}");
+    assert_eq!(again(&firm, &users[1]).await.status(), Status::Suspended, "{run:?}");
     firm.sync().await;
     assert_eq!(
-        now(&firm, &users[0]).await.causes.weightiest().map(|c| c.reason),
+        again(&firm, &users[0]).await.causes.weightiest().map(|c| c.reason),
         Some(Reason::Vanished)
     );
 }
@@ -306,9 +291,9 @@ async fn an_address_swap_with_one_unreadable_half_waits_and_delays_no_leaver() {
     });
     let run = firm.sync().await;
     assert_eq!((run.state, run.error.as_deref()), (RunState::Succeeded, None), "{run:?}");
-    assert_eq!(now(&firm, &users[2]).await.status(), Status::Suspended);
+    assert_eq!(again(&firm, &users[2]).await.status(), Status::Suspended);
     for (n, user) in users[..2].iter().enumerate() {
-        assert_eq!(now(&firm, user).await.addresses.primary.unwrap().as_str(), mail(n));
+        assert_eq!(again(&firm, user).await.addresses.primary.unwrap().as_str(), mail(n));
     }
     firm.sim.edit(|ad| {
         ad.show_attribute("userAccountControl");
@@ -316,7 +301,7 @@ async fn an_address_swap_with_one_unreadable_half_waits_and_delays_no_leaver() {
     });
     firm.sync().await;
     for (n, user) in users[..2].iter().enumerate() {
-        assert_eq!(now(&firm, user).await.addresses.primary.unwrap().as_str(), mail(1 - n));
+        assert_eq!(again(&firm, user).await.addresses.primary.unwrap().as_str(), mail(1 - n));
     }
 }
 
@@ -332,7 +317,7 @@ async fn a_tombstone_suspends_although_another_directory_of_the_account_is_down(
     other.crash().await.expect("a crash");
     let run = firm.sync().await;
     assert_eq!(
-        now(&firm, &leaver).await.causes.weightiest().map(|c| c.reason),
+        again(&firm, &leaver).await.causes.weightiest().map(|c| c.reason),
         Some(Reason::Deleted),
         "{run:?}"
     );

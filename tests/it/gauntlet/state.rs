@@ -5,8 +5,7 @@ use std::time::Duration;
 use adsim::{Expiry, NewPerson, names};
 use rosterd::model::{Reason, Status};
 
-use super::people::{dn_of, now};
-use crate::firm::Firm;
+use crate::firm::{Firm, again, dn_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_disabled_bit_suspends_and_not_a_lockout_or_an_expired_password() {
@@ -38,7 +37,7 @@ async fn only_the_disabled_bit_suspends_and_not_a_lockout_or_an_expired_password
     let run = firm.sync().await;
     assert_eq!((run.counts.suspend, run.held), (6, 0), "{run:?}");
     for (user, (attribute, value, is_leaver)) in users.iter().zip(table) {
-        let it = now(&firm, user).await;
+        let it = again(&firm, user).await;
         let expected = if is_leaver { Status::Suspended } else { Status::Active };
         assert_eq!(it.status(), expected, "{attribute} {value}");
         if is_leaver {
@@ -84,7 +83,7 @@ async fn an_account_expires_at_its_time_and_both_values_of_never_do_not_expire()
     let run = firm.sync().await;
     assert_eq!((run.counts.suspend, run.held), (2, 0), "{run:?}");
     for (n, (user, (name, _, has_expired))) in users.iter().zip(table).enumerate() {
-        let status = now(&firm, user).await.status();
+        let status = again(&firm, user).await.status();
         assert_eq!(status, if has_expired { Status::Suspended } else { Status::Active }, "{name}");
         let is_provisioned =
             firm.engine.find_user(&format!("newcomer{n}@example.com")).await.is_ok();
@@ -98,7 +97,7 @@ async fn an_account_expires_at_its_time_and_both_values_of_never_do_not_expire()
     firm.sim.edit(|ad| ad.set_expiry(dn_of(&users[5]), Expiry::At(today + day)));
     firm.sync().await;
     assert_eq!(
-        now(&firm, &users[5]).await.status(),
+        again(&firm, &users[5]).await.status(),
         Status::Active,
         "an extended contract reactivates"
     );

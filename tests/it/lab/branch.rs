@@ -55,7 +55,7 @@ impl Branch {
     }
 
     pub(crate) async fn sync(&self) -> Run {
-        acme::sync(&self.engine).await
+        acme::sync(&self.engine, "corp").await
     }
 
     /// Runs and expects no change.
