@@ -24,7 +24,7 @@ struct Operator {
 }
 
 impl Operator {
-    async fn types(&self, command: &str) -> ctl::Exit {
+    async fn run(&self, command: &str) -> ctl::Exit {
         println!("\n\x1b[1m$ rosterctl {command}\x1b[0m");
         let words = shell_words(command);
         let line = ["rosterctl", "--socket", &self.socket, "--yes"]
@@ -68,7 +68,7 @@ fn shell_words(line: &str) -> Vec<String> {
         .collect()
 }
 
-fn tell(text: &str) {
+fn section(text: &str) {
     println!("\n\x1b[36m── {text}\x1b[0m");
 }
 
@@ -81,7 +81,9 @@ grace-period = \"3s\"            # default 10m: an absence counts if a recheck s
 #[tokio::main]
 async fn main() {
     let once = std::env::args().any(|a| a == "--once");
-    tell("A company with a thousand people in Active Directory (simulated; LDAPS on the loopback)");
+    section(
+        "A company with a thousand people in Active Directory (simulated; LDAPS on the loopback)",
+    );
     let sim = Sim::builder().people(1000).start().await.expect("a simulator");
     let folder = tempfile::tempdir().expect("a temporary folder");
     folder::write_files(folder.path(), &sim.ca_pem(), &sim.service_password());
@@ -94,7 +96,7 @@ async fn main() {
     std::fs::write(&file, &configuration).expect("a file");
     println!("{}", configuration.trim());
 
-    tell("The daemon starts");
+    section("The daemon starts");
     let config =
         Config::load(&file, &daemon::checks()).unwrap_or_else(|problems| panic!("{problems}"));
     let stop = CancellationToken::new();
@@ -132,19 +134,19 @@ async fn main() {
 }
 
 async fn story(operator: &Operator, sim: &Sim) {
-    operator.types("status").await;
+    operator.run("status").await;
 
-    tell("An account, and its domain. The first verified domain makes it an enterprise");
-    operator.types("account create acme --name \"Acme Ltd\"").await;
-    operator.types("domain claim acme example.com").await;
+    section("An account, and its domain. The first verified domain makes it an enterprise");
+    operator.run("account create acme --name \"Acme Ltd\"").await;
+    operator.run("domain claim acme example.com").await;
 
-    tell("The first import has more than fifty people, so it is held for approval");
-    operator.types("sync corp").await;
-    operator.types(&format!("held show {}", operator.held().await)).await;
-    operator.types(&format!("held approve {}", operator.held().await)).await;
-    operator.types("status").await;
+    section("The first import has more than fifty people, so it is held for approval");
+    operator.run("sync corp").await;
+    operator.run(&format!("held show {}", operator.held().await)).await;
+    operator.run(&format!("held approve {}", operator.held().await)).await;
+    operator.run("status").await;
 
-    tell(
+    section(
         "In Active Directory: two people join, one is disabled, one marries, one is deleted, one becomes Pro",
     );
     let people = sim.look(|ad| {
@@ -171,21 +173,23 @@ async fn story(operator: &Operator, sim: &Sim) {
         ad.delete(people[2]);
         ad.add_member(adsim::names::PRO, people[3]);
     });
-    operator.types("plan corp").await;
-    operator.types("sync corp").await;
-    operator.types(&format!("user show {}", people[0])).await;
+    operator.run("plan corp").await;
+    operator.run("sync corp").await;
+    operator.run(&format!("user show {}", people[0])).await;
 
-    tell(
+    section(
         "The service account loses the right to list OU=Sales. Active Directory answers with success, without its people",
     );
     sim.edit(|ad| ad.hide_subtree("Sales"));
-    operator.types("sync corp").await;
-    operator.types(&format!("held show {}", operator.held().await)).await;
-    tell("No user was suspended. The right is restored, and the plan is withdrawn");
+    operator.run("sync corp").await;
+    operator.run(&format!("held show {}", operator.held().await)).await;
+    section("No user was suspended. The right is restored, and the plan is withdrawn");
     sim.edit(|ad| ad.show_subtree("Sales"));
-    operator.types("sync corp").await;
+    operator.run("sync corp").await;
 
-    tell("The connection is cut in the middle of a read. A person on the first page was disabled");
+    section(
+        "The connection is cut in the middle of a read. A person on the first page was disabled",
+    );
     let early = sim.look(|ad| {
         ad.people()
             .into_iter()
@@ -198,22 +202,22 @@ async fn story(operator: &Operator, sim: &Sim) {
         adsim::When::search().containing("objectcategory=person").after_entries(600),
         adsim::What::Cut,
     ));
-    operator.types("sync corp").await;
+    operator.run("sync corp").await;
 
-    tell("A suspension by an operator, which no sync lifts");
+    section("A suspension by an operator, which no sync lifts");
     operator
-        .types("user suspend ada.lovelace@example.com --reason \"asked by the works council\"")
+        .run("user suspend ada.lovelace@example.com --reason \"asked by the works council\"")
         .await;
-    operator.types("sync corp").await;
-    operator.types("user activate ada.lovelace@example.com").await;
+    operator.run("sync corp").await;
+    operator.run("user activate ada.lovelace@example.com").await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    operator.types("run list --limit 8").await;
-    operator.types("event list --limit 6").await;
-    operator.types("status").await;
+    operator.run("run list --limit 8").await;
+    operator.run("event list --limit 6").await;
+    operator.run("status").await;
 }
 
 async fn stay(socket: &str, stop: &CancellationToken) {
-    tell("The daemon stays up. In another terminal:");
+    section("The daemon stays up. In another terminal:");
     println!(
         "\n  export ROSTERD_SOCKET={socket}\n  cargo build --release && PATH=$PWD/target/release:$PATH\n\n  rosterctl status\n  rosterctl user search ada\n  rosterctl user show ada.lovelace@example.com\n  rosterctl plan\n  rosterctl run list\n  rosterctl event list --type 'user.*'\n  rosterctl --json status\n\nCtrl-C ends it."
     );

@@ -90,7 +90,7 @@ impl Machine {
     }
 
     /// Runs a command as a user: `who` are the arguments of setpriv, empty for root.
-    fn types(&self, who: &str, command: &str) -> Output {
+    fn run_as(&self, who: &str, command: &str) -> Output {
         let rosterctl = self.folder.path().join("rosterctl").display().to_string();
         let mut words: Vec<&str> = if who.is_empty() {
             Vec::new()
@@ -110,7 +110,7 @@ impl Machine {
     }
 
     fn code(&self, who: &str, command: &str) -> i32 {
-        self.types(who, command).status.code().unwrap()
+        self.run_as(who, command).status.code().unwrap()
     }
 }
 
@@ -149,7 +149,7 @@ fn a_callers_roles_follow_from_all_groups_of_its_user_and_nothing_else() {
         );
     }
     let said =
-        |who: &str, command: &str| String::from_utf8(machine.types(who, command).stderr).unwrap();
+        |who: &str, command: &str| String::from_utf8(machine.run_as(who, command).stderr).unwrap();
     assert_eq!(
         said(BEN, "status"),
         "error: not allowed: ben (uid 61002) may not look: it has to be in the group lookers or admins\n"
@@ -186,7 +186,7 @@ fn a_callers_roles_follow_from_all_groups_of_its_user_and_nothing_else() {
         );
     }
 
-    let events = machine.types(ANNA, "--json event list --type account.created");
+    let events = machine.run_as(ANNA, "--json event list --type account.created");
     let events: serde_json::Value = serde_json::from_slice(&events.stdout).unwrap();
     let actors: Vec<_> = events["events"]
         .as_array()
