@@ -35,6 +35,8 @@ pub(super) struct Memory {
     /// When a clock was set or the configuration was changed, by which the size of a directory is not what it was.
     pub(super) upset: Option<Timestamp>,
     last: Option<Timestamp>,
+    /// Whether the last run that read each directory reports something.
+    pub(super) reports: BTreeMap<String, bool>,
 }
 
 /// The address that a person wants first, in the form that is compared.
@@ -74,6 +76,7 @@ impl Memory {
             self.clamp(now);
         }
         self.last = Some(now);
+        super::sequences::note_reports(seen, &mut self.reports);
         self.learn_grace_periods(seen, now);
         let linked: BTreeSet<Guid> = seen
             .after

@@ -78,20 +78,21 @@ fn is_told_of(seen: &Seen<'_>, user: &User) -> bool {
         .as_ref()
         .map(|l| l.directory.as_str())
         .filter(|own| seen.directories.iter().any(|name| name == own));
+    let mut reports = seen.memory.reports.clone();
+    note_reports(seen, &mut reports);
+    let is_chosen = |name: &&String| own.is_none_or(|own| own == name.as_str());
+    let chosen = seen.directories.iter().filter(is_chosen);
+    chosen.into_iter().any(|name| reports.get(name).copied().unwrap_or(false))
+}
+
+/// Notes of each directory that was read in this step whether its last run reports something. Runs are listed by a clock
+/// that may have been set back, so those of earlier steps are remembered.
+pub(super) fn note_reports(seen: &Seen<'_>, reports: &mut BTreeMap<String, bool>) {
     let is_over = |run: &&Run| !matches!(run.state, RunState::Running | RunState::Cancelled);
-    let last = |name: &str| {
-        seen.after
-            .runs
-            .iter()
-            .filter(is_over)
-            .find(|run| run.directory == name && run.mode != "scoped")
-    };
-    let reports = |run: &Run| run.error.is_some() || !run.warnings.is_empty();
-    seen.directories
-        .iter()
-        .filter(|name| own.is_none_or(|own| own == *name))
-        .filter_map(|name| last(name))
-        .any(reports)
+    let runs: Vec<&Run> = seen.runs().filter(is_over).filter(|run| run.mode != "scoped").collect();
+    for run in runs.into_iter().rev() {
+        reports.insert(run.directory.clone(), run.error.is_some() || !run.warnings.is_empty());
+    }
 }
 
 /// What an operator rejected is never applied, until it is asked again or becomes something else.
