@@ -18,8 +18,8 @@ use anyhow::Context as _;
 use chrono::DateTime;
 use clap::Parser;
 use rosterd::clock::Clock;
-use rosterd::directory::{AttributeNames, Session, Settings, Timeouts};
-use rosterd::model::{Dn, ServerUrl, Timestamp};
+use rosterd::directory::{Session, Settings};
+use rosterd::model::{AttributeNames, Dn, ServerUrl, Timeouts, Timestamp};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 

@@ -97,8 +97,7 @@ async fn main() {
     println!("{}", configuration.trim());
 
     section("The daemon starts");
-    let config =
-        Config::load(&file, &daemon::checks()).unwrap_or_else(|problems| panic!("{problems}"));
+    let config = Config::load(&file).unwrap_or_else(|problems| panic!("{problems}"));
     let stop = CancellationToken::new();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     // The user who runs the demo is its operator.
@@ -107,8 +106,7 @@ async fn main() {
         setup.control.own_user_operates = true;
         setup
     };
-    let reload =
-        Reload::new(move || Config::load(&file, &daemon::checks()).map(|config| set_up(&config)));
+    let reload = Reload::new(move || Config::load(&file).map(|config| set_up(&config)));
     let reloader = reload.reloader();
     let running = tokio::spawn(daemon::run(
         set_up(&config),

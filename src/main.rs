@@ -112,7 +112,7 @@ fn main() -> ExitCode {
 }
 
 fn with_config(file: &Path, what: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
-    match Config::load(file, &daemon::checks()) {
+    match Config::load(file) {
         Ok(config) => what(&config),
         Err(problems) => {
             say(&problems.to_string());
@@ -192,9 +192,7 @@ fn run(
                 setup.control.own_user_operates = own_user_operates;
                 setup
             };
-            let reload = Reload::new(move || {
-                Config::load(&path, &daemon::checks()).map(|config| set_up(&config))
-            });
+            let reload = Reload::new(move || Config::load(&path).map(|config| set_up(&config)));
             daemon::watch_signals(stop.clone(), reload.reloader())?;
             let configuration = std::path::absolute(file)?;
             let runner = match hook_runner {

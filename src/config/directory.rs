@@ -1,153 +1,98 @@
 //! `[[directory]]`: one AD domain, and the account it is connected to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono_tz::Tz;
 
 use super::table::Table;
 use super::values::{
-    ad_domain, address, attribute, base, directory_name, duration, handle, one_of, path, pattern,
-    principal, some_text,
+    ad_domain, address, attribute, base, cron, directory_name, duration, filter, handle, one_of,
+    path, pattern, principal, server, some_text,
 };
-use super::{Checks, Safety, files, safety};
-use crate::model::{Address, DirectoryName, Dn, Domain, Handle, Tier};
+use super::{files, safety};
+use crate::model::{
+    Address, AttributeNames, Cron, DirectoryName, Dn, Domain, Filter, Handle, Mode, ServerUrl,
+    Tier, Timeouts,
+};
+use crate::reconcile::{Limits, WithoutGroup};
 
-/// Whether a directory's runs apply what they plan.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mode {
-    /// They do, within the limits.
-    Apply,
-    /// They only plan; an operator approves each plan.
-    PlanOnly,
-}
-
-/// What happens to people in none of the configured groups.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WithoutGroup {
-    /// They are suspended, and not provisioned in the first place.
-    Suspend,
-    /// They keep their tier; newcomers are basic.
-    Keep,
-    /// They are basic.
-    Basic,
-}
-
-/// Which domain controllers are asked.
+/// The domain controllers of a directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Servers {
-    /// These URLs, in order of preference; at least one, none of them without TLS, none the global catalog.
-    Listed(Vec<String>),
-    /// Those that DNS names.
+    /// Servers in the order of preference; at least one.
+    Listed(Vec<ServerUrl>),
+    /// Servers that DNS names.
     Discovered {
         /// The AD domain.
         domain: Domain,
-        /// The AD site to prefer.
+        /// The AD site whose servers come first.
         site: Option<String>,
-        /// Further domains that the servers' names may lie in.
+        /// Further domains that names of servers may lie in.
         suffixes: Vec<Domain>,
     },
 }
 
-/// How long to wait; all more than zero.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timeouts {
-    /// For TCP and TLS together.
-    pub connect: Duration,
-    /// For the next answer to any operation.
-    pub operation: Duration,
-    /// For a whole run.
-    pub run: Duration,
-}
-
-/// The attributes that hold what rosterd wants to know.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Attributes {
-    /// The primary address.
-    pub email: String,
-    /// Name to show.
-    pub display_name: String,
-    /// First name.
-    pub given_name: String,
-    /// Family name.
-    pub surname: String,
-    /// Job title.
-    pub title: String,
-    /// Department.
-    pub department: String,
-    /// Telephone number.
-    pub phone: String,
-    /// Number in the personnel system.
-    pub employee_id: String,
-    /// The manager's DN.
-    pub manager: String,
-}
-
-/// One directory.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A `[[directory]]` section.
+#[derive(Clone, PartialEq, Debug)]
 pub struct Directory {
-    /// Its name; no other directory has it.
+    /// The name, which no other directory has.
     pub name: DirectoryName,
-    /// The name that it had before.
+    /// The former name, under which its people are stored.
     pub rename_from: Option<DirectoryName>,
-    /// The account it is connected to, which need not exist yet.
+    /// The account of its users, which need not exist yet.
     pub account: Handle,
-    /// Whether plans are applied.
     pub mode: Mode,
-    /// Where it is.
     pub servers: Servers,
-    /// Whether `ldap://` servers are asked for TLS before anything else.
+    /// Whether `ldap://` servers are asked for StartTLS before anything else.
     pub starttls: bool,
-    /// A PEM file of the CAs to trust; the system's when there is none.
+    /// A PEM file of trusted CAs; `None` is the system's trust store.
     pub ca_file: Option<PathBuf>,
-    /// Who we are: a DN or a UPN.
+    /// The name of the service account: a DN or a UPN.
     pub bind_dn: String,
-    /// The file that holds the password, to be read again at each bind; the systemd credential's when one is named.
+    /// The file of the password, which is read again at each bind.
     pub password_file: PathBuf,
-    /// The bases people are read from: at least one, none within another.
+    /// The bases below which people are read: at least one, none within another.
     pub bases: Vec<Dn>,
-    /// Who is in scope, an RFC 4515 filter; everybody when there is none.
-    pub filter: Option<String>,
-    /// How long to wait.
+    /// The filter as it is written, which the scope hash covers, and parsed.
+    pub filter: Option<(String, Filter)>,
     pub timeouts: Timeouts,
-    /// Entries in a page.
+    /// Entries in one answer.
     pub page_size: u32,
-    /// When runs are due: a cron expression that fires.
-    pub schedule: String,
-    /// When full reads are due even though deltas work: a cron expression that fires.
-    pub full: String,
-    /// Whether AD's change notifications are acted on between scheduled runs.
+    /// Times of runs.
+    pub schedule: Cron,
+    /// Times of full runs, which read all people even where changes can be followed.
+    pub full: Cron,
+    /// Whether AD's change notifications start runs.
     pub live: bool,
-    /// Whether changes are followed at all; without it every scheduled run is a full one, and DirSync is never asked.
+    /// Whether scheduled runs follow changes; without it every one is a full run.
     pub incremental: bool,
-    /// How old the last complete read may become before it is an alarm.
+    /// Age of the last complete read at which the directory is stale.
     pub stale_after: Duration,
-    /// Groups whose members are pro: names or DNs.
+    /// Groups whose members are Pro: names or DNs.
     pub pro_groups: Vec<String>,
-    /// Groups whose members are basic: names or DNs.
+    /// Groups whose members are Basic: names or DNs.
     pub basic_groups: Vec<String>,
-    /// For people in none of the groups.
     pub without_group: WithoutGroup,
-    /// Everybody's tier, when no groups are configured.
+    /// The tier of all people when no group is configured.
     pub default_tier: Tier,
-    /// Patterns of the addresses nobody is provisioned for; `*` stands for any text.
+    /// Patterns of addresses that are never provisioned; `*` stands for any text.
     pub exclude: Vec<String>,
-    /// People whose automatic suspension is always held.
+    /// Addresses of people whose automatic suspension is always held.
     pub protect: Vec<Address>,
-    /// Users that must be readable for a read to count, by DN or UPN; our own entry when there is none.
+    /// Entries that must be readable for a read to count, by DN or UPN; none is the service
+    /// account's own.
     pub canaries: Vec<String>,
-    /// Which attributes hold what.
-    pub attributes: Attributes,
-    /// How much may happen unasked.
-    pub safety: Safety,
+    pub attributes: AttributeNames,
+    pub limits: Limits,
 }
 
-/// Reads one; `None` when something it needs is wrong or missing, which has been noted.
+/// Reads a section. Returns `None` after a problem that left a required value without one.
 pub(super) fn read(
     mut table: Table<'_>,
-    checks: &Checks,
+    credentials: Option<&Path>,
     zone: Tz,
-    general: &Safety,
+    general: &Limits,
 ) -> Option<Directory> {
     table.require(&[
         ("name", "\"corp\""),
@@ -159,19 +104,19 @@ pub(super) fn read(
     let rename_from = table.text("rename-from", directory_name);
     let account = table.text("account", handle);
     let mode = table.text("mode", one_of(&[("apply", Mode::Apply), ("plan-only", Mode::PlanOnly)]));
-    let servers = read_servers(&mut table, checks);
+    let servers = read_servers(&mut table);
     let starttls = table.flag("starttls");
     let ca_file = table.text("ca-file", |text| {
         path(text).and_then(|path| files::certificates(&path).map(|()| path))
     });
     let bind_dn = table.text("bind-dn", principal);
-    let password_file = read_password(&mut table, checks);
+    let password_file = read_password(&mut table, credentials);
     let bases = read_bases(&mut table);
-    let filter = table.text("filter", |text| filter(text, checks));
+    let filter = table.text("filter", |text| Ok((text.to_owned(), filter(text)?)));
     let timeouts = read_timeouts(table.table("timeouts"));
-    let page_size = table.integer("page-size", &(1..=10_000)).and_then(|n| u32::try_from(n).ok());
-    let schedule = table.text("schedule", |text| cron(text, checks, zone));
-    let full = table.text("full", |text| cron(text, checks, zone));
+    let page_size = table.integer("page-size", &(1..=10_000));
+    let schedule = table.text_or("schedule", "*/15 * * * *", |text| cron(text, zone));
+    let full = table.text_or("full", "30 2 * * *", |text| cron(text, zone));
     let live = table.flag("live");
     let incremental = table.flag("incremental");
     let stale_after = table.text("stale-after", duration);
@@ -191,7 +136,7 @@ pub(super) fn read(
     let protect = table.texts("protect", address);
     let canaries = table.texts("canaries", principal);
     let attributes = read_attributes(table.table("attributes"));
-    let safety = safety::read(table.table("safety"), general);
+    let limits = safety::read(table.table("safety"), general);
     table.finish();
     Some(Directory {
         name: name?,
@@ -207,8 +152,8 @@ pub(super) fn read(
         filter,
         timeouts,
         page_size: page_size.unwrap_or(1000),
-        schedule: schedule_or(schedule, "*/15 * * * *"),
-        full: schedule_or(full, "30 2 * * *"),
+        schedule: schedule?,
+        full: full?,
         live: live.unwrap_or(true),
         incremental: incremental.unwrap_or(true),
         stale_after: stale_after.unwrap_or(Duration::from_hours(6)),
@@ -220,21 +165,21 @@ pub(super) fn read(
         protect: protect.unwrap_or_default(),
         canaries: canaries.unwrap_or_default(),
         attributes,
-        safety,
+        limits,
     })
 }
 
-fn read_servers(table: &mut Table<'_>, checks: &Checks) -> Option<Servers> {
+fn read_servers(table: &mut Table<'_>) -> Option<Servers> {
     let starttls = table.peek_flag("starttls");
     let servers = table.texts("servers", |text| {
-        (checks.server)(text)?;
+        let url = server(text)?;
         if text.starts_with("ldap://") && !starttls {
             return Err(format!(
                 "a password is never sent without TLS: write {}, or starttls = true",
                 text.replacen("ldap://", "ldaps://", 1)
             ));
         }
-        Ok(text.to_owned())
+        Ok(url)
     });
     let domain = table.text("discover", ad_domain);
     let site = table.text("site", some_text);
@@ -276,12 +221,12 @@ fn read_servers(table: &mut Table<'_>, checks: &Checks) -> Option<Servers> {
     }))
 }
 
-fn read_password(table: &mut Table<'_>, checks: &Checks) -> Option<PathBuf> {
+fn read_password(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<PathBuf> {
     let file = table.text("password-file", |text| {
         path(text).and_then(|path| files::password(&path).map(|()| path))
     });
     let credential = table.text("password-credential", |name| {
-        let path = files::credential(name, "password", checks)?;
+        let path = files::credential(name, "password", credentials)?;
         files::password(&path).map(|()| path)
     });
     match (table.has("password-file"), table.has("password-credential")) {
@@ -328,32 +273,20 @@ fn read_timeouts(mut table: Table<'_>) -> Timeouts {
     timeouts
 }
 
-fn read_attributes(mut table: Table<'_>) -> Attributes {
-    let mut read =
-        |key, default: &str| table.text(key, attribute).unwrap_or_else(|| default.to_owned());
-    let attributes = Attributes {
-        email: read("email", "mail"),
-        display_name: read("display-name", "displayName"),
-        given_name: read("given-name", "givenName"),
-        surname: read("surname", "sn"),
-        title: read("title", "title"),
-        department: read("department", "department"),
-        phone: read("phone", "telephoneNumber"),
-        employee_id: read("employee-id", "employeeID"),
-        manager: read("manager", "manager"),
+fn read_attributes(mut table: Table<'_>) -> AttributeNames {
+    let default = AttributeNames::default();
+    let mut read = |key, default| table.text(key, attribute).unwrap_or(default);
+    let attributes = AttributeNames {
+        email: read("email", default.email),
+        display_name: read("display-name", default.display_name),
+        given_name: read("given-name", default.given_name),
+        surname: read("surname", default.surname),
+        title: read("title", default.title),
+        department: read("department", default.department),
+        phone: read("phone", default.phone),
+        employee_id: read("employee-id", default.employee_id),
+        manager: read("manager", default.manager),
     };
     table.finish();
     attributes
-}
-
-fn filter(text: &str, checks: &Checks) -> Result<String, String> {
-    (checks.filter)(text).map(|()| text.to_owned())
-}
-
-fn cron(text: &str, checks: &Checks, zone: Tz) -> Result<String, String> {
-    (checks.schedule)(text, zone).map(|()| text.to_owned())
-}
-
-fn schedule_or(schedule: Option<String>, default: &str) -> String {
-    schedule.unwrap_or_else(|| default.to_owned())
 }

@@ -11,7 +11,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
-use super::Checks;
 use crate::model::secret_line;
 use crate::ownership::{self, Owners};
 
@@ -39,14 +38,18 @@ pub(super) fn program(path: &Path) -> Result<(), String> {
 }
 
 /// The file of a systemd credential, by the name that `LoadCredential=` gives it; `what` is the ending of its file and key.
-pub(super) fn credential(name: &str, what: &str, checks: &Checks) -> Result<PathBuf, String> {
+pub(super) fn credential(
+    name: &str,
+    what: &str,
+    credentials: Option<&Path>,
+) -> Result<PathBuf, String> {
     if name.is_empty() || name.contains('/') || name == ".." {
         return Err(format!(
             "\"{name}\" is not the name of a systemd credential: write the name that LoadCredential= gives it"
         ));
     }
     let load = format!("LoadCredential={name}:/etc/rosterd/{name}.{what}");
-    match &checks.credentials_directory {
+    match credentials {
         None => Err(format!(
             "there are no credentials outside the unit: check with systemd-run --pipe --wait -p {load} rosterd check-config, or use {what}-file"
         )),

@@ -1,11 +1,11 @@
 //! `[[hook]]` and `[[gate]]`: the administrator's programs and web servers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::files;
 use super::table::Table;
 use super::values::{duration, hook_name, nearest, path, web_url};
-use super::{Checks, files};
 
 /// Every type of event that hooks can ask for.
 pub const EVENT_TYPES: [&str; 50] = [
@@ -116,7 +116,7 @@ pub struct Gate {
 const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads one; `None` when something it needs is wrong or missing, which has been noted.
-pub(super) fn read_hook(mut table: Table<'_>, checks: &Checks) -> Option<Hook> {
+pub(super) fn read_hook(mut table: Table<'_>, credentials: Option<&Path>) -> Option<Hook> {
     table.require(&[("name", "\"revoke-vpn\""), ("events", "[\"user.suspended\"]")]);
     let name = table.text("name", hook_name);
     let events = table.texts("events", event);
@@ -126,10 +126,10 @@ pub(super) fn read_hook(mut table: Table<'_>, checks: &Checks) -> Option<Hook> {
             "events is empty, so this hook is never told anything: write [\"*\"] for all events",
         );
     }
-    let target = read_target(&mut table, checks);
+    let target = read_target(&mut table, credentials);
     let timeout = table.text("timeout", duration);
     let max_age = table.text("max-age", duration);
-    let concurrency = table.integer("concurrency", &(1..=100)).and_then(|n| u32::try_from(n).ok());
+    let concurrency = table.integer("concurrency", &(1..=100));
     table.finish();
     Some(Hook {
         name: name?,
@@ -154,14 +154,14 @@ pub(super) fn read_gate(mut table: Table<'_>) -> Option<Gate> {
     Some(Gate { name: name?, exec: exec?, timeout: timeout.unwrap_or(HOOK_TIMEOUT) })
 }
 
-fn read_target(table: &mut Table<'_>, checks: &Checks) -> Option<Target> {
+fn read_target(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<Target> {
     let exec = read_exec(table);
     let url = table.text("url", web_url);
     let secret_file = table.text("secret-file", |text| {
         path(text).and_then(|path| files::signing_keys(&path).map(|()| path))
     });
     let secret_credential = table.text("secret-credential", |name| {
-        let path = files::credential(name, "secret", checks)?;
+        let path = files::credential(name, "secret", credentials)?;
         files::signing_keys(&path).map(|()| path)
     });
     if table.has("secret-file") && table.has("secret-credential") {

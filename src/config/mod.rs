@@ -20,36 +20,22 @@ mod warnings;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use chrono_tz::Tz;
 use toml::de::DeTable;
 
-use crate::model::Domain;
+use crate::model::{Domain, Resolver, Retention};
 use crate::ownership::{self, Owners};
+use crate::reconcile::Limits;
 use table::{Reading, Table};
 
-pub use directory::{Attributes, Directory, Mode, Servers, Timeouts, WithoutGroup};
+pub use directory::{Directory, Servers};
 pub use hooks::{EVENT_TYPES, Gate, Hook, Target, Webhook};
 pub use problems::{Place, Problem, Problems};
 pub use programs::{NamedProgram, programs};
-pub use safety::{Limit, Safety};
-
-/// What other parts of rosterd know better, and what surrounds the process.
-#[derive(Clone, Debug)]
-pub struct Checks {
-    /// Whether a text is the URL of a domain controller; the error says what to write instead.
-    pub server: fn(&str) -> Result<(), String>,
-    /// Whether a text is a filter that can be taken apart; the error says what to write instead.
-    pub filter: fn(&str) -> Result<(), String>,
-    /// Whether a text is a cron expression that fires in this time zone; the error says what to write instead.
-    pub schedule: fn(&str, Tz) -> Result<(), String>,
-    /// Where systemd put the unit's credentials (`$CREDENTIALS_DIRECTORY`).
-    pub credentials_directory: Option<PathBuf>,
-}
 
 /// Everything the administrator says.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Config {
     /// Where the store is: a URL, `sqlite://` and an absolute path.
     pub store_url: String,
@@ -90,15 +76,6 @@ pub struct Control {
     pub authenticators: String,
 }
 
-/// Who answers DNS questions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Resolver {
-    /// The system's (`/etc/resolv.conf`).
-    System,
-    /// This one.
-    At(SocketAddr),
-}
-
 /// Sign-in decisions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SignIn {
@@ -106,24 +83,15 @@ pub struct SignIn {
     pub max_failures: u32,
 }
 
-/// What is forgotten, and when; `None` is never.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Retention {
-    /// How long after users were suspended as deleted or vanished others can have their addresses.
-    pub release_address_after: Option<Duration>,
-    /// How long after users were suspended their personal data is removed.
-    pub remove_after: Option<Duration>,
-    /// How old events become.
-    pub events: Option<Duration>,
-}
-
 impl Config {
-    /// Reads a file, which only root and the daemon's user may change.
-    pub fn load(file: &Path, checks: &Checks) -> Result<Self, Problems> {
+    /// Reads a file, which only root and the daemon's user may change. The unit's credentials are
+    /// those that systemd passes (`$CREDENTIALS_DIRECTORY`).
+    pub fn load(file: &Path) -> Result<Self, Problems> {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let about_file = |message| Problem { place: None, message };
         match std::fs::read_to_string(file) {
             Ok(text) => {
-                let (config, mut problems, _) = read(&text, checks);
+                let (config, mut problems, _) = read(&text, credentials.as_deref());
                 problems.extend(ownership::refusal(file, &Owners::here()).map(about_file));
                 Self::without_problems(config, problems, file)
             }
@@ -137,9 +105,9 @@ impl Config {
         }
     }
 
-    /// Reads the text of a file. The files it names are looked at.
-    pub fn parse(text: &str, file: &Path, checks: &Checks) -> Result<Self, Problems> {
-        let (config, problems, _) = read(text, checks);
+    /// Reads the text of a file, and checks the files that it names.
+    pub fn parse(text: &str, file: &Path, credentials: Option<&Path>) -> Result<Self, Problems> {
+        let (config, problems, _) = read(text, credentials);
         Self::without_problems(config, problems, file)
     }
 
@@ -156,29 +124,32 @@ impl Config {
 }
 
 /// Every key there is, dotted, tables included: `directory.safety.gone.percent`, for example.
-pub fn keys(checks: &Checks) -> BTreeSet<String> {
+pub fn keys() -> BTreeSet<String> {
     // Tables that can be several are only read where there is one.
-    read("[[directory]]\n[[hook]]\n[[gate]]\n", checks).2
+    read("[[directory]]\n[[hook]]\n[[gate]]\n", None).2
 }
 
-fn read(text: &str, checks: &Checks) -> (Option<Config>, Vec<Problem>, BTreeSet<String>) {
+fn read(
+    text: &str,
+    credentials: Option<&Path>,
+) -> (Option<Config>, Vec<Problem>, BTreeSet<String>) {
     let (root, syntax) = DeTable::parse_recoverable(text);
     let reading = Reading::new(text, &syntax);
-    let config = read_root(Table::root(&reading, root.get_ref()), checks);
+    let config = read_root(Table::root(&reading, root.get_ref()), credentials);
     let (problems, keys) = reading.finish();
     (config, problems, keys)
 }
 
-fn read_root(mut root: Table<'_>, checks: &Checks) -> Option<Config> {
+fn read_root(mut root: Table<'_>, credentials: Option<&Path>) -> Option<Config> {
     let store_url = read_store(root.table("store"));
     let control = read_control(root.table("control"));
     let resolver = read_dns(root.table("dns"));
     let trusted = read_domains(root.table("domains"));
     let timezone = read_schedule(root.table("schedule"));
-    let safety = safety::read(root.table("safety"), &Safety::default());
+    let safety = safety::read(root.table("safety"), &Limits::default());
     let sign_in = read_sign_in(root.table("sign-in"));
     let retention = read_retention(root.table("retention"));
-    let log_keys = read_events(root.table("events"), checks);
+    let log_keys = read_events(root.table("events"), credentials);
     let mut former = BTreeSet::new();
     let directories = named(&mut root, "directory", |table| {
         if let Some(name) = table.peek_text("rename-from")
@@ -187,9 +158,9 @@ fn read_root(mut root: Table<'_>, checks: &Checks) -> Option<Config> {
             let message = "another directory has this rename-from: one name can go over to one directory; leave it out where a directory is split";
             table.problem_at("rename-from", message);
         }
-        directory::read(table, checks, timezone, &safety)
+        directory::read(table, credentials, timezone, &safety)
     });
-    let hooks = named(&mut root, "hook", |table| hooks::read_hook(table, checks));
+    let hooks = named(&mut root, "hook", |table| hooks::read_hook(table, credentials));
     let gates = named(&mut root, "gate", hooks::read_gate);
     let metrics_listen = read_metrics(root.table("metrics"));
     root.finish();
@@ -276,8 +247,7 @@ fn read_schedule(mut table: Table<'_>) -> Tz {
 
 fn read_sign_in(mut table: Table<'_>) -> SignIn {
     // AD's own lockout threshold goes up to 999.
-    let max_failures =
-        table.integer("max-failures", &(1..=999)).and_then(|n| u32::try_from(n).ok());
+    let max_failures = table.integer("max-failures", &(1..=999));
     table.finish();
     SignIn { max_failures: max_failures.unwrap_or(3) }
 }
@@ -293,12 +263,12 @@ fn read_retention(mut table: Table<'_>) -> Retention {
     retention
 }
 
-fn read_events(mut table: Table<'_>, checks: &Checks) -> Option<PathBuf> {
+fn read_events(mut table: Table<'_>, credentials: Option<&Path>) -> Option<PathBuf> {
     let file = table.text("key-file", |text| {
         values::path(text).and_then(|path| files::log_keys(&path).map(|()| path))
     });
     let credential = table.text("key-credential", |name| {
-        let path = files::credential(name, "key", checks)?;
+        let path = files::credential(name, "key", credentials)?;
         files::log_keys(&path).map(|()| path)
     });
     if table.has("key-file") && table.has("key-credential") {

@@ -118,6 +118,20 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// Reads a text, or the default where the key is absent. Both go through the same function.
+    pub(super) fn text_or<T>(
+        &mut self,
+        key: &'static str,
+        default: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        if self.has(key) {
+            return self.text(key, read);
+        }
+        self.take(key);
+        self.note(self.at, read(default))
+    }
+
     /// A list of texts, each as the function reads it.
     pub(super) fn texts<T>(
         &mut self,
@@ -141,20 +155,19 @@ impl<'a> Table<'a> {
         items.iter().map(read_one).collect::<Vec<_>>().into_iter().collect()
     }
 
-    /// A whole number within the range.
-    pub(super) fn integer(
-        &mut self,
-        key: &'static str,
-        range: &RangeInclusive<u64>,
-    ) -> Option<u64> {
+    /// Reads a whole number within the range.
+    pub(super) fn integer<N>(&mut self, key: &'static str, range: &RangeInclusive<N>) -> Option<N>
+    where
+        N: TryFrom<i64> + PartialOrd + Display,
+    {
         let (span, value) = self.take(key)?;
         let Some(digits) = value.as_integer() else {
             return self.wrong_type(span.start, key, "a whole number", value);
         };
         let number = i64::from_str_radix(digits.as_str(), digits.radix())
             .ok()
-            .and_then(|n| u64::try_from(n).ok());
-        let number = number.filter(|n| range.contains(n));
+            .and_then(|n| N::try_from(n).ok())
+            .filter(|n| range.contains(n));
         self.note(
             span.start,
             number.ok_or_else(|| {

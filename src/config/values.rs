@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 
-use super::Resolver;
-use crate::model::{Address, DirectoryName, Dn, Domain, Handle};
+use crate::model::{
+    Address, Cron, DirectoryName, Dn, Domain, Filter, Handle, Resolver, ServerUrl, unknown_rule,
+};
 
 /// Longer than this is a mistake, and near it instants cannot be counted in microseconds any more.
 const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
@@ -144,6 +145,30 @@ pub(super) fn timezone(text: &str) -> Result<Tz, String> {
             ),
         }
     })
+}
+
+/// Reads a cron expression that fires.
+pub(super) fn cron(text: &str, zone: Tz) -> Result<Cron, String> {
+    Cron::parse(text, zone).map_err(|e| e.to_string())
+}
+
+/// Reads the URL of a domain controller.
+pub(super) fn server(text: &str) -> Result<ServerUrl, String> {
+    ServerUrl::parse(text)
+}
+
+/// Reads a filter that Active Directory can evaluate and the LDAP library can send.
+pub(super) fn filter(text: &str) -> Result<Filter, String> {
+    let filter = Filter::parse(text).map_err(|e| e.to_string())?;
+    if let Some(rule) = filter.unknown_rules().first() {
+        return Err(unknown_rule(rule));
+    }
+    match ldap3::parse_filter(filter.to_string()) {
+        Ok(_) => Ok(filter),
+        Err(()) => Err(format!(
+            "\"{text}\" is not an LDAP filter: write (employeeType=staff), for example"
+        )),
+    }
 }
 
 /// The name of a directory.

@@ -25,7 +25,7 @@ use crate::store::{LogKeys, Store, StoreError};
 pub use check::check_directory;
 pub use reload::Reload;
 pub use runner::{Orders, confine, run_hooks};
-pub use settings::{checks, setup};
+pub use settings::setup;
 pub use signals::watch_signals;
 
 /// What is not finished by then is rolled back: the next run's plan is the rest.

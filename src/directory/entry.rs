@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::AttributeNames;
 use super::ber::{AttributeRef, EntryRef};
 use crate::model::{
-    Broken, Dn, Expiry, Field, Guid, Person, Placement, Profile, UserAccountControl,
+    AttributeNames, Broken, Dn, Expiry, Field, Guid, Person, Placement, Profile, UserAccountControl,
 };
 use crate::reconcile::{Closure, Presence};
 

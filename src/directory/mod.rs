@@ -45,7 +45,7 @@ pub use groups::{GroupName, GroupTrouble, Suspect};
 pub use read::Entry;
 pub use schema::Schema;
 pub use session::{Object, RootDse, Session};
-pub use settings::{AttributeNames, Settings, Timeouts};
+pub use settings::Settings;
 pub use tls::{Certificate, TlsError, Trusted};
 pub use watch::Watch;
 pub use wire::WireError;

@@ -1,78 +1,9 @@
 //! What the adapter is told: filled in by the daemon, already checked by the configuration.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::GroupName;
-use crate::model::{Filter, ServerUrl, Tier};
-
-/// How long to wait.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timeouts {
-    /// For TCP and TLS together.
-    pub connect: Duration,
-    /// For the next answer to any operation.
-    pub operation: Duration,
-    /// For a whole run.
-    pub run: Duration,
-}
-
-/// The attributes that hold what rosterd wants to know.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AttributeNames {
-    /// The primary address.
-    pub email: String,
-    /// Name to show.
-    pub display_name: String,
-    /// First name.
-    pub given_name: String,
-    /// Family name.
-    pub surname: String,
-    /// Job title.
-    pub title: String,
-    /// Department.
-    pub department: String,
-    /// Telephone number.
-    pub phone: String,
-    /// Number in the personnel system.
-    pub employee_id: String,
-    /// The manager's DN.
-    pub manager: String,
-}
-
-impl AttributeNames {
-    /// All of them, in an order that stays.
-    pub fn all(&self) -> [&str; 9] {
-        let Self {
-            email,
-            display_name,
-            given_name,
-            surname,
-            title,
-            department,
-            phone,
-            employee_id,
-            manager,
-        } = self;
-        [email, display_name, given_name, surname, title, department, phone, employee_id, manager]
-    }
-}
-
-impl Default for AttributeNames {
-    fn default() -> Self {
-        Self {
-            email: "mail".into(),
-            display_name: "displayName".into(),
-            given_name: "givenName".into(),
-            surname: "sn".into(),
-            title: "title".into(),
-            department: "department".into(),
-            phone: "telephoneNumber".into(),
-            employee_id: "employeeID".into(),
-            manager: "manager".into(),
-        }
-    }
-}
+use crate::model::{AttributeNames, Filter, ServerUrl, Tier, Timeouts};
 
 /// One directory.
 #[derive(Clone, PartialEq, Debug)]

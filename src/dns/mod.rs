@@ -2,7 +2,7 @@
 //!
 //! Nothing is cached: a record that was just added has to be seen at the next look.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -12,15 +12,7 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
 
-/// Which resolver to ask.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Resolver {
-    /// The system's (`/etc/resolv.conf`).
-    #[default]
-    System,
-    /// This one.
-    At(SocketAddr),
-}
+use crate::model::Resolver;
 
 /// What a look-up found.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use crate::directory::{
     Again, BindRefusal, DirectoryError, Examination, Session, Settings, Step, StepOutcome, examine,
 };
-use crate::dns::Resolver;
 use crate::engine::servers::{Located, left_out, locate, remedy};
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
-use crate::model::{Actor, Timestamp};
+use crate::model::{Actor, Resolver, Timestamp};
 use crate::store::{BindRefused, LONGEST_BIND_PAUSE};
 use crate::telemetry::chain;
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::directory::{DirectoryError, Discovery, Settings};
 use crate::hooks::Runner;
-use crate::model::{Address, Cron, DirectoryName, Handle, Timestamp};
+use crate::model::{Address, Cron, DirectoryName, Handle, Mode, Timestamp};
 use crate::reconcile::{Limits, TierRules};
 use crate::store::{AccountRefused, ClaimRefused, LogHead, Run, Store, StoreError};
 
@@ -41,23 +41,13 @@ pub use admin::undo::Undone;
 pub use bind::check_directory;
 pub use delivery::hooks::{HOOK_STATES, HookStatus, Sampled};
 pub use delivery::worker::HookAtWork;
-pub use housekeeping::retention::{Forgotten, Retention};
+pub use housekeeping::retention::Forgotten;
 pub use registry::{Configured, Outcome, Rules};
 pub use sign_in::{Decision, Denied, FLOOR, REPORTED_EVERY, RefusalReason, SignIn};
 pub use status::{Attention, DirectoryStatus, Health, STATES};
 pub use sync::plan::Judged;
 pub use sync::{Request, Scope};
 pub use triggers::live::Following;
-
-/// Whether a directory's runs apply what they plan.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Mode {
-    /// They do.
-    #[default]
-    Apply,
-    /// They only plan; an operator approves each plan.
-    PlanOnly,
-}
 
 /// One directory as it is configured.
 #[derive(Clone, PartialEq, Debug)]

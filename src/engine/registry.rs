@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::dns::Resolver;
-use crate::engine::{Directory, DirectoryConfig, Engine, Retention};
+use crate::engine::{Directory, DirectoryConfig, Engine};
 use crate::hooks::Gate;
-use crate::model::{DirectoryName, Domain};
+use crate::model::{DirectoryName, Domain, Resolver, Retention};
 
 /// What holds for all directories.
 #[derive(Clone, PartialEq, Eq, Debug)]

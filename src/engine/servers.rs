@@ -5,9 +5,9 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::directory::{Discovery, Settings};
-use crate::dns::{Answer, Resolver};
+use crate::dns::Answer;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
-use crate::model::Timestamp;
+use crate::model::{Resolver, Timestamp};
 
 /// A warning about the same names is repeated this much later.
 const WARNED_AGAIN: Duration = Duration::from_hours(24);

@@ -165,7 +165,7 @@ impl Engine {
             _ if paused_until.is_some() => "paused",
             (_, Health::Failing(_) | Health::Incomplete(_)) => "degraded",
             (_, Health::Unknown) if state.last_success.is_none() => "starting",
-            _ if config.mode == crate::engine::Mode::PlanOnly => "plan-only",
+            _ if config.mode == crate::model::Mode::PlanOnly => "plan-only",
             _ => "ok",
         };
         match &health {

@@ -20,6 +20,7 @@ mod plan;
 mod rejection;
 mod secret;
 mod server_url;
+mod settings;
 mod time;
 mod user;
 mod written;
@@ -44,6 +45,7 @@ pub use plan::{
 pub use rejection::Rejection;
 pub use secret::{SecretFault, secret_line};
 pub use server_url::{NameSource, ServerUrl};
+pub use settings::{AttributeNames, Mode, Resolver, Retention, Timeouts};
 pub use time::Timestamp;
 pub use user::{Link, Standing, Status, Tier, User};
 pub use written::WrittenChange;

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rosterd::clock::Clock;
-use rosterd::directory::{AttributeNames, GroupName, Settings, Timeouts};
-use rosterd::engine::{DirectoryConfig, Engine, Mode, Request, Rules};
-use rosterd::model::{Actor, Cron, DirectoryName, Domain, Handle, ServerUrl, Tier, Trigger, User};
+use rosterd::directory::{GroupName, Settings};
+use rosterd::engine::{DirectoryConfig, Engine, Request, Rules};
+use rosterd::model::{
+    Actor, AttributeNames, Cron, DirectoryName, Domain, Handle, Mode, ServerUrl, Tier, Timeouts,
+    Trigger, User,
+};
 use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
 use rosterd::store::{Run, Store, UserFilter};
 use tokio_util::sync::CancellationToken;

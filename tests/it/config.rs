@@ -5,9 +5,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use rosterd::config::{self, Checks, Config, Problems, Servers, Target};
-use rosterd::directory::AttributeNames;
-use rosterd::model::{Class, Cron, Filter, ServerUrl};
+use rosterd::config::{self, Config, Problems, Servers, Target};
+use rosterd::model::{AttributeNames, Class, ServerUrl};
 use rosterd::reconcile::Limits;
 
 const SHIPPED: &str = include_str!("../../config/rosterd.toml");
@@ -36,15 +35,6 @@ impl Machine {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
     }
 
-    fn checks(&self) -> Checks {
-        Checks {
-            server: |text| ServerUrl::parse(text).map(drop),
-            filter: |text| Filter::parse(text).map(drop).map_err(|e| e.to_string()),
-            schedule: |text, zone| Cron::parse(text, zone).map(drop).map_err(|e| e.to_string()),
-            credentials_directory: Some(self.etc.path().to_owned()),
-        }
-    }
-
     fn prefix(&self) -> String {
         format!("{}/", self.etc.path().display())
     }
@@ -53,7 +43,7 @@ impl Machine {
         Config::parse(
             &text.replace("/etc/rosterd/", &self.prefix()),
             Path::new("rosterd.toml"),
-            &self.checks(),
+            Some(self.etc.path()),
         )
     }
 
@@ -119,7 +109,7 @@ fn the_shipped_examples_are_right_but_for_what_excludes_each_other() {
 fn every_key_there_is_occurs_in_the_shipped_file() {
     let text = everything();
     let file: toml::Value = toml::from_str(&text).expect("TOML");
-    for key in config::keys(&Machine::new().checks()) {
+    for key in config::keys() {
         // What can be overridden for a directory is explained once.
         let path = key.replace("directory.safety.", "safety.");
         let mut found = vec![&file];
@@ -145,24 +135,7 @@ fn every_key_there_is_occurs_in_the_shipped_file() {
 fn the_defaults_are_those_of_the_parts_they_are_for() {
     let machine = Machine::new();
     let corp = machine.config(MINIMAL).directories.remove(0);
-    let limits = Limits::default();
-    assert_eq!(
-        (corp.safety.window, corp.safety.grace_period, corp.safety.approval_expires),
-        (limits.window, limits.grace_period, limits.approval_expires)
-    );
-    for (class, limit) in corp.safety.classes {
-        let theirs = limits.classes[&class];
-        assert_eq!(
-            (limit.percent, limit.at_least, limit.at_most),
-            (theirs.percent, theirs.at_least, theirs.at_most),
-            "{class}"
-        );
-    }
-    let names = AttributeNames::default();
-    assert_eq!(
-        (corp.attributes.email, corp.attributes.employee_id, corp.attributes.manager),
-        (names.email, names.employee_id, names.manager)
-    );
+    assert_eq!((corp.limits, corp.attributes), (Limits::default(), AttributeNames::default()));
     assert_eq!(machine.config("").directories, []);
 }
 
@@ -500,8 +473,7 @@ fn what_is_not_toml_is_told_with_its_line_and_the_rest_is_checked_all_the_same()
 
 #[test]
 fn a_file_that_cannot_be_read_is_told_with_its_name() {
-    let problems = Config::load(Path::new("/nonexistent/rosterd.toml"), &Machine::new().checks())
-        .expect_err("no file");
+    let problems = Config::load(Path::new("/nonexistent/rosterd.toml")).expect_err("no file");
     assert_eq!(problems.len(), 1);
     insta::assert_snapshot!(problems, @r#"
     /nonexistent/rosterd.toml: the configuration cannot be read (No such file or directory (os error 2)): create it, or correct the path
@@ -520,9 +492,8 @@ fn a_secret_may_be_a_symbolic_link_and_a_systemd_credential() {
     ));
     assert_eq!(linked.password_file, machine.etc.path().join("corp"));
     assert_eq!(credential.directories[0].password_file, linked.password_file);
-    let outside = Checks { credentials_directory: None, ..machine.checks() };
     let problems =
-        Config::parse("[[directory]]\npassword-credential = \"corp\"", Path::new("f"), &outside)
+        Config::parse("[[directory]]\npassword-credential = \"corp\"", Path::new("f"), None)
             .expect_err("no credentials");
     assert!(
         problems.iter().any(|p| p.message.contains(
@@ -546,7 +517,7 @@ fn what_is_said_for_a_directory_overrides_the_general_limits_key_by_key() {
     let machine = Machine::new();
     let general = "[safety]\nwindow = \"12h\"\ngone = { percent = 3, at-most = 20 }\n";
     let own = "[directory.safety]\ngrace-period = \"0s\"\ngone = { at-most = 10 }\nconfirmed = { at-most = 99 }\n";
-    let safety = machine.config(&format!("{general}{MINIMAL}{own}")).directories.remove(0).safety;
+    let safety = machine.config(&format!("{general}{MINIMAL}{own}")).directories.remove(0).limits;
     assert_eq!((safety.window, safety.grace_period), (Duration::from_hours(12), Duration::ZERO));
     let limit = |class| {
         (
@@ -577,8 +548,15 @@ fn directories_hooks_and_gates_are_carried_as_they_are_written() {
         .replace("\"svc-*@example.com\"", "\"svc-*@Bücher.example\"");
     let config = machine.config(&text);
     let corp = &config.directories[0];
-    assert_eq!(corp.servers, Servers::Listed(vec!["ldaps://dc1.corp.example.com".to_owned()]));
-    assert_eq!(corp.filter.as_deref(), Some("(!(employeeType=robot))"));
+    assert_eq!(
+        corp.servers,
+        Servers::Listed(vec![ServerUrl::parse("ldaps://dc1.corp.example.com").unwrap()])
+    );
+    let (written, filter) = corp.filter.as_ref().unwrap();
+    assert_eq!(
+        (written.as_str(), filter.to_string()),
+        ("(!(employeeType=robot))", written.clone())
+    );
     assert_eq!(corp.exclude, ["svc-*@xn--bcher-kva.example"]);
     assert_eq!(corp.ca_file.as_deref(), Some(&*machine.etc.path().join("corp-ca.pem")));
     let [vpn, siem] = &*config.hooks else { panic!("{:?}", config.hooks) };

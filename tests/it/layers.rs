@@ -12,7 +12,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("directory", &["model", "reconcile"]),
         ("dns", &["model"]),
         ("store", &["clock", "model", "reconcile", "telemetry"]),
-        ("config", &["model", "ownership"]),
+        ("config", &["model", "ownership", "reconcile"]),
         ("hooks", &["model", "telemetry"]),
         (
             "engine",

@@ -9,9 +9,9 @@ use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable as _, BinEncodable as _};
-use rosterd::dns::{Answer, Resolver};
+use rosterd::dns::Answer;
 use rosterd::engine::Rules;
-use rosterd::model::{AccountKind, ClaimState};
+use rosterd::model::{AccountKind, ClaimState, Resolver};
 use tokio::net::UdpSocket;
 
 use crate::firm::{Firm, alice};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rosterd::engine::{Forgotten, Retention};
-use rosterd::model::{Reason, Status};
+use rosterd::engine::Forgotten;
+use rosterd::model::{Reason, Retention, Status};
 
 use crate::firm::{Firm, alice};
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::engine::admin::operator_run::OperatorRun;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
-    Actor, Addresses, Change, ChangeKind, DirectoryName, Reason, Standing, Status, Timestamp,
-    Trigger, User,
+    Actor, Addresses, Change, ChangeKind, DirectoryName, Reason, Retention, Standing, Status,
+    Timestamp, Trigger, User,
 };
 use crate::store::UserFilter;
 use crate::telemetry::chain;
@@ -24,17 +24,6 @@ const AT_ONCE: u64 = 500;
 
 /// What was done is remembered for so long at least: a suspension that is lifted within it is free.
 const SHORTEST_LOG: Duration = Duration::from_hours(7 * 24);
-
-/// What is forgotten, and when; `None` is never.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Retention {
-    /// How long after users were suspended as deleted or vanished others can have their addresses.
-    pub release_address_after: Option<Duration>,
-    /// How long after users were suspended their personal data is removed.
-    pub remove_after: Option<Duration>,
-    /// How old events become, and what was written down of each change with them.
-    pub events: Option<Duration>,
-}
 
 /// What was forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -6,10 +6,10 @@ use crate::directory::{Grants, Right};
 use crate::engine::sync::Request;
 use crate::engine::sync::gates::Gates;
 use crate::engine::sync::observe::Sight;
-use crate::engine::{Directory, DirectoryConfig, Engine, EngineError, Mode};
+use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
 use crate::model::{
-    AccountId, Address, AddressKey, DirectoryName, Guid, HoldReason, Quarantine, QuarantineReason,
-    Rejection, Trigger, UserId,
+    AccountId, Address, AddressKey, DirectoryName, Guid, HoldReason, Mode, Quarantine,
+    QuarantineReason, Rejection, Trigger, UserId,
 };
 use crate::reconcile::{
     DEFERRAL, Desired, Entitlement, HoldAll, Known, Membership, PersonRow, Proposal, Rejected,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use adsim::{Fault, NewPerson, What, When, names};
-use rosterd::engine::{Retention, Rules};
+use rosterd::engine::Rules;
+use rosterd::model::Retention;
 use rosterd::model::*;
 use rosterd::store::{Applied, EventFilter, HeldPlan, StoreError, UserFilter, Word, Writer};
 

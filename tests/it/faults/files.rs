@@ -57,7 +57,7 @@ impl Files {
 
     /// What is wrong with the configuration, if something is.
     fn problems(&self) -> Option<String> {
-        let problems = Config::load(&self.at("etc/rosterd.toml"), &daemon::checks()).err();
+        let problems = Config::load(&self.at("etc/rosterd.toml")).err();
         problems.map(|problems| problems.to_string())
     }
 }
@@ -163,7 +163,7 @@ fn a_secret_that_a_role_can_read_and_a_role_that_is_the_daemons_group_are_warned
             &format!("[control]\noperators = \"{operators}\"\nviewers = \"adm\""),
         );
         folder::write(&files.at("etc/rosterd.toml"), &text, 0o640);
-        Config::load(&files.at("etc/rosterd.toml"), &daemon::checks()).unwrap().warnings()
+        Config::load(&files.at("etc/rosterd.toml")).unwrap().warnings()
     };
     assert_eq!(with("users"), [""; 0]);
     let gid = |name: &str| nix::unistd::Group::from_name(name).unwrap().unwrap().gid.as_raw();
@@ -232,7 +232,7 @@ fn roots_check_of_a_directory_leaves_nothing_that_the_daemon_cannot_open() {
             chown(state.join("rosterd.db"), Some(STRANGER), Some(STRANGER)).unwrap();
         }
         // What the daemon's user would be: the configuration is loaded before, since it must not be a stranger's.
-        let config = Config::load(&files.at("etc/rosterd.toml"), &daemon::checks()).unwrap();
+        let config = Config::load(&files.at("etc/rosterd.toml")).unwrap();
         chown(&state, Some(STRANGER), Some(STRANGER)).unwrap();
         let runtime = Runtime::new().unwrap();
         let clock = rosterd::clock::Clock::system();

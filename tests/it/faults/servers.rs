@@ -6,9 +6,8 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 
 use rosterd::directory::{Discovery, StepOutcome};
-use rosterd::dns::Resolver;
 use rosterd::engine::{Examination, check_directory};
-use rosterd::model::Domain;
+use rosterd::model::{Domain, Resolver};
 use tokio::net::TcpListener;
 
 use crate::firm::{Firm, config};

@@ -187,7 +187,7 @@ async fn domain_controllers_are_found_through_dns() {
     let lab = Lab::start();
     let dns: std::net::SocketAddr = lab.fact("LAB_DNS_SERVER").parse().expect("an address");
     let rosterd::dns::Answer::Records(found) =
-        rosterd::dns::Resolver::At(dns).ldap_servers(lab.fact("LAB_REALM"), None).await
+        rosterd::model::Resolver::At(dns).ldap_servers(lab.fact("LAB_REALM"), None).await
     else {
         panic!("no answer");
     };

@@ -2,9 +2,8 @@
 
 use rosterd::clock::Clock;
 use rosterd::directory::GroupName;
-use rosterd::dns::Resolver;
 use rosterd::engine::{DirectoryConfig, Examination, StepOutcome, check_directory};
-use rosterd::model::{Filter, Reason, RunState, Tier};
+use rosterd::model::{Filter, Reason, Resolver, RunState, Tier};
 
 use super::branch::{Branch, PROVISIONED, config};
 use super::{Lab, staff};

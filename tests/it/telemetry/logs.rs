@@ -154,7 +154,7 @@ fn nobodys_name_or_address_is_told_above_debug_and_the_password_at_no_level() {
 #[test]
 fn no_dump_of_what_the_daemon_is_told_shows_a_secret() {
     let site = site(1, "", |_, _| {});
-    let config = Config::load(&site.folder.path().join("rosterd.toml"), &daemon::checks()).unwrap();
+    let config = Config::load(&site.folder.path().join("rosterd.toml")).unwrap();
     let setup = daemon::setup(&config);
     let dumps = format!("{config:?} {setup:?} {:?}", setup.directories[0].settings);
     assert!(dumps.contains("svc-rosterd"), "something is shown: {dumps}");

@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::directory::{AttributeNames, Bases, DirectoryError, Right, Session};
+use crate::directory::{Bases, DirectoryError, Right, Session};
 use crate::engine::sync::observe::Sight;
 use crate::engine::sync::observe::baseline::shown;
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{Dn, Guid, User};
+use crate::model::{AttributeNames, Dn, Guid, User};
 use crate::reconcile::{AttributeCounts, Canary, Desired, Known, Ledger, Moment, Problem};
 
 /// Places and attributes that one run asks about. What is beyond keeps its value until the next run.

@@ -1,0 +1,94 @@
+//! Settings that the configuration shares with the parts that follow them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Whether the runs of a directory apply their plans.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    #[default]
+    Apply,
+    /// An operator approves each plan.
+    PlanOnly,
+}
+
+/// Time limits of a directory; all are more than zero.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timeouts {
+    /// Limit of the TCP and TLS handshakes together.
+    pub connect: Duration,
+    /// Limit of the wait for the next answer to any operation.
+    pub operation: Duration,
+    /// Limit of a whole run.
+    pub run: Duration,
+}
+
+/// The LDAP attributes that hold a person's data.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AttributeNames {
+    /// The primary address.
+    pub email: String,
+    pub display_name: String,
+    pub given_name: String,
+    pub surname: String,
+    pub title: String,
+    pub department: String,
+    pub phone: String,
+    pub employee_id: String,
+    /// The manager's DN.
+    pub manager: String,
+}
+
+impl AttributeNames {
+    /// Returns all names in a fixed order, because the scope hash covers them.
+    pub fn all(&self) -> [&str; 9] {
+        let Self {
+            email,
+            display_name,
+            given_name,
+            surname,
+            title,
+            department,
+            phone,
+            employee_id,
+            manager,
+        } = self;
+        [email, display_name, given_name, surname, title, department, phone, employee_id, manager]
+    }
+}
+
+impl Default for AttributeNames {
+    fn default() -> Self {
+        Self {
+            email: "mail".into(),
+            display_name: "displayName".into(),
+            given_name: "givenName".into(),
+            surname: "sn".into(),
+            title: "title".into(),
+            department: "department".into(),
+            phone: "telephoneNumber".into(),
+            employee_id: "employeeID".into(),
+            manager: "manager".into(),
+        }
+    }
+}
+
+/// The server that answers DNS questions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Resolver {
+    /// The resolver of `/etc/resolv.conf`.
+    #[default]
+    System,
+    At(SocketAddr),
+}
+
+/// Time after which data is removed; `None` is never.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Retention {
+    /// Time from a suspension as deleted or vanished until the user's addresses become free.
+    pub release_address_after: Option<Duration>,
+    /// Time from a suspension until the user is removed with all personal data.
+    pub remove_after: Option<Duration>,
+    /// Age at which events, and the changes of runs, are removed.
+    pub events: Option<Duration>,
+}
