@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! directory ── read(scope) ─► decide (per entry) ─► Index: Same | Changed | New
-//!                     └─ what was seen ─► Ledger ─► Complete | Incomplete
+//!                     └─ observations ─► Ledger ─► Complete | Incomplete
 //! Complete: Index.unseen ─► confirm by GUID ─► absences
 //! store.load ─► plan ─► guard ─► Admitted ─► apply: users + events, one transaction
 //!                          └───► Held (waits for an operator)
 //! ```
 //!
-//! [`engine::sync`] is this pipeline, on one screen. [`model`] has the nouns, [`reconcile`] the verbs, both
-//! pure; [`directory`], [`dns`], [`store`] and [`hooks`] are the adapters, which do not know each other; [`control`] is the
-//! socket, [`ctl`] the operator's tool, [`daemon`] the wiring.
+//! [`engine::sync`] is this pipeline. [`model`] has values, [`reconcile`] pure functions of them.
+//! [`directory`], [`dns`], [`store`] and [`hooks`] are adapters that do not import each other.
+//! [`control`] is the socket, [`ctl`] the operator's tool, and [`daemon`] the wiring.
 
 #![allow(missing_docs)]
 

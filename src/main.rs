@@ -1,5 +1,4 @@
-//! The daemon. `rosterd [--config F]` runs in the foreground; `rosterd check-config` only looks at the file, and
-//! `rosterd check-directory` at what a run would need.
+//! The command line of the daemon.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -26,12 +25,12 @@ struct Cli {
     /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = "/etc/rosterd/rosterd.toml", global = true)]
     config: PathBuf,
-    /// Let the user that runs rosterd operate it: for a trial in the foreground. Every program that rosterd starts is this
-    /// user, too. Root operates it in any case.
+    /// Give the role of operators to the user that runs rosterd, for a trial in the foreground.
+    /// Programs of hooks have that role then, too. Root has it in any case.
     #[arg(long)]
     own_user_operates: bool,
-    /// The socket of the service that runs the programs of hooks and gates (rosterd-hooks.socket). Without it, a child
-    /// process runs them, as the same user.
+    /// The socket of the service that runs the programs of hooks and gates (rosterd-hooks.socket).
+    /// Without it, a child process runs them as the same user.
     #[arg(long, value_name = "SOCKET")]
     hook_runner: Option<PathBuf>,
     #[command(subcommand)]
@@ -40,26 +39,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Say all that is wrong with the configuration, and change nothing.
+    /// List all problems of the configuration, and change nothing.
     CheckConfig,
-    /// Look at everything a run of a directory needs, step by step; exit status 0 if nothing failed. For a daemon that
-    /// runs: rosterctl directory check.
+    /// Check everything that a run of a directory needs, step by step. The exit status is 0 if no
+    /// step failed. While the daemon runs, use rosterctl directory check.
     CheckDirectory {
-        /// The directory; without it, all of them.
+        /// The directory. Without it, all directories are checked.
         name: Option<String>,
     },
-    /// Run the programs of hooks and gates, for a rosterd that asks for them by name. Started by rosterd-hooks.socket, or by
-    /// rosterd itself; stdin is the socket.
+    /// Run programs of hooks and gates by name. Started by rosterd-hooks.socket or by rosterd;
+    /// stdin is the socket.
     #[command(hide = true)]
     HookRunner {
-        /// The only user whose orders are taken.
+        /// The only user whose orders are accepted.
         #[arg(long, value_name = "USER", required_unless_present = "child")]
         user: Option<String>,
-        /// Take orders of the rosterd that is the parent, and end with it.
+        /// Accept orders of the parent process, and exit with it.
         #[arg(long, conflicts_with = "user")]
         child: bool,
     },
-    /// Print the completions of a shell.
+    /// Print the completions for a shell.
     #[command(hide = true)]
     Completions {
         /// The shell.
@@ -68,7 +67,7 @@ enum Command {
     /// Print a man page.
     #[command(hide = true)]
     Man {
-        /// Which.
+        /// The page.
         page: ManPage,
     },
 }
@@ -85,7 +84,7 @@ enum ManPage {
 
 fn main() -> ExitCode {
     let Cli { config: file, own_user_operates, hook_runner, command } = Cli::parse();
-    // Whatever the environment says: what rosterd writes is for its user alone.
+    // Files of rosterd are for its user alone, whatever umask it inherits.
     umask(Mode::from_bits_truncate(0o077));
     match command {
         None => with_config(&file, |config| run(config, &file, own_user_operates, hook_runner)),
@@ -101,7 +100,7 @@ fn main() -> ExitCode {
         Some(Command::CheckDirectory { name }) => {
             with_config(&file, |config| check_directory(config, name.as_deref()))
         }
-        // What a packager asks for has nothing to do with this machine's configuration.
+        // Completions and man pages are made on machines without a configuration.
         Some(Command::Completions { shell }) => {
             exit(print(&completions(shell)).map_err(Into::into))
         }
@@ -111,9 +110,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn with_config(file: &Path, what: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
+fn with_config(file: &Path, action: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
     match Config::load(file) {
-        Ok(config) => what(&config),
+        Ok(config) => action(&config),
         Err(problems) => {
             say(&problems.to_string());
             ExitCode::from(BAD_CONFIG)
@@ -181,7 +180,7 @@ fn run(
 ) -> ExitCode {
     telemetry::init();
     daemon::confine();
-    tracing::info!("rosterd starts with {}", file.display());
+    tracing::info!("rosterd starting with {}", file.display());
     let outcome = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
             let stop = CancellationToken::new();
@@ -220,9 +219,9 @@ fn exit(outcome: anyhow::Result<()>) -> ExitCode {
 
 #[expect(
     clippy::print_stderr,
-    reason = "before and after logging there is nothing else to say it with"
+    reason = "logging is not available before and after the daemon runs"
 )]
 fn say(text: &str) {
-    // It may quote the configuration.
+    // The text may quote the configuration.
     text.lines().for_each(|line| eprintln!("{}", escaped(line)));
 }

@@ -1,8 +1,7 @@
-//! Man pages, made from what they describe.
+//! Man pages, made when a package is built.
 //!
-//! A page is a template in `manual/`, written by hand, with places that are filled here: what clap knows of a command, what
-//! the commented configuration says of its keys. Nothing of that is written down a second time, so nothing can differ.
-//! The pages are made when a package is built, by the programs that go into it.
+//! A page is a template in `manual/` with places for generated text. Commands come from clap, keys
+//! from the commented configuration. So no text exists twice.
 
 use std::io;
 
@@ -10,9 +9,10 @@ use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-/// The page of a command, from a template with the places `@title@`, `@synopsis@`, `@options@` and `@commands@`.
+/// Returns the page of a command, from a template with the places `@title@`, `@synopsis@`,
+/// `@options@` and `@commands@`.
 pub fn of_command(command: Command, section: &str, template: &str) -> io::Result<String> {
-    // What "help" says is said here.
+    // The page replaces the subcommand "help".
     let mut command = command.disable_help_subcommand(true);
     command.build();
     let man = Man::new(command.clone());
@@ -32,14 +32,15 @@ pub fn of_command(command: Command, section: &str, template: &str) -> io::Result
     ))
 }
 
-/// The page of the configuration, from a template with the places `@title@` and `@keys@` and the commented file.
+/// Returns the page of the configuration, from a template with the places `@title@` and `@keys@`
+/// and the commented file.
 pub fn of_configuration(template: &str, file: &str) -> String {
     fill(template, &[("title", title("rosterd.toml", "5")), ("keys", keys(file))])
 }
 
-/// Without a date: a page belongs to a version.
+/// Returns the title line. It has no date, because a page belongs to a version.
 fn title(name: &str, section: &str) -> String {
-    // What is rendered below needs what the empty page begins with.
+    // The parts below need the macros at the head of an empty page.
     format!(
         "{}.TH {name} {section} \"\" \"rosterd {}\" rosterd\n",
         Roff::new().render(),
@@ -47,7 +48,7 @@ fn title(name: &str, section: &str) -> String {
     )
 }
 
-/// A line that is nothing but `@name@` becomes that part.
+/// Replaces each line `@name@` by the part of that name.
 fn fill(template: &str, parts: &[(&str, String)]) -> String {
     let line = |line: &str| match parts.iter().find(|(name, _)| line == format!("@{name}@")) {
         Some((_, part)) => part.clone(),
@@ -56,12 +57,13 @@ fn fill(template: &str, parts: &[(&str, String)]) -> String {
     template.lines().map(line).collect()
 }
 
-/// The title has it for the whole page.
+/// Removes the macros at the head of a part, because the title has them for the whole page.
 fn without_preamble(part: &str) -> String {
     part.find(".SH").map_or("", |heading| &part[heading..]).to_owned()
 }
 
-/// All commands: an item for each, those of a noun below its heading, after those of none.
+/// Returns an item for each command: first the commands without a noun, then each noun's commands
+/// below its heading.
 fn commands(program: &Command) -> String {
     let mut roff = Roff::new();
     let visible = |command: &&Command| !command.is_hide_set();
@@ -80,7 +82,7 @@ fn commands(program: &Command) -> String {
     roff.to_roff()
 }
 
-/// One command: how it is called, what it does, and what each of its arguments means.
+/// Writes a command: its usage, its purpose and its arguments.
 fn item(roff: &mut Roff, name: &str, command: &Command) {
     let own: Vec<&Arg> = command
         .get_arguments()
@@ -121,7 +123,7 @@ fn about(command: &Command) -> String {
     command.get_about().map(ToString::to_string).unwrap_or_default()
 }
 
-/// As it is typed: `--for <TIME>`, `[DIRECTORY]`.
+/// Returns an argument as it is typed: `--for <TIME>`, `[DIRECTORY]`.
 fn shown(argument: &Arg) -> Inline {
     let text = argument.to_string();
     if argument.is_positional() { italic(text) } else { bold(text) }
@@ -135,41 +137,35 @@ fn sentence(text: String) -> String {
 #[derive(Debug, PartialEq, Eq)]
 enum Line<'a> {
     /// `[section]`, also commented out.
-    Section { name: &'a str, comment: &'a str },
-    /// `key = value`, set, by default so, or only an example.
-    Key { key: &'a str, value: &'a str, holds: Holds, comment: &'a str },
-    /// A comment of its own.
+    Section(&'a str),
+    /// `key = value`: in force, a default or an example.
+    Key {
+        key: &'a str,
+        value: &'a str,
+        is_default: bool,
+    },
     Prose(&'a str),
-    /// What separates them.
+    /// A lone `#`, which separates paragraphs of prose.
+    Break,
+    /// An empty line, which separates prose from what follows.
     Blank,
-}
-
-/// What a key's value in the file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Holds {
-    ByDefault,
-    AsAnExample,
 }
 
 impl<'a> Line<'a> {
     fn of(line: &'a str) -> Self {
         let text = line.trim_start_matches('#').trim();
-        // "#key" is what holds by default; "# key" and a key that is set are examples.
-        let holds = if line.starts_with('#') && !line.starts_with("# ") {
-            Holds::ByDefault
-        } else {
-            Holds::AsAnExample
-        };
-        let (code, comment) =
-            text.find(" #").map_or((text, ""), |at| (text[..at].trim_end(), text[at + 2..].trim()));
         if text.is_empty() {
-            return Self::Blank;
+            return if line.is_empty() { Self::Blank } else { Self::Break };
         }
-        if code.starts_with('[') && code.ends_with(']') {
-            return Self::Section { name: code, comment };
+        if text.starts_with('[') && text.ends_with(']') {
+            return Self::Section(text);
         }
-        match code.split_once(" = ") {
-            Some((key, value)) if is_key(key) => Self::Key { key, value, holds, comment },
+        match text.split_once(" = ") {
+            Some((key, value)) if is_key(key) => {
+                // "#key" is a default; "# key", and a key in force, are examples.
+                let is_default = line.starts_with('#') && !line.starts_with("# ");
+                Self::Key { key, value, is_default }
+            }
             _ => Self::Prose(text),
         }
     }
@@ -179,61 +175,47 @@ fn is_key(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '-')
 }
 
-/// The sections of the configuration and their keys, with what the file says of them.
+/// Returns the sections and keys of the configuration, each with the prose right above it.
 fn keys(file: &str) -> String {
     let mut roff = Roff::new();
-    // Right above a section it is about that, elsewhere about the keys that follow.
-    let mut prose: Vec<&str> = Vec::new();
-    // Right below a heading nothing begins a paragraph.
-    let mut headed = false;
-    // What comes before the first section explains the file's own notation.
+    let mut prose: Vec<Line<'_>> = Vec::new();
+    // The prose above the first section explains the notation of the file itself.
     let first = file
         .lines()
-        .position(|line| matches!(Line::of(line), Line::Section { .. }))
+        .position(|line| matches!(Line::of(line), Line::Section(_)))
         .unwrap_or_default();
-    for line in file.lines().skip(first).map(Line::of) {
+    let before = file.lines().take(first).collect::<Vec<_>>();
+    let begin = before.iter().rposition(|line| line.is_empty()).map_or(first, |at| at + 1);
+    for line in file.lines().skip(begin).map(Line::of) {
         match line {
-            Line::Section { name, comment } => {
+            Line::Section(name) => {
                 roff.control("SS", [name]);
-                prose.push(comment);
-                headed = prose.iter().all(|line| line.is_empty());
-                lines(&mut roff, &mut prose);
+                write_prose(&mut roff, &mut prose);
             }
-            Line::Key { key, value, holds, comment } => {
-                paragraph(&mut roff, &mut prose);
-                let holds = match holds {
-                    Holds::ByDefault => ", by default ",
-                    Holds::AsAnExample => ", for example ",
-                };
+            Line::Key { key, value, is_default } => {
                 // An item without a text is a paragraph.
-                match (comment, headed) {
-                    ("", true) => {}
-                    ("", false) => _ = roff.control("PP", []),
-                    _ => _ = roff.control("TP", []),
-                }
-                headed = false;
-                roff.text([bold(key), roman(holds), roman(value)]);
-                prose.push(comment);
-                lines(&mut roff, &mut prose);
+                roff.control(if prose.is_empty() { "PP" } else { "TP" }, []);
+                let kind = if is_default { ", by default " } else { ", for example " };
+                roff.text([bold(key), roman(kind), roman(value)]);
+                write_prose(&mut roff, &mut prose);
             }
-            Line::Prose(text) => prose.push(text),
-            Line::Blank => paragraph(&mut roff, &mut prose),
+            Line::Prose(_) | Line::Break => prose.push(line),
+            Line::Blank if prose.is_empty() => {}
+            Line::Blank => {
+                roff.control("PP", []);
+                write_prose(&mut roff, &mut prose);
+            }
         }
     }
-    paragraph(&mut roff, &mut prose);
     roff.to_roff()
 }
 
-fn paragraph(roff: &mut Roff, prose: &mut Vec<&str>) {
-    if !prose.is_empty() {
-        roff.control("PP", []);
-    }
-    lines(roff, prose);
-}
-
-fn lines(roff: &mut Roff, prose: &mut Vec<&str>) {
-    for line in prose.drain(..).filter(|line| !line.is_empty()) {
-        roff.text([roman(line)]);
+fn write_prose(roff: &mut Roff, prose: &mut Vec<Line<'_>>) {
+    for line in prose.drain(..) {
+        match line {
+            Line::Prose(text) => _ = roff.text([roman(text)]),
+            _ => _ = roff.control("PP", []),
+        }
     }
 }
 
@@ -241,21 +223,25 @@ fn lines(roff: &mut Roff, prose: &mut Vec<&str>) {
 mod tests {
     use super::*;
 
-    const FILE: &str = r#"# What this is.
-#key = value     is the default
+    const FILE: &str = r##"# The notation.
+#key = value     is a default.
 
 [store]
-#url = "sqlite:///x#y.db"              # where everything is
+# The URL of the database.
+#url = "sqlite:///x#y.db"
 
-# How much may
-# happen unasked.
+# Limits of the changes
+# that need no approval.
 [safety]
 #grace-period = "10m"
 
 # Programs.
+#
+# Their environment.
 # [[hook]]
-# name = "vpn"                         # yours
-"#;
+# The name.
+# name = "vpn"
+"##;
 
     #[test]
     fn a_configuration_becomes_a_page_section_by_section() {
@@ -263,17 +249,19 @@ mod tests {
         .SS [store]
         .TP
         \fBurl\fR, by default "sqlite:///x#y.db"
-        where everything is
+        The URL of the database.
         .SS [safety]
-        How much may
-        happen unasked.
+        Limits of the changes
+        that need no approval.
         .PP
-        \fBsettle\fR, by default "10m"
+        \fBgrace\-period\fR, by default "10m"
         .SS [[hook]]
         Programs.
+        .PP
+        Their environment.
         .TP
         \fBname\fR, for example "vpn"
-        yours
+        The name.
         "#);
     }
 

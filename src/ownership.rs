@@ -1,7 +1,8 @@
-//! Ownership of the files that rosterd trusts: only root and the daemon's user may change one, or put another in its place.
+//! Ownership of the files that rosterd trusts. Only root and the daemon's user may change or
+//! replace them.
 //!
-//! A path is walked from the root of the file system, through every symbolic link, because the owner of any folder on
-//! the way decides what the path leads to.
+//! A path is resolved from the root through every symbolic link, because the owner of any folder on
+//! the path can replace its target.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -10,18 +11,19 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::unistd::{Uid, User, geteuid};
 
-/// User of the daemon in the package. Root checks a configuration before the daemon starts, and accepts its files.
+/// User of the daemon in the package. Root checks a configuration before the daemon starts, and
+/// accepts its files.
 const DAEMON: &str = "rosterd";
 
-/// Symbolic links on one way; as many as Linux follows.
+/// Highest number of symbolic links in one path, as in Linux.
 const LINKS: usize = 40;
 
-/// Users who may own what is trusted.
+/// Users who may own trusted files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Owners(Vec<u32>);
 
 impl Owners {
-    /// Root, the user of this process, and the daemon's.
+    /// Returns root, the user of this process, and the daemon's user.
     pub fn here() -> Self {
         let daemon = User::from_name(DAEMON).ok().flatten().map(|user| user.uid.as_raw());
         Self([0, geteuid().as_raw()].into_iter().chain(daemon).collect())
@@ -32,17 +34,17 @@ impl Owners {
     }
 }
 
-/// Returns how others could change what is at this path, as a sentence with the command that mends it; `None` where they
-/// cannot, and where the path leads nowhere.
+/// Returns the reason why others can change or replace this file, with the command that prevents
+/// it. `None` means that they cannot, or that the path does not exist.
 pub fn refusal(path: &Path, owners: &Owners) -> Option<String> {
     match walk(path) {
         Ok(way) => way.iter().find_map(|(at, metadata)| changeable(at, metadata, owners)),
-        // A file that does not exist, or cannot be reached, is reported by whoever reads it.
+        // The reader of an absent or unreachable file reports it.
         Err(_) => None,
     }
 }
 
-/// Everything on the way to a path, links and their targets too, in order.
+/// Returns every component of a path in order, with links and their targets.
 fn walk(path: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
     let absolute = std::path::absolute(path)?;
     let parts = |path: &Path| {
@@ -90,7 +92,8 @@ fn changeable(at: &Path, metadata: &Metadata, owners: &Owners) -> Option<String>
             "{shown} belongs to {name}, who is neither root nor the user of rosterd: run chown -h root {shown}"
         ));
     }
-    // The mode of a link means nothing; in a folder with the sticky bit, everybody can only replace what is his own.
+    // The mode of a link has no effect. In a folder with the sticky bit, users replace only their
+    // own files.
     if metadata.is_symlink() || metadata.is_dir() && mode & 0o1000 != 0 {
         return None;
     }

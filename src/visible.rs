@@ -1,16 +1,16 @@
-//! Text from elsewhere as people may see it: what would not be seen, or would change how the rest is seen, is escaped.
+//! Untrusted text for terminals and logs, with invisible and control characters escaped.
 //!
-//! Names, addresses, distinguished names and servers' texts come from whoever may write them. Terminals and log lines
-//! get them through [`escaped`]; JSON is exact.
+//! Names, addresses, distinguished names and texts of servers are untrusted. Terminals and logs
+//! show them through [`escaped`]. JSON has the exact text.
 
 use std::borrow::Cow;
 
-/// Returns the text with everything escaped that does something rather than being seen: control characters (C0 and C1),
-/// marks that reorder text, and invisible characters. Escaped text is returned as it is.
+/// Returns the text with control characters (C0 and C1), marks of direction and invisible
+/// characters escaped. Escaped text stays as it is.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     let mut before = None;
     let is_fine = |c: char| {
-        let fine = is_seen(c, before);
+        let fine = is_visible(c, before);
         before = Some(c);
         fine
     };
@@ -20,20 +20,21 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     let mut escaped = String::with_capacity(text.len() + 16);
     let mut before = None;
     for c in text.chars() {
-        if is_seen(c, before) {
+        if is_visible(c, before) {
             escaped.push(c);
             before = Some(c);
         } else {
             escaped.extend(c.escape_default());
-            // What was escaped joins nothing.
+            // An escaped character joins nothing.
             before = None;
         }
     }
     Cow::Owned(escaped)
 }
 
-/// Whether a character is seen where it stands. Joiners and emoji selectors are, after what they are written with.
-fn is_seen(c: char, before: Option<char>) -> bool {
+/// Returns whether a character is visible after the one before. Joiners and emoji selectors are,
+/// after a character that they modify.
+fn is_visible(c: char, before: Option<char>) -> bool {
     match c {
         '\u{200c}' | '\u{200d}' => before.is_some_and(|b| joins(b) || b == '\u{fe0f}'),
         '\u{fe0e}' | '\u{fe0f}' => before.is_some_and(joins),
@@ -41,14 +42,16 @@ fn is_seen(c: char, before: Option<char>) -> bool {
     }
 }
 
-/// Scripts that are written with joiners (Arabic to Myanmar, Khmer, Mongolian, Adlam), and symbols.
+/// Returns whether a character takes joiners: scripts from Arabic to Myanmar, Khmer, Mongolian,
+/// Adlam, and symbols.
 fn joins(c: char) -> bool {
     matches!(c,
         '\u{620}'..='\u{109f}' | '\u{1780}'..='\u{180a}' | '\u{1810}'..='\u{18af}' | '\u{2190}'..='\u{27ff}' | '\u{2900}'..='\u{2bff}'
         | '\u{1e900}'..='\u{1e95f}' | '\u{1f000}'..='\u{1faff}')
 }
 
-/// Default-ignorable and blank characters, marks of direction, and noncharacters (Unicode 16, DerivedCoreProperties).
+/// Returns whether a character is default-ignorable, blank, a mark of direction or a noncharacter
+/// (Unicode 16, DerivedCoreProperties).
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -63,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_in_all_scripts_stay_as_they_are() {
+    fn names_in_all_scripts_are_not_escaped() {
         for name in [
             "Zoë Müller",
             "Ελένη",
@@ -80,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn invisible_reordering_and_control_characters_are_escaped_wherever_they_stand() {
+    fn invisible_reordering_and_control_characters_are_escaped() {
         let hidden = "\u{0}\u{7}\u{1b}\u{7f}\u{80}\u{85}\u{9b}\u{ad}\u{34f}\u{61c}\u{115f}\u{180e}\u{200b}\u{200c}\u{200d}\u{200e}\u{202a}\u{202e}\u{2060}\u{2066}\u{2069}\u{206a}\u{2800}\u{3164}\u{fe0f}\u{feff}\u{ffa0}\u{fff9}\u{fffe}\u{1d173}\u{e0041}\u{e0101}";
         for c in hidden.chars() {
             let shown = escaped(&format!("ann{c}a")).into_owned();

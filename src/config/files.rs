@@ -1,6 +1,6 @@
-//! The files a configuration names: looked at when it is checked, so that a mistake shows before it matters.
+//! Checks of the files that a configuration names.
 //!
-//! What they hold is not kept: a secret is read again whenever it is used.
+//! Their contents are discarded, because a secret is read again whenever it is used.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,17 +14,17 @@ use zeroize::Zeroizing;
 use crate::model::secret_line;
 use crate::ownership::{self, Owners};
 
-/// A file that only root and the daemon's user can change.
+/// Checks that only root and the daemon's user can change a file.
 fn trusted(path: &Path) -> Result<(), String> {
     ownership::refusal(path, &Owners::here()).map_or(Ok(()), Err)
 }
 
-/// The folder of a file that rosterd makes itself: others must not put another in its place.
+/// Checks the folder of a file that rosterd creates, because others must not replace that file.
 pub(super) fn folder_of(file: &Path) -> Result<(), String> {
     file.parent().map_or(Ok(()), trusted)
 }
 
-/// The folder of a store that is a file.
+/// Checks the folder of a store that is a file.
 pub(super) fn folder_of_store(url: &str) -> Result<(), String> {
     match url.strip_prefix("sqlite://") {
         Some(file) => folder_of(Path::new(file.split('?').next().unwrap_or_default())),
@@ -32,12 +32,13 @@ pub(super) fn folder_of_store(url: &str) -> Result<(), String> {
     }
 }
 
-/// A program that is run as it is; one that does not exist yet is reported when it is to be run.
+/// Checks a program. An absent program is no problem until it has to run.
 pub(super) fn program(path: &Path) -> Result<(), String> {
     trusted(path)
 }
 
-/// The file of a systemd credential, by the name that `LoadCredential=` gives it; `what` is the ending of its file and key.
+/// Returns the file of a systemd credential by its name in `LoadCredential=`. `what` is the suffix
+/// of its source file and of the alternative key.
 pub(super) fn credential(
     name: &str,
     what: &str,
@@ -59,10 +60,10 @@ pub(super) fn credential(
     }
 }
 
-/// Any access for those who are neither the owner nor in the group.
+/// Mode bits of users who are neither the owner nor in the group.
 const OTHERS: u32 = 0o007;
 
-/// Checks a file that holds a password: its mode, and the shape of its content.
+/// Checks the mode and the content of a password file.
 pub(super) fn password(path: &Path) -> Result<(), String> {
     let content = secret(path)?;
     secret_line(&content)
@@ -70,7 +71,7 @@ pub(super) fn password(path: &Path) -> Result<(), String> {
         .map_err(|fault| format!("{} {fault}: {}", path.display(), fault.remedy()))
 }
 
-/// A file of signing keys which nobody else can read: `whsec_` and Base64 on each line (Standard Webhooks).
+/// Checks a file of signing keys, which are `whsec_` and Base64 (Standard Webhooks), one a line.
 pub(super) fn signing_keys(path: &Path) -> Result<(), String> {
     let content = secret(path)?;
     let text = keys(&content, path)?;
@@ -101,10 +102,10 @@ fn keys<'a>(content: &'a [u8], path: &Path) -> Result<&'a str, String> {
     })
 }
 
-/// A shorter key can be guessed by trying (RFC 2104, section 3, wants the length of the hash).
+/// Minimal length of a key. RFC 2104, section 3, requires the length of the hash.
 const SHORTEST_KEY: usize = 32;
 
-/// A file of keys for the event log, one a line, which nobody else can read.
+/// Checks a file of keys for the event log, one a line.
 pub(super) fn log_keys(path: &Path) -> Result<(), String> {
     let content = secret(path)?;
     let text = keys(&content, path)?;
@@ -126,7 +127,7 @@ pub(super) fn log_keys(path: &Path) -> Result<(), String> {
     }
 }
 
-/// A file of CA certificates that can be trusted.
+/// Checks a PEM file of CA certificates.
 pub(super) fn certificates(path: &Path) -> Result<(), String> {
     let bad = |problem: String| format!("{} {problem}", path.display());
     trusted(path)?;
@@ -160,7 +161,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> String {
     format!("{} cannot be read ({error}): {}", path.display(), remedy(error))
 }
 
-/// What to do about a file that cannot be read.
+/// Returns the remedy for a file that cannot be read.
 pub(super) fn remedy(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::NotFound => "create it, or correct the path",

@@ -1,4 +1,4 @@
-//! `[[hook]]` and `[[gate]]`: the administrator's programs and web servers.
+//! `[[hook]]` and `[[gate]]`: programs and web servers of the administrator.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::files;
 use super::table::Table;
 use super::values::{duration, hook_name, nearest, path, web_url};
 
-/// Every type of event that hooks can ask for.
+/// All types of events.
 pub const EVENT_TYPES: [&str; 50] = [
     "account.created",
     "account.renamed",
@@ -61,61 +61,60 @@ pub const EVENT_TYPES: [&str; 50] = [
     "log.keyed",
 ];
 
-/// What is told of events.
+/// A `[[hook]]` section.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hook {
-    /// Its name; no other hook has it.
+    /// The name, which no other hook has.
     pub name: String,
-    /// Which events: a type, a family (`user.*`) or all (`*`); at least one.
+    /// Types of events, families (`user.*`) or all (`*`); at least one.
     pub events: Vec<String>,
-    /// How it is told.
     pub target: Target,
-    /// How long one delivery may take; more than zero.
+    /// Time limit of one attempt; more than zero.
     pub timeout: Duration,
-    /// How long a delivery is tried before it is given up; more than zero.
+    /// Age at which a delivery becomes a dead letter; more than zero.
     pub max_age: Duration,
-    /// How many deliveries may be under way at once.
+    /// Highest number of deliveries at once.
     pub concurrency: u32,
 }
 
-/// How a hook is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
-    /// A program, which gets the event on stdin.
+    /// A program that gets the event on stdin: its absolute path, then its arguments.
     Exec(Vec<String>),
-    /// A web server, which gets the event as a POST.
+    /// A web server that gets the event as a POST.
     Webhook(Webhook),
 }
 
-/// A web server that is told of events.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Webhook {
-    /// Where: http or https.
+    /// An http or https URL.
     pub url: String,
-    /// The file of the keys that deliveries are signed with, one a line, to be read again for each; unsigned when there is none.
+    /// The file of signing keys, one a line, which is read again for each delivery. Deliveries are
+    /// unsigned without it.
     pub secret_file: Option<PathBuf>,
-    /// A PEM file of the CAs to trust; the system's when there is none.
+    /// A PEM file of trusted CAs; `None` is the system's trust store.
     pub ca_file: Option<PathBuf>,
-    /// The URL of the proxy to go through.
+    /// The URL of a proxy.
     pub proxy: Option<String>,
     /// Whether `url` may be http to another machine.
     pub allow_http: bool,
 }
 
-/// A program that is asked about each plan before it is applied.
+/// A `[[gate]]` section: a program that decides about each plan before it is applied.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Gate {
-    /// Its name; no other gate has it.
+    /// The name, which no other gate has.
     pub name: String,
-    /// The program, by absolute path, and its arguments.
+    /// The absolute path of the program, then its arguments.
     pub exec: Vec<String>,
-    /// How long it may take to answer; after that the plan is held.
+    /// Time limit of the answer, after which the plan is held.
     pub timeout: Duration,
 }
 
+/// Default time limit of hooks and gates.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads one; `None` when something it needs is wrong or missing, which has been noted.
+/// Reads a section. Returns `None` after a problem that left a required value without one.
 pub(super) fn read_hook(mut table: Table<'_>, credentials: Option<&Path>) -> Option<Hook> {
     table.require(&[("name", "\"revoke-vpn\""), ("events", "[\"user.suspended\"]")]);
     let name = table.text("name", hook_name);
@@ -123,7 +122,7 @@ pub(super) fn read_hook(mut table: Table<'_>, credentials: Option<&Path>) -> Opt
     if events.as_ref().is_some_and(Vec::is_empty) {
         table.problem_at(
             "events",
-            "events is empty, so this hook is never told anything: write [\"*\"] for all events",
+            "events is empty, so this hook receives nothing: write [\"*\"] for all events",
         );
     }
     let target = read_target(&mut table, credentials);
@@ -141,7 +140,7 @@ pub(super) fn read_hook(mut table: Table<'_>, credentials: Option<&Path>) -> Opt
     })
 }
 
-/// Reads one; `None` when something it needs is wrong or missing, which has been noted.
+/// Reads a section. Returns `None` after a problem that left a required value without one.
 pub(super) fn read_gate(mut table: Table<'_>) -> Option<Gate> {
     table.require(&[
         ("name", "\"change-board\""),
@@ -177,7 +176,7 @@ fn read_target(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<Targ
     let proxy = table.text("proxy", web_url);
     let allow_http = table.flag("allow-http").unwrap_or(false);
     if url.as_deref().is_some_and(is_open) && !allow_http {
-        table.problem_at("url", "this is http, so that everybody on the way can read and change it: write https, or add allow-http = true");
+        table.problem_at("url", "this is http, which others on the network can read and change: write https, or add allow-http = true");
     }
     match (table.has("exec"), table.has("url")) {
         (true, true) => {
@@ -205,7 +204,7 @@ fn read_target(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<Targ
             .map(|url| Target::Webhook(Webhook { url, secret_file, ca_file, proxy, allow_http })))
 }
 
-/// Whether what is sent there can be read on the way: by http, to another machine.
+/// Returns whether others can read the traffic: http to another machine.
 fn is_open(url: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(url) else { return false };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

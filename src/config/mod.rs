@@ -1,11 +1,12 @@
-//! The configuration: one TOML file becomes a [`Config`] that cannot be wrong, or a list of all its problems.
+//! The configuration: a TOML file becomes a [`Config`] of typed values, or a list of all its
+//! problems.
 //!
-//! An administrator corrects a file once, not once for each mistake: nothing here stops at the first
-//! one. What is wrong is noted with its place and reads as absent ([`table`]); only a reading without
-//! any note yields a [`Config`]. `rosterd check-config` and a reload are this same code.
+//! A wrong value is recorded with its place and reads as absent ([`table`]), so that an
+//! administrator sees all problems at once. `rosterd check-config`, the start and a reload use this
+//! same code.
 //!
-//! Secrets are looked at, so that an empty or a public one is told at once, and never kept. Nothing
-//! here connects to anything, and nothing is changed.
+//! Secrets are checked, but not kept. Reading a configuration opens no connection and changes
+//! nothing.
 
 mod directory;
 mod files;
@@ -34,52 +35,43 @@ pub use hooks::{EVENT_TYPES, Gate, Hook, Target, Webhook};
 pub use problems::{Place, Problem, Problems};
 pub use programs::{NamedProgram, programs};
 
-/// Everything the administrator says.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
-    /// Where the store is: a URL, `sqlite://` and an absolute path.
+    /// The URL of the store: `sqlite://` and an absolute path.
     pub store_url: String,
-    /// The control socket.
     pub control: Control,
-    /// Who answers DNS questions.
     pub resolver: Resolver,
     /// Domains whose claim needs no TXT record.
     pub trusted: BTreeSet<Domain>,
     /// The time zone of all schedules.
     pub timezone: Tz,
-    /// Sign-in decisions.
     pub sign_in: SignIn,
-    /// What is forgotten, and when.
     pub retention: Retention,
-    /// The file of the keys that the event log is chained with, one a line; without keys when there is none.
+    /// The file of the event log's keys, one a line.
     pub log_keys: Option<PathBuf>,
-    /// The directories, in the order of the file; their names differ.
+    /// The directories in the order of the file. Names are unique.
     pub directories: Vec<Directory>,
-    /// The hooks, in the order of the file; their names differ.
+    /// The hooks in the order of the file. Names are unique.
     pub hooks: Vec<Hook>,
-    /// The gates, in the order of the file, all of which are asked; their names differ.
+    /// The gates in the order of the file, all of which are asked. Names are unique.
     pub gates: Vec<Gate>,
-    /// Where Prometheus finds the metrics, besides the control socket.
+    /// The address of the metrics, which the control socket serves as well.
     pub metrics_listen: Option<SocketAddr>,
 }
 
-/// The control socket, and who may do what on it; root may do everything.
+/// The control socket and the Unix groups of its roles. Root has every role.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Control {
-    /// Its path, absolute.
+    /// An absolute path.
     pub socket: PathBuf,
-    /// The Unix group of operators, who change things and look.
     pub operators: String,
-    /// The Unix group of viewers, who look.
     pub viewers: String,
-    /// The Unix group of authenticators, who ask for sign-in decisions.
     pub authenticators: String,
 }
 
-/// Sign-in decisions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SignIn {
-    /// Passwords that AD refuses for one user in 15 minutes before rosterd stops asking it; at least 1.
+    /// Sign-in attempts of one user in 15 minutes that AD may count as failures; at least 1.
     pub max_failures: u32,
 }
 
@@ -123,9 +115,9 @@ impl Config {
     }
 }
 
-/// Every key there is, dotted, tables included: `directory.safety.gone.percent`, for example.
+/// Returns all keys, dotted and with tables, such as `directory.safety.gone.percent`.
 pub fn keys() -> BTreeSet<String> {
-    // Tables that can be several are only read where there is one.
+    // Arrays of tables are read only if they have an element.
     read("[[directory]]\n[[hook]]\n[[gate]]\n", None).2
 }
 
@@ -180,7 +172,7 @@ fn read_root(mut root: Table<'_>, credentials: Option<&Path>) -> Option<Config> 
     })
 }
 
-/// Reads tables that are told apart by their names.
+/// Reads the tables of an array, whose names must be unique.
 fn named<'a, T>(
     root: &mut Table<'a>,
     key: &'static str,
@@ -198,7 +190,7 @@ fn named<'a, T>(
         }
         read(table)
     };
-    // All are read before one that is wrong decides.
+    // Collect twice, so that every table is checked.
     root.tables(key).into_iter().map(read_one).collect::<Vec<_>>().into_iter().collect()
 }
 
@@ -246,7 +238,7 @@ fn read_schedule(mut table: Table<'_>) -> Tz {
 }
 
 fn read_sign_in(mut table: Table<'_>) -> SignIn {
-    // AD's own lockout threshold goes up to 999.
+    // The lockout threshold of AD is at most 999.
     let max_failures = table.integer("max-failures", &(1..=999));
     table.finish();
     SignIn { max_failures: max_failures.unwrap_or(3) }

@@ -1,27 +1,24 @@
-//! What is wrong with a configuration: everything at once, each with its place and a remedy.
+//! The problems of a configuration, each with its place and a remedy.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where in the file: both count from 1, columns in characters.
+/// A place in the file. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Place {
-    /// The line.
     pub line: usize,
-    /// The column.
     pub column: usize,
 }
 
-/// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Problem {
-    /// Where; `None` when it is about the file as a whole.
+    /// `None` for a problem of the whole file.
     pub place: Option<Place>,
-    /// What is wrong and what to do, on one line. Never holds a secret.
+    /// One line with the problem and a remedy. It contains no secret.
     pub message: String,
 }
 
-/// Everything that is wrong with one file, in the order of its lines. Prints as one `file:line:column: message` a line.
+/// All problems of a file in the order of its lines. Each prints as `file:line:column: message`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problems {
     file: PathBuf,
@@ -35,7 +32,7 @@ impl Problems {
         Self { file: file.to_owned(), list }
     }
 
-    /// How many there are; never none.
+    /// Returns the number of problems, which is at least 1.
     #[expect(
         clippy::len_without_is_empty,
         reason = "there is always one: without problems there is a configuration"
@@ -44,7 +41,6 @@ impl Problems {
         self.list.len()
     }
 
-    /// Each of them, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()
     }

@@ -1,18 +1,16 @@
-//! The programs of hooks and gates, and nothing else of the file: all that the hook runner knows of the configuration.
+//! The programs of hooks and gates, the only part of the configuration that the hook runner reads.
 //!
-//! The whole file was checked when the daemon loaded it. The runner sees none of the secrets that such a check reads, and
-//! must not fail because of them.
+//! The daemon has checked the whole file. The runner must not repeat that check, because it cannot
+//! read the secrets that the file names.
 
 use serde::Deserialize;
 
-/// A hook or gate that has a program.
+/// The program of a hook or gate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NamedProgram {
-    /// Whether it is a gate, and no hook.
     pub is_gate: bool,
-    /// The name of its section.
     pub name: String,
-    /// The program, by absolute path, and its arguments.
+    /// The absolute path of the program, then its arguments.
     pub exec: Vec<String>,
 }
 
@@ -30,7 +28,7 @@ struct Section {
     exec: Option<Vec<String>>,
 }
 
-/// Reads the programs of a configuration's text. Hooks with a `url` have none.
+/// Returns the programs of a configuration's text. Hooks with a `url` have none.
 pub fn programs(text: &str) -> Result<Vec<NamedProgram>, String> {
     let Sections { hook, gate } = toml::from_str(text).map_err(|error| {
         let (at, why) = (error.span().map_or(0, |span| span.start), error.message());
@@ -51,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_programs_are_those_of_hooks_and_gates_and_the_rest_of_the_file_is_passed_over() {
+    fn programs_of_hooks_and_gates_are_read_without_the_rest_of_the_file() {
         let text = "[store]\nurl = 7\n[[directory]]\nname = \"corp\"\npassword-file = \"/nowhere\"\n\
             [[hook]]\nname = \"vpn\"\nevents = [\"*\"]\nexec = [\"/bin/vpn\", \"-x\"]\ntimeout = \"1s\"\n\
             [[hook]]\nname = \"siem\"\nurl = \"https://siem.example.com\"\nsecret-file = \"/nowhere\"\n\

@@ -1,8 +1,8 @@
-//! The reader: takes values out of one TOML table and notes what is wrong, instead of stopping at it.
+//! The reader of TOML tables, which records problems instead of stopping at the first.
 //!
-//! serde ends at the first mistake and knows no line for what is missing. Here every key is asked for
-//! by name; a value that is wrong is noted and reads as absent, so the reading goes on with defaults.
-//! [`Table::finish`] then reports the keys that nobody asked for.
+//! serde stops at the first error, and has no line for a missing key. This reader takes keys by
+//! name. A wrong value is recorded and reads as absent. [`Table::finish`] reports the keys that
+//! were never read.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -15,17 +15,17 @@ use toml::de::{DeTable, DeValue};
 use super::problems::{Place, Problem};
 use super::values::nearest;
 
-/// One reading of one file: the text, and what was found so far.
+/// The text of a file with the problems and keys found so far.
 pub(super) struct Reading<'a> {
     text: &'a str,
-    /// Whether the text is TOML throughout. In what could be recovered of one that is not, nothing counts as missing.
+    /// Whether the whole text is TOML. After a syntax error no key is reported as missing.
     is_whole: bool,
     problems: RefCell<Vec<Problem>>,
     keys: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Reading<'a> {
-    /// Begins with what the TOML parser itself complained about.
+    /// Starts with the errors of the TOML parser.
     pub(super) fn new(text: &'a str, syntax: &[toml::de::Error]) -> Self {
         let reading = Self {
             text,
@@ -36,7 +36,7 @@ impl<'a> Reading<'a> {
         let mut last = 0;
         for error in syntax {
             let place = reading.place(error.span().map_or(0, |s| s.start));
-            // After one mistake the parser stumbles over the rest of the line.
+            // One error per line, because the parser reports the rest of the line as well.
             if place.line != last {
                 let message = error.message().lines().collect::<Vec<_>>().join(" ");
                 let advice = if message == "duplicate key" {
@@ -54,7 +54,7 @@ impl<'a> Reading<'a> {
         reading
     }
 
-    /// What was wrong, and every key that was asked for.
+    /// Returns the problems, and every key that was read.
     pub(super) fn finish(self) -> (Vec<Problem>, BTreeSet<String>) {
         (self.problems.into_inner(), self.keys.into_inner())
     }
@@ -75,37 +75,36 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// More keys than this are not listed in one sentence.
-const MANY: usize = 12;
+/// Most keys that a message lists, because a longer list is not read.
+const LISTED: usize = 12;
 
-/// One table that is being read. A table that is not in the file reads as an empty one.
+/// A table of the file. An absent table reads as an empty one.
 pub(super) struct Table<'a> {
     reading: &'a Reading<'a>,
-    /// Dotted, empty for the file itself.
+    /// The dotted name; empty for the root table.
     path: String,
-    /// Where it begins.
+    /// The byte offset of its beginning.
     at: usize,
     entries: Option<&'a DeTable<'a>>,
     known: Vec<&'static str>,
 }
 
 impl<'a> Table<'a> {
-    /// The file itself.
     pub(super) fn root(reading: &'a Reading<'a>, entries: &'a DeTable<'a>) -> Self {
         Self { reading, path: String::new(), at: 0, entries: Some(entries), known: Vec::new() }
     }
 
-    /// Whether the file has this table.
+    /// Returns whether the file has this table.
     pub(super) fn is_present(&self) -> bool {
         self.entries.is_some()
     }
 
-    /// Whether the key is there, right or wrong.
+    /// Returns whether the key is present, with a valid value or not.
     pub(super) fn has(&self, key: &str) -> bool {
         self.find(key).is_some()
     }
 
-    /// A text, as the function reads it. Its error says what is wrong and what to do.
+    /// Reads a text with a function whose error is a sentence with a remedy.
     pub(super) fn text<T>(
         &mut self,
         key: &'static str,
@@ -113,7 +112,7 @@ impl<'a> Table<'a> {
     ) -> Option<T> {
         let (span, value) = self.take(key)?;
         match value.as_str() {
-            Some(text) => self.note(span.start, read(text)),
+            Some(text) => self.record(span.start, read(text)),
             None => self.wrong_type(span.start, key, "text in double quotes", value),
         }
     }
@@ -129,10 +128,10 @@ impl<'a> Table<'a> {
             return self.text(key, read);
         }
         self.take(key);
-        self.note(self.at, read(default))
+        self.record(self.at, read(default))
     }
 
-    /// A list of texts, each as the function reads it.
+    /// Reads a list of texts, each with the function.
     pub(super) fn texts<T>(
         &mut self,
         key: &'static str,
@@ -143,7 +142,7 @@ impl<'a> Table<'a> {
             return self.wrong_type(span.start, key, "a list in [ ]", value);
         };
         let read_one = |item: &Spanned<DeValue<'_>>| match item.get_ref().as_str() {
-            Some(text) => self.note(item.span().start, read(text)),
+            Some(text) => self.record(item.span().start, read(text)),
             None => self.wrong_type(
                 item.span().start,
                 key,
@@ -151,7 +150,7 @@ impl<'a> Table<'a> {
                 item.get_ref(),
             ),
         };
-        // All are read before one that is wrong decides.
+        // Collect twice, so that every item is checked.
         items.iter().map(read_one).collect::<Vec<_>>().into_iter().collect()
     }
 
@@ -168,7 +167,7 @@ impl<'a> Table<'a> {
             .ok()
             .and_then(|n| N::try_from(n).ok())
             .filter(|n| range.contains(n));
-        self.note(
+        self.record(
             span.start,
             number.ok_or_else(|| {
                 format!("{key} is a number from {} to {}, not {digits}", range.start(), range.end())
@@ -176,13 +175,13 @@ impl<'a> Table<'a> {
         )
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
         let (span, value) = self.take(key)?;
         value.as_bool().or_else(|| self.wrong_type(span.start, key, "true or false", value))
     }
 
-    /// A table within this one.
+    /// Returns a subtable.
     pub(super) fn table(&mut self, key: &'static str) -> Table<'a> {
         let found = self.take(key);
         let (at, entries) = match found {
@@ -201,7 +200,7 @@ impl<'a> Table<'a> {
         Table { reading: self.reading, path: self.full(key), at, entries, known: Vec::new() }
     }
 
-    /// The tables under a heading in double brackets.
+    /// Returns the tables of a heading in double brackets.
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<Table<'a>> {
         let Some((span, value)) = self.take(key) else { return Vec::new() };
         let items: Option<Vec<_>> = value.as_array().and_then(|items| {
@@ -229,42 +228,42 @@ impl<'a> Table<'a> {
         items.into_iter().map(table).collect()
     }
 
-    /// What a key will be read as, a text; mistakes are noted when it is.
+    /// Returns the text of a key without recording problems.
     pub(super) fn peek_text(&self, key: &str) -> Option<&'a str> {
         self.find(key)?.1.get_ref().as_str()
     }
 
-    /// Whether a key is set to true; mistakes are noted when it is read.
+    /// Returns whether a key is true, without recording problems.
     pub(super) fn peek_flag(&self, key: &str) -> bool {
         self.find(key).is_some_and(|(_, value)| value.get_ref().as_bool() == Some(true))
     }
 
-    /// Notes the keys that are not there and have no default; each with what to write.
+    /// Records each absent key that has no default, with an example.
     pub(super) fn require(&self, keys: &[(&str, &str)]) {
         for (key, example) in keys.iter().filter(|(key, _)| !self.has(key)) {
             self.missing(key, example);
         }
     }
 
-    /// Notes that a key is not there, with what to write.
+    /// Records an absent key with an example.
     pub(super) fn missing(&self, key: &str, example: &str) {
         if self.reading.is_whole {
             self.problem(format!("{key} is missing: write {key} = {example}"));
         }
     }
 
-    /// Notes a problem of the table as a whole.
+    /// Records a problem of the whole table.
     pub(super) fn problem(&self, message: impl Into<String>) {
         self.reading.problem(self.at, message);
     }
 
-    /// Notes a problem of one key, which is there.
+    /// Records a problem of a present key.
     pub(super) fn problem_at(&self, key: &str, message: impl Into<String>) {
         let at = self.find(key).map_or(self.at, |(name, _)| name.span().start);
         self.reading.problem(at, message);
     }
 
-    /// Ends the reading: what nobody asked for is unknown.
+    /// Records the keys that were never read as unknown.
     pub(super) fn finish(self) {
         for (name, _) in self.entries.into_iter().flatten() {
             let key = name.get_ref().as_ref();
@@ -278,7 +277,7 @@ impl<'a> Table<'a> {
             let message = match nearest(key, self.known.iter().copied()) {
                 Some(known) => format!("there is no key {key} {place}: did you mean {known}?"),
                 None if is_secret(key) => self.never_inline(key),
-                None if self.known.len() <= MANY => {
+                None if self.known.len() <= LISTED => {
                     format!("there is no key {key} {place}; there are {}", self.known.join(", "))
                 }
                 None => format!(
@@ -317,7 +316,7 @@ impl<'a> Table<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    fn note<T>(&self, at: usize, result: Result<T, String>) -> Option<T> {
+    fn record<T>(&self, at: usize, result: Result<T, String>) -> Option<T> {
         result.map_err(|message| self.reading.problem(at, message)).ok()
     }
 
@@ -341,7 +340,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Whether somebody meant to write a secret here.
+/// Returns whether a key's name suggests a secret.
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     ["passw", "secret", "bindpw", "bind-pw", "pwd", "token"].iter().any(|word| key.contains(word))

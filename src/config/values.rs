@@ -1,4 +1,4 @@
-//! From text to values, one kind each. An error is a sentence that says what to write instead.
+//! Parsers of values. An error is a sentence with a remedy.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use crate::model::{
     Address, Cron, DirectoryName, Dn, Domain, Filter, Handle, Resolver, ServerUrl, unknown_rule,
 };
 
-/// Longer than this is a mistake, and near it instants cannot be counted in microseconds any more.
+/// Longest duration. Instants in microseconds overflow beyond it, and a longer one is a mistake.
 const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// A duration of more than nothing.
+/// Parses a duration of more than zero.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match duration_or_zero(text)? {
         Duration::ZERO => {
@@ -23,7 +23,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration, or none.
+/// Parses a duration, which may be zero.
 pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|_| format!("\"{text}\" is not a duration: write a number and a unit, such as \"30s\", \"10m\", \"24h\" or \"7d\""))?;
@@ -34,7 +34,7 @@ pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration, or `off`.
+/// Parses a duration, or `off` as `None`.
 pub(super) fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
     if text == "off" {
         Ok(None)
@@ -43,7 +43,7 @@ pub(super) fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
     }
 }
 
-/// One of some words.
+/// Returns a parser of one of these words.
 pub(super) fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&str) -> Result<T, String> {
     move |text| {
         let list =
@@ -56,7 +56,7 @@ pub(super) fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&str) -> Result<T,
     }
 }
 
-/// Any text but an empty one.
+/// Parses a text that is not blank.
 pub(super) fn some_text(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         Err("this is empty: write something, or remove it".to_owned())
@@ -65,7 +65,7 @@ pub(super) fn some_text(text: &str) -> Result<String, String> {
     }
 }
 
-/// An absolute path.
+/// Parses an absolute path.
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() {
@@ -75,7 +75,7 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// A store rosterd can open.
+/// Parses the URL of a store.
 pub(super) fn store_url(text: &str) -> Result<String, String> {
     let is_postgres = cfg!(feature = "postgres")
         && (text.starts_with("postgres:") || text.starts_with("postgresql:"));
@@ -85,11 +85,11 @@ pub(super) fn store_url(text: &str) -> Result<String, String> {
     if is_sqlite || is_postgres {
         return Ok(text.to_owned());
     }
-    // Not repeated here: the URL of a database server holds a password.
+    // The message does not quote the URL, which may contain a password.
     Err("this is not a store: write sqlite:// and an absolute path, sqlite:///var/lib/rosterd/rosterd.db for example".to_owned())
 }
 
-/// Who answers DNS questions.
+/// Parses a DNS resolver.
 pub(super) fn resolver(text: &str) -> Result<Resolver, String> {
     match text {
         "system" => Ok(Resolver::System),
@@ -103,24 +103,25 @@ pub(super) fn resolver(text: &str) -> Result<Resolver, String> {
     }
 }
 
-/// An IP address and a port to listen on.
+/// Parses an IP address and a port to listen on.
 pub(super) fn listener(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("\"{text}\" is not an address to listen on: write an IP address and a port, such as \"127.0.0.1:9464\""))
 }
 
-/// A domain that accounts may claim.
+/// Parses a domain that accounts may claim.
 pub(super) fn claimable(text: &str) -> Result<Domain, String> {
     Domain::claimable(text).map_err(|e| e.to_string())
 }
 
-/// The DNS name of an AD domain.
+/// Parses the DNS name of an AD domain.
 pub(super) fn ad_domain(text: &str) -> Result<Domain, String> {
     let bare = text.strip_suffix('.').unwrap_or(text);
     let domain = Domain::parse(bare).map_err(|_| {
         format!("\"{text}\" is not the DNS name of an AD domain, such as corp.example.com")
     })?;
-    // Servers are believed within the domain, and anybody may register a name below a public suffix.
+    // Names of servers are trusted within the domain, and anybody may register one below a public
+    // suffix.
     if psl::suffix(domain.as_str().as_bytes())
         .is_some_and(|s| s.is_known() && s.as_bytes() == domain.as_str().as_bytes())
     {
@@ -131,7 +132,7 @@ pub(super) fn ad_domain(text: &str) -> Result<Domain, String> {
     Ok(domain)
 }
 
-/// A time zone of the IANA database.
+/// Parses a time zone of the IANA database.
 pub(super) fn timezone(text: &str) -> Result<Tz, String> {
     text.parse().map_err(|_| {
         let names = || TZ_VARIANTS.iter().map(|zone| zone.name());
@@ -147,17 +148,17 @@ pub(super) fn timezone(text: &str) -> Result<Tz, String> {
     })
 }
 
-/// Reads a cron expression that fires.
+/// Parses a cron expression that fires.
 pub(super) fn cron(text: &str, zone: Tz) -> Result<Cron, String> {
     Cron::parse(text, zone).map_err(|e| e.to_string())
 }
 
-/// Reads the URL of a domain controller.
+/// Parses the URL of a domain controller.
 pub(super) fn server(text: &str) -> Result<ServerUrl, String> {
     ServerUrl::parse(text)
 }
 
-/// Reads a filter that Active Directory can evaluate and the LDAP library can send.
+/// Parses a filter that Active Directory can evaluate and the LDAP library can send.
 pub(super) fn filter(text: &str) -> Result<Filter, String> {
     let filter = Filter::parse(text).map_err(|e| e.to_string())?;
     if let Some(rule) = filter.unknown_rules().first() {
@@ -171,19 +172,19 @@ pub(super) fn filter(text: &str) -> Result<Filter, String> {
     }
 }
 
-/// The name of a directory.
+/// Parses the name of a directory.
 pub(super) fn directory_name(text: &str) -> Result<DirectoryName, String> {
     DirectoryName::parse(text).ok_or_else(|| {
         format!("\"{text}\" is not a name for a directory: use 1 to 63 of a-z, 0-9 and -")
     })
 }
 
-/// The handle of an account.
+/// Parses the handle of an account.
 pub(super) fn handle(text: &str) -> Result<Handle, String> {
     Handle::parse(text).map_err(|e| e.to_string())
 }
 
-/// The name of a hook or gate, as it is typed in commands and stands in metrics.
+/// Parses the name of a hook or gate, which occurs in commands and metrics.
 pub(super) fn hook_name(text: &str) -> Result<String, String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if (1..=63).contains(&text.len()) && text.chars().all(is_plain) {
@@ -193,7 +194,7 @@ pub(super) fn hook_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// The name a directory user binds or is found by: a DN or a UPN; AD takes `DOMAIN\name`, too.
+/// Parses the name of an AD user: a DN, a UPN or `DOMAIN\name`.
 pub(super) fn principal(text: &str) -> Result<String, String> {
     if text.contains(['=', '@', '\\']) {
         Ok(text.to_owned())
@@ -204,7 +205,7 @@ pub(super) fn principal(text: &str) -> Result<String, String> {
     }
 }
 
-/// A base to read people from.
+/// Parses the DN of a base.
 pub(super) fn base(text: &str) -> Result<Dn, String> {
     let dn = Dn::new(text);
     let is_named = |dn: &Dn| {
@@ -219,12 +220,13 @@ pub(super) fn base(text: &str) -> Result<Dn, String> {
     }
 }
 
-/// An email address.
+/// Parses an email address.
 pub(super) fn address(text: &str) -> Result<Address, String> {
     Address::parse(text).map_err(|e| format!("{e}: write a whole address, such as ceo@example.com"))
 }
 
-/// A pattern of email addresses, its domain as the A-label that addresses are compared by.
+/// Parses a pattern of email addresses. Its domain becomes an A-label, because addresses have
+/// A-labels.
 pub(super) fn pattern(text: &str) -> Result<String, String> {
     let bad = |why: &str| {
         Err(format!(
@@ -251,7 +253,7 @@ pub(super) fn pattern(text: &str) -> Result<String, String> {
     }
 }
 
-/// The name of an LDAP attribute (RFC 4512, `keystring`).
+/// Parses the name of an LDAP attribute (RFC 4512, `keystring`).
 pub(super) fn attribute(text: &str) -> Result<String, String> {
     let is_name = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
@@ -262,7 +264,7 @@ pub(super) fn attribute(text: &str) -> Result<String, String> {
     }
 }
 
-/// The address of a web server.
+/// Parses the URL of a web server.
 pub(super) fn web_url(text: &str) -> Result<String, String> {
     let url =
         reqwest::Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
@@ -277,14 +279,14 @@ pub(super) fn web_url(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The candidate that the word is probably a misspelling of.
+/// Returns the candidate that the word probably misspells.
 pub(super) fn nearest<'a>(
     word: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let folded = |text: &str| text.to_ascii_lowercase().replace('_', "-");
     let word = folded(word);
-    // A third of the letters may be wrong, and one in any case.
+    // At most a third of the letters differ, but one may always.
     let most = (word.chars().count() / 3).max(1);
     candidates
         .map(|c| (distance(&word, &folded(c)), c))
@@ -293,7 +295,7 @@ pub(super) fn nearest<'a>(
         .map(|(_, c)| c)
 }
 
-/// How many letters have to be added, removed or replaced to make one word the other (Levenshtein).
+/// Returns the Levenshtein distance of two words.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,4 +1,4 @@
-//! Settings that work and should be changed: secrets that a role can read, and groups that give no role.
+//! Warnings about valid settings: secrets that a role can read, and groups that give no role.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,11 +8,11 @@ use nix::unistd::{Group, User, getegid, geteuid};
 
 use super::{Config, Control, Target};
 
-/// Group of the daemon in the package.
+/// User and group of the daemon in the package.
 const DAEMON: &str = "rosterd";
 
 impl Config {
-    /// Returns what should be changed although it works, each as a sentence with its remedy.
+    /// Returns warnings about valid settings, each a sentence with its remedy.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let groups = Groups::of(&self.control);
@@ -33,7 +33,7 @@ impl Config {
     }
 }
 
-/// The groups behind the roles that exist on this machine.
+/// The groups of the roles; `None` where the machine has no such group.
 struct Groups {
     operators: Option<Group>,
     viewers: Option<Group>,
@@ -50,7 +50,7 @@ impl Groups {
         }
     }
 
-    /// The warning about a role whose group is the daemon's own.
+    /// Returns a warning about a role whose group is the daemon's own.
     fn of_daemon(&self, control: &Control) -> Option<String> {
         let own = if geteuid().is_root() {
             User::from_name(DAEMON).ok().flatten().map(|user| user.gid)
@@ -73,7 +73,7 @@ impl Groups {
         })
     }
 
-    /// The warning about a secret that the members of a role can read.
+    /// Returns a warning about a secret that the members of a role can read.
     fn read(&self, file: &Path) -> Option<String> {
         let metadata = fs::metadata(file).ok()?;
         let of_file = [&self.operators, &self.viewers, &self.authenticators];

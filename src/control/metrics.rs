@@ -29,7 +29,7 @@ use crate::engine::{DirectoryStatus, Engine, EngineError, HookStatus, STATES};
 use crate::model::{AccountId, Status};
 use crate::store::HookStanding;
 use crate::telemetry::{
-    AccountStanding, DirectoryStanding, Format, HookSeries, Standing, StoreStanding, page,
+    AccountSeries, DirectorySeries, Format, HookSeries, Snapshot, StoreSnapshot, page,
 };
 
 /// Prometheus comes alone, or with a second one beside it; whoever comes when all are taken waits in the kernel's queue.
@@ -60,7 +60,7 @@ impl Metrics {
     async fn answer(&self, headers: &HeaderMap) -> Response {
         let _turn = self.turn.lock().await;
         let store = timeout(STORE, store_standing(&self.engine)).await.ok().and_then(Result::ok);
-        let standing = Standing { started_at: self.engine.started_at, store };
+        let standing = Snapshot { started_at: self.engine.started_at, store };
         let accept =
             headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let format = Format::accepted_by(accept);
@@ -70,7 +70,7 @@ impl Metrics {
 }
 
 /// What the store says of everything.
-async fn store_standing(engine: &Engine) -> Result<StoreStanding, EngineError> {
+async fn store_standing(engine: &Engine) -> Result<StoreSnapshot, EngineError> {
     let mut directories = Vec::new();
     for directory in engine.configured().directories.values() {
         let status = engine.directory_status(directory).await?;
@@ -80,7 +80,7 @@ async fn store_standing(engine: &Engine) -> Result<StoreStanding, EngineError> {
     for claim in engine.store.claims(None).await? {
         *claims.entry(claim.account).or_default().entry(claim.state.as_str()).or_default() += 1;
     }
-    let accounts = engine.store.accounts().await?.into_iter().map(|account| AccountStanding {
+    let accounts = engine.store.accounts().await?.into_iter().map(|account| AccountSeries {
         users: account.users.iter().map(|(status, count)| (status.as_str(), *count)).collect(),
         claims: claims.remove(&account.id).unwrap_or_default().into_iter().collect(),
         handle: account.handle.to_string(),
@@ -94,7 +94,7 @@ async fn store_standing(engine: &Engine) -> Result<StoreStanding, EngineError> {
         .filter(|hook| hook.kept_until.is_none())
         .map(hook_series)
         .collect();
-    Ok(StoreStanding {
+    Ok(StoreSnapshot {
         bytes: engine.store.size(),
         events: engine.store.event_count().await?,
         directories,
@@ -103,7 +103,7 @@ async fn store_standing(engine: &Engine) -> Result<StoreStanding, EngineError> {
     })
 }
 
-fn directory_standing(status: DirectoryStatus, stale_after: Duration) -> DirectoryStanding {
+fn directory_standing(status: DirectoryStatus, stale_after: Duration) -> DirectorySeries {
     let DirectoryStatus {
         name,
         account,
@@ -123,7 +123,7 @@ fn directory_standing(status: DirectoryStatus, stale_after: Duration) -> Directo
         quarantined,
         attention,
     } = status;
-    DirectoryStanding {
+    DirectorySeries {
         name,
         account,
         state,

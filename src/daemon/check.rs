@@ -1,4 +1,4 @@
-//! `rosterd check-directory`: the check of `rosterctl directory check`, where no daemon runs yet.
+//! `rosterd check-directory`, the check of `rosterctl directory check` without a running daemon.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
 use crate::control::{api, check_shown};
-use crate::engine::{Engine, check_directory as check_unremembered};
+use crate::engine::{Engine, check_directory as check_without_store};
 use crate::store::{Store, StoreError};
 
-/// Looks one directory over, or all of them. Where there is a store, it tells whether the service account may be tried,
-/// and remembers that AD refused it: a check in a unit that is started again and again must not lock the account.
+/// Checks one directory, or all of them. An existing store records a refused bind, so that a check
+/// that is repeated by a unit cannot lock the service account.
 pub async fn check_directory(
     setup: Setup,
     name: Option<&str>,
@@ -27,10 +27,10 @@ pub async fn check_directory(
         None => directories.iter().map(|d| d.name.to_string()).collect(),
     };
     let mut checks = Vec::new();
-    // A store is not made for this: whoever checks may be another user than the daemon's.
+    // The check creates no store, because its user may not be the daemon's.
     if url.strip_prefix("sqlite://").is_some_and(|file| !Path::new(file).exists()) {
         for directory in directories.iter().filter(|d| names.contains(&d.name.to_string())) {
-            let found = check_unremembered(directory, rules.resolver, clock.now(), None).await;
+            let found = check_without_store(directory, rules.resolver, clock.now(), None).await;
             checks.push(check_shown(directory.name.as_str(), found));
         }
         return Ok(checks);

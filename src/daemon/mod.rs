@@ -1,4 +1,4 @@
-//! The daemon: wiring, readiness and shutdown. Holds no logic of its own.
+//! The daemon: wiring, readiness and shutdown, without logic of its own.
 
 mod check;
 mod notify;
@@ -28,43 +28,36 @@ pub use runner::{Orders, confine, run_hooks};
 pub use settings::setup;
 pub use signals::watch_signals;
 
-/// What is not finished by then is rolled back: the next run's plan is the rest.
+/// Time limit of the shutdown. Transactions still open are rolled back; the next run repeats them.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Everything the daemon is told, checked.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// `sqlite:///path/to/rosterd.db`.
+    /// The URL of the store.
     pub store: String,
-    /// The control socket.
     pub control: control::Settings,
-    /// What holds for all directories.
     pub rules: Rules,
-    /// Where Prometheus finds the metrics, besides the control socket.
+    /// The address of the metrics, which the control socket serves as well.
     pub metrics: Option<SocketAddr>,
-    /// The directories.
     pub directories: Vec<DirectoryConfig>,
-    /// The hooks.
     pub hooks: Vec<Hook>,
-    /// Where their programs are run.
     pub runner: RunnerAt,
     /// The file of the event log's keys.
     pub log_keys: Option<PathBuf>,
 }
 
-/// Where the programs of hooks and gates are run. A reload does not change it.
+/// The process that runs the programs of hooks and gates. A reload does not change it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum RunnerAt {
-    /// In this process; for tests and demonstrations, which have no executable of their own to start.
+    /// This process, for tests and demonstrations, which have no executable to start.
     #[default]
     Here,
-    /// In a child process, by the programs of this configuration file.
+    /// A child process, which reads the programs from this configuration file.
     Child(PathBuf),
-    /// In the service that listens on `socket`.
+    /// The service that listens on `socket`.
     Service {
-        /// The path of its socket.
         socket: PathBuf,
-        /// The configuration file, as the service knows it, too.
+        /// The path of the configuration file, which is the same for the service.
         configuration: PathBuf,
     },
 }
@@ -79,41 +72,31 @@ impl From<RunnerAt> for Runner {
     }
 }
 
-/// Why the daemon could not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The socket, or the port of the metrics.
+    /// The control socket, or the port of the metrics.
     #[error(transparent)]
     Control(#[from] control::ServeError),
-    /// A use case.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// It was asked for by this name.
     #[error("no directory \"{0}\" is configured")]
     NoDirectory(String),
-    /// The store is its.
-    #[error("rosterd is running, and knows more: use rosterctl directory check")]
+    /// A running daemon has the store open.
+    #[error("rosterd is running: use rosterctl directory check")]
     Running,
-    /// The keys of the event log.
-    #[error("the keys of the event log cannot be read from {file}: {error}")]
-    LogKeys {
-        /// The file of the keys.
-        file: PathBuf,
-        /// The error of reading it.
-        error: std::io::Error,
-    },
-    /// The hook runner could not start.
-    #[error("the hook runner cannot start: {0}")]
+    #[error("cannot read the keys of the event log from {file}: {error}")]
+    LogKeys { file: PathBuf, error: std::io::Error },
+    #[error("hook runner failed to start: {0}")]
     HookRunner(String),
-    /// A part that has to run all the time ended by itself.
-    #[error("{0} ended unexpectedly; rosterd stops rather than go on without it")]
-    Ended(&'static str),
+    /// A task returned before the daemon was stopped.
+    #[error("background task `{0}` exited unexpectedly; shutting down")]
+    TaskExited(String),
+    #[error("background task panicked: {0}; shutting down")]
+    TaskPanicked(String),
 }
 
-/// The parts at work.
 struct Daemon {
     engine: Arc<Engine>,
     callers: Arc<Callers>,
@@ -121,19 +104,19 @@ struct Daemon {
     store_url: String,
     socket: PathBuf,
     metrics: Option<SocketAddr>,
-    parts: JoinSet<Result<(), DaemonError>>,
+    tasks: JoinSet<Result<(), DaemonError>>,
     stop: CancellationToken,
 }
 
-/// Reads the keys of the event log.
-fn keys_of(file: Option<&Path>) -> Result<LogKeys, DaemonError> {
+fn read_keys(file: Option<&Path>) -> Result<LogKeys, DaemonError> {
     let Some(file) = file else { return Ok(LogKeys::default()) };
     let text = std::fs::read_to_string(file)
         .map_err(|error| DaemonError::LogKeys { file: file.to_owned(), error })?;
     Ok(LogKeys::of(&text))
 }
 
-/// Runs until `stop`. `on_ready` is called when the socket answers: an unreachable directory is no failed start.
+/// Runs until `stop`. Calls `on_ready` when the control socket answers, even while a directory
+/// cannot be reached.
 pub async fn run(
     setup: Setup,
     reload: Reload,
@@ -145,7 +128,7 @@ pub async fn run(
     let cut = store.cancel_cut_runs(clock.now()).await?;
     if cut > 0 {
         tracing::warn!(
-            "runs that were cut off when rosterd last ended: {cut}; the next ones do the rest"
+            "cancelled {cut} runs that the last shutdown interrupted; the next runs repeat them"
         );
     }
     let listening = control::bind(&setup.control.socket).await?;
@@ -160,7 +143,7 @@ pub async fn run(
         .with_runner(runner.into());
     let engine = Arc::new(engine);
     engine.reconfigure_hooks(hooks);
-    engine.key_log(keys_of(log_keys.as_deref())?).await?;
+    engine.key_log(read_keys(log_keys.as_deref())?).await?;
     engine.end_leftovers();
     let callers = Arc::new(Callers::new(&control));
     let mut daemon = Daemon {
@@ -170,54 +153,54 @@ pub async fn run(
         store_url,
         socket: control.socket,
         metrics,
-        parts: JoinSet::new(),
+        tasks: JoinSet::new(),
         stop,
     };
 
     let (asked_on, callers) = (Arc::clone(&daemon.engine), Arc::clone(&daemon.callers));
-    daemon.keep("the control socket", |until| async move {
+    daemon.spawn("control-socket", |until| async move {
         Ok(control::serve(listening, asked_on, callers, reloader, until).await?)
     });
     if let Some(port) = port {
         let shown = Arc::clone(&daemon.engine);
-        daemon.keep("the port of the metrics", |until| async move {
+        daemon.spawn("metrics", |until| async move {
             control::export(port, shown, until).await;
             Ok(())
         });
     }
     let claims = Arc::clone(&daemon.engine);
-    daemon.keep("the check of pending claims", |_| async move {
+    daemon.spawn("claims", |_| async move {
         claims.keep_claims().await;
         Ok(())
     });
     let reminding = Arc::clone(&daemon.engine);
-    daemon.keep("what operators are told again", |_| async move {
+    daemon.spawn("reminders", |_| async move {
         reminding.keep_reminding().await;
         Ok(())
     });
     let reporting = Arc::clone(&daemon.engine);
-    daemon.keep("sign-in-reports", |_| async move {
+    daemon.spawn("sign-in-reports", |_| async move {
         reporting.keep_reporting_sign_ins().await;
         Ok(())
     });
     let forgetting = Arc::clone(&daemon.engine);
-    daemon.keep("retention", |_| async move {
+    daemon.spawn("retention", |_| async move {
         forgetting.keep_retention().await;
         Ok(())
     });
     let remembered = Arc::clone(&daemon.engine);
-    daemon.keep("the memory of removed hooks", |_| async move {
+    daemon.spawn("removed-hooks", |_| async move {
         remembered.keep_removed_hooks().await;
         Ok(())
     });
-    daemon.keep_directories();
-    daemon.keep_hooks();
-    let told = Arc::clone(&daemon.engine);
-    daemon.keep("the word to systemd", |until| async move {
-        notify::keep_telling(told, until).await;
+    daemon.spawn_directories();
+    daemon.spawn_hooks();
+    let notifying = Arc::clone(&daemon.engine);
+    daemon.spawn("sd-notify", |until| async move {
+        notify::run(notifying, until).await;
         Ok(())
     });
-    notify::tell(&[NotifyState::Ready]);
+    notify::send(&[NotifyState::Ready]);
     on_ready();
     let directories = daemon
         .engine
@@ -229,78 +212,77 @@ pub async fn run(
         .join(", ");
     tracing::info!("rosterd {} is ready: directories {directories}", env!("CARGO_PKG_VERSION"));
 
-    // A part may be done (a directory is configured no longer). One that fails takes the daemon with it: no ghost that
-    // answers status and syncs nobody.
+    // A task ends without an error when its directory or hook is removed. An error ends the daemon,
+    // because a daemon that answers `status` must not be one that no longer syncs.
     let outcome = loop {
         tokio::select! {
             () = daemon.stop.cancelled() => break Ok(()),
             Some(ask) = asked.recv() => daemon.reload(ask).await,
-            ended = daemon.parts.join_next() => match ended {
+            ended = daemon.tasks.join_next() => match ended {
                 Some(Ok(Ok(()))) | None => {}
                 Some(Ok(Err(error))) => break Err(error),
                 Some(Err(panic)) => {
-                    tracing::error!("a part of rosterd panicked: {panic}");
-                    break Err(DaemonError::Ended("a part of rosterd"));
+                    break Err(DaemonError::TaskPanicked(panic.to_string()));
                 }
             },
         }
     };
-    notify::tell(&[NotifyState::Stopping]);
+    notify::send(&[NotifyState::Stopping]);
     daemon.stop.cancel();
-    if tokio::time::timeout(DRAIN, async { while daemon.parts.join_next().await.is_some() {} })
+    if tokio::time::timeout(DRAIN, async { while daemon.tasks.join_next().await.is_some() {} })
         .await
         .is_err()
     {
-        tracing::warn!("not everything ended in time; what was under way is rolled back");
-        daemon.parts.shutdown().await;
+        tracing::warn!("shutdown timed out after {DRAIN:?}; open transactions are rolled back");
+        daemon.tasks.shutdown().await;
     }
     store.close().await;
-    tracing::info!("rosterd has stopped");
+    tracing::info!("rosterd stopped");
     outcome
 }
 
 impl Daemon {
-    /// Has a part run until the daemon stops. That it ends earlier is an error.
-    fn keep<F>(&mut self, what: &'static str, part: impl FnOnce(CancellationToken) -> F)
+    /// Starts a background task, which must run until the daemon stops.
+    fn spawn<F>(&mut self, name: &'static str, task: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = Result<(), DaemonError>> + Send + 'static,
     {
         let stop = self.stop.clone();
-        let running = part(stop.clone());
-        self.parts.spawn(async move {
+        let running = task(stop.clone());
+        self.tasks.spawn(async move {
             running.await?;
-            if stop.is_cancelled() { Ok(()) } else { Err(DaemonError::Ended(what)) }
+            if stop.is_cancelled() { Ok(()) } else { Err(DaemonError::TaskExited(name.to_owned())) }
         });
     }
 
-    /// Has every directory kept that is not kept yet.
-    fn keep_directories(&mut self) {
+    /// Starts the task of each directory that has none.
+    fn spawn_directories(&mut self) {
         for directory in self.engine.configured().directories.values() {
             if directory.claim_task() {
                 let (engine, directory) = (Arc::clone(&self.engine), Arc::clone(directory));
-                self.parts.spawn(async move {
+                self.tasks.spawn(async move {
                     engine.run_triggers(Arc::clone(&directory)).await;
                     if directory.cancel_token().is_cancelled() {
                         Ok(())
                     } else {
-                        Err(DaemonError::Ended("a directory's schedule"))
+                        Err(DaemonError::TaskExited(format!("directory {}", directory.config.name)))
                     }
                 });
             }
         }
     }
 
-    /// Has every hook told that is not told yet.
-    fn keep_hooks(&mut self) {
+    /// Starts the task of each hook that has none.
+    fn spawn_hooks(&mut self) {
         for hook in self.engine.hooks().values() {
             if hook.claim_task() {
                 let (engine, hook) = (Arc::clone(&self.engine), Arc::clone(hook));
-                self.parts.spawn(async move {
+                self.tasks.spawn(async move {
                     engine.run_deliveries(Arc::clone(&hook)).await;
                     if hook.cancel_token().is_cancelled() {
                         Ok(())
                     } else {
-                        Err(DaemonError::Ended("the deliveries of a hook"))
+                        Err(DaemonError::TaskExited(format!("hook {}", hook.config.name)))
                     }
                 });
             }

@@ -1,7 +1,7 @@
-//! What systemd is told: readiness, one line of status, and that the daemon is alive (sd_notify(3)).
+//! Notifications to systemd: readiness, one line of status, and the watchdog (sd_notify(3)).
 //!
-//! Alive means that the runtime takes turns and that the store answers: a daemon that hangs in either syncs nobody, and
-//! is better started again. How long a run or a transaction takes does not count.
+//! The watchdog is served while the async runtime schedules tasks and the store answers. A daemon
+//! that hangs in either cannot sync and has to be restarted. The length of a run does not matter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,43 +11,44 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{DirectoryStatus, Engine};
 
-/// The status line is made anew this often.
-const OFTEN: Duration = Duration::from_secs(5);
+/// Period of the status line.
+const PERIOD: Duration = Duration::from_secs(5);
 
-/// Tells systemd. Without systemd there is nobody to tell.
-pub(super) fn tell(state: &[NotifyState<'_>]) {
+/// Sends a notification. Without systemd, it does nothing.
+pub(super) fn send(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!("systemd cannot be told: {error}");
+        tracing::debug!("sd-notify failed: {error}");
     }
 }
 
-/// Tells systemd how things stand, for as long as the daemon runs.
-pub(super) async fn keep_telling(engine: Arc<Engine>, stop: CancellationToken) {
-    // Twice within the time systemd allows.
+/// Sends status and watchdog notifications until `stop`.
+pub(super) async fn run(engine: Arc<Engine>, stop: CancellationToken) {
+    // Half the watchdog's limit, as sd_watchdog_enabled(3) recommends.
     let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-    let every = watchdog.map_or(OFTEN, |limit| limit.min(OFTEN));
-    let mut told = String::new();
-    let mut is_silent = false;
+    let every = watchdog.map_or(PERIOD, |half| half.min(PERIOD));
+    let mut sent = String::new();
+    let mut is_down = false;
     loop {
-        let patience = watchdog.unwrap_or(OFTEN);
-        match tokio::time::timeout(patience, line(&engine)).await {
+        let limit = watchdog.unwrap_or(PERIOD);
+        match tokio::time::timeout(limit, line(&engine)).await {
             Ok(Some(line)) => {
-                if std::mem::take(&mut is_silent) {
-                    tracing::info!("the store answers again");
+                if std::mem::take(&mut is_down) {
+                    tracing::info!("store answers again");
                 }
                 if watchdog.is_some() {
-                    tell(&[NotifyState::Watchdog]);
+                    send(&[NotifyState::Watchdog]);
                 }
-                if line != told {
-                    tell(&[NotifyState::Status(&line)]);
-                    told = line;
+                if line != sent {
+                    send(&[NotifyState::Status(&line)]);
+                    sent = line;
                 }
             }
-            // systemd ends what is not heard of, and the journal says why.
+            // systemd kills a daemon without watchdog notifications; this line is the reason in the
+            // journal.
             Ok(None) | Err(_) => {
-                if !std::mem::replace(&mut is_silent, true) {
+                if !std::mem::replace(&mut is_down, true) {
                     tracing::error!(
-                        "the store does not answer: systemd is not told that rosterd is alive"
+                        "store does not answer: watchdog notifications are suspended; systemd restarts rosterd after WatchdogSec"
                     );
                 }
             }
@@ -59,7 +60,7 @@ pub(super) async fn keep_telling(engine: Arc<Engine>, stop: CancellationToken) {
     }
 }
 
-/// How all directories stand, on one line; nothing when the store does not say.
+/// Returns the status of all directories on one line, or `None` when the store does not answer.
 async fn line(engine: &Engine) -> Option<String> {
     let mut parts = Vec::new();
     for directory in engine.configured().directories.values() {
@@ -86,7 +87,7 @@ mod tests {
     use crate::model::Timestamp;
 
     #[test]
-    fn the_status_line_says_what_an_operator_looks_for_first() {
+    fn the_status_line_shows_state_held_changes_and_next_run() {
         let status = DirectoryStatus {
             name: "corp".to_owned(),
             account: "acme".to_owned(),

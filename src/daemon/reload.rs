@@ -1,17 +1,17 @@
-//! The configuration, read again while the daemon runs: all of it takes effect, or nothing.
+//! The reload of the configuration: all of it takes effect, or nothing.
 
 use sd_notify::NotifyState;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::{Daemon, Setup, keys_of, notify};
+use super::{Daemon, Setup, notify, read_keys};
 use crate::config::Problems;
 use crate::control::{Ask, Asked, Reloaded, Reloader};
 use crate::engine::Outcome;
 use crate::model::{Event, EventCause};
 use crate::telemetry::chain;
 
-/// How the configuration is read again, and who may ask for it.
+/// The function that reads the configuration, and the channel of requests to call it.
 pub struct Reload {
     pub(super) read: Read,
     pub(super) reloader: Reloader,
@@ -21,29 +21,28 @@ pub struct Reload {
 pub(super) type Read = std::sync::Arc<dyn Fn() -> Result<Setup, Problems> + Send + Sync>;
 
 impl Reload {
-    /// With this way to read it.
     pub fn new(read: impl Fn() -> Result<Setup, Problems> + Send + Sync + 'static) -> Self {
         let (reloader, asked) = Reloader::new();
         Self { read: std::sync::Arc::new(read), reloader, asked }
     }
 
-    /// Asks for a reload, for those who hear of one elsewhere than on the socket.
+    /// Returns a handle for reloads that are not requested over the control socket.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
     }
 }
 
 impl Daemon {
-    /// Answers one who asked.
+    /// Reloads the configuration and answers the request.
     pub(super) async fn reload(&mut self, Ask { by, asked, answer }: Ask) {
-        tracing::info!("the configuration is read again, asked by {by}");
-        notify::tell(&[NotifyState::Reloading]);
+        tracing::info!("reload requested by {by}");
+        notify::send(&[NotifyState::Reloading]);
         let read = std::sync::Arc::clone(&self.read);
-        // Secrets and certificates are looked at, wherever they are.
+        // The check reads secrets and certificates, which may lie on slow file systems.
         let outcome = match tokio::task::spawn_blocking(move || read()).await {
-            Ok(Ok(setup)) => Ok(self.take_over(setup).await),
+            Ok(Ok(setup)) => Ok(self.apply(setup).await),
             Ok(Err(problems)) => Err(problems.to_string()),
-            Err(panic) => Err(format!("reading the configuration failed: {panic}")),
+            Err(panic) => Err(format!("reload panicked: {panic}")),
         };
         if asked == Asked::BySignal && outcome.is_ok() {
             let cause =
@@ -56,39 +55,38 @@ impl Daemon {
                 Value::Null,
             );
             if let Err(error) = self.engine.store.record(&[event], &self.engine.clock).await {
-                tracing::error!("reload: the event cannot be written: {}", chain(&error));
+                tracing::error!("reload failed to record its event: {}", chain(&error));
             }
         }
         match &outcome {
             Ok(Reloaded { directories, hooks, needs_restart }) => {
                 for (directory, outcome) in directories {
-                    tracing::info!(%directory, "{directory}: the configuration is in force ({})", outcome.as_str());
+                    tracing::info!(%directory, "{directory}: configuration applied ({})", outcome.as_str());
                 }
                 for (hook, outcome) in
                     hooks.iter().filter(|(_, outcome)| **outcome != Outcome::Unchanged)
                 {
-                    tracing::info!(%hook, "hook {hook}: the configuration is in force ({})", outcome.as_str());
+                    tracing::info!(%hook, "hook {hook}: configuration applied ({})", outcome.as_str());
                 }
                 if !needs_restart.is_empty() {
-                    tracing::warn!(
-                        "changed in the file, and taken over only by a restart: {}",
-                        needs_restart.join(", ")
-                    );
+                    tracing::warn!("changed keys need a restart: {}", needs_restart.join(", "));
                 }
             }
             Err(problems) => {
-                tracing::error!("the configuration stays as it was: the file has problems");
+                tracing::error!(
+                    "reload failed: the file has problems, and the previous configuration stays in force"
+                );
                 problems
                     .lines()
                     .for_each(|problem| tracing::error!("{}", without_addresses(problem)));
             }
         }
-        notify::tell(&[NotifyState::Ready]);
-        // Whoever asked may have gone.
+        notify::send(&[NotifyState::Ready]);
+        // The caller may have disconnected.
         drop(answer.send(outcome));
     }
 
-    async fn take_over(&mut self, setup: Setup) -> Reloaded {
+    async fn apply(&mut self, setup: Setup) -> Reloaded {
         let Setup { store, control, rules, metrics, directories, hooks, runner: _, log_keys } =
             setup;
         let needs_restart = [
@@ -97,21 +95,18 @@ impl Daemon {
             ("metrics.listen", metrics != self.metrics),
         ];
         self.callers.regroup(&control);
-        match keys_of(log_keys.as_deref()) {
+        match read_keys(log_keys.as_deref()) {
             Ok(keys) => {
                 if let Err(error) = self.engine.key_log(keys).await {
-                    tracing::error!(
-                        "the event log cannot be marked as chained with its key: {}",
-                        chain(&error)
-                    );
+                    tracing::error!("event log failed to change its key: {}", chain(&error));
                 }
             }
-            Err(error) => tracing::error!("{error}; the keys of before are kept"),
+            Err(error) => tracing::error!("{error}; the previous keys stay in use"),
         }
         let directories = self.engine.reconfigure(directories, rules);
-        self.keep_directories();
+        self.spawn_directories();
         let hooks = self.engine.reconfigure_hooks(hooks);
-        self.keep_hooks();
+        self.spawn_hooks();
         Reloaded {
             directories,
             hooks,
@@ -124,7 +119,7 @@ impl Daemon {
     }
 }
 
-/// A problem as the log may have it: it says where in the file an address stands, and the file says which.
+/// Returns a problem without the addresses that it quotes, because logs name no person.
 fn without_addresses(problem: &str) -> String {
     let quoted = problem.split('"').enumerate();
     let parts =
@@ -137,10 +132,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_says_where_an_address_is_wrong_and_not_which() {
+    fn a_logged_problem_has_the_place_of_an_address_but_not_the_address() {
         let problem = "rosterd.toml:7:12: the part of \"the boss@example.com\" before the @ is not plain letters: write ceo@example.com";
-        let told = "rosterd.toml:7:12: the part of \"…\" before the @ is not plain letters: write ceo@example.com";
-        assert_eq!(without_addresses(problem), told);
+        let logged = "rosterd.toml:7:12: the part of \"…\" before the @ is not plain letters: write ceo@example.com";
+        assert_eq!(without_addresses(problem), logged);
         assert_eq!(
             without_addresses("rosterd.toml:3: \"servers\" is missing"),
             "rosterd.toml:3: \"servers\" is missing"

@@ -1,4 +1,4 @@
-//! `rosterd hook-runner`: the process that runs the programs of hooks and gates.
+//! `rosterd hook-runner`, the process that runs the programs of hooks and gates.
 
 use std::io;
 use std::path::Path;
@@ -14,26 +14,26 @@ use crate::config::{NamedProgram, programs};
 use crate::hooks::Program;
 use crate::hooks::runner::{Configured, Kind, Listener, Programs, serve};
 
-/// Whose orders a runner takes.
+/// The user whose orders a runner accepts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Orders<'a> {
-    /// Orders of its parent, a rosterd of its own user. The runner ends with it.
+    /// The user of the parent process. The runner exits with its parent.
     OfParent,
-    /// Orders of this user. The runner outlives the rosterd that gives them.
+    /// A user by name. The runner outlives the daemon.
     OfUser(&'a str),
 }
 
-/// Keeps the memory and descriptors of this process from others of its user, debuggers included.
+/// Denies other processes of the same user access to this process's memory and descriptors.
 pub fn confine() {
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
         tracing::warn!(
-            "PR_SET_DUMPABLE failed: {error}: processes of the same user can read rosterd's memory"
+            "PR_SET_DUMPABLE failed: {error}; processes of the same user can read rosterd's memory"
         );
     }
 }
 
-/// Runs what a rosterd orders, by the programs of this configuration file. The socket is stdin; of a child, stdout is the
-/// lifeline to the parent.
+/// Runs programs of the configuration file by name until the process is stopped. stdin is the
+/// listening socket. In a child process, stdout is the lifeline to the parent.
 pub async fn run_hooks(configuration: &Path, orders: Orders<'_>) -> Result<(), DaemonError> {
     let failed = |error: io::Error| DaemonError::HookRunner(error.to_string());
     let stop = CancellationToken::new();
@@ -48,7 +48,7 @@ pub async fn run_hooks(configuration: &Path, orders: Orders<'_>) -> Result<(), D
     let listener = Listener::on_stdin(user).map_err(failed)?;
     let file = std::path::absolute(configuration).map_err(failed)?;
     tracing::debug!(
-        "hook runner: takes orders of uid {user} for the programs of {}",
+        "hook runner: accepting orders of uid {user} for the programs of {}",
         file.display()
     );
     serve(listener, Programs::of(file, configured), stop).await;
@@ -59,15 +59,14 @@ fn user(name: &str) -> Result<Uid, DaemonError> {
     match User::from_name(name) {
         Ok(Some(user)) => Ok(user.uid),
         Ok(None) => {
-            Err(DaemonError::HookRunner(format!("there is no user {name}: run systemd-sysusers")))
+            Err(DaemonError::HookRunner(format!("there is no user {name}; run systemd-sysusers")))
         }
         Err(error) => {
-            Err(DaemonError::HookRunner(format!("the user {name} cannot be looked up: {error}")))
+            Err(DaemonError::HookRunner(format!("look-up of user {name} failed: {error}")))
         }
     }
 }
 
-/// The hooks and gates of a configuration's text.
 fn configured(text: &str) -> Result<Vec<Configured>, String> {
     let kind = |is_gate| if is_gate { Kind::Gate } else { Kind::Hook };
     let named = |NamedProgram { is_gate, name, exec }| Configured {
@@ -87,14 +86,14 @@ fn end_with_signals(stop: CancellationToken) -> io::Result<()> {
     Ok(())
 }
 
-/// The parent's end of the lifeline closes when the parent ends, by a kill -9 too.
+/// Stops when the parent's end of the lifeline closes, which happens after SIGKILL as well.
 fn end_with_parent(stop: CancellationToken) -> io::Result<()> {
     let stdout = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
     let lifeline = std::os::unix::net::UnixStream::from(stdout);
     lifeline.set_nonblocking(true)?;
     let mut lifeline = tokio::net::UnixStream::from_std(lifeline)?;
     tokio::spawn(async move {
-        // Nothing is ever sent.
+        // The parent never writes, so the read returns when the socket closes.
         let _ = lifeline.read(&mut [0]).await;
         stop.cancel();
     });

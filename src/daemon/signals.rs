@@ -1,4 +1,4 @@
-//! Signals, with who sent them.
+//! Signals and the processes that send them.
 
 use futures_util::StreamExt as _;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::control::{Asked, Reloader};
 use crate::model::Actor;
 
-/// Stops on SIGTERM and SIGINT; has the configuration read again on SIGHUP.
+/// Cancels `stop` on SIGTERM and SIGINT, and reloads the configuration on SIGHUP.
 pub fn watch_signals(stop: CancellationToken, reloader: Reloader) -> std::io::Result<()> {
     let mut signals = SignalsInfo::<WithOrigin>::new([SIGTERM, SIGINT, SIGHUP])?;
     tokio::spawn(async move {
@@ -20,7 +20,7 @@ pub fn watch_signals(stop: CancellationToken, reloader: Reloader) -> std::io::Re
             );
             match origin.signal {
                 SIGHUP => {
-                    // What comes of it is in the log; nobody waits for it here.
+                    // The reload logs its outcome.
                     let reloader = reloader.clone();
                     tokio::spawn(async move {
                         reloader
@@ -30,7 +30,7 @@ pub fn watch_signals(stop: CancellationToken, reloader: Reloader) -> std::io::Re
                 }
                 signal => {
                     let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
-                    tracing::info!("stopping: {name} from {sender}");
+                    tracing::info!("shutting down: {name} from {sender}");
                     stop.cancel();
                 }
             }

@@ -12,25 +12,23 @@ use super::Timestamp;
 pub struct Cron {
     schedule: cron::Schedule,
     zone: Tz,
-    /// Whether the hours are a plain `*`, so that it counts real time and not the clock on the wall.
+    /// Whether the hours are a plain `*`. Such a schedule follows elapsed time, not local time.
     is_interval: bool,
 }
 
-/// Why an expression is no schedule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CronError {
-    /// Not cron.
     #[error(
         "\"{0}\" is not a schedule: write five fields (minute hour day month weekday), six with seconds first, or @hourly, @daily, @weekly"
     )]
     Malformed(String),
-    /// Cron that never fires.
     #[error("\"{0}\" never comes")]
     Never(String),
 }
 
 impl Cron {
-    /// Parses five fields, six with seconds first, or a name such as `@hourly`. Weekdays are 0 to 7 from Sunday, or names.
+    /// Parses five fields, six with seconds first, or a name such as `@hourly`. Weekdays are names,
+    /// or 0 to 7 from Sunday.
     pub fn parse(text: &str, zone: Tz) -> Result<Self, CronError> {
         let malformed = || CronError::Malformed(text.to_owned());
         let mut fields: Vec<String> = match text.trim() {
@@ -61,10 +59,10 @@ impl Cron {
         }
     }
 
-    /// The first instant after this one.
+    /// Returns the first instant after this one.
     ///
-    /// Evaluated on the wall clock as if that were UTC, and mapped to real instants here: what falls into
-    /// the gap of a time change comes right after it, what falls into the fold comes once.
+    /// Local time is evaluated as if it were UTC, and mapped to instants afterwards. A time in the
+    /// gap of a clock change comes right after the gap. A time in the fold comes once.
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
         let utc = after.to_utc();
         let local = self.zone.from_utc_datetime(&utc.naive_utc());
@@ -73,7 +71,7 @@ impl Cron {
             let next = self.schedule.after(&utc.with_timezone(&offset)).next()?;
             return Some(Timestamp::from(next.to_utc()));
         }
-        // One hour back, because the wall clock may have been set back since.
+        // Two hours back, because local time may have been set back since.
         let wall = (local.naive_local() - chrono::Duration::hours(2)).and_utc();
         self.schedule
             .after(&wall)
@@ -109,7 +107,7 @@ impl WithSecond0 for chrono::NaiveDateTime {
     }
 }
 
-/// Weekdays by name: `1-5` becomes `MON-FRI`.
+/// Returns weekdays by name: `1-5` becomes `MON-FRI`.
 fn weekdays(field: &str) -> Option<String> {
     const NAMES: [&str; 8] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"];
     let name = |day: &str| match day.parse::<usize>() {
@@ -138,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daily_run_comes_once_on_every_day_whatever_the_clocks_do() {
+    fn a_daily_run_comes_once_a_day_across_clock_changes() {
         let daily = Cron::parse("30 2 * * *", chrono_tz::Europe::Berlin).expect("a schedule");
         let table = [
             ("2026-03-28T12:00:00+01:00", "2026-03-29T03:00:00+02:00"),
@@ -153,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn every_quarter_of_an_hour_is_every_quarter_of_an_hour_when_the_clocks_are_set_back() {
+    fn a_quarter_hourly_run_keeps_its_period_when_clocks_are_set_back() {
         let often = Cron::parse("*/15 * * * *", chrono_tz::Europe::Berlin).expect("a schedule");
         let mut now = at("2026-10-25T01:50:00+02:00");
         for _ in 0..12 {
@@ -165,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn weekdays_count_as_cron_counts_them() {
+    fn weekdays_are_0_to_7_from_sunday() {
         let monday = Cron::parse("0 8 * * 1", Tz::UTC).expect("a schedule");
         assert_eq!(monday.next(at("2026-11-24T00:00:00Z")), Some(at("2026-11-30T08:00:00Z")));
         let sunday = Cron::parse("0 8 * * 0,7", Tz::UTC).expect("a schedule");
@@ -173,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_is_refused() {
+    fn a_malformed_schedule_is_refused() {
         for bad in ["", "* * * *", "61 * * * *", "@sometimes", "* * * * 9"] {
             assert!(Cron::parse(bad, Tz::UTC).is_err(), "{bad}");
         }

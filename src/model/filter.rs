@@ -1,52 +1,45 @@
-//! The configured filter, taken apart so that AD can be asked which part of it excludes somebody.
+//! LDAP filters (RFC 4515) as assertions and the operators that join them.
 //!
-//! AD evaluates filters, never we: each assertion is put to AD on its own, and only the answers are
-//! combined here, in three values. An assertion on an attribute that cannot be read is unknown, and a
-//! person is out of scope only when the whole is false whatever the unknown parts may be.
+//! Only AD evaluates assertions. rosterd asks AD about each one and combines the answers in three
+//! values. An assertion on an unreadable attribute is unknown. A person is out of scope only if the
+//! filter is false for all values of its unknown assertions.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// A filter (RFC 4515), kept as its assertions and how they are joined.
+/// A filter (RFC 4515).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Filter {
-    /// All of them.
     And(Vec<Filter>),
-    /// Any of them.
     Or(Vec<Filter>),
-    /// Not this.
     Not(Box<Filter>),
-    /// One assertion, as it was written.
     Assertion {
-        /// The attribute it looks at, as written, without options.
+        /// The attribute as it is written, without options.
         attribute: String,
         /// The assertion with its parentheses.
         text: String,
     },
 }
 
-/// Why a text is no filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// Parentheses do not match.
     #[error(
         "the filter \"{0}\" has unbalanced parentheses: write one pair around each assertion, as in (&(department=Sales)(l=Berlin))"
     )]
     Unbalanced(String),
-    /// Several filters stand side by side, and nothing joins them.
     #[error(
         "the filter \"{0}\" has several parts side by side: join them, as in (&(department=Sales)(l=Berlin))"
     )]
     Several(String),
-    /// An assertion without attribute or comparison.
     #[error("\"{0}\" is not an assertion such as (department=Sales)")]
     Assertion(String),
 }
 
-/// LDAP_MATCHING_RULE_TRANSITIVE_EVAL: membership through any number of groups.
+/// LDAP_MATCHING_RULE_TRANSITIVE_EVAL: membership through any number of groups (MS-ADTS).
 const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
 
-/// The matching rules that Active Directory has (MS-ADTS 3.1.1.3.4.4); a filter with another one finds no entry.
+/// Matching rules of Active Directory (MS-ADTS 3.1.1.3.4.4). A filter with another one finds no
+/// entry.
 const AD_RULES: [&str; 4] =
     ["1.2.840.113556.1.4.803", "1.2.840.113556.1.4.804", IN_CHAIN, "1.2.840.113556.1.4.2253"];
 
@@ -59,7 +52,7 @@ pub struct GroupAssertion {
     pub in_chain: bool,
 }
 
-/// The sentence about a matching rule that Active Directory does not have.
+/// Returns the message about a matching rule that Active Directory does not have.
 pub fn unknown_rule(rule: &str) -> String {
     format!(
         "Active Directory has no matching rule {rule}, and finds no entry by it: write (attribute=value), or use {} (all bits), {} (any bit) or \
@@ -68,22 +61,19 @@ pub fn unknown_rule(rule: &str) -> String {
     )
 }
 
-/// Yes, no, or not to be told.
+/// A value of three-valued logic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Truth {
-    /// It holds.
     True,
-    /// It does not hold.
     False,
-    /// Not to be told.
     Unknown,
 }
 
 impl Filter {
-    /// Takes a filter apart.
+    /// Parses a filter in any form that AD's own tools accept.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         let trimmed = text.trim();
-        // The outer parentheses may be left out, as AD's own tools allow.
+        // AD's own tools allow a filter without the outer parentheses.
         let whole =
             if trimmed.starts_with('(') { trimmed.to_owned() } else { format!("({trimmed})") };
         let (filter, rest) = parse(&whole, 0)?;
@@ -94,7 +84,7 @@ impl Filter {
         }
     }
 
-    /// The matching rules it names that Active Directory does not have.
+    /// Returns the matching rules that Active Directory does not have.
     pub fn unknown_rules(&self) -> BTreeSet<&str> {
         self.assertions()
             .into_iter()
@@ -103,7 +93,7 @@ impl Filter {
             .collect()
     }
 
-    /// The group that an assertion of this text asks membership of, if it does.
+    /// Returns the group of a membership assertion, or `None` for any other assertion.
     pub fn group_of(text: &str) -> Option<GroupAssertion> {
         let body = text.strip_prefix('(')?.strip_suffix(')')?;
         let (left, value) = body.split_once('=')?;
@@ -112,13 +102,13 @@ impl Filter {
             Some((attribute, named)) => (attribute, named.trim_end_matches(':') == IN_CHAIN),
         };
         let is_plain = !left.contains(':') || in_chain;
-        // `memberOf=*` asks for no group in particular.
+        // `memberOf=*` names no group.
         let asks =
             attribute.trim().eq_ignore_ascii_case("memberOf") && is_plain && !value.contains('*');
         asks.then(|| Some(GroupAssertion { group: unescaped(value)?, in_chain }))?
     }
 
-    /// Its assertions, in order.
+    /// Returns the attribute and the text of each assertion, in order.
     pub fn assertions(&self) -> Vec<(&str, &str)> {
         match self {
             Self::And(parts) | Self::Or(parts) => parts.iter().flat_map(Self::assertions).collect(),
@@ -127,12 +117,12 @@ impl Filter {
         }
     }
 
-    /// The attributes it looks at.
+    /// Returns the attributes of all assertions.
     pub fn attributes(&self) -> BTreeSet<&str> {
         self.assertions().into_iter().map(|(attribute, _)| attribute).collect()
     }
 
-    /// The value of the whole, given the value of each assertion in order.
+    /// Returns the value of the filter from the value of each assertion, by its index.
     pub fn value(&self, mut answer: impl FnMut(usize) -> Truth) -> Truth {
         self.combine(&mut 0, &mut answer)
     }
@@ -167,7 +157,7 @@ impl Filter {
 }
 
 impl fmt::Display for Filter {
-    /// Writes it as RFC 4515 has it, whatever way it was written in.
+    /// Writes the filter in the form of RFC 4515.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::And(parts) | Self::Or(parts) => {
@@ -181,7 +171,7 @@ impl fmt::Display for Filter {
     }
 }
 
-/// The matching rule of an assertion (RFC 4515 `extensible`), if it names one.
+/// Returns the matching rule of an assertion (RFC 4515 `extensible`), if it names one.
 fn rule(text: &str) -> Option<&str> {
     let (left, _) = text.strip_prefix('(')?.split_once('=')?;
     let (_, named) = left.strip_suffix(':')?.split_once(':')?;
@@ -193,7 +183,7 @@ fn rule(text: &str) -> Option<&str> {
     (!named.is_empty() && !named.eq_ignore_ascii_case("dn")).then_some(named)
 }
 
-/// The text of a value without the escapes of RFC 4515.
+/// Returns a value without the escapes of RFC 4515.
 fn unescaped(value: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
@@ -210,7 +200,7 @@ fn unescaped(value: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Nesting beyond this is a mistake, and recursion has to end somewhere.
+/// Deepest nesting, because the parser is recursive and a deeper filter is a mistake.
 const MAX_DEPTH: usize = 50;
 
 fn parse(text: &str, depth: usize) -> Result<(Filter, &str), FilterError> {
@@ -231,7 +221,7 @@ fn parse(text: &str, depth: usize) -> Result<(Filter, &str), FilterError> {
         }
         Some(b'!') => {
             let negated = inner[1..].trim_start();
-            // `(!a=b)` is no RFC 4515, but AD's own tools take it.
+            // `(!a=b)` is not RFC 4515, but AD's own tools accept it.
             if !negated.starts_with('(') {
                 let (part, rest) = assertion(negated).ok_or_else(unbalanced)??;
                 return Ok((Filter::Not(Box::new(part)), rest));
@@ -244,14 +234,15 @@ fn parse(text: &str, depth: usize) -> Result<(Filter, &str), FilterError> {
     }
 }
 
-/// The assertion up to the closing parenthesis, and what follows that; `None` where there is none.
+/// Returns the assertion up to the closing parenthesis, and the rest. `None` without a parenthesis.
 fn assertion(inner: &str) -> Option<Result<(Filter, &str), FilterError>> {
-    // A literal parenthesis in a value is written \28 or \29 (RFC 4515), so the next one ends the assertion.
+    // A parenthesis in a value is written \28 or \29 (RFC 4515), so the next one ends the
+    // assertion.
     let end = inner.find(')')?;
     let body = &inner[..end];
     let attribute: String =
         body.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '.').collect();
-    // AD passes over spaces around a value of text (RFC 4518, 2.6.1), and so does this.
+    // AD ignores spaces around a text value (RFC 4518, 2.6.1).
     let rest = body[attribute.len()..].trim();
     let comparison = rest.trim_start_matches(|c| c != '=' && c != '(');
     if attribute.is_empty() || !comparison.starts_with('=') || body.contains('(') {
@@ -266,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_comes_apart_into_its_assertions() {
+    fn a_filter_has_assertions_and_attributes() {
         let filter =
             Filter::parse("(&(employeeType=staff)(!(extensionAttribute1=nosync*))(|(userAccountControl:1.2.840.113556.1.4.803:=2)(l>=A)))")
                 .expect("a filter");
@@ -287,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_filter_is_refused() {
+    fn a_malformed_filter_is_refused() {
         for bad in [
             "",
             "a",
@@ -308,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_taken_in_every_form_that_ads_own_tools_take() {
+    fn a_filter_is_accepted_in_every_form_of_ads_own_tools() {
         let table = [
             ("department=Sales", "(department=Sales)"),
             (" ( department=Sales ) ", "(department=Sales)"),
@@ -362,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_is_out_only_when_the_unknown_parts_cannot_matter() {
+    fn unknown_assertions_make_a_filter_false_only_if_they_cannot_matter() {
         use Truth::{False, True, Unknown};
         let filter = Filter::parse("(&(a=1)(!(b=2)))").expect("a filter");
         let table = [

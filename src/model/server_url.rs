@@ -8,29 +8,27 @@ use super::Domain;
 /// One domain controller: `ldaps://host[:port]` or `ldap://host[:port]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerUrl {
-    /// The host asked for, against which the certificate is checked.
+    /// The host, against which the certificate is checked.
     pub host: String,
-    /// The port.
     pub port: u16,
-    /// Whether TLS comes first (`ldaps`), or is asked for (StartTLS).
+    /// Whether the connection begins with TLS (`ldaps`) instead of StartTLS.
     pub implicit_tls: bool,
-    /// Where it is, if whoever found it knows; else its name is looked up.
+    /// Addresses from the discovery. Without them the name is looked up.
     pub addresses: Vec<IpAddr>,
-    /// The reason why the host's name is believed.
     pub source: NameSource,
 }
 
-/// The reason why a server's name is believed. A certificate proves the name; it does not prove that the name is the right one.
+/// The reason to trust a server's name. A certificate proves the name, but not that it is the right
+/// one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NameSource {
-    /// An administrator wrote the name into the configuration.
+    /// The configuration lists the name.
     Configured,
-    /// DNS named it, and it lies in this domain, which the configuration lists.
+    /// DNS returned the name, which lies in this domain of the configuration.
     Discovered(Domain),
 }
 
 impl ServerUrl {
-    /// The server of this URL.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (implicit_tls, rest, default) = match text.split_once("://") {
             Some(("ldaps", rest)) => (true, rest, 636),
@@ -81,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_a_host_with_a_scheme_and_never_the_global_catalog() {
+    fn a_server_has_a_scheme_and_a_host_and_is_not_the_global_catalog() {
         for (text, shown) in [
             ("ldaps://dc1.corp", "ldaps://dc1.corp"),
             ("ldap://dc1:1389/", "ldap://dc1:1389"),

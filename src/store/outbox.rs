@@ -316,9 +316,9 @@ impl Store {
             self.counters.delivery(
                 hook,
                 match one.settlement {
-                    Settlement::Delivered => Delivered::Done,
+                    Settlement::Delivered => Delivered::Accepted,
                     Settlement::Again(_) => Delivered::Retried,
-                    Settlement::Dead => Delivered::GivenUp,
+                    Settlement::Dead => Delivered::DeadLettered,
                 },
             );
         }
@@ -385,7 +385,7 @@ impl Store {
             writing.commit().await?;
             count += old.len() as u64;
             for _ in &old {
-                self.counters.delivery(hook, Delivered::GivenUp);
+                self.counters.delivery(hook, Delivered::DeadLettered);
             }
         }
     }

@@ -1,7 +1,7 @@
-//! What this process has done since it started, counted where it is done.
+//! Counters of this process, incremented where the counted thing happens.
 //!
-//! Counts only grow, and begin at nought with every process: Prometheus knows what to make of that. No label has
-//! values without bound: directories are configured, everything else is a word of ours.
+//! A counter starts at zero with each process, as Prometheus expects. No label has unbounded
+//! values: they are names from the configuration, or words of rosterd.
 
 use std::time::Duration;
 
@@ -11,21 +11,20 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use crate::model::{ChangeCounts, RunState, Trigger};
 
-/// Names and values of a series' labels.
 pub(super) type Labels = Vec<(&'static str, String)>;
 
-/// A run of a few people takes a fraction of a second, one of a million some minutes, and none longer than
-/// `timeouts.run` twice.
+/// Buckets of run durations in seconds. A run of a few people takes a fraction of a second, a run
+/// of a million takes minutes, and none takes longer than twice `timeouts.run`.
 const SECONDS: [f64; 11] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
 
-/// What AD says of a service account it refuses. Any other number would be the server's to choose, and counts as `other`.
+/// Sub-codes of a refused bind (MS-ERREF). Any other code counts as `other`, because the server
+/// chooses it.
 const REFUSALS: [u32; 9] = [0x525, 0x52e, 0x530, 0x531, 0x532, 0x533, 0x701, 0x773, 0x775];
 
-/// How a run may end.
 const ENDS: [RunState; 4] =
     [RunState::Succeeded, RunState::Held, RunState::Failed, RunState::Cancelled];
 
-/// The counters; a clone counts in the same ones.
+/// All counters. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Counters {
     pub(super) runs: Family<Labels, Counter>,
@@ -40,25 +39,22 @@ pub struct Counters {
     pub(super) deliveries: Family<Labels, Counter>,
 }
 
-/// What came of one attempt to tell a hook something.
+/// The outcome of one delivery attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Delivered {
-    /// It was told.
-    Done,
-    /// It is tried again.
+    Accepted,
     Retried,
-    /// It was given up.
-    GivenUp,
+    DeadLettered,
 }
 
 impl Delivered {
-    const ALL: [Self; 3] = [Self::Done, Self::Retried, Self::GivenUp];
+    const ALL: [Self; 3] = [Self::Accepted, Self::Retried, Self::DeadLettered];
 
     fn as_str(self) -> &'static str {
         match self {
-            Self::Done => "delivered",
+            Self::Accepted => "delivered",
             Self::Retried => "retried",
-            Self::GivenUp => "dead_lettered",
+            Self::DeadLettered => "dead_lettered",
         }
     }
 }
@@ -80,7 +76,6 @@ impl Default for Counters {
     }
 }
 
-/// The labels of a series.
 pub(super) fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
     pairs.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
 }
@@ -99,10 +94,10 @@ fn kinds(counts: ChangeCounts) -> [(&'static str, u64); 7] {
 }
 
 impl Counters {
-    /// Begins the series of a directory at nought, so that the first of anything is seen as one more.
-    pub(super) fn know(&self, directory: &str) {
+    /// Starts the series of a directory at zero, so that `increase()` sees the first event.
+    pub(super) fn start_directory(&self, directory: &str) {
         for state in ENDS {
-            // By themselves, directories are read for these reasons.
+            // Every directory has runs of these triggers.
             for trigger in [Trigger::Schedule, Trigger::Startup] {
                 let series = labels([
                     ("directory", directory),
@@ -120,8 +115,8 @@ impl Counters {
         drop(self.dropped.get_or_create(&labels([directory])));
     }
 
-    /// Begins the series of a hook at nought.
-    pub(super) fn know_hook(&self, hook: &str) {
+    /// Starts the series of a hook at zero.
+    pub(super) fn start_hook(&self, hook: &str) {
         for outcome in Delivered::ALL {
             drop(
                 self.deliveries
@@ -130,14 +125,14 @@ impl Counters {
         }
     }
 
-    /// An attempt to tell a hook something has ended, and is written down.
+    /// Counts a delivery attempt whose outcome is stored.
     pub fn delivery(&self, hook: &str, outcome: Delivered) {
         self.deliveries
             .get_or_create(&labels([("hook", hook), ("outcome", outcome.as_str())]))
             .inc();
     }
 
-    /// A run has ended and is written down. An operator's write is a run of no directory, and has no duration.
+    /// Counts a run that is stored. A run of an operator's write has no directory and no duration.
     pub fn run_ended(
         &self,
         directory: &str,
@@ -161,7 +156,8 @@ impl Counters {
         }
     }
 
-    /// Changes were committed: what had been applied and dropped of the run before, and what has been now.
+    /// Counts committed changes: the difference between the run's totals before and now, each as
+    /// applied and dropped changes.
     pub fn applied(&self, directory: &str, before: (ChangeCounts, u64), now: (ChangeCounts, u64)) {
         for ((kind, before), (_, now)) in kinds(before.0)
             .into_iter()
@@ -175,7 +171,7 @@ impl Counters {
         self.dropped.get_or_create(&labels([("directory", directory)])).inc_by(now.1 - before.1);
     }
 
-    /// AD refused the service account, with this sub-code.
+    /// Counts a refused bind of the service account by its sub-code.
     pub fn bind_refused(&self, directory: &str, code: Option<u32>) {
         let code = code
             .filter(|code| REFUSALS.contains(code))
@@ -183,17 +179,17 @@ impl Counters {
         self.refusals.get_or_create(&labels([("directory", directory), ("code", &code)])).inc();
     }
 
-    /// Counts a user whose sign-in is refused for the first time in the window of an event.
+    /// Counts a user at the first refused sign-in within the window of an event.
     pub fn sign_in_refused_of_user(&self) {
         self.refused_users.inc();
     }
 
-    /// Somebody was, or was not, let in; the reason is empty where there is none.
+    /// Counts a sign-in decision. The reason is empty where there is none.
     pub fn signed_in(&self, decision: &str, reason: &str) {
         self.sign_ins.get_or_create(&labels([("decision", decision), ("reason", reason)])).inc();
     }
 
-    /// A request on the control socket was answered. The route is a pattern, never a path.
+    /// Counts an answered request of the control socket. The route is a pattern, never a path.
     pub fn answered(&self, method: &str, route: &str, status: u16) {
         let method = if ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].contains(&method) {
             method

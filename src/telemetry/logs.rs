@@ -1,5 +1,6 @@
-//! Logs: one line per event, readable alone. Under systemd they go to the journal with its fields
-//! (`journalctl -u rosterd DIRECTORY=corp`, `RUN_ID=…`), else to stderr.
+//! Logs: one line per event, to the journal with fields under systemd, else to stderr.
+//!
+//! `journalctl -u rosterd DIRECTORY=corp` and `RUN_ID=…` select by field.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _};
@@ -12,13 +13,15 @@ use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::visible::escaped;
 
-/// What is told unless `ROSTERD_LOG` says otherwise. The libraries report as errors to us whatever matters; what they
-/// say beyond that (a connection that ended, a statement that took a second) an operator can do nothing about.
-const USUALLY: &str = "info,ldap3=error,sqlx=error,hickory_resolver=error,hickory_proto=error";
+/// The filter without `ROSTERD_LOG`. Libraries are limited to errors, because rosterd logs their
+/// failures itself and an operator cannot act on the rest, such as a closed connection.
+const DEFAULT_FILTER: &str =
+    "info,ldap3=error,sqlx=error,hickory_resolver=error,hickory_proto=error";
 
-/// Begins to log; `ROSTERD_LOG` sets the level (`info`, `debug`, `rosterd::directory=trace` …).
+/// Starts logging. `ROSTERD_LOG` sets the filter (`info`, `debug`, `rosterd::directory=trace`).
 pub fn init() {
-    let filter = EnvFilter::try_from_env("ROSTERD_LOG").unwrap_or_else(|_| EnvFilter::new(USUALLY));
+    let filter =
+        EnvFilter::try_from_env("ROSTERD_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let logs = Registry::default().with(filter);
     let is_terminal = io::stderr().is_terminal();
     if !is_journal(std::env::var_os("JOURNAL_STREAM").as_deref()) {
@@ -28,7 +31,8 @@ pub fn init() {
     }
     match tracing_journald::layer() {
         Ok(journal) => {
-            // RUN_ID, DIRECTORY and TRIGGER are named as they are; syslog(3) calls our info informational, not a notice.
+            // Fields have no prefix: RUN_ID, DIRECTORY, TRIGGER. Info is LOG_INFO of syslog(3), not
+            // LOG_NOTICE.
             let priorities = PriorityMappings {
                 info: Priority::Informational,
                 debug: Priority::Debug,
@@ -40,20 +44,18 @@ pub fn init() {
                 .with_priority_mappings(priorities);
             logs.with(journal).init();
         }
-        // stderr is the journal as well, if without fields. It has its own clock.
+        // stderr leads to the journal as well, but without fields. The journal adds the time.
         Err(error) => {
             let to_stderr = fmt::layer().with_writer(|| Lines { ansi: false }).with_target(false);
             logs.with(to_stderr.without_time().with_ansi(false)).init();
-            tracing::warn!(
-                "the journal's socket cannot be reached ({error}): log lines go there by stderr, without their fields"
-            );
+            tracing::warn!("journal socket failed: {error}; log lines go to stderr without fields");
         }
     }
 }
 
-/// Writes log lines to stderr, each of them one line in which everything can be seen.
+/// A writer to stderr that escapes invisible characters and line breaks within a line.
 struct Lines {
-    /// Whether the formatter colours; it escapes what would colour in messages.
+    /// Whether the formatter writes colours. It escapes the colours of messages itself.
     ansi: bool,
 }
 
@@ -71,14 +73,15 @@ impl io::Write for Lines {
     }
 }
 
-/// A line of the log with what cannot be seen in it escaped; colours stay where they are the formatter's.
+/// Returns a log line with invisible characters escaped, except the colours of the formatter.
 fn shown(line: &str, ansi: bool) -> String {
     let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
     let parts = text.split('\u{1b}').map(escaped).collect::<Vec<_>>();
     format!("{}{end}", parts.join(if ansi { "\u{1b}" } else { "\\u{1b}" }))
 }
 
-/// Whether stderr leads to the journal: the variable alone may be inherited by what writes elsewhere (systemd.exec(5)).
+/// Returns whether stderr leads to the journal. `$JOURNAL_STREAM` alone proves nothing, because
+/// child processes with another stderr inherit it (systemd.exec(5)).
 fn is_journal(stream: Option<&OsStr>) -> bool {
     let named = stream.and_then(OsStr::to_str).and_then(|s| s.split_once(':'));
     let named = named.and_then(|(device, inode)| {
@@ -88,8 +91,8 @@ fn is_journal(stream: Option<&OsStr>) -> bool {
     named.is_some() && named == is
 }
 
-/// An error with everything behind it, in which everything can be seen: servers put what they like into their texts.
-/// What a message already ends with is not said twice.
+/// Returns an error with its sources. Invisible characters are escaped, because texts of servers
+/// are untrusted. A source that the message already ends with is left out.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -109,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_line_is_one_line_in_which_everything_is_seen() {
+    fn a_log_line_stays_one_line_and_shows_invisible_characters() {
         let line = "WARN corp: \u{202e}gnp.exe\u{200b}\nINFO forged\u{9b}31m\u{1b}[31m\n";
         assert_eq!(
             shown(line, false),
@@ -119,13 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_a_server_in_an_error_is_seen_in_the_log() {
+    fn invisible_characters_in_a_servers_text_are_escaped() {
         let error = io::Error::other("00002020: \u{202e}nwod \u{0}\u{9b}2J\u{200b}");
         assert_eq!(chain(&error), "00002020: \\u{202e}nwod \\u{0}\\u{9b}2J\\u{200b}");
     }
 
     #[test]
-    fn the_journal_is_meant_only_when_stderr_is_the_stream_it_names() {
+    fn the_journal_is_used_only_when_stderr_is_the_stream_it_names() {
         let stderr = nix::sys::stat::fstat(io::stderr()).expect("stderr");
         let (device, inode) = (stderr.st_dev, stderr.st_ino);
         assert!(is_journal(Some(OsStr::new(&format!("{device}:{inode}")))));

@@ -1,7 +1,8 @@
-//! The metrics page: every name, unit and help text that Prometheus sees, in one place.
+//! The metrics page: every metric's name, unit and help text.
 //!
-//! Names follow <https://prometheus.io/docs/practices/naming/>: base units in the name, `_total` for what only grows,
-//! a gauge of 0 and 1 for a yes or no. What is not known (a run that never was) has no series.
+//! Names follow <https://prometheus.io/docs/practices/naming/>: base units in the name, `_total`
+//! for counters, gauges of 0 and 1 for booleans. An unknown value, such as the end of the first
+//! run, has no series.
 
 use std::sync::atomic::AtomicU64;
 
@@ -15,18 +16,19 @@ use super::counters::{Counters, Labels, labels};
 use super::process::Process;
 use crate::model::Timestamp;
 
-/// How the page is written.
+/// The exposition format of the page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Format {
     /// OpenMetrics 1.0, which Prometheus asks for.
     #[default]
     OpenMetrics,
-    /// The text format of before, for scrapers that know no other, and for `promtool check metrics`.
+    /// The Prometheus text format, for older scrapers and `promtool check metrics`.
     Text,
 }
 
 impl Format {
-    /// What suits whoever sends this `Accept` header: the older format only where it is asked for and OpenMetrics is not.
+    /// Returns the format for an `Accept` header: text only where it accepts text and not
+    /// OpenMetrics.
     pub fn accepted_by(accept: &str) -> Self {
         if accept.contains("text/plain") && !accept.contains("application/openmetrics-text") {
             Self::Text
@@ -35,7 +37,6 @@ impl Format {
         }
     }
 
-    /// The media type.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -44,113 +45,95 @@ impl Format {
     }
 }
 
-/// How everything stands at this moment.
+/// The values of all gauges at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Standing {
-    /// When the daemon was started.
+pub struct Snapshot {
     pub started_at: Timestamp,
-    /// What the store says; nothing when it does not answer.
-    pub store: Option<StoreStanding>,
+    /// `None` when the store does not answer.
+    pub store: Option<StoreSnapshot>,
 }
 
-/// What the store says.
 #[derive(Clone, Debug, Default)]
-pub struct StoreStanding {
-    /// How large its files are together; nothing on a database server.
+pub struct StoreSnapshot {
+    /// Size of the files; `None` on a database server.
     pub bytes: Option<u64>,
-    /// Events in the log since it was begun.
+    /// Events ever recorded.
     pub events: u64,
-    /// The directories that are configured.
-    pub directories: Vec<DirectoryStanding>,
-    /// The accounts.
-    pub accounts: Vec<AccountStanding>,
-    /// The hooks that are configured.
+    pub directories: Vec<DirectorySeries>,
+    pub accounts: Vec<AccountSeries>,
     pub hooks: Vec<HookSeries>,
 }
 
-/// How one hook stands.
 #[derive(Clone, Debug, Default)]
 pub struct HookSeries {
-    /// Its name.
     pub name: String,
-    /// Deliveries that are not done.
     pub pending: u64,
-    /// Deliveries that were given up.
+    /// Dead letters.
     pub failed: u64,
-    /// Since when the oldest that is not done is to be delivered.
+    /// Time of the oldest pending delivery.
     pub oldest: Option<Timestamp>,
-    /// When one was last done.
     pub delivered_at: Option<Timestamp>,
-    /// Whether nothing is delivered, because its address said it is gone.
+    /// Whether deliveries ended because the server answered 410 Gone.
     pub disabled: bool,
 }
 
-/// How one directory stands.
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a gauge of 0 and 1")]
-pub struct DirectoryStanding {
-    /// Its name.
+pub struct DirectorySeries {
     pub name: String,
-    /// The account it is connected to.
     pub account: String,
-    /// Its state, and all that there are.
     pub state: &'static str,
-    /// Whether change notifications are followed.
+    /// Whether change notifications are received.
     pub live: bool,
-    /// Whether runs are paused.
     pub paused: bool,
-    /// Whether the last complete read is older than it may be.
+    /// Whether the last complete read is older than `stale_after`.
     pub stale: bool,
-    /// Whether no bind is tried, because AD refused the service account.
+    /// Whether binds are suspended because AD refused the service account.
     pub bind_refused: bool,
-    /// How old the last complete read may become, in seconds.
+    /// Seconds.
     pub stale_after: f64,
-    /// When a run last began.
+    /// Start of the last run.
     pub last_attempt: Option<Timestamp>,
-    /// When one last ended well.
+    /// End of the last successful run.
     pub last_success: Option<Timestamp>,
-    /// When one last read everything.
+    /// Time of the last complete read.
     pub last_complete_read: Option<Timestamp>,
-    /// When the next one is due.
     pub next_run: Option<Timestamp>,
     /// Managed users by status.
     pub users: Vec<(&'static str, u64)>,
-    /// Changes that wait for an operator.
+    /// Changes that wait for approval.
     pub held: u64,
-    /// Entries that cannot be used.
     pub quarantined: u64,
-    /// Things that need attention.
+    /// Findings that need attention.
     pub attention: u64,
 }
 
-/// How one account stands.
 #[derive(Clone, Debug, Default)]
-pub struct AccountStanding {
-    /// Its handle.
+pub struct AccountSeries {
     pub handle: String,
-    /// Its users by status.
+    /// Users by status.
     pub users: Vec<(&'static str, u64)>,
-    /// Its domain claims by state.
+    /// Domain claims by state.
     pub claims: Vec<(&'static str, u64)>,
 }
 
-/// The page. `states` are all the states a directory can be in.
+/// Returns the page. `states` are all states of a directory.
 pub fn page(
     counters: &Counters,
-    standing: &Standing,
+    snapshot: &Snapshot,
     states: &[&'static str],
     format: Format,
 ) -> String {
     let mut registry = Registry::default();
-    let Standing { started_at, store } = standing;
+    let Snapshot { started_at, store } = snapshot;
     of_process(&mut registry, *started_at);
     gauges(
         &mut registry,
         "rosterd_store_up",
-        "Whether the store answers (1) or not (0)",
+        "Whether the store answers",
         [(Vec::new(), store.is_some().into())],
     );
-    if let Some(StoreStanding { bytes, events, directories, accounts, hooks }) = store {
+    if let Some(StoreSnapshot { bytes, events, directories, accounts, hooks }) = store {
         let bytes = bytes.map(|bytes| (Vec::new(), bytes as i64));
         gauges_in(
             &mut registry,
@@ -161,17 +144,17 @@ pub fn page(
         );
         registry.register(
             "rosterd_events",
-            "Events in the log, since it was begun",
+            "Events recorded in the log since it was created",
             ConstCounter::new(*events),
         );
         of_directories(&mut registry, directories, states);
         of_accounts(&mut registry, accounts);
         of_hooks(&mut registry, hooks);
         for directory in directories {
-            counters.know(&directory.name);
+            counters.start_directory(&directory.name);
         }
         for hook in hooks {
-            counters.know_hook(&hook.name);
+            counters.start_hook(&hook.name);
         }
     }
     counted(&mut registry, counters);
@@ -187,7 +170,7 @@ pub fn page(
 fn of_process(registry: &mut Registry, started_at: Timestamp) {
     let Process { cpu_seconds, resident_bytes, open_fds, max_fds } = Process::now();
     let version = labels([("version", env!("CARGO_PKG_VERSION"))]);
-    gauges(registry, "rosterd_build_info", "The version that runs; always 1", [(version, 1)]);
+    gauges(registry, "rosterd_build_info", "Version of rosterd; always 1", [(version, 1)]);
     if let Some(seconds) = cpu_seconds {
         let help = "User and system CPU time spent";
         registry.register_with_unit("process_cpu", help, Unit::Seconds, ConstCounter::new(seconds));
@@ -213,15 +196,15 @@ fn of_process(registry: &mut Registry, started_at: Timestamp) {
     );
 }
 
-type Count = fn(&DirectoryStanding) -> i64;
-type Instant = fn(&DirectoryStanding) -> Option<Timestamp>;
+type Count = fn(&DirectorySeries) -> i64;
+type Instant = fn(&DirectorySeries) -> Option<Timestamp>;
 
 fn of_directories(
     registry: &mut Registry,
-    directories: &[DirectoryStanding],
+    directories: &[DirectorySeries],
     states: &[&'static str],
 ) {
-    let name = |d: &DirectoryStanding| labels([("directory", &d.name)]);
+    let name = |d: &DirectorySeries| labels([("directory", &d.name)]);
     let is_in = directories.iter().flat_map(|d| {
         let series = |state: &&'static str| {
             (
@@ -234,7 +217,7 @@ fn of_directories(
     gauges(
         registry,
         "rosterd_directory_state",
-        "The state a directory is in (1), and those it is not in (0)",
+        "State of a directory: 1 for the current one, 0 for the others",
         is_in,
     );
     let users = directories.iter().flat_map(|d| {
@@ -243,18 +226,16 @@ fn of_directories(
         };
         d.users.iter().map(series).collect::<Vec<_>>()
     });
-    gauges(registry, "rosterd_directory_users", "Users a directory manages", users);
+    gauges(registry, "rosterd_directory_users", "Managed users of a directory", users);
 
     let counts: [(&str, &str, Count); 7] = [
-        ("rosterd_directory_held_changes", "Changes that wait for an operator's approval", |d| {
-            d.held as i64
-        }),
-        ("rosterd_directory_quarantined_entries", "Entries that cannot be used as they are", |d| {
+        ("rosterd_directory_held_changes", "Changes that wait for approval", |d| d.held as i64),
+        ("rosterd_directory_quarantined_entries", "Entries in quarantine", |d| {
             d.quarantined as i64
         }),
         (
             "rosterd_directory_attention",
-            "Things that need attention, as rosterctl status lists them",
+            "Findings that need attention, as rosterctl status lists them",
             |d| d.attention as i64,
         ),
         (
@@ -262,15 +243,17 @@ fn of_directories(
             "Whether the last complete read is older than stale-after",
             |d| d.stale.into(),
         ),
-        ("rosterd_directory_paused", "Whether an operator has paused the directory's runs", |d| {
-            d.paused.into()
-        }),
+        (
+            "rosterd_directory_paused",
+            "Whether an operator has paused the runs of a directory",
+            |d| d.paused.into(),
+        ),
         (
             "rosterd_directory_bind_refused",
-            "Whether no bind is tried, because AD refused the service account",
+            "Whether binds are suspended because AD refused the service account",
             |d| d.bind_refused.into(),
         ),
-        ("rosterd_directory_live", "Whether change notifications are followed", |d| d.live.into()),
+        ("rosterd_directory_live", "Whether change notifications are received", |d| d.live.into()),
     ];
     for (metric, help, count) in counts {
         gauges(registry, metric, help, directories.iter().map(|d| (name(d), count(d))));
@@ -279,23 +262,19 @@ fn of_directories(
     seconds(
         registry,
         "rosterd_directory_stale_after",
-        "How old the last complete read may become",
+        "Age of the last complete read at which a directory is stale",
         ages,
     );
 
     let instants: [(&str, &str, Instant); 4] = [
-        ("rosterd_directory_last_attempt_timestamp", "When a run last began", |d| d.last_attempt),
-        ("rosterd_directory_last_success_timestamp", "When a run last ended well", |d| {
+        ("rosterd_directory_last_attempt_timestamp", "Start of the last run", |d| d.last_attempt),
+        ("rosterd_directory_last_success_timestamp", "End of the last successful run", |d| {
             d.last_success
         }),
-        (
-            "rosterd_directory_last_complete_read_timestamp",
-            "When a run last read everything",
-            |d| d.last_complete_read,
-        ),
-        ("rosterd_directory_next_run_timestamp", "When the next scheduled run is due", |d| {
-            d.next_run
+        ("rosterd_directory_last_complete_read_timestamp", "Time of the last complete read", |d| {
+            d.last_complete_read
         }),
+        ("rosterd_directory_next_run_timestamp", "Time of the next scheduled run", |d| d.next_run),
     ];
     for (metric, help, instant) in instants {
         seconds(
@@ -307,8 +286,8 @@ fn of_directories(
     }
 }
 
-fn of_accounts(registry: &mut Registry, accounts: &[AccountStanding]) {
-    let series = |account: &AccountStanding, label, counts: &[(&'static str, u64)]| {
+fn of_accounts(registry: &mut Registry, accounts: &[AccountSeries]) {
+    let series = |account: &AccountSeries, label, counts: &[(&'static str, u64)]| {
         counts
             .iter()
             .map(|(word, count)| {
@@ -323,12 +302,7 @@ fn of_accounts(registry: &mut Registry, accounts: &[AccountStanding]) {
         accounts.iter().flat_map(|a| series(a, "status", &a.users)),
     );
     let claims = accounts.iter().flat_map(|a| series(a, "state", &a.claims));
-    gauges(
-        registry,
-        "rosterd_domain_claims",
-        "Email domains an account claims; lapsed is an alarm",
-        claims,
-    );
+    gauges(registry, "rosterd_domain_claims", "Domain claims of an account by state", claims);
 }
 
 fn of_hooks(registry: &mut Registry, hooks: &[HookSeries]) {
@@ -336,17 +310,13 @@ fn of_hooks(registry: &mut Registry, hooks: &[HookSeries]) {
     type When = fn(&HookSeries) -> Option<Timestamp>;
     let name = |hook: &HookSeries| labels([("hook", &hook.name)]);
     let counts: [(&str, &str, Of); 3] = [
-        ("rosterd_hook_pending_deliveries", "Deliveries of a hook that are not done", |h| {
-            h.pending as i64
+        ("rosterd_hook_pending_deliveries", "Pending deliveries of a hook", |h| h.pending as i64),
+        ("rosterd_hook_dead_letters", "Dead letters of a hook that were not redelivered", |h| {
+            h.failed as i64
         }),
         (
-            "rosterd_hook_dead_letters",
-            "Deliveries of a hook that were given up, and not put back since",
-            |h| h.failed as i64,
-        ),
-        (
             "rosterd_hook_disabled",
-            "Whether a hook is told nothing, because its address answered 410 Gone",
+            "Whether a hook is disabled because its server answered 410 Gone",
             |h| h.disabled.into(),
         ),
     ];
@@ -354,14 +324,10 @@ fn of_hooks(registry: &mut Registry, hooks: &[HookSeries]) {
         gauges(registry, metric, help, hooks.iter().map(|h| (name(h), count(h))));
     }
     let instants: [(&str, &str, When); 2] = [
-        (
-            "rosterd_hook_oldest_pending_timestamp",
-            "Since when the oldest delivery that is not done waits",
-            |h| h.oldest,
-        ),
-        ("rosterd_hook_last_delivery_timestamp", "When something was last delivered", |h| {
-            h.delivered_at
+        ("rosterd_hook_oldest_pending_timestamp", "Time of the oldest pending delivery", |h| {
+            h.oldest
         }),
+        ("rosterd_hook_last_delivery_timestamp", "Time of the last delivery", |h| h.delivered_at),
     ];
     for (metric, help, instant) in instants {
         seconds(registry, metric, help, hooks.iter().map(|h| (name(h), instant(h).map(epoch))));
@@ -383,39 +349,34 @@ fn counted(registry: &mut Registry, counters: &Counters) {
     } = counters.clone();
     registry.register(
         "rosterd_runs",
-        "Runs that ended; those of no directory are operators' writes",
+        "Runs that ended; runs without a directory are writes of operators",
         runs,
     );
-    registry.register_with_unit(
-        "rosterd_run_duration",
-        "How long runs took",
-        Unit::Seconds,
-        seconds,
-    );
+    registry.register_with_unit("rosterd_run_duration", "Duration of runs", Unit::Seconds, seconds);
     registry.register("rosterd_entries_read", "Directory entries read", entries);
-    registry.register("rosterd_changes_applied", "Changes of users that were applied", applied);
+    registry.register("rosterd_changes_applied", "Applied changes of users", applied);
     registry.register(
         "rosterd_changes_dropped",
-        "Changes not applied because something newer had happened to the user",
+        "Changes dropped because the user had changed since they were planned",
         dropped,
     );
     registry.register(
         "rosterd_bind_refusals",
-        "Binds of the service account that AD refused, by its sub-code",
+        "Refused binds of the service account, by sub-code of AD",
         refusals,
     );
     registry.register(
         "rosterd_hook_deliveries",
-        "Attempts to tell a hook something, by what came of them",
+        "Delivery attempts of a hook, by outcome",
         deliveries,
     );
     registry.register(
         "rosterd_control_requests",
-        "Requests answered on the control socket",
+        "Answered requests of the control socket",
         requests,
     );
     registry.register("rosterd_sign_ins", "Sign-in decisions", sign_ins);
-    let text = "Users whose sign-in was refused, each counted once in five minutes";
+    let text = "Users with a refused sign-in, each counted once in five minutes";
     registry.register("rosterd_sign_in_refused_users", text, refused_users);
 }
 
@@ -448,7 +409,7 @@ fn gauges_in(
     registry.register_with_unit(name, help, unit, family(series));
 }
 
-/// Ages and instants; what never was has no series.
+/// Registers ages and instants. `None` has no series.
 fn seconds(
     registry: &mut Registry,
     name: &str,
@@ -464,7 +425,7 @@ fn seconds(
     registry.register_with_unit(name, help, Unit::Seconds, family);
 }
 
-/// Seconds since 1970.
+/// Returns seconds since the Unix epoch.
 fn epoch(at: Timestamp) -> f64 {
     at.0 as f64 / 1e6
 }

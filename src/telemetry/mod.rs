@@ -1,8 +1,8 @@
-//! What the daemon tells of itself: [logs](init) for people, [metrics](page) for Prometheus.
+//! [Logs](init) for operators, and [metrics](page) for Prometheus.
 //!
-//! Neither ever names a person above debug: users are told by id, changes by number. Nothing here decides or
-//! waits for anything; what is counted is counted where it happens, in [`Counters`], and what stands is handed
-//! over as a [`Standing`] when somebody asks.
+//! Neither names a person above the level debug: they have ids of users and numbers of changes.
+//! Code counts in [`Counters`] where something happens. Gauges come from a [`Snapshot`], made for
+//! each scrape.
 
 mod counters;
 mod logs;
@@ -12,5 +12,5 @@ mod process;
 pub use counters::{Counters, Delivered};
 pub use logs::{chain, init};
 pub use metrics::{
-    AccountStanding, DirectoryStanding, Format, HookSeries, Standing, StoreStanding, page,
+    AccountSeries, DirectorySeries, Format, HookSeries, Snapshot, StoreSnapshot, page,
 };

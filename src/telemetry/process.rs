@@ -1,24 +1,20 @@
-//! What the kernel says of this process, under the names every Prometheus client uses.
+//! Process metrics, under the names that every Prometheus client uses.
 
 use std::fs;
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 
-/// The process; what the kernel does not tell is left out.
+/// Resource usage of this process; `None` where the kernel does not report it.
 #[derive(Debug, Default)]
 pub(super) struct Process {
     /// User and system time.
     pub(super) cpu_seconds: Option<f64>,
-    /// Memory that is really there.
     pub(super) resident_bytes: Option<u64>,
-    /// File descriptors in use.
     pub(super) open_fds: Option<u64>,
-    /// How many there may be.
     pub(super) max_fds: Option<u64>,
 }
 
 impl Process {
-    /// As it is now.
     pub(super) fn now() -> Self {
         let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
         Self {
@@ -28,7 +24,7 @@ impl Process {
             resident_bytes: fs::read_to_string("/proc/self/status")
                 .ok()
                 .and_then(|status| resident(&status)),
-            // The one that counts them is not meant.
+            // One descriptor belongs to this listing.
             open_fds: fs::read_dir("/proc/self/fd")
                 .ok()
                 .map(|fds| (fds.count() as u64).saturating_sub(1)),
@@ -37,7 +33,7 @@ impl Process {
     }
 }
 
-/// `VmRSS:     1234 kB` of proc_pid_status(5).
+/// Returns VmRSS of proc_pid_status(5) in bytes.
 fn resident(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
@@ -48,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_tells_of_this_process() {
+    fn the_kernel_reports_all_process_metrics() {
         let file = fs::File::open("/proc/self/status").expect("a file");
         let Process { cpu_seconds, resident_bytes, open_fds, max_fds } = Process::now();
         assert!(cpu_seconds.is_some_and(|s| s > 0.0));

@@ -95,13 +95,13 @@ fn the_shipped_file_is_the_minimal_one_with_every_default_written_out() {
 #[test]
 fn the_shipped_examples_are_right_but_for_what_excludes_each_other() {
     insta::assert_snapshot!(Machine::new().problems(&everything()), @r#"
-    rosterd.toml:56:1: there are both key-file and key-credential: remove one of them
-    rosterd.toml:56:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
-    rosterd.toml:70:1: there are both servers and discover: remove one of them
-    rosterd.toml:77:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:77:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
-    rosterd.toml:146:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:146:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:87:1: there are both key-file and key-credential: remove one of them
+    rosterd.toml:87:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
+    rosterd.toml:108:1: there are both servers and discover: remove one of them
+    rosterd.toml:124:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:124:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    rosterd.toml:225:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:225:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
     "#);
 }
 
@@ -395,7 +395,7 @@ fn every_single_mistake_is_told_with_its_remedy() {
     exec = []
     secret-file = "/etc/rosterd/siem.secret"
         3:8: "a b" is not a name: use 1 to 63 letters, digits, dots and dashes
-        4:1: events is empty, so this hook is never told anything: write ["*"] for all events
+        4:1: events is empty, so this hook receives nothing: write ["*"] for all events
         5:1: exec is empty: write the absolute path of the program, then its arguments
         6:1: secret-file is for hooks with a url, and this one has exec: remove it
     [[hook]]

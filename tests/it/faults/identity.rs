@@ -6,7 +6,6 @@ use std::time::Duration;
 use adsim::{Fault, NewPerson, Sim, What, When, names};
 use rosterd::directory::GroupName;
 use rosterd::engine::{DirectoryConfig, Invitation, Request, Selection};
-use rosterd::model::ServerUrl;
 use rosterd::model::*;
 use rosterd::store::Run;
 
@@ -605,9 +604,8 @@ async fn a_disabled_person_who_is_invited_is_suspended_by_the_next_tick() {
         (Some("(!(userAccountControl:1.2.840.113556.1.4.803:=2))"), true),
     ] {
         let firm = followed(20, |c| {
-            c.settings.filter = filter.map(|text| {
-                (text.to_owned(), rosterd::model::Filter::parse(text).expect("a filter"))
-            });
+            c.settings.filter =
+                filter.map(|text| (text.to_owned(), Filter::parse(text).expect("a filter")));
         })
         .await;
         firm.sim.edit(|ad| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use rosterd::model::{ChangeCounts, RunState, Timestamp, Trigger};
 use rosterd::telemetry::{
-    AccountStanding, Counters, DirectoryStanding, Format, HookSeries, Standing, StoreStanding, page,
+    AccountSeries, Counters, DirectorySeries, Format, HookSeries, Snapshot, StoreSnapshot, page,
 };
 
 fn shipped(name: &str) -> PathBuf {
@@ -36,7 +36,7 @@ fn everything(format: Format) -> String {
     counters.answered("GET", "/v1/status", 200);
     counters.signed_in("deny", "unknown-user");
     let at = Some(Timestamp(1_795_530_600_000_000));
-    let directory = DirectoryStanding {
+    let directory = DirectorySeries {
         name: "corp".to_owned(),
         account: "acme".to_owned(),
         state: "ok",
@@ -45,9 +45,9 @@ fn everything(format: Format) -> String {
         last_complete_read: at,
         next_run: at,
         users: vec![("active", 800), ("suspended", 3)],
-        ..DirectoryStanding::default()
+        ..DirectorySeries::default()
     };
-    let account = AccountStanding {
+    let account = AccountSeries {
         handle: "acme".to_owned(),
         users: vec![("active", 800)],
         claims: vec![("verified", 1), ("lapsed", 1)],
@@ -60,15 +60,15 @@ fn everything(format: Format) -> String {
         delivered_at: at,
         disabled: false,
     };
-    let store = StoreStanding {
+    let store = StoreSnapshot {
         bytes: Some(4096),
         events: 7,
         directories: vec![directory],
         accounts: vec![account],
         hooks: vec![hook],
     };
-    let standing = Standing { started_at: Timestamp(1_795_530_000_000_000), store: Some(store) };
-    page(&counters, &standing, &rosterd::engine::STATES, format)
+    let snapshot = Snapshot { started_at: Timestamp(1_795_530_000_000_000), store: Some(store) };
+    page(&counters, &snapshot, &rosterd::engine::STATES, format)
 }
 
 /// The names of all samples.
