@@ -1,4 +1,4 @@
-//! The configuration: what is wrong is told at once and in its place, and the shipped files say what is true.
+//! The configuration: problems with their places and remedies, and the shipped files.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -12,7 +12,7 @@ use rosterd::reconcile::Limits;
 const SHIPPED: &str = include_str!("../../config/rosterd.toml");
 const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
 
-/// A machine whose `/etc/rosterd` is elsewhere.
+/// A machine whose `/etc/rosterd` is a temporary folder.
 struct Machine {
     etc: tempfile::TempDir,
 }
@@ -47,18 +47,18 @@ impl Machine {
         )
     }
 
-    /// The configuration of a file without mistakes.
+    /// Returns the configuration of a valid text.
     fn config(&self, text: &str) -> Config {
         self.parse(text).unwrap_or_else(|problems| panic!("{problems}"))
     }
 
-    /// What is wrong, as it prints.
+    /// Returns the problems of an invalid text as they print.
     fn problems(&self, text: &str) -> String {
         self.parse(text).expect_err("problems").to_string().replace(&self.prefix(), "/etc/rosterd/")
     }
 }
 
-/// The text with the comment signs gone before everything that is a key or a section.
+/// Removes the comment sign before each key and section.
 fn uncomment(text: &str, sign: &str) -> String {
     let is_setting = |rest: &str| {
         let key = rest.split(" = ").next().unwrap_or_default();
@@ -66,20 +66,20 @@ fn uncomment(text: &str, sign: &str) -> String {
             || (rest.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
     };
     let line = |line: &str| match line.strip_prefix(sign) {
-        // The two lines of the legend are about keys and are none.
+        // The two lines of the legend are no keys.
         Some(rest) if is_setting(rest) && !rest.starts_with("key = ") => rest.to_owned(),
         _ => line.to_owned(),
     };
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The shipped file with all its defaults and examples in force.
+/// Returns the shipped file with all its defaults and examples in force.
 fn everything() -> String {
     uncomment(&uncomment(SHIPPED, "# "), "#")
 }
 
 #[test]
-fn the_shipped_file_is_the_minimal_one_with_every_default_written_out() {
+fn the_shipped_file_equals_the_minimal_file_with_all_defaults() {
     let machine = Machine::new();
     let minimal = machine.config(MINIMAL);
     assert_eq!(machine.config(SHIPPED), minimal);
@@ -93,7 +93,7 @@ fn the_shipped_file_is_the_minimal_one_with_every_default_written_out() {
 }
 
 #[test]
-fn the_shipped_examples_are_right_but_for_what_excludes_each_other() {
+fn the_shipped_examples_are_valid_except_for_alternatives() {
     insta::assert_snapshot!(Machine::new().problems(&everything()), @r#"
     rosterd.toml:87:1: there are both key-file and key-credential: remove one of them
     rosterd.toml:87:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
@@ -106,11 +106,11 @@ fn the_shipped_examples_are_right_but_for_what_excludes_each_other() {
 }
 
 #[test]
-fn every_key_there_is_occurs_in_the_shipped_file() {
+fn every_key_occurs_in_the_shipped_file() {
     let text = everything();
     let file: toml::Value = toml::from_str(&text).expect("TOML");
     for key in config::keys() {
-        // What can be overridden for a directory is explained once.
+        // Keys that a directory can override are explained once.
         let path = key.replace("directory.safety.", "safety.");
         let mut found = vec![&file];
         for part in path.split('.') {
@@ -132,7 +132,7 @@ fn every_key_there_is_occurs_in_the_shipped_file() {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_parts_they_are_for() {
+fn an_absent_key_has_the_default_of_its_type() {
     let machine = Machine::new();
     let corp = machine.config(MINIMAL).directories.remove(0);
     assert_eq!((corp.limits, corp.attributes), (Limits::default(), AttributeNames::default()));
@@ -140,7 +140,7 @@ fn the_defaults_are_those_of_the_parts_they_are_for() {
 }
 
 #[test]
-fn a_file_with_ten_mistakes_reports_ten_problems_each_in_its_line() {
+fn a_file_with_ten_mistakes_has_ten_problems_with_their_lines() {
     let text = r#"
 [schedule]
 timezone = "Berlin"
@@ -177,13 +177,13 @@ schedule = "61 * * * *"
 }
 
 #[test]
-fn every_single_mistake_is_told_with_its_remedy() {
+fn every_problem_has_a_remedy() {
     let machine = Machine::new();
     machine.file("empty", " \n", 0o600);
     machine.file("public", "correct horse", 0o644);
     machine.file("no.pem", "not a certificate", 0o644);
     machine.file("bad.secret", "whsec_c2VjcmV0\nsecret\n", 0o600);
-    // What stands in the minimal file, and what is written in its place.
+    // A text of the minimal file and its replacement.
     let name = "name = \"corp\"";
     let servers = "servers = [\"ldaps://dc1.corp.example.com\"]";
     let password = "password-file = \"/etc/rosterd/corp.password\"";
@@ -421,7 +421,7 @@ fn every_single_mistake_is_told_with_its_remedy() {
 }
 
 #[test]
-fn nothing_is_sent_in_the_open_to_another_machine_unless_the_file_says_so() {
+fn an_http_url_of_another_machine_needs_allow_http() {
     let machine = Machine::new();
     let hook = |url: &str, more: &str| {
         format!("{MINIMAL}\n[[hook]]\nname = \"a\"\nevents = [\"*\"]\nurl = \"{url}\"\n{more}")
@@ -449,7 +449,7 @@ fn nothing_is_sent_in_the_open_to_another_machine_unless_the_file_says_so() {
 }
 
 #[test]
-fn names_are_given_once() {
+fn a_name_is_unique_in_its_array() {
     let machine = Machine::new();
     let hook = "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nexec = [\"/a\"]\n";
     insta::assert_snapshot!(machine.problems(&format!("{MINIMAL}{MINIMAL}{hook}{hook}")), @r#"
@@ -459,7 +459,7 @@ fn names_are_given_once() {
 }
 
 #[test]
-fn what_is_not_toml_is_told_with_its_line_and_the_rest_is_checked_all_the_same() {
+fn a_syntax_error_has_its_line_and_does_not_stop_the_check() {
     let machine = Machine::new();
     let text = "[store]\nurl = sqlite:///x\n[[directory]]\nname = corp\naccount = \"Acme\"\naccount = \"acme\"\nstale-after = \"soon\"\n";
     insta::assert_snapshot!(machine.problems(text), @r#"
@@ -472,7 +472,7 @@ fn what_is_not_toml_is_told_with_its_line_and_the_rest_is_checked_all_the_same()
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_told_with_its_name() {
+fn an_unreadable_file_is_reported_with_its_name() {
     let problems = Config::load(Path::new("/nonexistent/rosterd.toml")).expect_err("no file");
     assert_eq!(problems.len(), 1);
     insta::assert_snapshot!(problems, @r#"
@@ -513,7 +513,7 @@ fn a_secret_may_be_a_symbolic_link_and_a_systemd_credential() {
 }
 
 #[test]
-fn what_is_said_for_a_directory_overrides_the_general_limits_key_by_key() {
+fn limits_of_a_directory_override_general_limits_key_by_key() {
     let machine = Machine::new();
     let general = "[safety]\nwindow = \"12h\"\ngone = { percent = 3, at-most = 20 }\n";
     let own = "[directory.safety]\ngrace-period = \"0s\"\ngone = { at-most = 10 }\nconfirmed = { at-most = 99 }\n";
@@ -536,7 +536,7 @@ fn what_is_said_for_a_directory_overrides_the_general_limits_key_by_key() {
 }
 
 #[test]
-fn directories_hooks_and_gates_are_carried_as_they_are_written() {
+fn directories_hooks_and_gates_have_their_configured_values() {
     let machine = Machine::new();
     let text = everything()
         .replace("discover = \"corp.example.com\"", "")
@@ -564,7 +564,7 @@ fn directories_hooks_and_gates_are_carried_as_they_are_written() {
     let Target::Webhook(webhook) = &siem.target else { panic!("{siem:?}") };
     assert!(webhook.allow_http);
     assert_eq!(webhook.proxy.as_deref(), Some("http://proxy.example.com:3128"));
-    // The first has its defaults written out, the second has none written.
+    // The first hook has its defaults written out, the second has none.
     assert_eq!(
         (vpn.timeout, vpn.max_age, vpn.concurrency),
         (siem.timeout, siem.max_age, siem.concurrency)

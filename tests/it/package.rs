@@ -1,4 +1,4 @@
-//! What is installed beside the programs: the unit, the man pages, the completions.
+//! The files of the package: units, man pages, completions.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ const HOOKS_SOCKET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/rosterd
 const ROSTERD: &str = env!("CARGO_BIN_EXE_rosterd");
 const ROSTERCTL: &str = env!("CARGO_BIN_EXE_rosterctl");
 
-/// What a program prints that succeeds.
+/// Returns the output of a program that succeeds.
 fn printed(program: &str, arguments: &[&str]) -> String {
     let done = Command::new(program)
         .args(arguments)
@@ -26,7 +26,7 @@ fn printed(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(done.stdout).expect("UTF-8")
 }
 
-/// What a checker has to say of a text; nothing, when all is well.
+/// Returns the output of a checker, which is empty for a valid text.
 fn complaints(checker: &str, arguments: &[&str], text: &str) -> String {
     let mut running = Command::new(checker)
         .args(arguments)
@@ -37,7 +37,7 @@ fn complaints(checker: &str, arguments: &[&str], text: &str) -> String {
         .unwrap_or_else(|e| panic!("{checker}: {e}; tests/lab/install has it"));
     let mut input = running.stdin.take().expect("a pipe");
     let text = text.to_owned();
-    // A checker may begin to answer before it has read everything.
+    // A checker may write before it has read the whole text.
     let writing = std::thread::spawn(move || input.write_all(text.as_bytes()));
     let done = running.wait_with_output().expect("its answer");
     writing.join().expect("no panic").expect("it reads all");
@@ -57,7 +57,7 @@ fn pages() -> [(&'static str, String); 3] {
 
 #[test]
 #[ignore = "needs the lab: tests/run"]
-fn the_units_expose_little() {
+fn the_units_have_a_low_exposure_score() {
     for unit in [UNIT, HOOKS_UNIT] {
         let said = printed("systemd-analyze", &["security", "--offline=yes", "--no-pager", unit]);
         let level = said
@@ -68,7 +68,7 @@ fn the_units_expose_little() {
     }
 }
 
-/// The values of a key in a unit file, in order.
+/// Returns the values of a key in a unit file, in order.
 fn values(unit: &str, key: &str) -> Vec<String> {
     let text = std::fs::read_to_string(unit).unwrap();
     text.lines()
@@ -78,7 +78,7 @@ fn values(unit: &str, key: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_units_bound_what_they_may_take_of_the_machine() {
+fn the_units_limit_memory_and_tasks() {
     for (unit, key) in [
         (UNIT, "TasksMax"),
         (UNIT, "MemoryMax"),
@@ -90,7 +90,7 @@ fn the_units_bound_what_they_may_take_of_the_machine() {
 }
 
 #[test]
-fn hooks_run_as_a_user_of_their_own_that_shares_no_group_with_the_daemon() {
+fn the_user_of_hooks_shares_no_group_with_the_daemon() {
     let [daemon, hooks] =
         [UNIT, HOOKS_UNIT].map(|unit| (values(unit, "User"), values(unit, "Group")));
     assert_eq!(daemon, (vec!["rosterd".to_owned()], vec!["rosterd".to_owned()]));
@@ -108,7 +108,7 @@ fn hooks_run_as_a_user_of_their_own_that_shares_no_group_with_the_daemon() {
         !sysusers.lines().any(|line| line.starts_with("m ")),
         "no user is a member of another's group: {sysusers}"
     );
-    // Both sides know the same socket, and only the daemon may connect to it.
+    // Both units have the same socket, and only the daemon may connect.
     let socket = values(HOOKS_SOCKET, "ListenStream").remove(0);
     assert!(values(UNIT, "ExecStart")[0].ends_with(&format!(" --hook-runner {socket}")));
     assert_eq!(
@@ -122,7 +122,7 @@ fn hooks_run_as_a_user_of_their_own_that_shares_no_group_with_the_daemon() {
 }
 
 #[test]
-fn the_unit_keeps_clear_of_what_is_known_to_break() {
+fn the_unit_avoids_settings_that_break_the_daemon() {
     let unit = std::fs::read_to_string(UNIT).unwrap();
     let set: Vec<&str> = unit.lines().filter(|line| !line.starts_with('#')).collect();
     let value = |key: &str| {
@@ -175,7 +175,7 @@ fn every_command_and_every_option_is_in_the_man_page() {
 }
 
 #[test]
-fn the_man_pages_have_the_chapters_that_people_look_for() {
+fn the_man_pages_have_the_usual_sections() {
     let chapters: &[(&str, &[&str])] = &[
         (
             "rosterd.8",
@@ -221,10 +221,10 @@ fn the_man_pages_have_the_chapters_that_people_look_for() {
 
 #[test]
 #[ignore = "needs the lab: tests/run"]
-fn mandoc_and_groff_find_nothing_wrong_with_the_man_pages() {
+fn mandoc_and_groff_accept_the_man_pages() {
     for (name, page) in pages() {
         let said = complaints("mandoc", &["-T", "lint", "-W", "warning"], &page);
-        // A page belongs to a version, not to a day.
+        // A page has no date, because it belongs to a version.
         let said: String = said
             .lines()
             .filter(|line| !line.contains("missing date") && !line.starts_with("mandoc: exit"))
@@ -237,7 +237,7 @@ fn mandoc_and_groff_find_nothing_wrong_with_the_man_pages() {
 
 #[test]
 #[ignore = "needs the lab: tests/run"]
-fn the_shells_understand_the_completions() {
+fn the_shells_accept_the_completions() {
     let shells: [(&str, &[&str]); 3] =
         [("bash", &["-n"]), ("zsh", &["-n"]), ("fish", &["--no-execute"])];
     for program in [ROSTERD, ROSTERCTL] {

@@ -1,4 +1,4 @@
-//! The daemon as a process over the simulator: what the administrator and the machine do to it.
+//! The daemon as a process over the simulator: reloads, signals, backups, faults of the machine.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,15 +14,15 @@ use crate::process::{Daemon, until};
 
 /// A daemon over a simulated directory.
 pub(crate) struct Site {
-    // First, so that it is ended before what it reads.
+    // Declared first, because fields are dropped in order: the daemon stops before its simulator.
     pub(crate) daemon: Daemon,
     pub(crate) sim: Sim,
-    // The simulator's threads.
+    // The threads of the simulator.
     pub(crate) runtime: Runtime,
     pub(crate) folder: TempDir,
 }
 
-/// What every one of these daemons is told; `more` stands before the directory, `directory` are keys of it.
+/// Returns a configuration. `more` comes before the directory, and `directory` adds keys to it.
 pub(crate) fn configuration(sim: &Sim, folder: &Path, more: &str, directory: &str) -> String {
     let keys = format!(
         "timeouts = {{ connect = \"2s\", operation = \"5s\", run = \"30s\" }}\n{directory}"
@@ -31,12 +31,13 @@ pub(crate) fn configuration(sim: &Sim, folder: &Path, more: &str, directory: &st
 }
 
 impl Site {
-    /// A company of so many people that nothing is known of yet.
+    /// Returns a daemon that has not read its directory yet.
     pub(crate) fn empty(people: usize) -> Self {
         Self::of(Sim::builder().people(people), "", |_, _| {})
     }
 
-    /// Over this simulator; `more` is further configuration, `adapt` sees the directory and the command before the daemon does.
+    /// Returns a daemon over this simulator. `more` is further configuration. `adapt` runs before the
+    /// daemon starts.
     pub(crate) fn of(sim: Builder, more: &str, adapt: impl FnOnce(&Sim, &mut Command)) -> Self {
         let runtime = Runtime::new().unwrap();
         let sim = runtime.block_on(sim.start()).unwrap();
@@ -52,7 +53,7 @@ impl Site {
         Self { daemon: Daemon::start_as(folder.path(), command), sim, runtime, folder }
     }
 
-    /// A company of 60 people, all of them users.
+    /// Returns a daemon whose 60 people are all users.
     pub(crate) fn running() -> Self {
         let site = Self::empty(60);
         let run = site.daemon.import();
@@ -60,7 +61,7 @@ impl Site {
         site
     }
 
-    /// Writes another configuration, without telling anybody.
+    /// Writes another configuration without a reload.
     pub(crate) fn configure(&self, more: &str, directory: &str) {
         self.write(&configuration(&self.sim, self.folder.path(), more, directory));
     }
@@ -92,7 +93,7 @@ fn outcome(reloaded: &Value) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn a_reload_says_what_it_means_for_each_directory() {
+fn a_reload_reports_its_effect_on_each_directory() {
     let site = Site::running();
     assert_eq!(outcome(&site.done("reload")), [("corp", "unchanged")]);
 
@@ -130,7 +131,7 @@ fn a_reload_says_what_it_means_for_each_directory() {
 }
 
 #[test]
-fn a_configuration_with_problems_changes_nothing_and_all_of_them_are_told() {
+fn a_configuration_with_problems_changes_nothing_and_lists_them() {
     let site = Site::running();
     site.configure("[safety]\ngrace-period = \"soon\"", "page-size = 0\nexclude = [\"*\"]");
     let (code, problem) = site.daemon.ctl("reload");
@@ -160,7 +161,7 @@ fn a_configuration_with_problems_changes_nothing_and_all_of_them_are_told() {
 }
 
 #[test]
-fn a_narrower_scope_only_plans_after_a_reload_and_who_is_seen_disabled_is_suspended_all_the_same() {
+fn a_narrower_scope_only_plans_but_still_suspends_disabled_people() {
     let site = Site::running();
     let active = site.active();
     let engineering = site.sim.look(|ad| ad.dn("Engineering").clone());
@@ -180,7 +181,7 @@ fn a_narrower_scope_only_plans_after_a_reload_and_who_is_seen_disabled_is_suspen
 }
 
 #[test]
-fn a_run_under_way_is_given_up_when_its_directory_is_configured_anew() {
+fn a_reload_cancels_the_current_run_of_a_changed_directory() {
     let site = Site::running();
     let disabled = site.done("user list --status active")["users"][0]["directory"]["dn"]
         .as_str()
@@ -206,7 +207,7 @@ fn a_run_under_way_is_given_up_when_its_directory_is_configured_anew() {
 }
 
 #[test]
-fn what_only_a_restart_can_change_is_said() {
+fn a_reload_reports_keys_that_need_a_restart() {
     let site = Site::running();
     let file = configuration(&site.sim, site.folder.path(), "", "");
     site.write(&file.replace("rosterd.db", "other.db").replace("control.sock", "other.sock"));
@@ -217,7 +218,7 @@ fn what_only_a_restart_can_change_is_said() {
 }
 
 #[test]
-fn sighup_reloads_and_sigterm_ends_within_seconds_and_both_say_who_sent_them() {
+fn sighup_reloads_and_sigterm_stops_and_both_log_the_sender() {
     let mut site = Site::running();
     site.configure("", "schedule = \"@daily\"");
     site.daemon.signal(Signal::SIGHUP);
@@ -236,11 +237,11 @@ fn sighup_reloads_and_sigterm_ends_within_seconds_and_both_say_who_sent_them() {
     site.daemon.signal(Signal::SIGTERM);
     assert!(site.daemon.wait().success());
     assert!(begun.elapsed() < std::time::Duration::from_secs(10));
-    assert!(site.daemon.log().contains("stopping"));
+    assert!(site.daemon.log().contains("shutting down"));
 }
 
 #[test]
-fn a_backup_of_a_live_store_is_whole_and_a_store_restored_from_it_only_plans_at_first() {
+fn a_backup_of_a_live_store_is_complete_and_its_restore_first_plans() {
     let mut site = Site::running();
     let copy = site.folder.path().join("copy.db");
     let said = site.done(&format!("backup {}", copy.display()));
@@ -265,7 +266,7 @@ fn a_backup_of_a_live_store_is_whole_and_a_store_restored_from_it_only_plans_at_
         "{beside:?}"
     );
 
-    // After the backup everything but one person goes through the day: somebody is disabled, and many lose their group.
+    // After the backup, one person is disabled and many lose their group.
     let users = site.done("user list --status active")["users"].as_array().unwrap().clone();
     let dn = |n: usize| users[n]["directory"]["dn"].as_str().unwrap().to_owned();
     site.daemon.signal(Signal::SIGKILL);
@@ -291,7 +292,7 @@ fn a_backup_of_a_live_store_is_whole_and_a_store_restored_from_it_only_plans_at_
     assert_eq!(site.done("sync corp")["held"], 0);
 }
 
-/// What a daemon says that cannot start.
+/// Returns the output of a daemon that fails to start.
 pub(crate) fn refusal(folder: &Path) -> String {
     let done = Daemon::command(folder).output().unwrap();
     assert_eq!(done.status.code(), Some(1));
@@ -299,7 +300,7 @@ pub(crate) fn refusal(folder: &Path) -> String {
 }
 
 #[test]
-fn a_damaged_store_or_one_of_a_newer_version_is_refused_and_left_as_it_is() {
+fn a_damaged_or_newer_store_is_refused_and_not_changed() {
     let mut site = Site::running();
     let file = site.folder.path().join("rosterd.db");
     site.daemon.signal(Signal::SIGTERM);
@@ -334,10 +335,10 @@ fn a_damaged_store_or_one_of_a_newer_version_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_what_was_there_stays_and_the_next_run_does_the_rest() {
+fn a_full_disk_is_reported_and_the_next_run_applies_the_rest() {
     let site = Site::running();
     let active = site.active();
-    // No file of the daemon may grow any more: what it meets then is what it meets on a full disk.
+    // A limit of the file size acts like a full disk.
     let file = site.folder.path().join("rosterd.db");
     let users = site.done("user list --status active")["users"].as_array().unwrap().clone();
     let pid = site.daemon.pid();
@@ -355,7 +356,7 @@ fn a_full_disk_is_told_and_what_was_there_stays_and_the_next_run_does_the_rest()
     assert_eq!(site.active(), active - 1);
 }
 
-/// Sets how long the files of a process may become.
+/// Sets the limit of the file size of a process.
 fn prlimit(pid: u32, length: u64) {
     let length = if length == u64::MAX { "unlimited".to_owned() } else { length.to_string() };
     let done = Command::new("prlimit")

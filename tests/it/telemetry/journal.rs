@@ -1,4 +1,4 @@
-//! Under systemd: the journal gets every line with its fields.
+//! Logs under systemd: the journal gets every line with its fields.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::site;
 
-/// A stand-in for the journal's socket, in a mount namespace of the daemon's own.
+/// A fake journal socket in a mount namespace of the daemon.
 #[test]
 #[ignore = "needs the lab: tests/run"]
-fn the_journal_gets_fields_and_priorities_when_stderr_is_its_own() {
+fn the_journal_gets_fields_and_priorities_when_stderr_is_its_stream() {
     let home = tempfile::tempdir().unwrap();
     let journal = home.path().join("journal");
     fs::create_dir(&journal).unwrap();
@@ -19,7 +19,7 @@ fn the_journal_gets_fields_and_priorities_when_stderr_is_its_own() {
     socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
 
     let site = site(10, "", |_, rosterd| {
-        // The log's file is stderr; what starts the daemon knows which one that is, and says so as systemd would.
+        // The log file is stderr. The test sets JOURNAL_STREAM to it, as systemd does.
         let script = "mount -t tmpfs run /run && mkdir -p /run/systemd/journal && mount --bind \"$0\" /run/systemd/journal \
             && JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) && export JOURNAL_STREAM && exec \"$@\"";
         let mut inside = Command::new("unshare");
@@ -57,7 +57,7 @@ fn the_journal_gets_fields_and_priorities_when_stderr_is_its_own() {
     assert!(fs::metadata(journal.join("socket")).unwrap().ino() > 0);
 }
 
-/// The fields of an entry in the journal's native protocol.
+/// Parses the fields of an entry in the journal's native protocol.
 fn fields(mut entry: &[u8]) -> Vec<(String, String)> {
     let mut fields = Vec::new();
     while let Some(end) = entry.iter().position(|b| *b == b'\n') {
@@ -65,7 +65,7 @@ fn fields(mut entry: &[u8]) -> Vec<(String, String)> {
         entry = &entry[end + 1..];
         match line.split_once('=') {
             Some((name, value)) => fields.push((name.to_owned(), value.to_owned())),
-            // A name alone: its value follows, with its length in eight bytes before it.
+            // After a name alone, the value follows, preceded by its length in eight bytes.
             None => {
                 let (length, rest) = entry.split_at(8);
                 let length =

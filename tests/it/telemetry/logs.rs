@@ -1,4 +1,4 @@
-//! One line per event, readable alone; nobody's name or address above debug; no secret at all.
+//! Logs: one line per event, no person above debug, and no secret.
 
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -10,21 +10,21 @@ use rosterd::daemon;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{SECRET, site, somebody};
+use super::{SECRET, active_dn, site};
 use crate::firm::Firm;
 
-/// Part of everybody's names and addresses.
+/// Part of all names and addresses of people.
 const MARKER: &str = "zzquux";
 
-/// The lines of this thread, as they come.
+/// The log lines of this thread.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
-/// Tracing decides for all threads which lines are of interest: one that ends listening can silence another that begins.
+/// Serialises tests, because tracing caches for all threads whether a line has a subscriber.
 static LISTENING: Mutex<()> = Mutex::new(());
 
-/// With a single subscriber, tracing asks the thread that first says a line whether anything listens, and remembers a no for
-/// all threads. With a second one it asks them all.
+/// A second subscriber. With a single one, tracing asks only the thread that logs a line first, and
+/// caches its "no" for all threads.
 static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| {
     let silent =
         tracing_subscriber::fmt().with_writer(io::sink).with_max_level(tracing::Level::ERROR);
@@ -32,7 +32,7 @@ static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| {
 });
 
 impl Lines {
-    /// Takes everything at this level and above, as long as the guard lives.
+    /// Captures lines of this level and above while the guard lives.
     fn of(level: tracing::Level) -> (Self, (DefaultGuard, MutexGuard<'static, ()>)) {
         let alone = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
         LazyLock::force(&SECOND);
@@ -46,7 +46,7 @@ impl Lines {
         (lines, (guard, alone))
     }
 
-    /// What rosterd has said since this was asked last.
+    /// Returns the lines of rosterd since the last call.
     fn take(&self) -> Vec<String> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         String::from_utf8(bytes)
@@ -76,7 +76,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Gives somebody names and addresses that are recognised.
+/// Gives a person recognisable names and addresses.
 fn mark(ad: &mut adsim::Ad, person: uuid::Uuid, number: usize) {
     for attribute in ["displayName", "givenName", "sn"] {
         ad.set(person, attribute, &format!("{MARKER} {number}"));
@@ -88,7 +88,7 @@ fn mark(ad: &mut adsim::Ad, person: uuid::Uuid, number: usize) {
 }
 
 #[test]
-fn nobodys_name_or_address_is_told_above_debug_and_the_password_at_no_level() {
+fn logs_name_no_person_above_debug_and_never_a_password() {
     let site = site(24, "", |sim, rosterd| {
         rosterd.env("ROSTERD_LOG", "trace");
         let people: Vec<_> = sim.look(|ad| {
@@ -101,9 +101,9 @@ fn nobodys_name_or_address_is_told_above_debug_and_the_password_at_no_level() {
     site.done("sync corp");
     assert!(site.done("user list --status active")["users"].as_array().unwrap().len() > 10);
 
-    // A day on which everything happens.
+    // A day with all kinds of events.
     let [disabled, deleted, contested, foreign, searched] =
-        [0, 1, 2, 3, 4].map(|n| somebody(&site, n));
+        [0, 1, 2, 3, 4].map(|n| active_dn(&site, n));
     let address = site.done("user list --status active")["users"][5]["primary_email"]
         .as_str()
         .unwrap()
@@ -152,7 +152,7 @@ fn nobodys_name_or_address_is_told_above_debug_and_the_password_at_no_level() {
 }
 
 #[test]
-fn no_dump_of_what_the_daemon_is_told_shows_a_secret() {
+fn the_debug_output_of_the_settings_has_no_secret() {
     let site = site(1, "", |_, _| {});
     let config = Config::load(&site.folder.path().join("rosterd.toml")).unwrap();
     let setup = daemon::setup(&config);
@@ -161,7 +161,7 @@ fn no_dump_of_what_the_daemon_is_told_shows_a_secret() {
     assert!(!dumps.contains(SECRET), "{dumps}");
 }
 
-/// The lines of a day at this company: an import, and a fifth of the people disabled.
+/// Returns the lines of an import and of a run after a fifth of the people were disabled.
 async fn day(people: usize) -> Vec<String> {
     let (lines, _guard) = Lines::of(tracing::Level::INFO);
     let unlimited = rosterd::reconcile::Limit { percent: 100, at_least: 10_000, at_most: None };
@@ -178,7 +178,7 @@ async fn day(people: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_run_is_one_line_with_its_id_and_directory_however_many_people_it_concerns() {
+async fn a_run_is_one_line_with_its_id_and_directory() {
     let small = day(10).await;
     let large = day(500).await;
     for (what, lines) in [("10 people", &small), ("500 people", &large)] {
@@ -200,7 +200,7 @@ async fn a_run_is_one_line_with_its_id_and_directory_however_many_people_it_conc
 }
 
 #[tokio::test]
-async fn what_is_said_deep_within_a_run_says_of_which_run() {
+async fn every_line_of_a_run_has_its_id() {
     let firm = Firm::of(10, |_| {}).await;
     let (lines, _guard) = Lines::of(tracing::Level::DEBUG);
     firm.sim.faults().push(Fault::new(When::page(1), What::Cut));
@@ -212,7 +212,7 @@ async fn what_is_said_deep_within_a_run_says_of_which_run() {
 }
 
 #[tokio::test]
-async fn a_directory_that_stays_down_is_said_once_and_that_it_is_back_once() {
+async fn an_outage_of_a_directory_and_its_end_are_logged_once_each() {
     let firm = Firm::of(10, |_| {}).await;
     let (lines, _guard) = Lines::of(tracing::Level::INFO);
     firm.sync().await;
@@ -248,7 +248,7 @@ async fn a_directory_that_stays_down_is_said_once_and_that_it_is_back_once() {
 }
 
 #[tokio::test]
-async fn a_server_that_another_one_stands_in_for_is_said_once() {
+async fn a_failover_to_another_server_is_logged_once() {
     let firm = Firm::of(10, |_| {}).await;
     let other = firm.sim.replica("DC2").unwrap();
     firm.reconfigure(|c| {

@@ -1,4 +1,4 @@
-//! The metrics are what happened, and say so by convention.
+//! The values of metrics, and the formats of their page.
 
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
@@ -6,10 +6,10 @@ use std::net::{TcpListener, TcpStream};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{site, somebody};
+use super::{active_dn, site};
 use crate::process::{Daemon, exchange};
 
-/// The samples of a page: names with their labels, as they are written. Fractions are of no interest here.
+/// Returns the samples of a page by name and labels, without fractions.
 fn samples(answer: &str) -> BTreeMap<String, u64> {
     let (_, page) = answer.split_once("\r\n\r\n").expect("a head and a body");
     let sample = |line: &str| {
@@ -19,7 +19,7 @@ fn samples(answer: &str) -> BTreeMap<String, u64> {
     page.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
 }
 
-/// The sum of the series of a metric that have all these labels.
+/// Returns the sum of the series of a metric with all these labels.
 fn sum(samples: &BTreeMap<String, u64>, metric: &str, labels: &[(&str, &str)]) -> u64 {
     let has = |series: &str| {
         labels.iter().all(|(name, value)| series.contains(&format!("{name}=\"{value}\"")))
@@ -29,11 +29,11 @@ fn sum(samples: &BTreeMap<String, u64>, metric: &str, labels: &[(&str, &str)]) -
 }
 
 #[test]
-fn the_counters_are_exactly_what_the_runs_did() {
-    // So many that they are not applied in one transaction.
+fn the_counters_equal_the_changes_of_the_runs() {
+    // Enough people for several transactions.
     let site = site(700, "", |_, _| {});
     site.done("sync corp");
-    let victims: Vec<String> = (0..3).map(|n| somebody(&site, n)).collect();
+    let victims: Vec<String> = (0..3).map(|n| active_dn(&site, n)).collect();
     site.sim.edit(|ad| victims.iter().for_each(|dn| ad.disable(dn.as_str())));
     assert_eq!(site.done("sync corp")["changes"]["suspend"], 3);
     let braked =
@@ -81,7 +81,7 @@ fn the_counters_are_exactly_what_the_runs_did() {
     let timed = runs.iter().filter(|r| r["directory"] == "corp").count();
     assert_eq!(sum(&page, "rosterd_run_duration_seconds_count", &[]), timed as u64);
 
-    // And how things stand.
+    // The gauges.
     for status in ["active", "suspended"] {
         let facts =
             site.done(&format!("user list --status {status}"))["users"].as_array().unwrap().len()
@@ -116,7 +116,7 @@ fn the_counters_are_exactly_what_the_runs_did() {
 }
 
 #[test]
-fn a_refused_bind_is_counted_and_stands_until_it_is_over() {
+fn a_refused_bind_is_counted_and_shown_until_it_ends() {
     let site = site(10, "", |_, _| {});
     site.done("sync corp");
     std::fs::write(site.folder.path().join("password"), "wrong").unwrap();
@@ -137,7 +137,7 @@ fn a_refused_bind_is_counted_and_stands_until_it_is_over() {
 }
 
 #[test]
-fn whoever_asks_gets_openmetrics_unless_only_the_older_format_will_do() {
+fn a_scraper_gets_openmetrics_unless_it_accepts_only_text() {
     let site = site(1, "", |_, _| {});
     let usual = site.daemon.ask("GET /v1/metrics", "");
     assert!(
@@ -157,13 +157,13 @@ fn whoever_asks_gets_openmetrics_unless_only_the_older_format_will_do() {
     assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
 }
 
-/// A port that nobody listens on.
+/// Returns a free port.
 fn free_port() -> std::net::SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 #[test]
-fn the_port_of_the_metrics_serves_them_and_is_told_when_only_a_restart_can_change_it() {
+fn the_metrics_port_serves_metrics_and_changes_at_a_restart() {
     let port = free_port();
     let mut site = site(5, &format!("[metrics]\nlisten = \"{port}\""), |_, _| {});
     site.done("sync corp");
@@ -181,7 +181,7 @@ fn the_port_of_the_metrics_serves_them_and_is_told_when_only_a_restart_can_chang
     site.configure(&format!("[metrics]\nlisten = \"{}\"", free_port()), "");
     assert_eq!(site.done("reload")["needs_restart"], serde_json::json!(["metrics.listen"]));
 
-    // A port that somebody else has is a sentence, and no daemon without metrics.
+    // A port in use prevents the start, with a message.
     site.daemon.signal(Signal::SIGTERM);
     assert!(site.daemon.wait().success());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,4 @@
-//! What the daemon tells of itself: the log as an operator reads it, the metrics as Prometheus does.
+//! Logs and metrics of the daemon.
 
 use std::process::Command;
 
@@ -14,10 +14,10 @@ mod prometheus;
 /// The service account's password.
 const SECRET: &str = "Ma4ker!of-the-Secret";
 
-/// Everybody may be created at once.
+/// Limits that let one run create all people.
 const ALL_AT_ONCE: &str = "[safety]\ncreate = { percent = 100, at-least = 10000, at-most = 10000 }";
 
-/// A daemon over so many people, its account there; `adapt` sees the directory and the command before the daemon does.
+/// Starts a daemon whose account exists. `adapt` runs before the start.
 fn site(people: usize, more: &str, adapt: impl FnOnce(&Sim, &mut Command)) -> Site {
     let site = Site::of(
         Sim::builder().people(people).service("svc-rosterd", SECRET),
@@ -28,8 +28,8 @@ fn site(people: usize, more: &str, adapt: impl FnOnce(&Sim, &mut Command)) -> Si
     site
 }
 
-/// The DN of somebody who is a user, and active.
-fn somebody(site: &Site, number: usize) -> String {
+/// Returns the DN of an active user.
+fn active_dn(site: &Site, number: usize) -> String {
     site.done("user list --status active")["users"][number]["directory"]["dn"]
         .as_str()
         .unwrap()

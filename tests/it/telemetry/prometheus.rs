@@ -1,4 +1,4 @@
-//! The rules and the dashboard are about metrics that exist, and promtool finds nothing wrong with any of it.
+//! The alert rules and the dashboard: existing metrics, and promtool accepts them.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -16,7 +16,7 @@ fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
 }
 
-/// A page on which every metric has a series.
+/// Returns a page on which every metric has a series.
 fn everything(format: Format) -> String {
     let counters = Counters::default();
     counters.run_ended(
@@ -71,7 +71,7 @@ fn everything(format: Format) -> String {
     page(&counters, &snapshot, &rosterd::engine::STATES, format)
 }
 
-/// The names of all samples.
+/// Returns the names of all samples.
 fn served() -> BTreeSet<String> {
     let page = everything(Format::OpenMetrics);
     page.lines()
@@ -81,7 +81,7 @@ fn served() -> BTreeSet<String> {
         .collect()
 }
 
-/// The names in a text that look like metrics of ours.
+/// Returns the names in a text that look like metrics of rosterd.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words
@@ -91,7 +91,7 @@ fn named(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn rules_and_dashboard_name_only_what_is_served() {
+fn rules_and_dashboard_use_existing_metrics() {
     let served = served();
     for file in ["prometheus/alerts.yml", "prometheus/alerts.test.yml", "grafana/rosterd.json"] {
         let named = named(&std::fs::read_to_string(shipped(file)).unwrap());
@@ -102,7 +102,7 @@ fn rules_and_dashboard_name_only_what_is_served() {
 }
 
 #[test]
-fn every_alert_names_a_command_that_rosterctl_has() {
+fn every_alert_names_a_command_of_rosterctl() {
     let text = std::fs::read_to_string(shipped("prometheus/alerts.yml"))
         .unwrap()
         .replace("{{ $labels.directory }}", "corp")
@@ -127,7 +127,7 @@ fn every_alert_names_a_command_that_rosterctl_has() {
 }
 
 #[test]
-fn every_metric_has_a_help_text_and_a_type_and_says_its_unit() {
+fn every_metric_has_a_help_text_a_type_and_its_unit() {
     let page = everything(Format::OpenMetrics);
     for name in served() {
         let family = ["_total", "_bucket", "_sum", "_count"]
@@ -148,7 +148,7 @@ fn every_metric_has_a_help_text_and_a_type_and_says_its_unit() {
 }
 
 #[test]
-fn the_dashboard_is_one_that_grafana_reads() {
+fn the_dashboard_has_the_structure_that_grafana_reads() {
     let text = std::fs::read_to_string(shipped("grafana/rosterd.json")).unwrap();
     let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
@@ -184,7 +184,7 @@ fn promtool(arguments: &[&str], stdin: &str) {
 
 #[test]
 #[ignore = "needs the lab: tests/run"]
-fn promtool_finds_nothing_wrong() {
+fn promtool_accepts_metrics_rules_and_scrape_job() {
     promtool(&["check", "metrics"], &everything(Format::Text));
     let [alerts, tests, scrape] = ["alerts.yml", "alerts.test.yml", "scrape.yml"]
         .map(|file| shipped("prometheus").join(file).to_str().unwrap().to_owned());
