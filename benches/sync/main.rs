@@ -128,7 +128,7 @@ fn main() -> anyhow::Result<()> {
         ours.push(cost);
         ensure!(
             run["state"] == "succeeded" && run["read"]["entries"] == people && run["held"] == 0,
-            "the run was not unchanged: {run:#}"
+            "the run changed users: {run:#}"
         );
     }
     let peak = stop(daemon);
