@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adsim::{NewPerson, Sim, names};
+use adsim::{Fault, NewPerson, Sim, What, When, names};
 use rosterd::clock::Clock;
 use rosterd::engine::{Decision, DirectoryConfig, Engine, Outcome, SignIn};
 use rosterd::model::{Actor, Cron, Status, User};
@@ -187,4 +187,23 @@ pub(crate) async fn see_tombstones(firm: &Firm) {
 /// Returns the oldest held plan.
 pub(crate) async fn held_plan(firm: &Firm) -> HeldPlan {
     firm.engine.store.plans(false).await.expect("plans").into_iter().next().expect("a held plan")
+}
+
+/// Hides a person from every search of the simulator, also by GUID.
+pub(crate) fn hide_completely(firm: &Firm, guid: uuid::Uuid) {
+    let place = firm.sim.look(|ad| ad.people().iter().position(|p| *p == guid)).expect("a place");
+    let faults = firm.sim.faults();
+    faults.push(
+        Fault::new(
+            When::search()
+                .containing("objectcategory=person)(objectclass=user")
+                .after_entries(place),
+            What::SkipEntry,
+        )
+        .always(),
+    );
+    faults.push(
+        Fault::new(When::search().based_at(&format!("<guid={guid}>")), What::EmptySuccess).always(),
+    );
+    faults.push(Fault::new(When::search().containing("objectguid="), What::EmptySuccess).always());
 }

@@ -1,4 +1,4 @@
-//! Who gets an address that several people want does not depend on which run looks at whom.
+//! Contested addresses: the holder does not depend on the order of runs.
 
 use adsim::{NewPerson, names};
 use rosterd::engine::{DirectoryConfig, Request};
@@ -98,7 +98,7 @@ async fn an_alias_that_two_people_name_is_nobodys_and_is_told_once() {
     let run = look_at(&firm, one).await;
     let told: Vec<&String> =
         run.warnings.iter().filter(|w| w.contains("sales@example.com")).collect();
-    assert_eq!(told.len(), 2, "both are told of: {:?}", run.warnings);
+    assert_eq!(told.len(), 2, "both are reported: {:?}", run.warnings);
     for edited in [one, two, one] {
         firm.sim.edit(|ad| ad.set(edited, "title", "Edited"));
         let run = look_at(&firm, edited).await;

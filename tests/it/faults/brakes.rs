@@ -1,4 +1,4 @@
-//! The brakes against mass lockout: what they measure by, over which time, and what lifts a cause.
+//! The limits against mass lockout: their measure, their window, and the lifting of causes.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn no_user_comes_back_while_it_cannot_be_read_whether_the_account_is_disab
     assert_eq!(
         again(&firm, &user).await.status(),
         Status::Suspended,
-        "it is disabled, and nobody could read that"
+        "it is disabled, and the attribute was unreadable"
     );
 }
 
@@ -64,7 +64,7 @@ fn two_observations_of_an_absence_have_to_show_the_same_cause() {
     (company.person(7).pro, company.person(7).basic) = (false, false);
     company.run(&Loss::default());
     company.later(company.limits.grace_period.saturating_sub(Duration::from_secs(30)));
-    // In a group again, and just now out of sight.
+    // In a group again, and invisible at the moment.
     company.person(7).basic = true;
     let loss = Loss { hidden: [guid(7)].into(), ..Loss::default() };
     company.run(&loss);
@@ -84,7 +84,7 @@ fn two_observations_of_an_absence_have_to_show_the_same_cause() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_loses_half_of_its_people_waits_for_an_operator_at_every_run() {
     let firm = Firm::running(200, |_| {}).await;
-    // All people are basic beside; the pro ones by the group itself.
+    // All people are also basic; the pro ones by the group itself.
     let users = firm.users().await;
     firm.sim.edit(|ad| users.iter().for_each(|u| ad.add_member(names::BASIC, guid_of(u))));
     firm.sync().await;
@@ -102,7 +102,7 @@ async fn a_group_that_loses_half_of_its_people_waits_for_an_operator_at_every_ru
     assert!(held >= 5, "{held} wait");
     for _ in 0..2 {
         firm.later(GRACE_PERIOD);
-        assert_eq!(firm.sync().await.held, held, "nobody has approved anything");
+        assert_eq!(firm.sync().await.held, held, "no change was approved");
     }
     for user in &direct {
         assert_eq!(again(&firm, user).await.tier, Tier::Pro);
@@ -151,12 +151,12 @@ async fn a_person_who_leaves_a_group_that_lists_primary_members_only_is_without_
     );
 }
 
-/// How many people one run may take out of so many without an operator.
+/// Returns the number of people that one run may suspend of so many without an operator.
 fn bound(belonged: usize) -> usize {
     (1..=belonged).find(|n| *n >= 5 && n * 100 >= belonged * 30).map_or(belonged, |event| event - 1)
 }
 
-/// Active people of the OU.
+/// Returns the active people of the OU.
 async fn of_ou(firm: &Firm, ou: &str) -> Vec<uuid::Uuid> {
     firm.users()
         .await
@@ -179,7 +179,7 @@ async fn an_ou_that_is_deleted_in_slices_is_held_where_one_run_would_hold_it() {
         }
         let gone = before - firm.active().await;
         let held = firm.engine.store.plans(false).await.unwrap().first().map_or(0, |p| p.count);
-        // The first few cannot be told from leavers of an ordinary day, who must not stay.
+        // The first few look like ordinary leavers, who must be suspended.
         assert!(
             gone <= bound(people.len()) / slice * slice,
             "{gone} of {} gone, {slice} at a time",
@@ -251,7 +251,7 @@ async fn a_full_read_that_began_earlier_gives_no_user_back_who_was_seen_disabled
     let users = firm.users().await;
     let first = firm.sim.look(|ad| ad.people().into_iter().nth(1)).unwrap();
     let user = users.iter().find(|u| guid_of(u) == first).unwrap_or(&users[0]).clone();
-    // Read as enabled, with another title; then the read takes its time.
+    // The entry is read as enabled, with another title; then the read is delayed.
     firm.sim.edit(|ad| ad.set(guid_of(&user), "title", "Chief"));
     firm.sim.faults().push(Fault::new(
         When::page(6).containing("objectcategory=person"),
@@ -259,7 +259,7 @@ async fn a_full_read_that_began_earlier_gives_no_user_back_who_was_seen_disabled
     ));
     let meanwhile = async {
         tokio::time::sleep(Duration::from_millis(900)).await;
-        // Whatever the clock says meanwhile.
+        // In spite of any clock.
         firm.clock.set_back(HOUR);
         firm.sim.edit(|ad| ad.disable(guid_of(&user)));
         firm.engine.sync_user(&user.id.to_string(), &alice()).await.unwrap();
@@ -282,7 +282,7 @@ async fn a_server_that_may_be_behind_gives_no_user_back_at_once() {
     firm.sim.edit(|ad| ad.disable(guid_of(&user)));
     sync(&firm, "corp").await;
     firm.sim.crash().await.unwrap();
-    // The other server has not heard of it.
+    // The edit is not replicated to the other server yet.
     firm.sim.edit(|ad| ad.enable(guid_of(&user)));
     sync(&firm, "corp").await;
     assert_eq!(

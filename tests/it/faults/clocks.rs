@@ -1,4 +1,4 @@
-//! Clocks that were wrong for a while, and what is due by them.
+//! Clocks that were wrong for a while, and the due work of that time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,9 @@ use rosterd::engine::Directory;
 use rosterd::model::{Cron, RunState, Status, Trigger, User};
 use rosterd::store::Run;
 
-use super::{DAY, HOUR, TEN_YEARS, again, checkpoint, dn_of, followed, guid_of, hardly_ever, tick};
+use super::{
+    DAY, HOUR, TEN_YEARS, again, checkpoint, dn_of, followed, guid_of, no_full_runs, tick,
+};
 use crate::firm::{Firm, alice};
 use crate::hooks::until;
 
@@ -67,7 +69,7 @@ async fn a_person_first_missed_while_the_clock_was_ahead_leaves_after_the_grace_
     assert_eq!(again(&firm, &user).await.status(), Status::Suspended, "{run:?}");
     assert!(
         !run.warnings.iter().any(|w| w.contains("the clock was ahead")),
-        "told once: {:?}",
+        "one report: {:?}",
         run.warnings
     );
     let told = firm.events("directory.attention").await;
@@ -86,7 +88,7 @@ async fn a_clock_that_is_behind_does_not_make_stored_instants_look_old() {
     firm.sync().await;
     let name = firm.engine.directory("corp").unwrap().config.name.clone();
     let grace_periods = firm.engine.store.grace_periods(&name).await.unwrap();
-    // The machine starts with a clock of ten years ago; the directory's server knows better.
+    // The machine starts with a clock of ten years ago; the directory's server has the right time.
     firm.clock.set_back(TEN_YEARS);
     firm.sync().await;
     firm.engine.remind().await.unwrap();
@@ -152,7 +154,7 @@ async fn an_approval_given_while_the_clock_was_ahead_expires_after_a_day() {
         )
         .always(),
     );
-    let plan = super::plan(&firm).await;
+    let plan = super::held_plan(&firm).await;
     firm.engine.approve(plan.id, alice()).await.unwrap();
     firm.sim.faults().clear();
     firm.clock.set_back(TEN_YEARS);
@@ -166,12 +168,13 @@ async fn an_approval_given_while_the_clock_was_ahead_expires_after_a_day() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_expires_is_suspended_although_the_servers_clock_is_behind() {
-    let firm = Firm::running(20, |c| c.schedule = hardly_ever()).await;
+    let firm = Firm::running(20, |c| c.schedule = no_full_runs()).await;
     let users = firm.users().await;
     firm.sim.set_clock_skew(-2);
     let (_, keeping) = keep(&firm);
     until("the run at the start", async || runs_of(&firm, Trigger::Startup).await.pop()).await;
-    // Set in another order than they expire, with fractions of a second; the last one is moved twice.
+    // The expiries are set in another order than they occur, with fractions of a second. The last
+    // one is moved twice.
     let now = firm.clock.now();
     let at = |millis: u64| now.plus(Duration::from_millis(millis)).to_filetime().to_string();
     for (user, millis) in [(2, 5_300), (0, 3_750), (1, 4_001), (3, 900_000), (3, 4_500)] {
@@ -191,7 +194,7 @@ async fn an_account_that_expires_is_suspended_although_the_servers_clock_is_behi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expiry_while_the_server_cannot_be_reached_is_only_delayed() {
-    let firm = Firm::running(20, |c| c.schedule = hardly_ever()).await;
+    let firm = Firm::running(20, |c| c.schedule = no_full_runs()).await;
     let user = firm.users().await.remove(0);
     let (_, keeping) = keep(&firm);
     until("the run at the start", async || runs_of(&firm, Trigger::Startup).await.pop()).await;
@@ -210,7 +213,7 @@ async fn an_expiry_while_the_server_cannot_be_reached_is_only_delayed() {
     })
     .await;
     keeping.abort();
-    assert!(firm.events("run.failed").await.len() <= 2, "the same failure is told once");
+    assert!(firm.events("run.failed").await.len() <= 2, "the same failure is reported once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,7 +234,7 @@ async fn a_recheck_that_fails_is_tried_less_and_less_often() {
     let apart = failed[0].started_at.since(failed[1].started_at);
     assert!(apart >= Duration::from_secs(5), "{apart:?}");
     // One for the failed run at the start, at most one for rechecks.
-    assert!(firm.events("run.failed").await.len() <= 2, "the same failure is told once");
+    assert!(firm.events("run.failed").await.len() <= 2, "the same failure is reported once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
-//! Decisions: an operator's word holds, an answer rests on what was read, and records say what happened.
+//! Decisions: an operator's decision holds, an answer is based on data that was read, and records
+//! are true.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use rosterd::model::Retention;
 use rosterd::model::*;
 use rosterd::store::{Applied, EventFilter, HeldPlan, StoreError, UserFilter, Word, Writer};
 
-use super::{DAY, HOUR, again, dn_of, guid_of, hardly_ever, plan, see_tombstones, tick};
+use super::{DAY, HOUR, again, dn_of, guid_of, held_plan, no_full_runs, see_tombstones, tick};
 use crate::firm::{Firm, alice};
 use crate::hooks::until;
 
@@ -33,9 +34,9 @@ async fn state_of(firm: &Firm, plan: &HeldPlan) -> PlanState {
     firm.engine.store.plan(plan.id).await.expect("a plan").expect("it is known").state
 }
 
-/// A firm in which six deletions were applied today, so that four more are over the limit: those wait.
+/// Returns a company with six deletions applied today and four more held over the limit.
 async fn four_deletions_over_the_limit() -> (Firm, Vec<User>) {
-    let firm = Firm::running(100, |c| c.full = hardly_ever()).await;
+    let firm = Firm::running(100, |c| c.full = no_full_runs()).await;
     see_tombstones(&firm).await;
     let doomed: Vec<User> = firm.users().await.into_iter().step_by(5).collect();
     firm.sim.edit(|ad| doomed.iter().take(6).for_each(|user| ad.delete(guid_of(user))));
@@ -45,7 +46,8 @@ async fn four_deletions_over_the_limit() -> (Firm, Vec<User>) {
     (firm, doomed[6..10].to_vec())
 }
 
-/// A firm whose configuration excludes two users by mistake: their suspension waits.
+/// Returns a company whose configuration excludes two users by mistake, so that their suspension is
+/// held.
 async fn two_excluded_by_mistake() -> (Firm, usize, Vec<User>) {
     let firm = Firm::running(100, |c| c.limits.grace_period = std::time::Duration::ZERO).await;
     let users: Vec<User> = firm.users().await.into_iter().take(2).collect();
@@ -64,7 +66,7 @@ async fn two_excluded_by_mistake() -> (Firm, usize, Vec<User>) {
 async fn a_user_rejected_under_a_new_scope_is_suspended_by_no_later_run() {
     let (firm, before, users) = two_excluded_by_mistake().await;
     firm.engine
-        .reject(plan(&firm).await.id, "that was a slip in the file", &alice())
+        .reject(held_plan(&firm).await.id, "that was a slip in the file", &alice())
         .await
         .unwrap();
     for n in 0..4 {
@@ -82,16 +84,15 @@ async fn a_user_rejected_under_a_new_scope_is_suspended_by_no_later_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scope_with_a_rejected_change_is_not_accepted_with_a_later_plan_and_is_once_it_is_reopened_and_approved()
- {
+async fn a_scope_with_a_rejected_change_is_accepted_only_after_reopening_and_approval() {
     let (firm, before, users) = two_excluded_by_mistake().await;
-    let rejected = plan(&firm).await;
+    let rejected = held_plan(&firm).await;
     firm.engine.reject(rejected.id, "", &alice()).await.unwrap();
-    // Something else comes to wait under the same scope, and is approved: that says nothing about the two.
+    // Another plan under the same scope is held and approved, which does not concern the two.
     firm.sim.edit(|ad| ad.set(dn_of(&users[0]).as_str(), "title", "Chief"));
     let run = firm.sync().await;
     assert_eq!((run.held, waiting(&firm).await.len()), (1, 1), "{run:?}");
-    firm.engine.approve(plan(&firm).await.id, bob()).await.unwrap();
+    firm.engine.approve(held_plan(&firm).await.id, bob()).await.unwrap();
     assert_eq!(firm.sync().await.counts.total(), 0);
     assert_eq!(firm.active().await, before);
 
@@ -99,11 +100,7 @@ async fn a_scope_with_a_rejected_change_is_not_accepted_with_a_later_plan_and_is
     assert_eq!((open.id, open.state, open.count), (rejected.id, PlanState::Open, 2));
     assert_eq!(firm.events("plan.reopened").await[0]["data"]["actor"], "bob");
     let run = firm.sync().await;
-    assert_eq!(
-        (run.held, firm.active().await),
-        (2, before),
-        "it waits for approval again: {run:?}"
-    );
+    assert_eq!((run.held, firm.active().await), (2, before), "it is held again: {run:?}");
     let approval = firm.engine.approve(rejected.id, alice()).await.unwrap();
     assert_eq!((approval.run.counts.suspend, firm.active().await), (2, before - 2));
     firm.sim.edit(|ad| ad.set(dn_of(&users[1]).as_str(), "title", "Chief"));
@@ -114,13 +111,13 @@ async fn a_scope_with_a_rejected_change_is_not_accepted_with_a_later_plan_and_is
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_scope_ends_with_the_configuration_that_asked_for_it() {
     let (firm, before, users) = two_excluded_by_mistake().await;
-    let rejected = plan(&firm).await;
+    let rejected = held_plan(&firm).await;
     firm.engine.reject(rejected.id, "", &alice()).await.unwrap();
     firm.reconfigure(|c| c.exclude = Vec::new());
     let run = firm.sync().await;
     assert_eq!((run.held, state_of(&firm, &rejected).await), (0, PlanState::Withdrawn), "{run:?}");
     assert!(!attention(&firm).await.iter().any(|a| a.contains("rejected")));
-    // The same slip again is a new question.
+    // The same mistake again is a new plan.
     let again: Vec<String> =
         users.iter().map(|u| u.addresses.primary.clone().unwrap().to_string()).collect();
     firm.reconfigure(|c| c.exclude = again);
@@ -128,10 +125,10 @@ async fn a_rejected_scope_ends_with_the_configuration_that_asked_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_rejected_over_the_limit_is_not_applied_once_the_window_has_passed() {
+async fn a_change_rejected_over_the_limit_is_not_applied_after_the_window() {
     let (firm, users) = four_deletions_over_the_limit().await;
     let before = firm.active().await;
-    let rejected = plan(&firm).await;
+    let rejected = held_plan(&firm).await;
     firm.engine.reject(rejected.id, "no: these four are being restored", &alice()).await.unwrap();
     let rows = firm.events("run.held").await.len();
     firm.later(DAY + HOUR);
@@ -148,9 +145,9 @@ async fn what_was_rejected_over_the_limit_is_not_applied_once_the_window_has_pas
     assert_eq!(
         (firm.active().await, firm.events("run.held").await.len()),
         (before, rows),
-        "and nothing is told as new"
+        "no new change is reported"
     );
-    // Others of the class go on by the limit: what was rejected takes no part of it.
+    // Other changes of the class use the limit; rejected changes take no part of it.
     let next = firm
         .users()
         .await
@@ -159,7 +156,7 @@ async fn what_was_rejected_over_the_limit_is_not_applied_once_the_window_has_pas
         .unwrap();
     firm.sim.edit(|ad| ad.delete(guid_of(&next)));
     assert_eq!(firm.sync().await.counts.suspend, 1);
-    // The operator's word is plain, and told every day, because leavers stay active by it.
+    // The rejection is reported every day, because leavers stay active by it.
     let said = attention(&firm).await;
     assert!(
         said.iter().any(|a| a.starts_with(
@@ -177,15 +174,16 @@ async fn what_was_rejected_over_the_limit_is_not_applied_once_the_window_has_pas
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_suspension_does_not_keep_another_reason_from_suspending() {
     let (firm, users) = four_deletions_over_the_limit().await;
-    // Of the four, the first is rejected as deleted, restored as it was, and disabled then: that is another question.
-    firm.engine.reject(plan(&firm).await.id, "", &alice()).await.unwrap();
+    // The first of the four is rejected as deleted, then restored, then disabled, which is another
+    // change.
+    firm.engine.reject(held_plan(&firm).await.id, "", &alice()).await.unwrap();
     let disabled: Vec<User> =
         firm.users().await.into_iter().filter(|u| u.status() == Status::Active).take(60).collect();
     let disabled: Vec<&User> =
         disabled.iter().filter(|u| !users.iter().any(|r| r.id == u.id)).collect();
     firm.sim.edit(|ad| disabled.iter().for_each(|user| ad.disable(guid_of(user))));
     firm.sync().await;
-    let held = plan(&firm).await;
+    let held = held_plan(&firm).await;
     let rows = firm.engine.store.held_rows(held.id).await.unwrap();
     firm.engine.reject(held.id, "not these", &alice()).await.unwrap();
     let kept = firm.user(&rows[0].user.to_string()).await;
@@ -199,11 +197,11 @@ async fn a_rejected_suspension_does_not_keep_another_reason_from_suspending() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rejection_ends_when_the_directory_shows_that_the_change_is_not_asked_for_any_more() {
+async fn a_rejection_ends_when_the_directory_shows_that_the_change_is_obsolete() {
     let (firm, users) = four_deletions_over_the_limit().await;
-    let rejected = plan(&firm).await;
+    let rejected = held_plan(&firm).await;
     firm.engine.reject(rejected.id, "", &alice()).await.unwrap();
-    // Deleted objects can be seen no longer: nothing is proposed, and that is no evidence.
+    // Deleted objects are not visible any more: no change is proposed, and that is no evidence.
     firm.sim.edit(|ad| ad.show_tombstones(false));
     firm.sync().await;
     assert_eq!(
@@ -228,11 +226,10 @@ async fn a_rejection_ends_when_the_directory_shows_that_the_change_is_not_asked_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rejected_creation_stays_rejected_when_the_title_changes_and_a_later_plan_does_not_include_it()
- {
+async fn a_rejected_creation_stays_rejected_when_the_title_changes() {
     let firm = Firm::of(120, |_| {}).await;
     firm.sync().await;
-    let import = plan(&firm).await;
+    let import = held_plan(&firm).await;
     firm.engine.reject(import.id, "not yet", &alice()).await.unwrap();
     let person = firm.sim.look(|ad| ad.people()[0]);
     firm.sim.edit(|ad| {
@@ -245,10 +242,10 @@ async fn a_rejected_creation_stays_rejected_when_the_title_changes_and_a_later_p
     assert_eq!(
         (run.counts.create, run.held),
         (1, 0),
-        "one newcomer is within the limit, and nobody else is asked about: {run:?}"
+        "one newcomer is within the limit, and no other change is held: {run:?}"
     );
     assert_eq!((firm.users().await.len(), waiting(&firm).await.len()), (1, 0));
-    // A part of it can be approved by name; the rest stays rejected.
+    // A part of the plan can be approved by name; the rest stays rejected.
     let rows = firm.engine.store.held_rows(import.id).await.unwrap();
     let refused = firm.engine.approve(import.id, bob()).await.unwrap_err();
     assert!(
@@ -268,14 +265,14 @@ async fn a_rejected_creation_stays_rejected_when_the_title_changes_and_a_later_p
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reopened_plan_joins_the_one_that_waits() {
     let (firm, _) = four_deletions_over_the_limit().await;
-    let rejected = plan(&firm).await;
+    let rejected = held_plan(&firm).await;
     firm.engine.reject(rejected.id, "", &alice()).await.unwrap();
     let others: Vec<User> =
         firm.users().await.into_iter().filter(|u| u.status() == Status::Active).collect();
     let gone: Vec<&User> = others.iter().rev().take(3).collect();
     firm.sim.edit(|ad| gone.iter().for_each(|user| ad.delete(guid_of(user))));
     assert_eq!(firm.sync().await.held, 3);
-    let other = plan(&firm).await;
+    let other = held_plan(&firm).await;
     let joined = firm.engine.reopen(rejected.id, "", &bob()).await.unwrap();
     assert_eq!((joined.count, waiting(&firm).await.len()), (7, 1));
     assert_eq!(
@@ -284,7 +281,7 @@ async fn a_reopened_plan_joins_the_one_that_waits() {
     );
     let run = firm.sync().await;
     assert_eq!(
-        (run.held, plan(&firm).await.id),
+        (run.held, held_plan(&firm).await.id),
         (7, joined.id),
         "the next run finds the same: {run:?}"
     );
@@ -294,7 +291,7 @@ async fn a_reopened_plan_joins_the_one_that_waits() {
 async fn a_run_that_a_reload_cuts_says_what_it_has_done() {
     let firm = Firm::of(4_000, |c| c.settings.page_size = 1_000).await;
     firm.sync().await;
-    let plan = plan(&firm).await;
+    let plan = held_plan(&firm).await;
     let approving = firm.engine.approve(plan.id, alice());
     let first = UserFilter { limit: Some(1), ..UserFilter::default() };
     let cutting = async {
@@ -320,7 +317,7 @@ async fn a_run_that_a_reload_cuts_says_what_it_has_done() {
 async fn a_run_that_a_crash_cuts_says_at_the_next_start_what_it_has_done() {
     let firm = Firm::of(4_000, |c| c.settings.page_size = 1_000).await;
     firm.sync().await;
-    let plan = plan(&firm).await;
+    let plan = held_plan(&firm).await;
     let engine = Arc::clone(&firm.engine);
     let approving = tokio::spawn(async move { engine.approve(plan.id, alice()).await });
     let first = UserFilter { limit: Some(1), ..UserFilter::default() };
@@ -350,7 +347,7 @@ async fn an_operators_write_is_a_run_before_it_changes_anything() {
         (run.state, run.counts.suspend, run.finished_at.is_some()),
         (RunState::Succeeded, 1, true)
     );
-    // Changes whose run ended without a word are told by their rows.
+    // Changes of a run without a final record are counted from their rows.
     let store = &firm.engine.store;
     let account =
         store.account(&Handle::parse("acme").unwrap()).await.unwrap().unwrap().reference();
@@ -392,7 +389,7 @@ async fn an_operators_write_is_a_run_before_it_changes_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_run_after_a_rebaseline_only_plans_although_another_was_reading_meanwhile() {
+async fn the_first_run_after_a_rebaseline_only_plans_in_spite_of_a_concurrent_read() {
     let firm = Firm::running(60, |c| c.limits.grace_period = std::time::Duration::ZERO).await;
     let before = firm.active().await;
     let reading = "objectcategory=person)(objectclass=user";
@@ -427,7 +424,7 @@ async fn the_first_run_after_a_rebaseline_only_plans_although_another_was_readin
 #[tokio::test(flavor = "multi_thread")]
 async fn people_of_a_plan_whose_approval_expired_wait_again_in_sight() {
     let firm = Firm::of(120, |c| {
-        c.full = hardly_ever();
+        c.full = no_full_runs();
         c.limits.grace_period = std::time::Duration::ZERO;
     })
     .await;
@@ -439,7 +436,7 @@ async fn people_of_a_plan_whose_approval_expired_wait_again_in_sight() {
     let run = firm.sync().await;
     assert!(run.held > 50);
     firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
-    firm.engine.approve(plan(&firm).await.id, alice()).await.unwrap();
+    firm.engine.approve(held_plan(&firm).await.id, alice()).await.unwrap();
     firm.later(DAY + HOUR);
     firm.engine.remind().await.unwrap();
     assert!(waiting(&firm).await.is_empty());
@@ -451,8 +448,8 @@ async fn people_of_a_plan_whose_approval_expired_wait_again_in_sight() {
         "an incremental run suffices"
     );
     let corp = DirectoryName::parse("corp").unwrap();
-    // Judged again, they are pending by their plan alone.
-    firm.engine.reject(plan(&firm).await.id, "", &alice()).await.unwrap();
+    // Planned again, they are pending by their plan alone.
+    firm.engine.reject(held_plan(&firm).await.id, "", &alice()).await.unwrap();
     assert_eq!(
         firm.engine.store.pending(&corp, firm.clock.now()).await.unwrap().len() as u64,
         run.held
@@ -460,10 +457,10 @@ async fn people_of_a_plan_whose_approval_expired_wait_again_in_sight() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_whose_place_another_took_is_not_brought_back_by_an_approval_that_was_under_way() {
+async fn a_superseded_plan_is_not_restored_by_a_concurrent_approval() {
     let firm = Firm::of(120, |_| {}).await;
     firm.sync().await;
-    let seen = plan(&firm).await;
+    let seen = held_plan(&firm).await;
     firm.sim.edit(|ad| {
         ad.add_person(
             NewPerson::new("late").mail("late@example.com").ou("Finance").member_of(names::BASIC),
@@ -476,8 +473,8 @@ async fn a_plan_whose_place_another_took_is_not_brought_back_by_an_approval_that
         (waiting(&firm).await.len(), state_of(&firm, &seen).await),
         (1, PlanState::Superseded)
     );
-    // Nor is one brought back that was rejected, expired or applied since.
-    let seen = plan(&firm).await;
+    // A change that was rejected, expired or applied since is not restored either.
+    let seen = held_plan(&firm).await;
     store.reject_plan(&seen, word(&bob()), &firm.clock).await.unwrap();
     let raced = store.approve_plan(&seen, None, word(&alice()), &firm.clock).await.unwrap_err();
     assert!(
@@ -492,9 +489,9 @@ async fn a_plan_whose_place_another_took_is_not_brought_back_by_an_approval_that
 async fn neither_a_rejection_nor_an_expiry_takes_back_an_approval_that_came_first() {
     let firm = Firm::of(120, |_| {}).await;
     firm.sync().await;
-    let (seen, store) = (plan(&firm).await, &firm.engine.store);
+    let (seen, store) = (held_plan(&firm).await, &firm.engine.store);
     store.approve_plan(&seen, None, word(&alice()), &firm.clock).await.unwrap();
-    let late = plan(&firm).await;
+    let late = held_plan(&firm).await;
     firm.later(HOUR);
     store.approve_plan(&late, None, word(&bob()), &firm.clock).await.unwrap();
     store.expire_approval(&late, &firm.clock).await.unwrap();
@@ -538,7 +535,7 @@ async fn the_history_of_a_removed_user_is_not_that_of_the_user_who_has_its_id_no
         history.iter().map(|(_, change)| change.kind.as_str()).collect::<Vec<_>>(),
         ["create"]
     );
-    // The run that created the former user, and the one that changed it, take nothing from the present one.
+    // The runs that created and changed the former user do not affect the present one.
     let runs = firm.engine.store.runs(Some("corp"), 50).await.unwrap();
     for run in runs.iter().filter(|run| run.id == edited.id || run.counts.create > 1) {
         let undoing = firm.engine.plan_undo(run.id).await.unwrap();
@@ -561,7 +558,7 @@ async fn the_history_of_a_removed_user_is_not_that_of_the_user_who_has_its_id_no
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_was_rejected_and_reopened_is_one_event_each() {
     let (firm, _) = four_deletions_over_the_limit().await;
-    let held = plan(&firm).await;
+    let held = held_plan(&firm).await;
     firm.engine.reject(held.id, "no", &alice()).await.unwrap();
     let twice = firm.engine.reject(held.id, "no", &bob()).await.unwrap_err();
     assert!(twice.to_string().contains("is rejected by alice already"), "{twice}");

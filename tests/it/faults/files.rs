@@ -16,10 +16,10 @@ use tokio::runtime::Runtime;
 use crate::folder::{self, Directory};
 use crate::process::Daemon;
 
-/// Somebody who is neither root nor the daemon.
+/// A user that is neither root nor the daemon's.
 const STRANGER: u32 = 61_041;
 
-/// A folder with everything that a configuration names.
+/// A folder with all files that a configuration names.
 struct Files {
     folder: TempDir,
     _sim: Sim,
@@ -55,7 +55,7 @@ impl Files {
         self.folder.path().join(name)
     }
 
-    /// What is wrong with the configuration, if something is.
+    /// Returns the problems of the configuration.
     fn problems(&self) -> Option<String> {
         let problems = Config::load(&self.at("etc/rosterd.toml")).err();
         problems.map(|problems| problems.to_string())
@@ -79,14 +79,14 @@ const TRUSTED: [&str; 9] = [
 ];
 
 #[test]
-fn what_others_can_write_is_refused_with_its_path_and_the_command_that_mends_it() {
+fn a_file_that_others_can_write_is_refused_with_its_path_and_the_remedy() {
     let files = Files::write();
     assert_eq!(files.problems(), None);
     for name in TRUSTED {
         let path = files.at(name);
         let was = fs::metadata(&path).unwrap().mode() & 0o7777;
         mode(&path, was | 0o002);
-        let problems = files.problems().unwrap_or_else(|| panic!("{name}: everybody may write it"));
+        let problems = files.problems().unwrap_or_else(|| panic!("{name}: writable by all users"));
         let mends = [format!("chmod go-w {}", path.display()), "chmod o=".to_owned()];
         assert!(
             problems.contains(&path.display().to_string())
@@ -99,7 +99,7 @@ fn what_others_can_write_is_refused_with_its_path_and_the_command_that_mends_it(
 }
 
 #[test]
-fn what_belongs_to_others_or_can_be_written_by_a_group_is_refused() {
+fn a_file_of_another_user_or_writable_by_a_group_is_refused() {
     if !geteuid().is_root() {
         return;
     }
@@ -130,7 +130,7 @@ fn a_link_is_as_good_as_every_folder_on_its_way() {
     let real = files.at("real");
     fs::create_dir(&real).unwrap();
     fs::rename(files.at("etc/ca.pem"), real.join("ca.pem")).unwrap();
-    // Through a second link, in a folder that neither the first link nor the file is in.
+    // Through a second link, in a folder of neither the first link nor the file.
     let between = files.at("between");
     fs::create_dir(&between).unwrap();
     symlink(&real, between.join("to")).unwrap();
@@ -138,12 +138,12 @@ fn a_link_is_as_good_as_every_folder_on_its_way() {
     assert_eq!(files.problems(), None);
     for folder in [&real, &between] {
         mode(folder, 0o777);
-        let problems = files.problems().expect("whoever may write there chooses the CA");
+        let problems = files.problems().expect("a user that can write there chooses the CA");
         assert!(
             problems.contains(&format!("{} can be written by everybody", folder.display())),
             "{problems}"
         );
-        // In a folder with the sticky bit, others can put nothing in its place.
+        // In a folder with the sticky bit, other users cannot replace the file.
         mode(folder, 0o1777);
         assert_eq!(files.problems(), None);
         mode(folder, 0o755);
@@ -203,7 +203,7 @@ fn a_secret_that_a_role_can_read_and_a_role_that_is_the_daemons_group_are_warned
     );
 }
 
-/// Owner and mode of each file in a folder, without sockets and what the test itself put there.
+/// Returns owner and mode of each file in a folder, without sockets and the test's own files.
 fn made(folder: &Path) -> Vec<(String, u32, u32)> {
     let mut all: Vec<_> = fs::read_dir(folder)
         .unwrap()
@@ -231,14 +231,15 @@ fn roots_check_of_a_directory_leaves_nothing_that_the_daemon_cannot_open() {
             fs::remove_file(state.join("rosterd.db.lock")).unwrap();
             chown(state.join("rosterd.db"), Some(STRANGER), Some(STRANGER)).unwrap();
         }
-        // What the daemon's user would be: the configuration is loaded before, since it must not be a stranger's.
+        // The daemon's user. The configuration is loaded first, because it must not belong to
+        // another user.
         let config = Config::load(&files.at("etc/rosterd.toml")).unwrap();
         chown(&state, Some(STRANGER), Some(STRANGER)).unwrap();
         let runtime = Runtime::new().unwrap();
         let clock = rosterd::clock::Clock::system();
         runtime.block_on(daemon::check_directory(daemon::setup(&config), None, clock)).unwrap();
         assert!(made(&state).iter().all(|(_, uid, _)| *uid == STRANGER), "{:?}", made(&state));
-        // The daemon itself, started once as root.
+        // The daemon, started once as root.
         runtime.block_on(async { Store::open(&store).await.unwrap().close().await });
         let made = made(&state);
         assert!(
@@ -250,7 +251,7 @@ fn roots_check_of_a_directory_leaves_nothing_that_the_daemon_cannot_open() {
 }
 
 #[test]
-fn what_the_daemon_makes_is_for_its_user_alone_whatever_the_umask() {
+fn files_of_the_daemon_are_for_its_user_alone_under_any_umask() {
     let files = Files::write();
     let state = files.at("state");
     folder::write(
@@ -308,7 +309,7 @@ fn a_backup_that_root_makes_belongs_to_the_daemons_user() {
         0o600,
     );
     let daemon = Daemon::start(&state);
-    // As if the daemon were this user, whose socket it would be.
+    // As if this user were the daemon's, and owned the socket.
     chown(state.join("control.sock"), Some(STRANGER), Some(STRANGER)).unwrap();
     let copy = files.at("copy.db");
     daemon.done(&format!("backup {}", copy.display()));

@@ -1,4 +1,5 @@
-//! Filters: written in any form that AD takes, refused with a reason, and believed only on evidence.
+//! Filters: accepted in any form that AD takes, refused with a reason, and believed only on
+//! evidence.
 
 use std::path::Path;
 
@@ -15,7 +16,8 @@ fn filtered(config: &mut DirectoryConfig, text: &str) {
     config.settings.filter = Some((text.to_owned(), Filter::parse(text).expect("a filter")));
 }
 
-/// A firm without groups that give a tier; everybody is in the group VPN, which the filter asks for.
+/// Returns a company without tier groups. All people are in the group VPN, which the filter asks
+/// for.
 async fn on_vpn(filter: impl Fn(&str) -> String) -> Firm {
     let firm = followed(40, |c| {
         c.settings.groups = Vec::new();
@@ -37,7 +39,7 @@ async fn on_vpn(filter: impl Fn(&str) -> String) -> Firm {
     firm
 }
 
-/// Takes a user out of each group, so that the entry shows no `memberOf` at all.
+/// Removes a user from each group, so that the entry shows no `memberOf` at all.
 fn leave_all(firm: &Firm, user: &User) {
     firm.sim.edit(|ad| {
         for group in ["VPN", names::PRO, names::PRO_NESTED, names::BASIC] {
@@ -51,7 +53,7 @@ async fn cause(firm: &Firm, user: &User) -> Option<(Reason, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_leaves_the_group_of_the_filter_and_is_in_no_other_is_out_of_scope() {
+async fn a_person_who_leaves_the_filters_group_and_is_in_no_other_is_out_of_scope() {
     let forms: [fn(&str) -> String; 4] = [
         |dn| format!("(memberOf={dn})"),
         |dn| format!("(memberOf:1.2.840.113556.1.4.1941:={dn})"),
@@ -65,7 +67,8 @@ async fn whoever_leaves_the_group_of_the_filter_and_is_in_no_other_is_out_of_sco
         let run = tick(&firm).await;
         assert_eq!(run.mode, "incremental", "{run:?}");
         if form("x").contains("employeeType") {
-            // The other half of the filter asks for an attribute that nobody shows: it cannot be told.
+            // The other half of the filter uses an attribute that no entry shows, so its result is
+            // unknown.
             assert_eq!(again(&firm, &user).await.status(), Status::Active, "{}", form("x"));
             continue;
         }
@@ -141,7 +144,7 @@ async fn a_group_whose_name_contains_an_equals_sign_is_found() {
     firm.reconfigure(|c| c.settings.groups = vec![(Tier::Pro, GroupName::parse("Plan=Pro"))]);
     let run = firm.sync().await;
     assert_eq!(run.error, None, "{run:?}");
-    assert!(run.held + run.counts.create > 10, "everybody is found by the group: {run:?}");
+    assert!(run.held + run.counts.create > 10, "all people are found by the group: {run:?}");
     let dn = firm.sim.look(|ad| ad.dn("Plan=Pro"));
     firm.reconfigure(|c| c.settings.groups = vec![(Tier::Pro, GroupName::parse(&dn))]);
     assert_eq!(firm.sync().await.error, None, "by its distinguished name");

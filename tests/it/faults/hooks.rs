@@ -1,4 +1,4 @@
-//! Hooks and the event log: events name people as other systems know them, and the log says what it proves.
+//! Hooks and the event log: names of people in events, and the proof of the log.
 
 use rosterd::model::{Actor, Change, ChangeKind, Profile, RunId, Status};
 use rosterd::reconcile::Admitted;
@@ -10,7 +10,7 @@ use crate::firm::{Firm, alice};
 use crate::process::Daemon;
 use crate::service::Site;
 
-/// The names of the event's user, before and after.
+/// Returns the names of the event's user, before and after.
 fn names(event: &Value) -> [[String; 3]; 2] {
     ["before", "after"].map(|when| {
         let known = &event["data"]["user"][when];
@@ -49,7 +49,7 @@ async fn each_event_of_one_edit_names_the_user_as_before_and_as_after_that_edit(
     ];
     assert_ne!(before[1], after[1]);
     assert_eq!(suspended.len(), 1);
-    // The one before is the employee id's.
+    // The previous event is about the employee id.
     for event in suspended.iter().chain(&updated[1..]) {
         assert_eq!(names(event), [before.clone(), after.clone()], "{event:#}");
         let is = &event["data"]["user"]["after"];
@@ -89,7 +89,7 @@ async fn logon_names_that_an_earlier_version_did_not_keep_are_learnt_without_an_
     let firm = Firm::running(20, |_| {}).await;
     let users = firm.users().await;
     let account = firm.engine.account("acme").await.unwrap();
-    // As 0.1.0 left them.
+    // As 0.1.0 stored them.
     let forget = |user: &rosterd::model::User| {
         let after =
             Profile { sam_account_name: None, user_principal_name: None, ..user.profile.clone() };
@@ -122,7 +122,7 @@ async fn logon_names_that_an_earlier_version_did_not_keep_are_learnt_without_an_
     for user in firm.users().await {
         assert!(user.profile.sam_account_name.is_some(), "{user:?}");
     }
-    // Another attribute that changes in the same run is an event.
+    // A change of another attribute in the same run is an event.
     let dn = dn_of(&users[0]);
     firm.engine
         .store
@@ -151,7 +151,7 @@ fn the_log_of_a_key_file_says_what_it_proves_and_its_head_is_in_the_journal() {
             && proves(&check).contains("not proven"),
         "{check:#}"
     );
-    // The last run's line has a head that the log still passes through.
+    // The log line of the last run has a head that the event log still contains.
     let log = site.daemon.log();
     let (_, noted) = log.rsplit_once("log_head=").expect("a head in the log");
     let noted = noted.split_whitespace().next().unwrap().trim_matches('"').to_owned();
@@ -186,7 +186,7 @@ fn the_log_of_a_key_file_says_what_it_proves_and_its_head_is_in_the_journal() {
         (&json!(true), &json!(first)),
         "{check:#}"
     );
-    assert!(proves(&check).contains("nobody without the key"), "{check:#}");
+    assert!(proves(&check).contains("a verification without the key"), "{check:#}");
     assert_eq!(
         site.done("event list --type log.keyed")["events"].as_array().unwrap().len(),
         1,

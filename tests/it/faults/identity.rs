@@ -1,4 +1,4 @@
-//! A user belongs to an account and an objectGUID: moves, new names, relinks, and names that mean several users.
+//! Identity is the account and the objectGUID: moves, renames, relinks, and names of several users.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use rosterd::model::*;
 use rosterd::store::Run;
 
 use super::{
-    again, checkpoint, dn_of, followed, guid_of, hardly_ever, plan, see_tombstones, sync, tick,
+    again, checkpoint, dn_of, followed, guid_of, held_plan, hide_completely, no_full_runs,
+    see_tombstones, sync, tick,
 };
 use crate::firm::{Firm, alice, config};
 
@@ -18,7 +19,7 @@ fn name(text: &str) -> DirectoryName {
     DirectoryName::parse(text).expect("a name")
 }
 
-/// The directory over one OU of the company.
+/// Returns the directory over one OU of the company.
 fn over(corp: &DirectoryConfig, called: &str, ous: &[&str], root: &str) -> DirectoryConfig {
     let mut config = corp.clone();
     config.name = name(called);
@@ -31,8 +32,8 @@ fn configure(firm: &Firm, directories: Vec<DirectoryConfig>) {
     firm.engine.reconfigure(directories, firm.engine.configured().rules.clone());
 }
 
-/// Approves what waits, so that a directory is at work.
-async fn settle(firm: &Firm, of: &str) {
+/// Approves held plans, so that a directory is in normal operation.
+async fn approve_held(firm: &Firm, of: &str) {
     for _ in 0..2 {
         let run = sync(firm, of).await;
         assert_eq!(run.error, None, "{run:?}");
@@ -42,10 +43,10 @@ async fn settle(firm: &Firm, of: &str) {
     }
 }
 
-/// A company read by `corp` (Engineering) and `emea` (Sales), both at work; deleted objects can be seen.
+/// Returns a company read by `corp` (Engineering) and `emea` (Sales), with visible deleted objects.
 async fn two_offices() -> Firm {
     let firm = Firm::of(60, |c| {
-        c.full = hardly_ever();
+        c.full = no_full_runs();
         c.limits.grace_period = Duration::ZERO;
     })
     .await;
@@ -59,8 +60,8 @@ async fn two_offices() -> Firm {
         ad.add_person(NewPerson::new("nobody").ou(names::STAFF));
         ad.delete("nobody");
     });
-    settle(&firm, "corp").await;
-    settle(&firm, "emea").await;
+    approve_held(&firm, "corp").await;
+    approve_held(&firm, "emea").await;
     firm
 }
 
@@ -120,7 +121,7 @@ async fn a_user_whose_entry_moves_to_another_directory_of_the_account_moves_with
             (&events[0]["data"]["before"]["directory"], &events[0]["data"]["after"]["directory"]),
             (&"corp".into(), &"emea".into())
         );
-        // Both directories have nothing left to say of it.
+        // Neither directory reports it any more.
         for of in ["corp", "emea", "corp"] {
             assert_eq!(tick_of(&firm, of).await.counts.total(), 0);
         }
@@ -129,7 +130,7 @@ async fn a_user_whose_entry_moves_to_another_directory_of_the_account_moves_with
             explained.entries.iter().any(|entry| entry.directory.as_str() == "emea"),
             "{explained:?}"
         );
-        // It leaves where it is.
+        // The person is disabled in the new place.
         firm.sim.edit(|ad| ad.disable(guid_of(&user)));
         tick_of(&firm, "emea").await;
         assert_eq!(again(&firm, &user).await.status(), Status::Suspended);
@@ -152,7 +153,7 @@ async fn a_person_who_is_moved_and_disabled_at_once_is_moved_and_suspended() {
             (Status::Suspended, "emea"),
             "full: {full}: {run:?}"
         );
-        // Enabled again, it comes back where it is.
+        // Enabled again, the user is active in the new place.
         firm.sim.edit(|ad| ad.enable(guid_of(&user)));
         tick_of(&firm, "emea").await;
         assert_eq!(again(&firm, &user).await.status(), Status::Active);
@@ -168,7 +169,7 @@ async fn a_person_who_moves_out_of_all_directories_is_suspended() {
     tick_of(&firm, "corp").await;
     let now = again(&firm, &user).await;
     assert_eq!(now.causes.weightiest().map(|c| c.reason), Some(Reason::OutOfScope));
-    // And comes back by the other directory.
+    // The other directory reactivates the user.
     firm.sim.edit(|ad| ad.move_to(guid_of(&user), "Sales"));
     tick_of(&firm, "emea").await;
     let now = again(&firm, &user).await;
@@ -209,7 +210,7 @@ async fn a_person_whom_two_directories_show_stays_with_the_first_and_is_told() {
     let corp = firm.engine.directory("corp").expect("corp").config.clone();
     let users = of_directory(&firm, "corp").await;
     configure(&firm, vec![corp.clone(), over(&corp, "emea", &["Sales", "Engineering"], &root)]);
-    settle(&firm, "emea").await;
+    approve_held(&firm, "emea").await;
     for user in &users {
         let now = again(&firm, user).await;
         assert_eq!((now.status(), directory_of(&now)), (Status::Active, "corp"));
@@ -217,14 +218,14 @@ async fn a_person_whom_two_directories_show_stays_with_the_first_and_is_told() {
     let run = sync(&firm, "emea").await;
     assert!(run.warnings.iter().any(|w| w.contains("both corp and emea")), "{:?}", run.warnings);
     assert!(quarantine(&firm, "emea").await.contains(&QuarantineReason::TwoDirectories));
-    // A leaver leaves by the directory that it stays with.
+    // A leaver is suspended by the directory that it stays with.
     firm.sim.edit(|ad| ad.disable(guid_of(&users[0])));
     tick_of(&firm, "emea").await;
     tick_of(&firm, "corp").await;
     assert_eq!(again(&firm, &users[0]).await.status(), Status::Suspended);
-    // Once only one shows them, nothing is left to tell.
+    // Once only one directory shows the person, no report is left.
     configure(&firm, vec![corp.clone(), over(&corp, "emea", &["Sales"], &root)]);
-    settle(&firm, "emea").await;
+    approve_held(&firm, "emea").await;
     assert_eq!(quarantine(&firm, "emea").await, []);
     assert_eq!(directory_of(&again(&firm, &users[1]).await), "corp");
 }
@@ -240,21 +241,7 @@ async fn a_leaver_whose_entry_only_another_domain_shows_leaves() {
     configure(&firm, vec![corp, emea]);
     let user = firm.users().await.remove(0);
     let who = guid_of(&user);
-    let place = firm.sim.look(|ad| ad.people().iter().position(|p| *p == who)).expect("a place");
-    let faults = firm.sim.faults();
-    faults.push(
-        Fault::new(
-            When::search()
-                .containing("objectcategory=person)(objectclass=user")
-                .after_entries(place),
-            What::SkipEntry,
-        )
-        .always(),
-    );
-    faults.push(
-        Fault::new(When::search().based_at(&format!("<guid={who}>")), What::EmptySuccess).always(),
-    );
-    faults.push(Fault::new(When::search().containing("objectguid="), What::EmptySuccess).always());
+    hide_completely(&firm, who);
     for of in ["corp", "emea", "corp", "emea"] {
         sync(&firm, of).await;
     }
@@ -290,14 +277,13 @@ async fn a_directory_under_another_name_takes_its_people_over_and_leavers_leave(
         .map(|u| u.causes.weightiest().map(|c| c.reason));
     assert_eq!(reasons, [Some(Reason::Disabled), Some(Reason::Deleted)]);
     assert_eq!(again(&firm, &users[2]).await.profile.title.as_deref(), Some("Chief"));
-    assert_eq!(firm.active().await, active - 2, "nobody else is suspended");
+    assert_eq!(firm.active().await, active - 2, "no other user is suspended");
     assert!(firm.users().await.iter().all(|u| directory_of(u) == "corp2"));
     assert_eq!(sync(&firm, "corp2").await.counts.total(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_come_back_under_a_directory_of_another_name_when_their_domain_was_given_back_and_claimed_again()
- {
+async fn a_renamed_directory_reactivates_its_people_when_their_domain_is_claimed_again() {
     let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
     let mut renamed = firm.engine.directory("corp").unwrap().config.clone();
@@ -308,7 +294,7 @@ async fn people_come_back_under_a_directory_of_another_name_when_their_domain_wa
     assert_eq!(again(&firm, &users[0]).await.status(), Status::Suspended);
     firm.engine.release("example.com", Some("acme"), &alice()).await.expect("a release");
     firm.engine.claim("acme", "example.com", &alice()).await.expect("a claim");
-    settle(&firm, "corp2").await;
+    approve_held(&firm, "corp2").await;
     assert_eq!(
         again(&firm, &users[0]).await.status(),
         Status::Suspended,
@@ -339,7 +325,7 @@ async fn a_directory_that_is_split_into_three_and_merged_again_loses_no_leaver()
         })
         .collect();
     assert!(present.len() >= 3, "{present:?}");
-    // Split: a leaver of each part, one of whom has also moved.
+    // The split: a leaver of each part, one of whom has also moved.
     let users = firm.users().await;
     let leavers: Vec<User> =
         present.iter().map(|ou| in_ou(&users, &format!("OU={ou},")).remove(0)).collect();
@@ -357,7 +343,7 @@ async fn a_directory_that_is_split_into_three_and_merged_again_loses_no_leaver()
         ],
     );
     for of in ["one", "two", "three"] {
-        settle(&firm, of).await;
+        approve_held(&firm, of).await;
     }
     for leaver in &leavers {
         assert_eq!(again(&firm, leaver).await.status(), Status::Suspended, "{}", dn_of(leaver));
@@ -366,15 +352,15 @@ async fn a_directory_that_is_split_into_three_and_merged_again_loses_no_leaver()
         .iter()
         .filter(|u| !present.iter().any(|ou| dn_of(u).contains(&format!("OU={ou},"))))
         .count();
-    assert_eq!(firm.active().await, active - leavers.len(), "nobody else ({outside} elsewhere)");
-    // Merged again, with a leaver of each former directory.
+    assert_eq!(firm.active().await, active - leavers.len(), "no other user ({outside} elsewhere)");
+    // The merge: a leaver of each former directory.
     let users = firm.users().await;
     let leavers: Vec<User> =
         present.iter().map(|ou| in_ou(&users, &format!("OU={ou},")).remove(0)).collect();
     firm.sim.edit(|ad| leavers.iter().for_each(|leaver| ad.disable(guid_of(leaver))));
     let before = firm.active().await;
     configure(&firm, vec![over(&corp, "one", &present, &root)]);
-    settle(&firm, "one").await;
+    approve_held(&firm, "one").await;
     for leaver in &leavers {
         assert_eq!(again(&firm, leaver).await.status(), Status::Suspended, "{}", dn_of(leaver));
     }
@@ -404,7 +390,7 @@ async fn a_protected_person_stays_protected_in_the_directory_that_takes_the_user
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_restored_after_its_user_was_relinked_is_quarantined_and_holds_up_nothing() {
+async fn an_entry_restored_after_its_user_was_relinked_is_quarantined_alone() {
     let firm = followed(40, |_| {}).await;
     let users = firm.users().await;
     let user = users[0].clone();
@@ -439,7 +425,7 @@ async fn an_entry_restored_after_its_user_was_relinked_is_quarantined_and_holds_
             .filter(|e| e["data"]["after"]["reason"] == "id-taken")
             .count(),
         1,
-        "told once"
+        "one report"
     );
     let before = checkpoint(&firm).await;
     firm.sim.edit(|ad| ad.set(dn_of(&users[1]).as_str(), "title", "Chief"));
@@ -449,7 +435,7 @@ async fn an_entry_restored_after_its_user_was_relinked_is_quarantined_and_holds_
         (run.mode.as_str(), run.dropped, sync.dropped, checkpoint(&firm).await != before),
         ("incremental", 0, 0, true)
     );
-    // The remedy works: the other entry goes, and the user returns to this one.
+    // The remedy works: the other entry is deleted, and the user returns to this one.
     firm.sim.edit(|ad| ad.delete(new));
     tick(&firm).await;
     firm.engine.relink(&user.id.to_string(), &old.to_string(), &alice()).await.unwrap();
@@ -468,7 +454,7 @@ async fn a_protected_person_stays_protected_after_a_relink() {
     firm.sync().await;
     firm.sim.edit(|ad| ad.delete(guid_of(&user)));
     firm.sync().await;
-    firm.engine.approve(plan(&firm).await.id, alice()).await.unwrap();
+    firm.engine.approve(held_plan(&firm).await.id, alice()).await.unwrap();
     let new = firm.sim.edit(|ad| {
         ad.add_person(
             NewPerson::new("ceo").mail(mail.as_str()).ou("Finance").member_of(names::BASIC),
@@ -512,14 +498,13 @@ async fn a_guid_that_means_users_of_several_accounts_is_refused_with_all_of_them
         firm.engine.suspend(&guid, "stolen laptop", &alice()).await.unwrap_err().to_string();
     for user in &users {
         assert!(refused.contains(&user.id.to_string()), "{refused}");
-        assert_eq!(again(&firm, user).await.status(), Status::Active, "nobody is stopped by half");
+        assert_eq!(again(&firm, user).await.status(), Status::Active, "no other change is delayed");
         firm.engine.suspend(&user.id.to_string(), "stolen laptop", &alice()).await.expect("by id");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_last_address_that_means_released_users_of_several_accounts_is_refused_with_all_of_them()
-{
+async fn a_former_address_of_users_of_several_accounts_is_refused_with_all_of_them() {
     let firm = Firm::of(5, |_| {}).await;
     firm.engine.create_account("club", "Club", &alice()).await.unwrap();
     firm.trust(&["example.net"]);
@@ -597,7 +582,7 @@ async fn an_address_that_was_taken_meanwhile_costs_its_own_change_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_person_who_is_invited_is_suspended_by_the_next_tick() {
-    // The second has lost the groups, and the third is out of the filter because of being disabled.
+    // The second lost the groups. The third is excluded by the filter, because it is disabled.
     for (filter, groups) in [
         (None, true),
         (None, false),
@@ -623,7 +608,7 @@ async fn a_disabled_person_who_is_invited_is_suspended_by_the_next_tick() {
             Some(Reason::Disabled),
             "{filter:?} {groups}"
         );
-        // It is asked for once.
+        // The change is asked for once.
         assert_eq!(tick(&firm).await.entries, 0, "nothing is pending");
     }
 }
@@ -631,7 +616,7 @@ async fn a_disabled_person_who_is_invited_is_suspended_by_the_next_tick() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_who_signs_in_by_the_external_provider_is_read_by_the_next_tick() {
     let firm = followed(20, |_| {}).await;
-    // The directory takes its user away, and the person comes by another way.
+    // The directory suspends its user, and the person gets another way.
     firm.sim.edit(|ad| {
         ad.add_person(NewPerson::new("gone").mail("gone@example.com").ou("Finance").disabled());
     });
@@ -650,7 +635,7 @@ async fn a_person_who_signs_in_by_the_external_provider_is_read_by_the_next_tick
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unmanaged_user_whose_entry_is_disabled_is_linked_and_suspended_whatever_its_groups() {
+async fn an_unmanaged_user_with_a_disabled_entry_is_linked_and_suspended() {
     let firm = Firm::of(10, |_| {}).await;
     for who in ["ann@example.com", "bob@example.com"] {
         firm.engine.invite("acme", &[who.to_owned()], &alice()).await.unwrap();
@@ -670,7 +655,7 @@ async fn an_unmanaged_user_whose_entry_is_disabled_is_linked_and_suspended_whate
     let now =
         [firm.user("ann@example.com").await.status(), firm.user("bob@example.com").await.status()];
     assert_eq!(now, [Status::Suspended, Status::Suspended], "both are disabled in the directory");
-    // Enabled again without a group, it is a person without group, and not back.
+    // Enabled again without a group, the person stays suspended as without group.
     firm.sim.edit(|ad| ad.enable("bob"));
     firm.sync().await;
     assert_ne!(firm.user("bob@example.com").await.status(), Status::Active);
@@ -722,7 +707,8 @@ async fn a_section_that_says_what_its_name_was_goes_on_where_the_old_one_ended()
             ad.disable(guid_of(&users[1]));
         });
         let run = tick_of(&firm, "berlin").await;
-        // With `rename-from` the first request is made before the run that renames; the checkpoint is found by the next one.
+        // With `rename-from` the first request precedes the run that renames. The next one finds
+        // the checkpoint.
         let run = if configured {
             tick_of(&firm, "berlin").await.error.map_or(run, |error| panic!("{error}"))
         } else {
@@ -773,15 +759,15 @@ async fn users_of_a_removed_directory_fail_no_run_of_another_domain() {
     rules.trusted.insert(Domain::parse("example.net").expect("a domain"));
     firm.engine.reconfigure(vec![corp.clone(), emea], rules);
     firm.engine.claim("acme", "example.net", &alice()).await.expect("a claim");
-    settle(&firm, "corp").await;
-    settle(&firm, "emea").await;
+    approve_held(&firm, "corp").await;
+    approve_held(&firm, "emea").await;
     let left = of_directory(&firm, "emea").await.len();
     assert!(left > 5, "{left}");
     configure(&firm, vec![corp]);
     let users = of_directory(&firm, "corp").await;
     firm.sim.edit(|ad| ad.set(guid_of(&users[0]), "title", "Chief"));
     let run = sync(&firm, "corp").await;
-    // No server of this domain can be asked where they were located. That is an answer, and none that suspends.
+    // No server of the previous domain answers, which suspends no user.
     assert_eq!(
         (run.error.as_deref(), run.complete, run.counts.suspend, run.held),
         (None, true, 0, 0),
@@ -830,7 +816,7 @@ async fn a_rejection_follows_its_users_to_a_directory_of_another_name() {
                 .engine
                 .reopen(plan.id, "they did leave", &alice())
                 .await
-                .expect("a plan that waits again");
+                .expect("a plan that is held again");
             assert_eq!(
                 (open.directory.as_str(), open.state, open.count),
                 ("berlin", PlanState::Open, held)
@@ -867,7 +853,7 @@ async fn a_suspended_user_whose_entry_moves_gets_no_cause_that_is_not_true() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_protected_person_with_a_new_address_stays_protected_in_a_section_of_another_name() {
+async fn a_protected_person_with_a_new_address_stays_protected_in_a_renamed_section() {
     let firm = followed(40, |_| {}).await;
     let user = firm.users().await.remove(1);
     let mail = user.addresses.primary.clone().expect("an address");
@@ -887,7 +873,7 @@ async fn a_protected_person_with_a_new_address_stays_protected_in_a_section_of_a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_loses_members_of_two_directories_is_one_event() {
     let firm = Firm::of(40, |c| {
-        c.full = hardly_ever();
+        c.full = no_full_runs();
         c.limits.grace_period = Duration::ZERO;
         c.settings.groups = vec![
             (Tier::Pro, GroupName::parse("Pilots")),
@@ -916,8 +902,8 @@ async fn a_group_that_loses_members_of_two_directories_is_one_event() {
         &firm,
         vec![over(&corp, "corp", &["Engineering"], &root), over(&corp, "emea", &["Sales"], &root)],
     );
-    settle(&firm, "corp").await;
-    settle(&firm, "emea").await;
+    approve_held(&firm, "corp").await;
+    approve_held(&firm, "emea").await;
     firm.sim.edit(|ad| {
         pilots
             .iter()
@@ -951,7 +937,7 @@ async fn a_creation_that_was_undone_stays_undone_when_another_directory_shows_th
             .await
             .into_iter()
             .find(|u| dn_of(u).contains("OU=Sales,"))
-            .expect("somebody in Sales");
+            .expect("a person in Sales");
         firm.engine.undo(created.id, &alice()).await.expect("an undo");
         configure(
             &firm,
@@ -962,7 +948,7 @@ async fn a_creation_that_was_undone_stays_undone_when_another_directory_shows_th
         );
         let second = if first == "corp" { "emea" } else { "corp" };
         for of in [first, second, first, second] {
-            settle(&firm, of).await;
+            approve_held(&firm, of).await;
         }
         let now = again(&firm, &user).await;
         assert_eq!((now.status(), directory_of(&now)), (Status::Released, "emea"), "{first} first");
@@ -978,7 +964,7 @@ async fn a_mass_event_that_is_held_stays_one_event_in_a_section_of_another_name(
         let corp = firm.engine.directory("corp").expect("corp").config.clone();
         let ous = ["Engineering", "Sales", "Operations", "Finance", "Support"];
         configure(&firm, vec![over(&corp, "corp", &ous, &root)]);
-        settle(&firm, "corp").await;
+        approve_held(&firm, "corp").await;
         let chosen: Vec<User> = of_directory(&firm, "corp").await.into_iter().take(12).collect();
         firm.sim.edit(|ad| {
             ad.add_ou("", "Elsewhere");
@@ -1006,7 +992,7 @@ async fn a_mass_event_that_is_held_stays_one_event_in_a_section_of_another_name(
         let plan = firm.engine.store.plans(false).await.expect("plans").remove(0);
         let summary = firm.engine.store.plan_summary(plan.id).await.expect("its summary");
         assert!(summary.iter().all(|line| line.cluster.is_some()), "{summary:?}");
-        settle(&firm, "berlin").await;
+        approve_held(&firm, "berlin").await;
         assert_eq!(again(&firm, &chosen[0]).await.status(), Status::Suspended);
     }
 }
@@ -1023,6 +1009,6 @@ async fn a_baseline_that_waits_for_approval_waits_in_a_section_of_another_name()
     let run = sync(&firm, "berlin").await;
     assert_eq!((run.error.as_deref(), run.counts.total()), (None, 0), "{run:?}");
     assert!(run.warnings.iter().any(|w| w.contains("this run only plans")), "{run:?}");
-    settle(&firm, "berlin").await;
+    approve_held(&firm, "berlin").await;
     assert_eq!(again(&firm, &user).await.profile.title.as_deref(), Some("Chief"));
 }

@@ -17,7 +17,7 @@ mod sign_in;
 use std::time::Duration;
 
 pub(crate) use crate::firm::{
-    again, checkpoint, dn_of, followed, guid_of, held_plan as plan, no_full_runs as hardly_ever,
+    again, checkpoint, dn_of, followed, guid_of, held_plan, hide_completely, no_full_runs,
     see_tombstones, sync, tick,
 };
 

@@ -1,4 +1,5 @@
-//! A value that is absent and a right that is lost look the same: only what shows which of them it is takes something away.
+//! Rights: an absent value and a lost right look the same, so only evidence for the former changes
+//! a user.
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ async fn lost(firm: &Firm, users: &[User]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_right_that_is_lost_everywhere_takes_nothing_from_the_people_of_an_incremental_run() {
+async fn a_right_that_is_lost_everywhere_changes_no_user_in_an_incremental_run() {
     let firm = followed(60, |_| {}).await;
     let users: Vec<User> = with_aliases(firm.users().await).into_iter().take(4).collect();
     firm.sim.edit(|ad| {
@@ -126,7 +127,7 @@ async fn a_run_over_some_people_looks_at_the_canaries() {
     let firm = followed(60, |_| {}).await;
     let users = firm.users().await;
     let service = firm.sim.service_dn();
-    // Which no administrator can clear: only a right hides it.
+    // No administrator can clear this attribute: only a lost right hides it.
     firm.sim.edit(|ad| {
         ad.hide_attribute("sAMAccountName", Some(service.as_str().into()));
         ad.set(guid_of(&users[0]), "title", "Chief");
@@ -175,6 +176,18 @@ async fn the_service_accounts_entry_may_be_tidied_up() {
     assert_eq!((again(&firm, &users[11]).await.status(), joined), (Status::Suspended, true));
 }
 
+/// Deletes a person that other entries refer to. Run and suspension must not fail by it.
+async fn delete_referenced(firm: &Firm, boss: &User) {
+    assert_eq!(firm.sync().await.error, None);
+    firm.sim.edit(|ad| ad.delete(guid_of(boss)));
+    let run = firm.sync().await;
+    assert_eq!(
+        (run.error.as_deref(), again(firm, boss).await.status()),
+        (None, Status::Suspended),
+        "{run:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manager_who_is_deleted_is_no_loss_of_rights() {
     let firm = followed(60, |_| {}).await;
@@ -188,14 +201,7 @@ async fn a_manager_who_is_deleted_is_no_loss_of_rights() {
             }
         }
     });
-    assert_eq!(firm.sync().await.error, None);
-    firm.sim.edit(|ad| ad.delete(guid_of(&boss)));
-    let run = firm.sync().await;
-    assert_eq!(
-        (run.error.as_deref(), again(&firm, &boss).await.status()),
-        (None, Status::Suspended),
-        "{run:?}"
-    );
+    delete_referenced(&firm, &boss).await;
     firm.sim.edit(|ad| ad.delete(guid_of(&users[1])));
     firm.later(Duration::from_mins(15));
     let run = tick(&firm).await;
@@ -208,7 +214,7 @@ async fn a_manager_who_is_deleted_is_no_loss_of_rights() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_attribute_of_any_name_says_nothing_about_rights() {
-    // An assistant's display name, mapped to an attribute whose values name other entries.
+    // An assistant's display name, mapped to an attribute that refers to other entries.
     let firm = followed(60, |c| c.settings.attributes.phone = "managedBy".to_owned()).await;
     let users = firm.users().await;
     let boss = users[0].clone();
@@ -219,17 +225,10 @@ async fn a_link_attribute_of_any_name_says_nothing_about_rights() {
             .filter(|p| *p != guid_of(&boss))
             .for_each(|p| ad.set(p, "managedBy", &dn));
     });
-    assert_eq!(firm.sync().await.error, None);
-    firm.sim.edit(|ad| ad.delete(guid_of(&boss)));
-    let run = firm.sync().await;
-    assert_eq!(
-        (run.error.as_deref(), again(&firm, &boss).await.status()),
-        (None, Status::Suspended),
-        "{run:?}"
-    );
+    delete_referenced(&firm, &boss).await;
 }
 
-/// Why the user's entry is in quarantine, in the store and by `explain`.
+/// Returns the reason for the quarantine of the user's entry, in the store and by `explain`.
 async fn quarantined(
     firm: &Firm,
     address: &str,
@@ -242,7 +241,7 @@ async fn quarantined(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_judged_of_a_user_is_a_quarantine_that_is_announced_once() {
+async fn an_unreadable_aspect_of_a_user_is_a_quarantine_that_is_announced_once() {
     for (attribute, reason) in [
         ("userAccountControl", QuarantineReason::UnknownAccountControl),
         ("accountExpires", QuarantineReason::UnknownExpiry),
@@ -259,7 +258,11 @@ async fn what_cannot_be_judged_of_a_user_is_a_quarantine_that_is_announced_once(
             assert_eq!((run.error.as_deref(), run.quarantined), (None, 1), "{attribute}: {run:?}");
         }
         if attribute == "userAccountControl" {
-            assert_eq!(again(&firm, &user).await.status(), Status::Active, "nobody can see it");
+            assert_eq!(
+                again(&firm, &user).await.status(),
+                Status::Active,
+                "the attribute is unreadable"
+            );
         }
         assert_eq!(quarantined(&firm, &address).await, (Some(reason), Some(reason)), "{attribute}");
         let told = firm.events("user.quarantined").await;
@@ -280,11 +283,11 @@ async fn what_cannot_be_judged_of_a_user_is_a_quarantine_that_is_announced_once(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newcomer_whose_state_is_no_value_that_can_be_used_is_quarantined_with_the_reason() {
+async fn a_newcomer_with_an_unusable_account_state_is_quarantined_with_the_reason() {
     let firm = followed(200, |_| {}).await;
     let control = QuarantineReason::UnknownAccountControl;
     let expiry = QuarantineReason::UnknownExpiry;
-    // Not so many that it would be taken for lost rights.
+    // Too few to be taken for lost rights.
     let table = [
         ("userAccountControl", "4294967810", control),
         ("userAccountControl", "normal", control),

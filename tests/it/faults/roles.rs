@@ -1,6 +1,7 @@
-//! Roles are sets, what is changed or exported is recorded, and no caller without a role keeps another out.
+//! Roles are sets, changes and exports are recorded, and no caller without a role blocks another.
 //!
-//! Callers are processes of real users: the kernel says who they are. Only root can start them.
+//! Callers are processes of real users, because the kernel identifies them. Only root can start
+//! them.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,7 +20,8 @@ use super::{DAY, HOUR};
 use crate::firm::{Firm, alice};
 use crate::process::Daemon;
 
-/// A daemon whose roles are groups that every Debian has; users without an entry are in the group of their process.
+/// A daemon whose roles are groups of every Debian. Users without an entry are in the group of
+/// their process.
 struct Machine {
     daemon: Daemon,
     folder: TempDir,
@@ -39,7 +41,7 @@ const AUTHENTICATOR: User = User(61_003, AUTHENTICATORS);
 const STRANGER: User = User(65_534, "nogroup");
 
 impl Machine {
-    /// `None` for whoever cannot become other users.
+    /// `None` if the test cannot become other users.
     fn start() -> Option<Self> {
         if !geteuid().is_root() {
             return None;
@@ -55,7 +57,7 @@ impl Machine {
         Some(Self { daemon: Daemon::start(folder.path()), folder })
     }
 
-    /// Runs a script of a user's against the socket; it reads `input`, and lives until it has.
+    /// Runs a script on the socket as a user; it reads `input`, and lives until it has.
     fn runs(&self, User(uid, group): User, script: &str, arguments: &[&str]) -> Child {
         let gid = Group::from_name(group).unwrap().expect("a group").gid.as_raw();
         let socket = self.folder.path().join("control.sock");
@@ -70,7 +72,7 @@ impl Machine {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("perl")
     }
 
-    /// The status of each request of a user: `METHOD PATH BODY`.
+    /// Returns the status of each request of a user: `METHOD PATH BODY`.
     fn answers(&self, user: User, requests: &[String]) -> Vec<u16> {
         let mut asking = self.runs(user, ASK, &[]);
         let mut input = asking.stdin.take().unwrap();
@@ -90,7 +92,8 @@ impl Machine {
         self.answers(user, &[request.to_owned()])[0]
     }
 
-    /// Opens connections of a user, and keeps them until the process is ended; each has sent `text`.
+    /// Opens connections of a user, sends `text` on each, and keeps them until the process is
+    /// ended.
     fn crowd(&self, user: User, connections: usize, text: &str) -> Crowd {
         let mut process = self.runs(user, CROWD, &[&connections.to_string(), text]);
         let mut ready = String::new();
@@ -103,7 +106,7 @@ impl Machine {
         self.daemon.done("event list --limit 1")["events"][0]["seq"].as_u64().unwrap_or(0)
     }
 
-    /// Root and callers of all roles are answered within moments.
+    /// Checks that root and callers of all roles are answered within moments.
     fn everybody_is_answered(&self, why: &str) {
         let begun = Instant::now();
         assert!(self.daemon.done("status")["version"].is_string());
@@ -122,7 +125,7 @@ impl Machine {
     }
 }
 
-/// A process that keeps connections.
+/// A process that keeps connections open.
 struct Crowd(Child);
 
 impl Drop for Crowd {
@@ -149,7 +152,7 @@ const ASK: &str = r#"
     }
 "#;
 
-/// Opens so many connections, sends the text on each, and keeps what is kept.
+/// Opens this many connections, sends the text on each, and keeps them open.
 const CROWD: &str = r#"
     my ($path, $count, $text) = @ARGV; $| = 1; $SIG{PIPE} = "IGNORE"; my @kept;
     $text =~ s/\\n/\r\n/g;
@@ -161,13 +164,13 @@ const CROWD: &str = r#"
     print "ready\n"; sleep 600;
 "#;
 
-/// Connects again and again, as fast as it can.
+/// Connects repeatedly, as fast as possible.
 const FLOOD: &str = r#"
     my $path = shift; $| = 1; print "ready\n";
     while (1) { socket(my $s, AF_UNIX, SOCK_STREAM, 0) or die; connect($s, sockaddr_un($path)); close $s }
 "#;
 
-/// Every operation but sign-ins and long polls, with names that mean nothing.
+/// Returns every operation but sign-ins and long polls, with unknown names.
 fn every_operation(document: &Value) -> Vec<(String, Vec<String>)> {
     let mut all = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -259,7 +262,7 @@ fn hundreds_of_connections_of_a_stranger_keep_no_caller_with_a_role_out() {
     assert_eq!(
         machine.answer(User(61_033, "nogroup"), "GET /v1/status"),
         403,
-        "a stranger is told what is missing"
+        "a stranger's error names the missing role"
     );
 }
 
@@ -332,7 +335,7 @@ async fn a_pause_is_never_longer_than_a_week() {
     firm.engine.pause("corp", Some(DAY * 7), &alice()).await.expect("a pause");
 }
 
-/// 0.1.0 paused for ever unless told otherwise.
+/// 0.1.0 paused for ever by default.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_without_an_end_of_an_older_store_is_announced_daily() {
     let firm = Firm::running(3, |_| {}).await;

@@ -1,6 +1,6 @@
-//! B1, C9: a server is known by a name that the configuration vouches for, and gets a secret only if it is one.
+//! B1, C9: a server's name comes from the configuration, and no other server gets a secret.
 //!
-//! The rule that was broken: who a server is never comes from DNS alone (RFC 4513, 3.1.3).
+//! The rule that was broken: the identity of a server never comes from DNS alone (RFC 4513, 3.1.3).
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -29,7 +29,7 @@ fn discovery(suffixes: &[&str]) -> Discovery {
     }
 }
 
-/// Checks a directory whose servers DNS names.
+/// Checks a directory whose servers come from DNS.
 async fn check(names: &Names, targets: &[&'static str], discovery: Discovery) -> Examination {
     names.reply(SRV, Reply::Servers(targets.to_vec()));
     let sim = adsim::Sim::builder().start().await.expect("a simulator");
@@ -41,7 +41,7 @@ async fn check(names: &Names, targets: &[&'static str], discovery: Discovery) ->
         .await
 }
 
-/// The servers that were connected to, or tried.
+/// Returns the servers of connections and attempts.
 fn tried(found: &Examination) -> Vec<String> {
     let mut servers: Vec<String> = found
         .steps
@@ -81,7 +81,8 @@ async fn serve() -> Names {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_dns_names_outside_the_domain_gets_no_connection_and_no_query() {
     let names = serve().await;
-    // Only root may listen on this port; without it, the steps and the queries still show what was tried.
+    // Only root may listen on this port. Otherwise the steps and the queries still show the
+    // attempts.
     let listener = TcpListener::bind((ATTACKER, 636)).await.ok();
     let outside = [
         "dc.evil.net.",

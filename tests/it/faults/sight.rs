@@ -1,4 +1,5 @@
-//! A question that could not be asked is no answer: it costs itself, and nobody is suspended or kept active by it.
+//! A failed query is no answer: it affects only its own result, and suspends or keeps active no
+//! user.
 
 use std::time::Duration;
 
@@ -6,10 +7,10 @@ use adsim::{Fault, NewPerson, What, When, names};
 use rosterd::engine::Request;
 use rosterd::model::{Guid, Reason, RunState, Status, Tier, Trigger, User};
 
-use super::{DAY, again, dn_of, followed, guid_of, plan, see_tombstones, tick};
+use super::{DAY, again, dn_of, followed, guid_of, held_plan, see_tombstones, tick};
 use crate::firm::Firm;
 
-/// LDAP_SERVER_DIRSYNC_OID.
+/// The OID of the DirSync control.
 const DIRSYNC: &str = "1.2.840.113556.1.4.841";
 const QUARTER: Duration = Duration::from_mins(15);
 
@@ -17,13 +18,13 @@ fn asks_for_changes() -> When {
     When::search().containing("organizationalunit")
 }
 
-/// The octets of a GUID as they are in the filter of a search.
+/// Returns the octets of a GUID in the form of a search filter.
 fn octets(guid: Guid) -> String {
     let octets: Vec<String> = guid.to_ad().iter().map(|byte| format!("\\{byte:02x}")).collect();
     octets.concat()
 }
 
-/// A user whose GUID is no text, so that the simulator writes it as octets.
+/// Returns a user whose GUID is no text, so that the simulator writes it as octets.
 fn with_octets(users: &[User]) -> User {
     let is_text = |user: &&User| {
         std::str::from_utf8(&user.link.as_ref().expect("a link").guid.to_ad()).is_ok()
@@ -61,7 +62,7 @@ async fn a_full_run_succeeds_however_the_question_for_changes_fails() {
             run.warnings
         );
         assert_eq!(again(&firm, &user).await.status(), Status::Suspended, "{what:?}");
-        // The tick after it reads everybody, and says why.
+        // The next tick is a full read, with its reason.
         let run = tick(&firm).await;
         assert_eq!(
             (run.mode.as_str(), run.state),
@@ -170,7 +171,7 @@ async fn a_tombstone_counts_after_a_read_that_was_not_complete() {
             ad.delete(guid_of(&users[0]));
             ad.disable(guid_of(&users[1]));
         });
-        // The first page of people fails, so that nobody is seen at all.
+        // The first page of people fails, so that no person is seen at all.
         firm.sim
             .faults()
             .push(Fault::new(When::page(1).containing("objectcategory=person"), what.clone()));
@@ -179,7 +180,7 @@ async fn a_tombstone_counts_after_a_read_that_was_not_complete() {
         let reasons = [again(&firm, &users[0]).await, again(&firm, &users[1]).await]
             .map(|u| u.causes.weightiest().map(|c| c.reason));
         assert_eq!(reasons, [Some(Reason::Deleted), Some(Reason::Disabled)], "{what:?}: {run:?}");
-        assert_eq!(firm.active().await, firm.users().await.len() - 2, "{what:?}: nobody else");
+        assert_eq!(firm.active().await, firm.users().await.len() - 2, "{what:?}: no other user");
     }
 }
 
@@ -205,7 +206,7 @@ async fn a_refused_question_about_one_person_costs_only_the_answer_about_that_pe
             run.warnings.iter().any(|w| w.contains("could not be asked for")),
             "{what:?}: {run:?}"
         );
-        // The question that failed is asked again by the next tick, although nothing changes.
+        // The next tick repeats the failed query, although nothing changes.
         firm.sim.faults().clear();
         let run = tick(&firm).await;
         assert_eq!(
@@ -228,7 +229,7 @@ async fn a_base_that_is_gone_keeps_no_leaver_active() {
     let mut engineers = firm.users().await.into_iter().filter(|u| dn_of(u).contains("Engineering"));
     let (user, other, bystander) =
         (engineers.next().unwrap(), engineers.next().unwrap(), engineers.next().unwrap());
-    // Finance is dissolved: its people move, the OU is deleted.
+    // Finance is dissolved: its people move, and the OU is deleted.
     firm.sim.edit(|ad| {
         for person in ad.people() {
             if ad.dn(person).contains("OU=Finance") {
@@ -256,7 +257,7 @@ async fn a_base_that_is_gone_keeps_no_leaver_active() {
     firm.sync().await;
     let now = (again(&firm, &user).await.status(), again(&firm, &other).await.status());
     assert_eq!(now, (Status::Suspended, Status::Suspended), "both are disabled, and readable");
-    // Moved out of the base that is left, and enabled: which base holds the entry cannot be told.
+    // Moved out of the remaining base, and enabled. The base that holds the entry is unknown.
     firm.sim.edit(|ad| ad.move_to(guid_of(&bystander), "Sales"));
     firm.sync().await;
     assert_eq!(again(&firm, &bystander).await.status(), Status::Active);
@@ -270,7 +271,7 @@ async fn an_invisible_user_is_held_where_tombstones_are_visible_however_old_its_
         let user = firm.users().await.remove(0);
         for _ in 0..4 {
             firm.later(DAY * days / 4);
-            assert_eq!(firm.sync().await.error, None, "everybody is read, all the time");
+            assert_eq!(firm.sync().await.error, None, "every run is full");
         }
         // The right to see this entry is lost.
         firm.sim.edit(|ad| ad.hide_entry(guid_of(&user)));
@@ -296,7 +297,7 @@ async fn a_person_who_went_while_nobody_looked_for_half_a_year_has_left() {
     firm.later(DAY * 200);
     firm.sim.edit(|ad| ad.purge(guid_of(&user)));
     firm.sync().await;
-    // The read that just ended could have seen the person; the one before it is too long ago.
+    // The last read could have seen the person; the one before it is too long ago.
     firm.later(Duration::from_mins(11));
     let held = firm.sync().await;
     let now = again(&firm, &user).await;
@@ -323,8 +324,8 @@ async fn a_person_who_is_moved_out_of_sight_is_noticed_by_the_next_tick() {
             ("incremental", 1, 1),
             "disabled {is_disabled}: {run:?}"
         );
-        assert_eq!(plan(&firm).await.count, 1);
-        // Once the OU can be read, the leaver leaves, and the other user stays.
+        assert_eq!(held_plan(&firm).await.count, 1);
+        // Once the OU is readable, the leaver is suspended, and the other user stays active.
         firm.sim.edit(|ad| ad.show_subtree("Leavers"));
         let run = tick(&firm).await;
         let expected = if is_disabled { Status::Suspended } else { Status::Active };
@@ -357,7 +358,7 @@ async fn an_incremental_run_goes_on_when_who_is_visible_cannot_be_listed() {
 async fn an_entry_without_a_guid_proves_nobody_absent() {
     let firm = Firm::running(40, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
-    // One entry hides its GUID, so it may be anybody: the one who is gone, for example.
+    // One entry hides its GUID, so it may be any person, also the absent one.
     firm.sim.edit(|ad| {
         ad.hide_attribute("objectGUID", Some(dn_of(&users[1]).into()));
         ad.purge(guid_of(&users[0]));
@@ -370,7 +371,7 @@ async fn an_entry_without_a_guid_proves_nobody_absent() {
     assert_eq!(
         again(&firm, &users[0]).await.status(),
         Status::Suspended,
-        "now nobody is left who it could be"
+        "no other person remains that it could be"
     );
 }
 
@@ -415,7 +416,7 @@ async fn a_joiner_who_could_not_be_asked_for_joins_with_the_next_tick() {
         Fault::new(When::search().containing("(objectguid="), What::result(51, "busy")).always(),
     );
     let run = tick(&firm).await;
-    assert!(run.state == RunState::Failed, "nobody could be asked for: {run:?}");
+    assert!(run.state == RunState::Failed, "no person could be queried: {run:?}");
     firm.sim.faults().clear();
     let run = tick(&firm).await;
     assert_eq!(

@@ -1,4 +1,5 @@
-//! B4, B10 to B12, B16: signing in locks no account in AD, tells strangers nothing, and cannot be used up by one of them.
+//! B4, B10 to B12, B16: sign-ins lock no account in AD, reveal nothing to strangers, and resist
+//! exhaustion by one client.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,7 +17,7 @@ use crate::firm::{Firm, alice};
 
 const ANN: &str = "ann@example.com";
 
-/// A firm with ann and ben, which allows so many refused attempts.
+/// Returns a company with ann and ben, which allows this many refused attempts.
 async fn firm(max_failures: u32) -> Firm {
     let firm = Firm::of(0, |c| {
         c.settings.groups.clear();
@@ -42,18 +43,19 @@ impl Firm {
         self.sign_in(ANN, Some(password)).await
     }
 
-    /// The binds of all accounts since the log was cleared.
+    /// Returns the binds of all accounts since the log was cleared.
     fn all_binds(&self) -> Vec<String> {
         self.sim.log().binds().iter().map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    /// The binds of people since the log was cleared. Another process looks names up over a connection of its own.
+    /// Returns the binds of people since the log was cleared. Name look-ups have a connection of
+    /// their own.
     fn binds_of_people(&self) -> Vec<String> {
         let service = self.sim.service_upn();
         self.all_binds().into_iter().filter(|bound| *bound != service).collect()
     }
 
-    /// What the events report of refused sign-ins, oldest first.
+    /// Returns the reports of refused sign-ins, oldest first.
     async fn refusals(&self) -> Vec<Value> {
         self.engine.report_refused_sign_ins(true).await.expect("a report");
         self.events("sign_in.refused")
@@ -114,7 +116,7 @@ async fn a_server_that_got_no_password_or_looked_at_none_counts_nothing() {
     firm.sim.crash().await.unwrap();
     assert!(matches!(firm.try_ann("wrong").await, Decision::Unavailable));
     firm.sim.restart().await.unwrap();
-    // The look-up of names binds again, too; the faults below are for ann's bind.
+    // The look-up of names binds, too. The faults below are for ann's bind.
     assert!(is_allowed(&firm.try_ann(&right).await));
     for code in [8, 51, 52] {
         firm.sim.faults().push(Fault::new(When::Bind, What::Result(code, "not now".into())));
@@ -131,7 +133,7 @@ async fn an_attempt_that_is_under_way_when_the_process_ends_counts() {
     let first = Arc::clone(&firm.engine);
     let under_way =
         tokio::spawn(async move { first.sign_in(request(ANN, "wrong"), &alice()).await });
-    // The row is there before the password is sent, so the next process knows of it.
+    // The row is stored before the password is sent, so a restarted engine sees it.
     let next = firm.restarted();
     let mut answers = Vec::new();
     while !under_way.is_finished() {
@@ -181,7 +183,7 @@ async fn a_wrong_password_costs_one_bind_whatever_became_of_the_entrys_name() {
     let right = firm.sim.default_password();
     assert!(is_denied(&firm.try_ann("wrong").await));
     assert_eq!(firm.all_binds().len(), 1, "{:?}", firm.all_binds());
-    // Another case, another name, another place; and once without the connection that entries are looked up over.
+    // Another case, another name, another OU; and once without the connection for look-ups.
     for (name, is_cut) in [("ANN", false), ("Ann Married", false), ("ann", true)] {
         firm.sim.edit(|ad| ad.rename("ann", name));
         if is_cut {
@@ -196,7 +198,7 @@ async fn a_wrong_password_costs_one_bind_whatever_became_of_the_entrys_name() {
         assert!(of_ann[0].contains(&format!("CN={name},")), "{name}: {of_ann:?}");
         assert!(is_allowed(&firm.try_ann(&right).await), "{name}");
     }
-    // Renamed between the look-up and the bind: the refusal stands.
+    // Renamed between the look-up and the bind: the sign-in is refused.
     firm.sim.faults().push(Fault::new(When::Bind, What::edit(|ad| ad.rename("ann", "Ann Again"))));
     firm.sim.clear_log();
     assert!(is_denied(&firm.try_ann(&right).await));
@@ -295,7 +297,7 @@ async fn every_refusal_in_a_claimed_domain_has_one_reason_and_one_floor_of_time(
         let reported = firm.refusals().await.pop().expect("an event");
         assert_eq!(reported["reasons"][reason], 1, "{reason}: {reported:#}");
     }
-    // The floor holds for many at once, too.
+    // The floor also holds for concurrent attempts.
     let begun = Instant::now();
     let all = join_all((0..40).map(|n| {
         let address = if n % 2 == 0 { ANN.to_owned() } else { format!("nobody{n}@example.com") };
@@ -318,7 +320,7 @@ async fn a_spray_makes_sign_ins_unavailable_and_never_refused_and_leaves_a_reser
     for _ in 0..2 {
         assert!(is_denied(&firm.try_ann("wrong").await));
     }
-    // Guesses at one user, and at addresses of nobody, are answered alike.
+    // Guesses for a user and for unknown addresses get the same answer.
     let sprayed = join_all((0..400).map(|n| {
         let address =
             if n % 2 == 0 { ANN.to_owned() } else { format!("nobody{}@example.com", n % 20) };
@@ -390,7 +392,7 @@ async fn refused_sign_ins_make_one_event_of_many_with_counts_and_the_most_refuse
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_a_server_would_truncate_is_not_sent_and_a_bind_as_anonymous_is_no_yes() {
+async fn a_password_that_a_server_would_truncate_is_not_sent() {
     let firm = firm(3).await;
     let right = firm.sim.default_password();
     for password in
@@ -427,7 +429,7 @@ async fn a_success_takes_back_only_what_the_same_server_had_refused_before() {
     store.refuse_sign_in(&refused_here, "ldaps://dc1").await.unwrap();
     store.refuse_sign_in(&refused_elsewhere, "ldaps://dc2").await.unwrap();
     let (slow, accepted) = (firm.begin(9).await.unwrap(), firm.begin(9).await.unwrap());
-    // The server may have come to this one after the success.
+    // The server may have been selected after the success.
     store.refuse_sign_in(&slow, "ldaps://dc1").await.unwrap();
     store.accept_sign_in(&accepted, "ldaps://dc1").await.unwrap();
     assert!(firm.begin(3).await.is_none(), "elsewhere, lost and slow go on counting");

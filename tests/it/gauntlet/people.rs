@@ -7,7 +7,7 @@ use adsim::{Fault, Kind, NewPerson, What, When, names};
 use rosterd::model::*;
 use uuid::Uuid;
 
-use crate::firm::{Firm, again, dn_of, guid_of};
+use crate::firm::{Firm, again, dn_of, guid_of, hide_completely};
 
 /// An edit by an administrator.
 type Edit = fn(&mut adsim::Ad, Uuid);
@@ -189,23 +189,7 @@ async fn moved_to_another_domain() -> (Firm, adsim::Sim, User) {
     let rules = firm.engine.configured().rules.clone();
     firm.engine.reconfigure(vec![corp, emea], rules);
     let user = firm.users().await.remove(0);
-    let guid = guid_of(&user);
-    let place = firm.sim.look(|ad| ad.people().iter().position(|p| *p == guid)).expect("a place");
-    let faults = firm.sim.faults();
-    faults.push(
-        Fault::new(
-            When::search()
-                .containing("objectcategory=person)(objectclass=user")
-                .after_entries(place),
-            What::SkipEntry,
-        )
-        .always(),
-    );
-    // Searches by GUID, alone or with others, do not find it either.
-    faults.push(
-        Fault::new(When::search().based_at(&format!("<guid={guid}>")), What::EmptySuccess).always(),
-    );
-    faults.push(Fault::new(When::search().containing("objectguid="), What::EmptySuccess).always());
+    hide_completely(&firm, guid_of(&user));
     (firm, other, user)
 }
 

@@ -1,4 +1,4 @@
-//! What the store says after a step, read past the code that wrote it, and what its events add up to.
+//! The contents of the store after a step, read by queries of its own, and the sum of its events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +8,11 @@ use serde_json::Value;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-/// One change that was applied for a directory, or by hand.
+/// One change that was applied for a directory or by an operator.
 #[derive(Clone, Debug)]
 pub(super) struct Written {
     pub(super) run: RunId,
-    /// The directory whose run wrote it; empty where nobody's did.
+    /// The directory whose run wrote it; empty for an operator.
     pub(super) directory: String,
     /// Whether a run of a directory wrote it.
     pub(super) by_directory: bool,
@@ -25,27 +25,27 @@ pub(super) struct Written {
     pub(super) after: Value,
     pub(super) evidence: Value,
     pub(super) cluster: Option<String>,
-    /// What the store says of it.
+    /// The row of the store.
     pub(super) marked_approved: bool,
-    /// Whether an operator had been shown it, and approved.
+    /// Whether an operator had seen and approved it.
     pub(super) approved: bool,
     pub(super) at: Timestamp,
 }
 
-/// What is stored of a person.
+/// The stored state of a person.
 #[derive(Clone, Debug)]
 pub(super) struct Remembered {
-    /// The parent it belongs to.
+    /// The parent of the entry.
     pub(super) home: String,
     pub(super) entitled_by: Option<Guid>,
     pub(super) quarantine: Option<String>,
 }
 
-/// What the events of a user add up to.
+/// The sum of a user's events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
     standing: String,
-    /// Whether it was asked to join, and has not come yet.
+    /// Whether it is invited and has not joined yet.
     is_invited: bool,
     causes: BTreeSet<Reason>,
     tier: String,
@@ -54,42 +54,42 @@ pub(super) struct Told {
     guid: Option<String>,
 }
 
-/// The store's content at one moment.
+/// The store's contents at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct Books {
     pub(super) users: BTreeMap<UserId, User>,
-    /// Status by user as the column has it.
+    /// Status by user, from the column.
     pub(super) statuses: BTreeMap<UserId, String>,
     pub(super) holders: BTreeMap<String, UserId>,
     pub(super) people: BTreeMap<Guid, Remembered>,
-    /// Whose automatic suspension is always held.
+    /// The users whose automatic suspension is always held.
     pub(super) protected: BTreeSet<Guid>,
     /// The plans that have not ended, with their states and directories.
     pub(super) plans: Vec<(PlanId, String, String)>,
-    /// The changes in them, and what is rejected and still asked for.
+    /// The held changes, and the rejected ones that are still asked for.
     pub(super) held: Vec<WrittenChange>,
-    /// Whom to look at again, for what, and since when.
+    /// The due rechecks: user, cause, and since when.
     pub(super) grace_periods: BTreeMap<(UserId, Class), Timestamp>,
     pub(super) runs: Vec<Run>,
-    /// All changes that were applied since the beginning, in order.
+    /// All applied changes since the beginning, in order.
     pub(super) written: Vec<Written>,
-    /// How many of them were there before the last step.
+    /// The number of applied changes before the last step.
     pub(super) written_before: usize,
     pub(super) told: BTreeMap<UserId, Told>,
-    /// How many events each change has: by run, user.
+    /// The number of events of each change, by run and user.
     pub(super) events: BTreeMap<(RunId, UserId), u64>,
-    /// The types of the events of the last step.
+    /// The types of the last step's events.
     pub(super) news: Vec<String>,
     last_row: i64,
     last_event: u64,
-    /// The directories that were renamed in the last step, each with its name before.
+    /// The directories renamed in the last step, each with its previous name.
     pub(super) renamed: Vec<(String, String)>,
-    /// What is wrong with the chain of events.
+    /// Faults of the event chain.
     pub(super) broken_chain: Option<String>,
 }
 
 impl Written {
-    /// What an operator recognises it by.
+    /// The digest by which an operator recognises it.
     pub(super) fn recognised(&self) -> String {
         shown(self.user, &self.kind, &self.before, &self.after, self.reason.map(Reason::as_str))
     }
@@ -107,7 +107,7 @@ fn json(row: &AnyRow, at: usize) -> Value {
     serde_json::from_str(&row.get::<String, _>(at)).expect("a document")
 }
 
-/// What an operator recognises a change by.
+/// The digest by which an operator recognises a change.
 pub(super) fn shown(
     user: UserId,
     kind: &str,
@@ -119,7 +119,7 @@ pub(super) fn shown(
 }
 
 impl Books {
-    /// Opens them.
+    /// Opens the store for reading.
     pub(super) fn new() -> Self {
         Self {
             users: BTreeMap::new(),
@@ -143,18 +143,18 @@ impl Books {
         }
     }
 
-    /// A clock that was set back takes with it whatever it wrote.
+    /// A clock that is set back moves the instants that were written.
     pub(super) fn clamp(&mut self, now: Timestamp) {
         self.written.iter_mut().for_each(|w| w.at = w.at.min(now));
     }
 
-    /// What was written in the last step.
+    /// Returns the changes of the last step.
     pub(super) fn fresh(&self) -> &[Written] {
         &self.written[self.written_before..]
     }
 
-    /// Reads on. `approved` are the changes that an operator has approved and that may be applied as such in this step;
-    /// `directories` the names that directories have or had.
+    /// Reads the changes since the last call. `approved` are the approved changes that this step
+    /// may apply; `directories` are all names of directories, past and present.
     pub(super) async fn read(
         &self,
         store: &Store,
@@ -263,7 +263,7 @@ impl Books {
             next.news.push(event.document["type"].as_str().unwrap_or_default().to_owned());
             next.tell(&event.document);
         }
-        // Everything of a directory that was renamed counts for its present name, as DESIGN 0 has it.
+        // A renamed directory's history counts for its present name (DESIGN 0).
         for (from, to) in &next.renamed {
             next.written
                 .iter_mut()
@@ -275,12 +275,12 @@ impl Books {
         next
     }
 
-    /// Whether a suspension of this user is held.
+    /// Returns whether a suspension of this user is held.
     pub(super) fn is_held(&self, user: UserId) -> bool {
         self.held.iter().any(|h| h.user == user && (h.kind == "suspend" || h.kind == "link"))
     }
 
-    /// Takes one event into account.
+    /// Applies one event.
     fn tell(&mut self, event: &Value) {
         let text =
             |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
@@ -334,7 +334,7 @@ impl Books {
                 told.causes.extend(reasons(&after["causes"]));
             }
             "user.linked" => told.guid = after["object_guid"].as_str().map(str::to_owned),
-            // A link that is taken back.
+            // An undone link.
             "user.updated" if after.get("tier").is_some() => {
                 if told.is_invited {
                     "invited".clone_into(&mut told.standing);
@@ -363,7 +363,7 @@ impl Books {
 }
 
 impl Told {
-    /// What the events of this user ought to add up to.
+    /// Returns the expected sum of this user's events.
     pub(super) fn of(user: &User) -> Self {
         Self {
             standing: user.standing.as_str().to_owned(),

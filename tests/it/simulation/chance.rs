@@ -1,49 +1,49 @@
-//! Makes a history from a seed.
+//! Histories from a seed.
 
 use fastrand::Rng;
 
 use super::history::{ALL, Do, Edit, Layout, Mail, Mass, Reload, Stage, Step, Trouble};
 
-/// The kinds that are played unless `ROSTERD_SIM_KINDS` names others; the others are `directories`, `clocks`, `reloads` and
-/// `sequences`, or `all`.
+/// The kinds that are played by default. `ROSTERD_SIM_KINDS` names others: `directories`, `clocks`,
+/// `reloads`, `sequences`, or `all`.
 const ORDINARY: &str = "wire,blindness,operators";
 
-/// Whether histories play a kind.
+/// Returns whether histories play a kind.
 pub(super) fn plays(kind: &str) -> bool {
     let kinds = std::env::var("ROSTERD_SIM_KINDS").unwrap_or_else(|_| ORDINARY.to_owned());
     kinds.split(',').any(|k| k.trim() == kind || k.trim() == "all")
 }
 
-/// The kinds of trouble that a history knows. A law about one kind says little where all the others blind it.
+/// The kinds of trouble. A law about one kind is weak if all the others hide its effects.
 #[derive(Clone, Copy, Debug)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is one kind of trouble that a history has or has not"
 )]
-struct Mood {
-    /// Faults of the wire, servers that are down, crashes.
+struct Kinds {
+    /// Faults of the wire, server outages, crashes.
     wire: bool,
-    /// Entries and attributes that cannot be seen.
+    /// Invisible entries and attributes.
     blindness: bool,
-    /// Clocks that are wrong.
+    /// Clocks with a wrong time.
     clocks: bool,
-    /// The configuration changes.
+    /// Changes of the configuration.
     reloads: bool,
-    /// Operators who do more than approve.
+    /// Operators that do more than approve.
     operators: bool,
-    /// Steps that mean something one after the other, and what only the promises about several steps see.
+    /// Sequences of steps, for the promises about several steps.
     sequences: bool,
 }
 
-/// Makes the stage and the steps of a seed.
+/// Returns the stage and the steps of a seed.
 pub(super) fn of_seed(seed: u64, steps: usize) -> (Stage, Vec<Step>) {
     let mut rng = Rng::with_seed(seed);
     let stage = Stage {
-        // Small companies as well as some that a share of matters in.
+        // Small companies, and some in which a percentage matters.
         people: if rng.u8(0..3) == 0 { rng.usize(1..=10) } else { rng.usize(12..=70) },
         without_group: if rng.u8(0..3) == 0 { rng.usize(1..3) } else { 0 },
         filtered: rng.bool(),
-        settles: rng.u8(0..4) != 0,
+        has_grace_period: rng.u8(0..4) != 0,
         tombstones: rng.bool(),
         protects: rng.bool(),
         two_servers: rng.u8(0..3) == 0,
@@ -58,7 +58,7 @@ pub(super) fn of_seed(seed: u64, steps: usize) -> (Stage, Vec<Step>) {
         },
     };
     let mut often = |kind| rng.u8(0..5) < 3 && plays(kind);
-    let mood = Mood {
+    let kinds = Kinds {
         wire: often("wire"),
         blindness: often("blindness"),
         clocks: often("clocks"),
@@ -68,15 +68,15 @@ pub(super) fn of_seed(seed: u64, steps: usize) -> (Stage, Vec<Step>) {
     };
     let mut history = Vec::with_capacity(steps);
     while history.len() < steps {
-        if mood.sequences && rng.u8(0..8) == 0 {
-            phrase(&mut rng, mood, &mut history);
+        if kinds.sequences && rng.u8(0..8) == 0 {
+            phrase(&mut rng, kinds, &mut history);
             continue;
         }
         let next = step(&mut rng);
-        if !mood.knows(&next) {
+        if !kinds.knows(&next) {
             continue;
         }
-        // Most edits are seen by a run soon; some come in numbers first.
+        // Most edits are followed by a run; some come in groups.
         let is_edit = matches!(next, Step::Edit(_) | Step::Trouble(_));
         history.push(next);
         if is_edit && rng.u8(0..3) == 0 {
@@ -87,8 +87,8 @@ pub(super) fn of_seed(seed: u64, steps: usize) -> (Stage, Vec<Step>) {
     (stage, history)
 }
 
-impl Mood {
-    /// Whether such a thing happens in this history.
+impl Kinds {
+    /// Returns whether this history has this kind of trouble.
     fn knows(self, step: &Step) -> bool {
         match step {
             Step::Edit(edit) => self.makes(edit),
@@ -126,8 +126,8 @@ impl Mood {
     }
 }
 
-/// Steps that only mean something one after the other.
-fn phrase(rng: &mut Rng, mood: Mood, history: &mut Vec<Step>) {
+/// Sequences of steps.
+fn phrase(rng: &mut Rng, kinds: Kinds, history: &mut Vec<Step>) {
     let (a, b) = (rng.usize(0..1000), rng.usize(0..1000));
     let few = rng.usize(1..5);
     let tick = |n| Step::Do(Do::Tick(n));
@@ -150,7 +150,7 @@ fn phrase(rng: &mut Rng, mood: Mood, history: &mut Vec<Step>) {
             }
         }
         // A clock that is wrong for one run.
-        2 if mood.clocks => {
+        2 if kinds.clocks => {
             let by = seconds(rng);
             history.extend([
                 Step::Clock(by),
@@ -160,7 +160,7 @@ fn phrase(rng: &mut Rng, mood: Mood, history: &mut Vec<Step>) {
             ]);
             history.extend([Step::Edit(Edit::Disable(a)), tick(ALL), tick(ALL)]);
         }
-        3 if mood.clocks => {
+        3 if kinds.clocks => {
             history.extend([
                 Step::Edit(Edit::Purge(a)),
                 Step::Clock(seconds(rng)),
@@ -170,8 +170,8 @@ fn phrase(rng: &mut Rng, mood: Mood, history: &mut Vec<Step>) {
             ]);
             history.extend([Step::Wait(30), full(ALL)]);
         }
-        // An operator says no, and time passes.
-        4 if mood.operators => {
+        // A rejection, and time.
+        4 if kinds.operators => {
             history.push(Step::Edit(Edit::Many(few, Mass::Delete)));
             history.extend([
                 full(ALL),
@@ -183,15 +183,15 @@ fn phrase(rng: &mut Rng, mood: Mood, history: &mut Vec<Step>) {
                 full(ALL),
             ]);
         }
-        5 if mood.reloads => {
+        5 if kinds.reloads => {
             history.extend([Step::Reload(Reload::Narrow(a)), full(ALL)]);
-            if mood.operators {
+            if kinds.operators {
                 history.extend([Step::Do(Do::Reject(b)), full(ALL), full(ALL)]);
             }
             history.extend([Step::Reload(Reload::Widen), full(ALL)]);
         }
-        // Sections of the configuration change, and somebody leaves.
-        6 if mood.reloads => {
+        // Changed sections of the configuration, and a leaver.
+        6 if kinds.reloads => {
             history.extend([
                 full(ALL),
                 Step::Reload(if rng.bool() { Reload::Rename(a) } else { Reload::Rebase(a, b) }),
@@ -200,7 +200,7 @@ fn phrase(rng: &mut Rng, mood: Mood, history: &mut Vec<Step>) {
             ]);
             history.extend([Step::Edit(Edit::Disable(b)), full(ALL), tick(ALL), tick(ALL)]);
         }
-        // An expiry that is near.
+        // A near expiry.
         7 => history.extend([
             Step::Edit(Edit::ExpireSoon(a, rng.i64(-3..4))),
             tick(ALL),
@@ -208,7 +208,7 @@ fn phrase(rng: &mut Rng, mood: Mood, history: &mut Vec<Step>) {
             Step::Wait(1),
             Step::Do(Do::Due),
         ]),
-        // Two want one address, and one of them is edited.
+        // Two people with one address, one of whom is edited.
         8 => {
             history.extend([
                 Step::Edit(Edit::Clash(a)),
@@ -218,7 +218,7 @@ fn phrase(rng: &mut Rng, mood: Mood, history: &mut Vec<Step>) {
             ]);
             history.push(Step::Do(Do::SyncUser(b)));
         }
-        // Somebody moves, and leaves there.
+        // A move, and a leaver in the new place.
         9 => {
             let go = if rng.bool() { Edit::Move(a, b) } else { Edit::Emigrate(a, b) };
             history.extend([
@@ -231,8 +231,8 @@ fn phrase(rng: &mut Rng, mood: Mood, history: &mut Vec<Step>) {
                 full(ALL),
             ]);
         }
-        10 if mood.blindness => {
-            history.extend([Step::Edit(Edit::Bury(a)), tick(ALL), tick(ALL), tick(ALL)])
+        10 if kinds.blindness => {
+            history.extend([Step::Edit(Edit::HideByMove(a)), tick(ALL), tick(ALL), tick(ALL)])
         }
         // One group and then another.
         _ => history.extend([
@@ -244,14 +244,14 @@ fn phrase(rng: &mut Rng, mood: Mood, history: &mut Vec<Step>) {
     }
 }
 
-/// So far a clock may be off: a minute to ten years, in both directions.
+/// The errors of clocks: a minute to ten years, in both directions.
 fn seconds(rng: &mut Rng) -> i64 {
     let much =
         [60, 400, 3_600, 2 * 3_600, 26 * 3_600, 40 * 86_400, 10 * 365 * 86_400][rng.usize(0..7)];
     if rng.bool() { much } else { -much }
 }
 
-/// One directory, and now and then all.
+/// One directory, and sometimes all.
 fn place(rng: &mut Rng) -> usize {
     if rng.u8(0..3) == 0 { ALL } else { rng.usize(0..6) }
 }
@@ -366,8 +366,8 @@ pub(super) fn edit(rng: &mut Rng) -> Edit {
             5 => Edit::RestoreAll,
             _ => Edit::Emigrate(a, b),
         },
-        98 if rng.bool() => Edit::Bury(a),
-        98 => Edit::Unearth(a),
+        98 if rng.bool() => Edit::HideByMove(a),
+        98 => Edit::ShowByMove(a),
         _ => {
             let all = [
                 Mass::Disable,

@@ -1,4 +1,4 @@
-//! The administrator of the directory: who has been hired, and what an edit does.
+//! The administrator of the directory: the people, and the effect of edits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::history::{Edit, Mail, Mass};
 
-/// Where people work; the last two are outside of every base, and nothing is ever seen of the very last.
+/// The OUs of people. The last two are outside of every base, and the very last is always
+/// invisible.
 const OUS: [&str; 8] = [
     "Engineering",
     "Sales",
@@ -19,12 +20,12 @@ const OUS: [&str; 8] = [
     "Elsewhere",
     "Basement",
 ];
-/// The OUs that an administrator moves people to and from.
+/// The OUs of moves.
 const PLACES: usize = 7;
-/// The groups that can give a tier, once they are nested; the last two are empty at first.
+/// The groups that give a tier by nesting. The last two are empty at first.
 pub(super) const GROUPS: [&str; 5] =
     [names::BASIC, names::PRO, names::PRO_NESTED, "Roster Basic Nested", "Roster Deep"];
-/// What a reader can lose the right to.
+/// The attributes that the reader can lose.
 const ATTRIBUTES: [&str; 8] = [
     "userAccountControl",
     "accountExpires",
@@ -36,12 +37,12 @@ const ATTRIBUTES: [&str; 8] = [
     "employeeType",
 ];
 
-/// Everybody there ever was, and what the reader is not shown.
+/// All people, past and present, and the data hidden from the reader.
 #[derive(Debug)]
 pub(super) struct Cast {
     pub(super) people: Vec<Uuid>,
     pub(super) ous: Vec<Uuid>,
-    /// The OUs that are bases of a directory, by the name of the directory; they keep their names.
+    /// The OUs that are bases, by the name of the directory. They keep their names.
     pub(super) bases: BTreeMap<String, Vec<Uuid>>,
     pub(super) groups: Vec<Uuid>,
     made: u32,
@@ -53,13 +54,13 @@ pub(super) struct Cast {
 }
 
 impl Cast {
-    /// Whoever works in a new directory; what this simulation needs is added to it.
+    /// Returns the people of a new directory, and adds the entries that the simulation needs.
     pub(super) fn of(ad: &mut Ad, service: Uuid, tombstones: bool, made: u32) -> Self {
         for ou in &OUS[6..] {
             ad.add_ou("", ou);
         }
         ad.hide_subtree(OUS[PLACES]);
-        // So that the schema has it.
+        // Adds the attribute to the schema.
         let people: Vec<Uuid> = ad.people().into_iter().filter(|p| *p != service).collect();
         ad.set(people[0], "employeeType", "human");
         for group in &GROUPS[3..] {
@@ -89,9 +90,9 @@ impl Cast {
         self.dark_ous.iter().map(|ou| ad.dn(self.ous[*ou])).collect()
     }
 
-    /// The n-th of the people, or the next one that is as wanted.
+    /// Returns the n-th person, or the next one that matches.
     fn pick(&self, n: usize, is_wanted: impl Fn(Uuid) -> bool) -> Option<Uuid> {
-        // The one who came last.
+        // The last joiner.
         let start = if n == usize::MAX { self.people.len() - 1 } else { n % self.people.len() };
         self.people[start..].iter().chain(&self.people[..start]).copied().find(|p| is_wanted(*p))
     }
@@ -144,7 +145,7 @@ impl Cast {
         self.people.push(ad.add_person(person));
     }
 
-    /// Sets mail, and the proxy address that goes with it.
+    /// Sets mail and its proxy address.
     fn set_mail(ad: &mut Ad, who: Uuid, mail: Option<&str>) {
         let others: Vec<Vec<u8>> = ad
             .values(who, "proxyAddresses")
@@ -167,14 +168,14 @@ impl Cast {
         }
     }
 
-    /// Makes the edit. What makes no sense as things stand does nothing.
+    /// Makes the edit, or nothing if it is impossible now.
     pub(super) fn edit(&mut self, ad: &mut Ad, edit: &Edit, now: Timestamp) {
         let alive = |cast: &Self, ad: &Ad, n: usize| cast.pick(n, |p| Self::is_alive(ad, p));
         let Some(who) = self.subject(ad, edit) else { return };
         match edit {
             Edit::Hire { ou, group, mail, staged } => {
                 let mail = self.address(*mail);
-                // Most are entitled, and most work where they should.
+                // Most are entitled and in an OU of the scope.
                 let group = (group % 5 != 4).then_some(*group % 3);
                 self.hire(ad, if ou % 9 == 0 { 6 } else { ou % 6 }, group, mail, *staged);
             }
@@ -243,7 +244,7 @@ impl Cast {
             Edit::Leave(_, group) => ad.remove_member(self.group(*group), who),
             Edit::LeaveAll(_) => self.leave_all(ad, who),
             Edit::PrimaryGroup(_, group) => ad.set_primary_group(who, self.group(*group)),
-            // A configured group in itself teaches nothing.
+            // A configured group in itself has no effect.
             Edit::Nest(a, b) => {
                 if self.group(*a) != self.group(*b) {
                     ad.add_member(self.group(*a), self.group(*b));
@@ -312,11 +313,11 @@ impl Cast {
                 self.hire(ad, *n % 6, Some(0), mail.clone(), false);
                 self.hire(ad, (*n / 6) % 6, Some(1), mail, false);
             }
-            Edit::Bury(_) => {
+            Edit::HideByMove(_) => {
                 ad.disable(who);
                 ad.move_to(who, self.ous[PLACES]);
             }
-            Edit::Unearth(n) => ad.move_to(who, self.ous[*n % 6]),
+            Edit::ShowByMove(n) => ad.move_to(who, self.ous[*n % 6]),
             Edit::DeleteManager(_) => {
                 let reports =
                     self.people.iter().copied().filter(|p| *p != who && Self::is_alive(ad, *p));
@@ -345,7 +346,7 @@ impl Cast {
                     .filter(|p| ad.exists(*p) && !Self::is_alive(ad, *p));
                 deleted.collect::<Vec<_>>().into_iter().for_each(|p| ad.restore(p));
             }
-            // Takes two directories: see `emigrate`.
+            // Needs two directories: see `emigrate`.
             Edit::Emigrate(..) => {}
         }
     }
@@ -358,7 +359,7 @@ impl Cast {
             .filter(move |p| Self::is_alive(ad, *p) && ad.dn(*p).ends_with(&below))
     }
 
-    /// Takes somebody out of this domain.
+    /// Removes a person from this domain.
     pub(super) fn emigrate(&mut self, ad: &mut Ad, n: usize) -> Option<(Uuid, Migrant)> {
         let who = self.pick(n, |p| Self::is_alive(ad, p)).filter(|_| self.people.len() > 1)?;
         self.people.retain(|p| *p != who);
@@ -366,14 +367,14 @@ impl Cast {
         Some((who, ad.emigrate(who)))
     }
 
-    /// Somebody of another domain comes, and is entitled here as before.
+    /// Adds a person of another domain, entitled as before.
     pub(super) fn immigrate(&mut self, ad: &mut Ad, (who, migrant): (Uuid, Migrant), n: usize) {
         ad.immigrate(migrant, self.ous[n % 6]);
         ad.add_member(self.groups[n % 2], who);
         self.people.push(who);
     }
 
-    /// Whom an edit is about; anybody, where it is about nobody.
+    /// Returns the person of an edit, or any person if it concerns none.
     fn subject(&self, ad: &Ad, edit: &Edit) -> Option<Uuid> {
         match edit {
             Edit::Purge(n) => self.pick(*n, |p| ad.exists(p)),
@@ -400,9 +401,9 @@ impl Cast {
             | Edit::Robot(n, _)
             | Edit::ExpireSoon(n, _)
             | Edit::Retitle(n)
-            | Edit::Bury(n)
+            | Edit::HideByMove(n)
             | Edit::DeleteManager(n) => self.pick(*n, |p| Self::is_alive(ad, p)),
-            Edit::Unearth(n) => {
+            Edit::ShowByMove(n) => {
                 let below = format!(",{}", ad.dn(self.ous[PLACES]));
                 self.pick(*n, |p| Self::is_alive(ad, p) && ad.dn(p).ends_with(&below))
             }
@@ -411,7 +412,7 @@ impl Cast {
     }
 
     fn leave_all(&self, ad: &mut Ad, who: Uuid) {
-        // The primary group that was becomes one like any other.
+        // The previous primary group becomes an ordinary one.
         ad.set_primary_group(who, "Domain Users");
         for group in &self.groups {
             ad.remove_member(*group, who);

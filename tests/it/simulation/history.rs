@@ -1,9 +1,10 @@
-//! The steps that a history is made of.
+//! The steps of a history.
 //!
-//! A step names people, OUs and groups by numbers that are taken modulo what there is when it happens. So a step means
-//! something wherever it stands, and a history that broke something can be cut down to the steps that matter.
+//! A step refers to people, OUs and groups by numbers, modulo their count at that moment. So a step
+//! is valid in any place, and a failing history can be reduced to the steps that matter.
 
-/// One change an administrator makes in the directory. The first number is a person, unless it says otherwise.
+/// One edit of the directory by an administrator. The first number is a person, unless stated
+/// otherwise.
 #[derive(Clone, Debug)]
 pub(super) enum Edit {
     Hire {
@@ -15,7 +16,7 @@ pub(super) enum Edit {
     Recreate(usize),
     Disable(usize),
     Enable(usize),
-    /// So many minutes from now; before now where it is negative.
+    /// Minutes from now, negative in the past.
     Expire(usize, i64),
     NeverExpire(usize),
     Delete(usize),
@@ -47,32 +48,33 @@ pub(super) enum Edit {
     ShowMembers,
     ShowTombstones(bool),
     Robot(usize, bool),
-    /// Every so manieth person.
+    /// Every n-th person.
     Many(usize, Mass),
-    /// The account expires so many seconds from now.
+    /// Seconds until the account expires.
     ExpireSoon(usize, i64),
-    /// An attribute that says nothing about addresses, tiers and leaving.
+    /// An attribute without effect on addresses, tiers and leaving.
     Retitle(usize),
     /// Two newcomers with one address.
     Clash(usize),
-    /// Disabled, and moved to where the service account sees nothing.
-    Bury(usize),
-    /// Out of where the service account sees nothing.
-    Unearth(usize),
-    /// The manager of most is deleted, and AD takes the name of the manager off all of them.
+    /// Disabled, and moved to the invisible OU.
+    HideByMove(usize),
+    /// Moved out of the invisible OU.
+    ShowByMove(usize),
+    /// The manager of most people is deleted, and AD removes the manager attribute from all of
+    /// them.
     DeleteManager(usize),
-    /// So many people of an OU are deleted.
+    /// The number of people of an OU that are deleted.
     DeleteSlice(usize, usize),
-    /// So many members leave a group.
+    /// The number of members that leave a group.
     LeaveSlice(usize, usize),
-    /// Everybody who is deleted comes back.
+    /// All deleted people are restored.
     RestoreAll,
-    /// To another domain of the forest.
+    /// A move to another domain of the forest.
     Emigrate(usize, usize),
 }
 
 impl Edit {
-    /// The first number of it, which also says in which domain it is made.
+    /// Returns the first number, which also chooses the domain.
     pub(super) fn number(&self) -> usize {
         match self {
             Self::Hire { ou, .. } => *ou,
@@ -115,8 +117,8 @@ impl Edit {
             | Self::ExpireSoon(n, _)
             | Self::Retitle(n)
             | Self::Clash(n)
-            | Self::Bury(n)
-            | Self::Unearth(n)
+            | Self::HideByMove(n)
+            | Self::ShowByMove(n)
             | Self::DeleteManager(n)
             | Self::DeleteSlice(n, _)
             | Self::LeaveSlice(n, _)
@@ -124,15 +126,15 @@ impl Edit {
         }
     }
 
-    /// Whether only promises about several steps see what comes of it.
+    /// Returns whether only the promises about several steps notice the effect.
     pub(super) fn is_of_sequences(&self) -> bool {
         matches!(
             self,
             Self::ExpireSoon(..)
                 | Self::Retitle(_)
                 | Self::Clash(_)
-                | Self::Bury(_)
-                | Self::Unearth(_)
+                | Self::HideByMove(_)
+                | Self::ShowByMove(_)
                 | Self::DeleteManager(_)
                 | Self::DeleteSlice(..)
                 | Self::LeaveSlice(..)
@@ -141,14 +143,15 @@ impl Edit {
         )
     }
 
-    /// Whether the service account sees the edit, and goes on seeing what it saw.
+    /// Returns whether the service account sees the edit and loses no sight by it.
     pub(super) fn is_seen(&self) -> bool {
-        self.is_told()
+        self.is_notified()
             || matches!(self, Self::Purge(_) | Self::Emigrate(..) | Self::ShowTombstones(_))
     }
 
-    /// Whether a directory tells of it: neither of what somebody may see is told, nor of a tombstone that goes.
-    pub(super) fn is_told(&self) -> bool {
+    /// Returns whether change notification reports it. Changes of rights and the end of a tombstone
+    /// are not reported.
+    pub(super) fn is_notified(&self) -> bool {
         !matches!(
             self,
             Self::Purge(_)
@@ -161,21 +164,21 @@ impl Edit {
                 | Self::HideMembers(_)
                 | Self::ShowMembers
                 | Self::ShowTombstones(_)
-                | Self::Bury(_)
-                | Self::Unearth(_)
+                | Self::HideByMove(_)
+                | Self::ShowByMove(_)
                 | Self::Emigrate(..)
         )
     }
 }
 
-/// The address somebody gets.
+/// The address of a person.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mail {
-    /// Of the first domain, which is always claimed.
+    /// In the first domain, which is always claimed.
     Home,
-    /// Of the second, which is claimed and released.
+    /// In the second domain, which is claimed and released.
     Second,
-    /// Of one that nobody claims.
+    /// In an unclaimed domain.
     Foreign,
     Malformed,
     None,
@@ -183,7 +186,7 @@ pub(super) enum Mail {
     Shouted,
 }
 
-/// What happens to many at once.
+/// A mass event.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mass {
     Disable,
@@ -196,25 +199,25 @@ pub(super) enum Mass {
     Hire,
 }
 
-/// What rosterd is asked to do. Users are numbers, too.
+/// A request to rosterd. Users are numbers, too.
 #[derive(Clone, Debug)]
 pub(super) enum Do {
-    /// Everybody of a directory is read; of all directories with [`ALL`].
+    /// A full run of one directory, or of all with [`ALL`].
     Full(usize),
-    /// What the schedule does at its ticks: what has changed is read, where that can be told, and everybody where not.
+    /// A tick of the schedule: incremental if possible, else full.
     Tick(usize),
-    /// What the schedule would do now: rechecks and expiries.
+    /// The due work of the schedule: rechecks and expiries.
     Due,
     SyncUser(usize),
     Plan(usize),
     Approve(usize),
     ApproveOld(usize),
-    /// What concerns somebody, or has a cause in common.
+    /// The changes of one person, or of one cause.
     ApprovePart(usize),
     Reject(usize),
-    /// What was rejected is asked again.
+    /// Reopens a rejected plan.
     Reopen(usize),
-    /// Takes a run back.
+    /// Undoes a run.
     Undo(usize),
     Suspend(usize),
     Activate(usize),
@@ -227,37 +230,37 @@ pub(super) enum Do {
     Release,
     Invite(usize),
     Remove(usize),
-    /// Retention, as it is configured.
+    /// Retention, as configured.
     Forget,
     Rebaseline(usize),
 }
 
-/// Every directory, and not one.
+/// All directories instead of one.
 pub(super) const ALL: usize = usize::MAX;
 
-/// What an administrator changes in the configuration, and reloads.
+/// A change of the configuration by an administrator, followed by a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reload {
-    /// A base is forgotten.
+    /// A base is removed.
     Narrow(usize),
-    /// Every base is there again.
+    /// All bases are restored.
     Widen,
-    /// A directory gets another name.
+    /// A directory is renamed.
     Rename(usize),
-    /// A base of one directory becomes one of another, or a directory of its own.
+    /// A base moves to another directory, or becomes a directory of its own.
     Rebase(usize, usize),
-    /// Something that nobody comes into scope by, or leaves it.
+    /// A change without effect on the scope.
     Harmless,
 }
 
 impl Do {
-    /// Whether an operator approves something by it; a part may be all there is.
+    /// Returns whether an operator approves changes by it. A part may be the whole.
     pub(super) fn approves(&self) -> bool {
         matches!(self, Self::Approve(_) | Self::ApproveOld(_) | Self::ApprovePart(_))
     }
 }
 
-/// What goes wrong on the wire.
+/// A fault of the wire.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Trouble {
     CutAfter(usize),
@@ -267,9 +270,9 @@ pub(super) enum Trouble {
     PageRefused(usize, u32),
     NoControl(usize),
     SameCookie(usize),
-    /// Result 0 and nobody, to the n-th search.
+    /// An empty success for the n-th search.
     Empty(usize),
-    /// The same, to a page.
+    /// An empty success for a page.
     EmptyPage(usize),
     SkipAfter(usize),
     RepeatAfter(usize),
@@ -284,35 +287,35 @@ pub(super) enum Trouble {
 pub(super) enum Step {
     Edit(Edit),
     Do(Do),
-    /// The edit happens when so many people have been read.
+    /// The edit occurs after this many people were read.
     During(Edit, usize, Do),
     /// Both at the same time.
     Both(Do, Do),
     Trouble(Trouble),
-    /// All troubles are over.
+    /// All troubles end.
     Calm,
-    /// rosterd is killed after it has been polled so often.
+    /// rosterd is killed after this many polls.
     Kill(Do, u32),
     Restart,
     Backup,
-    /// The backup takes the store's place.
+    /// The backup replaces the store.
     Restore,
     ServerDown,
     ServerUp,
-    /// Minutes.
+    /// The number of minutes.
     Wait(u64),
-    /// The machine's clock is set so many seconds forward or back; the directory's goes on.
+    /// The machine's clock is set by this many seconds. The directory's continues.
     Clock(i64),
-    /// The machine's clock is set right.
+    /// The machine's clock is corrected.
     ClockRight,
-    /// The directory's clock goes so many seconds ahead of the true time, or behind it.
+    /// Seconds by which the directory's clock is ahead of the true time, negative if behind.
     ServerClock(i64),
     Reload(Reload),
-    /// The same, after what is done has been polled so often.
+    /// A reload after this many polls of the current action.
     Meanwhile(Reload, u32, Do),
 }
 
-/// What a history plays in.
+/// The setting of a history.
 #[derive(Clone, Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -322,17 +325,17 @@ pub(super) struct Stage {
     pub(super) people: usize,
     pub(super) without_group: usize,
     pub(super) filtered: bool,
-    pub(super) settles: bool,
+    pub(super) has_grace_period: bool,
     pub(super) tombstones: bool,
     pub(super) protects: bool,
     pub(super) two_servers: bool,
-    /// Whether the first day is over when it begins.
+    /// Whether the first day is over at the beginning.
     pub(super) established: bool,
     pub(super) page_size: u32,
     pub(super) layout: Layout,
 }
 
-/// How the company is divided into directories of one account.
+/// The division of the company into directories of one account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
     /// One directory with one base.

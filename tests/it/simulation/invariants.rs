@@ -1,4 +1,4 @@
-//! What holds after every step of every history: DESIGN's promises, each a small check with a name.
+//! The promises of DESIGN, checked after every step of every history.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,91 +12,88 @@ use super::history::{Do, Step};
 use super::memory::Memory;
 use super::office::Rulebook;
 use super::sequences::{
-    contested_addresses_stay, leavers_leave_in_time, losses_are_noticed, people_are_one_user,
-    reactivations_are_true, rejections_stand, runs_say_what_they_wrote, slices_wait,
+    contested_addresses_stay, counts_match_changes, leavers_leave_in_time, losses_are_noticed,
+    people_are_one_user, reactivations_are_true, rejections_stand, slices_are_held,
 };
 use super::truth::{Facts, Truth};
 use crate::world::Life;
 
-/// One step, as those see it who were not part of it.
+/// One step, observed from outside.
 pub(super) struct Seen<'a> {
     pub(super) step: &'a Step,
     pub(super) rulebook: &'a Rulebook,
     pub(super) before: &'a Books,
     pub(super) after: &'a Books,
-    /// What was true when it began, after each edit in it, and when it ended.
+    /// The truth at the beginning, after each edit, and at the end.
     pub(super) truths: &'a [Truth],
-    /// How many managed users of each directory were active, since the beginning.
+    /// The number of active managed users of each directory, since the beginning.
     pub(super) actives: &'a [(Timestamp, BTreeMap<String, u64>)],
     /// Whether the server may have lied in this step ...
     pub(super) lied: bool,
     /// ... and at least once more.
     pub(super) lied_again: bool,
-    /// The directories whose runs only plan: the store was restored, who is in scope is different, or what is so was accepted,
-    /// and nobody has approved what follows.
+    /// The directories whose runs only plan, because of a restored store, a changed scope or a
+    /// rebaseline without an approval yet.
     pub(super) only_plans: &'a BTreeSet<String>,
-    /// Whether every server could be asked, and answered what is so.
+    /// Whether every server answered truthfully.
     pub(super) is_clear: bool,
-    /// The directories that are configured.
+    /// The configured directories.
     pub(super) directories: &'a [String],
-    /// What operators had rejected, and not asked again, when the step began.
+    /// The rejected changes that were not reopened, at the beginning of the step.
     pub(super) rejected: &'a BTreeMap<String, UserId>,
-    /// What is known from the steps before.
+    /// The memory of earlier steps.
     pub(super) memory: &'a Memory,
 }
 
-/// What is wrong, in sentences.
+/// The broken promises, in sentences.
 pub(super) type Wrong = Vec<String>;
 
-/// Finds what is wrong.
+/// Checks one promise.
 type Check = fn(&Seen<'_>) -> Wrong;
 
-/// Every check, with what it promises.
+/// Every check, with its promise.
 pub(super) const CHECKS: [(&str, Check); 20] = [
-    ("nobody is suspended without a reason that is true", suspensions_are_true),
-    (
-        "whoever is disabled or expired is suspended by the next complete run, or held",
-        leavers_leave,
-    ),
-    ("who is gone, or gets less, is seen so twice", rechecks_are_taken),
-    ("a run that calls itself complete has read everybody", complete_runs_have_read_everybody),
+    ("no user is suspended without a true reason", suspensions_are_true),
+    ("a disabled or expired user is suspended by the next complete run, or held", leavers_leave),
+    ("an absence and a downgrade need two observations", rechecks_are_taken),
+    ("a complete run has read all people", complete_runs_have_read_everybody),
     ("every automatic suspension carries evidence", suspensions_have_evidence),
-    ("suspended is who has a cause", suspended_is_who_has_a_cause),
-    ("only an operator lifts what an operator did", operators_causes_stay),
-    ("nothing but a link changes who is unmanaged", unmanaged_people_stay),
-    ("nobody becomes another person but by an operator's relink", links_stay),
-    ("no address is held by two", addresses_are_held_once),
-    ("a directory has at most one plan that waits", one_plan_waits),
+    ("a user is suspended exactly while it has a cause", suspended_is_who_has_a_cause),
+    ("only an operator lifts an operator's suspension", operators_causes_stay),
+    ("an unmanaged user changes only by a link", unmanaged_people_stay),
+    ("a user becomes another person only by an operator's relink", links_stay),
+    ("no address has two holders", addresses_are_held_once),
+    ("a directory has at most one held plan", one_plan_is_held),
     ("no limit is exceeded in any window", limits_hold),
-    ("a mass event of one cause waits", clusters_wait),
-    ("a restored store only plans until somebody approves", restored_stores_only_plan),
-    ("protected people are suspended by hand only", protected_people_stay),
-    ("what counts as approved was shown to an operator and approved", approved_is_what_was_shown),
-    ("the log is whole", the_log_is_whole),
-    ("everybody is what the events say", everybody_is_what_was_told),
-    ("every change has its events and no event comes without", changes_have_events),
+    ("a mass event of one cause is held", clusters_are_held),
+    ("a restored store only plans until an approval", restored_stores_only_plan),
+    ("protected people are suspended by an operator only", protected_people_stay),
+    ("an approved change was shown to an operator", approved_is_what_was_shown),
+    ("the event log verifies", the_log_is_whole),
+    ("users match their events", users_match_events),
+    ("changes and events match", changes_have_events),
     ("no run breaks on the store", runs_do_not_break),
 ];
 
 /// The promises about several steps.
 pub(super) const SEQUENCES: [(&str, Check); 8] = [
-    ("whoever leaves in sight is suspended after a few runs, or held", leavers_leave_in_time),
-    ("whoever cannot be seen any more is noticed after a few runs", losses_are_noticed),
-    ("what an operator rejected is not applied", rejections_stand),
-    ("a person is one user", people_are_one_user),
-    ("a mass event of one cause waits, in whatever slices it comes", slices_wait),
-    ("who has a contested address is not decided by a run", contested_addresses_stay),
-    ("a run says what it wrote", runs_say_what_they_wrote),
-    ("who comes back was seen to be in order", reactivations_are_true),
+    ("a visible leaver is suspended after a few runs, or held", leavers_leave_in_time),
+    ("an invisible user is reported after a few runs", losses_are_noticed),
+    ("a rejected change is not applied", rejections_stand),
+    ("a person has one user", people_are_one_user),
+    ("a mass event of one cause is held, in any slices", slices_are_held),
+    ("no run decides a contested address", contested_addresses_stay),
+    ("the counts of a run are its changes", counts_match_changes),
+    ("a reactivation has evidence", reactivations_are_true),
 ];
 
 impl Seen<'_> {
-    /// What a run of the directory wrote in this step.
+    /// Returns the changes that runs of the directory wrote in this step.
     pub(super) fn by_directory(&self) -> impl Iterator<Item = &Written> {
         self.after.fresh().iter().filter(|w| w.by_directory)
     }
 
-    /// The directories that runs of this step have read as a schedule has them read, and could have read.
+    /// Returns the directories with a complete scheduled run in this step.
     pub(super) fn readings(&self) -> impl Iterator<Item = String> {
         let is_reading = |run: &&Run| {
             self.is_clear
@@ -107,7 +104,7 @@ impl Seen<'_> {
         self.runs().filter(is_reading).filter(is_over).map(|run| run.directory.clone())
     }
 
-    /// The directories that were read as a whole in this step, without a doubt.
+    /// Returns the directories with a complete full read in this step.
     pub(super) fn whole_reads(&self) -> impl Iterator<Item = &str> {
         let is_whole = |r: &&Run| {
             !self.lied
@@ -119,12 +116,12 @@ impl Seen<'_> {
         self.runs().filter(is_whole).map(|r| r.directory.as_str())
     }
 
-    /// What was true of a person in this step, moment by moment.
+    /// Returns the truth about a person in this step, moment by moment.
     pub(super) fn facts(&self, who: Guid) -> impl Iterator<Item = (&Truth, &Facts)> {
         self.truths.iter().filter_map(move |t| Some((t, t.people.get(&who)?)))
     }
 
-    /// The runs that ended in this step.
+    /// Returns the runs that ended in this step.
     pub(super) fn runs(&self) -> impl Iterator<Item = &Run> {
         self.after.runs.iter().filter(|run| !self.before.runs.iter().any(|r| r.id == run.id))
     }
@@ -141,7 +138,7 @@ impl Seen<'_> {
     }
 }
 
-/// Whether the reason is true of the person in this truth, at a time by the directory's clock.
+/// Returns whether the reason is true of the person, at a time of the directory's clock.
 pub(super) fn holds(
     reason: Reason,
     facts: &Facts,
@@ -155,7 +152,7 @@ pub(super) fn holds(
         Reason::Disabled => is_alive && facts.is_disabled,
         Reason::Expired => is_alive && facts.expires.is_some_and(|end| end <= at),
         Reason::Deleted => facts.life == Life::Tombstone && facts.is_visible,
-        // Of no directory: the same person may be of another one.
+        // Independent of the directory, because the person may be in another one.
         Reason::OutOfScope => {
             is_alive && (!truth.covers(&facts.dn) || (rulebook.filtered && facts.is_robot))
         }
@@ -168,7 +165,7 @@ pub(super) fn holds(
     }
 }
 
-/// ML: a suspension by a run is justified by what was true at some moment of that run.
+/// ML: a suspension by a run is true at some moment of that run.
 fn suspensions_are_true(seen: &Seen<'_>) -> Wrong {
     let mut wrong = Vec::new();
     for change in seen.by_directory().filter(|w| w.kind == "suspend" || w.kind == "link") {
@@ -190,7 +187,7 @@ fn suspensions_are_true(seen: &Seen<'_>) -> Wrong {
             {
                 continue;
             }
-            // A recheck does not help against a server that lies at both.
+            // A recheck does not help if the server lies at both reads.
             if seen.lied && seen.lied_again && reason.class() == Some(Class::Gone) {
                 continue;
             }
@@ -201,7 +198,8 @@ fn suspensions_are_true(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// Who is there and cannot be seen counts as vanished where a colleague at the last known place can be seen, or an operator says so.
+/// A present but invisible person counts as vanished only with a visible colleague at the last
+/// known place, or by an operator's approval.
 fn may_count_as_vanished(seen: &Seen<'_>, change: &Written, guid: Guid) -> bool {
     let stood = seen
         .before
@@ -211,8 +209,9 @@ fn may_count_as_vanished(seen: &Seen<'_>, change: &Written, guid: Guid) -> bool 
         .and_then(|l| l.dn.parent());
     let Some(parent) = stood else { return false };
     seen.facts(guid).any(|(truth, facts)| {
-        // Where a tombstone can be read, a person without one is invisible rather than gone. A tombstone of another domain
-        // proves nothing of that: DESIGN 7 takes what was read, and each domain grants the right by itself.
+        // With readable tombstones, a person without one is invisible rather than gone. A tombstone
+        // of another domain is no proof, because each domain grants the right separately (DESIGN
+        // 7).
         let domain = domain_of(&facts.dn);
         let is_shown =
             |f: &Facts| f.life == Life::Tombstone && f.is_visible && domain_of(&f.dn) == domain;
@@ -226,18 +225,18 @@ fn may_count_as_vanished(seen: &Seen<'_>, change: &Written, guid: Guid) -> bool 
     })
 }
 
-/// The domain that an entry is located in.
+/// Returns the domain of an entry.
 fn domain_of(dn: &Dn) -> &str {
     dn.key().find("dc=").map_or("", |at| &dn.key()[at..])
 }
 
-/// LA: after a run that read everything of a directory, nobody of it who is disabled or has expired can sign in unless that is
-/// held in sight.
+/// LA: after a complete run of a directory, no visible disabled or expired user is active unless
+/// the suspension is held.
 fn leavers_leave(seen: &Seen<'_>) -> Wrong {
     let ended_well = |r: &&Run| {
         r.mode == "full" && r.complete && r.error.is_none() && !matches!(r.state, RunState::Running)
     };
-    // Two that race may drop what the other one does.
+    // Two concurrent runs may drop each other's changes.
     if matches!(seen.step, Step::Kill(..) | Step::Both(..)) || seen.lied {
         return Vec::new();
     }
@@ -254,7 +253,7 @@ fn leavers_leave(seen: &Seen<'_>) -> Wrong {
                 || truth.is_of(link.directory.as_str(), &facts.dn)
                 || !truth.covers(&facts.dn)
         };
-        // Since before the run, and for as long as it took.
+        // The cause was true before the run and during all of it.
         let throughout = |reason, attribute: &str| {
             seen.facts(link.guid).next().is_some()
                 && seen.facts(link.guid).all(|(t, f)| {
@@ -279,7 +278,7 @@ fn leavers_leave(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// What is not seen positively has to hold at a recheck, a settled time after the first.
+/// An absence must hold at a recheck, after the grace period.
 fn rechecks_are_taken(seen: &Seen<'_>) -> Wrong {
     let settle = seen.rulebook.config.limits.grace_period;
     let is_hasty = |w: &&Written| {
@@ -290,7 +289,7 @@ fn rechecks_are_taken(seen: &Seen<'_>) -> Wrong {
         };
         let is_young =
             |first: Option<&Timestamp>| first.is_none_or(|first| first.plus(settle) > w.at);
-        // Also for this very reason, if nobody lied.
+        // For the same reason as well, if no server lied.
         let of_reason = || w.guid.zip(w.reason).filter(|_| seen.is_clear && w.kind == "suspend");
         is_young(seen.memory.grace_periods.get(&(w.user, class)))
             || of_reason()
@@ -310,7 +309,7 @@ fn rechecks_are_taken(seen: &Seen<'_>) -> Wrong {
 }
 
 fn complete_runs_have_read_everybody(seen: &Seen<'_>) -> Wrong {
-    // An edit on the way may move somebody out of sight before, and into sight after.
+    // An edit during the run may hide the person before and show it after.
     if seen.lied || matches!(seen.step, Step::During(..) | Step::Meanwhile(..)) {
         return Vec::new();
     }
@@ -351,7 +350,7 @@ fn suspensions_have_evidence(seen: &Seen<'_>) -> Wrong {
         .filter(is_bare)
         .map(|w| format!("{:?} of {} on {}", w.reason, w.user, w.evidence))
         .collect();
-    // Counted as what it is: else no limit would hold it.
+    // Counted by its class, because otherwise no limit would hold it.
     for change in
         seen.by_directory().filter(|w| w.kind == "suspend" && w.before["status"] == "active")
     {
@@ -401,7 +400,7 @@ fn operators_causes_stay(seen: &Seen<'_>) -> Wrong {
 fn unmanaged_people_stay(seen: &Seen<'_>) -> Wrong {
     let was_unmanaged = |id: &UserId| seen.before.users.get(id).is_some_and(|u| u.link.is_none());
     let touched = seen.by_directory().filter(|w| was_unmanaged(&w.user) && w.kind != "link");
-    // Whoever is linked first, and changed by a second run of the same step, is managed by then.
+    // A user that is linked and then changed by a second run of the same step is managed by then.
     let linked: BTreeSet<UserId> =
         seen.by_directory().filter(|w| w.kind == "link").map(|w| w.user).collect();
     touched
@@ -418,12 +417,12 @@ fn links_stay(seen: &Seen<'_>) -> Wrong {
     let guid = |books: &Books, id: &UserId| {
         books.users.get(id).and_then(|u| u.link.as_ref()).map(|l| l.guid)
     };
-    // Whoever was released is nobody's, and may be asked to join like anybody else.
+    // A released user is unmanaged, and may be invited like any other.
     let is_asked_anew = |id: &UserId| {
         seen.before.users[id].status() == Status::Released
             && seen.does(|d| matches!(d, Do::Invite(_)))
     };
-    // A user whom an operator or retention removes is no other person: there is none.
+    // A removed user is not another person.
     let is_removed = |id: &UserId| {
         !seen.after.users.contains_key(id) && seen.does(|d| matches!(d, Do::Remove(_) | Do::Forget))
     };
@@ -454,7 +453,7 @@ fn addresses_are_held_once(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-fn one_plan_waits(seen: &Seen<'_>) -> Wrong {
+fn one_plan_is_held(seen: &Seen<'_>) -> Wrong {
     let mut plans: BTreeMap<&str, u64> = BTreeMap::new();
     for (_, _, directory) in &seen.after.plans {
         *plans.entry(directory).or_default() += 1;
@@ -466,7 +465,7 @@ fn one_plan_waits(seen: &Seen<'_>) -> Wrong {
         .collect()
 }
 
-/// What one window allows of a class, by DESIGN 5 and 8.
+/// Returns the changes of a class that one window allows (DESIGN 5 and 8).
 pub(super) fn allowed(class: Class, active: u64) -> u64 {
     let (percent, at_least, at_most) = match class {
         Class::Confirmed => (20, 10, u64::MAX),
@@ -486,7 +485,7 @@ pub(super) fn allowed(class: Class, active: u64) -> u64 {
 pub(super) const WINDOW: Duration = Duration::from_hours(24);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Whatever the runs were, and whoever asked for them: no window has more of a class than it allows.
+/// No window has more unapproved changes of a class than its limit allows.
 fn limits_hold(seen: &Seen<'_>) -> Wrong {
     let counts = |w: &&Written| w.by_directory && !w.approved;
     let mut wrong = Vec::new();
@@ -502,7 +501,7 @@ fn limits_hold(seen: &Seen<'_>) -> Wrong {
                 .filter(|w| w.class == Some(class) && w.directory == change.directory);
             of_class.filter(|w| w.at > since && w.at <= change.at).count() as u64
         };
-        // Those who were active when the window began, or as the first day began.
+        // The active users at the beginning of the window, or of the first day.
         let start = change.at.minus(WINDOW);
         let of = |(_, active): &(Timestamp, BTreeMap<String, u64>)| {
             active.get(&change.directory).copied().unwrap_or(0)
@@ -511,7 +510,7 @@ fn limits_hold(seen: &Seen<'_>) -> Wrong {
         let first = seen.actives.iter().find(|at| of(at) > 0);
         let mut active = last.or(first).map_or(0, of);
         if seen.memory.upset.is_some_and(|at| at > start) {
-            // Which of the counts is that of the window's beginning is not to be told.
+            // The count at the exact beginning is unknown.
             active = seen.actives.iter().map(of).max().unwrap_or(active).max(active);
         }
         let limit = allowed(class, active);
@@ -526,8 +525,8 @@ fn limits_hold(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// Five or more, and 30 % of those whom the cause could concern, are an event that nobody lets through unasked.
-fn clusters_wait(seen: &Seen<'_>) -> Wrong {
+/// Five or more changes of a cause, and 30 % of the people it concerns, need an approval.
+fn clusters_are_held(seen: &Seen<'_>) -> Wrong {
     let mut sizes: BTreeMap<(rosterd::model::RunId, &str), u64> = BTreeMap::new();
     for change in seen.by_directory().filter(|w| !w.approved && w.class.is_some()) {
         if let Some(cluster) = &change.cluster {
@@ -554,9 +553,9 @@ fn clusters_wait(seen: &Seen<'_>) -> Wrong {
         .collect()
 }
 
-/// Positive suspensions excepted.
+/// Positive suspensions are exempt.
 fn restored_stores_only_plan(seen: &Seen<'_>) -> Wrong {
-    // The run of an approval goes by the scope that was approved.
+    // The run of an approval uses the scope that was approved.
     if matches!(seen.step, Step::Both(..) | Step::Meanwhile(..)) || seen.does(Do::approves) {
         return Vec::new();
     }
@@ -565,7 +564,7 @@ fn restored_stores_only_plan(seen: &Seen<'_>) -> Wrong {
             && w.kind != "reactivate"
     };
     let is_forgotten = seen.does(|what| matches!(what, Do::Forget));
-    // A run that leaves nothing to wait for accepts the scope, so one after it is free.
+    // A run that holds no change accepts the scope, so a later one is free.
     let applied = seen
         .by_directory()
         .filter(|w| seen.only_plans.contains(&w.directory) && !w.approved && !is_positive(w));
@@ -595,11 +594,11 @@ fn the_log_is_whole(seen: &Seen<'_>) -> Wrong {
     seen.after.broken_chain.clone().into_iter().collect()
 }
 
-fn everybody_is_what_was_told(seen: &Seen<'_>) -> Wrong {
+fn users_match_events(seen: &Seen<'_>) -> Wrong {
     let ids: BTreeSet<&UserId> = seen.after.users.keys().chain(seen.after.told.keys()).collect();
     let differs = |id: &UserId| {
         let (is, told) = (seen.after.users.get(id).map(Told::of), seen.after.told.get(id));
-        (is.as_ref() != told).then(|| format!("{id} is {is:?}, and was told to be {told:?}"))
+        (is.as_ref() != told).then(|| format!("{id} is {is:?}, but {told:?} by its events"))
     };
     ids.into_iter().filter_map(differs).collect()
 }
@@ -607,7 +606,7 @@ fn everybody_is_what_was_told(seen: &Seen<'_>) -> Wrong {
 fn changes_have_events(seen: &Seen<'_>) -> Wrong {
     let mut changes: BTreeMap<(rosterd::model::RunId, UserId), u64> = BTreeMap::new();
     for change in &seen.after.written {
-        // A transfer is told to both accounts.
+        // A transfer is an event of both accounts.
         *changes.entry((change.run, change.user)).or_default() +=
             if change.kind == "transfer" { 2 } else { 1 };
     }

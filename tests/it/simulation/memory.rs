@@ -1,5 +1,5 @@
-//! What has to be remembered from step to step to know whether a promise is kept: since when somebody has been a leaver, who
-//! stood where, what was seen when. Nothing of it is read from what the code concluded.
+//! The memory between steps that the promises need: since when a person has been a leaver, last
+//! known places, observations. None of it comes from conclusions of the code under test.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,39 +12,40 @@ use super::invariants::{Seen, holds};
 use super::truth::{Facts, Truth};
 use crate::world::Life;
 
-/// How often each directory may be read before a leaver has to be suspended, or wait in sight.
+/// The number of reads of each directory within which a leaver must be suspended or held.
 pub(super) const TICKS: u32 = 3;
 
-/// Where a user belongs: the parent of the entry, and the group that entitles it.
+/// The place of a user: the parent of the entry, and the entitling group.
 pub(super) type Belongs = BTreeMap<UserId, (String, Option<Guid>)>;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
-    /// Since when a user has been looked at for what is not seen positively.
+    /// The beginning of the recheck of each user's absence.
     pub(super) grace_periods: BTreeMap<(UserId, Class), Timestamp>,
-    /// Since when, as runs could see, there has been this reason to suspend somebody.
+    /// The time since when runs could see a reason to suspend.
     pub(super) since: BTreeMap<(Guid, Reason), Timestamp>,
-    /// How often each directory has been read since somebody became this kind of leaver.
+    /// The number of reads of each directory since a person became this kind of leaver.
     pub(super) leavers: BTreeMap<(Guid, Reason), BTreeMap<String, u32>>,
-    /// The same, since somebody whom a user is linked to cannot be seen.
+    /// The number of reads since a linked person became invisible.
     pub(super) unseen: BTreeMap<Guid, BTreeMap<String, u32>>,
-    /// Which active managed users belonged where, after each step.
+    /// The places of active managed users, after each step.
     pub(super) belonged: Vec<(Timestamp, Belongs)>,
-    /// The addresses that people want, as far as some full read has seen them.
+    /// The wanted addresses, as some full read has seen them.
     pub(super) wants: BTreeMap<Guid, BTreeSet<AddressKey>>,
-    /// When a clock was set or the configuration was changed, by which the size of a directory is not what it was.
+    /// The times at which a clock or the configuration changed, and with it the size of a
+    /// directory.
     pub(super) upset: Option<Timestamp>,
     last: Option<Timestamp>,
     /// Whether the last run that read each directory reports something.
     pub(super) reports: BTreeMap<String, bool>,
 }
 
-/// The address that a person wants first, in the form that is compared.
+/// Returns the primary address that a person wants, in the form for comparison.
 pub(super) fn wanted(facts: &Facts) -> Option<AddressKey> {
     Address::parse(facts.mail.as_deref()?).ok().map(|a| a.key())
 }
 
-/// Whether the person is a leaver of this kind, and the service account can see it, at every moment of the step.
+/// Returns whether the person is a visible leaver of this kind at every moment of the step.
 fn leaves(seen: &Seen<'_>, guid: Guid, reason: Reason) -> bool {
     let begun = seen.truths[0].at.minus(std::time::Duration::from_secs(2));
     let is = |truth: &Truth, facts: &Facts| {
@@ -60,7 +61,7 @@ fn leaves(seen: &Seen<'_>, guid: Guid, reason: Reason) -> bool {
 }
 
 impl Memory {
-    /// A clock that is set back takes with it whatever it wrote.
+    /// A clock that is set back moves the instants that were written.
     pub(super) fn clamp(&mut self, now: Timestamp) {
         let Self { grace_periods, since, belonged, .. } = self;
         grace_periods.values_mut().chain(since.values_mut()).for_each(|at| *at = (*at).min(now));
@@ -69,9 +70,9 @@ impl Memory {
         }
     }
 
-    /// Takes a step into account.
+    /// Updates the memory by a step.
     pub(super) fn learn(&mut self, seen: &Seen<'_>, now: Timestamp) {
-        // A clock that was set back is known to all that was written.
+        // Later writes know about a clock that was set back.
         if self.last.is_some_and(|last| last > now) {
             self.clamp(now);
         }
@@ -96,11 +97,11 @@ impl Memory {
         self.learn_wants(seen);
     }
 
-    /// A store that was restored knows what it knew.
+    /// A restored store has its old contents.
     pub(super) fn forget(&mut self, seen: &Seen<'_>, now: Timestamp) {
         let since = seen.truths[0].people.keys();
         let reasons = [Reason::OutOfScope, Reason::NoGroup, Reason::Vanished];
-        // Since before anything that is known here.
+        // Since before the first known step.
         let since =
             since.flat_map(|guid| reasons.map(|reason| ((*guid, reason), Timestamp(0)))).collect();
         let grace_periods =
@@ -177,7 +178,8 @@ impl Memory {
         self.unseen.retain(|guid, _| linked.contains(guid));
     }
 
-    /// How many active users belonged to a group or an OU when the window began, or later; no less than now.
+    /// Returns the active users of a group or an OU at the beginning of the window or later, and no
+    /// less than now.
     pub(super) fn size(
         &self,
         since: Timestamp,

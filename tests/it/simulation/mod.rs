@@ -1,18 +1,28 @@
-//! Histories of a company: the real engine and store over a simulated directory, random edits, faults at every layer,
-//! operators who act by chance, crashes, and time. After every step DESIGN's promises are checked against what is *true* in
-//! the directory, and in the end everybody has to be what the directory says.
+//! Histories of a company: the real engine and store over a simulated directory, with random edits,
+//! faults at every layer, random operators, crashes, and time. After every step DESIGN's promises
+//! are checked against the *truth* in the directory. In the end all users must match the directory.
 //!
-//! A history is made from a seed. An ordinary test run plays a few of new seeds; by hand it plays for hours:
+//! A history is made from a seed. An ordinary test run plays a few histories with new seeds. A long
+//! run is started by hand:
 //!
 //! ```text
-//! ROSTERD_SIM_SECONDS=7200 cargo test --features postgres --test it -- simulation::whatever_happens --nocapture
+//! ROSTERD_SIM_SECONDS=7200 cargo test --features postgres --test it -- simulation::the_promises_hold --nocapture
 //! ```
 //!
-//! `ROSTERD_SIM_SEED` begins with that seed, `ROSTERD_SIM_HISTORIES` plays so many, `ROSTERD_SIM_STEPS` makes them that
-//! long, `ROSTERD_SIM_KINDS=all` plays all kinds of trouble, `ROSTERD_SIM_KEEP=0,4,7` plays only these steps of each, `ROSTERD_SIM_AT_ONCE` so many side by side. With
-//! `ROSTERD_SIM_GO_ON=1` a broken promise is told and the next history is played. A history that breaks a promise is told with its steps and
-//! with the command that plays it again; `ROSTERD_SIM_SHRINK=1` first looks for the fewest steps that still break it. Where
-//! a crash hits, and which of two things that happen at once comes first, is up to the machine: a seed may take a few tries.
+//! | Variable | Effect |
+//! |---|---|
+//! | `ROSTERD_SIM_SEED` | the first seed |
+//! | `ROSTERD_SIM_HISTORIES` | the number of histories |
+//! | `ROSTERD_SIM_STEPS` | the number of steps in each |
+//! | `ROSTERD_SIM_KINDS=all` | all kinds of trouble |
+//! | `ROSTERD_SIM_KEEP=0,4,7` | only these steps of each history |
+//! | `ROSTERD_SIM_AT_ONCE` | the number of concurrent histories |
+//! | `ROSTERD_SIM_GO_ON=1` | a broken promise is reported, and the next history is played |
+//! | `ROSTERD_SIM_SHRINK=1` | first searches the fewest steps that break the promise |
+//!
+//! A broken promise is reported with the steps of its history and the command that repeats it. The
+//! machine decides where a crash occurs and which of two concurrent actions is first, so a seed may
+//! need several attempts.
 
 mod books;
 mod chance;
@@ -42,38 +52,38 @@ use office::Office;
 
 /// Histories of an ordinary test run: about a minute on two cores.
 const HISTORIES: u64 = 16;
-/// Steps of one.
+/// Steps of one history.
 const STEPS: usize = 60;
-/// Rounds of a day, a run and an approval after which nothing may wait any more.
+/// Rounds of a day, a run and an approval after which no change may be held any more.
 const ROUNDS: usize = 12;
 
-/// A history that has not ended by then hangs.
+/// A history that takes longer hangs.
 const LONGEST: Duration = Duration::from_mins(10);
 
-/// Which promise was broken, and how.
+/// A broken promise.
 #[derive(Debug)]
 struct Broken {
     promise: String,
-    /// What happened, up to there.
+    /// The steps up to there.
     told: Vec<String>,
     wrong: Vec<String>,
 }
 
-/// One history, as it is played.
+/// A history in progress.
 struct Play {
     office: Office,
     books: Books,
-    /// How many managed users were active, since there were any.
+    /// The number of active managed users, since there were any.
     actives: Vec<(Timestamp, BTreeMap<String, u64>)>,
     told: Vec<String>,
     lies: usize,
-    /// The directories of which the store was restored, the scope changed, or what is so was accepted, and no operator has
-    /// approved what follows from it.
+    /// The directories with a restored store, a changed scope or a rebaseline, without an approval
+    /// since.
     only_plans: BTreeSet<String>,
-    /// The directories that cover something else than what was accepted.
+    /// The directories with changed bases.
     rescoped: BTreeSet<String>,
     memory: Memory,
-    /// What the books said when the backup was made.
+    /// The contents of the store at the backup.
     backup: Option<Books>,
 }
 
@@ -98,7 +108,7 @@ impl Play {
         for step in [Step::Do(Do::Full(ALL)), Step::Do(Do::Approve(ALL)), Step::Do(Do::Full(ALL))] {
             play.step(&step).await?;
         }
-        // The first day is measured by those whom the first run and its approval made active.
+        // The first day is measured by the users that the first run and its approval made active.
         play.actives.clear();
         play.memory.belonged.clear();
         play.note_active();
@@ -118,7 +128,7 @@ impl Play {
         self.actives.push((self.office.now(), active));
     }
 
-    /// Makes a step happen, reads what came of it, and checks every promise.
+    /// Plays a step, reads its effects, and checks every promise.
     async fn step(&mut self, step: &Step) -> Result<(), Broken> {
         let (lies, troubles, was_down, before_it) = (
             self.office.lies_told(),
@@ -210,7 +220,7 @@ impl Play {
         if restores {
             memory.forget(&seen, now);
         }
-        // A run that leaves nothing to wait for accepts the scope, and so does whoever approves a plan.
+        // A run that holds no change accepts the scope, and so does the approval of a plan.
         let mut only_plans = self.only_plans.clone();
         let mut accepted: BTreeSet<String> = seen
             .runs()
@@ -252,7 +262,7 @@ impl Play {
         found.map_or(Ok(()), |(promise, wrong)| Err(self.broken(promise, wrong)))
     }
 
-    /// What was rejected of somebody of whom something else is true by now is another question.
+    /// A rejection ends when the truth about the person has changed.
     fn take_words(&self, truths: &[truth::Truth], after: &Books) {
         let [first, .., last] = truths else { return };
         let changed = |user: &User| {
@@ -273,10 +283,11 @@ impl Play {
         Broken { promise: promise.to_owned(), told: self.told.clone(), wrong }
     }
 
-    /// All is well again, day after day, and operators approve what waits: then nothing is left to do.
+    /// Restores normal conditions, day after day, with approvals of all held plans, until no change
+    /// is left.
     async fn end(&mut self) -> Result<(), Broken> {
         self.office.make_well().await;
-        // A directory that was never read has nothing to be measured against.
+        // A directory without a read has nothing to compare with.
         let read: BTreeSet<String> = self
             .books
             .runs
@@ -289,7 +300,8 @@ impl Play {
         let has_former = self.office.names().len() > self.office.chosen(ALL).len();
         for round in 0..ROUNDS {
             if has_former && round == 1 {
-                // What a section took over from a former one was not its own when all was accepted: an emptied group, say.
+                // An emptied group that a section took over from a former one was accepted for that
+                // one only.
                 self.step(&Step::Do(Do::Rebaseline(ALL))).await?;
             }
             let day = [Do::Full(ALL), Do::Reopen(ALL), Do::Approve(ALL), Do::Due].map(Step::Do);
@@ -307,16 +319,17 @@ impl Play {
                 .filter_map(|name| self.books.runs.iter().find(|r| r.directory == *name))
                 .collect();
             let waits = self.books.plans.iter().any(|(.., directory)| names.contains(directory));
-            let settles = self.books.grace_periods.keys().any(|(id, _)| {
+            let has_grace_period = self.books.grace_periods.keys().any(|(id, _)| {
                 let link = self.books.users.get(id).and_then(|u| u.link.as_ref());
                 link.is_some_and(|l| names.iter().any(|name| name == l.directory.as_str()))
             });
-            let is_quiet = !waits && !settles && last.iter().all(|run| is_done(run));
+            let is_quiet = !waits && !has_grace_period && last.iter().all(|run| is_done(run));
             let is_accepted = !has_former || round > 0;
             if is_accepted && is_quiet && before.users == self.books.users {
                 if !self.books.news.is_empty() {
-                    // The full run before may have failed, or warned of what an approval has dealt with since: DESIGN 11 has
-                    // the directory's recovery told then. The next run has nothing of that kind to report.
+                    // The full run before may have failed, or warned about a problem that an
+                    // approval has solved. The recovery is reported then (DESIGN 11). The next run
+                    // has no such report.
                     self.step(&Step::Do(Do::Full(ALL))).await?;
                 }
                 if chance::plays("sequences") && !self.books.news.is_empty() {
@@ -353,12 +366,12 @@ impl Play {
         if wrong.is_empty() {
             Ok(())
         } else {
-            Err(self.broken("in the end everybody is what the directory says", wrong))
+            Err(self.broken("in the end all users match the directory", wrong))
         }
     }
 }
 
-/// Plays a history; how many steps it had.
+/// Plays a history. Returns the number of its steps.
 async fn play(stage: Stage, seed: u64, steps: Vec<Step>) -> Result<usize, Broken> {
     let mut play = Play::begin(&stage, seed).await?;
     for step in &steps {
@@ -368,7 +381,7 @@ async fn play(stage: Stage, seed: u64, steps: Vec<Step>) -> Result<usize, Broken
     Ok(play.told.len())
 }
 
-/// Plays it where a panic is a broken promise, too.
+/// Plays a history in which a panic is a broken promise, too.
 async fn attempt(stage: &Stage, seed: u64, steps: Vec<Step>) -> Result<usize, Broken> {
     let told = |promise: &str, text: String| {
         Err(Broken { promise: promise.to_owned(), told: Vec::new(), wrong: vec![text] })
@@ -381,7 +394,7 @@ async fn attempt(stage: &Stage, seed: u64, steps: Vec<Step>) -> Result<usize, Br
     }
 }
 
-/// Leaves out whatever the history breaks without; the places of what is left, and how that breaks.
+/// Removes the steps that the failure does not need. Returns the remaining steps and their failure.
 async fn shrink(
     stage: &Stage,
     seed: u64,
@@ -415,7 +428,7 @@ fn setting(name: &str) -> Option<u64> {
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-/// Plays the history of a seed; how many steps it had, or what to tell of it.
+/// Plays the history of a seed. Returns the number of steps, or the report of a failure.
 async fn of_seed(seed: u64) -> Result<usize, String> {
     let length = setting("ROSTERD_SIM_STEPS").map_or(STEPS, |n| n as usize);
     let (stage, steps) = chance::of_seed(seed, length);
@@ -447,14 +460,14 @@ async fn of_seed(seed: u64) -> Result<usize, String> {
         .map_or_else(|_| String::new(), |kinds| format!("ROSTERD_SIM_KINDS={kinds} "));
     Err(format!(
         "broken: {promise}\n{}\n\n{}\n\nagain: ROSTERD_SIM_SEED={seed} ROSTERD_SIM_HISTORIES=1 ROSTERD_SIM_STEPS={length} {kinds}{keep}\
-         cargo test --features postgres --test it -- simulation::whatever_happens --nocapture",
+         cargo test --features postgres --test it -- simulation::the_promises_hold --nocapture",
         wrong.join("\n"),
         told.join("\n"),
     ))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_to_a_company_the_promises_hold() {
+async fn the_promises_hold_for_every_history_of_a_company() {
     let seed = setting("ROSTERD_SIM_SEED").unwrap_or_else(|| fastrand::u64(0..1 << 40));
     let seconds = setting("ROSTERD_SIM_SECONDS").map(Duration::from_secs);
     let histories = setting("ROSTERD_SIM_HISTORIES").unwrap_or(if seconds.is_some() {
@@ -464,7 +477,7 @@ async fn whatever_happens_to_a_company_the_promises_hold() {
     });
     let begun = Instant::now();
     let (begin, steps) = (AtomicU64::new(0), AtomicU64::new(0));
-    // When one has found something, the others end their histories and begin no other, unless they are to go on.
+    // After the first failure the other histories end, unless they are to continue.
     let goes_on = setting("ROSTERD_SIM_GO_ON") == Some(1);
     let found = AtomicBool::new(false);
     let play = async || {
@@ -500,7 +513,8 @@ async fn whatever_happens_to_a_company_the_promises_hold() {
     assert!(broken.is_empty(), "seed {seed}\n{}", broken.join("\n\n"));
 }
 
-/// Everybody but for the manager: that a manager was renamed or deleted is told of the manager alone.
+/// Returns all users without the manager, because a change of the manager's name is reported for
+/// the manager alone.
 fn people(books: &Books) -> Vec<User> {
     let alike = |user: &User| {
         let profile = Profile { manager: None, ..user.profile.clone() };
@@ -515,15 +529,15 @@ fn people(books: &Books) -> Vec<User> {
     books.users.values().map(alike).collect()
 }
 
-/// Edits a few things at a time, with a tick after each few. Returns how many ticks there were, and how many of them read only
-/// what had changed.
+/// Makes a few edits at a time, with a tick after each group. Returns the number of ticks, and of
+/// the incremental ones.
 async fn follow(seed: u64) -> Result<(usize, usize), String> {
     let (stage, _) = chance::of_seed(seed, 0);
-    // Deletions have to be seen, and nothing may be left for later.
+    // Deletions must be visible, and no work may be due later.
     let stage = Stage {
         tombstones: true,
         two_servers: false,
-        settles: false,
+        has_grace_period: false,
         layout: Layout::One,
         ..stage
     };
@@ -537,13 +551,13 @@ async fn follow(seed: u64) -> Result<(usize, usize), String> {
         )
     };
     let mut play = Play::begin(&stage, seed).await.map_err(told)?;
-    // Tombstones count as seen once there is one.
+    // Tombstones count as visible once one exists.
     play.step(&Step::Edit(Edit::Delete(0))).await.map_err(told)?;
     play.step(&Step::Do(Do::Full(ALL))).await.map_err(told)?;
     let (mut ticks, mut deltas) = (0, 0);
     for _ in 0..12 {
         for edit in std::iter::repeat_with(|| chance::edit(&mut rng))
-            .filter(Edit::is_told)
+            .filter(Edit::is_notified)
             .take(fastrand::usize(1..5))
         {
             play.step(&Step::Edit(edit)).await.map_err(told)?;
@@ -556,12 +570,12 @@ async fn follow(seed: u64) -> Result<(usize, usize), String> {
                 .first()
                 .is_some_and(|run| run.mode == "incremental" && run.error.is_none()),
         );
-        // What a run has done may let go of what it held.
+        // The effects of a run may release held changes.
         play.step(&Step::Do(Do::Tick(ALL))).await.map_err(told)?;
         let after = play.books.clone();
         play.step(&Step::Do(Do::Full(ALL))).await.map_err(told)?;
         let Some(run) = play.books.runs.first().filter(|run| run.error.is_none()) else {
-            // So many have left that a full read does not believe it.
+            // Too many have left for a full read to believe it.
             return Ok((ticks, deltas));
         };
         if run.counts.total() > run.counts.update
@@ -582,7 +596,7 @@ async fn follow(seed: u64) -> Result<(usize, usize), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_edited_what_was_followed_leaves_a_full_read_nothing_to_do() {
+async fn incremental_runs_leave_a_full_read_nothing_to_do() {
     let seed = setting("ROSTERD_SIM_SEED").unwrap_or_else(|| fastrand::u64(0..1 << 40));
     let histories = setting("ROSTERD_SIM_HISTORIES").unwrap_or(8);
     let (mut ticks, mut deltas) = (0, 0);

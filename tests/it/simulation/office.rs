@@ -1,4 +1,5 @@
-//! Where a history plays: a directory, a daemon without its socket, and everybody who acts on them.
+//! The setting of a history: directories, a daemon without its socket, and their administrators and
+//! operators.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,7 +26,7 @@ use crate::firm::{alice, config};
 /// The domain that is claimed and released.
 pub(super) const SECOND: &str = "example.org";
 
-/// What the company is measured by, and what a history never changes.
+/// The settings that a history never changes.
 #[derive(Debug)]
 pub(super) struct Rulebook {
     pub(super) config: DirectoryConfig,
@@ -33,7 +34,7 @@ pub(super) struct Rulebook {
     pub(super) without_group: WithoutGroup,
 }
 
-/// One domain: its controllers, and who acts in it.
+/// One domain: its controllers and its administrator.
 #[derive(Debug)]
 pub(super) struct Domain {
     pub(super) sim: Sim,
@@ -41,14 +42,14 @@ pub(super) struct Domain {
     pub(super) cast: Arc<Mutex<Cast>>,
 }
 
-/// What operators have said, by the changes they said it of.
+/// The decisions of operators, by the changes concerned.
 #[derive(Debug, Default)]
 pub(super) struct Words {
     /// The changes that were shown and approved, and when.
     pub(super) approved: BTreeMap<String, Timestamp>,
-    /// The changes that were rejected and not asked again, and of whom they are.
+    /// The rejected changes that were not reopened, and their users.
     pub(super) rejected: BTreeMap<String, UserId>,
-    /// The directories of which a whole plan was approved since the step began.
+    /// The directories with an approval of a whole plan since the step began.
     pub(super) accepted: BTreeSet<String>,
 }
 
@@ -57,25 +58,25 @@ pub(super) struct Office {
     pub(super) domains: Vec<Domain>,
     folder: tempfile::TempDir,
     clock: Clock,
-    /// How much time has passed in the history beside the time it takes, in microseconds.
+    /// Microseconds that passed in the history, beside real time.
     passed: i64,
-    /// How far the directory's clock is ahead of the true time, in seconds.
+    /// Seconds by which the directory's clock is ahead of the true time.
     server_ahead: i64,
     engine: Option<Arc<Engine>>,
     pub(super) rulebook: Rulebook,
     /// The configuration of a directory of each domain, without its bases.
     plain: Vec<DirectoryConfig>,
     pub(super) sections: Mutex<Sections>,
-    /// What was true since the last step began.
+    /// The truth since the last step began.
     pub(super) moments: Arc<Mutex<Vec<Truth>>>,
     pub(super) words: Mutex<Words>,
-    /// Troubles that show what is not, and have not happened yet.
+    /// Troubles that falsify answers and have not occurred yet.
     pub(super) lies: usize,
     is_down: bool,
     has_backup: bool,
 }
 
-/// A future that is dropped after it has been polled so often: what a crash makes of it.
+/// A future that is dropped after this many polls, as a crash does.
 struct Cut<'a, T> {
     inner: BoxFuture<'a, T>,
     left: u32,
@@ -91,7 +92,7 @@ impl<T> Future for Cut<'_, T> {
     }
 }
 
-/// A folder in memory, where the machine has one: nothing here has to survive a power cut.
+/// A folder in memory, if available, because nothing must survive a power cut.
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")
 }
@@ -114,7 +115,7 @@ impl Domain {
         let cast = sim.edit(|ad| {
             let service = ad.guid(service.as_str());
             let cast = Cast::of(ad, service, stage.tombstones, n as u32 * 10_000);
-            // Names that the other domain does not have: people move.
+            // Names that are unique over the domains, because people move.
             for (m, who) in cast.people.iter().enumerate().filter(|_| n > 0) {
                 ad.set(*who, "sAMAccountName", &format!("domain{n}-{m}"));
                 ad.rename(*who, &format!("Domain{n} {m}"));
@@ -127,11 +128,11 @@ impl Domain {
     }
 
     fn edit(&self, edit: &Edit, now: Timestamp) {
-        // The directory first, then the cast: as an edit does that happens while people are read.
+        // Locks the directory first and the people second, like an edit during a read.
         self.sim.edit(|ad| self.cast.lock().expect("the cast").edit(ad, edit, now));
     }
 
-    /// The configuration of a directory of this domain.
+    /// Returns the configuration of a directory of this domain.
     fn plain(&self, stage: &Stage, folder: &Path) -> DirectoryConfig {
         std::fs::create_dir_all(folder).expect("a folder");
         let mut config = config(&self.sim, folder);
@@ -144,9 +145,9 @@ impl Domain {
         }
         config.tiers.without_group =
             [WithoutGroup::Suspend, WithoutGroup::Keep, WithoutGroup::Basic][stage.without_group];
-        // A tick reads everybody only for want of another way.
+        // A tick is a full read only if nothing else is possible.
         config.full = Cron::parse("0 0 29 2 *", chrono_tz::Tz::UTC).expect("a schedule");
-        if !stage.settles {
+        if !stage.has_grace_period {
             config.limits.grace_period = Duration::ZERO;
         }
         if let Some(replica) = &self.replica {
@@ -162,7 +163,7 @@ impl Domain {
 }
 
 impl Office {
-    /// Opens: the directories are there, the account has its domains, nobody has been read.
+    /// Opens the setting: the directories exist, the account has its domains, no run took place.
     pub(super) async fn open(stage: &Stage, seed: u64) -> Self {
         let folder = folder();
         let mut domains = vec![Domain::open(stage, 0, seed).await];
@@ -221,22 +222,22 @@ impl Office {
         Arc::clone(&self.engine().store)
     }
 
-    /// Every name that a directory has or had.
+    /// Returns all names of directories, past and present.
     pub(super) fn names(&self) -> BTreeSet<String> {
         self.sections.lock().expect("sections").names().clone()
     }
 
-    /// By the machine's clock.
+    /// Now by the machine's clock.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// By the directory's clock.
+    /// Now by the directory's clock.
     pub(super) fn server_now(&self) -> Timestamp {
         Timestamp(Clock::system().now().0 + self.passed + self.server_ahead * 1_000_000)
     }
 
-    /// The configuration as the file has it; tells every cast which OUs are bases.
+    /// Returns the configuration of the file, and updates the bases of each domain.
     fn configs(&self) -> Vec<DirectoryConfig> {
         let sections = self.sections.lock().expect("sections");
         for (n, domain) in self.domains.iter().enumerate() {
@@ -257,7 +258,7 @@ impl Office {
         Rules { trusted: trusted.into(), retention, ..Rules::default() }
     }
 
-    /// As the daemon starts.
+    /// Starts the engine as the daemon does.
     async fn start(&mut self) {
         let store = Arc::new(Store::open(&self.url()).await.expect("a store"));
         store.cancel_cut_runs(self.clock.now()).await.expect("cut runs that are ended");
@@ -271,7 +272,7 @@ impl Office {
         )));
     }
 
-    /// Stops as SIGTERM does.
+    /// Stops the engine as SIGTERM does.
     async fn stop(&mut self) {
         if let Some(engine) = self.engine.take() {
             engine.stop.cancel();
@@ -279,7 +280,7 @@ impl Office {
         }
     }
 
-    /// What is true now.
+    /// Returns the truth now.
     pub(super) fn truth(&self) -> Truth {
         let now = self.server_now();
         let mut truth = Truth::new(now, now.distance(self.clock.now()));
@@ -289,14 +290,14 @@ impl Office {
         truth
     }
 
-    /// What was true since the step began.
+    /// Returns the truth since the step began.
     pub(super) fn since_then(&self) -> Vec<Truth> {
         let mut moments = std::mem::take(&mut *self.moments.lock().expect("moments"));
         moments.push(self.truth());
         moments
     }
 
-    /// Makes an edit in the domain that it is about.
+    /// Makes an edit in its domain.
     fn edit(&self, edit: &Edit) {
         if let Edit::Emigrate(n, to) = edit {
             let (from, to_domain) = (n % self.domains.len(), (n + 1) % self.domains.len());
@@ -316,7 +317,7 @@ impl Office {
         }
     }
 
-    /// The domains that an edit is made in.
+    /// Returns the domains of an edit.
     fn subjects(&self, edit: &Edit) -> Vec<usize> {
         match edit {
             Edit::ShowOus
@@ -329,7 +330,7 @@ impl Office {
         }
     }
 
-    /// Makes a step happen; says what came of it. What an operator is refused is no failure.
+    /// Plays a step and returns its outcome. A refusal to an operator is no failure.
     pub(super) async fn step(&mut self, step: &Step) -> Result<String, EngineError> {
         let truth = self.truth();
         *self.moments.lock().expect("moments") = vec![truth];
@@ -353,7 +354,7 @@ impl Office {
                     || "killed on the way".to_owned(),
                     |told| format!("killed after: {told}"),
                 );
-                // No farewell: what was not committed is gone.
+                // A crash: uncommitted data is lost.
                 drop(self.engine.take());
                 self.start().await;
                 return Ok(told);
@@ -417,7 +418,7 @@ impl Office {
         self.domains[0].sim.restart().await.expect("a restart");
     }
 
-    /// Whether the step puts the backup in the store's place.
+    /// Returns whether the step restores the backup.
     pub(super) fn restores(&self, step: &Step) -> bool {
         matches!(step, Step::Restore) && self.has_backup
     }
@@ -454,19 +455,19 @@ impl Office {
         self.set_clock(Clock::system().now().0 + self.passed - self.clock.now().0);
     }
 
-    /// Whether a server refuses connections.
+    /// Returns whether a server refuses connections.
     pub(super) fn is_down(&self) -> bool {
         self.is_down
     }
 
-    /// An address somebody of the directory has.
+    /// Returns an address of a person in the directory.
     pub(super) fn address(&self, n: usize) -> Option<String> {
         let domain = &self.domains[n % self.domains.len()];
         let person = domain.cast.lock().expect("the cast").people.get(n % 40).copied()?;
         domain.sim.look(|ad| ad.exists(person).then(|| ad.value(person, "mail"))).flatten()
     }
 
-    /// Everything can be seen and reached again, and whatever has changed for good is accepted.
+    /// Restores all rights and servers, and accepts permanent changes.
     pub(super) async fn make_well(&mut self) {
         self.calm();
         self.up().await;
@@ -476,7 +477,7 @@ impl Office {
         for edit in [Edit::ShowOus, Edit::ShowPeople, Edit::ShowAttributes, Edit::ShowMembers] {
             self.edit(&edit);
         }
-        // A base that shows nobody is never believed, so somebody has to work in each.
+        // An empty base is never accepted, so each base needs a person.
         for domain in &self.domains {
             for ou in 0..6 {
                 domain.edit(

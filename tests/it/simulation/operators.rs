@@ -1,4 +1,4 @@
-//! What rosterd is asked to do: by its schedule, by operators and by an administrator.
+//! Requests to rosterd by its schedule, by operators and by an administrator.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::office::{Office, SECOND};
 use crate::firm::alice;
 
 impl Office {
-    /// Does what rosterd is asked to do.
+    /// Carries out a request.
     pub(super) fn carry_out<'a>(
         &'a self,
         what: &'a Do,
@@ -30,7 +30,7 @@ impl Office {
         })
     }
 
-    /// The names of the directories that a number means.
+    /// Returns the names of the directories that a number means.
     pub(super) fn chosen(&self, n: usize) -> Vec<String> {
         let sections = self.sections.lock().expect("sections");
         if n == ALL {
@@ -207,7 +207,7 @@ impl Office {
         })
     }
 
-    /// What the schedule has to do beside its ticks. A pause holds it back.
+    /// Does the due work of the schedule between its ticks. A pause delays it.
     async fn due(&self, engine: &Engine) -> Result<String, EngineError> {
         let mut text = String::new();
         for name in self.chosen(ALL) {
@@ -236,7 +236,7 @@ impl Office {
         Ok(text)
     }
 
-    /// Asks anew for what was rejected.
+    /// Reopens a rejected plan.
     async fn reopen(
         &self,
         engine: &Engine,
@@ -251,7 +251,7 @@ impl Office {
         }
         let mut text = Vec::new();
         let mut reopened = BTreeSet::new();
-        // The users of one plan may be of two directories by now.
+        // The users of one plan may be in two directories by now.
         for plan in plans.into_iter().filter(|p| reopened.insert(p.id)) {
             let changes = engine.store.plan_changes(plan.id).await?;
             engine.reopen(plan.id, "by chance", actor).await?;
@@ -264,7 +264,7 @@ impl Office {
         Ok(text.join("; "))
     }
 
-    /// Somebody who was created anew is the same person.
+    /// Links a recreated person to the old user.
     async fn relink(
         &self,
         engine: &Engine,
@@ -280,7 +280,7 @@ impl Office {
         Ok(ended(&engine.relink(&user.id.to_string(), &person.to_string(), actor).await?))
     }
 
-    /// The n-th user, or the next one that is as wanted.
+    /// Returns the n-th user, or the next one that matches.
     async fn user(
         &self,
         n: usize,
@@ -294,7 +294,7 @@ impl Office {
         Ok(users.iter().skip(start).chain(users.iter().take(start)).find(|u| is_wanted(u)).cloned())
     }
 
-    /// An operator looks at a plan, and chooses; all of it, where nothing is chosen.
+    /// Chooses a part of a plan as an operator does, or the whole.
     async fn note_shown(&self, plan: &HeldPlan, chosen: &[bool]) -> Result<(), EngineError> {
         let changes = self.store().plan_changes(plan.id).await?;
         let now = self.now();
@@ -307,7 +307,7 @@ impl Office {
             words.approved.insert(recognised(change), now);
             words.rejected.remove(&recognised(change));
         }
-        // A part that is everything is the whole.
+        // A part with all changes is the whole.
         if chosen.iter().all(|chosen| *chosen) {
             words.accepted.insert(plan.directory.clone());
         }
@@ -324,7 +324,7 @@ impl Office {
         Ok(())
     }
 
-    /// What was approved may be applied by any run for as long as it waits, and for a day.
+    /// Any run may apply an approved change while it is held, for a day.
     pub(super) async fn forget_approved(&self) -> Result<(), EngineError> {
         let store = self.store();
         let mut held = Vec::new();

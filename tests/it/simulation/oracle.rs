@@ -1,5 +1,5 @@
-//! What everybody ought to be in the end, when all can be seen and whatever was held is approved: read off the truth
-//! by DESIGN 7, without any of the code that decides it.
+//! The expected final state of all users, with full visibility and all held changes approved. It
+//! follows from the truth by DESIGN 7, without any code under test.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,8 @@ struct Oracle<'a> {
     attention: &'a str,
 }
 
-/// How the users differ from what the truth says. `attention` is what the status of the directories says.
+/// Returns the differences between users and the truth. `attention` is the status of the
+/// directories.
 pub(super) fn differences(
     truth: &Truth,
     books: &Books,
@@ -70,7 +71,7 @@ impl Oracle<'_> {
             .collect()
     }
 
-    /// Whether an unknown person gets a user.
+    /// Returns whether an unknown person gets a user.
     fn is_welcome(&self, facts: &Facts) -> bool {
         let in_order = [Reason::Disabled, Reason::Expired, Reason::OutOfScope, Reason::NoGroup]
             .iter()
@@ -85,10 +86,11 @@ impl Oracle<'_> {
             && (has_user || self.is_welcome(facts))
     }
 
-    /// Whether somebody else holds the address, or wants it as a primary; with `any`, or wants it at all.
+    /// Returns whether another user holds the address or another person wants it as primary. With
+    /// `any`, whether any wants it at all.
     fn is_contested(&self, who: Guid, key: &AddressKey, any: bool) -> bool {
         let own = self.user(who).map(|u| u.id);
-        // An unmanaged user with it is this person, if that has no other.
+        // An unmanaged user with the address is this person, if the person has no other user.
         let is_other = |id: &rosterd::model::UserId| {
             Some(*id) != own && (own.is_some() || self.books.users[id].link.is_some())
         };
@@ -121,19 +123,19 @@ impl Oracle<'_> {
                 Vec::new()
             }
             _ if is_free && self.is_welcome(facts) => vec!["has no user".to_owned()],
-            // Whoever the address shows to be this person is suspended, whatever the groups say.
+            // A user that the address links to this person is suspended, regardless of groups.
             _ if is_free
                 && facts.life == Life::Alive
                 && facts.is_visible
                 && self.is_unmanaged(primary.as_ref()) =>
             {
-                vec!["matches a user whom nobody manages, and is not linked".to_owned()]
+                vec!["matches an unmanaged user, and is not linked".to_owned()]
             }
             _ => Vec::new(),
         }
     }
 
-    /// Whether a user without a person holds the address, and may sign in.
+    /// Returns whether an unlinked active user holds the address.
     fn is_unmanaged(&self, key: Option<&AddressKey>) -> bool {
         let holder = key
             .and_then(|key| self.books.holders.get(&key.0))
@@ -141,8 +143,9 @@ impl Oracle<'_> {
         holder.is_some_and(|u| u.link.is_none() && u.status() == Status::Active)
     }
 
-    /// Whether no configured directory reads the places of a user of one that is configured no longer. Such a user stays
-    /// as it is: absence is concluded by the directory that reads the place, and nothing else is seen to be wrong.
+    /// Returns whether no configured directory reads the place of a user of a removed directory.
+    /// Such a user stays unchanged, because only the directory that reads the place concludes an
+    /// absence.
     fn is_left_behind(&self, who: Guid, facts: &Facts, link: &Link) -> bool {
         let home = self.books.people.get(&who).map(|person| Dn::new(person.home.clone()));
         let is_read = [Some(facts.dn.clone()), Some(link.dn.clone()), home]
@@ -170,8 +173,8 @@ impl Oracle<'_> {
         let left = user.link.as_ref().filter(|link| self.is_left_behind(who, facts, link));
         if let Some(link) = left {
             let sentence = format!("linked to {}, which is not configured", link.directory);
-            let is_told = user.status() != Status::Active || self.attention.contains(&sentence);
-            expect(is_told, "is left behind, and status does not say so");
+            let is_notified = user.status() != Status::Active || self.attention.contains(&sentence);
+            expect(is_notified, "is left behind, and status does not say so");
             for reason in [Reason::Disabled, Reason::Expired] {
                 let is = facts.is_visible && self.holds(reason, facts);
                 expect(!is || has(reason), reason.as_str());
@@ -189,7 +192,7 @@ impl Oracle<'_> {
         for reason in Reason::ALL.into_iter().filter(|r| *r != Reason::Operator) {
             let is = self.holds(reason, facts);
             expect(!is || has(reason), reason.as_str());
-            // Who is in quarantine does not come back.
+            // A quarantined person is not reactivated.
             expect(
                 is || !user.causes.has(reason) || quarantine.is_some(),
                 &format!("not {reason}"),
@@ -200,7 +203,7 @@ impl Oracle<'_> {
             (None, WithoutGroup::Basic) => Some(Tier::Basic),
             (None, WithoutGroup::Keep | WithoutGroup::Suspend) => None,
         };
-        // What an operator has taken back stays as it was.
+        // An undone change stays undone.
         let is_overruled = |is: fn(&Override) -> bool| user.overrides.iter().any(is);
         let keeps_tier = is_overruled(|pin| matches!(pin, Override::Tier(_)));
         expect(keeps_tier || tier.is_none_or(|tier| tier == user.tier), "has another tier");

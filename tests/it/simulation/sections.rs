@@ -1,4 +1,4 @@
-//! The directories of the account as the configuration has them, and what an administrator changes in it.
+//! The directories of the account in the configuration, and changes of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,34 +14,34 @@ use super::history::{Layout, Reload};
 #[derive(Clone, Debug)]
 struct Section {
     name: String,
-    /// Its name before, where the configuration says so.
+    /// Its previous name, if the configuration has one.
     rename_from: Option<String>,
-    /// The domain it reads.
+    /// The domain of the section.
     domain: usize,
-    /// The OUs it covers, and those that were forgotten.
+    /// The OUs of its bases, and the removed ones.
     bases: Vec<Uuid>,
     forgotten: Vec<Uuid>,
 }
 
-/// All sections, and every name that one had.
+/// All sections, and all their names, past and present.
 #[derive(Debug)]
 pub(super) struct Sections {
     all: Vec<Section>,
     names: BTreeSet<String>,
-    /// The directories of which everybody was read at least once.
+    /// The directories with at least one full read.
     read: BTreeSet<String>,
-    /// What each directory covered when that was last accepted.
+    /// The accepted bases of each directory.
     accepted: BTreeMap<String, BTreeSet<Uuid>>,
-    /// What a reload that concerns nobody changes.
+    /// The setting that a reload without effect changes.
     beats: u64,
     made: usize,
 }
 
 impl Sections {
-    /// The sections of a layout, over the domains as they are.
+    /// Returns the sections of a layout over the domains.
     pub(super) fn of(layout: Layout, casts: &[&Cast], ad: &Ad) -> Self {
         let staff = ad.guid(names::STAFF);
-        // Engineering has Platform in it.
+        // Engineering contains Platform.
         let departments = &casts[0].ous[..5];
         let section = |name: &str, domain, bases: &[Uuid]| Section {
             name: name.to_owned(),
@@ -80,14 +80,15 @@ impl Sections {
         all
     }
 
-    /// What a directory covers that is new is accepted: before it was read there is nothing to measure a change of it by.
+    /// A new directory's bases are accepted, because before its first read there is nothing to
+    /// compare with.
     fn begin(&mut self) {
         for section in self.all.iter().filter(|section| !self.read.contains(&section.name)) {
             self.accepted.insert(section.name.clone(), section.bases.iter().copied().collect());
         }
     }
 
-    /// A run has read everybody of a directory.
+    /// Records a full read of a directory.
     pub(super) fn note_read(&mut self, name: &str) {
         self.read.insert(name.to_owned());
     }
@@ -96,17 +97,17 @@ impl Sections {
         self.all.len()
     }
 
-    /// The name of the n-th.
+    /// Returns the name of the n-th section.
     pub(super) fn name(&self, n: usize) -> &str {
         &self.all[n % self.all.len()].name
     }
 
-    /// Every name that a directory has or had.
+    /// Returns all names of directories, past and present.
     pub(super) fn names(&self) -> &BTreeSet<String> {
         &self.names
     }
 
-    /// The directories that cover something else than what was accepted: their runs only plan.
+    /// Returns the directories with changed bases, whose runs only plan.
     pub(super) fn rescoped(&self) -> BTreeSet<String> {
         let is_other = |s: &&Section| {
             self.accepted.get(&s.name).is_some_and(|was| *was != s.bases.iter().copied().collect())
@@ -114,14 +115,14 @@ impl Sections {
         self.all.iter().filter(is_other).map(|s| s.name.clone()).collect()
     }
 
-    /// What a directory covers now is accepted.
+    /// Accepts the current bases of a directory.
     pub(super) fn accept(&mut self, name: &str) {
         if let Some(section) = self.all.iter().find(|s| s.name == name) {
             self.accepted.insert(name.to_owned(), section.bases.iter().copied().collect());
         }
     }
 
-    /// Tells a domain's cast which of its OUs are bases, and of what.
+    /// Updates which OUs of a domain are bases, and of which directory.
     pub(super) fn bases(&self, domain: usize) -> BTreeMap<String, Vec<Uuid>> {
         self.all
             .iter()
@@ -130,7 +131,7 @@ impl Sections {
             .collect()
     }
 
-    /// The configuration of every directory; `plain` is one for each domain, without bases.
+    /// Returns the configuration of every directory; `plain` is one for each domain, without bases.
     pub(super) fn configs(
         &self,
         plain: &[DirectoryConfig],
@@ -151,7 +152,7 @@ impl Sections {
         self.all.iter().map(config).collect()
     }
 
-    /// Changes the sections. What makes no sense as things are changes nothing.
+    /// Changes the sections, or nothing if the change is impossible now.
     pub(super) fn change(&mut self, reload: Reload) {
         match reload {
             Reload::Harmless => self.beats += 1,
@@ -174,7 +175,7 @@ impl Sections {
                 let name = format!("section-{}", self.made);
                 self.names.insert(name.clone());
                 let was = std::mem::replace(&mut self.all[at].name, name);
-                // Without it the directories find out by themselves.
+                // Without it the directories detect the change themselves.
                 self.all[at].rename_from = Some(was).filter(|_| n % 2 == 0);
             }
             Reload::Rebase(from, to) => {

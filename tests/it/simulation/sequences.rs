@@ -1,4 +1,4 @@
-//! Promises about several steps: what comes of a leaver, a rejection, a slice, a contested address.
+//! The promises about several steps: leavers, rejections, slices, contested addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use super::memory::{TICKS, wanted};
 use super::truth::{Facts, Truth};
 use crate::world::Life;
 
-/// Whether each directory has been read so often.
+/// Returns whether each directory was read this often.
 fn is_time(seen: &Seen<'_>, counts: &BTreeMap<String, u32>) -> bool {
     let read: BTreeSet<String> = seen.readings().collect();
     seen.directories.iter().all(|name| {
@@ -20,7 +20,7 @@ fn is_time(seen: &Seen<'_>, counts: &BTreeMap<String, u32>) -> bool {
     })
 }
 
-/// LA: disabled, expired or deleted, and visible to the service account.
+/// LA: a visible disabled, expired or deleted user is suspended or held in time.
 pub(super) fn leavers_leave_in_time(seen: &Seen<'_>) -> Wrong {
     let mut wrong = Vec::new();
     for ((guid, reason), counts) in &seen.memory.leavers {
@@ -42,10 +42,10 @@ pub(super) fn leavers_leave_in_time(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// LA: nobody who is out of sight stays active without a word.
+/// LA: no invisible user stays active without a report.
 pub(super) fn losses_are_noticed(seen: &Seen<'_>) -> Wrong {
     let mut wrong = Vec::new();
-    // It is told by the runs: a step without one says nothing.
+    // Runs report it, so a step without a run is exempt.
     if seen.readings().next().is_none() {
         return wrong;
     }
@@ -56,12 +56,12 @@ pub(super) fn losses_are_noticed(seen: &Seen<'_>) -> Wrong {
         let user =
             seen.after.users.values().find(|u| u.link.as_ref().is_some_and(|l| l.guid == *guid));
         let Some(user) = user.filter(|u| u.status() == Status::Active) else { continue };
-        let settles = seen.after.grace_periods.keys().any(|(id, _)| *id == user.id);
+        let has_grace_period = seen.after.grace_periods.keys().any(|(id, _)| *id == user.id);
         let pinned =
             user.overrides.iter().any(|pin| matches!(pin, rosterd::model::Override::Reason(_)));
-        if !settles && !pinned && !seen.after.is_held(user.id) && !is_told_of(seen, user) {
+        if !has_grace_period && !pinned && !seen.after.is_held(user.id) && !is_told_of(seen, user) {
             wrong.push(format!(
-                "{guid} of {} is out of sight since {counts:?}, active, and nobody is told",
+                "{guid} of {} is invisible since {counts:?}, active, and not reported",
                 user.id
             ));
         }
@@ -69,9 +69,11 @@ pub(super) fn losses_are_noticed(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// Whether the last run of the user's directory, or of any where that one is not configured any more, reports something.
+/// Returns whether the last run of the user's directory reports a problem, or of any directory if
+/// that one was removed.
 ///
-/// DESIGN 8 has the run of that directory fail or warn. A later run of another directory has nothing to say of it.
+/// DESIGN 8 lets the run of that directory fail or warn. A later run of another directory has
+/// nothing to report about it.
 fn is_told_of(seen: &Seen<'_>, user: &User) -> bool {
     let own = user
         .link
@@ -95,7 +97,7 @@ pub(super) fn note_reports(seen: &Seen<'_>, reports: &mut BTreeMap<String, bool>
     }
 }
 
-/// What an operator rejected is never applied, until it is asked again or becomes something else.
+/// A rejected change is never applied, until it is reopened or differs.
 pub(super) fn rejections_stand(seen: &Seen<'_>) -> Wrong {
     if seen.does(|what| matches!(what, Do::Undo(_))) || matches!(seen.step, Step::Restore) {
         return Vec::new();
@@ -107,7 +109,7 @@ pub(super) fn rejections_stand(seen: &Seen<'_>) -> Wrong {
         .collect()
 }
 
-/// One user for each person of the account, whatever the directories are called.
+/// Each person of the account has one user, under any names of directories.
 pub(super) fn people_are_one_user(seen: &Seen<'_>) -> Wrong {
     let mut users: BTreeMap<(String, Guid), UserId> = BTreeMap::new();
     let mut wrong = Vec::new();
@@ -120,8 +122,8 @@ pub(super) fn people_are_one_user(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// Within a window no cause loses five people who are 30 % of it, whatever the runs were.
-pub(super) fn slices_wait(seen: &Seen<'_>) -> Wrong {
+/// In no window a cause takes five people who are 30 % of it, in any sequence of runs.
+pub(super) fn slices_are_held(seen: &Seen<'_>) -> Wrong {
     let counts = |w: &&Written| {
         let loses = matches!(w.class, Some(Class::Deleted | Class::Gone | Class::Downgrade));
         w.by_directory && !w.approved && loses && w.cluster.is_some()
@@ -152,7 +154,8 @@ pub(super) fn slices_wait(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// The same, by the groups that people were entitled by when the window began: what is held does not change where they belong.
+/// The same, by the entitling groups at the beginning of the window, because held changes do not
+/// change the place of a user.
 fn group_slices(seen: &Seen<'_>, since: rosterd::model::Timestamp) -> Wrong {
     let Some((_, start)) = seen
         .memory
@@ -191,7 +194,7 @@ fn group_slices(seen: &Seen<'_>, since: rosterd::model::Timestamp) -> Wrong {
         .collect()
 }
 
-/// Two want one address, and none of them has it: then no run gives it to either.
+/// No run gives an address to either of two people who want it and do not have it.
 pub(super) fn contested_addresses_stay(seen: &Seen<'_>) -> Wrong {
     if seen.lied
         || matches!(seen.step, Step::Restore)
@@ -209,7 +212,7 @@ pub(super) fn contested_addresses_stay(seen: &Seen<'_>) -> Wrong {
     let mut wrong = Vec::new();
     for change in seen.by_directory().filter(takes) {
         let (Some(key), Some(guid)) = (primary(change), change.guid) else { continue };
-        // A user without a person may have had it all the time.
+        // An unlinked user may have had the address all the time.
         if seen.before.holders.contains_key(&key.0) {
             continue;
         }
@@ -239,7 +242,7 @@ pub(super) fn contested_addresses_stay(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// Whether somebody wants the address, and would get it if nobody else did.
+/// Returns whether a person would get the address if no other wanted it.
 fn is_contender(
     seen: &Seen<'_>,
     guid: Guid,
@@ -250,7 +253,7 @@ fn is_contender(
     let user = seen.before.users.values().find(|u| {
         u.status() != Status::Released && u.link.as_ref().is_some_and(|l| l.guid == guid)
     });
-    // What an operator has overruled says nothing about who wants what.
+    // An overridden value does not show the wish of the directory.
     let is_overruled = |u: &User| !u.overrides.is_empty();
     if user.is_some_and(is_overruled)
         || seen.before.users.values().any(|u| u.link.is_none() && is_overruled(u))
@@ -265,10 +268,10 @@ fn is_contender(
     is_shown && truth.is_open && wanted(facts).as_ref() == Some(key) && (has_user || is_welcome)
 }
 
-/// What a run says it changed is what was written down of it, however it ended.
-pub(super) fn runs_say_what_they_wrote(seen: &Seen<'_>) -> Wrong {
+/// The counts of a run are those of its stored changes, in any outcome.
+pub(super) fn counts_match_changes(seen: &Seen<'_>) -> Wrong {
     let mut wrong = Vec::new();
-    // A run that was killed has said nothing.
+    // A killed run has no counts yet.
     for run in
         seen.runs().filter(|r| r.state != RunState::Running && !matches!(seen.step, Step::Kill(..)))
     {
@@ -283,7 +286,7 @@ pub(super) fn runs_say_what_they_wrote(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// A cause is lifted on positive evidence, and nobody becomes active of whom another cause may hold.
+/// A cause is lifted on positive evidence, and a user with another possible cause stays suspended.
 pub(super) fn reactivations_are_true(seen: &Seen<'_>) -> Wrong {
     if seen.lied || seen.does(|what| matches!(what, Do::Undo(_) | Do::Activate(_))) {
         return Vec::new();

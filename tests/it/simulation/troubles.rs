@@ -1,4 +1,4 @@
-//! What goes wrong on the wire, and edits that happen while people are read.
+//! Faults of the wire, and edits during a read.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::history::{Edit, Trouble};
 use super::office::Office;
 
 impl Office {
-    /// Arms an edit for when so many people have been read.
+    /// Prepares an edit after this many people were read.
     pub(super) fn meanwhile(&self, edit: Edit, after: usize) {
         let domain = &self.domains[edit.number() % self.domains.len()];
         let (cast, moments, truth) =
@@ -61,12 +61,12 @@ impl Office {
         self.lies = 0;
     }
 
-    /// How many troubles have happened, if any of them may have been a lie.
+    /// Returns the number of troubles so far, if one of them may have falsified an answer.
     pub(super) fn lies_told(&self) -> usize {
         if self.lies > 0 { self.troubles() } else { 0 }
     }
 
-    /// How many troubles have happened.
+    /// Returns the number of troubles so far.
     pub(super) fn troubles(&self) -> usize {
         self.domains.iter().map(|d| d.sim.faults().fired()).sum()
     }

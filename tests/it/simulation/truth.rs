@@ -1,4 +1,4 @@
-//! What is true in the directory, whatever of it can be seen.
+//! The truth in the directory, regardless of rights.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,28 +10,28 @@ use uuid::Uuid;
 use super::edits::Cast;
 use crate::world::Life;
 
-/// What is true of one person.
+/// The truth about one person.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Facts {
     pub(super) life: Life,
-    /// Where it stands; of a tombstone, its name among the deleted.
+    /// Its DN; of a tombstone, the name among deleted objects.
     pub(super) dn: Dn,
     pub(super) is_disabled: bool,
     pub(super) expires: Option<Timestamp>,
     pub(super) is_robot: bool,
-    /// What its groups give it.
+    /// The tier by its groups.
     pub(super) tier: Option<Tier>,
     pub(super) mail: Option<String>,
     pub(super) proxies: Vec<String>,
     pub(super) display_name: Option<String>,
     /// Whether the service account could see the entry, living or a tombstone.
     pub(super) is_visible: bool,
-    /// The attributes that it could not read of it.
+    /// The attributes that the service account could not read.
     pub(super) unreadable: BTreeSet<&'static str>,
 }
 
 impl Facts {
-    /// Somebody of whom nothing is left.
+    /// A purged person.
     fn gone() -> Self {
         Self {
             life: Life::Purged,
@@ -48,25 +48,25 @@ impl Facts {
         }
     }
 
-    /// Whether all of these attributes could be read of somebody who is there.
+    /// Returns whether all of these attributes of a present person could be read.
     pub(super) fn shows(&self, attributes: &[&str]) -> bool {
         self.is_visible && !attributes.iter().any(|a| self.unreadable.contains(a))
     }
 }
 
-/// What is true at one moment.
+/// The truth at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct Truth {
-    /// By the directory's clock.
+    /// The time of the directory's clock.
     pub(super) at: Timestamp,
-    /// How far the machine's clock is from it.
+    /// The difference of the machine's clock to it.
     pub(super) skew: Duration,
     pub(super) people: BTreeMap<Guid, Facts>,
-    /// What each directory covers, by its name.
+    /// The bases of each directory, by its name.
     pub(super) bases: BTreeMap<String, Vec<Dn>>,
-    /// The attributes that cannot be read of somebody.
+    /// The unreadable attributes of each person.
     pub(super) dark: BTreeSet<&'static str>,
-    /// Whether everybody's place and every group shows what it holds.
+    /// Whether all OUs and groups show their contents.
     pub(super) is_open: bool,
 }
 
@@ -75,13 +75,13 @@ pub(super) fn guid(of: Uuid) -> Guid {
 }
 
 impl Truth {
-    /// Before any domain is looked at.
+    /// Returns the truth without any domain.
     pub(super) fn new(at: Timestamp, skew: Duration) -> Self {
         let (people, bases) = (BTreeMap::new(), BTreeMap::new());
         Self { at, skew, people, bases, dark: BTreeSet::new(), is_open: true }
     }
 
-    /// Adds what is true in one domain.
+    /// Adds the truth of one domain.
     pub(super) fn add(&mut self, ad: &Ad, cast: &Cast) {
         let (pro, basic) = (Entitled::by(ad, cast, 1), Entitled::by(ad, cast, 0));
         let dark: Vec<Dn> = cast.dark_dns(ad).into_iter().map(Dn::new).collect();
@@ -135,18 +135,18 @@ impl Truth {
         }
     }
 
-    /// Whether some directory covers the place.
+    /// Returns whether a directory covers the place.
     pub(super) fn covers(&self, dn: &Dn) -> bool {
         self.bases.values().flatten().any(|base| dn.is_within(base))
     }
 
-    /// Whether a directory covers the place.
+    /// Returns whether this directory covers the place.
     pub(super) fn is_of(&self, directory: &str, dn: &Dn) -> bool {
         self.bases.get(directory).into_iter().flatten().any(|base| dn.is_within(base))
     }
 }
 
-/// Whoever a configured group holds, directly or through others.
+/// Returns the people in a configured group, directly or nested.
 struct Entitled {
     members: Vec<Uuid>,
     rids: Vec<i64>,
