@@ -192,7 +192,7 @@ fn suspensions_are_true(seen: &Seen<'_>) -> Wrong {
                 continue;
             }
             let facts: Vec<&Facts> = seen.facts(guid).map(|(_, f)| f).collect();
-            wrong.push(format!("{guid} is suspended as {reason}, and it was never so: {facts:?}"));
+            wrong.push(format!("{guid} is suspended as {reason}, which was never true: {facts:?}"));
         }
     }
     wrong
@@ -629,7 +629,7 @@ fn runs_do_not_break(seen: &Seen<'_>) -> Wrong {
         seen.runs().filter(broken).map(|run| format!("{:?}", run.error)).collect();
     let is_cut = |run: &&Run| run.state == RunState::Running && run.trigger != Trigger::Operator;
     wrong.extend(
-        seen.after.runs.iter().filter(is_cut).map(|run| format!("{} is still under way", run.id)),
+        seen.after.runs.iter().filter(is_cut).map(|run| format!("{} is still running", run.id)),
     );
     wrong
 }

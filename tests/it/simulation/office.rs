@@ -351,7 +351,7 @@ impl Office {
             Step::Kill(what, polls) => {
                 let done = Cut { inner: self.carry_out(what), left: *polls }.await;
                 let told = done.transpose()?.map_or_else(
-                    || "killed on the way".to_owned(),
+                    || "killed during the run".to_owned(),
                     |told| format!("killed after: {told}"),
                 );
                 // A crash: uncommitted data is lost.
@@ -489,7 +489,7 @@ impl Office {
         let engine = self.engine();
         for name in self.chosen(ALL) {
             engine.resume(&name, &alice()).await.expect("a pause that ends");
-            engine.rebaseline(&name, &alice()).await.expect("what is so is accepted");
+            engine.rebaseline(&name, &alice()).await.expect("the current state is accepted");
         }
     }
 }

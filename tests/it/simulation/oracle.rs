@@ -173,8 +173,8 @@ impl Oracle<'_> {
         let left = user.link.as_ref().filter(|link| self.is_left_behind(who, facts, link));
         if let Some(link) = left {
             let sentence = format!("linked to {}, which is not configured", link.directory);
-            let is_notified = user.status() != Status::Active || self.attention.contains(&sentence);
-            expect(is_notified, "is left behind, and status does not say so");
+            let is_reported = user.status() != Status::Active || self.attention.contains(&sentence);
+            expect(is_reported, "is left behind, and status does not report it");
             for reason in [Reason::Disabled, Reason::Expired] {
                 let is = facts.is_visible && self.holds(reason, facts);
                 expect(!is || has(reason), reason.as_str());
@@ -223,7 +223,7 @@ impl Oracle<'_> {
             );
             return wrong;
         };
-        expect(quarantine.is_none(), "is in quarantine for nothing");
+        expect(quarantine.is_none(), "is in quarantine without a reason");
         expect(
             user.addresses.primary.as_ref().map(Address::key) == Some(primary),
             "has another address",

@@ -59,7 +59,8 @@ pub(super) fn losses_are_noticed(seen: &Seen<'_>) -> Wrong {
         let has_grace_period = seen.after.grace_periods.keys().any(|(id, _)| *id == user.id);
         let pinned =
             user.overrides.iter().any(|pin| matches!(pin, rosterd::model::Override::Reason(_)));
-        if !has_grace_period && !pinned && !seen.after.is_held(user.id) && !is_told_of(seen, user) {
+        if !has_grace_period && !pinned && !seen.after.is_held(user.id) && !is_reported(seen, user)
+        {
             wrong.push(format!(
                 "{guid} of {} is invisible since {counts:?}, active, and not reported",
                 user.id
@@ -74,7 +75,7 @@ pub(super) fn losses_are_noticed(seen: &Seen<'_>) -> Wrong {
 ///
 /// DESIGN 8 lets the run of that directory fail or warn. A later run of another directory has
 /// nothing to report about it.
-fn is_told_of(seen: &Seen<'_>, user: &User) -> bool {
+fn is_reported(seen: &Seen<'_>, user: &User) -> bool {
     let own = user
         .link
         .as_ref()
@@ -320,7 +321,7 @@ pub(super) fn reactivations_are_true(seen: &Seen<'_>) -> Wrong {
         if !seen.facts(guid).any(|(truth, facts)| in_order(truth, facts)) {
             let facts: Vec<&Facts> = seen.facts(guid).map(|(_, f)| f).collect();
             wrong.push(format!(
-                "{guid} is active again ({}), and was never seen to be in order: {facts:?}",
+                "{guid} is active again ({}), without evidence of it: {facts:?}",
                 change.before
             ));
         }
