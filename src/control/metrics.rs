@@ -23,7 +23,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::server::Control;
 use super::transport::socket::ServeError;
 use crate::engine::{DirectoryStatus, Engine, EngineError, HookStatus, STATES};
 use crate::model::{AccountId, Status};
@@ -57,7 +56,7 @@ impl Metrics {
     }
 
     /// The page, in the format the caller takes.
-    async fn answer(&self, headers: &HeaderMap) -> Response {
+    pub(super) async fn answer(&self, headers: &HeaderMap) -> Response {
         let _turn = self.turn.lock().await;
         let store = timeout(STORE, store_standing(&self.engine)).await.ok().and_then(Result::ok);
         let standing = Snapshot { started_at: self.engine.started_at, store };
@@ -147,11 +146,6 @@ fn hook_series(status: HookStatus) -> HookSeries {
     let HookStatus { name, events: _, target: _, state, standing, lag: _, kept_until: _ } = status;
     let HookStanding { pending, failed, oldest, delivered_at, .. } = standing;
     HookSeries { name, pending, failed, oldest, delivered_at, disabled: state == "disabled" }
-}
-
-/// `GET /v1/metrics` on the socket.
-pub(super) async fn metrics(State(control): State<Arc<Control>>, headers: HeaderMap) -> Response {
-    control.metrics.answer(&headers).await
 }
 
 /// A port that Prometheus can connect to; it is answered once it is [served](export).

@@ -8,26 +8,43 @@
 pub mod api;
 mod auth;
 pub mod client;
-mod convert;
+mod gate;
 mod metrics;
 mod openapi;
+mod operation;
 mod problem;
-mod read;
 mod record;
 mod reloader;
 mod resources;
 mod routes;
-mod server;
 mod settings;
+mod state;
 #[cfg(test)]
 mod tests;
 mod transport;
-mod write;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
 
 pub use auth::peer::Callers;
-pub use convert::check as check_shown;
 pub use metrics::{Port, bind_port, export};
 pub use reloader::{Ask, Asked, Reloaded, Reloader};
-pub use server::serve;
+pub use resources::directories::convert_check;
 pub use settings::Settings;
 pub use transport::socket::{Listening, ServeError, bind};
+
+use crate::engine::Engine;
+
+/// Serves the API on the socket until `stop`.
+pub async fn serve(
+    listening: Listening,
+    engine: Arc<Engine>,
+    callers: Arc<Callers>,
+    reloader: Reloader,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let control = Arc::new(state::Control::new(engine, Arc::clone(&callers), reloader));
+    let api = routes::api(&control);
+    transport::server::run(listening, callers, api, &control.changing, stop).await
+}

@@ -2,19 +2,15 @@
 //!
 //! It is made once, when somebody first asks. It holds nothing of this daemon but its version.
 
-use std::sync::LazyLock;
-
-use axum::http::{Method, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::Method;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::api::Problem;
 use super::auth::roles::{Role, Roles};
+use super::operation::{Answers, Content, Effect, Operation, SchemaOf, Takes};
 use super::problem;
-use super::record::Effect;
-use super::routes::{Answers, Content, Operation, SchemaOf, Takes, operations};
 
 const ABOUT: &str = "\
 The control socket of rosterd: HTTP/1.1 with JSON over a Unix socket. Who may do what follows from the caller's user and \
@@ -25,12 +21,6 @@ actor, of the type `x-rosterd-event` unless it leaves a more specific one.
 Times are RFC 3339 in UTC, ids UUIDs, objectGUIDs dashed and lower-case. Fields may be added to answers, and words to what a \
 field can say; clients pass over what they do not know. What a request asks for and the daemon does not know is refused, never \
 passed over. A document is JSON whatever its Content-Type says. Errors are problem documents (RFC 9457).";
-
-/// `GET /v1/openapi.json`.
-pub(super) async fn answer() -> Response {
-    static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
-    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
-}
 
 /// The words for a set of roles.
 fn words(roles: Option<Roles>) -> Vec<&'static str> {
@@ -73,12 +63,12 @@ impl Schemas {
 }
 
 /// The document.
-pub(super) fn document() -> Value {
+pub(super) fn document(operations: &[Operation]) -> Value {
     let mut schemas = Schemas::new();
     let mut paths: Map<String, Value> = Map::new();
-    for operation in operations() {
+    for operation in operations {
         let at = paths.entry(format!("/v1{}", operation.path)).or_insert_with(|| json!({}));
-        at[operation.method.as_str().to_lowercase()] = describe(&operation, &mut schemas);
+        at[operation.method.as_str().to_lowercase()] = describe(operation, &mut schemas);
     }
     let problem = schemas.sent(|generator| generator.subschema_for::<Problem>());
     json!({

@@ -13,24 +13,10 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 
 use super::problem::Refusal;
-use super::server::Control;
+use super::state::Control;
 use crate::model::{Actor, Event, EventCause, Handle};
 use crate::store::watch_events;
 use crate::telemetry::chain;
-
-/// Type of the event that an operation leaves which recorded none itself, for example because nothing was to be done.
-pub(super) const REQUESTED: &str = "operation.requested";
-
-/// The trace that an operation leaves: none, or an event.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Effect {
-    /// Nothing: it reads.
-    Reads,
-    /// A sign-in decision. Decisions are counted; users that they change are events of the store.
-    Decides,
-    /// An event, at the latest one of this type from the router.
-    Records(&'static str),
-}
 
 /// Marks the answer of an operation that was only to show what it would do: it leaves no event.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +29,7 @@ pub(super) fn dry_run(response: impl axum::response::IntoResponse) -> Response {
 
 /// An operation as it was asked for.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct Recorded {
     /// Actor of the event.
     pub(super) actor: Actor,
     /// Type of the event that the router records.
@@ -57,7 +43,7 @@ pub(super) struct Asked {
 /// Carries a request out, and records the event that it did not leave.
 pub(super) async fn recorded(
     control: Arc<Control>,
-    asked: Asked,
+    asked: Recorded,
     request: Request,
     next: Next,
 ) -> Response {

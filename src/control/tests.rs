@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use super::auth::peer::Caller;
 use super::auth::roles::{OwnUser, Role, RoleGroups, Roles};
 use super::client::{Client, ClientError, Route};
-use super::record::Effect;
+use super::gate::permit;
+use super::operation::Effect;
 use super::routes::operations;
-use super::server::permit;
 use super::transport::socket::ServeError;
 use super::{Callers, Reloader, Settings, api, bind, serve};
 use crate::clock::Clock;
@@ -337,7 +337,7 @@ async fn whoever_closes_its_own_side_is_answered_all_the_same() {
 
 #[test]
 fn every_operation_says_which_roles_may_call_it_and_which_event_it_leaves() {
-    let document = super::openapi::document();
+    let document = super::openapi::document(&operations());
     assert_eq!(document["paths"]["/v1/openapi.json"]["get"]["x-rosterd-roles"], json!(["anybody"]));
     for operation in operations().iter().filter(|o| o.path != "/openapi.json") {
         let at = format!("{} {}", operation.method, operation.path);

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
-use crate::control::{api, check_shown};
+use crate::control::{api, convert_check};
 use crate::engine::{Engine, check_directory as check_without_store};
 use crate::store::{Store, StoreError};
 
@@ -31,7 +31,7 @@ pub async fn check_directory(
     if url.strip_prefix("sqlite://").is_some_and(|file| !Path::new(file).exists()) {
         for directory in directories.iter().filter(|d| names.contains(&d.name.to_string())) {
             let found = check_without_store(directory, rules.resolver, clock.now(), None).await;
-            checks.push(check_shown(directory.name.as_str(), found));
+            checks.push(convert_check(directory.name.as_str(), found));
         }
         return Ok(checks);
     }
@@ -44,7 +44,7 @@ pub async fn check_directory(
         Engine::new(Arc::clone(&store), clock, directories, rules, CancellationToken::new());
     for name in names {
         let found = engine.check_directory(&name).await?;
-        checks.push(check_shown(&name, found));
+        checks.push(convert_check(&name, found));
     }
     store.close().await;
     Ok(checks)

@@ -1,86 +1,13 @@
-//! The daemon and its directories.
+//! Directories.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::HookCounts;
-
-/// `GET /v1/status`.
+/// `GET /v1/directories`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Status {
-    /// rosterd's version.
-    pub version: String,
-    /// When the daemon started.
-    pub started_at: String,
-    /// Every configured directory.
+pub struct Directories {
+    /// By name.
     pub directories: Vec<DirectoryStatus>,
-    /// Deliveries.
-    pub hooks: HookCounts,
-}
-
-/// `GET /v1/directories/{name}/check`: what a run would need, looked at step by step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Check {
-    /// The directory.
-    pub directory: String,
-    /// Whether no step failed.
-    pub ok: bool,
-    /// The steps, in the order they were taken.
-    pub steps: Vec<CheckStep>,
-}
-
-/// One step of a check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct CheckStep {
-    /// What was looked at: `secret`, `dns`, `tcp`, `tls`, `bind`, `identity`, `clock`, `base`, `paging`, `rights`,
-    /// `deleted objects`, `filter`, `attributes`, `groups`, `directory`.
-    pub name: String,
-    /// The server it is about, where it is about one.
-    pub server: Option<String>,
-    /// `ok`, `warning`, `failed` or `skipped`.
-    pub outcome: String,
-    /// What was found.
-    pub finding: String,
-    /// What to do about it.
-    pub remedy: Option<String>,
-}
-
-/// `POST /v1/directories/{name}/rename`: the directory that `{name}` has become.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DirectoryRenaming {
-    /// The name it has in the configuration now.
-    pub to: String,
-}
-
-/// `POST /v1/reload`: what came of reading the configuration again. A file with problems is refused, and changes nothing.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Reloaded {
-    /// Every directory that is or was configured.
-    pub directories: Vec<ReloadedDirectory>,
-    /// Every hook that is or was configured.
-    #[serde(default)]
-    pub hooks: Vec<ReloadedHook>,
-    /// Keys that changed in the file and take effect only when the daemon starts.
-    pub needs_restart: Vec<String>,
-}
-
-/// What a reload means for one directory.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct ReloadedDirectory {
-    /// Its name.
-    pub name: String,
-    /// `added`, `unchanged`, `changed`, `rescoped` (its next run only plans) or `removed` (its users stay as they are).
-    pub outcome: String,
-}
-
-/// What a reload means for one hook.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct ReloadedHook {
-    /// Its name.
-    pub name: String,
-    /// `added`, `unchanged`, `changed` or `removed` (what it has not been told waits for it to come back).
-    pub outcome: String,
 }
 
 /// How one directory stands.
@@ -125,13 +52,6 @@ pub struct ManagedCounts {
     pub suspended: u64,
 }
 
-/// `GET /v1/directories`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Directories {
-    /// By name.
-    pub directories: Vec<DirectoryStatus>,
-}
-
 /// How far the run in progress has come.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
@@ -143,9 +63,32 @@ pub struct Progress {
     pub phase: String,
 }
 
-/// What was asked for is under way; how it ends is not awaited.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Accepted {}
+/// `GET /v1/directories/{name}/check`: what a run would need, looked at step by step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Check {
+    /// The directory.
+    pub directory: String,
+    /// Whether no step failed.
+    pub ok: bool,
+    /// The steps, in the order they were taken.
+    pub steps: Vec<CheckStep>,
+}
+
+/// One step of a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckStep {
+    /// What was looked at: `secret`, `dns`, `tcp`, `tls`, `bind`, `identity`, `clock`, `base`, `paging`, `rights`,
+    /// `deleted objects`, `filter`, `attributes`, `groups`, `directory`.
+    pub name: String,
+    /// The server it is about, where it is about one.
+    pub server: Option<String>,
+    /// `ok`, `warning`, `failed` or `skipped`.
+    pub outcome: String,
+    /// What was found.
+    pub finding: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
 
 /// `POST /v1/directories/{name}/pause`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -154,4 +97,12 @@ pub struct Pause {
     /// How long, such as `8h`, at most `7d`; four hours without it.
     #[serde(rename = "for", default)]
     pub duration: Option<String>,
+}
+
+/// `POST /v1/directories/{name}/rename`: the directory that `{name}` has become.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DirectoryRenaming {
+    /// The name it has in the configuration now.
+    pub to: String,
 }

@@ -9,50 +9,51 @@
 #![warn(missing_docs)]
 
 mod accounts;
+mod changes;
+mod contacts;
 mod directories;
+mod domains;
 mod events;
+mod explain;
+mod held;
+mod hooks;
+mod invitations;
+mod plans;
+mod problem;
+mod quarantine;
+mod reload;
 mod runs;
+mod sign_ins;
+mod status;
+mod undo;
 mod users;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 pub use accounts::{
-    Account, Accounts, Deletion, Domain, Domains, Invitation, Invitations, NewAccount, NewClaim,
-    NewInvitations, NewPolicies, PolicyValue, Release, ReleasedUser, Renaming, TxtRecord,
-    UserCounts,
+    Account, Accounts, Deletion, NewAccount, NewPolicies, PolicyValue, Renaming, UserCounts,
 };
+pub use changes::Change;
+pub use contacts::{Contact, Contacts};
 pub use directories::{
-    Accepted, Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, ManagedCounts,
-    Pause, Progress, Reloaded, ReloadedDirectory, ReloadedHook, Status,
+    Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, ManagedCounts, Pause,
+    Progress,
 };
-pub use events::{
-    Deliveries, Delivery, Event, Events, Hook, HookCounts, Hooks, LogCheck, Redeliver, Redelivered,
-    Replay, Sample,
+pub use domains::{Domain, Domains, NewClaim, Release, ReleasedUser, TxtRecord};
+pub use events::{Event, Events, LogCheck};
+pub use explain::{Elsewhere, ExplainedEntry, Explanation, Looked};
+pub use held::{Approval, Approving, HeldGroup, HeldPlan, HeldPlans, Rejecting};
+pub use hooks::{
+    Deliveries, Delivery, Hook, HookCounts, Hooks, Redeliver, Redelivered, Replay, Sample,
 };
-pub use runs::{
-    Approval, Approving, Change, Changes, HeldGroup, HeldPlan, HeldPlans, LeftAlone, Plan,
-    Quarantined, Read, Rejecting, Run, RunDetail, Runs, Undo,
-};
+pub use invitations::{Invitation, Invitations, NewInvitations};
+pub use plans::{Plan, Quarantined};
+pub use problem::{Problem, UNKNOWN_ROUTE};
+pub use quarantine::{Quarantine, QuarantinedEntry};
+pub use reload::{Reloaded, ReloadedDirectory, ReloadedHook};
+pub use runs::{Accepted, Changes, Read, Run, RunDetail, Runs};
+pub use sign_ins::{SignIn, SignInDecision};
+pub use status::Status;
+pub use undo::{LeftAlone, Undo};
 pub use users::{
-    Activation, Contact, Contacts, Done, Elsewhere, ExplainedEntry, Explanation, Looked, NewTier,
-    Quarantine, QuarantinedEntry, Relinking, SignIn, SignInDecision, Suspension, User, UserCause,
-    UserDetail, UserLink, UserSuspension, Users,
+    Activation, Done, NewTier, Relinking, Suspension, User, UserCause, UserDetail, UserLink,
+    UserSuspension, Users,
 };
-
-/// An error (RFC 9457).
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Problem {
-    /// What kind of error: `about:blank`, or `urn:rosterd:problem:unknown-route`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The HTTP status in words.
-    pub title: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// What happened, to what, and what to do.
-    pub detail: String,
-}
-
-/// The kind of a problem that says that the API of this daemon has no such route: its client may be of another version.
-pub const UNKNOWN_ROUTE: &str = "urn:rosterd:problem:unknown-route";

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::roles::{OwnUser, Role, RoleGroups, Roles};
-use crate::control::Settings;
+use crate::control::settings::Settings;
 use crate::model::Actor;
 
 /// Long enough for a script's hundred requests, short enough that nobody waits for a new membership.

@@ -3,7 +3,6 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -11,16 +10,22 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use tokio_util::io::ReaderStream;
 
+use super::request::Shared;
+use crate::control::operation::{Content, Operation, REFUSED, act};
 use crate::control::problem::Refusal;
-use crate::control::server::Control;
 
 /// SQLite's registered media type.
-pub(in crate::control) const MEDIA_TYPE: &str = "application/vnd.sqlite3";
+const MEDIA_TYPE: &str = "application/vnd.sqlite3";
 
-/// `POST /v1/backup`.
-pub(in crate::control) async fn backup(
-    State(control): State<Arc<Control>>,
-) -> Result<Response, Refusal> {
+pub(in crate::control) fn operations() -> Vec<Operation> {
+    vec![
+        act("store.backed_up", "/backup", backup, "A consistent copy of the store")
+            .answer(StatusCode::OK, "The store", Content::Bytes(MEDIA_TYPE))
+            .fails(&[REFUSED]),
+    ]
+}
+
+async fn backup(State(control): Shared) -> Result<Response, Refusal> {
     let copy = Copy::beside(&control.engine.store.file()?, control.engine.clock.new_id())?;
     control.engine.store.backup(&copy.file()).await?;
     let opened = tokio::fs::File::open(copy.file()).await.map_err(|e| unreadable(&e))?;

@@ -1,6 +1,5 @@
-//! The log, as it is looked at: listed, followed and verified.
+//! The event log: listed, followed and verified.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -8,25 +7,37 @@ use axum::extract::{ConnectInfo, Query, State};
 use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
+use super::request::{Answer, Shared, limit};
+use crate::control::api;
+use crate::control::operation::{Operation, look};
 use crate::control::problem::Refusal;
-use crate::control::read::limit;
-use crate::control::server::{Answer, Control};
+use crate::control::state::Control;
 use crate::control::transport::connection::Peer;
 use crate::control::transport::limits::POLLS_OF_ONE;
-use crate::control::{api, convert};
 use crate::engine::EngineError;
 use crate::model::{Guid, RunId, Timestamp};
-use crate::store::{AccountScope, EventFilter, LogHead};
+use crate::store::{AccountScope, ChainBreak, EventFilter, LogHead, StoredEvent, Verified};
+
+pub(in crate::control) fn operations() -> Vec<Operation> {
+    vec![
+        look("/events", list, "Everything that happened")
+            .with_query::<WhichEvents>()
+            .answers::<api::Events>("The events, oldest first; none where the time is over, or the connection is needed by others")
+            .fails(&[(429, "Too many requests of the caller wait for news")]),
+        look("/events/verify", verify, "Follow the chain of the log from its first entry")
+            .with_query::<AgainstWhat>()
+            .answers::<api::LogCheck>("Its end, or where it breaks"),
+    ]
+}
 
 /// Longer than this nobody waits for news in one request: who follows the log asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
 
-type Shared = State<Arc<Control>>;
-
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::control) struct WhichEvents {
+struct WhichEvents {
     /// The first ones after this place in the log; without it, the newest ones.
     after: Option<u64>,
     /// Of this type; `user.*` is all that begin so.
@@ -53,7 +64,7 @@ pub(in crate::control) struct WhichEvents {
     wait: Option<u64>,
 }
 
-pub(in crate::control) async fn events(
+async fn list(
     State(control): Shared,
     ConnectInfo(peer): ConnectInfo<Peer>,
     Query(which): Query<WhichEvents>,
@@ -83,7 +94,7 @@ pub(in crate::control) async fn events(
         () = control.engine.stop.cancelled() => Vec::new(),
         () = peer.hurry.cancelled(), if wait.is_some() => Vec::new(),
     };
-    Ok(Json(api::Events { events: events.into_iter().map(convert::event).collect() }))
+    Ok(Json(api::Events { events: events.into_iter().map(convert).collect() }))
 }
 
 fn too_many(uid: u32) -> Refusal {
@@ -143,12 +154,12 @@ impl Control {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::control) struct AgainstWhat {
+struct AgainstWhat {
     /// A head that was noted elsewhere, as `SEQ:HASH`: the log has to contain it.
     head: Option<String>,
 }
 
-pub(in crate::control) async fn verify(
+async fn verify(
     State(control): Shared,
     Query(AgainstWhat { head }): Query<AgainstWhat>,
 ) -> Answer<api::LogCheck> {
@@ -160,7 +171,7 @@ pub(in crate::control) async fn verify(
             ))
         })?),
     };
-    Ok(Json(convert::log_check(control.engine.store.verify_log(noted).await?, noted)))
+    Ok(Json(log_check(control.engine.store.verify_log(noted).await?, noted)))
 }
 
 /// `SEQ:HASH`, the hash in hexadecimal digits.
@@ -174,4 +185,86 @@ fn noted(text: &str) -> Option<LogHead> {
         *byte = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
     }
     Some(LogHead { seq: seq.parse().ok()?, hash })
+}
+
+/// An event.
+pub(in crate::control) fn convert(event: StoredEvent) -> api::Event {
+    let StoredEvent { seq, document } = event;
+    api::Event {
+        seq,
+        document: if document.is_object() {
+            document
+        } else {
+            Value::Object(serde_json::Map::new())
+        },
+    }
+}
+
+/// What following the chain of the log came to.
+pub(in crate::control) fn log_check(
+    outcome: Result<Verified, ChainBreak>,
+    noted: Option<LogHead>,
+) -> api::LogCheck {
+    match outcome {
+        Ok(verified) => {
+            let Verified { begins_after: _, head, keyed_from } = verified;
+            let (entries, proves) = (head.seq, Some(proves(&verified, noted)));
+            let head = Some(head.to_string());
+            api::LogCheck {
+                intact: true,
+                entries,
+                broken_at: None,
+                finding: None,
+                head,
+                keyed_from,
+                proves,
+            }
+        }
+        Err(ChainBreak { seq, finding }) => {
+            let entries = seq.saturating_sub(1);
+            let (broken_at, finding) = (Some(seq), Some(finding.to_owned()));
+            api::LogCheck {
+                intact: false,
+                entries,
+                broken_at,
+                finding,
+                head: None,
+                keyed_from: None,
+                proves: None,
+            }
+        }
+    }
+}
+
+/// The sentence on what an unbroken chain proves, and what it does not.
+fn proves(
+    Verified { begins_after, head, keyed_from }: &Verified,
+    noted: Option<LogHead>,
+) -> String {
+    let (first, last) = (begins_after + 1, head.seq);
+    if last < first {
+        return "The log is empty: that proves nothing.".to_owned();
+    }
+    let mut told = match keyed_from {
+        Some(keyed) => vec![format!(
+            "Entries {first} to {last} follow from each other, from {keyed} on by the key: nobody without the key edited, inserted or removed \
+             any of them."
+        )],
+        None => vec![format!(
+            "Entries {first} to {last} follow from each other. That shows edits within the log; whoever can write the database can compute \
+             the whole chain anew ([events] key-file prevents that)."
+        )],
+    };
+    told.push(match noted {
+        Some(noted) if noted.seq == last => "It is the log whose head was noted, from beginning to end.".to_owned(),
+        Some(noted) => format!(
+            "Up to entry {} it is the log whose head was noted: that part was neither computed anew nor cut off. Of the end after it, \
+             entries may have been cut off.",
+            noted.seq
+        ),
+        None => "That no entries were cut off at the end is not proven: only a head that was noted elsewhere shows that (the journal has \
+                 one for each run, webhooks one for each event)."
+            .to_owned(),
+    });
+    told.join(" ")
 }

@@ -1,34 +1,59 @@
-//! Hooks: how they do, what they were told, a sample, and telling them again.
-
-use std::sync::Arc;
+//! Hooks and their deliveries.
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::control::auth::peer::Caller;
+use super::request::{Answer, By, Shared, document, instant, limit, optional_document};
+use super::time::time;
+use crate::control::api;
+use crate::control::operation::{Operation, REFUSED, act, look};
 use crate::control::problem::Refusal;
-use crate::control::read::limit;
-use crate::control::server::{Answer, Control, document, optional_document};
-use crate::control::{api, convert};
-use crate::model::Timestamp;
-use crate::store::DeliveryFilter;
+use crate::engine::{Attempt, Ended, HookStatus, Sampled};
+use crate::store::{Delivery, DeliveryFilter, HookStanding};
 
-type Shared = State<Arc<Control>>;
-type By = Extension<Caller>;
+pub(in crate::control) fn operations() -> Vec<Operation> {
+    vec![
+        look("/hooks", list, "All hooks, and how they do")
+            .answers::<api::Hooks>("The configured hooks, by name"),
+        look("/hooks/{name}/deliveries", deliveries, "What a hook was told, and is to be told")
+            .with_query::<WhichDeliveries>()
+            .answers::<api::Deliveries>("The deliveries, newest event first"),
+        act("hook.tested", "/hooks/{name}/test", test, "Send a hook a sample, marked as one")
+            .answers::<api::Sample>("What the hook made of it, also when it did not take it"),
+        act(
+            "hook.redelivered",
+            "/hooks/{name}/redeliver",
+            redeliver,
+            "Deliver again what was given up, or one event",
+        )
+        .may_take::<api::Redeliver>()
+        .answers::<api::Redelivered>("How many deliveries that makes")
+        .fails(&[REFUSED]),
+        act(
+            "hook.replayed",
+            "/hooks/{name}/replay",
+            replay,
+            "Tell a hook everything it wants to know since then",
+        )
+        .takes::<api::Replay>()
+        .answers::<api::Redelivered>("How many deliveries that makes"),
+    ]
+}
 
 const STATES: [&str; 3] = ["pending", "delivered", "failed"];
 
-pub(in crate::control) async fn hooks(State(control): Shared) -> Answer<api::Hooks> {
+async fn list(State(control): Shared) -> Answer<api::Hooks> {
     let hooks = control.engine.hook_statuses().await?;
-    Ok(Json(api::Hooks { hooks: hooks.into_iter().map(convert::hook).collect() }))
+    Ok(Json(api::Hooks { hooks: hooks.into_iter().map(convert).collect() }))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::control) struct WhichDeliveries {
+struct WhichDeliveries {
     /// Only those in this state: `pending`, `delivered` or `failed`.
     state: Option<String>,
     /// Only of events of this type; `user.*` is all that begin so.
@@ -42,7 +67,7 @@ pub(in crate::control) struct WhichDeliveries {
     limit: Option<u64>,
 }
 
-pub(in crate::control) async fn deliveries(
+async fn deliveries(
     State(control): Shared,
     Path(name): Path<String>,
     Query(which): Query<WhichDeliveries>,
@@ -55,20 +80,18 @@ pub(in crate::control) async fn deliveries(
     }
     let filter = DeliveryFilter { state, seq, kind, subject, since: None };
     let deliveries = control.engine.deliveries(&name, &filter, limit(asked)).await?;
-    Ok(Json(api::Deliveries {
-        deliveries: deliveries.into_iter().map(convert::delivery).collect(),
-    }))
+    Ok(Json(api::Deliveries { deliveries: deliveries.into_iter().map(convert_delivery).collect() }))
 }
 
-pub(in crate::control) async fn test(
+async fn test(
     State(control): Shared,
     Extension(by): By,
     Path(name): Path<String>,
 ) -> Answer<api::Sample> {
-    Ok(Json(convert::sample(&name, control.engine.test_hook(&name, &by.actor).await?)))
+    Ok(Json(convert_sample(&name, control.engine.test_hook(&name, &by.actor).await?)))
 }
 
-pub(in crate::control) async fn redeliver(
+async fn redeliver(
     State(control): Shared,
     Extension(by): By,
     Path(name): Path<String>,
@@ -90,12 +113,12 @@ pub(in crate::control) async fn redeliver(
             "the hook {name} has no delivery of event {} that has ended",
             seq.unwrap_or_default()
         );
-        return Err(Refusal::new(axum::http::StatusCode::CONFLICT, what));
+        return Err(Refusal::new(StatusCode::CONFLICT, what));
     }
     Ok(Json(api::Redelivered { hook: name, deliveries }))
 }
 
-pub(in crate::control) async fn replay(
+async fn replay(
     State(control): Shared,
     Extension(by): By,
     Path(name): Path<String>,
@@ -111,4 +134,84 @@ fn instant(text: &str) -> Result<Timestamp, Refusal> {
     parsed.map_err(|_| {
         Refusal::invalid(format!("\"{text}\" is no time: write it as in 2026-11-26T08:00:00Z"))
     })
+}
+
+/// How a hook does.
+pub(in crate::control) fn convert(status: HookStatus) -> api::Hook {
+    let HookStatus { name, events, target, state, standing, lag, kept_until } = status;
+    let HookStanding {
+        pending,
+        failed,
+        delivered,
+        oldest: _,
+        delivered_at,
+        error,
+        error_at,
+        gone: _,
+    } = standing;
+    api::Hook {
+        name,
+        events,
+        target,
+        state: state.to_owned(),
+        pending,
+        failed,
+        delivered,
+        lag_seconds: lag.as_secs(),
+        last_delivered: delivered_at.map(time),
+        last_error: error,
+        last_error_at: error_at.map(time),
+        kept_until: kept_until.map(time),
+    }
+}
+
+/// One event on its way to a hook.
+pub(in crate::control) fn convert_delivery(delivery: Delivery) -> api::Delivery {
+    let Delivery {
+        seq,
+        event,
+        kind,
+        subject,
+        state,
+        attempts,
+        first_at,
+        next_at,
+        done_at,
+        error,
+        output,
+    } = delivery;
+    let (since, next_at, done_at) = (time(first_at), next_at.map(time), done_at.map(time));
+    api::Delivery {
+        seq,
+        event: event.to_string(),
+        kind,
+        subject,
+        state,
+        attempts,
+        since,
+        next_at,
+        done_at,
+        error,
+        output,
+    }
+}
+
+/// What a hook made of a sample.
+pub(in crate::control) fn convert_sample(hook: &str, sampled: Sampled) -> api::Sample {
+    let Sampled { event, kind, attempt: Attempt { ended, output }, took } = sampled;
+    let error = match ended {
+        Ended::Taken => None,
+        Ended::Again { why, .. } | Ended::Refused(why) => Some(why),
+        Ended::Gone => Some("it answered 410 Gone".to_owned()),
+    };
+    let took_ms = took.as_millis() as u64;
+    api::Sample {
+        hook: hook.to_owned(),
+        event: event.to_string(),
+        kind,
+        delivered: error.is_none(),
+        error,
+        output,
+        took_ms,
+    }
 }

@@ -1,5 +1,54 @@
-//! The resources of the API.
+//! The resources of the API: one file for each noun, with its rows of the route table.
 
+pub mod accounts;
 pub mod backup;
+pub mod changes;
+pub mod contacts;
+pub mod directories;
+pub mod domains;
 pub mod events;
+pub mod explain;
+pub mod held;
 pub mod hooks;
+pub mod invitations;
+pub mod metrics;
+pub mod plans;
+pub mod quarantine;
+pub mod reload;
+pub mod request;
+pub mod runs;
+pub mod sign_ins;
+pub mod status;
+pub mod time;
+pub mod undo;
+pub mod users;
+
+use super::operation::Operation;
+
+/// Returns the rows of all resources.
+pub(super) fn operations() -> Vec<Operation> {
+    [
+        accounts::operations,
+        backup::operations,
+        contacts::operations,
+        directories::operations,
+        domains::operations,
+        events::operations,
+        explain::operations,
+        held::operations,
+        hooks::operations,
+        invitations::operations,
+        metrics::operations,
+        plans::operations,
+        quarantine::operations,
+        reload::operations,
+        runs::operations,
+        sign_ins::operations,
+        status::operations,
+        undo::operations,
+        users::operations,
+    ]
+    .into_iter()
+    .flat_map(|rows: fn() -> Vec<Operation>| rows())
+    .collect()
+}

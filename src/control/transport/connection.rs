@@ -378,7 +378,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::control::Settings;
+    use crate::control::settings::Settings;
 
     async fn connected() -> (UnixStream, Connection) {
         let home = tempfile::tempdir().unwrap();

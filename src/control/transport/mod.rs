@@ -3,4 +3,5 @@
 pub mod connection;
 pub mod limits;
 pub mod phase;
+pub mod server;
 pub mod socket;

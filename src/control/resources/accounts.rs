@@ -1,0 +1,151 @@
+//! Accounts.
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::domains;
+use super::request::{Answer, By, Shared, document};
+use super::time::time;
+use crate::control::api;
+use crate::control::operation::{Operation, REFUSED, change, look};
+use crate::control::problem::Refusal;
+use crate::control::state::Control;
+use crate::model::{Account, Status};
+
+pub(in crate::control) fn operations() -> Vec<Operation> {
+    vec![
+        look("/accounts", list, "All accounts")
+            .with_query::<WhichAccounts>()
+            .answers::<api::Accounts>("The accounts, by handle"),
+        look("/accounts/{handle}", get, "One account").answers::<api::Account>("The account"),
+        change("/accounts", create, "Create an account")
+            .takes::<api::NewAccount>()
+            .answers::<api::Account>("The account")
+            .fails(&[REFUSED]),
+        change("/accounts/{handle}/rename", rename, "Give an account another name")
+            .takes::<api::Renaming>()
+            .answers::<api::Account>("The account"),
+        change(
+            "/accounts/{handle}/policies",
+            set_policies,
+            "Set policies of an account: all that are given, or none",
+        )
+        .takes::<api::NewPolicies>()
+        .answers::<api::Account>("The account"),
+        change("/accounts/{handle}/delete", delete, "Delete an account without domains and users")
+            .takes::<api::Deletion>()
+            .answers::<api::Account>("The account, as it was")
+            .fails(&[REFUSED]),
+    ]
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WhichAccounts {
+    /// Only accounts of which each of these words begins a word of the name, or the handle.
+    q: Option<String>,
+}
+
+async fn list(
+    State(control): Shared,
+    Query(WhichAccounts { q }): Query<WhichAccounts>,
+) -> Answer<api::Accounts> {
+    let mut accounts = Vec::new();
+    for account in control.engine.find_accounts(q.as_deref().unwrap_or_default()).await? {
+        accounts.push(show(&control, account).await?);
+    }
+    Ok(Json(api::Accounts { accounts }))
+}
+
+async fn get(State(control): Shared, Path(handle): Path<String>) -> Answer<api::Account> {
+    let account = control.engine.account(&handle).await?;
+    Ok(Json(show(&control, account).await?))
+}
+
+async fn create(State(control): Shared, Extension(by): By, body: Bytes) -> Answer<api::Account> {
+    let api::NewAccount { handle, name } = document(&body)?;
+    let account = control.engine.create_account(&handle, &name, &by.actor).await?;
+    Ok(Json(show(&control, account).await?))
+}
+
+async fn rename(
+    State(control): Shared,
+    Extension(by): By,
+    Path(handle): Path<String>,
+    body: Bytes,
+) -> Answer<api::Account> {
+    let api::Renaming { name } = document(&body)?;
+    let account = control.engine.rename_account(&handle, &name, &by.actor).await?;
+    Ok(Json(show(&control, account).await?))
+}
+
+async fn set_policies(
+    State(control): Shared,
+    Extension(by): By,
+    Path(handle): Path<String>,
+    body: Bytes,
+) -> Answer<api::Account> {
+    let api::NewPolicies(wanted) = document(&body)?;
+    let text = |value| match value {
+        api::PolicyValue::Flag(flag) => flag.to_string(),
+        api::PolicyValue::List(list) => list.join(","),
+        api::PolicyValue::Text(text) => text,
+    };
+    let wanted = wanted.into_iter().map(|(key, value)| (key, text(value))).collect();
+    let account = control.engine.set_policies(&handle, &wanted, &by.actor).await?;
+    Ok(Json(show(&control, account).await?))
+}
+
+async fn delete(
+    State(control): Shared,
+    Extension(by): By,
+    Path(handle): Path<String>,
+    body: Bytes,
+) -> Answer<api::Account> {
+    let api::Deletion { confirm } = document(&body)?;
+    let account = control.engine.delete_account(&handle, &confirm, &by.actor).await?;
+    Ok(Json(show(&control, account).await?))
+}
+
+/// An account with its domains and directories.
+pub(in crate::control) async fn show(
+    control: &Control,
+    account: Account,
+) -> Result<api::Account, Refusal> {
+    let claims = control.engine.store.claims(Some(account.id)).await?;
+    let domains = claims.into_iter().map(|c| domains::convert(c, &account.handle)).collect();
+    let configured = control.engine.configured();
+    let connected = configured.directories.values().filter(|d| d.config.account == account.handle);
+    let directories = connected.map(|d| d.config.name.to_string()).collect();
+    Ok(convert(account, domains, directories))
+}
+
+/// An account, with the claims and the directories that are its own.
+pub(in crate::control) fn convert(
+    account: Account,
+    domains: Vec<api::Domain>,
+    directories: Vec<String>,
+) -> api::Account {
+    let Account { id, handle, name, kind, policies, users, created_at } = account;
+    let count = |status| users.get(&status).copied().unwrap_or(0);
+    api::Account {
+        id: id.to_string(),
+        handle: handle.to_string(),
+        name,
+        kind: kind.as_str().to_owned(),
+        domains,
+        directories,
+        policies: json!(policies),
+        users: api::UserCounts {
+            active: count(Status::Active),
+            suspended: count(Status::Suspended),
+            invited: count(Status::Invited),
+            released: count(Status::Released),
+        },
+        created_at: time(created_at),
+    }
+}

@@ -1,0 +1,64 @@
+//! Changes of plans and runs.
+
+use serde_json::json;
+
+use crate::control::api;
+use crate::model::{Change, ChangeCounts, HoldReason, WrittenChange};
+use crate::store::cause_key;
+
+pub(in crate::control) fn counts(counts: ChangeCounts) -> api::Changes {
+    let ChangeCounts { create, update, suspend, reactivate, tier, link, release } = counts;
+    api::Changes { create, update, suspend, reactivate, tier, link, release }
+}
+
+/// A change that was written down.
+pub(in crate::control) fn stored(change: WrittenChange) -> api::Change {
+    let WrittenChange {
+        user,
+        guid,
+        email,
+        kind,
+        class: counted,
+        reason,
+        before,
+        after,
+        evidence,
+        cluster,
+        hold: held,
+        outcome,
+        at: _,
+    } = change;
+    let key =
+        (outcome == "held").then(|| cause_key(counted, reason.as_deref(), cluster.as_deref()));
+    api::Change {
+        kind,
+        class: counted.map(|class| class.as_str().to_owned()),
+        user_id: user.to_string(),
+        email,
+        object_guid: guid.map(|g| g.to_string()),
+        reason,
+        evidence,
+        held: held.map(|hold| hold.as_str().to_owned()),
+        before,
+        after,
+        outcome: Some(outcome),
+        key,
+    }
+}
+
+pub(in crate::control) fn planned(change: &Change, held: Option<HoldReason>) -> api::Change {
+    api::Change {
+        kind: change.kind.as_str().to_owned(),
+        class: change.class.map(|class| class.as_str().to_owned()),
+        user_id: change.user.to_string(),
+        email: change.email.as_ref().map(|e| e.as_str().to_owned()),
+        object_guid: change.guid.map(|g| g.to_string()),
+        reason: change.reason().map(|r| r.as_str().to_owned()),
+        evidence: json!(change.evidence()),
+        held: held.map(|hold| hold.as_str().to_owned()),
+        before: change.before(),
+        after: change.after(),
+        outcome: None,
+        key: None,
+    }
+}

@@ -1,0 +1,51 @@
+//! Colleagues of a user.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde_json::json;
+
+use super::request::{Answer, Shared, WhatToFind, limit};
+use crate::control::api;
+use crate::control::operation::{Operation, REFUSED, look};
+use crate::model::User;
+
+pub(in crate::control) fn operations() -> Vec<Operation> {
+    vec![
+        look(
+            "/users/{who}/contacts",
+            list,
+            "Colleagues of a user whose name or address begins with these words",
+        )
+        .with_query::<WhatToFind>()
+        .answers::<api::Contacts>("Active users of the same account, by name")
+        .fails(&[REFUSED]),
+    ]
+}
+
+async fn list(
+    State(control): Shared,
+    Path(who): Path<String>,
+    Query(what): Query<WhatToFind>,
+) -> Answer<api::Contacts> {
+    let found = control.engine.contacts(&who, &what.q, limit(what.limit)).await?;
+    Ok(Json(api::Contacts { contacts: found.into_iter().map(convert).collect() }))
+}
+
+/// A colleague.
+pub(in crate::control) fn convert(user: User) -> api::Contact {
+    let User { id, addresses, mut profile, .. } = user;
+    let (display_name, given_name, surname) =
+        (profile.display_name.take(), profile.given_name.take(), profile.surname.take());
+    // Where somebody stands in the directory, and under which number, is nobody's business.
+    (profile.manager, profile.employee_id) = (None, None);
+    (profile.sam_account_name, profile.user_principal_name) = (None, None);
+    let primary_email = addresses.primary.map(|a| a.as_str().to_owned());
+    api::Contact {
+        id: id.to_string(),
+        display_name,
+        given_name,
+        surname,
+        primary_email,
+        profile: json!(profile),
+    }
+}

@@ -1,0 +1,97 @@
+//! The explanation of one person.
+
+use axum::Json;
+use axum::extract::{Path, State};
+
+use super::request::{Answer, Shared};
+use super::{changes, users};
+use crate::control::api;
+use crate::control::operation::{Operation, TOO_LONG, look};
+use crate::engine::{Entry, Explanation};
+use crate::reconcile::{Line, Reading};
+
+pub(in crate::control) fn operations() -> Vec<Operation> {
+    vec![
+        look(
+            "/users/{who}/explain",
+            explain,
+            "Why somebody is what they are; reads the directory and changes nothing",
+        )
+        .answers::<api::Explanation>("What is known, also of people who are no users")
+        .fails(&[TOO_LONG]),
+    ]
+}
+
+async fn explain(State(control): Shared, Path(who): Path<String>) -> Answer<api::Explanation> {
+    let mut explained = control.engine.explain(&who).await?;
+    let user = match explained.user.take() {
+        Some(user) => Some(users::show(&control, user).await?),
+        None => None,
+    };
+    Ok(Json(convert(&who, explained, user)))
+}
+
+/// Why somebody is what they are.
+pub(in crate::control) fn convert(
+    who: &str,
+    explanation: Explanation,
+    user: Option<api::User>,
+) -> api::Explanation {
+    let Explanation { user: _, remedies, entries, elsewhere, history } = explanation;
+    api::Explanation {
+        who: who.to_owned(),
+        user,
+        remedies,
+        entries: entries.into_iter().map(entry).collect(),
+        elsewhere: elsewhere
+            .into_iter()
+            .map(|(directory, why)| api::Elsewhere { directory: directory.to_string(), why })
+            .collect(),
+        history: users::history(history),
+    }
+}
+
+fn entry(entry: Entry) -> api::ExplainedEntry {
+    let Entry {
+        directory,
+        server,
+        guid: person,
+        dn,
+        found,
+        reading,
+        groups,
+        has_user,
+        quarantine,
+        would,
+        waits,
+        warnings,
+    } = entry;
+    let (scope, state, tier, addresses, obstacles) = match reading {
+        Some(Reading { scope, state, tier, groups: _, addresses, obstacles }) => {
+            (Some(scope), state, Some(tier), addresses, obstacles)
+        }
+        None => (None, Vec::new(), None, Vec::new(), Vec::new()),
+    };
+    api::ExplainedEntry {
+        directory: directory.to_string(),
+        server,
+        object_guid: person.to_string(),
+        dn,
+        found,
+        scope: scope.map(looked),
+        state: state.into_iter().map(looked).collect(),
+        tier,
+        groups,
+        addresses: addresses.into_iter().map(looked).collect(),
+        obstacles: if has_user { Vec::new() } else { obstacles },
+        quarantine: quarantine.map(|q| q.as_str().to_owned()),
+        remedy: quarantine.map(|q| q.remedy().to_owned()),
+        would: would.iter().map(|(change, hold)| changes::planned(change, *hold)).collect(),
+        waits,
+        warnings,
+    }
+}
+
+fn looked(Line { attribute, value, meaning }: Line) -> api::Looked {
+    api::Looked { attribute, value, meaning }
+}

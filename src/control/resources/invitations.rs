@@ -1,0 +1,60 @@
+//! Invitations.
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+
+use super::request::{Answer, By, Shared, document};
+use crate::control::api;
+use crate::control::operation::{Operation, change};
+use crate::engine::Invitation;
+
+pub(in crate::control) fn operations() -> Vec<Operation> {
+    vec![
+        change(
+            "/accounts/{handle}/invitations",
+            invite,
+            "Invite people to an account, each answered on its own",
+        )
+        .takes::<api::NewInvitations>()
+        .answers::<api::Invitations>("What came of each"),
+    ]
+}
+
+async fn invite(
+    State(control): Shared,
+    Extension(by): By,
+    Path(handle): Path<String>,
+    body: Bytes,
+) -> Answer<api::Invitations> {
+    let api::NewInvitations { addresses } = document(&body)?;
+    let answers = control.engine.invite(&handle, &addresses, &by.actor).await?;
+    Ok(Json(api::Invitations {
+        invitations: answers.into_iter().map(|(address, came)| convert(address, came)).collect(),
+    }))
+}
+
+/// What came of an invitation.
+pub(in crate::control) fn convert(address: String, invitation: Invitation) -> api::Invitation {
+    let (outcome, user, detail) = match invitation {
+        Invitation::Invited(id) => ("invited", Some(id), None),
+        Invitation::AlreadyHere(id) => ("already-here", Some(id), None),
+        Invitation::Elsewhere => {
+            ("elsewhere", None, Some("the address belongs to another account".to_owned()))
+        }
+        Invitation::OtherDomain => (
+            "other-domain",
+            None,
+            Some(
+                "an enterprise invites people of its own domains: claim this one first".to_owned(),
+            ),
+        ),
+        Invitation::Malformed(why) => ("malformed", None, Some(why)),
+    };
+    api::Invitation {
+        address,
+        outcome: outcome.to_owned(),
+        user: user.map(|id| id.to_string()),
+        detail,
+    }
+}

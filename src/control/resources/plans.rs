@@ -1,0 +1,63 @@
+//! Plans that are not stored.
+
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+
+use super::changes;
+use super::request::{Answer, By, Shared};
+use crate::control::api;
+use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, look};
+use crate::engine::sync::Proposed;
+use crate::engine::{EngineError, Request};
+use crate::model::Trigger;
+
+pub(in crate::control) fn operations() -> Vec<Operation> {
+    vec![
+        look(
+            "/directories/{name}/plan",
+            get,
+            "What a run would do now; reads the directory and changes nothing",
+        )
+        .answers::<api::Plan>("The changes")
+        .fails(&[UNREADABLE, TOO_LONG, REFUSED]),
+    ]
+}
+
+async fn get(
+    State(control): Shared,
+    Path(name): Path<String>,
+    Extension(by): By,
+) -> Answer<api::Plan> {
+    let directory = control.engine.directory(&name)?;
+    let _turn = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
+    let request = Request::full(Trigger::Manual, Some(by.actor));
+    let proposed = tokio::select! {
+        () = control.engine.stop.cancelled() => return Err(EngineError::Stopping.into()),
+        proposed = control.engine.propose(&directory, &request) => proposed?,
+    };
+    Ok(Json(convert(&name, proposed)))
+}
+
+/// What a run would do: first what would be applied, then what would wait.
+pub(in crate::control) fn convert(directory: &str, proposed: Proposed) -> api::Plan {
+    let Proposed { sight, judged } = proposed;
+    let verdict = judged.verdict;
+    let admitted = verdict.admitted.changes().map(|(change, _)| changes::planned(change, None));
+    let changes = admitted
+        .chain(verdict.held.iter().map(|h| changes::planned(&h.change, Some(h.hold))))
+        .collect();
+    let quarantined = verdict.quarantined.into_iter().map(|q| api::Quarantined {
+        object_guid: q.object_guid.to_string(),
+        dn: q.dn,
+        reason: q.reason.as_str().to_owned(),
+    });
+    let warnings = sight.warnings.into_iter().chain(judged.warnings).collect();
+    api::Plan {
+        id: None,
+        directory: directory.to_owned(),
+        changes,
+        quarantined: quarantined.collect(),
+        error: sight.failure,
+        warnings,
+    }
+}

@@ -1,0 +1,36 @@
+//! Quarantined entries.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::request::{Answer, Shared};
+use super::time::time;
+use crate::control::api;
+use crate::control::operation::{Operation, look};
+use crate::store::Quarantined;
+
+pub(in crate::control) fn operations() -> Vec<Operation> {
+    vec![
+        look("/quarantine", list, "Directory entries that cannot be used as they are")
+            .answers::<api::Quarantine>("The entries, each with what to do about it"),
+    ]
+}
+
+async fn list(State(control): Shared) -> Answer<api::Quarantine> {
+    let entries = control.engine.store.quarantine().await?;
+    Ok(Json(api::Quarantine { quarantined: entries.into_iter().map(convert).collect() }))
+}
+
+/// An entry that cannot be used as it is.
+pub(in crate::control) fn convert(entry: Quarantined) -> api::QuarantinedEntry {
+    let Quarantined { directory, person, dn, reason, since, user } = entry;
+    api::QuarantinedEntry {
+        directory: directory.to_string(),
+        object_guid: person.to_string(),
+        dn: dn.as_str().to_owned(),
+        reason: reason.as_str().to_owned(),
+        since: since.map(time),
+        user: user.map(|id| id.to_string()),
+        remedy: reason.remedy().to_owned(),
+    }
+}

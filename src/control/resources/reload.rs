@@ -1,0 +1,50 @@
+//! Reloads of the configuration.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+
+use super::request::{Answer, By, Shared};
+use crate::control::api;
+use crate::control::operation::{Operation, act};
+use crate::control::problem::Refusal;
+use crate::control::reloader::{Asked, Reloaded};
+use crate::engine::{EngineError, Outcome};
+use crate::model::DirectoryName;
+
+pub(in crate::control) fn operations() -> Vec<Operation> {
+    vec![
+        act("configuration.reloaded", "/reload", reload, "Have the configuration read again")
+            .answers::<api::Reloaded>("What it means for each directory")
+            .fails(&[(422, "The file has problems, and changes nothing")]),
+    ]
+}
+
+async fn reload(State(control): Shared, Extension(by): By) -> Answer<api::Reloaded> {
+    let outcome = control
+        .reloader
+        .reload(by.actor, Asked::OverTheSocket)
+        .await
+        .ok_or(EngineError::Stopping)?;
+    let reloaded =
+        outcome.map_err(|problems| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, problems))?;
+    Ok(Json(convert(reloaded)))
+}
+
+/// The daemon, with its directories.
+pub(in crate::control) fn convert(reloaded: Reloaded) -> api::Reloaded {
+    let Reloaded { directories, hooks, needs_restart } = reloaded;
+    let word = |outcome: Outcome| outcome.as_str().to_owned();
+    let directory = |(name, outcome): (DirectoryName, Outcome)| api::ReloadedDirectory {
+        name: name.to_string(),
+        outcome: word(outcome),
+    };
+    api::Reloaded {
+        directories: directories.into_iter().map(directory).collect(),
+        hooks: hooks
+            .into_iter()
+            .map(|(name, outcome)| api::ReloadedHook { name, outcome: word(outcome) })
+            .collect(),
+        needs_restart: needs_restart.into_iter().map(str::to_owned).collect(),
+    }
+}

@@ -1,0 +1,115 @@
+//! Sign-in decisions.
+
+use std::net::IpAddr;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
+use secrecy::SecretString;
+use serde_json::json;
+use zeroize::Zeroize as _;
+
+use super::request::{By, Shared, document};
+use crate::control::api;
+use crate::control::operation::{AUTHENTICATORS, Effect, Operation};
+use crate::control::problem::Refusal;
+use crate::engine::{Decision, SignIn};
+
+pub(in crate::control) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new(
+            Method::POST,
+            Some(AUTHENTICATORS),
+            Effect::Decides,
+            "/sign-ins",
+            sign_in,
+            "Whether a user may sign in",
+        )
+        .takes::<api::SignIn>()
+        .answers::<api::SignInDecision>("The decision, also when it is no"),
+    ]
+}
+
+async fn sign_in(
+    State(control): Shared,
+    Extension(by): By,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    // An error of serde quotes the document, and this one holds a password.
+    let parsed = document::<api::SignIn>(&body);
+    wipe(body);
+    let mut asked = parsed.map_err(|_| {
+        Refusal::invalid(
+            "the body is not the JSON that belongs here: address, and password or authenticated_by",
+        )
+    })?;
+    let is_external = match asked.authenticated_by.as_deref() {
+        None => false,
+        Some("external") => true,
+        Some(other) => {
+            return Err(Refusal::invalid(format!(
+                "\"{other}\" authenticates nobody: authenticated_by is \"external\""
+            )));
+        }
+    };
+    let from = match asked.client_address.as_deref().map(str::parse::<IpAddr>) {
+        None => None,
+        Some(Ok(from)) => Some(from),
+        Some(Err(_)) => {
+            return Err(Refusal::invalid(
+                "client_address is not an IP address: write 192.0.2.7 or 2001:db8::7, without a port",
+            ));
+        }
+    };
+    // The text moves into the secret, which wipes it; it is not copied.
+    let password = asked.password.take().map(SecretString::from);
+    let request = SignIn { address: std::mem::take(&mut asked.address), password, is_external };
+    let decision = convert(&control.engine.sign_in_from(request, from, &by.actor).await?);
+    let retry_after = decision.retry_after;
+    let mut response = Json(decision).into_response();
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    Ok(response)
+}
+
+/// Overwrites a document that holds a password. What the HTTP library itself has buffered is overwritten by its next request.
+fn wipe(body: Bytes) {
+    if let Ok(mut body) = body.try_into_mut() {
+        body.as_mut().zeroize();
+    }
+}
+
+/// Seconds after which a sign-in that could not be decided is asked again: a server is tried for five by default, and the budget
+/// of attempts refills sooner.
+const RETRY_AFTER: u64 = 5;
+
+/// Whether somebody may sign in.
+pub(in crate::control) fn convert(decision: &Decision) -> api::SignInDecision {
+    let word = decision.as_str().to_owned();
+    let none = api::SignInDecision {
+        decision: word,
+        reason: None,
+        retry_after: None,
+        account: None,
+        user: None,
+        tier: None,
+        policies: None,
+    };
+    match decision {
+        Decision::Allow { account, user } => api::SignInDecision {
+            account: Some(account.handle.to_string()),
+            user: Some(user.id.to_string()),
+            tier: Some(user.tier.as_str().to_owned()),
+            policies: Some(json!(account.policies)),
+            ..none
+        },
+        Decision::Deny(denied) => {
+            api::SignInDecision { reason: Some(denied.as_str().to_owned()), ..none }
+        }
+        Decision::Unavailable => api::SignInDecision { retry_after: Some(RETRY_AFTER), ..none },
+        Decision::Redirect => none,
+    }
+}

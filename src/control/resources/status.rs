@@ -1,0 +1,57 @@
+//! The status of the daemon.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::directories;
+use super::request::{Answer, Shared};
+use super::time::time;
+use crate::control::api;
+use crate::control::operation::{Operation, look};
+use crate::engine::HookStatus;
+use crate::model::Timestamp;
+use crate::store::HookStanding;
+
+pub(in crate::control) fn operations() -> Vec<Operation> {
+    vec![
+        look("/status", get, "How everything stands")
+            .answers::<api::Status>("The state of the daemon and of its directories"),
+    ]
+}
+
+async fn get(State(control): Shared) -> Answer<api::Status> {
+    let hooks = control.engine.hook_statuses().await?;
+    let attention = control.engine.runner.trouble();
+    Ok(Json(convert(
+        control.engine.started_at,
+        directories::statuses(&control).await?,
+        &hooks,
+        attention,
+    )))
+}
+
+/// How everything stands.
+pub(in crate::control) fn convert(
+    started_at: Timestamp,
+    directories: Vec<api::DirectoryStatus>,
+    hooks: &[HookStatus],
+    attention: Option<String>,
+) -> api::Status {
+    let (removed, hooks): (Vec<_>, Vec<_>) =
+        hooks.iter().partition(|hook| hook.kept_until.is_some());
+    let count = |of: fn(&HookStanding) -> u64, hooks: &[&HookStatus]| {
+        hooks.iter().map(|hook| of(&hook.standing)).sum()
+    };
+    let hooks = api::HookCounts {
+        pending: count(|s| s.pending, &hooks),
+        failed: count(|s| s.failed, &hooks),
+        removed: count(|s| s.pending, &removed),
+        attention: attention.into_iter().collect(),
+    };
+    api::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: time(started_at),
+        directories,
+        hooks,
+    }
+}

@@ -1,0 +1,328 @@
+//! Users.
+
+use std::collections::BTreeSet;
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::request::{Answer, By, Shared, WhatToFind, document, limit, optional_document, word};
+use super::time::time;
+use super::{changes, runs};
+use crate::control::api;
+use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, change, look};
+use crate::control::problem::Refusal;
+use crate::control::state::{Control, handle};
+use crate::engine::{Sort, UserQuery};
+use crate::model::{
+    Cause, Causes, Domain, Handle, Link, QuarantineReason, Reason, RunId, Status, Tier, User,
+    WrittenChange,
+};
+use crate::store::UserFilter;
+
+pub(in crate::control) fn operations() -> Vec<Operation> {
+    vec![
+        look("/users", list, "Users, page by page")
+            .with_query::<WhichUsers>()
+            .answers::<api::Users>("One page"),
+        look("/users/search", search, "Users whose name or address begins with these words")
+            .with_query::<WhatToFind>()
+            .answers::<api::Users>("Who was found"),
+        look("/users/{who}", get, "One user, and what was done to it")
+            .answers::<api::UserDetail>("The user"),
+        change(
+            "/users/{who}/suspend",
+            suspend,
+            "Bar somebody at once, whatever the directory says",
+        )
+        .may_take::<api::Suspension>()
+        .answers::<api::User>("The user")
+        .fails(&[REFUSED]),
+        change(
+            "/users/{who}/activate",
+            activate,
+            "Lift an operator's suspension, and what else the directory allows",
+        )
+        .answers::<api::Activation>("The user, and what still bars them")
+        .fails(&[REFUSED]),
+        change("/users/{who}/tier", set_tier, "Set the tier of somebody whom no directory manages")
+            .takes::<api::NewTier>()
+            .answers::<api::User>("The user")
+            .fails(&[REFUSED]),
+        change(
+            "/users/{who}/relink",
+            relink,
+            "Say that somebody who left and was created anew in the directory is the same person",
+        )
+        .takes::<api::Relinking>()
+        .answers::<api::Run>("The run that read that person")
+        .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
+        change(
+            "/users/{who}/release-address",
+            release_address,
+            "Free the addresses of a suspended user for somebody new",
+        )
+        .answers::<api::User>("The user")
+        .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
+        change(
+            "/users/{who}/clear-override",
+            clear_override,
+            "Let the directory decide again about what an operator has overruled",
+        )
+        .answers::<api::User>("The user")
+        .fails(&[REFUSED]),
+        change("/users/{who}/remove", remove, "Take somebody out of an account, and forget them")
+            .answers::<api::User>("The user, as it was")
+            .fails(&[REFUSED]),
+    ]
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WhichUsers {
+    /// Only users of the account with this handle.
+    account: Option<String>,
+    /// Only users of this status: `invited`, `active`, `suspended` or `released`.
+    status: Option<String>,
+    /// Only users of this tier: `basic` or `pro`.
+    tier: Option<String>,
+    /// Only users with an address in this domain.
+    domain: Option<String>,
+    /// Only users suspended for this reason, `disabled` for example; it need not be the only one.
+    reason: Option<String>,
+    /// Only users of a claimed domain whom no directory has although their account has one.
+    #[serde(default)]
+    unmanaged: bool,
+    /// Only users whose directory entry cannot be used as it is.
+    #[serde(default)]
+    quarantined: bool,
+    /// The order: `id` (the fastest, and the usual one), `address`, `name`, `created` or `updated`.
+    sort: Option<String>,
+    /// The `next` of the page before.
+    after: Option<String>,
+    /// At most so many; 200 when nothing is said, 1,000 at most.
+    limit: Option<u64>,
+}
+
+async fn list(State(control): Shared, Query(which): Query<WhichUsers>) -> Answer<api::Users> {
+    let WhichUsers {
+        account,
+        status,
+        tier,
+        domain,
+        reason,
+        unmanaged,
+        quarantined,
+        sort,
+        after,
+        limit: asked,
+    } = which;
+    let query = UserQuery {
+        account,
+        status: word("status", status.as_deref(), Status::parse, &Status::ALL.map(Status::as_str))?,
+        tier: word("tier", tier.as_deref(), Tier::parse, &Tier::ALL.map(Tier::as_str))?,
+        domain: domain
+            .map(|text| Domain::parse(&text).map_err(|e| Refusal::invalid(e.to_string())))
+            .transpose()?,
+        reason: word("reason", reason.as_deref(), Reason::parse, &Reason::ALL.map(Reason::as_str))?,
+        unmanaged,
+        quarantined,
+        sort: word("order", sort.as_deref(), Sort::parse, &Sort::ALL.map(Sort::as_str))?
+            .unwrap_or_default(),
+        after,
+        limit: usize::try_from(limit(asked)).unwrap_or(usize::MAX),
+    };
+    let page = control.engine.list_users(query).await?;
+    Ok(Json(api::Users { users: show_all(&control, page.users).await?, next: page.next }))
+}
+
+async fn search(State(control): Shared, Query(what): Query<WhatToFind>) -> Answer<api::Users> {
+    let filter = UserFilter { limit: Some(limit(what.limit)), ..UserFilter::default() };
+    let found = control.engine.store.search(&what.q, &filter).await?;
+    Ok(Json(api::Users { users: show_all(&control, found).await?, next: None }))
+}
+
+async fn get(State(control): Shared, Path(who): Path<String>) -> Answer<api::UserDetail> {
+    let user = control.engine.find_user(&who).await?;
+    let history = history(control.engine.history(&user).await?);
+    Ok(Json(api::UserDetail { user: show(&control, user).await?, history }))
+}
+
+async fn suspend(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+    body: Bytes,
+) -> Answer<api::User> {
+    let api::Suspension { reason } = optional_document(&body)?;
+    let user = control.engine.suspend(&who, &reason, &by.actor).await?;
+    Ok(Json(show(&control, user).await?))
+}
+
+async fn activate(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+) -> Answer<api::Activation> {
+    let (user, remains) = control.engine.activate(&who, &by.actor).await?;
+    Ok(Json(api::Activation { user: show(&control, user).await?, remains }))
+}
+
+async fn set_tier(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+    body: Bytes,
+) -> Answer<api::User> {
+    let api::NewTier { tier } = document(&body)?;
+    let tier = Tier::parse(&tier)
+        .ok_or_else(|| Refusal::invalid(format!("\"{tier}\" is no tier: use basic or pro")))?;
+    let user = control.engine.set_tier(&who, tier, &by.actor).await?;
+    Ok(Json(show(&control, user).await?))
+}
+
+async fn relink(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+    body: Bytes,
+) -> Answer<api::Run> {
+    let api::Relinking { object_guid } = document(&body)?;
+    Ok(Json(runs::convert(control.engine.relink(&who, &object_guid, &by.actor).await?)))
+}
+
+async fn release_address(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+) -> Answer<api::User> {
+    let user = control.engine.release_address(&who, &by.actor).await?;
+    Ok(Json(show(&control, user).await?))
+}
+
+async fn clear_override(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+) -> Answer<api::User> {
+    let user = control.engine.clear_override(&who, &by.actor).await?;
+    Ok(Json(show(&control, user).await?))
+}
+
+async fn remove(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+) -> Answer<api::User> {
+    let user = control.engine.remove(&who, &by.actor).await?;
+    Ok(Json(show(&control, user).await?))
+}
+
+/// A user with the handle of its account and its quarantine.
+pub(in crate::control) async fn show(control: &Control, user: User) -> Result<api::User, Refusal> {
+    let quarantine = control.engine.store.quarantine_of(user.id).await?;
+    let handles = control.handles([user.account]).await?;
+    let account = handle(&handles, user.account)?;
+    Ok(convert(user, account, &quarantine))
+}
+
+async fn show_all(control: &Control, users: Vec<User>) -> Result<Vec<api::User>, Refusal> {
+    let handles = control.handles(users.iter().map(|u| u.account).collect::<BTreeSet<_>>()).await?;
+    let quarantined = control
+        .engine
+        .quarantine(users.iter().filter_map(|u| u.link.as_ref()).map(|l| l.directory.clone()))
+        .await?;
+    let show = |user: User| {
+        let account = handle(&handles, user.account)?;
+        let quarantine = quarantined.get(&user.id).map_or(&[][..], Vec::as_slice);
+        Ok(convert(user, account, quarantine))
+    };
+    users.into_iter().map(show).collect()
+}
+
+/// A user of the account with this handle.
+pub(in crate::control) fn convert(
+    user: User,
+    account: &Handle,
+    quarantine: &[QuarantineReason],
+) -> api::User {
+    let status = user.status();
+    let User {
+        id,
+        account: _,
+        standing: _,
+        tier,
+        addresses,
+        mut profile,
+        link,
+        causes,
+        overrides,
+        version: _,
+        observed_from: _,
+        invited_at,
+        joined_at,
+        created_at,
+        updated_at,
+    } = user;
+    let (display_name, given_name, surname) =
+        (profile.display_name.take(), profile.given_name.take(), profile.surname.take());
+    api::User {
+        id: id.to_string(),
+        account: account.to_string(),
+        status: status.as_str().to_owned(),
+        tier: tier.as_str().to_owned(),
+        primary_email: addresses.primary.map(|a| a.as_str().to_owned()),
+        secondary_emails: addresses.secondary.iter().map(|a| a.as_str().to_owned()).collect(),
+        display_name,
+        given_name,
+        surname,
+        // Names have fields of their own.
+        profile: json!(profile),
+        directory: link.map(|Link { directory, guid, dn }| api::UserLink {
+            name: directory.to_string(),
+            object_guid: guid.to_string(),
+            dn: dn.as_str().to_owned(),
+        }),
+        suspension: suspension(&causes),
+        quarantine: quarantine.iter().map(|q| q.as_str().to_owned()).collect(),
+        overrides: overrides.iter().map(ToString::to_string).collect(),
+        invited_at: invited_at.map(time),
+        joined_at: joined_at.map(time),
+        created_at: time(created_at),
+        updated_at: time(updated_at),
+    }
+}
+
+fn suspension(causes: &Causes) -> Option<api::UserSuspension> {
+    let reason = causes.weightiest()?.reason.as_str().to_owned();
+    // Suspended since the first of the causes that still hold.
+    let since = causes.iter().map(|c| c.since).min()?;
+    Some(api::UserSuspension {
+        reason,
+        since: time(since),
+        causes: causes.iter().map(cause).collect(),
+    })
+}
+
+fn cause(cause: &Cause) -> api::UserCause {
+    let Cause { reason, since, by, evidence } = cause;
+    api::UserCause {
+        reason: reason.as_str().to_owned(),
+        since: time(*since),
+        by: by.to_string(),
+        evidence: json!(evidence),
+    }
+}
+
+/// What was done to a user.
+pub(in crate::control) fn history(history: Vec<(RunId, WrittenChange)>) -> Vec<api::Done> {
+    let done = |(run, change): (RunId, WrittenChange)| api::Done {
+        at: time(change.at),
+        run: run.to_string(),
+        change: changes::stored(change),
+    };
+    history.into_iter().map(done).collect()
+}
