@@ -1,4 +1,4 @@
-//! Conditions that a request meets before its handler is called.
+//! Conditions that a request meets before its handler runs: role, query, document.
 
 use std::sync::Arc;
 
@@ -18,23 +18,20 @@ use super::transport::connection::Peer;
 use super::transport::server::LARGEST_BODY;
 use crate::telemetry::chain;
 
-/// The conditions that a request has to meet before its handler is called.
+/// The conditions of one operation.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     pub(super) control: Arc<Control>,
-    /// Path of the operation in the table.
+    /// Path in the route table.
     pub(super) pattern: &'static str,
-    /// Roles of which the caller needs one; `None` where no role is needed.
+    /// Roles of which the caller needs one; `None` needs no role.
     pub(super) roles: Option<Roles>,
-    /// Event that the operation leaves.
     pub(super) effect: Effect,
-    /// Whether there may be a query.
     pub(super) takes_query: bool,
-    /// Whether there may be a document.
     pub(super) takes_document: bool,
 }
 
-/// Lets a request through to its handler.
+/// Passes a request to its handler, or refuses it.
 pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     pass(gate, request, next).await.unwrap_or_else(|refusal| refusal.into_response())
 }
@@ -50,15 +47,18 @@ async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, 
         }
         None => None,
     };
-    // An event shows the document. One with a password is in no event, and must not be held twice: it is wiped when it is read.
-    let is_shown = matches!(effect, Effect::Records(_));
-    let (request, document) = as_asked(request, takes_query, takes_document, is_shown).await?;
+    // An event contains the document. A sign-in has no event, because its document holds a password: no second copy
+    // may exist when the handler wipes it.
+    let is_recorded = matches!(effect, Effect::Records(_));
+    let (request, document) =
+        check_input(request, takes_query, takes_document, is_recorded).await?;
     let kind = match effect {
         Effect::Reads => return Ok(next.run(request).await),
         Effect::Decides => None,
         Effect::Records(kind) => Some(kind),
     };
-    // A change that has begun is not undone by its caller's hanging up, and a password that was tried counts.
+    // Runs in a task, because a change that has begun is finished even when the caller hangs up. A password that was
+    // tried counts as an attempt.
     let tracked = Arc::clone(&control);
     let changed = tracked.changing.spawn(async move {
         match kind.zip(actor) {
@@ -71,27 +71,28 @@ async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, 
     changed.await.map_err(|_| {
         Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "the request failed: see the log of rosterd",
+            "the request failed unexpectedly: see the log of rosterd",
         )
     })
 }
 
-/// Refuses what would be passed over: a request for less than the whole must not be answered with the whole. Returns the
-/// document, too, where an event shows it.
-async fn as_asked(
+/// Refuses a query or document that the operation does not take, because ignoring it would do more than requested.
+///
+/// Returns the document, too, when it is recorded.
+async fn check_input(
     request: Request,
     takes_query: bool,
     takes_document: bool,
-    is_shown: bool,
+    is_recorded: bool,
 ) -> Result<(Request, Bytes), Refusal> {
     if !takes_query && request.uri().query().is_some_and(|q| !q.is_empty()) {
         return Err(Refusal::invalid(format!("{} takes no query", request.uri().path())));
     }
-    if takes_document && !is_shown {
+    if takes_document && !is_recorded {
         return Ok((request, Bytes::new()));
     }
     let (parts, body) = request.into_parts();
-    // `receive` has it already.
+    // Does not wait, because `transport::server` has read the whole body.
     let body =
         axum::body::to_bytes(body, LARGEST_BODY).await.map_err(|e| Refusal::invalid(chain(&e)))?;
     if takes_document {
@@ -115,7 +116,7 @@ async fn admit(
     needed: Roles,
 ) -> Result<Caller, Refusal> {
     let (uid, gid) = peer.ok_or_else(|| {
-        Refusal::new(StatusCode::FORBIDDEN, "the kernel does not say who is calling")
+        Refusal::new(StatusCode::FORBIDDEN, "the kernel does not report the caller")
     })?;
     let caller = control
         .callers
@@ -126,7 +127,7 @@ async fn admit(
     Ok(caller)
 }
 
-/// Whether the caller has one of the roles.
+/// Refuses a caller that has none of the roles.
 pub(super) fn permit(
     caller: &Caller,
     uid: u32,
@@ -137,13 +138,13 @@ pub(super) fn permit(
         return Ok(());
     }
     let what = if needed.has(Role::Viewer) {
-        "look"
+        "read"
     } else if needed.has(Role::Operator) {
         "change anything"
     } else {
-        "ask for sign-ins"
+        "request sign-in decisions"
     };
     let detail =
-        format!("{} (uid {uid}) may not {what}: it has to be in the group {groups}", caller.actor);
+        format!("{} (uid {uid}) may not {what}: add the user to the group {groups}", caller.actor);
     Err(Refusal::new(StatusCode::FORBIDDEN, detail))
 }

@@ -1,9 +1,9 @@
 //! The control socket: HTTP with JSON over a Unix socket, for operators and their scripts.
 //!
-//! It only asks the engine and puts the answers into words that scripts rely on ([`api`]). Who may do
-//! what is decided by the kernel's word about the caller and the groups of the user database
-//! ([`peer`]), in the table of routes and never in a handler. It must never hold up a run: connections are
-//! bounded in number, size and time, and what an operator has set going goes on without him.
+//! A handler calls the engine and converts the result to a document of the [`api`]. Authorization is in the
+//! route table and never in a handler: the kernel reports the caller, and the user database its groups.
+//! Requests never delay a run, because connections are limited in number, size and time. A change that has
+//! begun is finished even when its caller hangs up.
 
 pub mod api;
 mod auth;

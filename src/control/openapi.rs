@@ -108,7 +108,7 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
     }
     let body = match takes {
         Takes::Nothing => None,
-        Takes::Perhaps(of) => Some((*of, false)),
+        Takes::Optional(of) => Some((*of, false)),
         Takes::Document(of) => Some((*of, true)),
     };
     if let Some((of, required)) = body {

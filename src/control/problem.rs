@@ -1,6 +1,6 @@
-//! Errors as they are answered: problem documents (RFC 9457) that say what happened, to what, and what to do.
+//! Errors of the API: problem documents (RFC 9457) with cause, subject and remedy.
 //!
-//! Nothing leaves the socket as plain text, not even what the HTTP library answers by itself.
+//! Errors of the HTTP library are converted as well, so that no error is plain text.
 
 use axum::body::to_bytes;
 use axum::extract::Request;
@@ -13,13 +13,13 @@ use crate::engine::EngineError;
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
-/// RFC 9457, section 6.1.
+/// Media type of RFC 9457, section 6.1.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
-/// More than any sentence of the HTTP library.
+/// Size limit of an error text of the HTTP library, in bytes.
 const LONGEST_TEXT: usize = 16 * 1024;
 
-/// What is answered instead of what was asked for.
+/// An error answer.
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
     kind: &'static str,
@@ -28,22 +28,18 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// With this status, for this reason.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { kind: "about:blank", status, detail: detail.into() }
     }
 
-    /// The API has no such route.
     pub(super) fn unknown_route(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { kind: api::UNKNOWN_ROUTE, ..Self::new(status, detail) }
     }
 
-    /// What was asked for makes no sense.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// There is none of that name.
     pub(super) fn not_found(what: &'static str, name: &str) -> Self {
         EngineError::NotFound { what, name: name.to_owned() }.into()
     }
@@ -55,7 +51,7 @@ impl IntoResponse for Refusal {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
         let problem =
             api::Problem { kind: kind.to_owned(), title, status: status.as_u16(), detail };
-        // A struct of texts and a number always becomes JSON.
+        // Serializing a struct of texts and a number cannot fail.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
     }
@@ -73,7 +69,7 @@ impl From<EngineError> for Refusal {
             EngineError::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
             EngineError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             EngineError::Store(_) => {
-                tracing::error!("a request failed in the store: {}", chain(&error));
+                tracing::error!("control socket request failed in the store: {}", chain(&error));
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         };
@@ -87,7 +83,7 @@ impl From<StoreError> for Refusal {
     }
 }
 
-/// Turns what the HTTP library refuses by itself (no such method, a malformed query) into problem documents.
+/// Converts errors of the HTTP library, such as 405 or a malformed query, to problem documents.
 pub(super) async fn as_problems(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;
@@ -115,5 +111,5 @@ pub(super) async fn as_problems(request: Request, next: Next) -> Response {
 }
 
 fn no_such_method(method: &Method, path: &str, allow: &HeaderValue) -> String {
-    format!("{path} does not take {method}, but {}", allow.to_str().unwrap_or("other methods"))
+    format!("{path} does not support {method}: use {}", allow.to_str().unwrap_or("another method"))
 }

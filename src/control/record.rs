@@ -1,7 +1,7 @@
-//! The events of operations: what an operator changes or exports is in the log, with who did it.
+//! Events of operations: each change and each export is in the log, with its actor.
 //!
-//! Most operations record their event in the transaction that changes something. The router makes up for those that
-//! do not: an operation that succeeded without an event of its caller gets one here. No handler can forget it.
+//! Most operations write their event in the transaction of the change. An operation that succeeded without an
+//! event gets one here, so that no handler can forget it.
 
 use std::sync::Arc;
 
@@ -18,29 +18,26 @@ use crate::model::{Actor, Event, EventCause, Handle};
 use crate::store::watch_events;
 use crate::telemetry::chain;
 
-/// Marks the answer of an operation that was only to show what it would do: it leaves no event.
+/// Marks the answer of a dry run, which has no event.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DryRun;
 
-/// Marks an answer as one of a dry run.
 pub(super) fn dry_run(response: impl axum::response::IntoResponse) -> Response {
     (axum::Extension(DryRun), response).into_response()
 }
 
-/// An operation as it was asked for.
+/// A requested operation.
 #[derive(Debug)]
 pub(super) struct Recorded {
-    /// Actor of the event.
     pub(super) actor: Actor,
-    /// Type of the event that the router records.
+    /// Type of the event that is written when the operation wrote none.
     pub(super) kind: &'static str,
-    /// Path in the table, `/hooks/{name}/replay`.
+    /// Path in the route table, such as `/hooks/{name}/replay`.
     pub(super) pattern: &'static str,
-    /// Document that came with the request.
     pub(super) document: Bytes,
 }
 
-/// Carries a request out, and records the event that it did not leave.
+/// Runs the operation, and writes its event when the operation wrote none.
 pub(super) async fn recorded(
     control: Arc<Control>,
     asked: Recorded,
@@ -48,7 +45,7 @@ pub(super) async fn recorded(
     next: Next,
 ) -> Response {
     let uri = request.uri().clone();
-    tracing::debug!("{} asks for {}", asked.actor, uri.path());
+    tracing::debug!("{} requests {}", asked.actor, uri.path());
     let (response, is_recorded) = watch_events(&asked.actor, next.run(request)).await;
     if is_recorded
         || !response.status().is_success()
@@ -56,7 +53,7 @@ pub(super) async fn recorded(
     {
         return response;
     }
-    let (subject, account) = about(&control, asked.pattern, uri.path());
+    let (subject, account) = subject_of(&control, asked.pattern, uri.path());
     let cause = EventCause {
         actor: asked.actor.clone(),
         run: None,
@@ -68,21 +65,22 @@ pub(super) async fn recorded(
         "query": query(uri.query().unwrap_or_default()),
         "document": serde_json::from_slice::<Value>(&asked.document).unwrap_or_default(),
     });
-    // Addresses are shown at the level debug only.
-    tracing::info!("{} asked for POST /v1{}: event {}", asked.actor, asked.pattern, asked.kind);
+    // Logs the pattern, because a path may hold an address, and addresses are logged at level debug only.
+    tracing::info!("{} requested POST /v1{}: event {}", asked.actor, asked.pattern, asked.kind);
     let event = Event::about(asked.kind, subject, &cause, Value::Null, after);
     match control.engine.store.record(&[event], &control.engine.clock).await {
         Ok(()) => response,
-        // An export that nothing tells of does not leave; a change is made, and the caller learns that it is not in the log.
+        // An export without an event is withheld. A change is made already, so the caller learns that it is not in the
+        // log.
         Err(error) => {
             tracing::error!(
-                "the event {} by {} cannot be written: {}",
+                "control socket cannot write the event {} of {}: {}",
                 asked.kind,
                 asked.actor,
                 chain(&error)
             );
             let detail = format!(
-                "it was done, but its event {} cannot be written: {}",
+                "the operation was done, but its event {} cannot be written: {}",
                 asked.kind,
                 chain(&error)
             );
@@ -91,8 +89,10 @@ pub(super) async fn recorded(
     }
 }
 
-/// Returns the subject of an operation: the first name in its path, else the noun; and the account, if the path names one.
-fn about(control: &Control, pattern: &str, path: &str) -> (String, Option<Handle>) {
+/// Returns the subject of an operation and its account.
+///
+/// The subject is the first parameter of the path, or the resource where the path has none.
+fn subject_of(control: &Control, pattern: &str, path: &str) -> (String, Option<Handle>) {
     let parts = || {
         pattern.split('/').skip(1).zip(path.strip_prefix("/v1").unwrap_or(path).split('/').skip(1))
     };
@@ -115,7 +115,7 @@ fn noun(pattern: &str) -> &str {
 }
 
 fn decoded(segment: &str) -> String {
-    // As the router decodes it: a URL's path holds UTF-8 in percent signs.
+    // Percent-decodes like the router does.
     let parsed = reqwest::Url::parse("http://rosterd/").map(|mut url| {
         url.set_query(Some(&format!("x={}", segment.replace('+', "%2B"))));
         url.query_pairs().next().map(|(_, value)| value.into_owned())

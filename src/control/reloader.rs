@@ -1,4 +1,4 @@
-//! The way from the socket, or a signal, to whoever can read the configuration again.
+//! Requests to reload the configuration, from the socket or a signal to the daemon.
 
 use std::collections::BTreeMap;
 
@@ -7,55 +7,51 @@ use tokio::sync::{mpsc, oneshot};
 use crate::engine::Outcome;
 use crate::model::{Actor, DirectoryName};
 
-/// More than this nobody asks at once; later ones wait.
-const WAITING: usize = 16;
+/// Capacity of the queue. Later requests wait.
+const QUEUE: usize = 16;
 
-/// What came of reading the configuration again.
+/// The result of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reloaded {
-    /// What it means for each directory.
     pub directories: BTreeMap<DirectoryName, Outcome>,
-    /// What it means for each hook; none is ever rescoped.
+    /// A hook is never rescoped.
     pub hooks: BTreeMap<String, Outcome>,
-    /// Keys that changed in the file and take effect only when the daemon starts.
+    /// Changed keys that take effect only when the daemon starts.
     pub needs_restart: Vec<&'static str>,
 }
 
-/// Why the configuration stays as it was: all that is wrong with the file, one problem a line.
+/// All problems of the file, one a line. The configuration stays as it was.
 pub type Refused = String;
 
-/// The way by which a reload was asked for.
+/// The origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// By an operation on the socket, whose event the router records.
+    /// An operation on the socket. Its event is written by `record`.
     OverTheSocket,
-    /// By SIGHUP; the daemon records the event.
+    /// SIGHUP. The daemon writes the event.
     BySignal,
 }
 
-/// Request to read the configuration again.
+/// A request to reload the configuration.
 #[derive(Debug)]
 pub struct Ask {
-    /// Who asks.
     pub by: Actor,
-    /// The way of the request.
     pub asked: Asked,
-    /// Where the answer goes.
     pub answer: oneshot::Sender<Result<Reloaded, Refused>>,
 }
 
-/// Asks for a reload.
+/// The sending end of the queue.
 #[derive(Clone, Debug)]
 pub struct Reloader(mpsc::Sender<Ask>);
 
 impl Reloader {
-    /// With the other end, which the daemon answers.
+    /// Returns both ends of the queue. The daemon receives.
     pub fn new() -> (Self, mpsc::Receiver<Ask>) {
-        let (asks, asked) = mpsc::channel(WAITING);
+        let (asks, asked) = mpsc::channel(QUEUE);
         (Self(asks), asked)
     }
 
-    /// Has the configuration read again, and waits for what comes of it; `None` when the daemon is stopping.
+    /// Requests a reload and waits for its result. Returns `None` when the daemon is stopping.
     pub async fn reload(&self, by: Actor, asked: Asked) -> Option<Result<Reloaded, Refused>> {
         let (answer, answered) = oneshot::channel();
         self.0.send(Ask { by, asked, answer }).await.ok()?;

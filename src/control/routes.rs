@@ -1,9 +1,7 @@
-//! The table of the API: for every operation its method and path, the roles that may call it, what it takes, what it
-//! answers and the event that it leaves.
+//! The route table. Router and OpenAPI document are made from it, so neither has a route that the other lacks.
 //!
-//! The router and the OpenAPI document are both made from this one table, so neither can know of something
-//! that the other does not. The check of the caller, and of what may come with a request, and the event of an
-//! operation that recorded none, are put around every handler here: no handler can forget them.
+//! The checks of the caller and of the request, and the event of an operation that wrote none, surround every
+//! handler here, so that no handler can forget them.
 
 use std::sync::{Arc, LazyLock};
 
@@ -19,10 +17,9 @@ use super::problem::Refusal;
 use super::state::Control;
 use super::{openapi, resources};
 
-/// Every operation.
+/// Returns the route table.
 pub(super) fn operations() -> Vec<Operation> {
-    // The document is the same for every rosterd of a version and holds nothing of anybody, and who writes a client
-    // needs it before having a role: everybody may read it.
+    // Needs no role. The document depends on the version only, and the author of a client needs it before having a role.
     let document = Operation::new(
         Method::GET,
         None,
@@ -41,13 +38,13 @@ async fn document() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
 }
 
-/// The API, with the count of its answers.
+/// Returns the router of the API. It counts its answers.
 pub(super) fn api(control: &Arc<Control>) -> Router {
     let counted = from_fn_with_state(Arc::clone(control), count);
     router(control).fallback(nowhere).layer(counted).with_state(Arc::clone(control))
 }
 
-/// The operations as a router, each behind its gate.
+/// Returns the router of the operations, each behind its gate.
 fn router(control: &Arc<Control>) -> Router<Arc<Control>> {
     operations().into_iter().fold(Router::new(), |router, operation| {
         let Operation { path, roles, effect, query, takes, handler, .. } = operation;
@@ -63,7 +60,7 @@ fn router(control: &Arc<Control>) -> Router<Arc<Control>> {
     })
 }
 
-/// Counts what is answered, by the pattern of its route: a path may hold an address.
+/// Counts answers by the pattern of their route, because a path may hold an address.
 async fn count(
     State(control): State<Arc<Control>>,
     path: Option<MatchedPath>,
@@ -78,9 +75,7 @@ async fn count(
 }
 
 async fn nowhere(uri: Uri) -> Refusal {
-    let detail = format!(
-        "there is nothing at {}: the resources are below /v1, and /v1/openapi.json lists them",
-        uri.path()
-    );
+    let detail =
+        format!("no resource at {}: /v1/openapi.json lists the resources below /v1", uri.path());
     Refusal::unknown_route(StatusCode::NOT_FOUND, detail)
 }

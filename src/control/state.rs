@@ -13,7 +13,7 @@ use super::reloader::Reloader;
 use crate::engine::Engine;
 use crate::model::{AccountId, Handle};
 
-/// Plans that are made at once: each reads a whole directory.
+/// Concurrent plans and checks. Each plan reads a whole directory.
 const PLANS: usize = 2;
 
 /// State of one socket.
@@ -43,7 +43,7 @@ impl Control {
         }
     }
 
-    /// The handles of at least these accounts.
+    /// Returns the handles of at least these accounts.
     pub(super) async fn handles(
         &self,
         wanted: impl IntoIterator<Item = AccountId>,
@@ -61,7 +61,7 @@ impl Control {
     }
 }
 
-/// The account's handle. Every account in the store has one.
+/// Returns the handle of the account.
 pub(super) fn handle(
     handles: &BTreeMap<AccountId, Handle>,
     id: AccountId,

@@ -165,7 +165,7 @@ const WRONG: &[(&str, u16, &str)] = &[
     ("GET /v1/nowhere HTTP/1.1\r\n\r\n", 404, "/v1/nowhere"),
     ("GET /v1/%ff HTTP/1.1\r\n\r\n", 404, "%ff"),
     ("GET /v1/users/%ff HTTP/1.1\r\n\r\n", 400, "UTF-8"),
-    ("DELETE /v1/status HTTP/1.1\r\n\r\n", 405, "/v1/status does not take DELETE, but GET"),
+    ("DELETE /v1/status HTTP/1.1\r\n\r\n", 405, "/v1/status does not support DELETE: use GET"),
     ("BREW /v1/accounts HTTP/1.1\r\n\r\n", 405, "GET,HEAD,POST"),
     ("GET /v1/status?x=1 HTTP/1.1\r\n\r\n", 400, "/v1/status takes no query"),
     ("GET /v1/users?colour=red HTTP/1.1\r\n\r\n", 400, "unknown field `colour`"),

@@ -1,4 +1,4 @@
-//! The caller of a request and its roles.
+//! Authentication of callers, and their roles.
 
 pub mod peer;
 pub mod roles;

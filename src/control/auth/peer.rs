@@ -1,7 +1,7 @@
-//! Who is calling, and what they may do.
+//! The caller of a request.
 //!
-//! The kernel says which user is at the other end; the user database says which groups that user is in
-//! *now* (the peer's credentials carry no supplementary groups). Nothing the caller sends counts.
+//! The kernel reports the user at the other end of the socket. The user database lists the groups of that
+//! user *now*, because the peer's credentials carry no supplementary groups. Nothing in a request counts.
 //!
 //! The unit must not set `PrivateUsers=`: it makes every caller the overflow user, 65534.
 
@@ -19,57 +19,47 @@ use super::roles::{OwnUser, Role, RoleGroups, Roles};
 use crate::control::settings::Settings;
 use crate::model::Actor;
 
-/// Long enough for a script's hundred requests, short enough that nobody waits for a new membership.
-const REMEMBERED: Duration = Duration::from_secs(10);
+/// Lifetime of a cached lookup. It covers the requests of a script, and a new membership counts soon.
+const CACHE_LIFETIME: Duration = Duration::from_secs(10);
 
-/// The user database may be a directory on the network.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit of a lookup. The user database may be a directory on the network.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A user database that hangs takes no more threads than this.
-const LOOK_UPS: usize = 8;
+/// Concurrent lookups. A user database that hangs holds no more threads.
+const LOOKUPS: usize = 8;
 
-/// A caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Caller {
-    /// The name it goes by in events: the user's, else `uid:1234`.
+    /// Actor of its events: the user name, or `uid:1234` for a user without one.
     pub actor: Actor,
-    /// Roles that it has.
     pub roles: Roles,
 }
 
-/// Why a caller is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
-    /// The user database said no.
-    #[error("the groups of uid {uid} cannot be looked up in the user database")]
+    #[error("lookup of the groups of uid {uid} in the user database failed")]
     Database {
-        /// Whose.
         uid: u32,
-        /// Why.
         #[source]
         source: Errno,
     },
-    /// The user database does not answer.
     #[error(
         "the user database did not answer about uid {uid} within {}",
-        humantime::format_duration(PATIENCE)
+        humantime::format_duration(LOOKUP_TIMEOUT)
     )]
-    Silent {
-        /// Who was asked about.
-        uid: u32,
-    },
+    Timeout { uid: u32 },
 }
 
-/// Looks callers up, and remembers them for a moment.
+/// Looks callers up, and caches the result for a short time.
 #[derive(Debug)]
 pub struct Callers {
     names: RwLock<Names>,
     own: OwnUser,
-    look_ups: Arc<Semaphore>,
+    lookups: Arc<Semaphore>,
     known: Mutex<HashMap<(u32, u32), (Instant, Caller)>>,
 }
 
-/// The names of the groups behind the roles.
+/// Group names of the roles.
 #[derive(Debug, Clone)]
 struct Names {
     operators: String,
@@ -86,17 +76,16 @@ impl Names {
 }
 
 impl Callers {
-    /// Looks callers up in these groups.
     pub fn new(settings: &Settings) -> Self {
         Self {
             names: RwLock::new(Names::of(settings)),
             own: OwnUser { uid: Uid::effective().as_raw(), operates: settings.own_user_operates },
-            look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
             known: Mutex::default(),
         }
     }
 
-    /// From now on with these groups.
+    /// Replaces the groups, and clears the cache.
     pub fn regroup(&self, settings: &Settings) {
         *self.names.write().unwrap_or_else(PoisonError::into_inner) = Names::of(settings);
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -106,7 +95,7 @@ impl Callers {
         self.names.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Names the groups of which a caller needs one, for a message.
+    /// Returns the groups of which a caller needs one, as text for a message.
     pub fn groups_of(&self, roles: Roles) -> String {
         let Names { operators, viewers, authenticators } = self.names();
         let group = |role| match role {
@@ -117,10 +106,10 @@ impl Callers {
         roles.iter().map(group).collect::<Vec<_>>().join(" or ")
     }
 
-    /// Returns what is known of a caller without asking the user database.
+    /// Returns the cached caller. Root needs no lookup.
     pub fn known(&self, uid: u32, gid: u32) -> Option<Caller> {
         if uid == 0 {
-            // Whatever has become of the user database, root gets in.
+            // Root has access even when the user database fails.
             return Some(Caller { actor: Actor("root".to_owned()), roles: Roles::ALL });
         }
         let now = Instant::now();
@@ -128,30 +117,33 @@ impl Callers {
         known.get(&(uid, gid)).filter(|(until, _)| *until > now).map(|(_, caller)| caller.clone())
     }
 
-    /// Returns the caller with this `uid`, connected with the group `gid`.
+    /// Returns the caller with this `uid` who connected with the group `gid`.
     pub async fn identify(&self, uid: u32, gid: u32) -> Result<Caller, PeerError> {
         if let Some(caller) = self.known(uid, gid) {
             return Ok(caller);
         }
-        let caller = tokio::time::timeout(PATIENCE, self.ask(uid, gid))
+        let caller = tokio::time::timeout(LOOKUP_TIMEOUT, self.query(uid, gid))
             .await
-            .map_err(|_| PeerError::Silent { uid })??;
+            .map_err(|_| PeerError::Timeout { uid })??;
         let now = Instant::now();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, (until, _)| *until > now);
-        known.insert((uid, gid), (now + REMEMBERED, caller.clone()));
+        known.insert((uid, gid), (now + CACHE_LIFETIME, caller.clone()));
         Ok(caller)
     }
 
-    async fn ask(&self, uid: u32, gid: u32) -> Result<Caller, PeerError> {
-        let silent = || PeerError::Silent { uid };
-        let permit = Arc::clone(&self.look_ups).acquire_owned().await.map_err(|_| silent())?;
+    async fn query(&self, uid: u32, gid: u32) -> Result<Caller, PeerError> {
+        let timed_out = || PeerError::Timeout { uid };
+        let permit = Arc::clone(&self.lookups).acquire_owned().await.map_err(|_| timed_out())?;
         let (names, own) = (self.names(), self.own);
-        let asked = tokio::task::spawn_blocking(move || {
+        let queried = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             look_up(uid, gid, own, &names)
         });
-        asked.await.map_err(|_| silent())?.map_err(|source| PeerError::Database { uid, source })
+        queried
+            .await
+            .map_err(|_| timed_out())?
+            .map_err(|source| PeerError::Database { uid, source })
     }
 }
 
@@ -176,7 +168,7 @@ fn look_up(uid: u32, gid: u32, own: OwnUser, names: &Names) -> Result<Caller, Er
     Ok(Caller { actor, roles: ids.roles(uid, &groups, own) })
 }
 
-/// What getpwuid_r(3) lists as ways to say that there is none.
+/// Maps the errors that getpwuid_r(3) lists for an unknown name to `None`.
 fn or_none<T>(found: Result<Option<T>, Errno>) -> Result<Option<T>, Errno> {
     match found {
         Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM) => Ok(None),

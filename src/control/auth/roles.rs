@@ -1,22 +1,21 @@
-//! Roles: sets, not ranks. An operation of the route table names the set of roles of which a caller needs one.
+//! Roles are sets, not ranks. An operation of the route table names the roles of which a caller needs one.
 //!
 //! A ranking ("an operator may do what a viewer may, a viewer what an authenticator may") gave viewers the right to
-//! create users by sign-ins. A set grants nothing that is not written down.
+//! create users by sign-ins. A set grants only what it names.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// The overflow user: the kernel reports every user that it cannot name in this user namespace as this one.
+/// The overflow user. The kernel reports every user without a mapping in this user namespace as this one.
 const OVERFLOW: u32 = 65_534;
 
-/// One role.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Role {
-    /// Reads.
+    /// May read.
     Viewer,
-    /// Changes and exports.
+    /// May read, change and export.
     Operator,
-    /// Asks for sign-in decisions.
+    /// May request sign-in decisions.
     Authenticator,
 }
 
@@ -24,7 +23,6 @@ impl Role {
     /// Every role, in the order of messages and documents.
     pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Authenticator];
 
-    /// The word in documents.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -34,17 +32,15 @@ impl Role {
     }
 }
 
-/// A set of roles: those that a caller has, or those of which an operation takes any one.
+/// A set of roles: those of a caller, or those of which an operation needs one.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Roles(u8);
 
 impl Roles {
-    /// The empty set.
     pub const NONE: Self = Self(0);
-    /// Every role: root's.
+    /// The roles of root.
     pub const ALL: Self = Self::of(&Role::ALL);
 
-    /// Exactly these roles.
     pub const fn of(roles: &[Role]) -> Self {
         let (mut bits, mut at) = (0, 0);
         while at < roles.len() {
@@ -60,17 +56,15 @@ impl Roles {
         Self(self.0 | 1 << role as u8)
     }
 
-    /// Whether the role is in the set.
     pub const fn has(self, role: Role) -> bool {
         self.0 & 1 << role as u8 != 0
     }
 
-    /// Whether some role is in both sets.
+    /// Returns whether the sets have a role in common.
     pub const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// Lists the roles of the set.
     pub fn iter(self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(move |role| self.has(*role))
     }
@@ -82,31 +76,27 @@ impl fmt::Debug for Roles {
     }
 }
 
-/// The groups behind the roles, by number; a group that does not exist is `None`, and has no members.
+/// Group ids of the roles. A group that does not exist is `None`, and has no members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RoleGroups {
-    /// Group of the operators.
     pub operators: Option<u32>,
-    /// Group of the viewers.
     pub viewers: Option<u32>,
-    /// Group of the authenticators.
     pub authenticators: Option<u32>,
 }
 
-/// The user that the daemon runs as.
+/// The user that runs the daemon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OwnUser {
-    /// Number of the user.
     pub uid: u32,
-    /// Whether it operates the daemon. Only a trial in the foreground says so, because every program that the daemon
-    /// starts may be this user, too.
+    /// Whether it has every role. Only a trial in the foreground sets this, because programs that the daemon
+    /// starts may run as this user, too.
     pub operates: bool,
 }
 
 impl RoleGroups {
-    /// Returns the roles of the user `uid`, who is in these groups, towards a daemon that runs as `own`.
+    /// Returns the roles of the user `uid` with these groups, towards a daemon that runs as `own`.
     ///
-    /// The daemon's own user has none, whatever group it is in.
+    /// The daemon's own user has no role in any group.
     pub fn roles(&self, uid: u32, groups: &BTreeSet<u32>, own: OwnUser) -> Roles {
         let Self { operators, viewers, authenticators } = *self;
         if uid == 0 {

@@ -11,17 +11,17 @@ use super::domains;
 use super::request::{Answer, By, Shared, document};
 use super::time::time;
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, change, look};
+use crate::control::operation::{Operation, REFUSED, change, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::model::{Account, Status};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        look("/accounts", list, "All accounts")
+        read("/accounts", list, "All accounts")
             .with_query::<WhichAccounts>()
             .answers::<api::Accounts>("The accounts, by handle"),
-        look("/accounts/{handle}", get, "One account").answers::<api::Account>("The account"),
+        read("/accounts/{handle}", get, "One account").answers::<api::Account>("The account"),
         change("/accounts", create, "Create an account")
             .takes::<api::NewAccount>()
             .answers::<api::Account>("The account")

@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::request::{Answer, Shared, WhatToFind, limit};
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, look};
+use crate::control::operation::{Operation, REFUSED, read};
 use crate::model::User;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        look(
+        read(
             "/users/{who}/contacts",
             list,
             "Colleagues of a user whose name or address begins with these words",

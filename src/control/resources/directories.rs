@@ -7,18 +7,18 @@ use axum::{Extension, Json};
 use super::request::{Answer, By, Shared, document, optional_document};
 use super::time::time;
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, act, change, look};
+use crate::control::operation::{Operation, REFUSED, act, change, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::engine::{DirectoryStatus, EngineError, Examination, Progress, Step};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        look("/directories", list, "All directories")
+        read("/directories", list, "All directories")
             .answers::<api::Directories>("The configured directories, by name"),
-        look("/directories/{name}/progress", progress, "How far the run of a directory has come")
+        read("/directories/{name}/progress", progress, "How far the run of a directory has come")
             .answers::<api::Progress>("The run in progress, or the last one"),
-        look(
+        read(
             "/directories/{name}/check",
             check,
             "Look at everything a run of a directory needs, step by step",

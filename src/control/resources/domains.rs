@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::request::{Answer, By, Shared, document};
 use super::time::time;
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, change, look};
+use crate::control::operation::{Operation, REFUSED, change, read};
 use crate::control::problem::Refusal;
 use crate::control::record::dry_run;
 use crate::control::state::{Control, handle};
@@ -21,7 +21,7 @@ use crate::model::{AccountId, Claim, Handle};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        look("/domains", list, "Domain claims")
+        read("/domains", list, "Domain claims")
             .with_query::<WhichDomains>()
             .answers::<api::Domains>("The claims, by domain"),
         change("/accounts/{handle}/domains", claim, "Claim a domain for an account")

@@ -11,22 +11,22 @@ use serde_json::Value;
 
 use super::request::{Answer, Shared, limit};
 use crate::control::api;
-use crate::control::operation::{Operation, look};
+use crate::control::operation::{Operation, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::control::transport::connection::Peer;
-use crate::control::transport::limits::POLLS_OF_ONE;
+use crate::control::transport::limits::POLLS_PER_USER;
 use crate::engine::EngineError;
 use crate::model::{Guid, RunId, Timestamp};
 use crate::store::{AccountScope, ChainBreak, EventFilter, LogHead, StoredEvent, Verified};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        look("/events", list, "Everything that happened")
+        read("/events", list, "Everything that happened")
             .with_query::<WhichEvents>()
             .answers::<api::Events>("The events, oldest first; none where the time is over, or the connection is needed by others")
             .fails(&[(429, "Too many requests of the caller wait for news")]),
-        look("/events/verify", verify, "Follow the chain of the log from its first entry")
+        read("/events/verify", verify, "Follow the chain of the log from its first entry")
             .with_query::<AgainstWhat>()
             .answers::<api::LogCheck>("Its end, or where it breaks"),
     ]
@@ -76,7 +76,7 @@ async fn list(
     let filter = control.filter(which).await?;
     let store = &control.engine.store;
     let _waiting = match wait {
-        Some(_) => Some(peer.waits().ok_or_else(|| too_many(peer.uid))?),
+        Some(_) => Some(peer.begin_poll().ok_or_else(|| too_many(peer.uid))?),
         None => None,
     };
     // Before the first look: what is written in between wakes us.
@@ -92,14 +92,14 @@ async fn list(
     let events = tokio::select! {
         found = tokio::time::timeout(wait.unwrap_or(Duration::MAX), found) => found.unwrap_or(Ok(Vec::new()))?,
         () = control.engine.stop.cancelled() => Vec::new(),
-        () = peer.hurry.cancelled(), if wait.is_some() => Vec::new(),
+        () = peer.finish.cancelled(), if wait.is_some() => Vec::new(),
     };
     Ok(Json(api::Events { events: events.into_iter().map(convert).collect() }))
 }
 
 fn too_many(uid: u32) -> Refusal {
     let detail = format!(
-        "{POLLS_OF_ONE} requests of uid {uid} wait for news already: end one of them, or ask without wait"
+        "{POLLS_PER_USER} requests of uid {uid} wait for news already: end one of them, or ask without wait"
     );
     Refusal::new(StatusCode::TOO_MANY_REQUESTS, detail)
 }

@@ -6,13 +6,13 @@ use axum::extract::{Path, State};
 use super::request::{Answer, Shared};
 use super::{changes, users};
 use crate::control::api;
-use crate::control::operation::{Operation, TOO_LONG, look};
+use crate::control::operation::{Operation, TOO_LONG, read};
 use crate::engine::{Entry, Explanation};
 use crate::reconcile::{Line, Reading};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        look(
+        read(
             "/users/{who}/explain",
             explain,
             "Why somebody is what they are; reads the directory and changes nothing",

@@ -12,7 +12,7 @@ use super::request::{Answer, By, Shared, optional_document};
 use super::time::time;
 use super::{changes, runs};
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, change, look};
+use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, change, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::engine::Selection;
@@ -21,10 +21,10 @@ use crate::store::{HeldPlan, HeldSummary, PinKind, cause_key};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        look("/held", list, "Plans that wait for approval")
+        read("/held", list, "Plans that wait for approval")
             .with_query::<WhichPlans>()
             .answers::<api::HeldPlans>("The plans"),
-        look("/held/{id}", get, "One held plan with its changes").answers::<api::HeldPlan>("The plan"),
+        read("/held/{id}", get, "One held plan with its changes").answers::<api::HeldPlan>("The plan"),
         change("/held/{id}/approve", approve, "Read the people of a plan again, and apply what is still true of it")
             .may_take::<api::Approving>()
             .answers::<api::Approval>("The run that applied it, and what still waits")

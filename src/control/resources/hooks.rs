@@ -10,16 +10,16 @@ use serde::Deserialize;
 use super::request::{Answer, By, Shared, document, instant, limit, optional_document};
 use super::time::time;
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, act, look};
+use crate::control::operation::{Operation, REFUSED, act, read};
 use crate::control::problem::Refusal;
 use crate::engine::{Attempt, Ended, HookStatus, Sampled};
 use crate::store::{Delivery, DeliveryFilter, HookStanding};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        look("/hooks", list, "All hooks, and how they do")
+        read("/hooks", list, "All hooks, and how they do")
             .answers::<api::Hooks>("The configured hooks, by name"),
-        look("/hooks/{name}/deliveries", deliveries, "What a hook was told, and is to be told")
+        read("/hooks/{name}/deliveries", deliveries, "What a hook was told, and is to be told")
             .with_query::<WhichDeliveries>()
             .answers::<api::Deliveries>("The deliveries, newest event first"),
         act("hook.tested", "/hooks/{name}/test", test, "Send a hook a sample, marked as one")
@@ -127,13 +127,6 @@ async fn replay(
     let api::Replay { since } = document(&body)?;
     let deliveries = control.engine.replay(&name, instant(&since)?, &by.actor).await?;
     Ok(Json(api::Redelivered { hook: name, deliveries }))
-}
-
-fn instant(text: &str) -> Result<Timestamp, Refusal> {
-    let parsed = serde_json::from_value(serde_json::Value::String(text.to_owned()));
-    parsed.map_err(|_| {
-        Refusal::invalid(format!("\"{text}\" is no time: write it as in 2026-11-26T08:00:00Z"))
-    })
 }
 
 /// How a hook does.

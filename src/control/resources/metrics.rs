@@ -5,11 +5,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::request::Shared;
-use crate::control::operation::{Content, Operation, look};
+use crate::control::operation::{Content, Operation, read};
 use crate::telemetry::Format;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
-    vec![look("/metrics", metrics, "Counts and states for Prometheus").answer(
+    vec![read("/metrics", metrics, "Counts and states for Prometheus").answer(
         StatusCode::OK,
         "The metrics, in the OpenMetrics format or Prometheus's own, as the Accept header asks",
         Content::Bytes(Format::default().content_type()),

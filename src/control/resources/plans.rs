@@ -6,14 +6,14 @@ use axum::{Extension, Json};
 use super::changes;
 use super::request::{Answer, By, Shared};
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, look};
+use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, read};
 use crate::engine::sync::Proposed;
 use crate::engine::{EngineError, Request};
 use crate::model::Trigger;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        look(
+        read(
             "/directories/{name}/plan",
             get,
             "What a run would do now; reads the directory and changes nothing",

@@ -6,12 +6,12 @@ use axum::extract::State;
 use super::request::{Answer, Shared};
 use super::time::time;
 use crate::control::api;
-use crate::control::operation::{Operation, look};
+use crate::control::operation::{Operation, read};
 use crate::store::Quarantined;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        look("/quarantine", list, "Directory entries that cannot be used as they are")
+        read("/quarantine", list, "Directory entries that cannot be used as they are")
             .answers::<api::Quarantine>("The entries, each with what to do about it"),
     ]
 }

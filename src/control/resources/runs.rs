@@ -14,7 +14,7 @@ use super::changes;
 use super::request::{Answer, By, Shared, limit};
 use super::time::time;
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, act, look};
+use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, act, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::engine::Directory;
@@ -24,10 +24,10 @@ use crate::telemetry::chain;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        look("/runs", list, "The latest runs")
+        read("/runs", list, "The latest runs")
             .with_query::<WhichRuns>()
             .answers::<api::Runs>("The runs, newest first"),
-        look("/runs/{id}", get, "One run with its changes").answers::<api::RunDetail>("The run"),
+        read("/runs/{id}", get, "One run with its changes").answers::<api::RunDetail>("The run"),
         act("run.requested", "/sync", sync_all, "Run all directories now")
             .with_query::<Waiting>()
             .answers::<api::Runs>("The runs, also those that failed")

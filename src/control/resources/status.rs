@@ -7,14 +7,14 @@ use super::directories;
 use super::request::{Answer, Shared};
 use super::time::time;
 use crate::control::api;
-use crate::control::operation::{Operation, look};
+use crate::control::operation::{Operation, read};
 use crate::engine::HookStatus;
 use crate::model::Timestamp;
 use crate::store::HookStanding;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        look("/status", get, "How everything stands")
+        read("/status", get, "How everything stands")
             .answers::<api::Status>("The state of the daemon and of its directories"),
     ]
 }

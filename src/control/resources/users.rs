@@ -13,7 +13,7 @@ use super::request::{Answer, By, Shared, WhatToFind, document, limit, optional_d
 use super::time::time;
 use super::{changes, runs};
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, change, look};
+use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, change, read};
 use crate::control::problem::Refusal;
 use crate::control::state::{Control, handle};
 use crate::engine::{Sort, UserQuery};
@@ -25,13 +25,13 @@ use crate::store::UserFilter;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        look("/users", list, "Users, page by page")
+        read("/users", list, "Users, page by page")
             .with_query::<WhichUsers>()
             .answers::<api::Users>("One page"),
-        look("/users/search", search, "Users whose name or address begins with these words")
+        read("/users/search", search, "Users whose name or address begins with these words")
             .with_query::<WhatToFind>()
             .answers::<api::Users>("Who was found"),
-        look("/users/{who}", get, "One user, and what was done to it")
+        read("/users/{who}", get, "One user, and what was done to it")
             .answers::<api::UserDetail>("The user"),
         change(
             "/users/{who}/suspend",

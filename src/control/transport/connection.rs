@@ -1,10 +1,11 @@
-//! Connections: none that dawdles, and no more of them than there are seats.
+//! Connections of the control socket. They end when the caller is slow, and their number is limited.
 //!
-//! Accepting never waits for a caller or for the user database: a full backlog would keep everybody out, root too.
-//! A caller whose roles are not known yet waits aside until they have been looked up.
+//! Accepting never waits for a caller or for the user database, because a full backlog would keep every
+//! caller out, root included. A connection whose caller's roles are unknown is set aside until they have
+//! been looked up.
 //!
-//! What a caller may take its time over is bounded here, because the HTTP server has no time limits of
-//! its own; how long the daemon takes for an answer is not.
+//! The time that a caller may take is limited here, because the HTTP server has no time limits of its own.
+//! The time that the daemon takes for an answer is not limited.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future as _;
@@ -22,143 +23,142 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::limits::{Class, DESCRIPTORS, LongPoll, Place, Seats, Signals};
-use super::phase::{Phase, Phases, Turn};
+use super::limits::{Class, DESCRIPTORS, Lease, LongPoll, Signals, Slots};
+use super::phase::{Exchange, Phase, SharedPhase};
 use crate::control::auth::peer::Callers;
 
-/// For the head of a request, for its body, and for taking any of the answer.
-pub(in crate::control) const PATIENCE: Duration = Duration::from_secs(30);
+/// Time for the head of a request, for its body, and for reading any part of the answer.
+pub(in crate::control) const CALLER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For whoever is only to be told that there is no seat.
-const SHORT_PATIENCE: Duration = Duration::from_secs(2);
+/// The same for an overflow connection, which is only answered with 503.
+const OVERFLOW_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// When the process has no descriptors left, accepting again at once would spin.
-const BREATH: Duration = Duration::from_millis(500);
+/// Pause after a failed accept. Without it, accepting would spin while the process has no descriptors left.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often it is looked whether a caller that has said its last word still listens.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Interval of the check whether a caller that closed its sending side is still connected.
+const HANGUP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Connections that were told to leave end within moments; one that finds no descriptor after that is closed.
-const DESCRIPTOR_PATIENCE: Duration = Duration::from_millis(100);
+/// Time to wait for a descriptor. Evicted connections end within moments, so one is free by then.
+const DESCRIPTOR_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Connections of callers whose roles are being looked up: of all, and of one user. A user database that hangs holds no more.
-const ASIDE: (usize, usize) = (64, 32);
+/// Connections that wait for a lookup of their caller: in all, and of one user. A user database that hangs
+/// holds no more.
+const PENDING: (usize, usize) = (64, 32);
 
-/// A user and the group it connected with.
-type Who = (u32, u32);
+/// A user id, and the group id that it connected with.
+type Ids = (u32, u32);
 
-/// Callers whose groups were looked up, on their way back to the line.
-type LookedUp = (mpsc::Sender<(Who, Class)>, mpsc::Receiver<(Who, Class)>);
+/// Callers whose roles were looked up.
+type LookedUp = (mpsc::Sender<(Ids, Class)>, mpsc::Receiver<(Ids, Class)>);
 
 /// Accepts connections within the limits.
 #[derive(Debug)]
-pub(in crate::control) struct Line {
+pub(in crate::control) struct ConnectionListener {
     listener: UnixListener,
     callers: Arc<Callers>,
-    seats: Seats,
+    slots: Slots,
     descriptors: Arc<Semaphore>,
-    patience: Duration,
-    cut: CancellationToken,
+    timeout: Duration,
+    abort: CancellationToken,
     /// Connections whose callers are being looked up.
-    aside: HashMap<Who, Vec<(UnixStream, OwnedSemaphorePermit)>>,
+    pending: HashMap<Ids, Vec<(UnixStream, OwnedSemaphorePermit)>>,
     looked_up: LookedUp,
-    /// Connections that have a place and are to be handed out.
+    /// Connections that have a slot or an overflow place, and that the HTTP server has not taken yet.
     ready: VecDeque<Connection>,
-    /// Whether the log has said that no connection can be accepted.
-    is_told: bool,
+    /// Whether the log has a warning since the last accepted connection.
+    has_warned: bool,
 }
 
-impl Line {
-    /// `cut` ends every connection, whatever it is at.
+impl ConnectionListener {
+    /// Cancelling `abort` ends every connection in any phase.
     pub(in crate::control) fn new(
         listener: UnixListener,
         callers: Arc<Callers>,
-        cut: CancellationToken,
+        abort: CancellationToken,
     ) -> Self {
         Self {
             listener,
             callers,
-            seats: Seats::default(),
-            descriptors: Arc::new(Semaphore::new(DESCRIPTORS + ASIDE.0)),
-            patience: PATIENCE,
-            cut,
-            aside: HashMap::new(),
-            looked_up: mpsc::channel(ASIDE.0),
+            slots: Slots::default(),
+            descriptors: Arc::new(Semaphore::new(DESCRIPTORS + PENDING.0)),
+            timeout: CALLER_TIMEOUT,
+            abort,
+            pending: HashMap::new(),
+            looked_up: mpsc::channel(PENDING.0),
             ready: VecDeque::new(),
-            is_told: false,
+            has_warned: false,
         }
     }
 
-    /// Gives a new connection a place, or has its caller looked up first. A connection without room is closed.
-    async fn meet(&mut self, stream: UnixStream) {
+    /// Admits a new connection, or has its caller looked up first. A connection beyond the limits is closed.
+    async fn receive(&mut self, stream: UnixStream) {
         let Ok(peer) = stream.peer_cred() else { return };
-        let who = (peer.uid(), peer.gid());
-        let descriptor = tokio::time::timeout(
-            DESCRIPTOR_PATIENCE,
-            Arc::clone(&self.descriptors).acquire_owned(),
-        )
-        .await;
+        let ids = (peer.uid(), peer.gid());
+        let descriptor =
+            tokio::time::timeout(DESCRIPTOR_TIMEOUT, Arc::clone(&self.descriptors).acquire_owned())
+                .await;
         let Ok(Ok(permit)) = descriptor else { return };
-        if let Some(caller) = self.callers.known(who.0, who.1) {
-            return self.seat(stream, permit, who, Class::of(who.0, caller.roles));
+        if let Some(caller) = self.callers.known(ids.0, ids.1) {
+            return self.admit(stream, permit, ids, Class::of(ids.0, caller.roles));
         }
-        if self.aside.values().map(Vec::len).sum::<usize>() >= ASIDE.0 {
+        if self.pending.values().map(Vec::len).sum::<usize>() >= PENDING.0 {
             return;
         }
-        let of_one = self.aside.entry(who).or_default();
-        if of_one.is_empty() {
+        let of_user = self.pending.entry(ids).or_default();
+        if of_user.is_empty() {
             let (callers, found) = (Arc::clone(&self.callers), self.looked_up.0.clone());
             tokio::spawn(async move {
-                // A caller who cannot be looked up is told so by its request.
+                // A failed lookup is reported by the answer to the request.
                 let class = callers
-                    .identify(who.0, who.1)
+                    .identify(ids.0, ids.1)
                     .await
-                    .map_or(Class::Strangers, |caller| Class::of(who.0, caller.roles));
-                // The line is gone when rosterd is stopping.
-                let _ = found.send((who, class)).await;
+                    .map_or(Class::Strangers, |caller| Class::of(ids.0, caller.roles));
+                // The listener is gone when rosterd is stopping.
+                let _ = found.send((ids, class)).await;
             });
         }
-        if of_one.len() < ASIDE.1 {
-            of_one.push((stream, permit));
+        if of_user.len() < PENDING.1 {
+            of_user.push((stream, permit));
         }
     }
 
-    fn seat(
+    fn admit(
         &mut self,
         stream: UnixStream,
         permit: OwnedSemaphorePermit,
-        (uid, gid): Who,
+        (uid, gid): Ids,
         class: Class,
     ) {
-        let signals = Signals { leave: self.cut.child_token(), hurry: CancellationToken::new() };
-        let phases = Phases::default();
-        let Some(place) = self.seats.take(class, uid, &phases, &signals) else { return };
-        let patience = if place.is_standing() { SHORT_PATIENCE } else { self.patience };
-        let Signals { leave, hurry } = signals;
+        let signals = Signals { abort: self.abort.child_token(), finish: CancellationToken::new() };
+        let phase = SharedPhase::default();
+        let Some(lease) = self.slots.take(class, uid, &phase, &signals) else { return };
+        let timeout = if lease.is_overflow() { OVERFLOW_TIMEOUT } else { self.timeout };
+        let Signals { abort, finish } = signals;
         self.ready.push_back(Connection {
             stream,
             peer: Peer {
                 uid,
                 gid,
-                has_no_seat: place.is_standing(),
-                phases,
-                hurry,
-                seats: self.seats.clone(),
+                is_overflow: lease.is_overflow(),
+                phase,
+                finish,
+                slots: self.slots.clone(),
             },
             was_answering: false,
             is_blocked: false,
-            is_heard: false,
-            last_word: None,
-            patience,
-            deadline: Box::pin(tokio::time::sleep(patience)),
-            cut: Box::pin(leave.cancelled_owned()),
-            _place: place,
+            is_drained: false,
+            hangup_check: None,
+            timeout,
+            deadline: Box::pin(tokio::time::sleep(timeout)),
+            abort: Box::pin(abort.cancelled_owned()),
+            _lease: lease,
             _permit: permit,
         });
     }
 }
 
-impl Listener for Line {
+impl Listener for ConnectionListener {
     type Io = Connection;
     type Addr = ();
 
@@ -168,25 +168,25 @@ impl Listener for Line {
                 return (connection, ());
             }
             tokio::select! {
-                Some((who, class)) = self.looked_up.1.recv() => {
-                    for (stream, permit) in self.aside.remove(&who).unwrap_or_default() {
-                        self.seat(stream, permit, who, class);
+                Some((ids, class)) = self.looked_up.1.recv() => {
+                    for (stream, permit) in self.pending.remove(&ids).unwrap_or_default() {
+                        self.admit(stream, permit, ids, class);
                     }
                 }
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        self.is_told = false;
-                        self.meet(stream).await;
+                        self.has_warned = false;
+                        self.receive(stream).await;
                     }
                     Err(error) => {
-                        if !std::mem::replace(&mut self.is_told, true) {
-                            tracing::warn!("a connection to the control socket could not be accepted: {error}");
+                        if !std::mem::replace(&mut self.has_warned, true) {
+                            tracing::warn!("control socket accept failed: {error}");
                         }
-                        tokio::time::sleep(BREATH).await;
+                        tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
                     }
                 }
             }
-            // So that a flood does not outrun those who have been let in.
+            // Lets accepted connections run, because a flood of new ones would starve them.
             tokio::task::yield_now().await;
         }
     }
@@ -196,78 +196,78 @@ impl Listener for Line {
     }
 }
 
-/// Who is at the other end, as the kernel says.
+/// The caller of a connection, as the kernel reports it.
 #[derive(Debug, Clone)]
 pub(in crate::control) struct Peer {
-    /// Its user.
     pub(in crate::control) uid: u32,
-    /// Its group when it connected.
+    /// Group id when it connected.
     pub(in crate::control) gid: u32,
-    /// Whether it is only to be told that there are too many.
-    pub(in crate::control) has_no_seat: bool,
-    /// Cancelled when the seat is wanted: what waits for news answers now, and the connection ends after the answer.
-    pub(in crate::control) hurry: CancellationToken,
-    phases: Phases,
-    seats: Seats,
+    /// Whether the connection has no slot: its request is answered with 503.
+    pub(in crate::control) is_overflow: bool,
+    /// Cancelled when another connection needs the slot. A long poll is answered now, and the connection ends
+    /// after the answer.
+    pub(in crate::control) finish: CancellationToken,
+    phase: SharedPhase,
+    slots: Slots,
 }
 
 impl Peer {
-    /// The head of a request is there.
-    pub(in crate::control) fn asks(&self) -> Turn {
-        self.phases.begin()
+    /// Begins a request, whose head has arrived.
+    pub(in crate::control) fn begin(&self) -> Exchange {
+        self.phase.begin()
     }
 
-    /// Begins to wait for news; `None` when the caller waits too often already.
-    pub(in crate::control) fn waits(&self) -> Option<LongPoll> {
-        self.seats.wait(self.uid, &self.phases)
+    /// Begins a long poll. Returns `None` when the user has too many already.
+    pub(in crate::control) fn begin_poll(&self) -> Option<LongPoll> {
+        self.slots.begin_poll(self.uid, &self.phase)
     }
 }
 
-impl Connected<IncomingStream<'_, Line>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Line>) -> Self {
+impl Connected<IncomingStream<'_, ConnectionListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, ConnectionListener>) -> Self {
         stream.io().peer.clone()
     }
 }
 
-/// A connection that ends when its caller dawdles.
+/// A connection that ends when its caller takes too long.
 #[derive(Debug)]
 pub(in crate::control) struct Connection {
     stream: UnixStream,
     peer: Peer,
     was_answering: bool,
-    /// Whether the caller has yet to take what was written last.
+    /// Whether the caller has not read the last write yet.
     is_blocked: bool,
-    /// Whether the caller has the word, and the HTTP server was given the time to take what it has said before.
-    is_heard: bool,
-    /// When the caller has said its last word: when to look again whether it still listens.
-    last_word: Option<Pin<Box<Sleep>>>,
-    patience: Duration,
+    /// Whether the connection is idle and the HTTP server has had the time to take what had arrived.
+    is_drained: bool,
+    /// Timer of the next hangup check, once the caller has closed its sending side.
+    hangup_check: Option<Pin<Box<Sleep>>>,
+    timeout: Duration,
     deadline: Pin<Box<Sleep>>,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    _place: Place,
+    abort: Pin<Box<WaitForCancellationFutureOwned>>,
+    _lease: Lease,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn give_time(&mut self) {
-        self.deadline.as_mut().reset(Instant::now() + self.patience);
+    fn reset_deadline(&mut self) {
+        self.deadline.as_mut().reset(Instant::now() + self.timeout);
     }
 
-    /// Whether it is over; else the task is woken when it will be.
+    /// Returns an error when the connection is over. Otherwise, the task is woken when it will be.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.cut.as_mut().poll(cx).is_ready() {
+        if self.abort.as_mut().poll(cx).is_ready() {
             return Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
-                "the connection has to make room, or rosterd is stopping",
+                "the connection was evicted, or rosterd is stopping",
             ));
         }
-        if matches!(self.peer.phases.now(), Phase::Receiving | Phase::Answering | Phase::Polling) {
+        if matches!(self.peer.phase.get(), Phase::Receiving | Phase::Answering | Phase::Polling) {
             self.was_answering = true;
             return Ok(());
         }
         if self.was_answering {
             self.was_answering = false;
-            self.give_time();
+            self.reset_deadline();
         }
         match self.deadline.as_mut().poll(cx) {
             Poll::Ready(()) => {
@@ -277,43 +277,49 @@ impl Connection {
         }
     }
 
-    /// Writing goes on as long as the caller takes any of it.
-    fn wrote(
+    /// Resets the deadline whenever the caller has read some of the answer.
+    fn after_write(
         &mut self,
         cx: &mut Context<'_>,
         wrote: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         self.is_blocked = wrote.is_pending();
         match wrote {
-            Poll::Ready(Ok(count)) if count > 0 => self.give_time(),
+            Poll::Ready(Ok(count)) if count > 0 => self.reset_deadline(),
             Poll::Pending => self.check(cx)?,
             Poll::Ready(_) => {}
         }
         wrote
     }
 
-    /// A caller may close its side and still wait for its answer (`… | socat - UNIX:…`): the HTTP server learns of
-    /// the end when there is nothing left to send, or nobody to send it to.
-    fn ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let phase = self.peer.phases.now();
-        let was_heard =
-            std::mem::replace(&mut self.is_heard, phase == Phase::Listening && !self.is_blocked);
+    /// Reports the end of the input when no answer is left to send, or the caller has hung up.
+    ///
+    /// A caller may close its sending side and still wait for its answer (`… | socat - UNIX:…`).
+    fn end_of_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let phase = self.peer.phase.get();
+        let was_drained =
+            std::mem::replace(&mut self.is_drained, phase == Phase::Idle && !self.is_blocked);
         let is_over = match phase {
-            // A request that came with the one before has been read, perhaps, and is only about to begin.
-            Phase::Listening => self.is_heard && was_heard,
+            // A pipelined request may have been read already and be about to begin.
+            Phase::Idle => self.is_drained && was_drained,
             Phase::Receiving => true,
             Phase::Answering | Phase::Polling | Phase::Sending => false,
         };
-        if self.is_heard && !was_heard {
+        if self.is_drained && !was_drained {
             cx.waker().wake_by_ref();
         }
-        let is_gone = matches!(pin!(self.stream.ready(Interest::WRITABLE)).poll(cx), Poll::Ready(Ok(ready)) if ready.is_write_closed());
-        let again = self.last_word.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_AGAIN)));
-        if is_over || is_gone {
+        let has_hung_up = matches!(
+            pin!(self.stream.ready(Interest::WRITABLE)).poll(cx),
+            Poll::Ready(Ok(ready)) if ready.is_write_closed()
+        );
+        let timer = self
+            .hangup_check
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(HANGUP_CHECK_INTERVAL)));
+        if is_over || has_hung_up {
             return Poll::Ready(Ok(()));
         }
-        while again.as_mut().poll(cx).is_ready() {
-            again.as_mut().reset(Instant::now() + LOOK_AGAIN);
+        while timer.as_mut().poll(cx).is_ready() {
+            timer.as_mut().reset(Instant::now() + HANGUP_CHECK_INTERVAL);
         }
         Poll::Pending
     }
@@ -327,13 +333,13 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check(cx)?;
-        if this.last_word.is_some() {
-            return this.ended(cx);
+        if this.hangup_check.is_some() {
+            return this.end_of_input(cx);
         }
         let (before, room) = (buf.filled().len(), buf.remaining());
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         if buf.filled().len() == before && room > 0 {
-            return this.ended(cx);
+            return this.end_of_input(cx);
         }
         Poll::Ready(Ok(()))
     }
@@ -347,7 +353,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let wrote = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.wrote(cx, wrote)
+        this.after_write(cx, wrote)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -365,7 +371,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let wrote = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.wrote(cx, wrote)
+        this.after_write(cx, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -392,17 +398,20 @@ mod tests {
             own_user_operates: true,
         };
         let callers = Arc::new(Callers::new(&settings));
-        let mut line =
-            Line::new(UnixListener::bind(&path).unwrap(), callers, CancellationToken::new());
-        line.patience = Duration::from_millis(200);
-        let (caller, accepted) = tokio::join!(UnixStream::connect(&path), line.accept());
+        let mut listener = ConnectionListener::new(
+            UnixListener::bind(&path).unwrap(),
+            callers,
+            CancellationToken::new(),
+        );
+        listener.timeout = Duration::from_millis(200);
+        let (caller, accepted) = tokio::join!(UnixStream::connect(&path), listener.accept());
         (caller.unwrap(), accepted.0)
     }
 
     #[tokio::test]
-    async fn a_head_that_comes_drop_by_drop_is_cut_off_in_time() {
+    async fn a_request_head_that_arrives_byte_by_byte_is_cut_off_in_time() {
         let (mut caller, mut connection) = connected().await;
-        let dripping = tokio::spawn(async move { while caller.write_all(b"x").await.is_ok() {} });
+        let sending = tokio::spawn(async move { while caller.write_all(b"x").await.is_ok() {} });
         let mut taken = [0; 1];
         let cut = loop {
             if let Err(error) = connection.read_exact(&mut taken).await {
@@ -411,17 +420,17 @@ mod tests {
         };
         assert_eq!(cut.kind(), io::ErrorKind::TimedOut);
         drop(connection);
-        dripping.await.unwrap();
+        sending.await.unwrap();
     }
 
     #[tokio::test]
-    async fn an_answer_that_nobody_takes_is_cut_off_and_the_time_the_daemon_takes_is_not_counted() {
+    async fn an_answer_that_is_not_read_is_cut_off_and_the_daemons_time_is_not_counted() {
         let (caller, mut connection) = connected().await;
-        let turn = connection.peer.asks();
-        turn.goes_on(Phase::Answering);
+        let exchange = connection.peer.begin();
+        exchange.enter(Phase::Answering);
         let waiting = tokio::time::timeout(Duration::from_millis(600), connection.read_u8()).await;
-        assert!(waiting.is_err(), "the daemon has the word: {waiting:?}");
-        turn.goes_on(Phase::Sending);
+        assert!(waiting.is_err(), "the handler is running: {waiting:?}");
+        exchange.enter(Phase::Sending);
         let cut = loop {
             if let Err(error) = connection.write_all(&vec![0; 64 * 1024]).await {
                 break error;
@@ -432,27 +441,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_is_passed_on_at_once_when_the_caller_is_gone_and_when_the_answer_is_out_if_it_still_listens()
-     {
+    async fn the_end_of_input_waits_for_the_answer_unless_the_caller_has_hung_up() {
         let (caller, mut connection) = connected().await;
-        let turn = connection.peer.asks();
-        turn.goes_on(Phase::Answering);
+        let exchange = connection.peer.begin();
+        exchange.enter(Phase::Answering);
         drop(caller);
         assert_eq!(connection.read(&mut [0]).await.unwrap(), 0);
 
         let (mut caller, mut connection) = connected().await;
-        let turn = connection.peer.asks();
-        turn.goes_on(Phase::Answering);
+        let exchange = connection.peer.begin();
+        exchange.enter(Phase::Answering);
         caller.shutdown().await.unwrap();
         let early =
             tokio::time::timeout(Duration::from_millis(300), connection.read(&mut [0])).await;
-        assert!(early.is_err(), "it still listens: {early:?}");
-        drop(turn);
+        assert!(early.is_err(), "the caller still waits: {early:?}");
+        drop(exchange);
         assert_eq!(connection.read(&mut [0]).await.unwrap(), 0);
-        let turn = connection.peer.asks();
-        turn.goes_on(Phase::Answering);
+        let exchange = connection.peer.begin();
+        exchange.enter(Phase::Answering);
         drop(caller);
         let gone = tokio::time::timeout(Duration::from_secs(5), connection.read(&mut [0])).await;
-        assert_eq!(gone.expect("it is looked for").unwrap(), 0);
+        assert_eq!(gone.expect("the hangup is noticed").unwrap(), 0);
     }
 }

@@ -1,8 +1,9 @@
-//! Seats: how many connections there may be, and which one ends when all are taken.
+//! Limits on connections: how many there may be, and which one is evicted when all slots are taken.
 //!
-//! Each class of callers has seats of its own, so no class can take those of another: whatever strangers and viewers do,
-//! root and operators find a seat. Within a class a connection that asks nothing makes room for a newer one, and a long
-//! poll is answered early; what the daemon is at for a caller is never given up.
+//! Each class of callers has connection slots of its own. No class can take the slots of another: root
+//! and operators find a slot whatever viewers and callers without a role do. Within a class, a connection
+//! without a request is evicted for a newer one, and a long poll is answered early. A connection whose
+//! request is being answered is never evicted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,17 +12,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::phase::{Phase, Phases};
+use super::phase::{Phase, SharedPhase};
 use crate::control::auth::roles::{Role, Roles};
 
-/// Class of a caller: its highest role decides whose seats it takes.
+/// Class of a caller. Its highest role decides which slots its connections take.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(in crate::control) enum Class {
     Root,
     Operators,
     Authenticators,
     Viewers,
-    /// Callers without a role. They are told so, and need a seat for it.
+    /// Callers without a role. They need a slot for the answer that refuses them.
     Strangers,
 }
 
@@ -29,7 +30,7 @@ impl Class {
     const ALL: [Self; 5] =
         [Self::Root, Self::Operators, Self::Authenticators, Self::Viewers, Self::Strangers];
 
-    /// The class of a user with these roles.
+    /// Returns the class of a user with these roles.
     pub(in crate::control) fn of(uid: u32, roles: Roles) -> Self {
         if uid == 0 {
             Self::Root
@@ -44,9 +45,11 @@ impl Class {
         }
     }
 
-    /// Seats of the class, and how many of them one user may take. Each costs a descriptor and some buffers. Applications
-    /// have many sign-ins under way, people and their scripts a handful of requests, strangers nothing but a refusal.
-    const fn seats(self) -> (usize, usize) {
+    /// Returns the slots of the class, and how many of them one user may take.
+    ///
+    /// Each slot costs a descriptor and some buffers. Applications have many sign-ins under way, operators and
+    /// scripts a handful of requests, callers without a role only a refusal.
+    const fn slots(self) -> (usize, usize) {
         match self {
             Self::Root => (48, 48),
             Self::Operators => (48, 32),
@@ -57,179 +60,176 @@ impl Class {
     }
 }
 
-/// So many callers of a class who find no seat are told so at once; later ones find the connection closed.
-const STANDING: usize = 16;
+/// Overflow connections of a class. They are answered with 503 at once; further connections are closed.
+const OVERFLOW: usize = 16;
 
-/// Long polls of one user that wait at once; root's are not counted.
-pub(in crate::control) const POLLS_OF_ONE: usize = 8;
+/// Concurrent long polls of one user. Root has no limit.
+pub(in crate::control) const POLLS_PER_USER: usize = 8;
 
-/// Descriptors of all connections: the seats, the standing room, and some of those that were told to leave and are about to.
+/// Descriptors of all connections: slots, overflow, and evicted connections that are about to end.
 pub(in crate::control) const DESCRIPTORS: usize = {
     let (mut sum, mut at) = (64, 0);
     while at < Class::ALL.len() {
-        sum += Class::ALL[at].seats().0 + STANDING;
+        sum += Class::ALL[at].slots().0 + OVERFLOW;
         at += 1;
     }
     sum
 };
 
-/// How often the log says that it is crowded.
-const TOLD_AGAIN: Duration = Duration::from_mins(1);
+/// Interval between two warnings about full slots, because a flood of connections must not flood the log.
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The seats of one socket.
+/// The connection slots of one socket.
 #[derive(Clone, Debug, Default)]
-pub(in crate::control) struct Seats(Arc<Mutex<Room>>);
+pub(in crate::control) struct Slots(Arc<Mutex<Table>>);
 
 #[derive(Debug, Default)]
-struct Room {
-    classes: BTreeMap<Class, Row>,
+struct Table {
+    classes: BTreeMap<Class, ClassSlots>,
     /// Long polls that wait, by user.
     polls: BTreeMap<u32, usize>,
     next: u64,
-    told: Option<Instant>,
+    warned_at: Option<Instant>,
 }
 
-/// The seats of one class.
 #[derive(Debug, Default)]
-struct Row {
+struct ClassSlots {
     /// Connections by user, the oldest first.
-    taken: BTreeMap<u32, Vec<Chair>>,
-    standing: usize,
+    taken: BTreeMap<u32, Vec<Slot>>,
+    overflow: usize,
 }
 
 #[derive(Debug)]
-struct Chair {
+struct Slot {
     number: u64,
-    phases: Phases,
+    phase: SharedPhase,
     signals: Signals,
 }
 
-/// What a connection can be told.
+/// Signals to one connection.
 #[derive(Clone, Debug)]
 pub(in crate::control) struct Signals {
-    /// To end at once.
-    pub(in crate::control) leave: CancellationToken,
-    /// To answer a long poll now, and to end after the answer.
-    pub(in crate::control) hurry: CancellationToken,
+    /// Ends the connection at once.
+    pub(in crate::control) abort: CancellationToken,
+    /// Answers a long poll now, and ends the connection after the answer.
+    pub(in crate::control) finish: CancellationToken,
 }
 
-/// A place on the socket; given back when dropped.
+/// A connection's slot or overflow place. It is returned when dropped.
 #[derive(Debug)]
-pub(in crate::control) struct Place {
-    seats: Seats,
+pub(in crate::control) struct Lease {
+    slots: Slots,
     class: Class,
     uid: u32,
-    /// Number of its chair; `None` for standing room.
-    chair: Option<u64>,
+    /// Number of the slot; `None` for an overflow connection.
+    slot: Option<u64>,
 }
 
-impl Place {
-    /// Whether there was no seat: the caller is told so, and nothing else.
-    pub(in crate::control) fn is_standing(&self) -> bool {
-        self.chair.is_none()
+impl Lease {
+    /// Returns whether all slots were taken: the connection is answered with 503 only.
+    pub(in crate::control) fn is_overflow(&self) -> bool {
+        self.slot.is_none()
     }
 }
 
-/// A long poll that waits; over when dropped.
+/// A long poll that waits. It ends when dropped.
 #[derive(Debug)]
 pub(in crate::control) struct LongPoll {
-    seats: Seats,
+    slots: Slots,
     uid: u32,
-    phases: Phases,
+    phase: SharedPhase,
 }
 
 impl Drop for LongPoll {
     fn drop(&mut self) {
-        self.phases.set(Phase::Answering);
-        let mut room = self.seats.room();
-        if let Some(count) = room.polls.get_mut(&self.uid) {
+        self.phase.set(Phase::Answering);
+        let mut table = self.slots.table();
+        if let Some(count) = table.polls.get_mut(&self.uid) {
             *count -= 1;
             if *count == 0 {
-                room.polls.remove(&self.uid);
+                table.polls.remove(&self.uid);
             }
         }
     }
 }
 
-impl Seats {
-    fn room(&self) -> MutexGuard<'_, Room> {
+impl Slots {
+    fn table(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for one more connection of this user; `None` when there is not even standing room.
+    /// Takes a slot or an overflow place for a connection of this user. Returns `None` when there is neither.
     pub(in crate::control) fn take(
         &self,
         class: Class,
         uid: u32,
-        phases: &Phases,
+        phase: &SharedPhase,
         signals: &Signals,
-    ) -> Option<Place> {
-        let mut room = self.room();
-        let chair = if room.make_room(class, uid) {
-            let number = room.next;
-            room.next += 1;
-            let chair = Chair { number, phases: phases.clone(), signals: signals.clone() };
-            room.row(class).taken.entry(uid).or_default().push(chair);
+    ) -> Option<Lease> {
+        let mut table = self.table();
+        let slot = if table.make_room(class, uid) {
+            let number = table.next;
+            table.next += 1;
+            let slot = Slot { number, phase: phase.clone(), signals: signals.clone() };
+            table.class(class).taken.entry(uid).or_default().push(slot);
             Some(number)
-        } else if room.row(class).standing < STANDING {
-            room.row(class).standing += 1;
+        } else if table.class(class).overflow < OVERFLOW {
+            table.class(class).overflow += 1;
             None
         } else {
             return None;
         };
-        Some(Place { seats: self.clone(), class, uid, chair })
+        Some(Lease { slots: self.clone(), class, uid, slot })
     }
 
-    /// Begins a long poll of this user; `None` when too many of them wait already.
-    pub(in crate::control) fn wait(&self, uid: u32, phases: &Phases) -> Option<LongPoll> {
-        let mut room = self.room();
-        let count = room.polls.entry(uid).or_default();
-        if uid != 0 && *count >= POLLS_OF_ONE {
+    /// Begins a long poll of this user. Returns `None` when the user has too many already.
+    pub(in crate::control) fn begin_poll(&self, uid: u32, phase: &SharedPhase) -> Option<LongPoll> {
+        let mut table = self.table();
+        let count = table.polls.entry(uid).or_default();
+        if uid != 0 && *count >= POLLS_PER_USER {
             return None;
         }
         *count += 1;
-        phases.set(Phase::Polling);
-        Some(LongPoll { seats: self.clone(), uid, phases: phases.clone() })
+        phase.set(Phase::Polling);
+        Some(LongPoll { slots: self.clone(), uid, phase: phase.clone() })
     }
 }
 
-impl Room {
-    fn row(&mut self, class: Class) -> &mut Row {
+impl Table {
+    fn class(&mut self, class: Class) -> &mut ClassSlots {
         self.classes.entry(class).or_default()
     }
 
-    /// Whether there is a seat for this user; another connection of the class may have to end for it.
+    /// Returns whether there is a slot for this user. Another connection of the class may be evicted for it.
     fn make_room(&mut self, class: Class, uid: u32) -> bool {
-        let (all, of_one) = class.seats();
-        let row = self.row(class);
-        if row.taken.get(&uid).map_or(0, Vec::len) >= of_one {
-            return self.send_away(class, &[uid]);
+        let (all, per_user) = class.slots();
+        let slots = self.class(class);
+        if slots.taken.get(&uid).map_or(0, Vec::len) >= per_user {
+            return self.evict(class, &[uid]);
         }
-        if row.taken.values().map(Vec::len).sum::<usize>() < all {
+        if slots.taken.values().map(Vec::len).sum::<usize>() < all {
             return true;
         }
         let mut users: Vec<(usize, u32)> =
-            row.taken.iter().map(|(uid, chairs)| (chairs.len(), *uid)).collect();
+            slots.taken.iter().map(|(uid, of_user)| (of_user.len(), *uid)).collect();
         users.sort_unstable_by(|a, b| b.cmp(a));
-        self.send_away(class, &users.into_iter().map(|(_, uid)| uid).collect::<Vec<_>>())
+        self.evict(class, &users.into_iter().map(|(_, uid)| uid).collect::<Vec<_>>())
     }
 
-    /// Ends one connection of the first of these users that has one to spare.
-    fn send_away(&mut self, class: Class, users: &[u32]) -> bool {
-        self.tell(class, users);
-        // A connection that has asked nothing goes first, then a long poll, last an answer that is not taken.
-        for spare in
-            [&[Phase::Listening, Phase::Receiving][..], &[Phase::Polling], &[Phase::Sending]]
-        {
+    /// Evicts one connection, of the first of these users that has one to spare.
+    fn evict(&mut self, class: Class, users: &[u32]) -> bool {
+        self.warn(class, users);
+        // Order: a connection without a request, then a long poll, last an answer that the caller does not read.
+        for spare in [&[Phase::Idle, Phase::Receiving][..], &[Phase::Polling], &[Phase::Sending]] {
             for uid in users {
-                let Some(chairs) = self.row(class).taken.get_mut(uid) else { continue };
-                if let Some(at) = chairs.iter().position(|c| spare.contains(&c.phases.now())) {
-                    let Chair { signals, .. } = chairs.remove(at);
-                    // A long poll that is just over is answered, too.
+                let Some(slots) = self.class(class).taken.get_mut(uid) else { continue };
+                if let Some(at) = slots.iter().position(|slot| spare.contains(&slot.phase.get())) {
+                    let Slot { signals, .. } = slots.remove(at);
+                    // A long poll that has just ended is answered, too.
                     if *spare == [Phase::Polling] {
-                        signals.hurry.cancel()
+                        signals.finish.cancel()
                     } else {
-                        signals.leave.cancel()
+                        signals.abort.cancel()
                     }
                     return true;
                 }
@@ -238,34 +238,34 @@ impl Room {
         false
     }
 
-    fn tell(&mut self, class: Class, users: &[u32]) {
-        if self.told.is_some_and(|at| at.elapsed() < TOLD_AGAIN) {
+    fn warn(&mut self, class: Class, users: &[u32]) {
+        if self.warned_at.is_some_and(|at| at.elapsed() < WARNING_INTERVAL) {
             return;
         }
-        self.told = Some(Instant::now());
+        self.warned_at = Some(Instant::now());
         let uid = users.first().copied().unwrap_or_default();
-        let connections = self.row(class).taken.get(&uid).map_or(0, Vec::len);
+        let connections = self.class(class).taken.get(&uid).map_or(0, Vec::len);
         tracing::warn!(
             uid,
             connections,
-            "the control socket is crowded ({class:?}): connections that ask nothing are ended, and long polls answered early"
+            "control socket has no free connection slot ({class:?}): idle connections are evicted, long polls answered early"
         );
     }
 }
 
-impl Drop for Place {
+impl Drop for Lease {
     fn drop(&mut self) {
-        let mut room = self.seats.room();
-        let row = room.row(self.class);
-        let Some(number) = self.chair else {
-            row.standing -= 1;
+        let mut table = self.slots.table();
+        let class = table.class(self.class);
+        let Some(number) = self.slot else {
+            class.overflow -= 1;
             return;
         };
-        if let Some(chairs) = row.taken.get_mut(&self.uid) {
-            // A connection that was sent away has no chair any more.
-            chairs.retain(|c| c.number != number);
-            if chairs.is_empty() {
-                row.taken.remove(&self.uid);
+        if let Some(slots) = class.taken.get_mut(&self.uid) {
+            // An evicted connection has no slot any more.
+            slots.retain(|slot| slot.number != number);
+            if slots.is_empty() {
+                class.taken.remove(&self.uid);
             }
         }
     }
@@ -275,127 +275,134 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    struct Guest {
-        phases: Phases,
+    struct Connection {
+        phase: SharedPhase,
         signals: Signals,
-        place: Option<Place>,
+        lease: Option<Lease>,
     }
 
-    impl Guest {
-        fn sits(&self) -> bool {
-            self.place.as_ref().is_some_and(|place| !place.is_standing()) && !self.was_sent_away()
+    impl Connection {
+        fn has_slot(&self) -> bool {
+            self.lease.as_ref().is_some_and(|lease| !lease.is_overflow()) && !self.was_evicted()
         }
 
-        fn was_sent_away(&self) -> bool {
-            self.signals.leave.is_cancelled() || self.signals.hurry.is_cancelled()
+        fn was_evicted(&self) -> bool {
+            self.signals.abort.is_cancelled() || self.signals.finish.is_cancelled()
         }
     }
 
-    fn comes(seats: &Seats, class: Class, uid: u32) -> Guest {
-        let (phases, signals) = (
-            Phases::default(),
-            Signals { leave: CancellationToken::new(), hurry: CancellationToken::new() },
+    fn connect(slots: &Slots, class: Class, uid: u32) -> Connection {
+        let (phase, signals) = (
+            SharedPhase::default(),
+            Signals { abort: CancellationToken::new(), finish: CancellationToken::new() },
         );
-        let place = seats.take(class, uid, &phases, &signals);
-        Guest { phases, signals, place }
+        let lease = slots.take(class, uid, &phase, &signals);
+        Connection { phase, signals, lease }
     }
 
     #[test]
-    fn a_connection_that_asks_nothing_makes_room_and_the_oldest_goes_first() {
-        let seats = Seats::default();
-        let pile: Vec<Guest> = (0..1_000).map(|_| comes(&seats, Class::Viewers, 1000)).collect();
-        assert!(pile.iter().all(|g| g.place.as_ref().is_some_and(|p| !p.is_standing())));
-        let (_, of_one) = Class::Viewers.seats();
-        assert_eq!(pile.iter().filter(|g| g.sits()).count(), of_one);
-        assert!(pile[1_000 - of_one..].iter().all(Guest::sits), "the latest stay");
+    fn the_oldest_connection_without_a_request_is_evicted_first() {
+        let slots = Slots::default();
+        let flood: Vec<Connection> =
+            (0..1_000).map(|_| connect(&slots, Class::Viewers, 1000)).collect();
+        assert!(flood.iter().all(|c| c.lease.as_ref().is_some_and(|l| !l.is_overflow())));
+        let (_, per_user) = Class::Viewers.slots();
+        assert_eq!(flood.iter().filter(|c| c.has_slot()).count(), per_user);
+        assert!(flood[1_000 - per_user..].iter().all(Connection::has_slot), "the latest stay");
     }
 
     #[test]
-    fn what_the_daemon_is_at_is_never_given_up_and_who_finds_no_seat_is_told_so_or_turned_away() {
-        let seats = Seats::default();
-        let (_, of_one) = Class::Operators.seats();
-        let busy: Vec<Guest> = (0..of_one).map(|_| comes(&seats, Class::Operators, 1000)).collect();
-        let turns: Vec<_> = busy.iter().map(|g| g.phases.begin()).collect();
-        for turn in &turns {
-            turn.goes_on(Phase::Answering);
+    fn a_request_in_progress_is_never_evicted_and_later_connections_overflow() {
+        let slots = Slots::default();
+        let (_, per_user) = Class::Operators.slots();
+        let busy: Vec<Connection> =
+            (0..per_user).map(|_| connect(&slots, Class::Operators, 1000)).collect();
+        let exchanges: Vec<_> = busy.iter().map(|c| c.phase.begin()).collect();
+        for exchange in &exchanges {
+            exchange.enter(Phase::Answering);
         }
-        let more: Vec<Guest> =
-            (0..STANDING).map(|_| comes(&seats, Class::Operators, 1000)).collect();
-        assert!(more.iter().all(|g| g.place.as_ref().is_some_and(Place::is_standing)));
-        assert!(comes(&seats, Class::Operators, 1000).place.is_none());
-        assert!(busy.iter().all(Guest::sits));
-        assert!(comes(&seats, Class::Operators, 1001).sits(), "another user is not touched by it");
+        let more: Vec<Connection> =
+            (0..OVERFLOW).map(|_| connect(&slots, Class::Operators, 1000)).collect();
+        assert!(more.iter().all(|c| c.lease.as_ref().is_some_and(Lease::is_overflow)));
+        assert!(connect(&slots, Class::Operators, 1000).lease.is_none());
+        assert!(busy.iter().all(Connection::has_slot));
+        assert!(connect(&slots, Class::Operators, 1001).has_slot(), "another user has its own");
         drop(more);
         assert!(
-            comes(&seats, Class::Operators, 1000).place.is_some_and(|p| p.is_standing()),
-            "standing room is given back"
+            connect(&slots, Class::Operators, 1000).lease.is_some_and(|l| l.is_overflow()),
+            "overflow places are returned"
         );
-        turns[3].goes_on(Phase::Sending);
-        assert!(comes(&seats, Class::Operators, 1000).sits());
+        exchanges[3].enter(Phase::Sending);
+        assert!(connect(&slots, Class::Operators, 1000).has_slot());
         assert!(
-            busy[3].signals.leave.is_cancelled(),
-            "who is only slow to take an answer goes when it must be"
+            busy[3].signals.abort.is_cancelled(),
+            "a caller that does not read is evicted last"
         );
     }
 
     #[test]
-    fn when_all_seats_of_a_class_are_taken_the_user_with_the_most_gives_one_up() {
-        let seats = Seats::default();
-        let few: Vec<Guest> = (0..4).map(|_| comes(&seats, Class::Viewers, 2000)).collect();
-        let (all, of_one) = Class::Viewers.seats();
-        let piles: Vec<Guest> = (0..4)
-            .flat_map(|user| std::iter::repeat_n(user, of_one))
-            .map(|u| comes(&seats, Class::Viewers, u + 1))
+    fn the_user_with_the_most_connections_loses_one_when_the_class_is_full() {
+        let slots = Slots::default();
+        let few: Vec<Connection> = (0..4).map(|_| connect(&slots, Class::Viewers, 2000)).collect();
+        let (all, per_user) = Class::Viewers.slots();
+        let floods: Vec<Connection> = (0..4)
+            .flat_map(|user| std::iter::repeat_n(user, per_user))
+            .map(|user| connect(&slots, Class::Viewers, user + 1))
             .collect();
-        assert!(few.iter().all(Guest::sits));
-        assert!(comes(&seats, Class::Viewers, 3000).sits());
-        assert!(few.iter().all(Guest::sits));
-        assert_eq!(piles.iter().filter(|g| g.sits()).count(), all - 4 - 1);
+        assert!(few.iter().all(Connection::has_slot));
+        assert!(connect(&slots, Class::Viewers, 3000).has_slot());
+        assert!(few.iter().all(Connection::has_slot));
+        assert_eq!(floods.iter().filter(|c| c.has_slot()).count(), all - 4 - 1);
     }
 
-    /// Every class fills its own seats with what is never given up; each other class finds all of its own.
+    /// Each class fills its own slots with requests in progress; every other class still finds all of its own.
     #[test]
-    fn no_class_can_take_the_seats_of_another() {
+    fn no_class_can_take_the_slots_of_another() {
         for filling in Class::ALL {
-            let seats = Seats::default();
-            let crowd: Vec<Guest> =
-                (0..2_000).map(|n| comes(&seats, filling, 1 + n % 100)).collect();
-            let turns: Vec<_> = crowd.iter().map(|g| g.phases.begin()).collect();
-            for turn in &turns {
-                turn.goes_on(Phase::Answering);
+            let slots = Slots::default();
+            let crowd: Vec<Connection> =
+                (0..2_000).map(|n| connect(&slots, filling, 1 + n % 100)).collect();
+            let exchanges: Vec<_> = crowd.iter().map(|c| c.phase.begin()).collect();
+            for exchange in &exchanges {
+                exchange.enter(Phase::Answering);
             }
             for other in Class::ALL.into_iter().filter(|other| *other != filling) {
-                let (all, of_one) = other.seats();
-                let guests: Vec<Guest> =
-                    (0..all).map(|n| comes(&seats, other, (5_000 + n / of_one) as u32)).collect();
-                assert!(guests.iter().all(Guest::sits), "{filling:?} keep {other:?} out");
+                let (all, per_user) = other.slots();
+                let connections: Vec<Connection> = (0..all)
+                    .map(|n| connect(&slots, other, (5_000 + n / per_user) as u32))
+                    .collect();
+                assert!(
+                    connections.iter().all(Connection::has_slot),
+                    "{filling:?} keep {other:?} out"
+                );
             }
         }
     }
 
     #[test]
-    fn long_polls_yield_when_seats_are_scarce_and_one_user_has_only_so_many() {
-        let seats = Seats::default();
-        let (all, of_one) = Class::Viewers.seats();
-        let guests: Vec<Guest> =
-            (0..all).map(|n| comes(&seats, Class::Viewers, (n / of_one) as u32 + 1)).collect();
-        let turns: Vec<_> = guests.iter().map(|g| g.phases.begin()).collect();
-        for turn in &turns {
-            turn.goes_on(Phase::Answering);
+    fn a_long_poll_is_answered_early_when_slots_are_scarce_and_polls_per_user_are_limited() {
+        let slots = Slots::default();
+        let (all, per_user) = Class::Viewers.slots();
+        let user = |n: usize| (n / per_user) as u32 + 1;
+        let connections: Vec<Connection> =
+            (0..all).map(|n| connect(&slots, Class::Viewers, user(n))).collect();
+        let exchanges: Vec<_> = connections.iter().map(|c| c.phase.begin()).collect();
+        for exchange in &exchanges {
+            exchange.enter(Phase::Answering);
         }
-        let polls: Vec<_> = guests
+        let polls: Vec<_> = connections
             .iter()
             .enumerate()
-            .map(|(n, g)| seats.wait((n / of_one) as u32 + 1, &g.phases))
+            .map(|(n, c)| slots.begin_poll(user(n), &c.phase))
             .collect();
-        assert_eq!(polls.iter().flatten().count(), all / of_one * POLLS_OF_ONE);
-        assert!(comes(&seats, Class::Viewers, 3000).sits());
-        assert_eq!(guests.iter().filter(|g| g.signals.hurry.is_cancelled()).count(), 1);
+        assert_eq!(polls.iter().flatten().count(), all / per_user * POLLS_PER_USER);
+        assert!(connect(&slots, Class::Viewers, 3000).has_slot());
+        assert_eq!(connections.iter().filter(|c| c.signals.finish.is_cancelled()).count(), 1);
         assert!(
-            guests.iter().all(|g| !g.signals.leave.is_cancelled()),
+            connections.iter().all(|c| !c.signals.abort.is_cancelled()),
             "a poll is answered, not cut off"
         );
         drop(polls);
-        assert!(seats.wait(1, &guests[0].phases).is_some());
+        assert!(slots.begin_poll(1, &connections[0].phase).is_some());
     }
 }

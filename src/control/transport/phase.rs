@@ -1,4 +1,4 @@
-//! Whose turn it is on a connection: the caller's, whose time is bounded, or the daemon's, which takes its time.
+//! Phase of a connection. It decides whose time passes: the caller's, which is limited, or the daemon's, which is not.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,81 +9,78 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
 
-/// What a connection is at.
+/// Phase of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(in crate::control) enum Phase {
-    /// The caller has yet to say what it wants.
-    Listening,
-    /// The head of a request is there; its body is on its way.
+    /// No request has begun. The caller's time passes.
+    Idle,
+    /// The head of a request has arrived, and its body is still arriving. The caller's time passes.
     Receiving,
-    /// The daemon is at it.
+    /// The handler runs. The daemon's time passes.
     Answering,
-    /// The caller takes the answer.
+    /// The answer is being sent. The caller's time passes.
     Sending,
-    /// The daemon waits for news to answer with, and can answer earlier.
+    /// A long poll waits for events, and can be answered early. The daemon's time passes.
     Polling,
 }
 
-/// The phase of one connection, as its server and its limits both see it.
+/// The phase of one connection, shared by the HTTP server and the limits.
 #[derive(Clone, Debug, Default)]
-pub(in crate::control) struct Phases(Arc<AtomicU8>);
+pub(in crate::control) struct SharedPhase(Arc<AtomicU8>);
 
-impl Phases {
-    /// The present one.
-    pub(in crate::control) fn now(&self) -> Phase {
+impl SharedPhase {
+    pub(in crate::control) fn get(&self) -> Phase {
         match self.0.load(Ordering::Acquire) {
             1 => Phase::Receiving,
             2 => Phase::Answering,
             3 => Phase::Sending,
             4 => Phase::Polling,
-            _ => Phase::Listening,
+            _ => Phase::Idle,
         }
     }
 
-    /// From now on the connection is at this.
     pub(in crate::control) fn set(&self, phase: Phase) {
         self.0.store(phase as u8, Ordering::Release);
     }
 
-    /// A request begins.
-    pub(in crate::control) fn begin(&self) -> Turn {
-        let turn = Turn(self.clone());
-        turn.goes_on(Phase::Receiving);
-        turn
+    /// Begins a request.
+    pub(in crate::control) fn begin(&self) -> Exchange {
+        let exchange = Exchange(self.clone());
+        exchange.enter(Phase::Receiving);
+        exchange
     }
 }
 
-/// One request and its answer. When it is over, the caller has the word again.
+/// One request and its answer. The connection is idle again when it is dropped.
 #[derive(Debug)]
-pub(in crate::control) struct Turn(Phases);
+pub(in crate::control) struct Exchange(SharedPhase);
 
-impl Turn {
-    /// From now on it is at this.
-    pub(in crate::control) fn goes_on(&self, phase: Phase) {
+impl Exchange {
+    pub(in crate::control) fn enter(&self, phase: Phase) {
         self.0.set(phase);
     }
 
-    /// The answer goes out; the turn lasts until all of it is handed over.
-    pub(in crate::control) fn sends(self, response: Response) -> Response {
-        self.goes_on(Phase::Sending);
-        response.map(|body| Body::new(Spoken { body, _turn: self }))
+    /// Returns the answer with the exchange attached to its body, because the exchange lasts until the body is sent.
+    pub(in crate::control) fn send(self, response: Response) -> Response {
+        self.enter(Phase::Sending);
+        response.map(|body| Body::new(ExchangeBody { body, _exchange: self }))
     }
 }
 
-impl Drop for Turn {
+impl Drop for Exchange {
     fn drop(&mut self) {
-        self.goes_on(Phase::Listening);
+        self.enter(Phase::Idle);
     }
 }
 
-/// The body of an answer, with the turn that it is part of.
-struct Spoken {
+/// The body of an answer with its exchange.
+struct ExchangeBody {
     body: Body,
-    _turn: Turn,
+    _exchange: Exchange,
 }
 
-impl HttpBody for Spoken {
+impl HttpBody for ExchangeBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -13,19 +13,19 @@ use axum::response::{IntoResponse as _, Response};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Line, PATIENCE, Peer};
+use super::connection::{CALLER_TIMEOUT, ConnectionListener, Peer};
 use super::phase::Phase;
 use super::socket::{Listening, ServeError};
 use crate::control::auth::peer::Callers;
 use crate::control::problem::{Refusal, as_problems};
 
-/// The largest document a request has is a page of text.
+/// Size limit of a request body, in bytes. A document is a page of text at most.
 pub(in crate::control) const LARGEST_BODY: usize = 1024 * 1024;
 
-/// How long requests may take to finish when the daemon stops.
+/// Time for requests in progress to finish when the daemon stops.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Answers on the socket until `stop`; then accepts nobody any more, and gives the requests under way a moment.
+/// Serves the API until `stop`. Then accepts no more connections, and waits for requests in progress.
 pub(in crate::control) async fn run(
     listening: Listening,
     callers: Arc<Callers>,
@@ -34,11 +34,11 @@ pub(in crate::control) async fn run(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let (listener, file) = listening.into_parts();
-    let cut = CancellationToken::new();
-    let line = Line::new(listener, callers, cut.clone());
-    let service = layered(routes).into_make_service_with_connect_info::<Peer>();
+    let abort = CancellationToken::new();
+    let listener = ConnectionListener::new(listener, callers, abort.clone());
+    let service = with_layers(routes).into_make_service_with_connect_info::<Peer>();
     let mut server = pin!(
-        axum::serve(line, service)
+        axum::serve(listener, service)
             .with_graceful_shutdown(stop.clone().cancelled_owned())
             .into_future()
     );
@@ -46,7 +46,7 @@ pub(in crate::control) async fn run(
         broken = &mut server => return broken.map_err(ServeError::Serve),
         () = stop.cancelled() => {}
     }
-    // Nobody new finds the socket; whoever has been accepted is answered.
+    // New callers no longer find the socket; accepted connections are still answered.
     drop(file);
     changing.close();
     let finished = tokio::time::timeout(GRACE, async {
@@ -57,24 +57,24 @@ pub(in crate::control) async fn run(
     if let Ok(served) = finished.await {
         return served.map_err(ServeError::Serve);
     }
-    cut.cancel();
-    tracing::info!("requests on the control socket were cut off");
+    abort.cancel();
+    tracing::info!("control socket aborted requests in progress, because rosterd is stopping");
     Ok(())
 }
 
-/// Puts what holds for every request around the API.
-fn layered(routes: Router) -> Router {
-    // Around the router as a whole, so that what it answers by itself is seen complete, with its Allow header.
+/// Adds the layers that every request passes.
+fn with_layers(routes: Router) -> Router {
+    // Around the router as a whole, so that its own answers have their Allow header already.
     Router::new()
         .fallback_service(routes)
         .layer(from_fn(receive))
         .layer(from_fn(as_problems))
-        .layer(map_response(signed))
+        .layer(map_response(with_version))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
 }
 
-/// Says who answers: a client that is refused can tell whether it is of another version.
-async fn signed(mut response: Response) -> Response {
+/// Adds the daemon's version. A refused client can tell from it whether it is of another version.
+async fn with_version(mut response: Response) -> Response {
     response.headers_mut().insert(
         header::SERVER,
         HeaderValue::from_static(concat!("rosterd/", env!("CARGO_PKG_VERSION"))),
@@ -82,34 +82,32 @@ async fn signed(mut response: Response) -> Response {
     response
 }
 
-/// Takes the whole request before anything is done about it: from then on the time is the daemon's.
+/// Reads the whole request before its handler runs. From then on, the daemon's time passes.
 async fn receive(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    let turn = peer.asks();
-    if peer.has_no_seat {
-        return turn.sends(too_many(peer.uid));
+    let exchange = peer.begin();
+    if peer.is_overflow {
+        return exchange.send(too_many(peer.uid));
     }
     if request.body().is_end_stream() {
-        // Nothing more is to come: a caller who has said its last word by now is not cut off for it.
-        turn.goes_on(Phase::Answering);
+        // A caller that has closed its sending side is not cut off, because its request is complete.
+        exchange.enter(Phase::Answering);
     }
     let (parts, body) = request.into_parts();
     let whole = Bytes::from_request(Request::from_parts(parts.clone(), body), &());
-    let mut response = match tokio::time::timeout(PATIENCE, whole).await {
+    let mut response = match tokio::time::timeout(CALLER_TIMEOUT, whole).await {
         Ok(Ok(body)) => {
-            turn.goes_on(Phase::Answering);
+            exchange.enter(Phase::Answering);
             next.run(Request::from_parts(parts, Body::from(body))).await
         }
         Ok(Err(rejected)) => Refusal::new(rejected.status(), rejected.body_text()).into_response(),
-        Err(_) => {
-            Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end in time")
-                .into_response()
-        }
+        Err(_) => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time")
+            .into_response(),
     };
-    if peer.hurry.is_cancelled() {
-        // Its seat is another's by now.
+    if peer.finish.is_cancelled() {
+        // The slot belongs to another connection already.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    turn.sends(response)
+    exchange.send(response)
 }
 
 fn too_many(uid: u32) -> Response {

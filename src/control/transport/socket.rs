@@ -1,4 +1,4 @@
-//! The socket's file: born with its mode, in place at once, and never where a link leads.
+//! The socket file. It appears at its path with its mode in one step, and a symbolic link is never followed.
 
 use std::fs;
 use std::io;
@@ -9,71 +9,52 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
-/// Everybody may connect: authority comes from who is calling, not from the file.
+/// Every user may connect, because roles come from the caller and not from the file.
 const MODE: u32 = 0o666;
 
-/// Why the control socket does not answer.
+/// The control socket or the metrics port cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The path is a symbolic link.
-    #[error("the control socket {path} is a symbolic link: remove it, or configure where it leads")]
-    Symlink {
-        /// The path.
-        path: PathBuf,
-    },
-    /// Something else is there.
-    #[error("{path} exists and is no socket: remove it, or configure another control socket")]
-    NotASocket {
-        /// The path.
-        path: PathBuf,
-    },
-    /// Another daemon answers there.
+    #[error("control socket {path} is a symbolic link: remove it, or configure its target")]
+    Symlink { path: PathBuf },
+    #[error("{path} exists and is not a socket: remove it, or configure another path")]
+    NotASocket { path: PathBuf },
     #[error(
         "another rosterd answers on {path}: stop it first, or give this one a socket of its own"
     )]
-    InUse {
-        /// The path.
-        path: PathBuf,
-    },
-    /// It cannot be made.
+    InUse { path: PathBuf },
     #[error(
         "cannot listen on {path}: check that its directory exists and that this user may write to it"
     )]
     Bind {
-        /// The path.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The port of the metrics is not to be had.
     #[error(
-        "cannot serve metrics on {address}: choose another address or port in metrics.listen, or end what listens there"
+        "cannot serve metrics on {address}: choose another address in metrics.listen, or stop the program that listens there"
     )]
     Port {
-        /// The address and port.
         address: std::net::SocketAddr,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// It could not be served any longer.
-    #[error("the control socket broke")]
+    #[error("control socket failed")]
     Serve(#[source] io::Error),
 }
 
-/// A socket that callers can connect to; they are answered once it is served.
+/// A socket that callers can connect to. They are answered once it is served.
 #[derive(Debug)]
 pub struct Listening {
     listener: UnixListener,
     file: File,
 }
 
-/// The socket's file, which goes when it is listened to no longer.
+/// The socket file. It is removed when the socket is no longer served.
 #[derive(Debug)]
 pub(in crate::control) struct File {
     path: PathBuf,
-    /// Device and inode: another daemon's socket at the same place stays.
+    /// Device and inode. They keep a socket of another daemon at the same path from being removed.
     identity: (u64, u64),
 }
 
@@ -86,23 +67,22 @@ impl Drop for File {
 }
 
 impl Listening {
-    /// The listener, and its file.
     pub(in crate::control) fn into_parts(self) -> (UnixListener, File) {
         (self.listener, self.file)
     }
 }
 
-/// Listens at `path`, in place of a socket nobody answers on any more.
+/// Listens at `path`. Replaces a socket on which no daemon answers.
 pub async fn bind(path: &Path) -> Result<Listening, ServeError> {
     refuse_occupied(path).await?;
     let failed = |source| ServeError::Bind { path: path.to_owned(), source };
-    // Nobody else reaches it before it has its mode and is moved to its place, in one step.
-    let cradle = Cradle::beside(path).map_err(failed)?;
-    let newborn = cradle.0.join("s");
-    let listener = UnixListener::bind(&newborn).map_err(failed)?;
-    fs::set_permissions(&newborn, fs::Permissions::from_mode(MODE)).map_err(failed)?;
-    let metadata = fs::symlink_metadata(&newborn).map_err(failed)?;
-    fs::rename(&newborn, path).map_err(failed)?;
+    // No other user can reach the socket before it has its mode and is renamed to its path.
+    let staging = StagingDir::beside(path).map_err(failed)?;
+    let staged = staging.0.join("s");
+    let listener = UnixListener::bind(&staged).map_err(failed)?;
+    fs::set_permissions(&staged, fs::Permissions::from_mode(MODE)).map_err(failed)?;
+    let metadata = fs::symlink_metadata(&staged).map_err(failed)?;
+    fs::rename(&staged, path).map_err(failed)?;
     let file = File { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) };
     Ok(Listening { listener, file })
 }
@@ -128,7 +108,7 @@ async fn refuse_occupied(path: &Path) -> Result<(), ServeError> {
         {
             Ok(())
         }
-        // A daemon too busy to accept is a daemon.
+        // A daemon with a full backlog is running, too.
         Ok(_) => Err(ServeError::InUse { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(ServeError::InUse { path: path.to_owned() })
@@ -137,30 +117,32 @@ async fn refuse_occupied(path: &Path) -> Result<(), ServeError> {
     }
 }
 
-/// A directory only this user can enter; gone when dropped.
-struct Cradle(PathBuf);
+/// A directory that only this user can enter. It is removed when dropped.
+struct StagingDir(PathBuf);
 
-impl Cradle {
-    /// Beside the socket, so that moving it is a rename. The name is short: a socket's path has 107 bytes.
+impl StagingDir {
+    /// Creates the directory beside the socket, so that moving the socket is a rename.
+    ///
+    /// The name is short, because the path of a socket has 107 bytes at most.
     fn beside(path: &Path) -> io::Result<Self> {
         let parent =
             path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        let cradle = parent.join(format!(".{}", std::process::id()));
-        let make = || fs::DirBuilder::new().mode(0o700).create(&cradle);
+        let staging = parent.join(format!(".{}", std::process::id()));
+        let make = || fs::DirBuilder::new().mode(0o700).create(&staging);
         match make() {
-            // Left over by a process of the same id that was killed.
+            // A killed process with the same id has left it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                drop(fs::remove_file(cradle.join("s")));
-                fs::remove_dir(&cradle)?;
+                drop(fs::remove_file(staging.join("s")));
+                fs::remove_dir(&staging)?;
                 make()?;
             }
             made => made?,
         }
-        Ok(Self(cradle))
+        Ok(Self(staging))
     }
 }
 
-impl Drop for Cradle {
+impl Drop for StagingDir {
     fn drop(&mut self) {
         drop(fs::remove_file(self.0.join("s")));
         drop(fs::remove_dir(&self.0));

@@ -152,15 +152,15 @@ fn a_callers_roles_follow_from_all_groups_of_its_user_and_nothing_else() {
         |who: &str, command: &str| String::from_utf8(machine.run_as(who, command).stderr).unwrap();
     assert_eq!(
         said(BEN, "status"),
-        "error: not allowed: ben (uid 61002) may not look: it has to be in the group lookers or admins\n"
+        "error: not allowed: ben (uid 61002) may not read: add the user to the group lookers or admins\n"
     );
     assert_eq!(
         said(CARLA, "reload"),
-        "error: not allowed: carla (uid 61003) may not change anything: it has to be in the group admins\n"
+        "error: not allowed: carla (uid 61003) may not change anything: add the user to the group admins\n"
     );
     assert_eq!(
         said(NAMELESS, "status"),
-        "error: not allowed: uid:61999 (uid 61999) may not look: it has to be in the group lookers or admins\n"
+        "error: not allowed: uid:61999 (uid 61999) may not read: add the user to the group lookers or admins\n"
     );
     for command in [
         "status",
