@@ -1,7 +1,7 @@
-//! The one client of the control socket; `rosterctl` and the tests speak through it.
+//! Client of the control socket, for `rosterctl` and the tests.
 //!
-//! It knows the wire and nothing of rosterd: documents go through as they came. It never waits less than
-//! the daemon takes, since an approval or a run ends when it ends.
+//! It has no time limit, because an approval or a run may take any time. An answer with a word that this
+//! version does not know is an error that says so: rosterctl and rosterd of one package have one version.
 
 use std::error::Error;
 use std::io;
@@ -19,60 +19,50 @@ use crate::telemetry::chain;
 
 const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Pauses between attempts to connect: from this one, each twice as long as the one before, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// Backoff between attempts to connect. It doubles from the first to the longest.
+const FIRST_BACKOFF: Duration = Duration::from_millis(10);
+const LONGEST_BACKOFF: Duration = Duration::from_millis(200);
 
-/// A client of one socket.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
     socket: PathBuf,
 }
 
-/// Why there is no answer, or none that was hoped for. Each says which of "no daemon", "not allowed" and "wrong answer" it is.
+/// The request failed. The message distinguishes "no daemon", "not allowed" and "wrong answer".
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody answers on the socket.
+    /// No daemon answers on the socket.
     #[error("no rosterd answers on {} ({why}): is it running? systemctl status rosterd", socket.display())]
-    NoDaemon {
-        /// The socket.
-        socket: PathBuf,
-        /// What was found there.
-        why: String,
-    },
-    /// The socket cannot be reached by this user, or the daemon does not let it.
+    NoDaemon { socket: PathBuf, why: String },
+    /// The modes of the socket or the roles of the user do not allow it.
     #[error("not allowed: {}", said(.0))]
     NotAllowed(Problem),
-    /// The daemon refused, or failed.
+    /// The daemon answered with an error.
     #[error("{}", said(.0))]
     Problem(Problem),
-    /// The daemon refused what it does not understand, and is of another version than this client.
+    /// The daemon does not know the request, and has another version than this client.
     #[error("{}; {}", said(problem), versions(daemon))]
     OtherVersion {
-        /// What it said.
         problem: Problem,
-        /// Its version.
+        /// Version of the daemon.
         daemon: String,
     },
-    /// What came is no answer of rosterd, or not the whole of one.
+    /// The answer does not come from rosterd, or is not complete.
     #[error("wrong answer on {}: {what}", socket.display())]
     WrongAnswer {
-        /// The socket.
         socket: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// Fault and remedy.
         what: String,
     },
-    /// It could not be asked for.
-    #[error("this cannot be asked for: {0}")]
+    #[error("request cannot be sent: {0}")]
     Unaskable(String),
-    /// What comes cannot be kept.
-    #[error("what the daemon sends cannot be written")]
+    #[error("the answer cannot be written")]
     Unwritable(#[source] io::Error),
 }
 
 impl ClientError {
-    /// The error as a document, the daemon's own where it sent one.
+    /// Returns the problem document, of the daemon if it sent one.
     pub fn problem(&self) -> Problem {
         match self {
             Self::NotAllowed(problem)
@@ -100,7 +90,7 @@ fn problem(status: u16, title: &str, detail: String) -> Problem {
     Problem { kind: "about:blank".to_owned(), title: title.to_owned(), status, detail }
 }
 
-/// A resource below `/v1`, with what is asked of it.
+/// A resource below `/v1`, with query parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Route {
     segments: Vec<String>,
@@ -108,12 +98,12 @@ pub struct Route {
 }
 
 impl Route {
-    /// The resource at these path segments, which may hold anything: `["users", "anna@example.com"]`.
+    /// Returns the resource at these path segments. They are escaped: `["users", "anna@example.com"]`.
     pub fn to<S: Into<String>>(segments: impl IntoIterator<Item = S>) -> Self {
         Self { segments: segments.into_iter().map(Into::into).collect(), query: Vec::new() }
     }
 
-    /// With a query parameter.
+    /// Adds a query parameter.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "numbers and words are given as they are")]
     pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
@@ -121,7 +111,7 @@ impl Route {
         self
     }
 
-    /// With a query parameter where there is a value.
+    /// Adds a query parameter if there is a value.
     #[must_use]
     pub fn with_some(self, name: &'static str, value: Option<impl ToString>) -> Self {
         match value {
@@ -132,15 +122,15 @@ impl Route {
 
     fn url(&self) -> Result<Url, ClientError> {
         let Self { segments, query } = self;
-        // A URL cannot carry these as names, and would lead elsewhere.
+        // Refuses these names, because a URL with them means another resource.
         if let Some(name) = segments.iter().find(|s| matches!(s.as_str(), "" | "." | "..")) {
             return Err(ClientError::Problem(problem(
                 404,
                 "Not Found",
-                format!("nothing is called \"{name}\""),
+                format!("there is no resource named \"{name}\""),
             )));
         }
-        // The host is for the form only; the socket is the way.
+        // The host has no meaning on a Unix socket.
         let mut url =
             Url::parse("http://rosterd/v1").map_err(|e| ClientError::Unaskable(e.to_string()))?;
         if let Ok(mut path) = url.path_segments_mut() {
@@ -154,18 +144,18 @@ impl Route {
 }
 
 impl Client {
-    /// A client of this socket. Nothing is connected yet.
+    /// Returns a client of this socket, without connecting.
     pub fn new(socket: &Path) -> Result<Self, ClientError> {
         let http = Self::builder(socket)
             .redirect(reqwest::redirect::Policy::none())
-            // The daemon ends idle connections; one that it is just ending must not be used again.
+            // Never reuses a connection, because the daemon may be ending it.
             .pool_max_idle_per_host(0)
             .build()
             .map_err(|e| ClientError::Unaskable(chain(&e)))?;
         Ok(Self { http, socket: socket.to_owned() })
     }
 
-    /// What every client of the socket begins with. Nothing on it is encrypted: this TLS is never used, and trusts nobody.
+    /// Returns the builder of a client of the socket. Its TLS is never used, and has no trust anchors.
     pub fn builder(socket: &Path) -> reqwest::ClientBuilder {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -180,17 +170,15 @@ impl Client {
         }
     }
 
-    /// Gets a document.
     pub async fn get<T: DeserializeOwned>(&self, route: &Route) -> Result<T, ClientError> {
         self.read(self.get_raw(route).await?)
     }
 
-    /// Gets a document as it comes.
+    /// Returns the document without parsing it.
     pub async fn get_raw(&self, route: &Route) -> Result<Value, ClientError> {
         self.ask(Method::GET, route, None).await?.document().await
     }
 
-    /// Posts a document, and gets another.
     pub async fn post<B: Serialize + Sync, T: DeserializeOwned>(
         &self,
         route: &Route,
@@ -199,7 +187,7 @@ impl Client {
         self.read(self.post_raw(route, body).await?)
     }
 
-    /// Posts a document, and gets another as it comes. `&()` posts nothing.
+    /// Posts a document, or none for `&()`. Returns the answer without parsing it.
     pub async fn post_raw<B: Serialize + Sync>(
         &self,
         route: &Route,
@@ -209,31 +197,31 @@ impl Client {
         self.ask(Method::POST, route, Some(body).filter(|b| !b.is_null())).await?.document().await
     }
 
-    /// Posts nothing, and gets bytes, piece by piece.
+    /// Posts without a document, and passes the answer on in pieces.
     pub async fn download(
         &self,
         route: &Route,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ClientError> {
-        let mut heard = self.ask(Method::POST, route, None).await?;
-        if !heard.response.status().is_success() {
-            return heard.document().await.map(drop);
+        let mut answer = self.ask(Method::POST, route, None).await?;
+        if !answer.response.status().is_success() {
+            return answer.document().await.map(drop);
         }
-        if heard.daemon.is_none() {
-            return Err(heard.is_not_rosterd());
+        if answer.daemon.is_none() {
+            return Err(answer.is_not_rosterd());
         }
         while let Some(piece) =
-            heard.response.chunk().await.map_err(|_| heard.client.broke_off(&heard.method))?
+            answer.response.chunk().await.map_err(|_| answer.client.broke_off(&answer.method))?
         {
             take(&piece).map_err(ClientError::Unwritable)?;
         }
         Ok(())
     }
 
-    /// An answer in the shape that belongs there.
+    /// Parses a document.
     pub fn read<T: DeserializeOwned>(&self, document: Value) -> Result<T, ClientError> {
         serde_json::from_value(document).map_err(|e| {
-            self.wrong(format!("it is not the document that belongs here ({e}): are rosterctl {OWN_VERSION} and rosterd of one version?"))
+            self.wrong(format!("the document has an unexpected form ({e}): use the rosterctl of the same version as rosterd; this is {OWN_VERSION}"))
         })
     }
 
@@ -242,9 +230,9 @@ impl Client {
         method: Method,
         route: &Route,
         body: Option<Value>,
-    ) -> Result<Heard<'_>, ClientError> {
+    ) -> Result<Answer<'_>, ClientError> {
         let begun = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = FIRST_BACKOFF;
         let response = loop {
             let mut request = self.http.request(method.clone(), route.url()?);
             if let Some(body) = &body {
@@ -252,17 +240,17 @@ impl Client {
             }
             match request.send().await {
                 Ok(response) => break response,
-                // Nothing was sent yet: it can be tried again whatever it is.
-                Err(error) if begun.elapsed() + pause < patience(&error) => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                // Retries every request, because nothing was sent yet.
+                Err(error) if begun.elapsed() + backoff < retry_limit(&error) => {
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
                 }
                 Err(error) => return Err(self.no_answer(&error, &method)),
             }
         };
         let server = response.headers().get(reqwest::header::SERVER).and_then(|s| s.to_str().ok());
         let daemon = server.and_then(|s| s.strip_prefix("rosterd/")).map(str::to_owned);
-        Ok(Heard { client: self, method, response, daemon })
+        Ok(Answer { client: self, method, response, daemon })
     }
 
     fn wrong(&self, what: impl Into<String>) -> ClientError {
@@ -271,16 +259,18 @@ impl Client {
 
     fn broke_off(&self, method: &Method) -> ClientError {
         let done = if method == Method::POST {
-            "; what was asked for may have been done: see rosterctl event list"
+            "; it may have been carried out: see rosterctl event list"
         } else {
             ""
         };
-        self.wrong(format!("it broke off, as when rosterd is restarted: ask again{done}"))
+        self.wrong(format!(
+            "the connection broke off, as when rosterd restarts: repeat the request{done}"
+        ))
     }
 
     fn no_answer(&self, error: &reqwest::Error, method: &Method) -> ClientError {
         let no_daemon = |why: String| ClientError::NoDaemon { socket: self.socket.clone(), why };
-        match behind::<io::Error>(error).map(io::Error::kind) {
+        match source_of::<io::Error>(error).map(io::Error::kind) {
             Some(io::ErrorKind::NotFound) => {
                 return no_daemon("there is no such socket".to_owned());
             }
@@ -288,9 +278,7 @@ impl Client {
                 return no_daemon("the connection was refused".to_owned());
             }
             Some(io::ErrorKind::WouldBlock) => {
-                return no_daemon(
-                    "more callers than it can accept wait for it: see whose with ss -xp".to_owned(),
-                );
+                return no_daemon("its backlog is full: list the callers with ss -xp".to_owned());
             }
             Some(io::ErrorKind::PermissionDenied) => {
                 let socket = self.socket.display();
@@ -301,27 +289,27 @@ impl Client {
             }
             _ => {}
         }
-        match behind::<hyper::Error>(error) {
-            Some(http) if http.is_parse() => {
-                self.wrong(format!("it is no HTTP ({http}): is this the socket of rosterd?"))
-            }
+        match source_of::<hyper::Error>(error) {
+            Some(http) if http.is_parse() => self.wrong(format!(
+                "the answer is not HTTP ({http}): check that this is the socket of rosterd"
+            )),
             _ if error.is_connect() => no_daemon(chain(error)),
             _ => self.broke_off(method),
         }
     }
 }
 
-/// The head of an answer, with its body still to come.
-struct Heard<'a> {
+/// An answer whose body has not been read.
+struct Answer<'a> {
     client: &'a Client,
     method: Method,
     response: reqwest::Response,
-    /// The version of the daemon, if it is rosterd.
+    /// Version of the daemon; `None` if the server is not rosterd.
     daemon: Option<String>,
 }
 
-impl Heard<'_> {
-    /// The document, or what the daemon says instead of one.
+impl Answer<'_> {
+    /// Returns the document, or the error of the daemon.
     async fn document(self) -> Result<Value, ClientError> {
         let is_not_rosterd = self.is_not_rosterd();
         let Self { client, method, response, daemon } = self;
@@ -329,7 +317,7 @@ impl Heard<'_> {
         let bytes = response.bytes().await.map_err(|_| client.broke_off(&method))?;
         let Some(daemon) = daemon else { return Err(is_not_rosterd) };
         let document: Value = serde_json::from_slice(&bytes).map_err(|e| {
-            client.wrong(format!("{status}, and no JSON ({e}): see the log of rosterd"))
+            client.wrong(format!("{status} without JSON ({e}): see the log of rosterd"))
         })?;
         if status.is_success() {
             return Ok(document);
@@ -347,29 +335,30 @@ impl Heard<'_> {
 
     fn is_not_rosterd(&self) -> ClientError {
         let header = |name| self.response.headers().get(name).and_then(|h| h.to_str().ok());
-        let who = header(reqwest::header::SERVER).unwrap_or("something else");
+        let server = header(reqwest::header::SERVER).unwrap_or("another server");
         self.client.wrong(format!(
-            "{who} answers there ({}), and not rosterd: is this its socket?",
+            "{server} answered ({}) instead of rosterd: check the path of the socket",
             self.response.status()
         ))
     }
 }
 
-/// How long to try to connect, after this error. A full backlog (EAGAIN) empties within moments, however many callers
-/// there are; a socket that refuses may be one of a daemon that is being started again.
-fn patience(error: &reqwest::Error) -> Duration {
+/// Returns how long connecting is retried after this error.
+///
+/// A full backlog (EAGAIN) empties within moments. A refusing socket may belong to a daemon that is restarting.
+fn retry_limit(error: &reqwest::Error) -> Duration {
     if !error.is_connect() {
         return Duration::ZERO;
     }
-    match behind::<io::Error>(error).map(io::Error::kind) {
+    match source_of::<io::Error>(error).map(io::Error::kind) {
         Some(io::ErrorKind::WouldBlock) => Duration::from_secs(10),
         Some(io::ErrorKind::ConnectionRefused) => Duration::from_millis(500),
         _ => Duration::ZERO,
     }
 }
 
-/// The error of this type that is somewhere behind another.
-fn behind<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+/// Returns the first error of this type in the chain of sources.
+fn source_of<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {

@@ -1,4 +1,4 @@
-//! What `rosterctl` says of whatever may answer on its socket: which of "no daemon", "not allowed" and "wrong answer" it is.
+//! Messages of `rosterctl` about answers on its socket: "no daemon", "not allowed" or "wrong answer".
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 const OWN: &str = env!("CARGO_PKG_VERSION");
 
-/// A server that answers one request with these bytes, and hangs up.
+/// Answers one request with these bytes, and closes the connection.
 fn answering(socket: &Path, answer: Vec<u8>) -> std::thread::JoinHandle<()> {
     let listener = UnixListener::bind(socket).unwrap();
     std::thread::spawn(move || {
@@ -34,8 +34,8 @@ fn rosterctl(socket: &Path, words: &[&str]) -> Command {
     command
 }
 
-/// What `rosterctl status` comes to: its exit status, and what it prints and says.
-fn told(answer: &[u8]) -> (i32, String, String) {
+/// Runs `rosterctl status`. Returns exit status, output and errors.
+fn status_on(answer: &[u8]) -> (i32, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let server = answering(&socket, answer.to_vec());
@@ -56,66 +56,66 @@ fn problem(status: &str, kind: &str, detail: &str) -> String {
 }
 
 #[test]
-fn every_wrong_answer_is_called_one_and_says_what_came() {
+fn a_wrong_answer_is_reported_with_its_fault() {
     let own = format!("rosterd/{OWN}");
     let table: Vec<(Vec<u8>, &str)> = vec![
         (
             b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
-            "wrong answer on SOCKET: it is no HTTP (invalid HTTP version parsed): is this the socket of rosterd?",
+            "wrong answer on SOCKET: the answer is not HTTP (invalid HTTP version parsed): check that this is the socket of rosterd",
         ),
         (
             Vec::new(),
-            "wrong answer on SOCKET: it broke off, as when rosterd is restarted: ask again",
+            "wrong answer on SOCKET: the connection broke off, as when rosterd restarts: repeat the request",
         ),
         (
             b"HTTP/1.1 200 OK\r\ncontent-le".to_vec(),
-            "wrong answer on SOCKET: it broke off, as when rosterd is restarted: ask again",
+            "wrong answer on SOCKET: the connection broke off, as when rosterd restarts: repeat the request",
         ),
         (
             format!(
                 "HTTP/1.1 200 OK\r\nserver: {own}\r\ncontent-length: 100\r\n\r\n{{\"version\": "
             )
             .into_bytes(),
-            "wrong answer on SOCKET: it broke off, as when rosterd is restarted: ask again",
+            "wrong answer on SOCKET: the connection broke off, as when rosterd restarts: repeat the request",
         ),
         (
             http("200 OK", "nginx/1.22", "<html>"),
-            "wrong answer on SOCKET: nginx/1.22 answers there (200 OK), and not rosterd: is this its socket?",
+            "wrong answer on SOCKET: nginx/1.22 answered (200 OK) instead of rosterd: check the path of the socket",
         ),
         (
             b"HTTP/1.0 404 Not Found\r\n\r\n{\"error\":\"no\"}".to_vec(),
-            "wrong answer on SOCKET: something else answers there (404 Not Found), and not rosterd: is this its socket?",
+            "wrong answer on SOCKET: another server answered (404 Not Found) instead of rosterd: check the path of the socket",
         ),
         (
             http("302 Found", "Docker/28.0 (linux)", ""),
-            "wrong answer on SOCKET: Docker/28.0 (linux) answers there (302 Found), and not rosterd: is this its socket?",
+            "wrong answer on SOCKET: Docker/28.0 (linux) answered (302 Found) instead of rosterd: check the path of the socket",
         ),
         (
             http("200 OK", &own, "<html>"),
-            "wrong answer on SOCKET: 200 OK, and no JSON (expected value at line 1 column 1): see the log of rosterd",
+            "wrong answer on SOCKET: 200 OK without JSON (expected value at line 1 column 1): see the log of rosterd",
         ),
         (
             http("500 Internal Server Error", &own, ""),
-            "wrong answer on SOCKET: 500 Internal Server Error, and no JSON (EOF while parsing a value at line 1 column 0): see the log of rosterd",
+            "wrong answer on SOCKET: 500 Internal Server Error without JSON (EOF while parsing a value at line 1 column 0): see the log of rosterd",
         ),
         (
             http("200 OK", &own, "{}"),
-            "wrong answer on SOCKET: it is not the document that belongs here (missing field `version`): are rosterctl OWN and rosterd of one version?",
+            "wrong answer on SOCKET: the document has an unexpected form (missing field `version`): use the rosterctl of the same version as rosterd; this is OWN",
         ),
         (
             http("409 Conflict", &own, "[]"),
-            "wrong answer on SOCKET: it is not the document that belongs here (invalid length 0, expected struct Problem with 4 elements): are rosterctl OWN and rosterd of one version?",
+            "wrong answer on SOCKET: the document has an unexpected form (invalid length 0, expected struct Problem with 4 elements): use the rosterctl of the same version as rosterd; this is OWN",
         ),
     ];
     for (answer, sentence) in table {
-        let (code, out, said) = told(&answer);
+        let (code, out, said) = status_on(&answer);
         assert_eq!((code, out.as_str()), (1, ""), "{said}");
         assert_eq!(said, format!("error: {}\n", sentence.replace("OWN", OWN)));
     }
 }
 
 #[test]
-fn a_daemon_that_refuses_is_quoted_and_one_of_another_version_is_named() {
+fn an_error_of_the_daemon_is_quoted_and_another_version_is_reported() {
     let unknown = "urn:rosterd:problem:unknown-route";
     let versions = format!(
         "; the versions differ: this is rosterctl {OWN}, rosterd is 9.9.9; use the rosterctl that came with it, or restart rosterd after an upgrade"
@@ -190,7 +190,7 @@ fn a_daemon_that_refuses_is_quoted_and_one_of_another_version_is_named() {
             "a\\u{1b}[2J\n  error: b".to_owned(),
         ),
     ] {
-        let (exit, _, said) = told(&http(status, server, &problem(status, kind, detail)));
+        let (exit, _, said) = status_on(&http(status, server, &problem(status, kind, detail)));
         assert_eq!((exit, said.as_str()), (code, format!("error: {says}\n").as_str()));
     }
 }
@@ -203,13 +203,13 @@ fn fields_and_words_of_a_newer_daemon_are_passed_over_or_shown() {
         "held": 0, "quarantined": 0, "attention": [], "mood": { "deep": [1, 2] }
     });
     let status = json!({ "version": "9.9.9", "started_at": "2026-11-24T02:58:00.000Z", "hooks": { "pending": 0, "failed": 0 }, "directories": [directory], "more": 1 });
-    let (code, out, said) = told(&http("200 OK", "rosterd/9.9.9", &status.to_string()));
+    let (code, out, said) = status_on(&http("200 OK", "rosterd/9.9.9", &status.to_string()));
     assert_eq!((code, said.as_str()), (0, ""));
     assert!(out.contains("corp → account acme: hibernating") && out.contains("whenever"), "{out}");
 }
 
 #[test]
-fn where_nobody_answers_it_is_no_daemon_and_with_json_a_problem() {
+fn a_socket_without_a_daemon_is_reported_as_a_problem_document_with_json() {
     let folder = tempfile::tempdir().unwrap();
     let (absent, refused, file) =
         (folder.path().join("absent"), folder.path().join("refused"), folder.path().join("file"));
@@ -234,7 +234,7 @@ fn where_nobody_answers_it_is_no_daemon_and_with_json_a_problem() {
 }
 
 #[test]
-fn a_reader_that_has_gone_away_ends_the_command_quietly() {
+fn a_closed_output_ends_the_command_quietly() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = rosterctl(&folder.path().join("s"), &["completions", "bash"])
         .stdout(Stdio::piped())

@@ -18,41 +18,41 @@ use crate::model::{Account, Status};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        read("/accounts", list, "All accounts")
-            .with_query::<WhichAccounts>()
-            .answers::<api::Accounts>("The accounts, by handle"),
-        read("/accounts/{handle}", get, "One account").answers::<api::Account>("The account"),
+        read("/accounts", list, "List accounts")
+            .with_query::<ListQuery>()
+            .answers::<api::Accounts>("The accounts, ordered by handle"),
+        read("/accounts/{handle}", get, "Read one account").answers::<api::Account>("The account"),
         change("/accounts", create, "Create an account")
             .takes::<api::NewAccount>()
             .answers::<api::Account>("The account")
             .fails(&[REFUSED]),
-        change("/accounts/{handle}/rename", rename, "Give an account another name")
+        change("/accounts/{handle}/rename", rename, "Rename an account; its handle stays")
             .takes::<api::Renaming>()
             .answers::<api::Account>("The account"),
         change(
             "/accounts/{handle}/policies",
             set_policies,
-            "Set policies of an account: all that are given, or none",
+            "Set policies of an account: all given ones, or none on an error",
         )
         .takes::<api::NewPolicies>()
         .answers::<api::Account>("The account"),
         change("/accounts/{handle}/delete", delete, "Delete an account without domains and users")
             .takes::<api::Deletion>()
-            .answers::<api::Account>("The account, as it was")
+            .answers::<api::Account>("The account before its deletion")
             .fails(&[REFUSED]),
     ]
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WhichAccounts {
-    /// Only accounts of which each of these words begins a word of the name, or the handle.
+struct ListQuery {
+    /// Words. Each must begin a word of the name or the handle.
     q: Option<String>,
 }
 
 async fn list(
     State(control): Shared,
-    Query(WhichAccounts { q }): Query<WhichAccounts>,
+    Query(ListQuery { q }): Query<ListQuery>,
 ) -> Answer<api::Accounts> {
     let mut accounts = Vec::new();
     for account in control.engine.find_accounts(q.as_deref().unwrap_or_default()).await? {
@@ -111,7 +111,6 @@ async fn delete(
     Ok(Json(show(&control, account).await?))
 }
 
-/// An account with its domains and directories.
 pub(in crate::control) async fn show(
     control: &Control,
     account: Account,
@@ -124,7 +123,6 @@ pub(in crate::control) async fn show(
     Ok(convert(account, domains, directories))
 }
 
-/// An account, with the claims and the directories that are its own.
 pub(in crate::control) fn convert(
     account: Account,
     domains: Vec<api::Domain>,

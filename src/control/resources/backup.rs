@@ -1,4 +1,4 @@
-//! A copy of the store goes out over the socket: the daemon may write nowhere but beside its store.
+//! Backups. The copy is sent over the socket, because the daemon may write only beside its store.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -14,13 +14,13 @@ use super::request::Shared;
 use crate::control::operation::{Content, Operation, REFUSED, act};
 use crate::control::problem::Refusal;
 
-/// SQLite's registered media type.
+/// Registered media type of SQLite files.
 const MEDIA_TYPE: &str = "application/vnd.sqlite3";
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        act("store.backed_up", "/backup", backup, "A consistent copy of the store")
-            .answer(StatusCode::OK, "The store", Content::Bytes(MEDIA_TYPE))
+        act("store.backed_up", "/backup", backup, "Copy the store consistently")
+            .answer(StatusCode::OK, "The copy of the store", Content::Bytes(MEDIA_TYPE))
             .fails(&[REFUSED]),
     ]
 }
@@ -30,7 +30,7 @@ async fn backup(State(control): Shared) -> Result<Response, Refusal> {
     control.engine.store.backup(&copy.file()).await?;
     let opened = tokio::fs::File::open(copy.file()).await.map_err(|e| unreadable(&e))?;
     let length = opened.metadata().await.map_err(|e| unreadable(&e))?.len();
-    // The name goes; what is open can be read to its end.
+    // Removes the file now. The open descriptor can still be read to its end.
     drop(copy);
     let headers = [
         (header::CONTENT_TYPE, MEDIA_TYPE.to_owned()),
@@ -42,11 +42,11 @@ async fn backup(State(control): Shared) -> Result<Response, Refusal> {
 fn unreadable(error: &std::io::Error) -> Refusal {
     Refusal::new(
         StatusCode::INTERNAL_SERVER_ERROR,
-        format!("the copy of the store cannot be read: {error}"),
+        format!("backup cannot read the copy of the store: {error}"),
     )
 }
 
-/// A folder beside the store that only we can enter; gone when dropped.
+/// A folder beside the store that only this user can enter. It is removed when dropped.
 struct Copy(PathBuf);
 
 impl Copy {
@@ -56,7 +56,7 @@ impl Copy {
         made.map_err(|e| {
             Refusal::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                format!("no room for a copy beside the store: {e}"),
+                format!("backup cannot create a folder beside the store: {e}"),
             )
         })?;
         Ok(Self(folder))
@@ -71,7 +71,7 @@ impl Drop for Copy {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
             tracing::warn!(
-                "the folder {} of a backup could not be removed: {error}; remove it",
+                "backup cannot remove its folder {}: {error}; remove it",
                 self.0.display()
             );
         }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde_json::json;
 
-use super::request::{Answer, Shared, WhatToFind, limit};
+use super::request::{Answer, Search, Shared, limit};
 use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, read};
 use crate::model::User;
@@ -14,10 +14,10 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         read(
             "/users/{who}/contacts",
             list,
-            "Colleagues of a user whose name or address begins with these words",
+            "Search the colleagues of a user by the beginning of names or addresses",
         )
-        .with_query::<WhatToFind>()
-        .answers::<api::Contacts>("Active users of the same account, by name")
+        .with_query::<Search>()
+        .answers::<api::Contacts>("Active users of the same account, ordered by name")
         .fails(&[REFUSED]),
     ]
 }
@@ -25,18 +25,17 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
 async fn list(
     State(control): Shared,
     Path(who): Path<String>,
-    Query(what): Query<WhatToFind>,
+    Query(what): Query<Search>,
 ) -> Answer<api::Contacts> {
     let found = control.engine.contacts(&who, &what.q, limit(what.limit)).await?;
     Ok(Json(api::Contacts { contacts: found.into_iter().map(convert).collect() }))
 }
 
-/// A colleague.
 pub(in crate::control) fn convert(user: User) -> api::Contact {
     let User { id, addresses, mut profile, .. } = user;
     let (display_name, given_name, surname) =
         (profile.display_name.take(), profile.given_name.take(), profile.surname.take());
-    // Where somebody stands in the directory, and under which number, is nobody's business.
+    // Colleagues do not see manager, employee number and logon names.
     (profile.manager, profile.employee_id) = (None, None);
     (profile.sam_account_name, profile.user_principal_name) = (None, None);
     let primary_email = addresses.primary.map(|a| a.as_str().to_owned());

@@ -14,43 +14,47 @@ use crate::engine::{DirectoryStatus, EngineError, Examination, Progress, Step};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        read("/directories", list, "All directories")
-            .answers::<api::Directories>("The configured directories, by name"),
-        read("/directories/{name}/progress", progress, "How far the run of a directory has come")
-            .answers::<api::Progress>("The run in progress, or the last one"),
+        read("/directories", list, "List directories")
+            .answers::<api::Directories>("The configured directories, ordered by name"),
+        read(
+            "/directories/{name}/progress",
+            progress,
+            "Read the progress of the run of a directory",
+        )
+        .answers::<api::Progress>("The progress of the current run, or of the last one"),
         read(
             "/directories/{name}/check",
             check,
-            "Look at everything a run of a directory needs, step by step",
+            "Check the requirements of a run of a directory, step by step",
         )
-        .answers::<api::Check>("The steps, also when some failed"),
-        change("/directories/{name}/pause", pause, "Start no runs of a directory for a while")
+        .answers::<api::Check>("The steps, including failed ones"),
+        change("/directories/{name}/pause", pause, "Pause a directory: no runs start")
             .may_take::<api::Pause>()
-            .answers::<api::DirectoryStatus>("How the directory stands then"),
-        change("/directories/{name}/resume", resume, "Start runs of a directory again")
-            .answers::<api::DirectoryStatus>("How the directory stands then"),
+            .answers::<api::DirectoryStatus>("The status of the directory afterwards"),
+        change("/directories/{name}/resume", resume, "Resume a paused directory")
+            .answers::<api::DirectoryStatus>("The status of the directory afterwards"),
         act(
             "directory.unlocked",
             "/directories/{name}/unlock",
             unlock,
-            "Try the bind again, after the service account was refused",
+            "Allow binds again, after AD refused the service account",
         )
-        .answers::<api::DirectoryStatus>("How the directory stands then"),
+        .answers::<api::DirectoryStatus>("The status of the directory afterwards"),
         act(
             "directory.rebaselined",
             "/directories/{name}/rebaseline",
             rebaseline,
-            "Accept bases, groups, canaries and readable attributes as they are now",
+            "Accept the current bases, groups, canaries and readable attributes as the baseline",
         )
-        .answers::<api::DirectoryStatus>("How the directory stands then")
+        .answers::<api::DirectoryStatus>("The status of the directory afterwards")
         .fails(&[REFUSED]),
         change(
             "/directories/{name}/rename",
             rename,
-            "Give what is stored of a directory that is configured no longer to another",
+            "Transfer the stored data of a directory that is no longer configured to another name",
         )
         .takes::<api::DirectoryRenaming>()
-        .answers::<api::DirectoryStatus>("How the directory of the new name stands then")
+        .answers::<api::DirectoryStatus>("The status of the directory with the new name")
         .fails(&[REFUSED]),
     ]
 }
@@ -66,7 +70,7 @@ async fn progress(State(control): Shared, Path(name): Path<String>) -> Answer<ap
 }
 
 async fn check(State(control): Shared, Path(name): Path<String>) -> Answer<api::Check> {
-    let _turn = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
+    let _permit = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
     Ok(Json(convert_check(&name, control.engine.check_directory(&name).await?)))
 }
 
@@ -77,13 +81,12 @@ async fn pause(
     body: Bytes,
 ) -> Answer<api::DirectoryStatus> {
     let api::Pause { duration } = optional_document(&body)?;
-    let duration =
-        match duration {
-            None => None,
-            Some(text) => Some(humantime::parse_duration(&text).map_err(|e| {
-                Refusal::invalid(format!("\"{text}\" is no duration such as 4h: {e}"))
-            })?),
-        };
+    let duration = match duration {
+        None => None,
+        Some(text) => Some(humantime::parse_duration(&text).map_err(|e| {
+            Refusal::invalid(format!("\"{text}\" is not a duration ({e}): write it as in 4h"))
+        })?),
+    };
     Ok(Json(convert(control.engine.pause(&name, duration, &by.actor).await?)))
 }
 
@@ -121,7 +124,7 @@ async fn rename(
     Ok(Json(convert(control.engine.rename_directory(&name, &to, &by.actor).await?)))
 }
 
-/// How all directories stand.
+/// Returns the status of every configured directory.
 pub(in crate::control) async fn statuses(
     control: &Control,
 ) -> Result<Vec<api::DirectoryStatus>, Refusal> {
@@ -133,7 +136,6 @@ pub(in crate::control) async fn statuses(
     Ok(all)
 }
 
-/// How a directory stands.
 pub(in crate::control) fn convert(status: DirectoryStatus) -> api::DirectoryStatus {
     let DirectoryStatus {
         name,
@@ -172,13 +174,12 @@ pub(in crate::control) fn convert(status: DirectoryStatus) -> api::DirectoryStat
     }
 }
 
-/// How far a run has come.
 pub(in crate::control) fn convert_progress(progress: &Progress) -> api::Progress {
     let Progress { entries, expected, phase } = *progress;
     api::Progress { entries, expected, phase: phase.to_owned() }
 }
 
-/// What a check of a directory found.
+/// Converts the result of a check to its document.
 pub fn convert_check(directory: &str, found: Examination) -> api::Check {
     let ok = found.is_well();
     let step = |step: Step| {

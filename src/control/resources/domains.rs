@@ -21,37 +21,37 @@ use crate::model::{AccountId, Claim, Handle};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        read("/domains", list, "Domain claims")
-            .with_query::<WhichDomains>()
-            .answers::<api::Domains>("The claims, by domain"),
+        read("/domains", list, "List domain claims")
+            .with_query::<ListQuery>()
+            .answers::<api::Domains>("The claims, ordered by domain"),
         change("/accounts/{handle}/domains", claim, "Claim a domain for an account")
             .takes::<api::NewClaim>()
-            .answers::<api::Domain>("The claim, with the record that proves it")
+            .answers::<api::Domain>("The claim, with the TXT record that verifies it")
             .fails(&[REFUSED]),
-        change("/domains/{domain}/verify", verify, "Look for the record of a claim now")
-            .with_query::<WhoseClaim>()
-            .answers::<api::Domain>("The claim, with what was found")
+        change("/domains/{domain}/verify", verify, "Look up the TXT record of a claim now")
+            .with_query::<VerifyQuery>()
+            .answers::<api::Domain>("The claim, with the finding of the lookup")
             .fails(&[REFUSED]),
         change(
             "/domains/{domain}/release",
             release,
-            "Give a domain back, or show whom that would touch",
+            "Release a domain, or show the effect on users (`dry_run`)",
         )
-        .with_query::<Releasing>()
-        .answers::<api::Release>("Whom it touched, and how")
+        .with_query::<ReleaseQuery>()
+        .answers::<api::Release>("The effect on users")
         .fails(&[REFUSED]),
     ]
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WhichDomains {
+struct ListQuery {
     /// Only claims of the account with this handle.
     account: Option<String>,
 }
 
-async fn list(State(control): Shared, Query(which): Query<WhichDomains>) -> Answer<api::Domains> {
-    let of = account_id(&control, which.account.as_deref()).await?;
+async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<api::Domains> {
+    let of = account_id(&control, query.account.as_deref()).await?;
     let claims = control.engine.store.claims(of).await?;
     let handles =
         control.handles(claims.iter().map(|c| c.account).collect::<BTreeSet<_>>()).await?;
@@ -77,8 +77,8 @@ async fn claim(
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WhoseClaim {
-    /// The handle of the account whose claim it is, where several claim the domain.
+struct VerifyQuery {
+    /// Handle of the account, if several accounts claim the domain.
     account: Option<String>,
 }
 
@@ -86,7 +86,7 @@ async fn verify(
     State(control): Shared,
     Extension(by): By,
     Path(domain): Path<String>,
-    Query(whose): Query<WhoseClaim>,
+    Query(whose): Query<VerifyQuery>,
 ) -> Answer<api::Domain> {
     let claim = control.engine.verify(&domain, whose.account.as_deref(), &by.actor).await?;
     show(&control, claim).await
@@ -94,10 +94,10 @@ async fn verify(
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Releasing {
-    /// The handle of the account whose claim it is, where several claim the domain.
+struct ReleaseQuery {
+    /// Handle of the account, if several accounts claim the domain.
     account: Option<String>,
-    /// Whether only to show whom it would touch.
+    /// Whether to show the effect without a change.
     #[serde(default)]
     dry_run: bool,
 }
@@ -106,7 +106,7 @@ async fn release(
     State(control): Shared,
     Extension(by): By,
     Path(domain): Path<String>,
-    Query(Releasing { account, dry_run: is_dry }): Query<Releasing>,
+    Query(ReleaseQuery { account, dry_run: is_dry }): Query<ReleaseQuery>,
 ) -> Result<Response, Refusal> {
     let release = if is_dry {
         control.engine.plan_release(&domain, account.as_deref()).await?
@@ -133,7 +133,6 @@ async fn show(control: &Control, claim: Claim) -> Answer<api::Domain> {
     Ok(Json(convert(claim, account)))
 }
 
-/// A claim of the account with this handle.
 pub(in crate::control) fn convert(claim: Claim, account: &Handle) -> api::Domain {
     let record = api::TxtRecord { name: claim.record_name(), value: claim.record_value() };
     let Claim {
@@ -162,7 +161,6 @@ pub(in crate::control) fn convert(claim: Claim, account: &Handle) -> api::Domain
     }
 }
 
-/// The release of a domain.
 pub(in crate::control) fn convert_release(release: Release, dry_run: bool) -> api::Release {
     let Release { claim, account, is_last, people } = release;
     let user = |touched: Touched| api::ReleasedUser {

@@ -22,64 +22,68 @@ use crate::store::{AccountScope, ChainBreak, EventFilter, LogHead, StoredEvent, 
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        read("/events", list, "Everything that happened")
-            .with_query::<WhichEvents>()
-            .answers::<api::Events>("The events, oldest first; none where the time is over, or the connection is needed by others")
-            .fails(&[(429, "Too many requests of the caller wait for news")]),
-        read("/events/verify", verify, "Follow the chain of the log from its first entry")
-            .with_query::<AgainstWhat>()
-            .answers::<api::LogCheck>("Its end, or where it breaks"),
+        read("/events", list, "List events")
+            .with_query::<ListQuery>()
+            .answers::<api::Events>(
+                "The events, the oldest first; none when a long poll ended without one",
+            )
+            .fails(&[(429, "The caller has too many long polls")]),
+        read("/events/verify", verify, "Verify the hash chain of the log from its first entry")
+            .with_query::<VerifyQuery>()
+            .answers::<api::LogCheck>("The head of the chain, or the entry that breaks it"),
     ]
 }
 
-/// Longer than this nobody waits for news in one request: who follows the log asks again.
+/// Time limit of a long poll. A client that follows the log sends another request.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WhichEvents {
-    /// The first ones after this place in the log; without it, the newest ones.
+struct ListQuery {
+    /// Sequence number. The events after it are returned; without it, the newest ones.
     after: Option<u64>,
-    /// Of this type; `user.*` is all that begin so.
+    /// Event type; `user.*` covers all types with this prefix.
     #[serde(rename = "type")]
     kind: Option<String>,
-    /// About this user's id, account, directory or other object.
+    /// Subject: a user id, account, directory or other object.
     subject: Option<String>,
-    /// About this person: an address, a user id or an objectGUID.
+    /// Person: an address, a user id or an objectGUID.
     person: Option<String>,
-    /// That have to do with the account of this handle: about itself, its users, claims and directories.
+    /// Handle of an account. Covers events of its users, claims and directories, too.
     account: Option<String>,
-    /// Of the run with this id.
+    /// Id of a run.
     #[schemars(with = "Option<String>")]
     run: Option<RunId>,
-    /// Not earlier than this, RFC 3339.
+    /// Earliest time (RFC 3339).
     #[schemars(with = "Option<String>")]
     since: Option<Timestamp>,
-    /// Earlier than this, RFC 3339.
+    /// End of the time range, which is excluded (RFC 3339).
     #[schemars(with = "Option<String>")]
     until: Option<Timestamp>,
-    /// At most so many; 200 when nothing is said, 1,000 at most.
+    /// Maximum number of results: 200 by default, 1,000 at most.
     limit: Option<u64>,
-    /// Where there are none yet, how many seconds to wait for some; 25 at most. Needs `after`.
+    /// Seconds to wait for an event if there is none; 25 at most. Needs `after`.
     wait: Option<u64>,
 }
 
 async fn list(
     State(control): Shared,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    Query(which): Query<WhichEvents>,
+    Query(query): Query<ListQuery>,
 ) -> Answer<api::Events> {
-    let wait = which.wait.map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
-    if wait.is_some() && which.after.is_none() {
-        return Err(Refusal::invalid("wait needs after: the place in the log to wait behind"));
+    let wait = query.wait.map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
+    if wait.is_some() && query.after.is_none() {
+        return Err(Refusal::invalid(
+            "wait needs after: give the sequence number of the last known event",
+        ));
     }
-    let filter = control.filter(which).await?;
+    let filter = control.filter(query).await?;
     let store = &control.engine.store;
-    let _waiting = match wait {
+    let _poll = match wait {
         Some(_) => Some(peer.begin_poll().ok_or_else(|| too_many(peer.uid))?),
         None => None,
     };
-    // Before the first look: what is written in between wakes us.
+    // Subscribes before the first query, so that an event written in between ends the wait.
     let mut news = store.news();
     let found = async {
         loop {
@@ -98,15 +102,14 @@ async fn list(
 }
 
 fn too_many(uid: u32) -> Refusal {
-    let detail = format!(
-        "{POLLS_PER_USER} requests of uid {uid} wait for news already: end one of them, or ask without wait"
-    );
+    let detail =
+        format!("uid {uid} has {POLLS_PER_USER} long polls already: end one of them, or omit wait");
     Refusal::new(StatusCode::TOO_MANY_REQUESTS, detail)
 }
 
 impl Control {
-    async fn filter(&self, which: WhichEvents) -> Result<EventFilter, Refusal> {
-        let WhichEvents {
+    async fn filter(&self, query: ListQuery) -> Result<EventFilter, Refusal> {
+        let ListQuery {
             after,
             kind,
             subject,
@@ -117,7 +120,7 @@ impl Control {
             until,
             limit: asked,
             wait: _,
-        } = which;
+        } = query;
         let mut subjects: Vec<String> = subject.into_iter().collect();
         if let Some(who) = person {
             subjects.extend(self.subjects_of(&who).await?);
@@ -136,7 +139,7 @@ impl Control {
         Ok(EventFilter { after, kind, subjects, account, run, since, until, limit: limit(asked) })
     }
 
-    /// What events about a person are about: its user, and its objectGUID while it had none.
+    /// Returns the subjects of a person's events: its user, and its objectGUID from before it had a user.
     async fn subjects_of(&self, who: &str) -> Result<Vec<String>, EngineError> {
         match self.engine.find_user(who).await {
             Ok(user) => Ok([Some(user.id.to_string()), user.link.map(|l| l.guid.to_string())]
@@ -154,27 +157,27 @@ impl Control {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct AgainstWhat {
-    /// A head that was noted elsewhere, as `SEQ:HASH`: the log has to contain it.
+struct VerifyQuery {
+    /// A noted head, as `SEQ:HASH`. The log must contain it.
     head: Option<String>,
 }
 
 async fn verify(
     State(control): Shared,
-    Query(AgainstWhat { head }): Query<AgainstWhat>,
+    Query(VerifyQuery { head }): Query<VerifyQuery>,
 ) -> Answer<api::LogCheck> {
     let noted = match head.as_deref() {
         None => None,
         Some(text) => Some(noted(text).ok_or_else(|| {
             Refusal::invalid(format!(
-                "\"{text}\" is no head of a log: write SEQ:HASH, as event verify prints it"
+                "\"{text}\" is not the head of a log: write SEQ:HASH, as event verify prints it"
             ))
         })?),
     };
     Ok(Json(log_check(control.engine.store.verify_log(noted).await?, noted)))
 }
 
-/// `SEQ:HASH`, the hash in hexadecimal digits.
+/// Parses `SEQ:HASH`, with the hash in hexadecimal digits.
 fn noted(text: &str) -> Option<LogHead> {
     let (seq, digits) = text.split_once(':')?;
     if digits.len() != 64 || !digits.is_ascii() {
@@ -187,7 +190,6 @@ fn noted(text: &str) -> Option<LogHead> {
     Some(LogHead { seq: seq.parse().ok()?, hash })
 }
 
-/// An event.
 pub(in crate::control) fn convert(event: StoredEvent) -> api::Event {
     let StoredEvent { seq, document } = event;
     api::Event {
@@ -200,7 +202,6 @@ pub(in crate::control) fn convert(event: StoredEvent) -> api::Event {
     }
 }
 
-/// What following the chain of the log came to.
 pub(in crate::control) fn log_check(
     outcome: Result<Verified, ChainBreak>,
     noted: Option<LogHead>,
@@ -236,7 +237,7 @@ pub(in crate::control) fn log_check(
     }
 }
 
-/// The sentence on what an unbroken chain proves, and what it does not.
+/// Returns the sentences on what an unbroken chain proves.
 fn proves(
     Verified { begins_after, head, keyed_from }: &Verified,
     noted: Option<LogHead>,
@@ -245,26 +246,25 @@ fn proves(
     if last < first {
         return "The log is empty: that proves nothing.".to_owned();
     }
-    let mut told = match keyed_from {
+    let mut sentences = match keyed_from {
         Some(keyed) => vec![format!(
-            "Entries {first} to {last} follow from each other, from {keyed} on by the key: nobody without the key edited, inserted or removed \
-             any of them."
+            "Entries {first} to {last} form an unbroken chain, with a key from {keyed} on: without the key, none of them can be \
+             edited, inserted or removed."
         )],
         None => vec![format!(
-            "Entries {first} to {last} follow from each other. That shows edits within the log; whoever can write the database can compute \
-             the whole chain anew ([events] key-file prevents that)."
+            "Entries {first} to {last} form an unbroken chain. It shows edits within the log, but a writer of the database can \
+             compute the whole chain anew ([events] key-file prevents that)."
         )],
     };
-    told.push(match noted {
-        Some(noted) if noted.seq == last => "It is the log whose head was noted, from beginning to end.".to_owned(),
+    sentences.push(match noted {
+        Some(noted) if noted.seq == last => "The noted head is its end: the log is complete.".to_owned(),
         Some(noted) => format!(
-            "Up to entry {} it is the log whose head was noted: that part was neither computed anew nor cut off. Of the end after it, \
-             entries may have been cut off.",
+            "The noted head is entry {}: the log up to it is unchanged and complete. Entries may have been cut off after the end.",
             noted.seq
         ),
-        None => "That no entries were cut off at the end is not proven: only a head that was noted elsewhere shows that (the journal has \
-                 one for each run, webhooks one for each event)."
+        None => "Entries may have been cut off at the end: only a noted head shows that (the journal has one for each run, \
+                 webhooks one for each event)."
             .to_owned(),
     });
-    told.join(" ")
+    sentences.join(" ")
 }

@@ -15,9 +15,9 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         read(
             "/users/{who}/explain",
             explain,
-            "Why somebody is what they are; reads the directory and changes nothing",
+            "Explain the state of a person; reads the directory and changes nothing",
         )
-        .answers::<api::Explanation>("What is known, also of people who are no users")
+        .answers::<api::Explanation>("The explanation, also of a person without a user")
         .fails(&[TOO_LONG]),
     ]
 }
@@ -31,7 +31,6 @@ async fn explain(State(control): Shared, Path(who): Path<String>) -> Answer<api:
     Ok(Json(convert(&who, explained, user)))
 }
 
-/// Why somebody is what they are.
 pub(in crate::control) fn convert(
     who: &str,
     explanation: Explanation,

@@ -21,13 +21,13 @@ use crate::store::{HeldPlan, HeldSummary, PinKind, cause_key};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        read("/held", list, "Plans that wait for approval")
-            .with_query::<WhichPlans>()
+        read("/held", list, "List held plans")
+            .with_query::<ListQuery>()
             .answers::<api::HeldPlans>("The plans"),
-        read("/held/{id}", get, "One held plan with its changes").answers::<api::HeldPlan>("The plan"),
-        change("/held/{id}/approve", approve, "Read the people of a plan again, and apply what is still true of it")
+        read("/held/{id}", get, "Read one held plan with its changes").answers::<api::HeldPlan>("The plan"),
+        change("/held/{id}/approve", approve, "Approve a plan: read its people again, and apply the changes that are still due")
             .may_take::<api::Approving>()
-            .answers::<api::Approval>("The run that applied it, and what still waits")
+            .answers::<api::Approval>("The run that applied it, and the held plan afterwards")
             .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
         change(
             "/held/{id}/reject",
@@ -37,7 +37,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         .may_take::<api::Rejecting>()
         .answers::<api::HeldPlan>("The plan")
         .fails(&[REFUSED]),
-        change("/held/{id}/reopen", reopen, "Take the rejection of a plan back: its changes wait for approval again")
+        change("/held/{id}/reopen", reopen, "Reopen a rejected plan: its changes wait for approval again")
             .may_take::<api::Rejecting>()
             .answers::<api::HeldPlan>("The plan in which they wait")
             .fails(&[REFUSED]),
@@ -46,17 +46,17 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WhichPlans {
-    /// Those that are closed, too.
+struct ListQuery {
+    /// Whether to include closed plans.
     #[serde(default)]
     all: bool,
-    /// Only those that were rejected, as long as the directory asks for one of their changes.
+    /// Only rejected plans of which the directory still asks for a change.
     #[serde(default)]
     rejected: bool,
 }
 
-async fn list(State(control): Shared, Query(which): Query<WhichPlans>) -> Answer<api::HeldPlans> {
-    let WhichPlans { all, rejected } = which;
+async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<api::HeldPlans> {
+    let ListQuery { all, rejected } = query;
     let store = &control.engine.store;
     let mut held = Vec::new();
     for plan in if rejected { store.rejected_plans(None).await? } else { store.plans(all).await? } {
@@ -111,12 +111,11 @@ async fn reopen(
     Ok(Json(show(&control, plan).await?))
 }
 
-/// The id of a held plan; what is none names no plan.
+/// Parses the id of a held plan. A malformed id is 404, like an unknown one.
 fn plan_id(id: &str) -> Result<PlanId, Refusal> {
     id.parse().map_err(|_| Refusal::not_found("held plan", id))
 }
 
-/// A held plan with what it amounts to.
 pub(in crate::control) async fn show(
     control: &Control,
     plan: HeldPlan,
@@ -128,7 +127,7 @@ pub(in crate::control) async fn show(
 async fn about(control: &Control, plan: &HeldPlan) -> Result<About, Refusal> {
     let store = &control.engine.store;
     let summary = store.plan_summary(plan.id).await?;
-    // A directory that is no longer configured has plans all the same.
+    // A directory that is no longer configured can still have plans.
     let Ok(directory) = control.engine.directory(&plan.directory) else {
         return Ok(About { summary, ..Default::default() });
     };
@@ -154,18 +153,15 @@ pub(in crate::control) async fn show_waiting(
     }
 }
 
-/// What is known of a held plan beside itself.
+/// Data of a held plan from other tables.
 #[derive(Debug, Default)]
 struct About {
-    /// What it amounts to.
     summary: Vec<HeldSummary>,
-    /// The names of the groups that are configured.
+    /// Configured group names by GUID.
     groups: BTreeMap<Guid, String>,
-    /// Until when what was approved is tried again.
     approval_expires: Option<Timestamp>,
 }
 
-/// A held plan; with its changes where they were asked for.
 fn convert(plan: HeldPlan, about: About, changes: Option<Vec<WrittenChange>>) -> api::HeldPlan {
     let HeldPlan {
         id,

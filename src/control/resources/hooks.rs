@@ -17,30 +17,30 @@ use crate::store::{Delivery, DeliveryFilter, HookStanding};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        read("/hooks", list, "All hooks, and how they do")
-            .answers::<api::Hooks>("The configured hooks, by name"),
-        read("/hooks/{name}/deliveries", deliveries, "What a hook was told, and is to be told")
-            .with_query::<WhichDeliveries>()
-            .answers::<api::Deliveries>("The deliveries, newest event first"),
-        act("hook.tested", "/hooks/{name}/test", test, "Send a hook a sample, marked as one")
-            .answers::<api::Sample>("What the hook made of it, also when it did not take it"),
+        read("/hooks", list, "List hooks with state and backlog")
+            .answers::<api::Hooks>("The hooks, ordered by name"),
+        read("/hooks/{name}/deliveries", deliveries, "List deliveries of a hook")
+            .with_query::<DeliveriesQuery>()
+            .answers::<api::Deliveries>("The deliveries, the newest event first"),
+        act("hook.tested", "/hooks/{name}/test", test, "Send a sample event to a hook")
+            .answers::<api::Sample>("The result of the delivery, also when it failed"),
         act(
             "hook.redelivered",
             "/hooks/{name}/redeliver",
             redeliver,
-            "Deliver again what was given up, or one event",
+            "Deliver dead letters again, or one event",
         )
         .may_take::<api::Redeliver>()
-        .answers::<api::Redelivered>("How many deliveries that makes")
+        .answers::<api::Redelivered>("The number of deliveries")
         .fails(&[REFUSED]),
         act(
             "hook.replayed",
             "/hooks/{name}/replay",
             replay,
-            "Tell a hook everything it wants to know since then",
+            "Deliver all events since a time again",
         )
         .takes::<api::Replay>()
-        .answers::<api::Redelivered>("How many deliveries that makes"),
+        .answers::<api::Redelivered>("The number of deliveries"),
     ]
 }
 
@@ -53,29 +53,29 @@ async fn list(State(control): Shared) -> Answer<api::Hooks> {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WhichDeliveries {
-    /// Only those in this state: `pending`, `delivered` or `failed`.
+struct DeliveriesQuery {
+    /// State of the deliveries: `pending`, `delivered` or `failed`.
     state: Option<String>,
-    /// Only of events of this type; `user.*` is all that begin so.
+    /// Event type; `user.*` covers all types with this prefix.
     #[serde(rename = "type")]
     kind: Option<String>,
-    /// Only about this user's id, account, directory or other object.
+    /// Subject: a user id, account, directory or other object.
     subject: Option<String>,
-    /// Only of the event at this place in the log.
+    /// Sequence number of the event.
     seq: Option<u64>,
-    /// At most so many; 200 when nothing is said, 1,000 at most.
+    /// Maximum number of results: 200 by default, 1,000 at most.
     limit: Option<u64>,
 }
 
 async fn deliveries(
     State(control): Shared,
     Path(name): Path<String>,
-    Query(which): Query<WhichDeliveries>,
+    Query(query): Query<DeliveriesQuery>,
 ) -> Answer<api::Deliveries> {
-    let WhichDeliveries { state, kind, subject, seq, limit: asked } = which;
+    let DeliveriesQuery { state, kind, subject, seq, limit: asked } = query;
     if let Some(word) = state.as_deref().filter(|word| !STATES.contains(word)) {
         return Err(Refusal::invalid(format!(
-            "\"{word}\" is no state of a delivery: use pending, delivered or failed"
+            "\"{word}\" is not a delivery state: use pending, delivered or failed"
         )));
     }
     let filter = DeliveryFilter { state, seq, kind, subject, since: None };
@@ -98,7 +98,7 @@ async fn redeliver(
     body: Bytes,
 ) -> Answer<api::Redelivered> {
     let api::Redeliver { seq, kind, subject, since } = optional_document(&body)?;
-    // One that is named may have been delivered; of the others, those that were given up are meant.
+    // A named delivery may have succeeded; without a name, only dead letters are delivered again.
     let state = if seq.is_some() { None } else { Some("failed".to_owned()) };
     let filter = DeliveryFilter {
         state,
@@ -109,10 +109,8 @@ async fn redeliver(
     };
     let deliveries = control.engine.redeliver(&name, &filter, &by.actor).await?;
     if deliveries == 0 && seq.is_some() {
-        let what = format!(
-            "the hook {name} has no delivery of event {} that has ended",
-            seq.unwrap_or_default()
-        );
+        let what =
+            format!("hook {name} has no finished delivery of event {}", seq.unwrap_or_default());
         return Err(Refusal::new(StatusCode::CONFLICT, what));
     }
     Ok(Json(api::Redelivered { hook: name, deliveries }))
@@ -129,7 +127,6 @@ async fn replay(
     Ok(Json(api::Redelivered { hook: name, deliveries }))
 }
 
-/// How a hook does.
 pub(in crate::control) fn convert(status: HookStatus) -> api::Hook {
     let HookStatus { name, events, target, state, standing, lag, kept_until } = status;
     let HookStanding {
@@ -158,7 +155,6 @@ pub(in crate::control) fn convert(status: HookStatus) -> api::Hook {
     }
 }
 
-/// One event on its way to a hook.
 pub(in crate::control) fn convert_delivery(delivery: Delivery) -> api::Delivery {
     let Delivery {
         seq,
@@ -189,7 +185,6 @@ pub(in crate::control) fn convert_delivery(delivery: Delivery) -> api::Delivery 
     }
 }
 
-/// What a hook made of a sample.
 pub(in crate::control) fn convert_sample(hook: &str, sampled: Sampled) -> api::Sample {
     let Sampled { event, kind, attempt: Attempt { ended, output }, took } = sampled;
     let error = match ended {

@@ -11,13 +11,9 @@ use crate::engine::Invitation;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        change(
-            "/accounts/{handle}/invitations",
-            invite,
-            "Invite people to an account, each answered on its own",
-        )
-        .takes::<api::NewInvitations>()
-        .answers::<api::Invitations>("What came of each"),
+        change("/accounts/{handle}/invitations", invite, "Invite people to an account")
+            .takes::<api::NewInvitations>()
+            .answers::<api::Invitations>("One result for each address"),
     ]
 }
 
@@ -30,11 +26,13 @@ async fn invite(
     let api::NewInvitations { addresses } = document(&body)?;
     let answers = control.engine.invite(&handle, &addresses, &by.actor).await?;
     Ok(Json(api::Invitations {
-        invitations: answers.into_iter().map(|(address, came)| convert(address, came)).collect(),
+        invitations: answers
+            .into_iter()
+            .map(|(address, result)| convert(address, result))
+            .collect(),
     }))
 }
 
-/// What came of an invitation.
 pub(in crate::control) fn convert(address: String, invitation: Invitation) -> api::Invitation {
     let (outcome, user, detail) = match invitation {
         Invitation::Invited(id) => ("invited", Some(id), None),
@@ -46,7 +44,8 @@ pub(in crate::control) fn convert(address: String, invitation: Invitation) -> ap
             "other-domain",
             None,
             Some(
-                "an enterprise invites people of its own domains: claim this one first".to_owned(),
+                "an enterprise invites people of its own domains only: claim this one first"
+                    .to_owned(),
             ),
         ),
         Invitation::Malformed(why) => ("malformed", None, Some(why)),

@@ -9,9 +9,9 @@ use crate::control::operation::{Content, Operation, read};
 use crate::telemetry::Format;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
-    vec![read("/metrics", metrics, "Counts and states for Prometheus").answer(
+    vec![read("/metrics", metrics, "Read the metrics for Prometheus").answer(
         StatusCode::OK,
-        "The metrics, in the OpenMetrics format or Prometheus's own, as the Accept header asks",
+        "The metrics, in OpenMetrics or Prometheus text format according to the Accept header",
         Content::Bytes(Format::default().content_type()),
     )]
 }

@@ -16,9 +16,9 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         read(
             "/directories/{name}/plan",
             get,
-            "What a run would do now; reads the directory and changes nothing",
+            "Plan a run; reads the directory and changes nothing",
         )
-        .answers::<api::Plan>("The changes")
+        .answers::<api::Plan>("The plan, admitted changes first")
         .fails(&[UNREADABLE, TOO_LONG, REFUSED]),
     ]
 }
@@ -29,7 +29,7 @@ async fn get(
     Extension(by): By,
 ) -> Answer<api::Plan> {
     let directory = control.engine.directory(&name)?;
-    let _turn = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
+    let _permit = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
     let request = Request::full(Trigger::Manual, Some(by.actor));
     let proposed = tokio::select! {
         () = control.engine.stop.cancelled() => return Err(EngineError::Stopping.into()),
@@ -38,7 +38,7 @@ async fn get(
     Ok(Json(convert(&name, proposed)))
 }
 
-/// What a run would do: first what would be applied, then what would wait.
+/// Converts a plan. Admitted changes come before held ones.
 pub(in crate::control) fn convert(directory: &str, proposed: Proposed) -> api::Plan {
     let Proposed { sight, judged } = proposed;
     let verdict = judged.verdict;

@@ -11,8 +11,8 @@ use crate::store::Quarantined;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        read("/quarantine", list, "Directory entries that cannot be used as they are")
-            .answers::<api::Quarantine>("The entries, each with what to do about it"),
+        read("/quarantine", list, "List quarantined entries")
+            .answers::<api::Quarantine>("The entries, each with its remedy"),
     ]
 }
 
@@ -21,7 +21,6 @@ async fn list(State(control): Shared) -> Answer<api::Quarantine> {
     Ok(Json(api::Quarantine { quarantined: entries.into_iter().map(convert).collect() }))
 }
 
-/// An entry that cannot be used as it is.
 pub(in crate::control) fn convert(entry: Quarantined) -> api::QuarantinedEntry {
     let Quarantined { directory, person, dn, reason, since, user } = entry;
     api::QuarantinedEntry {

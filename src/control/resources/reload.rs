@@ -14,9 +14,9 @@ use crate::model::DirectoryName;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        act("configuration.reloaded", "/reload", reload, "Have the configuration read again")
-            .answers::<api::Reloaded>("What it means for each directory")
-            .fails(&[(422, "The file has problems, and changes nothing")]),
+        act("configuration.reloaded", "/reload", reload, "Reload the configuration")
+            .answers::<api::Reloaded>("The effect on each directory and hook")
+            .fails(&[(422, "The file has problems; nothing changes")]),
     ]
 }
 
@@ -31,7 +31,6 @@ async fn reload(State(control): Shared, Extension(by): By) -> Answer<api::Reload
     Ok(Json(convert(reloaded)))
 }
 
-/// The daemon, with its directories.
 pub(in crate::control) fn convert(reloaded: Reloaded) -> api::Reloaded {
     let Reloaded { directories, hooks, needs_restart } = reloaded;
     let word = |outcome: Outcome| outcome.as_str().to_owned();

@@ -24,17 +24,18 @@ use crate::telemetry::chain;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        read("/runs", list, "The latest runs")
-            .with_query::<WhichRuns>()
-            .answers::<api::Runs>("The runs, newest first"),
-        read("/runs/{id}", get, "One run with its changes").answers::<api::RunDetail>("The run"),
+        read("/runs", list, "List the latest runs")
+            .with_query::<ListQuery>()
+            .answers::<api::Runs>("The runs, the newest first"),
+        read("/runs/{id}", get, "Read one run with its changes")
+            .answers::<api::RunDetail>("The run"),
         act("run.requested", "/sync", sync_all, "Run all directories now")
-            .with_query::<Waiting>()
-            .answers::<api::Runs>("The runs, also those that failed")
+            .with_query::<SyncQuery>()
+            .answers::<api::Runs>("The runs, including failed ones")
             .may_only_begin()
             .fails(&[REFUSED]),
         act("run.requested", "/directories/{name}/sync", sync, "Run one directory now")
-            .with_query::<Waiting>()
+            .with_query::<SyncQuery>()
             .answers::<api::Run>("The run, also when it failed")
             .may_only_begin()
             .fails(&[REFUSED]),
@@ -42,27 +43,27 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             "run.requested",
             "/users/{who}/sync",
             sync_user,
-            "Read one person again, and apply what has changed",
+            "Read one person again, and apply the changes",
         )
         .answers::<api::Run>("The run")
         .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
     ]
 }
 
-/// A run of a whole company fits; more than this is for the store.
+/// Changes in one answer. It covers a run over a company; longer lists are read from the store.
 const CHANGES_OF_RUN: u64 = 10_000;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WhichRuns {
-    /// Only runs of this directory.
+struct ListQuery {
+    /// Name of a directory.
     directory: Option<String>,
-    /// At most so many; 200 when nothing is said, 1,000 at most.
+    /// Maximum number of results: 200 by default, 1,000 at most.
     limit: Option<u64>,
 }
 
-async fn list(State(control): Shared, Query(which): Query<WhichRuns>) -> Answer<api::Runs> {
-    let runs = control.engine.store.runs(which.directory.as_deref(), limit(which.limit)).await?;
+async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<api::Runs> {
+    let runs = control.engine.store.runs(query.directory.as_deref(), limit(query.limit)).await?;
     Ok(Json(api::Runs { runs: runs.into_iter().map(convert).collect() }))
 }
 
@@ -79,15 +80,15 @@ async fn get(State(control): Shared, Path(id): Path<String>) -> Answer<api::RunD
     }))
 }
 
-/// The id of a run; what is none names no run.
+/// Parses the id of a run. A malformed id is 404, like an unknown one.
 pub(in crate::control) fn run_id(id: &str) -> Result<RunId, Refusal> {
     id.parse().map_err(|_| Refusal::not_found("run", id))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Waiting {
-    /// Whether the answer comes at the end of the run, rather than at once.
+struct SyncQuery {
+    /// Whether to answer at the end of the run; `true` by default.
     #[serde(default = "yes")]
     wait: bool,
 }
@@ -99,12 +100,12 @@ fn yes() -> bool {
 async fn sync_all(
     State(control): Shared,
     Extension(by): By,
-    Query(Waiting { wait }): Query<Waiting>,
+    Query(SyncQuery { wait }): Query<SyncQuery>,
 ) -> Result<Response, Refusal> {
     let configured = control.engine.configured();
     let directories = configured.directories.values();
     if !wait {
-        directories.for_each(|d| set_going(&control, d, by.actor.clone()));
+        directories.for_each(|d| start(&control, d, by.actor.clone()));
         return Ok(accepted());
     }
     let runs = try_join_all(directories.map(|d| control.engine.sync(d, by.actor.clone()))).await?;
@@ -115,11 +116,11 @@ async fn sync(
     State(control): Shared,
     Extension(by): By,
     Path(name): Path<String>,
-    Query(Waiting { wait }): Query<Waiting>,
+    Query(SyncQuery { wait }): Query<SyncQuery>,
 ) -> Result<Response, Refusal> {
     let directory = control.engine.directory(&name)?;
     if !wait {
-        set_going(&control, &directory, by.actor);
+        start(&control, &directory, by.actor);
         return Ok(accepted());
     }
     let run = control.engine.sync(&directory, by.actor).await?;
@@ -134,13 +135,13 @@ async fn sync_user(
     Ok(Json(convert(control.engine.sync_user(&who, &by.actor).await?)))
 }
 
-/// Sets a run going, and answers at once. How it ends is in the list of runs.
-fn set_going(control: &Arc<Control>, directory: &Arc<Directory>, actor: Actor) {
+/// Starts a run without waiting for its end.
+fn start(control: &Arc<Control>, directory: &Arc<Directory>, actor: Actor) {
     let (engine, directory) = (Arc::clone(&control.engine), Arc::clone(directory));
     tokio::spawn(async move {
         if let Err(error) = engine.sync(&directory, actor).await {
             let name = &directory.config.name;
-            tracing::warn!(directory = %name, "{name}: a run that was asked for did not take place: {}", chain(&error));
+            tracing::warn!(directory = %name, "{name}: requested run failed to start: {}", chain(&error));
         }
     });
 }
@@ -149,7 +150,6 @@ fn accepted() -> Response {
     (StatusCode::ACCEPTED, Json(api::Accepted {})).into_response()
 }
 
-/// A run.
 pub(in crate::control) fn convert(run: Run) -> api::Run {
     let Run {
         id,

@@ -25,10 +25,10 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             Effect::Decides,
             "/sign-ins",
             sign_in,
-            "Whether a user may sign in",
+            "Decide on a sign-in",
         )
         .takes::<api::SignIn>()
-        .answers::<api::SignInDecision>("The decision, also when it is no"),
+        .answers::<api::SignInDecision>("The decision, also when it is `deny`"),
     ]
 }
 
@@ -37,12 +37,12 @@ async fn sign_in(
     Extension(by): By,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    // An error of serde quotes the document, and this one holds a password.
+    // Serde's error is dropped, because it quotes the document, which holds a password.
     let parsed = document::<api::SignIn>(&body);
     wipe(body);
     let mut asked = parsed.map_err(|_| {
         Refusal::invalid(
-            "the body is not the JSON that belongs here: address, and password or authenticated_by",
+            "the body is not the expected JSON: write address, and password or authenticated_by",
         )
     })?;
     let is_external = match asked.authenticated_by.as_deref() {
@@ -50,7 +50,7 @@ async fn sign_in(
         Some("external") => true,
         Some(other) => {
             return Err(Refusal::invalid(format!(
-                "\"{other}\" authenticates nobody: authenticated_by is \"external\""
+                "\"{other}\" is not a known provider: authenticated_by is \"external\" or absent"
             )));
         }
     };
@@ -63,7 +63,7 @@ async fn sign_in(
             ));
         }
     };
-    // The text moves into the secret, which wipes it; it is not copied.
+    // Moves the text into the secret, which overwrites it when dropped.
     let password = asked.password.take().map(SecretString::from);
     let request = SignIn { address: std::mem::take(&mut asked.address), password, is_external };
     let decision = convert(&control.engine.sign_in_from(request, from, &by.actor).await?);
@@ -75,18 +75,17 @@ async fn sign_in(
     Ok(response)
 }
 
-/// Overwrites a document that holds a password. What the HTTP library itself has buffered is overwritten by its next request.
+/// Overwrites a document that holds a password. The buffer of the HTTP library is overwritten by its next request.
 fn wipe(body: Bytes) {
     if let Ok(mut body) = body.try_into_mut() {
         body.as_mut().zeroize();
     }
 }
 
-/// Seconds after which a sign-in that could not be decided is asked again: a server is tried for five by default, and the budget
-/// of attempts refills sooner.
+/// Seconds until another attempt after `unavailable`. By then, a server has timed out (five seconds by default),
+/// and the rate limit has admitted further attempts.
 const RETRY_AFTER: u64 = 5;
 
-/// Whether somebody may sign in.
 pub(in crate::control) fn convert(decision: &Decision) -> api::SignInDecision {
     let word = decision.as_str().to_owned();
     let none = api::SignInDecision {

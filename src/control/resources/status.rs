@@ -14,8 +14,8 @@ use crate::store::HookStanding;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        read("/status", get, "How everything stands")
-            .answers::<api::Status>("The state of the daemon and of its directories"),
+        read("/status", get, "Read the status of the daemon")
+            .answers::<api::Status>("The status of the daemon and of its directories"),
     ]
 }
 
@@ -30,7 +30,6 @@ async fn get(State(control): Shared) -> Answer<api::Status> {
     )))
 }
 
-/// How everything stands.
 pub(in crate::control) fn convert(
     started_at: Timestamp,
     directories: Vec<api::DirectoryStatus>,

@@ -1,11 +1,11 @@
-//! Instants on the wire.
+//! Times in documents (RFC 3339).
 
 use crate::model::Timestamp;
 
-/// RFC 3339 has four digits for the year; "for ever" is the last instant they can tell.
+/// The last time that RFC 3339 can express, because it has four digits for the year. Later times are shown as this.
 const FOR_EVER: &str = "9999-12-31T23:59:59.999Z";
 
-/// The first instant after that one, in microseconds.
+/// The first time after it.
 const YEAR_10_000: Timestamp = Timestamp(253_402_300_800_000_000);
 
 pub(super) fn time(at: Timestamp) -> String {

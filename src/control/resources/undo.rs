@@ -20,18 +20,18 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         change(
             "/runs/{id}/undo",
             undo,
-            "Take a run back, as far as that goes, or show what that would do",
+            "Undo the changes of a run as far as possible, or show the undo (`dry_run`)",
         )
-        .with_query::<Undoing>()
-        .answers::<api::Undo>("What was done, and what was left alone")
+        .with_query::<UndoQuery>()
+        .answers::<api::Undo>("The changes, and those that were not undone")
         .fails(&[REFUSED, TOO_LONG]),
     ]
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Undoing {
-    /// Whether only to show what it would do.
+struct UndoQuery {
+    /// Whether to show the undo without a change.
     #[serde(default)]
     dry_run: bool,
 }
@@ -40,7 +40,7 @@ async fn undo(
     State(control): Shared,
     Extension(by): By,
     Path(id): Path<String>,
-    Query(Undoing { dry_run: is_dry }): Query<Undoing>,
+    Query(UndoQuery { dry_run: is_dry }): Query<UndoQuery>,
 ) -> Result<Response, Refusal> {
     let id = runs::run_id(&id)?;
     let mut undone = if is_dry {
@@ -53,7 +53,6 @@ async fn undo(
     Ok(if is_dry { dry_run(answer) } else { answer.into_response() })
 }
 
-/// What taking a run back came to.
 pub(in crate::control) fn convert(
     undone: Undone,
     dry_run: bool,

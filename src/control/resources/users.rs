@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::request::{Answer, By, Shared, WhatToFind, document, limit, optional_document, word};
+use super::request::{Answer, By, Search, Shared, document, limit, optional_document, word};
 use super::time::time;
 use super::{changes, runs};
 use crate::control::api;
@@ -25,18 +25,18 @@ use crate::store::UserFilter;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
-        read("/users", list, "Users, page by page")
-            .with_query::<WhichUsers>()
-            .answers::<api::Users>("One page"),
-        read("/users/search", search, "Users whose name or address begins with these words")
-            .with_query::<WhatToFind>()
-            .answers::<api::Users>("Who was found"),
-        read("/users/{who}", get, "One user, and what was done to it")
+        read("/users", list, "List users, page by page")
+            .with_query::<ListQuery>()
+            .answers::<api::Users>("One page of users"),
+        read("/users/search", search, "Search users by the beginning of names or addresses")
+            .with_query::<Search>()
+            .answers::<api::Users>("The users that match"),
+        read("/users/{who}", get, "Read one user with its last changes")
             .answers::<api::UserDetail>("The user"),
         change(
             "/users/{who}/suspend",
             suspend,
-            "Bar somebody at once, whatever the directory says",
+            "Suspend a user at once, whatever the directory shows",
         )
         .may_take::<api::Suspension>()
         .answers::<api::User>("The user")
@@ -44,71 +44,67 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         change(
             "/users/{who}/activate",
             activate,
-            "Lift an operator's suspension, and what else the directory allows",
+            "Lift an operator's suspension, and other causes that the directory does not confirm",
         )
-        .answers::<api::Activation>("The user, and what still bars them")
+        .answers::<api::Activation>("The user, and the causes that remain")
         .fails(&[REFUSED]),
-        change("/users/{who}/tier", set_tier, "Set the tier of somebody whom no directory manages")
+        change("/users/{who}/tier", set_tier, "Set the tier of a user that no directory manages")
             .takes::<api::NewTier>()
             .answers::<api::User>("The user")
             .fails(&[REFUSED]),
-        change(
-            "/users/{who}/relink",
-            relink,
-            "Say that somebody who left and was created anew in the directory is the same person",
-        )
-        .takes::<api::Relinking>()
-        .answers::<api::Run>("The run that read that person")
-        .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
+        change("/users/{who}/relink", relink, "Link a user to the new entry of the same person")
+            .takes::<api::Relinking>()
+            .answers::<api::Run>("The run that read the person")
+            .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
         change(
             "/users/{who}/release-address",
             release_address,
-            "Free the addresses of a suspended user for somebody new",
+            "Release the addresses of a suspended user for another person",
         )
         .answers::<api::User>("The user")
         .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
         change(
             "/users/{who}/clear-override",
             clear_override,
-            "Let the directory decide again about what an operator has overruled",
+            "Clear the overrides of a user, so that the directory decides again",
         )
         .answers::<api::User>("The user")
         .fails(&[REFUSED]),
-        change("/users/{who}/remove", remove, "Take somebody out of an account, and forget them")
-            .answers::<api::User>("The user, as it was")
+        change("/users/{who}/remove", remove, "Remove a user from its account and delete its data")
+            .answers::<api::User>("The user before its removal")
             .fails(&[REFUSED]),
     ]
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WhichUsers {
-    /// Only users of the account with this handle.
+struct ListQuery {
+    /// Handle of an account.
     account: Option<String>,
-    /// Only users of this status: `invited`, `active`, `suspended` or `released`.
+    /// Status: `invited`, `active`, `suspended` or `released`.
     status: Option<String>,
-    /// Only users of this tier: `basic` or `pro`.
+    /// Tier: `basic` or `pro`.
     tier: Option<String>,
-    /// Only users with an address in this domain.
+    /// Domain of an address of the user.
     domain: Option<String>,
-    /// Only users suspended for this reason, `disabled` for example; it need not be the only one.
+    /// Reason of a cause of suspension, such as `disabled`. The user may have others.
     reason: Option<String>,
-    /// Only users of a claimed domain whom no directory has although their account has one.
+    /// Only users of a claimed domain that no directory manages, although their account has a directory.
     #[serde(default)]
     unmanaged: bool,
-    /// Only users whose directory entry cannot be used as it is.
+    /// Only users with a quarantined entry.
     #[serde(default)]
     quarantined: bool,
-    /// The order: `id` (the fastest, and the usual one), `address`, `name`, `created` or `updated`.
+    /// Order: `id` (the default, and the fastest), `address`, `name`, `created` or `updated`.
     sort: Option<String>,
-    /// The `next` of the page before.
+    /// Value of `next` of the page before.
     after: Option<String>,
-    /// At most so many; 200 when nothing is said, 1,000 at most.
+    /// Maximum number of results: 200 by default, 1,000 at most.
     limit: Option<u64>,
 }
 
-async fn list(State(control): Shared, Query(which): Query<WhichUsers>) -> Answer<api::Users> {
-    let WhichUsers {
+async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<api::Users> {
+    let ListQuery {
         account,
         status,
         tier,
@@ -119,7 +115,7 @@ async fn list(State(control): Shared, Query(which): Query<WhichUsers>) -> Answer
         sort,
         after,
         limit: asked,
-    } = which;
+    } = query;
     let query = UserQuery {
         account,
         status: word("status", status.as_deref(), Status::parse, &Status::ALL.map(Status::as_str))?,
@@ -139,7 +135,7 @@ async fn list(State(control): Shared, Query(which): Query<WhichUsers>) -> Answer
     Ok(Json(api::Users { users: show_all(&control, page.users).await?, next: page.next }))
 }
 
-async fn search(State(control): Shared, Query(what): Query<WhatToFind>) -> Answer<api::Users> {
+async fn search(State(control): Shared, Query(what): Query<Search>) -> Answer<api::Users> {
     let filter = UserFilter { limit: Some(limit(what.limit)), ..UserFilter::default() };
     let found = control.engine.store.search(&what.q, &filter).await?;
     Ok(Json(api::Users { users: show_all(&control, found).await?, next: None }))
@@ -298,7 +294,6 @@ pub(in crate::control) fn convert(
 
 fn suspension(causes: &Causes) -> Option<api::UserSuspension> {
     let reason = causes.weightiest()?.reason.as_str().to_owned();
-    // Suspended since the first of the causes that still hold.
     let since = causes.iter().map(|c| c.since).min()?;
     Some(api::UserSuspension {
         reason,
@@ -317,7 +312,6 @@ fn cause(cause: &Cause) -> api::UserCause {
     }
 }
 
-/// What was done to a user.
 pub(in crate::control) fn history(history: Vec<(RunId, WrittenChange)>) -> Vec<api::Done> {
     let done = |(run, change): (RunId, WrittenChange)| api::Done {
         at: time(change.at),
