@@ -1,7 +1,8 @@
 //! Client of the control socket, for `rosterctl` and the tests.
 //!
-//! It has no time limit, because an approval or a run may take any time. An answer with a word that this
-//! version does not know is an error that says so: rosterctl and rosterd of one package have one version.
+//! It has no time limit, because an approval or a run may take any time. An answer with a word that
+//! this version does not know is an error that says so: rosterctl and rosterd of one package have
+//! one version.
 
 use std::error::Error;
 use std::io;
@@ -98,7 +99,8 @@ pub struct Route {
 }
 
 impl Route {
-    /// Returns the resource at these path segments. They are escaped: `["users", "anna@example.com"]`.
+    /// Returns the resource at these path segments. They are escaped: `["users",
+    /// "anna@example.com"]`.
     pub fn to<S: Into<String>>(segments: impl IntoIterator<Item = S>) -> Self {
         Self { segments: segments.into_iter().map(Into::into).collect(), query: Vec::new() }
     }
@@ -155,7 +157,8 @@ impl Client {
         Ok(Self { http, socket: socket.to_owned() })
     }
 
-    /// Returns the builder of a client of the socket. Its TLS is never used, and has no trust anchors.
+    /// Returns the builder of a client of the socket. Its TLS is never used, and has no trust
+    /// anchors.
     pub fn builder(socket: &Path) -> reqwest::ClientBuilder {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -345,7 +348,8 @@ impl Answer<'_> {
 
 /// Returns how long connecting is retried after this error.
 ///
-/// A full backlog (EAGAIN) empties within moments. A refusing socket may belong to a daemon that is restarting.
+/// A full backlog (EAGAIN) empties within moments. A refusing socket may belong to a daemon that is
+/// restarting.
 fn retry_limit(error: &reqwest::Error) -> Duration {
     if !error.is_connect() {
         return Duration::ZERO;

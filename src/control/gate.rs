@@ -47,8 +47,8 @@ async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, 
         }
         None => None,
     };
-    // An event contains the document. A sign-in has no event, because its document holds a password: no second copy
-    // may exist when the handler wipes it.
+    // An event contains the document. A sign-in has no event, because its document holds a
+    // password: no second copy may exist when the handler wipes it.
     let is_recorded = matches!(effect, Effect::Records(_));
     let (request, document) =
         check_input(request, takes_query, takes_document, is_recorded).await?;
@@ -57,8 +57,8 @@ async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, 
         Effect::Decides => None,
         Effect::Records(kind) => Some(kind),
     };
-    // Runs in a task, because a change that has begun is finished even when the caller hangs up. A password that was
-    // tried counts as an attempt.
+    // Runs in a task, because a change that has begun is finished even when the caller hangs up. A
+    // password that was tried counts as an attempt.
     let tracked = Arc::clone(&control);
     let changed = tracked.changing.spawn(async move {
         match kind.zip(actor) {
@@ -76,7 +76,8 @@ async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, 
     })
 }
 
-/// Refuses a query or document that the operation does not take, because ignoring it would do more than requested.
+/// Refuses a query or document that the operation does not take, because ignoring it would do more
+/// than requested.
 ///
 /// Returns the document, too, when it is recorded.
 async fn check_input(

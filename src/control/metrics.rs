@@ -1,7 +1,7 @@
-//! The metrics: on the socket for whoever may look, and on a TCP port of their own when one is configured.
+//! The metrics, on the control socket and on a TCP port of their own when one is configured.
 //!
-//! The port serves this one page and nothing else, and nobody there can hold anything up: one page is made at a time,
-//! connections are few, take one request each, and end when their time is over. The page names no person.
+//! The port serves this one page. Its clients cannot delay anything: one page is made at a time,
+//! and a connection is limited to one request and a time. The page names no person.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,49 +31,51 @@ use crate::telemetry::{
     AccountSeries, DirectorySeries, Format, HookSeries, Snapshot, StoreSnapshot, page,
 };
 
-/// Prometheus comes alone, or with a second one beside it; whoever comes when all are taken waits in the kernel's queue.
+/// Concurrent connections. A Prometheus uses one; further connections wait in the kernel's backlog.
 const CONNECTIONS: usize = 8;
 
-/// For a whole connection. Prometheus itself waits ten seconds unless told otherwise.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit of a connection, equal to the default scrape timeout of Prometheus.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A store that has not answered by then does not answer; the page says so, and has the rest.
-const STORE: Duration = Duration::from_secs(5);
+/// Time limit of the queries. After it, the page reports the store as down and has the other
+/// metrics.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When the process has no descriptors left, accepting again at once would spin.
-const BREATH: Duration = Duration::from_millis(500);
+/// Pause after a failed accept. Without it, accepting would spin while the process has no
+/// descriptors left.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Makes the page, once at a time.
+/// Makes the page, one at a time.
 #[derive(Debug)]
 pub(super) struct Metrics {
     engine: Arc<Engine>,
-    turn: Mutex<()>,
+    lock: Mutex<()>,
 }
 
 impl Metrics {
     pub(super) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, turn: Mutex::default() }
+        Self { engine, lock: Mutex::default() }
     }
 
-    /// The page, in the format the caller takes.
+    /// Returns the page, in the format of the Accept header.
     pub(super) async fn answer(&self, headers: &HeaderMap) -> Response {
-        let _turn = self.turn.lock().await;
-        let store = timeout(STORE, store_standing(&self.engine)).await.ok().and_then(Result::ok);
-        let standing = Snapshot { started_at: self.engine.started_at, store };
+        let _guard = self.lock.lock().await;
+        let store =
+            timeout(STORE_TIMEOUT, store_snapshot(&self.engine)).await.ok().and_then(Result::ok);
+        let snapshot = Snapshot { started_at: self.engine.started_at, store };
         let accept =
             headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let format = Format::accepted_by(accept);
-        let text = page(&self.engine.store.counters, &standing, &STATES, format);
+        let text = page(&self.engine.store.counters, &snapshot, &STATES, format);
         ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
     }
 }
 
-/// What the store says of everything.
-async fn store_standing(engine: &Engine) -> Result<StoreSnapshot, EngineError> {
+async fn store_snapshot(engine: &Engine) -> Result<StoreSnapshot, EngineError> {
     let mut directories = Vec::new();
     for directory in engine.configured().directories.values() {
         let status = engine.directory_status(directory).await?;
-        directories.push(directory_standing(status, directory.config.stale_after));
+        directories.push(directory_series(status, directory.config.stale_after));
     }
     let mut claims: BTreeMap<AccountId, BTreeMap<&'static str, u64>> = BTreeMap::new();
     for claim in engine.store.claims(None).await? {
@@ -85,7 +87,7 @@ async fn store_standing(engine: &Engine) -> Result<StoreSnapshot, EngineError> {
         handle: account.handle.to_string(),
     });
     let accounts = accounts.collect();
-    // What waits for a hook that is configured no longer is nothing to be woken up by.
+    // Omits removed hooks, because their backlog must not raise an alert.
     let hooks = engine
         .hook_statuses()
         .await?
@@ -102,7 +104,7 @@ async fn store_standing(engine: &Engine) -> Result<StoreSnapshot, EngineError> {
     })
 }
 
-fn directory_standing(status: DirectoryStatus, stale_after: Duration) -> DirectorySeries {
+fn directory_series(status: DirectoryStatus, stale_after: Duration) -> DirectorySeries {
     let DirectoryStatus {
         name,
         account,
@@ -148,78 +150,76 @@ fn hook_series(status: HookStatus) -> HookSeries {
     HookSeries { name, pending, failed, oldest, delivered_at, disabled: state == "disabled" }
 }
 
-/// A port that Prometheus can connect to; it is answered once it is [served](export).
+/// A bound port. Connections are answered once it is [served](export).
 #[derive(Debug)]
 pub struct Port {
     listener: TcpListener,
 }
 
 impl Port {
-    /// Where it is.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 }
 
-/// Takes the port.
+/// Binds the port.
 pub async fn bind_port(address: SocketAddr) -> Result<Port, ServeError> {
     let listener =
         TcpListener::bind(address).await.map_err(|source| ServeError::Port { address, source })?;
     Ok(Port { listener })
 }
 
-/// Answers at `/metrics` until `stop`.
+/// Serves `/metrics` until `stop`.
 pub async fn export(port: Port, engine: Arc<Engine>, stop: CancellationToken) {
     let metrics = Arc::new(Metrics::new(engine));
     let answer = |State(metrics): State<Arc<Metrics>>, headers: HeaderMap| async move {
         metrics.answer(&headers).await
     };
-    let nowhere = || async { (StatusCode::NOT_FOUND, "the metrics are at /metrics\n") };
-    let pages = Router::new().route("/metrics", get(answer)).fallback(nowhere).with_state(metrics);
-    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    let not_found = || async { (StatusCode::NOT_FOUND, "the metrics are at /metrics\n") };
+    let pages =
+        Router::new().route("/metrics", get(answer)).fallback(not_found).with_state(metrics);
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
-    let mut is_told = false;
+    let mut has_warned = false;
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&port.listener, &seats) => accepted,
+            accepted = accept(&port.listener, &permits) => accepted,
         };
         match accepted {
-            Ok((stream, seat)) => {
-                is_told = false;
-                connections.spawn(serve(stream, pages.clone(), seat));
+            Ok((stream, permit)) => {
+                has_warned = false;
+                connections.spawn(serve(stream, pages.clone(), permit));
             }
             Err(error) => {
-                if !std::mem::replace(&mut is_told, true) {
-                    tracing::warn!(
-                        "a connection to the metrics' port could not be accepted: {error}"
-                    );
+                if !std::mem::replace(&mut has_warned, true) {
+                    tracing::warn!("metrics port accept failed: {error}");
                 }
-                tokio::time::sleep(BREATH).await;
+                tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
             }
         }
         while connections.try_join_next().is_some() {}
     }
-    // A scrape that is cut off is a gap in a graph; the daemon does not wait for it.
+    // Aborts scrapes, because one is only a gap in a graph.
     connections.shutdown().await;
 }
 
 async fn accept(
     listener: &TcpListener,
-    seats: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let seat = Arc::clone(seats).acquire_owned().await.map_err(io::Error::other)?;
+    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
-    Ok((stream, seat))
+    Ok((stream, permit))
 }
 
-/// One request, and no longer than patience lasts. How a connection ends is its caller's affair.
-async fn serve(stream: TcpStream, pages: Router, seat: OwnedSemaphorePermit) {
+/// Serves one request within the time limit. Errors of the connection are ignored.
+async fn serve(stream: TcpStream, pages: Router, permit: OwnedSemaphorePermit) {
     let connection = http1::Builder::new()
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
-    drop(timeout(PATIENCE, connection).await);
-    drop(seat);
+    drop(timeout(CONNECTION_TIMEOUT, connection).await);
+    drop(permit);
 }
 
 #[cfg(test)]
@@ -300,13 +300,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_dawdles_keeps_nobody_out_and_does_not_hold_up_the_end() {
+    async fn slow_clients_delay_neither_others_nor_the_stop() {
         let exporter = Exporter::start().await;
-        let mut dawdlers = Vec::new();
+        let mut slow = Vec::new();
         for _ in 1..CONNECTIONS {
-            let mut dawdler = TcpStream::connect(exporter.address).await.unwrap();
-            dawdler.write_all(b"GET /metrics HTTP/1.1\r\nhost:").await.unwrap();
-            dawdlers.push(dawdler);
+            let mut client = TcpStream::connect(exporter.address).await.unwrap();
+            client.write_all(b"GET /metrics HTTP/1.1\r\nhost:").await.unwrap();
+            slow.push(client);
         }
         for _ in 0..20 {
             assert!(exporter.say("GET /metrics").await.starts_with("HTTP/1.1 200"));
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_store_that_does_not_answer_is_said_on_the_page() {
+    async fn a_store_that_does_not_answer_is_reported_on_the_page() {
         let exporter = Exporter::start().await;
         exporter.engine.store.close().await;
         let page = exporter.say("GET /metrics").await;

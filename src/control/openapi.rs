@@ -1,6 +1,6 @@
-//! The OpenAPI document (3.1) of the API, made from the table of routes and the wire types.
+//! The OpenAPI document (3.1), made from the route table and the types of the API.
 //!
-//! It is made once, when somebody first asks. It holds nothing of this daemon but its version.
+//! It depends on the version of the daemon only.
 
 use axum::http::Method;
 use schemars::SchemaGenerator;
@@ -13,24 +13,24 @@ use super::operation::{Answers, Content, Effect, Operation, SchemaOf, Takes};
 use super::problem;
 
 const ABOUT: &str = "\
-The control socket of rosterd: HTTP/1.1 with JSON over a Unix socket. Who may do what follows from the caller's user and \
-groups, as the kernel and the user database tell them; nothing in a request counts. Roles are sets: each operation names those of \
-which a caller needs one, `x-rosterd-roles`, and a role includes no other. What changes or exports something leaves an event with its \
-actor, of the type `x-rosterd-event` unless it leaves a more specific one.
+The control socket of rosterd: HTTP/1.1 with JSON over a Unix socket. The kernel reports the caller, and the user database \
+its groups. Nothing in a request grants a role. Roles are sets: `x-rosterd-roles` lists those of which a caller needs one, \
+and no role includes another. An operation that changes or exports something leaves an event with its actor. Its type is \
+`x-rosterd-event`, unless the operation leaves a more specific one.
 
-Times are RFC 3339 in UTC, ids UUIDs, objectGUIDs dashed and lower-case. Fields may be added to answers, and words to what a \
-field can say; clients pass over what they do not know. What a request asks for and the daemon does not know is refused, never \
-passed over. A document is JSON whatever its Content-Type says. Errors are problem documents (RFC 9457).";
+Times are RFC 3339 in UTC, ids are UUIDs, objectGUIDs are dashed and lower-case. A later version may add fields to answers \
+and values to enums; clients ignore unknown fields. The daemon refuses unknown fields and parameters of a request. A \
+document is JSON, whatever its Content-Type is. Errors are problem documents (RFC 9457).";
 
-/// The words for a set of roles.
-fn words(roles: Option<Roles>) -> Vec<&'static str> {
+fn role_names(roles: Option<Roles>) -> Vec<&'static str> {
     roles.map_or_else(|| vec!["anybody"], |roles| roles.iter().map(Role::as_str).collect())
 }
 
-/// The two ways in which a type is written: what is sent has all its fields, what is asked for may leave some out.
+/// Schemas of answers and of requests. They differ, because a request may omit fields with a
+/// default.
 struct Schemas {
-    sent: SchemaGenerator,
-    asked: SchemaGenerator,
+    answers: SchemaGenerator,
+    requests: SchemaGenerator,
 }
 
 impl Schemas {
@@ -42,27 +42,27 @@ impl Schemas {
             })
         };
         Self {
-            sent: settings().for_serialize().into_generator(),
-            asked: settings().for_deserialize().into_generator(),
+            answers: settings().for_serialize().into_generator(),
+            requests: settings().for_deserialize().into_generator(),
         }
     }
 
-    fn sent(&mut self, of: SchemaOf) -> Value {
-        of(&mut self.sent).to_value()
+    fn of_answer(&mut self, of: SchemaOf) -> Value {
+        of(&mut self.answers).to_value()
     }
 
-    fn asked(&mut self, of: SchemaOf) -> Value {
-        of(&mut self.asked).to_value()
+    fn of_request(&mut self, of: SchemaOf) -> Value {
+        of(&mut self.requests).to_value()
     }
 
     fn into_definitions(mut self) -> Map<String, Value> {
-        let mut all = self.sent.take_definitions(true);
-        all.extend(self.asked.take_definitions(true));
+        let mut all = self.answers.take_definitions(true);
+        all.extend(self.requests.take_definitions(true));
         all
     }
 }
 
-/// The document.
+/// Returns the document of these operations.
 pub(super) fn document(operations: &[Operation]) -> Value {
     let mut schemas = Schemas::new();
     let mut paths: Map<String, Value> = Map::new();
@@ -70,7 +70,7 @@ pub(super) fn document(operations: &[Operation]) -> Value {
         let at = paths.entry(format!("/v1{}", operation.path)).or_insert_with(|| json!({}));
         at[operation.method.as_str().to_lowercase()] = describe(operation, &mut schemas);
     }
-    let problem = schemas.sent(|generator| generator.subschema_for::<Problem>());
+    let problem = schemas.of_answer(|generator| generator.subschema_for::<Problem>());
     json!({
         "openapi": "3.1.1",
         "info": {
@@ -79,11 +79,11 @@ pub(super) fn document(operations: &[Operation]) -> Value {
             "description": ABOUT,
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
-        "servers": [{ "url": "/", "description": "The control socket, /run/rosterd/control.sock by default; any host name will do" }],
+        "servers": [{ "url": "/", "description": "The control socket, /run/rosterd/control.sock by default; any host name is accepted" }],
         "paths": paths,
         "components": {
             "responses": {
-                "Problem": { "description": "What went wrong", "content": { problem::MEDIA_TYPE: { "schema": problem } } },
+                "Problem": { "description": "The error", "content": { problem::MEDIA_TYPE: { "schema": problem } } },
             },
             "schemas": schemas.into_definitions(),
         },
@@ -97,7 +97,7 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
     let mut described = json!({
         "operationId": id(method, path),
         "summary": summary,
-        "x-rosterd-roles": words(*roles),
+        "x-rosterd-roles": role_names(*roles),
         "responses": responses(operation, answers, schemas),
     });
     if let Effect::Records(kind) = effect {
@@ -112,12 +112,12 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
         Takes::Document(of) => Some((*of, true)),
     };
     if let Some((of, required)) = body {
-        described["requestBody"] = json!({ "required": required, "content": { "application/json": { "schema": schemas.asked(of) } } });
+        described["requestBody"] = json!({ "required": required, "content": { "application/json": { "schema": schemas.of_request(of) } } });
     }
     described
 }
 
-/// `get_directories_name_plan`.
+/// Returns the id of an operation, such as `get_directories_name_plan`.
 fn id(method: &Method, path: &str) -> String {
     let words =
         path.split(['/', '.']).filter(|w| !w.is_empty()).map(|w| w.trim_matches(['{', '}']));
@@ -132,21 +132,21 @@ fn of_path(path: &str) -> Vec<Value> {
     names
         .map(|name| {
             let what = match name {
-                "name" => "The directory's name",
-                "handle" => "The account's handle",
+                "name" => "Name of the directory or hook",
+                "handle" => "Handle of the account",
                 "who" => "An address, a user id or an objectGUID",
                 "domain" => "The domain",
-                _ => "The id",
+                _ => "Id of the resource",
             };
             json!({ "name": name, "in": "path", "required": true, "description": what, "schema": { "type": "string" } })
         })
         .collect()
 }
 
-/// The fields of an object as query parameters.
+/// Returns the fields of an object as query parameters.
 fn of_query(of: SchemaOf, schemas: &Schemas) -> Vec<Value> {
     let settings =
-        schemas.asked.settings().clone().with(|settings| settings.inline_subschemas = true);
+        schemas.requests.settings().clone().with(|settings| settings.inline_subschemas = true);
     let object = of(&mut settings.into_generator()).to_value();
     let required: Vec<&str> =
         object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -168,7 +168,9 @@ fn responses(
     let mut all = Map::new();
     for Answers { status, says, content } in answers {
         let content = match content {
-            Content::Json(of) => json!({ "application/json": { "schema": schemas.sent(*of) } }),
+            Content::Json(of) => {
+                json!({ "application/json": { "schema": schemas.of_answer(*of) } })
+            }
             Content::Bytes(media_type) => json!({ *media_type: {} }),
         };
         all.insert(status.as_str().to_owned(), json!({ "description": says, "content": content }));
@@ -180,24 +182,27 @@ fn responses(
     all
 }
 
-/// Everything that can go wrong with an operation.
+/// Returns the errors of an operation.
 fn failures(
     Operation { path, roles, query, takes, fails, .. }: &Operation,
 ) -> Vec<(u16, &'static str)> {
     let mut all = fails.to_vec();
     if query.is_some() || !matches!(takes, Takes::Nothing) || path.contains('{') || roles.is_some()
     {
-        all.push((400, "The request asks for something that is not known, or malformed"));
+        all.push((400, "The request is malformed, or has an unknown field or parameter"));
     }
     if roles.is_some() {
         all.push((403, "The caller has none of the roles"));
-        all.push((500, "It failed; the log of rosterd says why"));
+        all.push((500, "The store failed; the log of rosterd has the cause"));
     }
     if path.contains('{') || query.is_some() {
-        all.push((404, "What is named does not exist"));
+        all.push((404, "The named resource does not exist"));
     }
-    all.push((408, "The request did not come to its end in time"));
+    all.push((408, "The request did not arrive in time"));
     all.push((413, "The document is too large"));
-    all.push((503, "rosterd is stopping, has too many callers, or cannot look the caller up"));
+    all.push((
+        503,
+        "rosterd is stopping, has no free connection slot, or cannot look the caller up",
+    ));
     all
 }

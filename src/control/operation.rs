@@ -1,4 +1,5 @@
-//! One operation of the API: method, path, roles, document, answers and event. The route table consists of these.
+//! One operation of the API: method, path, roles, document, answers and event. The route table
+//! consists of these.
 
 use std::sync::Arc;
 
@@ -151,7 +152,8 @@ pub(super) const READERS: Roles = Roles::of(&[Role::Viewer, Role::Operator]);
 
 pub(super) const OPERATORS: Roles = Roles::of(&[Role::Operator]);
 
-/// Sign-ins need a role of their own, because they test passwords, use up attempts and create users.
+/// Sign-ins need a role of their own, because they test passwords, use up attempts and create
+/// users.
 pub(super) const AUTHENTICATORS: Roles = Roles::of(&[Role::Authenticator]);
 
 /// Returns an operation that reads.

@@ -1,7 +1,7 @@
 //! Events of operations: each change and each export is in the log, with its actor.
 //!
-//! Most operations write their event in the transaction of the change. An operation that succeeded without an
-//! event gets one here, so that no handler can forget it.
+//! Most operations write their event in the transaction of the change. An operation that succeeded
+//! without an event gets one here, so that no handler can forget it.
 
 use std::sync::Arc;
 
@@ -65,13 +65,14 @@ pub(super) async fn recorded(
         "query": query(uri.query().unwrap_or_default()),
         "document": serde_json::from_slice::<Value>(&asked.document).unwrap_or_default(),
     });
-    // Logs the pattern, because a path may hold an address, and addresses are logged at level debug only.
+    // Logs the pattern, because a path may hold an address, and addresses are logged at level debug
+    // only.
     tracing::info!("{} requested POST /v1{}: event {}", asked.actor, asked.pattern, asked.kind);
     let event = Event::about(asked.kind, subject, &cause, Value::Null, after);
     match control.engine.store.record(&[event], &control.engine.clock).await {
         Ok(()) => response,
-        // An export without an event is withheld. A change is made already, so the caller learns that it is not in the
-        // log.
+        // An export without an event is withheld. A change is made already, so the caller learns
+        // that it is not in the log.
         Err(error) => {
             tracing::error!(
                 "control socket cannot write the event {} of {}: {}",

@@ -1,7 +1,8 @@
-//! The route table. Router and OpenAPI document are made from it, so neither has a route that the other lacks.
+//! The route table. Router and OpenAPI document are made from it, so neither has a route that the
+//! other lacks.
 //!
-//! The checks of the caller and of the request, and the event of an operation that wrote none, surround every
-//! handler here, so that no handler can forget them.
+//! The checks of the caller and of the request, and the event of an operation that wrote none,
+//! surround every handler here, so that no handler can forget them.
 
 use std::sync::{Arc, LazyLock};
 
@@ -19,7 +20,8 @@ use super::{openapi, resources};
 
 /// Returns the route table.
 pub(super) fn operations() -> Vec<Operation> {
-    // Needs no role. The document depends on the version only, and the author of a client needs it before having a role.
+    // Needs no role. The document depends on the version only, and the author of a client needs it
+    // before having a role.
     let document = Operation::new(
         Method::GET,
         None,

@@ -29,7 +29,7 @@ use crate::engine::{Engine, Rules};
 use crate::model::Actor;
 use crate::store::Store;
 
-const NOBODY: &str = "no-such-group-of-rosterd";
+const NO_GROUP: &str = "no-such-group-of-rosterd";
 
 struct Daemon {
     home: TempDir,
@@ -61,8 +61,8 @@ impl Daemon {
         ));
         let settings = Settings {
             socket: socket.clone(),
-            operators: NOBODY.into(),
-            viewers: NOBODY.into(),
+            operators: NO_GROUP.into(),
+            viewers: NO_GROUP.into(),
             authenticators: String::new(),
             own_user_operates: true,
         };
@@ -74,7 +74,7 @@ impl Daemon {
         Self { client: Client::new(&socket).unwrap(), home, socket, stop, serving }
     }
 
-    /// What comes back for these bytes, until the daemon hangs up.
+    /// Sends these bytes, and returns the answers until the daemon closes the connection.
     async fn say(&self, bytes: &str) -> String {
         let mut stream = UnixStream::connect(&self.socket).await.unwrap();
         stream.write_all(bytes.as_bytes()).await.unwrap();
@@ -92,7 +92,7 @@ fn refused(error: ClientError) -> api::Problem {
 }
 
 #[tokio::test]
-async fn the_status_is_told_and_the_socket_is_open_to_everybody() {
+async fn every_user_can_connect_and_read_the_status() {
     let daemon = Daemon::start().await;
     let status: api::Status = daemon.client.get(&Route::to(["status"])).await.unwrap();
     assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
@@ -108,7 +108,7 @@ async fn the_status_is_told_and_the_socket_is_open_to_everybody() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_or_not_understood_is_told_in_a_problem_document() {
+async fn an_unknown_resource_or_parameter_is_a_problem_document() {
     let daemon = Daemon::start().await;
     let unknown = refused(daemon.client.get_raw(&Route::to(["nowhere"])).await.unwrap_err());
     assert_eq!((unknown.status, unknown.kind.as_str()), (404, api::UNKNOWN_ROUTE));
@@ -158,7 +158,7 @@ async fn what_is_not_there_or_not_understood_is_told_in_a_problem_document() {
     assert!(field.detail.contains("unknown field"), "{}", field.detail);
 }
 
-/// Every way in which a request can be wrong: what is sent, the status, and what the sentence says.
+/// Malformed requests: request, status, and part of the detail.
 const WRONG: &[(&str, u16, &str)] = &[
     ("GET / HTTP/1.1\r\n\r\n", 404, "below /v1"),
     ("GET /status HTTP/1.1\r\n\r\n", 404, "/v1/openapi.json"),
@@ -221,7 +221,7 @@ const WRONG: &[(&str, u16, &str)] = &[
 ];
 
 #[tokio::test]
-async fn whatever_is_wrong_with_a_request_the_answer_is_a_problem_document() {
+async fn every_malformed_request_is_answered_with_a_problem_document() {
     let daemon = Daemon::start().await;
     for (request, status, says) in WRONG {
         let (line, rest) = request.split_once("\r\n").unwrap();
@@ -282,7 +282,7 @@ async fn old_clients_are_served_whatever_they_say_they_take_or_send() {
         .say("GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\naccept: text/html\r\n\r\n")
         .await;
     assert!(picky.contains("content-type: application/json"), "{picky}");
-    // What curl -d says.
+    // The content type of `curl -d`.
     let form = "content-type: application/x-www-form-urlencoded\r\nconnection: close";
     let body = r#"{"handle":"acme","name":"Acme"}"#;
     let curl = daemon
@@ -300,7 +300,7 @@ async fn old_clients_are_served_whatever_they_say_they_take_or_send() {
 }
 
 #[tokio::test]
-async fn whoever_closes_its_own_side_is_answered_all_the_same() {
+async fn a_caller_that_closes_its_sending_side_is_still_answered() {
     let daemon = Daemon::start().await;
     for (request, is_answer) in [
         ("GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n", "\"version\""),
@@ -340,7 +340,7 @@ async fn whoever_closes_its_own_side_is_answered_all_the_same() {
 }
 
 #[test]
-fn every_operation_says_which_roles_may_call_it_and_which_event_it_leaves() {
+fn every_operation_documents_its_roles_and_its_event() {
     let document = super::openapi::document(&operations());
     assert_eq!(document["paths"]["/v1/openapi.json"]["get"]["x-rosterd-roles"], json!(["anybody"]));
     for operation in operations().iter().filter(|o| o.path != "/openapi.json") {
@@ -369,7 +369,7 @@ fn every_operation_says_which_roles_may_call_it_and_which_event_it_leaves() {
 }
 
 #[test]
-fn a_caller_without_the_role_of_an_operator_changes_nothing_by_any_operation() {
+fn no_operation_lets_a_caller_without_the_operator_role_change_anything() {
     let all: Vec<Roles> = (0_u8..8)
         .map(|bits| {
             Role::ALL
@@ -409,7 +409,7 @@ async fn a_body_beyond_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn an_account_is_created_by_whoever_asked_and_listed() {
+async fn a_created_account_is_listed_and_its_event_names_the_actor() {
     let daemon = Daemon::start().await;
     let new = api::NewAccount { handle: "acme".to_owned(), name: "Acme".to_owned() };
     let account: api::Account = daemon.client.post(&Route::to(["accounts"]), &new).await.unwrap();
@@ -454,7 +454,7 @@ async fn an_account_is_created_by_whoever_asked_and_listed() {
 }
 
 #[tokio::test]
-async fn a_socket_nobody_answers_on_is_replaced_and_one_in_use_is_not() {
+async fn an_abandoned_socket_is_replaced_and_one_in_use_is_not() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("control.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -462,11 +462,11 @@ async fn a_socket_nobody_answers_on_is_replaced_and_one_in_use_is_not() {
     let listening = bind(&path).await.unwrap();
     assert!(matches!(bind(&path).await, Err(ServeError::InUse { .. })));
     drop(listening);
-    assert!(!path.exists(), "it goes with the daemon");
+    assert!(!path.exists(), "the daemon removes it");
 }
 
 #[tokio::test]
-async fn links_and_files_are_left_alone() {
+async fn symbolic_links_and_files_are_never_replaced() {
     let home = tempfile::tempdir().unwrap();
     let (link, target, file) =
         (home.path().join("link"), home.path().join("target"), home.path().join("file"));
@@ -501,7 +501,7 @@ fn roles_come_from_the_groups_of_a_user_and_none_includes_another() {
 }
 
 #[test]
-fn the_daemons_own_user_has_no_role_in_whatever_group_it_is_unless_it_is_told_so() {
+fn the_daemons_own_user_has_no_role_unless_a_trial_gives_it_all() {
     let groups = RoleGroups { operators: Some(10), viewers: Some(20), authenticators: Some(30) };
     let roles =
         |uid, operates| groups.roles(uid, &BTreeSet::from([10, 20, 30]), OwnUser { uid, operates });
@@ -511,12 +511,12 @@ fn the_daemons_own_user_has_no_role_in_whatever_group_it_is_unless_it_is_told_so
     assert_eq!(
         roles(65_534, true),
         Roles::NONE,
-        "every user whom the kernel cannot name would be it"
+        "the overflow user stands for every user without a mapping"
     );
 }
 
 #[tokio::test]
-async fn a_caller_without_a_role_is_told_which_group_is_needed() {
+async fn the_refusal_of_a_caller_names_the_group_it_needs() {
     let caller = |roles| Caller { actor: Actor("anna".to_owned()), roles };
     let one = |role| Roles::of(&[role]);
     assert!(
@@ -549,11 +549,10 @@ async fn a_caller_without_a_role_is_told_which_group_is_needed() {
 }
 
 #[tokio::test]
-async fn the_daemon_stops_within_its_grace_although_a_caller_dawdles() {
+async fn the_daemon_stops_within_its_grace_period_despite_a_slow_caller() {
     let daemon = Daemon::start().await;
-    let mut dawdler = UnixStream::connect(&daemon.socket).await.unwrap();
-    dawdler
-        .write_all(b"POST /v1/accounts HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+    let mut slow = UnixStream::connect(&daemon.socket).await.unwrap();
+    slow.write_all(b"POST /v1/accounts HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
         .await
         .unwrap();
     // Others are answered meanwhile.
@@ -563,7 +562,7 @@ async fn the_daemon_stops_within_its_grace_although_a_caller_dawdles() {
     assert!(!daemon.socket.exists());
     let mut rest = Vec::new();
     drop(
-        tokio::time::timeout(Duration::from_secs(1), dawdler.read_to_end(&mut rest))
+        tokio::time::timeout(Duration::from_secs(1), slow.read_to_end(&mut rest))
             .await
             .expect("it is cut off"),
     );
@@ -574,7 +573,7 @@ async fn the_daemon_stops_within_its_grace_although_a_caller_dawdles() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_idle_connections_keep_nobody_out() {
+async fn a_thousand_idle_connections_do_not_lock_other_callers_out() {
     let daemon = Daemon::start().await;
     let asked = || async {
         let begun = std::time::Instant::now();
@@ -584,7 +583,7 @@ async fn a_thousand_idle_connections_keep_nobody_out() {
     let mut idle = Vec::new();
     for n in 0..1_000 {
         let mut stream = UnixStream::connect(&daemon.socket).await.unwrap();
-        // Some begin to speak, and stop in the middle of the head or of the body.
+        // Two of three stop within the head or the body of a request.
         let said = [
             &b""[..],
             b"GET /v1/sta",
@@ -601,18 +600,18 @@ async fn a_thousand_idle_connections_keep_nobody_out() {
         drop(
             tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest))
                 .await
-                .expect("it had to make room"),
+                .expect("the connection is evicted"),
         );
     }
     asked().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_asks_and_asks_and_reads_nothing_holds_up_nobody() {
+async fn a_caller_that_never_reads_its_answers_delays_no_other() {
     let daemon = Daemon::start().await;
     let mut reads_nothing = UnixStream::connect(&daemon.socket).await.unwrap();
     let request = b"GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
-    // Until the daemon reads no further either: its answers are not taken.
+    // Sends requests until the daemon stops reading them, because its answers are not read.
     while tokio::time::timeout(Duration::from_millis(300), reads_nothing.write_all(request))
         .await
         .is_ok()
@@ -623,9 +622,9 @@ async fn a_caller_that_asks_and_asks_and_reads_nothing_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_comes_while_all_that_may_be_are_answered_is_told_so_and_served_when_one_is_done() {
+async fn an_overflow_connection_gets_503_until_a_request_is_finished() {
     const STATUS: &str = "GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    // Nobody ever answers who asks for a reload.
+    // A reload is never answered, because no task receives the request.
     let (reloader, unanswered) = Reloader::new();
     let daemon = Daemon::with(reloader).await;
     let mut waiting = Vec::new();
@@ -651,5 +650,5 @@ async fn who_comes_while_all_that_may_be_are_answered_is_told_so_and_served_when
     let served = async { while !daemon.say(STATUS).await.starts_with("HTTP/1.1 200") {} };
     tokio::time::timeout(Duration::from_secs(10), served)
         .await
-        .expect("it is served when others are done");
+        .expect("the connection is served once a slot is free");
 }

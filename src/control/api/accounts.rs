@@ -11,43 +11,43 @@ use super::domains::Domain;
 /// `GET /v1/accounts`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Accounts {
-    /// By handle.
+    /// The accounts, ordered by handle.
     pub accounts: Vec<Account>,
 }
 
 /// One account.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
-    /// Its id.
+    /// Id of the account.
     pub id: String,
-    /// Its handle.
+    /// Handle, which never changes.
     pub handle: String,
-    /// Its name.
+    /// Name to show.
     pub name: String,
-    /// `team` or `enterprise`.
+    /// An account is an enterprise while it holds a verified domain: `team` or `enterprise`.
     pub kind: String,
-    /// The domains it holds or claims.
+    /// Domain claims of the account.
     pub domains: Vec<Domain>,
-    /// The directories connected to it.
+    /// Names of the directories connected to the account.
     pub directories: Vec<String>,
-    /// Its policies.
+    /// Policies by name.
     pub policies: Value,
-    /// Its users.
+    /// Number of its users by status.
     pub users: UserCounts,
-    /// When it was created.
+    /// Time of its creation.
     pub created_at: String,
 }
 
-/// Users of an account by status.
+/// Number of users by status.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct UserCounts {
-    /// Who may sign in.
+    /// Users who may sign in.
     pub active: u64,
-    /// Who may not.
+    /// Users with a cause of suspension.
     pub suspended: u64,
-    /// Asked to join.
+    /// Users who were invited and have not signed in.
     pub invited: u64,
-    /// No longer of the account.
+    /// Former users of the account.
     pub released: u64,
 }
 
@@ -55,9 +55,9 @@ pub struct UserCounts {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAccount {
-    /// `[a-z0-9-]{1,63}`.
+    /// Handle: `[a-z0-9-]{1,63}`.
     pub handle: String,
-    /// The name.
+    /// Name to show.
     pub name: String,
 }
 
@@ -73,23 +73,23 @@ pub struct Renaming {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Deletion {
-    /// The handle of the account once more.
+    /// The handle once more, as a confirmation.
     pub confirm: String,
 }
 
-/// `POST /v1/accounts/{handle}/policies`: policies by name, each `true`, `false`, or for `regions` a list.
+/// `POST /v1/accounts/{handle}/policies`: values by the name of their policy.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct NewPolicies(pub BTreeMap<String, PolicyValue>);
 
-/// What a policy is set to.
+/// Value of a policy.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PolicyValue {
-    /// Whether people may.
+    /// Whether the policy allows it.
     Flag(bool),
-    /// Several, such as regions.
+    /// Several values, such as regions.
     List(Vec<String>),
-    /// The same as text: `true`, `false`, or a list with commas.
+    /// A value as text: `true`, `false`, or a list separated by commas.
     Text(String),
 }

@@ -4,33 +4,35 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One change of a plan or run.
+/// One change of a user, planned or stored.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
-    /// `create`, `invite`, `register`, `link`, `unlink`, `suspend`, `reactivate`, `tier`, `update`, `transfer`, `release` or `remove`.
+    /// Kind of the change: `create`, `invite`, `register`, `link`, `unlink`, `move`, `suspend`,
+    /// `reactivate`, `tier`, `update`, `transfer`, `release` or `remove`.
     pub kind: String,
-    /// What it counts as.
+    /// Class whose limit the change counts towards; `null` where no limit applies.
     pub class: Option<String>,
-    /// Whom.
+    /// Id of the user.
     pub user_id: String,
-    /// The address it is shown by.
+    /// Primary address of the user.
     pub email: Option<String>,
-    /// The person.
+    /// objectGUID of the person.
     pub object_guid: Option<String>,
-    /// The reason of a suspension, or of what is lifted.
+    /// Reason of the suspension that begins or ends.
     pub reason: Option<String>,
-    /// What was seen.
+    /// Evidence: server, object, attribute, value and time.
     pub evidence: Value,
-    /// Why it waits: `limit`, `cluster`, `protected`, `no-witness`, `plan-only`, `gate`, `grace-period`, `rejected`.
+    /// Reason why the change waits for approval: `limit`, `cluster`, `protected`, `no-witness`,
+    /// `plan-only`, `gate`, `grace-period` or `rejected`.
     pub held: Option<String>,
-    /// What was.
+    /// Values before the change.
     pub before: Value,
-    /// What is, or would be.
+    /// Values after the change.
     pub after: Value,
-    /// `applied`, `held`, `dropped`; absent in a plan that was only made.
+    /// Result of the change; absent in a plan that is not stored: `applied`, `held` or `dropped`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcome: Option<String>,
-    /// The key of the group of the held plan that it belongs to.
+    /// Key of its group in the held plan.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key: Option<String>,
 }

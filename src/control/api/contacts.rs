@@ -7,23 +7,23 @@ use serde_json::Value;
 /// `GET /v1/users/{who}/contacts`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Contacts {
-    /// By name.
+    /// Active users of the same account, ordered by name.
     pub contacts: Vec<Contact>,
 }
 
-/// A colleague, as colleagues see each other.
+/// A colleague, with the attributes that colleagues may see.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Contact {
-    /// The user's id.
+    /// Id of the user.
     pub id: String,
     /// Name to show.
     pub display_name: Option<String>,
-    /// First name.
+    /// Given name, from `givenName`.
     pub given_name: Option<String>,
-    /// Family name.
+    /// Family name, from `sn`.
     pub surname: Option<String>,
-    /// The address shown.
+    /// Address to show.
     pub primary_email: Option<String>,
-    /// Job title, department and so on, where known.
+    /// Job title, department and other attributes, where known.
     pub profile: Value,
 }

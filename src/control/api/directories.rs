@@ -6,87 +6,88 @@ use serde::{Deserialize, Serialize};
 /// `GET /v1/directories`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Directories {
-    /// By name.
+    /// The configured directories, ordered by name.
     pub directories: Vec<DirectoryStatus>,
 }
 
-/// How one directory stands.
+/// Status of one directory.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct DirectoryStatus {
-    /// Its name.
+    /// Name of the directory.
     pub name: String,
-    /// The handle of its account.
+    /// Handle of its account.
     pub account: String,
-    /// `ok`, `no-account`, `no-domain`, `paused`, `degraded`, `plan-only` or `starting`.
+    /// State, with the most urgent first: `ok`, `no-account`, `no-domain`, `paused`, `degraded`,
+    /// `plan-only` or `starting`.
     pub state: String,
-    /// The server of the last successful run.
+    /// Server of the last successful run.
     pub server: Option<String>,
     /// Whether change notifications are followed.
     pub live: bool,
-    /// When a run last began.
+    /// Start of the last run.
     pub last_attempt: Option<String>,
-    /// When one last ended well.
+    /// End of the last successful run.
     pub last_success: Option<String>,
-    /// When one last read everything.
+    /// End of the last complete read.
     pub last_complete_read: Option<String>,
-    /// When the next scheduled one is due.
+    /// Time of the next scheduled run.
     pub next_run: Option<String>,
-    /// Until when it is paused.
+    /// End of the pause.
     pub paused_until: Option<String>,
-    /// Managed users.
+    /// Number of its managed users by status.
     pub users: ManagedCounts,
-    /// Changes that wait for an operator.
+    /// Number of changes that wait for approval.
     pub held: u64,
-    /// Entries that cannot be used.
+    /// Number of quarantined entries.
     pub quarantined: u64,
-    /// What needs attention, as sentences.
+    /// Sentences about problems, each with its remedy.
     pub attention: Vec<String>,
 }
 
-/// Managed users of a directory.
+/// Number of managed users by status.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ManagedCounts {
-    /// Who may sign in.
+    /// Users who may sign in.
     pub active: u64,
-    /// Who may not.
+    /// Users with a cause of suspension.
     pub suspended: u64,
 }
 
-/// How far the run in progress has come.
+/// `GET /v1/directories/{name}/progress`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
-    /// Entries read.
+    /// Number of entries read.
     pub entries: u64,
-    /// Entries of the last complete read; 0 when there was none.
+    /// Number of entries of the last complete read; 0 without one.
     pub expected: u64,
-    /// `connecting`, `reading`, `confirming`, `asking` (a gate), `applying`.
+    /// Phase of the run: `connecting`, `reading`, `confirming`, `asking` (a gate) or `applying`.
     pub phase: String,
 }
 
-/// `GET /v1/directories/{name}/check`: what a run would need, looked at step by step.
+/// `GET /v1/directories/{name}/check`: the requirements of a run, checked one by one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
-    /// The directory.
+    /// Name of the directory.
     pub directory: String,
     /// Whether no step failed.
     pub ok: bool,
-    /// The steps, in the order they were taken.
+    /// The steps, in the order of the check.
     pub steps: Vec<CheckStep>,
 }
 
 /// One step of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckStep {
-    /// What was looked at: `secret`, `dns`, `tcp`, `tls`, `bind`, `identity`, `clock`, `base`, `paging`, `rights`,
-    /// `deleted objects`, `filter`, `attributes`, `groups`, `directory`.
+    /// Subject of the step: `secret`, `dns`, `tcp`, `tls`, `bind`, `identity`, `clock`, `base`,
+    /// `paging`, `rights`, `deleted objects`, `filter`, `attributes`, `groups`, `directory`.
     pub name: String,
-    /// The server it is about, where it is about one.
+    /// Server of the step, if it concerns one server.
     pub server: Option<String>,
-    /// `ok`, `warning`, `failed` or `skipped`.
+    /// Result of the step: `ok`, `warning`, `failed` or `skipped`.
     pub outcome: String,
-    /// What was found.
+    /// Finding, as a sentence.
     pub finding: String,
-    /// What to do about it.
+    /// Remedy, as a sentence.
     pub remedy: Option<String>,
 }
 
@@ -94,15 +95,15 @@ pub struct CheckStep {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pause {
-    /// How long, such as `8h`, at most `7d`; four hours without it.
+    /// Duration, such as `8h`; at most `7d`, four hours by default.
     #[serde(rename = "for", default)]
     pub duration: Option<String>,
 }
 
-/// `POST /v1/directories/{name}/rename`: the directory that `{name}` has become.
+/// `POST /v1/directories/{name}/rename`: the new name of a directory that is no longer configured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DirectoryRenaming {
-    /// The name it has in the configuration now.
+    /// The configured name that receives the stored data.
     pub to: String,
 }

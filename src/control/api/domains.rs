@@ -6,42 +6,42 @@ use serde::{Deserialize, Serialize};
 /// `GET /v1/domains`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Domains {
-    /// By domain.
+    /// The claims, ordered by domain.
     pub domains: Vec<Domain>,
 }
 
 /// One domain claim.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Domain {
-    /// Its id.
+    /// Id of the claim.
     pub id: String,
-    /// The handle of its account.
+    /// Handle of the account.
     pub account: String,
-    /// The domain, as an A-label.
+    /// The domain in A-labels (RFC 5890).
     pub domain: String,
-    /// The same as people write it, where that is something else: `bücher.example`.
+    /// The domain in U-labels, where it differs: `bücher.example`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub unicode: Option<String>,
-    /// `pending`, `verified`, `lapsed` or `released`.
+    /// State of the claim: `pending`, `verified`, `lapsed` or `released`.
     pub state: String,
-    /// The TXT record to add.
+    /// The TXT record that verifies the claim.
     pub record: TxtRecord,
-    /// When it was claimed.
+    /// Time of the claim.
     pub claimed_at: String,
-    /// When it was verified.
+    /// Time of the verification.
     pub verified_at: Option<String>,
-    /// When the record was last looked up.
+    /// Time of the last lookup of the record.
     pub checked_at: Option<String>,
-    /// What that found.
+    /// Finding of the last lookup.
     pub finding: Option<String>,
 }
 
 /// A DNS TXT record.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TxtRecord {
-    /// Its name.
+    /// Owner name of the record.
     pub name: String,
-    /// Its value.
+    /// Text of the record.
     pub value: String,
 }
 
@@ -49,32 +49,32 @@ pub struct TxtRecord {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewClaim {
-    /// The domain.
+    /// The domain, in A-labels or U-labels.
     pub domain: String,
 }
 
-/// `POST /v1/domains/{domain}/release`: whom it touches, and how.
+/// `POST /v1/domains/{domain}/release`: the effect of the release on users.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Release {
-    /// The domain, as an A-label.
+    /// The domain in A-labels (RFC 5890).
     pub domain: String,
-    /// The handle of its account.
+    /// Handle of the account.
     pub account: String,
-    /// Whether it was only looked at (`dry_run=true`), and nothing was done.
+    /// Whether this was a dry run (`dry_run=true`).
     pub dry_run: bool,
-    /// Whether it was the account's last domain: then the account is a team again.
+    /// Whether the account becomes a team, because this was its last domain.
     pub becomes_team: bool,
-    /// The users that are touched, by id.
+    /// The affected users, ordered by id.
     pub users: Vec<ReleasedUser>,
 }
 
-/// What the release of a domain does to one user.
+/// Effect of the release of a domain on one user.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ReleasedUser {
-    /// Its id.
+    /// Id of the user.
     pub id: String,
-    /// Its primary address.
+    /// Primary address of the user.
     pub primary_email: Option<String>,
-    /// `released`, `stays-suspended` or `loses-address` (a secondary one).
+    /// Effect on the user: `released`, `stays-suspended` or `loses-address` (a secondary one).
     pub effect: String,
 }

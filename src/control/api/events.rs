@@ -7,37 +7,39 @@ use serde_json::Value;
 /// `GET /v1/events`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Events {
-    /// Oldest first.
+    /// The events, the oldest first.
     pub events: Vec<Event>,
 }
 
-/// One event: its place in the log, and the CloudEvents document.
+/// One event: its sequence number, and the CloudEvents document.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
-    /// Its place in the log.
+    /// Sequence number in the log.
     pub seq: u64,
     /// The CloudEvents 1.0 document.
     #[serde(flatten)]
     pub document: Value,
 }
 
-/// `GET /v1/events/verify`: whether anything of the log was edited, deleted or put elsewhere.
+/// `GET /v1/events/verify`: the result of following the hash chain of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogCheck {
-    /// Whether all entries are as they were written.
+    /// Whether no entry was edited, deleted or moved.
     pub intact: bool,
-    /// How many entries follow from each other, from the first one on.
+    /// Number of entries with an unbroken chain, from the first one on.
     pub entries: u64,
-    /// The first entry that does not.
+    /// Sequence number of the first entry that breaks the chain.
     pub broken_at: Option<u64>,
-    /// What is wrong there.
+    /// Fault of that entry.
     pub finding: Option<String>,
-    /// The end of an intact log, as `SEQ:HASH`. Noted elsewhere, it shows later whether entries were cut off.
+    /// Head of an intact log, as `SEQ:HASH`. Noted elsewhere, it later shows whether entries were
+    /// cut off.
     pub head: Option<String>,
-    /// The first entry that is chained with a key ([events] key-file); `null` where none is.
+    /// Sequence number of the first entry with a keyed hash ([events] key-file); `null` without
+    /// one.
     #[serde(default)]
     pub keyed_from: Option<u64>,
-    /// A sentence on what an intact log proves, and what it does not.
+    /// Sentences on the limits of the proof.
     #[serde(default)]
     pub proves: Option<String>,
 }

@@ -9,73 +9,73 @@ use super::users::{Done, User};
 /// `GET /v1/users/{who}/explain`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
-    /// Who was asked about, as it was asked.
+    /// The address, user id or objectGUID of the request.
     pub who: String,
     /// The user, if there is one.
     pub user: Option<User>,
-    /// What would make it otherwise, a sentence each.
+    /// Sentences on actions that would change the result.
     pub remedies: Vec<String>,
-    /// What the directories have of the person.
+    /// Entries of the person, by directory.
     pub entries: Vec<ExplainedEntry>,
-    /// The directories that have nobody like that, or could not be asked.
+    /// Directories without an entry of the person, and directories that cannot be read.
     pub elsewhere: Vec<Elsewhere>,
-    /// What rosterd did, the latest first; at most 20.
+    /// Changes of the user, the latest first; at most 20.
     pub history: Vec<Done>,
 }
 
-/// What one directory has of a person, and what that means.
+/// The entry of a person in one directory, and its consequences.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ExplainedEntry {
-    /// The directory.
+    /// Name of the directory.
     pub directory: String,
-    /// The server that was asked.
+    /// The server that was read.
     pub server: String,
-    /// The person.
+    /// objectGUID of the person.
     pub object_guid: String,
-    /// Where the entry stands, or stood.
+    /// Distinguished name of the entry, or its last known one.
     pub dn: String,
-    /// What was found, in a sentence.
+    /// Finding, as a sentence.
     pub found: String,
-    /// In or out, and by which rule; `null` where there is no entry that can be read.
+    /// Whether the entry is in scope, and by which rule; `null` without a readable entry.
     pub scope: Option<Looked>,
-    /// Enabled or not, expired or not.
+    /// Whether the entry is enabled, and whether it has expired.
     pub state: Vec<Looked>,
-    /// The tier it has by the directory, and by which rule.
+    /// The tier in the directory, and its rule.
     pub tier: Option<String>,
-    /// The ways from the groups it is in to the configured ones, each from the nearest on.
+    /// Paths from groups of the person to configured groups, the nearest group first.
     pub groups: Vec<Vec<String>>,
-    /// Each address, and which claim covers it.
+    /// The addresses, each with the claim that covers it.
     pub addresses: Vec<Looked>,
-    /// Why there is no user for it, a sentence each; empty where there is one, or would be.
+    /// Sentences on why there is no user; empty where there is one or would be.
     pub obstacles: Vec<String>,
-    /// Why it cannot be used as it is.
+    /// Reason of its quarantine.
     pub quarantine: Option<String>,
-    /// What to do about that.
+    /// Remedy of the quarantine.
     pub remedy: Option<String>,
-    /// What a run would do now; `held` says what would wait.
+    /// Changes that a run would plan now. `held` marks those that would wait.
     pub would: Vec<Change>,
-    /// What of it waits for an operator, or was refused by one.
+    /// Sentence on its changes that wait for approval or were rejected.
     pub waits: Option<String>,
-    /// What could not be read, and what an operator should know.
+    /// Sentences on attributes and servers that cannot be read.
     pub warnings: Vec<String>,
 }
 
-/// One thing that was looked at.
+/// One attribute that was read.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Looked {
-    /// The attribute.
+    /// Name of the attribute.
     pub attribute: String,
-    /// What it holds; empty where it holds nothing, or could not be read.
+    /// Value; empty where the attribute has none or cannot be read.
     pub value: String,
-    /// What that means.
+    /// Meaning of the value.
     pub meaning: String,
 }
 
-/// A directory that has nobody like that, or could not be asked.
+/// A directory without an entry of the person, or one that cannot be read.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Elsewhere {
-    /// The directory.
+    /// Name of the directory.
     pub directory: String,
-    /// What was looked for, or went wrong.
+    /// The search without a result, or the error.
     pub why: String,
 }

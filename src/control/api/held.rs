@@ -9,91 +9,92 @@ use super::runs::Run;
 /// `GET /v1/held`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HeldPlans {
-    /// Newest first.
+    /// The plans, the newest first.
     pub held: Vec<HeldPlan>,
 }
 
 /// One held plan.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HeldPlan {
-    /// Its id.
+    /// Id of the plan.
     pub id: String,
-    /// The directory.
+    /// Name of the directory.
     pub directory: String,
-    /// The run that made it.
+    /// Id of the run that made it.
     pub run: String,
-    /// What it is recognised by.
+    /// Digest of its changes, equal for equal plans.
     pub digest: String,
-    /// `open`, `approved`, `applied`, `rejected`, `withdrawn`, `superseded` or `expired`.
+    /// State of the plan: `open`, `approved`, `applied`, `rejected`, `withdrawn`, `superseded` or
+    /// `expired`.
     pub state: String,
-    /// When it was first held.
+    /// Time when it was first held.
     pub created_at: String,
-    /// Who approved or rejected it, or a part of it.
+    /// Actor of the last approval or rejection.
     pub actor: Option<String>,
-    /// What they said.
+    /// Comment of the actor.
     #[serde(default)]
     pub comment: Option<String>,
-    /// When it, or a part of it, was approved.
+    /// Time of the last approval, of the plan or a part of it.
     #[serde(default)]
     pub approved_at: Option<String>,
-    /// Until when what was approved is tried again; after that it takes another approval.
+    /// End of the approval. Changes that are not applied by then need another one.
     #[serde(default)]
     pub approval_expires: Option<String>,
-    /// What a gate said that holds it, and what it printed, line by line.
+    /// Output of the gate that holds the plan, line by line.
     #[serde(default)]
     pub note: Vec<String>,
-    /// How many changes.
+    /// Number of changes.
     pub count: u64,
-    /// What they amount to.
+    /// The changes, grouped by class, reason and cause.
     pub by: Vec<HeldGroup>,
-    /// The changes; only when one plan is asked for.
+    /// The changes; absent in a list of plans.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub changes: Option<Vec<Change>>,
 }
 
-/// Held changes that have something in common.
+/// Held changes with the same class, reason and cause.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HeldGroup {
-    /// Their class.
+    /// Class whose limit they count towards.
     pub class: Option<String>,
-    /// The suspension's reason.
+    /// Reason of the suspensions.
     pub reason: Option<String>,
-    /// What they have in common: `ou:…`, `group:…` or `attribute:…`.
+    /// Common cause: `ou:…`, `group:…` or `attribute:…`.
     pub cause: Option<String>,
-    /// What approves them alone.
+    /// Key of the group, for an approval of these changes alone.
     #[serde(default)]
     pub key: String,
-    /// The name of a group that is configured, where the cause is one.
+    /// Configured name of the group that is the cause.
     #[serde(default)]
     pub name: Option<String>,
-    /// Why they wait.
+    /// Reason why they wait for approval.
     pub held: Option<String>,
-    /// How many.
+    /// Number of changes.
     pub count: u64,
-    /// How many of them are approved, and wait for the directory to be readable.
+    /// Number of approved changes that wait for the directory to be readable.
     #[serde(default)]
     pub approved: u64,
 }
 
-/// `POST /v1/held/{id}/approve`: all of the plan, where neither causes nor people are named.
+/// `POST /v1/held/{id}/approve`: the whole plan, unless causes or people are named.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Approving {
-    /// All changes of these groups, by their keys.
+    /// Keys of the groups to approve.
     pub causes: Vec<String>,
-    /// All changes of these people, by address, user id or objectGUID.
+    /// People to approve, each by address, user id or objectGUID.
     pub people: Vec<String>,
-    /// Why, for whoever asks later.
+    /// Comment for the log.
     pub comment: String,
 }
 
-/// `POST /v1/held/{id}/approve`: what came of it.
+/// `POST /v1/held/{id}/approve`: the result of the approval.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Approval {
-    /// The run that applied it, or tried to.
+    /// The run that applied it.
     #[serde(flatten)]
     pub run: Run,
-    /// What waits of the directory afterwards.
+    /// The held plan of the directory afterwards.
     pub waiting: Option<HeldPlan>,
 }
 
@@ -101,6 +102,6 @@ pub struct Approval {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rejecting {
-    /// Why, for whoever asks later.
+    /// Comment for the log.
     pub comment: String,
 }

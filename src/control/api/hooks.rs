@@ -6,51 +6,52 @@ use serde::{Deserialize, Serialize};
 /// `GET /v1/hooks`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Hooks {
-    /// By name.
+    /// The hooks, ordered by name.
     pub hooks: Vec<Hook>,
 }
 
-/// How one hook does.
+/// One hook and its backlog.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Hook {
-    /// Its name.
+    /// Name of the hook.
     pub name: String,
-    /// Which events it is told.
+    /// Event types that the hook receives.
     pub events: Vec<String>,
-    /// The program, or the server; never the whole of an address.
+    /// The program, or the server without path and query.
     pub target: String,
-    /// `ok`, `failing` (it did not take what it was last told), `disabled` (it answered 410 Gone) or `removed` (it is
-    /// configured no longer, and left deliveries behind).
+    /// State of the hook: `ok`, `failing` (the last attempt failed), `disabled` (the server
+    /// answered 410 Gone) or `removed` (no longer configured).
     pub state: String,
-    /// Deliveries that are not done.
+    /// Number of deliveries in the backlog.
     pub pending: u64,
-    /// Deliveries that were given up.
+    /// Number of dead letters.
     pub failed: u64,
-    /// Deliveries that were done, in all.
+    /// Number of deliveries that succeeded.
     pub delivered: u64,
-    /// How many seconds the oldest delivery that is not done has been waiting.
+    /// Age of the oldest delivery in the backlog, in seconds.
     pub lag_seconds: u64,
-    /// When something was last delivered.
+    /// Time of the last delivery that succeeded.
     pub last_delivered: Option<String>,
-    /// What went wrong last.
+    /// Error of the last failed attempt.
     pub last_error: Option<String>,
-    /// When.
+    /// Time of the last failed attempt.
     pub last_error_at: Option<String>,
-    /// Of one that is `removed`: until when it may come back and go on; then what waits is given up, and it is forgotten.
+    /// End of the retention of a `removed` hook. Its backlog becomes dead letters then, unless the
+    /// hook is configured again before.
     pub kept_until: Option<String>,
 }
 
-/// Deliveries that are not done.
+/// Deliveries that have not succeeded.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct HookCounts {
-    /// Waiting.
+    /// Number of deliveries in the backlog.
     pub pending: u64,
-    /// Dead-lettered.
+    /// Number of dead letters.
     pub failed: u64,
-    /// Waiting for hooks that are configured no longer; not counted above.
+    /// Number of deliveries for removed hooks; not counted above.
     #[serde(default)]
     pub removed: u64,
-    /// Sentences on why no program of a hook or gate can be run, each with its remedy.
+    /// Sentences on why no program of a hook or gate can run, each with its remedy.
     #[serde(default)]
     pub attention: Vec<String>,
 }
@@ -58,72 +59,74 @@ pub struct HookCounts {
 /// `GET /v1/hooks/{name}/deliveries`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Deliveries {
-    /// Newest event first. Of those that are done, a hook's latest 10,000 are kept.
+    /// The deliveries, the newest event first. The last 10,000 successful ones of a hook are kept.
     pub deliveries: Vec<Delivery>,
 }
 
-/// One event on its way to a hook.
+/// One event for one hook.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Delivery {
-    /// The event's place in the log.
+    /// Sequence number of the event.
     pub seq: u64,
-    /// The event's id.
+    /// Id of the event.
     pub event: String,
-    /// Its type.
+    /// Type of the event.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What it is about.
+    /// Subject of the event.
     pub subject: String,
-    /// `pending`, `delivered` or `failed` (given up).
+    /// State: `pending`, `delivered` or `failed` (a dead letter).
     pub state: String,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: u32,
-    /// Since when it is, or was, to be delivered.
+    /// Time when the delivery was created.
     pub since: String,
-    /// When it is tried next; `null` while an earlier one about the same subject is not done.
+    /// Time of the next attempt; `null` while an earlier delivery about the same subject is
+    /// pending.
     pub next_at: Option<String>,
-    /// When it was delivered or given up.
+    /// Time when it succeeded or became a dead letter.
     pub done_at: Option<String>,
-    /// What went wrong at the last attempt.
+    /// Error of the last attempt.
     pub error: Option<String>,
-    /// The last of what the program printed, or the server answered.
+    /// End of the program's output, or of the server's answer.
     pub output: Option<String>,
 }
 
 /// `POST /v1/hooks/{name}/test`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
-    /// The hook.
+    /// Name of the hook.
     pub hook: String,
-    /// The id of the sample.
+    /// Id of the sample event.
     pub event: String,
-    /// Its type.
+    /// Type of the sample event.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Whether the hook took it.
+    /// Whether the delivery succeeded.
     pub delivered: bool,
-    /// Why not.
+    /// Error of the delivery.
     pub error: Option<String>,
-    /// The last of what the program printed, or the server answered.
+    /// End of the program's output, or of the server's answer.
     pub output: String,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub took_ms: u64,
 }
 
-/// `POST /v1/hooks/{name}/redeliver`: which of the deliveries that were given up; without anything, all of them.
+/// `POST /v1/hooks/{name}/redeliver`: the dead letters to deliver again; all of them without a
+/// filter.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redeliver {
-    /// The event at this place in the log, given up or delivered.
+    /// Sequence number of one event, whose delivery may have succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
-    /// Events of this type; `user.*` is all that begin so.
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    /// Event type; `user.*` covers all types with this prefix.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// About this.
+    /// Subject of the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Not earlier than this, RFC 3339.
+    /// Earliest time of the event (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
 }
@@ -132,15 +135,15 @@ pub struct Redeliver {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Replay {
-    /// Since when, RFC 3339.
+    /// Earliest time of the events (RFC 3339).
     pub since: String,
 }
 
-/// Deliveries that are made again.
+/// Deliveries that were created again.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Redelivered {
-    /// The hook.
+    /// Name of the hook.
     pub hook: String,
-    /// How many.
+    /// Number of deliveries.
     pub deliveries: u64,
 }

@@ -7,26 +7,27 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewInvitations {
-    /// Addresses. One text may hold several, between `;`, commas and white space.
+    /// Addresses. One text may hold several, separated by `;`, commas or white space.
     pub addresses: Vec<String>,
 }
 
-/// What came of inviting people, in the order they were given.
+/// The results of invitations.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Invitations {
-    /// One for each address.
+    /// One result for each address, in the order of the request.
     pub invitations: Vec<Invitation>,
 }
 
-/// What came of inviting one address.
+/// The result of one invitation.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Invitation {
-    /// The address, as it was given.
+    /// The address as given.
     pub address: String,
-    /// `invited`, `already-here`, `elsewhere`, `other-domain` or `malformed`.
+    /// Result of the invitation: `invited`, `already-here`, `elsewhere`, `other-domain` or
+    /// `malformed`.
     pub outcome: String,
-    /// The user's id, when it is here now.
+    /// Id of the user, if the address belongs to the account now.
     pub user: Option<String>,
-    /// Why not, as a sentence.
+    /// Reason of a refusal, as a sentence.
     pub detail: Option<String>,
 }

@@ -1,8 +1,8 @@
-//! The wire types of the control socket: what scripts rely on. Imports nothing of rosterd.
+//! The documents of the API. Scripts depend on their shape.
 //!
-//! Times are RFC 3339 UTC as text, GUIDs dashed lower-case, ids UUIDs. Unknown fields may be added.
-//! Which routes there are, who may use them, and what they take and answer is in one table (`routes`).
-//! The document at `/v1/openapi.json` is made from that table and from these types, comments included.
+//! Times are RFC 3339 in UTC, GUIDs dashed and lower-case, ids UUIDs. A later version may add
+//! fields. The document at `/v1/openapi.json` is made from the route table and from these types,
+//! comments included.
 //!
 //! Errors are [`Problem`] documents (RFC 9457).
 

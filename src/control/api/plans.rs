@@ -5,30 +5,30 @@ use serde::{Deserialize, Serialize};
 
 use super::changes::Change;
 
-/// `GET /v1/directories/{name}/plan`: what a run would do now.
+/// `GET /v1/directories/{name}/plan`: the plan of a run at this moment.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
-    /// `null`: this plan is nowhere but here.
+    /// Always `null`, because the plan is not stored.
     pub id: Option<String>,
-    /// The directory.
+    /// Name of the directory.
     pub directory: String,
-    /// The changes, in order.
+    /// The changes in the order of the plan.
     pub changes: Vec<Change>,
-    /// What cannot be used.
+    /// Entries that cannot be used.
     pub quarantined: Vec<Quarantined>,
-    /// Why the read was not complete, if it was not.
+    /// Reason why the read was not complete.
     pub error: Option<String>,
-    /// What an operator should know.
+    /// Sentences about problems that did not stop the read.
     pub warnings: Vec<String>,
 }
 
 /// An entry that cannot be used.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Quarantined {
-    /// The person.
+    /// objectGUID of the person.
     pub object_guid: String,
-    /// Where it stands.
+    /// Distinguished name of the entry.
     pub dn: String,
-    /// Why.
+    /// Reason of the quarantine.
     pub reason: String,
 }

@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 /// `GET /v1/quarantine`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Quarantine {
-    /// By directory, the oldest first.
+    /// The entries, by directory, the oldest first.
     pub quarantined: Vec<QuarantinedEntry>,
 }
 
-/// One entry that cannot be used as it is.
+/// One quarantined entry.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct QuarantinedEntry {
-    /// The directory.
+    /// Name of the directory.
     pub directory: String,
-    /// The person.
+    /// objectGUID of the person.
     pub object_guid: String,
-    /// Where it stands.
+    /// Distinguished name of the entry.
     pub dn: String,
-    /// Why.
+    /// Reason of the quarantine.
     pub reason: String,
-    /// Since when.
+    /// Time when the quarantine began.
     pub since: Option<String>,
-    /// The id of its user, if it has one.
+    /// Id of the user, if the person has one.
     pub user: Option<String>,
-    /// What to do about it.
+    /// Remedy, as a sentence.
     pub remedy: String,
 }

@@ -3,32 +3,34 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `POST /v1/reload`: what came of reading the configuration again. A file with problems is refused, and changes nothing.
+/// `POST /v1/reload`. A file with problems is refused and changes nothing.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
-    /// Every directory that is or was configured.
+    /// Directories of the old and the new configuration.
     pub directories: Vec<ReloadedDirectory>,
-    /// Every hook that is or was configured.
+    /// Hooks of the old and the new configuration.
     #[serde(default)]
     pub hooks: Vec<ReloadedHook>,
-    /// Keys that changed in the file and take effect only when the daemon starts.
+    /// Changed keys that take effect only when the daemon starts.
     pub needs_restart: Vec<String>,
 }
 
-/// What a reload means for one directory.
+/// Effect of a reload on one directory.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ReloadedDirectory {
-    /// Its name.
+    /// Name of the directory.
     pub name: String,
-    /// `added`, `unchanged`, `changed`, `rescoped` (its next run only plans) or `removed` (its users stay as they are).
+    /// Effect of the reload. The users of a `removed` directory stay as they are: `added`,
+    /// `unchanged`, `changed`, `rescoped` (the next run only plans) or `removed`.
     pub outcome: String,
 }
 
-/// What a reload means for one hook.
+/// Effect of a reload on one hook.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ReloadedHook {
-    /// Its name.
+    /// Name of the hook.
     pub name: String,
-    /// `added`, `unchanged`, `changed` or `removed` (what it has not been told waits for it to come back).
+    /// Effect of the reload. The backlog of a `removed` hook is kept; a hook is never `rescoped`:
+    /// `added`, `unchanged`, `changed`, `rescoped` (the next run only plans) or `removed`.
     pub outcome: String,
 }

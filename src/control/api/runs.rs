@@ -5,97 +5,97 @@ use serde::{Deserialize, Serialize};
 
 use super::changes::Change;
 
-/// A list of runs.
+/// `GET /v1/runs`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Runs {
-    /// Newest first.
+    /// The runs, the newest first.
     pub runs: Vec<Run>,
 }
 
 /// One run.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
-    /// Its id.
+    /// Id of the run.
     pub id: String,
-    /// The directory; `null` for an operator's write.
+    /// Name of the directory; `null` for an operator's write.
     pub directory: Option<String>,
-    /// What set it off.
+    /// Trigger of the run.
     pub trigger: String,
-    /// `full`, `delta` or `scoped`.
+    /// People that the run reads: `full`, `incremental` or `scoped`.
     pub mode: String,
-    /// `running`, `succeeded`, `held`, `failed` or `cancelled`.
+    /// State of the run: `running`, `succeeded`, `held`, `failed` or `cancelled`.
     pub state: String,
-    /// Who asked for it.
+    /// Actor of a requested run.
     pub actor: Option<String>,
-    /// When it began.
+    /// Start of the run.
     pub started_at: String,
-    /// When it ended.
+    /// End of the run.
     pub finished_at: Option<String>,
-    /// What was read.
+    /// Extent of the read.
     pub read: Read,
-    /// What was applied.
+    /// Number of applied changes by kind.
     pub changes: Changes,
-    /// How many changes of the directory wait for approval afterwards.
+    /// Number of changes of the directory that wait for approval afterwards.
     pub held: u64,
-    /// How many entries were quarantined.
+    /// Number of quarantined entries.
     pub quarantined: u64,
-    /// How many changes were dropped.
+    /// Number of dropped changes, whose user had changed since the plan.
     pub dropped: u64,
-    /// Why it failed.
+    /// Reason of its failure.
     pub error: Option<String>,
-    /// What an operator should know although it went on.
+    /// Sentences about problems that did not stop the run.
     pub warnings: Vec<String>,
-    /// The run that it took back.
+    /// Id of the run that it undoes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub undoes: Option<String>,
-    /// Why it read everything, where changes were to be followed.
+    /// Reason why an incremental run became a full one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub full_read_reason: Option<String>,
 }
 
-/// What a run read.
+/// Extent of a run's read.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Read {
-    /// How many entries.
+    /// Number of entries.
     pub entries: u64,
-    /// Whether that was all.
+    /// Whether the read was complete.
     pub complete: bool,
-    /// From which server.
+    /// The server that was read.
     pub server: Option<String>,
 }
 
-/// How many changes of each kind.
+/// Number of changes by kind.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Changes {
-    /// Users that came to be.
+    /// Created and invited users.
     pub create: u64,
-    /// Users whose attributes or addresses changed.
+    /// Users with changed attributes or addresses.
     pub update: u64,
-    /// Suspensions.
+    /// Causes of suspension added.
     pub suspend: u64,
-    /// Suspensions lifted.
+    /// Causes of suspension lifted.
     pub reactivate: u64,
-    /// Tiers changed.
+    /// Changed tiers of users.
     pub tier: u64,
-    /// Users linked.
+    /// Linked and moved users.
     pub link: u64,
-    /// Users released.
+    /// Released and removed users.
     pub release: u64,
 }
 
-/// `GET /v1/runs/{id}`: the run with its changes.
+/// `GET /v1/runs/{id}`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RunDetail {
-    /// The run.
+    /// The run itself.
     #[serde(flatten)]
     pub run: Run,
-    /// The run that took it back.
+    /// Id of the run that undid it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub undone_by: Option<String>,
-    /// Its changes, applied, held and dropped, in order; at most 10,000.
+    /// Its applied, held and dropped changes in order; at most 10,000.
     pub applied: Vec<Change>,
 }
 
-/// What was asked for is under way; how it ends is not awaited.
+/// The answer of a request that does not wait for the end of the run.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Accepted {}

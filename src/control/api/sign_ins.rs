@@ -11,22 +11,22 @@ use zeroize::Zeroize as _;
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
-    /// The address, as it was typed.
+    /// The address as typed.
     pub address: String,
-    /// The password, for whom a directory manages.
+    /// Password of a user that a directory manages.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub password: Option<String>,
-    /// `external`, when the external provider has authenticated the address.
+    /// `external`, if the external provider has authenticated the address.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub authenticated_by: Option<String>,
-    /// The IP address of the client that the password came from, if it is known: one that guesses cannot then use up the attempts
-    /// of all.
+    /// IP address of the client, if known. It has a rate limit of its own, so that one client that
+    /// guesses passwords cannot use up the attempts of all.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_address: Option<String>,
 }
 
 impl Drop for SignIn {
-    /// Wipes the password.
+    /// Overwrites the password.
     fn drop(&mut self) {
         if let Some(password) = &mut self.password {
             password.zeroize();
@@ -35,7 +35,7 @@ impl Drop for SignIn {
 }
 
 impl fmt::Debug for SignIn {
-    /// Without the password, and whose it is.
+    /// Omits the password and the address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignIn")
             .field("authenticated_by", &self.authenticated_by)
@@ -43,21 +43,22 @@ impl fmt::Debug for SignIn {
     }
 }
 
-/// Whether somebody may sign in.
+/// The decision on a sign-in.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SignInDecision {
-    /// `allow`, `deny`, `redirect` (to the external provider) or `unavailable` (the directory cannot be asked, or too many sign in).
+    /// The decision itself: `allow`, `deny`, `redirect` (to the external provider) or
+    /// `unavailable`.
     pub decision: String,
-    /// The reason of a `deny`, always `credentials`. The log and the event `sign_in.refused` have the details.
+    /// Reason of a `deny`. The log and the event `sign_in.refused` have the details.
     pub reason: Option<String>,
     /// Seconds to wait after `unavailable`, as in the header Retry-After (RFC 9110).
     pub retry_after: Option<u64>,
-    /// Of `allow`: the handle of the account.
+    /// Handle of the account, for `allow`.
     pub account: Option<String>,
-    /// Of `allow`: the user's id.
+    /// Id of the user, for `allow`.
     pub user: Option<String>,
-    /// Of `allow`: `basic` or `pro`.
+    /// Tier of the user, for `allow`.
     pub tier: Option<String>,
-    /// Of `allow`: the account's policies, by name.
+    /// Policies of the account by name, for `allow`.
     pub policies: Option<Value>,
 }

@@ -9,12 +9,12 @@ use super::hooks::HookCounts;
 /// `GET /v1/status`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
-    /// rosterd's version.
+    /// Version of the daemon.
     pub version: String,
-    /// When the daemon started.
+    /// Start of the daemon.
     pub started_at: String,
-    /// Every configured directory.
+    /// The configured directories, ordered by name.
     pub directories: Vec<DirectoryStatus>,
-    /// Deliveries.
+    /// Deliveries that have not succeeded.
     pub hooks: HookCounts,
 }

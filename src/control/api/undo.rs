@@ -7,34 +7,34 @@ use super::changes::Change;
 use super::held::HeldPlan;
 use super::runs::Run;
 
-/// `POST /v1/runs/{id}/undo`: what taking a run back came to, or would come to.
+/// `POST /v1/runs/{id}/undo`: the result of an undo, or of its dry run.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Undo {
-    /// The run.
+    /// Id of the run to undo.
     pub undoes: String,
-    /// Whether nothing was done.
+    /// Whether this was a dry run (`dry_run=true`).
     pub dry_run: bool,
-    /// The run that did it; `null` where nothing was, or was to be, done.
+    /// The run of the undo; `null` without a change to apply.
     pub run: Option<Run>,
-    /// What was done, or would be.
+    /// Its changes, applied or planned.
     pub changes: Vec<Change>,
-    /// What is left alone.
+    /// Changes that are not undone.
     pub left: Vec<LeftAlone>,
     /// The run that read the people again afterwards.
     pub read: Option<Run>,
-    /// What waits of the directory afterwards.
+    /// The held plan of the directory afterwards.
     pub waiting: Option<HeldPlan>,
 }
 
-/// A change that is not taken back.
+/// A change that is not undone.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LeftAlone {
-    /// Whose it was.
+    /// Id of the user.
     pub user_id: String,
-    /// The address it was shown by.
+    /// Primary address of the user at the time of the change.
     pub email: Option<String>,
-    /// What it was.
+    /// Kind of the change.
     pub kind: String,
-    /// Why it is left alone.
+    /// Reason why it is not undone.
     pub why: String,
 }

@@ -9,9 +9,9 @@ use super::changes::Change;
 /// A list of users.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Users {
-    /// In order of id.
+    /// The users, in the requested order.
     pub users: Vec<User>,
-    /// Give this as `after` for the next page; `null` at the end.
+    /// Value of `after` for the next page; `null` on the last one.
     #[serde(default)]
     pub next: Option<String>,
 }
@@ -19,98 +19,98 @@ pub struct Users {
 /// One user.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct User {
-    /// Its id.
+    /// Id of the user.
     pub id: String,
-    /// The handle of its account.
+    /// Handle of the account.
     pub account: String,
-    /// `invited`, `active`, `suspended` or `released`.
+    /// Status of the user: `invited`, `active`, `suspended` or `released`.
     pub status: String,
-    /// `basic` or `pro`.
+    /// Tier of the user: `basic` or `pro`.
     pub tier: String,
-    /// The address shown.
+    /// Address to show.
     pub primary_email: Option<String>,
-    /// The others.
+    /// Other addresses that sign-in accepts.
     pub secondary_emails: Vec<String>,
     /// Name to show.
     pub display_name: Option<String>,
-    /// First name.
+    /// Given name, from `givenName`.
     pub given_name: Option<String>,
-    /// Family name.
+    /// Family name, from `sn`.
     pub surname: Option<String>,
-    /// Job title, department and so on, where known.
+    /// Job title, department and other attributes, where known.
     pub profile: Value,
-    /// The person it is linked to.
+    /// Link to a directory; `null` for a user that no directory manages.
     pub directory: Option<UserLink>,
-    /// Why it is suspended.
+    /// Suspension of the user.
     pub suspension: Option<UserSuspension>,
-    /// What of its entry cannot be used.
+    /// Reasons why the entry, or an aspect of it, is quarantined.
     pub quarantine: Vec<String>,
-    /// Reasons an operator has overruled until AD changes.
+    /// Overrides of an operator, such as `disabled` or `tier:pro`.
     pub overrides: Vec<String>,
-    /// When it was invited.
+    /// Time of the invitation.
     pub invited_at: Option<String>,
-    /// When it first signed in.
+    /// Time of the first sign-in.
     pub joined_at: Option<String>,
-    /// When it came to be.
+    /// Time of its creation.
     pub created_at: String,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: String,
 }
 
-/// The person behind a user.
+/// The link of a user to a directory.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UserLink {
-    /// The directory.
+    /// Name of the directory.
     pub name: String,
-    /// The person.
+    /// objectGUID of the person.
     pub object_guid: String,
-    /// Where it was last seen.
+    /// Last known distinguished name of the person.
     pub dn: String,
 }
 
-/// Why a user is suspended.
+/// The suspension of a user.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UserSuspension {
-    /// The weightiest reason.
+    /// The first reason in the order of their weight.
     pub reason: String,
-    /// Since when.
+    /// Time of the oldest cause.
     pub since: String,
-    /// All causes.
+    /// All causes of the suspension.
     pub causes: Vec<UserCause>,
 }
 
-/// One cause.
+/// One cause of a suspension.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UserCause {
-    /// Why.
+    /// Reason of the suspension.
     pub reason: String,
-    /// Since when.
+    /// Time when the cause was added.
     pub since: String,
-    /// By whom.
+    /// Actor or directory that added it.
     pub by: String,
-    /// What was seen.
+    /// Evidence: server, object, attribute, value and time.
     pub evidence: Value,
 }
 
-/// `GET /v1/users/{who}`: the user, with what was done to it.
+/// `GET /v1/users/{who}`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UserDetail {
-    /// The user.
+    /// The user itself.
     #[serde(flatten)]
     pub user: User,
-    /// What rosterd did, the latest first, each with what it rests on; at most 20.
+    /// Changes of the user, the latest first; at most 20.
     #[serde(default)]
     pub history: Vec<Done>,
 }
 
-/// One change that was made.
+/// One stored change of a user.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
-    /// When.
+    /// Time of the change.
     pub at: String,
-    /// In which run.
+    /// Id of the run.
     pub run: String,
-    /// What.
+    /// The change itself.
     #[serde(flatten)]
     pub change: Change,
 }
@@ -119,7 +119,7 @@ pub struct Done {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTier {
-    /// `basic` or `pro`.
+    /// The new tier: `basic` or `pro`.
     pub tier: String,
 }
 
@@ -127,7 +127,7 @@ pub struct NewTier {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Relinking {
-    /// The person that it is now.
+    /// objectGUID of the new entry of the same person.
     pub object_guid: String,
 }
 
@@ -135,7 +135,7 @@ pub struct Relinking {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Suspension {
-    /// Why, in the operator's words.
+    /// Comment for the log.
     #[serde(default)]
     pub reason: String,
 }
@@ -146,6 +146,6 @@ pub struct Activation {
     /// The user afterwards.
     #[serde(flatten)]
     pub user: User,
-    /// Why it is still suspended, as sentences.
+    /// Sentences on the causes that still suspend the user.
     pub remains: Vec<String>,
 }

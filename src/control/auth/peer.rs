@@ -1,7 +1,8 @@
 //! The caller of a request.
 //!
-//! The kernel reports the user at the other end of the socket. The user database lists the groups of that
-//! user *now*, because the peer's credentials carry no supplementary groups. Nothing in a request counts.
+//! The kernel reports the user at the other end of the socket. The user database lists the groups
+//! of that user *now*, because the peer's credentials carry no supplementary groups. Nothing in a
+//! request counts.
 //!
 //! The unit must not set `PrivateUsers=`: it makes every caller the overflow user, 65534.
 
@@ -19,7 +20,8 @@ use super::roles::{OwnUser, Role, RoleGroups, Roles};
 use crate::control::settings::Settings;
 use crate::model::Actor;
 
-/// Lifetime of a cached lookup. It covers the requests of a script, and a new membership counts soon.
+/// Lifetime of a cached lookup. It covers the requests of a script, and a new membership counts
+/// soon.
 const CACHE_LIFETIME: Duration = Duration::from_secs(10);
 
 /// Time limit of a lookup. The user database may be a directory on the network.

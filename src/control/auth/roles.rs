@@ -1,12 +1,14 @@
-//! Roles are sets, not ranks. An operation of the route table names the roles of which a caller needs one.
+//! Roles are sets, not ranks. An operation of the route table names the roles of which a caller
+//! needs one.
 //!
-//! A ranking ("an operator may do what a viewer may, a viewer what an authenticator may") gave viewers the right to
-//! create users by sign-ins. A set grants only what it names.
+//! A ranking ("an operator may do what a viewer may, a viewer what an authenticator may") gave
+//! viewers the right to create users by sign-ins. A set grants only what it names.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// The overflow user. The kernel reports every user without a mapping in this user namespace as this one.
+/// The overflow user. The kernel reports every user without a mapping in this user namespace as
+/// this one.
 const OVERFLOW: u32 = 65_534;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -88,8 +90,8 @@ pub struct RoleGroups {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OwnUser {
     pub uid: u32,
-    /// Whether it has every role. Only a trial in the foreground sets this, because programs that the daemon
-    /// starts may run as this user, too.
+    /// Whether it has every role. Only a trial in the foreground sets this, because programs that
+    /// the daemon starts may run as this user, too.
     pub operates: bool,
 }
 

@@ -139,7 +139,8 @@ impl Control {
         Ok(EventFilter { after, kind, subjects, account, run, since, until, limit: limit(asked) })
     }
 
-    /// Returns the subjects of a person's events: its user, and its objectGUID from before it had a user.
+    /// Returns the subjects of a person's events: its user, and its objectGUID from before it had a
+    /// user.
     async fn subjects_of(&self, who: &str) -> Result<Vec<String>, EngineError> {
         match self.engine.find_user(who).await {
             Ok(user) => Ok([Some(user.id.to_string()), user.link.map(|l| l.guid.to_string())]

@@ -62,7 +62,8 @@ pub(in crate::control) fn instant(text: &str) -> Result<Timestamp, Refusal> {
 
 /// Parses the document of a request.
 ///
-/// Anything but an object is refused, because serde would accept the list `[]` for fields with defaults.
+/// Anything but an object is refused, because serde would accept the list `[]` for fields with
+/// defaults.
 pub(in crate::control) fn document<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
     if matches!(body.trim_ascii_start().first(), Some(b) if *b != b'{') {
         return Err(Refusal::invalid("the body is not the expected JSON: write an object, { … }"));

@@ -75,15 +75,16 @@ async fn sign_in(
     Ok(response)
 }
 
-/// Overwrites a document that holds a password. The buffer of the HTTP library is overwritten by its next request.
+/// Overwrites a document that holds a password. The buffer of the HTTP library is overwritten by
+/// its next request.
 fn wipe(body: Bytes) {
     if let Ok(mut body) = body.try_into_mut() {
         body.as_mut().zeroize();
     }
 }
 
-/// Seconds until another attempt after `unavailable`. By then, a server has timed out (five seconds by default),
-/// and the rate limit has admitted further attempts.
+/// Seconds until another attempt after `unavailable`. By then, a server has timed out (five seconds
+/// by default), and the rate limit has admitted further attempts.
 const RETRY_AFTER: u64 = 5;
 
 pub(in crate::control) fn convert(decision: &Decision) -> api::SignInDecision {

@@ -2,7 +2,8 @@
 
 use crate::model::Timestamp;
 
-/// The last time that RFC 3339 can express, because it has four digits for the year. Later times are shown as this.
+/// The last time that RFC 3339 can express, because it has four digits for the year. Later times
+/// are shown as this.
 const FOR_EVER: &str = "9999-12-31T23:59:59.999Z";
 
 /// The first time after it.

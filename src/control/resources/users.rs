@@ -89,7 +89,8 @@ struct ListQuery {
     domain: Option<String>,
     /// Reason of a cause of suspension, such as `disabled`. The user may have others.
     reason: Option<String>,
-    /// Only users of a claimed domain that no directory manages, although their account has a directory.
+    /// Only users of a claimed domain that no directory manages, although their account has a
+    /// directory.
     #[serde(default)]
     unmanaged: bool,
     /// Only users with a quarantined entry.

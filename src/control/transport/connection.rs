@@ -1,11 +1,12 @@
-//! Connections of the control socket. They end when the caller is slow, and their number is limited.
+//! Connections of the control socket. They end when the caller is slow, and their number is
+//! limited.
 //!
-//! Accepting never waits for a caller or for the user database, because a full backlog would keep every
-//! caller out, root included. A connection whose caller's roles are unknown is set aside until they have
-//! been looked up.
+//! Accepting never waits for a caller or for the user database, because a full backlog would keep
+//! every caller out, root included. A connection whose caller's roles are unknown is set aside
+//! until they have been looked up.
 //!
-//! The time that a caller may take is limited here, because the HTTP server has no time limits of its own.
-//! The time that the daemon takes for an answer is not limited.
+//! The time that a caller may take is limited here, because the HTTP server has no time limits of
+//! its own. The time that the daemon takes for an answer is not limited.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future as _;
@@ -33,7 +34,8 @@ pub(in crate::control) const CALLER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same for an overflow connection, which is only answered with 503.
 const OVERFLOW_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Pause after a failed accept. Without it, accepting would spin while the process has no descriptors left.
+/// Pause after a failed accept. Without it, accepting would spin while the process has no
+/// descriptors left.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Interval of the check whether a caller that closed its sending side is still connected.
@@ -42,8 +44,8 @@ const HANGUP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time to wait for a descriptor. Evicted connections end within moments, so one is free by then.
 const DESCRIPTOR_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Connections that wait for a lookup of their caller: in all, and of one user. A user database that hangs
-/// holds no more.
+/// Connections that wait for a lookup of their caller: in all, and of one user. A user database
+/// that hangs holds no more.
 const PENDING: (usize, usize) = (64, 32);
 
 /// A user id, and the group id that it connected with.
@@ -64,7 +66,8 @@ pub(in crate::control) struct ConnectionListener {
     /// Connections whose callers are being looked up.
     pending: HashMap<Ids, Vec<(UnixStream, OwnedSemaphorePermit)>>,
     looked_up: LookedUp,
-    /// Connections that have a slot or an overflow place, and that the HTTP server has not taken yet.
+    /// Connections that have a slot or an overflow place, and that the HTTP server has not taken
+    /// yet.
     ready: VecDeque<Connection>,
     /// Whether the log has a warning since the last accepted connection.
     has_warned: bool,
@@ -91,7 +94,8 @@ impl ConnectionListener {
         }
     }
 
-    /// Admits a new connection, or has its caller looked up first. A connection beyond the limits is closed.
+    /// Admits a new connection, or has its caller looked up first. A connection beyond the limits
+    /// is closed.
     async fn receive(&mut self, stream: UnixStream) {
         let Ok(peer) = stream.peer_cred() else { return };
         let ids = (peer.uid(), peer.gid());
@@ -204,8 +208,8 @@ pub(in crate::control) struct Peer {
     pub(in crate::control) gid: u32,
     /// Whether the connection has no slot: its request is answered with 503.
     pub(in crate::control) is_overflow: bool,
-    /// Cancelled when another connection needs the slot. A long poll is answered now, and the connection ends
-    /// after the answer.
+    /// Cancelled when another connection needs the slot. A long poll is answered now, and the
+    /// connection ends after the answer.
     pub(in crate::control) finish: CancellationToken,
     phase: SharedPhase,
     slots: Slots,
@@ -237,7 +241,8 @@ pub(in crate::control) struct Connection {
     was_answering: bool,
     /// Whether the caller has not read the last write yet.
     is_blocked: bool,
-    /// Whether the connection is idle and the HTTP server has had the time to take what had arrived.
+    /// Whether the connection is idle and the HTTP server has had the time to take what had
+    /// arrived.
     is_drained: bool,
     /// Timer of the next hangup check, once the caller has closed its sending side.
     hangup_check: Option<Pin<Box<Sleep>>>,

@@ -1,9 +1,9 @@
 //! Limits on connections: how many there may be, and which one is evicted when all slots are taken.
 //!
-//! Each class of callers has connection slots of its own. No class can take the slots of another: root
-//! and operators find a slot whatever viewers and callers without a role do. Within a class, a connection
-//! without a request is evicted for a newer one, and a long poll is answered early. A connection whose
-//! request is being answered is never evicted.
+//! Each class of callers has connection slots of its own. No class can take the slots of another:
+//! root and operators find a slot whatever viewers and callers without a role do. Within a class, a
+//! connection without a request is evicted for a newer one, and a long poll is answered early. A
+//! connection whose request is being answered is never evicted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,8 +47,8 @@ impl Class {
 
     /// Returns the slots of the class, and how many of them one user may take.
     ///
-    /// Each slot costs a descriptor and some buffers. Applications have many sign-ins under way, operators and
-    /// scripts a handful of requests, callers without a role only a refusal.
+    /// Each slot costs a descriptor and some buffers. Applications have many sign-ins under way,
+    /// operators and scripts a handful of requests, callers without a role only a refusal.
     const fn slots(self) -> (usize, usize) {
         match self {
             Self::Root => (48, 48),
@@ -60,7 +60,8 @@ impl Class {
     }
 }
 
-/// Overflow connections of a class. They are answered with 503 at once; further connections are closed.
+/// Overflow connections of a class. They are answered with 503 at once; further connections are
+/// closed.
 const OVERFLOW: usize = 16;
 
 /// Concurrent long polls of one user. Root has no limit.
@@ -76,7 +77,8 @@ pub(in crate::control) const DESCRIPTORS: usize = {
     sum
 };
 
-/// Interval between two warnings about full slots, because a flood of connections must not flood the log.
+/// Interval between two warnings about full slots, because a flood of connections must not flood
+/// the log.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The connection slots of one socket.
@@ -158,7 +160,8 @@ impl Slots {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a slot or an overflow place for a connection of this user. Returns `None` when there is neither.
+    /// Takes a slot or an overflow place for a connection of this user. Returns `None` when there
+    /// is neither.
     pub(in crate::control) fn take(
         &self,
         class: Class,
@@ -200,7 +203,8 @@ impl Table {
         self.classes.entry(class).or_default()
     }
 
-    /// Returns whether there is a slot for this user. Another connection of the class may be evicted for it.
+    /// Returns whether there is a slot for this user. Another connection of the class may be
+    /// evicted for it.
     fn make_room(&mut self, class: Class, uid: u32) -> bool {
         let (all, per_user) = class.slots();
         let slots = self.class(class);
@@ -219,7 +223,8 @@ impl Table {
     /// Evicts one connection, of the first of these users that has one to spare.
     fn evict(&mut self, class: Class, users: &[u32]) -> bool {
         self.warn(class, users);
-        // Order: a connection without a request, then a long poll, last an answer that the caller does not read.
+        // Order: a connection without a request, then a long poll, last an answer that the caller
+        // does not read.
         for spare in [&[Phase::Idle, Phase::Receiving][..], &[Phase::Polling], &[Phase::Sending]] {
             for uid in users {
                 let Some(slots) = self.class(class).taken.get_mut(uid) else { continue };
@@ -355,7 +360,8 @@ mod tests {
         assert_eq!(floods.iter().filter(|c| c.has_slot()).count(), all - 4 - 1);
     }
 
-    /// Each class fills its own slots with requests in progress; every other class still finds all of its own.
+    /// Each class fills its own slots with requests in progress; every other class still finds all
+    /// of its own.
     #[test]
     fn no_class_can_take_the_slots_of_another() {
         for filling in Class::ALL {

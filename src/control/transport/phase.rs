@@ -1,4 +1,5 @@
-//! Phase of a connection. It decides whose time passes: the caller's, which is limited, or the daemon's, which is not.
+//! Phase of a connection. It decides whose time passes: the caller's, which is limited, or the
+//! daemon's, which is not.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -61,7 +62,8 @@ impl Exchange {
         self.0.set(phase);
     }
 
-    /// Returns the answer with the exchange attached to its body, because the exchange lasts until the body is sent.
+    /// Returns the answer with the exchange attached to its body, because the exchange lasts until
+    /// the body is sent.
     pub(in crate::control) fn send(self, response: Response) -> Response {
         self.enter(Phase::Sending);
         response.map(|body| Body::new(ExchangeBody { body, _exchange: self }))

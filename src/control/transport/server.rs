@@ -25,7 +25,8 @@ pub(in crate::control) const LARGEST_BODY: usize = 1024 * 1024;
 /// Time for requests in progress to finish when the daemon stops.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Serves the API until `stop`. Then accepts no more connections, and waits for requests in progress.
+/// Serves the API until `stop`. Then accepts no more connections, and waits for requests in
+/// progress.
 pub(in crate::control) async fn run(
     listening: Listening,
     callers: Arc<Callers>,
@@ -89,7 +90,8 @@ async fn receive(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: N
         return exchange.send(too_many(peer.uid));
     }
     if request.body().is_end_stream() {
-        // A caller that has closed its sending side is not cut off, because its request is complete.
+        // A caller that has closed its sending side is not cut off, because its request is
+        // complete.
         exchange.enter(Phase::Answering);
     }
     let (parts, body) = request.into_parts();

@@ -1,4 +1,5 @@
-//! The socket file. It appears at its path with its mode in one step, and a symbolic link is never followed.
+//! The socket file. It appears at its path with its mode in one step, and a symbolic link is never
+//! followed.
 
 use std::fs;
 use std::io;
