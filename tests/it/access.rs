@@ -1,4 +1,4 @@
-//! Getting in: what a server refuses, and that the account that binds is never locked by binding.
+//! Connecting and binding: refusals of a server, and the service account is never locked out.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rosterd::model::{RunState, ServerUrl};
 
 use crate::firm::{Firm, alice};
 
-/// The step that failed first, with what is to be done about it.
+/// Returns the first failed step, with its finding and remedy.
 fn failed(check: &Examination) -> (&'static str, String) {
     let step = check
         .steps
@@ -22,7 +22,7 @@ async fn check(firm: &Firm) -> Examination {
     firm.engine.check_directory("corp").await.expect("a check")
 }
 
-/// How many binds the simulator has refused.
+/// Returns the number of binds that the simulator refused.
 fn refused(firm: &Firm) -> usize {
     firm.sim.log().binds().iter().filter(|(_, code)| *code != 0).count()
 }
@@ -32,7 +32,7 @@ fn refuse_binds(firm: &Firm, code: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_cannot_be_used_is_told_by_what_is_wrong_with_it() {
+async fn the_fault_of_an_unusable_certificate_is_reported() {
     let firm = Firm::of(3, |_| {}).await;
     for (certificate, finding, remedy) in [
         (Certificate::Expired, "expired on ", "renew it"),
@@ -47,10 +47,10 @@ async fn a_certificate_that_cannot_be_used_is_told_by_what_is_wrong_with_it() {
         let run = firm.sync().await;
         let error = run.error.expect("an error");
         assert!(error.contains(finding) && error.contains(remedy), "{certificate:?}: {error}");
-        let (step, told) = failed(&check(&firm).await);
+        let (step, text) = failed(&check(&firm).await);
         assert!(
-            step == "tls" && told.contains(finding) && told.contains(remedy),
-            "{certificate:?}: {step}: {told}"
+            step == "tls" && text.contains(finding) && text.contains(remedy),
+            "{certificate:?}: {step}: {text}"
         );
     }
     firm.sim.set_certificate(Certificate::Valid).expect("a certificate");
@@ -58,18 +58,18 @@ async fn a_certificate_that_cannot_be_used_is_told_by_what_is_wrong_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_on_the_plain_port_is_told_as_that() {
+async fn tls_on_the_plain_port_is_reported() {
     let firm = Firm::of(1, |_| {}).await;
     let plain = firm.sim.ldap_addr();
     firm.reconfigure(|c| {
         c.settings.servers = vec![ServerUrl::parse(&format!("ldaps://{plain}")).expect("a URL")]
     });
-    let (step, told) = failed(&check(&firm).await);
-    assert!(step == "tls" && told.contains("check the port"), "{step}: {told}");
+    let (step, text) = failed(&check(&firm).await);
+    assert!(step == "tls" && text.contains("check the port"), "{step}: {text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_only_domain_controller_is_refused_by_that_name() {
+async fn a_read_only_domain_controller_is_refused() {
     let firm = Firm::running(5, |_| {}).await;
     firm.sim.set_read_only(true);
     let run = firm.sync().await;
@@ -79,12 +79,12 @@ async fn a_read_only_domain_controller_is_refused_by_that_name() {
             && error.contains("name writable domain controllers"),
         "{error}"
     );
-    let (step, told) = failed(&check(&firm).await);
-    assert!(step == "identity" && told.contains("read-only"), "{step}: {told}");
+    let (step, text) = failed(&check(&firm).await);
+    assert!(step == "identity" && text.contains("read-only"), "{step}: {text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_secret_is_tried_once_by_whoever_asks_and_on_whatever_server() {
+async fn a_refused_secret_is_tried_once_over_all_callers_and_servers() {
     let firm = Firm::running(5, |_| {}).await;
     let second = firm.sim.replica("dc2").expect("a replica");
     firm.reconfigure(|c| {
@@ -98,18 +98,18 @@ async fn a_refused_secret_is_tried_once_by_whoever_asks_and_on_whatever_server()
         run.error.as_deref().is_some_and(|e| e.contains("52e") && e.contains("the password file")),
         "{run:?}"
     );
-    // All at once, and a plan and a check beside them.
+    // Four runs, a plan and a check at once.
     let runs = futures_util::future::join_all((0..4).map(|_| firm.sync()));
     let request = rosterd::engine::Request::full(rosterd::model::Trigger::Manual, None);
     let (runs, plan, check) =
         tokio::join!(runs, firm.engine.propose(&directory, &request), check(&firm));
     assert!(runs.iter().all(|r| r.state == RunState::Failed) && plan.is_err());
-    let (step, told) = failed(&check);
-    assert!(step == "bind" && told.contains("rosterctl directory unlock corp"), "{step}: {told}");
+    let (step, text) = failed(&check);
+    assert!(step == "bind" && text.contains("rosterctl directory unlock corp"), "{step}: {text}");
     let attempts =
         refused(&firm) + second.log().binds().iter().filter(|(_, code)| *code != 0).count();
     assert_eq!(attempts, 1, "each one counts towards a lockout");
-    // Another secret is another attempt.
+    // A new secret is tried again.
     firm.sim.faults().clear();
     second.faults().clear();
     std::fs::write(firm.folder.path().join("password"), firm.sim.service_password())
@@ -118,13 +118,13 @@ async fn a_refused_secret_is_tried_once_by_whoever_asks_and_on_whatever_server()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_of_a_refused_secret_is_remembered_by_runs() {
+async fn a_secret_that_a_check_saw_refused_is_not_tried_by_runs() {
     let firm = Firm::running(5, |_| {}).await;
     refuse_binds(&firm, "533");
-    let (step, told) = failed(&check(&firm).await);
+    let (step, text) = failed(&check(&firm).await);
     assert!(
-        step == "bind" && told.contains("disabled (533)") && told.contains("enable it"),
-        "{step}: {told}"
+        step == "bind" && text.contains("disabled (533)") && text.contains("enable it"),
+        "{step}: {text}"
     );
     let run = firm.sync().await;
     assert!(
@@ -135,7 +135,7 @@ async fn a_check_of_a_refused_secret_is_remembered_by_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_lockout_or_outside_logon_hours_one_attempt_is_made_every_half_hour() {
+async fn a_lockout_or_logon_hours_allow_one_attempt_every_half_hour() {
     for code in ["775", "530"] {
         let firm = Firm::running(5, |_| {}).await;
         refuse_binds(&firm, code);
@@ -155,7 +155,7 @@ async fn after_a_lockout_or_outside_logon_hours_one_attempt_is_made_every_half_h
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_busy_is_passed_over_and_no_secret_is_blamed() {
+async fn a_busy_server_is_skipped_and_does_not_count_as_a_refused_secret() {
     let firm = Firm::running(5, |_| {}).await;
     let second = firm.sim.replica("dc2").expect("a replica");
     firm.reconfigure(|c| {
@@ -167,7 +167,7 @@ async fn a_server_that_is_busy_is_passed_over_and_no_secret_is_blamed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_who_unlocks_has_the_bind_tried_at_once_and_hears_what_ad_says() {
+async fn an_unlock_tries_the_bind_at_once_and_reports_the_answer_of_ad() {
     let firm = Firm::running(5, |_| {}).await;
     refuse_binds(&firm, "532");
     firm.sync().await;
@@ -176,13 +176,13 @@ async fn an_operator_who_unlocks_has_the_bind_tried_at_once_and_hears_what_ad_sa
     assert_eq!(refused(&firm), 2);
     firm.sim.faults().clear();
     let run = firm.sync().await;
-    assert!(run.error.is_some(), "nobody else tries it");
-    firm.engine.unlock("corp", &alice()).await.expect("AD takes it again");
+    assert!(run.error.is_some(), "no run tries the bind");
+    firm.engine.unlock("corp", &alice()).await.expect("AD accepts the bind again");
     assert_eq!(firm.sync().await.error, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_cannot_be_used_is_told_before_anybody_is_asked() {
+async fn an_unusable_secret_file_is_reported_before_any_bind() {
     let firm = Firm::of(1, |_| {}).await;
     let file = firm.folder.path().join("password");
     let write = |text: &str, mode| {
@@ -190,15 +190,15 @@ async fn a_secret_that_cannot_be_used_is_told_before_anybody_is_asked() {
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode))
             .expect("a mode");
     };
-    for (text, mode, told) in
+    for (secret, mode, text) in
         [("\n", 0o600, "is empty"), ("secret", 0o604, "can be read by everybody: chmod 600")]
     {
-        write(text, mode);
+        write(secret, mode);
         let run = firm.sync().await;
-        assert!(run.error.as_deref().is_some_and(|e| e.contains(told)), "{run:?}");
+        assert!(run.error.as_deref().is_some_and(|e| e.contains(text)), "{run:?}");
         let (step, found) = failed(&check(&firm).await);
         assert!(
-            step == "secret" && found.contains(told.split(':').next().expect("a word")),
+            step == "secret" && found.contains(text.split(':').next().expect("a word")),
             "{step}: {found}"
         );
     }
@@ -206,6 +206,6 @@ async fn a_secret_that_cannot_be_used_is_told_before_anybody_is_asked() {
     assert!(firm.sync().await.error.is_some_and(|e| e.contains("cannot be read")));
     assert!(
         firm.sim.log().binds().is_empty(),
-        "an empty password binds as nobody, and nobody sees anybody"
+        "an empty password would be an anonymous bind, which sees no entry"
     );
 }

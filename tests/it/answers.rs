@@ -1,4 +1,5 @@
-//! Messages of `rosterctl` about answers on its socket: "no daemon", "not allowed" or "wrong answer".
+//! Messages of `rosterctl` about answers on its socket: "no daemon", "not allowed" or "wrong
+//! answer".
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;

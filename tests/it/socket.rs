@@ -1,5 +1,5 @@
-//! The control socket of a whole engine over a simulated directory: whatever goes over it is what the OpenAPI
-//! document says, and `rosterctl` asks for nothing else.
+//! The control socket of an engine with a simulated directory. Each answer matches the OpenAPI
+//! document, and `rosterctl` uses documented operations only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -19,19 +19,18 @@ use tokio_util::sync::CancellationToken;
 use crate::ctl::Output;
 use crate::firm::Firm;
 
-const NOBODY: &str = "no-such-group-of-rosterd";
+const NO_GROUP: &str = "no-such-group-of-rosterd";
 
-/// A company whose engine is asked over a socket.
+/// An engine that serves the control socket.
 struct Office {
     firm: Firm,
-    /// The caller.
+    /// User name of the caller.
     me: String,
     socket: PathBuf,
     http: reqwest::Client,
     stop: CancellationToken,
-    /// The OpenAPI document.
     document: Value,
-    /// What has been answered: operation and status.
+    /// Operations with the statuses that they answered.
     seen: BTreeSet<String>,
 }
 
@@ -41,7 +40,7 @@ impl Drop for Office {
     }
 }
 
-/// A configuration that is well, and one with problems, in turn.
+/// Answers reloads with success and with problems, alternately.
 async fn reloads(mut asked: mpsc::Receiver<Ask>) {
     let mut is_well = true;
     while let Some(Ask { by: _, asked: _, answer }) = asked.recv().await {
@@ -60,7 +59,7 @@ async fn reloads(mut asked: mpsc::Receiver<Ask>) {
 }
 
 impl Office {
-    /// Every change but a suspension that was seen waits for approval.
+    /// Starts in plan-only mode, in which only confirmed suspensions are applied.
     async fn open() -> Self {
         let firm = Firm::running(40, |config| config.mode = Mode::PlanOnly).await;
         firm.engine.reconfigure_hooks(vec![Hook {
@@ -77,9 +76,9 @@ impl Office {
         let listening = bind(&socket).await.unwrap();
         let settings = Settings {
             socket: socket.clone(),
-            operators: NOBODY.into(),
-            viewers: NOBODY.into(),
-            authenticators: NOBODY.into(),
+            operators: NO_GROUP.into(),
+            viewers: NO_GROUP.into(),
+            authenticators: NO_GROUP.into(),
             own_user_operates: true,
         };
         let stop = CancellationToken::new();
@@ -111,7 +110,7 @@ impl Office {
         }
     }
 
-    /// The path of the document that is meant; what is spelled out goes before what stands for anything.
+    /// Returns the documented path of a request. A literal segment goes before a parameter.
     fn template(&self, path: &str) -> String {
         let wanted: Vec<&str> = path.split('/').collect();
         let fits = |template: &&String| {
@@ -131,7 +130,7 @@ impl Office {
             .clone()
     }
 
-    /// Whether the document is one of this schema.
+    /// Checks a document against a schema.
     fn check(&self, schema: &Value, document: &Value, what: &str) {
         let mut whole = schema.clone();
         whole["components"] = self.document["components"].clone();
@@ -143,7 +142,7 @@ impl Office {
         assert!(wrong.is_empty(), "{what} is not as documented: {wrong:#?}\n{document:#}");
     }
 
-    /// Asks, and holds the answer against the document.
+    /// Sends a request, and checks its answer and events against the OpenAPI document.
     async fn ask(&mut self, line: &str, body: Option<Value>) -> (u16, Value) {
         let (method, url) = line.split_once(' ').unwrap();
         let template = self.template(url.split('?').next().unwrap());
@@ -207,7 +206,7 @@ impl Office {
         (status, answered)
     }
 
-    /// An operation that changed or exported something left an event of its caller, one that did not left none.
+    /// Checks that a change or an export left an event of its caller, and a read none.
     async fn check_events(&self, line: &str, leaves: Option<&str>, status: u16, before: u64) {
         let filter = EventFilter { after: Some(before), limit: 1_000, ..EventFilter::default() };
         let events = self.firm.engine.store.events(&filter).await.unwrap();
@@ -219,13 +218,13 @@ impl Office {
         match leaves {
             Some(kind) if status < 300 && !line.contains("dry_run=true") => {
                 assert!(!own.is_empty(), "{line} left no event of its caller");
-                // What the operation itself recorded says more; then the router adds nothing. A run is a task of its own.
+                // The router adds no event to a more specific one of the operation.
                 assert!(
                     own.iter().filter(|k| **k == json!(kind)).count() <= 1,
-                    "{line} is told twice: {own:?}"
+                    "{line} left two events: {own:?}"
                 );
             }
-            // A run that was asked for earlier may end meanwhile.
+            // A run that was requested earlier may end meanwhile.
             None if !line.ends_with("/sign-ins") => {
                 let is_of_run = |kind: &Value| {
                     kind.as_str().is_some_and(|k| {
@@ -252,13 +251,13 @@ impl Office {
         document
     }
 
-    /// Somebody who left and was created anew, somebody who left, somebody whose missing group an operator has overruled; and who
-    /// the first is now.
+    /// Returns three user ids and a GUID: a leaver who was created again, a leaver, a user with an
+    /// override; and the new GUID of the first.
     async fn leavers(&mut self) -> [String; 4] {
         self.firm.reconfigure(|config| {
             (config.mode, config.limits.grace_period) = (Mode::Apply, Duration::ZERO)
         });
-        // The first run after a rebaseline only plans. One that began before the rebaseline, such as that of an unlock, does not count.
+        // The first run that begins after a rebaseline only plans.
         self.firm.sync().await;
         let users = self.get("/v1/users?status=active&account=acme").await;
         let of = |n: usize, at: &str| {
@@ -283,13 +282,13 @@ impl Office {
         [recreated, left, overruled, person.to_string()]
     }
 
-    /// Gives the section of the directory another name in the configuration.
+    /// Renames the directory in the configuration.
     fn rename_section(&self) {
         self.firm.reconfigure(|config| config.name = DirectoryName::parse("hq").unwrap());
     }
 
-    /// Changes the name of a person, so that a run has something to hold.
-    async fn rename_somebody(&mut self) -> String {
+    /// Renames a person, so that a run holds a change. Returns the user id.
+    async fn rename_person(&mut self) -> String {
         let users = self.get("/v1/users?status=active&limit=3").await;
         let who = &users["users"][0];
         let dn = who["directory"]["dn"].as_str().unwrap().to_owned();
@@ -299,7 +298,7 @@ impl Office {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_is_as_the_openapi_document_says() {
+async fn every_answer_matches_the_openapi_document() {
     let mut office = Office::open().await;
     office.get("/v1/status").await;
     office.get("/v1/directories").await;
@@ -312,7 +311,7 @@ async fn every_answer_is_as_the_openapi_document_says() {
     let next = first["next"].as_str().unwrap().to_owned();
     office.get(&format!("/v1/users?after={next}&quarantined=true")).await;
     office.get("/v1/users/search?q=a&limit=5").await;
-    let who = office.rename_somebody().await;
+    let who = office.rename_person().await;
     office.get(&format!("/v1/users/{who}")).await;
 
     office.get("/v1/metrics").await;
@@ -328,7 +327,7 @@ async fn every_answer_is_as_the_openapi_document_says() {
     assert_eq!(
         office.get("/v1/held").await["held"],
         json!([]),
-        "a rejected plan waits for nothing"
+        "a rejected plan does not wait for approval"
     );
     assert_eq!(office.get("/v1/held?rejected=true").await["held"][0]["id"], held.as_str());
     office.expect(409, &format!("post /v1/held/{held}/approve"), None).await;
@@ -402,7 +401,7 @@ async fn every_answer_is_as_the_openapi_document_says() {
     let refused = office.expect(400, "post /v1/sign-ins", Some(nowhere)).await;
     assert!(
         !refused.to_string().contains("192.0.2.7:443"),
-        "nothing of a document with a password is repeated: {refused:#}"
+        "the error quotes no document with a password: {refused:#}"
     );
     let allowed = office.post("/v1/sign-ins", Some(sign_in)).await;
     assert_eq!(
@@ -495,21 +494,21 @@ async fn every_answer_is_as_the_openapi_document_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_of_idle_callers_holds_up_no_run_and_no_backup() {
+async fn idle_callers_delay_neither_runs_nor_backups() {
     let mut office = Office::open().await;
-    let mut crowd = Vec::new();
+    let mut idle = Vec::new();
     for _ in 0..400 {
-        crowd.push(tokio::net::UnixStream::connect(&office.socket).await.unwrap());
+        idle.push(tokio::net::UnixStream::connect(&office.socket).await.unwrap());
     }
     let begun = std::time::Instant::now();
     assert_eq!(office.post("/v1/directories/corp/sync", None).await["state"], "succeeded");
     office.expect(200, "post /v1/backup", None).await;
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    drop(crowd);
+    drop(idle);
 }
 
-/// Types a command; what it printed, and what it said beside.
-async fn typed(office: &Office, command: &str) -> (Exit, String, String) {
+/// Runs a command. Returns exit status, output and errors.
+async fn rosterctl(office: &Office, command: &str) -> (Exit, String, String) {
     let socket = office.socket.to_str().unwrap();
     let cli = Cli::try_parse_from(
         ["rosterctl", "--yes", "--socket", socket].into_iter().chain(command.split(' ')),
@@ -530,10 +529,10 @@ async fn typed(office: &Office, command: &str) -> (Exit, String, String) {
     (exit, out.text(), err.text())
 }
 
-/// Types a command that has something to say.
-async fn works(office: &Office, command: &str) {
-    let (exit, out, err) = typed(office, command).await;
-    // A check that finds something has been made all the same.
+/// Runs a command that succeeds with output of 80 columns at most.
+async fn succeeds(office: &Office, command: &str) {
+    let (exit, out, err) = rosterctl(office, command).await;
+    // A check that finds a problem has its own exit status.
     let is_made = matches!(exit, Exit::Done | Exit::Held) || command.starts_with("directory check");
     assert!(is_made && err.is_empty(), "rosterctl {command}: {exit:?}\n{err}");
     assert!(!out.is_empty(), "rosterctl {command} prints nothing");
@@ -541,7 +540,7 @@ async fn works(office: &Office, command: &str) {
     assert_eq!(too_long, None, "rosterctl {command} does not fit 80 columns:\n{out}");
 }
 
-/// Every command, as it is typed.
+/// Collects every command, such as `user show`.
 fn leaves(command: &clap::Command, before: &str, into: &mut BTreeSet<String>) {
     for sub in command.get_subcommands() {
         let words = format!("{before} {}", sub.get_name()).trim().to_owned();
@@ -554,9 +553,9 @@ fn leaves(command: &clap::Command, before: &str, into: &mut BTreeSet<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_answer() {
+async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
     let mut office = Office::open().await;
-    let who = office.rename_somebody().await;
+    let who = office.rename_person().await;
     office.post("/v1/directories/corp/sync", None).await;
     let held = office.get("/v1/held").await["held"][0]["id"].as_str().unwrap().to_owned();
     let run = office.get("/v1/runs?limit=1").await["runs"][0]["id"].as_str().unwrap().to_owned();
@@ -619,7 +618,7 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
         format!("backup {copy}"),
     ];
     for command in &commands {
-        works(&office, command).await;
+        succeeds(&office, command).await;
     }
     let [recreated, left, overruled, person] = office.leavers().await;
     let of_leavers = [
@@ -628,12 +627,12 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
         format!("user clear-override {overruled}"),
     ];
     for command in &of_leavers {
-        works(&office, command).await;
+        succeeds(&office, command).await;
     }
     office.rename_section();
     let of_section = "directory rename corp hq".to_owned();
-    works(&office, &of_section).await;
-    let (exit, _, err) = typed(&office, "reload").await;
+    succeeds(&office, &of_section).await;
+    let (exit, _, err) = rosterctl(&office, "reload").await;
     assert_eq!(
         (exit, err.as_str()),
         (Exit::Failed, "error: rosterd.toml:3: one problem\n  rosterd.toml:5: another\n")
@@ -651,11 +650,15 @@ async fn every_command_of_rosterctl_asks_for_what_there_is_and_understands_the_a
                 .any(|c| format!("{c} ").starts_with(&format!("{leaf} ")))
         })
         .collect();
-    assert_eq!(missing, ["completions", "man"], "these ask nothing; type every other command here");
+    assert_eq!(
+        missing,
+        ["completions", "man"],
+        "these need no daemon; add every other command here"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_in_that_cannot_be_decided_says_when_to_ask_again() {
+async fn an_undecided_sign_in_has_a_retry_after() {
     let office = Office::open().await;
     let address = office.firm.users().await.remove(0).addresses.primary.unwrap().to_string();
     office.firm.sim.crash().await.unwrap();
