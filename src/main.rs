@@ -61,23 +61,20 @@ enum Command {
     /// Print the completions for a shell.
     #[command(hide = true)]
     Completions {
-        /// The shell.
+        /// The name of the shell.
         shell: clap_complete::Shell,
     },
     /// Print a man page.
     #[command(hide = true)]
     Man {
-        /// The page.
-        page: ManPage,
+            page: ManPage,
     },
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum ManPage {
-    /// rosterd(8).
     #[value(name = "rosterd")]
     Daemon,
-    /// rosterd.toml(5).
     #[value(name = "rosterd.toml")]
     Configuration,
 }

@@ -32,12 +32,12 @@ pub enum Command {
     },
     /// Show one account
     Show {
-        /// The account
+        /// The handle of the account
         handle: String,
     },
     /// Change the display name of an account; its handle stays
     Rename {
-        /// The account
+        /// The handle of the account
         handle: String,
         /// The new display name
         #[arg(long)]
@@ -45,7 +45,7 @@ pub enum Command {
     },
     /// Delete an account that holds no domain and has no users; asks for its handle
     Delete {
-        /// The account
+        /// The handle of the account
         handle: String,
         /// The handle again; required with --yes
         #[arg(value_name = "SAME-HANDLE")]
@@ -53,7 +53,7 @@ pub enum Command {
     },
     /// Show the policies of an account; with KEY=VALUE, set one
     Policy {
-        /// The account
+        /// The handle of the account
         handle: String,
         /// screen-share-control, outbound-calling, external-app-sign-in, external-users: true or false; regions: comma-separated, or all
         #[arg(value_name = "KEY=VALUE")]
@@ -216,7 +216,6 @@ pub fn list(accounts: &Accounts, view: &View) -> Page {
     table(["HANDLE", "NAME", "KIND", "DOMAINS", "DIRECTORIES", "ACTIVE", "SUSPENDED"], rows, view)
 }
 
-/// One account.
 pub fn show(account: &Account, view: &View) -> Page {
     let Account { id, handle, name, kind, domains, directories, policies, users, created_at } =
         account;

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_commas_quotes_and_line_ends_stays_one_cell() {
+    fn a_text_with_commas_quotes_and_line_ends_stays_one_cell() {
         let page =
             csv(["NAME", "TITLE"], [["O'Hara, Anna".to_owned(), "\"the\"\nboss".to_owned()]]);
         assert_eq!(page.plain(), "NAME,TITLE\r\n\"O'Hara, Anna\",\"\"\"the\"\"\nboss\"\r\n");

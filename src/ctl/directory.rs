@@ -12,19 +12,19 @@ use crate::control::api::{
 };
 use crate::control::client::Route;
 
-/// Configured directories
+/// Configured directories and their state
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List all directories
     List,
     /// Check each requirement of a run: DNS, TLS, bind, rights, bases, groups. Exit status 0 if no step failed
     Check {
-        /// The directory
+        /// The name of the directory
         name: String,
     },
     /// Pause all runs of a directory. No leaver is suspended meanwhile; sign-ins continue
     Pause {
-        /// The directory
+        /// The name of the directory
         name: String,
         /// The duration, such as 8h; default 4h, at most 7d
         #[arg(long = "for", value_name = "TIME")]
@@ -32,12 +32,12 @@ pub enum Command {
     },
     /// End a pause
     Resume {
-        /// The directory
+        /// The name of the directory
         name: String,
     },
     /// Bind again after Active Directory refused the service account
     Unlock {
-        /// The directory
+        /// The name of the directory
         name: String,
     },
     /// Move all stored data of a renamed directory section to its new name
@@ -49,7 +49,7 @@ pub enum Command {
     },
     /// Accept the present bases, groups, canaries and readable attributes; the next run only plans
     Rebaseline {
-        /// The directory
+        /// The name of the directory
         name: String,
     },
 }

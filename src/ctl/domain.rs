@@ -13,14 +13,14 @@ use crate::control::client::Route;
 pub enum Command {
     /// Claim a domain for an account; prints the TXT record to add
     Claim {
-        /// The account
+        /// The handle of the account
         account: String,
-        /// The domain
+        /// The email domain
         domain: String,
     },
     /// Look the TXT record up now
     Verify {
-        /// The domain
+        /// The email domain
         domain: String,
         /// The account, if several accounts claim the domain
         #[arg(long)]
@@ -28,7 +28,7 @@ pub enum Command {
     },
     /// Release a domain; shows the affected users first, and asks
     Release {
-        /// The domain
+        /// The email domain
         domain: String,
         /// The account, if several accounts claim the domain
         #[arg(long)]
@@ -174,7 +174,6 @@ pub fn claimed(claim: &Domain, view: &View) -> Page {
     page
 }
 
-/// What looking for the record came to.
 pub fn verified(claim: &Domain, view: &View) -> Page {
     let mut page = Page::default();
     page.line(format!(

@@ -64,7 +64,7 @@ pub struct List {
     /// The maximum number
     #[arg(long)]
     limit: Option<u32>,
-    /// Print CSV
+    /// Print as CSV
     #[arg(long)]
     csv: bool,
 }

@@ -264,10 +264,10 @@ pub fn show(plan: &HeldPlan, view: &View) -> Page {
     page
 }
 
-/// What came of an approval.
+/// Formats the result of an approval.
 pub fn approved(approval: &Approval, view: &View) -> Page {
     let Approval { run, waiting } = approval;
-    // What waits is told with its id below.
+    // A line below names the held plan.
     let mut page = run::summary(
         &Run { held: if waiting.is_some() { 0 } else { run.held }, ..run.clone() },
         view,

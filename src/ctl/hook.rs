@@ -19,7 +19,7 @@ pub enum Command {
     List,
     /// Send a sample event to a hook; exit status 0 if the hook accepts it
     Test {
-        /// The hook
+        /// The name of the hook
         name: String,
     },
     /// List the deliveries of a hook, newest event first
@@ -28,7 +28,7 @@ pub enum Command {
     Redeliver(Redeliver),
     /// Deliver all matching events again since a time
     Replay {
-        /// The hook
+        /// The name of the hook
         name: String,
         /// The start: a time, a date, or an age such as 30d
         #[arg(long, value_name = "TIME")]
@@ -38,7 +38,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Which {
-    /// The hook
+    /// The name of the hook
     name: String,
     /// Only deliveries in this state: pending, delivered or failed
     #[arg(long, value_name = "STATE", value_parser = ["pending", "delivered", "failed"], hide_possible_values = true)]
@@ -60,7 +60,7 @@ pub struct Which {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).multiple(true).args(["seq", "kind", "subject", "since", "all"])))]
 pub struct Redeliver {
-    /// The hook
+    /// The name of the hook
     name: String,
     /// The event with this sequence number, in any state
     #[arg(long, value_name = "SEQ", conflicts_with_all = ["kind", "subject", "since", "all"])]

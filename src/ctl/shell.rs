@@ -10,7 +10,7 @@ use crate::manual;
 /// Print shell completions
 #[derive(Debug, Args)]
 pub(super) struct Completions {
-    /// The shell
+    /// The name of the shell
     shell: clap_complete::Shell,
 }
 

@@ -11,7 +11,7 @@ use crate::control::client::Route;
 /// Request a sign-in decision; asks for the password, or reads it from standard input
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The address
+    /// The email address
     email: String,
     /// The external provider has authenticated the address; no password is needed
     #[arg(long)]

@@ -18,7 +18,7 @@ use crate::control::client::Route;
 /// Users of all accounts
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List users
+    /// List all users
     List(users::List),
     /// Search users by the start of a name or an address
     Search {
@@ -57,7 +57,7 @@ pub enum Command {
     },
     /// Invite people to an account
     Invite {
-        /// The account
+        /// The handle of the account
         account: String,
         /// Addresses, separated by semicolons, commas or spaces
         #[arg(required_unless_present = "file")]
@@ -76,7 +76,7 @@ pub enum Command {
         /// Addresses, user ids or objectGUIDs
         #[arg(required = true)]
         who: Vec<String>,
-        /// The tier
+        /// The new tier
         tier: Tier,
     },
     /// Link a user to a new directory entry of the same person
@@ -396,7 +396,7 @@ async fn invite(
     Ok(if answer.value.invitations.iter().all(is_well) { Exit::Done } else { Exit::Failed })
 }
 
-/// What came of each invitation.
+/// Formats the result of each invitation.
 pub fn invited(invitations: &Invitations, view: &View) -> Page {
     let rows =
         invitations.invitations.iter().map(|Invitation { address, outcome, user: _, detail }| {
@@ -410,7 +410,6 @@ pub fn invited(invitations: &Invitations, view: &View) -> Page {
     table(["ADDRESS", "OUTCOME", "WHY"], rows, view)
 }
 
-/// One user.
 pub fn show(user: &User, view: &View) -> Page {
     let User {
         id,

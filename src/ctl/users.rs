@@ -38,7 +38,7 @@ pub struct List {
     /// The sort key
     #[arg(long, value_name = "BY", default_value = "id", hide_default_value = true)]
     sort: Sort,
-    /// Print CSV
+    /// Print as CSV
     #[arg(long, conflicts_with = "json_lines")]
     csv: bool,
     /// Print JSON, one user per line
