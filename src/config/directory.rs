@@ -12,10 +12,10 @@ use super::values::{
 };
 use super::{files, safety};
 use crate::model::{
-    Address, AttributeNames, Cron, DirectoryName, Dn, Domain, Filter, Handle, Mode, ServerUrl,
-    Tier, Timeouts,
+    Address, AttributeNames, Cron, DirectoryName, Discovery, Dn, Filter, GroupName, Handle, Mode,
+    ServerUrl, Tier, Timeouts,
 };
-use crate::reconcile::{Limits, WithoutGroup};
+use crate::reconcile::{Limits, TierRules, WithoutGroup};
 
 /// The domain controllers of a directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,14 +23,7 @@ pub enum Servers {
     /// Servers in the order of preference; at least one.
     Listed(Vec<ServerUrl>),
     /// Servers that DNS names.
-    Discovered {
-        /// The AD domain.
-        domain: Domain,
-        /// The AD site whose servers come first.
-        site: Option<String>,
-        /// Further domains that names of servers may lie in.
-        suffixes: Vec<Domain>,
-    },
+    Discovered(Discovery),
 }
 
 /// A `[[directory]]` section.
@@ -69,13 +62,9 @@ pub struct Directory {
     pub incremental: bool,
     /// Age of the last complete read at which the directory is stale.
     pub stale_after: Duration,
-    /// Groups whose members are Pro: names or DNs.
-    pub pro_groups: Vec<String>,
-    /// Groups whose members are Basic: names or DNs.
-    pub basic_groups: Vec<String>,
-    pub without_group: WithoutGroup,
-    /// The tier of all people when no group is configured.
-    pub default_tier: Tier,
+    /// Groups and the tiers of their members.
+    pub groups: Vec<(Tier, GroupName)>,
+    pub tiers: TierRules,
     /// Patterns of addresses that are never provisioned; `*` stands for any text.
     pub exclude: Vec<String>,
     /// Addresses of people whose automatic suspension is always held.
@@ -120,8 +109,11 @@ pub(super) fn read(
     let live = table.flag("live");
     let incremental = table.flag("incremental");
     let stale_after = table.text("stale-after", duration);
-    let pro_groups = table.texts("pro-groups", some_text);
-    let basic_groups = table.texts("basic-groups", some_text);
+    let groups = [
+        read_groups(&mut table, "pro-groups", Tier::Pro),
+        read_groups(&mut table, "basic-groups", Tier::Basic),
+    ]
+    .concat();
     let without_group = table.text(
         "without-group",
         one_of(&[
@@ -157,10 +149,12 @@ pub(super) fn read(
         live: live.unwrap_or(true),
         incremental: incremental.unwrap_or(true),
         stale_after: stale_after.unwrap_or(Duration::from_hours(6)),
-        pro_groups: pro_groups.unwrap_or_default(),
-        basic_groups: basic_groups.unwrap_or_default(),
-        without_group: without_group.unwrap_or(WithoutGroup::Suspend),
-        default_tier: default_tier.unwrap_or(Tier::Pro),
+        tiers: TierRules {
+            grouped: !groups.is_empty(),
+            without_group: without_group.unwrap_or_default(),
+            default_tier: default_tier.unwrap_or(Tier::Pro),
+        },
+        groups,
         exclude: exclude.unwrap_or_default(),
         protect: protect.unwrap_or_default(),
         canaries: canaries.unwrap_or_default(),
@@ -214,10 +208,8 @@ fn read_servers(table: &mut Table<'_>) -> Option<Servers> {
         ),
         _ => {}
     }
-    servers.map(Servers::Listed).or(domain.map(|domain| Servers::Discovered {
-        domain,
-        site,
-        suffixes: suffixes.unwrap_or_default(),
+    servers.map(Servers::Listed).or(domain.map(|domain| {
+        Servers::Discovered(Discovery { domain, site, suffixes: suffixes.unwrap_or_default() })
     }))
 }
 
@@ -261,6 +253,11 @@ fn read_bases(table: &mut Table<'_>) -> Option<Vec<Dn>> {
         table.problem_at("base", "base is empty: write the DN below which people are, [\"DC=corp,DC=example,DC=com\"] for example");
     }
     all
+}
+
+fn read_groups(table: &mut Table<'_>, key: &'static str, tier: Tier) -> Vec<(Tier, GroupName)> {
+    let names = table.texts(key, some_text).unwrap_or_default();
+    names.iter().map(|name| (tier, GroupName::parse(name))).collect()
 }
 
 fn read_timeouts(mut table: Table<'_>) -> Timeouts {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::files;
 use super::table::Table;
 use super::values::{duration, hook_name, nearest, path, web_url};
+use crate::model::{Gate, Program};
 
 /// All types of events.
 pub const EVENT_TYPES: [&str; 50] = [
@@ -79,8 +80,8 @@ pub struct Hook {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
-    /// A program that gets the event on stdin: its absolute path, then its arguments.
-    Exec(Vec<String>),
+    /// A program that gets the event on stdin.
+    Exec(Program),
     /// A web server that gets the event as a POST.
     Webhook(Webhook),
 }
@@ -98,17 +99,6 @@ pub struct Webhook {
     pub proxy: Option<String>,
     /// Whether `url` may be http to another machine.
     pub allow_http: bool,
-}
-
-/// A `[[gate]]` section: a program that decides about each plan before it is applied.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Gate {
-    /// The name, which no other gate has.
-    pub name: String,
-    /// The absolute path of the program, then its arguments.
-    pub exec: Vec<String>,
-    /// Time limit of the answer, after which the plan is held.
-    pub timeout: Duration,
 }
 
 /// Default time limit of hooks and gates.
@@ -150,7 +140,7 @@ pub(super) fn read_gate(mut table: Table<'_>) -> Option<Gate> {
     let exec = read_exec(&mut table);
     let timeout = table.text("timeout", duration);
     table.finish();
-    Some(Gate { name: name?, exec: exec?, timeout: timeout.unwrap_or(HOOK_TIMEOUT) })
+    Some(Gate { name: name?, program: exec?, timeout: timeout.unwrap_or(HOOK_TIMEOUT) })
 }
 
 fn read_target(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<Target> {
@@ -213,7 +203,7 @@ fn is_open(url: &str) -> bool {
     url.scheme() == "http" && !is_here
 }
 
-fn read_exec(table: &mut Table<'_>) -> Option<Vec<String>> {
+fn read_exec(table: &mut Table<'_>) -> Option<Program> {
     let mut is_first = true;
     let exec = table.texts("exec", |text| {
         if !std::mem::take(&mut is_first) {
@@ -230,7 +220,7 @@ fn read_exec(table: &mut Table<'_>) -> Option<Vec<String>> {
             "exec is empty: write the absolute path of the program, then its arguments",
         );
     }
-    exec
+    exec.as_deref().map(Program::of)
 }
 
 fn event(text: &str) -> Result<String, String> {

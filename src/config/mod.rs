@@ -25,13 +25,13 @@ use std::path::{Path, PathBuf};
 use chrono_tz::Tz;
 use toml::de::DeTable;
 
-use crate::model::{Domain, Resolver, Retention};
+use crate::model::{Domain, Gate, Resolver, Retention};
 use crate::ownership::{self, Owners};
 use crate::reconcile::Limits;
 use table::{Reading, Table};
 
 pub use directory::{Directory, Servers};
-pub use hooks::{EVENT_TYPES, Gate, Hook, Target, Webhook};
+pub use hooks::{EVENT_TYPES, Hook, Target, Webhook};
 pub use problems::{Place, Problem, Problems};
 pub use programs::{NamedProgram, programs};
 

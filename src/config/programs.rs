@@ -5,13 +5,14 @@
 
 use serde::Deserialize;
 
+use crate::model::Program;
+
 /// The program of a hook or gate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NamedProgram {
     pub is_gate: bool,
     pub name: String,
-    /// The absolute path of the program, then its arguments.
-    pub exec: Vec<String>,
+    pub program: Program,
 }
 
 #[derive(Deserialize)]
@@ -35,7 +36,9 @@ pub fn programs(text: &str) -> Result<Vec<NamedProgram>, String> {
         format!("line {}: {why}", text.get(..at).unwrap_or_default().matches('\n').count() + 1)
     })?;
     let named = |is_gate| {
-        move |Section { name, exec }: Section| exec.map(|exec| NamedProgram { is_gate, name, exec })
+        move |Section { name, exec }: Section| {
+            exec.map(|exec| NamedProgram { is_gate, name, program: Program::of(&exec) })
+        }
     };
     Ok(hook
         .into_iter()
@@ -57,7 +60,7 @@ mod tests {
         let program = |is_gate, exec: &[&str]| NamedProgram {
             is_gate,
             name: "vpn".to_owned(),
-            exec: exec.iter().map(|word| (*word).to_owned()).collect(),
+            program: Program::of(&exec.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()),
         };
         assert_eq!(
             programs(text),

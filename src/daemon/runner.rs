@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::DaemonError;
 use crate::config::{NamedProgram, programs};
-use crate::hooks::Program;
 use crate::hooks::runner::{Configured, Kind, Listener, Programs, serve};
 
 /// The user whose orders a runner accepts.
@@ -69,11 +68,8 @@ fn user(name: &str) -> Result<Uid, DaemonError> {
 
 fn configured(text: &str) -> Result<Vec<Configured>, String> {
     let kind = |is_gate| if is_gate { Kind::Gate } else { Kind::Hook };
-    let named = |NamedProgram { is_gate, name, exec }| Configured {
-        kind: kind(is_gate),
-        name,
-        program: Program::of(&exec),
-    };
+    let named =
+        |NamedProgram { is_gate, name, program }| Configured { kind: kind(is_gate), name, program };
     Ok(programs(text)?.into_iter().map(named).collect())
 }
 

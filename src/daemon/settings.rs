@@ -3,12 +3,10 @@
 use crate::config::{self, Config, Servers};
 use crate::control;
 use crate::daemon::{RunnerAt, Setup};
-use crate::directory::{Discovery, GroupName, Settings};
+use crate::directory::Settings;
 use crate::engine::{DirectoryConfig, Rules};
 use crate::hooks::webhook::Connections;
-use crate::hooks::{Gate, Hook, Program, Target, Webhook};
-use crate::model::Tier;
-use crate::reconcile::TierRules;
+use crate::hooks::{Hook, Target, Webhook};
 
 /// Returns the settings of all parts.
 pub fn setup(config: &Config) -> Setup {
@@ -25,7 +23,7 @@ pub fn setup(config: &Config) -> Setup {
             trusted: config.trusted.clone(),
             resolver: config.resolver,
             max_failures: config.sign_in.max_failures,
-            gates: config.gates.iter().map(gate).collect(),
+            gates: config.gates.clone(),
             retention: config.retention,
         },
         metrics: config.metrics_listen,
@@ -39,7 +37,7 @@ pub fn setup(config: &Config) -> Setup {
 fn hook(hook: &config::Hook) -> Hook {
     let config::Hook { name, events, target, timeout, max_age, concurrency } = hook;
     let target = match target {
-        config::Target::Exec(exec) => Target::Exec(Program::of(exec)),
+        config::Target::Exec(program) => Target::Exec(program.clone()),
         config::Target::Webhook(config::Webhook {
             url,
             secret_file,
@@ -62,26 +60,15 @@ fn directory(directory: &config::Directory) -> DirectoryConfig {
     let d = directory.clone();
     let (servers, discover) = match d.servers {
         Servers::Listed(urls) => (urls, None),
-        Servers::Discovered { domain, site, suffixes } => {
-            (Vec::new(), Some(Discovery { domain, site, suffixes }))
-        }
+        Servers::Discovered(discovery) => (Vec::new(), Some(discovery)),
     };
-    let groups: Vec<(Tier, GroupName)> =
-        [(Tier::Pro, &d.pro_groups), (Tier::Basic, &d.basic_groups)]
-            .into_iter()
-            .flat_map(|(tier, names)| names.iter().map(move |name| (tier, GroupName::parse(name))))
-            .collect();
     DirectoryConfig {
         name: d.name,
         rename_from: d.rename_from,
         account: d.account,
         mode: d.mode,
         discover,
-        tiers: TierRules {
-            grouped: !groups.is_empty(),
-            without_group: d.without_group,
-            default_tier: d.default_tier,
-        },
+        tiers: d.tiers,
         settings: Settings {
             servers,
             starttls: d.starttls,
@@ -92,7 +79,7 @@ fn directory(directory: &config::Directory) -> DirectoryConfig {
             filter: d.filter,
             timeouts: d.timeouts,
             page_size: d.page_size,
-            groups,
+            groups: d.groups,
             canaries: d.canaries,
             attributes: d.attributes,
         },
@@ -105,9 +92,4 @@ fn directory(directory: &config::Directory) -> DirectoryConfig {
         live: d.live && d.incremental,
         incremental: d.incremental,
     }
-}
-
-fn gate(g: &config::Gate) -> Gate {
-    let config::Gate { name, exec, timeout } = g;
-    Gate { name: name.clone(), program: Program::of(exec), timeout: *timeout }
 }

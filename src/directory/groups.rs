@@ -7,44 +7,13 @@ use ldap3::Scope;
 
 use super::session::{Query, rid};
 use super::{Assertion, DirectoryError, Object, PERSON_FILTER, Session};
-use crate::model::{Dn, Guid, Tier};
+use crate::model::{Dn, GroupName, Guid, Tier};
 use crate::reconcile::{Closure, ClosureGroup, Membership};
 
 /// Names in one filter.
 const CHUNK: usize = 50;
 /// Deeper nesting than this is a mistake that would take a search for every level.
 const MAX_LEVELS: usize = 100;
-
-/// A group as it is configured: its name, or its DN.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum GroupName {
-    /// sAMAccountName or cn, compared as AD compares.
-    Name(String),
-    /// Distinguished name; or a name that contains `=`.
-    Dn(String),
-}
-
-impl GroupName {
-    /// A text with `=` in it may be a DN, or a name in which that character stands: [`Session::resolve_group`] tells them apart.
-    pub fn parse(text: &str) -> Self {
-        if text.contains('=') { Self::Dn(text.to_owned()) } else { Self::Name(text.to_owned()) }
-    }
-
-    /// Whether the name no longer says where the group is: a name does not when the group was renamed, a DN when it was moved.
-    pub fn is_outdated(&self, was: &Dn, is: &Dn) -> bool {
-        match self {
-            Self::Dn(text) if Dn::new(text.as_str()) == *was => was != is,
-            Self::Name(_) | Self::Dn(_) => was.name() != is.name(),
-        }
-    }
-
-    /// As configured.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Name(text) | Self::Dn(text) => text,
-        }
-    }
-}
 
 /// Why a configured group does not say anything.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::GroupName;
-use crate::model::{AttributeNames, Filter, ServerUrl, Tier, Timeouts};
+use crate::model::{AttributeNames, Filter, GroupName, ServerUrl, Tier, Timeouts};
 
 /// One directory.
 #[derive(Clone, PartialEq, Debug)]

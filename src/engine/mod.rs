@@ -22,9 +22,9 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::directory::{DirectoryError, Discovery, Settings};
+use crate::directory::{DirectoryError, Settings};
 use crate::hooks::Runner;
-use crate::model::{Address, Cron, DirectoryName, Handle, Mode, Timestamp};
+use crate::model::{Address, Cron, DirectoryName, Discovery, Handle, Mode, Timestamp};
 use crate::reconcile::{Limits, TierRules};
 use crate::store::{AccountRefused, ClaimRefused, LogHead, Run, Store, StoreError};
 

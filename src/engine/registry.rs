@@ -10,8 +10,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Directory, DirectoryConfig, Engine};
-use crate::hooks::Gate;
-use crate::model::{DirectoryName, Domain, Resolver, Retention};
+use crate::model::{DirectoryName, Domain, Gate, Resolver, Retention};
 
 /// What holds for all directories.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use crate::directory::{Discovery, Settings};
+use crate::directory::Settings;
 use crate::dns::Answer;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
-use crate::model::{Resolver, Timestamp};
+use crate::model::{Discovery, Resolver, Timestamp};
 
 /// A warning about the same names is repeated this much later.
 const WARNED_AGAIN: Duration = Duration::from_hours(24);

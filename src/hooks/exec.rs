@@ -18,7 +18,7 @@ use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -31,15 +31,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::last_lines;
-
-/// A program of the administrator's.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Program {
-    /// Where it is; absolute.
-    pub path: PathBuf,
-    /// What it is given.
-    pub arguments: Vec<String>,
-}
+use crate::model::Program;
 
 /// The variable that says which rosterd a program belongs to: of each store there is one.
 pub(super) const INSTANCE: &str = "ROSTERD_INSTANCE";
@@ -74,14 +66,6 @@ pub(super) enum Cut {
 }
 
 impl Program {
-    /// The program of a configured command line: its path, then its arguments.
-    pub fn of(exec: &[String]) -> Self {
-        Self {
-            path: exec.first().map(Into::into).unwrap_or_default(),
-            arguments: exec.iter().skip(1).cloned().collect(),
-        }
-    }
-
     /// Returns a hash of path and arguments, by which the daemon and the hook runner find out whether they mean the same.
     pub(super) fn digest(&self) -> String {
         let Self { path, arguments } = self;

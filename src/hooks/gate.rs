@@ -3,23 +3,11 @@
 //! Silence is no consent: whatever but exit status 0 within its time means that the plan waits for an operator, who is
 //! shown what the gate printed.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
-use super::exec::{Cut, Finished, Program, said};
+use super::exec::{Cut, Finished, said};
 use super::runner::{self, Runner};
-
-/// A program that is asked before a plan is applied.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Gate {
-    /// Its name.
-    pub name: String,
-    /// The program.
-    pub program: Program,
-    /// How long it may take to answer.
-    pub timeout: Duration,
-}
+use crate::model::Gate;
 
 /// What a gate says of a plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,10 +43,12 @@ pub async fn ask(runner: &Runner, gate: &Gate, plan: &Value, instance: &str) -> 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
 
     use serde_json::json;
 
     use super::*;
+    use crate::model::Program;
 
     async fn asked(script: &str, timeout: Duration) -> Verdict {
         let folder = tempfile::tempdir().unwrap();

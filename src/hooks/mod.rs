@@ -13,10 +13,11 @@ pub mod webhook;
 
 use std::time::Duration;
 
-pub use exec::Program;
-pub use gate::{Gate, Verdict};
+pub use gate::Verdict;
 pub use runner::Runner;
 pub use webhook::{Proxy, Webhook};
+
+use crate::model::Program;
 
 /// What is told of events.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rosterd::clock::Clock;
-use rosterd::directory::{GroupName, Settings};
+use rosterd::directory::Settings;
 use rosterd::engine::{DirectoryConfig, Engine, Request, Rules};
 use rosterd::model::{
-    Actor, AttributeNames, Cron, DirectoryName, Domain, Handle, Mode, ServerUrl, Tier, Timeouts,
-    Trigger, User,
+    Actor, AttributeNames, Cron, DirectoryName, Domain, GroupName, Handle, Mode, ServerUrl, Tier,
+    Timeouts, Trigger, User,
 };
 use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
 use rosterd::store::{Run, Store, UserFilter};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rosterd::config::{self, Config, Problems, Servers, Target};
-use rosterd::model::{AttributeNames, Class, ServerUrl};
+use rosterd::model::{AttributeNames, Class, Discovery, Program, ServerUrl};
 use rosterd::reconcile::Limits;
 
 const SHIPPED: &str = include_str!("../../config/rosterd.toml");
@@ -560,7 +560,10 @@ fn directories_hooks_and_gates_have_their_configured_values() {
     assert_eq!(corp.exclude, ["svc-*@xn--bcher-kva.example"]);
     assert_eq!(corp.ca_file.as_deref(), Some(&*machine.etc.path().join("corp-ca.pem")));
     let [vpn, siem] = &*config.hooks else { panic!("{:?}", config.hooks) };
-    assert_eq!(vpn.target, Target::Exec(vec!["/usr/libexec/rosterd/revoke-vpn".to_owned()]));
+    assert_eq!(
+        vpn.target,
+        Target::Exec(Program::of(&["/usr/libexec/rosterd/revoke-vpn".to_owned()]))
+    );
     let Target::Webhook(webhook) = &siem.target else { panic!("{siem:?}") };
     assert!(webhook.allow_http);
     assert_eq!(webhook.proxy.as_deref(), Some("http://proxy.example.com:3128"));
@@ -584,7 +587,7 @@ fn directories_hooks_and_gates_have_their_configured_values() {
     );
     let found = machine.config(&discovered).directories.remove(0).servers;
     assert!(
-        matches!(&found, Servers::Discovered { domain, site, suffixes }
+        matches!(&found, Servers::Discovered(Discovery { domain, site, suffixes })
             if domain.as_str() == "corp.example.com" && site.as_deref() == Some("Berlin") && suffixes[0].as_str() == "dc.example.net"),
         "{found:?}"
     );

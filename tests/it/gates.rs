@@ -4,8 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use adsim::NewPerson;
-use rosterd::hooks::{Gate, Program};
-use rosterd::model::{HoldReason, RunState, Status};
+use rosterd::model::{Gate, HoldReason, Program, RunState, Status};
 use serde_json::Value;
 
 use crate::firm::{Firm, alice};

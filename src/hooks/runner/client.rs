@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::order::{self, Order};
 use super::{Finished, carry_out, input, not_run, other};
-use crate::hooks::Program;
+use crate::model::Program;
 
 /// A runner that is alive takes a connection at once; systemd takes it for one that is being started.
 const CONNECT: Duration = Duration::from_secs(5);

@@ -31,8 +31,9 @@ pub use order::Kind;
 pub use programs::{Configured, Programs};
 pub use serve::{Listener, serve};
 
-use super::exec::{self, Cut, Finished, Program, input, said};
+use super::exec::{self, Cut, Finished, input, said};
 use super::{Attempt, Ended, Hook, Message};
+use crate::model::{Gate, Program};
 use order::{EventNote, Order};
 
 /// Tells a hook by its program, for the rosterd of this instance.
@@ -67,12 +68,7 @@ pub async fn tell(
 }
 
 /// Asks a gate's program about a plan, which it gets on stdin.
-pub(super) async fn ask(
-    runner: &Runner,
-    gate: &super::Gate,
-    plan: &str,
-    instance: &str,
-) -> Finished {
+pub(super) async fn ask(runner: &Runner, gate: &Gate, plan: &str, instance: &str) -> Finished {
     let order = Order::new(Kind::Gate, &gate.name, &gate.program, gate.timeout, instance, None);
     runner.run(&order, &gate.program, plan.as_bytes()).await
 }

@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 
-use super::exec::{Cut, Finished, INSTANCE, Program, Variable};
+use super::exec::{Cut, Finished, INSTANCE, Variable};
 use super::{not_run, other};
+use crate::model::Program;
 
 /// An order names things; it has no room for a program's input.
 const LONGEST: usize = 64 * 1024;

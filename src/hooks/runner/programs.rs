@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::unistd::geteuid;
 
-use super::exec::Program;
 use super::order::{Kind, Order, read};
+use crate::model::Program;
 
 /// A configuration file is longer than this only by mistake.
 const LONGEST: u64 = 16 * 1024 * 1024;

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use adsim::{Fault, What, When, names};
-use rosterd::directory::GroupName;
-use rosterd::model::{Expiry, Reason, ServerUrl, Status, Tier, User};
+use rosterd::model::{Expiry, GroupName, Reason, ServerUrl, Status, Tier, User};
 
 use super::{DAY, HOUR, again, dn_of, followed, guid_of, see_tombstones, sync, tick};
 use crate::firm::{Firm, alice};

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use adsim::{Fault, What, When, names};
 use rosterd::config::Config;
-use rosterd::directory::GroupName;
 use rosterd::engine::DirectoryConfig;
-use rosterd::model::{Filter, Reason, RunState, Status, Tier, User};
+use rosterd::model::{Filter, GroupName, Reason, RunState, Status, Tier, User};
 
 use super::{again, followed, guid_of, tick};
 use crate::firm::Firm;

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use adsim::{Fault, NewPerson, Sim, What, When, names};
-use rosterd::directory::GroupName;
 use rosterd::engine::{DirectoryConfig, Invitation, Request, Selection};
 use rosterd::model::*;
 use rosterd::store::Run;

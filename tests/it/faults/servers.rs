@@ -5,9 +5,9 @@
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 
-use rosterd::directory::{Discovery, StepOutcome};
+use rosterd::directory::StepOutcome;
 use rosterd::engine::{Examination, check_directory};
-use rosterd::model::{Domain, Resolver};
+use rosterd::model::{Discovery, Domain, Resolver};
 use tokio::net::TcpListener;
 
 use crate::firm::{Firm, config};

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rosterd::hooks::{Hook, Program, Target};
+use rosterd::hooks::{Hook, Target};
+use rosterd::model::Program;
 use serde_json::{Value, json};
 
 use super::receiver::{Receiver, status};

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use rosterd::clock::Clock;
 use rosterd::engine::{Engine, HookStatus, Outcome, Rules};
-use rosterd::hooks::{Hook, Program, Target, Webhook};
-use rosterd::model::{Actor, Event, EventCause};
+use rosterd::hooks::{Hook, Target, Webhook};
+use rosterd::model::{Actor, Event, EventCause, Program};
 use rosterd::store::{Delivery, DeliveryFilter, EventFilter, Store};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;

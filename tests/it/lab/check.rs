@@ -1,9 +1,8 @@
 //! `directory check` on a real domain: a healthy one, and each failing step with its remedy.
 
 use rosterd::clock::Clock;
-use rosterd::directory::GroupName;
 use rosterd::engine::{DirectoryConfig, Examination, StepOutcome, check_directory};
-use rosterd::model::{Filter, Reason, Resolver, RunState, Tier};
+use rosterd::model::{Filter, GroupName, Reason, Resolver, RunState, Tier};
 
 use super::branch::{Branch, PROVISIONED, config};
 use super::{Lab, staff};

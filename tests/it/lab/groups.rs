@@ -121,10 +121,9 @@ async fn a_deleted_group_freezes_tiers_and_still_lets_leavers_leave() {
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_does_not_exist_is_an_error_that_names_it() {
-    let branch = Branch::of(|c| {
-        c.settings.groups[1].1 = rosterd::directory::GroupName::parse("Rooster Basic")
-    })
-    .await;
+    let branch =
+        Branch::of(|c| c.settings.groups[1].1 = rosterd::model::GroupName::parse("Rooster Basic"))
+            .await;
     let run = branch.sync().await;
     assert_eq!(run.state, RunState::Failed, "{run:?}");
     assert!(run.error.as_deref().is_some_and(|e| e.contains("Rooster Basic")), "{run:?}");

@@ -1,7 +1,6 @@
 //! Objects beside ordinary people, and attributes that AD itself writes.
 
-use rosterd::directory::GroupName;
-use rosterd::model::{QuarantineReason, Reason, Status, Tier};
+use rosterd::model::{GroupName, QuarantineReason, Reason, Status, Tier};
 
 use super::branch::{Branch, PROVISIONED};
 use super::{BASIC, DOMAIN, file_time, staff};

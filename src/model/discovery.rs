@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::model::{Domain, NameSource, ServerUrl};
+use super::{Domain, NameSource, ServerUrl};
 
 /// The port of LDAP over TLS. SRV records name the port of plain LDAP, and the same servers listen on this one.
 const LDAPS: u16 = 636;
