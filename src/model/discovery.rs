@@ -1,29 +1,29 @@
-//! The servers that DNS names, and the bounds within which DNS is believed.
+//! The domains within which DNS may name servers.
 //!
-//! DNS is not authenticated. A certificate proves a name, and a name that only DNS gave proves nothing: an attacker owns a
-//! valid certificate for the attacker's own name (RFC 4513, 3.1.3; RFC 6125, 6.2.1). DNS therefore chooses among names
-//! within domains that the configuration lists, and every other name is left out before anything is sent to it.
+//! DNS is not authenticated. A certificate proves a name, but an attacker has a valid certificate
+//! for the attacker's own name (RFC 4513, 3.1.3; RFC 6125, 6.2.1). Names outside the domains of the
+//! configuration are therefore discarded before anything is sent to them.
 
 use std::net::IpAddr;
 
 use super::{Domain, NameSource, ServerUrl};
 
-/// The port of LDAP over TLS. SRV records name the port of plain LDAP, and the same servers listen on this one.
+/// The port of LDAP over TLS. SRV records have the port of plain LDAP; the same servers listen on
+/// this one.
 const LDAPS: u16 = 636;
 
 /// An AD domain whose servers are looked up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Discovery {
-    /// The AD domain.
     pub domain: Domain,
-    /// The AD site whose servers are preferred.
+    /// The AD site whose servers come first.
     pub site: Option<String>,
-    /// Further domains that servers' names may lie in.
+    /// Further domains that names of servers may lie in.
     pub suffixes: Vec<Domain>,
 }
 
 impl Discovery {
-    /// Returns the listed domain that a server's name lies in: the name equals it, or ends with it label by label.
+    /// Returns the domain that a server's name lies in, compared label by label.
     pub fn domain_of(&self, target: &str) -> Option<&Domain> {
         let name = host_name(target)?;
         std::iter::once(&self.domain).chain(&self.suffixes).find(|domain| {
@@ -33,8 +33,8 @@ impl Discovery {
         })
     }
 
-    /// Returns the server of an SRV target within the listed domains. The certificate is checked against the target itself,
-    /// whatever it is an alias of.
+    /// Returns the server of an SRV target within the listed domains. The certificate is checked
+    /// against the target itself, whatever it is an alias of.
     pub fn server(&self, target: &str, addresses: Vec<IpAddr>) -> Option<ServerUrl> {
         let domain = self.domain_of(target)?.clone();
         let host = host_name(target)?.to_owned();
@@ -54,7 +54,8 @@ impl Discovery {
     }
 }
 
-/// Returns a target as a host name without its trailing dot. An escaped dot, a wildcard and an empty label make no host name.
+/// Returns a target as a host name without its trailing dot. A target with an escaped dot, a
+/// wildcard or an empty label is no host name.
 fn host_name(target: &str) -> Option<&str> {
     let name = target.strip_suffix('.').unwrap_or(target);
     let is_label = |label: &str| {
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_lies_in_a_listed_domain_label_by_label_or_is_no_server() {
+    fn a_target_outside_the_listed_domains_is_no_server() {
         let discovery = discovery();
         for (target, domain) in [
             ("dc1.corp.example.com", "corp.example.com"),
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_that_a_certificate_is_checked_against_is_the_targets_own() {
+    fn the_certificate_is_checked_against_the_target_itself() {
         let server = discovery().server("DC1.corp.example.com.", Vec::new()).expect("a server");
         assert_eq!(
             (server.host.as_str(), server.port, server.implicit_tls),

@@ -12,13 +12,14 @@ pub enum GroupName {
 }
 
 impl GroupName {
-    /// Returns the name of a text. A text with `=` may be a DN or a name; AD decides when the group is
-    /// resolved.
+    /// Returns the name of a text. A text with `=` may be a DN or a name; AD decides when the group
+    /// is resolved.
     pub fn parse(text: &str) -> Self {
         if text.contains('=') { Self::Dn(text.to_owned()) } else { Self::Name(text.to_owned()) }
     }
 
-    /// Returns whether the name is outdated: a name after the group was renamed, a DN after it was moved.
+    /// Returns whether the name is outdated: a name after the group was renamed, a DN after it was
+    /// moved.
     pub fn is_outdated(&self, was: &Dn, is: &Dn) -> bool {
         match self {
             Self::Dn(text) if Dn::new(text.as_str()) == *was => was != is,

@@ -68,7 +68,7 @@ pub struct StoreSnapshot {
 pub struct HookSeries {
     pub name: String,
     pub pending: u64,
-    /// Dead letters.
+    /// Number of dead letters.
     pub failed: u64,
     /// Time of the oldest pending delivery.
     pub oldest: Option<Timestamp>,
@@ -90,7 +90,7 @@ pub struct DirectorySeries {
     pub stale: bool,
     /// Whether binds are suspended because AD refused the service account.
     pub bind_refused: bool,
-    /// Seconds.
+    /// Age in seconds.
     pub stale_after: f64,
     /// Start of the last run.
     pub last_attempt: Option<Timestamp>,

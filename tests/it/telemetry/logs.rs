@@ -143,7 +143,7 @@ fn logs_name_no_person_above_debug_and_never_a_password() {
     let told: Vec<&&str> =
         loud.iter().filter(|line| line.to_lowercase().contains(MARKER)).collect();
     assert!(told.is_empty(), "{told:#?}");
-    assert!(log.contains(MARKER), "below that they are told, or this test sees nothing");
+    assert!(log.contains(MARKER), "debug lines name people, so the marker works");
     assert!(!log.contains(SECRET), "the password");
     assert!(
         !log.contains(&format!("{:?}", SECRET.as_bytes()).replace(['[', ']'], "")),

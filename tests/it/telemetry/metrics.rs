@@ -111,7 +111,7 @@ fn the_counters_equal_the_changes_of_the_runs() {
     );
     assert!(
         !page.keys().any(|series| series.contains('@') || series.contains(&braked)),
-        "nobody is named"
+        "metrics name no person"
     );
 }
 
