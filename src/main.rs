@@ -67,7 +67,8 @@ enum Command {
     /// Print a man page.
     #[command(hide = true)]
     Man {
-            page: ManPage,
+        /// The page to print.
+        page: ManPage,
     },
 }
 
