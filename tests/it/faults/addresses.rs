@@ -86,7 +86,7 @@ async fn two_newcomers_with_one_address_wait_both_whichever_is_edited() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alias_that_two_people_name_is_nobodys_and_is_told_once() {
+async fn an_alias_of_two_people_goes_to_neither_and_is_reported_once() {
     let firm = followed(20, |_| {}).await;
     let users = firm.users().await;
     let [one, two] = [guid_of(&users[0]), guid_of(&users[1])];
@@ -120,7 +120,7 @@ async fn an_alias_that_two_people_name_is_nobodys_and_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alias_that_another_user_holds_is_told_with_the_holder() {
+async fn an_alias_that_another_user_holds_is_reported_with_the_holder() {
     let firm = followed(20, |_| {}).await;
     let users = firm.users().await;
     let held = users[1].addresses.primary.clone().expect("an address");

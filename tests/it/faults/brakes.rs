@@ -12,7 +12,7 @@ use crate::world::{Company, Loss, guid};
 const GRACE_PERIOD: Duration = Duration::from_mins(11);
 
 #[test]
-fn no_user_comes_back_while_it_cannot_be_told_whether_the_account_has_expired() {
+fn no_user_is_reactivated_while_the_accounts_expiry_is_unknown() {
     let mut company = Company::running(40);
     (company.person(7).pro, company.person(7).basic) = (false, false);
     company.run(&Loss::default());
@@ -32,7 +32,7 @@ fn no_user_comes_back_while_it_cannot_be_told_whether_the_account_has_expired() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_user_comes_back_while_it_cannot_be_read_whether_the_account_is_disabled() {
+async fn no_user_is_reactivated_while_the_accounts_state_is_unreadable() {
     let firm = Firm::running(60, |_| {}).await;
     see_tombstones(&firm).await;
     let user = firm.users().await.remove(0);
@@ -245,7 +245,7 @@ fn leavers_of_an_ordinary_week_leave_although_clusters_roll() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_read_that_began_earlier_gives_no_user_back_who_was_seen_disabled_since() {
+async fn an_older_full_read_reactivates_no_user_that_was_seen_disabled_since() {
     let firm = Firm::running(60, |c| c.settings.page_size = 10).await;
     let users = firm.users().await;
     let first = firm.sim.look(|ad| ad.people().into_iter().nth(1)).unwrap();
@@ -272,7 +272,7 @@ async fn a_full_read_that_began_earlier_gives_no_user_back_who_was_seen_disabled
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_may_be_behind_gives_no_user_back_at_once() {
+async fn a_server_that_may_be_behind_reactivates_no_user_at_once() {
     let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let other = firm.sim.replica("DC2").unwrap();
     let url = ServerUrl::parse(&other.ldaps_url()).unwrap();

@@ -172,7 +172,7 @@ async fn a_change_rejected_over_the_limit_is_not_applied_after_the_window() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rejected_suspension_does_not_keep_another_reason_from_suspending() {
+async fn a_rejected_suspension_does_not_prevent_one_for_another_reason() {
     let (firm, users) = four_deletions_over_the_limit().await;
     // The first of the four is rejected as deleted, then restored, then disabled, which is another
     // change.
@@ -263,7 +263,7 @@ async fn a_rejected_creation_stays_rejected_when_the_title_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reopened_plan_joins_the_one_that_waits() {
+async fn a_reopened_plan_joins_the_held_one() {
     let (firm, _) = four_deletions_over_the_limit().await;
     let rejected = held_plan(&firm).await;
     firm.engine.reject(rejected.id, "", &alice()).await.unwrap();
@@ -288,7 +288,7 @@ async fn a_reopened_plan_joins_the_one_that_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_a_reload_cuts_says_what_it_has_done() {
+async fn a_run_cut_by_a_reload_records_its_changes() {
     let firm = Firm::of(4_000, |c| c.settings.page_size = 1_000).await;
     firm.sync().await;
     let plan = held_plan(&firm).await;
@@ -314,7 +314,7 @@ async fn a_run_that_a_reload_cuts_says_what_it_has_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_a_crash_cuts_says_at_the_next_start_what_it_has_done() {
+async fn a_run_cut_by_a_crash_records_its_changes_at_the_next_start() {
     let firm = Firm::of(4_000, |c| c.settings.page_size = 1_000).await;
     firm.sync().await;
     let plan = held_plan(&firm).await;
@@ -422,7 +422,7 @@ async fn the_first_run_after_a_rebaseline_only_plans_in_spite_of_a_concurrent_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_of_a_plan_whose_approval_expired_wait_again_in_sight() {
+async fn people_of_a_plan_with_an_expired_approval_are_held_again() {
     let firm = Firm::of(120, |c| {
         c.full = no_full_runs();
         c.limits.grace_period = std::time::Duration::ZERO;

@@ -217,7 +217,7 @@ fn made(folder: &Path) -> Vec<(String, u32, u32)> {
 }
 
 #[test]
-fn roots_check_of_a_directory_leaves_nothing_that_the_daemon_cannot_open() {
+fn a_check_by_root_leaves_no_file_that_the_daemon_cannot_open() {
     if !geteuid().is_root() {
         return;
     }
@@ -279,7 +279,7 @@ fn files_of_the_daemon_are_for_its_user_alone_under_any_umask() {
 }
 
 #[test]
-fn a_store_that_everybody_could_read_is_closed_to_others_when_it_is_opened() {
+fn a_world_readable_store_is_closed_to_others_when_it_is_opened() {
     let files = Files::write();
     let file = files.at("state/rosterd.db");
     let runtime = Runtime::new().unwrap();

@@ -82,7 +82,7 @@ async fn a_person_who_leaves_the_filters_group_and_is_in_no_other_is_out_of_scop
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_of_the_filter_that_cannot_be_read_or_is_gone_suspends_nobody() {
+async fn an_unreadable_or_deleted_group_of_the_filter_suspends_no_user() {
     type Trouble = fn(&Firm);
     let troubles: [(&str, Trouble); 3] = [
         ("shows no member", |firm| firm.sim.edit(|ad| ad.hide_members("VPN"))),
@@ -156,7 +156,7 @@ async fn a_group_whose_name_contains_an_equals_sign_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_matching_rule_that_ad_does_not_have_is_told_by_run_and_check() {
+async fn an_unknown_matching_rule_is_reported_by_run_and_check() {
     for text in ["(employeeType:2.5.13.2:=Staff)", "(!(employeeType:caseIgnoreMatch:=Staff))"] {
         let firm = Firm::of(20, |c| filtered(c, text)).await;
         let run = firm.sync().await;
@@ -182,7 +182,7 @@ async fn a_matching_rule_that_ad_does_not_have_is_told_by_run_and_check() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_that_ad_refuses_is_told_with_ads_own_text() {
+async fn a_filter_that_ad_refuses_is_reported_with_ads_own_text() {
     let firm = Firm::running(20, |_| {}).await;
     let before = firm.active().await;
     firm.reconfigure(|c| filtered(c, "(employeeType~=x)"));
@@ -205,7 +205,7 @@ async fn a_filter_that_ad_refuses_is_told_with_ads_own_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_that_finds_nobody_is_never_a_run_without_a_word() {
+async fn a_filter_that_matches_no_person_is_always_reported() {
     let firm = Firm::of(20, |c| filtered(c, "(employeeType=nobody-has-this)")).await;
     let run = firm.sync().await;
     let is_told = run

@@ -85,7 +85,7 @@ async fn an_event_names_the_entry_where_it_is_after_a_move() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logon_names_that_an_earlier_version_did_not_keep_are_learnt_without_an_event() {
+async fn logon_names_missing_from_an_older_store_are_added_without_an_event() {
     let firm = Firm::running(20, |_| {}).await;
     let users = firm.users().await;
     let account = firm.engine.account("acme").await.unwrap();

@@ -203,7 +203,7 @@ async fn a_user_stays_with_its_directory_while_that_cannot_be_asked_and_moves_af
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_whom_two_directories_show_stays_with_the_first_and_is_told() {
+async fn a_person_in_two_directories_stays_with_the_first_and_is_reported() {
     let firm = two_offices().await;
     let root = firm.sim.root_dn();
     let corp = firm.engine.directory("corp").expect("corp").config.clone();
@@ -676,7 +676,7 @@ async fn a_scoped_run_of_another_directory_does_not_touch_a_user_of_this_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_section_that_says_what_its_name_was_goes_on_where_the_old_one_ended() {
+async fn a_section_with_rename_from_continues_where_the_old_one_ended() {
     for configured in [true, false] {
         let firm = followed(40, |_| {}).await;
         let users = firm.users().await;

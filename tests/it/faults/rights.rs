@@ -95,7 +95,7 @@ async fn an_alias_that_is_taken_off_an_entry_comes_off_the_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_over_some_people_concludes_nothing_while_rights_are_lost() {
+async fn a_scoped_run_concludes_nothing_while_rights_are_lost() {
     let firm = followed(60, |_| {}).await;
     let users = firm.users().await;
     firm.sim.edit(|ad| ad.hide_attribute("displayName", None));
@@ -123,7 +123,7 @@ async fn a_run_over_some_people_concludes_nothing_while_rights_are_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_over_some_people_looks_at_the_canaries() {
+async fn a_scoped_run_reads_the_canaries() {
     let firm = followed(60, |_| {}).await;
     let users = firm.users().await;
     let service = firm.sim.service_dn();
@@ -324,7 +324,7 @@ async fn a_newcomer_with_an_unusable_account_state_is_quarantined_with_the_reaso
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_of_more_than_32_bits_disables_nobody_and_many_of_them_are_lost_rights() {
+async fn a_number_over_32_bits_disables_no_user_and_many_of_them_are_lost_rights() {
     let firm = followed(60, |_| {}).await;
     let users = firm.users().await;
     firm.sim.edit(|ad| ad.set(guid_of(&users[0]), "userAccountControl", "4294967810"));

@@ -189,7 +189,7 @@ async fn a_check_says_what_the_certificate_proves_and_why_its_name_is_believed()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_malformed_password_file_is_told_and_nothing_of_it_is_sent() {
+async fn a_malformed_password_file_is_reported_and_nothing_of_it_is_sent() {
     let firm = Firm::of(3, |_| {}).await;
     let right = firm.sim.service_password();
     let file = firm.folder.path().join("password");

@@ -37,7 +37,7 @@ async fn held(firm: &Firm) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_run_succeeds_however_the_question_for_changes_fails() {
+async fn a_full_run_succeeds_however_the_dirsync_query_fails() {
     for what in [
         What::Cut,
         What::CutInsideFrame,
@@ -73,7 +73,7 @@ async fn a_full_run_succeeds_however_the_question_for_changes_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tick_reads_everybody_when_the_question_for_changes_is_cut() {
+async fn a_tick_is_a_full_read_when_the_dirsync_query_is_cut() {
     let firm = followed(20, |c| c.settings.timeouts.operation = Duration::from_secs(1)).await;
     let user = firm.users().await.remove(0);
     firm.sim.edit(|ad| ad.disable(dn_of(&user).as_str()));
@@ -123,7 +123,7 @@ async fn a_server_is_never_asked_for_changes_without_incremental() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leaver_is_suspended_although_a_question_beside_the_read_ends_the_connection() {
+async fn a_leaver_is_suspended_although_a_query_beside_the_read_ends_the_connection() {
     for what in [What::Cut, What::result(51, "busy")] {
         let firm = Firm::running(20, |_| {}).await;
         let service = firm.sim.look(|ad| ad.guid("svc-rosterd"));
@@ -185,7 +185,7 @@ async fn a_tombstone_counts_after_a_read_that_was_not_complete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_question_about_one_person_costs_only_the_answer_about_that_person() {
+async fn a_refused_query_about_one_person_affects_only_that_person() {
     for what in [What::result(1, "operations error"), What::Cut] {
         let firm = followed(60, |_| {}).await;
         let users = firm.users().await;
@@ -289,7 +289,7 @@ async fn an_invisible_user_is_held_where_tombstones_are_visible_however_old_its_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_who_went_while_nobody_looked_for_half_a_year_has_left() {
+async fn a_person_deleted_during_half_a_year_without_runs_has_left() {
     let firm = Firm::running(60, |_| {}).await;
     see_tombstones(&firm).await;
     let user = firm.users().await.remove(0);
@@ -305,7 +305,7 @@ async fn a_person_who_went_while_nobody_looked_for_half_a_year_has_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_who_is_moved_out_of_sight_is_noticed_by_the_next_tick() {
+async fn a_person_moved_to_an_invisible_ou_is_noticed_by_the_next_tick() {
     for is_disabled in [true, false] {
         let firm = followed(60, |_| {}).await;
         let user = firm.users().await.remove(0);
@@ -338,7 +338,7 @@ async fn a_person_who_is_moved_out_of_sight_is_noticed_by_the_next_tick() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_incremental_run_goes_on_when_who_is_visible_cannot_be_listed() {
+async fn an_incremental_run_continues_when_visible_people_cannot_be_listed() {
     let firm = followed(40, |_| {}).await;
     let user = firm.users().await.remove(0);
     firm.sim.edit(|ad| ad.disable(guid_of(&user)));
@@ -355,7 +355,7 @@ async fn an_incremental_run_goes_on_when_who_is_visible_cannot_be_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_without_a_guid_proves_nobody_absent() {
+async fn an_entry_without_a_guid_proves_no_absence() {
     let firm = Firm::running(40, |c| c.limits.grace_period = Duration::ZERO).await;
     let users = firm.users().await;
     // One entry hides its GUID, so it may be any person, also the absent one.
@@ -407,7 +407,7 @@ async fn the_members_of_a_nested_group_that_is_restored_have_their_tier_by_the_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_joiner_who_could_not_be_asked_for_joins_with_the_next_tick() {
+async fn a_joiner_after_a_failed_query_is_created_by_the_next_tick() {
     let firm = followed(20, |_| {}).await;
     let joiner =
         NewPerson::new("joiner").mail("joiner@example.com").ou("Finance").member_of(names::BASIC);

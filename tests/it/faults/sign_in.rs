@@ -126,7 +126,7 @@ async fn a_server_that_got_no_password_or_looked_at_none_counts_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_that_is_under_way_when_the_process_ends_counts() {
+async fn an_attempt_in_progress_when_the_process_ends_counts() {
     let firm = firm(1).await;
     let right = firm.sim.default_password();
     firm.sim.faults().push(Fault::new(When::Bind, What::Stall));
@@ -178,7 +178,7 @@ async fn only_answers_that_surely_did_not_count_are_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_costs_one_bind_whatever_became_of_the_entrys_name() {
+async fn a_wrong_password_costs_one_bind_also_after_a_rename() {
     let firm = firm(9).await;
     let right = firm.sim.default_password();
     assert!(is_denied(&firm.try_ann("wrong").await));
@@ -218,7 +218,7 @@ async fn attempts_of_two_processes_at_one_moment_share_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_set_gives_nobody_more_attempts_and_takes_none_for_longer() {
+async fn a_clock_change_neither_adds_attempts_nor_prolongs_a_lockout() {
     for is_restarted in [false, true] {
         for set in [Firm::set_back_two_hours as fn(&Firm), Firm::set_forward_two_hours] {
             let firm = firm(1).await;

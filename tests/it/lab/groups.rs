@@ -103,7 +103,7 @@ async fn an_emptied_group_changes_no_user_and_is_reported() {
 
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_group_freezes_tiers_and_still_lets_leavers_leave() {
+async fn a_deleted_group_freezes_tiers_and_leavers_are_still_suspended() {
     let branch = Branch::running(|_| {}).await;
     // AD deletes no group that is a primary group.
     branch.lab.set(&staff("Operations", "Oskar Nilsson"), &[("primaryGroupID", "513")]);

@@ -68,7 +68,7 @@ async fn an_empty_password_binds_as_anonymous_with_access_to_the_rootdse_only() 
 }
 
 #[tokio::test]
-async fn a_password_is_taken_under_tls_only_and_start_tls_gives_it() {
+async fn a_password_is_accepted_under_tls_only_also_by_starttls() {
     let sim = Sim::builder().start().await.expect("starts");
     let mut client = Client::plain(sim.ldap_addr()).await;
     let result = client.bind(&sim.service_upn(), &sim.service_password()).await;

@@ -9,7 +9,7 @@ const ROOT: &str = "DC=corp,DC=example,DC=com";
 const PEOPLE: &str = "(&(objectCategory=person)(objectClass=user)(mail=*))";
 
 #[tokio::test]
-async fn every_person_comes_exactly_once_whatever_the_page_size() {
+async fn every_person_is_returned_exactly_once_with_any_page_size() {
     let sim = company(300).await;
     let mut client = Client::service(&sim).await;
     for size in [1, 7, 100, 150, 299, 300, 301, 5000] {

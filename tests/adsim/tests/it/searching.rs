@@ -171,7 +171,7 @@ async fn a_missing_base_names_the_nearest_entry_and_another_forest_is_a_referral
 }
 
 #[tokio::test]
-async fn a_search_at_the_root_refers_to_the_configuration_unless_told_not_to() {
+async fn a_search_at_the_root_refers_to_the_configuration_by_default() {
     let sim = few().await;
     let mut client = Client::service(&sim).await;
     let ask = || below(ROOT, "(objectClass=organizationalUnit)", &["1.1"]);
