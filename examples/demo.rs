@@ -1,5 +1,5 @@
-//! rosterd's main use, from an operator's view. A simulated Active Directory has a thousand people,
-//! the real daemon has its store in a temporary folder, and `rosterctl` uses its socket.
+//! rosterd's main use, from an operator's view. A simulated Active Directory has a thousand people.
+//! The real daemon has its store in a temporary folder, and `rosterctl` uses its socket.
 //!
 //! `cargo run --release --example demo` stays up afterwards; with `-- --once` it exits.
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "an example prints to its user")]

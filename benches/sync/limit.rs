@@ -11,8 +11,8 @@ use crate::population::Population;
 /// Rows in one statement.
 const ROWS: u64 = 400;
 
-/// Writes a row of twelve text columns with two indexes, and two address rows, for each person, in
-/// order of random keys.
+/// For each person, writes a row of twelve text columns with two indexes, and two address rows. The
+/// keys are random.
 pub fn measure(population: Population, folder: &Path) -> anyhow::Result<Duration> {
     let file = folder.join("limit.db");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

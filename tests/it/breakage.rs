@@ -1,5 +1,5 @@
-//! Failures of the machine: a second daemon, a disk that fails or turns read-only, no file
-//! descriptors, SIGKILL at any moment. The last good state stays, and the message names a remedy.
+//! Failures of the machine: a second daemon, a failing or read-only disk, no file descriptors,
+//! SIGKILL. The last good state stays, and the message names a remedy.
 
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -5,13 +5,13 @@
 //! [`Sim::faults`] makes the server misbehave at chosen moments. [`Sim::log`] lists the requests of
 //! clients.
 //!
-//! It is as strict as Windows about MaxPageSize, MaxValRange, cookies per connection, binds under
-//! TLS, and invisible instead of forbidden entries. It must never be more helpful than a real
-//! domain controller, because a client that works with it by luck would fail in production. DirSync
-//! and change notification report only what a real server reports. A delta lacks unchanged
-//! attributes, a deletion does not touch groups, and a cookie that matches nothing silently returns
-//! nothing. Writes, SASL, referral chasing, and of DirSync the byte limit and the order by
-//! ancestors are not implemented.
+//! It is as strict as Windows about MaxPageSize, MaxValRange, cookies per connection and binds
+//! under TLS. Forbidden entries are invisible, as on Windows. It must never be more helpful than a
+//! real domain controller, because a client might then work by luck. DirSync and change
+//! notification report only what a real server reports. A delta lacks unchanged attributes, and a
+//! deletion does not touch groups. A cookie that matches nothing silently returns nothing. Writes,
+//! SASL and referral chasing are not implemented. Neither are DirSync's byte limit and its order by
+//! ancestors.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {

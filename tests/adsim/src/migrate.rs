@@ -1,5 +1,5 @@
-//! Moves of an entry to another domain of the forest: its objectGUID stays, its SID and groups do
-//! not (MS-DRSR 4.1.15).
+//! Moves of an entry to another domain of the forest (MS-DRSR 4.1.15). Its objectGUID stays, its
+//! SID and groups do not.
 
 use uuid::Uuid;
 

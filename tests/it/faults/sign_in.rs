@@ -1,5 +1,5 @@
-//! B4, B10 to B12, B16: sign-ins lock no account in AD, reveal nothing to strangers, and resist
-//! exhaustion by one client.
+//! B4, B10 to B12, B16: sign-ins lock no account in AD and reveal nothing. One client cannot
+//! exhaust them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

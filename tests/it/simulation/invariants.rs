@@ -32,8 +32,8 @@ pub(super) struct Seen<'a> {
     pub(super) lied: bool,
     /// ... and at least once more.
     pub(super) lied_again: bool,
-    /// The directories whose runs only plan, because of a restored store, a changed scope or a
-    /// rebaseline without an approval yet.
+    /// The directories whose runs only plan until an approval: after a restore, a changed scope or
+    /// a rebaseline.
     pub(super) only_plans: &'a BTreeSet<String>,
     /// Whether every server answered truthfully.
     pub(super) is_clear: bool,
@@ -198,8 +198,8 @@ fn suspensions_are_true(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// A present but invisible person counts as vanished only with a visible colleague at the last
-/// known place, or by an operator's approval.
+/// A present but invisible person counts as vanished in two cases: a visible colleague at the last
+/// known place, or an operator's approval.
 fn may_count_as_vanished(seen: &Seen<'_>, change: &Written, guid: Guid) -> bool {
     let stood = seen
         .before
@@ -230,8 +230,8 @@ fn domain_of(dn: &Dn) -> &str {
     dn.key().find("dc=").map_or("", |at| &dn.key()[at..])
 }
 
-/// LA: after a complete run of a directory, no visible disabled or expired user is active unless
-/// the suspension is held.
+/// LA: after a complete run, no visible disabled or expired user is active, unless the suspension
+/// is held.
 fn leavers_leave(seen: &Seen<'_>) -> Wrong {
     let ended_well = |r: &&Run| {
         r.mode == "full" && r.complete && r.error.is_none() && !matches!(r.state, RunState::Running)

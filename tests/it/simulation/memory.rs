@@ -178,8 +178,8 @@ impl Memory {
         self.unseen.retain(|guid, _| linked.contains(guid));
     }
 
-    /// Returns the active users of a group or an OU at the beginning of the window or later, and no
-    /// less than now.
+    /// Returns the size of a group or an OU: its active users at the beginning of the window or
+    /// later. It is no less than now.
     pub(super) fn size(
         &self,
         since: Timestamp,

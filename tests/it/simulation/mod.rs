@@ -1,6 +1,7 @@
-//! Histories of a company: the real engine and store over a simulated directory, with random edits,
-//! faults at every layer, random operators, crashes, and time. After every step DESIGN's promises
-//! are checked against the *truth* in the directory. In the end all users must match the directory.
+//! Histories of a company: the real engine and store over a simulated directory. A history has
+//! random edits and operators, faults at every layer, crashes, and time. After every step DESIGN's
+//! promises are checked against the *truth* in the directory. In the end all users must match the
+//! directory.
 //!
 //! A history is made from a seed. An ordinary test run plays a few histories with new seeds. A long
 //! run is started by hand:
@@ -20,9 +21,9 @@
 //! | `ROSTERD_SIM_GO_ON=1` | a broken promise is reported, and the next history is played |
 //! | `ROSTERD_SIM_SHRINK=1` | first searches the fewest steps that break the promise |
 //!
-//! A broken promise is reported with the steps of its history and the command that repeats it. The
-//! machine decides where a crash occurs and which of two concurrent actions is first, so a seed may
-//! need several attempts.
+//! A broken promise is reported with the steps of its history and the command that repeats it. A
+//! seed may need several attempts, because the machine decides where a crash occurs and which of two
+//! concurrent actions is first.
 
 mod books;
 mod chance;

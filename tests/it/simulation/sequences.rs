@@ -70,8 +70,8 @@ pub(super) fn losses_are_noticed(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// Returns whether the last run of the user's directory reports a problem, or of any directory if
-/// that one was removed.
+/// Returns whether the last run of the user's directory reports a problem. If that directory was
+/// removed, the run of any directory counts.
 ///
 /// DESIGN 8 lets the run of that directory fail or warn. A later run of another directory has
 /// nothing to report about it.
@@ -155,8 +155,8 @@ pub(super) fn slices_are_held(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// The same, by the entitling groups at the beginning of the window, because held changes do not
-/// change the place of a user.
+/// The same, by the entitling groups at the beginning of the window. Held changes do not change the
+/// place of a user.
 fn group_slices(seen: &Seen<'_>, since: rosterd::model::Timestamp) -> Wrong {
     let Some((_, start)) = seen
         .memory
