@@ -74,7 +74,7 @@ impl Session {
                     let said = self
                         .about_refusal(base, configured.filter(|_| is_first), end.text.clone())
                         .await;
-                    ledger.said(number, said);
+                    ledger.message(number, said);
                 }
                 is_first = false;
                 let end = match end {

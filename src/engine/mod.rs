@@ -45,8 +45,7 @@ pub use housekeeping::retention::Forgotten;
 pub use registry::{Configured, Outcome, Rules};
 pub use sign_in::{Decision, Denied, FLOOR, REPORTED_EVERY, RefusalReason, SignIn};
 pub use status::{Attention, DirectoryStatus, Health, STATES};
-pub use sync::plan::Judged;
-pub use sync::{Request, Scope};
+pub use sync::stages::{DryRun, PlannedRun, Request, Scope};
 pub use triggers::live::Following;
 
 /// One directory as it is configured.
@@ -141,7 +140,7 @@ struct Work {
     /// The servers outside the configured domains that the log has named.
     outside: std::sync::Mutex<servers::Warned>,
     /// What the log has said of it.
-    told: std::sync::Mutex<sync::run_log::Told>,
+    run_log: std::sync::Mutex<sync::run_log::RunLog>,
     /// When the next scheduled run is due, for `status`.
     next_run: watch::Sender<Option<Timestamp>>,
     /// Whether changes are followed as they happen.
@@ -176,7 +175,7 @@ impl Directory {
 
     /// Says in the log how a run ended.
     fn log_run(&self, run: &Run, head: Option<LogHead>) {
-        self.work.told.lock().unwrap_or_else(PoisonError::into_inner).tell(run, head);
+        self.work.run_log.lock().unwrap_or_else(PoisonError::into_inner).log(run, head);
     }
 
     /// How far the run in progress has come.

@@ -1,4 +1,4 @@
-//! What it means that somebody was not in a read: nothing, until each was asked for by GUID.
+//! The absence of a person from a read: nothing is concluded before the GUID was asked for.
 
 use std::collections::BTreeMap;
 
@@ -6,44 +6,45 @@ use super::decide::Facts;
 use super::{Complete, Desired, Finding, Policy, decide};
 use crate::model::{Broken, Dn, Guid, Person, Reason};
 
-/// What asking for one GUID found.
+/// The answer of the directory about one GUID.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Confirmation {
-    /// The entry, alive; its placement tells whether base and filter hold it.
+    /// The entry is alive. Its placement says whether base and filter include it.
     Alive(Box<Person>),
-    /// Its tombstone.
     Tombstone(Dn),
-    /// Neither, in an answer that was complete.
+    /// A complete answer had neither an entry nor a tombstone.
     Nowhere(Look),
-    /// The entry is there but could not be decoded.
+    /// The entry exists but could not be decoded.
     Malformed(Broken),
 }
 
-/// What is known about whether a missing person could have been seen.
+/// Whether a missing person would have been visible.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Look {
-    /// The last known parent is readable, another person below it was read, and tombstones are not visible at all: gone.
+    /// A witness was read: the last known parent is readable, and so is another person below it.
+    /// Tombstones are not visible at all, so the person is gone.
     Witnessed,
-    /// No witness; or tombstones can be seen, this one is not, and its lifetime has not passed: invisible rather than gone.
+    /// No witness was read, or this tombstone is missing among visible ones although its lifetime has
+    /// not passed. The person is rather invisible than gone.
     Unwitnessed,
 }
 
-/// The people found absent by a complete read, decided.
+/// The decisions about absent people.
 #[derive(Debug, Default)]
 pub struct Absent {
-    /// Decisions, by person.
     pub desired: BTreeMap<Guid, Desired>,
-    /// The people about whom nothing can be concluded.
+    /// The people without a decision.
     pub unknown: Vec<Guid>,
-    /// The bases that show nobody although they had somebody, not all of whom were found: not read at all, then.
+    /// Bases without a visible entry although people were there, and some of them are missing. Such a
+    /// base counts as unread.
     pub unexplained: Vec<Dn>,
 }
 
 impl Absent {
-    /// Decides the unseen people from what asking for each found.
+    /// Decides about absent people by the answers of the directory.
     ///
-    /// `last_seen` is where each stood when it was last seen; `is_suspended` tells who cannot sign in anyway. `complete` is `None` after an incomplete
-    /// read: then what was found positively counts, and missing counts as nothing.
+    /// `last_seen` has the last known DN of each. `complete` is `None` after an incomplete read: then
+    /// only entries and tombstones count, and a missing person is unknown.
     pub fn decide(
         found: &BTreeMap<Guid, Confirmation>,
         last_seen: &BTreeMap<Guid, Dn>,
@@ -51,7 +52,7 @@ impl Absent {
         is_suspended: impl Fn(Guid) -> bool,
         policy: &Policy,
     ) -> Self {
-        // A base that shows nobody although it had somebody is believed only if everybody of it was found somewhere.
+        // An empty base that had people is believed only if all of them were found elsewhere.
         let emptied = complete.map(Complete::emptied).unwrap_or_default();
         let unexplained: Vec<Dn> = emptied
             .iter()
@@ -96,7 +97,7 @@ impl Absent {
     }
 }
 
-/// Whether everybody who may still sign in, and last stood below the base, was found: alive elsewhere, or as a tombstone.
+/// Returns whether all active people last seen below the base were found, alive or as tombstones.
 fn all_found(
     base: &Dn,
     found: &BTreeMap<Guid, Confirmation>,
@@ -110,7 +111,8 @@ fn all_found(
 }
 
 impl Desired {
-    /// Somebody who is neither alive nor a tombstone. Needs the proof that the read was complete.
+    /// Returns the decision about a person who is neither alive nor a tombstone.
+    /// It needs the proof that the read was complete.
     fn vanished(guid: Guid, last_seen: Dn, look: Look, _proof: &Complete) -> Self {
         let desired = Self::gone(
             guid,

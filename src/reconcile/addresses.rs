@@ -1,10 +1,12 @@
-//! The settlement of addresses: all wishes of a run are taken together.
+//! The settlement of addresses: all wishes of a run are settled together.
 //!
-//! A plan is a set: two people may swap addresses, and a leaver's may pass to a joiner in the same run. So a person who
-//! cannot have what it wants keeps what it has, which may block others in turn, until nothing changes any more.
+//! Two people may swap addresses, and a leaver's address may pass to a joiner in the same run. A
+//! person who does not get an address keeps the present one, which may block others in turn. So the
+//! settlement is repeated until it is stable.
 //!
-//! Who gets an address does not depend on which people a run reads. A run over some people also reads everybody else who
-//! wants an address that changes hands ([`newly_wanted`]), and asks the other directories of the account ([`Rival`]).
+//! The outcome does not depend on the people that a run reads. A scoped run also reads the other
+//! people who want an address that changes hands ([`newly_wanted`]). It asks the other directories of
+//! the account as well ([`Rival`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,20 +19,20 @@ use crate::model::{
 /// A person of another directory of the account who wants an address, too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Rival {
-    /// As a further address.
+    /// As a secondary address.
     Secondary,
-    /// As its primary address, or in a way that could not be told.
+    /// As its primary address, or in an unknown way.
     Primary,
 }
 
-/// One person's wish, with what it has.
+/// The addresses that one person wants.
 #[derive(Debug)]
 pub(super) struct Wish<'a> {
     pub primary: &'a Address,
     pub secondary: &'a BTreeSet<Address>,
-    /// The user it has, or will be linked to.
+    /// The present user, or the one that will be linked.
     pub user: Option<&'a User>,
-    /// Whether it gets no further address that somebody else has until then.
+    /// Whether it gets no secondary address that another user holds.
     pub takes_nothing: bool,
 }
 
@@ -40,18 +42,17 @@ impl Wish<'_> {
     }
 }
 
-/// A further address that a person does not get.
+/// A secondary address that a person does not get.
 #[derive(Debug)]
 pub(super) struct LeftOut {
     address: Address,
-    /// The present holder, by its primary address or id.
+    /// The primary address or id of the present holder.
     holder: Option<String>,
-    /// The others who want it.
     wanted_by: BTreeSet<Guid>,
 }
 
 impl LeftOut {
-    /// The sentence that operators are told.
+    /// Returns the note for operators.
     pub fn sentence(&self, d: &Desired, desired: &BTreeMap<Guid, Desired>) -> String {
         let name = |guid: &Guid| {
             desired.get(guid).map_or_else(|| guid.to_string(), |d| d.dn.as_str().to_owned())
@@ -82,19 +83,18 @@ impl LeftOut {
     }
 }
 
-/// How the wishes were settled.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
-    /// The addresses of those who get their primary.
+    /// The addresses of people who get their primary one.
     pub granted: BTreeMap<Guid, Addresses>,
-    /// Those who do not, and why.
+    /// The people who do not, with the reason.
     pub refused: BTreeMap<Guid, QuarantineReason>,
-    /// The further addresses that people do not get although they get their primary.
+    /// The secondary addresses that people in `granted` do not get.
     pub left_out: BTreeMap<Guid, Vec<LeftOut>>,
 }
 
-/// Settles the wishes. `known` tells who holds what now; a user that is not among the wishes keeps all of it. `leaving` are
-/// the users whose entry is gone or barred, suspended already or not.
+/// Settles the wishes. A user in `known` without a wish keeps all addresses. `leaving` are the users
+/// with a cause to be suspended, whether they are suspended yet or not.
 pub(super) fn settle(
     wishes: &BTreeMap<Guid, Wish<'_>>,
     known: &Known,
@@ -117,7 +117,7 @@ pub(super) fn settle(
         let mut refused_now = BTreeMap::new();
         for (key, claimants) in &claims {
             let keeper = holder(key).filter(|(user, wisher)| match wisher {
-                // A wisher gives its address up, unless it still wants it or was refused.
+                // A wisher releases its address unless it still wants it or was refused.
                 Some(w) => settled.refused.contains_key(w) || wishes[w].wants(key),
                 None => user.status() != Status::Released,
             });
@@ -142,7 +142,7 @@ pub(super) fn settle(
     settled
 }
 
-/// Primaries are settled; secondaries take what is left, and the holder of one keeps it.
+/// Settles secondary addresses after the primary ones. A present holder keeps its address.
 fn settle_secondaries<'k>(
     wishes: &BTreeMap<Guid, Wish<'_>>,
     known: &Known,
@@ -169,7 +169,7 @@ fn settle_secondaries<'k>(
             Some((user, _)) if wishes[&guid].takes_nothing && user.status() != Status::Released => {
                 false
             }
-            // Held by somebody who keeps it: not a wisher, refused, or asking for it again.
+            // The holder keeps it: it has no wish, was refused, or wants it again.
             Some((user, None)) if user.status() != Status::Released => false,
             Some((_, Some(w)))
                 if settled.refused.contains_key(&w)
@@ -215,7 +215,8 @@ fn name(user: &User) -> String {
         .map_or_else(|| format!("the user {}", user.id), |a| a.as_str().to_owned())
 }
 
-/// The addresses that these people want and do not have: who else wants one has to be read, too, before it changes hands.
+/// Returns the addresses that these people want and do not hold. Before one changes hands, the other
+/// people who want it have to be read.
 pub fn newly_wanted(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSet<AddressKey> {
     let mut wanted = BTreeSet::new();
     for d in desired.values() {
@@ -229,10 +230,10 @@ pub fn newly_wanted(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSe
     wanted
 }
 
-/// The same people, with one address chosen where an entry shows several; `None` where none does.
+/// Returns the people with one of several addresses chosen; `None` when no entry shows several.
 ///
-/// The present value stays while it is among them; else it is the one of an unmanaged user; else the smallest. So the order
-/// of the values, which a server does not promise, decides nothing.
+/// The present address is preferred, then that of an unmanaged user, then the smallest. The order of
+/// values decides nothing, because LDAP does not define one.
 pub(super) fn chosen(
     desired: &BTreeMap<Guid, Desired>,
     known: &Known,
@@ -273,12 +274,11 @@ pub(super) fn chosen(
     Some(desired.iter().map(|(guid, d)| (*guid, choose(d))).collect())
 }
 
-/// What an entry shows several values of, where one is to be taken.
+/// The values of attributes that show several although one is needed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Choices {
-    /// The usable primary addresses.
     pub(super) addresses: BTreeSet<Address>,
-    /// The values of attributes that describe the person, by name.
+    /// The values of profile attributes, by name.
     pub(super) profile: BTreeMap<&'static str, BTreeSet<String>>,
 }
 
@@ -293,7 +293,7 @@ impl Choices {
         }
     }
 
-    /// The values of the primary address as one field: the smallest that is usable, else the smallest.
+    /// Returns the smallest usable address, else the smallest value, and all usable addresses.
     pub(super) fn first(
         field: &Field,
         is_usable: impl Fn(&Address) -> bool,
@@ -310,7 +310,7 @@ impl Choices {
     }
 }
 
-/// The quarantine of a primary address that cannot be used at all.
+/// Returns the reason to quarantine an unusable primary address.
 pub(super) fn trouble(desired: &Desired, has_user: bool) -> Option<QuarantineReason> {
     match desired.primary {
         Primary::Usable(_) | Primary::Unseen => None,

@@ -1,23 +1,22 @@
-//! Canaries: objects whose attributes tell whether the service account still has its rights.
+//! Canaries: entries that show whether the service account still has its rights.
 
 use std::collections::BTreeSet;
 
 use crate::model::Guid;
 
-/// An object that must be readable throughout, with the attributes it showed when it was pinned.
+/// An entry that must stay readable, with the attributes that it showed when it was accepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Canary {
-    /// The object.
     pub guid: Guid,
-    /// How it is configured, for messages.
+    /// The name as configured, for messages.
     pub name: String,
-    /// The attributes it showed.
     pub attributes: BTreeSet<String>,
 }
 
-/// Attributes that AD itself writes on every user and never clears: only a lack of rights hides them (MS-SAMR 3.1.1.8, MS-ADTS 3.1.1.5.2).
+/// Attributes that AD itself writes on every user and never clears (MS-SAMR 3.1.1.8, MS-ADTS
+/// 3.1.1.5.2). Only a lack of rights hides them.
 ///
-/// Any other attribute of a canary can be cleared by an administrator, and link attributes by AD, when what they name is deleted.
+/// An administrator can clear any other attribute. AD clears a link when its target is deleted.
 const ALWAYS_SHOWN: [&str; 16] = [
     "objectclass",
     "objectcategory",
@@ -42,7 +41,8 @@ pub(super) fn is_always_shown(attribute: &str) -> bool {
 }
 
 impl Canary {
-    /// The attributes that every user has, that it showed, and that it shows no longer: the right to read them is lost.
+    /// Returns the attributes of [`ALWAYS_SHOWN`] that the canary no longer shows, because the right to
+    /// read them was lost.
     pub fn blind<'a>(&'a self, attributes: &'a BTreeSet<String>) -> impl Iterator<Item = &'a str> {
         self.attributes.difference(attributes).filter(|a| is_always_shown(a)).map(String::as_str)
     }

@@ -1,4 +1,4 @@
-//! How far a directory's changes were followed, and whether they can be followed from there.
+//! The checkpoint of a directory, and whether an incremental run can start from it.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,52 +8,51 @@ use serde::{Deserialize, Serialize};
 use super::ServerIdentity;
 use crate::model::Timestamp;
 
-/// Objects that were deleted so long ago may be remembered by no server any more (a tombstone lives 60 days at least), and
-/// a server that was away for longer may bring them back.
+/// Older checkpoints are not used, because a tombstone may have been removed: it lives 60 days at
+/// least. A server that was offline for longer may also bring deleted objects back.
 const OLDEST: Duration = Duration::from_hours(30 * 24);
 
-/// Everything that changed before this is dealt with, by a complete read and what was followed since.
+/// The point up to which all changes were processed, by a complete read and incremental runs since.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// The server; another one counts otherwise.
+    /// Other servers have USNs of their own.
     pub server: ServerIdentity,
-    /// Its highest USN before it was asked.
+    /// The server's highest USN before DirSync was asked.
     pub usn: u64,
-    /// What it is to be asked with next.
+    /// The DirSync cookie.
     pub cookie: Vec<u8>,
-    /// When it was asked.
+    /// The time of the cookie.
     pub at: Timestamp,
-    /// When everybody was last read.
+    /// The time of the last full read.
     pub full_at: Timestamp,
-    /// What people were measured against then, as a hash: claims, scope.
+    /// The hash of claims and scope.
     pub measure: String,
 }
 
-/// Why changes cannot be followed, and everything has to be read.
+/// The reason why an incremental run becomes a full one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FullReadReason {
-    /// The configuration says `incremental = false`.
     NotConfigured,
-    /// They never were, or no longer are by somebody's word.
+    /// There was no complete full read yet, or an operator has discarded the checkpoint.
     NoCheckpoint,
-    /// Another server, or another database of it, counts otherwise.
+    /// The server, or its database, is another one than that of the checkpoint.
     OtherServer,
-    /// The server has fewer changes behind it than before: it was set back (MS-DRSR, USN rollback).
+    /// The server's highest USN is lower than before (USN rollback, MS-DRSR).
     SetBack,
-    /// Nobody remembers what was deleted so long ago.
+    /// Tombstones of deletions since then may be gone.
     TooOld,
-    /// People are measured against something else.
+    /// Claims or the scope have changed.
     OtherMeasure,
-    /// Deleted objects cannot be seen.
+    /// Deletions would be missed, because deleted objects are not visible.
     BlindToDeletions,
-    /// So much has changed, or so many are concerned, that a full read is the shorter way.
+    /// A full read is faster than asking for so many changes or people.
     Many(u64),
-    /// The server does not tell.
+    /// The server refused DirSync.
     Refused(String),
 }
 
 impl FullReadReason {
-    /// Whether an operator should look after it.
+    /// Returns whether an operator has to act on it.
     pub fn is_alarming(&self) -> bool {
         *self == Self::SetBack
     }
@@ -63,24 +62,24 @@ impl fmt::Display for FullReadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotConfigured => f.write_str("incremental = false"),
-            Self::NoCheckpoint => f.write_str("there is nothing yet to follow changes from"),
-            Self::OtherServer => f.write_str("another server, or another database on it, answers now"),
+            Self::NoCheckpoint => f.write_str("there is no checkpoint yet"),
+            Self::OtherServer => f.write_str("another server, or another copy of its database, answers now"),
             Self::SetBack => f.write_str(
                 "the server was set back: its highest USN is lower than before, under the same invocationId. If it was restored \
                  from a snapshot, what other servers know of it is wrong, too: see repadmin /showutdvec",
             ),
-            Self::TooOld => f.write_str("changes were last followed too long ago"),
+            Self::TooOld => f.write_str("the checkpoint is too old"),
             Self::OtherMeasure => f.write_str("domains were claimed or released, or the configuration has changed"),
             Self::BlindToDeletions => f.write_str("the service account sees no deleted objects, so changes alone would miss deletions"),
-            Self::Many(count) => write!(f, "{count} changes or people are too many to be looked at one by one"),
+            Self::Many(count) => write!(f, "{count} changes or people are too many to be read one by one"),
             Self::Refused(why) => write!(f, "changes cannot be asked for: {why}"),
         }
     }
 }
 
 impl Checkpoint {
-    /// Why changes cannot be followed from here on this server, if they cannot.
-    pub fn doubt(
+    /// Returns why an incremental run on this server cannot start here; `None` if it can.
+    pub fn full_read_reason(
         &self,
         server: &ServerIdentity,
         usn: u64,
@@ -96,14 +95,13 @@ impl Checkpoint {
         }
     }
 
-    /// The checkpoint once what changed since was dealt with.
+    /// Returns the checkpoint after the changes up to `usn` were processed.
     #[must_use]
     pub fn moved(&self, usn: u64, cookie: Vec<u8>, at: Timestamp) -> Self {
         Self { usn, cookie, at, ..self.clone() }
     }
 
-    /// Takes the place of an earlier one on the same way. Another run may have moved on further meanwhile, or have begun
-    /// anew; and what somebody has put an end to does not come back.
+    /// Replaces `now`, unless that is of another server or scope, is ahead, or was discarded meanwhile.
     pub fn succeed(self, now: &mut Option<Self>) {
         if let Some(now) = now.as_mut().filter(|now| {
             now.server == self.server && now.measure == self.measure && now.usn <= self.usn
@@ -119,7 +117,7 @@ mod tests {
     use crate::model::Guid;
 
     #[test]
-    fn changes_are_followed_only_on_the_same_database_that_was_not_set_back_and_not_for_ever() {
+    fn a_checkpoint_is_used_only_on_the_same_database_without_rollback_for_30_days() {
         let server = |name: &str, id: u8| ServerIdentity {
             ds_service_name: name.to_owned(),
             invocation_id: Some(Guid([id; 16])),
@@ -143,17 +141,17 @@ mod tests {
             (server("dc1", 1), 900, "n", later(1), Some(FullReadReason::OtherMeasure)),
             (server("dc1", 1), 900, "m", later(31), Some(FullReadReason::TooOld)),
         ];
-        for (server, usn, measure, now, doubt) in table {
+        for (server, usn, measure, now, reason) in table {
             assert_eq!(
-                checkpoint.doubt(&server, usn, measure, now),
-                doubt,
+                checkpoint.full_read_reason(&server, usn, measure, now),
+                reason,
                 "{server:?} {usn} {measure} {now}"
             );
         }
     }
 
     #[test]
-    fn a_position_moves_on_only_along_its_own_way_and_not_back() {
+    fn a_checkpoint_only_moves_forward_on_the_same_server_and_scope() {
         let server = ServerIdentity {
             ds_service_name: "dc1".to_owned(),
             invocation_id: Some(Guid([1; 16])),
@@ -175,7 +173,7 @@ mod tests {
         };
         assert!(moves(&further, Some(&here)));
         assert!(!moves(&here, Some(&further)), "back");
-        assert!(!moves(&further, None), "somebody has put an end to it");
+        assert!(!moves(&further, None), "discarded");
         assert!(
             !moves(
                 &further,
@@ -187,7 +185,7 @@ mod tests {
             !moves(&further, Some(&Checkpoint { measure: "n".to_owned(), ..here.clone() })),
             "another measure"
         );
-        // When everybody was read, only whoever reads everybody says.
+        // The time of the full read is that of the stored one.
         let mut now = Some(Checkpoint { full_at: at(9), ..here });
         further.succeed(&mut now);
         assert_eq!(now.map(|now| (now.usn, now.full_at)), Some((600, at(9))));

@@ -1,7 +1,7 @@
-//! Whether a read was complete: decided by a fold over what the reader saw, never asserted.
+//! The completeness of a read: folded from the answers of the server, never asserted.
 //!
-//! [`Ledger`] takes note of everything (every page's end, the server's identity and the canaries before
-//! and after, which attributes entries showed), and [`Ledger::finish`] is the only way to a [`Complete`].
+//! A [`Ledger`] notes the end of each page and the attributes of the entries. It compares the server's
+//! identity and the canaries before and after. A full read has no other way to [`Complete`] than [`Ledger::finish`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,7 +9,7 @@ use std::fmt;
 use super::canary::{Canary, is_always_shown};
 use crate::model::{Dn, Guid};
 
-/// Which server answered: what tells one DC, and one database of it, from another.
+/// The identity of a domain controller and of one copy of its database.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct ServerIdentity {
     /// `dsServiceName` of the rootDSE.
@@ -18,95 +18,81 @@ pub struct ServerIdentity {
     pub invocation_id: Option<Guid>,
 }
 
-/// Before or after the read.
+/// Before the first page, or after the last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Moment {
-    /// Before the first page.
     Before,
-    /// After the last.
     After,
 }
 
-/// How a page ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PageEnd {
-    /// Success, with the paging control; more pages follow.
+    /// Success with a cookie: more pages follow.
     More,
-    /// Success, with the paging control and an empty cookie: the end.
+    /// Success with an empty cookie.
     Last,
-    /// Success without the paging control: nothing says whether it was all.
+    /// Success without a paging control, so that pages may be missing.
     NoControl,
-    /// The cookie of the page before, again, with no new entry: the server goes in circles.
+    /// Success with the cookie of the page before and no new entry: the server loops.
     SameCookie,
-    /// Another result code.
+    /// Another LDAP result code.
     Refused(u32),
-    /// The connection ended or timed out first.
+    /// The connection ended, or the time limit passed.
     Cut,
 }
 
-/// Which of the attributes an entry showed, one bit each in the order of [`Expectation::attributes`].
+/// The attributes that an entry showed, one bit each in the order of [`Expectation::attributes`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Presence(pub u32);
 
-/// On how many of how many people each attribute was seen.
+/// The number of people who showed each attribute.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct AttributeCounts {
-    /// How many people were read.
+    /// All people that were read.
     pub people: u64,
-    /// On how many of them each attribute was seen.
     pub seen: BTreeMap<String, u64>,
 }
 
-/// What a full read is held against.
+/// The values that a full read is compared with.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Expectation {
-    /// The bases, each read on its own.
     pub bases: Vec<Dn>,
-    /// How many stored people stand in each; may be told later, see [`Ledger::expect_people`].
+    /// The number of stored people in each base; see [`Ledger::expect_people`].
     pub people: Vec<u64>,
-    /// The canaries.
     pub canaries: Vec<Canary>,
-    /// The attributes asked for, at most 32.
+    /// The requested attributes, at most 32.
     pub attributes: Vec<String>,
-    /// Those that everybody has.
+    /// The attributes that every entry has.
     pub universal: BTreeSet<String>,
-    /// Those whose disappearance is noticed elsewhere (`memberOf`: at the groups).
+    /// Attributes that may vanish without a loss of rights, such as links that AD clears.
     pub exempt: BTreeSet<String>,
-    /// What the last complete read saw.
+    /// The counts of the last complete read.
     pub counts: AttributeCounts,
 }
 
-/// Why a read was not complete.
+/// A reason why a read was not complete.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Problem {
-    /// A page did not end well.
     Page {
-        /// The base.
         base: Dn,
-        /// Which page, from 1.
+        /// The number of the page, from 1.
         page: u64,
-        /// How it ended.
         end: PageEnd,
-        /// The server's own text, if it sent one.
+        /// The diagnostic message of the server.
         text: String,
     },
-    /// A base was not read to its end.
     Unread(Dn),
-    /// Another server, or another database, answered at the end.
+    /// The identity at the end differs from that at the beginning.
     ServerChanged,
-    /// The server did not say who it is.
+    /// The server does not show `dsServiceName`.
     ServerUnknown,
-    /// A canary was not found.
     CanaryGone(String),
-    /// A canary does not show an attribute it used to show.
+    /// A canary no longer shows an attribute.
     CanaryBlind(String, String),
-    /// An attribute is not shown where it has to be.
+    /// Too few people show an attribute.
     RightsLost {
-        /// The attribute.
         attribute: String,
-        /// On how many people it was seen.
         seen: u64,
-        /// Of how many.
         people: u64,
     },
 }
@@ -118,19 +104,17 @@ impl fmt::Display for Problem {
                 write!(f, "page {page} of {base} ")?;
                 match end {
                     PageEnd::More | PageEnd::Last => write!(f, "ended"),
-                    PageEnd::NoControl => write!(
-                        f,
-                        "came without a paging control, so nothing says whether it was the last"
-                    ),
+                    PageEnd::NoControl => {
+                        write!(f, "has no paging control, so more pages may be missing")
+                    }
                     PageEnd::SameCookie => write!(
                         f,
-                        "came with the cookie of the page before and nothing new: the server goes in circles"
+                        "has the cookie of the page before and no new entry: the server goes in circles"
                     ),
                     PageEnd::Refused(3) => write!(f, "ended with result 3 (timeLimitExceeded)"),
-                    PageEnd::Refused(4) => write!(
-                        f,
-                        "ended with result 4 (sizeLimitExceeded): what was returned is not all"
-                    ),
+                    PageEnd::Refused(4) => {
+                        write!(f, "ended with result 4 (sizeLimitExceeded): entries are missing")
+                    }
                     PageEnd::Refused(code) => write!(f, "ended with result {code}"),
                     PageEnd::Cut => write!(f, "was cut off"),
                 }?;
@@ -138,14 +122,11 @@ impl fmt::Display for Problem {
             }
             Self::Unread(base) => write!(f, "{base} was not read to its end"),
             Self::ServerChanged => {
-                write!(
-                    f,
-                    "another server, or another copy of its database, answered at the end of the read than at its beginning"
-                )
+                write!(f, "the server, or the copy of its database, changed during the read")
             }
             Self::ServerUnknown => write!(
                 f,
-                "the server does not show dsServiceName, so nothing says that one server answered throughout"
+                "the server does not show dsServiceName, so another server may have answered meanwhile"
             ),
             Self::CanaryGone(name) => {
                 write!(
@@ -169,7 +150,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Takes note of a full read.
+/// The notes about a full read.
 #[derive(Debug)]
 pub struct Ledger {
     expected: Expectation,
@@ -180,15 +161,14 @@ pub struct Ledger {
     seen: [u64; 32],
     servers: BTreeMap<Moment, ServerIdentity>,
     canaries: BTreeSet<(Moment, Guid)>,
-    /// The server's text about the page that comes next, by base.
-    said: BTreeMap<usize, String>,
-    /// Attributes that a canary no longer shows, of those that can be absent without a lack of rights.
+    /// The server's message about the next page, by base.
+    messages: BTreeMap<usize, String>,
+    /// Attributes that a canary no longer shows, of those that an administrator can clear.
     faded: BTreeSet<(String, String)>,
     problems: Vec<(Option<usize>, Problem)>,
 }
 
 impl Ledger {
-    /// A new ledger.
     pub fn new(expected: Expectation) -> Self {
         let n = expected.bases.len();
         Self {
@@ -200,18 +180,18 @@ impl Ledger {
             seen: [0; 32],
             servers: BTreeMap::new(),
             canaries: BTreeSet::new(),
-            said: BTreeMap::new(),
+            messages: BTreeMap::new(),
             faded: BTreeSet::new(),
             problems: Vec::new(),
         }
     }
 
-    /// Which server answered at this moment.
+    /// Notes the server's identity.
     pub fn server(&mut self, moment: Moment, identity: ServerIdentity) {
         self.servers.insert(moment, identity);
     }
 
-    /// Which attributes the canary showed at this moment.
+    /// Notes the attributes of a canary.
     pub fn canary(&mut self, moment: Moment, guid: Guid, attributes: &BTreeSet<String>) {
         if let Some(canary) = self.expected.canaries.iter().find(|c| c.guid == guid) {
             self.canaries.insert((moment, guid));
@@ -224,7 +204,7 @@ impl Ledger {
         }
     }
 
-    /// One entry of base number `base`.
+    /// Notes an entry of the base at this index.
     pub fn entry(&mut self, base: usize, presence: Presence) {
         self.entries[base] += 1;
         for bit in 0..self.expected.attributes.len() {
@@ -232,20 +212,20 @@ impl Ledger {
         }
     }
 
-    /// An entry of which not even the GUID could be read.
+    /// Notes an entry without a readable GUID.
     pub fn unidentified(&mut self, base: usize) {
         self.entries[base] += 1;
         self.unidentified += 1;
     }
 
-    /// The end of a page of base number `base`.
+    /// Notes the end of a page.
     pub fn page(&mut self, base: usize, end: PageEnd) {
         self.pages[base] += 1;
         match end {
             PageEnd::More => {}
             PageEnd::Last => self.finished[base] = true,
             end => {
-                let text = self.said.remove(&base).unwrap_or_default();
+                let text = self.messages.remove(&base).unwrap_or_default();
                 let problem = Problem::Page {
                     base: self.expected.bases[base].clone(),
                     page: self.pages[base],
@@ -257,12 +237,12 @@ impl Ledger {
         }
     }
 
-    /// The server's text about the page of base number `base` that is noted next.
-    pub fn said(&mut self, base: usize, text: String) {
-        self.said.insert(base, text);
+    /// Notes the server's message about the page that is noted next.
+    pub fn message(&mut self, base: usize, text: String) {
+        self.messages.insert(base, text);
     }
 
-    /// The bases that have shown nobody.
+    /// Returns the bases without an entry.
     pub fn empty_bases(&self) -> impl Iterator<Item = &Dn> {
         self.expected
             .bases
@@ -272,22 +252,21 @@ impl Ledger {
             .map(|(base, _)| base)
     }
 
-    /// Whether some base has shown nobody, so that it matters how many people stood there.
+    /// Returns whether a base has no entry, so that [`Ledger::expect_people`] is needed.
     pub fn shows_an_empty_base(&self) -> bool {
         self.entries.contains(&0)
     }
 
-    /// How many people stand in each base by what is stored, where that was not known before.
+    /// Sets the number of stored people in each base. It is loaded only for a read with an empty base.
     pub fn expect_people(&mut self, people: Vec<u64>) {
         self.expected.people = people;
     }
 
-    /// How many entries were seen so far.
     pub fn entries(&self) -> u64 {
         self.entries.iter().sum()
     }
 
-    /// The verdict.
+    /// Returns the proof, or the problems with the proof for the bases that were read to the end.
     pub fn finish(mut self) -> Result<Complete, Incomplete> {
         let global = self.global_problems();
         for base in 0..self.expected.bases.len() {
@@ -338,7 +317,7 @@ impl Ledger {
                 problems.push(Problem::ServerUnknown)
             }
             (Some(before), Some(after)) if before == after => {}
-            // A read that broke off before the end has said so already.
+            // A read that ended early has a problem already.
             (Some(_), None) if !self.problems.is_empty() => {}
             _ => problems.push(Problem::ServerChanged),
         }
@@ -349,7 +328,7 @@ impl Ledger {
             }
         }
         problems.extend(self.rights_lost());
-        // A canary's value may have been cleared. That nobody shows the attribute any more, although people did, is no such thing.
+        // An administrator may have cleared the value of a canary, but not that of all people.
         let is_lost = |attribute: &String| {
             let expected =
                 self.expected.attributes.iter().position(|a| a.eq_ignore_ascii_case(attribute));
@@ -366,7 +345,7 @@ impl Ledger {
         problems
     }
 
-    /// Attributes that everybody has and too many do not show, or that half of those who showed them no longer do.
+    /// Returns universal attributes that too many entries lack, and others whose share has halved.
     fn rights_lost(&self) -> impl Iterator<Item = Problem> {
         let people = self.entries();
         let before = &self.expected.counts;
@@ -379,7 +358,7 @@ impl Ledger {
                     return people - seen > (people / 100).max(5);
                 }
                 let had = before.seen.get(*attribute).copied().unwrap_or(0);
-                // Measured by the people read, so that half of the company leaving is not taken for lost rights.
+                // Shares are compared, because half of the company may have left.
                 let share_halved = u128::from(*seen) * 2 * u128::from(before.people)
                     <= u128::from(had) * u128::from(people);
                 people > 0
@@ -395,9 +374,9 @@ impl Ledger {
     }
 }
 
-/// Proof that all bases it names were read to the end, or that everybody who was asked for was answered.
+/// The proof that its bases were read to the end, or that the server answered for all requested people.
 ///
-/// Made by [`Ledger::finish`] and [`Complete::of_people`] only: both fold over what was seen.
+/// Only [`Ledger::finish`] and [`Complete::of_people`] make one.
 #[derive(Debug)]
 pub struct Complete {
     bases: Vec<Dn>,
@@ -408,7 +387,7 @@ pub struct Complete {
 }
 
 impl Complete {
-    /// The proof for people that were asked for by GUID: every one of them was answered.
+    /// Returns the proof for people who were asked for by GUID; `None` if an answer is missing.
     pub fn of_people(
         asked: &BTreeSet<Guid>,
         answered: &BTreeMap<Guid, super::Confirmation>,
@@ -422,44 +401,41 @@ impl Complete {
         })
     }
 
-    /// Whether somebody whose entry last stood there, and was not seen, is a candidate for absence.
+    /// Returns whether a person last seen at this DN would have been read.
     pub fn covers(&self, dn: &Dn) -> bool {
         self.everywhere || self.bases.iter().any(|b| dn.is_within(b))
     }
 
-    /// The bases that show nobody although they had somebody, for messages.
+    /// Returns the bases without an entry that had people.
     pub fn emptied(&self) -> &[Dn] {
         &self.emptied
     }
 
-    /// How many entries could not be identified: each of them may be anybody.
+    /// Returns the number of entries without a readable GUID. Each may be any of the missing people.
     pub fn unidentified(&self) -> u64 {
         self.unidentified
     }
 
-    /// What this read saw of each attribute.
     pub fn counts(&self) -> &AttributeCounts {
         &self.counts
     }
 }
 
-/// A read that was not complete.
 #[derive(Debug)]
 pub struct Incomplete {
-    /// Why.
     pub problems: Vec<Problem>,
-    /// The proof for those bases that were read to the end all the same.
+    /// The proof for the bases that were read to the end.
     pub partial: Option<Complete>,
 }
 
 impl fmt::Display for Incomplete {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut told = BTreeSet::new();
+        let mut known = BTreeSet::new();
         let lines: Vec<String> = self
             .problems
             .iter()
             .map(Problem::to_string)
-            .filter(|line| told.insert(line.clone()))
+            .filter(|line| known.insert(line.clone()))
             .collect();
         write!(f, "the directory was not read completely: {}", lines.join("; "))
     }
@@ -515,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_short_of_an_empty_cookie_ends_a_base() {
+    fn only_an_empty_cookie_ends_a_base() {
         for end in [
             PageEnd::More,
             PageEnd::NoControl,
@@ -532,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_that_failed_does_not_stop_the_one_that_did_not() {
+    fn a_failed_base_does_not_void_the_other_one() {
         let incomplete = read(ledger(2), |l| {
             l.page(0, PageEnd::Last);
             l.page(1, PageEnd::Refused(51));
@@ -544,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn another_server_or_a_blind_canary_voids_everything() {
+    fn another_server_or_a_blind_canary_voids_all_bases() {
         let mut l = ledger(1);
         around(&mut l, Moment::Before);
         l.page(0, PageEnd::Last);

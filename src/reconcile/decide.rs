@@ -1,6 +1,7 @@
-//! From one entry to what ought to be: per person, without regard to anybody else or to what is stored.
+//! The decision about one entry, regardless of other people and of stored users.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -12,33 +13,32 @@ use crate::model::{
     UserAccountControl,
 };
 
-/// Where and when an entry was seen.
+/// The server that entries were read from, and the time.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Observation {
-    /// The server, as configured.
+pub struct Provenance {
     pub server: String,
-    /// When the read began.
+    /// The beginning of the read.
     pub at: Timestamp,
 }
 
-/// Primary addresses nobody is provisioned for: `svc-*@example.com`.
+/// Patterns of primary addresses that are not provisioned, such as `svc-*@example.com`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Exclude(Vec<String>);
 
 impl Exclude {
-    /// From patterns in which `*` stands for any text.
+    /// In a pattern, `*` stands for any text.
     pub fn new(patterns: impl IntoIterator<Item = String>) -> Self {
         Self(patterns.into_iter().map(|p| p.to_ascii_lowercase()).collect())
     }
 
-    /// The pattern that matches the address.
+    /// Returns the pattern that matches the address.
     pub fn matching(&self, address: &Address) -> Option<&str> {
         let key = address.key().0;
         self.0.iter().find(|pattern| glob(pattern, &key)).map(String::as_str)
     }
 }
 
-/// Whether `*` in the pattern, standing for any text, makes it the text.
+/// Returns whether the pattern matches the whole text.
 fn glob(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
@@ -55,104 +55,89 @@ fn glob(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// What people are measured against in one run.
+/// The rules and the time that the people of one run are decided by.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// The directory.
     pub directory: DirectoryName,
-    /// The account it is connected to.
     pub account: AccountId,
-    /// The domains the account holds.
     pub claims: ClaimedDomains,
-    /// The groups that give a tier.
     pub closure: Closure,
-    /// How they give it.
     pub tiers: TierRules,
-    /// Who is not provisioned.
     pub exclude: Exclude,
-    /// The DC's clock; `None` when it and ours are too far apart to say what has expired.
+    /// The time of the domain controller; `None` when it differs too much from ours. Then no account
+    /// counts as expired.
     pub now: Option<Timestamp>,
-    /// Where and when.
-    pub observed: Observation,
+    pub provenance: Provenance,
 }
 
-/// Whether a reason to be suspended applies.
+/// Whether a reason to suspend a person applies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Finding {
-    /// It was seen.
     Holds,
-    /// Its opposite was seen.
+    /// The opposite was seen.
     Refuted,
-    /// Neither was.
+    /// Neither was seen.
     Unknown,
 }
 
-/// The primary address an entry shows.
+/// The primary address of an entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Primary {
-    /// In a claimed domain.
     Usable(Address),
-    /// A good address of a domain that is not claimed.
+    /// A valid address of a domain that is not claimed.
     Unclaimed(Address),
-    /// Not parseable.
     Malformed,
-    /// None.
     Absent,
-    /// The entry itself was not read: no statement.
+    /// The entry itself was not read.
     Unseen,
 }
 
-/// What was looked at, kept for evidence.
+/// The attributes that were decided by, kept for evidence.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Facts {
-    /// The entry.
     Alive {
         control: Option<UserAccountControl>,
         expires: Option<Expiry>,
-        /// Whether primaryGroupID is unknown, so that the groups may not be all.
+        /// Whether `primaryGroupID` is unknown, so that a group may be missing.
         groups_unknown: bool,
         placement: Placement,
         excluded_by: Option<String>,
     },
-    /// The tombstone.
     Tombstone,
-    /// Nothing was found by GUID.
+    /// Neither an entry nor a tombstone.
     Nowhere,
 }
 
-/// What ought to be, for one person.
+/// The decision about one person: the user that it should have.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Desired {
-    /// Who.
     pub guid: Guid,
-    /// Where the entry (or its tombstone) stands, or last stood.
+    /// The present or last known DN of the entry or its tombstone.
     pub dn: Dn,
     pub(super) facts: Facts,
-    /// The tier.
     pub tier: TierWish,
-    /// The primary address.
     pub primary: Primary,
-    /// Further addresses of claimed domains.
+    /// Secondary addresses of claimed domains.
     pub secondary: BTreeSet<Address>,
-    /// What describes the person; `None` when the entry was not read.
+    /// `None` when the entry was not read.
     pub profile: Option<Profile>,
-    /// The other values, of what the entry shows several values of.
+    /// The values of attributes that show several although one is needed.
     pub(super) choices: Option<Box<Choices>>,
     findings: [Finding; 7],
     /// Whether the entry shows no `proxyAddresses` at all.
     no_proxies: bool,
-    /// Whether something is kept that the entry does not show, because the right to read it may be lost.
+    /// Whether a value of the user is kept because the right to read the attribute may be lost.
     is_withheld: bool,
-    /// Whether nothing proves that the absence could have been seen.
+    /// Whether the absence has no witness.
     pub(super) unwitnessed: bool,
 }
 
-/// Decides one entry.
+/// Decides about one entry.
 pub fn decide(person: Person, policy: &Policy) -> Desired {
     let (mail, addresses) = Choices::first(&person.mail, |address| policy.claims.covers(address));
     let primary = match &mail {
         Field::Absent => Primary::Absent,
-        // Of several values one was chosen.
+        // `Choices::first` has chosen one of several values.
         Field::Malformed | Field::Several(_) => Primary::Malformed,
         Field::Text(text) => match Address::parse(text) {
             Ok(address) if policy.claims.covers(&address) => Primary::Usable(address),
@@ -169,7 +154,7 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
     let secondary =
         secondaries(&person, if addresses.len() > 1 { &Primary::Unseen } else { &primary }, policy);
     let no_proxies = person.proxy_addresses.is_empty();
-    // Most decisions are forgotten at once: nothing is copied for them.
+    // Nothing is copied, because most decisions equal the stored one and are dropped.
     let Person { guid, dn, placement, control, expires, groups_unknown, profile, several, .. } =
         person;
     let profiles = several.map(|several| *several).unwrap_or_default();
@@ -191,7 +176,7 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
         is_withheld: false,
         unwitnessed: false,
     };
-    desired.judge_state(control, expires, policy);
+    desired.set_state(control, expires, policy);
     desired.set(Reason::Deleted, Finding::Refuted);
     desired.set(Reason::Vanished, Finding::Refuted);
     desired.set(
@@ -203,7 +188,7 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
             _ => Finding::Unknown,
         },
     );
-    desired.judge_tier(policy);
+    desired.set_tier(policy);
     desired
 }
 
@@ -225,20 +210,20 @@ fn secondaries(person: &Person, primary: &Primary, policy: &Policy) -> BTreeSet<
 }
 
 impl Desired {
-    /// Whether the entry was read, and showed all that decides on a suspension. What it did not show may be shown without a word.
-    pub(super) fn is_told_whole(&self) -> bool {
+    /// Returns whether all attributes that decide on a suspension were readable. Otherwise the person is
+    /// read again, because AD reports no change when a right comes back.
+    pub(super) fn is_fully_readable(&self) -> bool {
         self.tier != TierWish::Unknown
             && !self.is_withheld
             && matches!(&self.facts, Facts::Alive { control: Some(_), expires: Some(_), .. })
     }
 
-    /// Whether the entry shows no `proxyAddresses` at all.
     pub fn shows_no_proxies(&self) -> bool {
         self.no_proxies
     }
 
-    /// Keeps the value that the user has, in place of the one that the entry does not show: of a field of the profile, or the
-    /// secondary addresses. The next run reads the person again.
+    /// Keeps a value of the user in place of one that the entry does not show. Without `field` it keeps
+    /// the secondary addresses. The next run reads the person again.
     pub fn keep(&mut self, field: Option<&str>, user: &User, policy: &Policy) {
         self.is_withheld = true;
         match (field, self.profile.as_mut()) {
@@ -259,7 +244,7 @@ impl Desired {
         }
     }
 
-    /// Somebody of whom nothing is known but where, and that.
+    /// Returns the decision about an entry that was not read.
     fn unread(guid: Guid, dn: Dn, facts: Facts) -> Self {
         Self {
             guid,
@@ -277,14 +262,14 @@ impl Desired {
         }
     }
 
-    /// The addresses it wants: none while its primary address cannot be used.
+    /// Returns the wanted addresses; none without a usable primary one.
     pub fn wanted_keys(&self) -> BTreeSet<AddressKey> {
         let Primary::Usable(primary) = &self.primary else { return BTreeSet::new() };
         let several = self.choices.iter().flat_map(|choices| &choices.addresses);
         [primary].into_iter().chain(&self.secondary).chain(several).map(Address::key).collect()
     }
 
-    /// What operators are told of values of which one was taken.
+    /// Returns the notes about attributes of whose values one was chosen.
     pub(super) fn several(&self) -> impl Iterator<Item = String> {
         let choices = self.choices.as_deref();
         let address = choices
@@ -302,7 +287,7 @@ impl Desired {
         address.into_iter().chain(others).map(sentence)
     }
 
-    /// A person of whom only the tombstone is left.
+    /// Returns the decision about a person without an entry.
     pub(super) fn gone(
         guid: Guid,
         dn: Dn,
@@ -315,7 +300,7 @@ impl Desired {
         desired
     }
 
-    /// Of an entry that cannot be used: that it is disabled or has expired, if it shows that. Nothing else of it counts.
+    /// Returns the decision about a malformed entry: only that it is disabled or has expired counts.
     pub fn broken(guid: Guid, rest: Broken, policy: &Policy) -> Option<Self> {
         let Broken { dn, control, expires } = rest;
         let facts = Facts::Alive {
@@ -326,12 +311,12 @@ impl Desired {
             excluded_by: None,
         };
         let mut desired = Self::unread(guid, dn, facts);
-        desired.judge_state(control, expires, policy);
+        desired.set_state(control, expires, policy);
         let shows = |reason| desired.finding(reason) == Finding::Holds;
         if !shows(Reason::Disabled) && !shows(Reason::Expired) {
             return None;
         }
-        // What it refutes is not believed either: it gives nobody back.
+        // It refutes nothing, so that it reactivates no user.
         for finding in &mut desired.findings {
             if *finding == Finding::Refuted {
                 *finding = Finding::Unknown;
@@ -340,7 +325,7 @@ impl Desired {
         Some(desired)
     }
 
-    fn judge_state(
+    fn set_state(
         &mut self,
         control: Option<UserAccountControl>,
         expires: Option<Expiry>,
@@ -360,9 +345,9 @@ impl Desired {
         self.findings[reason as usize] = finding;
     }
 
-    fn judge_tier(&mut self, policy: &Policy) {
+    fn set_tier(&mut self, policy: &Policy) {
         let finding = match (self.tier, policy.tiers.without_group) {
-            // Groups are no reason to suspend anybody, whatever they are.
+            // With these rules groups are no reason to suspend a person.
             (_, WithoutGroup::Keep | WithoutGroup::Basic) | (TierWish::Entitled { .. }, _) => {
                 Finding::Refuted
             }
@@ -372,17 +357,17 @@ impl Desired {
         self.set(Reason::NoGroup, finding);
     }
 
-    /// What was found about one reason.
     pub fn finding(&self, reason: Reason) -> Finding {
         self.findings[reason as usize]
     }
 
-    /// Whether something was seen that suspends: a positive reason.
+    /// Returns whether a positive reason holds.
     pub fn is_seen_to_leave(&self) -> bool {
         self.holding().any(Reason::is_positive)
     }
 
-    /// Whether the entry is of this directory's scope, or only its state puts it outside: many filters exclude disabled people.
+    /// Returns whether the entry is in scope, or out of it only because the filter excludes disabled or
+    /// expired people.
     pub(super) fn is_person_of_scope(&self) -> bool {
         let by_state = |attribute: &str| {
             ["userAccountControl", "accountExpires"]
@@ -398,7 +383,7 @@ impl Desired {
         }
     }
 
-    /// What is left of a person of one directory whose entry was read in another one, outside the scope of both.
+    /// Returns the decision of one directory about an entry that another one showed, outside both scopes.
     pub fn seen_outside(seen: &Self) -> Self {
         let dn = seen.dn.clone();
         let (control, expires) = match &seen.facts {
@@ -419,7 +404,7 @@ impl Desired {
         desired
     }
 
-    /// Nothing but the positive reasons: the rest is another directory's to say.
+    /// Returns the positive reasons alone, because another directory decides on the rest.
     pub fn only_positive(&self) -> Option<Self> {
         let mut desired = Self {
             profile: None,
@@ -436,7 +421,7 @@ impl Desired {
         desired.is_seen_to_leave().then_some(desired)
     }
 
-    /// The reasons that hold, by weight.
+    /// Returns the reasons that hold, by weight.
     pub fn holding(&self) -> impl Iterator<Item = Reason> {
         Reason::ALL.into_iter().filter(|r| self.finding(*r) == Finding::Holds)
     }
@@ -446,12 +431,11 @@ impl Desired {
         self.is_alive() && self.finding(Reason::OutOfScope) == Finding::Refuted
     }
 
-    /// Whether the entry itself was read.
     pub fn is_alive(&self) -> bool {
         matches!(self.facts, Facts::Alive { .. })
     }
 
-    /// When the account will expire, if that is still to come or has come.
+    /// Returns `accountExpires`; `None` if it is unknown, or never.
     pub fn expires(&self) -> Option<Timestamp> {
         match &self.facts {
             Facts::Alive { expires: Some(Expiry::At(at)), .. } => Some(*at),
@@ -459,7 +443,6 @@ impl Desired {
         }
     }
 
-    /// The group that gives the tier.
     pub fn entitled_by(&self) -> Option<Guid> {
         match self.tier {
             TierWish::Entitled { by, .. } => by,
@@ -467,17 +450,17 @@ impl Desired {
         }
     }
 
-    /// Replaces what `memberOf` said by what the groups themselves answered.
+    /// Replaces the tier by `memberOf` with the answer of the groups.
     pub fn confirm_membership(&mut self, answer: &Membership, policy: &Policy) {
         self.tier = match answer {
             Membership::In(groups) => policy.tiers.wish(&policy.closure, groups, true),
             Membership::NotIn => self.tier,
             Membership::Unknown => TierWish::Unknown,
         };
-        self.judge_tier(policy);
+        self.set_tier(policy);
     }
 
-    /// Whether an unknown person like this would get a user.
+    /// Returns whether a person without a user gets one.
     pub fn is_provisionable(&self, policy: &Policy) -> bool {
         let present = [Reason::Disabled, Reason::Expired, Reason::OutOfScope]
             .into_iter()
@@ -485,7 +468,7 @@ impl Desired {
         present && matches!(self.primary, Primary::Usable(_)) && self.joining_tier(policy).is_some()
     }
 
-    /// The aspect of the entry that cannot be judged, because its attribute is not readable or has no usable value.
+    /// Returns the aspect of the entry whose attribute is unreadable or has no usable value.
     pub(super) fn unknown_aspect(&self) -> Option<QuarantineReason> {
         let Facts::Alive { control, expires, groups_unknown, .. } = &self.facts else {
             return None;
@@ -499,7 +482,7 @@ impl Desired {
         }
     }
 
-    /// Whether an unknown person would get a user but for an aspect that cannot be judged.
+    /// Returns whether only an unknown aspect keeps a person without a user from getting one.
     pub(super) fn is_undecided(&self, policy: &Policy) -> bool {
         let is_barred = [Reason::Disabled, Reason::Expired]
             .into_iter()
@@ -513,7 +496,7 @@ impl Desired {
             && would_join
     }
 
-    /// The tier a newcomer gets, if any.
+    /// Returns the tier of a joiner.
     pub(super) fn joining_tier(&self, policy: &Policy) -> Option<crate::model::Tier> {
         match (self.tier, policy.tiers.without_group) {
             (TierWish::Entitled { tier, .. }, _) => Some(tier),
@@ -524,9 +507,9 @@ impl Desired {
         }
     }
 
-    /// What was seen that makes the reason hold, or refutes it.
+    /// Returns the evidence that the reason holds, or that it is refuted.
     pub fn evidence(&self, reason: Reason, policy: &Policy) -> Evidence {
-        let observed = &policy.observed;
+        let provenance = &policy.provenance;
         let group = |guid: Guid| {
             policy
                 .closure
@@ -566,7 +549,7 @@ impl Desired {
             (Reason::Vanished, Facts::Nowhere) => (
                 "objectGUID",
                 if self.unwitnessed {
-                    "neither alive nor deleted; nothing proves it could be seen"
+                    "neither alive nor deleted; no witness"
                 } else {
                     "neither alive nor deleted"
                 }
@@ -575,21 +558,21 @@ impl Desired {
             _ => ("distinguishedName", self.dn.as_str().to_owned()),
         };
         Evidence {
-            server: observed.server.clone(),
+            server: provenance.server.clone(),
             object: Some(self.guid),
             dn: Some(self.dn.as_str().to_owned()),
             attribute: attribute.to_owned(),
             value,
-            seen_at: observed.at,
+            seen_at: provenance.at,
         }
     }
 
-    /// A number that differs when the decision does: the same in every build, never 0.
+    /// Returns a hash that differs when the decision does. It is the same in every build.
     ///
-    /// Covers everything a plan could be made of, so that a new claim, another closure or a passed
-    /// expiry shows as a change although the entry is the same. The format has a version; a new one
-    /// makes every person look changed once, which costs one slow run and nothing else.
-    pub fn fingerprint(&self) -> u64 {
+    /// It covers everything that a plan depends on. So a new claim, another closure or a passed expiry is
+    /// a change although the entry is the same. A new version of the format makes each person
+    /// a changed one, which costs one slow run.
+    pub fn fingerprint(&self) -> NonZeroU64 {
         let Self {
             guid,
             dn,
@@ -656,7 +639,7 @@ impl Desired {
         };
         hash.update(&[kind, u8::from(*unwitnessed)]);
         hash.update(&self.expires().map_or(i64::MAX, |t| t.0).to_le_bytes());
-        hash.digest().max(1)
+        NonZeroU64::new(hash.digest()).unwrap_or(NonZeroU64::MIN)
     }
 }
 

@@ -1,36 +1,31 @@
-//! What an entry says of a person, what that means here, and what would make it otherwise. In sentences, because an operator
-//! has to pass them on to whoever edits the directory.
+//! The explanation of an entry: its values, their meaning and the remedies. They are sentences, because
+//! an operator passes them on to the administrators of the directory.
 
 use super::{Desired, Finding, Policy, Primary, TierWish, WithoutGroup};
 use crate::model::{
     Address, Expiry, Field, Guid, Override, Person, Placement, Reason, Status, Tier, User,
 };
 
-/// One thing that was looked at, and what it means.
+/// One attribute with its meaning.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Line {
-    /// The attribute.
     pub attribute: String,
-    /// What it holds; empty where it holds nothing, or could not be read.
+    /// Empty without a value, and when the attribute could not be read.
     pub value: String,
-    /// What that means.
     pub meaning: String,
 }
 
-/// What an entry says, and what that comes to.
+/// The explanation of one entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reading {
-    /// In or out, and by which rule.
     pub scope: Line,
-    /// Enabled or not, expired or not.
+    /// Whether the account is disabled, and whether it has expired.
     pub state: Vec<Line>,
-    /// The tier, by the rule that gives it.
     pub tier: String,
-    /// The closure's groups that the person is in directly, or by the primary group.
+    /// The groups of the closure with the person as a direct member, or as its primary group.
     pub groups: Vec<Guid>,
-    /// Each address, and which claim covers it.
     pub addresses: Vec<Line>,
-    /// Why there is no user for it.
+    /// The reasons why the person gets no user.
     pub obstacles: Vec<String>,
 }
 
@@ -38,7 +33,7 @@ fn line(attribute: &str, value: impl Into<String>, meaning: impl Into<String>) -
     Line { attribute: attribute.to_owned(), value: value.into(), meaning: meaning.into() }
 }
 
-/// Reads an entry. `email` is the attribute that holds the primary address.
+/// Explains an entry. `email` is the attribute of the primary address.
 pub fn read(person: &Person, desired: &Desired, policy: &Policy, email: &str) -> Reading {
     Reading {
         scope: scope(person, desired, policy),
@@ -66,7 +61,7 @@ fn scope(person: &Person, desired: &Desired, policy: &Policy) -> Line {
         Placement::Inside => line(
             "distinguishedName",
             person.dn.as_str(),
-            "in scope: below a base, and let in by the filter",
+            "in scope: below a base, and matched by the filter",
         ),
         Placement::Outside { attribute, value } if attribute == "distinguishedName" => {
             line(attribute, value.as_str(), "out of scope: below none of the bases")
@@ -77,7 +72,7 @@ fn scope(person: &Person, desired: &Desired, policy: &Policy) -> Line {
         Placement::Unknown => line(
             "distinguishedName",
             person.dn.as_str(),
-            "unknown: the directory does not return it, and nothing that can be read says why; whatever stands stays",
+            "unknown: the directory does not return it, and no readable attribute explains that; the present state stays",
         ),
     }
 }
@@ -87,7 +82,7 @@ fn control(person: &Person) -> Line {
     match person.control {
         Some(bits) if bits.is_disabled() => line(name, bits.0.to_string(), "disabled (bit 2)"),
         Some(bits) => line(name, bits.0.to_string(), "enabled"),
-        None => line(name, "", "could not be read: whatever stands stays"),
+        None => line(name, "", "could not be read: the present state stays"),
     }
 }
 
@@ -101,11 +96,13 @@ fn expiry(person: &Person, desired: &Desired, policy: &Policy) -> Line {
         (Some(Expiry::At(at)), Finding::Refuted, _) => {
             line(name, at.to_string(), "not yet expired")
         }
-        (Some(Expiry::At(at)), _, None) => {
-            line(name, at.to_string(), "unknown: the directory's clock and ours are too far apart")
-        }
+        (Some(Expiry::At(at)), _, None) => line(
+            name,
+            at.to_string(),
+            "unknown: the clocks of the directory and of rosterd differ too much",
+        ),
         (Some(Expiry::At(at)), ..) => line(name, at.to_string(), "unknown"),
-        (None, ..) => line(name, "", "could not be read: whatever stands stays"),
+        (None, ..) => line(name, "", "could not be read: the present state stays"),
     }
 }
 
@@ -116,7 +113,7 @@ fn tier(desired: &Desired, policy: &Policy) -> String {
         }
         (TierWish::Entitled { tier, by: Some(_) }, _) => format!("{tier}: by group"),
         (TierWish::Unknown, _) => {
-            "unknown: the groups could not be told; whatever stands stays".to_owned()
+            "unknown: the groups could not be read; the present tier stays".to_owned()
         }
         (TierWish::Without, WithoutGroup::Suspend) => {
             "none: in none of the groups, and without-group = \"suspend\"".to_owned()
@@ -170,7 +167,7 @@ fn addresses(person: &Person, desired: &Desired, policy: &Policy, email: &str) -
     [primary].into_iter().chain(secondary).collect()
 }
 
-/// Why a person without a user gets none, each with what to do.
+/// Returns the reasons why a person gets no user, each with its remedy.
 fn obstacles(desired: &Desired, policy: &Policy) -> Vec<String> {
     let mut why = Vec::new();
     for (reason, says, remedy) in [
@@ -181,7 +178,7 @@ fn obstacles(desired: &Desired, policy: &Policy) -> Vec<String> {
         match desired.finding(reason) {
             Finding::Holds => why.push(format!("{says}: {remedy}")),
             Finding::Unknown => why.push(format!(
-                "whether {says} cannot be told: give the service account the right to read that"
+                "it is unknown whether {says}: give the service account the right to read that"
             )),
             Finding::Refuted => {}
         }
@@ -189,25 +186,24 @@ fn obstacles(desired: &Desired, policy: &Policy) -> Vec<String> {
     match &desired.primary {
         Primary::Usable(_) => {}
         Primary::Unclaimed(address) => why.push(format!(
-            "nobody has claimed {} for the account: rosterctl domain claim",
+            "the account has not claimed {}: rosterctl domain claim",
             address.domain()
         )),
-        Primary::Malformed => why.push("its primary address is none: correct it".to_owned()),
+        Primary::Malformed => why.push("its primary address is not valid: correct it".to_owned()),
         Primary::Absent | Primary::Unseen => {
             why.push("it has no primary address: give it one".to_owned())
         }
     }
     if desired.joining_tier(policy).is_none() {
         why.push(match desired.tier {
-            TierWish::Unknown => "its groups could not be told".to_owned(),
+            TierWish::Unknown => "its groups could not be read".to_owned(),
             _ => "it is in none of the groups that give a tier: put it in one".to_owned(),
         });
     }
     why
 }
 
-/// What would make a user other than it is: of a suspended one, what would give it back; of anything overruled, how to let
-/// go of it.
+/// Returns what lifts each cause of a suspended user, and what clears each override.
 pub fn remedies(user: &User) -> Vec<String> {
     let mut remedies: Vec<String> = user
         .causes
@@ -217,56 +213,55 @@ pub fn remedies(user: &User) -> Vec<String> {
     if user.status() == Status::Released {
         remedies.push("released: claim the domain of its address again".to_owned());
     }
-    for pin in &user.overrides {
-        let what = match pin {
+    for decision in &user.overrides {
+        let what = match decision {
             Override::Reason(reason) => {
                 format!("it is not suspended as {reason}, although the directory says so")
             }
             Override::Tier(tier) => format!("it is not {tier}, although the directory says so"),
-            Override::Addresses(_) => "it has not the addresses that the directory says".to_owned(),
-            Override::Attributes(_) => {
-                "it has not the attributes that the directory says".to_owned()
-            }
-            Override::Return => "it does not come back, although the directory has it".to_owned(),
+            Override::Addresses(_) => "it does not get the addresses of the directory".to_owned(),
+            Override::Attributes(_) => "it does not get the attributes of the directory".to_owned(),
+            Override::Return => "it is not created again, although the directory has it".to_owned(),
             Override::Link(person) => format!("it is not linked to {person}"),
         };
-        remedies.push(format!("overruled: {what}, until the directory says something else, or rosterctl user clear-override"));
+        remedies.push(format!(
+            "override: {what}, until the directory changes or rosterctl user clear-override"
+        ));
     }
     remedies
 }
 
 fn remedy(reason: Reason) -> &'static str {
     match reason {
-        Reason::Operator => "an operator's word; rosterctl user activate takes it back",
+        Reason::Operator => "suspended by an operator; rosterctl user activate reactivates it",
         Reason::Disabled => "enable the account in the directory",
         Reason::Expired => "set a later accountExpires in the directory",
         Reason::Deleted => {
-            "restore it in the directory; was it created anew, rosterctl user relink says that it is the same person"
+            "restore it in the directory; if it was created anew, link that entry with rosterctl user relink"
         }
         Reason::OutOfScope => {
-            "move it back, or change base, filter or exclude; rosterctl user activate overrules it"
+            "move it back, or change base, filter or exclude; rosterctl user activate overrides it"
         }
         Reason::NoGroup => {
-            "put it in one of the groups that give a tier; rosterctl user activate overrules it"
+            "put it in one of the groups that give a tier; rosterctl user activate overrides it"
         }
         Reason::Vanished => {
-            "it comes back when it is seen again; was it created anew, rosterctl user relink says so; rosterctl user activate overrules it"
+            "it comes back when it is visible again; if it was created anew, link that entry with rosterctl user relink; rosterctl user activate overrides it"
         }
     }
 }
 
-/// The ways from the groups somebody is in to the groups that are configured, each from the nearest on. A way that comes
-/// back to where it was is none; of very many, the first.
+/// Returns the paths from the direct groups of a person to configured groups, without cycles.
 pub fn paths(
     direct: &[Guid],
     parents: &std::collections::BTreeMap<Guid, Vec<Guid>>,
     configured: &std::collections::BTreeSet<Guid>,
 ) -> Vec<Vec<Guid>> {
-    /// More ways than this explain nothing any more.
-    const WAYS: usize = 20;
+    /// More paths than this are not readable.
+    const MAX_PATHS: usize = 20;
     let mut found = Vec::new();
     let mut under_way: Vec<Vec<Guid>> = direct.iter().rev().map(|group| vec![*group]).collect();
-    while let (Some(way), true) = (under_way.pop(), found.len() < WAYS) {
+    while let (Some(way), true) = (under_way.pop(), found.len() < MAX_PATHS) {
         let Some(last) = way.last() else { continue };
         if configured.contains(last) {
             found.push(way.clone());
@@ -287,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_way_to_a_configured_group_is_told_and_a_circle_has_an_end() {
+    fn every_path_to_a_configured_group_is_listed_and_a_cycle_ends() {
         let group = |n: u8| Guid([n; 16]);
         let ways = |direct: &[u8], parents: &[(u8, &[u8])], configured: &[u8]| {
             let parents: BTreeMap<Guid, Vec<Guid>> = parents
@@ -309,6 +304,10 @@ mod tests {
         let everywhere: Vec<u8> = (0..12).collect();
         let each: Vec<(u8, &[u8])> =
             everywhere.iter().map(|n| (*n, everywhere.as_slice())).collect();
-        assert_eq!(ways(&everywhere, &each, &everywhere).len(), 20, "a tangle is cut short");
+        assert_eq!(
+            ways(&everywhere, &each, &everywhere).len(),
+            20,
+            "the number of paths is limited"
+        );
     }
 }

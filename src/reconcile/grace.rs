@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::Situation;
+use super::guard::Bounds;
 use crate::model::{Change, ChangeKind, Class, Guid, HoldReason, Reason, Timestamp, UserId};
 
-/// What two observations have to agree on: "first seen" is kept for each cause on its own.
+/// The cause that both observations have to show. The first observation is stored for each cause.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum GraceCause {
-    /// A suspension of the class `gone`, for this reason.
+    /// A suspension of the class `gone`.
     Suspension(Reason),
-    /// The loss of a tier.
     Downgrade,
 }
 
-/// When each absence was first seen.
+/// When each absence was first observed.
 pub type FirstSeen = BTreeMap<(UserId, GraceCause), Timestamp>;
 
 impl GraceCause {
@@ -30,7 +29,6 @@ impl GraceCause {
         }
     }
 
-    /// Returns the class that the change counts as.
     pub fn class(self) -> Class {
         match self {
             Self::Suspension(_) => Class::Gone,
@@ -38,7 +36,6 @@ impl GraceCause {
         }
     }
 
-    /// Returns the word in the store.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Suspension(reason) => reason.as_str(),
@@ -46,7 +43,6 @@ impl GraceCause {
         }
     }
 
-    /// Returns the cause of that word.
     pub fn parse(word: &str) -> Option<Self> {
         if word == Class::Downgrade.as_str() {
             Some(Self::Downgrade)
@@ -56,37 +52,31 @@ impl GraceCause {
     }
 }
 
-/// An absence that has to hold at a second observation.
+/// An absence that a second observation has to confirm.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GracePeriod {
-    /// The user.
     pub user: UserId,
-    /// The person.
     pub guid: Guid,
-    /// What both observations have to show.
     pub cause: GraceCause,
-    /// Since when.
     pub first_seen: Timestamp,
-    /// When to look again; `None` when it is held for another reason too, and waits for an operator.
+    /// The time of the recheck; `None` when an operator decides, because it is held for another reason too.
     pub due: Option<Timestamp>,
-    /// Its cluster.
     pub cluster: Option<String>,
 }
 
-/// Returns the candidate that a change is, if its second observation is still to come.
+/// Returns the grace period of a change; `None` when it needs none, or a second observation confirmed it.
 pub(super) fn recheck(
     change: &Change,
     hold: Option<HoldReason>,
-    situation: &Situation<'_>,
+    bounds: &Bounds<'_>,
 ) -> Option<GracePeriod> {
     let cause = GraceCause::of(change)?;
     let guid = change.guid?;
-    let first_seen =
-        situation.first_seen.get(&(change.user, cause)).copied().unwrap_or(situation.now);
+    let first_seen = bounds.first_seen.get(&(change.user, cause)).copied().unwrap_or(bounds.now);
     let settled = first_seen
-        .plus(situation.limits.grace_period)
-        .max(situation.deferred_until.unwrap_or(first_seen));
-    let is_settled = situation.now >= settled;
+        .plus(bounds.limits.grace_period)
+        .max(bounds.deferred_until.unwrap_or(first_seen));
+    let is_settled = bounds.now >= settled;
     if is_settled && hold.is_none() {
         return None;
     }

@@ -1,7 +1,6 @@
-//! Splits a plan into what is admitted and what is held. The only way to [`Admitted`].
+//! Splits a plan into admitted and held changes. A run has no other way to [`Admitted`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use super::grace::recheck;
 use super::{Cluster, FirstSeen, GracePeriod, Limits, PersonRow, Proposal, Used};
@@ -10,37 +9,29 @@ use crate::model::{
     Quarantine, Reason, Timestamp, UserId,
 };
 
-/// After a change of server, what another replica may not know yet waits at least this long.
-pub const DEFERRAL: Duration = Duration::from_mins(10);
-
-/// Whether everything is held.
+/// The changes that are held whatever they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HoldAll {
-    /// Nothing is held as a whole.
     No,
-    /// Everything but positive suspensions: who is in scope has changed.
+    /// All but positive suspensions, because the scope has changed.
     ExceptPositive,
-    /// Everything: the directory is in plan-only mode.
     Everything(HoldReason),
 }
 
-/// What is stored of somebody who waits: held, or for a recheck.
+/// A stored change that is held, or waits for a second observation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Waiting {
-    /// Who.
     pub user: UserId,
-    /// The class of what waits.
     pub class: Class,
-    /// Its cluster.
     pub cluster: Option<String>,
 }
 
-/// The changes that an operator rejected: held whatever else is true of them, approved or not.
+/// The changes that an operator rejected. They are held even when approved.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Rejected {
     /// The keys that recognise them.
     pub keys: BTreeSet<Digest>,
-    /// The clusters of those that this plan says nothing about: further changes of a cluster are measured together with them.
+    /// The clusters of rejected changes, one each, of people outside of this plan.
     pub clusters: Vec<String>,
 }
 
@@ -50,36 +41,32 @@ impl Rejected {
     }
 }
 
-/// What a plan is measured against.
+/// The bounds that a plan is measured against.
 #[derive(Debug)]
-pub struct Situation<'a> {
-    /// The limits.
+pub struct Bounds<'a> {
     pub limits: &'a Limits,
-    /// Managed active users at the window's start.
+    /// Managed active users when the window began.
     pub active: u64,
-    /// What automatic runs have applied.
+    /// Changes that automatic runs applied.
     pub used: BTreeMap<Class, Used>,
-    /// held changes and grace periods changes of people this plan says nothing about.
+    /// Pending changes of people outside of this plan.
     pub waiting: Vec<Waiting>,
-    /// When each "gone" or "downgrade" candidate was first seen.
+    /// When each absence was first observed.
     pub first_seen: FirstSeen,
     /// The clusters that changes of this plan belong to.
     pub clusters: BTreeMap<String, Cluster>,
-    /// The people whose automatic suspension is always held.
+    /// People whose automatic suspension is always held.
     pub protected: &'a BTreeSet<Guid>,
-    /// Whether all is held.
     pub hold_all: HoldAll,
-    /// The changes an operator has approved.
+    /// The changes that an operator approved.
     pub approved: BTreeSet<Digest>,
-    /// The changes an operator has rejected.
     pub rejected: Rejected,
-    /// Until when a newly chosen server is not believed about what may be stale.
+    /// Until then changes wait that need a current replica.
     pub deferred_until: Option<Timestamp>,
-    /// Now.
     pub now: Timestamp,
 }
 
-/// What may be applied. Only [`guard`] and [`Admitted::by_operator`] make one.
+/// Changes that may be applied. Only [`guard`] and [`Admitted::by_operator`] make them.
 #[derive(Debug)]
 pub struct Admitted {
     changes: Vec<(Change, bool)>,
@@ -87,21 +74,18 @@ pub struct Admitted {
     origin: Origin,
 }
 
-/// What the guard says.
+/// The outcome of [`guard`].
 #[derive(Debug)]
-pub struct Verdict {
-    /// What may be applied.
+pub struct Guarded {
     pub admitted: Admitted,
-    /// What waits, and why.
     pub held: Vec<HeldChange>,
-    /// The candidates for a recheck among the people of this plan.
+    /// The absences among the people of this plan that a later observation has to confirm.
     pub grace_periods: Vec<GracePeriod>,
-    /// What cannot be used.
     pub quarantined: Vec<Quarantine>,
 }
 
 impl Admitted {
-    /// An operator's changes: admitted as such, because somebody answers for them.
+    /// Admits the changes of an operator. No limit applies, because the operator answers for them.
     pub fn by_operator(changes: Vec<Change>, actor: Actor) -> Self {
         Self {
             changes: changes.into_iter().map(|c| (c, true)).collect(),
@@ -110,32 +94,30 @@ impl Admitted {
         }
     }
 
-    /// The changes, each with whether an operator approved it.
+    /// Returns the changes, each with whether an operator approved it.
     pub fn changes(&self) -> impl Iterator<Item = (&Change, bool)> {
         self.changes.iter().map(|(c, approved)| (c, *approved))
     }
 
-    /// What is to be written about the people.
+    /// Returns the rows to write about people.
     pub fn people(&self) -> &[PersonRow] {
         &self.people
     }
 
-    /// Who wants this.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// How many changes.
     pub fn len(&self) -> usize {
         self.changes.len()
     }
 
-    /// Whether there is nothing to change.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    /// The changes in transactions of at most `size`: all of one user together, and with whoever it exchanges an address with.
+    /// Returns the changes in batches for transactions, of at most `size` where components allow it.
+    /// Changes of one user, and of users who exchange an address, stay together.
     pub fn batches(&self, size: usize) -> Vec<Vec<(&Change, bool)>> {
         let components = numbered(self.changes.iter().map(|(c, _)| c), true);
         let mut grouped: BTreeMap<usize, Vec<(&Change, bool)>> = BTreeMap::new();
@@ -166,13 +148,13 @@ fn join(parent: &mut [usize], a: usize, b: usize) {
     parent[a.max(b)] = a.min(b);
 }
 
-/// Numbers the changes by what holds together: all of one user, and of those it exchanges an address with.
+/// Numbers changes by component: those of one user, and of users who exchange an address.
 pub fn components(changes: &[&Change]) -> Vec<usize> {
     numbered(changes.iter().copied(), true)
 }
 
-/// Numbers the changes by component: changes that pass an address from one to the other belong together;
-/// with `by_user`, so do all of one user. The number is the position of the component's first change.
+/// Numbers changes by component: changes that pass an address on belong together, and with `by_user`
+/// all of one user. The number is the position of the component's first change.
 fn numbered<'a>(changes: impl Iterator<Item = &'a Change>, by_user: bool) -> Vec<usize> {
     let mut parent: Vec<usize> = Vec::new();
     let mut users: BTreeMap<UserId, usize> = BTreeMap::new();
@@ -201,80 +183,56 @@ fn numbered<'a>(changes: impl Iterator<Item = &'a Change>, by_user: bool) -> Vec
     (0..parent.len()).map(|at| root(&mut parent, at)).collect()
 }
 
-/// Judges a proposal.
-pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
+/// One planned change on its way through the guard.
+#[derive(Debug)]
+struct Candidate {
+    change: Change,
+    /// An operator approved it. An approved change passes all limits.
+    approved: bool,
+    hold: Option<HoldReason>,
+}
+
+impl Candidate {
+    fn of(change: Change, bounds: &Bounds<'_>) -> Self {
+        let is_rejected = bounds.rejected.covers(&change);
+        let approved = !is_rejected
+            && !bounds.approved.is_empty()
+            && bounds.approved.contains(&change.digest());
+        Self { change, approved, hold: is_rejected.then_some(HoldReason::Rejected) }
+    }
+
+    /// Returns whether the limits decide on the change: it is neither approved nor held yet.
+    fn is_open(&self) -> bool {
+        !self.approved && self.hold.is_none()
+    }
+}
+
+/// Splits a proposal into admitted and held changes.
+pub fn guard(proposal: Proposal, bounds: &Bounds<'_>) -> Guarded {
     let Proposal { plan, mut people, unwitnessed } = proposal;
-    let rejected = |c: &Change| situation.rejected.covers(c).then_some(HoldReason::Rejected);
-    let mut holds: Vec<Option<HoldReason>> = plan.changes.iter().map(rejected).collect();
-    let is_approved =
-        |c: &Change| !situation.approved.is_empty() && situation.approved.contains(&c.digest());
-    let approved: Vec<bool> =
-        plan.changes.iter().zip(&holds).map(|(c, hold)| hold.is_none() && is_approved(c)).collect();
-    hold_with_rejected(&plan.changes, &mut holds);
-    let mut grace_periods = Vec::new();
+    let mut candidates: Vec<Candidate> =
+        plan.changes.into_iter().map(|change| Candidate::of(change, bounds)).collect();
+    // The first hold of a change is the one that operators see, so the most specific pass is first.
+    // Rejections precede all, because neither an approval nor a limit changes them. Clusters and
+    // limits also count the changes that earlier passes held, because scoped runs are measured like
+    // full ones. The grace period follows, because a change held for another reason waits for an
+    // operator. Holds are propagated last, whatever made them.
+    with_rejected(&mut candidates);
+    individual(&mut candidates, &unwitnessed, bounds);
+    clusters(&mut candidates, bounds);
+    limits(&mut candidates, bounds);
+    let grace_periods = grace(&mut candidates, bounds);
+    propagate(&mut candidates);
 
-    for (at, change) in plan.changes.iter().enumerate() {
-        if !approved[at] && holds[at].is_none() {
-            holds[at] = hold_alone(change, &unwitnessed, situation);
-        }
-    }
-    hold_clusters(&plan.changes, &approved, situation, &mut holds);
-    hold_classes(&plan.changes, &approved, situation, &mut holds);
-    for (at, change) in plan.changes.iter().enumerate() {
-        if approved[at] {
-            continue;
-        }
-        if let Some(candidate) = recheck(change, holds[at], situation) {
-            if candidate.due.is_some() {
-                holds[at] = Some(HoldReason::GracePeriod);
-            }
-            grace_periods.push(candidate);
-        } else if holds[at].is_none()
-            && is_deferred(change)
-            && situation.deferred_until.is_some_and(|until| situation.now < until)
-        {
-            holds[at] = Some(HoldReason::GracePeriod);
-        }
-    }
-    hold_components(&plan.changes, &mut holds);
-    hold_lifts(&plan.changes, &mut holds);
-
-    let waiting: BTreeSet<Option<Guid>> =
-        plan.changes.iter().zip(&holds).filter(|(_, h)| h.is_some()).map(|(c, _)| c.guid).collect();
-    for person in people.iter_mut().filter(|p| waiting.contains(&Some(p.guid))) {
-        person.put_off();
-    }
-    // A person whose user is not created yet has no row to point to.
-    let uncreated: BTreeSet<UserId> = plan
-        .changes
-        .iter()
-        .zip(&holds)
-        .filter(|(c, h)| {
-            h.is_some() && matches!(c.kind, ChangeKind::Create(_)) && c.version.is_none()
-        })
-        .map(|(c, _)| c.user)
-        .collect();
-    people.retain(|p| p.quarantine.is_some() || p.user.is_none_or(|u| !uncreated.contains(&u)));
-    let unlinked: BTreeSet<UserId> = plan
-        .changes
-        .iter()
-        .zip(&holds)
-        .filter(|(c, h)| {
-            h.is_some() && matches!(c.kind, ChangeKind::Link { .. } | ChangeKind::Move { .. })
-        })
-        .map(|(c, _)| c.user)
-        .collect();
-    people.retain(|p| p.user.is_none_or(|u| !unlinked.contains(&u)));
-
-    let mut admitted = Vec::new();
-    let mut held = Vec::new();
-    for ((change, hold), approved) in plan.changes.into_iter().zip(holds).zip(approved) {
+    revisit_held(&mut people, &candidates);
+    let (mut admitted, mut held) = (Vec::new(), Vec::new());
+    for Candidate { change, approved, hold } in candidates {
         match hold {
             None => admitted.push((change, approved)),
             Some(hold) => held.push(HeldChange { change, hold }),
         }
     }
-    Verdict {
+    Guarded {
         admitted: Admitted { changes: admitted, people, origin: Origin::Run },
         held,
         grace_periods,
@@ -282,126 +240,184 @@ pub fn guard(proposal: Proposal, situation: &Situation<'_>) -> Verdict {
     }
 }
 
-/// What holds a change whatever the others are.
-fn hold_alone(
+/// Holds changes that need an address which a rejected change would have released, transitively.
+/// A user who releases an address does not wait for the user who was to get it.
+fn with_rejected(candidates: &mut [Candidate]) {
+    let mut kept: BTreeSet<AddressKey> = BTreeSet::new();
+    let mut fresh: Vec<usize> =
+        (0..candidates.len()).filter(|at| candidates[*at].hold.is_some()).collect();
+    while !fresh.is_empty() {
+        kept.extend(fresh.iter().flat_map(|at| candidates[*at].change.address_moves().0));
+        let needs = |at: &usize| {
+            let Candidate { change, hold, .. } = &candidates[*at];
+            hold.is_none() && !change.is_positive() && !change.address_moves().1.is_disjoint(&kept)
+        };
+        fresh = (0..candidates.len()).filter(needs).collect();
+        for at in &fresh {
+            candidates[*at].hold = Some(HoldReason::Rejected);
+        }
+    }
+}
+
+/// Holds each change for reasons that do not depend on other changes.
+fn individual(candidates: &mut [Candidate], unwitnessed: &BTreeSet<UserId>, bounds: &Bounds<'_>) {
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.is_open()) {
+        candidate.hold = individual_hold(&candidate.change, unwitnessed, bounds);
+    }
+}
+
+fn individual_hold(
     change: &Change,
     unwitnessed: &BTreeSet<UserId>,
-    situation: &Situation<'_>,
+    bounds: &Bounds<'_>,
 ) -> Option<HoldReason> {
     let is_suspension = matches!(change.kind, ChangeKind::Suspend { .. })
         || matches!(&change.kind, ChangeKind::Link { after, .. } if !after.causes.is_empty());
-    match situation.hold_all {
+    match bounds.hold_all {
         HoldAll::Everything(reason) => return Some(reason),
         HoldAll::ExceptPositive if !change.is_positive() => return Some(HoldReason::PlanOnly),
         HoldAll::ExceptPositive | HoldAll::No => {}
     }
-    if is_suspension && change.guid.is_some_and(|g| situation.protected.contains(&g)) {
+    if is_suspension && change.guid.is_some_and(|g| bounds.protected.contains(&g)) {
         return Some(HoldReason::Protected);
     }
     (change.reason() == Some(Reason::Vanished) && unwitnessed.contains(&change.user))
         .then_some(HoldReason::NoWitness)
 }
 
-/// Holds the changes that have one cause, when they are too many of those whom it could concern.
+/// Holds changes of one cluster when they are too many of the users who belonged to it.
 ///
-/// Clusters roll over the window: changes that runs applied within it count, and so do those that wait.
-fn hold_clusters(
-    changes: &[Change],
-    approved: &[bool],
-    situation: &Situation<'_>,
-    holds: &mut [Option<HoldReason>],
-) {
-    let mut leaving: BTreeMap<&str, BTreeSet<UserId>> = BTreeMap::new();
-    for (change, _) in changes.iter().zip(approved).filter(|(_, approved)| !**approved) {
-        if let Some(cluster) = change.cluster.as_deref() {
-            leaving.entry(cluster).or_default().insert(change.user);
+/// Clusters roll over the window: changes that runs applied within it count, and so do pending ones.
+fn clusters(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
+    let mut leaving: BTreeMap<String, BTreeSet<UserId>> = BTreeMap::new();
+    for Candidate { change, .. } in candidates.iter().filter(|candidate| !candidate.approved) {
+        if let Some(cluster) = &change.cluster {
+            leaving.entry(cluster.clone()).or_default().insert(change.user);
         }
     }
-    for waiting in &situation.waiting {
-        if let Some(users) = waiting.cluster.as_deref().and_then(|cluster| leaving.get_mut(cluster))
-        {
+    for waiting in &bounds.waiting {
+        if let Some(users) = waiting.cluster.as_ref().and_then(|cluster| leaving.get_mut(cluster)) {
             users.insert(waiting.user);
         }
     }
     for (cluster, users) in &mut leaving {
-        users.extend(
-            situation.clusters.get(*cluster).into_iter().flat_map(|c| c.left.iter().copied()),
-        );
+        users.extend(bounds.clusters.get(cluster).into_iter().flat_map(|c| c.left.iter().copied()));
     }
-    for (at, change) in changes.iter().enumerate().filter(|(at, _)| !approved[*at]) {
-        let Some(cluster) = change.cluster.as_deref().filter(|_| holds[at].is_none()) else {
-            continue;
-        };
-        let rejected = situation.rejected.clusters.iter().filter(|of| *of == cluster).count();
+    let is_event = |cluster: &str| {
+        let rejected = bounds.rejected.clusters.iter().filter(|of| *of == cluster).count();
         let count = (leaving[cluster].len() + rejected) as u64;
-        let found = situation.clusters.get(cluster);
+        let found = bounds.clusters.get(cluster);
         let belonged = found.map_or(count, |c| c.belonged);
-        // An event of the whole account is one, too, however the directories divide it.
+        // An event of the account is one as well, however directories divide the cluster.
         let is_wide = |c: &Cluster| {
             let elsewhere = c.left_elsewhere.difference(&leaving[cluster]).count() as u64;
             elsewhere > 0 && Cluster::is_event(count + elsewhere, c.belonged + c.belonged_elsewhere)
         };
-        if Cluster::is_event(count, belonged) || found.is_some_and(is_wide) {
-            holds[at] = Some(HoldReason::Cluster);
+        Cluster::is_event(count, belonged) || found.is_some_and(is_wide)
+    };
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.is_open()) {
+        if candidate.change.cluster.as_deref().is_some_and(is_event) {
+            candidate.hold = Some(HoldReason::Cluster);
         }
     }
 }
 
-/// Holds the classes that exceed their limit (what was rejected is no part of it): whole, except `confirmed`, of which the limit goes through. What is held for
-/// another reason counts: a run over a few of the same people would be measured with it, too.
-fn hold_classes(
-    changes: &[Change],
-    approved: &[bool],
-    situation: &Situation<'_>,
-    holds: &mut [Option<HoldReason>],
-) {
+/// Holds the classes that exceed their limit: all changes of the class, but of `confirmed` only
+/// those beyond the limit.
+///
+/// Changes held for another reason count as well, because a scoped run over other people counts them
+/// as pending. Rejected changes do not count.
+fn limits(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
     for class in Class::ALL {
-        let of_class: Vec<usize> = (0..changes.len())
-            .filter(|at| {
-                changes[*at].class == Some(class) && holds[*at].is_none() && !approved[*at]
-            })
-            .collect();
-        let used = situation.used.get(&class).copied().unwrap_or_default();
-        let allowed = situation.limits.allowed(class, situation.active);
-        if class == Class::Confirmed {
+        let is_of_class = |candidate: &&mut Candidate| {
+            candidate.change.class == Some(class) && candidate.is_open()
+        };
+        let used = bounds.used.get(&class).copied().unwrap_or_default();
+        let allowed = bounds.limits.allowed(class, bounds.active);
+        let admitted = if class == Class::Confirmed {
             let left = allowed
                 .saturating_sub(used.window)
-                .max(situation.limits.hourly(class).saturating_sub(used.hour));
-            for at in of_class.into_iter().skip(usize::try_from(left).unwrap_or(usize::MAX)) {
-                holds[at] = Some(HoldReason::Limit);
-            }
-            continue;
-        }
-        let is_waiting =
-            |hold: Option<HoldReason>| hold.is_some_and(|hold| hold != HoldReason::Rejected);
-        let is_held = |at: &usize| {
-            changes[*at].class == Some(class) && is_waiting(holds[*at]) && !approved[*at]
+                .max(bounds.limits.hourly(class).saturating_sub(used.hour));
+            usize::try_from(left).unwrap_or(usize::MAX)
+        } else {
+            let is_pending = |candidate: &&Candidate| {
+                candidate.change.class == Some(class)
+                    && !candidate.approved
+                    && candidate.hold != Some(HoldReason::Rejected)
+            };
+            let pending = candidates.iter().filter(is_pending).count()
+                + bounds.waiting.iter().filter(|waiting| waiting.class == class).count();
+            if used.window + pending as u64 > allowed { 0 } else { usize::MAX }
         };
-        let held = (0..changes.len()).filter(is_held).count()
-            + situation.waiting.iter().filter(|w| w.class == class).count();
-        if used.window + (held + of_class.len()) as u64 > allowed {
-            for at in of_class {
-                holds[at] = Some(HoldReason::Limit);
-            }
+        for candidate in candidates.iter_mut().filter(is_of_class).skip(admitted) {
+            candidate.hold = Some(HoldReason::Limit);
         }
     }
 }
 
-/// Whether a server that lags behind could wrongly ask for this.
-fn is_deferred(change: &Change) -> bool {
+/// Holds absences until a later observation confirms them. After a change of server, it also holds
+/// changes that a lagging replica could ask for. Returns the grace periods.
+fn grace(candidates: &mut [Candidate], bounds: &Bounds<'_>) -> Vec<GracePeriod> {
+    let mut periods = Vec::new();
+    for Candidate { change, hold, .. } in candidates.iter_mut().filter(|c| !c.approved) {
+        if let Some(period) = recheck(change, *hold, bounds) {
+            if period.due.is_some() {
+                *hold = Some(HoldReason::GracePeriod);
+            }
+            periods.push(period);
+        } else if hold.is_none()
+            && needs_current_replica(change)
+            && bounds.deferred_until.is_some_and(|until| bounds.now < until)
+        {
+            *hold = Some(HoldReason::GracePeriod);
+        }
+    }
+    periods
+}
+
+/// Returns whether a replica that lags behind could wrongly ask for the change.
+fn needs_current_replica(change: &Change) -> bool {
     matches!(change.class, Some(Class::Gone | Class::Downgrade))
         || matches!(change.kind, ChangeKind::Reactivate { .. })
 }
 
-/// A cause is not lifted on the ground that another takes its place, while that one waits: the user would be active meanwhile.
-fn hold_lifts(changes: &[Change], holds: &mut [Option<HoldReason>]) {
+/// Holds changes that depend on held ones.
+fn propagate(candidates: &mut [Candidate]) {
+    linked_by_address(candidates);
+    lifted_for_another_cause(candidates);
+}
+
+/// Holds changes together that pass an address on, except positive suspensions.
+/// [`with_rejected`] has dealt with rejected changes before.
+fn linked_by_address(candidates: &mut [Candidate]) {
+    let mut linked: Vec<&mut Candidate> = candidates
+        .iter_mut()
+        .filter(|candidate| candidate.hold != Some(HoldReason::Rejected))
+        .collect();
+    let components = numbered(linked.iter().map(|candidate| &candidate.change), false);
+    let mut held: BTreeMap<usize, HoldReason> = BTreeMap::new();
+    for (candidate, component) in linked.iter().zip(&components) {
+        if let Some(hold) = candidate.hold {
+            held.entry(*component).or_insert(hold);
+        }
+    }
+    for (candidate, component) in linked.iter_mut().zip(&components) {
+        if candidate.hold.is_none() && !candidate.change.is_positive() {
+            candidate.hold = held.get(component).copied();
+        }
+    }
+}
+
+/// Holds the lifting of a cause while the cause that replaces it is held. Otherwise the user would be
+/// active meanwhile.
+fn lifted_for_another_cause(candidates: &mut [Candidate]) {
     let mut waiting: BTreeMap<(UserId, Reason), HoldReason> = BTreeMap::new();
-    for (change, hold) in changes.iter().zip(holds.iter()) {
+    for Candidate { change, hold, .. } in candidates.iter() {
         if let (ChangeKind::Suspend { cause, .. }, Some(hold)) = (&change.kind, hold) {
             waiting.insert((change.user, cause.reason), *hold);
         }
     }
-    for (change, hold) in changes.iter().zip(holds.iter_mut()).filter(|(_, hold)| hold.is_none()) {
+    for Candidate { change, hold, .. } in candidates.iter_mut().filter(|c| c.hold.is_none()) {
         if let ChangeKind::Reactivate { remaining, .. } = &change.kind {
             *hold =
                 remaining.iter().find_map(|reason| waiting.get(&(change.user, *reason)).copied());
@@ -409,45 +425,19 @@ fn hold_lifts(changes: &[Change], holds: &mut [Option<HoldReason>]) {
     }
 }
 
-/// Holds what needs an address that a rejected change would have given up, and what needs an address of that in turn.
-/// A user who gives up an address waits for nobody who was to get it.
-fn hold_with_rejected(changes: &[Change], holds: &mut [Option<HoldReason>]) {
-    let mut kept: BTreeSet<AddressKey> = BTreeSet::new();
-    let mut fresh: Vec<usize> = (0..changes.len()).filter(|at| holds[*at].is_some()).collect();
-    while !fresh.is_empty() {
-        kept.extend(fresh.iter().flat_map(|at| changes[*at].address_moves().0));
-        let needs = |at: &usize| {
-            holds[*at].is_none()
-                && !changes[*at].is_positive()
-                && !changes[*at].address_moves().1.is_disjoint(&kept)
-        };
-        fresh = (0..changes.len()).filter(needs).collect();
-        for at in &fresh {
-            holds[*at] = Some(HoldReason::Rejected);
-        }
+/// Has the next run read people with held changes again. Drops rows of people whose user is not created
+/// or linked yet, because they have no user to refer to.
+fn revisit_held(people: &mut Vec<PersonRow>, candidates: &[Candidate]) {
+    let held = || candidates.iter().filter(|candidate| candidate.hold.is_some()).map(|c| &c.change);
+    let waiting: BTreeSet<Option<Guid>> = held().map(|change| change.guid).collect();
+    for person in people.iter_mut().filter(|p| waiting.contains(&Some(p.guid))) {
+        person.put_off();
     }
-}
-
-/// Changes linked by an address wait together; a suspension is never among them. What was rejected is dealt with before.
-fn hold_components(changes: &[Change], holds: &mut [Option<HoldReason>]) {
-    let taken: Vec<usize> =
-        (0..changes.len()).filter(|at| holds[*at] != Some(HoldReason::Rejected)).collect();
-    let (changes, all): (Vec<&Change>, &mut [Option<HoldReason>]) =
-        (taken.iter().map(|at| &changes[*at]).collect(), holds);
-    let mut holds: Vec<Option<HoldReason>> = taken.iter().map(|at| all[*at]).collect();
-    let component = numbered(changes.iter().copied(), false);
-    let mut held: BTreeMap<usize, HoldReason> = BTreeMap::new();
-    for (at, hold) in holds.iter().enumerate() {
-        if let Some(hold) = hold {
-            held.entry(component[at]).or_insert(*hold);
-        }
-    }
-    for (at, hold) in holds.iter_mut().enumerate() {
-        if hold.is_none() && !changes[at].is_positive() {
-            *hold = held.get(&component[at]).copied();
-        }
-    }
-    for (at, hold) in taken.into_iter().zip(holds) {
-        all[at] = hold;
-    }
+    let users = |is: fn(&Change) -> bool| -> BTreeSet<UserId> {
+        held().filter(|change| is(change)).map(|change| change.user).collect()
+    };
+    let uncreated = users(|c| matches!(c.kind, ChangeKind::Create(_)) && c.version.is_none());
+    let unlinked = users(|c| matches!(c.kind, ChangeKind::Link { .. } | ChangeKind::Move { .. }));
+    people.retain(|p| p.quarantine.is_some() || p.user.is_none_or(|u| !uncreated.contains(&u)));
+    people.retain(|p| p.user.is_none_or(|u| !unlinked.contains(&u)));
 }

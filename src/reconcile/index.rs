@@ -1,35 +1,33 @@
-//! What is remembered of everybody while a directory is read: 24 bytes a person.
+//! The index of a full read: 24 bytes for each stored person, to find changed and absent people.
 
 use std::collections::BTreeSet;
 
-use super::{Desired, Policy, Primary};
+use super::{Desired, Fingerprint, Policy, Primary};
 use crate::model::{AddressKey, Guid};
 
-/// One stored person: who, and the fingerprint of the decision that was last applied whole (0: look again).
+/// One stored person.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct IndexRow {
-    /// The person.
     pub guid: Guid,
-    /// The fingerprint.
-    pub fingerprint: u64,
+    pub fingerprint: Fingerprint,
 }
 
-/// What a decision is to the index.
+/// A decision compared with the index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Observed {
-    /// Stored, and nothing is to be done.
+    /// The decision that is stored.
     Same,
-    /// Stored, and decided otherwise now.
+    /// Another decision than the stored one.
     Changed,
-    /// Not stored, and something may have to be done.
+    /// A person who is not stored, and may get a user.
     New,
-    /// Not stored, and nothing is to be done.
+    /// A person who is not stored, and gets no user.
     Stranger,
-    /// Seen a second time in this read: it moved while paging, and has to be read again by GUID.
+    /// A person who was read before: the entry moved during the read, and is asked for by GUID.
     Twice,
 }
 
-/// The stored people of a scope, and which of them have been seen.
+/// The stored people of a directory, and which of them have been read.
 #[derive(Debug, Default)]
 pub struct Index {
     rows: Vec<IndexRow>,
@@ -39,13 +37,13 @@ pub struct Index {
     orphans: BTreeSet<Guid>,
 }
 
-/// What stands for an address among the unmanaged users' addresses.
+/// Returns the hash by which unmanaged users are found by address.
 pub fn address_hash(key: &AddressKey) -> u64 {
     xxhash_rust::xxh3::xxh3_64(key.0.as_bytes())
 }
 
 impl Index {
-    /// From the stored rows and the address hashes of the account's unmanaged users, whom a new person may turn out to be.
+    /// `unmanaged` has the address hashes of users that a new person may turn out to be.
     pub fn new(mut rows: Vec<IndexRow>, unmanaged: BTreeSet<u64>) -> Self {
         if !rows.is_sorted() {
             rows.sort_unstable();
@@ -54,9 +52,9 @@ impl Index {
         Self { rows, seen, unmanaged, foreign: Vec::new(), orphans: BTreeSet::new() }
     }
 
-    /// Adds the people whose users are linked to other directories of the account: they may have moved to this one.
+    /// Adds the people of other directories of the account, who may have moved to this one.
     ///
-    /// `orphans` are those of directories that are not configured any more; each of them counts as unseen until it is seen.
+    /// `orphans` are those of directories that are no longer configured. They count as absent.
     #[must_use]
     pub fn with_foreign(mut self, mut foreign: Vec<Guid>, orphans: BTreeSet<Guid>) -> Self {
         foreign.sort_unstable();
@@ -64,14 +62,14 @@ impl Index {
         self
     }
 
-    /// Compares one decision with what is stored.
+    /// Compares a decision with the stored one and marks the person as read.
     pub fn observe(&mut self, desired: &Desired, policy: &Policy) -> Observed {
         self.orphans.remove(&desired.guid);
         match self.rows.binary_search_by(|row| row.guid.cmp(&desired.guid)) {
             Ok(at) if self.seen[at] => Observed::Twice,
             Ok(at) => {
                 self.seen[at] = true;
-                if self.rows[at].fingerprint == desired.fingerprint() {
+                if self.rows[at].fingerprint == Fingerprint::Settled(desired.fingerprint()) {
                     Observed::Same
                 } else {
                     Observed::Changed
@@ -84,7 +82,7 @@ impl Index {
                             || desired.is_undecided(policy)
                             || self.unmanaged.contains(&address_hash(&address.key()))
                     }
-                    // Whoever would be somebody but for the address is worth a line in the quarantine.
+                    // Only the address is in the way of a user, so the entry is quarantined.
                     Primary::Malformed => {
                         !policy.claims.is_empty() && desired.joining_tier(policy).is_some()
                     }
@@ -96,7 +94,7 @@ impl Index {
         }
     }
 
-    /// Marks a person as seen without a decision, because its entry could not be decoded.
+    /// Marks a person as read whose entry could not be decoded.
     pub fn mark_seen(&mut self, guid: Guid) {
         self.orphans.remove(&guid);
         if let Ok(at) = self.rows.binary_search_by(|row| row.guid.cmp(&guid)) {
@@ -104,24 +102,21 @@ impl Index {
         }
     }
 
-    /// The stored people that were not seen, in order.
+    /// Returns the stored people that were not read, in order.
     pub fn unseen(&self) -> impl Iterator<Item = Guid> {
         let stored =
             self.rows.iter().zip(&self.seen).filter(|(_, seen)| !**seen).map(|(row, _)| row.guid);
         stored.chain(self.orphans.iter().copied())
     }
 
-    /// Whether the person is stored.
     pub fn knows(&self, guid: Guid) -> bool {
         self.rows.binary_search_by(|row| row.guid.cmp(&guid)).is_ok()
     }
 
-    /// How many people are stored.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether nobody is stored.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

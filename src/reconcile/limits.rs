@@ -1,29 +1,25 @@
-//! How much of what may happen unasked (DESIGN 8).
+//! The limits of changes that are applied without an approval (DESIGN 8).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::Class;
 
-/// The limit of one class.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limit {
     /// Percent of the directory's active managed users.
     pub percent: u32,
-    /// Never fewer than this.
     pub at_least: u64,
-    /// Never more than this.
     pub at_most: Option<u64>,
 }
 
-/// The limits of one directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// The time over which changes add up.
     pub window: Duration,
-    /// How long "gone" and "downgrade" must still hold; zero for no recheck.
+    /// The time between the two observations of an absence; zero for no recheck.
     pub grace_period: Duration,
-    /// How long an approval may wait to be carried out.
+    /// The time after which an approval that could not be applied expires.
     pub approval_expires: Duration,
     /// By class; every class has one.
     pub classes: BTreeMap<Class, Limit>,
@@ -52,19 +48,20 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How many changes of the class one window allows, with so many active users at its start.
+    /// Returns the number of changes per window, for so many active users when it began.
     pub fn allowed(&self, class: Class, active: u64) -> u64 {
         let Some(limit) = self.classes.get(&class) else { return 0 };
         let share = (u64::from(limit.percent) * active).div_ceil(100);
         let allowed = share.max(limit.at_least).min(limit.at_most.unwrap_or(u64::MAX));
         match class {
-            // Five leavers may be an ordinary day in a company of a thousand; in one of twelve they are not.
+            // At most a quarter, because five leavers are ordinary among a thousand users and not among twelve.
             Class::Deleted | Class::Gone | Class::Downgrade => allowed.min((active / 4).max(2)),
             _ => allowed,
         }
     }
 
-    /// How many of the class go through in any hour, whatever the window says.
+    /// Returns the number of changes that every hour allows, even when the window is used up. Only
+    /// confirmed leavers have such an allowance.
     pub fn hourly(&self, class: Class) -> u64 {
         if class == Class::Confirmed {
             self.classes.get(&class).map_or(0, |l| l.at_least)
@@ -74,12 +71,10 @@ impl Limits {
     }
 }
 
-/// What automatic runs applied of one class.
+/// The changes of one class that runs applied without an approval.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Used {
-    /// Within the window.
     pub window: u64,
-    /// Within the last hour.
     pub hour: u64,
 }
 

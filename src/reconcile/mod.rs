@@ -1,15 +1,14 @@
-//! The verbs: from what was read to what may be done. Synchronous, deterministic functions of values.
+//! The rules: pure functions from the entries that were read to the changes that may be applied.
 //!
 //! ```text
 //! Person ── decide ─► Desired ── Index::observe ─► Same | Changed | New
-//! what was seen ── Ledger ─► Complete | Incomplete
-//! Changed, New, absent + what is stored ── plan ─► Proposal ── guard ─► Admitted + held
+//! the read ── Ledger ─► Complete | Incomplete
+//! Observation + Known ── Draft::of ─► plan ── propose ─► guard ─► Admitted + held
 //! ```
 //!
-//! Nothing here reads a clock, a socket or the store, and nothing here can write: time, answers and
-//! stored rows are arguments. Two types carry the safety of the whole program and cannot be made
-//! elsewhere: [`Complete`], without which nobody is absent, and [`Admitted`], without which nothing is
-//! applied.
+//! No function reads a clock, a socket or the store: time, answers and stored rows are arguments. Two
+//! types carry the safety of the program and cannot be made elsewhere. No person is absent without
+//! [`Complete`], and no change is applied without [`Admitted`].
 
 mod absence;
 mod addresses;
@@ -19,12 +18,15 @@ mod cluster;
 mod completeness;
 mod decide;
 mod explain;
+mod fingerprint;
 mod grace;
 mod guard;
 mod index;
 mod limits;
+mod observation;
 mod plan;
 mod proposal;
+mod propose;
 mod rejection;
 mod takeover;
 mod tiers;
@@ -39,17 +41,17 @@ pub use completeness::{
     AttributeCounts, Complete, Expectation, Incomplete, Ledger, Moment, PageEnd, Presence, Problem,
     ServerIdentity,
 };
-pub use decide::{Desired, Exclude, Finding, Observation, Policy, Primary, decide};
+pub use decide::{Desired, Exclude, Finding, Policy, Primary, Provenance, decide};
 pub use explain::{Line, Reading, paths, read, remedies};
+pub use fingerprint::Fingerprint;
 pub use grace::{FirstSeen, GraceCause, GracePeriod};
-pub use guard::{
-    Admitted, DEFERRAL, HoldAll, Rejected, Situation, Verdict, Waiting, components, guard,
-};
+pub use guard::{Admitted, Bounds, Guarded, HoldAll, Rejected, Waiting, components, guard};
 pub use index::{Index, IndexRow, Observed, address_hash};
 pub use limits::{Limit, Limits, Used};
+pub use observation::{Observation, Scope};
 pub use plan::{Entitlement, Known, PersonRow, StoredPerson, plan, suspects};
 pub use proposal::Proposal;
-pub use rejection::ended;
+pub use propose::{Draft, LastServer, PlanWarning, Situation, Verdict, propose};
 pub use takeover::{Takeover, Whereabouts};
 pub use tiers::{Closure, ClosureGroup, Membership, TierRules, TierWish, WithoutGroup};
 pub use undo::{Left, Taken, Undoing, undo};

@@ -1,4 +1,4 @@
-//! From what ought to be and what is stored to the ordered list of changes that makes one the other.
+//! The plan: the ordered changes from the stored users to the decided ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,53 +7,52 @@ use super::addresses::{self, Rival, Wish, chosen};
 use super::decide::Finding;
 use super::proposal::Proposal;
 use super::takeover::Takeover;
-use super::{Desired, Policy, Primary, TierWish, WithoutGroup};
+use super::{Desired, Fingerprint, Policy, Primary, TierWish, WithoutGroup};
 use crate::model::{
     AccountId, AddressKey, Addresses, By, Cause, Causes, Change, ChangeKind, Class, DirectoryName,
     Dn, Guid, Joined, Link, Override, Quarantine, QuarantineReason, Reason, Standing, Status, Tier,
     Timestamp, User, UserId,
 };
 
-/// A suspension that rosterd itself made this recently is lifted without counting against a limit.
+/// A suspension by a directory that is younger than this is lifted without counting against a limit.
 const FREE_REACTIVATION: Duration = Duration::from_hours(7 * 24);
 
-/// What is remembered of a person beside its user.
+/// A stored person.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredPerson {
-    /// Where it was last seen alive.
+    /// The DN when it was last seen alive.
     pub dn: Dn,
-    /// The normal form of the parent it had when its last change was applied whole: where it belongs, for clusters.
+    /// The parent when its last change was applied whole, in normal form. Clusters count by it.
     pub home: String,
-    /// The group that gave its tier then.
+    /// The group that gave the tier when its last change was applied whole.
     pub entitled_by: Option<Guid>,
-    /// Its user; `None` for somebody quarantined before there was one.
+    /// `None` for a person who was quarantined before it had a user.
     pub user: Option<UserId>,
-    /// When it was last seen alive by a run that wrote it down.
+    /// When a run that stored the person last saw it alive.
     pub seen_at: Timestamp,
-    /// The sentences that operators were told about it, beside its quarantine.
+    /// The notes that operators have been warned of.
     pub notes: BTreeSet<String>,
 }
 
-/// What is stored about the people a plan concerns, and about whoever holds the addresses they want.
+/// The stored people and users of a plan, and the users who hold addresses that the people want.
 #[derive(Debug, Default)]
 pub struct Known {
     users: BTreeMap<UserId, User>,
     by_guid: BTreeMap<Guid, UserId>,
     by_key: BTreeMap<AddressKey, UserId>,
-    /// The stored people.
     pub people: BTreeMap<Guid, StoredPerson>,
-    /// The people whose user is linked to another directory, as that one stored them.
+    /// The people of users linked to another directory, as that directory stored them.
     pub former: BTreeMap<Guid, StoredPerson>,
     /// The suspensions that an operator rejected.
     pub rejected: BTreeSet<(UserId, Reason)>,
-    /// Of people whose user is linked to another directory of the account: whether this one takes them over.
+    /// The decision about each person whose user is linked to another directory of the account.
     pub takeovers: BTreeMap<Guid, Takeover>,
-    /// Wanted addresses that people of other directories of the account want, too; or may want, as far as could be told.
+    /// The addresses that people of other directories of the account want, or may want.
     pub rivals: BTreeMap<AddressKey, Rival>,
 }
 
 impl Known {
-    /// Adds a user; found by its GUID when it is of this account, in whatever directory, and by each address it holds.
+    /// Adds a user. It is found by each address, and in its own account by GUID in any directory.
     pub fn add(&mut self, user: User, account: AccountId) {
         if let Some(link) = user.link.as_ref().filter(|_| user.account == account) {
             self.by_guid.insert(link.guid, user.id);
@@ -66,12 +65,12 @@ impl Known {
         self.users.insert(user.id, user);
     }
 
-    /// The user of the account that is linked to the person, whatever directory the link names.
+    /// Returns the user linked to the person in any directory of the account.
     pub fn of_person(&self, guid: Guid) -> Option<&User> {
         self.users.get(self.by_guid.get(&guid)?)
     }
 
-    /// The people whose user is linked to another directory than this one, by that directory.
+    /// Returns the people of users linked to other directories, by directory.
     pub fn linked_elsewhere(&self, this: &DirectoryName) -> BTreeMap<DirectoryName, Vec<Guid>> {
         let mut elsewhere: BTreeMap<DirectoryName, Vec<Guid>> = BTreeMap::new();
         let links = self.by_guid.values().filter_map(|id| self.users.get(id)?.link.as_ref());
@@ -81,64 +80,56 @@ impl Known {
         elsewhere
     }
 
-    /// The person as the directory of its user stored it: where it belongs, for brakes.
+    /// Returns the person as the directory of its user stored it. Clusters count by that.
     pub fn stored(&self, guid: Guid) -> Option<&StoredPerson> {
         self.former.get(&guid).or_else(|| self.people.get(&guid))
     }
 
-    /// The user that holds the address.
+    /// Returns the user that holds the address.
     pub fn holder(&self, key: &AddressKey) -> Option<&User> {
         self.users.get(self.by_key.get(key)?)
     }
 
-    /// The user of this id.
     pub fn user(&self, id: UserId) -> Option<&User> {
         self.users.get(&id)
     }
 }
 
-/// What is to be written about one person beside the changes of its user.
+/// The row to store about one person.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PersonRow {
-    /// Who.
     pub guid: Guid,
-    /// The user it has after the plan.
+    /// The user after the plan.
     pub user: Option<UserId>,
-    /// The fingerprint of the decision; 0 when not all of it was applied, so that the next run looks again.
-    pub fingerprint: u64,
-    /// Where it stands; `None` when it was not seen alive.
+    pub fingerprint: Fingerprint,
+    /// `None` when it was not seen alive.
     pub dn: Option<Dn>,
-    /// When it will expire.
     pub expires: Option<Timestamp>,
-    /// The group that gives its tier.
     pub entitled_by: Entitlement,
-    /// Whether the place by which brakes measure (parent, group) stays as it is stored, because not the whole change is applied.
+    /// Whether the stored home and group stay, because not the whole change is applied.
     pub keeps_place: bool,
-    /// What of it cannot be used.
     pub quarantine: Option<QuarantineReason>,
-    /// What operators are told about it beside that, once: the sentences.
+    /// Notes for operators beside the quarantine. Each is a warning once.
     pub notes: BTreeSet<String>,
 }
 
-/// The group that gives a person its tier, as far as that was seen.
+/// The group that gives a person its tier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entitlement {
-    /// This group.
     By(Guid),
-    /// No group.
     Nothing,
-    /// Could not be told; the stored one stays.
+    /// Not known; the stored one stays.
     Unknown,
 }
 
 impl PersonRow {
-    /// Has the person read again by the next run, and stay where it belongs: not all of its change is applied.
+    /// Has the next run read the person again, because not the whole change is applied.
     pub(super) fn put_off(&mut self) {
-        (self.fingerprint, self.keeps_place) = (0, true);
+        (self.fingerprint, self.keeps_place) = (Fingerprint::Revisit, true);
     }
 }
 
-/// The people whose tier would fall, or who would lose the last group: `memberOf` does not suffice for that.
+/// Returns the people who would lose a tier or the last group. `memberOf` is no evidence of a loss.
 pub fn suspects(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSet<Guid> {
     let loses = |d: &Desired, user: &User| match d.tier {
         TierWish::Without => !user.causes.has(Reason::NoGroup),
@@ -152,7 +143,7 @@ pub fn suspects(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSet<Gu
         .collect()
 }
 
-/// Makes the plan for these people.
+/// Plans the changes of these people.
 pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -> Proposal {
     let decided = desired;
     let chosen = chosen(desired, known, policy);
@@ -165,21 +156,21 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
         .collect();
     let mut wishes = wishes(desired, known, policy);
     let mut settled = addresses::settle(&wishes, known, &leaving);
-    // Whose new addresses are overruled keeps the ones it has, and nobody else gets those.
-    let is_overruled = |guid: &Guid, granted: &Addresses| {
+    // A user with an override of the new addresses keeps the present ones, so they are not free.
+    let is_overridden = |guid: &Guid, granted: &Addresses| {
         wishes
             .get(guid)
             .and_then(|w| w.user)
             .is_some_and(|user| user.overrides.contains(&Override::addresses(granted)))
     };
-    let overruled: BTreeSet<Guid> = settled
+    let overridden: BTreeSet<Guid> = settled
         .granted
         .iter()
-        .filter(|(guid, granted)| is_overruled(guid, granted))
+        .filter(|(guid, granted)| is_overridden(guid, granted))
         .map(|(g, _)| *g)
         .collect();
-    if !overruled.is_empty() {
-        wishes.retain(|guid, _| !overruled.contains(guid));
+    if !overridden.is_empty() {
+        wishes.retain(|guid, _| !overridden.contains(guid));
         settled = addresses::settle(&wishes, known, &leaving);
     }
     let mut proposal = Proposal::default();
@@ -196,7 +187,7 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
             .filter(|u| user.is_none_or(|own| own.id != u.id));
         let refused = settled.refused.get(&d.guid).copied();
         let granted = settled.granted.get(&d.guid);
-        // Who is released has no claim on anything, so nothing of theirs can be wrong.
+        // A released user claims nothing, so its entry is not quarantined.
         let has_user = user.is_some_and(|u| u.standing != Standing::Released);
         let is_taken = user.is_none() && linked.is_none() && known.is_id_taken(d, policy);
         let quarantine = quarantine(d, has_user, refused, policy)
@@ -208,7 +199,7 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
             planned.take_over(user, &mut proposal.plan.changes);
         }
         let mut whole = quarantine.is_none();
-        let mut says_all = true;
+        let mut plans_all_causes = true;
         let owner = match (user, linked) {
             (Some(user), _) if user.standing == Standing::Released => {
                 planned.come_back(user, granted, &mut proposal.plan.changes);
@@ -221,7 +212,7 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
                 Some(user.id)
             }
             (Some(user), _) => {
-                says_all = planned.existing(user, granted, &mut proposal.plan.changes);
+                plans_all_causes = planned.existing(user, granted, &mut proposal.plan.changes);
                 Some(user.id)
             }
             (None, Some(unmanaged)) => planned.link(unmanaged, granted, &mut proposal.plan.changes),
@@ -237,13 +228,13 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
                 reason,
             });
         }
-        whole &= says_all;
+        whole &= plans_all_causes;
         whole &= !d.is_alive()
             || [Reason::Disabled, Reason::Expired]
                 .into_iter()
                 .all(|r| d.finding(r) != Finding::Unknown);
         whole &= d.tier != TierWish::Unknown || !d.is_alive();
-        // A further address that somebody else has may be free one day, and nothing about this entry will say so.
+        // A secondary address that another user holds may become free, which is no change of this entry.
         whole &= granted.is_none_or(|granted| granted.secondary == d.secondary);
         let changed = proposal.plan.changes.len() > start;
         let mut notes: BTreeSet<String> = d.several().collect();
@@ -262,11 +253,11 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
             proposal.people.push(PersonRow {
                 guid: d.guid,
                 user: owner,
-                // Of the decision as the next run makes it, before one of several values is chosen.
-                fingerprint: if whole && d.is_told_whole() {
-                    decided[&d.guid].fingerprint()
+                // The next run compares the decision before one of several values is chosen.
+                fingerprint: if whole && d.is_fully_readable() {
+                    Fingerprint::Settled(decided[&d.guid].fingerprint())
                 } else {
-                    0
+                    Fingerprint::Revisit
                 },
                 dn: if d.is_alive() { Some(d.dn.clone()) } else { last_seen },
                 expires: d.expires(),
@@ -275,9 +266,9 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
                     TierWish::Entitled { by: None, .. } | TierWish::Without => Entitlement::Nothing,
                     TierWish::Unknown => Entitlement::Unknown,
                 },
-                // Of a place that may be a reason to leave nothing is concluded while that cannot be told.
+                // A place that may be out of scope is not stored while that is unknown.
                 keeps_place: !d.is_alive()
-                    || !says_all
+                    || !plans_all_causes
                     || d.finding(Reason::OutOfScope) == Finding::Unknown,
                 quarantine,
                 notes,
@@ -287,7 +278,7 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
     proposal
 }
 
-/// Everybody who wants addresses: existing users, newcomers, and people who turn out to be an unmanaged user.
+/// Returns the wishes of users, joiners and people who turn out to be an unmanaged user.
 fn wishes<'a>(
     desired: &'a BTreeMap<Guid, Desired>,
     known: &'a Known,
@@ -298,7 +289,7 @@ fn wishes<'a>(
     for d in desired.values() {
         let Primary::Usable(primary) = &d.primary else { continue };
         let own = known.of_person(d.guid);
-        // A directory decides about the users that are linked to it, and those that it takes over.
+        // A directory decides about users linked to it and users that it takes over.
         if own
             .and_then(|user| known.takeover(user, policy))
             .is_some_and(|takeover| !takeover.is_move())
@@ -307,7 +298,7 @@ fn wishes<'a>(
         }
         let comes_back =
             |user: &User| d.is_provisionable(policy) && !user.overrides.contains(&Override::Return);
-        // Whoever is in quarantine keeps the addresses it has: nobody else may count on them.
+        // A quarantined person keeps its addresses, so it has no wish.
         if quarantine(d, own.is_some_and(|u| u.standing != Standing::Released), None, policy)
             .is_some()
         {
@@ -319,7 +310,7 @@ fn wishes<'a>(
             Some(user) if user.standing == Standing::Released && !comes_back(user) => continue,
             Some(user) => Some(user),
             None => match known.returning(d, primary, policy) {
-                // A leaver is linked and suspended whatever the groups say: a condition for joining is none for leaving.
+                // A leaver is linked and suspended whatever its groups, which are a condition for joining only.
                 Some(user)
                     if d.is_provisionable(policy) || (is_barred && d.is_person_of_scope()) =>
                 {
@@ -330,7 +321,7 @@ fn wishes<'a>(
                 _ => continue,
             },
         };
-        // Whoever is linked and suspended at once waits for nobody to give up an address.
+        // A person who is linked and suspended at once does not wait for addresses of other users.
         wishes.insert(
             d.guid,
             Wish {
@@ -341,7 +332,7 @@ fn wishes<'a>(
             },
         );
     }
-    // Two people with the address of one unmanaged user: neither is linked, and the address is contested.
+    // When two people have the address of one unmanaged user, neither is linked.
     for wish in wishes.values_mut() {
         if wish.user.is_some_and(|u| linked.get(&u.id).is_some_and(|n| *n > 1)) {
             wish.user = None;
@@ -351,13 +342,13 @@ fn wishes<'a>(
 }
 
 impl Known {
-    /// Whether the directory of the policy takes over the user that is linked to another one; nothing where it is its own.
+    /// Returns the takeover of a user; `None` when the user is linked to this directory already.
     fn takeover(&self, user: &User, policy: &Policy) -> Option<&Takeover> {
         let link = user.link.as_ref().filter(|link| link.directory != policy.directory)?;
         Some(self.takeovers.get(&link.guid).unwrap_or(&Takeover::Not))
     }
 
-    /// The unmanaged user that the person turns out to be: the one with the id of the person, else the holder of its address.
+    /// Returns the unmanaged user that the person turns out to be: by the id of the person, else by address.
     fn returning(
         &self,
         d: &Desired,
@@ -376,13 +367,13 @@ impl Known {
         })
     }
 
-    /// Whether another user has the id that the person's user would get.
+    /// Returns whether another user has the id that the person's user would get.
     fn is_id_taken(&self, d: &Desired, policy: &Policy) -> bool {
         d.is_provisionable(policy) && self.user(UserId::of_person(policy.account, d.guid)).is_some()
     }
 }
 
-/// Notes a person whose user stays with another directory.
+/// Adds the row of a person whose user stays with another directory.
 fn left_alone(d: &Desired, left: &Takeover, known: &Known, proposal: &mut Proposal) {
     let quarantine = left.quarantine();
     if let Some(reason) = quarantine {
@@ -398,7 +389,7 @@ fn left_alone(d: &Desired, left: &Takeover, known: &Known, proposal: &mut Propos
         proposal.people.push(PersonRow {
             guid: d.guid,
             user: None,
-            fingerprint: 0,
+            fingerprint: Fingerprint::Revisit,
             dn,
             expires: None,
             entitled_by: Entitlement::Unknown,
@@ -415,8 +406,8 @@ fn is_linkable(
     primary: &crate::model::Address,
     policy: &Policy,
 ) -> bool {
-    let is_overruled = user.overrides.contains(&Override::Link(person));
-    !is_overruled
+    let is_overridden = user.overrides.contains(&Override::Link(person));
+    !is_overridden
         && user.link.is_none()
         && user.account == policy.account
         && user.addresses.primary.as_ref().is_some_and(|a| a.key() == primary.key())
@@ -443,7 +434,6 @@ fn quarantine(
     refused.or_else(|| addresses::trouble(d, has_user))
 }
 
-/// One person being planned.
 struct Planned<'a> {
     d: &'a Desired,
     known: &'a Known,
@@ -469,7 +459,7 @@ impl Planned<'_> {
     fn cause(&self, reason: Reason) -> Cause {
         Cause {
             reason,
-            since: self.policy.observed.at,
+            since: self.policy.provenance.at,
             by: By::Directory(self.policy.directory.to_string()),
             evidence: self.d.evidence(reason, self.policy),
         }
@@ -498,7 +488,7 @@ impl Planned<'_> {
         }
     }
 
-    /// What a mass event would have in common: the group that was lost, the attribute that excludes, the parent.
+    /// Returns the cluster: the lost group, the attribute that excludes the person, or the parent.
     fn cluster(&self, kind: &ChangeKind, class: Option<Class>) -> Option<String> {
         if !matches!(class, Some(Class::Deleted | Class::Gone | Class::Downgrade)) {
             return None;
@@ -520,7 +510,7 @@ impl Planned<'_> {
         }
     }
 
-    /// The link goes over to this directory, whatever else becomes of the user.
+    /// Moves the link to this directory.
     fn take_over(&self, user: &User, changes: &mut Vec<Change>) {
         let Some(before) = user.link.clone() else { return };
         let dn = if self.d.is_alive() { self.d.dn.clone() } else { before.dn.clone() };
@@ -547,8 +537,12 @@ impl Planned<'_> {
     fn come_back(&self, user: &User, granted: Option<&Addresses>, changes: &mut Vec<Change>) {
         if user.overrides.contains(&Override::Return) {
             if self.is_over(Override::Return, granted) {
-                let after =
-                    user.overrides.iter().copied().filter(|pin| *pin != Override::Return).collect();
+                let after = user
+                    .overrides
+                    .iter()
+                    .copied()
+                    .filter(|decision| *decision != Override::Return)
+                    .collect();
                 changes.push(self.change(
                     Some(user),
                     user.id,
@@ -582,7 +576,7 @@ impl Planned<'_> {
             .filter(|r| self.d.finding(*r) == Finding::Holds)
             .map(|r| self.cause(r))
             .collect();
-        // A leaver needs no tier to leave by: it keeps the one it has.
+        // A leaver without a tier keeps the present one.
         let tier = self.d.joining_tier(self.policy).or((!causes.is_empty()).then_some(user.tier))?;
         let class = if causes.is_empty() { Class::Create } else { Class::Confirmed };
         let before = Joined {
@@ -600,7 +594,7 @@ impl Planned<'_> {
         Some(user.id)
     }
 
-    /// Plans an existing user; returns whether the plan says all there is to say.
+    /// Plans an existing user. Returns whether no cause is left for a later run.
     fn existing(
         &self,
         user: &User,
@@ -610,16 +604,15 @@ impl Planned<'_> {
         let mut push = |kind, class| changes.push(self.change(Some(user), user.id, kind, class));
         let was_active = user.status() != Status::Suspended;
 
-        let is_overruled = |what: Override| user.overrides.contains(&what);
+        let is_overridden = |what: Override| user.overrides.contains(&what);
         let new: Vec<Reason> = self
             .d
             .holding()
-            .filter(|r| !user.causes.has(*r) && !is_overruled(Override::Reason(*r)))
+            .filter(|r| !user.causes.has(*r) && !is_overridden(Override::Reason(*r)))
             .collect();
-        // Of an active user only the weightiest reason is planned, so that one limit decides whether it is
-        // suspended; the others follow once it is, and take nothing more away.
-        //
-        // A rejected reason is proposed beside it: it must not keep another one, which nobody rejected, from being planned.
+        // An active user is suspended for the weightiest reason alone, so that one limit decides. Others
+        // follow once it is suspended. A rejected reason is planned in addition, so that it does not hide
+        // one that is not rejected.
         let (rejected, new): (Vec<Reason>, Vec<Reason>) =
             new.into_iter().partition(|r| self.known.rejected.contains(&(user.id, *r)));
         let (now, later) = new.split_at(if was_active { new.len().min(1) } else { new.len() });
@@ -630,8 +623,12 @@ impl Planned<'_> {
                 if was_active { reason.class() } else { None },
             );
         }
-        let still: BTreeSet<Override> =
-            user.overrides.iter().copied().filter(|pin| !self.is_over(*pin, granted)).collect();
+        let still: BTreeSet<Override> = user
+            .overrides
+            .iter()
+            .copied()
+            .filter(|decision| !self.is_over(*decision, granted))
+            .collect();
         if still != user.overrides {
             push(ChangeKind::Override { before: user.overrides.clone(), after: still }, None);
         }
@@ -650,7 +647,7 @@ impl Planned<'_> {
         let wanted =
             self.d.profile.as_ref().map(|profile| profile.keeping_logon_name(&user.profile));
         if let Some(profile) =
-            wanted.filter(|p| *p != user.profile && !is_overruled(Override::attributes(p)))
+            wanted.filter(|p| *p != user.profile && !is_overridden(Override::attributes(p)))
         {
             push(
                 ChangeKind::Update {
@@ -683,18 +680,18 @@ impl Planned<'_> {
             .filter(|r| !lifted.iter().any(|l| l.reason == *r))
             .chain(added.iter().copied())
             .collect();
-        // The last cause is lifted only when every cause that could hold was seen not to.
+        // The last cause is lifted only when every cause is refuted.
         if remaining.is_empty() && !self.is_in_order(user) {
             return;
         }
         let is_free =
-            lifted.iter().all(|c| self.policy.observed.at.since(c.since) <= FREE_REACTIVATION);
+            lifted.iter().all(|c| self.policy.provenance.at.since(c.since) <= FREE_REACTIVATION);
         let class = (remaining.is_empty() && !is_free).then_some(Class::Reactivate);
         let evidence = lifted.iter().map(|c| self.d.evidence(c.reason, self.policy)).collect();
         push(ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence }, class);
     }
 
-    /// Whether it was seen of every cause that it does not hold, or an operator has overruled it.
+    /// Returns whether every cause is refuted or overridden.
     fn is_in_order(&self, user: &User) -> bool {
         let is_out = |reason: Reason| {
             self.d.finding(reason) == Finding::Refuted
@@ -703,24 +700,27 @@ impl Planned<'_> {
         Reason::ALL.into_iter().filter(|reason| *reason != Reason::Operator).all(is_out)
     }
 
-    /// Whether the directory no longer asks for what was overruled. What cannot be told changes nothing.
-    fn is_over(&self, pin: Override, granted: Option<&Addresses>) -> bool {
-        match pin {
+    /// Returns whether the directory no longer asks for the overridden change. Unknown findings do not
+    /// clear an override.
+    fn is_over(&self, decision: Override, granted: Option<&Addresses>) -> bool {
+        match decision {
             Override::Reason(reason) => self.d.finding(reason) == Finding::Refuted,
             Override::Tier(tier) => self.wanted_tier().is_some_and(|wanted| wanted != tier),
             Override::Addresses(_) => {
-                granted.is_some_and(|granted| Override::addresses(granted) != pin)
+                granted.is_some_and(|granted| Override::addresses(granted) != decision)
             }
-            Override::Attributes(_) => {
-                self.d.profile.as_ref().is_some_and(|profile| Override::attributes(profile) != pin)
-            }
+            Override::Attributes(_) => self
+                .d
+                .profile
+                .as_ref()
+                .is_some_and(|profile| Override::attributes(profile) != decision),
             Override::Return => !self.d.is_provisionable(self.policy),
-            // Whom somebody is not, only an operator says.
+            // A link override is cleared by an operator only.
             Override::Link(_) => false,
         }
     }
 
-    /// The tier the directory wants for an existing user, if it says so.
+    /// Returns the tier that the directory asks for.
     fn wanted_tier(&self) -> Option<Tier> {
         match (self.d.tier, self.policy.tiers.without_group) {
             _ if !self.d.is_alive() => None,

@@ -1,27 +1,25 @@
-//! A proposal: the plan of a run, with what the guard and the store need beside it.
+//! A proposal: the plan of a run, with the rows about its people.
 
 use std::collections::BTreeSet;
 
 use super::{Known, PersonRow};
 use crate::model::{AddressKey, Change, ChangeKind, Class, Guid, Plan, Reason, UserId};
 
-/// Sentences about single people in the warnings of one run: more say that something is wrong with all of them.
-const NEWS: usize = 50;
+/// Maximum number of notes in the warnings of one run. More would bury the other warnings.
+const MAX_NOTES: usize = 50;
 
-/// A plan with what the guard and the store need beside it.
 #[derive(Debug, Default)]
 pub struct Proposal {
-    /// The plan.
     pub plan: Plan,
-    /// What is to be written about each person the plan was made for.
+    /// The rows of the people that the plan decides.
     pub people: Vec<PersonRow>,
-    /// Suspensions that nothing proves.
+    /// Users whose absence has no witness.
     pub unwitnessed: BTreeSet<UserId>,
 }
 
 impl Proposal {
-    /// What is noted of people now and was not before, with a limit: a sentence each.
-    pub fn news(&self, known: &Known) -> Vec<String> {
+    /// Returns the notes that are not stored yet, at most [`MAX_NOTES`] and the number of others.
+    pub fn new_notes(&self, known: &Known) -> Vec<String> {
         let is_new = |row: &PersonRow, note: &String| {
             !known.people.get(&row.guid).is_some_and(|stored| stored.notes.contains(note))
         };
@@ -31,40 +29,40 @@ impl Proposal {
             .flat_map(|row| row.notes.iter().filter(|note| is_new(row, note)))
             .cloned()
             .collect();
-        if let Some(more) = news.len().checked_sub(NEWS).filter(|more| *more > 0) {
-            news.truncate(NEWS);
+        if let Some(more) = news.len().checked_sub(MAX_NOTES).filter(|more| *more > 0) {
+            news.truncate(MAX_NOTES);
             news.push(format!("{more} more people lack an address, or have one of several: rosterctl user explain shows each"));
         }
         news
     }
 
-    /// What is noted of one person.
+    /// Returns the notes about one person.
     pub fn notes(&self, person: Guid) -> impl Iterator<Item = &String> {
         self.people.iter().filter(move |row| row.guid == person).flat_map(|row| &row.notes)
     }
 
-    /// Keeps what was judged, and of the others only the suspensions for something that was seen.
+    /// Keeps the changes of decided people, and of others only positive suspensions.
     ///
-    /// This is what an incomplete read may do: the brakes against mistakes must not keep a leaver active.
-    pub fn restrict(&mut self, is_judged: impl Fn(Guid) -> bool) {
-        let judged = |guid: Option<Guid>| guid.is_some_and(&is_judged);
+    /// An incomplete read may do no more. It may do that, so that a leaver does not stay active.
+    pub fn restrict(&mut self, is_conclusive: impl Fn(Guid) -> bool) {
+        let decided = |guid: Option<Guid>| guid.is_some_and(&is_conclusive);
         let (kept, dropped) = std::mem::take(&mut self.plan.changes)
             .into_iter()
-            .partition(|c| c.is_positive() || judged(c.guid));
+            .partition(|c| c.is_positive() || decided(c.guid));
         self.plan.changes = kept;
         let waiting = self.without_what_waits_for(dropped);
-        self.plan.quarantined.retain(|q| judged(Some(q.object_guid)));
+        self.plan.quarantined.retain(|q| decided(Some(q.object_guid)));
         let suspended: BTreeSet<Guid> = self.plan.changes.iter().filter_map(|c| c.guid).collect();
-        self.people.retain(|p| judged(Some(p.guid)) || suspended.contains(&p.guid));
+        self.people.retain(|p| decided(Some(p.guid)) || suspended.contains(&p.guid));
         for person in
-            self.people.iter_mut().filter(|p| !is_judged(p.guid) || waiting.contains(&p.guid))
+            self.people.iter_mut().filter(|p| !is_conclusive(p.guid) || waiting.contains(&p.guid))
         {
             person.put_off();
         }
     }
 
-    /// Takes out what needs an address that a dropped change would have given up, and what needs that in turn. Returns whose
-    /// changes those were.
+    /// Drops changes that need an address which a dropped change would have released, transitively.
+    /// Returns their people.
     fn without_what_waits_for(&mut self, mut dropped: Vec<Change>) -> BTreeSet<Guid> {
         let mut waiting = BTreeSet::new();
         let mut kept_back: BTreeSet<AddressKey> = BTreeSet::new();
@@ -76,7 +74,7 @@ impl Proposal {
             self.plan.changes = kept;
             dropped = blocked;
             waiting.extend(dropped.iter().filter_map(|c| c.guid));
-            // Whoever is not created yet has no row to point to.
+            // A row of a user who is not created has no user to refer to.
             let uncreated = |p: &PersonRow| {
                 dropped.iter().any(|c| Some(c.user) == p.user && c.version.is_none())
             };
@@ -85,7 +83,8 @@ impl Proposal {
         waiting
     }
 
-    /// Drops the downgrades and no-group suspensions: the groups did not stand still while people were read.
+    /// Drops downgrades and no-group suspensions because groups changed during the read.
+    /// Returns their number.
     pub fn without_group_losses(&mut self) -> u64 {
         let is_loss = |c: &Change| {
             c.class == Some(Class::Downgrade)

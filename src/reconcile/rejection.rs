@@ -1,23 +1,25 @@
-//! When a rejection ends: a run has judged the person, and the directory shows that the change is not asked for any more.
+//! The end of a rejection: an observation shows that the directory no longer asks for the change.
 //!
-//! A change that is merely not proposed is no such evidence: an attribute may be unreadable, or groups may have moved while
-//! people were read. As everywhere, what cannot be seen changes nothing.
+//! A missing proposal is no such evidence, because an attribute may be unreadable, or groups may have
+//! moved during the read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::Finding;
-use super::{Desired, Known, Proposal};
+use super::{Desired, Fingerprint, Known, Proposal};
 use crate::model::{Digest, Guid, Rejection};
 
-/// Returns the rejections that end with this proposal, of people whom `is_judged` covers. `is_whole` says whether the
-/// memberships that the read rests on were certain, so that a person without a user who is not proposed is not wanted.
+/// Returns the rejections that end with this proposal.
+///
+/// `is_whole` says that the read was complete and groups were stable. Only then a creation that is not
+/// proposed is no longer asked for.
 pub fn ended(
     rejections: Vec<Rejection>,
     proposal: &Proposal,
     desired: &BTreeMap<Guid, Desired>,
     known: &Known,
     is_whole: bool,
-    is_judged: impl Fn(Guid) -> bool,
+    is_conclusive: impl Fn(Guid) -> bool,
 ) -> Vec<Rejection> {
     if rejections.is_empty() {
         return rejections;
@@ -27,11 +29,11 @@ pub fn ended(
     let decided_whole: BTreeSet<Guid> = proposal
         .people
         .iter()
-        .filter(|person| person.fingerprint != 0)
+        .filter(|person| person.fingerprint != Fingerprint::Revisit)
         .map(|person| person.guid)
         .collect();
     let is_over = |rejection: &Rejection| {
-        let Some(guid) = rejection.guid.filter(|guid| is_judged(*guid)) else { return false };
+        let Some(guid) = rejection.guid.filter(|guid| is_conclusive(*guid)) else { return false };
         if proposed.contains(&rejection.key) {
             return false;
         }
@@ -46,7 +48,7 @@ pub fn ended(
             }
             (Some(d), "create", _) if user.is_none() => {
                 is_whole
-                    && (d.is_told_whole() || !d.is_alive())
+                    && (d.is_fully_readable() || !d.is_alive())
                     && !proposal.plan.quarantined.iter().any(|q| q.object_guid == guid)
             }
             (Some(_), _, _) => decided_whole.contains(&guid),

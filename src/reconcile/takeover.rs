@@ -1,29 +1,28 @@
 //! Moves between the directories of one account.
 //!
-//! A user belongs to an account and an objectGUID. The directory is an attribute of the link: it moves when another
-//! directory shows the person alive in scope and the present one does not.
+//! A user belongs to an account and an objectGUID. The link moves when another directory shows the
+//! person alive in scope, and the present one does not.
 
 use super::Desired;
 use crate::model::{DirectoryName, Dn, QuarantineReason};
 
-/// What a directory makes of a person whose user is linked to another directory of the account.
+/// The decision about a person whose user is linked to another directory of the account.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Takeover {
     /// The link moves to this directory.
     Moves,
-    /// The present directory shows the person in scope, too: the user stays with it.
+    /// The present directory shows the person in scope, too, and keeps the user.
     Shown(DirectoryName),
-    /// The present directory could not be asked, which is no answer: the user stays with it, and it is asked again.
+    /// The present directory could not be asked. It keeps the user, and the next run asks again.
     Unasked(DirectoryName),
-    /// The person is not in the scope of this directory, so the user is none of its business.
+    /// The person is not in the scope of this directory.
     Not,
 }
 
 impl Takeover {
-    /// Decides by what both directories show of one person.
+    /// Decides by the entries of both directories.
     ///
-    /// `present` is the standing in the directory of the link; it is `None` where that directory is not configured any more
-    /// and so shows nobody.
+    /// `present` is the answer of the directory of the link, `None` when it is no longer configured.
     pub fn decide(
         here: &Desired,
         present: Option<&Whereabouts>,
@@ -38,8 +37,8 @@ impl Takeover {
                 (true, Whereabouts::Outside(_) | Whereabouts::Absent) => Self::Moves,
                 _ => Self::Not,
             },
-            // A leaver of a directory that is gone leaves by whichever directory sees it. What was not seen counts only for
-            // the directory that reads the place of the former one.
+            // A directory that sees a leaver of a removed directory suspends it. An absence counts only
+            // in the directory that reads the same place.
             None if is_in_scope
                 || here.is_seen_to_leave()
                 || (is_successor && here.holding().next().is_some()) =>
@@ -50,12 +49,11 @@ impl Takeover {
         }
     }
 
-    /// Whether the link moves.
     pub fn is_move(&self) -> bool {
         *self == Self::Moves
     }
 
-    /// The reason to quarantine the person's entry in this directory.
+    /// Returns the reason to quarantine the entry in this directory.
     pub fn quarantine(&self) -> Option<QuarantineReason> {
         match self {
             Self::Shown(_) => Some(QuarantineReason::TwoDirectories),
@@ -65,15 +63,14 @@ impl Takeover {
     }
 }
 
-/// How one directory has a person of another one.
+/// The answer of one directory about a person of another one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Whereabouts {
-    /// Alive and in its scope, at this place.
+    /// Alive in its scope, with this DN.
     InScope(Dn),
-    /// Alive and visibly out of its scope.
+    /// Alive and seen to be out of its scope.
     Outside(Box<Desired>),
-    /// Neither alive nor hidden, as far as it shows.
+    /// Neither an entry nor a hidden one.
     Absent,
-    /// It could not be told.
     Unknown,
 }

@@ -1,23 +1,21 @@
-//! Tiers from groups: which groups give which tier, and what a person's groups amount to.
+//! Tiers from groups: the closure of the configured groups, and the tier that a person gets.
 
 use std::collections::BTreeMap;
 
 use crate::model::{Dn, Guid, Tier};
 
-/// What happens to people in none of the configured groups.
+/// The treatment of people in none of the configured groups.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum WithoutGroup {
-    /// They are suspended, and not provisioned in the first place.
+    /// They are suspended, and joiners are not provisioned.
     #[default]
     Suspend,
-    /// They keep their tier; newcomers are basic.
+    /// They keep their tier; joiners are basic.
     Keep,
-    /// They are basic.
     Basic,
 }
 
 impl WithoutGroup {
-    /// As it is configured.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Suspend => "suspend",
@@ -27,36 +25,31 @@ impl WithoutGroup {
     }
 }
 
-/// How groups become tiers in one directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TierRules {
-    /// Whether any group is configured; otherwise everybody has the default tier.
+    /// Whether any group is configured; otherwise all people have the default tier.
     pub grouped: bool,
-    /// For people in none of the groups.
     pub without_group: WithoutGroup,
-    /// For everybody, when no group is configured.
     pub default_tier: Tier,
 }
 
-/// One group whose members have a tier: a configured one, or one nested in it.
+/// A group whose members have a tier: a configured one, or one nested in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClosureGroup {
-    /// Its objectGUID.
     pub guid: Guid,
-    /// Where it stood when the closure was read.
+    /// The DN when the closure was read.
     pub dn: Dn,
     /// The last subauthority of its SID, by which `primaryGroupID` names it.
     pub rid: Option<u32>,
-    /// The best tier it gives.
     pub gives: Tier,
 }
 
-/// All groups that give a tier, directly or nested; cycles are no matter.
+/// All groups that give a tier, directly or nested. Cycles are allowed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Closure(BTreeMap<Guid, ClosureGroup>);
 
 impl Closure {
-    /// Adds a group; one that is already there keeps the better tier. Says whether anything was learned.
+    /// Adds a group; a known one keeps the better tier. Returns whether the closure changed.
     pub fn add(&mut self, group: ClosureGroup) -> bool {
         match self.0.get_mut(&group.guid) {
             None => {
@@ -71,22 +64,19 @@ impl Closure {
         }
     }
 
-    /// The groups, by GUID.
     pub fn groups(&self) -> impl Iterator<Item = &ClosureGroup> {
         self.0.values()
     }
 
-    /// How many groups.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The best tier these groups give, and the group that gives it.
+    /// Returns the best tier of these groups, and the group that gives it.
     pub fn best(&self, groups: &[Guid]) -> Option<(Tier, Guid)> {
         groups
             .iter()
@@ -95,8 +85,8 @@ impl Closure {
             .max_by_key(|(tier, guid)| (*tier, std::cmp::Reverse(*guid)))
     }
 
-    /// Whether another reading of the same groups, made later, shows them all at the same place.
-    pub fn stands_as(&self, later: &Self) -> bool {
+    /// Returns whether a later read of the groups shows all of them with the same DN.
+    pub fn is_same_as(&self, later: &Self) -> bool {
         self.0.len() == later.0.len()
             && self
                 .0
@@ -105,35 +95,30 @@ impl Closure {
     }
 }
 
-/// What a person's groups amount to.
+/// The tier of a person by the groups.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TierWish {
-    /// A tier, by this group (none when no group is configured).
-    Entitled {
-        /// The tier.
-        tier: Tier,
-        /// The group that gives it.
-        by: Option<Guid>,
-    },
-    /// In none of the groups.
+    /// `by` is `None` when no group is configured.
+    Entitled { tier: Tier, by: Option<Guid> },
+    /// A member of none of the groups.
     Without,
-    /// Could not be told; whatever stands stays.
+    /// Not known; the present tier stays.
     Unknown,
 }
 
-/// What the groups themselves answered about one person.
+/// The answer of the groups about one person.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Membership {
-    /// These groups hold the person as a member.
+    /// The person is a member of these groups.
     In(Vec<Guid>),
-    /// All groups of the closure were asked, and none does.
+    /// No group of the closure has the person as a member.
     NotIn,
-    /// Some group could not be asked, or shows no member at all although it had some.
+    /// A group could not be asked, or shows no member although it had some.
     Unknown,
 }
 
 impl TierRules {
-    /// What the person's known groups amount to.
+    /// Returns the tier of a person who is a member of these groups.
     pub fn wish(&self, closure: &Closure, groups: &[Guid], primary_group_known: bool) -> TierWish {
         if !self.grouped {
             return TierWish::Entitled { tier: self.default_tier, by: None };
@@ -160,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn pro_wins_over_basic_and_nobody_is_told_apart_from_unknown() {
+    fn pro_wins_over_basic_and_no_group_differs_from_unknown_groups() {
         let rules = TierRules {
             grouped: true,
             without_group: WithoutGroup::Suspend,
@@ -169,10 +154,7 @@ mod tests {
         let mut closure = Closure::default();
         assert!(closure.add(group(1, Tier::Basic)));
         assert!(closure.add(group(2, Tier::Pro)));
-        assert!(
-            !closure.add(group(2, Tier::Basic)),
-            "a cycle through a lesser group teaches nothing"
-        );
+        assert!(!closure.add(group(2, Tier::Basic)), "a cycle through a group of a lower tier");
         let (basic, pro) = (Guid([1; 16]), Guid([2; 16]));
         assert_eq!(
             rules.wish(&closure, &[basic, pro], true),

@@ -1,8 +1,8 @@
-//! Taking a run back: what it changed of each user, the other way round, where that is still so.
+//! Undoing a run: the opposite of each change, unless the user has changed since.
 //!
-//! What was seen to be so in the directory is never taken back, nor is what has become something else since: it is left
-//! alone, and told. What the directory would ask for again is overruled, until it asks for something else. And where
-//! the run itself overruled the directory, taking it back gives the word back to the directory.
+//! A positive suspension is never undone, nor is a value that has changed since. Such changes are
+//! listed as left. An override keeps the directory from asking for the same again. Where the run had
+//! itself set an override, undoing it clears the override.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,38 +14,29 @@ use crate::model::{
     WrittenChange,
 };
 
-/// What taking a run back comes to.
+/// The outcome of undoing a run.
 #[derive(Debug, Default)]
 pub struct Undoing {
-    /// What is to be done.
     pub changes: Vec<Change>,
-    /// What is left alone.
     pub left: Vec<Left>,
 }
 
-/// A change that is not taken back.
+/// A change that is not undone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Left {
-    /// Whose it was.
     pub user: UserId,
-    /// The address it was shown by.
     pub email: Option<String>,
-    /// What it was.
     pub kind: String,
-    /// Why it is left alone.
     pub why: String,
 }
 
-/// The run that is taken back, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
-    /// The run.
     pub run: RunId,
-    /// Now.
     pub at: Timestamp,
 }
 
-/// The opposite of what was done, for users as they are now. `holders` says who has which address.
+/// Returns the opposite of written changes. `holders` has the present holder of each address.
 pub fn undo(
     taken: Taken,
     done: &[WrittenChange],
@@ -60,7 +51,7 @@ pub fn undo(
     for (id, done) in &of_user {
         let Some(user) = users.get(id) else {
             undoing.left.extend(
-                done.iter().map(|change| Left::of(change, "the user is no more".to_owned())),
+                done.iter().map(|change| Left::of(change, "the user no longer exists".to_owned())),
             );
             continue;
         };
@@ -78,21 +69,20 @@ pub fn undo(
     undoing
 }
 
-/// One user, on the way back.
+/// The reversal of the changes of one user.
 struct Reversal<'a> {
     taken: Taken,
     was: &'a User,
-    /// As it is after what was reversed so far.
+    /// The user after the changes that were reversed so far.
     user: User,
-    /// What is overruled afterwards.
     overrides: BTreeSet<Override>,
     kinds: Vec<ChangeKind>,
 }
 
 impl Reversal<'_> {
-    /// Reverses what was done to the user, the last first; returns what is left alone.
+    /// Reverses the changes, the last first. Returns those that are left.
     fn all(&mut self, done: &[&WrittenChange]) -> Vec<Left> {
-        let overruled: BTreeSet<Override> = done
+        let own_overrides: BTreeSet<Override> = done
             .iter()
             .flat_map(|c| {
                 set(&c.after, "overrides")
@@ -103,12 +93,12 @@ impl Reversal<'_> {
             .collect();
         let mut left = Vec::new();
         for change in done.iter().rev() {
-            // The directory decides about it again.
-            let is_given_back = !overruled.is_empty() && change.kind != "suspend";
+            // Without the override of the run, the directory decides again.
+            let is_given_back = !own_overrides.is_empty() && change.kind != "suspend";
             let reversed = if is_given_back { Ok(()) } else { self.one(change) };
             left.extend(reversed.err().map(|why| Left::of(change, why)));
         }
-        self.overrides.retain(|pin| !overruled.contains(pin));
+        self.overrides.retain(|decision| !own_overrides.contains(decision));
         left
     }
 
@@ -119,21 +109,25 @@ impl Reversal<'_> {
             "reactivate" => self.reactivation(),
             "tier" => self.tier(before, after),
             "update" if before.get("overrides").is_some() => {
-                self.overrides.extend(set(before, "overrides").difference(&set(after, "overrides")).copied());
+                self.overrides
+                    .extend(set(before, "overrides").difference(&set(after, "overrides")).copied());
                 Ok(())
             }
             "update" if before.get("primary_email").is_some() => self.addresses(before, after),
             "update" => self.attributes(before, after),
             "create" => self.creation(),
             "link" if before.get("tier").is_some() => self.link(before, after),
-            "link" => Err("that it is the same person, only rosterctl user relink can say otherwise".to_owned()),
-            "move" => Err("which directory shows the person, only the directories say".to_owned()),
-            "unlink" => Err("the next run links it again, once it is overrides_cleared".to_owned()),
-            "transfer" => Err("whoever holds the domain has its people: release the domain, and claim it for the other account".to_owned()),
-            "release" => Err("claim the domain again: its people come back with it".to_owned()),
-            "invite" => Err("an invitation is taken back with rosterctl user remove".to_owned()),
-            "register" => Err("who has signed in has signed in".to_owned()),
-            _ => Err("what was removed is gone".to_owned()),
+            "link" => Err("a link is changed with rosterctl user relink".to_owned()),
+            "move" => Err("the directories decide which of them shows the person".to_owned()),
+            "unlink" => Err("the next run links it again once its override is cleared".to_owned()),
+            "transfer" => {
+                Err("users follow their domain: release it, and claim it for the other account"
+                    .to_owned())
+            }
+            "release" => Err("users come back with their domain: claim it again".to_owned()),
+            "invite" => Err("an invited user is removed with rosterctl user remove".to_owned()),
+            "register" => Err("a first sign-in cannot be undone".to_owned()),
+            _ => Err("a removed user cannot be restored".to_owned()),
         }
     }
 
@@ -141,7 +135,7 @@ impl Reversal<'_> {
         let reason =
             change.reason.as_deref().and_then(Reason::parse).ok_or("its reason is unknown")?;
         if reason.is_positive() {
-            return Err(format!("it was seen to be {reason}: only the directory takes that back"));
+            return Err(format!("the directory shows that it is {reason}: change it there"));
         }
         let cause = self
             .user
@@ -150,13 +144,13 @@ impl Reversal<'_> {
             .filter(|cause| json!([cause.evidence]) == change.evidence)
             .cloned();
         let cause =
-            cause.ok_or_else(|| format!("it is no longer suspended as {reason} by that run"))?;
+            cause.ok_or_else(|| format!("it is no longer suspended as {reason} by this run"))?;
         let remaining =
             self.user.causes.iter().map(|c| c.reason).filter(|r| *r != reason).collect();
         self.push(ChangeKind::Reactivate {
             lifted: vec![cause].into(),
             remaining,
-            evidence: vec![self.word()],
+            evidence: vec![self.evidence()],
         });
         if reason != Reason::Operator {
             self.overrides.insert(Override::Reason(reason));
@@ -164,10 +158,10 @@ impl Reversal<'_> {
         Ok(())
     }
 
-    /// A suspension whose evidence was refuted cannot come back as it was. It comes back as what it is: an operator's.
+    /// Suspends with the cause `operator`, because the evidence of the former cause was refuted.
     fn reactivation(&mut self) -> Result<(), String> {
         if self.user.standing == Standing::Released {
-            return Err("it is released since".to_owned());
+            return Err("it was released since".to_owned());
         }
         if self.user.causes.has(Reason::Operator) {
             return Err("an operator has suspended it since".to_owned());
@@ -176,7 +170,7 @@ impl Reversal<'_> {
             reason: Reason::Operator,
             since: self.taken.at,
             by: By::Operator("undo".to_owned()),
-            evidence: self.word(),
+            evidence: self.evidence(),
         };
         let was_active = self.user.status() == Status::Active;
         self.push(ChangeKind::Suspend { cause, was_active });
@@ -188,20 +182,20 @@ impl Reversal<'_> {
             |of: &Value| of["tier"].as_str().and_then(Tier::parse).ok_or("its tier is unknown");
         let (before, after) = (tier(before)?, tier(after)?);
         if self.user.standing == Standing::Released || self.user.tier != after {
-            return Err("it has another tier since".to_owned());
+            return Err("its tier has changed since".to_owned());
         }
-        self.push(ChangeKind::Tier { before: after, after: before, evidence: self.word() });
-        self.overrule(Override::Tier(after));
+        self.push(ChangeKind::Tier { before: after, after: before, evidence: self.evidence() });
+        self.set_override(Override::Tier(after));
         Ok(())
     }
 
     fn addresses(&mut self, before: &Value, after: &Value) -> Result<(), String> {
         let (before, after) = (addresses(before), addresses(after));
         if self.user.standing == Standing::Released || self.user.addresses != after {
-            return Err("it has other addresses since".to_owned());
+            return Err("its addresses have changed since".to_owned());
         }
         self.push(ChangeKind::Readdress { before: after.clone(), after: before });
-        self.overrule(Override::addresses(&after));
+        self.set_override(Override::addresses(&after));
         Ok(())
     }
 
@@ -218,7 +212,7 @@ impl Reversal<'_> {
         let (same, other): (Vec<&String>, Vec<&String>) =
             names.partition(|name| now.get(*name).is_some_and(|is| *is == text(after, name)));
         if same.is_empty() || self.user.standing == Standing::Released {
-            return Err("its attributes are others since".to_owned());
+            return Err("its attributes have changed since".to_owned());
         }
         let restored = now.iter().map(|(name, value)| {
             (
@@ -229,13 +223,13 @@ impl Reversal<'_> {
         let restored: Profile = serde_json::from_value(Value::Object(restored.collect()))
             .map_err(|_| "its attributes cannot be read")?;
         let (before, after) = (Box::new(self.user.profile.clone()), Box::new(restored));
-        self.overrule(Override::attributes(&before));
+        self.set_override(Override::attributes(&before));
         self.push(ChangeKind::Update { before, after });
         if other.is_empty() {
             return Ok(());
         }
         Err(format!(
-            "{} changed since; the rest is taken back",
+            "{} changed since; the others are undone",
             other.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
         ))
     }
@@ -253,11 +247,11 @@ impl Reversal<'_> {
     fn link(&mut self, before: &Value, after: &Value) -> Result<(), String> {
         let person: Option<Guid> = after["object_guid"].as_str().and_then(|guid| guid.parse().ok());
         let person = person.filter(|guid| self.user.link.as_ref().is_some_and(|l| l.guid == *guid));
-        let person = person.ok_or("it is linked to somebody else since")?;
+        let person = person.ok_or("it was linked to another person since")?;
         if let Some(cause) = self.user.causes.weightiest().filter(|c| c.reason != Reason::Operator)
         {
             return Err(format!(
-                "it is suspended as {}, which only the directory takes back",
+                "it is suspended as {}: change that in the directory",
                 cause.reason
             ));
         }
@@ -273,8 +267,8 @@ impl Reversal<'_> {
         Ok(())
     }
 
-    /// Only a directory asks again.
-    fn overrule(&mut self, what: Override) {
+    /// Sets an override. A user without a link needs none, because no directory asks again.
+    fn set_override(&mut self, what: Override) {
         if self.user.link.is_some() {
             self.overrides.insert(what);
         }
@@ -285,14 +279,10 @@ impl Reversal<'_> {
         self.kinds.push(kind);
     }
 
-    /// Nothing was looked at for this: an operator wants it.
-    fn word(&self) -> Evidence {
+    /// Returns the evidence of an operator's decision.
+    fn evidence(&self) -> Evidence {
         let person = self.user.link.as_ref().map(|l| l.guid);
-        Evidence::of_operator(
-            &format!("run {} is taken back", self.taken.run),
-            person,
-            self.taken.at,
-        )
+        Evidence::of_operator(&format!("undo of run {}", self.taken.run), person, self.taken.at)
     }
 
     fn changes(self) -> Vec<Change> {
@@ -305,13 +295,12 @@ impl Reversal<'_> {
 }
 
 impl Left {
-    /// Leaves a change alone, for this reason.
     pub fn of(change: &WrittenChange, why: String) -> Self {
         Self { user: change.user, email: change.email.clone(), kind: change.kind.clone(), why }
     }
 }
 
-/// Leaves those alone whose former address somebody else has by now, unless that one gives it up along with them.
+/// Leaves users whose former address another user holds by now, unless that one releases it as well.
 fn leave_taken_addresses(
     undoing: &mut Undoing,
     users: &BTreeMap<UserId, User>,
@@ -348,7 +337,7 @@ fn leave_taken_addresses(
         if blocked.is_empty() {
             return;
         }
-        // All of such a user is left alone: half of it back would be neither one thing nor the other.
+        // All changes of such a user are left, because a user in half its former state is inconsistent.
         undoing.changes.retain(|c| !blocked.contains_key(&c.user));
         undoing.left.extend(blocked.into_iter().map(|(user, key)| {
             Left {
@@ -358,7 +347,7 @@ fn leave_taken_addresses(
                     .and_then(|u| u.addresses.primary.as_ref())
                     .map(|a| a.as_str().to_owned()),
                 kind: "update".to_owned(),
-                why: format!("{} is somebody else's by now", key.0),
+                why: format!("another user holds {} by now", key.0),
             }
         }));
     }

@@ -10,7 +10,7 @@ use crate::model::{
     AccountRef, Actor, AddressKey, Change, ChangeCounts, ChangeKind, DirectoryName, Dn, Event,
     EventCause, Identity, KnownAs, ObservationNumber, RunId, Standing, Timestamp, User, UserId,
 };
-use crate::reconcile::{Admitted, Entitlement, GracePeriod, PersonRow, components};
+use crate::reconcile::{Admitted, Entitlement, Fingerprint, GracePeriod, PersonRow, components};
 use crate::telemetry::chain;
 
 /// Changes in one transaction, unless more belong together.
@@ -672,7 +672,7 @@ async fn write_people(
             quarantine,
             notes,
         } = person;
-        let fingerprint = if is_dropped(person) { 0 } else { *fingerprint };
+        let fingerprint = if is_dropped(person) { Fingerprint::Revisit } else { *fingerprint };
         let group = match entitled_by {
             Entitlement::By(group) => Some(*group),
             Entitlement::Nothing | Entitlement::Unknown => None,
@@ -682,7 +682,7 @@ async fn write_people(
         vec![
             directory.as_str().into(),
             (*guid).into(),
-            (fingerprint as i64).into(),
+            (fingerprint.to_stored() as i64).into(),
             user.map(|u| u.0).into(),
             dn.as_ref().map_or("", |d| d.as_str()).into(),
             parent.into(),

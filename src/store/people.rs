@@ -13,7 +13,7 @@ use crate::model::{
     UserId,
 };
 use crate::reconcile::{
-    GraceCause, GracePeriod, IndexRow, Known, StoredPerson, Waiting, address_hash,
+    Fingerprint, GraceCause, GracePeriod, IndexRow, Known, StoredPerson, Waiting, address_hash,
 };
 
 /// One entry that cannot be used as it is.
@@ -46,7 +46,9 @@ impl Store {
             let guid = Guid(bytes.try_into().map_err(|_| StoreError::Corrupt { what: "guid" })?);
             index.push(IndexRow {
                 guid,
-                fingerprint: row.try_get::<i64, _>(1).doing("load the index")? as u64,
+                fingerprint: Fingerprint::from_stored(
+                    row.try_get::<i64, _>(1).doing("load the index")? as u64,
+                ),
             });
         }
         Ok(index)
@@ -66,7 +68,10 @@ impl Store {
                 .list(piece);
             for row in sql.all(&self.readers).await.doing("load the index")? {
                 let mut c = Columns::of(&row);
-                index.push(IndexRow { guid: c.guid()?, fingerprint: c.int()? as u64 });
+                index.push(IndexRow {
+                    guid: c.guid()?,
+                    fingerprint: Fingerprint::from_stored(c.int()? as u64),
+                });
             }
         }
         Ok(index)
@@ -222,7 +227,9 @@ impl Store {
             .await
             .doing("load the index")?;
         rows.iter()
-            .map(|row| Ok(IndexRow { guid: Columns::of(row).guid()?, fingerprint: 0 }))
+            .map(|row| {
+                Ok(IndexRow { guid: Columns::of(row).guid()?, fingerprint: Fingerprint::Revisit })
+            })
             .collect()
     }
 

@@ -102,7 +102,7 @@ async fn a_refused_secret_is_tried_once_over_all_callers_and_servers() {
     let runs = futures_util::future::join_all((0..4).map(|_| firm.sync()));
     let request = rosterd::engine::Request::full(rosterd::model::Trigger::Manual, None);
     let (runs, plan, check) =
-        tokio::join!(runs, firm.engine.propose(&directory, &request), check(&firm));
+        tokio::join!(runs, firm.engine.dry_run(&directory, &request), check(&firm));
     assert!(runs.iter().all(|r| r.state == RunState::Failed) && plan.is_err());
     let (step, text) = failed(&check);
     assert!(step == "bind" && text.contains("rosterctl directory unlock corp"), "{step}: {text}");

@@ -179,7 +179,7 @@ impl Office {
         let first_seen = changes.iter().filter_map(|c| {
             Some(((c.user, GraceCause::of(c)?), self.people[person_of(c)].first_seen?))
         });
-        let situation = Situation {
+        let bounds = Bounds {
             limits: &self.limits,
             active: self.active_before(),
             used: Class::ALL
@@ -199,7 +199,7 @@ impl Office {
             now: self.now,
         };
         let plan = Plan { changes, quarantined: Vec::new() };
-        let verdict = guard(Proposal { plan, ..Proposal::default() }, &situation);
+        let verdict = guard(Proposal { plan, ..Proposal::default() }, &bounds);
 
         for n in scope {
             let person = &mut self.people[*n];
@@ -497,7 +497,7 @@ impl StoreFixture {
         };
         let approved = changes.iter().filter(|_| approve).map(Change::digest).collect();
         let (now, run) = (self.clock.now(), RunId(self.clock.new_id()));
-        let situation = Situation {
+        let bounds = Bounds {
             limits: &limits,
             active: 1000,
             used: BTreeMap::new(),
@@ -512,7 +512,7 @@ impl StoreFixture {
             now,
         };
         let plan = Plan { changes, quarantined: Vec::new() };
-        let admitted = guard(Proposal { plan, ..Proposal::default() }, &situation).admitted;
+        let admitted = guard(Proposal { plan, ..Proposal::default() }, &bounds).admitted;
         let name = corp();
         let account = self.account.clone();
         let writer = Writer {

@@ -45,7 +45,7 @@ async fn explain_shows_scope_state_addresses_and_every_path_to_the_tier() {
     assert_eq!(
         meanings(&seen),
         [
-            format!("distinguishedName {dn}: in scope: below a base, and let in by the filter"),
+            format!("distinguishedName {dn}: in scope: below a base, and matched by the filter"),
             "userAccountControl 512: enabled".to_owned(),
             "accountExpires never: does not expire".to_owned(),
             "mail ann@example.com: primary: example.com is claimed".to_owned(),
@@ -89,11 +89,8 @@ async fn explain_shows_why_a_person_has_no_user_and_the_remedy() {
         ("dis@example.com", "it is disabled: it gets a user when it is first seen enabled"),
         ("exp@example.com", "it has expired: set a later accountExpires"),
         ("svc-x@example.com", "it is out of scope: move it, or change base, filter or exclude"),
-        (
-            "out@elsewhere.org",
-            "nobody has claimed elsewhere.org for the account: rosterctl domain claim",
-        ),
-        ("bad@example.com", "its primary address is none: correct it"),
+        ("out@elsewhere.org", "the account has not claimed elsewhere.org: rosterctl domain claim"),
+        ("bad@example.com", "its primary address is not valid: correct it"),
         ("non@example.com", "it is in none of the groups that give a tier: put it in one"),
     ] {
         let seen = entry(&firm, who).await;
@@ -132,7 +129,7 @@ async fn explain_shows_the_remedies_of_suspended_and_overridden_users() {
     assert_eq!(
         told.remedies,
         [
-            "operator: an operator's word; rosterctl user activate takes it back",
+            "operator: suspended by an operator; rosterctl user activate reactivates it",
             "disabled: enable the account in the directory"
         ]
     );
@@ -144,8 +141,8 @@ async fn explain_shows_the_remedies_of_suspended_and_overridden_users() {
     firm.engine.activate(&id(1), &alice()).await.unwrap();
     let told = explain(&firm, &id(1)).await;
     assert_eq!(told.user.map(|u| u.status()), Some(Status::Active));
-    let overruled = "overruled: it is not suspended as no-group, although the directory says so, until the directory says something else, or rosterctl user clear-override";
-    assert_eq!(told.remedies, [overruled]);
+    let overridden = "override: it is not suspended as no-group, although the directory says so, until the directory changes or rosterctl user clear-override";
+    assert_eq!(told.remedies, [overridden]);
     assert_eq!(
         told.entries[0].reading.as_ref().unwrap().tier,
         "none: in none of the groups, and without-group = \"suspend\""

@@ -86,9 +86,7 @@ fn a_suspension_seen_in_the_directory_is_never_undone() {
         let left = company.undo(&done);
         assert_eq!(left.len(), 1, "{left:?}");
         assert!(
-            left[0].ends_with(&format!(
-                "it was seen to be {reason}: only the directory takes that back"
-            )),
+            left[0].ends_with(&format!("the directory shows that it is {reason}: change it there")),
             "{left:?}"
         );
         assert_eq!(company.status(1), Status::Suspended);
@@ -156,7 +154,7 @@ fn an_undo_leaves_an_address_that_another_user_has_now() {
     company.run(&nothing_lost());
     assert_eq!(
         company.undo(&done),
-        ["new@example.com update: p1@example.com is somebody else's by now"]
+        ["new@example.com update: another user holds p1@example.com by now"]
     );
     assert!(company.user(1).overrides.is_empty());
 }
@@ -232,10 +230,10 @@ fn an_undo_leaves_values_that_have_changed_since_and_reports_them() {
     assert_eq!(
         left,
         [
-            "p0@example.com tier: it has another tier since",
-            "p1@example.com suspend: it is no longer suspended as no-group by that run",
-            "p2@example.com update: its attributes are others since",
-            "p4@example.com update: it has other addresses since",
+            "p0@example.com tier: its tier has changed since",
+            "p1@example.com suspend: it is no longer suspended as no-group by this run",
+            "p2@example.com update: its attributes have changed since",
+            "p4@example.com update: its addresses have changed since",
         ]
     );
     assert!(company.written.is_empty());

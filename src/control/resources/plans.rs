@@ -7,8 +7,8 @@ use super::changes;
 use super::request::{Answer, By, Shared};
 use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, read};
-use crate::engine::sync::Proposed;
-use crate::engine::{EngineError, Request};
+
+use crate::engine::{DryRun, EngineError, Request};
 use crate::model::Trigger;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
@@ -31,17 +31,17 @@ async fn get(
     let directory = control.engine.directory(&name)?;
     let _permit = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
     let request = Request::full(Trigger::Manual, Some(by.actor));
-    let proposed = tokio::select! {
+    let dry_run = tokio::select! {
         () = control.engine.stop.cancelled() => return Err(EngineError::Stopping.into()),
-        proposed = control.engine.propose(&directory, &request) => proposed?,
+        dry_run = control.engine.dry_run(&directory, &request) => dry_run?,
     };
-    Ok(Json(convert(&name, proposed)))
+    Ok(Json(convert(&name, dry_run)))
 }
 
 /// Converts a plan. Admitted changes come before held ones.
-pub(in crate::control) fn convert(directory: &str, proposed: Proposed) -> api::Plan {
-    let Proposed { sight, judged } = proposed;
-    let verdict = judged.verdict;
+pub(in crate::control) fn convert(directory: &str, dry_run: DryRun) -> api::Plan {
+    let DryRun { observed, planned } = dry_run;
+    let verdict = planned.verdict;
     let admitted = verdict.admitted.changes().map(|(change, _)| changes::planned(change, None));
     let changes = admitted
         .chain(verdict.held.iter().map(|h| changes::planned(&h.change, Some(h.hold))))
@@ -51,13 +51,13 @@ pub(in crate::control) fn convert(directory: &str, proposed: Proposed) -> api::P
         dn: q.dn,
         reason: q.reason.as_str().to_owned(),
     });
-    let warnings = sight.warnings.into_iter().chain(judged.warnings).collect();
+    let warnings = observed.warnings.into_iter().chain(planned.warnings).collect();
     api::Plan {
         id: None,
         directory: directory.to_owned(),
         changes,
         quarantined: quarantined.collect(),
-        error: sight.failure,
+        error: observed.seen.failure,
         warnings,
     }
 }

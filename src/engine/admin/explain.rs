@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::Session;
-use crate::engine::sync::{Proposed, Request};
+use crate::engine::sync::stages::{DryRun, Request};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{
     Address, Change, DirectoryName, Guid, HoldReason, QuarantineReason, RunId, Trigger, User,
@@ -131,23 +131,23 @@ impl Engine {
         if people.is_empty() {
             return Ok(Vec::new());
         }
-        let proposed = self
-            .propose(directory, &Request::people(Trigger::Manual, people.iter().copied(), None))
+        let dry_run = self
+            .dry_run(directory, &Request::people(Trigger::Manual, people.iter().copied(), None))
             .await?;
         let groups = Nesting::read(
             self,
             directory,
             &mut session,
-            &proposed.sight.policy.closure,
+            &dry_run.observed.seen.policy.closure,
             &people,
-            &proposed,
+            &dry_run,
         )
         .await?;
         let mut entries = Vec::new();
         for guid in people {
-            let Some(confirmation) = proposed.sight.found.get(&guid) else { continue };
+            let Some(confirmation) = dry_run.observed.found.get(&guid) else { continue };
             let waits = self.what_waits(directory, guid).await?;
-            let entry = entry(directory, guid, confirmation, &proposed, &groups, user, waits);
+            let entry = entry(directory, guid, confirmation, &dry_run, &groups, user, waits);
             // A GUID that nothing was ever known by is no person of this directory.
             let is_linked_here = user
                 .and_then(|u| u.link.as_ref())
@@ -210,14 +210,14 @@ fn entry(
     directory: &Directory,
     guid: Guid,
     confirmation: &Confirmation,
-    proposed: &Proposed,
+    dry_run: &DryRun,
     groups: &Nesting,
     user: Option<&User>,
     waits: Option<String>,
 ) -> Entry {
-    let Proposed { sight, judged } = proposed;
+    let DryRun { observed, planned } = dry_run;
     let last_seen = user.and_then(|u| u.link.as_ref()).map_or("", |l| l.dn.as_str());
-    let desired = sight.desired.get(&guid);
+    let desired = observed.seen.desired.get(&guid);
     let email = &directory.config.settings.attributes.email;
     let (dn, found, person) = match confirmation {
         Confirmation::Alive(person) => (person.dn.as_str(), "there is an entry", Some(person)),
@@ -233,14 +233,15 @@ fn entry(
             None,
         ),
     };
-    let reading = person.and_then(|person| Some(read(person, desired?, &sight.policy, email)));
+    let reading =
+        person.and_then(|person| Some(read(person, desired?, &observed.seen.policy, email)));
     let ways = reading.as_ref().map(|reading| groups.ways(&reading.groups)).unwrap_or_default();
-    let verdict = &judged.verdict;
+    let verdict = &planned.verdict;
     let admitted = verdict.admitted.changes().map(|(change, _)| (change.clone(), None));
     let would =
         admitted.chain(verdict.held.iter().map(|held| (held.change.clone(), Some(held.hold))));
-    let has_user = sight.known_users.contains(&guid);
-    let told = sight.failure.iter().chain(&sight.warnings).chain(&judged.warnings);
+    let has_user = observed.known_users.contains(&guid);
+    let told = observed.seen.failure.iter().chain(&observed.warnings).chain(&planned.warnings);
     let mut warnings: Vec<String> = told
         .chain(verdict.admitted.people().iter().filter(|p| p.guid == guid).flat_map(|p| &p.notes))
         .cloned()
@@ -248,7 +249,7 @@ fn entry(
     warnings.dedup();
     Entry {
         directory: directory.config.name.clone(),
-        server: sight.server.clone(),
+        server: observed.seen.server.clone(),
         guid,
         dn: dn.to_owned(),
         found: found.to_owned(),
@@ -276,9 +277,9 @@ impl Nesting {
         session: &mut Session,
         closure: &Closure,
         people: &BTreeSet<Guid>,
-        proposed: &Proposed,
+        dry_run: &DryRun,
     ) -> Result<Self, EngineError> {
-        let direct = people.iter().filter_map(|guid| match proposed.sight.found.get(guid) {
+        let direct = people.iter().filter_map(|guid| match dry_run.observed.found.get(guid) {
             Some(Confirmation::Alive(person)) => Some(person.groups.clone()),
             _ => None,
         });

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::sync::Request;
+use crate::engine::sync::stages::Request;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{Actor, Digest, Guid, PlanId, PlanState, Trigger};
 use crate::store::{HeldPlan, HeldRow, Run, Word};

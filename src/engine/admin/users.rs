@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::engine::sync::Request;
+use crate::engine::sync::stages::Request;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{
     AccountKind, Actor, Address, By, Cause, ChangeKind, Evidence, Guid, Link, Override,

@@ -1,76 +1,66 @@
-//! Gates: the administrator's programs that are asked before anything is applied. Silence is no consent.
+//! Gates: programs that are asked before a plan is applied. A gate that does not answer holds the plan.
 //!
-//! A gate is shown what would be applied, and thinks while nobody waits for it: an operator's emergency brake, and the other
-//! directories, go on meanwhile. What it let pass is applied only if it is still the same afterwards. What an operator has
-//! approved needs no gate any more.
+//! The apply lock is released while gates are asked, so that other directories and operators do not
+//! wait. The plan is made again afterwards, and applied only if its digest is the one that passed. Approved changes are not shown to gates.
 
 use serde_json::{Value, json};
 
-use crate::engine::sync::plan::Judged;
+use crate::engine::sync::stages::{GateAnswer, GateQuestion, PlannedRun};
 use crate::engine::{Directory, Engine};
 use crate::hooks::gate::{Verdict, ask};
 use crate::model::Digest;
 
-/// What the gates say of a plan.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::engine) enum Gates {
-    /// They were not asked yet.
-    Unasked,
-    /// They let exactly this pass.
-    Passed(Digest),
-    /// One of them holds everything; why, and what it printed.
-    Held(String),
-}
-
-/// What the gates are asked.
-#[derive(Debug)]
-pub(in crate::engine) struct Question {
-    /// What would be applied without an operator's approval.
-    digest: Digest,
-    /// The plan, as the gates are shown it.
-    plan: Value,
-}
-
 impl Engine {
-    /// What is still to be asked before this is applied, if anything is.
-    pub(in crate::engine) fn question(
+    /// Returns the question to ask before the plan is applied; `None` when no gate has to be asked.
+    pub(in crate::engine) fn gate_question(
         &self,
         directory: &Directory,
-        judged: &Judged,
-        gates: &Gates,
-    ) -> Option<Question> {
-        if self.configured().rules.gates.is_empty() || matches!(gates, Gates::Held(_)) {
+        planned: &PlannedRun,
+        answer: &GateAnswer,
+    ) -> Option<GateQuestion> {
+        if self.configured().rules.gates.is_empty() || matches!(answer, GateAnswer::Held(_)) {
             return None;
         }
-        let admitted = judged
-            .verdict
+        let verdict = &planned.verdict;
+        let changes: Vec<_> = verdict
             .admitted
             .changes()
             .filter(|(_, approved)| !approved)
-            .map(|(change, _)| change);
-        let changes: Vec<_> = admitted.collect();
+            .map(|(change, _)| change)
+            .collect();
         let digest = Digest::of_all(changes.iter().map(|c| c.digest()).collect());
-        if changes.is_empty() || *gates == Gates::Passed(digest) {
+        if changes.is_empty() || *answer == GateAnswer::Passed(digest) {
             return None;
         }
         let changes: Vec<Value> = changes.iter().map(|c| c.document()).collect();
-        let plan = json!({ "id": null, "directory": directory.config.name, "changes": changes, "quarantined": judged.verdict.quarantined });
-        Some(Question { digest, plan })
+        let plan = json!({
+            "id": null,
+            "directory": directory.config.name,
+            "changes": changes,
+            "quarantined": verdict.quarantined,
+        });
+        Some(GateQuestion { digest, plan })
     }
 
-    /// Asks one gate after the other; the first that does not let it pass decides.
-    pub(in crate::engine) async fn ask_gates(&self, Question { digest, plan }: Question) -> Gates {
+    /// Asks the gates in order. The first that does not pass the plan holds it.
+    pub(in crate::engine) async fn ask_gates(
+        &self,
+        directory: &Directory,
+        question: GateQuestion,
+    ) -> GateAnswer {
+        directory.work.progress.send_modify(|p| p.phase = "asking");
+        let GateQuestion { digest, plan } = question;
         for gate in &self.configured().rules.gates {
             if let Verdict::Holds { why, printed } =
                 ask(&self.runner, gate, &plan, self.store.instance()).await
             {
-                return Gates::Held(if printed.is_empty() {
+                return GateAnswer::Held(if printed.is_empty() {
                     why
                 } else {
                     format!("{why}\n{printed}")
                 });
             }
         }
-        Gates::Passed(digest)
+        GateAnswer::Passed(digest)
     }
 }

@@ -1,8 +1,8 @@
-//! What the log says of runs: one line for each, readable alone, and no complaint again and again.
+//! The log of runs: one line each, and no repeated complaint.
 //!
-//! A directory that fails does so at every run. That is said when it begins, when it fails for another reason, once an
-//! hour while it lasts, and when it is over; the failures in between are for debug. Warnings are said when they are new,
-//! and once a day. What a run does to people is said in numbers: who they are is in `rosterctl run show`.
+//! A lasting failure is logged when it begins, when its reason changes, once an hour, and when it ends.
+//! The failures in between are logged at debug level. A warning is logged when it is new, and once a
+//! day. A run logs numbers of people; their names are in `rosterctl run show`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,52 +11,52 @@ use crate::model::{ChangeCounts, RunState, Timestamp};
 use crate::store::{LogHead, Run};
 use crate::visible::escaped;
 
-/// A failure that lasts is said again this much later.
-const FAILURE_AGAIN: Duration = Duration::from_hours(1);
+/// The interval at which a lasting failure is logged.
+const FAILURE_INTERVAL: Duration = Duration::from_hours(1);
 
-/// So is a warning.
-const WARNING_AGAIN: Duration = Duration::from_hours(24);
+/// The interval at which a lasting warning is logged.
+const WARNING_INTERVAL: Duration = Duration::from_hours(24);
 
-/// There is one for a base or a group, so a few; should there be more, the run has them all.
-const WARNINGS: usize = 20;
+/// Maximum number of logged warnings of one run. The run keeps all of them.
+const MAX_WARNINGS: usize = 20;
 
-/// What has been said of a directory.
+/// The state of the log of one directory.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Told {
+pub(in crate::engine) struct RunLog {
     failing: Option<Failing>,
-    /// How many changes waited for an operator when that was said.
+    /// The logged number of held changes.
     held: u64,
-    /// When each warning was said.
+    /// The time at which each warning was logged.
     warnings: BTreeMap<String, Timestamp>,
 }
 
-/// What is wrong with a directory.
+/// A failure that lasts.
 #[derive(Debug)]
 struct Failing {
     error: String,
     since: Timestamp,
-    said: Timestamp,
+    logged: Timestamp,
     runs: u64,
 }
 
-impl Told {
-    /// Says how a run ended, with the head of the event log after it: noted in the journal, it shows later whether the log was
-    /// changed or cut off.
-    pub(in crate::engine) fn tell(&mut self, run: &Run, head: Option<LogHead>) {
+impl RunLog {
+    /// Logs the end of a run, with the head of the event log. In the journal, that head later shows
+    /// whether the event log was changed or truncated.
+    pub(in crate::engine) fn log(&mut self, run: &Run, head: Option<LogHead>) {
         let name = &run.directory;
         let at = run.finished_at.unwrap_or(run.started_at);
         let is_quiet =
             run.counts.total() == 0 && (run.mode != "full" || run.state == RunState::Failed);
         match (&run.error, run.state) {
             (Some(why), RunState::Cancelled) => {
-                tracing::info!("{name}: the run was given up: {why}")
+                tracing::info!("{name}: the run was cancelled: {why}")
             }
-            (Some(error), _) => match self.failure(&one_line(error), at) {
+            (Some(error), _) => match self.failure_line(&one_line(error), at) {
                 Some(failure) => tracing::warn!("{name}: {failure}"),
                 None => tracing::debug!("{name}: the run failed as before: {}", one_line(error)),
             },
             (None, _) => {
-                if let Some(recovery) = self.recovery(at) {
+                if let Some(recovery) = self.recovery_line(at) {
                     tracing::info!("{name}: {recovery}");
                 }
             }
@@ -69,38 +69,42 @@ impl Told {
                 None => tracing::info!("{name}: {}", summary(run)),
             }
         }
-        if let Some(waiting) = self.waiting(run) {
-            tracing::warn!("{name}: {waiting}");
+        if let Some(held) = self.held_line(run) {
+            tracing::warn!("{name}: {held}");
         }
         if run.state != RunState::Cancelled {
-            let news = self.news(run, at);
-            news.iter().take(WARNINGS).for_each(|warning| tracing::warn!("{name}: {warning}"));
-            if let Some(more) = news.len().checked_sub(WARNINGS).filter(|more| *more > 0) {
+            let warnings = self.new_warnings(run, at);
+            warnings
+                .iter()
+                .take(MAX_WARNINGS)
+                .for_each(|warning| tracing::warn!("{name}: {warning}"));
+            if let Some(more) = warnings.len().checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
                 tracing::warn!("{name}: {more} more warnings: rosterctl run show {}", run.id);
             }
         }
     }
 
-    /// The sentence to say of a failure, if it is time for one.
-    fn failure(&mut self, error: &str, at: Timestamp) -> Option<String> {
+    /// Returns the line about a failure if one is due.
+    fn failure_line(&mut self, error: &str, at: Timestamp) -> Option<String> {
         let Some(failing) = self.failing.as_mut() else {
-            self.failing = Some(Failing { error: error.to_owned(), since: at, said: at, runs: 1 });
+            self.failing =
+                Some(Failing { error: error.to_owned(), since: at, logged: at, runs: 1 });
             return Some(format!("the run failed: {error}"));
         };
         failing.runs += 1;
         let is_known = without_digits(&failing.error) == without_digits(error);
         error.clone_into(&mut failing.error);
-        if is_known && at.since(failing.said) < FAILURE_AGAIN {
+        if is_known && at.since(failing.logged) < FAILURE_INTERVAL {
             return None;
         }
-        failing.said = at;
+        failing.logged = at;
         let Failing { since, runs, .. } = failing;
         let since = at.since(*since);
         Some(format!("the run failed: {error} ({runs} runs have failed in {})", roughly(since)))
     }
 
-    /// The sentence to say when it is over.
-    fn recovery(&mut self, at: Timestamp) -> Option<String> {
+    /// Returns the line about the end of a failure.
+    fn recovery_line(&mut self, at: Timestamp) -> Option<String> {
         let Failing { since, runs, .. } = self.failing.take()?;
         let runs =
             if runs == 1 { "one failed run".to_owned() } else { format!("{runs} failed runs") };
@@ -110,8 +114,9 @@ impl Told {
         ))
     }
 
-    /// The sentence to say when more wait for an operator than before. A read that was not complete says nothing of that.
-    fn waiting(&mut self, run: &Run) -> Option<String> {
+    /// Returns the line about held changes when there are more than before. A failed run does not count,
+    /// because it may not hold all of them.
+    fn held_line(&mut self, run: &Run) -> Option<String> {
         if matches!(run.state, RunState::Failed | RunState::Cancelled) {
             return None;
         }
@@ -120,29 +125,32 @@ impl Told {
             .then(|| format!("{} changes wait for approval: rosterctl held list", run.held))
     }
 
-    /// The warnings to say. After a full run, those that are not among them are over.
-    fn news(&mut self, run: &Run, at: Timestamp) -> Vec<String> {
-        let mut news = Vec::new();
+    /// Returns the warnings to log. A warning that a full run does not repeat has ended.
+    fn new_warnings(&mut self, run: &Run, at: Timestamp) -> Vec<String> {
+        let mut warnings = Vec::new();
         let mut lasting = BTreeMap::new();
         for warning in &run.warnings {
             let key = without_digits(warning);
-            let said =
-                self.warnings.get(&key).copied().filter(|said| at.since(*said) < WARNING_AGAIN);
-            if said.is_none() && !lasting.contains_key(&key) {
-                news.push(one_line(warning));
+            let logged = self
+                .warnings
+                .get(&key)
+                .copied()
+                .filter(|logged| at.since(*logged) < WARNING_INTERVAL);
+            if logged.is_none() && !lasting.contains_key(&key) {
+                warnings.push(one_line(warning));
             }
-            lasting.insert(key, said.unwrap_or(at));
+            lasting.insert(key, logged.unwrap_or(at));
         }
         if run.mode == "full" && run.state != RunState::Failed {
             self.warnings = lasting;
         } else {
             self.warnings.extend(lasting);
         }
-        news
+        warnings
     }
 }
 
-/// What a run did, in numbers.
+/// Returns the changes of a run in numbers.
 fn summary(run: &Run) -> String {
     let ChangeCounts { create, update, suspend, reactivate, tier, link, release } = run.counts;
     let done = [
@@ -158,7 +166,7 @@ fn summary(run: &Run) -> String {
         let some = counts
             .iter()
             .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"));
+            .map(|(count, kind)| format!("{count} {kind}"));
         some.collect::<Vec<_>>()
     };
     let mut parts = some(&done);
@@ -172,7 +180,7 @@ fn summary(run: &Run) -> String {
     let Run { mode, trigger, entries, full_read_reason, .. } = run;
     let full_read_reason = full_read_reason
         .as_ref()
-        .map(|why| format!("; everybody was read: {why}"))
+        .map(|why| format!("; full read because {why}"))
         .unwrap_or_default();
     format!(
         "{mode} run ({}): {}; {entries} entries read in {took}{full_read_reason}",
@@ -181,7 +189,7 @@ fn summary(run: &Run) -> String {
     )
 }
 
-/// How long, with no more precision than anybody reads.
+/// Returns a duration with two or three significant digits.
 fn roughly(time: Duration) -> String {
     let time = match time.as_secs() {
         0 => Duration::from_millis(time.as_millis() as u64),
@@ -192,12 +200,12 @@ fn roughly(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
 
-/// What counts along (pages, times) does not make another complaint.
+/// Removes digits, because a page number or a time does not make another complaint.
 fn without_digits(text: &str) -> String {
     text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
-/// Servers' texts have line ends and worse in them.
+/// Escapes control characters, which messages of servers contain.
 fn one_line(text: &str) -> String {
     let line = text
         .split(|c: char| c.is_control())
@@ -241,9 +249,9 @@ mod tests {
 
     #[test]
     fn a_run_is_one_line_of_numbers() {
-        let said = summary(&run(0, &[]));
+        let line = summary(&run(0, &[]));
         assert_eq!(
-            said,
+            line,
             "full run (schedule): 2 created, 1 suspended; 5 held for approval; 1004 entries read in 1s 200ms"
         );
         let quiet = Run { counts: ChangeCounts::default(), held: 0, ..run(0, &[]) };
@@ -254,64 +262,71 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_lasts_is_said_once_an_hour_and_another_one_at_once() {
-        let mut told = Told::default();
+    fn a_lasting_failure_is_logged_once_an_hour_and_another_one_at_once() {
+        let mut log = RunLog::default();
         let at = |minutes: i64| Timestamp(minutes * 60_000_000);
-        let mut say = |minutes, error| told.failure(error, at(minutes));
+        let mut line = |minutes, error| log.failure_line(error, at(minutes));
         assert_eq!(
-            say(0, "page 3 was cut off").as_deref(),
+            line(0, "page 3 was cut off").as_deref(),
             Some("the run failed: page 3 was cut off")
         );
-        assert_eq!(say(15, "page 7 was cut off"), None, "it is the same, further on");
-        assert_eq!(say(30, "page 7 was cut off"), None);
+        assert_eq!(line(15, "page 7 was cut off"), None, "the same failure on a later page");
+        assert_eq!(line(30, "page 7 was cut off"), None);
         assert_eq!(
-            say(60, "page 7 was cut off").as_deref(),
+            line(60, "page 7 was cut off").as_deref(),
             Some("the run failed: page 7 was cut off (4 runs have failed in 1h)")
         );
-        assert_eq!(say(75, "page 7 was cut off"), None);
-        assert!(say(76, "the bind was refused").is_some(), "it is another one");
+        assert_eq!(line(75, "page 7 was cut off"), None);
+        assert!(line(76, "the bind was refused").is_some(), "another failure");
         assert_eq!(
-            told.recovery(at(90)).as_deref(),
+            log.recovery_line(at(90)).as_deref(),
             Some("the directory can be read again, after 6 failed runs in 1h 30m")
         );
-        assert_eq!(told.recovery(at(91)), None);
-        assert!(told.failure("page 3 was cut off", at(92)).is_some(), "it has begun anew");
+        assert_eq!(log.recovery_line(at(91)), None);
+        assert!(log.failure_line("page 3 was cut off", at(92)).is_some(), "a new failure");
     }
 
     #[test]
-    fn a_warning_is_said_when_it_is_new_and_once_a_day() {
-        let mut told = Told::default();
-        let mut news = |minutes, warnings: &[&str]| {
-            told.news(&run(minutes, warnings), Timestamp(minutes * 60_000_000))
+    fn a_warning_is_logged_when_it_is_new_and_once_a_day() {
+        let mut log = RunLog::default();
+        let mut warnings = |minutes, warnings: &[&str]| {
+            log.new_warnings(&run(minutes, warnings), Timestamp(minutes * 60_000_000))
         };
-        assert_eq!(news(0, &["clock 12:00", "a base is gone"]), ["clock 12:00", "a base is gone"]);
         assert_eq!(
-            news(15, &["clock 12:15", "a base is gone", "a group is gone"]),
+            warnings(0, &["clock 12:00", "a base is gone"]),
+            ["clock 12:00", "a base is gone"]
+        );
+        assert_eq!(
+            warnings(15, &["clock 12:15", "a base is gone", "a group is gone"]),
             ["a group is gone"]
         );
-        assert!(news(30, &["clock 12:30"]).is_empty());
-        assert_eq!(news(45, &["a base is gone"]), ["a base is gone"], "it is back");
-        assert_eq!(news(46 + 24 * 60, &["a base is gone"]), ["a base is gone"], "a day has passed");
+        assert!(warnings(30, &["clock 12:30"]).is_empty());
+        assert_eq!(warnings(45, &["a base is gone"]), ["a base is gone"], "it began again");
+        assert_eq!(
+            warnings(46 + 24 * 60, &["a base is gone"]),
+            ["a base is gone"],
+            "a day has passed"
+        );
     }
 
     #[test]
-    fn that_changes_wait_is_said_when_there_are_more_than_before() {
-        let mut told = Told::default();
-        let mut say = |held, state| told.waiting(&Run { state, held, ..run(0, &[]) });
+    fn held_changes_are_logged_when_there_are_more_than_before() {
+        let mut log = RunLog::default();
+        let mut line = |held, state| log.held_line(&Run { state, held, ..run(0, &[]) });
         assert_eq!(
-            say(5, RunState::Held).as_deref(),
+            line(5, RunState::Held).as_deref(),
             Some("5 changes wait for approval: rosterctl held list")
         );
-        assert_eq!(say(5, RunState::Held), None);
-        assert_eq!(say(0, RunState::Failed), None, "which says nothing of what waits");
-        assert_eq!(say(3, RunState::Held), None);
-        assert!(say(4, RunState::Held).is_some());
-        assert_eq!(say(0, RunState::Succeeded), None);
-        assert!(say(1, RunState::Held).is_some());
+        assert_eq!(line(5, RunState::Held), None);
+        assert_eq!(line(0, RunState::Failed), None, "a failed run does not count");
+        assert_eq!(line(3, RunState::Held), None);
+        assert!(line(4, RunState::Held).is_some());
+        assert_eq!(line(0, RunState::Succeeded), None);
+        assert!(line(1, RunState::Held).is_some());
     }
 
     #[test]
-    fn what_a_server_says_stays_on_its_line() {
+    fn a_message_of_a_server_stays_on_one_line() {
         assert_eq!(one_line("Anna\u{202e}\u{200b}"), "Anna\\u{202e}\\u{200b}");
         assert_eq!(
             one_line("best match of:\n\t'DC=corp'\0\x1b[31m"),

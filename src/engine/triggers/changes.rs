@@ -7,13 +7,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::directory::{Changed, Decoder, DirectoryError, Kind, Session, Settings, WHAT_MATTERS};
-use crate::engine::sync::observe::Sight;
 use crate::engine::sync::observe::connection::Connection;
-use crate::engine::sync::{Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Tier, Timestamp};
 use crate::reconcile::{Checkpoint, Closure, FullReadReason, Index, Policy};
-use crate::store::{DirectoryState, Run};
+use crate::store::DirectoryState;
 
 /// Asking for people by GUID takes five times the searches of a full read: fewer than this part of all may have changed.
 const WORTH_IT: u64 = 4;
@@ -121,9 +119,12 @@ impl Engine {
         let (account, claims) = self.claims_of(directory).await?;
         // Before it is asked: what is given later counts as not seen.
         let root = session.read_root().await?;
-        if let Some(doubt) =
-            checkpoint.doubt(&root.identity, root.usn, &measure(directory, account, &claims), now)
-        {
+        if let Some(doubt) = checkpoint.full_read_reason(
+            &root.identity,
+            root.usn,
+            &measure(directory, account, &claims),
+            now,
+        ) {
             return Ok(Since::Everybody(doubt));
         }
         let changes = match session.changes(&checkpoint.cookie, &watched(settings)).await {
@@ -142,7 +143,7 @@ impl Engine {
             .unless_many(state.entries))
     }
 
-    /// The same, with everybody whom an earlier run has left something to do about, and who is out of sight now; and what an
+    /// The same, with everybody whom an earlier run has left something to do about, and who is out of observed now; and what an
     /// operator should know of that.
     pub(in crate::engine) async fn since_and_pending(
         &self,
@@ -161,7 +162,7 @@ impl Engine {
         };
         people.extend(self.store.pending(name, self.clock.now()).await?);
         let mut remarks = Vec::new();
-        // A loss of sight is no change of an object: nothing tells of it.
+        // A loss of observed is no change of an object: nothing tells of it.
         match self.out_of_sight(directory, session, settings).await {
             Ok(unseen) => people.extend(unseen),
             Err(EngineError::Store(error)) => return Err(error.into()),
@@ -263,10 +264,9 @@ impl Engine {
         }
         let measure = measure(directory, policy.account, &policy.claims);
         let (server, usn) = (connection.session.root.identity.clone(), connection.session.root.usn);
-        let doubt = state
-            .checkpoint
-            .as_ref()
-            .and_then(|checkpoint| checkpoint.doubt(&server, usn, &checkpoint.measure, at));
+        let doubt = state.checkpoint.as_ref().and_then(|checkpoint| {
+            checkpoint.full_read_reason(&server, usn, &checkpoint.measure, at)
+        });
         warnings
             .extend(doubt.as_ref().filter(|doubt| doubt.is_alarming()).map(ToString::to_string));
         // To go on from an old cookie spares the server all that has not changed since.
@@ -345,28 +345,5 @@ impl Engine {
             .visible_people(&bases.dns, settings.page_size, |guid| index.mark_seen(guid))
             .await?;
         Ok(index.unseen().collect())
-    }
-
-    /// Takes note of how far changes are followed, now that a run has dealt with what it covers.
-    pub(in crate::engine) fn move_on(
-        state: &mut DirectoryState,
-        request: &Request,
-        sight: &Sight,
-        run: &Run,
-    ) {
-        match (&request.scope, &request.checkpoint) {
-            (Scope::All, _) if sight.is_complete() => {
-                state.checkpoint.clone_from(&sight.checkpoint)
-            }
-            // What was dropped is asked for again. So is what one server told, and another may not know yet.
-            (Scope::People(_), Some(checkpoint))
-                if sight.is_complete()
-                    && run.dropped == 0
-                    && sight.identity == checkpoint.server =>
-            {
-                checkpoint.clone().succeed(&mut state.checkpoint);
-            }
-            _ => {}
-        }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
-use crate::engine::sync::observe::MAX_SKEW;
+use crate::engine::sync::observe::policy::MAX_SKEW;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::Timestamp;
 use crate::store::StoreError;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::engine::sync::observe::MAX_SKEW;
+use crate::engine::sync::observe::policy::MAX_SKEW;
 use crate::engine::{Directory, Engine};
 use crate::model::{Guid, Timestamp, Trigger};
 use crate::store::StoreError;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
 use crate::directory::{DirectoryError, Session, Settings, Watch};
-use crate::engine::sync::Request;
+use crate::engine::sync::stages::Request;
 use crate::engine::triggers::changes::Since;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{RunState, Timestamp, Trigger};

@@ -4,4 +4,5 @@ pub(super) mod changes;
 pub(super) mod clock_step;
 pub(super) mod due;
 pub(super) mod live;
+pub(super) mod manual;
 pub(super) mod schedule;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::sync::Request;
+use crate::engine::sync::stages::Request;
 use crate::engine::triggers::changes::{PATIENCE, Since};
 use crate::engine::triggers::due::Due;
 use crate::engine::{Directory, Engine, EngineError, Health};

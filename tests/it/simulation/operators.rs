@@ -75,10 +75,10 @@ impl Office {
             ),
             Do::Plan(n) => {
                 let directory = engine.directory(&self.chosen(*n)[0])?;
-                let proposed = engine
-                    .propose(&directory, &Request::full(Trigger::Manual, Some(actor)))
+                let dry_run = engine
+                    .dry_run(&directory, &Request::full(Trigger::Manual, Some(actor)))
                     .await?;
-                format!("{} would be applied", proposed.judged.verdict.admitted.len())
+                format!("{} would be applied", dry_run.planned.verdict.admitted.len())
             }
             Do::Approve(n) => {
                 let names = self.chosen(*n);

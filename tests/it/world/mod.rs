@@ -1,7 +1,7 @@
-//! A company in memory: a true directory, what a reader can see of it, and the users rosterd keeps.
+//! A company in memory: a directory, the part of it that a reader sees, and the users.
 //!
-//! `Company::run` takes the steps of `engine::sync` with the directory and the store replaced by maps, so
-//! that laws can be tried on thousands of histories.
+//! `Company::run` calls the functions that a run of the engine calls, `Draft::of` and `propose`. Maps
+//! replace the directory and the store, so that laws are tried on thousands of histories.
 
 mod reading;
 
@@ -21,7 +21,7 @@ pub(crate) enum Life {
     Purged,
 }
 
-/// What is true of one person.
+/// The true state of one person.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub life: Life,
@@ -35,37 +35,48 @@ pub(crate) struct Facts {
     pub basic: bool,
 }
 
-/// What the reader cannot see, or is told wrongly, in one run.
+/// A loss of sight during one run.
 #[derive(Clone, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is something else that goes wrong")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(crate) struct Loss {
     pub hidden_ous: BTreeSet<String>,
-    /// Missing from the stream although there; found by GUID.
+    /// People missing from the pages but found by GUID.
     pub skipped: BTreeSet<Guid>,
-    /// Not to be seen at all.
+    /// People who are not visible at all.
     pub hidden: BTreeSet<Guid>,
     pub no_control: BTreeSet<Guid>,
     pub no_mail: BTreeSet<Guid>,
     pub no_member_of: BTreeSet<Guid>,
-    /// Of whose entry nothing can be used but the account's state.
+    /// People with malformed entries that show only the state of the account.
     pub broken: BTreeSet<Guid>,
     /// The groups whose members cannot be seen.
     pub blind_groups: BTreeSet<Guid>,
     /// The Basic group is not found at all.
     pub no_basic_group: bool,
     pub tombstones_visible: bool,
-    /// How a base ends, and which one.
+    /// The base that ends otherwise, and its end.
     pub end: Option<(usize, PageEnd)>,
-    /// The read ends after so many entries, with success as far as `end` does not say otherwise.
+    /// The number of entries after which the read ends, successfully unless `end` says otherwise.
     pub cut_after: Option<usize>,
     /// Another server answers at the end of the read.
     pub other_server: bool,
-    /// Asking for people by GUID fails.
+    /// Another domain controller is read than usual.
+    pub on_replica: bool,
+    /// The connection ends before the groups are asked for their members.
+    pub groups_unasked: bool,
+    /// Requests for people by GUID fail.
     pub unconfirmed: bool,
-    /// The server's clock and ours are far apart.
+    /// The clocks of the server and of rosterd differ too much.
     pub clocks_apart: bool,
     /// The server returns people in another order.
     pub(crate) reversed: bool,
+}
+
+impl Loss {
+    pub(super) fn server(&self) -> ServerIdentity {
+        let name = if self.on_replica { "CN=DC2" } else { "CN=DC1" };
+        ServerIdentity { ds_service_name: name.to_owned(), invocation_id: None }
+    }
 }
 
 #[derive(Clone)]
@@ -74,31 +85,31 @@ pub(crate) struct Company {
     pub users: BTreeMap<UserId, User>,
     pub people: BTreeMap<Guid, (IndexRow, StoredPerson)>,
     pub first_seen: FirstSeen,
-    /// What was applied unasked: when, as what, and what it took whom out of.
+    /// The changes that were applied without an approval.
     pub applied: Vec<(Timestamp, Class)>,
-    /// Who was taken out of which cluster when, and whether an operator was asked.
+    /// The users who left a cluster, and whether an operator approved it.
     pub taken_out: Vec<(Timestamp, String, UserId, bool)>,
     pub counts: AttributeCounts,
     pub held: Vec<HeldChange>,
     pub quarantined: Vec<Quarantine>,
     pub grace_periods: Vec<GracePeriod>,
-    /// Whose account was seen to be disabled in the last run.
+    /// The people that the last run saw disabled.
     pub seen_disabled: BTreeSet<Guid>,
     pub bases: Vec<String>,
     pub claims: Vec<&'static str>,
     pub limits: Limits,
+    pub last_server: LastServer,
     pub hold_all: HoldAll,
     pub without: WithoutGroup,
     pub protected: BTreeSet<Guid>,
     pub now: Timestamp,
     pub started_with: Option<u64>,
-    /// What the last run applied.
+    /// The changes that the last run applied.
     pub written: Vec<WrittenChange>,
-    /// What an operator has rejected.
     pub(crate) rejections: Vec<Rejection>,
 }
 
-/// A change as the store writes it down.
+/// Returns a change as the store keeps it.
 fn written(change: &Change, at: Timestamp) -> WrittenChange {
     WrittenChange {
         user: change.user,
@@ -117,6 +128,15 @@ fn written(change: &Change, at: Timestamp) -> WrittenChange {
     }
 }
 
+fn account() -> AccountId {
+    "00000000-0000-0000-0000-000000000001".parse().expect("an id")
+}
+
+/// Returns an observation without people of the server that the loss chooses.
+fn observation(scope: Scope, policy: Policy, loss: &Loss) -> Observation {
+    Observation::new(scope, policy, "ldaps://dc".to_owned(), loss.server())
+}
+
 pub(crate) fn guid(n: u32) -> Guid {
     let mut bytes = [0; 16];
     bytes[12..].copy_from_slice(&n.to_be_bytes());
@@ -126,11 +146,11 @@ pub(crate) fn guid(n: u32) -> Guid {
 pub(crate) const PRO: Guid = Guid([0xaa; 16]);
 pub(crate) const BASIC: Guid = Guid([0xbb; 16]);
 
-/// Companies at work, by size: provisioning one takes longer than most tests.
+/// Provisioned companies by size, because provisioning takes longer than most tests.
 static RUNNING: Mutex<BTreeMap<u32, Company>> = Mutex::new(BTreeMap::new());
 
 impl Company {
-    /// A company of `n` people in three OUs, every third of them pro, not yet read.
+    /// Returns a company of `n` people in three OUs, every third one Pro, before the first run.
     pub(crate) fn of(n: u32) -> Self {
         let truth = (0..n).map(|i| {
             let truth = Facts {
@@ -165,6 +185,7 @@ impl Company {
             bases: vec![BASE.to_owned()],
             claims: vec!["example.com", "example.org"],
             limits: Limits::default(),
+            last_server: LastServer::default(),
             hold_all: HoldAll::No,
             without: WithoutGroup::Suspend,
             protected: BTreeSet::new(),
@@ -175,7 +196,7 @@ impl Company {
         }
     }
 
-    /// Rejects all that is held, as an operator does.
+    /// Rejects all held changes.
     pub(crate) fn reject_all(&mut self) {
         for held in self
             .held
@@ -196,18 +217,18 @@ impl Company {
         }
     }
 
-    /// Takes every rejection back.
+    /// Reopens all rejected changes.
     pub(crate) fn reopen_all(&mut self) {
         self.rejections.clear();
     }
 
-    /// The same, with everybody provisioned.
+    /// Returns a company with all people provisioned.
     pub(crate) fn running(n: u32) -> Self {
         let mut known = RUNNING.lock().expect("no test fails here");
         known.entry(n).or_insert_with(|| Self::of(n).at_work()).clone()
     }
 
-    /// Everybody provisioned, and the first day over.
+    /// Provisions all people and ends the first window.
     pub(crate) fn at_work(mut self) -> Self {
         self.run(&Loss::default());
         self.approve_all(&Loss::default());
@@ -222,7 +243,7 @@ impl Company {
     }
 
     pub(crate) fn person(&mut self, n: u32) -> &mut Facts {
-        self.truth.get_mut(&guid(n)).expect("somebody of the company")
+        self.truth.get_mut(&guid(n)).expect("a person of the company")
     }
 
     pub(crate) fn user(&self, n: u32) -> &User {
@@ -240,7 +261,7 @@ impl Company {
         self.now = self.now.plus(by);
     }
 
-    /// Sets the clock back by so much, and corrects what was stored while it was ahead, as the store does.
+    /// Sets the clock back, and corrects stored instants in the future as the store does.
     pub(crate) fn set_back(&mut self, by: Duration) {
         self.now = self.now.minus(by);
         let now = self.now;
@@ -318,7 +339,7 @@ impl Company {
         }
         Policy {
             directory: DirectoryName::parse("corp").expect("a name"),
-            account: "00000000-0000-0000-0000-000000000001".parse().expect("an id"),
+            account: account(),
             claims: ClaimedDomains(
                 self.claims.iter().map(|d| Domain::parse(d).expect("a domain")).collect(),
             ),
@@ -330,16 +351,16 @@ impl Company {
             },
             exclude: Exclude::new(["svc-*@example.com".to_owned()]),
             now: (!loss.clocks_apart).then_some(self.now),
-            observed: Observation { server: "ldaps://dc1".to_owned(), at: self.now },
+            provenance: Provenance { server: "ldaps://dc1".to_owned(), at: self.now },
         }
     }
 
-    /// One run over the whole directory, as the engine makes it.
+    /// Runs a full run.
     pub(crate) fn run(&mut self, loss: &Loss) {
         self.run_with(loss, BTreeSet::new());
     }
 
-    /// Approves all that is held, on a fresh look.
+    /// Approves all held changes in a new run.
     pub(crate) fn approve_all(&mut self, loss: &Loss) {
         let approved = self.held.iter().map(|h| h.change.digest()).collect();
         self.run_with(loss, approved);
@@ -356,111 +377,86 @@ impl Company {
         let mut index =
             Index::new(self.people.values().map(|(row, _)| *row).collect(), unmanaged.collect());
         self.seen_disabled.clear();
-        let mut desired = BTreeMap::new();
-        let mut malformed = BTreeSet::new();
-        let complete = self.read(loss, &policy, &mut index, &mut desired, &mut malformed);
-        let (mut failed, mut proof) = match &complete {
-            Ok(complete) => (false, Some(complete)),
-            Err(incomplete) => (true, incomplete.partial.as_ref()),
-        };
-        let mut known = Known::default();
-        for user in self.users.values() {
-            known.add(user.clone(), policy.account);
+        let mut seen = observation(Scope::All, policy, loss);
+        match self.read(loss, &mut index, &mut seen) {
+            Ok(complete) => seen.proof = Some(complete),
+            Err(incomplete) => {
+                seen.failure = Some(incomplete.to_string());
+                seen.proof = incomplete.partial;
+            }
         }
-        known.people = self.people.iter().map(|(g, (_, p))| (*g, p.clone())).collect();
-        known.rejected = self
-            .rejections
-            .iter()
-            .filter(|r| r.kind == "suspend")
-            .filter_map(|r| Some((r.user, r.reason?)))
-            .collect();
-
-        let mut unknown = BTreeSet::new();
-        if loss.unconfirmed && index.unseen().next().is_some() {
-            (failed, proof) = (true, None);
-        } else if proof.is_some() {
-            let found = self.ask(&index.unseen().collect::<Vec<_>>(), loss);
-            let last_seen = found.keys().map(|g| (*g, self.people[g].1.dn.clone())).collect();
-            malformed.extend(
-                found
-                    .iter()
-                    .filter(|(_, c)| matches!(c, Confirmation::Malformed(_)))
-                    .map(|(g, _)| *g),
-            );
-            let is_suspended =
-                |guid| known.of_person(guid).is_none_or(|u| u.status() != Status::Active);
-            let absent = Absent::decide(&found, &last_seen, proof, is_suspended, &policy);
-            failed |= !absent.unexplained.is_empty();
-            unknown.extend(absent.unknown);
-            desired.extend(absent.desired);
-        }
-        self.confirm_groups(&mut desired, &known, loss, &policy);
-        failed |= loss.no_basic_group;
-
-        let mut proposal = plan(&desired, &known, &policy);
-        let judged: BTreeSet<Guid> = self
-            .truth
-            .keys()
-            .copied()
-            .filter(|g| !unknown.contains(g))
-            .filter(|g| {
-                !failed || proof.is_some_and(|p| desired.get(g).is_some_and(|d| p.covers(&d.dn)))
-            })
-            .collect();
-        if failed {
-            proposal.restrict(|guid| judged.contains(&guid));
-        } else if let Ok(complete) = &complete {
-            self.counts = complete.counts().clone();
-        }
+        self.find_absent(&index.unseen().collect(), loss, &mut seen);
+        self.confirm_groups(&mut seen, loss);
         if loss.no_basic_group {
-            proposal.without_group_losses();
+            seen.closure_is_stable = false;
+            seen.failure.get_or_insert("the Basic group was not found".to_owned());
         }
-        for guid in malformed.into_iter().filter(|g| known.people.contains_key(g)) {
-            let user = known.people[&guid].user;
-            let quarantine = Some(QuarantineReason::MalformedEntry);
-            proposal.people.retain(|p| p.guid != guid);
-            let notes = BTreeSet::new();
-            proposal.people.push(PersonRow {
-                guid,
-                user,
-                fingerprint: 0,
-                dn: None,
-                expires: None,
-                entitled_by: Entitlement::Unknown,
-                keeps_place: true,
-                quarantine,
-                notes,
-            });
-        }
-        let over = ended(self.rejections.clone(), &proposal, &desired, &known, !failed, |guid| {
-            judged.contains(&guid)
-        });
-        self.judge_and_apply(proposal, approved, &judged);
-        self.rejections.retain(|r| !over.contains(r));
+        self.plan_and_apply(&seen, approved);
     }
 
-    /// A run over some people, as the engine makes it: it also reads everybody else who wants an address that would change
-    /// hands, and who holds it.
+    /// Asks for people by GUID and decides about those that are absent.
+    fn find_absent(&mut self, absent: &BTreeSet<Guid>, loss: &Loss, seen: &mut Observation) {
+        let found = if loss.unconfirmed { BTreeMap::new() } else { self.ask(absent, loss) };
+        let unanswered: Vec<Guid> =
+            absent.iter().copied().filter(|guid| !found.contains_key(guid)).collect();
+        if !unanswered.is_empty() {
+            seen.failure.get_or_insert("people could not be asked for".to_owned());
+            seen.all_answered = false;
+            seen.add_unknown(unanswered);
+        }
+        seen.malformed.extend(found.iter().filter_map(|(guid, c)| match c {
+            Confirmation::Malformed(rest) => Some((Some(*guid), rest.dn.clone())),
+            _ => None,
+        }));
+        let stored = |guid: &Guid| Some((*guid, self.people.get(guid)?.1.dn.clone()));
+        let last_seen = absent.iter().filter_map(stored).collect();
+        let known = self.load(absent, &BTreeSet::new());
+        let is_suspended =
+            |guid| known.of_person(guid).is_none_or(|u| u.status() != Status::Active);
+        let answered = found.keys().copied().collect();
+        let scoped = if seen.is_full() { None } else { Complete::of_people(&answered, &found) };
+        let proof = seen.proof.as_ref().or(scoped.as_ref());
+        let absent = Absent::decide(&found, &last_seen, proof, is_suspended, &seen.policy);
+        if !absent.unexplained.is_empty() {
+            seen.failure.get_or_insert("a base shows no entry".to_owned());
+        }
+        seen.add_unknown(absent.unknown);
+        seen.desired.extend(absent.desired);
+    }
+
+    /// Loads users and people as the store does.
+    pub(super) fn load(&self, people: &BTreeSet<Guid>, wanted: &BTreeSet<AddressKey>) -> Known {
+        let mut known = Known::default();
+        let is_loaded = |user: &&User| {
+            user.link.as_ref().is_some_and(|link| people.contains(&link.guid))
+                || people.iter().any(|guid| UserId::of_person(account(), *guid) == user.id)
+                || user.addresses.keys().iter().any(|key| wanted.contains(key))
+        };
+        for user in self.users.values().filter(is_loaded) {
+            known.add(user.clone(), account());
+        }
+        let stored = self.people.iter().filter(|(guid, _)| people.contains(guid));
+        known.people = stored.map(|(guid, (_, person))| (*guid, person.clone())).collect();
+        known
+    }
+
+    /// A scoped run: it also reads the other people who want, or hold, an address that would change
+    /// hands.
     pub(crate) fn run_over(&mut self, people: &BTreeSet<Guid>) {
         let loss = Loss { tombstones_visible: true, ..Loss::default() };
-        let policy = self.policy(&loss);
-        let mut known = Known::default();
-        for user in self.users.values() {
-            known.add(user.clone(), policy.account);
-        }
-        known.people = self.people.iter().map(|(g, (_, p))| (*g, p.clone())).collect();
-        let (mut judged, mut desired) = (BTreeSet::new(), BTreeMap::new());
+        let scope = Scope::People(people.clone());
+        let mut seen = observation(scope, self.policy(&loss), &loss);
         let mut more = people.clone();
         while !more.is_empty() {
             let is_there = |guid: &Guid| {
                 self.people.contains_key(guid) || self.visible(*guid, &loss).is_some()
             };
-            let asked: Vec<Guid> = more.iter().copied().filter(is_there).collect();
-            let found = self.ask(&asked, &loss);
-            let absent = Absent::decide(&found, &BTreeMap::new(), None, |_| false, &policy);
-            desired.extend(absent.desired);
-            judged.append(&mut more);
-            let wanted = newly_wanted(&desired, &known);
+            more.retain(is_there);
+            self.find_absent(&more, &loss, &mut seen);
+            let people = seen.desired.keys().copied().collect();
+            let wanted = seen.desired.values().flat_map(Desired::wanted_keys).collect();
+            let known = self.load(&people, &wanted);
+            let wanted = newly_wanted(&seen.desired, &known);
             let shows = |truth: &Facts| {
                 let proxies =
                     truth.proxies.iter().filter_map(|p| p.split_once(':')).map(|(_, text)| text);
@@ -469,24 +465,22 @@ impl Company {
                     .filter_map(|text| Address::parse(text).ok())
                     .any(|a| wanted.contains(&a.key()))
             };
-            more.extend(
-                self.truth
-                    .iter()
-                    .filter(|(guid, truth)| self.visible(**guid, &loss).is_some() && shows(truth))
-                    .map(|(g, _)| *g),
-            );
-            more.extend(
-                wanted
-                    .iter()
-                    .filter_map(|key| known.holder(key)?.link.as_ref().map(|link| link.guid)),
-            );
-            more.retain(|guid| !judged.contains(guid));
+            let shown = self
+                .truth
+                .iter()
+                .filter(|(guid, truth)| self.visible(**guid, &loss).is_some() && shows(truth))
+                .map(|(guid, _)| *guid);
+            let holders = wanted
+                .iter()
+                .filter_map(|key| known.holder(key)?.link.as_ref().map(|link| link.guid));
+            more = shown.chain(holders).filter(|guid| !seen.covers(*guid)).collect();
+            seen.cover(&more);
         }
-        self.confirm_groups(&mut desired, &known, &loss, &policy);
-        self.judge_and_apply(plan(&desired, &known, &policy), BTreeSet::new(), &judged);
+        self.confirm_groups(&mut seen, &loss);
+        self.plan_and_apply(&seen, BTreeSet::new());
     }
 
-    /// Who belongs to each cluster now.
+    /// Returns the users of each cluster.
     pub(crate) fn members(&self) -> BTreeMap<String, BTreeSet<UserId>> {
         let mut members: BTreeMap<String, BTreeSet<UserId>> = BTreeMap::new();
         for (_, person) in self.people.values() {
@@ -507,7 +501,7 @@ impl Company {
         members
     }
 
-    /// The clusters over the window that began then, as the store counts them.
+    /// Returns the clusters over the window that began then, as the store counts them.
     fn clusters(&self, since: Timestamp) -> BTreeMap<String, Cluster> {
         let mut belonged = self.members();
         let mut left: BTreeMap<String, BTreeSet<UserId>> = BTreeMap::new();
@@ -525,12 +519,8 @@ impl Company {
         belonged.into_iter().map(cluster).collect()
     }
 
-    fn judge_and_apply(
-        &mut self,
-        proposal: Proposal,
-        approved: BTreeSet<Digest>,
-        judged: &BTreeSet<Guid>,
-    ) {
+    /// Plans and guards an observation with the functions of the engine, then stores what follows.
+    fn plan_and_apply(&mut self, seen: &Observation, approved: BTreeSet<Digest>) {
         let window = self.now.minus(self.limits.window);
         let hour = self.now.minus(Duration::from_hours(1));
         let used = Class::ALL.into_iter().map(|class| {
@@ -539,24 +529,47 @@ impl Company {
             };
             (class, Used { window: count(window), hour: count(hour) })
         });
+        let malformed = seen.malformed.iter().filter_map(|(guid, _)| *guid);
+        let people = seen.desired.keys().copied().chain(malformed).collect();
+        let wanted = seen.desired.values().flat_map(Desired::wanted_keys).collect();
+        let known = self.load(&people, &wanted);
+        let draft = Draft::of(seen, known, self.rejections.clone());
         let situation = Situation {
             limits: &self.limits,
+            is_plan_only: matches!(self.hold_all, HoldAll::Everything(_)),
+            is_held_by_gate: false,
+            is_new_scope: self.hold_all == HoldAll::ExceptPositive,
             active: self.started_with.unwrap_or(0),
             used: used.collect(),
-            waiting: self.waiting_elsewhere(judged),
-            first_seen: self.first_seen.clone(),
+            held: self.held_changes(),
+            grace_periods: self.grace_periods.clone(),
             clusters: self.clusters(window),
             protected: &self.protected,
-            hold_all: self.hold_all,
             approved,
-            rejected: Rejected {
-                keys: self.rejections.iter().map(|r| r.key).collect(),
-                clusters: Vec::new(),
-            },
-            deferred_until: None,
+            last_server: self.last_server.clone(),
             now: self.now,
         };
-        let verdict = guard(proposal, &situation);
+        let verdict = propose(draft, situation);
+        self.rejections.retain(|rejection| !verdict.ended.contains(rejection));
+        if let Some(proof) = seen.proof.as_ref().filter(|_| seen.is_full() && seen.is_complete()) {
+            self.counts = proof.counts().clone();
+        }
+        self.remember_server(seen);
+        self.apply(verdict, seen);
+    }
+
+    fn remember_server(&mut self, seen: &Observation) {
+        let LastServer { server, identity, changed_at } = &mut self.last_server;
+        let is_other =
+            *server != Some(seen.server.clone()) || *identity != Some(seen.identity.clone());
+        if is_other && server.is_some() {
+            *changed_at = Some(self.now);
+        }
+        (*server, *identity) = (Some(seen.server.clone()), Some(seen.identity.clone()));
+    }
+
+    /// Stores a verdict as the store does.
+    fn apply(&mut self, verdict: Verdict, seen: &Observation) {
         self.written.clear();
         for (change, approved) in verdict.admitted.changes() {
             self.written.push(written(change, self.now));
@@ -564,11 +577,9 @@ impl Company {
                 Some(user) => user.apply(&change.kind, self.now),
                 None => match &change.kind {
                     ChangeKind::Create(joined) => {
-                        let account =
-                            "00000000-0000-0000-0000-000000000001".parse().expect("an id");
                         self.users.insert(
                             change.user,
-                            User::created(change.user, account, joined, self.now),
+                            User::created(change.user, account(), joined, self.now),
                         );
                     }
                     other => panic!("{} of a user that does not exist", other.as_str()),
@@ -610,17 +621,17 @@ impl Company {
                 (IndexRow { guid: row.guid, fingerprint: row.fingerprint }, stored),
             );
         }
-        // What this run says nothing about waits as it did.
+        // Held changes of people without a decision stay.
         let proposed: BTreeSet<Digest> = verdict.held.iter().map(|h| h.change.digest()).collect();
         let applied: BTreeSet<Digest> =
             verdict.admitted.changes().map(|(change, _)| change.digest()).collect();
         let is_settled = |digest: Digest| proposed.contains(&digest) || applied.contains(&digest);
         self.held.retain(|h| {
-            h.change.guid.is_some_and(|g| !judged.contains(&g)) && !is_settled(h.change.digest())
+            h.change.guid.is_some_and(|g| !seen.is_conclusive(g)) && !is_settled(h.change.digest())
         });
         self.held.extend(verdict.held);
         self.grace_periods.retain(|s| {
-            !judged.contains(&s.guid)
+            !seen.is_conclusive(s.guid)
                 && !verdict
                     .grace_periods
                     .iter()
@@ -638,7 +649,7 @@ impl Company {
         }
     }
 
-    /// Takes back what was written; returns what is left alone, a line each.
+    /// Undoes written changes. Returns those that are left, a line each.
     pub(crate) fn undo(&mut self, done: &[WrittenChange]) -> Vec<String> {
         let mut holders = BTreeMap::new();
         for user in self.users.values() {
@@ -659,7 +670,7 @@ impl Company {
             for (row, _) in
                 self.people.values_mut().filter(|(row, _)| Some(row.guid) == change.guid)
             {
-                row.fingerprint = 0;
+                row.fingerprint = Fingerprint::Revisit;
             }
         }
         left.into_iter()
@@ -667,33 +678,21 @@ impl Company {
             .collect()
     }
 
-    /// What waits of people a run says nothing about.
-    fn waiting_elsewhere(&self, judged: &BTreeSet<Guid>) -> Vec<Waiting> {
-        let is_elsewhere = |guid: &Guid| !judged.contains(guid);
-        let held = self.held.iter().filter(|h| {
-            !matches!(h.hold, HoldReason::GracePeriod | HoldReason::Rejected)
-                && h.change.guid.as_ref().is_some_and(is_elsewhere)
-        });
-        let held = held.filter_map(|h| {
-            Some(Waiting {
-                user: h.change.user,
-                class: h.change.class?,
-                cluster: h.change.cluster.clone(),
-            })
-        });
-        let grace_periods =
-            self.grace_periods.iter().filter(|s| s.due.is_some() && is_elsewhere(&s.guid));
-        held.chain(grace_periods.map(|s| Waiting {
-            user: s.user,
-            class: s.cause.class(),
-            cluster: s.cluster.clone(),
-        }))
+    /// Returns the changes of the open plan, each with its person.
+    fn held_changes(&self) -> Vec<(Option<Guid>, Waiting)> {
+        let held = self
+            .held
+            .iter()
+            .filter(|h| !matches!(h.hold, HoldReason::GracePeriod | HoldReason::Rejected));
+        held.filter_map(|h| {
+            let (user, cluster) = (h.change.user, h.change.cluster.clone());
+            Some((h.change.guid, Waiting { user, class: h.change.class?, cluster }))
+        })
         .collect()
     }
 
     /// Adds a user of the account that no directory manages.
     pub(crate) fn unmanaged(&mut self, address: &str) {
-        let account = "00000000-0000-0000-0000-000000000001".parse().expect("an id");
         let addresses = Addresses {
             primary: Some(Address::parse(address).expect("an address")),
             secondary: BTreeSet::new(),
@@ -705,11 +704,11 @@ impl Company {
             link: None,
             causes: Causes::default(),
         };
-        let id = UserId::of_person(account, Guid([0xee; 16]));
-        self.users.insert(id, User::created(id, account, &joined, self.now));
+        let id = UserId::of_person(account(), Guid([0xee; 16]));
+        self.users.insert(id, User::created(id, account(), &joined, self.now));
     }
 
-    /// What waits, in a line each.
+    /// Returns the held changes, a line each.
     pub(crate) fn waiting(&self) -> Vec<String> {
         self.held
             .iter()

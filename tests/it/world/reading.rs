@@ -1,4 +1,4 @@
-//! What a reader gets to see of a company: entry by entry, by GUID, and from the groups.
+//! The reads of a company: page by page, by GUID, and at the groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,14 +8,12 @@ use rosterd::reconcile::*;
 use super::{BASE, BASIC, Company, Life, Loss, PRO};
 
 impl Company {
-    /// Reads everybody, base by base.
+    /// Reads all people, base by base.
     pub(super) fn read(
         &mut self,
         loss: &Loss,
-        policy: &Policy,
         index: &mut Index,
-        desired: &mut BTreeMap<Guid, Desired>,
-        malformed: &mut BTreeSet<Guid>,
+        seen: &mut Observation,
     ) -> Result<Complete, Incomplete> {
         let bases: Vec<Dn> = self.bases.iter().map(|b| Dn::new(b.as_str())).collect();
         let below =
@@ -28,16 +26,14 @@ impl Company {
             counts: self.counts.clone(),
             ..Expectation::default()
         });
-        let server =
-            |name: &str| ServerIdentity { ds_service_name: name.to_owned(), invocation_id: None };
-        ledger.server(Moment::Before, server("CN=DC1"));
-        let mut everybody: Vec<Guid> = self.truth.keys().copied().collect();
+        ledger.server(Moment::Before, loss.server());
+        let mut people: Vec<Guid> = self.truth.keys().copied().collect();
         if loss.reversed {
-            everybody.reverse();
+            people.reverse();
         }
         let mut left = loss.cut_after.unwrap_or(usize::MAX);
         for (at, base) in bases.iter().enumerate() {
-            for guid in &everybody {
+            for guid in &people {
                 let Some(truth) = self
                     .visible(*guid, loss)
                     .filter(|t| !loss.skipped.contains(guid) && t.ou != "Elsewhere")
@@ -60,16 +56,16 @@ impl Company {
                     ),
                 );
                 if loss.broken.contains(guid) {
-                    malformed.insert(*guid);
+                    let rest = Self::rest_of(&person);
+                    seen.malformed.push((Some(*guid), rest.dn.clone()));
                     index.mark_seen(*guid);
-                    desired.extend(
-                        Desired::broken(*guid, Self::rest_of(&person), policy).map(|d| (*guid, d)),
-                    );
+                    let broken = Desired::broken(*guid, rest, &seen.policy);
+                    seen.desired.extend(broken.map(|d| (*guid, d)));
                     continue;
                 }
-                let decision = decide(person, policy);
-                match index.observe(&decision, policy) {
-                    Observed::Changed | Observed::New => drop(desired.insert(*guid, decision)),
+                let decision = decide(person, &seen.policy);
+                match index.observe(&decision, &seen.policy) {
+                    Observed::Changed | Observed::New => drop(seen.desired.insert(*guid, decision)),
                     Observed::Same | Observed::Stranger => {}
                     Observed::Twice => panic!("twice"),
                 }
@@ -83,7 +79,8 @@ impl Company {
                 return ledger.finish();
             }
         }
-        ledger.server(Moment::After, server(if loss.other_server { "CN=DC2" } else { "CN=DC1" }));
+        let other = ServerIdentity { ds_service_name: "CN=DC3".to_owned(), invocation_id: None };
+        ledger.server(Moment::After, if loss.other_server { other } else { loss.server() });
         ledger.finish()
     }
 
@@ -92,7 +89,11 @@ impl Company {
     }
 
     /// Asks for people by GUID.
-    pub(super) fn ask(&mut self, guids: &[Guid], loss: &Loss) -> BTreeMap<Guid, Confirmation> {
+    pub(super) fn ask(
+        &mut self,
+        guids: &BTreeSet<Guid>,
+        loss: &Loss,
+    ) -> BTreeMap<Guid, Confirmation> {
         let witnesses: BTreeSet<Dn> = self
             .truth
             .keys()
@@ -133,17 +134,16 @@ impl Company {
         found
     }
 
-    /// Puts to the groups whether they hold those who seem to have left them.
-    pub(super) fn confirm_groups(
-        &self,
-        desired: &mut BTreeMap<Guid, Desired>,
-        known: &Known,
-        loss: &Loss,
-        policy: &Policy,
-    ) {
-        for guid in suspects(desired, known) {
-            let (truth, d) =
-                (&self.truth[&guid], desired.get_mut(&guid).expect("a suspect was decided"));
+    /// Asks the groups about the people who seem to have left them.
+    pub(super) fn confirm_groups(&self, seen: &mut Observation, loss: &Loss) {
+        if loss.groups_unasked {
+            return;
+        }
+        let people = seen.desired.keys().copied().collect();
+        let known = self.load(&people, &BTreeSet::new());
+        for guid in suspects(&seen.desired, &known) {
+            let truth = &self.truth[&guid];
+            let d = seen.desired.get_mut(&guid).expect("a suspect was decided");
             let groups = [(truth.pro, PRO), (truth.basic && !loss.no_basic_group, BASIC)];
             let mut held_by: Vec<Guid> = groups
                 .into_iter()
@@ -159,7 +159,10 @@ impl Company {
                 (true, false) => Membership::NotIn,
                 (false, false) => Membership::In(held_by),
             };
-            d.confirm_membership(&answer, policy);
+            d.confirm_membership(&answer, &seen.policy);
+            if answer != Membership::Unknown {
+                seen.membership_confirmed.insert(guid);
+            }
         }
     }
 }

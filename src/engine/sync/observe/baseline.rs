@@ -1,7 +1,7 @@
-//! What configuration names, followed by the GUID of the object it meant when it was first found.
+//! The baseline: the GUIDs of the configured bases and groups, and the attributes of canaries.
 //!
-//! The pin wins: a base or group that was renamed is followed and reported, one that is gone is an alarm
-//! and never "nobody". `rosterctl directory rebaseline` accepts a successor.
+//! The GUID wins over the name. A renamed base or group is followed and reported. A missing one fails
+//! the run and does not count as empty. `rosterctl directory rebaseline` accepts a successor.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::reconcile::{Canary, Closure};
 use crate::store::{Pin, PinKind};
 
 impl Engine {
-    /// Where the bases stand now: each is pinned to the object it meant first. A base that cannot be found costs itself only.
+    /// Returns the present DNs of the bases. A base that cannot be found makes only itself incomplete.
     pub(in crate::engine) async fn bases(
         &self,
         directory: &Directory,
@@ -43,7 +43,7 @@ impl Engine {
                         (Ok(_), None) => "was not found: check base".to_owned(),
                     };
                     warnings.push(format!("the base {configured} {what}"));
-                    // It is read all the same: the refusal makes this base, and no other, incomplete.
+                    // It is read nevertheless, because the refusal makes this base incomplete and no other.
                     bases.dns.push(Dn::new(configured.as_str()));
                     bases.are_certain = false;
                     continue;
@@ -72,7 +72,7 @@ impl Engine {
         Ok(bases)
     }
 
-    /// The closure of the configured groups; what is wrong with one of them, if something is.
+    /// Returns the closure of the configured groups, and the problem with one of them.
     pub(in crate::engine) async fn groups(
         &self,
         directory: &Directory,
@@ -122,13 +122,13 @@ impl Engine {
         Ok((session.closure(&roots).await?, trouble))
     }
 
-    /// The names of the canaries; our own entry when none is configured.
+    /// Returns the names of the canaries: the service account's own entry when none is configured.
     fn canary_names(directory: &Directory, own: &str) -> Vec<String> {
         let configured = directory.config.settings.canaries.clone();
         if configured.is_empty() { vec![own.to_owned()] } else { configured }
     }
 
-    /// The canaries that were pinned before, with what each showed then.
+    /// Returns the canaries of the baseline, each with the attributes that it showed.
     pub(in crate::engine) async fn known_canaries(
         &self,
         directory: &Directory,
@@ -144,7 +144,7 @@ impl Engine {
         Ok(Self::canary_names(directory, own).into_iter().filter_map(of).collect())
     }
 
-    /// The canaries with what each showed when it was pinned, and what is wrong with one that cannot be pinned.
+    /// Returns the canaries of the baseline, adds new ones, and returns the problem with a missing one.
     pub(in crate::engine) async fn canaries(
         &self,
         directory: &Directory,
@@ -193,7 +193,7 @@ impl Engine {
     }
 }
 
-/// The attributes an object shows, without those that come and go by themselves.
+/// Returns the attributes that an object shows, without those that AD sets and clears by itself.
 pub(in crate::engine) fn shown(object: &Object) -> BTreeSet<String> {
     const VOLATILE: [&str; 11] = [
         "lastlogon",

@@ -1,12 +1,12 @@
-//! The connection of one run. A question that ends it costs its own answer: the next one gets a fresh connection.
+//! The connection of one run. A request that ends it fails alone: the next one gets a new connection.
 
 use crate::directory::{Session, Settings};
 use crate::engine::{Directory, Engine, EngineError};
 
-/// Connections that one run opens in place of one that ended. A server that ends all of them is given up.
-const REPLACEMENTS: u8 = 12;
+/// Maximum number of new connections of one run, so that a run on a failing server ends.
+const MAX_REPLACEMENTS: u8 = 12;
 
-/// A session with one server, and what it takes to open another one like it.
+/// A session with one server, and the settings to open another one.
 #[derive(Debug)]
 pub(in crate::engine) struct Connection {
     pub session: Session,
@@ -15,17 +15,16 @@ pub(in crate::engine) struct Connection {
 }
 
 impl Engine {
-    /// Opens the connection of a run.
     pub(in crate::engine) async fn connect(
         &self,
         directory: &Directory,
     ) -> Result<Connection, EngineError> {
         let (session, settings) = self.open(directory).await?;
-        Ok(Connection { session, settings, replacements: REPLACEMENTS })
+        Ok(Connection { session, settings, replacements: MAX_REPLACEMENTS })
     }
 
-    /// Whether questions can be asked: a connection that has ended is replaced by one to the same server, and the same
-    /// copy of its database.
+    /// Returns whether the connection is open. One that has ended is replaced by another one to the same
+    /// server and the same copy of its database.
     pub(in crate::engine) async fn is_connected(
         &self,
         directory: &Directory,
@@ -45,7 +44,7 @@ impl Engine {
                 connection.session = session;
                 true
             }
-            // A server that cannot be reached now is not tried again and again by one run.
+            // A run does not retry a server that cannot be reached.
             Ok(_) | Err(_) => {
                 connection.replacements = 0;
                 false

@@ -1,27 +1,28 @@
-//! Who else wants an address: read before an address changes hands, so that it does not matter whom a run was about.
+//! Contenders: the other people who want an address are read before it changes hands. So the outcome
+//! does not depend on the people of the run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::{Bases, Decoder};
-use crate::engine::sync::observe::Sight;
 use crate::engine::sync::observe::connection::Connection;
-use crate::engine::sync::{Request, Scope};
+use crate::engine::sync::stages::ObservedRun;
+use crate::engine::sync::stages::{Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{AddressKey, Guid, Timestamp, Trigger};
 use crate::reconcile::{Primary, Rival, newly_wanted};
 
-/// A chain of people who pass addresses on is followed so far; what is beyond waits for a full run.
+/// Maximum length of a chain of people who pass addresses on. A longer one waits for a full run.
 const LONGEST_CHAIN: usize = 16;
 
 impl Engine {
-    /// The people of the addresses that are pending: a user with such an address was invited, removed or unlinked, or came
-    /// with a domain.
+    /// Returns the people with pending addresses. A user with such an address was invited, removed or
+    /// unlinked, or came with a domain.
     pub(in crate::engine) async fn pending_people(
         &self,
         directory: &Directory,
         request: &Request,
         connection: &mut Connection,
-        sight: &mut Sight,
+        observed: &mut ObservedRun,
     ) -> Result<BTreeSet<Guid>, EngineError> {
         let is_due = request.scope == Scope::All
             || (request.checkpoint.is_some() && request.trigger == Trigger::Schedule);
@@ -32,11 +33,11 @@ impl Engine {
         match connection.session.people_with(&pending, &connection.settings.attributes.email).await
         {
             Ok(people) => {
-                sight.addresses = pending;
+                observed.addresses = pending;
                 Ok(people.into_values().flatten().collect())
             }
             Err(error) => {
-                sight.warnings.push(format!(
+                observed.warnings.push(format!(
                     "the people of {} addresses could not be asked for: {error}",
                     pending.len()
                 ));
@@ -45,7 +46,7 @@ impl Engine {
         }
     }
 
-    /// Reads everybody else who wants, or holds, an address that would change hands.
+    /// Reads the other people who want, or hold, an address that would change hands.
     pub(in crate::engine) async fn read_contenders(
         &self,
         directory: &Directory,
@@ -53,21 +54,21 @@ impl Engine {
         bases: &Bases,
         decoder: &Decoder,
         last_complete_read: Option<Timestamp>,
-        sight: &mut Sight,
+        observed: &mut ObservedRun,
     ) -> Result<(), EngineError> {
-        // A full run has read everybody of this directory, and there is no other.
-        if sight.is_full() && self.neighbours(directory).is_empty() {
+        // A full run has read all people, and the account has no other directory.
+        if observed.seen.is_full() && self.neighbours(directory).is_empty() {
             return Ok(());
         }
         let mut asked = BTreeSet::new();
         for round in 0.. {
             let fresh: BTreeSet<AddressKey> =
-                self.newly_wanted(directory, sight).await?.difference(&asked).cloned().collect();
+                self.newly_wanted(directory, observed).await?.difference(&asked).cloned().collect();
             if fresh.is_empty() {
                 break;
             }
             asked.extend(fresh.iter().cloned());
-            if sight.is_full() {
+            if observed.seen.is_full() {
                 break;
             }
             let people = if self.is_connected(directory, connection).await {
@@ -81,18 +82,18 @@ impl Engine {
             };
             let more = match people {
                 Some(people) if round < LONGEST_CHAIN => {
-                    self.contenders(directory, &fresh, people, sight).await?
+                    self.contenders(directory, &fresh, people, observed).await?
                 }
-                // It could not be told who else wants them: nothing about them changes.
+                // The contenders are unknown, so these addresses do not change hands.
                 Some(_) | None => {
-                    sight.rivals.extend(fresh.into_iter().map(|key| (key, Rival::Primary)));
+                    observed.seen.rivals.extend(fresh.into_iter().map(|key| (key, Rival::Primary)));
                     break;
                 }
             };
             if more.is_empty() {
                 break;
             }
-            sight.cover(&more);
+            observed.seen.cover(&more);
             self.confirm_absent(
                 directory,
                 connection,
@@ -100,37 +101,43 @@ impl Engine {
                 decoder,
                 more,
                 last_complete_read,
-                sight,
+                observed,
             )
             .await?;
         }
-        self.read_rivals(directory, &asked, sight).await
+        self.read_rivals(directory, &asked, observed).await
     }
 
     async fn newly_wanted(
         &self,
         directory: &Directory,
-        sight: &Sight,
+        observed: &ObservedRun,
     ) -> Result<BTreeSet<AddressKey>, EngineError> {
-        let people: BTreeSet<Guid> = sight.desired.keys().copied().collect();
-        let wanted: BTreeSet<AddressKey> =
-            sight.desired.values().flat_map(crate::reconcile::Desired::wanted_keys).collect();
+        let people: BTreeSet<Guid> = observed.seen.desired.keys().copied().collect();
+        let wanted: BTreeSet<AddressKey> = observed
+            .seen
+            .desired
+            .values()
+            .flat_map(crate::reconcile::Desired::wanted_keys)
+            .collect();
         if wanted.is_empty() {
             return Ok(wanted);
         }
-        let known =
-            self.store.load(&directory.config.name, sight.policy.account, &people, &wanted).await?;
-        Ok(newly_wanted(&sight.desired, &known))
+        let known = self
+            .store
+            .load(&directory.config.name, observed.seen.policy.account, &people, &wanted)
+            .await?;
+        Ok(newly_wanted(&observed.seen.desired, &known))
     }
 
-    /// The people that show these addresses, and the users of this directory that hold them, as far as the run does not
-    /// cover them yet.
+    /// Returns the people that show these addresses, or hold them as users of this directory. People
+    /// that the run covers are left out.
     async fn contenders(
         &self,
         directory: &Directory,
         wanted: &BTreeSet<AddressKey>,
         people: BTreeMap<AddressKey, BTreeSet<Guid>>,
-        sight: &Sight,
+        observed: &ObservedRun,
     ) -> Result<BTreeSet<Guid>, EngineError> {
         let mut more: BTreeSet<Guid> = people.into_values().flatten().collect();
         let holders: BTreeSet<_> = self.store.holders(wanted).await?.into_values().collect();
@@ -139,33 +146,35 @@ impl Engine {
         more.extend(
             links.filter(|link| link.directory == directory.config.name).map(|link| link.guid),
         );
-        more.retain(|guid| !sight.covers(*guid));
+        more.retain(|guid| !observed.seen.covers(*guid));
         Ok(more)
     }
 
-    /// Asks the other directories of the account who of theirs wants these addresses. One that cannot be asked stops
-    /// nobody from joining here; the holder of an address keeps it in any case.
+    /// Asks the other directories of the account for people who want these addresses. A directory that
+    /// cannot be asked blocks no joiner, because the holder of an address keeps it in any case.
     async fn read_rivals(
         &self,
         directory: &Directory,
         wanted: &BTreeSet<AddressKey>,
-        sight: &mut Sight,
+        observed: &mut ObservedRun,
     ) -> Result<(), EngineError> {
         if wanted.is_empty() {
             return Ok(());
         }
         for other in self.neighbours(directory) {
-            match self.rivals_in(&other, wanted, sight).await {
+            match self.rivals_in(&other, wanted, observed).await {
                 Ok(rivals) => {
                     for (key, rival) in rivals {
-                        let strongest = sight.rivals.entry(key).or_insert(rival);
+                        let strongest = observed.seen.rivals.entry(key).or_insert(rival);
                         *strongest = rival.max(*strongest);
                     }
                 }
                 Err(EngineError::Store(error)) => return Err(error.into()),
                 Err(error) => {
                     let name = &other.config.name;
-                    sight.warnings.push(format!("{name} could not be asked who of its people want the same addresses: {error}"));
+                    observed.warnings.push(format!(
+                        "{name} could not be asked for people who want the same addresses: {error}"
+                    ));
                 }
             }
         }
@@ -176,16 +185,16 @@ impl Engine {
         &self,
         other: &Directory,
         wanted: &BTreeSet<AddressKey>,
-        sight: &Sight,
+        observed: &ObservedRun,
     ) -> Result<BTreeMap<AddressKey, Rival>, EngineError> {
         let mut people: BTreeSet<Guid> = {
             let (mut session, settings) = self.open(other).await?;
             let found = session.people_with(wanted, &settings.attributes.email).await?;
             found.into_values().flatten().collect()
         };
-        // The same person in the scope of two directories is no rival. One that is only read here, as a contender, is.
+        // A person in the scope of both directories is no rival of itself. One read only as a contender is.
         people.retain(|guid| {
-            !sight.desired.get(guid).is_some_and(crate::reconcile::Desired::is_in_scope)
+            !observed.seen.desired.get(guid).is_some_and(crate::reconcile::Desired::is_in_scope)
         });
         let mut rivals: BTreeMap<AddressKey, Rival> = BTreeMap::new();
         if people.is_empty() {

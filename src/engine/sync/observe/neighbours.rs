@@ -1,37 +1,38 @@
-//! The other directories of an account: what they show of a person, and to which of them the person belongs.
+//! The other directories of an account, and the directory that a person belongs to.
 //!
-//! A directory that is not configured any more shows nobody. One that cannot be asked has not answered: the link stays, the
-//! run says so, and the next one asks again.
+//! A directory that is no longer configured shows no person. When one cannot be asked, the link stays,
+//! the run has a warning, and the next run asks again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::directory::{Decoder, Found, Inquiry, Questions, Session};
-use crate::engine::sync::observe::Sight;
+use crate::engine::sync::observe::policy::believed;
+use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{
     AccountId, DirectoryName, Dn, Guid, Link, Override, Reason, Status, Timestamp, User,
 };
 use crate::reconcile::{
-    Closure, Confirmation, Desired, Exclude, Finding, Observation, Policy, Takeover, Whereabouts,
+    Closure, Confirmation, Desired, Exclude, Finding, Policy, Provenance, Takeover, Whereabouts,
     decide,
 };
 
-/// What the other directories say of people that one directory misses.
+/// The answers of the other directories about people who are missing in one directory.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Elsewhere {
-    /// People in the scope of another directory, by that directory, with their places.
+    /// People in the scope of another directory, with their DNs there.
     in_scope: BTreeMap<DirectoryName, BTreeMap<Guid, Dn>>,
-    /// People alive in another directory, out of its scope.
+    /// People alive in another directory, but out of its scope.
     outside: BTreeMap<Guid, Desired>,
-    /// People of whom some directory could not tell.
+    /// People with an unclear answer of a directory.
     unknown: BTreeSet<Guid>,
-    /// The directories that could not be asked, each with the error.
+    /// Directories that could not be asked, each with the error.
     unasked: BTreeMap<DirectoryName, String>,
 }
 
 impl Engine {
-    /// The other configured directories of the same account.
+    /// Returns the other configured directories of the account.
     pub(in crate::engine) fn neighbours(&self, directory: &Directory) -> Vec<Arc<Directory>> {
         let is_neighbour = |d: &&Arc<Directory>| {
             d.config.account == directory.config.account && d.config.name != directory.config.name
@@ -39,8 +40,8 @@ impl Engine {
         self.configured().directories.values().filter(is_neighbour).cloned().collect()
     }
 
-    /// How a directory has these people, by its own base, filter and exclusions.
-    async fn standing_in(
+    /// Returns the answer of a directory about these people, by its own base, filter and exclusions.
+    async fn whereabouts_in(
         &self,
         directory: &Directory,
         people: &BTreeSet<Guid>,
@@ -63,12 +64,12 @@ impl Engine {
         let mut found = Found::default();
         session.confirm(&mut Questions::about(people), &inquiry, &mut found).await?;
         let policy = self.scope_policy(directory, &session, now).await?;
-        // A person who could not be asked for may be anywhere.
-        let mut standings: BTreeMap<Guid, Whereabouts> =
+        // A person without an answer may be anywhere.
+        let mut whereabouts: BTreeMap<Guid, Whereabouts> =
             people.iter().map(|guid| (*guid, Whereabouts::Unknown)).collect();
         found.people.retain(|guid, _| !found.unplaced.contains(guid));
         for (guid, confirmation) in found.people {
-            let standing = match confirmation {
+            let place = match confirmation {
                 Confirmation::Alive(person) => {
                     let desired = decide(*person, &policy);
                     match desired.finding(Reason::OutOfScope) {
@@ -78,18 +79,18 @@ impl Engine {
                     }
                 }
                 Confirmation::Malformed(_) => Whereabouts::Unknown,
-                // An entry none of whose attributes can be read is found by its name alone.
+                // An entry without readable attributes is found by its DN only.
                 Confirmation::Nowhere(_) if is_hidden(&mut session, guid).await? => {
                     Whereabouts::Unknown
                 }
                 Confirmation::Tombstone(_) | Confirmation::Nowhere(_) => Whereabouts::Absent,
             };
-            standings.insert(guid, standing);
+            whereabouts.insert(guid, place);
         }
-        Ok(standings)
+        Ok(whereabouts)
     }
 
-    /// What a directory makes of these people, by all of its rules; of those that are alive there.
+    /// Returns the decisions of a directory, by all of its rules, about those people who are alive there.
     pub(in crate::engine) async fn decided_in(
         &self,
         directory: &Directory,
@@ -120,7 +121,7 @@ impl Engine {
         Ok((alive.collect(), policy))
     }
 
-    /// What decides on scope and on the state of an account, and on nothing else: the groups are not read.
+    /// Returns a policy for scope and account state alone. The groups are not read.
     async fn scope_policy(
         &self,
         directory: &Directory,
@@ -136,8 +137,8 @@ impl Engine {
             closure: Closure::default(),
             tiers: config.tiers,
             exclude: Exclude::new(config.exclude.iter().cloned()),
-            now: crate::engine::sync::observe::believed(session.root.current_time, at),
-            observed: Observation { server: session.server.clone(), at },
+            now: believed(session.root.current_time, at),
+            provenance: Provenance { server: session.server.clone(), at },
         })
     }
 
@@ -152,8 +153,8 @@ impl Engine {
             return Ok(elsewhere);
         }
         for other in self.neighbours(directory) {
-            match self.standing_in(&other, people).await {
-                Ok(standings) => elsewhere.note(&other.config.name, standings),
+            match self.whereabouts_in(&other, people).await {
+                Ok(whereabouts) => elsewhere.note(&other.config.name, whereabouts),
                 Err(EngineError::Store(error)) => return Err(error.into()),
                 Err(error) => {
                     drop(elsewhere.unasked.insert(other.config.name.clone(), error.to_string()))
@@ -163,26 +164,26 @@ impl Engine {
         Ok(elsewhere)
     }
 
-    /// Leaves to the other directories of the account who belongs to them, and has them read those people.
+    /// Leaves people to the other directories that show them, and has those directories read them.
     ///
-    /// What this directory found of its own people who are missing from it, or visibly outside, is void where another one
-    /// shows them: `found` keeps the others. Returns what remains to be decided of the former.
+    /// The absence of a person from this directory is void while another directory shows the person. Such
+    /// people are removed from `found`. Returns the decisions about them that remain.
     pub(in crate::engine) async fn leave_to_others(
         &self,
         directory: &Directory,
         found: &mut BTreeMap<Guid, Confirmation>,
         bases: &[Dn],
-        sight: &mut Sight,
+        observed: &mut ObservedRun,
     ) -> Result<BTreeMap<Guid, Desired>, EngineError> {
         let mut here = BTreeMap::new();
-        // The people to ask about, each with the cause that this directory would add.
+        // The people to ask for, each with the cause that this directory would add.
         let mut missing = BTreeMap::new();
         for (guid, confirmation) in &*found {
             match confirmation {
                 Confirmation::Nowhere(_) => drop(missing.insert(*guid, Reason::Vanished)),
                 Confirmation::Tombstone(_) => drop(missing.insert(*guid, Reason::Deleted)),
                 Confirmation::Alive(person) => {
-                    let desired = decide((**person).clone(), &sight.policy);
+                    let desired = decide((**person).clone(), &observed.seen.policy);
                     if desired.finding(Reason::OutOfScope) == Finding::Holds {
                         missing.insert(*guid, Reason::OutOfScope);
                         here.insert(*guid, desired);
@@ -194,10 +195,10 @@ impl Engine {
         let asked: BTreeSet<Guid> = missing.keys().copied().collect();
         let known = self
             .store
-            .load(&directory.config.name, sight.policy.account, &asked, &BTreeSet::new())
+            .load(&directory.config.name, observed.seen.policy.account, &asked, &BTreeSet::new())
             .await?;
         let neighbours = self.neighbours(directory);
-        // A suspended user has something to lose, too: a cause that is not true would outlast the one that is.
+        // Suspended users are asked for as well, because a wrong cause would outlast the right one.
         let can_lose = |guid: &Guid| {
             let has_it =
                 |user: &User| user.status() == Status::Suspended && user.causes.has(missing[guid]);
@@ -206,7 +207,7 @@ impl Engine {
                 user.status() == Status::Released && !user.overrides.contains(&Override::Return)
             };
             let user = known.of_person(*guid).filter(|user| !is_over(user) && !has_it(user));
-            // What another directory has is its own affair.
+            // Users of another configured directory are left to it.
             user.and_then(|user| user.link.as_ref())
                 .is_some_and(|link| neighbours.iter().all(|d| d.config.name != link.directory))
         };
@@ -216,7 +217,7 @@ impl Engine {
         for guid in asked {
             let is_tombstone = matches!(found.get(&guid), Some(Confirmation::Tombstone(_)));
             if elsewhere.shows(guid) {
-                // Of an account that is seen to be disabled here nobody need be asked first.
+                // A disabled account needs no answer of another directory.
                 left.extend(
                     here.get(&guid).and_then(Desired::only_positive).map(|desired| (guid, desired)),
                 );
@@ -227,7 +228,7 @@ impl Engine {
             } else if here.contains_key(&guid) {
                 continue;
             } else if let Some(outside) = elsewhere.outside.get(&guid) {
-                // At a place that this directory would read it is only this directory's sight that is lost.
+                // Below a base of this directory, the person is only invisible to this directory.
                 if !bases.iter().any(|base| outside.dn.is_within(base)) {
                     left.insert(guid, Desired::seen_outside(outside));
                 }
@@ -236,33 +237,37 @@ impl Engine {
             }
             found.remove(&guid);
             if !left.contains_key(&guid) {
-                sight.leave(guid);
+                observed.seen.add_unknown([guid]);
             }
         }
         for (name, people) in &elsewhere.in_scope {
-            sight
+            observed
                 .left_to
                 .entry(name.clone())
                 .or_default()
                 .extend(people.iter().map(|(guid, dn)| (*guid, dn.clone())));
             let n = people.len();
-            sight.warnings.push(format!("{n} of its people are in the scope of {name} now: its next run moves their users there"));
+            observed.warnings.push(format!("{n} of its people are now in the scope of {name}: its next run moves their users there"));
         }
-        sight.warnings.extend(elsewhere.complaints());
+        observed.warnings.extend(elsewhere.warnings());
         Ok(left)
     }
 
-    /// Decides which people this directory takes over from others of the account.
+    /// Decides which people this directory takes over from other directories of the account.
     pub(in crate::engine) async fn take_over(
         &self,
         directory: &Directory,
         bases: &[Dn],
-        sight: &mut Sight,
+        observed: &mut ObservedRun,
     ) -> Result<(), EngineError> {
         let name = &directory.config.name;
         let links = self
             .store
-            .links_elsewhere(sight.policy.account, name, sight.desired.keys().copied())
+            .links_elsewhere(
+                observed.seen.policy.account,
+                name,
+                observed.seen.desired.keys().copied(),
+            )
             .await?;
         let mut by_directory: BTreeMap<DirectoryName, Vec<Link>> = BTreeMap::new();
         for link in links.into_values() {
@@ -272,57 +277,58 @@ impl Engine {
         let mut positive = BTreeMap::new();
         for (former, links) in by_directory {
             let present = match neighbours.iter().find(|d| d.config.name == former) {
-                Some(other) => Some(self.present_standing(other, &links, sight).await?),
+                Some(other) => Some(self.present_whereabouts(other, &links, observed).await?),
                 None => None,
             };
             let mut shown = 0_u64;
             let people = links.iter().map(|link| link.guid).collect();
             let stored = self.store.people(&former, people).await?;
             for link in links {
-                let Some(here) = sight.desired.get(&link.guid) else { continue };
-                // By where a person belongs, too: one that left the bases while that was held has another place already.
+                let Some(here) = observed.seen.desired.get(&link.guid) else { continue };
+                // A person who left the bases while that is held has another DN, but the same home.
                 let home = stored.get(&link.guid).map(|person| Dn::new(person.home.clone()));
                 let covers = |dn: &Dn| bases.iter().any(|base| dn.is_within(base));
                 let is_successor = covers(&link.dn) || home.as_ref().is_some_and(covers);
-                let standing = present
+                let place = present
                     .as_ref()
                     .map(|present| present.get(&link.guid).unwrap_or(&Whereabouts::Unknown));
-                let takeover = Takeover::decide(here, standing, &former, is_successor);
+                let takeover = Takeover::decide(here, place, &former, is_successor);
                 shown += u64::from(matches!(takeover, Takeover::Shown(_)));
-                // Another directory may read that place: only what is seen positively counts here.
+                // Another directory may read that OU, so only positive reasons count here.
                 if takeover.is_move() && present.is_none() && !here.is_in_scope() && !is_successor {
                     positive.extend(here.only_positive().map(|desired| (link.guid, desired)));
                 }
-                sight.takeovers.insert(link.guid, takeover);
+                observed.seen.takeovers.insert(link.guid, takeover);
             }
             if shown > 0 {
-                sight.warnings.push(format!(
+                observed.warnings.push(format!(
                     "{shown} people are in the scope of both {former} and {name}: their users stay with {former}; correct the bases or filters, so that each person is in one of them"
                 ));
             }
         }
-        sight.desired.extend(positive);
+        observed.seen.desired.extend(positive);
         Ok(())
     }
 
-    /// How the directory of their links has these people, as far as they are in scope here: nobody else can be taken over from it.
-    async fn present_standing(
+    /// Returns the answers of the linked directory about the people in scope here. Others stay with it.
+    async fn present_whereabouts(
         &self,
         other: &Directory,
         links: &[Link],
-        sight: &mut Sight,
+        observed: &mut ObservedRun,
     ) -> Result<BTreeMap<Guid, Whereabouts>, EngineError> {
-        let is_here = |guid: &Guid| sight.desired.get(guid).is_some_and(Desired::is_in_scope);
+        let is_here =
+            |guid: &Guid| observed.seen.desired.get(guid).is_some_and(Desired::is_in_scope);
         let people: BTreeSet<Guid> = links.iter().map(|link| link.guid).filter(is_here).collect();
         if people.is_empty() {
             return Ok(BTreeMap::new());
         }
-        match self.standing_in(other, &people).await {
-            Ok(standings) => Ok(standings),
+        match self.whereabouts_in(other, &people).await {
+            Ok(whereabouts) => Ok(whereabouts),
             Err(EngineError::Store(error)) => Err(error.into()),
             Err(error) => {
                 let (n, name) = (people.len(), &other.config.name);
-                sight.warnings.push(format!(
+                observed.warnings.push(format!(
                     "{n} people may have moved here from {name}, which could not be asked ({error}): their users stay with it, and the next run asks again"
                 ));
                 Ok(BTreeMap::new())
@@ -330,7 +336,8 @@ impl Engine {
         }
     }
 
-    /// The sentences about active users of the account whose directory is not configured any more: no run reads them.
+    /// Returns the warnings about active users whose directory is no longer configured, because no run
+    /// reads them.
     pub(in crate::engine) async fn left_behind(
         &self,
         directory: &Directory,
@@ -351,15 +358,15 @@ impl Engine {
                 .unwrap_or(0);
             if active > 0 {
                 sentences.push(format!(
-                    "{active} active users are linked to {former}, which is not configured any more: the next full run takes over those it shows; for the others configure a section that reads them, with rename-from = \"{former}\" if it is the same directory"
+                    "{active} active users are linked to {former}, which is no longer configured: the next full run takes over those it shows; for the others configure a section that reads them, with rename-from = \"{former}\" if it is the same directory"
                 ));
             }
         }
         Ok(sentences)
     }
 
-    /// The people of other directories that a full read of this one may show, and among them those of directories that are
-    /// not configured any more.
+    /// Returns the people of other directories, and among them those of directories that are no longer
+    /// configured. A full read may find them here.
     pub(in crate::engine) async fn foreign(
         &self,
         directory: &Directory,
@@ -378,9 +385,9 @@ impl Engine {
 }
 
 impl Elsewhere {
-    fn note(&mut self, name: &DirectoryName, standings: BTreeMap<Guid, Whereabouts>) {
-        for (guid, standing) in standings {
-            match standing {
+    fn note(&mut self, name: &DirectoryName, whereabouts: BTreeMap<Guid, Whereabouts>) {
+        for (guid, place) in whereabouts {
+            match place {
                 Whereabouts::InScope(dn) => {
                     drop(self.in_scope.entry(name.clone()).or_default().insert(guid, dn))
                 }
@@ -391,27 +398,27 @@ impl Elsewhere {
         }
     }
 
-    /// Whether some directory shows the person in its scope.
+    /// Returns whether a directory shows the person in its scope.
     fn shows(&self, guid: Guid) -> bool {
         self.in_scope.values().any(|people| people.contains_key(&guid))
     }
 
-    /// Whether some directory could show the person, and has not said that it does not.
+    /// Returns whether a directory may show the person, because it has no clear answer.
     fn may_show(&self, guid: Guid) -> bool {
         self.unknown.contains(&guid) || !self.unasked.is_empty()
     }
 
-    fn complaints(&self) -> impl Iterator<Item = String> {
+    fn warnings(&self) -> impl Iterator<Item = String> {
         let sentence = |(name, error): (&DirectoryName, &String)| {
             format!(
-                "{name} could not be asked for people who are missing here ({error}): nobody of them is suspended before it answers"
+                "{name} could not be asked for people who are missing here ({error}): none of them is suspended before it answers"
             )
         };
         self.unasked.iter().map(sentence)
     }
 }
 
-/// Whether the server has an entry of this GUID of which no attribute can be read.
+/// Returns whether the server has an entry with this GUID but without a readable attribute.
 async fn is_hidden(session: &mut Session, guid: Guid) -> Result<bool, EngineError> {
     Ok(session.object(&format!("<GUID={guid}>"), &["objectGUID".to_owned()]).await?.is_some())
 }

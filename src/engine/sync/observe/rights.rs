@@ -1,27 +1,28 @@
-//! Rights: whether an attribute that is no longer shown was cleared, or can no longer be read.
+//! Rights: a missing attribute was cleared, or can no longer be read.
 //!
-//! AD answers both in the same way. So the absence of an optional attribute takes something from a user only where other
-//! entries still show the attribute: next to the user's entry, or, where no neighbour ever had it, anywhere in the base.
+//! AD answers both in the same way. A user loses an optional value only where other entries show the
+//! attribute. They are in the same OU, or in the base if no user of the OU ever had it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::{Bases, DirectoryError, Right, Session};
-use crate::engine::sync::observe::Sight;
 use crate::engine::sync::observe::baseline::shown;
 use crate::engine::sync::observe::connection::Connection;
+use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{AttributeNames, Dn, Guid, User};
 use crate::reconcile::{AttributeCounts, Canary, Desired, Known, Ledger, Moment, Problem};
 
-/// Places and attributes that one run asks about. What is beyond keeps its value until the next run.
-const ASKED: usize = 400;
+/// Maximum number of OUs and attributes that one run asks about. Others keep their values until the
+/// next run.
+const MAX_ASKED: usize = 400;
 
 /// The attribute that holds secondary addresses.
 const PROXIES: &str = "proxyAddresses";
 
-/// The optional attributes of a user: the field of the profile, and the attribute that the configuration maps to it.
+/// Returns the optional attributes: the profile field, and the attribute that is configured for it.
 ///
-/// The manager is not among them: AD clears it by itself when the manager is deleted.
+/// The manager is left out, because AD clears it by itself when the manager is deleted.
 fn optional(names: &AttributeNames) -> [(&'static str, &str); 7] {
     let AttributeNames {
         email: _,
@@ -45,7 +46,7 @@ fn optional(names: &AttributeNames) -> [(&'static str, &str); 7] {
     ]
 }
 
-/// Whether a user has a value from this field; secondary addresses have no field.
+/// Returns whether a user has a value of this field; `None` stands for secondary addresses.
 fn has(user: &User, field: Option<&str>) -> bool {
     match field {
         None => !user.addresses.secondary.is_empty(),
@@ -55,7 +56,7 @@ fn has(user: &User, field: Option<&str>) -> bool {
     }
 }
 
-/// The attributes that a user has values of, and the entry no longer shows: by attribute, with the field.
+/// Returns the attributes that the entry no longer shows although the user has values of them.
 fn missing<'a>(
     d: &Desired,
     user: &User,
@@ -74,7 +75,7 @@ fn missing<'a>(
     missing
 }
 
-/// Notes who the server is and what the canaries show. A canary that cannot be asked for counts as not found.
+/// Notes the server's identity and the canaries. A canary that cannot be read counts as missing.
 pub(in crate::engine) async fn note(
     session: &mut Session,
     canaries: &[Canary],
@@ -93,7 +94,7 @@ pub(in crate::engine) async fn note(
 }
 
 impl Engine {
-    /// Asks the canaries for a run over some people: the right that is lost, if one is.
+    /// Reads the canaries for a scoped run. Returns the right that was lost.
     pub(in crate::engine) async fn lost_right(
         &self,
         directory: &Directory,
@@ -101,7 +102,7 @@ impl Engine {
         warnings: &mut Vec<String>,
     ) -> Result<Option<Problem>, EngineError> {
         for canary in self.known_canaries(directory, &connection.session.me.dn).await? {
-            // Our own entry was read when the connection was opened.
+            // The service account's own entry was read when the connection was opened.
             let own = (connection.session.me.guid() == Some(canary.guid))
                 .then(|| connection.session.me.clone());
             let found = match own {
@@ -131,21 +132,22 @@ impl Engine {
         Ok(None)
     }
 
-    /// Keeps what users have of attributes whose absence proves nothing.
+    /// Keeps the values of users whose missing attribute is no evidence.
     pub(in crate::engine) async fn withhold(
         &self,
         directory: &Directory,
         connection: &mut Connection,
         bases: &Bases,
         counts: &AttributeCounts,
-        sight: &mut Sight,
+        observed: &mut ObservedRun,
     ) -> Result<(), EngineError> {
-        // Without a complete read nothing is known of what could be seen before: the first one, or one after `rebaseline`.
+        // Attribute counts are empty before the first complete read, and after a rebaseline.
         if counts.people == 0 {
             return Ok(());
         }
         let name = &directory.config.name;
-        let alive: BTreeSet<Guid> = sight
+        let alive: BTreeSet<Guid> = observed
+            .seen
             .desired
             .values()
             .filter(|d| d.is_alive() && d.profile.is_some())
@@ -154,10 +156,11 @@ impl Engine {
         if alive.is_empty() {
             return Ok(());
         }
-        let known = self.store.load(name, sight.policy.account, &alive, &BTreeSet::new()).await?;
+        let known =
+            self.store.load(name, observed.seen.policy.account, &alive, &BTreeSet::new()).await?;
         let names = connection.settings.attributes.clone();
         let mut places: BTreeMap<(Option<Dn>, &str), Place> = BTreeMap::new();
-        for d in alive.iter().filter_map(|guid| sight.desired.get(guid)) {
+        for d in alive.iter().filter_map(|guid| observed.seen.desired.get(guid)) {
             let Some(user) = known.of_person(d.guid) else { continue };
             for (field, attribute) in missing(d, user, &names) {
                 let place = places
@@ -168,7 +171,7 @@ impl Engine {
         }
         let mut hidden: BTreeMap<(String, String), u64> = BTreeMap::new();
         for (asked, ((parent, attribute), place)) in places.into_iter().enumerate() {
-            let is_believed = asked < ASKED
+            let is_believed = asked < MAX_ASKED
                 && self
                     .is_absence(
                         directory,
@@ -185,22 +188,19 @@ impl Engine {
             }
             let at = parent.map_or_else(String::new, |dn| dn.as_str().to_owned());
             *hidden.entry((at, attribute.to_owned())).or_default() += place.people.len() as u64;
-            keep(sight, &known, &place);
+            keep(observed, &known, &place);
         }
         for ((at, attribute), n) in hidden {
-            let grant = sight.grants.command(Right::ReadProperty, &at);
-            sight.warnings.push(format!(
+            let grant = observed.grants.command(Right::ReadProperty, &at);
+            observed.warnings.push(format!(
                 "{attribute} is no longer shown by {n} users in {at}, nor by any other entry there: cleared, or no longer readable; they keep what they have until it can be read (as a domain administrator: {grant}), or rosterctl directory rebaseline accepts it"
             ));
         }
         Ok(())
     }
 
-    /// Whether an attribute that these people no longer show can be read where they are.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one question, with all that it is measured against"
-    )]
+    /// Returns whether the missing attribute was cleared, because other entries show it.
+    #[expect(clippy::too_many_arguments, reason = "one question with the values that decide it")]
     async fn is_absence(
         &self,
         directory: &Directory,
@@ -220,7 +220,7 @@ impl Engine {
             Ok(false) => {}
             Err(_) => return Ok(false),
         }
-        // No entry there shows it. Where a neighbour had it, too, the right is missing.
+        // No entry there shows it. If another user there had it, the right was lost.
         let neighbours = self.store.users_below(&directory.config.name, parent).await?;
         let had_it = |user: &User| {
             user.link.as_ref().is_none_or(|link| !place.people.contains(&link.guid))
@@ -240,17 +240,19 @@ impl Engine {
     }
 }
 
-/// The people of one parent who no longer show one attribute.
+/// The people of one OU who no longer show one attribute.
 struct Place {
-    /// The field of the profile; none for secondary addresses.
+    /// The profile field; `None` for secondary addresses.
     field: Option<&'static str>,
     people: BTreeSet<Guid>,
 }
 
-fn keep(sight: &mut Sight, known: &Known, place: &Place) {
+fn keep(observed: &mut ObservedRun, known: &Known, place: &Place) {
     for guid in &place.people {
-        if let (Some(desired), Some(user)) = (sight.desired.get_mut(guid), known.of_person(*guid)) {
-            desired.keep(place.field, user, &sight.policy);
+        if let (Some(desired), Some(user)) =
+            (observed.seen.desired.get_mut(guid), known.of_person(*guid))
+        {
+            desired.keep(place.field, user, &observed.seen.policy);
         }
     }
 }

@@ -1,0 +1,47 @@
+//! Applying: the admitted changes of a plan are written, in transactions.
+
+use crate::engine::sync::stages::{AppliedRun, ObservedRun, PlannedRun};
+use crate::engine::{Directory, Engine, EngineError};
+use crate::model::{AccountRef, Actor};
+use crate::reconcile::Verdict;
+use crate::store::{Applied, Run, Writer};
+
+impl Engine {
+    /// Writes the admitted changes. After an error `run` counts the transactions that were committed.
+    pub(in crate::engine) async fn apply(
+        &self,
+        directory: &Directory,
+        observed: &ObservedRun,
+        planned: PlannedRun,
+        run: &mut Run,
+    ) -> Result<AppliedRun, EngineError> {
+        let seen = &observed.seen;
+        let PlannedRun { verdict, warnings, note } = planned;
+        let Verdict { admitted, held, grace_periods, quarantined, ended, warnings: _ } = verdict;
+        run.entries = observed.entries;
+        run.complete = seen.is_complete();
+        run.server = Some(seen.server.clone());
+        run.warnings.extend(observed.warnings.iter().cloned());
+        run.warnings.extend(warnings);
+        run.quarantined = quarantined.len() as u64;
+
+        directory.work.progress.send_modify(|p| p.phase = "applying");
+        let writer = Writer {
+            run: run.id,
+            directory: Some(&directory.config.name),
+            account: AccountRef {
+                id: seen.policy.account,
+                handle: directory.config.account.clone(),
+            },
+            actor: run.actor.clone().unwrap_or_else(Actor::rosterd),
+            observed_from: observed.number,
+            clock: &self.clock,
+            asked: &[],
+        };
+        let mut applied = Applied::default();
+        let outcome = self.store.apply(&admitted, &writer, &mut applied).await;
+        (run.counts, run.dropped) = (applied.counts, applied.dropped);
+        outcome?;
+        Ok(AppliedRun { held, grace_periods, ended, note, first_seq: applied.written })
+    }
+}

@@ -1,0 +1,156 @@
+//! Loading: the stored decisions of operators that a plan is measured against.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::engine::sync::stages::Request;
+use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
+use crate::model::{AccountId, Address, Digest, DirectoryName, Guid, Rejection, Trigger, UserId};
+use crate::reconcile::{Known, Observation};
+use crate::store::{Pin, PinKind, REBASELINED, RESTORED};
+
+/// Returns the users that this run takes over, each with the directory of its link.
+fn moving(seen: &Observation, known: &Known) -> BTreeMap<UserId, DirectoryName> {
+    let moving = seen
+        .takeovers
+        .iter()
+        .filter(|(_, takeover)| takeover.is_move())
+        .filter_map(|(guid, _)| known.of_person(*guid));
+    moving.filter_map(|user| Some((user.id, user.link.as_ref()?.directory.clone()))).collect()
+}
+
+impl Engine {
+    /// Returns the rejections of the directory's users, and of those that it takes over.
+    pub(in crate::engine) async fn rejections(
+        &self,
+        name: &DirectoryName,
+        seen: &Observation,
+        known: &Known,
+    ) -> Result<Vec<Rejection>, EngineError> {
+        let mut rejections = self.store.rejections(name).await?;
+        let moving = moving(seen, known);
+        for former in moving.values().collect::<BTreeSet<_>>() {
+            rejections.extend(
+                self.store
+                    .rejections(former)
+                    .await?
+                    .into_iter()
+                    .filter(|rejection| moving.contains_key(&rejection.user)),
+            );
+        }
+        Ok(rejections)
+    }
+
+    /// Returns the mark of a removed directory whose people this run takes over. After a restore or a
+    /// rebaseline the next run only plans. A new name of the section is no approval of its plan.
+    pub(in crate::engine) async fn former_scope(
+        &self,
+        directory: &Directory,
+        seen: &Observation,
+        known: &Known,
+    ) -> Result<Option<String>, EngineError> {
+        let neighbours = self.neighbours(directory);
+        let mut formers: BTreeSet<DirectoryName> = moving(seen, known).into_values().collect();
+        formers.retain(|former| neighbours.iter().all(|d| d.config.name != *former));
+        for former in formers {
+            let scope = self.store.directory(&former).await?.scope_hash;
+            if let Some(mark) = scope.filter(|hash| matches!(hash.as_str(), RESTORED | REBASELINED))
+            {
+                return Ok(Some(mark));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the approved changes of the requested plan, and of an earlier approval that could not be
+    /// applied yet. An approval that is too old expires.
+    pub(in crate::engine) async fn approved(
+        &self,
+        directory: &Directory,
+        request: &Request,
+    ) -> Result<BTreeSet<Digest>, EngineError> {
+        let mut plans: BTreeSet<_> = request.approves.into_iter().collect();
+        if let Some(plan) = self
+            .store
+            .current_plan(&directory.config.name)
+            .await?
+            .filter(|p| p.approved_at.is_some())
+        {
+            if request.trigger != Trigger::Approval && self.is_too_late(directory, &plan) {
+                self.store.expire_approval(&plan, &self.clock).await?;
+            } else {
+                plans.insert(plan.id);
+            }
+        }
+        let mut approved = BTreeSet::new();
+        for plan in plans {
+            approved.extend(
+                self.store
+                    .held_rows(plan)
+                    .await?
+                    .into_iter()
+                    .filter(|row| row.approved)
+                    .map(|row| row.digest),
+            );
+        }
+        Ok(approved)
+    }
+
+    /// Returns the people that any directory of the account protects, so that a moved user stays
+    /// protected. Each configured address is pinned to the GUID of the person who first has it.
+    pub(in crate::engine) async fn protected(
+        &self,
+        directory: &Directory,
+        account: AccountId,
+    ) -> Result<BTreeSet<Guid>, EngineError> {
+        let mut protected = BTreeSet::new();
+        for (name, addresses) in
+            self.neighbours(directory).iter().map(|d| (&d.config.name, &d.config.protect))
+        {
+            protected.extend(self.protected_in(directory, name, addresses, account).await?);
+        }
+        let DirectoryConfig { name, protect, .. } = &directory.config;
+        protected.extend(self.protected_in(directory, name, protect, account).await?);
+        Ok(protected)
+    }
+
+    async fn protected_in(
+        &self,
+        directory: &Directory,
+        name: &DirectoryName,
+        addresses: &[Address],
+        account: AccountId,
+    ) -> Result<BTreeSet<Guid>, EngineError> {
+        let pins: BTreeMap<String, Vec<Pin>> = self.store.pins(name, PinKind::Protected).await?;
+        let mut protected = BTreeSet::new();
+        for key in addresses.iter().map(Address::key) {
+            if let Some(found) = pins.get(&key.0) {
+                protected.extend(found.iter().map(|p| p.guid));
+                continue;
+            }
+            // A renamed section, or one that replaces another, protects the same people.
+            let neighbours = self.neighbours(directory);
+            let is_former = |of: &DirectoryName| {
+                *of != directory.config.name && neighbours.iter().all(|d| d.config.name != *of)
+            };
+            let former = self.store.protected_by(account, &key).await?;
+            let mut people: BTreeSet<Guid> =
+                former.into_iter().filter(|(of, _)| is_former(of)).map(|(_, guid)| guid).collect();
+            if people.is_empty() {
+                let user =
+                    self.store.user_by_address(&key).await?.filter(|user| user.account == account);
+                people.extend(user.and_then(|user| user.link).map(|link| link.guid));
+            }
+            for guid in people {
+                self.store
+                    .pin(
+                        name,
+                        PinKind::Protected,
+                        &Pin { name: key.0.clone(), guid, detail: String::new() },
+                    )
+                    .await?;
+                protected.insert(guid);
+            }
+        }
+        Ok(protected)
+    }
+}

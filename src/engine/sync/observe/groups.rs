@@ -1,0 +1,154 @@
+//! The groups: a person who seems to have left one is confirmed at the group itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::directory::{DirectoryError, Right, Session, Suspect};
+use crate::engine::sync::stages::ObservedRun;
+use crate::engine::{Directory, Engine, EngineError};
+use crate::model::{Guid, Tier};
+use crate::reconcile::{Membership, TierWish, suspects};
+use crate::store::{Pin, PinKind};
+
+impl Engine {
+    /// Returns the groups that listed members before this run. A full run adds the groups of the closure that list some now.
+    async fn listed_before(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        observed: &mut ObservedRun,
+    ) -> Result<BTreeSet<Guid>, EngineError> {
+        let name = &directory.config.name;
+        let listed: BTreeSet<Guid> = self
+            .store
+            .pins(name, PinKind::Listing)
+            .await?
+            .into_values()
+            .flatten()
+            .map(|pin| pin.guid)
+            .collect();
+        let fresh: BTreeSet<Guid> = observed
+            .seen
+            .policy
+            .closure
+            .groups()
+            .map(|group| group.guid)
+            .filter(|guid| !listed.contains(guid))
+            .collect();
+        if !observed.seen.is_full() || fresh.is_empty() {
+            return Ok(listed);
+        }
+        match session.groups_with_members(&fresh).await {
+            Ok(listing) => {
+                for guid in listing {
+                    let pin = Pin { name: guid.to_string(), guid, detail: String::new() };
+                    self.store.pin_by(observed.baseline, name, PinKind::Listing, &pin).await?;
+                }
+            }
+            Err(error) => observed
+                .warnings
+                .push(format!("the groups could not be asked whether they list members: {error}")),
+        }
+        Ok(listed)
+    }
+
+    /// Asks the groups about the people who seem to have left them, then whether the groups have changed.
+    pub(in crate::engine) async fn confirm_groups(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        observed: &mut ObservedRun,
+    ) -> Result<(), EngineError> {
+        if observed.seen.policy.closure.is_empty() {
+            return Ok(());
+        }
+        let name = &directory.config.name;
+        let listed = self.listed_before(directory, session, observed).await?;
+        let losing: BTreeSet<Guid> = observed
+            .seen
+            .desired
+            .values()
+            .filter(|d| !matches!(d.tier, TierWish::Entitled { tier: Tier::Pro, .. }))
+            .map(|d| d.guid)
+            .collect();
+        let known =
+            self.store.load(name, observed.seen.policy.account, &losing, &BTreeSet::new()).await?;
+        let suspects: BTreeMap<Guid, Suspect> = suspects(&observed.seen.desired, &known)
+            .into_iter()
+            .map(|guid| {
+                let d = &observed.seen.desired[&guid];
+                let entitled_by = known.stored(guid).and_then(|p| p.entitled_by);
+                (
+                    guid,
+                    Suspect {
+                        dn: d.dn.clone(),
+                        groups: d.entitled_by().into_iter().collect(),
+                        entitled_by,
+                    },
+                )
+            })
+            .collect();
+        if !suspects.is_empty() {
+            let mut in_use: BTreeSet<Guid> = self.store.groups_in_use(name).await?;
+            // A renamed section has not used the groups of its people yet.
+            in_use.extend(suspects.values().filter_map(|suspect| suspect.entitled_by));
+            let answers = async {
+                let mut silent = session.groups_without_members(&in_use).await?;
+                // A group that listed members and lists none now is silent, even when it is the primary group
+                // of people.
+                let known: BTreeSet<Guid> = in_use.intersection(&listed).copied().collect();
+                silent.extend(known.difference(&session.groups_with_members(&known).await?));
+                silent.extend(session.detached(&in_use, &observed.seen.policy.closure).await?);
+                Ok::<_, DirectoryError>((
+                    session.memberships(&suspects, &observed.seen.policy.closure, &silent).await?,
+                    silent,
+                ))
+            };
+            match answers.await {
+                Ok((answers, silent)) => {
+                    for group in silent
+                        .iter()
+                        .filter(|g| suspects.values().any(|s| s.entitled_by == Some(**g)))
+                    {
+                        let dn = observed
+                            .seen
+                            .policy
+                            .closure
+                            .groups()
+                            .find(|g| g.guid == *group)
+                            .map_or_else(
+                                || format!("<GUID={group}>"),
+                                |g| g.dn.as_str().to_owned(),
+                            );
+                        let grant = observed.grants.command(Right::ReadProperty, &dn);
+                        observed.warnings.push(format!(
+                            "the group {dn} shows no member, or not its parent groups, although it gave people their tier: it was emptied, or can no longer be read. Its people keep their tier until it can be read (as a domain administrator: {grant}), or rosterctl directory rebaseline accepts it"
+                        ));
+                    }
+                    for (guid, answer) in &answers {
+                        if let Some(desired) = observed.seen.desired.get_mut(guid) {
+                            desired.confirm_membership(answer, &observed.seen.policy);
+                        }
+                    }
+                    observed.seen.membership_confirmed.extend(
+                        answers
+                            .into_iter()
+                            .filter(|(_, a)| *a != Membership::Unknown)
+                            .map(|(g, _)| g),
+                    );
+                }
+                Err(error) => observed
+                    .warnings
+                    .push(format!("the groups could not be asked for their members: {error}")),
+            }
+            observed.seen.closure_is_stable =
+                match session.reread_closure(&observed.seen.policy.closure).await {
+                    Ok(later) => observed.seen.policy.closure.is_same_as(&later),
+                    Err(_) => false,
+                };
+            if !observed.seen.closure_is_stable {
+                observed.warnings.push("groups were renamed or moved during the read: no user loses a tier in this run".to_owned());
+            }
+        }
+        Ok(())
+    }
+}

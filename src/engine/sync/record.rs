@@ -1,0 +1,282 @@
+//! Recording: the row of a run, the pending work it leaves, and its events.
+
+use serde_json::json;
+
+use crate::engine::status::note_scope;
+use crate::engine::sync::stages::{AppliedRun, Done, ObservedRun, Request, Scope};
+use crate::engine::{Directory, Engine, EngineError, Health, Progress};
+use crate::model::{
+    Actor, ChangeCounts, Event, EventCause, HoldReason, RunId, RunState, Status, Trigger,
+};
+use crate::store::{DecidedBy, DirectoryState, Run};
+
+impl Engine {
+    /// Stores a run as running.
+    pub(in crate::engine) async fn begin(
+        &self,
+        directory: &Directory,
+        request: &Request,
+    ) -> Result<Run, EngineError> {
+        let name = &directory.config.name;
+        let warnings = self.rename_as_configured(directory).await?.into_iter().collect();
+        let now = self.clock.now();
+        let state = self.store.directory(name).await?;
+        self.store.change_directory(name, |state| state.last_attempt = Some(now)).await?;
+        directory.work.progress.send_replace(Progress {
+            entries: 0,
+            expected: state.entries,
+            phase: "connecting",
+        });
+        let run = Run {
+            id: RunId(self.clock.new_id()),
+            directory: name.to_string(),
+            trigger: request.trigger,
+            mode: request.mode().to_owned(),
+            state: RunState::Running,
+            actor: request.actor.clone(),
+            started_at: now,
+            finished_at: None,
+            entries: 0,
+            complete: false,
+            server: None,
+            counts: ChangeCounts::default(),
+            held: 0,
+            quarantined: 0,
+            dropped: 0,
+            error: None,
+            warnings,
+            active_after: None,
+            approves: request.approves,
+            undoes: None,
+            full_read_reason: request.full_read_reason.as_ref().map(ToString::to_string),
+        };
+        self.store.save_run(&run).await?;
+        Ok(run)
+    }
+
+    /// Stores the work that is left after the changes were applied, and the state of the directory.
+    pub(in crate::engine) async fn record(
+        &self,
+        directory: &Directory,
+        request: &Request,
+        observed: ObservedRun,
+        applied: AppliedRun,
+        run: &mut Run,
+    ) -> Result<Done, EngineError> {
+        let name = &directory.config.name;
+        let seen = &observed.seen;
+        let is_conclusive = |guid| seen.is_conclusive(guid);
+        self.store.save_grace_periods(name, &applied.grace_periods, is_conclusive).await?;
+        let mut held = applied.held;
+        held.retain(|change| change.hold != HoldReason::GracePeriod);
+        let by = DecidedBy {
+            scope_hash: directory.config.scope_hash(),
+            note: applied.note,
+            applied: run.counts,
+        };
+        self.store.end_rejections(&applied.ended, self.clock.now()).await?;
+        let reheld = self
+            .store
+            .rehold(name, run.id, applied.first_seq, &held, &by, is_conclusive, &self.clock)
+            .await?;
+        run.held = reheld.count;
+        self.store.people_were_judged(name, is_conclusive).await?;
+        if request.checkpoint.is_some() {
+            self.store.look_again(name, seen.unknown()).await?;
+        }
+        for (other, people) in &observed.left_to {
+            self.store.expect(other, people, observed.began_at).await?;
+        }
+        if seen.is_complete() && run.dropped == 0 {
+            self.store.addresses_read(name, &observed.addresses).await?;
+        }
+        self.remember(directory, request, &observed, run).await?;
+        if run.counts.total() > 0 || seen.is_full() {
+            let counts = self.store.managed_counts(name).await?;
+            run.active_after = Some(counts.get(&Status::Active).copied().unwrap_or(0));
+        }
+        Ok(Done { failure: observed.seen.failure, is_reported: reheld.is_new })
+    }
+
+    /// Updates the stored state of the directory: server, rights, counts, checkpoint and scope.
+    async fn remember(
+        &self,
+        directory: &Directory,
+        request: &Request,
+        observed: &ObservedRun,
+        run: &Run,
+    ) -> Result<(), EngineError> {
+        let ObservedRun { seen, .. } = observed;
+        let now = self.clock.now();
+        let name = &directory.config.name;
+        let is_rejected = self.store.is_scope_rejected(name).await?;
+        let mut was_accepted = false;
+        let remember = |state: &mut DirectoryState| {
+            // A run that began before an operator accepted another baseline does not change it.
+            let is_current = state.baseline == observed.baseline;
+            if state.server.as_ref() != Some(&seen.server)
+                || state.identity.as_ref() != Some(&seen.identity)
+            {
+                if state.server.is_some() {
+                    state.server_changed_at = Some(run.started_at);
+                }
+                state.server = Some(seen.server.clone());
+                state.identity = Some(seen.identity.clone());
+            }
+            if seen.is_full() && is_current {
+                state.rights_lost.clone_from(&observed.rights_lost);
+            }
+            if let Some(proof) =
+                seen.proof.as_ref().filter(|_| seen.is_complete() && seen.is_full())
+            {
+                if is_current {
+                    state.counts = proof.counts().clone();
+                }
+                state.entries = observed.entries;
+                state.last_complete_read = Some(now);
+            }
+            if is_current {
+                advance_checkpoint(state, request, observed, run);
+            }
+            if seen.failure.is_none() {
+                state.last_success = Some(now);
+                // An incremental run adds all changes since, so the last complete read is up to date.
+                if request.checkpoint.is_some()
+                    && request.trigger == Trigger::Schedule
+                    && seen.is_complete()
+                {
+                    state.last_complete_read = Some(now);
+                }
+                if seen.is_full() && is_current {
+                    was_accepted =
+                        note_scope(directory, state, run.started_at, run.held > 0 || is_rejected);
+                }
+            }
+        };
+        self.store.change_directory(name, remember).await?;
+        if was_accepted && is_rejected {
+            self.store.settle_rejected_scope(name).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores the run as finished, records its events and logs it.
+    pub(in crate::engine) async fn conclude(
+        &self,
+        directory: &Directory,
+        run: &mut Run,
+        done: Result<Done, EngineError>,
+    ) -> Result<(), EngineError> {
+        let finished = self.clock.now();
+        run.finished_at = Some(finished);
+        if done.is_err() {
+            // Committed transactions count, however the run ended. `save_run` reports a failing store.
+            (run.counts, run.dropped) =
+                self.store.committed(run.id).await.unwrap_or((run.counts, run.dropped));
+        }
+        if run.started_at > finished {
+            // The clock was set back, so instants written during the run may lie in the future.
+            self.clock_step.forget();
+        }
+        let is_reported = done.as_ref().is_ok_and(|done| done.is_reported);
+        (run.state, run.error) = match done {
+            Ok(Done { failure: Some(failure), .. }) => (RunState::Failed, Some(failure)),
+            Ok(_) if run.held > 0 => (RunState::Held, None),
+            Ok(_) => (RunState::Succeeded, None),
+            Err(over @ (EngineError::Stopping | EngineError::Reloaded)) => {
+                (RunState::Cancelled, Some(format!("{over}: {}", run.applied_so_far())))
+            }
+            Err(error) => (RunState::Failed, Some(error.to_string())),
+        };
+        let saved = if is_idle(run) {
+            self.store.forget_run(run.id).await
+        } else {
+            self.store.save_run(run).await
+        };
+        let was = directory.work.health.borrow().clone();
+        let health = saved
+            .as_ref()
+            .err()
+            .map_or_else(|| Health::after(run, &was), |error| Health::Failing(error.to_string()));
+        directory.work.health.send_replace(health.clone());
+        saved?;
+        self.record_events(directory, run, (&was, &health), is_reported).await?;
+        directory.log_run(run, self.store.log_head().await.ok());
+        directory.work.progress.send_replace(Progress::default());
+        directory.work.wake.notify_one();
+        Ok(())
+    }
+
+    /// Records the event of the run, and of a change of health. A run that changed nothing has no
+    /// event, nor has a repeated failure of a trigger that rosterd retries.
+    async fn record_events(
+        &self,
+        directory: &Directory,
+        run: &Run,
+        (was, health): (&Health, &Health),
+        is_reported: bool,
+    ) -> Result<(), EngineError> {
+        let cause = EventCause {
+            actor: run.actor.clone().unwrap_or_else(Actor::rosterd),
+            run: Some(run.id),
+            account: Some(directory.config.account.clone()),
+            at: run.finished_at.unwrap_or(run.started_at),
+        };
+        let mut events: Vec<Event> =
+            health.transition(was, &run.directory, &cause).into_iter().collect();
+        let is_retry = matches!(run.trigger, Trigger::Expiry | Trigger::Recheck | Trigger::Live)
+            && health == was;
+        let is_worth_it = run.state == RunState::Failed && !is_retry
+            || run.counts.total() > 0
+            || !events.is_empty();
+        if is_worth_it && !(run.state == RunState::Held && is_reported) {
+            let kind = match run.state {
+                RunState::Failed => "run.failed",
+                RunState::Held => "run.held",
+                RunState::Cancelled => "run.cancelled",
+                RunState::Running | RunState::Succeeded => "run.succeeded",
+            };
+            let after = json!({
+                "directory": run.directory,
+                "trigger": run.trigger,
+                "changes": run.counts,
+                "held": run.held,
+                "error": run.error,
+            });
+            let id = run.id.to_string();
+            events.insert(0, Event::about(kind, id, &cause, serde_json::Value::Null, after));
+        }
+        if !events.is_empty() {
+            self.store.record(&events, &self.clock).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether the run need not be stored: most change notifications affect no user.
+fn is_idle(run: &Run) -> bool {
+    run.trigger == Trigger::Live
+        && run.mode == "incremental"
+        && run.state == RunState::Succeeded
+        && run.counts.total() + run.dropped == 0
+}
+
+/// Moves the checkpoint on after a complete run in which no change was dropped. It stays if another
+/// server answered than the one that reported the changes, because that server may lag behind.
+fn advance_checkpoint(
+    state: &mut DirectoryState,
+    request: &Request,
+    observed: &ObservedRun,
+    run: &Run,
+) {
+    let seen = &observed.seen;
+    match (&request.scope, &request.checkpoint) {
+        (Scope::All, _) if seen.is_complete() => state.checkpoint.clone_from(&observed.checkpoint),
+        (Scope::People(_), Some(checkpoint))
+            if seen.is_complete() && run.dropped == 0 && seen.identity == checkpoint.server =>
+        {
+            checkpoint.clone().succeed(&mut state.checkpoint);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,115 @@
+//! The result of reading a directory, before it is compared with the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Complete, Desired, Policy, Rival, ServerIdentity, Takeover};
+use crate::model::{AddressKey, Dn, Guid};
+
+/// The people that a run covers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Scope {
+    All,
+    People(BTreeSet<Guid>),
+}
+
+/// The people that a run read, each decided, and how far the read can be trusted.
+#[derive(Debug)]
+pub struct Observation {
+    pub server: String,
+    pub identity: ServerIdentity,
+    pub policy: Policy,
+    /// The people that are new, changed or absent. Unchanged people are left out.
+    pub desired: BTreeMap<Guid, Desired>,
+    /// The proof that a person who was not read does not exist.
+    pub proof: Option<Complete>,
+    /// The reason why the run fails although people were read.
+    pub failure: Option<String>,
+    /// The people whose loss of a group was confirmed at the groups.
+    pub membership_confirmed: BTreeSet<Guid>,
+    /// Whether no group of the closure was renamed or moved during the read.
+    pub closure_is_stable: bool,
+    /// The entries that could not be decoded.
+    pub malformed: Vec<(Option<Guid>, Dn)>,
+    /// The decision about each person whose user is linked to another directory of the account.
+    pub takeovers: BTreeMap<Guid, Takeover>,
+    /// The addresses that people of other directories of the account want, too.
+    pub rivals: BTreeMap<AddressKey, Rival>,
+    /// Whether the server answered for every person who was asked for by GUID.
+    pub all_answered: bool,
+    scope: Scope,
+    /// The people without a decision.
+    unknown: BTreeSet<Guid>,
+}
+
+impl Observation {
+    /// Returns an observation without people.
+    pub fn new(scope: Scope, policy: Policy, server: String, identity: ServerIdentity) -> Self {
+        Self {
+            server,
+            identity,
+            policy,
+            desired: BTreeMap::new(),
+            proof: None,
+            failure: None,
+            membership_confirmed: BTreeSet::new(),
+            closure_is_stable: true,
+            malformed: Vec::new(),
+            takeovers: BTreeMap::new(),
+            rivals: BTreeMap::new(),
+            all_answered: true,
+            scope,
+            unknown: BTreeSet::new(),
+        }
+    }
+
+    /// Returns whether the person is in the scope of the run.
+    pub fn covers(&self, guid: Guid) -> bool {
+        match &self.scope {
+            Scope::All => true,
+            Scope::People(people) => people.contains(&guid),
+        }
+    }
+
+    /// Adds people to the scope of a run that does not cover all.
+    pub fn cover(&mut self, more: &BTreeSet<Guid>) {
+        if let Scope::People(people) = &mut self.scope {
+            people.extend(more);
+        }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.scope == Scope::All
+    }
+
+    /// Returns whether all people of the scope were read, or proved absent.
+    pub fn is_complete(&self) -> bool {
+        self.failure.is_none() && self.all_answered && (self.proof.is_some() || !self.is_full())
+    }
+
+    /// Marks people without a decision.
+    pub fn add_unknown(&mut self, people: impl IntoIterator<Item = Guid>) {
+        self.unknown.extend(people);
+    }
+
+    pub fn unknown(&self) -> &BTreeSet<Guid> {
+        &self.unknown
+    }
+
+    /// Returns whether the observation decides about the person.
+    ///
+    /// Held changes, grace periods and rejections of such a person are replaced by this run's. After
+    /// a failure only people who were read in a base that was read to its end are decided.
+    pub fn is_conclusive(&self, guid: Guid) -> bool {
+        if self.unknown.contains(&guid) {
+            return false;
+        }
+        match (&self.scope, &self.failure) {
+            (Scope::People(people), None) => people.contains(&guid),
+            (Scope::All, None) => true,
+            (_, Some(_)) => self
+                .proof
+                .as_ref()
+                .is_some_and(|p| self.desired.get(&guid).is_some_and(|d| p.covers(&d.dn))),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! From an observation to a verdict: everything between reading the directory and writing the store.
+//!
+//! The caller loads [`Known`] users and rejections, makes a [`Draft`], loads the clusters that the
+//! draft names, and calls [`propose`]. The property tests do the same with maps in place of the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::guard::{Bounds, Guarded, guard};
+use super::plan::suspects;
+use super::rejection::ended;
+use super::{
+    Admitted, Cluster, Entitlement, Fingerprint, GracePeriod, HoldAll, Known, Limits, Membership,
+    Observation, PersonRow, Proposal, Rejected, ServerIdentity, Used, Waiting, plan,
+};
+use crate::model::{
+    Class, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine, QuarantineReason, Rejection,
+    Timestamp,
+};
+
+/// After a change of server, changes that a lagging replica could ask for wait at least this long.
+const DEFERRAL: Duration = Duration::from_mins(10);
+
+/// The stored facts that decide which proposed changes are applied.
+#[derive(Debug)]
+pub struct Situation<'a> {
+    pub limits: &'a Limits,
+    /// The directory is in plan-only mode.
+    pub is_plan_only: bool,
+    /// A gate held this plan.
+    pub is_held_by_gate: bool,
+    /// The scope differs from the accepted one, so only positive suspensions are applied.
+    pub is_new_scope: bool,
+    /// Active managed users when the window began.
+    pub active: u64,
+    /// Changes that automatic runs applied.
+    pub used: BTreeMap<Class, Used>,
+    /// The changes of the open plan, each with its person.
+    pub held: Vec<(Option<Guid>, Waiting)>,
+    pub grace_periods: Vec<GracePeriod>,
+    /// The clusters that [`Draft::clusters`] names.
+    pub clusters: BTreeMap<String, Cluster>,
+    /// People whose automatic suspension is always held.
+    pub protected: &'a BTreeSet<Guid>,
+    /// The changes that an operator approved.
+    pub approved: BTreeSet<Digest>,
+    pub last_server: LastServer,
+    pub now: Timestamp,
+}
+
+/// The server of the last successful run.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LastServer {
+    pub server: Option<String>,
+    pub identity: Option<ServerIdentity>,
+    pub changed_at: Option<Timestamp>,
+}
+
+impl LastServer {
+    /// Returns the time until which changes that need a current replica wait, if that is to come.
+    fn deferred_until(
+        &self,
+        observation: &Observation,
+        grace_period: Duration,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let is_other = self.server.as_ref().is_some_and(|s| *s != observation.server)
+            || self.identity.as_ref().is_some_and(|i| *i != observation.identity);
+        let changed_at = if is_other { Some(now) } else { self.changed_at };
+        changed_at.map(|at| at.plus(grace_period.max(DEFERRAL))).filter(|until| *until > now)
+    }
+}
+
+/// A warning of the plan. The caller adds the command that restores a right.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PlanWarning {
+    /// Downgrades and suspensions were dropped, because groups changed during the read.
+    GroupLossesDropped(u64),
+    /// No entry is visible any more in an OU where people were.
+    UnseenPlace { place: String, people: u64 },
+    /// A note about one person that earlier runs did not have.
+    Note(String),
+}
+
+/// The outcome of [`propose`].
+#[derive(Debug)]
+pub struct Verdict {
+    pub admitted: Admitted,
+    pub held: Vec<HeldChange>,
+    /// The absences of this observation that a later one has to confirm.
+    pub grace_periods: Vec<GracePeriod>,
+    pub quarantined: Vec<Quarantine>,
+    /// The rejections of changes that the directory no longer asks for.
+    pub ended: Vec<Rejection>,
+    pub warnings: Vec<PlanWarning>,
+}
+
+/// A plan before the guard, reduced to what the observation supports.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    observation: &'a Observation,
+    known: Known,
+    rejections: Vec<Rejection>,
+    proposal: Proposal,
+    warnings: Vec<PlanWarning>,
+}
+
+impl<'a> Draft<'a> {
+    /// Plans the observation against the stored users and rejections.
+    pub fn of(observation: &'a Observation, mut known: Known, rejections: Vec<Rejection>) -> Self {
+        known.takeovers.clone_from(&observation.takeovers);
+        known.rivals.clone_from(&observation.rivals);
+        let suspensions = rejections.iter().filter(|r| r.kind == "suspend");
+        known.rejected = suspensions.filter_map(|r| Some((r.user, r.reason?))).collect();
+        let mut proposal = plan_confirmed(observation, &known);
+        if observation.failure.is_some() || !observation.unknown().is_empty() {
+            proposal.restrict(|guid| observation.is_conclusive(guid));
+        }
+        let mut warnings = Vec::new();
+        if !observation.closure_is_stable {
+            warnings.push(PlanWarning::GroupLossesDropped(proposal.without_group_losses()));
+        }
+        for (guid, dn) in &observation.malformed {
+            quarantine_malformed(*guid, dn, &known, &mut proposal);
+        }
+        warnings.extend(unseen_places(&proposal));
+        warnings.extend(proposal.new_notes(&known).into_iter().map(PlanWarning::Note));
+        Self { observation, known, rejections, proposal, warnings }
+    }
+
+    /// Returns the clusters of the planned changes.
+    pub fn clusters(&self) -> BTreeSet<String> {
+        self.proposal.plan.changes.iter().filter_map(|c| c.cluster.clone()).collect()
+    }
+}
+
+/// Returns the verdict on a draft: the guard's, and the rejections that end.
+pub fn propose(draft: Draft<'_>, situation: Situation<'_>) -> Verdict {
+    let Draft { observation, known, rejections, proposal, warnings } = draft;
+    let Situation { limits, protected, now, .. } = situation;
+    let bounds = Bounds {
+        limits,
+        active: situation.active,
+        used: situation.used,
+        waiting: waiting_elsewhere(observation, situation.held, &situation.grace_periods),
+        first_seen: situation
+            .grace_periods
+            .into_iter()
+            .map(|period| ((period.user, period.cause), period.first_seen))
+            .collect(),
+        clusters: situation.clusters,
+        protected,
+        hold_all: match () {
+            () if situation.is_plan_only => HoldAll::Everything(HoldReason::PlanOnly),
+            () if situation.is_held_by_gate => HoldAll::Everything(HoldReason::Gate),
+            () if situation.is_new_scope => HoldAll::ExceptPositive,
+            () => HoldAll::No,
+        },
+        approved: situation.approved,
+        rejected: rejected(observation, &rejections),
+        deferred_until: situation.last_server.deferred_until(observation, limits.grace_period, now),
+        now,
+    };
+    let is_whole = observation.is_complete() && observation.closure_is_stable;
+    let ended = ended(rejections, &proposal, &observation.desired, &known, is_whole, |guid| {
+        observation.is_conclusive(guid)
+    });
+    let Guarded { admitted, held, grace_periods, quarantined } = guard(proposal, &bounds);
+    Verdict { admitted, held, grace_periods, quarantined, ended, warnings }
+}
+
+/// Plans the observation. A loss of membership that no group confirmed counts as unknown, because the
+/// connection may have ended, or a tier changed, since the groups were asked.
+fn plan_confirmed(observation: &Observation, known: &Known) -> Proposal {
+    let Observation { desired, policy, .. } = observation;
+    let unconfirmed: Vec<Guid> = suspects(desired, known)
+        .into_iter()
+        .filter(|guid| !observation.membership_confirmed.contains(guid))
+        .collect();
+    if unconfirmed.is_empty() {
+        return plan(desired, known, policy);
+    }
+    let mut desired = desired.clone();
+    for guid in unconfirmed {
+        if let Some(person) = desired.get_mut(&guid) {
+            person.confirm_membership(&Membership::Unknown, policy);
+        }
+    }
+    plan(&desired, known, policy)
+}
+
+/// Quarantines an entry that could not be decoded. A suspension that it supports stays planned.
+fn quarantine_malformed(guid: Option<Guid>, dn: &Dn, known: &Known, proposal: &mut Proposal) {
+    let quarantine = Quarantine {
+        object_guid: guid.unwrap_or(Guid([0; 16])),
+        dn: dn.as_str().to_owned(),
+        reason: QuarantineReason::MalformedEntry,
+    };
+    proposal.plan.quarantined.retain(|q| Some(q.object_guid) != guid);
+    proposal.plan.quarantined.push(quarantine);
+    let Some((guid, stored)) = guid.and_then(|g| Some((g, known.people.get(&g)?))) else { return };
+    proposal.people.retain(|row| row.guid != guid);
+    proposal.people.push(PersonRow {
+        guid,
+        user: stored.user,
+        fingerprint: Fingerprint::Revisit,
+        dn: None,
+        expires: None,
+        entitled_by: Entitlement::Unknown,
+        keeps_place: true,
+        quarantine: Some(QuarantineReason::MalformedEntry),
+        notes: stored.notes.clone(),
+    });
+}
+
+/// Returns the OUs without a visible entry in which people of this plan were last seen.
+fn unseen_places(proposal: &Proposal) -> Vec<PlanWarning> {
+    let mut places: BTreeMap<&str, u64> = BTreeMap::new();
+    let unseen = proposal.plan.changes.iter().filter(|c| proposal.unwitnessed.contains(&c.user));
+    for place in unseen.filter_map(|c| c.cluster.as_deref()?.strip_prefix("ou:")) {
+        *places.entry(place).or_default() += 1;
+    }
+    let warning =
+        |(place, people): (&str, u64)| PlanWarning::UnseenPlace { place: place.to_owned(), people };
+    places.into_iter().map(warning).collect()
+}
+
+/// Returns the pending changes of people without a decision, which count against the limits beside the
+/// plan. Pending changes of decided people are in the plan again, or have ended.
+fn waiting_elsewhere(
+    observation: &Observation,
+    held: Vec<(Option<Guid>, Waiting)>,
+    grace_periods: &[GracePeriod],
+) -> Vec<Waiting> {
+    let is_elsewhere = |guid: Option<Guid>| !guid.is_some_and(|g| observation.is_conclusive(g));
+    let held = held.into_iter().filter(|(guid, _)| is_elsewhere(*guid)).map(|(_, w)| w);
+    let periods = grace_periods
+        .iter()
+        .filter(|period| period.due.is_some() && is_elsewhere(Some(period.guid)))
+        .map(|period| Waiting {
+            user: period.user,
+            class: period.cause.class(),
+            cluster: period.cluster.clone(),
+        });
+    held.chain(periods).collect()
+}
+
+/// Returns the rejections as the guard needs them. A cluster is measured together with the rejected
+/// changes of people without a decision.
+fn rejected(observation: &Observation, rejections: &[Rejection]) -> Rejected {
+    let elsewhere = rejections
+        .iter()
+        .filter(|rejection| !rejection.guid.is_some_and(|g| observation.is_conclusive(g)));
+    Rejected {
+        keys: rejections.iter().map(|rejection| rejection.key).collect(),
+        clusters: elsewhere.filter_map(|rejection| rejection.cluster.clone()).collect(),
+    }
+}
