@@ -1,8 +1,7 @@
 //! `rosterctl user explain`: why a user has its state.
 
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, bold, dim, green, red, time, yellow};
-use super::user::coloured_status;
+use super::text::{Page, View, bold, coloured_status, dim, green, red, time, yellow};
 use super::{Exit, Output, change, id};
 use crate::control::api::{Done, Elsewhere, ExplainedEntry, Explanation, Looked};
 use crate::control::client::Route;

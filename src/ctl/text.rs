@@ -61,6 +61,16 @@ pub(super) fn bold(text: impl Display) -> String {
     marked(4, text)
 }
 
+/// Colours a user status.
+pub(super) fn coloured_status(status: &str) -> String {
+    match status {
+        "active" => green(status),
+        "suspended" => red(status),
+        "invited" => yellow(status),
+        other => dim(other),
+    }
+}
+
 fn is_mark(c: char) -> bool {
     c == PLAIN || COLOURS.iter().any(|(mark, _)| *mark == c)
 }

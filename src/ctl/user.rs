@@ -3,11 +3,13 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, bold, count, dim, green, red, table, time_and_age, yellow};
+use super::text::{
+    Page, View, bold, coloured_status, count, dim, green, red, table, time_and_age, yellow,
+};
 use super::{Exit, Output, change, explain, run, users};
 use crate::control::api::{
     Activation, Contacts, Invitation, Invitations, NewInvitations, NewTier, Relinking, Run,
@@ -77,7 +79,7 @@ pub enum Command {
         #[arg(required = true)]
         who: Vec<String>,
         /// The new tier
-        tier: Tier,
+        tier: users::Tier,
     },
     /// Link a user to a new directory entry of the same person
     Relink {
@@ -114,12 +116,6 @@ pub enum Command {
         #[command(flatten)]
         whom: Whom,
     },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Tier {
-    Basic,
-    Pro,
 }
 
 #[derive(Debug, Args)]
@@ -581,13 +577,4 @@ fn removed(user: &User, _: &View) -> Page {
 
 fn name(user: &User) -> &str {
     user.primary_email.as_deref().unwrap_or(&user.id)
-}
-
-pub(super) fn coloured_status(status: &str) -> String {
-    match status {
-        "active" => green(status),
-        "suspended" => red(status),
-        "invited" => yellow(status),
-        other => dim(other),
-    }
 }

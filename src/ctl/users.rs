@@ -5,11 +5,16 @@ use serde_json::{Value, json};
 
 use super::csv::csv;
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, dim, table, time, time_and_age, yellow};
-use super::user::coloured_status;
+use super::text::{Page, View, coloured_status, dim, table, time, time_and_age, yellow};
 use super::{Exit, Output};
 use crate::control::api::{Contact, Contacts, Quarantine, QuarantinedEntry, User, Users};
 use crate::control::client::Route;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tier {
+    Basic,
+    Pro,
+}
 
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
@@ -22,7 +27,7 @@ pub struct List {
     status: Option<Status>,
     /// Only users of this tier
     #[arg(long)]
-    tier: Option<super::user::Tier>,
+    tier: Option<Tier>,
     /// Only users with an address in this domain
     #[arg(long)]
     domain: Option<String>,

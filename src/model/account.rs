@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::ids::is_label;
 use super::{AccountId, Timestamp};
 
 /// The immutable name of an account: `[a-z0-9-]{1,63}`.
@@ -16,12 +17,6 @@ pub struct Handle(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not an account handle: use 1 to 63 of a-z, 0-9 and -")]
 pub struct HandleError(String);
-
-/// Whether `text` is `[a-z0-9-]{1,63}`.
-pub(super) fn is_label(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
 
 impl Handle {
     /// The handle, if `text` is one.

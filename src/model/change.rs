@@ -8,91 +8,9 @@ use serde_json::{Value, json};
 use sha2::Digest as _;
 
 use super::{
-    AccountRef, Address, Cause, Causes, Evidence, Guid, Link, Override, Profile, Reason, Status,
-    Tier, User, UserId,
+    AccountRef, Address, Addresses, Cause, Causes, Class, Evidence, Guid, Link, Override, Profile,
+    Reason, Status, Tier, User, UserId,
 };
-
-/// What the limits are counted by (DESIGN 8).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Class {
-    /// Suspension as disabled or expired.
-    Confirmed,
-    /// Suspension as deleted.
-    Deleted,
-    /// Suspension as out of scope, without group or vanished.
-    Gone,
-    /// Pro becomes basic.
-    Downgrade,
-    /// Basic becomes pro.
-    Upgrade,
-    /// A user comes to be, is linked, or comes back from released.
-    Create,
-    /// Addresses of an existing user change.
-    Readdress,
-    /// A suspension ends.
-    Reactivate,
-}
-
-impl Class {
-    /// All of them, in the order of the configuration.
-    pub const ALL: [Self; 8] = [
-        Self::Confirmed,
-        Self::Deleted,
-        Self::Gone,
-        Self::Downgrade,
-        Self::Upgrade,
-        Self::Create,
-        Self::Readdress,
-        Self::Reactivate,
-    ];
-
-    /// The word in configuration, store and output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Confirmed => "confirmed",
-            Self::Deleted => "deleted",
-            Self::Gone => "gone",
-            Self::Downgrade => "downgrade",
-            Self::Upgrade => "upgrade",
-            Self::Create => "create",
-            Self::Readdress => "readdress",
-            Self::Reactivate => "reactivate",
-        }
-    }
-
-    /// The class of that word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|c| c.as_str() == word)
-    }
-}
-
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The addresses of one user.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Addresses {
-    /// The one shown.
-    pub primary: Option<Address>,
-    /// The others that sign-in accepts, in order.
-    pub secondary: BTreeSet<Address>,
-}
-
-impl Addresses {
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Address> {
-        self.primary.iter().chain(&self.secondary)
-    }
-
-    /// The keys of all of them.
-    pub fn keys(&self) -> BTreeSet<super::AddressKey> {
-        self.iter().map(Address::key).collect()
-    }
-}
 
 /// What a user is when it comes to be, or is linked.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -125,7 +125,7 @@ pub struct DirectoryName(String);
 impl DirectoryName {
     /// The name, if it is one.
     pub fn parse(text: &str) -> Option<Self> {
-        super::account::is_label(text).then(|| Self(text.to_owned()))
+        is_label(text).then(|| Self(text.to_owned()))
     }
 
     /// The name as text.
@@ -138,6 +138,12 @@ impl fmt::Display for DirectoryName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whether `text` is `[a-z0-9-]{1,63}`.
+pub(super) fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 #[cfg(test)]

@@ -4,9 +4,12 @@
 //! each other is decided in [`crate::reconcile`]; nothing in this module reads or writes anything.
 
 mod account;
+mod addresses;
+mod apply;
 mod cause;
 mod change;
 mod claim;
+mod class;
 mod cron;
 mod discovery;
 mod dn;
@@ -24,14 +27,17 @@ mod rejection;
 mod secret;
 mod server_url;
 mod settings;
+mod status;
 mod time;
 mod user;
 mod written;
 
 pub use account::{Account, AccountKind, AccountRef, Handle, HandleError, Policies, PolicyError};
+pub use addresses::Addresses;
 pub use cause::{By, Cause, Causes, Evidence, Reason};
-pub use change::{Actor, Addresses, Change, ChangeKind, Class, Digest, Joined, Origin};
+pub use change::{Actor, Change, ChangeKind, Digest, Joined, Origin};
 pub use claim::{Claim, ClaimState, ClaimedDomains, RecordSeen};
+pub use class::Class;
 pub use cron::{Cron, CronError};
 pub use discovery::Discovery;
 pub use dn::Dn;
@@ -52,6 +58,7 @@ pub use rejection::Rejection;
 pub use secret::{SecretFault, secret_line};
 pub use server_url::{NameSource, ServerUrl};
 pub use settings::{AttributeNames, Mode, Resolver, Retention, Timeouts};
+pub use status::{Standing, Status, Tier};
 pub use time::Timestamp;
-pub use user::{Link, Standing, Status, Tier, User};
+pub use user::{Link, User};
 pub use written::WrittenChange;
