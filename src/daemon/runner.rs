@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::DaemonError;
 use crate::config::{NamedProgram, programs};
-use crate::hooks::runner::{Configured, Kind, Listener, Programs, serve};
+use crate::hooks::runner::{ConfiguredProgram, Listener, ProgramKind, Programs, serve};
 
 /// The user whose orders a runner accepts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,10 +66,13 @@ fn user(name: &str) -> Result<Uid, DaemonError> {
     }
 }
 
-fn configured(text: &str) -> Result<Vec<Configured>, String> {
-    let kind = |is_gate| if is_gate { Kind::Gate } else { Kind::Hook };
-    let named =
-        |NamedProgram { is_gate, name, program }| Configured { kind: kind(is_gate), name, program };
+fn configured(text: &str) -> Result<Vec<ConfiguredProgram>, String> {
+    let kind = |is_gate| if is_gate { ProgramKind::Gate } else { ProgramKind::Hook };
+    let named = |NamedProgram { is_gate, name, program }| ConfiguredProgram {
+        kind: kind(is_gate),
+        name,
+        program,
+    };
     Ok(programs(text)?.into_iter().map(named).collect())
 }
 

@@ -1,11 +1,12 @@
-//! Reads entries out of the bytes they arrived in: borrowed, without allocating and without recursion.
+//! BER decoding of entries: borrowed from the received bytes, without allocation or recursion.
 //!
-//! Nearly all of what a directory sends is entries, and ldap3 makes a tree of vectors and two maps of strings of each, with a panic for
-//! every surprise. Here an entry stays the bytes of its frame, and what reads it asks for the attributes it wants.
+//! Nearly all received bytes are entries. ldap3 makes a tree of vectors and two maps of strings of
+//! each, and panics on malformed ones. Here an entry remains the bytes of its frame, and a reader
+//! requests attributes.
 //!
-//! Two things this module must never do, on whatever input: panic, and let an element that cannot be read look like one that
-//! is not there. A value lost without a word is a group membership lost without a word. So an attribute is handed out only when every one
-//! of its values has been seen to be readable.
+//! This module must never panic, and must never present an unreadable element as a missing one. A
+//! silently lost value would be a silently lost group membership. Therefore an attribute is
+//! returned only if all of its values are readable.
 
 use std::iter::FusedIterator;
 
@@ -16,7 +17,7 @@ pub(super) mod tests;
 pub(super) const BOOLEAN: u8 = 0x01;
 /// Universal INTEGER.
 pub(super) const INTEGER: u8 = 0x02;
-/// Universal OCTET STRING, which LDAP only ever sends in one piece (RFC 4511, 5.1).
+/// Universal OCTET STRING, always primitive in LDAP (RFC 4511, 5.1).
 pub(super) const OCTET_STRING: u8 = 0x04;
 /// Universal ENUMERATED.
 pub(super) const ENUMERATED: u8 = 0x0a;
@@ -26,21 +27,21 @@ pub(super) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 /// `[APPLICATION 4]`, constructed.
 const SEARCH_RESULT_ENTRY: u8 = 0x64;
-/// The bit of an identifier octet that says the contents are elements.
+/// Bit of an identifier octet: the contents are elements.
 pub(super) const CONSTRUCTED: u8 = 0x20;
-/// The bits of an identifier octet that hold the tag number. All of them set would mean that the number follows in further octets.
+/// Bits of an identifier octet with the tag number. All set: the number follows in further octets.
 pub(super) const NUMBER: u8 = 0x1f;
 
-/// Why bytes are not the BER they should be. Elements are named as in RFC 4511.
+/// Reason why bytes are not the expected BER. Elements have the names of RFC 4511.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BerError {
     /// The input ends inside an identifier or length.
     #[error("the bytes end inside the header of an element: {left} left")]
     Truncated {
-        /// How many bytes there were for the header.
+        /// Bytes available for the header.
         left: usize,
     },
-    /// The contents are longer than what is around them.
+    /// The contents exceed the parent element.
     #[error("element {tag:#04x} announces {length} bytes, and {left} are left")]
     Overrun {
         /// The identifier octet.
@@ -61,7 +62,7 @@ pub enum BerError {
     LongLength {
         /// The identifier octet.
         tag: u8,
-        /// The octets that the length takes.
+        /// Octets of the length.
         octets: u8,
     },
     /// A tag number above 30. LDAP has none, and ldap3 misreads them.
@@ -70,31 +71,31 @@ pub enum BerError {
         /// The identifier octet.
         tag: u8,
     },
-    /// The parent ends where an element must be.
+    /// The parent ends before a mandatory element.
     #[error("{what} is missing")]
     Missing {
         /// The name of the element.
         what: &'static str,
     },
-    /// Another element stands where this one must be.
+    /// An element has another identifier than required.
     #[error("{what} must be element {wanted:#04x} and is {tag:#04x}")]
     Unexpected {
         /// The name of the element.
         what: &'static str,
-        /// The identifier octet it must have.
+        /// The required identifier octet.
         wanted: u8,
-        /// The identifier octet that is there.
+        /// The identifier octet of the element.
         tag: u8,
     },
-    /// Bytes follow where nothing may.
+    /// Bytes follow the last element.
     #[error("{bytes} bytes follow the end of {what}")]
     Trailing {
-        /// The name of the element that should have been the end.
+        /// The name of the last element.
         what: &'static str,
-        /// How many bytes follow it.
+        /// The number of further bytes.
         bytes: usize,
     },
-    /// A number or truth value of a size it cannot have.
+    /// An invalid size of an INTEGER, ENUMERATED or BOOLEAN.
     #[error("{what} cannot have {octets} bytes of contents")]
     Size {
         /// The name of the element.
@@ -102,21 +103,21 @@ pub enum BerError {
         /// The size of its contents, in bytes.
         octets: usize,
     },
-    /// A number below zero where only others make sense.
+    /// A negative number where LDAP has none.
     #[error("{what} is negative")]
     Negative {
         /// The name of the element.
         what: &'static str,
     },
-    /// A text that is not UTF-8.
+    /// A string is not UTF-8.
     #[error("{what} is not UTF-8 from its byte {at} on")]
     NotUtf8 {
         /// The name of the element.
         what: &'static str,
-        /// How many bytes of it are.
+        /// The length of the valid prefix, in bytes.
         at: usize,
     },
-    /// An attribute option that begins `range=` and does not go on as `0-1499` or `0-*`.
+    /// An attribute option `range=` without a valid range such as `0-1499` or `0-*`.
     #[error("an attribute's range option of {octets} bytes cannot be read")]
     Range {
         /// The size of the option, in bytes.
@@ -128,14 +129,14 @@ pub enum BerError {
 pub(super) struct Header {
     /// The identifier octet.
     pub(super) tag: u8,
-    /// How many octets the header takes: 2 to 6.
+    /// Size of the header in octets: 2 to 6.
     pub(super) octets: usize,
     /// The length of the contents, in bytes.
     pub(super) length: usize,
 }
 
 impl Header {
-    /// Reads the header at the front of `input`; nothing if it is not all there yet.
+    /// Reads the header at the start of `input`; `None` if it is incomplete.
     #[inline]
     pub(super) fn read(input: &[u8]) -> Result<Option<Self>, BerError> {
         let &[tag, length, ref rest @ ..] = input else { return Ok(None) };
@@ -145,7 +146,7 @@ impl Header {
         match length {
             0..=0x7f => Ok(Some(Self { tag, octets: 2, length: usize::from(length) })),
             0x80 => Err(BerError::Indefinite { tag }),
-            // Windows writes four octets whatever the length, so leading zeros are no error.
+            // Windows always writes four octets, so leading zeros are valid.
             0x81..=0x84 => {
                 let octets = usize::from(length & 0x7f);
                 let Some(digits) = rest.get(..octets) else { return Ok(None) };
@@ -160,17 +161,17 @@ impl Header {
     }
 }
 
-/// One element.
+/// A BER element.
 #[derive(Clone, Copy)]
 pub(super) struct Element<'a> {
     /// The identifier octet: class, constructed or primitive, tag number.
     pub(super) tag: u8,
-    /// What it holds, in all `length` bytes.
+    /// The contents.
     pub(super) content: &'a [u8],
 }
 
 impl<'a> Element<'a> {
-    /// The contents, if the identifier is `wanted`; `what` names the element in the error.
+    /// Returns the contents if the identifier is `wanted`; `what` names the element in the error.
     #[inline]
     pub(super) fn of(self, wanted: u8, what: &'static str) -> Result<&'a [u8], BerError> {
         let Self { tag, content } = self;
@@ -178,20 +179,19 @@ impl<'a> Element<'a> {
     }
 }
 
-/// The elements that lie one after the other in some bytes.
+/// A sequence of elements.
 #[derive(Clone, Copy)]
 pub(super) struct Elements<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Elements<'a> {
-    /// The elements in `bytes`.
     #[inline]
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    /// Takes the next one; nothing at the end.
+    /// Reads the next element; `None` at the end.
     #[inline]
     pub(super) fn take(&mut self) -> Result<Option<Element<'a>>, BerError> {
         if self.rest.is_empty() {
@@ -208,19 +208,19 @@ impl<'a> Elements<'a> {
         Ok(Some(Element { tag, content }))
     }
 
-    /// Takes the next one, which must be there.
+    /// Reads the next element; the end is an error.
     #[inline]
     pub(super) fn require(&mut self, what: &'static str) -> Result<Element<'a>, BerError> {
         self.take()?.ok_or(BerError::Missing { what })
     }
 
-    /// Takes the contents of the next one, which must be there and have the identifier `wanted`.
+    /// Reads the contents of the next element, which must have the identifier `wanted`.
     #[inline]
     pub(super) fn expect(&mut self, wanted: u8, what: &'static str) -> Result<&'a [u8], BerError> {
         self.require(what)?.of(wanted, what)
     }
 
-    /// Makes sure that nothing follows `what`, the one taken last.
+    /// Fails if an element follows `what`, the last one read.
     #[inline]
     pub(super) fn end(self, what: &'static str) -> Result<(), BerError> {
         match self.rest.len() {
@@ -230,7 +230,7 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// The value of an INTEGER or ENUMERATED with these contents, when it is 0 to 2³¹−1: LDAP has no other numbers.
+/// Decodes an INTEGER or ENUMERATED of 0 to 2³¹−1, the range of LDAP.
 pub(super) fn number(content: &[u8], what: &'static str) -> Result<u32, BerError> {
     match content {
         [] | [_, _, _, _, _, ..] => Err(BerError::Size { what, octets: content.len() }),
@@ -239,7 +239,7 @@ pub(super) fn number(content: &[u8], what: &'static str) -> Result<u32, BerError
     }
 }
 
-/// A SearchResultEntry, still as it arrived.
+/// A SearchResultEntry in its received bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct EntryRef<'a> {
     dn: &'a [u8],
@@ -247,7 +247,7 @@ pub struct EntryRef<'a> {
 }
 
 impl<'a> EntryRef<'a> {
-    /// Finds the entry in one whole LDAPMessage, controls and all. Attributes are looked at when they are asked for.
+    /// Locates the entry in a whole LDAPMessage. Attributes are decoded on access.
     #[inline]
     pub fn parse(frame: &'a [u8]) -> Result<Self, BerError> {
         let mut bytes = Elements::new(frame);
@@ -261,18 +261,18 @@ impl<'a> EntryRef<'a> {
         Ok(Self { dn, attributes })
     }
 
-    /// The distinguished name as sent: RFC 4514, UTF-8 if the server is sane.
+    /// Returns the DN (RFC 4514) as received, which may be invalid UTF-8.
     pub fn dn(&self) -> &'a [u8] {
         self.dn
     }
 
-    /// The attributes in the order they were sent. The first one that cannot be read is the last item.
+    /// Returns the attributes in the received order. An unreadable one is the last item.
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes { elements: Elements::new(self.attributes) }
     }
 }
 
-/// The attributes of an entry; see [`EntryRef::attributes`].
+/// Iterator over the attributes of an entry; see [`EntryRef::attributes`].
 #[derive(Clone)]
 pub struct Attributes<'a> {
     elements: Elements<'a>,
@@ -296,12 +296,12 @@ impl<'a> Iterator for Attributes<'a> {
 
 impl FusedIterator for Attributes<'_> {}
 
-/// One attribute of an entry, every value of which can be read.
+/// An attribute whose values are all readable.
 #[derive(Debug, Clone, Copy)]
 pub struct AttributeRef<'a> {
-    /// The attribute type, such as `member`, in the case the server chose. Compare it with [`is`](Self::is).
+    /// The attribute type in the spelling of the server. Compare it with [`is`](Self::is).
     pub name: &'a [u8],
-    /// What follows the first semicolon, such as `range=0-1499`; empty without options.
+    /// The text after the first semicolon, such as `range=0-1499`; empty without options.
     pub options: &'a [u8],
     range: Option<Range>,
     values: &'a [u8],
@@ -309,7 +309,7 @@ pub struct AttributeRef<'a> {
 }
 
 impl<'a> AttributeRef<'a> {
-    /// Reads the contents of a PartialAttribute.
+    /// Decodes the contents of a PartialAttribute.
     #[inline]
     fn parse(content: &'a [u8]) -> Result<Self, BerError> {
         let mut parts = Elements::new(content);
@@ -329,25 +329,25 @@ impl<'a> AttributeRef<'a> {
         Ok(Self { name, options, range: Range::find(options)?, values, count })
     }
 
-    /// Whether this is the attribute `name`, in any case and with any options.
+    /// Returns whether the type is `name`, ignoring case and options.
     #[inline]
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 
-    /// Which part of the values this is, when the server sends them in parts. Without it, these are all the values.
+    /// Returns the range of the values; `None` if they are complete.
     pub fn range(&self) -> Option<Range> {
         self.range
     }
 
-    /// The values in the order they were sent.
+    /// Returns the values in the received order.
     #[inline]
     pub fn values(&self) -> Values<'a> {
         Values { elements: Elements::new(self.values), left: self.count }
     }
 }
 
-/// The values of an attribute; see [`AttributeRef::values`].
+/// Iterator over the values of an attribute; see [`AttributeRef::values`].
 #[derive(Clone)]
 pub struct Values<'a> {
     elements: Elements<'a>,
@@ -359,7 +359,7 @@ impl<'a> Iterator for Values<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        // The error does not occur: AttributeRef::parse has read these same bytes to the end.
+        // The error cannot occur, because AttributeRef::parse has read these bytes to the end.
         let value = self.elements.take().ok()??;
         self.left -= 1;
         Some(value.content)
@@ -374,17 +374,18 @@ impl<'a> Iterator for Values<'a> {
 impl ExactSizeIterator for Values<'_> {}
 impl FusedIterator for Values<'_> {}
 
-/// Which values of an attribute came, counted from 0: Active Directory sends long ones in parts (MS-ADTS 3.1.1.3.1.3.3).
+/// Range retrieval: AD sends many values in parts, counted from 0 (MS-ADTS 3.1.1.3.1.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
-    /// The first.
+    /// Index of the first value.
     pub low: u32,
-    /// The last; nothing (`*` on the wire) when there are no more to fetch.
+    /// Index of the last value; `None` (`*` on the wire) if no values remain.
     pub high: Option<u32>,
 }
 
 impl Range {
-    /// The range among the `options`. One that cannot be read is an error: without it, a part would pass for the whole.
+    /// Returns the range option. An invalid one is an error, because a part would pass for the
+    /// whole.
     fn find(options: &[u8]) -> Result<Option<Self>, BerError> {
         const PREFIX: &[u8] = b"range=";
         if options.is_empty() {
@@ -410,7 +411,7 @@ impl Range {
     }
 }
 
-/// A decimal number without sign.
+/// Parses a decimal number without sign.
 fn index(digits: &str) -> Option<u32> {
     if digits.bytes().all(|digit| digit.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
@@ -418,13 +419,13 @@ fn index(digits: &str) -> Option<u32> {
 /// The value of the paged results response control (RFC 2696).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PagedResults<'a> {
-    /// The server's guess at the number of all results; Active Directory says 0, for "unknown".
+    /// The estimated number of results; AD sends 0 for unknown.
     pub size: u32,
-    /// What to send for the next page; empty after the last.
+    /// Cookie for the next page; empty after the last one.
     pub cookie: &'a [u8],
 }
 
-/// Reads the value of a paged results control (`1.2.840.113556.1.4.319`).
+/// Decodes the value of a paged results control (`1.2.840.113556.1.4.319`).
 pub fn paged_results(value: &[u8]) -> Result<PagedResults<'_>, BerError> {
     let mut bytes = Elements::new(value);
     let mut parts = Elements::new(bytes.expect(SEQUENCE, "realSearchControlValue")?);
@@ -438,13 +439,13 @@ pub fn paged_results(value: &[u8]) -> Result<PagedResults<'_>, BerError> {
 /// The value of the DirSync response control (MS-ADTS 3.1.1.3.4.1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DirSync<'a> {
-    /// Whether more has changed than this answer tells.
+    /// More changes are available.
     pub has_more: bool,
-    /// What to send to be told what changes from here on.
+    /// Cookie for the next changes.
     pub cookie: &'a [u8],
 }
 
-/// Reads the value of a DirSync control (`1.2.840.113556.1.4.841`).
+/// Decodes the value of a DirSync control (`1.2.840.113556.1.4.841`).
 pub fn dirsync(value: &[u8]) -> Result<DirSync<'_>, BerError> {
     let mut bytes = Elements::new(value);
     let mut parts = Elements::new(bytes.expect(SEQUENCE, "DirSyncResponseValue")?);

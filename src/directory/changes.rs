@@ -1,83 +1,80 @@
-//! What has changed since a cookie. DirSync (MS-ADTS 3.1.1.3.4.1.3) tells which objects; what has become of them is read as
-//! in every other run.
+//! Objects changed since a cookie, reported by DirSync (MS-ADTS 3.1.1.3.4.1.3).
 //!
-//! It is asked at the root of the domain and by classes alone, which tombstones keep: whoever leaves a scope is told of,
-//! too. What an ordinary account may not see is not told.
+//! DirSync reports only which objects changed; their attributes are read as in every other run. The
+//! search starts at the root of the domain and filters by class, because tombstones keep their
+//! class. Thus deleted and moved people are reported, too. Objects that the service account may not
+//! read are not reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ldap3::Scope;
 
-use super::controls::Course;
-use super::session::{Query, SearchEnd};
+use super::controls::SearchMode;
+use super::query::{Query, SearchEnd};
 use super::{Assertion, DirectoryError, Object, PERSON_FILTER, Session};
 use crate::model::{Dn, Guid};
 use crate::reconcile::{Closure, ClosureGroup};
 
-/// Whatever can concern a person: people, groups, and what they stand in.
-pub const WHAT_MATTERS: &str = "(|(&(objectClass=user)(!(objectClass=computer)))(objectClass=group)(objectClass=organizationalUnit)\
+/// Filter for objects that can affect a user: people, groups and containers.
+pub const WATCHED_OBJECTS: &str = "(|(&(objectClass=user)(!(objectClass=computer)))(objectClass=group)(objectClass=organizationalUnit)\
                             (objectClass=container)(objectClass=domainDNS))";
-/// Names in one filter.
+/// DNs in one filter.
 const CHUNK: usize = 50;
 /// GUIDs in one filter.
 const GUIDS: usize = 200;
-/// Answers without an object, one after the other, that are taken for a server at work.
-const EMPTY_ROUNDS: u32 = 100;
+/// Most consecutive empty DirSync responses; more are taken for an endless loop.
+const MAX_EMPTY_ANSWERS: u32 = 100;
 
-/// What an object is to us.
+/// The role of an object for users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A user that is no computer.
+pub enum ObjectKind {
+    /// A user other than a computer.
     Person,
-    /// A group.
     Group,
-    /// What others stand in.
+    /// An organizational unit, container or domain.
     Container,
-    /// Something else.
     Other,
 }
 
-/// An object that has changed.
+/// A changed object, as DirSync reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
-    /// Which.
+pub struct ChangedObject {
     pub guid: Guid,
-    /// Where it stands.
     pub dn: Dn,
-    /// What it is, if it is new: of the others only what has changed is told.
-    pub kind: Option<Kind>,
-    /// Whether it was renamed or moved, or is new.
+    /// Present for new objects only, because DirSync reports changed attributes and the class never
+    /// changes.
+    pub kind: Option<ObjectKind>,
+    /// New, renamed or moved.
     pub is_named: bool,
-    /// Whether it was deleted.
     pub is_deleted: bool,
-    /// Whether it had been deleted, and is no longer.
+    /// Restored from a tombstone.
     pub is_restored: bool,
-    /// The members that came or went.
+    /// Added and removed members.
     pub members: BTreeSet<Dn>,
 }
 
-/// So many objects are kept of one answer to what has changed.
-const MOST: usize = 50_000;
+/// Most objects kept in memory; after more changes a full read is cheaper.
+const MAX_OBJECTS: usize = 50_000;
 
-/// What has changed, and from where on the next question is to be asked.
+/// Changed objects and the next cookie.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    objects: Vec<Changed>,
+    objects: Vec<ChangedObject>,
     count: u64,
     cookie: Vec<u8>,
 }
 
 impl Changes {
-    /// Takes note of one more object; beyond the limit it is only counted.
-    fn add(&mut self, object: Changed) {
+    /// Adds an object; beyond [`MAX_OBJECTS`] it is only counted.
+    fn add(&mut self, object: ChangedObject) {
         self.count += 1;
-        if self.objects.len() < MOST {
+        if self.objects.len() < MAX_OBJECTS {
             self.objects.push(object);
         }
     }
 
-    /// All objects and the cookie for the next question; or only how many there are, when they are too many to be kept.
-    pub fn all(self) -> Result<(Vec<Changed>, Vec<u8>), u64> {
+    /// Returns all objects and the next cookie, or the count if they exceed [`MAX_OBJECTS`].
+    pub fn all(self) -> Result<(Vec<ChangedObject>, Vec<u8>), u64> {
         if self.count > self.objects.len() as u64 {
             Err(self.count)
         } else {
@@ -86,7 +83,7 @@ impl Changes {
     }
 }
 
-impl Kind {
+impl ObjectKind {
     fn of(object: &Object) -> Option<Self> {
         let classes = object.attributes.get("objectclass").filter(|classes| !classes.is_empty())?;
         let is =
@@ -101,7 +98,7 @@ impl Kind {
     }
 }
 
-impl Changed {
+impl ChangedObject {
     fn of(object: Object) -> Option<Self> {
         let guid = object.guid()?;
         let members = object
@@ -112,7 +109,7 @@ impl Changed {
             members.flat_map(|(_, dns)| dns).map(|dn| Dn::new(String::from_utf8_lossy(dn)));
         Some(Self {
             guid,
-            kind: Kind::of(&object),
+            kind: ObjectKind::of(&object),
             is_named: object.attributes.contains_key("name"),
             is_deleted: object.text("isDeleted") == Some("TRUE"),
             is_restored: object.attributes.contains_key("isdeleted")
@@ -124,7 +121,8 @@ impl Changed {
 }
 
 impl Session {
-    /// Which objects have changed since this cookie in one of these attributes, or were renamed, moved or deleted.
+    /// Returns the objects changed since a cookie: in one of these attributes, in name, place or
+    /// existence.
     pub async fn changes(
         &mut self,
         since: &[u8],
@@ -133,83 +131,85 @@ impl Session {
         let always = ["name", "isDeleted", "objectClass", "member"].into_iter().map(str::to_owned);
         let attributes: BTreeSet<String> = attributes.iter().cloned().chain(always).collect();
         let mut changes = Changes::default();
-        let rounds =
-            self.rounds(
-                since,
-                WHAT_MATTERS,
-                attributes.into_iter().collect(),
-                |object| match object.and_then(Changed::of) {
+        let dirsync =
+            self.dirsync(since, WATCHED_OBJECTS, attributes.into_iter().collect(), |object| {
+                match object.and_then(ChangedObject::of) {
                     Some(changed) => {
                         changes.add(changed);
                         true
                     }
                     None => false,
-                },
-            );
-        let cookie = rounds.await?;
+                }
+            });
+        let cookie = dirsync.await?;
         Ok(Changes { cookie, ..changes })
     }
 
-    /// The cookie to ask with from now on. Without one to go on from, the server tells of everything there is first.
-    pub async fn last_cookie(&mut self, since: &[u8]) -> Result<Vec<u8>, DirectoryError> {
-        self.rounds(since, WHAT_MATTERS, vec!["objectGUID".to_owned()], |_| true).await
+    /// Returns the present cookie. From an empty one the server sends every object first.
+    pub async fn dirsync_cookie(&mut self, since: &[u8]) -> Result<Vec<u8>, DirectoryError> {
+        self.dirsync(since, WATCHED_OBJECTS, vec!["objectGUID".to_owned()], |_| true).await
     }
 
-    /// Whether the server tells of changes at all; asked in a way that is little work.
-    pub(super) async fn tells_of_changes(&mut self) -> Result<(), DirectoryError> {
-        self.rounds(&[], "(objectClass=domainDNS)", vec!["objectGUID".to_owned()], |_| true)
+    /// Fails if the server does not support DirSync. The search matches the domain object only.
+    pub(super) async fn supports_dirsync(&mut self) -> Result<(), DirectoryError> {
+        self.dirsync(&[], "(objectClass=domainDNS)", vec!["objectGUID".to_owned()], |_| true)
             .await
             .map(drop)
     }
 
-    async fn rounds(
+    /// Performs DirSync searches until no more changes are available, and returns the last cookie.
+    async fn dirsync(
         &mut self,
         since: &[u8],
         filter: &str,
         attributes: Vec<String>,
-        mut take: impl FnMut(Option<Object>) -> bool,
+        mut accept: impl FnMut(Option<Object>) -> bool,
     ) -> Result<Vec<u8>, DirectoryError> {
         let base = self.root.default_naming_context.clone();
         let mut cookie = since.to_vec();
         let mut empty = 0;
         loop {
             let query = Query {
-                course: Course::Changes(&cookie),
+                mode: SearchMode::Changes(&cookie),
                 ..Query::new(&base, Scope::Subtree, filter, &attributes)
             };
             let (mut count, mut broken) = (0, false);
             let end = self.search(&query, |entry| {
                 count += 1;
-                broken |= !take(Object::read(entry));
+                broken |= !accept(Object::read(entry));
             });
             let end = end.await?;
             empty = if count > 0 { 0 } else { empty + 1 };
             match end {
                 SearchEnd { code: 0, cookie: Some(next), has_more, .. }
-                    if !next.is_empty() && !broken && empty <= EMPTY_ROUNDS =>
+                    if !next.is_empty() && !broken && empty <= MAX_EMPTY_ANSWERS =>
                 {
                     if !has_more {
                         return Ok(next);
                     }
                     if next == cookie {
-                        return Err(self.refused(&base, 80, "DirSync goes in circles".to_owned()));
+                        return Err(self.search_error(
+                            &base,
+                            80,
+                            "DirSync goes in circles".to_owned(),
+                        ));
                     }
                     cookie = next;
                 }
                 SearchEnd { code: 0, .. } => {
                     let problem = "the answer to DirSync has no control, no end, or an object that cannot be read";
-                    return Err(self.refused(&base, 80, problem.to_owned()));
+                    return Err(self.search_error(&base, 80, problem.to_owned()));
                 }
-                SearchEnd { code, text, .. } => return Err(self.refused(&base, code, text)),
+                SearchEnd { code, text, .. } => return Err(self.search_error(&base, code, text)),
             }
         }
     }
 
-    /// What these objects are, deleted ones too; of those that can be seen.
-    pub async fn kinds(
+    /// Returns the kinds of those of these objects that are visible, deleted ones included.
+    pub async fn object_kinds(
         &mut self,
         guids: &BTreeSet<Guid>,
-    ) -> Result<BTreeMap<Guid, Kind>, DirectoryError> {
+    ) -> Result<BTreeMap<Guid, ObjectKind>, DirectoryError> {
         let guids: Vec<Guid> = guids.iter().copied().collect();
         let base = self.root.default_naming_context.clone();
         let attributes = ["objectGUID".to_owned(), "objectClass".to_owned()];
@@ -224,17 +224,17 @@ impl Session {
                 self.objects(&query)
                     .await?
                     .iter()
-                    .filter_map(|object| Some((object.guid()?, Kind::of(object)?))),
+                    .filter_map(|object| Some((object.guid()?, ObjectKind::of(object)?))),
             );
         }
         Ok(kinds)
     }
 
-    /// The objects with these names, and what they are; of those that can be seen.
-    pub async fn named(
+    /// Returns those of these objects that are visible, with their kinds.
+    pub async fn objects_by_dn(
         &mut self,
         dns: &BTreeSet<Dn>,
-    ) -> Result<Vec<(Kind, Object)>, DirectoryError> {
+    ) -> Result<Vec<(ObjectKind, Object)>, DirectoryError> {
         let dns: Vec<&Dn> = dns.iter().collect();
         let base = self.root.default_naming_context.clone();
         let attributes = ["objectGUID", "objectClass", "objectSid"].map(str::to_owned);
@@ -248,14 +248,17 @@ impl Session {
                 self.objects(&query)
                     .await?
                     .into_iter()
-                    .filter_map(|object| Some((Kind::of(&object)?, object))),
+                    .filter_map(|object| Some((ObjectKind::of(&object)?, object))),
             );
         }
         Ok(found)
     }
 
-    /// The people who are members of one of these groups, as their primary group too.
-    pub async fn people_in(&mut self, groups: &Closure) -> Result<BTreeSet<Guid>, DirectoryError> {
+    /// Returns the direct members of these groups, including those by primary group.
+    pub async fn people_in_groups(
+        &mut self,
+        groups: &Closure,
+    ) -> Result<BTreeSet<Guid>, DirectoryError> {
         let base = self.root.default_naming_context.clone();
         let attributes = ["objectGUID".to_owned()];
         let mut people = BTreeSet::new();
@@ -275,8 +278,8 @@ impl Session {
         Ok(people)
     }
 
-    /// The people who stand below this.
-    pub async fn people_under(&mut self, dn: &Dn) -> Result<BTreeSet<Guid>, DirectoryError> {
+    /// Returns the people in the subtree of an entry.
+    pub async fn people_below(&mut self, dn: &Dn) -> Result<BTreeSet<Guid>, DirectoryError> {
         let attributes = ["objectGUID".to_owned()];
         let query = Query::new(dn.as_str(), Scope::Subtree, PERSON_FILTER, &attributes);
         Ok(self.objects(&query).await?.iter().filter_map(Object::guid).collect())
@@ -288,8 +291,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_changes_than_are_kept_are_never_taken_for_all_of_them() {
-        let object = |n: usize| Changed {
+    fn a_list_of_changes_beyond_the_limit_is_never_taken_as_complete() {
+        let object = |n: usize| ChangedObject {
             guid: Guid((n as u128).to_be_bytes()),
             dn: Dn::new(format!("CN=p{n},DC=corp")),
             kind: None,
@@ -303,7 +306,7 @@ mod tests {
             (0..count).for_each(|n| changes.add(object(n)));
             changes.all().map(|(objects, _)| objects.len())
         };
-        assert_eq!(of(MOST), Ok(MOST));
-        assert_eq!(of(MOST + 1), Err(MOST as u64 + 1));
+        assert_eq!(of(MAX_OBJECTS), Ok(MAX_OBJECTS));
+        assert_eq!(of(MAX_OBJECTS + 1), Err(MAX_OBJECTS as u64 + 1));
     }
 }

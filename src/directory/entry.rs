@@ -1,4 +1,4 @@
-//! From the attributes of one entry to a person. Pure; the hottest code of a run.
+//! Decoding of one entry into a person. Pure, and the hottest code of a run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,32 +8,34 @@ use crate::model::{
 };
 use crate::reconcile::{Closure, Presence};
 
-/// Who is a person: users, disabled ones too; no computers, no managed service accounts (other categories), no trusts.
+/// Filter for people: users, including disabled ones.
+///
+/// Computers and managed service accounts have other categories. The account type excludes trusts.
 pub const PERSON_FILTER: &str =
     "(&(objectCategory=person)(objectClass=user)(!(sAMAccountType=805306370)))";
 
 /// An entry that could not be decoded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Malformed {
-    /// Who, if that could be read.
+    /// The GUID, if it could be read.
     pub guid: Option<Guid>,
-    /// What is left of it.
+    /// The readable attributes.
     pub rest: Broken,
 }
 
-/// The most bytes of a text that can be somebody's name, title or address. Active Directory itself allows 256, and 1,123 for an address.
-const LONGEST_TEXT: usize = 4 << 10;
-/// The most bytes of all of somebody's addresses. Active Directory has no room for more than some 1,300 values of an attribute.
-const LONGEST_ADDRESSES: usize = 256 << 10;
+/// Most bytes of a name, title or address. AD itself allows 256, and 1,123 for an address.
+const MAX_TEXT: usize = 4 << 10;
+/// Most bytes of all addresses of a person. AD has room for about 1,300 values of an attribute.
+const MAX_ADDRESSES: usize = 256 << 10;
 
-/// The attributes everybody has; missing, they are unknown.
+/// Attributes that every user has. If one is missing, its value is unknown.
 const UNIVERSAL: [&str; 4] =
     ["objectGUID", "userAccountControl", "accountExpires", "primaryGroupID"];
 
-/// The names that people log on with.
+/// Attributes with the logon names of a person.
 const LOGON_NAMES: [&str; 2] = ["sAMAccountName", "userPrincipalName"];
 
-/// What an attribute is to us.
+/// The use of an attribute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Slot {
     Guid,
@@ -46,7 +48,7 @@ enum Slot {
     Profile(usize),
 }
 
-/// Knows the attributes to ask for, and how to read a person from them.
+/// Decoder of entries for one attribute mapping and one closure of groups.
 #[derive(Debug)]
 pub struct Decoder {
     slots: Vec<(String, Slot)>,
@@ -57,7 +59,6 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// For these attributes and groups.
     pub fn new(names: &AttributeNames, closure: &Closure) -> Self {
         let AttributeNames {
             email,
@@ -86,7 +87,7 @@ impl Decoder {
             .chain(
                 profile.into_iter().enumerate().map(|(n, name)| (name.clone(), Slot::Profile(n))),
             )
-            // No configuration names these: who may log on, and as whom, is AD's to say.
+            // Logon names are not configurable, because AD defines them.
             .chain(
                 LOGON_NAMES
                     .iter()
@@ -102,17 +103,17 @@ impl Decoder {
         }
     }
 
-    /// The attributes to ask for, in the order of the presence bits.
+    /// Returns the attributes to request, in the order of the presence bits.
     pub fn attributes(&self) -> Vec<String> {
         self.slots.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// Those that everybody has.
+    /// Returns the attributes that every user has.
     pub fn universal() -> BTreeSet<String> {
         UNIVERSAL.iter().map(|a| (*a).to_owned()).collect()
     }
 
-    /// Reads one entry.
+    /// Decodes one entry; `None` stands for a malformed one.
     pub fn person(
         &self,
         entry: Option<&EntryRef<'_>>,
@@ -124,13 +125,12 @@ impl Decoder {
                 rest: Broken { dn: Dn::new(""), control: None, expires: None },
             });
         };
-        // Whoever is malformed is kept by name, so that has a limit, too.
-        let dn =
-            Dn::new(String::from_utf8_lossy(&entry.dn()[..entry.dn().len().min(LONGEST_TEXT)]));
+        // A malformed entry is stored with its name, so the name has a limit, too.
+        let dn = Dn::new(String::from_utf8_lossy(&entry.dn()[..entry.dn().len().min(MAX_TEXT)]));
         let mut guid = None;
-        // Groups are asked for whoever has this name, and a name of nothing is in none.
+        // The DN is searched for in groups. An empty or truncated DN would match no group.
         let mut is_broken = entry.dn().is_empty()
-            || entry.dn().len() > LONGEST_TEXT
+            || entry.dn().len() > MAX_TEXT
             || std::str::from_utf8(entry.dn()).is_err();
         let mut presence = Presence::default();
         let (mut control, mut expires, mut primary_group) = (None, None, None);
@@ -144,22 +144,22 @@ impl Decoder {
                 is_broken = true;
                 break;
             };
-            // One attribute may hold two things (employeeID as title, say), so every slot is looked at.
+            // An attribute may fill two slots, for example employeeID also as title.
             for (bit, (_, slot)) in
                 self.slots.iter().enumerate().filter(|(_, (name, _))| attribute.is(name))
             {
                 if attribute.values().next().is_some() {
                     presence.0 |= 1 << bit;
                 }
-                // Too long to be what it should be: a title that is costs the title, addresses that are cost the entry.
+                // An overlong title is dropped. Overlong addresses make the entry malformed.
                 let bytes = || attribute.values().map(<[u8]>::len).sum::<usize>();
                 match slot {
-                    Slot::Profile(_) if bytes() > LONGEST_TEXT => continue,
-                    Slot::Mail if bytes() > LONGEST_TEXT => {
+                    Slot::Profile(_) if bytes() > MAX_TEXT => continue,
+                    Slot::Mail if bytes() > MAX_TEXT => {
                         mail = Field::Malformed;
                         continue;
                     }
-                    Slot::Proxies if bytes() > LONGEST_ADDRESSES => {
+                    Slot::Proxies if bytes() > MAX_ADDRESSES => {
                         is_broken = true;
                         continue;
                     }
@@ -167,7 +167,8 @@ impl Decoder {
                 }
                 match slot {
                     Slot::Guid => guid = attribute.values().next().and_then(Guid::from_ad),
-                    // An Integer of AD has 32 bits (MS-ADTS 3.1.1.2.2.2): a larger number says nothing about single bits.
+                    // AD integers have 32 bits (MS-ADTS 3.1.1.2.2.2), so a larger number has no
+                    // valid flags.
                     Slot::Control => {
                         control = number(&attribute)
                             .and_then(|n| i32::try_from(n).ok())
@@ -206,7 +207,7 @@ impl Decoder {
                 }
             }
         }
-        // A value that cannot be used counts as no value, so that many of them are noticed as lost rights are.
+        // An unusable value counts as missing, so that many of them are noticed like lost rights.
         let unusable = |slot: &Slot| match slot {
             Slot::Control => control.is_none(),
             Slot::Expires => expires.is_none(),
@@ -269,12 +270,12 @@ impl Decoder {
         ))
     }
 
-    /// The group of the closure that this value of `memberOf` names.
+    /// Returns the group of the closure that a value of `memberOf` names.
     fn group(&self, dn: &[u8]) -> Option<Guid> {
         if !self.lengths.contains(&dn.len()) {
             return None;
         }
-        // A server writes one object's name in one way; should it not, the normal form still tells.
+        // A server spells a DN in one way. The normal form covers the exception.
         self.groups
             .get(dn)
             .copied()
@@ -288,7 +289,7 @@ fn number(attribute: &AttributeRef<'_>) -> Option<i64> {
 
 fn text(attribute: &AttributeRef<'_>) -> Field {
     if attribute.values().nth(1).is_some() {
-        // A value that is no text is no address, and the others may be.
+        // A value that is not UTF-8 is dropped, because the others may be addresses.
         let texts: Vec<String> = attribute
             .values()
             .filter_map(|v| std::str::from_utf8(v).ok())

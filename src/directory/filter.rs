@@ -9,12 +9,12 @@ use crate::model::Guid;
 pub struct Assertion(String);
 
 impl Assertion {
-    /// A filter that is already one: our own constants, and the configured one, which was parsed.
+    /// Wraps a valid filter: a constant, or a parsed one of the configuration.
     pub fn raw(text: &str) -> Self {
         Self(text.to_owned())
     }
 
-    /// `(attribute=value)`, the value escaped.
+    /// Returns `(attribute=value)` with the value escaped.
     pub fn equals(attribute: &str, value: &str) -> Self {
         let mut text = format!("({attribute}=");
         for byte in value.bytes() {
@@ -30,7 +30,7 @@ impl Assertion {
         Self(text)
     }
 
-    /// `(objectGUID=…)`.
+    /// Returns `(objectGUID=…)`.
     pub fn guid(guid: Guid) -> Self {
         let mut text = String::from("(objectGUID=");
         for byte in guid.to_ad() {
@@ -40,12 +40,12 @@ impl Assertion {
         Self(text)
     }
 
-    /// Any of them.
+    /// Returns the disjunction.
     pub fn any(parts: impl IntoIterator<Item = Self>) -> Self {
         Self::join('|', parts)
     }
 
-    /// All of them.
+    /// Returns the conjunction.
     pub fn all(parts: impl IntoIterator<Item = Self>) -> Self {
         Self::join('&', parts)
     }
@@ -60,7 +60,7 @@ impl Assertion {
         }
     }
 
-    /// The filter as text.
+    /// Returns the filter in the form of RFC 4515.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,11 +1,14 @@
-//! Cuts the byte stream of a connection into LDAP messages, and lets through only those that cannot hurt what reads them.
+//! Splits the byte stream of a connection into LDAP messages, and passes only those that are safe
+//! for ldap3.
 //!
-//! ldap3 stands behind this. Its parser recurses without a limit, waits for ever for an inner element that is longer than its parent,
-//! collects an endless message, and panics on results and controls of another shape than it knows. So a message is admitted
-//! whole and checked to its end, or not at all; after a refusal the connection is of no use any more.
+//! The parser of ldap3 recurses without a limit, and waits forever for an inner element longer than
+//! its parent. It buffers an endless message, and panics on unknown shapes of results and controls.
+//! Therefore a message is passed only if all of it is valid. After a rejected message the
+//! connection must be closed.
 //!
-//! What is *not* checked is the shape of a SearchResultEntry: one malformed entry must cost that entry and not the connection, and
-//! [`EntryRef`](super::ber::EntryRef) tells. Entries must therefore never reach ldap3's `SearchEntry::construct`.
+//! The shape of a SearchResultEntry is *not* checked, because a malformed entry must not end the
+//! connection. [`EntryRef`](super::ber::EntryRef) checks it. Entries must never reach
+//! `SearchEntry::construct` of ldap3.
 
 use std::fmt;
 
@@ -19,23 +22,28 @@ use super::ber::{
 #[cfg(test)]
 mod tests;
 
-/// The most bytes a message may have, header included. Servers send at most 1,500 values of an attribute at once, and 5,000 where
-/// somebody raised the limit: of names, that is about 2 MB. The rest is for photos and certificates.
+/// Most bytes of a message with its header.
+///
+/// Servers send at most 1,500 values of an attribute at once, or 5,000 with a raised limit. Such a
+/// list of DNs has about 2 MB. The rest is for photos and certificates.
 pub const MAX_FRAME: usize = 16 << 20;
 
-/// The most bytes a message may have that is no entry, header included. ldap3 makes about fifty bytes of each two-byte element, twice, so at
-/// [`MAX_FRAME`] one answer would take a gigabyte. The largest honest one carries a DirSync cookie of 32 bytes for each
-/// domain controller there ever was.
+/// Most bytes of a message other than an entry, with its header.
+///
+/// ldap3 allocates about fifty bytes for each two-byte element, twice. A response of [`MAX_FRAME`]
+/// would take a gigabyte. The largest valid one has a DirSync cookie with 32 bytes for each past or
+/// present domain controller.
 pub const MAX_RESULT: usize = 256 << 10;
 
-/// The most constructed elements that may lie within each other, the message itself included. An entry needs 5, a control 3, a search
-/// request 3 and its filter's own depth.
+/// Most levels of constructed elements, including the message itself.
+///
+/// An entry has 5, a control 3, a search request 3 and the depth of its filter.
 pub const MAX_DEPTH: usize = 12;
 
-/// How much room there is made for at least, in bytes, when the next read needs some: one TLS record.
+/// Fewest bytes by which the buffer grows: one TLS record.
 const CHUNK: usize = 16 << 10;
 
-/// The room, in bytes, that a read is worth doing with.
+/// Free bytes below which the buffer grows before a read.
 const MIN_ROOM: usize = 4 << 10;
 
 /// `[0]`, constructed: the controls of a message.
@@ -54,33 +62,33 @@ const INTERMEDIATE_NAME: u8 = 0x80;
 const INTERMEDIATE_VALUE: u8 = 0x81;
 /// The bits of an identifier octet that hold the class.
 const CLASS: u8 = 0xc0;
-/// The application class, which all protocolOps have and nothing else.
+/// The application class, that of all protocolOps and of no other element.
 const APPLICATION: u8 = 0x40;
 
-/// Why a message is refused. The connection it came from has to be closed.
+/// Reason why a message is rejected. The connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// What arrives is not LDAP, or not any more.
+    /// The stream is not, or no longer, LDAP.
     #[error("an LDAP message begins with the byte 0x30, and here is {tag:#04x}")]
     NotAMessage {
-        /// The byte that is there.
+        /// The received byte.
         tag: u8,
     },
-    /// The message is larger than it may be.
+    /// The message exceeds a limit.
     #[error("LDAP message of {bytes} bytes exceeds the limit of {limit}")]
     TooLarge {
-        /// Its size with header, in bytes.
+        /// Size with header, in bytes.
         bytes: usize,
         /// [`MAX_FRAME`] or [`MAX_RESULT`].
         limit: usize,
     },
-    /// Elements lie within elements beyond [`MAX_DEPTH`].
+    /// Nesting exceeds [`MAX_DEPTH`].
     #[error("LDAP message nested deeper than the limit of {limit} levels")]
     TooDeep {
         /// [`MAX_DEPTH`].
         limit: usize,
     },
-    /// Where the protocolOp must be is something else.
+    /// The protocolOp is not an operation of LDAP.
     #[error("LDAP message {message_id} has an operation with the identifier {tag:#04x}")]
     NotAnOperation {
         /// The messageID.
@@ -88,17 +96,15 @@ pub enum FrameError {
         /// The identifier octet that is there.
         tag: u8,
     },
-    /// Not BER, or not the frame that every message has: messageID, protocolOp, controls.
+    /// Invalid BER, or not a sequence of messageID, protocolOp and controls.
     #[error("malformed LDAP message")]
     Malformed(#[from] BerError),
-    /// The operation is not of the shape that RFC 4511 gives it.
+    /// The operation does not conform to RFC 4511.
     #[error("malformed {op} in LDAP message {message_id}")]
     MalformedOperation {
         /// The messageID.
         message_id: i32,
-        /// Which operation.
         op: Op,
-        /// What is wrong with it.
         source: BerError,
     },
 }
@@ -124,7 +130,7 @@ pub enum Op {
     CompareResponse,
     /// `[APPLICATION 19]`.
     SearchResultReference,
-    /// `[APPLICATION 24]`. With message id 0 it is unsolicited, and then its contents are unchecked: see [`Frame::is_notice`].
+    /// `[APPLICATION 24]`. With message id 0 it is unchecked; see [`Frame::is_notice`].
     ExtendedResponse,
     /// `[APPLICATION 25]`.
     IntermediateResponse,
@@ -133,7 +139,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// The operation with this identifier octet. Responses are all constructed; requests are what they are.
+    /// Returns the operation of an identifier octet. A response must be constructed.
     fn from_tag(tag: u8) -> Option<Self> {
         if tag & CLASS != APPLICATION {
             return None;
@@ -155,8 +161,10 @@ impl Op {
         (tag & CONSTRUCTED != 0).then_some(op)
     }
 
-    /// Whether this may come as an answer to `request`. ldap3 panics on another answer to a search, and takes whatever comes to any
-    /// other request for its result, so an IntermediateResponse answers searches only.
+    /// Returns whether this is a valid response to `request`.
+    ///
+    /// ldap3 panics on an invalid response to a search. It takes any response to another request as
+    /// the result, so an IntermediateResponse is valid for searches only.
     pub fn answers(self, request: Self) -> bool {
         match request {
             Self::Other(0) => self == Self::BindResponse,
@@ -202,21 +210,20 @@ impl fmt::Display for Op {
 /// One checked LDAPMessage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Which request it belongs to, 0 to 2³¹−1; 0 for what the server says unasked.
+    /// Id of the request, 0 to 2³¹−1; 0 for an unsolicited notification.
     pub message_id: i32,
-    /// What it is.
     pub op: Op,
-    /// All of it, header included.
+    /// The whole message with its header.
     pub bytes: Bytes,
 }
 
 impl Frame {
-    /// Whether the server says this unasked: in practice, that it is about to close the connection. [`result`](Self::result) says why.
+    /// Returns whether this is unsolicited, in practice a Notice of Disconnection.
     pub fn is_notice(&self) -> bool {
         self.message_id == 0 && self.op == Op::ExtendedResponse
     }
 
-    /// The result in it. Always there for the responses that are results, except a notice, which may be malformed; never for others.
+    /// Returns the LDAPResult of a response; a notice may lack it, because it is unchecked.
     pub fn result(&self) -> Option<ResultRef<'_>> {
         let mut message =
             Elements::new(Elements::new(&self.bytes).expect(SEQUENCE, "LDAPMessage").ok()?);
@@ -226,19 +233,18 @@ impl Frame {
     }
 }
 
-/// The parts that all results have, still in the bytes they arrived in: LDAPResult in RFC 4511, 4.1.9.
+/// The common fields of results in their received bytes: LDAPResult (RFC 4511, 4.1.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResultRef<'a> {
     /// resultCode; 0 is success.
     pub code: u32,
-    /// matchedDN.
     pub matched_dn: &'a str,
-    /// diagnosticMessage. Active Directory ends it with a NUL.
+    /// diagnosticMessage. AD appends a NUL.
     pub diagnostic: &'a str,
 }
 
 impl<'a> ResultRef<'a> {
-    /// Reads the contents of an operation that is a result, checking everything that ldap3 will rely on.
+    /// Decodes a result and checks all fields that ldap3 relies on.
     fn parse(content: &'a [u8]) -> Result<Self, BerError> {
         let mut parts = Elements::new(content);
         let code = ber::number(parts.expect(ENUMERATED, "resultCode")?, "resultCode")?;
@@ -246,7 +252,8 @@ impl<'a> ResultRef<'a> {
         let diagnostic =
             text(parts.expect(OCTET_STRING, "diagnosticMessage")?, "diagnosticMessage")?;
         while let Some(part) = parts.take()? {
-            // ldap3 goes by the number alone. Other numbers it ignores, as RFC 4511 (section 4) wants it for parts to come.
+            // ldap3 compares the tag number only. It ignores other numbers, as RFC 4511 (section 4)
+            // requires.
             match part.tag & NUMBER {
                 3 => check_uris(part.of(REFERRAL, "referral")?)?,
                 7 => _ = part.of(SERVER_SASL_CREDS, "serverSaslCreds")?,
@@ -259,10 +266,11 @@ impl<'a> ResultRef<'a> {
     }
 }
 
-/// Takes one message off the front of `buf` when all of it is there; nothing when it needs more bytes, for which there is room then.
+/// Removes one complete message from the front of `buf`; `None` if more bytes are needed.
 ///
-/// A call that needs more bytes looks at the first six only. The buffer grows with what has arrived, not with what
-/// is announced. A refusal leaves `buf` as it is, so that it stays refused.
+/// A call without a complete message reads the header only, and makes room for the next read. The
+/// buffer grows with the received bytes, not with the announced size. An error leaves `buf`
+/// unchanged, so that the next call fails, too.
 pub fn split(buf: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     let size = announced_size(buf)?;
     match size {
@@ -280,7 +288,7 @@ pub fn split(buf: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     }
 }
 
-/// The size of the message at the front of `buf`, header included, in bytes; nothing while its header is incomplete.
+/// Returns the size of the first message with its header; `None` if the header is incomplete.
 fn announced_size(buf: &[u8]) -> Result<Option<usize>, FrameError> {
     match buf.first() {
         Some(&tag) if tag != SEQUENCE => return Err(FrameError::NotAMessage { tag }),
@@ -295,7 +303,7 @@ fn announced_size(buf: &[u8]) -> Result<Option<usize>, FrameError> {
     }
 }
 
-/// Checks one whole message and says its id and operation.
+/// Checks one whole message; returns its id and operation.
 fn check(frame: &[u8]) -> Result<(i32, Op), FrameError> {
     let mut bytes = Elements::new(frame);
     let message = bytes.expect(SEQUENCE, "LDAPMessage")?;
@@ -315,13 +323,14 @@ fn check(frame: &[u8]) -> Result<(i32, Op), FrameError> {
         return Err(FrameError::TooLarge { bytes: frame.len(), limit });
     }
     if let Some(last) = parts.take()? {
-        // Active Directory puts the name of its Notice of Disconnection behind the operation instead of into it. ldap3 knows.
+        // AD puts the name of a Notice of Disconnection behind the operation, which ldap3 accepts.
         if !(is_notice && last.tag == RESPONSE_NAME) {
             check_controls(last.of(CONTROLS, "controls")?)?;
         }
         parts.end("controls")?;
     }
-    // ldap3 drops a message with id 0 without looking into it, and why the server hangs up is worth telling even if told badly.
+    // ldap3 drops a message with id 0 unread, so a malformed notice is harmless and is still
+    // logged.
     if !is_notice {
         check_operation(op, operation.content)
             .map_err(|source| FrameError::MalformedOperation { message_id, op, source })?;
@@ -329,7 +338,7 @@ fn check(frame: &[u8]) -> Result<(i32, Op), FrameError> {
     Ok((message_id, op))
 }
 
-/// Checks that elements fit their parents exactly, to the innermost, and that the innermost is not deeper than [`MAX_DEPTH`].
+/// Checks that all elements fit their parents exactly, and that nesting is within [`MAX_DEPTH`].
 fn check_nesting(content: &[u8], depth: usize) -> Result<(), FrameError> {
     let mut elements = Elements::new(content);
     while let Some(element) = elements.take()? {
@@ -343,7 +352,7 @@ fn check_nesting(content: &[u8], depth: usize) -> Result<(), FrameError> {
     Ok(())
 }
 
-/// Whether a response of this kind is an LDAPResult, with or without more behind it.
+/// Returns whether a response begins with an LDAPResult.
 fn has_result(op: Op) -> bool {
     match op {
         Op::BindResponse
@@ -361,7 +370,7 @@ fn has_result(op: Op) -> bool {
     }
 }
 
-/// Checks that the contents of a response are what ldap3 takes for granted.
+/// Checks the assumptions of ldap3 about the contents of a response.
 fn check_operation(op: Op, content: &[u8]) -> Result<(), BerError> {
     match op {
         Op::SearchResultReference => check_uris(content),
@@ -397,7 +406,7 @@ fn check_intermediate(content: &[u8]) -> Result<(), BerError> {
     parts.end("responseValue")
 }
 
-/// Checks the controls of a message, each with a name, then a criticality and a value, both optional.
+/// Checks controls: a name, an optional criticality and an optional value.
 fn check_controls(content: &[u8]) -> Result<(), BerError> {
     let mut controls = Elements::new(content);
     while let Some(control) = controls.take()? {
@@ -423,7 +432,7 @@ fn check_controls(content: &[u8]) -> Result<(), BerError> {
     Ok(())
 }
 
-/// The text with these contents.
+/// Decodes a UTF-8 string.
 fn text<'a>(content: &'a [u8], what: &'static str) -> Result<&'a str, BerError> {
     std::str::from_utf8(content)
         .map_err(|error| BerError::NotUtf8 { what, at: error.valid_up_to() })

@@ -1,29 +1,29 @@
-//! What gives the service account a right it lacks, as a domain administrator types it.
+//! Commands for a domain administrator that grant the service account a missing right.
 
 use super::Session;
 
-/// Who it is for, and in whose tools.
+/// The service account, as the tools of AD or Samba name it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Grants {
-    /// `svc-rosterd@corp.example.com`: as dsacls takes it.
+    /// `svc-rosterd@corp.example.com`, the form of dsacls.
     account: String,
-    /// Its SID, as Samba's tools take it; none for Active Directory itself.
+    /// The SID, the form of samba-tool; `None` for Active Directory.
     samba: Option<String>,
 }
 
 /// Rights on an entry and all below it (MS-ADTS 5.1.3.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Right {
-    /// To read its attributes.
+    /// Read all properties.
     ReadProperty,
-    /// To read its attributes, and see what is in it.
+    /// Read all properties and list the children.
     ListContents,
 }
 
 impl Grants {
-    /// For whoever this session is bound as.
+    /// Returns the commands for the account that the session is bound as.
     pub fn of(session: &Session) -> Self {
-        let name = session.me.text("sAMAccountName").unwrap_or("the service account");
+        let name = session.service_account.text("sAMAccountName").unwrap_or("the service account");
         let domain: Vec<&str> = session
             .root
             .default_naming_context
@@ -33,15 +33,15 @@ impl Grants {
         let is_samba = session.root.vendor.starts_with("Samba");
         let sid = || {
             session
-                .me
+                .service_account
                 .bytes("objectSid")
-                .and_then(super::session::sid_text)
+                .and_then(super::sid::sid_text)
                 .unwrap_or_else(|| "SID".to_owned())
         };
         Self { account: format!("{name}@{}", domain.join(".")), samba: is_samba.then(sid) }
     }
 
-    /// The command that grants it.
+    /// Returns the command that grants a right on an entry and its subtree.
     pub fn command(&self, right: Right, on: &str) -> String {
         let bits = match right {
             Right::ReadProperty => "RP",
@@ -55,7 +55,7 @@ impl Grants {
         }
     }
 
-    /// Whether these are for Samba's tools.
+    /// Returns whether the commands are those of Samba.
     pub fn is_for_samba(&self) -> bool {
         self.samba.is_some()
     }

@@ -1,33 +1,34 @@
-//! The groups that give a tier: found by name, followed by GUID, nested ones with them.
+//! The groups that give a tier: found by name, followed by GUID, with nested groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ldap3::Scope;
 
-use super::session::{Query, rid};
+use super::query::Query;
+use super::sid::rid;
 use super::{Assertion, DirectoryError, Object, PERSON_FILTER, Session};
 use crate::model::{Dn, GroupName, Guid, Tier};
 use crate::reconcile::{Closure, ClosureGroup, Membership};
 
-/// Names in one filter.
+/// DNs in one filter.
 const CHUNK: usize = 50;
-/// Deeper nesting than this is a mistake that would take a search for every level.
+/// Most levels of nesting, because each level costs a search.
 const MAX_LEVELS: usize = 100;
 
-/// Why a configured group does not say anything.
+/// Reason why a configured group cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum GroupTrouble {
-    /// Nothing has that name.
+pub enum GroupError {
+    /// No group has the name.
     NotFound(String),
-    /// More than one thing has it.
+    /// Several groups have the name: the name, and their DNs.
     Ambiguous(String, Vec<String>),
-    /// The group that the name was pinned to is gone.
+    /// The group of the baseline was not found.
     Gone(String, Guid),
 }
 
-impl GroupTrouble {
-    /// What is wrong.
+impl GroupError {
+    /// Returns the finding without its remedy.
     pub fn finding(&self) -> String {
         match self {
             Self::NotFound(name) => format!("there is no group \"{name}\""),
@@ -42,7 +43,7 @@ impl GroupTrouble {
         }
     }
 
-    /// What to do about it.
+    /// Returns the remedy in the imperative.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::NotFound(_) => {
@@ -56,7 +57,7 @@ impl GroupTrouble {
     }
 }
 
-impl fmt::Display for GroupTrouble {
+impl fmt::Display for GroupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.finding(), self.remedy())
     }
@@ -67,16 +68,16 @@ fn attributes() -> [String; 2] {
 }
 
 impl Session {
-    /// Finds one configured group: by the GUID it is pinned to, else by its name.
+    /// Finds a configured group by the GUID of the baseline, or else by name.
     pub async fn resolve_group(
         &mut self,
         name: &GroupName,
-        pinned: Option<Guid>,
-    ) -> Result<Result<Object, GroupTrouble>, DirectoryError> {
+        baseline: Option<Guid>,
+    ) -> Result<Result<Object, GroupError>, DirectoryError> {
         let attributes = attributes();
-        if let Some(guid) = pinned {
+        if let Some(guid) = baseline {
             let found = self.object(&format!("<GUID={guid}>"), &attributes).await?;
-            return Ok(found.ok_or_else(|| GroupTrouble::Gone(name.as_str().to_owned(), guid)));
+            return Ok(found.ok_or_else(|| GroupError::Gone(name.as_str().to_owned(), guid)));
         }
         let by_dn = match name {
             GroupName::Dn(dn) => self.object(dn, &attributes).await?,
@@ -99,16 +100,16 @@ impl Session {
                         (1, Some(group)) => return Ok(Ok(group)),
                         (_, Some(last)) => {
                             let dns = found.into_iter().chain([last]).map(|g| g.dn).collect();
-                            return Ok(Err(GroupTrouble::Ambiguous(text.clone(), dns)));
+                            return Ok(Err(GroupError::Ambiguous(text.clone(), dns)));
                         }
                     }
                 }
-                Ok(Err(GroupTrouble::NotFound(text.clone())))
+                Ok(Err(GroupError::NotFound(text.clone())))
             }
         }
     }
 
-    /// The closure of these groups: level by level, the groups that are members of one known already.
+    /// Reads the closure of these groups, one level of nesting after the other.
     pub async fn closure(&mut self, roots: &[(Tier, Object)]) -> Result<Closure, DirectoryError> {
         let mut closure = Closure::default();
         for tier in [Tier::Pro, Tier::Basic] {
@@ -139,7 +140,7 @@ impl Session {
         Ok(closure)
     }
 
-    /// Where the groups of a closure stand now.
+    /// Reads the present DNs of the groups of a closure.
     pub async fn reread_closure(&mut self, closure: &Closure) -> Result<Closure, DirectoryError> {
         let mut now = Closure::default();
         let groups: Vec<&ClosureGroup> = closure.groups().collect();
@@ -160,8 +161,10 @@ impl Session {
         Ok(now)
     }
 
-    /// Returns which of these groups show no member at all: emptied, or no longer readable. A group that is somebody's primary
-    /// group does not list that member (MS-ADTS 3.1.1.4.5.31), and is heard by it all the same.
+    /// Returns the groups without a visible member: empty or no longer readable.
+    ///
+    /// A primary group does not list its members (MS-ADTS 3.1.1.4.5.31). It counts as readable if a
+    /// person has it as primary group.
     pub async fn groups_without_members(
         &mut self,
         groups: &BTreeSet<Guid>,
@@ -176,7 +179,7 @@ impl Session {
         Ok(silent)
     }
 
-    /// Returns which of these groups list a member.
+    /// Returns the groups that list a member.
     pub async fn groups_with_members(
         &mut self,
         groups: &BTreeSet<Guid>,
@@ -202,7 +205,7 @@ impl Session {
         Ok(listing)
     }
 
-    /// Returns whether some person that can be read has the group as its primary group.
+    /// Returns whether a visible person has the group as primary group.
     async fn is_primary_group(&mut self, group: Guid) -> Result<bool, DirectoryError> {
         let found = self.object(&format!("<GUID={group}>"), &attributes()).await?;
         let Some(rid) = found.and_then(|group| group.bytes("objectSid").and_then(rid)) else {
@@ -213,19 +216,21 @@ impl Session {
             Assertion::raw(PERSON_FILTER),
             Assertion::equals("primaryGroupID", &rid.to_string()),
         ]);
-        self.finds(&base, Scope::Subtree, &people, false, |_| true).await
+        self.matches_any(&base, Scope::Subtree, &people, false, |_| true).await
     }
 
-    /// Which of these groups are still nested below the closure, by `member`, although the closure has them no more:
-    /// the right to read their `memberOf` is lost, and with it the way down to them.
-    pub async fn detached(
+    /// Returns the groups that are still nested in the closure by `member`, but absent from it.
+    ///
+    /// The closure is read by `memberOf`, so the right to read that attribute of these groups is
+    /// lost.
+    pub async fn hidden_nested_groups(
         &mut self,
         groups: &BTreeSet<Guid>,
         closure: &Closure,
     ) -> Result<BTreeSet<Guid>, DirectoryError> {
         let inside: BTreeSet<Guid> = closure.groups().map(|g| g.guid).collect();
         let base = self.root.default_naming_context.clone();
-        let mut detached = BTreeSet::new();
+        let mut hidden = BTreeSet::new();
         for guid in groups.difference(&inside) {
             let mut level: Vec<String> = self
                 .object(&format!("<GUID={guid}>"), &attributes())
@@ -234,7 +239,7 @@ impl Session {
                 .map(|o| o.dn)
                 .collect();
             let mut known = BTreeSet::from([*guid]);
-            while !level.is_empty() && !detached.contains(guid) {
+            while !level.is_empty() && !hidden.contains(guid) {
                 let mut above = Vec::new();
                 for piece in level.chunks(CHUNK) {
                     let members =
@@ -252,7 +257,7 @@ impl Session {
                     );
                 }
                 if above.iter().filter_map(Object::guid).any(|g| inside.contains(&g)) {
-                    detached.insert(*guid);
+                    hidden.insert(*guid);
                 }
                 level = above
                     .into_iter()
@@ -261,11 +266,11 @@ impl Session {
                     .collect();
             }
         }
-        Ok(detached)
+        Ok(hidden)
     }
 
-    /// The groups of the closure that these are members of, and those of which they are, and so on: by group.
-    pub async fn groups_above(
+    /// Returns, for these groups and all their ancestors, the parents within the closure.
+    pub async fn parent_groups(
         &mut self,
         of: &BTreeSet<Guid>,
         closure: &Closure,
@@ -296,28 +301,28 @@ impl Session {
                 .copied()
                 .filter(|guid| !above.contains_key(guid))
                 .collect();
-            // What does not show itself is not asked for again.
+            // A group that is not visible is not requested again.
             let asked: BTreeSet<Guid> = level.iter().copied().collect();
             level = next.difference(&asked).copied().collect();
         }
         Ok(above)
     }
 
-    /// Asks the groups themselves whether they hold these people.
+    /// Checks memberships at the groups themselves, because a person may hide `memberOf`.
     ///
-    /// `in_use` are the groups that gave somebody a tier before: one of them that shows no member now is
-    /// unknown, and so is whoever got the tier from it, or shows no group at all.
+    /// `silent` are groups that gave a tier before and show no member now. The membership of a person with a
+    /// tier from one of them, or without a known group, is unknown.
     pub async fn memberships(
         &mut self,
-        people: &BTreeMap<Guid, Suspect>,
+        people: &BTreeMap<Guid, MembershipQuery>,
         closure: &Closure,
         silent: &BTreeSet<Guid>,
     ) -> Result<BTreeMap<Guid, Membership>, DirectoryError> {
         let groups: Vec<&ClosureGroup> = closure.groups().collect();
         let mut inside: BTreeMap<Guid, Vec<Guid>> = BTreeMap::new();
-        let suspects: Vec<(&Guid, &Suspect)> = people.iter().collect();
-        for piece in suspects.chunks(CHUNK) {
-            // One question for fifty people; only if some group answers is each asked for on its own.
+        let queries: Vec<(&Guid, &MembershipQuery)> = people.iter().collect();
+        for piece in queries.chunks(CHUNK) {
+            // One search for fifty people, then one for each of them only if a group matches.
             if self.holders(&groups, piece).await?.is_empty() {
                 continue;
             }
@@ -326,12 +331,11 @@ impl Session {
                 inside.insert(*one.0, holders);
             }
         }
-        let answers = people.iter().map(|(guid, suspect)| {
+        let answers = people.iter().map(|(guid, query)| {
             let mut held_by = inside.remove(guid).unwrap_or_default();
-            held_by
-                .extend(suspect.groups.iter().filter(|g| closure.groups().any(|c| c.guid == **g)));
+            held_by.extend(query.groups.iter().filter(|g| closure.groups().any(|c| c.guid == **g)));
             let could_be_hidden =
-                !silent.is_empty() && suspect.entitled_by.is_none_or(|g| silent.contains(&g));
+                !silent.is_empty() && query.entitled_by.is_none_or(|g| silent.contains(&g));
             let answer = match (held_by.is_empty(), could_be_hidden) {
                 (_, true) => Membership::Unknown,
                 (true, false) => Membership::NotIn,
@@ -342,10 +346,11 @@ impl Session {
         Ok(answers.collect())
     }
 
+    /// Returns the groups that have one of these people as a direct member.
     async fn holders(
         &mut self,
         groups: &[&ClosureGroup],
-        people: &[(&Guid, &Suspect)],
+        people: &[(&Guid, &MembershipQuery)],
     ) -> Result<Vec<Guid>, DirectoryError> {
         let mut holders = Vec::new();
         let members =
@@ -370,18 +375,17 @@ impl Session {
     }
 }
 
-/// Somebody who seems to have lost a group.
+/// A person who seems to have lost a group.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Suspect {
-    /// Where the entry stands.
+pub struct MembershipQuery {
     pub dn: Dn,
-    /// The groups it showed itself (its primary group never lists it as a member).
+    /// Groups visible on the entry, since a primary group does not list its members.
     pub groups: Vec<Guid>,
     /// The group that gave the tier.
     pub entitled_by: Option<Guid>,
 }
 
-/// Adds a group to a closure; its DN if that taught anything.
+/// Adds a group to a closure; returns its DN if the closure has changed.
 fn add(closure: &mut Closure, object: &Object, gives: Tier) -> Option<String> {
     let group = ClosureGroup {
         guid: object.guid()?,

@@ -1,50 +1,38 @@
-//! Whether entries are in or out of scope, as AD says, and for those that are out, by what.
+//! Placement of entries inside or outside of the scope, with the assertion that excludes an entry.
 //!
-//! AD evaluates the filter. An assertion on a group (`memberOf`) is put to the group itself: an entry that shows no
-//! `memberOf` may be in no group, or may hide it, while a readable group that does not hold the person is evidence.
+//! AD evaluates the filter. An assertion on `memberOf` is checked at the group itself, because an
+//! entry may hide the attribute. A readable group without the person is evidence.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ldap3::Scope;
 
-use super::confirm::{Chunk, Found, Inquiry, Questions};
-use super::session::Query;
+use super::lookup::{GroupVisibility, LookupBatch, LookupContext, LookupResults, PendingLookups};
+use super::query::Query;
 use super::{Assertion, DirectoryError, Object, PERSON_FILTER, Session};
 use crate::model::{Dn, Filter, GroupAssertion, Guid, Person, Placement, Tier, Truth};
 
-/// Names in one filter.
+/// DNs in one filter.
 const CHUNK: usize = 50;
 
-/// Whether a group that the filter names can be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum GroupSight {
-    /// It shows members, and so do the groups nested in it.
-    Readable,
-    /// It shows members, but a group nested in it shows none.
-    PartlyReadable,
-    /// It shows no member: emptied, or not readable.
-    Silent,
-    /// No group of that name was found.
-    Missing,
-}
-
 impl Session {
-    /// In or out, as AD says, and for the entries that are out, by what. An entry that is not in the map is unknown.
-    pub(super) async fn place(
+    /// Returns the placement of each entry; an entry that is not in the map has an unknown
+    /// placement.
+    pub(super) async fn place_all(
         &mut self,
-        chunk: &Chunk,
-        inquiry: &Inquiry<'_>,
-        questions: &mut Questions,
-        found: &mut Found,
+        entries: &LookupBatch,
+        context: &LookupContext<'_>,
+        pending: &mut PendingLookups,
+        results: &mut LookupResults,
     ) -> BTreeMap<Guid, Placement> {
-        let guids: Vec<Guid> = chunk.alive.keys().copied().collect();
+        let guids: Vec<Guid> = entries.alive.keys().copied().collect();
         if guids.is_empty() {
             return BTreeMap::new();
         }
-        let filter = inquiry.settings.filter_text();
+        let filter = context.settings.filter_text();
         let mut inside = BTreeSet::new();
         let mut silent: Vec<&Dn> = Vec::new();
-        for base in &inquiry.bases.dns {
+        for base in &context.bases.dns {
             let conditions: Vec<Assertion> = [Some(PERSON_FILTER), filter.as_deref()]
                 .iter()
                 .flatten()
@@ -54,9 +42,9 @@ impl Session {
                 Ok(held) => inside.extend(held),
                 Err(error) => {
                     silent.push(base);
-                    // A base that is gone was reported when it was looked up.
+                    // The look-up of the bases has already reported a missing base.
                     if !matches!(error, DirectoryError::Search { code: 32, .. }) {
-                        found.problems.insert(error.to_string());
+                        results.problems.insert(error.to_string());
                     }
                 }
             }
@@ -64,11 +52,11 @@ impl Session {
         let outside: Vec<Guid> = guids.into_iter().filter(|g| !inside.contains(g)).collect();
         let mut placements: BTreeMap<Guid, Placement> =
             inside.into_iter().map(|g| (g, Placement::Inside)).collect();
-        let mut questioned = Vec::new();
+        let mut undecided = Vec::new();
         for guid in outside {
-            let (person, visible) = &chunk.alive[&guid];
-            if !inquiry.bases.hold(&person.dn) {
-                if inquiry.bases.are_certain {
+            let (person, visible) = &entries.alive[&guid];
+            if !context.bases.hold(&person.dn) {
+                if context.bases.are_certain {
                     let value = person.dn.as_str().to_owned();
                     placements.insert(
                         guid,
@@ -76,7 +64,7 @@ impl Session {
                     );
                 }
             } else if silent.iter().any(|base| person.dn.is_within(base)) {
-                // The base did not answer, so nothing says that the entry is outside.
+                // The search below the base failed, so nothing proves that the entry is outside.
             } else if let Some(category) = visible
                 .get("objectcategory")
                 .filter(|c| !c.to_ascii_lowercase().starts_with("cn=person,"))
@@ -89,31 +77,36 @@ impl Session {
                     },
                 );
             } else {
-                questioned.push(guid);
+                undecided.push(guid);
             }
         }
-        let mut is_answered = silent.is_empty() && inquiry.bases.are_certain;
-        if let (Some((_, filter)), false) = (&inquiry.settings.filter, questioned.is_empty()) {
-            is_answered &=
-                self.question(filter, &questioned, chunk, &mut placements, questions, found).await;
+        let mut is_answered = silent.is_empty() && context.bases.are_certain;
+        if let (Some((_, filter)), false) = (&context.settings.filter, undecided.is_empty()) {
+            is_answered &= self
+                .evaluate_filter(filter, &undecided, entries, &mut placements, pending, results)
+                .await;
         }
         if !is_answered {
-            found.unplaced.extend(chunk.alive.keys().filter(|guid| !placements.contains_key(guid)));
+            results
+                .unplaced
+                .extend(entries.alive.keys().filter(|guid| !placements.contains_key(guid)));
         }
         placements
     }
 
-    /// Puts each assertion of the filter to AD on its own, and finds the one that excludes. Returns whether AD answered all of them.
-    async fn question(
+    /// Evaluates each assertion of the filter in AD and finds the one that excludes a person.
+    ///
+    /// Returns whether all searches succeeded.
+    async fn evaluate_filter(
         &mut self,
         filter: &Filter,
         guids: &[Guid],
-        chunk: &Chunk,
+        entries: &LookupBatch,
         placements: &mut BTreeMap<Guid, Placement>,
-        questions: &mut Questions,
-        found: &mut Found,
+        pending: &mut PendingLookups,
+        results: &mut LookupResults,
     ) -> bool {
-        let problems = found.problems.len();
+        let problems = results.problems.len();
         let base = self.root.default_naming_context.clone();
         let assertions = filter.assertions();
         let groups: Vec<Option<GroupAssertion>> =
@@ -127,14 +120,14 @@ impl Session {
                     let others: Vec<&Person> = guids
                         .iter()
                         .filter(|g| !held.contains(g))
-                        .map(|g| &chunk.alive[g].0)
+                        .map(|g| &entries.alive[g].0)
                         .collect();
                     match group {
                         Some(group) => truths
-                            .extend(self.outside_group(group, &others, questions, found).await),
+                            .extend(self.outside_group(group, &others, pending, results).await),
                         None => {
                             let shows = |person: &&&Person| {
-                                chunk.alive[&person.guid]
+                                entries.alive[&person.guid]
                                     .1
                                     .contains_key(&attribute.to_ascii_lowercase())
                             };
@@ -149,19 +142,19 @@ impl Session {
                     truths
                 }
                 Err(error) => {
-                    found.problems.insert(format!("AD refuses {text} of filter: {error}"));
+                    results.problems.insert(format!("AD refuses {text} of filter: {error}"));
                     BTreeMap::new()
                 }
             };
             answers.push(truths);
         }
         for guid in guids {
-            let visible = &chunk.alive[guid].1;
+            let visible = &entries.alive[guid].1;
             let answer = |n: usize| answers[n].get(guid).copied().unwrap_or(Truth::Unknown);
             if filter.value(answer) != Truth::False {
                 continue;
             }
-            // The assertion that excludes is the one that would let the person in, were it otherwise.
+            // An assertion excludes the person if its opposite would include the person.
             let decides = |n: usize| {
                 let otherwise = if answer(n) == Truth::True { Truth::False } else { Truth::True };
                 filter.value(|m| if m == n { otherwise } else { answer(m) }) != Truth::False
@@ -185,87 +178,95 @@ impl Session {
                     .insert(*guid, Placement::Outside { attribute: attribute.to_owned(), value });
             }
         }
-        found.problems.len() == problems
+        results.problems.len() == problems
     }
 
-    /// Puts to a group that the filter names whether it holds these people, whom the filter does not find by it.
+    /// Confirms at a group of the filter that it does not contain these people.
     async fn outside_group(
         &mut self,
         group: &GroupAssertion,
         people: &[&Person],
-        questions: &mut Questions,
-        found: &mut Found,
+        pending: &mut PendingLookups,
+        results: &mut LookupResults,
     ) -> BTreeMap<Guid, Truth> {
-        let asked = async {
-            let sight = match questions.groups.get(group) {
+        let checked = async {
+            let visibility = match pending.groups.get(group) {
                 Some(known) => *known,
                 None => {
-                    let sight = self.sight_of(group).await?;
-                    questions.groups.insert(group.clone(), sight);
-                    sight
+                    let visibility = self.group_visibility(group).await?;
+                    pending.groups.insert(group.clone(), visibility);
+                    visibility
                 }
             };
             let mut truths = BTreeMap::new();
-            if matches!(sight, GroupSight::Silent | GroupSight::Missing) {
-                return Ok((sight, truths));
+            if matches!(visibility, GroupVisibility::Silent | GroupVisibility::Missing) {
+                return Ok((visibility, truths));
             }
-            for piece in people.chunks(CHUNK) {
-                let is_none_held = !self.holds(group, piece).await?;
-                for person in piece {
-                    if !is_none_held && self.holds(group, &[person]).await? {
-                        // The group holds the person, and the person does not show it: the filter has misled AD.
+            for batch in people.chunks(CHUNK) {
+                let holds_none = !self.holds(group, batch).await?;
+                for person in batch {
+                    if !holds_none && self.holds(group, &[person]).await? {
+                        // The person hides the membership, so the result of the filter is wrong.
                         continue;
                     }
-                    if sight == GroupSight::Readable || self.shows_groups(&person.dn).await? {
+                    if visibility == GroupVisibility::Readable
+                        || self.shows_groups(&person.dn).await?
+                    {
                         truths.insert(person.guid, Truth::False);
                     }
                 }
             }
-            Ok::<_, DirectoryError>((sight, truths))
+            Ok::<_, DirectoryError>((visibility, truths))
         };
-        match asked.await {
-            Ok((sight, truths)) => {
+        match checked.await {
+            Ok((visibility, truths)) => {
                 let name = &group.group;
-                found.warnings.extend(match sight {
-                    GroupSight::Missing => Some(format!(
+                results.warnings.extend(match visibility {
+                    GroupVisibility::Missing => Some(format!(
                         "the filter names the group {name}, which was not found: it was deleted, renamed, or hidden from the service account; correct filter, or let the account read the group. Until then no user loses access by this filter"
                     )),
-                    GroupSight::Silent => Some(format!(
+                    GroupVisibility::Silent => Some(format!(
                         "the filter names the group {name}, which shows no member: emptied, or no longer readable; let the service account read member, or correct filter. Until then no user loses access by this filter"
                     )),
-                    GroupSight::Readable | GroupSight::PartlyReadable => None,
+                    GroupVisibility::Readable | GroupVisibility::PartlyReadable => None,
                 });
                 truths
             }
             Err(error) => {
-                found.problems.insert(format!(
-                    "the group {} of filter could not be asked: {error}",
-                    group.group
-                ));
+                results
+                    .problems
+                    .insert(format!("reading the group {} of filter failed: {error}", group.group));
                 BTreeMap::new()
             }
         }
     }
 
-    async fn sight_of(&mut self, group: &GroupAssertion) -> Result<GroupSight, DirectoryError> {
+    async fn group_visibility(
+        &mut self,
+        group: &GroupAssertion,
+    ) -> Result<GroupVisibility, DirectoryError> {
         let attributes = ["objectGUID".to_owned(), "objectSid".to_owned()];
         let Some(object) = self.object(&group.group, &attributes).await? else {
-            return Ok(GroupSight::Missing);
+            return Ok(GroupVisibility::Missing);
         };
-        let Some(guid) = object.guid() else { return Ok(GroupSight::Silent) };
+        let Some(guid) = object.guid() else { return Ok(GroupVisibility::Silent) };
         if !self.groups_without_members(&[guid].into()).await?.is_empty() {
-            return Ok(GroupSight::Silent);
+            return Ok(GroupVisibility::Silent);
         }
         if !group.in_chain {
-            return Ok(GroupSight::Readable);
+            return Ok(GroupVisibility::Readable);
         }
         let nested: BTreeSet<Guid> =
             self.closure(&[(Tier::Basic, object)]).await?.groups().map(|g| g.guid).collect();
         let silent = self.groups_without_members(&nested).await?;
-        Ok(if silent.is_empty() { GroupSight::Readable } else { GroupSight::PartlyReadable })
+        Ok(if silent.is_empty() {
+            GroupVisibility::Readable
+        } else {
+            GroupVisibility::PartlyReadable
+        })
     }
 
-    /// Whether the group holds one of these people.
+    /// Returns whether one of these people is a member of the group.
     async fn holds(
         &mut self,
         group: &GroupAssertion,
@@ -275,18 +276,19 @@ impl Session {
         let members = Assertion::any(
             people.iter().map(|person| Assertion::equals(attribute, person.dn.as_str())),
         );
-        self.finds(&group.group, Scope::Base, &members, false, |_| true).await
+        self.matches_any(&group.group, Scope::Base, &members, false, |_| true).await
     }
 
-    /// Whether some person next to this one shows `memberOf`, so that the absence of it is no lack of rights.
+    /// Returns whether `memberOf` is visible on a sibling, so that its absence is not a lack of
+    /// rights.
     async fn shows_groups(&mut self, dn: &Dn) -> Result<bool, DirectoryError> {
         let Some(parent) = dn.parent() else { return Ok(false) };
         let filter =
             Assertion::all([Assertion::raw(PERSON_FILTER), Assertion::raw("(memberOf=*)")]);
-        self.finds(parent.as_str(), Scope::Subtree, &filter, false, |_| true).await
+        self.matches_any(parent.as_str(), Scope::Subtree, &filter, false, |_| true).await
     }
 
-    /// The people among these who are below the base and meet all conditions.
+    /// Returns the people among these who are below the base and meet all conditions.
     async fn which(
         &mut self,
         base: &str,

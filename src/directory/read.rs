@@ -1,22 +1,23 @@
-//! The full read: every base, page by page, everything noted in the ledger.
+//! The full read: every base, page by page, recorded in the ledger.
 
 use std::collections::HashSet;
 
 use ldap3::Scope;
 
-use super::controls::Course;
-use super::session::{EMPTY_PAGES, Query, SearchEnd};
+use super::controls::SearchMode;
+use super::query::{Query, SearchEnd};
+use super::search::MAX_EMPTY_PAGES;
 use super::{Assertion, Decoder, DirectoryError, Malformed, Object, PERSON_FILTER, Session};
 use crate::model::{Dn, Guid, Person, Placement};
 use crate::reconcile::{Ledger, PageEnd};
 
-/// One entry of a read.
+/// A person, or the remains of an entry that could not be decoded.
 pub type Entry = Result<Person, Malformed>;
 
 impl Session {
-    /// Reads everybody below the bases, handing over each as it comes.
+    /// Reads all people below the bases and passes on each as it arrives.
     ///
-    /// A page that ends badly ends its base; the next base is still read, as long as the connection holds.
+    /// A failed page ends its base. The next base is still read while the connection is open.
     pub async fn read_people(
         &mut self,
         bases: &[Dn],
@@ -26,7 +27,7 @@ impl Session {
         ledger: &mut Ledger,
         mut on_entry: impl FnMut(Entry),
     ) -> Result<(), DirectoryError> {
-        let configured = filter;
+        let configured_filter = filter;
         let filter =
             Assertion::all([Some(PERSON_FILTER), filter].into_iter().flatten().map(Assertion::raw));
         let attributes = decoder.attributes();
@@ -36,7 +37,7 @@ impl Session {
             let (mut empty, mut is_first) = (0, true);
             loop {
                 let query = Query {
-                    course: Course::Pages(page_size, &cookie),
+                    mode: SearchMode::Pages(page_size, &cookie),
                     ..Query::new(base.as_str(), Scope::Subtree, filter.as_str(), &attributes)
                 };
                 let mut first = None;
@@ -62,19 +63,23 @@ impl Session {
                         return Err(error);
                     }
                 };
-                // Some servers answer every page with the same cookie, which is theirs to do; a page that
-                // begins with somebody a page has begun with before is not.
+                // A server may return the same cookie with every page. A page that begins with the
+                // same person as an earlier page shows a loop.
                 empty = if first.is_some() { 0 } else { empty + 1 };
                 let is_circle = first.is_some_and(|guid| !firsts.insert(guid))
                     || (first.is_none()
                         && end.cookie.as_ref() == Some(&cookie)
                         && !cookie.is_empty())
-                    || empty > EMPTY_PAGES;
+                    || empty > MAX_EMPTY_PAGES;
                 if end.code != 0 {
-                    let said = self
-                        .about_refusal(base, configured.filter(|_| is_first), end.text.clone())
+                    let text = self
+                        .describe_refusal(
+                            base,
+                            configured_filter.filter(|_| is_first),
+                            end.text.clone(),
+                        )
                         .await;
-                    ledger.message(number, said);
+                    ledger.message(number, text);
                 }
                 is_first = false;
                 let end = match end {
@@ -98,11 +103,11 @@ impl Session {
         Ok(())
     }
 
-    /// The server's text about a search it refused; with the filter named, where the same search without it succeeds.
-    async fn about_refusal(&mut self, base: &Dn, filter: Option<&str>, text: String) -> String {
+    /// Returns the diagnostic message, with the filter added if the search succeeds without it.
+    async fn describe_refusal(&mut self, base: &Dn, filter: Option<&str>, text: String) -> String {
         let Some(filter) = filter else { return text };
-        let everybody = Assertion::raw(PERSON_FILTER);
-        match self.finds(base.as_str(), Scope::Subtree, &everybody, false, |_| true).await {
+        let people = Assertion::raw(PERSON_FILTER);
+        match self.matches_any(base.as_str(), Scope::Subtree, &people, false, |_| true).await {
             Ok(true) => format!(
                 "{text}{}AD refuses the filter {filter}: correct filter",
                 if text.is_empty() { "" } else { "; " }
@@ -111,24 +116,35 @@ impl Session {
         }
     }
 
-    /// Whether anybody is visible below a base, whatever the configured filter says.
-    pub async fn shows_people(&mut self, base: &Dn) -> Result<bool, DirectoryError> {
-        self.finds(base.as_str(), Scope::Subtree, &Assertion::raw(PERSON_FILTER), false, |_| true)
-            .await
+    /// Returns whether a person is visible below a base, regardless of the configured filter.
+    pub async fn has_visible_people(&mut self, base: &Dn) -> Result<bool, DirectoryError> {
+        self.matches_any(
+            base.as_str(),
+            Scope::Subtree,
+            &Assertion::raw(PERSON_FILTER),
+            false,
+            |_| true,
+        )
+        .await
     }
 
-    /// Whether a person below this entry shows the attribute.
-    pub async fn shows(&mut self, below: &Dn, attribute: &str) -> Result<bool, DirectoryError> {
+    /// Returns whether the attribute is visible on a person below this entry.
+    pub async fn attribute_is_visible(
+        &mut self,
+        below: &Dn,
+        attribute: &str,
+    ) -> Result<bool, DirectoryError> {
         let filter = Assertion::all([
             Assertion::raw(PERSON_FILTER),
             Assertion::raw(&format!("({attribute}=*)")),
         ]);
-        self.finds(below.as_str(), Scope::Subtree, &filter, false, |_| true).await
+        self.matches_any(below.as_str(), Scope::Subtree, &filter, false, |_| true).await
     }
 
-    /// Hands over the GUIDs of all people that are visible below the bases. Fails when one base is not read to its end.
+    /// Passes on the GUIDs of all visible people below the bases. An unfinished base is an error.
     ///
-    /// Costs one search in pages with one attribute: about a fifth of a full read in bytes and in the server's time.
+    /// Costs about a fifth of a full read in bytes and server time: one paged search with one
+    /// attribute.
     pub async fn visible_people(
         &mut self,
         bases: &[Dn],
@@ -141,14 +157,15 @@ impl Session {
             let mut empty = 0;
             loop {
                 let query = Query {
-                    course: Course::Pages(page_size, &cookie),
+                    mode: SearchMode::Pages(page_size, &cookie),
                     ..Query::new(base.as_str(), Scope::Subtree, PERSON_FILTER, &attributes)
                 };
                 let mut count = 0;
                 let end = self
                     .search(&query, |entry| {
                         count += 1;
-                        // An entry without a GUID says nothing: a person who is missed is asked for, and proves nothing by that alone.
+                        // An entry without a GUID is skipped. A person missed here is looked up by
+                        // GUID.
                         if let Some(guid) = Object::read(entry).and_then(|object| object.guid()) {
                             on_guid(guid);
                         }
@@ -158,16 +175,16 @@ impl Session {
                 match end {
                     SearchEnd { code: 0, cookie: Some(next), .. } if next.is_empty() => break,
                     SearchEnd { code: 0, cookie: Some(next), .. }
-                        if next != cookie && empty <= EMPTY_PAGES =>
+                        if next != cookie && empty <= MAX_EMPTY_PAGES =>
                     {
                         cookie = next
                     }
                     SearchEnd { code: 0, .. } => {
                         let problem = "the answer has no paging control, or no end";
-                        return Err(self.refused(base.as_str(), 80, problem.to_owned()));
+                        return Err(self.search_error(base.as_str(), 80, problem.to_owned()));
                     }
                     SearchEnd { code, text, .. } => {
-                        return Err(self.refused(base.as_str(), code, text));
+                        return Err(self.search_error(base.as_str(), code, text));
                     }
                 }
             }

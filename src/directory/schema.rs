@@ -1,40 +1,41 @@
-//! The schema, asked whether attributes exist: AD takes a filter on one that does not, and finds nobody.
+//! Existence of attributes in the schema: AD accepts a filter on an unknown attribute, and nothing
+//! matches.
 
 use std::collections::BTreeSet;
 
 use ldap3::Scope;
 
-use super::session::Query;
+use super::query::Query;
 use super::{Assertion, DirectoryError, Object, Session};
 
-/// Every schema has it: where it is not found, the schema cannot be read.
-const SURE: &str = "objectGUID";
+/// Attribute of every schema. If it is not found, the schema cannot be read.
+const ALWAYS_DEFINED: &str = "objectGUID";
 
-/// Syntaxes of attributes whose values name objects (MS-ADTS 3.1.1.2.2.2): DN, DN with text, DN with bytes.
-const NAMING: [&str; 3] = ["2.5.5.1", "2.5.5.14", "2.5.5.7"];
+/// Syntaxes whose values are DNs (MS-ADTS 3.1.1.2.2.2): DN, DN with string, DN with binary.
+const DN_SYNTAXES: [&str; 3] = ["2.5.5.1", "2.5.5.14", "2.5.5.7"];
 
-/// Facts of the schema about some attributes.
+/// Attributes of the configuration, compared with the schema.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Schema {
-    /// Those that it does not have.
+    /// Attributes that the schema lacks.
     pub unknown: BTreeSet<String>,
-    /// Those whose values name other objects.
+    /// Attributes whose values are DNs of other objects.
     pub links: BTreeSet<String>,
 }
 
 impl Session {
-    /// Asks the schema about these attributes; `None` where the schema cannot be read.
+    /// Looks up attributes in the schema; `None` if the schema cannot be read.
     pub async fn schema_of<'a>(
         &mut self,
         names: impl IntoIterator<Item = &'a str>,
     ) -> Result<Option<Schema>, DirectoryError> {
-        // An OID may stand for an attribute, too, and says by itself that somebody looked it up.
+        // An OID is a valid name of an attribute, and cannot be a typing error of a display name.
         let names: BTreeSet<&str> = names.into_iter().filter(|name| !name.contains('.')).collect();
         let wanted = Assertion::any(
             names
                 .iter()
                 .copied()
-                .chain([SURE])
+                .chain([ALWAYS_DEFINED])
                 .map(|name| Assertion::equals("lDAPDisplayName", name)),
         );
         let filter = Assertion::all([Assertion::raw("(objectClass=attributeSchema)"), wanted]);
@@ -53,11 +54,12 @@ impl Session {
             .filter_map(|o| o.text("lDAPDisplayName"))
             .map(str::to_ascii_lowercase)
             .collect();
-        if !known.contains(&SURE.to_ascii_lowercase()) {
+        if !known.contains(&ALWAYS_DEFINED.to_ascii_lowercase()) {
             return Ok(None);
         }
-        let names_objects =
-            |o: &&Object| o.text("attributeSyntax").is_some_and(|syntax| NAMING.contains(&syntax));
+        let names_objects = |o: &&Object| {
+            o.text("attributeSyntax").is_some_and(|syntax| DN_SYNTAXES.contains(&syntax))
+        };
         let links: BTreeSet<String> = found
             .iter()
             .filter(names_objects)

@@ -1,7 +1,7 @@
-//! TLS: whom we trust, what the server shows, and what is wrong with it, in words.
+//! TLS to a domain controller, with errors that quote the certificate.
 //!
-//! Certificates are always verified, against the name that was asked for. They are also kept, so that an
-//! error can say whose certificate it was, and `directory check` when it ends.
+//! A certificate is always verified against the configured name. It is also kept, because errors
+//! quote its subject and `directory check` reports when it expires.
 
 use std::fmt;
 use std::io;
@@ -19,26 +19,25 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use x509_parser::extensions::GeneralName;
 
-use super::wire::WireError;
 use crate::model::Timestamp;
 
-/// What a server's certificate says.
+/// The fields of a certificate that messages quote.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Certificate {
-    /// Whose it is.
+    /// The distinguished name of the subject.
     pub subject: String,
-    /// Who says so.
+    /// The distinguished name of the issuer.
     pub issuer: String,
-    /// The names and addresses it is for.
+    /// DNS names and IP addresses of the subjectAltName extension.
     pub names: Vec<String>,
-    /// From when it holds.
+    /// Start of the validity period.
     pub from: Timestamp,
-    /// Until when it holds.
+    /// End of the validity period.
     pub until: Timestamp,
 }
 
 impl Certificate {
-    /// Reads one; what cannot be read is left empty.
+    /// Parses a certificate; unreadable fields stay empty, because it is only quoted.
     fn read(der: &CertificateDer<'_>) -> Self {
         let Ok((_, cert)) = x509_parser::parse_x509_certificate(der) else {
             return Self::default();
@@ -72,34 +71,38 @@ impl Certificate {
     }
 }
 
-/// Why TLS did not come about.
+/// Reason why TLS could not be established.
 #[derive(Debug)]
 pub enum TlsError {
-    /// The server's certificate is not accepted.
+    /// Verification of the server's certificate failed.
     Certificate {
-        /// Why not.
         why: CertificateError,
-        /// What it says.
         shown: Box<Certificate>,
-        /// The name that was asked for.
+        /// The configured name of the server.
         asked: String,
-        /// The CAs that are trusted.
         trusted: Trusted,
     },
-    /// The server hung up.
+    /// The server closed the connection during the handshake.
     HungUp(io::Error),
-    /// What answers speaks something else.
+    /// The peer does not speak TLS.
     NotTls,
-    /// Anything else.
+    /// Any other failure of the handshake.
     Handshake(io::Error),
+    /// The handshake exceeded the connect timeout.
+    Timeout(Duration),
+    /// The host is neither a DNS name nor an IP address.
+    ServerName(String),
+    /// The configured CA file cannot be used.
+    CaFile { path: PathBuf, problem: String },
+    /// The system's trust store is empty.
+    NoTrust,
 }
 
-/// Where the trusted CAs come from.
+/// Origin of the trusted CAs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Trusted {
-    /// `ca-file`.
+    /// The configured `ca-file`.
     File(PathBuf),
-    /// The system's store.
     System,
 }
 
@@ -116,7 +119,12 @@ impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::HungUp(error) | Self::Handshake(error) => Some(error),
-            Self::Certificate { .. } | Self::NotTls => None,
+            Self::Certificate { .. }
+            | Self::NotTls
+            | Self::Timeout(_)
+            | Self::ServerName(_)
+            | Self::CaFile { .. }
+            | Self::NoTrust => None,
         }
     }
 }
@@ -173,14 +181,25 @@ impl fmt::Display for TlsError {
             }
             Self::NotTls => f.write_str("what answers there does not speak TLS"),
             Self::Handshake(error) => write!(f, "the TLS handshake failed: {error}"),
+            Self::Timeout(limit) => {
+                let limit = humantime::format_duration(*limit);
+                write!(f, "no answer to the TLS handshake within {limit}")
+            }
+            Self::ServerName(name) => {
+                write!(f, "\"{name}\" is not a name a certificate can be checked against")
+            }
+            Self::CaFile { path, problem } => {
+                write!(f, "the CA file {} cannot be used: {problem}", path.display())
+            }
+            Self::NoTrust => f.write_str("the system's trust store holds no certificates"),
         }
     }
 }
 
 impl TlsError {
-    /// What to do about it.
-    pub fn remedy(&self) -> &'static str {
-        match self {
+    /// Returns the remedy, unless only the server can help itself.
+    pub fn remedy(&self) -> Option<&'static str> {
+        Some(match self {
             Self::Certificate { why, .. } => match why {
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                     "renew it on the server"
@@ -204,11 +223,20 @@ impl TlsError {
                 "a domain controller without a certificate does that, and one that is asked on its plain port: install a certificate, or check the port"
             }
             Self::NotTls => "check the port, or use an ldap:// URL with starttls = true",
-            Self::Handshake(_) => "see what the server's log says of it",
-        }
+            Self::Handshake(_) => "see the server's log",
+            Self::ServerName(_) => "write the server's DNS name into servers",
+            Self::CaFile { .. } => "write the CA's certificates into it, as PEM",
+            Self::NoTrust => "install ca-certificates, or set ca-file",
+            Self::Timeout(_) => return None,
+        })
     }
 
-    fn of(error: io::Error, asked: &str, shown: Option<Certificate>, trusted: Trusted) -> Self {
+    fn from_handshake(
+        error: io::Error,
+        asked: &str,
+        shown: Option<Certificate>,
+        trusted: Trusted,
+    ) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
             Some(rustls::Error::InvalidCertificate(why)) => Self::Certificate {
@@ -234,29 +262,29 @@ fn day(at: Timestamp) -> impl fmt::Display {
     at.to_utc().format("%-d %B %Y, %H:%M UTC")
 }
 
-/// A connection under TLS, and whose it is.
+/// A TLS connection with the certificate of its server.
 pub(super) struct Secured {
     pub stream: TlsStream<TcpStream>,
     pub certificate: Certificate,
 }
 
-/// Does the TLS handshake with the server of this name.
+/// Performs the TLS handshake and verifies the certificate against `host`.
 pub(super) async fn secure(
     tcp: TcpStream,
     host: &str,
     ca_file: Option<&Path>,
     wait: Duration,
-) -> Result<Secured, WireError> {
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| WireError::ServerName(host.to_owned()))?;
+) -> Result<Secured, TlsError> {
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|_| TlsError::ServerName(host.to_owned()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let broken = |e: String| WireError::Tls(Box::new(TlsError::Handshake(io::Error::other(e))));
+    let broken = |e: String| TlsError::Handshake(io::Error::other(e));
     let verifier = WebPkiServerVerifier::builder_with_provider(
         Arc::new(roots(ca_file)?),
         Arc::clone(&provider),
     )
     .build();
-    let watching = Arc::new(Watching {
+    let recording = Arc::new(RecordingVerifier {
         verifier: verifier.map_err(|e| broken(e.to_string()))?,
         shown: OnceLock::new(),
     });
@@ -264,24 +292,24 @@ pub(super) async fn secure(
         .with_safe_default_protocol_versions()
         .map_err(|e| broken(e.to_string()))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::<Watching>::clone(&watching))
+        .with_custom_certificate_verifier(Arc::<RecordingVerifier>::clone(&recording))
         .with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let done = timeout(wait, connector.connect(name, tcp)).await;
-    let shown = watching.shown.get().map(Certificate::read);
-    match done.map_err(|_| WireError::Timeout { what: "the TLS handshake", after: wait })? {
+    let shown = recording.shown.get().map(Certificate::read);
+    match done.map_err(|_| TlsError::Timeout(wait))? {
         Ok(stream) => Ok(Secured { stream, certificate: shown.unwrap_or_default() }),
         Err(error) => {
             let trusted = ca_file.map_or(Trusted::System, |path| Trusted::File(path.to_owned()));
-            Err(WireError::Tls(Box::new(TlsError::of(error, host, shown, trusted))))
+            Err(TlsError::from_handshake(error, host, shown, trusted))
         }
     }
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<rustls::RootCertStore, WireError> {
+fn roots(ca_file: Option<&Path>) -> Result<rustls::RootCertStore, TlsError> {
     let mut roots = rustls::RootCertStore::empty();
     if let Some(path) = ca_file {
-        let bad = |problem: String| WireError::CaFile { path: path.to_owned(), problem };
+        let bad = |problem: String| TlsError::CaFile { path: path.to_owned(), problem };
         for cert in CertificateDer::pem_file_iter(path).map_err(|e| bad(e.to_string()))? {
             roots.add(cert.map_err(|e| bad(e.to_string()))?).map_err(|e| bad(e.to_string()))?;
         }
@@ -290,24 +318,24 @@ fn roots(ca_file: Option<&Path>) -> Result<rustls::RootCertStore, WireError> {
         }
     } else {
         for cert in rustls_native_certs::load_native_certs().certs {
-            // The system's store may hold certificates that rustls does not take; the others still count.
+            // rustls rejects some certificates of the system's store; the others are still trusted.
             let _ = roots.add(cert);
         }
         if roots.is_empty() {
-            return Err(WireError::NoTrust);
+            return Err(TlsError::NoTrust);
         }
     }
     Ok(roots)
 }
 
-/// rustls's own verifier, watched: it decides, and the certificate is kept for the message.
+/// The verifier of rustls, which also records the certificate for messages.
 #[derive(Debug)]
-struct Watching {
+struct RecordingVerifier {
     verifier: Arc<WebPkiServerVerifier>,
     shown: OnceLock<CertificateDer<'static>>,
 }
 
-impl ServerCertVerifier for Watching {
+impl ServerCertVerifier for RecordingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -316,7 +344,7 @@ impl ServerCertVerifier for Watching {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        // One handshake shows one certificate.
+        // A handshake shows one certificate, so the cell is empty here.
         let _ = self.shown.set(end_entity.clone().into_owned());
         self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }

@@ -1,15 +1,17 @@
-//! The wire: dial, TLS, and the relay that lets only checked frames through to the LDAP driver.
+//! The wire: dial, TLS, and the relay that passes only checked frames to the LDAP driver.
 //!
-//! ldap3 keeps requests, message ids, controls and results. It trusts what it is sent: deep nesting ends
-//! the process, bad lengths hang it, some answers make it panic. So it never sees the network. It talks to
-//! one end of a socket pair, and the relay at the other end passes on only whole LDAP messages that are
-//! well-formed and answer a request of that id. Search entries do not go through it at all: they go as
-//! bytes over a bounded channel to our own reader, which gives back-pressure up to the server's socket.
+//! ldap3 handles requests, message ids, controls and results, but it trusts its input. Deep nesting
+//! overflows its stack, bad lengths hang it, and some answers make it panic. Therefore ldap3 is
+//! never connected to the network. It has one end of a socket pair. The relay at the other end
+//! passes on whole, valid LDAP messages that answer a request of the same id.
+//!
+//! Search entries bypass ldap3. They go as bytes over a bounded channel to the reader of this
+//! crate. A full channel puts back-pressure on the server.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,87 +30,89 @@ use super::frame::{self, Frame, FrameError, Op};
 use super::tls::{self, TlsError};
 use crate::model::ServerUrl;
 
-/// Batches of entries between the relay and the reader; one batch is what one read of the socket brought.
+/// Capacity of the channel between relay and reader. One batch holds the entries of one socket
+/// read.
 const ENTRY_BATCHES: usize = 16;
-/// What one read of the socket takes at most.
+/// Most bytes of one socket read.
 const READ_SIZE: usize = 64 * 1024;
 /// ExtendedRequest with message id 1 and requestName 1.3.6.1.4.1.1466.20037 (RFC 4511, 4.14).
 const START_TLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
 
-/// What went wrong between us and a server.
+/// A step of a connection that waits for the network, with a time limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    Dns,
+    Connect,
+    StartTls,
+    Bind,
+    Search,
+    /// A "Who am I?" request (RFC 4532), which tests the connection.
+    Ping,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dns => "a DNS query",
+            Self::Connect => "a TCP connection",
+            Self::StartTls => "StartTLS",
+            Self::Bind => "the bind",
+            Self::Search => "a search",
+            Self::Ping => "a Who am I? request",
+        })
+    }
+}
+
+/// Failure of a connection to a server.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The name has no address.
     #[error("the name {host} has no address: {why}")]
-    Resolve {
-        /// The host.
-        host: String,
-        /// What the resolver said.
-        why: String,
-    },
-    /// No TCP connection.
+    Resolve { host: String, why: String },
     #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
-    /// Nothing answered in time.
-    #[error("no answer to {what} within {}", humantime::format_duration(*.after))]
-    Timeout {
-        /// What was asked.
-        what: &'static str,
-        /// How long was waited.
-        after: Duration,
-    },
-    /// A password would cross the network in the clear.
+    #[error("no answer to {step} within {}", humantime::format_duration(*.after))]
+    Timeout { step: Step, after: Duration },
+    /// An `ldap://` URL without StartTLS, where the password would cross the network in the clear.
     #[error("{0} without TLS is refused")]
     Plaintext(ServerUrl),
-    /// StartTLS was refused.
+    /// The result code of a refused StartTLS request.
     #[error("the server refuses StartTLS (result {0})")]
     StartTlsRefused(u32),
-    /// Bytes came behind the StartTLS answer and before the handshake.
+    /// Bytes between the StartTLS response and the handshake: an injection (CVE-2011-0411 in other
+    /// software).
     #[error("the server sent something in the clear behind its StartTLS answer")]
     StartTlsInjection,
-    /// TLS did not come about.
     #[error("{0}")]
     Tls(#[source] Box<TlsError>),
-    /// The host is no name that a certificate can be for.
-    #[error("\"{0}\" is not a name a certificate can be checked against")]
-    ServerName(String),
-    /// The CA file.
-    #[error("the CA file {path} cannot be used: {problem}")]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        problem: String,
-    },
-    /// No CA at all.
-    #[error("the system's trust store holds no certificates")]
-    NoTrust,
-    /// What the server sent is no LDAP that can be let through.
-    #[error("the server sent what is no valid LDAP message: {0}")]
+    #[error("the server sent an invalid LDAP message: {0}")]
     Frame(#[from] FrameError),
-    /// An answer to nothing.
-    #[error("the server answered message {0}, which asked for nothing of the kind")]
+    /// The message id of a response that matches no open request.
+    #[error("the server answered message {0}, which is not a request that awaits this response")]
     Unexpected(i32),
-    /// Entries without end.
-    #[error("the server sent more than {0} entries where fewer were asked for")]
+    /// The limit of entries that the search exceeded.
+    #[error("the server sent more than {0} entries where fewer were requested")]
     Overfull(usize),
     /// Notice of Disconnection (RFC 4511, 4.4.1).
     #[error("the server ended the connection (Notice of Disconnection)")]
     Notice,
-    /// The connection ended.
     #[error("the connection was cut")]
     Cut,
-    /// The LDAP driver gave up.
     #[error("the LDAP driver failed: {0}")]
     Driver(String),
 }
 
+impl From<TlsError> for WireError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(Box::new(error))
+    }
+}
+
 impl WireError {
-    /// What to do about it, where anything can be done on this side.
+    /// Returns the remedy, where the operator has one.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Resolve { .. } => Some("check the name in servers, and this machine's DNS"),
-            Self::Connect(_) | Self::Timeout { what: "a TCP connection", .. } => {
+            Self::Connect(_) | Self::Timeout { step: Step::Connect, .. } => {
                 Some("check that the server runs, and that no firewall stands between")
             }
             Self::Plaintext(_) => Some("use ldaps://, or starttls = true"),
@@ -116,10 +120,7 @@ impl WireError {
             Self::StartTlsInjection => {
                 Some("the connection may be tampered with: find out who sits between")
             }
-            Self::Tls(error) => Some(error.remedy()),
-            Self::ServerName(_) => Some("write the server's DNS name into servers"),
-            Self::CaFile { .. } => Some("write the CA's certificates into it, as PEM"),
-            Self::NoTrust => Some("install ca-certificates, or set ca-file"),
+            Self::Tls(error) => error.remedy(),
             Self::Timeout { .. }
             | Self::Frame(_)
             | Self::Unexpected(_)
@@ -131,13 +132,13 @@ impl WireError {
     }
 }
 
-/// The operation of a bind: `[APPLICATION 0]`.
+/// Tag of a BindRequest: `[APPLICATION 0]`.
 const BIND_REQUEST: Op = Op::Other(0);
 
-/// Why the relay has ended, if it has ended badly.
+/// Error that ended the relay.
 type Failure = Arc<Mutex<Option<WireError>>>;
 
-/// A connection: the driver's handle, and the entries that come in answer to its searches.
+/// A connection: the handle of the driver, and the channel of search entries.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub ldap: Ldap,
@@ -147,18 +148,18 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Connects to one server, with TLS or not at all.
+    /// Connects to one server with TLS; without TLS it is an error.
     pub(super) async fn connect(url: &ServerUrl, settings: &Settings) -> Result<Self, WireError> {
         let wait = settings.timeouts.connect;
         let addresses = timeout(wait, resolve(url))
             .await
-            .map_err(|_| WireError::Timeout { what: "a DNS query", after: wait })??;
+            .map_err(|_| WireError::Timeout { step: Step::Dns, after: wait })??;
         let tcp = dial(url, settings, &addresses).await?;
         let secured = tls::secure(tcp, &url.host, settings.ca_file.as_deref(), wait).await?;
         Self::over(secured.stream).await
     }
 
-    /// A connection over a stream that is secure already.
+    /// Starts relay and driver on a stream that is already secured.
     pub(super) async fn over(
         stream: impl AsyncRead + AsyncWrite + Send + 'static,
     ) -> Result<Self, WireError> {
@@ -173,13 +174,14 @@ impl Wire {
             LdapConnAsync::with_settings(settings, "ldapi://rosterd").await.map_err(driver)?;
         let (sender, entries) = mpsc::channel(ENTRY_BATCHES);
         let failure = Failure::default();
-        let told = Arc::clone(&failure);
+        let reported = Arc::clone(&failure);
         let relay = async move {
             if let Err(error) = relay(stream, &mut ours, sender).await {
                 tracing::debug!("the LDAP connection ended: {error}");
-                told.lock().unwrap_or_else(PoisonError::into_inner).replace(error);
+                reported.lock().unwrap_or_else(PoisonError::into_inner).replace(error);
             }
-            // Only now: when the driver sees the end of its connection, why is to be known.
+            // Last, because the failure must be stored before the driver sees the end of its
+            // connection.
             drop(ours);
         };
         let driver = async move {
@@ -187,7 +189,7 @@ impl Wire {
                 tracing::debug!("the LDAP driver ended: {error}");
             }
         };
-        // What they say, they say of the run they work for.
+        // Both tasks log within the span of the run.
         let (relay, driver) =
             (tokio::spawn(relay.in_current_span()), tokio::spawn(driver.in_current_span()));
         Ok(Self {
@@ -198,7 +200,7 @@ impl Wire {
         })
     }
 
-    /// Why an operation failed: what the relay saw, if it saw anything.
+    /// Closes the connection and returns the error of the relay, or else that of the driver.
     pub(super) fn explain(self, error: Option<&ldap3::LdapError>) -> WireError {
         let Self { failure, tasks, ldap, entries } = self;
         drop((tasks, ldap, entries));
@@ -210,13 +212,13 @@ impl Wire {
         }
     }
 
-    /// Whether the relay has ended with an error.
+    /// Returns whether the relay has ended with an error.
     pub(super) fn has_failed(&self) -> bool {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 }
 
-/// The addresses of a server.
+/// Returns the addresses of a server: those that discovery found, or else a DNS query.
 pub(super) async fn resolve(url: &ServerUrl) -> Result<Vec<SocketAddr>, WireError> {
     if !url.addresses.is_empty() {
         return Ok(url
@@ -230,10 +232,11 @@ pub(super) async fn resolve(url: &ServerUrl) -> Result<Vec<SocketAddr>, WireErro
         .await
         .map_err(|e| bad(e.to_string()))?
         .collect();
-    if found.is_empty() { Err(bad("DNS knows none".to_owned())) } else { Ok(found) }
+    if found.is_empty() { Err(bad("DNS returned none".to_owned())) } else { Ok(found) }
 }
 
-/// A TCP connection on which TLS can begin: to the first of the addresses that answers.
+/// Connects to the first address that answers and prepares the connection for TLS, with StartTLS if
+/// needed.
 pub(super) async fn dial(
     url: &ServerUrl,
     settings: &Settings,
@@ -243,20 +246,20 @@ pub(super) async fn dial(
         return Err(WireError::Plaintext(url.clone()));
     }
     let wait = settings.timeouts.connect;
-    let late = |what| move |_| WireError::Timeout { what, after: wait };
+    let late = |step| move |_| WireError::Timeout { step, after: wait };
     let mut tcp = timeout(wait, TcpStream::connect(addresses))
         .await
-        .map_err(late("a TCP connection"))?
+        .map_err(late(Step::Connect))?
         .map_err(WireError::Connect)?;
-    // Requests are small and each waits for its answer.
+    // Nagle's algorithm would delay the small requests, each of which awaits its response.
     tcp.set_nodelay(true).map_err(WireError::Connect)?;
     if !url.implicit_tls {
-        timeout(wait, start_tls(&mut tcp)).await.map_err(late("StartTLS"))??;
+        timeout(wait, start_tls(&mut tcp)).await.map_err(late(Step::StartTls))??;
     }
     Ok(tcp)
 }
 
-/// Asks for TLS on a plain connection. Not a byte may be left over when the answer has come.
+/// Requests TLS on a plain connection. Any byte after the response is an injection.
 async fn start_tls(tcp: &mut TcpStream) -> Result<(), WireError> {
     tcp.write_all(START_TLS).await.map_err(WireError::Connect)?;
     let mut buffer = BytesMut::new();
@@ -277,7 +280,7 @@ async fn start_tls(tcp: &mut TcpStream) -> Result<(), WireError> {
     }
 }
 
-/// Passes requests to the server, and checked answers to the driver, until either side ends.
+/// Passes requests to the server and checked responses to the driver until either side ends.
 async fn relay(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     driver: &mut UnixStream,
@@ -313,17 +316,18 @@ async fn relay(
             }
             let mut batch = Vec::new();
             let ended = loop {
-                let answer = match next(&mut buffer, &asked) {
+                let answer = match next_response(&mut buffer, &asked) {
                     Ok(Some(answer)) => answer,
                     Ok(None) => break None,
                     Err(error) => break Some(error),
                 };
                 match answer.op {
                     Op::SearchResultEntry => batch.push(answer.bytes),
-                    // Nobody follows a reference, and the driver would collect them for as long as they come.
+                    // References are not followed, and the driver would collect an endless stream
+                    // of them.
                     Op::SearchResultReference | Op::IntermediateResponse => {}
                     _ => {
-                        // Entries go ahead of the result that ends their search.
+                        // Entries precede the result that ends their search.
                         if !batch.is_empty()
                             && entries.send(std::mem::take(&mut batch)).await.is_err()
                         {
@@ -333,7 +337,7 @@ async fn relay(
                     }
                 }
             };
-            // What came before the connection broke was seen all the same.
+            // Entries that arrived before the failure still count as read.
             if !batch.is_empty() && entries.send(batch).await.is_err() {
                 return Ok(());
             }
@@ -348,7 +352,8 @@ async fn relay(
     }
 }
 
-/// Overwrites a bind request, which holds a password. The buffer that it was read into is replaced where nothing else is in it.
+/// Overwrites a bind request, because it holds a password. The read buffer is replaced if it is
+/// empty.
 fn wipe(request: Bytes, buffer: &mut BytesMut) {
     if buffer.is_empty() {
         *buffer = BytesMut::with_capacity(4096);
@@ -358,8 +363,8 @@ fn wipe(request: Bytes, buffer: &mut BytesMut) {
     }
 }
 
-/// The next answer to something that was asked, if all of it is there.
-fn next(
+/// Returns the next complete response. A response without an open request is an error.
+fn next_response(
     buffer: &mut BytesMut,
     asked: &Mutex<HashMap<i32, Op>>,
 ) -> Result<Option<Frame>, WireError> {
@@ -373,7 +378,7 @@ fn next(
     Ok(Some(answer))
 }
 
-/// Whether the answer is one its request may get; a final answer ends the request.
+/// Returns whether the response matches an open request. A final response closes the request.
 fn expects(asked: &mut HashMap<i32, Op>, answer: &Frame) -> bool {
     let is_expected =
         asked.get(&answer.message_id).is_some_and(|request| answer.op.answers(*request));

@@ -1,6 +1,6 @@
-//! DNS look-ups: the TXT record of a domain claim, and the SRV records of a domain's controllers.
+//! DNS look-ups: the TXT record of a domain claim, and the SRV records of domain controllers.
 //!
-//! Nothing is cached: a record that was just added has to be seen at the next look.
+//! There is no cache, because a new record must be visible at the next look-up.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,32 +14,29 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 
 use crate::model::Resolver;
 
-/// What a look-up found.
+/// Result of a look-up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer<T> {
-    /// An answer: these records.
     Records(Vec<T>),
-    /// An answer: there is no such name (NXDOMAIN).
-    NoName,
-    /// An answer: the name has no record of this type. It may be an alias (CNAME) of that one.
-    NoRecord {
-        /// What it is an alias of.
+    /// NXDOMAIN: the name does not exist (RFC 2308).
+    NxDomain,
+    /// NODATA: the name has no record of this type (RFC 2308).
+    NoData {
+        /// Target of a CNAME record.
         alias_of: Option<String>,
     },
-    /// No answer: a time-out, SERVFAIL, no resolver. Says nothing about the record.
-    None(String),
+    /// No answer: timeout, SERVFAIL or no resolver. The record may or may not exist.
+    Failed(String),
 }
 
 /// One SRV record (RFC 2782).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Srv {
-    /// Lower is asked first.
+    /// Lower values are preferred.
     pub priority: u16,
-    /// Higher is asked first among equals.
+    /// Among equal priorities, higher values are preferred.
     pub weight: u16,
-    /// The host.
     pub target: String,
-    /// The port.
     pub port: u16,
 }
 
@@ -48,7 +45,7 @@ impl Resolver {
         let provider = TokioRuntimeProvider::default();
         let builder = match self {
             Self::System => TokioResolver::builder(provider)
-                .map_err(|e| format!("the system's resolver is not set up: {e}"))?,
+                .map_err(|e| format!("the system resolver is not configured: {e}"))?,
             Self::At(address) => {
                 let mut server = NameServerConfig::udp_and_tcp(address.ip());
                 for connection in &mut server.connections {
@@ -71,27 +68,27 @@ impl Resolver {
     async fn look_up(self, name: &str, kind: RecordType) -> Answer<RData> {
         let client = match self.client() {
             Ok(client) => client,
-            Err(problem) => return Answer::None(problem),
+            Err(problem) => return Answer::Failed(problem),
         };
-        // Absolute, so that no search domain is tried.
+        // Absolute, so that no search domain is appended.
         let name = format!("{}.", name.trim_end_matches('.'));
         match client.lookup(name, kind).await {
             Ok(found) => Answer::Records(found.answers().iter().map(|r| r.data.clone()).collect()),
             Err(NetError::Dns(DnsError::NoRecordsFound(none)))
                 if none.response_code == ResponseCode::NXDomain =>
             {
-                Answer::NoName
+                Answer::NxDomain
             }
-            Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Answer::NoRecord { alias_of: None },
+            Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Answer::NoData { alias_of: None },
             Err(NetError::Dns(DnsError::ResponseCode(code))) => {
-                Answer::None(format!("the name server answers {code}"))
+                Answer::Failed(format!("the name server answers {code}"))
             }
-            Err(NetError::Timeout) => Answer::None("no name server answered in time".to_owned()),
-            Err(error) => Answer::None(error.to_string()),
+            Err(NetError::Timeout) => Answer::Failed("no name server answered in time".to_owned()),
+            Err(error) => Answer::Failed(error.to_string()),
         }
     }
 
-    /// What a name is an alias of (CNAME).
+    /// Returns the target of a CNAME record.
     async fn alias(self, name: &str) -> Option<String> {
         let Answer::Records(found) = self.look_up(name, RecordType::CNAME).await else {
             return None;
@@ -102,7 +99,7 @@ impl Resolver {
         })
     }
 
-    /// The TXT records of a name, the strings of each joined. Follows CNAMEs.
+    /// Returns the TXT records of a name, with the strings of each joined. Follows CNAMEs.
     pub async fn txt(self, name: &str) -> Answer<String> {
         let text = |data| match data {
             RData::TXT(txt) => Some(
@@ -114,27 +111,27 @@ impl Resolver {
             _ => None,
         };
         match self.look_up(name, RecordType::TXT).await {
-            Answer::None(why) => Answer::None(why),
+            Answer::Failed(why) => Answer::Failed(why),
             Answer::Records(found) => {
                 let texts: Vec<String> = found.into_iter().filter_map(text).collect();
                 if texts.is_empty() {
-                    Answer::NoRecord { alias_of: self.alias(name).await }
+                    Answer::NoData { alias_of: self.alias(name).await }
                 } else {
                     Answer::Records(texts)
                 }
             }
-            // An alias may lead nowhere.
-            nothing @ (Answer::NoName | Answer::NoRecord { .. }) => {
-                match (self.alias(name).await, nothing) {
-                    (Some(target), _) => Answer::NoRecord { alias_of: Some(target) },
-                    (None, Answer::NoName) => Answer::NoName,
-                    (None, _) => Answer::NoRecord { alias_of: None },
+            // The target of an alias may not exist.
+            missing @ (Answer::NxDomain | Answer::NoData { .. }) => {
+                match (self.alias(name).await, missing) {
+                    (Some(target), _) => Answer::NoData { alias_of: Some(target) },
+                    (None, Answer::NxDomain) => Answer::NxDomain,
+                    (None, _) => Answer::NoData { alias_of: None },
                 }
             }
         }
     }
 
-    /// The addresses of a host, IPv4 first; none where there is no answer.
+    /// Returns the addresses of a host, IPv4 first; none after a failure.
     pub async fn addresses(self, host: &str) -> Vec<IpAddr> {
         let mut found = Vec::new();
         for kind in [RecordType::A, RecordType::AAAA] {
@@ -149,7 +146,7 @@ impl Resolver {
         found
     }
 
-    /// The LDAP servers of an AD domain, by priority and weight; those of a site first, if one is named.
+    /// Returns the LDAP servers of an AD domain by priority and weight, those of the site first.
     pub async fn ldap_servers(self, domain: &str, site: Option<&str>) -> Answer<Srv> {
         let mut all = Vec::new();
         let names = site
@@ -158,9 +155,9 @@ impl Resolver {
             .chain([format!("_ldap._tcp.dc._msdcs.{domain}"), format!("_ldap._tcp.{domain}")]);
         for name in names {
             match self.look_up(&name, RecordType::SRV).await {
-                Answer::None(why) if all.is_empty() => return Answer::None(why),
-                Answer::None(_) => break,
-                Answer::NoName | Answer::NoRecord { .. } => {}
+                Answer::Failed(why) if all.is_empty() => return Answer::Failed(why),
+                Answer::Failed(_) => break,
+                Answer::NxDomain | Answer::NoData { .. } => {}
                 Answer::Records(found) => {
                     let mut servers: Vec<Srv> = found
                         .into_iter()

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use crate::directory::{
-    Again, BindRefusal, DirectoryError, Examination, Session, Settings, Step, StepOutcome, examine,
+    BindRefusal, CheckOutcome, CheckReport, CheckStep, DirectoryError, Retry, Session, Settings,
+    check,
 };
 use crate::engine::servers::{Located, left_out, locate, remedy};
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
@@ -59,7 +60,7 @@ impl Engine {
     }
 
     /// Looks a directory over: what a run would need, step by step.
-    pub async fn check_directory(&self, name: &str) -> Result<Examination, EngineError> {
+    pub async fn check_directory(&self, name: &str) -> Result<CheckReport, EngineError> {
         let directory = self.directory(name)?;
         let _guard = directory.work.bind_lock.lock().await;
         let no_bind = self.no_bind(&directory).await?;
@@ -134,10 +135,10 @@ impl Engine {
             self.store.counters.bind_refused(directory.config.name.as_str(), refusal.data);
         }
         let refused = refusal.and_then(|refusal| {
-            let retry_at = match refusal.again() {
-                Again::Yes => return None,
-                Again::Later => Some(self.clock.now().plus(LONGEST_BIND_PAUSE)),
-                Again::Never => None,
+            let retry_at = match refusal.retry() {
+                Retry::Anytime => return None,
+                Retry::Occasionally => Some(self.clock.now().plus(LONGEST_BIND_PAUSE)),
+                Retry::Never => None,
             };
             Some(BindRefused { secret, told: refusal.to_string(), retry_at })
         });
@@ -156,26 +157,31 @@ pub async fn check_directory(
     resolver: Resolver,
     now: Timestamp,
     no_bind: Option<&str>,
-) -> Examination {
+) -> CheckReport {
     let Located { settings, outside } = match locate(config, resolver).await {
         Ok(located) => located,
         Err(error) => {
             let remedy = "check discover, discover-suffixes and site, or list servers".to_owned();
-            return Examination {
-                steps: vec![Step::new("dns", StepOutcome::Failed, error.to_string(), Some(remedy))],
-                ..Examination::default()
+            return CheckReport {
+                steps: vec![CheckStep::new(
+                    "dns",
+                    CheckOutcome::Failed,
+                    error.to_string(),
+                    Some(remedy),
+                )],
+                ..CheckReport::default()
             };
         }
     };
-    let mut found = examine(&settings, now, no_bind, config.incremental).await;
+    let mut found = check(&settings, now, no_bind, config.incremental).await;
     if let Some(discovery) = &config.discover {
         let domain = &discovery.domain;
         if !outside.is_empty() {
             found.steps.insert(
                 0,
-                Step::new(
+                CheckStep::new(
                     "dns",
-                    StepOutcome::Warning,
+                    CheckOutcome::Warning,
                     left_out(discovery, &outside),
                     Some(remedy().to_owned()),
                 ),
@@ -185,9 +191,9 @@ pub async fn check_directory(
             settings.servers.iter().map(|s| s.host.as_str()).collect::<Vec<_>>().join(", ");
         found.steps.insert(
             0,
-            Step::new(
+            CheckStep::new(
                 "dns",
-                StepOutcome::Ok,
+                CheckOutcome::Ok,
                 format!("the domain controllers of {domain} are {servers}"),
                 None,
             ),

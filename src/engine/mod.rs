@@ -30,8 +30,8 @@ use crate::store::{AccountRefused, ClaimRefused, LogHead, Run, Store, StoreError
 
 use sign_in::{Attempts, Budget, Names, Refusals};
 
-pub use crate::directory::{Examination, Step, StepOutcome};
-pub use crate::hooks::{Attempt, Ended};
+pub use crate::directory::{CheckOutcome, CheckReport, CheckStep};
+pub use crate::hooks::{Attempt, AttemptOutcome};
 pub use admin::domains::{Effect, Release, Touched};
 pub use admin::explain::{Entry, Explanation};
 pub use admin::held::{Approval, Selection};

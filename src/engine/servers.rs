@@ -102,10 +102,10 @@ pub(super) async fn locate(
     }
     let found = match resolver.ldap_servers(domain.as_str(), discovery.site.as_deref()).await {
         Answer::Records(found) if !found.is_empty() => found,
-        Answer::Records(_) | Answer::NoName | Answer::NoRecord { .. } => {
+        Answer::Records(_) | Answer::NxDomain | Answer::NoData { .. } => {
             return refused(format!("DNS knows no domain controllers of {domain}"));
         }
-        Answer::None(why) => {
+        Answer::Failed(why) => {
             return refused(format!(
                 "the domain controllers of {domain} cannot be looked up: {why}"
             ));

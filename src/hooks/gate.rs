@@ -1,43 +1,41 @@
-//! Asking a gate: a program that is shown a plan before it is applied.
+//! Gates: programs that approve a plan before it is applied.
 //!
-//! Silence is no consent: whatever but exit status 0 within its time means that the plan waits for an operator, who is
-//! shown what the gate printed.
+//! Only exit status 0 within the time limit approves. Any other result holds the plan for an
+//! operator, who sees the output of the gate.
 
 use serde_json::Value;
 
-use super::exec::{Cut, Finished, said};
-use super::runner::{self, Runner};
+use super::exec::{NoExit, ProgramResult, describe_exit};
+use super::runner::Runner;
 use crate::model::Gate;
 
-/// What a gate says of a plan.
+/// Answer of a gate about a plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// It may be applied.
-    GoesOn,
-    /// It waits for an operator.
-    Holds {
-        /// How the gate ended.
+pub enum GateVerdict {
+    Pass,
+    /// The plan waits for an operator.
+    Hold {
         why: String,
-        /// What it printed.
+        /// The end of the output.
         printed: String,
     },
 }
 
-/// Asks the gate about a plan, the JSON document of which it gets on stdin, for the rosterd of this instance.
-pub async fn ask(runner: &Runner, gate: &Gate, plan: &Value, instance: &str) -> Verdict {
-    let Gate { name, program: _, timeout } = gate;
-    let Finished { status, output: printed } =
-        runner::ask(runner, gate, &plan.to_string(), instance).await;
+/// Runs a gate with the JSON document of a plan on stdin.
+pub async fn ask(runner: &Runner, gate: &Gate, plan: &Value, instance: &str) -> GateVerdict {
+    let Gate { name, program, timeout } = gate;
+    let ProgramResult { status, output: printed } =
+        runner.run_gate(name, program, *timeout, &plan.to_string(), instance).await;
     let why = match status {
-        Ok(status) if status.success() => return Verdict::GoesOn,
-        Ok(status) => format!("the gate {name} holds it: {}", said(status)),
-        Err(Cut::Late) => format!(
+        Ok(status) if status.success() => return GateVerdict::Pass,
+        Ok(status) => format!("the gate {name} holds it: {}", describe_exit(status)),
+        Err(NoExit::TimedOut) => format!(
             "the gate {name} did not answer within {}",
             humantime::format_duration(*timeout)
         ),
-        Err(Cut::NotRun(why)) => format!("the gate {name} could not be asked: {why}"),
+        Err(NoExit::NotRun(why)) => format!("the gate {name} could not be run: {why}"),
     };
-    Verdict::Holds { why, printed }
+    GateVerdict::Hold { why, printed }
 }
 
 #[cfg(test)]
@@ -50,7 +48,7 @@ mod tests {
     use super::*;
     use crate::model::Program;
 
-    async fn asked(script: &str, timeout: Duration) -> Verdict {
+    async fn asked(script: &str, timeout: Duration) -> GateVerdict {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gate");
         if !script.is_empty() {
@@ -72,13 +70,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_gate_that_says_yes_to_the_plan_it_was_shown_lets_it_go_on() {
+    async fn a_gate_that_reads_the_plan_and_exits_with_0_passes_it() {
         let yes = "grep -q '\"kind\":\"suspend\"' && [ \"$ROSTERD_GATE\" = board ]";
-        assert_eq!(asked(yes, Duration::from_secs(20)).await, Verdict::GoesOn);
+        assert_eq!(asked(yes, Duration::from_secs(20)).await, GateVerdict::Pass);
     }
 
     #[tokio::test]
-    async fn silence_failure_and_a_gate_that_is_not_there_hold_and_are_told() {
+    async fn a_timeout_a_failure_and_a_missing_gate_hold_the_plan_with_a_reason() {
         for (script, limit, why, printed) in [
             (
                 "echo 'not on a Friday' >&2; exit 1",
@@ -94,14 +92,14 @@ mod tests {
             ),
             ("kill -KILL $$", 20_000, "the gate board holds it: it was ended by SIGKILL", ""),
         ] {
-            let held = Verdict::Holds { why: why.to_owned(), printed: printed.to_owned() };
+            let held = GateVerdict::Hold { why: why.to_owned(), printed: printed.to_owned() };
             assert_eq!(asked(script, Duration::from_millis(limit)).await, held, "{script}");
         }
-        let Verdict::Holds { why, .. } = asked("", Duration::from_secs(20)).await else {
-            panic!("it went on")
+        let GateVerdict::Hold { why, .. } = asked("", Duration::from_secs(20)).await else {
+            panic!("the gate passed the plan")
         };
         assert!(
-            why.starts_with("the gate board could not be asked: ") && why.contains("No such file"),
+            why.starts_with("the gate board could not be run: ") && why.contains("No such file"),
             "{why}"
         );
     }

@@ -1,98 +1,94 @@
-//! Hooks: the administrator's programs and web servers, told of events. And gates, asked before a plan is applied.
-//! Programs are run by the [hook runner](runner), a process with a user of its own.
+//! Hooks, which receive events by program or HTTP, and gates, which approve plans.
 //!
-//! Here one attempt is made and what came of it is said; when to try again, in which order, and what to remember is the
-//! engine's. Nothing of the service reaches a hook but the event: no environment, no descriptor, no secret; and whatever
-//! a hook does (hang, flood, fork, lie), an attempt ends within its time.
+//! The [hook runner](runner), a process with its own user, runs the programs. This module performs
+//! one attempt and returns its outcome. The engine decides order, backoff and storage.
+//!
+//! A hook gets the event and nothing else: no environment, no descriptor, no secret. An attempt
+//! ends within its time limit even if the hook hangs, floods or forks.
 
-pub mod exec;
+mod exec;
 pub mod gate;
+pub mod leftovers;
+mod program;
 pub mod runner;
 mod sign;
 pub mod webhook;
 
 use std::time::Duration;
 
-pub use gate::Verdict;
+pub use gate::GateVerdict;
 pub use runner::Runner;
 pub use webhook::{Proxy, Webhook};
 
 use crate::model::Program;
 
-/// What is told of events.
+/// A configured hook.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hook {
-    /// Its name.
     pub name: String,
-    /// Which events: a type, a family (`user.*`) or all (`*`).
+    /// Event types, families (`user.*`) or all (`*`).
     pub events: Vec<String>,
-    /// How it is told.
     pub target: Target,
-    /// How long one attempt may take.
+    /// Time limit of one attempt.
     pub timeout: Duration,
-    /// How long a delivery is tried before it is given up.
+    /// Age at which a delivery becomes a dead letter.
     pub max_age: Duration,
-    /// How many attempts may be under way at once.
+    /// Most concurrent attempts.
     pub concurrency: usize,
 }
 
-/// How a hook is told.
+/// Transport of a hook.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
-    /// By a program.
     Exec(Program),
-    /// By a web server.
     Webhook(Webhook),
 }
 
-/// What is told.
+/// An event on its way to a hook.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
-    /// The event's id; the same at every attempt.
+    /// Id of the event, equal in every attempt.
     pub id: String,
-    /// The event's type.
+    /// Type of the event.
     pub kind: String,
-    /// Its place in the log; none for a sample.
+    /// Sequence number in the log; `None` for a sample.
     pub seq: Option<u64>,
-    /// The log's head after this event, `SEQ:HASH`; none for a sample.
+    /// Head of the log after this event, `SEQ:HASH`; `None` for a sample.
     pub head: Option<String>,
-    /// Which attempt this is, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
     /// The CloudEvents document.
     pub document: String,
 }
 
-/// What came of an attempt.
+/// Result of an attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Attempt {
-    /// How it ended.
-    pub ended: Ended,
-    /// The last of what the program printed, or of what the server answered; nothing that could do anything to a terminal.
+    pub ended: AttemptOutcome,
+    /// The end of the output or response body, without control characters.
     pub output: String,
 }
 
-/// How an attempt ended.
+/// Outcome of an attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Ended {
-    /// The hook took it.
-    Taken,
-    /// It did not, and is to be told again.
-    Again {
-        /// Why not.
+pub enum AttemptOutcome {
+    Delivered,
+    /// The delivery is retried.
+    Retry {
         why: String,
-        /// Not before so long, if it said so.
+        /// Earliest retry, if the server names one.
         after: Option<Duration>,
-        /// Whether it would take nothing else either at the moment.
+        /// The hook would reject any other event, too, at the moment.
         is_down: bool,
     },
-    /// It never will.
-    Refused(String),
-    /// It is gone for good, and wants to be told nothing more.
+    /// The hook will never accept this event.
+    Rejected(String),
+    /// The hook wants no more events.
     Gone,
 }
 
 impl Hook {
-    /// Whether it wants to be told of events of this type.
+    /// Returns whether the hook receives events of this type.
     pub fn matches(&self, kind: &str) -> bool {
         self.events.iter().any(|wanted| match wanted.strip_suffix('*') {
             Some(family) => kind.starts_with(family),
@@ -101,11 +97,12 @@ impl Hook {
     }
 }
 
-/// How much of the end of an output is kept: some lines, for people.
+/// Most lines of an output, which is only shown to operators.
 const LINES: usize = 20;
+/// Most bytes of an output.
 const LENGTH: usize = 4 * 1024;
 
-/// The end of what somebody else wrote, as it may be stored and shown: a few lines, without control characters.
+/// Returns the last lines of an untrusted output, without control characters.
 fn last_lines(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
@@ -127,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hook_wants_a_type_a_family_or_everything() {
+    fn a_hook_receives_a_type_a_family_or_all_events() {
         let hook = |events: &[&str]| Hook {
             name: "h".into(),
             events: events.iter().map(|e| (*e).to_owned()).collect(),
@@ -148,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_output_the_last_lines_are_kept_without_what_moves_a_cursor() {
+    fn the_last_lines_of_an_output_are_kept_without_control_characters() {
         assert_eq!(last_lines(b"one\n\n\x1b[31mtwo\x07\r\n\xff\n"), "one\n[31mtwo\n\u{fffd}");
         let many = (0..1000).map(|n| format!("line {n}")).collect::<Vec<_>>().join("\n");
         let kept = last_lines(many.as_bytes());

@@ -1,4 +1,4 @@
-//! Signatures as <https://www.standardwebhooks.com> wants them: the receiver can tell that it was us, and when.
+//! Signatures of webhooks by <https://www.standardwebhooks.com>, which prove sender and time.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretSlice};
 use sha2::Sha256;
 
-/// Keys are written with padding or without.
+/// Keys are accepted with and without padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -17,10 +17,12 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The keys of a file, one a line. All of them sign, so that a receiver can change from one to the next.
+/// Reads the keys of a file, one in each line. All of them sign, so that a receiver can rotate
+/// keys.
 pub(super) fn keys(file: &Path) -> Result<Vec<SecretSlice<u8>>, String> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("the keys of {} cannot be read: {error}", file.display()))?;
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        format!("reading the signing keys of {} failed: {error}", file.display())
+    })?;
     let key = |line: &str| {
         let key = line
             .strip_prefix("whsec_")
@@ -32,16 +34,16 @@ pub(super) fn keys(file: &Path) -> Result<Vec<SecretSlice<u8>>, String> {
     let keys: Option<Vec<SecretSlice<u8>>> = lines.map(key).collect();
     keys.filter(|keys| !keys.is_empty()).ok_or_else(|| {
         format!(
-            "{} holds a line that is no signing key: whsec_ and the key in Base64",
+            "{} has a line that is not a signing key: write whsec_ and the key in Base64",
             file.display()
         )
     })
 }
 
-/// The `webhook-signature` header: one signature for each key.
+/// Returns the `webhook-signature` header: one signature for each key.
 pub(super) fn signature(keys: &[SecretSlice<u8>], id: &str, seconds: i64, body: &[u8]) -> String {
     let sign = |key: &SecretSlice<u8>| {
-        // A key of any length makes a MAC.
+        // HMAC accepts a key of any length.
         let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret()).ok()?;
         mac.update(format!("{id}.{seconds}.").as_bytes());
         mac.update(body);
@@ -57,7 +59,7 @@ mod tests {
     const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
     #[test]
-    fn the_example_of_the_standard_comes_out() {
+    fn the_example_of_the_standard_has_the_published_signature() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
         std::fs::write(&file, format!("{KEY}\n")).unwrap();
@@ -68,14 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_key_is_told_without_being_repeated() {
+    fn a_line_that_is_not_a_key_is_reported_without_its_text() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
         for bad in ["", "whsec_", "whsec_!!!!", "MARKER-SECRET"] {
             std::fs::write(&file, bad).unwrap();
             let error = keys(&file).unwrap_err();
-            assert!(error.contains("no signing key") && !error.contains("MARKER"), "{error}");
+            assert!(error.contains("not a signing key") && !error.contains("MARKER"), "{error}");
         }
-        assert!(keys(&folder.path().join("none")).unwrap_err().contains("cannot be read"));
+        assert!(keys(&folder.path().join("none")).unwrap_err().contains("failed: No such file"));
     }
 }

@@ -1,7 +1,7 @@
-//! Telling a web server: one POST, signed, to exactly the host that is configured.
+//! Delivery to a web server: one signed POST to the configured host.
 //!
-//! Never to another one: what is told is about people. A server that is moved is told so by an operator. Certificates are
-//! always verified; keys are read again for each attempt, and the CA file whenever it has changed.
+//! Redirects to other hosts are not followed, because events are about people. Certificates are
+//! always verified. Keys are read again for each attempt, and the CA file after each change.
 
 use std::error::Error as _;
 use std::path::PathBuf;
@@ -14,22 +14,20 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::{Attempt, Ended, Message, last_lines, sign};
+use super::{Attempt, AttemptOutcome, Message, last_lines, sign};
 use crate::model::Timestamp;
 use crate::telemetry::chain;
 
-/// A web server that is told of events.
+/// A configured web server.
 #[derive(Clone, Debug)]
 pub struct Webhook {
-    /// Where.
     pub url: String,
-    /// The file of the keys that attempts are signed with; unsigned where there is none.
+    /// File with the signing keys; `None` sends unsigned requests.
     pub secret_file: Option<PathBuf>,
-    /// A PEM file of the CAs to trust; the system's where there is none.
+    /// PEM file with the trusted CAs; `None` for the system's trust store.
     pub ca_file: Option<PathBuf>,
-    /// The proxy to go through.
     pub proxy: Option<Proxy>,
-    /// Keeps connections from one attempt to the next.
+    /// Connections, kept between attempts.
     pub connections: Connections,
 }
 
@@ -46,38 +44,40 @@ impl PartialEq for Webhook {
 
 impl Eq for Webhook {}
 
-/// The client of a web server, made when it is first used.
+/// The HTTP client of a web server, created on first use.
 #[derive(Clone, Debug, Default)]
 pub struct Connections(Arc<Mutex<Option<(Stamp, Client)>>>);
 
-/// What a CA file is recognised by.
+/// Time and size of a CA file, by which a change is recognised.
 type Stamp = Option<(SystemTime, u64)>;
 
-/// To reach the server at all; the rest of the time limit is for its answer.
-const CONNECT: Duration = Duration::from_secs(10);
+/// Time limit for connecting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// More of an answer than this is not read.
-const ANSWER: usize = 16 * 1024;
+/// Most bytes of a response body.
+const MAX_BODY: usize = 16 * 1024;
 
-/// The whole of an answer's body is read within this time, because it is only shown: the status alone decides.
-const LISTEN: Duration = Duration::from_millis(250);
+/// Time limit for the body. It is only shown; the status alone decides.
+const BODY_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// How often the same host may send us elsewhere on itself.
-const REDIRECTS: usize = 3;
+/// Most redirects within the origin.
+const MAX_REDIRECTS: usize = 3;
 
-/// Longer than this no server is left alone at its own wish.
-const LONGEST_WISH: Duration = Duration::from_hours(1);
+/// Longest accepted Retry-After.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// Posts the message to the server. The time limit covers everything up to the status line and the headers: a server
-/// that has answered 200 has taken the event, however slowly its body follows.
-pub async fn tell(
+/// Posts the message to the server.
+///
+/// The time limit covers status line and headers only, because a server that responds 200 has
+/// accepted the event.
+pub async fn deliver(
     webhook: &Webhook,
     message: &Message,
     limit: Duration,
     now: Timestamp,
 ) -> Attempt {
     match tokio::time::timeout(limit, exchange(webhook, message, now)).await {
-        Ok(Ok((response, url))) => judged(response, &url, webhook.proxy.as_deref(), now).await,
+        Ok(Ok((response, url))) => attempt_of(response, &url, webhook.proxy.as_deref(), now).await,
         Ok(Err(attempt)) => attempt,
         Err(_) => down(format!(
             "{} did not answer within {}",
@@ -87,7 +87,7 @@ pub async fn tell(
     }
 }
 
-/// Sends the request, and follows redirects within the origin. Returns the answer and the URL that gave it.
+/// Sends the request and follows redirects within the origin; returns the response and its URL.
 async fn exchange(
     webhook: &Webhook,
     message: &Message,
@@ -97,9 +97,9 @@ async fn exchange(
         .and_then(|client| Ok((client, headers(webhook, message, now)?)))
         .map_err(down)?;
     let Ok(mut url) = Url::parse(&webhook.url) else {
-        return Err(refused(format!("{} is no URL", webhook.url)));
+        return Err(refused(format!("{} is not a URL", webhook.url)));
     };
-    for _ in 0..=REDIRECTS {
+    for _ in 0..=MAX_REDIRECTS {
         let request = client
             .request(Method::POST, url.clone())
             .headers(headers.clone())
@@ -111,7 +111,7 @@ async fn exchange(
             .get(LOCATION)
             .and_then(|to| to.to_str().ok())
             .and_then(|to| url.join(to).ok());
-        // Only these two say that the same is to be sent there.
+        // Only these two redirects repeat the request with its method and body (RFC 9110, 15.4).
         let is_same = matches!(
             response.status(),
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
@@ -121,111 +121,116 @@ async fn exchange(
             _ => return Ok((response, url)),
         }
     }
-    Err(refused(format!("{} sends us round in circles", host(&webhook.url))))
+    Err(refused(format!("{} redirects in a loop", host(&webhook.url))))
 }
 
 fn down(why: String) -> Attempt {
-    Attempt { ended: Ended::Again { why, after: None, is_down: true }, output: String::new() }
+    Attempt {
+        ended: AttemptOutcome::Retry { why, after: None, is_down: true },
+        output: String::new(),
+    }
 }
 
 fn refused(why: String) -> Attempt {
-    Attempt { ended: Ended::Refused(why), output: String::new() }
+    Attempt { ended: AttemptOutcome::Rejected(why), output: String::new() }
 }
 
-/// Of a URL, what may be said of it: its path may be a secret.
+/// Returns the host of a URL for messages, because the path may be a secret.
 fn host(url: &str) -> String {
     Url::parse(url).ok().and_then(|url| Some(url.host_str()?.to_owned())).unwrap_or_default()
 }
 
 fn without_url(error: reqwest::Error) -> String {
     let error = error.without_url();
-    // "error sending request" says less than what is behind it.
+    // The source of the error is more specific than "error sending request".
     error.source().map_or_else(|| error.to_string(), chain)
 }
 
-/// Why there is no answer: a proxy that does not let us through is not taken for the server.
+/// Returns the reason for a missing response, and names the proxy if it is the cause.
 fn unreached(Webhook { url, proxy, .. }: &Webhook, why: &str) -> String {
     let server = host(url);
     match (proxy, why.split_once("tunnel error: ")) {
-        (Some(proxy), Some((_, why))) => match why
-            .split_once("failed to create underlying connection: ")
-        {
-            Some((_, why)) => format!("the proxy {} cannot be reached: {why}", host(proxy)),
-            None if why == "proxy authorization required" => wants_a_name(proxy),
-            None => format!("the proxy {} does not connect us with {server}: {why}", host(proxy)),
-        },
+        (Some(proxy), Some((_, why))) => {
+            match why.split_once("failed to create underlying connection: ") {
+                Some((_, why)) => format!("the proxy {} cannot be reached: {why}", host(proxy)),
+                None if why == "proxy authorization required" => proxy_needs_authentication(proxy),
+                None => format!("the proxy {} does not connect to {server}: {why}", host(proxy)),
+            }
+        }
         _ => format!("{server}: {why}"),
     }
 }
 
-fn wants_a_name(proxy: &str) -> String {
+fn proxy_needs_authentication(proxy: &str) -> String {
     format!(
-        "the proxy {} wants to know who we are (407): write http://NAME:PASSWORD@… into proxy",
+        "the proxy {} requires authentication (407): write http://NAME:PASSWORD@… into proxy",
         host(proxy)
     )
 }
 
-/// What an answer means.
-async fn judged(response: Response, url: &Url, proxy: Option<&str>, now: Timestamp) -> Attempt {
+/// Interprets a response.
+async fn attempt_of(response: Response, url: &Url, proxy: Option<&str>, now: Timestamp) -> Attempt {
     let status = response.status();
-    let after = wish(response.headers(), now);
+    let after = retry_after(response.headers(), now);
     let to = response
         .headers()
         .get(LOCATION)
         .and_then(|to| to.to_str().ok())
         .and_then(|to| url.join(to).ok());
-    let output = last_lines(&beginning(response).await);
+    let output = last_lines(&body_beginning(response).await);
     let said = format!("it answered {status}");
     let ended = match status {
-        _ if status.is_success() => Ended::Taken,
-        StatusCode::GONE => Ended::Gone,
+        _ if status.is_success() => AttemptOutcome::Delivered,
+        StatusCode::GONE => AttemptOutcome::Gone,
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::BAD_GATEWAY
-        | StatusCode::GATEWAY_TIMEOUT => Ended::Again { why: said, after, is_down: true },
-        // Nobody but a proxy answers so, and the event is not to blame for it.
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            Ended::Again { why: proxy.map_or(said, wants_a_name), after, is_down: true }
-        }
-        // That the request took too long to arrive is not the request's fault.
-        StatusCode::REQUEST_TIMEOUT => Ended::Again { why: said, after, is_down: false },
-        _ if status.is_server_error() => Ended::Again { why: said, after, is_down: false },
+        | StatusCode::GATEWAY_TIMEOUT => AttemptOutcome::Retry { why: said, after, is_down: true },
+        // Only a proxy sends this status, so the event is not the cause.
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => AttemptOutcome::Retry {
+            why: proxy.map_or(said, proxy_needs_authentication),
+            after,
+            is_down: true,
+        },
+        // A slow request is not an invalid one.
+        StatusCode::REQUEST_TIMEOUT => AttemptOutcome::Retry { why: said, after, is_down: false },
+        _ if status.is_server_error() => AttemptOutcome::Retry { why: said, after, is_down: false },
         _ if status.is_redirection() => {
             let to = to.as_ref().and_then(Url::host_str).unwrap_or("nowhere");
-            Ended::Refused(format!(
-                "{said}, to {to}; what is told goes to the configured address alone: write the final one into url"
+            AttemptOutcome::Rejected(format!(
+                "{said}, to {to}; events are sent to the configured host only: write the final URL into url"
             ))
         }
-        _ => Ended::Refused(said),
+        _ => AttemptOutcome::Rejected(said),
     };
     Attempt { ended, output }
 }
 
-/// How long the server wants to be left alone: seconds, or until when (RFC 9110, 10.2.3).
-fn wish(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+/// Parses Retry-After: seconds or a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wish = match text.parse::<u64>() {
+    let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
             Timestamp::from(chrono::DateTime::parse_from_rfc2822(text).ok()?.to_utc()).since(now)
         }
     };
-    Some(wish.min(LONGEST_WISH))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// The beginning of an answer; the rest is not waited for.
-async fn beginning(mut response: Response) -> Vec<u8> {
+/// Reads the beginning of a response body.
+async fn body_beginning(mut response: Response) -> Vec<u8> {
     let mut read = Vec::new();
     let reading = async {
         while let Ok(Some(piece)) = response.chunk().await {
-            read.extend_from_slice(&piece[..piece.len().min(ANSWER - read.len())]);
-            if read.len() >= ANSWER {
+            read.extend_from_slice(&piece[..piece.len().min(MAX_BODY - read.len())]);
+            if read.len() >= MAX_BODY {
                 break;
             }
         }
     };
-    // The part of a slow body that has come by then is kept.
-    let _ = tokio::time::timeout(LISTEN, reading).await;
+    // The part that has arrived at the time limit is kept.
+    let _ = tokio::time::timeout(BODY_TIMEOUT, reading).await;
     read
 }
 
@@ -234,7 +239,7 @@ fn headers(webhook: &Webhook, message: &Message, now: Timestamp) -> Result<Heade
     let mut headers = HeaderMap::new();
     let mut add = |name: &'static str, value: &str| match value.parse() {
         Ok(value) => drop(headers.insert(name, value)),
-        Err(_) => tracing::debug!("a header {name} is left out: its value is none"),
+        Err(_) => tracing::debug!("header {name} omitted: invalid value"),
     };
     add(CONTENT_TYPE.as_str(), "application/cloudevents+json; charset=utf-8");
     add(USER_AGENT.as_str(), concat!("rosterd/", env!("CARGO_PKG_VERSION")));
@@ -255,7 +260,7 @@ fn headers(webhook: &Webhook, message: &Message, now: Timestamp) -> Result<Heade
     Ok(headers)
 }
 
-/// The client: the one of before, unless the CA file has changed since.
+/// Returns the HTTP client, which is created again after a change of the CA file.
 fn client(webhook: &Webhook) -> Result<Client, String> {
     let stamp = webhook
         .ca_file
@@ -271,7 +276,7 @@ fn client(webhook: &Webhook) -> Result<Client, String> {
     let mut builder = Client::builder()
         .tls_backend_preconfigured(tls(webhook)?)
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT)
+        .connect_timeout(CONNECT_TIMEOUT)
         .no_proxy();
     if let Some(proxy) = &webhook.proxy {
         builder = builder.proxy(
@@ -279,8 +284,9 @@ fn client(webhook: &Webhook) -> Result<Client, String> {
                 .map_err(|error| format!("the proxy cannot be used: {error}"))?,
         );
     }
-    let client =
-        builder.build().map_err(|error| format!("no request can be made: {}", chain(&error)))?;
+    let client = builder
+        .build()
+        .map_err(|error| format!("creating the HTTP client failed: {}", chain(&error)))?;
     *made = Some((stamp, client.clone()));
     Ok(client)
 }
@@ -290,7 +296,7 @@ fn tls(Webhook { ca_file, .. }: &Webhook) -> Result<rustls::ClientConfig, String
     match ca_file {
         Some(file) => {
             let bad =
-                |error: String| format!("the CAs of {} cannot be read: {error}", file.display());
+                |error: String| format!("reading the CAs of {} failed: {error}", file.display());
             let certificates =
                 CertificateDer::pem_file_iter(file).map_err(|error| bad(error.to_string()))?;
             for certificate in certificates {
@@ -317,12 +323,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_may_ask_for_patience_in_seconds_or_until_when() {
+    fn retry_after_is_read_as_seconds_or_as_a_date() {
         let now = Timestamp::from(
             chrono::DateTime::parse_from_rfc3339("2026-11-26T12:00:00Z").unwrap().to_utc(),
         );
         let asked = |text: &str| {
-            wish(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]), now)
+            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]), now)
                 .map(|d| d.as_secs())
         };
         for (text, seconds) in [

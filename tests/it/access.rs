@@ -3,22 +3,22 @@
 use std::time::Duration;
 
 use adsim::{Certificate, Fault, What, When};
-use rosterd::engine::{Examination, StepOutcome};
+use rosterd::engine::{CheckOutcome, CheckReport};
 use rosterd::model::{RunState, ServerUrl};
 
 use crate::firm::{Firm, alice};
 
 /// Returns the first failed step, with its finding and remedy.
-fn failed(check: &Examination) -> (&'static str, String) {
+fn failed(check: &CheckReport) -> (&'static str, String) {
     let step = check
         .steps
         .iter()
-        .find(|step| step.outcome == StepOutcome::Failed)
+        .find(|step| step.outcome == CheckOutcome::Failed)
         .unwrap_or_else(|| panic!("nothing failed: {check:#?}"));
     (step.name, format!("{} → {}", step.finding, step.remedy.as_deref().unwrap_or_default()))
 }
 
-async fn check(firm: &Firm) -> Examination {
+async fn check(firm: &Firm) -> CheckReport {
     firm.engine.check_directory("corp").await.expect("a check")
 }
 
@@ -54,7 +54,7 @@ async fn the_fault_of_an_unusable_certificate_is_reported() {
         );
     }
     firm.sim.set_certificate(Certificate::Valid).expect("a certificate");
-    assert!(check(&firm).await.is_well());
+    assert!(check(&firm).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,9 +190,10 @@ async fn an_unusable_secret_file_is_reported_before_any_bind() {
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode))
             .expect("a mode");
     };
-    for (secret, mode, text) in
-        [("\n", 0o600, "is empty"), ("secret", 0o604, "can be read by everybody: chmod 600")]
-    {
+    for (secret, mode, text) in [
+        ("\n", 0o600, "is empty"),
+        ("secret", 0o604, "can be read by every user: run chmod 600 on it"),
+    ] {
         write(secret, mode);
         let run = firm.sync().await;
         assert!(run.error.as_deref().is_some_and(|e| e.contains(text)), "{run:?}");

@@ -319,7 +319,7 @@ async fn a_public_suffix_or_malformed_domain_cannot_be_claimed() {
     assert!(
         matches!(
             Resolver::At("127.0.0.1:1".parse().unwrap()).txt("x.example").await,
-            Answer::None(_)
+            Answer::Failed(_)
         ),
         "no server, no answer"
     );

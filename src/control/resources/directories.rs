@@ -10,7 +10,7 @@ use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, act, change, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
-use crate::engine::{DirectoryStatus, EngineError, Examination, Progress, Step};
+use crate::engine::{CheckReport, CheckStep, DirectoryStatus, EngineError, Progress};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
@@ -180,10 +180,10 @@ pub(in crate::control) fn convert_progress(progress: &Progress) -> api::Progress
 }
 
 /// Converts the result of a check to its document.
-pub fn convert_check(directory: &str, found: Examination) -> api::Check {
-    let ok = found.is_well();
-    let step = |step: Step| {
-        let Step { name, server, outcome, finding, remedy } = step;
+pub fn convert_check(directory: &str, found: CheckReport) -> api::Check {
+    let ok = found.is_ok();
+    let step = |step: CheckStep| {
+        let CheckStep { name, server, outcome, finding, remedy } = step;
         api::CheckStep {
             name: name.to_owned(),
             server,

@@ -12,7 +12,7 @@ use super::time::time;
 use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, act, read};
 use crate::control::problem::Refusal;
-use crate::engine::{Attempt, Ended, HookStatus, Sampled};
+use crate::engine::{Attempt, AttemptOutcome, HookStatus, Sampled};
 use crate::store::{Delivery, DeliveryFilter, HookStanding};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
@@ -188,9 +188,9 @@ pub(in crate::control) fn convert_delivery(delivery: Delivery) -> api::Delivery 
 pub(in crate::control) fn convert_sample(hook: &str, sampled: Sampled) -> api::Sample {
     let Sampled { event, kind, attempt: Attempt { ended, output }, took } = sampled;
     let error = match ended {
-        Ended::Taken => None,
-        Ended::Again { why, .. } | Ended::Refused(why) => Some(why),
-        Ended::Gone => Some("it answered 410 Gone".to_owned()),
+        AttemptOutcome::Delivered => None,
+        AttemptOutcome::Retry { why, .. } | AttemptOutcome::Rejected(why) => Some(why),
+        AttemptOutcome::Gone => Some("it answered 410 Gone".to_owned()),
     };
     let took_ms = took.as_millis() as u64;
     api::Sample {

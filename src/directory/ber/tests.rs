@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// An element with its length in as few octets as it takes.
+/// Encodes an element with the shortest length.
 pub(in crate::directory) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let digits = content.len().to_be_bytes();
     let digits = &digits[digits.iter().position(|&digit| digit != 0).unwrap_or(7)..];
@@ -13,24 +13,24 @@ pub(in crate::directory) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     [&out[..], digits, content].concat()
 }
 
-/// An element with its length in four octets, as Windows writes constructed ones.
+/// Encodes an element with a length of four octets, as Windows does for constructed ones.
 pub(in crate::directory) fn long(tag: u8, content: &[u8]) -> Vec<u8> {
     [&[tag, 0x84], &(content.len() as u32).to_be_bytes()[..], content].concat()
 }
 
-/// One attribute as in an entry.
+/// Encodes an attribute of an entry.
 pub(in crate::directory) fn attribute(description: &[u8], values: &[&[u8]]) -> Vec<u8> {
     let values: Vec<u8> = values.iter().flat_map(|value| tlv(OCTET_STRING, value)).collect();
     long(SEQUENCE, &[tlv(OCTET_STRING, description), long(SET, &values)].concat())
 }
 
-/// A whole message with an entry.
+/// Encodes a message with an entry.
 pub(in crate::directory) fn entry(dn: &[u8], attributes: &[Vec<u8>]) -> Vec<u8> {
     let entry = [tlv(OCTET_STRING, dn), long(SEQUENCE, &attributes.concat())].concat();
     long(SEQUENCE, &[tlv(INTEGER, &[3]), long(SEARCH_RESULT_ENTRY, &entry)].concat())
 }
 
-/// An entry as a domain controller sends one for a person: 17 attributes, 22 values.
+/// Encodes a person as a domain controller does, with 17 attributes and 22 values.
 pub(in crate::directory) fn person() -> Vec<u8> {
     let base = "OU=Staff,DC=corp,DC=example";
     let groups = ["Sales", "VPN", "Printers 3rd floor", "Everyone", "App Roster Pro", "Wiki"]
@@ -71,7 +71,7 @@ fn attributes(frame: &[u8]) -> Result<Vec<AttributeRef<'_>>, BerError> {
     EntryRef::parse(frame)?.attributes().collect()
 }
 
-/// Reads everything there is to read.
+/// Reads all attributes and values.
 fn exhaust(frame: &[u8]) {
     if let Ok(entry) = EntryRef::parse(frame) {
         for attribute in entry.attributes().flatten() {
@@ -100,14 +100,14 @@ fn an_entry_is_read_to_its_last_value() {
 }
 
 #[test]
-fn bytes_that_are_no_text_come_back_as_they_are() {
+fn bytes_that_are_not_utf8_are_returned_unchanged() {
     let frame = entry(b"CN=\xff\0", &[attribute(b"mail", &[b"", b"\xc3\x28"])]);
     assert_eq!(EntryRef::parse(&frame).unwrap().dn(), b"CN=\xff\0");
     assert!(attributes(&frame).unwrap()[0].values().eq([&b""[..], b"\xc3\x28"]));
 }
 
 #[test]
-fn an_entry_or_attribute_with_nothing_in_it_is_one() {
+fn an_empty_entry_or_attribute_is_valid() {
     assert!(attributes(&entry(b"", &[])).unwrap().is_empty());
     let frame = entry(b"", &[attribute(b"", &[])]);
     let [attribute] = attributes(&frame).unwrap()[..] else { panic!("one attribute") };
@@ -125,7 +125,7 @@ fn an_entry_with_controls_is_read_without_them() {
 }
 
 #[test]
-fn a_range_is_read_and_says_whether_there_is_more() {
+fn a_range_is_read_with_its_end() {
     let part = |low, high| Some(Range { low, high });
     for (description, options, range) in [
         ("member;range=0-1499", "range=0-1499", part(0, Some(1499))),
@@ -146,7 +146,7 @@ fn a_range_is_read_and_says_whether_there_is_more() {
 }
 
 #[test]
-fn a_range_that_cannot_be_read_is_no_whole_attribute() {
+fn an_attribute_with_an_invalid_range_is_an_error() {
     for option in [
         "range=",
         "range=-",
@@ -169,7 +169,7 @@ fn a_range_that_cannot_be_read_is_no_whole_attribute() {
 }
 
 #[test]
-fn a_value_that_cannot_be_read_costs_the_attribute_and_not_only_itself() {
+fn an_unreadable_value_makes_the_whole_attribute_an_error() {
     let good = || attribute(b"cn", &[b"x"]);
     for (values, error) in [
         (
@@ -196,7 +196,7 @@ fn a_value_that_cannot_be_read_costs_the_attribute_and_not_only_itself() {
 }
 
 #[test]
-fn an_entry_of_another_shape_is_refused() {
+fn an_entry_of_another_shape_is_an_error() {
     let message = |parts: &[Vec<u8>]| tlv(SEQUENCE, &parts.concat());
     let (id, dn, none) = (tlv(INTEGER, &[3]), tlv(OCTET_STRING, b"DC=x"), tlv(SEQUENCE, b""));
     let entry =
@@ -235,7 +235,7 @@ fn the_paged_results_control_gives_size_and_cookie() {
 }
 
 #[test]
-fn a_paged_results_control_of_another_shape_is_refused() {
+fn a_paged_results_control_of_another_shape_is_an_error() {
     for (value, error) in [
         (&b""[..], BerError::Missing { what: "realSearchControlValue" }),
         (
@@ -262,7 +262,7 @@ fn a_paged_results_control_of_another_shape_is_refused() {
 }
 
 #[test]
-fn the_dirsync_control_tells_whether_there_is_more_and_gives_the_cookie() {
+fn the_dirsync_control_gives_the_cookie_and_whether_more_is_available() {
     let samba = [0x30, 10, 2, 1, 0, 2, 1, 0, 4, 2, 7, 7];
     assert_eq!(dirsync(&samba).unwrap(), DirSync { has_more: false, cookie: &[7, 7] });
     let windows =
@@ -287,7 +287,7 @@ fn the_dirsync_control_tells_whether_there_is_more_and_gives_the_cookie() {
 }
 
 #[test]
-fn an_error_says_what_is_wrong_with_numbers() {
+fn an_error_shows_the_numbers_that_caused_it() {
     for (error, text) in [
         (
             BerError::Overrun { tag: 4, length: 12, left: 10 },
@@ -306,13 +306,13 @@ fn an_error_says_what_is_wrong_with_numbers() {
     }
 }
 
-/// A change to some bytes: replaces the one at an index, or puts one in before it, or takes it out.
+/// Generates a mutation: one byte replaced, inserted or removed at an index.
 pub(in crate::directory) fn mutation()
 -> impl Strategy<Value = (prop::sample::Index, Option<u8>, bool)> {
     (any::<prop::sample::Index>(), any::<Option<u8>>(), any::<bool>())
 }
 
-/// The bytes with the mutations applied.
+/// Returns the bytes with the mutations applied.
 pub(in crate::directory) fn mutate(
     mut bytes: Vec<u8>,
     mutations: &[(prop::sample::Index, Option<u8>, bool)],
@@ -336,7 +336,7 @@ proptest! {
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         exhaust(&bytes);
         let _ = (paged_results(&bytes), dirsync(&bytes));
-        // Random bytes rarely get past the headers, so they are put behind good ones as well.
+        // Random bytes rarely get past the headers, so they also follow valid ones.
         exhaust(&tlv(SEQUENCE, &[tlv(INTEGER, &[1]), tlv(SEARCH_RESULT_ENTRY, &bytes)].concat()));
         exhaust(&entry(b"DC=x", std::slice::from_ref(&bytes)));
         let _ = (paged_results(&tlv(SEQUENCE, &bytes)), dirsync(&tlv(SEQUENCE, &bytes)));
@@ -348,7 +348,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_what_is_read(
+    fn an_encoded_entry_is_decoded_to_the_same_values(
         dn in prop::collection::vec(any::<u8>(), 0..300),
         wanted in prop::collection::vec(("[a-zA-Z][a-zA-Z0-9-]{0,20}", prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..5)), 0..20),
     ) {

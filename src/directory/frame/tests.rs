@@ -3,12 +3,12 @@ use proptest::prelude::*;
 use super::super::ber::tests::{entry, long, mutate, mutation, person, tlv};
 use super::*;
 
-/// A whole message with this id, operation and whatever else.
+/// Encodes a message with this id, operation and further elements.
 fn message(id: &[u8], rest: &[Vec<u8>]) -> Vec<u8> {
     long(SEQUENCE, &[tlv(INTEGER, id), rest.concat()].concat())
 }
 
-/// The contents of a result.
+/// Encodes the contents of a result.
 fn result(code: u8, matched_dn: &[u8], diagnostic: &[u8], more: &[Vec<u8>]) -> Vec<u8> {
     [
         tlv(ENUMERATED, &[code]),
@@ -19,7 +19,7 @@ fn result(code: u8, matched_dn: &[u8], diagnostic: &[u8], more: &[Vec<u8>]) -> V
     .concat()
 }
 
-/// A control, of these parts.
+/// Encodes a control of these parts.
 fn control(parts: &[Vec<u8>]) -> Vec<u8> {
     tlv(SEQUENCE, &parts.concat())
 }
@@ -28,7 +28,7 @@ fn uri() -> Vec<u8> {
     tlv(OCTET_STRING, b"ldap://corp.example/DC=corp,DC=example")
 }
 
-/// The identifiers of all responses that are results.
+/// Identifiers of all responses with a result.
 const RESULTS: [(u8, Op); 8] = [
     (0x61, Op::BindResponse),
     (0x65, Op::SearchResultDone),
@@ -40,7 +40,7 @@ const RESULTS: [(u8, Op); 8] = [
     (0x78, Op::ExtendedResponse),
 ];
 
-/// One good message of every kind, and all forms of them that servers send.
+/// Returns a valid message of each kind, in all forms that servers send.
 fn good() -> Vec<(Op, Vec<u8>)> {
     let done = || tlv(0x65, &result(0, b"", b"", &[]));
     let paged = || {
@@ -135,12 +135,12 @@ fn good() -> Vec<(Op, Vec<u8>)> {
     all
 }
 
-/// What becomes of the one message in these bytes.
+/// Splits bytes that contain one message.
 fn admit(bytes: &[u8]) -> Result<Frame, FrameError> {
     split(&mut BytesMut::from(bytes)).map(|frame| frame.expect("a whole message"))
 }
 
-/// What is wrong with the operation in these bytes.
+/// Returns the error of a malformed operation.
 fn operation_error(bytes: &[u8]) -> BerError {
     match admit(bytes).unwrap_err() {
         FrameError::MalformedOperation { source, .. } => source,
@@ -149,7 +149,7 @@ fn operation_error(bytes: &[u8]) -> BerError {
 }
 
 #[test]
-fn good_messages_are_admitted_as_they_came() {
+fn valid_messages_are_passed_unchanged() {
     for (op, bytes) in good() {
         let frame = admit(&bytes).unwrap_or_else(|error| panic!("{op}: {error} in {bytes:02x?}"));
         assert_eq!((frame.op, &frame.bytes[..]), (op, &bytes[..]));
@@ -176,7 +176,7 @@ fn the_message_id_is_read_up_to_its_limit() {
 }
 
 #[test]
-fn the_first_bytes_already_refuse() {
+fn the_first_bytes_are_enough_to_reject_a_message() {
     for (bytes, error) in [
         (&b"H"[..], FrameError::NotAMessage { tag: b'H' }),
         (&[0x16, 3, 1], FrameError::NotAMessage { tag: 0x16 }),
@@ -214,7 +214,7 @@ fn an_entry_may_fill_the_limit_and_not_exceed_it() {
 }
 
 #[test]
-fn other_answers_have_a_smaller_limit() {
+fn responses_other_than_entries_have_a_smaller_limit() {
     let done = |size| {
         message(
             &[1],
@@ -230,7 +230,7 @@ fn other_answers_have_a_smaller_limit() {
 }
 
 #[test]
-fn an_announced_length_is_no_reason_to_allocate() {
+fn an_announced_length_alone_allocates_no_memory() {
     let mut buf = BytesMut::from(&[0x30, 0x84, 0x00, 0xff, 0xff, 0x00][..]);
     for _ in 0..100_000 {
         assert_eq!(split(&mut buf), Ok(None));
@@ -241,7 +241,7 @@ fn an_announced_length_is_no_reason_to_allocate() {
 }
 
 #[test]
-fn nothing_to_read_is_no_message_and_makes_room() {
+fn an_empty_buffer_has_no_message_and_gets_room() {
     let mut buf = BytesMut::new();
     assert_eq!(split(&mut buf), Ok(None));
     assert!(buf.capacity() >= CHUNK);
@@ -250,7 +250,7 @@ fn nothing_to_read_is_no_message_and_makes_room() {
 #[test]
 fn nesting_ends_at_the_limit() {
     let nested = |levels| (0..levels).fold(vec![], |inner, _| tlv(SEQUENCE, &inner));
-    // The message is one level and the operation is one.
+    // The message and the operation are one level each.
     let frame = |levels| {
         message(&[1], &[tlv(0x65, &result(0, b"", b"", &[tlv(0xac, &nested(levels - 3))]))])
     };
@@ -264,7 +264,7 @@ fn nesting_ends_at_the_limit() {
 }
 
 #[test]
-fn a_child_longer_than_its_parent_is_refused() {
+fn a_child_longer_than_its_parent_is_rejected() {
     for (bytes, error) in [
         (&[0x30, 5, 2, 1, 1, 0x65, 1][..], BerError::Overrun { tag: 0x65, length: 1, left: 0 }),
         (
@@ -281,7 +281,7 @@ fn a_child_longer_than_its_parent_is_refused() {
 }
 
 #[test]
-fn the_contents_of_a_primitive_element_are_nobodys_business() {
+fn the_contents_of_a_primitive_element_are_not_checked() {
     let dn = [0x30, 0x80, 0x1f, 0xff];
     assert_eq!(admit(&entry(&dn, &[])).unwrap().op, Op::SearchResultEntry);
 }
@@ -310,7 +310,7 @@ fn a_message_is_id_operation_and_controls() {
 }
 
 #[test]
-fn controls_of_another_shape_are_refused() {
+fn controls_of_another_shape_are_rejected() {
     let (name, truth, value) = (
         || tlv(OCTET_STRING, b"1.2"),
         |octets: &[u8]| tlv(BOOLEAN, octets),
@@ -343,14 +343,14 @@ fn controls_of_another_shape_are_refused() {
             BerError::Trailing { what: "controlValue", bytes: 5 },
         ),
     ] {
-        // An operation that is not looked into, so that it is the controls that are refused.
+        // An unchecked operation, so that the error is about the controls.
         let frame = message(&[1], &[tlv(0x42, b""), tlv(CONTROLS, &controls)]);
         assert_eq!(admit(&frame), Err(error.into()), "{controls:02x?}");
     }
 }
 
 #[test]
-fn results_that_ldap3_would_panic_on_are_refused() {
+fn results_that_ldap3_would_panic_on_are_rejected() {
     let (code, text, bad) = (
         |octets: &[u8]| tlv(ENUMERATED, octets),
         || tlv(OCTET_STRING, b""),
@@ -395,7 +395,7 @@ fn results_that_ldap3_would_panic_on_are_refused() {
 }
 
 #[test]
-fn references_that_ldap3_would_panic_on_are_refused() {
+fn references_that_ldap3_would_panic_on_are_rejected() {
     for (content, error) in [
         (vec![], BerError::Missing { what: "URI" }),
         (tlv(OCTET_STRING, b"ldap://\xff"), BerError::NotUtf8 { what: "URI", at: 7 }),
@@ -409,7 +409,7 @@ fn references_that_ldap3_would_panic_on_are_refused() {
 }
 
 #[test]
-fn intermediate_responses_of_another_shape_are_refused() {
+fn intermediate_responses_of_another_shape_are_rejected() {
     for (content, error) in [
         (tlv(INTERMEDIATE_NAME, b"\xff"), BerError::NotUtf8 { what: "responseName", at: 0 }),
         (tlv(0xa1, b""), BerError::Unexpected { what: "responseValue", wanted: 0x81, tag: 0xa1 }),
@@ -423,18 +423,18 @@ fn intermediate_responses_of_another_shape_are_refused() {
 }
 
 #[test]
-fn a_malformed_entry_is_left_to_its_reader() {
+fn a_malformed_entry_is_passed_to_the_reader_of_entries() {
     assert_eq!(admit(&message(&[1], &[tlv(0x64, b"")])).unwrap().op, Op::SearchResultEntry);
 }
 
 #[test]
-fn a_notice_of_disconnection_is_told_however_it_is_encoded() {
+fn a_notice_of_disconnection_is_recognised_in_every_encoding() {
     let result = || result(52, b"", b"going down", &[]);
     let name = || tlv(RESPONSE_NAME, b"1.3.6.1.4.1.1466.20036");
     let told = Some(ResultRef { code: 52, matched_dn: "", diagnostic: "going down" });
     for (rest, wanted) in [
         (vec![tlv(0x78, &[result(), name()].concat())], told),
-        // Active Directory's way.
+        // The encoding of Active Directory.
         (vec![long(0x78, &result()), name()], told),
         (vec![tlv(0x78, b"")], None),
         (vec![tlv(0x78, b""), tlv(CONTROLS, b"")], None),
@@ -443,7 +443,7 @@ fn a_notice_of_disconnection_is_told_however_it_is_encoded() {
         assert!(frame.is_notice());
         assert_eq!(frame.result(), wanted);
     }
-    // These ldap3 would panic on.
+    // ldap3 would panic on these.
     for rest in [
         vec![tlv(0x78, &result()), name(), tlv(CONTROLS, b"")],
         vec![tlv(0x78, &result()), tlv(CONTROLS, &name())],
@@ -454,7 +454,7 @@ fn a_notice_of_disconnection_is_told_however_it_is_encoded() {
 }
 
 #[test]
-fn a_result_says_what_happened() {
+fn a_result_gives_code_and_texts() {
     let frame = admit(&message(&[1], &[tlv(0x61, &result(49, b"", b"80090308: data 52e\0", &[]))]))
         .unwrap();
     assert_eq!(
@@ -490,7 +490,7 @@ fn an_operation_answers_its_own_request_only() {
 }
 
 #[test]
-fn an_error_tells_the_message_and_its_source_the_cause() {
+fn an_error_names_the_message_and_its_source_the_cause() {
     use std::error::Error as _;
     let error = admit(&message(&[7], &[tlv(0x65, &tlv(INTEGER, &[0]))])).unwrap_err();
     assert_eq!(error.to_string(), "malformed SearchResultDone in LDAP message 7");

@@ -182,14 +182,14 @@ impl Engine {
                 };
                 RecordSeen::Missing(format!("{name} has {records} with the token of this claim"))
             }
-            Answer::NoName => RecordSeen::Missing(format!("DNS knows no name {name} (NXDOMAIN)")),
-            Answer::NoRecord { alias_of: None } => {
+            Answer::NxDomain => RecordSeen::Missing(format!("DNS knows no name {name} (NXDOMAIN)")),
+            Answer::NoData { alias_of: None } => {
                 RecordSeen::Missing(format!("{name} exists in DNS, but has no TXT record"))
             }
-            Answer::NoRecord { alias_of: Some(target) } => RecordSeen::Missing(format!(
+            Answer::NoData { alias_of: Some(target) } => RecordSeen::Missing(format!(
                 "{name} is an alias (CNAME) of {target}, which has no TXT record"
             )),
-            Answer::None(why) => {
+            Answer::Failed(why) => {
                 RecordSeen::NoAnswer(format!("no answer from DNS about {name}: {why}"))
             }
         }

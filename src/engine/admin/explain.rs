@@ -118,12 +118,16 @@ impl Engine {
             match (linked.or_else(|| who.parse().ok()), Address::parse(who)) {
                 (Some(guid), _) => [guid].into(),
                 (None, Ok(address)) => {
-                    session.find_people(address.as_str(), &settings.attributes.email).await?
+                    session
+                        .people_with_address(address.as_str(), &settings.attributes.email)
+                        .await?
                 }
                 // A user id, of somebody whom no directory has: the address is what may be known there.
                 (None, Err(_)) => match user.and_then(|u| u.addresses.primary.as_ref()) {
                     Some(address) => {
-                        session.find_people(address.as_str(), &settings.attributes.email).await?
+                        session
+                            .people_with_address(address.as_str(), &settings.attributes.email)
+                            .await?
                     }
                     None => BTreeSet::new(),
                 },
@@ -283,7 +287,7 @@ impl Nesting {
             Some(Confirmation::Alive(person)) => Some(person.groups.clone()),
             _ => None,
         });
-        let parents = session.groups_above(&direct.flatten().collect(), closure).await?;
+        let parents = session.parent_groups(&direct.flatten().collect(), closure).await?;
         let pins = engine.store.pins(&directory.config.name, PinKind::Group).await?;
         Ok(Self {
             names: closure.groups().map(|group| (group.guid, group.dn.name())).collect(),

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, Outcome};
-use crate::hooks::{Attempt, Ended, Hook, Message, Target, exec, runner, webhook};
+use crate::hooks::{Attempt, AttemptOutcome, Hook, Message, Target, leftovers, runner, webhook};
 use crate::model::Timestamp;
 use crate::store::{Due, Settled, Settlement, StoreError, Subscription};
 use crate::telemetry::chain;
@@ -151,7 +151,7 @@ impl Engine {
 
     /// Ends the programs that a rosterd that was cut off left running. Before any hook is kept.
     pub fn end_leftovers(&self) {
-        let count = exec::end_leftovers(self.store.instance());
+        let count = leftovers::end_leftovers(self.store.instance());
         if count > 0 {
             tracing::warn!(
                 "programs of hooks or gates that were still running since rosterd last ended: {count}; they were ended"
@@ -264,10 +264,10 @@ impl Engine {
     pub(in crate::engine) async fn tell(&self, hook: &Hook, message: &Message) -> Attempt {
         match &hook.target {
             Target::Exec(program) => {
-                runner::tell(&self.runner, hook, program, message, self.store.instance()).await
+                runner::deliver(&self.runner, hook, program, message, self.store.instance()).await
             }
             Target::Webhook(server) => {
-                webhook::tell(server, message, hook.timeout, self.clock.now()).await
+                webhook::deliver(server, message, hook.timeout, self.clock.now()).await
             }
         }
     }
@@ -314,7 +314,7 @@ impl Engine {
         let output = Some(output).filter(|output| !output.is_empty());
         let is_old = now.since(due.first_at) >= *max_age;
         let (settlement, error) = match ended {
-            Ended::Taken => {
+            AttemptOutcome::Delivered => {
                 if round.failures > 0 {
                     tracing::info!(hook = %name, "hook {name}: it takes deliveries again, after {} failures", round.failures);
                 }
@@ -322,13 +322,13 @@ impl Engine {
                     (0, false, Timestamp::default());
                 (Settlement::Delivered, None)
             }
-            Ended::Refused(why) => {
+            AttemptOutcome::Rejected(why) => {
                 tracing::warn!(hook = %name, "hook {name}: event {} is dead-lettered: {why}", due.seq);
                 // One that refuses everything is set up wrongly: most of it waits until that is mended.
                 round.fail(false, None, now);
                 (Settlement::Dead, Some(why))
             }
-            Ended::Gone => {
+            AttemptOutcome::Gone => {
                 let why = "it answered 410 Gone: nothing more is sent there";
                 tracing::warn!(hook = %name, "hook {name}: {why}, before its url is changed or rosterctl hook redeliver {name} says to try again");
                 if let Err(error) = self.store.note_gone(name, Some(&address(&hook.config))).await {
@@ -337,7 +337,7 @@ impl Engine {
                 round.is_gone = true;
                 (Settlement::Again(now), Some(why.to_owned()))
             }
-            Ended::Again { why, after, is_down } => {
+            AttemptOutcome::Retry { why, after, is_down } => {
                 if round.failures == 0 {
                     tracing::warn!(hook = %name, "hook {name}: event {} could not be delivered, and is tried again: {why}", due.seq);
                 }
@@ -424,7 +424,10 @@ impl Attempt {
     /// Of an attempt that broke in our own hands.
     fn broken(panic: &tokio::task::JoinError) -> Self {
         let why = format!("the attempt broke off: {panic}");
-        Self { ended: Ended::Again { why, after: None, is_down: false }, output: String::new() }
+        Self {
+            ended: AttemptOutcome::Retry { why, after: None, is_down: false },
+            output: String::new(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use super::{Obstacle, RefusalReason, Verdict};
 use crate::directory::{
-    Attempted, BadPasswordCount, Credentials, DirectoryError, Password, Session, authenticate,
+    BadPasswordCount, BindAttempt, Credentials, DirectoryError, Password, Session, authenticate,
 };
 use crate::engine::{Directory, Engine, EngineError, Request};
 use crate::model::{Guid, Link, Trigger, User};
@@ -59,10 +59,10 @@ impl Engine {
         let Some(attempt) = self.begin_attempt(user.id).await? else {
             return Ok(Some(Verdict::Deny(RefusalReason::RateLimited)));
         };
-        let Attempted { server, answer, count } =
+        let BindAttempt { server, answer, count } =
             authenticate(&settings, preferred.as_deref(), &dn, link.guid, password).await;
         match (&answer, count) {
-            (Ok(Credentials::Right), _) => self.store.accept_sign_in(&attempt, &server).await?,
+            (Ok(Credentials::Valid), _) => self.store.accept_sign_in(&attempt, &server).await?,
             (_, BadPasswordCount::Unchanged) => self.store.take_back_sign_in(&attempt).await?,
             (Ok(_), BadPasswordCount::MayHaveRisen) => {
                 self.store.refuse_sign_in(&attempt, &server).await?
@@ -71,8 +71,8 @@ impl Engine {
             (Err(_), BadPasswordCount::MayHaveRisen) => {}
         }
         match answer {
-            Ok(Credentials::Right) => Ok(None),
-            Ok(Credentials::SomebodyElse) => {
+            Ok(Credentials::Valid) => Ok(None),
+            Ok(Credentials::OtherPerson) => {
                 tracing::warn!(
                     directory = name,
                     "{name}: {}: another entry has the name by now",
@@ -85,9 +85,9 @@ impl Engine {
                     directory = name,
                     "{name}: the password of {} was refused: {}",
                     user.id,
-                    refusal.of_person()
+                    refusal.sign_in_reason()
                 );
-                if refusal.tells_of_a_leaver() {
+                if refusal.indicates_leaver() {
                     self.sync_refused(link);
                 }
                 Ok(Some(Verdict::Deny(RefusalReason::of(&refusal))))

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::engine::sync::stages::{GateAnswer, GateQuestion, PlannedRun};
 use crate::engine::{Directory, Engine};
-use crate::hooks::gate::{Verdict, ask};
+use crate::hooks::gate::{GateVerdict, ask};
 use crate::model::Digest;
 
 impl Engine {
@@ -51,7 +51,7 @@ impl Engine {
         directory.work.progress.send_modify(|p| p.phase = "asking");
         let GateQuestion { digest, plan } = question;
         for gate in &self.configured().rules.gates {
-            if let Verdict::Holds { why, printed } =
+            if let GateVerdict::Hold { why, printed } =
                 ask(&self.runner, gate, &plan, self.store.instance()).await
             {
                 return GateAnswer::Held(if printed.is_empty() {

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::directory::{Changed, Decoder, DirectoryError, Kind, Session, Settings, WHAT_MATTERS};
+use crate::directory::{
+    ChangedObject, Decoder, DirectoryError, ObjectKind, Session, Settings, WATCHED_OBJECTS,
+};
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Tier, Timestamp};
@@ -39,7 +41,7 @@ fn measure(directory: &Directory, account: AccountId, claims: &ClaimedDomains) -
         directory.config.scope_hash(),
         account.to_string(),
         domains,
-        WHAT_MATTERS
+        WATCHED_OBJECTS
     ]);
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(all.to_string().as_bytes()))
 }
@@ -62,27 +64,30 @@ struct Sorted {
     /// People that are stored, and new ones.
     people: BTreeSet<Guid>,
     /// Groups with members that came or went, and what was deleted or came back and may be one.
-    groups: Vec<Changed>,
+    groups: Vec<ChangedObject>,
     /// Not stored: what people stand in, and whatever is not new, people without a user among it.
-    unknown: Vec<Changed>,
+    unknown: Vec<ChangedObject>,
 }
 
 impl Sorted {
-    fn of(objects: Vec<Changed>, is_stored: impl Fn(Guid) -> bool) -> Self {
+    fn of(objects: Vec<ChangedObject>, is_stored: impl Fn(Guid) -> bool) -> Self {
         let mut sorted = Self::default();
         for object in objects {
             match object.kind {
                 _ if is_stored(object.guid) => drop(sorted.people.insert(object.guid)),
-                Some(Kind::Person) if !object.is_deleted => drop(sorted.people.insert(object.guid)),
+                Some(ObjectKind::Person) if !object.is_deleted => {
+                    sorted.people.insert(object.guid);
+                }
                 // Whatever it is: all of it is back.
                 _ if object.is_restored => {
-                    sorted
-                        .groups
-                        .push(Changed { members: [object.dn.clone()].into(), ..object.clone() });
+                    sorted.groups.push(ChangedObject {
+                        members: [object.dn.clone()].into(),
+                        ..object.clone()
+                    });
                     sorted.unknown.push(object);
                 }
                 _ if object.is_deleted || !object.members.is_empty() => sorted.groups.push(object),
-                None | Some(Kind::Container) => sorted.unknown.push(object),
+                None | Some(ObjectKind::Container) => sorted.unknown.push(object),
                 // Of a group that is new nobody was a member.
                 Some(_) => {}
             }
@@ -180,7 +185,7 @@ impl Engine {
         directory: &Directory,
         session: &mut Session,
         settings: &Settings,
-        objects: Vec<Changed>,
+        objects: Vec<ChangedObject>,
     ) -> Result<BTreeSet<Guid>, EngineError> {
         let name = &directory.config.name;
         let stored =
@@ -190,13 +195,14 @@ impl Engine {
         if !groups.is_empty() {
             people.extend(self.concerned_by_groups(directory, session, settings, &groups).await?);
         }
-        let kinds = session.kinds(&unknown.iter().map(|object| object.guid).collect()).await?;
+        let kinds =
+            session.object_kinds(&unknown.iter().map(|object| object.guid).collect()).await?;
         for object in unknown {
             match kinds.get(&object.guid) {
-                Some(Kind::Person) => drop(people.insert(object.guid)),
+                Some(ObjectKind::Person) => drop(people.insert(object.guid)),
                 // Nobody tells of those below it, and they stand elsewhere now.
-                Some(Kind::Container) if object.is_named => {
-                    people.extend(session.people_under(&object.dn).await?)
+                Some(ObjectKind::Container) if object.is_named => {
+                    people.extend(session.people_below(&object.dn).await?)
                 }
                 _ => {}
             }
@@ -211,7 +217,7 @@ impl Engine {
         directory: &Directory,
         session: &mut Session,
         settings: &Settings,
-        groups: &[Changed],
+        groups: &[ChangedObject],
     ) -> Result<BTreeSet<Guid>, EngineError> {
         let name = &directory.config.name;
         let closure = self.groups(directory, session, &mut Vec::new()).await?.0;
@@ -221,22 +227,22 @@ impl Engine {
             .filter
             .iter()
             .any(|(_, filter)| filter.attributes().into_iter().any(is_member_of));
-        let counts = |group: &&Changed| {
+        let counts = |group: &&ChangedObject| {
             is_filtered || giving.contains(&group.guid) || in_use.contains(&group.guid)
         };
         let members: BTreeSet<Dn> =
             groups.iter().filter(counts).flat_map(|group| group.members.iter().cloned()).collect();
         let (mut people, mut nested) = (BTreeSet::new(), Vec::new());
-        for (kind, member) in session.named(&members).await? {
+        for (kind, member) in session.objects_by_dn(&members).await? {
             match kind {
-                Kind::Person => people.extend(member.guid()),
+                ObjectKind::Person => people.extend(member.guid()),
                 // Its tier counts for nothing here: all below it is asked for.
-                Kind::Group => nested.push((Tier::Basic, member)),
-                Kind::Container | Kind::Other => {}
+                ObjectKind::Group => nested.push((Tier::Basic, member)),
+                ObjectKind::Container | ObjectKind::Other => {}
             }
         }
         let below = session.closure(&nested).await?;
-        people.extend(session.people_in(&below).await?);
+        people.extend(session.people_in_groups(&below).await?);
         let by = below
             .groups()
             .map(|group| group.guid)
@@ -314,15 +320,15 @@ impl Engine {
     ) -> Result<Vec<u8>, EngineError> {
         let mut session =
             self.open_at(directory, &connection.settings, &connection.session.server).await?;
-        session.wait_at_most(PATIENCE);
+        session.limit_wait(PATIENCE);
         if session.root.identity != connection.session.root.identity {
             return Err(EngineError::Refused(
                 "another server answers under the same name".to_owned(),
             ));
         }
-        let cookie = session.last_cookie(known.unwrap_or_default()).await;
+        let cookie = session.dirsync_cookie(known.unwrap_or_default()).await;
         if known.is_some() && matches!(cookie, Err(DirectoryError::Search { .. })) {
-            return Ok(session.last_cookie(&[]).await?);
+            return Ok(session.dirsync_cookie(&[]).await?);
         }
         Ok(cookie?)
     }

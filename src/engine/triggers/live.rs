@@ -112,7 +112,7 @@ impl Engine {
                 sleep(POLL).await;
             }
             if let Some(watch) = &mut follower.watch {
-                watch.forget();
+                watch.drain();
             }
             let now = follower.session.highest_usn().await?;
             if directory.work.following.send_replace(Following::Live) != Following::Live {
@@ -201,7 +201,7 @@ impl Follower {
         };
         tokio::select! {
             changed = watch.changed() => Ok(changed?),
-            () = sleep(LOOK_AROUND) => Ok(watch.is_alive().await?),
+            () = sleep(LOOK_AROUND) => Ok(watch.ping().await?),
         }
     }
 }

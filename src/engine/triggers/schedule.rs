@@ -141,7 +141,7 @@ impl Engine {
                 return Ok(None);
             }
             let (mut session, settings) = self.open(directory).await?;
-            session.wait_at_most(PATIENCE);
+            session.limit_wait(PATIENCE);
             Ok::<_, EngineError>(Some(
                 self.since_and_pending(directory, &mut session, &settings).await?,
             ))

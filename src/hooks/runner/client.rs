@@ -1,4 +1,4 @@
-//! The daemon's side: finds the runner, or starts one, and gives it orders.
+//! The client in the daemon: connects to the runner or starts one, and sends orders.
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
@@ -16,78 +16,86 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::order::{self, Order};
-use super::{Finished, carry_out, input, not_run, other};
+use super::{ProgramResult, execute, input, io_error, not_run};
 use crate::model::Program;
 
-/// A runner that is alive takes a connection at once; systemd takes it for one that is being started.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Time limit for connecting. A live runner accepts at once, and systemd accepts for one that
+/// starts.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Beyond a program's own limit, the runner has this long: it has to be started, and ends a late program in two seconds.
-const BEYOND: Duration = Duration::from_secs(15);
+/// Time for an answer beyond the limit of the program: the start of the runner, and the kill of a
+/// late program.
+const ANSWER_GRACE: Duration = Duration::from_secs(15);
 
-/// Where programs are run.
+/// Client of the hook runner.
 #[derive(Debug, Default)]
 pub struct Runner {
-    place: Place,
-    /// Why the runner could not be reached when it was last asked.
+    location: Location,
+    /// Error of the last order, if the runner was unreachable.
     trouble: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Default)]
-enum Place {
-    /// In this process; only for tests and benches, which have no configuration file.
+/// Location of the process that runs programs.
+enum Location {
+    /// This process, for tests and benches without a configuration file.
     #[default]
     Here,
-    /// By a service that listens on this path.
+    /// A service that listens on this path.
     Service { socket: PathBuf, configuration: PathBuf },
-    /// By a child process, which is started when there is something to run.
+    /// A child process, started by the first order.
     Child { configuration: PathBuf, started: tokio::sync::Mutex<Option<Box<Started>>> },
 }
 
-/// A runner that is our child.
+/// A runner that is a child process.
 #[derive(Debug)]
 struct Started {
-    /// The path of its socket, in the abstract namespace.
+    /// Path of the socket in the abstract namespace.
     socket: PathBuf,
     process: Child,
-    /// Closed when we end, however: the runner then ends, too.
+    /// The kernel closes it when the daemon ends, and then the runner ends, too.
     _lifeline: StdStream,
 }
 
 impl Runner {
-    /// The runner that listens on this path, and reads the programs from this configuration file.
+    /// Uses the runner that listens on this path and reads this configuration file.
     pub fn service(socket: PathBuf, configuration: PathBuf) -> Self {
-        Self { place: Place::Service { socket, configuration }, trouble: Mutex::default() }
+        Self { location: Location::Service { socket, configuration }, trouble: Mutex::default() }
     }
 
-    /// A runner that is a child process of this one; both have the same executable.
+    /// Uses a child process with the same executable.
     pub fn child(configuration: PathBuf) -> Self {
         Self {
-            place: Place::Child { configuration, started: tokio::sync::Mutex::default() },
+            location: Location::Child { configuration, started: tokio::sync::Mutex::default() },
             trouble: Mutex::default(),
         }
     }
 
-    /// Returns why the runner could not be reached when it was last asked, if that is so.
+    /// Returns the error of the last order, if the runner was unreachable.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Has an order carried out. An order that cannot be given counts as a program that was not run.
-    pub(super) async fn run(&self, order: &Order, program: &Program, bytes: &[u8]) -> Finished {
+    /// Runs an order. An order that cannot be sent counts as a program that was not started.
+    pub(super) async fn run(
+        &self,
+        order: &Order,
+        program: &Program,
+        bytes: &[u8],
+    ) -> ProgramResult {
         let stdin = match input(bytes) {
             Ok(stdin) => stdin,
             Err(error) => {
-                return not_run(format!("there is no memory for the program's input: {error}"));
+                return not_run(format!("allocating the program's input failed: {error}"));
             }
         };
-        let given = match &self.place {
-            Place::Here => return carry_out(order, program, stdin, false).await,
-            Place::Service { socket, configuration } => match connect(socket).await {
+        let given = match &self.location {
+            Location::Here => return execute(order, program, stdin, false).await,
+            Location::Service { socket, configuration } => match connect(socket).await {
                 Ok(stream) => give(stream, order, configuration, stdin).await,
                 Err(error) => Err(error),
             },
-            Place::Child { configuration, started } => {
+            Location::Child { configuration, started } => {
                 match connect_child(configuration, started).await {
                     Ok(stream) => give(stream, order, configuration, stdin).await,
                     Err(error) => Err(error),
@@ -103,41 +111,41 @@ impl Runner {
         };
         match (&trouble, is_new) {
             (Some(trouble), true) => tracing::error!("{trouble}"),
-            (None, true) => tracing::info!("the hook runner answers again"),
+            (None, true) => tracing::info!("the hook runner is reachable again"),
             (_, false) => {}
         }
         given.unwrap_or_else(|_| not_run(trouble.unwrap_or_default()))
     }
 
     fn unreached(&self, error: &io::Error) -> String {
-        let remedy = match &self.place {
-            Place::Service { socket, .. } => {
+        let remedy = match &self.location {
+            Location::Service { socket, .. } => {
                 format!(
                     "; it listens on {}: see systemctl status rosterd-hooks.socket rosterd-hooks.service",
                     socket.display()
                 )
             }
-            Place::Here | Place::Child { .. } => String::new(),
+            Location::Here | Location::Child { .. } => String::new(),
         };
         format!("the hook runner cannot be reached: {error}{remedy}")
     }
 }
 
-/// Connects to a runner. Its socket was made by root (systemd), or by ourselves.
+/// Connects to a runner whose socket belongs to root (systemd) or the user of this process.
 async fn connect(socket: &Path) -> io::Result<UnixStream> {
-    let stream = timeout(CONNECT, UnixStream::connect(socket))
+    let stream = timeout(CONNECT_TIMEOUT, UnixStream::connect(socket))
         .await
-        .map_err(|_| other("it takes no connection"))??;
+        .map_err(|_| io_error("it does not accept a connection"))??;
     let owner = stream.peer_cred()?.uid();
     if owner != 0 && owner != geteuid().as_raw() {
-        return Err(other(&format!(
+        return Err(io_error(&format!(
             "its socket belongs to uid {owner}, not to root or rosterd's own user"
         )));
     }
     Ok(stream)
 }
 
-/// Connects to the runner that is our child, which is started if there is none.
+/// Connects to the child process, and starts one if none is running.
 async fn connect_child(
     configuration: &Path,
     started: &tokio::sync::Mutex<Option<Box<Started>>>,
@@ -152,9 +160,9 @@ async fn connect_child(
     connect(&child.socket).await
 }
 
-/// Starts a runner: stdin is the socket it listens on, stdout the lifeline.
+/// Starts a runner, with the listening socket as stdin and the lifeline as stdout.
 fn start(configuration: &Path) -> io::Result<Started> {
-    // Random, so that no other user can take the name first.
+    // Random, so that no other user can claim the name first.
     let name = format!(
         "rosterd-hook-runner-{}-{:016x}",
         std::process::id(),
@@ -162,11 +170,11 @@ fn start(configuration: &Path) -> io::Result<Started> {
     );
     let listener = StdListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
     let (lifeline, theirs) = StdStream::pair()?;
-    // The file that we are running, also when an upgrade has put another in its place.
+    // The running executable, even after an upgrade has replaced the file.
     let mut command = Command::new("/proc/self/exe");
     command.arg("--config").arg(configuration).args(["hook-runner", "--child"]);
     command.stdin(OwnedFd::from(listener)).stdout(OwnedFd::from(theirs));
-    // A terminal's Ctrl-C is for us; the runner ends with us.
+    // Ctrl-C in a terminal must reach the daemon only. The runner ends with the daemon.
     command.process_group(0).kill_on_drop(true);
     for ours in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY"] {
         command.env_remove(ours);
@@ -176,13 +184,13 @@ fn start(configuration: &Path) -> io::Result<Started> {
     Ok(Started { socket: format!("\0{name}").into(), process, _lifeline: lifeline })
 }
 
-/// Gives an order, and waits for what comes of it.
+/// Sends an order and waits for the answer.
 async fn give(
     mut stream: UnixStream,
     order: &Order,
     configuration: &Path,
     stdin: OwnedFd,
-) -> io::Result<Finished> {
+) -> io::Result<ProgramResult> {
     let file = configuration.to_owned();
     let opened =
         tokio::task::spawn_blocking(move || File::open(file)).await.map_err(io::Error::other)?;
@@ -196,5 +204,7 @@ async fn give(
         order.send(&mut stream, configuration.as_fd(), stdin.as_fd()).await?;
         order::receive(&mut stream).await
     };
-    timeout(order.limit() + BEYOND, exchange).await.map_err(|_| other("it does not answer"))?
+    timeout(order.limit() + ANSWER_GRACE, exchange)
+        .await
+        .map_err(|_| io_error("it does not answer"))?
 }

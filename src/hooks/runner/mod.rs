@@ -1,18 +1,19 @@
-//! The hook runner: a process of its own that starts the programs of hooks and gates.
+//! The hook runner: a separate process that starts the programs of hooks and gates.
 //!
-//! The daemon knows passwords, writes the store and acts for operators; a hook needs none of that. So the daemon starts no
-//! program itself. It asks the runner by the *name* of a hook or gate, and the runner looks the program up in the
-//! configuration file. Under systemd the runner is `rosterd-hooks.service`, with a user and a sandbox of its own;
-//! elsewhere it is a child process of the daemon.
+//! The daemon has passwords, write access to the store and the rights of operators. A hook needs
+//! none of them, so the daemon starts no program itself. It sends the *name* of a hook or gate to
+//! the runner, which reads the program from the configuration file. Under systemd the runner is
+//! `rosterd-hooks.service`, with its own user and sandbox. Elsewhere it is a child process of the
+//! daemon.
 //!
 //! | Rule | Kept by |
 //! |---|---|
 //! | The runner serves one user | socket mode, and the peer credentials of each connection |
-//! | The daemon asks only a runner that root or its own user started | the peer credentials of the listening socket |
-//! | Only configured programs run | [`Programs`]: the file must be root's, and the one at the runner's own path |
-//! | Both sides mean the same program | its digest goes along with its name |
+//! | The daemon uses only a runner that root or its own user started | the peer credentials of the listening socket |
+//! | Only configured programs run | [`Programs`]: the file must be root's, at the path of the runner |
+//! | Both sides mean the same program | the order contains its digest |
 //! | The runner's user cannot read the file | the daemon passes an open descriptor of it |
-//! | A program ends with the request | a connection that is closed ends the program's process group |
+//! | A program ends with its order | closing the connection kills the process group |
 
 mod client;
 mod order;
@@ -27,17 +28,17 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 pub use client::Runner;
-pub use order::Kind;
-pub use programs::{Configured, Programs};
+pub use order::ProgramKind;
+pub use programs::{ConfiguredProgram, Programs};
 pub use serve::{Listener, serve};
 
-use super::exec::{self, Cut, Finished, input, said};
-use super::{Attempt, Ended, Hook, Message};
-use crate::model::{Gate, Program};
-use order::{EventNote, Order};
+use super::exec::{self, NoExit, ProgramResult, describe_exit, input};
+use super::{Attempt, AttemptOutcome, Hook, Message};
+use crate::model::Program;
+use order::{EventSummary, Order};
 
-/// Tells a hook by its program, for the rosterd of this instance.
-pub async fn tell(
+/// Delivers an event to the program of a hook.
+pub async fn deliver(
     runner: &Runner,
     hook: &Hook,
     program: &Program,
@@ -45,67 +46,82 @@ pub async fn tell(
     instance: &str,
 ) -> Attempt {
     let Message { id, kind, seq, head, attempt, document } = message;
-    let event = EventNote {
+    let event = EventSummary {
         id: id.clone(),
         kind: kind.clone(),
         seq: *seq,
         head: head.clone(),
         attempt: *attempt,
     };
-    let order = Order::new(Kind::Hook, &hook.name, program, hook.timeout, instance, Some(event));
-    let Finished { status, output } = runner.run(&order, program, document.as_bytes()).await;
-    let again = |why, is_down| Ended::Again { why, after: None, is_down };
+    let order =
+        Order::new(ProgramKind::Hook, &hook.name, program, hook.timeout, instance, Some(event));
+    let ProgramResult { status, output } = runner.run(&order, program, document.as_bytes()).await;
+    let retry = |why, is_down| AttemptOutcome::Retry { why, after: None, is_down };
     let ended = match status {
-        Ok(status) if status.success() => Ended::Taken,
-        Ok(status) => again(said(status), false),
-        Err(Cut::Late) => again(
+        Ok(status) if status.success() => AttemptOutcome::Delivered,
+        Ok(status) => retry(describe_exit(status), false),
+        Err(NoExit::TimedOut) => retry(
             format!("it did not end within {}", humantime::format_duration(hook.timeout)),
             false,
         ),
-        Err(Cut::NotRun(why)) => again(why, true),
+        Err(NoExit::NotRun(why)) => retry(why, true),
     };
     Attempt { ended, output }
 }
 
-/// Asks a gate's program about a plan, which it gets on stdin.
-pub(super) async fn ask(runner: &Runner, gate: &Gate, plan: &str, instance: &str) -> Finished {
-    let order = Order::new(Kind::Gate, &gate.name, &gate.program, gate.timeout, instance, None);
-    runner.run(&order, &gate.program, plan.as_bytes()).await
+impl Runner {
+    /// Runs the program of a gate with a plan on stdin.
+    pub(super) async fn run_gate(
+        &self,
+        name: &str,
+        program: &Program,
+        limit: Duration,
+        plan: &str,
+        instance: &str,
+    ) -> ProgramResult {
+        let order = Order::new(ProgramKind::Gate, name, program, limit, instance, None);
+        self.run(&order, program, plan.as_bytes()).await
+    }
 }
 
-/// Returns why the program of a hook would not be run now, if that is so.
+/// Returns the reason why the program of a hook cannot be run, without running it.
 pub async fn refusal(runner: &Runner, hook: &Hook, program: &Program) -> Option<String> {
     let order = Order {
         is_check: true,
-        ..Order::new(Kind::Hook, &hook.name, program, Duration::ZERO, "", None)
+        ..Order::new(ProgramKind::Hook, &hook.name, program, Duration::ZERO, "", None)
     };
     match runner.run(&order, program, b"").await.status {
-        Err(Cut::NotRun(why)) => Some(why),
+        Err(NoExit::NotRun(why)) => Some(why),
         _ => None,
     }
 }
 
-/// Carries an order out in this process.
-async fn carry_out(order: &Order, program: &Program, stdin: OwnedFd, is_apart: bool) -> Finished {
+/// Executes an order in this process.
+async fn execute(
+    order: &Order,
+    program: &Program,
+    stdin: OwnedFd,
+    is_apart: bool,
+) -> ProgramResult {
     if order.is_check {
         let status = program
             .refusal()
-            .map_or(Ok(std::process::ExitStatus::default()), |why| Err(Cut::NotRun(why)));
-        return Finished { status, output: String::new() };
+            .map_or(Ok(std::process::ExitStatus::default()), |why| Err(NoExit::NotRun(why)));
+        return ProgramResult { status, output: String::new() };
     }
     let mut variables = order.variables();
-    // Only what systemd gave the runner's own unit: a daemon's credentials are not for its hooks.
+    // Only the credentials of the runner's own unit. Hooks must not get those of the daemon.
     if is_apart && let Ok(folder) = std::env::var("CREDENTIALS_DIRECTORY") {
         variables.push(("CREDENTIALS_DIRECTORY", folder));
     }
     exec::run(program, variables, stdin, order.limit()).await
 }
 
-/// The outcome of an order that nothing came of.
-fn not_run(why: impl Into<String>) -> Finished {
-    Finished { status: Err(Cut::NotRun(why.into())), output: String::new() }
+/// Makes the result of a program that was not started.
+fn not_run(why: impl Into<String>) -> ProgramResult {
+    ProgramResult { status: Err(NoExit::NotRun(why.into())), output: String::new() }
 }
 
-fn other(why: &str) -> io::Error {
+fn io_error(why: &str) -> io::Error {
     io::Error::other(why.to_owned())
 }

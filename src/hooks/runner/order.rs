@@ -1,7 +1,8 @@
 //! The protocol between daemon and hook runner: one order and one answer on each connection.
 //!
-//! An order is a length (four bytes, most significant first) and a JSON document, sent with two descriptors: the
-//! configuration file, and the program's stdin. The answer is a JSON document that ends with the connection.
+//! An order is a length (four bytes, big-endian) and a JSON document. Two descriptors come with it:
+//! the configuration file and the stdin of the program. The answer is a JSON document up to the end
+//! of the connection.
 
 use std::io::{self, IoSlice, IoSliceMut, Read as _};
 use std::mem::MaybeUninit;
@@ -18,25 +19,24 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 
-use super::exec::{Cut, Finished, INSTANCE, Variable};
-use super::{not_run, other};
+use super::exec::{NoExit, ProgramResult, Variable};
+use super::{io_error, not_run};
+use crate::hooks::leftovers::INSTANCE;
 use crate::model::Program;
 
-/// An order names things; it has no room for a program's input.
+/// Most bytes of an order or answer. Orders contain names only; input is passed as a descriptor.
 const LONGEST: usize = 64 * 1024;
 
-/// Whether a program is a hook's or a gate's: their names are apart.
+/// Kind of a program. Hooks and gates have separate names.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// The program of a hook.
+pub enum ProgramKind {
     Hook,
-    /// The program of a gate.
     Gate,
 }
 
-impl Kind {
-    /// The word in messages, and the table's name in the configuration.
+impl ProgramKind {
+    /// Returns the word for messages, which is also the name of the configuration section.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hook => "hook",
@@ -45,29 +45,29 @@ impl Kind {
     }
 }
 
-/// One program to run, by name.
+/// A request to run one program.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Order {
-    pub(super) kind: Kind,
+    pub(super) kind: ProgramKind,
     pub(super) name: String,
-    /// The digest of the program that the daemon has for this name.
+    /// Digest of the program in the configuration of the daemon.
     pub(super) digest: String,
     pub(super) instance: String,
     pub(super) limit_ms: u64,
-    /// The event that a hook is told of.
-    pub(super) event: Option<EventNote>,
-    /// Only says whether the program would be run.
+    /// The event of a hook; `None` for a gate.
+    pub(super) event: Option<EventSummary>,
+    /// Only checks that the program can be run.
     pub(super) is_check: bool,
 }
 
-/// The part of an event that goes into a hook's environment.
+/// The fields of an event in the environment of a hook.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct EventNote {
+pub(super) struct EventSummary {
     pub(super) id: String,
     pub(super) kind: String,
-    /// None for a sample.
+    /// `None` for a sample.
     pub(super) seq: Option<u64>,
     pub(super) head: Option<String>,
     pub(super) attempt: u32,
@@ -75,12 +75,12 @@ pub(super) struct EventNote {
 
 impl Order {
     pub(super) fn new(
-        kind: Kind,
+        kind: ProgramKind,
         name: &str,
         program: &Program,
         limit: Duration,
         instance: &str,
-        event: Option<EventNote>,
+        event: Option<EventSummary>,
     ) -> Self {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         Self {
@@ -98,13 +98,13 @@ impl Order {
         Duration::from_millis(self.limit_ms)
     }
 
-    /// The environment of the program, besides what all programs have.
+    /// Returns the environment variables besides those of all programs.
     pub(super) fn variables(&self) -> Vec<Variable> {
         let mut variables = vec![(INSTANCE, self.instance.clone())];
         match (self.kind, &self.event) {
-            (Kind::Gate, _) => variables.push(("ROSTERD_GATE", self.name.clone())),
-            (Kind::Hook, None) => variables.push(("ROSTERD_HOOK", self.name.clone())),
-            (Kind::Hook, Some(EventNote { id, kind, seq, head, attempt })) => {
+            (ProgramKind::Gate, _) => variables.push(("ROSTERD_GATE", self.name.clone())),
+            (ProgramKind::Hook, None) => variables.push(("ROSTERD_HOOK", self.name.clone())),
+            (ProgramKind::Hook, Some(EventSummary { id, kind, seq, head, attempt })) => {
                 variables.extend([
                     ("ROSTERD_HOOK", self.name.clone()),
                     ("ROSTERD_EVENT_ID", id.clone()),
@@ -132,7 +132,7 @@ impl Order {
         let length =
             u32::try_from(document.len()).ok().filter(|length| *length as usize <= LONGEST);
         let mut frame =
-            length.ok_or_else(|| other("the order is too long"))?.to_be_bytes().to_vec();
+            length.ok_or_else(|| io_error("the order exceeds 64 KiB"))?.to_be_bytes().to_vec();
         frame.extend(document);
         let descriptors = [configuration, stdin];
         let sent = loop {
@@ -153,7 +153,7 @@ impl Order {
                 sent => break sent?,
             }
         };
-        // The descriptors go with the first byte.
+        // The descriptors belong to the first byte.
         stream.write_all(&frame[sent..]).await
     }
 
@@ -190,7 +190,7 @@ impl Order {
         stream.read_exact(&mut length[received..]).await?;
         let length = u32::from_be_bytes(length) as usize;
         if length > LONGEST {
-            return Err(other("the order is too long"));
+            return Err(io_error("the order exceeds 64 KiB"));
         }
         let mut document = vec![0; length];
         stream.read_exact(&mut document).await?;
@@ -198,52 +198,52 @@ impl Order {
         let mut descriptors = descriptors.into_iter();
         match (descriptors.next(), descriptors.next(), descriptors.next()) {
             (Some(configuration), Some(stdin), None) => Ok((order, configuration, stdin)),
-            _ => Err(other("the order came without its two descriptors")),
+            _ => Err(io_error("the order does not come with two descriptors")),
         }
     }
 }
 
-/// The outcome of an order.
+/// Answer to an order.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Answer {
-    /// The wait status (wait(2)), and what the program printed.
+    /// The wait status (wait(2)) and the output.
     Ended { status: i32, output: String },
     /// The time limit passed.
     Late { output: String },
-    /// No program ran.
+    /// No program was started.
     NotRun { why: String },
 }
 
-/// Sends what came of an order, and ends the connection.
-pub(super) async fn send(finished: Finished, stream: &mut UnixStream) -> io::Result<()> {
-    let Finished { status, output } = finished;
+/// Sends the answer and closes the connection.
+pub(super) async fn send(finished: ProgramResult, stream: &mut UnixStream) -> io::Result<()> {
+    let ProgramResult { status, output } = finished;
     let answer = match status {
         Ok(status) => Answer::Ended { status: status.into_raw(), output },
-        Err(Cut::Late) => Answer::Late { output },
-        Err(Cut::NotRun(why)) => Answer::NotRun { why },
+        Err(NoExit::TimedOut) => Answer::Late { output },
+        Err(NoExit::NotRun(why)) => Answer::NotRun { why },
     };
     stream.write_all(&serde_json::to_vec(&answer)?).await?;
     stream.shutdown().await
 }
 
-/// Receives what came of an order.
-pub(super) async fn receive(stream: &mut UnixStream) -> io::Result<Finished> {
+/// Receives the answer.
+pub(super) async fn receive(stream: &mut UnixStream) -> io::Result<ProgramResult> {
     let mut document = Vec::new();
     stream.take(LONGEST as u64).read_to_end(&mut document).await?;
     if document.is_empty() {
-        return Err(other("it ended the connection without an answer"));
+        return Err(io_error("it closed the connection without an answer"));
     }
     Ok(match serde_json::from_slice(&document)? {
         Answer::Ended { status, output } => {
-            Finished { status: Ok(ExitStatus::from_raw(status)), output }
+            ProgramResult { status: Ok(ExitStatus::from_raw(status)), output }
         }
-        Answer::Late { output } => Finished { status: Err(Cut::Late), output },
+        Answer::Late { output } => ProgramResult { status: Err(NoExit::TimedOut), output },
         Answer::NotRun { why } => not_run(why),
     })
 }
 
-/// Reads a passed file from its beginning.
+/// Reads a passed file from its body_beginning.
 pub(super) fn read(file: &std::fs::File, longest: u64) -> io::Result<String> {
     let mut text = String::new();
     file.take(longest).read_to_string(&mut text)?;

@@ -1,7 +1,8 @@
-//! The programs that may be run: those that the configuration file names, and no others.
+//! The programs of the configuration file, which are the only ones that may be run.
 //!
-//! The runner's user cannot read the file, which may hold what is nobody's business but the daemon's. So the daemon passes an open
-//! descriptor, and the runner believes it only if it is the very file at its own path, and only root can change that.
+//! The user of the runner cannot read the file, because it may contain secrets of the daemon. The
+//! daemon passes an open descriptor. The runner accepts only the file at the configured path, and
+//! only if no other user than root can change it.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -12,42 +13,40 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::unistd::geteuid;
 
-use super::order::{Kind, Order, read};
+use super::order::{Order, ProgramKind, read};
 use crate::model::Program;
 
-/// A configuration file is longer than this only by mistake.
+/// Most bytes of a configuration file.
 const LONGEST: u64 = 16 * 1024 * 1024;
 
-/// A hook or gate with a program, as the configuration has it.
+/// A configured hook or gate with a program.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Configured {
-    /// Whether it is a hook or a gate.
-    pub kind: Kind,
-    /// The name of its section.
+pub struct ConfiguredProgram {
+    pub kind: ProgramKind,
     pub name: String,
-    /// The program that it names.
     pub program: Program,
 }
 
-/// Reads the hooks and gates of a configuration file's text, and nothing else of it.
-type Parse = fn(&str) -> Result<Vec<Configured>, String>;
+/// Parser of the hooks and gates of a configuration file.
+type Parse = fn(&str) -> Result<Vec<ConfiguredProgram>, String>;
 
-/// The programs of one configuration file, as it was last read.
+/// The programs of one configuration file, cached.
 #[derive(Debug)]
 pub struct Programs {
     file: PathBuf,
     parse: Parse,
-    known: Mutex<BTreeMap<(Kind, String), Program>>,
+    known: Mutex<BTreeMap<(ProgramKind, String), Program>>,
 }
 
 impl Programs {
-    /// The programs of the configuration file at this absolute path.
+    /// Uses the configuration file at this absolute path.
     pub fn of(file: PathBuf, parse: Parse) -> Self {
         Self { file, parse, known: Mutex::default() }
     }
 
-    /// Returns the program that an order means. The file is read again only when it must have changed: an edit counts from
-    /// the reload that tells the daemon of it.
+    /// Returns the program of an order.
+    ///
+    /// The file is read again only if the digest differs, that is after the daemon has reloaded it.
     pub(super) fn find(&self, order: &Order, passed: OwnedFd) -> Result<Program, String> {
         let key = (order.kind, order.name.clone());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +58,7 @@ impl Programs {
         match known.get(&key) {
             Some(program) if program.digest() == order.digest => Ok(program.clone()),
             Some(_) => Err(format!(
-                "{file} has another program for the {kind} {name} than rosterd was told of: run rosterctl reload"
+                "{file} has another program for the {kind} {name} than rosterd has loaded: run rosterctl reload"
             )),
             None => {
                 Err(format!("{file} has no program for the {kind} {name}: run rosterctl reload"))
@@ -67,7 +66,7 @@ impl Programs {
         }
     }
 
-    fn read(&self, passed: &File) -> Result<BTreeMap<(Kind, String), Program>, String> {
+    fn read(&self, passed: &File) -> Result<BTreeMap<(ProgramKind, String), Program>, String> {
         let file = self.file.display();
         let unreadable = |error| format!("the hook runner cannot read {file}: {error}");
         let metadata = passed.metadata().map_err(unreadable)?;
@@ -76,7 +75,7 @@ impl Programs {
         }
         let text = read(passed, LONGEST).map_err(unreadable)?;
         let mut programs = BTreeMap::new();
-        for Configured { kind, name, program } in
+        for ConfiguredProgram { kind, name, program } in
             (self.parse)(&text).map_err(|why| format!("{file}: {why}"))?
         {
             if programs.insert((kind, name.clone()), program).is_some() {
@@ -90,7 +89,7 @@ impl Programs {
     }
 }
 
-/// Returns why a file that was passed is not believed.
+/// Returns the reason why a passed file is not trusted.
 fn distrust(path: &Path, passed: &Metadata) -> Option<String> {
     let file = path.display();
     let own = match std::fs::metadata(path) {
@@ -106,14 +105,14 @@ fn distrust(path: &Path, passed: &Metadata) -> Option<String> {
     if (own.dev(), own.ino()) != (passed.dev(), passed.ino()) {
         Some(format!("rosterd passed another file than {file}: start both with the same --config"))
     } else if !passed.is_file() {
-        Some(format!("{file} is no plain file"))
+        Some(format!("{file} is not a regular file"))
     } else if owner != 0 && owner != geteuid().as_raw() {
         Some(format!(
-            "{file} belongs to uid {owner}: run chown root on it, since it says which programs are run"
+            "{file} belongs to uid {owner}: run chown root on it, because it names the programs to run"
         ))
     } else if passed.mode() & 0o022 != 0 {
         Some(format!(
-            "{file} can be written by others: run chmod go-w on it, since it says which programs are run"
+            "{file} can be written by others: run chmod go-w on it, because it names the programs to run"
         ))
     } else {
         None

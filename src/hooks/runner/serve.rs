@@ -1,4 +1,4 @@
-//! The runner's side: takes orders from one user, and runs the programs they name.
+//! The server in the runner: accepts orders of one user and runs their programs.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -13,29 +13,29 @@ use tokio_util::sync::CancellationToken;
 
 use super::order::{self, Order};
 use super::programs::Programs;
-use super::{carry_out, not_run, other};
+use super::{execute, io_error, not_run};
 
-/// An order is one small message, which is there at once.
-const ORDER: Duration = Duration::from_secs(5);
+/// Time limit for receiving an order, which is one small message.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// After a failure to accept (too many descriptors, say), so long before the next try.
-const AGAIN: Duration = Duration::from_millis(200);
+/// Pause after a failed accept, for example for lack of descriptors.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The socket that orders come by.
+/// The socket of the runner.
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixListener,
-    /// The only user who may order anything.
+    /// The only user whose orders are accepted.
     user: Uid,
 }
 
 impl Listener {
-    /// The listening socket that this process was given as stdin, for orders of this user.
+    /// Uses the listening socket on stdin, for orders of this user.
     pub fn on_stdin(user: Uid) -> io::Result<Self> {
         let stdin = io::stdin().as_fd().try_clone_to_owned()?;
         if !rustix::net::sockopt::socket_acceptconn(&stdin).unwrap_or(false) {
-            return Err(other(
-                "stdin is no listening socket: rosterd-hooks.socket, or rosterd itself, starts the hook runner",
+            return Err(io_error(
+                "stdin is not a listening socket: the hook runner is started by rosterd-hooks.socket or rosterd",
             ));
         }
         let socket = std::os::unix::net::UnixListener::from(stdin);
@@ -49,7 +49,7 @@ impl Listener {
     }
 }
 
-/// Runs what is ordered until `stop`; then all programs that still run are ended.
+/// Serves orders until `stop`, then kills all running programs.
 pub async fn serve(listener: Listener, programs: Programs, stop: CancellationToken) {
     let Listener { socket, user } = listener;
     let programs = Arc::new(programs);
@@ -59,18 +59,18 @@ pub async fn serve(listener: Listener, programs: Programs, stop: CancellationTok
             () = stop.cancelled() => return,
             Some(_) = under_way.join_next() => {}
             accepted = socket.accept() => match accepted {
-                Ok((stream, _)) => drop(under_way.spawn(attend(stream, user, Arc::clone(&programs)))),
+                Ok((stream, _)) => drop(under_way.spawn(handle_connection(stream, user, Arc::clone(&programs)))),
                 Err(error) => {
                     tracing::warn!("hook runner: accepting a connection failed: {error}");
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
                 }
             },
         }
     }
 }
 
-/// Carries out the order of one connection.
-async fn attend(mut stream: UnixStream, user: Uid, programs: Arc<Programs>) {
+/// Serves the order of one connection.
+async fn handle_connection(mut stream: UnixStream, user: Uid, programs: Arc<Programs>) {
     match stream.peer_cred() {
         Ok(peer) if peer.uid() == user.as_raw() => {}
         Ok(peer) => {
@@ -85,12 +85,12 @@ async fn attend(mut stream: UnixStream, user: Uid, programs: Arc<Programs>) {
             );
         }
     }
-    let order = match tokio::time::timeout(ORDER, Order::receive(&mut stream)).await {
+    let order = match tokio::time::timeout(ORDER_TIMEOUT, Order::receive(&mut stream)).await {
         Ok(Ok(order)) => order,
         Ok(Err(error)) => return tracing::warn!("hook runner: reading an order failed: {error}"),
         Err(_) => {
             return tracing::warn!(
-                "hook runner: reading an order failed: it was not whole within {ORDER:?}"
+                "hook runner: reading an order failed: incomplete after {ORDER_TIMEOUT:?}"
             );
         }
     };
@@ -102,7 +102,7 @@ async fn attend(mut stream: UnixStream, user: Uid, programs: Arc<Programs>) {
             tokio::task::spawn_blocking(move || programs.find(&order, configuration)).await
         };
         match found {
-            Ok(Ok(program)) => carry_out(&order, &program, stdin, is_apart).await,
+            Ok(Ok(program)) => execute(&order, &program, stdin, is_apart).await,
             Ok(Err(why)) => not_run(why),
             Err(panic) => not_run(format!("the hook runner failed: {panic}")),
         }
@@ -110,7 +110,7 @@ async fn attend(mut stream: UnixStream, user: Uid, programs: Arc<Programs>) {
     let mut nothing = [0];
     let finished = tokio::select! {
         finished = carried_out => finished,
-        // The daemon has gone, or waits no longer: dropping the program's future ends its process group.
+        // The daemon has closed the connection. Dropping the future kills the process group.
         _ = stream.read(&mut nothing) => return,
     };
     if let Err(error) = order::send(finished, &mut stream).await {

@@ -1,4 +1,4 @@
-//! The runner and the daemon's side of it, over a real socket, in one process.
+//! Client and server of the hook runner over a real socket in one process.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
-/// A runner that listens in a folder, and a configuration file that names its programs, one a line: kind, name, path.
+/// A runner that listens in a folder, with a configuration file.
+///
+/// Each line of the file names a program by kind, name and path.
 struct Room {
     folder: TempDir,
     runner: Runner,
@@ -24,14 +26,14 @@ impl Drop for Room {
     }
 }
 
-fn parse(text: &str) -> Result<Vec<Configured>, String> {
+fn parse(text: &str) -> Result<Vec<ConfiguredProgram>, String> {
     text.lines()
         .map(|line| {
             let [kind, name, path] = line.split(' ').collect::<Vec<_>>()[..] else {
                 return Err(format!("no program: {line}"));
             };
-            let kind = if kind == "gate" { Kind::Gate } else { Kind::Hook };
-            Ok(Configured { kind, name: name.to_owned(), program: program(Path::new(path)) })
+            let kind = if kind == "gate" { ProgramKind::Gate } else { ProgramKind::Hook };
+            Ok(ConfiguredProgram { kind, name: name.to_owned(), program: program(Path::new(path)) })
         })
         .collect()
 }
@@ -41,7 +43,7 @@ fn program(path: &Path) -> Program {
 }
 
 impl Room {
-    /// A runner that takes orders of this user.
+    /// Starts a runner for orders of this user.
     fn of(user: Uid) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("runner.sock");
@@ -64,7 +66,7 @@ impl Room {
         self.folder.path().join("rosterd.toml")
     }
 
-    /// Writes a script, and has the configuration name it as the hook `vpn`.
+    /// Writes a script and configures it as the hook `vpn`.
     fn hook(&self, text: &str) -> Program {
         let program = self.script("vpn", text);
         self.configure(&format!("hook vpn {}", program.path.display()));
@@ -78,8 +80,8 @@ impl Room {
         program(&path)
     }
 
-    async fn run(&self, kind: Kind, name: &str, program: &Program) -> Finished {
-        let event = (kind == Kind::Hook).then(|| EventNote {
+    async fn run(&self, kind: ProgramKind, name: &str, program: &Program) -> ProgramResult {
+        let event = (kind == ProgramKind::Hook).then(|| EventSummary {
             id: "e-1".to_owned(),
             kind: "user.suspended".to_owned(),
             seq: Some(7),
@@ -90,20 +92,20 @@ impl Room {
         self.runner.run(&order, program, b"{\"a\":1}\n").await
     }
 
-    /// Why the hook `vpn` is not run, by this program.
+    /// Returns the reason why this program is not run as the hook `vpn`.
     async fn refused(&self, program: &Program) -> String {
-        match self.run(Kind::Hook, "vpn", program).await.status {
-            Err(Cut::NotRun(why)) => why,
+        match self.run(ProgramKind::Hook, "vpn", program).await.status {
+            Err(NoExit::NotRun(why)) => why,
             other => panic!("it was run: {other:?}"),
         }
     }
 }
 
 #[tokio::test]
-async fn a_program_is_run_by_its_name_with_the_event_on_stdin_and_in_the_environment() {
+async fn a_program_runs_by_its_name_with_the_event_on_stdin_and_in_the_environment() {
     let room = Room::open();
     let program = room.hook("cat; env | grep ROSTERD_ | sort; exit 3");
-    let done = room.run(Kind::Hook, "vpn", &program).await;
+    let done = room.run(ProgramKind::Hook, "vpn", &program).await;
     assert_eq!(done.status.unwrap().code(), Some(3));
     let printed: Vec<&str> = done.output.lines().collect();
     let expected = [
@@ -126,8 +128,8 @@ async fn a_hook_and_a_gate_of_one_name_are_two_programs() {
     let (hook, gate) =
         (room.script("hook", "echo hook"), room.script("gate", "echo $ROSTERD_GATE"));
     room.configure(&format!("hook vpn {}\ngate vpn {}", hook.path.display(), gate.path.display()));
-    assert_eq!(room.run(Kind::Hook, "vpn", &hook).await.output, "hook");
-    assert_eq!(room.run(Kind::Gate, "vpn", &gate).await.output, "vpn");
+    assert_eq!(room.run(ProgramKind::Hook, "vpn", &hook).await.output, "hook");
+    assert_eq!(room.run(ProgramKind::Gate, "vpn", &gate).await.output, "vpn");
 }
 
 #[tokio::test]
@@ -135,9 +137,9 @@ async fn only_programs_that_the_configuration_names_are_run() {
     let room = Room::open();
     let other = room.script("other", "touch \"$0.ran\"");
     let program = room.hook("exit 0");
-    let unnamed = room.run(Kind::Hook, "other", &other).await;
+    let unnamed = room.run(ProgramKind::Hook, "other", &other).await;
     assert!(
-        matches!(&unnamed.status, Err(Cut::NotRun(why)) if why.contains("has no program for the hook other")),
+        matches!(&unnamed.status, Err(NoExit::NotRun(why)) if why.contains("has no program for the hook other")),
         "{unnamed:?}"
     );
     let why = room.refused(&other).await;
@@ -147,9 +149,9 @@ async fn only_programs_that_the_configuration_names_are_run() {
     );
     let arguments = Program { arguments: vec!["--force".to_owned()], ..program.clone() };
     assert!(room.refused(&arguments).await.contains("has another program for the hook vpn"));
-    let gate = room.run(Kind::Gate, "vpn", &program).await;
+    let gate = room.run(ProgramKind::Gate, "vpn", &program).await;
     assert!(
-        matches!(&gate.status, Err(Cut::NotRun(why)) if why.contains("has no program for the gate vpn")),
+        matches!(&gate.status, Err(NoExit::NotRun(why)) if why.contains("has no program for the gate vpn")),
         "{gate:?}"
     );
     assert!(!room.folder.path().join("other.ran").exists());
@@ -157,25 +159,25 @@ async fn only_programs_that_the_configuration_names_are_run() {
 }
 
 #[tokio::test]
-async fn an_edit_counts_when_both_sides_know_it_and_a_broken_file_changes_nothing() {
+async fn an_edit_counts_after_a_reload_and_a_broken_file_changes_no_program() {
     let room = Room::open();
     let before = room.hook("echo before");
-    assert_eq!(room.run(Kind::Hook, "vpn", &before).await.output, "before");
+    assert_eq!(room.run(ProgramKind::Hook, "vpn", &before).await.output, "before");
     let after = room.script("after", "echo after");
     room.configure(&format!("hook vpn {}", after.path.display()));
     assert_eq!(
-        room.run(Kind::Hook, "vpn", &before).await.output,
+        room.run(ProgramKind::Hook, "vpn", &before).await.output,
         "before",
         "rosterd was not reloaded"
     );
-    assert_eq!(room.run(Kind::Hook, "vpn", &after).await.output, "after");
+    assert_eq!(room.run(ProgramKind::Hook, "vpn", &after).await.output, "after");
     room.configure("half a");
-    assert_eq!(room.run(Kind::Hook, "vpn", &after).await.output, "after");
+    assert_eq!(room.run(ProgramKind::Hook, "vpn", &after).await.output, "after");
     assert!(room.refused(&before).await.contains("no program: half a"));
 }
 
 #[tokio::test]
-async fn a_configuration_that_others_could_have_written_names_no_programs() {
+async fn a_configuration_that_another_user_could_change_names_no_programs() {
     let room = Room::open();
     let program = room.hook("exit 0");
     for mode in [0o666, 0o664, 0o602] {
@@ -188,32 +190,33 @@ async fn a_configuration_that_others_could_have_written_names_no_programs() {
         assert!(room.refused(&program).await.contains("belongs to uid 12345"));
         nix::unistd::chown(&room.file(), Some(geteuid()), None).unwrap();
     }
-    // A file of the same text, and also root's, at another path.
+    // A file with the same text and owner at another path.
     let elsewhere = room.folder.path().join("elsewhere.toml");
     std::fs::copy(room.file(), &elsewhere).unwrap();
     let deceiver = Runner::service(room.folder.path().join("runner.sock"), elsewhere);
-    let order = Order::new(Kind::Hook, "vpn", &program, Duration::from_secs(20), "here", None);
+    let order =
+        Order::new(ProgramKind::Hook, "vpn", &program, Duration::from_secs(20), "here", None);
     let passed = deceiver.run(&order, &program, b"").await;
     assert!(
-        matches!(&passed.status, Err(Cut::NotRun(why)) if why.contains("passed another file")),
+        matches!(&passed.status, Err(NoExit::NotRun(why)) if why.contains("passed another file")),
         "{passed:?}"
     );
-    assert!(room.run(Kind::Hook, "vpn", &program).await.status.unwrap().success());
+    assert!(room.run(ProgramKind::Hook, "vpn", &program).await.status.unwrap().success());
 }
 
 #[tokio::test]
-async fn another_user_orders_nothing() {
+async fn an_order_of_another_user_is_rejected() {
     let room = Room::of(Uid::from_raw(geteuid().as_raw() + 1));
     let program = room.hook("touch \"$0.ran\"");
     let why = room.refused(&program).await;
-    // It ends the connection before or while the order is written.
+    // The runner closes the connection before or during the order.
     assert!(why.contains("the hook runner cannot be reached"), "{why}");
     assert_eq!(room.runner.trouble(), Some(why), "status says so");
     assert!(!room.folder.path().join("vpn.ran").exists());
 }
 
 #[tokio::test]
-async fn a_runner_that_is_not_there_is_told_until_it_answers() {
+async fn an_unreachable_runner_is_reported_until_it_answers() {
     let room = Room::open();
     let program = room.hook("exit 0");
     let socket = room.folder.path().join("runner.sock");
@@ -226,12 +229,12 @@ async fn a_runner_that_is_not_there_is_told_until_it_answers() {
     );
     assert!(room.runner.trouble().is_some());
     std::fs::rename(&hidden, &socket).unwrap();
-    assert!(room.run(Kind::Hook, "vpn", &program).await.status.unwrap().success());
+    assert!(room.run(ProgramKind::Hook, "vpn", &program).await.status.unwrap().success());
     assert_eq!(room.runner.trouble(), None);
 }
 
 #[tokio::test]
-async fn a_program_that_nobody_waits_for_any_more_is_ended() {
+async fn a_program_without_a_waiting_client_is_killed() {
     let room = Room::open();
     let program = room.hook("echo $$ > \"$0.pid\"; sleep 300 & exec sleep 300");
     let pid = room.folder.path().join("vpn.pid");
@@ -248,7 +251,7 @@ async fn a_program_that_nobody_waits_for_any_more_is_ended() {
         }
     };
     let pid = tokio::select! {
-        done = room.run(Kind::Hook, "vpn", &program) => panic!("it ended: {done:?}"),
+        done = room.run(ProgramKind::Hook, "vpn", &program) => panic!("it ended: {done:?}"),
         pid = started => pid,
     };
     let gone = async {
@@ -260,7 +263,7 @@ async fn a_program_that_nobody_waits_for_any_more_is_ended() {
 }
 
 #[tokio::test]
-async fn a_check_says_why_a_program_would_not_be_run_and_runs_nothing() {
+async fn a_check_reports_why_a_program_cannot_be_run_and_runs_none() {
     let room = Room::open();
     let program = room.hook("touch \"$0.ran\"");
     let target = super::super::Target::Exec(program.clone());
@@ -276,7 +279,7 @@ async fn a_check_says_why_a_program_would_not_be_run_and_runs_nothing() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_none_is_refused_and_the_next_one_is_carried_out() {
+async fn an_invalid_order_is_rejected_and_the_next_one_is_run() {
     let room = Room::open();
     let program = room.hook("exit 0");
     for noise in [
@@ -291,7 +294,7 @@ async fn an_order_that_is_none_is_refused_and_the_next_one_is_carried_out() {
         tokio::io::AsyncWriteExt::write_all(&mut stream, noise).await.unwrap();
         tokio::io::AsyncWriteExt::shutdown(&mut stream).await.unwrap();
         let mut answer = Vec::new();
-        // A connection that is reset says the same.
+        // A reset connection is equivalent.
         let _ = timeout(
             Duration::from_secs(10),
             tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer),
@@ -300,5 +303,5 @@ async fn an_order_that_is_none_is_refused_and_the_next_one_is_carried_out() {
         .expect("an end");
         assert!(answer.is_empty(), "{noise:?}: {answer:?}");
     }
-    assert!(room.run(Kind::Hook, "vpn", &program).await.status.unwrap().success());
+    assert!(room.run(ProgramKind::Hook, "vpn", &program).await.status.unwrap().success());
 }

@@ -5,8 +5,8 @@
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 
-use rosterd::directory::StepOutcome;
-use rosterd::engine::{Examination, check_directory};
+use rosterd::directory::CheckOutcome;
+use rosterd::engine::{CheckReport, check_directory};
 use rosterd::model::{Discovery, Domain, Resolver};
 use tokio::net::TcpListener;
 
@@ -30,7 +30,7 @@ fn discovery(suffixes: &[&str]) -> Discovery {
 }
 
 /// Checks a directory whose servers come from DNS.
-async fn check(names: &Names, targets: &[&'static str], discovery: Discovery) -> Examination {
+async fn check(names: &Names, targets: &[&'static str], discovery: Discovery) -> CheckReport {
     names.reply(SRV, Reply::Servers(targets.to_vec()));
     let sim = adsim::Sim::builder().start().await.expect("a simulator");
     let folder = tempfile::tempdir().expect("a folder");
@@ -42,7 +42,7 @@ async fn check(names: &Names, targets: &[&'static str], discovery: Discovery) ->
 }
 
 /// Returns the servers of connections and attempts.
-fn tried(found: &Examination) -> Vec<String> {
+fn tried(found: &CheckReport) -> Vec<String> {
     let mut servers: Vec<String> = found
         .steps
         .iter()
@@ -53,7 +53,7 @@ fn tried(found: &Examination) -> Vec<String> {
     servers
 }
 
-fn told(found: &Examination) -> String {
+fn told(found: &CheckReport) -> String {
     let lines: Vec<String> = found
         .steps
         .iter()
@@ -98,7 +98,7 @@ async fn a_server_that_dns_names_outside_the_domain_gets_no_connection_and_no_qu
         ["ldaps://DC1.CORP.example.com", "ldaps://dc2.berlin.corp.example.com"]
     );
     let warning =
-        found.steps.iter().find(|step| step.outcome == StepOutcome::Warning).expect("a warning");
+        found.steps.iter().find(|step| step.outcome == CheckOutcome::Warning).expect("a warning");
     for name in outside {
         assert!(warning.finding.contains(name.trim_end_matches('.')), "{}", warning.finding);
         assert!(!names.asked().contains(name.trim_end_matches('.')), "its address was asked for");
@@ -121,10 +121,7 @@ async fn a_further_domain_counts_only_when_the_configuration_lists_it() {
     let found = check(&names, &targets, discovery(&[])).await;
     assert_eq!(tried(&found), Vec::<String>::new());
     let text = told(&found);
-    assert!(
-        !found.is_well() && text.contains("no server of corp.example.com can be used"),
-        "{text}"
-    );
+    assert!(!found.is_ok() && text.contains("no server of corp.example.com can be used"), "{text}");
     assert!(
         text.contains("dc7.dc.example.net") && text.contains("dc1.dc.example.net.evil.net"),
         "{text}"
@@ -144,7 +141,7 @@ async fn a_target_that_is_no_host_name_and_one_that_offers_nothing_are_no_server
     ] {
         let found = check(&names, &targets, discovery(&[])).await;
         assert_eq!(
-            (tried(&found), found.is_well()),
+            (tried(&found), found.is_ok()),
             (Vec::new(), false),
             "{targets:?}: {}",
             told(&found)
@@ -169,7 +166,7 @@ async fn servers_are_not_looked_up_without_a_ca_of_ones_own() {
         None,
     )
     .await;
-    assert!(!found.is_well() && told(&found).contains("without ca-file"), "{}", told(&found));
+    assert!(!found.is_ok() && told(&found).contains("without ca-file"), "{}", told(&found));
     assert!(names.asked().is_empty());
 }
 
@@ -225,7 +222,7 @@ async fn a_malformed_password_file_is_reported_and_nothing_of_it_is_sent() {
             run.error
         );
         let found = firm.engine.check_directory("corp").await.expect("an examination");
-        assert!(!found.is_well() && told(&found).contains(shape), "{shape}: {}", told(&found));
+        assert!(!found.is_ok() && told(&found).contains(shape), "{shape}: {}", told(&found));
         assert!(firm.sim.log().binds().is_empty(), "{shape}: a malformed secret was sent");
     }
     for content in [right.clone(), format!("{right}\n"), format!("{right}\r\n")] {

@@ -1,4 +1,4 @@
-//! The hooks that come with the package, run as rosterd runs them.
+//! The example hooks of the package, run as rosterd runs them.
 
 use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
@@ -16,7 +16,7 @@ use crate::service::Site;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/hooks");
 
-/// A copy of one that finds something elsewhere, in a folder that only its owner can write, as it has to be.
+/// Copies an example with one path replaced into a folder that only its owner can change.
 fn installed(folder: &Path, name: &str, from: &str, to: &str) -> PathBuf {
     let path = folder.join(name);
     let text = std::fs::read_to_string(Path::new(FOLDER).join(name)).unwrap();
@@ -32,12 +32,12 @@ fn example(desk: &Desk, name: &str, events: &[&str], arguments: &[&str]) -> Hook
     Hook { target, events: owned(events), ..by_program(name, PathBuf::new()) }
 }
 
-/// The names of a user in an event: of the directory corp, with this sAMAccountName.
+/// Returns the names of a user in an event of the directory corp.
 fn named(sam: &str) -> Value {
     json!({ "status": "active", "directory": "corp", "sam_account_name": sam, "primary_email": format!("{sam}@Example.com") })
 }
 
-/// An event about a user, as a program gets it.
+/// Returns an event about a user in the form that programs get.
 fn event(kind: &str, before: &Value, after: &Value) -> Value {
     json!({
         "specversion": "1.0", "id": "0193-e1", "source": "rosterd", "type": kind, "time": "2026-11-28T12:00:00Z", "subject": "0193-ab",
@@ -45,7 +45,7 @@ fn event(kind: &str, before: &Value, after: &Value) -> Value {
     })
 }
 
-/// Runs an example with this on stdin, in the environment that rosterd gives it; its exit status, and what it printed.
+/// Runs an example in the environment that rosterd sets; returns its exit status and output.
 fn run(program: &Path, arguments: &[&str], stdin: &str) -> (i32, String) {
     let mut command = Command::new(program);
     command
@@ -60,7 +60,7 @@ fn run(program: &Path, arguments: &[&str], stdin: &str) -> (i32, String) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A program that refuses its event may not have read it.
+    // A program that rejects its event may not read it.
     drop(running.stdin.take().unwrap().write_all(stdin.as_bytes()));
     let done = running.wait_with_output().unwrap();
     (
@@ -69,7 +69,7 @@ fn run(program: &Path, arguments: &[&str], stdin: &str) -> (i32, String) {
     )
 }
 
-/// A folder of keys: each file holds its own name.
+/// A folder of keys, in which each file contains its own name.
 struct Keys {
     folder: tempfile::TempDir,
 }
@@ -83,7 +83,7 @@ impl Keys {
         Self { folder }
     }
 
-    /// Tells the hook of a user who was known by `before` and is known by `after`.
+    /// Runs the hook for a user renamed from `before` to `after`.
     fn told(&self, kind: &str, before: &str, after: &str, more: &[&str]) -> (i32, String) {
         let keys = self.folder.path().to_str().unwrap();
         let arguments: Vec<&str> = [keys, "corp"].into_iter().chain(more.iter().copied()).collect();
@@ -94,7 +94,7 @@ impl Keys {
         )
     }
 
-    /// The files that give access, and those that were revoked.
+    /// Returns the files that give access and the revoked ones.
     fn files(&self) -> (Vec<String>, Vec<String>) {
         let mut names: Vec<String> = std::fs::read_dir(self.folder.path())
             .unwrap()
@@ -107,7 +107,7 @@ impl Keys {
 
 const REVOKED: &str = ".revoked.0193-ab";
 
-/// Names as a directory may have them, all of which can be file names.
+/// Names that AD allows and that are valid file names.
 const ODD: [&str; 14] = [
     "-rf",
     "--",
@@ -126,7 +126,7 @@ const ODD: [&str; 14] = [
 ];
 
 #[test]
-fn the_keys_of_a_leaver_are_revoked_whatever_the_name_and_nobody_elses() {
+fn the_keys_of_a_leaver_are_revoked_for_any_name_and_those_of_others_stay() {
     for name in ODD {
         let keys = Keys::of(&[name, "other", "another b"]);
         for round in ["first", "repeated"] {
@@ -165,7 +165,7 @@ fn a_leaver_who_was_renamed_by_the_same_edit_loses_the_keys_of_both_names() {
         );
         let kept = std::fs::read_to_string(keys.folder.path().join(REVOKED)).unwrap();
         assert!(files.iter().all(|file| kept.contains(file)), "{files:?}: {kept}");
-        // The event of the other half of that edit, and a repetition, change nothing.
+        // The second event of that edit and a repetition change nothing.
         for kind in ["user.updated", "user.suspended"] {
             assert_eq!(
                 (keys.told(kind, before, after, &[]).0, keys.files().0),
@@ -177,7 +177,7 @@ fn a_leaver_who_was_renamed_by_the_same_edit_loses_the_keys_of_both_names() {
 }
 
 #[test]
-fn two_people_with_one_local_part_are_told_apart_by_their_logon_names() {
+fn two_people_with_one_local_part_are_distinguished_by_their_logon_names() {
     let keys = Keys::of(&["jdoe", "jdoe2"]);
     let person = |sam: &str, mail: &str| json!({ "directory": "corp", "sam_account_name": sam, "primary_email": mail });
     let leaver = person("jdoe2", "jdoe@sub.example.com");
@@ -191,7 +191,7 @@ fn two_people_with_one_local_part_are_told_apart_by_their_logon_names() {
 }
 
 #[test]
-fn keys_follow_a_logon_name_that_changes_and_never_over_other_keys() {
+fn keys_follow_a_new_logon_name_and_never_overwrite_other_keys() {
     let keys = Keys::of(&["anna"]);
     assert_eq!(keys.told("user.updated", "Anna", "anna.smith", &[]).0, 0);
     assert_eq!(keys.files().0, ["anna.smith"]);
@@ -205,7 +205,7 @@ fn keys_follow_a_logon_name_that_changes_and_never_over_other_keys() {
 }
 
 #[test]
-fn a_hook_that_revoked_nothing_says_so_and_fails() {
+fn a_hook_that_revoked_no_key_reports_it_and_fails() {
     for (before, after) in [
         ("anna", "anna"),
         ("", ""),
@@ -257,7 +257,7 @@ fn a_hook_that_revoked_nothing_says_so_and_fails() {
 }
 
 #[test]
-fn whatever_a_name_is_made_of_each_event_is_one_line_of_syslog_and_one_of_mail() {
+fn an_event_is_one_line_of_syslog_and_of_mail_for_any_characters_in_a_name() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("log");
     let log = UnixDatagram::bind(&socket).unwrap();
@@ -313,7 +313,7 @@ fn whatever_a_name_is_made_of_each_event_is_one_line_of_syslog_and_one_of_mail()
 }
 
 #[test]
-fn an_example_that_gets_no_event_fails() {
+fn an_example_hook_without_an_event_fails() {
     let folder = tempfile::tempdir().unwrap();
     let options = folder.path().join("options.curl");
     std::fs::write(&options, "url = \"http://127.0.0.1:9/\"\n").unwrap();
@@ -337,13 +337,13 @@ fn an_example_that_gets_no_event_fails() {
             assert_ne!(status, 0, "{} {stdin:?}: {said}", program.display());
         }
     }
-    // A secret that systemd did not give.
+    // The secret is missing from the credentials.
     let (status, said) = run(&example("open-ticket"), &["ticket.curl"], "{}");
     assert!(status != 0 && said.contains("examples/hooks.conf"), "{said}");
 }
 
 #[test]
-fn ssh_keys_go_and_come_with_their_person() {
+fn ssh_keys_are_revoked_and_restored_with_their_person() {
     let site = Site::running();
     let user = site.done("user list --status active --account acme")["users"][0].clone();
     let (id, dn) =
@@ -376,7 +376,7 @@ fn ssh_keys_go_and_come_with_their_person() {
     idle();
     assert_eq!(std::fs::read_to_string(keys.join(sam.to_lowercase())).unwrap(), "ssh-ed25519 AAAA");
 
-    // Renamed and disabled by one edit in AD.
+    // One edit in AD renames and disables the person.
     site.sim.edit(|ad| {
         ad.set(dn.as_str(), "sAMAccountName", "Renamed.Leaver");
         ad.disable(dn.as_str());
@@ -397,7 +397,7 @@ fn ssh_keys_go_and_come_with_their_person() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ticket_is_opened_once_with_a_token_that_is_on_no_command_line() {
+async fn a_ticket_is_opened_once_and_its_token_is_on_no_command_line() {
     let tickets = Receiver::start(|_, _| status(201)).await;
     let desk = Desk::open().await;
     let options = desk.folder.path().join("ticket.curl");
@@ -432,7 +432,7 @@ async fn a_ticket_is_opened_once_with_a_token_that_is_on_no_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chat_room_gets_a_line_and_its_refusal_is_kept_with_the_delivery() {
+async fn a_chat_room_gets_a_line_and_its_error_is_stored_with_the_delivery() {
     let chat = Receiver::start(|_, count| status(if count == 1 { 500 } else { 200 })).await;
     let desk = Desk::open().await;
     let options = desk.folder.path().join("chat.curl");
@@ -475,9 +475,9 @@ async fn syslog_gets_a_line_for_each_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_needs_attention_comes_in_one_mail_and_again_when_it_was_not_taken() {
+async fn events_that_need_attention_come_in_one_mail_which_is_retried_after_an_error() {
     let desk = Desk::open().await;
-    // Refuses the first mail.
+    // The first mail is rejected.
     let sendmail = desk.script(
         "sendmail",
         "cat > \"$0.$$\"; [ -e \"$0.was\" ] || { touch \"$0.was\"; rm \"$0.$$\"; exit 75; }",
@@ -523,7 +523,7 @@ async fn what_needs_attention_comes_in_one_mail_and_again_when_it_was_not_taken(
 }
 
 #[test]
-fn the_example_hooks_are_ones_that_rosterd_takes() {
+fn the_example_hooks_pass_the_check_of_rosterd() {
     let folder = tempfile::tempdir().unwrap();
     let text =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/hooks.toml"))

@@ -1,8 +1,8 @@
-//! Programs: order, failures, dead letters, reloads, samples.
+//! Delivery to programs: order, failures, dead letters, reloads and samples.
 
 use std::time::Duration;
 
-use rosterd::engine::{Ended, Outcome};
+use rosterd::engine::{AttemptOutcome, Outcome};
 use rosterd::hooks::Hook;
 use rosterd::model::{Actor, Timestamp};
 use rosterd::store::DeliveryFilter;
@@ -13,14 +13,14 @@ fn alice() -> Actor {
     Actor("alice".to_owned())
 }
 
-/// Writes who it is about into `told`; fails for a subject for as long as there is a file of its name.
+/// Appends the subject to `told`; fails while a file with the name of the subject exists.
 const FAILS_FIRST: &str = r#"subject=$(sed 's/.*"subject":"\([^"]*\)".*/\1/')
 cd "$(dirname "$0")"
 if [ -e "fail.$subject" ]; then echo "not now, $subject"; exit 3; fi
 echo "$subject $ROSTERD_EVENT_SEQ $ROSTERD_ATTEMPT" >> told"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_about_one_person_stays_in_order_and_a_failure_holds_up_that_person_alone() {
+async fn events_of_one_person_stay_in_order_and_a_failure_delays_that_person_alone() {
     let desk = Desk::open().await;
     let fails = desk.folder.path().join("fail.anna");
     std::fs::write(&fails, "").unwrap();
@@ -57,7 +57,7 @@ async fn what_is_about_one_person_stays_in_order_and_a_failure_holds_up_that_per
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_hook_printed_when_it_failed_is_shown_and_what_is_too_old_is_given_up_and_told() {
+async fn the_output_of_a_failed_hook_is_shown_and_an_old_delivery_becomes_a_dead_letter() {
     let desk = Desk::open().await;
     let refuses = desk.script("refuses", "echo 'no such key' >&2; echo secondly >&2; exit 1");
     let vpn = Hook {
@@ -88,7 +88,7 @@ async fn what_a_hook_printed_when_it_failed_is_shown_and_what_is_too_old_is_give
     assert_eq!(event["data"]["after"]["events"], serde_json::json!([dead.seq]));
     assert_eq!(desk.status("vpn").await.standing.failed, 1);
 
-    // Once it is mended, one event or all of them are delivered after all.
+    // After the repair, an operator redelivers one event or all of them.
     desk.script("refuses", "exit 0");
     let one = DeliveryFilter { seq: Some(dead.seq), ..DeliveryFilter::default() };
     assert_eq!(desk.engine.redeliver("vpn", &one, &alice()).await.unwrap(), 1);
@@ -100,7 +100,7 @@ async fn what_a_hook_printed_when_it_failed_is_shown_and_what_is_too_old_is_give
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_that_is_missing_is_down_and_what_gets_too_old_meanwhile_is_given_up() {
+async fn deliveries_to_a_missing_program_become_dead_letters_at_their_maximum_age() {
     let desk = Desk::open().await;
     let missing = desk.folder.path().join("missing");
     desk.hook_up(vec![Hook {
@@ -119,7 +119,7 @@ async fn a_program_that_is_missing_is_down_and_what_gets_too_old_meanwhile_is_gi
     let told = desk.events("hook.dead_lettered").await;
     let count: u64 = told.iter().map(|e| e["data"]["after"]["count"].as_u64().unwrap()).sum();
     assert_eq!(count, 3, "{told:#?}");
-    // It may take a rest of some seconds before it is tried again.
+    // The backoff may take some seconds.
     desk.script("missing", "exit 0");
     assert_eq!(
         desk.engine
@@ -137,7 +137,7 @@ async fn a_program_that_is_missing_is_down_and_what_gets_too_old_meanwhile_is_gi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hook_that_hangs_or_floods_holds_up_no_other() {
+async fn a_hook_that_hangs_or_floods_delays_no_other_hook() {
     let desk = Desk::open().await;
     let hangs = Hook {
         timeout: Duration::from_mins(10),
@@ -154,7 +154,7 @@ async fn a_hook_that_hangs_or_floods_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hooks_come_change_and_go_while_the_engine_runs() {
+async fn hooks_are_added_changed_and_removed_while_the_engine_runs() {
     let desk = Desk::open().await;
     let first =
         by_program("first", desk.script("first", "echo \"$ROSTERD_EVENT_SEQ\" >> \"$0.told\""));
@@ -179,7 +179,7 @@ async fn hooks_come_change_and_go_while_the_engine_runs() {
         (desk.written("first.told"), desk.written("second.told")),
         (vec!["1".to_owned()], vec!["2".to_owned()])
     );
-    // One that comes later is told what was, if somebody says so.
+    // A hook that is added later gets earlier events by a replay.
     desk.hook_up(vec![first]);
     assert_eq!(desk.engine.replay("first", Timestamp::default(), &alice()).await.unwrap(), 2);
     desk.idle("first").await;
@@ -189,14 +189,14 @@ async fn hooks_come_change_and_go_while_the_engine_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sample_is_marked_as_one_and_goes_past_what_waits() {
+async fn a_sample_is_marked_and_overtakes_the_backlog() {
     let desk = Desk::open().await;
     let path =
         desk.script("vpn", "echo \"test=$ROSTERD_TEST\"; cat; [ \"$ROSTERD_TEST\" = 1 ] || exit 1");
     desk.hook_up(vec![Hook { events: vec!["user.*".into()], ..by_program("vpn", path) }]);
     desk.happens("user.suspended", &["anna"]).await;
     let sampled = desk.engine.test_hook("vpn", &alice()).await.unwrap();
-    assert_eq!(sampled.attempt.ended, Ended::Taken);
+    assert_eq!(sampled.attempt.ended, AttemptOutcome::Delivered);
     let (first, document) = sampled.attempt.output.split_once('\n').unwrap();
     let document: serde_json::Value = serde_json::from_str(document).unwrap();
     assert_eq!(first, "test=1");
@@ -209,7 +209,7 @@ async fn a_sample_is_marked_as_one_and_goes_past_what_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_waits_for_what_is_under_way_and_ends_what_does_not_end() {
+async fn a_stop_waits_for_running_attempts_and_kills_those_that_do_not_end() {
     let desk = Desk::open().await;
     desk.engine.reconfigure_hooks(vec![
         by_program(

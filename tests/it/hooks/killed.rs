@@ -1,4 +1,4 @@
-//! Daemons that are killed, restarted and reloaded while hooks are told; what is followed on the socket meanwhile.
+//! Kill, restart and reload of a daemon during deliveries, and followers of its log meanwhile.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use super::script;
 use crate::process::{Daemon, until};
 use crate::service::Site;
 
-/// A site whose daemon has these hooks.
+/// Starts a site whose daemon has these hooks.
 fn hooked(site: &Site, hooks: &str) {
     site.configure(hooks, "");
     site.done("reload");
@@ -29,9 +29,9 @@ fn pending(site: &Site) -> u64 {
 }
 
 #[test]
-fn sigkill_at_any_moment_loses_nothing_and_repeats_only_what_was_under_way() {
+fn sigkill_at_any_moment_loses_no_event_and_repeats_only_running_attempts() {
     let mut site = Site::empty(150);
-    // A line is written when a delivery is done, in one piece.
+    // A line is written at the end of a delivery, in one write.
     let tells = script(
         site.folder.path(),
         "tells",
@@ -88,7 +88,7 @@ fn sigkill_at_any_moment_loses_nothing_and_repeats_only_what_was_under_way() {
 }
 
 #[test]
-fn a_program_that_outlived_daemon_and_runner_is_ended_when_the_next_daemon_starts() {
+fn a_program_that_outlived_daemon_and_runner_is_killed_by_the_next_daemon() {
     let mut site = Site::empty(3);
     let stays = script(
         site.folder.path(),
@@ -108,7 +108,7 @@ fn a_program_that_outlived_daemon_and_runner_is_ended_when_the_next_daemon_start
         std::fs::read_to_string(format!("/proc/{pid}/stat"))
             .is_ok_and(|stat| !stat.contains(") Z "))
     };
-    // The runner first: it would end the program when the daemon ends.
+    // The runner first, because it would kill the program at the end of the daemon.
     let runner = lines(&site, "stays.runner")[0].parse().unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(runner), Signal::SIGSTOP).unwrap();
     site.daemon.signal(Signal::SIGKILL);
@@ -125,7 +125,7 @@ fn a_program_that_outlived_daemon_and_runner_is_ended_when_the_next_daemon_start
 }
 
 #[test]
-fn whoever_follows_the_log_misses_nothing_over_a_restart_and_sees_it_at_once() {
+fn a_follower_of_the_log_misses_no_event_over_a_restart() {
     let mut site = Site::empty(3);
     site.done("account create zero --name Zero");
     let mut following = site
@@ -169,7 +169,7 @@ fn whoever_follows_the_log_misses_nothing_over_a_restart_and_sees_it_at_once() {
 }
 
 #[test]
-fn no_secret_shows_anywhere() {
+fn no_secret_is_in_the_output_the_log_or_the_process_of_the_daemon() {
     const MARKER: &str = "TWFya2VyU2VjcmV0T2ZUaGVIb29rMTIz";
     const PATH: &str = "marker-path-of-a-chat-room";
     let site = Site::empty(5);
@@ -282,7 +282,7 @@ fn the_log_is_listed_by_person_account_and_time_and_as_csv() {
 }
 
 #[test]
-fn a_log_that_was_edited_is_told_where() {
+fn an_edited_log_is_reported_with_the_first_broken_event() {
     let mut site = Site::running();
     let verified = site.done("event verify");
     let head = verified["head"].as_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! Hooks that arrive: real programs, real web servers, and daemons that are killed while they tell them.
+//! Delivery to real programs and web servers, also by daemons that are killed meanwhile.
 
 mod examples;
 mod exec;
@@ -22,10 +22,10 @@ use rosterd::store::{Delivery, DeliveryFilter, EventFilter, Store};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-/// Whatever has to come to pass does within this time.
+/// Time limit for every expected condition.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An engine without directories, whose hooks are told.
+/// An engine with hooks and without directories.
 struct Desk {
     engine: Arc<Engine>,
     clock: Clock,
@@ -38,7 +38,7 @@ impl Drop for Desk {
     }
 }
 
-/// A hook that is told everything by this program.
+/// Returns a hook for all events with this program.
 fn by_program(name: &str, path: PathBuf) -> Hook {
     let target = Target::Exec(Program { path, arguments: Vec::new() });
     Hook {
@@ -51,7 +51,7 @@ fn by_program(name: &str, path: PathBuf) -> Hook {
     }
 }
 
-/// A hook that is told everything by this server.
+/// Returns a hook for all events with this server.
 fn by_server(name: &str, url: &str) -> Hook {
     let webhook = Webhook {
         url: url.to_owned(),
@@ -63,7 +63,7 @@ fn by_server(name: &str, url: &str) -> Hook {
     Hook { target: Target::Webhook(webhook), ..by_program(name, PathBuf::new()) }
 }
 
-/// Writes a shell script that may be run as a hook.
+/// Writes a shell script with the ownership of a hook.
 fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
     crate::folder::write(&path, &format!("#!/bin/sh\n{text}\n"), 0o755);
@@ -84,7 +84,7 @@ impl Desk {
         Self { engine: Arc::new(engine), clock, folder }
     }
 
-    /// Has these hooks told, and no others.
+    /// Replaces the hooks by these.
     fn hook_up(&self, hooks: Vec<Hook>) -> Vec<(String, Outcome)> {
         let outcomes = self.engine.reconfigure_hooks(hooks);
         for hook in self.engine.hooks().values().filter(|hook| hook.claim_task()) {
@@ -97,13 +97,13 @@ impl Desk {
         script(self.folder.path(), name, text)
     }
 
-    /// What a script wrote into a file beside it.
+    /// Returns the lines that a script wrote into a file beside it.
     fn written(&self, file: &str) -> Vec<String> {
         let text = std::fs::read_to_string(self.folder.path().join(file)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Something happens to each of these.
+    /// Records an event for each of these subjects.
     async fn happens(&self, kind: &'static str, subjects: &[&str]) {
         let cause = EventCause {
             actor: Actor("alice".to_owned()),
@@ -132,14 +132,14 @@ impl Desk {
         all
     }
 
-    /// The types of the latest events.
+    /// Returns the latest events of a type.
     async fn events(&self, kind: &str) -> Vec<Value> {
         let filter =
             EventFilter { kind: Some(kind.to_owned()), limit: 100, ..EventFilter::default() };
         self.engine.store.events(&filter).await.unwrap().into_iter().map(|e| e.document).collect()
     }
 
-    /// Waits until nothing is to be delivered any more.
+    /// Waits until the backlog is empty.
     async fn idle(&self, name: &str) {
         until(&format!("{name} is told everything"), async || {
             (self.status(name).await.standing.pending == 0).then_some(())
@@ -148,7 +148,7 @@ impl Desk {
     }
 }
 
-/// Asks again and again until there is an answer.
+/// Polls until the function returns a value.
 pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {

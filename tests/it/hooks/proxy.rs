@@ -1,4 +1,4 @@
-//! A web proxy that connects, or does not, and remembers what it saw of it.
+//! A web proxy that connects or fails, and records the bytes of its clients.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What clients have sent, all of them.
+/// The bytes that all clients have sent.
 type Seen = Arc<Mutex<Vec<u8>>>;
 
 pub(super) struct Proxy {
@@ -24,7 +24,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// One that answers every CONNECT with this status; 200 means that it does connect.
+    /// Starts a proxy that answers each CONNECT with this status; it connects for 200 only.
     pub(super) async fn start(status: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, seen) = (listener.local_addr().unwrap(), Seen::default());
@@ -41,7 +41,7 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// The head of the first request, and whatever came after that.
+    /// Returns the head of the first request, and the bytes after it.
     pub(super) fn seen(&self) -> (String, Vec<u8>) {
         let seen = self.seen.lock().unwrap();
         let end =

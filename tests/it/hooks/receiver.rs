@@ -1,4 +1,4 @@
-//! A web server that is told of events, and answers as it is told to.
+//! A web server that receives events and answers with configured responses.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// What came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     pub(super) method: Method,
@@ -40,7 +40,6 @@ impl Told {
 
 type Answer = Box<dyn Fn(&Told, usize) -> Response + Send + Sync>;
 
-/// The server.
 pub(super) struct Receiver {
     pub(super) address: SocketAddr,
     told: Arc<Mutex<Vec<Told>>>,
@@ -58,12 +57,12 @@ impl Drop for Receiver {
     }
 }
 
-/// An answer without a body.
+/// Returns a response without a body.
 pub(super) fn status(code: u16) -> Response {
     with(code, &[])
 }
 
-/// An answer with these headers.
+/// Returns a response with these headers.
 pub(super) fn with(code: u16, headers: &[(&str, &str)]) -> Response {
     let mut answer = Response::builder().status(code);
     for (name, value) in headers {
@@ -89,7 +88,7 @@ async fn take(
 }
 
 impl Receiver {
-    /// One that answers by this function of what came and how much that makes.
+    /// Starts a server whose response is a function of the request and the number of requests.
     pub(super) async fn start(
         answer: impl Fn(&Told, usize) -> Response + Send + Sync + 'static,
     ) -> Self {
@@ -100,7 +99,7 @@ impl Receiver {
         Self { address, told, serving }
     }
 
-    /// One that speaks TLS, for `localhost`; with the certificate of its CA.
+    /// Starts a TLS server for `localhost`; returns it with the certificate of its CA.
     pub(super) async fn start_tls(
         answer: impl Fn(&Told, usize) -> Response + Send + Sync + 'static,
     ) -> (Self, String) {
@@ -145,7 +144,7 @@ impl axum::serve::Listener for Tls {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            // Whoever does not trust us hangs up.
+            // A client that does not trust the certificate closes the connection.
             if let Ok((stream, address)) = self.tcp.accept().await
                 && let Ok(stream) = self.acceptor.accept(stream).await
             {

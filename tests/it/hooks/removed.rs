@@ -1,4 +1,4 @@
-//! Hooks that are taken out of the configuration while something waits for them.
+//! Hooks that are removed from the configuration while they have a backlog.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{Desk, by_program};
 use crate::process::{Daemon, until};
 use crate::service::Site;
 
-/// A hook that is to be told so much when it is removed; nobody has begun to.
+/// Removes a hook with a backlog of these subjects, before any attempt.
 async fn removed(desk: &Desk, subjects: &[&str]) -> Hook {
     let vpn = Hook {
         events: vec!["user.*".to_owned()],
@@ -28,7 +28,7 @@ async fn removed(desk: &Desk, subjects: &[&str]) -> Hook {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_removed_hook_was_not_told_waits_for_it_and_it_goes_on_when_it_comes_back() {
+async fn the_backlog_of_a_removed_hook_is_kept_and_delivered_when_it_comes_back() {
     let desk = Desk::open().await;
     let vpn = removed(&desk, &["anna", "bert"]).await;
     let status = desk.status("vpn").await;
@@ -55,10 +55,9 @@ async fn what_a_removed_hook_was_not_told_waits_for_it_and_it_goes_on_when_it_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_its_max_age_what_waits_for_a_removed_hook_is_given_up_which_is_told_and_nothing_is_kept()
- {
+async fn the_backlog_of_a_removed_hook_becomes_dead_letters_at_its_maximum_age() {
     let desk = Desk::open().await;
-    // More than are given up, or forgotten, in one transaction.
+    // More deliveries than one transaction handles.
     let subjects: Vec<String> = (0..2_100).map(|n| n.to_string()).collect();
     let vpn = removed(&desk, &subjects.iter().map(String::as_str).collect::<Vec<_>>()).await;
     desk.clock.advance(Duration::from_hours(25));
@@ -72,7 +71,7 @@ async fn after_its_max_age_what_waits_for_a_removed_hook_is_given_up_which_is_to
         desk.engine.deliveries("vpn", &rosterd::store::DeliveryFilter::default(), 1).await;
     assert!(matches!(unknown, Err(EngineError::NotFound { .. })), "{unknown:?}");
 
-    // Another one of that name begins anew.
+    // A new hook of the same name starts without a backlog.
     desk.hook_up(vec![vpn]);
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("vpn").await;
@@ -80,7 +79,7 @@ async fn after_its_max_age_what_waits_for_a_removed_hook_is_given_up_which_is_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removed_hook_that_has_nothing_left_to_do_is_not_shown() {
+async fn a_removed_hook_without_a_backlog_is_not_shown() {
     let desk = Desk::open().await;
     desk.hook_up(vec![by_program("vpn", desk.script("vpn", "exit 0"))]);
     desk.happens("user.suspended", &["anna"]).await;
@@ -91,7 +90,7 @@ async fn a_removed_hook_that_has_nothing_left_to_do_is_not_shown() {
 }
 
 #[test]
-fn a_reload_says_what_it_means_for_each_hook_and_what_waits_for_one_that_is_gone_is_shown() {
+fn a_reload_reports_its_effect_on_each_hook_and_the_backlog_of_a_removed_one() {
     let mut site = Site::empty(3);
     let reloaded = |site: &Site, hooks: &[(&str, &str)]| {
         let hooks = hooks.iter().map(|(name, exec)| {
@@ -135,7 +134,7 @@ fn a_reload_says_what_it_means_for_each_hook_and_what_waits_for_one_that_is_gone
             && !metrics.contains("pending_deliveries{hook=\"vpn\"}")
     );
 
-    // Taken out while no daemon runs, it is noted all the same; and put back, it goes on.
+    // A removal while no daemon runs is noticed, too, and the hook continues when it is back.
     site.configure("", "");
     site.daemon.signal(Signal::SIGTERM);
     site.daemon.wait();
@@ -149,7 +148,7 @@ fn a_reload_says_what_it_means_for_each_hook_and_what_waits_for_one_that_is_gone
 }
 
 #[test]
-fn what_waits_for_a_removed_hook_reads_as_a_sentence() {
+fn the_backlog_of_a_removed_hook_is_reported_as_a_sentence() {
     let view = View { width: 100, now: "2026-11-26T12:00:00Z".parse().expect("a time") };
     let removed = json!({ "hooks": [{
         "name": "vpn", "events": [], "target": "", "state": "removed", "pending": 2, "failed": 1, "delivered": 40, "lag_seconds": 7200,

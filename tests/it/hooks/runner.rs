@@ -1,4 +1,4 @@
-//! Where programs are run: in a process apart, which is ended with the daemon, and without which everything waits.
+//! The hook runner: a separate process that ends with the daemon. Deliveries wait without it.
 
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
@@ -14,7 +14,7 @@ use super::script;
 use crate::process::{Daemon, until};
 use crate::service::Site;
 
-/// Says which process started it, and what else it may do.
+/// Prints its parent process and its abilities.
 const TELLS: &str =
     "cat >/dev/null; echo \"$PPID $(tr '\\0' ' ' < /proc/$PPID/cmdline)\" >> \"$0.told\"";
 
@@ -37,23 +37,23 @@ fn attention(site: &Site) -> Vec<Value> {
     site.done("status")["hooks"]["attention"].as_array().unwrap().clone()
 }
 
-/// The hook runner of a service unit: it has the listening socket as stdin, and ends with this value.
+/// A hook runner as a service unit starts it, with the listening socket as stdin.
 struct Service(Child);
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may already have ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
 impl Service {
-    /// Listens where the daemon of the site expects it; runs as nobody where the test may choose that.
+    /// Starts a runner at the expected socket, as user `nobody` if the test runs as root.
     fn start(site: &Site) -> Self {
         let folder = site.folder.path();
         let socket = folder.join("runner.sock");
-        // The one of an earlier runner.
+        // The socket of an earlier runner.
         drop(std::fs::remove_file(&socket));
         let listener = UnixListener::bind(&socket).unwrap();
         let user = nix::unistd::User::from_uid(geteuid()).unwrap().unwrap().name;
@@ -70,14 +70,14 @@ impl Service {
     }
 }
 
-/// A site whose daemon is told of a runner at `runner.sock`, where none listens yet.
+/// Starts a site whose daemon expects a runner at `runner.sock`, before it listens.
 fn apart(more: &str) -> Site {
     let site = Site::of(Sim::builder().people(3), more, |_, command| {
         // The last argument is the configuration.
         let folder = Path::new(command.get_args().last().unwrap()).parent().unwrap().to_owned();
         command.arg("--hook-runner").arg(folder.join("runner.sock"));
     });
-    // The runner's user passes through, and lists nothing.
+    // The user of the runner may traverse the folder, and not list it.
     std::fs::set_permissions(
         site.folder.path(),
         std::os::unix::fs::PermissionsExt::from_mode(0o711),
@@ -87,7 +87,7 @@ fn apart(more: &str) -> Site {
 }
 
 #[test]
-fn the_daemon_starts_no_program_itself_and_a_runner_that_was_killed_is_started_again() {
+fn the_daemon_starts_no_program_itself_and_restarts_a_killed_runner() {
     let site = Site::empty(3);
     let tells = script(site.folder.path(), "tells", TELLS);
     site.configure(&hook("tells", &tells), "");
@@ -106,7 +106,7 @@ fn the_daemon_starts_no_program_itself_and_a_runner_that_was_killed_is_started_a
 }
 
 #[test]
-fn the_runner_and_its_programs_end_with_the_daemon_however_it_ends() {
+fn the_runner_and_its_programs_end_with_the_daemon_in_every_case() {
     let mut site = Site::empty(3);
     let stays = script(
         site.folder.path(),
@@ -128,7 +128,7 @@ fn the_runner_and_its_programs_end_with_the_daemon_however_it_ends() {
 }
 
 #[test]
-fn without_its_runner_every_delivery_waits_and_status_says_so_until_it_is_back() {
+fn deliveries_wait_for_an_unreachable_runner_and_status_reports_it() {
     let site = apart("");
     let tells = script(site.folder.path(), "tells", "cat >/dev/null; id -u");
     site.configure(&hook("tells", &tells), "");
@@ -160,7 +160,7 @@ fn without_its_runner_every_delivery_waits_and_status_says_so_until_it_is_back()
 }
 
 #[test]
-fn a_gate_that_cannot_be_asked_holds_the_plan_and_says_why() {
+fn a_gate_that_cannot_be_run_holds_the_plan_with_its_reason() {
     let site = apart("");
     let gate = script(site.folder.path(), "gate", "exit 0");
     site.daemon.create_acme();
@@ -171,7 +171,7 @@ fn a_gate_that_cannot_be_asked_holds_the_plan_and_says_why() {
     let held = site.done("held list")["held"][0].clone();
     assert!(
         held.to_string()
-            .contains("the gate board could not be asked: the hook runner cannot be reached"),
+            .contains("the gate board could not be run: the hook runner cannot be reached"),
         "{held:#}"
     );
 
@@ -181,7 +181,7 @@ fn a_gate_that_cannot_be_asked_holds_the_plan_and_says_why() {
 }
 
 #[test]
-fn a_hook_reads_no_secret_opens_no_store_and_is_no_operator() {
+fn a_hook_can_neither_read_a_secret_nor_open_the_store_nor_act_as_an_operator() {
     if !geteuid().is_root() {
         // Only root can start a runner as another user.
         return;
@@ -218,7 +218,7 @@ fn a_hook_reads_no_secret_opens_no_store_and_is_no_operator() {
 }
 
 #[test]
-fn a_runner_that_was_not_started_with_a_socket_says_who_starts_it() {
+fn a_runner_without_a_socket_reports_which_unit_starts_it() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, _theirs) = UnixStream::pair().unwrap();
     for stdin in [Stdio::null(), Stdio::from(std::os::fd::OwnedFd::from(ours))] {

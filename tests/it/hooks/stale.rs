@@ -1,4 +1,4 @@
-//! What is told without anything having happened: that nothing has happened for too long.
+//! Events for directories without a successful run for too long.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rosterd::store::EventFilter;
 use crate::firm::Firm;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_is_not_read_for_too_long_is_told_once_each_time() {
+async fn a_stale_directory_is_reported_once_for_each_period() {
     let firm = Firm::running(20, |config| config.stale_after = Duration::from_hours(6)).await;
     let told = async || {
         firm.engine.remind().await.unwrap();

@@ -1,4 +1,4 @@
-//! Webhooks: what is sent, what answers mean, and where nothing is ever sent.
+//! Webhooks: requests, the meaning of responses, and the limits of redirects and proxies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use super::{Desk, by_server, until};
 const KEYS: [&str; 2] =
     ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
 
-/// A port that refuses connections, and is nobody else's, until it listens.
+/// Reserves a port that refuses connections until it listens.
 fn closed() -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -31,7 +31,7 @@ fn changed(hook: Hook, change: impl FnOnce(&mut Webhook)) -> Hook {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_is_a_cloudevent_that_the_standards_own_library_accepts_with_each_key() {
+async fn a_delivery_is_a_cloudevent_that_the_library_of_the_standard_accepts() {
     let receiver = Receiver::start(|_, _| status(204)).await;
     let desk = Desk::open().await;
     let secret = desk.folder.path().join("siem.secret");
@@ -85,7 +85,7 @@ async fn a_delivery_is_a_cloudevent_that_the_standards_own_library_accepts_with_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_answer_means_is_what_the_standard_says() {
+async fn each_status_has_the_meaning_that_the_standard_gives_it() {
     let elsewhere = Receiver::start(|_, _| status(200)).await;
     let there = elsewhere.url();
     let redirect = there.clone();
@@ -101,7 +101,7 @@ async fn what_an_answer_means_is_what_the_standard_says() {
         .await;
     let desk = Desk::open().await;
     desk.hook_up(vec![Hook { concurrency: 20, ..by_server("siem", &receiver.url()) }]);
-    // One that is down is asked again with one at a time: those come last.
+    // After an outage the server gets one delivery at a time, so those come last.
     let subjects = [
         "200",
         "202",
@@ -127,9 +127,7 @@ async fn what_an_answer_means_is_what_the_standard_says() {
         .map(|d| (d.subject, d.state, d.error.unwrap_or_default(), d.output.unwrap_or_default()))
         .collect();
     let not_there = |why: &str| {
-        format!(
-            "{why}; what is told goes to the configured address alone: write the final one into url"
-        )
+        format!("{why}; events are sent to the configured host only: write the final URL into url")
     };
     let away = not_there("it answered 307 Temporary Redirect, to 127.0.0.1");
     let found = not_there("it answered 302 Found, to 127.0.0.1");
@@ -143,7 +141,7 @@ async fn what_an_answer_means_is_what_the_standard_says() {
         ("moved-here", "delivered", "", "this is 200"),
         ("moved-away", "failed", away.as_str(), "this is 307"),
         ("found", "failed", found.as_str(), "this is 302"),
-        ("round", "failed", "127.0.0.1 sends us round in circles", ""),
+        ("round", "failed", "127.0.0.1 redirects in a loop", ""),
         ("408", "pending", "it answered 408 Request Timeout", "this is 408"),
         ("500", "pending", "it answered 500 Internal Server Error", "this is 500"),
     ];
@@ -155,8 +153,7 @@ async fn what_an_answer_means_is_what_the_standard_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_refuses_everything_costs_few_events_and_the_rest_arrives_when_it_is_mended()
-{
+async fn a_server_that_rejects_all_events_costs_few_and_gets_the_rest_after_its_repair() {
     let is_mended = Arc::new(AtomicBool::new(false));
     let mended = Arc::clone(&is_mended);
     let receiver =
@@ -177,7 +174,7 @@ async fn a_server_that_refuses_everything_costs_few_events_and_the_rest_arrives_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_asks_for_patience_is_left_alone_as_a_whole() {
+async fn retry_after_of_one_delivery_applies_to_the_whole_server() {
     let receiver =
         Receiver::start(
             |_, count| if count == 1 { with(429, &[("retry-after", "2")]) } else { status(200) },
@@ -205,7 +202,7 @@ async fn a_server_that_asks_for_patience_is_left_alone_as_a_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_gone_is_told_nothing_more_before_somebody_says_so() {
+async fn a_server_that_answers_410_gets_no_event_until_an_operator_redelivers() {
     let is_back = Arc::new(AtomicBool::new(false));
     let back = Arc::clone(&is_back);
     let receiver =
@@ -232,7 +229,7 @@ async fn a_server_that_is_gone_is_told_nothing_more_before_somebody_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_does_not_answer_or_never_ends_its_answer_holds_up_nothing() {
+async fn a_server_that_is_silent_or_sends_an_endless_body_delays_no_other_hook() {
     let receiver = Receiver::start(|told, _| {
         let endless = futures_util::stream::repeat_with(|| {
             Ok::<_, std::io::Error>(Bytes::from("y\n".repeat(4096)))
@@ -245,7 +242,7 @@ async fn a_server_that_does_not_answer_or_never_ends_its_answer_holds_up_nothing
         }
     })
     .await;
-    // It takes connections, and says nothing.
+    // The server accepts connections and sends nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let ok = Receiver::start(|_, _| status(200)).await;
     let desk = Desk::open().await;
@@ -273,7 +270,7 @@ async fn a_server_that_does_not_answer_or_never_ends_its_answer_holds_up_nothing
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_a_server_whose_ca_is_trusted_is_told() {
+async fn only_a_server_with_a_trusted_ca_gets_events() {
     let (receiver, ca) = Receiver::start_tls(|_, _| status(200)).await;
     let desk = Desk::open().await;
     let url = format!("https://localhost:{}/hook", receiver.address.port());
@@ -288,14 +285,14 @@ async fn only_a_server_whose_ca_is_trusted_is_told() {
     let error = until("it was tried", async || desk.status("siem").await.standing.error).await;
     assert!(error.starts_with("localhost: ") && error.contains("certificate"), "{error}");
     assert!(receiver.told().is_empty());
-    // A CA file that is replaced is read again.
+    // A replaced CA file is read again.
     std::fs::write(&file, ca).unwrap();
     desk.idle("siem").await;
     assert_eq!(receiver.told().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_is_asked_to_carry_it() {
+async fn a_delivery_uses_the_configured_proxy() {
     let proxy = Receiver::start(|_, _| status(200)).await;
     let desk = Desk::open().await;
     let through = format!("http://{}", proxy.address);
@@ -308,7 +305,7 @@ async fn a_proxy_is_asked_to_carry_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn through_a_proxy_what_is_told_stays_between_us_and_the_server() {
+async fn a_proxy_cannot_read_a_delivery() {
     let (receiver, ca) = Receiver::start_tls(|_, _| status(200)).await;
     let proxy = Proxy::start(200).await;
     let desk = Desk::open().await;
@@ -332,7 +329,7 @@ async fn through_a_proxy_what_is_told_stays_between_us_and_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_lets_nothing_through_is_told_as_such_and_costs_no_event() {
+async fn a_failing_proxy_is_named_in_the_error_and_costs_no_event() {
     let desk = Desk::open().await;
     let (asks, fails) = (Proxy::start(407).await, Proxy::start(502).await);
     let plain = Receiver::start(|_, _| status(407)).await;
@@ -351,10 +348,10 @@ async fn a_proxy_that_lets_nothing_through_is_told_as_such_and_costs_no_event() 
         through("plain", "http://siem.invalid/", format!("http://{}", plain.address)),
     ]);
     desk.happens("user.suspended", &["anna"]).await;
-    let name = "the proxy 127.0.0.1 wants to know who we are (407): write http://NAME:PASSWORD@… into proxy";
+    let name = "the proxy 127.0.0.1 requires authentication (407): write http://NAME:PASSWORD@… into proxy";
     for (hook, told) in [
         ("asks", name),
-        ("fails", "the proxy 127.0.0.1 does not connect us with siem.invalid: unsuccessful"),
+        ("fails", "the proxy 127.0.0.1 does not connect to siem.invalid: unsuccessful"),
         (
             "closed",
             "the proxy 127.0.0.1 cannot be reached: tcp connect error: Connection refused (os error 111)",
@@ -372,7 +369,7 @@ async fn a_proxy_that_lets_nothing_through_is_told_as_such_and_costs_no_event() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_not_there_is_found_when_it_comes() {
+async fn deliveries_to_an_unreachable_server_arrive_when_it_is_reachable() {
     let desk = Desk::open().await;
     let port = closed();
     desk.hook_up(vec![by_server("siem", &format!("http://{}/", port.local_addr().unwrap()))]);
@@ -398,13 +395,13 @@ async fn a_server_that_is_not_there_is_found_when_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_200_counts_as_delivered_however_slowly_its_body_follows() {
+async fn a_status_200_counts_as_delivered_even_if_its_body_is_slow() {
     let receiver = Receiver::start(|told, _| {
         let trickle = futures_util::stream::unfold((), |()| async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             Some((Ok::<_, std::io::Error>(Bytes::from_static(b"x")), ()))
         });
-        // The first byte of an endless body comes at once, of a silent one never.
+        // An endless body sends its first byte at once, a silent one never.
         let body = if told.subject() == "trickles" {
             Body::from_stream(trickle)
         } else {

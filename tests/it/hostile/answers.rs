@@ -1,4 +1,4 @@
-//! Answers that end a read before its end, or never: results, cuts, silence, circles.
+//! Responses that end a read early or never: results, cuts, silence and loops.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use adsim::{Fault, What, When};
 
 use super::{Ends, Ordeal, Row, Sees, after, page, row};
 
-/// Results that a search may end with (RFC 4511, appendix A), success apart.
+/// Result codes of a search other than success (RFC 4511, appendix A).
 const RESULTS: [u32; 13] = [1, 2, 3, 4, 10, 11, 12, 32, 50, 51, 52, 53, 80];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +42,7 @@ async fn a_page_that_ends_with_a_result_fails_the_run_with_that_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_is_cut_anywhere_fails_and_says_so() {
+async fn a_read_that_is_cut_at_any_point_fails_with_that_reason() {
     let cut = || Ends::Failed("cut");
     let notice = || Ends::Failed("Notice of Disconnection");
     let rows = vec![
@@ -83,7 +83,7 @@ async fn a_read_that_is_cut_anywhere_fails_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_that_do_not_say_they_are_the_last_are_no_complete_read() {
+async fn a_read_without_the_end_of_its_pages_is_not_complete() {
     let rows = vec![
         row(
             "no control on page 1",
@@ -126,10 +126,10 @@ async fn pages_that_do_not_say_they_are_the_last_are_no_complete_read() {
 
 const NO_CONTROL: Ends = Ends::Failed("without a paging control");
 
-/// A SearchResultDone whose paging control holds no paging.
+/// Returns a SearchResultDone with an invalid paging control.
 fn garbled_control(id: i64) -> Vec<u8> {
     let mut frame = frames::done_with_cookie(id, &Outcome::default(), b"some cookie");
-    // The value is SEQUENCE { INTEGER 0, OCTET STRING }; what was a SEQUENCE is now a SET.
+    // A valid value is SEQUENCE { INTEGER 0, OCTET STRING }. Here the SEQUENCE is a SET.
     let at = frame.windows(3).rposition(|w| w == [0x02, 0x01, 0x00]).expect("the size");
     let sequence = frame[..at].iter().rposition(|byte| *byte == 0x30).expect("a sequence");
     frame[sequence] = 0x31;
@@ -137,11 +137,11 @@ fn garbled_control(id: i64) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_goes_on_for_ever_is_ended() {
+async fn an_endless_read_is_ended() {
     let ordeal = Ordeal::new(|c| c.settings.timeouts.run = Duration::from_secs(4)).await;
-    // The same page with the same cookie, for ever.
+    // The same page with the same cookie, forever.
     always(&ordeal, page(2), What::RepeatCookie, "goes in circles").await;
-    // The first page again and again, each time with another cookie.
+    // The first page repeatedly, each time with another cookie.
     always(
         &ordeal,
         When::search().containing(super::PEOPLE),
@@ -149,7 +149,7 @@ async fn a_read_that_goes_on_for_ever_is_ended() {
         "goes in circles",
     )
     .await;
-    // Empty pages, each with another cookie: there is no last one.
+    // Empty pages forever, each with another cookie.
     let next = std::sync::atomic::AtomicU64::new(0);
     let empty = What::frames_instead(move |id| {
         let cookie = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_be_bytes();
@@ -158,7 +158,7 @@ async fn a_read_that_goes_on_for_ever_is_ended() {
     always(&ordeal, When::search().containing(super::PEOPLE), empty, "goes in circles").await;
 }
 
-/// A fault that happens every time. The first page is honest, unless it is the one that comes again.
+/// Runs with a permanent fault. The first page is valid unless it is the repeated one.
 async fn always(ordeal: &Ordeal, when: When, what: What, told: &'static str) {
     ordeal.firm.sim.faults().push(Fault::new(when, what.clone()).always());
     let run = ordeal.firm.sync().await;
@@ -173,7 +173,7 @@ async fn always(ordeal: &Ordeal, when: When, what: What, told: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_ends_the_run_when_the_time_for_an_answer_is_over() {
+async fn a_silent_server_fails_the_run_at_the_time_limit() {
     let told = || Ends::Failed("no answer");
     let both = |name: &str, bytes: &[u8]| Row {
         name: name.to_owned(),
@@ -183,7 +183,7 @@ async fn silence_ends_the_run_when_the_time_for_an_answer_is_over() {
     };
     let rows = vec![
         row("after the connection is made", When::Connect, What::Stall, told(), Sees::Nobody),
-        // A record of 16 KiB is announced, and its first two bytes come.
+        // A record announces 16 KiB and has two bytes.
         both("within the handshake", &[0x16, 0x03, 0x03, 0x40, 0x00, 0x02, 0x00]),
         row("at the bind", When::Bind, What::Stall, told(), Sees::Nobody),
         row("at the first search", When::nth_search(1), What::Stall, told(), Sees::Nobody),
@@ -199,8 +199,8 @@ async fn silence_ends_the_run_when_the_time_for_an_answer_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_drips_is_read_to_its_end() {
-    // From the middle of the last page on, each byte is a message of TLS of its own.
+async fn a_read_from_a_server_that_sends_single_bytes_is_complete() {
+    // From the middle of the last page on, each byte is a TLS record of its own.
     let drip = row(
         "byte by byte",
         page(3).after_entries(20),
@@ -212,7 +212,7 @@ async fn a_server_that_drips_is_read_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_drips_too_slowly_is_left_when_the_run_is_over() {
+async fn a_server_that_sends_too_slowly_fails_the_run_at_its_time_limit() {
     let slowly = row(
         "slowly",
         after(70),

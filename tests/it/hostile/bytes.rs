@@ -1,11 +1,11 @@
-//! Bytes that are no LDAP, or no answer: before the bind and after it.
+//! Invalid LDAP and unexpected responses, before the bind and after it.
 
 use adsim::frames::{self, Outcome};
 use adsim::{What, When};
 
 use super::{Ends, Ordeal, Row, Sees, after, page, row};
 
-/// What no answer may look like, and a word of the sentence that says so.
+/// Invalid responses, each with a part of the expected error.
 fn poison() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     vec![
         ("20,000 levels", frames::nested(20_000), "nested deeper"),
@@ -56,7 +56,7 @@ fn poison() -> Vec<(&'static str, Vec<u8>, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_are_no_answer_end_the_connection_with_a_sentence_wherever_they_come() {
+async fn invalid_ldap_at_any_point_ends_the_connection_with_an_error() {
     let rows = poison().into_iter().flat_map(|(name, bytes, told)| {
         let at = |place: &str, when: When, sees| {
             row(format!("{name} {place}"), when, What::Raw(bytes.clone()), Ends::Failed(told), sees)
@@ -71,7 +71,7 @@ async fn bytes_that_are_no_answer_end_the_connection_with_a_sentence_wherever_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_are_no_tls_end_the_connection_with_a_sentence() {
+async fn invalid_tls_ends_the_connection_with_an_error() {
     let rows = poison().into_iter().map(|(name, bytes, _)| Row {
         name: format!("{name} instead of TLS"),
         faults: vec![(When::Connect, What::Raw(bytes)), (When::Connect, What::Cut)],
@@ -82,10 +82,10 @@ async fn bytes_that_are_no_tls_end_the_connection_with_a_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_another_operation_is_no_answer() {
+async fn a_response_of_another_operation_ends_the_connection() {
     let success = Outcome::default;
     let wrong = |tag: u8| What::frames_instead(move |id| frames::result(id, tag, &success()));
-    let told = Ends::Failed("which asked for nothing of the kind");
+    let told = Ends::Failed("which is not a request that awaits this response");
     let mut rows = vec![
         row(
             "a search result for a bind",
@@ -132,7 +132,7 @@ async fn an_answer_of_another_operation_is_no_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn references_are_never_followed_and_harm_nothing() {
+async fn references_are_never_followed_and_do_not_end_the_read() {
     let elsewhere = "ldap://attacker.example/DC=corp,DC=example,DC=com";
     let child = "ldap://child.corp.example.com/DC=child,DC=corp,DC=example,DC=com??sub";
     let reference = |url: &str| What::Referral(url.to_owned());

@@ -1,4 +1,4 @@
-//! Entries that are none inside, or not as they should be: each costs itself and nobody else.
+//! Malformed entries, which must not affect other entries.
 
 use adsim::{What, When, frames};
 
@@ -7,7 +7,7 @@ use super::{Ends, Ordeal, PEOPLE, Row, Sees};
 /// Attributes of an entry by name.
 type Attributes = Vec<(&'static str, Vec<Vec<u8>>)>;
 
-/// What everybody shows, for this GUID.
+/// Returns the attributes of a valid person with this GUID.
 fn good(guid: uuid::Uuid) -> Attributes {
     vec![
         ("objectGUID", vec![guid.to_bytes_le().to_vec()]),
@@ -26,7 +26,7 @@ fn with(name: &'static str, values: Vec<Vec<u8>>, guid: uuid::Uuid) -> Attribute
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_malformed_entry_costs_itself_and_nobody_else() {
+async fn a_malformed_entry_affects_no_other_entry() {
     let ordeal = Ordeal::new(|_| {}).await;
     let (guid, at) = ordeal.colleague().await;
     let dn = ordeal.firm.sim.look(|ad| ad.dn(guid)).into_bytes();
@@ -105,7 +105,7 @@ async fn a_malformed_entry_costs_itself_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_that_cannot_be_used_keeps_no_leaver_active_and_gives_nobody_back() {
+async fn an_unusable_entry_neither_keeps_a_leaver_active_nor_reactivates_a_user() {
     let ordeal = Ordeal::new(|_| {}).await;
     let firm = &ordeal.firm;
     let (guid, at) = ordeal.colleague().await;
@@ -147,7 +147,7 @@ async fn an_entry_that_cannot_be_used_keeps_no_leaver_active_and_gives_nobody_ba
     }
 }
 
-/// The entry at this place of the read is another one.
+/// Returns a row that replaces the entry at this position of the read.
 fn replaced(name: &str, at: usize, what: What) -> Row {
     let when = || When::page(1).containing(PEOPLE).after_entries(at);
     let faults = vec![(when(), what), (when(), What::SkipEntry)];

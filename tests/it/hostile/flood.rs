@@ -1,4 +1,5 @@
-//! More than anybody asked for: the daemon's memory does not follow, and it says what came.
+//! Floods of responses, after which the memory of the daemon is bounded and the error names the
+//! cause.
 
 use std::sync::Arc;
 
@@ -8,15 +9,15 @@ use super::page;
 use crate::process::until;
 use crate::service::{Site, configuration};
 
-/// The most that a flood may add to the daemon's resident memory, in bytes. Each one sends several times that.
+/// Most bytes by which a flood may raise the resident memory. Each flood sends several times that.
 const ROOM: u64 = 100 << 20;
 
-/// A kilobyte, many times.
+/// Returns this many KiB.
 fn large(kib: usize) -> Vec<u8> {
     vec![b'x'; kib << 10]
 }
 
-/// Somebody new, whose name has this size.
+/// Returns an unknown person with a name of this size.
 fn stranger(id: i64, number: u64, kib: usize) -> Vec<u8> {
     let mut guid = vec![0xee; 16];
     guid[..8].copy_from_slice(&number.to_be_bytes());
@@ -35,7 +36,7 @@ fn stranger(id: i64, number: u64, kib: usize) -> Vec<u8> {
     )
 }
 
-/// Some frames, then the end of the search.
+/// Returns a fault that sends frames and then the end of the search.
 fn so_many(count: u64, make: impl Fn(i64, u64) -> Vec<u8> + Send + Sync + 'static) -> What {
     What::frames_instead(move |id| {
         let mut all = Vec::new();
@@ -48,7 +49,7 @@ fn so_many(count: u64, make: impl Fn(i64, u64) -> Vec<u8> + Send + Sync + 'stati
 }
 
 #[test]
-fn a_flood_of_whatever_kind_does_not_fill_the_daemons_memory() {
+fn a_flood_of_any_kind_does_not_exhaust_the_memory_of_the_daemon() {
     let site = Site::running();
     let text = configuration(&site.sim, site.folder.path(), "", "page-size = 200");
     site.write(
@@ -65,7 +66,7 @@ fn a_flood_of_whatever_kind_does_not_fill_the_daemons_memory() {
     let url = Arc::new(format!("ldap://{}/", "x".repeat(200 << 10)));
     let intermediate = |id: i64, _| {
         let mut frame = frames::result(id, 0x79, &frames::Outcome::new(0, "x".repeat(200 << 10)));
-        // An IntermediateResponse has an optional name and an optional value, and this one has neither a result nor a name.
+        // An IntermediateResponse with neither its optional name nor its optional value.
         let at = frame.iter().position(|byte| *byte == 0x0a).expect("the code");
         let rest = frame.len() - at;
         frame.truncate(at);
@@ -131,7 +132,7 @@ fn a_flood_of_whatever_kind_does_not_fill_the_daemons_memory() {
     }
 }
 
-/// A figure of `/proc/PID/status`, in bytes.
+/// Returns a field of `/proc/PID/status` in bytes.
 fn memory(site: &Site, what: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", site.daemon.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':')).unwrap();

@@ -1,11 +1,11 @@
-//! Servers that are another one by the end of a read, and sight that is lost on the way.
+//! Servers that change their identity during a read, and visibility that is lost meanwhile.
 
 use adsim::{What, When, frames};
 
 use super::{Ends, Ordeal, Sees, after, page, row};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_becomes_another_or_shows_less_in_mid_read_fails_the_run() {
+async fn a_server_that_changes_its_identity_or_visibility_during_a_read_fails_the_run() {
     let ordeal = Ordeal::new(|_| {}).await;
     let service = ordeal.firm.sim.look(|ad| ad.guid("svc-rosterd"));
     let ntds = ordeal.firm.sim.ds_service_name();
@@ -17,7 +17,8 @@ async fn a_server_that_becomes_another_or_shows_less_in_mid_read_fails_the_run()
         ]
         .concat()
     };
-    // The rootDSE is read, and who answers with it, at the opening, for the changes, before the read and after it.
+    // The rootDSE and the identity are read at the opening, for DirSync, and before and after the
+    // read.
     let rows = vec![
         row(
             "another copy of the database",
@@ -46,9 +47,9 @@ async fn a_server_that_becomes_another_or_shows_less_in_mid_read_fails_the_run()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn success_without_the_rest_is_confirmed_by_guid_and_nobody_leaves_by_it() {
+async fn people_missing_from_a_successful_read_are_confirmed_by_guid_and_stay_active() {
     let rows = vec![
-        // The read says that it is complete. Whoever it did not show is asked for by GUID, and is there.
+        // The read claims to be complete. The missing people are looked up by GUID and found.
         row(
             "page 1 is empty and the last",
             page(1),
@@ -77,7 +78,7 @@ async fn success_without_the_rest_is_confirmed_by_guid_and_nobody_leaves_by_it()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn attributes_that_come_in_ranges_take_nothing_from_anybody() {
+async fn attributes_in_ranges_take_no_group_from_a_user() {
     let ordeal = Ordeal::new(|_| {}).await;
     let before = ordeal.firm.users().await;
     for values in [1, 2] {

@@ -1,9 +1,9 @@
-//! Servers that break, lie, and mean harm: nothing they send or withhold may abort, hang or bloat the daemon, and nobody enabled is
-//! suspended by it.
+//! Faulty and hostile servers, which must not abort, hang or bloat the daemon, nor suspend an
+//! enabled user.
 //!
-//! Each row of a table is one misfortune, at one moment of a run, and what must be true of that run. [`Ordeal`] lets them happen to
-//! a company one after the other: first somebody is disabled, whom the run may or may not get to see; after it the server is honest again,
-//! and the next run must find everything as it was.
+//! Each row of a table is a fault at one moment of a run, with the expected result. [`Ordeal`]
+//! applies the rows to a company one after the other. First a person is disabled, whom the run may
+//! or may not see. Then the server is valid again, and the next run must restore the state.
 
 mod answers;
 mod bytes;
@@ -23,73 +23,71 @@ use rosterd::store::Run;
 
 use crate::firm::Firm;
 
-/// The filter that the read of everybody begins with, and no other search has.
+/// Beginning of the filter of a full read, which no other search has.
 pub(crate) const PEOPLE: &str = "objectcategory=person";
 
-/// What becomes of the run.
+/// Expected end of the run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ends {
-    /// Failed; its error contains this.
+    /// The run fails, and its error contains this text.
     Failed(&'static str),
-    /// As if nothing had happened.
+    /// The run succeeds.
     Well,
-    /// Either; what counts is what it did.
+    /// The run may fail or succeed; its changes are checked.
     Somehow,
 }
 
-/// Whether the run got to see the person who was disabled before it.
+/// Visibility of the person who was disabled before the run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sees {
-    /// So the person is suspended.
+    /// The person must be suspended.
     TheLeaver,
-    /// So the person stays active.
+    /// The person must stay active.
     Nobody,
-    /// Depends on the moment.
+    /// The result depends on the moment.
     Perhaps,
 }
 
-/// One misfortune.
+/// A fault and its expected result.
 #[derive(Debug)]
 pub(crate) struct Row {
-    /// What it is called when it goes wrong.
+    /// The name in messages of the test.
     pub(crate) name: String,
-    /// All that goes wrong, in this order.
+    /// The faults in order of time.
     pub(crate) faults: Vec<(When, What)>,
-    /// What the run is then.
     pub(crate) ends: Ends,
-    /// What it saw.
     pub(crate) sees: Sees,
 }
 
-/// A row with one fault, which happens once.
+/// Returns a row with one fault, which occurs once.
 pub(crate) fn row(name: impl Into<String>, when: When, what: What, ends: Ends, sees: Sees) -> Row {
     Row { name: name.into(), faults: vec![(when, what)], ends, sees }
 }
 
-/// A page of the read of everybody, from 1.
+/// The given page of a full read, from 1.
 pub(crate) fn page(number: usize) -> When {
     When::page(number).containing(PEOPLE)
 }
 
-/// The read of everybody, after so many entries.
+/// A full read after this number of entries.
 pub(crate) fn after(entries: usize) -> When {
     When::search().containing(PEOPLE).after_entries(entries)
 }
 
-/// A company to which misfortunes happen.
+/// A company whose server has faults.
 pub(crate) struct Ordeal {
     pub(crate) firm: Firm,
-    /// The first user that a read shows, by GUID: near the beginning of page 1.
+    /// The person near the beginning of page 1 who is disabled before each run.
     leaver: uuid::Uuid,
-    /// Everybody who is active on a good day.
+    /// Number of active users after a valid read.
     active: usize,
-    /// What one run may take, with room for a busy machine.
+    /// Time limit of a run, with room for a busy machine.
     patience: Duration,
 }
 
 impl Ordeal {
-    /// A company of 130 people, read in three pages of 50. Neither limits nor rechecks stand between what is seen and what is done:
-    /// it must be the reading that protects people here, and not the brakes behind it.
+    /// Creates a company of 130 people, read in three pages of 50. Limits and grace period are off,
+    /// because the read itself must protect people here.
     pub(crate) async fn new(adapt: impl FnOnce(&mut DirectoryConfig)) -> Self {
         let firm = Firm::running(130, |c| {
             c.settings.page_size = 50;
@@ -121,19 +119,19 @@ impl Ordeal {
         Self { firm, leaver, active, patience }
     }
 
-    /// Lets all of the misfortunes happen, each to a run of its own.
+    /// Applies each row to a run of its own.
     pub(crate) async fn suffer(&self, rows: Vec<Row>) {
         for row in rows {
             self.suffer_one(row).await;
         }
     }
 
-    /// One row: the misfortune, and the honest run after it.
+    /// Applies one row, then runs with a valid server.
     pub(crate) async fn suffer_one(&self, row: Row) {
         self.suffer_mended(row, || {}).await;
     }
 
-    /// One row, of which something has to be put right before the server is honest again.
+    /// Applies one row, and calls `mend` before the run with a valid server.
     pub(crate) async fn suffer_mended(&self, row: Row, mend: impl FnOnce()) {
         let Row { name, faults, ends, sees } = row;
         let sim = &self.firm.sim;
@@ -157,7 +155,7 @@ impl Ordeal {
         sim.edit(|ad| ad.enable(self.leaver));
         let mut honest = self.firm.sync().await;
         if honest.error.is_none() && !self.suspended().await.is_empty() {
-            // The server seemed to be another one for a while, and what another one says of people being back is believed later.
+            // After a change of server identity, reactivations wait for the replication delay.
             self.firm.later(Duration::from_mins(11));
             honest = self.firm.sync().await;
         }
@@ -170,7 +168,7 @@ impl Ordeal {
         assert_eq!(self.firm.active().await, self.active, "{name}: and nobody new has come");
     }
 
-    /// What must be true of a run that met with the misfortune.
+    /// Checks the run with the fault.
     async fn judge(&self, name: &str, run: &Run, ends: Ends, sees: Sees) {
         match ends {
             Ends::Failed(told) => {
@@ -212,7 +210,7 @@ impl Ordeal {
         }
     }
 
-    /// The GUIDs of those who are suspended.
+    /// Returns the GUIDs of the suspended users.
     async fn suspended(&self) -> Vec<String> {
         let users = self.firm.users().await;
         users
@@ -222,7 +220,7 @@ impl Ordeal {
             .collect()
     }
 
-    /// Some user who is not the leaver, read on page 1, with its place in the read.
+    /// Returns a user of page 1 other than the leaver, with the position in the read.
     pub(crate) async fn colleague(&self) -> (uuid::Uuid, usize) {
         let users: Vec<_> = self
             .firm

@@ -1,4 +1,5 @@
-//! The way to a bound connection: TCP, StartTLS, TLS, the bind. The password goes to nobody before the server has proven itself.
+//! Opening of a connection: TCP, StartTLS, TLS and bind. An unverified server must not get the
+//! password.
 
 use adsim::frames::{self, Outcome};
 use adsim::{Certificate, Fault, What, When};
@@ -52,7 +53,7 @@ async fn a_connection_that_is_cut_while_it_opens_is_a_failed_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn starttls_that_is_refused_stripped_or_tampered_with_gets_no_password() {
+async fn a_refused_stripped_or_tampered_starttls_gets_no_password() {
     let firm = Firm::running(20, |_| {}).await;
     let url = ServerUrl::parse(&firm.sim.ldap_url()).unwrap();
     let success = |id| frames::extended(id, &Outcome::default());
@@ -124,7 +125,7 @@ async fn starttls_that_is_refused_stripped_or_tampered_with_gets_no_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_cannot_prove_who_it_is_gets_no_password() {
+async fn a_server_without_a_valid_certificate_gets_no_password() {
     let ordeal = Ordeal::new(|_| {}).await;
     for certificate in [Certificate::Expired, Certificate::WrongName, Certificate::UnknownAuthority]
     {

@@ -1,11 +1,11 @@
-//! Every step of a run, and what can happen at it: whatever was cut, nobody is suspended who was not seen disabled.
+//! Faults at every search of a run, which must never suspend a person who was not seen disabled.
 
 use adsim::{What, When};
 
 use super::{Ends, Ordeal, Sees, row};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_may_break_at_any_of_its_searches() {
+async fn a_run_that_breaks_at_any_search_suspends_no_enabled_user() {
     let ordeal = Ordeal::new(|_| {}).await;
     ordeal.firm.sim.clear_log();
     ordeal.firm.sync().await;

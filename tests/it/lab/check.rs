@@ -1,13 +1,13 @@
 //! `directory check` on a real domain: a healthy one, and each failing step with its remedy.
 
 use rosterd::clock::Clock;
-use rosterd::engine::{DirectoryConfig, Examination, StepOutcome, check_directory};
+use rosterd::engine::{CheckOutcome, CheckReport, DirectoryConfig, check_directory};
 use rosterd::model::{Filter, GroupName, Reason, Resolver, RunState, Tier};
 
 use super::branch::{Branch, PROVISIONED, config};
 use super::{Lab, staff};
 
-async fn check(config: &DirectoryConfig) -> Examination {
+async fn check(config: &DirectoryConfig) -> CheckReport {
     check_directory(config, Resolver::System, Clock::system().now(), None).await
 }
 
@@ -25,7 +25,7 @@ async fn a_check_passes_a_healthy_domain_and_names_a_failing_step() {
     let mut well = config(&lab);
     filtered(&mut well, "(!(employeeType=robot))");
     let found = check(&well).await;
-    assert!(found.is_well(), "{found:#?}");
+    assert!(found.is_ok(), "{found:#?}");
     for step in [
         "dns",
         "tcp",
@@ -40,7 +40,7 @@ async fn a_check_passes_a_healthy_domain_and_names_a_failing_step() {
         "groups",
     ] {
         assert!(
-            found.steps.iter().any(|s| s.name == step && s.outcome == StepOutcome::Ok),
+            found.steps.iter().any(|s| s.name == step && s.outcome == CheckOutcome::Ok),
             "{step}: {found:#?}"
         );
     }
@@ -67,7 +67,7 @@ async fn a_check_passes_a_healthy_domain_and_names_a_failing_step() {
         let failed = found
             .steps
             .iter()
-            .find(|s| s.outcome == StepOutcome::Failed)
+            .find(|s| s.outcome == CheckOutcome::Failed)
             .unwrap_or_else(|| panic!("{step}: {found:#?}"));
         assert!(
             failed.name == step && failed.finding.contains(finding) && failed.remedy.is_some(),
@@ -75,18 +75,18 @@ async fn a_check_passes_a_healthy_domain_and_names_a_failing_step() {
         );
     }
     // The missing right to see deletions is printed as a command, and the command grants it.
-    let deletions = |found: &Examination| {
+    let deletions = |found: &CheckReport| {
         found.steps.iter().find(|s| s.name == "deleted objects").cloned().expect("a step")
     };
     lab.delete(&staff("Engineering", "Alan Turing"));
     let blind = deletions(&check(&well).await);
     assert!(
-        blind.outcome == StepOutcome::Warning && blind.remedy.is_some_and(|r| r.contains("LCRP")),
+        blind.outcome == CheckOutcome::Warning && blind.remedy.is_some_and(|r| r.contains("LCRP")),
         "{:?}",
         blind.finding
     );
     lab.samba("grant-tombstones", &[]);
-    assert_eq!(deletions(&check(&well).await).outcome, StepOutcome::Ok);
+    assert_eq!(deletions(&check(&well).await).outcome, CheckOutcome::Ok);
 }
 
 #[ignore = "needs the lab: tests/run"]

@@ -128,7 +128,7 @@ async fn guessed_passwords_lock_no_account_in_ad() {
     let Credentials::Refused(refusal) = tried(&right).await else {
         panic!("she is not locked out")
     };
-    assert_eq!(refusal.of_person(), "the account is locked out (775)");
+    assert_eq!(refusal.sign_in_reason(), "the account is locked out (775)");
     assert_eq!(
         denied(&branch.sign_in("hana.suzuki@example.com", &right).await),
         Some(Denied::Credentials)

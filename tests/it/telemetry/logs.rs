@@ -262,5 +262,5 @@ async fn a_failover_to_another_server_is_logged_once() {
     let said = lines.take();
     let failover: Vec<_> = said.iter().filter(|line| line.contains("WARN")).collect();
     assert_eq!(failover.len(), 1, "{said:#?}");
-    assert!(failover[0].contains(&format!("{} is used instead", other.ldaps_url())), "{said:#?}");
+    assert!(failover[0].contains(&format!("using {} instead", other.ldaps_url())), "{said:#?}");
 }

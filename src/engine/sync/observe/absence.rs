@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::directory::{Bases, Decoder, Found, Inquiry, Questions};
+use crate::directory::{Bases, Decoder, LookupContext, LookupResults, PendingLookups};
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
@@ -34,7 +34,7 @@ impl Engine {
         self.last_seen_elsewhere(directory, observed.seen.policy.account, &absent, &mut stored)
             .await?;
         let settings = connection.settings.clone();
-        let inquiry = Inquiry {
+        let inquiry = LookupContext {
             bases,
             settings: &settings,
             decoder,
@@ -72,15 +72,15 @@ impl Engine {
         directory: &Directory,
         connection: &mut Connection,
         people: &BTreeSet<Guid>,
-        inquiry: &Inquiry<'_>,
-    ) -> Found {
-        let mut found = Found::default();
+        inquiry: &LookupContext<'_>,
+    ) -> LookupResults {
+        let mut found = LookupResults::default();
         if people.is_empty() {
             return found;
         }
         let limit = inquiry.settings.timeouts.run;
         let asking = async {
-            let mut questions = Questions::about(people);
+            let mut questions = PendingLookups::of(people);
             while self.is_connected(directory, connection).await {
                 if connection.session.confirm(&mut questions, inquiry, &mut found).await.is_ok() {
                     return;
@@ -89,7 +89,7 @@ impl Engine {
             found.problems.insert(format!("the connection to {} ended", connection.session.server));
         };
         if tokio::time::timeout(limit, asking).await.is_err() {
-            connection.session.hang_up();
+            connection.session.close();
             found.problems.insert(EngineError::TooLong(limit).to_string());
         }
         found
@@ -97,7 +97,7 @@ impl Engine {
 
     /// Marks the people without an answer as unknown. The run fails if that concerns all of them, or if
     /// it is a full run.
-    fn note_unanswered(absent: &BTreeSet<Guid>, found: &Found, observed: &mut ObservedRun) {
+    fn note_unanswered(absent: &BTreeSet<Guid>, found: &LookupResults, observed: &mut ObservedRun) {
         observed.warnings.extend(found.warnings.iter().cloned());
         let unanswered: BTreeSet<Guid> = absent
             .iter()
@@ -123,7 +123,7 @@ impl Engine {
         &self,
         directory: &Directory,
         absent: BTreeSet<Guid>,
-        mut found: Found,
+        mut found: LookupResults,
         bases: &Bases,
         stored: &BTreeMap<Guid, StoredPerson>,
         observed: &mut ObservedRun,

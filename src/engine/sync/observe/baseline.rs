@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::directory::{Bases, GroupTrouble, Object, Session};
+use crate::directory::{Bases, GroupError, Object, Session};
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{Dn, Tier};
@@ -78,7 +78,7 @@ impl Engine {
         directory: &Directory,
         session: &mut Session,
         warnings: &mut Vec<String>,
-    ) -> Result<(Closure, Option<GroupTrouble>), EngineError> {
+    ) -> Result<(Closure, Option<GroupError>), EngineError> {
         let name = &directory.config.name;
         let baseline = self.store.directory(name).await?.baseline;
         let pins = self.store.pins(name, PinKind::Group).await?;
@@ -152,7 +152,7 @@ impl Engine {
     ) -> Result<(Vec<Canary>, Option<String>), EngineError> {
         let name = &directory.config.name;
         let baseline = self.store.directory(name).await?.baseline;
-        let own = connection.session.me.dn.clone();
+        let own = connection.session.service_account.dn.clone();
         let mut canaries = self.known_canaries(directory, &own).await?;
         let known: BTreeSet<String> = canaries.iter().map(|canary| canary.name.clone()).collect();
         let mut lost = None;

@@ -30,7 +30,10 @@ impl Engine {
             return Ok(BTreeSet::new());
         }
         let pending = self.store.pending_addresses(&directory.config.name).await?;
-        match connection.session.people_with(&pending, &connection.settings.attributes.email).await
+        match connection
+            .session
+            .people_by_address(&pending, &connection.settings.attributes.email)
+            .await
         {
             Ok(people) => {
                 observed.addresses = pending;
@@ -74,7 +77,7 @@ impl Engine {
             let people = if self.is_connected(directory, connection).await {
                 connection
                     .session
-                    .people_with(&fresh, &connection.settings.attributes.email)
+                    .people_by_address(&fresh, &connection.settings.attributes.email)
                     .await
                     .ok()
             } else {
@@ -189,7 +192,7 @@ impl Engine {
     ) -> Result<BTreeMap<AddressKey, Rival>, EngineError> {
         let mut people: BTreeSet<Guid> = {
             let (mut session, settings) = self.open(other).await?;
-            let found = session.people_with(wanted, &settings.attributes.email).await?;
+            let found = session.people_by_address(wanted, &settings.attributes.email).await?;
             found.into_values().flatten().collect()
         };
         // A person in the scope of both directories is no rival of itself. One read only as a contender is.

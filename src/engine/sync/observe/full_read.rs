@@ -104,7 +104,7 @@ impl Engine {
                 .map(EngineError::from),
             Ok(Err(error)) => Some(error.into()),
             Err(_) => {
-                connection.session.hang_up();
+                connection.session.close();
                 Some(EngineError::TooLong(limit))
             }
         };
@@ -156,7 +156,7 @@ impl Engine {
         let Some(filter) = connection.settings.filter_text() else { return };
         for base in ledger.empty_bases() {
             if self.is_connected(directory, connection).await
-                && matches!(connection.session.shows_people(base).await, Ok(true))
+                && matches!(connection.session.has_visible_people(base).await, Ok(true))
             {
                 warnings.push(format!(
                     "{base} has people, and the filter {filter} finds none of them: correct filter"

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::directory::{DirectoryError, Right, Session, Suspect};
+use crate::directory::{DirectoryError, MembershipQuery, Right, Session};
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{Guid, Tier};
@@ -72,14 +72,14 @@ impl Engine {
             .collect();
         let known =
             self.store.load(name, observed.seen.policy.account, &losing, &BTreeSet::new()).await?;
-        let suspects: BTreeMap<Guid, Suspect> = suspects(&observed.seen.desired, &known)
+        let suspects: BTreeMap<Guid, MembershipQuery> = suspects(&observed.seen.desired, &known)
             .into_iter()
             .map(|guid| {
                 let d = &observed.seen.desired[&guid];
                 let entitled_by = known.stored(guid).and_then(|p| p.entitled_by);
                 (
                     guid,
-                    Suspect {
+                    MembershipQuery {
                         dn: d.dn.clone(),
                         groups: d.entitled_by().into_iter().collect(),
                         entitled_by,
@@ -97,7 +97,9 @@ impl Engine {
                 // of people.
                 let known: BTreeSet<Guid> = in_use.intersection(&listed).copied().collect();
                 silent.extend(known.difference(&session.groups_with_members(&known).await?));
-                silent.extend(session.detached(&in_use, &observed.seen.policy.closure).await?);
+                silent.extend(
+                    session.hidden_nested_groups(&in_use, &observed.seen.policy.closure).await?,
+                );
                 Ok::<_, DirectoryError>((
                     session.memberships(&suspects, &observed.seen.policy.closure, &silent).await?,
                     silent,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::directory::{Decoder, Found, Inquiry, Questions, Session};
+use crate::directory::{Decoder, LookupContext, LookupResults, PendingLookups, Session};
 use crate::engine::sync::observe::policy::believed;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
@@ -53,7 +53,7 @@ impl Engine {
         let decoder = Decoder::new(&settings.attributes, &Closure::default());
         let stored = self.store.people(&config.name, people.iter().copied().collect()).await?;
         let last_complete_read = self.store.directory(&config.name).await?.last_complete_read;
-        let inquiry = Inquiry {
+        let inquiry = LookupContext {
             bases: &bases,
             settings: &settings,
             decoder: &decoder,
@@ -61,8 +61,8 @@ impl Engine {
             now,
             last_complete_read,
         };
-        let mut found = Found::default();
-        session.confirm(&mut Questions::about(people), &inquiry, &mut found).await?;
+        let mut found = LookupResults::default();
+        session.confirm(&mut PendingLookups::of(people), &inquiry, &mut found).await?;
         let policy = self.scope_policy(directory, &session, now).await?;
         // A person without an answer may be anywhere.
         let mut whereabouts: BTreeMap<Guid, Whereabouts> =
@@ -103,7 +103,7 @@ impl Engine {
         let policy = Policy { closure, ..self.scope_policy(directory, &session, now).await? };
         let decoder = Decoder::new(&settings.attributes, &policy.closure);
         let stored = BTreeMap::new();
-        let inquiry = Inquiry {
+        let inquiry = LookupContext {
             bases: &bases,
             settings: &settings,
             decoder: &decoder,
@@ -111,8 +111,8 @@ impl Engine {
             now,
             last_complete_read: None,
         };
-        let mut found = Found::default();
-        session.confirm(&mut Questions::about(people), &inquiry, &mut found).await?;
+        let mut found = LookupResults::default();
+        session.confirm(&mut PendingLookups::of(people), &inquiry, &mut found).await?;
         let alive =
             found.people.into_iter().filter_map(|(guid, confirmation)| match confirmation {
                 Confirmation::Alive(person) => Some((guid, decide(*person, &policy))),

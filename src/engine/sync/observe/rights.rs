@@ -101,10 +101,11 @@ impl Engine {
         connection: &mut Connection,
         warnings: &mut Vec<String>,
     ) -> Result<Option<Problem>, EngineError> {
-        for canary in self.known_canaries(directory, &connection.session.me.dn).await? {
+        for canary in self.known_canaries(directory, &connection.session.service_account.dn).await?
+        {
             // The service account's own entry was read when the connection was opened.
-            let own = (connection.session.me.guid() == Some(canary.guid))
-                .then(|| connection.session.me.clone());
+            let own = (connection.session.service_account.guid() == Some(canary.guid))
+                .then(|| connection.session.service_account.clone());
             let found = match own {
                 Some(own) => Ok(Some(own)),
                 None if self.is_connected(directory, connection).await => {
@@ -215,7 +216,7 @@ impl Engine {
         if !self.is_connected(directory, connection).await {
             return Ok(false);
         }
-        match connection.session.shows(parent, attribute).await {
+        match connection.session.attribute_is_visible(parent, attribute).await {
             Ok(true) => return Ok(true),
             Ok(false) => {}
             Err(_) => return Ok(false),
@@ -231,7 +232,10 @@ impl Engine {
         }
         for base in &bases.dns {
             if self.is_connected(directory, connection).await
-                && matches!(connection.session.shows(base, attribute).await, Ok(true))
+                && matches!(
+                    connection.session.attribute_is_visible(base, attribute).await,
+                    Ok(true)
+                )
             {
                 return Ok(true);
             }

@@ -30,7 +30,7 @@ pub(super) async fn check_names(
             NamedAttributes::default()
         }
         Err(_) => {
-            session.hang_up();
+            session.close();
             warnings.push("the schema did not answer in time: attributes that the configuration names were not checked".to_owned());
             NamedAttributes::default()
         }

@@ -1,0 +1,340 @@
+//! The checks of the domain: bases, filter, rights, deleted objects, attributes, groups and
+//! changes.
+
+use ldap3::Scope;
+
+use super::{CheckOutcome, CheckReport, CheckStep};
+use crate::directory::confirm::deleted_objects;
+use crate::directory::controls::SearchMode;
+use crate::directory::query::Query;
+use crate::directory::{
+    Assertion, Decoder, DirectoryError, Grants, PERSON_FILTER, Right, Session, Settings,
+};
+use crate::model::{Dn, Placement, Tier, unknown_rule};
+use crate::reconcile::{Closure, Presence};
+
+/// Most people in the sample of attributes.
+const SAMPLE: u32 = 200;
+
+/// Checks bases, filter, paging, rights, deleted objects, attributes and groups.
+pub(super) async fn directory(
+    session: &mut Session,
+    settings: &Settings,
+    report: &mut CheckReport,
+) -> Result<(), DirectoryError> {
+    let decoder = Decoder::new(&settings.attributes, &Closure::default());
+    let mut sample = Sample { people: 0, seen: vec![0; decoder.attributes().len()] };
+    for base in &settings.bases {
+        self::base(session, settings, base, &decoder, &mut sample, report).await?;
+    }
+    rights(&sample, &decoder, session, report);
+    deleted(session, report).await?;
+    names(session, settings, report).await?;
+    groups(session, settings, report).await
+}
+
+/// Counts of people who show each attribute.
+struct Sample {
+    people: u32,
+    seen: Vec<u32>,
+}
+
+/// Checks that a base exists, that the filter matches people in it, and that paging works.
+async fn base(
+    session: &mut Session,
+    settings: &Settings,
+    base: &str,
+    decoder: &Decoder,
+    sample: &mut Sample,
+    report: &mut CheckReport,
+) -> Result<(), DirectoryError> {
+    let server = session.server.clone();
+    if session.object(base, &["objectGUID".to_owned()]).await?.is_none() {
+        let domain = session.root.default_naming_context.clone();
+        if Dn::new(base).is_within(&Dn::new(domain.as_str())) {
+            report.fail(
+                "base",
+                format!("{base} was not found"),
+                "check its name, and that the service account may read it",
+            );
+        } else {
+            report.fail(
+                "base",
+                format!("{base} is outside the domain {domain} that this server holds"),
+                "check base",
+            );
+        }
+        return Ok(());
+    }
+    let attributes = decoder.attributes();
+    let people_filter = Assertion::raw(PERSON_FILTER);
+    let wanted = Assertion::all(
+        [Some(PERSON_FILTER), settings.filter_text().as_deref()]
+            .into_iter()
+            .flatten()
+            .map(Assertion::raw),
+    );
+    let size = SAMPLE.min(settings.page_size);
+    let mut people = 0;
+    let query = Query {
+        mode: SearchMode::Pages(size, b""),
+        ..Query::new(base, Scope::Subtree, wanted.as_str(), &attributes)
+    };
+    let first = session
+        .search(&query, |entry| {
+            people += 1;
+            sample.add(decoder.person(entry, Placement::Inside).ok().map(|(_, presence)| presence));
+        })
+        .await?;
+    let Some(cookie) = first.cookie.filter(|_| first.code == 0) else {
+        let error =
+            session.search_error(base, if first.code == 0 { 12 } else { first.code }, first.text);
+        let is_filter = first.code != 0
+            && settings.filter.is_some()
+            && session.has_visible_people(&Dn::new(base)).await?;
+        if is_filter {
+            let finding = format!(
+                "AD refuses the filter {}: {}",
+                settings.filter_text().unwrap_or_default(),
+                error.finding()
+            );
+            report.fail("filter", finding, "correct filter");
+        } else {
+            report.add(CheckStep::failed("paging", &error).at(&server));
+        }
+        return Ok(());
+    };
+    let many = if cookie.is_empty() {
+        format!("{people} people")
+    } else {
+        format!("{people} people and more")
+    };
+    match (people, &settings.filter) {
+        (0, None) => report.fail(
+            "base",
+            format!("{base} shows nobody"),
+            "check base, and that the service account may list what is below it",
+        ),
+        (0, Some((filter, _))) => {
+            let has_people =
+                session.matches_any(base, Scope::Subtree, &people_filter, false, |_| true).await?;
+            let (finding, remedy) = if has_people {
+                (
+                    format!("{base} has people, and the filter {filter} finds none of them"),
+                    "check filter",
+                )
+            } else {
+                (
+                    format!("{base} shows nobody"),
+                    "check base, and that the service account may list what is below it",
+                )
+            };
+            report.fail("base", finding, remedy);
+        }
+        _ => report.ok("base", format!("{base}: {many}")),
+    }
+    if cookie.is_empty() {
+        report.ok("paging", "everybody is on one page, which came with its control");
+    } else {
+        let mut next = 0;
+        let second = session
+            .search(&Query { mode: SearchMode::Pages(size, &cookie), ..query.clone() }, |_| {
+                next += 1
+            })
+            .await?;
+        match (second.code, second.cookie) {
+            (0, Some(_)) if people == size => report.add(CheckStep::new(
+                "paging",
+                CheckOutcome::Ok,
+                format!("pages of {size} can be turned"),
+                None,
+            )),
+            (0, _) => report.fail(
+                "paging",
+                format!("a page of {size} people came with {people}, or without its control"),
+                "use a domain controller of Active Directory",
+            ),
+            (code, _) => {
+                let error = session.search_error(base, code, second.text);
+                report.add(CheckStep::failed("paging", &error));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Sample {
+    fn add(&mut self, presence: Option<Presence>) {
+        self.people += 1;
+        let Some(Presence(bits)) = presence else { return };
+        for (bit, seen) in self.seen.iter_mut().enumerate() {
+            *seen += u32::from(bits >> bit & 1 == 1);
+        }
+    }
+}
+
+/// Checks that universal attributes are visible on all people, and the others on at least one.
+fn rights(sample: &Sample, decoder: &Decoder, session: &Session, report: &mut CheckReport) {
+    if sample.people == 0 {
+        report.add(CheckStep::new(
+            "rights",
+            CheckOutcome::Skipped,
+            "nobody was seen whose attributes could be looked at",
+            None,
+        ));
+        return;
+    }
+    let universal = Decoder::universal();
+    let mut unreadable = Vec::new();
+    let mut unseen = Vec::new();
+    for (name, seen) in decoder.attributes().into_iter().zip(&sample.seen) {
+        if universal.contains(&name) && *seen < sample.people {
+            unreadable.push(format!("{name} on {} of {}", sample.people - seen, sample.people));
+        } else if *seen == 0 {
+            unseen.push(name);
+        }
+    }
+    let base = &session.root.default_naming_context;
+    let grant = Grants::of(session).command(Right::ReadProperty, base);
+    if !unreadable.is_empty() {
+        report.fail(
+            "rights",
+            format!("cannot be read: {}", unreadable.join(", ")),
+            format!("grant Read all properties on people: {grant}"),
+        );
+    }
+    if !unseen.is_empty() {
+        report.warn(
+            "rights",
+            format!("seen on none of {} people: {}", sample.people, unseen.join(", ")),
+            format!("nothing to do if nobody has them; else grant Read all properties: {grant}"),
+        );
+    }
+    if unreadable.is_empty() && unseen.is_empty() {
+        report.ok(
+            "rights",
+            format!("every attribute that rosterd reads was seen on {} people", sample.people),
+        );
+    }
+}
+
+/// Checks the visibility of deleted objects.
+async fn deleted(session: &mut Session, report: &mut CheckReport) -> Result<(), DirectoryError> {
+    if session.sees_tombstones().await? {
+        report.ok("deleted objects", "they can be read: a deletion is seen as one");
+        return Ok(());
+    }
+    let container = deleted_objects(&session.root.default_naming_context);
+    let grants = Grants::of(session);
+    let mut grant = grants.command(Right::ListContents, &container);
+    if !grants.is_for_samba() {
+        grant = format!("dsacls \"{container}\" /takeownership, then {grant}");
+    }
+    report.warn(
+        "deleted objects",
+        "none can be seen: whoever is deleted is only missing, which takes a recheck and a witness, and is held where there is none",
+        format!("if anybody was ever deleted, grant it as a domain administrator: {grant}"),
+    );
+    Ok(())
+}
+
+/// Checks that the server supports DirSync.
+pub(super) async fn changes(session: &mut Session, is_incremental: bool, report: &mut CheckReport) {
+    if !is_incremental {
+        report.add(CheckStep::new(
+            "changes",
+            CheckOutcome::Skipped,
+            "not followed: incremental = false",
+            None,
+        ));
+        return;
+    }
+    match session.supports_dirsync().await {
+        Ok(()) => report.ok("changes", "the server tells what has changed (DirSync): it can be acted on at once"),
+        Err(error) => report.warn(
+            "changes",
+            format!("the server does not tell what has changed: {}", error.finding()),
+            "use a domain controller of Active Directory, and let firewalls pass DirSync; until then nothing is seen between scheduled runs, which read everybody: incremental = false says so",
+        ),
+    }
+}
+
+/// Checks that the configured attributes exist.
+async fn names(
+    session: &mut Session,
+    settings: &Settings,
+    report: &mut CheckReport,
+) -> Result<(), DirectoryError> {
+    if let Some((_, filter)) = &settings.filter {
+        for rule in filter.unknown_rules() {
+            report.fail("filter", unknown_rule(rule), "check filter");
+        }
+    }
+    for (step, key, names) in settings.named_attributes() {
+        if names.is_empty() {
+            continue;
+        }
+        match session
+            .schema_of(names.iter().map(String::as_str))
+            .await?
+            .map(|schema| schema.unknown)
+        {
+            None => report.warn(
+                step,
+                "the schema cannot be read, so nothing tells whether the attributes exist",
+                "let the service account read the schema",
+            ),
+            Some(unknown) if unknown.is_empty() => {
+                report.ok(step, format!("AD has {}", names.join(", ")))
+            }
+            Some(unknown) => {
+                let unknown = unknown.into_iter().collect::<Vec<_>>().join(", ");
+                report.fail(step, format!("AD has no attribute {unknown}"), format!("check {key}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks the groups, and counts nested ones.
+async fn groups(
+    session: &mut Session,
+    settings: &Settings,
+    report: &mut CheckReport,
+) -> Result<(), DirectoryError> {
+    if settings.groups.is_empty() {
+        report.add(CheckStep::new(
+            "groups",
+            CheckOutcome::Ok,
+            "none are configured: everybody gets default-tier",
+            None,
+        ));
+    }
+    for (tier, name) in &settings.groups {
+        let object = match session.resolve_group(name, None).await? {
+            Ok(object) => object,
+            Err(trouble) => {
+                report.fail("groups", trouble.finding(), trouble.remedy());
+                continue;
+            }
+        };
+        let dn = object.dn.clone();
+        let guid = object.guid();
+        let nested = session.closure(&[(*tier, object)]).await?.groups().count().saturating_sub(1);
+        let of = match tier {
+            Tier::Pro => "pro",
+            Tier::Basic => "basic",
+        };
+        let silent = session.groups_without_members(&guid.into_iter().collect()).await?;
+        if silent.is_empty() || nested > 0 {
+            report.ok("groups", format!("{of}: {dn}, {nested} nested groups"));
+        } else {
+            report.warn(
+                "groups",
+                format!("{of}: {dn} shows no member"),
+                "nothing to do if it is empty, or the primary group of its people; else let the service account read member",
+            );
+        }
+    }
+    Ok(())
+}

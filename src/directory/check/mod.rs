@@ -1,0 +1,146 @@
+//! `directory check`: one finding and one remedy for each step.
+//!
+//! A check writes nothing. After a refusal there is no bind on another server, because a check must
+//! not lock the account.
+
+mod domain;
+mod server;
+
+use super::password_file::read_password;
+use super::{BindRefusal, DirectoryError, Retry, Settings};
+use crate::model::Timestamp;
+use domain::{changes, directory};
+use server::{connect, sign_in};
+
+/// Outcome of one step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CheckOutcome {
+    Ok,
+    /// Runs work, but an operator should act.
+    Warning,
+    /// Runs fail or miss people.
+    Failed,
+    /// An earlier step failed.
+    Skipped,
+}
+
+impl CheckOutcome {
+    /// Returns the word of the outcome in output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// One step of a check.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CheckStep {
+    /// `dns`, `tcp`, `tls`, `bind`, `identity`, `clock`, `rights`, `deleted objects`, `base`, `filter`, `attributes`,
+    /// `groups`, `paging`.
+    pub name: &'static str,
+    /// The server; `None` for a step about the configuration or the domain.
+    pub server: Option<String>,
+    pub outcome: CheckOutcome,
+    pub finding: String,
+    pub remedy: Option<String>,
+}
+
+impl CheckStep {
+    pub fn new(
+        name: &'static str,
+        outcome: CheckOutcome,
+        finding: impl Into<String>,
+        remedy: Option<String>,
+    ) -> Self {
+        Self { name, server: None, outcome, finding: finding.into(), remedy }
+    }
+
+    fn at(self, server: &str) -> Self {
+        Self { server: Some(server.to_owned()), ..self }
+    }
+
+    fn failed(name: &'static str, error: &DirectoryError) -> Self {
+        Self::new(name, CheckOutcome::Failed, error.finding(), error.remedy().map(str::to_owned))
+    }
+}
+
+/// Result of a check.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CheckReport {
+    pub steps: Vec<CheckStep>,
+    /// The refusal of the service account, which the caller stores as a bind lock.
+    pub refusal: Option<BindRefusal>,
+    /// AD accepted the service account.
+    pub is_bound: bool,
+}
+
+impl CheckReport {
+    /// Returns whether no step failed.
+    pub fn is_ok(&self) -> bool {
+        !self.steps.iter().any(|step| step.outcome == CheckOutcome::Failed)
+    }
+
+    fn add(&mut self, step: CheckStep) {
+        self.steps.push(step);
+    }
+
+    fn ok(&mut self, name: &'static str, finding: impl Into<String>) {
+        self.add(CheckStep::new(name, CheckOutcome::Ok, finding, None));
+    }
+
+    fn warn(&mut self, name: &'static str, finding: impl Into<String>, remedy: impl Into<String>) {
+        self.add(CheckStep::new(name, CheckOutcome::Warning, finding, Some(remedy.into())));
+    }
+
+    fn fail(&mut self, name: &'static str, finding: impl Into<String>, remedy: impl Into<String>) {
+        self.add(CheckStep::new(name, CheckOutcome::Failed, finding, Some(remedy.into())));
+    }
+}
+
+/// Checks a directory. With `no_bind` the service account is not bound, for that reason.
+///
+/// DirSync is tested only if `is_incremental`.
+pub async fn check(
+    settings: &Settings,
+    now: Timestamp,
+    no_bind: Option<&str>,
+    is_incremental: bool,
+) -> CheckReport {
+    let mut report = CheckReport::default();
+    if let Err(error) = read_password(settings) {
+        report.add(CheckStep::failed("secret", &error));
+    }
+    let mut session = None;
+    for url in &settings.servers {
+        let Some(wire) = connect(url, settings, now, &mut report).await else { continue };
+        let server = url.to_string();
+        if let Some(why) = no_bind {
+            report.add(CheckStep::new("bind", CheckOutcome::Failed, why, None).at(&server));
+        } else if report.refusal.as_ref().is_some_and(|refusal| refusal.retry() != Retry::Anytime) {
+            let why = "not tried: AD has refused the service account already";
+            report.add(CheckStep::new("bind", CheckOutcome::Skipped, why, None).at(&server));
+        } else if let Some(bound) = sign_in(url, wire, settings, now, &mut report).await {
+            session.get_or_insert(bound);
+        }
+    }
+    match session {
+        Some(mut session) => {
+            if let Err(error) = directory(&mut session, settings, &mut report).await {
+                report.add(CheckStep::failed("directory", &error));
+            }
+            // Last, because a firewall may end the connection at a DirSync request.
+            changes(&mut session, is_incremental, &mut report).await;
+        }
+        None => report.add(CheckStep::new(
+            "directory",
+            CheckOutcome::Skipped,
+            "base, groups and rights were not looked at: no server can be used",
+            None,
+        )),
+    }
+    report
+}
