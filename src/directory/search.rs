@@ -15,6 +15,7 @@ const MAX_OBJECT_BYTES: usize = 64 << 20;
 /// Most consecutive empty pages. AD sends an empty page when a long search has found no entry yet;
 /// more of them are taken for an endless loop.
 pub(super) const MAX_EMPTY_PAGES: u32 = 100;
+
 impl Session {
     /// Reads one object by DN, `<GUID=…>` or `<SID=…>`; `None` if it does not exist or is not
     /// visible.
