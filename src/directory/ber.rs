@@ -13,13 +13,13 @@ use std::iter::FusedIterator;
 #[cfg(test)]
 pub(super) mod tests;
 
-/// Universal BOOLEAN.
+/// Identifier of a universal BOOLEAN.
 pub(super) const BOOLEAN: u8 = 0x01;
-/// Universal INTEGER.
+/// Identifier of a universal INTEGER.
 pub(super) const INTEGER: u8 = 0x02;
 /// Universal OCTET STRING, always primitive in LDAP (RFC 4511, 5.1).
 pub(super) const OCTET_STRING: u8 = 0x04;
-/// Universal ENUMERATED.
+/// Identifier of a universal ENUMERATED.
 pub(super) const ENUMERATED: u8 = 0x0a;
 /// Universal SEQUENCE, constructed.
 pub(super) const SEQUENCE: u8 = 0x30;
@@ -166,7 +166,6 @@ impl Header {
 pub(super) struct Element<'a> {
     /// The identifier octet: class, constructed or primitive, tag number.
     pub(super) tag: u8,
-    /// The contents.
     pub(super) content: &'a [u8],
 }
 

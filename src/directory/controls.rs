@@ -5,15 +5,15 @@ use ldap3::controls::{Control, RawControl};
 
 use super::ber;
 
-/// LDAP_PAGED_RESULT_OID_STRING.
+/// LDAP_PAGED_RESULT_OID_STRING: results in pages (RFC 2696).
 const PAGED: &str = "1.2.840.113556.1.4.319";
 /// LDAP_SERVER_DOMAIN_SCOPE_OID: no continuation references to other naming contexts.
 const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
-/// LDAP_SERVER_SHOW_DELETED_OID.
+/// LDAP_SERVER_SHOW_DELETED_OID: tombstones are returned, too.
 const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
-/// LDAP_SERVER_DIRSYNC_OID.
+/// LDAP_SERVER_DIRSYNC_OID: changes since a cookie.
 const DIRSYNC: &str = "1.2.840.113556.1.4.841";
-/// LDAP_SERVER_NOTIFICATION_OID.
+/// LDAP_SERVER_NOTIFICATION_OID: a response for each change.
 const NOTIFICATION: &str = "1.2.840.113556.1.4.528";
 
 /// LDAP_DIRSYNC_OBJECT_SECURITY: visible objects only. Without it the account needs the replication

@@ -30,7 +30,7 @@ impl Assertion {
         Self(text)
     }
 
-    /// Returns `(objectGUID=…)`.
+    /// Returns the assertion `(objectGUID=…)`.
     pub fn guid(guid: Guid) -> Self {
         let mut text = String::from("(objectGUID=");
         for byte in guid.to_ad() {

@@ -84,14 +84,10 @@ pub enum FrameError {
     },
     /// Nesting exceeds [`MAX_DEPTH`].
     #[error("LDAP message nested deeper than the limit of {limit} levels")]
-    TooDeep {
-        /// [`MAX_DEPTH`].
-        limit: usize,
-    },
+    TooDeep { limit: usize },
     /// The protocolOp is not an operation of LDAP.
     #[error("LDAP message {message_id} has an operation with the identifier {tag:#04x}")]
     NotAnOperation {
-        /// The messageID.
         message_id: i32,
         /// The identifier octet that is there.
         tag: u8,
@@ -101,38 +97,33 @@ pub enum FrameError {
     Malformed(#[from] BerError),
     /// The operation does not conform to RFC 4511.
     #[error("malformed {op} in LDAP message {message_id}")]
-    MalformedOperation {
-        /// The messageID.
-        message_id: i32,
-        op: Op,
-        source: BerError,
-    },
+    MalformedOperation { message_id: i32, op: Op, source: BerError },
 }
 
 /// The operation of a message: responses by name, requests by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// `[APPLICATION 1]`.
+    /// Tag `[APPLICATION 1]`.
     BindResponse,
-    /// `[APPLICATION 4]`.
+    /// Tag `[APPLICATION 4]`.
     SearchResultEntry,
-    /// `[APPLICATION 5]`.
+    /// Tag `[APPLICATION 5]`.
     SearchResultDone,
-    /// `[APPLICATION 7]`.
+    /// Tag `[APPLICATION 7]`.
     ModifyResponse,
-    /// `[APPLICATION 9]`.
+    /// Tag `[APPLICATION 9]`.
     AddResponse,
-    /// `[APPLICATION 11]`.
+    /// Tag `[APPLICATION 11]`.
     DelResponse,
-    /// `[APPLICATION 13]`.
+    /// Tag `[APPLICATION 13]`.
     ModifyDnResponse,
-    /// `[APPLICATION 15]`.
+    /// Tag `[APPLICATION 15]`.
     CompareResponse,
-    /// `[APPLICATION 19]`.
+    /// Tag `[APPLICATION 19]`.
     SearchResultReference,
     /// `[APPLICATION 24]`. With message id 0 it is unchecked; see [`Frame::is_notice`].
     ExtendedResponse,
-    /// `[APPLICATION 25]`.
+    /// Tag `[APPLICATION 25]`.
     IntermediateResponse,
     /// Any other application tag number, 0 to 30, with unchecked contents.
     Other(u8),
