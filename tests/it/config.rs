@@ -95,13 +95,13 @@ fn the_shipped_file_equals_the_minimal_file_with_all_defaults() {
 #[test]
 fn the_shipped_examples_are_valid_except_for_alternatives() {
     insta::assert_snapshot!(Machine::new().problems(&everything()), @r#"
-    rosterd.toml:87:1: there are both key-file and key-credential: remove one of them
-    rosterd.toml:87:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
-    rosterd.toml:108:1: there are both servers and discover: remove one of them
-    rosterd.toml:124:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:124:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
-    rosterd.toml:225:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:225:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:88:1: there are both key-file and key-credential: remove one of them
+    rosterd.toml:88:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
+    rosterd.toml:109:1: there are both servers and discover: remove one of them
+    rosterd.toml:125:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:125:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    rosterd.toml:226:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:226:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
     "#);
 }
 
