@@ -74,7 +74,7 @@ fn a_stale_socket_is_replaced_and_a_foreign_file_is_not() {
 
     std::fs::write(&socket, "a letter").unwrap();
     let said = refusal(site.folder.path());
-    assert!(said.contains("is no socket: remove it"), "{said}");
+    assert!(said.contains("is not a socket: remove it"), "{said}");
     assert_eq!(std::fs::read_to_string(&socket).unwrap(), "a letter");
     std::fs::remove_file(&socket).unwrap();
 

@@ -138,7 +138,7 @@ async fn an_unusable_checkpoint_causes_a_full_read_with_its_reason() {
             "another database",
             |sim| sim.set_invocation_id(uuid::Uuid::from_u128(7)),
             nothing,
-            "another database",
+            "another copy of its database",
         ),
         (
             "another server",
@@ -156,7 +156,7 @@ async fn an_unusable_checkpoint_causes_a_full_read_with_its_reason() {
             "a long absence",
             |_| {},
             |position| position.at = position.at.minus(Duration::from_hours(31 * 24)),
-            "too long ago",
+            "is too old",
         ),
         (
             "deletions that cannot be seen",

@@ -41,8 +41,10 @@ async fn a_clock_jump_suspends_no_user_and_reports_the_difference() {
                 (RunState::Succeeded, 0, 0),
                 "{jump:?} {back}: {run:?}"
             );
-            let told =
-                run.warnings.iter().any(|w| w.contains("clock") && w.contains("nobody expires"));
+            let told = run
+                .warnings
+                .iter()
+                .any(|w| w.contains("clock") && w.contains("no account expires"));
             assert!(told, "{jump:?}: {:?}", run.warnings);
         }
         if back {

@@ -186,7 +186,7 @@ fn the_log_of_a_key_file_says_what_it_proves_and_its_head_is_in_the_journal() {
         (&json!(true), &json!(first)),
         "{check:#}"
     );
-    assert!(proves(&check).contains("a verification without the key"), "{check:#}");
+    assert!(proves(&check).contains("without the key, none of them can be edited"), "{check:#}");
     assert_eq!(
         site.done("event list --type log.keyed")["events"].as_array().unwrap().len(),
         1,
