@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reqwest::Url;
+
 use super::files;
 use super::table::Table;
 use super::values::{duration, hook_name, nearest, path, web_url};
@@ -89,14 +91,14 @@ pub enum Target {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Webhook {
     /// An http or https URL.
-    pub url: String,
+    pub url: Url,
     /// The file of signing keys, one a line, which is read again for each delivery. Deliveries are
     /// unsigned without it.
     pub secret_file: Option<PathBuf>,
     /// A PEM file of trusted CAs; `None` is the system's trust store.
     pub ca_file: Option<PathBuf>,
     /// The URL of a proxy.
-    pub proxy: Option<String>,
+    pub proxy: Option<Url>,
     /// Whether `url` may be http to another machine.
     pub allow_http: bool,
 }
@@ -165,7 +167,7 @@ fn read_target(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<Targ
     });
     let proxy = table.text("proxy", web_url);
     let allow_http = table.flag("allow-http").unwrap_or(false);
-    if url.as_deref().is_some_and(is_open) && !allow_http {
+    if url.as_ref().is_some_and(is_open) && !allow_http {
         table.problem_at("url", "this is http, which others on the network can read and change: write https, or add allow-http = true");
     }
     match (table.has("exec"), table.has("url")) {
@@ -195,8 +197,7 @@ fn read_target(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<Targ
 }
 
 /// Returns whether others can read the traffic: http to another machine.
-fn is_open(url: &str) -> bool {
-    let Ok(url) = reqwest::Url::parse(url) else { return false };
+fn is_open(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let is_here = host == "localhost"
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());

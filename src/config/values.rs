@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono_tz::{TZ_VARIANTS, Tz};
+use reqwest::Url;
 
 use crate::model::{
     Address, Cron, DirectoryName, Dn, Domain, Filter, Handle, Resolver, ServerUrl, unknown_rule,
@@ -265,18 +266,16 @@ pub(super) fn attribute(text: &str) -> Result<String, String> {
 }
 
 /// Parses the URL of a web server.
-pub(super) fn web_url(text: &str) -> Result<String, String> {
-    let url =
-        reqwest::Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
-    let Some(url) = url else {
-        return Err(
-            "this is not a URL: write https://siem.example.com/rosterd, for example".to_owned()
-        );
-    };
-    if url.password().is_some() {
-        return Err("a password is never inline: take it out of the URL".to_owned());
+pub(super) fn web_url(text: &str) -> Result<Url, String> {
+    match Url::parse(text) {
+        Ok(url) if ["http", "https"].contains(&url.scheme()) => match url.password() {
+            None => Ok(url),
+            Some(_) => Err("a password is never inline: take it out of the URL".to_owned()),
+        },
+        _ => {
+            Err("this is not a URL: write https://siem.example.com/rosterd, for example".to_owned())
+        }
     }
-    Ok(text.to_owned())
 }
 
 /// Returns the candidate that the word probably misspells.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use gate::GateVerdict;
 pub use runner::Runner;
-pub use webhook::{Proxy, Webhook};
+pub use webhook::Webhook;
 
 use crate::model::Program;
 

@@ -21,18 +21,15 @@ use crate::telemetry::chain;
 /// A configured web server.
 #[derive(Clone, Debug)]
 pub struct Webhook {
-    pub url: String,
+    pub url: Url,
     /// File with the signing keys; `None` sends unsigned requests.
     pub secret_file: Option<PathBuf>,
     /// PEM file with the trusted CAs; `None` for the system's trust store.
     pub ca_file: Option<PathBuf>,
-    pub proxy: Option<Proxy>,
+    pub proxy: Option<Url>,
     /// Connections, kept between attempts.
     pub connections: Connections,
 }
-
-/// The URL of a proxy.
-pub type Proxy = String;
 
 impl PartialEq for Webhook {
     fn eq(&self, other: &Self) -> bool {
@@ -77,7 +74,7 @@ pub async fn deliver(
     now: Timestamp,
 ) -> Attempt {
     match tokio::time::timeout(limit, exchange(webhook, message, now)).await {
-        Ok(Ok((response, url))) => attempt_of(response, &url, webhook.proxy.as_deref(), now).await,
+        Ok(Ok((response, url))) => attempt_of(response, &url, webhook.proxy.as_ref(), now).await,
         Ok(Err(attempt)) => attempt,
         Err(_) => down(format!(
             "{} did not answer within {}",
@@ -96,9 +93,7 @@ async fn exchange(
     let (client, headers) = client(webhook)
         .and_then(|client| Ok((client, headers(webhook, message, now)?)))
         .map_err(down)?;
-    let Ok(mut url) = Url::parse(&webhook.url) else {
-        return Err(refused(format!("{} is not a URL", webhook.url)));
-    };
+    let mut url = webhook.url.clone();
     for _ in 0..=MAX_REDIRECTS {
         let request = client
             .request(Method::POST, url.clone())
@@ -136,8 +131,8 @@ fn refused(why: String) -> Attempt {
 }
 
 /// Returns the host of a URL for messages, because the path may be a secret.
-fn host(url: &str) -> String {
-    Url::parse(url).ok().and_then(|url| Some(url.host_str()?.to_owned())).unwrap_or_default()
+fn host(url: &Url) -> &str {
+    url.host_str().unwrap_or_default()
 }
 
 fn without_url(error: reqwest::Error) -> String {
@@ -161,7 +156,7 @@ fn unreached(Webhook { url, proxy, .. }: &Webhook, why: &str) -> String {
     }
 }
 
-fn proxy_needs_authentication(proxy: &str) -> String {
+fn proxy_needs_authentication(proxy: &Url) -> String {
     format!(
         "the proxy {} requires authentication (407): write http://NAME:PASSWORD@… into proxy",
         host(proxy)
@@ -169,7 +164,7 @@ fn proxy_needs_authentication(proxy: &str) -> String {
 }
 
 /// Interprets a response.
-async fn attempt_of(response: Response, url: &Url, proxy: Option<&str>, now: Timestamp) -> Attempt {
+async fn attempt_of(response: Response, url: &Url, proxy: Option<&Url>, now: Timestamp) -> Attempt {
     let status = response.status();
     let after = retry_after(response.headers(), now);
     let to = response
@@ -280,7 +275,7 @@ fn client(webhook: &Webhook) -> Result<Client, String> {
         .no_proxy();
     if let Some(proxy) = &webhook.proxy {
         builder = builder.proxy(
-            reqwest::Proxy::all(proxy)
+            reqwest::Proxy::all(proxy.clone())
                 .map_err(|error| format!("the proxy cannot be used: {error}"))?,
         );
     }

@@ -566,7 +566,10 @@ fn directories_hooks_and_gates_have_their_configured_values() {
     );
     let Target::Webhook(webhook) = &siem.target else { panic!("{siem:?}") };
     assert!(webhook.allow_http);
-    assert_eq!(webhook.proxy.as_deref(), Some("http://proxy.example.com:3128"));
+    assert_eq!(
+        webhook.proxy.as_ref().map(|url| url.as_str()),
+        Some("http://proxy.example.com:3128/")
+    );
     // The first hook has its defaults written out, the second has none.
     assert_eq!(
         (vpn.timeout, vpn.max_age, vpn.concurrency),

@@ -435,7 +435,7 @@ impl Attempt {
 fn address(hook: &Hook) -> String {
     let address = match &hook.target {
         Target::Exec(program) => program.path.display().to_string(),
-        Target::Webhook(server) => server.url.clone(),
+        Target::Webhook(server) => server.url.to_string(),
     };
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(address.as_bytes()))
 }

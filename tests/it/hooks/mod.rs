@@ -54,7 +54,7 @@ fn by_program(name: &str, path: PathBuf) -> Hook {
 /// Returns a hook for all events with this server.
 fn by_server(name: &str, url: &str) -> Hook {
     let webhook = Webhook {
-        url: url.to_owned(),
+        url: url.parse().unwrap(),
         secret_file: None,
         ca_file: None,
         proxy: None,

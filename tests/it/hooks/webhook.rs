@@ -297,7 +297,7 @@ async fn a_delivery_uses_the_configured_proxy() {
     let desk = Desk::open().await;
     let through = format!("http://{}", proxy.address);
     desk.hook_up(vec![changed(by_server("siem", "http://siem.invalid/hook"), |w| {
-        w.proxy = Some(through)
+        w.proxy = Some(through.parse().unwrap())
     })]);
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("siem").await;
@@ -313,7 +313,7 @@ async fn a_proxy_cannot_read_a_delivery() {
     let file = desk.folder.path().join("ca.pem");
     std::fs::write(&file, ca).unwrap();
     desk.hook_up(vec![changed(by_server("siem", &format!("https://{server}/secret-path")), |w| {
-        (w.ca_file, w.proxy) = (Some(file), Some(proxy.url()));
+        (w.ca_file, w.proxy) = (Some(file), Some(proxy.url().parse().unwrap()));
     })]);
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("siem").await;
@@ -335,7 +335,7 @@ async fn a_failing_proxy_is_named_in_the_error_and_costs_no_event() {
     let plain = Receiver::start(|_, _| status(407)).await;
     let closed = closed();
     let through = |name: &str, url: &str, proxy: String| {
-        changed(by_server(name, url), |w| w.proxy = Some(proxy))
+        changed(by_server(name, url), |w| w.proxy = Some(proxy.parse().unwrap()))
     };
     desk.hook_up(vec![
         through("asks", "https://siem.invalid/", asks.url()),
