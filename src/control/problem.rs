@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::api;
-use crate::engine::EngineError;
+use crate::engine::{AccountError, ClaimError, DirectoryChangeError, EngineError, UserError};
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
@@ -59,21 +59,70 @@ impl IntoResponse for Refusal {
 
 impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Self {
-        let status = match &error {
-            EngineError::NotFound { .. } => StatusCode::NOT_FOUND,
-            EngineError::Invalid(_) => StatusCode::BAD_REQUEST,
-            EngineError::Refused(_)
-            | EngineError::Reloaded
-            | EngineError::Store(StoreError::Raced { .. }) => StatusCode::CONFLICT,
-            EngineError::Directory(_) => StatusCode::BAD_GATEWAY,
-            EngineError::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
-            EngineError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-            EngineError::Store(_) => {
-                tracing::error!("control socket request failed in the store: {}", chain(&error));
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
-        };
+        let status = status_of(&error);
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!("control socket request failed in the store: {}", chain(&error));
+        }
         Self::new(status, chain(&error))
+    }
+}
+
+/// Returns the status of an error: 400 for input, 404 for an unknown name, 409 for a state that
+/// forbids the request, 502 to 504 for servers and time limits, 500 for the store.
+fn status_of(error: &EngineError) -> StatusCode {
+    use EngineError as E;
+    match error {
+        E::NotFound { .. } => StatusCode::NOT_FOUND,
+        E::Invitation(_)
+        | E::Page(_)
+        | E::User(UserError::NoIdentifier(_) | UserError::NoGuid(_) | UserError::Address(_))
+        | E::Account(AccountError::Handle(_) | AccountError::Name | AccountError::Policy(_))
+        | E::Claim(ClaimError::Domain(_) | ClaimError::Ambiguous(_))
+        | E::DirectoryChange(DirectoryChangeError::PauseTooLong { .. }) => StatusCode::BAD_REQUEST,
+        E::User(
+            UserError::Ambiguous { .. }
+            | UserError::AlreadySuspended(_)
+            | UserError::NotSuspendable { .. }
+            | UserError::TeamCannotSuspend { .. }
+            | UserError::TierOfDirectory { .. }
+            | UserError::NoTier(_)
+            | UserError::NotLinked(_)
+            | UserError::NotLeft { .. }
+            | UserError::AlreadyLinked { .. }
+            | UserError::NotQuarantined { .. }
+            | UserError::KeepsAddress { .. }
+            | UserError::NoAddress(_)
+            | UserError::NoOverride(_)
+            | UserError::NotSuspended { .. }
+            | UserError::Unmanaged
+            | UserError::NoColleagues { .. }
+            | UserError::ReturnsByDirectory { .. }
+            | UserError::ReturnsBySignIn { .. }
+            | UserError::Changed,
+        )
+        | E::Account(
+            AccountError::NotConfirmed { .. }
+            | AccountError::HoldsDomain { .. }
+            | AccountError::HasUsers { .. }
+            | AccountError::Refused(_),
+        )
+        | E::Claim(ClaimError::UsersChanged { .. } | ClaimError::Refused(_))
+        | E::DirectoryChange(
+            DirectoryChangeError::StillConfigured { .. }
+            | DirectoryChangeError::NotConfigured { .. }
+            | DirectoryChangeError::HasPeople { .. },
+        )
+        | E::Held(_)
+        | E::Undo(_)
+        | E::BindSuspended(_)
+        | E::Unsettled(_)
+        | E::Reloaded
+        | E::Store(StoreError::Raced { .. }) => StatusCode::CONFLICT,
+        E::Directory(_) | E::NoServer(_) | E::Follow(_) => StatusCode::BAD_GATEWAY,
+        E::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        E::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
+        E::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        E::OfRun(error) => status_of(error),
     }
 }
 
@@ -112,4 +161,27 @@ pub(super) async fn as_problems(request: Request, next: Next) -> Response {
 
 fn no_such_method(method: &Method, path: &str, allow: &HeaderValue) -> String {
     format!("{path} does not support {method}: use {}", allow.to_str().unwrap_or("another method"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::{BindSuspended, NoServer};
+    use crate::model::DirectoryName;
+
+    #[test]
+    fn an_unreachable_server_is_502_and_a_suspended_bind_409() {
+        let no_server = || EngineError::NoServer(NoServer::Unknown("corp.example".to_owned()));
+        assert_eq!(status_of(&no_server()), StatusCode::BAD_GATEWAY);
+        assert_eq!(status_of(&EngineError::OfRun(Arc::new(no_server()))), StatusCode::BAD_GATEWAY);
+        let suspended = BindSuspended {
+            directory: DirectoryName::parse("corp").expect("a name"),
+            refusal: "AD refused the password".to_owned(),
+            retry_at: None,
+        };
+        assert_eq!(status_of(&suspended.into()), StatusCode::CONFLICT);
+        assert_eq!(status_of(&UserError::NoGuid("x".to_owned()).into()), StatusCode::BAD_REQUEST);
+    }
 }

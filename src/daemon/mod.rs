@@ -168,36 +168,18 @@ pub async fn run(
             Ok(())
         });
     }
-    let claims = Arc::clone(&daemon.engine);
-    daemon.spawn("claims", |_| async move {
-        claims.keep_claims().await;
-        Ok(())
-    });
-    let reminding = Arc::clone(&daemon.engine);
-    daemon.spawn("reminders", |_| async move {
-        reminding.keep_reminding().await;
-        Ok(())
-    });
-    let reporting = Arc::clone(&daemon.engine);
-    daemon.spawn("sign-in-reports", |_| async move {
-        reporting.keep_reporting_sign_ins().await;
-        Ok(())
-    });
-    let forgetting = Arc::clone(&daemon.engine);
-    daemon.spawn("retention", |_| async move {
-        forgetting.keep_retention().await;
-        Ok(())
-    });
-    let remembered = Arc::clone(&daemon.engine);
-    daemon.spawn("removed-hooks", |_| async move {
-        remembered.keep_removed_hooks().await;
-        Ok(())
-    });
+    for (name, task) in daemon.engine.periodic_tasks() {
+        daemon.spawn(name, |_| async move {
+            task.await;
+            Ok(())
+        });
+    }
     daemon.spawn_directories();
     daemon.spawn_hooks();
-    let notifying = Arc::clone(&daemon.engine);
-    daemon.spawn("sd-notify", |until| async move {
-        notify::run(notifying, until).await;
+    let engine = Arc::clone(&daemon.engine);
+    let status = notify::SystemdStatus::new(Arc::clone(&engine));
+    daemon.spawn("sd-notify", |_| async move {
+        engine.drive(status).await;
         Ok(())
     });
     notify::send(&[NotifyState::Ready]);

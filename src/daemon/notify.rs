@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio_util::sync::CancellationToken;
 
-use crate::engine::{DirectoryStatus, Engine};
+use crate::engine::{DirectoryStatus, Engine, EngineError, Periodic};
 
 /// Period of the status line.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -21,42 +20,57 @@ pub(super) fn send(state: &[NotifyState<'_>]) {
     }
 }
 
-/// Sends status and watchdog notifications until `stop`.
-pub(super) async fn run(engine: Arc<Engine>, stop: CancellationToken) {
-    // Half the watchdog's limit, as sd_watchdog_enabled(3) recommends.
-    let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-    let every = watchdog.map_or(PERIOD, |half| half.min(PERIOD));
-    let mut sent = String::new();
-    let mut is_down = false;
-    loop {
-        let limit = watchdog.unwrap_or(PERIOD);
-        match tokio::time::timeout(limit, line(&engine)).await {
+/// The periodic task that sends status and watchdog notifications.
+pub(super) struct SystemdStatus {
+    engine: Arc<Engine>,
+    /// Half the watchdog's limit, as sd_watchdog_enabled(3) recommends; `None` without a watchdog.
+    watchdog: Option<Duration>,
+    sent: String,
+    is_down: bool,
+}
+
+impl SystemdStatus {
+    pub(super) fn new(engine: Arc<Engine>) -> Self {
+        let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+        Self { engine, watchdog, sent: String::new(), is_down: false }
+    }
+}
+
+impl Periodic for SystemdStatus {
+    fn name(&self) -> &'static str {
+        "sd-notify"
+    }
+
+    fn period(&self) -> Duration {
+        self.watchdog.map_or(PERIOD, |half| half.min(PERIOD))
+    }
+
+    async fn round(&mut self) -> Result<(), EngineError> {
+        let limit = self.watchdog.unwrap_or(PERIOD);
+        match tokio::time::timeout(limit, line(&self.engine)).await {
             Ok(Some(line)) => {
-                if std::mem::take(&mut is_down) {
+                if std::mem::take(&mut self.is_down) {
                     tracing::info!("store answers again");
                 }
-                if watchdog.is_some() {
+                if self.watchdog.is_some() {
                     send(&[NotifyState::Watchdog]);
                 }
-                if line != sent {
+                if line != self.sent {
                     send(&[NotifyState::Status(&line)]);
-                    sent = line;
+                    self.sent = line;
                 }
             }
             // systemd kills a daemon without watchdog notifications; this line is the reason in the
             // journal.
             Ok(None) | Err(_) => {
-                if !std::mem::replace(&mut is_down, true) {
+                if !std::mem::replace(&mut self.is_down, true) {
                     tracing::error!(
                         "store does not answer: watchdog notifications are suspended; systemd restarts rosterd after WatchdogSec"
                     );
                 }
             }
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(every) => {}
-        }
+        Ok(())
     }
 }
 
@@ -69,6 +83,7 @@ async fn line(engine: &Engine) -> Option<String> {
     if parts.is_empty() {
         parts.push("no directory is configured".to_owned());
     }
+    parts.extend(engine.failed_tasks().iter().map(|name| format!("{name} fails")));
     Some(parts.join("; "))
 }
 

@@ -1,10 +1,8 @@
-//! Binding, without ever locking the account that binds. The one way from a directory's configuration to a session.
+//! Opens sessions, and never locks the account that binds.
 //!
-//! AD counts wrong passwords, whoever sends them, and a schedule sends them all day. So a refusal is
-//! remembered with the secret it was for, and the same secret is not tried again, by nobody and on no server:
-//! until it changes, or an operator says so.
-
-use std::sync::Arc;
+//! AD counts wrong passwords of all clients, and a schedule would send one all day. So a refusal is
+//! stored with a mark of the secret. The same secret is sent to no server again until the file
+//! changes or an operator unlocks the directory.
 
 use crate::directory::{
     BindRefusal, CheckOutcome, CheckReport, CheckStep, DirectoryError, Retry, Session, Settings,
@@ -12,13 +10,31 @@ use crate::directory::{
 };
 use crate::engine::servers::{Located, left_out, locate, remedy};
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
-use crate::model::{Actor, Resolver, Timestamp};
+use crate::model::{DirectoryName, Resolver, Timestamp};
 use crate::store::{BindRefused, LONGEST_BIND_PAUSE};
-use crate::telemetry::chain;
+
+/// AD refused the present secret before, and it is not sent again, so that AD does not lock the
+/// account.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{refusal}; so that the account is not locked, the bind is tried again only {}when the password file changes, or by rosterctl directory unlock {directory}",
+    at(*retry_at)
+)]
+pub struct BindSuspended {
+    pub directory: DirectoryName,
+    /// The answer of AD.
+    pub refusal: String,
+    /// The time of the next attempt with the same secret; `None` where there is none.
+    pub retry_at: Option<Timestamp>,
+}
+
+fn at(retry_at: Option<Timestamp>) -> String {
+    retry_at.map_or_else(String::new, |at| format!("at {}, ", at.to_utc().format("%H:%M UTC")))
+}
 
 impl Engine {
-    /// A session with the first server that serves, that of the last successful run before the others; and the
-    /// settings it goes by.
+    /// Opens a session with the first server that serves, and returns the settings with its
+    /// servers. The server of the last successful run comes first.
     pub(super) async fn open(
         &self,
         directory: &Directory,
@@ -29,7 +45,7 @@ impl Engine {
         Ok((session, settings))
     }
 
-    /// Another session with the server of that URL, and with no other.
+    /// Opens another session with the server of that URL and no other.
     pub(super) async fn open_at(
         &self,
         directory: &Directory,
@@ -47,10 +63,10 @@ impl Engine {
         settings: &Settings,
         preferred: Option<&str>,
     ) -> Result<Session, EngineError> {
-        // Two attempts at the same moment would count twice.
+        // Two binds at the same moment would count twice in AD.
         let _guard = directory.work.bind_lock.lock().await;
-        if let Some(why) = self.no_bind(directory).await? {
-            return Err(EngineError::Refused(why));
+        if let Some(refused) = self.no_bind(directory).await? {
+            return Err(refused.into());
         }
         let secret = secret(settings);
         let opened = Session::open_any(settings, preferred).await;
@@ -59,7 +75,7 @@ impl Engine {
         Ok(opened?)
     }
 
-    /// Looks a directory over: what a run would need, step by step.
+    /// Checks everything that a run of a directory needs, step by step.
     pub async fn check_directory(&self, name: &str) -> Result<CheckReport, EngineError> {
         let directory = self.directory(name)?;
         let _guard = directory.work.bind_lock.lock().await;
@@ -69,59 +85,25 @@ impl Engine {
             &directory.config,
             self.configured().rules.resolver,
             self.clock.now(),
-            no_bind.as_deref(),
+            no_bind.map(|refused| refused.to_string()).as_deref(),
         )
         .await;
         self.note_bind(&directory, secret, found.refusal.as_ref(), found.is_bound).await?;
         Ok(found)
     }
 
-    /// Forgets that AD refused the service account, and tries the bind.
-    pub async fn unlock(
-        self: &Arc<Self>,
-        name: &str,
-        actor: &Actor,
-    ) -> Result<crate::engine::DirectoryStatus, EngineError> {
-        let directory = self.directory(name)?;
-        self.store
-            .change_directory(&directory.config.name, |state| state.bind_refused = None)
-            .await?;
-        tracing::info!(directory = name, "{name}: the bind is tried again, asked by {actor}");
-        self.open(&directory).await?;
-        // What was missed meanwhile is caught up with at once.
-        let (engine, actor) = (Arc::clone(self), actor.clone());
-        let again = Arc::clone(&directory);
-        tokio::spawn(async move {
-            if let Err(error) = engine.sync(&again, actor).await {
-                let name = &again.config.name;
-                tracing::warn!(directory = %name, "{name}: the run after the bind did not take place: {}", chain(&error));
-            }
-        });
-        self.directory_status(&directory).await
-    }
-
-    /// Why the present secret is not to be tried, if it is not.
-    async fn no_bind(&self, directory: &Directory) -> Result<Option<String>, EngineError> {
+    /// Returns the earlier refusal because of which the present secret is not sent.
+    async fn no_bind(&self, directory: &Directory) -> Result<Option<BindSuspended>, EngineError> {
         let name = &directory.config.name;
         let Some(BindRefused { secret: refused, told, retry_at }) =
             self.store.directory(name).await?.bind_refused
         else {
             return Ok(None);
         };
-        if refused != secret(&directory.config.settings)
-            || retry_at.is_some_and(|at| at <= self.clock.now())
-        {
-            return Ok(None);
-        }
-        let until = match retry_at {
-            Some(at) => {
-                format!("at {}, when the password file changes,", at.to_utc().format("%H:%M UTC"))
-            }
-            None => "when the password file changes,".to_owned(),
-        };
-        Ok(Some(format!(
-            "{told}; so that the account is not locked, the bind is tried again only {until} or by rosterctl directory unlock {name}"
-        )))
+        let is_due = retry_at.is_some_and(|at| at <= self.clock.now());
+        let is_tried = is_due || refused != secret(&directory.config.settings);
+        let directory = name.clone();
+        Ok((!is_tried).then_some(BindSuspended { directory, refusal: told, retry_at }))
     }
 
     async fn note_bind(
@@ -151,7 +133,7 @@ impl Engine {
     }
 }
 
-/// Looks a directory over, as it is configured; for those who have no store, too.
+/// Checks everything that a run needs, without a store.
 pub async fn check_directory(
     config: &DirectoryConfig,
     resolver: Resolver,
@@ -202,7 +184,7 @@ pub async fn check_directory(
     found
 }
 
-/// Which secret it is, without telling it: whose, when the file was written, and how long it is.
+/// Returns a mark of the secret that does not reveal it: bind DN, change time and size of the file.
 fn secret(settings: &Settings) -> String {
     use std::os::unix::fs::MetadataExt as _;
     let who = xxhash_rust::xxh3::xxh3_64(settings.bind_dn.as_bytes());

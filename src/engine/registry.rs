@@ -1,70 +1,113 @@
-//! The configuration may be replaced while the daemon runs: whole, and at one moment.
+//! The configured entries of one kind, replaced as a whole while the daemon runs.
 //!
-//! A directory whose configuration stays as it was does not notice. Of one whose configuration changes, the
-//! run in progress is given up before it applies anything: an operator who takes a right away, or protects
-//! somebody, is not answered by a run that began earlier.
+//! An entry with an equal configuration stays the same object, and its tasks continue. The tasks of
+//! a changed or removed entry are cancelled before they apply anything, because a run that began
+//! earlier must not act on rights or protections that were changed meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Directory, DirectoryConfig, Engine};
-use crate::model::{DirectoryName, Domain, Gate, Resolver, Retention};
+/// An entry of a [`Registry`].
+pub trait Configurable {
+    /// The type of its name.
+    type Name: Ord + Clone + std::fmt::Debug;
+    /// The type of its configuration.
+    type Config: PartialEq;
 
-/// What holds for all directories.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Rules {
-    /// Domains whose claim needs no record.
-    pub trusted: BTreeSet<Domain>,
-    /// Who answers DNS questions.
-    pub resolver: Resolver,
-    /// How many of a user's sign-ins AD may refuse in a quarter of an hour.
-    pub max_failures: u32,
-    /// The programs that are asked before anything is applied.
-    pub gates: Vec<Gate>,
-    /// What is forgotten, and when.
-    pub retention: Retention,
+    /// Returns the name that a configuration gives.
+    fn name_of(config: &Self::Config) -> Self::Name;
+
+    /// Makes an entry that takes over the state of the former one.
+    fn with(config: Self::Config, former: Option<&Self>, engine: &CancellationToken) -> Self;
+
+    /// Returns the present configuration.
+    fn config(&self) -> &Self::Config;
+
+    /// Returns the token that ends the tasks of this entry.
+    fn cancel_token(&self) -> &CancellationToken;
+
+    /// Returns the outcome of a reload that replaces one configuration by another.
+    fn change(_before: &Self::Config, _after: &Self::Config) -> Outcome {
+        Outcome::Changed
+    }
 }
 
-impl Default for Rules {
+/// The configured entries of one kind, by name.
+#[derive(Debug)]
+pub struct Registry<T: Configurable>(BTreeMap<T::Name, Arc<T>>);
+
+impl<T: Configurable> Default for Registry<T> {
     fn default() -> Self {
-        Self {
-            trusted: BTreeSet::new(),
-            resolver: Resolver::System,
-            max_failures: 3,
-            gates: Vec::new(),
-            retention: Retention::default(),
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Configurable> Deref for Registry<T> {
+    type Target = BTreeMap<T::Name, Arc<T>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<T: Configurable> Registry<T> {
+    /// Returns the registry under another configuration, and the outcome for each name.
+    pub(in crate::engine) fn replaced(
+        &self,
+        configs: Vec<T::Config>,
+        engine: &CancellationToken,
+    ) -> (Self, BTreeMap<T::Name, Outcome>) {
+        let mut outcomes: BTreeMap<T::Name, Outcome> =
+            self.keys().map(|name| (name.clone(), Outcome::Removed)).collect();
+        let mut entries = BTreeMap::new();
+        for config in configs {
+            let name = T::name_of(&config);
+            let former = self.get(&name);
+            let (entry, outcome) = match former {
+                Some(former) if *former.config() == config => {
+                    (Arc::clone(former), Outcome::Unchanged)
+                }
+                Some(former) => {
+                    let outcome = T::change(former.config(), &config);
+                    (Arc::new(T::with(config, Some(former), engine)), outcome)
+                }
+                None => (Arc::new(T::with(config, None, engine)), Outcome::Added),
+            };
+            outcomes.insert(name.clone(), outcome);
+            entries.insert(name, entry);
+        }
+        (Self(entries), outcomes)
+    }
+
+    /// Cancels the tasks of every entry that `present` does not contain any more. Called after
+    /// `present` is published, so that a cancelled task finds the new configuration.
+    pub(in crate::engine) fn cancel_replaced(&self, present: &Self) {
+        for (name, entry) in &self.0 {
+            if !present.get(name).is_some_and(|now| Arc::ptr_eq(now, entry)) {
+                entry.cancel_token().cancel();
+            }
         }
     }
 }
 
-/// What the administrator says, as it stands.
-#[derive(Debug)]
-pub struct Configured {
-    /// The directories, by name.
-    pub directories: BTreeMap<DirectoryName, Arc<Directory>>,
-    /// What holds for all of them.
-    pub rules: Rules,
-}
-
-/// What a reload makes of a directory.
+/// The outcome of a reload for one entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// It is new.
     Added,
-    /// It is as it was.
     Unchanged,
-    /// Something is different; nobody comes into scope or leaves it by that.
+    /// Changed, with the same people in scope.
     Changed,
-    /// Who is in scope is different: its next run only plans.
+    /// The scope has changed: the next run only plans.
     Rescoped,
-    /// It is configured no longer. Its users stay as they are.
+    /// Not configured any more. The users of a removed directory stay as they are.
     Removed,
 }
 
 impl Outcome {
-    /// The word in output.
+    /// Returns the word in output.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Added => "added",
@@ -73,52 +116,5 @@ impl Outcome {
             Self::Rescoped => "rescoped",
             Self::Removed => "removed",
         }
-    }
-}
-
-impl Engine {
-    /// What is configured now. Whoever takes several things from it takes them from one answer.
-    pub fn configured(&self) -> Arc<Configured> {
-        Arc::clone(&self.configured.borrow())
-    }
-
-    /// Replaces the configuration; says of each directory what that means for it. Directories that are added or
-    /// changed have to be [kept](Engine::run_triggers) anew.
-    pub fn reconfigure(
-        &self,
-        directories: Vec<DirectoryConfig>,
-        rules: Rules,
-    ) -> BTreeMap<DirectoryName, Outcome> {
-        let mut outcomes = BTreeMap::new();
-        let mut over: Vec<CancellationToken> = Vec::new();
-        self.configured.send_modify(|configured| {
-            let mut were = configured.directories.clone();
-            let mut are = BTreeMap::new();
-            for config in directories {
-                let name = config.name.clone();
-                let (directory, outcome) = match were.remove(&name) {
-                    None => (Arc::new(Directory::new(config, &self.stop)), Outcome::Added),
-                    Some(was) if was.config == config => (was, Outcome::Unchanged),
-                    Some(was) => {
-                        let is_rescoped = was.config.scope_hash() != config.scope_hash();
-                        over.push(was.cancel.clone());
-                        let directory =
-                            Directory::at_work(config, Arc::clone(&was.work), &self.stop);
-                        (
-                            Arc::new(directory),
-                            if is_rescoped { Outcome::Rescoped } else { Outcome::Changed },
-                        )
-                    }
-                };
-                outcomes.insert(name.clone(), outcome);
-                are.insert(name, directory);
-            }
-            outcomes.extend(were.keys().map(|name| (name.clone(), Outcome::Removed)));
-            over.extend(were.into_values().map(|was| was.cancel.clone()));
-            *configured = Arc::new(Configured { directories: are, rules });
-        });
-        // Only now: whoever is interrupted finds the new configuration.
-        over.iter().for_each(CancellationToken::cancel);
-        outcomes
     }
 }

@@ -1,4 +1,5 @@
-//! The servers of a directory: those that are configured, or those that DNS names within the configured domains.
+//! The servers of a directory: the configured ones, or those that DNS names within the allowed
+//! domains.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -9,21 +10,40 @@ use crate::dns::Answer;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
 use crate::model::{Discovery, Resolver, Timestamp};
 
-/// A warning about the same names is repeated this much later.
-const WARNED_AGAIN: Duration = Duration::from_hours(24);
+/// The reason why a directory has no server to connect to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoServer {
+    #[error(
+        "the servers of {0} are not looked up without ca-file, because DNS alone does not prove a server's identity"
+    )]
+    NoCaFile(String),
+    #[error("DNS knows no domain controllers of {0}")]
+    Unknown(String),
+    #[error("the domain controllers of {domain} cannot be looked up: {error}")]
+    NoAnswer { domain: String, error: String },
+    /// The only target is the root (RFC 2782).
+    #[error("DNS says that {0} has no domain controllers")]
+    NotOffered(String),
+    #[error("no server of {domain} can be used: {problem}: {}", remedy())]
+    AllOutside { domain: String, problem: String },
+}
 
-/// Names of left-out targets in one message: whoever answers for DNS chooses how many there are.
+/// A warning about the same names is repeated after this time.
+const WARNING_INTERVAL: Duration = Duration::from_hours(24);
+
+/// Maximum number of names in one message, because the answer of DNS may have any number.
 const NAMES_SHOWN: usize = 10;
 
-/// A directory's settings with its servers, and the targets that DNS named outside the configured domains.
+/// The settings of a directory with its servers.
 #[derive(Debug)]
 pub(super) struct Located {
     pub(super) settings: Settings,
-    /// The targets that were left out. Nothing is sent to them, not even a query for their addresses.
+    /// The targets outside the allowed domains. Nothing is sent to them, not even a query for their
+    /// addresses.
     pub(super) outside: BTreeSet<String>,
 }
 
-/// The left-out targets that the log has named, and when.
+/// The left-out targets that were logged, and when.
 #[derive(Debug, Default)]
 pub(super) struct Warned {
     names: BTreeSet<String>,
@@ -31,9 +51,9 @@ pub(super) struct Warned {
 }
 
 impl Warned {
-    /// Returns whether these names are to be logged now: they are others than before, or a day has passed.
+    /// Returns whether these names are to be logged: they differ, or a day has passed.
     fn is_due(&mut self, names: &BTreeSet<String>, now: Timestamp) -> bool {
-        let is_old = self.at.is_none_or(|at| now.distance(at) >= WARNED_AGAIN);
+        let is_old = self.at.is_none_or(|at| now.distance(at) >= WARNING_INTERVAL);
         let is_due = !names.is_empty() && (self.names != *names || is_old);
         if is_due || names.is_empty() {
             *self = Self { names: names.clone(), at: is_due.then_some(now) };
@@ -43,7 +63,7 @@ impl Warned {
 }
 
 impl Engine {
-    /// Returns the settings of a directory with the servers it has now, and logs the targets that were left out.
+    /// Returns the settings of a directory with its present servers, and logs the left-out targets.
     pub(super) async fn locate(&self, directory: &Directory) -> Result<Settings, EngineError> {
         let located = locate(&directory.config, self.configured().rules.resolver).await;
         let Located { settings, outside } = located?;
@@ -61,7 +81,7 @@ impl Engine {
     }
 }
 
-/// Returns the sentence about targets that were left out.
+/// Returns the warning about left-out targets.
 pub(super) fn left_out(discovery: &Discovery, outside: &BTreeSet<String>) -> String {
     format!(
         "DNS names servers outside {}, which are not used: {}",
@@ -70,7 +90,7 @@ pub(super) fn left_out(discovery: &Discovery, outside: &BTreeSet<String>) -> Str
     )
 }
 
-/// Returns what to do about targets that were left out.
+/// Returns the remedy for left-out targets.
 pub(super) fn remedy() -> &'static str {
     "if they are yours, add their domain to discover-suffixes; if not, find out who answers this machine's DNS queries"
 }
@@ -85,34 +105,29 @@ fn listed(names: &BTreeSet<String>) -> String {
     text
 }
 
-/// Returns the settings of a directory, with the servers that DNS names where none are configured.
+/// Returns the settings of a directory. Where no servers are configured, DNS names them.
 pub(super) async fn locate(
     config: &DirectoryConfig,
     resolver: Resolver,
-) -> Result<Located, EngineError> {
+) -> Result<Located, NoServer> {
     let mut settings = config.settings.clone();
     let mut outside = BTreeSet::new();
     let Some(discovery) = &config.discover else { return Ok(Located { settings, outside }) };
     let domain = &discovery.domain;
-    let refused = |why: String| Err(EngineError::Refused(why));
     if settings.ca_file.is_none() {
-        return refused(format!(
-            "the servers of {domain} are not looked up without ca-file: DNS alone does not say who a server is"
-        ));
+        return Err(NoServer::NoCaFile(domain.to_string()));
     }
     let found = match resolver.ldap_servers(domain.as_str(), discovery.site.as_deref()).await {
         Answer::Records(found) if !found.is_empty() => found,
         Answer::Records(_) | Answer::NxDomain | Answer::NoData { .. } => {
-            return refused(format!("DNS knows no domain controllers of {domain}"));
+            return Err(NoServer::Unknown(domain.to_string()));
         }
-        Answer::Failed(why) => {
-            return refused(format!(
-                "the domain controllers of {domain} cannot be looked up: {why}"
-            ));
+        Answer::Failed(error) => {
+            return Err(NoServer::NoAnswer { domain: domain.to_string(), error });
         }
     };
     for found in found {
-        // The root as a target says that the service is not offered there (RFC 2782).
+        // The root as a target means that the service is not offered (RFC 2782).
         if found.target.is_empty() {
             continue;
         }
@@ -120,7 +135,7 @@ pub(super) async fn locate(
             outside.insert(found.target);
             continue;
         };
-        // A resolver that is configured knows where they are; the system's may not.
+        // A configured resolver knows the addresses. The system's resolver may not.
         if let Resolver::At(_) = resolver {
             server.addresses = resolver.addresses(&server.host).await;
         }
@@ -129,16 +144,12 @@ pub(super) async fn locate(
         }
     }
     if settings.servers.is_empty() {
-        let problem = if outside.is_empty() {
-            format!("DNS says that {domain} has no domain controllers")
+        let domain = domain.to_string();
+        return Err(if outside.is_empty() {
+            NoServer::NotOffered(domain)
         } else {
-            format!(
-                "no server of {domain} can be used: {}: {}",
-                left_out(discovery, &outside),
-                remedy()
-            )
-        };
-        return refused(problem);
+            NoServer::AllOutside { domain, problem: left_out(discovery, &outside) }
+        });
     }
     Ok(Located { settings, outside })
 }

@@ -1,4 +1,4 @@
-//! How everything stands: what an operator sees first.
+//! The status of each directory: health, counts, and everything that needs attention.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,29 +7,28 @@ use serde_json::json;
 
 use crate::engine::{Directory, Engine, EngineError, Following};
 use crate::model::{
-    Actor, ClaimState, Class, Event, EventCause, PlanState, Reason, RunState, Status, Timestamp,
+    ClaimState, Class, Event, EventCause, PlanState, Reason, RunState, Status, Timestamp,
 };
-use crate::store::{DirectoryState, HeldPlan, HeldSummary, REBASELINED, Run, StoreError};
+use crate::store::{HeldPlan, HeldSummary, Run, StoreError};
 
-/// One thing that needs attention, as a sentence.
+/// A sentence about something that needs attention, with its remedy.
 pub type Attention = String;
 
-/// How the last attempt to read a directory went.
+/// The health of a directory after its last run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Health {
-    /// There was none yet.
+    /// No run has ended yet.
     #[default]
     Unknown,
-    /// It went well; with what should be known all the same.
+    /// The last run succeeded, with these warnings.
     Well(Vec<Attention>),
-    /// It failed, for this reason.
+    /// The last run failed.
     Failing(String),
-    /// The last read of everybody was not complete, for this reason; only one that is makes up for it.
+    /// The last full read was incomplete. Only a complete one ends this state.
     Incomplete(String),
 }
 
 impl Health {
-    /// What is wrong, if something is.
     fn error(&self) -> Option<&String> {
         match self {
             Self::Failing(error) | Self::Incomplete(error) => Some(error),
@@ -37,7 +36,8 @@ impl Health {
         }
     }
 
-    /// After a run. A scoped run that went well says nothing about what an earlier full run complained of.
+    /// Returns the health after a run. A scoped run that succeeds does not clear the warnings of a
+    /// full run.
     pub(super) fn after(run: &Run, was: &Self) -> Self {
         match (&run.error, run.state, was) {
             (Some(error), RunState::Failed, was) => {
@@ -57,7 +57,7 @@ impl Health {
         }
     }
 
-    /// The event of getting better or worse.
+    /// Returns the event of a change for the better or the worse.
     pub(super) fn transition(
         &self,
         was: &Self,
@@ -81,51 +81,45 @@ impl Health {
     }
 }
 
-/// The states a directory can be in.
+/// All values of [`DirectoryStatus::state`].
 pub const STATES: [&str; 7] =
     ["ok", "starting", "degraded", "plan-only", "paused", "no-account", "no-domain"];
 
-/// How one directory stands.
+/// The status of one directory.
 #[derive(Debug, Clone)]
 pub struct DirectoryStatus {
-    /// Its name.
     pub name: String,
-    /// The account it is connected to.
     pub account: String,
     /// One of [`STATES`].
     pub state: &'static str,
-    /// The server of the last successful run.
     pub server: Option<String>,
-    /// Whether changes are followed as they happen.
     pub live: bool,
-    /// When a run last began.
+    /// Begin of the last run.
     pub last_attempt: Option<Timestamp>,
-    /// When one last ended well.
+    /// End of the last successful run.
     pub last_success: Option<Timestamp>,
-    /// When one last read everything.
+    /// End of the last complete full read.
     pub last_complete_read: Option<Timestamp>,
-    /// When the next one is due.
+    /// The next scheduled run.
     pub next_run: Option<Timestamp>,
-    /// Until when it is paused.
     pub paused_until: Option<Timestamp>,
-    /// Whether the last complete read is older than it may be.
+    /// Whether the last complete read is older than `stale-after`.
     pub stale: bool,
-    /// Whether no bind is tried, because AD refused the service account.
+    /// Whether AD refused the service account, so that no bind is sent.
     pub bind_refused: bool,
     /// Managed active users.
     pub active: u64,
     /// Managed suspended users.
     pub suspended: u64,
-    /// Changes that wait for an operator.
+    /// Changes that are held for an operator.
     pub held: u64,
-    /// Entries that cannot be used.
+    /// Quarantined entries.
     pub quarantined: u64,
-    /// What needs attention.
     pub attention: Vec<Attention>,
 }
 
 impl Engine {
-    /// How a directory stands.
+    /// Returns the status of a directory.
     pub async fn directory_status(
         &self,
         directory: &Directory,
@@ -150,14 +144,14 @@ impl Engine {
         let short = match (&account, &health) {
             (None, _) => {
                 attention.push(format!(
-                    "there is no account {}: create it with rosterctl account create {} --name …; until then nobody is provisioned",
+                    "there is no account {}: create it with rosterctl account create {} --name …; until then no user is provisioned",
                     config.account, config.account
                 ));
                 "no-account"
             }
             (Some(_), _) if !has_domain => {
                 attention.push(format!(
-                    "the account {} holds no domain: claim one with rosterctl domain claim {} DOMAIN; until then nobody is provisioned",
+                    "the account {} holds no domain: claim one with rosterctl domain claim {} DOMAIN; until then no user is provisioned",
                     config.account, config.account
                 ));
                 "no-domain"
@@ -180,7 +174,7 @@ impl Engine {
             ));
         }
         let unmanaged = match &account {
-            // Before everybody was read, nobody can be missed.
+            // Before the first complete read, every user would count.
             Some(account) if state.last_complete_read.is_some() => {
                 self.unmanaged_count(account.id).await?
             }
@@ -246,7 +240,7 @@ impl Engine {
         })
     }
 
-    /// The sentences about what operators rejected, and what follows from it.
+    /// Returns the sentences about rejected plans and their consequences.
     async fn rejected(&self, directory: &Directory) -> Result<Vec<Attention>, EngineError> {
         let name = &directory.config.name;
         let mut attention = Vec::new();
@@ -270,7 +264,7 @@ impl Engine {
         Ok(attention)
     }
 
-    /// The sentence about leavers that a rejection keeps active: the directory shows that they left.
+    /// Returns the sentence about leavers that stay active because of a rejection.
     pub(super) async fn leavers_kept(
         &self,
         plan: &HeldPlan,
@@ -292,51 +286,6 @@ impl Engine {
                  takes that back"
             )
         }))
-    }
-
-    /// Accepts bases, groups, canaries and attributes as they are now; the next run only plans what that changes.
-    pub async fn rebaseline(
-        &self,
-        name: &str,
-        actor: &Actor,
-    ) -> Result<DirectoryStatus, EngineError> {
-        let directory = self.directory(name)?;
-        let _applying = self.apply_lock.lock().await;
-        let forget = |state: &mut DirectoryState| {
-            state.counts = crate::reconcile::AttributeCounts::default();
-            state.rights_lost = None;
-            state.checkpoint = None;
-            // No configuration has this hash, so the scope counts as changed.
-            state.scope_hash = state.scope_hash.take().map(|_| REBASELINED.to_owned());
-        };
-        self.store.rebaseline(&directory.config.name, forget).await?;
-        tracing::info!(
-            directory = name,
-            "{name}: {actor} accepts bases, groups and rights as they are now; the next run only plans"
-        );
-        self.directory_status(&directory).await
-    }
-}
-
-/// Notes the scope that a full run went by, and returns whether it is accepted: when nothing of its plan is held or rejected
-/// (`is_open`), or when the operator approved the plan.
-pub(super) fn note_scope(
-    directory: &Directory,
-    state: &mut DirectoryState,
-    at: Timestamp,
-    is_open: bool,
-) -> bool {
-    let hash = directory.config.scope_hash();
-    match &state.scope_hash {
-        Some(known) if *known != hash && is_open => {
-            state.plan_only_since.get_or_insert(at);
-            false
-        }
-        _ => {
-            state.scope_hash = Some(hash);
-            state.plan_only_since = None;
-            true
-        }
     }
 }
 

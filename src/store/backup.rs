@@ -5,14 +5,7 @@ use std::path::Path;
 use sqlx::any::AnyPoolOptions;
 
 use super::sql::Sql;
-use super::{Doing as _, Flavour, Store, StoreError};
-
-/// What stands for a scope in a copy. No configuration has this hash: the first run of a restored store only plans,
-/// since what has happened after the copy was made is not in it.
-pub const RESTORED: &str = "restored";
-
-/// The same, where an operator has accepted bases, groups and rights anew.
-pub const REBASELINED: &str = "rebaselined";
+use super::{Doing as _, Flavour, ScopeState, Store, StoreError};
 
 impl Store {
     /// Writes a copy to a file that does not exist yet. Readers and the writer go on meanwhile.
@@ -28,7 +21,7 @@ impl Store {
             .await
             .doing("open the copy")?;
         Sql::new("UPDATE directories SET plan_only_since = NULL, scope_hash = ")
-            .bind(RESTORED)
+            .bind(ScopeState::Restored.as_str())
             .execute(&copy)
             .await
             .doing("mark the copy")?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 
 use super::sql::{Columns, Sql, Value, json};
-use super::{Doing as _, Store, StoreError, Writing, events};
+use super::{Doing as _, ScopeState, Store, StoreError, Writing, events};
 use crate::clock::Clock;
 use crate::model::{AccountId, AddressKey, DirectoryName, Event, Guid, Timestamp};
 use crate::reconcile::{AttributeCounts, Checkpoint, ServerIdentity};
@@ -27,8 +27,8 @@ pub struct DirectoryState {
     pub server_changed_at: Option<Timestamp>,
     /// On how many people each attribute was seen in the last complete read.
     pub counts: AttributeCounts,
-    /// The hash of what decides who is in scope.
-    pub scope_hash: Option<String>,
+    /// The accepted scope; `None` before the first full run.
+    pub scope: Option<ScopeState>,
     /// Since when runs only plan, because the scope has changed.
     pub plan_only_since: Option<Timestamp>,
     /// What the last full read found rights lost for.
@@ -119,7 +119,7 @@ impl DirectoryState {
             identity: parsed(c.maybe_text()?),
             server_changed_at: c.maybe_time()?,
             counts: parsed(c.maybe_text()?).unwrap_or_default(),
-            scope_hash: c.maybe_text()?,
+            scope: c.maybe_text()?.map(ScopeState::parse),
             plan_only_since: c.maybe_time()?,
             rights_lost: c.maybe_text()?,
             last_attempt: c.maybe_time()?,
@@ -141,7 +141,7 @@ impl DirectoryState {
             identity,
             server_changed_at,
             counts,
-            scope_hash,
+            scope,
             plan_only_since,
             rights_lost,
             last_attempt,
@@ -159,7 +159,7 @@ impl DirectoryState {
             identity.as_ref().map(json).into(),
             (*server_changed_at).into(),
             json(counts).into(),
-            scope_hash.as_deref().into(),
+            scope.as_ref().map(ScopeState::as_str).into(),
             (*plan_only_since).into(),
             rights_lost.as_deref().into(),
             (*last_attempt).into(),
@@ -185,6 +185,21 @@ impl DirectoryState {
 /// What cannot be read back is looked up again by the next run.
 fn parsed<T: DeserializeOwned>(text: Option<String>) -> Option<T> {
     serde_json::from_str(&text?).ok()
+}
+
+impl DirectoryState {
+    /// Notes the scope of a full run that began at `at`, and returns whether it is accepted. It is
+    /// not while changes of its plan are held or rejected (`is_open`).
+    pub fn observe_scope(&mut self, hash: String, at: Timestamp, is_open: bool) -> bool {
+        let is_new = self.scope.as_ref().is_some_and(|scope| !scope.accepts(&hash));
+        if is_new && is_open {
+            self.plan_only_since.get_or_insert(at);
+            return false;
+        }
+        self.scope = Some(ScopeState::Accepted(hash));
+        self.plan_only_since = None;
+        true
+    }
 }
 
 impl Store {

@@ -305,7 +305,10 @@ async fn a_public_suffix_or_malformed_domain_cannot_be_claimed() {
     ] {
         let refused = firm.engine.claim("acme", bad, &alice()).await;
         assert!(
-            matches!(refused, Err(rosterd::engine::EngineError::Invalid(_))),
+            matches!(
+                refused,
+                Err(rosterd::engine::EngineError::Claim(rosterd::engine::ClaimError::Domain(_)))
+            ),
             "{bad:?}: {refused:?}"
         );
     }

@@ -1,10 +1,11 @@
 //! The timing of runs: schedules, pauses, and missed ticks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use adsim::{Fault, What, When};
-use rosterd::engine::Engine;
+use rosterd::engine::{Engine, EngineError, Periodic};
 use rosterd::model::{Cron, Trigger};
 use rosterd::store::Run;
 
@@ -109,4 +110,47 @@ async fn ticks_missed_during_a_long_run_become_one_run() {
         (1..=2).contains(&soon),
         "three missed ticks become one run, and the next tick may be near: {runs:?}"
     );
+}
+
+/// A task whose first two rounds fail. Its fourth round stops the daemon.
+struct Flaky {
+    engine: Arc<Engine>,
+    rounds: u32,
+    has_ended: Arc<AtomicBool>,
+}
+
+impl Periodic for Flaky {
+    fn name(&self) -> &'static str {
+        "flaky"
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    async fn round(&mut self) -> Result<(), EngineError> {
+        self.rounds += 1;
+        let has_failed = self.engine.failed_tasks().contains("flaky");
+        assert_eq!(has_failed, matches!(self.rounds, 2 | 3), "round {}", self.rounds);
+        if self.rounds == 4 {
+            self.engine.stop.cancel();
+        }
+        if self.rounds <= 2 { Err(EngineError::Reloaded) } else { Ok(()) }
+    }
+
+    async fn last_round(&mut self) -> Result<(), EngineError> {
+        self.has_ended.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_periodic_task_is_repeated_after_a_failure_and_ends_with_the_daemon() {
+    let firm = Firm::running(1, |_| {}).await;
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let task =
+        Flaky { engine: Arc::clone(&firm.engine), rounds: 0, has_ended: Arc::clone(&has_ended) };
+    let ended = Arc::clone(&firm.engine).drive(task);
+    tokio::time::timeout(Duration::from_mins(1), ended).await.expect("an end");
+    assert!(has_ended.load(Ordering::Acquire));
 }

@@ -7,7 +7,7 @@ use axum::{Extension, Json};
 use super::request::{Answer, By, Shared, document, optional_document};
 use super::time::time;
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, act, change, read};
+use crate::control::operation::{Operation, REFUSED, UNREADABLE, act, change, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::engine::{CheckReport, CheckStep, DirectoryStatus, EngineError, Progress};
@@ -39,7 +39,8 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             unlock,
             "Allow binds again, after AD refused the service account",
         )
-        .answers::<api::DirectoryStatus>("The status of the directory afterwards"),
+        .answers::<api::DirectoryStatus>("The status of the directory afterwards")
+        .fails(&[REFUSED, UNREADABLE]),
         act(
             "directory.rebaselined",
             "/directories/{name}/rebaseline",

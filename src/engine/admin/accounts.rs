@@ -1,17 +1,41 @@
-//! Accounts: created as teams, renamed, told what their people may do, and deleted when nobody is left.
+//! Accounts: create, find, rename, set policies, delete.
 
 use std::collections::BTreeMap;
 
 use crate::engine::admin::operator_run::OperatorRun;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
-    Account, AccountId, AccountKind, Actor, Change, ChangeKind, Handle, Policies, Status, Trigger,
-    User,
+    Account, AccountId, AccountKind, Actor, Change, ChangeKind, Domain, Handle, HandleError,
+    Policies, PolicyError, Status, Trigger, User,
 };
-use crate::store::{UserFilter, fold};
+use crate::store::{AccountRefused, UserFilter, fold};
 
-/// Users that are written at once.
-const AT_ONCE: u64 = 500;
+/// The reason why an operation on an account is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    #[error(transparent)]
+    Handle(#[from] HandleError),
+    #[error("an account needs a name: at most 200 letters, without control characters")]
+    Name,
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error("to delete {handle}, confirm it with its handle: \"{confirmed}\" is another one")]
+    NotConfirmed { handle: Handle, confirmed: String },
+    #[error(
+        "{handle} is an enterprise and holds {domain}: release its domains first, with rosterctl domain release {domain}"
+    )]
+    HoldsDomain { handle: Handle, domain: Domain },
+    #[error(
+        "{handle} still has {users} users: remove them first, with rosterctl user remove (rosterctl user list --account {handle} lists them)"
+    )]
+    HasUsers { handle: Handle, users: u64 },
+    /// The store found the same at the moment of writing.
+    #[error(transparent)]
+    Refused(AccountRefused),
+}
+
+/// Maximum number of users in one transaction.
+const PAGE_SIZE: u64 = 500;
 
 impl Engine {
     /// Creates an account. Every account begins as a team.
@@ -21,7 +45,7 @@ impl Engine {
         name: &str,
         actor: &Actor,
     ) -> Result<Account, EngineError> {
-        let handle = Handle::parse(handle).map_err(|e| EngineError::Invalid(e.to_string()))?;
+        let handle = Handle::parse(handle).map_err(AccountError::from)?;
         let account = Account {
             id: AccountId(self.clock.new_id()),
             handle,
@@ -35,7 +59,7 @@ impl Engine {
         Ok(account)
     }
 
-    /// The account of this handle.
+    /// Returns the account of a handle.
     pub async fn account(&self, handle: &str) -> Result<Account, EngineError> {
         let found = match Handle::parse(handle) {
             Ok(handle) => self.store.account(&handle).await?,
@@ -44,7 +68,8 @@ impl Engine {
         found.ok_or_else(|| EngineError::NotFound { what: "account", name: handle.to_owned() })
     }
 
-    /// The accounts of which each word of a text begins a word of the name, or the handle; accents and case aside.
+    /// Returns the accounts that match a text: each of its words begins a word of the name or the
+    /// handle. Case and accents are ignored.
     pub async fn find_accounts(&self, text: &str) -> Result<Vec<Account>, EngineError> {
         let wanted: Vec<String> = text.split_whitespace().map(fold).collect();
         let mut accounts = self.store.accounts().await?;
@@ -60,7 +85,7 @@ impl Engine {
         Ok(accounts)
     }
 
-    /// The account a user is in.
+    /// Returns the account of a user.
     pub(in crate::engine) async fn account_of(&self, user: &User) -> Result<Account, EngineError> {
         let found = self.store.account_of(user.account).await?;
         found.ok_or_else(|| EngineError::NotFound {
@@ -69,12 +94,12 @@ impl Engine {
         })
     }
 
-    /// Whether a directory is connected to the account: then it decides who is in it.
+    /// Returns whether a directory is connected to the account, and so decides about its users.
     pub(in crate::engine) fn has_directory(&self, account: &Account) -> bool {
         self.configured().directories.values().any(|d| d.config.account == account.handle)
     }
 
-    /// Gives an account another name. Its handle never changes.
+    /// Renames an account. Its handle never changes.
     pub async fn rename_account(
         &self,
         handle: &str,
@@ -89,7 +114,7 @@ impl Engine {
         self.account(handle).await
     }
 
-    /// Sets policies from their text form: all of them, or none if one is refused.
+    /// Sets policies from their text form: all of them, or none if one is invalid.
     pub async fn set_policies(
         &self,
         handle: &str,
@@ -99,7 +124,7 @@ impl Engine {
         let account = self.account(handle).await?;
         let mut policies = account.policies.clone();
         for (key, value) in wanted {
-            policies.set(key, value).map_err(|e| EngineError::Invalid(e.to_string()))?;
+            policies.set(key, value).map_err(AccountError::from)?;
         }
         if policies != account.policies {
             self.store.set_policies(&account, &policies, actor, &self.clock).await?;
@@ -107,7 +132,8 @@ impl Engine {
         self.account(handle).await
     }
 
-    /// Deletes an account with everything that is known of it. `confirmed` is its handle once more: whoever deletes says what.
+    /// Deletes an account with all its data. `confirmed` is its handle once more, as a protection
+    /// against slips.
     pub async fn delete_account(
         &self,
         handle: &str,
@@ -116,27 +142,25 @@ impl Engine {
     ) -> Result<Account, EngineError> {
         let account = self.account(handle).await?;
         if confirmed != account.handle.as_str() {
-            return Err(EngineError::Refused(format!(
-                "to delete {handle}, confirm it with its handle: \"{confirmed}\" is another one"
-            )));
+            let (handle, confirmed) = (account.handle, confirmed.to_owned());
+            return Err(AccountError::NotConfirmed { handle, confirmed }.into());
         }
         let _applying = self.apply_lock.lock().await;
         let domains = self.store.claimed_domains(account.id).await?;
-        if let Some(domain) = domains.0.first() {
-            return Err(EngineError::Refused(format!(
-                "{handle} is an enterprise and holds {domain}: release its domains first, with rosterctl domain release {domain}"
-            )));
+        if let Some(domain) = domains.0.into_iter().next() {
+            return Err(AccountError::HoldsDomain { handle: account.handle, domain }.into());
         }
         let count = |status| account.users.get(&status).copied().unwrap_or(0);
         let users = count(Status::Active) + count(Status::Suspended) + count(Status::Invited);
         if users > 0 {
-            return Err(EngineError::Refused(format!(
-                "{handle} still has {users} users: remove them first, with rosterctl user remove (rosterctl user list --account {handle} lists them)"
-            )));
+            return Err(AccountError::HasUsers { handle: account.handle, users }.into());
         }
-        // Of the released ones, what is known goes with the account.
-        let of_account =
-            UserFilter { account: Some(account.id), limit: Some(AT_ONCE), ..UserFilter::default() };
+        // Released users are removed with the account.
+        let of_account = UserFilter {
+            account: Some(account.id),
+            limit: Some(PAGE_SIZE),
+            ..UserFilter::default()
+        };
         let reference = account.reference();
         loop {
             let users = self.store.users(&of_account).await?;
@@ -151,17 +175,15 @@ impl Engine {
     }
 }
 
-/// What takes a user out.
+/// Returns the change that removes a user.
 pub(in crate::engine) fn removal(user: &User) -> ChangeKind {
     ChangeKind::Remove { before: Some(Box::new(user.joined())), status: user.status() }
 }
 
-fn account_name(text: &str) -> Result<String, EngineError> {
+fn account_name(text: &str) -> Result<String, AccountError> {
     let name = text.trim();
     if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
-        return Err(EngineError::Invalid(
-            "an account needs a name: at most 200 letters, without control characters".to_owned(),
-        ));
+        return Err(AccountError::Name);
     }
     Ok(name.to_owned())
 }

@@ -1,43 +1,62 @@
-//! Domain claims: claimed with a token, verified by the TXT record that carries it, looked up daily from then on, and
-//! given back.
+//! Domain claims: a token, a TXT record that proves it, a daily look-up, and the release.
 //!
-//! Everybody with an address of a domain belongs to the account that holds it. So whoever holds a domain gathers
-//! its people, again and again: what a crash cut off is done at the next look.
+//! Every user with an address of a domain belongs to the account that holds it. So each successful
+//! look-up gathers these users again, which makes up for a crash.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dns::Answer;
 use crate::engine::admin::accounts::removal;
 use crate::engine::admin::operator_run::OperatorRun;
+use crate::engine::periodic::Periodic;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     Account, AccountId, Actor, Address, Addresses, Change, ChangeKind, Claim, ClaimId, ClaimState,
-    Domain, RecordSeen, Standing, Status, Trigger, User, UserId,
+    Domain, DomainError, RecordSeen, Standing, Status, Trigger, User, UserId,
 };
 use crate::store::{ClaimRefused, StoreError, UserFilter};
 use crate::telemetry::chain;
 
-/// A pending claim is looked up soon after it was made, then less and less often, at least daily.
+/// The reason why an operation on a domain claim is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    #[error("several accounts claim {0}: say which one with --account")]
+    Ambiguous(Domain),
+    #[error(
+        "{users} users changed at the same moment, and {domain} is still held: release it again"
+    )]
+    UsersChanged { users: u64, domain: Domain },
+    #[error(transparent)]
+    Refused(ClaimRefused),
+}
+
+/// The first look-up of a pending claim. The interval then grows to a day.
 const FIRST_CHECK: Duration = Duration::from_secs(30);
 const DAILY: Duration = Duration::from_hours(24);
 
-/// Users that are looked through at once.
-const AT_ONCE: u64 = 500;
+/// Maximum wait for the next due claim, because the clock may be set.
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
-/// What releasing a domain does to one user.
+/// Users per page.
+const PAGE_SIZE: u64 = 500;
+
+/// The effect of a release on one user.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Effect {
-    /// It is released: it can no longer sign in, and holds no address.
+    /// The user is released: no sign-in, no address.
     Released,
-    /// It stays suspended, and keeps its address from being used by anybody else.
+    /// The user stays suspended and keeps its address reserved.
     StaysSuspended,
-    /// Its secondary addresses in the domain are taken off.
+    /// The secondary addresses in the domain are removed.
     LosesAddress,
 }
 
 impl Effect {
-    /// The word in output.
+    /// Returns the word in output.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Released => "released",
@@ -47,32 +66,62 @@ impl Effect {
     }
 }
 
-/// Whom the release of a domain touches, and how.
+/// A user that the release of a domain affects.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Touched {
-    /// Who.
     pub user: UserId,
-    /// The primary address.
     pub email: Option<Address>,
-    /// How.
     pub effect: Effect,
 }
 
-/// The release of a domain: done, or only looked at.
+/// The release of a domain, applied or planned.
 #[derive(Debug)]
 pub struct Release {
-    /// The claim, as it was.
+    /// The claim before the release.
     pub claim: Claim,
-    /// The handle of its account.
     pub account: Account,
-    /// Whether it was the account's last domain.
+    /// Whether it is the account's last domain.
     pub is_last: bool,
-    /// Whom it touches.
     pub people: Vec<Touched>,
 }
 
+/// The periodic task that looks up the records of claims.
+pub(in crate::engine) struct ClaimCheck {
+    engine: Arc<Engine>,
+    /// Whether users were gathered since the start, because a crash may have cut that off.
+    has_gathered: bool,
+    wait: Duration,
+}
+
+impl ClaimCheck {
+    pub(in crate::engine) fn new(engine: &Arc<Engine>) -> Self {
+        Self { engine: Arc::clone(engine), has_gathered: false, wait: MAX_WAIT }
+    }
+}
+
+impl Periodic for ClaimCheck {
+    fn name(&self) -> &'static str {
+        "claims"
+    }
+
+    fn period(&self) -> Duration {
+        self.wait
+    }
+
+    async fn round(&mut self) -> Result<(), EngineError> {
+        self.wait = MAX_WAIT;
+        if !self.has_gathered {
+            self.engine.gather_all().await?;
+            self.has_gathered = true;
+        }
+        self.wait = self.engine.check_claims().await?;
+        Ok(())
+    }
+}
+
 impl Engine {
-    /// Claims a domain for an account: pending, or verified at once when the configuration vouches for it.
+    /// Claims a domain for an account. The claim is pending, or verified where the configuration
+    /// trusts it.
     pub async fn claim(
         &self,
         account: &str,
@@ -80,7 +129,7 @@ impl Engine {
         actor: &Actor,
     ) -> Result<Claim, EngineError> {
         let account = self.account(account).await?;
-        let domain = Domain::claimable(domain).map_err(|e| EngineError::Invalid(e.to_string()))?;
+        let domain = Domain::claimable(domain).map_err(ClaimError::from)?;
         let now = self.clock.now();
         let is_trusted = self.configured().rules.trusted.contains(&domain);
         let claim = Claim {
@@ -88,7 +137,7 @@ impl Engine {
             account: account.id,
             domain,
             state: if is_trusted { ClaimState::Verified } else { ClaimState::Pending },
-            // 122 random bits: nobody else can guess what to publish.
+            // 122 random bits: the record cannot be guessed.
             token: uuid::Uuid::new_v4().simple().to_string(),
             claimed_at: now,
             verified_at: is_trusted.then_some(now),
@@ -103,7 +152,7 @@ impl Engine {
         Ok(claim)
     }
 
-    /// Looks the claim's record up now.
+    /// Looks up the record of a claim.
     pub async fn verify(
         &self,
         domain: &str,
@@ -114,9 +163,8 @@ impl Engine {
         self.check(claim, actor, false).await
     }
 
-    /// The claim that is meant.
     async fn one_claim(&self, domain: &str, account: Option<&str>) -> Result<Claim, EngineError> {
-        let parsed = Domain::parse(domain).map_err(|e| EngineError::Invalid(e.to_string()))?;
+        let parsed = Domain::parse(domain).map_err(ClaimError::from)?;
         let mut claims = self.store.claims_of_domain(&parsed).await?;
         if let Some(handle) = account {
             let account = self.account(handle).await?;
@@ -124,9 +172,7 @@ impl Engine {
         }
         match (claims.pop(), claims.is_empty()) {
             (Some(claim), true) => Ok(claim),
-            (Some(_), false) => Err(EngineError::Invalid(format!(
-                "several accounts claim {parsed}: say which one with --account"
-            ))),
+            (Some(_), false) => Err(ClaimError::Ambiguous(parsed).into()),
             (None, _) => Err(EngineError::NotFound { what: "claim of", name: parsed.to_string() }),
         }
     }
@@ -156,7 +202,7 @@ impl Engine {
         }
         if now.state == ClaimState::Lapsed && was != ClaimState::Lapsed {
             tracing::warn!(
-                "the record of {} has been missing for days: the claim has lapsed, which changes nothing; put the record back, or release the domain",
+                "claim of {} lapsed, because its record has been missing for days: put the record back, or release the domain (no user changes)",
                 now.domain
             );
         }
@@ -202,8 +248,8 @@ impl Engine {
             .ok_or_else(|| EngineError::NotFound { what: "account", name: id.to_string() })
     }
 
-    /// Brings everybody with an address of the domain into the account that holds it. Who was only invited elsewhere is
-    /// not any more: that invitation was not theirs to accept.
+    /// Moves every user with an address of the domain into the account that holds it. An invitation
+    /// to another account is removed.
     async fn gather(&self, claim: &Claim, actor: &Actor) -> Result<(), EngineError> {
         let into = self.account_with(claim.account).await?;
         let _applying = self.apply_lock.lock().await;
@@ -228,7 +274,7 @@ impl Engine {
         Ok(())
     }
 
-    /// What the release of a domain would do.
+    /// Returns the effects of a release without applying them.
     pub async fn plan_release(
         &self,
         domain: &str,
@@ -237,30 +283,27 @@ impl Engine {
         Ok(self.release_of(self.one_claim(domain, account).await?).await?.0)
     }
 
-    /// Gives a domain back.
+    /// Releases a domain.
     pub async fn release(
         &self,
         domain: &str,
         account: Option<&str>,
         actor: &Actor,
     ) -> Result<Release, EngineError> {
-        // No run may decide on users by a claim that is being given back.
+        // No run may decide by a claim that is being released.
         let _applying = self.apply_lock.lock().await;
         let (release, changes) = self.release_of(self.one_claim(domain, account).await?).await?;
         let account = release.account.reference();
         if !changes.is_empty() {
             let run =
                 self.write(changes, OperatorRun::of(&account, actor, Trigger::Operator)).await?;
-            // Whoever signed in for the first time meanwhile would stay active in a domain that is nobody's.
+            // A user that signed in meanwhile would stay active in a domain that no account holds.
             if run.dropped > 0 {
-                let why = format!(
-                    "{} users changed in the same moment, and {domain} is still held: release it again",
-                    run.dropped
-                );
-                return Err(EngineError::Refused(why));
+                let (users, domain) = (run.dropped, release.claim.domain);
+                return Err(ClaimError::UsersChanged { users, domain }.into());
             }
         }
-        // Last, so that what a crash cuts off is a domain that is still held, and can be released again.
+        // Released last: after a crash the domain is still held and can be released again.
         self.store.release_claim(&release.claim, &account, actor, &self.clock).await?;
         Ok(release)
     }
@@ -270,8 +313,11 @@ impl Engine {
         let is_last =
             claim.state.holds() && self.store.claimed_domains(account.id).await?.0.len() == 1;
         let (mut people, mut changes) = (Vec::new(), Vec::new());
-        let mut page =
-            UserFilter { account: Some(account.id), limit: Some(AT_ONCE), ..UserFilter::default() };
+        let mut page = UserFilter {
+            account: Some(account.id),
+            limit: Some(PAGE_SIZE),
+            ..UserFilter::default()
+        };
         while claim.state.holds() {
             let users = self.store.users(&page).await?;
             let Some(last) = users.last() else { break };
@@ -288,14 +334,14 @@ impl Engine {
         Ok((Release { claim, account, is_last, people }, changes))
     }
 
-    /// Looks up the claims that are due; returns when to come back.
+    /// Looks up the due claims, and returns the time until the next one.
     pub async fn check_claims(&self) -> Result<Duration, StoreError> {
         self.check_clock().await?;
         let now = self.clock.now();
-        let mut soonest = Duration::from_mins(1);
+        let mut soonest = MAX_WAIT;
         for claim in self.store.claims(None).await? {
             let pause = match claim.state {
-                // As long again as it has been pending: a back-off that needs no state of its own.
+                // The interval equals the age of the claim: a backoff without state.
                 ClaimState::Pending => now.since(claim.claimed_at).clamp(FIRST_CHECK, DAILY),
                 _ => DAILY,
             };
@@ -307,13 +353,13 @@ impl Engine {
             }
             let domain = claim.domain.clone();
             if let Err(error) = self.check(claim, &Actor::rosterd(), true).await {
-                tracing::info!("the claim of {domain} could not be looked up: {}", chain(&error));
+                tracing::info!("look-up of the claim of {domain} failed: {}", chain(&error));
             }
         }
         Ok(soonest.max(Duration::from_secs(1)))
     }
 
-    /// Brings into each account whom its domains say is its own: the rest of what was cut off.
+    /// Gathers the users of every held domain.
     pub(in crate::engine) async fn gather_all(&self) -> Result<(), EngineError> {
         for claim in self.store.claims(None).await?.into_iter().filter(|c| c.state.holds()) {
             self.gather(&claim, &Actor::rosterd()).await?;
@@ -322,7 +368,7 @@ impl Engine {
     }
 }
 
-/// What the release of a domain does to a user, if anything.
+/// Returns the effect of a release on a user, if there is one.
 fn released<'a>(user: &'a User, domain: &Domain) -> Option<(Effect, Option<ChangeKind>, &'a User)> {
     let is_in = |address: &Address| address.domain() == domain;
     let primary = user.addresses.primary.as_ref().is_some_and(is_in);

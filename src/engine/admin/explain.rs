@@ -1,5 +1,5 @@
-//! Why somebody is what they are: where the directories have them, what that says, what rosterd did, and what it would do now.
-//! Also for people it does not have.
+//! Explains a user: the entries in the directories, their meaning, the history, and the next plan.
+//! Also explains people without a user.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,55 +13,48 @@ use crate::model::{
 use crate::reconcile::{Closure, Confirmation, Reading, paths, read, remedies};
 use crate::store::PinKind;
 
-/// Changes of somebody's that are told, the latest first.
+/// Maximum number of changes in the history.
 const HISTORY: u64 = 20;
 
-/// Everything there is to say about somebody.
+/// The explanation of one user or person.
 #[derive(Debug)]
 pub struct Explanation {
-    /// The user, if there is one.
     pub user: Option<User>,
-    /// What would make it otherwise.
+    /// The remedies that would change the user's state.
     pub remedies: Vec<String>,
-    /// What the directories have.
     pub entries: Vec<Entry>,
-    /// The directories that have nobody like that, or could not be asked, each with what was looked for or went wrong.
+    /// The directories without such an entry, or that failed to answer, each with the search or the
+    /// error.
     pub elsewhere: Vec<(DirectoryName, String)>,
-    /// What rosterd did, the latest first, each with its run.
+    /// Past changes, the latest first, each with its run.
     pub history: Vec<(RunId, WrittenChange)>,
 }
 
-/// What one directory has of somebody.
+/// The entry in one directory.
 #[derive(Debug)]
 pub struct Entry {
-    /// The directory.
     pub directory: DirectoryName,
-    /// The server that was asked.
     pub server: String,
-    /// The person.
     pub guid: Guid,
-    /// Where the entry stands, or stood.
+    /// The present DN, or the last known one.
     pub dn: String,
-    /// What was found, in a sentence.
+    /// The finding, as a sentence.
     pub found: String,
-    /// What the entry says; nothing where there is none that can be read.
+    /// The attributes and their meaning; `None` where no entry can be read.
     pub reading: Option<Reading>,
-    /// The ways from the person's groups to the configured ones.
+    /// The paths from the person's groups to the configured ones.
     pub groups: Vec<Vec<String>>,
-    /// Whether the person has a user.
     pub has_user: bool,
-    /// Why it cannot be used as it is.
     pub quarantine: Option<QuarantineReason>,
-    /// What a run would do now, and why not at once.
+    /// The changes that a run would plan, with the reason where one is held.
     pub would: Vec<(Change, Option<HoldReason>)>,
-    /// What of it waits for an operator, or was refused by one.
+    /// The held and rejected changes of this person, as a sentence.
     pub waits: Option<String>,
-    /// What could not be read, and what an operator should know.
     pub warnings: Vec<String>,
 }
 
 impl Engine {
-    /// Explains somebody: an address, a user id, or an objectGUID.
+    /// Explains an address, a user id or an objectGUID.
     pub async fn explain(&self, who: &str) -> Result<Explanation, EngineError> {
         let user = match self.find_user(who).await {
             Ok(user) => Some(user),
@@ -78,15 +71,15 @@ impl Engine {
         };
         let (mut entries, mut elsewhere) = (Vec::new(), Vec::new());
         for directory in self.configured().directories.values() {
-            // A person may have moved, or be in several: every directory of the account is asked.
+            // Every directory of the account is read, because a person may have moved or be in
+            // several.
             if account.as_ref().is_some_and(|account| *account != directory.config.account) {
                 continue;
             }
             match self.explain_in(directory, who, user.as_ref()).await {
                 Ok(found) if found.is_empty() => {
-                    let what = format!(
-                        "nobody in it has {who} as objectGUID, address or userPrincipalName"
-                    );
+                    let what =
+                        format!("no entry has {who} as objectGUID, address or userPrincipalName");
                     elsewhere.push((directory.config.name.clone(), what));
                 }
                 Ok(found) => entries.extend(found),
@@ -101,7 +94,7 @@ impl Engine {
         Ok(Explanation { user, remedies, entries, elsewhere, history })
     }
 
-    /// What was done to a user, the latest first, each with its run.
+    /// Returns the latest changes of a user, each with its run.
     pub async fn history(&self, user: &User) -> Result<Vec<(RunId, WrittenChange)>, EngineError> {
         Ok(self.store.history(user.id, HISTORY).await?)
     }
@@ -122,7 +115,7 @@ impl Engine {
                         .people_with_address(address.as_str(), &settings.attributes.email)
                         .await?
                 }
-                // A user id, of somebody whom no directory has: the address is what may be known there.
+                // A user id without a link: the directory may know the address.
                 (None, Err(_)) => match user.and_then(|u| u.addresses.primary.as_ref()) {
                     Some(address) => {
                         session
@@ -152,7 +145,7 @@ impl Engine {
             let Some(confirmation) = dry_run.observed.found.get(&guid) else { continue };
             let waits = self.what_waits(directory, guid).await?;
             let entry = entry(directory, guid, confirmation, &dry_run, &groups, user, waits);
-            // A GUID that nothing was ever known by is no person of this directory.
+            // An unknown GUID is no person of this directory.
             let is_linked_here = user
                 .and_then(|u| u.link.as_ref())
                 .is_some_and(|l| l.guid == guid && l.directory == directory.config.name);
@@ -267,7 +260,7 @@ fn entry(
     }
 }
 
-/// How the groups that give a tier are nested, as far as these people are concerned.
+/// The nesting of the configured groups above these people.
 struct Nesting {
     names: BTreeMap<Guid, String>,
     parents: BTreeMap<Guid, Vec<Guid>>,

@@ -1,5 +1,5 @@
-//! Held plans: an operator approves exactly what was shown, or a part of it, and it is applied if it is still true; or
-//! rejects it, and it stays rejected.
+//! Decisions on held plans. An approval covers exactly the changes that were shown, or a part of
+//! them, and applies those that still hold. A rejection lasts.
 
 use std::collections::BTreeSet;
 
@@ -8,24 +8,54 @@ use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{Actor, Digest, Guid, PlanId, PlanState, Trigger};
 use crate::store::{HeldPlan, HeldRow, Run, Word};
 
-/// More people than this are read by reading everybody.
-const SCOPED_AT_MOST: usize = 2_000;
+/// Above this number of people a full run is faster than a scoped one.
+const MAX_SCOPED: usize = 2_000;
 
-/// What came of an approval.
+/// The reason why a decision on a held plan is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeldError {
+    #[error("nothing of this plan has the cause \"{cause}\": it has {}", present.join(", "))]
+    NoSuchCause { cause: String, present: Vec<String> },
+    #[error("nothing of this plan is about {0}: see rosterctl held show")]
+    NoSuchPerson(String),
+    #[error("the plan {0} was replaced by another one: see rosterctl held list")]
+    Replaced(PlanId),
+    #[error(
+        "the plan {plan} was rejected{}: reopen it with rosterctl held reopen {plan}, or name what is approved of it",
+        by(actor.as_ref())
+    )]
+    Rejected { plan: PlanId, actor: Option<Actor> },
+    #[error("the plan {plan} is {} already; see rosterctl held list", state.as_str())]
+    NotApprovable { plan: PlanId, state: PlanState },
+    #[error(
+        "the plan {plan} is {}{} already: see rosterctl held list --all",
+        state.as_str(),
+        by(actor.as_ref())
+    )]
+    NotRejectable { plan: PlanId, state: PlanState, actor: Option<Actor> },
+    #[error("the plan {plan} is {}, not rejected: see rosterctl held list", state.as_str())]
+    NotRejected { plan: PlanId, state: PlanState },
+}
+
+fn by(actor: Option<&Actor>) -> String {
+    actor.map(|actor| format!(" by {actor}")).unwrap_or_default()
+}
+
+/// The outcome of an approval.
 #[derive(Debug)]
 pub struct Approval {
-    /// The run that applied it, or tried to.
+    /// The run that applied the approved changes or failed to.
     pub run: Run,
-    /// What waits of the directory afterwards.
+    /// The open plan of the directory afterwards.
     pub waiting: Option<HeldPlan>,
 }
 
-/// Which changes of a plan are approved; all, where nothing is named.
+/// The approved changes of a plan; all of them when nothing is named.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// All of these causes, by the keys that the plan's groups have.
+    /// Keys of the plan's groups.
     pub causes: Vec<String>,
-    /// All of these people, by address, user id or objectGUID.
+    /// Addresses, user ids or objectGUIDs.
     pub people: Vec<String>,
 }
 
@@ -34,8 +64,8 @@ impl Selection {
         !self.causes.is_empty() || !self.people.is_empty()
     }
 
-    /// The changes that are chosen; nothing when that is all of them.
-    fn of(&self, rows: &[HeldRow]) -> Result<Option<Vec<Digest>>, EngineError> {
+    /// Returns the digests of the selected changes; `None` for all of them.
+    fn of(&self, rows: &[HeldRow]) -> Result<Option<Vec<Digest>>, HeldError> {
         if !self.names_changes() {
             return Ok(None);
         }
@@ -45,23 +75,18 @@ impl Selection {
                 || is(&row.user.to_string())
                 || row.guid.is_some_and(|guid| is(&guid.to_string()))
         };
-        // What names nobody is a slip, and a slip approves nothing.
+        // A name without a match is a slip, and a slip approves nothing.
         if let Some(cause) =
             self.causes.iter().find(|cause| !rows.iter().any(|row| row.key == **cause))
         {
             let keys: BTreeSet<&str> = rows.iter().map(|row| row.key.as_str()).collect();
-            let keys: Vec<String> = keys.into_iter().map(|key| format!("\"{key}\"")).collect();
-            return Err(EngineError::Refused(format!(
-                "nothing of this plan has the cause \"{cause}\": it has {}",
-                keys.join(", ")
-            )));
+            let present = keys.into_iter().map(|key| format!("\"{key}\"")).collect();
+            return Err(HeldError::NoSuchCause { cause: cause.clone(), present });
         }
         if let Some(who) =
             self.people.iter().find(|who| !rows.iter().any(|row| is_person(row, who)))
         {
-            return Err(EngineError::Refused(format!(
-                "nothing of this plan is about {who}: see rosterctl held show"
-            )));
+            return Err(HeldError::NoSuchPerson(who.clone()));
         }
         let is_chosen = |row: &&HeldRow| {
             self.causes.contains(&row.key) || self.people.iter().any(|who| is_person(row, who))
@@ -79,15 +104,15 @@ impl Engine {
             .ok_or_else(|| EngineError::NotFound { what: "held plan", name: id.to_string() })
     }
 
-    /// Approves a plan: looks at its people again, and applies what is still true of it.
+    /// Approves a plan: reads its people again and applies the changes that still hold.
     pub async fn approve(&self, id: PlanId, actor: Actor) -> Result<Approval, EngineError> {
         self.approve_part(id, &Selection::default(), "", actor).await
     }
 
-    /// Approves what is chosen of a plan, and says why. The rest of it goes on waiting.
+    /// Approves a part of a plan, with a comment. The rest stays held.
     ///
-    /// A rejected plan is approved only by naming its changes; as a whole it has to be reopened first. So an approval that comes
-    /// just after another operator's rejection does not undo it.
+    /// A rejected plan is approved only by naming its changes. As a whole it has to be reopened
+    /// first, so that an approval cannot undo the rejection of another operator by chance.
     pub async fn approve_part(
         &self,
         id: PlanId,
@@ -98,23 +123,19 @@ impl Engine {
         let applying = self.apply_lock.lock().await;
         let plan = self.held_plan(id).await?;
         let rows = self.store.held_rows(id).await?;
-        let refused = |why: String| Err(EngineError::Refused(format!("the plan {id} {why}")));
         match plan.state {
-            // What an older plan and the present one both hold was shown, and may be applied.
+            // Changes that an older plan shares with the present one were shown, and may be
+            // applied.
             PlanState::Superseded if rows.is_empty() => {
-                return refused("was replaced by another one: see rosterctl held list".to_owned());
+                return Err(HeldError::Replaced(id).into());
             }
             PlanState::Open | PlanState::Approved | PlanState::Superseded => {}
             PlanState::Rejected if which.names_changes() => {}
             PlanState::Rejected => {
-                let by =
-                    plan.actor.as_ref().map(|actor| format!(" by {actor}")).unwrap_or_default();
-                return refused(format!(
-                    "was rejected{by}: reopen it with rosterctl held reopen {id}, or name what is approved of it"
-                ));
+                return Err(HeldError::Rejected { plan: id, actor: plan.actor }.into());
             }
             state => {
-                return refused(format!("is {} already; see rosterctl held list", state.as_str()));
+                return Err(HeldError::NotApprovable { plan: id, state }.into());
             }
         }
         let directory = match plan.state {
@@ -136,27 +157,29 @@ impl Engine {
         }
         self.store.approve_plan(&plan, chosen.as_deref(), word, &self.clock).await?;
         drop(applying);
-        let request =
-            Request { approves: Some(plan.id), ..Self::look_at(people, Trigger::Approval, actor) };
+        let request = Request {
+            approves: Some(plan.id),
+            ..Self::request_for(people, Trigger::Approval, actor)
+        };
         let run = self.run(&directory, request).await?;
         Ok(Approval { run, waiting: self.waiting(&directory).await? })
     }
 
-    /// A run that looks at these people: at everybody, where they are so many that this is faster.
-    pub(in crate::engine) fn look_at(
+    /// Returns a run over these people, or a full one where that is faster.
+    pub(in crate::engine) fn request_for(
         people: BTreeSet<Guid>,
         trigger: Trigger,
         actor: Actor,
     ) -> Request {
         let actor = Some(actor);
-        if people.len() > SCOPED_AT_MOST {
+        if people.len() > MAX_SCOPED {
             Request::full(trigger, actor)
         } else {
             Request::people(trigger, people, actor)
         }
     }
 
-    /// The plan of a directory that waits for an operator.
+    /// Returns the open plan of a directory.
     pub(in crate::engine) async fn waiting(
         &self,
         directory: &Directory,
@@ -168,34 +191,28 @@ impl Engine {
             .filter(|p| p.state == PlanState::Open))
     }
 
-    /// Rejects a plan, and says why: every later run holds its changes, until the directory no longer asks for them.
+    /// Rejects a plan, with a comment. Every later run holds its changes until the directory no
+    /// longer asks for them.
     pub async fn reject(
         &self,
         id: PlanId,
         comment: &str,
         actor: &Actor,
     ) -> Result<HeldPlan, EngineError> {
-        // A run that applies what was approved of it ends first; then there is nothing to reject any more, and that is said.
+        // A run that applies approved changes ends first. Then nothing is left to reject.
         let _applying = self.apply_lock.lock().await;
         let plan = self.held_plan(id).await?;
         if !plan.state.waits() {
-            let by = plan
-                .actor
-                .as_ref()
-                .filter(|_| plan.state == PlanState::Rejected)
-                .map(|a| format!(" by {a}"))
-                .unwrap_or_default();
-            return Err(EngineError::Refused(format!(
-                "the plan {id} is {}{by} already: see rosterctl held list --all",
-                plan.state.as_str()
-            )));
+            let HeldPlan { state, actor, .. } = plan;
+            let actor = actor.filter(|_| state == PlanState::Rejected);
+            return Err(HeldError::NotRejectable { plan: id, state, actor }.into());
         }
         self.store.reject_plan(&plan, Word { actor, comment }, &self.clock).await?;
         self.held_plan(id).await
     }
 
-    /// Takes the rejection of a plan back: its changes wait again, as if they had never been rejected. Returns the plan that
-    /// they wait in, which is another one where something else waits already.
+    /// Reopens a rejected plan: its changes are held as if they had never been rejected. Returns
+    /// the plan that holds them, which is another one where an open plan exists.
     pub async fn reopen(
         &self,
         id: PlanId,
@@ -205,10 +222,7 @@ impl Engine {
         let _applying = self.apply_lock.lock().await;
         let plan = self.held_plan(id).await?;
         if plan.state != PlanState::Rejected {
-            return Err(EngineError::Refused(format!(
-                "the plan {id} is {}, not rejected: see rosterctl held list",
-                plan.state.as_str()
-            )));
+            return Err(HeldError::NotRejected { plan: id, state: plan.state }.into());
         }
         let waiting =
             self.store.reopen_plan(&plan, None, Word { actor, comment }, &self.clock).await?;

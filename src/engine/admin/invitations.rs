@@ -1,35 +1,38 @@
-//! Who is in an account by invitation: asked to join, and taken out again.
+//! Invitations to an account, and the removal of users.
 
 use std::collections::BTreeSet;
 
 use crate::engine::admin::accounts::removal;
 use crate::engine::admin::operator_run::OperatorRun;
+use crate::engine::admin::users::UserError;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
-    Account, AccountKind, Actor, Address, Addresses, Causes, Change, ChangeKind, Joined, Profile,
-    Standing, Tier, Trigger, User, UserId,
+    Account, AccountKind, Actor, Address, Addresses, Causes, Change, ChangeKind, Joined, Link,
+    Profile, Standing, Tier, Trigger, User, UserId,
 };
 
-/// More than this at once is a mistake, or somebody else's address book.
-const MOST: usize = 10_000;
+/// More addresses at once are a mistake.
+const MAX_ADDRESSES: usize = 10_000;
 
-/// What came of inviting one address.
+/// The number of addresses that one invitation names is not allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("give 1 to {MAX_ADDRESSES} addresses, separated by ; or commas or spaces, not {0}")]
+pub struct AddressCountError(pub usize);
+
+/// The outcome for one address.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Invitation {
-    /// It is invited.
     Invited(UserId),
-    /// It is in this account already.
     AlreadyHere(UserId),
-    /// It belongs to another account, by its domain or by itself; which one is not told.
+    /// The address or its domain belongs to another account, which is not named.
     Elsewhere,
-    /// An enterprise asks people of its own domains only.
+    /// An enterprise invites addresses of its own domains only.
     OtherDomain,
-    /// It is no address.
     Malformed(String),
 }
 
 impl Engine {
-    /// Asks people to join an account. Each address is answered on its own, in the order it was given.
+    /// Invites addresses to an account, and returns the outcome for each in the given order.
     ///
     /// `texts` hold addresses between `;`, commas and white space.
     pub async fn invite(
@@ -46,11 +49,8 @@ impl Engine {
         let asked: Vec<&str> = split
             .filter(|text| !text.is_empty() && seen.insert(text.to_ascii_lowercase()))
             .collect();
-        if asked.is_empty() || asked.len() > MOST {
-            return Err(EngineError::Invalid(format!(
-                "give 1 to {MOST} addresses, separated by ; or commas or spaces, not {}",
-                asked.len()
-            )));
+        if asked.is_empty() || asked.len() > MAX_ADDRESSES {
+            return Err(AddressCountError(asked.len()).into());
         }
         let _applying = self.apply_lock.lock().await;
         let domains = self.store.claimed_domains(account.id).await?;
@@ -59,7 +59,7 @@ impl Engine {
         for text in asked {
             let answer = match Address::parse(text) {
                 Err(error) => Invitation::Malformed(error.to_string()),
-                // Written in two ways.
+                // The same address in two spellings.
                 Ok(address) if !keys.insert(address.key()) => continue,
                 Ok(address)
                     if account.kind == AccountKind::Enterprise && !domains.covers(&address) =>
@@ -104,7 +104,7 @@ impl Engine {
         Ok(Invitation::Invited(id))
     }
 
-    /// The change that brings somebody in: back, or for the first time.
+    /// Returns the change that creates a user, or brings a released one back.
     pub(in crate::engine) fn arrival(&self, returning: Option<&User>, kind: ChangeKind) -> Change {
         if let Some(user) = returning {
             return Change::by_hand(user, kind);
@@ -126,29 +126,18 @@ impl Engine {
         }
     }
 
-    /// Takes a user out of an account, and forgets who it was.
+    /// Removes a user and its personal data.
     pub async fn remove(&self, who: &str, actor: &Actor) -> Result<User, EngineError> {
         let user = self.find_user(who).await?;
         let account = self.account_of(&user).await?;
         if account.kind == AccountKind::Enterprise && user.standing == Standing::Active {
             let domains = self.store.claimed_domains(account.id).await?;
-            let why = match &user.link {
-                Some(link) => format!(
-                    "the directory {} manages {who}, and would bring them back",
-                    link.directory
-                ),
-                None if user.addresses.primary.as_ref().is_some_and(|a| domains.covers(a)) => {
-                    format!(
-                        "{who} has an address of a domain of {}, and would be back at the next sign-in",
-                        account.handle
-                    )
-                }
-                None => String::new(),
-            };
-            if !why.is_empty() {
-                return Err(EngineError::Refused(format!(
-                    "{why}: suspend them instead, with rosterctl user suspend"
-                )));
+            if let Some(Link { directory, .. }) = user.link {
+                return Err(UserError::ReturnsByDirectory { directory, who: who.to_owned() }.into());
+            }
+            if user.addresses.primary.as_ref().is_some_and(|a| domains.covers(a)) {
+                let account = account.handle;
+                return Err(UserError::ReturnsBySignIn { account, who: who.to_owned() }.into());
             }
         }
         let _applying = self.apply_lock.lock().await;
@@ -157,15 +146,14 @@ impl Engine {
             .write(vec![change], OperatorRun::of(&account.reference(), actor, Trigger::Operator))
             .await?;
         if run.dropped > 0 {
-            return Err(EngineError::Refused(
-                "somebody else changed this user in the same moment: look again".to_owned(),
-            ));
+            return Err(UserError::Changed.into());
         }
         Ok(user)
     }
 }
 
-/// What somebody is who comes by themselves or by invitation: Pro, until an operator or a directory says otherwise.
+/// Returns the state of a user without a directory: Pro, until an operator or a directory decides
+/// otherwise.
 pub(in crate::engine) fn newcomer(address: Address, returning: Option<&User>) -> Joined {
     Joined {
         tier: Tier::Pro,

@@ -1,13 +1,12 @@
-//! The use cases of operators and administrators.
+//! The operations of operators, by noun.
 
 pub(super) mod accounts;
+pub(super) mod directories;
 pub(super) mod domains;
 pub(super) mod explain;
 pub(super) mod held;
 pub(super) mod invitations;
 pub(super) mod operator_run;
-pub(super) mod pause;
-pub(super) mod rename;
 pub(super) mod search;
 pub(super) mod undo;
 pub(super) mod users;

@@ -1,7 +1,9 @@
-//! What is written in somebody's name, without a directory: as a run of its own, so that it can be shown like any other.
+//! Changes without a directory, written as a run of their own, so that `run show` and undo cover
+//! them.
 
 use std::collections::BTreeSet;
 
+use crate::engine::admin::users::UserError;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     AccountRef, Actor, Change, ChangeCounts, ChangeKind, DirectoryName, ObservationNumber, RunId,
@@ -10,23 +12,20 @@ use crate::model::{
 use crate::reconcile::Admitted;
 use crate::store::{Applied, Run, Writer};
 
-/// In whose name something is written.
+/// The origin of a run that reads no directory.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct OperatorRun<'a> {
-    /// The account whose users they are, or become.
+    /// The account of the users before or after the change.
     pub(in crate::engine) account: &'a AccountRef,
-    /// Who.
     pub(in crate::engine) actor: &'a Actor,
-    /// What made them.
     pub(in crate::engine) trigger: Trigger,
-    /// The directory that the run is listed under; empty for none.
+    /// The directory that lists the run; empty for none.
     pub(in crate::engine) directory: &'a str,
-    /// The run that is taken back.
     pub(in crate::engine) undoes: Option<RunId>,
 }
 
 impl<'a> OperatorRun<'a> {
-    /// Somebody's, on users of an account.
+    /// Returns the origin of changes to users of one account.
     pub(in crate::engine) fn of(
         account: &'a AccountRef,
         actor: &'a Actor,
@@ -37,9 +36,10 @@ impl<'a> OperatorRun<'a> {
 }
 
 impl Engine {
-    /// Writes changes; the run that they are.
+    /// Writes changes and returns their run.
     ///
-    /// No lock is taken: whoever decides on what other users are, or on a claim, takes the turn around deciding and writing.
+    /// Takes no lock: a caller whose decision depends on other users or on a claim holds the apply
+    /// lock from the decision to the end of this call.
     pub(in crate::engine) async fn write(
         &self,
         changes: Vec<Change>,
@@ -82,7 +82,7 @@ impl Engine {
             undoes,
             full_read_reason: None,
         };
-        // Before anything is written: a crash between the two leaves no changes of a run that is unknown.
+        // Stored first: a crash leaves no changes without a run.
         self.store.save_run(&run).await?;
         let mut applied = Applied::default();
         let done = self.store.apply(&admitted, &writer, &mut applied).await;
@@ -95,7 +95,7 @@ impl Engine {
         Ok(run)
     }
 
-    /// The directories of the account that these users are in, and of those that they come from or go to.
+    /// Returns the directories of the accounts of these users, before and after the changes.
     fn directories_of(&self, account: &AccountRef, changes: &[Change]) -> Vec<DirectoryName> {
         let mut accounts = BTreeSet::from([&account.handle]);
         for change in changes {
@@ -112,7 +112,7 @@ impl Engine {
             .collect()
     }
 
-    /// Writes an operator's change of one user, as it was when the operator saw it.
+    /// Writes one change of a user. Fails when the user has changed since it was read.
     pub(in crate::engine) async fn write_one(
         &self,
         user: &User,
@@ -122,7 +122,7 @@ impl Engine {
         self.write_user(user, vec![kind], actor).await
     }
 
-    /// Writes an operator's changes of one user, all or none.
+    /// Writes changes of a user, all or none. Fails when the user has changed since it was read.
     pub(in crate::engine) async fn write_user(
         &self,
         user: &User,
@@ -134,9 +134,7 @@ impl Engine {
         let changes = kinds.into_iter().map(|kind| Change::by_hand(user, kind)).collect();
         let run = self.write(changes, OperatorRun::of(&account, actor, Trigger::Operator)).await?;
         if run.dropped > 0 {
-            return Err(EngineError::Refused(
-                "somebody else changed this user in the same moment: look again".to_owned(),
-            ));
+            return Err(UserError::Changed.into());
         }
         self.store
             .user(user.id)

@@ -1,39 +1,40 @@
-//! Looking users up: in lists that are filtered, sorted and paged, and as each other's colleagues.
+//! Finds users: one by a name, pages of a filtered list, and colleagues.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use crate::engine::admin::users::UserError;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
-    AccountId, ClaimedDomains, DirectoryName, Domain, QuarantineReason, Reason, Status, Tier, User,
-    UserId,
+    AccountId, Address, ClaimedDomains, DirectoryName, Domain, Guid, QuarantineReason, Reason,
+    Status, Tier, User, UserId,
 };
 use crate::store::{UserFilter, fold};
 
-/// Users that are looked through at once.
-const AT_ONCE: u64 = 500;
+/// The text is no cursor of a page in the requested order.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not where a page of this order ended: give the next of the page before")]
+pub struct PageCursorError(pub String);
 
-/// What a list is sorted by; users who are alike in it, by id.
+/// Users per page of the store.
+const PAGE_SIZE: u64 = 500;
+
+/// The order of a list; equal users are ordered by id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Sort {
-    /// The id alone: the order of the store, and the fastest.
+    /// The order of the store, and the fastest.
     #[default]
     Id,
-    /// The primary address.
     Address,
-    /// The name shown, accents and case aside.
+    /// The display name without case and accents.
     Name,
-    /// When the user came to be.
     Created,
-    /// When it last changed.
     Updated,
 }
 
 impl Sort {
-    /// All of them.
     pub const ALL: [Self; 5] = [Self::Id, Self::Address, Self::Name, Self::Created, Self::Updated];
 
-    /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Id => "id",
@@ -44,7 +45,6 @@ impl Sort {
         }
     }
 
-    /// The order of that word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.as_str() == word)
     }
@@ -61,45 +61,41 @@ impl Sort {
     }
 }
 
-/// Which users, in which order.
+/// A filter, an order and a page.
 #[derive(Clone, Debug, Default)]
 pub struct UserQuery {
-    /// Of the account with this handle.
+    /// The handle of an account.
     pub account: Option<String>,
-    /// With this status.
     pub status: Option<Status>,
-    /// With this tier.
     pub tier: Option<Tier>,
-    /// With an address in this domain.
+    /// The domain of one of the addresses.
     pub domain: Option<Domain>,
-    /// Suspended for this reason, among others perhaps.
+    /// One of the reasons of the suspension.
     pub reason: Option<Reason>,
-    /// Whom no directory has although their account has one, and holds the domain of their address.
+    /// Only users that no directory has, in accounts with a directory that hold the domain of the
+    /// address.
     pub unmanaged: bool,
-    /// Whose directory entry cannot be used as it is.
+    /// Only users whose entry is quarantined.
     pub quarantined: bool,
-    /// In this order.
     pub sort: Sort,
-    /// After the page that said so.
+    /// The cursor of the page before.
     pub after: Option<String>,
-    /// At most so many.
+    /// The maximum number of users.
     pub limit: usize,
 }
 
-/// One page of a list.
 #[derive(Clone, Debug, Default)]
 pub struct UserPage {
-    /// The users.
     pub users: Vec<User>,
-    /// What the next page comes after; nothing at the end.
+    /// The cursor of the next page; `None` at the end.
     pub next: Option<String>,
 }
 
-/// What users are told apart by beside what the store does.
+/// The part of the filter that the store does not apply.
 struct Sieve {
     domain: Option<Domain>,
     reason: Option<Reason>,
-    /// The domains of the accounts that have a directory; when only unmanaged users are asked for.
+    /// Domains of the accounts with a directory; `Some` when only unmanaged users are wanted.
     unmanaged: Option<BTreeMap<AccountId, ClaimedDomains>>,
     quarantined: Option<BTreeSet<UserId>>,
 }
@@ -121,7 +117,50 @@ impl Sieve {
 }
 
 impl Engine {
-    /// One page of the users that are asked for.
+    /// Returns the user of an address, a user id or an objectGUID.
+    pub async fn find_user(&self, who: &str) -> Result<User, EngineError> {
+        let missing = || EngineError::NotFound { what: "user", name: who.to_owned() };
+        if who.contains('@') {
+            let address = Address::parse(who).map_err(UserError::from)?;
+            if let Some(user) = self.store.user_by_address(&address.key()).await? {
+                return Ok(user);
+            }
+            // A released user holds no address, but is found by its last one.
+            return self
+                .only_one(who, self.store.released_users(&address.key()).await?)
+                .await?
+                .ok_or_else(missing);
+        }
+        let mut users = match who.parse::<Guid>() {
+            Ok(guid) => self.store.users_by_guid(guid).await?,
+            Err(_) => {
+                return Err(UserError::NoIdentifier(who.to_owned()).into());
+            }
+        };
+        if let Ok(id) = who.parse::<UserId>()
+            && let Some(user) = self.store.user(id).await?
+            && users.iter().all(|known| known.id != user.id)
+        {
+            users.push(user);
+        }
+        self.only_one(who, users).await?.ok_or_else(missing)
+    }
+
+    /// Returns the only user. A name that means several is refused with all of them.
+    async fn only_one(&self, who: &str, mut users: Vec<User>) -> Result<Option<User>, EngineError> {
+        if users.len() < 2 {
+            return Ok(users.pop());
+        }
+        let mut named = Vec::new();
+        for user in &users {
+            let account = self.account_of(user).await?.handle;
+            let address = user.addresses.primary.as_ref().map_or("no address", Address::as_str);
+            named.push(format!("{} ({address}, {} in {account})", user.id, user.status().as_str()));
+        }
+        Err(UserError::Ambiguous { who: who.to_owned(), users: named }.into())
+    }
+
+    /// Returns one page of users.
     pub async fn list_users(&self, query: UserQuery) -> Result<UserPage, EngineError> {
         let UserQuery {
             account,
@@ -157,12 +196,12 @@ impl Engine {
             tier,
             managed: unmanaged.then_some(false),
             after: None,
-            limit: Some(AT_ONCE),
+            limit: Some(PAGE_SIZE),
         };
         if sort == Sort::Id {
             page.after = after.as_ref().map(|(_, id)| *id);
         }
-        // The first `limit` of all that pass, and one more to know whether there is a next page.
+        // The first `limit` users that pass, and one more, which shows that a next page exists.
         let mut first: BTreeMap<(String, UserId), User> = BTreeMap::new();
         let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
         loop {
@@ -193,7 +232,7 @@ impl Engine {
         Ok(UserPage { users: first.into_values().collect(), next })
     }
 
-    /// The users with a quarantine, of the configured directories and these.
+    /// Returns the quarantined users of the configured directories and of `more`.
     pub async fn quarantine(
         &self,
         more: impl Iterator<Item = DirectoryName>,
@@ -211,7 +250,7 @@ impl Engine {
         Ok(users)
     }
 
-    /// The domains of each account that has a directory.
+    /// Returns the domains of each account that has a directory.
     async fn domains_with_directory(
         &self,
     ) -> Result<BTreeMap<AccountId, ClaimedDomains>, EngineError> {
@@ -224,7 +263,7 @@ impl Engine {
         Ok(domains)
     }
 
-    /// Who of an account's domains no directory has, how many.
+    /// Returns the number of users of an account's domains that no directory has.
     pub(in crate::engine) async fn unmanaged_count(
         &self,
         account: AccountId,
@@ -237,7 +276,7 @@ impl Engine {
             .count() as u64)
     }
 
-    /// The colleagues of a user whose names or addresses begin with these words: active users of the same account.
+    /// Returns active users of the same account whose names or addresses begin with these words.
     pub async fn contacts(
         &self,
         who: &str,
@@ -246,10 +285,9 @@ impl Engine {
     ) -> Result<Vec<User>, EngineError> {
         let user = self.find_user(who).await?;
         if user.status() != Status::Active {
-            return Err(EngineError::Refused(format!(
-                "{who} is {}, and has no colleagues",
-                user.status().as_str()
-            )));
+            return Err(
+                UserError::NoColleagues { who: who.to_owned(), status: user.status() }.into()
+            );
         }
         let filter = UserFilter {
             account: Some(user.account),
@@ -265,7 +303,7 @@ impl Engine {
     }
 }
 
-/// Where a page ended.
+/// Parses the cursor of a page.
 fn cursor(sort: Sort, text: &str) -> Result<(String, UserId), EngineError> {
     let (id, key) = text.split_once(':').unwrap_or((text, ""));
     match id.parse() {
@@ -276,8 +314,6 @@ fn cursor(sort: Sort, text: &str) -> Result<(String, UserId), EngineError> {
         {
             Ok((key.to_owned(), id))
         }
-        _ => Err(EngineError::Invalid(format!(
-            "\"{text}\" is not where a page of this order ended: give the next of the page before"
-        ))),
+        _ => Err(PageCursorError(text.to_owned()).into()),
     }
 }

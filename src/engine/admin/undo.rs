@@ -1,5 +1,5 @@
-//! Taking a run back: what it changed, the other way round, written as a run of its own. Then its people are read again, so
-//! that whoever left meanwhile is not given back by it.
+//! Undoes a run: the reversed changes are a run of their own. Then the people are read again, so
+//! that the undo does not reactivate somebody who left meanwhile.
 
 use std::collections::BTreeSet;
 
@@ -15,32 +15,37 @@ use crate::reconcile::{Left, Taken, Undoing, undo};
 use crate::store::{HeldPlan, Run};
 use crate::telemetry::chain;
 
-/// What taking a run back came to, or would come to.
+/// A run that has not ended cannot be undone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the run {0} is still under way: wait for its end")]
+pub struct RunUnderWay(pub RunId);
+
+/// The outcome of an undo, applied or planned.
 #[derive(Debug)]
 pub struct Undone {
-    /// The run that was taken back.
+    /// The run that is undone.
     pub of: RunId,
-    /// The run that did it; none where it was only asked for, or nothing was to be done.
+    /// The run of the reversed changes; `None` where nothing was applied.
     pub run: Option<Run>,
-    /// What was done, or would be.
+    /// The reversed changes.
     pub changes: Vec<Change>,
-    /// What is left alone.
+    /// The changes that are not reversed, with the reason.
     pub left: Vec<Left>,
-    /// The run that read the people again.
+    /// The run that read the people afterwards.
     pub read: Option<Run>,
-    /// What waits of the directory afterwards.
+    /// The open plan of the directory afterwards.
     pub waiting: Option<HeldPlan>,
 }
 
 impl Engine {
-    /// What taking a run back would come to.
+    /// Returns the outcome of an undo without applying it.
     pub async fn plan_undo(&self, id: RunId) -> Result<Undone, EngineError> {
         let run = self.undoable(id).await?;
         let Undoing { changes, left } = self.reversal(&run).await?;
         Ok(Undone { of: id, run: None, changes, left, read: None, waiting: None })
     }
 
-    /// Takes a run back, as far as that goes.
+    /// Undoes a run, as far as possible.
     pub async fn undo(&self, id: RunId, actor: &Actor) -> Result<Undone, EngineError> {
         let of = self.undoable(id).await?;
         let applying = self.apply_lock.lock().await;
@@ -76,13 +81,12 @@ impl Engine {
         if let Ok(directory) = self.directory(&of.directory) {
             let people: BTreeSet<Guid> = undone.changes.iter().filter_map(|c| c.guid).collect();
             if !people.is_empty() {
-                let read =
-                    self.run(&directory, Self::look_at(people, Trigger::Undo, actor.clone())).await;
-                // That they could not be read is no failure of the undo: the next run reads them.
+                let read = self
+                    .run(&directory, Self::request_for(people, Trigger::Undo, actor.clone()))
+                    .await;
+                // A failed read is no failure of the undo: the next run reads these people.
                 undone.read = read
-                    .inspect_err(|error| {
-                        tracing::warn!("after an undo people could not be read: {}", chain(error))
-                    })
+                    .inspect_err(|error| tracing::warn!("sync after undo failed: {}", chain(error)))
                     .ok();
             }
             undone.waiting = self.waiting(&directory).await?;
@@ -98,9 +102,7 @@ impl Engine {
             .await?
             .ok_or_else(|| EngineError::NotFound { what: "run", name: id.to_string() })?;
         if run.state == RunState::Running {
-            return Err(EngineError::Refused(format!(
-                "the run {id} is still under way: wait for its end"
-            )));
+            return Err(RunUnderWay(id).into());
         }
         Ok(run)
     }
@@ -108,7 +110,7 @@ impl Engine {
     async fn reversal(&self, run: &Run) -> Result<Undoing, EngineError> {
         let mut done = self.store.run_changes(run.id, u64::MAX >> 1).await?;
         done.retain(|change| change.outcome == "applied");
-        // A user id is derived from the person: after a removal it may be another user's.
+        // A user id is derived from the person. After a removal another user may have it.
         let former = self.store.former_users(run.id).await?;
         let (gone, done): (Vec<_>, Vec<_>) =
             done.into_iter().partition(|change| former.contains(&change.user));

@@ -1,4 +1,4 @@
-//! What operators do to single users: suspend, activate, set the tier, look again.
+//! Operations on single users: suspend, activate, set the tier, relink, release the address, sync.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,84 +6,92 @@ use std::sync::Arc;
 use crate::engine::sync::stages::Request;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{
-    AccountKind, Actor, Address, By, Cause, ChangeKind, Evidence, Guid, Link, Override,
-    QuarantineReason, Reason, Status, Tier, Trigger, User, UserId,
+    AccountKind, Actor, AddressError, By, Cause, ChangeKind, DirectoryName, Evidence, Guid, Handle,
+    Link, Override, QuarantineReason, Reason, Status, Tier, Trigger, User, UserId,
 };
 use crate::store::Run;
 
+/// The reason why an operation on a user is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UserError {
+    #[error("\"{0}\" is no address, user id or objectGUID")]
+    NoIdentifier(String),
+    #[error("\"{0}\" is no objectGUID")]
+    NoGuid(String),
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error("{who} means {} users: {}; name one of them by its id", users.len(), users.join(", "))]
+    Ambiguous { who: String, users: Vec<String> },
+    #[error("{0} is suspended by an operator already")]
+    AlreadySuspended(String),
+    #[error("{who} is {}, and has nothing to be suspended from", status.as_str())]
+    NotSuspendable { who: String, status: Status },
+    #[error(
+        "{account} is a team, and a team cannot suspend: remove {who} with rosterctl user remove, or claim the domain of its people"
+    )]
+    TeamCannotSuspend { account: Handle, who: String },
+    #[error(
+        "the groups of the directory {directory} decide the tier of {who}: change the membership in AD, and rosterctl user sync {who}"
+    )]
+    TierOfDirectory { directory: DirectoryName, who: String },
+    #[error("{0} is released, and has no tier")]
+    NoTier(String),
+    #[error("no directory manages {0}: the next run links them by their address")]
+    NotLinked(String),
+    #[error(
+        "{who} has not left {directory}: only a user suspended as deleted or vanished can be linked to another entry"
+    )]
+    NotLeft { who: String, directory: DirectoryName },
+    #[error("{guid} is the user {user} already")]
+    AlreadyLinked { guid: Guid, user: UserId },
+    #[error(
+        "{guid} is not quarantined in {directory}, nor in another directory of the account: rosterctl user list --quarantined lists who is"
+    )]
+    NotQuarantined { guid: Guid, directory: DirectoryName },
+    #[error("{who} is {}: only addresses of suspended users are released", status.as_str())]
+    KeepsAddress { who: String, status: Status },
+    #[error("{0} holds no address any more")]
+    NoAddress(String),
+    #[error("{0} has no override")]
+    NoOverride(String),
+    #[error("{who} is {}, not suspended", status.as_str())]
+    NotSuspended { who: String, status: Status },
+    #[error("no directory manages this user")]
+    Unmanaged,
+    #[error("{who} is {}, and has no colleagues", status.as_str())]
+    NoColleagues { who: String, status: Status },
+    #[error(
+        "the directory {directory} manages {who}, and would bring them back: suspend them instead, with rosterctl user suspend"
+    )]
+    ReturnsByDirectory { directory: DirectoryName, who: String },
+    #[error(
+        "{who} has an address of a domain of {account}, and would be back at the next sign-in: suspend them instead, with rosterctl user suspend"
+    )]
+    ReturnsBySignIn { account: Handle, who: String },
+    #[error("another request changed this user at the same moment: try again")]
+    Changed,
+}
+
 impl Engine {
-    /// The user that is meant by an address, a user id or an objectGUID.
-    pub async fn find_user(&self, who: &str) -> Result<User, EngineError> {
-        let missing = || EngineError::NotFound { what: "user", name: who.to_owned() };
-        if who.contains('@') {
-            let address = Address::parse(who).map_err(|e| EngineError::Invalid(e.to_string()))?;
-            if let Some(user) = self.store.user_by_address(&address.key()).await? {
-                return Ok(user);
-            }
-            // A released user holds no address any more, but is still known by the last one.
-            return self
-                .only_one(who, self.store.released_users(&address.key()).await?)
-                .await?
-                .ok_or_else(missing);
-        }
-        let mut users = match who.parse::<Guid>() {
-            Ok(guid) => self.store.users_by_guid(guid).await?,
-            Err(_) => {
-                return Err(EngineError::Invalid(format!(
-                    "\"{who}\" is no address, user id or objectGUID"
-                )));
-            }
-        };
-        if let Ok(id) = who.parse::<UserId>()
-            && let Some(user) = self.store.user(id).await?
-            && users.iter().all(|known| known.id != user.id)
-        {
-            users.push(user);
-        }
-        self.only_one(who, users).await?.ok_or_else(missing)
-    }
-
-    /// The user, if there is no more than one: a name that means several is refused with all of them.
-    async fn only_one(&self, who: &str, mut users: Vec<User>) -> Result<Option<User>, EngineError> {
-        if users.len() < 2 {
-            return Ok(users.pop());
-        }
-        let mut named = Vec::new();
-        for user in &users {
-            let account = self.account_of(user).await?.handle;
-            let address = user.addresses.primary.as_ref().map_or("no address", Address::as_str);
-            named.push(format!("{} ({address}, {} in {account})", user.id, user.status().as_str()));
-        }
-        Err(EngineError::Refused(format!(
-            "{who} means {} users: {}; name one of them by its id",
-            users.len(),
-            named.join(", ")
-        )))
-    }
-
-    /// The emergency brake: the cause `operator`, which no sync touches.
+    /// Suspends a user with the cause `operator`, which no sync lifts.
     pub async fn suspend(&self, who: &str, why: &str, actor: &Actor) -> Result<User, EngineError> {
         let user = self.find_user(who).await?;
         match user.status() {
             _ if user.causes.has(Reason::Operator) => {
-                return Err(EngineError::Refused(format!(
-                    "{who} is suspended by an operator already"
-                )));
+                return Err(UserError::AlreadySuspended(who.to_owned()).into());
             }
-            Status::Released | Status::Invited => {
-                return Err(EngineError::Refused(format!(
-                    "{who} is {}, and has nothing to be suspended from",
-                    user.status().as_str()
-                )));
+            status @ (Status::Released | Status::Invited) => {
+                return Err(UserError::NotSuspendable { who: who.to_owned(), status }.into());
             }
             Status::Active | Status::Suspended => {}
         }
         let account = self.account_of(&user).await?;
         if account.kind == AccountKind::Team {
-            return Err(EngineError::Refused(format!(
-                "{} is a team, and a team cannot suspend: remove {who} with rosterctl user remove, or claim the domain of its people",
-                account.handle
-            )));
+            return Err(UserError::TeamCannotSuspend {
+                account: account.handle,
+                who: who.to_owned(),
+            }
+            .into());
         }
         let now = self.clock.now();
         let evidence = Evidence::of_operator(why, user.link.as_ref().map(|l| l.guid), now);
@@ -97,7 +105,7 @@ impl Engine {
         self.write_one(&user, ChangeKind::Suspend { cause, was_active }, actor).await
     }
 
-    /// Sets the tier of somebody whom no directory manages.
+    /// Sets the tier of an unmanaged user.
     pub async fn set_tier(
         &self,
         who: &str,
@@ -106,13 +114,11 @@ impl Engine {
     ) -> Result<User, EngineError> {
         let user = self.find_user(who).await?;
         if let Some(link) = &user.link {
-            return Err(EngineError::Refused(format!(
-                "the groups of the directory {} decide the tier of {who}: change the membership in AD, and rosterctl user sync {who}",
-                link.directory
-            )));
+            let directory = link.directory.clone();
+            return Err(UserError::TierOfDirectory { directory, who: who.to_owned() }.into());
         }
         if user.status() == Status::Released {
-            return Err(EngineError::Refused(format!("{who} is released, and has no tier")));
+            return Err(UserError::NoTier(who.to_owned()).into());
         }
         if user.tier == tier {
             return Ok(user);
@@ -122,24 +128,18 @@ impl Engine {
             .await
     }
 
-    /// Says that somebody who left and was created anew in the directory is the same person; reads that person, and applies what
-    /// follows from it, as any run would.
+    /// Links a user who left to the entry that was created anew for the same person, and reads that
+    /// entry as any run would.
     pub async fn relink(&self, who: &str, person: &str, actor: &Actor) -> Result<Run, EngineError> {
         let user = self.find_user(who).await?;
-        let guid: Guid = person
-            .parse()
-            .map_err(|_| EngineError::Invalid(format!("\"{person}\" is no objectGUID")))?;
-        let refused = |why: String| Err(EngineError::Refused(why));
+        let guid: Guid = person.parse().map_err(|_| UserError::NoGuid(person.to_owned()))?;
         let Some(before) = user.link.clone() else {
-            return refused(format!(
-                "no directory manages {who}: the next run links them by their address"
-            ));
+            return Err(UserError::NotLinked(who.to_owned()).into());
         };
         if ![Reason::Deleted, Reason::Vanished].into_iter().any(|r| user.causes.has(r)) {
-            return refused(format!(
-                "{who} has not left {}: only who is suspended as deleted or vanished can be somebody else's entry",
-                before.directory
-            ));
+            return Err(
+                UserError::NotLeft { who: who.to_owned(), directory: before.directory }.into()
+            );
         }
         if let Some(other) = self
             .store
@@ -148,9 +148,9 @@ impl Engine {
             .into_iter()
             .find(|other| other.account == user.account)
         {
-            return refused(format!("{guid} is the user {} already", other.id));
+            return Err(UserError::AlreadyLinked { guid, user: other.id }.into());
         }
-        // It may have been created anew in another directory of the account.
+        // The new entry may be in another directory of the account.
         let mut entry = None;
         for directory in self.directories_of_account(&user).await? {
             let quarantined = self.store.quarantined(&directory.config.name).await?;
@@ -158,19 +158,16 @@ impl Engine {
             entry = entry.or(found.map(|(_, dn, ..)| (directory.config.name.clone(), dn)));
         }
         let Some((directory, dn)) = entry else {
-            return refused(format!(
-                "{guid} is not quarantined in {}, nor in another directory of the account: rosterctl user list --quarantined lists who is",
-                before.directory
-            ));
+            return Err(UserError::NotQuarantined { guid, directory: before.directory }.into());
         };
         let former = before.guid;
         let after = Link { directory, guid, dn };
         let user = self.write_one(&user, ChangeKind::Relink { before, after }, actor).await?;
         self.follow_relink(&user, former, guid, actor).await?;
-        self.look_again(&user, actor).await
+        self.sync_linked(&user, actor).await
     }
 
-    /// Other users that an operator has said are not the former entry are not the new one either.
+    /// A link override that excludes the former entry excludes the new one, too.
     async fn follow_relink(
         &self,
         user: &User,
@@ -195,17 +192,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes the addresses of somebody who is suspended off, so that somebody new can have them; reads whoever waits for them.
+    /// Removes the addresses of a suspended user, and reads the people who are quarantined for an
+    /// address.
     pub async fn release_address(&self, who: &str, actor: &Actor) -> Result<User, EngineError> {
         let user = self.find_user(who).await?;
         if user.status() != Status::Suspended {
-            return Err(EngineError::Refused(format!(
-                "{who} is {}: only addresses of suspended users are released",
-                user.status().as_str()
-            )));
+            return Err(
+                UserError::KeepsAddress { who: who.to_owned(), status: user.status() }.into()
+            );
         }
         if user.addresses.primary.is_none() {
-            return Err(EngineError::Refused(format!("{who} holds no address any more")));
+            return Err(UserError::NoAddress(who.to_owned()).into());
         }
         let kind = ChangeKind::Readdress {
             before: user.addresses.clone(),
@@ -230,18 +227,19 @@ impl Engine {
         Ok(user)
     }
 
-    /// Forgets what an operator has overruled: the directory decides again.
+    /// Clears the overrides of a user: the directory decides again.
     pub async fn clear_override(&self, who: &str, actor: &Actor) -> Result<User, EngineError> {
         let user = self.find_user(who).await?;
         if user.overrides.is_empty() {
-            return Err(EngineError::Refused(format!("nothing is overruled for {who}")));
+            return Err(UserError::NoOverride(who.to_owned()).into());
         }
         let nothing =
             ChangeKind::Override { before: user.overrides.clone(), after: BTreeSet::new() };
         self.write_one(&user, nothing, actor).await
     }
 
-    /// Lifts an operator's suspension, and what AD's causes allow; says what remains.
+    /// Lifts an operator's suspension and the causes that an operator may override. Returns the
+    /// user and what remains.
     pub async fn activate(
         &self,
         who: &str,
@@ -249,17 +247,16 @@ impl Engine {
     ) -> Result<(User, Vec<String>), EngineError> {
         let user = self.find_user(who).await?;
         if user.status() != Status::Suspended {
-            return Err(EngineError::Refused(format!(
-                "{who} is {}, not suspended",
-                user.status().as_str()
-            )));
+            return Err(
+                UserError::NotSuspended { who: who.to_owned(), status: user.status() }.into()
+            );
         }
         let user = self.lift(user, |r| r == Reason::Operator, false, actor).await?;
         if user.causes.is_empty() {
             return Ok((user, Vec::new()));
         }
-        // AD may say otherwise by now.
-        let looked = self.look_again(&user, actor).await;
+        // AD may have changed since the last read.
+        let looked = self.sync_linked(&user, actor).await;
         let user = self.reread(user.id).await?;
         let user = self
             .lift(
@@ -298,7 +295,7 @@ impl Engine {
             return Ok(user);
         }
         let remaining: BTreeSet<Reason> = kept.iter().map(|c| c.reason).collect();
-        // A cause of AD that an operator overrules while another remains would be overruled for nothing.
+        // An override is useless while another cause remains.
         if pin && !remaining.is_empty() {
             return Ok(user);
         }
@@ -320,27 +317,27 @@ impl Engine {
         self.write_user(&user, kinds, actor).await
     }
 
-    /// Reads one person again, and applies what is to be done.
+    /// Reads one person and applies the changes.
     pub async fn sync_user(&self, who: &str, actor: &Actor) -> Result<Run, EngineError> {
         let user = match self.find_user(who).await {
             Ok(user) => user,
-            // Somebody rosterd does not have may be meant by the GUID.
+            // A GUID may belong to a person without a user.
             Err(EngineError::NotFound { .. }) => return self.sync_stranger(who, actor).await,
             Err(error) => return Err(error),
         };
-        self.look_again(&user, actor).await
+        self.sync_linked(&user, actor).await
     }
 
-    async fn look_again(&self, user: &User, actor: &Actor) -> Result<Run, EngineError> {
+    async fn sync_linked(&self, user: &User, actor: &Actor) -> Result<Run, EngineError> {
         let Some(link) = &user.link else {
-            return Err(EngineError::Refused("no directory manages this user".to_owned()));
+            return Err(UserError::Unmanaged.into());
         };
         let request = || Request::people(Trigger::Manual, [link.guid], Some(actor.clone()));
         let mut last = match self.directory(link.directory.as_str()) {
             Ok(directory) => Some(self.run(&directory, request()).await?),
             Err(_) => None,
         };
-        // Another directory of the account that knows the entry may be the one that it has moved to.
+        // The person may have moved to another directory of the account that knows the entry.
         for directory in self.directories_of_account(user).await? {
             let name = &directory.config.name;
             let is_known = *name != link.directory
@@ -355,7 +352,7 @@ impl Engine {
         })
     }
 
-    /// The configured directories of the account that a user is in.
+    /// Returns the configured directories of a user's account.
     async fn directories_of_account(
         &self,
         user: &User,

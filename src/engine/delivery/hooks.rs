@@ -1,84 +1,60 @@
-//! Hooks as operators see them: how they do, a sample, what they were told, and telling it again.
+//! Operations on hooks: status, test, deliveries, redelivery, replay.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::engine::delivery::worker::HookAtWork;
+use crate::engine::delivery::worker::ConfiguredHook;
 use crate::engine::{Engine, EngineError};
 use crate::hooks::{Attempt, Message, Target};
-use crate::model::{Actor, Event, EventCause, EventId, Timestamp};
-use crate::store::{Delivery, DeliveryFilter, HookStanding, LogHead, LogKeys, RemovedHook};
+use crate::model::{Actor, EventId, Timestamp};
+use crate::store::{Delivery, DeliveryFilter, HookStanding, RemovedHook};
 
-/// How one hook does.
+/// The status of one hook.
 #[derive(Debug, Clone)]
 pub struct HookStatus {
-    /// Its name.
     pub name: String,
-    /// Which events it is told.
+    /// Patterns of its event types.
     pub events: Vec<String>,
-    /// The program, or the server without what may be secret of its address.
+    /// The program or the server, without parts of the address that may be secret.
     pub target: String,
     /// One of [`HOOK_STATES`].
     pub state: &'static str,
-    /// How its deliveries stand.
+    /// Counts of its deliveries.
     pub standing: HookStanding,
-    /// How long the oldest delivery that is not done has been waiting.
+    /// Age of the oldest pending delivery.
     pub lag: Duration,
-    /// Of one that is configured no longer: until when its deliveries are kept.
+    /// For a removed hook: the time until which its deliveries are stored.
     pub kept_until: Option<Timestamp>,
 }
 
-/// The states a hook can be in: what it was last told it took; it did not; its address is gone for good; it is configured
-/// no longer.
+/// The states of a hook: the last delivery succeeded, it failed, the address answered 410 Gone, or
+/// the hook is not configured any more.
 pub const HOOK_STATES: [&str; 4] = ["ok", "failing", "disabled", REMOVED];
 
 const REMOVED: &str = "removed";
 
-/// What came of a sample.
+/// The outcome of a sample.
 #[derive(Debug, Clone)]
 pub struct Sampled {
-    /// The event's id.
     pub event: EventId,
-    /// Its type.
     pub kind: String,
-    /// What the hook made of it.
     pub attempt: Attempt,
-    /// How long it took.
     pub took: Duration,
 }
 
 impl Engine {
-    /// Chains the event log with these keys from now on. The first entry with a key says so.
-    pub async fn key_log(&self, keys: LogKeys) -> Result<(), EngineError> {
-        let cause =
-            EventCause { actor: Actor::rosterd(), run: None, account: None, at: self.clock.now() };
-        let mark = |head: LogHead| {
-            Event::about(
-                "log.keyed",
-                "log",
-                &cause,
-                Value::Null,
-                json!({ "keyed_from": head.seq + 1 }),
-            )
-        };
-        if let Some(head) = self.store.chain_with(keys, mark, &self.clock).await? {
-            tracing::info!(log_head = %head, "the event log is chained with a key from entry {} on", head.seq + 1);
-        }
-        Ok(())
-    }
-
-    /// The hook of this name.
-    pub fn hook(&self, name: &str) -> Result<Arc<HookAtWork>, EngineError> {
+    /// Returns the configured hook of a name.
+    pub fn hook(&self, name: &str) -> Result<Arc<ConfiguredHook>, EngineError> {
         self.hooks()
             .get(name)
             .cloned()
             .ok_or_else(|| EngineError::NotFound { what: "hook", name: name.to_owned() })
     }
 
-    /// How all hooks do; those that are configured no longer and left deliveries behind come last.
+    /// Returns the status of all hooks. Removed hooks with deliveries come last.
     pub async fn hook_statuses(&self) -> Result<Vec<HookStatus>, EngineError> {
         let mut all = Vec::new();
         for hook in self.hooks().values() {
@@ -103,7 +79,8 @@ impl Engine {
         }
         for RemovedHook { name, kept_until } in self.store.removed_hooks().await? {
             let standing = self.store.hook_standing(&name).await?;
-            // Nobody misses one that has nothing left to do; and one that came back this moment is above.
+            // A removed hook without deliveries is not listed, nor one that was just configured
+            // again.
             if standing.pending + standing.failed > 0 && !self.hooks().contains_key(&name) {
                 let (lag, kept_until) = (self.lag(&standing), Some(kept_until));
                 all.push(HookStatus {
@@ -124,7 +101,7 @@ impl Engine {
         standing.oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest))
     }
 
-    /// Sends a hook a sample, clearly marked as one, and past everything else that it is to be told.
+    /// Sends a sample, marked as one, past the backlog.
     pub async fn test_hook(&self, name: &str, actor: &Actor) -> Result<Sampled, EngineError> {
         let hook = self.hook(name)?;
         let began = self.clock.now();
@@ -150,13 +127,13 @@ impl Engine {
         };
         let attempt = tokio::select! {
             () = self.stop.cancelled() => return Err(EngineError::Stopping),
-            attempt = self.tell(&hook.config, &message) => attempt,
+            attempt = self.deliver_once(&hook.config, &message) => attempt,
         };
-        tracing::info!(hook = name, "hook {name}: {actor} sent it a sample");
+        tracing::info!(hook = name, "hook {name}: sample sent by {actor}");
         Ok(Sampled { event, kind, attempt, took: self.clock.now().since(began) })
     }
 
-    /// The latest deliveries of a hook, also of one that is configured no longer.
+    /// Returns the latest deliveries of a hook, also of a removed one.
     pub async fn deliveries(
         &self,
         name: &str,
@@ -169,7 +146,7 @@ impl Engine {
         Ok(self.store.deliveries(name, filter, limit).await?)
     }
 
-    /// Delivers again what was given up, or what the filter names; a hook whose address was gone is asked again.
+    /// Delivers dead letters again, or the deliveries of the filter. Lifts the state `disabled`.
     pub async fn redeliver(
         &self,
         name: &str,
@@ -179,11 +156,11 @@ impl Engine {
         let hook = self.hook(name)?;
         self.store.note_gone(&hook.config.name, None).await?;
         let count = self.store.redeliver(&hook.config.name, filter, self.clock.now()).await?;
-        tracing::info!(hook = name, "hook {name}: {actor} has {count} deliveries made again");
+        tracing::info!(hook = name, "hook {name}: {count} deliveries repeated by {actor}");
         Ok(count)
     }
 
-    /// Tells a hook everything it wants to know since then, whether it was told before or not.
+    /// Delivers all matching events since a time, delivered or not.
     pub async fn replay(
         &self,
         name: &str,
@@ -194,13 +171,13 @@ impl Engine {
         let count = self.store.replay(&hook.subscription(), since, self.clock.now()).await?;
         tracing::info!(
             hook = name,
-            "hook {name}: {actor} has it told everything since {since}: {count} deliveries"
+            "hook {name}: {count} deliveries since {since} repeated by {actor}"
         );
         Ok(count)
     }
 }
 
-/// The program, or the server: the path of an address may be what lets somebody post there.
+/// Returns the program, or the server without the path, because the path may authorise posts.
 fn target(target: &Target) -> String {
     match target {
         Target::Exec(program) => program.path.display().to_string(),
@@ -208,7 +185,7 @@ fn target(target: &Target) -> String {
     }
 }
 
-/// The type that a sample for a hook that wants these events has.
+/// Returns an event type that matches a pattern.
 fn sample_type(wanted: &str) -> &str {
     match wanted.strip_suffix('*') {
         None => wanted,

@@ -1,44 +1,60 @@
-//! Hooks that are configured no longer.
+//! Hooks that are not configured any more.
 //!
-//! What one has not been told waits for it: whoever takes a hook out of the file for an afternoon loses nothing by that.
-//! But nobody waits for ever. When its max-age has passed since it was removed, what waits is given up, which is told as
-//! any dead letter is, and nothing is kept of the hook.
+//! The backlog of a removed hook is stored, so that a hook can be absent for an afternoon without a
+//! loss. When its max-age has passed since the removal, the backlog is dead-lettered and the hook
+//! forgotten.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::Engine;
+use tokio::sync::watch;
+
+use crate::engine::periodic::Periodic;
+use crate::engine::{ConfiguredHook, Engine, EngineError, Registry};
 use crate::model::Timestamp;
 use crate::store::{RemovedHook, StoreError};
-use crate::telemetry::chain;
 
-/// How often it is looked whether the time of one is over.
-const EVERY: Duration = Duration::from_mins(1);
+const PERIOD: Duration = Duration::from_mins(1);
 
-/// Why its deliveries are given up.
-const WHY: &str = "the hook is configured no longer";
+/// The reason of its dead letters.
+const WHY: &str = "the hook is not configured any more";
 
-impl Engine {
-    /// Notes which hooks come and go, and forgets those that do not come back, for as long as the daemon runs.
-    pub async fn keep_removed_hooks(self: Arc<Self>) {
-        let mut hooks = self.hooks.subscribe();
-        loop {
-            hooks.mark_unchanged();
-            if let Err(error) = self.forget_removed_hooks().await {
-                tracing::error!(
-                    "what is kept of hooks that are configured no longer cannot be looked at: {}",
-                    chain(&error)
-                );
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return,
-                _ = hooks.changed() => {}
-                () = tokio::time::sleep(EVERY) => {}
-            }
-        }
+/// The periodic task that notes which hooks are configured, and forgets the removed ones in time.
+pub(in crate::engine) struct RemovedHooks {
+    engine: Arc<Engine>,
+    configured: watch::Receiver<Arc<Registry<ConfiguredHook>>>,
+}
+
+impl RemovedHooks {
+    pub(in crate::engine) fn new(engine: &Arc<Engine>) -> Self {
+        Self { configured: engine.hooks.subscribe(), engine: Arc::clone(engine) }
+    }
+}
+
+impl Periodic for RemovedHooks {
+    fn name(&self) -> &'static str {
+        "removed-hooks"
     }
 
-    /// Notes which hooks there are, and forgets those that were removed too long ago.
+    fn period(&self) -> Duration {
+        PERIOD
+    }
+
+    async fn round(&mut self) -> Result<(), EngineError> {
+        self.configured.mark_unchanged();
+        Ok(self.engine.forget_removed_hooks().await?)
+    }
+
+    async fn woken(&mut self) {
+        if self.configured.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+impl Engine {
+    /// Notes the configured hooks, and forgets those that were removed longer ago than their
+    /// max-age.
     pub async fn forget_removed_hooks(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let configured =
@@ -51,7 +67,7 @@ impl Engine {
             let count =
                 self.store.give_up(&name, Timestamp(i64::MAX), &[], WHY, &self.clock).await?;
             self.store.forget_hook(&name).await?;
-            tracing::warn!(hook = %name, "hook {name}: {WHY}, and is forgotten; {count} deliveries that waited for it are dead-lettered");
+            tracing::warn!(hook = %name, "hook {name}: removed for longer than its max-age: {count} deliveries are dead-lettered");
         }
         Ok(())
     }

@@ -1,13 +1,15 @@
-//! Telling hooks: from the outbox to programs and web servers, in order for each subject, until it is done or too old.
+//! Delivers events from the outbox to programs and web servers: in order for each subject, until
+//! each is delivered or too old.
 //!
-//! Every hook has a loop of its own, woken by what is committed. None waits for another one, and nobody waits for any: a
-//! run writes what is to be told and goes on. What is known of a delivery is in the store, so a rosterd that is killed
-//! goes on where it was, and repeats at most what was under way.
+//! Every hook has a worker of its own, which a commit wakes. No worker waits for another, and no
+//! run waits for a worker. The state of a delivery is in the store: a killed daemon continues
+//! there, and repeats at most the attempts that were under way.
 //!
-//! A hook that is *down* (no connection, no program, "come back later") would take nothing else either: it is left alone
-//! for a while, then asked with a single delivery. One that refuses an event backs off for that subject alone.
+//! A hook that is *down* (no connection, no program, `Retry-After`) would refuse every other event,
+//! too. It is paused, then tried with a single delivery. An event that is refused backs off for its
+//! subject worker_lock.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,66 +19,91 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, Outcome};
+use crate::engine::Engine;
+use crate::engine::registry::Configurable;
 use crate::hooks::{Attempt, AttemptOutcome, Hook, Message, Target, leftovers, runner, webhook};
 use crate::model::Timestamp;
 use crate::store::{Due, Settled, Settlement, StoreError, Subscription};
 use crate::telemetry::chain;
 
-/// The first wait after a failure; it doubles with each.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The backoff after the first failure; it doubles with each.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// The longest wait of one delivery.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
+/// The maximum backoff of one delivery.
+const MAX_BACKOFF: Duration = Duration::from_hours(1);
 
-/// A hook that is down is asked again at least this often.
-const LONGEST_REST: Duration = Duration::from_mins(1);
+/// The maximum pause of a hook that is down.
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// So many failures without a success between them, and something is wrong with the hook as such.
-const STREAK: u32 = 10;
+/// After this number of failures in a row the hook itself is broken.
+const FAILURE_STREAK: u32 = 10;
 
-/// It is then asked again at least this often: it may be that those were refused, and others would not be.
-const STREAK_REST: Duration = Duration::from_secs(10);
+/// The maximum pause of a hook that is broken. It is short, because other events may be accepted.
+const MAX_STREAK_PAUSE: Duration = Duration::from_secs(10);
 
-/// What is due is looked up again this often at the latest: the clock may be set, and tests move it.
-const LOOK_AROUND: Duration = Duration::from_mins(1);
+/// Maximum wait for the next due delivery, because the clock may be set.
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
-/// Deliveries that are fetched at once.
-const FETCHED: u64 = 64;
+/// Deliveries fetched in one query.
+const BATCH: u64 = 64;
 
-/// What is under way when the daemon stops has this long to end.
-const GRACE: Duration = Duration::from_secs(3);
+/// Time for the attempts under way when the daemon stops.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
-/// A store that does not answer is asked again so much later.
-const STORE_AGAIN: Duration = Duration::from_secs(5);
+/// Wait after an error of the store.
+const STORE_RETRY: Duration = Duration::from_secs(5);
 
-/// One hook under one configuration.
+/// A hook under one configuration.
 #[derive(Debug)]
-pub struct HookAtWork {
-    /// As configured.
+pub struct ConfiguredHook {
     pub config: Hook,
     pub(in crate::engine) work: Arc<Work>,
-    /// Ends what is done under this configuration.
     cancel: CancellationToken,
     has_task: AtomicBool,
 }
 
-/// What a hook is doing, whatever its configuration.
+/// The state of a hook that outlasts a reload.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Work {
-    /// The loop of an earlier configuration ends before the next one begins.
-    alone: Mutex<()>,
-    /// Failures since the last success.
+    /// Held by the worker: the worker of an earlier configuration ends before the next one begins.
+    worker_lock: Mutex<()>,
+    /// Failures in a row.
     pub(in crate::engine) failures: AtomicU64,
 }
 
-impl HookAtWork {
-    /// Whether nobody [keeps](Engine::run_deliveries) it yet; who asks, does.
+impl Configurable for ConfiguredHook {
+    type Name = String;
+    type Config = Hook;
+
+    fn name_of(config: &Hook) -> String {
+        config.name.clone()
+    }
+
+    fn with(config: Hook, former: Option<&Self>, engine: &CancellationToken) -> Self {
+        Self {
+            config,
+            work: former.map(|former| Arc::clone(&former.work)).unwrap_or_default(),
+            cancel: engine.child_token(),
+            has_task: AtomicBool::new(false),
+        }
+    }
+
+    fn config(&self) -> &Hook {
+        &self.config
+    }
+
+    fn cancel_token(&self) -> &CancellationToken {
+        &self.cancel
+    }
+}
+
+impl ConfiguredHook {
+    /// Returns true to the first caller, which has to [run the deliveries](Engine::run_deliveries).
     pub fn claim_task(&self) -> bool {
         !self.has_task.swap(true, Ordering::AcqRel)
     }
 
-    /// When nothing is done any more under this configuration.
+    /// Returns the token that is cancelled when this configuration is replaced or the engine stops.
     pub fn cancel_token(&self) -> &CancellationToken {
         &self.cancel
     }
@@ -86,82 +113,38 @@ impl HookAtWork {
     }
 }
 
-/// What a loop knows that the store does not.
+/// The state of a worker beside the store.
 #[derive(Default)]
-struct Round {
+struct WorkerState {
     attempts: JoinSet<Attempt>,
     under_way: HashMap<Id, Due>,
-    /// Due, and not begun.
+    /// Due deliveries without an attempt under way.
     ready: VecDeque<Due>,
     failures: u32,
-    /// Whether the last failure was the hook's as such.
+    /// Whether the last failure was one of the hook, and not of an event.
     is_down: bool,
-    /// Nothing is begun before.
-    rest_until: Timestamp,
-    /// The address has said it is gone for good.
+    /// The end of a pause.
+    paused_until: Timestamp,
+    /// Whether the address answered 410 Gone.
     is_gone: bool,
-    /// When what is too old was last given up.
-    swept: Timestamp,
+    /// The time of the last check for deliveries older than max-age.
+    expired_at: Timestamp,
 }
 
 impl Engine {
-    /// The hooks as they are configured now, by name.
-    pub fn hooks(&self) -> Arc<BTreeMap<String, Arc<HookAtWork>>> {
-        Arc::clone(&self.hooks.borrow())
-    }
-
-    /// Replaces the hooks; says what that means for each. Those that are added or changed have to be
-    /// [kept](Engine::run_deliveries) anew. What one that is removed has not been told [waits](Engine::keep_removed_hooks) for it
-    /// to come back.
-    pub fn reconfigure_hooks(&self, hooks: Vec<Hook>) -> BTreeMap<String, Outcome> {
-        let mut outcomes = BTreeMap::new();
-        let mut over = Vec::new();
-        self.hooks.send_modify(|now| {
-            let mut were = (**now).clone();
-            let mut are = BTreeMap::new();
-            for config in hooks {
-                let name = config.name.clone();
-                let (hook, outcome) = match were.remove(&name) {
-                    Some(was) if was.config == config => (was, Outcome::Unchanged),
-                    was => {
-                        let outcome = if was.is_some() { Outcome::Changed } else { Outcome::Added };
-                        let work =
-                            was.as_ref().map(|was| Arc::clone(&was.work)).unwrap_or_default();
-                        over.extend(was.map(|was| was.cancel.clone()));
-                        let hook = HookAtWork {
-                            config,
-                            work,
-                            cancel: self.stop.child_token(),
-                            has_task: AtomicBool::new(false),
-                        };
-                        (Arc::new(hook), outcome)
-                    }
-                };
-                outcomes.insert(name.clone(), outcome);
-                are.insert(name, hook);
-            }
-            outcomes.extend(were.keys().map(|name| (name.clone(), Outcome::Removed)));
-            over.extend(were.into_values().map(|was| was.cancel.clone()));
-            self.store.subscribe(are.values().map(|hook| hook.subscription()).collect());
-            *now = Arc::new(are);
-        });
-        over.iter().for_each(CancellationToken::cancel);
-        outcomes
-    }
-
-    /// Ends the programs that a rosterd that was cut off left running. Before any hook is kept.
+    /// Ends the programs that an earlier process left running. Called before the first delivery.
     pub fn end_leftovers(&self) {
         let count = leftovers::end_leftovers(self.store.instance());
         if count > 0 {
             tracing::warn!(
-                "programs of hooks or gates that were still running since rosterd last ended: {count}; they were ended"
+                "ended {count} programs of hooks or gates that an earlier rosterd left running"
             );
         }
     }
 
-    /// Tells a hook what it is to be told, for as long as its configuration stands.
-    pub async fn run_deliveries(self: Arc<Self>, hook: Arc<HookAtWork>) {
-        let _alone = hook.work.alone.lock().await;
+    /// Delivers to a hook until its configuration is replaced.
+    pub async fn run_deliveries(self: Arc<Self>, hook: Arc<ConfiguredHook>) {
+        let _alone = hook.work.worker_lock.lock().await;
         let name = &hook.config.name;
         if let Target::Exec(program) = &hook.config.target
             && let Some(why) = runner::refusal(&self.runner, &hook.config, program).await
@@ -169,86 +152,89 @@ impl Engine {
             tracing::warn!(hook = %name, "hook {name}: {why}");
         }
         let mut news = self.store.news();
-        let mut round =
-            Round { is_gone: self.is_gone(&hook).await.unwrap_or(false), ..Round::default() };
+        let mut state = WorkerState {
+            is_gone: self.is_gone(&hook).await.unwrap_or(false),
+            ..WorkerState::default()
+        };
         while !hook.cancel.is_cancelled() {
             news.borrow_and_update();
-            let wait = match self.begin_due(&hook, &mut round).await {
+            let wait = match self.start_due(&hook, &mut state).await {
                 Ok(wait) => wait,
                 Err(error) => {
-                    tracing::error!(hook = %name, "hook {name}: what is to be delivered cannot be read: {}", chain(&error));
-                    STORE_AGAIN
+                    tracing::error!(hook = %name, "hook {name}: cannot read due deliveries: {}", chain(&error));
+                    STORE_RETRY
                 }
             };
             tokio::select! {
                 () = hook.cancel.cancelled() => {}
-                Some(ended) = round.attempts.join_next_with_id() => self.take_in(&hook, &mut round, ended).await,
+                Some(ended) = state.attempts.join_next_with_id() => self.record_attempts(&hook, &mut state, ended).await,
                 _ = news.changed() => {}
-                () = sleep(wait.min(LOOK_AROUND)) => {}
+                () = sleep(wait.min(MAX_WAIT)) => {}
             }
         }
         let is_stop = self.stop.is_cancelled();
         let rest = async {
-            while let Some(ended) = round.attempts.join_next_with_id().await {
-                self.take_in(&hook, &mut round, ended).await;
+            while let Some(ended) = state.attempts.join_next_with_id().await {
+                self.record_attempts(&hook, &mut state, ended).await;
             }
         };
-        // What does not end in time is ended, and delivered again.
-        let _ =
-            tokio::time::timeout(if is_stop { GRACE } else { hook.config.timeout + GRACE }, rest)
-                .await;
+        // An attempt that does not end in time is cut off, and delivered again.
+        let _ = tokio::time::timeout(
+            if is_stop { SHUTDOWN_GRACE } else { hook.config.timeout + SHUTDOWN_GRACE },
+            rest,
+        )
+        .await;
     }
 
-    /// Begins what can be begun; returns how long to wait for more, unless something happens.
-    async fn begin_due(
+    /// Starts the attempts that are due, and returns the wait for the next one.
+    async fn start_due(
         self: &Arc<Self>,
-        hook: &Arc<HookAtWork>,
-        round: &mut Round,
+        hook: &Arc<ConfiguredHook>,
+        state: &mut WorkerState,
     ) -> Result<Duration, StoreError> {
         let name = &hook.config.name;
         self.check_clock().await?;
         let now = self.clock.now();
-        round.not_after(now);
-        if round.is_gone {
-            round.is_gone = self.is_gone(hook).await?;
+        state.limit_to(now);
+        if state.is_gone {
+            state.is_gone = self.is_gone(hook).await?;
         }
-        if round.is_gone || round.is_down {
-            self.sweep(hook, round, now).await?;
+        if state.is_gone || state.is_down {
+            self.expire_backlog(hook, state, now).await?;
         }
-        if round.is_gone {
-            return Ok(LOOK_AROUND);
+        if state.is_gone {
+            return Ok(MAX_WAIT);
         }
-        if now < round.rest_until {
-            round.ready.clear();
-            return Ok(round.rest_until.since(now));
+        if now < state.paused_until {
+            state.ready.clear();
+            return Ok(state.paused_until.since(now));
         }
-        let is_suspect = round.is_down || round.failures >= STREAK;
+        let is_suspect = state.is_down || state.failures >= FAILURE_STREAK;
         let slots = if is_suspect { 1 } else { hook.config.concurrency };
-        while round.attempts.len() < slots {
-            let Some(due) = round.ready.pop_front() else {
+        while state.attempts.len() < slots {
+            let Some(due) = state.ready.pop_front() else {
                 let fetched =
-                    self.store.due(name, now, FETCHED + round.under_way.len() as u64).await?;
+                    self.store.due(name, now, BATCH + state.under_way.len() as u64).await?;
                 let is_busy =
-                    |due: &Due| round.under_way.values().any(|busy| busy.subject == due.subject);
-                round.ready = fetched.into_iter().filter(|due| !is_busy(due)).collect();
-                if round.ready.is_empty() {
+                    |due: &Due| state.under_way.values().any(|busy| busy.subject == due.subject);
+                state.ready = fetched.into_iter().filter(|due| !is_busy(due)).collect();
+                if state.ready.is_empty() {
                     let next = self.store.next_due(name, now).await?;
-                    return Ok(next.map_or(LOOK_AROUND, |at| at.since(now)));
+                    return Ok(next.map_or(MAX_WAIT, |at| at.since(now)));
                 }
                 continue;
             };
-            if round.under_way.values().any(|busy| busy.subject == due.subject) {
+            if state.under_way.values().any(|busy| busy.subject == due.subject) {
                 continue;
             }
             let (engine, at_work, begun) = (Arc::clone(self), Arc::clone(hook), due.clone());
-            let task = round.attempts.spawn(async move { engine.attempt(&at_work, begun).await });
-            round.under_way.insert(task.id(), due);
+            let task = state.attempts.spawn(async move { engine.attempt(&at_work, begun).await });
+            state.under_way.insert(task.id(), due);
         }
-        Ok(LOOK_AROUND)
+        Ok(MAX_WAIT)
     }
 
-    /// One attempt.
-    async fn attempt(&self, hook: &HookAtWork, due: Due) -> Attempt {
+    async fn attempt(&self, hook: &ConfiguredHook, due: Due) -> Attempt {
         let message = Message {
             id: due.event.to_string(),
             kind: due.kind,
@@ -257,11 +243,11 @@ impl Engine {
             attempt: due.attempts.saturating_add(1),
             document: due.document,
         };
-        self.tell(&hook.config, &message).await
+        self.deliver_once(&hook.config, &message).await
     }
 
-    /// Tells a hook something, once.
-    pub(in crate::engine) async fn tell(&self, hook: &Hook, message: &Message) -> Attempt {
+    /// Makes one attempt.
+    pub(in crate::engine) async fn deliver_once(&self, hook: &Hook, message: &Message) -> Attempt {
         match &hook.target {
             Target::Exec(program) => {
                 runner::deliver(&self.runner, hook, program, message, self.store.instance()).await
@@ -272,39 +258,39 @@ impl Engine {
         }
     }
 
-    /// Takes note of attempts that have ended: this one, and whichever others have, too.
-    async fn take_in(
+    /// Stores the outcome of ended attempts.
+    async fn record_attempts(
         &self,
-        hook: &HookAtWork,
-        round: &mut Round,
+        hook: &ConfiguredHook,
+        state: &mut WorkerState,
         first: Result<(Id, Attempt), tokio::task::JoinError>,
     ) {
         let mut ended = vec![first];
-        while let Some(another) = round.attempts.try_join_next_with_id() {
+        while let Some(another) = state.attempts.try_join_next_with_id() {
             ended.push(another);
         }
         let now = self.clock.now();
         let mut settled = Vec::new();
         for one in ended {
             let (id, attempt) = one.unwrap_or_else(|panic| (panic.id(), Attempt::broken(&panic)));
-            if let Some(due) = round.under_way.remove(&id) {
-                settled.push(self.settlement(hook, round, due, attempt, now).await);
+            if let Some(due) = state.under_way.remove(&id) {
+                settled.push(self.settlement(hook, state, due, attempt, now).await);
             }
         }
         let name = &hook.config.name;
-        // What cannot be written now is delivered again later.
+        // An outcome that cannot be stored is delivered again.
         if let Err(error) = self.store.settle(name, &settled, &self.clock).await {
-            tracing::error!(hook = %name, "hook {name}: what came of a delivery cannot be written: {}", chain(&error));
-            round.rest_until = now.plus(STORE_AGAIN);
+            tracing::error!(hook = %name, "hook {name}: cannot store the outcome of deliveries, which are repeated: {}", chain(&error));
+            state.paused_until = now.plus(STORE_RETRY);
         }
-        hook.work.failures.store(round.failures.into(), Ordering::Relaxed);
+        hook.work.failures.store(state.failures.into(), Ordering::Relaxed);
     }
 
-    /// What becomes of a delivery after an attempt.
+    /// Returns what an attempt means for its delivery.
     async fn settlement(
         &self,
-        hook: &HookAtWork,
-        round: &mut Round,
+        hook: &ConfiguredHook,
+        state: &mut WorkerState,
         due: Due,
         attempt: Attempt,
         now: Timestamp,
@@ -315,35 +301,36 @@ impl Engine {
         let is_old = now.since(due.first_at) >= *max_age;
         let (settlement, error) = match ended {
             AttemptOutcome::Delivered => {
-                if round.failures > 0 {
-                    tracing::info!(hook = %name, "hook {name}: it takes deliveries again, after {} failures", round.failures);
+                if state.failures > 0 {
+                    tracing::info!(hook = %name, "hook {name}: deliveries succeed again after {} failures", state.failures);
                 }
-                (round.failures, round.is_down, round.rest_until) =
+                (state.failures, state.is_down, state.paused_until) =
                     (0, false, Timestamp::default());
                 (Settlement::Delivered, None)
             }
             AttemptOutcome::Rejected(why) => {
                 tracing::warn!(hook = %name, "hook {name}: event {} is dead-lettered: {why}", due.seq);
-                // One that refuses everything is set up wrongly: most of it waits until that is mended.
-                round.fail(false, None, now);
+                // A hook that refuses every event is misconfigured: most of its backlog waits until
+                // that is corrected.
+                state.fail(false, None, now);
                 (Settlement::Dead, Some(why))
             }
             AttemptOutcome::Gone => {
-                let why = "it answered 410 Gone: nothing more is sent there";
-                tracing::warn!(hook = %name, "hook {name}: {why}, before its url is changed or rosterctl hook redeliver {name} says to try again");
+                let why = "it answered 410 Gone, so no more deliveries are sent";
+                tracing::warn!(hook = %name, "hook {name}: {why}: change its url, or run rosterctl hook redeliver {name}");
                 if let Err(error) = self.store.note_gone(name, Some(&address(&hook.config))).await {
-                    tracing::error!(hook = %name, "hook {name}: that cannot be written down: {}", chain(&error));
+                    tracing::error!(hook = %name, "hook {name}: cannot store that the address is gone: {}", chain(&error));
                 }
-                round.is_gone = true;
+                state.is_gone = true;
                 (Settlement::Again(now), Some(why.to_owned()))
             }
             AttemptOutcome::Retry { why, after, is_down } => {
-                if round.failures == 0 {
-                    tracing::warn!(hook = %name, "hook {name}: event {} could not be delivered, and is tried again: {why}", due.seq);
+                if state.failures == 0 {
+                    tracing::warn!(hook = %name, "hook {name}: delivery of event {} failed and is retried: {why}", due.seq);
                 }
-                let wait = wait(FIRST_WAIT, due.attempts, jitter(name, due.seq, due.attempts))
+                let wait = wait(FIRST_BACKOFF, due.attempts, jitter(name, due.seq, due.attempts))
                     .max(after.unwrap_or_default());
-                let again = round.fail(is_down, after, now).unwrap_or_else(|| now.plus(wait));
+                let again = state.fail(is_down, after, now).unwrap_or_else(|| now.plus(wait));
                 if is_old {
                     tracing::warn!(hook = %name, "hook {name}: event {} is dead-lettered: {why}", due.seq);
                     (Settlement::Dead, Some(why))
@@ -356,30 +343,33 @@ impl Engine {
         Settled { seq, kind, subject, settlement, error, output }
     }
 
-    /// Gives up what a hook that takes nothing has not been told for too long.
-    async fn sweep(
+    /// Dead-letters the deliveries that are older than max-age, while the hook is down.
+    async fn expire_backlog(
         &self,
-        hook: &HookAtWork,
-        round: &mut Round,
+        hook: &ConfiguredHook,
+        state: &mut WorkerState,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        if now.since(round.swept) < LOOK_AROUND {
+        if now.since(state.expired_at) < MAX_WAIT {
             return Ok(());
         }
-        round.swept = now;
+        state.expired_at = now;
         let Hook { name, max_age, .. } = &hook.config;
-        let under_way: Vec<u64> = round.under_way.values().map(|due| due.seq).collect();
-        let why = "the hook took nothing for too long";
+        let under_way: Vec<u64> = state.under_way.values().map(|due| due.seq).collect();
+        let why = "the hook failed for longer than max-age";
         let count =
             self.store.give_up(name, now.minus(*max_age), &under_way, why, &self.clock).await?;
         if count > 0 {
-            round.ready.clear();
+            state.ready.clear();
             tracing::warn!(hook = %name, "hook {name}: {count} deliveries are dead-lettered: {why}");
         }
         Ok(())
     }
 
-    pub(in crate::engine) async fn is_gone(&self, hook: &HookAtWork) -> Result<bool, StoreError> {
+    pub(in crate::engine) async fn is_gone(
+        &self,
+        hook: &ConfiguredHook,
+    ) -> Result<bool, StoreError> {
         Ok(self
             .store
             .hook_standing(&hook.config.name)
@@ -389,11 +379,11 @@ impl Engine {
     }
 }
 
-impl Round {
-    /// Takes note of a failure. When that is the hook's as such, it gets a rest, and the delivery waits for the end of that.
-    fn not_after(&mut self, now: Timestamp) {
-        self.swept = self.swept.min(now);
-        self.rest_until = self.rest_until.min(now.plus(LONGEST_WAIT));
+impl WorkerState {
+    /// Limits stored times after the clock was set back.
+    fn limit_to(&mut self, now: Timestamp) {
+        self.expired_at = self.expired_at.min(now);
+        self.paused_until = self.paused_until.min(now.plus(MAX_BACKOFF));
     }
 
     fn fail(
@@ -402,28 +392,28 @@ impl Round {
         after: Option<Duration>,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        if now < self.rest_until {
-            // Others that were under way fail along.
-            return is_down.then_some(self.rest_until);
+        if now < self.paused_until {
+            // Attempts that were under way fail with the first one.
+            return is_down.then_some(self.paused_until);
         }
         self.failures = self.failures.saturating_add(1);
         self.is_down = is_down;
-        let rest = match (is_down, self.failures.checked_sub(STREAK)) {
-            (true, _) => wait(FIRST_WAIT, self.failures - 1, 0.0)
-                .min(LONGEST_REST)
+        let rest = match (is_down, self.failures.checked_sub(FAILURE_STREAK)) {
+            (true, _) => wait(FIRST_BACKOFF, self.failures - 1, 0.0)
+                .min(MAX_PAUSE)
                 .max(after.unwrap_or_default()),
-            (false, Some(more)) => wait(FIRST_WAIT, more, 0.0).min(STREAK_REST),
+            (false, Some(more)) => wait(FIRST_BACKOFF, more, 0.0).min(MAX_STREAK_PAUSE),
             (false, None) => return None,
         };
-        self.rest_until = now.plus(rest);
-        is_down.then_some(self.rest_until)
+        self.paused_until = now.plus(rest);
+        is_down.then_some(self.paused_until)
     }
 }
 
 impl Attempt {
-    /// Of an attempt that broke in our own hands.
+    /// Returns the outcome of an attempt that panicked.
     fn broken(panic: &tokio::task::JoinError) -> Self {
-        let why = format!("the attempt broke off: {panic}");
+        let why = format!("the attempt panicked: {panic}");
         Self {
             ended: AttemptOutcome::Retry { why, after: None, is_down: false },
             output: String::new(),
@@ -431,7 +421,7 @@ impl Attempt {
     }
 }
 
-/// What a hook that says it is gone is recognised by, without telling its address.
+/// Returns a hash of the address: the store keeps no secret of it.
 fn address(hook: &Hook) -> String {
     let address = match &hook.target {
         Target::Exec(program) => program.path.display().to_string(),
@@ -440,13 +430,15 @@ fn address(hook: &Hook) -> String {
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(address.as_bytes()))
 }
 
-/// The wait after so many failures before, drawn out or shortened by up to a quarter.
+/// Returns the backoff after a number of failures. `jitter` from -1 to 1 changes it by up to a
+/// quarter.
 fn wait(first: Duration, failures: u32, jitter: f64) -> Duration {
-    let doubled = first.saturating_mul(1 << failures.min(20)).min(LONGEST_WAIT);
+    let doubled = first.saturating_mul(1 << failures.min(20)).min(MAX_BACKOFF);
     doubled.mul_f64(1.0 + jitter / 4.0)
 }
 
-/// Between -1 and 1; another one for each delivery and attempt, so that those that failed together do not come back together.
+/// Returns a number from -1 to 1 that differs by delivery and attempt, so that deliveries that
+/// failed together are not repeated together.
 fn jitter(hook: &str, seq: u64, attempt: u32) -> f64 {
     let hash = xxhash_rust::xxh3::xxh3_64(format!("{hook} {seq} {attempt}").as_bytes());
     (hash >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
@@ -461,10 +453,10 @@ mod tests {
         for (failures, seconds) in
             [(0, 1), (1, 2), (5, 32), (11, 2048), (12, 3600), (4_000_000, 3600)]
         {
-            assert_eq!(wait(FIRST_WAIT, failures, 0.0).as_secs(), seconds);
+            assert_eq!(wait(FIRST_BACKOFF, failures, 0.0).as_secs(), seconds);
         }
         let waits: Vec<f64> = (0..1000)
-            .map(|seq| wait(FIRST_WAIT, 4, jitter("siem", seq, 4)).as_secs_f64())
+            .map(|seq| wait(FIRST_BACKOFF, 4, jitter("siem", seq, 4)).as_secs_f64())
             .collect();
         assert!(waits.iter().all(|w| (12.0..=20.0).contains(w)), "{waits:?}");
         let (low, high) = (
@@ -475,29 +467,29 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_that_is_down_rests_as_a_whole_and_one_that_refuses_somebody_does_not() {
+    fn a_hook_that_is_down_is_paused_and_one_that_refuses_an_event_is_not() {
         let at = |seconds: i64| Timestamp(seconds * 1_000_000);
-        let mut round = Round::default();
-        assert_eq!(round.fail(false, None, at(0)), None);
-        assert_eq!(round.rest_until, Timestamp::default(), "that delivery alone waits");
-        let mut round = Round::default();
-        assert_eq!(round.fail(true, None, at(0)), Some(at(1)));
-        assert_eq!(round.fail(true, None, at(0)), Some(at(1)), "another one that was under way");
-        assert_eq!(round.fail(true, None, at(1)), Some(at(3)));
+        let mut state = WorkerState::default();
+        assert_eq!(state.fail(false, None, at(0)), None);
+        assert_eq!(state.paused_until, Timestamp::default(), "that delivery worker_lock waits");
+        let mut state = WorkerState::default();
+        assert_eq!(state.fail(true, None, at(0)), Some(at(1)));
+        assert_eq!(state.fail(true, None, at(0)), Some(at(1)), "another one that was under way");
+        assert_eq!(state.fail(true, None, at(1)), Some(at(3)));
         assert_eq!(
-            round.fail(true, Some(Duration::from_secs(20)), at(3)),
+            state.fail(true, Some(Duration::from_secs(20)), at(3)),
             Some(at(23)),
             "as it asked"
         );
-        (0..20).fold(at(23), |now, _| round.fail(true, None, now).unwrap_or(now));
-        let now = round.rest_until;
-        assert_eq!(round.fail(true, None, now), Some(now.plus(LONGEST_REST)));
-        let mut round = Round::default();
-        for _ in 0..STREAK {
-            round.fail(false, None, at(0));
+        (0..20).fold(at(23), |now, _| state.fail(true, None, now).unwrap_or(now));
+        let now = state.paused_until;
+        assert_eq!(state.fail(true, None, now), Some(now.plus(MAX_PAUSE)));
+        let mut state = WorkerState::default();
+        for _ in 0..FAILURE_STREAK {
+            state.fail(false, None, at(0));
         }
         assert_eq!(
-            (round.is_down, round.rest_until),
+            (state.is_down, state.paused_until),
             (false, at(1)),
             "so many in a row are no longer one person's"
         );

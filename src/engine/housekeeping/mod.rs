@@ -1,4 +1,37 @@
-//! Periodic work outside runs: retention and reminders.
+//! The periodic tasks of the engine, two of which are here: retention and reminders. Also the keys of
+//! the event log.
 
+mod log_keys;
 pub(super) mod reminders;
 pub(super) mod retention;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::engine::admin::domains::ClaimCheck;
+use crate::engine::delivery::removed_hooks::RemovedHooks;
+use crate::engine::periodic::Periodic;
+use crate::engine::sign_in::SignInReports;
+
+use reminders::Reminders;
+use retention::RetentionTask;
+
+/// A task that ends when the daemon stops.
+pub type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Engine {
+    /// Returns the periodic tasks of the engine, each with its name.
+    pub fn periodic_tasks(self: &Arc<Self>) -> Vec<(&'static str, TaskFuture)> {
+        fn of(engine: &Arc<Engine>, task: impl Periodic + 'static) -> (&'static str, TaskFuture) {
+            (task.name(), Box::pin(Arc::clone(engine).drive(task)))
+        }
+        vec![
+            of(self, ClaimCheck::new(self)),
+            of(self, Reminders::new(self)),
+            of(self, RetentionTask::new(self)),
+            of(self, RemovedHooks::new(self)),
+            of(self, SignInReports::new(self)),
+        ]
+    }
+}

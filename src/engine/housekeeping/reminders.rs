@@ -1,103 +1,114 @@
-//! What is told without anything having happened: that a directory has not been read for too long, that a plan still
-//! waits, and that an approval could not be carried out in time.
+//! Reports states that last: a directory without a complete read, an open plan, and an approval
+//! that expired.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::engine::{Directory, Engine};
+use crate::engine::periodic::Periodic;
+use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{Actor, Event, EventCause, PlanState, Timestamp};
 use crate::store::{EventFilter, HeldPlan, StoreError};
-use crate::telemetry::chain;
 
-/// How often that is looked at.
-const EVERY: Duration = Duration::from_mins(1);
+const PERIOD: Duration = Duration::from_mins(1);
 
-/// A plan that waits is announced again this much later.
-const ANNOUNCED_EVERY: Duration = Duration::from_hours(24);
+/// An open plan is reported again after this time.
+const REMINDER_INTERVAL: Duration = Duration::from_hours(24);
 
 const STALE: &str = "directory.stale";
 
-impl Engine {
-    /// Looks for as long as the daemon runs.
-    pub async fn keep_reminding(self: Arc<Self>) {
-        loop {
-            if let Err(error) = self.remind().await {
-                tracing::error!(
-                    "what operators are to be told again cannot be read: {}",
-                    chain(&error)
-                );
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(EVERY) => {}
-            }
-        }
+/// The periodic task that reports stale directories, lasting pauses and pending approvals.
+pub(in crate::engine) struct Reminders(Arc<Engine>);
+
+impl Reminders {
+    pub(in crate::engine) fn new(engine: &Arc<Engine>) -> Self {
+        Self(Arc::clone(engine))
+    }
+}
+
+impl Periodic for Reminders {
+    fn name(&self) -> &'static str {
+        "reminders"
     }
 
-    /// Tells what is to be told by now.
+    fn period(&self) -> Duration {
+        PERIOD
+    }
+
+    async fn round(&mut self) -> Result<(), EngineError> {
+        Ok(self.0.remind().await?)
+    }
+}
+
+impl Engine {
+    /// Reports everything that is due.
     pub async fn remind(&self) -> Result<(), StoreError> {
         self.check_clock().await?;
         for directory in self.configured().directories.values() {
-            self.tell_stale(directory).await?;
+            self.report_stale(directory).await?;
             self.watch_pause(directory).await?;
             if let Some(plan) = self.store.current_plan(&directory.config.name).await? {
                 if self.is_too_late(directory, &plan) {
-                    // No run may carry it out while this is written.
+                    // No run may apply it meanwhile.
                     let _applying = self.apply_lock.lock().await;
                     self.store.expire_approval(&plan, &self.clock).await?;
                 }
-                self.announce(directory, &plan).await?;
+                self.remind_of_plan(directory, &plan).await?;
             }
             for plan in self.store.rejected_plans(Some(&directory.config.name)).await? {
-                self.announce_leavers(directory, &plan).await?;
+                self.remind_of_leavers(directory, &plan).await?;
             }
         }
         Ok(())
     }
 
-    /// Whether what was approved of a plan must no longer be applied.
+    /// Returns whether the approval of a plan has expired.
     pub(in crate::engine) fn is_too_late(&self, directory: &Directory, plan: &HeldPlan) -> bool {
         self.approval_expires(directory, plan).is_some_and(|at| at < self.clock.now())
     }
 
-    /// Until when an approval is tried again.
+    /// Returns the end of an approval.
     pub fn approval_expires(&self, directory: &Directory, plan: &HeldPlan) -> Option<Timestamp> {
         plan.approved_at.map(|at| at.plus(directory.config.limits.approval_expires))
     }
 
-    async fn announce(&self, directory: &Directory, plan: &HeldPlan) -> Result<(), StoreError> {
-        if plan.state != PlanState::Open || self.was_told(plan) {
+    async fn remind_of_plan(
+        &self,
+        directory: &Directory,
+        plan: &HeldPlan,
+    ) -> Result<(), StoreError> {
+        if plan.state != PlanState::Open || self.was_reported(plan) {
             return Ok(());
         }
         let text = format!(
             "{} changes have waited for approval since {}: rosterctl held show {}",
             plan.count, plan.created_at, plan.id
         );
-        self.announce_again(directory, plan, text).await
+        self.remind_again(directory, plan, text).await
     }
 
-    /// Reports daily that leavers stay active by an operator's word. Other rejections are in `status` alone.
-    async fn announce_leavers(
+    /// Reports daily that leavers stay active because of a rejection. Other rejections are shown by
+    /// `status` only.
+    async fn remind_of_leavers(
         &self,
         directory: &Directory,
         plan: &HeldPlan,
     ) -> Result<(), StoreError> {
-        if self.was_told(plan) {
+        if self.was_reported(plan) {
             return Ok(());
         }
         match self.leavers_kept(plan).await? {
-            Some(text) => self.announce_again(directory, plan, text).await,
+            Some(text) => self.remind_again(directory, plan, text).await,
             None => Ok(()),
         }
     }
 
-    fn was_told(&self, plan: &HeldPlan) -> bool {
-        self.clock.now().since(plan.announced_at.unwrap_or(plan.created_at)) < ANNOUNCED_EVERY
+    fn was_reported(&self, plan: &HeldPlan) -> bool {
+        self.clock.now().since(plan.announced_at.unwrap_or(plan.created_at)) < REMINDER_INTERVAL
     }
 
-    async fn announce_again(
+    async fn remind_again(
         &self,
         directory: &Directory,
         plan: &HeldPlan,
@@ -121,8 +132,8 @@ impl Engine {
             .await
     }
 
-    /// Writes the event of a directory that has become stale and was not told of since.
-    async fn tell_stale(&self, directory: &Directory) -> Result<(), StoreError> {
+    /// Records that a directory is stale, once.
+    async fn report_stale(&self, directory: &Directory) -> Result<(), StoreError> {
         let now = self.clock.now();
         let name = &directory.config.name;
         let last_read = self.store.directory(name).await?.last_complete_read;

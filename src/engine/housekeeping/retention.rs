@@ -1,69 +1,75 @@
-//! Retention: what is forgotten after some time, if the configuration says so.
+//! Retention: data that is forgotten after some time, where configured.
 //!
-//! Nobody comes back by being forgotten: whoever an operator has suspended is kept, since the directory may go on having
-//! them, and of the others only those go whom the directory itself keeps out.
+//! A user that an operator suspended is never removed, because the next sync would recreate it.
+//! Other users are removed only where the directory itself excludes them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::admin::operator_run::OperatorRun;
+use crate::engine::periodic::Periodic;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     Actor, Addresses, Change, ChangeKind, DirectoryName, Reason, Retention, Standing, Status,
     Timestamp, Trigger, User,
 };
 use crate::store::UserFilter;
-use crate::telemetry::chain;
 
-/// How often that is looked at.
-const EVERY: Duration = Duration::from_hours(1);
+const PERIOD: Duration = Duration::from_hours(1);
 
-/// Users that are looked at, and changed, at once.
-const AT_ONCE: u64 = 500;
+/// Users per page and transaction.
+const PAGE_SIZE: u64 = 500;
 
-/// What was done is remembered for so long at least: a suspension that is lifted within it is free.
-const SHORTEST_LOG: Duration = Duration::from_hours(7 * 24);
+/// Minimum age of forgotten events: lifting a suspension within this time is free.
+const MIN_EVENT_AGE: Duration = Duration::from_hours(7 * 24);
 
-/// What was forgotten.
+/// Counts of what was forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Forgotten {
-    /// Users whose addresses were freed.
+    /// Users whose addresses were released.
     pub freed: u64,
-    /// Users that were removed.
+    /// Removed users.
     pub removed: u64,
-    /// Events.
     pub events: u64,
 }
 
-impl Engine {
-    /// Forgets for as long as the daemon runs.
-    pub async fn keep_retention(self: Arc<Self>) {
-        loop {
-            match self.retain().await {
-                Ok(Forgotten { freed: 0, removed: 0, events: 0 }) => {}
-                Ok(Forgotten { freed, removed, events }) => {
-                    tracing::info!(
-                        "retention: the addresses of {freed} users are free, {removed} users and {events} events are forgotten"
-                    )
-                }
-                Err(error) => tracing::error!(
-                    "retention: what is to be forgotten cannot be: {}",
-                    chain(&error)
-                ),
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(EVERY) => {}
-            }
-        }
+/// The periodic task that applies the configured retention.
+pub(in crate::engine) struct RetentionTask(Arc<Engine>);
+
+impl RetentionTask {
+    pub(in crate::engine) fn new(engine: &Arc<Engine>) -> Self {
+        Self(Arc::clone(engine))
+    }
+}
+
+impl Periodic for RetentionTask {
+    fn name(&self) -> &'static str {
+        "retention"
     }
 
-    /// Forgets what is to be forgotten by now.
+    fn period(&self) -> Duration {
+        PERIOD
+    }
+
+    async fn round(&mut self) -> Result<(), EngineError> {
+        let forgotten = self.0.retain().await?;
+        if forgotten != Forgotten::default() {
+            let Forgotten { freed, removed, events } = forgotten;
+            tracing::info!(
+                "retention: released the addresses of {freed} users, removed {removed} users and {events} events"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Forgets everything that is due.
     pub async fn retain(&self) -> Result<Forgotten, EngineError> {
         let configured = self.configured();
         let Retention { release_address_after, remove_after, events } = configured.rules.retention;
-        // What is removed never comes back: by a clock that is ahead, nothing is.
+        // A removal is final. So nothing is removed while no server confirms the clock.
         let has_work =
             release_address_after.is_some() || remove_after.is_some() || events.is_some();
         if !has_work || !self.is_time_confirmed().await? {
@@ -71,7 +77,7 @@ impl Engine {
         }
         let now = self.clock.now();
         let mut forgotten = Forgotten::default();
-        // Who is removed holds no address either.
+        // A removed user holds no address either.
         if let Some(after) = remove_after {
             forgotten.removed =
                 self.change_suspended(|user| removal(user, now.minus(after))).await?;
@@ -80,7 +86,7 @@ impl Engine {
             forgotten.freed = self.change_suspended(|user| freeing(user, now.minus(after))).await?;
         }
         if let Some(after) = events {
-            // The limits are counted by what was written down within their window.
+            // Limits count the changes within their window.
             let window = configured
                 .directories
                 .values()
@@ -88,12 +94,12 @@ impl Engine {
                 .max()
                 .unwrap_or_default();
             forgotten.events =
-                self.store.forget_log(now.minus(after.max(window).max(SHORTEST_LOG))).await?;
+                self.store.forget_log(now.minus(after.max(window).max(MIN_EVENT_AGE))).await?;
         }
         Ok(forgotten)
     }
 
-    /// Changes the suspended users of whom something is to be forgotten; says how many were.
+    /// Changes the suspended users for which `change` returns one, and returns their number.
     async fn change_suspended(
         &self,
         change: impl Fn(&User) -> Option<ChangeKind> + Send + Sync,
@@ -105,7 +111,7 @@ impl Engine {
             let filter = UserFilter {
                 status: Some(Status::Suspended),
                 after,
-                limit: Some(AT_ONCE),
+                limit: Some(PAGE_SIZE),
                 ..UserFilter::default()
             };
             let users = self.store.users(&filter).await?;
@@ -118,7 +124,7 @@ impl Engine {
                 else {
                     continue;
                 };
-                // What is forgotten is not told anew.
+                // The event does not repeat what is forgotten.
                 let change = Change { guid: None, email: None, ..Change::by_hand(user, kind) };
                 of_directory
                     .entry(&link.directory)
@@ -139,7 +145,7 @@ impl Engine {
     }
 }
 
-/// Addresses that somebody who left long ago need not hold any more.
+/// Returns the release of the addresses of a user who left before a time.
 fn freeing(user: &User, before: Timestamp) -> Option<ChangeKind> {
     let left = [Reason::Deleted, Reason::Vanished].into_iter().filter_map(|r| user.causes.get(r));
     let is_due = left.map(|cause| cause.since).min().is_some_and(|since| since <= before);
@@ -150,7 +156,7 @@ fn freeing(user: &User, before: Timestamp) -> Option<ChangeKind> {
     })
 }
 
-/// Somebody of whom nothing need be known any more, since the directory itself keeps them out.
+/// Returns the removal of a user who was suspended before a time and whom the directory excludes.
 fn removal(user: &User, before: Timestamp) -> Option<ChangeKind> {
     let since = user.causes.iter().map(|cause| cause.since).min()?;
     let is_due = since <= before && !user.causes.has(Reason::Operator);

@@ -1,4 +1,4 @@
-//! Puts a password to the directory, once, and keeps the count of attempts by AD's answer.
+//! Sends a password to AD once, and counts the attempt by the answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::engine::{Directory, Engine, EngineError, Request};
 use crate::model::{Guid, Link, Trigger, User};
 use crate::telemetry::chain;
 
-/// Longest time for the look-up of an entry's name. Without it, the name is the one that the last run read.
+/// Time limit of the look-up of an entry's DN. After it, the DN of the last run is used.
 const LOOK_UP: Duration = Duration::from_secs(2);
 
-/// The connection that the last run leaves behind: entries are looked up over it, without a bind for each sign-in. Where it has
-/// ended, the next sign-in opens another one.
+/// The connection of the last run, used for look-ups without a bind. After it has ended, the next
+/// sign-in opens another.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Names(Mutex<Option<Session>>);
 
 impl Names {
-    /// Keeps a run's connection for look-ups, unless one is being used.
+    /// Stores a run's connection for look-ups, unless one is in use.
     pub(in crate::engine) fn keep(&self, session: Session) {
         if let Ok(mut kept) = self.0.try_lock() {
             *kept = Some(session);
@@ -31,7 +31,7 @@ impl Names {
 }
 
 impl Engine {
-    /// Returns why a user may not sign in with this password; `None` when AD accepts it as that person's.
+    /// Returns the reason why AD does not accept the password; `None` when it does.
     pub(super) async fn judged_by_directory(
         self: &Arc<Self>,
         user: &User,
@@ -40,7 +40,11 @@ impl Engine {
     ) -> Result<Option<Verdict>, EngineError> {
         let name = link.directory.as_str();
         let unreachable = |why: &dyn std::fmt::Display| {
-            tracing::warn!(directory = name, "{name}: {} could not sign in: {why}", user.id);
+            tracing::warn!(
+                directory = name,
+                "{name}: sign-in of {} is unavailable: {why}",
+                user.id
+            );
             Ok(Some(Verdict::Unavailable(Obstacle::Unreachable)))
         };
         let Ok(directory) = self.directory(name) else {
@@ -67,7 +71,7 @@ impl Engine {
             (Ok(_), BadPasswordCount::MayHaveRisen) => {
                 self.store.refuse_sign_in(&attempt, &server).await?
             }
-            // The answer was lost: the attempt goes on counting, and no later success takes it back.
+            // A lost answer: the attempt stays counted, and no later success takes it back.
             (Err(_), BadPasswordCount::MayHaveRisen) => {}
         }
         match answer {
@@ -75,7 +79,7 @@ impl Engine {
             Ok(Credentials::OtherPerson) => {
                 tracing::warn!(
                     directory = name,
-                    "{name}: {}: another entry has the name by now",
+                    "{name}: sign-in of {} refused, because another entry has the DN now",
                     user.id
                 );
                 Ok(Some(Verdict::Deny(RefusalReason::OtherEntry)))
@@ -96,12 +100,13 @@ impl Engine {
         }
     }
 
-    /// Returns the present name of a person's entry, and the server that says so. A renamed entry is looked up before the bind:
-    /// after it, AD does not tell a name that is gone from a wrong password, and the password may not be sent again.
+    /// Returns the present DN of an entry and its server. Looked up before the bind, because
+    /// afterwards AD does not tell a renamed entry from a wrong password, and the password may not
+    /// be sent again.
     async fn name_of(&self, directory: &Directory, person: Guid) -> Option<(String, String)> {
         let look_up = async {
             let mut kept = directory.names.0.lock().await;
-            // A server ends a connection that is idle for a quarter of an hour, and a controller may have been restarted.
+            // The connection may have ended: servers close idle ones after a quarter of an hour.
             if let Some(mut session) = kept.take()
                 && let Ok(found) = find(&mut session, person).await
             {
@@ -116,7 +121,7 @@ impl Engine {
         tokio::time::timeout(LOOK_UP, look_up).await.ok()?
     }
 
-    /// Starts a run for a person of whom AD shows at sign-in what no run has read yet.
+    /// Starts a run for a person whose state AD revealed at sign-in.
     fn sync_refused(self: &Arc<Self>, link: &Link) {
         let (engine, Link { directory, guid, .. }) = (Arc::clone(self), link.clone());
         tokio::spawn(async move {
@@ -135,7 +140,7 @@ impl Engine {
     }
 }
 
-/// Returns the name of an entry and the server of the session; `None` where the entry is not visible.
+/// Returns the DN of an entry and the server; `None` where the entry is not visible.
 async fn find(
     session: &mut Session,
     person: Guid,

@@ -1,8 +1,9 @@
-//! How often a password may be tried.
+//! The number of sign-in attempts of a user.
 //!
-//! AD locks the account of a user whose password was wrong too often, whoever typed it. A user therefore has fewer attempts
-//! here than in AD. Each is written to the store before the password is sent and taken back only on an answer that says that
-//! AD did not count it: a lost answer, a time-out and a crash of rosterd count.
+//! AD locks an account after too many wrong passwords, from any client. So a user has fewer
+//! attempts here than in AD. Each attempt is stored before the password is sent. It is taken back
+//! only when the answer proves that AD did not count it. A lost answer, a time-out and a crash
+//! count.
 
 use std::time::Duration;
 
@@ -13,21 +14,22 @@ use crate::engine::{Engine, EngineError};
 use crate::model::{Timestamp, UserId};
 use crate::store::{AttemptLimit, SignInAttempt};
 
-/// An attempt counts this long. AD's own observation window is longer or shorter, as each domain sets it.
+/// An attempt counts this long. AD's own observation window is longer or shorter, as each domain
+/// sets it.
 pub(super) const COUNTS_FOR: Duration = Duration::from_mins(15);
 
-/// A difference between the clock and the time that has passed which is taken for a correction in small steps.
+/// A smaller difference between the clock and the elapsed time is a correction in small steps.
 const SLEWED: Duration = Duration::from_secs(2);
 
-/// The clock and the time that has passed, at the same moment.
+/// The clock and the elapsed time at one moment.
 #[derive(Debug)]
 struct Anchor {
     clock: Timestamp,
     passed: Duration,
 }
 
-/// The clock that attempts are counted by. It is locked while an attempt is counted, so that a step is taken into account
-/// before, and by one of them.
+/// The clock of the attempts. It is locked while one is counted, so that exactly one attempt takes
+/// a clock step into account.
 #[derive(Debug)]
 pub(in crate::engine) struct Attempts(Mutex<Anchor>);
 

@@ -1,7 +1,8 @@
-//! How many passwords all users together may try.
+//! The rate limit of passwords of all users together.
 //!
-//! The budget protects the domain controllers. A spray of guesses must not use it up for everybody, so a part is reserved for
-//! users without a recent refusal, and a client address that was refused often gets a small part of its own.
+//! It protects the domain controllers. A spray of guesses must not use it up for all users. So a
+//! part is reserved for users without a recent refusal, and a client address with many refusals
+//! gets a small part of its own.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,7 +16,8 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
 use super::attempts::COUNTS_FOR;
 use crate::model::Address;
 
-/// Binds a second for all users together, and at once: many times a company's Monday morning, and too few to harm a DC.
+/// Binds a second for all users together, and at once: many times a company's Monday morning, and
+/// too few to harm a DC.
 const COMMON: (u32, u32) = (30, 150);
 /// The part that is reserved for users without a recent refusal, when the common part is used up.
 const RESERVE: (u32, u32) = (20, 50);
@@ -27,7 +29,8 @@ const OF_SUSPECTS: (u32, u32) = (5, 10);
 /// Refusals of one client address after which it is a suspect. People of one office mistype, too.
 const MANY_REFUSALS: u32 = 20;
 
-/// Guesses and client addresses whose refusals are kept; more of them are an attack, and all are forgotten then.
+/// Guesses and client addresses whose refusals are kept; more of them are an attack, and all are
+/// forgotten then.
 const KEPT: usize = 50_000;
 
 /// The refusals of one key within the last window.
@@ -61,7 +64,8 @@ impl<K: Eq + Hash> Recent<K> {
     }
 }
 
-/// A client: its IPv4 address, or the /64 of its IPv6 address, within which one client has all addresses.
+/// A client: its IPv4 address, or the /64 of its IPv6 address, within which one client has all
+/// addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Source(IpAddr);
 
@@ -77,7 +81,7 @@ impl Source {
     }
 }
 
-/// Returns the key of an address in the budget: it tells addresses apart and says nothing about users.
+/// Returns a key that tells addresses apart and reveals nothing about users.
 pub(super) fn key(address: &Address) -> u64 {
     xxhash_rust::xxh3::xxh3_64(address.key().0.as_bytes())
 }
@@ -117,7 +121,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Budget {
-    /// Returns whether one more password may be tried for this address, and takes it off the budget.
+    /// Returns whether one more password may be tried for this address, and takes it off the
+    /// budget.
     pub(super) fn admits(&self, guess: u64, from: Option<IpAddr>, now: Duration) -> bool {
         if let Some(source) = from.map(Source::of) {
             if self.by_address.len() >= KEPT {

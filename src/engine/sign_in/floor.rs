@@ -1,22 +1,23 @@
-//! The time of an answer: one constant for all that depend on the user and are no yes.
+//! The floor of time for every answer that depends on the user and is not `allow`.
 //!
-//! A bind takes milliseconds longer than a look into the store, and so would tell users and strangers apart.
+//! A bind takes milliseconds longer than a query of the store, and would tell users and strangers
+//! apart.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Every answer takes this long, but `allow`, and `unavailable` where too many sign in at once. A bind at a domain controller that is well takes a tenth of it; a person who has
-/// typed a wrong password does not notice it.
+/// The minimum time of every answer except `allow` and an overload. A bind at a healthy domain
+/// controller takes a tenth of it, and a user who mistyped a password does not notice it.
 pub const FLOOR: Duration = Duration::from_millis(500);
 
-/// Waits until a request that came then may be answered: at the end of the first floor, or of a later one where deciding took
-/// longer, so that what it took does not show under load either.
+/// Waits for the end of the floor of a request. A decision that took longer waits for the next
+/// multiple, so that its duration does not show under load either.
 pub(super) async fn wait(arrived: Instant) {
     tokio::time::sleep_until(arrived + end(arrived.elapsed())).await;
 }
 
-/// Returns the end of the floor that a decision after so long falls into.
+/// Returns the multiple of the floor in which a decision ended.
 fn end(took: Duration) -> Duration {
     let floors = u32::try_from(took.as_millis() / FLOOR.as_millis()).unwrap_or(u32::MAX - 1);
     FLOOR.saturating_mul(floors + 1)

@@ -1,10 +1,11 @@
-//! Whether a person may sign in. The answer is never more than what is known: AD that cannot be asked is no yes.
+//! Decides whether a person may sign in. Without an answer of AD the decision is never `allow`.
 //!
-//! People whom a directory manages are asked for the directory's password, and only the directory judges it. The external
-//! provider vouches for all others, and the caller says that it has been asked.
+//! The directory alone judges the password of a managed user. The external provider authenticates
+//! all other users, and the caller states that it did.
 //!
-//! A refusal says no more than that it is one: one reason and one [floor] of time, whether there is such a user or not, and
-//! whatever AD said. The details are in the log, in the metrics and in the event `sign_in.refused`.
+//! Every refusal has the same reason and the same [floor] of time, whether the user exists or not,
+//! and whatever AD answered. The details are in the log, in the metrics and in the event
+//! `sign_in.refused`.
 
 mod ask;
 mod attempts;
@@ -30,8 +31,8 @@ pub(super) use ask::Names;
 pub(super) use attempts::Attempts;
 pub(super) use budget::Budget;
 pub use floor::FLOOR;
-pub(super) use refused::Refusals;
 pub use refused::{REPORTED_EVERY, RefusalReason};
+pub(super) use refused::{Refusals, SignInReports};
 
 /// A request to sign in.
 #[derive(Debug)]
@@ -58,11 +59,12 @@ pub enum Decision {
     Deny(Denied),
     /// The external provider is to be asked.
     Redirect,
-    /// It cannot be decided now: the directory does not answer, or too many sign in at once.
+    /// No decision at present: the directory does not answer, or too many users sign in at once.
     Unavailable,
 }
 
-/// The reason of a refusal, as callers see it. There is one: more of them would tell users and strangers apart.
+/// The reason of a refusal, as callers see it. There is one: more of them would tell users and
+/// strangers apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Denied {
     /// The address and the password, or the way of signing in, are not accepted.
@@ -90,7 +92,7 @@ impl Decision {
     }
 }
 
-/// A decision with its reason, before the reason is taken off.
+/// A decision with its reason, which callers do not see.
 enum Verdict {
     Allow { account: Box<Account>, user: Box<User> },
     Deny(RefusalReason),
@@ -98,10 +100,10 @@ enum Verdict {
     Unavailable(Obstacle),
 }
 
-/// The reason why nothing can be decided.
+/// The reason why no decision is possible.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Obstacle {
-    /// More people sign in than the directory is asked for.
+    /// The budget of binds is used up.
     Busy,
     /// The directory does not answer, or not usably.
     Unreachable,
@@ -140,7 +142,7 @@ impl Verdict {
 
 /// The facts about a request that become known while it is decided, for the log and the event.
 #[derive(Debug, Default)]
-struct Known {
+struct Context {
     account: Option<AccountRef>,
     user: Option<UserId>,
     from: Option<IpAddr>,
@@ -166,13 +168,14 @@ impl Engine {
         actor: &Actor,
     ) -> Result<Decision, EngineError> {
         let arrived = Instant::now();
-        let mut known = Known { from, ..Known::default() };
+        let mut known = Context { from, ..Context::default() };
         let decided = self.decide_sign_in(request, &mut known, actor).await;
         if let Ok(verdict) = &decided {
             self.note_sign_in(verdict, &known);
         }
         match &decided {
-            // An overload is told at once: it says nothing about the user, and waiting would add to it.
+            // An overload is reported at once: it reveals nothing about the user, and waiting would
+            // add to it.
             Ok(Verdict::Allow { .. } | Verdict::Unavailable(Obstacle::Busy)) => {}
             _ => floor::wait(arrived).await,
         }
@@ -180,7 +183,7 @@ impl Engine {
     }
 
     /// Counts a decision, and notes a refusal for the log, the event and the budget.
-    fn note_sign_in(&self, verdict: &Verdict, known: &Known) {
+    fn note_sign_in(&self, verdict: &Verdict, known: &Context) {
         let now = self.clock.passed();
         match verdict {
             Verdict::Allow { .. } => {
@@ -208,7 +211,7 @@ impl Engine {
     async fn decide_sign_in(
         self: &Arc<Self>,
         request: SignIn,
-        known: &mut Known,
+        known: &mut Context,
         actor: &Actor,
     ) -> Result<Verdict, EngineError> {
         let SignIn { address, password, is_external } = request;
@@ -224,7 +227,8 @@ impl Engine {
                 known.account = Some(self.account_of(user).await?.reference());
             }
         }
-        // A suspended user takes part, too: without it, only an unknown or a suspended one would be refused when all are busy.
+        // A suspended user counts, too. Otherwise an overload would tell suspended and unknown
+        // users from others.
         let is_judged_by_directory = match &user {
             Some(user) => user.link.is_some() || user.status() == Status::Suspended,
             None => holder.as_ref().is_some_and(|account| self.has_directory(account)),
@@ -279,7 +283,7 @@ impl Engine {
         }
         // An operator or a run may have suspended the user while AD was asked.
         match self.store.user(user.id).await? {
-            Some(user) if user.status() == Status::Active => self.welcome(user, actor).await,
+            Some(user) if user.status() == Status::Active => self.admit(user, actor).await,
             Some(user) if user.status() == Status::Suspended => {
                 Ok(Verdict::Deny(RefusalReason::Suspended))
             }
@@ -298,7 +302,7 @@ impl Engine {
         if !account.policies.external_users {
             return Ok(Verdict::Deny(RefusalReason::ExternalUsersOff));
         }
-        if is_external { self.welcome(user, actor).await } else { Ok(Verdict::Redirect) }
+        if is_external { self.admit(user, actor).await } else { Ok(Verdict::Redirect) }
     }
 
     /// Decides about an address that no user has.
@@ -321,7 +325,7 @@ impl Engine {
         }
         let user = {
             let _applying = self.apply_lock.lock().await;
-            // Two may come with one address at the same moment, and a domain may have been given back.
+            // Two requests may create one address at once, and a domain may have been released.
             match self.store.user_by_address(&address.key()).await? {
                 Some(user) => user,
                 None if self.holder_of(&address).await?.is_none_or(|now| now.id != account.id) => {
@@ -336,7 +340,7 @@ impl Engine {
         if user.status() == Status::Suspended {
             return Ok(Verdict::Deny(RefusalReason::Suspended));
         }
-        self.welcome(user, actor).await
+        self.admit(user, actor).await
     }
 
     /// Returns the account that holds the domain of an address.
@@ -367,8 +371,8 @@ impl Engine {
             .ok_or_else(|| EngineError::NotFound { what: "user", name: id.to_string() })
     }
 
-    /// Lets a user in; the first time, that is written down.
-    async fn welcome(&self, mut user: User, actor: &Actor) -> Result<Verdict, EngineError> {
+    /// Admits a user, and records the first sign-in.
+    async fn admit(&self, mut user: User, actor: &Actor) -> Result<Verdict, EngineError> {
         let account = self.account_of(&user).await?;
         if user.joined_at.is_none() || user.status() == Status::Invited {
             let change = Change::by_hand(&user, ChangeKind::Register { before: user.status() });

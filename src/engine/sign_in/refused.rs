@@ -1,7 +1,7 @@
-//! Refused sign-ins, for operators: why each was refused, and one event of many.
+//! Counts refused sign-ins and records them in windows.
 //!
-//! An event of each would let a spray of guesses fill the log and every hook. So refusals are added up for a few minutes, by
-//! account, and then written as one `sign_in.refused`.
+//! One event per refusal would let a spray of guesses fill the log and every hook. So refusals are
+//! counted for a few minutes by account, and then recorded as one `sign_in.refused`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -11,23 +11,24 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Known;
+use super::Context;
 use crate::directory::BindRefusal;
-use crate::engine::Engine;
+use crate::engine::periodic::Periodic;
+use crate::engine::{Engine, EngineError};
 use crate::model::{AccountId, AccountRef, Actor, Event, EventCause, Timestamp, UserId};
 use crate::store::StoreError;
-use crate::telemetry::chain;
 
-/// Refusals are added up for this long. An alert on the metrics is sooner; a spray of an hour makes twelve events.
+/// The length of a window. The metrics are sooner; a spray of an hour makes twelve events.
 pub const REPORTED_EVERY: Duration = Duration::from_mins(5);
 
-/// How often is checked whether a window has ended.
-const CHECKED_EVERY: Duration = Duration::from_secs(15);
+/// The longest time by which a window is reported late.
+const PERIOD: Duration = Duration::from_secs(15);
 
 /// Users and client addresses that an event names: the ones with the most refusals.
 const NAMED: usize = 20;
 
-/// Users and client addresses that are counted one by one in a window; those beyond are counted together.
+/// Users and client addresses that are counted one by one in a window; those beyond are counted
+/// together.
 const COUNTED: usize = 10_000;
 
 /// The reason why a sign-in was refused. Operators see it, callers do not.
@@ -49,7 +50,8 @@ pub enum RefusalReason {
     NoPassword,
     /// The password has a NUL, or is longer than any in AD.
     NotAPassword,
-    /// As many of the user's attempts count as are allowed: AD might lock the account at the next one.
+    /// As many of the user's attempts count as are allowed: AD might lock the account at the next
+    /// one.
     RateLimited,
     /// AD does not accept the password (52e), or does not say why.
     WrongPassword,
@@ -117,7 +119,8 @@ pub(in crate::engine) struct Refusals(Mutex<BTreeMap<AccountId, Window>>);
 struct Window {
     account: AccountRef,
     since: Timestamp,
-    /// The time that had passed at the first one: windows do not end earlier because the clock is set.
+    /// The time that had passed at the first one: windows do not end earlier because the clock is
+    /// set.
     began: Duration,
     reasons: BTreeMap<RefusalReason, u64>,
     users: Counted<UserId>,
@@ -176,15 +179,16 @@ impl Window {
 }
 
 impl Refusals {
-    /// Adds a refusal up. Returns whether it is the user's first one in this window.
+    /// Counts a refusal, and returns whether it is the user's first one in this window.
     pub(super) fn note(
         &self,
         reason: RefusalReason,
-        known: &Known,
+        known: &Context,
         passed: Duration,
         now: Timestamp,
     ) -> bool {
-        // Without an account there is none to report it to: the domain is unclaimed, or the text is no address.
+        // Without an account there is no recipient: the domain is unclaimed, or the text is no
+        // address.
         let Some(account) = &known.account else { return false };
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let window = windows.entry(account.id).or_insert_with(|| Window {
@@ -213,23 +217,34 @@ impl Refusals {
     }
 }
 
-impl Engine {
-    /// Reports refused sign-ins for as long as the daemon runs, and what is left at its end.
-    pub async fn keep_reporting_sign_ins(self: Arc<Self>) {
-        loop {
-            let is_over = tokio::select! {
-                () = self.stop.cancelled() => true,
-                () = tokio::time::sleep(CHECKED_EVERY) => false,
-            };
-            if let Err(error) = self.report_refused_sign_ins(is_over).await {
-                tracing::error!("refused sign-ins cannot be recorded: {}", chain(&error));
-            }
-            if is_over {
-                return;
-            }
-        }
+/// The periodic task that records refused sign-ins.
+pub(in crate::engine) struct SignInReports(Arc<Engine>);
+
+impl SignInReports {
+    pub(in crate::engine) fn new(engine: &Arc<Engine>) -> Self {
+        Self(Arc::clone(engine))
+    }
+}
+
+impl Periodic for SignInReports {
+    fn name(&self) -> &'static str {
+        "sign-in-reports"
     }
 
+    fn period(&self) -> Duration {
+        PERIOD
+    }
+
+    async fn round(&mut self) -> Result<(), EngineError> {
+        Ok(self.0.report_refused_sign_ins(false).await?)
+    }
+
+    async fn last_round(&mut self) -> Result<(), EngineError> {
+        Ok(self.0.report_refused_sign_ins(true).await?)
+    }
+}
+
+impl Engine {
     /// Writes the events of the windows that have ended, or of all.
     pub async fn report_refused_sign_ins(&self, all: bool) -> Result<(), StoreError> {
         let now = self.clock.now();

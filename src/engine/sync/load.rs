@@ -6,7 +6,7 @@ use crate::engine::sync::stages::Request;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
 use crate::model::{AccountId, Address, Digest, DirectoryName, Guid, Rejection, Trigger, UserId};
 use crate::reconcile::{Known, Observation};
-use crate::store::{Pin, PinKind, REBASELINED, RESTORED};
+use crate::store::{Pin, PinKind, ScopeState};
 
 /// Returns the users that this run takes over, each with the directory of its link.
 fn moving(seen: &Observation, known: &Known) -> BTreeMap<UserId, DirectoryName> {
@@ -47,15 +47,14 @@ impl Engine {
         directory: &Directory,
         seen: &Observation,
         known: &Known,
-    ) -> Result<Option<String>, EngineError> {
+    ) -> Result<Option<ScopeState>, EngineError> {
         let neighbours = self.neighbours(directory);
         let mut formers: BTreeSet<DirectoryName> = moving(seen, known).into_values().collect();
         formers.retain(|former| neighbours.iter().all(|d| d.config.name != *former));
         for former in formers {
-            let scope = self.store.directory(&former).await?.scope_hash;
-            if let Some(mark) = scope.filter(|hash| matches!(hash.as_str(), RESTORED | REBASELINED))
-            {
-                return Ok(Some(mark));
+            let scope = self.store.directory(&former).await?.scope;
+            if let Some(ScopeState::Restored | ScopeState::Rebaselined) = scope {
+                return Ok(scope);
             }
         }
         Ok(None)

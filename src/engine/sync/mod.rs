@@ -71,9 +71,7 @@ impl Engine {
             let applied = self.apply(directory, &observed, planned, run).await?;
             return self.record(directory, request, observed, applied, run).await;
         }
-        Err(EngineError::Refused(format!(
-            "claims, or the plan that gates were asked about, changed {MAX_PLANS} times during the run; the next run starts again"
-        )))
+        Err(EngineError::Unsettled(MAX_PLANS))
     }
 
     /// Observes and plans without applying anything.

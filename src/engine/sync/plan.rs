@@ -7,7 +7,7 @@ use crate::engine::sync::stages::{GateAnswer, ObservedRun, PlannedRun, Request};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{AddressKey, Guid, Mode};
 use crate::reconcile::{Desired, Draft, LastServer, PlanWarning, Situation, propose};
-use crate::store::{REBASELINED, RESTORED};
+use crate::store::ScopeState;
 
 impl Engine {
     /// Plans an observation and passes the plan through the guard. The caller holds the apply lock.
@@ -35,7 +35,7 @@ impl Engine {
         let budget = self.store.budget(name, config.limits.window, now).await?;
         let window_began = now.minus(config.limits.window);
         let protected = self.protected(directory, account).await?;
-        let stored_scope = former_scope.as_deref().or(state.scope_hash.as_deref());
+        let stored_scope = former_scope.as_ref().or(state.scope.as_ref());
         let scope = stored_scope.and_then(|stored| scope_warning(stored, &config.scope_hash()));
         let situation = Situation {
             limits: &config.limits,
@@ -68,12 +68,12 @@ impl Engine {
 }
 
 /// Returns the warning about a scope that is not accepted yet; `None` when it is the stored one.
-fn scope_warning(stored: &str, configured: &str) -> Option<String> {
+fn scope_warning(stored: &ScopeState, configured: &str) -> Option<String> {
     let why = match stored {
-        RESTORED => "the store was restored from a backup",
-        REBASELINED => "bases, groups and rights were accepted anew",
-        stored if stored == configured => return None,
-        _ => "the scope has changed in the configuration",
+        ScopeState::Restored => "the store was restored from a backup",
+        ScopeState::Rebaselined => "bases, groups and rights were accepted anew",
+        ScopeState::Accepted(hash) if hash == configured => return None,
+        ScopeState::Accepted(_) => "the scope has changed in the configuration",
     };
     Some(format!(
         "{why}: this run only plans; check the plan with rosterctl held show, and approve it"

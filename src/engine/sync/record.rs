@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use crate::engine::status::note_scope;
 use crate::engine::sync::stages::{AppliedRun, Done, ObservedRun, Request, Scope};
 use crate::engine::{Directory, Engine, EngineError, Health, Progress};
 use crate::model::{
@@ -148,8 +147,11 @@ impl Engine {
                     state.last_complete_read = Some(now);
                 }
                 if seen.is_full() && is_current {
-                    was_accepted =
-                        note_scope(directory, state, run.started_at, run.held > 0 || is_rejected);
+                    was_accepted = state.observe_scope(
+                        directory.config.scope_hash(),
+                        run.started_at,
+                        run.held > 0 || is_rejected,
+                    );
                 }
             }
         };

@@ -1,7 +1,8 @@
-//! Following changes: whom they concern. What becomes of those is read and decided as in every other run.
+//! Follows changes: finds the people whom they affect. These are read and decided as in every other
+//! run.
 //!
-//! A checkpoint says how far changes were followed, and moves on only when a run has dealt with everything before the next
-//! one. Whatever leaves a doubt has everybody read instead.
+//! A checkpoint says how far changes were followed. It advances only when a run has dealt with
+//! everything before the next one. Every doubt leads to a full read.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,25 +16,43 @@ use crate::model::{AccountId, ClaimedDomains, Dn, Guid, Tier, Timestamp};
 use crate::reconcile::{Checkpoint, Closure, FullReadReason, Index, Policy};
 use crate::store::DirectoryState;
 
-/// Asking for people by GUID takes five times the searches of a full read: fewer than this part of all may have changed.
-const WORTH_IT: u64 = 4;
-/// The part of the time for a run that the question for changes may take before a full read: what it is good for, the next run can do without.
-const SHARE: u32 = 10;
-/// How long an answer to DirSync is waited for. A server that is busy answers with a part; a firewall does not answer.
-pub(in crate::engine) const PATIENCE: Duration = Duration::from_secs(30);
-/// So few are always asked for by GUID.
-const FEW: u64 = 1_000;
+/// A scoped read needs five times the searches of a full read per person. So at most this fraction
+/// of all people is read by GUID: one in four.
+const SCOPED_FRACTION: u64 = 4;
+/// The fraction of the run's time limit that the query for a new checkpoint may take: one in ten.
+/// The next run can do without it.
+const CHECKPOINT_FRACTION: u32 = 10;
+/// Time limit of one DirSync answer. A busy server answers in parts, and a firewall does not
+/// answer.
+pub(in crate::engine) const DIRSYNC_TIMEOUT: Duration = Duration::from_secs(30);
+/// Up to this number people are always read by GUID.
+const ALWAYS_SCOPED: u64 = 1_000;
 
-/// Whom a run covers that follows changes.
-#[derive(Debug)]
-pub(in crate::engine) enum Since {
-    /// These people; and how far changes are followed after that.
-    People(BTreeSet<Guid>, Checkpoint),
-    /// Everybody, for this reason.
-    Everybody(FullReadReason),
+/// The reason why changes cannot be followed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FollowError {
+    #[error("another server answers under the same name")]
+    OtherServer,
+    #[error("a base cannot be read")]
+    BaseUnreadable,
+    /// The checkpoint cannot be continued from here.
+    #[error("{0}")]
+    Checkpoint(FullReadReason),
+    #[error("{0}")]
+    RunFailed(String),
 }
 
-/// What people are measured against, as a hash: once it is another one, all of them are.
+/// The scope of an incremental run.
+#[derive(Debug)]
+pub(in crate::engine) enum ChangedPeople {
+    /// The affected people, and the checkpoint after their run.
+    People(BTreeSet<Guid>, Checkpoint),
+    /// A full read instead.
+    FullRead(FullReadReason),
+}
+
+/// Returns the hash of everything that decides about a person beside the entry. A checkpoint of
+/// another hash is not continued.
 fn measure(directory: &Directory, account: AccountId, claims: &ClaimedDomains) -> String {
     let ClaimedDomains(domains) = claims;
     let domains: Vec<&str> = domains.iter().map(crate::model::Domain::as_str).collect();
@@ -46,7 +65,8 @@ fn measure(directory: &Directory, account: AccountId, claims: &ClaimedDomains) -
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(all.to_string().as_bytes()))
 }
 
-/// The attributes a change of which can matter. Nobody is told of `memberOf`, which AD computes: groups are.
+/// Returns the attributes whose changes matter. DirSync never reports `memberOf`, which AD
+/// computes: it reports the groups.
 fn watched(settings: &Settings) -> BTreeSet<String> {
     let decoded = Decoder::new(&settings.attributes, &Closure::default()).attributes();
     let filtered =
@@ -58,18 +78,18 @@ fn is_member_of(attribute: &str) -> bool {
     attribute.eq_ignore_ascii_case("memberOf")
 }
 
-/// The objects that have changed, by what has to be asked about them.
+/// The changed objects, by the query that they need.
 #[derive(Debug, Default)]
-struct Sorted {
-    /// People that are stored, and new ones.
+struct ChangedObjects {
+    /// Stored people and new ones.
     people: BTreeSet<Guid>,
-    /// Groups with members that came or went, and what was deleted or came back and may be one.
+    /// Groups with added or removed members, and deleted or restored objects that may be groups.
     groups: Vec<ChangedObject>,
-    /// Not stored: what people stand in, and whatever is not new, people without a user among it.
+    /// Objects that are not stored: containers, and people without a user.
     unknown: Vec<ChangedObject>,
 }
 
-impl Sorted {
+impl ChangedObjects {
     fn of(objects: Vec<ChangedObject>, is_stored: impl Fn(Guid) -> bool) -> Self {
         let mut sorted = Self::default();
         for object in objects {
@@ -78,7 +98,7 @@ impl Sorted {
                 Some(ObjectKind::Person) if !object.is_deleted => {
                     sorted.people.insert(object.guid);
                 }
-                // Whatever it is: all of it is back.
+                // A restored object of unknown kind: its members are restored with it.
                 _ if object.is_restored => {
                     sorted.groups.push(ChangedObject {
                         members: [object.dn.clone()].into(),
@@ -88,7 +108,7 @@ impl Sorted {
                 }
                 _ if object.is_deleted || !object.members.is_empty() => sorted.groups.push(object),
                 None | Some(ObjectKind::Container) => sorted.unknown.push(object),
-                // Of a group that is new nobody was a member.
+                // A new group had no members.
                 Some(_) => {}
             }
         }
@@ -96,12 +116,14 @@ impl Sorted {
     }
 }
 
-impl Since {
-    /// Everybody, where it is the shorter way.
-    fn unless_many(self, entries: u64) -> Self {
+impl ChangedPeople {
+    /// Returns a full read where that is faster.
+    fn or_full_read(self, entries: u64) -> Self {
         match self {
-            Self::People(people, _) if people.len() as u64 > FEW.max(entries / WORTH_IT) => {
-                Self::Everybody(FullReadReason::Many(people.len() as u64))
+            Self::People(people, _)
+                if people.len() as u64 > ALWAYS_SCOPED.max(entries / SCOPED_FRACTION) =>
+            {
+                Self::FullRead(FullReadReason::Many(people.len() as u64))
             }
             other => other,
         }
@@ -109,20 +131,20 @@ impl Since {
 }
 
 impl Engine {
-    /// Whom the changes concern that nobody has dealt with yet.
-    pub(in crate::engine) async fn since(
+    /// Returns the people affected by changes since the checkpoint.
+    pub(in crate::engine) async fn changed_people(
         &self,
         directory: &Directory,
         session: &mut Session,
         settings: &Settings,
-    ) -> Result<Since, EngineError> {
+    ) -> Result<ChangedPeople, EngineError> {
         let state = self.store.directory(&directory.config.name).await?;
         let Some(checkpoint) = state.checkpoint else {
-            return Ok(Since::Everybody(FullReadReason::NoCheckpoint));
+            return Ok(ChangedPeople::FullRead(FullReadReason::NoCheckpoint));
         };
         let now = self.clock.now();
         let (account, claims) = self.claims_of(directory).await?;
-        // Before it is asked: what is given later counts as not seen.
+        // Reads the USN before DirSync, so that changes committed in between are reported again.
         let root = session.read_root().await?;
         if let Some(doubt) = checkpoint.full_read_reason(
             &root.identity,
@@ -130,57 +152,59 @@ impl Engine {
             &measure(directory, account, &claims),
             now,
         ) {
-            return Ok(Since::Everybody(doubt));
+            return Ok(ChangedPeople::FullRead(doubt));
         }
         let changes = match session.changes(&checkpoint.cookie, &watched(settings)).await {
             Ok(changes) => changes,
             Err(error @ DirectoryError::Search { .. }) => {
-                return Ok(Since::Everybody(FullReadReason::Refused(error.finding())));
+                return Ok(ChangedPeople::FullRead(FullReadReason::Refused(error.finding())));
             }
             Err(error) => return Err(error.into()),
         };
         let (objects, cookie) = match changes.all() {
             Ok(all) => all,
-            Err(count) => return Ok(Since::Everybody(FullReadReason::Many(count))),
+            Err(count) => return Ok(ChangedPeople::FullRead(FullReadReason::Many(count))),
         };
-        let people = self.concerned(directory, session, settings, objects).await?;
-        Ok(Since::People(people, checkpoint.moved(root.usn, cookie, now))
-            .unless_many(state.entries))
+        let people = self.affected(directory, session, settings, objects).await?;
+        Ok(ChangedPeople::People(people, checkpoint.moved(root.usn, cookie, now))
+            .or_full_read(state.entries))
     }
 
-    /// The same, with everybody whom an earlier run has left something to do about, and who is out of observed now; and what an
-    /// operator should know of that.
-    pub(in crate::engine) async fn since_and_pending(
+    /// Returns the same with the pending set and the people who are not visible any more. Also
+    /// returns warnings.
+    pub(in crate::engine) async fn changed_and_pending_people(
         &self,
         directory: &Directory,
         session: &mut Session,
         settings: &Settings,
-    ) -> Result<(Since, Vec<String>), EngineError> {
-        // Where deletions cannot be seen, only who is missing from everybody tells of them.
+    ) -> Result<(ChangedPeople, Vec<String>), EngineError> {
+        // Without access to deleted objects, a deletion is only visible as an absence from a full
+        // read.
         if !session.sees_tombstones().await? {
-            return Ok((Since::Everybody(FullReadReason::BlindToDeletions), Vec::new()));
+            return Ok((ChangedPeople::FullRead(FullReadReason::BlindToDeletions), Vec::new()));
         }
         let name = &directory.config.name;
-        let (mut people, checkpoint) = match self.since(directory, session, settings).await? {
-            Since::People(people, checkpoint) => (people, checkpoint),
-            everybody @ Since::Everybody(_) => return Ok((everybody, Vec::new())),
-        };
+        let (mut people, checkpoint) =
+            match self.changed_people(directory, session, settings).await? {
+                ChangedPeople::People(people, checkpoint) => (people, checkpoint),
+                everybody @ ChangedPeople::FullRead(_) => return Ok((everybody, Vec::new())),
+            };
         people.extend(self.store.pending(name, self.clock.now()).await?);
         let mut remarks = Vec::new();
-        // A loss of observed is no change of an object: nothing tells of it.
-        match self.out_of_sight(directory, session, settings).await {
+        // AD does not report a loss of read access.
+        match self.no_longer_visible(directory, session, settings).await {
             Ok(unseen) => people.extend(unseen),
             Err(EngineError::Store(error)) => return Err(error.into()),
             Err(error) => remarks.push(format!(
-                "who can no longer be seen could not be compared with who is known: {error}"
+                "the visible people could not be compared with the known ones: {error}"
             )),
         }
         let entries = self.store.directory(name).await?.entries;
-        Ok((Since::People(people, checkpoint).unless_many(entries), remarks))
+        Ok((ChangedPeople::People(people, checkpoint).or_full_read(entries), remarks))
     }
 
-    /// Whom these changes concern.
-    async fn concerned(
+    /// Returns the people affected by changed objects.
+    async fn affected(
         &self,
         directory: &Directory,
         session: &mut Session,
@@ -190,17 +214,17 @@ impl Engine {
         let name = &directory.config.name;
         let stored =
             self.store.people(name, objects.iter().map(|object| object.guid).collect()).await?;
-        let Sorted { mut people, groups, unknown } =
-            Sorted::of(objects, |guid| stored.contains_key(&guid));
+        let ChangedObjects { mut people, groups, unknown } =
+            ChangedObjects::of(objects, |guid| stored.contains_key(&guid));
         if !groups.is_empty() {
-            people.extend(self.concerned_by_groups(directory, session, settings, &groups).await?);
+            people.extend(self.affected_by_groups(directory, session, settings, &groups).await?);
         }
         let kinds =
             session.object_kinds(&unknown.iter().map(|object| object.guid).collect()).await?;
         for object in unknown {
             match kinds.get(&object.guid) {
                 Some(ObjectKind::Person) => drop(people.insert(object.guid)),
-                // Nobody tells of those below it, and they stand elsewhere now.
+                // AD does not report the people below a moved or renamed container.
                 Some(ObjectKind::Container) if object.is_named => {
                     people.extend(session.people_below(&object.dn).await?)
                 }
@@ -210,9 +234,9 @@ impl Engine {
         Ok(people)
     }
 
-    /// Whom changed groups concern: who came into one that counts or went out of it, and everybody who has a tier by a group
-    /// that did.
-    async fn concerned_by_groups(
+    /// Returns the people affected by changed groups: those added or removed, and those who have a
+    /// tier by a changed nested group.
+    async fn affected_by_groups(
         &self,
         directory: &Directory,
         session: &mut Session,
@@ -236,7 +260,7 @@ impl Engine {
         for (kind, member) in session.objects_by_dn(&members).await? {
             match kind {
                 ObjectKind::Person => people.extend(member.guid()),
-                // Its tier counts for nothing here: all below it is asked for.
+                // The tier does not matter: all members below are read.
                 ObjectKind::Group => nested.push((Tier::Basic, member)),
                 ObjectKind::Container | ObjectKind::Other => {}
             }
@@ -252,10 +276,11 @@ impl Engine {
         Ok(people)
     }
 
-    /// From where on changes can be followed once everybody has been read; asked before that.
+    /// Returns the checkpoint from which changes can be followed after a full read. Called before
+    /// that read.
     ///
-    /// It is a convenience, and asked on a connection of its own: it may be refused, cut or left without an answer, and the
-    /// read goes on. Why changes are not followed is a warning of the run.
+    /// Following changes is a convenience. So it uses a connection of its own, and a refusal, a cut
+    /// or a missing answer does not stop the read. The reason becomes a warning of the run.
     pub(in crate::engine) async fn checkpoint(
         &self,
         directory: &Directory,
@@ -275,13 +300,13 @@ impl Engine {
         });
         warnings
             .extend(doubt.as_ref().filter(|doubt| doubt.is_alarming()).map(ToString::to_string));
-        // To go on from an old cookie spares the server all that has not changed since.
+        // An old cookie spares the server everything that has not changed since.
         let known = state
             .checkpoint
             .as_ref()
             .filter(|_| doubt.is_none())
             .map(|checkpoint| checkpoint.cookie.clone());
-        let limit = connection.settings.timeouts.run / SHARE;
+        let limit = connection.settings.timeouts.run / CHECKPOINT_FRACTION;
         let asked = tokio::time::timeout(
             limit,
             self.ask_for_cookie(directory, connection, known.as_deref()),
@@ -296,14 +321,12 @@ impl Engine {
                 error.finding()
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!(
-                "the answer to DirSync had no end after {}",
-                humantime::format_duration(limit)
-            ),
+            Err(_) => {
+                format!("no complete answer to DirSync after {}", humantime::format_duration(limit))
+            }
         };
-        warnings.push(format!(
-            "changes are not followed, so each scheduled run reads everybody: {why}"
-        ));
+        warnings
+            .push(format!("changes are not followed, so each scheduled run is a full run: {why}"));
         directory
             .work
             .following
@@ -311,7 +334,7 @@ impl Engine {
         Ok(None)
     }
 
-    /// The cookie to follow changes from, on a connection of its own to the same server.
+    /// Reads the cookie over a connection of its own to the same server.
     async fn ask_for_cookie(
         &self,
         directory: &Directory,
@@ -320,11 +343,9 @@ impl Engine {
     ) -> Result<Vec<u8>, EngineError> {
         let mut session =
             self.open_at(directory, &connection.settings, &connection.session.server).await?;
-        session.limit_wait(PATIENCE);
+        session.limit_wait(DIRSYNC_TIMEOUT);
         if session.root.identity != connection.session.root.identity {
-            return Err(EngineError::Refused(
-                "another server answers under the same name".to_owned(),
-            ));
+            return Err(FollowError::OtherServer.into());
         }
         let cookie = session.dirsync_cookie(known.unwrap_or_default()).await;
         if known.is_some() && matches!(cookie, Err(DirectoryError::Search { .. })) {
@@ -333,9 +354,9 @@ impl Engine {
         Ok(cookie?)
     }
 
-    /// The people with an active user who are not visible below the bases any more, though nothing was told of them: those who
-    /// were moved to where the service account has no rights, for example.
-    async fn out_of_sight(
+    /// Returns the people with an active user who are not visible below the bases any more,
+    /// although no change was reported. One example is a move to an OU without read access.
+    async fn no_longer_visible(
         &self,
         directory: &Directory,
         session: &mut Session,
@@ -343,7 +364,7 @@ impl Engine {
     ) -> Result<BTreeSet<Guid>, EngineError> {
         let bases = self.bases(directory, session, &mut Vec::new()).await?;
         if !bases.are_certain {
-            return Err(EngineError::Refused("a base cannot be read".to_owned()));
+            return Err(FollowError::BaseUnreadable.into());
         }
         let mut index =
             Index::new(self.store.active_people(&directory.config.name).await?, BTreeSet::new());

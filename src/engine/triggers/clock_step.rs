@@ -1,7 +1,7 @@
-//! The clock was set back: instants that were stored while it was ahead lie in the future.
+//! Corrects stored instants after the clock was set back, because they lie in the future.
 //!
-//! Nothing is corrected on the word of one clock. A directory's server has to show the same time as ours: a clock that is
-//! behind would make everything that is stored look as if it had happened long ago, grace periods and windows included.
+//! One clock alone is not believed: a server of a directory has to confirm it. Under a clock that
+//! is behind, all stored instants would seem old, grace periods and windows included.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,20 +15,20 @@ use crate::model::Timestamp;
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
-/// Servers are asked for the time this often at most.
-const ASKED_EVERY: Duration = Duration::from_mins(1);
+/// Minimum interval between queries of the servers' time.
+const QUERY_INTERVAL: Duration = Duration::from_mins(1);
 
-/// What is known about stored instants and the present.
+/// The state of the check.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct ClockStep {
-    /// Whether no stored instant lay in the future when that was last checked.
+    /// Whether the last check found no instant in the future.
     is_checked: AtomicBool,
-    /// One task corrects at a time; when servers were last asked for the time.
+    /// Held by the one task that corrects; the time of the last query.
     asked: Mutex<Option<Instant>>,
 }
 
 impl ClockStep {
-    /// Has the store checked again: something may have been written by another time.
+    /// Requires another check, because an instant of another clock may have been written.
     pub(in crate::engine) fn forget(&self) {
         self.is_checked.store(false, Ordering::Release);
     }
@@ -42,9 +42,9 @@ impl ClockStep {
 }
 
 impl Engine {
-    /// Corrects stored instants that lie in the future, once a directory's server has shown the time that we have.
+    /// Corrects stored instants in the future once a server has confirmed our time.
     ///
-    /// Costs nothing while the clock runs on. Called before anything is decided by a stored instant.
+    /// Free while the clock is not set. Called before every decision by a stored instant.
     pub(in crate::engine) async fn check_clock(&self) -> Result<(), StoreError> {
         if self.clock_step.is_settled(&self.clock) {
             return Ok(());
@@ -53,7 +53,7 @@ impl Engine {
         if self.clock_step.is_settled(&self.clock) {
             return Ok(());
         }
-        if asked.is_some_and(|at| at.elapsed() < ASKED_EVERY) {
+        if asked.is_some_and(|at| at.elapsed() < QUERY_INTERVAL) {
             return Ok(());
         }
         if self.store.future_instants(self.clock.now()).await?.is_none() {
@@ -66,8 +66,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks the directories' servers for the time, and returns whether one of them shows ours; so it is where there is no
-    /// directory to ask. What lay in the future is corrected by then.
+    /// Returns whether a server of a directory shows our time, or no directory is configured.
+    /// Corrects stored instants then.
     pub(in crate::engine) async fn is_time_confirmed(&self) -> Result<bool, StoreError> {
         let directories: Vec<_> = self.configured().directories.values().cloned().collect();
         for directory in &directories {
@@ -78,16 +78,15 @@ impl Engine {
                     }
                 }
                 Err(EngineError::Store(error)) => return Err(error),
-                Err(error) => tracing::debug!(
-                    "the clock cannot be compared with that of {}: {error}",
-                    directory.config.name
-                ),
+                Err(error) => {
+                    tracing::debug!("clock check against {} failed: {error}", directory.config.name)
+                }
             }
         }
         Ok(directories.is_empty())
     }
 
-    /// Corrects stored instants if the server's clock confirms ours. Returns whether it does.
+    /// Corrects stored instants if the server's clock confirms ours, and returns whether it does.
     pub(in crate::engine) async fn confirm_clock(
         &self,
         theirs: Option<Timestamp>,
@@ -112,31 +111,31 @@ impl Engine {
                  the clock is synchronised before rosterd starts",
                 future.count
             );
-            self.tell_step(&text);
+            self.report_step(&text);
         }
         *asked = None;
         self.clock_step.is_checked.store(true, Ordering::Release);
         Ok(true)
     }
 
-    /// Logs the correction, and has the next run of each directory warn of it, whose event of attention is the only one.
-    fn tell_step(&self, text: &str) {
+    /// Logs the correction, and makes it a warning of the next run of each directory.
+    fn report_step(&self, text: &str) {
         tracing::warn!("{text}");
         for directory in self.configured().directories.values() {
             directory.note_clock(Some(text.to_owned()));
         }
     }
 
-    /// As [`Self::check_clock`], for tasks that go on whatever becomes of it.
+    /// Logs an error of [`Self::check_clock`] for tasks that continue anyway.
     pub(in crate::engine) async fn check_clock_or_log(&self) {
         if let Err(error) = self.check_clock().await {
-            tracing::error!("stored instants cannot be compared with the clock: {}", chain(&error));
+            tracing::error!("clock check failed: {}", chain(&error));
         }
     }
 }
 
 impl Directory {
-    /// Keeps what the next run is to warn of, and returns what it was to warn of until now.
+    /// Replaces the warning for the next run, and returns the former one.
     pub(in crate::engine) fn note_clock(&self, text: Option<String>) -> Option<String> {
         let mut note =
             self.work.clock_note.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What is due stays due until it is done; an attempt that did not do it is repeated after a backoff.
+//! Due things stay due until they are done. An attempt that fails is repeated after a backoff.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -9,27 +9,26 @@ use crate::engine::{Directory, Engine};
 use crate::model::{Guid, Timestamp, Trigger};
 use crate::store::StoreError;
 
-/// An expiry is tried again this much later; the wait doubles with each attempt. Servers show whole seconds.
-const EXPIRY_AGAIN: Duration = Duration::from_secs(1);
-/// So is a recheck.
-const SECOND_LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// The longest wait: fewer than a hundred attempts a day, whatever is wrong.
-const LONGEST_WAIT: Duration = Duration::from_mins(15);
-/// The longest wait is reached with fewer attempts than this.
+/// The first backoff of an expiry; it doubles with each attempt. Servers show whole seconds.
+const EXPIRY_BACKOFF: Duration = Duration::from_secs(1);
+/// The first backoff of a recheck.
+const RECHECK_BACKOFF: Duration = Duration::from_secs(5);
+/// The maximum backoff: fewer than a hundred attempts a day, whatever the error.
+const MAX_BACKOFF: Duration = Duration::from_mins(15);
+/// The maximum is reached with fewer attempts than this.
 const DOUBLINGS: u32 = 12;
 
-/// One thing that is due: the person, and the instant that it is about.
+/// A due recheck or expiry of one person.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(in crate::engine) struct DueThing {
-    /// The person.
     pub person: Guid,
-    /// When the account expires, or when the absence was first seen.
+    /// The time of the expiry, or the first observation of the absence.
     pub about: Timestamp,
-    /// When it is due by our clock.
+    /// The time at which it is due, by our clock.
     pub at: Timestamp,
 }
 
-/// The attempts at what is due, of one trigger.
+/// The attempts of one trigger.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Backoff(BTreeMap<(Guid, Timestamp), Tried>);
 
@@ -40,15 +39,17 @@ struct Tried {
 }
 
 impl Backoff {
-    /// Returns when the thing is to be tried. What was set back with the clock is not waited for longer than any other.
+    /// Returns the time of the next attempt. After a clock step the wait is not longer than the
+    /// maximum backoff.
     fn at(&self, thing: &DueThing, now: Timestamp) -> Timestamp {
         let tried = self.0.get(&(thing.person, thing.about));
         tried.map_or(thing.at, |tried| {
-            thing.at.max(tried.again_at.min(now.plus(LONGEST_WAIT + LONGEST_WAIT / 4)))
+            thing.at.max(tried.again_at.min(now.plus(MAX_BACKOFF + MAX_BACKOFF / 4)))
         })
     }
 
-    /// Returns the earliest instant at which something is to be tried; forgets the attempts at what is due no longer.
+    /// Returns the earliest time of an attempt, and forgets attempts at things that are not due any
+    /// more.
     pub(in crate::engine) fn next(
         &mut self,
         things: &[DueThing],
@@ -59,7 +60,7 @@ impl Backoff {
         things.iter().map(|thing| self.at(thing, now)).min()
     }
 
-    /// Returns the people of whom something is to be tried by now, and counts the attempt.
+    /// Returns the people whose attempt is due, and counts it.
     pub(in crate::engine) fn begin(
         &mut self,
         things: &[DueThing],
@@ -73,8 +74,9 @@ impl Backoff {
                 .0
                 .entry((thing.person, thing.about))
                 .or_insert(Tried { times: 0, again_at: now });
-            let wait = first.saturating_mul(1 << tried.times.min(DOUBLINGS)).min(LONGEST_WAIT);
-            // Up to a quarter more, different for each attempt, so that many rosterds do not ask one server at once.
+            let wait = first.saturating_mul(1 << tried.times.min(DOUBLINGS)).min(MAX_BACKOFF);
+            // Up to a quarter longer, different for each attempt, so that many daemons do not query
+            // one server at once.
             let jitter =
                 xxhash_rust::xxh3::xxh3_64_with_seed(&thing.person.0, u64::from(tried.times))
                     % 1_000;
@@ -85,7 +87,7 @@ impl Backoff {
     }
 }
 
-/// The attempts at everything that is due in a directory.
+/// The attempts of all triggers of a directory.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Due {
     pub(in crate::engine) expiries: Backoff,
@@ -93,13 +95,14 @@ pub(in crate::engine) struct Due {
 }
 
 impl Due {
-    /// The wait after a first attempt.
-    pub(in crate::engine) fn first_wait(trigger: Trigger) -> Duration {
-        if trigger == Trigger::Expiry { EXPIRY_AGAIN } else { SECOND_LOOK_AGAIN }
+    /// Returns the first backoff of a trigger.
+    pub(in crate::engine) fn first_backoff(trigger: Trigger) -> Duration {
+        if trigger == Trigger::Expiry { EXPIRY_BACKOFF } else { RECHECK_BACKOFF }
     }
 }
 
-/// Returns when a server that shows whole seconds, and is so many microseconds behind us, shows that the account has expired.
+/// Returns the time at which a server that is `lag` microseconds behind us shows the expiry. It
+/// shows whole seconds.
 fn shown_at(expires: Timestamp, lag: i64) -> Timestamp {
     const SECOND: i64 = 1_000_000;
     let whole =
@@ -108,7 +111,7 @@ fn shown_at(expires: Timestamp, lag: i64) -> Timestamp {
 }
 
 impl Directory {
-    /// Takes note of how far the server's clock is behind ours.
+    /// Notes by how much the server's clock is behind ours.
     pub(in crate::engine) fn note_lag(&self, theirs: Option<Timestamp>, ours: Timestamp) {
         let lag = theirs
             .filter(|theirs| theirs.distance(ours) <= MAX_SKEW)
@@ -118,8 +121,8 @@ impl Directory {
 }
 
 impl Engine {
-    /// Returns the expiries that are due or come next. One is due until its user is suspended, or waits in sight, or the directory
-    /// shows another instant.
+    /// Returns the expiries that are due or come next. An expiry is due until its user is
+    /// suspended, its change is held, or the directory shows another time.
     pub(in crate::engine) async fn due_expiries(
         &self,
         directory: &Directory,
@@ -155,10 +158,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_tried_less_and_less_often_but_at_least_every_twenty_minutes() {
+    fn a_failing_attempt_backs_off_to_at_most_twenty_minutes() {
         let (mut backoff, mut now, mut times) = (Backoff::default(), Timestamp(10), Vec::new());
         while now < Timestamp(10).plus(Duration::from_hours(24)) {
-            assert_eq!(backoff.begin(&[thing(1)], SECOND_LOOK_AGAIN, now).len(), 1);
+            assert_eq!(backoff.begin(&[thing(1)], RECHECK_BACKOFF, now).len(), 1);
             times.push(now);
             now = backoff.next(&[thing(1)], now).expect("still due");
         }
@@ -168,16 +171,20 @@ mod tests {
     }
 
     #[test]
-    fn a_new_instant_begins_anew_and_a_clock_that_is_set_back_silences_nothing() {
+    fn a_new_instant_starts_anew_and_a_clock_set_back_delays_no_attempt() {
         let mut backoff = Backoff::default();
         let now = Timestamp(10).plus(Duration::from_hours(24 * 3_653));
         for _ in 0..5 {
-            backoff.begin(&[thing(1)], EXPIRY_AGAIN, now);
+            backoff.begin(&[thing(1)], EXPIRY_BACKOFF, now);
         }
         let moved = DueThing { about: Timestamp(6), ..thing(1) };
-        assert_eq!(backoff.begin(&[moved], EXPIRY_AGAIN, Timestamp(10)).len(), 1, "moved: at once");
+        assert_eq!(
+            backoff.begin(&[moved], EXPIRY_BACKOFF, Timestamp(10)).len(),
+            1,
+            "moved: at once"
+        );
         let next = backoff.next(&[thing(1)], Timestamp(10)).expect("still due");
-        assert!(next <= Timestamp(10).plus(LONGEST_WAIT + LONGEST_WAIT / 4), "{next}");
+        assert!(next <= Timestamp(10).plus(MAX_BACKOFF + MAX_BACKOFF / 4), "{next}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Engine {
                             }
                             Err(error) => Err(error),
                         };
-                        sender.send_replace(Some(run.map_err(|error| error.to_string())));
+                        sender.send_replace(Some(run.map_err(Arc::new)));
                     });
                     receiver
                 }
@@ -47,6 +47,6 @@ impl Engine {
         };
         let run =
             outcome.wait_for(Option::is_some).await.map_err(|_| EngineError::Stopping)?.clone();
-        run.ok_or(EngineError::Stopping)?.map_err(EngineError::Refused)
+        run.ok_or(EngineError::Stopping)?.map_err(EngineError::OfRun)
     }
 }

@@ -1,4 +1,4 @@
-//! The reasons for a run to begin: the schedule, a change that AD announces, an instant that is due.
+//! The triggers of runs: schedule, reported changes, due expiries and rechecks.
 
 pub(super) mod changes;
 pub(super) mod clock_step;

@@ -1,10 +1,13 @@
-//! When runs are due: the schedule, an expiry that nothing announces, a recheck.
+//! Starts the runs that are due: startup, schedule, expiry, recheck.
+//!
+//! The loop is no periodic task: the end of a run, a pause or a reload wakes it, and it ends with
+//! the directory's configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::sync::stages::Request;
-use crate::engine::triggers::changes::{PATIENCE, Since};
+use crate::engine::triggers::changes::{ChangedPeople, DIRSYNC_TIMEOUT};
 use crate::engine::triggers::due::Due;
 use crate::engine::{Directory, Engine, EngineError, Health};
 use crate::model::{Timestamp, Trigger};
@@ -12,10 +15,10 @@ use crate::reconcile::FullReadReason;
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
-/// What is due is looked up again this often at the latest: the clock may be set, and tests move it.
-const LOOK_AROUND: Duration = Duration::from_mins(1);
+/// Maximum wait, because the clock may be set.
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
-/// What wakes a directory next.
+/// The kind of the next run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Startup,
@@ -24,26 +27,26 @@ enum Next {
     Recheck,
 }
 
-/// What a directory's schedule has seen to.
+/// The state of one directory's schedule.
 #[derive(Debug)]
-struct Done {
-    /// The run at the start.
+struct ScheduleState {
+    /// Whether the startup run has begun.
     startup: bool,
-    /// Ticks until then.
+    /// The last tick that a run covers.
     scheduled: Timestamp,
-    /// The attempts at what is due until it is done.
     due: Due,
 }
 
-impl Done {
-    /// A clock that was set back must not silence the schedule until it has caught up.
-    fn not_after(&mut self, now: Timestamp) {
+impl ScheduleState {
+    /// Prevents a clock that was set back from silencing the schedule until it has caught up.
+    fn limit_to(&mut self, now: Timestamp) {
         self.scheduled = self.scheduled.min(now);
     }
 }
 
 impl Engine {
-    /// Runs a directory for as long as its configuration stands: whenever something is due, and whenever something changes.
+    /// Starts the runs of a directory until its configuration is replaced: the due ones, and those
+    /// for changes that AD reports.
     pub async fn run_triggers(self: Arc<Self>, directory: Arc<Directory>) {
         tokio::join!(
             Box::pin(self.run_schedule(&directory)),
@@ -51,56 +54,56 @@ impl Engine {
         );
     }
 
-    /// Runs once at the start, then whenever something is due.
     async fn run_schedule(&self, directory: &Directory) {
-        // Before the first run, which may be long to come: people of the old name are to sign in meanwhile.
+        // Done before the first run, which may begin late: users of the former name can sign in
+        // meanwhile.
         if let Err(error) = self.rename_as_configured(directory).await {
             let name = &directory.config.name;
-            tracing::error!(directory = %name, "{name}: the directory could not be renamed: {}", chain(&error));
+            tracing::error!(directory = %name, "{name}: rename failed: {}", chain(&error));
         }
         let begun = self.clock.now();
-        let mut done = Done { startup: false, scheduled: begun, due: Due::default() };
+        let mut done = ScheduleState { startup: false, scheduled: begun, due: Due::default() };
         loop {
             self.check_clock_or_log().await;
             let now = self.clock.now();
-            done.not_after(now);
+            done.limit_to(now);
             let wait = match self.next_due(directory, &mut done, now).await {
                 Ok((Some(due), what)) if due <= now && !directory.cancel.is_cancelled() => {
                     let request = self.request(directory, what, &mut done, now).await;
-                    self.run_unasked(directory, request).await;
+                    self.run_and_log(directory, request).await;
                     continue;
                 }
-                Ok((due, _)) => due.map_or(LOOK_AROUND, |at| at.since(now)),
+                Ok((due, _)) => due.map_or(MAX_WAIT, |at| at.since(now)),
                 Err(error) => {
                     let name = &directory.config.name;
-                    tracing::error!(directory = %name, "{name}: what is due cannot be read: {}", chain(&error));
-                    LOOK_AROUND
+                    tracing::error!(directory = %name, "{name}: cannot read what is due: {}", chain(&error));
+                    MAX_WAIT
                 }
             };
             tokio::select! {
                 () = directory.cancel.cancelled() => return,
                 () = directory.work.wake.notified() => {}
-                () = tokio::time::sleep(wait.min(LOOK_AROUND)) => {}
+                () = tokio::time::sleep(wait.min(MAX_WAIT)) => {}
             }
         }
     }
 
-    /// The run that is due; takes note that it is.
+    /// Returns the request for the due run, and notes the attempt.
     async fn request(
         &self,
         directory: &Directory,
         what: Next,
-        done: &mut Done,
+        done: &mut ScheduleState,
         now: Timestamp,
     ) -> Request {
         match what {
-            // The run at the start makes up for ticks that were missed before it.
+            // The startup run covers the ticks that were missed before it.
             Next::Startup => {
                 done.startup = true;
                 done.scheduled = now;
                 Request::full(Trigger::Startup, None)
             }
-            // Ticks that were missed, while a run took long or the directory was paused, are one tick.
+            // Ticks missed during a long run or a pause are one tick.
             Next::Scheduled => {
                 done.startup = true;
                 done.scheduled = now;
@@ -109,19 +112,20 @@ impl Engine {
             Next::Expiry => {
                 let things = self.due_expiries(directory, now).await.unwrap_or_default();
                 let people =
-                    done.due.expiries.begin(&things, Due::first_wait(Trigger::Expiry), now);
+                    done.due.expiries.begin(&things, Due::first_backoff(Trigger::Expiry), now);
                 Request::people(Trigger::Expiry, people, None)
             }
             Next::Recheck => {
                 let things = self.due_rechecks(directory).await.unwrap_or_default();
                 let people =
-                    done.due.rechecks.begin(&things, Due::first_wait(Trigger::Recheck), now);
+                    done.due.rechecks.begin(&things, Due::first_backoff(Trigger::Recheck), now);
                 Request::people(Trigger::Recheck, people, None)
             }
         }
     }
 
-    /// A scheduled run: over what has changed, where that can be followed and a full one is not due.
+    /// Returns the request for a scheduled run: incremental where changes can be followed and no
+    /// full run is due.
     pub async fn scheduled(&self, directory: &Directory) -> Request {
         self.check_clock_or_log().await;
         let now = self.clock.now();
@@ -141,56 +145,33 @@ impl Engine {
                 return Ok(None);
             }
             let (mut session, settings) = self.open(directory).await?;
-            session.limit_wait(PATIENCE);
+            session.limit_wait(DIRSYNC_TIMEOUT);
             Ok::<_, EngineError>(Some(
-                self.since_and_pending(directory, &mut session, &settings).await?,
+                self.changed_and_pending_people(directory, &mut session, &settings).await?,
             ))
         };
         match tokio::time::timeout(limit, since).await {
-            Ok(Ok(Some((Since::People(people, checkpoint), remarks)))) => Request {
+            Ok(Ok(Some((ChangedPeople::People(people, checkpoint), remarks)))) => Request {
                 checkpoint: Some(checkpoint),
                 remarks,
                 ..Request::people(Trigger::Schedule, people, None)
             },
-            Ok(Ok(Some((Since::Everybody(doubt), _)))) => full(Some(doubt)),
-            // A question for changes that fails does not keep everybody from being read.
+            Ok(Ok(Some((ChangedPeople::FullRead(doubt), _)))) => full(Some(doubt)),
+            // A failed query for changes does not prevent a full read.
             Ok(Err(EngineError::Directory(error))) => {
                 full(Some(FullReadReason::Refused(error.to_string())))
             }
             Err(_) => full(Some(FullReadReason::Refused(EngineError::TooLong(limit).to_string()))),
-            // What went wrong goes wrong again, and is told of that run.
+            // The same error ends the run and is reported there.
             Ok(Ok(None) | Err(_)) => full(None),
         }
     }
 
-    /// Looks pending claims up, for as long as the daemon runs.
-    pub async fn keep_claims(self: Arc<Self>) {
-        if let Err(error) = self.gather_all().await {
-            tracing::error!(
-                "the people of claimed domains cannot be brought together: {}",
-                chain(&error)
-            );
-        }
-        loop {
-            let pause = match self.check_claims().await {
-                Ok(pause) => pause,
-                Err(error) => {
-                    tracing::error!("claims cannot be read: {}", chain(&error));
-                    Duration::from_mins(1)
-                }
-            };
-            tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    }
-
-    /// What is due next, and when. Of a paused directory nothing is, before the pause ends.
+    /// Returns the next run and its time. A pause delays every run to its end.
     async fn next_due(
         &self,
         directory: &Directory,
-        done: &mut Done,
+        done: &mut ScheduleState,
         now: Timestamp,
     ) -> Result<(Option<Timestamp>, Next), StoreError> {
         let name = &directory.config.name;
@@ -209,11 +190,9 @@ impl Engine {
             .map(|at| (at, Next::Recheck));
         let paused = self.store.directory(name).await?.paused_until.filter(|until| *until > now);
         let not_before = |at: Timestamp| paused.map_or(at, |until| at.max(until));
-        // Whoever pauses without an end looks at no next run.
-        let shown =
-            scheduled.map(|(at, _)| not_before(at.max(now))).filter(|at| *at < Timestamp(i64::MAX));
+        let shown = scheduled.map(|(at, _)| not_before(at.max(now)));
         directory.work.next_run.send_replace(shown);
-        // Of what is due already, the run at the start comes first.
+        // Among overdue runs the startup run comes first.
         let first = [startup, scheduled, expiry, recheck]
             .into_iter()
             .flatten()
@@ -221,11 +200,11 @@ impl Engine {
         Ok(first.map_or((None, Next::Scheduled), |(at, what)| (Some(not_before(at)), what)))
     }
 
-    /// A run nobody waits for.
-    async fn run_unasked(&self, directory: &Directory, request: Request) {
+    /// Runs a request and logs an error of the store.
+    async fn run_and_log(&self, directory: &Directory, request: Request) {
         if let Err(error) = self.run(directory, request).await {
             let name = &directory.config.name;
-            tracing::error!(directory = %name, "{name}: a run could not be written down: {}", chain(&error));
+            tracing::error!(directory = %name, "{name}: cannot store a run: {}", chain(&error));
         }
     }
 }
@@ -242,10 +221,10 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_does_not_silence_the_schedule_until_it_has_caught_up() {
+    fn a_clock_that_is_set_back_does_not_silence_the_schedule() {
         let (later, now) = (at("2036-01-01T00:00:00Z"), at("2026-11-26T08:00:00Z"));
-        let mut done = Done { startup: true, scheduled: later, due: Due::default() };
-        done.not_after(now);
+        let mut done = ScheduleState { startup: true, scheduled: later, due: Due::default() };
+        done.limit_to(now);
         let hourly = Cron::parse("@hourly", Tz::UTC).expect("a schedule");
         assert_eq!(hourly.next(done.scheduled), Some(at("2026-11-26T09:00:00Z")));
     }

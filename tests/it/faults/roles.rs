@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::unistd::{Group, geteuid};
-use rosterd::engine::EngineError;
+use rosterd::engine::{DirectoryChangeError, EngineError};
 use rosterd::model::{Actor, DirectoryName, Event, EventCause, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -328,7 +328,8 @@ async fn a_pause_is_never_longer_than_a_week() {
     let refused =
         firm.engine.pause("corp", Some(DAY * 7 + HOUR), &alice()).await.expect_err("a refusal");
     assert!(
-        matches!(refused, EngineError::Invalid(_)) && refused.to_string().contains("at most 7days"),
+        matches!(refused, EngineError::DirectoryChange(DirectoryChangeError::PauseTooLong { .. }))
+            && refused.to_string().contains("at most 7days"),
         "{refused}"
     );
     assert!(paused(&firm).await.is_empty());

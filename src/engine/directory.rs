@@ -1,0 +1,179 @@
+//! A configured directory and the state that outlasts a reload of its configuration.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::directory::Settings;
+use crate::engine::registry::{Configurable, Outcome};
+use crate::engine::sign_in::Names;
+use crate::engine::sync::run_log::RunLog;
+use crate::engine::{EngineError, Following, Health, servers};
+use crate::model::{Address, Cron, DirectoryName, Discovery, Handle, Mode, Timestamp};
+use crate::reconcile::{Limits, TierRules};
+use crate::store::{LogHead, Run};
+
+/// The configuration of one directory.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DirectoryConfig {
+    pub name: DirectoryName,
+    /// The former name, under which its people may be stored.
+    pub rename_from: Option<DirectoryName>,
+    /// The account that the directory is connected to.
+    pub account: Handle,
+    pub mode: Mode,
+    pub settings: Settings,
+    /// The AD domain whose servers are looked up when none are configured.
+    pub discover: Option<Discovery>,
+    pub tiers: TierRules,
+    /// Patterns of addresses that are never provisioned.
+    pub exclude: Vec<String>,
+    /// People whose automatic suspension is always held.
+    pub protect: Vec<Address>,
+    pub limits: Limits,
+    pub schedule: Cron,
+    /// The ticks at which a scheduled run is a full run.
+    pub full: Cron,
+    /// Whether change notifications start runs.
+    pub live: bool,
+    /// Whether changes are followed at all, by incremental runs or live.
+    pub incremental: bool,
+    /// The age of the last complete read at which the directory is stale.
+    pub stale_after: Duration,
+}
+
+impl DirectoryConfig {
+    /// Returns the hash of the configuration that decides who is in scope. A run under another hash
+    /// than the accepted one only plans.
+    pub fn scope_hash(&self) -> String {
+        let s = &self.settings;
+        let scope = serde_json::json!([
+            s.bases,
+            s.filter.as_ref().map(|f| &f.0),
+            s.groups.iter().map(|(t, g)| (t.as_str(), g.as_str())).collect::<Vec<_>>(),
+            self.tiers.without_group.as_str(),
+            self.exclude,
+            s.attributes.all(),
+            self.account
+        ]);
+        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(scope.to_string().as_bytes()))
+    }
+}
+
+/// The progress of the run under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Entries read so far.
+    pub entries: u64,
+    /// Entries of the last complete read; 0 when there was none.
+    pub expected: u64,
+    /// The phase, in one word.
+    pub phase: &'static str,
+}
+
+/// A directory under one configuration. A reload that changes it makes a new one with the same
+/// [`Work`].
+#[derive(Debug)]
+pub struct Directory {
+    pub config: DirectoryConfig,
+    pub(in crate::engine) work: Arc<Work>,
+    pub(in crate::engine) cancel: CancellationToken,
+    has_task: AtomicBool,
+    /// The connection over which sign-ins look entries up.
+    pub(in crate::engine) names: Names,
+}
+
+/// The state of a directory that outlasts a reload.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Work {
+    /// Held by a full run from its beginning to its end: full reads of one directory never overlap.
+    pub(in crate::engine) full_read_lock: Mutex<()>,
+    /// Held during a bind: two refused binds at the same moment would count twice in AD.
+    pub(in crate::engine) bind_lock: Mutex<()>,
+    pub(in crate::engine) queue: Mutex<Queue>,
+    pub(in crate::engine) progress: watch::Sender<Progress>,
+    /// Makes the schedule compute again what is due.
+    pub(in crate::engine) wake: Notify,
+    pub(in crate::engine) health: watch::Sender<Health>,
+    /// The servers outside the configured domains that were logged.
+    pub(in crate::engine) outside: std::sync::Mutex<servers::Warned>,
+    pub(in crate::engine) run_log: std::sync::Mutex<RunLog>,
+    /// The next scheduled run, for `status`.
+    pub(in crate::engine) next_run: watch::Sender<Option<Timestamp>>,
+    pub(in crate::engine) following: watch::Sender<Following>,
+    /// A warning for the next run: the clock was ahead.
+    pub(in crate::engine) clock_note: std::sync::Mutex<Option<String>>,
+    /// Microseconds by which the server's clock is behind ours.
+    pub(in crate::engine) lag: AtomicI64,
+}
+
+/// The outcome of a manual run; empty until it has ended.
+pub(in crate::engine) type SharedRun = Option<Result<Run, Arc<EngineError>>>;
+
+/// The manual run that was requested and has not begun. Later requests share it.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Queue {
+    pub(in crate::engine) next: Option<watch::Receiver<SharedRun>>,
+}
+
+impl Configurable for Directory {
+    type Name = DirectoryName;
+    type Config = DirectoryConfig;
+
+    fn name_of(config: &DirectoryConfig) -> DirectoryName {
+        config.name.clone()
+    }
+
+    fn with(config: DirectoryConfig, former: Option<&Self>, engine: &CancellationToken) -> Self {
+        Self {
+            config,
+            work: former.map(|former| Arc::clone(&former.work)).unwrap_or_default(),
+            cancel: engine.child_token(),
+            has_task: AtomicBool::new(false),
+            names: Names::default(),
+        }
+    }
+
+    fn config(&self) -> &DirectoryConfig {
+        &self.config
+    }
+
+    fn cancel_token(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    fn change(before: &DirectoryConfig, after: &DirectoryConfig) -> Outcome {
+        if before.scope_hash() == after.scope_hash() { Outcome::Changed } else { Outcome::Rescoped }
+    }
+}
+
+impl Directory {
+    /// Writes the end of a run to the log.
+    pub(in crate::engine) fn log_run(&self, run: &Run, head: Option<LogHead>) {
+        self.work.run_log.lock().unwrap_or_else(PoisonError::into_inner).log(run, head);
+    }
+
+    /// Returns the progress of the run under way.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.work.progress.subscribe()
+    }
+
+    /// Returns whether changes are followed as they happen.
+    pub fn following(&self) -> Following {
+        self.work.following.borrow().clone()
+    }
+
+    /// Returns true to the first caller, which has to run its
+    /// [triggers](super::Engine::run_triggers).
+    pub fn claim_task(&self) -> bool {
+        !self.has_task.swap(true, Ordering::AcqRel)
+    }
+
+    /// Returns the token that is cancelled when this configuration is replaced or the engine stops.
+    pub fn cancel_token(&self) -> &CancellationToken {
+        &self.cancel
+    }
+}
