@@ -89,21 +89,21 @@ async fn a_read_without_the_end_of_its_pages_is_not_complete() {
             "no control on page 1",
             page(1),
             What::OmitPagingControl,
-            Ends::Failed("without a paging control"),
+            Ends::Failed("has no paging control"),
             Sees::TheLeaver,
         ),
         row(
             "no control on page 2",
             page(2),
             What::OmitPagingControl,
-            Ends::Failed("without a paging control"),
+            Ends::Failed("has no paging control"),
             Sees::TheLeaver,
         ),
         row(
             "no control on the last page",
             page(3),
             What::OmitPagingControl,
-            Ends::Failed("without a paging control"),
+            Ends::Failed("has no paging control"),
             Sees::TheLeaver,
         ),
         row(
@@ -124,7 +124,7 @@ async fn a_read_without_the_end_of_its_pages_is_not_complete() {
     Ordeal::new(|_| {}).await.suffer(rows).await;
 }
 
-const NO_CONTROL: Ends = Ends::Failed("without a paging control");
+const NO_CONTROL: Ends = Ends::Failed("has no paging control");
 
 /// Returns a SearchResultDone with an invalid paging control.
 fn garbled_control(id: i64) -> Vec<u8> {
