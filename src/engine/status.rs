@@ -113,7 +113,7 @@ pub struct DirectoryStatus {
     pub suspended: u64,
     /// Changes that are held for an operator.
     pub held: u64,
-    /// Quarantined entries.
+    /// Number of quarantined entries.
     pub quarantined: u64,
     pub attention: Vec<Attention>,
 }

@@ -29,7 +29,7 @@ const MIN_EVENT_AGE: Duration = Duration::from_hours(7 * 24);
 pub struct Forgotten {
     /// Users whose addresses were released.
     pub freed: u64,
-    /// Removed users.
+    /// Number of removed users.
     pub removed: u64,
     pub events: u64,
 }

@@ -117,7 +117,7 @@ fn a_program_that_outlived_daemon_and_runner_is_killed_by_the_next_daemon() {
     assert!(runs(&first), "SIGKILL leaves it behind");
     site.daemon = Daemon::start(site.folder.path());
     assert!(!runs(&first), "it is ended before the daemon answers");
-    assert!(site.daemon.log().contains("still running since rosterd last ended"));
+    assert!(site.daemon.log().contains("that an earlier rosterd left running"));
     let second = until("it is told again", || lines(&site, "stays.pid").get(1).cloned());
     site.daemon.signal(Signal::SIGTERM);
     assert!(site.daemon.wait().success());
