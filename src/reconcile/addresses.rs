@@ -10,20 +10,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Desired, Known, Policy, Primary};
+use super::{Desired, Known, Policy, Primary, Rival};
 use crate::model::{
-    Address, AddressKey, Addresses, Field, Guid, Override, Profile, QuarantineReason, Status, User,
-    UserId,
+    Address, AddressKey, Addresses, Guid, Override, QuarantineReason, Status, User, UserId,
 };
-
-/// A person of another directory of the account who wants an address, too.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Rival {
-    /// As a secondary address.
-    Secondary,
-    /// As its primary address, or in an unknown way.
-    Primary,
-}
 
 /// The addresses that one person wants.
 #[derive(Debug)]
@@ -272,42 +262,6 @@ pub(super) fn chosen(
         d
     };
     Some(desired.iter().map(|(guid, d)| (*guid, choose(d))).collect())
-}
-
-/// The values of attributes that show several although one is needed.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Choices {
-    pub(super) addresses: BTreeSet<Address>,
-    /// The values of profile attributes, by name.
-    pub(super) profile: BTreeMap<&'static str, BTreeSet<String>>,
-}
-
-impl Choices {
-    fn keep_present(&self, present: &Profile, wanted: &mut Profile) {
-        for (name, value) in present.fields() {
-            if let Some(value) = value.filter(|value| {
-                self.profile.get(name).is_some_and(|values| values.contains(*value))
-            }) {
-                wanted.set(name, value);
-            }
-        }
-    }
-
-    /// Returns the smallest usable address, else the smallest value, and all usable addresses.
-    pub(super) fn first(
-        field: &Field,
-        is_usable: impl Fn(&Address) -> bool,
-    ) -> (Field, BTreeSet<Address>) {
-        let Field::Several(values) = field else { return (field.clone(), BTreeSet::new()) };
-        let parsed: BTreeSet<Address> =
-            values.iter().filter_map(|text| Address::parse(text).ok()).collect();
-        let usable: BTreeSet<Address> =
-            parsed.iter().filter(|address| is_usable(address)).cloned().collect();
-        let first =
-            usable.first().or_else(|| parsed.first()).map(|address| address.as_str().to_owned());
-        let first = first.or_else(|| values.iter().min().cloned());
-        (first.map_or(Field::Absent, Field::Text), usable)
-    }
 }
 
 /// Returns the reason to quarantine an unusable primary address.

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::addresses::Choices;
+use super::choices::Choices;
 use super::{Closure, Membership, TierRules, TierWish, WithoutGroup};
 use crate::model::{
     AccountId, Address, AddressKey, Broken, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry,

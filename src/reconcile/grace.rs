@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::guard::Bounds;
-use crate::model::{Change, ChangeKind, Class, Guid, HoldReason, Reason, Timestamp, UserId};
+use crate::model::{Change, ChangeKind, Class, Guid, Reason, Timestamp, UserId};
 
 /// The cause that both observations have to show. The first observation is stored for each cause.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -62,31 +61,4 @@ pub struct GracePeriod {
     /// The time of the recheck; `None` when an operator decides, because it is held for another reason too.
     pub due: Option<Timestamp>,
     pub cluster: Option<String>,
-}
-
-/// Returns the grace period of a change; `None` when it needs none, or a second observation confirmed it.
-pub(super) fn recheck(
-    change: &Change,
-    hold: Option<HoldReason>,
-    bounds: &Bounds<'_>,
-) -> Option<GracePeriod> {
-    let cause = GraceCause::of(change)?;
-    let guid = change.guid?;
-    let first_seen = bounds.first_seen.get(&(change.user, cause)).copied().unwrap_or(bounds.now);
-    let settled = first_seen
-        .plus(bounds.limits.grace_period)
-        .max(bounds.deferred_until.unwrap_or(first_seen));
-    let is_settled = bounds.now >= settled;
-    if is_settled && hold.is_none() {
-        return None;
-    }
-    let due = (hold.is_none() && !is_settled).then_some(settled);
-    Some(GracePeriod {
-        user: change.user,
-        guid,
-        cause,
-        first_seen,
-        due,
-        cluster: change.cluster.clone(),
-    })
 }

@@ -2,69 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::grace::recheck;
-use super::{Cluster, FirstSeen, GracePeriod, Limits, PersonRow, Proposal, Used};
+use super::bounds::Bounds;
+use super::components::numbered;
+use super::grace::GraceCause;
+use super::{Cluster, GracePeriod, HoldAll, PersonRow, Proposal};
 use crate::model::{
-    Actor, AddressKey, Change, ChangeKind, Class, Digest, Guid, HeldChange, HoldReason, Origin,
-    Quarantine, Reason, Timestamp, UserId,
+    Actor, AddressKey, Change, ChangeKind, Class, Guid, HeldChange, HoldReason, Origin, Quarantine,
+    Reason, UserId,
 };
-
-/// The changes that are held whatever they are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum HoldAll {
-    No,
-    /// All but positive suspensions, because the scope has changed.
-    ExceptPositive,
-    Everything(HoldReason),
-}
-
-/// A stored change that is held, or waits for a second observation.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Waiting {
-    pub user: UserId,
-    pub class: Class,
-    pub cluster: Option<String>,
-}
-
-/// The changes that an operator rejected. They are held even when approved.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Rejected {
-    /// The keys that recognise them.
-    pub keys: BTreeSet<Digest>,
-    /// The clusters of rejected changes, one each, of people outside of this plan.
-    pub clusters: Vec<String>,
-}
-
-impl Rejected {
-    fn covers(&self, change: &Change) -> bool {
-        !self.keys.is_empty() && change.rejection_keys().iter().any(|key| self.keys.contains(key))
-    }
-}
-
-/// The bounds that a plan is measured against.
-#[derive(Debug)]
-pub struct Bounds<'a> {
-    pub limits: &'a Limits,
-    /// Managed active users when the window began.
-    pub active: u64,
-    /// Changes that automatic runs applied.
-    pub used: BTreeMap<Class, Used>,
-    /// Pending changes of people outside of this plan.
-    pub waiting: Vec<Waiting>,
-    /// When each absence was first observed.
-    pub first_seen: FirstSeen,
-    /// The clusters that changes of this plan belong to.
-    pub clusters: BTreeMap<String, Cluster>,
-    /// People whose automatic suspension is always held.
-    pub protected: &'a BTreeSet<Guid>,
-    pub hold_all: HoldAll,
-    /// The changes that an operator approved.
-    pub approved: BTreeSet<Digest>,
-    pub rejected: Rejected,
-    /// Until then changes wait that need a current replica.
-    pub deferred_until: Option<Timestamp>,
-    pub now: Timestamp,
-}
 
 /// Changes that may be applied. Only [`guard`] and [`Admitted::by_operator`] make them.
 #[derive(Debug)]
@@ -133,54 +78,6 @@ impl Admitted {
         }
         batches
     }
-}
-
-fn root(parent: &mut [usize], mut at: usize) -> usize {
-    while parent[at] != at {
-        parent[at] = parent[parent[at]];
-        at = parent[at];
-    }
-    at
-}
-
-fn join(parent: &mut [usize], a: usize, b: usize) {
-    let (a, b) = (root(parent, a), root(parent, b));
-    parent[a.max(b)] = a.min(b);
-}
-
-/// Numbers changes by component: those of one user, and of users who exchange an address.
-pub fn components(changes: &[&Change]) -> Vec<usize> {
-    numbered(changes.iter().copied(), true)
-}
-
-/// Numbers changes by component: changes that pass an address on belong together, and with `by_user`
-/// all of one user. The number is the position of the component's first change.
-fn numbered<'a>(changes: impl Iterator<Item = &'a Change>, by_user: bool) -> Vec<usize> {
-    let mut parent: Vec<usize> = Vec::new();
-    let mut users: BTreeMap<UserId, usize> = BTreeMap::new();
-    let mut leaving: BTreeMap<AddressKey, usize> = BTreeMap::new();
-    let mut taking: BTreeMap<AddressKey, usize> = BTreeMap::new();
-    for (at, change) in changes.enumerate() {
-        parent.push(at);
-        if by_user {
-            let first = *users.entry(change.user).or_insert(at);
-            join(&mut parent, first, at);
-        }
-        let (leaves, takes) = change.address_moves();
-        for key in leaves {
-            if let Some(other) = taking.get(&key) {
-                join(&mut parent, *other, at);
-            }
-            leaving.insert(key, at);
-        }
-        for key in takes {
-            if let Some(other) = leaving.get(&key) {
-                join(&mut parent, *other, at);
-            }
-            taking.insert(key, at);
-        }
-    }
-    (0..parent.len()).map(|at| root(&mut parent, at)).collect()
 }
 
 /// One planned change on its way through the guard.
@@ -373,6 +270,29 @@ fn grace(candidates: &mut [Candidate], bounds: &Bounds<'_>) -> Vec<GracePeriod> 
         }
     }
     periods
+}
+
+/// Returns the grace period of a change; `None` when it needs none, or a second observation confirmed it.
+fn recheck(change: &Change, hold: Option<HoldReason>, bounds: &Bounds<'_>) -> Option<GracePeriod> {
+    let cause = GraceCause::of(change)?;
+    let guid = change.guid?;
+    let first_seen = bounds.first_seen.get(&(change.user, cause)).copied().unwrap_or(bounds.now);
+    let settled = first_seen
+        .plus(bounds.limits.grace_period)
+        .max(bounds.deferred_until.unwrap_or(first_seen));
+    let is_settled = bounds.now >= settled;
+    if is_settled && hold.is_none() {
+        return None;
+    }
+    let due = (hold.is_none() && !is_settled).then_some(settled);
+    Some(GracePeriod {
+        user: change.user,
+        guid,
+        cause,
+        first_seen,
+        due,
+        cluster: change.cluster.clone(),
+    })
 }
 
 /// Returns whether a replica that lags behind could wrongly ask for the change.

@@ -12,16 +12,21 @@
 
 mod absence;
 mod addresses;
+mod bounds;
 mod canary;
 mod checkpoint;
+mod choices;
 mod cluster;
 mod completeness;
+mod components;
+mod confirmation;
 mod decide;
 mod explain;
 mod fingerprint;
 mod grace;
 mod guard;
 mod index;
+mod known;
 mod limits;
 mod observation;
 mod plan;
@@ -32,25 +37,30 @@ mod takeover;
 mod tiers;
 mod undo;
 
-pub use absence::{Absent, Confirmation, Look};
-pub use addresses::{Choices, Rival, newly_wanted};
+pub use absence::Absent;
+pub use addresses::newly_wanted;
+pub use bounds::{Bounds, HoldAll, Rejected, Waiting};
 pub use canary::Canary;
 pub use checkpoint::{Checkpoint, FullReadReason};
+pub use choices::Choices;
 pub use cluster::Cluster;
 pub use completeness::{
     AttributeCounts, Complete, Expectation, Incomplete, Ledger, Moment, PageEnd, Presence, Problem,
     ServerIdentity,
 };
+pub use components::components;
+pub use confirmation::{Confirmation, Look};
 pub use decide::{Desired, Exclude, Finding, Policy, Primary, Provenance, decide};
 pub use explain::{Line, Reading, paths, read, remedies};
 pub use fingerprint::Fingerprint;
 pub use grace::{FirstSeen, GraceCause, GracePeriod};
-pub use guard::{Admitted, Bounds, Guarded, HoldAll, Rejected, Waiting, components, guard};
+pub use guard::{Admitted, Guarded, guard};
 pub use index::{Index, IndexRow, Observed, address_hash};
+pub use known::{Known, Rival, StoredPerson};
 pub use limits::{Limit, Limits, Used};
 pub use observation::{Observation, Scope};
-pub use plan::{Entitlement, Known, PersonRow, StoredPerson, plan, suspects};
-pub use proposal::Proposal;
+pub use plan::{plan, suspects};
+pub use proposal::{Entitlement, PersonRow, Proposal};
 pub use propose::{Draft, LastServer, PlanWarning, Situation, Verdict, propose};
 pub use takeover::{Takeover, Whereabouts};
 pub use tiers::{Closure, ClosureGroup, Membership, TierRules, TierWish, WithoutGroup};

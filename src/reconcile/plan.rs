@@ -3,131 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::addresses::{self, Rival, Wish, chosen};
+use super::addresses::{self, Wish, chosen};
 use super::decide::Finding;
-use super::proposal::Proposal;
-use super::takeover::Takeover;
-use super::{Desired, Fingerprint, Policy, Primary, TierWish, WithoutGroup};
+use super::{
+    Desired, Entitlement, Fingerprint, Known, PersonRow, Policy, Primary, Proposal, Takeover,
+    TierWish, WithoutGroup,
+};
 use crate::model::{
-    AccountId, AddressKey, Addresses, By, Cause, Causes, Change, ChangeKind, Class, DirectoryName,
-    Dn, Guid, Joined, Link, Override, Quarantine, QuarantineReason, Reason, Standing, Status, Tier,
-    Timestamp, User, UserId,
+    Addresses, By, Cause, Causes, Change, ChangeKind, Class, Guid, Joined, Link, Override,
+    Quarantine, QuarantineReason, Reason, Standing, Status, Tier, User, UserId,
 };
 
 /// A suspension by a directory that is younger than this is lifted without counting against a limit.
 const FREE_REACTIVATION: Duration = Duration::from_hours(7 * 24);
-
-/// A stored person.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StoredPerson {
-    /// The DN when it was last seen alive.
-    pub dn: Dn,
-    /// The parent when its last change was applied whole, in normal form. Clusters count by it.
-    pub home: String,
-    /// The group that gave the tier when its last change was applied whole.
-    pub entitled_by: Option<Guid>,
-    /// `None` for a person who was quarantined before it had a user.
-    pub user: Option<UserId>,
-    /// When a run that stored the person last saw it alive.
-    pub seen_at: Timestamp,
-    /// The notes that operators have been warned of.
-    pub notes: BTreeSet<String>,
-}
-
-/// The stored people and users of a plan, and the users who hold addresses that the people want.
-#[derive(Debug, Default)]
-pub struct Known {
-    users: BTreeMap<UserId, User>,
-    by_guid: BTreeMap<Guid, UserId>,
-    by_key: BTreeMap<AddressKey, UserId>,
-    pub people: BTreeMap<Guid, StoredPerson>,
-    /// The people of users linked to another directory, as that directory stored them.
-    pub former: BTreeMap<Guid, StoredPerson>,
-    /// The suspensions that an operator rejected.
-    pub rejected: BTreeSet<(UserId, Reason)>,
-    /// The decision about each person whose user is linked to another directory of the account.
-    pub takeovers: BTreeMap<Guid, Takeover>,
-    /// The addresses that people of other directories of the account want, or may want.
-    pub rivals: BTreeMap<AddressKey, Rival>,
-}
-
-impl Known {
-    /// Adds a user. It is found by each address, and in its own account by GUID in any directory.
-    pub fn add(&mut self, user: User, account: AccountId) {
-        if let Some(link) = user.link.as_ref().filter(|_| user.account == account) {
-            self.by_guid.insert(link.guid, user.id);
-        }
-        if user.standing != Standing::Released {
-            for key in user.addresses.keys() {
-                self.by_key.insert(key, user.id);
-            }
-        }
-        self.users.insert(user.id, user);
-    }
-
-    /// Returns the user linked to the person in any directory of the account.
-    pub fn of_person(&self, guid: Guid) -> Option<&User> {
-        self.users.get(self.by_guid.get(&guid)?)
-    }
-
-    /// Returns the people of users linked to other directories, by directory.
-    pub fn linked_elsewhere(&self, this: &DirectoryName) -> BTreeMap<DirectoryName, Vec<Guid>> {
-        let mut elsewhere: BTreeMap<DirectoryName, Vec<Guid>> = BTreeMap::new();
-        let links = self.by_guid.values().filter_map(|id| self.users.get(id)?.link.as_ref());
-        for link in links.filter(|link| link.directory != *this) {
-            elsewhere.entry(link.directory.clone()).or_default().push(link.guid);
-        }
-        elsewhere
-    }
-
-    /// Returns the person as the directory of its user stored it. Clusters count by that.
-    pub fn stored(&self, guid: Guid) -> Option<&StoredPerson> {
-        self.former.get(&guid).or_else(|| self.people.get(&guid))
-    }
-
-    /// Returns the user that holds the address.
-    pub fn holder(&self, key: &AddressKey) -> Option<&User> {
-        self.users.get(self.by_key.get(key)?)
-    }
-
-    pub fn user(&self, id: UserId) -> Option<&User> {
-        self.users.get(&id)
-    }
-}
-
-/// The row to store about one person.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PersonRow {
-    pub guid: Guid,
-    /// The user after the plan.
-    pub user: Option<UserId>,
-    pub fingerprint: Fingerprint,
-    /// `None` when it was not seen alive.
-    pub dn: Option<Dn>,
-    pub expires: Option<Timestamp>,
-    pub entitled_by: Entitlement,
-    /// Whether the stored home and group stay, because not the whole change is applied.
-    pub keeps_place: bool,
-    pub quarantine: Option<QuarantineReason>,
-    /// Notes for operators beside the quarantine. Each is a warning once.
-    pub notes: BTreeSet<String>,
-}
-
-/// The group that gives a person its tier.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Entitlement {
-    By(Guid),
-    Nothing,
-    /// Not known; the stored one stays.
-    Unknown,
-}
-
-impl PersonRow {
-    /// Has the next run read the person again, because not the whole change is applied.
-    pub(super) fn put_off(&mut self) {
-        (self.fingerprint, self.keeps_place) = (Fingerprint::Revisit, true);
-    }
-}
 
 /// Returns the people who would lose a tier or the last group. `memberOf` is no evidence of a loss.
 pub fn suspects(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSet<Guid> {

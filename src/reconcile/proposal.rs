@@ -2,11 +2,48 @@
 
 use std::collections::BTreeSet;
 
-use super::{Known, PersonRow};
-use crate::model::{AddressKey, Change, ChangeKind, Class, Guid, Plan, Reason, UserId};
+use super::{Fingerprint, Known};
+use crate::model::{
+    AddressKey, Change, ChangeKind, Class, Dn, Guid, Plan, QuarantineReason, Reason, Timestamp,
+    UserId,
+};
 
 /// Maximum number of notes in the warnings of one run. More would bury the other warnings.
 const MAX_NOTES: usize = 50;
+
+/// The row to store about one person.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PersonRow {
+    pub guid: Guid,
+    /// The user after the plan.
+    pub user: Option<UserId>,
+    pub fingerprint: Fingerprint,
+    /// `None` when it was not seen alive.
+    pub dn: Option<Dn>,
+    pub expires: Option<Timestamp>,
+    pub entitled_by: Entitlement,
+    /// Whether the stored home and group stay, because not the whole change is applied.
+    pub keeps_place: bool,
+    pub quarantine: Option<QuarantineReason>,
+    /// Notes for operators beside the quarantine. Each is a warning once.
+    pub notes: BTreeSet<String>,
+}
+
+/// The group that gives a person its tier.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entitlement {
+    By(Guid),
+    Nothing,
+    /// Not known; the stored one stays.
+    Unknown,
+}
+
+impl PersonRow {
+    /// Has the next run read the person again, because not the whole change is applied.
+    pub(super) fn put_off(&mut self) {
+        (self.fingerprint, self.keeps_place) = (Fingerprint::Revisit, true);
+    }
+}
 
 #[derive(Debug, Default)]
 pub struct Proposal {

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::guard::{Bounds, Guarded, guard};
+use super::bounds::Bounds;
+use super::guard::{Guarded, guard};
 use super::plan::suspects;
 use super::rejection::ended;
 use super::{

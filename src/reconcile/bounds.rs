@@ -1,0 +1,63 @@
+//! The bounds of a plan: the limits, and the stored facts that count against them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Cluster, FirstSeen, Limits, Used};
+use crate::model::{Change, Class, Digest, Guid, HoldReason, Timestamp, UserId};
+
+/// The changes that are held whatever they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HoldAll {
+    No,
+    /// All but positive suspensions, because the scope has changed.
+    ExceptPositive,
+    Everything(HoldReason),
+}
+
+/// A stored change that is held, or waits for a second observation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    pub user: UserId,
+    pub class: Class,
+    pub cluster: Option<String>,
+}
+
+/// The changes that an operator rejected. They are held even when approved.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rejected {
+    /// The keys that recognise them.
+    pub keys: BTreeSet<Digest>,
+    /// The clusters of rejected changes, one each, of people outside of this plan.
+    pub clusters: Vec<String>,
+}
+
+impl Rejected {
+    pub(super) fn covers(&self, change: &Change) -> bool {
+        !self.keys.is_empty() && change.rejection_keys().iter().any(|key| self.keys.contains(key))
+    }
+}
+
+/// The bounds that a plan is measured against.
+#[derive(Debug)]
+pub struct Bounds<'a> {
+    pub limits: &'a Limits,
+    /// Managed active users when the window began.
+    pub active: u64,
+    /// Changes that automatic runs applied.
+    pub used: BTreeMap<Class, Used>,
+    /// Pending changes of people outside of this plan.
+    pub waiting: Vec<Waiting>,
+    /// When each absence was first observed.
+    pub first_seen: FirstSeen,
+    /// The clusters that changes of this plan belong to.
+    pub clusters: BTreeMap<String, Cluster>,
+    /// People whose automatic suspension is always held.
+    pub protected: &'a BTreeSet<Guid>,
+    pub hold_all: HoldAll,
+    /// The changes that an operator approved.
+    pub approved: BTreeSet<Digest>,
+    pub rejected: Rejected,
+    /// Until then changes wait that need a current replica.
+    pub deferred_until: Option<Timestamp>,
+    pub now: Timestamp,
+}
