@@ -544,6 +544,25 @@ fn a_grace_period_decides_when_a_change_is_applied_and_not_whether() {
 }
 
 #[test]
+fn an_incomplete_read_applies_positive_suspensions_only() {
+    let history = prop::collection::vec(happening(PEOPLE), 1..12);
+    try_all(300, &(history, 0..PEOPLE as usize), |(history, entries)| {
+        let mut company = Company::running(PEOPLE);
+        for what in &history {
+            happen(&mut company, what);
+        }
+        let end = Some((0, PageEnd::Cut));
+        company.run(&Loss { end, cut_after: Some(entries), ..Loss::default() });
+        for change in &company.written {
+            let reason = change.reason.as_deref().and_then(Reason::parse);
+            let is_positive = change.kind == "suspend" && reason.is_some_and(Reason::is_positive);
+            prop_assert!(is_positive, "{change:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn absences_wait_ten_minutes_after_a_change_of_server() {
     try_all(300, &(absences(), 0..20u64), |(absences, minutes)| {
         let mut company = Company::running(PEOPLE);
