@@ -57,7 +57,7 @@ pub use sign_in::{Decision, Denied, FLOOR, REPORTED_EVERY, RefusalReason, SignIn
 pub use status::{Attention, DirectoryStatus, Health, STATES};
 pub use sync::stages::{DryRun, PlannedRun, Request, Scope};
 pub use triggers::changes::FollowError;
-pub use triggers::live::Following;
+pub use triggers::following::Following;
 
 /// The error of a use case. Each kind has its own type beside the use case.
 #[derive(Debug, thiserror::Error)]

@@ -330,7 +330,7 @@ impl Engine {
         directory
             .work
             .following
-            .send_replace(crate::engine::triggers::live::Following::Not(Some(why)));
+            .send_replace(crate::engine::triggers::following::Following::Not(Some(why)));
         Ok(None)
     }
 

@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 use crate::directory::{DirectoryError, Session, Settings, Watch};
 use crate::engine::sync::stages::Request;
 use crate::engine::triggers::changes::{ChangedPeople, FollowError};
+use crate::engine::triggers::following::Following;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{RunState, Timestamp, Trigger};
 use crate::reconcile::FullReadReason;
@@ -33,17 +34,6 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_mins(2);
 /// After this time without a failure the backoff starts anew.
 const STABLE_AFTER: Duration = Duration::from_mins(1);
-
-/// Whether changes are followed as they happen.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Following {
-    Live,
-    /// Not followed yet, or not any more, with the cause.
-    Not(Option<String>),
-    /// Disabled by the configuration.
-    #[default]
-    Off,
-}
 
 /// The connections on which changes are followed.
 #[derive(Debug)]
