@@ -179,7 +179,7 @@ fn main() -> anyhow::Result<()> {
         syncs.truncate(last);
         let slowest = syncs.iter().max().copied().unwrap_or_default();
         println!(
-            "{name}: {queued} events in {:.1} s ({:.0}/s; put into the outbox in {:.1} s), memory at most {peak:.1} MiB; \
+            "{name}: {queued} events in {:.1} s ({:.0}/s; put into the backlog in {:.1} s), memory at most {peak:.1} MiB; \
              {} syncs meanwhile: median {:.0} ms, slowest {:.0} ms",
             took.as_secs_f64(),
             done as f64 / took.as_secs_f64(),

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::transport::socket::ServeError;
 use crate::engine::{DirectoryStatus, Engine, EngineError, HookStatus, STATES};
 use crate::model::{AccountId, Status};
-use crate::store::HookStanding;
+use crate::store::DeliveryStatus;
 use crate::telemetry::{
     AccountSeries, DirectorySeries, Format, HookSeries, Snapshot, StoreSnapshot, page,
 };
@@ -145,8 +145,9 @@ fn directory_series(status: DirectoryStatus, stale_after: Duration) -> Directory
 }
 
 fn hook_series(status: HookStatus) -> HookSeries {
-    let HookStatus { name, events: _, target: _, state, standing, lag: _, kept_until: _ } = status;
-    let HookStanding { pending, failed, oldest, delivered_at, .. } = standing;
+    let HookStatus { name, events: _, target: _, state, deliveries, lag: _, kept_until: _ } =
+        status;
+    let DeliveryStatus { pending, failed, oldest, delivered_at, .. } = deliveries;
     HookSeries { name, pending, failed, oldest, delivered_at, disabled: state == "disabled" }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::engine::{Directory, Engine, EngineError, Following};
 use crate::model::{
-    ClaimState, Class, Event, EventCause, PlanState, Reason, RunState, Status, Timestamp,
+    ClaimState, Class, Event, EventCause, PlanState, Reason, RunMode, RunState, Status, Timestamp,
 };
 use crate::store::{HeldPlan, HeldSummary, Run, StoreError};
 
@@ -41,8 +41,8 @@ impl Health {
     pub(super) fn after(run: &Run, was: &Self) -> Self {
         match (&run.error, run.state, was) {
             (Some(error), RunState::Failed, was) => {
-                let is_incomplete = run.mode == "full" && run.server.is_some()
-                    || matches!(was, Self::Incomplete(_)) && run.mode != "full";
+                let is_incomplete = run.mode == RunMode::Full && run.server.is_some()
+                    || matches!(was, Self::Incomplete(_)) && run.mode != RunMode::Full;
                 if is_incomplete {
                     Self::Incomplete(error.clone())
                 } else {
@@ -50,7 +50,7 @@ impl Health {
                 }
             }
             (_, RunState::Cancelled, was) => was.clone(),
-            (_, _, was @ (Self::Well(_) | Self::Incomplete(_))) if run.mode != "full" => {
+            (_, _, was @ (Self::Well(_) | Self::Incomplete(_))) if run.mode != RunMode::Full => {
                 was.clone()
             }
             _ => Self::Well(run.warnings.clone()),
@@ -271,13 +271,13 @@ impl Engine {
     ) -> Result<Option<Attention>, StoreError> {
         let is_positive = |line: &&HeldSummary| {
             line.class.is_some_and(|class| matches!(class, Class::Confirmed | Class::Deleted))
-                && line.reason.as_deref().and_then(Reason::parse).is_some_and(Reason::is_positive)
+                && line.reason.is_some_and(Reason::is_positive)
         };
         let summary = self.store.plan_summary(plan.id).await?;
         let leavers: Vec<&HeldSummary> = summary.iter().filter(is_positive).collect();
         let count: u64 = leavers.iter().map(|line| line.count).sum();
         let reasons: BTreeSet<&str> =
-            leavers.iter().filter_map(|line| line.reason.as_deref()).collect();
+            leavers.iter().filter_map(|line| line.reason.map(Reason::as_str)).collect();
         let by = plan.actor.as_ref().map_or_else(|| "an operator".to_owned(), ToString::to_string);
         let (id, reasons) = (plan.id, reasons.into_iter().collect::<Vec<_>>().join(", "));
         Ok((count > 0).then(|| {

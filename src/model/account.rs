@@ -5,26 +5,25 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::is_label;
-use super::{AccountId, Timestamp};
+use super::ids::{AccountId, is_label};
+use super::time::Timestamp;
+use super::user::Status;
+use super::words::words;
 
 /// The immutable name of an account: `[a-z0-9-]{1,63}`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Handle(String);
 
-/// Why a text is no handle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not an account handle: use 1 to 63 of a-z, 0-9 and -")]
 pub struct HandleError(String);
 
 impl Handle {
-    /// The handle, if `text` is one.
     pub fn parse(text: &str) -> Result<Self, HandleError> {
         if is_label(text) { Ok(Self(text.to_owned())) } else { Err(HandleError(text.to_owned())) }
     }
 
-    /// The handle as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -36,27 +35,18 @@ impl fmt::Display for Handle {
     }
 }
 
-/// What an account is. Its first verified domain makes it an enterprise, releasing its last makes it a team.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AccountKind {
-    /// Invites people of any domain nobody has claimed.
-    Team,
-    /// Holds at least one verified domain; manages everybody in it.
-    Enterprise,
-}
-
-impl AccountKind {
-    /// `team` or `enterprise`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Team => "team",
-            Self::Enterprise => "enterprise",
-        }
+words! {
+    /// The kind of an account. The first verified domain makes it an enterprise; releasing the last
+    /// one makes it a team.
+    pub enum AccountKind {
+        /// Invites people of any domain that no account has claimed.
+        Team = "team",
+        /// Holds at least one verified domain, and manages all users in it.
+        Enterprise = "enterprise",
     }
 }
 
-/// What the people of an account may do; applied by whoever asks for sign-in decisions.
+/// The policies of an account. The service that asks for sign-in decisions applies them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(
@@ -64,34 +54,27 @@ impl AccountKind {
     reason = "each is one policy of the product, named as operators name it"
 )]
 pub struct Policies {
-    /// Shared control in screen sharing.
+    /// Users may share control in screen sharing.
     pub screen_share_control: bool,
-    /// Outbound calling to join meetings.
+    /// Users may call out to join meetings.
     pub outbound_calling: bool,
-    /// Sign-in through the external provider's app.
+    /// Users may sign in through the external provider's app.
     pub external_app_sign_in: bool,
-    /// Whether users that no directory manages may sign in at all.
+    /// Users that no directory manages may sign in.
     pub external_users: bool,
-    /// Regions allowed; empty means all.
+    /// Allowed regions; empty means all.
     pub regions: BTreeSet<String>,
 }
 
-/// Why a policy was not set.
+/// The reason why a policy was not set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// No such key.
     #[error(
         "there is no policy \"{0}\"; the policies are screen-share-control, outbound-calling, external-app-sign-in, external-users and regions"
     )]
     UnknownKey(String),
-    /// A value of another type.
     #[error("policy {key} takes true or false, not \"{value}\"")]
-    NotBoolean {
-        /// The policy.
-        key: String,
-        /// What was given.
-        value: String,
-    },
+    NotBoolean { key: String, value: String },
 }
 
 impl Default for Policies {
@@ -107,7 +90,7 @@ impl Default for Policies {
 }
 
 impl Policies {
-    /// The policies of `self` that differ from `other`'s, as JSON.
+    /// Returns the policies that differ from `other`'s, as JSON.
     pub fn difference(&self, other: &Self) -> serde_json::Value {
         let (mine, theirs) = (serde_json::json!(self), serde_json::json!(other));
         let different = mine
@@ -152,36 +135,27 @@ impl Policies {
     }
 }
 
-/// An account, as changes and events name it.
+/// The id and handle of an account.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AccountRef {
-    /// Its id.
     pub id: AccountId,
-    /// Its handle.
     pub handle: Handle,
 }
 
-/// One account.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Account {
-    /// Its id.
     pub id: AccountId,
-    /// Its immutable handle.
     pub handle: Handle,
-    /// Its free name.
+    /// The display name, which may change.
     pub name: String,
-    /// Team or enterprise.
     pub kind: AccountKind,
-    /// Its policies.
     pub policies: Policies,
-    /// Its users by status (`active`, `suspended`, `invited`, `released`).
-    pub users: BTreeMap<super::Status, u64>,
-    /// When it was created.
+    /// The number of users by status.
+    pub users: BTreeMap<Status, u64>,
     pub created_at: Timestamp,
 }
 
 impl Account {
-    /// How changes and events name it.
     pub fn reference(&self) -> AccountRef {
         AccountRef { id: self.id, handle: self.handle.clone() }
     }

@@ -1,214 +1,138 @@
-//! A change: one thing a plan proposes for one user. Every write to a user is one.
+//! Changes: each is one thing that a plan proposes for one user. Every write to a user is one.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use sha2::Digest as _;
+use super::account::AccountRef;
+use super::cause::{Cause, Causes, Evidence, Reason};
+use super::class::Class;
+use super::email::{Address, AddressKey, Addresses};
+use super::ids::{Guid, UserId};
+use super::link::Link;
+use super::overrides::Override;
+use super::person::Profile;
+use super::tier::Tier;
+use super::user::{Joined, Status, User};
+use super::words::words;
 
-use super::{
-    AccountRef, Address, Addresses, Cause, Causes, Class, Evidence, Guid, Link, Override, Profile,
-    Reason, Status, Tier, User, UserId,
-};
-
-/// What a user is when it comes to be, or is linked.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Joined {
-    /// Tier.
-    pub tier: Tier,
-    /// Addresses.
-    pub addresses: Addresses,
-    /// What describes it.
-    pub profile: Profile,
-    /// The person behind it.
-    pub link: Option<Link>,
-    /// Why it is suspended from the start; empty unless it is linked and barred.
-    pub causes: Causes,
-}
-
-/// What happens to the user.
+/// A change with the values before and after it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ChangeKind {
-    /// The user comes to be, or comes back from released.
+    /// Creates a user, or makes a released one active again.
     Create(Box<Joined>),
-    /// Somebody is asked to join. Nobody is, until the first sign-in.
+    /// Invites a person. The user is not active before the first sign-in.
     Invite {
-        /// What the user is from then on.
         after: Box<Joined>,
-        /// The account's name, for whoever writes the invitation.
+        /// The account's display name, for the invitation.
         account_name: String,
     },
-    /// The first sign-in.
-    Register {
-        /// What it was.
-        before: Status,
-    },
-    /// The user goes over to the account that has claimed its domain.
-    Transfer {
-        /// Whose it was.
-        before: AccountRef,
-        /// Whose it becomes.
-        after: AccountRef,
-    },
-    /// The user's domain is no longer its account's: it keeps its place and what it was, and holds no address.
-    Release {
-        /// What it was.
-        before: Status,
-    },
-    /// The user is no more.
+    /// Records the first sign-in.
+    Register { before: Status },
+    /// Moves the user to the account that has claimed the user's domain.
+    Transfer { before: AccountRef, after: AccountRef },
+    /// Releases the user, because the domain is no longer the account's. The user stays listed and
+    /// holds no address.
+    Release { before: Status },
+    /// Removes the user.
     Remove {
-        /// What it was; nothing where that is to be forgotten, too.
+        /// `None` where the user's data is to be forgotten, too.
         before: Option<Box<Joined>>,
-        /// As what it was listed.
         status: Status,
     },
-    /// An unmanaged user of the account is linked to a person.
-    Link {
-        /// What it was.
-        before: Box<Joined>,
-        /// What it becomes.
-        after: Box<Joined>,
-    },
-    /// A user is no longer linked to a person: a link is taken back.
-    Unlink {
-        /// What it was.
-        before: Box<Joined>,
-        /// What it becomes.
-        after: Box<Joined>,
-    },
-    /// The same person has been created anew in the directory, and an operator says that it is the same.
-    Relink {
-        /// Who it was.
-        before: Link,
-        /// Who it is.
-        after: Link,
-    },
-    /// Another directory of the account shows the person now, and the former one does not: the link goes over.
-    Move {
-        /// The former link.
-        before: Link,
-        /// The link from then on, to the same person.
-        after: Link,
-    },
-    /// A cause is added.
+    /// Links an unmanaged user of the account to a person.
+    Link { before: Box<Joined>, after: Box<Joined> },
+    /// Takes a link back.
+    Unlink { before: Box<Joined>, after: Box<Joined> },
+    /// Links the user to another entry, because an operator says that it is the same person.
+    Relink { before: Link, after: Link },
+    /// Moves the link to another directory of the account: it shows the person now, and the former
+    /// one does not.
+    Move { before: Link, after: Link },
+    /// Adds a cause.
     Suspend {
-        /// The cause.
         cause: Cause,
-        /// Whether the user could sign in until then; a second cause takes nothing away.
+        /// Whether the user could sign in before. A second cause takes nothing away.
         was_active: bool,
     },
-    /// Causes are lifted.
     Reactivate {
-        /// What is lifted.
         lifted: Causes,
-        /// What stays, by reason.
         remaining: BTreeSet<Reason>,
-        /// What was seen that refutes them.
+        /// The evidence that refutes the lifted causes.
         evidence: Vec<Evidence>,
     },
-    /// Another tier.
-    Tier {
-        /// What it was.
-        before: Tier,
-        /// What it becomes.
-        after: Tier,
-        /// What was seen.
-        evidence: Evidence,
-    },
-    /// Other addresses.
-    Readdress {
-        /// What they were.
-        before: Addresses,
-        /// What they become.
-        after: Addresses,
-    },
-    /// Other attributes.
-    Update {
-        /// What they were.
-        before: Box<Profile>,
-        /// What they become.
-        after: Box<Profile>,
-    },
-    /// Something the directory asks for is overruled, or no longer.
-    Override {
-        /// What was.
-        before: BTreeSet<Override>,
-        /// What is.
-        after: BTreeSet<Override>,
-    },
+    /// Changes the tier.
+    Tier { before: Tier, after: Tier, evidence: Evidence },
+    /// Changes the addresses.
+    Readdress { before: Addresses, after: Addresses },
+    /// Changes the profile.
+    Update { before: Box<Profile>, after: Box<Profile> },
+    /// Adds or removes overrides.
+    Override { before: BTreeSet<Override>, after: BTreeSet<Override> },
+}
+
+words! {
+    /// The kind of a change in store and output.
+    ///
+    /// Two kinds of [`ChangeKind`] can share a verb: a new and another link are `link`. Addresses,
+    /// attributes and overrides are `update`.
+    pub enum ChangeVerb {
+        Create = "create",
+        Invite = "invite",
+        Register = "register",
+        Transfer = "transfer",
+        Release = "release",
+        Remove = "remove",
+        Link = "link",
+        Unlink = "unlink",
+        Move = "move",
+        Suspend = "suspend",
+        Reactivate = "reactivate",
+        Tier = "tier",
+        Update = "update",
+    }
 }
 
 impl ChangeKind {
-    /// The word in store and output.
-    pub fn as_str(&self) -> &'static str {
+    pub fn verb(&self) -> ChangeVerb {
         match self {
-            Self::Create(_) => "create",
-            Self::Invite { .. } => "invite",
-            Self::Register { .. } => "register",
-            Self::Transfer { .. } => "transfer",
-            Self::Release { .. } => "release",
-            Self::Remove { .. } => "remove",
-            Self::Link { .. } | Self::Relink { .. } => "link",
-            Self::Unlink { .. } => "unlink",
-            Self::Move { .. } => "move",
-            Self::Suspend { .. } => "suspend",
-            Self::Reactivate { .. } => "reactivate",
-            Self::Tier { .. } => "tier",
-            Self::Readdress { .. } | Self::Update { .. } | Self::Override { .. } => "update",
+            Self::Create(_) => ChangeVerb::Create,
+            Self::Invite { .. } => ChangeVerb::Invite,
+            Self::Register { .. } => ChangeVerb::Register,
+            Self::Transfer { .. } => ChangeVerb::Transfer,
+            Self::Release { .. } => ChangeVerb::Release,
+            Self::Remove { .. } => ChangeVerb::Remove,
+            Self::Link { .. } | Self::Relink { .. } => ChangeVerb::Link,
+            Self::Unlink { .. } => ChangeVerb::Unlink,
+            Self::Move { .. } => ChangeVerb::Move,
+            Self::Suspend { .. } => ChangeVerb::Suspend,
+            Self::Reactivate { .. } => ChangeVerb::Reactivate,
+            Self::Tier { .. } => ChangeVerb::Tier,
+            Self::Readdress { .. } | Self::Update { .. } | Self::Override { .. } => {
+                ChangeVerb::Update
+            }
         }
     }
 }
 
-/// One change of one user.
+/// A change of one user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
-    /// Whom it changes.
     pub user: UserId,
-    /// The person, for managed users.
+    /// The GUID of the person, for managed users.
     pub guid: Option<Guid>,
-    /// The address to show it by.
+    /// The address that lists show the change by.
     pub email: Option<Address>,
-    /// What happens.
     pub kind: ChangeKind,
-    /// What it counts as; `None` has no limit.
+    /// The class whose limit the change counts towards; `None` has no limit.
     pub class: Option<Class>,
-    /// The version of the user it was decided on; `None` where there was none.
+    /// The version of the user that the change was planned on; `None` where there was no user.
     pub version: Option<i64>,
-    /// What many changes of one plan can have in common (a group, a parent OU, a filter attribute); see the guard's clusters.
+    /// The cause that many changes of one plan can share: a group, a parent OU or a filter
+    /// attribute.
     pub cluster: Option<String>,
 }
 
-/// What a change is recognised by from plan to plan: user, kind, before, after and reason, never times or servers.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest(pub [u8; 32]);
-
-impl Digest {
-    /// The digest of a plan: of its changes' digests in order.
-    pub fn of_all(mut digests: Vec<Self>) -> Self {
-        digests.sort_unstable();
-        let mut hash = sha2::Sha256::new();
-        for digest in digests {
-            hash.update(digest.0);
-        }
-        Self(hash.finalize().into())
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Digest({self})")
-    }
-}
-
 impl Change {
-    /// A change that no directory asks for: an operator does, or a domain that changes hands.
+    /// Returns a change that no directory asks for: an operator or a released domain does.
     pub fn by_hand(user: &User, kind: ChangeKind) -> Self {
         let email = user.addresses.primary.clone();
         Self {
@@ -222,7 +146,7 @@ impl Change {
         }
     }
 
-    /// The reason of a suspension, or of what is lifted.
+    /// Returns the reason of a suspension, or the first one that a reactivation lifts.
     pub fn reason(&self) -> Option<Reason> {
         match &self.kind {
             ChangeKind::Suspend { cause, .. } => Some(cause.reason),
@@ -232,7 +156,7 @@ impl Change {
         }
     }
 
-    /// Whether this suspends on something that was seen.
+    /// Returns whether the change suspends on positive evidence.
     pub fn is_positive(&self) -> bool {
         match &self.kind {
             ChangeKind::Suspend { cause, .. } => cause.reason.is_positive(),
@@ -241,7 +165,6 @@ impl Change {
         }
     }
 
-    /// The evidence behind it.
     pub fn evidence(&self) -> Vec<&Evidence> {
         match &self.kind {
             ChangeKind::Suspend { cause, .. } => vec![&cause.evidence],
@@ -263,95 +186,8 @@ impl Change {
         }
     }
 
-    /// What was, as JSON; `null` where nothing was.
-    pub fn before(&self) -> Value {
-        match &self.kind {
-            ChangeKind::Create(_) | ChangeKind::Invite { .. } => Value::Null,
-            ChangeKind::Register { before } | ChangeKind::Release { before } => {
-                json!({ "status": before })
-            }
-            ChangeKind::Transfer { before, .. } => json!({ "account": before.handle }),
-            ChangeKind::Remove { before, status } => {
-                let mut was = before.as_ref().map_or_else(|| json!({}), |before| joined(before));
-                was["status"] = json!(status);
-                was
-            }
-            ChangeKind::Link { before, .. } | ChangeKind::Unlink { before, .. } => joined(before),
-            ChangeKind::Relink { before, .. } => {
-                json!({ "object_guid": before.guid, "dn": before.dn.as_str() })
-            }
-            ChangeKind::Move { before, .. } => link(before),
-            ChangeKind::Suspend { was_active, .. } => {
-                json!({ "status": if *was_active { "active" } else { "suspended" } })
-            }
-            ChangeKind::Reactivate { lifted, remaining, .. } => {
-                json!({ "status": "suspended", "causes": lifted.iter().map(|c| c.reason).chain(remaining.iter().copied()).collect::<BTreeSet<_>>() })
-            }
-            ChangeKind::Tier { before, .. } => json!({ "tier": before }),
-            ChangeKind::Readdress { before, .. } => addresses(before),
-            ChangeKind::Update { before, after } => profile_difference(before, after),
-            ChangeKind::Override { before, .. } => json!({ "overrides": before }),
-        }
-    }
-
-    /// What is afterwards, as JSON.
-    pub fn after(&self) -> Value {
-        match &self.kind {
-            ChangeKind::Create(after)
-            | ChangeKind::Link { after, .. }
-            | ChangeKind::Unlink { after, .. } => joined(after),
-            ChangeKind::Invite { after, account_name } => {
-                let mut is = joined(after);
-                is["status"] = json!(Status::Invited);
-                is["account_name"] = json!(account_name);
-                is
-            }
-            ChangeKind::Register { .. } => json!({ "status": Status::Active }),
-            ChangeKind::Transfer { after, .. } => json!({ "account": after.handle }),
-            ChangeKind::Release { .. } => json!({ "status": Status::Released }),
-            ChangeKind::Remove { .. } => Value::Null,
-            ChangeKind::Relink { after, .. } => {
-                json!({ "object_guid": after.guid, "dn": after.dn.as_str() })
-            }
-            ChangeKind::Move { after, .. } => link(after),
-            ChangeKind::Suspend { cause, .. } => {
-                json!({ "status": "suspended", "cause": cause.reason })
-            }
-            ChangeKind::Reactivate { remaining, .. } => {
-                json!({ "status": if remaining.is_empty() { "active" } else { "suspended" }, "causes": remaining })
-            }
-            ChangeKind::Tier { after, .. } => json!({ "tier": after }),
-            ChangeKind::Readdress { after, .. } => addresses(after),
-            ChangeKind::Update { before, after } => profile_difference(after, before),
-            ChangeKind::Override { after, .. } => json!({ "overrides": after }),
-        }
-    }
-
-    /// As it is shown to whoever is asked about it.
-    pub fn document(&self) -> Value {
-        json!({
-            "kind": self.kind.as_str(),
-            "class": self.class,
-            "user_id": self.user,
-            "email": self.email,
-            "object_guid": self.guid,
-            "reason": self.reason(),
-            "evidence": self.evidence(),
-            "held": null,
-            "before": self.before(),
-            "after": self.after(),
-        })
-    }
-
-    /// What it is recognised by.
-    pub fn digest(&self) -> Digest {
-        let shown =
-            json!([self.user, self.kind.as_str(), self.before(), self.after(), self.reason()]);
-        Digest(sha2::Sha256::digest(shown.to_string().as_bytes()).into())
-    }
-
-    /// Address keys that this change gives up, and those it takes.
-    pub fn address_moves(&self) -> (BTreeSet<super::AddressKey>, BTreeSet<super::AddressKey>) {
+    /// Returns the address keys that the change frees, and those that it takes.
+    pub fn address_moves(&self) -> (BTreeSet<AddressKey>, BTreeSet<AddressKey>) {
         match &self.kind {
             ChangeKind::Create(after) | ChangeKind::Invite { after, .. } => {
                 (BTreeSet::new(), after.addresses.keys())
@@ -368,62 +204,7 @@ impl Change {
     }
 }
 
-fn moves(
-    before: &Addresses,
-    after: &Addresses,
-) -> (BTreeSet<super::AddressKey>, BTreeSet<super::AddressKey>) {
+fn moves(before: &Addresses, after: &Addresses) -> (BTreeSet<AddressKey>, BTreeSet<AddressKey>) {
     let (before, after) = (before.keys(), after.keys());
     (before.difference(&after).cloned().collect(), after.difference(&before).cloned().collect())
-}
-
-fn link(l: &Link) -> Value {
-    json!({ "directory": l.directory, "object_guid": l.guid, "dn": l.dn.as_str() })
-}
-
-fn addresses(a: &Addresses) -> Value {
-    json!({ "primary_email": a.primary, "secondary_emails": a.secondary })
-}
-
-fn joined(j: &Joined) -> Value {
-    let Joined { tier, addresses, profile, link, causes } = j;
-    json!({
-        "tier": tier,
-        "primary_email": addresses.primary,
-        "secondary_emails": addresses.secondary,
-        "profile": profile,
-        "object_guid": link.as_ref().map(|l| l.guid),
-        "causes": causes.iter().map(|c| c.reason).collect::<Vec<_>>(),
-    })
-}
-
-fn profile_difference(of: &Profile, against: &Profile) -> Value {
-    let different = of.fields().into_iter().zip(against.fields()).filter(|((_, a), (_, b))| a != b);
-    Value::Object(different.map(|((name, value), _)| (name.to_owned(), json!(value))).collect())
-}
-
-/// Who wants a change.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Origin {
-    /// A directory's run.
-    Run,
-    /// An operator, or whoever the actor is.
-    Operator(Actor),
-}
-
-/// Who did something: the name of the local user, or rosterd itself.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Actor(pub String);
-
-impl Actor {
-    /// rosterd itself.
-    pub fn rosterd() -> Self {
-        Self("rosterd".to_owned())
-    }
-}
-
-impl fmt::Display for Actor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }

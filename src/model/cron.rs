@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use chrono::{Offset as _, TimeZone as _};
 use chrono_tz::Tz;
 
-use super::Timestamp;
+use super::time::Timestamp;
 
 /// A cron expression in a time zone.
 #[derive(Clone, PartialEq, Debug)]

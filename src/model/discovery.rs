@@ -6,7 +6,8 @@
 
 use std::net::IpAddr;
 
-use super::{Domain, NameSource, ServerUrl};
+use super::email::Domain;
+use super::server_url::{NameSource, ServerUrl};
 
 /// The port of LDAP over TLS. SRV records have the port of plain LDAP; the same servers listen on
 /// this one.

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A distinguished name as the server wrote it, with the normal form it is compared by.
+/// A distinguished name as the server wrote it, with its normal form. Equality and order use the
+/// normal form.
 #[derive(Clone, Debug)]
 pub struct Dn {
     text: String,
@@ -12,24 +13,23 @@ pub struct Dn {
 }
 
 impl Dn {
-    /// Takes any text: what cannot be parsed as RFC 4514 compares by its folded text.
+    /// Accepts any text. A text that is not RFC 4514 compares by its folded form.
     pub fn new(text: impl Into<String>) -> Self {
         let text = text.into();
         let key = if is_plain(&text) { text.to_ascii_lowercase() } else { normal(&text) };
         Self { text, key }
     }
 
-    /// As the server wrote it.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The normal form: attribute types and values folded, escapes in one form, no optional spaces.
+    /// Returns the normal form: types and values folded, escapes in one form, no optional spaces.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The name one level up; `None` at the root.
+    /// Returns the name one level up; `None` at the root.
     pub fn parent(&self) -> Option<Self> {
         Some(Self {
             text: self.text[split_point(&self.text)? + 1..].to_owned(),
@@ -37,7 +37,7 @@ impl Dn {
         })
     }
 
-    /// Whether this is `base` or stands below it.
+    /// Returns whether this is `base` or below it.
     pub fn is_within(&self, base: &Self) -> bool {
         self.key == base.key
             || (self.key.ends_with(&base.key)
@@ -48,7 +48,7 @@ impl Dn {
                 })
     }
 
-    /// The value of the first RDN, unescaped: what people call the entry.
+    /// Returns the unescaped value of the first RDN.
     pub fn name(&self) -> String {
         let rdn = split_point(&self.text).map_or(self.text.as_str(), |cut| &self.text[..cut]);
         let value = rdn.split_once('=').map_or(rdn, |(_, v)| v);
@@ -57,12 +57,12 @@ impl Dn {
     }
 }
 
-/// Whether the text ends in an odd number of backslashes, so that the next character is escaped.
+/// Returns whether the text ends in an odd number of backslashes, which escape the next character.
 fn ends_in_escape(text: &str) -> bool {
     text.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1
 }
 
-/// Where the first RDN ends: the first comma that is not escaped.
+/// Returns the position of the first comma that is not escaped.
 fn split_point(text: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate() {
@@ -76,7 +76,8 @@ fn split_point(text: &str) -> Option<usize> {
     None
 }
 
-/// Whether the normal form is the text in lower case: so it is for nearly everybody, and a read makes one for everybody.
+/// Returns whether the normal form is the text in lower case. A full read builds one name per
+/// person, and nearly all of them are plain.
 fn is_plain(text: &str) -> bool {
     let mut before = b',';
     let mut has_value = false;
@@ -137,7 +138,7 @@ fn escape_folded(value: &str, key: &mut String) {
     }
 }
 
-/// The value's bytes with RFC 4514 escapes resolved and unescaped trailing spaces dropped.
+/// Returns the bytes of a value: RFC 4514 escapes resolved, unescaped trailing spaces dropped.
 fn unescape(value: &str) -> Option<Vec<u8>> {
     let hex = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
     let bytes = value.as_bytes();

@@ -1,8 +1,9 @@
 //! Email addresses and domains, parsed once and compared one way.
 //!
-//! Two addresses are the same when their keys are: the local part folded by ASCII case only, the
-//! domain as a lower-case A-label (UTS 46). Nothing else folds: no dots, no plus tags, no accents.
+//! Two addresses are equal if their keys are. A key has the local part folded by ASCII case, and the
+//! domain as a lower-case A-label (UTS 46). Dots, plus tags and accents do not fold.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -12,19 +13,15 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Domain(String);
 
-/// Why a text is no domain that can be claimed.
+/// The reason why a text is no domain that can be claimed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DomainError {
-    /// Not a domain name.
     #[error("\"{0}\" is not a domain name")]
     Malformed(String),
-    /// An IP address.
-    #[error("\"{0}\" is an IP address; claim the domain that stands after the @ of your addresses")]
+    #[error("\"{0}\" is an IP address; claim the domain after the @ of your addresses")]
     IpAddress(String),
-    /// A top-level name.
     #[error("\"{0}\" has a single label; claim a domain such as example.com")]
     SingleLabel(String),
-    /// A public suffix.
     #[error(
         "\"{0}\" is a public suffix under which anybody can register; claim the domain below it that is yours"
     )]
@@ -32,7 +29,7 @@ pub enum DomainError {
 }
 
 impl Domain {
-    /// The domain of an address: any syntactically valid name of at least two labels.
+    /// Returns the domain of a text: a valid name of at least two labels.
     pub fn parse(text: &str) -> Result<Self, DomainError> {
         let malformed = || DomainError::Malformed(text.to_owned());
         let bare = text.trim_matches(' ');
@@ -47,7 +44,7 @@ impl Domain {
         if !labels_fit || ascii.len() > 253 {
             return Err(malformed());
         }
-        // What ends in a number is meant as an IPv4 address, complete or not: no top-level domain is one.
+        // No top-level domain is a number, so such a name is meant as an IPv4 address.
         if ascii.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit())) {
             return Err(DomainError::IpAddress(text.to_owned()));
         }
@@ -57,7 +54,7 @@ impl Domain {
         Ok(Self(ascii.into_owned()))
     }
 
-    /// The domain, if an account may claim it.
+    /// Returns the domain, if an account may claim it.
     pub fn claimable(text: &str) -> Result<Self, DomainError> {
         let domain = Self::parse(text)?;
         if psl::domain(domain.0.as_bytes()).is_none() {
@@ -66,13 +63,12 @@ impl Domain {
         Ok(domain)
     }
 
-    /// As people write it (U-labels), where that is something else.
+    /// Returns the name in U-labels, where it differs.
     pub fn unicode(&self) -> Option<String> {
         let (text, result) = idna::domain_to_unicode(&self.0);
         (result.is_ok() && text != self.0).then_some(text)
     }
 
-    /// The A-label.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -84,42 +80,34 @@ impl fmt::Display for Domain {
     }
 }
 
-/// What two addresses are compared by: ASCII-folded local part, `@`, A-label domain.
+/// The form in which addresses are compared: ASCII-folded local part, `@`, A-label domain.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AddressKey(pub String);
 
-/// An email address that can be used: ASCII dot-atom local part (RFC 5321), valid domain.
+/// An email address: ASCII dot-atom local part (RFC 5321) and a valid domain.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Address {
     text: String,
     domain: Domain,
 }
 
-/// Why a text is no address rosterd can use.
+/// The reason why a text is no usable address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Nothing there.
     #[error("the address is empty")]
     Empty,
-    /// No `@`.
     #[error("\"{0}\" has no @")]
     NoAt(String),
-    /// A local part that is quoted, too long, not ASCII or not a dot-atom.
+    /// The local part is quoted, too long, not ASCII or not a dot-atom.
     #[error("the part of \"{0}\" before the @ is not plain letters, digits and dots")]
     LocalPart(String),
-    /// A domain that is none.
     #[error("the domain of \"{address}\" cannot be used: {reason}")]
-    Domain {
-        /// The address.
-        address: String,
-        /// What is wrong with its domain.
-        reason: DomainError,
-    },
+    Domain { address: String, reason: DomainError },
 }
 
 impl Address {
-    /// The address, if `text` is one; spaces around it are ignored.
+    /// Returns the address of a text. Spaces around it are ignored.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let bare = text.trim_matches(' ');
         if bare.is_empty() {
@@ -138,17 +126,15 @@ impl Address {
         Ok(Self { text: format!("{local}@{domain}"), domain })
     }
 
-    /// The address with its local part as it was written.
+    /// Returns the address with its local part as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Its domain.
     pub fn domain(&self) -> &Domain {
         &self.domain
     }
 
-    /// What it is compared by.
     pub fn key(&self) -> AddressKey {
         AddressKey(self.text.to_ascii_lowercase())
     }
@@ -185,6 +171,23 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Addresses {
+    pub primary: Option<Address>,
+    /// Sign-in accepts these, too.
+    pub secondary: BTreeSet<Address>,
+}
+
+impl Addresses {
+    pub fn iter(&self) -> impl Iterator<Item = &Address> {
+        self.primary.iter().chain(&self.secondary)
+    }
+
+    pub fn keys(&self) -> BTreeSet<AddressKey> {
+        self.iter().map(Address::key).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plain_address_is_refused() {
+    fn a_text_that_is_no_plain_address_is_refused() {
         for bad in [
             "",
             "  ",

@@ -1,62 +1,72 @@
-//! Events: what happened, written with the change that caused it (CloudEvents 1.0).
+//! Events (CloudEvents 1.0), written in the transaction of the change that they report.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{
-    Account, Actor, Address, Addresses, Change, ChangeKind, Claim, DirectoryName, Dn, EventId,
-    Guid, Handle, Profile, RunId, Status, Timestamp, User,
-};
+use super::account::{Account, Handle};
+use super::actor::Actor;
+use super::change::{Change, ChangeKind};
+use super::claim::{Claim, ClaimState};
+use super::dn::Dn;
+use super::email::{Address, Addresses};
+use super::ids::{AccountId, ClaimId, DirectoryName, EventId, Guid, PlanId, RunId, UserId};
+use super::person::Profile;
+use super::time::Timestamp;
+use super::user::{Status, User};
 
-/// Who and what is behind an event.
+/// Actor, run, account and time of an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EventCause {
-    /// Who.
     pub actor: Actor,
-    /// In which run.
     pub run: Option<RunId>,
-    /// Whose users, domains or policies it is about.
+    /// The account whose users, domains or policies the event is about.
     pub account: Option<Handle>,
-    /// When.
     pub at: Timestamp,
 }
 
-/// What an event is about; the CloudEvents `subject`.
+/// The object of an event, by id or name; the CloudEvents `subject`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Subject(pub String);
 
-/// One event, without the place in the log that the store gives it.
+macro_rules! subjects {
+    ($($type:ty),*) => {$(
+        impl From<$type> for Subject {
+            fn from(object: $type) -> Self {
+                Self(object.to_string())
+            }
+        }
+    )*};
+}
+subjects!(AccountId, ClaimId, PlanId, RunId, UserId, Guid, &DirectoryName, &str, &String, String);
+
+/// An event, before the store has numbered it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
-    /// Its type, `user.suspended` for example.
+    /// The type, such as `user.suspended`.
     pub kind: &'static str,
-    /// What it is about: a user's id for `user.*`, else the object's id or name.
     pub subject: Subject,
-    /// Who, when, in which run.
     pub cause: EventCause,
-    /// What was.
     pub before: Value,
-    /// What is.
     pub after: Value,
-    /// What was seen.
     pub evidence: Value,
-    /// The user of a `user.*` event, as other systems know it.
+    /// The names of the user of a `user.*` event.
     pub user: Option<Box<KnownAs>>,
 }
 
-/// How a user is known elsewhere, before and after all changes that were written together. A program that takes an access
-/// away has to find it by the names of before, and one that gives it back by the names of after.
+/// The names of a user before and after all changes of one transaction.
+///
+/// A program removes an access by the names before, and restores it by the names after.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct KnownAs {
-    /// None where there was no user.
+    /// `None` where there was no user.
     pub before: Option<Identity>,
-    /// None where there is no user any more.
+    /// `None` where there is no user any more.
     pub after: Option<Identity>,
 }
 
-/// The names of a user.
+/// The names by which other systems know a user.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Identity {
     status: Status,
@@ -72,7 +82,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The names of this user; `dn` is where its entry is located by now, if that was read.
+    /// Returns the names of a user. `dn` is the present name of the entry, if it was read.
     pub fn of(user: &User, dn: Option<&Dn>) -> Self {
         let Profile { display_name, sam_account_name, user_principal_name, employee_id, .. } =
             user.profile.clone();
@@ -94,7 +104,8 @@ impl Identity {
 }
 
 impl Event {
-    /// The events of a change. A transfer is one for either account; that logon names are kept from now on is none.
+    /// Returns the events of a change. A transfer has one for each account; added logon names have
+    /// none.
     pub fn of(change: &Change, cause: &EventCause) -> Vec<Self> {
         if matches!(&change.kind, ChangeKind::Update { before, after } if after.only_learns_logon_names(before))
         {
@@ -112,7 +123,7 @@ impl Event {
             ChangeKind::Suspend { was_active: true, .. } => "user.suspended",
             ChangeKind::Reactivate { remaining, .. } if remaining.is_empty() => "user.reactivated",
             ChangeKind::Tier { .. } => "user.tier_changed",
-            // A further cause takes nothing more away, and one of several that is lifted gives nothing back.
+            // The access of a user with another cause does not change.
             ChangeKind::Suspend { .. }
             | ChangeKind::Unlink { .. }
             | ChangeKind::Reactivate { .. }
@@ -126,29 +137,29 @@ impl Event {
             }
             _ => vec![cause.account.clone()],
         };
-        let told_to = |account| Self {
+        let event = |account| Self {
             kind,
-            subject: Subject(change.user.to_string()),
+            subject: change.user.into(),
             cause: EventCause { account, ..cause.clone() },
             before: change.before(),
             after: change.after(),
             evidence: json!(change.evidence()),
             user: None,
         };
-        accounts.into_iter().map(told_to).collect()
+        accounts.into_iter().map(event).collect()
     }
 
-    /// An event about anything that is no user.
+    /// Returns an event about an object other than a user.
     pub fn about(
         kind: &'static str,
-        subject: impl Into<String>,
+        subject: impl Into<Subject>,
         cause: &EventCause,
         before: Value,
         after: Value,
     ) -> Self {
         Self {
             kind,
-            subject: Subject(subject.into()),
+            subject: subject.into(),
             cause: cause.clone(),
             before,
             after,
@@ -157,7 +168,7 @@ impl Event {
         }
     }
 
-    /// An account's event.
+    /// Returns an event about an account.
     pub fn of_account(
         kind: &'static str,
         account: &Account,
@@ -166,24 +177,24 @@ impl Event {
         after: Value,
     ) -> Self {
         let cause = EventCause { account: Some(account.handle.clone()), ..cause.clone() };
-        Self::about(kind, account.id.to_string(), &cause, before, after)
+        Self::about(kind, account.id, &cause, before, after)
     }
 
-    /// A claim's event: the cause says whose it is.
+    /// Returns an event about a claim of the account in `cause`.
     pub fn of_claim(
         kind: &'static str,
         claim: &Claim,
-        was: Option<super::ClaimState>,
+        was: Option<ClaimState>,
         cause: &EventCause,
     ) -> Self {
         let before =
             was.map_or(Value::Null, |state| json!({ "domain": claim.domain, "state": state }));
         let after =
             json!({ "domain": claim.domain, "state": claim.state, "finding": claim.finding });
-        Self::about(kind, claim.id.to_string(), cause, before, after)
+        Self::about(kind, claim.id, cause, before, after)
     }
 
-    /// The CloudEvents document.
+    /// Returns the CloudEvents document.
     pub fn document(&self, id: EventId) -> Value {
         let Self {
             kind,

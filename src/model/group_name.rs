@@ -1,6 +1,6 @@
 //! The names of configured groups.
 
-use super::Dn;
+use super::dn::Dn;
 
 /// The configured name of a group.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -1,4 +1,4 @@
-//! One id type per table, and `objectGUID`, the only identity a person has.
+//! Ids: one type per table, and `objectGUID`, the only identity of a person.
 
 use std::fmt;
 use std::str::FromStr;
@@ -35,26 +35,22 @@ macro_rules! typed_id {
 }
 
 typed_id! {
-    /// One account, team or enterprise.
     AccountId;
-    /// One user: a person's place in an account.
     UserId;
-    /// One domain claim.
     ClaimId;
-    /// One run, or one operator's write.
+    /// A run, or an operator's write.
     RunId;
-    /// One plan that is, or was, held.
+    /// A plan that is, or was, held.
     PlanId;
-    /// One event; also the CloudEvents `id`.
+    /// An event; also the CloudEvents `id`.
     EventId;
 }
 
 impl UserId {
-    /// The id of the user that `person` gets in `account`.
+    /// Returns the id of the user of `person` in `account`.
     ///
-    /// Derived, not random: planning the same creation twice proposes the same user, so a held plan
-    /// keeps its digest from run to run. It begins as the person's GUID does: people are read, and their users
-    /// written, in one order, so that an import fills the store's trees from one end and not all over.
+    /// The id is derived, so that a held creation keeps its digest from run to run. It begins with
+    /// the bytes of the GUID, so that an import writes users in the order of their ids.
     pub fn of_person(account: AccountId, person: Guid) -> Self {
         use sha2::Digest as _;
         let mut hash = sha2::Sha256::new();
@@ -73,13 +69,13 @@ impl UserId {
 pub struct Guid(pub [u8; 16]);
 
 impl Guid {
-    /// From the 16 bytes AD sends, whose first three fields are little-endian (MS-DTYP 2.3.4).
+    /// Reads the 16 bytes of AD; the first three fields are little-endian (MS-DTYP 2.3.4).
     pub fn from_ad(bytes: &[u8]) -> Option<Self> {
         let b: [u8; 16] = bytes.try_into().ok()?;
         Some(Self(Uuid::from_bytes_le(b).into_bytes()))
     }
 
-    /// The 16 bytes as AD sends them and filters compare them.
+    /// Returns the 16 bytes as AD sends them and filters compare them.
     pub fn to_ad(self) -> [u8; 16] {
         Uuid::from_bytes(self.0).to_bytes_le()
     }
@@ -117,18 +113,22 @@ impl<'de> Deserialize<'de> for Guid {
     }
 }
 
-/// The name a directory has in the configuration: `[a-z0-9-]{1,63}`.
+/// Returns whether `text` is `[a-z0-9-]{1,63}`.
+pub(super) fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// The name of a directory in the configuration: `[a-z0-9-]{1,63}`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DirectoryName(String);
 
 impl DirectoryName {
-    /// The name, if it is one.
     pub fn parse(text: &str) -> Option<Self> {
         is_label(text).then(|| Self(text.to_owned()))
     }
 
-    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -138,12 +138,6 @@ impl fmt::Display for DirectoryName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// Whether `text` is `[a-z0-9-]{1,63}`.
-pub(super) fn is_label(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 #[cfg(test)]
@@ -163,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_of_a_person_has_the_same_id_in_every_plan_and_another_in_another_account() {
+    fn the_user_id_of_a_person_depends_on_account_and_guid_alone() {
         let (a, b) = (AccountId(Uuid::from_u128(1)), AccountId(Uuid::from_u128(2)));
         let person = Guid([7; 16]);
         assert_eq!(UserId::of_person(a, person), UserId::of_person(a, person));

@@ -1,10 +1,10 @@
-//! The order of observations.
+//! Observation numbers, by which observations are ordered.
 
 use serde::{Deserialize, Serialize};
 
-/// The number of an observation: a later one has a higher number, whatever the clocks say.
+/// The number of an observation. A later observation has a higher number, whatever the clocks say.
 ///
-/// The store hands it out when a run begins to read, and never hands out one number twice.
+/// The store issues it when a run begins to read, and issues no number twice.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]

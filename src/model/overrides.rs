@@ -1,4 +1,4 @@
-//! What an operator has overruled of a user: the directory may go on asking for it, and it is not planned.
+//! Overrides: decisions of operators that outlast syncs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,37 +6,41 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Addresses, Guid, Profile, Reason, Tier};
+use super::cause::Reason;
+use super::email::Addresses;
+use super::ids::Guid;
+use super::person::Profile;
+use super::tier::Tier;
 
-/// One thing that a directory asks for and an operator does not want. It is over when the directory asks for something
-/// else, or an operator says so (`user clear-override`). Addresses and attributes are recognised by a hash: what was overruled may
-/// be somebody's data, and is nobody's any more.
+/// A value that a directory asks for and an operator has refused; no run plans it.
+///
+/// It ends when the directory asks for another value, or by `user clear-override`. Addresses and
+/// attributes are stored as a hash, because the refused value may be data of another person.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Override {
-    /// That the user be suspended for this reason.
+    /// The suspension for this reason.
     Reason(Reason),
-    /// That the user have this tier.
     Tier(Tier),
-    /// That the user have these addresses.
+    /// The hash of the addresses.
     Addresses(u64),
-    /// That the user have these attributes.
+    /// The hash of the profile.
     Attributes(u64),
-    /// That somebody who is released come back.
+    /// The return of a released user.
     Return,
-    /// That the user be linked to this person.
+    /// The link to this person.
     Link(Guid),
 }
 
 impl Override {
-    /// These addresses.
     pub fn addresses(addresses: &Addresses) -> Self {
         let keys: Vec<String> = addresses.keys().into_iter().map(|key| key.0).collect();
         let primary = addresses.primary.as_ref().map(|a| a.key().0).unwrap_or_default();
         Self::Addresses(xxh3_64(format!("{primary} {}", keys.join(" ")).as_bytes()))
     }
 
-    /// These attributes. Logon names do not count: a profile of before they were kept is still the one that was overruled.
+    /// Hashes a profile without its logon names, so that profiles from before they were stored
+    /// are recognised.
     pub fn attributes(profile: &Profile) -> Self {
         let profile =
             Profile { sam_account_name: None, user_principal_name: None, ..profile.clone() };
@@ -62,9 +66,8 @@ impl fmt::Display for Override {
     }
 }
 
-/// A word that overrules nothing.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("\"{0}\" overrules nothing")]
+#[error("\"{0}\" is not an override")]
 pub struct OverruledError(String);
 
 impl FromStr for Override {
@@ -105,7 +108,7 @@ mod tests {
     use crate::model::Address;
 
     #[test]
-    fn each_is_a_word_that_reads_back() {
+    fn every_override_reads_back_from_its_word() {
         let addresses =
             Addresses { primary: Address::parse("ann@example.com").ok(), ..Addresses::default() };
         let all = [

@@ -1,36 +1,34 @@
-//! A person: what one directory entry told us, before anything is concluded from it.
+//! Persons: the attributes of one directory entry as they were read.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Dn, Guid, Timestamp};
+use super::dn::Dn;
+use super::ids::Guid;
+use super::time::Timestamp;
 
 /// `userAccountControl` (MS-ADTS 2.2.16).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UserAccountControl(pub i32);
 
 impl UserAccountControl {
-    /// ADS_UF_ACCOUNTDISABLE.
     const ACCOUNTDISABLE: i32 = 0x2;
 
-    /// Whether the account is disabled.
     pub fn is_disabled(self) -> bool {
         self.0 & Self::ACCOUNTDISABLE != 0
     }
 }
 
-/// `accountExpires`.
+/// The value of accountExpires.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expiry {
-    /// 0 or 9223372036854775807.
+    /// AD stores 0 or 9223372036854775807.
     Never,
-    /// At this instant.
     At(Timestamp),
 }
 
 impl Expiry {
-    /// From AD's ticks; both values that mean "never" do.
     pub fn from_filetime(ticks: i64) -> Self {
         match ticks {
             0 | i64::MAX => Self::Never,
@@ -39,74 +37,64 @@ impl Expiry {
     }
 }
 
-/// One text attribute as it came.
+/// A text attribute as it was read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Field {
-    /// Not in the entry: empty, or not readable.
+    /// The attribute is empty, or not readable.
     #[default]
     Absent,
-    /// Its value.
     Text(String),
-    /// Its values, where the attribute has several, in the order they came.
+    /// The values of an attribute with several, in the order of the server.
     Several(Vec<String>),
-    /// It has a value that is no UTF-8 text.
+    /// A value is not UTF-8.
     Malformed,
 }
 
-/// Where an entry stands towards the configured scope, as AD itself answered.
+/// The position of an entry towards base and filter, as AD answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Placement {
-    /// AD returned it for base and filter.
     Inside,
-    /// Outside, for a reason that could be read.
+    /// A readable attribute puts the entry outside.
     Outside {
-        /// The attribute that puts it outside: a filter attribute, or `distinguishedName`.
+        /// A filter attribute, or `distinguishedName`.
         attribute: String,
-        /// The value read.
         value: String,
     },
-    /// AD did not return it, but nothing visible says why.
+    /// AD did not return the entry, and no readable attribute says why.
     Unknown,
 }
 
-/// The attributes that describe a user to others. None of them decides anything.
+/// The descriptive attributes of a user. No decision depends on them.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Profile {
-    /// Name to show.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
-    /// First name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub given_name: Option<String>,
-    /// Family name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub surname: Option<String>,
-    /// Job title.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// Department.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub department: Option<String>,
-    /// Telephone number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phone: Option<String>,
-    /// Number in the personnel system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub employee_id: Option<String>,
-    /// The manager's distinguished name.
+    /// The distinguished name of the manager.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manager: Option<String>,
-    /// The logon name of before Windows 2000; unique in a domain (MS-ADA3 2.222).
+    /// sAMAccountName; unique in a domain (MS-ADA3 2.222).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sam_account_name: Option<String>,
-    /// The logon name in the form of an address; unique in a forest (MS-ADA3 2.349).
+    /// userPrincipalName; unique in a forest (MS-ADA3 2.349).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_principal_name: Option<String>,
 }
 
 impl Profile {
-    /// The names of the fields, in the order of [`fields`](Self::fields).
+    /// The names of the fields in configuration and output, in the order of [`Self::fields`].
     pub const NAMES: [&'static str; 10] = [
         "display-name",
         "given-name",
@@ -120,7 +108,7 @@ impl Profile {
         "user-principal-name",
     ];
 
-    /// Sets the field of this name.
+    /// Sets the field of this name. An unknown name is ignored.
     pub fn set(&mut self, name: &str, value: &str) {
         let Self {
             display_name,
@@ -153,7 +141,7 @@ impl Profile {
         }
     }
 
-    /// Takes over the value of one field from another profile.
+    /// Copies one field from another profile. An unknown name is ignored.
     pub fn take_over(&mut self, field: &str, other: &Self) {
         let Self {
             display_name,
@@ -182,7 +170,6 @@ impl Profile {
         }
     }
 
-    /// The fields in a fixed order, with the names used in configuration and output.
     pub fn fields(&self) -> [(&'static str, Option<&str>); 10] {
         let Self {
             display_name,
@@ -210,13 +197,14 @@ impl Profile {
         ]
     }
 
-    /// The profile without logon names.
     fn without_logon_names(&self) -> Self {
         Self { sam_account_name: None, user_principal_name: None, ..self.clone() }
     }
 
-    /// Returns this profile with the sAMAccountName of `before` where it shows none. Everybody has one, so its absence means
-    /// that it could not be read, and hooks find people by it.
+    /// Returns this profile with the sAMAccountName of `before` where it has none.
+    ///
+    /// Every account has one, so its absence means that it could not be read. Hooks find people
+    /// by it.
     #[must_use]
     pub fn keeping_logon_name(&self, before: &Self) -> Self {
         Self {
@@ -228,8 +216,10 @@ impl Profile {
         }
     }
 
-    /// Whether this is `before` with logon names that were not kept yet. Everybody has a sAMAccountName, so a user without
-    /// one was last read by a version that did not ask for it, or without the right to read it.
+    /// Returns whether this is `before` with logon names added.
+    ///
+    /// Every account has a sAMAccountName. A user without one was read by an earlier version, or
+    /// without the right to read it.
     pub fn only_learns_logon_names(&self, before: &Self) -> bool {
         before.sam_account_name.is_none()
             && self.sam_account_name.is_some()
@@ -237,50 +227,43 @@ impl Profile {
     }
 }
 
-/// One entry of the directory that is a person.
+/// A person.
 ///
-/// `None` in a field that everybody has means that it could not be read: unknown, never a default.
+/// `None` in an attribute that every account has means that it could not be read. It is unknown,
+/// never a default.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Person {
-    /// Who it is.
     pub guid: Guid,
-    /// Where it stands.
     pub dn: Dn,
-    /// Whether base and filter hold it.
     pub placement: Placement,
-    /// Its account control bits.
     pub control: Option<UserAccountControl>,
-    /// When it expires.
     pub expires: Option<Expiry>,
-    /// The groups of the closure it is known to be in: by `memberOf` or by its primary group. Sorted.
+    /// The groups of the closure that list the person, by `memberOf` or primary group. Sorted.
     pub groups: Vec<Guid>,
-    /// Whether `primaryGroupID` could not be read, so that the groups may not be all.
+    /// `primaryGroupID` could not be read, so groups may be missing.
     pub groups_unknown: bool,
-    /// Its primary address.
     pub mail: Field,
-    /// Its `proxyAddresses`, as they came; values that are no text are left out.
+    /// `proxyAddresses` as read; values that are not text are left out.
     pub proxy_addresses: Vec<String>,
-    /// The rest, of several values the smallest.
+    /// Has the smallest value of an attribute with several.
     pub profile: Profile,
-    /// The values of attributes of the profile that have several, by name; of nearly everybody there are none.
+    /// The values of profile attributes with several, by name. Boxed, because few people have any.
     pub several:
         Option<Box<std::collections::BTreeMap<&'static str, std::collections::BTreeSet<String>>>>,
 }
 
-/// What is left of an entry that cannot be used: its name or some attribute is broken. What it shows of the account's state is
-/// still something that was seen.
+/// The readable part of an entry that cannot be used as a person. The account state that it shows
+/// is positive evidence all the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Broken {
-    /// Where it stands, as far as that can be told.
+    /// The name, as far as it can be decoded.
     pub dn: Dn,
-    /// Its account control bits.
     pub control: Option<UserAccountControl>,
-    /// When it expires.
     pub expires: Option<Expiry>,
 }
 
 impl fmt::Debug for Person {
-    /// By identity alone: addresses and names stay out of logs.
+    /// Prints the GUID alone: addresses and names stay out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Person").field("guid", &self.guid).finish_non_exhaustive()
     }
@@ -291,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn disabled_is_one_bit_and_not_a_number() {
+    fn an_account_is_disabled_by_one_bit() {
         let table = [
             (512, false),
             (514, true),
@@ -308,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logon_name_is_learnt_and_kept_and_only_learning_it_is_no_news() {
+    fn a_logon_name_is_added_and_kept_without_an_event() {
         let profile = |sam: Option<&str>, title: &str| Profile {
             sam_account_name: sam.map(str::to_owned),
             title: Some(title.to_owned()),

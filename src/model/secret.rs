@@ -1,7 +1,7 @@
-//! The shape of a secret that stands in a file: one line of text, and nothing around it.
+//! The shape of a secret in a file: one line of text, and nothing around it.
 //!
-//! Active Directory counts each malformed secret as a wrong password, and locks the account after a few of them. The shape is
-//! therefore checked before a secret is sent anywhere.
+//! AD counts each malformed secret as a wrong password, and locks the account after a few of them.
+//! The shape is therefore checked before a secret is sent.
 
 use std::fmt;
 
@@ -27,7 +27,6 @@ pub enum SecretFault {
 }
 
 impl SecretFault {
-    /// Returns what to do about it.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Empty => "write the password into it",
@@ -56,7 +55,7 @@ impl fmt::Display for SecretFault {
     }
 }
 
-/// Returns the secret of a file's content: exactly one line end is taken off, and nothing else is.
+/// Returns the secret in the content of a file. Exactly one line end is removed.
 pub fn secret_line(content: &[u8]) -> Result<&str, SecretFault> {
     if content.starts_with(&[0xef, 0xbb, 0xbf]) {
         return Err(SecretFault::ByteOrderMark);
@@ -72,7 +71,7 @@ pub fn secret_line(content: &[u8]) -> Result<&str, SecretFault> {
     if line.chars().all(char::is_whitespace) {
         return Err(SecretFault::Empty);
     }
-    // Without a line feed a carriage return is still a line end: of files that came from elsewhere.
+    // A carriage return alone is a line end, too: some editors write it.
     if line.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']) {
         return Err(SecretFault::Lines);
     }
@@ -85,7 +84,8 @@ pub fn secret_line(content: &[u8]) -> Result<&str, SecretFault> {
     }
 }
 
-/// Returns whether a character is not shown: controls, and the format characters that editors and mail programs leave behind.
+/// Returns whether a character is a control, or a format character that editors and mail programs
+/// leave behind.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shape_of_a_file_that_is_no_secret_is_told() {
+    fn a_file_that_is_no_secret_is_refused_with_its_fault() {
         use SecretFault::{
             ByteOrderMark, Empty, Invisible, Lines, NotUtf8, Nul, SpaceAround, Utf16,
         };

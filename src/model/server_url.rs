@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::Domain;
+use super::email::Domain;
 
 /// One domain controller: `ldaps://host[:port]` or `ldap://host[:port]`.
 #[derive(Clone, PartialEq, Eq, Debug)]

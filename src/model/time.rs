@@ -1,4 +1,4 @@
-//! Instants, as the store and the directory count them.
+//! Instants, in the units of the store and of AD.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,43 +10,42 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub i64);
 
-/// 100-nanosecond ticks between 1601-01-01 and 1970-01-01, the two epochs.
+/// The 100 ns ticks between the epochs 1601-01-01 and 1970-01-01.
 const FILETIME_OF_UNIX_EPOCH: i64 = 116_444_736_000_000_000;
 
 impl Timestamp {
-    /// The instant of an AD large integer: 100 ns ticks since 1601-01-01 UTC. Never overflows.
+    /// Converts an AD large integer: 100 ns ticks since 1601-01-01 UTC. Saturates.
     pub fn from_filetime(ticks: i64) -> Self {
         Self(ticks.saturating_sub(FILETIME_OF_UNIX_EPOCH) / 10)
     }
 
-    /// The same instant as AD counts it.
+    /// Converts to 100 ns ticks since 1601-01-01 UTC. Saturates.
     pub fn to_filetime(self) -> i64 {
         self.0.saturating_mul(10).saturating_add(FILETIME_OF_UNIX_EPOCH)
     }
 
-    /// This much later, or the last instant there is.
+    /// Adds a duration. Saturates.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// This much earlier, or the first instant there is.
+    /// Subtracts a duration. Saturates.
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// How long after `earlier` this is; zero when it is not after.
+    /// Returns the time since `earlier`; zero if that is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// How far apart two instants are.
     pub fn distance(self, other: Self) -> Duration {
         Duration::from_micros(self.0.abs_diff(other.0))
     }
 
-    /// As chrono's type; instants outside its range are clamped to the epoch's end points.
+    /// Converts to chrono's type. Instants outside its range are clamped.
     pub fn to_utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.0).unwrap_or(if self.0 < 0 {
             DateTime::<Utc>::MIN_UTC
@@ -76,7 +75,7 @@ impl fmt::Debug for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // To the microsecond, so that what is stored as JSON comes back equal.
+        // To the microsecond, so that a value stored as JSON reads back equal.
         serializer.collect_str(&self.to_utc().to_rfc3339_opts(SecondsFormat::Micros, true))
     }
 }

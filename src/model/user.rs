@@ -1,62 +1,74 @@
-//! A user: one person's place in an account.
+//! Users: the place of a person in an account.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    AccountId, Addresses, Causes, DirectoryName, Dn, Guid, ObservationNumber, Override, Profile,
-    Standing, Status, Tier, Timestamp, UserId,
-};
+use super::cause::Causes;
+use super::email::Addresses;
+use super::ids::{AccountId, UserId};
+use super::link::Link;
+use super::observation::ObservationNumber;
+use super::overrides::Override;
+use super::person::Profile;
+use super::tier::Tier;
+use super::time::Timestamp;
+use super::words::words;
 
-/// What makes a user managed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Link {
-    /// The directory.
-    pub directory: DirectoryName,
-    /// The person in it.
-    pub guid: Guid,
-    /// Where the person was last seen.
-    pub dn: Dn,
+words! {
+    /// The standing of a user in the account, regardless of causes.
+    pub enum Standing {
+        Invited = "invited",
+        Active = "active",
+        /// The user is no longer in this account: it keeps its GUID and holds no address.
+        Released = "released",
+    }
 }
 
-/// One user.
+words! {
+    /// The status of a user: the standing, or suspended while there is a cause.
+    pub enum Status {
+        Invited = "invited",
+        Active = "active",
+        Suspended = "suspended",
+        Released = "released",
+    }
+}
+
+/// The attributes of a user that creations and links write.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Joined {
+    pub tier: Tier,
+    pub addresses: Addresses,
+    pub profile: Profile,
+    pub link: Option<Link>,
+    /// Empty unless the user is linked to a person who is barred.
+    pub causes: Causes,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct User {
-    /// Its id.
     pub id: UserId,
-    /// The account it is in.
     pub account: AccountId,
-    /// Its standing.
     pub standing: Standing,
-    /// Its tier.
     pub tier: Tier,
-    /// Its addresses.
     pub addresses: Addresses,
-    /// What describes it.
     pub profile: Profile,
-    /// The person it is linked to.
     pub link: Option<Link>,
-    /// Why it is suspended.
     pub causes: Causes,
-    /// What an operator has overruled until AD changes.
     pub overrides: BTreeSet<Override>,
-    /// Rises with every write; a write names the version it was decided on.
+    /// Rises with every write. A write names the version that it was decided on.
     pub version: i64,
-    /// The observation behind the last change that a directory asked for.
+    /// The observation of the last change that a directory asked for.
     pub observed_from: ObservationNumber,
-    /// When it was invited.
     pub invited_at: Option<Timestamp>,
-    /// When it first signed in.
+    /// The time of the first sign-in.
     pub joined_at: Option<Timestamp>,
-    /// When it came to be.
     pub created_at: Timestamp,
-    /// When it last changed.
     pub updated_at: Timestamp,
 }
 
 impl User {
-    /// What it is listed as.
     pub fn status(&self) -> Status {
         match (self.standing, self.causes.is_empty()) {
             (Standing::Released, _) => Status::Released,
@@ -64,5 +76,10 @@ impl User {
             (Standing::Invited, true) => Status::Invited,
             (Standing::Active, true) => Status::Active,
         }
+    }
+
+    pub fn joined(&self) -> Joined {
+        let Self { tier, addresses, profile, link, causes, .. } = self.clone();
+        Joined { tier, addresses, profile, link, causes }
     }
 }

@@ -1,42 +1,52 @@
-//! Changes as they were written down: what is shown of runs and held plans, and what an undo goes by.
+//! Changes as they are stored: shown with runs and held plans, and read by an undo.
 
 use serde_json::Value;
 
-use super::{Address, AddressKey, Class, Guid, HoldReason, Timestamp, UserId};
+use super::cause::Reason;
+use super::change::ChangeVerb;
+use super::class::Class;
+use super::email::{Address, AddressKey};
+use super::ids::{Guid, UserId};
+use super::plan::HoldReason;
+use super::time::Timestamp;
+use super::words::words;
 
-/// One change as it was written down.
+words! {
+    /// The result of a planned change.
+    pub enum ChangeOutcome {
+        Applied = "applied",
+        /// The change waits in a plan.
+        Held = "held",
+        /// The change was not applied, because its user had changed since it was planned.
+        Dropped = "dropped",
+    }
+}
+
+/// One change as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenChange {
-    /// Whom.
     pub user: UserId,
-    /// The person.
+    /// The GUID of the person, for managed users.
     pub guid: Option<Guid>,
-    /// The address it was shown by.
+    /// The user's primary address at the time of the change.
     pub email: Option<String>,
-    /// What.
-    pub kind: String,
-    /// Counted as.
+    pub kind: ChangeVerb,
+    /// The class whose limit the change counts towards; `None` has no limit.
     pub class: Option<Class>,
-    /// The suspension's reason.
-    pub reason: Option<String>,
-    /// What was.
+    /// The reason of a suspension, or the first one that a reactivation lifts.
+    pub reason: Option<Reason>,
     pub before: Value,
-    /// What is, or would be.
     pub after: Value,
-    /// What was seen.
     pub evidence: Value,
-    /// What it has in common with others; see [`super::Change::cluster`].
+    /// The cause that the change shares with others; see [`super::change::Change::cluster`].
     pub cluster: Option<String>,
-    /// Why it waits.
     pub hold: Option<HoldReason>,
-    /// `applied`, `held` or `dropped`.
-    pub outcome: String,
-    /// When.
+    pub outcome: ChangeOutcome,
     pub at: Timestamp,
 }
 
 impl WrittenChange {
-    /// The addresses it took from somebody.
+    /// Returns the addresses that the user had before the change.
     pub fn former_addresses(&self) -> Vec<AddressKey> {
         let of = |value: &Value| {
             value.as_str().and_then(|text| Address::parse(text).ok()).map(|address| address.key())

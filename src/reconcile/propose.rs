@@ -15,8 +15,8 @@ use super::{
     Observation, PersonRow, Proposal, Rejected, ServerIdentity, Used, Waiting, plan,
 };
 use crate::model::{
-    Class, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine, QuarantineReason, Rejection,
-    Timestamp,
+    ChangeVerb, Class, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine, QuarantineReason,
+    Rejection, Timestamp,
 };
 
 /// After a change of server, changes that a lagging replica could ask for wait at least this long.
@@ -111,7 +111,7 @@ impl<'a> Draft<'a> {
     pub fn of(observation: &'a Observation, mut known: Known, rejections: Vec<Rejection>) -> Self {
         known.takeovers.clone_from(&observation.takeovers);
         known.rivals.clone_from(&observation.rivals);
-        let suspensions = rejections.iter().filter(|r| r.kind == "suspend");
+        let suspensions = rejections.iter().filter(|r| r.kind == ChangeVerb::Suspend);
         known.rejected = suspensions.filter_map(|r| Some((r.user, r.reason?))).collect();
         let mut proposal = plan_confirmed(observation, &known);
         if observation.failure.is_some() || !observation.unknown().is_empty() {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::Finding;
 use super::{Desired, Fingerprint, Known, Proposal};
-use crate::model::{Digest, Guid, Rejection};
+use crate::model::{ChangeVerb, Digest, Guid, Rejection};
 
 /// Returns the rejections that end with this proposal.
 ///
@@ -39,14 +39,14 @@ pub fn ended(
         }
         let user = known.of_person(guid);
         let has_cause = |reason| user.is_some_and(|user| user.causes.has(reason));
-        match (desired.get(&guid), rejection.kind.as_str(), rejection.reason) {
-            (Some(d), "suspend", Some(reason)) => {
+        match (desired.get(&guid), rejection.kind, rejection.reason) {
+            (Some(d), ChangeVerb::Suspend, Some(reason)) => {
                 d.finding(reason) == Finding::Refuted || has_cause(reason)
             }
-            (Some(d), "reactivate", Some(reason)) => {
+            (Some(d), ChangeVerb::Reactivate, Some(reason)) => {
                 d.finding(reason) == Finding::Holds || user.is_some() && !has_cause(reason)
             }
-            (Some(d), "create", _) if user.is_none() => {
+            (Some(d), ChangeVerb::Create, _) if user.is_none() => {
                 is_whole
                     && (d.is_fully_readable() || !d.is_alive())
                     && !proposal.plan.quarantined.iter().any(|q| q.object_guid == guid)

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::model::{
-    Address, AddressKey, Addresses, By, Cause, Change, ChangeKind, Evidence, Guid, Joined,
-    Override, Profile, Reason, RunId, Standing, Status, Tier, Timestamp, User, UserId,
+    Address, AddressKey, Addresses, By, Cause, Change, ChangeKind, ChangeVerb, Evidence, Guid,
+    Joined, Override, Profile, Reason, RunId, Standing, Status, Tier, Timestamp, User, UserId,
     WrittenChange,
 };
 
@@ -26,7 +26,7 @@ pub struct Undoing {
 pub struct Left {
     pub user: UserId,
     pub email: Option<String>,
-    pub kind: String,
+    pub kind: ChangeVerb,
     pub why: String,
 }
 
@@ -94,7 +94,7 @@ impl Reversal<'_> {
         let mut left = Vec::new();
         for change in done.iter().rev() {
             // Without the override of the run, the directory decides again.
-            let is_given_back = !own_overrides.is_empty() && change.kind != "suspend";
+            let is_given_back = !own_overrides.is_empty() && change.kind != ChangeVerb::Suspend;
             let reversed = if is_given_back { Ok(()) } else { self.one(change) };
             left.extend(reversed.err().map(|why| Left::of(change, why)));
         }
@@ -104,36 +104,45 @@ impl Reversal<'_> {
 
     fn one(&mut self, change: &WrittenChange) -> Result<(), String> {
         let WrittenChange { kind, before, after, .. } = change;
-        match kind.as_str() {
-            "suspend" => self.suspension(change),
-            "reactivate" => self.reactivation(),
-            "tier" => self.tier(before, after),
-            "update" if before.get("overrides").is_some() => {
+        match kind {
+            ChangeVerb::Suspend => self.suspension(change),
+            ChangeVerb::Reactivate => self.reactivation(),
+            ChangeVerb::Tier => self.tier(before, after),
+            ChangeVerb::Update if before.get("overrides").is_some() => {
                 self.overrides
                     .extend(set(before, "overrides").difference(&set(after, "overrides")).copied());
                 Ok(())
             }
-            "update" if before.get("primary_email").is_some() => self.addresses(before, after),
-            "update" => self.attributes(before, after),
-            "create" => self.creation(),
-            "link" if before.get("tier").is_some() => self.link(before, after),
-            "link" => Err("a link is changed with rosterctl user relink".to_owned()),
-            "move" => Err("the directories decide which of them shows the person".to_owned()),
-            "unlink" => Err("the next run links it again once its override is cleared".to_owned()),
-            "transfer" => {
+            ChangeVerb::Update if before.get("primary_email").is_some() => {
+                self.addresses(before, after)
+            }
+            ChangeVerb::Update => self.attributes(before, after),
+            ChangeVerb::Create => self.creation(),
+            ChangeVerb::Link if before.get("tier").is_some() => self.link(before, after),
+            ChangeVerb::Link => Err("a link is changed with rosterctl user relink".to_owned()),
+            ChangeVerb::Move => {
+                Err("the directories decide which of them shows the person".to_owned())
+            }
+            ChangeVerb::Unlink => {
+                Err("the next run links it again once its override is cleared".to_owned())
+            }
+            ChangeVerb::Transfer => {
                 Err("users follow their domain: release it, and claim it for the other account"
                     .to_owned())
             }
-            "release" => Err("users come back with their domain: claim it again".to_owned()),
-            "invite" => Err("an invited user is removed with rosterctl user remove".to_owned()),
-            "register" => Err("a first sign-in cannot be undone".to_owned()),
-            _ => Err("a removed user cannot be restored".to_owned()),
+            ChangeVerb::Release => {
+                Err("users come back with their domain: claim it again".to_owned())
+            }
+            ChangeVerb::Invite => {
+                Err("an invited user is removed with rosterctl user remove".to_owned())
+            }
+            ChangeVerb::Register => Err("a first sign-in cannot be undone".to_owned()),
+            ChangeVerb::Remove => Err("a removed user cannot be restored".to_owned()),
         }
     }
 
     fn suspension(&mut self, change: &WrittenChange) -> Result<(), String> {
-        let reason =
-            change.reason.as_deref().and_then(Reason::parse).ok_or("its reason is unknown")?;
+        let reason = change.reason.ok_or("its reason is unknown")?;
         if reason.is_positive() {
             return Err(format!("the directory shows that it is {reason}: change it there"));
         }
@@ -296,7 +305,7 @@ impl Reversal<'_> {
 
 impl Left {
     pub fn of(change: &WrittenChange, why: String) -> Self {
-        Self { user: change.user, email: change.email.clone(), kind: change.kind.clone(), why }
+        Self { user: change.user, email: change.email.clone(), kind: change.kind, why }
     }
 }
 
@@ -346,7 +355,7 @@ fn leave_taken_addresses(
                     .get(&user)
                     .and_then(|u| u.addresses.primary.as_ref())
                     .map(|a| a.as_str().to_owned()),
-                kind: "update".to_owned(),
+                kind: ChangeVerb::Update,
                 why: format!("another user holds {} by now", key.0),
             }
         }));

@@ -1,35 +1,39 @@
-//! What becomes of held plans by an operator's word: approved whole or in part, rejected, reopened; and approvals that were
-//! too late. Each compares the plan with the one that the caller saw, and refuses a lost race.
+//! Decisions about held plans: approve all or a part, reject, reopen, expire an approval.
+//!
+//! Each compares the plan with the one that the caller read, and fails if it has changed.
 
 use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
+use super::database::{Store, Writing};
+use super::error::{Doing as _, StoreError};
 use super::plans::HeldPlan;
-use super::sql::{Columns, Sql, pieces};
-use super::transitions::{approval_of, close, insert_plan, raced, seize, set_state, waiting_now};
-use super::{Doing as _, Store, StoreError, Writing, events, rejections};
+use super::recording::append;
+use super::rejections;
+use super::rows::Columns;
+use super::sql::{Sql, pieces};
+use super::transitions::{close, insert_plan, raced, seize, set_state, waiting_now};
 use crate::clock::Clock;
-use crate::model::{Actor, Digest, Event, EventCause, PlanId, PlanState};
+use crate::model::{Actor, Digest, DirectoryName, Event, EventCause, PlanId, PlanState};
 
-/// An operator's word on a held plan.
+/// An operator's decision about a held plan.
 #[derive(Debug, Clone, Copy)]
-pub struct Word<'a> {
-    /// Who.
+pub struct Decision<'a> {
     pub actor: &'a Actor,
-    /// Why; may be empty.
+    /// May be empty.
     pub comment: &'a str,
 }
 
 impl Store {
-    /// An operator approves these changes of a plan, or all of it.
+    /// Approves a plan, or the chosen changes of it.
     ///
-    /// A plan whose place another took meanwhile stays superseded: what both hold is applied. A whole plan that waits takes
-    /// its scope along, unless something of that scope is rejected.
+    /// A superseded plan stays superseded; the changes that both plans hold are applied. The approval
+    /// of a whole plan accepts its scope, unless a change of that scope is rejected.
     pub async fn approve_plan(
         &self,
         plan: &HeldPlan,
         chosen: Option<&[Digest]>,
-        word: Word<'_>,
+        decision: Decision<'_>,
         clock: &Clock,
     ) -> Result<(), StoreError> {
         let now = clock.now();
@@ -39,9 +43,9 @@ impl Store {
             return Err(raced(&plan));
         }
         let sql = Sql::new("UPDATE plans SET actor = ")
-            .bind(word.actor.0.as_str())
+            .bind(decision.actor.0.as_str())
             .push(", comment = ")
-            .bind(spoken(word.comment));
+            .bind(non_empty(decision.comment));
         let mut sql = sql.push(", approved_at = ").bind(now).push(", updated_at = ").bind(now);
         let is_whole = chosen.is_none() && plan.state.waits();
         if is_whole {
@@ -75,15 +79,15 @@ impl Store {
             accept_scope(&mut writing, &plan).await?;
         }
         let count = chosen.map_or(plan.count, |chosen| chosen.len() as u64);
-        tell(&mut writing, "plan.approved", &plan, word, count, clock).await?;
+        record(&mut writing, "plan.approved", &plan, decision, count, clock).await?;
         writing.commit().await
     }
 
-    /// An operator rejects a plan: what was approved of it is not any more, and every later run holds its changes.
+    /// Rejects a plan, with its approved changes. Every later run holds its changes.
     pub async fn reject_plan(
         &self,
         plan: &HeldPlan,
-        word: Word<'_>,
+        decision: Decision<'_>,
         clock: &Clock,
     ) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
@@ -91,7 +95,7 @@ impl Store {
         if !plan.state.waits() {
             return Err(raced(&plan));
         }
-        disapprove(&mut writing, &plan, word).await?;
+        disapprove(&mut writing, &plan, decision).await?;
         rejections::record(&mut writing, plan.id, &plan.directory, plan.scope_hash.as_deref())
             .await?;
         let sql = Sql::new("UPDATE plans SET announced_at = ")
@@ -100,19 +104,20 @@ impl Store {
             .bind(plan.id.0);
         sql.execute(&mut *writing.tx).await.doing("reject a plan")?;
         set_state(&mut writing, plan.id, PlanState::Rejected, clock.now()).await?;
-        tell(&mut writing, "plan.rejected", &plan, word, plan.count, clock).await?;
+        record(&mut writing, "plan.rejected", &plan, decision, plan.count, clock).await?;
         writing.commit().await
     }
 
-    /// An operator takes the rejection of a plan back, or of these changes of it: they wait again. Returns the plan in which.
+    /// Reopens a rejected plan, or the chosen changes of it. Returns the plan that holds them.
     ///
-    /// That is the same plan where nothing else waits, and else a new one that takes the place of both. It is a plan of the
-    /// directory that its users are linked to by now. Changes of users in still another one are proposed anew there.
+    /// That is the same plan if no other is open, else a new one that supersedes both. It belongs to
+    /// the directory that its users are linked to now. The people of other directories join the
+    /// pending set there.
     pub async fn reopen_plan(
         &self,
         plan: &HeldPlan,
         chosen: Option<&[Digest]>,
-        word: Word<'_>,
+        decision: Decision<'_>,
         clock: &Clock,
     ) -> Result<PlanId, StoreError> {
         let now = clock.now();
@@ -126,7 +131,7 @@ impl Store {
         let count = chosen.map_or(plan.count, |chosen| chosen.len() as u64);
         let waiting = waiting_now(&mut writing, &plan.directory).await?;
         let id = if count == plan.count && waiting.is_none() {
-            disapprove(&mut writing, &plan, word).await?;
+            disapprove(&mut writing, &plan, decision).await?;
             set_state(&mut writing, plan.id, PlanState::Open, now).await?;
             plan.id
         } else {
@@ -141,6 +146,7 @@ impl Store {
                 set_state(&mut writing, plan.id, PlanState::Superseded, now).await?;
             }
             let like = waiting.as_ref().unwrap_or(&plan);
+            let approved = waiting.as_ref().filter(|waiting| waiting.approved_at.is_some());
             let merged = HeldPlan {
                 id,
                 directory: plan.directory.clone(),
@@ -150,7 +156,12 @@ impl Store {
                 scope_hash: like.scope_hash.clone(),
                 note: like.note.clone(),
                 count: count + waiting.as_ref().map_or(0, |w| w.count),
-                ..approval_of(waiting.as_ref().filter(|w| w.approved_at.is_some()))
+                state: PlanState::Open,
+                actor: approved.and_then(|plan| plan.actor.clone()),
+                comment: approved.and_then(|plan| plan.comment.clone()),
+                approved_at: approved.and_then(|plan| plan.approved_at),
+                announced_at: None,
+                version: 0,
             };
             insert_plan(&mut writing, &merged).await?;
             id
@@ -158,18 +169,23 @@ impl Store {
         let sql =
             Sql::new("UPDATE plans SET announced_at = ").bind(now).push(" WHERE id = ").bind(id.0);
         sql.execute(&mut *writing.tx).await.doing("reopen a plan")?;
-        tell(&mut writing, "plan.reopened", &HeldPlan { id, ..plan }, word, count, clock).await?;
+        record(&mut writing, "plan.reopened", &HeldPlan { id, ..plan }, decision, count, clock)
+            .await?;
         writing.commit().await?;
         Ok(id)
     }
 
-    /// Returns the directory that a plan is reopened in: the one that its users are linked to by now.
-    pub async fn present_directory(&self, plan: &HeldPlan) -> Result<String, StoreError> {
-        home_of(plan, &homes(plan).all(&self.readers).await.doing("read whose plan it is")?)
+    /// Returns the directory in which a plan is reopened: the one that its users are linked to now.
+    pub async fn present_directory(&self, plan: &HeldPlan) -> Result<DirectoryName, StoreError> {
+        home_of(
+            plan,
+            &homes(plan).all(&self.readers).await.doing("read the directories of a plan")?,
+        )
     }
 
-    /// What was approved of a plan could not be applied in time: it takes another approval. Does nothing where the plan was
-    /// approved anew, or has ended, since it was read.
+    /// Takes an approval back that could not be applied in time.
+    ///
+    /// Does nothing if the plan was approved anew, or has ended, since it was read.
     pub async fn expire_approval(&self, plan: &HeldPlan, clock: &Clock) -> Result<(), StoreError> {
         let seen = plan.approved_at;
         let (actor, mut writing) = (Actor::rosterd(), self.begin().await?);
@@ -181,19 +197,19 @@ impl Store {
             "SELECT COUNT(*) FROM changes WHERE outcome = 'held' AND approved = 1 AND plan_id = ",
         )
         .bind(plan.id.0);
-        let approved = sql.count(&mut *writing.tx).await.doing("read what is approved")?;
-        let word = Word { actor: &actor, comment: "" };
-        disapprove(&mut writing, &plan, word).await?;
+        let approved = sql.count(&mut *writing.tx).await.doing("count approved changes")?;
+        let decision = Decision { actor: &actor, comment: "" };
+        disapprove(&mut writing, &plan, decision).await?;
         if plan.state == PlanState::Approved {
             close(&mut writing, plan.id, PlanState::Expired, clock.now()).await?;
         } else {
             set_state(&mut writing, plan.id, plan.state, clock.now()).await?;
         }
-        tell(&mut writing, "plan.expired", &plan, word, approved, clock).await?;
+        record(&mut writing, "plan.expired", &plan, decision, approved, clock).await?;
         writing.commit().await
     }
 
-    /// Operators are told again of a plan, unless it has become something else since it was read.
+    /// Records a reminder of a plan, unless its state has changed since it was read.
     pub async fn announce_plan(
         &self,
         plan: &HeldPlan,
@@ -208,17 +224,17 @@ impl Store {
             .bind(clock.now())
             .push(" WHERE id = ")
             .bind(plan.id.0);
-        sql.execute(&mut *writing.tx).await.doing("write that a plan was announced")?;
-        events::append(&mut writing, &[event], clock).await?;
+        sql.execute(&mut *writing.tx).await.doing("record a reminder")?;
+        append(&mut writing, &[event], clock).await?;
         writing.commit().await
     }
 }
 
-fn spoken(comment: &str) -> Option<&str> {
+fn non_empty(comment: &str) -> Option<&str> {
     Some(comment).filter(|comment| !comment.is_empty())
 }
 
-/// Accepts the scope by which a plan was decided. One that came later was seen by no operator.
+/// Accepts the scope of a plan. No operator has seen a later one.
 async fn accept_scope(writing: &mut Writing<'_>, plan: &HeldPlan) -> Result<(), StoreError> {
     let Some(scope) = plan.scope_hash.as_deref() else { return Ok(()) };
     let sql = Sql::new("UPDATE directories SET plan_only_since = NULL, scope_hash = ").bind(scope);
@@ -231,12 +247,12 @@ async fn accept_scope(writing: &mut Writing<'_>, plan: &HeldPlan) -> Result<(), 
     Ok(())
 }
 
-/// Makes a plan one of the directory that its users are linked to by now, and returns it as it is then.
+/// Moves a plan to the directory that its users are linked to now, and returns it.
 ///
-/// The scope it was decided by was the former directory's, so an approval accepts none. People of other directories than
-/// that are pending there.
+/// Its scope was the former directory's, so an approval accepts none. People of other directories
+/// join the pending set there.
 async fn follow_users(writing: &mut Writing<'_>, plan: HeldPlan) -> Result<HeldPlan, StoreError> {
-    let rows = homes(&plan).all(&mut *writing.tx).await.doing("read whose plan it is")?;
+    let rows = homes(&plan).all(&mut *writing.tx).await.doing("read the directories of a plan")?;
     let directory = home_of(&plan, &rows)?;
     let plan = if directory == plan.directory {
         plan
@@ -247,14 +263,14 @@ async fn follow_users(writing: &mut Writing<'_>, plan: HeldPlan) -> Result<HeldP
             .bind(plan.id.0)
             .execute(&mut *writing.tx)
             .await
-            .doing("give a plan to another directory")?;
+            .doing("move a plan to another directory")?;
         let sql = Sql::new("UPDATE changes SET directory = ")
             .bind(directory.as_str())
             .push(" WHERE outcome = 'held' AND plan_id = ");
         sql.bind(plan.id.0)
             .execute(&mut *writing.tx)
             .await
-            .doing("give a plan to another directory")?;
+            .doing("move a plan to another directory")?;
         HeldPlan { directory, scope_hash: None, ..plan }
     };
     let sql = Sql::new("INSERT INTO pending_people (directory, guid) SELECT DISTINCT u.directory, c.guid FROM changes c ")
@@ -263,11 +279,11 @@ async fn follow_users(writing: &mut Writing<'_>, plan: HeldPlan) -> Result<HeldP
         .push(" AND c.plan_id = ")
         .bind(plan.id.0)
         .push(" ON CONFLICT (directory, guid) DO NOTHING");
-    sql.execute(&mut *writing.tx).await.doing("note who is asked about again")?;
+    sql.execute(&mut *writing.tx).await.doing("add people to the pending set")?;
     Ok(plan)
 }
 
-/// The directories of the users of a plan, the one with the most of its changes first.
+/// Returns the query for the directories of a plan's users, by number of changes.
 fn homes(plan: &HeldPlan) -> Sql {
     let sql = Sql::new(
         "SELECT COALESCE(u.directory, c.directory) FROM changes c LEFT JOIN users u ON u.id = c.user_id ",
@@ -277,10 +293,10 @@ fn homes(plan: &HeldPlan) -> Sql {
         .push(" GROUP BY 1 ORDER BY COUNT(*) DESC, 1")
 }
 
-/// The directory of a plan: it stays as long as one of its users does.
-fn home_of(plan: &HeldPlan, homes: &[AnyRow]) -> Result<String, StoreError> {
-    let homes: Result<Vec<String>, StoreError> =
-        homes.iter().map(|row| Columns::of(row).text()).collect();
+/// Returns the directory of a plan. It stays while one of the users is linked to it.
+fn home_of(plan: &HeldPlan, homes: &[AnyRow]) -> Result<DirectoryName, StoreError> {
+    let homes: Result<Vec<DirectoryName>, StoreError> =
+        homes.iter().map(|row| Columns::of(row).read()).collect();
     let homes = homes?;
     let stays = homes.contains(&plan.directory);
     Ok(homes.into_iter().next().filter(|_| !stays).unwrap_or_else(|| plan.directory.clone()))
@@ -314,28 +330,31 @@ async fn move_held(
     Ok(())
 }
 
-/// The digest of what a plan holds.
+/// Returns the digest of the held changes of a plan.
 async fn digest_of(writing: &mut Writing<'_>, plan: PlanId) -> Result<Digest, StoreError> {
     let sql =
         Sql::new("SELECT digest FROM changes WHERE outcome = 'held' AND plan_id = ").bind(plan.0);
-    let rows = sql.all(&mut *writing.tx).await.doing("read what is held")?;
+    let rows = sql.all(&mut *writing.tx).await.doing("read held changes")?;
     let digests: Result<Vec<Digest>, StoreError> =
-        rows.iter().map(|row| Columns::of(row).hash().map(Digest)).collect();
+        rows.iter().map(|row| Columns::of(row).read()).collect();
     Ok(Digest::of_all(digests?))
 }
 
-/// Takes back what was approved of a plan.
+/// Takes back the approvals of a plan.
 async fn disapprove(
     writing: &mut Writing<'_>,
     plan: &HeldPlan,
-    word: Word<'_>,
+    decision: Decision<'_>,
 ) -> Result<(), StoreError> {
     let sql = Sql::new("UPDATE plans SET approved_at = ")
         .bind(None::<i64>)
         .push(", actor = ")
-        .bind(word.actor.0.as_str());
-    let sql =
-        sql.push(", comment = ").bind(spoken(word.comment)).push(" WHERE id = ").bind(plan.id.0);
+        .bind(decision.actor.0.as_str());
+    let sql = sql
+        .push(", comment = ")
+        .bind(non_empty(decision.comment))
+        .push(" WHERE id = ")
+        .bind(plan.id.0);
     sql.execute(&mut *writing.tx).await.doing("take an approval back")?;
     let sql = Sql::new(
         "UPDATE changes SET approved = 0 WHERE outcome = 'held' AND approved = 1 AND plan_id = ",
@@ -345,27 +364,23 @@ async fn disapprove(
     Ok(())
 }
 
-/// The event of a word on a plan.
-async fn tell(
+/// Records the event of a decision.
+async fn record(
     writing: &mut Writing<'_>,
     kind: &'static str,
     plan: &HeldPlan,
-    word: Word<'_>,
+    decision: Decision<'_>,
     count: u64,
     clock: &Clock,
 ) -> Result<(), StoreError> {
-    let cause = EventCause { actor: word.actor.clone(), run: None, account: None, at: clock.now() };
+    let cause =
+        EventCause { actor: decision.actor.clone(), run: None, account: None, at: clock.now() };
     let after = json!({
         "directory": plan.directory,
         "digest": plan.digest.to_string(),
         "count": count,
         "of": plan.count,
-        "comment": spoken(word.comment),
+        "comment": non_empty(decision.comment),
     });
-    events::append(
-        writing,
-        &[Event::about(kind, plan.id.to_string(), &cause, Json::Null, after)],
-        clock,
-    )
-    .await
+    append(writing, &[Event::about(kind, plan.id, &cause, Json::Null, after)], clock).await
 }

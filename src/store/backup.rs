@@ -1,14 +1,17 @@
-//! A consistent copy of a live store, and what a store that was restored from one knows about itself.
+//! Backups: a consistent copy of a live store, marked as a copy.
 
 use std::path::Path;
 
 use sqlx::any::AnyPoolOptions;
 
+use super::database::Store;
+use super::error::{Doing as _, StoreError};
+use super::flavour::Flavour;
+use super::scope::ScopeState;
 use super::sql::Sql;
-use super::{Doing as _, Flavour, ScopeState, Store, StoreError};
 
 impl Store {
-    /// Writes a copy to a file that does not exist yet. Readers and the writer go on meanwhile.
+    /// Writes a copy to a file that does not exist yet, without stopping readers and writer.
     pub async fn backup(&self, file: &Path) -> Result<(), StoreError> {
         if self.flavour != Flavour::Sqlite {
             return Err(StoreError::NotOurs);

@@ -1,122 +1,53 @@
-//! The chain of the event log: each entry's hash covers its document and the hash of the entry before.
+//! Verification of the event log's chain.
 //!
-//! Without a key, whoever can write the database can compute the chain anew, or cut its end off: only a head that was
-//! noted elsewhere shows that. With a key (HMAC-SHA-256, RFC 2104) the chain cannot be computed anew without it; a head is
-//! still needed against cutting off. A chain may begin without a key and go on with one, never the other way round.
+//! Without a key, a writer of the database can compute the chain anew, or cut its end off. Only a
+//! head that was copied elsewhere shows that. With a key (HMAC-SHA-256, RFC 2104) the chain cannot
+//! be computed anew; the head still shows a cut. A chain may begin without a key and continue with
+//! one, never the other way round.
 
-use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use secrecy::{ExposeSecret as _, SecretSlice};
-use sha2::{Digest as _, Sha256};
-
-use super::events::{PAGE, append, beginning};
-use super::sql::{Columns, Sql};
-use super::{Doing as _, Store, StoreError, Writing};
+use super::database::{Store, Writing};
+use super::error::{Doing as _, StoreError};
+use super::events::{PAGE, beginning};
+use super::log_keys::{Chained, LogHead, LogKeys};
+use super::recording::append;
+use super::rows::Columns;
+use super::sql::Sql;
 use crate::clock::Clock;
 use crate::model::Event;
 
-/// The keys of the chain. The first one chains new entries; the others verify those that it was not yet there for.
-#[derive(Debug, Clone, Default)]
-pub struct LogKeys(Arc<[SecretSlice<u8>]>);
-
-/// Where the chain of the log is broken.
+/// The place where the chain is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChainBreak {
     /// The first entry that does not follow from the one before.
     pub seq: u64,
-    /// The sentence on what is wrong there.
+    /// The fault, as a sentence.
     pub finding: &'static str,
 }
 
-/// The end of the log. Noted elsewhere, it shows later whether anything up to it was changed or cut off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogHead {
-    /// The number of an entry.
-    pub seq: u64,
-    /// The hash of everything up to and including it.
-    pub hash: [u8; 32],
-}
-
-impl fmt::Display for LogHead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.seq)?;
-        self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// A chain that was followed to its end without a break.
+/// The result of a verification that found no break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verified {
-    /// The entry after which the log begins; 0 unless its beginning was given up.
+    /// The last entry that retention has deleted; 0 if there is none.
     pub begins_after: u64,
-    /// The end of the chain.
     pub head: LogHead,
     /// The first entry that is chained with a key.
     pub keyed_from: Option<u64>,
 }
 
-/// How an entry is chained to the one before.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Chained {
-    WithKey,
-    WithoutKey,
-    Not,
-}
-
-impl LogKeys {
-    /// Reads the keys of a text, one a line.
-    pub fn of(text: &str) -> Self {
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        Self(lines.map(|line| SecretSlice::from(line.as_bytes().to_vec())).collect())
-    }
-
-    /// Computes the hash of a new entry.
-    pub(super) fn link(&self, before: [u8; 32], document: &str) -> [u8; 32] {
-        self.0
-            .first()
-            .and_then(|key| keyed(key, before, document))
-            .unwrap_or_else(|| plain(before, document))
-    }
-
-    fn chained(&self, before: [u8; 32], document: &str, hash: [u8; 32]) -> Chained {
-        if hash == plain(before, document) {
-            Chained::WithoutKey
-        } else if self.0.iter().any(|key| keyed(key, before, document) == Some(hash)) {
-            Chained::WithKey
-        } else {
-            Chained::Not
-        }
-    }
-}
-
-fn plain(before: [u8; 32], document: &str) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(before);
-    hash.update(document.as_bytes());
-    hash.finalize().into()
-}
-
-/// None never happens: a key of any length makes a MAC.
-fn keyed(key: &SecretSlice<u8>, before: [u8; 32], document: &str) -> Option<[u8; 32]> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret()).ok()?;
-    mac.update(&before);
-    mac.update(document.as_bytes());
-    Some(mac.finalize().into_bytes().into())
-}
-
 impl Store {
-    /// Chains all further entries with the first of these keys; without a key where there is none. The first entry with a
-    /// key is this mark, made from the head before it: a log without one, although a key is configured, was computed anew.
-    /// Returns the head before the mark, if that was written.
+    /// Chains all further entries with the first of these keys, or without a key if there is none.
+    ///
+    /// The first entry with a key is `mark`, which names the head before it. A log without the mark
+    /// was computed anew. Returns the head before the mark, if the mark was written.
     pub async fn chain_with(
         &self,
         keys: LogKeys,
         mark: impl FnOnce(LogHead) -> Event + Send,
         clock: &Clock,
     ) -> Result<Option<LogHead>, StoreError> {
-        if keys.0.is_empty() {
+        if keys.is_empty() {
             self.set_log_keys(keys);
             return Ok(None);
         }
@@ -133,12 +64,11 @@ impl Store {
         *self.log_keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
-    /// The keys of the chain.
     pub(super) fn log_keys(&self) -> LogKeys {
         self.log_keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Follows the whole chain; returns its end, or where it breaks.
+    /// Verifies the whole chain. Returns its end, or the break.
     pub async fn verify_events(
         &self,
         noted: Option<LogHead>,
@@ -146,8 +76,7 @@ impl Store {
         Ok(self.verify_log(noted).await?.map(|verified| verified.head))
     }
 
-    /// Follows the whole chain; returns what that found, or where the chain breaks. With a head that was noted elsewhere, the
-    /// chain has to pass through it.
+    /// Verifies the whole chain. It must contain `noted`, a head that was copied elsewhere.
     pub async fn verify_log(
         &self,
         noted: Option<LogHead>,
@@ -156,7 +85,7 @@ impl Store {
         if verified.is_ok() {
             return Ok(verified);
         }
-        // The keys may have changed meanwhile. While the writer waits, they do not.
+        // The keys may have changed meanwhile. They do not while the writer is locked.
         let _writer = self.writer.lock().await;
         self.follow(noted).await
     }
@@ -173,13 +102,13 @@ impl Store {
         if noted.is_some_and(|noted| noted.seq < seq) {
             return broken(
                 seq + 1,
-                "the head that was noted is older than the log, whose beginning was given up: note a newer one",
+                "the noted head is older than the first entry that retention has kept: note a newer one",
             );
         }
         if noted.is_some_and(|noted| noted.seq == seq && noted.hash != hash) {
             return broken(
                 seq + 1,
-                "it begins after another log than the one whose head was noted",
+                "the log begins after another log than the one of the noted head",
             );
         }
         loop {
@@ -211,7 +140,7 @@ impl Store {
                             "the entry is chained without a key, although earlier ones are chained with it: it was written by another program, or while [events] named no key",
                         );
                     }
-                    Chained::Not if keys.0.is_empty() => {
+                    Chained::Not if keys.is_empty() => {
                         return broken(
                             at,
                             "the entry, or the one before, is not what was written; or it is chained with a key that [events] does not name",
@@ -223,19 +152,16 @@ impl Store {
                 }
                 hash = stored;
                 if !says_the_same(&document, &mut c)? {
-                    return broken(at, "what the entry is listed by is not what it says");
+                    return broken(at, "the columns of the entry differ from its document");
                 }
                 if noted.is_some_and(|noted| noted.seq == at && noted.hash != hash) {
-                    return broken(
-                        at,
-                        "up to this entry it is another log than the one whose head was noted",
-                    );
+                    return broken(at, "the log up to this entry is not the one of the noted head");
                 }
                 seq = at;
                 is_keyed = chained == Chained::WithKey;
             }
         }
-        if !keys.0.is_empty() && !is_keyed && seq > begins as u64 {
+        if !keys.is_empty() && !is_keyed && seq > begins as u64 {
             return broken(
                 seq,
                 "the newest entry is chained without the key that [events] names: the log was computed anew without it",
@@ -243,7 +169,7 @@ impl Store {
         }
         match noted {
             Some(noted) if noted.seq > seq => {
-                broken(seq + 1, "the log ends before the head that was noted: entries were cut off")
+                broken(seq + 1, "the log ends before the noted head: entries were cut off")
             }
             _ => Ok(Ok(Verified {
                 begins_after: begins as u64,
@@ -254,7 +180,7 @@ impl Store {
     }
 }
 
-/// The head of a log whose newest entry is not chained with a key, although there are keys.
+/// Returns the head of a log whose newest entry is chained without a key, although there are keys.
 async fn unkeyed_head(
     keys: &LogKeys,
     writing: &mut Writing<'_>,
@@ -279,7 +205,7 @@ async fn unkeyed_head(
     Ok((!is_keyed).then_some(LogHead { seq, hash }))
 }
 
-/// Whether the columns that events are found by say what the document says: they are not in the chain.
+/// Returns whether the columns of an event agree with its document. The chain does not cover them.
 fn says_the_same(document: &str, columns: &mut Columns<'_>) -> Result<bool, StoreError> {
     let (id, kind, subject) = (columns.uuid()?, columns.text()?, columns.text()?);
     let (run, at) = (columns.maybe_uuid()?, columns.time()?);

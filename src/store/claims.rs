@@ -1,54 +1,53 @@
-//! Domain claims. At most one account holds a domain, and the database sees to that as well.
+//! Domain claims. At most one account holds a domain; an index of the database enforces it, too.
 
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use sqlx::any::AnyRow;
 
-use super::sql::{Columns, Sql, Value};
-use super::{Doing as _, Store, StoreError, Writing, events};
+use super::database::{Store, Writing};
+use super::error::{Doing as _, StoreError};
+use super::recording::append;
+use super::rows::{Row as _, StoredRow as _, row};
+use super::sql::Sql;
 use crate::clock::Clock;
 use crate::model::{
-    AccountId, AccountKind, AccountRef, Actor, Claim, ClaimId, ClaimState, ClaimedDomains, Domain,
-    Event, EventCause,
+    AccountId, AccountKind, AccountRef, Actor, Claim, ClaimState, ClaimedDomains, Domain, Event,
+    EventCause,
 };
 
-/// Why a claim was not written.
+/// The reason why a claim was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimRefused {
-    /// Another account holds the domain; which one is not told.
+    /// The message does not name the other account.
     #[error("{0} is claimed by another account")]
     HeldElsewhere(Domain),
-    /// The account claims it already.
     #[error("{0} is claimed by this account already")]
     ClaimedAlready(Domain),
-    /// Somebody else changed it meanwhile.
-    #[error("the claim of {0} was changed in the same moment: look again")]
+    #[error("the claim of {0} was changed at the same moment: try again")]
     Changed(Domain),
-    /// The store said no.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-const CLAIM: &str = "SELECT id, account_id, domain, state, token, claimed_at, verified_at, checked_at, finding, misses FROM claims";
-
-fn claim(row: &AnyRow) -> Result<Claim, StoreError> {
-    let mut c = Columns::of(row);
-    Ok(Claim {
-        id: ClaimId(c.uuid()?),
-        account: AccountId(c.uuid()?),
-        domain: c.word("domain", |w| Domain::parse(w).ok())?,
-        state: c.word("claim state", ClaimState::parse)?,
-        token: c.text()?,
-        claimed_at: c.time()?,
-        verified_at: c.maybe_time()?,
-        checked_at: c.maybe_time()?,
-        finding: c.maybe_text()?,
-        misses: u32::try_from(c.int()?).unwrap_or(0),
-    })
+row! {
+    stored Claim {
+        id: "id",
+        account: "account_id",
+        domain: "domain",
+        state: "state",
+        token: "token",
+        claimed_at: "claimed_at",
+        verified_at: "verified_at",
+        checked_at: "checked_at",
+        finding: "finding",
+        misses: "misses",
+    }
 }
 
-/// Who claims, in whose name: what the events of a claim say.
+fn select() -> Sql {
+    Sql::select::<Claim>().push(" FROM claims")
+}
+
 fn cause(of: &AccountRef, actor: &Actor, clock: &Clock) -> EventCause {
     EventCause {
         actor: actor.clone(),
@@ -59,9 +58,9 @@ fn cause(of: &AccountRef, actor: &Actor, clock: &Clock) -> EventCause {
 }
 
 impl Store {
-    /// The claims of one account, or of all, by domain.
+    /// Returns the claims of one account, or of all, by domain.
     pub async fn claims(&self, of: Option<AccountId>) -> Result<Vec<Claim>, StoreError> {
-        let mut sql = Sql::new(CLAIM).push(" WHERE state <> 'released'");
+        let mut sql = select().push(" WHERE state <> 'released'");
         if let Some(id) = of {
             sql = sql.push(" AND account_id = ").bind(id.0);
         }
@@ -70,18 +69,17 @@ impl Store {
             .await
             .doing("list claims")?
             .iter()
-            .map(claim)
+            .map(Claim::of)
             .collect()
     }
 
-    /// The claims of one domain that have not been released.
+    /// Returns the claims of a domain that have not been released.
     pub async fn claims_of_domain(&self, domain: &Domain) -> Result<Vec<Claim>, StoreError> {
-        let sql =
-            Sql::new(CLAIM).push(" WHERE state <> 'released' AND domain = ").bind(domain.as_str());
-        sql.all(&self.readers).await.doing("look up claims")?.iter().map(claim).collect()
+        let sql = select().push(" WHERE state <> 'released' AND domain = ").bind(domain.as_str());
+        sql.all(&self.readers).await.doing("look up claims")?.iter().map(Claim::of).collect()
     }
 
-    /// The account that holds a domain.
+    /// Returns the account that holds a domain.
     pub async fn holder(&self, domain: &Domain) -> Result<Option<AccountId>, StoreError> {
         Ok(self
             .claims_of_domain(domain)
@@ -91,7 +89,6 @@ impl Store {
             .map(|c| c.account))
     }
 
-    /// The domains an account holds.
     pub async fn claimed_domains(&self, of: AccountId) -> Result<ClaimedDomains, StoreError> {
         let claims = self.claims(Some(of)).await?;
         Ok(ClaimedDomains(
@@ -103,7 +100,7 @@ impl Store {
         ))
     }
 
-    /// Writes a new claim; verified at once if it says so.
+    /// Writes a new claim, which may be verified already.
     pub async fn add_claim(
         &self,
         new: &Claim,
@@ -113,32 +110,22 @@ impl Store {
     ) -> Result<(), ClaimRefused> {
         let mut writing = self.begin().await?;
         refuse_held_elsewhere(&mut writing, new).await?;
-        let values: Vec<Value> = vec![
-            new.id.0.into(),
-            new.account.0.into(),
-            new.domain.as_str().into(),
-            new.state.as_str().into(),
-            new.token.as_str().into(),
-            new.claimed_at.into(),
-            new.verified_at.into(),
-        ];
-        let sql = Sql::new("INSERT INTO claims (id, account_id, domain, state, token, claimed_at, verified_at) VALUES ").list(values);
-        let sql =
-            sql.push(" ON CONFLICT (account_id, domain) WHERE state <> 'released' DO NOTHING");
+        let sql = Sql::insert("claims", new.fields())
+            .push(" ON CONFLICT (account_id, domain) WHERE state <> 'released' DO NOTHING");
         if sql.execute(&mut *writing.tx).await.doing("write a claim")? == 0 {
             return Err(ClaimRefused::ClaimedAlready(new.domain.clone()));
         }
         let cause = cause(of, actor, clock);
-        let mut told = vec![Event::of_claim("domain.claimed", new, None, &cause)];
+        let mut events = vec![Event::of_claim("domain.claimed", new, None, &cause)];
         if new.state.holds() {
-            told.push(Event::of_claim("domain.verified", new, Some(ClaimState::Pending), &cause));
-            told.extend(convert(&mut writing, of, AccountKind::Enterprise, &cause).await?);
+            events.push(Event::of_claim("domain.verified", new, Some(ClaimState::Pending), &cause));
+            events.extend(convert(&mut writing, of, AccountKind::Enterprise, &cause).await?);
         }
-        events::append(&mut writing, &told, clock).await?;
+        append(&mut writing, &events, clock).await?;
         Ok(writing.commit().await?)
     }
 
-    /// Writes what a look-up made of a claim that was in the state `was`.
+    /// Writes a claim after a look-up. `was` is its state before.
     pub async fn check_claim(
         &self,
         now: &Claim,
@@ -167,21 +154,21 @@ impl Store {
             return Err(ClaimRefused::Changed(now.domain.clone()));
         }
         let cause = cause(of, actor, clock);
-        let told = match now.state {
+        let events = match now.state {
             same if same == was => Vec::new(),
             ClaimState::Verified => {
-                let mut told = vec![Event::of_claim("domain.verified", now, Some(was), &cause)];
-                told.extend(convert(&mut writing, of, AccountKind::Enterprise, &cause).await?);
-                told
+                let mut events = vec![Event::of_claim("domain.verified", now, Some(was), &cause)];
+                events.extend(convert(&mut writing, of, AccountKind::Enterprise, &cause).await?);
+                events
             }
             ClaimState::Lapsed => vec![Event::of_claim("domain.lapsed", now, Some(was), &cause)],
             ClaimState::Pending | ClaimState::Released => Vec::new(),
         };
-        events::append(&mut writing, &told, clock).await?;
+        append(&mut writing, &events, clock).await?;
         Ok(writing.commit().await?)
     }
 
-    /// Gives a domain back. An account without any is a team again.
+    /// Releases a domain. An account without domains becomes a team.
     pub async fn release_claim(
         &self,
         claim: &Claim,
@@ -198,16 +185,16 @@ impl Store {
         }
         let cause = cause(of, actor, clock);
         let released = Claim { state: ClaimState::Released, ..claim.clone() };
-        let mut told =
+        let mut events =
             vec![Event::of_claim("domain.released", &released, Some(claim.state), &cause)];
         let left = Sql::new(
             "SELECT COUNT(*) FROM claims WHERE state IN ('verified', 'lapsed') AND account_id = ",
         )
         .bind(of.id.0);
-        if left.count(&mut *writing.tx).await.doing("look for domains")? == 0 {
-            told.extend(convert(&mut writing, of, AccountKind::Team, &cause).await?);
+        if left.count(&mut *writing.tx).await.doing("count domains")? == 0 {
+            events.extend(convert(&mut writing, of, AccountKind::Team, &cause).await?);
         }
-        events::append(&mut writing, &told, clock).await?;
+        append(&mut writing, &events, clock).await?;
         Ok(writing.commit().await?)
     }
 }
@@ -224,11 +211,11 @@ async fn refuse_held_elsewhere(
         .bind(claim.account.0)
         .count(&mut *writing.tx)
         .await
-        .doing("look for other claims")?;
+        .doing("read other claims")?;
     if elsewhere > 0 { Err(ClaimRefused::HeldElsewhere(claim.domain.clone())) } else { Ok(()) }
 }
 
-/// Makes an account a team or an enterprise; the event, if it was none.
+/// Makes an account a team or an enterprise. Returns the event, if that changed anything.
 async fn convert(
     writing: &mut Writing<'_>,
     of: &AccountRef,
@@ -248,5 +235,5 @@ async fn convert(
         AccountKind::Enterprise => AccountKind::Team,
     };
     let (before, after) = (json!({ "kind": was }), json!({ "kind": kind }));
-    Ok(Some(Event::about("account.converted", of.id.to_string(), cause, before, after)))
+    Ok(Some(Event::about("account.converted", of.id, cause, before, after)))
 }

@@ -1,9 +1,11 @@
-//! The users that clusters are measured by: those who belong to each now, and those taken out within the window.
+//! Clusters: the users who belong to each now, and those that runs took out within the window.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::sql::{Columns, Sql};
-use super::{Doing as _, Store, StoreError};
+use super::database::Store;
+use super::error::{Doing as _, StoreError};
+use super::rows::Columns;
+use super::sql::Sql;
 use crate::model::{AccountId, DirectoryName, Guid, Timestamp, UserId};
 use crate::reconcile::Cluster;
 
@@ -11,11 +13,11 @@ use crate::reconcile::Cluster;
 #[derive(Clone, Copy)]
 enum Of<'a> {
     This(&'a DirectoryName),
-    /// All of the account but this one; those that are configured no longer are among them.
+    /// All other directories of the account, removed ones included.
     Others(&'a DirectoryName, AccountId),
 }
 
-/// Appends a query for the ids of the active users who belong to the cluster now.
+/// Appends the query for the active users who belong to the cluster now.
 fn members(sql: Sql, of: Of<'_>, cluster: &str) -> Sql {
     let sql = sql.push("SELECT u.id FROM people p JOIN users u ON u.id = p.user_id WHERE u.status = 'active' AND p.directory ");
     let sql = match of {
@@ -27,12 +29,12 @@ fn members(sql: Sql, of: Of<'_>, cluster: &str) -> Sql {
     match cluster.split_once(':') {
         Some(("ou", parent)) => sql.push(" AND p.parent_key = ").bind(parent),
         Some(("group", guid)) => sql.push(" AND p.entitled_by = ").bind(guid.parse::<Guid>().ok()),
-        // A value of a filter's attribute may concern every user.
+        // A value of a filter attribute may concern every user.
         _ => sql,
     }
 }
 
-/// Appends what selects the changes of the cluster that runs applied after `since`.
+/// Appends the condition for changes of the cluster that runs applied after `since`.
 fn taken_out(sql: Sql, of: Of<'_>, cluster: &str, since: Timestamp) -> Sql {
     let sql = sql.push(" FROM changes c WHERE c.outcome = 'applied' AND c.directory ");
     let sql = match of {
@@ -50,7 +52,7 @@ fn taken_out(sql: Sql, of: Of<'_>, cluster: &str, since: Timestamp) -> Sql {
 }
 
 impl Store {
-    /// Reads these clusters of a directory of an account over the window that began at `since`.
+    /// Reads clusters of a directory over the window that began at `since`.
     pub async fn clusters(
         &self,
         directory: &DirectoryName,
@@ -62,7 +64,7 @@ impl Store {
         for cluster in clusters {
             let (belonged, left) = self.cluster(Of::This(directory), cluster, since).await?;
             let mut whole = Cluster { belonged, left, ..Cluster::default() };
-            // The filters of two directories are two causes; a group and an OU are the same ones everywhere.
+            // Filters of two directories are two causes. Groups and OUs are the same everywhere.
             if !cluster.starts_with("attribute:") {
                 (whole.belonged_elsewhere, whole.left_elsewhere) =
                     self.cluster(Of::Others(directory, account), cluster, since).await?;
@@ -72,7 +74,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Reads how many users belonged to a cluster, and which runs took out without an approval.
+    /// Reads the number of users who belonged to a cluster, and those that runs took out without
+    /// an approval.
     async fn cluster(
         &self,
         of: Of<'_>,

@@ -1,14 +1,16 @@
-//! Numbers that only grow, whatever the clocks say.
+//! Counters, which only grow, whatever the clocks say.
 
-use super::sql::{Columns, Sql};
-use super::{Commits, Doing as _, Store, StoreError};
+use super::database::{Commits, Store};
+use super::error::{Doing as _, StoreError};
+use super::rows::Columns;
+use super::sql::Sql;
 use crate::model::ObservationNumber;
 
 impl Store {
-    /// Hands out the next observation's number.
+    /// Issues the next observation number.
     ///
-    /// It is committed lightly: whatever is written with the number is committed after it, and a number that a power cut
-    /// took back was seen by no user.
+    /// It is committed without waiting for the disk. Rows with the number are committed after it, so
+    /// none has a number that a power cut has lost.
     pub async fn next_observation(&self) -> Result<ObservationNumber, StoreError> {
         let mut writing = self.begin_to(Commits::Lightly).await?;
         let sql = Sql::new(

@@ -1,84 +1,111 @@
-//! Deliveries as operators see them, and what they have made of them again.
+//! Deliveries as operators list them, redeliver them and replay them.
 
-use sqlx::any::AnyRow;
-
+use super::backlog::{AT_ONCE, BLOCKED, deliveries_of, promote};
+use super::database::Store;
+use super::error::{Doing as _, StoreError};
 use super::events::of_kind;
-use super::outbox::{AT_ONCE, Subscription, WAITING, promote, rows_of};
-use super::sql::{Columns, Sql, Value};
-use super::{Doing as _, Store, StoreError};
-use crate::model::{EventId, Timestamp};
+use super::rows::{Columns, Row as _, row, word_columns};
+use super::sql::Sql;
+use super::subscription::Subscription;
+use crate::model::{EventId, Subject, Timestamp, words};
 
-/// One delivery as it is shown.
+words! {
+    pub enum DeliveryState {
+        Pending = "pending",
+        Delivered = "delivered",
+        /// A dead letter.
+        Failed = "failed",
+    }
+}
+
+word_columns! { DeliveryState "state of a delivery"; }
+
+/// A delivery as lists show it.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The event's place in the log.
+    /// The number of the event in the log.
     pub seq: u64,
-    /// The event's id.
     pub event: EventId,
-    /// Its type.
     pub kind: String,
-    /// What it is about.
-    pub subject: String,
-    /// `pending`, `delivered` or `failed`.
-    pub state: String,
-    /// How often it was tried.
+    pub subject: Subject,
+    pub state: DeliveryState,
     pub attempts: u32,
-    /// Since when it is, or was, to be delivered.
+    /// The time at which the event was written, or redelivered.
     pub first_at: Timestamp,
-    /// When it is tried next; none while an earlier one about the same subject is not done.
+    /// The time of the next attempt; `None` behind an earlier delivery about the same subject.
     pub next_at: Option<Timestamp>,
-    /// When it was delivered or given up.
+    /// The time at which it was delivered or dead-lettered.
     pub done_at: Option<Timestamp>,
-    /// What went wrong at the last attempt.
+    /// The error of the last attempt.
     pub error: Option<String>,
-    /// The last of what the hook printed, or answered.
+    /// The end of the output of the program, or of the answer of the server.
     pub output: Option<String>,
 }
 
-/// Which deliveries of a hook.
+row! {
+    Delivery {
+        seq: "d.seq",
+        event: "e.id",
+        kind: "e.kind",
+        subject: "d.subject",
+        state: "d.state",
+        attempts: "d.attempts",
+        first_at: "d.first_at",
+        next_at: "CASE WHEN d.state = 'pending' THEN d.next_at END" as due_time,
+        done_at: "d.done_at",
+        error: "d.error",
+        output: "d.output",
+    }
+}
+
+/// The time of the next attempt, with [`BLOCKED`] as `None`.
+mod due_time {
+    use super::{BLOCKED, Columns, StoreError, Timestamp};
+
+    pub(super) fn read(columns: &mut Columns<'_>) -> Result<Option<Timestamp>, StoreError> {
+        let at: Option<Timestamp> = columns.read()?;
+        Ok(at.filter(|at| at.0 != BLOCKED))
+    }
+}
+
+/// The deliveries to list.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryFilter {
-    /// `pending`, `delivered` or `failed`.
-    pub state: Option<String>,
-    /// Of the event at this place.
+    pub state: Option<DeliveryState>,
+    /// The number of the event in the log.
     pub seq: Option<u64>,
-    /// Of events of this type; `user.*` for all of a noun.
+    /// A type, or a family such as `user.*`.
     pub kind: Option<String>,
-    /// About this.
     pub subject: Option<String>,
-    /// Of events not before this.
+    /// The earliest time of the event.
     pub since: Option<Timestamp>,
 }
 
-/// How a hook's deliveries stand.
+/// The counts and the last error of a hook.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HookStanding {
-    /// Deliveries that are not done.
+pub struct DeliveryStatus {
     pub pending: u64,
-    /// Deliveries that were given up.
+    /// The number of dead letters.
     pub failed: u64,
-    /// Deliveries that were done, in all.
+    /// The number of deliveries since the hook was configured.
     pub delivered: u64,
-    /// Since when the oldest that is not done is to be delivered.
+    /// The time of the oldest pending delivery.
     pub oldest: Option<Timestamp>,
-    /// When one was last done.
     pub delivered_at: Option<Timestamp>,
-    /// What went wrong last.
     pub error: Option<String>,
-    /// When.
     pub error_at: Option<Timestamp>,
-    /// The address that said it is gone for good.
+    /// The URL that answered 410 Gone.
     pub gone: Option<String>,
 }
 
 fn filtered(sql: Sql, hook: &str, filter: &DeliveryFilter) -> Sql {
     let DeliveryFilter { state, seq, kind, subject, since } = filter;
     let mut sql = sql.push(" WHERE d.hook = ").bind(hook);
-    match state.as_deref() {
-        // The words stand in the text, so that the indexes over them are used.
-        Some("pending") => sql = sql.push(" AND d.state = 'pending'"),
-        Some("failed") => sql = sql.push(" AND d.state = 'failed'"),
-        Some(_) => sql = sql.push(" AND d.state = 'delivered'"),
+    // The words are part of the text, so that the partial indexes are used.
+    match state {
+        Some(DeliveryState::Pending) => sql = sql.push(" AND d.state = 'pending'"),
+        Some(DeliveryState::Failed) => sql = sql.push(" AND d.state = 'failed'"),
+        Some(DeliveryState::Delivered) => sql = sql.push(" AND d.state = 'delivered'"),
         None => {}
     }
     if let Some(seq) = seq {
@@ -97,19 +124,18 @@ fn filtered(sql: Sql, hook: &str, filter: &DeliveryFilter) -> Sql {
 }
 
 impl Store {
-    /// Remembers that an address has said it is gone for good, or that this is to be forgotten.
-    pub async fn note_gone(&self, hook: &str, gone: Option<&str>) -> Result<(), StoreError> {
+    /// Stores or clears the URL that answered 410 Gone.
+    pub async fn set_gone(&self, hook: &str, gone: Option<&str>) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
-        let row: Vec<Value> = vec![hook.into(), 0_i64.into(), gone.into()];
-        let sql = Sql::new("INSERT INTO hooks (name, delivered, gone) VALUES ").list(row);
-        let sql = sql.push(" ON CONFLICT (name) DO UPDATE SET gone = excluded.gone");
-        sql.execute(&mut *writing.tx).await.doing("write how a hook stands")?;
+        let row = vec![("name", hook.into()), ("delivered", 0_i64.into()), ("gone", gone.into())];
+        let sql = Sql::insert("hooks", row)
+            .push(" ON CONFLICT (name) DO UPDATE SET gone = excluded.gone");
+        sql.execute(&mut *writing.tx).await.doing("write the state of a hook")?;
         writing.has_news = true;
         writing.commit().await
     }
 
-    /// How a hook's deliveries stand.
-    pub async fn hook_standing(&self, hook: &str) -> Result<HookStanding, StoreError> {
+    pub async fn delivery_status(&self, hook: &str) -> Result<DeliveryStatus, StoreError> {
         let count = |state: &str| {
             Sql::new("SELECT COUNT(*) FROM deliveries WHERE state = ")
                 .push(state)
@@ -132,53 +158,30 @@ impl Store {
             "SELECT delivered, delivered_at, error, error_at, gone FROM hooks WHERE name = ",
         )
         .bind(hook);
-        let mut standing = HookStanding { pending, failed, oldest, ..HookStanding::default() };
-        if let Some(row) = sql.first(&self.readers).await.doing("read how a hook stands")? {
+        let mut status = DeliveryStatus { pending, failed, oldest, ..DeliveryStatus::default() };
+        if let Some(row) = sql.first(&self.readers).await.doing("read the state of a hook")? {
             let mut c = Columns::of(&row);
-            standing.delivered = c.int()? as u64;
-            (standing.delivered_at, standing.error, standing.error_at, standing.gone) =
-                (c.maybe_time()?, c.maybe_text()?, c.maybe_time()?, c.maybe_text()?);
+            status.delivered = c.read()?;
+            (status.delivered_at, status.error, status.error_at, status.gone) =
+                (c.read()?, c.read()?, c.read()?, c.read()?);
         }
-        Ok(standing)
+        Ok(status)
     }
 
-    /// The latest deliveries of a hook, newest event first.
+    /// Returns the latest deliveries of a hook, newest event first.
     pub async fn deliveries(
         &self,
         hook: &str,
         filter: &DeliveryFilter,
         limit: u64,
     ) -> Result<Vec<Delivery>, StoreError> {
-        let sql = Sql::new(
-            "SELECT d.seq, e.id, e.kind, d.subject, d.state, d.attempts, d.first_at, d.next_at, d.done_at, d.error, d.output \
-             FROM deliveries d JOIN events e ON e.seq = d.seq",
-        );
+        let sql =
+            Sql::select::<Delivery>().push(" FROM deliveries d JOIN events e ON e.seq = d.seq");
         let sql = filtered(sql, hook, filter).push(" ORDER BY d.seq DESC LIMIT ").bind(limit);
-        let delivery = |row: &AnyRow| {
-            let mut c = Columns::of(row);
-            let (seq, event, kind, subject, state) =
-                (c.int()? as u64, EventId(c.uuid()?), c.text()?, c.text()?, c.text()?);
-            let (attempts, first_at, next_at) = (c.int()? as u32, c.time()?, c.time()?);
-            let next_at = Some(next_at).filter(|at| state == "pending" && at.0 != WAITING);
-            let (done_at, error, output) = (c.maybe_time()?, c.maybe_text()?, c.maybe_text()?);
-            Ok(Delivery {
-                seq,
-                event,
-                kind,
-                subject,
-                state,
-                attempts,
-                first_at,
-                next_at,
-                done_at,
-                error,
-                output,
-            })
-        };
-        sql.all(&self.readers).await.doing("list deliveries")?.iter().map(delivery).collect()
+        sql.all(&self.readers).await.doing("list deliveries")?.iter().map(Delivery::of).collect()
     }
 
-    /// Puts deliveries that ended back to be delivered, as if they had never been tried; returns how many.
+    /// Makes ended deliveries pending again, without earlier attempts. Returns their number.
     pub async fn redeliver(
         &self,
         hook: &str,
@@ -203,10 +206,10 @@ impl Store {
             });
             let found: Vec<(u64, String)> = found.collect::<Result<_, StoreError>>()?;
             if !found.is_empty() {
-                let sql = Sql::new("UPDATE deliveries SET state = 'pending', attempts = 0, done_at = NULL, next_at = ").bind(WAITING);
+                let sql = Sql::new("UPDATE deliveries SET state = 'pending', attempts = 0, done_at = NULL, next_at = ").bind(BLOCKED);
                 let sql = sql.push(", first_at = ").bind(now).push(" WHERE hook = ").bind(hook);
                 let sql = sql.push(" AND seq IN ").list(found.iter().map(|(seq, _)| *seq));
-                sql.execute(&mut *writing.tx).await.doing("put deliveries back")?;
+                sql.execute(&mut *writing.tx).await.doing("make deliveries pending")?;
                 promote(
                     &mut writing,
                     hook,
@@ -224,8 +227,8 @@ impl Store {
         }
     }
 
-    /// Has a hook told of everything it wants to know since then, whether it has been told before or not; returns how
-    /// many deliveries that makes.
+    /// Makes deliveries of all subscribed events since `since` pending, delivered or not. Returns
+    /// their number.
     pub async fn replay(
         &self,
         subscription: &Subscription,
@@ -245,12 +248,11 @@ impl Store {
         while first <= last {
             let piece = (first + AT_ONCE as i64 - 1).min(last);
             let mut writing = self.begin().await?;
-            let sql = rows_of(subscription, first, piece, now).push(
+            let sql = deliveries_of(subscription, first, piece, now).push(
                 " ON CONFLICT (hook, seq) DO UPDATE SET state = 'pending', attempts = 0, done_at = NULL, first_at = excluded.first_at, \
                  next_at = excluded.next_at WHERE deliveries.state <> 'pending'",
             );
-            count +=
-                sql.execute(&mut *writing.tx).await.doing("write what a hook is to be told")?;
+            count += sql.execute(&mut *writing.tx).await.doing("write deliveries")?;
             writing.has_news = true;
             writing.commit().await?;
             first = piece + 1;

@@ -1,4 +1,4 @@
-//! The event log: append-only, numbered by the one writer, each entry chained to the one before.
+//! The event log, as it is listed and pruned.
 
 use std::collections::BTreeSet;
 
@@ -7,113 +7,57 @@ use sqlx::{Any, Executor};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::sql::{Columns, Sql, Value, insert};
-use super::{Doing as _, GENESIS, LogHead, Store, StoreError, Writing, outbox};
-use crate::clock::Clock;
-use crate::model::{AccountId, DirectoryName, Event, EventId, Handle, RunId, Timestamp};
+use super::database::Store;
+use super::error::{Doing as _, StoreError};
+use super::log_keys::{GENESIS, LogHead};
+use super::rows::Columns;
+use super::sql::Sql;
+use crate::model::{AccountId, DirectoryName, Handle, RunId, Timestamp};
 
-/// One event as it is stored.
 #[derive(Debug, Clone)]
 pub struct StoredEvent {
-    /// Its place in the log, from 1, without gaps.
+    /// The number in the log, from 1, without gaps.
     pub seq: u64,
     /// The CloudEvents document.
     pub document: serde_json::Value,
 }
 
-/// Which events to list.
+/// The events to list.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
-    /// After this place, the first ones; without it, the newest ones.
+    /// List the first events after this number. Without it, list the newest events.
     pub after: Option<u64>,
-    /// Of this type; `user.*` for all of a noun.
+    /// A type, or a family such as `user.*`.
     pub kind: Option<String>,
-    /// About one of these; about anything, where there is none.
+    /// Empty for all subjects.
     pub subjects: Vec<String>,
-    /// That have to do with this account.
     pub account: Option<AccountScope>,
-    /// Of this run.
     pub run: Option<RunId>,
-    /// Not before this.
+    /// The earliest time.
     pub since: Option<Timestamp>,
-    /// Before this.
+    /// The end, excluded.
     pub until: Option<Timestamp>,
-    /// At most so many.
     pub limit: u64,
 }
 
-/// What has to do with an account: what says so of itself, and of what does not, itself, its users and claims, and the
-/// directories connected to it.
+/// The events of an account.
+///
+/// An event belongs to the account in its document. An event without one belongs to the account of
+/// its subject: the account itself, a user, a claim or a connected directory.
 #[derive(Debug, Clone)]
 pub struct AccountScope {
-    /// The account.
     pub account: AccountId,
-    /// Its handle.
     pub handle: Handle,
-    /// The directories that are connected to it now.
     pub directories: Vec<DirectoryName>,
 }
 
-/// Entries that are looked through at once.
+/// Events that are read at once.
 pub(super) const PAGE: u64 = 1_000;
 
-/// Runs whose changes are forgotten at once.
+/// Runs whose changes are deleted in one transaction.
 const RUNS: u64 = 20;
 
-/// Appends events within the transaction that writes what they tell, and with them what hooks are to be told.
-pub(super) async fn append(
-    writing: &mut Writing<'_>,
-    events: &[Event],
-    clock: &Clock,
-) -> Result<(), StoreError> {
-    if events.is_empty() {
-        return Ok(());
-    }
-    let last = Sql::new("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")
-        .first(&mut *writing.tx)
-        .await
-        .doing("read the event log")?;
-    let (mut seq, mut hash) = match last {
-        Some(row) => {
-            let mut c = Columns::of(&row);
-            (c.int()?, c.hash()?)
-        }
-        None => beginning(&mut *writing.tx).await?,
-    };
-    let first = seq + 1;
-    let mut rows: Vec<Vec<Value>> = Vec::with_capacity(events.len());
-    for event in events {
-        if !writing.actors.contains(&event.cause.actor) {
-            writing.actors.push(event.cause.actor.clone());
-        }
-        let id = EventId(clock.new_id());
-        let document = event.document(id).to_string();
-        seq += 1;
-        hash = writing.keys.link(hash, &document);
-        rows.push(vec![
-            seq.into(),
-            id.0.into(),
-            event.kind.into(),
-            event.subject.0.as_str().into(),
-            event.cause.run.map(|r| r.0).into(),
-            event.cause.at.into(),
-            document.into(),
-            hash.into(),
-        ]);
-    }
-    insert(
-        &mut writing.tx,
-        "INSERT INTO events (seq, id, kind, subject, run_id, at, document, hash)",
-        "",
-        rows,
-    )
-    .await
-    .doing("write events")?;
-    writing.has_news = true;
-    outbox::enqueue(writing, first, seq, clock.now()).await
-}
-
-/// What the log begins after: nothing, or the last entry that was given up.
+/// Returns number and hash of the last event that retention has deleted.
 pub(super) async fn beginning<'e>(
     db: impl Executor<'e, Database = Any>,
 ) -> Result<(i64, [u8; 32]), StoreError> {
@@ -123,17 +67,17 @@ pub(super) async fn beginning<'e>(
         .doing("read where the log begins")?;
     row.map_or(Ok((0, GENESIS)), |row| {
         let mut c = Columns::of(&row);
-        Ok((c.int()?, c.hash()?))
+        Ok((c.read()?, c.read()?))
     })
 }
 
 impl Store {
-    /// Changes whenever events, or deliveries to be made, were committed.
+    /// Returns a counter that changes when events or deliveries are committed.
     pub fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
     }
 
-    /// How many there have been: the number of the newest one.
+    /// Returns the number of the newest event.
     pub async fn event_count(&self) -> Result<u64, StoreError> {
         let last = Sql::new("SELECT seq FROM events ORDER BY seq DESC LIMIT 1")
             .first(&self.readers)
@@ -145,30 +89,22 @@ impl Store {
         }
     }
 
-    /// The end of the log, as it stands.
     pub async fn log_head(&self) -> Result<LogHead, StoreError> {
         let last = Sql::new("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")
             .first(&self.readers)
             .await
             .doing("read the event log")?;
-        let (seq, hash) = match last {
+        let (seq, hash): (i64, [u8; 32]) = match last {
             Some(row) => {
                 let mut c = Columns::of(&row);
-                (c.int()?, c.hash()?)
+                (c.read()?, c.read()?)
             }
             None => beginning(&self.readers).await?,
         };
         Ok(LogHead { seq: seq as u64, hash })
     }
 
-    /// Writes events that no change of a user causes.
-    pub async fn record(&self, events: &[Event], clock: &Clock) -> Result<(), StoreError> {
-        let mut writing = self.begin().await?;
-        append(&mut writing, events, clock).await?;
-        writing.commit().await
-    }
-
-    /// The events that pass the filter, oldest first: the newest ones, or the first ones after a place.
+    /// Returns the newest events of the filter, or the first ones after a number, oldest first.
     pub async fn events(&self, filter: &EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
         let Some(scope) = &filter.account else {
             let mut rows = page(filter, filter.after, filter.limit)
@@ -180,7 +116,7 @@ impl Store {
             }
             return rows.iter().map(stored).collect();
         };
-        // Whose a user is now, no event says: the log is looked through, page by page.
+        // No event has the present account of a user, so the log is read page by page.
         let mut found = Vec::new();
         let mut from = filter.after;
         while (found.len() as u64) < filter.limit {
@@ -207,7 +143,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Which of these events have to do with the account.
+    /// Returns for each event whether it belongs to the account.
     async fn concerned(
         &self,
         scope: &AccountScope,
@@ -280,8 +216,8 @@ impl Store {
         Ok(())
     }
 
-    /// Gives up the beginning of the log, up to the first event that is not older than `before` or still to be delivered, and
-    /// what was written down of changes of runs that ended before; says how many events those were.
+    /// Deletes events older than `before`, up to the first one with a pending delivery. Deletes the
+    /// changes of runs that ended before, too. Returns the number of events.
     pub async fn forget_log(&self, before: Timestamp) -> Result<u64, StoreError> {
         let mut count = 0;
         loop {
@@ -298,7 +234,7 @@ impl Store {
             let mut last = None;
             for row in &rows {
                 let mut c = Columns::of(row);
-                let (seq, at, hash) = (c.int()?, c.time()?, c.hash()?);
+                let (seq, at, hash): (i64, Timestamp, [u8; 32]) = (c.read()?, c.read()?, c.read()?);
                 if at >= before {
                     break;
                 }
@@ -306,16 +242,16 @@ impl Store {
                 last = Some((seq, hash));
             }
             let Some((seq, hash)) = last else { break };
-            let row: Vec<Value> = vec![seq.into(), hash.into()];
+            let row = vec![("seq", seq.into()), ("hash", hash.into())];
             for sql in [
                 Sql::new("DELETE FROM log_begins"),
-                Sql::new("INSERT INTO log_begins (seq, hash) VALUES ").list(row),
+                Sql::insert("log_begins", row),
                 Sql::new("DELETE FROM deliveries WHERE seq <= ").bind(seq),
                 Sql::new("DELETE FROM events WHERE seq <= ").bind(seq),
             ] {
                 sql.execute(&mut *writing.tx)
                     .await
-                    .doing("give up the beginning of the event log")?;
+                    .doing("delete the beginning of the event log")?;
             }
             writing.commit().await?;
         }
@@ -336,13 +272,13 @@ impl Store {
             let mut writing = self.begin().await?;
             let sql =
                 Sql::new("DELETE FROM changes WHERE outcome <> 'held' AND run_id IN ").list(runs);
-            sql.execute(&mut *writing.tx).await.doing("forget what old runs changed")?;
+            sql.execute(&mut *writing.tx).await.doing("delete the changes of old runs")?;
             writing.commit().await?;
         }
     }
 }
 
-/// One page of what passes the filter, whatever account it has to do with. Newest first, unless it is read on from a place.
+/// Returns a page of the filter for all accounts. Newest first, unless `after` is set.
 fn page(filter: &EventFilter, from: Option<u64>, limit: u64) -> Sql {
     let EventFilter { after, kind, subjects, account: _, run, since, until, limit: _ } = filter;
     let forward = after.is_some();
@@ -368,7 +304,7 @@ fn page(filter: &EventFilter, from: Option<u64>, limit: u64) -> Sql {
     sql.push(if forward { " ORDER BY seq LIMIT " } else { " ORDER BY seq DESC LIMIT " }).bind(limit)
 }
 
-/// The `kind` of a table is this type, one of the family (`user.*`), or any (`*`).
+/// Appends the condition that `kind` is this type, of the family (`user.*`), or any (`*`).
 pub(super) fn of_kind(sql: Sql, alias: &str, kind: &str) -> Sql {
     match kind.strip_suffix('*') {
         Some("") => sql.push("1 = 1"),

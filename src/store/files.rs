@@ -1,25 +1,29 @@
-//! The files of a store: for its owner alone, and the owner's, whoever makes them.
+//! The files of a store. The owner alone may read them.
 //!
-//! Root checks directories and tries the daemon out. A lock or a database that root left behind would keep the daemon
-//! from starting, so root makes them for the owner of the store. SQLite itself does the same for its write-ahead log.
+//! Root may run `directory check` or the daemon. A lock or database of root's would keep the daemon
+//! from starting, so root creates files for the owner of the store. SQLite does the same for its
+//! write-ahead log.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 
-use super::StoreError;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
-/// Nobody but the owner reads what rosterd knows.
+use super::error::StoreError;
+
+/// Read and write access for the owner alone.
 const MODE: u32 = 0o600;
 
-/// Access of users who are neither the owner nor in the group.
+/// The access bits of users other than owner and group.
 const OTHERS: u32 = 0o007;
 
-/// Makes the database if there is none, so that it never has another mode or owner.
+/// Creates the database if there is none, so that it never has another mode or owner.
 pub(super) fn create(database: &Path) -> Result<(), StoreError> {
     if let Ok(found) = fs::metadata(database) {
-        // One of a rosterd that left the mode to the umask.
+        // Version 0.1.0 left the mode to the umask.
         if found.mode() & OTHERS != 0 && found.uid() == nix::unistd::geteuid().as_raw() {
             let mode = Permissions::from_mode(found.mode() & 0o7777 & !OTHERS);
             fs::set_permissions(database, mode)
@@ -32,7 +36,7 @@ pub(super) fn create(database: &Path) -> Result<(), StoreError> {
         .map_err(|source| StoreError::Lock { path: database.to_owned(), source })
 }
 
-/// Opens a file beside the database, making it for the owner of the store if there is none.
+/// Opens a file beside the database, and creates it for the owner of the store if there is none.
 pub(super) fn open(path: &Path, database: &Path) -> io::Result<File> {
     let options = || {
         let mut options = OpenOptions::new();
@@ -41,20 +45,20 @@ pub(super) fn open(path: &Path, database: &Path) -> io::Result<File> {
     };
     match options().create_new(true).open(path) {
         Ok(file) => {
-            give(&file, database)?;
+            chown(&file, database)?;
             Ok(file)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let file = options().open(path)?;
-            give(&file, database)?;
+            chown(&file, database)?;
             Ok(file)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Gives a file of root's to the owner of the store: of its database, or of the folder where there is none yet.
-fn give(file: &File, database: &Path) -> io::Result<()> {
+/// Makes the owner of the database, or of its folder, the owner of a file that root created.
+fn chown(file: &File, database: &Path) -> io::Result<()> {
     if !nix::unistd::geteuid().is_root() || file.metadata()?.uid() != 0 {
         return Ok(());
     }
@@ -65,6 +69,17 @@ fn give(file: &File, database: &Path) -> io::Result<()> {
         Some(owner) => owner,
         None => fs::metadata(folder)?,
     };
-    // In a folder of everybody's (/tmp) a file of root's is root's.
+    // In a folder of root's, such as /tmp, the file stays root's.
     if owner.uid() == 0 { Ok(()) } else { fchown(file, Some(owner.uid()), Some(owner.gid())) }
+}
+
+/// Locks the store, so that a second rosterd is refused.
+pub(super) fn lock(database: &Path) -> Result<Flock<File>, StoreError> {
+    let path = database.with_extension("db.lock");
+    let file =
+        open(&path, database).map_err(|source| StoreError::Lock { path: path.clone(), source })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EAGAIN => StoreError::InUse { path: database.to_owned() },
+        errno => StoreError::Lock { path: path.clone(), source: errno.into() },
+    })
 }

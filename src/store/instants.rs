@@ -1,18 +1,20 @@
-//! Instants that decide something and lie in the future, because the clock was ahead when they were written.
+//! Stored instants in the future, written while the clock was ahead, and their correction.
 //!
-//! They are corrected here and nowhere else. What has happened has happened by now; what is to happen later keeps its
-//! distance from the instant at which that was decided.
+//! The time of a past event becomes now. A due time keeps its distance from the instant at which it
+//! was decided.
 
 use std::time::Duration;
 
-use super::outbox::WAITING;
-use super::sql::{Columns, Sql};
-use super::{Doing as _, Store, StoreError, Writing, users};
+use super::backlog::BLOCKED;
+use super::database::{Store, Writing};
+use super::directories::{DirectoryState, LONGEST_BIND_PAUSE, select};
+use super::error::{Doing as _, StoreError};
+use super::rows::{Columns, Row as _};
+use super::sql::Sql;
+use super::value::json;
 use crate::model::{Cause, Causes, DirectoryName, Timestamp, User};
 
-use super::directories::DirectoryState;
-
-/// Columns that say when something happened.
+/// Columns with the time of something that has happened.
 pub(super) const HAPPENED: &[(&str, &[&str])] = &[
     ("accounts", &["created_at"]),
     ("changes", &["at"]),
@@ -26,11 +28,11 @@ pub(super) const HAPPENED: &[(&str, &[&str])] = &[
     ("users", &["invited_at", "joined_at", "created_at", "updated_at"]),
 ];
 
-/// Columns that say when something is to be tried or looked at again: doing that early does no harm.
+/// Columns with a due time. An early attempt or recheck does no harm.
 pub(super) const DUE: &[(&str, &[&str])] =
     &[("deliveries", &["next_at"]), ("grace_periods", &["due"])];
 
-/// Columns of [`DirectoryState`], corrected as values; and those that whoever counts by them corrects.
+/// Columns of [`DirectoryState`], corrected as values, and columns that their reader corrects.
 #[cfg(test)]
 pub(super) const AS_VALUES: &[(&str, &[&str])] = &[
     (
@@ -48,23 +50,21 @@ pub(super) const AS_VALUES: &[(&str, &[&str])] = &[
     ("sign_in_attempts", &["at"]),
 ];
 
-/// Columns that the directory says: not ours to correct.
+/// Columns with values of the directory, which are not corrected.
 #[cfg(test)]
 pub(super) const OF_THE_DIRECTORY: &[(&str, &[&str])] = &[("people", &["expires"])];
 
-/// Columns that repeat what a chained document says: a correction would read as an edit of the log.
+/// Columns that repeat a chained document. A correction would look like an edit of the log.
 #[cfg(test)]
 pub(super) const CHAINED: &[(&str, &[&str])] = &[("events", &["at"])];
 
-/// An instant that is further ahead than this was written by another time.
+/// Instants no further ahead than this are being written at this moment.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
-/// Instants that lay in the future.
+/// The stored instants in the future.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FutureInstants {
-    /// How many.
     pub count: u64,
-    /// The latest of them.
     pub latest: Timestamp,
 }
 
@@ -78,15 +78,13 @@ impl FutureInstants {
 }
 
 impl DirectoryState {
-    /// Returns the state with every instant that lies in the future corrected.
+    /// Returns the state with every future instant corrected.
     fn corrected(&self, now: Timestamp) -> Self {
         let mut state = self.clone();
         if let (Some(until), Some(at)) =
             (state.paused_until, state.paused_at.filter(|at| *at > now))
         {
-            // A pause without an end has none.
-            state.paused_until =
-                Some(if until == Timestamp(i64::MAX) { until } else { now.plus(until.since(at)) });
+            state.paused_until = Some(now.plus(until.since(at)));
         }
         let happened = [
             &mut state.paused_at,
@@ -103,7 +101,7 @@ impl DirectoryState {
             (checkpoint.at, checkpoint.full_at) =
                 (checkpoint.at.min(now), checkpoint.full_at.min(now));
         }
-        let latest = now.plus(super::directories::LONGEST_BIND_PAUSE);
+        let latest = now.plus(LONGEST_BIND_PAUSE);
         if let Some(refused) = &mut state.bind_refused {
             refused.retry_at = refused.retry_at.map(|at| at.min(latest));
         }
@@ -111,7 +109,7 @@ impl DirectoryState {
     }
 }
 
-/// Returns the causes with every beginning that lies in the future corrected.
+/// Returns the causes with every future beginning corrected.
 fn corrected_causes(causes: &Causes, now: Timestamp) -> Causes {
     let causes: Vec<Cause> =
         causes.iter().map(|cause| Cause { since: cause.since.min(now), ..cause.clone() }).collect();
@@ -119,12 +117,11 @@ fn corrected_causes(causes: &Causes, now: Timestamp) -> Causes {
 }
 
 impl Store {
-    /// Returns the instants that happened after `now`, as far as columns of their own say so.
+    /// Returns the instants after `now` in the columns of [`HAPPENED`] and the directories' state.
     pub async fn future_instants(
         &self,
         now: Timestamp,
     ) -> Result<Option<FutureInstants>, StoreError> {
-        // What is written at this moment is not meant.
         let now = now.plus(TOLERANCE);
         let mut found = None;
         for (table, columns) in HAPPENED {
@@ -134,7 +131,7 @@ impl Store {
                 ))
                 .bind(now);
                 if let Some(row) =
-                    sql.first(&self.readers).await.doing("look for instants in the future")?
+                    sql.first(&self.readers).await.doing("read instants in the future")?
                 {
                     let mut c = Columns::of(&row);
                     FutureInstants::add(
@@ -148,9 +145,9 @@ impl Store {
         let rows = Sql::new("SELECT name FROM directories")
             .all(&self.readers)
             .await
-            .doing("look for instants in the future")?;
+            .doing("read instants in the future")?;
         for row in &rows {
-            let name = Columns::of(row).word("directory name", DirectoryName::parse)?;
+            let name = Columns::of(row).read::<DirectoryName>()?;
             let state = self.directory(&name).await?;
             let latest = [
                 state.paused_at,
@@ -171,13 +168,15 @@ impl Store {
         Ok(found)
     }
 
-    /// Corrects every stored instant that lies in the future. The caller has a witness that `now` is right: a clock that is
-    /// behind would make everything else look old.
+    /// Corrects every stored instant in the future.
+    ///
+    /// The caller has confirmed `now` with a server, because a clock that is behind would move correct
+    /// instants.
     pub async fn correct_instants(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
         correct_values(&mut writing, now).await?;
         let happened = HAPPENED.iter().map(|of| (of, i64::MAX));
-        for ((table, columns), before) in happened.chain(DUE.iter().map(|of| (of, WAITING))) {
+        for ((table, columns), before) in happened.chain(DUE.iter().map(|of| (of, BLOCKED))) {
             for column in *columns {
                 let sql = Sql::new(&format!("UPDATE {table} SET {column} = "))
                     .bind(now)
@@ -199,12 +198,10 @@ async fn correct_values(writing: &mut Writing<'_>, now: Timestamp) -> Result<(),
         .await
         .doing("correct instants in the future")?;
     for row in &rows {
-        let name = Columns::of(row).word("directory name", DirectoryName::parse)?;
-        let found = super::directories::select(&name)
-            .first(&mut *writing.tx)
-            .await
-            .doing("read a directory's state")?;
-        let Some(state) = found.as_ref().map(DirectoryState::read).transpose()? else { continue };
+        let name = Columns::of(row).read::<DirectoryName>()?;
+        let found =
+            select(&name).first(&mut *writing.tx).await.doing("read a directory's state")?;
+        let Some(state) = found.as_ref().map(DirectoryState::of).transpose()? else { continue };
         let corrected = state.corrected(now);
         if corrected != state {
             corrected
@@ -214,14 +211,13 @@ async fn correct_values(writing: &mut Writing<'_>, now: Timestamp) -> Result<(),
                 .doing("write a directory's state")?;
         }
     }
-    // A user whose cause begins in the future was written then.
-    let sql = Sql::new("SELECT ")
-        .push(users::COLUMNS)
+    // A user with a cause in the future was last written in the future, too.
+    let sql = Sql::select::<User>()
         .push(" FROM users WHERE status = 'suspended' AND updated_at > ")
         .bind(now);
     for row in &sql.all(&mut *writing.tx).await.doing("correct instants in the future")? {
-        let User { id, causes, .. } = users::user(row)?;
-        let causes = super::sql::json(&corrected_causes(&causes, now));
+        let User { id, causes, .. } = User::of(row)?;
+        let causes = json(&corrected_causes(&causes, now));
         let sql =
             Sql::new("UPDATE users SET causes = ").bind(causes).push(" WHERE id = ").bind(id.0);
         sql.execute(&mut *writing.tx).await.doing("correct instants in the future")?;

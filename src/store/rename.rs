@@ -1,18 +1,21 @@
-//! A directory that gets another name: everything stored under the old one goes over.
+//! Renaming of a directory: all rows of the old name get the new one.
 
 use serde_json::json;
 
-use super::sql::{Sql, Value};
-use super::{Doing as _, Store, StoreError, events};
+use super::database::Store;
+use super::error::{Doing as _, StoreError};
+use super::recording::append;
+use super::sql::Sql;
+use super::value::Value;
 use crate::clock::Clock;
 use crate::model::{Actor, DirectoryName, Event, EventCause, Handle};
 
-/// Every table with a column `directory`. A test compares it with the schema.
+/// Every table with a column `directory`. A test compares the list with the schema.
 pub(super) const TABLES: [&str; 10] = [
     "users",
     "people",
     "grace_periods",
-    "pins",
+    "baseline_objects",
     "pending_addresses",
     "pending_people",
     "rejections",
@@ -22,7 +25,7 @@ pub(super) const TABLES: [&str; 10] = [
 ];
 
 impl Store {
-    /// Whether anything is stored under this name.
+    /// Returns whether a state or a user is stored under this name.
     pub async fn knows_directory(&self, name: &DirectoryName) -> Result<bool, StoreError> {
         let sql =
             Sql::new("SELECT (SELECT COUNT(*) FROM directories WHERE name = ").bind(name.as_str());
@@ -30,10 +33,10 @@ impl Store {
             .push(") + (SELECT COUNT(*) FROM users WHERE directory = ")
             .bind(name.as_str())
             .push(")");
-        Ok(sql.count(&self.readers).await.doing("look for a directory")? > 0)
+        Ok(sql.count(&self.readers).await.doing("count rows of a directory")? > 0)
     }
 
-    /// How many people are stored under this name, and how many users are linked to it.
+    /// Returns the number of stored people and linked users.
     pub async fn people_of_directory(&self, name: &DirectoryName) -> Result<u64, StoreError> {
         let sql =
             Sql::new("SELECT (SELECT COUNT(*) FROM people WHERE directory = ").bind(name.as_str());
@@ -44,7 +47,7 @@ impl Store {
         sql.count(&self.readers).await.doing("count people")
     }
 
-    /// Gives everything stored under one name to another, which has no people; one transaction, one event.
+    /// Gives all rows of one name to another, which has no people. One transaction, one event.
     pub async fn rename_directory(
         &self,
         from: &DirectoryName,
@@ -54,10 +57,11 @@ impl Store {
         clock: &Clock,
     ) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
-        // A run of the new name may have failed before: what it remembers is nothing.
-        for table in
-            ["DELETE FROM directories WHERE name = ", "DELETE FROM pins WHERE directory = "]
-        {
+        // A failed run of the new name may have left rows without people.
+        for table in [
+            "DELETE FROM directories WHERE name = ",
+            "DELETE FROM baseline_objects WHERE directory = ",
+        ] {
             Sql::new(table)
                 .bind(to.as_str())
                 .execute(&mut *writing.tx)
@@ -83,7 +87,7 @@ impl Store {
             at: clock.now(),
         };
         let (before, after) = (json!({ "directory": from }), json!({ "directory": to }));
-        events::append(
+        append(
             &mut writing,
             &[Event::about("directory.renamed", to.as_str(), &cause, before, after)],
             clock,

@@ -1,66 +1,56 @@
-//! Runs, and what the limits of the next one are measured by.
+//! Runs, and the budget of limits that they have used.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sqlx::any::AnyRow;
-
-use super::sql::{Columns, Sql, json};
-use super::{Doing as _, Store, StoreError, Writing};
+use super::database::{Store, Writing};
+use super::error::{Doing as _, StoreError};
+use super::rows::{Columns, Row as _, StoredRow as _, as_json, row};
+use super::sql::Sql;
+use super::value::Value;
 use crate::model::{
-    Actor, ChangeCounts, Class, DirectoryName, PlanId, RunId, RunState, Timestamp, Trigger,
+    Actor, ChangeCounts, ChangeOutcome, ChangeVerb, Class, DirectoryName, PlanId, RunId, RunMode,
+    RunState, Timestamp, Trigger,
 };
 use crate::reconcile::Used;
 
-/// One run as it is remembered and shown.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// Its id; in order of time.
+    /// UUID version 7: in order of time.
     pub id: RunId,
-    /// The directory; empty for an operator's write.
-    pub directory: String,
-    /// What set it off.
+    /// `None` for an operator's write.
+    pub directory: Option<DirectoryName>,
     pub trigger: Trigger,
-    /// `full`, `delta` or `scoped`.
-    pub mode: String,
-    /// How it stands.
+    pub mode: RunMode,
     pub state: RunState,
-    /// Who asked for it.
     pub actor: Option<Actor>,
-    /// When it began.
     pub started_at: Timestamp,
-    /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// How many entries were read.
+    /// The number of entries read.
     pub entries: u64,
-    /// Whether the read was complete.
     pub complete: bool,
-    /// The server that was read.
     pub server: Option<String>,
-    /// What was applied.
     pub counts: ChangeCounts,
-    /// How many changes of the directory wait for an operator afterwards.
+    /// The number of held changes of the directory after the run.
     pub held: u64,
-    /// How many entries of this run are quarantined.
+    /// The number of quarantined entries of this run.
     pub quarantined: u64,
-    /// How many changes were dropped because something newer had happened to the user.
+    /// The number of changes dropped because their user had changed.
     pub dropped: u64,
-    /// Why it failed.
     pub error: Option<String>,
-    /// What an operator should know although it went on.
     pub warnings: Vec<String>,
-    /// Active managed users afterwards.
+    /// The number of active managed users after the run.
     pub active_after: Option<u64>,
-    /// The plan it was to apply.
+    /// The approved plan that the run applies.
     pub approves: Option<PlanId>,
-    /// The run it took back.
+    /// The run that this one undoes.
     pub undoes: Option<RunId>,
-    /// Why it read everything, where changes were to be followed.
+    /// The reason why an incremental run became a full one.
     pub full_read_reason: Option<String>,
 }
 
 impl Run {
-    /// Says what a run that was cut off has applied all the same.
+    /// Returns a sentence about the changes that an interrupted run had applied.
     pub fn applied_so_far(&self) -> String {
         match self.counts.total() {
             0 => "nothing was applied, and the next run starts over".to_owned(),
@@ -70,53 +60,76 @@ impl Run {
     }
 }
 
-/// What the limits are measured by.
+/// The base and the use of a directory's limits.
 #[derive(Debug, Clone, Default)]
 pub struct Budget {
-    /// Managed active users when the window began, or after the first applied run.
+    /// Active managed users at the beginning of the window, or after the first applied run.
     pub active: u64,
-    /// What automatic runs applied since.
+    /// The changes that runs have applied in the window without an approval.
     pub used: BTreeMap<Class, Used>,
 }
 
-const COLUMNS: &str = "id, directory, origin, mode, state, actor, started_at, finished_at, entries, complete, server, counts, held, quarantined, \
-     dropped, error, warnings, active_after, approves, undoes, full_read_reason";
-
-fn trigger(word: &str) -> Option<Trigger> {
-    serde_json::from_value(serde_json::Value::String(word.to_owned())).ok()
+row! {
+    stored Run {
+        id: "id",
+        directory: "directory" as directory_or_empty,
+        trigger: "origin",
+        mode: "mode",
+        state: "state",
+        actor: "actor",
+        started_at: "started_at",
+        finished_at: "finished_at",
+        entries: "entries",
+        complete: "complete",
+        server: "server",
+        counts: "counts" as as_json,
+        held: "held",
+        quarantined: "quarantined",
+        dropped: "dropped",
+        error: "error",
+        warnings: "warnings" as as_json,
+        active_after: "active_after",
+        approves: "approves",
+        undoes: "undoes",
+        full_read_reason: "full_read_reason",
+    }
 }
 
-fn run(row: &AnyRow) -> Result<Run, StoreError> {
-    let mut c = Columns::of(row);
-    Ok(Run {
-        id: RunId(c.uuid()?),
-        directory: c.text()?,
-        trigger: c.word("trigger", trigger)?,
-        mode: c.text()?,
-        state: c.word("run state", |w| {
-            serde_json::from_value(serde_json::Value::String(w.to_owned())).ok()
-        })?,
-        actor: c.maybe_text()?.map(Actor),
-        started_at: c.time()?,
-        finished_at: c.maybe_time()?,
-        entries: c.int()? as u64,
-        complete: c.int()? != 0,
-        server: c.maybe_text()?,
-        counts: c.json("counts")?,
-        held: c.int()? as u64,
-        quarantined: c.int()? as u64,
-        dropped: c.int()? as u64,
-        error: c.maybe_text()?,
-        warnings: c.json("warnings")?,
-        active_after: c.maybe_int()?.map(|n| n as u64),
-        approves: c.maybe_uuid()?.map(PlanId),
-        undoes: c.maybe_uuid()?.map(RunId),
-        full_read_reason: c.maybe_text()?,
-    })
+/// A directory name, empty for an operator's write.
+mod directory_or_empty {
+    use super::{Columns, DirectoryName, StoreError, Value};
+
+    pub(super) fn read(columns: &mut Columns<'_>) -> Result<Option<DirectoryName>, StoreError> {
+        let name: String = columns.read()?;
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let corrupt = StoreError::Corrupt { what: "directory name" };
+        DirectoryName::parse(&name).map(Some).ok_or(corrupt)
+    }
+
+    pub(super) fn write(directory: &Option<DirectoryName>, values: &mut Vec<Value>) {
+        values.push(directory.as_ref().map_or("", DirectoryName::as_str).into());
+    }
 }
+
+/// The columns that change while a run is under way.
+const PROGRESS: [&str; 12] = [
+    "state",
+    "finished_at",
+    "entries",
+    "complete",
+    "server",
+    "counts",
+    "held",
+    "quarantined",
+    "dropped",
+    "error",
+    "warnings",
+    "active_after",
+];
 
 impl Store {
-    /// Writes a run down as it stands.
     pub async fn save_run(&self, run: &Run) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
         write_run(&mut writing, run).await?;
@@ -125,8 +138,9 @@ impl Store {
         Ok(())
     }
 
-    /// Returns what a run has committed so far, and how many of its changes were dropped. The writer reads it, so that a
-    /// commit under way is counted.
+    /// Returns the committed changes of a run, and the number of dropped ones.
+    ///
+    /// The writer reads them, so that a commit under way is counted.
     pub async fn committed(&self, id: RunId) -> Result<(ChangeCounts, u64), StoreError> {
         committed(&mut self.begin().await?, id).await
     }
@@ -134,31 +148,36 @@ impl Store {
     fn count_run(&self, run: &Run) {
         if let Some(finished) = run.finished_at {
             self.counters.run_ended(
-                &run.directory,
+                run.directory.as_ref(),
                 run.trigger,
                 run.state,
-                &run.mode,
+                run.mode,
                 finished.since(run.started_at),
                 run.entries,
             );
         }
     }
 
-    /// Forgets a run that nothing came of.
+    /// Deletes a run without changes.
     pub async fn forget_run(&self, id: RunId) -> Result<(), StoreError> {
         let mut writing = self.begin().await?;
         let sql = Sql::new("DELETE FROM runs WHERE id = ").bind(id.0);
-        sql.execute(&mut *writing.tx).await.doing("forget a run")?;
+        sql.execute(&mut *writing.tx).await.doing("delete a run")?;
         writing.commit().await
     }
 
-    /// Ends the runs that a crash cut off, each with what it had committed. Nothing of them is to be recovered: the next plan is
-    /// the rest.
+    /// Ends the runs that a crash interrupted, with their committed counts. The next run plans the
+    /// rest.
     pub async fn cancel_cut_runs(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut writing = self.begin().await?;
-        let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM runs WHERE state = 'running'");
-        let cut: Result<Vec<Run>, StoreError> =
-            sql.all(&mut *writing.tx).await.doing("read cut runs")?.iter().map(run).collect();
+        let sql = Sql::select::<Run>().push(" FROM runs WHERE state = 'running'");
+        let cut: Result<Vec<Run>, StoreError> = sql
+            .all(&mut *writing.tx)
+            .await
+            .doing("read interrupted runs")?
+            .iter()
+            .map(Run::of)
+            .collect();
         let cut = cut?;
         for mut run in cut.iter().cloned() {
             (run.counts, run.dropped) = committed(&mut writing, run.id).await?;
@@ -173,13 +192,12 @@ impl Store {
         Ok(cut.len() as u64)
     }
 
-    /// One run.
     pub async fn run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
-        let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM runs WHERE id = ").bind(id.0);
-        sql.first(&self.readers).await.doing("read a run")?.as_ref().map(run).transpose()
+        let sql = Sql::select::<Run>().push(" FROM runs WHERE id = ").bind(id.0);
+        sql.first(&self.readers).await.doing("read a run")?.as_ref().map(Run::of).transpose()
     }
 
-    /// The run that took this one back, the last of them if several did.
+    /// Returns the last run that undoes this one.
     pub async fn undone_by(&self, id: RunId) -> Result<Option<RunId>, StoreError> {
         let sql = Sql::new("SELECT id FROM runs WHERE undoes = ")
             .bind(id.0)
@@ -191,18 +209,18 @@ impl Store {
             .transpose()
     }
 
-    /// The newest runs, newest first; of one directory, or all but first sign-ins, of which there are as many as people.
+    /// Returns runs, newest first: of one directory, or all except first sign-ins, of which there is
+    /// one per person.
     pub async fn runs(&self, directory: Option<&str>, limit: u64) -> Result<Vec<Run>, StoreError> {
-        let mut sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM runs");
+        let mut sql = Sql::select::<Run>().push(" FROM runs");
         sql = match directory {
             Some(directory) => sql.push(" WHERE directory = ").bind(directory),
             None => sql.push(" WHERE NOT (directory = '' AND origin = 'sign-in')"),
         };
         let sql = sql.push(" ORDER BY started_at DESC, id DESC LIMIT ").bind(limit);
-        sql.all(&self.readers).await.doing("list runs")?.iter().map(run).collect()
+        sql.all(&self.readers).await.doing("list runs")?.iter().map(Run::of).collect()
     }
 
-    /// What the limits of a directory are measured by now.
     pub async fn budget(
         &self,
         directory: &DirectoryName,
@@ -232,7 +250,8 @@ impl Store {
         Ok(Budget { active: self.active_at(directory, start).await?, used })
     }
 
-    /// Active users when the window began; in a directory's first window, when its first applied run, with its approval, had been applied.
+    /// Returns the active users at the beginning of the window. In the first window of a directory,
+    /// returns those after the first applied run, or after its approval.
     async fn active_at(
         &self,
         directory: &DirectoryName,
@@ -282,62 +301,10 @@ impl Store {
 }
 
 async fn write_run(writing: &mut Writing<'_>, run: &Run) -> Result<(), StoreError> {
-    let Run {
-        id,
-        directory,
-        trigger,
-        mode,
-        state,
-        actor,
-        started_at,
-        finished_at,
-        entries,
-        complete,
-        server,
-        counts,
-        held,
-        quarantined,
-        dropped,
-        error,
-        warnings,
-        active_after,
-        approves,
-        undoes,
-        full_read_reason,
-    } = run;
-    let values: Vec<super::sql::Value> = vec![
-        id.0.into(),
-        directory.as_str().into(),
-        trigger.as_str().into(),
-        mode.as_str().into(),
-        state.as_str().into(),
-        actor.as_ref().map(|a| a.0.as_str()).into(),
-        (*started_at).into(),
-        (*finished_at).into(),
-        (*entries).into(),
-        (*complete).into(),
-        server.as_deref().into(),
-        json(counts).into(),
-        (*held).into(),
-        (*quarantined).into(),
-        (*dropped).into(),
-        error.as_deref().into(),
-        json(warnings).into(),
-        active_after.map(|n| n as i64).into(),
-        approves.map(|p| p.0).into(),
-        undoes.map(|r| r.0).into(),
-        full_read_reason.as_deref().into(),
-    ];
-    Sql::new("INSERT INTO runs (")
-        .push(COLUMNS)
-        .push(") VALUES ")
-        .list(values)
-        .push(
-            " ON CONFLICT (id) DO UPDATE SET state = excluded.state, finished_at = excluded.finished_at, entries = excluded.entries, \
-             complete = excluded.complete, server = excluded.server, counts = excluded.counts, held = excluded.held, \
-             quarantined = excluded.quarantined, dropped = excluded.dropped, error = excluded.error, warnings = excluded.warnings, \
-             active_after = excluded.active_after",
-        )
+    let progress = PROGRESS.map(|column| format!("{column} = excluded.{column}")).join(", ");
+    Sql::insert("runs", run.fields())
+        .push(" ON CONFLICT (id) DO UPDATE SET ")
+        .push(&progress)
         .execute(&mut *writing.tx)
         .await
         .doing("write a run")?;
@@ -357,10 +324,12 @@ async fn committed(
         .doing("read what a run has done")?
     {
         let mut c = Columns::of(row);
-        let (kind, outcome, n) = (c.text()?, c.text()?, c.int()? as u64);
-        match outcome.as_str() {
-            "applied" => counts.count_stored(&kind, n),
-            _ => dropped += n,
+        let (kind, outcome, n): (ChangeVerb, ChangeOutcome, u64) =
+            (c.read()?, c.read()?, c.read()?);
+        match outcome {
+            ChangeOutcome::Applied => counts.add(kind, n),
+            ChangeOutcome::Dropped => dropped += n,
+            ChangeOutcome::Held => {}
         }
     }
     Ok((counts, dropped))

@@ -1,35 +1,40 @@
-//! Sign-in attempts: each is written before the password is sent, and counts until AD's answer says that it does not.
+//! Sign-in attempts. Each is written before the bind, and counts until AD's answer clears it.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::sql::{Columns, Sql};
-use super::{Doing as _, Flavour, Store, StoreError, Writing};
+use super::database::{Store, Writing};
+use super::error::{Doing as _, StoreError};
+use super::flavour::Flavour;
+use super::rows::Columns;
+use super::sql::Sql;
 use crate::model::{DirectoryName, Guid, Timestamp, UserId};
 
-/// One attempt that is under way, and the user's refused attempts before it.
+/// An attempt under way, with the earlier refused attempts of the user.
 #[derive(Debug)]
 pub struct SignInAttempt {
     id: Uuid,
-    /// The refused attempts that were known when this one began, each with the server that refused it.
+    /// Each with the server that refused it.
     refused: Vec<(Uuid, String)>,
 }
 
-/// The rules by which attempts are counted.
+/// The limit of sign-in attempts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AttemptLimit {
-    /// The attempts of one user that may count at the same time.
+    /// The maximum of counting attempts of one user.
     pub at_most: u32,
-    /// How long an attempt counts.
+    /// The time for which an attempt counts.
     pub window: Duration,
-    /// The microseconds by which the clock was set since the last attempt: stored instants move with it.
+    /// The microseconds by which the clock was set since the last attempt. Stored instants move with
+    /// it.
     pub clock_step: i64,
 }
 
 impl Store {
-    /// Counts one more attempt of a user, unless as many as allowed count already. Two that come at the same moment never both
-    /// get the last one: the count and the new row are one transaction, and writers wait for each other.
+    /// Writes an attempt of a user. Returns `None` if the limit is reached.
+    ///
+    /// Count and insertion are one transaction, so two attempts never share the last place.
     pub async fn begin_sign_in(
         &self,
         id: Uuid,
@@ -44,7 +49,7 @@ impl Store {
             let sql = Sql::new("UPDATE sign_in_attempts SET at = at + ").bind(clock_step);
             sql.execute(&mut *writing.tx).await.doing("move sign-in attempts with the clock")?;
         }
-        // The clock was set back between two starts: an attempt of the future counts from now on.
+        // An attempt in the future, from before the clock was set back, counts from now on.
         let sql =
             Sql::new("UPDATE sign_in_attempts SET at = ").bind(now).push(" WHERE at > ").bind(now);
         sql.execute(&mut *writing.tx).await.doing("clamp sign-in attempts")?;
@@ -73,7 +78,7 @@ impl Store {
         Ok(Some(SignInAttempt { id, refused }))
     }
 
-    /// Notes that a server refused an attempt. It goes on counting, until that server accepts a later one.
+    /// Marks an attempt as refused. It counts until the same server accepts a later one.
     pub async fn refuse_sign_in(
         &self,
         attempt: &SignInAttempt,
@@ -88,13 +93,15 @@ impl Store {
         writing.commit().await
     }
 
-    /// Takes an attempt back: AD's answer says that it did not count.
+    /// Deletes an attempt that did not count in AD.
     pub async fn take_back_sign_in(&self, attempt: &SignInAttempt) -> Result<(), StoreError> {
         self.remove_attempts(vec![attempt.id]).await
     }
 
-    /// Takes an attempt back, and what the same server refused before it began: a bind that succeeds resets the server's count.
-    /// Attempts without an answer go on counting, since the server may still come to them.
+    /// Deletes an accepted attempt, and the earlier ones that the same server refused.
+    ///
+    /// A successful bind resets the count of its server (badPwdCount). Attempts without an answer
+    /// still count, because the server may process them later.
     pub async fn accept_sign_in(
         &self,
         attempt: &SignInAttempt,
@@ -111,7 +118,7 @@ impl Store {
         writing.commit().await
     }
 
-    /// When a person's account expires, as it was last read.
+    /// Returns accountExpires of a person, as last read.
     pub async fn expiry(
         &self,
         directory: &DirectoryName,
@@ -126,10 +133,10 @@ impl Store {
     }
 }
 
-/// Keeps other processes that share the store from counting at the same moment. SQLite has one writer anyway.
+/// Locks the table against other processes on the same server. SQLite has one writer anyway.
 #[cfg_attr(
     not(feature = "postgres"),
-    expect(clippy::unused_async, reason = "only PostgreSQL is asked")
+    expect(clippy::unused_async, reason = "only PostgreSQL has the lock")
 )]
 async fn lock_attempts(writing: &mut Writing<'_>, flavour: Flavour) -> Result<(), StoreError> {
     match flavour {

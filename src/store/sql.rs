@@ -1,23 +1,21 @@
-//! Values in bulk: statements with many rows, and rows read by checkpoint.
+//! Statements: text from this module tree, and bound values.
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{Any, Arguments as _, AssertSqlSafe, Executor, Row as _};
-use uuid::Uuid;
 
-use super::StoreError;
-use crate::model::{Guid, Timestamp};
+use super::rows::Row;
+use super::value::Value;
 
-/// Values in one bulk statement: a few hundred rows. SQLite allows 32,766 and PostgreSQL 65,535; more than these gain nothing.
+/// Values in one bulk statement: a few hundred rows. SQLite allows 32,766 and PostgreSQL 65,535;
+/// more values are not faster.
 const BULK_VALUES: usize = 3_000;
 
 /// Values in one `IN` list.
 const LIST: usize = 500;
 
-/// As many at a time as one `IN` list takes.
+/// Splits values into pieces for one `IN` list each.
 pub(super) fn pieces<T: Clone>(all: impl IntoIterator<Item = T>) -> Vec<Vec<T>> {
     all.into_iter().collect::<Vec<_>>().chunks(LIST).map(<[T]>::to_vec).collect()
 }
@@ -30,46 +28,14 @@ pub(super) struct Sql {
     places: Places,
 }
 
-/// How the place of a value is written.
+/// The notation of a placeholder.
 #[derive(Clone, Copy, Default)]
 enum Places {
-    /// `$1`, `$2` …: every database knows these.
+    /// `$1`, `$2` …, which every database accepts.
     #[default]
     Numbered,
-    /// `?`: for SQLite in bulk, which finds a name by walking all of them for each value.
+    /// `?`, for bulk statements: SQLite walks all numbered names for each value.
     Anonymous,
-}
-
-/// A value that can be bound.
-pub(super) enum Value {
-    Int(Option<i64>),
-    Text(Option<String>),
-    Blob(Option<Vec<u8>>),
-}
-
-macro_rules! values {
-    ($($type:ty, $value:ident => $into:expr;)*) => {$(
-        impl From<$type> for Value {
-            fn from($value: $type) -> Self { $into }
-        }
-    )*};
-}
-values! {
-    i64, v => Self::Int(Some(v));
-    bool, v => Self::Int(Some(i64::from(v)));
-    u64, v => Self::Int(Some(v as i64));
-    Option<i64>, v => Self::Int(v);
-    Timestamp, v => Self::Int(Some(v.0));
-    Option<Timestamp>, v => Self::Int(v.map(|t| t.0));
-    &str, v => Self::Text(Some(v.to_owned()));
-    String, v => Self::Text(Some(v));
-    Option<&str>, v => Self::Text(v.map(str::to_owned));
-    Option<String>, v => Self::Text(v);
-    Uuid, v => Self::Blob(Some(v.as_bytes().to_vec()));
-    Option<Uuid>, v => Self::Blob(v.map(|u| u.as_bytes().to_vec()));
-    Guid, v => Self::Blob(Some(v.0.to_vec()));
-    Option<Guid>, v => Self::Blob(v.map(|g| g.0.to_vec()));
-    [u8; 32], v => Self::Blob(Some(v.to_vec()));
 }
 
 impl Sql {
@@ -77,20 +43,42 @@ impl Sql {
         Self { text: text.to_owned(), ..Self::default() }
     }
 
-    /// How it would be carried out.
+    /// Starts the insertion of one row.
+    pub(super) fn insert(table: &str, row: Fields) -> Self {
+        Self::new("INSERT INTO ")
+            .push(table)
+            .columns(&row)
+            .push(" VALUES ")
+            .list(row.into_iter().map(|(_, value)| value))
+    }
+
+    /// Starts the selection of a struct's columns.
+    pub(super) fn select<R: Row>() -> Self {
+        Self::new("SELECT ").push(R::COLUMNS)
+    }
+
+    /// Appends the names of columns in parentheses.
+    fn columns(mut self, row: &Fields) -> Self {
+        let names: Vec<&str> = row.iter().map(|(name, _)| *name).collect();
+        self.text.push_str(" (");
+        self.text.push_str(&names.join(", "));
+        self.text.push(')');
+        self
+    }
+
+    /// Returns the statement that explains this one.
     #[cfg(test)]
     pub(super) fn explained(mut self) -> Self {
         self.text.insert_str(0, "EXPLAIN QUERY PLAN ");
         self
     }
 
-    /// Appends text.
     pub(super) fn push(mut self, text: &str) -> Self {
         self.text.push_str(text);
         self
     }
 
-    /// Appends the place of a value and binds it.
+    /// Appends a placeholder and binds its value.
     pub(super) fn bind(mut self, value: impl Into<Value>) -> Self {
         self.add(value.into());
         self
@@ -102,7 +90,7 @@ impl Sql {
             Value::Text(v) => self.arguments.add(v),
             Value::Blob(v) => self.arguments.add(v),
         };
-        // Encoding into Any's own buffer has no way to fail.
+        // Encoding into the buffer of `Any` cannot fail.
         debug_assert!(added.is_ok());
         let _ = match self.places {
             Places::Numbered => write!(self.text, "${}", self.arguments.len()),
@@ -147,7 +135,7 @@ impl Sql {
         sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_optional(db).await
     }
 
-    /// The first column of the only row, a number.
+    /// Returns the first column of the only row, a number.
     pub(super) async fn count<'e>(
         self,
         db: impl Executor<'e, Database = Any>,
@@ -157,123 +145,36 @@ impl Sql {
     }
 }
 
-/// Executes `head VALUES (…), (…) tail` for all rows, in as many statements as that takes.
+/// The columns of one new row, with their values.
+pub(super) type Fields = Vec<(&'static str, Value)>;
+
+/// Inserts rows with the same columns, in as many statements as needed. `tail` follows the values.
 ///
-/// No `async fn`: the rows are collected at once, so that the future does not hold on to their closures.
+/// No `async fn`: the rows are collected at once, so that the future does not borrow their closures.
 pub(super) fn insert<'a>(
     tx: &'a mut sqlx::Transaction<'static, Any>,
-    head: &'a str,
+    table: &'a str,
     tail: &'a str,
-    rows: impl IntoIterator<Item = Vec<Value>>,
+    rows: impl IntoIterator<Item = Fields>,
 ) -> impl Future<Output = Result<(), sqlx::Error>> + Send + 'a {
-    let rows: Vec<Vec<Value>> = rows.into_iter().collect();
+    let rows: Vec<Fields> = rows.into_iter().collect();
     async move {
         let places =
             if tx.backend_name() == "SQLite" { Places::Anonymous } else { Places::Numbered };
         let mut rows = rows.into_iter().peekable();
         while let Some(first) = rows.peek() {
             let at_most = (BULK_VALUES / first.len()).max(1);
-            let mut sql = Sql { places, ..Sql::new(head) }.push(" VALUES ");
+            let mut sql = Sql { places, ..Sql::new("INSERT INTO ") }
+                .push(table)
+                .columns(first)
+                .push(" VALUES ");
             for (at, row) in rows.by_ref().take(at_most).enumerate() {
-                sql = sql.push(if at > 0 { "," } else { "" }).list(row);
+                sql = sql
+                    .push(if at > 0 { "," } else { "" })
+                    .list(row.into_iter().map(|(_, value)| value));
             }
             sql.push(" ").push(tail).execute(&mut **tx).await?;
         }
         Ok(())
     }
-}
-
-/// One row, read from left to right.
-pub(super) struct Columns<'a> {
-    row: &'a AnyRow,
-    at: usize,
-}
-
-impl<'a> Columns<'a> {
-    pub(super) fn of(row: &'a AnyRow) -> Self {
-        Self { row, at: 0 }
-    }
-
-    fn next<T: sqlx::Type<Any> + sqlx::Decode<'a, Any>>(&mut self) -> Result<T, StoreError> {
-        self.at += 1;
-        self.row
-            .try_get(self.at - 1)
-            .map_err(|source| StoreError::Database { what: "read a row", source })
-    }
-
-    pub(super) fn int(&mut self) -> Result<i64, StoreError> {
-        self.next()
-    }
-
-    pub(super) fn maybe_int(&mut self) -> Result<Option<i64>, StoreError> {
-        self.next()
-    }
-
-    pub(super) fn time(&mut self) -> Result<Timestamp, StoreError> {
-        self.int().map(Timestamp)
-    }
-
-    pub(super) fn maybe_time(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.maybe_int()?.map(Timestamp))
-    }
-
-    pub(super) fn text(&mut self) -> Result<String, StoreError> {
-        self.next()
-    }
-
-    pub(super) fn maybe_text(&mut self) -> Result<Option<String>, StoreError> {
-        self.next()
-    }
-
-    pub(super) fn uuid(&mut self) -> Result<Uuid, StoreError> {
-        Uuid::from_slice(&self.next::<Vec<u8>>()?).map_err(|_| StoreError::Corrupt { what: "id" })
-    }
-
-    pub(super) fn maybe_uuid(&mut self) -> Result<Option<Uuid>, StoreError> {
-        let bytes: Option<Vec<u8>> = self.next()?;
-        bytes
-            .map(|b| Uuid::from_slice(&b).map_err(|_| StoreError::Corrupt { what: "id" }))
-            .transpose()
-    }
-
-    pub(super) fn guid(&mut self) -> Result<Guid, StoreError> {
-        self.uuid().map(|u| Guid(u.into_bytes()))
-    }
-
-    pub(super) fn maybe_guid(&mut self) -> Result<Option<Guid>, StoreError> {
-        Ok(self.maybe_uuid()?.map(|u| Guid(u.into_bytes())))
-    }
-
-    pub(super) fn hash(&mut self) -> Result<[u8; 32], StoreError> {
-        self.next::<Vec<u8>>()?.try_into().map_err(|_| StoreError::Corrupt { what: "hash" })
-    }
-
-    pub(super) fn json<T: DeserializeOwned>(
-        &mut self,
-        what: &'static str,
-    ) -> Result<T, StoreError> {
-        serde_json::from_str(&self.text()?).map_err(|_| StoreError::Corrupt { what })
-    }
-
-    /// A value of one of our own words.
-    pub(super) fn word<T>(
-        &mut self,
-        what: &'static str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<T, StoreError> {
-        parse(&self.text()?).ok_or(StoreError::Corrupt { what })
-    }
-
-    pub(super) fn maybe_word<T>(
-        &mut self,
-        what: &'static str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, StoreError> {
-        self.maybe_text()?.map(|w| parse(&w).ok_or(StoreError::Corrupt { what })).transpose()
-    }
-}
-
-/// JSON for a TEXT column; of our own types, which always serialize.
-pub(super) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }

@@ -1,6 +1,10 @@
-//! The queries, on SQLite and on PostgreSQL alike.
+//! Tests of the store, on SQLite and on PostgreSQL.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+#[cfg(feature = "postgres")]
+use sqlx::any::AnyPoolOptions;
 
 use super::*;
 use crate::clock::Clock;
@@ -12,7 +16,7 @@ use crate::model::{
 };
 use crate::reconcile::Admitted;
 
-/// A store of its own for one test, and the account in it.
+/// A store for one test, with an account.
 struct Fresh {
     store: Store,
     account: AccountId,
@@ -42,7 +46,8 @@ async fn on(flavour: &str) -> Option<Fresh> {
     Some(Fresh { store, account, clock, folder })
 }
 
-/// A database of its own on the server that `tests/run` starts. Without one, only SQLite is tried, and said so.
+/// Creates a database for one test on the server that `tests/run` starts. Without a server, the test
+/// is skipped.
 async fn postgres() -> Option<String> {
     let Ok(server) = std::env::var("ROSTERD_TEST_POSTGRES") else {
         assert!(
@@ -72,7 +77,7 @@ async fn postgres() -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_renamed_leaves_nothing_under_its_old_name() {
+async fn a_renamed_directory_leaves_no_rows_under_its_old_name() {
     let Some(f) = on("sqlite").await else { return };
     let rows = sqlx::query(
         "SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name = 'directory' ORDER BY 1",
@@ -105,24 +110,24 @@ macro_rules! on_both {
 }
 
 on_both! {
-    what_is_applied_is_read_back_with_its_events
+    applied_changes_are_read_back_with_their_events
     addresses_are_swapped_in_one_transaction
-    a_change_of_another_version_is_dropped_and_told
-    a_held_plan_keeps_its_id_while_it_loses_and_gets_another_when_it_gains
-    a_rejected_plan_stays_closed_until_something_new_is_asked
-    what_is_approved_of_a_plan_stays_approved_in_the_one_that_takes_its_place
+    a_change_of_another_version_is_dropped
+    a_held_plan_keeps_its_id_until_it_gains_a_change
+    a_rejected_plan_stays_closed_until_a_new_change_is_proposed
+    an_approved_change_stays_approved_in_the_superseding_plan
     a_domain_belongs_to_one_account_and_converts_it
-    search_finds_words_by_their_beginning_without_accents
+    search_finds_words_by_prefix_regardless_of_accents
     only_automatic_changes_count_against_the_budget
-    whatever_is_done_to_the_log_breaks_it_where_it_was_done
-    changes_of_what_is_remembered_are_none_of_them_lost
-    an_address_that_was_taken_meanwhile_costs_its_own_change_only
+    an_edit_of_the_log_breaks_the_chain_at_its_place
+    concurrent_changes_of_a_directory_state_are_all_stored
+    a_taken_address_drops_no_other_change
 }
 
 mod chain;
+mod deliveries;
 mod following;
 mod instants;
-mod outbox;
 
 fn alice() -> Actor {
     Actor("alice".into())
@@ -217,10 +222,10 @@ impl Fresh {
         }
     }
 
-    async fn rehold(&self, people: &[u8]) -> Reheld {
+    async fn hold(&self, people: &[u8]) -> Holding {
         let held: Vec<HeldChange> = people.iter().map(|n| self.held(*n)).collect();
         self.store
-            .rehold(
+            .hold_changes(
                 &corp(),
                 RunId(self.clock.new_id()),
                 0,
@@ -234,7 +239,7 @@ impl Fresh {
     }
 }
 
-async fn what_is_applied_is_read_back_with_its_events(f: Fresh) {
+async fn applied_changes_are_read_back_with_their_events(f: Fresh) {
     let applied = f
         .apply(vec![
             f.creation(1, "Zoë Müller", "Zoe@Example.com"),
@@ -258,15 +263,15 @@ async fn what_is_applied_is_read_back_with_its_events(f: Fresh) {
     .await;
     let zoe = f.user(1).await;
     assert_eq!((zoe.status(), zoe.causes.weightiest().cloned()), (Status::Suspended, Some(cause)));
-    let told = f
+    let events = f
         .store
         .events(&EventFilter { kind: Some("user.*".into()), limit: 10, ..EventFilter::default() })
         .await
         .unwrap();
     let kinds: Vec<_> =
-        told.iter().map(|e| e.document["type"].as_str().unwrap().to_owned()).collect();
+        events.iter().map(|e| e.document["type"].as_str().unwrap().to_owned()).collect();
     assert_eq!(kinds, ["user.created", "user.created", "user.suspended"]);
-    assert_eq!(told[2].document["data"]["evidence"][0]["value"], "514");
+    assert_eq!(events[2].document["data"]["evidence"][0]["value"], "514");
     assert_eq!(
         f.store.verify_events(None).await.unwrap().map(|head| head.seq),
         Ok(4),
@@ -296,7 +301,7 @@ async fn addresses_are_swapped_in_one_transaction(f: Fresh) {
     assert_eq!(holder.id, f.user(2).await.id);
 }
 
-async fn a_change_of_another_version_is_dropped_and_told(f: Fresh) {
+async fn a_change_of_another_version_is_dropped(f: Fresh) {
     f.apply(vec![f.creation(1, "A", "a@example.com")]).await;
     let tier = |version| {
         let evidence = f.cause(Reason::NoGroup).evidence;
@@ -313,13 +318,13 @@ async fn a_change_of_another_version_is_dropped_and_told(f: Fresh) {
     );
 }
 
-async fn a_held_plan_keeps_its_id_while_it_loses_and_gets_another_when_it_gains(f: Fresh) {
-    let first = f.rehold(&[1, 2, 3]).await;
+async fn a_held_plan_keeps_its_id_until_it_gains_a_change(f: Fresh) {
+    let first = f.hold(&[1, 2, 3]).await;
     assert!(first.is_new && first.count == 3);
-    assert_eq!(f.rehold(&[1, 2, 3]).await, Reheld { is_new: false, ..first });
-    let fewer = f.rehold(&[1, 2]).await;
+    assert_eq!(f.hold(&[1, 2, 3]).await, Holding { is_new: false, ..first });
+    let fewer = f.hold(&[1, 2]).await;
     assert_eq!((fewer.plan, fewer.count), (first.plan, 2));
-    let more = f.rehold(&[1, 2, 4]).await;
+    let more = f.hold(&[1, 2, 4]).await;
     assert!(more.plan != first.plan && more.count == 3 && more.is_new);
     assert_eq!(
         f.store.plan(first.plan.unwrap()).await.unwrap().unwrap().state,
@@ -327,34 +332,37 @@ async fn a_held_plan_keeps_its_id_while_it_loses_and_gets_another_when_it_gains(
     );
     assert_eq!(f.store.plan_changes(more.plan.unwrap()).await.unwrap().len(), 3);
     assert_eq!(f.store.waiting(&corp()).await.unwrap().len(), 3);
-    assert_eq!(f.rehold(&[]).await.plan, None);
+    assert_eq!(f.hold(&[]).await.plan, None);
     assert_eq!(
         f.store.plan(more.plan.unwrap()).await.unwrap().unwrap().state,
         PlanState::Withdrawn
     );
 }
 
-async fn a_rejected_plan_stays_closed_until_something_new_is_asked(f: Fresh) {
-    let id = f.rehold(&[1, 2]).await.plan.unwrap();
+async fn a_rejected_plan_stays_closed_until_a_new_change_is_proposed(f: Fresh) {
+    let id = f.hold(&[1, 2]).await.plan.unwrap();
     let plan = f.store.plan(id).await.unwrap().unwrap();
-    f.store.reject_plan(&plan, Word { actor: &alice(), comment: "no" }, &f.clock).await.unwrap();
-    assert_eq!(f.rehold(&[1, 2]).await, Reheld { plan: None, count: 0, is_new: false });
-    let new = f.rehold(&[1, 2, 3]).await;
+    f.store
+        .reject_plan(&plan, Decision { actor: &alice(), comment: "no" }, &f.clock)
+        .await
+        .unwrap();
+    assert_eq!(f.hold(&[1, 2]).await, Holding { plan: None, count: 0, is_new: false });
+    let new = f.hold(&[1, 2, 3]).await;
     assert!(new.is_new && new.plan != Some(id));
 }
 
-async fn what_is_approved_of_a_plan_stays_approved_in_the_one_that_takes_its_place(f: Fresh) {
-    let id = f.rehold(&[1, 2, 3]).await.plan.unwrap();
+async fn an_approved_change_stays_approved_in_the_superseding_plan(f: Fresh) {
+    let id = f.hold(&[1, 2, 3]).await.plan.unwrap();
     let plan = f.store.plan(id).await.unwrap().unwrap();
     let rows = f.store.held_rows(id).await.unwrap();
-    let word = Word { actor: &alice(), comment: "one of them" };
-    f.store.approve_plan(&plan, Some(&[rows[0].digest]), word, &f.clock).await.unwrap();
+    let decision = Decision { actor: &alice(), comment: "one of them" };
+    f.store.approve_plan(&plan, Some(&[rows[0].digest]), decision, &f.clock).await.unwrap();
     let summary = f.store.plan_summary(id).await.unwrap();
     assert_eq!(
         summary.iter().map(|line| (line.count, line.approved)).collect::<Vec<_>>(),
         [(3, 1)]
     );
-    let next = f.rehold(&[1, 2, 3, 4]).await.plan.unwrap();
+    let next = f.hold(&[1, 2, 3, 4]).await.plan.unwrap();
     let approved: Vec<_> = f
         .store
         .held_rows(next)
@@ -428,7 +436,7 @@ async fn a_domain_belongs_to_one_account_and_converts_it(f: Fresh) {
     assert!(!refused.to_string().contains("acme"), "the holder is not named: {refused}");
 }
 
-async fn search_finds_words_by_their_beginning_without_accents(f: Fresh) {
+async fn search_finds_words_by_prefix_regardless_of_accents(f: Fresh) {
     f.apply(vec![
         f.creation(1, "Zoë Müller", "zoe@example.com"),
         f.creation(2, "Zora Neale", "zora@example.com"),
@@ -456,7 +464,7 @@ async fn only_automatic_changes_count_against_the_budget(f: Fresh) {
     assert_eq!((budget.active, budget.used.len()), (0, 0), "an operator's change");
 }
 
-async fn whatever_is_done_to_the_log_breaks_it_where_it_was_done(f: Fresh) {
+async fn an_edit_of_the_log_breaks_the_chain_at_its_place(f: Fresh) {
     f.apply((1..6).map(|n| f.creation(n, "A", &format!("a{n}@example.com"))).collect()).await;
     let head = f.store.verify_events(None).await.unwrap().unwrap();
     assert_eq!(head.seq, 6);
@@ -465,7 +473,7 @@ async fn whatever_is_done_to_the_log_breaks_it_where_it_was_done(f: Fresh) {
         (vec![all("document = '{}'")], 3),
         (vec![all("document = document || ' '")], 3),
         (vec![all("kind = 'user.updated'")], 3),
-        (vec![all("subject = 'somebody else'")], 3),
+        (vec![all("subject = 'another subject'")], 3),
         (vec![all("at = at + 1")], 3),
         (vec![all("run_id = NULL")], 3),
         (vec![all("id = (SELECT id FROM events WHERE seq = 4)")], 3),
@@ -521,7 +529,7 @@ async fn whatever_is_done_to_the_log_breaks_it_where_it_was_done(f: Fresh) {
     assert_eq!(
         f.store.verify_events(Some(head)).await.unwrap().map_err(|broken| broken.seq),
         Err(5),
-        "whoever noted it does"
+        "the noted head shows the cut"
     );
     let other = LogHead { seq: 3, hash: [7; 32] };
     assert_eq!(
@@ -531,7 +539,7 @@ async fn whatever_is_done_to_the_log_breaks_it_where_it_was_done(f: Fresh) {
     );
 }
 
-async fn an_address_that_was_taken_meanwhile_costs_its_own_change_only(f: Fresh) {
+async fn a_taken_address_drops_no_other_change(f: Fresh) {
     let address = |n: usize| format!("a{n}@example.com");
     let creation = |n: usize| {
         let joined = Joined {
@@ -552,7 +560,7 @@ async fn an_address_that_was_taken_meanwhile_costs_its_own_change_only(f: Fresh)
             cluster: None,
         }
     };
-    // Another user has the last one's address by now: its change alone is dropped.
+    // Another user has the last address: its change alone is dropped.
     let mut first = f.creation(1, "A", &address(700));
     first.version = None;
     f.apply(vec![first]).await;
@@ -574,8 +582,8 @@ async fn an_address_that_was_taken_meanwhile_costs_its_own_change_only(f: Fresh)
     assert_eq!(users.len(), 701);
 }
 
-/// An operator who pauses a directory while a run ends must find it paused.
-async fn changes_of_what_is_remembered_are_none_of_them_lost(f: Fresh) {
+/// A pause that an operator sets while a run ends must stay.
+async fn concurrent_changes_of_a_directory_state_are_all_stored(f: Fresh) {
     let name = DirectoryName::parse("corp").unwrap();
     let changes = (0..20).map(|_| f.store.change_directory(&name, |state| state.entries += 1));
     for done in futures_util::future::join_all(changes).await {
@@ -585,14 +593,14 @@ async fn changes_of_what_is_remembered_are_none_of_them_lost(f: Fresh) {
 }
 
 #[tokio::test]
-async fn a_second_rosterd_on_one_store_is_refused() {
+async fn a_second_rosterd_on_a_store_is_refused() {
     let f = on("sqlite").await.unwrap();
     let url = format!("sqlite://{}", f.folder.path().join("rosterd.db").display());
     assert!(matches!(Store::open(&url).await, Err(StoreError::InUse { .. })));
 }
 
 #[tokio::test]
-async fn a_store_of_a_newer_version_is_refused_with_a_sentence() {
+async fn a_store_of_a_newer_version_is_refused() {
     let f = on("sqlite").await.unwrap();
     let url = format!("sqlite://{}", f.folder.path().join("rosterd.db").display());
     let Fresh { store, folder: _folder, .. } = f;

@@ -1,19 +1,26 @@
-//! What happens to plans inside the writer's transaction: each step compares the plan with what was read before.
+//! Transitions of plans inside the write transaction. Each compares the version of the plan.
 
 use std::collections::BTreeSet;
 
-use super::plans::{HeldPlan, PLAN, WAITING, plan};
-use super::sql::{Sql, Value};
-use super::{Doing as _, StoreError, Writing};
-use crate::model::{Digest, PlanId, PlanState, RunId, Timestamp};
+use super::database::Writing;
+use super::error::{Doing as _, StoreError};
+use super::plans::{HeldPlan, WAITING, select};
+use super::rows::Row as _;
+use super::sql::Sql;
+use crate::model::{Digest, DirectoryName, PlanId, PlanState, Timestamp};
 
-/// Takes a plan for this transaction and returns it as stored by now, with its next version written.
+/// Raises the version of a plan, and returns the plan as stored.
 ///
-/// A writer in another process that was faster makes this fail, because the version is compared.
+/// Fails if another process has written the plan meanwhile.
 pub(super) async fn seize(writing: &mut Writing<'_>, id: PlanId) -> Result<HeldPlan, StoreError> {
-    let sql = Sql::new(PLAN).push(" WHERE p.id = ").bind(id.0);
-    let found =
-        sql.first(&mut *writing.tx).await.doing("read a plan")?.as_ref().map(plan).transpose()?;
+    let sql = select().push(" WHERE p.id = ").bind(id.0);
+    let found = sql
+        .first(&mut *writing.tx)
+        .await
+        .doing("read a plan")?
+        .as_ref()
+        .map(HeldPlan::of)
+        .transpose()?;
     let mut held = found.ok_or(StoreError::Corrupt { what: "plan" })?;
     let sql = Sql::new("UPDATE plans SET version = version + 1 WHERE id = ")
         .bind(id.0)
@@ -26,7 +33,7 @@ pub(super) async fn seize(writing: &mut Writing<'_>, id: PlanId) -> Result<HeldP
     Ok(held)
 }
 
-/// The refusal for a plan that is no longer what the caller decided about.
+/// Returns the error for a plan that has changed since the caller read it.
 pub(super) fn raced(plan: &HeldPlan) -> StoreError {
     let by = plan
         .actor
@@ -39,73 +46,44 @@ pub(super) fn raced(plan: &HeldPlan) -> StoreError {
     }
 }
 
-/// The plan that waits of a directory, as this transaction sees it.
+/// Returns the open or approved plan of a directory, as this transaction sees it.
 pub(super) async fn waiting_now(
     writing: &mut Writing<'_>,
-    directory: &str,
+    directory: &DirectoryName,
 ) -> Result<Option<HeldPlan>, StoreError> {
-    let sql = Sql::new(PLAN).push(WAITING).bind(directory);
-    sql.first(&mut *writing.tx).await.doing("read the held plan")?.as_ref().map(plan).transpose()
+    let sql = select().push(WAITING).bind(directory.as_str());
+    sql.first(&mut *writing.tx)
+        .await
+        .doing("read the held plan")?
+        .as_ref()
+        .map(HeldPlan::of)
+        .transpose()
 }
 
-/// A plan with what an earlier one takes along of its approval.
-pub(super) fn approval_of(earlier: Option<&HeldPlan>) -> HeldPlan {
-    let nothing = HeldPlan {
-        id: PlanId(uuid::Uuid::nil()),
-        directory: String::new(),
-        run: RunId(uuid::Uuid::nil()),
-        digest: Digest([0; 32]),
-        state: PlanState::Open,
-        created_at: Timestamp(0),
-        actor: None,
-        comment: None,
-        approved_at: None,
-        announced_at: None,
-        count: 0,
-        scope_hash: None,
-        note: None,
-        version: 0,
-    };
-    match earlier {
-        Some(plan) => HeldPlan {
-            actor: plan.actor.clone(),
-            comment: plan.comment.clone(),
-            approved_at: plan.approved_at,
-            ..nothing
-        },
-        None => nothing,
-    }
-}
-
-/// Writes a new plan.
 pub(super) async fn insert_plan(
     writing: &mut Writing<'_>,
     plan: &HeldPlan,
 ) -> Result<(), StoreError> {
-    let row: Vec<Value> = vec![
-        plan.id.0.into(),
-        plan.directory.as_str().into(),
-        plan.run.0.into(),
-        plan.digest.0.into(),
-        plan.count.into(),
-        plan.state.as_str().into(),
-        plan.created_at.into(),
-        plan.created_at.into(),
-        plan.scope_hash.as_deref().into(),
-        plan.note.as_deref().into(),
-        plan.approved_at.into(),
-        plan.actor.as_ref().map(|a| a.0.as_str()).into(),
-        plan.comment.as_deref().into(),
+    let row = vec![
+        ("id", plan.id.0.into()),
+        ("directory", plan.directory.as_str().into()),
+        ("run_id", plan.run.0.into()),
+        ("digest", plan.digest.0.into()),
+        ("size", plan.count.into()),
+        ("state", plan.state.as_str().into()),
+        ("created_at", plan.created_at.into()),
+        ("updated_at", plan.created_at.into()),
+        ("scope_hash", plan.scope_hash.as_deref().into()),
+        ("note", plan.note.as_deref().into()),
+        ("approved_at", plan.approved_at.into()),
+        ("actor", plan.actor.as_ref().map(|actor| actor.0.as_str()).into()),
+        ("comment", plan.comment.as_deref().into()),
     ];
-    let sql = Sql::new(
-        "INSERT INTO plans (id, directory, run_id, digest, size, state, created_at, updated_at, scope_hash, note, approved_at, actor, \
-         comment) VALUES ",
-    );
-    sql.list(row).execute(&mut *writing.tx).await.doing("hold a plan")?;
+    Sql::insert("plans", row).execute(&mut *writing.tx).await.doing("hold a plan")?;
     Ok(())
 }
 
-/// Ends a plan. People of whom it still holds changes are pending until a run has judged them.
+/// Ends a plan. The people of its held changes join the pending set.
 pub(super) async fn close(
     writing: &mut Writing<'_>,
     plan: PlanId,
@@ -116,7 +94,7 @@ pub(super) async fn close(
         .push("JOIN plans p ON p.id = c.plan_id WHERE c.outcome = 'held' AND c.guid IS NOT NULL AND p.id = ")
         .bind(plan.0)
         .push(" ON CONFLICT (directory, guid) DO NOTHING");
-    sql.execute(&mut *writing.tx).await.doing("note whose plan has ended")?;
+    sql.execute(&mut *writing.tx).await.doing("add people to the pending set")?;
     set_state(writing, plan, state, now).await
 }
 
@@ -132,11 +110,11 @@ pub(super) async fn set_state(
         .bind(now)
         .push(" WHERE id = ")
         .bind(plan.0);
-    sql.execute(&mut *writing.tx).await.doing("write what became of a plan")?;
+    sql.execute(&mut *writing.tx).await.doing("write the state of a plan")?;
     Ok(())
 }
 
-/// A plan loses changes: they were applied, or are no longer wanted.
+/// Removes changes from a plan, because they were applied or are no longer proposed.
 pub(super) async fn lose(
     writing: &mut Writing<'_>,
     plan: &HeldPlan,
@@ -158,7 +136,7 @@ pub(super) async fn lose(
             .list(piece.iter().map(|d| d.0))
             .execute(&mut *writing.tx)
             .await
-            .doing("take changes off a plan")?;
+            .doing("remove changes from a plan")?;
     }
     let sql =
         Sql::new("UPDATE plans SET digest = ").bind(digest.0).push(" WHERE id = ").bind(plan.id.0);
@@ -166,7 +144,7 @@ pub(super) async fn lose(
     set_state(writing, plan.id, state, now).await
 }
 
-/// The changes of people that were not read this time go over into the new plan.
+/// Moves the changes of people that the run did not cover into the new plan.
 pub(super) async fn carry(
     writing: &mut Writing<'_>,
     from: PlanId,
@@ -183,7 +161,7 @@ pub(super) async fn carry(
             .list(piece.iter().map(|d| d.0))
             .execute(&mut *writing.tx)
             .await
-            .doing("carry changes over")?;
+            .doing("move changes to a new plan")?;
     }
     Ok(())
 }

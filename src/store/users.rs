@@ -1,4 +1,4 @@
-//! Users: rows read back, lists, and search by folded prefixes.
+//! Users: rows, lists, and search by folded prefixes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,39 +6,77 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Executor};
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::sql::{Columns, Sql, Value, json, pieces};
-use super::{Doing as _, Store, StoreError};
-use crate::model::{
-    AccountId, AddressKey, DirectoryName, Dn, Guid, Link, ObservationNumber, Standing, Status,
-    Tier, User, UserId,
-};
+use super::database::Store;
+use super::error::{Doing as _, StoreError};
+use super::rows::{Columns, Row as _, StoredRow as _, as_json, row};
+use super::sql::{Fields, Sql, pieces};
+use super::value::Value;
+use crate::model::{AccountId, AddressKey, DirectoryName, Guid, Link, Status, Tier, User, UserId};
 
-pub(super) const COLUMNS: &str = "id, account_id, standing, tier, addresses, profile, directory, guid, dn, causes, overrides, version, \
-     observed_from, invited_at, joined_at, created_at, updated_at, status";
+row! {
+    stored User {
+        id: "id",
+        account: "account_id",
+        standing: "standing",
+        tier: "tier",
+        addresses: "addresses" as as_json,
+        profile: "profile" as as_json,
+        link: "directory, guid, dn" as link_columns,
+        causes: "causes" as as_json,
+        overrides: "overrides" as as_json,
+        version: "version",
+        observed_from: "observed_from",
+        invited_at: "invited_at",
+        joined_at: "joined_at",
+        created_at: "created_at",
+        updated_at: "updated_at",
+    }
+}
 
-/// Which users to list.
+/// A link in three columns, all of them NULL without a link.
+mod link_columns {
+    use super::{Columns, Link, StoreError, Value};
+
+    pub(super) fn read(columns: &mut Columns<'_>) -> Result<Option<Link>, StoreError> {
+        Ok(match (columns.read()?, columns.read()?, columns.read()?) {
+            (Some(directory), Some(guid), Some(dn)) => Some(Link { directory, guid, dn }),
+            _ => None,
+        })
+    }
+
+    pub(super) fn write(link: &Option<Link>, values: &mut Vec<Value>) {
+        let link = link.as_ref();
+        values.push(link.map(|link| link.directory.as_str()).into());
+        values.push(link.map(|link| link.guid).into());
+        values.push(link.map(|link| link.dn.as_str()).into());
+    }
+}
+
+/// Returns the columns of a user, with the status that lists filter by.
+pub(super) fn fields(user: &User) -> Fields {
+    let mut fields = user.fields();
+    fields.push(("status", user.status().as_str().into()));
+    fields
+}
+
+/// The users to list.
 #[derive(Debug, Clone, Default)]
 pub struct UserFilter {
-    /// Of this account.
     pub account: Option<AccountId>,
-    /// With this status.
     pub status: Option<Status>,
-    /// With this tier.
     pub tier: Option<Tier>,
-    /// Whether a directory manages them.
     pub managed: Option<bool>,
-    /// After this one, in order of id.
+    /// List users after this one, in order of id.
     pub after: Option<UserId>,
-    /// At most so many.
+    /// The default is 1,000.
     pub limit: Option<u64>,
 }
 
 impl UserFilter {
-    /// The statement for all of these, without its order and end.
+    /// Returns the statement without its order and limit.
     fn begin(&self) -> Sql {
         let Self { account, status, tier, managed, after, limit: _ } = self;
-        let mut sql = Sql::new("SELECT ")
-            .push(COLUMNS)
+        let mut sql = Sql::select::<User>()
             .push(" FROM users WHERE id > ")
             .bind(after.map_or(uuid::Uuid::nil(), |a| a.0));
         if let Some(account) = account {
@@ -61,80 +99,7 @@ impl UserFilter {
     }
 }
 
-pub(super) fn user(row: &AnyRow) -> Result<User, StoreError> {
-    let mut c = Columns::of(row);
-    let user = User {
-        id: UserId(c.uuid()?),
-        account: AccountId(c.uuid()?),
-        standing: c.word("standing", |w| {
-            [Standing::Invited, Standing::Active, Standing::Released]
-                .into_iter()
-                .find(|s| s.as_str() == w)
-        })?,
-        tier: c.word("tier", Tier::parse)?,
-        addresses: c.json("addresses")?,
-        profile: c.json("profile")?,
-        link: match (c.maybe_text()?, c.maybe_guid()?, c.maybe_text()?) {
-            (Some(directory), Some(guid), Some(dn)) => {
-                let directory = DirectoryName::parse(&directory)
-                    .ok_or(StoreError::Corrupt { what: "directory name" })?;
-                Some(Link { directory, guid, dn: Dn::new(dn) })
-            }
-            _ => None,
-        },
-        causes: c.json("cause")?,
-        overrides: c.json("overrides")?,
-        version: c.int()?,
-        observed_from: ObservationNumber(c.int()? as u64),
-        invited_at: c.maybe_time()?,
-        joined_at: c.maybe_time()?,
-        created_at: c.time()?,
-        updated_at: c.time()?,
-    };
-    Ok(user)
-}
-
-pub(super) fn values(user: &User) -> Vec<Value> {
-    let User {
-        id,
-        account,
-        standing,
-        tier,
-        addresses,
-        profile,
-        link,
-        causes,
-        overrides,
-        version,
-        observed_from,
-        invited_at,
-        joined_at,
-        created_at,
-        updated_at,
-    } = user;
-    vec![
-        id.0.into(),
-        account.0.into(),
-        standing.as_str().into(),
-        tier.as_str().into(),
-        json(addresses).into(),
-        json(profile).into(),
-        link.as_ref().map(|l| l.directory.as_str()).into(),
-        link.as_ref().map(|l| l.guid).into(),
-        link.as_ref().map(|l| l.dn.as_str()).into(),
-        json(causes).into(),
-        json(overrides).into(),
-        (*version).into(),
-        observed_from.0.into(),
-        (*invited_at).into(),
-        (*joined_at).into(),
-        (*created_at).into(),
-        (*updated_at).into(),
-        user.status().as_str().into(),
-    ]
-}
-
-/// A word as it is compared in search: decomposed, without marks, lower case.
+/// Folds a word for the search: decomposed, without marks, in lower case.
 pub fn fold(word: &str) -> String {
     word.nfkd()
         .filter(|c| !unicode_normalization::char::is_combining_mark(*c))
@@ -142,7 +107,7 @@ pub fn fold(word: &str) -> String {
         .collect()
 }
 
-/// What a user is found by: each word of its names, and each of its addresses.
+/// Returns the search keys of a user: each word of the names, and each address.
 pub(super) fn search_keys(user: &User) -> BTreeSet<String> {
     let profile = &user.profile;
     let names =
@@ -151,9 +116,9 @@ pub(super) fn search_keys(user: &User) -> BTreeSet<String> {
     words.chain(user.addresses.keys().into_iter().map(|k| k.0)).collect()
 }
 
-/// The first text that no longer begins with `prefix`, in byte order.
+/// Returns a text after all that begin with `prefix`, in byte order.
 fn end_of_prefix(prefix: &str) -> String {
-    // No key holds the last code point, so everything that begins with the prefix sorts before this.
+    // No key has the last code point.
     format!("{prefix}\u{10FFFF}")
 }
 
@@ -164,20 +129,16 @@ pub(super) async fn by_ids<'e>(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = Sql::new("SELECT ")
-        .push(COLUMNS)
-        .push(" FROM users WHERE id IN ")
-        .list(ids.iter().map(|id| id.0));
-    sql.all(db).await.doing("read users")?.iter().map(user).collect()
+    let sql =
+        Sql::select::<User>().push(" FROM users WHERE id IN ").list(ids.iter().map(|id| id.0));
+    sql.all(db).await.doing("read users")?.iter().map(User::of).collect()
 }
 
 impl Store {
-    /// The user of this id.
     pub async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
         Ok(by_ids(&self.readers, &[id]).await?.pop())
     }
 
-    /// The users of these ids.
     pub async fn users_by_id(
         &self,
         ids: &BTreeSet<UserId>,
@@ -191,7 +152,7 @@ impl Store {
         Ok(users)
     }
 
-    /// Who holds which of these addresses.
+    /// Returns the holders of addresses.
     pub async fn holders(
         &self,
         keys: &BTreeSet<AddressKey>,
@@ -200,7 +161,7 @@ impl Store {
         for piece in pieces(keys.iter().map(|key| key.0.clone())) {
             let sql = Sql::new("SELECT address_key, user_id FROM addresses WHERE address_key IN ")
                 .list(piece);
-            for row in sql.all(&self.readers).await.doing("look up who holds addresses")? {
+            for row in sql.all(&self.readers).await.doing("read the holders of addresses")? {
                 let mut c = Columns::of(&row);
                 holders.insert(AddressKey(c.text()?), UserId(c.uuid()?));
             }
@@ -208,24 +169,21 @@ impl Store {
         Ok(holders)
     }
 
-    /// The user that holds this address.
     pub async fn user_by_address(&self, key: &AddressKey) -> Result<Option<User>, StoreError> {
-        let sql = Sql::new("SELECT ")
-            .push(COLUMNS)
+        let sql = Sql::select::<User>()
             .push(" FROM users WHERE id = (SELECT user_id FROM addresses WHERE address_key = ")
             .bind(key.0.as_str())
             .push(")");
-        sql.first(&self.readers).await.doing("read a user")?.as_ref().map(user).transpose()
+        sql.first(&self.readers).await.doing("read a user")?.as_ref().map(User::of).transpose()
     }
 
-    /// The released user, of one account or any, that last had this address. It is not held any more, but still found by it.
+    /// Returns the released user of an account, or of any, that last had this address.
     pub async fn released(
         &self,
         account: Option<AccountId>,
         key: &AddressKey,
     ) -> Result<Option<User>, StoreError> {
-        let mut sql =
-            Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE standing = 'released'");
+        let mut sql = Sql::select::<User>().push(" FROM users WHERE standing = 'released'");
         if let Some(account) = account {
             sql = sql.push(" AND account_id = ").bind(account.0);
         }
@@ -233,52 +191,51 @@ impl Store {
             .push(" AND id IN (SELECT user_id FROM name_keys WHERE name_key = ")
             .bind(key.0.as_str())
             .push(") ORDER BY updated_at DESC LIMIT 1");
-        sql.first(&self.readers).await.doing("read a user")?.as_ref().map(user).transpose()
+        sql.first(&self.readers).await.doing("read a user")?.as_ref().map(User::of).transpose()
     }
 
-    /// The released users that last had this address, in whatever account.
+    /// Returns the released users of all accounts that had this address.
     pub async fn released_users(&self, key: &AddressKey) -> Result<Vec<User>, StoreError> {
-        let sql = Sql::new("SELECT ").push(COLUMNS).push(" FROM users WHERE standing = 'released'");
+        let sql = Sql::select::<User>().push(" FROM users WHERE standing = 'released'");
         let sql = sql
             .push(" AND id IN (SELECT user_id FROM name_keys WHERE name_key = ")
             .bind(key.0.as_str())
             .push(") ORDER BY id");
         let users: Result<Vec<User>, StoreError> =
-            sql.all(&self.readers).await.doing("read a user")?.iter().map(user).collect();
-        // The key may also be a word of a name, or a further address.
+            sql.all(&self.readers).await.doing("read a user")?.iter().map(User::of).collect();
+        // The key may also be a word of a name.
         Ok(users?.into_iter().filter(|user| user.addresses.keys().contains(key)).collect())
     }
 
-    /// The users of other accounts, or of this one, that no directory manages; released ones left aside.
+    /// Returns the unmanaged users of this account, or of the others, without released ones.
     pub async fn unmanaged_users(
         &self,
         of: AccountId,
         elsewhere: bool,
     ) -> Result<Vec<User>, StoreError> {
-        let sql = Sql::new("SELECT ")
-            .push(COLUMNS)
+        let sql = Sql::select::<User>()
             .push(" FROM users WHERE directory IS NULL AND standing <> 'released' AND account_id ");
         let sql = sql.push(if elsewhere { "<> " } else { "= " }).bind(of.0).push(" ORDER BY id");
-        sql.all(&self.readers).await.doing("list unmanaged users")?.iter().map(user).collect()
+        sql.all(&self.readers).await.doing("list unmanaged users")?.iter().map(User::of).collect()
     }
 
-    /// The users linked to this person, in whatever directory.
+    /// Returns the users linked to this person, in all directories.
     pub async fn users_by_guid(&self, guid: Guid) -> Result<Vec<User>, StoreError> {
-        let sql = Sql::new("SELECT ")
-            .push(COLUMNS)
+        let sql = Sql::select::<User>()
             .push(" FROM users WHERE directory IS NOT NULL AND guid = ")
             .bind(guid)
             .push(" ORDER BY id");
-        sql.all(&self.readers).await.doing("read a user")?.iter().map(user).collect()
+        sql.all(&self.readers).await.doing("read a user")?.iter().map(User::of).collect()
     }
 
-    /// Users in order of their id.
+    /// Returns users in order of their id.
     pub async fn users(&self, filter: &UserFilter) -> Result<Vec<User>, StoreError> {
         let sql = filter.begin().push(" ORDER BY id LIMIT ").bind(filter.limit.unwrap_or(1_000));
-        sql.all(&self.readers).await.doing("list users")?.iter().map(user).collect()
+        sql.all(&self.readers).await.doing("list users")?.iter().map(User::of).collect()
     }
 
-    /// Users of whom every word begins a name or an address, accents and case aside; and who pass the filter.
+    /// Returns users with a name or address for each word as its prefix, regardless of accents and
+    /// case.
     pub async fn search(&self, text: &str, filter: &UserFilter) -> Result<Vec<User>, StoreError> {
         let words: Vec<String> =
             text.split_whitespace().map(fold).filter(|w| !w.is_empty()).collect();
@@ -293,10 +250,10 @@ impl Store {
             sql = sql.push(" AND name_key < ").bind(end_of_prefix(word)).push(")");
         }
         sql = sql.push(" ORDER BY id LIMIT ").bind(filter.limit.unwrap_or(1_000));
-        sql.all(&self.readers).await.doing("search users")?.iter().map(user).collect()
+        sql.all(&self.readers).await.doing("search users")?.iter().map(User::of).collect()
     }
 
-    /// How many users of each status a directory manages.
+    /// Returns the number of managed users by status.
     pub async fn managed_counts(
         &self,
         directory: &DirectoryName,
@@ -312,7 +269,7 @@ pub(super) fn counts(rows: &[AnyRow]) -> Result<BTreeMap<Status, u64>, StoreErro
     rows.iter()
         .map(|row| {
             let mut c = Columns::of(row);
-            Ok((c.word("status", Status::parse)?, c.int()? as u64))
+            Ok((c.word("status", Status::parse)?, c.read()?))
         })
         .collect()
 }

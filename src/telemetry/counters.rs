@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
-use crate::model::{ChangeCounts, RunState, Trigger};
+use crate::model::{ChangeCounts, DirectoryName, RunMode, RunState, Trigger, words};
 
 pub(super) type Labels = Vec<(&'static str, String)>;
 
@@ -39,23 +39,12 @@ pub struct Counters {
     pub(super) deliveries: Family<Labels, Counter>,
 }
 
-/// The outcome of one delivery attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Delivered {
-    Accepted,
-    Retried,
-    DeadLettered,
-}
-
-impl Delivered {
-    const ALL: [Self; 3] = [Self::Accepted, Self::Retried, Self::DeadLettered];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => "delivered",
-            Self::Retried => "retried",
-            Self::DeadLettered => "dead_lettered",
-        }
+words! {
+    /// The outcome of one delivery attempt.
+    pub enum Delivered {
+        Accepted = "delivered",
+        Retried = "retried",
+        DeadLettered = "dead_lettered",
     }
 }
 
@@ -135,30 +124,34 @@ impl Counters {
     /// Counts a run that is stored. A run of an operator's write has no directory and no duration.
     pub fn run_ended(
         &self,
-        directory: &str,
+        directory: Option<&DirectoryName>,
         trigger: Trigger,
         state: RunState,
-        mode: &str,
+        mode: RunMode,
         took: Duration,
         entries: u64,
     ) {
-        let series = labels([
-            ("directory", directory),
-            ("trigger", trigger.as_str()),
-            ("state", state.as_str()),
-        ]);
+        let name = directory.map_or("", DirectoryName::as_str);
+        let series =
+            labels([("directory", name), ("trigger", trigger.as_str()), ("state", state.as_str())]);
         self.runs.get_or_create(&series).inc();
-        if !directory.is_empty() {
+        if directory.is_some() {
             self.seconds
-                .get_or_create(&labels([("directory", directory), ("mode", mode)]))
+                .get_or_create(&labels([("directory", name), ("mode", mode.as_str())]))
                 .observe(took.as_secs_f64());
-            self.entries.get_or_create(&labels([("directory", directory)])).inc_by(entries);
+            self.entries.get_or_create(&labels([("directory", name)])).inc_by(entries);
         }
     }
 
     /// Counts committed changes: the difference between the run's totals before and now, each as
     /// applied and dropped changes.
-    pub fn applied(&self, directory: &str, before: (ChangeCounts, u64), now: (ChangeCounts, u64)) {
+    pub fn applied(
+        &self,
+        directory: Option<&DirectoryName>,
+        before: (ChangeCounts, u64),
+        now: (ChangeCounts, u64),
+    ) {
+        let directory = directory.map_or("", DirectoryName::as_str);
         for ((kind, before), (_, now)) in kinds(before.0)
             .into_iter()
             .zip(kinds(now.0))

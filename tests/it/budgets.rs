@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use rosterd::clock::Clock;
 use rosterd::engine::{Engine, Rules};
 use rosterd::model::*;
+use rosterd::model::{DirectoryName, RunMode};
 use rosterd::reconcile::*;
 use rosterd::store::{Applied, Run, Store, UserFilter, Writer};
 use tokio_util::sync::CancellationToken;
@@ -539,9 +540,9 @@ impl StoreFixture {
     fn run(&self, id: RunId, at: Timestamp, active: u64) -> Run {
         Run {
             id,
-            directory: "corp".to_owned(),
+            directory: DirectoryName::parse("corp"),
             trigger: Trigger::Schedule,
-            mode: "full".to_owned(),
+            mode: RunMode::Full,
             state: RunState::Succeeded,
             actor: None,
             started_at: at,

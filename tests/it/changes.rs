@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adsim::{Fault, Sim, What, When, names};
 use rosterd::engine::{Following, Request, Scope};
-use rosterd::model::{Cron, Reason, RunState, ServerUrl, Status, Tier, Trigger};
+use rosterd::model::{Cron, Reason, RunMode, RunState, ServerUrl, Status, Tier, Trigger};
 use rosterd::reconcile::Checkpoint;
 use rosterd::store::Run;
 
@@ -237,7 +237,7 @@ async fn the_deletion_of_a_group_changes_the_tier_of_its_nested_members() {
         ad.add_member(inner, name.as_str());
         ad.add_member(names::BASIC, name.as_str());
     });
-    assert_eq!(tick(&firm).await.mode, "incremental");
+    assert_eq!(tick(&firm).await.mode, RunMode::Incremental);
     assert_eq!(firm.user(&address).await.tier, Tier::Pro);
     firm.sim.edit(|ad| ad.delete("Middle"));
     let run = tick(&firm).await;
@@ -299,7 +299,7 @@ async fn a_run_on_another_server_does_not_move_the_checkpoint() {
     firm.reconfigure(|config| {
         config.settings.servers.push(ServerUrl::parse(&replica.ldaps_url()).expect("a URL"))
     });
-    assert_eq!(tick(&firm).await.mode, "incremental");
+    assert_eq!(tick(&firm).await.mode, RunMode::Incremental);
     let (name, _) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
     let (before, due) = (checkpoint(&firm).await, firm.due().await);

@@ -151,7 +151,7 @@ async fn explain_shows_the_remedies_of_suspended_and_overridden_users() {
     firm.sim.edit(|ad| ad.disable(dn(3).as_str()));
     let would = entry(&firm, &id(3)).await.would;
     assert_eq!(
-        would.iter().map(|(c, hold)| (c.kind.as_str(), *hold)).collect::<Vec<_>>(),
+        would.iter().map(|(c, hold)| (c.kind.verb().as_str(), *hold)).collect::<Vec<_>>(),
         [("suspend", None)]
     );
     assert_eq!(firm.user(&id(3)).await.status(), Status::Active, "explaining changes nothing");

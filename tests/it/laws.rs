@@ -554,8 +554,8 @@ fn an_incomplete_read_applies_positive_suspensions_only() {
         let end = Some((0, PageEnd::Cut));
         company.run(&Loss { end, cut_after: Some(entries), ..Loss::default() });
         for change in &company.written {
-            let reason = change.reason.as_deref().and_then(Reason::parse);
-            let is_positive = change.kind == "suspend" && reason.is_some_and(Reason::is_positive);
+            let is_positive = change.kind == ChangeVerb::Suspend
+                && change.reason.is_some_and(Reason::is_positive);
             prop_assert!(is_positive, "{change:?}");
         }
         Ok(())

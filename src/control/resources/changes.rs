@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::control::api;
-use crate::model::{Change, ChangeCounts, HoldReason, WrittenChange};
+use crate::model::{Change, ChangeCounts, ChangeOutcome, HoldReason, WrittenChange};
 use crate::store::cause_key;
 
 pub(in crate::control) fn counts(counts: ChangeCounts) -> api::Changes {
@@ -29,26 +29,26 @@ pub(in crate::control) fn stored(change: WrittenChange) -> api::Change {
         at: _,
     } = change;
     let key =
-        (outcome == "held").then(|| cause_key(counted, reason.as_deref(), cluster.as_deref()));
+        (outcome == ChangeOutcome::Held).then(|| cause_key(counted, reason, cluster.as_deref()));
     api::Change {
-        kind,
+        kind: kind.as_str().to_owned(),
         class: counted.map(|class| class.as_str().to_owned()),
         user_id: user.to_string(),
         email,
         object_guid: guid.map(|g| g.to_string()),
-        reason,
+        reason: reason.map(|reason| reason.as_str().to_owned()),
         evidence,
         held: held.map(|hold| hold.as_str().to_owned()),
         before,
         after,
-        outcome: Some(outcome),
+        outcome: Some(outcome.as_str().to_owned()),
         key,
     }
 }
 
 pub(in crate::control) fn planned(change: &Change, held: Option<HoldReason>) -> api::Change {
     api::Change {
-        kind: change.kind.as_str().to_owned(),
+        kind: change.kind.verb().as_str().to_owned(),
         class: change.class.map(|class| class.as_str().to_owned()),
         user_id: change.user.to_string(),
         email: change.email.as_ref().map(|e| e.as_str().to_owned()),

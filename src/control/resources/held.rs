@@ -17,7 +17,7 @@ use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::engine::Selection;
 use crate::model::{Guid, PlanId, Timestamp, WrittenChange};
-use crate::store::{HeldPlan, HeldSummary, PinKind, cause_key};
+use crate::store::{BaselineKind, HeldPlan, HeldSummary, cause_key};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
@@ -128,13 +128,15 @@ async fn about(control: &Control, plan: &HeldPlan) -> Result<About, Refusal> {
     let store = &control.engine.store;
     let summary = store.plan_summary(plan.id).await?;
     // A directory that is no longer configured can still have plans.
-    let Ok(directory) = control.engine.directory(&plan.directory) else {
+    let Ok(directory) = control.engine.directory(plan.directory.as_str()) else {
         return Ok(About { summary, ..Default::default() });
     };
-    let pins = store.pins(&directory.config.name, PinKind::Group).await?;
-    let groups = pins
+    let objects = store.baseline(&directory.config.name, BaselineKind::Group).await?;
+    let groups = objects
         .into_iter()
-        .flat_map(|(name, pins)| pins.into_iter().map(move |pin| (pin.guid, name.clone())))
+        .flat_map(|(name, objects)| {
+            objects.into_iter().map(move |object| (object.guid, name.clone()))
+        })
         .collect();
     Ok(About {
         summary,
@@ -182,7 +184,7 @@ fn convert(plan: HeldPlan, about: About, changes: Option<Vec<WrittenChange>>) ->
     let About { summary, groups, approval_expires } = about;
     api::HeldPlan {
         id: id.to_string(),
-        directory,
+        directory: directory.to_string(),
         run: run.to_string(),
         digest: digest.to_string(),
         state: state.as_str().to_owned(),
@@ -200,7 +202,7 @@ fn convert(plan: HeldPlan, about: About, changes: Option<Vec<WrittenChange>>) ->
 
 fn group(summary: HeldSummary, groups: &BTreeMap<Guid, String>) -> api::HeldGroup {
     let HeldSummary { class: counted, hold: held, cluster, reason, count, approved } = summary;
-    let key = cause_key(counted, reason.as_deref(), cluster.as_deref());
+    let key = cause_key(counted, reason, cluster.as_deref());
     let guid: Option<Guid> = cluster
         .as_deref()
         .and_then(|c| c.strip_prefix("group:"))
@@ -208,7 +210,7 @@ fn group(summary: HeldSummary, groups: &BTreeMap<Guid, String>) -> api::HeldGrou
     let name = guid.and_then(|guid| groups.get(&guid).cloned());
     api::HeldGroup {
         class: counted.map(|class| class.as_str().to_owned()),
-        reason,
+        reason: reason.map(|reason| reason.as_str().to_owned()),
         cause: cluster,
         key,
         name,

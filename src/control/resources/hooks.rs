@@ -13,7 +13,7 @@ use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, act, read};
 use crate::control::problem::Refusal;
 use crate::engine::{Attempt, AttemptOutcome, HookStatus, Sampled};
-use crate::store::{Delivery, DeliveryFilter, HookStanding};
+use crate::store::{Delivery, DeliveryFilter, DeliveryState, DeliveryStatus};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
@@ -44,8 +44,6 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
     ]
 }
 
-const STATES: [&str; 3] = ["pending", "delivered", "failed"];
-
 async fn list(State(control): Shared) -> Answer<api::Hooks> {
     let hooks = control.engine.hook_statuses().await?;
     Ok(Json(api::Hooks { hooks: hooks.into_iter().map(convert).collect() }))
@@ -73,11 +71,15 @@ async fn deliveries(
     Query(query): Query<DeliveriesQuery>,
 ) -> Answer<api::Deliveries> {
     let DeliveriesQuery { state, kind, subject, seq, limit: asked } = query;
-    if let Some(word) = state.as_deref().filter(|word| !STATES.contains(word)) {
-        return Err(Refusal::invalid(format!(
-            "\"{word}\" is not a delivery state: use pending, delivered or failed"
-        )));
-    }
+    let state = state
+        .map(|word| {
+            DeliveryState::parse(&word).ok_or_else(|| {
+                Refusal::invalid(format!(
+                    "\"{word}\" is not a delivery state: use pending, delivered or failed"
+                ))
+            })
+        })
+        .transpose()?;
     let filter = DeliveryFilter { state, seq, kind, subject, since: None };
     let deliveries = control.engine.deliveries(&name, &filter, limit(asked)).await?;
     Ok(Json(api::Deliveries { deliveries: deliveries.into_iter().map(convert_delivery).collect() }))
@@ -99,7 +101,7 @@ async fn redeliver(
 ) -> Answer<api::Redelivered> {
     let api::Redeliver { seq, kind, subject, since } = optional_document(&body)?;
     // A named delivery may have succeeded; without a name, only dead letters are delivered again.
-    let state = if seq.is_some() { None } else { Some("failed".to_owned()) };
+    let state = if seq.is_some() { None } else { Some(DeliveryState::Failed) };
     let filter = DeliveryFilter {
         state,
         seq,
@@ -128,8 +130,8 @@ async fn replay(
 }
 
 pub(in crate::control) fn convert(status: HookStatus) -> api::Hook {
-    let HookStatus { name, events, target, state, standing, lag, kept_until } = status;
-    let HookStanding {
+    let HookStatus { name, events, target, state, deliveries, lag, kept_until } = status;
+    let DeliveryStatus {
         pending,
         failed,
         delivered,
@@ -138,7 +140,7 @@ pub(in crate::control) fn convert(status: HookStatus) -> api::Hook {
         error,
         error_at,
         gone: _,
-    } = standing;
+    } = deliveries;
     api::Hook {
         name,
         events,
@@ -174,8 +176,8 @@ pub(in crate::control) fn convert_delivery(delivery: Delivery) -> api::Delivery 
         seq,
         event: event.to_string(),
         kind,
-        subject,
-        state,
+        subject: subject.0,
+        state: state.as_str().to_owned(),
         attempts,
         since,
         next_at,

@@ -176,9 +176,9 @@ pub(in crate::control) fn convert(run: Run) -> api::Run {
     } = run;
     api::Run {
         id: id.to_string(),
-        directory: Some(directory).filter(|d| !d.is_empty()),
+        directory: directory.map(|name| name.to_string()),
         trigger: trigger.as_str().to_owned(),
-        mode,
+        mode: mode.as_str().to_owned(),
         state: state.as_str().to_owned(),
         actor: actor.map(|a| a.0),
         started_at: time(started_at),

@@ -10,7 +10,7 @@ use crate::control::api;
 use crate::control::operation::{Operation, read};
 use crate::engine::HookStatus;
 use crate::model::Timestamp;
-use crate::store::HookStanding;
+use crate::store::DeliveryStatus;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
@@ -38,8 +38,8 @@ pub(in crate::control) fn convert(
 ) -> api::Status {
     let (removed, hooks): (Vec<_>, Vec<_>) =
         hooks.iter().partition(|hook| hook.kept_until.is_some());
-    let count = |of: fn(&HookStanding) -> u64, hooks: &[&HookStatus]| {
-        hooks.iter().map(|hook| of(&hook.standing)).sum()
+    let count = |of: fn(&DeliveryStatus) -> u64, hooks: &[&HookStatus]| {
+        hooks.iter().map(|hook| of(&hook.deliveries)).sum()
     };
     let hooks = api::HookCounts {
         pending: count(|s| s.pending, &hooks),

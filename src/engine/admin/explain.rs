@@ -11,7 +11,7 @@ use crate::model::{
     WrittenChange,
 };
 use crate::reconcile::{Closure, Confirmation, Reading, paths, read, remedies};
-use crate::store::PinKind;
+use crate::store::BaselineKind;
 
 /// Maximum number of changes in the history.
 const HISTORY: u64 = 20;
@@ -281,7 +281,7 @@ impl Nesting {
             _ => None,
         });
         let parents = session.parent_groups(&direct.flatten().collect(), closure).await?;
-        let pins = engine.store.pins(&directory.config.name, PinKind::Group).await?;
+        let pins = engine.store.baseline(&directory.config.name, BaselineKind::Group).await?;
         Ok(Self {
             names: closure.groups().map(|group| (group.guid, group.dn.name())).collect(),
             parents,

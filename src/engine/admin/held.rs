@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::engine::sync::stages::Request;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{Actor, Digest, Guid, PlanId, PlanState, Trigger};
-use crate::store::{HeldPlan, HeldRow, Run, Word};
+use crate::store::{Decision, HeldPlan, HeldRow, Run};
 
 /// Above this number of people a full run is faster than a scoped one.
 const MAX_SCOPED: usize = 2_000;
@@ -139,23 +139,26 @@ impl Engine {
             }
         }
         let directory = match plan.state {
-            PlanState::Rejected => self.directory(&self.store.present_directory(&plan).await?)?,
-            _ => self.directory(&plan.directory)?,
+            PlanState::Rejected => {
+                self.directory(self.store.present_directory(&plan).await?.as_str())?
+            }
+            _ => self.directory(plan.directory.as_str())?,
         };
         let mut chosen = which.of(&rows)?;
         let is_chosen =
             |row: &&HeldRow| chosen.as_ref().is_none_or(|chosen| chosen.contains(&row.digest));
         let people: BTreeSet<Guid> =
             rows.iter().filter(is_chosen).filter_map(|row| row.guid).collect();
-        let word = Word { actor: &actor, comment };
+        let decision = Decision { actor: &actor, comment };
         let mut plan = plan;
         if plan.state == PlanState::Rejected {
             let named: Vec<Digest> = rows.iter().filter(is_chosen).map(|row| row.digest).collect();
-            let reopened = self.store.reopen_plan(&plan, Some(&named), word, &self.clock).await?;
+            let reopened =
+                self.store.reopen_plan(&plan, Some(&named), decision, &self.clock).await?;
             plan = self.held_plan(reopened).await?;
             chosen = Some(named).filter(|named| (named.len() as u64) < plan.count);
         }
-        self.store.approve_plan(&plan, chosen.as_deref(), word, &self.clock).await?;
+        self.store.approve_plan(&plan, chosen.as_deref(), decision, &self.clock).await?;
         drop(applying);
         let request = Request {
             approves: Some(plan.id),
@@ -207,7 +210,7 @@ impl Engine {
             let actor = actor.filter(|_| state == PlanState::Rejected);
             return Err(HeldError::NotRejectable { plan: id, state, actor }.into());
         }
-        self.store.reject_plan(&plan, Word { actor, comment }, &self.clock).await?;
+        self.store.reject_plan(&plan, Decision { actor, comment }, &self.clock).await?;
         self.held_plan(id).await
     }
 
@@ -225,7 +228,7 @@ impl Engine {
             return Err(HeldError::NotRejected { plan: id, state: plan.state }.into());
         }
         let waiting =
-            self.store.reopen_plan(&plan, None, Word { actor, comment }, &self.clock).await?;
+            self.store.reopen_plan(&plan, None, Decision { actor, comment }, &self.clock).await?;
         self.held_plan(waiting).await
     }
 }

@@ -7,7 +7,7 @@ use crate::engine::admin::users::UserError;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     AccountRef, Actor, Change, ChangeCounts, ChangeKind, DirectoryName, ObservationNumber, RunId,
-    RunState, Trigger, User,
+    RunMode, RunState, Trigger, User,
 };
 use crate::reconcile::Admitted;
 use crate::store::{Applied, Run, Writer};
@@ -19,8 +19,8 @@ pub(in crate::engine) struct OperatorRun<'a> {
     pub(in crate::engine) account: &'a AccountRef,
     pub(in crate::engine) actor: &'a Actor,
     pub(in crate::engine) trigger: Trigger,
-    /// The directory that lists the run; empty for none.
-    pub(in crate::engine) directory: &'a str,
+    /// The directory that lists the run.
+    pub(in crate::engine) directory: Option<&'a DirectoryName>,
     pub(in crate::engine) undoes: Option<RunId>,
 }
 
@@ -31,7 +31,7 @@ impl<'a> OperatorRun<'a> {
         actor: &'a Actor,
         trigger: Trigger,
     ) -> Self {
-        Self { account, actor, trigger, directory: "", undoes: None }
+        Self { account, actor, trigger, directory: None, undoes: None }
     }
 }
 
@@ -61,9 +61,9 @@ impl Engine {
         };
         let mut run = Run {
             id,
-            directory: directory.to_owned(),
+            directory: directory.cloned(),
             trigger,
-            mode: "scoped".to_owned(),
+            mode: RunMode::Scoped,
             state: RunState::Running,
             actor: Some(actor.clone()),
             started_at: now,

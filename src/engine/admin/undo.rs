@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::engine::admin::operator_run::OperatorRun;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
-    AccountId, Actor, AddressKey, Change, Event, EventCause, Guid, RunId, RunState, Trigger,
-    UserId, WrittenChange,
+    AccountId, Actor, AddressKey, Change, ChangeOutcome, DirectoryName, Event, EventCause, Guid,
+    RunId, RunState, Trigger, UserId, WrittenChange,
 };
 use crate::reconcile::{Left, Taken, Undoing, undo};
 use crate::store::{HeldPlan, Run};
@@ -59,7 +59,7 @@ impl Engine {
             account: &account,
             actor,
             trigger: Trigger::Undo,
-            directory: &of.directory,
+            directory: of.directory.as_ref(),
             undoes: Some(id),
         };
         let run = self.write(undone.changes.clone(), operation).await?;
@@ -70,15 +70,15 @@ impl Engine {
             account: Some(account.handle),
             at: self.clock.now(),
         };
-        let after =
-            json!({ "directory": of.directory, "changes": run.counts, "left": undone.left.len() });
+        let after = json!({ "directory": of.directory.as_ref().map_or("", DirectoryName::as_str), "changes": run.counts, "left": undone.left.len() });
         self.store
             .record(
                 &[Event::about("run.undone", id.to_string(), &cause, Value::Null, after)],
                 &self.clock,
             )
             .await?;
-        if let Ok(directory) = self.directory(&of.directory) {
+        if let Some(Ok(directory)) = of.directory.as_ref().map(|name| self.directory(name.as_str()))
+        {
             let people: BTreeSet<Guid> = undone.changes.iter().filter_map(|c| c.guid).collect();
             if !people.is_empty() {
                 let read = self
@@ -109,7 +109,7 @@ impl Engine {
 
     async fn reversal(&self, run: &Run) -> Result<Undoing, EngineError> {
         let mut done = self.store.run_changes(run.id, u64::MAX >> 1).await?;
-        done.retain(|change| change.outcome == "applied");
+        done.retain(|change| change.outcome == ChangeOutcome::Applied);
         // A user id is derived from the person. After a removal another user may have it.
         let former = self.store.former_users(run.id).await?;
         let (gone, done): (Vec<_>, Vec<_>) =

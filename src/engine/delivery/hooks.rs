@@ -10,7 +10,7 @@ use crate::engine::delivery::worker::ConfiguredHook;
 use crate::engine::{Engine, EngineError};
 use crate::hooks::{Attempt, Message, Target};
 use crate::model::{Actor, EventId, Timestamp};
-use crate::store::{Delivery, DeliveryFilter, HookStanding, RemovedHook};
+use crate::store::{Delivery, DeliveryFilter, DeliveryStatus, RemovedHook};
 
 /// The status of one hook.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub struct HookStatus {
     /// One of [`HOOK_STATES`].
     pub state: &'static str,
     /// Counts of its deliveries.
-    pub standing: HookStanding,
+    pub deliveries: DeliveryStatus,
     /// Age of the oldest pending delivery.
     pub lag: Duration,
     /// For a removed hook: the time until which its deliveries are stored.
@@ -58,7 +58,7 @@ impl Engine {
     pub async fn hook_statuses(&self) -> Result<Vec<HookStatus>, EngineError> {
         let mut all = Vec::new();
         for hook in self.hooks().values() {
-            let standing = self.store.hook_standing(&hook.config.name).await?;
+            let deliveries = self.store.delivery_status(&hook.config.name).await?;
             let state =
                 match (self.is_gone(hook).await?, hook.work.failures.load(Ordering::Relaxed)) {
                     (true, _) => "disabled",
@@ -66,29 +66,29 @@ impl Engine {
                     (false, 0) => "ok",
                 };
             let (name, events, lag) =
-                (hook.config.name.clone(), hook.config.events.clone(), self.lag(&standing));
+                (hook.config.name.clone(), hook.config.events.clone(), self.lag(&deliveries));
             all.push(HookStatus {
                 name,
                 events,
                 target: target(&hook.config.target),
                 state,
-                standing,
+                deliveries,
                 lag,
                 kept_until: None,
             });
         }
         for RemovedHook { name, kept_until } in self.store.removed_hooks().await? {
-            let standing = self.store.hook_standing(&name).await?;
+            let deliveries = self.store.delivery_status(&name).await?;
             // A removed hook without deliveries is not listed, nor one that was just configured
             // again.
-            if standing.pending + standing.failed > 0 && !self.hooks().contains_key(&name) {
-                let (lag, kept_until) = (self.lag(&standing), Some(kept_until));
+            if deliveries.pending + deliveries.failed > 0 && !self.hooks().contains_key(&name) {
+                let (lag, kept_until) = (self.lag(&deliveries), Some(kept_until));
                 all.push(HookStatus {
                     name,
                     events: Vec::new(),
                     target: String::new(),
                     state: REMOVED,
-                    standing,
+                    deliveries,
                     lag,
                     kept_until,
                 });
@@ -97,8 +97,8 @@ impl Engine {
         Ok(all)
     }
 
-    fn lag(&self, standing: &HookStanding) -> Duration {
-        standing.oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest))
+    fn lag(&self, deliveries: &DeliveryStatus) -> Duration {
+        deliveries.oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest))
     }
 
     /// Sends a sample, marked as one, past the backlog.
@@ -154,7 +154,7 @@ impl Engine {
         actor: &Actor,
     ) -> Result<u64, EngineError> {
         let hook = self.hook(name)?;
-        self.store.note_gone(&hook.config.name, None).await?;
+        self.store.set_gone(&hook.config.name, None).await?;
         let count = self.store.redeliver(&hook.config.name, filter, self.clock.now()).await?;
         tracing::info!(hook = name, "hook {name}: {count} deliveries repeated by {actor}");
         Ok(count)

@@ -11,7 +11,6 @@ use tokio::sync::watch;
 
 use crate::engine::periodic::Periodic;
 use crate::engine::{ConfiguredHook, Engine, EngineError, Registry};
-use crate::model::Timestamp;
 use crate::store::{RemovedHook, StoreError};
 
 const PERIOD: Duration = Duration::from_mins(1);
@@ -64,8 +63,7 @@ impl Engine {
             if now < kept_until {
                 continue;
             }
-            let count =
-                self.store.give_up(&name, Timestamp(i64::MAX), &[], WHY, &self.clock).await?;
+            let count = self.store.dead_letter(&name, None, &[], WHY, &self.clock).await?;
             self.store.forget_hook(&name).await?;
             tracing::warn!(hook = %name, "hook {name}: removed for longer than its max-age: {count} deliveries are dead-lettered");
         }

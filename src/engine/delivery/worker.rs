@@ -23,7 +23,7 @@ use crate::engine::Engine;
 use crate::engine::registry::Configurable;
 use crate::hooks::{Attempt, AttemptOutcome, Hook, Message, Target, leftovers, runner, webhook};
 use crate::model::Timestamp;
-use crate::store::{Due, Settled, Settlement, StoreError, Subscription};
+use crate::store::{self, AttemptResult, DueDelivery, StoreError, Subscription};
 use crate::telemetry::chain;
 
 /// The backoff after the first failure; it doubles with each.
@@ -117,9 +117,9 @@ impl ConfiguredHook {
 #[derive(Default)]
 struct WorkerState {
     attempts: JoinSet<Attempt>,
-    under_way: HashMap<Id, Due>,
+    under_way: HashMap<Id, DueDelivery>,
     /// Due deliveries without an attempt under way.
-    ready: VecDeque<Due>,
+    ready: VecDeque<DueDelivery>,
     failures: u32,
     /// Whether the last failure was one of the hook, and not of an event.
     is_down: bool,
@@ -215,8 +215,9 @@ impl Engine {
             let Some(due) = state.ready.pop_front() else {
                 let fetched =
                     self.store.due(name, now, BATCH + state.under_way.len() as u64).await?;
-                let is_busy =
-                    |due: &Due| state.under_way.values().any(|busy| busy.subject == due.subject);
+                let is_busy = |due: &DueDelivery| {
+                    state.under_way.values().any(|busy| busy.subject == due.subject)
+                };
                 state.ready = fetched.into_iter().filter(|due| !is_busy(due)).collect();
                 if state.ready.is_empty() {
                     let next = self.store.next_due(name, now).await?;
@@ -234,7 +235,7 @@ impl Engine {
         Ok(MAX_WAIT)
     }
 
-    async fn attempt(&self, hook: &ConfiguredHook, due: Due) -> Attempt {
+    async fn attempt(&self, hook: &ConfiguredHook, due: DueDelivery) -> Attempt {
         let message = Message {
             id: due.event.to_string(),
             kind: due.kind,
@@ -279,7 +280,7 @@ impl Engine {
         }
         let name = &hook.config.name;
         // An outcome that cannot be stored is delivered again.
-        if let Err(error) = self.store.settle(name, &settled, &self.clock).await {
+        if let Err(error) = self.store.record_attempts(name, &settled, &self.clock).await {
             tracing::error!(hook = %name, "hook {name}: cannot store the outcome of deliveries, which are repeated: {}", chain(&error));
             state.paused_until = now.plus(STORE_RETRY);
         }
@@ -291,38 +292,38 @@ impl Engine {
         &self,
         hook: &ConfiguredHook,
         state: &mut WorkerState,
-        due: Due,
+        due: DueDelivery,
         attempt: Attempt,
         now: Timestamp,
-    ) -> Settled {
+    ) -> store::Attempt {
         let Hook { name, max_age, .. } = &hook.config;
         let Attempt { ended, output } = attempt;
         let output = Some(output).filter(|output| !output.is_empty());
         let is_old = now.since(due.first_at) >= *max_age;
-        let (settlement, error) = match ended {
+        let (result, error) = match ended {
             AttemptOutcome::Delivered => {
                 if state.failures > 0 {
                     tracing::info!(hook = %name, "hook {name}: deliveries succeed again after {} failures", state.failures);
                 }
                 (state.failures, state.is_down, state.paused_until) =
                     (0, false, Timestamp::default());
-                (Settlement::Delivered, None)
+                (AttemptResult::Delivered, None)
             }
             AttemptOutcome::Rejected(why) => {
                 tracing::warn!(hook = %name, "hook {name}: event {} is dead-lettered: {why}", due.seq);
                 // A hook that refuses every event is misconfigured: most of its backlog waits until
                 // that is corrected.
                 state.fail(false, None, now);
-                (Settlement::Dead, Some(why))
+                (AttemptResult::DeadLetter, Some(why))
             }
             AttemptOutcome::Gone => {
                 let why = "it answered 410 Gone, so no more deliveries are sent";
                 tracing::warn!(hook = %name, "hook {name}: {why}: change its url, or run rosterctl hook redeliver {name}");
-                if let Err(error) = self.store.note_gone(name, Some(&address(&hook.config))).await {
+                if let Err(error) = self.store.set_gone(name, Some(&address(&hook.config))).await {
                     tracing::error!(hook = %name, "hook {name}: cannot store that the address is gone: {}", chain(&error));
                 }
                 state.is_gone = true;
-                (Settlement::Again(now), Some(why.to_owned()))
+                (AttemptResult::RetryAt(now), Some(why.to_owned()))
             }
             AttemptOutcome::Retry { why, after, is_down } => {
                 if state.failures == 0 {
@@ -333,14 +334,14 @@ impl Engine {
                 let again = state.fail(is_down, after, now).unwrap_or_else(|| now.plus(wait));
                 if is_old {
                     tracing::warn!(hook = %name, "hook {name}: event {} is dead-lettered: {why}", due.seq);
-                    (Settlement::Dead, Some(why))
+                    (AttemptResult::DeadLetter, Some(why))
                 } else {
-                    (Settlement::Again(again), Some(why))
+                    (AttemptResult::RetryAt(again), Some(why))
                 }
             }
         };
-        let Due { seq, kind, subject, .. } = due;
-        Settled { seq, kind, subject, settlement, error, output }
+        let DueDelivery { seq, kind, subject, .. } = due;
+        store::Attempt { seq, kind, subject, result, error, output }
     }
 
     /// Dead-letters the deliveries that are older than max-age, while the hook is down.
@@ -357,8 +358,10 @@ impl Engine {
         let Hook { name, max_age, .. } = &hook.config;
         let under_way: Vec<u64> = state.under_way.values().map(|due| due.seq).collect();
         let why = "the hook failed for longer than max-age";
-        let count =
-            self.store.give_up(name, now.minus(*max_age), &under_way, why, &self.clock).await?;
+        let count = self
+            .store
+            .dead_letter(name, Some(now.minus(*max_age)), &under_way, why, &self.clock)
+            .await?;
         if count > 0 {
             state.ready.clear();
             tracing::warn!(hook = %name, "hook {name}: {count} deliveries are dead-lettered: {why}");
@@ -372,7 +375,7 @@ impl Engine {
     ) -> Result<bool, StoreError> {
         Ok(self
             .store
-            .hook_standing(&hook.config.name)
+            .delivery_status(&hook.config.name)
             .await?
             .gone
             .is_some_and(|gone| gone == address(&hook.config)))

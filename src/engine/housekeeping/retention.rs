@@ -135,7 +135,7 @@ impl Engine {
             for (directory, (first, changes)) in of_directory {
                 let account = self.account_of(first).await?.reference();
                 let operation = OperatorRun {
-                    directory: directory.as_str(),
+                    directory: Some(directory),
                     ..OperatorRun::of(&account, &actor, Trigger::Schedule)
                 };
                 changed += self.write(changes, operation).await?.counts.total();

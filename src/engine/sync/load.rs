@@ -6,7 +6,7 @@ use crate::engine::sync::stages::Request;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
 use crate::model::{AccountId, Address, Digest, DirectoryName, Guid, Rejection, Trigger, UserId};
 use crate::reconcile::{Known, Observation};
-use crate::store::{Pin, PinKind, ScopeState};
+use crate::store::{BaselineKind, BaselineObject, ScopeState};
 
 /// Returns the users that this run takes over, each with the directory of its link.
 fn moving(seen: &Observation, known: &Known) -> BTreeMap<UserId, DirectoryName> {
@@ -119,7 +119,8 @@ impl Engine {
         addresses: &[Address],
         account: AccountId,
     ) -> Result<BTreeSet<Guid>, EngineError> {
-        let pins: BTreeMap<String, Vec<Pin>> = self.store.pins(name, PinKind::Protected).await?;
+        let pins: BTreeMap<String, Vec<BaselineObject>> =
+            self.store.baseline(name, BaselineKind::Protected).await?;
         let mut protected = BTreeSet::new();
         for key in addresses.iter().map(Address::key) {
             if let Some(found) = pins.get(&key.0) {
@@ -141,10 +142,10 @@ impl Engine {
             }
             for guid in people {
                 self.store
-                    .pin(
+                    .accept(
                         name,
-                        PinKind::Protected,
-                        &Pin { name: key.0.clone(), guid, detail: String::new() },
+                        BaselineKind::Protected,
+                        &BaselineObject { name: key.0.clone(), guid, detail: String::new() },
                     )
                     .await?;
                 protected.insert(guid);

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::engine::sync::stages::{AppliedRun, Done, ObservedRun, Request, Scope};
 use crate::engine::{Directory, Engine, EngineError, Health, Progress};
 use crate::model::{
-    Actor, ChangeCounts, Event, EventCause, HoldReason, RunId, RunState, Status, Trigger,
+    Actor, ChangeCounts, Event, EventCause, HoldReason, RunId, RunMode, RunState, Status, Trigger,
 };
 use crate::store::{DecidedBy, DirectoryState, Run};
 
@@ -28,9 +28,9 @@ impl Engine {
         });
         let run = Run {
             id: RunId(self.clock.new_id()),
-            directory: name.to_string(),
+            directory: Some(name.clone()),
             trigger: request.trigger,
-            mode: request.mode().to_owned(),
+            mode: request.mode(),
             state: RunState::Running,
             actor: request.actor.clone(),
             started_at: now,
@@ -76,12 +76,12 @@ impl Engine {
         self.store.end_rejections(&applied.ended, self.clock.now()).await?;
         let reheld = self
             .store
-            .rehold(name, run.id, applied.first_seq, &held, &by, is_conclusive, &self.clock)
+            .hold_changes(name, run.id, applied.first_seq, &held, &by, is_conclusive, &self.clock)
             .await?;
         run.held = reheld.count;
-        self.store.people_were_judged(name, is_conclusive).await?;
+        self.store.remove_pending_people(name, is_conclusive).await?;
         if request.checkpoint.is_some() {
-            self.store.look_again(name, seen.unknown()).await?;
+            self.store.add_pending_people(name, seen.unknown()).await?;
         }
         for (other, people) in &observed.left_to {
             self.store.expect(other, people, observed.began_at).await?;
@@ -157,7 +157,7 @@ impl Engine {
         };
         self.store.change_directory(name, remember).await?;
         if was_accepted && is_rejected {
-            self.store.settle_rejected_scope(name).await?;
+            self.store.accept_scope_of_rejections(name).await?;
         }
         Ok(())
     }
@@ -225,7 +225,7 @@ impl Engine {
             at: run.finished_at.unwrap_or(run.started_at),
         };
         let mut events: Vec<Event> =
-            health.transition(was, &run.directory, &cause).into_iter().collect();
+            health.transition(was, directory.config.name.as_str(), &cause).into_iter().collect();
         let is_retry = matches!(run.trigger, Trigger::Expiry | Trigger::Recheck | Trigger::Live)
             && health == was;
         let is_worth_it = run.state == RunState::Failed && !is_retry
@@ -258,7 +258,7 @@ impl Engine {
 /// Returns whether the run need not be stored: most change notifications affect no user.
 fn is_idle(run: &Run) -> bool {
     run.trigger == Trigger::Live
-        && run.mode == "incremental"
+        && run.mode == RunMode::Incremental
         && run.state == RunState::Succeeded
         && run.counts.total() + run.dropped == 0
 }

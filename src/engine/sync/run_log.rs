@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{ChangeCounts, RunState, Timestamp};
+use crate::model::{ChangeCounts, DirectoryName, RunMode, RunState, Timestamp};
 use crate::store::{LogHead, Run};
 use crate::visible::escaped;
 
@@ -43,10 +43,10 @@ impl RunLog {
     /// Logs the end of a run, with the head of the event log. In the journal, that head later shows
     /// whether the event log was changed or truncated.
     pub(in crate::engine) fn log(&mut self, run: &Run, head: Option<LogHead>) {
-        let name = &run.directory;
+        let name = run.directory.as_ref().map_or("operator", DirectoryName::as_str);
         let at = run.finished_at.unwrap_or(run.started_at);
         let is_quiet =
-            run.counts.total() == 0 && (run.mode != "full" || run.state == RunState::Failed);
+            run.counts.total() == 0 && (run.mode != RunMode::Full || run.state == RunState::Failed);
         match (&run.error, run.state) {
             (Some(why), RunState::Cancelled) => {
                 tracing::info!("{name}: the run was cancelled: {why}")
@@ -141,7 +141,7 @@ impl RunLog {
             }
             lasting.insert(key, logged.unwrap_or(at));
         }
-        if run.mode == "full" && run.state != RunState::Failed {
+        if run.mode == RunMode::Full && run.state != RunState::Failed {
             self.warnings = lasting;
         } else {
             self.warnings.extend(lasting);
@@ -224,9 +224,9 @@ mod tests {
         let at = Timestamp(minutes * 60_000_000);
         Run {
             id: RunId(uuid::Uuid::nil()),
-            directory: "corp".to_owned(),
+            directory: DirectoryName::parse("corp"),
             trigger: Trigger::Schedule,
-            mode: "full".to_owned(),
+            mode: RunMode::Full,
             state: RunState::Succeeded,
             actor: None,
             started_at: at,

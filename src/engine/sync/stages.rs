@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::directory::Grants;
 use crate::model::{
     Actor, AddressKey, Digest, DirectoryName, Dn, Guid, HeldChange, ObservationNumber, PlanId,
-    Rejection, Timestamp, Trigger,
+    Rejection, RunMode, Timestamp, Trigger,
 };
 pub use crate::reconcile::Scope;
 use crate::reconcile::{
@@ -57,11 +57,11 @@ impl Request {
         }
     }
 
-    pub(in crate::engine) fn mode(&self) -> &'static str {
+    pub(in crate::engine) fn mode(&self) -> RunMode {
         match (&self.scope, &self.checkpoint) {
-            (Scope::All, _) => "full",
-            (Scope::People(_), Some(_)) => "incremental",
-            (Scope::People(_), None) => "scoped",
+            (Scope::All, _) => RunMode::Full,
+            (Scope::People(_), Some(_)) => RunMode::Incremental,
+            (Scope::People(_), None) => RunMode::Scoped,
         }
     }
 }

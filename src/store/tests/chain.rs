@@ -1,4 +1,4 @@
-//! The chain of the log with a key: what cannot be done to it without the key, and what each check says.
+//! The chain of the log with a key.
 
 use serde_json::Value as Json;
 
@@ -7,10 +7,10 @@ use crate::model::{Event, EventCause};
 
 on_both! {
     a_chain_with_a_key_cannot_be_computed_anew_without_it
-    a_chain_goes_on_with_another_key_and_is_verified_by_all_of_them
-    a_chain_that_begins_without_a_key_is_sealed_by_the_first_entry_with_one
-    events_of_one_write_carry_the_names_of_before_and_after_all_of_it
-    a_user_that_is_forgotten_is_not_named_again
+    a_chain_continues_with_another_key_and_is_verified_by_all_keys
+    a_chain_without_a_key_is_sealed_by_the_first_entry_with_one
+    events_of_one_transaction_have_the_names_before_and_after_it
+    a_forgotten_user_is_not_named_again
 }
 
 const KEY: &str = "a key of at least thirty-two characters";
@@ -25,11 +25,11 @@ impl Fresh {
         self.store.record(&events, &self.clock).await.unwrap();
     }
 
-    /// Edits an entry, and computes the chain anew from there, as anybody can who writes the database and knows these keys.
+    /// Edits an entry, and computes the chain anew from there with these keys.
     async fn forge(&self, from: i64, keys: &LogKeys) {
         let writer = self.store.writer.lock().await;
         let mut hash: Vec<u8> = match from {
-            1 => GENESIS.to_vec(),
+            1 => log_keys::GENESIS.to_vec(),
             _ => sqlx::query_scalar("SELECT hash FROM events WHERE seq = $1")
                 .bind(from - 1)
                 .fetch_one(&*writer)
@@ -94,7 +94,7 @@ async fn a_chain_with_a_key_cannot_be_computed_anew_without_it(f: Fresh) {
     for from in [1, 3, 5, 6, 7] {
         f.forge(from, &LogKeys::default()).await;
         assert!(f.verified().await.is_err(), "from {from} on it was computed anew without the key");
-        f.forge(from, &LogKeys::of("a key that somebody guessed, which is another one")).await;
+        f.forge(from, &LogKeys::of("a key that was guessed, which is another one")).await;
         assert!(
             f.verified().await.is_err(),
             "from {from} on it was computed anew with another key"
@@ -104,10 +104,10 @@ async fn a_chain_with_a_key_cannot_be_computed_anew_without_it(f: Fresh) {
         assert_eq!(f.verified().await, Ok((7, Some(1))));
     }
     f.store.set_log_keys(LogKeys::default());
-    assert_eq!(f.verified().await, Err(1), "without the key, nobody can tell");
+    assert_eq!(f.verified().await, Err(1), "without the key, the chain cannot be verified");
 }
 
-async fn a_chain_goes_on_with_another_key_and_is_verified_by_all_of_them(f: Fresh) {
+async fn a_chain_continues_with_another_key_and_is_verified_by_all_keys(f: Fresh) {
     f.store.set_log_keys(LogKeys::of(KEY));
     f.record(2).await;
     f.store.set_log_keys(LogKeys::of(&format!("{NEXT}\n\n{KEY}\n")));
@@ -117,7 +117,7 @@ async fn a_chain_goes_on_with_another_key_and_is_verified_by_all_of_them(f: Fres
     assert_eq!(f.verified().await, Err(2));
 }
 
-async fn a_chain_that_begins_without_a_key_is_sealed_by_the_first_entry_with_one(f: Fresh) {
+async fn a_chain_without_a_key_is_sealed_by_the_first_entry_with_one(f: Fresh) {
     f.record(3).await;
     f.store.set_log_keys(LogKeys::of(KEY));
     f.record(1).await;
@@ -153,7 +153,7 @@ async fn named(f: &Fresh, count: u64) -> Vec<Json> {
     events.into_iter().map(|event| event.document["data"]["user"].clone()).collect()
 }
 
-async fn events_of_one_write_carry_the_names_of_before_and_after_all_of_it(f: Fresh) {
+async fn events_of_one_transaction_have_the_names_before_and_after_it(f: Fresh) {
     f.apply(vec![f.creation(1, "Ann", "ann@example.com")]).await;
     let user = f.user(1).await;
     let profile = |sam: &str| Profile {
@@ -198,7 +198,7 @@ async fn events_of_one_write_carry_the_names_of_before_and_after_all_of_it(f: Fr
     assert_eq!(events.len(), 3);
 }
 
-async fn a_user_that_is_forgotten_is_not_named_again(f: Fresh) {
+async fn a_forgotten_user_is_not_named_again(f: Fresh) {
     f.apply(vec![f.creation(1, "Ann", "ann@example.com"), f.creation(2, "Bob", "bob@example.com")])
         .await;
     let remove = |user: &User, before| {

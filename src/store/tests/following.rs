@@ -1,47 +1,43 @@
-//! Whom a run looks at that follows changes, beside those who have changed; and how far it has got.
+//! The pending set and the checkpoint.
 
 use std::time::Duration;
 
 use super::*;
 use crate::model::{QuarantineReason, Timestamp};
 use crate::reconcile::{Checkpoint, ServerIdentity};
-use crate::store::sql::{Sql, Value};
+use crate::store::sql::Sql;
 
-/// What is remembered of one person.
 #[derive(Clone, Copy, Default)]
-struct Remembered {
+struct StoredRow {
     fingerprint: u64,
     expires: Option<Timestamp>,
     entitled_by: Option<Guid>,
     quarantine: Option<QuarantineReason>,
 }
 
-/// Of whom nothing is left to do.
-const DONE: Remembered =
-    Remembered { fingerprint: 7, expires: None, entitled_by: None, quarantine: None };
+/// A person outside the pending set.
+const DONE: StoredRow =
+    StoredRow { fingerprint: 7, expires: None, entitled_by: None, quarantine: None };
 
 impl Fresh {
-    /// Remembers the person of a number, whose user is active.
-    async fn remember(&self, n: u8, what: Remembered) {
-        self.apply(vec![self.creation(n, "Somebody", &format!("p{n}@example.com"))]).await;
-        let Remembered { fingerprint, expires, entitled_by, quarantine } = what;
-        let row: Vec<Value> = vec![
-            "corp".into(),
-            guid(n).into(),
-            (fingerprint as i64).into(),
-            self.user(n).await.id.0.into(),
-            "CN=Somebody,DC=corp".into(),
-            "dc=corp".into(),
-            expires.into(),
-            entitled_by.into(),
-            quarantine.map(QuarantineReason::as_str).into(),
-            self.clock.now().into(),
+    /// Stores the person of a number with an active user.
+    async fn store_person(&self, n: u8, row: StoredRow) {
+        self.apply(vec![self.creation(n, "Person", &format!("p{n}@example.com"))]).await;
+        let StoredRow { fingerprint, expires, entitled_by, quarantine } = row;
+        let row = vec![
+            ("directory", "corp".into()),
+            ("guid", guid(n).into()),
+            ("fingerprint", (fingerprint as i64).into()),
+            ("user_id", self.user(n).await.id.0.into()),
+            ("dn", "CN=Person,DC=corp".into()),
+            ("parent_key", "dc=corp".into()),
+            ("expires", expires.into()),
+            ("entitled_by", entitled_by.into()),
+            ("quarantine", quarantine.map(QuarantineReason::as_str).into()),
+            ("seen_at", self.clock.now().into()),
         ];
         let mut writing = self.store.begin().await.unwrap();
-        let sql = Sql::new(
-            "INSERT INTO people (directory, guid, fingerprint, user_id, dn, parent_key, expires, entitled_by, quarantine, seen_at) VALUES ",
-        );
-        sql.list(row).execute(&mut *writing.tx).await.unwrap();
+        Sql::insert("people", row).execute(&mut *writing.tx).await.unwrap();
         writing.commit().await.unwrap();
     }
 
@@ -51,41 +47,42 @@ impl Fresh {
 }
 
 on_both! {
-    pending_is_whoever_something_is_left_to_do_about
-    whoever_has_a_tier_by_a_group_is_found_by_it
-    how_far_changes_were_followed_is_read_back
+    the_pending_set_has_unfinished_quarantined_expired_and_held_people
+    people_with_a_tier_by_a_group_are_found_by_the_group
+    a_checkpoint_is_read_back
 }
 
-async fn pending_is_whoever_something_is_left_to_do_about(f: Fresh) {
+async fn the_pending_set_has_unfinished_quarantined_expired_and_held_people(f: Fresh) {
     let now = f.clock.now();
     let (past, future) =
         (Some(now.minus(Duration::from_hours(1))), Some(now.plus(Duration::from_hours(1))));
-    f.remember(1, DONE).await;
-    f.remember(2, Remembered { fingerprint: 0, ..DONE }).await;
-    f.remember(3, Remembered { quarantine: Some(QuarantineReason::MalformedEntry), ..DONE }).await;
-    f.remember(4, Remembered { expires: past, ..DONE }).await;
-    f.remember(5, Remembered { expires: past, ..DONE }).await;
-    f.remember(6, Remembered { expires: future, ..DONE }).await;
+    f.store_person(1, DONE).await;
+    f.store_person(2, StoredRow { fingerprint: 0, ..DONE }).await;
+    f.store_person(3, StoredRow { quarantine: Some(QuarantineReason::MalformedEntry), ..DONE })
+        .await;
+    f.store_person(4, StoredRow { expires: past, ..DONE }).await;
+    f.store_person(5, StoredRow { expires: past, ..DONE }).await;
+    f.store_person(6, StoredRow { expires: future, ..DONE }).await;
     let suspension = ChangeKind::Suspend { cause: f.cause(Reason::Expired), was_active: true };
     f.apply(vec![change(f.user(5).await.id, 5, suspension, Some(Class::Confirmed), Some(1))]).await;
-    // Whatever is written of a user is looked at again.
+    // A written user is in the pending set.
     assert_eq!(f.pending().await, [2, 3, 4, 5].map(guid).into());
-    f.rehold(&[8]).await;
+    f.hold(&[8]).await;
     assert_eq!(
         f.pending().await,
         [2, 3, 4, 5, 8].map(guid).into(),
-        "what is held, and of a person without a user"
+        "and the people of held changes, also without a user"
     );
-    f.store.look_again(&corp(), &[1].map(guid).into()).await.unwrap();
+    f.store.add_pending_people(&corp(), &[1].map(guid).into()).await.unwrap();
     assert_eq!(f.pending().await, [1, 2, 3, 4, 5, 8].map(guid).into());
     let elsewhere = DirectoryName::parse("lab").unwrap();
     assert_eq!(f.store.pending(&elsewhere, now).await.unwrap(), BTreeSet::new());
 }
 
-async fn whoever_has_a_tier_by_a_group_is_found_by_it(f: Fresh) {
+async fn people_with_a_tier_by_a_group_are_found_by_the_group(f: Fresh) {
     let (one, other) = (guid(0xa0), guid(0xb0));
     for (n, group) in [(1, Some(one)), (2, Some(other)), (3, None)] {
-        f.remember(n, Remembered { entitled_by: group, ..DONE }).await;
+        f.store_person(n, StoredRow { entitled_by: group, ..DONE }).await;
     }
     let found = async |groups: &[Guid]| {
         f.store.entitled_by(&corp(), &groups.iter().copied().collect()).await.unwrap()
@@ -95,7 +92,7 @@ async fn whoever_has_a_tier_by_a_group_is_found_by_it(f: Fresh) {
     assert_eq!(found(&[]).await, BTreeSet::new());
 }
 
-async fn how_far_changes_were_followed_is_read_back(f: Fresh) {
+async fn a_checkpoint_is_read_back(f: Fresh) {
     let server =
         ServerIdentity { ds_service_name: "CN=dc1".to_owned(), invocation_id: Some(guid(1)) };
     let (at, full_at) = (f.clock.now(), Timestamp(1));

@@ -9,11 +9,11 @@ use crate::store::instants::{AS_VALUES, CHAINED, DUE, HAPPENED, OF_THE_DIRECTORY
 const YEARS: Duration = Duration::from_hours(24 * 3_653);
 
 on_both! {
-    what_was_written_while_the_clock_was_ahead_is_corrected_once
-    observations_are_numbered_whatever_the_clock_says
+    instants_written_while_the_clock_was_ahead_are_corrected_once
+    observation_numbers_rise_after_the_clock_is_set_back
 }
 
-async fn what_was_written_while_the_clock_was_ahead_is_corrected_once(f: Fresh) {
+async fn instants_written_while_the_clock_was_ahead_are_corrected_once(f: Fresh) {
     f.clock.advance(YEARS);
     let ahead = f.clock.now();
     f.apply(vec![f.creation(1, "Bob", "bob@example.com")]).await;
@@ -45,17 +45,17 @@ async fn what_was_written_while_the_clock_was_ahead_is_corrected_once(f: Fresh) 
         .await
         .unwrap()
         .used;
-    assert_eq!(used.get(&Class::Confirmed), None, "what was applied counts for one window");
+    assert_eq!(used.get(&Class::Confirmed), None, "an applied change counts for one window");
 }
 
-async fn observations_are_numbered_whatever_the_clock_says(f: Fresh) {
+async fn observation_numbers_rise_after_the_clock_is_set_back(f: Fresh) {
     let first = f.store.next_observation().await.unwrap();
     f.clock.set_back(YEARS);
     let second = f.store.next_observation().await.unwrap();
     assert!(ObservationNumber::default() < first && first < second);
 }
 
-/// Whoever adds a column that holds an instant says here whether it is corrected, and how.
+/// A new column with an instant must be added to one of the lists.
 #[tokio::test]
 async fn every_instant_of_the_schema_is_known_to_the_correction() {
     let folder = tempfile::tempdir().unwrap();

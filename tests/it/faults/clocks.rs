@@ -116,7 +116,7 @@ async fn all_people_are_read_every_night_although_the_clock_was_ahead_for_one() 
     let mut full = 0;
     for _ in 0..10 {
         firm.later(DAY);
-        full += u32::from(tick(&firm).await.mode == "full");
+        full += u32::from(tick(&firm).await.mode.as_str() == "full");
     }
     assert!(full >= 9, "{full} full reads in ten nights");
     assert!(checkpoint(&firm).await.is_some_and(|p| p.full_at <= firm.clock.now()));

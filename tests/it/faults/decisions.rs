@@ -7,7 +7,7 @@ use adsim::{Fault, NewPerson, What, When, names};
 use rosterd::engine::Rules;
 use rosterd::model::Retention;
 use rosterd::model::*;
-use rosterd::store::{Applied, EventFilter, HeldPlan, StoreError, UserFilter, Word, Writer};
+use rosterd::store::{Applied, Decision, EventFilter, HeldPlan, StoreError, UserFilter, Writer};
 
 use super::{DAY, HOUR, again, dn_of, guid_of, held_plan, no_full_runs, see_tombstones, tick};
 use crate::firm::{Firm, alice};
@@ -17,8 +17,8 @@ fn bob() -> Actor {
     Actor("bob".to_owned())
 }
 
-fn word(actor: &Actor) -> Word<'_> {
-    Word { actor, comment: "" }
+fn word(actor: &Actor) -> Decision<'_> {
+    Decision { actor, comment: "" }
 }
 
 async fn attention(firm: &Firm) -> Vec<String> {

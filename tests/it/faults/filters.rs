@@ -64,7 +64,7 @@ async fn a_person_who_leaves_the_filters_group_and_is_in_no_other_is_out_of_scop
         let user = firm.users().await.remove(0);
         leave_all(&firm, &user);
         let run = tick(&firm).await;
-        assert_eq!(run.mode, "incremental", "{run:?}");
+        assert_eq!(run.mode.as_str(), "incremental", "{run:?}");
         if form("x").contains("employeeType") {
             // The other half of the filter uses an attribute that no entry shows, so its result is
             // unknown.

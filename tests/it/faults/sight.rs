@@ -195,7 +195,7 @@ async fn a_refused_query_about_one_person_affects_only_that_person() {
         let about = When::search().containing(&octets(poison.link.as_ref().expect("a link").guid));
         firm.sim.faults().push(Fault::new(about, what.clone()).always());
         let run = tick(&firm).await;
-        assert_eq!(run.mode, "incremental", "{run:?}");
+        assert_eq!(run.mode.as_str(), "incremental", "{run:?}");
         assert_eq!(again(&firm, &other).await.status(), Status::Suspended, "{what:?}: {run:?}");
         assert_eq!(
             again(&firm, &poison).await.status(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rosterd::engine::{AttemptOutcome, Outcome};
 use rosterd::hooks::Hook;
 use rosterd::model::{Actor, Timestamp};
-use rosterd::store::DeliveryFilter;
+use rosterd::store::{DeliveryFilter, DeliveryState};
 
 use super::{Desk, by_program, until};
 
@@ -72,7 +72,7 @@ async fn the_output_of_a_failed_hook_is_shown_and_an_old_delivery_becomes_a_dead
     desk.hook_up(vec![vpn.clone(), told]);
     desk.happens("user.suspended", &["anna"]).await;
     let dead = until("it is given up", async || {
-        desk.deliveries("vpn").await.pop().filter(|d| d.state == "failed")
+        desk.deliveries("vpn").await.pop().filter(|d| d.state == DeliveryState::Failed)
     })
     .await;
     assert_eq!(
@@ -86,7 +86,7 @@ async fn the_output_of_a_failed_hook_is_shown_and_an_old_delivery_becomes_a_dead
         (Some("hook.dead_lettered"), Some("vpn"))
     );
     assert_eq!(event["data"]["after"]["events"], serde_json::json!([dead.seq]));
-    assert_eq!(desk.status("vpn").await.standing.failed, 1);
+    assert_eq!(desk.status("vpn").await.deliveries.failed, 1);
 
     // After the repair, an operator redelivers one event or all of them.
     desk.script("refuses", "exit 0");
@@ -94,7 +94,10 @@ async fn the_output_of_a_failed_hook_is_shown_and_an_old_delivery_becomes_a_dead
     assert_eq!(desk.engine.redeliver("vpn", &one, &alice()).await.unwrap(), 1);
     desk.idle("vpn").await;
     assert_eq!(
-        (desk.status("vpn").await.standing.failed, desk.deliveries("vpn").await[0].state.as_str()),
+        (
+            desk.status("vpn").await.deliveries.failed,
+            desk.deliveries("vpn").await[0].state.as_str()
+        ),
         (0, "delivered")
     );
 }
@@ -108,12 +111,12 @@ async fn deliveries_to_a_missing_program_become_dead_letters_at_their_maximum_ag
         ..by_program("vpn", missing.clone())
     }]);
     desk.happens("user.suspended", &["anna", "bert", "carl"]).await;
-    let error = until("it was tried", async || desk.status("vpn").await.standing.error).await;
+    let error = until("it was tried", async || desk.status("vpn").await.deliveries.error).await;
     assert!(error.contains("missing cannot be run: No such file"), "{error}");
     assert_eq!(desk.status("vpn").await.state, "failing");
     desk.clock.advance(Duration::from_hours(2));
     until("they are given up", async || {
-        (desk.status("vpn").await.standing.failed == 3).then_some(())
+        (desk.status("vpn").await.deliveries.failed == 3).then_some(())
     })
     .await;
     let told = desk.events("hook.dead_lettered").await;
@@ -125,7 +128,7 @@ async fn deliveries_to_a_missing_program_become_dead_letters_at_their_maximum_ag
         desk.engine
             .redeliver(
                 "vpn",
-                &DeliveryFilter { state: Some("failed".into()), ..DeliveryFilter::default() },
+                &DeliveryFilter { state: Some(DeliveryState::Failed), ..DeliveryFilter::default() },
                 &alice()
             )
             .await
@@ -149,8 +152,8 @@ async fn a_hook_that_hangs_or_floods_delays_no_other_hook() {
     let subjects: Vec<String> = (0..50).map(|n| format!("person-{n}")).collect();
     desk.happens("user.suspended", &subjects.iter().map(String::as_str).collect::<Vec<_>>()).await;
     desk.idle("quick").await;
-    assert_eq!(desk.status("hangs").await.standing.pending, 50);
-    assert_eq!(desk.status("quick").await.standing.delivered, 50);
+    assert_eq!(desk.status("hangs").await.deliveries.pending, 50);
+    assert_eq!(desk.status("quick").await.deliveries.delivered, 50);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -142,7 +142,7 @@ impl Desk {
     /// Waits until the backlog is empty.
     async fn idle(&self, name: &str) {
         until(&format!("{name} is told everything"), async || {
-            (self.status(name).await.standing.pending == 0).then_some(())
+            (self.status(name).await.deliveries.pending == 0).then_some(())
         })
         .await;
     }

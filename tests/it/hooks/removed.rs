@@ -32,7 +32,7 @@ async fn the_backlog_of_a_removed_hook_is_kept_and_delivered_when_it_comes_back(
     let desk = Desk::open().await;
     let vpn = removed(&desk, &["anna", "bert"]).await;
     let status = desk.status("vpn").await;
-    assert_eq!((status.state, status.standing.pending), ("removed", 2));
+    assert_eq!((status.state, status.deliveries.pending), ("removed", 2));
     let day = status.kept_until.expect("an end").since(desk.clock.now());
     assert!(day > Duration::from_hours(23) && day <= Duration::from_hours(24), "{day:?}");
     assert_eq!(desk.deliveries("vpn").await.len(), 2);
@@ -45,13 +45,13 @@ async fn the_backlog_of_a_removed_hook_is_kept_and_delivered_when_it_comes_back(
     desk.idle("vpn").await;
     let status = desk.status("vpn").await;
     assert_eq!(
-        (status.state, status.standing.delivered, status.standing.failed),
+        (status.state, status.deliveries.delivered, status.deliveries.failed),
         ("ok", 2, 0),
         "carl was nobody's to tell"
     );
     desk.clock.advance(Duration::from_hours(23));
     desk.engine.forget_removed_hooks().await.unwrap();
-    assert_eq!(desk.status("vpn").await.standing.delivered, 2, "the time it was away is over");
+    assert_eq!(desk.status("vpn").await.deliveries.delivered, 2, "the time it was away is over");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +75,7 @@ async fn the_backlog_of_a_removed_hook_becomes_dead_letters_at_its_maximum_age()
     desk.hook_up(vec![vpn]);
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("vpn").await;
-    assert_eq!(desk.status("vpn").await.standing.delivered, 1);
+    assert_eq!(desk.status("vpn").await.deliveries.delivered, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

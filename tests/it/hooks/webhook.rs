@@ -124,7 +124,14 @@ async fn each_status_has_the_meaning_that_the_standard_gives_it() {
     let outcomes: Vec<_> = attempts
         .await
         .into_iter()
-        .map(|d| (d.subject, d.state, d.error.unwrap_or_default(), d.output.unwrap_or_default()))
+        .map(|d| {
+            (
+                d.subject.0,
+                d.state.to_string(),
+                d.error.unwrap_or_default(),
+                d.output.unwrap_or_default(),
+            )
+        })
         .collect();
     let not_there = |why: &str| {
         format!("{why}; events are sent to the configured host only: write the final URL into url")
@@ -164,13 +171,16 @@ async fn a_server_that_rejects_all_events_costs_few_and_gets_the_rest_after_its_
     let subjects: Vec<String> = (0..500).map(|n| format!("person-{n}")).collect();
     desk.happens("user.suspended", &subjects.iter().map(String::as_str).collect::<Vec<_>>()).await;
     until("it is clear that it refuses everything", async || {
-        (desk.status("siem").await.standing.failed >= 10).then_some(())
+        (desk.status("siem").await.deliveries.failed >= 10).then_some(())
     })
     .await;
     is_mended.store(true, Ordering::SeqCst);
     desk.idle("siem").await;
-    let standing = desk.status("siem").await.standing;
-    assert!(standing.failed < 30 && standing.failed + standing.delivered == 500, "{standing:?}");
+    let deliveries = desk.status("siem").await.deliveries;
+    assert!(
+        deliveries.failed < 30 && deliveries.failed + deliveries.delivered == 500,
+        "{deliveries:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,11 +226,11 @@ async fn a_server_that_answers_410_gets_no_event_until_an_operator_redelivers() 
     desk.happens("user.suspended", &["carl"]).await;
     desk.hook_up(vec![Hook { concurrency: 2, ..by_server("siem", &receiver.url()) }]);
     assert_eq!(receiver.told().len(), 1, "not by a reload either");
-    assert_eq!(desk.status("siem").await.standing.pending, 3, "nothing is lost");
+    assert_eq!(desk.status("siem").await.deliveries.pending, 3, "nothing is lost");
     is_back.store(true, Ordering::SeqCst);
     let actor = rosterd::model::Actor("alice".to_owned());
     let failed = rosterd::store::DeliveryFilter {
-        state: Some("failed".into()),
+        state: Some(rosterd::store::DeliveryState::Failed),
         ..rosterd::store::DeliveryFilter::default()
     };
     desk.engine.redeliver("siem", &failed, &actor).await.unwrap();
@@ -257,7 +267,7 @@ async fn a_server_that_is_silent_or_sends_an_endless_body_delays_no_other_hook()
     desk.idle("slow").await;
     let slow = desk.deliveries("slow").await;
     assert!(
-        slow.iter().all(|d| d.state == "delivered" && d.attempts == 1),
+        slow.iter().all(|d| d.state.as_str() == "delivered" && d.attempts == 1),
         "they said 200: {slow:?}"
     );
     assert!(
@@ -265,7 +275,7 @@ async fn a_server_that_is_silent_or_sends_an_endless_body_delays_no_other_hook()
             && slow[1].output.is_none()
     );
     let error =
-        until("it was given its time", async || desk.status("silent").await.standing.error).await;
+        until("it was given its time", async || desk.status("silent").await.deliveries.error).await;
     assert_eq!(error, "127.0.0.1 did not answer within 500ms");
 }
 
@@ -282,7 +292,7 @@ async fn only_a_server_with_a_trusted_ca_gets_events() {
     .unwrap();
     desk.hook_up(vec![changed(by_server("siem", &url), |w| w.ca_file = Some(file.clone()))]);
     desk.happens("user.suspended", &["anna"]).await;
-    let error = until("it was tried", async || desk.status("siem").await.standing.error).await;
+    let error = until("it was tried", async || desk.status("siem").await.deliveries.error).await;
     assert!(error.starts_with("localhost: ") && error.contains("certificate"), "{error}");
     assert!(receiver.told().is_empty());
     // A replaced CA file is read again.
@@ -358,10 +368,10 @@ async fn a_failing_proxy_is_named_in_the_error_and_costs_no_event() {
         ),
         ("plain", name),
     ] {
-        let error = until("it was tried", async || desk.status(hook).await.standing.error).await;
+        let error = until("it was tried", async || desk.status(hook).await.deliveries.error).await;
         assert_eq!(error, told, "{hook}");
         assert_eq!(
-            desk.status(hook).await.standing.pending,
+            desk.status(hook).await.deliveries.pending,
             1,
             "{hook}: nothing is given up for that"
         );
@@ -376,10 +386,10 @@ async fn deliveries_to_an_unreachable_server_arrive_when_it_is_reachable() {
     desk.happens("user.suspended", &["anna", "bert", "carl", "dora", "emil"]).await;
     until("it was tried", async || (desk.status("siem").await.state == "failing").then_some(()))
         .await;
-    let standing = desk.status("siem").await.standing;
+    let deliveries = desk.status("siem").await.deliveries;
     assert!(
-        standing.error.as_ref().is_some_and(|e| e.contains("refused")) && standing.pending == 5,
-        "{standing:?}"
+        deliveries.error.as_ref().is_some_and(|e| e.contains("refused")) && deliveries.pending == 5,
+        "{deliveries:?}"
     );
     let listener = port.listen(16).unwrap();
     let app = axum::Router::new().fallback(async || "thanks");
@@ -389,7 +399,7 @@ async fn deliveries_to_an_unreachable_server_arrive_when_it_is_reachable() {
         desk.deliveries("siem")
             .await
             .iter()
-            .all(|d| d.state == "delivered" && d.output.as_deref() == Some("thanks"))
+            .all(|d| d.state.as_str() == "delivered" && d.output.as_deref() == Some("thanks"))
     );
     serving.abort();
 }

@@ -27,7 +27,7 @@ async fn an_ou_that_can_no_longer_be_listed_suspends_no_user() {
         let plan = branch.engine.store.plans(false).await.expect("plans").remove(0);
         let held = branch.engine.store.plan_changes(plan.id).await.expect("changes");
         assert_eq!(held.len(), 9, "the users of Sales");
-        assert!(held.iter().all(|c| c.reason.as_deref() == Some("vanished")), "{held:?}");
+        assert!(held.iter().all(|c| c.reason.map(|r| r.as_str()) == Some("vanished")), "{held:?}");
         assert!(
             held.iter()
                 .all(|c| matches!(c.hold, Some(HoldReason::NoWitness | HoldReason::Cluster))),

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rosterd::model::{Class, Guid, PlanId, Reason, RunId, Timestamp, User, UserId, WrittenChange};
+use rosterd::model::{
+    ChangeVerb, Class, Guid, PlanId, Reason, RunId, Timestamp, User, UserId, WrittenChange,
+};
 use rosterd::store::{EventFilter, Run, Store, UserFilter};
 use serde_json::Value;
 use sqlx::Row as _;
@@ -177,7 +179,11 @@ impl Books {
             );
         }
         next.runs = store.runs(None, 60).await.expect("runs");
-        next.runs.retain(|run| directories.contains(&run.directory));
+        next.runs.retain(|run| {
+            run.directory
+                .as_ref()
+                .is_some_and(|name| directories.iter().any(|d| d == name.as_str()))
+        });
 
         let mut raw = sqlx::AnyConnection::connect(url).await.expect("a connection");
         let statuses = sqlx::query("SELECT id, status FROM users")
@@ -203,10 +209,10 @@ impl Books {
             (Guid(bytes16(row, 0).expect("a person")), is)
         };
         next.people = people.iter().map(remembered).collect();
-        let protected = sqlx::query("SELECT guid FROM pins WHERE kind = 'protected'")
+        let protected = sqlx::query("SELECT guid FROM baseline_objects WHERE kind = 'protected'")
             .fetch_all(&mut raw)
             .await
-            .expect("pins");
+            .expect("the baseline");
         next.protected =
             protected.iter().map(|row| Guid(bytes16(row, 0).expect("a person"))).collect();
         let plans = sqlx::query(
@@ -277,7 +283,9 @@ impl Books {
 
     /// Returns whether a suspension of this user is held.
     pub(super) fn is_held(&self, user: UserId) -> bool {
-        self.held.iter().any(|h| h.user == user && (h.kind == "suspend" || h.kind == "link"))
+        self.held
+            .iter()
+            .any(|h| h.user == user && (matches!(h.kind, ChangeVerb::Suspend | ChangeVerb::Link)))
     }
 
     /// Applies one event.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rosterd::model::{Class, Dn, Guid, Reason, RunState, Status, Timestamp, Trigger, UserId};
+use rosterd::model::{
+    Class, Dn, Guid, Reason, RunMode, RunState, Status, Timestamp, Trigger, UserId,
+};
 use rosterd::reconcile::WithoutGroup;
 use rosterd::store::Run;
 
@@ -97,23 +99,26 @@ impl Seen<'_> {
     pub(super) fn readings(&self) -> impl Iterator<Item = String> {
         let is_reading = |run: &&Run| {
             self.is_clear
-                && matches!(run.mode.as_str(), "full" | "incremental")
+                && matches!(run.mode, RunMode::Full | RunMode::Incremental)
                 && run.server.is_some()
         };
         let is_over = |run: &&Run| !matches!(run.state, RunState::Running | RunState::Cancelled);
-        self.runs().filter(is_reading).filter(is_over).map(|run| run.directory.clone())
+        self.runs()
+            .filter(is_reading)
+            .filter(is_over)
+            .filter_map(|run| run.directory.as_ref().map(ToString::to_string))
     }
 
     /// Returns the directories with a complete full read in this step.
     pub(super) fn whole_reads(&self) -> impl Iterator<Item = &str> {
         let is_whole = |r: &&Run| {
             !self.lied
-                && r.mode == "full"
+                && r.mode == RunMode::Full
                 && r.complete
                 && r.error.is_none()
                 && r.finished_at.is_some()
         };
-        self.runs().filter(is_whole).map(|r| r.directory.as_str())
+        self.runs().filter(is_whole).filter_map(|r| r.directory.as_ref().map(|name| name.as_str()))
     }
 
     /// Returns the truth about a person in this step, moment by moment.
@@ -234,14 +239,20 @@ fn domain_of(dn: &Dn) -> &str {
 /// is held.
 fn leavers_leave(seen: &Seen<'_>) -> Wrong {
     let ended_well = |r: &&Run| {
-        r.mode == "full" && r.complete && r.error.is_none() && !matches!(r.state, RunState::Running)
+        r.mode == RunMode::Full
+            && r.complete
+            && r.error.is_none()
+            && !matches!(r.state, RunState::Running)
     };
     // Two concurrent runs may drop each other's changes.
     if matches!(seen.step, Step::Kill(..) | Step::Both(..)) || seen.lied {
         return Vec::new();
     }
-    let read: BTreeSet<&str> =
-        seen.runs().filter(ended_well).map(|r| r.directory.as_str()).collect();
+    let read: BTreeSet<&str> = seen
+        .runs()
+        .filter(ended_well)
+        .filter_map(|r| r.directory.as_ref().map(|name| name.as_str()))
+        .collect();
     let mut wrong = Vec::new();
     let begun = seen.truths[0].at.minus(Duration::from_secs(2));
     for user in seen.after.users.values().filter(|u| u.status() == Status::Active) {
@@ -327,12 +338,17 @@ fn complete_runs_have_read_everybody(seen: &Seen<'_>) -> Wrong {
             .unwrap_or(0)
     };
     let short = seen.runs().filter(|r| {
-        r.mode == "full"
+        r.mode == RunMode::Full
             && r.complete
             && r.state != RunState::Running
-            && r.entries < least(&r.directory)
+            && r.entries < least(r.directory.as_ref().map_or("", |name| name.as_str()))
     });
-    short.map(|r| format!("{} of {} people", r.entries, least(&r.directory))).collect()
+    short
+        .map(|r| {
+            let name = r.directory.as_ref().map_or("", |name| name.as_str());
+            format!("{} of {} people", r.entries, least(name))
+        })
+        .collect()
 }
 
 fn suspensions_have_evidence(seen: &Seen<'_>) -> Wrong {

@@ -43,7 +43,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rosterd::model::{Profile, Status, Timestamp, User};
+use rosterd::model::{Profile, RunMode, Status, Timestamp, User};
 
 use books::Books;
 use history::{ALL, Do, Edit, Layout, Stage, Step};
@@ -225,13 +225,13 @@ impl Play {
         let mut only_plans = self.only_plans.clone();
         let mut accepted: BTreeSet<String> = seen
             .runs()
-            .filter(|r| r.mode == "full" && r.error.is_none() && r.held == 0)
-            .map(|r| r.directory.clone())
+            .filter(|r| r.mode == RunMode::Full && r.error.is_none() && r.held == 0)
+            .filter_map(|r| r.directory.as_ref().map(ToString::to_string))
             .collect();
         let read: BTreeSet<String> = seen
             .runs()
-            .filter(|r| r.mode == "full" && r.complete)
-            .map(|r| r.directory.clone())
+            .filter(|r| r.mode == RunMode::Full && r.complete)
+            .filter_map(|r| r.directory.as_ref().map(ToString::to_string))
             .collect();
         let rebaselined = match step {
             Step::Do(Do::Rebaseline(n)) => self.office.chosen(*n),
@@ -294,7 +294,7 @@ impl Play {
             .runs
             .iter()
             .filter(|r| r.complete && r.error.is_none())
-            .map(|r| r.directory.clone())
+            .filter_map(|r| r.directory.as_ref().map(ToString::to_string))
             .collect();
         self.only_plans = self.office.names().intersection(&read).cloned().collect();
         self.told.push("all is well".to_owned());
@@ -317,7 +317,12 @@ impl Play {
             let names = self.office.chosen(ALL);
             let last: Vec<_> = names
                 .iter()
-                .filter_map(|name| self.books.runs.iter().find(|r| r.directory == *name))
+                .filter_map(|name| {
+                    self.books
+                        .runs
+                        .iter()
+                        .find(|r| r.directory.as_ref().is_some_and(|d| d.as_str() == name))
+                })
                 .collect();
             let waits = self.books.plans.iter().any(|(.., directory)| names.contains(directory));
             let has_grace_period = self.books.grace_periods.keys().any(|(id, _)| {
@@ -568,7 +573,7 @@ async fn follow(seed: u64) -> Result<(usize, usize), String> {
             play.books
                 .runs
                 .first()
-                .is_some_and(|run| run.mode == "incremental" && run.error.is_none()),
+                .is_some_and(|run| run.mode == RunMode::Incremental && run.error.is_none()),
         );
         // The effects of a run may release held changes.
         play.step(&Step::Do(Do::Tick(ALL))).await.map_err(told)?;

@@ -84,7 +84,10 @@ impl Office {
                 let names = self.chosen(*n);
                 let plans = engine.store.plans(false).await?;
                 let mut text = Vec::new();
-                for plan in plans.into_iter().filter(|p| names.contains(&p.directory)) {
+                for plan in plans
+                    .into_iter()
+                    .filter(|p| names.iter().any(|name| name == p.directory.as_str()))
+                {
                     self.note_shown(&plan, &[]).await?;
                     text.push(ended(&engine.approve(plan.id, actor.clone()).await?.run));
                 }
@@ -129,7 +132,7 @@ impl Office {
                     .plans(false)
                     .await?
                     .into_iter()
-                    .filter(|p| names.contains(&p.directory))
+                    .filter(|p| names.iter().any(|name| name == p.directory.as_str()))
                 {
                     if matches!(plan.state, PlanState::Open | PlanState::Approved) {
                         let rejected = engine.reject(plan.id, "by chance", &actor).await?;
@@ -309,7 +312,7 @@ impl Office {
         }
         // A part with all changes is the whole.
         if chosen.iter().all(|chosen| *chosen) {
-            words.accepted.insert(plan.directory.clone());
+            words.accepted.insert(plan.directory.to_string());
         }
         Ok(())
     }
@@ -343,7 +346,13 @@ impl Office {
 }
 
 fn recognised(change: &WrittenChange) -> String {
-    shown(change.user, &change.kind, &change.before, &change.after, change.reason.as_deref())
+    shown(
+        change.user,
+        change.kind.as_str(),
+        &change.before,
+        &change.after,
+        change.reason.map(Reason::as_str),
+    )
 }
 
 fn nobody(what: &'static str) -> EngineError {
@@ -359,6 +368,7 @@ fn ended(run: &Run) -> String {
     let because =
         run.full_read_reason.as_ref().map(|b| format!(" because {b}")).unwrap_or_default();
     let trigger = run.trigger.as_str();
+    let directory = directory.as_ref().map_or("", |name| name.as_str());
     format!(
         "{directory} {trigger} {mode}{because} {state:?}, {} changed, {held} held{quarantined}{dropped}{error}",
         counts.total()

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rosterd::model::{Address, AddressKey, Class, Guid, Reason, RunState, Status, User, UserId};
+use rosterd::model::{
+    Address, AddressKey, Class, Guid, Reason, RunMode, RunState, Status, User, UserId,
+};
 use rosterd::store::Run;
 
 use super::books::Written;
@@ -92,9 +94,13 @@ fn is_reported(seen: &Seen<'_>, user: &User) -> bool {
 /// that may have been set back, so those of earlier steps are remembered.
 pub(super) fn note_reports(seen: &Seen<'_>, reports: &mut BTreeMap<String, bool>) {
     let is_over = |run: &&Run| !matches!(run.state, RunState::Running | RunState::Cancelled);
-    let runs: Vec<&Run> = seen.runs().filter(is_over).filter(|run| run.mode != "scoped").collect();
+    let runs: Vec<&Run> =
+        seen.runs().filter(is_over).filter(|run| run.mode != RunMode::Scoped).collect();
     for run in runs.into_iter().rev() {
-        reports.insert(run.directory.clone(), run.error.is_some() || !run.warnings.is_empty());
+        if let Some(directory) = &run.directory {
+            let reported = run.error.is_some() || !run.warnings.is_empty();
+            reports.insert(directory.to_string(), reported);
+        }
     }
 }
 
@@ -279,7 +285,7 @@ pub(super) fn counts_match_changes(seen: &Seen<'_>) -> Wrong {
         let written = seen.after.written.iter().filter(|w| w.run == run.id).count() as u64;
         if run.counts.total() != written {
             wrong.push(format!(
-                "{} {:?} {:?} says {:?}, and {written} changes are written down",
+                "{:?} {:?} {:?} says {:?}, and {written} changes are written down",
                 run.directory, run.state, run.error, run.counts
             ));
         }

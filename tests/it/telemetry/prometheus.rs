@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::Parser as _;
-use rosterd::model::{ChangeCounts, RunState, Timestamp, Trigger};
+use rosterd::model::{ChangeCounts, DirectoryName, RunMode, RunState, Timestamp, Trigger};
 use rosterd::telemetry::{
     AccountSeries, Counters, DirectorySeries, Format, HookSeries, Snapshot, StoreSnapshot, page,
 };
@@ -19,16 +19,17 @@ fn shipped(name: &str) -> PathBuf {
 /// Returns a page on which every metric has a series.
 fn everything(format: Format) -> String {
     let counters = Counters::default();
+    let corp = DirectoryName::parse("corp");
     counters.run_ended(
-        "corp",
+        corp.as_ref(),
         Trigger::Schedule,
         RunState::Succeeded,
-        "full",
+        RunMode::Full,
         Duration::from_secs(3),
         1004,
     );
     counters.applied(
-        "corp",
+        corp.as_ref(),
         (ChangeCounts::default(), 0),
         (ChangeCounts { create: 2, ..ChangeCounts::default() }, 1),
     );

@@ -115,15 +115,15 @@ fn written(change: &Change, at: Timestamp) -> WrittenChange {
         user: change.user,
         guid: change.guid,
         email: change.email.as_ref().map(|e| e.as_str().to_owned()),
-        kind: change.kind.as_str().to_owned(),
+        kind: change.kind.verb(),
         class: change.class,
-        reason: change.reason().map(|r| r.as_str().to_owned()),
+        reason: change.reason(),
         before: change.before(),
         after: change.after(),
         evidence: serde_json::json!(change.evidence()),
         cluster: change.cluster.clone(),
         hold: None,
-        outcome: "applied".to_owned(),
+        outcome: ChangeOutcome::Applied,
         at,
     }
 }
@@ -209,7 +209,7 @@ impl Company {
                     plan: "00000000-0000-0000-0000-0000000000aa".parse().expect("an id"),
                     user: held.change.user,
                     guid: held.change.guid,
-                    kind: held.change.kind.as_str().to_owned(),
+                    kind: held.change.kind.verb(),
                     reason,
                     cluster: held.change.cluster.clone(),
                 });
@@ -582,7 +582,7 @@ impl Company {
                             User::created(change.user, account(), joined, self.now),
                         );
                     }
-                    other => panic!("{} of a user that does not exist", other.as_str()),
+                    other => panic!("{} of a user that does not exist", other.verb()),
                 },
             }
             if let (Some(class), false) = (change.class, approved) {
@@ -716,7 +716,7 @@ impl Company {
                 format!(
                     "{} {} {}",
                     h.change.email.as_ref().map_or("-", |e| e.as_str()),
-                    h.change.kind.as_str(),
+                    h.change.kind.verb(),
                     h.hold
                 )
             })

@@ -10,7 +10,7 @@ use crate::engine::sync::observe::connection::Connection;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{Dn, Tier};
 use crate::reconcile::{Canary, Closure};
-use crate::store::{Pin, PinKind};
+use crate::store::{BaselineKind, BaselineObject};
 
 impl Engine {
     /// Returns the present DNs of the bases. A base that cannot be found makes only itself incomplete.
@@ -22,12 +22,12 @@ impl Engine {
     ) -> Result<Bases, EngineError> {
         let name = &directory.config.name;
         let baseline = self.store.directory(name).await?.baseline;
-        let pins = self.store.pins(name, PinKind::Base).await?;
+        let accepted = self.store.baseline(name, BaselineKind::Base).await?;
         let attributes = ["objectGUID".to_owned()];
         let mut bases = Bases { dns: Vec::new(), are_certain: true };
         for configured in &directory.config.settings.bases {
             let key = Dn::new(configured.as_str()).key().to_owned();
-            let pinned = pins.get(&key).and_then(|p| p.first());
+            let pinned = accepted.get(&key).and_then(|objects| objects.first());
             let found = match pinned {
                 Some(pin) => session.object(&format!("<GUID={}>", pin.guid), &attributes).await,
                 None => session.object(configured, &attributes).await,
@@ -53,11 +53,11 @@ impl Engine {
             match (pinned, object.guid()) {
                 (None, Some(guid)) => {
                     self.store
-                        .pin_by(
+                        .accept_in_baseline(
                             baseline,
                             name,
-                            PinKind::Base,
-                            &Pin { name: key, guid, detail: object.dn.clone() },
+                            BaselineKind::Base,
+                            &BaselineObject { name: key, guid, detail: object.dn.clone() },
                         )
                         .await?
                 }
@@ -81,22 +81,22 @@ impl Engine {
     ) -> Result<(Closure, Option<GroupError>), EngineError> {
         let name = &directory.config.name;
         let baseline = self.store.directory(name).await?.baseline;
-        let pins = self.store.pins(name, PinKind::Group).await?;
+        let accepted = self.store.baseline(name, BaselineKind::Group).await?;
         let mut roots: Vec<(Tier, Object)> = Vec::new();
         let mut trouble = None;
         for (tier, group) in &directory.config.settings.groups {
             let key = group.as_str().to_lowercase();
-            let pinned = pins.get(&key).and_then(|p| p.first());
+            let pinned = accepted.get(&key).and_then(|objects| objects.first());
             match session.resolve_group(group, pinned.map(|p| p.guid)).await? {
                 Ok(object) => {
                     match (pinned, object.guid()) {
                         (None, Some(guid)) => {
                             self.store
-                                .pin_by(
+                                .accept_in_baseline(
                                     baseline,
                                     name,
-                                    PinKind::Group,
-                                    &Pin { name: key, guid, detail: object.dn.clone() },
+                                    BaselineKind::Group,
+                                    &BaselineObject { name: key, guid, detail: object.dn.clone() },
                                 )
                                 .await?;
                         }
@@ -134,12 +134,12 @@ impl Engine {
         directory: &Directory,
         own: &str,
     ) -> Result<Vec<Canary>, EngineError> {
-        let pins = self.store.pins(&directory.config.name, PinKind::Canary).await?;
+        let accepted = self.store.baseline(&directory.config.name, BaselineKind::Canary).await?;
         let of = |name: String| {
-            let pin = pins.get(&name.to_lowercase())?.first()?;
+            let canary = accepted.get(&name.to_lowercase())?.first()?;
             let attributes =
-                pin.detail.split(',').filter(|a| !a.is_empty()).map(str::to_owned).collect();
-            Some(Canary { guid: pin.guid, name, attributes })
+                canary.detail.split(',').filter(|a| !a.is_empty()).map(str::to_owned).collect();
+            Some(Canary { guid: canary.guid, name, attributes })
         };
         Ok(Self::canary_names(directory, own).into_iter().filter_map(of).collect())
     }
@@ -180,11 +180,11 @@ impl Engine {
             let attributes: BTreeSet<String> = shown(&object);
             let detail = attributes.iter().cloned().collect::<Vec<_>>().join(",");
             self.store
-                .pin_by(
+                .accept_in_baseline(
                     baseline,
                     name,
-                    PinKind::Canary,
-                    &Pin { name: canary.to_lowercase(), guid, detail },
+                    BaselineKind::Canary,
+                    &BaselineObject { name: canary.to_lowercase(), guid, detail },
                 )
                 .await?;
             canaries.push(Canary { guid, name: canary, attributes });

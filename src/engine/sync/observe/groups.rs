@@ -7,7 +7,7 @@ use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{Guid, Tier};
 use crate::reconcile::{Membership, TierWish, suspects};
-use crate::store::{Pin, PinKind};
+use crate::store::{BaselineKind, BaselineObject};
 
 impl Engine {
     /// Returns the groups that listed members before this run. A full run adds the groups of the closure that list some now.
@@ -20,7 +20,7 @@ impl Engine {
         let name = &directory.config.name;
         let listed: BTreeSet<Guid> = self
             .store
-            .pins(name, PinKind::Listing)
+            .baseline(name, BaselineKind::Listing)
             .await?
             .into_values()
             .flatten()
@@ -40,8 +40,11 @@ impl Engine {
         match session.groups_with_members(&fresh).await {
             Ok(listing) => {
                 for guid in listing {
-                    let pin = Pin { name: guid.to_string(), guid, detail: String::new() };
-                    self.store.pin_by(observed.baseline, name, PinKind::Listing, &pin).await?;
+                    let object =
+                        BaselineObject { name: guid.to_string(), guid, detail: String::new() };
+                    self.store
+                        .accept_in_baseline(observed.baseline, name, BaselineKind::Listing, &object)
+                        .await?;
                 }
             }
             Err(error) => observed

@@ -1,6 +1,6 @@
--- A user belongs to an account and an objectGUID; the directory is an attribute of the link, and may change. Where two
--- directories of one account had made a user each of one person, the one that may sign in, else the older one, keeps
--- the link. The other keeps its status, and is listed as unmanaged.
+-- A user belongs to an account and an objectGUID. The directory is an attribute of the link, and may
+-- change. Where two directories of an account have a user each of one person, the active one, else the
+-- older one, keeps the link. The other keeps its status, and becomes unmanaged.
 CREATE INDEX users_person_of_account ON users (account_id, guid) WHERE directory IS NOT NULL;
 UPDATE users SET directory = NULL, guid = NULL, dn = NULL
     WHERE directory IS NOT NULL AND EXISTS (
@@ -13,13 +13,13 @@ DROP INDEX users_person_of_account;
 DROP INDEX users_person;
 CREATE UNIQUE INDEX users_person ON users (account_id, guid) WHERE directory IS NOT NULL;
 
--- Addresses whose people are read by the next run of a directory: a user with the address was invited, removed, unlinked
--- or came with a domain.
+-- Addresses whose people the next run of a directory reads: a user with the address was invited,
+-- removed, unlinked or transferred with a domain.
 CREATE TABLE pending_addresses (
     directory   TEXT NOT NULL,
     address_key TEXT NOT NULL,
     PRIMARY KEY (directory, address_key)
 );
 
--- What operators were told of an entry beside its quarantine, so that each is told once: JSON.
+-- Sentences about an entry beside its quarantine, as JSON, so that each is reported once.
 ALTER TABLE people ADD COLUMN notes TEXT;

@@ -1,13 +1,13 @@
--- Observations are ordered by a number that only grows, because clocks are set back. It begins above every instant that
--- ordered them before.
+-- Observations are ordered by a number that only grows, because clocks are set back. It begins above
+-- every instant that ordered them before.
 CREATE TABLE counters (
     name  TEXT NOT NULL PRIMARY KEY,
     value BIGINT NOT NULL
 );
 INSERT INTO counters (name, value) SELECT 'observation', COALESCE(MAX(observed_from), 0) FROM users;
 
--- First seen is kept per cause. Rows of the class "gone" do not say which cause they are about: their grace period begins
--- anew.
+-- The first observation is stored per cause. Rows of the class "gone" have no cause, so their grace
+-- period begins anew.
 CREATE TABLE settling_by_cause (
     directory  TEXT NOT NULL,
     user_id    BYTEA NOT NULL,
@@ -25,8 +25,8 @@ UPDATE people SET fingerprint = 0
 DROP TABLE settling;
 ALTER TABLE settling_by_cause RENAME TO settling;
 
--- When a pause was asked for: a pause of four hours stays one when the clock is set back.
+-- The beginning of a pause, so that a pause of four hours stays one when the clock is set back.
 ALTER TABLE directories ADD COLUMN paused_at BIGINT;
 
--- Clusters are measured over the window.
+-- Clusters are counted over the window.
 CREATE INDEX changes_cluster ON changes (directory, cluster, at) WHERE outcome = 'applied' AND cluster IS NOT NULL;

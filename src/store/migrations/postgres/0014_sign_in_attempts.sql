@@ -1,5 +1,5 @@
--- Sign-in attempts are counted before the bind is sent, so that a lost answer and a crash count, too.
--- server: the server that refused the password; NULL while there is no answer, '' where it was not kept.
+-- Sign-in attempts are written before the bind, so that a lost answer and a crash count, too.
+-- server: the server that refused the password; NULL without an answer, '' where it was not stored.
 CREATE TABLE sign_in_attempts (
     id      BYTEA NOT NULL PRIMARY KEY,
     user_id BYTEA NOT NULL,

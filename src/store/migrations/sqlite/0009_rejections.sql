@@ -1,5 +1,5 @@
--- The changes that an operator rejected: every run holds them until the directory no longer asks for them, or an operator
--- reopens the plan. scope_pending: the plan was made by a scope that had not been accepted.
+-- Rejected changes. Every run holds them until the directory no longer asks for them, or an operator
+-- reopens the plan. scope_pending: the scope of the plan was not accepted.
 CREATE TABLE rejections (
     rejection_key BLOB NOT NULL PRIMARY KEY,
     plan_id       BLOB NOT NULL,
@@ -15,23 +15,24 @@ CREATE TABLE rejections (
 CREATE INDEX rejections_plan ON rejections (plan_id, digest);
 CREATE INDEX rejections_user ON rejections (user_id);
 
--- People of plans that ended without a run that judged them: the next run reads them again.
+-- People of plans that ended before a run covered them: the next run reads them again.
 CREATE TABLE pending_people (
     directory TEXT NOT NULL,
     guid      BLOB NOT NULL,
     PRIMARY KEY (directory, guid)
 ) STRICT, WITHOUT ROWID;
 
--- Compared by every update: a lost race is told, and nothing is overwritten.
+-- Every update compares the version, so that a lost race is reported and overwrites nothing.
 ALTER TABLE plans ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE directories ADD COLUMN baseline INTEGER NOT NULL DEFAULT 0;
 
--- Changes of a user that was removed since: whoever has its id now is another user.
+-- Changes of a user that was removed since. A user with such an id now is another one.
 ALTER TABLE changes ADD COLUMN former INTEGER NOT NULL DEFAULT 0;
 UPDATE changes SET former = 1 WHERE outcome <> 'held' AND EXISTS (SELECT 1 FROM changes AS r WHERE r.user_id = changes.user_id
     AND r.kind = 'remove' AND r.outcome = 'applied' AND r.at >= changes.at);
 
--- At most one plan of a directory waits. Where two did, the newer one stays, and the people of the other are read again.
+-- At most one plan of a directory is open or approved. Of two, the newer one stays, and the people of
+-- the other are read again.
 UPDATE plans SET state = 'superseded' WHERE state IN ('open', 'approved') AND EXISTS (SELECT 1 FROM plans AS n
     WHERE n.directory = plans.directory AND n.state IN ('open', 'approved')
     AND (n.created_at > plans.created_at OR (n.created_at = plans.created_at AND n.id > plans.id)));

@@ -1,4 +1,4 @@
-//! What hooks are to be told: which rows there are, which of them are due, and what becomes of them.
+//! Deliveries: creation, order, attempts, dead letters, redelivery and removal.
 
 use serde_json::Value as Json;
 
@@ -12,7 +12,7 @@ fn wants(hook: &str, events: &[&str]) -> Subscription {
 }
 
 impl Fresh {
-    /// Writes events of these types about these subjects, in one transaction.
+    /// Records events of these types and subjects in one transaction.
     async fn happens(&self, events: &[(usize, &str)]) {
         let cause = EventCause { actor: alice(), run: None, account: None, at: self.clock.now() };
         let events: Vec<Event> = events
@@ -24,13 +24,13 @@ impl Fresh {
         self.store.record(&events, &self.clock).await.unwrap();
     }
 
-    /// Which subjects a hook is to be told of now, with how much that is about each.
+    /// Returns number and subject of the due deliveries.
     async fn due(&self, hook: &str) -> Vec<(u64, String)> {
         let due = self.store.due(hook, self.clock.now(), 1_000).await.unwrap();
-        due.into_iter().map(|due| (due.seq, due.subject)).collect()
+        due.into_iter().map(|due| (due.seq, due.subject.0)).collect()
     }
 
-    async fn settle(&self, hook: &str, seq: u64, settlement: Settlement, error: Option<&str>) {
+    async fn attempt(&self, hook: &str, seq: u64, result: AttemptResult, error: Option<&str>) {
         let due = self
             .store
             .due(hook, self.clock.now(), 1_000)
@@ -39,19 +39,13 @@ impl Fresh {
             .into_iter()
             .find(|due| due.seq == seq)
             .unwrap();
-        let Due { seq, kind, subject, .. } = due;
-        let settled = Settled {
-            seq,
-            kind,
-            subject,
-            settlement,
-            error: error.map(str::to_owned),
-            output: None,
-        };
-        self.store.settle(hook, &[settled], &self.clock).await.unwrap();
+        let DueDelivery { seq, kind, subject, .. } = due;
+        let attempt =
+            Attempt { seq, kind, subject, result, error: error.map(str::to_owned), output: None };
+        self.store.record_attempts(hook, &[attempt], &self.clock).await.unwrap();
     }
 
-    async fn states(&self, hook: &str) -> Vec<(u64, String)> {
+    async fn states(&self, hook: &str) -> Vec<(u64, DeliveryState)> {
         let all = self.store.deliveries(hook, &DeliveryFilter::default(), 1_000).await.unwrap();
         all.into_iter().rev().map(|d| (d.seq, d.state)).collect()
     }
@@ -62,16 +56,16 @@ fn about(due: &[(u64, &str)]) -> Vec<(u64, String)> {
 }
 
 on_both! {
-    a_hook_gets_a_row_for_each_event_it_wants_and_for_no_other
-    of_each_subject_only_the_first_that_is_not_done_is_due
-    what_fails_waits_and_holds_up_its_own_subject_alone
-    what_is_given_up_is_told_once_and_never_to_itself
-    what_is_redelivered_or_replayed_is_due_in_order
-    a_removed_hook_is_remembered_for_its_max_age_and_forgotten_with_all_it_had
+    a_hook_gets_a_delivery_for_each_subscribed_event
+    the_oldest_pending_delivery_of_each_subject_is_due
+    a_failed_delivery_blocks_its_own_subject_only
+    a_dead_letter_is_recorded_once_and_not_sent_to_its_own_hook
+    redelivered_and_replayed_events_are_due_in_order
+    a_removed_hook_is_kept_for_its_max_age_and_deleted_with_its_deliveries
     an_account_has_the_events_of_its_users_claims_and_directories
 }
 
-async fn a_hook_gets_a_row_for_each_event_it_wants_and_for_no_other(f: Fresh) {
+async fn a_hook_gets_a_delivery_for_each_subscribed_event(f: Fresh) {
     f.happens(&[(0, "anna")]).await;
     f.store.subscribe(vec![
         wants("all", &["*"]),
@@ -80,11 +74,11 @@ async fn a_hook_gets_a_row_for_each_event_it_wants_and_for_no_other(f: Fresh) {
     ]);
     let news = f.store.news();
     f.happens(&[(0, "anna"), (1, "bert"), (2, "run")]).await;
-    assert!(news.has_changed().unwrap(), "whoever waits is woken");
+    assert!(news.has_changed().unwrap(), "waiting tasks are woken");
     assert_eq!(
         f.due("all").await,
         about(&[(3, "anna"), (4, "bert"), (5, "run")]),
-        "not what was before it"
+        "not the events before the subscription"
     );
     assert_eq!(f.due("vpn").await, about(&[(3, "anna")]));
     assert_eq!(f.due("users").await, about(&[(3, "anna"), (4, "bert")]), "once each");
@@ -101,59 +95,56 @@ async fn a_hook_gets_a_row_for_each_event_it_wants_and_for_no_other(f: Fresh) {
     assert_eq!(event.document["id"], due.event.to_string());
 }
 
-async fn of_each_subject_only_the_first_that_is_not_done_is_due(f: Fresh) {
+async fn the_oldest_pending_delivery_of_each_subject_is_due(f: Fresh) {
     f.store.subscribe(vec![wants("h", &["user.*"])]);
     f.happens(&[(0, "anna"), (2, "anna"), (1, "anna"), (0, "bert")]).await;
     f.happens(&[(1, "bert"), (0, "carl"), (1, "anna")]).await;
     assert_eq!(f.due("h").await, about(&[(2, "anna"), (5, "bert"), (7, "carl")]));
-    f.settle("h", 2, Settlement::Delivered, None).await;
+    f.attempt("h", 2, AttemptResult::Delivered, None).await;
     assert_eq!(f.due("h").await.len(), 3);
-    f.settle("h", 4, Settlement::Delivered, None).await;
-    f.settle("h", 5, Settlement::Delivered, None).await;
-    f.settle("h", 8, Settlement::Delivered, None).await;
+    f.attempt("h", 4, AttemptResult::Delivered, None).await;
+    f.attempt("h", 5, AttemptResult::Delivered, None).await;
+    f.attempt("h", 8, AttemptResult::Delivered, None).await;
     assert_eq!(
         f.due("h").await,
         about(&[(7, "carl"), (6, "bert")]),
-        "what came due later comes later"
+        "in the order of their due times"
     );
-    f.settle("h", 6, Settlement::Delivered, None).await;
-    f.settle("h", 7, Settlement::Delivered, None).await;
-    let standing = f.store.hook_standing("h").await.unwrap();
-    assert_eq!(
-        (standing.pending, standing.failed, standing.delivered, standing.oldest),
-        (0, 0, 6, None)
-    );
+    f.attempt("h", 6, AttemptResult::Delivered, None).await;
+    f.attempt("h", 7, AttemptResult::Delivered, None).await;
+    let status = f.store.delivery_status("h").await.unwrap();
+    assert_eq!((status.pending, status.failed, status.delivered, status.oldest), (0, 0, 6, None));
     f.happens(&[(0, "anna")]).await;
     assert_eq!(f.due("h").await, about(&[(9, "anna")]));
 }
 
-async fn what_fails_waits_and_holds_up_its_own_subject_alone(f: Fresh) {
+async fn a_failed_delivery_blocks_its_own_subject_only(f: Fresh) {
     f.store.subscribe(vec![wants("h", &["*"])]);
     f.happens(&[(0, "anna"), (1, "anna"), (0, "bert")]).await;
     let later = f.clock.now().plus(Duration::from_mins(5));
-    f.settle("h", 2, Settlement::Again(later), Some("exit status 1")).await;
+    f.attempt("h", 2, AttemptResult::RetryAt(later), Some("exit status 1")).await;
     assert_eq!(f.due("h").await, about(&[(4, "bert")]));
     assert_eq!(f.store.next_due("h", f.clock.now()).await.unwrap(), Some(later));
-    let standing = f.store.hook_standing("h").await.unwrap();
-    assert_eq!((standing.pending, standing.error.as_deref()), (3, Some("exit status 1")));
+    let status = f.store.delivery_status("h").await.unwrap();
+    assert_eq!((status.pending, status.error.as_deref()), (3, Some("exit status 1")));
     f.clock.advance(Duration::from_mins(6));
     let due = f.store.due("h", f.clock.now(), 10).await.unwrap();
     assert_eq!(due.iter().map(|d| (d.seq, d.attempts)).collect::<Vec<_>>(), [(4, 0), (2, 1)]);
-    f.settle("h", 2, Settlement::Delivered, None).await;
+    f.attempt("h", 2, AttemptResult::Delivered, None).await;
     assert_eq!(f.due("h").await, about(&[(4, "bert"), (3, "anna")]));
 }
 
-async fn what_is_given_up_is_told_once_and_never_to_itself(f: Fresh) {
+async fn a_dead_letter_is_recorded_once_and_not_sent_to_its_own_hook(f: Fresh) {
     f.store.subscribe(vec![wants("vpn", &["*"]), wants("siem", &["*"])]);
     f.happens(&[(0, "anna"), (1, "anna")]).await;
-    f.settle("vpn", 2, Settlement::Dead, Some("it answered 404 Not Found")).await;
+    f.attempt("vpn", 2, AttemptResult::DeadLetter, Some("it answered 404 Not Found")).await;
     assert_eq!(
         f.due("vpn").await,
         about(&[(3, "anna")]),
-        "the next one has its turn, and the hook is not told of itself"
+        "the next delivery is due, and the hook gets no event about itself"
     );
     assert_eq!(f.due("siem").await, about(&[(2, "anna"), (4, "vpn")]));
-    let told = f
+    let events = f
         .store
         .events(&EventFilter {
             kind: Some("hook.dead_lettered".into()),
@@ -165,37 +156,45 @@ async fn what_is_given_up_is_told_once_and_never_to_itself(f: Fresh) {
     let after =
         serde_json::json!({ "count": 1, "events": [2], "error": "it answered 404 Not Found" });
     assert_eq!(
-        (told.len(), &told[0].document["data"]["after"], told[0].document["subject"].as_str()),
+        (
+            events.len(),
+            &events[0].document["data"]["after"],
+            events[0].document["subject"].as_str()
+        ),
         (1, &after, Some("vpn"))
     );
-    // The other one fails too: of what it was to be told of the first, nothing more is told.
+    // The other hook fails, too. Its dead letters about the first hook have no event.
     f.clock.advance(Duration::from_hours(1));
     f.happens(&[(0, "bert")]).await;
     let old = f.clock.now().minus(Duration::from_mins(1));
     assert_eq!(
-        f.store.give_up("siem", old, &[3], "down", &f.clock).await.unwrap(),
+        f.store.dead_letter("siem", Some(old), &[3], "down", &f.clock).await.unwrap(),
         2,
-        "but for what is under way"
+        "except the delivery under way"
     );
     assert_eq!(
         f.states("siem").await,
-        [(2, "failed"), (3, "pending"), (4, "failed"), (5, "pending")]
-            .map(|(n, s)| (n, s.to_owned()))
+        [
+            (2, DeliveryState::Failed),
+            (3, DeliveryState::Pending),
+            (4, DeliveryState::Failed),
+            (5, DeliveryState::Pending),
+        ]
     );
-    let told = f
+    let events = f
         .store
         .events(&EventFilter { kind: Some("hook.*".into()), limit: 10, ..EventFilter::default() })
         .await
         .unwrap();
     assert_eq!(
-        (told.len(), &told[1].document["data"]["after"]["events"]),
+        (events.len(), &events[1].document["data"]["after"]["events"]),
         (2, &serde_json::json!([2]))
     );
-    assert_eq!(f.store.give_up("siem", old, &[3], "down", &f.clock).await.unwrap(), 0);
+    assert_eq!(f.store.dead_letter("siem", Some(old), &[3], "down", &f.clock).await.unwrap(), 0);
     assert_eq!(f.store.verify_events(None).await.unwrap().map(|head| head.seq), Ok(6));
 }
 
-async fn what_is_redelivered_or_replayed_is_due_in_order(f: Fresh) {
+async fn redelivered_and_replayed_events_are_due_in_order(f: Fresh) {
     f.happens(&[(0, "anna"), (0, "bert"), (1, "anna"), (2, "run")]).await;
     let subscription = wants("h", &["user.*"]);
     f.store.subscribe(vec![subscription.clone()]);
@@ -209,13 +208,16 @@ async fn what_is_redelivered_or_replayed_is_due_in_order(f: Fresh) {
     assert_eq!(
         f.store.replay(&subscription, begin, f.clock.now()).await.unwrap(),
         0,
-        "it is on its way already"
+        "the deliveries are pending"
     );
-    f.settle("h", 2, Settlement::Dead, Some("no")).await;
-    f.settle("h", 3, Settlement::Dead, Some("no")).await;
-    f.settle("h", 4, Settlement::Delivered, None).await;
-    let failed =
-        |seq| DeliveryFilter { state: Some("failed".into()), seq, ..DeliveryFilter::default() };
+    f.attempt("h", 2, AttemptResult::DeadLetter, Some("no")).await;
+    f.attempt("h", 3, AttemptResult::DeadLetter, Some("no")).await;
+    f.attempt("h", 4, AttemptResult::Delivered, None).await;
+    let failed = |seq| DeliveryFilter {
+        state: Some(DeliveryState::Failed),
+        seq,
+        ..DeliveryFilter::default()
+    };
     assert_eq!(f.store.redeliver("h", &failed(Some(3)), f.clock.now()).await.unwrap(), 1);
     assert_eq!(f.due("h").await, about(&[(3, "bert")]));
     let of = |kind: &str| DeliveryFilter { kind: Some(kind.to_owned()), ..failed(None) };
@@ -227,16 +229,16 @@ async fn what_is_redelivered_or_replayed_is_due_in_order(f: Fresh) {
     assert_eq!(f.store.redeliver("h", &of("user.suspended"), f.clock.now()).await.unwrap(), 1);
     assert_eq!(f.due("h").await, about(&[(3, "bert"), (2, "anna")]));
     assert_eq!(f.store.redeliver("h", &failed(None), f.clock.now()).await.unwrap(), 0);
-    assert_eq!(f.store.hook_standing("h").await.unwrap().failed, 0);
+    assert_eq!(f.store.delivery_status("h").await.unwrap().failed, 0);
     f.happens(&[(1, "anna")]).await;
     let sent = f.store.replay(&subscription, begin, f.clock.now()).await.unwrap();
-    assert_eq!(sent, 1, "what was delivered is sent again, what waits is not sent twice");
+    assert_eq!(sent, 1, "delivered events are sent again, pending ones are not sent twice");
     let order = async {
         let mut order = Vec::new();
         while let Some((seq, subject)) =
             f.due("h").await.into_iter().find(|(_, subject)| subject == "anna")
         {
-            f.settle("h", seq, Settlement::Delivered, None).await;
+            f.attempt("h", seq, AttemptResult::Delivered, None).await;
             order.push((seq, subject));
         }
         order
@@ -245,15 +247,11 @@ async fn what_is_redelivered_or_replayed_is_due_in_order(f: Fresh) {
 }
 
 #[tokio::test]
-async fn what_comes_next_is_found_without_looking_through_all_that_waits() {
+async fn the_next_delivery_of_a_subject_is_found_by_an_index() {
     let f = on("sqlite").await.unwrap();
     for subjects in [&["anna"][..], &["anna", "bert"]] {
-        let sql = crate::store::outbox::promotion(
-            "h",
-            &subjects.iter().copied().collect(),
-            f.clock.now(),
-        )
-        .explained();
+        let sql =
+            backlog::promotion("h", &subjects.iter().copied().collect(), f.clock.now()).explained();
         let steps = sql.all(&*f.store.writer.lock().await).await.unwrap();
         let steps: Vec<String> = steps.iter().map(|step| sqlx::Row::get(step, 3)).collect();
         assert!(
@@ -264,29 +262,29 @@ async fn what_comes_next_is_found_without_looking_through_all_that_waits() {
 }
 
 #[tokio::test]
-async fn only_the_latest_that_are_done_are_kept() {
+async fn only_the_latest_delivered_rows_are_kept() {
     let f = on("sqlite").await.unwrap();
     f.store.subscribe(vec![wants("h", &["*"])]);
     let subjects: Vec<String> = (0..11_200).map(|n| n.to_string()).collect();
     for piece in subjects.chunks(800) {
         f.happens(&piece.iter().map(|s| (0, s.as_str())).collect::<Vec<_>>()).await;
     }
-    f.settle("h", 2, Settlement::Dead, Some("no")).await;
+    f.attempt("h", 2, AttemptResult::DeadLetter, Some("no")).await;
     loop {
         let due = f.store.due("h", f.clock.now(), 700).await.unwrap();
         if due.is_empty() {
             break;
         }
-        let settled = |Due { seq, kind, subject, .. }| Settled {
+        let delivered = |DueDelivery { seq, kind, subject, .. }| Attempt {
             seq,
             kind,
             subject,
-            settlement: Settlement::Delivered,
+            result: AttemptResult::Delivered,
             error: None,
             output: None,
         };
         f.store
-            .settle("h", &due.into_iter().map(settled).collect::<Vec<_>>(), &f.clock)
+            .record_attempts("h", &due.into_iter().map(delivered).collect::<Vec<_>>(), &f.clock)
             .await
             .unwrap();
     }
@@ -294,17 +292,17 @@ async fn only_the_latest_that_are_done_are_kept() {
         .store
         .deliveries(
             "h",
-            &DeliveryFilter { state: Some("delivered".into()), ..DeliveryFilter::default() },
+            &DeliveryFilter { state: Some(DeliveryState::Delivered), ..DeliveryFilter::default() },
             100_000,
         )
         .await
         .unwrap();
     assert!((10_000..=11_000).contains(&kept.len()), "{}", kept.len());
-    let standing = f.store.hook_standing("h").await.unwrap();
+    let status = f.store.delivery_status("h").await.unwrap();
     assert_eq!(
-        (standing.failed, standing.delivered),
+        (status.failed, status.delivered),
         (1, 11_199),
-        "dead letters stay, and all are counted"
+        "dead letters stay, and every delivery is counted"
     );
 }
 
@@ -363,7 +361,7 @@ async fn an_account_has_the_events_of_its_users_claims_and_directories(f: Fresh)
     );
 }
 
-async fn a_removed_hook_is_remembered_for_its_max_age_and_forgotten_with_all_it_had(f: Fresh) {
+async fn a_removed_hook_is_kept_for_its_max_age_and_deleted_with_its_deliveries(f: Fresh) {
     let hour = Duration::from_hours(1);
     let configured = |hooks: &[(&str, Duration)]| {
         hooks.iter().map(|(name, age)| ((*name).to_owned(), *age)).collect()
@@ -375,8 +373,8 @@ async fn a_removed_hook_is_remembered_for_its_max_age_and_forgotten_with_all_it_
     f.store.subscribe(vec![wants("vpn", &["*"]), wants("siem", &["*"])]);
     f.store.note_hooks(&configured(&[("vpn", hour), ("siem", hour)]), f.clock.now()).await.unwrap();
     f.happens(&[(0, "anna"), (0, "bert"), (1, "anna")]).await;
-    f.settle("vpn", 2, Settlement::Delivered, None).await;
-    f.settle("vpn", 3, Settlement::Dead, Some("it answered 404 Not Found")).await;
+    f.attempt("vpn", 2, AttemptResult::Delivered, None).await;
+    f.attempt("vpn", 3, AttemptResult::DeadLetter, Some("it answered 404 Not Found")).await;
     assert_eq!(removed().await, []);
 
     let at = f.clock.now();
@@ -385,7 +383,7 @@ async fn a_removed_hook_is_remembered_for_its_max_age_and_forgotten_with_all_it_
     assert_eq!(
         removed().await,
         [("vpn".to_owned(), at.plus(hour))],
-        "that it is still removed changes nothing"
+        "the time of the removal stays"
     );
     f.store.note_hooks(&configured(&[("siem", hour), ("vpn", 2 * hour)]), at).await.unwrap();
     assert_eq!(removed().await, []);
@@ -396,11 +394,11 @@ async fn a_removed_hook_is_remembered_for_its_max_age_and_forgotten_with_all_it_
     assert_eq!(
         (f.states("vpn").await.len(), removed().await.len()),
         (3, 1),
-        "it has come back, and that is not noted yet"
+        "it is subscribed again, so its deliveries stay"
     );
     f.store.subscribe(vec![wants("siem", &["*"])]);
     f.store.forget_hook("vpn").await.unwrap();
     assert_eq!((f.states("vpn").await.len(), removed().await.len()), (0, 0));
-    assert_eq!(f.store.hook_standing("vpn").await.unwrap(), HookStanding::default());
-    assert_eq!(f.states("siem").await.len(), 4, "another one's are its own");
+    assert_eq!(f.store.delivery_status("vpn").await.unwrap(), DeliveryStatus::default());
+    assert_eq!(f.states("siem").await.len(), 4, "deliveries of other hooks stay");
 }

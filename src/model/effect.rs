@@ -1,18 +1,15 @@
-//! The effect of changes on a user.
+//! The effect of a change on its user.
 
 use std::collections::BTreeSet;
 
-use super::{
-    AccountId, ChangeKind, Joined, ObservationNumber, Override, Standing, Timestamp, User, UserId,
-};
+use super::change::ChangeKind;
+use super::ids::{AccountId, UserId};
+use super::observation::ObservationNumber;
+use super::overrides::Override;
+use super::time::Timestamp;
+use super::user::{Joined, Standing, User};
 
 impl User {
-    /// Returns the fields of the user that a creation or link sets.
-    pub fn joined(&self) -> Joined {
-        let Self { tier, addresses, profile, link, causes, .. } = self.clone();
-        Joined { tier, addresses, profile, link, causes }
-    }
-
     /// Returns the user that a creation makes.
     pub fn created(id: UserId, account: AccountId, joined: &Joined, at: Timestamp) -> Self {
         let Joined { tier, addresses, profile, link, causes } = joined.clone();
@@ -35,7 +32,7 @@ impl User {
         }
     }
 
-    /// Applies a change. No other function changes a user.
+    /// Applies a change. No other code changes a user.
     pub fn apply(&mut self, change: &ChangeKind, at: Timestamp) {
         match change {
             ChangeKind::Create(joined) | ChangeKind::Link { after: joined, .. } => {
@@ -62,13 +59,12 @@ impl User {
             }
             ChangeKind::Transfer { after, .. } => self.account = after.id,
             ChangeKind::Release { .. } => self.standing = Standing::Released,
-            // There is nothing left of it.
             ChangeKind::Remove { .. } => {}
             ChangeKind::Unlink { after, .. } => {
                 let Joined { tier, addresses, profile, link, causes } = (**after).clone();
                 (self.tier, self.addresses, self.profile, self.link, self.causes) =
                     (tier, addresses, profile, link, causes);
-                // Whoever was invited, and has not come yet, is invited again.
+                // An invitation that was not accepted is open again.
                 if self.invited_at.is_some() && self.joined_at.is_none() {
                     self.standing = Standing::Invited;
                 }

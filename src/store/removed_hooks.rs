@@ -1,24 +1,25 @@
-//! Which hooks there are, and what is kept of those that are configured no longer.
+//! Hooks that were removed from the configuration, and their backlogs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::outbox::AT_ONCE;
-use super::sql::{Columns, Sql, Value};
-use super::{Doing as _, Store, StoreError};
+use super::backlog::AT_ONCE;
+use super::database::Store;
+use super::error::{Doing as _, StoreError};
+use super::rows::Columns;
+use super::sql::Sql;
 use crate::model::Timestamp;
 
-/// A hook that is configured no longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemovedHook {
-    /// Its name.
     pub name: String,
-    /// Until when its deliveries wait for it to come back.
+    /// The time until which its deliveries are kept, in case it is configured again.
     pub kept_until: Timestamp,
 }
 
 impl Store {
-    /// Remembers which hooks are configured, and how long the deliveries of each are tried; the others have been removed.
+    /// Stores the configured hooks with the maximum age of their deliveries, and marks the others as
+    /// removed.
     pub async fn note_hooks(
         &self,
         configured: &BTreeMap<String, Duration>,
@@ -47,24 +48,27 @@ impl Store {
         }
         let mut writing = self.begin().await?;
         for (name, age) in new {
-            let row: Vec<Value> = vec![name.as_str().into(), 0_i64.into(), micros(age).into()];
-            let sql = Sql::new("INSERT INTO hooks (name, delivered, max_age) VALUES ").list(row);
-            let sql = sql.push(
+            let row = vec![
+                ("name", name.as_str().into()),
+                ("delivered", 0_i64.into()),
+                ("max_age", micros(age).into()),
+            ];
+            let sql = Sql::insert("hooks", row).push(
                 " ON CONFLICT (name) DO UPDATE SET max_age = excluded.max_age, removed_at = NULL",
             );
-            sql.execute(&mut *writing.tx).await.doing("note a hook")?;
+            sql.execute(&mut *writing.tx).await.doing("write a hook")?;
         }
         for (name, _) in removed {
             let sql = Sql::new("UPDATE hooks SET removed_at = ")
                 .bind(now)
                 .push(" WHERE name = ")
                 .bind(name.as_str());
-            sql.execute(&mut *writing.tx).await.doing("note that a hook was removed")?;
+            sql.execute(&mut *writing.tx).await.doing("mark a hook as removed")?;
         }
         writing.commit().await
     }
 
-    /// The hooks that are configured no longer, and not forgotten, by name.
+    /// Returns the removed hooks, by name.
     pub async fn removed_hooks(&self) -> Result<Vec<RemovedHook>, StoreError> {
         let sql = Sql::new(
             "SELECT name, removed_at, max_age FROM hooks WHERE removed_at IS NOT NULL ORDER BY name",
@@ -81,23 +85,23 @@ impl Store {
         removed.iter().map(one).collect()
     }
 
-    /// Forgets a hook with all of its deliveries, unless it has come back.
+    /// Deletes a removed hook with its deliveries, unless it is configured again.
     pub async fn forget_hook(&self, hook: &str) -> Result<(), StoreError> {
         loop {
             let mut writing = self.begin().await?;
             if writing.subscriptions.iter().any(|subscription| subscription.hook == hook) {
                 return Ok(());
             }
-            // A sync must not wait for long.
+            // In pieces, because a run must not wait for long.
             let sql = Sql::new("DELETE FROM deliveries WHERE hook = ")
                 .bind(hook)
                 .push(" AND seq IN (SELECT seq FROM deliveries WHERE hook = ");
             let sql = sql.bind(hook).push(" ORDER BY seq LIMIT ").bind(AT_ONCE).push(")");
             let deleted =
-                sql.execute(&mut *writing.tx).await.doing("forget the deliveries of a hook")?;
+                sql.execute(&mut *writing.tx).await.doing("delete the deliveries of a hook")?;
             if deleted < AT_ONCE {
                 let sql = Sql::new("DELETE FROM hooks WHERE name = ").bind(hook);
-                sql.execute(&mut *writing.tx).await.doing("forget a hook")?;
+                sql.execute(&mut *writing.tx).await.doing("delete a hook")?;
                 return writing.commit().await;
             }
             writing.commit().await?;

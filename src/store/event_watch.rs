@@ -1,7 +1,7 @@
-//! Which operations left an event: what is committed is noted for the task that asked for it.
+//! Event watch: reports to a task whether it committed an event.
 //!
-//! The router relies on it. An operation that committed no event of its caller gets one there, so a handler that
-//! records nothing cannot exist.
+//! The router records an event for each operation that committed none. No handler can therefore
+//! leave an operation without an event.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,15 +12,16 @@ tokio::task_local! {
     static WATCHED: (Actor, Arc<AtomicBool>);
 }
 
-/// Carries out `work`, and reports whether it committed an event of this actor. Events of tasks that it spawns do not
-/// count: they may be committed later, or never.
+/// Runs `work`, and returns whether it committed an event of this actor.
+///
+/// Events of tasks that it spawns do not count, because they may be committed later or never.
 pub async fn watch_events<T>(actor: &Actor, work: impl Future<Output = T>) -> (T, bool) {
     let is_recorded = Arc::new(AtomicBool::new(false));
     let done = WATCHED.scope((actor.clone(), Arc::clone(&is_recorded)), work).await;
     (done, is_recorded.load(Ordering::Relaxed))
 }
 
-/// Notes that events of these actors were committed.
+/// Records that events of these actors were committed.
 pub(super) fn note_committed(actors: &[Actor]) {
     // Work that no request asked for is not watched.
     let _ = WATCHED.try_with(|(actor, is_recorded)| {

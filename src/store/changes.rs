@@ -1,0 +1,141 @@
+//! Changes: one row for each applied, dropped or held change of a run.
+
+use std::collections::BTreeSet;
+
+use super::database::Store;
+use super::error::{Doing as _, StoreError};
+use super::rows::{Columns, Row as _, as_json, row};
+use super::sql::{Fields, Sql};
+use super::value::json;
+use crate::model::{
+    Change, ChangeOutcome, Class, Digest, DirectoryName, HoldReason, PlanId, RunId, Timestamp,
+    UserId, WrittenChange,
+};
+
+row! {
+    WrittenChange {
+        user: "user_id",
+        guid: "guid",
+        email: "email",
+        kind: "kind",
+        class: "class",
+        reason: "reason",
+        before: "before" as as_json,
+        after: "after" as as_json,
+        evidence: "evidence" as as_json,
+        cluster: "cluster",
+        hold: "hold",
+        outcome: "outcome",
+        at: "at",
+    }
+}
+
+/// The columns of a change that a run adds to it.
+pub(super) struct Recorded<'a> {
+    pub(super) run: RunId,
+    pub(super) seq: u64,
+    pub(super) plan: Option<PlanId>,
+    pub(super) directory: Option<&'a DirectoryName>,
+    pub(super) hold: Option<HoldReason>,
+    pub(super) outcome: ChangeOutcome,
+    pub(super) approved: bool,
+    pub(super) at: Timestamp,
+}
+
+impl Recorded<'_> {
+    pub(super) fn fields(&self, change: &Change) -> Fields {
+        let Self { run, seq, plan, directory, hold, outcome, approved, at } = self;
+        vec![
+            ("run_id", run.0.into()),
+            ("seq", (*seq).into()),
+            ("plan_id", plan.map(|plan| plan.0).into()),
+            ("directory", directory.map_or("", DirectoryName::as_str).into()),
+            ("kind", change.kind.verb().as_str().into()),
+            ("class", change.class.map(Class::as_str).into()),
+            ("user_id", change.user.0.into()),
+            ("guid", change.guid.into()),
+            ("email", change.email.as_ref().map(|email| email.as_str()).into()),
+            ("reason", change.reason().map(|reason| reason.as_str()).into()),
+            ("before", change.before().to_string().into()),
+            ("after", change.after().to_string().into()),
+            ("evidence", json(&change.evidence()).into()),
+            ("digest", change.digest().0.into()),
+            ("cluster", change.cluster.as_deref().into()),
+            ("hold", hold.map(HoldReason::as_str).into()),
+            ("outcome", outcome.as_str().into()),
+            ("approved", (*approved).into()),
+            ("at", (*at).into()),
+        ]
+    }
+}
+
+impl Store {
+    /// Returns the changes of a plan, in order.
+    pub async fn plan_changes(&self, id: PlanId) -> Result<Vec<WrittenChange>, StoreError> {
+        let sql = Sql::select::<WrittenChange>()
+            .push(" FROM changes WHERE plan_id = ")
+            .bind(id.0)
+            .push(" ORDER BY run_id, seq");
+        sql.all(&self.readers)
+            .await
+            .doing("read a plan's changes")?
+            .iter()
+            .map(WrittenChange::of)
+            .collect()
+    }
+
+    /// Returns the changes of a run, in order.
+    pub async fn run_changes(
+        &self,
+        id: RunId,
+        limit: u64,
+    ) -> Result<Vec<WrittenChange>, StoreError> {
+        let sql = Sql::select::<WrittenChange>()
+            .push(" FROM changes WHERE run_id = ")
+            .bind(id.0)
+            .push(" ORDER BY seq LIMIT ")
+            .bind(limit);
+        sql.all(&self.readers)
+            .await
+            .doing("read a run's changes")?
+            .iter()
+            .map(WrittenChange::of)
+            .collect()
+    }
+
+    /// Returns the applied changes of a user since its creation, newest first, with their runs.
+    pub async fn history(
+        &self,
+        id: UserId,
+        limit: u64,
+    ) -> Result<Vec<(RunId, WrittenChange)>, StoreError> {
+        let sql = Sql::select::<WrittenChange>()
+            .push(", run_id FROM changes WHERE outcome = 'applied' AND former = 0 AND user_id = ")
+            .bind(id.0);
+        let sql = sql.push(" ORDER BY at DESC, seq DESC LIMIT ").bind(limit);
+        let rows = sql.all(&self.readers).await.doing("read a user's changes")?;
+        rows.iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                let change = WrittenChange::next(&mut c)?;
+                Ok((c.read()?, change))
+            })
+            .collect()
+    }
+
+    /// Returns the users of a run that were removed since. A user with such an id is another one.
+    pub async fn former_users(&self, id: RunId) -> Result<BTreeSet<UserId>, StoreError> {
+        let sql = Sql::new("SELECT DISTINCT user_id FROM changes WHERE former = 1 AND run_id = ")
+            .bind(id.0);
+        let rows = sql.all(&self.readers).await.doing("read a run's changes")?;
+        rows.iter().map(|row| Columns::of(row).read()).collect()
+    }
+
+    /// Returns the digests of the applied changes of a run.
+    pub(super) async fn applied_by(&self, run: RunId) -> Result<BTreeSet<Digest>, StoreError> {
+        let sql = Sql::new("SELECT digest FROM changes WHERE outcome = 'applied' AND run_id = ")
+            .bind(run.0);
+        let rows = sql.all(&self.readers).await.doing("read the changes of a run")?;
+        rows.iter().map(|row| Columns::of(row).read::<Digest>()).collect()
+    }
+}

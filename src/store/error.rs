@@ -1,0 +1,92 @@
+//! Errors of the store.
+
+use std::path::PathBuf;
+
+use sqlx::migrate::MigrateError;
+
+use crate::model::{PlanId, PlanState};
+
+/// The reason why an operation of the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(
+        "another rosterd is running on {path}: stop it first, or give this one a store of its own"
+    )]
+    InUse { path: PathBuf },
+    #[error(
+        "cannot lock {path}: check that the directory exists and that this user may write to it"
+    )]
+    Lock {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the store's url \"{0}\" is not understood: use sqlite:///path/to/rosterd.db")]
+    Url(String),
+    #[error(
+        "the store was written by a newer rosterd (schema {0}): install that version again, or restore a backup made before the upgrade"
+    )]
+    Newer(i64),
+    #[error("the store's schema cannot be brought up to date")]
+    Migrate(#[source] MigrateError),
+    #[error("the store cannot {what}")]
+    Database {
+        what: &'static str,
+        #[source]
+        source: sqlx::Error,
+    },
+    #[error(
+        "the store cannot {what}: its disk is full, read-only or broken; nothing of it was written: see to the disk, and the next run does the rest"
+    )]
+    Disk {
+        what: &'static str,
+        #[source]
+        source: sqlx::Error,
+    },
+    #[error(
+        "the store cannot {what}: its file is damaged; put a backup in its place (rosterctl backup makes them), since rosterd never begins anew over people it may know"
+    )]
+    Damaged { what: &'static str },
+    #[error(
+        "the store is on a database server: back it up with that server's own tools, such as pg_dump"
+    )]
+    NotOurs,
+    #[error("plan {plan} is {}{by} by now: read it again with rosterctl held show {plan}, and decide then", state.as_str())]
+    Raced {
+        plan: PlanId,
+        state: PlanState,
+        /// ` by NAME` where an operator decided it.
+        by: String,
+    },
+    #[error("the store holds a {what} that cannot be read: restore a backup")]
+    Corrupt { what: &'static str },
+}
+
+impl StoreError {
+    /// Returns whether the database refused these values. A fault of disk or file refuses all.
+    pub(super) fn is_about_the_values(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if source.as_database_error().is_some())
+    }
+}
+
+/// Names the operation of a database error.
+pub(super) trait Doing<T> {
+    fn doing(self, what: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> Doing<T> for Result<T, sqlx::Error> {
+    fn doing(self, what: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| match primary_code(&source) {
+            Some(8 | 10 | 13) => StoreError::Disk { what, source },
+            Some(11 | 26) => StoreError::Damaged { what },
+            _ => StoreError::Database { what, source },
+        })
+    }
+}
+
+/// Returns SQLite's primary result code (sqlite.org/rescode.html).
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?;
+    // PostgreSQL's codes have five characters.
+    if code.len() == 5 { None } else { code.parse::<u32>().ok().map(|code| code & 0xff) }
+}

@@ -1,0 +1,201 @@
+//! Holding: writes the held changes of a run into the one open plan of its directory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value as Json;
+
+use super::changes::Recorded;
+use super::database::Store;
+use super::error::{Doing as _, StoreError};
+use super::plans::{HeldPlan, HeldRow};
+use super::recording::append;
+use super::sql::{Sql, insert};
+use super::transitions::{carry, insert_plan, lose, seize, set_state, waiting_now};
+use crate::clock::Clock;
+use crate::model::{
+    Actor, ChangeCounts, ChangeOutcome, Digest, DirectoryName, Event, EventCause, Guid, HeldChange,
+    HoldReason, PlanId, PlanState, RunId,
+};
+
+/// The circumstances of a held plan.
+#[derive(Debug, Clone, Default)]
+pub struct DecidedBy {
+    /// The scope by which the run decided.
+    pub scope_hash: String,
+    /// The output of the gate that holds the plan.
+    pub note: Option<String>,
+    /// The changes that the run applied.
+    pub applied: ChangeCounts,
+}
+
+/// The held plan of a directory after a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    pub plan: Option<PlanId>,
+    /// The number of its changes.
+    pub count: u64,
+    /// Whether the plan was created by this run.
+    pub is_new: bool,
+}
+
+/// Held changes in one piece of the insertion.
+const HELD_AT_ONCE: usize = 500;
+
+impl Store {
+    /// Writes the held changes of a run into the held plan of the directory.
+    ///
+    /// A plan that loses changes keeps its id. A plan that gains or alters changes is superseded by a
+    /// new one. An empty plan is withdrawn. Rejected changes are in no open plan. Held changes of
+    /// people outside `is_covered` stay, because the run has not decided about them.
+    #[expect(clippy::too_many_arguments, reason = "each is a result of the run")]
+    pub async fn hold_changes(
+        &self,
+        directory: &DirectoryName,
+        run: RunId,
+        first_seq: u64,
+        held: &[HeldChange],
+        by: &DecidedBy,
+        is_covered: impl Fn(Guid) -> bool,
+        clock: &Clock,
+    ) -> Result<Holding, StoreError> {
+        let rejected: BTreeSet<Digest> =
+            self.rejections(directory).await?.into_iter().map(|rejection| rejection.key).collect();
+        let is_rejected = |h: &HeldChange| {
+            h.hold == HoldReason::Rejected
+                || h.change.rejection_keys().iter().any(|k| rejected.contains(k))
+        };
+        let held: Vec<&HeldChange> = held.iter().filter(|h| !is_rejected(h)).collect();
+        let now = clock.now();
+        loop {
+            let current = self.current_plan(directory).await?;
+            let stored = match &current {
+                Some(plan) => self.held_rows(plan.id).await?,
+                None => Vec::new(),
+            };
+            let proposed: BTreeMap<Digest, &HeldChange> =
+                held.iter().map(|h| (h.change.digest(), *h)).collect();
+            // An incomplete read covers few people, and still applies positive suspensions.
+            let applied =
+                if stored.is_empty() { BTreeSet::new() } else { self.applied_by(run).await? };
+            let is_decided =
+                |digest: &Digest| proposed.contains_key(digest) || applied.contains(digest);
+            let is_carried =
+                |row: &&HeldRow| !row.guid.is_some_and(&is_covered) && !is_decided(&row.digest);
+            let carried: BTreeSet<Digest> =
+                stored.iter().filter(is_carried).map(|row| row.digest).collect();
+            let known: BTreeSet<Digest> = stored.iter().map(|row| row.digest).collect();
+            // An approval that was not applied yet stays, whatever changes are added.
+            let approved: BTreeSet<Digest> =
+                stored.iter().filter(|row| row.approved).map(|row| row.digest).collect();
+            let wanted: BTreeSet<Digest> =
+                proposed.keys().copied().chain(carried.iter().copied()).collect();
+            let count = wanted.len() as u64;
+            let is_same = |p: &HeldPlan| {
+                p.scope_hash.as_deref() == Some(by.scope_hash.as_str()) && p.note == by.note
+            };
+            if wanted == known && current.as_ref().is_none_or(is_same) {
+                return Ok(Holding { plan: current.map(|p| p.id), count, is_new: false });
+            }
+            let mut writing = self.begin().await?;
+            // Another writer changed the plan: read it again.
+            let seen = current.as_ref().map(|plan| (plan.id, plan.version));
+            if waiting_now(&mut writing, directory).await?.map(|plan| (plan.id, plan.version))
+                != seen
+            {
+                continue;
+            }
+            if let Some(plan) = &current {
+                seize(&mut writing, plan.id).await?;
+            }
+            let result = match current {
+                Some(plan) if wanted.is_subset(&known) => {
+                    let sql = Sql::new("UPDATE plans SET scope_hash = ")
+                        .bind(by.scope_hash.as_str())
+                        .push(", note = ")
+                        .bind(by.note.as_deref());
+                    let sql = sql.push(" WHERE id = ").bind(plan.id.0);
+                    sql.execute(&mut *writing.tx).await.doing("write the scope of a plan")?;
+                    let lost: Vec<Digest> = known.difference(&wanted).copied().collect();
+                    let state = match (wanted.is_empty(), plan.approved_at) {
+                        (true, Some(_)) => PlanState::Applied,
+                        (true, None) => PlanState::Withdrawn,
+                        (false, _) => plan.state,
+                    };
+                    lose(
+                        &mut writing,
+                        &plan,
+                        &lost,
+                        state,
+                        Digest::of_all(wanted.into_iter().collect()),
+                        now,
+                    )
+                    .await?;
+                    Holding { plan: state.waits().then_some(plan.id), count, is_new: false }
+                }
+                current => {
+                    let id = PlanId(clock.new_id());
+                    if let Some(old) = &current {
+                        carry(&mut writing, old.id, id, &carried).await?;
+                        set_state(&mut writing, old.id, PlanState::Superseded, now).await?;
+                    }
+                    let earlier = current
+                        .as_ref()
+                        .filter(|_| wanted.iter().any(|digest| approved.contains(digest)));
+                    let plan = HeldPlan {
+                        id,
+                        directory: directory.clone(),
+                        run,
+                        digest: Digest::of_all(wanted.iter().copied().collect()),
+                        state: PlanState::Open,
+                        created_at: now,
+                        scope_hash: Some(by.scope_hash.clone()),
+                        note: by.note.clone(),
+                        count,
+                        version: 0,
+                        actor: earlier.and_then(|plan| plan.actor.clone()),
+                        comment: earlier.and_then(|plan| plan.comment.clone()),
+                        approved_at: earlier.and_then(|plan| plan.approved_at),
+                        announced_at: None,
+                    };
+                    insert_plan(&mut writing, &plan).await?;
+                    // In pieces: a million rows at once would take more memory than the run itself.
+                    for (piece, seq) in
+                        held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE))
+                    {
+                        let rows = piece.iter().zip(seq..).map(|(h, seq)| {
+                            let is_approved = approved.contains(&h.change.digest());
+                            let recorded = Recorded {
+                                run,
+                                seq,
+                                plan: Some(id),
+                                directory: Some(directory),
+                                hold: Some(h.hold),
+                                outcome: ChangeOutcome::Held,
+                                approved: is_approved,
+                                at: now,
+                            };
+                            recorded.fields(&h.change)
+                        });
+                        insert(&mut writing.tx, "changes", "", rows).await.doing("hold changes")?;
+                    }
+                    let cause = EventCause {
+                        actor: Actor::rosterd(),
+                        run: Some(run),
+                        account: None,
+                        at: now,
+                    };
+                    let after = serde_json::json!({ "plan": id, "directory": directory, "count": count, "held": count, "changes": by.applied });
+                    append(
+                        &mut writing,
+                        &[Event::about("run.held", run, &cause, Json::Null, after)],
+                        clock,
+                    )
+                    .await?;
+                    Holding { plan: Some(id), count, is_new: true }
+                }
+            };
+            writing.commit().await?;
+            return Ok(result);
+        }
+    }
+}

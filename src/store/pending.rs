@@ -1,0 +1,132 @@
+//! The pending set: people that every full and incremental run reads again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::database::Store;
+use super::error::{Doing as _, StoreError};
+use super::rejections::OF_DIRECTORY;
+use super::rows::Columns;
+use super::sql::{Sql, insert, pieces};
+use crate::model::{DirectoryName, Dn, Guid, Timestamp};
+use crate::reconcile::Fingerprint;
+
+impl Store {
+    /// Returns the pending set of a directory.
+    ///
+    /// It has the people of held and rejected changes, of grace periods and of ended plans. It has
+    /// quarantined and expired people, and people whose changes were not applied whole.
+    pub async fn pending(
+        &self,
+        directory: &DirectoryName,
+        now: Timestamp,
+    ) -> Result<BTreeSet<Guid>, StoreError> {
+        let name = directory.as_str();
+        let sql = Sql::new("SELECT guid FROM people WHERE (fingerprint = 0 OR quarantine IS NOT NULL) AND directory = ").bind(name);
+        let sql = sql.push(" UNION SELECT guid FROM grace_periods WHERE directory = ").bind(name);
+        let sql =
+            sql.push(" UNION SELECT p.guid FROM people p JOIN users u ON u.id = p.user_id WHERE u.status = 'active' AND p.expires <= ");
+        let sql = sql.bind(now).push(" AND p.directory = ").bind(name);
+        let sql = sql.push(
+            " UNION SELECT c.guid FROM changes c JOIN plans p ON p.id = c.plan_id WHERE c.outcome = 'held' AND c.guid IS NOT NULL \
+             AND p.state IN ('open', 'approved') AND p.directory = ",
+        );
+        let sql = sql
+            .bind(name)
+            .push(" UNION SELECT guid FROM pending_people WHERE directory = ")
+            .bind(name);
+        let sql = sql.push(" UNION SELECT COALESCE(u.guid, r.guid)").push(OF_DIRECTORY).bind(name);
+        sql.push(" AND COALESCE(u.guid, r.guid) IS NOT NULL")
+            .all(&self.readers)
+            .await
+            .doing("load the pending set")?
+            .iter()
+            .map(|row| Columns::of(row).read())
+            .collect()
+    }
+
+    /// Puts people into the pending set.
+    pub async fn add_pending_people(
+        &self,
+        directory: &DirectoryName,
+        people: &BTreeSet<Guid>,
+    ) -> Result<(), StoreError> {
+        if people.is_empty() {
+            return Ok(());
+        }
+        let mut writing = self.begin().await?;
+        for piece in pieces(people.iter().copied()) {
+            let sql = Sql::new("UPDATE people SET fingerprint = 0 WHERE directory = ")
+                .bind(directory.as_str());
+            sql.push(" AND guid IN ")
+                .list(piece)
+                .execute(&mut *writing.tx)
+                .await
+                .doing("add people to the pending set")?;
+        }
+        writing.commit().await
+    }
+
+    /// Puts people of another directory into the pending set of this one, which shows them under
+    /// these names.
+    pub async fn expect(
+        &self,
+        directory: &DirectoryName,
+        people: &BTreeMap<Guid, Dn>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if people.is_empty() {
+            return Ok(());
+        }
+        let mut writing = self.begin().await?;
+        let rows = people.iter().map(|(guid, dn)| {
+            vec![
+                ("directory", directory.as_str().into()),
+                ("guid", (*guid).into()),
+                ("fingerprint", Fingerprint::Revisit.to_stored().into()),
+                ("dn", dn.as_str().into()),
+                ("parent_key", "".into()),
+                ("seen_at", now.into()),
+            ]
+        });
+        let tail = "ON CONFLICT (directory, guid) DO UPDATE SET fingerprint = 0";
+        insert(&mut writing.tx, "people", tail, rows)
+            .await
+            .doing("add people to the pending set")?;
+        writing.commit().await
+    }
+
+    /// Returns the expired people with an active user, and those that expire next, with the times.
+    ///
+    /// People whose suspension as expired is held or rejected are left out.
+    pub async fn expiries(
+        &self,
+        directory: &DirectoryName,
+        now: Timestamp,
+    ) -> Result<Vec<(Guid, Timestamp)>, StoreError> {
+        let name = directory.as_str();
+        let next = Sql::new("SELECT MIN(expires) FROM people WHERE directory = ")
+            .bind(name)
+            .push(" AND expires > ")
+            .bind(now);
+        let row = next.first(&self.readers).await.doing("read the next expiry")?;
+        let next = row.map_or(Ok(None), |row| Columns::of(&row).maybe_time())?.unwrap_or(now);
+        let sql = Sql::new(
+            "SELECT p.guid, p.expires FROM people p JOIN users u ON u.id = p.user_id WHERE u.status = 'active' AND p.directory = ",
+        );
+        let sql = sql.bind(name).push(" AND p.expires <= ").bind(next);
+        let sql = sql.push(
+            " AND p.guid NOT IN (SELECT c.guid FROM changes c JOIN plans s ON s.id = c.plan_id WHERE c.outcome = 'held' \
+             AND c.guid IS NOT NULL AND c.reason = 'expired' AND s.state IN ('open', 'approved', 'rejected') AND s.directory = ",
+        );
+        let sql = sql
+            .bind(name)
+            .push(") AND p.guid NOT IN (SELECT guid FROM rejections WHERE guid IS NOT NULL AND reason = 'expired' AND directory = ");
+        let rows = sql.bind(name).push(")").all(&self.readers).await.doing("read expiries")?;
+        rows.iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok((c.read()?, c.read()?))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,84 @@
+//! Recording: appends events to the log and to the backlog of each hook, in one transaction.
+//!
+//! The one writer numbers the events and chains each to the one before.
+
+use super::backlog::deliveries_of;
+use super::database::{Store, Writing};
+use super::error::{Doing as _, StoreError};
+use super::events::beginning;
+use super::rows::Columns;
+use super::sql::{Fields, Sql, insert};
+use crate::clock::Clock;
+use crate::model::{Event, EventId, Timestamp};
+
+/// Appends events in the transaction that writes the change they report.
+pub(super) async fn append(
+    writing: &mut Writing<'_>,
+    events: &[Event],
+    clock: &Clock,
+) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let last = Sql::new("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")
+        .first(&mut *writing.tx)
+        .await
+        .doing("read the event log")?;
+    let (mut seq, mut hash): (i64, [u8; 32]) = match last {
+        Some(row) => {
+            let mut c = Columns::of(&row);
+            (c.read()?, c.read()?)
+        }
+        None => beginning(&mut *writing.tx).await?,
+    };
+    let first = seq + 1;
+    let mut rows: Vec<Fields> = Vec::with_capacity(events.len());
+    for event in events {
+        if !writing.actors.contains(&event.cause.actor) {
+            writing.actors.push(event.cause.actor.clone());
+        }
+        let id = EventId(clock.new_id());
+        let document = event.document(id).to_string();
+        seq += 1;
+        hash = writing.keys.link(hash, &document);
+        rows.push(vec![
+            ("seq", seq.into()),
+            ("id", id.0.into()),
+            ("kind", event.kind.into()),
+            ("subject", event.subject.0.as_str().into()),
+            ("run_id", event.cause.run.map(|run| run.0).into()),
+            ("at", event.cause.at.into()),
+            ("document", document.into()),
+            ("hash", hash.into()),
+        ]);
+    }
+    insert(&mut writing.tx, "events", "", rows).await.doing("write events")?;
+    writing.has_news = true;
+    enqueue(writing, first, seq, clock.now()).await
+}
+
+/// Writes the deliveries of the events from `first` to `last`.
+async fn enqueue(
+    writing: &mut Writing<'_>,
+    first: i64,
+    last: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let subscriptions = std::sync::Arc::clone(&writing.subscriptions);
+    for subscription in subscriptions.iter() {
+        deliveries_of(subscription, first, last, now)
+            .execute(&mut *writing.tx)
+            .await
+            .doing("write deliveries")?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Records events that belong to no change of a user.
+    pub async fn record(&self, events: &[Event], clock: &Clock) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        append(&mut writing, events, clock).await?;
+        writing.commit().await
+    }
+}

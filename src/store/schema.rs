@@ -1,0 +1,77 @@
+//! The schema, and the steps that bring it up to date.
+
+use sqlx::AnyPool;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+
+use super::error::StoreError;
+use super::flavour::Flavour;
+
+/// A step of the schema, in the SQL of each database.
+struct SchemaStep {
+    version: i64,
+    name: &'static str,
+    sqlite: &'static str,
+    #[cfg(feature = "postgres")]
+    postgres: &'static str,
+}
+
+macro_rules! schema_steps {
+    ($($name:literal in $file:literal),* $(,)?) => {
+        &[$(SchemaStep {
+            version: version_of($file),
+            name: $name,
+            sqlite: include_str!(concat!("migrations/sqlite/", $file)),
+            #[cfg(feature = "postgres")]
+            postgres: include_str!(concat!("migrations/postgres/", $file)),
+        }),*]
+    };
+}
+
+/// Returns the version of a step, which is the number at the beginning of its file name.
+const fn version_of(file: &str) -> i64 {
+    let (name, mut at, mut version) = (file.as_bytes(), 0, 0);
+    while at < name.len() && name[at].is_ascii_digit() {
+        version = version * 10 + (name[at] - b'0') as i64;
+        at += 1;
+    }
+    version
+}
+
+/// The steps of the schema. A released step is never changed.
+const STEPS: &[SchemaStep] = schema_steps![
+    "initial" in "0001_initial.sql",
+    "what every run asks" in "0002_what_every_run_asks.sql",
+    "accounts in full" in "0003_accounts_in_full.sql",
+    "deliveries" in "0004_deliveries.sql",
+    "approval in parts" in "0005_approval_in_parts.sql",
+    "removed hooks" in "0006_removed_hooks.sql",
+    "changes followed" in "0007_changes_followed.sql",
+    "one user a person" in "0008_one_user_a_person.sql",
+    "rejections" in "0009_rejections.sql",
+    "counters and causes" in "0010_counters_and_causes.sql",
+    "sign-in attempts" in "0014_sign_in_attempts.sql",
+    "terms" in "0015_terms.sql",
+];
+
+pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {
+    let steps = STEPS.iter().map(|step| {
+        let sql = match flavour {
+            Flavour::Sqlite => step.sqlite,
+            #[cfg(feature = "postgres")]
+            Flavour::Postgres => step.postgres,
+        };
+        Migration::new(
+            step.version,
+            step.name.into(),
+            MigrationType::Simple,
+            sqlx::SqlSafeStr::into_sql_str(sql),
+            false,
+        )
+    });
+    let steps = steps.collect();
+    match Migrator::with_migrations(steps).run(pool).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(version)) => Err(StoreError::Newer(version)),
+        Err(error) => Err(StoreError::Migrate(error)),
+    }
+}
