@@ -223,7 +223,7 @@ fn write_prose(roff: &mut Roff, prose: &mut Vec<Line<'_>>) {
 mod tests {
     use super::*;
 
-    const FILE: &str = r##"# The notation.
+    const FILE: &str = r#"# The notation.
 #key = value     is a default.
 
 [store]
@@ -241,7 +241,7 @@ mod tests {
 # [[hook]]
 # The name.
 # name = "vpn"
-"##;
+"#;
 
     #[test]
     fn a_configuration_becomes_a_page_section_by_section() {

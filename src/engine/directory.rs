@@ -8,10 +8,11 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::directory::Settings;
+use crate::engine::outside_servers::OutsideServers;
 use crate::engine::registry::{Configurable, Outcome};
-use crate::engine::sign_in::Names;
+use crate::engine::sign_in::LookupConnection;
 use crate::engine::sync::run_log::RunLog;
-use crate::engine::{EngineError, Following, Health, servers};
+use crate::engine::{EngineError, Following, Health};
 use crate::model::{Address, Cron, DirectoryName, Discovery, Handle, Mode, Timestamp};
 use crate::reconcile::{Limits, TierRules};
 use crate::store::{LogHead, Run};
@@ -83,7 +84,7 @@ pub struct Directory {
     pub(in crate::engine) cancel: CancellationToken,
     has_task: AtomicBool,
     /// The connection over which sign-ins look entries up.
-    pub(in crate::engine) names: Names,
+    pub(in crate::engine) names: LookupConnection,
 }
 
 /// The state of a directory that outlasts a reload.
@@ -99,7 +100,7 @@ pub(in crate::engine) struct Work {
     pub(in crate::engine) wake: Notify,
     pub(in crate::engine) health: watch::Sender<Health>,
     /// The servers outside the configured domains that were logged.
-    pub(in crate::engine) outside: std::sync::Mutex<servers::Warned>,
+    pub(in crate::engine) outside: std::sync::Mutex<OutsideServers>,
     pub(in crate::engine) run_log: std::sync::Mutex<RunLog>,
     /// The next scheduled run, for `status`.
     pub(in crate::engine) next_run: watch::Sender<Option<Timestamp>>,
@@ -133,7 +134,7 @@ impl Configurable for Directory {
             work: former.map(|former| Arc::clone(&former.work)).unwrap_or_default(),
             cancel: engine.child_token(),
             has_task: AtomicBool::new(false),
-            names: Names::default(),
+            names: LookupConnection::default(),
         }
     }
 

@@ -8,6 +8,7 @@ mod configured;
 mod delivery;
 mod directory;
 mod housekeeping;
+mod outside_servers;
 mod periodic;
 mod registry;
 mod servers;

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use crate::directory::Settings;
 use crate::dns::Answer;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
-use crate::model::{Discovery, Resolver, Timestamp};
+use crate::model::{Discovery, Resolver};
 
 /// The reason why a directory has no server to connect to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,9 +27,6 @@ pub enum NoServer {
     AllOutside { domain: String, problem: String },
 }
 
-/// A warning about the same names is repeated after this time.
-const WARNING_INTERVAL: Duration = Duration::from_hours(24);
-
 /// Maximum number of names in one message, because the answer of DNS may have any number.
 const NAMES_SHOWN: usize = 10;
 
@@ -41,25 +37,6 @@ pub(super) struct Located {
     /// The targets outside the allowed domains. Nothing is sent to them, not even a query for their
     /// addresses.
     pub(super) outside: BTreeSet<String>,
-}
-
-/// The left-out targets that were logged, and when.
-#[derive(Debug, Default)]
-pub(super) struct Warned {
-    names: BTreeSet<String>,
-    at: Option<Timestamp>,
-}
-
-impl Warned {
-    /// Returns whether these names are to be logged: they differ, or a day has passed.
-    fn is_due(&mut self, names: &BTreeSet<String>, now: Timestamp) -> bool {
-        let is_old = self.at.is_none_or(|at| now.distance(at) >= WARNING_INTERVAL);
-        let is_due = !names.is_empty() && (self.names != *names || is_old);
-        if is_due || names.is_empty() {
-            *self = Self { names: names.clone(), at: is_due.then_some(now) };
-        }
-        is_due
-    }
 }
 
 impl Engine {
@@ -152,36 +129,4 @@ pub(super) async fn locate(
         });
     }
     Ok(Located { settings, outside })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn left_out_servers_are_logged_when_they_change_and_once_a_day() {
-        let mut warned = Warned::default();
-        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
-        let now = Timestamp(1_000_000_000_000);
-        assert!(!warned.is_due(&names(&[]), now));
-        assert!(warned.is_due(&names(&["dc.evil.net"]), now));
-        assert!(!warned.is_due(&names(&["dc.evil.net"]), now.plus(Duration::from_hours(1))));
-        assert!(
-            warned.is_due(
-                &names(&["dc.evil.net", "dc2.evil.net"]),
-                now.plus(Duration::from_hours(1))
-            )
-        );
-        assert!(
-            warned.is_due(
-                &names(&["dc.evil.net", "dc2.evil.net"]),
-                now.plus(Duration::from_hours(26))
-            )
-        );
-        assert!(!warned.is_due(&names(&[]), now.plus(Duration::from_hours(26))));
-        assert!(
-            warned.is_due(&names(&["dc2.evil.net"]), now.plus(Duration::from_hours(26))),
-            "the warning was over"
-        );
-    }
 }

@@ -32,9 +32,9 @@ fn people(sim: &Sim, users: &[User]) -> Vec<uuid::Uuid> {
 
 fn leave_groups(sim: &Sim, who: uuid::Uuid) {
     sim.edit(|ad| {
-        [names::BASIC, names::PRO, names::PRO_NESTED]
-            .iter()
-            .for_each(|group| ad.remove_member(*group, who))
+        for group in [names::BASIC, names::PRO, names::PRO_NESTED] {
+            ad.remove_member(group, who);
+        }
     });
 }
 

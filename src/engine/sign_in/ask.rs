@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
-
 use super::{Obstacle, RefusalReason, Verdict};
 use crate::directory::{
     BadPasswordCount, BindAttempt, Credentials, DirectoryError, Password, Session, authenticate,
@@ -15,20 +13,6 @@ use crate::telemetry::chain;
 
 /// Time limit of the look-up of an entry's DN. After it, the DN of the last run is used.
 const LOOK_UP: Duration = Duration::from_secs(2);
-
-/// The connection of the last run, used for look-ups without a bind. After it has ended, the next
-/// sign-in opens another.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Names(Mutex<Option<Session>>);
-
-impl Names {
-    /// Stores a run's connection for look-ups, unless one is in use.
-    pub(in crate::engine) fn keep(&self, session: Session) {
-        if let Ok(mut kept) = self.0.try_lock() {
-            *kept = Some(session);
-        }
-    }
-}
 
 impl Engine {
     /// Returns the reason why AD does not accept the password; `None` when it does.

@@ -11,6 +11,7 @@ mod ask;
 mod attempts;
 mod budget;
 mod floor;
+mod lookup_connection;
 mod refused;
 
 use std::net::IpAddr;
@@ -27,10 +28,10 @@ use crate::model::{
     Account, AccountRef, Actor, Address, Change, ChangeKind, Link, Status, Trigger, User, UserId,
 };
 
-pub(super) use ask::Names;
 pub(super) use attempts::Attempts;
 pub(super) use budget::Budget;
 pub use floor::FLOOR;
+pub(super) use lookup_connection::LookupConnection;
 pub use refused::{REPORTED_EVERY, RefusalReason};
 pub(super) use refused::{Refusals, SignInReports};
 

@@ -276,7 +276,9 @@ impl Cast {
                 ad.hide_entry(who);
             }
             Edit::ShowPeople => {
-                std::mem::take(&mut self.dark_people).into_iter().for_each(|p| ad.show_entry(p))
+                for person in std::mem::take(&mut self.dark_people) {
+                    ad.show_entry(person);
+                }
             }
             Edit::HideAttribute(attribute, ou) => {
                 let attribute = ATTRIBUTES[attribute % ATTRIBUTES.len()];

@@ -243,7 +243,9 @@ impl Play {
         accepted.append(&mut self.office.words.lock().expect("what operators said").accepted);
         {
             let mut sections = self.office.sections.lock().expect("sections");
-            read.iter().for_each(|name| sections.note_read(name));
+            for name in &read {
+                sections.note_read(name);
+            }
             for name in &accepted {
                 only_plans.remove(name);
                 sections.accept(name);
