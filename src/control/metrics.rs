@@ -24,7 +24,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::transport::socket::ServeError;
-use crate::engine::{DirectoryStatus, Engine, EngineError, HookStatus, STATES};
+use crate::engine::{
+    DirectoryCondition, DirectoryStatus, Engine, EngineError, HookState, HookStatus,
+};
 use crate::model::{AccountId, Status};
 use crate::store::DeliveryStatus;
 use crate::telemetry::{
@@ -66,7 +68,12 @@ impl Metrics {
         let accept =
             headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let format = Format::accepted_by(accept);
-        let text = page(&self.engine.store.counters, &snapshot, &STATES, format);
+        let text = page(
+            &self.engine.store.counters,
+            &snapshot,
+            &DirectoryCondition::ALL.map(DirectoryCondition::as_str),
+            format,
+        );
         ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
     }
 }
@@ -127,7 +134,7 @@ fn directory_series(status: DirectoryStatus, stale_after: Duration) -> Directory
     DirectorySeries {
         name,
         account,
-        state,
+        state: state.as_str(),
         live,
         paused: paused_until.is_some(),
         stale,
@@ -148,7 +155,14 @@ fn hook_series(status: HookStatus) -> HookSeries {
     let HookStatus { name, events: _, target: _, state, deliveries, lag: _, kept_until: _ } =
         status;
     let DeliveryStatus { pending, failed, oldest, delivered_at, .. } = deliveries;
-    HookSeries { name, pending, failed, oldest, delivered_at, disabled: state == "disabled" }
+    HookSeries {
+        name,
+        pending,
+        failed,
+        oldest,
+        delivered_at,
+        disabled: state == HookState::Disabled,
+    }
 }
 
 /// A bound port. Connections are answered once it is [served](export).

@@ -413,7 +413,7 @@ async fn a_created_account_is_listed_and_its_event_names_the_actor() {
     let daemon = Daemon::start().await;
     let new = api::NewAccount { handle: "acme".to_owned(), name: "Acme".to_owned() };
     let account: api::Account = daemon.client.post(&Route::to(["accounts"]), &new).await.unwrap();
-    assert_eq!((account.kind.as_str(), account.domains.len()), ("team", 0));
+    assert_eq!((account.kind, account.domains.len()), (api::AccountKind::Team, 0));
     let again = refused(daemon.client.post_raw(&Route::to(["accounts"]), &new).await.unwrap_err());
     assert_eq!(
         (again.status, again.detail.as_str()),
@@ -431,8 +431,8 @@ async fn a_created_account_is_listed_and_its_event_names_the_actor() {
         .await
         .unwrap();
     assert_eq!(
-        (claim.account.as_str(), claim.domain.as_str(), claim.state.as_str()),
-        ("acme", "example.com", "pending")
+        (claim.account.as_str(), claim.domain.as_str(), claim.state),
+        ("acme", "example.com", api::ClaimState::Pending)
     );
     let domains: api::Domains = daemon.client.get(&Route::to(["domains"])).await.unwrap();
     assert_eq!(domains.domains.len(), 1);

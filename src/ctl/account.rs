@@ -206,7 +206,7 @@ pub fn list(accounts: &Accounts, view: &View) -> Page {
         [
             a.handle.clone(),
             a.name.clone(),
-            a.kind.clone(),
+            a.kind.to_string(),
             a.domains.iter().map(|d| d.domain.as_str()).collect::<Vec<_>>().join(", "),
             a.directories.join(", "),
             number(a.users.active),
@@ -236,7 +236,7 @@ pub fn show(account: &Account, view: &View) -> Page {
     for (n, claim) in domains.iter().enumerate() {
         fields.push((
             if n == 0 { "domains" } else { "" },
-            format!("{} {}", claim.domain, domain::coloured_state(&claim.state)),
+            format!("{} {}", claim.domain, domain::coloured_state(claim.state)),
         ));
     }
     if policies.as_object().is_some_and(|p| !p.is_empty()) {

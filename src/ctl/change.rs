@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::text::{Page, View, bold, count, dim, green, number, red, time, value, yellow};
-use crate::control::api::{Change, Quarantined};
+use crate::control::api::{
+    Change, ChangeOutcome, ChangeVerb, Class, HoldReason, Quarantined, Reason,
+};
 
 /// A list of more changes than this is shortened to [`SHOWN`].
 const MANY: usize = 50;
@@ -26,15 +28,23 @@ enum Kind {
 
 impl Kind {
     fn of(change: &Change) -> Self {
-        match (change.kind.as_str(), change.class.as_deref()) {
-            ("suspend", _) => Self::Suspend,
-            ("reactivate", _) => Self::Reactivate,
-            ("create", _) => Self::Create,
-            ("link", _) => Self::Link,
-            ("tier", _) => Self::Tier,
-            ("release", _) => Self::Release,
-            (_, Some("readdress")) => Self::Readdress,
-            _ => Self::Update,
+        match change.kind {
+            ChangeVerb::Suspend => Self::Suspend,
+            ChangeVerb::Reactivate => Self::Reactivate,
+            ChangeVerb::Create => Self::Create,
+            ChangeVerb::Link => Self::Link,
+            ChangeVerb::Tier => Self::Tier,
+            ChangeVerb::Release => Self::Release,
+            ChangeVerb::Invite
+            | ChangeVerb::Register
+            | ChangeVerb::Transfer
+            | ChangeVerb::Remove
+            | ChangeVerb::Unlink
+            | ChangeVerb::Move
+            | ChangeVerb::Update => match change.class {
+                Some(Class::Readdress) => Self::Readdress,
+                _ => Self::Update,
+            },
         }
     }
 
@@ -110,10 +120,13 @@ fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
 
 /// Describes a change without its user.
 fn what(kind: Kind, change: &Change) -> String {
-    let reason = change.reason.as_deref().unwrap_or("no reason given");
+    let reason = change.reason.map_or("no reason given", Reason::as_str);
     match kind {
         Kind::Suspend => reason.to_owned(),
-        Kind::Reactivate => lifted(reason),
+        Kind::Reactivate if change.reason == Some(Reason::Operator) => {
+            "no longer suspended by an operator".to_owned()
+        }
+        Kind::Reactivate => format!("no longer {reason}"),
         Kind::Create => newcomer(&change.after),
         Kind::Link => {
             let barred =
@@ -139,27 +152,20 @@ pub(super) fn sentence(change: &Change) -> String {
     }
 }
 
-fn lifted(reason: &str) -> String {
-    if reason == "operator" {
-        "no longer suspended by an operator".to_owned()
-    } else {
-        format!("no longer {reason}")
-    }
-}
-
 fn who(change: &Change) -> &str {
     change.email.as_deref().or(change.object_guid.as_deref()).unwrap_or(&change.user_id)
 }
 
 /// Returns whether the change is held. An applied or dropped change is not.
 fn waits(change: &Change) -> bool {
-    change.held.is_some() && !matches!(change.outcome.as_deref(), Some("applied" | "dropped"))
+    change.held.is_some()
+        && !matches!(change.outcome, Some(ChangeOutcome::Applied | ChangeOutcome::Dropped))
 }
 
 fn waiting_mark(change: &Change) -> String {
-    match &change.held {
+    match change.held {
         Some(why) if waits(change) => yellow(format!("  [held: {why}]")),
-        _ if change.outcome.as_deref() == Some("dropped") => yellow("  [dropped]"),
+        _ if change.outcome == Some(ChangeOutcome::Dropped) => yellow("  [dropped]"),
         _ => String::new(),
     }
 }
@@ -217,33 +223,32 @@ fn one_evidence(evidence: &Value) -> Option<String> {
 }
 
 /// Explains a hold reason.
-pub(super) fn why_held(held: &str) -> &str {
+pub(super) fn why_held(held: HoldReason) -> &'static str {
     match held {
-        "limit" => "the class has reached its limit for the window",
-        "cluster" => "many changes have this one cause",
-        "protected" => "the person is on the protect list",
-        "no-witness" => "no witness proves that the entry could have been seen",
-        "plan-only" => "the directory is plan-only, or its scope has changed",
-        "gate" => "a gate held the plan",
-        "grace-period" => "the grace period runs; rosterd rechecks by itself",
-        "rejected" => {
+        HoldReason::Limit => "the class has reached its limit for the window",
+        HoldReason::Cluster => "many changes have this one cause",
+        HoldReason::Protected => "the person is on the protect list",
+        HoldReason::NoWitness => "no witness proves that the entry could have been seen",
+        HoldReason::PlanOnly => "the directory is plan-only, or its scope has changed",
+        HoldReason::Gate => "a gate held the plan",
+        HoldReason::GracePeriod => "the grace period runs; rosterd rechecks by itself",
+        HoldReason::Rejected => {
             "an operator rejected it, or a change that it depends on: rosterctl held list --rejected"
         }
-        other => other,
     }
 }
 
 /// Lists the hold reasons that occur, each with its explanation.
 pub(super) fn reasons_to_wait(changes: &[Change], view: &View) -> Page {
-    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
-    for held in changes.iter().filter(|c| waits(c)).filter_map(|c| c.held.as_deref()) {
-        *reasons.entry(held).or_default() += 1;
+    let mut reasons: BTreeMap<&str, (HoldReason, u64)> = BTreeMap::new();
+    for held in changes.iter().filter(|c| waits(c)).filter_map(|c| c.held) {
+        reasons.entry(held.as_str()).or_insert((held, 0)).1 += 1;
     }
     let mut page = Page::default();
     if !reasons.is_empty() {
         page.line("");
     }
-    for (held, n) in reasons {
+    for (held, n) in reasons.into_values() {
         page.sentence(
             &format!("{}  ", yellow(format!("held: {held}"))),
             &format!("{}: {}", count(n, "change"), why_held(held)),

@@ -8,7 +8,7 @@ use super::text::{
 };
 use super::{Exit, Output, status};
 use crate::control::api::{
-    Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, Pause,
+    Check, CheckOutcome, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, Pause,
 };
 use crate::control::client::Route;
 
@@ -119,7 +119,7 @@ pub fn list(directories: &Directories, view: &View) -> Page {
         [
             d.name.clone(),
             d.account.clone(),
-            status::coloured_state(&d.state),
+            status::coloured_state(d.state),
             number(d.users.active),
             number(d.users.suspended),
             number(d.held),
@@ -155,18 +155,19 @@ pub fn examined(check: &Check, view: &View) -> Page {
             page.line(bold("the directory"));
         }
         about = server.as_deref();
-        let mark = match outcome.as_str() {
-            "ok" => green("ok     "),
-            "failed" => red("FAILED "),
-            "warning" => yellow("warning"),
-            _ => dim("skipped"),
+        let mark = match outcome {
+            CheckOutcome::Ok => green("ok     "),
+            CheckOutcome::Failed => red("FAILED "),
+            CheckOutcome::Warning => yellow("warning"),
+            CheckOutcome::Skipped => dim("skipped"),
         };
         page.sentence(&format!("  {mark}  {name:15}  "), &harmless(finding), view);
         if let Some(remedy) = remedy {
             page.sentence(&format!("{:26}  ", ""), &format!("→ {}", harmless(remedy)), view);
         }
     }
-    let failed = check.steps.iter().filter(|step| step.outcome == "failed").count() as u64;
+    let failed =
+        check.steps.iter().filter(|step| step.outcome == CheckOutcome::Failed).count() as u64;
     page.line(if check.ok {
         format!("{}: runs can work", check.directory)
     } else {

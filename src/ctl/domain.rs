@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, count, dim, green, red, table, time, time_and_age, yellow};
 use super::{Exit, Output};
-use crate::control::api::{Domain, Domains, NewClaim, Release};
+use crate::control::api::{ClaimState, Domain, Domains, NewClaim, Release, ReleaseEffect};
 use crate::control::client::Route;
 
 /// Email domains and the accounts that hold them
@@ -122,9 +122,15 @@ pub fn released(release: &Release, view: &View) -> Page {
         page.sentence("  ", &format!("it was the last domain: {account} {becomes} a team, and its directories provision no users"), view);
     }
     for (effect, heading) in [
-        ("released", "released: they can no longer sign in, and their addresses are free"),
-        ("stays-suspended", "stay suspended, and keep their addresses from being used by others"),
-        ("loses-address", "lose their secondary addresses in it"),
+        (
+            ReleaseEffect::Released,
+            "released: they can no longer sign in, and their addresses are free",
+        ),
+        (
+            ReleaseEffect::StaysSuspended,
+            "stay suspended, and keep their addresses from being used by others",
+        ),
+        (ReleaseEffect::LosesAddress, "lose their secondary addresses in it"),
     ] {
         let touched: Vec<_> = users.iter().filter(|u| u.effect == effect).collect();
         if touched.is_empty() {
@@ -146,7 +152,7 @@ pub fn released(release: &Release, view: &View) -> Page {
 
 /// 1 when the record that was looked for was not there.
 pub fn exit(claim: &Domain) -> Exit {
-    if claim.state == "verified" { Exit::Done } else { Exit::Failed }
+    if claim.state == ClaimState::Verified { Exit::Done } else { Exit::Failed }
 }
 
 /// A new claim, and the record to add in the form of a zone file.
@@ -156,9 +162,9 @@ pub fn claimed(claim: &Domain, view: &View) -> Page {
         "{} is claimed for {}: {}",
         bold(shown(claim)),
         bold(&claim.account),
-        coloured_state(&claim.state)
+        coloured_state(claim.state)
     ));
-    if claim.state == "verified" {
+    if claim.state == ClaimState::Verified {
         return page;
     }
     page.line("");
@@ -180,7 +186,7 @@ pub fn verified(claim: &Domain, view: &View) -> Page {
         "{} of {}: {}",
         bold(shown(claim)),
         bold(&claim.account),
-        coloured_state(&claim.state)
+        coloured_state(claim.state)
     ));
     let mut fields = Vec::new();
     if let Some(finding) = &claim.finding {
@@ -193,7 +199,7 @@ pub fn verified(claim: &Domain, view: &View) -> Page {
         fields.push(("verified", time_and_age(at, view)));
     }
     page.fields(&fields, view);
-    if claim.state != "verified" {
+    if claim.state != ClaimState::Verified {
         page.line("");
         page.line("The expected record:");
         page.line("");
@@ -226,7 +232,7 @@ pub fn list(domains: &Domains, view: &View) -> Page {
         [
             shown(d),
             d.account.clone(),
-            coloured_state(&d.state),
+            coloured_state(d.state),
             time(&d.claimed_at),
             at(&d.verified_at),
             at(&d.checked_at),
@@ -236,11 +242,11 @@ pub fn list(domains: &Domains, view: &View) -> Page {
     table(["DOMAIN", "ACCOUNT", "STATE", "CLAIMED", "VERIFIED", "CHECKED", "FOUND"], rows, view)
 }
 
-pub(super) fn coloured_state(state: &str) -> String {
+pub(super) fn coloured_state(state: ClaimState) -> String {
     match state {
-        "verified" => green(state),
-        "lapsed" => red(state),
-        "pending" => yellow(state),
-        other => other.to_owned(),
+        ClaimState::Verified => green(state),
+        ClaimState::Lapsed => red(state),
+        ClaimState::Pending => yellow(state),
+        ClaimState::Released => state.to_string(),
     }
 }

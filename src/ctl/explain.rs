@@ -30,14 +30,14 @@ pub fn page(explanation: &Explanation, view: &View) -> Page {
             page.line(format!(
                 "{}: {}, {}, in {}",
                 bold(name),
-                coloured_status(&user.status),
+                coloured_status(user.status),
                 user.tier,
                 user.account
             ));
             for cause in user.suspension.iter().flat_map(|s| &s.causes) {
                 let text = format!(
                     "suspended as {} by {} since {}",
-                    red(&cause.reason),
+                    red(cause.reason),
                     cause.by,
                     time(&cause.since)
                 );
@@ -151,7 +151,6 @@ fn one(entry: &ExplainedEntry, is_user: bool, view: &View) -> Page {
             for change in changes {
                 let held = change
                     .held
-                    .as_deref()
                     .map(|held| format!(": {}", change::why_held(held)))
                     .unwrap_or_default();
                 page.sentence(

@@ -8,7 +8,7 @@ use super::text::{
 };
 use super::{Exit, Output, change, id, run};
 use crate::control::api::{
-    Approval, Approving, Change, HeldGroup, HeldPlan, HeldPlans, Rejecting, Run,
+    Approval, Approving, Change, Class, HeldGroup, HeldPlan, HeldPlans, PlanState, Rejecting, Run,
 };
 use crate::control::client::Route;
 
@@ -160,7 +160,7 @@ pub fn list(plans: &HeldPlans, view: &View) -> Page {
         [
             bold(id::short(&plan.id)),
             plan.directory.clone(),
-            state(&plan.state),
+            state(plan.state),
             time(&plan.created_at),
             number(plan.count),
             plan.by.iter().map(group).collect::<Vec<_>>().join("; "),
@@ -188,13 +188,16 @@ pub fn show(plan: &HeldPlan, view: &View) -> Page {
         changes,
     } = plan;
     let mut page = Page::default();
-    let by_whom =
-        actor.as_ref().filter(|_| is != "open").map(|a| format!(" by {a}")).unwrap_or_default();
+    let by_whom = actor
+        .as_ref()
+        .filter(|_| *is != PlanState::Open)
+        .map(|a| format!(" by {a}"))
+        .unwrap_or_default();
     page.line(format!(
         "held plan {} of {}: {}{by_whom}, {}",
         bold(id::short(id)),
         bold(directory),
-        state(is),
+        state(*is),
         count(*n, "change")
     ));
     page.fields(
@@ -245,11 +248,11 @@ pub fn show(plan: &HeldPlan, view: &View) -> Page {
             .collect();
         page.append(&change::people(&people, view));
     }
-    if is == "rejected" {
+    if *is == PlanState::Rejected {
         page.line("");
         page.line(format!("{} rosterctl held reopen {}", dim("to decide again:"), id::short(id)));
     }
-    if matches!(is.as_str(), "open" | "approved") {
+    if matches!(is, PlanState::Open | PlanState::Approved) {
         page.line("");
         page.line(format!("{} rosterctl held approve {}", dim("to apply: "), id::short(id)));
         if by.len() > 1 {
@@ -312,20 +315,22 @@ fn reopened(plan: &HeldPlan, view: &View) -> Page {
     page
 }
 
-fn state(state: &str) -> String {
+fn state(state: PlanState) -> String {
     match state {
-        "open" => yellow("waits for approval"),
-        "applied" | "withdrawn" | "superseded" | "expired" => dim(state),
-        other => other.to_owned(),
+        PlanState::Open => yellow("waits for approval"),
+        PlanState::Applied | PlanState::Withdrawn | PlanState::Superseded | PlanState::Expired => {
+            dim(state)
+        }
+        PlanState::Approved | PlanState::Rejected => state.to_string(),
     }
 }
 
 fn what(group: &HeldGroup) -> String {
-    match (&group.reason, group.class.as_deref()) {
-        (Some(reason), Some("reactivate")) => format!("reactivate, no longer {reason}"),
+    match (group.reason, group.class) {
+        (Some(reason), Some(Class::Reactivate)) => format!("reactivate, no longer {reason}"),
         (Some(reason), _) => format!("suspend as {reason}"),
-        (None, Some("readdress")) => "change addresses".to_owned(),
-        (None, class) => class.unwrap_or("update").to_owned(),
+        (None, Some(Class::Readdress)) => "change addresses".to_owned(),
+        (None, class) => class.map_or("update", Class::as_str).to_owned(),
     }
 }
 
@@ -341,7 +346,6 @@ fn cause(group: &HeldGroup) -> String {
 fn why(group: &HeldGroup) -> String {
     group
         .held
-        .as_deref()
         .map(|held| format!("{}: {}", yellow(held), change::why_held(held)))
         .unwrap_or_default()
 }

@@ -9,7 +9,9 @@ use super::text::{
     Page, View, bold, count, dim, green, number, red, table, time, time_and_age, yellow,
 };
 use super::{Exit, Output};
-use crate::control::api::{Deliveries, Delivery, Hook, Hooks, Redelivered, Sample};
+use crate::control::api::{
+    Deliveries, Delivery, DeliveryState, Hook, HookState, Hooks, Redelivered, Sample,
+};
 use crate::control::client::Route;
 
 /// Programs and web servers that receive events
@@ -173,10 +175,10 @@ fn one(hook: &Hook, view: &View) -> Page {
         kept_until,
     } = hook;
     let mut page = Page::default();
-    let (light, state) = match state.as_str() {
-        "ok" => (green("●"), green("ok")),
-        "failing" => (red("●"), red("failing")),
-        other => (yellow("●"), yellow(other)),
+    let (light, state) = match state {
+        HookState::Ok => (green("●"), green(state)),
+        HookState::Failing => (red("●"), red(state)),
+        HookState::Disabled | HookState::Removed => (yellow("●"), yellow(state)),
     };
     match kept_until {
         None => page.line(format!("{light} {} → {target}: {state}", bold(name))),
@@ -255,9 +257,9 @@ pub fn of_hook(deliveries: &Deliveries, view: &View) -> Page {
                     output,
                     event: _,
                 } = delivery;
-                let when = match (state.as_str(), done_at, next_at) {
-                    ("pending", _, Some(next)) => format!("next {}", time(next)),
-                    ("pending", _, None) => "after an earlier delivery".to_owned(),
+                let when = match (state, done_at, next_at) {
+                    (DeliveryState::Pending, _, Some(next)) => format!("next {}", time(next)),
+                    (DeliveryState::Pending, _, None) => "after an earlier delivery".to_owned(),
                     (_, Some(done), _) => time(done),
                     _ => time(since),
                 };
@@ -268,7 +270,7 @@ pub fn of_hook(deliveries: &Deliveries, view: &View) -> Page {
                     seq.to_string(),
                     kind.clone(),
                     subject.clone(),
-                    coloured(state),
+                    coloured(*state),
                     attempts.to_string(),
                     when,
                     dim(said),
@@ -294,7 +296,7 @@ fn single(delivery: &Delivery, view: &View) -> Page {
         output,
     } = delivery;
     let mut page = Page::default();
-    page.line(format!("{} {kind} about {subject}: {}", bold(seq), coloured(state)));
+    page.line(format!("{} {kind} about {subject}: {}", bold(seq), coloured(*state)));
     let mut fields = vec![
         ("event", event.clone()),
         ("since", time_and_age(since, view)),
@@ -309,10 +311,10 @@ fn single(delivery: &Delivery, view: &View) -> Page {
     page
 }
 
-fn coloured(state: &str) -> String {
+fn coloured(state: DeliveryState) -> String {
     match state {
-        "delivered" => green(state),
-        "failed" => red(state),
-        other => yellow(other),
+        DeliveryState::Delivered => green(state),
+        DeliveryState::Failed => red(state),
+        DeliveryState::Pending => yellow(state),
     }
 }

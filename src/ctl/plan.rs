@@ -6,7 +6,7 @@ use serde_json::json;
 use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, count, number, yellow};
 use super::{Exit, Output, change, directory};
-use crate::control::api::Plan;
+use crate::control::api::{HoldReason, Plan};
 use crate::control::client::Route;
 
 /// Show the changes a run would make now; applies none
@@ -51,8 +51,8 @@ pub fn exit(plan: &Plan) -> Exit {
     let waits = plan
         .changes
         .iter()
-        .filter_map(|c| c.held.as_deref())
-        .any(|held| !matches!(held, "grace-period" | "rejected"));
+        .filter_map(|c| c.held)
+        .any(|held| !matches!(held, HoldReason::GracePeriod | HoldReason::Rejected));
     if waits { Exit::Held } else { Exit::Done }
 }
 

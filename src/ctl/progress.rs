@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, T
 
 use super::Terminal;
 use super::link::{Daemon, Failure};
-use crate::control::api::Progress;
+use crate::control::api::{Phase, Progress};
 use crate::control::client::Route;
 
 /// The poll interval of the progress.
@@ -82,7 +82,7 @@ impl Bars {
 
 fn show(bar: &ProgressBar, Progress { entries, expected, phase }: &Progress) {
     // `expected` is the size of the last read; the directory may have grown since.
-    let known = *expected > 0 && phase == "reading";
+    let known = *expected > 0 && *phase == Phase::Reading;
     let template = if known {
         "{prefix}  {msg} [{bar:30}] {human_pos} of about {human_len}"
     } else {
@@ -94,7 +94,7 @@ fn show(bar: &ProgressBar, Progress { entries, expected, phase }: &Progress) {
     if known {
         bar.set_length((*expected).max(*entries));
     }
-    bar.set_message(phase.clone());
+    bar.set_message(phase.as_str());
     bar.set_position(*entries);
     bar.tick();
 }

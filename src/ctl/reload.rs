@@ -3,7 +3,7 @@
 use super::link::{Daemon, Failure};
 use super::text::{Page, View, table};
 use super::{Exit, Output};
-use crate::control::api::Reloaded;
+use crate::control::api::{ReloadOutcome, Reloaded};
 use crate::control::client::Route;
 
 pub(super) async fn call(daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -19,7 +19,7 @@ pub fn page(reloaded: &Reloaded, view: &View) -> Page {
     } else {
         table(
             ["DIRECTORY", "NOW"],
-            directories.iter().map(|d| [d.name.clone(), of_directory(&d.outcome).to_owned()]),
+            directories.iter().map(|d| [d.name.clone(), of_directory(d.outcome).to_owned()]),
             view,
         )
     };
@@ -27,7 +27,7 @@ pub fn page(reloaded: &Reloaded, view: &View) -> Page {
         page.line("");
         page.append(&table(
             ["HOOK", "NOW"],
-            hooks.iter().map(|h| [h.name.clone(), of_hook(&h.outcome).to_owned()]),
+            hooks.iter().map(|h| [h.name.clone(), of_hook(h.outcome).to_owned()]),
             view,
         ));
     }
@@ -44,23 +44,24 @@ pub fn page(reloaded: &Reloaded, view: &View) -> Page {
     page
 }
 
-fn of_directory(outcome: &str) -> &'static str {
+fn of_directory(outcome: ReloadOutcome) -> &'static str {
     match outcome {
-        "added" => "added; its first run begins now",
-        "changed" => "changed; a run with the new configuration begins now",
-        "rescoped" => {
+        ReloadOutcome::Added => "added; its first run begins now",
+        ReloadOutcome::Changed => "changed; a run with the new configuration begins now",
+        ReloadOutcome::Rescoped => {
             "its scope changed: the run that begins now only plans; see rosterctl held list"
         }
-        "removed" => "removed; its users keep their state",
-        _ => "unchanged",
+        ReloadOutcome::Removed => "removed; its users keep their state",
+        ReloadOutcome::Unchanged => "unchanged",
     }
 }
 
-fn of_hook(outcome: &str) -> &'static str {
+fn of_hook(outcome: ReloadOutcome) -> &'static str {
     match outcome {
-        "added" => "added; receives events from now on",
-        "changed" => "changed; the new configuration is in use",
-        "removed" => "removed; its backlog is kept until its max-age has passed",
-        _ => "unchanged",
+        ReloadOutcome::Added => "added; receives events from now on",
+        ReloadOutcome::Changed => "changed; the new configuration is in use",
+        ReloadOutcome::Removed => "removed; its backlog is kept until its max-age has passed",
+        // A hook has no scope.
+        ReloadOutcome::Unchanged | ReloadOutcome::Rescoped => "unchanged",
     }
 }

@@ -9,7 +9,7 @@ use super::text::{
     Page, View, bold, count, dim, green, number, red, table, time, time_and_age, took, yellow,
 };
 use super::{Exit, Output, change, id};
-use crate::control::api::{Change, Changes, LeftAlone, Run, RunDetail, Runs, Undo};
+use crate::control::api::{Change, Changes, LeftAlone, Run, RunDetail, RunState, Runs, Undo};
 use crate::control::client::Route;
 
 /// Runs and their changes
@@ -161,11 +161,11 @@ pub(super) async fn resolve(given: &str, daemon: &Daemon) -> Result<String, Fail
 
 /// Returns the exit status of a run. A failure takes precedence over held changes.
 pub fn exit(run: &Run) -> Exit {
-    match run.state.as_str() {
-        "failed" | "cancelled" => Exit::Failed,
-        "held" => Exit::Held,
-        _ if run.held > 0 => Exit::Held,
-        _ => Exit::Done,
+    match run.state {
+        RunState::Failed | RunState::Cancelled => Exit::Failed,
+        RunState::Held => Exit::Held,
+        RunState::Running | RunState::Succeeded if run.held > 0 => Exit::Held,
+        RunState::Running | RunState::Succeeded => Exit::Done,
     }
 }
 
@@ -190,7 +190,7 @@ pub fn list(runs: &Runs, view: &View) -> Page {
             time(&run.started_at),
             of(run).to_owned(),
             format!("{}, {}", run.trigger, run.mode),
-            state(&run.state),
+            state(run.state),
             if run.read.entries > 0 { number(run.read.entries) } else { String::new() },
             applied(&run.changes).unwrap_or_else(|| dim("nothing")),
             waits.join(", "),
@@ -205,7 +205,7 @@ pub fn detail(detail: &RunDetail, view: &View) -> Page {
     let mut fields = vec![
         ("id", run.id.clone()),
         ("started", time_and_age(&run.started_at, view)),
-        ("trigger", run.trigger.clone()),
+        ("trigger", run.trigger.to_string()),
     ];
     if let Some(actor) = &run.actor {
         fields.push(("actor", actor.clone()));
@@ -237,16 +237,16 @@ pub fn summary(run: &Run, view: &View) -> Page {
         .and_then(|end| took(&run.started_at, end))
         .map(|t| format!(" in {t}"))
         .unwrap_or_default();
-    let ended = match run.state.as_str() {
-        "running" => dim("running"),
-        "succeeded" => format!("{}{lasted}", green("done")),
-        "held" => format!("{}{lasted}, {}", green("done"), yellow("with changes held")),
-        "failed" => format!("{}{lasted}", red("failed")),
-        other => format!("{}{lasted}", yellow(other)),
+    let ended = match run.state {
+        RunState::Running => dim("running"),
+        RunState::Succeeded => format!("{}{lasted}", green("done")),
+        RunState::Held => format!("{}{lasted}, {}", green("done"), yellow("with changes held")),
+        RunState::Failed => format!("{}{lasted}", red("failed")),
+        RunState::Cancelled => format!("{}{lasted}", yellow(run.state)),
     };
     let from = run.read.server.as_ref().map(|s| format!(" from {s}")).unwrap_or_default();
-    let read = match (run.directory.is_some(), run.read.entries, run.state.as_str()) {
-        (false, ..) | (_, _, "running") => String::new(),
+    let read = match (run.directory.is_some(), run.read.entries, run.state) {
+        (false, ..) | (_, _, RunState::Running) => String::new(),
         (_, n, _) => format!("; {} read{from} ({})", count(n, "entry"), run.mode),
     };
     page.line(format!("{}: {ended}{read}", bold(of(run))));
@@ -255,7 +255,7 @@ pub fn summary(run: &Run, view: &View) -> Page {
     }
     match applied(&run.changes) {
         Some(changes) => page.sentence(&format!("  {} ", green("✓")), &changes, view),
-        None if matches!(run.state.as_str(), "succeeded" | "held") => {
+        None if matches!(run.state, RunState::Succeeded | RunState::Held) => {
             page.line(dim("  nothing changed"))
         }
         None => {}
@@ -305,12 +305,12 @@ fn of(run: &Run) -> &str {
     run.directory.as_deref().unwrap_or("operator")
 }
 
-fn state(state: &str) -> String {
+fn state(state: RunState) -> String {
     match state {
-        "succeeded" => green(state),
-        "failed" => red(state),
-        "running" => dim(state),
-        _ => yellow(state),
+        RunState::Succeeded => green(state),
+        RunState::Failed => red(state),
+        RunState::Running => dim(state),
+        RunState::Held | RunState::Cancelled => yellow(state),
     }
 }
 

@@ -5,7 +5,7 @@ use clap::Args;
 use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, green, red, yellow};
 use super::{Exit, Output};
-use crate::control::api::{SignIn, SignInDecision};
+use crate::control::api::{Denied, SignIn, SignInDecision, SignInVerdict, Tier};
 use crate::control::client::Route;
 
 /// Request a sign-in decision; asks for the password, or reads it from standard input
@@ -29,7 +29,7 @@ pub(super) async fn call(
     let body = SignIn { address: email.clone(), password, authenticated_by, client_address: None };
     let decision: Answer<SignInDecision> = daemon.post(&Route::to(["sign-ins"]), &body).await?;
     output.data(&decision.raw, |view| decided(email, &decision.value, view))?;
-    Ok(if decision.value.decision == "allow" { Exit::Done } else { Exit::Failed })
+    Ok(if decision.value.decision == SignInVerdict::Allow { Exit::Done } else { Exit::Failed })
 }
 
 fn decided(email: &str, decision: &SignInDecision, view: &View) -> Page {
@@ -37,29 +37,29 @@ fn decided(email: &str, decision: &SignInDecision, view: &View) -> Page {
         decision;
     let mut page = Page::default();
     let who = bold(email);
-    match decision.as_str() {
-        "allow" => {
+    match decision {
+        SignInVerdict::Allow => {
             let (account, tier) =
-                (account.as_deref().unwrap_or_default(), tier.as_deref().unwrap_or_default());
+                (account.as_deref().unwrap_or_default(), tier.map_or("", Tier::as_str));
             page.line(format!("{}: {who}, {tier}, in {account}", green("allow")));
             page.fields(&[("user", user.clone().unwrap_or_default())], view);
         }
-        "deny" => {
-            let why = match reason.as_deref().unwrap_or_default() {
-                "credentials" => {
+        SignInVerdict::Deny => {
+            let why = match reason {
+                Some(Denied::Credentials) => {
                     "sign-in refused; journalctl -u rosterd and rosterctl user explain show the reason"
                 }
-                other => other,
+                None => "",
             };
             page.sentence(&format!("{}: ", red("deny")), &format!("{who}: {why}"), view);
         }
-        "redirect" => page.sentence(
+        SignInVerdict::Redirect => page.sentence(
             &format!("{}: ", yellow("redirect")),
             &format!("the external provider is to be asked about {who}"),
             view,
         ),
-        other => page.sentence(
-            &format!("{}: ", red(other)),
+        SignInVerdict::Unavailable => page.sentence(
+            &format!("{}: ", red(decision)),
             &format!("the directory of {who} cannot be reached, or too many sign-ins are in progress; try again"),
             view,
         ),

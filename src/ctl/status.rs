@@ -4,7 +4,7 @@ use super::text::{
     Page, View, bold, count, dim, green, is_for_ever, number, red, time_and_age, time_or_never,
     yellow,
 };
-use crate::control::api::{DirectoryStatus, HookCounts, Status};
+use crate::control::api::{DirectoryState, DirectoryStatus, HookCounts, Status};
 
 pub fn page(status: &Status, view: &View) -> Page {
     let Status { version, started_at, directories, hooks } = status;
@@ -62,9 +62,9 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
     let live = if *live { ", follows changes live" } else { "" };
     page.line(format!(
         "{} {} → account {account}: {}{live}",
-        light(state),
+        light(*state),
         bold(name),
-        coloured_state(state)
+        coloured_state(*state)
     ));
 
     let mut people =
@@ -77,7 +77,7 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
     }
     let mut fields = vec![("users", people)];
     let from = server.as_ref().map(|s| format!(", from {s}")).unwrap_or_default();
-    if last_attempt == last_success || last_success.is_none() || !is_failing(state) {
+    if last_attempt == last_success || last_success.is_none() || !is_failing(*state) {
         fields.push((
             "last run",
             last_success.as_ref().map_or_else(
@@ -91,7 +91,7 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
             format!("{}{from}", time_or_never(last_success.as_deref(), view)),
         ));
     }
-    if is_failing(state) {
+    if is_failing(*state) {
         fields.push(("last attempt", time_or_never(last_attempt.as_deref(), view)));
     }
     fields.push(("complete read", time_or_never(last_complete_read.as_deref(), view)));
@@ -116,24 +116,30 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
     page
 }
 
-fn is_failing(state: &str) -> bool {
-    state == "degraded"
+fn is_failing(state: DirectoryState) -> bool {
+    state == DirectoryState::Degraded
 }
 
-fn light(state: &str) -> String {
+fn light(state: DirectoryState) -> String {
     match state {
-        "ok" => green("●"),
-        "degraded" => red("●"),
-        "starting" => dim("●"),
-        _ => yellow("●"),
+        DirectoryState::Ok => green("●"),
+        DirectoryState::Degraded => red("●"),
+        DirectoryState::Starting => dim("●"),
+        DirectoryState::PlanOnly
+        | DirectoryState::Paused
+        | DirectoryState::NoAccount
+        | DirectoryState::NoDomain => yellow("●"),
     }
 }
 
-pub(super) fn coloured_state(state: &str) -> String {
+pub(super) fn coloured_state(state: DirectoryState) -> String {
     match state {
-        "ok" => green(state),
-        "degraded" => red(state),
-        "starting" => dim(state),
-        _ => yellow(state),
+        DirectoryState::Ok => green(state),
+        DirectoryState::Degraded => red(state),
+        DirectoryState::Starting => dim(state),
+        DirectoryState::PlanOnly
+        | DirectoryState::Paused
+        | DirectoryState::NoAccount
+        | DirectoryState::NoDomain => yellow(state),
     }
 }

@@ -12,6 +12,7 @@ use comfy_table::{ContentArrangement, Row, Table, presets};
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
+use crate::control::api::UserStatus;
 use crate::visible::escaped;
 
 #[derive(Debug, Clone, Copy)]
@@ -62,12 +63,12 @@ pub(super) fn bold(text: impl Display) -> String {
 }
 
 /// Colours a user status.
-pub(super) fn coloured_status(status: &str) -> String {
+pub(super) fn coloured_status(status: UserStatus) -> String {
     match status {
-        "active" => green(status),
-        "suspended" => red(status),
-        "invited" => yellow(status),
-        other => dim(other),
+        UserStatus::Active => green(status),
+        UserStatus::Suspended => red(status),
+        UserStatus::Invited => yellow(status),
+        UserStatus::Released => dim(status),
     }
 }
 

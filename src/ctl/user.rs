@@ -12,8 +12,8 @@ use super::text::{
 };
 use super::{Exit, Output, change, explain, run, users};
 use crate::control::api::{
-    Activation, Contacts, Invitation, Invitations, NewInvitations, NewTier, Relinking, Run,
-    Suspension, User, UserCause, UserDetail, Users,
+    self, Activation, Contacts, Invitation, InvitationOutcome, Invitations, NewInvitations,
+    NewTier, Reason, Relinking, Run, Suspension, User, UserCause, UserDetail, UserStatus, Users,
 };
 use crate::control::client::Route;
 
@@ -218,14 +218,18 @@ pub(super) async fn call(
         }
         Command::Activate { whom } => {
             let exit = |activation: &Activation| {
-                if activation.user.status == "active" { Exit::Done } else { Exit::Failed }
+                if activation.user.status == UserStatus::Active { Exit::Done } else { Exit::Failed }
             };
             let ask =
                 async |who: &str| daemon.post(&Route::to(["users", who, "activate"]), &()).await;
             return each(&whom.all()?, output, activated, exit, ask).await;
         }
         Command::Tier { who, tier } => {
-            let body = NewTier { tier: users::word(*tier) };
+            let tier = match tier {
+                users::Tier::Basic => api::Tier::Basic,
+                users::Tier::Pro => api::Tier::Pro,
+            };
+            let body = NewTier { tier };
             let ask =
                 async |who: &str| daemon.post(&Route::to(["users", who, "tier"]), &body).await;
             return each(who, output, has_tier, |_: &User| Exit::Done, ask).await;
@@ -387,8 +391,9 @@ async fn invite(
         .post(&Route::to(["accounts", account, "invitations"]), &NewInvitations { addresses })
         .await?;
     output.data(&answer.raw, |view| invited(&answer.value, view))?;
-    let is_well =
-        |invitation: &Invitation| matches!(invitation.outcome.as_str(), "invited" | "already-here");
+    let is_well = |invitation: &Invitation| {
+        matches!(invitation.outcome, InvitationOutcome::Invited | InvitationOutcome::AlreadyHere)
+    };
     Ok(if answer.value.invitations.iter().all(is_well) { Exit::Done } else { Exit::Failed })
 }
 
@@ -396,10 +401,12 @@ async fn invite(
 pub fn invited(invitations: &Invitations, view: &View) -> Page {
     let rows =
         invitations.invitations.iter().map(|Invitation { address, outcome, user: _, detail }| {
-            let coloured = match outcome.as_str() {
-                "invited" => green("invited"),
-                "already-here" => dim("already here"),
-                other => red(other),
+            let coloured = match outcome {
+                InvitationOutcome::Invited => green("invited"),
+                InvitationOutcome::AlreadyHere => dim("already here"),
+                InvitationOutcome::Elsewhere
+                | InvitationOutcome::OtherDomain
+                | InvitationOutcome::Malformed => red(outcome),
             };
             [address.clone(), coloured, detail.clone().unwrap_or_default()]
         });
@@ -428,7 +435,7 @@ pub fn show(user: &User, view: &View) -> Page {
         updated_at,
     } = user;
     let mut page = Page::default();
-    page.line(format!("{}: {}, {tier}, in {account}", bold(name(user)), coloured_status(status)));
+    page.line(format!("{}: {}, {tier}, in {account}", bold(name(user)), coloured_status(*status)));
     let mut fields = Vec::new();
     let full = [given_name, surname]
         .into_iter()
@@ -494,7 +501,8 @@ pub fn show(user: &User, view: &View) -> Page {
 
 fn one_cause(UserCause { reason, since, by, evidence }: &UserCause, view: &View) -> Page {
     let mut page = Page::default();
-    let as_what = if reason == "operator" { String::new() } else { format!(" as {}", red(reason)) };
+    let as_what =
+        if *reason == Reason::Operator { String::new() } else { format!(" as {}", red(reason)) };
     page.sentence(
         &format!("  {} ", red("✗")),
         &format!("suspended{as_what} by {by} since {}", time_and_age(since, view)),
@@ -519,7 +527,7 @@ fn suspended(user: &User, view: &View) -> Page {
 
 pub fn activated(Activation { user, remains }: &Activation, view: &View) -> Page {
     let mut page = Page::default();
-    page.line(format!("{}: {}", bold(name(user)), coloured_status(&user.status)));
+    page.line(format!("{}: {}", bold(name(user)), coloured_status(user.status)));
     if !remains.is_empty() {
         page.line(format!(
             "  {} suspended:",

@@ -172,8 +172,8 @@ pub fn list(users: &Users, view: &View) -> Page {
             user.primary_email.clone().unwrap_or_else(|| user.id.clone()),
             user.display_name.clone().unwrap_or_default(),
             user.account.clone(),
-            coloured_status(&user.status),
-            user.tier.clone(),
+            coloured_status(user.status),
+            user.tier.to_string(),
             user.directory.as_ref().map_or_else(|| dim("not managed"), |d| d.name.clone()),
             about.join(", "),
         ]
@@ -215,13 +215,13 @@ pub fn as_csv(users: &Users) -> Page {
         let (reason, since) = user
             .suspension
             .as_ref()
-            .map(|s| (s.reason.clone(), s.since.clone()))
+            .map(|s| (s.reason.to_string(), s.since.clone()))
             .unwrap_or_default();
         [
             user.id.clone(),
             user.account.clone(),
-            user.status.clone(),
-            user.tier.clone(),
+            user.status.to_string(),
+            user.tier.to_string(),
             text(&user.primary_email),
             user.secondary_emails.join(" "),
             text(&user.display_name),
@@ -234,7 +234,7 @@ pub fn as_csv(users: &Users) -> Page {
             person,
             reason,
             since,
-            user.quarantine.join(" "),
+            user.quarantine.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(" "),
             text(&user.invited_at),
             text(&user.joined_at),
             user.created_at.clone(),

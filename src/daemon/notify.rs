@@ -99,6 +99,7 @@ fn part(status: &DirectoryStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::DirectoryCondition;
     use crate::model::Timestamp;
 
     #[test]
@@ -106,7 +107,7 @@ mod tests {
         let status = DirectoryStatus {
             name: "corp".to_owned(),
             account: "acme".to_owned(),
-            state: "ok",
+            state: DirectoryCondition::Ok,
             server: None,
             live: false,
             last_attempt: None,

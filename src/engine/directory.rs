@@ -13,7 +13,7 @@ use crate::engine::registry::{Configurable, Outcome};
 use crate::engine::sign_in::LookupConnection;
 use crate::engine::sync::run_log::RunLog;
 use crate::engine::{EngineError, Following, Health};
-use crate::model::{Address, Cron, DirectoryName, Discovery, Handle, Mode, Timestamp};
+use crate::model::{Address, Cron, DirectoryName, Discovery, Handle, Mode, Timestamp, words};
 use crate::reconcile::{Limits, TierRules};
 use crate::store::{LogHead, Run};
 
@@ -64,6 +64,23 @@ impl DirectoryConfig {
     }
 }
 
+words! {
+    /// Phase of a run.
+    #[derive(Default)]
+    pub enum Phase {
+        /// No run is in progress.
+        #[default]
+        Idle = "",
+        Connecting = "connecting",
+        Reading = "reading",
+        /// Reads missing people by GUID.
+        Confirming = "confirming",
+        /// Waits for a gate.
+        Asking = "asking",
+        Applying = "applying",
+    }
+}
+
 /// The progress of the run under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -71,8 +88,7 @@ pub struct Progress {
     pub entries: u64,
     /// Entries of the last complete read; 0 when there was none.
     pub expected: u64,
-    /// The phase, in one word.
-    pub phase: &'static str,
+    pub phase: Phase,
 }
 
 /// A directory under one configuration. A reload that changes it makes a new one with the same

@@ -4,6 +4,7 @@
 //! a changed or removed entry are cancelled before they apply anything, because a run that began
 //! earlier must not act on rights or protections that were changed meanwhile.
 
+use crate::model::words;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -93,28 +94,16 @@ impl<T: Configurable> Registry<T> {
     }
 }
 
-/// The outcome of a reload for one entry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    Added,
-    Unchanged,
-    /// Changed, with the same people in scope.
-    Changed,
-    /// The scope has changed: the next run only plans.
-    Rescoped,
-    /// Not configured any more. The users of a removed directory stay as they are.
-    Removed,
-}
-
-impl Outcome {
-    /// Returns the word in output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Added => "added",
-            Self::Unchanged => "unchanged",
-            Self::Changed => "changed",
-            Self::Rescoped => "rescoped",
-            Self::Removed => "removed",
-        }
+words! {
+    /// The outcome of a reload for one entry.
+    pub enum Outcome {
+        Added = "added",
+        Unchanged = "unchanged",
+        /// Changed, with the same people in scope.
+        Changed = "changed",
+        /// The scope has changed: the next run only plans.
+        Rescoped = "rescoped",
+        /// Not configured any more. The users of a removed directory stay as they are.
+        Removed = "removed",
     }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::engine::{Directory, Engine, EngineError, Following};
 use crate::model::{
     ClaimState, Class, Event, EventCause, PlanState, Reason, RunMode, RunState, Status, Timestamp,
+    words,
 };
 use crate::store::{HeldPlan, HeldSummary, Run, StoreError};
 
@@ -81,17 +82,29 @@ impl Health {
     }
 }
 
-/// All values of [`DirectoryStatus::state`].
-pub const STATES: [&str; 7] =
-    ["ok", "starting", "degraded", "plan-only", "paused", "no-account", "no-domain"];
+words! {
+    /// Condition of a directory. The first one that applies from the end of the list is shown.
+    pub enum DirectoryCondition {
+        Ok = "ok",
+        /// No run has ended since the daemon started.
+        Starting = "starting",
+        /// The last run failed, or its read was not complete.
+        Degraded = "degraded",
+        PlanOnly = "plan-only",
+        Paused = "paused",
+        /// The account does not exist.
+        NoAccount = "no-account",
+        /// The account holds no domain.
+        NoDomain = "no-domain",
+    }
+}
 
 /// The status of one directory.
 #[derive(Debug, Clone)]
 pub struct DirectoryStatus {
     pub name: String,
     pub account: String,
-    /// One of [`STATES`].
-    pub state: &'static str,
+    pub state: DirectoryCondition,
     pub server: Option<String>,
     pub live: bool,
     /// Begin of the last run.
@@ -147,20 +160,20 @@ impl Engine {
                     "there is no account {}: create it with rosterctl account create {} --name …; until then no user is provisioned",
                     config.account, config.account
                 ));
-                "no-account"
+                DirectoryCondition::NoAccount
             }
             (Some(_), _) if !has_domain => {
                 attention.push(format!(
                     "the account {} holds no domain: claim one with rosterctl domain claim {} DOMAIN; until then no user is provisioned",
                     config.account, config.account
                 ));
-                "no-domain"
+                DirectoryCondition::NoDomain
             }
-            _ if paused_until.is_some() => "paused",
-            (_, Health::Failing(_) | Health::Incomplete(_)) => "degraded",
-            (_, Health::Unknown) if state.last_success.is_none() => "starting",
-            _ if config.mode == crate::model::Mode::PlanOnly => "plan-only",
-            _ => "ok",
+            _ if paused_until.is_some() => DirectoryCondition::Paused,
+            (_, Health::Failing(_) | Health::Incomplete(_)) => DirectoryCondition::Degraded,
+            (_, Health::Unknown) if state.last_success.is_none() => DirectoryCondition::Starting,
+            _ if config.mode == crate::model::Mode::PlanOnly => DirectoryCondition::PlanOnly,
+            _ => DirectoryCondition::Ok,
         };
         match &health {
             Health::Failing(error) | Health::Incomplete(error) => attention.push(error.clone()),

@@ -196,17 +196,31 @@ fn an_error_of_the_daemon_is_quoted_and_another_version_is_reported() {
     }
 }
 
-#[test]
-fn fields_and_words_of_a_newer_daemon_are_passed_over_or_shown() {
+/// Returns the status document of a newer daemon with this state of a directory.
+fn newer_status(state: &str) -> String {
     let directory = json!({
-        "name": "corp", "account": "acme", "state": "hibernating", "server": null, "live": false, "last_attempt": null, "last_success": null,
+        "name": "corp", "account": "acme", "state": state, "server": null, "live": false, "last_attempt": null, "last_success": null,
         "last_complete_read": null, "next_run": "whenever", "paused_until": null, "users": { "active": 1, "suspended": 0, "asleep": 3 },
         "held": 0, "quarantined": 0, "attention": [], "mood": { "deep": [1, 2] }
     });
-    let status = json!({ "version": "9.9.9", "started_at": "2026-11-24T02:58:00.000Z", "hooks": { "pending": 0, "failed": 0 }, "directories": [directory], "more": 1 });
-    let (code, out, said) = status_on(&http("200 OK", "rosterd/9.9.9", &status.to_string()));
+    json!({ "version": "9.9.9", "started_at": "2026-11-24T02:58:00.000Z", "hooks": { "pending": 0, "failed": 0 }, "directories": [directory], "more": 1 })
+        .to_string()
+}
+
+#[test]
+fn unknown_fields_of_a_newer_daemon_are_ignored() {
+    let (code, out, said) = status_on(&http("200 OK", "rosterd/9.9.9", &newer_status("ok")));
     assert_eq!((code, said.as_str()), (0, ""));
-    assert!(out.contains("corp → account acme: hibernating") && out.contains("whenever"), "{out}");
+    assert!(out.contains("corp → account acme: ok") && out.contains("whenever"), "{out}");
+}
+
+#[test]
+fn an_unknown_word_of_a_newer_daemon_is_reported_with_the_version_to_use() {
+    let newer = newer_status("hibernating");
+    let (code, out, said) = status_on(&http("200 OK", "rosterd/9.9.9", &newer));
+    assert_eq!((code, out.as_str()), (1, ""), "{said}");
+    let advice = format!("use the rosterctl of the same version as rosterd; this is {OWN}");
+    assert!(said.contains("unknown variant `hibernating`") && said.contains(&advice), "{said}");
 }
 
 #[test]

@@ -364,7 +364,8 @@ async fn a_change_during_the_dirsync_query_is_not_lost() {
 async fn an_incomplete_full_read_is_not_repaired_by_an_incremental_run() {
     let firm = followed(20, |_| {}).await;
     let directory = firm.engine.directory("corp").expect("corp");
-    let state = async || firm.engine.directory_status(&directory).await.expect("a status").state;
+    let state =
+        async || firm.engine.directory_status(&directory).await.expect("a status").state.as_str();
     firm.sim.faults().push(Fault::new(
         When::search().containing("objectcategory=person"),
         What::result(53, "no"),

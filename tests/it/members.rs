@@ -448,7 +448,7 @@ async fn a_domain_release_lists_its_users_and_a_new_claim_restores_the_same_ones
     assert_eq!(firm.kind("acme").await, AccountKind::Team, "the last domain was released");
     let status =
         firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
-    assert_eq!(status.state, "no-domain", "{:?}", status.attention);
+    assert_eq!(status.state.as_str(), "no-domain", "{:?}", status.attention);
     assert_eq!(firm.sync().await.counts.total(), 0, "a directory of a team provisions no user");
     assert_eq!(firm.active().await, 0);
 
@@ -481,7 +481,7 @@ async fn a_domain_released_during_a_run_reactivates_no_user() {
     firm.sim.faults().push(slow);
     let mut progress = firm.engine.directory("corp").unwrap().progress();
     let running = async {
-        progress.wait_for(|p| p.phase == "reading").await.unwrap();
+        progress.wait_for(|p| p.phase == rosterd::engine::Phase::Reading).await.unwrap();
         firm.engine.release("example.com", None, &alice()).await.unwrap();
     };
     let (run, ()) = tokio::join!(firm.sync(), running);

@@ -244,7 +244,7 @@ async fn people_sign_in_during_a_full_read() {
     firm.sim.faults().push(slow);
     let mut progress = firm.engine.directory("corp").unwrap().progress();
     let signed_in = async {
-        progress.wait_for(|p| p.phase == "reading").await.unwrap();
+        progress.wait_for(|p| p.phase == rosterd::engine::Phase::Reading).await.unwrap();
         firm.sign_in(&who, Some(&right)).await
     };
     tokio::select! {

@@ -56,7 +56,7 @@ async fn a_pause_survives_a_restart_and_its_missed_ticks_become_one_run() {
     let engine = firm.restarted();
     let status =
         engine.directory_status(&engine.directory("corp").expect("corp")).await.expect("a status");
-    assert_eq!((status.state, status.paused_until), ("paused", Some(until)));
+    assert_eq!((status.state.as_str(), status.paused_until), ("paused", Some(until)));
     let runs = run_until(&engine, 2).await;
     assert!(runs[0].started_at >= until, "{:?} began before {until}", runs[0]);
     assert!(
@@ -85,7 +85,7 @@ async fn a_pause_without_a_length_lasts_four_hours_unless_resumed() {
     let begun = tokio::time::timeout(Duration::from_millis(2_500), progress.changed()).await;
     assert!(begun.is_err(), "no run begins");
     let status = firm.engine.directory_status(&directory).await.expect("a status");
-    assert_eq!((status.state, status.next_run), ("paused", Some(paused)));
+    assert_eq!((status.state.as_str(), status.next_run), ("paused", Some(paused)));
     firm.engine.resume("corp", &alice()).await.expect("the end of the pause");
     tokio::time::timeout(Duration::from_secs(20), progress.changed())
         .await

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::domains::Domain;
+use crate::model::AccountKind;
 
 /// `GET /v1/accounts`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -24,8 +25,8 @@ pub struct Account {
     pub handle: String,
     /// Name to show.
     pub name: String,
-    /// An account is an enterprise while it holds a verified domain: `team` or `enterprise`.
-    pub kind: String,
+    /// An account is an enterprise while it holds a verified domain.
+    pub kind: AccountKind,
     /// Domain claims of the account.
     pub domains: Vec<Domain>,
     /// Names of the directories connected to the account.

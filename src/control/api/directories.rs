@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::{CheckOutcome, DirectoryCondition as DirectoryState, Phase};
+
 /// `GET /v1/directories`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Directories {
@@ -17,9 +19,8 @@ pub struct DirectoryStatus {
     pub name: String,
     /// Handle of its account.
     pub account: String,
-    /// State, with the most urgent first: `ok`, `no-account`, `no-domain`, `paused`, `degraded`,
-    /// `plan-only` or `starting`.
-    pub state: String,
+    /// State, with the most urgent first.
+    pub state: DirectoryState,
     /// Server of the last successful run.
     pub server: Option<String>,
     /// Whether change notifications are followed.
@@ -60,8 +61,8 @@ pub struct Progress {
     pub entries: u64,
     /// Number of entries of the last complete read; 0 without one.
     pub expected: u64,
-    /// Phase of the run: `connecting`, `reading`, `confirming`, `asking` (a gate) or `applying`.
-    pub phase: String,
+    /// Phase of the run.
+    pub phase: Phase,
 }
 
 /// `GET /v1/directories/{name}/check`: the requirements of a run, checked one by one.
@@ -78,13 +79,13 @@ pub struct Check {
 /// One step of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckStep {
-    /// Subject of the step: `secret`, `dns`, `tcp`, `tls`, `bind`, `identity`, `clock`, `base`,
-    /// `paging`, `rights`, `deleted objects`, `filter`, `attributes`, `groups`, `directory`.
+    /// Subject of the step: `secret`, `dns`, `tcp`, `tls`, `bind`, `identity`, `clock`, `base`, `paging`,
+    /// `rights`, `deleted objects`, `filter`, `attributes`, `groups`, `directory`.
     pub name: String,
     /// Server of the step, if it concerns one server.
     pub server: Option<String>,
-    /// Result of the step: `ok`, `warning`, `failed` or `skipped`.
-    pub outcome: String,
+    /// Result of the step.
+    pub outcome: CheckOutcome,
     /// Finding, as a sentence.
     pub finding: String,
     /// Remedy, as a sentence.

@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Effect;
+use crate::model::ClaimState;
+
 /// `GET /v1/domains`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Domains {
@@ -22,8 +25,8 @@ pub struct Domain {
     /// The domain in U-labels, where it differs: `bücher.example`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub unicode: Option<String>,
-    /// State of the claim: `pending`, `verified`, `lapsed` or `released`.
-    pub state: String,
+    /// State of the claim.
+    pub state: ClaimState,
     /// The TXT record that verifies the claim.
     pub record: TxtRecord,
     /// Time of the claim.
@@ -75,6 +78,6 @@ pub struct ReleasedUser {
     pub id: String,
     /// Primary address of the user.
     pub primary_email: Option<String>,
-    /// Effect on the user: `released`, `stays-suspended` or `loses-address` (a secondary one).
-    pub effect: String,
+    /// Effect on the user.
+    pub effect: Effect,
 }

@@ -32,11 +32,9 @@ pub struct LogCheck {
     pub broken_at: Option<u64>,
     /// Fault of that entry.
     pub finding: Option<String>,
-    /// Head of an intact log, as `SEQ:HASH`. Noted elsewhere, it later shows whether entries were
-    /// cut off.
+    /// Head of an intact log, as `SEQ:HASH`. Noted elsewhere, it later shows whether entries were cut off.
     pub head: Option<String>,
-    /// Sequence number of the first entry with a keyed hash ([events] key-file); `null` without
-    /// one.
+    /// Sequence number of the first entry with a keyed hash ([events] key-file); `null` without one.
     #[serde(default)]
     pub keyed_from: Option<u64>,
     /// Sentences on the limits of the proof.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::changes::Change;
 use super::users::{Done, User};
+use crate::model::QuarantineReason;
 
 /// `GET /v1/users/{who}/explain`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -49,7 +50,7 @@ pub struct ExplainedEntry {
     /// Sentences on why there is no user; empty where there is one or would be.
     pub obstacles: Vec<String>,
     /// Reason of its quarantine.
-    pub quarantine: Option<String>,
+    pub quarantine: Option<QuarantineReason>,
     /// Remedy of the quarantine.
     pub remedy: Option<String>,
     /// Changes that a run would plan now. `held` marks those that would wait.

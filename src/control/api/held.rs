@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::changes::Change;
 use super::runs::Run;
+use crate::model::{Class, HoldReason, PlanState, Reason};
 
 /// `GET /v1/held`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -24,9 +25,8 @@ pub struct HeldPlan {
     pub run: String,
     /// Digest of its changes, equal for equal plans.
     pub digest: String,
-    /// State of the plan: `open`, `approved`, `applied`, `rejected`, `withdrawn`, `superseded` or
-    /// `expired`.
-    pub state: String,
+    /// State of the plan.
+    pub state: PlanState,
     /// Time when it was first held.
     pub created_at: String,
     /// Actor of the last approval or rejection.
@@ -56,9 +56,9 @@ pub struct HeldPlan {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HeldGroup {
     /// Class whose limit they count towards.
-    pub class: Option<String>,
+    pub class: Option<Class>,
     /// Reason of the suspensions.
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     /// Common cause: `ou:…`, `group:…` or `attribute:…`.
     pub cause: Option<String>,
     /// Key of the group, for an approval of these changes alone.
@@ -68,7 +68,7 @@ pub struct HeldGroup {
     #[serde(default)]
     pub name: Option<String>,
     /// Reason why they wait for approval.
-    pub held: Option<String>,
+    pub held: Option<HoldReason>,
     /// Number of changes.
     pub count: u64,
     /// Number of approved changes that wait for the directory to be readable.

@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::HookState;
+use crate::store::DeliveryState;
+
 /// `GET /v1/hooks`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Hooks {
@@ -19,9 +22,8 @@ pub struct Hook {
     pub events: Vec<String>,
     /// The program, or the server without path and query.
     pub target: String,
-    /// State of the hook: `ok`, `failing` (the last attempt failed), `disabled` (the server
-    /// answered 410 Gone) or `removed` (no longer configured).
-    pub state: String,
+    /// State of the hook.
+    pub state: HookState,
     /// Number of deliveries in the backlog.
     pub pending: u64,
     /// Number of dead letters.
@@ -36,8 +38,8 @@ pub struct Hook {
     pub last_error: Option<String>,
     /// Time of the last failed attempt.
     pub last_error_at: Option<String>,
-    /// End of the retention of a `removed` hook. Its backlog becomes dead letters then, unless the
-    /// hook is configured again before.
+    /// End of the retention of a `removed` hook. Its backlog becomes dead letters then, unless the hook is
+    /// configured again before.
     pub kept_until: Option<String>,
 }
 
@@ -75,14 +77,13 @@ pub struct Delivery {
     pub kind: String,
     /// Subject of the event.
     pub subject: String,
-    /// State: `pending`, `delivered` or `failed` (a dead letter).
-    pub state: String,
+    /// State of the delivery; `failed` is a dead letter.
+    pub state: DeliveryState,
     /// Number of attempts.
     pub attempts: u32,
     /// Time when the delivery was created.
     pub since: String,
-    /// Time of the next attempt; `null` while an earlier delivery about the same subject is
-    /// pending.
+    /// Time of the next attempt; `null` while an earlier delivery about the same subject is pending.
     pub next_at: Option<String>,
     /// Time when it succeeded or became a dead letter.
     pub done_at: Option<String>,
@@ -112,8 +113,7 @@ pub struct Sample {
     pub took_ms: u64,
 }
 
-/// `POST /v1/hooks/{name}/redeliver`: the dead letters to deliver again; all of them without a
-/// filter.
+/// `POST /v1/hooks/{name}/redeliver`: the dead letters to deliver again; all of them without a filter.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redeliver {

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::words;
+
 /// `POST /v1/accounts/{handle}/invitations`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -23,11 +25,26 @@ pub struct Invitations {
 pub struct Invitation {
     /// The address as given.
     pub address: String,
-    /// Result of the invitation: `invited`, `already-here`, `elsewhere`, `other-domain` or
-    /// `malformed`.
-    pub outcome: String,
+    /// Result of the invitation.
+    pub outcome: InvitationOutcome,
     /// Id of the user, if the address belongs to the account now.
     pub user: Option<String>,
     /// Reason of a refusal, as a sentence.
     pub detail: Option<String>,
+}
+
+words! {
+    /// Result of an invitation.
+    pub enum InvitationOutcome {
+        /// The user was invited.
+        Invited = "invited",
+        /// The account has a user with this address.
+        AlreadyHere = "already-here",
+        /// Another account has a user with this address.
+        Elsewhere = "elsewhere",
+        /// The account is an enterprise and does not hold the domain.
+        OtherDomain = "other-domain",
+        /// The text is no address.
+        Malformed = "malformed",
+    }
 }

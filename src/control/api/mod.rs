@@ -44,16 +44,26 @@ pub use held::{Approval, Approving, HeldGroup, HeldPlan, HeldPlans, Rejecting};
 pub use hooks::{
     Deliveries, Delivery, Hook, HookCounts, Hooks, Redeliver, Redelivered, Replay, Sample,
 };
-pub use invitations::{Invitation, Invitations, NewInvitations};
+pub use invitations::{Invitation, InvitationOutcome, Invitations, NewInvitations};
 pub use plans::{Plan, Quarantined};
 pub use problem::{Problem, UNKNOWN_ROUTE};
 pub use quarantine::{Quarantine, QuarantinedEntry};
 pub use reload::{Reloaded, ReloadedDirectory, ReloadedHook};
 pub use runs::{Accepted, Changes, Read, Run, RunDetail, Runs};
-pub use sign_ins::{SignIn, SignInDecision};
+pub use sign_ins::{SignIn, SignInDecision, SignInVerdict};
 pub use status::Status;
 pub use undo::{LeftAlone, Undo};
 pub use users::{
     Activation, Done, NewTier, Relinking, Suspension, User, UserCause, UserDetail, UserLink,
     UserSuspension, Users,
 };
+
+pub use crate::engine::{
+    CheckOutcome, Denied, DirectoryCondition as DirectoryState, Effect as ReleaseEffect, HookState,
+    Outcome as ReloadOutcome, Phase,
+};
+pub use crate::model::{
+    AccountKind, ChangeOutcome, ChangeVerb, ClaimState, Class, HoldReason, PlanState,
+    QuarantineReason, Reason, RunMode, RunState, Status as UserStatus, Tier, Trigger,
+};
+pub use crate::store::DeliveryState;

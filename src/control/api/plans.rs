@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::changes::Change;
+use crate::model::QuarantineReason;
 
 /// `GET /v1/directories/{name}/plan`: the plan of a run at this moment.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -30,5 +31,5 @@ pub struct Quarantined {
     /// Distinguished name of the entry.
     pub dn: String,
     /// Reason of the quarantine.
-    pub reason: String,
+    pub reason: QuarantineReason,
 }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::QuarantineReason;
+
 /// `GET /v1/quarantine`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Quarantine {
@@ -20,7 +22,7 @@ pub struct QuarantinedEntry {
     /// Distinguished name of the entry.
     pub dn: String,
     /// Reason of the quarantine.
-    pub reason: String,
+    pub reason: QuarantineReason,
     /// Time when the quarantine began.
     pub since: Option<String>,
     /// Id of the user, if the person has one.

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Outcome;
+
 /// `POST /v1/reload`. A file with problems is refused and changes nothing.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
@@ -20,9 +22,8 @@ pub struct Reloaded {
 pub struct ReloadedDirectory {
     /// Name of the directory.
     pub name: String,
-    /// Effect of the reload. The users of a `removed` directory stay as they are: `added`,
-    /// `unchanged`, `changed`, `rescoped` (the next run only plans) or `removed`.
-    pub outcome: String,
+    /// Effect of the reload. The users of a `removed` directory stay as they are.
+    pub outcome: Outcome,
 }
 
 /// Effect of a reload on one hook.
@@ -30,7 +31,6 @@ pub struct ReloadedDirectory {
 pub struct ReloadedHook {
     /// Name of the hook.
     pub name: String,
-    /// Effect of the reload. The backlog of a `removed` hook is kept; a hook is never `rescoped`:
-    /// `added`, `unchanged`, `changed`, `rescoped` (the next run only plans) or `removed`.
-    pub outcome: String,
+    /// Effect of the reload. The backlog of a `removed` hook is kept; a hook is never `rescoped`.
+    pub outcome: Outcome,
 }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::changes::Change;
+use crate::model::{RunMode, RunState, Trigger};
 
 /// `GET /v1/runs`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -20,11 +21,11 @@ pub struct Run {
     /// Name of the directory; `null` for an operator's write.
     pub directory: Option<String>,
     /// Trigger of the run.
-    pub trigger: String,
-    /// People that the run reads: `full`, `incremental` or `scoped`.
-    pub mode: String,
-    /// State of the run: `running`, `succeeded`, `held`, `failed` or `cancelled`.
-    pub state: String,
+    pub trigger: Trigger,
+    /// People that the run reads.
+    pub mode: RunMode,
+    /// State of the run.
+    pub state: RunState,
     /// Actor of a requested run.
     pub actor: Option<String>,
     /// Start of the run.

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroize as _;
 
+use crate::engine::Denied;
+use crate::model::Tier;
+use crate::model::words;
+
 /// `POST /v1/sign-ins`.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -19,8 +23,8 @@ pub struct SignIn {
     /// `external`, if the external provider has authenticated the address.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub authenticated_by: Option<String>,
-    /// IP address of the client, if known. It has a rate limit of its own, so that one client that
-    /// guesses passwords cannot use up the attempts of all.
+    /// IP address of the client, if known. It has a rate limit of its own, so that one client that guesses
+    /// passwords cannot use up the attempts of all.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_address: Option<String>,
 }
@@ -46,11 +50,10 @@ impl fmt::Debug for SignIn {
 /// The decision on a sign-in.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SignInDecision {
-    /// The decision itself: `allow`, `deny`, `redirect` (to the external provider) or
-    /// `unavailable`.
-    pub decision: String,
+    /// The decision itself.
+    pub decision: SignInVerdict,
     /// Reason of a `deny`. The log and the event `sign_in.refused` have the details.
-    pub reason: Option<String>,
+    pub reason: Option<Denied>,
     /// Seconds to wait after `unavailable`, as in the header Retry-After (RFC 9110).
     pub retry_after: Option<u64>,
     /// Handle of the account, for `allow`.
@@ -58,7 +61,21 @@ pub struct SignInDecision {
     /// Id of the user, for `allow`.
     pub user: Option<String>,
     /// Tier of the user, for `allow`.
-    pub tier: Option<String>,
+    pub tier: Option<Tier>,
     /// Policies of the account by name, for `allow`.
     pub policies: Option<Value>,
+}
+
+words! {
+    /// Decision on a sign-in.
+    pub enum SignInVerdict {
+        /// The user may sign in.
+        Allow = "allow",
+        /// The user may not sign in.
+        Deny = "deny",
+        /// The external provider authenticates the address.
+        Redirect = "redirect",
+        /// The directory does not answer, or a rate limit is exceeded.
+        Unavailable = "unavailable",
+    }
 }

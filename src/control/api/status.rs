@@ -8,6 +8,7 @@ use super::hooks::HookCounts;
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "DaemonStatus")]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::changes::Change;
 use super::held::HeldPlan;
 use super::runs::Run;
+use crate::model::ChangeVerb;
 
 /// `POST /v1/runs/{id}/undo`: the result of an undo, or of its dry run.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -34,7 +35,7 @@ pub struct LeftAlone {
     /// Primary address of the user at the time of the change.
     pub email: Option<String>,
     /// Kind of the change.
-    pub kind: String,
+    pub kind: ChangeVerb,
     /// Reason why it is not undone.
     pub why: String,
 }

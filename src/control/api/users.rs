@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::changes::Change;
+use crate::model::{QuarantineReason, Reason, Status, Tier};
 
 /// A list of users.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -23,10 +24,10 @@ pub struct User {
     pub id: String,
     /// Handle of the account.
     pub account: String,
-    /// Status of the user: `invited`, `active`, `suspended` or `released`.
-    pub status: String,
-    /// Tier of the user: `basic` or `pro`.
-    pub tier: String,
+    /// Status of the user.
+    pub status: Status,
+    /// Tier of the user.
+    pub tier: Tier,
     /// Address to show.
     pub primary_email: Option<String>,
     /// Other addresses that sign-in accepts.
@@ -44,7 +45,7 @@ pub struct User {
     /// Suspension of the user.
     pub suspension: Option<UserSuspension>,
     /// Reasons why the entry, or an aspect of it, is quarantined.
-    pub quarantine: Vec<String>,
+    pub quarantine: Vec<QuarantineReason>,
     /// Overrides of an operator, such as `disabled` or `tier:pro`.
     pub overrides: Vec<String>,
     /// Time of the invitation.
@@ -72,7 +73,7 @@ pub struct UserLink {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UserSuspension {
     /// The first reason in the order of their weight.
-    pub reason: String,
+    pub reason: Reason,
     /// Time of the oldest cause.
     pub since: String,
     /// All causes of the suspension.
@@ -83,7 +84,7 @@ pub struct UserSuspension {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UserCause {
     /// Reason of the suspension.
-    pub reason: String,
+    pub reason: Reason,
     /// Time when the cause was added.
     pub since: String,
     /// Actor or directory that added it.
@@ -119,8 +120,8 @@ pub struct Done {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTier {
-    /// The new tier: `basic` or `pro`.
-    pub tier: String,
+    /// The new tier.
+    pub tier: Tier,
 }
 
 /// `POST /v1/users/{who}/relink`.

@@ -134,7 +134,7 @@ pub(in crate::control) fn convert(
         id: id.to_string(),
         handle: handle.to_string(),
         name,
-        kind: kind.as_str().to_owned(),
+        kind,
         domains,
         directories,
         policies: json!(policies),

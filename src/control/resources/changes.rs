@@ -31,31 +31,31 @@ pub(in crate::control) fn stored(change: WrittenChange) -> api::Change {
     let key =
         (outcome == ChangeOutcome::Held).then(|| cause_key(counted, reason, cluster.as_deref()));
     api::Change {
-        kind: kind.as_str().to_owned(),
-        class: counted.map(|class| class.as_str().to_owned()),
+        kind,
+        class: counted,
         user_id: user.to_string(),
         email,
         object_guid: guid.map(|g| g.to_string()),
-        reason: reason.map(|reason| reason.as_str().to_owned()),
+        reason,
         evidence,
-        held: held.map(|hold| hold.as_str().to_owned()),
+        held,
         before,
         after,
-        outcome: Some(outcome.as_str().to_owned()),
+        outcome: Some(outcome),
         key,
     }
 }
 
 pub(in crate::control) fn planned(change: &Change, held: Option<HoldReason>) -> api::Change {
     api::Change {
-        kind: change.kind.verb().as_str().to_owned(),
-        class: change.class.map(|class| class.as_str().to_owned()),
+        kind: change.kind.verb(),
+        class: change.class,
         user_id: change.user.to_string(),
         email: change.email.as_ref().map(|e| e.as_str().to_owned()),
         object_guid: change.guid.map(|g| g.to_string()),
-        reason: change.reason().map(|r| r.as_str().to_owned()),
+        reason: change.reason(),
         evidence: json!(change.evidence()),
-        held: held.map(|hold| hold.as_str().to_owned()),
+        held,
         before: change.before(),
         after: change.after(),
         outcome: None,

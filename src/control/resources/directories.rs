@@ -160,7 +160,7 @@ pub(in crate::control) fn convert(status: DirectoryStatus) -> api::DirectoryStat
     api::DirectoryStatus {
         name,
         account,
-        state: state.to_owned(),
+        state,
         server,
         live,
         last_attempt: last_attempt.map(time),
@@ -177,7 +177,7 @@ pub(in crate::control) fn convert(status: DirectoryStatus) -> api::DirectoryStat
 
 pub(in crate::control) fn convert_progress(progress: &Progress) -> api::Progress {
     let Progress { entries, expected, phase } = *progress;
-    api::Progress { entries, expected, phase: phase.to_owned() }
+    api::Progress { entries, expected, phase }
 }
 
 /// Converts the result of a check to its document.
@@ -185,13 +185,7 @@ pub fn convert_check(directory: &str, found: CheckReport) -> api::Check {
     let ok = found.is_ok();
     let step = |step: CheckStep| {
         let CheckStep { name, server, outcome, finding, remedy } = step;
-        api::CheckStep {
-            name: name.to_owned(),
-            server,
-            outcome: outcome.as_str().to_owned(),
-            finding,
-            remedy,
-        }
+        api::CheckStep { name: name.to_owned(), server, outcome, finding, remedy }
     };
     api::Check {
         directory: directory.to_owned(),

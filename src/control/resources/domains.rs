@@ -152,7 +152,7 @@ pub(in crate::control) fn convert(claim: Claim, account: &Handle) -> api::Domain
         account: account.to_string(),
         unicode: domain.unicode(),
         domain: domain.to_string(),
-        state: state.as_str().to_owned(),
+        state,
         record,
         claimed_at: time(claimed_at),
         verified_at: verified_at.map(time),
@@ -166,7 +166,7 @@ pub(in crate::control) fn convert_release(release: Release, dry_run: bool) -> ap
     let user = |touched: Touched| api::ReleasedUser {
         id: touched.user.to_string(),
         primary_email: touched.email.map(|e| e.as_str().to_owned()),
-        effect: touched.effect.as_str().to_owned(),
+        effect: touched.effect,
     };
     api::Release {
         domain: claim.domain.to_string(),

@@ -83,7 +83,7 @@ fn entry(entry: Entry) -> api::ExplainedEntry {
         groups,
         addresses: addresses.into_iter().map(looked).collect(),
         obstacles: if has_user { Vec::new() } else { obstacles },
-        quarantine: quarantine.map(|q| q.as_str().to_owned()),
+        quarantine,
         remedy: quarantine.map(|q| q.remedy().to_owned()),
         would: would.iter().map(|(change, hold)| changes::planned(change, *hold)).collect(),
         waits,

@@ -187,7 +187,7 @@ fn convert(plan: HeldPlan, about: About, changes: Option<Vec<WrittenChange>>) ->
         directory: directory.to_string(),
         run: run.to_string(),
         digest: digest.to_string(),
-        state: state.as_str().to_owned(),
+        state,
         created_at: time(created_at),
         actor: actor.map(|a| a.0),
         comment,
@@ -208,14 +208,5 @@ fn group(summary: HeldSummary, groups: &BTreeMap<Guid, String>) -> api::HeldGrou
         .and_then(|c| c.strip_prefix("group:"))
         .and_then(|guid| guid.parse().ok());
     let name = guid.and_then(|guid| groups.get(&guid).cloned());
-    api::HeldGroup {
-        class: counted.map(|class| class.as_str().to_owned()),
-        reason: reason.map(|reason| reason.as_str().to_owned()),
-        cause: cluster,
-        key,
-        name,
-        held: held.map(|hold| hold.as_str().to_owned()),
-        count,
-        approved,
-    }
+    api::HeldGroup { class: counted, reason, cause: cluster, key, name, held, count, approved }
 }

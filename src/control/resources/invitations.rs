@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::{Extension, Json};
 
 use super::request::{Answer, By, Shared, document};
-use crate::control::api;
+use crate::control::api::{self, InvitationOutcome as Outcome};
 use crate::control::operation::{Operation, change};
 use crate::engine::Invitation;
 
@@ -35,25 +35,20 @@ async fn invite(
 
 pub(in crate::control) fn convert(address: String, invitation: Invitation) -> api::Invitation {
     let (outcome, user, detail) = match invitation {
-        Invitation::Invited(id) => ("invited", Some(id), None),
-        Invitation::AlreadyHere(id) => ("already-here", Some(id), None),
+        Invitation::Invited(id) => (Outcome::Invited, Some(id), None),
+        Invitation::AlreadyHere(id) => (Outcome::AlreadyHere, Some(id), None),
         Invitation::Elsewhere => {
-            ("elsewhere", None, Some("the address belongs to another account".to_owned()))
+            (Outcome::Elsewhere, None, Some("the address belongs to another account".to_owned()))
         }
         Invitation::OtherDomain => (
-            "other-domain",
+            Outcome::OtherDomain,
             None,
             Some(
                 "an enterprise invites people of its own domains only: claim this one first"
                     .to_owned(),
             ),
         ),
-        Invitation::Malformed(why) => ("malformed", None, Some(why)),
+        Invitation::Malformed(why) => (Outcome::Malformed, None, Some(why)),
     };
-    api::Invitation {
-        address,
-        outcome: outcome.to_owned(),
-        user: user.map(|id| id.to_string()),
-        detail,
-    }
+    api::Invitation { address, outcome, user: user.map(|id| id.to_string()), detail }
 }

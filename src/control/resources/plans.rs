@@ -49,7 +49,7 @@ pub(in crate::control) fn convert(directory: &str, dry_run: DryRun) -> api::Plan
     let quarantined = verdict.quarantined.into_iter().map(|q| api::Quarantined {
         object_guid: q.object_guid.to_string(),
         dn: q.dn,
-        reason: q.reason.as_str().to_owned(),
+        reason: q.reason,
     });
     let warnings = observed.warnings.into_iter().chain(planned.warnings).collect();
     api::Plan {

@@ -27,7 +27,7 @@ pub(in crate::control) fn convert(entry: Quarantined) -> api::QuarantinedEntry {
         directory: directory.to_string(),
         object_guid: person.to_string(),
         dn: dn.as_str().to_owned(),
-        reason: reason.as_str().to_owned(),
+        reason,
         since: since.map(time),
         user: user.map(|id| id.to_string()),
         remedy: reason.remedy().to_owned(),

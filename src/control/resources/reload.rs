@@ -33,16 +33,15 @@ async fn reload(State(control): Shared, Extension(by): By) -> Answer<api::Reload
 
 pub(in crate::control) fn convert(reloaded: Reloaded) -> api::Reloaded {
     let Reloaded { directories, hooks, needs_restart } = reloaded;
-    let word = |outcome: Outcome| outcome.as_str().to_owned();
     let directory = |(name, outcome): (DirectoryName, Outcome)| api::ReloadedDirectory {
         name: name.to_string(),
-        outcome: word(outcome),
+        outcome,
     };
     api::Reloaded {
         directories: directories.into_iter().map(directory).collect(),
         hooks: hooks
             .into_iter()
-            .map(|(name, outcome)| api::ReloadedHook { name, outcome: word(outcome) })
+            .map(|(name, outcome)| api::ReloadedHook { name, outcome })
             .collect(),
         needs_restart: needs_restart.into_iter().map(str::to_owned).collect(),
     }

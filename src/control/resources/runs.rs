@@ -177,9 +177,9 @@ pub(in crate::control) fn convert(run: Run) -> api::Run {
     api::Run {
         id: id.to_string(),
         directory: directory.map(|name| name.to_string()),
-        trigger: trigger.as_str().to_owned(),
-        mode: mode.as_str().to_owned(),
-        state: state.as_str().to_owned(),
+        trigger,
+        mode,
+        state,
         actor: actor.map(|a| a.0),
         started_at: time(started_at),
         finished_at: finished_at.map(time),

@@ -12,7 +12,7 @@ use serde_json::json;
 use zeroize::Zeroize as _;
 
 use super::request::{By, Shared, document};
-use crate::control::api;
+use crate::control::api::{self, SignInVerdict};
 use crate::control::operation::{AUTHENTICATORS, Effect, Operation};
 use crate::control::problem::Refusal;
 use crate::engine::{Decision, SignIn};
@@ -88,9 +88,14 @@ fn wipe(body: Bytes) {
 const RETRY_AFTER: u64 = 5;
 
 pub(in crate::control) fn convert(decision: &Decision) -> api::SignInDecision {
-    let word = decision.as_str().to_owned();
+    let verdict = match decision {
+        Decision::Allow { .. } => SignInVerdict::Allow,
+        Decision::Deny(_) => SignInVerdict::Deny,
+        Decision::Redirect => SignInVerdict::Redirect,
+        Decision::Unavailable => SignInVerdict::Unavailable,
+    };
     let none = api::SignInDecision {
-        decision: word,
+        decision: verdict,
         reason: None,
         retry_after: None,
         account: None,
@@ -102,13 +107,11 @@ pub(in crate::control) fn convert(decision: &Decision) -> api::SignInDecision {
         Decision::Allow { account, user } => api::SignInDecision {
             account: Some(account.handle.to_string()),
             user: Some(user.id.to_string()),
-            tier: Some(user.tier.as_str().to_owned()),
+            tier: Some(user.tier),
             policies: Some(json!(account.policies)),
             ..none
         },
-        Decision::Deny(denied) => {
-            api::SignInDecision { reason: Some(denied.as_str().to_owned()), ..none }
-        }
+        Decision::Deny(denied) => api::SignInDecision { reason: Some(*denied), ..none },
         Decision::Unavailable => api::SignInDecision { retry_after: Some(RETRY_AFTER), ..none },
         Decision::Redirect => none,
     }

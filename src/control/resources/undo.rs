@@ -62,7 +62,7 @@ pub(in crate::control) fn convert(
     let alone = |Left { user, email, kind, why }| api::LeftAlone {
         user_id: user.to_string(),
         email,
-        kind: kind.as_str().to_owned(),
+        kind,
         why,
     };
     api::Undo {

@@ -175,8 +175,6 @@ async fn set_tier(
     body: Bytes,
 ) -> Answer<api::User> {
     let api::NewTier { tier } = document(&body)?;
-    let tier = Tier::parse(&tier)
-        .ok_or_else(|| Refusal::invalid(format!("\"{tier}\" is no tier: use basic or pro")))?;
     let user = control.engine.set_tier(&who, tier, &by.actor).await?;
     Ok(Json(show(&control, user).await?))
 }
@@ -269,8 +267,8 @@ pub(in crate::control) fn convert(
     api::User {
         id: id.to_string(),
         account: account.to_string(),
-        status: status.as_str().to_owned(),
-        tier: tier.as_str().to_owned(),
+        status,
+        tier,
         primary_email: addresses.primary.map(|a| a.as_str().to_owned()),
         secondary_emails: addresses.secondary.iter().map(|a| a.as_str().to_owned()).collect(),
         display_name,
@@ -284,7 +282,7 @@ pub(in crate::control) fn convert(
             dn: dn.as_str().to_owned(),
         }),
         suspension: suspension(&causes),
-        quarantine: quarantine.iter().map(|q| q.as_str().to_owned()).collect(),
+        quarantine: quarantine.to_vec(),
         overrides: overrides.iter().map(ToString::to_string).collect(),
         invited_at: invited_at.map(time),
         joined_at: joined_at.map(time),
@@ -294,7 +292,7 @@ pub(in crate::control) fn convert(
 }
 
 fn suspension(causes: &Causes) -> Option<api::UserSuspension> {
-    let reason = causes.weightiest()?.reason.as_str().to_owned();
+    let reason = causes.weightiest()?.reason;
     let since = causes.iter().map(|c| c.since).min()?;
     Some(api::UserSuspension {
         reason,
@@ -306,7 +304,7 @@ fn suspension(causes: &Causes) -> Option<api::UserSuspension> {
 fn cause(cause: &Cause) -> api::UserCause {
     let Cause { reason, since, by, evidence } = cause;
     api::UserCause {
-        reason: reason.as_str().to_owned(),
+        reason: *reason,
         since: time(*since),
         by: by.to_string(),
         evidence: json!(evidence),

@@ -8,31 +8,20 @@ mod server;
 
 use super::password_file::read_password;
 use super::{BindRefusal, DirectoryError, Retry, Settings};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, words};
 use domain::{changes, directory};
 use server::{connect, sign_in};
 
-/// Outcome of one step.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CheckOutcome {
-    Ok,
-    /// Runs work, but an operator should act.
-    Warning,
-    /// Runs fail or miss people.
-    Failed,
-    /// An earlier step failed.
-    Skipped,
-}
-
-impl CheckOutcome {
-    /// Returns the word of the outcome in output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Failed => "failed",
-            Self::Skipped => "skipped",
-        }
+words! {
+    /// Outcome of one step.
+    pub enum CheckOutcome {
+        Ok = "ok",
+        /// Runs work, but an operator should act.
+        Warning = "warning",
+        /// Runs fail or miss people.
+        Failed = "failed",
+        /// An earlier step failed.
+        Skipped = "skipped",
     }
 }
 

@@ -14,7 +14,7 @@ use crate::engine::periodic::Periodic;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     Account, AccountId, Actor, Address, Addresses, Change, ChangeKind, Claim, ClaimId, ClaimState,
-    Domain, DomainError, RecordSeen, Standing, Status, Trigger, User, UserId,
+    Domain, DomainError, RecordSeen, Standing, Status, Trigger, User, UserId, words,
 };
 use crate::store::{ClaimRefused, StoreError, UserFilter};
 use crate::telemetry::chain;
@@ -44,25 +44,15 @@ const MAX_WAIT: Duration = Duration::from_mins(1);
 /// Users per page.
 const PAGE_SIZE: u64 = 500;
 
-/// The effect of a release on one user.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Effect {
-    /// The user is released: no sign-in, no address.
-    Released,
-    /// The user stays suspended and keeps its address reserved.
-    StaysSuspended,
-    /// The secondary addresses in the domain are removed.
-    LosesAddress,
-}
-
-impl Effect {
-    /// Returns the word in output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Released => "released",
-            Self::StaysSuspended => "stays-suspended",
-            Self::LosesAddress => "loses-address",
-        }
+words! {
+    /// The effect of a release on one user.
+    pub enum Effect {
+        /// The user is released: no sign-in, no address.
+        Released = "released",
+        /// The user stays suspended and keeps its address reserved.
+        StaysSuspended = "stays-suspended",
+        /// The secondary addresses in the domain are removed.
+        LosesAddress = "loses-address",
     }
 }
 

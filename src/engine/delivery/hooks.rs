@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::engine::delivery::worker::ConfiguredHook;
 use crate::engine::{Engine, EngineError};
 use crate::hooks::{Attempt, Message, Target};
-use crate::model::{Actor, EventId, Timestamp};
+use crate::model::{Actor, EventId, Timestamp, words};
 use crate::store::{Delivery, DeliveryFilter, DeliveryStatus, RemovedHook};
 
 /// The status of one hook.
@@ -20,8 +20,7 @@ pub struct HookStatus {
     pub events: Vec<String>,
     /// The program or the server, without parts of the address that may be secret.
     pub target: String,
-    /// One of [`HOOK_STATES`].
-    pub state: &'static str,
+    pub state: HookState,
     /// Counts of its deliveries.
     pub deliveries: DeliveryStatus,
     /// Age of the oldest pending delivery.
@@ -30,11 +29,19 @@ pub struct HookStatus {
     pub kept_until: Option<Timestamp>,
 }
 
-/// The states of a hook: the last delivery succeeded, it failed, the address answered 410 Gone, or
-/// the hook is not configured any more.
-pub const HOOK_STATES: [&str; 4] = ["ok", "failing", "disabled", REMOVED];
-
-const REMOVED: &str = "removed";
+words! {
+    /// State of a hook.
+    pub enum HookState {
+        /// The last attempt succeeded, or there was none.
+        Ok = "ok",
+        /// The last attempt failed.
+        Failing = "failing",
+        /// The server answered 410 Gone.
+        Disabled = "disabled",
+        /// The hook is no longer configured, and has deliveries left.
+        Removed = "removed",
+    }
+}
 
 /// The outcome of a sample.
 #[derive(Debug, Clone)]
@@ -61,9 +68,9 @@ impl Engine {
             let deliveries = self.store.delivery_status(&hook.config.name).await?;
             let state =
                 match (self.is_gone(hook).await?, hook.work.failures.load(Ordering::Relaxed)) {
-                    (true, _) => "disabled",
-                    (false, 1..) => "failing",
-                    (false, 0) => "ok",
+                    (true, _) => HookState::Disabled,
+                    (false, 1..) => HookState::Failing,
+                    (false, 0) => HookState::Ok,
                 };
             let (name, events, lag) =
                 (hook.config.name.clone(), hook.config.events.clone(), self.lag(&deliveries));
@@ -87,7 +94,7 @@ impl Engine {
                     name,
                     events: Vec::new(),
                     target: String::new(),
-                    state: REMOVED,
+                    state: HookState::Removed,
                     deliveries,
                     lag,
                     kept_until,

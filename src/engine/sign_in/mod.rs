@@ -26,6 +26,7 @@ use super::{Engine, EngineError};
 use crate::directory::{Password, PasswordFault};
 use crate::model::{
     Account, AccountRef, Actor, Address, Change, ChangeKind, Link, Status, Trigger, User, UserId,
+    words,
 };
 
 pub(super) use attempts::Attempts;
@@ -64,20 +65,12 @@ pub enum Decision {
     Unavailable,
 }
 
-/// The reason of a refusal, as callers see it. There is one: more of them would tell users and
-/// strangers apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Denied {
-    /// The address and the password, or the way of signing in, are not accepted.
-    Credentials,
-}
-
-impl Denied {
-    /// Returns the word in output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Credentials => "credentials",
-        }
+words! {
+    /// The reason of a refusal, as callers see it. There is one: more of them would tell users and
+    /// strangers apart.
+    pub enum Denied {
+        /// The address and the password, or the way of signing in, are not accepted.
+        Credentials = "credentials",
     }
 }
 

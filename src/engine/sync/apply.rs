@@ -1,7 +1,7 @@
 //! Applying: the admitted changes of a plan are written, in transactions.
 
 use crate::engine::sync::stages::{AppliedRun, ObservedRun, PlannedRun};
-use crate::engine::{Directory, Engine, EngineError};
+use crate::engine::{Directory, Engine, EngineError, Phase};
 use crate::model::{AccountRef, Actor};
 use crate::reconcile::Verdict;
 use crate::store::{Applied, Run, Writer};
@@ -25,7 +25,7 @@ impl Engine {
         run.warnings.extend(warnings);
         run.quarantined = quarantined.len() as u64;
 
-        directory.work.progress.send_modify(|p| p.phase = "applying");
+        directory.work.progress.send_modify(|p| p.phase = Phase::Applying);
         let writer = Writer {
             run: run.id,
             directory: Some(&directory.config.name),

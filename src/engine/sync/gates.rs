@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::engine::sync::stages::{GateAnswer, GateQuestion, PlannedRun};
-use crate::engine::{Directory, Engine};
+use crate::engine::{Directory, Engine, Phase};
 use crate::hooks::gate::{GateVerdict, ask};
 use crate::model::Digest;
 
@@ -48,7 +48,7 @@ impl Engine {
         directory: &Directory,
         question: GateQuestion,
     ) -> GateAnswer {
-        directory.work.progress.send_modify(|p| p.phase = "asking");
+        directory.work.progress.send_modify(|p| p.phase = Phase::Asking);
         let GateQuestion { digest, plan } = question;
         for gate in &self.configured().rules.gates {
             if let GateVerdict::Hold { why, printed } =

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::engine::sync::stages::{AppliedRun, Done, ObservedRun, Request, Scope};
-use crate::engine::{Directory, Engine, EngineError, Health, Progress};
+use crate::engine::{Directory, Engine, EngineError, Health, Phase, Progress};
 use crate::model::{
     Actor, ChangeCounts, Event, EventCause, HoldReason, RunId, RunMode, RunState, Status, Trigger,
 };
@@ -24,7 +24,7 @@ impl Engine {
         directory.work.progress.send_replace(Progress {
             entries: 0,
             expected: state.entries,
-            phase: "connecting",
+            phase: Phase::Connecting,
         });
         let run = Run {
             id: RunId(self.clock.new_id()),

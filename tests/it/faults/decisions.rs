@@ -400,7 +400,7 @@ async fn the_first_run_after_a_rebaseline_only_plans_in_spite_of_a_concurrent_re
     let directory = firm.engine.directory("corp").unwrap();
     let mut progress = directory.progress();
     let rebaseline = async {
-        progress.wait_for(|p| p.phase == "reading").await.unwrap();
+        progress.wait_for(|p| p.phase == rosterd::engine::Phase::Reading).await.unwrap();
         firm.engine.rebaseline("corp", &alice()).await.unwrap();
     };
     let (run, ()) = tokio::join!(firm.sync(), rebaseline);

@@ -53,7 +53,7 @@ async fn events_of_one_person_stay_in_order_and_a_failure_delays_that_person_alo
         attempts[0] > 2 && attempts[1..] == [1; 4],
         "only the first of hers was tried again: {told:?}"
     );
-    assert_eq!(desk.status("vpn").await.state, "ok");
+    assert_eq!(desk.status("vpn").await.state.as_str(), "ok");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +113,7 @@ async fn deliveries_to_a_missing_program_become_dead_letters_at_their_maximum_ag
     desk.happens("user.suspended", &["anna", "bert", "carl"]).await;
     let error = until("it was tried", async || desk.status("vpn").await.deliveries.error).await;
     assert!(error.contains("missing cannot be run: No such file"), "{error}");
-    assert_eq!(desk.status("vpn").await.state, "failing");
+    assert_eq!(desk.status("vpn").await.state.as_str(), "failing");
     desk.clock.advance(Duration::from_hours(2));
     until("they are given up", async || {
         (desk.status("vpn").await.deliveries.failed == 3).then_some(())
@@ -136,7 +136,7 @@ async fn deliveries_to_a_missing_program_become_dead_letters_at_their_maximum_ag
         3
     );
     desk.idle("vpn").await;
-    assert_eq!(desk.status("vpn").await.state, "ok");
+    assert_eq!(desk.status("vpn").await.state.as_str(), "ok");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,7 +32,7 @@ async fn the_backlog_of_a_removed_hook_is_kept_and_delivered_when_it_comes_back(
     let desk = Desk::open().await;
     let vpn = removed(&desk, &["anna", "bert"]).await;
     let status = desk.status("vpn").await;
-    assert_eq!((status.state, status.deliveries.pending), ("removed", 2));
+    assert_eq!((status.state.as_str(), status.deliveries.pending), ("removed", 2));
     let day = status.kept_until.expect("an end").since(desk.clock.now());
     assert!(day > Duration::from_hours(23) && day <= Duration::from_hours(24), "{day:?}");
     assert_eq!(desk.deliveries("vpn").await.len(), 2);
@@ -45,7 +45,7 @@ async fn the_backlog_of_a_removed_hook_is_kept_and_delivered_when_it_comes_back(
     desk.idle("vpn").await;
     let status = desk.status("vpn").await;
     assert_eq!(
-        (status.state, status.deliveries.delivered, status.deliveries.failed),
+        (status.state.as_str(), status.deliveries.delivered, status.deliveries.failed),
         ("ok", 2, 0),
         "carl was nobody's to tell"
     );

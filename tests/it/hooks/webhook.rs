@@ -221,8 +221,10 @@ async fn a_server_that_answers_410_gets_no_event_until_an_operator_redelivers() 
     let desk = Desk::open().await;
     desk.hook_up(vec![Hook { concurrency: 1, ..by_server("siem", &receiver.url()) }]);
     desk.happens("user.suspended", &["anna", "bert"]).await;
-    until("it is disabled", async || (desk.status("siem").await.state == "disabled").then_some(()))
-        .await;
+    until("it is disabled", async || {
+        (desk.status("siem").await.state.as_str() == "disabled").then_some(())
+    })
+    .await;
     desk.happens("user.suspended", &["carl"]).await;
     desk.hook_up(vec![Hook { concurrency: 2, ..by_server("siem", &receiver.url()) }]);
     assert_eq!(receiver.told().len(), 1, "not by a reload either");
@@ -235,7 +237,7 @@ async fn a_server_that_answers_410_gets_no_event_until_an_operator_redelivers() 
     };
     desk.engine.redeliver("siem", &failed, &actor).await.unwrap();
     desk.idle("siem").await;
-    assert_eq!((receiver.told().len(), desk.status("siem").await.state), (4, "ok"));
+    assert_eq!((receiver.told().len(), desk.status("siem").await.state.as_str()), (4, "ok"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -384,8 +386,10 @@ async fn deliveries_to_an_unreachable_server_arrive_when_it_is_reachable() {
     let port = closed();
     desk.hook_up(vec![by_server("siem", &format!("http://{}/", port.local_addr().unwrap()))]);
     desk.happens("user.suspended", &["anna", "bert", "carl", "dora", "emil"]).await;
-    until("it was tried", async || (desk.status("siem").await.state == "failing").then_some(()))
-        .await;
+    until("it was tried", async || {
+        (desk.status("siem").await.state.as_str() == "failing").then_some(())
+    })
+    .await;
     let deliveries = desk.status("siem").await.deliveries;
     assert!(
         deliveries.error.as_ref().is_some_and(|e| e.contains("refused")) && deliveries.pending == 5,

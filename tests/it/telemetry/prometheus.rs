@@ -69,7 +69,12 @@ fn everything(format: Format) -> String {
         hooks: vec![hook],
     };
     let snapshot = Snapshot { started_at: Timestamp(1_795_530_000_000_000), store: Some(store) };
-    page(&counters, &snapshot, &rosterd::engine::STATES, format)
+    page(
+        &counters,
+        &snapshot,
+        &rosterd::engine::DirectoryCondition::ALL.map(rosterd::engine::DirectoryCondition::as_str),
+        format,
+    )
 }
 
 /// Returns the names of all samples.

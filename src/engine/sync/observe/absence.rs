@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::directory::{Bases, Decoder, LookupContext, LookupResults, PendingLookups};
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::stages::ObservedRun;
-use crate::engine::{Directory, Engine, EngineError};
+use crate::engine::{Directory, Engine, EngineError, Phase};
 use crate::model::{AccountId, DirectoryName, Guid, Status, Timestamp};
 use crate::reconcile::{Absent, Complete, Confirmation, StoredPerson};
 
@@ -28,7 +28,7 @@ impl Engine {
         if absent.is_empty() {
             return Ok(());
         }
-        directory.work.progress.send_modify(|p| p.phase = "confirming");
+        directory.work.progress.send_modify(|p| p.phase = Phase::Confirming);
         let mut stored =
             self.store.people(&directory.config.name, absent.iter().copied().collect()).await?;
         self.last_seen_elsewhere(directory, observed.seen.policy.account, &absent, &mut stored)

@@ -6,7 +6,7 @@ use crate::directory::{Bases, Decoder, Right};
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::observe::rights::note;
 use crate::engine::sync::stages::ObservedRun;
-use crate::engine::{Directory, Engine, EngineError};
+use crate::engine::{Directory, Engine, EngineError, Phase};
 use crate::model::Guid;
 use crate::reconcile::{Desired, Expectation, Index, Ledger, Moment, Observed, Problem, decide};
 use crate::store::DirectoryState;
@@ -51,7 +51,7 @@ impl Engine {
             // Without its canaries the read is incomplete. People are read nevertheless.
             let _ = note(&mut connection.session, &canaries, Moment::Before, &mut ledger).await;
         }
-        directory.work.progress.send_modify(|p| p.phase = "reading");
+        directory.work.progress.send_modify(|p| p.phase = Phase::Reading);
         let mut again = BTreeSet::new();
         let policy = &observed.seen.policy;
         let (desired, malformed, entries) =
