@@ -1,4 +1,6 @@
-//! Imports point one way.
+//! Imports point one way: between the rooms of the program, and between the files of each room.
+
+mod imports;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -100,6 +102,24 @@ fn imports_point_one_way() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn no_two_files_of_a_folder_import_each_other_in_a_circle() {
+    let imports =
+        imports::Crate::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).imports();
+    let mut circles = Vec::new();
+    for files in imports::circles(&imports) {
+        let is_inside = |file: &String| files.contains(file.as_str());
+        let edges: BTreeMap<_, _> = imports
+            .iter()
+            .filter(|import| is_inside(&import.from) && is_inside(&import.to))
+            .map(|import| ((&import.from, &import.to), &import.path))
+            .collect();
+        let lines = edges.iter().map(|((from, to), path)| format!("  {from} -> {to}: {path}"));
+        circles.push(lines.collect::<Vec<_>>().join("\n"));
+    }
+    assert!(circles.is_empty(), "imports in a circle:\n{}", circles.join("\n\n"));
 }
 
 #[test]
