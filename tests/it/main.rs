@@ -25,6 +25,7 @@ mod gauntlet;
 mod hooks;
 mod hostile;
 mod lab;
+mod language;
 mod laws;
 mod layers;
 mod members;
