@@ -12,8 +12,6 @@
 //! [`directory`], [`dns`], [`store`] and [`hooks`] are adapters that do not import each other.
 //! [`control`] is the socket, [`ctl`] the operator's tool, and [`daemon`] the wiring.
 
-#![allow(missing_docs)]
-
 pub mod clock;
 pub mod config;
 pub mod control;

@@ -4,7 +4,7 @@
 //! `cargo run --release --example demo` stays up afterwards; with `-- --once` it exits.
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "an example prints to its user")]
 
-#[path = "../tests/support/folder.rs"]
+#[path = "../../tests/support/folder.rs"]
 mod folder;
 
 use std::path::Path;

@@ -28,8 +28,6 @@
 //! # }
 //! ```
 
-#![allow(missing_docs)]
-
 pub mod ber;
 pub mod frames;
 
