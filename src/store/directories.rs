@@ -93,6 +93,7 @@ mod lenient_json {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
+    #[expect(clippy::ref_option, reason = "`row!` passes a reference to the field")]
     pub(super) fn write(value: &Option<impl Serialize>, values: &mut Vec<Value>) {
         values.push(value.as_ref().map(json).into());
     }
@@ -118,6 +119,7 @@ mod nullable_count {
         Ok(columns.read::<Option<u64>>()?.unwrap_or(0))
     }
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "`row!` passes a reference to the field")]
     pub(super) fn write(count: &u64, values: &mut Vec<Value>) {
         values.push((*count).into());
     }

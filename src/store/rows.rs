@@ -71,7 +71,7 @@ macro_rules! row {
     (@read $columns:ident) => { $columns.read()? };
     (@read $columns:ident, $form:ident) => { $form::read($columns)? };
     (@write $field:ident, $values:ident) => {
-        $values.push($crate::store::rows::Column::write($field))
+        $values.extend([$crate::store::rows::Column::write($field)])
     };
     (@write $field:ident, $values:ident, $form:ident) => { $form::write($field, &mut $values) };
 }
@@ -164,7 +164,7 @@ scalars! {
     u64 as i64, "number": |n| Some(n as u64), |n| *n as i64;
     u32 as i64, "number": |n| u32::try_from(n).ok(), |n| i64::from(*n);
     Fingerprint as i64, "fingerprint":
-        |n| Some(Fingerprint::from_stored(n as u64)), |f| f.to_stored() as i64;
+        |n| Some(Fingerprint::from_stored(n as u64)), |f| Fingerprint::to_stored(*f) as i64;
     bool as i64, "flag": |n| Some(n != 0), |b| i64::from(*b);
     Timestamp as i64, "time": |n| Some(Timestamp(n)), |t| t.0;
     ObservationNumber as i64, "number": |n| Some(ObservationNumber(n as u64)), |n| n.0 as i64;

@@ -108,6 +108,7 @@ mod directory_or_empty {
         DirectoryName::parse(&name).map(Some).ok_or(corrupt)
     }
 
+    #[expect(clippy::ref_option, reason = "`row!` passes a reference to the field")]
     pub(super) fn write(directory: &Option<DirectoryName>, values: &mut Vec<Value>) {
         values.push(directory.as_ref().map_or("", DirectoryName::as_str).into());
     }

@@ -44,6 +44,7 @@ mod link_columns {
         })
     }
 
+    #[expect(clippy::ref_option, reason = "`row!` passes a reference to the field")]
     pub(super) fn write(link: &Option<Link>, values: &mut Vec<Value>) {
         let link = link.as_ref();
         values.push(link.map(|link| link.directory.as_str()).into());
