@@ -1,4 +1,4 @@
-//! Accounts.
+//! The documents of accounts.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use serde_json::Value;
 use super::domains::Domain;
 use crate::model::AccountKind;
 
-/// `GET /v1/accounts`.
+/// Document of `GET /v1/accounts`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Accounts {
     /// The accounts, ordered by handle.
     pub accounts: Vec<Account>,
 }
 
-/// One account.
+/// The state of one account.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
     /// Id of the account.
@@ -52,17 +52,17 @@ pub struct UserCounts {
     pub released: u64,
 }
 
-/// `POST /v1/accounts`.
+/// Document of `POST /v1/accounts`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAccount {
-    /// Handle: `[a-z0-9-]{1,63}`.
+    /// The handle matches `[a-z0-9-]{1,63}`.
     pub handle: String,
     /// Name to show.
     pub name: String,
 }
 
-/// `POST /v1/accounts/{handle}/rename`.
+/// Document of `POST /v1/accounts/{handle}/rename`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Renaming {
@@ -70,7 +70,7 @@ pub struct Renaming {
     pub name: String,
 }
 
-/// `POST /v1/accounts/{handle}/delete`.
+/// Document of `POST /v1/accounts/{handle}/delete`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Deletion {

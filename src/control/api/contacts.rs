@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// `GET /v1/users/{who}/contacts`.
+/// Document of `GET /v1/users/{who}/contacts`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Contacts {
     /// Active users of the same account, ordered by name.

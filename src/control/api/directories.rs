@@ -1,11 +1,11 @@
-//! Directories.
+//! The documents of directories.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{CheckOutcome, DirectoryCondition as DirectoryState, Phase};
 
-/// `GET /v1/directories`.
+/// Document of `GET /v1/directories`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Directories {
     /// The configured directories, ordered by name.
@@ -54,7 +54,7 @@ pub struct ManagedCounts {
     pub suspended: u64,
 }
 
-/// `GET /v1/directories/{name}/progress`.
+/// Document of `GET /v1/directories/{name}/progress`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// Number of entries read.
@@ -92,7 +92,7 @@ pub struct CheckStep {
     pub remedy: Option<String>,
 }
 
-/// `POST /v1/directories/{name}/pause`.
+/// Document of `POST /v1/directories/{name}/pause`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pause {

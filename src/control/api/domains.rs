@@ -1,4 +1,4 @@
-//! Domain claims.
+//! The documents of domain claims.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::Effect;
 use crate::model::ClaimState;
 
-/// `GET /v1/domains`.
+/// Document of `GET /v1/domains`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Domains {
     /// The claims, ordered by domain.
@@ -48,7 +48,7 @@ pub struct TxtRecord {
     pub value: String,
 }
 
-/// `POST /v1/accounts/{handle}/domains`.
+/// Document of `POST /v1/accounts/{handle}/domains`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewClaim {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// `GET /v1/events`.
+/// Document of `GET /v1/events`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Events {
     /// The events, the oldest first.

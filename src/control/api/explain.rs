@@ -7,7 +7,7 @@ use super::changes::Change;
 use super::users::{Done, User};
 use crate::model::QuarantineReason;
 
-/// `GET /v1/users/{who}/explain`.
+/// Document of `GET /v1/users/{who}/explain`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The address, user id or objectGUID of the request.

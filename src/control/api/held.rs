@@ -1,4 +1,4 @@
-//! Held plans.
+//! The documents of held plans.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use super::changes::Change;
 use super::runs::Run;
 use crate::model::{Class, HoldReason, PlanState, Reason};
 
-/// `GET /v1/held`.
+/// Document of `GET /v1/held`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HeldPlans {
     /// The plans, the newest first.

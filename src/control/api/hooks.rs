@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::HookState;
 use crate::store::DeliveryState;
 
-/// `GET /v1/hooks`.
+/// Document of `GET /v1/hooks`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Hooks {
     /// The hooks, ordered by name.
@@ -58,7 +58,7 @@ pub struct HookCounts {
     pub attention: Vec<String>,
 }
 
-/// `GET /v1/hooks/{name}/deliveries`.
+/// Document of `GET /v1/hooks/{name}/deliveries`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Deliveries {
     /// The deliveries, the newest event first. The last 10,000 successful ones of a hook are kept.
@@ -93,7 +93,7 @@ pub struct Delivery {
     pub output: Option<String>,
 }
 
-/// `POST /v1/hooks/{name}/test`.
+/// Document of `POST /v1/hooks/{name}/test`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
     /// Name of the hook.
@@ -131,7 +131,7 @@ pub struct Redeliver {
     pub since: Option<String>,
 }
 
-/// `POST /v1/hooks/{name}/replay`.
+/// Document of `POST /v1/hooks/{name}/replay`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Replay {

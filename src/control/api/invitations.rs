@@ -1,11 +1,11 @@
-//! Invitations.
+//! The documents of invitations.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::words;
 
-/// `POST /v1/accounts/{handle}/invitations`.
+/// Document of `POST /v1/accounts/{handle}/invitations`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewInvitations {

@@ -1,11 +1,11 @@
-//! Quarantined entries.
+//! The documents of quarantined entries.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::QuarantineReason;
 
-/// `GET /v1/quarantine`.
+/// Document of `GET /v1/quarantine`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Quarantine {
     /// The entries, by directory, the oldest first.

@@ -1,4 +1,4 @@
-//! Runs.
+//! The documents of runs.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use super::changes::Change;
 use crate::model::{RunMode, RunState, Trigger};
 
-/// `GET /v1/runs`.
+/// Document of `GET /v1/runs`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Runs {
     /// The runs, the newest first.
     pub runs: Vec<Run>,
 }
 
-/// One run.
+/// The record of one run.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// Id of the run.
@@ -84,7 +84,7 @@ pub struct Changes {
     pub release: u64,
 }
 
-/// `GET /v1/runs/{id}`.
+/// Document of `GET /v1/runs/{id}`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RunDetail {
     /// The run itself.

@@ -1,4 +1,4 @@
-//! Sign-in decisions.
+//! The documents of sign-in decisions.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::engine::Denied;
 use crate::model::Tier;
 use crate::model::words;
 
-/// `POST /v1/sign-ins`.
+/// Document of `POST /v1/sign-ins`.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::directories::DirectoryStatus;
 use super::hooks::HookCounts;
 
-/// `GET /v1/status`.
+/// Document of `GET /v1/status`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "DaemonStatus")]
 pub struct Status {

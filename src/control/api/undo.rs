@@ -1,4 +1,4 @@
-//! Undone runs.
+//! The documents of undone runs.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

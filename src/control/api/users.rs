@@ -1,4 +1,4 @@
-//! Users.
+//! The documents of users.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ pub struct Users {
     pub next: Option<String>,
 }
 
-/// One user.
+/// The state of one user.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct User {
     /// Id of the user.
@@ -93,7 +93,7 @@ pub struct UserCause {
     pub evidence: Value,
 }
 
-/// `GET /v1/users/{who}`.
+/// Document of `GET /v1/users/{who}`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UserDetail {
     /// The user itself.
@@ -116,7 +116,7 @@ pub struct Done {
     pub change: Change,
 }
 
-/// `POST /v1/users/{who}/tier`.
+/// Document of `POST /v1/users/{who}/tier`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTier {
@@ -124,7 +124,7 @@ pub struct NewTier {
     pub tier: Tier,
 }
 
-/// `POST /v1/users/{who}/relink`.
+/// Document of `POST /v1/users/{who}/relink`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Relinking {
@@ -132,7 +132,7 @@ pub struct Relinking {
     pub object_guid: String,
 }
 
-/// `POST /v1/users/{who}/suspend`.
+/// Document of `POST /v1/users/{who}/suspend`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Suspension {
@@ -141,7 +141,7 @@ pub struct Suspension {
     pub reason: String,
 }
 
-/// `POST /v1/users/{who}/activate`.
+/// Document of `POST /v1/users/{who}/activate`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Activation {
     /// The user afterwards.

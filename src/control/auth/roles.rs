@@ -13,7 +13,7 @@ const OVERFLOW: u32 = 65_534;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Role {
-    /// May read.
+    /// May read everything.
     Viewer,
     /// May read, change and export.
     Operator,

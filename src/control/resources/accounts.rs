@@ -1,4 +1,4 @@
-//! Accounts.
+//! The operations on accounts.
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};

@@ -1,4 +1,4 @@
-//! Directories.
+//! The operations on directories.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};

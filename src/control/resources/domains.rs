@@ -1,4 +1,4 @@
-//! Domain claims.
+//! The operations on domain claims.
 
 use std::collections::BTreeSet;
 

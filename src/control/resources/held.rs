@@ -1,4 +1,4 @@
-//! Held plans.
+//! The operations on held plans.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Invitations.
+//! The operations on invitations.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};

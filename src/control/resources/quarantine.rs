@@ -1,4 +1,4 @@
-//! Quarantined entries.
+//! The operations on quarantined entries.
 
 use axum::Json;
 use axum::extract::State;

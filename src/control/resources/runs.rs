@@ -1,4 +1,4 @@
-//! Runs.
+//! The operations on runs.
 
 use std::sync::Arc;
 

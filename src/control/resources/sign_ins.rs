@@ -1,4 +1,4 @@
-//! Sign-in decisions.
+//! The operations on sign-in decisions.
 
 use std::net::IpAddr;
 

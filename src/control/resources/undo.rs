@@ -1,4 +1,4 @@
-//! Undone runs.
+//! The operations on undone runs.
 
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};

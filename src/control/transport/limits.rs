@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_poll_is_answered_early_when_slots_are_scarce_and_polls_per_user_are_limited() {
+    fn a_long_poll_ends_early_when_slots_are_scarce_and_polls_per_user_are_limited() {
         let slots = Slots::default();
         let (all, per_user) = Class::Viewers.slots();
         let user = |n: usize| (n / per_user) as u32 + 1;

@@ -32,7 +32,7 @@ impl Engine {
         };
         let mut run = self.begin(directory, &request).await?;
         let (id, trigger) = (run.id, run.trigger.as_str());
-        let span = tracing::error_span!("run", run_id = %id, directory = %directory.config.name, trigger = trigger);
+        let span = tracing::error_span!("run", run_id = %id, directory = directory.config.name.as_str(), trigger = trigger);
         let stages = async {
             tracing::debug!(mode = %run.mode, "{}: the run begins", directory.config.name);
             let done = tokio::select! {

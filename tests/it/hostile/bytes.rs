@@ -9,11 +9,11 @@ use super::{Ends, Ordeal, Row, Sees, after, page, row};
 fn poison() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     vec![
         ("20,000 levels", frames::nested(20_000), "nested deeper"),
-        ("30 00", vec![0x30, 0x00], "no valid LDAP"),
+        ("30 00", vec![0x30, 0x00], "invalid LDAP message"),
         (
             "an indefinite length",
             vec![0x30, 0x80, 0x02, 0x01, 0x01, 0x65, 0x00, 0x00, 0x00],
-            "no valid LDAP",
+            "invalid LDAP message",
         ),
         (
             "2 GiB announced",
@@ -25,11 +25,15 @@ fn poison() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0x02, 0x01],
             "exceeds the limit",
         ),
-        ("a length of eight octets", vec![0x30, 0x88, 0, 0, 0, 0, 0, 0, 0, 5], "no valid LDAP"),
+        (
+            "a length of eight octets",
+            vec![0x30, 0x88, 0, 0, 0, 0, 0, 0, 0, 5],
+            "invalid LDAP message",
+        ),
         (
             "a child longer than its parent",
             vec![0x30, 0x08, 0x02, 0x01, 0x01, 0x65, 0x7f, 0x0a, 0x01, 0x00],
-            "no valid LDAP",
+            "invalid LDAP message",
         ),
         ("a web server", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "begins with the byte 0x30"),
         (
@@ -37,7 +41,7 @@ fn poison() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             vec![
                 0x30, 0x0c, 0x02, 0x01, 0xff, 0x65, 0x07, 0x0a, 0x01, 0x00, 0x04, 0x00, 0x04, 0x00,
             ],
-            "no valid LDAP",
+            "invalid LDAP message",
         ),
         ("an answer to nothing", frames::done(4_711, 0, ""), "answered message 4711"),
         (
