@@ -1,4 +1,4 @@
-//! Classes of changes: each has limits of its own (DESIGN 8).
+//! Classes of changes: each has limits of its own in `[safety]`.
 
 use super::words::words;
 

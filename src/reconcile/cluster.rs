@@ -1,4 +1,4 @@
-//! Clusters: changes of one cause that are an event of their own (DESIGN 8).
+//! Clusters: changes of one cause that are an event of their own and wait for an operator.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The limits of changes that are applied without an approval (DESIGN 8).
+//! The limits of changes that are applied without an approval (`[safety]`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

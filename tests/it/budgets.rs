@@ -1,4 +1,4 @@
-//! The limits on changes without approval (DESIGN 8), as properties of the guard and of the store.
+//! The limits on changes without approval, as properties of the guard and of the store.
 //! The sequences mix full and scoped runs.
 
 use std::collections::{BTreeMap, BTreeSet};

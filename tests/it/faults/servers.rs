@@ -1,4 +1,4 @@
-//! B1, C9: a server's name comes from the configuration, and no other server gets a secret.
+//! A server's name comes from the configuration, and no other server gets a secret.
 //!
 //! The rule that was broken: the identity of a server never comes from DNS alone (RFC 4513, 3.1.3).
 

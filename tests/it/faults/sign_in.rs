@@ -1,5 +1,4 @@
-//! B4, B10 to B12, B16: sign-ins lock no account in AD and reveal nothing. One client cannot
-//! exhaust them.
+//! Sign-ins lock no account in AD and reveal nothing. One client cannot exhaust them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -269,7 +269,7 @@ impl Books {
             next.news.push(event.document["type"].as_str().unwrap_or_default().to_owned());
             next.tell(&event.document);
         }
-        // A renamed directory's history counts for its present name (DESIGN 0).
+        // A renamed directory's history counts for its present name.
         for (from, to) in &next.renamed {
             next.written
                 .iter_mut()

@@ -1,4 +1,4 @@
-//! The promises of DESIGN, checked after every step of every history.
+//! The promises of the design, checked after every step of every history.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -215,8 +215,7 @@ fn may_count_as_vanished(seen: &Seen<'_>, change: &Written, guid: Guid) -> bool 
     let Some(parent) = stood else { return false };
     seen.facts(guid).any(|(truth, facts)| {
         // With readable tombstones, a person without one is invisible rather than gone. A tombstone
-        // of another domain is no proof, because each domain grants the right separately (DESIGN
-        // 7).
+        // of another domain is no proof, because each domain grants the right separately.
         let domain = domain_of(&facts.dn);
         let is_shown =
             |f: &Facts| f.life == Life::Tombstone && f.is_visible && domain_of(&f.dn) == domain;
@@ -481,7 +480,7 @@ fn one_plan_is_held(seen: &Seen<'_>) -> Wrong {
         .collect()
 }
 
-/// Returns the changes of a class that one window allows (DESIGN 5 and 8).
+/// Returns the changes of a class that one window allows.
 pub(super) fn allowed(class: Class, active: u64) -> u64 {
     let (percent, at_least, at_most) = match class {
         Class::Confirmed => (20, 10, u64::MAX),

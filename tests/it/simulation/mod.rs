@@ -1,7 +1,7 @@
 //! Histories of a company: the real engine and store over a simulated directory. A history has
-//! random edits and operators, faults at every layer, crashes, and time. After every step DESIGN's
-//! promises are checked against the *truth* in the directory. In the end all users must match the
-//! directory.
+//! random edits and operators, faults at every layer, crashes, and time. After every step the
+//! promises of the design are checked against the *truth* in the directory. In the end all users
+//! must match the directory.
 //!
 //! A history is made from a seed. An ordinary test run plays a few histories with new seeds. A long
 //! run is started by hand:
@@ -336,8 +336,8 @@ impl Play {
             if is_accepted && is_quiet && before.users == self.books.users {
                 if !self.books.news.is_empty() {
                     // The full run before may have failed, or warned about a problem that an
-                    // approval has solved. The recovery is reported then (DESIGN 11). The next run
-                    // has no such report.
+                    // approval has solved. The recovery is reported then. The next run has no such
+                    // report.
                     self.step(&Step::Do(Do::Full(ALL))).await?;
                 }
                 if chance::plays("sequences") && !self.books.news.is_empty() {

@@ -1,5 +1,5 @@
 //! The expected final state of all users, with full visibility and all held changes approved. It
-//! follows from the truth by DESIGN 7, without any code under test.
+//! is derived from the truth alone, without any code under test.
 
 use std::collections::BTreeSet;
 

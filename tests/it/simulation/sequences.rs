@@ -75,8 +75,8 @@ pub(super) fn losses_are_noticed(seen: &Seen<'_>) -> Wrong {
 /// Returns whether the last run of the user's directory reports a problem. If that directory was
 /// removed, the run of any directory counts.
 ///
-/// DESIGN 8 lets the run of that directory fail or warn. A later run of another directory has
-/// nothing to report about it.
+/// The run of that directory may fail or warn. A later run of another directory has nothing to
+/// report about it.
 fn is_reported(seen: &Seen<'_>, user: &User) -> bool {
     let own = user
         .link
