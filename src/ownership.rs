@@ -1,8 +1,8 @@
 //! Ownership of the files that rosterd trusts. Only root and the daemon's user may change or
 //! replace them.
 //!
-//! A path is resolved from the root through every symbolic link, because the owner of any folder on
-//! the path can replace its target.
+//! Every folder and symbolic link of a path is checked, because the owner of any of them can
+//! replace the file.
 
 use std::fs::{self, Metadata};
 use std::io;

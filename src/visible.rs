@@ -32,8 +32,8 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Returns whether a character is visible after the one before. Joiners and emoji selectors are,
-/// after a character that they modify.
+/// Returns whether a character is visible after the one before. A joiner or an emoji selector is
+/// visible only after a character that it modifies.
 fn is_visible(c: char, before: Option<char>) -> bool {
     match c {
         '\u{200c}' | '\u{200d}' => before.is_some_and(|b| joins(b) || b == '\u{fe0f}'),

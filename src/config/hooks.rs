@@ -76,7 +76,7 @@ pub struct Hook {
     pub timeout: Duration,
     /// Age at which a delivery becomes a dead letter; more than zero.
     pub max_age: Duration,
-    /// Highest number of deliveries at once.
+    /// Maximum number of concurrent deliveries.
     pub concurrency: u32,
 }
 

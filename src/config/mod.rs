@@ -1,9 +1,8 @@
 //! The configuration: a TOML file becomes a [`Config`] of typed values, or a list of all its
 //! problems.
 //!
-//! A wrong value is recorded with its place and reads as absent ([`table`]), so that an
-//! administrator sees all problems at once. `rosterd check-config`, the start and a reload use this
-//! same code.
+//! A wrong value is recorded with its place and reads as absent ([`table`]). So an administrator
+//! sees all problems at once. `rosterd check-config`, the start and a reload use this same code.
 //!
 //! Secrets are checked, but not kept. Reading a configuration opens no connection and changes
 //! nothing.

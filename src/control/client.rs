@@ -1,8 +1,7 @@
 //! Client of the control socket, for `rosterctl` and the tests.
 //!
-//! It has no time limit, because an approval or a run may take any time. An answer with a word that
-//! this version does not know is an error that says so: rosterctl and rosterd of one package have
-//! one version.
+//! It has no time limit, because an approval or a run may take any time. An answer with an
+//! unknown word is an error, because rosterctl and rosterd of one package have one version.
 
 use std::error::Error;
 use std::io;

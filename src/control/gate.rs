@@ -48,7 +48,7 @@ async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, 
         None => None,
     };
     // An event contains the document. A sign-in has no event, because its document holds a
-    // password: no second copy may exist when the handler wipes it.
+    // password. No second copy may exist when the handler wipes it.
     let is_recorded = matches!(effect, Effect::Records(_));
     let (request, document) =
         check_input(request, takes_query, takes_document, is_recorded).await?;

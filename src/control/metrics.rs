@@ -1,7 +1,7 @@
 //! The metrics, on the control socket and on a TCP port of their own when one is configured.
 //!
-//! The port serves this one page. Its clients cannot delay anything: one page is made at a time,
-//! and a connection is limited to one request and a time. The page names no person.
+//! The port serves this one page, which names no person. Its clients delay neither runs nor other
+//! requests, because one page is made at a time. A connection has one request and a time limit.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -47,7 +47,7 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// descriptors left.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Makes the page, one at a time.
+/// The maker of the page. It makes one page at a time.
 #[derive(Debug)]
 pub(super) struct Metrics {
     engine: Arc<Engine>,

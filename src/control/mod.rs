@@ -1,9 +1,9 @@
 //! The control socket: HTTP with JSON over a Unix socket, for operators and their scripts.
 //!
 //! A handler calls the engine and converts the result to a document of the [`api`]. Authorization
-//! is in the route table and never in a handler: the kernel reports the caller, and the user
-//! database its groups. Requests never delay a run, because connections are limited in number, size
-//! and time. A change that has begun is finished even when its caller hangs up.
+//! is in the route table and never in a handler. The kernel reports the caller, and the user
+//! database the caller's groups. Requests never delay a run, because connections are limited in
+//! number, size and time. A change that has begun is finished even when its caller hangs up.
 
 pub mod api;
 mod auth;

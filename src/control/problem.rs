@@ -67,8 +67,8 @@ impl From<EngineError> for Refusal {
     }
 }
 
-/// Returns the status of an error: 400 for input, 404 for an unknown name, 409 for a state that
-/// forbids the request, 502 to 504 for servers and time limits, 500 for the store.
+/// Returns the status of an error. Input is 400, an unknown name 404, and a state that forbids the
+/// request 409. Servers and time limits are 502 to 504, and the store is 500.
 fn status_of(error: &EngineError) -> StatusCode {
     use EngineError as E;
     match error {

@@ -1,8 +1,8 @@
 //! The route table. Router and OpenAPI document are made from it, so neither has a route that the
 //! other lacks.
 //!
-//! The checks of the caller and of the request, and the event of an operation that wrote none,
-//! surround every handler here, so that no handler can forget them.
+//! Every handler is wrapped here, so that no handler can forget a check or an event. Caller and
+//! request are checked before it. An operation that wrote no event gets one after it.
 
 use std::sync::{Arc, LazyLock};
 

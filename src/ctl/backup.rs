@@ -70,7 +70,8 @@ async fn copy(daemon: &Daemon, socket: &Path, file: &Path) -> Result<u64, Failur
     Ok(bytes)
 }
 
-/// Gives a copy that root made to the owner of the socket, so that the daemon can open it after a restore.
+/// Makes the owner of the socket the owner of a copy that root made. The daemon can then open it
+/// after a restore.
 fn give(copy: &File, socket: &Path) -> io::Result<()> {
     // Only root may change the owner of a file.
     if copy.metadata()?.uid() != 0 {

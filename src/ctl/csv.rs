@@ -1,8 +1,8 @@
 //! CSV, for spreadsheets and scripts (RFC 4180).
 //!
-//! A spreadsheet evaluates a cell that begins like a formula. It may separate cells by semicolons or
-//! tabs, and may ignore spaces before a formula. Names and addresses come from the directory, so they
-//! are hostile input: no cell may begin like a formula, wherever a cell could begin.
+//! A spreadsheet evaluates a cell that begins like a formula. It may separate cells by semicolons
+//! or tabs, and may ignore spaces before a formula. Names and addresses come from the directory, so
+//! they are hostile input. No cell may begin like a formula, wherever a cell could begin.
 
 use std::borrow::Cow;
 

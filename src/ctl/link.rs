@@ -1,7 +1,7 @@
-//! The way to the daemon, and what can go wrong on it.
+//! The connection to the daemon, and its failures.
 //!
-//! Every answer is kept twice: as it was sent, for `--json`, and as a value for people, in which everything
-//! that could do something to a terminal is escaped. Views are only ever given the second.
+//! Every answer is kept twice. `--json` prints it as it was sent. Views get a value in which all
+//! characters that could control a terminal are escaped.
 
 use std::io;
 use std::path::Path;

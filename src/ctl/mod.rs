@@ -1,9 +1,9 @@
 //! `rosterctl`: the operator's command line.
 //!
-//! It knows the socket and nothing else: no configuration, no store, no secrets. Each noun has a file with
-//! its commands and the views of its documents; a view is a function of a document and never asks or writes.
-//! Data goes to standard output, everything else to standard error. With `--json` the data is exactly one
-//! document, as the daemon sent it; on failure that is a problem (RFC 9457).
+//! It knows the socket only: no configuration, no store, no secrets. Each noun has a file with its
+//! commands and the views of its documents. A view is a function of a document, without I/O. Data
+//! goes to standard output, everything else to standard error. With `--json` the data is exactly
+//! one document, as the daemon sent it. On failure that is a problem (RFC 9457).
 
 pub mod account;
 pub mod backup;

@@ -1,8 +1,8 @@
 //! Text output: colours, tables, times, counts, and the escaping of foreign text.
 //!
-//! This module writes nothing. Colours are zero-width marks until a page is printed, so that tables measure
-//! visible columns only. The marks are escaped in all text from the daemon, so foreign text cannot set
-//! colours, move the cursor or begin a line.
+//! This module writes nothing. Colours are zero-width marks until a page is printed, so that tables
+//! measure visible columns only. Text from the daemon has these marks escaped. So foreign text
+//! cannot set colours, move the cursor or begin a line.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};

@@ -358,7 +358,7 @@ async fn each<T>(
                 results.push(json!({ "who": who, "result": answer.raw }));
             }
             Err(failure) => {
-                // A daemon that is gone, or that does not let us, says the same of everybody else.
+                // The failure is the same for all other users.
                 if matches!(failure.exit(), Exit::NoDaemon | Exit::NotAllowed) {
                     return Err(failure);
                 }

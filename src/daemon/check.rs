@@ -11,8 +11,8 @@ use crate::control::{api, convert_check};
 use crate::engine::{Engine, check_directory as check_without_store};
 use crate::store::{Store, StoreError};
 
-/// Checks one directory, or all of them. An existing store records a refused bind, so that a check
-/// that is repeated by a unit cannot lock the service account.
+/// Checks one directory, or all of them. An existing store records a refused bind, so that
+/// repeated checks cannot lock the service account.
 pub async fn check_directory(
     setup: Setup,
     name: Option<&str>,

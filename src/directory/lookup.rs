@@ -15,7 +15,7 @@ const CHUNK: usize = 200;
 pub struct Bases {
     /// The present DNs, or the configured ones where the base was not found.
     pub dns: Vec<Dn>,
-    /// All DNs are present ones, so that an entry outside of them is out of scope.
+    /// Whether every base was found. Only then is an entry outside of them out of scope.
     pub are_certain: bool,
 }
 
@@ -32,7 +32,7 @@ pub struct LookupContext<'a> {
     pub bases: &'a Bases,
     pub settings: &'a Settings,
     pub decoder: &'a Decoder,
-    /// Stored rows of the people; the last known parent locates a witness.
+    /// Stored rows of the people. The parent in a row is the place to search for a witness.
     pub stored: &'a BTreeMap<Guid, StoredPerson>,
     /// Start of the run.
     pub now: Timestamp,

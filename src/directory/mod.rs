@@ -1,9 +1,9 @@
 //! Active Directory over LDAP. It is read and never written.
 //!
 //! ```text
-//! wire ─ dial, TLS, relay ─► session ─ bind, identity, one search at a time ─► read, groups,
-//! confirm            └─ entry frames, as bytes, over a bounded channel ─► ber ─► entry: attributes
-//! -> Person
+//! wire ─ dial, TLS, relay ─► session ─ bind, identity, one search at a time
+//!   session ─► read, groups, confirm ─ entry frames, as bytes, over a bounded channel
+//!   entry frames ─► ber ─► entry: attributes -> Person
 //! ```
 //!
 //! This module draws no conclusions. Observations go to the [`Ledger`](crate::reconcile::Ledger),

@@ -12,8 +12,8 @@ use super::{Assertion, DirectoryError, Object, Session};
 
 /// Most bytes of the objects that one look-up keeps. The groups of the largest forests take less.
 const MAX_OBJECT_BYTES: usize = 64 << 20;
-/// Most consecutive empty pages. AD sends an empty page when a long search has found no entry yet;
-/// more of them are taken for an endless loop.
+/// Most consecutive empty pages. AD sends an empty page when a long search has found no entry yet.
+/// More than this number count as an endless loop.
 pub(super) const MAX_EMPTY_PAGES: u32 = 100;
 
 impl Session {

@@ -1,9 +1,8 @@
 //! Periodic tasks: one driver repeats an idempotent function for as long as the daemon runs.
 //!
-//! A round that fails or is cut off by a crash is made up for by the next one, because each round
-//! computes anew from the store what is due. The triggers of a directory and the deliveries of a
-//! hook are no periodic tasks: events wake them, they end with their configuration, and their next
-//! step depends on the last one.
+//! Each round reads the due work from the store. So the next round makes up for one that failed or
+//! crashed. The triggers of a directory and the deliveries of a hook are no periodic tasks. Events
+//! wake them, their configuration ends them, and their next step depends on the last one.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

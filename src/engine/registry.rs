@@ -1,8 +1,8 @@
 //! The configured entries of one kind, replaced as a whole while the daemon runs.
 //!
 //! An entry with an equal configuration stays the same object, and its tasks continue. The tasks of
-//! a changed or removed entry are cancelled before they apply anything, because a run that began
-//! earlier must not act on rights or protections that were changed meanwhile.
+//! a changed or removed entry are cancelled before they apply changes. A run that began earlier
+//! must not act on former rights or protections.
 
 use crate::model::words;
 use std::collections::BTreeMap;

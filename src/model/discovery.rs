@@ -1,7 +1,7 @@
 //! The domains within which DNS may name servers.
 //!
-//! DNS is not authenticated. A certificate proves a name, but an attacker has a valid certificate
-//! for the attacker's own name (RFC 4513, 3.1.3; RFC 6125, 6.2.1). Names outside the domains of the
+//! DNS is not authenticated. A certificate only proves a name, and attackers own names, too
+//! (RFC 4513, 3.1.3; RFC 6125, 6.2.1). Names outside the domains of the
 //! configuration are therefore discarded before anything is sent to them.
 
 use std::net::IpAddr;

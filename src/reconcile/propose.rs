@@ -170,8 +170,8 @@ pub fn propose(draft: Draft<'_>, situation: Situation<'_>) -> Verdict {
     Verdict { admitted, held, grace_periods, quarantined, ended, warnings }
 }
 
-/// Plans the observation. A loss of membership that no group confirmed counts as unknown, because the
-/// connection may have ended, or a tier changed, since the groups were asked.
+/// Plans the observation. A loss of membership that no group confirmed counts as unknown. The
+/// connection may have ended, or a tier changed, since the groups were read.
 fn plan_confirmed(observation: &Observation, known: &Known) -> Proposal {
     let Observation { desired, policy, .. } = observation;
     let unconfirmed: Vec<Guid> = suspects(desired, known)

@@ -1,7 +1,7 @@
 //! The end of a rejection: an observation shows that the directory no longer asks for the change.
 //!
-//! A missing proposal is no such evidence, because an attribute may be unreadable, or groups may have
-//! moved during the read.
+//! A missing proposal is no such evidence. An attribute may be unreadable, or groups may have
+//! changed during the read.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -42,8 +42,8 @@ pub struct EventFilter {
 
 /// The events of an account.
 ///
-/// An event belongs to the account in its document. An event without one belongs to the account of
-/// its subject: the account itself, a user, a claim or a connected directory.
+/// An event belongs to the account in its document. Otherwise its subject decides: the
+/// account itself, or its user, claim or connected directory.
 #[derive(Debug, Clone)]
 pub struct AccountScope {
     pub account: AccountId,

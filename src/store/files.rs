@@ -1,7 +1,7 @@
 //! The files of a store. The owner alone may read them.
 //!
-//! Root may run `directory check` or the daemon. A lock or database of root's would keep the daemon
-//! from starting, so root creates files for the owner of the store. SQLite does the same for its
+//! Root may run `directory check` or the daemon. The daemon could not open a lock or database of
+//! root's. So root creates files for the owner of the store. SQLite does the same for its
 //! write-ahead log.
 
 use std::fs::{self, File, OpenOptions, Permissions};

@@ -13,8 +13,8 @@ use crate::model::{ChangeCounts, DirectoryName, RunMode, RunState, Trigger, word
 
 pub(super) type Labels = Vec<(&'static str, String)>;
 
-/// Buckets of run durations in seconds. A run of a few people takes a fraction of a second, a run
-/// of a million takes minutes, and none takes longer than twice `timeouts.run`.
+/// Buckets of run durations in seconds. A run of a few people takes a fraction of a second, and a
+/// run of a million takes minutes.
 const SECONDS: [f64; 11] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
 
 /// Sub-codes of a refused bind (MS-ERREF). Any other code counts as `other`, because the server

@@ -14,7 +14,7 @@ use tracing_subscriber::{EnvFilter, Registry};
 use crate::visible::escaped;
 
 /// The filter without `ROSTERD_LOG`. Libraries are limited to errors, because rosterd logs their
-/// failures itself and an operator cannot act on the rest, such as a closed connection.
+/// failures itself. Operators cannot act on the rest, such as a closed connection.
 const DEFAULT_FILTER: &str =
     "info,ldap3=error,sqlx=error,hickory_resolver=error,hickory_proto=error";
 

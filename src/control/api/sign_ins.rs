@@ -23,8 +23,8 @@ pub struct SignIn {
     /// `external`, if the external provider has authenticated the address.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub authenticated_by: Option<String>,
-    /// IP address of the client, if known. It has a rate limit of its own, so that one client that guesses
-    /// passwords cannot use up the attempts of all.
+    /// IP address of the client, if known. It has a rate limit of its own, so that one guessing
+    /// client cannot use up the attempts of all.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_address: Option<String>,
 }

@@ -1,8 +1,8 @@
 //! Roles are sets, not ranks. An operation of the route table names the roles of which a caller
 //! needs one.
 //!
-//! A ranking ("an operator may do what a viewer may, a viewer what an authenticator may") gave
-//! viewers the right to create users by sign-ins. A set grants only what it names.
+//! In a ranking, each role has the rights of the lower ones. So viewers could create users by
+//! sign-ins. A set grants only the rights that it names.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -11,7 +11,7 @@ pub(in crate::control) fn counts(counts: ChangeCounts) -> api::Changes {
     api::Changes { create, update, suspend, reactivate, tier, link, release }
 }
 
-/// A change that was written down.
+/// A change that a run or a held plan has stored.
 pub(in crate::control) fn stored(change: WrittenChange) -> api::Change {
     let WrittenChange {
         user,

@@ -139,8 +139,8 @@ impl Control {
         Ok(EventFilter { after, kind, subjects, account, run, since, until, limit: limit(asked) })
     }
 
-    /// Returns the subjects of a person's events: its user, and its objectGUID from before it had a
-    /// user.
+    /// Returns the subjects of a person's events: the id of its user, and its objectGUID. Events
+    /// from before the user existed have the objectGUID.
     async fn subjects_of(&self, who: &str) -> Result<Vec<String>, EngineError> {
         match self.engine.find_user(who).await {
             Ok(user) => Ok([Some(user.id.to_string()), user.link.map(|l| l.guid.to_string())]
@@ -238,7 +238,7 @@ pub(in crate::control) fn log_check(
     }
 }
 
-/// Returns the sentences on what an unbroken chain proves.
+/// Returns the proof that an unbroken chain gives, in sentences.
 fn proves(
     Verified { begins_after, head, keyed_from }: &Verified,
     noted: Option<LogHead>,

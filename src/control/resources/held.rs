@@ -111,7 +111,7 @@ async fn reopen(
     Ok(Json(show(&control, plan).await?))
 }
 
-/// Parses the id of a held plan. A malformed id is 404, like an unknown one.
+/// Parses the id of a held plan. A malformed id is answered with 404, like an unknown one.
 fn plan_id(id: &str) -> Result<PlanId, Refusal> {
     id.parse().map_err(|_| Refusal::not_found("held plan", id))
 }

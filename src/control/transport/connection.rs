@@ -1,12 +1,11 @@
 //! Connections of the control socket. They end when the caller is slow, and their number is
 //! limited.
 //!
-//! Accepting never waits for a caller or for the user database, because a full backlog would keep
-//! every caller out, root included. A connection whose caller's roles are unknown is set aside
-//! until they have been looked up.
+//! Accepting never waits for a caller or for the user database. A full backlog would keep every
+//! caller out, root included. A connection is set aside until its caller's roles are looked up.
 //!
-//! The time that a caller may take is limited here, because the HTTP server has no time limits of
-//! its own. The time that the daemon takes for an answer is not limited.
+//! The time that a caller may take is limited here, because the HTTP server has no time limits. The
+//! time that the daemon takes for an answer is not limited.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future as _;

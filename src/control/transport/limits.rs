@@ -1,9 +1,9 @@
 //! Limits on connections: how many there may be, and which one is evicted when all slots are taken.
 //!
-//! Each class of callers has connection slots of its own. No class can take the slots of another:
-//! root and operators find a slot whatever viewers and callers without a role do. Within a class, a
-//! connection without a request is evicted for a newer one, and a long poll is answered early. A
-//! connection whose request is being answered is never evicted.
+//! Each class of callers has connection slots of its own, and no class can take those of another.
+//! So viewers and strangers never keep root and operators out. Within a class, a connection without
+//! a request is evicted for a newer one. A long poll is answered early. A connection whose request
+//! is being answered is never evicted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -112,7 +112,7 @@ impl Engine {
     /// Approves a part of a plan, with a comment. The rest stays held.
     ///
     /// A rejected plan is approved only by naming its changes. As a whole it has to be reopened
-    /// first, so that an approval cannot undo the rejection of another operator by chance.
+    /// first. So an approval cannot undo the rejection of another operator by accident.
     pub async fn approve_part(
         &self,
         id: PlanId,

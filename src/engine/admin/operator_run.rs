@@ -38,8 +38,8 @@ impl<'a> OperatorRun<'a> {
 impl Engine {
     /// Writes changes and returns their run.
     ///
-    /// Takes no lock: a caller whose decision depends on other users or on a claim holds the apply
-    /// lock from the decision to the end of this call.
+    /// Takes no lock. A decision may depend on other users or on a claim. Then its caller holds the
+    /// apply lock until this call ends.
     pub(in crate::engine) async fn write(
         &self,
         changes: Vec<Change>,

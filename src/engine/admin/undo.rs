@@ -1,5 +1,5 @@
 //! Undoes a run: the reversed changes are a run of their own. Then the people are read again, so
-//! that the undo does not reactivate somebody who left meanwhile.
+//! that the undo does not reactivate a leaver.
 
 use std::collections::BTreeSet;
 

@@ -128,8 +128,7 @@ impl Engine {
             .await
     }
 
-    /// Links a user who left to the entry that was created anew for the same person, and reads that
-    /// entry as any run would.
+    /// Links a leaver's user to a new entry of the same person. Then a run reads that entry.
     pub async fn relink(&self, who: &str, person: &str, actor: &Actor) -> Result<Run, EngineError> {
         let user = self.find_user(who).await?;
         let guid: Guid = person.parse().map_err(|_| UserError::NoGuid(person.to_owned()))?;

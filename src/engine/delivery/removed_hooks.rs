@@ -1,7 +1,7 @@
 //! Hooks that are not configured any more.
 //!
-//! The backlog of a removed hook is stored, so that a hook can be absent for an afternoon without a
-//! loss. When its max-age has passed since the removal, the backlog is dead-lettered and the hook
+//! The backlog of a removed hook is kept, because an administrator may configure the hook again.
+//! When its max-age has passed since the removal, the backlog is dead-lettered and the hook
 //! forgotten.
 
 use std::sync::Arc;

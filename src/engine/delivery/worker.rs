@@ -1,13 +1,13 @@
-//! Delivers events from the outbox to programs and web servers: in order for each subject, until
-//! each is delivered or too old.
+//! Delivers events from the backlog to programs and web servers, in order for each subject. A
+//! delivery ends when it has succeeded or is too old.
 //!
 //! Every hook has a worker of its own, which a commit wakes. No worker waits for another, and no
-//! run waits for a worker. The state of a delivery is in the store: a killed daemon continues
-//! there, and repeats at most the attempts that were under way.
+//! run waits for a worker. The state of a delivery is in the store. After a crash the daemon
+//! repeats at most the attempts that were under way.
 //!
 //! A hook that is *down* (no connection, no program, `Retry-After`) would refuse every other event,
 //! too. It is paused, then tried with a single delivery. An event that is refused backs off for its
-//! subject worker_lock.
+//! subject only.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -440,8 +440,8 @@ fn wait(first: Duration, failures: u32, jitter: f64) -> Duration {
     doubled.mul_f64(1.0 + jitter / 4.0)
 }
 
-/// Returns a number from -1 to 1 that differs by delivery and attempt, so that deliveries that
-/// failed together are not repeated together.
+/// Returns a number from -1 to 1 that differs by delivery and attempt. So deliveries that failed
+/// together are not repeated together.
 fn jitter(hook: &str, seq: u64, attempt: u32) -> f64 {
     let hash = xxhash_rust::xxh3::xxh3_64(format!("{hook} {seq} {attempt}").as_bytes());
     (hash >> 11) as f64 / (1_u64 << 52) as f64 - 1.0

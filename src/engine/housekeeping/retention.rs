@@ -156,7 +156,7 @@ fn freeing(user: &User, before: Timestamp) -> Option<ChangeKind> {
     })
 }
 
-/// Returns the removal of a user who was suspended before a time and whom the directory excludes.
+/// Returns the removal of a user whose suspension began before a time and comes from the directory.
 fn removal(user: &User, before: Timestamp) -> Option<ChangeKind> {
     let since = user.causes.iter().map(|cause| cause.since).min()?;
     let is_due = since <= before && !user.causes.has(Reason::Operator);

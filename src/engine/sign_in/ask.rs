@@ -85,8 +85,7 @@ impl Engine {
     }
 
     /// Returns the present DN of an entry and its server. Looked up before the bind, because
-    /// afterwards AD does not tell a renamed entry from a wrong password, and the password may not
-    /// be sent again.
+    /// AD refuses a renamed entry and a wrong password alike. A password is sent only once.
     async fn name_of(&self, directory: &Directory, person: Guid) -> Option<(String, String)> {
         let look_up = async {
             let mut kept = directory.names.0.lock().await;

@@ -1,8 +1,8 @@
 //! The rate limit of passwords of all users together.
 //!
 //! It protects the domain controllers. A spray of guesses must not use it up for all users. So a
-//! part is reserved for users without a recent refusal, and a client address with many refusals
-//! gets a small part of its own.
+//! part is reserved for users without a recent refusal. A client address with many refusals gets a
+//! small part of its own.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,8 +16,8 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
 use super::attempts::COUNTS_FOR;
 use crate::model::Address;
 
-/// Binds a second for all users together, and at once: many times a company's Monday morning, and
-/// too few to harm a DC.
+/// Binds of all users together: a second, and at once. A company's Monday morning needs a fraction
+/// of them, and they do not overload a DC.
 const COMMON: (u32, u32) = (30, 150);
 /// The part that is reserved for users without a recent refusal, when the common part is used up.
 const RESERVE: (u32, u32) = (20, 50);

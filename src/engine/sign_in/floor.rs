@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The minimum time of every answer except `allow` and an overload. A bind at a healthy domain
-/// controller takes a tenth of it, and a user who mistyped a password does not notice it.
+/// controller takes a tenth of it, and users do not notice it.
 pub const FLOOR: Duration = Duration::from_millis(500);
 
 /// Waits for the end of the floor of a request. A decision that took longer waits for the next

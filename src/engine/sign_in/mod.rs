@@ -3,9 +3,8 @@
 //! The directory alone judges the password of a managed user. The external provider authenticates
 //! all other users, and the caller states that it did.
 //!
-//! Every refusal has the same reason and the same [floor] of time, whether the user exists or not,
-//! and whatever AD answered. The details are in the log, in the metrics and in the event
-//! `sign_in.refused`.
+//! Every refusal has the same reason and the same [floor] of time, for existing and unknown users.
+//! The details are in the log, in the metrics and in the event `sign_in.refused`.
 
 mod ask;
 mod attempts;
@@ -247,7 +246,7 @@ impl Engine {
         }
     }
 
-    /// Decides about a user whom a directory manages: AD judges the password.
+    /// Decides about a managed user: AD checks the password.
     async fn managed(
         self: &Arc<Self>,
         user: User,
@@ -285,7 +284,7 @@ impl Engine {
         }
     }
 
-    /// Decides about a user whom no directory manages: the external provider judges.
+    /// Decides about an unmanaged user: the external provider authenticates it.
     async fn unmanaged(
         &self,
         user: User,

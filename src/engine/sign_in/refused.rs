@@ -42,7 +42,7 @@ pub enum RefusalReason {
     Suspended,
     /// The directory's accountExpires, as it was last read, has passed.
     AccountExpired,
-    /// The external provider was asked about a user whom a directory manages.
+    /// The external provider was asked about a managed user.
     ManagedByDirectory,
     /// The account's policies do not let users sign in that no directory manages.
     ExternalUsersOff,

@@ -1,5 +1,4 @@
-//! Follows changes: finds the people whom they affect. These are read and decided as in every other
-//! run.
+//! Follows changes: finds the affected people. These are read and decided as in every other run.
 //!
 //! A checkpoint says how far changes were followed. It advances only when a run has dealt with
 //! everything before the next one. Every doubt leads to a full read.
@@ -234,7 +233,7 @@ impl Engine {
         Ok(people)
     }
 
-    /// Returns the people affected by changed groups: those added or removed, and those who have a
+    /// Returns the people affected by changed groups: added and removed members, and people with a
     /// tier by a changed nested group.
     async fn affected_by_groups(
         &self,
@@ -279,8 +278,8 @@ impl Engine {
     /// Returns the checkpoint from which changes can be followed after a full read. Called before
     /// that read.
     ///
-    /// Following changes is a convenience. So it uses a connection of its own, and a refusal, a cut
-    /// or a missing answer does not stop the read. The reason becomes a warning of the run.
+    /// Following changes is a convenience, and has a connection of its own. A refusal, a cut or a
+    /// missing answer does not stop the read. The reason becomes a warning of the run.
     pub(in crate::engine) async fn checkpoint(
         &self,
         directory: &Directory,
@@ -354,8 +353,8 @@ impl Engine {
         Ok(cookie?)
     }
 
-    /// Returns the people with an active user who are not visible below the bases any more,
-    /// although no change was reported. One example is a move to an OU without read access.
+    /// Returns the people with an active user who are no longer visible below the bases, although
+    /// no change was reported. One example is a move to an OU without read access.
     async fn no_longer_visible(
         &self,
         directory: &Directory,

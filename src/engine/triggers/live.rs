@@ -1,9 +1,8 @@
 //! Starts runs for changes as they happen.
 //!
-//! AD notifies that something has changed, and [`changes`](crate::engine::changes) finds the
-//! people. A run of its own reads them and waits for no full read. Nothing depends on a
-//! notification: changes are also queried when the server's highest USN has moved, and by scheduled
-//! runs.
+//! AD notifies that something has changed, and [`changes`](super::changes) finds the people. A run
+//! of its own reads them and waits for no full read. Nothing depends on a notification. Changes are
+//! also queried when the server's highest USN has moved, and by scheduled runs.
 
 use std::convert::Infallible;
 use std::time::Duration;

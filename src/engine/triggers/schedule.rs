@@ -1,6 +1,6 @@
 //! Starts the runs that are due: startup, schedule, expiry, recheck.
 //!
-//! The loop is no periodic task: the end of a run, a pause or a reload wakes it, and it ends with
+//! The loop is no periodic task. The end of a run, a pause or a reload wakes it, and it ends with
 //! the directory's configuration.
 
 use std::sync::Arc;
@@ -45,8 +45,8 @@ impl ScheduleState {
 }
 
 impl Engine {
-    /// Starts the runs of a directory until its configuration is replaced: the due ones, and those
-    /// for changes that AD reports.
+    /// Starts the runs of a directory until its configuration is replaced. They are due, or follow
+    /// changes that AD reports.
     pub async fn run_triggers(self: Arc<Self>, directory: Arc<Directory>) {
         tokio::join!(
             Box::pin(self.run_schedule(&directory)),

@@ -23,7 +23,7 @@ use crate::model::Program;
 /// starts.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time for an answer beyond the limit of the program: the start of the runner, and the kill of a
+/// Time for an answer beyond the limit of the program. The runner needs it to start, and to kill a
 /// late program.
 const ANSWER_GRACE: Duration = Duration::from_secs(15);
 

@@ -1,8 +1,8 @@
 //! The programs of the configuration file, which are the only ones that may be run.
 //!
 //! The user of the runner cannot read the file, because it may contain secrets of the daemon. The
-//! daemon passes an open descriptor. The runner accepts only the file at the configured path, and
-//! only if no other user than root can change it.
+//! daemon passes an open descriptor. The runner accepts only the file at the configured path, if
+//! root alone can change it.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
