@@ -179,7 +179,7 @@ impl Line {
 enum LongWords {
     /// Keep the word whole, because an operator may copy it.
     Keep,
-    /// Break the word, because columns stand beside it.
+    /// Break the word, because other columns follow.
     Break,
 }
 

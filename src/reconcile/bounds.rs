@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Cluster, FirstSeen, Limits, Used};
 use crate::model::{Change, Class, Digest, Guid, HoldReason, Timestamp, UserId};
 
-/// The changes that are held whatever they are.
+/// The changes that are held regardless of their number and cause.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HoldAll {
     No,
@@ -25,9 +25,9 @@ pub struct Waiting {
 /// The changes that an operator rejected. They are held even when approved.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Rejected {
-    /// The keys that recognise them.
+    /// The keys by which later runs recognise rejected changes.
     pub keys: BTreeSet<Digest>,
-    /// The clusters of rejected changes, one each, of people outside of this plan.
+    /// The cluster of each rejected change of a person outside of this plan.
     pub clusters: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ pub struct Bounds<'a> {
     /// The changes that an operator approved.
     pub approved: BTreeSet<Digest>,
     pub rejected: Rejected,
-    /// Until then changes wait that need a current replica.
+    /// Changes that need a current replica wait until this time.
     pub deferred_until: Option<Timestamp>,
     pub now: Timestamp,
 }

@@ -307,8 +307,8 @@ fn propagate(candidates: &mut [Candidate]) {
     lifted_for_another_cause(candidates);
 }
 
-/// Holds changes together that pass an address on, except positive suspensions.
-/// [`with_rejected`] has dealt with rejected changes before.
+/// Holds changes together that pass an address on, except positive suspensions. Rejected changes
+/// are left out, because [`with_rejected`] has held them.
 fn linked_by_address(candidates: &mut [Candidate]) {
     let mut linked: Vec<&mut Candidate> = candidates
         .iter_mut()

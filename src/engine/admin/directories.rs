@@ -152,8 +152,8 @@ impl Engine {
         self.store.record(&[event], &self.clock).await
     }
 
-    /// Renames a directory that is not configured any more: everything stored under its name goes
-    /// to its successor.
+    /// Renames a directory that is no longer configured. Its successor gets all data that is stored
+    /// under its name.
     pub async fn rename_directory(
         &self,
         from: &str,

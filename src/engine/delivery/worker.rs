@@ -65,7 +65,7 @@ pub struct ConfiguredHook {
 /// The state of a hook that outlasts a reload.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Work {
-    /// Held by the worker: the worker of an earlier configuration ends before the next one begins.
+    /// Held by the worker, so that a former configuration's worker ends before the next begins.
     worker_lock: Mutex<()>,
     /// Failures in a row.
     pub(in crate::engine) failures: AtomicU64,
@@ -279,7 +279,7 @@ impl Engine {
             }
         }
         let name = &hook.config.name;
-        // An outcome that cannot be stored is delivered again.
+        // A delivery whose outcome cannot be stored is repeated.
         if let Err(error) = self.store.record_attempts(name, &settled, &self.clock).await {
             tracing::error!(hook = %name, "hook {name}: cannot store the outcome of deliveries, which are repeated: {}", chain(&error));
             state.paused_until = now.plus(STORE_RETRY);
@@ -287,7 +287,7 @@ impl Engine {
         hook.work.failures.store(state.failures.into(), Ordering::Relaxed);
     }
 
-    /// Returns what an attempt means for its delivery.
+    /// Returns the state of a delivery after an attempt.
     async fn settlement(
         &self,
         hook: &ConfiguredHook,

@@ -1,7 +1,7 @@
 //! The floor of time for every answer that depends on the user and is not `allow`.
 //!
-//! A bind takes milliseconds longer than a query of the store, and would tell users and strangers
-//! apart.
+//! A bind takes milliseconds longer than a query of the store. Without the floor, the time of a
+//! refusal would reveal whether the user exists.
 
 use std::time::Duration;
 

@@ -65,8 +65,8 @@ pub enum Decision {
 }
 
 words! {
-    /// The reason of a refusal, as callers see it. There is one: more of them would tell users and
-    /// strangers apart.
+    /// The reason of a refusal, as callers see it. There is only one, because several would reveal
+    /// whether a user exists.
     pub enum Denied {
         /// The address and the password, or the way of signing in, are not accepted.
         Credentials = "credentials",
@@ -220,8 +220,8 @@ impl Engine {
                 known.account = Some(self.account_of(user).await?.reference());
             }
         }
-        // A suspended user counts, too. Otherwise an overload would tell suspended and unknown
-        // users from others.
+        // A suspended user counts, too. Otherwise an overload would reveal suspended and unknown
+        // users.
         let is_judged_by_directory = match &user {
             Some(user) => user.link.is_some() || user.status() == Status::Suspended,
             None => holder.as_ref().is_some_and(|account| self.has_directory(account)),

@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// Returns the people that any directory of the account protects, so that a moved user stays
-    /// protected. Each configured address is pinned to the GUID of the person who first has it.
+    /// protected. The baseline has the GUID of the person who first had each address.
     pub(in crate::engine) async fn protected(
         &self,
         directory: &Directory,

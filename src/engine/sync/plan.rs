@@ -1,4 +1,4 @@
-//! Planning: load, propose, and word the warnings. The plan itself is [`propose`], which is pure.
+//! Planning: load, propose, and write the warnings. The plan itself is [`propose`], which is pure.
 
 use std::collections::BTreeSet;
 

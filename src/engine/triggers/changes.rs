@@ -1,7 +1,7 @@
 //! Follows changes: finds the affected people. These are read and decided as in every other run.
 //!
-//! A checkpoint says how far changes were followed. It advances only when a run has dealt with
-//! everything before the next one. Every doubt leads to a full read.
+//! A checkpoint records how far changes were followed. It advances only after a run has processed
+//! all changes before it. Any [`FullReadReason`] leads to a full read instead.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

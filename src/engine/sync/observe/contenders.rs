@@ -195,7 +195,8 @@ impl Engine {
             let found = session.people_by_address(wanted, &settings.attributes.email).await?;
             found.into_values().flatten().collect()
         };
-        // A person in the scope of both directories is no rival of itself. One read only as a contender is.
+        // A person in the scope of both directories is no rival of itself. A person read only as a
+        // contender is a rival.
         people.retain(|guid| {
             !observed.seen.desired.get(guid).is_some_and(crate::reconcile::Desired::is_in_scope)
         });

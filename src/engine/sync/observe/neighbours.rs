@@ -202,7 +202,7 @@ impl Engine {
         let can_lose = |guid: &Guid| {
             let has_it =
                 |user: &User| user.status() == Status::Suspended && user.causes.has(missing[guid]);
-            // A released user has an override to lose, if anything.
+            // A released user can only lose the override `Return`.
             let is_over = |user: &User| {
                 user.status() == Status::Released && !user.overrides.contains(&Override::Return)
             };
@@ -228,7 +228,7 @@ impl Engine {
             } else if here.contains_key(&guid) {
                 continue;
             } else if let Some(outside) = elsewhere.outside.get(&guid) {
-                // Below a base of this directory, the person is only invisible to this directory.
+                // An entry below a base of this directory is only invisible here, not out of scope.
                 if !bases.iter().any(|base| outside.dn.is_within(base)) {
                     left.insert(guid, Desired::seen_outside(outside));
                 }
@@ -285,7 +285,7 @@ impl Engine {
             let stored = self.store.people(&former, people).await?;
             for link in links {
                 let Some(here) = observed.seen.desired.get(&link.guid) else { continue };
-                // A person who left the bases while that is held has another DN, but the same home.
+                // A held change of scope leaves the stored home, although the entry has a new DN.
                 let home = stored.get(&link.guid).map(|person| Dn::new(person.home.clone()));
                 let covers = |dn: &Dn| bases.iter().any(|base| dn.is_within(base));
                 let is_successor = covers(&link.dn) || home.as_ref().is_some_and(covers);
