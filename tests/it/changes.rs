@@ -9,7 +9,7 @@ use rosterd::model::{Cron, Reason, RunMode, RunState, ServerUrl, Status, Tier, T
 use rosterd::reconcile::Checkpoint;
 use rosterd::store::Run;
 
-use crate::firm::{Firm, alice, checkpoint, followed, tick};
+use crate::firm::{Firm, alice, checkpoint, followed, no_full_runs, tick};
 use crate::hooks::until;
 
 impl Firm {
@@ -439,7 +439,12 @@ async fn a_server_without_notifications_is_polled() {
         ("silence after accepting the search", |sim| sim.mute_notifications(true)),
     ];
     for (what, silence) in silence {
-        let firm = followed(10, |config| config.live = true).await;
+        // Without a scheduled run, only the poll can find the change.
+        let firm = followed(10, |config| {
+            config.live = true;
+            config.schedule = no_full_runs();
+        })
+        .await;
         silence(&firm.sim);
         firm.keep().await;
         let (name, address) = firm.staff(1).remove(0);
