@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use adsim::{Fault, What, When, frames};
+use serde_json::Value;
 
 use super::page;
 use crate::process::until;
@@ -60,7 +61,10 @@ fn a_flood_of_any_kind_does_not_exhaust_the_memory_of_the_daemon() {
     );
     site.done("reload");
     until("the run after the reload is over", || {
-        (site.done("sync corp")["state"] == "succeeded").then_some(())
+        let runs = site.done("run list corp");
+        let is_over = |run: &&Value| run["trigger"] == "startup" && run["state"] == "succeeded";
+        let over = runs["runs"].as_array().into_iter().flatten().filter(is_over).count();
+        (over == 2).then_some(())
     });
     let active = site.active();
     let url = Arc::new(format!("ldap://{}/", "x".repeat(200 << 10)));
