@@ -271,19 +271,12 @@ fn read_timeouts(mut table: Table<'_>) -> Timeouts {
 }
 
 fn read_attributes(mut table: Table<'_>) -> AttributeNames {
-    let default = AttributeNames::default();
-    let mut read = |key, default| table.text(key, attribute).unwrap_or(default);
-    let attributes = AttributeNames {
-        email: read("email", default.email),
-        display_name: read("display-name", default.display_name),
-        given_name: read("given-name", default.given_name),
-        surname: read("surname", default.surname),
-        title: read("title", default.title),
-        department: read("department", default.department),
-        phone: read("phone", default.phone),
-        employee_id: read("employee-id", default.employee_id),
-        manager: read("manager", default.manager),
-    };
+    let mut attributes = AttributeNames::default();
+    for (key, name) in attributes.keys_mut() {
+        if let Some(configured) = table.text(key, attribute) {
+            *name = configured;
+        }
+    }
     table.finish();
     attributes
 }

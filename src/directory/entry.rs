@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::ber::{AttributeRef, EntryRef};
 use crate::model::{
-    AttributeNames, Broken, Dn, Expiry, Field, Guid, Person, Placement, Profile, UserAccountControl,
+    AttributeNames, Broken, Dn, Expiry, Field, Guid, LOGON_NAMES, Person, Placement, Profile,
+    UserAccountControl,
 };
 use crate::reconcile::{Closure, Presence};
 
@@ -32,9 +33,6 @@ const MAX_ADDRESSES: usize = 256 << 10;
 const UNIVERSAL: [&str; 4] =
     ["objectGUID", "userAccountControl", "accountExpires", "primaryGroupID"];
 
-/// Attributes with the logon names of a person.
-const LOGON_NAMES: [&str; 2] = ["sAMAccountName", "userPrincipalName"];
-
 /// The use of an attribute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Slot {
@@ -45,7 +43,8 @@ enum Slot {
     MemberOf,
     Mail,
     Proxies,
-    Profile(usize),
+    /// The name of the field.
+    Profile(&'static str),
 }
 
 /// Decoder of entries for one attribute mapping and one closure of groups.
@@ -60,19 +59,6 @@ pub struct Decoder {
 
 impl Decoder {
     pub fn new(names: &AttributeNames, closure: &Closure) -> Self {
-        let AttributeNames {
-            email,
-            display_name,
-            given_name,
-            surname,
-            title,
-            department,
-            phone,
-            employee_id,
-            manager,
-        } = names;
-        let profile =
-            [display_name, given_name, surname, title, department, phone, employee_id, manager];
         let fixed = [
             ("objectGUID", Slot::Guid),
             ("userAccountControl", Slot::Control),
@@ -82,18 +68,13 @@ impl Decoder {
             ("proxyAddresses", Slot::Proxies),
         ];
         let slots = fixed.into_iter().map(|(name, slot)| (name.to_owned(), slot));
-        let slots = slots
-            .chain([(email.clone(), Slot::Mail)])
-            .chain(
-                profile.into_iter().enumerate().map(|(n, name)| (name.clone(), Slot::Profile(n))),
-            )
-            // Logon names are not configurable, because AD defines them.
-            .chain(
-                LOGON_NAMES
-                    .iter()
-                    .zip(profile.len()..)
-                    .map(|(name, n)| ((*name).to_owned(), Slot::Profile(n))),
-            );
+        let slots = slots.chain([(names.email.clone(), Slot::Mail)]).chain(
+            names
+                .profile()
+                .into_iter()
+                .chain(LOGON_NAMES)
+                .map(|(field, name)| (name.to_owned(), Slot::Profile(field))),
+        );
         Self {
             slots: slots.collect(),
             groups: closure.groups().map(|g| (g.dn.as_str().as_bytes().to_vec(), g.guid)).collect(),
@@ -137,7 +118,7 @@ impl Decoder {
         let mut groups = Vec::new();
         let mut mail = Field::Absent;
         let mut proxy_addresses = Vec::new();
-        let mut profile: [Option<String>; 10] = Default::default();
+        let mut profile = Profile::default();
         let mut several: Option<Box<BTreeMap<&'static str, BTreeSet<String>>>> = None;
         for attribute in entry.attributes() {
             let Ok(attribute) = attribute else {
@@ -190,18 +171,20 @@ impl Decoder {
                             .filter_map(|v| std::str::from_utf8(v).ok())
                             .map(str::to_owned),
                     ),
-                    Slot::Profile(n) => {
+                    Slot::Profile(field) => {
                         let values = || {
                             attribute
                                 .values()
                                 .filter_map(|v| std::str::from_utf8(v).ok())
                                 .filter(|v| !v.is_empty())
                         };
-                        profile[*n] = values().min().map(str::to_owned);
+                        if let Some(value) = profile.field_mut(field) {
+                            *value = values().min().map(str::to_owned);
+                        }
                         if values().nth(1).is_some() {
                             several
                                 .get_or_insert_default()
-                                .insert(Profile::NAMES[*n], values().map(str::to_owned).collect());
+                                .insert(field, values().map(str::to_owned).collect());
                         }
                     }
                 }
@@ -227,30 +210,6 @@ impl Decoder {
         );
         groups.sort_unstable();
         groups.dedup();
-        let [
-            display_name,
-            given_name,
-            surname,
-            title,
-            department,
-            phone,
-            employee_id,
-            manager,
-            sam_account_name,
-            user_principal_name,
-        ] = profile;
-        let profile = Profile {
-            display_name,
-            given_name,
-            surname,
-            title,
-            department,
-            phone,
-            employee_id,
-            manager,
-            sam_account_name,
-            user_principal_name,
-        };
         let groups_unknown = primary_group.is_none();
         Ok((
             Person {

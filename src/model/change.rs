@@ -9,7 +9,7 @@ use super::email::{Address, AddressKey, Addresses};
 use super::ids::{Guid, UserId};
 use super::link::Link;
 use super::overrides::Override;
-use super::person::Profile;
+use super::profile::Profile;
 use super::tier::Tier;
 use super::user::{Joined, Status, User};
 use super::words::words;

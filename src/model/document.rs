@@ -9,7 +9,7 @@ use super::change::{Change, ChangeKind};
 use super::digest::Digest;
 use super::email::Addresses;
 use super::link::Link;
-use super::person::Profile;
+use super::profile::Profile;
 use super::user::{Joined, Status};
 
 impl Change {

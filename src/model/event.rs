@@ -12,7 +12,7 @@ use super::claim::{Claim, ClaimState};
 use super::dn::Dn;
 use super::email::{Address, Addresses};
 use super::ids::{AccountId, ClaimId, DirectoryName, EventId, Guid, PlanId, RunId, UserId};
-use super::person::Profile;
+use super::profile::Profile;
 use super::time::Timestamp;
 use super::user::{Status, User};
 

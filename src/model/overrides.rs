@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::cause::Reason;
 use super::email::Addresses;
 use super::ids::Guid;
-use super::person::Profile;
+use super::profile::Profile;
 use super::tier::Tier;
 
 /// A value that a directory asks for and an operator has refused; no run plans it.
@@ -42,9 +42,8 @@ impl Override {
     /// Hashes a profile without its logon names, so that profiles from before they were stored
     /// are recognised.
     pub fn attributes(profile: &Profile) -> Self {
-        let profile =
-            Profile { sam_account_name: None, user_principal_name: None, ..profile.clone() };
         let fields: Vec<String> = profile
+            .without_logon_names()
             .fields()
             .into_iter()
             .filter_map(|(name, value)| Some(format!("{name}\0{}\0", value?)))

@@ -23,56 +23,6 @@ pub struct Timeouts {
     pub run: Duration,
 }
 
-/// The LDAP attributes that hold a person's data.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AttributeNames {
-    /// The primary address.
-    pub email: String,
-    pub display_name: String,
-    pub given_name: String,
-    pub surname: String,
-    pub title: String,
-    pub department: String,
-    pub phone: String,
-    pub employee_id: String,
-    /// The manager's DN.
-    pub manager: String,
-}
-
-impl AttributeNames {
-    /// Returns all names in a fixed order, because the scope hash covers them.
-    pub fn all(&self) -> [&str; 9] {
-        let Self {
-            email,
-            display_name,
-            given_name,
-            surname,
-            title,
-            department,
-            phone,
-            employee_id,
-            manager,
-        } = self;
-        [email, display_name, given_name, surname, title, department, phone, employee_id, manager]
-    }
-}
-
-impl Default for AttributeNames {
-    fn default() -> Self {
-        Self {
-            email: "mail".into(),
-            display_name: "displayName".into(),
-            given_name: "givenName".into(),
-            surname: "sn".into(),
-            title: "title".into(),
-            department: "department".into(),
-            phone: "telephoneNumber".into(),
-            employee_id: "employeeID".into(),
-            manager: "manager".into(),
-        }
-    }
-}
-
 /// The server that answers DNS questions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Resolver {

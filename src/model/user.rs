@@ -10,7 +10,7 @@ use super::ids::{AccountId, UserId};
 use super::link::Link;
 use super::observation::ObservationNumber;
 use super::overrides::Override;
-use super::person::Profile;
+use super::profile::Profile;
 use super::tier::Tier;
 use super::time::Timestamp;
 use super::words::words;

@@ -15,10 +15,10 @@ pub struct Choices {
 impl Choices {
     pub(super) fn keep_present(&self, present: &Profile, wanted: &mut Profile) {
         for (name, value) in present.fields() {
-            if let Some(value) = value.filter(|value| {
-                self.profile.get(name).is_some_and(|values| values.contains(*value))
-            }) {
-                wanted.set(name, value);
+            let is_chosen =
+                |value: &&str| self.profile.get(name).is_some_and(|values| values.contains(*value));
+            if value.filter(is_chosen).is_some() {
+                wanted.copy_field(name, present);
             }
         }
     }

@@ -227,7 +227,7 @@ impl Desired {
     pub fn keep(&mut self, field: Option<&str>, user: &User, policy: &Policy) {
         self.is_withheld = true;
         match (field, self.profile.as_mut()) {
-            (Some(field), Some(profile)) => profile.take_over(field, &user.profile),
+            (Some(field), Some(profile)) => profile.copy_field(field, &user.profile),
             (Some(_), None) => {}
             (None, _) => {
                 let first = match &self.primary {

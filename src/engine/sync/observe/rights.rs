@@ -23,27 +23,8 @@ const PROXIES: &str = "proxyAddresses";
 /// Returns the optional attributes: the profile field, and the attribute that is configured for it.
 ///
 /// The manager is left out, because AD clears it by itself when the manager is deleted.
-fn optional(names: &AttributeNames) -> [(&'static str, &str); 7] {
-    let AttributeNames {
-        email: _,
-        display_name,
-        given_name,
-        surname,
-        title,
-        department,
-        phone,
-        employee_id,
-        manager: _,
-    } = names;
-    [
-        ("display-name", display_name),
-        ("given-name", given_name),
-        ("surname", surname),
-        ("title", title),
-        ("department", department),
-        ("phone", phone),
-        ("employee-id", employee_id),
-    ]
+fn optional(names: &AttributeNames) -> impl Iterator<Item = (&'static str, &str)> {
+    names.profile().into_iter().filter(|(field, _)| *field != "manager")
 }
 
 /// Returns whether a user has a value of this field; `None` stands for secondary addresses.
@@ -65,8 +46,7 @@ fn missing<'a>(
     let Some(profile) = &d.profile else { return Vec::new() };
     let fields = profile.fields();
     let lacks = |field: &str| fields.iter().any(|(name, value)| *name == field && value.is_none());
-    let of_profile =
-        optional(names).into_iter().filter(|(field, _)| lacks(field) && has(user, Some(field)));
+    let of_profile = optional(names).filter(|(field, _)| lacks(field) && has(user, Some(field)));
     let mut missing: Vec<_> =
         of_profile.map(|(field, attribute)| (Some(field), attribute)).collect();
     if d.shows_no_proxies() && has(user, None) {
