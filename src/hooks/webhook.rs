@@ -158,7 +158,7 @@ fn unreached(Webhook { url, proxy, .. }: &Webhook, why: &str) -> String {
 
 fn proxy_needs_authentication(proxy: &Url) -> String {
     format!(
-        "the proxy {} requires authentication (407): write http://NAME:PASSWORD@… into proxy",
+        "the proxy {} requires authentication (407), which rosterd does not support: let the proxy admit this machine by its address",
         host(proxy)
     )
 }
@@ -336,5 +336,12 @@ mod tests {
         ] {
             assert_eq!(asked(text), seconds, "{text}");
         }
+    }
+
+    #[test]
+    fn a_proxy_that_asks_for_a_password_is_not_given_one_in_its_url() {
+        let text = proxy_needs_authentication(&"http://proxy.example.com:3128".parse().unwrap());
+        assert!(text.contains("let the proxy admit this machine"), "{text}");
+        assert!(!text.contains("PASSWORD"), "the configuration refuses such a URL: {text}");
     }
 }

@@ -360,7 +360,7 @@ async fn a_failing_proxy_is_named_in_the_error_and_costs_no_event() {
         through("plain", "http://siem.invalid/", format!("http://{}", plain.address)),
     ]);
     desk.happens("user.suspended", &["anna"]).await;
-    let name = "the proxy 127.0.0.1 requires authentication (407): write http://NAME:PASSWORD@… into proxy";
+    let name = "the proxy 127.0.0.1 requires authentication (407), which rosterd does not support: let the proxy admit this machine by its address";
     for (hook, told) in [
         ("asks", name),
         ("fails", "the proxy 127.0.0.1 does not connect to siem.invalid: unsuccessful"),
