@@ -99,7 +99,7 @@ fn changeable(at: &Path, metadata: &Metadata, owners: &Owners) -> Option<String>
     }
     if mode & 0o002 != 0 {
         return Some(format!(
-            "{shown} can be written by everybody on this machine: run chmod go-w {shown}"
+            "{shown} can be written by all users of this machine: run chmod go-w {shown}"
         ));
     }
     if mode & 0o020 != 0 && metadata.gid() != 0 {

@@ -149,7 +149,7 @@ fn secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let mode = fs::metadata(path).map_err(|e| unreadable(path, &e))?.mode();
     if mode & OTHERS != 0 {
         return Err(format!(
-            "{} is open to everybody on this machine: run chmod o= on it, and change the secret",
+            "{} is open to all users of this machine: run chmod o= on it, and change the secret",
             path.display()
         ));
     }

@@ -32,8 +32,8 @@ struct Section {
 /// Returns the programs of a configuration's text. Hooks with a `url` have none.
 pub fn programs(text: &str) -> Result<Vec<NamedProgram>, String> {
     let Sections { hook, gate } = toml::from_str(text).map_err(|error| {
-        let (at, why) = (error.span().map_or(0, |span| span.start), error.message());
-        format!("line {}: {why}", text.get(..at).unwrap_or_default().matches('\n').count() + 1)
+        let (at, reason) = (error.span().map_or(0, |span| span.start), error.message());
+        format!("line {}: {reason}", text.get(..at).unwrap_or_default().matches('\n').count() + 1)
     })?;
     let named = |is_gate| {
         move |Section { name, exec }: Section| {

@@ -121,13 +121,13 @@ pub(super) fn ad_domain(text: &str) -> Result<Domain, String> {
     let domain = Domain::parse(bare).map_err(|_| {
         format!("\"{text}\" is not the DNS name of an AD domain, such as corp.example.com")
     })?;
-    // Names of servers are trusted within the domain, and anybody may register one below a public
-    // suffix.
+    // Names of servers are trusted within the domain, and a name below a public suffix is free to
+    // register.
     if psl::suffix(domain.as_str().as_bytes())
         .is_some_and(|s| s.is_known() && s.as_bytes() == domain.as_str().as_bytes())
     {
         return Err(format!(
-            "anybody can register names below \"{text}\": write the DNS name of your AD domain, such as corp.example.com"
+            "\"{text}\" is a public suffix, below which any person can register names: write the DNS name of your AD domain, such as corp.example.com"
         ));
     }
     Ok(domain)
@@ -229,9 +229,9 @@ pub(super) fn address(text: &str) -> Result<Address, String> {
 /// Parses a pattern of email addresses. Its domain becomes an A-label, because addresses have
 /// A-labels.
 pub(super) fn pattern(text: &str) -> Result<String, String> {
-    let bad = |why: &str| {
+    let bad = |reason: &str| {
         Err(format!(
-            "\"{text}\" {why}: write a whole address in which * stands for any text, such as svc-*@example.com"
+            "\"{text}\" {reason}: write a whole address in which * stands for any text, such as svc-*@example.com"
         ))
     };
     let Some((local, domain)) = text.split_once('@') else { return bad("matches no address") };
@@ -243,7 +243,7 @@ pub(super) fn pattern(text: &str) -> Result<String, String> {
         return bad("matches no address");
     }
     if [local, domain].iter().all(|part| part.chars().all(|c| c == '*')) {
-        return bad("excludes everybody");
+        return bad("excludes every person");
     }
     if domain.contains('*') {
         return Ok(text.to_owned());

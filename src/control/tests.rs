@@ -628,7 +628,7 @@ async fn an_overflow_connection_gets_503_until_a_request_is_finished() {
     let (reloader, unanswered) = Reloader::new();
     let daemon = Daemon::with(reloader).await;
     let mut waiting = Vec::new();
-    let told = loop {
+    let refusal = loop {
         let mut stream = UnixStream::connect(&daemon.socket).await.unwrap();
         stream.write_all(b"POST /v1/reload HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         waiting.push(stream);
@@ -640,12 +640,12 @@ async fn an_overflow_connection_gets_503_until_a_request_is_finished() {
     };
     assert!(waiting.len() >= 32, "{}", waiting.len());
     assert!(
-        told.contains("retry-after: 1")
-            && told.contains("connection: close")
-            && told.contains("application/problem+json"),
-        "{told}"
+        refusal.contains("retry-after: 1")
+            && refusal.contains("connection: close")
+            && refusal.contains("application/problem+json"),
+        "{refusal}"
     );
-    assert!(told.contains("too many connections") && told.contains("try again"), "{told}");
+    assert!(refusal.contains("too many connections") && refusal.contains("try again"), "{refusal}");
     drop(unanswered);
     let served = async { while !daemon.say(STATUS).await.starts_with("HTTP/1.1 200") {} };
     tokio::time::timeout(Duration::from_secs(10), served)

@@ -169,11 +169,11 @@ async fn tail(
             Ok(events) => events,
             // After a restart the daemon still has the events after `after`.
             Err(Failure::Client(
-                why @ (ClientError::NoDaemon { .. } | ClientError::WrongAnswer { .. }),
+                reason @ (ClientError::NoDaemon { .. } | ClientError::WrongAnswer { .. }),
             )) => {
                 if !std::mem::replace(&mut is_told, true) {
                     let mut page = Page::default();
-                    page.line(format!("{} {why}", yellow("!")));
+                    page.line(format!("{} {reason}", yellow("!")));
                     page.line(format!("  retrying; continues after event {after}"));
                     output.note(&page);
                 }
@@ -225,11 +225,12 @@ pub(super) fn instant(option: &str, text: &str, now: DateTime<Utc>) -> Result<St
 fn brief(after: &Value) -> String {
     match after {
         Value::Object(fields) => {
-            let told = fields
+            let shown = fields
                 .iter()
                 .map(|(name, field)| (name, brief(field)))
                 .filter(|(_, text)| !text.is_empty());
-            told.map(|(name, text)| format!("{} {text}", name.replace('_', " ")))
+            shown
+                .map(|(name, text)| format!("{} {text}", name.replace('_', " ")))
                 .collect::<Vec<_>>()
                 .join(", ")
         }

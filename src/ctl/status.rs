@@ -25,9 +25,9 @@ pub fn page(status: &Status, view: &View) -> Page {
     let HookCounts { pending, failed, removed, attention } = hooks;
     if pending + failed + removed > 0 || !attention.is_empty() {
         page.line("");
-        let told = format!("{} failed", count(*failed, "delivery"));
-        let told = if *failed > 0 { red(told) } else { told };
-        page.line(format!("hooks: {} pending, {told}", number(*pending)));
+        let failed_text = format!("{} failed", count(*failed, "delivery"));
+        let failed_text = if *failed > 0 { red(failed_text) } else { failed_text };
+        page.line(format!("hooks: {} pending, {failed_text}", number(*pending)));
     }
     for sentence in attention {
         page.sentence(&format!("  {} ", yellow("!")), sentence, view);

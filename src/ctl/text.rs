@@ -273,9 +273,9 @@ fn blocks<const N: usize>(header: [&str; N], rows: &[[String; N]], view: &View) 
     let mut page = Page::default();
     for row in rows {
         page.line(row[0].trim());
-        let told = names.iter().zip(row).skip(1).filter(|(_, cell)| !cell.is_empty());
+        let filled = names.iter().zip(row).skip(1).filter(|(_, cell)| !cell.is_empty());
         page.fields(
-            &told.map(|(name, cell)| (name.as_str(), cell.clone())).collect::<Vec<_>>(),
+            &filled.map(|(name, cell)| (name.as_str(), cell.clone())).collect::<Vec<_>>(),
             view,
         );
     }

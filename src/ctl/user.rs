@@ -538,11 +538,11 @@ pub fn activated(Activation { user, remains }: &Activation, view: &View) -> Page
         page.sentence(&format!("  {} ", red("✗")), sentence, view);
     }
     if !user.overrides.is_empty() {
-        let pins = count(user.overrides.len() as u64, "reason");
+        let overridden = count(user.overrides.len() as u64, "reason");
         page.sentence(
             "  ",
             &format!(
-                "{pins} overridden until the directory asks for something else: {}",
+                "{overridden} overridden until the directory asks for something else: {}",
                 user.overrides.join(", ")
             ),
             view,

@@ -76,7 +76,7 @@ impl Certificate {
 pub enum TlsError {
     /// Verification of the server's certificate failed.
     Certificate {
-        why: CertificateError,
+        reason: CertificateError,
         shown: Box<Certificate>,
         /// The configured name of the server.
         asked: String,
@@ -132,7 +132,7 @@ impl std::error::Error for TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Certificate { why, shown, asked, trusted } => match why {
+            Self::Certificate { reason, shown, asked, trusted } => match reason {
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                     write!(f, "the certificate of {asked} expired on {}", day(shown.until))
                 }
@@ -200,7 +200,7 @@ impl TlsError {
     /// Returns the remedy, unless only the server can help itself.
     pub fn remedy(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Certificate { why, .. } => match why {
+            Self::Certificate { reason, .. } => match reason {
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                     "renew it on the server"
                 }
@@ -239,8 +239,8 @@ impl TlsError {
     ) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
-            Some(rustls::Error::InvalidCertificate(why)) => Self::Certificate {
-                why: why.clone(),
+            Some(rustls::Error::InvalidCertificate(reason)) => Self::Certificate {
+                reason: reason.clone(),
                 shown: Box::new(shown.unwrap_or_default()),
                 asked: asked.to_owned(),
                 trusted,

@@ -66,8 +66,8 @@ impl fmt::Display for Step {
 /// Failure of a connection to a server.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    #[error("the name {host} has no address: {why}")]
-    Resolve { host: String, why: String },
+    #[error("the name {host} has no address: {reason}")]
+    Resolve { host: String, reason: String },
     #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
     #[error("no answer to {step} within {}", humantime::format_duration(*.after))]
@@ -227,7 +227,7 @@ pub(super) async fn resolve(url: &ServerUrl) -> Result<Vec<SocketAddr>, WireErro
             .map(|address| SocketAddr::new(*address, url.port))
             .collect());
     }
-    let bad = |why: String| WireError::Resolve { host: url.host.clone(), why };
+    let bad = |reason: String| WireError::Resolve { host: url.host.clone(), reason };
     let found: Vec<SocketAddr> = tokio::net::lookup_host((url.host.as_str(), url.port))
         .await
         .map_err(|e| bad(e.to_string()))?

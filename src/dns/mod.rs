@@ -111,7 +111,7 @@ impl Resolver {
             _ => None,
         };
         match self.look_up(name, RecordType::TXT).await {
-            Answer::Failed(why) => Answer::Failed(why),
+            Answer::Failed(reason) => Answer::Failed(reason),
             Answer::Records(found) => {
                 let texts: Vec<String> = found.into_iter().filter_map(text).collect();
                 if texts.is_empty() {
@@ -155,7 +155,7 @@ impl Resolver {
             .chain([format!("_ldap._tcp.dc._msdcs.{domain}"), format!("_ldap._tcp.{domain}")]);
         for name in names {
             match self.look_up(&name, RecordType::SRV).await {
-                Answer::Failed(why) if all.is_empty() => return Answer::Failed(why),
+                Answer::Failed(reason) if all.is_empty() => return Answer::Failed(reason),
                 Answer::Failed(_) => break,
                 Answer::NxDomain | Answer::NoData { .. } => {}
                 Answer::Records(found) => {

@@ -152,7 +152,7 @@ impl Engine {
             ));
         }
         let following = directory.following();
-        if let (Following::Not(Some(why)), true) = (&following, config.live) {
+        if let (Following::Inactive(Some(why)), true) = (&following, config.live) {
             attention.push(format!(
                 "changes are not followed as they happen, but seen by scheduled runs: {why}"
             ));

@@ -89,8 +89,8 @@ impl Program {
         variables: &[Variable],
         input: OwnedFd,
     ) -> Result<(Child, ProcessGroup), String> {
-        if let Some(why) = self.refusal() {
-            return Err(why);
+        if let Some(reason) = self.refusal() {
+            return Err(reason);
         }
         let mut command = Command::new(&self.path);
         command
@@ -127,14 +127,15 @@ pub(super) async fn run(
     input: OwnedFd,
     limit: Duration,
 ) -> ProgramResult {
-    let not_run = |why| ProgramResult { status: Err(NoExit::NotRun(why)), output: String::new() };
+    let not_run =
+        |reason| ProgramResult { status: Err(NoExit::NotRun(reason)), output: String::new() };
     let program = program.clone();
     // Starting a program may block on the disk. If this future is dropped, the process group is
     // killed.
     let spawned = tokio::task::spawn_blocking(move || program.spawn(&variables, input)).await;
     let (mut child, mut group) = match spawned {
         Ok(Ok(both)) => both,
-        Ok(Err(why)) => return not_run(why),
+        Ok(Err(reason)) => return not_run(reason),
         Err(panic) => return not_run(format!("it could not be run: {panic}")),
     };
     let deadline = Instant::now() + limit;
@@ -272,13 +273,13 @@ mod tests {
 
     #[tokio::test]
     async fn an_exit_status_is_described() {
-        for (text, told) in [
+        for (text, description) in [
             ("exit 3", "it ended with exit status 3"),
             ("kill -SEGV $$", "it was ended by SIGSEGV"),
             // The program does not read its input.
             ("exec 0<&-; exit 7", "it ended with exit status 7"),
         ] {
-            assert_eq!(describe_exit(ran(text, LONG).await.status.unwrap()), told);
+            assert_eq!(describe_exit(ran(text, LONG).await.status.unwrap()), description);
         }
     }
 
@@ -345,8 +346,8 @@ mod tests {
         let (_folder, program) = script("exit 0");
         std::fs::set_permissions(&program.path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let done = run(&program, Vec::new(), input(b"").unwrap(), LONG).await;
-        let Err(NoExit::NotRun(why)) = done.status else { panic!("{done:?}") };
-        assert!(why.contains("chmod +x"), "{why}");
+        let Err(NoExit::NotRun(reason)) = done.status else { panic!("{done:?}") };
+        assert!(reason.contains("chmod +x"), "{reason}");
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ pub enum GateVerdict {
     Pass,
     /// The plan waits for an operator.
     Hold {
-        why: String,
+        reason: String,
         /// The end of the output.
         printed: String,
     },
@@ -26,16 +26,16 @@ pub async fn ask(runner: &Runner, gate: &Gate, plan: &Value, instance: &str) -> 
     let Gate { name, program, timeout } = gate;
     let ProgramResult { status, output: printed } =
         runner.run_gate(name, program, *timeout, &plan.to_string(), instance).await;
-    let why = match status {
+    let reason = match status {
         Ok(status) if status.success() => return GateVerdict::Pass,
         Ok(status) => format!("the gate {name} holds it: {}", describe_exit(status)),
         Err(NoExit::TimedOut) => format!(
             "the gate {name} did not answer within {}",
             humantime::format_duration(*timeout)
         ),
-        Err(NoExit::NotRun(why)) => format!("the gate {name} could not be run: {why}"),
+        Err(NoExit::NotRun(reason)) => format!("the gate {name} could not be run: {reason}"),
     };
-    GateVerdict::Hold { why, printed }
+    GateVerdict::Hold { reason, printed }
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_timeout_a_failure_and_a_missing_gate_hold_the_plan_with_a_reason() {
-        for (script, limit, why, printed) in [
+        for (script, limit, reason, printed) in [
             (
                 "echo 'not on a Friday' >&2; exit 1",
                 20_000,
@@ -92,15 +92,16 @@ mod tests {
             ),
             ("kill -KILL $$", 20_000, "the gate board holds it: it was ended by SIGKILL", ""),
         ] {
-            let held = GateVerdict::Hold { why: why.to_owned(), printed: printed.to_owned() };
+            let held = GateVerdict::Hold { reason: reason.to_owned(), printed: printed.to_owned() };
             assert_eq!(asked(script, Duration::from_millis(limit)).await, held, "{script}");
         }
-        let GateVerdict::Hold { why, .. } = asked("", Duration::from_secs(20)).await else {
+        let GateVerdict::Hold { reason, .. } = asked("", Duration::from_secs(20)).await else {
             panic!("the gate passed the plan")
         };
         assert!(
-            why.starts_with("the gate board could not be run: ") && why.contains("No such file"),
-            "{why}"
+            reason.starts_with("the gate board could not be run: ")
+                && reason.contains("No such file"),
+            "{reason}"
         );
     }
 }

@@ -75,7 +75,7 @@ pub enum AttemptOutcome {
     Delivered,
     /// The delivery is retried.
     Retry {
-        why: String,
+        reason: String,
         /// Earliest retry, if the server names one.
         after: Option<Duration>,
         /// The hook would reject any other event, too, at the moment.

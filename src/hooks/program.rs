@@ -40,9 +40,9 @@ impl Program {
         for (at, each) in real.ancestors().enumerate().chain(above_the_link) {
             match std::fs::metadata(each) {
                 Ok(metadata) => {
-                    if let Some(why) = changeable(&metadata, at > 0) {
+                    if let Some(reason) = changeable(&metadata, at > 0) {
                         return Some(format!(
-                            "{} must not be run: {} {why}",
+                            "{} must not be run: {} {reason}",
                             path.display(),
                             each.display()
                         ));

@@ -119,15 +119,15 @@ async fn exchange(
     Err(refused(format!("{} redirects in a loop", host(&webhook.url))))
 }
 
-fn down(why: String) -> Attempt {
+fn down(reason: String) -> Attempt {
     Attempt {
-        ended: AttemptOutcome::Retry { why, after: None, is_down: true },
+        ended: AttemptOutcome::Retry { reason, after: None, is_down: true },
         output: String::new(),
     }
 }
 
-fn refused(why: String) -> Attempt {
-    Attempt { ended: AttemptOutcome::Rejected(why), output: String::new() }
+fn refused(reason: String) -> Attempt {
+    Attempt { ended: AttemptOutcome::Rejected(reason), output: String::new() }
 }
 
 /// Returns the host of a URL for messages, because the path may be a secret.
@@ -142,17 +142,21 @@ fn without_url(error: reqwest::Error) -> String {
 }
 
 /// Returns the reason for a missing response, and names the proxy if it is the cause.
-fn unreached(Webhook { url, proxy, .. }: &Webhook, why: &str) -> String {
+fn unreached(Webhook { url, proxy, .. }: &Webhook, reason: &str) -> String {
     let server = host(url);
-    match (proxy, why.split_once("tunnel error: ")) {
-        (Some(proxy), Some((_, why))) => {
-            match why.split_once("failed to create underlying connection: ") {
-                Some((_, why)) => format!("the proxy {} cannot be reached: {why}", host(proxy)),
-                None if why == "proxy authorization required" => proxy_needs_authentication(proxy),
-                None => format!("the proxy {} does not connect to {server}: {why}", host(proxy)),
+    match (proxy, reason.split_once("tunnel error: ")) {
+        (Some(proxy), Some((_, reason))) => {
+            match reason.split_once("failed to create underlying connection: ") {
+                Some((_, reason)) => {
+                    format!("the proxy {} cannot be reached: {reason}", host(proxy))
+                }
+                None if reason == "proxy authorization required" => {
+                    proxy_needs_authentication(proxy)
+                }
+                None => format!("the proxy {} does not connect to {server}: {reason}", host(proxy)),
             }
         }
-        _ => format!("{server}: {why}"),
+        _ => format!("{server}: {reason}"),
     }
 }
 
@@ -180,16 +184,22 @@ async fn attempt_of(response: Response, url: &Url, proxy: Option<&Url>, now: Tim
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::BAD_GATEWAY
-        | StatusCode::GATEWAY_TIMEOUT => AttemptOutcome::Retry { why: said, after, is_down: true },
+        | StatusCode::GATEWAY_TIMEOUT => {
+            AttemptOutcome::Retry { reason: said, after, is_down: true }
+        }
         // Only a proxy sends this status, so the event is not the cause.
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => AttemptOutcome::Retry {
-            why: proxy.map_or(said, proxy_needs_authentication),
+            reason: proxy.map_or(said, proxy_needs_authentication),
             after,
             is_down: true,
         },
         // A slow request is not an invalid one.
-        StatusCode::REQUEST_TIMEOUT => AttemptOutcome::Retry { why: said, after, is_down: false },
-        _ if status.is_server_error() => AttemptOutcome::Retry { why: said, after, is_down: false },
+        StatusCode::REQUEST_TIMEOUT => {
+            AttemptOutcome::Retry { reason: said, after, is_down: false }
+        }
+        _ if status.is_server_error() => {
+            AttemptOutcome::Retry { reason: said, after, is_down: false }
+        }
         _ if status.is_redirection() => {
             let to = to.as_ref().and_then(Url::host_str).unwrap_or("nowhere");
             AttemptOutcome::Rejected(format!(

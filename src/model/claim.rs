@@ -85,7 +85,7 @@ impl Claim {
                     self.state = ClaimState::Lapsed;
                 }
             }
-            RecordSeen::NoAnswer(why) => self.finding = Some(why),
+            RecordSeen::NoAnswer(reason) => self.finding = Some(reason),
         }
         self
     }

@@ -23,7 +23,7 @@ pub enum DomainError {
     #[error("\"{0}\" has a single label; claim a domain such as example.com")]
     SingleLabel(String),
     #[error(
-        "\"{0}\" is a public suffix under which anybody can register; claim the domain below it that is yours"
+        "\"{0}\" is a public suffix under which any person can register; claim the domain below it that is yours"
     )]
     PublicSuffix(String),
 }

@@ -110,9 +110,9 @@ impl Store {
 
     /// Reopens a rejected plan, or the chosen changes of it. Returns the plan that holds them.
     ///
-    /// That is the same plan if no other is open, else a new one that supersedes both. It belongs to
-    /// the directory that its users are linked to now. The people of other directories join the
-    /// pending set there.
+    /// The plan keeps its id if no other is open. Otherwise a new plan supersedes both. The plan
+    /// belongs to the directory that its users are linked to now. The people of other directories
+    /// join the pending set there.
     pub async fn reopen_plan(
         &self,
         plan: &HeldPlan,

@@ -219,7 +219,7 @@ impl Store {
         hook: &str,
         before: Option<Timestamp>,
         under_way: &[u64],
-        why: &str,
+        reason: &str,
         clock: &Clock,
     ) -> Result<u64, StoreError> {
         let mut count = 0;
@@ -254,7 +254,7 @@ impl Store {
             let sql = Sql::new("UPDATE deliveries SET state = 'failed', done_at = ")
                 .bind(now)
                 .push(", error = COALESCE(error, ")
-                .bind(why);
+                .bind(reason);
             let sql = sql
                 .push(") WHERE state = 'pending' AND hook = ")
                 .bind(hook)
@@ -270,7 +270,7 @@ impl Store {
             .await?;
             let dead: Vec<(u64, &str)> =
                 old.iter().map(|(seq, kind, _)| (*seq, kind.as_str())).collect();
-            append(&mut writing, dead_letters(hook, &dead, why, now).as_slice(), clock).await?;
+            append(&mut writing, dead_letters(hook, &dead, reason, now).as_slice(), clock).await?;
             writing.commit().await?;
             count += old.len() as u64;
             for _ in &old {

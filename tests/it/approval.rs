@@ -87,7 +87,7 @@ async fn an_approved_change_is_retried_until_the_approval_expires() {
     firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
     firm.engine.approve(next.id, alice()).await.unwrap();
     firm.later(Duration::from_hours(25));
-    firm.engine.remind().await.unwrap();
+    firm.engine.send_reminders().await.unwrap();
     assert_eq!(firm.engine.store.plan(next.id).await.unwrap().unwrap().state, PlanState::Expired);
     assert_eq!(firm.events("plan.expired").await.len(), 1, "the event needs no run");
     firm.sim.faults().clear();
@@ -105,7 +105,7 @@ async fn a_held_plan_is_announced_daily_and_a_rejected_one_is_not() {
     firm.sync().await;
     let plan = held_plan(&firm).await;
     let announced = async || {
-        firm.engine.remind().await.unwrap();
+        firm.engine.send_reminders().await.unwrap();
         let told = firm.events("directory.attention").await;
         told.into_iter()
             .filter(|e| e["data"]["after"]["plan"] == plan.id.to_string())

@@ -488,7 +488,7 @@ async fn a_paused_directory_is_not_followed_and_catches_up_when_resumed() {
     let (name, address) = firm.staff(1).remove(0);
     firm.sim.edit(|ad| ad.disable(name.as_str()));
     until("the directory is not followed", async || {
-        (directory.following() == Following::Not(None)).then_some(())
+        (directory.following() == Following::Inactive(None)).then_some(())
     })
     .await;
     assert_eq!(firm.user(&address).await.status(), Status::Active);

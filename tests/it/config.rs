@@ -291,7 +291,7 @@ fn every_problem_has_a_remedy() {
     name = "corp"
     exclude = ["svc-*", "*@*", "a@b"]
         4:12: "svc-*" matches no address: write a whole address in which * stands for any text, such as svc-*@example.com
-        4:21: "*@*" excludes everybody: write a whole address in which * stands for any text, such as svc-*@example.com
+        4:21: "*@*" excludes every person: write a whole address in which * stands for any text, such as svc-*@example.com
         4:28: "a@b" matches no address: write a whole address in which * stands for any text, such as svc-*@example.com
     name = "corp"
     protect = ["boss"]
@@ -336,9 +336,9 @@ fn every_problem_has_a_remedy() {
     password-file = "/etc/rosterd/empty"
         7:17: /etc/rosterd/empty is empty: write the password into it
     password-file = "/etc/rosterd/public"
-        7:17: /etc/rosterd/public is open to everybody on this machine: run chmod o= on it, and change the secret
+        7:17: /etc/rosterd/public is open to all users of this machine: run chmod o= on it, and change the secret
     password-file = "/etc/rosterd/."
-        7:17: /etc/rosterd/. is open to everybody on this machine: run chmod o= on it, and change the secret
+        7:17: /etc/rosterd/. is open to all users of this machine: run chmod o= on it, and change the secret
     password-credential = "../corp"
         7:23: "../corp" is not the name of a systemd credential: write the name that LoadCredential= gives it
     password-credential = "missing"
@@ -362,7 +362,7 @@ fn every_problem_has_a_remedy() {
         3:12: "dns.example.com" is not a resolver: write "system", or an address such as "127.0.0.1:53"
     [domains]
     trusted = ["co.uk"]
-        3:12: "co.uk" is a public suffix under which anybody can register; claim the domain below it that is yours
+        3:12: "co.uk" is a public suffix under which any person can register; claim the domain below it that is yours
     [sign-in]
     max-failures = 0
         3:16: max-failures is a number from 1 to 999, not 0

@@ -6,9 +6,20 @@ use std::path::Path;
 
 use crate::files::{rust_files, text_of};
 
-/// The words that no comment begins with, because they name no subject.
-const EMPTY_SUBJECTS: [&str; 9] =
-    ["What", "Who", "Whom", "Whoever", "Nobody", "Somebody", "Everybody", "That", "Of"];
+/// The words that no sentence of a comment begins with, because they name no subject.
+const EMPTY_SUBJECTS: [&str; 11] = [
+    "What",
+    "Whatever",
+    "Who",
+    "Whom",
+    "Whoever",
+    "Nobody",
+    "Somebody",
+    "Everybody",
+    "Anybody",
+    "That",
+    "Of",
+];
 /// The first words that no test name has.
 const EMPTY_TEST_SUBJECTS: [&str; 7] =
     ["what", "who", "whom", "whoever", "nobody", "somebody", "everybody"];
@@ -137,6 +148,11 @@ fn words(text: &str) -> usize {
     text.split_whitespace().filter(|word| word.contains(is_word)).count()
 }
 
+/// Returns the sentences of a comment. A sentence ends with a full stop and white space.
+fn sentences(text: &str) -> impl Iterator<Item = &str> {
+    text.split(". ").map(str::trim)
+}
+
 fn begins_with(text: &str, word: &str) -> bool {
     text.strip_prefix(word).is_some_and(|rest| !rest.starts_with(is_word))
 }
@@ -167,8 +183,11 @@ fn comments(tokens: &[Located<'_>], findings: &mut Vec<Finding>) {
         last = is_first.then_some((*line, *prefix));
     }
     for (line, prefix, text) in blocks {
-        if EMPTY_SUBJECTS.iter().any(|word| begins_with(&text, word)) {
-            findings.push(Finding { line, fault: "comment without a subject", text: text.clone() });
+        for sentence in sentences(&text) {
+            if EMPTY_SUBJECTS.iter().any(|word| begins_with(sentence, word)) {
+                let (fault, text) = ("sentence without a subject", sentence.to_owned());
+                findings.push(Finding { line, fault, text });
+            }
         }
         if prefix != "//" && words(&text) < SHORTEST_DOC {
             findings.push(Finding { line, fault: "doc comment without content", text });
@@ -330,6 +349,8 @@ fn the_scanner_finds_each_fault_at_its_line() {
         ("let x = 1; // That is one.\n", 1),
         ("/// Of three words.", 1),
         ("/* What a block says. */", 1),
+        ("/// Returns the run. What follows\n/// is checked.", 1),
+        ("// Reads the entry.\n// Nobody else does.", 1),
         ("/// Its name.", 1),
         ("//! Two words", 1),
         ("/// Two\n/// words", 1),
@@ -347,8 +368,8 @@ fn the_scanner_finds_each_fault_at_its_line() {
         assert_eq!(lines, [line], "{source}");
     }
     let plain = [
-        "// Whatever the run does, whose entry it reads, and what it finds.",
-        "// Returns the run.\n// What follows is the same comment.",
+        "// Whose entry the run reads, and what it finds.",
+        "// Returns the run, e.g.\n/// of one page, and what follows.",
         "/// Returns the name.",
         "//// What a rule is.",
         "let url = \"https://example.com\"; let s = \"// What a string says.\";",

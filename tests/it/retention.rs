@@ -37,7 +37,7 @@ async fn no_data_is_removed_by_default() {
     let (firm, _) = leaving(Retention::default()).await;
     let before = (firm.users().await, firm.engine.store.event_count().await.unwrap());
     firm.later(DAY * 4_000);
-    assert_eq!(firm.engine.retain().await.unwrap(), Forgotten::default());
+    assert_eq!(firm.engine.apply_retention().await.unwrap(), Forgotten::default());
     assert_eq!((firm.users().await, firm.engine.store.event_count().await.unwrap()), before);
 }
 
@@ -47,10 +47,10 @@ async fn only_addresses_of_deleted_users_are_freed() {
         leaving(Retention { release_address_after: Some(DAY * 90), ..Retention::default() }).await;
     let address = firm.user(&ids[1]).await.addresses.primary.unwrap();
     firm.later(DAY * 89);
-    assert_eq!(firm.engine.retain().await.unwrap().freed, 0);
+    assert_eq!(firm.engine.apply_retention().await.unwrap().freed, 0);
     firm.later(DAY * 2);
-    assert_eq!(firm.engine.retain().await.unwrap().freed, 1);
-    assert_eq!(firm.engine.retain().await.unwrap().freed, 0, "an address is freed once");
+    assert_eq!(firm.engine.apply_retention().await.unwrap().freed, 1);
+    assert_eq!(firm.engine.apply_retention().await.unwrap().freed, 0, "an address is freed once");
     assert!(firm.user(&ids[1]).await.addresses.primary.is_none());
     assert!(firm.user(&ids[0]).await.addresses.primary.is_some(), "a disabled user may return");
     firm.sim.edit(|ad| {
@@ -68,7 +68,7 @@ async fn suspended_users_are_removed_unless_an_operator_suspended_them() {
     let gone = firm.user(&ids[0]).await;
     let (mail, dn) = (gone.addresses.primary.unwrap(), gone.link.unwrap().dn);
     firm.later(DAY * 366);
-    assert_eq!(firm.engine.retain().await.unwrap().removed, 2);
+    assert_eq!(firm.engine.apply_retention().await.unwrap().removed, 2);
     for (n, is_left) in [(0, false), (1, false), (2, true), (3, true), (4, true)] {
         assert_eq!(firm.engine.find_user(&ids[n]).await.is_ok(), is_left, "{n}");
     }
@@ -100,9 +100,9 @@ async fn a_shortened_event_log_continues_without_a_gap_and_verifies() {
     let store = &firm.engine.store;
     let early = store.verify_events(None).await.unwrap().unwrap();
     firm.later(DAY * 6);
-    assert_eq!(firm.engine.retain().await.unwrap().events, 0, "not before 7 days");
+    assert_eq!(firm.engine.apply_retention().await.unwrap().events, 0, "not before 7 days");
     firm.later(DAY * 2);
-    let gone = firm.engine.retain().await.unwrap().events;
+    let gone = firm.engine.apply_retention().await.unwrap().events;
     assert_eq!(gone, early.seq);
     assert_eq!(store.event_count().await.unwrap(), early.seq, "the sequence continues");
     firm.engine.suspend(&ids[4], "", &alice()).await.unwrap();

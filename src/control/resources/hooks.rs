@@ -191,7 +191,7 @@ pub(in crate::control) fn convert_sample(hook: &str, sampled: Sampled) -> api::S
     let Sampled { event, kind, attempt: Attempt { ended, output }, took } = sampled;
     let error = match ended {
         AttemptOutcome::Delivered => None,
-        AttemptOutcome::Retry { why, .. } | AttemptOutcome::Rejected(why) => Some(why),
+        AttemptOutcome::Retry { reason, .. } | AttemptOutcome::Rejected(reason) => Some(reason),
         AttemptOutcome::Gone => Some("it answered 410 Gone".to_owned()),
     };
     let took_ms = took.as_millis() as u64;

@@ -48,7 +48,7 @@ pub(in crate::control) fn convert(address: String, invitation: Invitation) -> ap
                     .to_owned(),
             ),
         ),
-        Invitation::Malformed(why) => (Outcome::Malformed, None, Some(why)),
+        Invitation::Malformed(reason) => (Outcome::Malformed, None, Some(reason)),
     };
     api::Invitation { address, outcome, user: user.map(|id| id.to_string()), detail }
 }

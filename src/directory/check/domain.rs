@@ -112,7 +112,7 @@ async fn base(
     match (people, &settings.filter) {
         (0, None) => report.fail(
             "base",
-            format!("{base} shows nobody"),
+            format!("{base} shows no people"),
             "check base, and that the service account may list what is below it",
         ),
         (0, Some((filter, _))) => {
@@ -125,7 +125,7 @@ async fn base(
                 )
             } else {
                 (
-                    format!("{base} shows nobody"),
+                    format!("{base} shows no people"),
                     "check base, and that the service account may list what is below it",
                 )
             };
@@ -134,7 +134,7 @@ async fn base(
         _ => report.ok("base", format!("{base}: {many}")),
     }
     if cookie.is_empty() {
-        report.ok("paging", "everybody is on one page, which came with its control");
+        report.ok("paging", "all people are on one page, which came with its control");
     } else {
         let mut next = 0;
         let second = session
@@ -179,7 +179,7 @@ fn rights(sample: &Sample, decoder: &Decoder, session: &Session, report: &mut Ch
         report.add(CheckStep::new(
             "rights",
             CheckOutcome::Skipped,
-            "nobody was seen whose attributes could be looked at",
+            "no person was seen, so no attribute could be checked",
             None,
         ));
         return;
@@ -207,7 +207,7 @@ fn rights(sample: &Sample, decoder: &Decoder, session: &Session, report: &mut Ch
         report.warn(
             "rights",
             format!("seen on none of {} people: {}", sample.people, unseen.join(", ")),
-            format!("nothing to do if nobody has them; else grant Read all properties: {grant}"),
+            format!("nothing to do if no person has them; else grant Read all properties: {grant}"),
         );
     }
     if unreadable.is_empty() && unseen.is_empty() {
@@ -232,8 +232,8 @@ async fn deleted(session: &mut Session, report: &mut CheckReport) -> Result<(), 
     }
     report.warn(
         "deleted objects",
-        "none can be seen: whoever is deleted is only missing, which takes a recheck and a witness, and is held where there is none",
-        format!("if anybody was ever deleted, grant it as a domain administrator: {grant}"),
+        "none can be seen: a deleted person is only missing, which takes a recheck and a witness, and is held without a witness",
+        format!("if a person was ever deleted, grant it as a domain administrator: {grant}"),
     );
     Ok(())
 }
@@ -254,7 +254,7 @@ pub(super) async fn changes(session: &mut Session, is_incremental: bool, report:
         Err(error) => report.warn(
             "changes",
             format!("the server does not tell what has changed: {}", error.finding()),
-            "use a domain controller of Active Directory, and let firewalls pass DirSync; until then nothing is seen between scheduled runs, which read everybody: incremental = false says so",
+            "use a domain controller of Active Directory, and let firewalls pass DirSync; until then only scheduled runs see changes, and each is a full run; incremental = false confirms that",
         ),
     }
 }
@@ -306,7 +306,7 @@ async fn groups(
         report.add(CheckStep::new(
             "groups",
             CheckOutcome::Ok,
-            "none are configured: everybody gets default-tier",
+            "none are configured: every user gets default-tier",
             None,
         ));
     }

@@ -199,7 +199,7 @@ fn account_step(session: &Session, now: Timestamp) -> CheckStep {
 }
 
 fn clock_step(theirs: Option<Timestamp>, now: Timestamp) -> CheckStep {
-    let remedy = || Some("set one of the clocks right: until then nobody expires".to_owned());
+    let remedy = || Some("correct one of the clocks: until then no account expires".to_owned());
     match theirs {
         None => CheckStep::new(
             "clock",

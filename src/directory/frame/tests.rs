@@ -431,11 +431,11 @@ fn a_malformed_entry_is_passed_to_the_reader_of_entries() {
 fn a_notice_of_disconnection_is_recognised_in_every_encoding() {
     let result = || result(52, b"", b"going down", &[]);
     let name = || tlv(RESPONSE_NAME, b"1.3.6.1.4.1.1466.20036");
-    let told = Some(ResultRef { code: 52, matched_dn: "", diagnostic: "going down" });
+    let notice = Some(ResultRef { code: 52, matched_dn: "", diagnostic: "going down" });
     for (rest, wanted) in [
-        (vec![tlv(0x78, &[result(), name()].concat())], told),
+        (vec![tlv(0x78, &[result(), name()].concat())], notice),
         // The encoding of Active Directory.
-        (vec![long(0x78, &result()), name()], told),
+        (vec![long(0x78, &result()), name()], notice),
         (vec![tlv(0x78, b"")], None),
         (vec![tlv(0x78, b""), tlv(CONTROLS, b"")], None),
     ] {

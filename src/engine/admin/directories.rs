@@ -136,14 +136,14 @@ impl Engine {
             }
             return Ok(());
         }
-        let told = EventFilter {
+        let last_reminder = EventFilter {
             kind: Some(PAUSED.to_owned()),
             subjects: vec![name.to_string()],
             since: Some(now.minus(REMINDER_INTERVAL)),
             limit: 1,
             ..EventFilter::default()
         };
-        if !self.store.events(&told).await?.is_empty() {
+        if !self.store.events(&last_reminder).await?.is_empty() {
             return Ok(());
         }
         tracing::warn!(directory = %name, "{name}: paused until {until}, no leaver is suspended: end the pause with rosterctl directory resume {name}");

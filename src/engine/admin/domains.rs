@@ -225,8 +225,8 @@ impl Engine {
             Answer::NoData { alias_of: Some(target) } => RecordSeen::Missing(format!(
                 "{name} is an alias (CNAME) of {target}, which has no TXT record"
             )),
-            Answer::Failed(why) => {
-                RecordSeen::NoAnswer(format!("no answer from DNS about {name}: {why}"))
+            Answer::Failed(reason) => {
+                RecordSeen::NoAnswer(format!("no answer from DNS about {name}: {reason}"))
             }
         }
     }

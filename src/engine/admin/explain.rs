@@ -238,8 +238,8 @@ fn entry(
     let would =
         admitted.chain(verdict.held.iter().map(|held| (held.change.clone(), Some(held.hold))));
     let has_user = observed.known_users.contains(&guid);
-    let told = observed.seen.failure.iter().chain(&observed.warnings).chain(&planned.warnings);
-    let mut warnings: Vec<String> = told
+    let warnings = observed.seen.failure.iter().chain(&observed.warnings).chain(&planned.warnings);
+    let mut warnings: Vec<String> = warnings
         .chain(verdict.admitted.people().iter().filter(|p| p.guid == guid).flat_map(|p| &p.notes))
         .cloned()
         .collect();
@@ -281,11 +281,11 @@ impl Nesting {
             _ => None,
         });
         let parents = session.parent_groups(&direct.flatten().collect(), closure).await?;
-        let pins = engine.store.baseline(&directory.config.name, BaselineKind::Group).await?;
+        let accepted = engine.store.baseline(&directory.config.name, BaselineKind::Group).await?;
         Ok(Self {
             names: closure.groups().map(|group| (group.guid, group.dn.name())).collect(),
             parents,
-            configured: pins.into_values().flatten().map(|pin| pin.guid).collect(),
+            configured: accepted.into_values().flatten().map(|group| group.guid).collect(),
         })
     }
 

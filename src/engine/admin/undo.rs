@@ -123,8 +123,8 @@ impl Engine {
         let holders = self.store.holders(&wanted).await?;
         let mut undoing =
             undo(Taken { run: run.id, at: self.clock.now() }, &done, &users, &holders);
-        let why = "the user was removed since; a user that has its id now is another one";
-        undoing.left.extend(gone.iter().map(|change| Left::of(change, why.to_owned())));
+        let reason = "the user was removed since; a user that has its id now is another one";
+        undoing.left.extend(gone.iter().map(|change| Left::of(change, reason.to_owned())));
         Ok(undoing)
     }
 

@@ -147,9 +147,9 @@ impl Engine {
         let _alone = hook.work.worker_lock.lock().await;
         let name = &hook.config.name;
         if let Target::Exec(program) = &hook.config.target
-            && let Some(why) = runner::refusal(&self.runner, &hook.config, program).await
+            && let Some(reason) = runner::refusal(&self.runner, &hook.config, program).await
         {
-            tracing::warn!(hook = %name, "hook {name}: {why}");
+            tracing::warn!(hook = %name, "hook {name}: {reason}");
         }
         let mut news = self.store.news();
         let mut state = WorkerState {
@@ -309,34 +309,34 @@ impl Engine {
                     (0, false, Timestamp::default());
                 (AttemptResult::Delivered, None)
             }
-            AttemptOutcome::Rejected(why) => {
-                tracing::warn!(hook = %name, "hook {name}: event {} is dead-lettered: {why}", due.seq);
+            AttemptOutcome::Rejected(reason) => {
+                tracing::warn!(hook = %name, "hook {name}: event {} is dead-lettered: {reason}", due.seq);
                 // A hook that refuses every event is misconfigured: most of its backlog waits until
                 // that is corrected.
                 state.fail(false, None, now);
-                (AttemptResult::DeadLetter, Some(why))
+                (AttemptResult::DeadLetter, Some(reason))
             }
             AttemptOutcome::Gone => {
-                let why = "it answered 410 Gone, so no more deliveries are sent";
-                tracing::warn!(hook = %name, "hook {name}: {why}: change its url, or run rosterctl hook redeliver {name}");
+                let reason = "it answered 410 Gone, so no more deliveries are sent";
+                tracing::warn!(hook = %name, "hook {name}: {reason}: change its url, or run rosterctl hook redeliver {name}");
                 if let Err(error) = self.store.set_gone(name, Some(&address(&hook.config))).await {
                     tracing::error!(hook = %name, "hook {name}: cannot store that the address is gone: {}", chain(&error));
                 }
                 state.is_gone = true;
-                (AttemptResult::RetryAt(now), Some(why.to_owned()))
+                (AttemptResult::RetryAt(now), Some(reason.to_owned()))
             }
-            AttemptOutcome::Retry { why, after, is_down } => {
+            AttemptOutcome::Retry { reason, after, is_down } => {
                 if state.failures == 0 {
-                    tracing::warn!(hook = %name, "hook {name}: delivery of event {} failed and is retried: {why}", due.seq);
+                    tracing::warn!(hook = %name, "hook {name}: delivery of event {} failed and is retried: {reason}", due.seq);
                 }
                 let wait = wait(FIRST_BACKOFF, due.attempts, jitter(name, due.seq, due.attempts))
                     .max(after.unwrap_or_default());
                 let again = state.fail(is_down, after, now).unwrap_or_else(|| now.plus(wait));
                 if is_old {
-                    tracing::warn!(hook = %name, "hook {name}: event {} is dead-lettered: {why}", due.seq);
-                    (AttemptResult::DeadLetter, Some(why))
+                    tracing::warn!(hook = %name, "hook {name}: event {} is dead-lettered: {reason}", due.seq);
+                    (AttemptResult::DeadLetter, Some(reason))
                 } else {
-                    (AttemptResult::RetryAt(again), Some(why))
+                    (AttemptResult::RetryAt(again), Some(reason))
                 }
             }
         };
@@ -357,14 +357,14 @@ impl Engine {
         state.expired_at = now;
         let Hook { name, max_age, .. } = &hook.config;
         let under_way: Vec<u64> = state.under_way.values().map(|due| due.seq).collect();
-        let why = "the hook failed for longer than max-age";
+        let reason = "the hook failed for longer than max-age";
         let count = self
             .store
-            .dead_letter(name, Some(now.minus(*max_age)), &under_way, why, &self.clock)
+            .dead_letter(name, Some(now.minus(*max_age)), &under_way, reason, &self.clock)
             .await?;
         if count > 0 {
             state.ready.clear();
-            tracing::warn!(hook = %name, "hook {name}: {count} deliveries are dead-lettered: {why}");
+            tracing::warn!(hook = %name, "hook {name}: {count} deliveries are dead-lettered: {reason}");
         }
         Ok(())
     }
@@ -416,9 +416,9 @@ impl WorkerState {
 impl Attempt {
     /// Returns the outcome of an attempt that panicked.
     fn broken(panic: &tokio::task::JoinError) -> Self {
-        let why = format!("the attempt panicked: {panic}");
+        let reason = format!("the attempt panicked: {panic}");
         Self {
-            ended: AttemptOutcome::Retry { why, after: None, is_down: false },
+            ended: AttemptOutcome::Retry { reason, after: None, is_down: false },
             output: String::new(),
         }
     }

@@ -37,13 +37,13 @@ impl Periodic for Reminders {
     }
 
     async fn round(&mut self) -> Result<(), EngineError> {
-        Ok(self.0.remind().await?)
+        Ok(self.0.send_reminders().await?)
     }
 }
 
 impl Engine {
     /// Reports everything that is due.
-    pub async fn remind(&self) -> Result<(), StoreError> {
+    pub async fn send_reminders(&self) -> Result<(), StoreError> {
         self.check_clock().await?;
         for directory in self.configured().directories.values() {
             self.report_stale(directory).await?;
@@ -141,14 +141,14 @@ impl Engine {
         if now.since(since) <= directory.config.stale_after {
             return Ok(());
         }
-        let told = EventFilter {
+        let last_report = EventFilter {
             kind: Some(STALE.to_owned()),
             subjects: vec![name.to_string()],
             since: Some(since),
             limit: 1,
             ..EventFilter::default()
         };
-        if !self.store.events(&told).await?.is_empty() {
+        if !self.store.events(&last_report).await?.is_empty() {
             return Ok(());
         }
         let after = json!({ "last_complete_read": last_read, "stale_after": humantime::format_duration(directory.config.stale_after).to_string() });

@@ -53,7 +53,7 @@ impl Periodic for RetentionTask {
     }
 
     async fn round(&mut self) -> Result<(), EngineError> {
-        let forgotten = self.0.retain().await?;
+        let forgotten = self.0.apply_retention().await?;
         if forgotten != Forgotten::default() {
             let Forgotten { freed, removed, events } = forgotten;
             tracing::info!(
@@ -65,8 +65,8 @@ impl Periodic for RetentionTask {
 }
 
 impl Engine {
-    /// Forgets everything that is due.
-    pub async fn retain(&self) -> Result<Forgotten, EngineError> {
+    /// Removes the data whose retention has ended.
+    pub async fn apply_retention(&self) -> Result<Forgotten, EngineError> {
         let configured = self.configured();
         let Retention { release_address_after, remove_after, events } = configured.rules.retention;
         // A removal is final. So nothing is removed while no server confirms the clock.

@@ -23,10 +23,10 @@ impl Engine {
         password: &Password,
     ) -> Result<Option<Verdict>, EngineError> {
         let name = link.directory.as_str();
-        let unreachable = |why: &dyn std::fmt::Display| {
+        let unreachable = |reason: &dyn std::fmt::Display| {
             tracing::warn!(
                 directory = name,
-                "{name}: sign-in of {} is unavailable: {why}",
+                "{name}: sign-in of {} is unavailable: {reason}",
                 user.id
             );
             Ok(Some(Verdict::Unavailable(Obstacle::Unreachable)))

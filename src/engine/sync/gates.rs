@@ -51,13 +51,13 @@ impl Engine {
         directory.work.progress.send_modify(|p| p.phase = Phase::Asking);
         let GateQuestion { digest, plan } = question;
         for gate in &self.configured().rules.gates {
-            if let GateVerdict::Hold { why, printed } =
+            if let GateVerdict::Hold { reason, printed } =
                 ask(&self.runner, gate, &plan, self.store.instance()).await
             {
                 return GateAnswer::Held(if printed.is_empty() {
-                    why
+                    reason
                 } else {
-                    format!("{why}\n{printed}")
+                    format!("{reason}\n{printed}")
                 });
             }
         }

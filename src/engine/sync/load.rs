@@ -119,11 +119,11 @@ impl Engine {
         addresses: &[Address],
         account: AccountId,
     ) -> Result<BTreeSet<Guid>, EngineError> {
-        let pins: BTreeMap<String, Vec<BaselineObject>> =
+        let accepted: BTreeMap<String, Vec<BaselineObject>> =
             self.store.baseline(name, BaselineKind::Protected).await?;
         let mut protected = BTreeSet::new();
         for key in addresses.iter().map(Address::key) {
-            if let Some(found) = pins.get(&key.0) {
+            if let Some(found) = accepted.get(&key.0) {
                 protected.extend(found.iter().map(|p| p.guid));
                 continue;
             }

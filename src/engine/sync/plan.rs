@@ -60,7 +60,7 @@ impl Engine {
         let warnings = verdict.warnings.iter().map(|warning| sentence(warning, grants));
         let warnings = warnings.chain(scope).collect();
         let note = match answer {
-            GateAnswer::Held(why) => Some(why.clone()),
+            GateAnswer::Held(reason) => Some(reason.clone()),
             GateAnswer::Unasked | GateAnswer::Passed(_) => None,
         };
         Ok(PlannedRun { verdict, warnings, note })
@@ -69,14 +69,14 @@ impl Engine {
 
 /// Returns the warning about a scope that is not accepted yet; `None` when it is the stored one.
 fn scope_warning(stored: &ScopeState, configured: &str) -> Option<String> {
-    let why = match stored {
+    let reason = match stored {
         ScopeState::Restored => "the store was restored from a backup",
         ScopeState::Rebaselined => "bases, groups and rights were accepted anew",
         ScopeState::Accepted(hash) if hash == configured => return None,
         ScopeState::Accepted(_) => "the scope has changed in the configuration",
     };
     Some(format!(
-        "{why}: this run only plans; check the plan with rosterctl held show, and approve it"
+        "{reason}: this run only plans; check the plan with rosterctl held show, and approve it"
     ))
 }
 

@@ -48,8 +48,8 @@ impl RunLog {
         let is_quiet =
             run.counts.total() == 0 && (run.mode != RunMode::Full || run.state == RunState::Failed);
         match (&run.error, run.state) {
-            (Some(why), RunState::Cancelled) => {
-                tracing::info!("{name}: the run was cancelled: {why}")
+            (Some(reason), RunState::Cancelled) => {
+                tracing::info!("{name}: the run was cancelled: {reason}")
             }
             (Some(error), _) => match self.failure_line(&one_line(error), at) {
                 Some(failure) => tracing::warn!("{name}: {failure}"),
@@ -180,7 +180,7 @@ fn summary(run: &Run) -> String {
     let Run { mode, trigger, entries, full_read_reason, .. } = run;
     let full_read_reason = full_read_reason
         .as_ref()
-        .map(|why| format!("; full read because {why}"))
+        .map(|reason| format!("; full read because {reason}"))
         .unwrap_or_default();
     format!(
         "{mode} run ({}): {}; {entries} entries read in {took}{full_read_reason}",

@@ -145,13 +145,13 @@ impl Engine {
         let (account, claims) = self.claims_of(directory).await?;
         // Reads the USN before DirSync, so that changes committed in between are reported again.
         let root = session.read_root().await?;
-        if let Some(doubt) = checkpoint.full_read_reason(
+        if let Some(reason) = checkpoint.full_read_reason(
             &root.identity,
             root.usn,
             &measure(directory, account, &claims),
             now,
         ) {
-            return Ok(ChangedPeople::FullRead(doubt));
+            return Ok(ChangedPeople::FullRead(reason));
         }
         let changes = match session.changes(&checkpoint.cookie, &watched(settings)).await {
             Ok(changes) => changes,
@@ -186,7 +186,7 @@ impl Engine {
         let (mut people, checkpoint) =
             match self.changed_people(directory, session, settings).await? {
                 ChangedPeople::People(people, checkpoint) => (people, checkpoint),
-                everybody @ ChangedPeople::FullRead(_) => return Ok((everybody, Vec::new())),
+                full_read @ ChangedPeople::FullRead(_) => return Ok((full_read, Vec::new())),
             };
         people.extend(self.store.pending(name, self.clock.now()).await?);
         let mut remarks = Vec::new();
@@ -294,16 +294,17 @@ impl Engine {
         }
         let measure = measure(directory, policy.account, &policy.claims);
         let (server, usn) = (connection.session.root.identity.clone(), connection.session.root.usn);
-        let doubt = state.checkpoint.as_ref().and_then(|checkpoint| {
+        let full_read = state.checkpoint.as_ref().and_then(|checkpoint| {
             checkpoint.full_read_reason(&server, usn, &checkpoint.measure, at)
         });
-        warnings
-            .extend(doubt.as_ref().filter(|doubt| doubt.is_alarming()).map(ToString::to_string));
+        warnings.extend(
+            full_read.as_ref().filter(|reason| reason.is_alarming()).map(ToString::to_string),
+        );
         // An old cookie spares the server everything that has not changed since.
         let known = state
             .checkpoint
             .as_ref()
-            .filter(|_| doubt.is_none())
+            .filter(|_| full_read.is_none())
             .map(|checkpoint| checkpoint.cookie.clone());
         let limit = connection.settings.timeouts.run / CHECKPOINT_FRACTION;
         let asked = tokio::time::timeout(
@@ -311,7 +312,7 @@ impl Engine {
             self.ask_for_cookie(directory, connection, known.as_deref()),
         )
         .await;
-        let why = match asked {
+        let reason = match asked {
             Ok(Ok(cookie)) => {
                 return Ok(Some(Checkpoint { server, usn, cookie, at, full_at: at, measure }));
             }
@@ -324,12 +325,13 @@ impl Engine {
                 format!("no complete answer to DirSync after {}", humantime::format_duration(limit))
             }
         };
-        warnings
-            .push(format!("changes are not followed, so each scheduled run is a full run: {why}"));
+        warnings.push(format!(
+            "changes are not followed, so each scheduled run is a full run: {reason}"
+        ));
         directory
             .work
             .following
-            .send_replace(crate::engine::triggers::following::Following::Not(Some(why)));
+            .send_replace(crate::engine::triggers::following::Following::Inactive(Some(reason)));
         Ok(None)
     }
 

@@ -5,8 +5,8 @@
 pub enum Following {
     Live,
     /// Not followed yet, or not any more, with the cause.
-    Not(Option<String>),
+    Inactive(Option<String>),
     /// Disabled by the configuration.
     #[default]
-    Off,
+    Disabled,
 }

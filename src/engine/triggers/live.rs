@@ -52,10 +52,10 @@ impl Engine {
         let name = &directory.config.name;
         let following = &directory.work.following;
         if !(directory.config.live && directory.config.incremental) {
-            following.send_replace(Following::Off);
+            following.send_replace(Following::Disabled);
             return;
         }
-        following.send_replace(Following::Not(None));
+        following.send_replace(Following::Inactive(None));
         let mut failures = 0;
         // The last full read that a change has caused.
         let mut full_at = None;
@@ -68,8 +68,8 @@ impl Engine {
                 ended = self.follow(directory, &mut full_at).instrument(span) => ended,
             };
             failures = if begun.elapsed() > STABLE_AFTER { 1 } else { failures + 1 };
-            let why = Following::Not(Some(error.to_string()));
-            if following.send_replace(why.clone()) != why {
+            let inactive = Following::Inactive(Some(error.to_string()));
+            if following.send_replace(inactive.clone()) != inactive {
                 tracing::warn!(directory = %name, "{name}: changes are followed by scheduled runs only: {error}");
             }
             tokio::select! {
@@ -96,7 +96,7 @@ impl Engine {
             // A paused directory, or one without a checkpoint, is not followed.
             while !self.is_followed(directory).await? {
                 directory.work.following.send_if_modified(|following| {
-                    std::mem::replace(following, Following::Not(None)) == Following::Live
+                    std::mem::replace(following, Following::Inactive(None)) == Following::Live
                 });
                 sleep(POLL_INTERVAL).await;
             }
@@ -131,8 +131,8 @@ impl Engine {
 
     /// Connects and subscribes to notifications.
     async fn follower(&self, directory: &Directory) -> Result<Follower, EngineError> {
-        let (told, _) = self.open(directory).await?;
-        let watch = match told.watch().await {
+        let (subscriber, _) = self.open(directory).await?;
+        let watch = match subscriber.watch().await {
             Ok(watch) => Some(watch),
             Err(DirectoryError::Search { .. }) => None,
             Err(error) => return Err(error.into()),
@@ -153,24 +153,25 @@ impl Engine {
             .changed_people(directory, &mut follower.session, &follower.settings)
             .await?
         {
-            ChangedPeople::People(people, position) if people.is_empty() => {
-                let move_on = |state: &mut DirectoryState| position.succeed(&mut state.checkpoint);
-                return Ok(self.store.change_directory(&directory.config.name, move_on).await?);
+            ChangedPeople::People(people, checkpoint) if people.is_empty() => {
+                let advance =
+                    |state: &mut DirectoryState| checkpoint.succeed(&mut state.checkpoint);
+                return Ok(self.store.change_directory(&directory.config.name, advance).await?);
             }
-            ChangedPeople::People(people, position) => Request {
-                checkpoint: Some(position),
+            ChangedPeople::People(people, checkpoint) => Request {
+                checkpoint: Some(checkpoint),
                 ..Request::people(Trigger::Live, people, None)
             },
             ChangedPeople::FullRead(FullReadReason::NoCheckpoint) => return Ok(()),
             // The runs may use another server by now.
-            ChangedPeople::FullRead(doubt @ FullReadReason::OtherServer) if !is_fresh => {
-                return Err(FollowError::Checkpoint(doubt).into());
+            ChangedPeople::FullRead(reason @ FullReadReason::OtherServer) if !is_fresh => {
+                return Err(FollowError::Checkpoint(reason).into());
             }
-            ChangedPeople::FullRead(doubt) => {
+            ChangedPeople::FullRead(reason) => {
                 let since = full_at.map(|at| self.clock.now().since(at));
                 sleep(FULL_READ_INTERVAL.saturating_sub(since.unwrap_or(FULL_READ_INTERVAL))).await;
                 *full_at = Some(self.clock.now());
-                Request { full_read_reason: Some(doubt), ..Request::full(Trigger::Live, None) }
+                Request { full_read_reason: Some(reason), ..Request::full(Trigger::Live, None) }
             }
         };
         let run = self.run(directory, request).await?;

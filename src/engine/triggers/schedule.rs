@@ -156,7 +156,7 @@ impl Engine {
                 remarks,
                 ..Request::people(Trigger::Schedule, people, None)
             },
-            Ok(Ok(Some((ChangedPeople::FullRead(doubt), _)))) => full(Some(doubt)),
+            Ok(Ok(Some((ChangedPeople::FullRead(reason), _)))) => full(Some(reason)),
             // A failed query for changes does not prevent a full read.
             Ok(Err(EngineError::Directory(error))) => {
                 full(Some(FullReadReason::Refused(error.to_string())))

@@ -56,7 +56,7 @@ pub async fn deliver(
     let order =
         Order::new(ProgramKind::Hook, &hook.name, program, hook.timeout, instance, Some(event));
     let ProgramResult { status, output } = runner.run(&order, program, document.as_bytes()).await;
-    let retry = |why, is_down| AttemptOutcome::Retry { why, after: None, is_down };
+    let retry = |reason, is_down| AttemptOutcome::Retry { reason, after: None, is_down };
     let ended = match status {
         Ok(status) if status.success() => AttemptOutcome::Delivered,
         Ok(status) => retry(describe_exit(status), false),
@@ -64,7 +64,7 @@ pub async fn deliver(
             format!("it did not end within {}", humantime::format_duration(hook.timeout)),
             false,
         ),
-        Err(NoExit::NotRun(why)) => retry(why, true),
+        Err(NoExit::NotRun(reason)) => retry(reason, true),
     };
     Attempt { ended, output }
 }
@@ -91,7 +91,7 @@ pub async fn refusal(runner: &Runner, hook: &Hook, program: &Program) -> Option<
         ..Order::new(ProgramKind::Hook, &hook.name, program, Duration::ZERO, "", None)
     };
     match runner.run(&order, program, b"").await.status {
-        Err(NoExit::NotRun(why)) => Some(why),
+        Err(NoExit::NotRun(reason)) => Some(reason),
         _ => None,
     }
 }
@@ -106,7 +106,7 @@ async fn execute(
     if order.is_check {
         let status = program
             .refusal()
-            .map_or(Ok(std::process::ExitStatus::default()), |why| Err(NoExit::NotRun(why)));
+            .map_or(Ok(std::process::ExitStatus::default()), |reason| Err(NoExit::NotRun(reason)));
         return ProgramResult { status, output: String::new() };
     }
     let mut variables = order.variables();
@@ -118,10 +118,10 @@ async fn execute(
 }
 
 /// Makes the result of a program that was not started.
-fn not_run(why: impl Into<String>) -> ProgramResult {
-    ProgramResult { status: Err(NoExit::NotRun(why.into())), output: String::new() }
+fn not_run(reason: impl Into<String>) -> ProgramResult {
+    ProgramResult { status: Err(NoExit::NotRun(reason.into())), output: String::new() }
 }
 
-fn io_error(why: &str) -> io::Error {
-    io::Error::other(why.to_owned())
+fn io_error(reason: &str) -> io::Error {
+    io::Error::other(reason.to_owned())
 }

@@ -70,13 +70,13 @@ impl Programs {
         let file = self.file.display();
         let unreadable = |error| format!("the hook runner cannot read {file}: {error}");
         let metadata = passed.metadata().map_err(unreadable)?;
-        if let Some(why) = distrust(&self.file, &metadata) {
-            return Err(format!("no program is run: {why}"));
+        if let Some(reason) = distrust(&self.file, &metadata) {
+            return Err(format!("no program is run: {reason}"));
         }
         let text = read(passed, LONGEST).map_err(unreadable)?;
         let mut programs = BTreeMap::new();
         for ConfiguredProgram { kind, name, program } in
-            (self.parse)(&text).map_err(|why| format!("{file}: {why}"))?
+            (self.parse)(&text).map_err(|reason| format!("{file}: {reason}"))?
         {
             if programs.insert((kind, name.clone()), program).is_some() {
                 return Err(format!(

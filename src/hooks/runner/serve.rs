@@ -103,7 +103,7 @@ async fn handle_connection(mut stream: UnixStream, user: Uid, programs: Arc<Prog
         };
         match found {
             Ok(Ok(program)) => execute(&order, &program, stdin, is_apart).await,
-            Ok(Err(why)) => not_run(why),
+            Ok(Err(reason)) => not_run(reason),
             Err(panic) => not_run(format!("the hook runner failed: {panic}")),
         }
     };

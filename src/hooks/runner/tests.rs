@@ -95,7 +95,7 @@ impl Room {
     /// Returns the reason why this program is not run as the hook `vpn`.
     async fn refused(&self, program: &Program) -> String {
         match self.run(ProgramKind::Hook, "vpn", program).await.status {
-            Err(NoExit::NotRun(why)) => why,
+            Err(NoExit::NotRun(reason)) => reason,
             other => panic!("it was run: {other:?}"),
         }
     }
@@ -139,19 +139,20 @@ async fn only_programs_that_the_configuration_names_are_run() {
     let program = room.hook("exit 0");
     let unnamed = room.run(ProgramKind::Hook, "other", &other).await;
     assert!(
-        matches!(&unnamed.status, Err(NoExit::NotRun(why)) if why.contains("has no program for the hook other")),
+        matches!(&unnamed.status, Err(NoExit::NotRun(reason)) if reason.contains("has no program for the hook other")),
         "{unnamed:?}"
     );
-    let why = room.refused(&other).await;
+    let reason = room.refused(&other).await;
     assert!(
-        why.contains("has another program for the hook vpn") && why.contains("rosterctl reload"),
-        "{why}"
+        reason.contains("has another program for the hook vpn")
+            && reason.contains("rosterctl reload"),
+        "{reason}"
     );
     let arguments = Program { arguments: vec!["--force".to_owned()], ..program.clone() };
     assert!(room.refused(&arguments).await.contains("has another program for the hook vpn"));
     let gate = room.run(ProgramKind::Gate, "vpn", &program).await;
     assert!(
-        matches!(&gate.status, Err(NoExit::NotRun(why)) if why.contains("has no program for the gate vpn")),
+        matches!(&gate.status, Err(NoExit::NotRun(reason)) if reason.contains("has no program for the gate vpn")),
         "{gate:?}"
     );
     assert!(!room.folder.path().join("other.ran").exists());
@@ -198,7 +199,7 @@ async fn a_configuration_that_another_user_could_change_names_no_programs() {
         Order::new(ProgramKind::Hook, "vpn", &program, Duration::from_secs(20), "here", None);
     let passed = deceiver.run(&order, &program, b"").await;
     assert!(
-        matches!(&passed.status, Err(NoExit::NotRun(why)) if why.contains("passed another file")),
+        matches!(&passed.status, Err(NoExit::NotRun(reason)) if reason.contains("passed another file")),
         "{passed:?}"
     );
     assert!(room.run(ProgramKind::Hook, "vpn", &program).await.status.unwrap().success());
@@ -208,10 +209,10 @@ async fn a_configuration_that_another_user_could_change_names_no_programs() {
 async fn an_order_of_another_user_is_rejected() {
     let room = Room::of(Uid::from_raw(geteuid().as_raw() + 1));
     let program = room.hook("touch \"$0.ran\"");
-    let why = room.refused(&program).await;
+    let reason = room.refused(&program).await;
     // The runner closes the connection before or during the order.
-    assert!(why.contains("the hook runner cannot be reached"), "{why}");
-    assert_eq!(room.runner.trouble(), Some(why), "status says so");
+    assert!(reason.contains("the hook runner cannot be reached"), "{reason}");
+    assert_eq!(room.runner.trouble(), Some(reason), "status says so");
     assert!(!room.folder.path().join("vpn.ran").exists());
 }
 
@@ -222,10 +223,11 @@ async fn an_unreachable_runner_is_reported_until_it_answers() {
     let socket = room.folder.path().join("runner.sock");
     let hidden = room.folder.path().join("hidden.sock");
     std::fs::rename(&socket, &hidden).unwrap();
-    let why = room.refused(&program).await;
+    let reason = room.refused(&program).await;
     assert!(
-        why.contains("cannot be reached") && why.contains("systemctl status rosterd-hooks.socket"),
-        "{why}"
+        reason.contains("cannot be reached")
+            && reason.contains("systemctl status rosterd-hooks.socket"),
+        "{reason}"
     );
     assert!(room.runner.trouble().is_some());
     std::fs::rename(&hidden, &socket).unwrap();

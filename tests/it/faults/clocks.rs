@@ -91,7 +91,7 @@ async fn a_clock_that_is_behind_does_not_make_stored_instants_look_old() {
     // The machine starts with a clock of ten years ago; the directory's server has the right time.
     firm.clock.set_back(TEN_YEARS);
     firm.sync().await;
-    firm.engine.remind().await.unwrap();
+    firm.engine.send_reminders().await.unwrap();
     assert_eq!(
         firm.engine.store.grace_periods(&name).await.unwrap()[0].first_seen,
         grace_periods[0].first_seen
@@ -131,7 +131,7 @@ async fn a_pause_of_four_hours_ends_after_four_hours_although_the_clock_was_ahea
     firm.engine.pause("corp", Some(HOUR * 4), &alice()).await.unwrap();
     firm.clock.set_back(TEN_YEARS);
     firm.sim.set_clock_skew(0);
-    firm.engine.remind().await.unwrap();
+    firm.engine.send_reminders().await.unwrap();
     let status =
         firm.engine.directory_status(&firm.engine.directory("corp").unwrap()).await.unwrap();
     let until = status.paused_until.expect("still paused");
@@ -159,9 +159,9 @@ async fn an_approval_given_while_the_clock_was_ahead_expires_after_a_day() {
     firm.sim.faults().clear();
     firm.clock.set_back(TEN_YEARS);
     firm.sim.set_clock_skew(0);
-    firm.engine.remind().await.unwrap();
+    firm.engine.send_reminders().await.unwrap();
     firm.later(DAY + HOUR);
-    firm.engine.remind().await.unwrap();
+    firm.engine.send_reminders().await.unwrap();
     let plan = firm.engine.store.plan(plan.id).await.unwrap().expect("the plan");
     assert_eq!(plan.approved_at, None, "{:?}", plan.state);
 }

@@ -164,7 +164,7 @@ async fn a_change_rejected_over_the_limit_is_not_applied_after_the_window() {
         )),
         "{said:?}"
     );
-    firm.engine.remind().await.unwrap();
+    firm.engine.send_reminders().await.unwrap();
     let told = firm.events("directory.attention").await;
     let told =
         told.iter().filter(|e| e["data"]["after"]["plan"] == rejected.id.to_string()).count();
@@ -438,7 +438,7 @@ async fn people_of_a_plan_with_an_expired_approval_are_held_again() {
     firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
     firm.engine.approve(held_plan(&firm).await.id, alice()).await.unwrap();
     firm.later(DAY + HOUR);
-    firm.engine.remind().await.unwrap();
+    firm.engine.send_reminders().await.unwrap();
     assert!(waiting(&firm).await.is_empty());
     firm.sim.faults().clear();
     tick(&firm).await;
@@ -526,7 +526,7 @@ async fn the_history_of_a_removed_user_is_not_that_of_the_user_who_has_its_id_no
     firm.sim.edit(|ad| ad.disable(guid_of(&user)));
     firm.sync().await;
     firm.later(DAY * 366);
-    assert_eq!(firm.engine.retain().await.unwrap().removed, 1);
+    assert_eq!(firm.engine.apply_retention().await.unwrap().removed, 1);
     firm.sim.edit(|ad| ad.enable(guid_of(&user)));
     assert_eq!(firm.sync().await.counts.create, 1, "hired again");
     let now = firm.user(&user.id.to_string()).await;

@@ -140,7 +140,7 @@ fn a_link_is_as_good_as_every_folder_on_its_way() {
         mode(folder, 0o777);
         let problems = files.problems().expect("a user that can write there chooses the CA");
         assert!(
-            problems.contains(&format!("{} can be written by everybody", folder.display())),
+            problems.contains(&format!("{} can be written by all users", folder.display())),
             "{problems}"
         );
         // In a folder with the sticky bit, other users cannot replace the file.

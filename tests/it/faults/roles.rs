@@ -301,13 +301,13 @@ async fn a_pause_ends_by_itself_is_announced_daily_and_names_its_actor() {
     assert_eq!(paused(&firm).await, pairs(&[("paused", &by)]));
     for (hours, told) in [(23, 1), (2, 2), (1, 2), (24, 3), (1, 3)] {
         firm.later(HOUR * hours);
-        firm.engine.remind().await.expect("reminders");
-        firm.engine.remind().await.expect("reminders");
+        firm.engine.send_reminders().await.expect("reminders");
+        firm.engine.send_reminders().await.expect("reminders");
         assert_eq!(paused(&firm).await.len(), told, "{hours} hours later");
     }
     firm.later(HOUR * 11);
-    firm.engine.remind().await.expect("reminders");
-    firm.engine.remind().await.expect("reminders");
+    firm.engine.send_reminders().await.expect("reminders");
+    firm.engine.send_reminders().await.expect("reminders");
     let rosterd = Actor::rosterd().0;
     let wanted = pairs(&[
         ("paused", &by),
@@ -347,7 +347,7 @@ async fn a_pause_without_an_end_of_an_older_store_is_announced_daily() {
         .await
         .expect("a pause");
     for day in 1..4 {
-        firm.engine.remind().await.expect("reminders");
+        firm.engine.send_reminders().await.expect("reminders");
         assert_eq!(paused(&firm).await.len(), day);
         firm.later(DAY + HOUR);
     }

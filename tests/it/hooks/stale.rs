@@ -10,7 +10,7 @@ use crate::firm::Firm;
 async fn a_stale_directory_is_reported_once_for_each_period() {
     let firm = Firm::running(20, |config| config.stale_after = Duration::from_hours(6)).await;
     let told = async || {
-        firm.engine.remind().await.unwrap();
+        firm.engine.send_reminders().await.unwrap();
         let filter = EventFilter {
             kind: Some("directory.stale".into()),
             limit: 10,

@@ -200,7 +200,7 @@ impl Office {
             Do::Remove(n) => {
                 told(&engine.remove(&of_user(self.user(*n, |_| true).await?)?, &actor).await?)
             }
-            Do::Forget => format!("{:?}", engine.retain().await?),
+            Do::Forget => format!("{:?}", engine.apply_retention().await?),
             Do::Rebaseline(n) => {
                 for name in self.chosen(*n) {
                     engine.rebaseline(&name, &actor).await?;

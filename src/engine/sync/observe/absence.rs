@@ -107,9 +107,11 @@ impl Engine {
         if unanswered.is_empty() {
             return;
         }
-        let why = found.problems.iter().cloned().collect::<Vec<_>>().join("; ");
-        let why = if why.is_empty() { "a base can no longer be read".to_owned() } else { why };
-        let message = format!("{} people could not be asked for by GUID: {why}", unanswered.len());
+        let reason = found.problems.iter().cloned().collect::<Vec<_>>().join("; ");
+        let reason =
+            if reason.is_empty() { "a base can no longer be read".to_owned() } else { reason };
+        let message =
+            format!("{} people could not be asked for by GUID: {reason}", unanswered.len());
         if observed.seen.is_full() || unanswered.len() == absent.len() {
             observed.seen.failure.get_or_insert(message);
         } else {

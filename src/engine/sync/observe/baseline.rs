@@ -166,9 +166,9 @@ impl Engine {
             };
             let object = match found {
                 Ok(found) => found.and_then(|o| Some((o.guid()?, o))),
-                Err(why) => {
+                Err(reason) => {
                     lost.get_or_insert(format!(
-                        "the canary {canary} could not be asked for: {why}"
+                        "the canary {canary} could not be asked for: {reason}"
                     ));
                     continue;
                 }

@@ -118,7 +118,7 @@ impl Engine {
                 observed.seen.proof = Some(complete);
             }
             Err(incomplete) => {
-                let mut why = after.map_or_else(
+                let mut reason = after.map_or_else(
                     || incomplete.to_string(),
                     |error| format!("{incomplete} ({error})"),
                 );
@@ -128,10 +128,10 @@ impl Engine {
                     .find(|p| matches!(p, Problem::RightsLost { .. } | Problem::CanaryBlind(..)));
                 observed.rights_lost = lost.zip(bases.dns.first()).map(|(lost, base)| {
                     let grant = observed.grants.command(Right::ReadProperty, base.as_str());
-                    why = format!("{why}; as a domain administrator: {grant}");
+                    reason = format!("{reason}; as a domain administrator: {grant}");
                     format!("{lost}; as a domain administrator: {grant}")
                 });
-                observed.seen.failure = Some(why);
+                observed.seen.failure = Some(reason);
                 observed.seen.proof = incomplete.partial;
             }
         }

@@ -148,8 +148,8 @@ impl Engine {
             // A group that was not found has no members here, which is no evidence of a loss.
             observed.seen.closure_is_stable = false;
         }
-        for why in names.problem.into_iter().chain(trouble) {
-            observed.seen.failure.get_or_insert(why);
+        for reason in names.problem.into_iter().chain(trouble) {
+            observed.seen.failure.get_or_insert(reason);
         }
         directory.names.keep(connection.session);
         Ok(observed)
