@@ -8,6 +8,7 @@ use super::error::{Doing as _, StoreError};
 use super::rows::{Columns, Row as _, row, word_columns};
 use super::sql::Sql;
 use crate::model::{AccountId, AddressKey, DirectoryName, Guid, words};
+use crate::reconcile::Fingerprint;
 
 words! {
     /// The kind of an object in the baseline.
@@ -131,9 +132,10 @@ impl Store {
             Sql::new("DELETE FROM baseline_objects WHERE kind <> 'protected' AND directory = ")
                 .bind(name.as_str());
         sql.execute(&mut *writing.tx).await.doing("clear the baseline")?;
-        let sql =
-            Sql::new("UPDATE people SET entitled_by = NULL, fingerprint = 0 WHERE directory = ")
-                .bind(name.as_str());
+        let sql = Sql::new("UPDATE people SET entitled_by = NULL, fingerprint = ")
+            .bind(Fingerprint::Revisit)
+            .push(" WHERE directory = ")
+            .bind(name.as_str());
         sql.execute(&mut *writing.tx).await.doing("clear the groups of people")?;
         let change = |state: &mut DirectoryState| {
             change(state);

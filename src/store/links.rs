@@ -6,6 +6,7 @@ use super::error::{Doing as _, StoreError};
 use super::rows::Columns;
 use super::sql::{Sql, insert};
 use crate::model::{Link, PlanState, User};
+use crate::reconcile::Fingerprint;
 
 /// Moves rows to the new GUID or directory of a link.
 pub(super) async fn follow(
@@ -26,7 +27,9 @@ pub(super) async fn follow(
         .doing("delete a former entry")?;
     if former.guid == now.guid {
         // The place by which limits and clusters count moves along. Only an applied change alters it.
-        let sql = Sql::new("UPDATE people SET fingerprint = 0, quarantine = NULL, directory = ");
+        let sql = Sql::new("UPDATE people SET fingerprint = ")
+            .bind(Fingerprint::Revisit)
+            .push(", quarantine = NULL, directory = ");
         let sql = sql.bind(now.directory.as_str()).push(" WHERE directory = ");
         sql.bind(former.directory.as_str())
             .push(" AND guid = ")

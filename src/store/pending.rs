@@ -21,7 +21,10 @@ impl Store {
         now: Timestamp,
     ) -> Result<BTreeSet<Guid>, StoreError> {
         let name = directory.as_str();
-        let sql = Sql::new("SELECT guid FROM people WHERE (fingerprint = 0 OR quarantine IS NOT NULL) AND directory = ").bind(name);
+        let sql = Sql::new("SELECT guid FROM people WHERE (fingerprint = ")
+            .bind(Fingerprint::Revisit)
+            .push(" OR quarantine IS NOT NULL) AND directory = ")
+            .bind(name);
         let sql = sql.push(" UNION SELECT guid FROM grace_periods WHERE directory = ").bind(name);
         let sql =
             sql.push(" UNION SELECT p.guid FROM people p JOIN users u ON u.id = p.user_id WHERE u.status = 'active' AND p.expires <= ");
@@ -55,7 +58,9 @@ impl Store {
         }
         let mut writing = self.begin().await?;
         for piece in pieces(people.iter().copied()) {
-            let sql = Sql::new("UPDATE people SET fingerprint = 0 WHERE directory = ")
+            let sql = Sql::new("UPDATE people SET fingerprint = ")
+                .bind(Fingerprint::Revisit)
+                .push(" WHERE directory = ")
                 .bind(directory.as_str());
             sql.push(" AND guid IN ")
                 .list(piece)
@@ -82,13 +87,13 @@ impl Store {
             vec![
                 ("directory", directory.as_str().into()),
                 ("guid", (*guid).into()),
-                ("fingerprint", Fingerprint::Revisit.to_stored().into()),
+                ("fingerprint", Fingerprint::Revisit.into()),
                 ("dn", dn.as_str().into()),
                 ("parent_key", "".into()),
                 ("seen_at", now.into()),
             ]
         });
-        let tail = "ON CONFLICT (directory, guid) DO UPDATE SET fingerprint = 0";
+        let tail = "ON CONFLICT (directory, guid) DO UPDATE SET fingerprint = excluded.fingerprint";
         insert(&mut writing.tx, "people", tail, rows)
             .await
             .doing("add people to the pending set")?;

@@ -59,7 +59,7 @@ pub(super) async fn write_people(
         vec![
             ("directory", directory.as_str().into()),
             ("guid", (*guid).into()),
-            ("fingerprint", fingerprint.to_stored().into()),
+            ("fingerprint", fingerprint.into()),
             ("user_id", user.map(|user| user.0).into()),
             ("dn", dn.as_ref().map_or("", |dn| dn.as_str()).into()),
             ("parent_key", parent.into()),

@@ -7,6 +7,7 @@ use super::error::{Doing as _, StoreError};
 use super::sql::{Sql, insert};
 use super::{rejections, users};
 use crate::model::{ObservationNumber, Standing, Timestamp, User, UserId};
+use crate::reconcile::Fingerprint;
 
 /// Puts the people of users into the pending set.
 pub(super) fn add_pending_users<'a>(
@@ -18,7 +19,10 @@ pub(super) fn add_pending_users<'a>(
         if users.is_empty() {
             return Ok(());
         }
-        let sql = Sql::new("UPDATE people SET fingerprint = 0 WHERE user_id IN ").list(users);
+        let sql = Sql::new("UPDATE people SET fingerprint = ")
+            .bind(Fingerprint::Revisit)
+            .push(" WHERE user_id IN ")
+            .list(users);
         sql.execute(&mut *writing.tx).await.doing("add people to the pending set")?;
         Ok(())
     }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::model::{Guid, Timestamp};
+use crate::reconcile::Fingerprint;
 
 pub(super) enum Value {
     Int(Option<i64>),
@@ -33,6 +34,7 @@ values! {
     Option<Uuid>, v => Self::Blob(v.map(|u| u.as_bytes().to_vec()));
     Guid, v => Self::Blob(Some(v.0.to_vec()));
     Option<Guid>, v => Self::Blob(v.map(|g| g.0.to_vec()));
+    Fingerprint, v => Self::from(v.to_stored());
     [u8; 32], v => Self::Blob(Some(v.to_vec()));
 }
 
