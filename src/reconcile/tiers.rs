@@ -2,26 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Dn, Guid, Tier};
+use crate::model::{Dn, Guid, Tier, words};
 
-/// The treatment of people in none of the configured groups.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum WithoutGroup {
-    /// They are suspended, and joiners are not provisioned.
-    #[default]
-    Suspend,
-    /// They keep their tier; joiners are basic.
-    Keep,
-    Basic,
-}
-
-impl WithoutGroup {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Suspend => "suspend",
-            Self::Keep => "keep",
-            Self::Basic => "basic",
-        }
+words! {
+    /// The treatment of people in none of the configured groups.
+    #[derive(Default)]
+    pub enum WithoutGroup {
+        /// They are suspended, and joiners are not provisioned.
+        #[default]
+        Suspend = "suspend",
+        /// They keep their tier; joiners are basic.
+        Keep = "keep",
+        Basic = "basic",
     }
 }
 

@@ -7,7 +7,7 @@ use crate::engine::admin::users::UserError;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     AccountId, Address, ClaimedDomains, DirectoryName, Domain, Guid, QuarantineReason, Reason,
-    Status, Tier, User, UserId,
+    Status, Tier, User, UserId, words,
 };
 use crate::store::{UserFilter, fold};
 
@@ -19,36 +19,22 @@ pub struct PageCursorError(pub String);
 /// Users per page of the store.
 const PAGE_SIZE: u64 = 500;
 
-/// The order of a list; equal users are ordered by id.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Sort {
-    /// The order of the store, and the fastest.
-    #[default]
-    Id,
-    Address,
-    /// The display name without case and accents.
-    Name,
-    Created,
-    Updated,
+words! {
+    /// The order of a list; equal users are ordered by id.
+    #[derive(Default)]
+    pub enum Sort {
+        /// The order of the store, and the fastest.
+        #[default]
+        Id = "id",
+        Address = "address",
+        /// The display name without case and accents.
+        Name = "name",
+        Created = "created",
+        Updated = "updated",
+    }
 }
 
 impl Sort {
-    pub const ALL: [Self; 5] = [Self::Id, Self::Address, Self::Name, Self::Created, Self::Updated];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Id => "id",
-            Self::Address => "address",
-            Self::Name => "name",
-            Self::Created => "created",
-            Self::Updated => "updated",
-        }
-    }
-
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|s| s.as_str() == word)
-    }
-
     fn key(self, user: &User) -> String {
         let address = || user.addresses.primary.as_ref().map(|a| a.key().0).unwrap_or_default();
         match self {

@@ -15,7 +15,7 @@ use super::Context;
 use crate::directory::BindRefusal;
 use crate::engine::periodic::Periodic;
 use crate::engine::{Engine, EngineError};
-use crate::model::{AccountId, AccountRef, Actor, Event, EventCause, Timestamp, UserId};
+use crate::model::{AccountId, AccountRef, Actor, Event, EventCause, Timestamp, UserId, words};
 use crate::store::StoreError;
 
 /// The length of a window. The metrics are sooner; a spray of an hour makes twelve events.
@@ -31,70 +31,48 @@ const NAMED: usize = 20;
 /// together.
 const COUNTED: usize = 10_000;
 
-/// The reason why a sign-in was refused. Operators see it, callers do not.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum RefusalReason {
-    /// The text is no email address.
-    NotAnAddress,
-    /// No user has the address, and a directory decides who gets one.
-    UnknownUser,
-    /// The user is suspended.
-    Suspended,
-    /// The directory's accountExpires, as it was last read, has passed.
-    AccountExpired,
-    /// The external provider was asked about a managed user.
-    ManagedByDirectory,
-    /// The account's policies do not let users sign in that no directory manages.
-    ExternalUsersOff,
-    /// No password was given.
-    NoPassword,
-    /// The password has a NUL, or is longer than any in AD.
-    NotAPassword,
-    /// As many of the user's attempts count as are allowed: AD might lock the account at the next
-    /// one.
-    RateLimited,
-    /// AD does not accept the password (52e), or does not say why.
-    WrongPassword,
-    /// AD knows no entry of the name (525): it was renamed or deleted.
-    UnknownToDirectory,
-    /// Another entry has the name by now, and its password was given.
-    OtherEntry,
-    /// AD: not at this hour, or not from this machine (530, 531).
-    LogonRestricted,
-    /// AD: the password has expired, or must be changed first (532, 773).
-    PasswordExpired,
-    /// AD: the account is disabled (533).
-    DisabledInDirectory,
-    /// AD: the account has expired (701).
-    ExpiredInDirectory,
-    /// AD: the account is locked out (775).
-    LockedOut,
+words! {
+    /// The reason why a sign-in was refused. Operators see it, callers do not.
+    pub enum RefusalReason {
+        /// The text is no email address.
+        NotAnAddress = "not-an-address",
+        /// No user has the address, and a directory decides who gets one.
+        UnknownUser = "unknown-user",
+        /// The user is suspended.
+        Suspended = "suspended",
+        /// The directory's accountExpires, as it was last read, has passed.
+        AccountExpired = "account-expired",
+        /// The external provider was asked about a managed user.
+        ManagedByDirectory = "managed-by-directory",
+        /// The account's policies do not let users sign in that no directory manages.
+        ExternalUsersOff = "external-users-off",
+        /// No password was given.
+        NoPassword = "no-password",
+        /// The password has a NUL, or is longer than any in AD.
+        NotAPassword = "not-a-password",
+        /// As many of the user's attempts count as are allowed: AD might lock the account at the next
+        /// one.
+        RateLimited = "rate-limited",
+        /// AD does not accept the password (52e), or does not say why.
+        WrongPassword = "wrong-password",
+        /// AD knows no entry of the name (525): it was renamed or deleted.
+        UnknownToDirectory = "unknown-to-directory",
+        /// Another entry has the name by now, and its password was given.
+        OtherEntry = "other-entry",
+        /// AD: not at this hour, or not from this machine (530, 531).
+        LogonRestricted = "logon-restricted",
+        /// AD: the password has expired, or must be changed first (532, 773).
+        PasswordExpired = "password-expired",
+        /// AD: the account is disabled (533).
+        DisabledInDirectory = "disabled-in-directory",
+        /// AD: the account has expired (701).
+        ExpiredInDirectory = "expired-in-directory",
+        /// AD: the account is locked out (775).
+        LockedOut = "locked-out",
+    }
 }
 
 impl RefusalReason {
-    /// Returns the word in metrics, events and the log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotAnAddress => "not-an-address",
-            Self::UnknownUser => "unknown-user",
-            Self::Suspended => "suspended",
-            Self::AccountExpired => "account-expired",
-            Self::ManagedByDirectory => "managed-by-directory",
-            Self::ExternalUsersOff => "external-users-off",
-            Self::NoPassword => "no-password",
-            Self::NotAPassword => "not-a-password",
-            Self::RateLimited => "rate-limited",
-            Self::WrongPassword => "wrong-password",
-            Self::UnknownToDirectory => "unknown-to-directory",
-            Self::OtherEntry => "other-entry",
-            Self::LogonRestricted => "logon-restricted",
-            Self::PasswordExpired => "password-expired",
-            Self::DisabledInDirectory => "disabled-in-directory",
-            Self::ExpiredInDirectory => "expired-in-directory",
-            Self::LockedOut => "locked-out",
-        }
-    }
-
     /// Returns the reason of AD's refusal of a person's password.
     pub(super) fn of(refusal: &BindRefusal) -> Self {
         match refusal.data {
