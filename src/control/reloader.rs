@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::Outcome;
+use crate::engine::ReloadOutcome;
 use crate::model::{Actor, DirectoryName};
 
 /// Capacity of the queue. Later requests wait.
@@ -13,9 +13,9 @@ const QUEUE: usize = 16;
 /// The result of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reloaded {
-    pub directories: BTreeMap<DirectoryName, Outcome>,
+    pub directories: BTreeMap<DirectoryName, ReloadOutcome>,
     /// A hook is never rescoped.
-    pub hooks: BTreeMap<String, Outcome>,
+    pub hooks: BTreeMap<String, ReloadOutcome>,
     /// Changed keys that take effect only when the daemon starts.
     pub needs_restart: Vec<&'static str>,
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::text::{Page, View, bold, count, dim, green, number, red, time, value, yellow};
 use crate::control::api::{
-    Change, ChangeOutcome, ChangeVerb, Class, HoldReason, Quarantined, Reason,
+    Change, ChangeClass, ChangeOutcome, ChangeVerb, HoldReason, Quarantined, Reason,
 };
 
 /// A list of more changes than this is shortened to [`SHOWN`].
@@ -42,7 +42,7 @@ impl Kind {
             | ChangeVerb::Unlink
             | ChangeVerb::Move
             | ChangeVerb::Update => match change.class {
-                Some(Class::Readdress) => Self::Readdress,
+                Some(ChangeClass::Readdress) => Self::Readdress,
                 _ => Self::Update,
             },
         }

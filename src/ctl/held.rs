@@ -8,7 +8,8 @@ use super::text::{
 };
 use super::{Exit, Output, change, id, run};
 use crate::control::api::{
-    Approval, Approving, Change, Class, HeldGroup, HeldPlan, HeldPlans, PlanState, Rejecting, Run,
+    Approval, Approving, Change, ChangeClass, HeldGroup, HeldPlan, HeldPlans, PlanState, Rejecting,
+    Run,
 };
 use crate::control::client::Route;
 
@@ -327,10 +328,10 @@ fn state(state: PlanState) -> String {
 
 fn what(group: &HeldGroup) -> String {
     match (group.reason, group.class) {
-        (Some(reason), Some(Class::Reactivate)) => format!("reactivate, no longer {reason}"),
+        (Some(reason), Some(ChangeClass::Reactivate)) => format!("reactivate, no longer {reason}"),
         (Some(reason), _) => format!("suspend as {reason}"),
-        (None, Some(Class::Readdress)) => "change addresses".to_owned(),
-        (None, class) => class.map_or("update", Class::as_str).to_owned(),
+        (None, Some(ChangeClass::Readdress)) => "change addresses".to_owned(),
+        (None, class) => class.map_or("update", ChangeClass::as_str).to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::{Daemon, Setup, notify, read_keys};
 use crate::config::Problems;
 use crate::control::{Ask, Asked, Reloaded, Reloader};
-use crate::engine::Outcome;
+use crate::engine::ReloadOutcome;
 use crate::model::{Event, EventCause};
 use crate::telemetry::chain;
 
@@ -64,7 +64,7 @@ impl Daemon {
                     tracing::info!(%directory, "{directory}: configuration applied ({})", outcome.as_str());
                 }
                 for (hook, outcome) in
-                    hooks.iter().filter(|(_, outcome)| **outcome != Outcome::Unchanged)
+                    hooks.iter().filter(|(_, outcome)| **outcome != ReloadOutcome::Unchanged)
                 {
                     tracing::info!(%hook, "hook {hook}: configuration applied ({})", outcome.as_str());
                 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::engine::registry::{Outcome, Registry};
+use crate::engine::registry::{Registry, ReloadOutcome};
 use crate::engine::{ConfiguredHook, Directory, DirectoryConfig, Engine};
 use crate::hooks::Hook;
 use crate::model::{DirectoryName, Domain, Gate, Resolver, Retention};
@@ -52,7 +52,7 @@ impl Engine {
         &self,
         directories: Vec<DirectoryConfig>,
         rules: Rules,
-    ) -> BTreeMap<DirectoryName, Outcome> {
+    ) -> BTreeMap<DirectoryName, ReloadOutcome> {
         let mut outcomes = BTreeMap::new();
         let mut former = self.configured();
         self.configured.send_modify(|configured| {
@@ -73,7 +73,7 @@ impl Engine {
     /// Replaces the hooks and returns the outcome for each. The caller has to
     /// [run the deliveries](Engine::run_deliveries) of hooks that were added or changed. Deliveries
     /// of a removed hook are stored until its max-age has passed.
-    pub fn reconfigure_hooks(&self, hooks: Vec<Hook>) -> BTreeMap<String, Outcome> {
+    pub fn reconfigure_hooks(&self, hooks: Vec<Hook>) -> BTreeMap<String, ReloadOutcome> {
         let mut outcomes = BTreeMap::new();
         let mut former = self.hooks();
         self.hooks.send_modify(|registry| {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::directory::Settings;
 use crate::engine::outside_servers::OutsideServers;
-use crate::engine::registry::{Configurable, Outcome};
+use crate::engine::registry::{Configurable, ReloadOutcome};
 use crate::engine::sign_in::LookupConnection;
 use crate::engine::sync::run_log::RunLog;
 use crate::engine::{EngineError, Following, Health};
@@ -162,8 +162,12 @@ impl Configurable for Directory {
         &self.cancel
     }
 
-    fn change(before: &DirectoryConfig, after: &DirectoryConfig) -> Outcome {
-        if before.scope_hash() == after.scope_hash() { Outcome::Changed } else { Outcome::Rescoped }
+    fn change(before: &DirectoryConfig, after: &DirectoryConfig) -> ReloadOutcome {
+        if before.scope_hash() == after.scope_hash() {
+            ReloadOutcome::Changed
+        } else {
+            ReloadOutcome::Rescoped
+        }
     }
 }
 

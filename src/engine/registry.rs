@@ -31,8 +31,8 @@ pub trait Configurable {
     fn cancel_token(&self) -> &CancellationToken;
 
     /// Returns the outcome of a reload that replaces one configuration by another.
-    fn change(_before: &Self::Config, _after: &Self::Config) -> Outcome {
-        Outcome::Changed
+    fn change(_before: &Self::Config, _after: &Self::Config) -> ReloadOutcome {
+        ReloadOutcome::Changed
     }
 }
 
@@ -60,22 +60,22 @@ impl<T: Configurable> Registry<T> {
         &self,
         configs: Vec<T::Config>,
         engine: &CancellationToken,
-    ) -> (Self, BTreeMap<T::Name, Outcome>) {
-        let mut outcomes: BTreeMap<T::Name, Outcome> =
-            self.keys().map(|name| (name.clone(), Outcome::Removed)).collect();
+    ) -> (Self, BTreeMap<T::Name, ReloadOutcome>) {
+        let mut outcomes: BTreeMap<T::Name, ReloadOutcome> =
+            self.keys().map(|name| (name.clone(), ReloadOutcome::Removed)).collect();
         let mut entries = BTreeMap::new();
         for config in configs {
             let name = T::name_of(&config);
             let former = self.get(&name);
             let (entry, outcome) = match former {
                 Some(former) if *former.config() == config => {
-                    (Arc::clone(former), Outcome::Unchanged)
+                    (Arc::clone(former), ReloadOutcome::Unchanged)
                 }
                 Some(former) => {
                     let outcome = T::change(former.config(), &config);
                     (Arc::new(T::with(config, Some(former), engine)), outcome)
                 }
-                None => (Arc::new(T::with(config, None, engine)), Outcome::Added),
+                None => (Arc::new(T::with(config, None, engine)), ReloadOutcome::Added),
             };
             outcomes.insert(name.clone(), outcome);
             entries.insert(name, entry);
@@ -96,7 +96,7 @@ impl<T: Configurable> Registry<T> {
 
 words! {
     /// The outcome of a reload for one entry.
-    pub enum Outcome {
+    pub enum ReloadOutcome {
         Added = "added",
         Unchanged = "unchanged",
         /// Changed, with the same people in scope.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::engine::{Attention, Directory, Engine, EngineError, Following, Health};
-use crate::model::{ClaimState, Class, PlanState, Reason, Status, Timestamp, words};
+use crate::model::{ChangeClass, ClaimState, PlanState, Reason, Status, Timestamp, words};
 use crate::store::{HeldPlan, HeldSummary, StoreError};
 
 words! {
@@ -208,7 +208,8 @@ impl Engine {
         plan: &HeldPlan,
     ) -> Result<Option<Attention>, StoreError> {
         let is_positive = |line: &&HeldSummary| {
-            line.class.is_some_and(|class| matches!(class, Class::Confirmed | Class::Deleted))
+            line.class
+                .is_some_and(|class| matches!(class, ChangeClass::Confirmed | ChangeClass::Deleted))
                 && line.reason.is_some_and(Reason::is_positive)
         };
         let summary = self.store.plan_summary(plan.id).await?;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::class::Class;
+use super::class::ChangeClass;
 use super::ids::Guid;
 use super::time::Timestamp;
 use super::words::words;
@@ -32,12 +32,12 @@ words! {
 
 impl Reason {
     /// Returns the class of a suspension; an operator's has none.
-    pub fn class(self) -> Option<Class> {
+    pub fn class(self) -> Option<ChangeClass> {
         match self {
             Self::Operator => None,
-            Self::Disabled | Self::Expired => Some(Class::Confirmed),
-            Self::Deleted => Some(Class::Deleted),
-            Self::OutOfScope | Self::NoGroup | Self::Vanished => Some(Class::Gone),
+            Self::Disabled | Self::Expired => Some(ChangeClass::Confirmed),
+            Self::Deleted => Some(ChangeClass::Deleted),
+            Self::OutOfScope | Self::NoGroup | Self::Vanished => Some(ChangeClass::Gone),
         }
     }
 

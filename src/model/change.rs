@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::account::AccountRef;
 use super::cause::{Cause, Causes, Evidence, Reason};
-use super::class::Class;
+use super::class::ChangeClass;
 use super::email::{Address, AddressKey, Addresses};
 use super::ids::{Guid, UserId};
 use super::link::Link;
@@ -123,7 +123,7 @@ pub struct Change {
     pub email: Option<Address>,
     pub kind: ChangeKind,
     /// The class whose limit the change counts towards; `None` has no limit.
-    pub class: Option<Class>,
+    pub class: Option<ChangeClass>,
     /// The version of the user that the change was planned on; `None` where there was no user.
     pub version: Option<i64>,
     /// The cause that many changes of one plan can share: a group, a parent OU or a filter

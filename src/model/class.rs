@@ -4,7 +4,7 @@ use super::words::words;
 
 words! {
     /// The class of a change, in the order of the configuration.
-    pub enum Class {
+    pub enum ChangeClass {
         /// Suspension as disabled or expired.
         Confirmed = "confirmed",
         /// Suspension as deleted.

@@ -44,7 +44,7 @@ pub use actor::{Actor, Origin};
 pub use cause::{By, Cause, Causes, Evidence, Reason};
 pub use change::{Change, ChangeKind, ChangeVerb};
 pub use claim::{Claim, ClaimState, ClaimedDomains, RecordSeen};
-pub use class::Class;
+pub use class::ChangeClass;
 pub use cron::{Cron, CronError};
 pub use digest::Digest;
 pub use discovery::Discovery;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::cause::Reason;
 use super::change::ChangeVerb;
-use super::class::Class;
+use super::class::ChangeClass;
 use super::email::{Address, AddressKey};
 use super::ids::{Guid, UserId};
 use super::plan::HoldReason;
@@ -32,7 +32,7 @@ pub struct WrittenChange {
     pub email: Option<String>,
     pub kind: ChangeVerb,
     /// The class whose limit the change counts towards; `None` has no limit.
-    pub class: Option<Class>,
+    pub class: Option<ChangeClass>,
     /// The reason of a suspension, or the first one that a reactivation lifts.
     pub reason: Option<Reason>,
     pub before: Value,

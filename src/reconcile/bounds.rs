@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Cluster, FirstSeen, Limits, Used};
-use crate::model::{Change, Class, Digest, Guid, HoldReason, Timestamp, UserId};
+use crate::model::{Change, ChangeClass, Digest, Guid, HoldReason, Timestamp, UserId};
 
 /// The changes that are held regardless of their number and cause.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,7 +18,7 @@ pub enum HoldAll {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Waiting {
     pub user: UserId,
-    pub class: Class,
+    pub class: ChangeClass,
     pub cluster: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub struct Bounds<'a> {
     /// Managed active users when the window began.
     pub active: u64,
     /// Changes that automatic runs applied.
-    pub used: BTreeMap<Class, Used>,
+    pub used: BTreeMap<ChangeClass, Used>,
     /// Pending changes of people outside of this plan.
     pub waiting: Vec<Waiting>,
     /// When each absence was first observed.

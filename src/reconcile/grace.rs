@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Change, ChangeKind, Class, Guid, Reason, Timestamp, UserId};
+use crate::model::{Change, ChangeClass, ChangeKind, Guid, Reason, Timestamp, UserId};
 
 /// The cause that both observations have to show. The first observation is stored for each cause.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -19,31 +19,31 @@ impl GraceCause {
     /// Returns the cause of a change that has to wait for a second observation; `None` for any other change.
     pub fn of(change: &Change) -> Option<Self> {
         match (change.class, &change.kind) {
-            (Some(Class::Gone), ChangeKind::Suspend { cause, .. }) => {
+            (Some(ChangeClass::Gone), ChangeKind::Suspend { cause, .. }) => {
                 Some(Self::Suspension(cause.reason))
             }
-            (Some(Class::Gone), _) => change.reason().map(Self::Suspension),
-            (Some(Class::Downgrade), _) => Some(Self::Downgrade),
+            (Some(ChangeClass::Gone), _) => change.reason().map(Self::Suspension),
+            (Some(ChangeClass::Downgrade), _) => Some(Self::Downgrade),
             _ => None,
         }
     }
 
-    pub fn class(self) -> Class {
+    pub fn class(self) -> ChangeClass {
         match self {
-            Self::Suspension(_) => Class::Gone,
-            Self::Downgrade => Class::Downgrade,
+            Self::Suspension(_) => ChangeClass::Gone,
+            Self::Downgrade => ChangeClass::Downgrade,
         }
     }
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Suspension(reason) => reason.as_str(),
-            Self::Downgrade => Class::Downgrade.as_str(),
+            Self::Downgrade => ChangeClass::Downgrade.as_str(),
         }
     }
 
     pub fn parse(word: &str) -> Option<Self> {
-        if word == Class::Downgrade.as_str() {
+        if word == ChangeClass::Downgrade.as_str() {
             Some(Self::Downgrade)
         } else {
             Reason::parse(word).map(Self::Suspension)

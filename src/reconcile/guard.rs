@@ -7,8 +7,8 @@ use super::components::numbered;
 use super::grace::GraceCause;
 use super::{Cluster, GracePeriod, HoldAll, PersonRow, Proposal};
 use crate::model::{
-    Actor, AddressKey, Change, ChangeKind, Class, Guid, HeldChange, HoldReason, Origin, Quarantine,
-    Reason, UserId,
+    Actor, AddressKey, Change, ChangeClass, ChangeKind, Guid, HeldChange, HoldReason, Origin,
+    Quarantine, Reason, UserId,
 };
 
 /// Changes that may be applied. Only [`guard`] and [`Admitted::by_operator`] make them.
@@ -225,13 +225,13 @@ fn clusters(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
 /// Changes held for another reason count as well, because a scoped run over other people counts them
 /// as pending. Rejected changes do not count.
 fn limits(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
-    for class in Class::ALL {
+    for class in ChangeClass::ALL {
         let is_of_class = |candidate: &&mut Candidate| {
             candidate.change.class == Some(class) && candidate.is_open()
         };
         let used = bounds.used.get(&class).copied().unwrap_or_default();
         let allowed = bounds.limits.allowed(class, bounds.active);
-        let admitted = if class == Class::Confirmed {
+        let admitted = if class == ChangeClass::Confirmed {
             let left = allowed
                 .saturating_sub(used.window)
                 .max(bounds.limits.hourly(class).saturating_sub(used.hour));
@@ -297,7 +297,7 @@ fn recheck(change: &Change, hold: Option<HoldReason>, bounds: &Bounds<'_>) -> Op
 
 /// Returns whether a replica that lags behind could wrongly ask for the change.
 fn needs_current_replica(change: &Change) -> bool {
-    matches!(change.class, Some(Class::Gone | Class::Downgrade))
+    matches!(change.class, Some(ChangeClass::Gone | ChangeClass::Downgrade))
         || matches!(change.kind, ChangeKind::Reactivate { .. })
 }
 

@@ -10,7 +10,7 @@ use super::{
     TierWish, WithoutGroup,
 };
 use crate::model::{
-    Addresses, By, Cause, Causes, Change, ChangeKind, Class, Guid, Joined, Link, Override,
+    Addresses, By, Cause, Causes, Change, ChangeClass, ChangeKind, Guid, Joined, Link, Override,
     Quarantine, QuarantineReason, Reason, Standing, Status, Tier, User, UserId,
 };
 
@@ -358,7 +358,7 @@ impl Planned<'_> {
         user: Option<&User>,
         id: UserId,
         kind: ChangeKind,
-        class: Option<Class>,
+        class: Option<ChangeClass>,
     ) -> Change {
         let email = match (&self.d.primary, user.and_then(|u| u.addresses.primary.as_ref())) {
             (_, Some(address)) | (Primary::Usable(address), None) => Some(address.clone()),
@@ -377,8 +377,9 @@ impl Planned<'_> {
     }
 
     /// Returns the cluster: the lost group, the attribute that excludes the person, or the parent.
-    fn cluster(&self, kind: &ChangeKind, class: Option<Class>) -> Option<String> {
-        if !matches!(class, Some(Class::Deleted | Class::Gone | Class::Downgrade)) {
+    fn cluster(&self, kind: &ChangeKind, class: Option<ChangeClass>) -> Option<String> {
+        if !matches!(class, Some(ChangeClass::Deleted | ChangeClass::Gone | ChangeClass::Downgrade))
+        {
             return None;
         }
         let stored = self.known.stored(self.d.guid);
@@ -417,7 +418,7 @@ impl Planned<'_> {
             None,
             id,
             ChangeKind::Create(self.joined(tier, addresses, Causes::default())),
-            Some(Class::Create),
+            Some(ChangeClass::Create),
         ));
         Some(id)
     }
@@ -447,7 +448,7 @@ impl Planned<'_> {
                 Some(user),
                 user.id,
                 ChangeKind::Create(self.joined(tier, addresses, Causes::default())),
-                Some(Class::Create),
+                Some(ChangeClass::Create),
             ));
         }
     }
@@ -466,7 +467,7 @@ impl Planned<'_> {
             .collect();
         // A leaver without a tier keeps the present one.
         let tier = self.d.joining_tier(self.policy).or((!causes.is_empty()).then_some(user.tier))?;
-        let class = if causes.is_empty() { Class::Create } else { Class::Confirmed };
+        let class = if causes.is_empty() { ChangeClass::Create } else { ChangeClass::Confirmed };
         let before = Joined {
             tier: user.tier,
             addresses: user.addresses.clone(),
@@ -529,7 +530,7 @@ impl Planned<'_> {
         {
             push(
                 ChangeKind::Readdress { before: user.addresses.clone(), after: after.clone() },
-                Some(Class::Readdress),
+                Some(ChangeClass::Readdress),
             );
         }
         let wanted =
@@ -552,7 +553,7 @@ impl Planned<'_> {
         &self,
         user: &User,
         added: &[Reason],
-        push: &mut impl FnMut(ChangeKind, Option<Class>),
+        push: &mut impl FnMut(ChangeKind, Option<ChangeClass>),
     ) {
         let is_lifted = |c: &&Cause| {
             c.reason != Reason::Operator && self.d.finding(c.reason) == Finding::Refuted
@@ -574,7 +575,7 @@ impl Planned<'_> {
         }
         let is_free =
             lifted.iter().all(|c| self.policy.provenance.at.since(c.since) <= FREE_REACTIVATION);
-        let class = (remaining.is_empty() && !is_free).then_some(Class::Reactivate);
+        let class = (remaining.is_empty() && !is_free).then_some(ChangeClass::Reactivate);
         let evidence = lifted.iter().map(|c| self.d.evidence(c.reason, self.policy)).collect();
         push(ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence }, class);
     }
@@ -619,12 +620,13 @@ impl Planned<'_> {
         }
     }
 
-    fn retier(&self, user: &User, push: &mut impl FnMut(ChangeKind, Option<Class>)) {
+    fn retier(&self, user: &User, push: &mut impl FnMut(ChangeKind, Option<ChangeClass>)) {
         let wanted = self.wanted_tier().filter(|after| {
             *after != user.tier && !user.overrides.contains(&Override::Tier(*after))
         });
         if let Some(after) = wanted {
-            let class = if after > user.tier { Class::Upgrade } else { Class::Downgrade };
+            let class =
+                if after > user.tier { ChangeClass::Upgrade } else { ChangeClass::Downgrade };
             let evidence = self.d.evidence(Reason::NoGroup, self.policy);
             push(ChangeKind::Tier { before: user.tier, after, evidence }, Some(class));
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Fingerprint, Known};
 use crate::model::{
-    AddressKey, Change, ChangeKind, Class, Dn, Guid, Plan, QuarantineReason, Reason, Timestamp,
-    UserId,
+    AddressKey, Change, ChangeClass, ChangeKind, Dn, Guid, Plan, QuarantineReason, Reason,
+    Timestamp, UserId,
 };
 
 /// Maximum number of notes in the warnings of one run. More would bury the other warnings.
@@ -124,7 +124,7 @@ impl Proposal {
     /// Returns their number.
     pub fn without_group_losses(&mut self) -> u64 {
         let is_loss = |c: &Change| {
-            c.class == Some(Class::Downgrade)
+            c.class == Some(ChangeClass::Downgrade)
                 || c.reason() == Some(Reason::NoGroup)
                     && matches!(c.kind, ChangeKind::Suspend { .. })
         };

@@ -15,8 +15,8 @@ use super::{
     Observation, PersonRow, Proposal, Rejected, ServerIdentity, Used, Waiting, plan,
 };
 use crate::model::{
-    ChangeVerb, Class, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine, QuarantineReason,
-    Rejection, Timestamp,
+    ChangeClass, ChangeVerb, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine,
+    QuarantineReason, Rejection, Timestamp,
 };
 
 /// After a change of server, changes that a lagging replica could ask for wait at least this long.
@@ -35,7 +35,7 @@ pub struct Situation<'a> {
     /// Active managed users when the window began.
     pub active: u64,
     /// Changes that automatic runs applied.
-    pub used: BTreeMap<Class, Used>,
+    pub used: BTreeMap<ChangeClass, Used>,
     /// The changes of the open plan, each with its person.
     pub held: Vec<(Option<Guid>, Waiting)>,
     pub grace_periods: Vec<GracePeriod>,

@@ -8,8 +8,8 @@ use super::rows::{Columns, Row as _, as_json, row};
 use super::sql::{Fields, Sql};
 use super::value::json;
 use crate::model::{
-    Change, ChangeOutcome, Class, Digest, DirectoryName, HoldReason, PlanId, RunId, Timestamp,
-    UserId, WrittenChange,
+    Change, ChangeClass, ChangeOutcome, Digest, DirectoryName, HoldReason, PlanId, RunId,
+    Timestamp, UserId, WrittenChange,
 };
 
 row! {
@@ -51,7 +51,7 @@ impl Recorded<'_> {
             ("plan_id", plan.map(|plan| plan.0).into()),
             ("directory", directory.map_or("", DirectoryName::as_str).into()),
             ("kind", change.kind.verb().as_str().into()),
-            ("class", change.class.map(Class::as_str).into()),
+            ("class", change.class.map(ChangeClass::as_str).into()),
             ("user_id", change.user.0.into()),
             ("guid", change.guid.into()),
             ("email", change.email.as_ref().map(|email| email.as_str()).into()),

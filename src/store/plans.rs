@@ -6,7 +6,7 @@ use super::error::{Doing as _, StoreError};
 use super::rows::{Columns, Row as _, row};
 use super::sql::Sql;
 use crate::model::{
-    Actor, Class, Digest, DirectoryName, Guid, HoldReason, PlanId, PlanState, Reason, RunId,
+    Actor, ChangeClass, Digest, DirectoryName, Guid, HoldReason, PlanId, PlanState, Reason, RunId,
     Timestamp, UserId,
 };
 use crate::reconcile::Waiting;
@@ -50,11 +50,15 @@ pub struct HeldRow {
 }
 
 /// Returns the key by which operators select changes: the cluster, or class and reason.
-pub fn cause_key(class: Option<Class>, reason: Option<Reason>, cluster: Option<&str>) -> String {
+pub fn cause_key(
+    class: Option<ChangeClass>,
+    reason: Option<Reason>,
+    cluster: Option<&str>,
+) -> String {
     match (cluster, reason) {
         (Some(cluster), _) => cluster.to_owned(),
-        (None, Some(reason)) => format!("{}:{reason}", class.map_or("other", Class::as_str)),
-        (None, None) => class.map_or("other", Class::as_str).to_owned(),
+        (None, Some(reason)) => format!("{}:{reason}", class.map_or("other", ChangeClass::as_str)),
+        (None, None) => class.map_or("other", ChangeClass::as_str).to_owned(),
     }
 }
 
@@ -62,7 +66,7 @@ pub fn cause_key(class: Option<Class>, reason: Option<Reason>, cluster: Option<&
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldSummary {
     /// `None` has no limit.
-    pub class: Option<Class>,
+    pub class: Option<ChangeClass>,
     pub hold: Option<HoldReason>,
     pub cluster: Option<String>,
     pub reason: Option<Reason>,

@@ -10,9 +10,9 @@ use super::error::StoreError;
 use super::scope::ScopeState;
 use super::value::Value;
 use crate::model::{
-    AccountId, AccountKind, Actor, ChangeOutcome, ChangeVerb, ClaimId, ClaimState, Class, Digest,
-    DirectoryName, Dn, Domain, EventId, Guid, Handle, HoldReason, ObservationNumber, PlanId,
-    PlanState, QuarantineReason, Reason, RunId, RunMode, RunState, Standing, Subject, Tier,
+    AccountId, AccountKind, Actor, ChangeClass, ChangeOutcome, ChangeVerb, ClaimId, ClaimState,
+    Digest, DirectoryName, Dn, Domain, EventId, Guid, Handle, HoldReason, ObservationNumber,
+    PlanId, PlanState, QuarantineReason, Reason, RunId, RunMode, RunState, Standing, Subject, Tier,
     Timestamp, Trigger, UserId,
 };
 use crate::reconcile::{Fingerprint, GraceCause};
@@ -228,7 +228,7 @@ word_columns! {
     ChangeOutcome "outcome of a change";
     ChangeVerb "kind of change";
     ClaimState "claim state";
-    Class "class";
+    ChangeClass "class";
     GraceCause "cause";
     HoldReason "hold";
     PlanState "plan state";

@@ -9,8 +9,8 @@ use super::rows::{Columns, Row as _, StoredRow as _, as_json, row};
 use super::sql::Sql;
 use super::value::Value;
 use crate::model::{
-    Actor, ChangeCounts, ChangeOutcome, ChangeVerb, Class, DirectoryName, PlanId, RunId, RunMode,
-    RunState, Timestamp, Trigger,
+    Actor, ChangeClass, ChangeCounts, ChangeOutcome, ChangeVerb, DirectoryName, PlanId, RunId,
+    RunMode, RunState, Timestamp, Trigger,
 };
 use crate::reconcile::Used;
 
@@ -66,7 +66,7 @@ pub struct Budget {
     /// Active managed users at the beginning of the window, or after the first applied run.
     pub active: u64,
     /// The changes that runs have applied in the window without an approval.
-    pub used: BTreeMap<Class, Used>,
+    pub used: BTreeMap<ChangeClass, Used>,
 }
 
 row! {
@@ -244,7 +244,8 @@ impl Store {
                 .doing("read the budget")?
             {
                 let mut c = Columns::of(&row);
-                let entry: &mut Used = used.entry(c.word("class", Class::parse)?).or_default();
+                let entry: &mut Used =
+                    used.entry(c.word("class", ChangeClass::parse)?).or_default();
                 *(if slot { &mut entry.hour } else { &mut entry.window }) = c.int()? as u64;
             }
         }

@@ -10,9 +10,9 @@ use super::*;
 use crate::clock::Clock;
 use crate::model::{
     Account, AccountId, AccountKind, AccountRef, Actor, Address, Addresses, By, Cause, Causes,
-    Change, ChangeKind, Claim, ClaimId, ClaimState, Class, DirectoryName, Dn, Domain, Evidence,
-    Guid, Handle, HeldChange, HoldReason, Joined, Link, ObservationNumber, PlanState, Policies,
-    Profile, Reason, RunId, Status, Tier, User, UserId,
+    Change, ChangeClass, ChangeKind, Claim, ClaimId, ClaimState, DirectoryName, Dn, Domain,
+    Evidence, Guid, Handle, HeldChange, HoldReason, Joined, Link, ObservationNumber, PlanState,
+    Policies, Profile, Reason, RunId, Status, Tier, User, UserId,
 };
 use crate::reconcile::Admitted;
 
@@ -149,7 +149,7 @@ fn change(
     user: UserId,
     n: u8,
     kind: ChangeKind,
-    class: Option<Class>,
+    class: Option<ChangeClass>,
     version: Option<i64>,
 ) -> Change {
     Change { user, guid: Some(guid(n)), email: None, kind, class, version, cluster: None }
@@ -176,7 +176,7 @@ impl Fresh {
             UserId::of_person(self.account, guid(n)),
             n,
             ChangeKind::Create(Box::new(joined)),
-            Some(Class::Create),
+            Some(ChangeClass::Create),
             None,
         )
     }
@@ -257,7 +257,7 @@ async fn applied_changes_are_read_back_with_their_events(f: Fresh) {
         zoe.id,
         1,
         ChangeKind::Suspend { cause: cause.clone(), was_active: true },
-        Some(Class::Confirmed),
+        Some(ChangeClass::Confirmed),
         Some(1),
     )])
     .await;
@@ -283,7 +283,13 @@ async fn addresses_are_swapped_in_one_transaction(f: Fresh) {
     f.apply(vec![f.creation(1, "A", "a@example.com"), f.creation(2, "B", "b@example.com")]).await;
     let swap = |n, from, to| {
         let kind = ChangeKind::Readdress { before: addresses(from), after: addresses(to) };
-        change(UserId::of_person(f.account, guid(n)), n, kind, Some(Class::Readdress), Some(1))
+        change(
+            UserId::of_person(f.account, guid(n)),
+            n,
+            kind,
+            Some(ChangeClass::Readdress),
+            Some(1),
+        )
     };
     let applied = f
         .apply(vec![
@@ -306,7 +312,13 @@ async fn a_change_of_another_version_is_dropped(f: Fresh) {
     let tier = |version| {
         let evidence = f.cause(Reason::NoGroup).evidence;
         let kind = ChangeKind::Tier { before: Tier::Basic, after: Tier::Pro, evidence };
-        change(UserId::of_person(f.account, guid(1)), 1, kind, Some(Class::Upgrade), Some(version))
+        change(
+            UserId::of_person(f.account, guid(1)),
+            1,
+            kind,
+            Some(ChangeClass::Upgrade),
+            Some(version),
+        )
     };
     assert_eq!(f.apply(vec![tier(1)]).await.dropped, 0);
     let late = f.apply(vec![tier(1)]).await;

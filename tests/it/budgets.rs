@@ -23,7 +23,7 @@ const HOUR: Duration = Duration::from_hours(1);
 #[derive(Clone, Debug)]
 enum Event {
     /// This many people, from an index on, ask for a change of this class.
-    Want(Class, usize, usize),
+    Want(ChangeClass, usize, usize),
     /// They do not ask for it any more.
     Forget(usize, usize),
     /// An operator reactivates all suspended users.
@@ -36,8 +36,8 @@ enum Event {
     Wait(u64),
 }
 
-fn class() -> impl Strategy<Value = Class> {
-    prop::sample::select(Class::ALL.to_vec())
+fn class() -> impl Strategy<Value = ChangeClass> {
+    prop::sample::select(ChangeClass::ALL.to_vec())
 }
 
 fn event(people: usize) -> impl Strategy<Value = Event> {
@@ -60,7 +60,7 @@ fn event(people: usize) -> impl Strategy<Value = Event> {
 struct Person {
     is_active: bool,
     /// The change that the directory asks for.
-    wants: Option<Class>,
+    wants: Option<ChangeClass>,
     is_held: bool,
     first_seen: Option<Timestamp>,
     is_due: bool,
@@ -73,16 +73,16 @@ struct Office {
     now: Timestamp,
     people: Vec<Person>,
     /// Changes applied without approval.
-    applied: Vec<(Timestamp, Class)>,
+    applied: Vec<(Timestamp, ChangeClass)>,
     /// Active users after each step.
     actives: Vec<(Timestamp, u64)>,
 }
 
 /// The changes of one run by class: asked for, and applied.
-type Outcome = BTreeMap<Class, (u64, u64)>;
+type Outcome = BTreeMap<ChangeClass, (u64, u64)>;
 
-fn is_suspension(class: Class) -> bool {
-    matches!(class, Class::Confirmed | Class::Deleted | Class::Gone)
+fn is_suspension(class: ChangeClass) -> bool {
+    matches!(class, ChangeClass::Confirmed | ChangeClass::Deleted | ChangeClass::Gone)
 }
 
 impl Office {
@@ -115,7 +115,7 @@ impl Office {
         self.actives.iter().rev().find(|(at, _)| *at <= start).unwrap_or(&self.actives[0]).1
     }
 
-    fn used(&self, class: Class, span: Duration) -> u64 {
+    fn used(&self, class: ChangeClass, span: Duration) -> u64 {
         let since = self.now.minus(span);
         self.applied.iter().filter(|(at, c)| *c == class && *at > since).count() as u64
     }
@@ -135,15 +135,17 @@ impl Office {
         };
         let other = Box::new(Profile { display_name: Some(format!("{n}")), ..Profile::default() });
         let kind = match class {
-            Class::Confirmed => suspended(Reason::Disabled),
-            Class::Deleted => suspended(Reason::Deleted),
-            Class::Gone => suspended(Reason::OutOfScope),
-            Class::Downgrade => {
+            ChangeClass::Confirmed => suspended(Reason::Disabled),
+            ChangeClass::Deleted => suspended(Reason::Deleted),
+            ChangeClass::Gone => suspended(Reason::OutOfScope),
+            ChangeClass::Downgrade => {
                 ChangeKind::Tier { before: Tier::Pro, after: Tier::Basic, evidence }
             }
-            Class::Upgrade => ChangeKind::Tier { before: Tier::Basic, after: Tier::Pro, evidence },
+            ChangeClass::Upgrade => {
+                ChangeKind::Tier { before: Tier::Basic, after: Tier::Pro, evidence }
+            }
             // The budget counts by class only.
-            Class::Create | Class::Readdress | Class::Reactivate => {
+            ChangeClass::Create | ChangeClass::Readdress | ChangeClass::Reactivate => {
                 ChangeKind::Update { before: Box::default(), after: other }
             }
         };
@@ -183,7 +185,7 @@ impl Office {
         let bounds = Bounds {
             limits: &self.limits,
             active: self.active_before(),
-            used: Class::ALL
+            used: ChangeClass::ALL
                 .into_iter()
                 .map(|c| {
                     (c, Used { window: self.used(c, self.limits.window), hour: self.used(c, HOUR) })
@@ -236,7 +238,7 @@ impl Office {
         self.run(&(0..self.people.len()).collect(), false)
     }
 
-    fn want(&mut self, class: Class, whom: &BTreeSet<usize>) {
+    fn want(&mut self, class: ChangeClass, whom: &BTreeSet<usize>) {
         for n in whom {
             let person = &mut self.people[*n];
             if person.is_active && person.wants != Some(class) {
@@ -272,11 +274,11 @@ impl Office {
     }
 
     /// Returns the excess of a class in the current window.
-    fn excess(&self, class: Class) -> Option<String> {
+    fn excess(&self, class: ChangeClass) -> Option<String> {
         let (window, hour) = (self.used(class, self.limits.window), self.used(class, HOUR));
         let allowed = self.limits.allowed(class, self.active_before());
         let is_let_through =
-            class == Class::Confirmed && hour <= self.limits.classes[&class].at_least;
+            class == ChangeClass::Confirmed && hour <= self.limits.classes[&class].at_least;
         (window > allowed && !is_let_through).then(|| {
             format!("{window} of {class}, which allows {allowed}; {hour} in the last hour")
         })
@@ -309,7 +311,7 @@ proptest! {
                     }
                     // All changes of a class are applied, or none. Confirmed ones are applied in
                     // order.
-                    let is_whole = applied == 0 || applied == asked || matches!(class, Class::Confirmed | Class::Gone | Class::Downgrade);
+                    let is_whole = applied == 0 || applied == asked || matches!(class, ChangeClass::Confirmed | ChangeClass::Gone | ChangeClass::Downgrade);
                     prop_assert!(is_whole || matches!(what, Event::Approve), "{applied} of {asked} of {class}");
                 }
             }
@@ -319,7 +321,7 @@ proptest! {
     #[test]
     fn a_tiny_company_loses_two_users_or_a_quarter_without_approval(
         people in 1..=10usize,
-        class in prop::sample::select(vec![Class::Deleted, Class::Gone, Class::Downgrade]),
+        class in prop::sample::select(vec![ChangeClass::Deleted, ChangeClass::Gone, ChangeClass::Downgrade]),
         runs in prop::collection::vec((any::<bool>(), 0..10usize, 1..=10usize, 1..120u64), 1..40),
     ) {
         let mut office = Office::of(people);
@@ -339,7 +341,7 @@ proptest! {
 
     #[test]
     fn a_mass_event_over_the_limit_does_not_pass_in_slices(
-        class in prop::sample::select(vec![Class::Deleted, Class::Upgrade, Class::Create, Class::Readdress, Class::Reactivate, Class::Gone, Class::Downgrade]),
+        class in prop::sample::select(vec![ChangeClass::Deleted, ChangeClass::Upgrade, ChangeClass::Create, ChangeClass::Readdress, ChangeClass::Reactivate, ChangeClass::Gone, ChangeClass::Downgrade]),
         people in 1..150usize,
         slices in prop::collection::vec((0..150usize, 1..30usize, 0..30u64), 1..30),
     ) {
@@ -363,7 +365,7 @@ proptest! {
     #[test]
     fn a_few_disabled_users_are_suspended_at_once_while_a_mass_event_is_held(
         people in 30..150usize,
-        mass in prop::sample::select(vec![Class::Deleted, Class::Gone, Class::Downgrade, Class::Readdress]),
+        mass in prop::sample::select(vec![ChangeClass::Deleted, ChangeClass::Gone, ChangeClass::Downgrade, ChangeClass::Readdress]),
         leavers in prop::collection::btree_set(0..150usize, 1..=10),
         is_scoped in any::<bool>(),
     ) {
@@ -375,16 +377,16 @@ proptest! {
         office.full();
         let held = office.people.iter().filter(|p| p.is_held).count() as u64;
         prop_assert!(held > office.limits.allowed(mass, people as u64) && office.applied.is_empty());
-        office.want(Class::Confirmed, &leavers);
+        office.want(ChangeClass::Confirmed, &leavers);
         let outcome = if is_scoped { office.run(&leavers, false) } else { office.full() };
         let all = leavers.len() as u64;
-        prop_assert_eq!(outcome[&Class::Confirmed], (all, all));
+        prop_assert_eq!(outcome[&ChangeClass::Confirmed], (all, all));
     }
 
     #[test]
     fn ten_of_many_disabled_users_are_suspended_each_hour_and_the_rest_is_held(people in 1..150usize, hours in 1..30u64) {
         let mut office = Office::of(people);
-        office.want(Class::Confirmed, &(0..people).collect());
+        office.want(ChangeClass::Confirmed, &(0..people).collect());
         for _ in 0..hours {
             office.full();
             let left = office.people.iter().filter(|p| p.is_active).count();
@@ -400,7 +402,7 @@ proptest! {
 #[derive(Clone, Debug)]
 enum Write {
     /// A run applies this many changes of a class, approved or not.
-    ByRun(Class, usize, bool),
+    ByRun(ChangeClass, usize, bool),
     ByOperator(usize),
     Wait(u64),
     /// The daemon restarts on the same store.
@@ -423,7 +425,7 @@ struct StoreFixture {
     store: Option<Arc<Store>>,
     clock: Clock,
     account: AccountRef,
-    counted: Vec<(Timestamp, Class)>,
+    counted: Vec<(Timestamp, ChangeClass)>,
 }
 
 impl StoreFixture {
@@ -459,7 +461,7 @@ impl StoreFixture {
             guid: Some(guid(n)),
             email: None,
             kind: ChangeKind::Create(joined(n)),
-            class: Some(Class::Create),
+            class: Some(ChangeClass::Create),
             version: None,
             cluster: None,
         };
@@ -473,7 +475,7 @@ impl StoreFixture {
     }
 
     /// Renames this many users, as changes of this class.
-    async fn changes(&self, class: Option<Class>, count: usize) -> Vec<Change> {
+    async fn changes(&self, class: Option<ChangeClass>, count: usize) -> Vec<Change> {
         let users = self
             .store()
             .users(&UserFilter { limit: Some(100), ..UserFilter::default() })
@@ -493,7 +495,7 @@ impl StoreFixture {
         let limit = Limit { percent: 100, at_least: 1000, at_most: None };
         let limits = Limits {
             grace_period: Duration::ZERO,
-            classes: Class::ALL.map(|c| (c, limit)).into(),
+            classes: ChangeClass::ALL.map(|c| (c, limit)).into(),
             ..Limits::default()
         };
         let approved = changes.iter().filter(|_| approve).map(Change::digest).collect();
@@ -598,16 +600,16 @@ impl StoreFixture {
         }
     }
 
-    async fn budget(&self) -> (u64, BTreeMap<Class, Used>) {
+    async fn budget(&self) -> (u64, BTreeMap<ChangeClass, Used>) {
         let window = Limits::default().window;
         let budget =
             self.store().budget(&corp(), window, self.clock.now()).await.expect("a budget");
         (budget.active, budget.used)
     }
 
-    fn expected(&self) -> BTreeMap<Class, Used> {
+    fn expected(&self) -> BTreeMap<ChangeClass, Used> {
         let now = self.clock.now();
-        let mut used: BTreeMap<Class, Used> = BTreeMap::new();
+        let mut used: BTreeMap<ChangeClass, Used> = BTreeMap::new();
         for (at, class) in &self.counted {
             let (in_window, in_hour) =
                 (*at > now.minus(Limits::default().window), *at > now.minus(HOUR));

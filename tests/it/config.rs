@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rosterd::config::{self, Config, Problems, Servers, Target};
-use rosterd::model::{AttributeNames, Class, Discovery, Program, ServerUrl};
+use rosterd::model::{AttributeNames, ChangeClass, Discovery, Program, ServerUrl};
 use rosterd::reconcile::Limits;
 
 const SHIPPED: &str = include_str!("../../config/rosterd.toml");
@@ -526,9 +526,9 @@ fn limits_of_a_directory_override_general_limits_key_by_key() {
             safety.classes[&class].at_most,
         )
     };
-    assert_eq!(limit(Class::Gone), (3, 5, Some(10)));
-    assert_eq!(limit(Class::Confirmed), (20, 10, Some(99)));
-    assert_eq!(limit(Class::Deleted), (10, 5, Some(100)));
+    assert_eq!(limit(ChangeClass::Gone), (3, 5, Some(10)));
+    assert_eq!(limit(ChangeClass::Confirmed), (20, 10, Some(99)));
+    assert_eq!(limit(ChangeClass::Deleted), (10, 5, Some(100)));
     let text = format!("{general}{MINIMAL}[directory.safety.gone]\nat-least = 30\n");
     insta::assert_snapshot!(machine.problems(&text), @r#"
     rosterd.toml:14:1: at-least 30 is more than at-most 20 (what is not written here keeps its general value): raise at-most, or lower at-least

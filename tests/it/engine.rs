@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use adsim::{Fault, NewPerson, What, When};
-use rosterd::engine::Outcome;
+use rosterd::engine::ReloadOutcome;
 use rosterd::model::{Reason, RunState, Status};
 
 use crate::firm::{Firm, alice};
@@ -199,7 +199,7 @@ async fn a_narrowed_base_only_plans_until_it_is_approved() {
     let firm = Firm::running(60, |_| {}).await;
     let before = firm.active().await;
     let engineering = firm.sim.look(|ad| ad.dn("Engineering").clone());
-    assert_eq!(firm.reconfigure(|c| c.settings.bases = vec![engineering]), Outcome::Rescoped);
+    assert_eq!(firm.reconfigure(|c| c.settings.bases = vec![engineering]), ReloadOutcome::Rescoped);
     let run = firm.sync().await;
     assert_eq!(run.state, RunState::Held, "{run:?}");
     firm.later(GRACE_PERIOD);
@@ -305,7 +305,7 @@ async fn the_next_server_takes_over_and_absences_wait_for_its_replication() {
     let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     let other = firm.sim.replica("DC2").unwrap();
     let url = rosterd::model::ServerUrl::parse(&other.ldaps_url()).unwrap();
-    assert_eq!(firm.reconfigure(|c| c.settings.servers.push(url)), Outcome::Changed);
+    assert_eq!(firm.reconfigure(|c| c.settings.servers.push(url)), ReloadOutcome::Changed);
     let users = firm.users().await;
     let dn = |n: usize| users[n].link.as_ref().unwrap().dn.as_str().to_owned();
     firm.sim.crash().await.unwrap();

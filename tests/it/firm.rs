@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use adsim::{Fault, NewPerson, Sim, What, When, names};
 use rosterd::clock::Clock;
-use rosterd::engine::{Decision, DirectoryConfig, Engine, Outcome, SignIn};
+use rosterd::engine::{Decision, DirectoryConfig, Engine, ReloadOutcome, SignIn};
 use rosterd::model::{Actor, Cron, Status, User};
 use rosterd::reconcile::Checkpoint;
 use rosterd::store::{EventFilter, HeldPlan, Run};
@@ -65,7 +65,7 @@ impl Firm {
     }
 
     /// Changes the configuration while the engine runs. Returns the outcome for the directory.
-    pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut DirectoryConfig)) -> Outcome {
+    pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut DirectoryConfig)) -> ReloadOutcome {
         let mut config = self.engine.directory("corp").expect("corp").config.clone();
         change(&mut config);
         let was = self.engine.configured();

@@ -302,7 +302,8 @@ fn no_loss_of_sight_suspends_more_people_in_order_than_the_daily_limit() {
         let mut in_order: BTreeSet<u32> = (0..story.people.len() as u32)
             .filter(|n| user_of(&company, *n).is_some_and(|u| u.status() == Status::Active))
             .collect();
-        let (a_day, begin) = (company.limits.allowed(Class::Gone, company.active()), company.now);
+        let (a_day, begin) =
+            (company.limits.allowed(ChangeClass::Gone, company.active()), company.now);
         for step in &story.life {
             match step {
                 Step::Happens(what) => {
@@ -525,7 +526,7 @@ fn causes(company: &Company) -> Vec<(UserId, Tier, Vec<Reason>)> {
 fn a_grace_period_decides_when_a_change_is_applied_and_not_whether() {
     try_all(300, &(absences(), 1..12u64), |(absences, limit)| {
         let mut at_once = Company::running(PEOPLE);
-        for class in [Class::Gone, Class::Downgrade] {
+        for class in [ChangeClass::Gone, ChangeClass::Downgrade] {
             let limit = Limit { percent: 0, at_least: limit, at_most: None };
             at_once.limits.classes.insert(class, limit);
         }

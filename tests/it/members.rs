@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use adsim::NewPerson;
-use rosterd::engine::{Decision, Effect, EngineError, Invitation, Sort, UserQuery};
+use rosterd::engine::{Decision, EngineError, Invitation, ReleaseEffect, Sort, UserQuery};
 use rosterd::model::{
     AccountKind, Address, QuarantineReason, Reason, Standing, Status, Tier, User,
 };
@@ -411,9 +411,9 @@ async fn a_domain_release_lists_its_users_and_a_new_claim_restores_the_same_ones
         shown.people.iter().map(|t| (t.email.clone().unwrap().to_string(), t.effect)).collect();
     effects.sort();
     let expected = [
-        ("ann@example.com", Effect::LosesAddress),
-        ("ben@example.org", Effect::Released),
-        ("cat@example.org", Effect::StaysSuspended),
+        ("ann@example.com", ReleaseEffect::LosesAddress),
+        ("ben@example.org", ReleaseEffect::Released),
+        ("cat@example.org", ReleaseEffect::StaysSuspended),
     ];
     assert_eq!(effects, expected.map(|(who, effect)| (who.to_owned(), effect)));
     assert!(

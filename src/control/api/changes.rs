@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{ChangeOutcome, ChangeVerb, Class, HoldReason, Reason};
+use crate::model::{ChangeClass, ChangeOutcome, ChangeVerb, HoldReason, Reason};
 
 /// One change of a user, planned or stored.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -12,7 +12,7 @@ pub struct Change {
     /// Kind of the change.
     pub kind: ChangeVerb,
     /// Class whose limit the change counts towards; `null` where no limit applies.
-    pub class: Option<Class>,
+    pub class: Option<ChangeClass>,
     /// Id of the user.
     pub user_id: String,
     /// Primary address of the user.

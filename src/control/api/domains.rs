@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Effect;
+use crate::engine::ReleaseEffect;
 use crate::model::ClaimState;
 
 /// Document of `GET /v1/domains`.
@@ -79,5 +79,5 @@ pub struct ReleasedUser {
     /// Primary address of the user.
     pub primary_email: Option<String>,
     /// Effect on the user.
-    pub effect: Effect,
+    pub effect: ReleaseEffect,
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::changes::Change;
 use super::runs::Run;
-use crate::model::{Class, HoldReason, PlanState, Reason};
+use crate::model::{ChangeClass, HoldReason, PlanState, Reason};
 
 /// Document of `GET /v1/held`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -56,7 +56,7 @@ pub struct HeldPlan {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HeldGroup {
     /// Class whose limit they count towards.
-    pub class: Option<Class>,
+    pub class: Option<ChangeClass>,
     /// Reason of the suspensions.
     pub reason: Option<Reason>,
     /// Common cause: `ou:…`, `group:…` or `attribute:…`.

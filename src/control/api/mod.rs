@@ -59,11 +59,11 @@ pub use users::{
 };
 
 pub use crate::engine::{
-    CheckOutcome, Denied, DirectoryCondition as DirectoryState, Effect as ReleaseEffect, HookState,
-    Outcome as ReloadOutcome, Phase,
+    CheckOutcome, Denied, DirectoryCondition as DirectoryState, HookState, Phase, ReleaseEffect,
+    ReloadOutcome,
 };
 pub use crate::model::{
-    AccountKind, ChangeOutcome, ChangeVerb, ClaimState, Class, HoldReason, PlanState,
+    AccountKind, ChangeClass, ChangeOutcome, ChangeVerb, ClaimState, HoldReason, PlanState,
     QuarantineReason, Reason, RunMode, RunState, Status as UserStatus, Tier, Trigger,
 };
 pub use crate::store::DeliveryState;

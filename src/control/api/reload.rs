@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Outcome;
+use crate::engine::ReloadOutcome;
 
 /// `POST /v1/reload`. A file with problems is refused and changes nothing.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -23,7 +23,7 @@ pub struct ReloadedDirectory {
     /// Name of the directory.
     pub name: String,
     /// Effect of the reload. The users of a `removed` directory stay as they are.
-    pub outcome: Outcome,
+    pub outcome: ReloadOutcome,
 }
 
 /// Effect of a reload on one hook.
@@ -32,5 +32,5 @@ pub struct ReloadedHook {
     /// Name of the hook.
     pub name: String,
     /// Effect of the reload. The backlog of a `removed` hook is kept; a hook is never `rescoped`.
-    pub outcome: Outcome,
+    pub outcome: ReloadOutcome,
 }

@@ -9,7 +9,7 @@ use crate::control::api;
 use crate::control::operation::{Operation, act};
 use crate::control::problem::Refusal;
 use crate::control::reloader::{Asked, Reloaded};
-use crate::engine::{EngineError, Outcome};
+use crate::engine::{EngineError, ReloadOutcome};
 use crate::model::DirectoryName;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
@@ -33,7 +33,7 @@ async fn reload(State(control): Shared, Extension(by): By) -> Answer<api::Reload
 
 pub(in crate::control) fn convert(reloaded: Reloaded) -> api::Reloaded {
     let Reloaded { directories, hooks, needs_restart } = reloaded;
-    let directory = |(name, outcome): (DirectoryName, Outcome)| api::ReloadedDirectory {
+    let directory = |(name, outcome): (DirectoryName, ReloadOutcome)| api::ReloadedDirectory {
         name: name.to_string(),
         outcome,
     };

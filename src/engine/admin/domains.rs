@@ -46,7 +46,7 @@ const PAGE_SIZE: u64 = 500;
 
 words! {
     /// The effect of a release on one user.
-    pub enum Effect {
+    pub enum ReleaseEffect {
         /// The user is released: no sign-in, no address.
         Released = "released",
         /// The user stays suspended and keeps its address reserved.
@@ -61,7 +61,7 @@ words! {
 pub struct Touched {
     pub user: UserId,
     pub email: Option<Address>,
-    pub effect: Effect,
+    pub effect: ReleaseEffect,
 }
 
 /// The release of a domain, applied or planned.
@@ -359,21 +359,24 @@ impl Engine {
 }
 
 /// Returns the effect of a release on a user, if there is one.
-fn released<'a>(user: &'a User, domain: &Domain) -> Option<(Effect, Option<ChangeKind>, &'a User)> {
+fn released<'a>(
+    user: &'a User,
+    domain: &Domain,
+) -> Option<(ReleaseEffect, Option<ChangeKind>, &'a User)> {
     let is_in = |address: &Address| address.domain() == domain;
     let primary = user.addresses.primary.as_ref().is_some_and(is_in);
     match user.status() {
         Status::Released => None,
-        Status::Suspended if primary => Some((Effect::StaysSuspended, None, user)),
+        Status::Suspended if primary => Some((ReleaseEffect::StaysSuspended, None, user)),
         status if primary => {
-            Some((Effect::Released, Some(ChangeKind::Release { before: status }), user))
+            Some((ReleaseEffect::Released, Some(ChangeKind::Release { before: status }), user))
         }
         _ if user.addresses.secondary.iter().any(is_in) => {
             let secondary =
                 user.addresses.secondary.iter().filter(|a| !is_in(a)).cloned().collect();
             let after = Addresses { primary: user.addresses.primary.clone(), secondary };
             let kind = ChangeKind::Readdress { before: user.addresses.clone(), after };
-            Some((Effect::LosesAddress, Some(kind), user))
+            Some((ReleaseEffect::LosesAddress, Some(kind), user))
         }
         _ => None,
     }

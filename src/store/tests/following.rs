@@ -64,7 +64,8 @@ async fn the_pending_set_has_unfinished_quarantined_expired_and_held_people(f: F
     f.store_person(5, StoredRow { expires: past, ..DONE }).await;
     f.store_person(6, StoredRow { expires: future, ..DONE }).await;
     let suspension = ChangeKind::Suspend { cause: f.cause(Reason::Expired), was_active: true };
-    f.apply(vec![change(f.user(5).await.id, 5, suspension, Some(Class::Confirmed), Some(1))]).await;
+    f.apply(vec![change(f.user(5).await.id, 5, suspension, Some(ChangeClass::Confirmed), Some(1))])
+        .await;
     // A written user is in the pending set.
     assert_eq!(f.pending().await, [2, 3, 4, 5].map(guid).into());
     f.hold(&[8]).await;

@@ -19,7 +19,7 @@ async fn instants_written_while_the_clock_was_ahead_are_corrected_once(f: Fresh)
     f.apply(vec![f.creation(1, "Bob", "bob@example.com")]).await;
     let user = f.user(1).await;
     let suspension = ChangeKind::Suspend { cause: f.cause(Reason::Disabled), was_active: true };
-    f.apply(vec![change(user.id, 1, suspension, Some(Class::Confirmed), Some(1))]).await;
+    f.apply(vec![change(user.id, 1, suspension, Some(ChangeClass::Confirmed), Some(1))]).await;
     let pause = ahead.plus(Duration::from_hours(4));
     f.store
         .change_directory(&corp(), |s| (s.paused_until, s.paused_at) = (Some(pause), Some(ahead)))
@@ -45,7 +45,7 @@ async fn instants_written_while_the_clock_was_ahead_are_corrected_once(f: Fresh)
         .await
         .unwrap()
         .used;
-    assert_eq!(used.get(&Class::Confirmed), None, "an applied change counts for one window");
+    assert_eq!(used.get(&ChangeClass::Confirmed), None, "an applied change counts for one window");
 }
 
 async fn observation_numbers_rise_after_the_clock_is_set_back(f: Fresh) {

@@ -325,7 +325,10 @@ fn a_chain_of_address_changes_is_applied_or_held_as_a_whole() {
 
     // No user may be created, so the address that a newcomer would get stays where it is.
     let mut company = plain();
-    company.limits.classes.insert(Class::Create, Limit { percent: 0, at_least: 0, at_most: None });
+    company
+        .limits
+        .classes
+        .insert(ChangeClass::Create, Limit { percent: 0, at_least: 0, at_most: None });
     let joiner = company.truth[&guid(1)].clone();
     company.truth.insert(guid(50), joiner);
     company.person(1).mail = "fresh@example.com".into();
@@ -473,7 +476,7 @@ fn an_unmanaged_leaver_is_linked_and_suspended_without_a_held_address() {
     company
         .limits
         .classes
-        .insert(Class::Readdress, Limit { percent: 0, at_least: 0, at_most: None });
+        .insert(ChangeClass::Readdress, Limit { percent: 0, at_least: 0, at_most: None });
     company.run(&NOTHING_LOST());
     assert_eq!(
         (company.status(50), company.waiting()),

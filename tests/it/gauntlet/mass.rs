@@ -64,13 +64,13 @@ fn a_mass_of_leavers_is_held_and_single_ones_leave_in_a_company_of_any_size() {
 
 #[test]
 fn a_slow_bleed_of_any_class_stops_at_the_daily_limit() {
-    type Bleed = (Class, fn(&mut Facts), Loss);
+    type Bleed = (ChangeClass, fn(&mut Facts), Loss);
     let table: [Bleed; 5] = [
-        (Class::Deleted, |p| p.life = Life::Tombstone, with_tombstones()),
-        (Class::Gone, |p| p.life = Life::Purged, Loss::default()),
-        (Class::Gone, |p| (p.pro, p.basic) = (false, false), Loss::default()),
-        (Class::Downgrade, |p| p.pro = false, Loss::default()),
-        (Class::Readdress, |p| p.mail = format!("new.{}", p.mail), Loss::default()),
+        (ChangeClass::Deleted, |p| p.life = Life::Tombstone, with_tombstones()),
+        (ChangeClass::Gone, |p| p.life = Life::Purged, Loss::default()),
+        (ChangeClass::Gone, |p| (p.pro, p.basic) = (false, false), Loss::default()),
+        (ChangeClass::Downgrade, |p| p.pro = false, Loss::default()),
+        (ChangeClass::Readdress, |p| p.mail = format!("new.{}", p.mail), Loss::default()),
     ];
     for (class, harm, sight) in table {
         let mut company = Company::running(150);
@@ -201,7 +201,7 @@ fn a_lost_claim_and_a_mass_of_leavers_are_judged_separately() {
 async fn a_layoff_is_applied_by_one_approval_of_exactly_the_plan_shown() {
     let limit = Limit { percent: 1, at_least: 5, at_most: None };
     let firm = Firm::running(160, |c| {
-        c.limits.classes.insert(Class::Deleted, limit);
+        c.limits.classes.insert(ChangeClass::Deleted, limit);
     })
     .await;
     firm.sim.edit(|ad| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rosterd::engine::{AttemptOutcome, Outcome};
+use rosterd::engine::{AttemptOutcome, ReloadOutcome};
 use rosterd::hooks::Hook;
 use rosterd::model::{Actor, Timestamp};
 use rosterd::store::{DeliveryFilter, DeliveryState};
@@ -163,20 +163,23 @@ async fn hooks_are_added_changed_and_removed_while_the_engine_runs() {
         by_program("first", desk.script("first", "echo \"$ROSTERD_EVENT_SEQ\" >> \"$0.told\""));
     let second =
         by_program("second", desk.script("second", "echo \"$ROSTERD_EVENT_SEQ\" >> \"$0.told\""));
-    assert_eq!(desk.hook_up(vec![first.clone()]), [("first".to_owned(), Outcome::Added)]);
+    assert_eq!(desk.hook_up(vec![first.clone()]), [("first".to_owned(), ReloadOutcome::Added)]);
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("first").await;
     let narrow = Hook { events: vec!["run.*".into()], ..first.clone() };
     let outcomes = desk.hook_up(vec![narrow, second.clone()]);
     assert_eq!(
         outcomes,
-        [("first".to_owned(), Outcome::Changed), ("second".to_owned(), Outcome::Added)]
+        [("first".to_owned(), ReloadOutcome::Changed), ("second".to_owned(), ReloadOutcome::Added)]
     );
     desk.happens("user.suspended", &["bert"]).await;
     desk.idle("second").await;
     assert_eq!(
         desk.hook_up(vec![second]),
-        [("first".to_owned(), Outcome::Removed), ("second".to_owned(), Outcome::Unchanged)]
+        [
+            ("first".to_owned(), ReloadOutcome::Removed),
+            ("second".to_owned(), ReloadOutcome::Unchanged)
+        ]
     );
     assert_eq!(
         (desk.written("first.told"), desk.written("second.told")),

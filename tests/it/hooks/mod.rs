@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rosterd::clock::Clock;
-use rosterd::engine::{Engine, HookStatus, Outcome, Rules};
+use rosterd::engine::{Engine, HookStatus, ReloadOutcome, Rules};
 use rosterd::hooks::{Hook, Target, Webhook};
 use rosterd::model::{Actor, Event, EventCause, Program};
 use rosterd::store::{Delivery, DeliveryFilter, EventFilter, Store};
@@ -85,7 +85,7 @@ impl Desk {
     }
 
     /// Replaces the hooks by these.
-    fn hook_up(&self, hooks: Vec<Hook>) -> Vec<(String, Outcome)> {
+    fn hook_up(&self, hooks: Vec<Hook>) -> Vec<(String, ReloadOutcome)> {
         let outcomes = self.engine.reconfigure_hooks(hooks);
         for hook in self.engine.hooks().values().filter(|hook| hook.claim_task()) {
             tokio::spawn(Arc::clone(&self.engine).run_deliveries(Arc::clone(hook)));

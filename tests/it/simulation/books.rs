@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rosterd::model::{
-    ChangeVerb, Class, Guid, PlanId, Reason, RunId, Timestamp, User, UserId, WrittenChange,
+    ChangeClass as Class, ChangeVerb, Guid, PlanId, Reason, RunId, Timestamp, User, UserId,
+    WrittenChange,
 };
 use rosterd::store::{EventFilter, Run, Store, UserFilter};
 use serde_json::Value;

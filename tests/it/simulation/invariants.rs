@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rosterd::model::{
-    Class, Dn, Guid, Reason, RunMode, RunState, Status, Timestamp, Trigger, UserId,
+    ChangeClass as Class, Dn, Guid, Reason, RunMode, RunState, Status, Timestamp, Trigger, UserId,
 };
 use rosterd::reconcile::WithoutGroup;
 use rosterd::store::Run;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rosterd::model::{
-    Address, AddressKey, Class, Guid, Reason, RunState, Status, Timestamp, UserId,
+    Address, AddressKey, ChangeClass as Class, Guid, Reason, RunState, Status, Timestamp, UserId,
 };
 
 use super::books::Books;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rosterd::model::{
-    Address, AddressKey, Class, Guid, Reason, RunMode, RunState, Status, User, UserId,
+    Address, AddressKey, ChangeClass as Class, Guid, Reason, RunMode, RunState, Status, User,
+    UserId,
 };
 use rosterd::store::Run;
 

@@ -86,7 +86,7 @@ pub(crate) struct Company {
     pub people: BTreeMap<Guid, (IndexRow, StoredPerson)>,
     pub first_seen: FirstSeen,
     /// The changes that were applied without an approval.
-    pub applied: Vec<(Timestamp, Class)>,
+    pub applied: Vec<(Timestamp, ChangeClass)>,
     /// The users who left a cluster, and whether an operator approved it.
     pub taken_out: Vec<(Timestamp, String, UserId, bool)>,
     pub counts: AttributeCounts,
@@ -523,7 +523,7 @@ impl Company {
     fn plan_and_apply(&mut self, seen: &Observation, approved: BTreeSet<Digest>) {
         let window = self.now.minus(self.limits.window);
         let hour = self.now.minus(Duration::from_hours(1));
-        let used = Class::ALL.into_iter().map(|class| {
+        let used = ChangeClass::ALL.into_iter().map(|class| {
             let count = |since| {
                 self.applied.iter().filter(|(at, c)| *c == class && *at > since).count() as u64
             };
