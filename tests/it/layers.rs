@@ -5,6 +5,8 @@ mod imports;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::files::{rust_files, text_of};
+
 /// Returns the rooms that each room may use.
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
@@ -55,25 +57,12 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     ])
 }
 
-fn sources(folder: &Path, into: &mut Vec<std::path::PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, into);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            into.push(path);
-        }
-    }
-}
-
 #[test]
 fn imports_point_one_way() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let allowed = allowed();
-    let mut files = Vec::new();
-    sources(&root, &mut files);
     let mut wrong = Vec::new();
-    for file in files {
+    for file in rust_files(&root) {
         let inside = file.strip_prefix(&root).unwrap();
         let room =
             inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
@@ -83,7 +72,7 @@ fn imports_point_one_way() {
         let may = allowed
             .get(room.as_str())
             .unwrap_or_else(|| panic!("{} is in a room without a rule", inside.display()));
-        let text = std::fs::read_to_string(&file).unwrap();
+        let text = text_of(&file);
         // Test modules may reach further: they build whole worlds.
         if inside.to_string_lossy().contains("tests") {
             continue;

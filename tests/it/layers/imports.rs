@@ -10,6 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::files::{rust_files, text_of};
+
 /// A path of module names from the root of the crate.
 type ModulePath = Vec<String>;
 
@@ -42,16 +44,14 @@ pub(super) struct Import {
 impl Crate {
     /// Reads all sources below a folder, except test modules and binaries.
     pub(super) fn read(root: &Path) -> Self {
-        let mut files = Vec::new();
-        super::sources(root, &mut files);
         let mut modules = Self::default();
-        for path in files {
+        for path in rust_files(root) {
             let file = path.strip_prefix(root).unwrap().to_owned();
             let is_test = file.iter().any(|part| part == "tests" || part == "tests.rs");
             if is_test || file.starts_with("bin") || file == Path::new("main.rs") {
                 continue;
             }
-            let code = without_tests(&tokens(&std::fs::read_to_string(&path).unwrap()));
+            let code = without_tests(&tokens(&text_of(&path)));
             modules.0.insert(module_path(&file), Module::parse(file, &code));
         }
         let paths: Vec<ModulePath> = modules.0.keys().cloned().collect();
@@ -65,8 +65,11 @@ impl Crate {
         modules
     }
 
-    /// Returns the imports between files. A `mod.rs` is left out, because it declares the files of
-    /// its folder.
+    /// Returns the imports between files, without those from and to a `mod.rs`.
+    ///
+    /// A `mod.rs` declares its children, and a child names the type of its folder by `super`. Each
+    /// such pair would be a circle, although it is one unit in Rust. Circles between the children
+    /// are found. A name that the `mod.rs` re-exports counts as the file that defines it.
     pub(super) fn imports(&self) -> BTreeSet<Import> {
         let is_file = |path: &ModulePath| {
             let file = &self.0[path].file;
