@@ -83,11 +83,13 @@ pub(super) struct Settled {
     pub left_out: BTreeMap<Guid, Vec<LeftOut>>,
 }
 
-/// Settles the wishes. A user in `known` without a wish keeps all addresses. `leaving` are the users
-/// with a cause to be suspended, whether they are suspended yet or not.
+/// Settles the wishes. A user in `known` without a wish keeps all addresses. `rivals` want an address
+/// without a wish here. `leaving` are the users with a cause to be suspended, whether they are
+/// suspended yet or not.
 pub(super) fn settle(
     wishes: &BTreeMap<Guid, Wish<'_>>,
     known: &Known,
+    rivals: &BTreeMap<AddressKey, Rival>,
     leaving: &BTreeSet<UserId>,
 ) -> Settled {
     let wishers: BTreeMap<UserId, Guid> =
@@ -111,7 +113,7 @@ pub(super) fn settle(
                 Some(w) => settled.refused.contains_key(w) || wishes[w].wants(key),
                 None => user.status() != Status::Released,
             });
-            let has_rival = known.rivals.get(key) == Some(&Rival::Primary);
+            let has_rival = rivals.get(key) == Some(&Rival::Primary);
             for claimant in claimants {
                 let reason = match keeper {
                     Some((_, Some(w))) if w == *claimant => continue,
@@ -128,14 +130,14 @@ pub(super) fn settle(
         }
         settled.refused.extend(refused_now);
     }
-    settle_secondaries(wishes, known, holder, &mut settled);
+    settle_secondaries(wishes, rivals, holder, &mut settled);
     settled
 }
 
 /// Settles secondary addresses after the primary ones. A present holder keeps its address.
 fn settle_secondaries<'k>(
     wishes: &BTreeMap<Guid, Wish<'_>>,
-    known: &Known,
+    rivals: &BTreeMap<AddressKey, Rival>,
     holder: impl Fn(&AddressKey) -> Option<(&'k User, Option<Guid>)>,
     settled: &mut Settled,
 ) {
@@ -167,7 +169,7 @@ fn settle_secondaries<'k>(
             {
                 false
             }
-            _ => asking.get(key).is_some_and(|a| a.len() == 1) && !known.rivals.contains_key(key),
+            _ => asking.get(key).is_some_and(|a| a.len() == 1) && !rivals.contains_key(key),
         }
     };
     for (guid, wish) in wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)) {

@@ -468,6 +468,17 @@ impl Desired {
         present && matches!(self.primary, Primary::Usable(_)) && self.joining_tier(policy).is_some()
     }
 
+    /// Returns whether the person may get a user, as far as the read shows. Such a person wants its
+    /// address, even while an unknown aspect or group keeps it from getting one.
+    pub fn may_join(&self, policy: &Policy) -> bool {
+        let is_barred = [Reason::Disabled, Reason::Expired, Reason::OutOfScope]
+            .into_iter()
+            .any(|r| self.finding(r) == Finding::Holds);
+        !is_barred
+            && matches!(self.primary, Primary::Usable(_))
+            && (self.tier == TierWish::Unknown || self.joining_tier(policy).is_some())
+    }
+
     /// Returns the aspect of the entry whose attribute is unreadable or has no usable value.
     pub(super) fn unknown_aspect(&self) -> Option<QuarantineReason> {
         let Facts::Alive { control, expires, groups_unknown, .. } = &self.facts else {

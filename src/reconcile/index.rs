@@ -78,8 +78,7 @@ impl Index {
             Err(_) => {
                 let is_wanted = match &desired.primary {
                     Primary::Usable(address) => {
-                        desired.is_provisionable(policy)
-                            || desired.is_undecided(policy)
+                        desired.may_join(policy)
                             || self.unmanaged.contains(&address_hash(&address.key()))
                     }
                     // Only the address is in the way of a user, so the entry is quarantined.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::addresses::{self, Wish, chosen};
 use super::decide::Finding;
 use super::{
-    Desired, Entitlement, Fingerprint, Known, PersonRow, Policy, Primary, Proposal, Takeover,
-    TierWish, WithoutGroup,
+    Desired, Entitlement, Fingerprint, Known, PersonRow, Policy, Primary, Proposal, Rival,
+    Takeover, TierWish, WithoutGroup,
 };
 use crate::model::{
-    Addresses, By, Cause, Causes, Change, ChangeClass, ChangeKind, Guid, Joined, Link, Override,
-    Quarantine, QuarantineReason, Reason, Standing, Status, Tier, User, UserId,
+    AddressKey, Addresses, By, Cause, Causes, Change, ChangeClass, ChangeKind, Guid, Joined, Link,
+    Override, Quarantine, QuarantineReason, Reason, Standing, Status, Tier, User, UserId,
 };
 
 /// A suspension by a directory that is younger than this is lifted without counting against a limit.
@@ -43,7 +43,8 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
         .map(|u| u.id)
         .collect();
     let mut wishes = wishes(desired, known, policy);
-    let mut settled = addresses::settle(&wishes, known, &leaving);
+    let rivals = rivals(desired, known, policy, &wishes);
+    let mut settled = addresses::settle(&wishes, known, &rivals, &leaving);
     // A user with an override of the new addresses keeps the present ones, so they are not free.
     let is_overridden = |guid: &Guid, granted: &Addresses| {
         wishes
@@ -59,7 +60,7 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
         .collect();
     if !overridden.is_empty() {
         wishes.retain(|guid, _| !overridden.contains(guid));
-        settled = addresses::settle(&wishes, known, &leaving);
+        settled = addresses::settle(&wishes, known, &rivals, &leaving);
     }
     let mut proposal = Proposal::default();
     for d in desired.values() {
@@ -227,6 +228,32 @@ fn wishes<'a>(
         }
     }
     wishes
+}
+
+/// Returns the rivals of the wishes: people of other directories, and people of this one who are not
+/// decided yet. An undecided person gets no address, and no other person gets it meanwhile.
+fn rivals(
+    desired: &BTreeMap<Guid, Desired>,
+    known: &Known,
+    policy: &Policy,
+    wishes: &BTreeMap<Guid, Wish<'_>>,
+) -> BTreeMap<AddressKey, Rival> {
+    let mut rivals = known.rivals.clone();
+    for d in desired.values().filter(|d| !wishes.contains_key(&d.guid)) {
+        let Primary::Usable(primary) = &d.primary else { continue };
+        let is_undecided = match known.of_person(d.guid) {
+            Some(user) if known.takeover(user, policy).is_some_and(|t| !t.is_move()) => false,
+            Some(user) if user.standing != Standing::Released => {
+                quarantine(d, true, None, policy).is_some()
+            }
+            Some(user) if user.overrides.contains(&Override::Return) => false,
+            _ => d.may_join(policy) && !d.is_provisionable(policy),
+        };
+        if is_undecided {
+            rivals.insert(primary.key(), Rival::Primary);
+        }
+    }
+    rivals
 }
 
 impl Known {

@@ -38,14 +38,29 @@ pub struct ClosureGroup {
 
 /// All groups that give a tier, directly or nested. Cycles are allowed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Closure(BTreeMap<Guid, ClosureGroup>);
+pub struct Closure {
+    groups: BTreeMap<Guid, ClosureGroup>,
+    /// Whether a configured group is missing, so that a person in none of the others may be in it.
+    is_partial: bool,
+}
 
 impl Closure {
+    /// Returns the closure of groups that could not be read.
+    pub fn unread() -> Self {
+        Self::default().partial()
+    }
+
+    /// Marks that a configured group is missing.
+    #[must_use]
+    pub fn partial(self) -> Self {
+        Self { is_partial: true, ..self }
+    }
+
     /// Adds a group; a known one keeps the better tier. Returns whether the closure changed.
     pub fn add(&mut self, group: ClosureGroup) -> bool {
-        match self.0.get_mut(&group.guid) {
+        match self.groups.get_mut(&group.guid) {
             None => {
-                self.0.insert(group.guid, group);
+                self.groups.insert(group.guid, group);
                 true
             }
             Some(known) if known.gives < group.gives => {
@@ -57,33 +72,33 @@ impl Closure {
     }
 
     pub fn groups(&self) -> impl Iterator<Item = &ClosureGroup> {
-        self.0.values()
+        self.groups.values()
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.groups.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.groups.is_empty()
     }
 
     /// Returns the best tier of these groups, and the group that gives it.
     pub fn best(&self, groups: &[Guid]) -> Option<(Tier, Guid)> {
         groups
             .iter()
-            .filter_map(|g| self.0.get(g))
+            .filter_map(|g| self.groups.get(g))
             .map(|g| (g.gives, g.guid))
             .max_by_key(|(tier, guid)| (*tier, std::cmp::Reverse(*guid)))
     }
 
     /// Returns whether a later read of the groups shows all of them with the same DN.
     pub fn is_same_as(&self, later: &Self) -> bool {
-        self.0.len() == later.0.len()
+        self.groups.len() == later.groups.len()
             && self
-                .0
+                .groups
                 .values()
-                .all(|g| later.0.get(&g.guid).is_some_and(|l| l.dn.as_str() == g.dn.as_str()))
+                .all(|g| later.groups.get(&g.guid).is_some_and(|l| l.dn.as_str() == g.dn.as_str()))
     }
 }
 
@@ -117,7 +132,7 @@ impl TierRules {
         }
         match closure.best(groups) {
             Some((tier, by)) => TierWish::Entitled { tier, by: Some(by) },
-            None if primary_group_known => TierWish::Without,
+            None if primary_group_known && !closure.is_partial => TierWish::Without,
             None => TierWish::Unknown,
         }
     }
@@ -158,5 +173,6 @@ mod tests {
         );
         assert_eq!(rules.wish(&closure, &[], true), TierWish::Without);
         assert_eq!(rules.wish(&closure, &[], false), TierWish::Unknown);
+        assert_eq!(rules.wish(&closure.partial(), &[], true), TierWish::Unknown);
     }
 }

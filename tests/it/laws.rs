@@ -819,3 +819,43 @@ fn no_rejected_suspension_is_applied_while_the_directory_is_unchanged() {
         rejections.get()
     );
 }
+
+/// Returns a loss of sight that leaves people undecided without hiding their addresses.
+fn indecision(n: u32) -> impl Strategy<Value = Loss> {
+    let some = prop::collection::btree_set((0..n).prop_map(guid), 0..n as usize);
+    (some, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(no_control, no_basic_group, clocks_apart, groups_unasked)| Loss {
+            no_control,
+            no_basic_group,
+            clocks_apart,
+            groups_unasked,
+            tombstones_visible: true,
+            ..Loss::default()
+        },
+    )
+}
+
+#[test]
+fn no_undecided_person_loses_its_address_to_another_who_wants_it() {
+    let wants = prop::collection::vec((0..PEOPLE + 6, 0..3u32), 2..8);
+    try_all(400, &(wants, indecision(PEOPLE + 6)), |(wants, loss)| {
+        let mut company = Company::running(PEOPLE);
+        for n in PEOPLE..PEOPLE + 6 {
+            happen(&mut company, &Happening::Join(n));
+        }
+        for (who, address) in &wants {
+            company.person(*who).mail = format!("contested{address}@example.com");
+        }
+        company.run(&loss);
+        for address in (0..3).map(|n| format!("contested{n}@example.com")) {
+            let wanting = company.truth.values().filter(|t| t.mail == address).count();
+            let holders = company
+                .users
+                .values()
+                .filter(|u| u.addresses.primary.as_ref().is_some_and(|a| a.as_str() == address));
+            let holders: Vec<_> = holders.map(|u| u.id).collect();
+            prop_assert!(wanting < 2 || holders.is_empty(), "{address}: {holders:?}");
+        }
+        Ok(())
+    });
+}

@@ -1,11 +1,11 @@
 //! Contested addresses: the holder does not depend on the order of runs.
 
-use adsim::{NewPerson, names};
+use adsim::{Fault, NewPerson, What, When, names};
 use rosterd::engine::{DirectoryConfig, Request};
 use rosterd::model::*;
 use rosterd::store::Run;
 
-use super::{again, followed, guid_of, sync, tick};
+use super::{again, dn_of, followed, guid_of, sync, tick};
 use crate::firm::{Firm, alice};
 
 fn newcomer(name: &str, mail: &str) -> NewPerson {
@@ -260,4 +260,74 @@ async fn an_entry_created_anew_has_one_reason_from_the_first_run_on() {
         1,
         "{told:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_who_is_not_decided_yet_keeps_its_address_from_others() {
+    type Undecide = fn(&Firm, uuid::Uuid);
+    fn hide(firm: &Firm, who: uuid::Uuid, attribute: &str) {
+        firm.sim.edit(|ad| ad.hide_attribute(attribute, Some(who.into())));
+    }
+    let causes: [(&str, Undecide); 5] = [
+        ("its state is unreadable", |firm, who| hide(firm, who, "userAccountControl")),
+        ("its expiry is unreadable", |firm, who| hide(firm, who, "accountExpires")),
+        ("its primary group is unknown", |firm, who| {
+            firm.sim.edit(|ad| ad.remove_member(names::BASIC, who));
+            hide(firm, who, "primaryGroupID");
+        }),
+        ("a group is missing", |firm, _| firm.sim.edit(|ad| ad.hide_entry(names::BASIC))),
+        ("it expires and the clocks differ", |firm, who| {
+            let end = firm.clock.now().plus(std::time::Duration::from_hours(24 * 9));
+            firm.sim.edit(|ad| ad.set(who, "accountExpires", &end.to_filetime().to_string()));
+            firm.sim.set_clock_skew(-3600);
+        }),
+    ];
+    for (cause, undecide) in causes {
+        let firm = followed(20, |_| {}).await;
+        let one = guid_of(&firm.users().await[0]);
+        let two = firm.sim.edit(|ad| ad.add_person(newcomer("two", "ann@example.com")));
+        undecide(&firm, two);
+        firm.sim.edit(|ad| ad.set(one, "mail", "ann@example.com"));
+        let run = sync(&firm, "corp").await;
+        assert_eq!(holder(&firm, "ann@example.com").await, None, "{cause}: {run:?}");
+        assert!(
+            reasons(&firm).await.contains(&QuarantineReason::ContestedAddress),
+            "{cause}: {:?}",
+            reasons(&firm).await
+        );
+        firm.sim.edit(|ad| ad.set(two, "mail", "bob@example.com"));
+        sync(&firm, "corp").await;
+        assert_eq!(
+            holder(&firm, "ann@example.com").await.map(|u| guid_of(&u)),
+            Some(one),
+            "{cause}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incomplete_full_run_decides_no_address_that_an_unread_person_wants() {
+    let firm = followed(40, |c| {
+        let base = c.settings.bases[0].clone();
+        let root = &base[base.find("DC=").expect("a suffix")..];
+        c.settings.bases =
+            ["Engineering", "Finance"].map(|ou| format!("OU={ou},OU=Staff,{root}")).to_vec();
+    })
+    .await;
+    let users = firm.users().await;
+    let in_engineering = |user: &&User| dn_of(user).contains("OU=Engineering");
+    let one = guid_of(users.iter().find(in_engineering).expect("an engineer"));
+    firm.sim.edit(|ad| {
+        ad.add_person(newcomer("two", "ann@example.com"));
+        ad.set(one, "mail", "ann@example.com");
+    });
+    firm.sim
+        .faults()
+        .push(Fault::new(When::page(1).based_at("OU=Finance"), What::result(53, "no")));
+    let run = sync(&firm, "corp").await;
+    assert_eq!(run.state, RunState::Failed, "{run:?}");
+    assert_eq!(holder(&firm, "ann@example.com").await, None, "{run:?}");
+    firm.sim.faults().clear();
+    sync(&firm, "corp").await;
+    assert_eq!(reasons(&firm).await, [QuarantineReason::ContestedAddress; 2]);
 }

@@ -329,7 +329,9 @@ impl Company {
     fn policy(&self, loss: &Loss) -> Policy {
         let mut closure = Closure::default();
         closure.add(ClosureGroup { guid: PRO, dn: Dn::new("CN=Pro"), rid: None, gives: Tier::Pro });
-        if !loss.no_basic_group {
+        if loss.no_basic_group {
+            closure = closure.partial();
+        } else {
             closure.add(ClosureGroup {
                 guid: BASIC,
                 dn: Dn::new("CN=Basic"),

@@ -119,7 +119,8 @@ impl Engine {
                 Err(problem) => trouble = Some(problem),
             }
         }
-        Ok((session.closure(&roots).await?, trouble))
+        let closure = session.closure(&roots).await?;
+        Ok((if trouble.is_some() { closure.partial() } else { closure }, trouble))
     }
 
     /// Returns the names of the canaries: the service account's own entry when none is configured.

@@ -59,8 +59,8 @@ impl Engine {
         last_complete_read: Option<Timestamp>,
         observed: &mut ObservedRun,
     ) -> Result<(), EngineError> {
-        // A full run has read all people, and the account has no other directory.
-        if observed.seen.is_full() && self.neighbours(directory).is_empty() {
+        let has_read_all = observed.seen.is_full() && observed.seen.is_complete();
+        if has_read_all && self.neighbours(directory).is_empty() {
             return Ok(());
         }
         let mut asked = BTreeSet::new();
@@ -71,7 +71,7 @@ impl Engine {
                 break;
             }
             asked.extend(fresh.iter().cloned());
-            if observed.seen.is_full() {
+            if has_read_all {
                 break;
             }
             let people = if self.is_connected(directory, connection).await {
@@ -134,7 +134,7 @@ impl Engine {
     }
 
     /// Returns the people that show these addresses, or hold them as users of this directory. People
-    /// that the run covers are left out.
+    /// that the run has asked for are left out.
     async fn contenders(
         &self,
         directory: &Directory,
@@ -149,7 +149,11 @@ impl Engine {
         more.extend(
             links.filter(|link| link.directory == directory.config.name).map(|link| link.guid),
         );
-        more.retain(|guid| !observed.seen.covers(*guid));
+        // An incomplete full run covers people whom it has not read.
+        more.retain(|guid| match observed.seen.is_full() {
+            true => !observed.seen.desired.contains_key(guid),
+            false => !observed.seen.covers(*guid),
+        });
         Ok(more)
     }
 
@@ -211,7 +215,7 @@ impl Engine {
             let is_of_it = known
                 .of_person(guid)
                 .is_some_and(|u| u.link.as_ref().is_some_and(|l| l.directory == other.config.name));
-            if !is_of_it && !d.is_provisionable(&policy) {
+            if !is_of_it && !d.may_join(&policy) {
                 continue;
             }
             for key in d.wanted_keys().into_iter().filter(|key| wanted.contains(key)) {

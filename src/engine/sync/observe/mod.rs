@@ -64,13 +64,13 @@ impl Engine {
                 Ok((closure, trouble)) => (closure, trouble.map(|t| t.to_string())),
                 // People are still read, because a disabled person must not stay active meanwhile.
                 Err(EngineError::Directory(error)) => {
-                    (Closure::default(), Some(format!("the groups could not be read: {error}")))
+                    (Closure::unread(), Some(format!("the groups could not be read: {error}")))
                 }
                 Err(error) => return Err(error),
             }
         } else {
             (
-                Closure::default(),
+                Closure::unread(),
                 Some("the groups could not be read: the connection ended".to_owned()),
             )
         };

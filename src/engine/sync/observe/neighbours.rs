@@ -134,7 +134,7 @@ impl Engine {
             directory: config.name.clone(),
             account,
             claims,
-            closure: Closure::default(),
+            closure: Closure::unread(),
             tiers: config.tiers,
             exclude: Exclude::new(config.exclude.iter().cloned()),
             now: believed(session.root.current_time, at),
