@@ -197,10 +197,13 @@ impl Books {
             .await
             .expect("addresses");
         next.holders = holders.iter().map(|row| (row.get(0), UserId(id(row, 1)))).collect();
-        let people = sqlx::query("SELECT guid, parent_key, entitled_by, quarantine FROM people")
-            .fetch_all(&mut raw)
-            .await
-            .expect("people");
+        // A person whom several directories know is remembered as the directory of its user knows it.
+        let people = sqlx::query(
+            "SELECT p.guid, p.parent_key, p.entitled_by, p.quarantine FROM people p \
+             LEFT JOIN users u ON u.guid = p.guid AND u.directory = p.directory \
+             ORDER BY CASE WHEN u.id IS NULL THEN 0 ELSE 1 END",
+        );
+        let people = people.fetch_all(&mut raw).await.expect("people");
         let remembered = |row: &AnyRow| {
             let is = Remembered {
                 home: row.get(1),

@@ -315,6 +315,21 @@ pub(super) enum Step {
     Meanwhile(Reload, u32, Do),
 }
 
+impl Step {
+    /// Returns the actions of the step.
+    pub(super) fn deeds(&self) -> impl Iterator<Item = &Do> {
+        let (one, other) = match self {
+            Self::Do(what)
+            | Self::During(_, _, what)
+            | Self::Kill(what, _)
+            | Self::Meanwhile(_, _, what) => (Some(what), None),
+            Self::Both(one, other) => (Some(one), Some(other)),
+            _ => (None, None),
+        };
+        one.into_iter().chain(other)
+    }
+}
+
 /// The setting of a history.
 #[derive(Clone, Debug)]
 #[expect(

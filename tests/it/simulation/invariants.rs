@@ -132,14 +132,7 @@ impl Seen<'_> {
     }
 
     pub(super) fn does(&self, is: impl Fn(&Do) -> bool) -> bool {
-        match self.step {
-            Step::Do(what)
-            | Step::During(_, _, what)
-            | Step::Kill(what, _)
-            | Step::Meanwhile(_, _, what) => is(what),
-            Step::Both(one, other) => is(one) || is(other),
-            _ => false,
-        }
+        self.step.deeds().any(is)
     }
 }
 

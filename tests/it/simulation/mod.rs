@@ -233,11 +233,18 @@ impl Play {
             .filter(|r| r.mode == RunMode::Full && r.complete)
             .filter_map(|r| r.directory.as_ref().map(ToString::to_string))
             .collect();
-        let rebaselined = match step {
-            Step::Do(Do::Rebaseline(n)) => self.office.chosen(*n),
-            _ if seen.does(|what| matches!(what, Do::Rebaseline(_))) => directories.clone(),
-            _ => Vec::new(),
-        };
+        let mut rebaselined: Vec<String> = step
+            .deeds()
+            .filter_map(|what| match what {
+                Do::Rebaseline(n) => Some(self.office.chosen(*n)),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        if matches!(step, Step::Both(..)) {
+            // A run at the same time may be the one that accepts the scope.
+            rebaselined.retain(|name| !accepted.contains(name));
+        }
         self.memory = memory;
         self.take_words(&truths, &after);
         accepted.append(&mut self.office.words.lock().expect("what operators said").accepted);

@@ -172,7 +172,7 @@ impl Oracle<'_> {
             |reason| user.causes.has(reason) || user.overrides.contains(&Override::Reason(reason));
         let left = user.link.as_ref().filter(|link| self.is_left_behind(who, facts, link));
         if let Some(link) = left {
-            let sentence = format!("linked to {}, which is not configured", link.directory);
+            let sentence = format!("linked to {}, which is no longer configured", link.directory);
             let is_reported = user.status() != Status::Active || self.attention.contains(&sentence);
             expect(is_reported, "is left behind, and status does not report it");
             for reason in [Reason::Disabled, Reason::Expired] {
@@ -223,7 +223,10 @@ impl Oracle<'_> {
             );
             return wrong;
         };
-        expect(quarantine.is_none(), "is in quarantine without a reason");
+        expect(
+            quarantine.is_none(),
+            &format!("is in quarantine without a reason ({})", quarantine.unwrap_or_default()),
+        );
         expect(
             user.addresses.primary.as_ref().map(Address::key) == Some(primary),
             "has another address",
