@@ -70,6 +70,11 @@ impl Observation {
         }
     }
 
+    /// Returns whether the groups of all people are known: no group was missing, or changed meanwhile.
+    pub fn knows_groups(&self) -> bool {
+        self.closure_is_stable && !self.policy.closure.is_partial()
+    }
+
     /// Adds people to the scope of a run that does not cover all.
     pub fn cover(&mut self, more: &BTreeSet<Guid>) {
         if let Scope::People(people) = &mut self.scope {

@@ -137,4 +137,20 @@ impl Proposal {
         }
         (before - self.plan.changes.len()) as u64
     }
+
+    /// Drops the changes by which a person gets an address that it does not hold.
+    pub fn without_new_addresses(&mut self) {
+        let (dropped, kept): (Vec<Change>, Vec<Change>) = std::mem::take(&mut self.plan.changes)
+            .into_iter()
+            .partition(|c| !c.address_moves().1.is_empty());
+        let uncreated: BTreeSet<UserId> =
+            dropped.iter().filter(|c| c.version.is_none()).map(|c| c.user).collect();
+        let waiting: BTreeSet<Guid> = dropped.iter().filter_map(|c| c.guid).collect();
+        self.plan.changes = kept;
+        self.plan.changes.retain(|c| !uncreated.contains(&c.user));
+        self.people.retain(|p| !p.user.is_some_and(|user| uncreated.contains(&user)));
+        for person in self.people.iter_mut().filter(|p| waiting.contains(&p.guid)) {
+            person.put_off();
+        }
+    }
 }

@@ -119,6 +119,10 @@ impl<'a> Draft<'a> {
         }
         let mut warnings = Vec::new();
         if !observation.closure_is_stable {
+            // A joiner in a renamed group looks like a stranger, so an address may have contenders.
+            proposal.without_new_addresses();
+        }
+        if !observation.knows_groups() {
             warnings.push(PlanWarning::GroupLossesDropped(proposal.without_group_losses()));
         }
         for (guid, dn) in &observation.malformed {
@@ -162,7 +166,7 @@ pub fn propose(draft: Draft<'_>, situation: Situation<'_>) -> Verdict {
         deferred_until: situation.last_server.deferred_until(observation, limits.grace_period, now),
         now,
     };
-    let is_whole = observation.is_complete() && observation.closure_is_stable;
+    let is_whole = observation.is_complete() && observation.knows_groups();
     let ended = ended(rejections, &proposal, &observation.desired, &known, is_whole, |guid| {
         observation.is_conclusive(guid)
     });

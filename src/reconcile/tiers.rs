@@ -56,6 +56,10 @@ impl Closure {
         Self { is_partial: true, ..self }
     }
 
+    pub fn is_partial(&self) -> bool {
+        self.is_partial
+    }
+
     /// Adds a group; a known one keeps the better tier. Returns whether the closure changed.
     pub fn add(&mut self, group: ClosureGroup) -> bool {
         match self.groups.get_mut(&group.guid) {

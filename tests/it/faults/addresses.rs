@@ -1,5 +1,7 @@
 //! Contested addresses: the holder does not depend on the order of runs.
 
+use std::sync::Arc;
+
 use adsim::{Fault, NewPerson, What, When, names};
 use rosterd::engine::{DirectoryConfig, Request};
 use rosterd::model::*;
@@ -330,4 +332,27 @@ async fn an_incomplete_full_run_decides_no_address_that_an_unread_person_wants()
     firm.sim.faults().clear();
     sync(&firm, "corp").await;
     assert_eq!(reasons(&firm).await, [QuarantineReason::ContestedAddress; 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_renamed_during_the_read_decides_no_contested_address() {
+    let firm = followed(20, |c| c.settings.page_size = 1).await;
+    let entries = firm.sync().await.entries;
+    let (one, two) = firm.sim.edit(|ad| {
+        (
+            ad.add_person(newcomer("one", "ann@example.com")),
+            ad.add_person(newcomer("two", "ann@example.com")),
+        )
+    });
+    // The last newcomer of the read is a member of a group whose new name is not known.
+    let last = usize::try_from(entries).expect("a page") + 2;
+    firm.sim.faults().push(Fault::new(
+        When::page(last),
+        What::Edit(Arc::new(|ad| ad.rename(names::BASIC, "Roster Simple"))),
+    ));
+    let run = sync(&firm, "corp").await;
+    assert_eq!(holder(&firm, "ann@example.com").await, None, "{run:?}");
+    firm.sim.edit(|ad| ad.set(two, "mail", "bob@example.com"));
+    firm.sync().await;
+    assert_eq!(holder(&firm, "ann@example.com").await.map(|u| guid_of(&u)), Some(one));
 }

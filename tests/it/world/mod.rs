@@ -390,7 +390,6 @@ impl Company {
         self.find_absent(&index.unseen().collect(), loss, &mut seen);
         self.confirm_groups(&mut seen, loss);
         if loss.no_basic_group {
-            seen.closure_is_stable = false;
             seen.failure.get_or_insert("the Basic group was not found".to_owned());
         }
         self.plan_and_apply(&seen, approved);

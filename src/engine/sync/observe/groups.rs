@@ -145,13 +145,15 @@ impl Engine {
                     .warnings
                     .push(format!("the groups could not be asked for their members: {error}")),
             }
+        }
+        if !observed.seen.desired.is_empty() {
             observed.seen.closure_is_stable =
                 match session.reread_closure(&observed.seen.policy.closure).await {
                     Ok(later) => observed.seen.policy.closure.is_same_as(&later),
                     Err(_) => false,
                 };
             if !observed.seen.closure_is_stable {
-                observed.warnings.push("groups were renamed or moved during the read: no user loses a tier in this run".to_owned());
+                observed.warnings.push("groups were renamed or moved during the read: no user loses a tier or gets another address in this run".to_owned());
             }
         }
         Ok(())

@@ -143,10 +143,8 @@ impl Engine {
         self.withhold(directory, &mut connection, &bases, &state.counts, &mut observed).await?;
         if self.is_connected(directory, &mut connection).await {
             self.confirm_groups(directory, &mut connection.session, &mut observed).await?;
-        }
-        if trouble.is_some() {
-            // A group that was not found has no members here, which is no evidence of a loss.
-            observed.seen.closure_is_stable = false;
+        } else {
+            observed.seen.closure_is_stable = observed.seen.policy.closure.is_empty();
         }
         for reason in names.problem.into_iter().chain(trouble) {
             observed.seen.failure.get_or_insert(reason);
