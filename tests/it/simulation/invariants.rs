@@ -196,8 +196,8 @@ fn suspensions_are_true(seen: &Seen<'_>) -> Wrong {
     wrong
 }
 
-/// A present but invisible person counts as vanished in two cases: a visible colleague at the last
-/// known place, or an operator's approval.
+/// An invisible person counts as vanished in three cases: a visible colleague at the last known place,
+/// an operator's approval, or a deletion in another domain.
 fn may_count_as_vanished(seen: &Seen<'_>, change: &Written, guid: Guid) -> bool {
     let stood = seen
         .before
@@ -218,7 +218,9 @@ fn may_count_as_vanished(seen: &Seen<'_>, change: &Written, guid: Guid) -> bool 
             .people
             .iter()
             .any(|(other, f)| *other != guid && f.is_visible && f.dn.is_within(&parent));
-        (is_hidden && witness) || (change.approved && !facts.is_visible)
+        // A person who moved to another domain and was deleted there is not seen in the former one.
+        let is_elsewhere = facts.life == Life::Tombstone && domain != domain_of(&parent);
+        is_elsewhere || (is_hidden && witness) || (change.approved && !facts.is_visible)
     })
 }
 

@@ -241,13 +241,13 @@ impl Play {
             })
             .flatten()
             .collect();
+        self.memory = memory;
+        self.take_words(&truths, &after);
+        accepted.append(&mut self.office.words.lock().expect("what operators said").accepted);
         if matches!(step, Step::Both(..)) {
             // A run at the same time may be the one that accepts the scope.
             rebaselined.retain(|name| !accepted.contains(name));
         }
-        self.memory = memory;
-        self.take_words(&truths, &after);
-        accepted.append(&mut self.office.words.lock().expect("what operators said").accepted);
         {
             let mut sections = self.office.sections.lock().expect("sections");
             for name in &read {
