@@ -17,7 +17,7 @@ impl Choices {
         for (name, value) in present.fields() {
             let is_chosen =
                 |value: &&str| self.profile.get(name).is_some_and(|values| values.contains(*value));
-            if value.filter(is_chosen).is_some() {
+            if value.as_ref().is_some_and(is_chosen) {
                 wanted.copy_field(name, present);
             }
         }
