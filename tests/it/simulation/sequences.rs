@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rosterd::model::{
-    Address, AddressKey, ChangeClass as Class, Guid, Reason, RunMode, RunState, Status, User,
-    UserId,
+    Address, AddressKey, ChangeClass as Class, Guid, Override, Reason, RunMode, RunState, Status,
+    User, UserId,
 };
 use rosterd::store::Run;
 
@@ -15,8 +15,11 @@ use super::memory::{TICKS, wanted};
 use super::truth::{Facts, Truth};
 use crate::world::Life;
 
-/// Returns whether each directory was read this often.
+/// Returns whether each directory was read this often. A restored store has forgotten those reads.
 fn is_time(seen: &Seen<'_>, counts: &BTreeMap<String, u32>) -> bool {
+    if matches!(seen.step, Step::Restore) {
+        return false;
+    }
     let read: BTreeSet<String> = seen.readings().collect();
     seen.directories.iter().all(|name| {
         counts.get(name).copied().unwrap_or(0) + u32::from(read.contains(name)) >= TICKS
@@ -266,6 +269,13 @@ fn is_contender(
     if user.is_some_and(is_overruled)
         || seen.before.users.values().any(|u| u.link.is_none() && is_overruled(u))
     {
+        return false;
+    }
+    // A released user that an undo keeps away wants nothing.
+    let is_kept_away = |u: &User| {
+        u.link.as_ref().is_some_and(|l| l.guid == guid) && u.overrides.contains(&Override::Return)
+    };
+    if seen.before.users.values().any(is_kept_away) {
         return false;
     }
     let has_user = user.is_some();
