@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rosterd::model::{
-    ChangeClass as Class, ChangeVerb, Guid, PlanId, Reason, RunId, Timestamp, User, UserId,
-    WrittenChange,
+    ChangeClass, ChangeVerb, Guid, PlanId, Reason, RunId, Timestamp, User, UserId, WrittenChange,
 };
 use rosterd::store::{EventFilter, Run, Store, UserFilter};
 use serde_json::Value;
@@ -20,7 +19,7 @@ pub(super) struct Written {
     /// Whether a run of a directory wrote it.
     pub(super) by_directory: bool,
     pub(super) kind: String,
-    pub(super) class: Option<Class>,
+    pub(super) class: Option<ChangeClass>,
     pub(super) user: UserId,
     pub(super) guid: Option<Guid>,
     pub(super) reason: Option<Reason>,
@@ -72,7 +71,7 @@ pub(super) struct Books {
     /// The held changes, and the rejected ones that are still asked for.
     pub(super) held: Vec<WrittenChange>,
     /// The due rechecks: user, cause, and since when.
-    pub(super) grace_periods: BTreeMap<(UserId, Class), Timestamp>,
+    pub(super) grace_periods: BTreeMap<(UserId, ChangeClass), Timestamp>,
     pub(super) runs: Vec<Run>,
     /// All applied changes since the beginning, in order.
     pub(super) written: Vec<Written>,
@@ -240,7 +239,7 @@ impl Books {
                 by_directory: directories.contains(&row.get::<String, _>(1)),
                 directory: row.get(1),
                 kind,
-                class: row.get::<Option<String>, _>(3).and_then(|c| Class::parse(&c)),
+                class: row.get::<Option<String>, _>(3).and_then(|c| ChangeClass::parse(&c)),
                 user,
                 guid: bytes16(&row, 5).map(Guid),
                 reason: reason.and_then(|r| Reason::parse(&r)),

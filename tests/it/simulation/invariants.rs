@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rosterd::model::{
-    ChangeClass as Class, Dn, Guid, Reason, RunMode, RunState, Status, Timestamp, Trigger, UserId,
+    ChangeClass, Dn, Guid, Reason, RunMode, RunState, Status, Timestamp, Trigger, UserId,
 };
 use rosterd::reconcile::WithoutGroup;
 use rosterd::store::Run;
@@ -186,7 +186,7 @@ fn suspensions_are_true(seen: &Seen<'_>) -> Wrong {
                 continue;
             }
             // A recheck does not help if the server lies at both reads.
-            if seen.lied && seen.lied_again && reason.class() == Some(Class::Gone) {
+            if seen.lied && seen.lied_again && reason.class() == Some(ChangeClass::Gone) {
                 continue;
             }
             let facts: Vec<&Facts> = seen.facts(guid).map(|(_, f)| f).collect();
@@ -287,7 +287,7 @@ fn leavers_leave(seen: &Seen<'_>) -> Wrong {
 fn rechecks_are_taken(seen: &Seen<'_>) -> Wrong {
     let settle = seen.rulebook.config.limits.grace_period;
     let is_hasty = |w: &&Written| {
-        let Some(class @ (Class::Gone | Class::Downgrade)) =
+        let Some(class @ (ChangeClass::Gone | ChangeClass::Downgrade)) =
             w.class.filter(|_| !w.approved && !settle.is_zero())
         else {
             return false;
@@ -476,18 +476,20 @@ fn one_plan_is_held(seen: &Seen<'_>) -> Wrong {
 }
 
 /// Returns the changes of a class that one window allows.
-pub(super) fn allowed(class: Class, active: u64) -> u64 {
+pub(super) fn allowed(class: ChangeClass, active: u64) -> u64 {
     let (percent, at_least, at_most) = match class {
-        Class::Confirmed => (20, 10, u64::MAX),
-        Class::Deleted => (10, 5, 100),
-        Class::Gone => (5, 5, 50),
-        Class::Downgrade | Class::Readdress => (10, 10, 200),
-        Class::Upgrade | Class::Create => (20, 50, 1000),
-        Class::Reactivate => (20, 10, 200),
+        ChangeClass::Confirmed => (20, 10, u64::MAX),
+        ChangeClass::Deleted => (10, 5, 100),
+        ChangeClass::Gone => (5, 5, 50),
+        ChangeClass::Downgrade | ChangeClass::Readdress => (10, 10, 200),
+        ChangeClass::Upgrade | ChangeClass::Create => (20, 50, 1000),
+        ChangeClass::Reactivate => (20, 10, 200),
     };
     let allowed = (active * percent).div_ceil(100).clamp(at_least, at_most);
     match class {
-        Class::Deleted | Class::Gone | Class::Downgrade => allowed.min((active / 4).max(2)),
+        ChangeClass::Deleted | ChangeClass::Gone | ChangeClass::Downgrade => {
+            allowed.min((active / 4).max(2))
+        }
         _ => allowed,
     }
 }
@@ -524,7 +526,7 @@ fn limits_hold(seen: &Seen<'_>) -> Wrong {
             active = seen.actives.iter().map(of).max().unwrap_or(active).max(active);
         }
         let limit = allowed(class, active);
-        let is_let_through = class == Class::Confirmed && within(HOUR) <= 10;
+        let is_let_through = class == ChangeClass::Confirmed && within(HOUR) <= 10;
         if within(WINDOW) > limit && !is_let_through {
             wrong.push(format!(
                 "{class}: {} in one window of {active} active users, which allows {limit}",

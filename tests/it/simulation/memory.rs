@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rosterd::model::{
-    Address, AddressKey, ChangeClass as Class, Guid, Reason, RunState, Status, Timestamp, UserId,
+    Address, AddressKey, ChangeClass, Guid, Reason, RunState, Status, Timestamp, UserId,
 };
 
 use super::books::Books;
@@ -21,7 +21,7 @@ pub(super) type Belongs = BTreeMap<UserId, (String, Option<Guid>)>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
     /// The beginning of the recheck of each user's absence.
-    pub(super) grace_periods: BTreeMap<(UserId, Class), Timestamp>,
+    pub(super) grace_periods: BTreeMap<(UserId, ChangeClass), Timestamp>,
     /// The time since when runs could see a reason to suspend.
     pub(super) since: BTreeMap<(Guid, Reason), Timestamp>,
     /// The number of reads of each directory since a person became this kind of leaver.

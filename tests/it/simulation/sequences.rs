@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rosterd::model::{
-    Address, AddressKey, ChangeClass as Class, Guid, Override, Reason, RunMode, RunState, Status,
-    User, UserId,
+    Address, AddressKey, ChangeClass, Guid, Override, Reason, RunMode, RunState, Status, User,
+    UserId,
 };
 use rosterd::store::Run;
 
@@ -63,8 +63,7 @@ pub(super) fn losses_are_noticed(seen: &Seen<'_>) -> Wrong {
             seen.after.users.values().find(|u| u.link.as_ref().is_some_and(|l| l.guid == *guid));
         let Some(user) = user.filter(|u| u.status() == Status::Active) else { continue };
         let has_grace_period = seen.after.grace_periods.keys().any(|(id, _)| *id == user.id);
-        let pinned =
-            user.overrides.iter().any(|pin| matches!(pin, rosterd::model::Override::Reason(_)));
+        let pinned = user.overrides.iter().any(|pin| matches!(pin, Override::Reason(_)));
         if !has_grace_period && !pinned && !seen.after.is_held(user.id) && !is_reported(seen, user)
         {
             wrong.push(format!(
@@ -136,7 +135,10 @@ pub(super) fn people_are_one_user(seen: &Seen<'_>) -> Wrong {
 /// In no window a cause takes five people who are 30 % of it, in any sequence of runs.
 pub(super) fn slices_are_held(seen: &Seen<'_>) -> Wrong {
     let counts = |w: &&Written| {
-        let loses = matches!(w.class, Some(Class::Deleted | Class::Gone | Class::Downgrade));
+        let loses = matches!(
+            w.class,
+            Some(ChangeClass::Deleted | ChangeClass::Gone | ChangeClass::Downgrade)
+        );
         w.by_directory && !w.approved && loses && w.cluster.is_some()
     };
     let mut wrong = Vec::new();
@@ -182,7 +184,7 @@ fn group_slices(seen: &Seen<'_>, since: rosterd::model::Timestamp) -> Wrong {
         w.by_directory
             && !w.approved
             && w.at > since
-            && (w.class == Some(Class::Downgrade) || w.reason == Some(Reason::NoGroup))
+            && (w.class == Some(ChangeClass::Downgrade) || w.reason == Some(Reason::NoGroup))
     };
     let mut lost: BTreeMap<Guid, BTreeSet<UserId>> = BTreeMap::new();
     for change in seen.after.written.iter().filter(loses).filter(|w| w.class.is_some()) {
@@ -318,13 +320,7 @@ pub(super) fn reactivations_are_true(seen: &Seen<'_>) -> Wrong {
         let pins: Vec<Reason> = was
             .into_iter()
             .flat_map(|u| &u.overrides)
-            .filter_map(|pin| {
-                if let rosterd::model::Override::Reason(reason) = pin {
-                    Some(*reason)
-                } else {
-                    None
-                }
-            })
+            .filter_map(|pin| if let Override::Reason(reason) = pin { Some(*reason) } else { None })
             .collect();
         let reasons = [Reason::Disabled, Reason::Expired, Reason::OutOfScope, Reason::NoGroup];
         let in_order = |truth: &Truth, facts: &Facts| {

@@ -150,9 +150,13 @@ impl Engine {
             links.filter(|link| link.directory == directory.config.name).map(|link| link.guid),
         );
         // An incomplete full run covers people whom it has not read.
-        more.retain(|guid| match observed.seen.is_full() {
-            true => !observed.seen.desired.contains_key(guid),
-            false => !observed.seen.covers(*guid),
+        more.retain(|guid| {
+            let is_asked_for = if observed.seen.is_full() {
+                observed.seen.desired.contains_key(guid)
+            } else {
+                observed.seen.covers(*guid)
+            };
+            !is_asked_for
         });
         Ok(more)
     }
