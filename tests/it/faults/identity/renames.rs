@@ -342,3 +342,23 @@ async fn a_baseline_that_waits_for_approval_waits_in_a_section_of_another_name()
     approve_held(&firm, "berlin").await;
     assert_eq!(again(&firm, &user).await.profile.title.as_deref(), Some("Chief"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_plan_keeps_its_id_when_its_directory_is_renamed() {
+    let firm = Firm::running(40, |c| c.limits.grace_period = Duration::ZERO).await;
+    let user = of_directory(&firm, "corp").await.remove(0);
+    let mail = user.addresses.primary.clone().expect("an address");
+    firm.reconfigure(|c| c.protect = vec![mail]);
+    firm.sim.edit(|ad| ad.disable(guid_of(&user)));
+    assert_eq!(firm.sync().await.held, 1);
+    let plan = held_plan(&firm).await;
+    let mut renamed = firm.engine.directory("corp").expect("corp").config.clone();
+    renamed.name = name("berlin");
+    configure(&firm, vec![renamed]);
+    firm.engine.rename_directory("corp", "berlin", &alice()).await.expect("a rename");
+    let after = held_plan(&firm).await;
+    assert_eq!((after.id, after.directory.as_str()), (plan.id, "berlin"));
+    assert_eq!(sync(&firm, "berlin").await.held, 1);
+    firm.engine.approve(plan.id, alice()).await.expect("an approval");
+    assert_eq!(again(&firm, &user).await.status(), Status::Suspended);
+}
