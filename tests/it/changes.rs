@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use adsim::{Fault, Sim, What, When, names};
+use adsim::{Fault, NewPerson, Sim, What, When, names};
 use rosterd::engine::{Following, Request, Scope};
-use rosterd::model::{Cron, Reason, RunMode, RunState, ServerUrl, Status, Tier, Trigger};
+use rosterd::model::{Address, Cron, Reason, RunMode, RunState, ServerUrl, Status, Tier, Trigger};
 use rosterd::reconcile::Checkpoint;
 use rosterd::store::Run;
 
@@ -494,4 +494,35 @@ async fn a_paused_directory_is_not_followed_and_catches_up_when_resumed() {
     assert_eq!(firm.user(&address).await.status(), Status::Active);
     firm.engine.resume("corp", &alice()).await.expect("the end of the pause");
     firm.is_suspended(&address).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_domain_released_during_the_read_gets_no_user() {
+    let firm = Firm::running(10, |_| {}).await;
+    firm.sim.edit(|ad| {
+        ad.add_person(NewPerson::new("new").mail("new@example.com").member_of(names::BASIC))
+    });
+    let (begun, is_begun) = std::sync::mpsc::channel();
+    let (proceed, may_proceed) = std::sync::mpsc::channel();
+    let gate = std::sync::Mutex::new((begun, may_proceed));
+    firm.sim.faults().push(Fault::new(
+        When::search().containing("objectcategory=person").after_entries(1),
+        What::edit(move |_| {
+            let (begun, may_proceed) = &*gate.lock().expect("one read");
+            begun.send(()).expect("a test that waits");
+            may_proceed.recv().expect("a released domain");
+        }),
+    ));
+    let engine = Arc::clone(&firm.engine);
+    let full = tokio::spawn(async move {
+        let directory = engine.directory("corp").expect("corp");
+        engine.run(&directory, Request::full(Trigger::Manual, Some(alice()))).await
+    });
+    tokio::task::spawn_blocking(move || is_begun.recv()).await.expect("a read").expect("an entry");
+    firm.engine.release("example.com", None, &alice()).await.expect("a release");
+    proceed.send(()).expect("a read that waits");
+    let run = full.await.expect("no panic").expect("a run");
+    assert_eq!((run.error.as_deref(), run.counts.create), (None, 0), "{run:?}");
+    let address = Address::parse("new@example.com").expect("an address");
+    assert_eq!(firm.engine.store.user_by_address(&address.key()).await.expect("no user"), None);
 }
