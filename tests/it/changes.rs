@@ -13,7 +13,7 @@ use crate::firm::{Firm, alice, checkpoint, followed, no_full_runs, tick};
 use crate::hooks::until;
 
 impl Firm {
-    /// Returns the run that the schedule asks for now.
+    /// Returns the request of the schedule at this time.
     async fn due(&self) -> Request {
         self.engine.scheduled(&self.engine.directory("corp").expect("corp")).await
     }
