@@ -32,6 +32,25 @@ impl Wish<'_> {
     }
 }
 
+/// The people who want an address without a wish in this run.
+#[derive(Debug)]
+pub(super) struct Rivals<'a> {
+    /// People of other directories of the account.
+    pub elsewhere: &'a BTreeMap<AddressKey, Rival>,
+    /// People of this directory who are not decided yet, by their primary address.
+    pub undecided: BTreeMap<AddressKey, BTreeSet<Guid>>,
+}
+
+impl Rivals<'_> {
+    fn want_as_primary(&self, key: &AddressKey) -> bool {
+        self.elsewhere.get(key) == Some(&Rival::Primary) || self.undecided.contains_key(key)
+    }
+
+    fn want(&self, key: &AddressKey) -> bool {
+        self.elsewhere.contains_key(key) || self.undecided.contains_key(key)
+    }
+}
+
 /// A secondary address that a person does not get.
 #[derive(Debug)]
 pub(super) struct LeftOut {
@@ -83,13 +102,12 @@ pub(super) struct Settled {
     pub left_out: BTreeMap<Guid, Vec<LeftOut>>,
 }
 
-/// Settles the wishes. A user in `known` without a wish keeps all addresses. `rivals` want an address
-/// without a wish here. `leaving` are the users with a cause to be suspended, whether they are
-/// suspended yet or not.
+/// Settles the wishes. A user in `known` without a wish keeps all addresses. `leaving` are the users
+/// with a cause to be suspended, whether they are suspended yet or not.
 pub(super) fn settle(
     wishes: &BTreeMap<Guid, Wish<'_>>,
     known: &Known,
-    rivals: &BTreeMap<AddressKey, Rival>,
+    rivals: &Rivals<'_>,
     leaving: &BTreeSet<UserId>,
 ) -> Settled {
     let wishers: BTreeMap<UserId, Guid> =
@@ -113,7 +131,7 @@ pub(super) fn settle(
                 Some(w) => settled.refused.contains_key(w) || wishes[w].wants(key),
                 None => user.status() != Status::Released,
             });
-            let has_rival = rivals.get(key) == Some(&Rival::Primary);
+            let has_rival = rivals.want_as_primary(key);
             for claimant in claimants {
                 let reason = match keeper {
                     Some((_, Some(w))) if w == *claimant => continue,
@@ -137,7 +155,7 @@ pub(super) fn settle(
 /// Settles secondary addresses after the primary ones. A present holder keeps its address.
 fn settle_secondaries<'k>(
     wishes: &BTreeMap<Guid, Wish<'_>>,
-    rivals: &BTreeMap<AddressKey, Rival>,
+    rivals: &Rivals<'_>,
     holder: impl Fn(&AddressKey) -> Option<(&'k User, Option<Guid>)>,
     settled: &mut Settled,
 ) {
@@ -169,7 +187,7 @@ fn settle_secondaries<'k>(
             {
                 false
             }
-            _ => asking.get(key).is_some_and(|a| a.len() == 1) && !rivals.contains_key(key),
+            _ => asking.get(key).is_some_and(|a| a.len() == 1) && !rivals.want(key),
         }
     };
     for (guid, wish) in wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)) {
@@ -190,6 +208,7 @@ fn settle_secondaries<'k>(
                     .into_iter()
                     .flatten()
                     .chain(primaries.get(&key).copied())
+                    .chain(rivals.undecided.get(&key).into_iter().flatten().copied())
                     .collect();
                 LeftOut { address: address.clone(), holder: kept, wanted_by }
             })

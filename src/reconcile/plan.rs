@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::addresses::{self, Wish, chosen};
+use super::addresses::{self, Rivals, Wish, chosen};
 use super::decide::Finding;
 use super::{
-    Desired, Entitlement, Fingerprint, Known, PersonRow, Policy, Primary, Proposal, Rival,
-    Takeover, TierWish, WithoutGroup,
+    Desired, Entitlement, Fingerprint, Known, PersonRow, Policy, Primary, Proposal, Takeover,
+    TierWish, WithoutGroup,
 };
 use crate::model::{
     AddressKey, Addresses, By, Cause, Causes, Change, ChangeClass, ChangeKind, Guid, Joined, Link,
@@ -230,15 +230,15 @@ fn wishes<'a>(
     wishes
 }
 
-/// Returns the rivals of the wishes: people of other directories, and people of this one who are not
-/// decided yet. An undecided person gets no address, and no other person gets it meanwhile.
-fn rivals(
+/// Returns the rivals of the wishes. An undecided person gets no address, and no other person gets it
+/// meanwhile.
+fn rivals<'k>(
     desired: &BTreeMap<Guid, Desired>,
-    known: &Known,
+    known: &'k Known,
     policy: &Policy,
     wishes: &BTreeMap<Guid, Wish<'_>>,
-) -> BTreeMap<AddressKey, Rival> {
-    let mut rivals = known.rivals.clone();
+) -> Rivals<'k> {
+    let mut undecided: BTreeMap<AddressKey, BTreeSet<Guid>> = BTreeMap::new();
     for d in desired.values().filter(|d| !wishes.contains_key(&d.guid)) {
         let Primary::Usable(primary) = &d.primary else { continue };
         let is_undecided = match known.of_person(d.guid) {
@@ -250,10 +250,10 @@ fn rivals(
             _ => d.may_join(policy) && !d.is_provisionable(policy),
         };
         if is_undecided {
-            rivals.insert(primary.key(), Rival::Primary);
+            undecided.entry(primary.key()).or_default().insert(d.guid);
         }
     }
-    rivals
+    Rivals { elsewhere: &known.rivals, undecided }
 }
 
 impl Known {

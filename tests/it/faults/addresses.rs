@@ -356,3 +356,19 @@ async fn a_group_renamed_during_the_read_decides_no_contested_address() {
     firm.sync().await;
     assert_eq!(holder(&firm, "ann@example.com").await.map(|u| guid_of(&u)), Some(one));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alias_that_an_undecided_newcomer_wants_is_reported_with_both_entries() {
+    let firm = followed(20, |_| {}).await;
+    let user = firm.users().await.remove(0);
+    firm.sim.edit(|ad| {
+        let two = ad.add_person(newcomer("two", "ann@example.com"));
+        ad.hide_attribute("accountExpires", Some(two.into()));
+        ad.set_values(guid_of(&user), "proxyAddresses", ["smtp:ann@example.com"]);
+    });
+    let run = sync(&firm, "corp").await;
+    assert_eq!(holder(&firm, "ann@example.com").await, None, "{run:?}");
+    let warning = run.warnings.iter().find(|w| w.contains("the alias ann@example.com"));
+    let warning = warning.unwrap_or_else(|| panic!("{:?}", run.warnings));
+    assert!(warning.contains("which CN=two,") && warning.contains("names, too"), "{warning}");
+}
