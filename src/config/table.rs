@@ -278,7 +278,10 @@ impl<'a> Table<'a> {
                 Some(known) => format!("there is no key {key} {place}: did you mean {known}?"),
                 None if is_secret(key) => self.never_inline(key),
                 None if self.known.len() <= LISTED => {
-                    format!("there is no key {key} {place}; there are {}", self.known.join(", "))
+                    format!(
+                        "there is no key {key} {place}: remove it, or use one of these: {}",
+                        self.known.join(", ")
+                    )
                 }
                 None => format!(
                     "there is no key {key} {place}: remove it; the rosterd.toml that rosterd comes with shows all there are"

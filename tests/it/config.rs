@@ -308,7 +308,7 @@ fn every_problem_has_a_remedy() {
     name = "corp"
     timeouts = { connect = "0s", write = "5s" }
         4:24: "0s" is no time at all: write more than zero, "30s" for example
-        4:30: there is no key write in [directory.timeouts]; there are connect, operation, run
+        4:30: there is no key write in [directory.timeouts]: remove it, or use one of these: connect, operation, run
     name = "corp"
     site = "Berlin"
         4:1: site only says which servers discover prefers: remove it, or write discover = "corp.example.com"
