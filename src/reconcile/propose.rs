@@ -123,7 +123,8 @@ impl<'a> Draft<'a> {
             proposal.without_new_addresses();
         }
         if !observation.knows_groups() {
-            warnings.push(PlanWarning::GroupLossesDropped(proposal.without_group_losses()));
+            let dropped = proposal.without_group_losses();
+            warnings.extend((dropped > 0).then_some(PlanWarning::GroupLossesDropped(dropped)));
         }
         for (guid, dn) in &observation.malformed {
             quarantine_malformed(*guid, dn, &known, &mut proposal);
