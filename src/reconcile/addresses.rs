@@ -37,13 +37,14 @@ impl Wish<'_> {
 pub(super) struct Rivals<'a> {
     /// People of other directories of the account.
     pub elsewhere: &'a BTreeMap<AddressKey, Rival>,
-    /// People of this directory who are not decided yet, by their primary address.
-    pub undecided: BTreeMap<AddressKey, BTreeSet<Guid>>,
+    /// People of this directory who are not decided yet.
+    pub undecided: BTreeMap<AddressKey, BTreeMap<Guid, Rival>>,
 }
 
 impl Rivals<'_> {
     fn want_as_primary(&self, key: &AddressKey) -> bool {
-        self.elsewhere.get(key) == Some(&Rival::Primary) || self.undecided.contains_key(key)
+        let undecided = self.undecided.get(key).into_iter().flat_map(BTreeMap::values);
+        self.elsewhere.get(key).into_iter().chain(undecided).any(|rival| *rival == Rival::Primary)
     }
 
     fn want(&self, key: &AddressKey) -> bool {
@@ -164,10 +165,11 @@ fn settle_secondaries<'k>(
         .filter(|(g, _)| !settled.refused.contains_key(g))
         .map(|(g, w)| (w.primary.key(), *g))
         .collect();
-    let mut asking: BTreeMap<AddressKey, BTreeSet<Guid>> = BTreeMap::new();
-    for (guid, wish) in wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)) {
-        for address in wish.secondary {
-            asking.entry(address.key()).or_default().insert(*guid);
+    // A person who does not get its primary address wants it nevertheless, and its aliases, too.
+    let mut wanting: BTreeMap<AddressKey, BTreeSet<Guid>> = BTreeMap::new();
+    for (guid, wish) in wishes {
+        for address in [wish.primary].into_iter().chain(wish.secondary) {
+            wanting.entry(address.key()).or_default().insert(*guid);
         }
     }
     let gets = |key: &AddressKey, guid: Guid| {
@@ -181,13 +183,10 @@ fn settle_secondaries<'k>(
             }
             // The holder keeps it: it has no wish, was refused, or wants it again.
             Some((user, None)) if user.status() != Status::Released => false,
-            Some((_, Some(w)))
-                if settled.refused.contains_key(&w)
-                    || asking.get(key).is_some_and(|a| a.contains(&w)) =>
-            {
+            Some((_, Some(w))) if settled.refused.contains_key(&w) || wishes[&w].wants(key) => {
                 false
             }
-            _ => asking.get(key).is_some_and(|a| a.len() == 1) && !rivals.want(key),
+            _ => wanting[key].len() == 1 && !rivals.want(key),
         }
     };
     for (guid, wish) in wishes.iter().filter(|(g, _)| !settled.refused.contains_key(g)) {
@@ -202,14 +201,8 @@ fn settle_secondaries<'k>(
                 let kept = holder(&key)
                     .filter(|(user, _)| user.status() != Status::Released)
                     .map(|(user, _)| name(user));
-                let wanted_by = asking
-                    .get(&key)
-                    .cloned()
-                    .into_iter()
-                    .flatten()
-                    .chain(primaries.get(&key).copied())
-                    .chain(rivals.undecided.get(&key).into_iter().flatten().copied())
-                    .collect();
+                let undecided = rivals.undecided.get(&key).into_iter().flat_map(BTreeMap::keys);
+                let wanted_by = wanting[&key].iter().chain(undecided).copied().collect();
                 LeftOut { address: address.clone(), holder: kept, wanted_by }
             })
             .collect();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::addresses::{self, Rivals, Wish, chosen};
 use super::decide::Finding;
 use super::{
-    Desired, Entitlement, Fingerprint, Known, PersonRow, Policy, Primary, Proposal, Takeover,
-    TierWish, WithoutGroup,
+    Desired, Entitlement, Fingerprint, Known, PersonRow, Policy, Primary, Proposal, Rival,
+    Takeover, TierWish, WithoutGroup,
 };
 use crate::model::{
     AddressKey, Addresses, By, Cause, Causes, Change, ChangeClass, ChangeKind, Guid, Joined, Link,
@@ -238,7 +238,7 @@ fn rivals<'k>(
     policy: &Policy,
     wishes: &BTreeMap<Guid, Wish<'_>>,
 ) -> Rivals<'k> {
-    let mut undecided: BTreeMap<AddressKey, BTreeSet<Guid>> = BTreeMap::new();
+    let mut undecided: BTreeMap<AddressKey, BTreeMap<Guid, Rival>> = BTreeMap::new();
     for d in desired.values().filter(|d| !wishes.contains_key(&d.guid)) {
         let Primary::Usable(primary) = &d.primary else { continue };
         let is_undecided = match known.of_person(d.guid) {
@@ -249,8 +249,9 @@ fn rivals<'k>(
             Some(user) if user.overrides.contains(&Override::Return) => false,
             _ => d.may_join(policy) && !d.is_provisionable(policy),
         };
-        if is_undecided {
-            undecided.entry(primary.key()).or_default().insert(d.guid);
+        for key in d.wanted_keys().into_iter().filter(|_| is_undecided) {
+            let rival = if primary.key() == key { Rival::Primary } else { Rival::Secondary };
+            undecided.entry(key).or_default().insert(d.guid, rival);
         }
     }
     Rivals { elsewhere: &known.rivals, undecided }

@@ -372,3 +372,19 @@ async fn an_alias_that_an_undecided_newcomer_wants_is_reported_with_both_entries
     let warning = warning.unwrap_or_else(|| panic!("{:?}", run.warnings));
     assert!(warning.contains("which CN=two,") && warning.contains("names, too"), "{warning}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_two_people_want_is_no_alias_of_a_third() {
+    let firm = followed(20, |_| {}).await;
+    let user = firm.users().await.remove(0);
+    firm.sim.edit(|ad| {
+        ad.add_person(newcomer("one", "ann@example.com"));
+        ad.add_person(newcomer("two", "ann@example.com"));
+        ad.set_values(guid_of(&user), "proxyAddresses", ["smtp:ann@example.com"]);
+    });
+    let run = sync(&firm, "corp").await;
+    assert_eq!(holder(&firm, "ann@example.com").await, None, "{run:?}");
+    let warning = run.warnings.iter().find(|w| w.contains("the alias ann@example.com"));
+    let warning = warning.unwrap_or_else(|| panic!("{:?}", run.warnings));
+    assert!(warning.contains("CN=one,") && warning.contains("CN=two,"), "{warning}");
+}
