@@ -138,8 +138,11 @@ impl Engine {
         }
         attention.extend(self.rejected(directory).await?);
         if quarantined > 0 {
-            let entries = if quarantined == 1 { "entry" } else { "entries" };
-            attention.push(format!("{quarantined} {entries} cannot be used as they are: rosterctl user list --quarantined"));
+            let entries = match quarantined {
+                1 => "1 entry cannot be used as it is".to_owned(),
+                n => format!("{n} entries cannot be used as they are"),
+            };
+            attention.push(format!("{entries}: rosterctl user list --quarantined"));
         }
         let stale = state.last_complete_read.is_some_and(|at| now.since(at) > config.stale_after)
             || (state.last_complete_read.is_none()
