@@ -36,6 +36,7 @@ mod rejection;
 mod takeover;
 mod tiers;
 mod undo;
+mod wishes;
 
 pub use absence::Absent;
 pub use addresses::newly_wanted;
