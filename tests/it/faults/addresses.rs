@@ -47,6 +47,12 @@ async fn holder(firm: &Firm, address: &str) -> Option<User> {
         .expect("a user")
 }
 
+/// Returns the warning about the alias.
+fn alias_warning<'a>(run: &'a Run, alias: &str) -> &'a str {
+    let is_about = |w: &&String| w.contains(&format!("the alias {alias}"));
+    run.warnings.iter().find(is_about).unwrap_or_else(|| panic!("{run:?}"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_newcomers_with_one_address_wait_both_whichever_is_edited() {
     for slices in [false, true] {
@@ -368,8 +374,7 @@ async fn an_alias_that_an_undecided_newcomer_wants_is_reported_with_both_entries
     });
     let run = sync(&firm, "corp").await;
     assert_eq!(holder(&firm, "ann@example.com").await, None, "{run:?}");
-    let warning = run.warnings.iter().find(|w| w.contains("the alias ann@example.com"));
-    let warning = warning.unwrap_or_else(|| panic!("{:?}", run.warnings));
+    let warning = alias_warning(&run, "ann@example.com");
     assert!(warning.contains("which CN=two,") && warning.contains("names, too"), "{warning}");
 }
 
@@ -384,7 +389,6 @@ async fn an_address_that_two_people_want_is_no_alias_of_a_third() {
     });
     let run = sync(&firm, "corp").await;
     assert_eq!(holder(&firm, "ann@example.com").await, None, "{run:?}");
-    let warning = run.warnings.iter().find(|w| w.contains("the alias ann@example.com"));
-    let warning = warning.unwrap_or_else(|| panic!("{:?}", run.warnings));
+    let warning = alias_warning(&run, "ann@example.com");
     assert!(warning.contains("CN=one,") && warning.contains("CN=two,"), "{warning}");
 }
