@@ -42,7 +42,7 @@ pub(super) async fn follow(
         relinked(writing, user, former, now).await?;
     }
     if former.directory != now.directory {
-        moved(writing, user, former).await?;
+        moved(writing, user, now).await?;
     }
     Ok(())
 }
@@ -97,10 +97,11 @@ async fn relinked(
         .doing("protect another entry")
 }
 
-/// Ends the grace periods and held changes of the user in the former directory.
-async fn moved(writing: &mut Writing<'_>, user: &User, former: &Link) -> Result<(), StoreError> {
-    let sql = Sql::new("DELETE FROM grace_periods WHERE directory = ")
-        .bind(former.directory.as_str())
+/// Ends the grace periods and held changes of the user in all directories but the present one. A
+/// section that never had the user may have planned about it.
+async fn moved(writing: &mut Writing<'_>, user: &User, now: &Link) -> Result<(), StoreError> {
+    let sql = Sql::new("DELETE FROM grace_periods WHERE directory <> ")
+        .bind(now.directory.as_str())
         .push(" AND user_id = ")
         .bind(user.id.0);
     sql.execute(&mut *writing.tx).await.doing("end the grace period of a user that moved")?;
@@ -108,7 +109,7 @@ async fn moved(writing: &mut Writing<'_>, user: &User, former: &Link) -> Result<
         let sql = Sql::new(what)
             .push(" FROM changes WHERE outcome = 'held' AND user_id = ")
             .bind(user.id.0);
-        let sql = sql.push(" AND directory = ").bind(former.directory.as_str());
+        let sql = sql.push(" AND directory <> ").bind(now.directory.as_str());
         // A rejection stays with the user, so the changes of its plan stay, too.
         sql.push(" AND plan_id IN (SELECT id FROM plans WHERE state IN ('open', 'approved'))")
     };

@@ -255,7 +255,7 @@ impl Engine {
             state.counts = AttributeCounts::default();
             state.rights_lost = None;
             state.checkpoint = None;
-            state.scope = state.scope.take().map(|_| ScopeState::Rebaselined);
+            state.scope = Some(ScopeState::Rebaselined);
         };
         self.store.rebaseline(&directory.config.name, forget).await?;
         tracing::info!(

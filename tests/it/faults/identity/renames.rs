@@ -362,3 +362,45 @@ async fn a_held_plan_keeps_its_id_when_its_directory_is_renamed() {
     firm.engine.approve(plan.id, alice()).await.expect("an approval");
     assert_eq!(again(&firm, &user).await.status(), Status::Suspended);
 }
+
+/// Configures the directory under another name, without a run.
+fn rename(firm: &Firm, from: &str, to: &str) {
+    let mut renamed = firm.engine.directory(from).expect("a directory").config.clone();
+    renamed.name = name(to);
+    configure(firm, vec![renamed]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebaseline_of_a_directory_that_was_never_read_lets_its_first_run_only_plan() {
+    let firm = Firm::running(20, |_| {}).await;
+    rename(&firm, "corp", "berlin");
+    firm.engine.rebaseline("berlin", &alice()).await.expect("a rebaseline");
+    let run = sync(&firm, "berlin").await;
+    assert_eq!((run.counts.total(), run.held), (0, firm.active().await as u64), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_moves_keeps_no_grace_period_in_a_section_between() {
+    let firm = Firm::running(20, |c| {
+        let base = c.settings.bases[0].clone();
+        let root = &base[base.find("DC=").expect("a suffix")..];
+        c.settings.bases = vec![format!("OU=Staff,{root}")];
+    })
+    .await;
+    let user = of_directory(&firm, "corp").await.remove(0);
+    let root = firm.sim.root_dn();
+    firm.sim.edit(|ad| {
+        let elsewhere = ad.add_ou(root.as_str(), "Elsewhere");
+        ad.move_to(guid_of(&user), elsewhere);
+    });
+    rename(&firm, "corp", "berlin");
+    firm.engine.rebaseline("berlin", &alice()).await.expect("a rebaseline");
+    sync(&firm, "berlin").await;
+    let periods = async |of| firm.engine.store.grace_periods(&name(of)).await.expect("periods");
+    assert_eq!(periods("berlin").await.len(), 1, "the plan of berlin has begun one");
+    rename(&firm, "berlin", "paris");
+    approve_held(&firm, "paris").await;
+    assert_eq!(directory_of(&again(&firm, &user).await), "paris");
+    assert_eq!(periods("berlin").await, []);
+    assert_eq!(firm.engine.store.plans(false).await.expect("plans").len(), 0, "no plan is open");
+}
