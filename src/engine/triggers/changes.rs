@@ -211,10 +211,14 @@ impl Engine {
         objects: Vec<ChangedObject>,
     ) -> Result<BTreeSet<Guid>, EngineError> {
         let name = &directory.config.name;
-        let stored =
-            self.store.people(name, objects.iter().map(|object| object.guid).collect()).await?;
+        let guids: Vec<Guid> = objects.iter().map(|object| object.guid).collect();
+        let mut stored: BTreeSet<Guid> =
+            self.store.people(name, guids.clone()).await?.into_keys().collect();
+        // This directory may be the successor of one that is no longer configured.
+        let account = self.claims_of(directory).await?.0;
+        stored.extend(self.orphans(directory, account, guids).await?.iter().map(|link| link.guid));
         let ChangedObjects { mut people, groups, unknown } =
-            ChangedObjects::of(objects, |guid| stored.contains_key(&guid));
+            ChangedObjects::of(objects, |guid| stored.contains(&guid));
         if !groups.is_empty() {
             people.extend(self.affected_by_groups(directory, session, settings, &groups).await?);
         }

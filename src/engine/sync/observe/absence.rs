@@ -181,16 +181,8 @@ impl Engine {
         absent: &BTreeSet<Guid>,
         stored: &mut BTreeMap<Guid, StoredPerson>,
     ) -> Result<(), EngineError> {
-        let neighbours = self.neighbours(directory);
-        let links = self
-            .store
-            .links_elsewhere(account, &directory.config.name, absent.iter().copied())
-            .await?;
         let mut orphans: BTreeMap<DirectoryName, Vec<Guid>> = BTreeMap::new();
-        for link in links
-            .into_values()
-            .filter(|link| neighbours.iter().all(|d| d.config.name != link.directory))
-        {
+        for link in self.orphans(directory, account, absent.iter().copied()).await? {
             orphans.entry(link.directory).or_default().push(link.guid);
         }
         for (former, people) in orphans {

@@ -365,6 +365,19 @@ impl Engine {
         Ok(sentences)
     }
 
+    /// Returns the links of these people to directories that are no longer configured.
+    pub(in crate::engine) async fn orphans(
+        &self,
+        directory: &Directory,
+        account: AccountId,
+        people: impl IntoIterator<Item = Guid>,
+    ) -> Result<Vec<Link>, EngineError> {
+        let neighbours = self.neighbours(directory);
+        let links = self.store.links_elsewhere(account, &directory.config.name, people).await?;
+        let is_orphan = |link: &Link| neighbours.iter().all(|d| d.config.name != link.directory);
+        Ok(links.into_values().filter(is_orphan).collect())
+    }
+
     /// Returns the people of other directories, and among them those of directories that are no longer
     /// configured. A full read may find them here.
     pub(in crate::engine) async fn foreign(

@@ -404,3 +404,32 @@ async fn a_user_that_moves_keeps_no_grace_period_in_a_section_between() {
     assert_eq!(periods("berlin").await, []);
     assert_eq!(firm.engine.store.plans(false).await.expect("plans").len(), 0, "no plan is open");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaver_is_suspended_although_the_move_of_its_user_was_rejected() {
+    for deleted in [false, true] {
+        let firm = followed(20, |_| {}).await;
+        let user = of_directory(&firm, "corp").await.remove(0);
+        rename(&firm, "corp", "berlin");
+        firm.engine.rebaseline("berlin", &alice()).await.expect("a rebaseline");
+        sync(&firm, "berlin").await;
+        let plan = held_plan(&firm).await;
+        firm.engine.reject(plan.id, "", &alice()).await.expect("a rejection");
+        firm.sim.edit(|ad| {
+            if deleted {
+                ad.delete(guid_of(&user));
+            } else {
+                ad.disable(guid_of(&user));
+            }
+        });
+        let tick = tick_of(&firm, "berlin").await;
+        let after_tick = again(&firm, &user).await.status();
+        let full = sync(&firm, "berlin").await;
+        let after_full = again(&firm, &user).await.status();
+        assert_eq!(
+            (after_tick, after_full),
+            (Status::Suspended, Status::Suspended),
+            "deleted: {deleted}: {tick:?} {full:?}"
+        );
+    }
+}
