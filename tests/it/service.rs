@@ -24,8 +24,10 @@ pub(crate) struct Site {
 
 /// Returns a configuration. `more` comes before the directory, and `directory` adds keys to it.
 pub(crate) fn configuration(sim: &Sim, folder: &Path, more: &str, directory: &str) -> String {
+    // No scheduled run comes between the steps of a test, unless the test asks for one.
+    let schedule = if directory.contains("schedule =") { "" } else { "schedule = \"@yearly\"\n" };
     let keys = format!(
-        "timeouts = {{ connect = \"2s\", operation = \"5s\", run = \"30s\" }}\n{directory}"
+        "{schedule}timeouts = {{ connect = \"2s\", operation = \"5s\", run = \"30s\" }}\n{directory}"
     );
     Directory::of(sim, folder).configuration(folder, more, &keys)
 }

@@ -301,7 +301,6 @@ fn an_edited_log_is_reported_with_the_first_broken_event() {
         sqlx::query("DELETE FROM events WHERE seq > 40").execute(&mut store).await.unwrap();
         store.close().await.unwrap();
     });
-    site.configure("", "schedule = \"@yearly\"");
     site.daemon = Daemon::start(site.folder.path());
     let (code, checked) = site.daemon.ctl(&format!("event verify --head {head}"));
     assert_eq!((code, &checked["intact"]), (1, &json!(false)), "{checked:#}");
