@@ -1,8 +1,9 @@
 //! Password verification by a bind in the person's name, on a connection that serves nothing else.
 //!
 //! AD locks an account after a few wrong passwords, so a password is sent once. A second server is
-//! tried only if the first one surely did not check the password. After a lost response a second
-//! bind could be counted again, so there is none.
+//! tried if the first one surely did not check the password. After a lost response a second bind
+//! could be counted again, so there is none. After a refusal for a reason of the server's own, the
+//! caller may count another attempt and try one more server.
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -87,7 +88,11 @@ impl BindRefusal {
             Some(0x701) => "the account has expired (701)",
             Some(0x773) => "the password must be changed first (773)",
             Some(0x775) => "the account is locked out (775)",
-            _ => "AD refuses the credentials",
+            _ if self.concerns_account() => "AD refuses the credentials",
+            Some(0x51f) => "the server finds no domain controller to check the password (51f)",
+            Some(0x54f) => "the server cannot check the password (54f)",
+            Some(0x569) => "the person may not log on to this server (569)",
+            _ => "the server refuses the bind for a reason of its own",
         }
     }
 
@@ -107,29 +112,31 @@ impl BindRefusal {
             (49, Some(0x525 | 0x530..=0x533 | 0x701 | 0x773)) | (32 | 34, _) => {
                 BadPasswordCount::Unchanged
             }
-            _ if self.is_about_the_server() => BadPasswordCount::Unchanged,
+            _ if self.is_unchecked() => BadPasswordCount::Unchanged,
             _ => BadPasswordCount::MayHaveRisen,
         }
     }
 
     /// Returns whether the server did not check the password: strongerAuthRequired, busy or
     /// unavailable.
-    fn is_about_the_server(&self) -> bool {
+    fn is_unchecked(&self) -> bool {
         matches!(self.code, 8 | 51 | 52)
     }
 }
 
-/// Verifies the password of the person with this GUID by binding as `name`. Unreachable servers are
-/// skipped.
+/// Verifies the password of the person with this GUID by binding as `name`. Unreachable servers and
+/// the one in `skip` are skipped.
 pub async fn authenticate(
     settings: &Settings,
     preferred: Option<&str>,
+    skip: Option<&str>,
     name: &str,
     person: Guid,
     password: &Password,
 ) -> BindAttempt {
     let mut errors = Vec::new();
-    for url in settings.servers_from(preferred) {
+    let servers = settings.servers_from(preferred);
+    for url in servers.into_iter().filter(|url| Some(url.to_string().as_str()) != skip) {
         match try_server(url, settings, name, person, password).await {
             Ok(attempted) => return attempted,
             Err(error) => errors.push(error),
@@ -161,7 +168,7 @@ async fn try_server(
             Ok(BindAttempt { server, answer, count: BadPasswordCount::Unchanged })
         }
         Err(error @ DirectoryError::Refused { .. })
-            if error.refusal().is_some_and(BindRefusal::is_about_the_server) =>
+            if error.refusal().is_some_and(BindRefusal::is_unchecked) =>
         {
             Err(error)
         }

@@ -7,15 +7,19 @@ use std::fmt;
 pub struct BindRefusal {
     /// The result code (RFC 4511).
     pub code: u32,
-    /// Sub-code of AD: the hexadecimal number after `data`.
+    /// Sub-code of AD: the hexadecimal number after `data`, or [`BAD_BINDINGS`].
     pub data: Option<u32>,
     pub text: String,
 }
 
+/// SEC_E_BAD_BINDINGS (MS-ERREF 2.1). A diagnostic message that begins with it has various
+/// sub-codes.
+const BAD_BINDINGS: u32 = 0x8009_0346;
+
 /// When a refused bind may be retried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Retry {
-    /// The refusal does not concern the account.
+    /// The refusal does not concern the account: another server may accept the bind.
     Anytime,
     /// The condition of the account can end without a change by an operator.
     Occasionally,
@@ -26,10 +30,13 @@ pub enum Retry {
 impl BindRefusal {
     /// Parses the result code and diagnostic message of a refused bind.
     pub fn parse(code: u32, text: &str) -> Self {
-        let after = text.split("data ").nth(1);
-        let data = after
-            .map(|d| d.chars().take_while(char::is_ascii_hexdigit).collect::<String>())
-            .and_then(|d| u32::from_str_radix(&d, 16).ok());
+        let number = |text: &str| {
+            let digits: String = text.chars().take_while(char::is_ascii_hexdigit).collect();
+            u32::from_str_radix(&digits, 16).ok()
+        };
+        let data = number(text)
+            .filter(|leading| *leading == BAD_BINDINGS)
+            .or_else(|| text.split("data ").nth(1).and_then(number));
         Self {
             code,
             data: data.filter(|_| code == 49),
@@ -41,11 +48,31 @@ impl BindRefusal {
     pub fn retry(&self) -> Retry {
         match (self.code, self.data) {
             (49, Some(0x530 | 0x775)) => Retry::Occasionally,
-            // The server requires channel binding; the password was not checked.
-            (49, Some(0x57 | 0x8009_0346)) => Retry::Anytime,
-            (49, _) => Retry::Never,
+            (49, _) if self.concerns_account() => Retry::Never,
             _ => Retry::Anytime,
         }
+    }
+
+    /// Returns whether the refusal is about the account. Any other one is about this server, such as
+    /// a read-only domain controller that cannot check the password (54f).
+    ///
+    /// A refusal without a sub-code could be a wrong password.
+    pub fn concerns_account(&self) -> bool {
+        match (self.code, self.data) {
+            (49, None) => true,
+            (49, Some(data)) => {
+                matches!(data, 0x525 | 0x52e | 0x530..=0x533 | 0x701 | 0x773 | 0x775)
+            }
+            // noSuchObject and invalidDNSyntax: no entry has the name.
+            (code, _) => matches!(code, 32 | 34),
+        }
+    }
+
+    /// Returns whether the server may have checked the password, for a reason of its own.
+    ///
+    /// Such a server is left alone for a while, because the attempt may count in AD.
+    pub(super) fn is_servers_own(&self) -> bool {
+        self.code == 49 && !self.concerns_account()
     }
 
     /// Returns the reason in words.
@@ -60,10 +87,18 @@ impl BindRefusal {
             (49, Some(0x701)) => "the service account has expired (701)",
             (49, Some(0x773)) => "the service account must change its password first (773)",
             (49, Some(0x775)) => "the service account is locked out (775)",
-            (49, Some(0x57 | 0x8009_0346)) => {
+            (49, Some(0x57 | BAD_BINDINGS)) => {
                 "the server requires channel binding, which a simple bind does not carry"
             }
-            (49, _) => "AD refuses the service account's credentials",
+            (49, Some(0x51f)) => {
+                "the server finds no domain controller to check the password (51f)"
+            }
+            (49, Some(0x54f)) => "the server cannot check the password (54f)",
+            (49, Some(0x569)) => "the service account may not log on to this server (569)",
+            (49, Some(data)) => {
+                return format!("the server does not check the password ({data:x})");
+            }
+            (49, None) => "AD refuses the service account's credentials",
             (8, _) => "the server wants an encrypted or signed connection (strongerAuthRequired)",
             (34, _) => "the server rejects the syntax of bind-dn",
             (50, _) => "the service account may not bind here (insufficientAccessRights)",
@@ -92,7 +127,11 @@ impl BindRefusal {
             (49, Some(0x701)) => "extend its accountExpires",
             (49, Some(0x773)) => "set a password without that flag",
             (49, Some(0x775)) => "unlock it, and find the other user of its password",
-            (49, Some(0x57 | 0x8009_0346)) => {
+            (49, Some(0x569)) => "give it the right to access this computer from the network",
+            (49, Some(0x51f | 0x54f)) => {
+                "if it is a read-only domain controller, leave it out; if not, see its Directory Service log"
+            }
+            (49, Some(0x57 | BAD_BINDINGS)) => {
                 "let the domain controllers accept simple binds over TLS (LdapEnforceChannelBinding)"
             }
             (8, _) => "use ldaps://, or starttls = true",
@@ -137,6 +176,10 @@ mod tests {
             ("775", "locked out", "unlock"),
             ("57", "channel binding", "LdapEnforceChannelBinding"),
             ("80090346", "channel binding", "LdapEnforceChannelBinding"),
+            ("51f", "no domain controller", "leave it out"),
+            ("54f", "cannot check", "read-only"),
+            ("569", "may not log on", "right"),
+            ("35b", "does not check the password (35b)", "log"),
         ] {
             let refusal = refused(data);
             assert_eq!(refusal.data, u32::from_str_radix(data, 16).ok());
@@ -161,12 +204,32 @@ mod tests {
             assert_eq!(refused(data).retry(), Retry::Occasionally, "{data}");
         }
         assert_eq!(BindRefusal::parse(49, "").retry(), Retry::Never);
-        // The password was not checked, so no attempt is counted.
-        assert_eq!(refused("80090346").retry(), Retry::Anytime);
         assert!(
             [8, 51, 52, 53]
                 .iter()
                 .all(|code| BindRefusal::parse(*code, "").retry() == Retry::Anytime)
         );
+    }
+
+    #[test]
+    fn only_nine_sub_codes_of_ad_concern_the_account() {
+        for data in ["525", "52e", "530", "531", "532", "533", "701", "773", "775", ""] {
+            assert!(refused(data).concerns_account(), "{data}");
+        }
+        for data in ["54f", "51f", "569", "35b", "57", "80090346", "5", "52f", "0"] {
+            let refusal = refused(data);
+            assert!(!refusal.concerns_account() && refusal.is_servers_own(), "{data}");
+            assert_eq!(refusal.retry(), Retry::Anytime, "{data}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_begins_with_bad_bindings_means_them_whatever_its_sub_code() {
+        for data in ["35b", "57", "52e", "0"] {
+            let text = format!("80090346: LdapErr: DSID-0C0905FF, comment: …, data {data}, v4563");
+            let refusal = BindRefusal::parse(49, &text);
+            assert_eq!(refusal.retry(), Retry::Anytime, "{data}");
+            assert!(refusal.finding().contains("channel binding"), "{data}: {refusal}");
+        }
     }
 }

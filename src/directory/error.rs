@@ -1,6 +1,7 @@
 //! Errors of a directory, each with its remedy.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::{BindRefusal, WireError};
 
@@ -11,6 +12,9 @@ pub enum DirectoryError {
     Wire { server: String, source: WireError },
     /// AD refused the bind of the service account.
     Refused { server: String, refusal: BindRefusal },
+    /// The server refused the bind for a reason of its own, and gets no password again for this
+    /// time.
+    Resting { server: String, refusal: BindRefusal, left: Duration },
     /// The password file cannot be used.
     Secret { path: String, problem: String, remedy: &'static str },
     /// The bind succeeded as anonymous (RFC 4513, 5.1.2).
@@ -28,7 +32,8 @@ impl DirectoryError {
     pub fn refusal(&self) -> Option<&BindRefusal> {
         match self {
             Self::Refused { refusal, .. } => Some(refusal),
-            Self::NoServer(all) => all.iter().find_map(Self::refusal),
+            // A refusal that concerns the account is the last, because it ends the attempts.
+            Self::NoServer(all) => all.iter().rev().find_map(Self::refusal),
             _ => None,
         }
     }
@@ -38,6 +43,14 @@ impl DirectoryError {
         match self {
             Self::Wire { server, source } => format!("{server}: {source}"),
             Self::Refused { server, refusal } => format!("{server}: {}", refusal.finding()),
+            Self::Resting { server, refusal, left } => {
+                let left = Duration::from_secs(left.as_secs().max(1));
+                format!(
+                    "{server}: {}; it is asked again in {}",
+                    refusal.finding(),
+                    humantime::format_duration(left)
+                )
+            }
             Self::Secret { path, problem, .. } => format!("the password file {path} {problem}"),
             Self::Anonymous { server } => {
                 format!(
@@ -68,7 +81,7 @@ impl DirectoryError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Wire { source, .. } => source.remedy(),
-            Self::Refused { refusal, .. } => Some(refusal.remedy()),
+            Self::Refused { refusal, .. } | Self::Resting { refusal, .. } => Some(refusal.remedy()),
             Self::Secret { remedy, .. } | Self::Unsuitable { remedy, .. } => Some(remedy),
             Self::Anonymous { .. } => Some("check bind-dn and the password"),
             // RFC 4511, appendix A.

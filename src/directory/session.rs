@@ -9,7 +9,7 @@ use super::password_file::read_password;
 use super::root_dse::{READ_ONLY, RootDse, generalized_time};
 use super::sid::sid_text;
 use super::wire::{Step, Wire, WireError};
-use super::{BindRefusal, DirectoryError, Object, Retry, Settings};
+use super::{BindRefusal, DirectoryError, Object, Settings};
 use crate::model::{Guid, ServerUrl};
 use crate::reconcile::ServerIdentity;
 
@@ -51,35 +51,6 @@ impl Session {
             wire: Some(wire),
             wait,
         }
-    }
-
-    /// Opens the first usable server. Each is tried once, `preferred` first.
-    pub async fn open_any(
-        settings: &Settings,
-        preferred: Option<&str>,
-    ) -> Result<Self, DirectoryError> {
-        let mut errors: Vec<DirectoryError> = Vec::new();
-        for url in settings.servers_from(preferred) {
-            match Self::open(url, settings).await {
-                Ok(session) => {
-                    // If no server is usable, the caller logs these errors.
-                    for error in &errors {
-                        tracing::warn!("{error}; using {url} instead");
-                    }
-                    return Ok(session);
-                }
-                Err(error) => {
-                    // A second server would count the same wrong password again.
-                    let is_over =
-                        error.refusal().is_some_and(|refusal| refusal.retry() != Retry::Anytime);
-                    errors.push(error);
-                    if is_over {
-                        break;
-                    }
-                }
-            }
-        }
-        Err(DirectoryError::NoServer(errors))
     }
 
     pub(super) async fn bind(

@@ -69,7 +69,8 @@ impl Engine {
             return Err(refused.into());
         }
         let secret = secret(settings);
-        let opened = Session::open_any(settings, preferred).await;
+        let servers = &directory.work.servers;
+        let opened = servers.open(settings, preferred, self.clock.passed()).await;
         let refusal = opened.as_ref().err().and_then(DirectoryError::refusal);
         self.note_bind(directory, secret, refusal, opened.is_ok()).await?;
         Ok(opened?)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::directory::Settings;
+use crate::directory::{Servers, Settings};
 use crate::engine::outside_servers::OutsideServers;
 use crate::engine::registry::{Configurable, ReloadOutcome};
 use crate::engine::sign_in::LookupConnection;
@@ -110,6 +110,8 @@ pub(in crate::engine) struct Work {
     pub(in crate::engine) full_read_lock: Mutex<()>,
     /// Held during a bind: two refused binds at the same moment would count twice in AD.
     pub(in crate::engine) bind_lock: Mutex<()>,
+    /// The health of the servers.
+    pub(in crate::engine) servers: Servers,
     pub(in crate::engine) queue: Mutex<Queue>,
     pub(in crate::engine) progress: watch::Sender<Progress>,
     /// Makes the schedule compute again what is due.

@@ -167,6 +167,33 @@ async fn a_busy_server_is_skipped_and_does_not_count_as_a_refused_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_check_the_password_is_skipped_for_half_an_hour() {
+    for code in ["54f", "51f", "35b", "80090346"] {
+        let firm = Firm::running(5, |_| {}).await;
+        let second = firm.sim.replica("dc2").expect("a replica");
+        firm.reconfigure(|c| {
+            c.settings.servers.push(ServerUrl::parse(&second.ldaps_url()).expect("a URL"))
+        });
+        refuse_binds(&firm, code);
+        for _ in 0..3 {
+            let run = firm.sync().await;
+            assert_eq!((run.error, run.server), (None, Some(second.ldaps_url())), "{code}");
+        }
+        assert_eq!(refused(&firm), 1, "{code}: another attempt may count towards a lockout");
+        firm.later(Duration::from_mins(31));
+        second.crash().await.expect("a crash");
+        let error = firm.sync().await.error.expect("an error");
+        assert_eq!(refused(&firm), 2, "{code}");
+        assert!(!error.contains("unlock"), "{code}: the secret is not locked: {error}");
+        let error = firm.sync().await.error.expect("an error");
+        assert!(error.contains("it is asked again in 29m") || error.contains("30m"), "{error}");
+        firm.sim.faults().clear();
+        firm.engine.unlock("corp", &alice()).await.expect("a bind");
+        assert_eq!(firm.sync().await.error, None, "{code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unlock_tries_the_bind_at_once_and_reports_the_answer_of_ad() {
     let firm = Firm::running(5, |_| {}).await;
     refuse_binds(&firm, "532");

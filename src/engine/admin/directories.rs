@@ -229,6 +229,7 @@ impl Engine {
         self.store
             .change_directory(&directory.config.name, |state| state.bind_refused = None)
             .await?;
+        directory.work.servers.forget_refusals();
         tracing::info!(directory = name, "{name}: unlocked by {actor}");
         self.open(&directory).await?;
         // The changes of the meantime are applied at once.

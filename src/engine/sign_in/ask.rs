@@ -9,6 +9,7 @@ use crate::directory::{
 };
 use crate::engine::{Directory, Engine, EngineError, Request};
 use crate::model::{Guid, Link, Trigger, User};
+use crate::store::SignInAttempt;
 use crate::telemetry::chain;
 
 /// Time limit of the look-up of an entry's DN. After it, the DN of the last run is used.
@@ -44,20 +45,28 @@ impl Engine {
                 (link.dn.as_str().to_owned(), self.store.directory(&link.directory).await?.server)
             }
         };
-        let Some(attempt) = self.begin_attempt(user.id).await? else {
+        let preferred = preferred.as_deref();
+        let ask = async |skip: Option<&str>| {
+            let Some(attempt) = self.begin_attempt(user.id).await? else { return Ok(None) };
+            let asked = authenticate(&settings, preferred, skip, &dn, link.guid, password).await;
+            self.count(&attempt, &asked).await?;
+            Ok::<_, EngineError>(Some(asked))
+        };
+        let Some(mut asked) = ask(None).await? else {
             return Ok(Some(Verdict::Deny(RefusalReason::RateLimited)));
         };
-        let BindAttempt { server, answer, count } =
-            authenticate(&settings, preferred.as_deref(), &dn, link.guid, password).await;
-        match (&answer, count) {
-            (Ok(Credentials::Valid), _) => self.store.accept_sign_in(&attempt, &server).await?,
-            (_, BadPasswordCount::Unchanged) => self.store.take_back_sign_in(&attempt).await?,
-            (Ok(_), BadPasswordCount::MayHaveRisen) => {
-                self.store.refuse_sign_in(&attempt, &server).await?
-            }
-            // A lost answer: the attempt stays counted, and no later success takes it back.
-            (Err(_), BadPasswordCount::MayHaveRisen) => {}
+        if let Ok(Credentials::Refused(refusal)) = &asked.answer
+            && !refusal.concerns_account()
+        {
+            let reason = refusal.sign_in_reason();
+            tracing::warn!(directory = name, "{name}: {}: {reason}", asked.server);
+            // One further server only, because AD may have counted the attempt.
+            let Some(further) = ask(Some(&asked.server)).await? else {
+                return unreachable(&reason);
+            };
+            asked = further;
         }
+        let BindAttempt { server, answer, .. } = asked;
         match answer {
             Ok(Credentials::Valid) => Ok(None),
             Ok(Credentials::OtherPerson) => {
@@ -67,6 +76,9 @@ impl Engine {
                     user.id
                 );
                 Ok(Some(Verdict::Deny(RefusalReason::OtherEntry)))
+            }
+            Ok(Credentials::Refused(refusal)) if !refusal.concerns_account() => {
+                unreachable(&format_args!("{server}: {}", refusal.sign_in_reason()))
             }
             Ok(Credentials::Refused(refusal)) => {
                 tracing::info!(
@@ -82,6 +94,24 @@ impl Engine {
             }
             Err(error) => unreachable(&chain(&error)),
         }
+    }
+
+    /// Counts an attempt by its answer.
+    async fn count(
+        &self,
+        attempt: &SignInAttempt,
+        BindAttempt { server, answer, count }: &BindAttempt,
+    ) -> Result<(), EngineError> {
+        match (answer, count) {
+            (Ok(Credentials::Valid), _) => self.store.accept_sign_in(attempt, server).await?,
+            (_, BadPasswordCount::Unchanged) => self.store.take_back_sign_in(attempt).await?,
+            (Ok(_), BadPasswordCount::MayHaveRisen) => {
+                self.store.refuse_sign_in(attempt, server).await?
+            }
+            // A lost answer: the attempt stays counted, and no later success takes it back.
+            (Err(_), BadPasswordCount::MayHaveRisen) => {}
+        }
+        Ok(())
     }
 
     /// Returns the present DN of an entry and its server. Looked up before the bind, because

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use adsim::{Fault, NewPerson, What, When};
 use futures_util::future::join_all;
 use rosterd::engine::{Decision, Denied, FLOOR, SignIn};
-use rosterd::model::Status;
+use rosterd::model::{ServerUrl, Status};
 use rosterd::store::{AttemptLimit, SignInAttempt};
 use serde_json::Value;
 
@@ -159,7 +159,6 @@ async fn only_answers_that_surely_did_not_count_are_taken_back() {
         ("773", false),
         ("52e", true),
         ("775", true),
-        ("57", true),
     ] {
         let firm = firm(1).await;
         let right = firm.sim.default_password();
@@ -167,13 +166,35 @@ async fn only_answers_that_surely_did_not_count_are_taken_back() {
         assert!(is_denied(&firm.try_ann("any").await), "{code}");
         assert_eq!(is_denied(&firm.try_ann(&right).await), is_counted, "{code}");
     }
-    for code in [1, 50, 53, 80] {
+    let servers_own = ["54f", "51f", "57"].map(What::BindRefused);
+    for what in servers_own.into_iter().chain([1, 50, 53, 80].map(|c| What::result(c, "no"))) {
         let firm = firm(1).await;
         let right = firm.sim.default_password();
-        firm.sim.faults().push(Fault::new(When::Bind, What::Result(code, "no".into())));
-        assert!(is_denied(&firm.try_ann("any").await), "{code}");
-        assert!(is_denied(&firm.try_ann(&right).await), "{code}: nothing is known of it");
+        firm.sim.faults().push(Fault::new(When::Bind, what.clone()));
+        assert!(matches!(firm.try_ann("any").await, Decision::Unavailable), "{what:?}");
+        assert!(is_denied(&firm.try_ann(&right).await), "{what:?}: AD may have counted it");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_check_a_password_costs_one_further_bind() {
+    let firm = firm(2).await;
+    let right = firm.sim.default_password();
+    let replicas = ["dc2", "dc3"].map(|name| firm.sim.replica(name).unwrap());
+    firm.reconfigure(|c| {
+        let urls = replicas.iter().map(|dc| ServerUrl::parse(&dc.ldaps_url()).unwrap());
+        c.settings.servers.extend(urls);
+    });
+    // The look-up of names binds, too. The faults below are for ann's bind.
+    assert!(is_allowed(&firm.try_ann(&right).await));
+    firm.sim.faults().push(Fault::new(When::Bind, What::BindRefused("54f")).times(2));
+    assert!(is_allowed(&firm.try_ann(&right).await), "the next server knows the password");
+    replicas[0].faults().push(Fault::new(When::Bind, What::BindRefused("54f")));
+    firm.later(Duration::from_mins(16));
+    assert!(matches!(firm.try_ann(&right).await, Decision::Unavailable));
+    let third = replicas[1].log().binds().len();
+    assert_eq!(third, 0, "two servers may have counted the attempt already");
+    assert!(is_denied(&firm.try_ann(&right).await), "both attempts count");
 }
 
 #[tokio::test(flavor = "multi_thread")]

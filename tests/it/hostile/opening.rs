@@ -3,7 +3,7 @@
 
 use adsim::frames::{self, Outcome};
 use adsim::{Certificate, Fault, What, When};
-use rosterd::directory::Session;
+use rosterd::directory::Servers;
 use rosterd::model::ServerUrl;
 
 use super::{Ends, Ordeal, Sees, row};
@@ -111,7 +111,7 @@ async fn a_refused_stripped_or_tampered_starttls_gets_no_password() {
             firm.sim.faults().push(Fault::new(When::StartTls, what));
         }
         firm.sim.clear_log();
-        let outcome = Session::open_any(&settings, None).await;
+        let outcome = Servers::default().open(&settings, None, std::time::Duration::ZERO).await;
         let binds = firm.sim.log().binds().len();
         match (told, outcome) {
             ("", Ok(_)) => assert_eq!(binds, 1),

@@ -117,7 +117,7 @@ async fn guessed_passwords_lock_no_account_in_ad() {
     let hana = branch.user("hana.suzuki@example.com").await.link.expect("a link");
     let tried = async |password: &str| {
         let password = Password::new(SecretString::from(password.to_owned())).expect("a password");
-        authenticate(&settings, None, hana.dn.as_str(), hana.guid, &password)
+        authenticate(&settings, None, None, hana.dn.as_str(), hana.guid, &password)
             .await
             .answer
             .expect("an answer")
