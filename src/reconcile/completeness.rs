@@ -345,7 +345,8 @@ impl Ledger {
         problems
     }
 
-    /// Returns universal attributes that too many entries lack, and others whose share has halved.
+    /// Returns universal attributes that too many entries lack, and others that at most half of the
+    /// people show who showed them before.
     fn rights_lost(&self) -> impl Iterator<Item = Problem> {
         let people = self.entries();
         let before = &self.expected.counts;
@@ -358,11 +359,14 @@ impl Ledger {
                     return people - seen > (people / 100).max(5);
                 }
                 let had = before.seen.get(*attribute).copied().unwrap_or(0);
-                // Shares are compared, because half of the company may have left.
+                // The share as well, because half of the company may have left. It alone halves when
+                // many accounts without the attribute are added.
+                let number_halved = seen.saturating_mul(2) <= had;
                 let share_halved = u128::from(*seen) * 2 * u128::from(before.people)
                     <= u128::from(had) * u128::from(people);
                 people > 0
                     && had >= 20
+                    && number_halved
                     && share_halved
                     && !self.expected.exempt.contains(*attribute)
             })
@@ -556,6 +560,13 @@ mod tests {
                 .contains("mail was seen on only 40 of 100")
         );
         assert!(people(95, 80).is_ok());
+        let imported = read(ledger(1), |l| {
+            for n in 0..3_100 {
+                l.entry(0, Presence(1 | u32::from(n < 80) << 1));
+            }
+            l.page(0, PageEnd::Last);
+        });
+        assert!(imported.is_ok(), "3,000 accounts without mail take it from no one: {imported:?}");
         assert!(people(94, 80).expect_err("control").to_string().contains("userAccountControl"));
     }
 }
